@@ -1,0 +1,187 @@
+"""The interface behind which a facility's API stands, in the model's words.
+
+Monitor, submit, files and logs know nothing else of a gateway. One backend object serves one system for one identity.
+Every method raises only errors of `crestline.model`; reads and other safe verbs are already retried inside.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import AsyncIterator, Sequence
+
+import msgspec
+
+from crestline.model import File, Job, JobSpec
+
+
+class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which jobs a list shall hold; a gateway that does not know a filter answers with more."""
+
+    ids: tuple[str, ...] | None = None
+    name: str | None = None
+    account: str | None = None
+    all_users: bool = False
+    window: int | None = None
+    """seconds back"""
+
+
+class TransferMethod(msgspec.Struct, frozen=True, kw_only=True):
+    """Signed URLs for one large file; `part_size` in bytes."""
+
+    job_id: str
+    part_urls: tuple[str, ...] = ()
+    complete_url: str | None = None
+    download_url: str | None = None
+    part_size: int = 0
+    log: str = ""
+    """path of the transfer job's output on the system"""
+
+
+class Backend(abc.ABC):
+    """One system behind one gateway for one identity."""
+
+    gateway_url: str
+    system: str
+    identity: str
+    """names the identity without revealing a secret: part of the key under which a monitor is shared"""
+    features: frozenset[str]
+    """additions the gateway advertises (`crestline.wire.extensions.FEATURES`); empty on plain FirecREST"""
+    max_direct_upload: int
+    """bytes that one direct upload really carries"""
+    max_direct_download: int
+    """bytes that one direct download really carries"""
+
+    @abc.abstractmethod
+    async def open(self) -> None:
+        """Read what the gateway is and which limits it has."""
+
+    @abc.abstractmethod
+    async def close(self) -> None: ...
+
+    # status
+    @abc.abstractmethod
+    async def describe(self) -> dict:
+        """The system's entry of `/status/systems`, decoded."""
+
+    @abc.abstractmethod
+    async def default_workdir(self) -> str:
+        """`<path of the default file system>/<user>`"""
+
+    # jobs
+    @abc.abstractmethod
+    async def submit(self, spec: JobSpec, key: str) -> str:
+        """One attempt, never repeated inside; `key` goes along where the gateway takes one.
+
+        Raises:
+            GatewayUnavailableError: the outcome is unknown.
+        """
+
+    @abc.abstractmethod
+    async def jobs(self, query: JobFilter) -> list[Job]:
+        """A list request.
+
+        Raises:
+            TooLargeError: the list does not fit (413); a 408 is a GatewayUnavailableError.
+        """
+
+    @abc.abstractmethod
+    async def job(self, job_id: str) -> list[Job]:
+        """By-id look-up; several for an array.
+
+        Raises:
+            JobNotFoundError: 404.
+        """
+
+    @abc.abstractmethod
+    async def metadata(self, job_id: str) -> list[Job]:
+        """Only `job_id`, `script`, `stdin`, `stdout` and `stderr` are set."""
+
+    @abc.abstractmethod
+    async def cancel(self, job_id: str) -> None:
+        """Idempotent: a job that has ended is no error, also where the gateway answers 500 for it."""
+
+    # files, all direct
+    @abc.abstractmethod
+    async def list(self, path: str, *, hidden: bool = False, recursive: bool = False) -> list[File]: ...
+
+    @abc.abstractmethod
+    async def stat(self, path: str) -> dict[str, int]:
+        """The numbers of stat(2), links followed."""
+
+    @abc.abstractmethod
+    async def checksum(self, path: str) -> str:
+        """Hexadecimal SHA-256."""
+
+    @abc.abstractmethod
+    async def mkdir(self, path: str, *, parents: bool = False) -> None: ...
+
+    @abc.abstractmethod
+    async def remove(self, path: str) -> None: ...
+
+    @abc.abstractmethod
+    async def symlink(self, target: str, link: str) -> None: ...
+
+    @abc.abstractmethod
+    async def chmod(self, path: str, mode: str) -> None: ...
+
+    @abc.abstractmethod
+    async def copy(self, source: str, target: str) -> None:
+        """A job on plain FirecREST; awaited and its log checked."""
+
+    @abc.abstractmethod
+    async def move(self, source: str, target: str) -> None:
+        """As `copy`."""
+
+    @abc.abstractmethod
+    async def upload_small(self, directory: str, name: str, content: bytes) -> None: ...
+
+    @abc.abstractmethod
+    async def download_small(self, path: str) -> bytes: ...
+
+    @abc.abstractmethod
+    async def tail_lines(self, path: str, first: int) -> str:
+        """Text from line number `first` (1 = the first) to the end."""
+
+    @abc.abstractmethod
+    async def extract(self, archive: str, target: str) -> None:
+        """Unpack a gzip tar archive into a directory."""
+
+    @abc.abstractmethod
+    async def compress(self, source: str, archive: str) -> None:
+        """Pack a directory as gzip tar archive; its members are named from the directory's own name on."""
+
+    # large files
+    @abc.abstractmethod
+    async def begin_upload(self, path: str, size: int) -> TransferMethod: ...
+
+    @abc.abstractmethod
+    async def begin_download(self, path: str) -> TransferMethod: ...
+
+    @abc.abstractmethod
+    async def end_transfer(self, transfer: TransferMethod) -> None:
+        """Wait for a transfer's job and check its log.
+
+        Raises:
+            TransferError: it failed.
+        """
+
+    # additions of a Crestline gateway; UnsupportedError elsewhere
+    @abc.abstractmethod
+    def read(self, path: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]: ...
+
+    @abc.abstractmethod
+    async def upload_offset(self, path: str, upload_id: str) -> int: ...
+
+    @abc.abstractmethod
+    async def upload_part(
+        self, path: str, upload_id: str, offset: int, content: AsyncIterator[bytes], *, last: bool, checksum: str | None
+    ) -> int: ...
+
+    @abc.abstractmethod
+    async def changed(self, path: str, checksums: dict[str, str]) -> Sequence[str]: ...
+
+    @abc.abstractmethod
+    async def put_tar(self, path: str, content: AsyncIterator[bytes]) -> None: ...
+
+    @abc.abstractmethod
+    def get_tar(self, path: str) -> AsyncIterator[bytes]: ...

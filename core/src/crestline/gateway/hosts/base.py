@@ -1,0 +1,153 @@
+"""The interface behind which every machine stands."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import AsyncIterator
+
+from crestline.wire.filesystem import Checksum, Compression, FileEntry, FileStat
+from crestline.wire.status import UserInfo
+
+
+class Files(abc.ABC):
+    """The files of one machine as one user sees them.
+
+    Paths are absolute, normalised and inside the system's file systems: the routes have checked that. No path ever
+    reaches a shell. Methods raise the errors of `crestline.model` with the texts that FirecREST's clients match:
+    `MissingFileError` ("... No such file or directory"), `PermissionDeniedError` ("... Permission denied"),
+    `InvalidRequestError` ("... File exists", "... Not a directory").
+    """
+
+    @abc.abstractmethod
+    async def list(
+        self,
+        path: str,
+        *,
+        hidden: bool = False,
+        recursive: bool = False,
+        dereference: bool = False,
+        numeric: bool = False,
+    ) -> list[FileEntry]:
+        """A directory's entries sorted by name, or the one entry of a file."""
+
+    @abc.abstractmethod
+    async def entry(self, path: str) -> FileEntry:
+        """`path` itself as a listing shows it; `name` is the whole path."""
+
+    @abc.abstractmethod
+    async def stat(self, path: str, *, dereference: bool = False) -> FileStat:
+        """stat(2) or, without `dereference`, lstat(2)."""
+
+    @abc.abstractmethod
+    def read(self, path: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        """Bytes from `offset` on, in chunks; errors come with the first."""
+
+    @abc.abstractmethod
+    async def write(self, path: str, chunks: AsyncIterator[bytes], *, checksum: str | None = None) -> None:
+        """Write a whole file atomically: under a temporary name beside it, then renamed.
+
+        Args:
+            checksum: hexadecimal SHA-256 that the content must have.
+
+        Raises:
+            TransferError: it has another one; nothing was changed.
+        """
+
+    @abc.abstractmethod
+    async def upload_offset(self, path: str, upload_id: str) -> int:
+        """Bytes that the unfinished upload `upload_id` of `path` has stored, 0 if there is none."""
+
+    @abc.abstractmethod
+    async def upload_part(self, path: str, upload_id: str, offset: int, chunks: AsyncIterator[bytes]) -> int:
+        """Append to an unfinished upload; returns the bytes stored.
+
+        Raises:
+            ConflictError: `offset` is not where it stands.
+        """
+
+    @abc.abstractmethod
+    async def upload_finish(self, path: str, upload_id: str, checksum: str | None = None) -> None:
+        """Check an upload and rename it to `path`."""
+
+    @abc.abstractmethod
+    async def make_directory(self, path: str, *, parents: bool = False) -> FileEntry: ...
+
+    @abc.abstractmethod
+    async def symlink(self, target: str, link: str) -> FileEntry: ...
+
+    @abc.abstractmethod
+    async def chmod(self, path: str, mode: str) -> FileEntry:
+        """`mode` octal, as in `755`."""
+
+    @abc.abstractmethod
+    async def chown(self, path: str, owner: str, group: str) -> FileEntry:
+        """Empty strings leave the owner or the group as it is."""
+
+    @abc.abstractmethod
+    async def remove(self, path: str) -> None:
+        """A file, or a directory with all below it."""
+
+    @abc.abstractmethod
+    async def copy(self, source: str, target: str, *, dereference: bool = False) -> None:
+        """As `cp -r`: into `target` if that is a directory."""
+
+    @abc.abstractmethod
+    async def move(self, source: str, target: str) -> None:
+        """As `mv`: into `target` if that is a directory."""
+
+    @abc.abstractmethod
+    async def checksum(self, path: str) -> Checksum: ...
+
+    @abc.abstractmethod
+    async def file_type(self, path: str) -> str:
+        """What file(1) says of it (`ASCII text`)."""
+
+    @abc.abstractmethod
+    async def compress(
+        self, source: str, target: str, compression: Compression, *, pattern: str | None, dereference: bool
+    ) -> None:
+        """Pack a file or directory as a tar archive; with `pattern` the files whose path it matches as a whole."""
+
+    @abc.abstractmethod
+    async def extract(self, archive: str, target: str, compression: Compression) -> None:
+        """Unpack a tar archive into a directory; members that would leave it are refused."""
+
+    @abc.abstractmethod
+    def tar(self, path: str, members: list[str] | None = None) -> AsyncIterator[bytes]:
+        """A directory (or the named files below it) as one tar stream."""
+
+    @abc.abstractmethod
+    async def untar(self, path: str, chunks: AsyncIterator[bytes]) -> None:
+        """Write the members of a tar stream below a directory, each file atomically."""
+
+    @abc.abstractmethod
+    async def changed(self, path: str, checksums: dict[str, str]) -> list[str]:
+        """Which of these files below `path` are absent or have another SHA-256."""
+
+
+class Host(abc.ABC):
+    """A machine."""
+
+    name: str
+
+    async def start(self) -> None:
+        """Take up work; called once in the event loop that all other calls come from."""
+
+    async def stop(self) -> None:
+        """Let go of everything."""
+
+    @abc.abstractmethod
+    def files(self, user: str) -> Files:
+        """The machine's files as `user` sees them."""
+
+    @abc.abstractmethod
+    async def user_info(self, user: str) -> UserInfo:
+        """Ids and groups of `user`; `accounts` is the scheduler's to say."""
+
+    @abc.abstractmethod
+    async def ping(self) -> None:
+        """Ask for a sign of life.
+
+        Raises:
+            GatewayUnavailableError: none came.
+        """

@@ -1,0 +1,5 @@
+"""Who asks, and what they may do."""
+
+from crestline.gateway.identity.caller import Caller
+
+__all__ = ["Caller"]

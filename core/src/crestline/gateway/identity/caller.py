@@ -1,0 +1,15 @@
+"""The caller of one request."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """Whom a verified token, or an API key, speaks for."""
+
+    username: str
+    """the POSIX user on the systems"""
+    client_id: str
+    """the OAuth2 client, or the API key's name"""
+    scopes: frozenset[str] = frozenset()

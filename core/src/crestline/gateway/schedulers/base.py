@@ -1,0 +1,110 @@
+"""The interface behind which every batch system stands."""
+
+from __future__ import annotations
+
+import abc
+
+import msgspec
+
+from crestline.wire.compute import JobDescription, JobInfo, JobMetadata
+from crestline.wire.status import Account, Node, Partition, Reservation
+
+
+class JobQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which jobs to list."""
+
+    ids: tuple[str, ...] | None = None
+    """exactly these, whatever their age; array ids bring their elements"""
+    all_users: bool = False
+    account: str | None = None
+    name: str | None = None
+    """the whole job name"""
+    window: int | None = None
+    """only jobs that were active within the last so many seconds"""
+
+
+class Scheduler(abc.ABC):
+    """A batch system on behalf of many users.
+
+    Every method takes the POSIX user that it acts for. State words, hostlists and reasons are Slurm's, whatever runs
+    behind. Methods raise the errors of `crestline.model`: `InvalidRequestError` for what the scheduler refuses,
+    `JobNotFoundError`, `PermissionDeniedError`, `UnsupportedError`, `GatewayUnavailableError` for a scheduler that does
+    not answer in time.
+    """
+
+    kind: str
+    """`slurm` or `pbs`: whose words it speaks (FirecREST's `scheduler.type`)"""
+    version: str
+
+    async def start(self) -> None:
+        """Take up work; called once in the event loop that all other calls come from."""
+
+    async def stop(self) -> None:
+        """Let go; jobs go on."""
+
+    @abc.abstractmethod
+    async def submit(self, user: str, job: JobDescription, key: str | None = None) -> str:
+        """Submit and return the job id.
+
+        Args:
+            key: names this submission. The scheduler keeps it with the job where it can (a unique column, a comment), so
+                that `find` gets the job back after a crash between the submission and the record of it.
+        """
+
+    @abc.abstractmethod
+    async def find(self, user: str, key: str) -> str | None:
+        """The id of the job that `user` submitted with `key`, None if there is none."""
+
+    @abc.abstractmethod
+    async def jobs(self, user: str, query: JobQuery) -> list[JobInfo]:
+        """The jobs of `user` (with `query.all_users` of everybody), newest last. Unknown ids are left out."""
+
+    @abc.abstractmethod
+    async def metadata(self, user: str, job_id: str) -> list[JobMetadata]:
+        """Script and stream paths.
+
+        Raises:
+            JobNotFoundError: there is no such job.
+            PermissionDeniedError: it is another user's.
+        """
+
+    @abc.abstractmethod
+    async def cancel(self, user: str, job_id: str) -> None:
+        """End a job; nothing happens to one that has ended.
+
+        Raises:
+            JobNotFoundError: there is no such job.
+            PermissionDeniedError: it is another user's.
+        """
+
+    @abc.abstractmethod
+    async def attach(self, user: str, job_id: str, command: str) -> None:
+        """Run `command` as a step inside the running job; its output is dropped.
+
+        Raises:
+            InvalidRequestError: the job is not running, or the command is no command line.
+        """
+
+    @abc.abstractmethod
+    async def nodes(self, user: str) -> list[Node]:
+        """All nodes."""
+
+    @abc.abstractmethod
+    async def partitions(self, user: str, show_hidden: bool = False) -> list[Partition]:
+        """All partitions."""
+
+    @abc.abstractmethod
+    async def reservations(self, user: str) -> list[Reservation]:
+        """All reservations."""
+
+    @abc.abstractmethod
+    async def accounts(self, user: str) -> list[Account]:
+        """The accounts that `user` may charge."""
+
+    @abc.abstractmethod
+    async def ping(self) -> str:
+        """Ask for a sign of life; returns a line for the health report.
+
+        Raises:
+            GatewayUnavailableError: none came.
+        """

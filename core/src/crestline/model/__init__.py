@@ -1,0 +1,58 @@
+"""What everything in Crestline speaks: jobs and their states, files, systems, and the errors.
+
+Nothing in this room knows HTTP, a scheduler or a host framework, and it imports nothing of ours.
+"""
+
+from crestline.model.errors import (
+    AuthenticationError,
+    ConfigError,
+    ConflictError,
+    CrestlineError,
+    GatewayUnavailableError,
+    InvalidRequestError,
+    JobFailedError,
+    JobNotFoundError,
+    MissingFileError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitedError,
+    SubmitOutcomeUnknownError,
+    SystemNotFoundError,
+    TooLargeError,
+    TransferError,
+    UnsupportedError,
+    WaitTimeoutError,
+)
+from crestline.model.files import File, FileType
+from crestline.model.job import Job, JobSpec, JobTimes
+from crestline.model.script import render_script
+from crestline.model.state import JobState, normalize_state
+
+__all__ = [
+    "AuthenticationError",
+    "ConfigError",
+    "ConflictError",
+    "CrestlineError",
+    "File",
+    "FileType",
+    "GatewayUnavailableError",
+    "InvalidRequestError",
+    "Job",
+    "JobFailedError",
+    "JobNotFoundError",
+    "JobSpec",
+    "JobState",
+    "JobTimes",
+    "MissingFileError",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "RateLimitedError",
+    "SubmitOutcomeUnknownError",
+    "SystemNotFoundError",
+    "TooLargeError",
+    "TransferError",
+    "UnsupportedError",
+    "WaitTimeoutError",
+    "normalize_state",
+    "render_script",
+]

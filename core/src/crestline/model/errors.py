@@ -1,0 +1,133 @@
+"""One exception tree for both ends of the wire.
+
+Every error says what is wrong and, in `hint`, what to do about it. `status` is the HTTP status that FirecREST v2
+uses for the case: the gateway answers with it, the client turns an answer back into the same class.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from crestline.model.job import Job
+
+
+class CrestlineError(Exception):
+    """Base of every error that Crestline raises on purpose.
+
+    Attributes:
+        message: what is wrong, one sentence.
+        hint: what the caller can do about it, one sentence; may be empty.
+        details: the causes underneath, outermost first, as a server or a scheduler worded them.
+        retry_after: seconds after which trying again makes sense, where somebody said so.
+    """
+
+    status = 500
+
+    def __init__(
+        self, message: str, *, hint: str = "", details: tuple[str, ...] = (), retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.details = details
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".rstrip()
+
+
+class ConfigError(CrestlineError):
+    """A configuration file, an environment variable or an option cannot be used as it is."""
+
+
+class InvalidRequestError(CrestlineError):
+    """The request itself is wrong: repeating it cannot help."""
+
+    status = 400
+
+
+class AuthenticationError(CrestlineError):
+    """No valid credentials: token absent, expired, forged, or the client id or secret refused."""
+
+    status = 401
+
+
+class PermissionDeniedError(CrestlineError):
+    """The identity is known, and may not do this."""
+
+    status = 403
+
+
+class NotFoundError(CrestlineError):
+    """Something named in the request does not exist."""
+
+    status = 404
+
+
+class SystemNotFoundError(NotFoundError):
+    """The gateway has no system of that name."""
+
+
+class JobNotFoundError(NotFoundError):
+    """The scheduler knows no such job (any more)."""
+
+
+class MissingFileError(NotFoundError):
+    """The remote path does not exist."""
+
+
+class ConflictError(CrestlineError):
+    """The request contradicts what is there, for example an idempotency key used with another body."""
+
+    status = 409
+
+
+class TooLargeError(CrestlineError):
+    """More bytes than this operation carries."""
+
+    status = 413
+
+
+class RateLimitedError(CrestlineError):
+    """The gateway, or an API manager before it, asks for fewer requests."""
+
+    status = 429
+
+
+class UnsupportedError(CrestlineError):
+    """This gateway or this scheduler cannot do it at all."""
+
+    status = 501
+
+
+class GatewayUnavailableError(CrestlineError):
+    """No usable answer: connection lost, time limit, 5xx. What was asked may or may not have happened."""
+
+    status = 503
+
+
+class SubmitOutcomeUnknownError(GatewayUnavailableError):
+    """A submission got no usable answer and could not be looked up in time; repeat it with the same key."""
+
+
+class TransferError(CrestlineError):
+    """A file did not arrive whole, or its checksum differs."""
+
+
+class WaitTimeoutError(CrestlineError):
+    """The caller's own time limit for waiting ran out; the job goes on."""
+
+    status = 408
+
+
+class JobFailedError(CrestlineError):
+    """A job ended in a state other than completed.
+
+    Attributes:
+        job: the job as last seen.
+    """
+
+    def __init__(self, message: str, job: Job, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.job = job

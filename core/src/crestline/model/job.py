@@ -1,0 +1,97 @@
+"""A job as somebody asks for it, and a job as a scheduler reports it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from crestline.model.state import JobState
+
+
+class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What to run and with which resources.
+
+    Exactly one of `script` and `script_path` is needed. Resources beyond FirecREST's own fields travel as `#SBATCH`
+    lines of the script (see `render_script`), so they work on every FirecREST v2 gateway.
+    """
+
+    script: str | None = None
+    """text of a batch script, starting with `#!`"""
+    script_path: str | None = None
+    """absolute path of a batch script that lies on the system"""
+    workdir: str = ""
+    """absolute path of the working directory on the system; empty: the default of the file system"""
+    name: str | None = None
+    account: str | None = None
+    partition: str | None = None
+    reservation: str | None = None
+    time_limit: str | int | None = None
+    """`[days-]hours:minutes:seconds` as Slurm writes it, or seconds"""
+    nodes: int | None = None
+    tasks: int | None = None
+    tasks_per_node: int | None = None
+    cpus_per_task: int | None = None
+    memory: str | None = None
+    """memory per node, with unit (`4G`)"""
+    gpus: str | int | None = None
+    constraint: str | None = None
+    qos: str | None = None
+    array: str | None = None
+    """array indexes as `sbatch --array` takes them (`0-9%2`)"""
+    dependency: str | None = None
+    """as `sbatch --dependency` takes it (`afterok:123`)"""
+    exclusive: bool = False
+    environment: Mapping[str, str] = {}
+    stdin: str | None = None
+    stdout: str | None = None
+    stderr: str | None = None
+    directives: tuple[str, ...] = ()
+    """further `sbatch` options, one each, without `#SBATCH` (`--mail-type=END`)"""
+
+
+class JobTimes(msgspec.Struct, frozen=True, kw_only=True):
+    """Times of a job: seconds since the epoch, durations in seconds; None where the scheduler does not say."""
+
+    submit: int | None = None
+    start: int | None = None
+    end: int | None = None
+    elapsed: int | None = None
+    suspended: int | None = None
+    limit: int | None = None
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """A job as last seen.
+
+    `stdout` and `stderr` are paths on the system; they are known after `client.metadata(job)` or on a gateway that
+    lists them, else None.
+    """
+
+    job_id: str
+    state: JobState
+    raw_state: str = ""
+    """the scheduler's own word, unchanged"""
+    reason: str = ""
+    """why it is pending, or why it ended, in the scheduler's words"""
+    name: str = ""
+    system: str = ""
+    user: str = ""
+    account: str = ""
+    partition: str = ""
+    nodes: str = ""
+    """hostlist (`nid[1-2]`), empty while there is none"""
+    node_count: int | None = None
+    workdir: str = ""
+    exit_code: int | None = None
+    signal: int | None = None
+    times: JobTimes = JobTimes()
+    script: str | None = None
+    stdin: str | None = None
+    stdout: str | None = None
+    stderr: str | None = None
+
+    @property
+    def is_finished(self) -> bool:
+        """True once the job can never run again under this id."""
+        return self.state.is_terminal

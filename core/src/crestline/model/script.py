@@ -1,0 +1,89 @@
+"""A JobSpec rendered as the batch script that any FirecREST v2 gateway accepts."""
+
+from __future__ import annotations
+
+from crestline.model.errors import InvalidRequestError
+from crestline.model.job import JobSpec
+
+# JobSpec field -> sbatch option, for what FirecREST's own JobDescription has no field for.
+_OPTIONS = {
+    "time_limit": "time",
+    "nodes": "nodes",
+    "tasks": "ntasks",
+    "tasks_per_node": "ntasks-per-node",
+    "cpus_per_task": "cpus-per-task",
+    "memory": "mem",
+    "gpus": "gpus",
+    "qos": "qos",
+    "array": "array",
+    "dependency": "dependency",
+}
+
+
+def render_directives(spec: JobSpec) -> list[str]:
+    """The `#SBATCH` lines for what FirecREST's JobDescription cannot carry.
+
+    Raises:
+        InvalidRequestError: a value has a line break or a space, which would start another option.
+    """
+    lines = []
+    for field, option in _OPTIONS.items():
+        value = getattr(spec, field)
+        if value is None:
+            continue
+        text = _duration(value) if field == "time_limit" else str(value)
+        if not text or any(character.isspace() for character in text):
+            raise InvalidRequestError(
+                f"{field}={text!r} cannot be a value of --{option}.",
+                hint="Give one value without white space; put several options into `directives`, one each.",
+            )
+        lines.append(f"#SBATCH --{option}={text}")
+    if spec.exclusive:
+        lines.append("#SBATCH --exclusive")
+    for directive in spec.directives:
+        if "\n" in directive or "\r" in directive or not directive.startswith("-"):
+            raise InvalidRequestError(
+                f"{directive!r} is not a scheduler option.", hint="Write it as `--option=value`, one option each."
+            )
+        lines.append(f"#SBATCH {directive}")
+    return lines
+
+
+def render_script(spec: JobSpec) -> str:
+    """The script of `spec` with its resources as `#SBATCH` lines.
+
+    They stand behind the script's own `#SBATCH` lines: Slurm takes the last of two, so what the spec says wins, as an
+    option on sbatch's command line would.
+
+    Raises:
+        InvalidRequestError: no script, or one that does not start with `#!`.
+    """
+    if not spec.script or not spec.script.startswith("#!"):
+        raise InvalidRequestError(
+            "The script does not start with '#!'.", hint="Begin it with an interpreter line such as #!/bin/bash."
+        )
+    return insert_directives(spec.script, render_directives(spec))
+
+
+def insert_directives(script: str, directives: list[str]) -> str:
+    """`script` with more `#SBATCH` lines behind its own, before its first command and its first `hetjob` part."""
+    if not directives:
+        return script
+    lines = script.split("\n")
+    place = 1
+    for number, line in enumerate(lines[1:], start=1):
+        if line.startswith("#SBATCH"):
+            if line.split()[1:2] == ["hetjob"]:
+                break
+            place = number + 1
+        elif line.strip() and not line.startswith("#"):
+            break
+    return "\n".join([*lines[:place], *directives, *lines[place:]])
+
+
+def _duration(value: str | int) -> str:
+    if isinstance(value, str):
+        return value
+    minutes, seconds = divmod(int(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02d}:{minutes:02d}:{seconds:02d}"

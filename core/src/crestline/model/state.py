@@ -1,0 +1,128 @@
+"""The one state model: raw words of Slurm and letters of PBS become a `JobState`."""
+
+from __future__ import annotations
+
+import enum
+
+
+class JobState(enum.StrEnum):
+    """State of a job; the names are Slurm's in lower case where Slurm has one."""
+
+    SUBMITTED = "submitted"
+    """Accepted by the gateway, not yet visible in any list."""
+    PENDING = "pending"
+    CONFIGURING = "configuring"
+    RUNNING = "running"
+    SUSPENDED = "suspended"
+    COMPLETING = "completing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TIMEOUT = "timeout"
+    OUT_OF_MEMORY = "out_of_memory"
+    NODE_FAIL = "node_fail"
+    PREEMPTED = "preempted"
+    BOOT_FAIL = "boot_fail"
+    DEADLINE = "deadline"
+    UNKNOWN = "unknown"
+    """Nobody could say: an error on the way, or a word that no table has. Never a reason to give a job up."""
+
+    @property
+    def is_terminal(self) -> bool:
+        """True once the job can never run again under the same id."""
+        return self in _TERMINAL
+
+    @property
+    def is_success(self) -> bool:
+        """True for `completed` alone."""
+        return self is JobState.COMPLETED
+
+    @property
+    def is_waiting(self) -> bool:
+        """True before the job has been given its nodes."""
+        return self in (JobState.SUBMITTED, JobState.PENDING)
+
+
+_TERMINAL = frozenset(
+    {
+        JobState.COMPLETED,
+        JobState.FAILED,
+        JobState.CANCELLED,
+        JobState.TIMEOUT,
+        JobState.OUT_OF_MEMORY,
+        JobState.NODE_FAIL,
+        JobState.PREEMPTED,
+        JobState.BOOT_FAIL,
+        JobState.DEADLINE,
+    }
+)
+
+# squeue(1) and sacct(1), section "JOB STATE CODES". A requeued or specially held job is pending again.
+_SLURM = {
+    "BOOT_FAIL": JobState.BOOT_FAIL,
+    "CANCELLED": JobState.CANCELLED,
+    "COMPLETED": JobState.COMPLETED,
+    "COMPLETING": JobState.COMPLETING,
+    "CONFIGURING": JobState.CONFIGURING,
+    "DEADLINE": JobState.DEADLINE,
+    "FAILED": JobState.FAILED,
+    "LAUNCH_FAILED": JobState.FAILED,
+    "NODE_FAIL": JobState.NODE_FAIL,
+    "OUT_OF_MEMORY": JobState.OUT_OF_MEMORY,
+    "PENDING": JobState.PENDING,
+    "POWER_UP_NODE": JobState.CONFIGURING,
+    "PREEMPTED": JobState.PREEMPTED,
+    "RECONFIG_FAIL": JobState.FAILED,
+    "REQUEUED": JobState.PENDING,
+    "REQUEUE_FED": JobState.PENDING,
+    "REQUEUE_HOLD": JobState.PENDING,
+    "RESIZING": JobState.RUNNING,
+    "RESV_DEL_HOLD": JobState.PENDING,
+    "REVOKED": JobState.CANCELLED,
+    "RUNNING": JobState.RUNNING,
+    "SIGNALING": JobState.RUNNING,
+    "SPECIAL_EXIT": JobState.PENDING,
+    "STAGE_OUT": JobState.COMPLETING,
+    "STOPPED": JobState.SUSPENDED,
+    "SUSPENDED": JobState.SUSPENDED,
+    "TIMEOUT": JobState.TIMEOUT,
+    "UPDATE_DB": JobState.RUNNING,
+}
+
+# qstat(1B) of OpenPBS, job attribute `job_state`. F, X and M carry no verdict: the exit status does.
+_PBS = {
+    "B": JobState.RUNNING,
+    "E": JobState.COMPLETING,
+    "H": JobState.PENDING,
+    "Q": JobState.PENDING,
+    "R": JobState.RUNNING,
+    "S": JobState.SUSPENDED,
+    "T": JobState.PENDING,
+    "U": JobState.SUSPENDED,
+    "W": JobState.PENDING,
+}
+
+
+def normalize_state(raw: str | None, exit_code: int | None = None) -> JobState:
+    """Translate a scheduler's own word for a state.
+
+    Args:
+        raw: as FirecREST hands it on in `status.state`: a Slurm word, also `CANCELLED by 1001` or with flags
+            (`RUNNING+COMPLETING`, `CANCELLED+`), or a PBS letter.
+        exit_code: the job's exit status, which decides PBS's `F`, `X` and `M`.
+
+    Returns:
+        the normalised state; `JobState.UNKNOWN` for a word that no scheduler documents.
+    """
+    if not raw:
+        return JobState.UNKNOWN
+    words = [word for word in raw.upper().split(" ")[0].split("+") if word]
+    for word in reversed(words):  # Slurm appends flags such as COMPLETING behind the base state
+        if word in _SLURM:
+            return _SLURM[word]
+    letter = words[0] if words else ""
+    if letter in _PBS:
+        return _PBS[letter]
+    if letter in ("F", "X"):
+        return JobState.COMPLETED if not exit_code else JobState.FAILED
+    return JobState.UNKNOWN

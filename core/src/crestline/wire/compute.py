@@ -1,0 +1,124 @@
+"""Messages of `/compute/{system}/jobs`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from crestline.wire.codec import Message
+
+JobId = Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[A-Za-z0-9_.+\[\]-]+$")]
+"""`123`, an array task `123_4` or `123[4].server`, a heterogeneous component `123+1`"""
+
+TimeWindow = Literal["1h", "8h", "24h", "3d", "7d"]
+
+TIME_WINDOWS: dict[str, int] = {"1h": 3600, "8h": 28800, "24h": 86400, "3d": 259200, "7d": 604800}
+"""seconds of each `TimeWindow`"""
+
+
+class JobDescription(Message):
+    """What a client may ask for at submission. Everything else is `#SBATCH` text of the script."""
+
+    working_directory: str
+    name: str | None = None
+    account: str | None = None
+    reservation: str | None = None
+    partition: str | None = None
+    standard_input: str | None = None
+    standard_output: str | None = None
+    standard_error: str | None = None
+    env: dict[str, str] | list[str] | None = None
+    """a mapping, or `NAME=value` strings"""
+    constraints: str | None = None
+    script: str | None = None
+    script_path: str | None = None
+
+
+class SubmitRequest(Message):
+    """`POST /compute/{system}/jobs`"""
+
+    job: JobDescription
+
+
+class SubmitAnswer(Message):
+    """201 of `POST /compute/{system}/jobs`"""
+
+    job_id: str
+
+
+class JobStatus(Message):
+    """`state` is the scheduler's own word, never a normalised one."""
+
+    state: str
+    state_reason: str | None = None
+    exit_code: int | None = None
+    interrupt_signal: int | None = None
+
+
+class JobTime(Message):
+    """Seconds since the epoch for `start` and `end` (and `submit`, Crestline only), seconds for the others."""
+
+    elapsed: int | None = None
+    start: int | None = None
+    end: int | None = None
+    suspended: int | None = None
+    limit: int | None = None
+    submit: int | None = None
+
+
+class JobTask(Message):
+    """A job step."""
+
+    id: str
+    name: str
+    status: JobStatus
+    time: JobTime
+
+
+class JobInfo(Message):
+    """A job as it is listed."""
+
+    job_id: str
+    name: str
+    status: JobStatus
+    time: JobTime
+    tasks: list[JobTask] | None = None
+    account: str | None = None
+    allocation_nodes: int = 0
+    cluster: str = ""
+    group: str | None = None
+    nodes: str = ""
+    partition: str = ""
+    kill_request_user: str | None = None
+    user: str | None = None
+    working_directory: str = ""
+    priority: int | None = None
+
+
+class JobsAnswer(Message):
+    """`GET /compute/{system}/jobs` and `.../jobs/{id}` (several entries for an array)."""
+
+    jobs: list[JobInfo] | None
+
+
+class JobMetadata(Message):
+    """Script and stream paths of a job."""
+
+    job_id: str
+    script: str | None = None
+    standard_input: str | None = None
+    standard_output: str | None = None
+    standard_error: str | None = None
+
+
+class MetadataAnswer(Message):
+    """`GET /compute/{system}/jobs/{id}/metadata`"""
+
+    jobs: list[JobMetadata] | None
+
+
+class AttachRequest(Message):
+    """`PUT /compute/{system}/jobs/{id}/attach`"""
+
+    command: Annotated[str, msgspec.Meta(min_length=1)]

@@ -1,0 +1,1 @@
+"""Apache Airflow provider: tasks that run on supercomputers through FirecREST v2."""
