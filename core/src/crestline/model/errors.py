@@ -34,7 +34,10 @@ class CrestlineError(Exception):
         self.retry_after = retry_after
 
     def __str__(self) -> str:
-        return f"{self.message} {self.hint}".rstrip()
+        if not self.hint:
+            return self.message
+        stop = "." if self.message[-1:].isalnum() else ""
+        return f"{self.message}{stop} {self.hint}"
 
 
 class ConfigError(CrestlineError):

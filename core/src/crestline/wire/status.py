@@ -50,7 +50,7 @@ class ServiceHealth(Message, omit_defaults=False):
     healthy: bool
     latency: float | None = None
     message: str | None = None
-    path: str | None | msgspec.UnsetType = msgspec.UNSET
+    path: str | msgspec.UnsetType | None = msgspec.UNSET
     """only for `filesystem`"""
 
 

@@ -7,10 +7,11 @@ Every method raises only errors of `crestline.model`; reads and other safe verbs
 from __future__ import annotations
 
 import abc
+import ssl
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import msgspec
-
 from crestline.model import File, Job, JobSpec
 
 
@@ -50,6 +51,8 @@ class Backend(abc.ABC):
     """bytes that one direct upload really carries"""
     max_direct_download: int
     """bytes that one direct download really carries"""
+    verify: ssl.SSLContext | bool = True
+    """how certificates are checked, also those of the hosts that signed URLs name"""
 
     @abc.abstractmethod
     async def open(self) -> None:
@@ -60,7 +63,7 @@ class Backend(abc.ABC):
 
     # status
     @abc.abstractmethod
-    async def describe(self) -> dict:
+    async def describe(self) -> dict[str, Any]:
         """The system's entry of `/status/systems`, decoded."""
 
     @abc.abstractmethod
@@ -140,7 +143,18 @@ class Backend(abc.ABC):
 
     @abc.abstractmethod
     async def tail_lines(self, path: str, first: int) -> str:
-        """Text from line number `first` (1 = the first) to the end."""
+        """Text from line number `first` (1 = the first) to the end, line ends untouched.
+
+        Raises:
+            TooLargeError: it does not fit into one answer (413).
+        """
+
+    @abc.abstractmethod
+    async def view(self, path: str, offset: int, size: int) -> str:
+        """`size` characters from byte `offset` on, or fewer at the end; `offset` must be a multiple of `size`.
+
+        FirecREST reads `2 * size` bytes, decodes them as UTF-8 with replacement, and cuts characters, not bytes.
+        """
 
     @abc.abstractmethod
     async def extract(self, archive: str, target: str) -> None:
@@ -167,21 +181,32 @@ class Backend(abc.ABC):
 
     # additions of a Crestline gateway; UnsupportedError elsewhere
     @abc.abstractmethod
-    def read(self, path: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]: ...
+    def read(self, path: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        """Bytes from `offset` on; nothing where the file ends at or before it. Not retried once bytes have come."""
 
     @abc.abstractmethod
-    async def upload_offset(self, path: str, upload_id: str) -> int: ...
+    async def upload_offset(self, path: str, upload_id: str) -> int:
+        """Bytes that the unfinished upload has stored, 0 if there is none."""
 
     @abc.abstractmethod
     async def upload_part(
         self, path: str, upload_id: str, offset: int, content: AsyncIterator[bytes], *, last: bool, checksum: str | None
-    ) -> int: ...
+    ) -> int:
+        """Append to an upload, never repeated inside; returns the bytes stored. `last` makes it visible as `path`.
+
+        Raises:
+            ConflictError: the upload does not stand at `offset`.
+            TransferError: the whole has another SHA-256 than `checksum`.
+        """
 
     @abc.abstractmethod
-    async def changed(self, path: str, checksums: dict[str, str]) -> Sequence[str]: ...
+    async def changed(self, path: str, checksums: dict[str, str]) -> Sequence[str]:
+        """Which of these files below `path` are absent or have another SHA-256."""
 
     @abc.abstractmethod
-    async def put_tar(self, path: str, content: AsyncIterator[bytes]) -> None: ...
+    async def put_tar(self, path: str, content: AsyncIterator[bytes]) -> None:
+        """Write a tar stream's members below `path`, each atomically; never repeated inside."""
 
     @abc.abstractmethod
-    def get_tar(self, path: str) -> AsyncIterator[bytes]: ...
+    def get_tar(self, path: str, members: Sequence[str] | None = None) -> AsyncIterator[bytes]:
+        """A directory, or the named files and links below it, as one tar stream with names below the directory."""

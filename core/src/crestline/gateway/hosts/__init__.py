@@ -1,5 +1,5 @@
 """The machines that hold the files, behind the interface in `base`."""
 
-from crestline.gateway.hosts.base import Files, Host
+from crestline.gateway.hosts.base import Files, Host, OpenFile
 
-__all__ = ["Files", "Host"]
+__all__ = ["Files", "Host", "OpenFile"]

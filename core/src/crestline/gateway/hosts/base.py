@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from crestline.wire.filesystem import Checksum, Compression, FileEntry, FileStat
 from crestline.wire.status import UserInfo
+
+
+class OpenFile(abc.ABC):
+    """A regular file that is open for reading: it stays the same file, whatever takes its name meanwhile."""
+
+    size: int
+    """bytes when it was opened"""
+    etag: str
+    """changes with the content (inode, size and time of modification), without quotes"""
+    modified: float
+    """seconds since the epoch"""
+
+    @abc.abstractmethod
+    def chunks(self, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        """Bytes from `offset` on; fewer than `length` where the file ends."""
+
+    @abc.abstractmethod
+    async def close(self) -> None: ...
 
 
 class Files(abc.ABC):
@@ -39,8 +57,17 @@ class Files(abc.ABC):
         """stat(2) or, without `dereference`, lstat(2)."""
 
     @abc.abstractmethod
-    def read(self, path: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+    async def open(self, path: str) -> OpenFile:
+        """Open a regular file for reading."""
+
+    async def read(self, path: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         """Bytes from `offset` on, in chunks; errors come with the first."""
+        file = await self.open(path)
+        try:
+            async for chunk in file.chunks(offset, length):
+                yield chunk
+        finally:
+            await file.close()
 
     @abc.abstractmethod
     async def write(self, path: str, chunks: AsyncIterator[bytes], *, checksum: str | None = None) -> None:
@@ -66,8 +93,35 @@ class Files(abc.ABC):
         """
 
     @abc.abstractmethod
+    async def upload_reserve(self, path: str, upload_id: str, size: int) -> None:
+        """Begin an upload whose pieces come in any order: its file has `size` bytes from the start.
+
+        Raises:
+            TooLargeError: the file system has no room for it.
+        """
+
+    @abc.abstractmethod
+    async def upload_piece(
+        self, path: str, upload_id: str, offset: int, length: int, chunks: AsyncIterator[bytes]
+    ) -> str:
+        """Write `length` bytes at `offset` of a reserved upload; returns their MD5 in hexadecimal.
+
+        Raises:
+            MissingFileError: nothing was reserved.
+            InvalidRequestError: more or fewer bytes came.
+        """
+
+    @abc.abstractmethod
     async def upload_finish(self, path: str, upload_id: str, checksum: str | None = None) -> None:
-        """Check an upload and rename it to `path`."""
+        """Check an upload and rename it to `path`.
+
+        Raises:
+            TransferError: it has another SHA-256 than `checksum`; it was dropped.
+        """
+
+    @abc.abstractmethod
+    async def upload_discard(self, path: str, upload_id: str) -> None:
+        """Drop an upload; nothing happens where there is none."""
 
     @abc.abstractmethod
     async def make_directory(self, path: str, *, parents: bool = False) -> FileEntry: ...
@@ -113,12 +167,12 @@ class Files(abc.ABC):
         """Unpack a tar archive into a directory; members that would leave it are refused."""
 
     @abc.abstractmethod
-    def tar(self, path: str, members: list[str] | None = None) -> AsyncIterator[bytes]:
-        """A directory (or the named files below it) as one tar stream."""
+    def tar(self, path: str, members: Sequence[str] | None = None, *, gzip: bool = False) -> AsyncIterator[bytes]:
+        """A directory, or the named members below it, as one tar stream with names below the directory."""
 
     @abc.abstractmethod
     async def untar(self, path: str, chunks: AsyncIterator[bytes]) -> None:
-        """Write the members of a tar stream below a directory, each file atomically."""
+        """Write the members of a tar stream (plain or gzip) below a directory, each file atomically."""
 
     @abc.abstractmethod
     async def changed(self, path: str, checksums: dict[str, str]) -> list[str]:
@@ -150,4 +204,12 @@ class Host(abc.ABC):
 
         Raises:
             GatewayUnavailableError: none came.
+        """
+
+    @abc.abstractmethod
+    async def ping_path(self, path: str) -> None:
+        """Ask whether a file system answers.
+
+        Raises:
+            GatewayUnavailableError: it does not, or is not there.
         """

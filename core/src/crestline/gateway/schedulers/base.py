@@ -47,8 +47,8 @@ class Scheduler(abc.ABC):
         """Submit and return the job id.
 
         Args:
-            key: names this submission. The scheduler keeps it with the job where it can (a unique column, a comment), so
-                that `find` gets the job back after a crash between the submission and the record of it.
+            key: names this submission. The scheduler keeps it with the job (a unique column, a comment), so that `find`
+                gets the job back after a crash between the submission and the record of it.
         """
 
     @abc.abstractmethod

@@ -1,0 +1,51 @@
+"""What every way of proving who we are has in common."""
+
+from __future__ import annotations
+
+import abc
+import hashlib
+from collections.abc import Mapping
+
+from crestline.client.auth.token import TokenSource
+
+
+class Authorizer(abc.ABC):
+    """Adds credentials to requests. No method, `repr` or error of it reveals a secret."""
+
+    identity: str
+    """names the identity without revealing a secret; equal for equal identities in every process"""
+
+    @abc.abstractmethod
+    async def auth_headers(self) -> dict[str, str]:
+        """Headers for the next request; what pyfirecrest calls, too.
+
+        Raises:
+            AuthenticationError: the credentials were refused.
+            GatewayUnavailableError: whoever issues tokens does not answer.
+        """
+
+    @abc.abstractmethod
+    def refused(self, headers: Mapping[str, str]) -> bool:
+        """A server answered 401 to these headers. True: the next ones will differ, so trying again makes sense."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.identity})"
+
+
+class BearerAuthorizer(Authorizer):
+    """An authorizer whose tokens come from a source that can renew them."""
+
+    _source: TokenSource
+
+    async def auth_headers(self) -> dict[str, str]:
+        token = await self._source.get()
+        return {"Authorization": f"Bearer {token.value}"}
+
+    def refused(self, headers: Mapping[str, str]) -> bool:
+        self._source.refuse(headers.get("Authorization", "").removeprefix("Bearer "))
+        return True
+
+
+def fingerprint(*parts: str) -> str:
+    """Tells secrets apart without revealing them."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

@@ -1,0 +1,109 @@
+"""A refresh token of a person, which the issuer may replace at every use (RFC 6749, section 6)."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import ssl
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+from crestline.client.auth.base import BearerAuthorizer, fingerprint
+from crestline.client.auth.token import Token, shared_source
+from crestline.client.auth.token_endpoint import request_token
+from crestline.model import ConfigError
+
+
+class RefreshTokenStore(Protocol):
+    """Where the refresh token that is valid now is kept."""
+
+    name: str
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Nobody else reads or writes meanwhile."""
+
+    def load(self) -> str: ...
+
+    def save(self, refresh_token: str) -> None: ...
+
+
+class RefreshToken(BearerAuthorizer):
+    """Gets access tokens for a refresh token; a rotated one is stored before the access token is used."""
+
+    def __init__(
+        self,
+        token_url: str,
+        client_id: str,
+        store: RefreshTokenStore,
+        *,
+        client_secret: str | None = None,
+        scope: str | None = None,
+        verify: ssl.SSLContext | bool = True,
+    ) -> None:
+        self.identity = f"refresh token {store.name} for client {client_id} of {token_url}"
+        form = {"grant_type": "refresh_token", "client_id": client_id}
+        if client_secret:
+            form["client_secret"] = client_secret
+        if scope:
+            form["scope"] = scope
+
+        def fetch() -> Token:
+            with store.exclusive():
+                old = store.load()
+                token, new = request_token(token_url, form | {"refresh_token": old}, verify=verify, repeatable=False)
+                if new is not None and new != old:
+                    store.save(new)
+            return token
+
+        self._source = shared_source(("refresh_token", token_url, client_id, store.name), fetch)
+
+
+class TokenFile:
+    """A refresh token in a file of mode 0600, shared by the processes of one user through a lock beside it.
+
+    Args:
+        path: the file.
+        first: the token to begin with. When it differs from the one that the file began with, somebody has signed in
+            anew, and it wins over what the file has rotated to since.
+    """
+
+    def __init__(self, path: Path, first: str) -> None:
+        self.name = str(path)
+        self._path = path
+        self._first = first
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the lock."""
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(self._path.with_name(self._path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def load(self) -> str:
+        """The token that is valid now."""
+        try:
+            origin, _, now = self._path.read_text().partition("\n")
+        except FileNotFoundError:
+            return self._first
+        except OSError as error:
+            raise ConfigError(f"Cannot read {self._path}: {error.strerror}.", hint="Make it readable.") from error
+        return now.strip() if origin == fingerprint(self._first) and now.strip() else self._first
+
+    def save(self, refresh_token: str) -> None:
+        """Replace it at once or not at all."""
+        draft = self._path.with_name(self._path.name + ".new")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(f"{fingerprint(self._first)}\n{refresh_token}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(self._path)
+
+

@@ -1,0 +1,51 @@
+"""A command of the user's that prints an access token."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Sequence
+
+from crestline.client.auth.base import BearerAuthorizer, fingerprint
+from crestline.client.auth.token import Token, make_token, shared_source
+from crestline.model import AuthenticationError
+
+_TIMEOUT = 60.0
+
+
+class TokenCommand(BearerAuthorizer):
+    """Runs a command, given as an argument list and run without a shell, and again before its token expires.
+
+    How long a token lives is read from the token itself (JWT); any other token is used until it is refused.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        argv = tuple(command)
+        self.identity = f"token command {fingerprint(*argv)}"
+
+        def fetch() -> Token:
+            return _run(argv)
+
+        self._source = shared_source(("token_command", argv), fetch)
+
+
+def _run(argv: tuple[str, ...]) -> Token:
+    issued = time.time()
+    try:
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_TIMEOUT)
+    except OSError as error:
+        raise AuthenticationError(
+            f"The token command {argv[0]!r} cannot be run: {error.strerror}.",
+            hint="Give token_command as a list: the program first, then its arguments.",
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise AuthenticationError(
+            f"The token command {argv[0]!r} did not end within {_TIMEOUT:.0f} s.", hint="It must not ask for input."
+        ) from None
+    value = done.stdout.strip()
+    if done.returncode or not value or any(character.isspace() for character in value):
+        raise AuthenticationError(
+            f"The token command {argv[0]!r} gave no token (exit status {done.returncode}).",
+            hint="It must print the token and nothing else on its standard output.",
+        )
+    return make_token(value, issued)

@@ -1,0 +1,88 @@
+"""A request to an OAuth2 token endpoint (RFC 6749, section 5)."""
+
+from __future__ import annotations
+
+import ssl
+import time
+
+import httpx
+import msgspec
+from httpx_retries import Retry, RetryTransport
+
+from crestline.client.auth.token import Token, make_token
+from crestline.model import AuthenticationError, GatewayUnavailableError
+
+_TIMEOUT = httpx.Timeout(15.0, connect=10.0)
+_RETRY = Retry(
+    total=4, backoff_factor=0.5, total_timeout=20.0, max_backoff_wait=10.0, status_forcelist=(429, 502, 503, 504)
+)
+
+
+class _Answer(msgspec.Struct):
+    access_token: str
+    expires_in: float | None = None
+    refresh_token: str | None = None
+
+
+class _Refusal(msgspec.Struct):
+    error: str = ""
+    error_description: str = ""
+
+
+def request_token(
+    url: str, form: dict[str, str], *, verify: ssl.SSLContext | bool = True, repeatable: bool = True
+) -> tuple[Token, str | None]:
+    """Ask for an access token; blocking.
+
+    Args:
+        form: the fields of the request, client id and secret among them.
+        repeatable: whether a lost request may be sent again; not so where a refresh token is used up by it.
+
+    Returns:
+        the access token, and a refresh token if there is a (new) one.
+
+    Raises:
+        AuthenticationError: the endpoint refused.
+        GatewayUnavailableError: it did not answer, or nothing that makes sense.
+    """
+    exceptions = None if repeatable else (httpx.ConnectError, httpx.ConnectTimeout)
+    retry = _RETRY.copy_with(allowed_methods=("POST",), retry_on_exceptions=exceptions)
+    issued = time.time()
+    try:
+        with httpx.Client(mounts={"all://": RetryTransport(httpx.HTTPTransport(verify=verify), retry)}) as client:
+            answer = client.post(url, data=form, headers={"Accept": "application/json"}, timeout=_TIMEOUT)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise GatewayUnavailableError(
+            f"The token endpoint {_bare(url)} does not answer ({type(error).__name__}).",
+            hint="Check token_url and the network, then try again.",
+        ) from None
+    if answer.status_code in (408, 429) or answer.status_code >= 500:
+        raise GatewayUnavailableError(
+            f"The token endpoint {_bare(url)} answered {answer.status_code}.", hint="Try again later."
+        )
+    if answer.status_code != 200:
+        raise _refusal(url, answer)
+    try:
+        body = msgspec.json.decode(answer.content, type=_Answer, strict=False)
+    except msgspec.DecodeError:
+        raise GatewayUnavailableError(
+            f"The token endpoint {_bare(url)} answered 200 without an access token.", hint="Check token_url."
+        ) from None
+    return make_token(body.access_token, issued, body.expires_in), body.refresh_token
+
+
+def _refusal(url: str, answer: httpx.Response) -> AuthenticationError:
+    try:
+        why = msgspec.json.decode(answer.content, type=_Refusal)
+    except msgspec.DecodeError:
+        why = _Refusal()
+    if why.error == "invalid_grant":
+        hint = "The refresh token has expired or was used already: sign in again and store the new one."
+    else:
+        hint = "Check client id and secret, and that they belong to this token_url."
+    reason = why.error or f"status {answer.status_code}"
+    return AuthenticationError(f"The token endpoint {_bare(url)} refused the credentials ({reason}).", hint=hint)
+
+
+def _bare(url: str) -> str:
+    return url.partition("?")[0]

@@ -1,0 +1,104 @@
+"""Following a text file on a system while it is written: every character once, none lost, none cut."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+
+import anyio
+from crestline.client.backends.base import Backend
+from crestline.client.log_sources import ByteSource, LineSource, Source
+from crestline.model import GatewayUnavailableError, InvalidRequestError, MissingFileError, RateLimitedError
+
+# A shared file system may show a job's last lines late: after the job's end so many reads in a row must bring nothing.
+_QUIET_READS = 2
+
+
+def follow(
+    backend: Backend,
+    path: str,
+    *,
+    finished: Callable[[], bool | Awaitable[bool]],
+    position: str | None = None,
+    interval: float = 0.5,
+    max_interval: float = 5.0,
+) -> Follower:
+    """Follow `path` until `finished` says that nobody writes to it any more, and to its end.
+
+    The file may appear later, or never: then the iteration ends without text once `finished`. A file that became
+    shorter or was replaced (a requeued job) is read again from its beginning. A gateway that does not answer is waited
+    for without limit; nothing is lost or repeated meanwhile.
+
+    On a Crestline gateway text comes as it is written. Plain FirecREST's byte ranges are lossy, so there whole lines
+    are asked for by number, and a last line without newline comes when the job has ended.
+
+    Args:
+        finished: asked before every read.
+        position: where an earlier `Follower` stood; None: the beginning.
+        interval: seconds between two reads while text comes; grows to `max_interval` while none does.
+
+    Raises:
+        InvalidRequestError: `position` is of the other kind of gateway.
+    """
+    source: Source = (ByteSource if "content" in backend.features else LineSource)(backend, path)
+    if position:
+        source.seek(position)
+    return Follower(source, finished, interval, max_interval)
+
+
+class Follower(AsyncIterator[str]):
+    """The text of a followed file; made by `follow`."""
+
+    def __init__(
+        self, source: Source, finished: Callable[[], bool | Awaitable[bool]], interval: float, max_interval: float
+    ) -> None:
+        self._source = source
+        self._finished = finished
+        self._interval = interval
+        self._max_interval = max_interval
+        self._texts = self._follow()
+
+    @property
+    def position(self) -> str:
+        """Behind the text handed out last. Kept and given to `follow`, it goes on from there in another process."""
+        return self._source.position
+
+    def __aiter__(self) -> Follower:
+        return self
+
+    async def __anext__(self) -> str:
+        return await anext(self._texts)
+
+    async def aclose(self) -> None:
+        """Stop following."""
+        await self._texts.aclose()
+
+    async def _follow(self) -> AsyncGenerator[str]:
+        pause = self._interval
+        quiet = 0
+        while quiet < _QUIET_READS:
+            over = await self._is_finished()
+            found = False
+            try:
+                async for text in self._source.read():
+                    found = True
+                    yield text
+            except MissingFileError:
+                pass
+            except (GatewayUnavailableError, RateLimitedError) as error:
+                await anyio.sleep(error.retry_after or pause)
+                pause = min(pause * 2, self._max_interval)
+                continue
+            pause = self._interval if found or over else min(pause * 1.5, self._max_interval)
+            quiet = quiet + 1 if over and not found else 0
+            if quiet < _QUIET_READS:
+                await anyio.sleep(pause)
+        if rest := self._source.rest():
+            yield rest
+
+    async def _is_finished(self) -> bool:
+        answer = self._finished()
+        return await answer if inspect.isawaitable(answer) else answer
+
+
+__all__ = ["Follower", "InvalidRequestError", "follow"]

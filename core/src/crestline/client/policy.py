@@ -1,0 +1,72 @@
+"""How patient the client is: repeats, polling and submission, as data with defaults that suit a real site."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """When a request is repeated; times in seconds."""
+
+    attempts: int = 8
+    """repeats after the first try"""
+    first_wait: float = 0.5
+    longest_wait: float = 15.0
+    """also of what a `Retry-After` asks for"""
+    budget: float = 45.0
+    """for one call, waits and answers together"""
+    connect_timeout: float = 10.0
+    answer_timeout: float = 30.0
+    """without a byte from the server; FirecREST itself gives up after 5 to 10 s"""
+
+
+class PollPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """How often the monitor looks; times in seconds."""
+
+    shortest: float = 1.0
+    """between two lists while a watched job is new or has just changed"""
+    longest: float = 10.0
+    """between two lists while nothing has changed for long"""
+    growth: float = 0.1
+    """the interval is this share of the time since the last news"""
+    busy_share: float = 0.2
+    """of the time, at most this much is spent in requests: a slow list is asked for less often"""
+    jitter: float = 0.15
+    """an interval varies by this share to both sides, so that clients do not march in step"""
+    lookups: int = 8
+    """by-id requests in one round, for jobs that the list misses"""
+    relist: float = 60.0
+    """after a list that could not be had, the next try"""
+    gone_after: float = 60.0
+    """a job is gone when it has been missing for this long, and in at least `gone_looks` looks"""
+    gone_looks: int = 3
+    remember: float = 300.0
+    """how long a job is kept in mind after somebody last asked for it"""
+
+    def interval(self, quiet: float, cost: float) -> float:
+        """Seconds from one round to the next, before jitter.
+
+        Args:
+            quiet: seconds since the latest news of any watched job.
+            cost: seconds that the last round took.
+        """
+        wanted = min(max(self.growth * quiet, self.shortest), self.longest)
+        return max(wanted, cost / self.busy_share)
+
+
+class SubmitPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """What it takes to believe that a submission did not happen; times in seconds."""
+
+    visibility: float = 20.0
+    """a job may stay invisible in lists for this long after it was accepted"""
+    look_every: float = 2.0
+    budget: float = 180.0
+    """until a submission's outcome is declared unknown"""
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it."""
+
+    retry: RetryPolicy = RetryPolicy()
+    poll: PollPolicy = PollPolicy()
+    submit: SubmitPolicy = SubmitPolicy()

@@ -1,0 +1,89 @@
+"""What is alike for all requests: paths in any case, request ids, FirecREST's headers, one log line each."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import re
+import time
+import uuid
+from datetime import UTC, datetime
+
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from crestline import __version__
+from crestline.wire.extensions import FEATURES, FEATURES_HEADER, VERSION_HEADER
+
+request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="-")
+
+PROTOCOL_VERSION = "2.6.0"
+
+_log = logging.getLogger("crestline.access")
+_SAFE_ID = re.compile(rb"^[A-Za-z0-9._-]{1,128}$")
+_JOB_ID_SEGMENT = 4  # of /compute/{system}/jobs/{id}
+_VERSION = (VERSION_HEADER.lower().encode(), f"{PROTOCOL_VERSION}+crestline.{__version__}".encode())
+_FEATURES = (FEATURES_HEADER.lower().encode(), " ".join(FEATURES).encode())
+
+
+class Envelope:
+    """ASGI wrapper around the whole application."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        headers = dict(scope["headers"])
+        identifier = _given(headers.get(b"x-request-id")) or uuid.uuid4().hex.encode()
+        correlation = _given(headers.get(b"x-correlation-id")) or identifier
+        scope["crestline_request_id"] = identifier.decode()  # type: ignore[typeddict-unknown-key]
+        token = request_id.set(identifier.decode())
+        scope["path"] = _lower(scope["path"])
+        status = 0
+
+        async def send_wrapped(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [
+                    *message["headers"],
+                    _VERSION,
+                    _FEATURES,
+                    (b"f7t-timestamp", datetime.now(UTC).isoformat().encode()),
+                    (b"x-request-id", identifier),
+                    (b"x-correlation-id", correlation),
+                ]
+                user = getattr(scope.get("user"), "username", None)
+                if user is not None:
+                    message["headers"].append((b"f7t-authusername", user.encode("ascii", "backslashreplace")))
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_wrapped)
+        finally:
+            if _log.isEnabledFor(logging.INFO):
+                user = getattr(scope.get("user"), "username", "-")
+                milliseconds = (time.perf_counter() - started) * 1000
+                # The query is left out: signed URLs carry their signature there.
+                _log.info("%s %s %s %d %.1fms", user, scope["method"], scope["path"], status, milliseconds)
+            request_id.reset(token)
+
+
+def _given(value: bytes | None) -> bytes | None:
+    """A caller's own id, where it is fit to be logged and sent back."""
+    return value if value and _SAFE_ID.match(value) else None
+
+
+def _lower(path: str) -> str:
+    """The path in lower case, as FirecREST routes, but for a job id, which is the scheduler's own word."""
+    lower = path.lower()
+    if not lower.startswith("/compute/"):
+        return lower
+    segments = lower.split("/")
+    if len(segments) > _JOB_ID_SEGMENT:
+        segments[_JOB_ID_SEGMENT] = path.split("/")[_JOB_ID_SEGMENT]
+    return "/".join(segments)

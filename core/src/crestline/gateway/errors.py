@@ -1,0 +1,78 @@
+"""Every failure as FirecREST's error body."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, SerializationException, ValidationException
+
+from crestline.model import AuthenticationError, CrestlineError
+from crestline.wire.errors import ErrorBody
+
+_log = logging.getLogger("crestline.gateway")
+
+
+def handle_crestline_error(request: Request[Any, Any, Any], error: CrestlineError) -> Response[ErrorBody]:
+    """An error that somebody raised on purpose; its class knows the status."""
+    headers = {}
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(max(1, round(error.retry_after)))
+    if isinstance(error, AuthenticationError):
+        headers["WWW-Authenticate"] = "Bearer"
+    if error.status >= 500:
+        _log.warning("%s %s: %s %s", request.method, request.url.path, error, list(error.details))
+    return _response(request, error.status, str(error), caused_by=list(error.details) or None, headers=headers)
+
+
+def handle_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[ErrorBody]:
+    """What Litestar itself refuses: unknown routes, other methods, bodies and parameters of another shape."""
+    if isinstance(error.__cause__, SerializationException):
+        return _invalid(request, f"The body is not JSON: {error.detail}. Send one JSON object.", [])
+    if isinstance(error, ValidationException):
+        extra = error.extra if isinstance(error.extra, list) else []
+        # Litestar reports a path parameter of the router as a fault of its own beside every real one.
+        fields = [field for field in map(_field, extra) if field["message"] != repr(field["name"])]
+        what = "; ".join(f"{each['name']}: {each['message']}" for each in fields)
+        return _invalid(request, what or "The body is absent or has another shape. See /docs for it.", fields)
+    headers = {key: value for key, value in (error.headers or {}).items() if key.lower() in ("allow", "retry-after")}
+    return _response(request, error.status_code, error.detail, headers=headers)
+
+
+def handle_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[ErrorBody]:
+    """A fault of ours: the log has the traceback, the caller the id to find it by."""
+    request_id = request.scope.get("crestline_request_id", "")
+    _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return _response(request, 500, f"Internal error. Tell the operator the request id {request_id}.")
+
+
+def _invalid(request: Request[Any, Any, Any], message: str, fields: list[dict[str, str]]) -> Response[ErrorBody]:
+    body = ErrorBody(error_type="validation", message=message, data={"fields": fields}, user=_user(request))
+    return Response(body, status_code=400)
+
+
+def _response(
+    request: Request[Any, Any, Any],
+    status: int,
+    message: str,
+    *,
+    caused_by: list[str] | None = None,
+    headers: dict[str, str] | None = None,
+) -> Response[ErrorBody]:
+    body = ErrorBody(message=message, caused_by=caused_by, user=_user(request))
+    return Response(body, status_code=status, headers=headers)
+
+
+def _field(extra: Any) -> dict[str, str]:
+    if not isinstance(extra, dict):
+        return {"location": "", "name": "", "message": str(extra)}
+    return {
+        "location": str(getattr(extra.get("source"), "value", extra.get("source", "body"))),
+        "name": str(extra.get("key", "")),
+        "message": str(extra.get("message", "")),
+    }
+
+
+def _user(request: Request[Any, Any, Any]) -> str | None:
+    return getattr(request.scope.get("user"), "username", None)

@@ -1,0 +1,26 @@
+"""The key that signs the built-in issuer's tokens."""
+
+from __future__ import annotations
+
+import json
+
+from joserfc.jwk import KeySet, RSAKey
+
+from crestline.gateway.home import Home
+
+
+def signing_key(home: Home) -> RSAKey:
+    """The home's RSA key, made at first use; its `kid` is the RFC 7638 thumbprint."""
+
+    def make() -> bytes:
+        key = RSAKey.generate_key(2048, {"use": "sig", "alg": "RS256"}, private=True)
+        return json.dumps(key.as_dict(private=True)).encode()
+
+    key = RSAKey.import_key(json.loads(home.secret("signing_key.json", make)))
+    key.ensure_kid()
+    return key
+
+
+def public_keys(key: RSAKey) -> dict[str, object]:
+    """The JWKS document (RFC 7517) of `key`."""
+    return KeySet([key]).as_dict(private=False)  # type: ignore[return-value]

@@ -1,0 +1,77 @@
+"""The OpenAPI document and its page at `/docs`, which loads nothing from elsewhere."""
+
+from __future__ import annotations
+
+from litestar import Litestar, Router
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import SwaggerRenderPlugin
+from litestar.openapi.spec import Components, OpenAPIMediaType, OpenAPIResponse, Reference, Schema, SecurityScheme
+from litestar.openapi.spec.enums import OpenAPIType
+from litestar.static_files import create_static_files_router
+from swagger_ui_bundle import swagger_ui_path
+
+from crestline import __version__
+
+_ASSETS = "/docs/assets"
+
+
+def openapi_config() -> OpenAPIConfig:
+    """What Litestar shows at `/docs`; the document itself is at `/docs/openapi.json`."""
+    return OpenAPIConfig(
+        title="Crestline",
+        version=__version__,
+        description="FirecREST v2 and Crestline's additions to it.",
+        path="/docs",
+        use_handler_docstrings=True,
+        components=Components(
+            security_schemes={"bearer": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT")},
+            schemas={"Error": _error_schema()},
+        ),
+        security=[{"bearer": []}],
+        render_plugins=[
+            SwaggerRenderPlugin(
+                path="/",
+                js_url=f"{_ASSETS}/swagger-ui-bundle.js",
+                css_url=f"{_ASSETS}/swagger-ui.css",
+                standalone_preset_js_url=f"{_ASSETS}/swagger-ui-standalone-preset.js",
+            )
+        ],
+    )
+
+
+def assets_router() -> Router:
+    """Scripts and styles of the page."""
+    return create_static_files_router(
+        _ASSETS, [swagger_ui_path], include_in_schema=False, name="docs-assets", opt={"public": True}
+    )
+
+
+def describe_errors(app: Litestar) -> None:
+    """Give every operation FirecREST's answers for 4XX and 5XX, and take the security off the public ones."""
+    error = OpenAPIResponse(
+        description="What is wrong and what to do about it",
+        content={"application/json": OpenAPIMediaType(schema=Reference(ref="#/components/schemas/Error"))},
+    )
+    for path, item in (app.openapi_schema.paths or {}).items():
+        for method in ("get", "post", "put", "delete", "head"):
+            operation = getattr(item, method)
+            if operation is None:
+                continue
+            operation.responses.pop("400", None)
+            operation.responses |= {"4XX": error, "5XX": error}
+            if path.startswith(("/oauth2", "/.well-known", "/transfers", "/status/liveness")):
+                operation.security = []
+
+
+def _error_schema() -> Schema:
+    return Schema(
+        type=OpenAPIType.OBJECT,
+        required=["errorType", "message"],
+        properties={
+            "errorType": Schema(type=OpenAPIType.STRING, enum=["error", "validation"]),
+            "message": Schema(type=OpenAPIType.STRING),
+            "causedBy": Schema(type=[OpenAPIType.ARRAY, OpenAPIType.NULL], items=Schema(type=OpenAPIType.STRING)),
+            "data": Schema(type=[OpenAPIType.OBJECT, OpenAPIType.NULL]),
+            "user": Schema(type=[OpenAPIType.STRING, OpenAPIType.NULL]),
+        },
+    )

@@ -1,0 +1,1 @@
+"""The endpoints, grouped as FirecREST groups them; `oauth` serves the built-in issuer."""

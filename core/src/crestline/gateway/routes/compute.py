@@ -1,0 +1,104 @@
+"""`/compute/{system}/jobs`: submit, list, look up, cancel, attach."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from litestar import Router, delete, get, post, put
+from litestar.params import Parameter
+
+from crestline.gateway.identity import Caller
+from crestline.gateway.schedulers import JobQuery
+from crestline.gateway.systems import SystemRuntime
+from crestline.model import JobNotFoundError
+from crestline.wire.compute import (
+    TIME_WINDOWS,
+    AttachRequest,
+    JobId,
+    JobsAnswer,
+    MetadataAnswer,
+    SubmitAnswer,
+    SubmitRequest,
+    TimeWindow,
+)
+from crestline.wire.extensions import IDEMPOTENCY_HEADER
+
+_MAX_IDS = 1000
+
+JobIdPath = Annotated[JobId, Parameter(description="A scheduler's job id, an array task's (`12_3`), or a transfer's")]
+
+
+@post("/", status_code=201)
+async def post_job(
+    system: SystemRuntime,
+    caller: Caller,
+    data: SubmitRequest,
+    key: Annotated[str | None, Parameter(header=IDEMPOTENCY_HEADER)] = None,
+) -> SubmitAnswer:
+    """Submit a job."""
+    return SubmitAnswer(job_id=await system.submissions.submit(caller.username, data.job, key))
+
+
+@get("/")
+async def get_jobs(
+    system: SystemRuntime,
+    caller: Caller,
+    allusers: Annotated[bool, Parameter(query="allusers")] = False,
+    account: Annotated[str | None, Parameter(query="account")] = None,
+    name: Annotated[str | None, Parameter(query="name", max_length=235)] = None,
+    time_window: Annotated[TimeWindow, Parameter(query="time_window")] = "24h",
+    ids: Annotated[
+        str | None,
+        Parameter(query="ids", description="Crestline: exactly these jobs, comma-separated", max_length=65536),
+    ] = None,
+) -> JobsAnswer:
+    """The caller's jobs."""
+    query = JobQuery(
+        ids=tuple(filter(None, ids.split(",")))[:_MAX_IDS] if ids is not None else None,
+        all_users=allusers,
+        account=account,
+        name=name,
+        window=None if ids is not None else TIME_WINDOWS[time_window],
+    )
+    return JobsAnswer(jobs=await system.scheduler.jobs(caller.username, query))
+
+
+@get("/{job_id:str}")
+async def get_job(system: SystemRuntime, caller: Caller, job_id: JobIdPath) -> JobsAnswer:
+    """One job; several entries for an array."""
+    transfer = await system.transfers.job(caller, job_id)
+    if transfer is not None:
+        return JobsAnswer(jobs=[transfer])
+    jobs = await system.scheduler.jobs(caller.username, JobQuery(ids=(job_id,), all_users=True))
+    if not jobs:
+        raise JobNotFoundError("Job not found.")
+    return JobsAnswer(jobs=jobs)
+
+
+@get("/{job_id:str}/metadata")
+async def get_metadata(system: SystemRuntime, caller: Caller, job_id: JobIdPath) -> MetadataAnswer:
+    """Script and stream paths of a job."""
+    transfer = await system.transfers.metadata(caller, job_id)
+    if transfer is not None:
+        return MetadataAnswer(jobs=[transfer])
+    return MetadataAnswer(jobs=await system.scheduler.metadata(caller.username, job_id))
+
+
+@put("/{job_id:str}/attach", status_code=204)
+async def put_attach(system: SystemRuntime, caller: Caller, job_id: JobIdPath, data: AttachRequest) -> None:
+    """Run a command inside a running job."""
+    await system.scheduler.attach(caller.username, job_id, data.command)
+
+
+@delete("/{job_id:str}", status_code=204)
+async def delete_job(system: SystemRuntime, caller: Caller, job_id: JobIdPath) -> None:
+    """Cancel a job; one that has ended stays as it is."""
+    if not await system.transfers.cancel(caller, job_id):
+        await system.scheduler.cancel(caller.username, job_id)
+
+
+router = Router(
+    "/compute/{system_name:str}/jobs",
+    route_handlers=[post_job, get_jobs, get_job, get_metadata, put_attach, delete_job],
+    tags=["compute"],
+)

@@ -1,0 +1,69 @@
+"""The built-in issuer: token endpoint, keys, discovery."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Annotated, Any
+from urllib.parse import unquote_plus
+
+from litestar import Request, Response, Router, get, post
+from litestar.enums import RequestEncodingType
+from litestar.params import Body
+
+from crestline.gateway.identity.issuer import Issuer, OAuthError, TokenAnswer, TokenRefusal
+from crestline.gateway.identity.keys import public_keys
+
+_NO_STORE = {"Cache-Control": "no-store"}
+
+
+@post("/oauth2/token", status_code=200)
+async def post_token(
+    request: Request, data: Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
+) -> Response[TokenAnswer | TokenRefusal]:
+    """A token for client credentials or a refresh token (RFC 6749)."""
+    issuer: Issuer = request.app.state.issuer
+    try:
+        client_id, secret = _client_credentials(request.headers.get("authorization"), data)
+        return Response(await issuer.grant(data, client_id, secret), headers=_NO_STORE)
+    except OAuthError as error:
+        return Response(error.refusal, status_code=error.status, headers=_NO_STORE)
+
+
+@get("/oauth2/jwks")
+async def get_keys(request: Request) -> dict[str, Any]:
+    """The issuer's public keys (RFC 7517)."""
+    return public_keys(request.app.state.issuer.key)
+
+
+@get("/.well-known/openid-configuration")
+async def get_discovery(request: Request) -> dict[str, Any]:
+    """Where to find what (OpenID Connect Discovery)."""
+    issuer: Issuer = request.app.state.issuer
+    base = request.app.state.public_url()
+    return {
+        "issuer": issuer.name,
+        "token_endpoint": f"{base}/oauth2/token",
+        "jwks_uri": f"{base}/oauth2/jwks",
+        "grant_types_supported": ["client_credentials", "refresh_token"],
+        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+        "id_token_signing_alg_values_supported": ["RS256"],
+        "response_types_supported": [],
+        "subject_types_supported": ["public"],
+        "scopes_supported": ["offline_access"],
+    }
+
+
+def _client_credentials(authorization: str | None, form: dict[str, str]) -> tuple[str, str]:
+    """From the Authorization header (form-encoded inside, RFC 6749 2.3.1), else from the form."""
+    scheme, _, encoded = (authorization or "").partition(" ")
+    if scheme.lower() != "basic":
+        return form.get("client_id", ""), form.get("client_secret", "")
+    try:
+        client_id, _, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise OAuthError("invalid_client", "The Authorization header is not Basic credentials.", 401) from error
+    return unquote_plus(client_id), unquote_plus(secret)
+
+
+router = Router("/", route_handlers=[post_token, get_keys, get_discovery], tags=["oauth2"], opt={"public": True})

@@ -1,0 +1,92 @@
+"""`/status`: systems and their nodes, partitions, reservations, users; liveness."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+from litestar import Request, Router, get
+from litestar.params import Parameter
+
+from crestline.gateway.health import INTERVAL, Health
+from crestline.gateway.identity import Caller
+from crestline.gateway.systems import SystemRuntime, Systems
+from crestline.wire.status import (
+    DataOperation,
+    Liveness,
+    NodesAnswer,
+    PartitionsAnswer,
+    Probing,
+    ReservationsAnswer,
+    SchedulerInfo,
+    SshPool,
+    System,
+    SystemsAnswer,
+    UserInfo,
+)
+
+
+@get("/systems")
+async def get_systems(request: Request) -> SystemsAnswer:
+    """All systems with their health."""
+    systems: Systems = request.app.state.systems
+    health: Health = request.app.state.health
+    return SystemsAnswer(systems=[_describe(system, health) for system in systems])
+
+
+@get("/{system_name:str}/nodes")
+async def get_nodes(system: SystemRuntime, caller: Caller) -> NodesAnswer:
+    """Compute nodes."""
+    return NodesAnswer(nodes=await system.scheduler.nodes(caller.username))
+
+
+@get("/{system_name:str}/reservations")
+async def get_reservations(system: SystemRuntime, caller: Caller) -> ReservationsAnswer:
+    """Advance reservations."""
+    return ReservationsAnswer(reservations=await system.scheduler.reservations(caller.username))
+
+
+@get("/{system_name:str}/partitions")
+async def get_partitions(
+    system: SystemRuntime, caller: Caller, show_hidden: Annotated[bool, Parameter(query="show_hidden")] = False
+) -> PartitionsAnswer:
+    """Partitions."""
+    return PartitionsAnswer(partitions=await system.scheduler.partitions(caller.username, show_hidden))
+
+
+@get("/{system_name:str}/userinfo")
+async def get_userinfo(system: SystemRuntime, caller: Caller) -> UserInfo:
+    """The caller's ids, groups and accounts."""
+    info = await system.host.user_info(caller.username)
+    info.accounts = await system.scheduler.accounts(caller.username)
+    return info
+
+
+@get("/liveness", public=True)
+async def get_liveness(request: Request) -> Liveness:
+    """Sign of life, open to everybody."""
+    health: Health = request.app.state.health
+    started: float = request.app.state.started
+    return Liveness(healthcheck_runs=dict(health.checked), last_update=int(time.time() - started))
+
+
+def _describe(system: SystemRuntime, health: Health) -> System:
+    return System(
+        name=system.name,
+        ssh=SshPool(host="localhost", port=22),
+        scheduler=SchedulerInfo(type=system.scheduler.kind, version=system.scheduler.version),
+        services_health=health.services.get(system.name),
+        probing=Probing(interval_check=INTERVAL),
+        last_health_check=health.checked.get(system.name),
+        file_systems=system.file_systems,
+        data_operation=DataOperation(
+            max_ops_file_size=system.config.max_ops_file_size, data_transfer=system.transfers.describe()
+        ),
+    )
+
+
+router = Router(
+    "/status",
+    route_handlers=[get_systems, get_nodes, get_reservations, get_partitions, get_userinfo, get_liveness],
+    tags=["status"],
+)

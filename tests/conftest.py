@@ -1,0 +1,30 @@
+"""Fixtures that all parts share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from harness.gateway import RunningGateway, in_thread
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def _no_site_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests neither read nor write the sites file and the variables of whoever runs them."""
+    monkeypatch.setenv("CRESTLINE_SITES", str(tmp_path / "sites.toml"))
+    for name in ("URL", "CLIENT_ID", "CLIENT_SECRET", "SYSTEM", "TOKEN", "API_KEY", "TOKEN_COMMAND"):
+        monkeypatch.delenv(f"FIRECREST_{name}", raising=False)
+    monkeypatch.delenv("AUTH_TOKEN_URL", raising=False)
+
+
+@pytest.fixture(scope="session")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
+    """A gateway on its embedded default, for tests that do not disturb it."""
+    with in_thread(tmp_path_factory.mktemp("gateway") / "home") as running:
+        yield running

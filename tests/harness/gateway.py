@@ -1,0 +1,112 @@
+"""A real gateway on a free loopback port: in a thread, or as a process that a test may kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+
+@dataclass
+class RunningGateway:
+    """How to reach it."""
+
+    url: str
+    home: Path
+    system: str = "local"
+
+    @property
+    def token_url(self) -> str:
+        return f"{self.url}/oauth2/token"
+
+    @property
+    def client(self) -> tuple[str, str]:
+        """Id and secret of the first client."""
+        content = json.loads((self.home / "client.json").read_text())
+        return content["client_id"], content["client_secret"]
+
+    def token(self, client: tuple[str, str] | None = None, **form: str) -> str:
+        answer = httpx.post(self.token_url, data={"grant_type": "client_credentials", **form}, auth=client or self.client)
+        answer.raise_for_status()
+        return str(answer.json()["access_token"])
+
+    def http(self, client: tuple[str, str] | None = None) -> httpx.Client:
+        """A plain HTTP client with a token."""
+        return httpx.Client(
+            base_url=self.url, headers={"Authorization": f"Bearer {self.token(client)}"}, timeout=60, trust_env=False
+        )
+
+
+@contextmanager
+def in_thread(home: Path, **options: Any) -> Iterator[RunningGateway]:
+    """A gateway in this process; `options` are those of its configuration file."""
+    from crestline.gateway.config import load_config
+    from crestline.gateway.server import Server
+
+    server = Server(load_config(home=home, **options), port=0)
+    thread = threading.Thread(target=server.run_forever, daemon=True)
+    thread.start()
+    _wait_until_up(server.url, lambda: thread.is_alive())
+    try:
+        yield RunningGateway(server.url, home)
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        if thread.is_alive():
+            raise TimeoutError("the gateway did not stop")
+
+
+class GatewayProcess(RunningGateway):
+    """`crestline serve` as a process of its own."""
+
+    def __init__(self, home: Path, port: int, *arguments: str) -> None:
+        super().__init__(f"http://127.0.0.1:{port}", home)
+        self._port = port
+        self._arguments = arguments
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        environment = os.environ | {"CRESTLINE_SITES": str(self.home.with_name(f"{self.home.name}-sites.toml"))}
+        command = [str(Path(sys.executable).with_name("crestline")), "serve", "--home", str(self.home)]
+        self.process = subprocess.Popen(
+            [*command, "--port", str(self._port), *self._arguments],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        _wait_until_up(self.url, lambda: self.process is not None and self.process.poll() is None)
+
+    def kill(self) -> None:
+        """SIGKILL: no clean-up of any kind."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> None:
+        assert self.process is not None
+        self.process.terminate()
+        self.process.wait(30)
+
+
+def _wait_until_up(url: str, alive: Any) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if not alive():
+            raise RuntimeError("the gateway ended while it started")
+        try:
+            if httpx.get(f"{url}/status/liveness", trust_env=False).status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.05)
+    raise TimeoutError(f"no gateway at {url}")

@@ -1,0 +1,168 @@
+"""Everything that can be made to go wrong, as data; `fault_layer` applies the rules."""
+
+from __future__ import annotations
+
+import re
+import threading
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+
+@dataclass
+class Rule:
+    """What happens to the next `count` requests that match. One rule applies to a request: the first that matches."""
+
+    path: str = ""
+    """Regular expression searched in the lower-case path (`/token` and `/s3/` included); empty matches every path."""
+    method: str = ""
+    """Regular expression that must match the whole method; empty matches every method."""
+    query: str = ""
+    """Regular expression searched in the raw query string."""
+    count: int | None = 1
+    """How many requests are hit; None: all of them."""
+    skip: int = 0
+    """How many matching requests pass untouched before."""
+    when: Literal["before", "after"] = "before"
+    """`before`: the request is not carried out. `after`: it is carried out in full, its answer is tampered with."""
+    status: int | None = None
+    """Answer this status with an error body instead (429: the body of an API manager)."""
+    retry_after: float | None = None
+    """Value of the `Retry-After` header, in seconds, beside `status`."""
+    body: str | None = None
+    """Answer exactly this text (need not be JSON) as `text/html` with `status`, or 200 without one."""
+    drop: bool = False
+    """Reset the connection instead of answering."""
+    delay: float = 0.0
+    """Seconds to wait first. A rule with nothing but a delay lets the request go on as usual after it."""
+
+
+@dataclass
+class Faults:
+    """The switches of one server; set a field at any time, or POST the same names to `/_faults`.
+
+    Those that are on by default are what real servers do.
+    """
+
+    rules: list[Rule] = field(default_factory=list)
+    """Generic faults, by method and path; shorthands: `fail`, `drop`, `delay`, `throttle`, `garble`."""
+    fresh_job_404: float = 0.0
+    """Seconds after submission in which a job is 404 by id and absent from the list."""
+    allocation_window: float = 0.0
+    """Seconds after submission in which a job is called `allocation`, has no working directory and is PENDING."""
+    stale_pending: float = 0.0
+    """Seconds after its start in which a running job is still shown as PENDING."""
+    list_omits: str = ""
+    """Regular expression: jobs whose id or name it fully matches are missing from the list; by id they are found."""
+    list_omits_dependent: bool = False
+    """Jobs with a dependency are missing from the list; by id they are found."""
+    list_413_above: int | None = None
+    """A list of more jobs than this is refused: 413, the command's output exceeded the buffer."""
+    list_408_above: int | None = None
+    """A list of more jobs than this is refused: 408, the command took too long."""
+    pipe_in_name_breaks_list: bool = True
+    """A `|` or newline in a job's name turns every list that has the job, and the job itself, into 500."""
+    names_mangled: bool = True
+    """The accounting returns `"` in names as a backtick and every non-ASCII character as `?`."""
+    cancel_ended_is_500: bool = True
+    """Cancelling an unknown or ended job is 500; if off: unknown is 404, ended is 204."""
+    env_commas_truncate: bool = True
+    """Environment values end at their first comma."""
+    quote_in_path_breaks: bool = True
+    """A `'` in any path of `ops` is 500: unbalanced shell. (A stand-in never executes what follows the quote.)"""
+    space_breaks_checksum: bool = True
+    """A space in the path of `ops/checksum` is 500."""
+    html_escapes_transfer_paths: bool = True
+    """Transfer jobs see `&`, `<`, `>` and both quotes in paths as HTML entities."""
+    failed_transfer_completes: bool = True
+    """cp, mv, rm, compress and extract jobs that failed end COMPLETED with exit code 0; if off: FAILED, 1."""
+    download_too_large: int = 500
+    """Status of `ops/download` above 3.75 MiB: 500 as measured, or 413 as the source says."""
+    break_after_400: bool = False
+    """The request that follows a 400 of a file endpoint, on the same connection, is dropped."""
+    min_token_ttl: float = 30.0
+    """Seconds; a token with less life left is refused with its own message."""
+    reject_tokens: bool = False
+    """Every token is invalid: 401."""
+    unknown_signing_key: bool = False
+    """New tokens are signed with a key that the gateway has not loaded: 401."""
+    reject_refresh: bool = False
+    """The token endpoint refuses every refresh token: 400 invalid_grant."""
+    unhealthy: str = ""
+    """`scheduler`, `filesystem` or `ssh`: the last health check was red, so what depends on it is 503."""
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+
+    # shorthands: each adds one rule and returns it
+
+    def fail(self, status: int, path: str = "", method: str = "", **options: Any) -> Rule:
+        """Answer `status` to matching requests; `when="after"` for work that is done all the same."""
+        return self.add(Rule(path=path, method=method, status=status, **options))
+
+    def drop(self, path: str = "", method: str = "", **options: Any) -> Rule:
+        """Reset the connection of matching requests; `when="after"` for work that is done all the same."""
+        return self.add(Rule(path=path, method=method, drop=True, **options))
+
+    def delay(self, seconds: float, path: str = "", method: str = "", **options: Any) -> Rule:
+        """Be slow to answer matching requests."""
+        return self.add(Rule(path=path, method=method, delay=seconds, **options))
+
+    def throttle(self, retry_after: float | None = 1, path: str = "", method: str = "", **options: Any) -> Rule:
+        """429, as an API manager in front of FirecREST does."""
+        return self.add(Rule(path=path, method=method, status=429, retry_after=retry_after, **options))
+
+    def garble(self, path: str = "", method: str = "", body: str = "<html>Bad gateway</html>", **options: Any) -> Rule:
+        """Answer something that is no JSON (status 200 unless given)."""
+        return self.add(Rule(path=path, method=method, body=body, **options))
+
+    def add(self, rule: Rule) -> Rule:
+        """Add a rule behind those that are there."""
+        with self._lock:
+            self.rules.append(rule)
+        return rule
+
+    # used by the server
+
+    def take(self, method: str, path: str, query: str) -> Rule | None:
+        """The rule that applies to this request; uses up one of its count."""
+        with self._lock:
+            for rule in self.rules:
+                if rule.count == 0 or (rule.method and not re.fullmatch(rule.method, method)):
+                    continue
+                if not re.search(rule.path, path) or not re.search(rule.query, query):
+                    continue
+                if rule.skip > 0:
+                    rule.skip -= 1
+                    continue
+                if rule.count is not None:
+                    rule.count -= 1
+                return rule
+        return None
+
+    def update(self, changes: dict[str, Any]) -> None:
+        """Set several fields by name; `rules` (a list of objects) are added to those that are there.
+
+        Raises ValueError for a name that does not exist, before anything is changed.
+        """
+        known = {f.name for f in fields(self)}
+        if unknown := set(changes) - known:
+            raise ValueError(f"no such fault: {', '.join(sorted(unknown))}")
+        try:
+            rules = [Rule(**rule) for rule in changes.get("rules", [])]
+        except TypeError as error:
+            raise ValueError(str(error)) from None
+        for rule in rules:
+            self.add(rule)
+        for name, value in changes.items():
+            if name != "rules":
+                setattr(self, name, value)
+
+    def reset(self) -> None:
+        """Back to what real servers do."""
+        fresh = Faults()
+        for f in fields(self):
+            setattr(self, f.name, getattr(fresh, f.name))
+
+    def as_dict(self) -> dict[str, Any]:
+        """All switches with their present values."""
+        return asdict(self)

@@ -1,0 +1,166 @@
+"""`/filesystem/{system}/transfer`: file operations that run as scheduler jobs, and S3 up and down."""
+
+from __future__ import annotations
+
+import html
+import os
+import shlex
+import uuid
+from pathlib import Path
+from typing import Any
+
+from plain_firecrest import transfer_scripts as scripts
+from plain_firecrest.endpoint import Call, route
+from plain_firecrest.files import tar_flag
+from plain_firecrest.refusals import Refusal, invalid
+from plain_firecrest.scheduler import Order
+from plain_firecrest.world import World
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+
+def routes(world: World) -> list[Route]:
+    """The endpoints."""
+    transfer = "/filesystem/{system}/transfer"
+    posts = {"mv": mv, "cp": cp, "compress": compress, "extract": extract}
+    return [
+        *(route(world, f"{transfer}/{n}", h, "POST", needs="filesystem", body="json") for n, h in posts.items()),
+        route(world, f"{transfer}/rm", rm, "DELETE", needs="filesystem"),
+        route(world, f"{transfer}/upload", upload, "POST", needs="scheduler", body="json"),
+        route(world, f"{transfer}/download", download, "POST", needs="scheduler", body="json"),
+    ]
+
+
+def mv(call: Call) -> Response:
+    """Rename or move."""
+    command = f"mv -- {_source(call)} {_target(call)}"
+    return _answer(call, 201, _command_job(call, "MoveFiles", command, "moved"))
+
+
+def cp(call: Call) -> Response:
+    """Copy a file or directory."""
+    follow = "--dereference" if call.body.get("dereference") else ""
+    command = f"cp {follow} -r -- {_source(call)} {_target(call)}"
+    return _answer(call, 201, _command_job(call, "CopyFiles", command, "copied"))
+
+
+def rm(call: Call) -> Response:
+    """Delete a file or directory; 200, unlike the others."""
+    path = call.query.get("path")
+    if path is None:
+        raise invalid("query", "path", "Field required")
+    return _answer(call, 200, _command_job(call, "DeleteFiles", f"rm -R -- {_quoted(call, path)}", "deleted"))
+
+
+def compress(call: Call) -> Response:
+    """Make a tar archive."""
+    directory, name = os.path.split(_path(call))
+    follow = "--dereference" if call.body.get("dereference") else ""
+    pattern = call.text("matchPattern", "match_pattern")
+    if pattern:
+        find = f"cd {_quoted(call, directory)} && find . -type f -regex {_quoted(call, pattern)} -print0"
+        command = f"({find} | tar {follow} -c{tar_flag(call)}f {_target(call)} --null --files-from=-)"
+    else:
+        place = f"-C {_quoted(call, directory)} {_quoted(call, name)}"
+        command = f"tar {follow} -c{tar_flag(call)}f {_target(call)} {place}"
+    return _answer(call, 201, _command_job(call, "CompressFiles", command, "compressed"))
+
+
+def extract(call: Call) -> Response:
+    """Unpack a tar archive."""
+    command = f"tar -x{tar_flag(call)}f {_source(call)} -C {_target(call)}"
+    return _answer(call, 201, _command_job(call, "ExtractFiles", command, "extracted"))
+
+
+def upload(call: Call) -> Response:
+    """URLs to send the parts to, and a job that waits for the object and then puts it in its place."""
+    asked, settings, store = _s3_directives(call), call.world.settings, call.world.store
+    size = asked.get("fileSize", asked.get("file_size"))
+    if size is None:
+        raise Refusal(500, "unsupported operand type(s) for /: 'NoneType' and 'int'")
+    target = _path(call)
+    key = store.new_key(call.user.name, Path(target).name)
+    parts, complete = store.upload_urls(key, max(1, -(-int(size) // settings.max_part_size)))
+    script = scripts.fetch(shlex.quote(str(store.path(key))), _quoted(call, target), settings.upload_poll)
+    directives = {
+        "transferMethod": "s3",
+        "partsUploadUrls": parts,
+        "completeUploadUrl": complete,
+        "maxPartSize": settings.max_part_size,
+    }
+    return _answer(call, 201, _job(call, "IngressFileTransfer", script), directives)
+
+
+def download(call: Call) -> Response:
+    """A URL that works once the job has put the object there."""
+    _s3_directives(call)
+    path, store = _path(call), call.world.store
+    key = store.new_key(call.user.name, Path(path).name)
+    script = scripts.offer(_quoted(call, path), shlex.quote(str(store.path(key))))
+    directives = {"transferMethod": "s3", "downloadUrl": store.download_url(key)}
+    return _answer(call, 201, _job(call, "OutgressFileTransfer", script), directives)
+
+
+def _command_job(call: Call, name: str, command: str, done: str) -> dict[str, Any]:
+    return _job(call, name, scripts.command(command, done, call.world.faults.failed_transfer_completes))
+
+
+def _job(call: Call, name: str, script: str) -> dict[str, Any]:
+    """Submit a transfer job and describe it; its logs are hidden files in the default working directory."""
+    settings, unique = call.world.settings, uuid.uuid4()
+    if not call.user.has_ssh_key:
+        reason = f"No SSH credentials found for user:{call.user.name}"
+        raise Refusal(500, "Error executing Slurm command.", caused_by=[reason])
+    workdir = settings.home_of(call.user.name)
+    output = f"{workdir}/.f7t_file_handling_job_{unique}.log"
+    error = f"{workdir}/.f7t_file_handling_job_error_{unique}.log"
+    account = call.query.get("account") or call.text("account")
+    order = Order(script, workdir, name=name, account=account, partition="xfer", stdout=output, stderr=error)
+    return {
+        "jobId": call.world.scheduler.submit(order, call.user),
+        "system": settings.system,
+        "workingDirectory": str(workdir),
+        "logs": {"outputLog": output, "errorLog": error},
+    }
+
+
+def _answer(call: Call, status: int, job: dict[str, Any], directives: dict[str, Any] | None = None) -> Response:
+    body: dict[str, Any] = {"transferJob": job}
+    if directives is not None:
+        body["transferDirectives"] = directives
+    return JSONResponse(body, status_code=status)
+
+
+def _s3_directives(call: Call) -> dict[str, Any]:
+    asked = call.body.get("transferDirectives", call.body.get("transfer_directives"))
+    if not isinstance(asked, dict):
+        raise invalid("body", "transferDirectives", "Field required")
+    method = asked.get("transferMethod", asked.get("transfer_method"))
+    if method in ("streamer", "wormhole"):
+        raise Refusal(400, "Requested transfer method is not available.")
+    if method != "s3":
+        raise invalid("body", "transferDirectives", "Input should be 's3', 'streamer' or 'wormhole'", value=method)
+    return asked
+
+
+def _path(call: Call) -> str:
+    path = call.text("path", "sourcePath", "source_path")
+    if path is None:
+        raise Refusal(400, "Unable to decode request and retreive the required path or source_path parameter.")
+    return path
+
+
+def _source(call: Call) -> str:
+    return _quoted(call, _path(call))
+
+
+def _target(call: Call) -> str:
+    target = call.text("targetPath", "target_path")
+    if target is None:
+        raise invalid("body", "targetPath", "Field required")
+    return _quoted(call, target)
+
+
+def _quoted(call: Call, path: str) -> str:
+    """A path as one word of a script, after the HTML escaping that real scripts suffer."""
+    return shlex.quote(html.escape(path) if call.world.faults.html_escapes_transfer_paths else path)
