@@ -6,6 +6,7 @@ import asyncio
 import socket
 import threading
 import time
+from contextlib import suppress
 from functools import partial
 
 import uvicorn
@@ -80,7 +81,8 @@ class Door:
 
     async def _enter(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope.setdefault("extensions", {})[ABORT] = partial(self._abort, scope["client"])
-        await self._app(scope, receive, send)
+        with suppress(asyncio.CancelledError):  # of requests that were under way when the door was shut
+            await self._app(scope, receive, send)
 
     def _abort(self, client: tuple[str, int]) -> None:
         for connection in list(self._server.server_state.connections) if self._server else ():

@@ -47,10 +47,10 @@ class BrokenConnection(Exception):  # noqa: N818
     """The real server loses the connection here without an answer, and so does this one."""
 
 
-def invalid(location: str, name: str, reason: str, *, value: object = None, place: str = "router.py") -> Refusal:
+def invalid(location: str, name: str, reason: str, *, value: object = None) -> Refusal:
     """A request that does not validate: 400 with the field in `data`, and a message full of server paths."""
     detail = {"type": "value_error", "loc": (location, name), "msg": reason, "input": value}
-    text = f'1 validation error:\n  {detail}\n\n  file "/srv/firecrest/{place}"'.lower()
+    text = f'1 validation error:\n  {detail}\n\n  file "/srv/firecrest/router.py"'.lower()
     fields = [{"location": location, "name": name, "message": reason}]
     return Refusal(400, text, kind="validation", data={"fields": fields})
 

@@ -4,6 +4,7 @@
 files/      what users keep on the default file system
 private/    0700: signing key, database, local jobs; no file endpoint serves it
 client.json 0600: the first client's id and secret
+endpoint.json: where it was last served
 ```
 """
 
@@ -16,7 +17,18 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from crestline.model import ConfigError
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """Where a client of this machine finds the gateway."""
+
+    url: str
+    token_url: str
+    system: str
+    """the first one"""
 
 
 class Home:
@@ -28,6 +40,7 @@ class Home:
         self.files = path / "files"
         self.database = self.private / "gateway.db"
         self.first_client = path / "client.json"
+        self.endpoint = path / "endpoint.json"
 
     def create(self) -> None:
         """Make what is absent.
@@ -62,13 +75,32 @@ class Home:
         Raises:
             ConfigError: no gateway has run on this home yet.
         """
+        client = json.loads(self._read(self.first_client))
+        return client["client_id"], client["client_secret"]
+
+    def record_endpoint(self, endpoint: Endpoint) -> None:
+        """Note where the gateway is served now."""
+        write_private(self.endpoint, msgspec.json.format(msgspec.json.encode(endpoint)))
+
+    def read_endpoint(self) -> Endpoint:
+        """Where the gateway was last served.
+
+        Raises:
+            ConfigError: no gateway has run on this home yet.
+        """
+        return msgspec.json.decode(self._read(self.endpoint), type=Endpoint)
+
+    def _read(self, file: Path) -> bytes:
         try:
-            client = json.loads(self.first_client.read_text())
-        except OSError as error:
+            return file.read_bytes()
+        except FileNotFoundError as error:
             raise ConfigError(
                 f"No gateway has run on {self.path} yet.", hint=f"Start it: crestline serve --home {self.path}"
             ) from error
-        return client["client_id"], client["client_secret"]
+        except OSError as error:
+            raise ConfigError(
+                f"Cannot read {file}: {error.strerror}.", hint="Ask the user who runs the gateway."
+            ) from error
 
 
 def write_private(file: Path, content: bytes) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import socket
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 
 import uvicorn
 
@@ -28,11 +30,14 @@ class Server(uvicorn.Server):
         self.socket = _bind(host, port)
         name, number = self.socket.getsockname()[:2]
         self.url = f"http://[{name}]:{number}" if ":" in name else f"http://{name}:{number}"
-        public_url = (config.public_url or self.url).rstrip("/")
-        app = create_app(config, lambda: public_url)
+        self.public_url = (config.public_url or self.url).rstrip("/")
+        self._app = create_app(config, lambda: self.public_url)
+        self._lifespan = AsyncExitStack()
+        self._on_ready: Callable[[], None] = lambda: None
         super().__init__(
             uvicorn.Config(
-                app,
+                self._app,
+                lifespan="off",
                 log_config=None,
                 access_log=False,
                 server_header=False,
@@ -41,9 +46,27 @@ class Server(uvicorn.Server):
             )
         )
 
-    def run_forever(self) -> None:
-        """Serve until SIGINT or SIGTERM."""
+    def run_forever(self, on_ready: Callable[[], None] = lambda: None) -> None:
+        """Serve until SIGINT (KeyboardInterrupt) or SIGTERM (ends the process by that signal).
+
+        Args:
+            on_ready: called once requests are answered.
+
+        Raises:
+            CrestlineError: the gateway cannot start.
+        """
+        self._on_ready = on_ready
         self.run(sockets=[self.socket])
+
+    # uvicorn's own handling of the lifespan would log a failed start and return.
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._lifespan.enter_async_context(self._app.lifespan())
+        await super().startup(sockets)
+        self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        await self._lifespan.aclose()
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -17,7 +17,7 @@ FEATURES = (
     "idempotency-key",  # the header above
     "job-ids",  # GET jobs?ids=1,2,3: exactly those jobs, whatever their age
     "content",  # GET (Range, ETag), PUT and HEAD ops/content: bytes of a file, atomic and resumable writes
-    "tar",  # GET and PUT ops/tar: a directory as one stream; POST ops/manifest: what is there already
+    "tar",  # GET and PUT ops/tar: a directory as one stream; POST ops/tar: some of its files; POST ops/manifest: below
 )
 
 UPLOAD_ID_HEADER = "Upload-Id"
@@ -45,3 +45,10 @@ class ManifestAnswer(Message):
     """The files of a `ManifestRequest` that are absent or differ."""
 
     changed: list[str]
+
+
+class TarRequest(Message):
+    """`POST ops/tar`: these files and links below `path` as one tar stream; all of them if `files` is absent."""
+
+    path: str
+    files: list[str] | None = None

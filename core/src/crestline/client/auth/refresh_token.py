@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import os
 import ssl
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -21,6 +21,9 @@ class RefreshTokenStore(Protocol):
     """Where the refresh token that is valid now is kept."""
 
     name: str
+    """says where, without the token"""
+    key: Hashable
+    """two stores with equal keys hold the same token"""
 
     def exclusive(self) -> AbstractContextManager[None]:
         """Nobody else reads or writes meanwhile."""
@@ -58,7 +61,7 @@ class RefreshToken(BearerAuthorizer):
                     store.save(new)
             return token
 
-        self._source = shared_source(("refresh_token", token_url, client_id, store.name), fetch)
+        self._source = shared_source(("refresh_token", token_url, client_id, store.key), fetch)
 
 
 class TokenFile:
@@ -72,6 +75,7 @@ class TokenFile:
 
     def __init__(self, path: Path, first: str) -> None:
         self.name = str(path)
+        self.key = (str(path), fingerprint(first))
         self._path = path
         self._first = first
 

@@ -9,6 +9,7 @@ import os
 import threading
 import time
 import weakref
+from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 
@@ -29,8 +30,6 @@ class Token(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"Token(expires={self.expires})"
-
-    __rich_repr__ = None
 
     def is_fresh(self, now: float) -> bool:
         """True while it will outlive a request and the server's own margin."""
@@ -121,7 +120,9 @@ class TokenSource:
         pending.set_result(token)
 
 
-_sources: weakref.WeakValueDictionary[Hashable, TokenSource] = weakref.WeakValueDictionary()
+_KEPT = 256
+_sources: OrderedDict[Hashable, TokenSource] = OrderedDict()
+"""the last used ones, so that a token outlives the connection that asked for it"""
 _sources_alive: weakref.WeakSet[TokenSource] = weakref.WeakSet()
 _sources_lock = threading.Lock()
 
@@ -132,6 +133,9 @@ def shared_source(key: Hashable, fetch: Callable[[], Token]) -> TokenSource:
         source = _sources.get(key)
         if source is None:
             source = _sources[key] = TokenSource(fetch)
+        _sources.move_to_end(key)
+        while len(_sources) > _KEPT:
+            _sources.popitem(last=False)
         return source
 
 

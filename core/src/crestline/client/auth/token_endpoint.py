@@ -49,7 +49,8 @@ def request_token(
     retry = _RETRY.copy_with(allowed_methods=("POST",), retry_on_exceptions=exceptions)
     issued = time.time()
     try:
-        with httpx.Client(mounts={"all://": RetryTransport(httpx.HTTPTransport(verify=verify), retry)}) as client:
+        transport = RetryTransport(httpx.HTTPTransport(verify=verify), retry)
+        with httpx.Client(verify=verify, mounts={"all://": transport}) as client:
             answer = client.post(url, data=form, headers={"Accept": "application/json"}, timeout=_TIMEOUT)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise GatewayUnavailableError(

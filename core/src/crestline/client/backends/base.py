@@ -12,7 +12,11 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import msgspec
-from crestline.model import File, Job, JobSpec
+from crestline.model import File, GatewayUnavailableError, Job, JobSpec
+
+
+class NotSentError(GatewayUnavailableError):
+    """The request never left this machine: what was asked has certainly not happened."""
 
 
 class JobFilter(msgspec.Struct, frozen=True, kw_only=True):

@@ -45,7 +45,7 @@ class Files(abc.ABC):
         recursive: bool = False,
         dereference: bool = False,
         numeric: bool = False,
-    ) -> list[FileEntry]:
+    ) -> Sequence[FileEntry]:
         """A directory's entries sorted by name, or the one entry of a file."""
 
     @abc.abstractmethod
@@ -175,7 +175,7 @@ class Files(abc.ABC):
         """Write the members of a tar stream (plain or gzip) below a directory, each file atomically."""
 
     @abc.abstractmethod
-    async def changed(self, path: str, checksums: dict[str, str]) -> list[str]:
+    async def changed(self, path: str, checksums: dict[str, str]) -> Sequence[str]:
         """Which of these files below `path` are absent or have another SHA-256."""
 
 

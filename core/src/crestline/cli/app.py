@@ -1,0 +1,144 @@
+"""The commands put together, and `main`, the console script."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command, get_group
+
+from crestline import __version__
+from crestline.cli.errors import INTERRUPTED, USAGE, report
+from crestline.cli.options import Invocation
+from crestline.model import ConfigError, CrestlineError
+
+ENTRY_POINTS = "crestline.commands"
+"""group of entry points that name a `typer.Typer` each; the entry point's name is the command's"""
+
+# Command -> module of this package with an `app` that has it, in the order of `crestline --help`.
+_BUILT_IN = {
+    "serve": "serve",
+    "env": "env",
+    "systems": "systems",
+    "run": "run",
+    "submit": "jobs",
+    "ps": "jobs",
+    "wait": "jobs",
+    "logs": "jobs",
+    "cancel": "jobs",
+    "ls": "files",
+    "cat": "files",
+    "cp": "files",
+    "doctor": "doctor",
+}
+
+
+class Commands(TyperGroup):
+    """Loads a command's module when the command is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*_BUILT_IN, *sorted(entry_points(group=ENTRY_POINTS).names - _BUILT_IN.keys())]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in self.commands:
+            if cmd_name in _BUILT_IN:
+                self.commands |= get_group(import_module(f"crestline.cli.{_BUILT_IN[cmd_name]}").app).commands
+            elif found := tuple(entry_points(group=ENTRY_POINTS, name=cmd_name)):
+                self.commands[cmd_name] = _load(found[0])
+            else:  # so that a likely name can be suggested
+                for name in self.list_commands(ctx):
+                    self.get_command(ctx, name)
+        return self.commands.get(cmd_name)
+
+
+def _load(entry: EntryPoint) -> Any:
+    """A command of another distribution; where it cannot be loaded, one that says so."""
+    try:
+        loaded = entry.load()
+        if not isinstance(loaded, typer.Typer):
+            raise TypeError(f"{entry.value} is a {type(loaded).__name__}, not a typer.Typer")
+    except Exception as error:
+        return get_command(_broken(entry, error))
+    command = get_command(loaded)
+    command.params = [each for each in command.params if each.name not in ("install_completion", "show_completion")]
+    command.name = entry.name
+    return command
+
+
+def _broken(entry: EntryPoint, error: Exception) -> typer.Typer:
+    package = entry.dist.name if entry.dist else entry.value
+    app = typer.Typer(add_completion=False)
+
+    @app.command(
+        entry.name,
+        help=f"(cannot be loaded: {type(error).__name__}: {error})",
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    )
+    def fail() -> None:
+        raise ConfigError(
+            f"The command '{entry.name}' cannot be loaded: {type(error).__name__}: {error}.",
+            hint=f"It comes with the package {package}: repair or remove that.",
+        ) from error
+
+    return app
+
+
+app = typer.Typer(
+    cls=Commands,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    epilog="Exit codes: 0 done, 2 usage, 65 request, 66 not found, 69 gateway, 74 transfer, 75 try later, 77 permission,"
+    " 78 configuration, 1 others; run, wait and submit --wait: the job's own.",
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"crestline {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def crestline(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Run work on supercomputers through one REST API, FirecREST v2."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command and exit with its code; the console script `crestline`."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    sys.exit(run(lambda state: get_command(app)(arguments or ["--help"], "crestline", standalone_mode=False, obj=state)))
+
+
+def run(command: Callable[[Invocation], Any]) -> int:
+    """Call `command`; its failures become one line on stderr.
+
+    Returns:
+        the exit code.
+    """
+    state = Invocation()
+    try:
+        result = command(state)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except BrokenPipeError:  # the reader of our output has gone; the interpreter must not try again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except typer.TyperException as error:
+        code = report(error, as_json=state.json or "--json" in sys.argv)
+        return code or USAGE
+    except (CrestlineError, OSError) as error:
+        return report(error, as_json=state.json)

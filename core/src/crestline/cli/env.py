@@ -1,0 +1,35 @@
+"""`crestline env`: how to reach a gateway of this machine, for a shell."""
+
+from __future__ import annotations
+
+import shlex
+
+import typer
+
+from crestline.cli.options import HomeFolder, Json
+from crestline.cli.output import print_json
+
+app = typer.Typer()
+
+
+@app.command()
+def env(home: HomeFolder = None, json: Json = False) -> None:
+    """Print shell exports that connect programs to the gateway of this machine: eval "$(crestline env)"."""
+    from crestline.gateway.config import DEFAULT_HOME
+    from crestline.gateway.home import Home
+
+    place = Home((home or DEFAULT_HOME).expanduser().absolute())
+    client_id, secret = place.read_first_client()
+    endpoint = place.read_endpoint()
+    variables = {
+        "FIRECREST_URL": endpoint.url,
+        "AUTH_TOKEN_URL": endpoint.token_url,
+        "FIRECREST_CLIENT_ID": client_id,
+        "FIRECREST_CLIENT_SECRET": secret,
+        "FIRECREST_SYSTEM": endpoint.system,
+    }
+    if json:
+        print_json(variables)
+        return
+    for name, value in variables.items():
+        print(f"export {name}={shlex.quote(value)}")

@@ -1,0 +1,47 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Invocation:
+    """What `main` wants to know of the command that ran."""
+
+    json = False
+
+
+def _remember_json(context: typer.Context, value: bool) -> bool:
+    context.ensure_object(Invocation).json = value
+    return value
+
+
+def _complete_targets(incomplete: str) -> list[str]:
+    from crestline.cli.connecting import known_targets
+
+    return [name for name in known_targets() if name.startswith(incomplete)]
+
+
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="Print JSON, errors included.", callback=_remember_json, is_eager=True),
+]
+
+Site = Annotated[
+    str | None,
+    typer.Option(
+        "--site",
+        "-s",
+        metavar="SYSTEM@SITE",
+        envvar="CRESTLINE_SITE",
+        help="Which system of which site. Default: FIRECREST_* variables, else the default of the sites file.",
+        autocompletion=_complete_targets,
+    ),
+]
+
+HomeFolder = Annotated[
+    Path | None, typer.Option("--home", metavar="DIR", help="The gateway's home. Default: in the user's data folder.")
+]

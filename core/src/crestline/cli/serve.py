@@ -1,0 +1,136 @@
+"""`crestline serve`: a gateway on this machine."""
+
+from __future__ import annotations
+
+import ipaddress
+from contextlib import suppress
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from crestline.cli.options import HomeFolder, Json
+from crestline.cli.output import print_json
+from crestline.model import ConfigError
+
+if TYPE_CHECKING:
+    from crestline.gateway.config import GatewayConfig
+    from crestline.gateway.home import Endpoint, Home
+    from crestline.gateway.server import Server
+
+SITE = "local"
+"""under this name the gateway stands in the sites file; the latest one started has it"""
+
+app = typer.Typer()
+
+
+class LogLevel(StrEnum):
+    """How much the log says."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@app.command()
+def serve(
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="TOML file with the configuration; none is needed.")
+    ] = None,
+    home: HomeFolder = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = 8080,
+    public_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Base of the URLs that clients see, behind a proxy.")
+    ] = None,
+    allow_plain_http: Annotated[
+        bool, typer.Option("--allow-plain-http", help="Listen beyond this machine without TLS.")
+    ] = False,
+    log_level: Annotated[LogLevel, typer.Option(help="What the log on stderr holds.")] = LogLevel.WARNING,
+    json: Json = False,
+) -> None:
+    """Serve the FirecREST v2 API for this machine or the configured systems, until Ctrl-C.
+
+    It registers itself as site 'local' in the sites file of this user; the latest gateway started has that name.
+    """
+    settings = _load(config, home, public_url)
+    server = _bind(settings, host, port, log_level)
+    if not _is_loopback(server):
+        _refuse_plain_http(settings, allow_plain_http)
+    with suppress(KeyboardInterrupt):
+        server.run_forever(lambda: _announce(settings, server, json))
+
+
+def _load(config: Path | None, home: Path | None, public_url: str | None) -> GatewayConfig:
+    from crestline.gateway.config import load_config
+
+    return load_config(config, home=home, public_url=public_url)
+
+
+def _bind(settings: GatewayConfig, host: str, port: int, log_level: LogLevel) -> Server:
+    try:
+        from crestline.gateway.server import Server, configure_logging
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("crestline"):
+            raise
+        raise ConfigError(
+            f"The gateway needs {error.name}, which is not installed.", hint="Run: pip install 'crestline[gateway]'"
+        ) from error
+    configure_logging(log_level.upper())
+    return Server(settings, host, port)
+
+
+def _is_loopback(server: Server) -> bool:
+    return ipaddress.ip_address(server.socket.getsockname()[0]).is_loopback
+
+
+def _refuse_plain_http(settings: GatewayConfig, allowed: bool) -> None:
+    if not allowed:
+        raise ConfigError(
+            "Beyond this machine, tokens and secrets would travel over plain HTTP.",
+            hint="Listen on 127.0.0.1 behind a proxy that does TLS, or give --allow-plain-http.",
+        )
+    if settings.public_url is None:
+        raise ConfigError(
+            "Clients on other machines need to know the gateway's URL.", hint="Give it: --public-url http://HOST:PORT"
+        )
+
+
+def _announce(settings: GatewayConfig, server: Server, json: bool) -> None:
+    """Say how to connect, for programs of this machine in files, for people on stdout. Secrets stay in their file."""
+    from crestline.gateway.home import Endpoint, Home
+
+    home = Home(settings.home)
+    endpoint = Endpoint(
+        url=server.public_url, token_url=f"{server.public_url}/oauth2/token", system=next(iter(settings.systems))
+    )
+    home.record_endpoint(endpoint)
+    sites_file = _register(home, endpoint)
+    facts = {
+        "url": endpoint.url,
+        "token_url": endpoint.token_url,
+        "docs": f"{endpoint.url}/docs",
+        "home": str(home.path),
+        "client_file": str(home.first_client),
+        "site": SITE,
+        "sites_file": str(sites_file),
+        "system": endpoint.system,
+    }
+    if json:
+        print_json(facts)
+        return
+    print(
+        f"Crestline serves {', '.join(settings.systems)} at {endpoint.url}\n"
+        f"  API docs    {facts['docs']}\n"
+        f"  client      id and secret are in {home.first_client}\n"
+        f'  shell       eval "$(crestline env --home {home.path})"\n'
+        f"  adapters    site '{SITE}' in {sites_file}\n"
+        "Ctrl-C ends it; jobs go on.",
+        flush=True,
+    )
+
+
+def _register(home: Home, endpoint: Endpoint) -> Path:
+    raise NotImplementedError

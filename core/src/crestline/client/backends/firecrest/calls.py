@@ -1,0 +1,131 @@
+"""One call to a FirecREST gateway through pyfirecrest: credentials, repeats, a time limit, and errors of the model."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import firecrest.v2
+import httpx
+import msgspec
+from firecrest.FirecrestException import FirecrestException
+from firecrest.tracing import ensure_correlation_id
+
+from crestline.client.auth import Authorizer
+from crestline.client.backends.base import NotSentError
+from crestline.client.backends.firecrest.refusals import error_of, unreachable, unusable
+from crestline.client.backends.firecrest.transport import Repeat, keep_secrets_out_of_logs, make_client, repeat
+from crestline.client.policy import RetryPolicy
+from crestline.model import AuthenticationError, CrestlineError, GatewayUnavailableError
+
+T = TypeVar("T")
+
+# What this module touches inside pyfirecrest; tests/core/test_backend_pyfirecrest.py watches over it.
+PRIVATE_NAMES = ("_session", "_get_request", "_post_request", "_put_request", "_delete_request", "_auth_headers")
+
+
+class Calls:
+    """Holds the pyfirecrest client of one gateway and one identity."""
+
+    def __init__(
+        self, url: str, authorizer: Authorizer, *, verify: ssl.SSLContext | bool = True, retry: RetryPolicy | None = None
+    ) -> None:
+        keep_secrets_out_of_logs()
+        self.gateway_url = url.rstrip("/")
+        self.identity = authorizer.identity
+        self._authorizer = authorizer
+        self._policy = retry or RetryPolicy()
+        self._http = make_client(self.gateway_url, verify, self._policy)
+        self._api = firecrest.v2.AsyncFirecrest(self.gateway_url, authorizer, verify=verify)
+        self._api._session = self._http
+        self._api.timeout = self._http.timeout
+        self._api.num_retries_rate_limit = 0
+        self._api.disable_client_logging = True
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._api.close_session()
+
+    async def _ask(self, send: Callable[[], Awaitable[T]], how: Repeat = "freely") -> T:
+        """Run one of pyfirecrest's methods; `send` may be called twice, the second time after a refused token."""
+        token = repeat.set(how)
+        try:
+            with ensure_correlation_id():
+                async with asyncio.timeout(self._policy.budget):
+                    try:
+                        return await self._send(send)
+                    except AuthenticationError as error:
+                        if not getattr(error, "renewable", False):
+                            raise
+                    return await self._send(send)
+        except TimeoutError:
+            raise GatewayUnavailableError(
+                f"{self.gateway_url} did not answer within {self._policy.budget:.0f} s.", hint="Try again later."
+            ) from None
+        finally:
+            repeat.reset(token)
+
+    async def _send(self, send: Callable[[], Awaitable[T]]) -> T:
+        try:
+            return await send()
+        except FirecrestException as error:
+            raise self._refusal(error.responses[-1]) from None
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            raise unreachable(error, self.gateway_url, NotSentError) from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise unreachable(error, self.gateway_url) from None
+
+    def _refusal(self, response: httpx.Response) -> CrestlineError:
+        error = error_of(response)
+        if response.status_code == 401 and self._authorizer.refused(response.request.headers):
+            error.renewable = isinstance(error, AuthenticationError)  # type: ignore[attr-defined]
+        return error
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        expect: int,
+        how: Repeat = "freely",
+        params: dict[str, Any] | None = None,
+        body: Any = None,
+        **more: Any,
+    ) -> httpx.Response:
+        """An endpoint that pyfirecrest has no method for, or whose method does too much.
+
+        Args:
+            expect: the status of success; any other answer is raised as an error.
+            body: a message for the request's JSON body.
+        """
+        if body is not None:
+            more["json_data"] = msgspec.to_builtins(body)
+        if params is not None:
+            more["params"] = params
+
+        async def send() -> httpx.Response:
+            response: httpx.Response = await getattr(self._api, f"_{method}_request")(path, **more)
+            if response.status_code != expect:
+                raise self._refusal(response)
+            return response
+
+        return await self._ask(send, how)
+
+    async def _result(self, send: Callable[[], Awaitable[Any]], kind: type[T], how: Repeat = "freely") -> T:
+        """The decoded result of one of pyfirecrest's own methods as a message."""
+        try:
+            return msgspec.convert(await self._ask(send, how), kind, strict=False)
+        except (ValueError, KeyError, TypeError) as error:  # no JSON, or not the fields that belong there
+            raise GatewayUnavailableError(
+                f"An answer of {self.gateway_url} cannot be read ({type(error).__name__}).",
+                hint="Something between here and the gateway may answer in its place; check the URL.",
+            ) from None
+
+    def _read(self, response: httpx.Response, kind: type[T]) -> T:
+        try:
+            return msgspec.json.decode(response.content, type=kind, strict=False)
+        except msgspec.DecodeError as error:
+            raise unusable(response, str(error)) from None
+

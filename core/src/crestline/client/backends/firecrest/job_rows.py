@@ -1,0 +1,105 @@
+"""Jobs out of FirecREST's answers, large ones in slices, with whatever a version or a site leaves out."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from crestline.model import Job, JobTimes, normalize_state
+from crestline.wire.codec import Message
+
+_SLICE = 250
+"""jobs decoded between two breaths of the event loop; some milliseconds"""
+
+
+class _Status(Message):
+    state: str | list[str] | None = None
+    state_reason: str | None = None
+    exit_code: int | None = None
+    interrupt_signal: int | None = None
+
+
+class _Time(Message):
+    submit: int | None = None
+    start: int | None = None
+    end: int | None = None
+    elapsed: int | None = None
+    suspended: int | None = None
+    limit: int | None = None
+
+
+class _Row(Message):
+    """`wire.compute.JobInfo` as lenient as real servers are."""
+
+    job_id: str | int
+    name: str | None = None
+    status: _Status | None = None
+    time: _Time | None = None
+    account: str | None = None
+    allocation_nodes: int | None = None
+    nodes: str | None = None
+    partition: str | None = None
+    user: str | None = None
+    working_directory: str | None = None
+
+
+class _Rows(msgspec.Struct):
+    jobs: list[msgspec.Raw] | None
+
+
+async def read_jobs(body: bytes, system: str) -> list[Job]:
+    """The jobs of an answer. A row that cannot be read is left out rather than breaking the list.
+
+    Raises:
+        msgspec.DecodeError: the answer as a whole is no list of jobs.
+    """
+    rows = msgspec.json.decode(body, type=_Rows).jobs or []
+    decoder = msgspec.json.Decoder(_Row, strict=False)
+    jobs = []
+    for number, raw in enumerate(rows):
+        if number % _SLICE == _SLICE - 1:
+            await asyncio.sleep(0)
+        try:
+            jobs.append(_job(decoder.decode(raw), system))
+        except msgspec.DecodeError:
+            continue
+    return jobs
+
+
+def _job(row: _Row, system: str) -> Job:
+    status = row.status or _Status()
+    time = row.time or _Time()
+    raw = "+".join(status.state) if isinstance(status.state, list) else status.state or ""
+    name, workdir = row.name or "", row.working_directory or ""
+    if name == "allocation" and not workdir:  # Slurm's accounting has a row for the job before it knows the job
+        name = ""
+    return Job(
+        job_id=str(row.job_id),
+        state=normalize_state(raw, status.exit_code),
+        raw_state=raw,
+        reason=_said(status.state_reason),
+        name=name,
+        system=system,
+        user=row.user or "",
+        account=row.account or "",
+        partition=row.partition or "",
+        nodes=_said(row.nodes),
+        node_count=row.allocation_nodes,
+        workdir=workdir,
+        exit_code=status.exit_code,
+        signal=status.interrupt_signal or None,
+        times=JobTimes(
+            submit=time.submit,
+            start=time.start or None,
+            end=time.end or None,
+            elapsed=time.elapsed,
+            suspended=time.suspended,
+            limit=time.limit,
+        ),
+    )
+
+
+def _said(text: str | None) -> str:
+    """The text unless it is a scheduler's way of saying nothing."""
+    return "" if text in (None, "None", "(null)", "None assigned", "None assig") else text

@@ -1,0 +1,160 @@
+"""`/compute/{system}/jobs` of FirecREST, with what a plain one gets wrong put right."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from crestline.client.backends.base import JobFilter
+from crestline.client.backends.firecrest.calls import Calls
+from crestline.client.backends.firecrest.job_rows import read_jobs
+from crestline.client.backends.firecrest.refusals import unusable
+from crestline.client.job_ids import chosen, is_element, parent
+from crestline.model import (
+    GatewayUnavailableError,
+    InvalidRequestError,
+    Job,
+    JobNotFoundError,
+    JobSpec,
+    JobState,
+    UnsupportedError,
+    render_script,
+)
+from crestline.wire.compute import TIME_WINDOWS, JobDescription, JobMetadata, SubmitAnswer, SubmitRequest
+from crestline.wire.extensions import IDEMPOTENCY_HEADER
+
+_PLAIN_ID = re.compile(r"^[A-Za-z0-9]+$")
+_ANY_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.+\[\]-]*$")
+
+
+class JobCalls(Calls):
+    """The jobs of one system."""
+
+    system: str
+    features: frozenset[str]
+
+    @property
+    def _jobs_path(self) -> str:
+        return f"/compute/{self.system}/jobs"
+
+    async def submit(self, spec: JobSpec, key: str) -> str:
+        idempotent = "idempotency-key" in self.features
+        headers = {IDEMPOTENCY_HEADER: key} if idempotent else {}
+        response = await self._request(
+            "post",
+            self._jobs_path,
+            expect=201,
+            how="freely" if idempotent else "once",
+            body=SubmitRequest(job=describe(spec)),
+            additional_headers=headers,
+        )
+        return self._read(response, SubmitAnswer).job_id
+
+    async def jobs(self, query: JobFilter) -> list[Job]:
+        if query.ids is not None and not query.ids:
+            return []
+        params: dict[str, Any] = {
+            "allusers": query.all_users or None,
+            "account": query.account,
+            "name": query.name,
+            "time_window": _window_name(query.window),
+        }
+        if query.ids is not None and "job-ids" in self.features:
+            params["ids"] = ",".join(query.ids)
+        response = await self._request("get", self._jobs_path, expect=200, how="impatiently", params=params)
+        try:
+            jobs = await read_jobs(response.content, self.system)
+        except msgspec.DecodeError as error:
+            raise unusable(response, str(error)) from None
+        if query.name is not None:  # FirecREST before 2.6 does not know the filter
+            jobs = [job for job in jobs if job.name == query.name]
+        if query.ids is not None:
+            wanted = set(query.ids)
+            jobs = [job for job in jobs if job.job_id in wanted or parent(job.job_id) in wanted]
+        return jobs
+
+    async def job(self, job_id: str) -> list[Job]:
+        asked = self._askable(job_id)
+        response = await self._request("get", f"{self._jobs_path}/{asked}", expect=200)
+        try:
+            jobs = await read_jobs(response.content, self.system)
+        except msgspec.DecodeError as error:
+            raise unusable(response, str(error)) from None
+        if is_element(job_id):
+            element = chosen(jobs, job_id)
+            jobs = [element] if element else []
+        if not jobs:
+            raise JobNotFoundError(f"There is no job {job_id}.", hint="Check the job id; old jobs are forgotten.")
+        return jobs
+
+    async def metadata(self, job_id: str) -> list[Job]:
+        asked = self._askable(job_id)
+        found = await self._result(lambda: self._api.job_metadata(self.system, asked), list[JobMetadata])
+        jobs = [
+            Job(
+                job_id=str(each.job_id),
+                state=JobState.UNKNOWN,
+                system=self.system,
+                script=each.script,
+                stdin=each.standard_input,
+                stdout=each.standard_output,
+                stderr=each.standard_error,
+            )
+            for each in found
+        ]
+        exact = [job for job in jobs if job.job_id == job_id]
+        return exact or jobs
+
+    async def cancel(self, job_id: str) -> None:
+        asked = self._askable(job_id)
+        if asked != job_id:
+            raise UnsupportedError(
+                f"This gateway cannot cancel the single element {job_id}.", hint=f"Cancel the whole of {asked}."
+            )
+        try:
+            await self._ask(lambda: self._api.cancel_job(self.system, asked))
+        except (GatewayUnavailableError, JobNotFoundError, InvalidRequestError):
+            jobs = await self.job(job_id)
+            if not all(job.is_finished for job in jobs):
+                raise
+
+    def _askable(self, job_id: str) -> str:
+        """The id that this gateway takes in a path; plain FirecREST refuses those of array elements."""
+        if not _ANY_ID.match(job_id):
+            raise InvalidRequestError(f"{job_id!r} is not a job id.", hint="Give it as the scheduler prints it.")
+        if _PLAIN_ID.match(job_id) or self.features:
+            return job_id
+        return parent(job_id)
+
+
+def describe(spec: JobSpec) -> JobDescription:
+    """`spec` in FirecREST's words; what those have no field for is in the script.
+
+    Raises:
+        InvalidRequestError: no script, or two.
+    """
+    if (spec.script is None) == (spec.script_path is None):
+        raise InvalidRequestError("A job needs exactly one of script and script_path.", hint="Give one of them.")
+    return JobDescription(
+        working_directory=spec.workdir,
+        name=spec.name,
+        account=spec.account,
+        reservation=spec.reservation,
+        partition=spec.partition,
+        standard_input=spec.stdin,
+        standard_output=spec.stdout,
+        standard_error=spec.stderr,
+        env=dict(spec.environment) or None,
+        constraints=spec.constraint,
+        script=render_script(spec) if spec.script is not None else None,
+        script_path=spec.script_path,
+    )
+
+
+def _window_name(seconds: int | None) -> str | None:
+    """The smallest of FirecREST's windows that holds so many seconds, at most the largest."""
+    if seconds is None:
+        return None
+    return next((name for name, length in TIME_WINDOWS.items() if length >= seconds), "7d")

@@ -1,0 +1,160 @@
+"""From an answer that is not the one expected to an error of the model, by status and text."""
+
+from __future__ import annotations
+
+import re
+from email.utils import parsedate_to_datetime
+from time import time
+
+import httpx
+import msgspec
+
+from crestline.model import (
+    AuthenticationError,
+    ConflictError,
+    CrestlineError,
+    GatewayUnavailableError,
+    InvalidRequestError,
+    JobNotFoundError,
+    MissingFileError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitedError,
+    SystemNotFoundError,
+    TooLargeError,
+    UnsupportedError,
+)
+from crestline.wire.errors import ErrorBody
+
+# Texts of Slurm and PBS that say the request was wrong, behind FirecREST's 500.
+_REFUSED = re.compile(
+    r"Batch job submission failed|does not look like a batch script|sbatch: (error|fatal)|qsub: ", re.IGNORECASE
+)
+# Texts that leave open whether the scheduler took the request.
+_UNDECIDED = re.compile(
+    r"timed out|timeout|unable to contact|zero bytes|communication connection|connection refused|connection reset"
+    r"|cannot connect|try again|temporarily|slurm_(receive|send)|no response",
+    re.IGNORECASE,
+)
+_SECRET = re.compile(r"eyJ[\w-]+\.[\w-]+(\.[\w-]+)?|(?<=\?)\S*(?:[Ss]ignature|token|X-Amz-)\S*")
+_LONGEST = 400
+
+
+def error_of(response: httpx.Response) -> CrestlineError:
+    """The error that an answer means. `status` of the result is the answer's own."""
+    body = _read(response)
+    error = _classify(response, body)
+    error.status = response.status_code
+    return error
+
+
+def unusable(response: httpx.Response, why: str) -> GatewayUnavailableError:
+    """An answer of the expected status that cannot be read."""
+    place = f"{response.request.method} {response.request.url.path}"
+    return GatewayUnavailableError(
+        f"The gateway's answer to {place} cannot be read: {why}.",
+        hint="Something between here and the gateway may answer in its place; check the URL.",
+    )
+
+
+def unreachable(
+    error: httpx.HTTPError | httpx.InvalidURL, url: str, kind: type[GatewayUnavailableError] = GatewayUnavailableError
+) -> GatewayUnavailableError:
+    """No answer at all."""
+    text = str(error)
+    hint = "Check the URL and the network, then try again."
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        hint = "Its certificate is not trusted: name its authority in `ca_file` of the site."
+    return kind(f"{url} does not answer ({type(error).__name__}).", hint=hint)
+
+
+def _read(response: httpx.Response) -> ErrorBody:
+    try:
+        body = msgspec.json.decode(response.content, type=ErrorBody)
+    except msgspec.DecodeError:
+        return ErrorBody(message="")
+    fields = (body.data or {}).get("fields")
+    if body.error_type == "validation" and isinstance(fields, list):
+        named = [f"{field.get('name')}: {field.get('message')}" for field in fields if isinstance(field, dict)]
+        body.message = "; ".join(named) or body.message
+    body.message = _clean(body.message)
+    body.caused_by = [_clean(cause) for cause in body.caused_by or []]
+    return body
+
+
+def _clean(text: str) -> str:
+    text = _SECRET.sub("…", " ".join(text.split()))
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
+
+
+def _classify(response: httpx.Response, body: ErrorBody) -> CrestlineError:
+    status = response.status_code
+    details = tuple(body.caused_by or ())
+    said = " ".join((body.message, *details))
+    message = body.message or f"The gateway answered {status}."
+
+    if status == 400 and "File exists" in said:
+        return ConflictError(message, hint="Choose another name, or remove what is there.", details=details)
+    if status == 401:
+        if "system access" in said:
+            return PermissionDeniedError(message, hint="Ask the site for access to this system.", details=details)
+        return AuthenticationError(message, hint="Check the credentials of the site.", details=details)
+    if status == 403:
+        return PermissionDeniedError(message, hint="The identity in use may not do this.", details=details)
+    if status == 404:
+        return _not_found(message, said, details)
+    if status == 409:
+        return ConflictError(message, details=details)
+    if status == 413:
+        return TooLargeError(message, details=details)
+    if status == 429:
+        return RateLimitedError(
+            "The gateway asks for fewer requests.",
+            hint="Wait before the next one.",
+            details=details,
+            retry_after=retry_after(response),
+        )
+    if status == 501:
+        return UnsupportedError(message, hint="This gateway or its scheduler cannot do it.", details=details)
+    if status == 500 and (refusal := _refusal(message, said, details)):
+        return refusal
+    if status in (408, 424) or status >= 500 or status < 400:
+        return GatewayUnavailableError(
+            f"The gateway answered {status}: {message}" if body.message else message,
+            hint="Try again later.",
+            details=details,
+            retry_after=retry_after(response),
+        )
+    return InvalidRequestError(message, details=details)
+
+
+def _not_found(message: str, said: str, details: tuple[str, ...]) -> NotFoundError:
+    if "Job not found" in said:
+        return JobNotFoundError(message, hint="Check the job id; old jobs are forgotten.", details=details)
+    if "System not found" in said:
+        return SystemNotFoundError(message, hint="`crestline systems` lists those that are there.", details=details)
+    if "No such file or directory" in said:
+        return MissingFileError(message, details=details)
+    return NotFoundError(message, hint="Check the URL of the gateway.", details=details)
+
+
+def _refusal(message: str, said: str, details: tuple[str, ...]) -> CrestlineError | None:
+    """What FirecREST should have answered instead of 500; None where 500 was right."""
+    if "Invalid job id" in said or "Bad job/step" in said:
+        return JobNotFoundError(message, hint="Check the job id.", details=details)
+    if "No SSH credentials" in said or re.search(r"permission denied|not permitted|Invalid user", said, re.IGNORECASE):
+        return PermissionDeniedError(message, hint="The identity in use may not do this.", details=details)
+    if _REFUSED.search(said) and not _UNDECIDED.search(said):
+        return InvalidRequestError(message, hint="The scheduler refused it: correct the job.", details=details)
+    return None
+
+
+def retry_after(response: httpx.Response) -> float | None:
+    """Seconds that a `Retry-After` header asks for (RFC 9110, section 10.2.3)."""
+    value = response.headers.get("Retry-After", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time())
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,134 @@
+"""The httpx client under pyfirecrest: what is repeated, for how long, and what never reaches a log."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import urllib.request
+from contextvars import ContextVar
+from typing import Literal
+
+import httpx
+from httpx_retries import Retry, RetryTransport
+
+from crestline.client.policy import RetryPolicy
+
+Repeat = Literal["freely", "once", "impatiently"]
+"""How a request may be repeated.
+
+`freely`: it can be carried out any number of times. `once`: it must not be carried out twice, so only a request that
+never left, or that was turned away for its rate, goes out again. `impatiently`: the caller has a better answer to a
+failure than to wait.
+"""
+
+repeat: ContextVar[Repeat] = ContextVar("crestline_repeat", default="freely")
+
+_NEVER_LEFT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+_METHODS = ("GET", "HEAD", "PUT", "POST", "DELETE")
+
+
+class _Retry(Retry):
+    """A 500 of FirecREST is a passing failure of the scheduler or a final refusal: it gets two chances."""
+
+    def is_retryable_status_code(self, status_code: int) -> bool:
+        if status_code == 500 and self.attempts_made >= 2:
+            return False
+        return super().is_retryable_status_code(status_code)
+
+
+def retries(policy: RetryPolicy) -> dict[Repeat, Retry]:
+    """The policy in httpx-retries' words."""
+    freely = _Retry(
+        total=policy.attempts,
+        allowed_methods=_METHODS,
+        status_forcelist=(408, 424, 429, 500, 502, 503, 504),
+        backoff_factor=policy.first_wait,
+        backoff_jitter=0.5,
+        max_backoff_wait=policy.longest_wait,
+        total_timeout=policy.budget,
+    )
+    return {
+        "freely": freely,
+        "once": freely.copy_with(status_forcelist=(429,), retry_on_exceptions=_NEVER_LEFT),
+        "impatiently": freely.copy_with(total=1, status_forcelist=(429, 503)),
+    }
+
+
+class _WholeAnswers(httpx.AsyncBaseTransport):
+    """Reads an answer to its end here, so that one that breaks off is repeated like one that never began."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
+        self._inner = inner
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await self._inner.handle_async_request(request)
+        if request.extensions.get("crestline.stream"):
+            return response
+        try:
+            body = b"".join([part async for part in response.aiter_raw()])
+        finally:
+            await response.aclose()
+        return httpx.Response(
+            response.status_code,
+            headers=response.headers,
+            stream=httpx.ByteStream(body),
+            extensions=response.extensions,
+        )
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+def make_client(url: str, verify: ssl.SSLContext | bool, policy: RetryPolicy) -> httpx.AsyncClient:
+    """A client for one gateway. A request with the extension `crestline.stream` is neither buffered nor repeated."""
+    plain = httpx.AsyncHTTPTransport(
+        verify=verify, proxy=_proxy(url), limits=httpx.Limits(max_connections=20, keepalive_expiry=30)
+    )
+    by_kind = retries(policy)
+
+    async def choose(request: httpx.Request) -> None:
+        if request.extensions.get("crestline.stream"):
+            request.extensions["retry"] = Retry(total=0)
+        else:
+            request.extensions["retry"] = by_kind[repeat.get()]
+
+    return httpx.AsyncClient(
+        transport=RetryTransport(_WholeAnswers(plain)),
+        timeout=httpx.Timeout(policy.answer_timeout, connect=policy.connect_timeout),
+        event_hooks={"request": [choose]},
+    )
+
+
+def _proxy(url: str) -> str | None:
+    """The proxy that the environment names for this address; httpx looks only where it makes the transport."""
+    target = httpx.URL(url)
+    if urllib.request.proxy_bypass(target.host):
+        return None
+    proxies = urllib.request.getproxies()
+    return proxies.get(target.scheme) or proxies.get("all")
+
+
+class _NoSecrets(logging.Filter):
+    """Keeps what proves an identity out of the logs of httpx and httpcore.
+
+    Signed URLs carry their proof in the query, FirecREST echoes refused tokens in a header.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(_without_query(value) for value in record.args)
+        if record.name.startswith("httpcore") and "headers" in str(record.msg):
+            record.msg, record.args = str(record.msg).partition(" ")[0], ()
+        return True
+
+
+def _without_query(value: object) -> object:
+    return value.copy_with(query=None) if isinstance(value, httpx.URL) else value
+
+
+def keep_secrets_out_of_logs() -> None:
+    """Install the filter; httpcore has one logger for each protocol."""
+    for name in ("httpx", "httpcore.http11", "httpcore.http2", "httpcore.proxy", "httpcore.connection"):
+        logger = logging.getLogger(name)
+        if not any(isinstance(each, _NoSecrets) for each in logger.filters):
+            logger.addFilter(_NoSecrets())

@@ -1,0 +1,135 @@
+"""Files on this machine: read in chunks, hashed, written whole or not at all, and their errors as ours."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import anyio
+from anyio.to_thread import run_sync
+
+from crestline.model import (
+    ConflictError,
+    CrestlineError,
+    MissingFileError,
+    PermissionDeniedError,
+    TransferError,
+)
+
+CHUNK = 1024 * 1024
+"""bytes that are in memory at once"""
+
+
+@contextmanager
+def local_errors() -> Iterator[None]:
+    """Turn what this machine's file system refuses into errors of `crestline.model`."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise MissingFileError(f"{error.filename} does not exist on this machine.") from error
+    except PermissionError as error:
+        raise PermissionDeniedError(
+            f"{error.filename} cannot be used on this machine: {error.strerror}.", hint="Check its permissions."
+        ) from error
+    except OSError as error:
+        hint = "Free some space." if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        raise TransferError(f"{error.filename or 'A file'} on this machine: {error.strerror}.", hint=hint) from error
+
+
+async def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    return await run_sync(_sha256, path)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+async def read_chunks(path: Path, start: int, end: int) -> AsyncIterator[bytes]:
+    """The bytes from `start` to before `end`.
+
+    Raises:
+        TransferError: the file has become shorter.
+    """
+    async with await anyio.open_file(path, "rb") as file:
+        await file.seek(start)
+        while start < end:
+            chunk = await file.read(min(CHUNK, end - start))
+            if not chunk:
+                raise changed_error(path)
+            start += len(chunk)
+            yield chunk
+
+
+def changed_error(path: Path) -> CrestlineError:
+    """For a local file that somebody writes to while it is sent."""
+    return TransferError(f"{path} changed while it was being read.", hint="Send it again when it is complete.")
+
+
+def make_executable(path: Path) -> None:
+    """`chmod +x` for all who may read."""
+    mode = path.stat().st_mode & 0o777
+    path.chmod(mode | (mode & 0o444) >> 2)
+
+
+class PartFile:
+    """The unfinished form of a download, beside its target; survives a failure, so that the next call goes on with it.
+
+    Only one process writes to it at a time.
+    """
+
+    def __init__(self, target: Path, identity: str) -> None:
+        self.target = target
+        self.path = target.with_name(f"{target.name[:50]}.{identity[:16]}.part")
+        self._file: BinaryIO
+
+    def __enter__(self) -> PartFile:
+        self._file = open(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+b")  # noqa: SIM115
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            raise ConflictError(
+                f"{self.target} is being downloaded already.", hint="Wait for the other download."
+            ) from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    @property
+    def size(self) -> int:
+        """Bytes there."""
+        return os.fstat(self._file.fileno()).st_size
+
+    def truncate(self) -> None:
+        """Begin again."""
+        self._file.truncate(0)
+
+    async def append(self, content: AsyncIterator[bytes]) -> AsyncIterator[int]:
+        """Write behind what is there; yields how many bytes were written."""
+        self._file.seek(0, os.SEEK_END)
+        async for chunk in content:
+            await run_sync(self._write, chunk)
+            yield len(chunk)
+
+    def _write(self, chunk: bytes) -> None:
+        self._file.write(chunk)
+        self._file.flush()
+
+    async def checksum(self) -> str:
+        """Hexadecimal SHA-256 of what is there."""
+        return await sha256(self.path)
+
+    def publish(self, *, executable: bool) -> None:
+        """Give the complete file its final name."""
+        if executable:
+            make_executable(self.path)
+        self.path.replace(self.target)

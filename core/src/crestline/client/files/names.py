@@ -1,0 +1,153 @@
+"""Names and paths on the system: what they may be, how a listing spells them, and what a pattern matches."""
+
+from __future__ import annotations
+
+import fnmatch
+import posixpath
+import re
+import secrets
+import stat
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+
+from crestline.client.backends.base import Backend
+from crestline.model import InvalidRequestError, MissingFileError, TransferError
+
+_NOT_DIRECT = re.compile(r"[\x00-\x1f\x7f\"\\]")
+# Transfer jobs of plain FirecREST put a path through HTML escaping into double quotes of a shell script.
+_NOT_IN_JOBS = re.compile(r"[\x00-\x1f\x7f\"\\&<>$`]")
+_C_ESCAPES = {7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "\\r"}
+
+
+def check_remote(backend: Backend, path: str) -> str:
+    """`path` without `.`, `..` and doubled slashes.
+
+    Raises:
+        InvalidRequestError: it is not absolute, or plain FirecREST cannot name it.
+    """
+    if not path.startswith("/") or "\x00" in path:
+        raise InvalidRequestError(f"{path!r} is no absolute path.", hint="Write the whole path, from / on.")
+    if "'" in path and "content" not in backend.features:
+        raise InvalidRequestError(
+            f"FirecREST at {backend.gateway_url} cannot work with {path!r}: it puts paths into single quotes.",
+            hint="Rename it, or move the directory that holds it as a whole.",
+        )
+    return posixpath.normpath("/" + path.lstrip("/"))
+
+
+async def remote_stat(backend: Backend, path: str) -> dict[str, int] | None:
+    """The numbers of stat(2), links followed; None if there is nothing."""
+    try:
+        return await backend.stat(path)
+    except MissingFileError:
+        return None
+
+
+def is_directory(status: dict[str, int] | None) -> bool:
+    """Whether `remote_stat` found a directory."""
+    return status is not None and stat.S_ISDIR(status["mode"])
+
+
+async def make_directory(backend: Backend, path: str) -> None:
+    """`mkdir -p`"""
+    try:
+        await backend.mkdir(path, parents=True)
+    except InvalidRequestError:
+        if not is_directory(await remote_stat(backend, path)):
+            raise
+
+
+def is_direct(name: str) -> bool:
+    """Whether plain FirecREST's direct upload writes this file name as it is."""
+    return not _NOT_DIRECT.search(name) and "'" not in name
+
+
+def is_fit_for_jobs(path: str) -> bool:
+    """Whether plain FirecREST's transfer jobs find this path."""
+    return not _NOT_IN_JOBS.search(path) and "'" not in path
+
+
+@asynccontextmanager
+async def alias_for_jobs(backend: Backend, path: str) -> AsyncIterator[str]:
+    """A path that plain FirecREST's transfer jobs find: `path` itself, or for its time a link to it."""
+    if "content" in backend.features or is_fit_for_jobs(path):
+        yield path
+        return
+    link = await temporary_path(backend)
+    await backend.symlink(path, link)
+    try:
+        yield link
+    finally:
+        with anyio.CancelScope(shield=True):
+            await backend.remove(link)
+
+
+async def temporary_path(backend: Backend, suffix: str = "") -> str:
+    """A new name in the default working directory."""
+    return f"{await backend.default_workdir()}/.crestline-{secrets.token_hex(8)}{suffix}"
+
+
+def safe_relative(name: str) -> str:
+    """A name from a listing or an archive, if it stays below the directory it was asked of.
+
+    Raises:
+        TransferError: it does not.
+    """
+    parts = name.split("/")
+    if not name or name.startswith("/") or "\x00" in name or any(part in ("", ".", "..") for part in parts):
+        raise TransferError(f"The gateway named a file {name!r}, which leaves the directory.", hint="Do not trust it.")
+    return name
+
+
+def stays_inside(path: str, target: str) -> bool:
+    """Whether a link at `path` (below some directory) to `target` leads to something below that directory."""
+    if target.startswith("/"):
+        return False
+    return not posixpath.normpath(posixpath.join(posixpath.dirname(path), target)).startswith("..")
+
+
+def spellings(name: str) -> set[str]:
+    """What a listing may call a file: as it is, or with the escapes of ls(1), which plain FirecREST leaves in."""
+    return {name, _escaped(name, beyond_ascii=False), _escaped(name, beyond_ascii=True)}
+
+
+def _escaped(name: str, *, beyond_ascii: bool) -> str:
+    found = []
+    for character in name:
+        code = ord(character)
+        if code in _C_ESCAPES:
+            found.append(_C_ESCAPES[code])
+        elif code < 32 or code == 127 or (code > 127 and beyond_ascii):
+            found.extend(f"\\{byte:03o}" for byte in character.encode("utf-8", "surrogateescape"))
+        else:
+            found.append(character)
+    return "".join(found)
+
+
+def has_pattern(path: str) -> bool:
+    """Whether a shell would expand it."""
+    return any(character in path for character in "*?[")
+
+
+async def expand(backend: Backend, pattern: str) -> list[str]:
+    """The paths that a pattern with `*`, `?` and `[...]` matches, sorted; `*` does not match a leading dot."""
+    found = ["/"]
+    for part in pattern.strip("/").split("/"):
+        if has_pattern(part):
+            found = [path for parent in found for path in await _matches(backend, parent, part)]
+        else:
+            found = [posixpath.join(parent, part) for parent in found]
+    if has_pattern(posixpath.basename(pattern)):
+        return sorted(found)
+    return sorted([path for path in found if await remote_stat(backend, path) is not None])
+
+
+async def _matches(backend: Backend, parent: str, part: str) -> list[str]:
+    try:
+        files = await backend.list(parent.rstrip("/") + "/", hidden=part.startswith("."))
+    except (MissingFileError, InvalidRequestError):
+        return []
+    names = [file.name for file in files]
+    return [posixpath.join(parent, safe_relative(name)) for name in names if fnmatch.fnmatchcase(name, part)]

@@ -1,0 +1,46 @@
+"""What a transfer tells: while it runs to a callable, afterwards as a `Report`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+Progress = Callable[[int, int, str], None]
+"""called with the bytes done, the bytes in all (0 while unknown) and the name of the file at hand"""
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What an upload or a download did."""
+
+    files: int = 0
+    """sent, or fetched"""
+    skipped: int = 0
+    """files that were the same on both sides"""
+    bytes: int = 0
+    """of the files sent or fetched"""
+    left_out: tuple[str, ...] = ()
+    """what was not taken along: sockets, pipes and devices, and on download links that lead out of the directory"""
+
+    def __add__(self, other: Report) -> Report:
+        return Report(
+            files=self.files + other.files,
+            skipped=self.skipped + other.skipped,
+            bytes=self.bytes + other.bytes,
+            left_out=self.left_out + other.left_out,
+        )
+
+
+class Meter:
+    """Counts bytes and tells `progress`; what is sent again is taken back first."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = progress
+        self.total = 0
+        self.done = 0
+
+    def add(self, count: int, name: str) -> None:
+        """`count` more bytes of `name`, negative for those that did not arrive."""
+        self.done += count
+        if self._progress is not None:
+            self._progress(self.done, self.total, name)

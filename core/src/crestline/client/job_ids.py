@@ -1,0 +1,82 @@
+"""Job ids of arrays: which entries of a list an id means, and what they say together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import msgspec
+
+from crestline.model import Job, JobState, JobTimes
+
+_PENDING_ELEMENTS = re.compile(r"^[A-Za-z0-9]+_\[(?P<indexes>[\d,:%-]+)\]$")
+_RUNS = frozenset({JobState.RUNNING, JobState.CONFIGURING, JobState.COMPLETING, JobState.SUSPENDED})
+
+
+def parent(job_id: str) -> str:
+    """The id of the whole: `12` for `12`, `12_3`, `12_[4-9]`, `12+1` and PBS's `12[3].server`."""
+    match = re.match(r"[A-Za-z0-9]+", job_id)
+    return match.group() if match else job_id
+
+
+def is_element(job_id: str) -> bool:
+    """True for one element of an array or one component of a heterogeneous job."""
+    return re.search(r"_\d+$|\[\d+\]|\+\d+$", job_id) is not None
+
+
+def chosen(jobs: Iterable[Job], job_id: str) -> Job | None:
+    """What `jobs` say about `job_id`, None if nothing. Several entries (an array as a whole) become one."""
+    jobs = list(jobs)
+    exact = [job for job in jobs if job.job_id == job_id]
+    if exact:
+        return exact[0]
+    if is_element(job_id):
+        waiting = [job for job in jobs if _waits_in(job.job_id, job_id)]
+        return msgspec.structs.replace(waiting[0], job_id=job_id) if waiting else None
+    family = [job for job in jobs if parent(job.job_id) == parent(job_id)]
+    return together(family, job_id) if family else None
+
+
+def together(jobs: list[Job], job_id: str) -> Job:
+    """An array as one job: it has ended when all elements have, and failed when one has."""
+    speaker = _speaker(jobs)
+    state = speaker.state
+    if state is JobState.PENDING and any(job.state.is_terminal for job in jobs):
+        state = JobState.RUNNING
+    starts = [job.times.start for job in jobs if job.times.start is not None]
+    ends = [job.times.end for job in jobs if job.times.end is not None]
+    times = JobTimes(
+        submit=speaker.times.submit,
+        start=min(starts, default=None),
+        end=max(ends, default=None) if state.is_terminal else None,
+        limit=speaker.times.limit,
+    )
+    return msgspec.structs.replace(speaker, job_id=job_id, state=state, times=times)
+
+
+def _speaker(jobs: list[Job]) -> Job:
+    """The element whose state is the state of all."""
+    for job in jobs:
+        if job.state in _RUNS:
+            return job
+    for job in jobs:
+        if not job.state.is_terminal:
+            return job
+    for job in jobs:
+        if not job.state.is_success:
+            return job
+    return jobs[0]
+
+
+def _waits_in(listed: str, job_id: str) -> bool:
+    """Whether `12_[3-7:2%4]` holds `12_5`."""
+    match = _PENDING_ELEMENTS.match(listed)
+    if match is None or parent(listed) != parent(job_id):
+        return False
+    index = int(job_id.rpartition("_")[2])
+    for part in match["indexes"].partition("%")[0].split(","):
+        span, _, step = part.partition(":")
+        first, _, last = span.partition("-")
+        if index in range(int(first), int(last or first) + 1, int(step or 1)):
+            return True
+    return False

@@ -1,0 +1,54 @@
+"""What the operating system refuses, in our errors and with the texts that FirecREST's clients match."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from crestline.gateway.paths import printable
+from crestline.model import (
+    ConflictError,
+    CrestlineError,
+    InvalidRequestError,
+    MissingFileError,
+    PermissionDeniedError,
+    TooLargeError,
+)
+
+_CLASSES: dict[int, type[CrestlineError]] = {
+    errno.ENOENT: MissingFileError,
+    errno.EACCES: PermissionDeniedError,
+    errno.EPERM: PermissionDeniedError,
+    errno.EROFS: PermissionDeniedError,
+    errno.EBUSY: ConflictError,
+    errno.ETXTBSY: ConflictError,
+    errno.ENOSPC: TooLargeError,
+    errno.EDQUOT: TooLargeError,
+    errno.EFBIG: TooLargeError,
+    errno.EIO: CrestlineError,
+    errno.EMFILE: CrestlineError,
+    errno.ENFILE: CrestlineError,
+    errno.ENOMEM: CrestlineError,
+}
+
+
+@contextmanager
+def worded(command: str) -> Iterator[None]:
+    """Turn an OSError into the model's error for it; all that is not the machine's own trouble is a 4xx."""
+    try:
+        yield
+    except OSError as error:
+        raise refusal(command, error) from error
+
+
+def refusal(command: str, error: OSError) -> CrestlineError:
+    """The error that a caller gets to see: `<command>: '<path>': No such file or directory`."""
+    number = error.errno or 0
+    kind = _CLASSES.get(number, InvalidRequestError)
+    reason = os.strerror(number) if number else str(error)
+    name = error.filename2 or error.filename
+    where = f" '{printable(os.fsdecode(name))}'" if isinstance(name, str | bytes) else ""
+    doing = "statx" if command == "stat" else "access"
+    return kind(f"{command}: cannot {doing}{where}: {reason}")

@@ -1,0 +1,62 @@
+"""The machine itself, as a host."""
+
+from __future__ import annotations
+
+import os
+import pwd
+
+from crestline.gateway.hosts.base import Files, Host
+from crestline.gateway.hosts.this_machine.files import LocalFiles
+from crestline.gateway.hosts.this_machine.listing import group_name, user_name
+from crestline.gateway.hosts.this_machine.workers import Workers
+from crestline.gateway.paths import PathGuard
+from crestline.model import CrestlineError, GatewayUnavailableError
+from crestline.wire.status import PosixGroup, PosixId, UserInfo
+
+
+class ThisMachine(Host):
+    """The machine that the gateway runs on. Everybody's files are those of the gateway's own OS user."""
+
+    def __init__(self, name: str, guard: PathGuard) -> None:
+        self.name = name
+        self._guard = guard
+        self._workers = Workers()
+
+    def files(self, user: str) -> Files:
+        return LocalFiles(self._guard, user, self._workers)
+
+    async def user_info(self, user: str) -> UserInfo:
+        return await self._workers.quick("id", _user_info, user)
+
+    async def ping(self) -> None:
+        """This process runs, so the machine does."""
+
+    async def ping_path(self, path: str) -> None:
+        try:
+            await self._workers.quick("ls", _look_into, path)
+        except CrestlineError as error:
+            raise GatewayUnavailableError(error.message, hint="Is it mounted?") from error
+
+
+def _look_into(path: str) -> None:
+    with os.scandir(path) as entries:
+        next(entries, None)
+
+
+def _user_info(user: str) -> UserInfo:
+    """The user's own entry, or that of the gateway's OS user where the machine has none of that name."""
+    try:
+        entry = pwd.getpwnam(user)
+        uid, gid = entry.pw_uid, entry.pw_gid
+        gids = os.getgrouplist(user, gid)
+        name = user
+    except (KeyError, ValueError):
+        uid, gid = os.getuid(), os.getgid()
+        gids = os.getgroups()
+        name = user_name(uid)
+    others = sorted(set(gids) - {gid})
+    return UserInfo(
+        user=PosixId(id=str(uid), name=name),
+        group=PosixId(id=str(gid), name=group_name(gid)),
+        groups=[PosixGroup(id=str(each), name=group_name(each), default=each == gid) for each in [gid, *others]],
+    )

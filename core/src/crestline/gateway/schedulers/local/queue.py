@@ -1,0 +1,186 @@
+"""What runs where and when: nodes with free cores and memory, and jobs in the order of their submission."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from crestline.model import InvalidRequestError
+
+
+class Resources(msgspec.Struct, frozen=True, kw_only=True):
+    """What a job needs of the nodes; memory in MiB."""
+
+    nodes: int | None = None
+    """None: as few as hold the tasks"""
+    tasks: int = 1
+    tasks_per_node: int | None = None
+    """at most"""
+    cpus_per_task: int = 1
+    memory_per_node: int | None = None
+    """0: all memory of the node; None, and no `memory_per_cpu`: not counted"""
+    memory_per_cpu: int | None = None
+    exclusive: bool = False
+
+
+class Share(msgspec.Struct, frozen=True):
+    """What a job holds of one node; memory in MiB."""
+
+    tasks: int
+    cpus: int
+    memory: int
+
+
+Allocation = dict[str, Share]
+"""node name -> share; the job runs on the first"""
+
+
+@dataclass
+class VirtualNode:
+    """A node and what of it is taken; memory in MiB."""
+
+    name: str
+    cpus: int
+    memory: int
+    used_cpus: int = 0
+    used_memory: int = 0
+    jobs: int = 0
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A job that may start as soon as there is room."""
+
+    job_id: int
+    partition: str
+    resources: Resources
+
+
+class Cluster:
+    """The nodes, and which of them belong to which partition."""
+
+    def __init__(self, nodes: Iterable[tuple[str, int, int]], partitions: Mapping[str, Iterable[str]]) -> None:
+        """Take nodes as (name, cores, MiB)."""
+        self.nodes = {name: VirtualNode(name, cpus, memory) for name, cpus, memory in nodes}
+        self.partitions = {name: tuple(members) for name, members in partitions.items()}
+
+    def check(self, partition: str, resources: Resources) -> None:
+        """Refuse what could never run, not even if nothing else did.
+
+        Raises:
+            InvalidRequestError: the partition is too small.
+        """
+        members = [self.nodes[name] for name in self.partitions[partition]]
+        idle = [VirtualNode(node.name, node.cpus, node.memory) for node in members]
+        if _place(resources, idle) is None:
+            largest = max(members, key=lambda node: node.cpus)
+            raise InvalidRequestError(
+                f"The job can never run in partition {partition}: it asks for {_in_words(resources)}.",
+                hint=f"The partition has {len(members)} node(s) with up to {largest.cpus} cores and "
+                f"{max(node.memory for node in members)} MiB of memory each; ask for less.",
+            )
+
+    def place(self, partition: str, resources: Resources, closed: frozenset[str] | set[str]) -> Allocation | None:
+        """Room for a job on the partition's nodes outside `closed`, None if there is none now."""
+        return _place(resources, [self.nodes[name] for name in self.partitions[partition] if name not in closed])
+
+    def take(self, allocation: Allocation) -> None:
+        """Count what a job holds; nodes that are no longer configured are left out."""
+        self._count(allocation, 1)
+
+    def give_back(self, allocation: Allocation) -> None:
+        """Undo `take`."""
+        self._count(allocation, -1)
+
+    def _count(self, allocation: Allocation, sign: int) -> None:
+        for name, share in allocation.items():
+            if node := self.nodes.get(name):
+                node.used_cpus += sign * share.cpus
+                node.used_memory += sign * share.memory
+                node.jobs += sign
+
+
+def schedule(cluster: Cluster, queue: Iterable[Waiting]) -> tuple[dict[int, Allocation], dict[int, str]]:
+    """Start what fits, in order; the allocations are taken from the cluster.
+
+    A job that does not fit closes the nodes of its partition to all behind it, so that nothing overtakes it on nodes
+    it may need: it starts at the latest when they have run empty.
+
+    Returns:
+        allocation by job id of those that start, reason (`Resources`, `Priority`) by job id of those that wait.
+    """
+    started: dict[int, Allocation] = {}
+    reasons: dict[int, str] = {}
+    closed: set[str] = set()
+    for waiting in queue:
+        allocation = cluster.place(waiting.partition, waiting.resources, closed)
+        if allocation is not None:
+            cluster.take(allocation)
+            started[waiting.job_id] = allocation
+        else:
+            members = cluster.partitions[waiting.partition]
+            reasons[waiting.job_id] = "Priority" if closed.intersection(members) else "Resources"
+            closed.update(members)
+    return started, reasons
+
+
+def _place(resources: Resources, nodes: list[VirtualNode]) -> Allocation | None:
+    rooms = [(room, node) for node in nodes if (room := _room(resources, node)) > 0]
+    rooms.sort(key=lambda pair: -pair[0])  # stable: among equals the order of the configuration
+    if resources.nodes is None:
+        chosen, total = [], 0
+        for room, node in rooms:
+            chosen.append((room, node))
+            total += room
+            if total >= resources.tasks:
+                break
+    else:
+        chosen = rooms[: resources.nodes]
+        if len(chosen) < resources.nodes:
+            return None
+    if sum(room for room, _ in chosen) < resources.tasks:
+        return None
+    order = [node.name for node in nodes]
+    chosen.sort(key=lambda pair: order.index(pair[1].name))
+    allocation: Allocation = {}
+    left = resources.tasks
+    for position, (room, node) in enumerate(chosen):
+        tasks = min(room, left - (len(chosen) - position - 1))  # one task at least for each node that follows
+        left -= tasks
+        allocation[node.name] = _share(resources, node, tasks)
+    return allocation
+
+
+def _room(resources: Resources, node: VirtualNode) -> int:
+    """How many of the job's tasks the node could take now."""
+    if resources.exclusive and node.jobs:
+        return 0
+    tasks = (node.cpus - node.used_cpus) // resources.cpus_per_task
+    free = node.memory - node.used_memory
+    if resources.memory_per_node is not None and free < (resources.memory_per_node or node.memory):
+        return 0
+    if resources.memory_per_cpu:
+        tasks = min(tasks, free // (resources.memory_per_cpu * resources.cpus_per_task))
+    return min(tasks, resources.tasks_per_node or tasks)
+
+
+def _share(resources: Resources, node: VirtualNode, tasks: int) -> Share:
+    if resources.exclusive:
+        return Share(tasks, node.cpus, node.memory)
+    cpus = tasks * resources.cpus_per_task
+    if resources.memory_per_node is not None:
+        return Share(tasks, cpus, resources.memory_per_node or node.memory)
+    return Share(tasks, cpus, (resources.memory_per_cpu or 0) * cpus)
+
+
+def _in_words(resources: Resources) -> str:
+    words = [f"{resources.tasks} task(s) with {resources.cpus_per_task} core(s) each"]
+    if resources.nodes:
+        words.append(f"on {resources.nodes} node(s)")
+    if resources.memory_per_node is not None:
+        words.append(f"with {resources.memory_per_node or 'all the'} MiB per node")
+    if resources.memory_per_cpu is not None:
+        words.append(f"with {resources.memory_per_cpu} MiB per core")
+    return " ".join(words)

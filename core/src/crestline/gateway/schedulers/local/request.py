@@ -1,0 +1,223 @@
+"""What a job asks for: a `JobDescription` and the `#SBATCH` lines of its script, read once at submission."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Mapping
+from datetime import datetime
+
+import msgspec
+
+from crestline.gateway.schedulers.directives import (
+    Array,
+    Directives,
+    parse_array,
+    parse_begin,
+    parse_count,
+    parse_directives,
+    parse_memory,
+    parse_nodes,
+    parse_time,
+)
+from crestline.gateway.schedulers.local.queue import Resources
+from crestline.model import InvalidRequestError
+from crestline.wire.compute import JobDescription
+
+_HEEDED = frozenset(
+    {
+        "account", "array", "begin", "chdir", "cpus-per-task", "dependency", "error", "exclusive", "export", "hold",
+        "input", "job-name", "kill-on-invalid-dep", "mem", "mem-per-cpu", "nodes", "ntasks", "ntasks-per-node",
+        "open-mode", "output", "partition", "reservation", "time",
+    }
+)  # fmt: skip
+_HARMLESS = frozenset(
+    {
+        "comment", "deadline", "get-user-env", "ignore-pbs", "mail-type", "mail-user", "nice", "no-kill", "no-requeue",
+        "overcommit", "oversubscribe", "parsable", "priority", "propagate", "qos", "quiet", "requeue", "spread-job",
+        "time-min", "use-min-nodes", "verbose", "wait-all-nodes", "wckey",
+    }
+)  # fmt: skip
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a job (each task of a job array) asks for, `#SBATCH` lines included."""
+
+    name: str
+    account: str
+    partition: str
+    directory: str
+    resources: Resources
+    environment: dict[str, str] = {}
+    stdin: str | None = None
+    """file name patterns, see `streams`"""
+    stdout: str | None = None
+    stderr: str | None = None
+    append: bool = False
+    time_limit: int | None = None
+    """seconds"""
+    array: str | None = None
+    dependency: str | None = None
+    cancel_on_invalid_dependency: bool = False
+    begin: float | None = None
+    """seconds since the epoch"""
+    hold: bool = False
+    warnings: tuple[str, ...] = ()
+    """options that were asked for and are not heeded"""
+
+    @property
+    def tasks(self) -> Array | None:
+        """The tasks of the job array, None for a single job."""
+        return parse_array(self.array) if self.array is not None else None
+
+
+def check_script(script: str) -> None:
+    """Refuse what cannot be run.
+
+    Raises:
+        InvalidRequestError: no interpreter line, DOS line breaks or NUL characters.
+    """
+    if not script.startswith("#!") or not script.split("\n", 1)[0][2:].strip():
+        raise InvalidRequestError(
+            "This does not look like a batch script: its first line does not name an interpreter.",
+            hint="Begin the script with #! and an interpreter, for example #!/bin/bash.",
+        )
+    if "\r\n" in script:
+        raise InvalidRequestError(
+            "The batch script has DOS line breaks (CR LF).", hint="Convert it to UNIX line breaks, LF alone."
+        )
+    if "\0" in script:
+        raise InvalidRequestError("The batch script has NUL characters.", hint="Send a text file.")
+
+
+def interpreter(script: str) -> list[str]:
+    """Program and at most one argument of the first line, as Linux reads it."""
+    return script.split("\n", 1)[0][2:].strip().split(None, 1)
+
+
+def read_request(
+    job: JobDescription, script: str, *, user: str, partitions: Mapping[str, int | None], now: datetime
+) -> Request:
+    """What `job` asks for. Its own fields beat the `#SBATCH` lines.
+
+    Args:
+        job: as it was submitted.
+        script: its text.
+        user: whose job it is; names the default account.
+        partitions: name -> default time limit in seconds; the first is the default partition.
+        now: local time, for `--begin`.
+
+    Raises:
+        InvalidRequestError: a value cannot be used.
+    """
+    directives = parse_directives(script)
+    options = directives.options
+    if job.reservation or "reservation" in options:
+        raise InvalidRequestError("There are no reservations on this system.", hint="Submit without a reservation.")
+    partition = job.partition or options.get("partition") or next(iter(partitions))
+    if partition not in partitions:
+        raise InvalidRequestError(
+            f"There is no partition {partition!r}.", hint=f"Choose one of: {', '.join(partitions)}."
+        )
+    limit = parse_time(options["time"]) if "time" in options else partitions[partition]
+    array = options.get("array")
+    if array is not None:
+        parse_array(array)
+    default_name = posixpath.basename(job.script_path) if job.script_path else "sbatch"
+    request = Request(
+        name=job.name or options.get("job-name") or default_name,
+        account=job.account or options.get("account") or user,
+        partition=partition,
+        directory=_directory(job, options),
+        resources=_resources(options),
+        environment=_exported(options.get("export")) | _environment(job.env),
+        stdin=job.standard_input or options.get("input"),
+        stdout=job.standard_output or options.get("output"),
+        stderr=job.standard_error or options.get("error"),
+        append=_open_mode(options.get("open-mode", "truncate")),
+        time_limit=limit,
+        array=array,
+        dependency=options.get("dependency"),
+        cancel_on_invalid_dependency=options.get("kill-on-invalid-dep") == "yes",
+        begin=parse_begin(options["begin"], now).timestamp() if "begin" in options else None,
+        hold="hold" in options,
+        warnings=_warnings(job, directives),
+    )
+    for field in ("name", "account", "directory", "stdin", "stdout", "stderr"):
+        if "\0" in (getattr(request, field) or ""):
+            raise InvalidRequestError(f"The {field} of the job has a NUL character.", hint="Leave it out.")
+    return request
+
+
+def _warnings(job: JobDescription, directives: Directives) -> tuple[str, ...]:
+    lines = [f"#SBATCH option {word} is unknown and was ignored" for word in directives.unknown]
+    lines += [
+        f"#SBATCH option --{name} has no effect on this system"
+        for name in directives.options
+        if name not in _HEEDED and name not in _HARMLESS
+    ]
+    if job.constraints:
+        lines.append("constraints have no effect on this system")
+    return tuple(line.replace("\n", " ") for line in lines)
+
+
+def _directory(job: JobDescription, options: Mapping[str, str]) -> str:
+    directory = job.working_directory or options.get("chdir", "")
+    if not directory.startswith("/"):
+        raise InvalidRequestError(
+            f"The working directory {directory!r} is not absolute.", hint="Give a path that begins with '/'."
+        )
+    return os.path.normpath(directory)
+
+
+def _resources(options: Mapping[str, str]) -> Resources:
+    def count(option: str) -> int | None:
+        return parse_count(options[option], option) if option in options else None
+
+    nodes = parse_nodes(options["nodes"])[0] if "nodes" in options else None
+    tasks, per_node = count("ntasks"), count("ntasks-per-node")
+    if tasks is None:
+        nodes = nodes or 1
+        tasks = nodes * (per_node or 1)
+    if nodes is not None:
+        nodes = min(nodes, tasks)
+    if "mem" in options and "mem-per-cpu" in options:
+        raise InvalidRequestError("--mem and --mem-per-cpu exclude each other.", hint="Leave one out.")
+    return Resources(
+        nodes=nodes,
+        tasks=tasks,
+        tasks_per_node=per_node,
+        cpus_per_task=count("cpus-per-task") or 1,
+        memory_per_node=parse_memory(options["mem"]) if "mem" in options else None,
+        memory_per_cpu=parse_memory(options["mem-per-cpu"]) if "mem-per-cpu" in options else None,
+        exclusive="exclusive" in options,
+    )
+
+
+def _exported(option: str | None) -> dict[str, str]:
+    """`--export=ALL,A=1`: the assignments; the gateway's own environment never travels."""
+    return _environment([word for word in (option or "").split(",") if "=" in word])
+
+
+def _environment(given: Mapping[str, str] | list[str] | None) -> dict[str, str]:
+    if isinstance(given, list):
+        for word in given:
+            if "=" not in word:
+                raise InvalidRequestError(
+                    f"The environment entry {word[:40]!r} has no value.", hint="Write each as NAME=value."
+                )
+        given = dict(word.split("=", 1) for word in given)
+    found = dict(given or {})
+    for name, value in found.items():
+        if not name or "=" in name or "\0" in name or "\0" in value:
+            raise InvalidRequestError(
+                f"The environment variable {name[:40]!r} cannot be set.",
+                hint="A name is not empty and has no '='; neither name nor value has a NUL character.",
+            )
+    return found
+
+
+def _open_mode(text: str) -> bool:
+    if text not in ("append", "truncate"):
+        raise InvalidRequestError(f"--open-mode={text[:40]!r} is unknown.", hint="Use append or truncate.")
+    return text == "append"

@@ -1,0 +1,184 @@
+"""A job's directory: what lies there, and how it is written so that no reader ever sees half of it.
+
+    job.json      what to run (`Task`); written once, before the supervisor starts
+    claim         locked by the job's supervisor while it lives
+    record.json   what happened (`Record`); its presence says that the script was started, so it is never started again
+    control       FIFO that wakes the supervisor
+    requests/     what the supervisor shall do: `cancel`, and one file per `Request`
+    steps/        one file per job step (`Step`)
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from typing import Any, TypedDict
+
+TASK = "job.json"
+CLAIM = "claim"
+RECORD = "record.json"
+CONTROL = "control"
+REQUESTS = "requests"
+STEPS = "steps"
+CANCEL = os.path.join(REQUESTS, "cancel")
+LAUNCH_ERROR = "launch_error"
+LOG = "supervisor.log"
+
+MARKER = "CRESTLINE_JOB"
+"""environment variable by which the processes of a job are recognised, whatever became of their parents"""
+DIRECTORY = "CRESTLINE_JOB_DIR"
+"""environment variable by which `srun` finds the job's directory"""
+
+
+class Task(TypedDict):
+    """What a supervisor runs. Paths are absolute, times in seconds."""
+
+    marker: str
+    argv: list[str]
+    environment: dict[str, str]
+    directory: str
+    stdin: str
+    stdout: str
+    stderr: str
+    append: bool
+    warnings: list[str]
+    time_limit: int | None
+    kill_wait: float
+    wake: str
+    """FIFO of the scheduler"""
+
+
+class Record(TypedDict):
+    """What happened. `state` is Slurm's word; times are seconds since the epoch, `suspended` is a duration."""
+
+    state: str
+    reason: str
+    start: float | None
+    end: float | None
+    exit_code: int | None
+    signal: int | None
+    suspended: float
+    suspended_since: float | None
+    boot: str
+
+
+class Request(TypedDict):
+    """`action` is `attach`, `suspend` or `resume`."""
+
+    action: str
+    argv: list[str]
+
+
+class Step(TypedDict):
+    """A job step beside the batch script."""
+
+    id: str
+    name: str
+    state: str
+    start: float
+    end: float | None
+    exit_code: int | None
+    signal: int | None
+
+
+def read(path: str) -> Any:
+    """The JSON of a file, None where there is no such file."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except FileNotFoundError:
+        return None
+
+
+def write(path: str, value: Any) -> None:
+    """Replace a file by the JSON of `value`: whole or not at all, and on disk when this returns."""
+    temporary = f"{path}.{os.getpid()}.tmp"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "w", encoding="utf-8") as file:
+        json.dump(value, file)
+        file.flush()
+        os.fsync(descriptor)
+    os.replace(temporary, path)
+
+
+def poke(fifo: str, line: str) -> bool:
+    """Write one line into a FIFO; False if nobody listens or the line finds no room (whoever listens then looks anyway)."""
+    try:
+        descriptor = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:  # ENXIO: nobody has it open; ENOENT: not there yet
+        return False
+    try:
+        os.write(descriptor, line.encode()[:500].replace(b"\n", b" ") + b"\n")
+    except BlockingIOError:
+        return False
+    except BrokenPipeError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def claim(directory: str) -> int | None:
+    """Take the job for this process: a descriptor that holds the lock, None if another process has it."""
+    descriptor = os.open(os.path.join(directory, CLAIM), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def read_steps(directory: str) -> list[Step]:
+    """The job steps in the order of their ids; the batch script is not among them."""
+    folder = os.path.join(directory, STEPS)
+    try:
+        names = [name for name in os.listdir(folder) if name.endswith(".json")]
+    except FileNotFoundError:
+        return []
+    found = [read(os.path.join(folder, name)) for name in names]
+    return sorted((step for step in found if step), key=lambda step: int(step["id"]))
+
+
+def add_step(directory: str, step: Step) -> Step:
+    """Record a new step under the next free id."""
+    folder = os.path.join(directory, STEPS)
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    number = len(os.listdir(folder))
+    while True:
+        path = os.path.join(folder, f"{number}.json")
+        numbered: Step = {**step, "id": str(number)}
+        temporary = f"{path}.{os.getpid()}.new"
+        write(temporary, numbered)
+        try:
+            os.link(temporary, path)  # fails where the name is taken, and shows the step whole
+        except FileExistsError:
+            number += 1
+        else:
+            return numbered
+        finally:
+            os.unlink(temporary)
+
+
+def end_step(directory: str, step: Step, *, state: str, end: float, exit_code: int, signal: int) -> None:
+    """Record how a step ended."""
+    ended: Step = {**step, "state": state, "end": end, "exit_code": exit_code, "signal": signal}
+    write(os.path.join(directory, STEPS, f"{step['id']}.json"), ended)
+
+
+def outcome(status: int) -> tuple[str, int, int]:
+    """State, exit code and signal of a wait status, as Slurm puts them."""
+    if os.WIFSIGNALED(status):
+        return "FAILED", 0, os.WTERMSIG(status)
+    code = os.WEXITSTATUS(status)
+    return ("FAILED" if code else "COMPLETED"), code, 0
+
+
+def boot_id() -> str:
+    """Names this boot of the machine; empty where the system does not tell."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except FileNotFoundError:
+        return ""
