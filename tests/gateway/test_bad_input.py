@@ -77,9 +77,7 @@ def test_malformed_submissions(http: httpx.Client, body: bytes, words: list[str]
         ({"env": {"BAD NAME=": "x"}}, "BAD NAME"),
     ],
 )
-def test_jobs_that_cannot_be(
-    http: httpx.Client, gateway: RunningGateway, fields: dict[str, Any], word: str
-) -> None:
+def test_jobs_that_cannot_be(http: httpx.Client, gateway: RunningGateway, fields: dict[str, Any], word: str) -> None:
     assert_refused(http.post(JOBS, json=submission(gateway, **fields)), 400, word)
 
 
@@ -223,9 +221,7 @@ def test_forged_tokens(gateway: RunningGateway) -> None:
         ({"preferred_username": None}, 400, "preferred_username"),
     ],
 )
-def test_tokens_that_have_no_use_here(
-    gateway: RunningGateway, claims: dict[str, Any], status: int, words: str
-) -> None:
+def test_tokens_that_have_no_use_here(gateway: RunningGateway, claims: dict[str, Any], status: int, words: str) -> None:
     if "lives" in claims:
         claims = {"exp": int(time.time()) + claims["lives"]}
     token = signed(gateway, **claims)

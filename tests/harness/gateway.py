@@ -37,7 +37,9 @@ class RunningGateway:
         return content["client_id"], content["client_secret"]
 
     def token(self, client: tuple[str, str] | None = None, **form: str) -> str:
-        answer = httpx.post(self.token_url, data={"grant_type": "client_credentials", **form}, auth=client or self.client)
+        answer = httpx.post(
+            self.token_url, data={"grant_type": "client_credentials", **form}, auth=client or self.client
+        )
         answer.raise_for_status()
         return str(answer.json()["access_token"])
 

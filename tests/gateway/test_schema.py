@@ -1,0 +1,58 @@
+"""schemathesis over the gateway's own OpenAPI document: no 5xx, no answer outside the schema."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import schemathesis
+from harness.gateway import RunningGateway, in_thread
+from hypothesis import HealthCheck, Phase, settings
+from schemathesis import Case
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+
+
+@pytest.fixture(scope="module")
+def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
+    """A gateway that serves one scratch directory and nothing of the machine's own."""
+    scratch = tmp_path_factory.mktemp("fuzzed")
+    system = {"file_systems": [{"path": str(scratch), "default_work_dir": True}]}
+    with in_thread(tmp_path_factory.mktemp("gateway") / "home", systems={"local": system}) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def api(fuzzed: RunningGateway) -> schemathesis.openapi.OpenApiSchema:
+    schema = schemathesis.openapi.from_url(f"{fuzzed.url}/docs/openapi.json")
+    schema.config.update(base_url=fuzzed.url)
+    return schema
+
+
+schema = schemathesis.pytest.from_fixture("api")
+
+
+@schema.parametrize()
+@settings(
+    max_examples=30,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_the_gateway_keeps_its_own_schema(case: Case, fuzzed: RunningGateway, token: str) -> None:
+    if "system_name" in case.path_parameters:
+        case.path_parameters["system_name"] = fuzzed.system
+    headers = {"Authorization": f"Bearer {token}"}
+    case.validate_response(case.call(headers=headers), checks=CHECKS)
+
+
+@pytest.fixture(scope="module")
+def token(fuzzed: RunningGateway) -> str:
+    return fuzzed.token()
