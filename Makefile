@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 LOCKED := .venv/locked.txt
+WORKERS ?= 2
 
-.PHONY: help install demo test soak lint format lock build
+.PHONY: help install demo test soak lint format build lock
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' Makefile | expand -t 12
@@ -20,6 +21,28 @@ install: .venv/installed  ## make .venv with every distribution of the workspace
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps \
 		-e core $(patsubst %/pyproject.toml,-e %,$(wildcard integrations/*/pyproject.toml))
 	@touch $@
+
+demo: install  ## run the talk's DAG on real Airflow against a gateway on this machine
+	$(BIN)/python examples/airflow/demo.py
+
+test: lint  ## run all tests (long runs in their small, seeded size)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests
+
+soak: install  ## run the long runs in their full size
+	CRESTLINE_SOAK=1 $(BIN)/python -m pytest -m soak tests
+
+lint: install  ## check style, types and the rules of the house
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install  ## write the code as `make lint` wants it
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+build: install  ## build all distributions into dist/
+	$(BIN)/uv build --quiet --all-packages
 
 lock:  ## resolve the newest versions that fit into uv.lock
 	$(BIN)/uv lock --upgrade
