@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from harness.cluster import cluster
 from harness.gateway import RunningGateway, in_thread
+
+__all__ = ["cluster"]
 
 
 @pytest.fixture(scope="session")

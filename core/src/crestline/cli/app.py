@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 from typer.main import get_command, get_group
 
 from crestline import __version__
-from crestline.cli.errors import INTERRUPTED, USAGE, report
+from crestline.cli.errors import INTERRUPTED, report
 from crestline.cli.options import Invocation
 from crestline.model import ConfigError, CrestlineError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint, EntryPoints
 
 ENTRY_POINTS = "crestline.commands"
 """group of entry points that name a `typer.Typer` each; the entry point's name is the command's"""
@@ -43,18 +44,25 @@ class Commands(TyperGroup):
     """Loads a command's module when the command is asked for."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return [*_BUILT_IN, *sorted(entry_points(group=ENTRY_POINTS).names - _BUILT_IN.keys())]
+        return [*_BUILT_IN, *sorted(_installed().names - _BUILT_IN.keys())]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in self.commands:
             if cmd_name in _BUILT_IN:
-                self.commands |= get_group(import_module(f"crestline.cli.{_BUILT_IN[cmd_name]}").app).commands
-            elif found := tuple(entry_points(group=ENTRY_POINTS, name=cmd_name)):
+                module = import_module(f"crestline.cli.{_BUILT_IN[cmd_name]}")
+                self.commands.update(get_group(module.app).commands)
+            elif found := tuple(_installed().select(name=cmd_name)):
                 self.commands[cmd_name] = _load(found[0])
             else:  # so that a likely name can be suggested
                 for name in self.list_commands(ctx):
                     self.get_command(ctx, name)
         return self.commands.get(cmd_name)
+
+
+def _installed() -> EntryPoints:
+    from importlib.metadata import entry_points  # takes as long as all the rest of this module
+
+    return entry_points(group=ENTRY_POINTS)
 
 
 def _load(entry: EntryPoint) -> Any:
@@ -93,8 +101,8 @@ app = typer.Typer(
     cls=Commands,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    epilog="Exit codes: 0 done, 2 usage, 65 request, 66 not found, 69 gateway, 74 transfer, 75 try later, 77 permission,"
-    " 78 configuration, 1 others; run, wait and submit --wait: the job's own.",
+    epilog="Exit codes: 0 done, 2 usage, 65 request, 66 not found, 69 gateway, 74 transfer, 75 try later,"
+    " 77 permission, 78 configuration, 1 others; run, wait and submit --wait: the job's own.",
 )
 
 
@@ -118,18 +126,14 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    sys.exit(run(lambda state: get_command(app)(arguments or ["--help"], "crestline", standalone_mode=False, obj=state)))
+    sys.exit(_run(arguments or ["--help"]))
 
 
-def run(command: Callable[[Invocation], Any]) -> int:
-    """Call `command`; its failures become one line on stderr.
-
-    Returns:
-        the exit code.
-    """
+def _run(arguments: list[str]) -> int:
+    """Run a command; its failures become one line on stderr. Returns the exit code."""
     state = Invocation()
     try:
-        result = command(state)
+        result = get_command(app)(arguments, "crestline", standalone_mode=False, obj=state)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except BrokenPipeError:  # the reader of our output has gone; the interpreter must not try again at exit
@@ -138,7 +142,6 @@ def run(command: Callable[[Invocation], Any]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except typer.TyperException as error:
-        code = report(error, as_json=state.json or "--json" in sys.argv)
-        return code or USAGE
+        return report(error, as_json=state.json or "--json" in arguments)
     except (CrestlineError, OSError) as error:
         return report(error, as_json=state.json)

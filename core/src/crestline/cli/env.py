@@ -9,7 +9,7 @@ import typer
 from crestline.cli.options import HomeFolder, Json
 from crestline.cli.output import print_json
 
-app = typer.Typer()
+app = typer.Typer(rich_markup_mode=None)
 
 
 @app.command()

@@ -34,6 +34,12 @@ def one_line(text: str) -> str:
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
+def write(piece: str | bytes) -> None:
+    """A piece of somebody's output, byte for byte."""
+    sys.stdout.buffer.write(piece.encode() if isinstance(piece, str) else piece)
+    sys.stdout.buffer.flush()
+
+
 def note(text: str) -> None:
     """A remark for people, on stderr, where it does not mix with results."""
     print(one_line(text), file=sys.stderr, flush=True)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SITE = "local"
 """under this name the gateway stands in the sites file; the latest one started has it"""
 
-app = typer.Typer()
+app = typer.Typer(rich_markup_mode=None)
 
 
 class LogLevel(StrEnum):
@@ -133,4 +133,14 @@ def _announce(settings: GatewayConfig, server: Server, json: bool) -> None:
 
 
 def _register(home: Home, endpoint: Endpoint) -> Path:
-    raise NotImplementedError
+    from crestline.client import register_site
+
+    client_id, secret = home.read_first_client()
+    return register_site(
+        SITE,
+        url=endpoint.url,
+        token_url=endpoint.token_url,
+        client_id=client_id,
+        client_secret=secret,
+        system=endpoint.system,
+    )

@@ -7,6 +7,7 @@ import codecs
 from collections.abc import AsyncIterator
 
 from crestline.client.backends.base import Backend
+from crestline.client.streams import closing
 from crestline.model import InvalidRequestError, TooLargeError
 
 
@@ -88,10 +89,11 @@ class ByteSource(Source):
     async def read(self) -> AsyncIterator[str]:
         if await self._size() <= self._offset:
             return
-        async for chunk in self._backend.read(self._path, self._offset):
-            self._offset += len(chunk)
-            if text := self._decoder.decode(chunk):
-                yield text
+        async with closing(self._backend.read(self._path, self._offset)) as chunks:
+            async for chunk in chunks:
+                self._offset += len(chunk)
+                if text := self._decoder.decode(chunk):
+                    yield text
 
     def rest(self) -> str:
         return self._decoder.decode(b"", final=True)
@@ -131,20 +133,23 @@ class LineSource(Source):
         if size == self._seen:
             return
         self._held = ""
-        text = None
-        if self._bytes is None or size - self._bytes <= self._backend.max_direct_download:
-            try:
-                text = await self._backend.tail_lines(self._path, self._lines + 1)
-            except TooLargeError:
-                text = None
-        if text is not None:
-            self._seen = size
-            if whole := self._take(text):
+        text = await self._tail(size)
+        if text is None:
+            async for whole in self._read_windows():
                 yield whole
-            return
-        async for whole in self._read_windows():
+        elif whole := self._take(text):
+            self._seen = size
             yield whole
         self._seen = size
+
+    async def _tail(self, size: int) -> str | None:
+        """What follows the lines handed out; None if it does not fit into one answer."""
+        if self._bytes is not None and size - self._bytes > self._backend.max_direct_download:
+            return None
+        try:
+            return await self._backend.tail_lines(self._path, self._lines + 1)
+        except TooLargeError:
+            return None
 
     def rest(self) -> str:
         text = self._held[self._characters :]
@@ -175,9 +180,9 @@ class LineSource(Source):
                 self._mark = (number, before)
             number, before = number + 1, before + ends
             if skip:
-                _, *later = text.split("\n", skip)
-                skip -= len(later[:-1]) + 1 if later else 0
-                text = later[-1] if len(later) == skip + 1 else ""
+                passed = min(skip, ends)
+                text = text.split("\n", passed)[-1] if passed == skip else ""
+                skip -= passed
             if whole := self._take(text):
                 yield whole
             if is_last:

@@ -6,9 +6,11 @@ import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
 import anyio
+
 from crestline.client.backends.base import Backend
 from crestline.client.log_sources import ByteSource, LineSource, Source
-from crestline.model import GatewayUnavailableError, InvalidRequestError, MissingFileError, RateLimitedError
+from crestline.client.streams import closing
+from crestline.model import GatewayUnavailableError, MissingFileError, RateLimitedError
 
 # A shared file system may show a job's last lines late: after the job's end so many reads in a row must bring nothing.
 _QUIET_READS = 2
@@ -80,9 +82,10 @@ class Follower(AsyncIterator[str]):
             over = await self._is_finished()
             found = False
             try:
-                async for text in self._source.read():
-                    found = True
-                    yield text
+                async with closing(self._source.read()) as texts:
+                    async for text in texts:
+                        found = True
+                        yield text
             except MissingFileError:
                 pass
             except (GatewayUnavailableError, RateLimitedError) as error:
@@ -99,6 +102,3 @@ class Follower(AsyncIterator[str]):
     async def _is_finished(self) -> bool:
         answer = self._finished()
         return await answer if inspect.isawaitable(answer) else answer
-
-
-__all__ = ["Follower", "InvalidRequestError", "follow"]

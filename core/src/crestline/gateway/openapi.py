@@ -52,13 +52,19 @@ def describe_errors(app: Litestar) -> None:
         description="What is wrong and what to do about it",
         content={"application/json": OpenAPIMediaType(schema=Reference(ref="#/components/schemas/Error"))},
     )
+    # Clients of signed URLs speak to an object store, which answers in XML.
+    xml_error = OpenAPIResponse(
+        description="What is wrong, in the words of S3",
+        content={"application/xml": OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))} | (error.content or {}),
+    )
     for path, item in (app.openapi_schema.paths or {}).items():
         for method in ("get", "post", "put", "delete", "head"):
             operation = getattr(item, method)
             if operation is None:
                 continue
             operation.responses.pop("400", None)
-            operation.responses |= {"4XX": error, "5XX": error}
+            answer = xml_error if path.startswith("/transfers") else error
+            operation.responses |= {"4XX": answer, "5XX": answer}
             if path.startswith(("/oauth2", "/.well-known", "/transfers", "/status/liveness")):
                 operation.security = []
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from litestar import Request
 from litestar.connection import ASGIConnection
+from litestar.di import NamedDependency
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
 
 from crestline.gateway.identity import Caller
@@ -13,6 +14,12 @@ from crestline.gateway.identity.tokens import TokenVerifier
 from crestline.gateway.systems import SystemRuntime, Systems
 from crestline.model import AuthenticationError
 from crestline.wire.codec import camelize_keys
+
+CallerDependency = NamedDependency[Caller]
+"""a handler's `caller`"""
+
+SystemDependency = NamedDependency[SystemRuntime]
+"""a handler's `system`"""
 
 
 class GatewayRequest(Request[Caller, Any, Any]):

@@ -12,6 +12,7 @@ from crestline.gateway.home import Home
 from crestline.gateway.hosts import Files, Host
 from crestline.gateway.hosts.this_machine import ThisMachine
 from crestline.gateway.identity import Caller
+from crestline.gateway.paths import PathGuard
 from crestline.gateway.schedulers import Scheduler
 from crestline.gateway.schedulers.local import LocalScheduler
 from crestline.gateway.store import Store
@@ -34,14 +35,14 @@ class SystemRuntime:
         *,
         signing_key: bytes,
         public_url: Callable[[], str],
-        denied_paths: list[str],
+        guard: PathGuard,
     ) -> None:
         self.name = name
         self.config = config
         self.scheduler = scheduler
         self.host = host
         self.file_systems: list[FileSystem] = wire_file_systems(config)
-        self.denied_paths = denied_paths
+        self.guard = guard
         self.submissions = Submissions(store, name, scheduler)
         self.transfers = TransferService(self, store, signing_key=signing_key, public_url=public_url)
 
@@ -103,16 +104,19 @@ def build_systems(config: GatewayConfig, home: Home, store: Store, public_url: C
             )
         if not system.file_systems:
             system.file_systems = _default_file_systems(home)
+        guard = PathGuard(
+            name, [each.path for each in system.file_systems], denied=[str(home.private), str(home.first_client)]
+        )
         systems.append(
             SystemRuntime(
                 name,
                 system,
                 LocalScheduler(home.private / "systems" / name, name, system.scheduler),
-                ThisMachine(name),
+                ThisMachine(name, guard),
                 store,
                 signing_key=home.secret("transfer_key"),
                 public_url=public_url,
-                denied_paths=[str(home.private), str(home.first_client)],
+                guard=guard,
             )
         )
     return Systems(systems)

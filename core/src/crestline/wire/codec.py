@@ -9,7 +9,10 @@ import msgspec
 T = TypeVar("T")
 
 # Values that hold the user's own keys, which must stay as they are.
-_OPAQUE = frozenset({"env", "environment"})
+_OPAQUE = frozenset({"env", "files"})
+
+# Other names that FirecREST accepts for a field.
+_ALIASES = {"sourcePath": "path", "currentWorkingDirectory": "workingDirectory", "environment": "env"}
 
 
 class Message(msgspec.Struct, rename="camel", kw_only=True):
@@ -23,11 +26,15 @@ def camelize(name: str) -> str:
 
 
 def camelize_keys(value: Any) -> Any:
-    """A decoded JSON value with every key in camelCase, the user's own mappings (`env`) left alone."""
+    """A decoded JSON value with every key in camelCase and by its first name; the user's own mappings stay as they are.
+
+    Where a body has a field by several names, its first name wins.
+    """
     if isinstance(value, dict):
-        return {
-            camelize(key): child if camelize(key) in _OPAQUE else camelize_keys(child) for key, child in value.items()
-        }
+        names = {key: camelize(key) for key in value}
+        fields = {_ALIASES.get(name, name): value[key] for key, name in names.items() if name in _ALIASES}
+        fields |= {name: value[key] for key, name in names.items() if name not in _ALIASES}
+        return {name: child if name in _OPAQUE else camelize_keys(child) for name, child in fields.items()}
     if isinstance(value, list):
         return [camelize_keys(child) for child in value]
     return value

@@ -117,10 +117,10 @@ class ChmodRequest(PathRequest):
 
 
 class ChownRequest(PathRequest):
-    """`PUT chown`"""
+    """`PUT chown`; what is empty or null stays as it is."""
 
-    owner: str = ""
-    group: str = ""
+    owner: str | None = ""
+    group: str | None = ""
 
 
 class CompressRequest(PathRequest):

@@ -75,15 +75,20 @@ class TokenFile:
 
     def __init__(self, path: Path, first: str) -> None:
         self.name = str(path)
-        self.key = (str(path), fingerprint(first))
+        self.key: Hashable = (str(path), fingerprint(first))
         self._path = path
         self._first = first
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
         """Hold the lock."""
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(self._path.with_name(self._path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(self._path.with_name(self._path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise ConfigError(
+                f"No refresh token can be kept in {self._path}: {error.strerror}.", hint="Make its directory writable."
+            ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
@@ -103,11 +108,15 @@ class TokenFile:
     def save(self, refresh_token: str) -> None:
         """Replace it at once or not at all."""
         draft = self._path.with_name(self._path.name + ".new")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(f"{fingerprint(self._first)}\n{refresh_token}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self._path)
-
-
+        try:
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(f"{fingerprint(self._first)}\n{refresh_token}\n")
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(self._path)
+        except OSError as error:
+            raise ConfigError(
+                f"The new refresh token cannot be kept in {self._path}: {error.strerror}.",
+                hint="Make room, then sign in again: the old one is used up.",
+            ) from error

@@ -124,7 +124,7 @@ _KEPT = 256
 _sources: OrderedDict[Hashable, TokenSource] = OrderedDict()
 """the last used ones, so that a token outlives the connection that asked for it"""
 _sources_alive: weakref.WeakSet[TokenSource] = weakref.WeakSet()
-_sources_lock = threading.Lock()
+_sources_lock = threading.RLock()
 
 
 def shared_source(key: Hashable, fetch: Callable[[], Token]) -> TokenSource:
@@ -140,11 +140,11 @@ def shared_source(key: Hashable, fetch: Callable[[], Token]) -> TokenSource:
 
 
 def _after_fork() -> None:
-    global _sources_lock
-    _sources_lock = threading.Lock()
+    """The child has none of its parent's threads, so nothing that they held or promised is to be waited for."""
     for source in list(_sources_alive):
         source.forget_others()
+    _sources_lock.release()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(before=_sources_lock.acquire, after_in_parent=_sources_lock.release, after_in_child=_after_fork)

@@ -32,7 +32,9 @@ class TokenCommand(BearerAuthorizer):
 def _run(argv: tuple[str, ...]) -> Token:
     issued = time.time()
     try:
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_TIMEOUT)
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_TIMEOUT, check=False
+        )
     except OSError as error:
         raise AuthenticationError(
             f"The token command {argv[0]!r} cannot be run: {error.strerror}.",

@@ -9,10 +9,14 @@ from __future__ import annotations
 import abc
 import ssl
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+
 from crestline.model import File, GatewayUnavailableError, Job, JobSpec
+
+if TYPE_CHECKING:
+    from crestline.client.monitor import JobMonitor
 
 
 class NotSentError(GatewayUnavailableError):
@@ -49,6 +53,8 @@ class Backend(abc.ABC):
     system: str
     identity: str
     """names the identity without revealing a secret: part of the key under which a monitor is shared"""
+    monitor: JobMonitor
+    """the one watcher of this backend's jobs"""
     features: frozenset[str]
     """additions the gateway advertises (`crestline.wire.extensions.FEATURES`); empty on plain FirecREST"""
     max_direct_upload: int
@@ -212,5 +218,5 @@ class Backend(abc.ABC):
         """Write a tar stream's members below `path`, each atomically; never repeated inside."""
 
     @abc.abstractmethod
-    def get_tar(self, path: str, members: Sequence[str] | None = None) -> AsyncIterator[bytes]:
+    def get_tar(self, path: str, files: Sequence[str] | None = None) -> AsyncIterator[bytes]:
         """A directory, or the named files and links below it, as one tar stream with names below the directory."""

@@ -91,7 +91,7 @@ class PartFile:
         self._file: BinaryIO
 
     def __enter__(self) -> PartFile:
-        self._file = open(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+b")  # noqa: SIM115
+        self._file = open(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+b")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -114,14 +114,28 @@ class PartFile:
         self._file.truncate(0)
 
     async def append(self, content: AsyncIterator[bytes]) -> AsyncIterator[int]:
-        """Write behind what is there; yields how many bytes were written."""
-        self._file.seek(0, os.SEEK_END)
-        async for chunk in content:
-            await run_sync(self._write, chunk)
-            yield len(chunk)
+        """Write behind what is there; yields how many bytes were written. What came before an error is kept."""
+        gathered = bytearray()
+        try:
+            async for chunk in content:
+                gathered += chunk
+                if len(gathered) >= CHUNK:
+                    yield await self._write(gathered)
+        finally:
+            if gathered:
+                self._write_now(gathered)
+        if gathered:
+            yield len(gathered)
 
-    def _write(self, chunk: bytes) -> None:
-        self._file.write(chunk)
+    async def _write(self, gathered: bytearray) -> int:
+        await run_sync(self._write_now, gathered)
+        written = len(gathered)
+        gathered.clear()
+        return written
+
+    def _write_now(self, gathered: bytearray) -> None:
+        self._file.seek(0, os.SEEK_END)
+        self._file.write(gathered)
         self._file.flush()
 
     async def checksum(self) -> str:

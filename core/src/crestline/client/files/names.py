@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 import anyio
 
 from crestline.client.backends.base import Backend
-from crestline.model import InvalidRequestError, MissingFileError, TransferError
+from crestline.model import ConflictError, InvalidRequestError, MissingFileError, TransferError
 
 _NOT_DIRECT = re.compile(r"[\x00-\x1f\x7f\"\\]")
 # Transfer jobs of plain FirecREST put a path through HTML escaping into double quotes of a shell script.
@@ -21,19 +21,14 @@ _NOT_IN_JOBS = re.compile(r"[\x00-\x1f\x7f\"\\&<>$`]")
 _C_ESCAPES = {7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "\\r"}
 
 
-def check_remote(backend: Backend, path: str) -> str:
+def check_remote(path: str) -> str:
     """`path` without `.`, `..` and doubled slashes.
 
     Raises:
-        InvalidRequestError: it is not absolute, or plain FirecREST cannot name it.
+        InvalidRequestError: it is not absolute.
     """
     if not path.startswith("/") or "\x00" in path:
         raise InvalidRequestError(f"{path!r} is no absolute path.", hint="Write the whole path, from / on.")
-    if "'" in path and "content" not in backend.features:
-        raise InvalidRequestError(
-            f"FirecREST at {backend.gateway_url} cannot work with {path!r}: it puts paths into single quotes.",
-            hint="Rename it, or move the directory that holds it as a whole.",
-        )
     return posixpath.normpath("/" + path.lstrip("/"))
 
 
@@ -54,9 +49,17 @@ async def make_directory(backend: Backend, path: str) -> None:
     """`mkdir -p`"""
     try:
         await backend.mkdir(path, parents=True)
-    except InvalidRequestError:
+    except (ConflictError, InvalidRequestError):
         if not is_directory(await remote_stat(backend, path)):
             raise
+
+
+async def remove_if_there(backend: Backend, path: str) -> None:
+    """Remove a file or directory; none is no error."""
+    try:
+        await backend.remove(path)
+    except MissingFileError:
+        return
 
 
 def is_direct(name: str) -> bool:
@@ -105,7 +108,8 @@ def stays_inside(path: str, target: str) -> bool:
     """Whether a link at `path` (below some directory) to `target` leads to something below that directory."""
     if target.startswith("/"):
         return False
-    return not posixpath.normpath(posixpath.join(posixpath.dirname(path), target)).startswith("..")
+    end = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
+    return end != ".." and not end.startswith("../")
 
 
 def spellings(name: str) -> set[str]:

@@ -20,7 +20,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int = 0
     """of the files sent or fetched"""
     left_out: tuple[str, ...] = ()
-    """what was not taken along: sockets, pipes and devices, and on download links that lead out of the directory"""
+    """not taken along: sockets, pipes, devices, and links out of the directory (on download or if refused)"""
 
     def __add__(self, other: Report) -> Report:
         return Report(

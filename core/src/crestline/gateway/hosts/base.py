@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from crestline.wire.filesystem import Checksum, Compression, FileEntry, FileStat
 from crestline.wire.status import UserInfo
@@ -212,4 +213,43 @@ class Host(abc.ABC):
 
         Raises:
             GatewayUnavailableError: it does not, or is not there.
+        """
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A command that has ended."""
+
+    exit_status: int
+    """128 + n for one that signal n ended"""
+    stdout: bytes
+    stderr: bytes
+
+
+class Commands(abc.ABC):
+    """Runs programs on one machine on behalf of many users."""
+
+    @abc.abstractmethod
+    async def run(
+        self,
+        user: str,
+        argv: Sequence[str],
+        *,
+        input: bytes | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        timeout: float,
+    ) -> Completed:
+        """Run one program to its end; whatever its exit status, that is no error here.
+
+        Args:
+            user: the POSIX user that it runs as.
+            argv: program and arguments; they reach the program as they are.
+            input: its standard input; None: nothing to read.
+            env: variables beside those of a login of `user`; others on the machine can read them.
+            timeout: seconds after which it is ended.
+
+        Raises:
+            GatewayUnavailableError: no answer in time or no connection; whether it did its work is open.
+            PermissionDeniedError: the machine does not let `user` in.
         """

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from litestar import Router, delete, get, post, put
-from litestar.params import Parameter
+from litestar.params import HeaderParameter, JSONBody, PathParameter, QueryParameter
 
-from crestline.gateway.identity import Caller
+from crestline.gateway.requests import CallerDependency, SystemDependency
 from crestline.gateway.schedulers import JobQuery
-from crestline.gateway.systems import SystemRuntime
-from crestline.model import JobNotFoundError
+from crestline.model import InvalidRequestError, JobNotFoundError
 from crestline.wire.compute import (
     TIME_WINDOWS,
     AttachRequest,
@@ -25,15 +24,17 @@ from crestline.wire.extensions import IDEMPOTENCY_HEADER
 
 _MAX_IDS = 1000
 
-JobIdPath = Annotated[JobId, Parameter(description="A scheduler's job id, an array task's (`12_3`), or a transfer's")]
+JobIdPath = Annotated[
+    JobId, PathParameter(description="A scheduler's job id, an array task's (`12_3`), or a transfer's")
+]
 
 
 @post("/", status_code=201)
 async def post_job(
-    system: SystemRuntime,
-    caller: Caller,
-    data: SubmitRequest,
-    key: Annotated[str | None, Parameter(header=IDEMPOTENCY_HEADER)] = None,
+    system: SystemDependency,
+    caller: CallerDependency,
+    data: JSONBody[SubmitRequest],
+    key: Annotated[str | None, HeaderParameter(name=IDEMPOTENCY_HEADER)] = None,
 ) -> SubmitAnswer:
     """Submit a job."""
     return SubmitAnswer(job_id=await system.submissions.submit(caller.username, data.job, key))
@@ -41,20 +42,20 @@ async def post_job(
 
 @get("/")
 async def get_jobs(
-    system: SystemRuntime,
-    caller: Caller,
-    allusers: Annotated[bool, Parameter(query="allusers")] = False,
-    account: Annotated[str | None, Parameter(query="account")] = None,
-    name: Annotated[str | None, Parameter(query="name", max_length=235)] = None,
-    time_window: Annotated[TimeWindow, Parameter(query="time_window")] = "24h",
+    system: SystemDependency,
+    caller: CallerDependency,
+    allusers: Annotated[bool, QueryParameter(name="allusers")] = False,
+    account: Annotated[str | None, QueryParameter(name="account")] = None,
+    name: Annotated[str | None, QueryParameter(name="name", max_length=235)] = None,
+    time_window: Annotated[TimeWindow, QueryParameter(name="time_window")] = "24h",
     ids: Annotated[
         str | None,
-        Parameter(query="ids", description="Crestline: exactly these jobs, comma-separated", max_length=65536),
+        QueryParameter(name="ids", description="Crestline: exactly these jobs, comma-separated", max_length=16384),
     ] = None,
 ) -> JobsAnswer:
     """The caller's jobs."""
     query = JobQuery(
-        ids=tuple(filter(None, ids.split(",")))[:_MAX_IDS] if ids is not None else None,
+        ids=_split(ids) if ids is not None else None,
         all_users=allusers,
         account=account,
         name=name,
@@ -64,7 +65,7 @@ async def get_jobs(
 
 
 @get("/{job_id:str}")
-async def get_job(system: SystemRuntime, caller: Caller, job_id: JobIdPath) -> JobsAnswer:
+async def get_job(system: SystemDependency, caller: CallerDependency, job_id: JobIdPath) -> JobsAnswer:
     """One job; several entries for an array."""
     transfer = await system.transfers.job(caller, job_id)
     if transfer is not None:
@@ -76,7 +77,7 @@ async def get_job(system: SystemRuntime, caller: Caller, job_id: JobIdPath) -> J
 
 
 @get("/{job_id:str}/metadata")
-async def get_metadata(system: SystemRuntime, caller: Caller, job_id: JobIdPath) -> MetadataAnswer:
+async def get_metadata(system: SystemDependency, caller: CallerDependency, job_id: JobIdPath) -> MetadataAnswer:
     """Script and stream paths of a job."""
     transfer = await system.transfers.metadata(caller, job_id)
     if transfer is not None:
@@ -85,16 +86,25 @@ async def get_metadata(system: SystemRuntime, caller: Caller, job_id: JobIdPath)
 
 
 @put("/{job_id:str}/attach", status_code=204)
-async def put_attach(system: SystemRuntime, caller: Caller, job_id: JobIdPath, data: AttachRequest) -> None:
+async def put_attach(
+    system: SystemDependency, caller: CallerDependency, job_id: JobIdPath, data: JSONBody[AttachRequest]
+) -> None:
     """Run a command inside a running job."""
     await system.scheduler.attach(caller.username, job_id, data.command)
 
 
 @delete("/{job_id:str}", status_code=204)
-async def delete_job(system: SystemRuntime, caller: Caller, job_id: JobIdPath) -> None:
+async def delete_job(system: SystemDependency, caller: CallerDependency, job_id: JobIdPath) -> None:
     """Cancel a job; one that has ended stays as it is."""
     if not await system.transfers.cancel(caller, job_id):
         await system.scheduler.cancel(caller.username, job_id)
+
+
+def _split(ids: str) -> tuple[str, ...]:
+    wanted = tuple(filter(None, ids.split(",")))
+    if len(wanted) > _MAX_IDS:
+        raise InvalidRequestError(f"{len(wanted)} ids are too many.", hint=f"Ask for at most {_MAX_IDS} at once.")
+    return wanted
 
 
 router = Router(

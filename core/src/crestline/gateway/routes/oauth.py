@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import unquote_plus
 
 from litestar import Request, Response, Router, get, post
-from litestar.enums import RequestEncodingType
-from litestar.params import Body
+from litestar.params import URLEncodedBody
 
 from crestline.gateway.identity.issuer import Issuer, OAuthError, TokenAnswer, TokenRefusal
 from crestline.gateway.identity.keys import public_keys
@@ -18,9 +17,7 @@ _NO_STORE = {"Cache-Control": "no-store"}
 
 
 @post("/oauth2/token", status_code=200)
-async def post_token(
-    request: Request, data: Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
-) -> Response[TokenAnswer | TokenRefusal]:
+async def post_token(request: Request, data: URLEncodedBody[dict[str, str]]) -> Response[TokenAnswer | TokenRefusal]:
     """A token for client credentials or a refresh token (RFC 6749)."""
     issuer: Issuer = request.app.state.issuer
     try:

@@ -6,10 +6,10 @@ import time
 from typing import Annotated
 
 from litestar import Request, Router, get
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from crestline.gateway.health import INTERVAL, Health
-from crestline.gateway.identity import Caller
+from crestline.gateway.requests import CallerDependency, SystemDependency
 from crestline.gateway.systems import SystemRuntime, Systems
 from crestline.wire.status import (
     DataOperation,
@@ -35,27 +35,29 @@ async def get_systems(request: Request) -> SystemsAnswer:
 
 
 @get("/{system_name:str}/nodes")
-async def get_nodes(system: SystemRuntime, caller: Caller) -> NodesAnswer:
+async def get_nodes(system: SystemDependency, caller: CallerDependency) -> NodesAnswer:
     """Compute nodes."""
     return NodesAnswer(nodes=await system.scheduler.nodes(caller.username))
 
 
 @get("/{system_name:str}/reservations")
-async def get_reservations(system: SystemRuntime, caller: Caller) -> ReservationsAnswer:
+async def get_reservations(system: SystemDependency, caller: CallerDependency) -> ReservationsAnswer:
     """Advance reservations."""
     return ReservationsAnswer(reservations=await system.scheduler.reservations(caller.username))
 
 
 @get("/{system_name:str}/partitions")
 async def get_partitions(
-    system: SystemRuntime, caller: Caller, show_hidden: Annotated[bool, Parameter(query="show_hidden")] = False
+    system: SystemDependency,
+    caller: CallerDependency,
+    show_hidden: Annotated[bool, QueryParameter(name="show_hidden")] = False,
 ) -> PartitionsAnswer:
     """Partitions."""
     return PartitionsAnswer(partitions=await system.scheduler.partitions(caller.username, show_hidden))
 
 
 @get("/{system_name:str}/userinfo")
-async def get_userinfo(system: SystemRuntime, caller: Caller) -> UserInfo:
+async def get_userinfo(system: SystemDependency, caller: CallerDependency) -> UserInfo:
     """The caller's ids, groups and accounts."""
     info = await system.host.user_info(caller.username)
     info.accounts = await system.scheduler.accounts(caller.username)

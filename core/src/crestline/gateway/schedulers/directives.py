@@ -9,10 +9,11 @@ from datetime import datetime, timedelta
 
 from crestline.model import InvalidRequestError
 
-# sbatch(1), by what follows the option: a value, a value only after `=`, nothing. A one-letter name follows its long one.
+# sbatch(1), by what follows the option: a value, a value only after `=`, nothing. Short names follow their long ones.
 _VALUE = """
-    account A, acctg-freq, array a, batch, bb, bbf, begin b, chdir D, cluster-constraint, clusters M, comment, constraint C,
-    container, container-id, core-spec S, cores-per-socket, cpu-freq, cpus-per-gpu, cpus-per-task c, deadline, delay-boot,
+    account A, acctg-freq, array a, batch, bb, bbf, begin b, chdir D, cluster-constraint, clusters M, comment,
+    constraint C, container, container-id, core-spec S, cores-per-socket, cpu-freq, cpus-per-gpu, cpus-per-task c,
+    deadline, delay-boot,
     dependency d, distribution m, error e, exclude x, export, export-file, extra, extra-node-info B, gid, gpu-bind,
     gpu-freq, gpus G, gpus-per-node, gpus-per-socket, gpus-per-task, gres, gres-flags, hint, input i, job-name J,
     kill-on-invalid-dep, licenses L, mail-type, mail-user, mcs-label, mem, mem-bind, mem-per-cpu, mem-per-gpu, mincpus,
@@ -221,7 +222,7 @@ def parse_array(text: str) -> Array:
     return Array(tuple(sorted(tasks)), steps.pop() if len(steps) == 1 else 1, at_once)
 
 
-_UNITS = {"": 1, "second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 7 * 86400}
+_UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 7 * 86400}
 
 
 def parse_begin(text: str, now: datetime) -> datetime:
@@ -233,28 +234,31 @@ def parse_begin(text: str, now: datetime) -> datetime:
     Raises:
         InvalidRequestError: none of these.
     """
-    word = text.lower()
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    if match := re.fullmatch(r"now(?:\+(\d{1,7})([a-z]*))?", word, re.ASCII):
-        unit = match[2] or ""
-        if (unit.removesuffix("s") if unit != "s" else unit) in _UNITS:
-            return now + timedelta(seconds=int(match[1] or 0) * _UNITS[unit.removesuffix("s")])
-    named = {"today": now, "tomorrow": now + timedelta(days=1), "midnight": midnight + timedelta(days=1)}
-    if word in named:
-        return named[word]
-    clock = "12:00" if word == "noon" else word
     try:
-        if match := re.fullmatch(r"(\d{1,2}):(\d\d)(?::(\d\d))?", clock, re.ASCII):
-            hour, minute, second = (int(part or 0) for part in match.groups())
-            then = midnight.replace(hour=hour, minute=minute, second=second)
-            return then if then >= now else then + timedelta(days=1)
-        if re.fullmatch(r"\d{4}-\d\d-\d\d(t\d\d:\d\d(:\d\d)?)?", word, re.ASCII):
-            return datetime.fromisoformat(text.upper())
-    except ValueError:
-        pass  # a 25th hour or a 31st of June: refused below as any other text
+        then = _moment(text.lower(), now)
+        if then is not None and then <= now + timedelta(days=3660):
+            return max(then, now)
+    except (ValueError, OverflowError):
+        pass  # a 25th hour or a 31st of June: refused as any other text
     raise InvalidRequestError(
         f"{_short(text)} is no time to begin.", hint="Write for example now+1hour, 16:00 or 2027-01-20T12:30:00."
     )
+
+
+def _moment(word: str, now: datetime) -> datetime | None:
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    if match := re.fullmatch(r"now(?:\+(\d{1,9})(?:(second|minute|hour|day|week)s?)?)?", word, re.ASCII):
+        return now + timedelta(seconds=int(match[1] or 0) * _UNITS[match[2] or "second"])
+    named = {"today": now, "tomorrow": now + timedelta(days=1), "midnight": midnight + timedelta(days=1)}
+    if word in named:
+        return named[word]
+    if match := re.fullmatch(r"(\d{1,2}):(\d\d)(?::(\d\d))?", "12:00" if word == "noon" else word, re.ASCII):
+        hour, minute, second = (int(part or 0) for part in match.groups())
+        then = midnight.replace(hour=hour, minute=minute, second=second)
+        return then if then >= now else then + timedelta(days=1)
+    if re.fullmatch(r"\d{4}-\d\d-\d\d(t\d\d:\d\d(:\d\d)?)?", word, re.ASCII):
+        return datetime.fromisoformat(word.upper())
+    return None
 
 
 def _short(text: str) -> str:

@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Iterable
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 from crestline.gateway.supervisor import records
 
@@ -26,8 +26,11 @@ def members(marker: str) -> set[psutil.Process]:
 
 
 def send(processes: Iterable[psutil.Process], *numbers: int) -> None:
-    """Send signals to processes; those that are gone meanwhile are left out."""
-    for process in processes:
+    """Send signals to processes, parents first; those that are gone meanwhile are left out.
+
+    So a shell ends by the signal itself, and not by what became of its command.
+    """
+    for process in sorted(processes, key=_age):
         for number in numbers:
             try:
                 process.send_signal(number)
@@ -53,15 +56,25 @@ def end_strays(marker: str, kill_wait: float) -> None:
         psutil.wait_procs(remaining, timeout=0.1)
 
 
+def _age(process: psutil.Process) -> tuple[float, int]:
+    """Sorts processes by the time of their start."""
+    try:
+        return process.create_time(), process.pid
+    except psutil.NoSuchProcess:
+        return 0.0, process.pid
+
+
 def _carries(process: psutil.Process, marker: str) -> bool:
     try:
-        return process.environ().get(records.MARKER) == marker
+        environment: dict[str, str] = process.environ()
     except (psutil.Error, OSError):  # another user's process, or gone
         return False
+    return environment.get(records.MARKER) == marker
 
 
 def _alive(process: psutil.Process) -> bool:
     try:
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
+        status: str = process.status()
     except psutil.NoSuchProcess:
         return False
+    return status != str(psutil.STATUS_ZOMBIE)

@@ -1,11 +1,11 @@
 """A job's directory: what lies there, and how it is written so that no reader ever sees half of it.
 
-    job.json      what to run (`Task`); written once, before the supervisor starts
-    claim         locked by the job's supervisor while it lives
-    record.json   what happened (`Record`); its presence says that the script was started, so it is never started again
-    control       FIFO that wakes the supervisor
-    requests/     what the supervisor shall do: `cancel`, and one file per `Request`
-    steps/        one file per job step (`Step`)
+job.json      what to run (`Task`); written once, before the supervisor starts
+claim         locked by the job's supervisor while it lives
+record.json   what happened (`Record`); its presence says that the script was started, so it is never started again
+control       FIFO that wakes the supervisor
+requests/     what the supervisor shall do: `cancel`, and one file per `Request`
+steps/        one file per job step (`Step`)
 """
 
 from __future__ import annotations
@@ -103,16 +103,14 @@ def write(path: str, value: Any) -> None:
 
 
 def poke(fifo: str, line: str) -> bool:
-    """Write one line into a FIFO; False if nobody listens or the line finds no room (whoever listens then looks anyway)."""
+    """Write one line into a FIFO; False if nobody listens, or there is no room left and so enough to wake for."""
     try:
         descriptor = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
     except OSError:  # ENXIO: nobody has it open; ENOENT: not there yet
         return False
     try:
         os.write(descriptor, line.encode()[:500].replace(b"\n", b" ") + b"\n")
-    except BlockingIOError:
-        return False
-    except BrokenPipeError:
+    except (BlockingIOError, BrokenPipeError):
         return False
     finally:
         os.close(descriptor)

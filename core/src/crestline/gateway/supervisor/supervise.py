@@ -7,6 +7,7 @@ import select
 import signal
 import sys
 import time
+from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
@@ -15,6 +16,7 @@ from crestline.gateway.supervisor.records import Record, Request, Step, Task
 
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 _KILL_AGAIN = 0.1  # seconds between two rounds of SIGKILL
+_RECORD_AGAIN = 1.0  # seconds
 
 
 def supervise(directory: str) -> None:
@@ -39,7 +41,7 @@ def supervise(directory: str) -> None:
 def _bury(task: Task, record: Record) -> None:
     rebooted = record["boot"] != records.boot_id()
     if not rebooted:
-        from crestline.gateway.supervisor import processes  # noqa: PLC0415 - psutil takes longer than all the rest
+        from crestline.gateway.supervisor import processes
 
         processes.end_strays(task["marker"], task["kill_wait"])
     reason = "NodeRebooted" if rebooted else "SupervisorLost"
@@ -49,10 +51,17 @@ def _bury(task: Task, record: Record) -> None:
 def _end(task: Task, record: Record) -> None:
     """Record the end of the job and of the steps that did not record their own."""
     end = record["end"] or time.time()
-    for step in records.read_steps("."):
-        if step["end"] is None:
-            records.end_step(".", step, state="CANCELLED", end=end, exit_code=0, signal=signal.SIGKILL)
-    records.write(records.RECORD, record)
+    with suppress(OSError):  # steps are not worth the job's own record
+        for step in records.read_steps("."):
+            if step["end"] is None:
+                records.end_step(".", step, state="CANCELLED", end=end, exit_code=0, signal=signal.SIGKILL)
+    while True:
+        try:
+            records.write(records.RECORD, record)
+            break
+        except OSError as error:  # a full disk: the outcome must not be lost, so it waits for room
+            print(f"cannot record the end of the job, trying again: {error}", flush=True)
+            time.sleep(_RECORD_AGAIN)
     records.poke(task["wake"], os.path.basename(os.getcwd()))
 
 
@@ -135,7 +144,7 @@ class Supervisor:
         elif self._status is not None and self._kill_at is None:
             self._terminate()  # the script has ended, what it left behind goes too
         elif self._kill_at is not None and now >= self._kill_at:
-            from crestline.gateway.supervisor import processes  # noqa: PLC0415 - see _bury
+            from crestline.gateway.supervisor import processes
 
             processes.send(processes.members(self._task["marker"]), signal.SIGKILL)
             self._kill_at = time.monotonic() + _KILL_AGAIN
@@ -146,7 +155,7 @@ class Supervisor:
             self._terminate()
 
     def _terminate(self) -> None:
-        from crestline.gateway.supervisor import processes  # noqa: PLC0415 - see _bury
+        from crestline.gateway.supervisor import processes
 
         self._kill_at = time.monotonic() + self._task["kill_wait"]
         processes.send(processes.members(self._task["marker"]), signal.SIGTERM, signal.SIGCONT)
@@ -163,7 +172,8 @@ class Supervisor:
                 self._status = status
             elif step := self._steps.pop(pid, None):
                 state, exit_code, number = records.outcome(status)
-                records.end_step(".", step, state=state, end=time.time(), exit_code=exit_code, signal=number)
+                with suppress(OSError):  # a full disk; `_end` tries again
+                    records.end_step(".", step, state=state, end=time.time(), exit_code=exit_code, signal=number)
                 self._tell()
 
     def _has_processes(self) -> bool:
@@ -173,7 +183,7 @@ class Supervisor:
             except ChildProcessError:
                 return False
             return True
-        from crestline.gateway.supervisor import processes  # noqa: PLC0415 - see _bury
+        from crestline.gateway.supervisor import processes
 
         return bool(processes.members(self._task["marker"]))
 
@@ -201,7 +211,11 @@ class Supervisor:
                 path = os.path.join(records.REQUESTS, name)
                 request: Request = records.read(path)
                 os.unlink(path)
-                self._tell(name.removesuffix(".json"), self._do(request))
+                try:
+                    error = self._do(request)
+                except OSError as problem:
+                    error = str(problem)
+                self._tell(name.removesuffix(".json"), error)
 
     def _do(self, request: Request) -> str:
         """Do what is asked; returns what hinders it."""
@@ -220,14 +234,14 @@ class Supervisor:
             step = records.add_step(".", step)
             self._steps[self._fork(request["argv"], step=step)] = step
         elif request["action"] == "suspend" and self._record["state"] == "RUNNING":
-            from crestline.gateway.supervisor import processes  # noqa: PLC0415 - see _bury
+            from crestline.gateway.supervisor import processes
 
             processes.stop(self._task["marker"])
             self._ran += time.monotonic() - self._resumed
             self._record |= {"state": "SUSPENDED", "suspended_since": time.time()}
             records.write(records.RECORD, self._record)
         elif request["action"] == "resume" and self._record["state"] == "SUSPENDED":
-            from crestline.gateway.supervisor import processes  # noqa: PLC0415 - see _bury
+            from crestline.gateway.supervisor import processes
 
             processes.send(processes.members(self._task["marker"]), signal.SIGCONT)
             self._resumed = time.monotonic()
@@ -259,11 +273,11 @@ def _become(task: Task, argv: list[str], group: int, step: Step | None) -> NoRet
     """In the new process: turn into the program, in the process group of the script."""
     message = ""
     environment = task["environment"]
+    home = os.open(".", os.O_RDONLY)
     try:
         os.setpgid(0, group)
         for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
-        home = os.open(".", os.O_RDONLY)
         os.chdir(task["directory"])
         if step is None:
             _redirect(task)
@@ -279,11 +293,14 @@ def _become(task: Task, argv: list[str], group: int, step: Step | None) -> NoRet
     except OSError as error:
         where = f" {error.filename}" if error.filename and error.filename != argv[0] else ""
         message = f"{message or 'Cannot start the job'}:{where} {error.strerror}"
-    if step is None:
-        os.fchdir(home)
-        records.write(records.LAUNCH_ERROR, message)
-        os.write(2, f"crestline: error: {message}\n".encode())
-    os._exit(127)
+        if step is None:
+            os.fchdir(home)
+            records.write(records.LAUNCH_ERROR, message)
+            os.write(2, f"crestline: error: {message}\n".encode())
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(127)  # whatever happened, this is no second supervisor
 
 
 def _redirect(task: Task) -> None:
@@ -294,16 +311,14 @@ def _redirect(task: Task) -> None:
 
 
 def _open_fifo(path: str) -> int:
-    try:
+    with suppress(FileExistsError):
         os.mkfifo(path, 0o600)
-    except FileExistsError:
-        pass
     return os.open(path, os.O_RDWR | os.O_NONBLOCK)  # both ways, so that it never reads as closed
 
 
 def _become_subreaper() -> None:
     if sys.platform == "linux":
-        import ctypes  # noqa: PLC0415 - elsewhere there is nothing to call
+        import ctypes
 
         if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
             raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")

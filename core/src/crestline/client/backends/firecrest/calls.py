@@ -30,11 +30,17 @@ class Calls:
     """Holds the pyfirecrest client of one gateway and one identity."""
 
     def __init__(
-        self, url: str, authorizer: Authorizer, *, verify: ssl.SSLContext | bool = True, retry: RetryPolicy | None = None
+        self,
+        url: str,
+        authorizer: Authorizer,
+        *,
+        verify: ssl.SSLContext | bool = True,
+        retry: RetryPolicy | None = None,
     ) -> None:
         keep_secrets_out_of_logs()
         self.gateway_url = url.rstrip("/")
         self.identity = authorizer.identity
+        self.verify = verify
         self._authorizer = authorizer
         self._policy = retry or RetryPolicy()
         self._http = make_client(self.gateway_url, verify, self._policy)
@@ -101,7 +107,7 @@ class Calls:
             body: a message for the request's JSON body.
         """
         if body is not None:
-            more["json_data"] = msgspec.to_builtins(body)
+            more["json_data"] = _without_nulls(msgspec.to_builtins(body))
         if params is not None:
             more["params"] = params
 
@@ -129,3 +135,9 @@ class Calls:
         except msgspec.DecodeError as error:
             raise unusable(response, str(error)) from None
 
+
+def _without_nulls(value: Any) -> Any:
+    """FirecREST refuses null for some of the fields that may be absent."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(child) for key, child in value.items() if child is not None}
+    return value

@@ -6,42 +6,37 @@ from typing import Any
 
 import msgspec
 
-from crestline.client.backends.firecrest.calls import Calls
-from crestline.model import ConflictError, File, FileType, GatewayUnavailableError, InvalidRequestError, MissingFileError
-from crestline.wire.filesystem import Checksum, CompressRequest, ExtractRequest, FileContent, FileEntry, FileStat
+from crestline.client.backends.firecrest.transfer_calls import TransferCalls
+from crestline.model import ConflictError, File, FileType, GatewayUnavailableError, MissingFileError
+from crestline.wire.filesystem import (
+    Checksum,
+    CompressRequest,
+    ExtractRequest,
+    FileContent,
+    FileEntry,
+    FileStat,
+    TextAnswer,
+)
 
 
-class FileCalls(Calls):
+class FileCalls(TransferCalls):
     """The files of one system."""
-
-    system: str
-    features: frozenset[str]
 
     @property
     def _ops(self) -> str:
         return f"/filesystem/{self.system}/ops"
 
-    def _safe(self, *paths: str) -> None:
-        """Plain FirecREST puts paths between single quotes of a shell as they are.
-
-        Raises:
-            InvalidRequestError: a path that would break out of them, or is not absolute.
-        """
-        for path in paths:
-            if not path.startswith("/"):
-                raise InvalidRequestError(f"{path!r} is not an absolute path.", hint="Begin it with '/'.")
-            if not self.features and ("'" in path or "\n" in path or "\0" in path):
-                raise InvalidRequestError(
-                    f"Plain FirecREST cannot handle the path {path!r}.", hint="Avoid quotes and line breaks in names."
-                )
-
     async def list(self, path: str, *, hidden: bool = False, recursive: bool = False) -> list[File]:
         self._safe(path)
+
+        async def send() -> Any:
+            return await self._api.list_files(self.system, path, show_hidden=hidden, recursive=recursive) or []
+
         entries = await self._result(
-            lambda: self._api.list_files(self.system, path, show_hidden=hidden, recursive=recursive),
-            list[FileEntry] | None,
+            send,
+            list[FileEntry],
         )
-        return [_file(entry) for entry in entries or []]
+        return [_file(entry) for entry in entries]
 
     async def stat(self, path: str) -> dict[str, int]:
         self._safe(path)
@@ -66,26 +61,19 @@ class FileCalls(Calls):
 
     async def remove(self, path: str) -> None:
         self._safe(path)
-        tries = 0
-
-        async def send() -> Any:
-            nonlocal tries
-            tries += 1
-            return await self._request("delete", f"{self._ops}/rm", expect=204, how="once", params={"path": path})
-
         try:
-            await send()
+            await self._remove_directly(path)
         except GatewayUnavailableError as error:
             if error.status == 408 or "status:124" in error.message:
-                await self._remove_by_job(path)
+                await self._run_transfer("delete", "rm", expect=200, params={"path": path})
                 return
             try:
-                await send()
+                await self._remove_directly(path)
             except MissingFileError:
-                return  # the first one did it and its answer was lost
+                return  # the first request did it, only its answer was lost
 
-    async def _remove_by_job(self, path: str) -> None:
-        raise NotImplementedError
+    async def _remove_directly(self, path: str) -> None:
+        await self._request("delete", f"{self._ops}/rm", expect=204, how="once", params={"path": path})
 
     async def upload_small(self, directory: str, name: str, content: bytes) -> None:
         self._safe(directory, f"/{name}")
@@ -104,15 +92,27 @@ class FileCalls(Calls):
         )
         return part.content
 
+    async def view(self, path: str, offset: int, size: int) -> str:
+        self._safe(path)
+        params = {"path": path, "offset": offset, "size": size}
+        response = await self._request("get", f"{self._ops}/view", expect=200, params=params)
+        return self._read(response, TextAnswer).output or ""
+
     async def extract(self, archive: str, target: str) -> None:
-        self._safe(archive, target)
-        body = ExtractRequest(path=archive, target_path=target)
-        await self._request("post", f"{self._ops}/extract", expect=204, how="once", body=body)
+        await self._tar("extract", ExtractRequest(path=archive, target_path=target))
 
     async def compress(self, source: str, archive: str) -> None:
-        self._safe(source, archive)
-        body = CompressRequest(path=source, target_path=archive)
-        await self._request("post", f"{self._ops}/compress", expect=204, how="once", body=body)
+        await self._tar("compress", CompressRequest(path=source, target_path=archive))
+
+    async def _tar(self, verb: str, body: CompressRequest | ExtractRequest) -> None:
+        """Pack or unpack directly, or as a job where that takes longer than a request may."""
+        self._safe(body.path, body.target_path)
+        try:
+            await self._request("post", f"{self._ops}/{verb}", expect=204, how="once", body=body)
+        except GatewayUnavailableError as error:
+            if error.status != 408:
+                raise
+            await self._run_transfer("post", verb, expect=201, body=body)
 
     async def _create(self, send: Any) -> None:
         """Make something that must not be there yet, although the answer may be lost after it was made."""

@@ -114,11 +114,11 @@ class JobCalls(Calls):
                 f"This gateway cannot cancel the single element {job_id}.", hint=f"Cancel the whole of {asked}."
             )
         try:
-            await self._ask(lambda: self._api.cancel_job(self.system, asked))
+            await self._ask(lambda: self._api.cancel_job(self.system, asked), "impatiently")
         except (GatewayUnavailableError, JobNotFoundError, InvalidRequestError):
-            jobs = await self.job(job_id)
-            if not all(job.is_finished for job in jobs):
-                raise
+            # scancel fails for a job that has ended, and FirecREST then answers 500
+            if not all(job.is_finished for job in await self.job(job_id)):
+                await self._ask(lambda: self._api.cancel_job(self.system, asked))
 
     def _askable(self, job_id: str) -> str:
         """The id that this gateway takes in a path; plain FirecREST refuses those of array elements."""

@@ -15,7 +15,7 @@ from typing import IO
 from anyio.from_thread import check_cancelled
 
 from crestline.gateway.hosts.this_machine.content import BLOCK, open_regular, replacing, target_of, write_all
-from crestline.gateway.paths import PathGuard, printable
+from crestline.gateway.paths import PathGuard, is_inside, printable
 from crestline.model import InvalidRequestError
 from crestline.wire.filesystem import Compression
 
@@ -79,9 +79,8 @@ def _matching(directory: str, name: str, pattern: str) -> list[str]:
         )
         if result.returncode != 0:
             raise InvalidRequestError(f"find: {printable(os.fsdecode(result.stderr)).strip()}")
-        found |= {
-            os.path.normpath(os.path.join(prefix, os.fsdecode(each))) for each in result.stdout.split(b"\0") if each
-        }
+        paths = os.fsdecode(result.stdout).split("\0")
+        found |= {os.path.normpath(os.path.join(prefix, each)) for each in paths if each}
     return sorted(found)
 
 
@@ -105,6 +104,7 @@ def unpack(guard: PathGuard, stream: IO[bytes], target: str, mode: str = "r|*") 
             times: list[tuple[str, tarfile.TarInfo]] = []
             for member in tar:
                 check_cancelled()
+                _make_way(guard, member, directory)
                 safe = tarfile.data_filter(member, directory)
                 path = _unpack_member(guard, tar, safe, directory)
                 if safe.isdir():
@@ -122,6 +122,14 @@ def unpack(guard: PathGuard, stream: IO[bytes], target: str, mode: str = "r|*") 
         ) from error
 
 
+def _make_way(guard: PathGuard, member: tarfile.TarInfo, directory: str) -> None:
+    """Remove the link that a member replaces: as for tar(1), what is replaced is the link, not what it leads to."""
+    path = os.path.normpath(os.path.join(directory, member.name.lstrip("/")))
+    parent = os.path.realpath(os.path.dirname(path))
+    if not member.isdir() and os.path.islink(path) and is_inside(parent, directory):
+        os.unlink(guard.locate(path))
+
+
 def _unpack_member(guard: PathGuard, tar: tarfile.TarFile, member: tarfile.TarInfo, directory: str) -> str:
     path = os.path.normpath(os.path.join(directory, member.name))
     if member.isdir():
@@ -130,8 +138,6 @@ def _unpack_member(guard: PathGuard, tar: tarfile.TarFile, member: tarfile.TarIn
         return real
     os.makedirs(guard.follow(os.path.dirname(path)), exist_ok=True)
     place = guard.locate(path)
-    if os.path.islink(place):  # as tar does: what it replaces is the link, not the file behind it
-        os.unlink(place)
     if member.issym():
         if os.path.lexists(place) and not os.path.isdir(place):
             os.unlink(place)

@@ -47,6 +47,10 @@ class LocalFile(OpenFile):
             os.close(self._descriptor)
             self._descriptor = -1
 
+    def __del__(self) -> None:
+        if self._descriptor >= 0:  # an answer that nobody began to read
+            os.close(self._descriptor)
+
 
 def open_regular(guard: PathGuard, path: str) -> int:
     """A descriptor of the regular file that `path` leads to."""

@@ -154,13 +154,16 @@ class _Chunks(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         while not self._waiting:
-            try:
-                self._waiting = from_thread.run(self._chunks.__anext__)
-            except StopAsyncIteration:
+            chunk = from_thread.run(self._next)
+            if chunk is None:
                 return 0
+            self._waiting = chunk
         size = min(len(buffer), len(self._waiting))
         buffer[:size], self._waiting = self._waiting[:size], self._waiting[size:]
         return size
+
+    async def _next(self) -> bytes | None:
+        return await anext(self._chunks, None)
 
 
 def _entry(guard: PathGuard, path: str) -> FileEntry:

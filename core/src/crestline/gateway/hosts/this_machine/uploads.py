@@ -138,6 +138,6 @@ def _reserve(temporary: str, target: str, size: int) -> None:
         os.ftruncate(descriptor, size)
 
 
-def _write_hashed(descriptor: int, block: bytes, offset: int, digest: "hashlib._Hash") -> None:
+def _write_hashed(descriptor: int, block: bytes, offset: int, digest: hashlib._Hash) -> None:
     digest.update(block)
     write_all(descriptor, block, offset)

@@ -6,6 +6,7 @@ import enum
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from crestline.model import InvalidRequestError
 
@@ -43,7 +44,6 @@ class Dependency:
 class Predecessor:
     """What a condition looks at: one job, or one task of an array. `start` is in seconds since the epoch."""
 
-    task: int | None
     start: float | None
     ended: bool
     succeeded: bool
@@ -53,6 +53,7 @@ Lookup = Callable[[int, int | None], Sequence[Predecessor]]
 """(job id, task or None for all) -> the jobs meant; none if they are long forgotten"""
 
 
+@lru_cache(maxsize=1024)
 def parse_dependency(text: str) -> Dependency:
     """Read `afterok:12:13,afterany:14_3`, `singleton`, `after:12+5?afterok:13`.
 
@@ -90,9 +91,7 @@ def judge(dependency: Dependency, lookup: Lookup, *, task: int | None, has_twin:
         now: seconds since the epoch.
     """
     verdicts = [_judge(clause, lookup, task, has_twin, now) for clause in dependency.clauses]
-    decisive, other = (
-        (Verdict.SATISFIED, Verdict.NEVER) if dependency.any_of else (Verdict.NEVER, Verdict.SATISFIED)
-    )
+    decisive, other = (Verdict.SATISFIED, Verdict.NEVER) if dependency.any_of else (Verdict.NEVER, Verdict.SATISFIED)
     if decisive in verdicts:
         return decisive
     return other if all(verdict is other for verdict in verdicts) else Verdict.WAITING

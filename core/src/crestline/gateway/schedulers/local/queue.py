@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import msgspec
 
@@ -56,6 +58,10 @@ class Waiting:
     job_id: int
     partition: str
     resources: Resources
+    array: int = 0
+    """names the job array that it is a task of"""
+    at_once: int | None = None
+    """how many tasks of that array may run at the same time; None: all"""
 
 
 class Cluster:
@@ -72,15 +78,20 @@ class Cluster:
         Raises:
             InvalidRequestError: the partition is too small.
         """
-        members = [self.nodes[name] for name in self.partitions[partition]]
-        idle = [VirtualNode(node.name, node.cpus, node.memory) for node in members]
-        if _place(resources, idle) is None:
+        if not self.can_hold(partition, resources):
+            members = [self.nodes[name] for name in self.partitions[partition]]
             largest = max(members, key=lambda node: node.cpus)
             raise InvalidRequestError(
                 f"The job can never run in partition {partition}: it asks for {_in_words(resources)}.",
                 hint=f"The partition has {len(members)} node(s) with up to {largest.cpus} cores and "
                 f"{max(node.memory for node in members)} MiB of memory each; ask for less.",
             )
+
+    def can_hold(self, partition: str, resources: Resources) -> bool:
+        """Whether the job could run if nothing else did."""
+        members = [self.nodes[name] for name in self.partitions.get(partition, ())]
+        idle = [VirtualNode(node.name, node.cpus, node.memory) for node in members]
+        return _place(resources, idle) is not None
 
     def place(self, partition: str, resources: Resources, closed: frozenset[str] | set[str]) -> Allocation | None:
         """Room for a job on the partition's nodes outside `closed`, None if there is none now."""
@@ -102,27 +113,42 @@ class Cluster:
                 node.jobs += sign
 
 
-def schedule(cluster: Cluster, queue: Iterable[Waiting]) -> tuple[dict[int, Allocation], dict[int, str]]:
+def schedule(
+    cluster: Cluster, queue: Iterable[Waiting], at_work: Mapping[int, int] = MappingProxyType({})
+) -> tuple[dict[int, Allocation], dict[int, str]]:
     """Start what fits, in order; the allocations are taken from the cluster.
 
     A job that does not fit closes the nodes of its partition to all behind it, so that nothing overtakes it on nodes
-    it may need: it starts at the latest when they have run empty.
+    it may need: it starts at the latest when they have run empty. Once all nodes are closed nobody looks further.
+
+    Args:
+        cluster: the nodes.
+        queue: the jobs that may start, oldest first.
+        at_work: number of tasks that run already, by job array.
 
     Returns:
-        allocation by job id of those that start, reason (`Resources`, `Priority`) by job id of those that wait.
+        allocation by job id of those that start; reason (`Resources`, `Priority`, `JobArrayTaskLimit`) by job id of
+        those that were looked at and wait.
     """
+    running = Counter(at_work)
     started: dict[int, Allocation] = {}
     reasons: dict[int, str] = {}
     closed: set[str] = set()
     for waiting in queue:
+        if waiting.at_once is not None and running[waiting.array] >= waiting.at_once:
+            reasons[waiting.job_id] = "JobArrayTaskLimit"
+            continue
         allocation = cluster.place(waiting.partition, waiting.resources, closed)
         if allocation is not None:
             cluster.take(allocation)
+            running[waiting.array] += 1
             started[waiting.job_id] = allocation
         else:
             members = cluster.partitions[waiting.partition]
             reasons[waiting.job_id] = "Priority" if closed.intersection(members) else "Resources"
             closed.update(members)
+            if len(closed) == len(cluster.nodes):
+                break
     return started, reasons
 
 

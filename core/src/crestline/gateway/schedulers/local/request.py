@@ -65,6 +65,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     """options that were asked for and are not heeded"""
 
+    tasks_at_once: int | None = None
+    """of the job array"""
+
     @property
     def tasks(self) -> Array | None:
         """The tasks of the job array, None for a single job."""
@@ -121,8 +124,7 @@ def read_request(
         )
     limit = parse_time(options["time"]) if "time" in options else partitions[partition]
     array = options.get("array")
-    if array is not None:
-        parse_array(array)
+    tasks_at_once = parse_array(array).at_once if array is not None else None
     default_name = posixpath.basename(job.script_path) if job.script_path else "sbatch"
     request = Request(
         name=job.name or options.get("job-name") or default_name,
@@ -137,6 +139,7 @@ def read_request(
         append=_open_mode(options.get("open-mode", "truncate")),
         time_limit=limit,
         array=array,
+        tasks_at_once=tasks_at_once,
         dependency=options.get("dependency"),
         cancel_on_invalid_dependency=options.get("kill-on-invalid-dep") == "yes",
         begin=parse_begin(options["begin"], now).timestamp() if "begin" in options else None,
@@ -144,9 +147,20 @@ def read_request(
         warnings=_warnings(job, directives),
     )
     for field in ("name", "account", "directory", "stdin", "stdout", "stderr"):
-        if "\0" in (getattr(request, field) or ""):
-            raise InvalidRequestError(f"The {field} of the job has a NUL character.", hint="Leave it out.")
+        if not _is_text(getattr(request, field) or ""):
+            raise InvalidRequestError(
+                f"The {field} of the job has a NUL character or is not Unicode.", hint="Leave that character out."
+            )
     return request
+
+
+def _is_text(value: str) -> bool:
+    """Whether the system can take it as a file name or in an environment."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in value
 
 
 def _warnings(job: JobDescription, directives: Directives) -> tuple[str, ...]:
@@ -209,10 +223,10 @@ def _environment(given: Mapping[str, str] | list[str] | None) -> dict[str, str]:
         given = dict(word.split("=", 1) for word in given)
     found = dict(given or {})
     for name, value in found.items():
-        if not name or "=" in name or "\0" in name or "\0" in value:
+        if not name or "=" in name or not _is_text(name) or not _is_text(value):
             raise InvalidRequestError(
                 f"The environment variable {name[:40]!r} cannot be set.",
-                hint="A name is not empty and has no '='; neither name nor value has a NUL character.",
+                hint="A name is not empty and has no '='; name and value are Unicode without NUL characters.",
             )
     return found
 

@@ -1,0 +1,137 @@
+"""From the sites file over the gateway to a system's scheduler and files, each step on the one before."""
+
+from __future__ import annotations
+
+import email.utils
+import secrets
+import stat
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+
+from crestline.cli.checks import Check, Verdict, failed
+from crestline.cli.remote import absolute, read_file
+from crestline.cli.systems import health
+from crestline.client import Policy, RetryPolicy, Site, System, connect, find_site, sites_file
+from crestline.client.files import upload
+from crestline.model import AuthenticationError, CrestlineError
+from crestline.wire.extensions import VERSION_HEADER
+
+_SKEW = 20
+"""seconds that clocks may differ before tokens look expired or not yet valid"""
+
+_PATIENCE = Policy(retry=RetryPolicy(attempts=1, budget=20))
+
+
+async def check_connection(target: str | None) -> AsyncIterator[Check]:
+    """All checks, until one makes the next ones pointless."""
+    yield _sites_file()
+    try:
+        site, _ = find_site(target)
+        trust = site.trust()
+    except CrestlineError as error:
+        yield failed("site", error)
+        return
+    yield _site(site)
+    try:
+        async with httpx.AsyncClient(verify=trust, timeout=10) as http:
+            before = time.time()
+            answer = await http.get(f"{site.url.rstrip('/')}/status/liveness", follow_redirects=True)
+            after = time.time()
+    except httpx.HTTPError as error:
+        message = f"{site.url} does not answer: {error or type(error).__name__}."
+        yield Check("gateway", Verdict.FAIL, message, "Is the URL right, and is the gateway running?")
+        return
+    version = answer.headers.get(VERSION_HEADER)
+    yield _gateway(site, answer, version)
+    yield _clock(answer, before, after)
+    try:
+        async with connect(target, policy=_PATIENCE) as system:
+            yield Check("credentials", Verdict.OK, "The gateway takes them.")
+            async for check in _system(system):
+                yield check
+    except CrestlineError as error:
+        yield failed("credentials" if isinstance(error, AuthenticationError) else "system", error)
+
+
+def _sites_file() -> Check:
+    file = sites_file()
+    if not file.exists():
+        message = f"{file} does not exist."
+        return Check("sites file", Verdict.WARN, message, "`crestline serve` makes one; FIRECREST_* variables do too.")
+    mode = stat.S_IMODE(file.stat().st_mode)
+    if mode & 0o077:
+        return Check("sites file", Verdict.FAIL, f"{file} is open to others ({mode:o}).", f"Run: chmod 600 {file}")
+    return Check("sites file", Verdict.OK, f"{file}, for you alone.")
+
+
+def _site(site: Site) -> Check:
+    url = httpx.URL(site.url)
+    what = f"{site.name or 'site'} at {site.url}"
+    if not site.verify:
+        return Check("site", Verdict.WARN, f"{what}, whose certificate is not checked.", "Give ca_file instead.")
+    if url.scheme == "http" and url.host not in ("localhost", "127.0.0.1", "::1"):
+        message = f"{what}: secrets travel in clear text."
+        return Check("site", Verdict.WARN, message, "Use https.")
+    return Check("site", Verdict.OK, f"{what}.")
+
+
+def _gateway(site: Site, answer: httpx.Response, version: str | None) -> Check:
+    if version is not None:
+        return Check("gateway", Verdict.OK, f"FirecREST {version} answers.")
+    message = f"{site.url} answers with {answer.status_code}, and not as FirecREST does."
+    return Check("gateway", Verdict.WARN, message, "Does the URL end where the API begins (often /firecrest/v2)?")
+
+
+def _clock(answer: httpx.Response, before: float, after: float) -> Check:
+    said = answer.headers.get("Date")
+    if said is None:
+        return Check("clock", Verdict.WARN, "The gateway does not say what time it is.")
+    theirs = email.utils.parsedate_to_datetime(said).timestamp()
+    skew = max(theirs - after, before - (theirs + 1), 0)
+    if skew > _SKEW:
+        message = f"This machine's clock and the gateway's differ by {skew:.0f} s."
+        return Check("clock", Verdict.FAIL, message, "Set them by NTP: tokens look expired otherwise.")
+    return Check("clock", Verdict.OK, f"Differs from the gateway's by less than {skew + 1:.0f} s.")
+
+
+async def _system(system: System) -> AsyncIterator[Check]:
+    name = f"system {system.name}"
+    try:
+        found = health(await system.describe())
+        sound = found in ("ok", "not probed")
+        hint = "" if sound else "Ask the operators of the gateway."
+        yield Check(name, Verdict.OK if sound else Verdict.WARN, f"Health: {found}.", hint)
+    except CrestlineError as error:
+        yield failed(name, error)
+    features = ", ".join(sorted(system.backend.features))
+    yield Check("features", Verdict.OK, f"{features}." if features else "A plain FirecREST: everything works without.")
+    try:
+        yield Check("jobs", Verdict.OK, f"The scheduler lists {len(await system.jobs())} of your jobs.")
+    except CrestlineError as error:
+        yield failed("jobs", error)
+    try:
+        yield await _write_test(system)
+    except CrestlineError as error:
+        yield failed("files", error)
+
+
+async def _write_test(system: System) -> Check:
+    """Write, read and remove a file in the default directory."""
+    name = f".crestline-doctor-{secrets.token_hex(4)}"
+    path = await absolute(system, name)
+    content = secrets.token_bytes(64)
+    with tempfile.TemporaryDirectory(prefix="crestline-") as place:
+        local = Path(place, name)
+        local.write_bytes(content)
+        await upload(system.backend, local, path)
+    try:
+        back = b"".join([chunk async for chunk in read_file(system, path)])
+    finally:
+        await system.remove(path)
+    if back != content:
+        return Check("files", Verdict.FAIL, f"{path} came back with another content.", "Tell the operators.")
+    return Check("files", Verdict.OK, f"Wrote, read and removed a file in {path.rpartition('/')[0]}.")

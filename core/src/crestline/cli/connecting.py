@@ -1,0 +1,64 @@
+"""From the command line to a connected system, and from there to the end of an asynchronous command."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from crestline.client import System
+
+T = TypeVar("T")
+
+
+def on_system(target: str | None, action: Callable[[System], Awaitable[T]], *, patient: bool = True) -> T:
+    """Connect to `target`, do `action` there, and disconnect.
+
+    Args:
+        patient: bear with a gateway that does not answer for a while; else a person waits for a quick look.
+    """
+
+    async def connected() -> T:
+        from crestline.client import Policy, RetryPolicy, connect
+
+        policy = Policy() if patient else Policy(retry=RetryPolicy(attempts=2, budget=15))
+        async with connect(target, policy=policy) as system:
+            return await action(system)
+
+    return run_async(connected())
+
+
+def run_async(work: Coroutine[Any, Any, T]) -> T:
+    """Run `work`; Ctrl-C and SIGTERM cancel it, so that it can tidy up.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C.
+        typer.Exit: SIGTERM.
+    """
+
+    async def cancellable() -> T:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await work
+
+    try:
+        return asyncio.run(cancellable())
+    except asyncio.CancelledError:
+        raise typer.Exit(128 + signal.SIGTERM) from None
+    except ExceptionGroup as group:  # several tasks; the first failure ended the others
+        first: Exception = group
+        while isinstance(first, ExceptionGroup):
+            first = first.exceptions[0]
+        raise first from group
+
+
+def known_targets() -> list[str]:
+    """What `--site` takes: the sites of the sites file, with their default systems where they have one."""
+    from crestline.client import load_sites
+
+    return [f"{site.system}@{name}" if site.system else name for name, site in sorted(load_sites().items())]

@@ -1,0 +1,75 @@
+"""What `cp` does with each source, as cp(1) would name the results."""
+
+from __future__ import annotations
+
+import posixpath
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crestline.cli.places import Place
+from crestline.cli.remote import absolute
+from crestline.client.files import Progress, Report, download, upload
+from crestline.model import InvalidRequestError, MissingFileError
+
+if TYPE_CHECKING:
+    from crestline.client import System
+
+
+async def copy_all(
+    system: System, sources: Sequence[Place], target: Place, *, recursive: bool, progress: Progress | None
+) -> Report:
+    """Copy every source.
+
+    Raises:
+        InvalidRequestError: a directory without `recursive`, or several sources and a target that is no directory.
+    """
+    report = Report()
+    for source in sources:
+        if not target.remote:
+            report += await _fetch(system, source.path, target.path, recursive, progress, several=len(sources) > 1)
+        elif not source.remote:
+            report += await _send(system, source.path, target.path, recursive, progress, several=len(sources) > 1)
+        else:
+            await system.copy(await absolute(system, source.path), await absolute(system, target.path))
+            report += Report(files=1)
+    return report
+
+
+async def _send(
+    system: System, source: str, target: str, recursive: bool, progress: Progress | None, *, several: bool
+) -> Report:
+    path = await absolute(system, target)
+    local = Path(source)
+    into = several or target == "" or target.endswith("/") or await _is_remote_directory(system, path)
+    if local.is_dir():
+        _check_recursive(source, recursive)
+        return await upload(
+            system.backend, local, posixpath.join(path, local.resolve().name) if into else path, progress=progress
+        )
+    return await upload(system.backend, local, path.rstrip("/") + "/" if into else path, progress=progress)
+
+
+async def _fetch(
+    system: System, source: str, target: str, recursive: bool, progress: Progress | None, *, several: bool
+) -> Report:
+    path = await absolute(system, source)
+    into = several or target.endswith("/") or Path(target).is_dir()
+    if await _is_remote_directory(system, path):
+        _check_recursive(source, recursive)
+        local = Path(target, posixpath.basename(posixpath.normpath(path))) if into else Path(target)
+        return await download(system.backend, path, local, progress=progress)
+    return await download(system.backend, path, target.rstrip("/") + "/" if into else target, progress=progress)
+
+
+async def _is_remote_directory(system: System, path: str) -> bool:
+    try:
+        return stat.S_ISDIR((await system.stat(path))["mode"])
+    except MissingFileError:
+        return False
+
+
+def _check_recursive(name: str, recursive: bool) -> None:
+    if not recursive:
+        raise InvalidRequestError(f"{name} is a directory.", hint="Copy it with -r.")

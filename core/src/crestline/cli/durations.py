@@ -1,0 +1,31 @@
+"""Lengths of time, as people write and read them."""
+
+from __future__ import annotations
+
+import re
+
+from crestline.cli.errors import UsageError
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def seconds(text: str) -> int:
+    """`90`, `90s`, `15m`, `8h` or `3d` in seconds.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    match = re.fullmatch(r"(\d+)([smhd]?)", text)
+    if match is None:
+        raise UsageError(f"{text!r} is not a length of time: write 90s, 15m, 8h or 3d.")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def clock(length: int | None) -> str:
+    """Seconds as `[D-]HH:MM:SS`; empty for None."""
+    if length is None:
+        return ""
+    minutes, second = divmod(length, 60)
+    hours, minute = divmod(minutes, 60)
+    days, hour = divmod(hours, 24)
+    return (f"{days}-" if days else "") + f"{hour:02d}:{minute:02d}:{second:02d}"

@@ -1,0 +1,116 @@
+"""`crestline ls`, `cat` and `cp`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from crestline.cli.connecting import on_system
+from crestline.cli.errors import UsageError
+from crestline.cli.options import Json, Site
+from crestline.cli.output import note, one_line, print_json, print_table, write
+from crestline.cli.places import parse_place
+from crestline.cli.progress import progress_bar
+from crestline.cli.remote import absolute, read_file
+from crestline.model import File
+
+if TYPE_CHECKING:
+    from crestline.client import System
+    from crestline.client.files import Report
+
+app = typer.Typer(rich_markup_mode=None)
+
+_WHERE = "Not absolute: in the user's default directory. Also SYSTEM@SITE:PATH."
+
+
+@app.command()
+def ls(
+    path: Annotated[str, typer.Argument(metavar="[PATH]", help=_WHERE, show_default=False)] = "",
+    long: Annotated[bool, typer.Option("--long", "-l", help="Permissions, owner, size and time too.")] = False,
+    hidden: Annotated[bool, typer.Option("--all", "-a", help="Names that begin with a dot too.")] = False,
+    recursive: Annotated[bool, typer.Option("--recursive", "-R", help="What is in directories too.")] = False,
+    site: Site = None,
+    json: Json = False,
+) -> None:
+    """List a directory of the system."""
+    place = parse_place(path, site, remote=True)
+
+    async def action(system: System) -> list[File]:
+        return await system.ls(await absolute(system, place.path), hidden=hidden, recursive=recursive)
+
+    files = on_system(place.site, action, patient=False)
+    if json:
+        print_json(files)
+    elif long:
+        rows = [
+            [f"{file.type}{file.permissions}", file.user, file.group, file.size, file.modified, _shown(file)]
+            for file in files
+        ]
+        print_table(("MODE", "USER", "GROUP", "SIZE", "MODIFIED", "NAME"), rows, right=("SIZE",))
+    else:
+        for file in files:
+            print(one_line(file.name))
+
+
+@app.command()
+def cat(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help=_WHERE)],
+    site: Site = None,
+    json: Json = False,
+) -> None:
+    """Print files of the system, byte for byte; with --json as text."""
+    for path in paths:
+        place = parse_place(path, site, remote=True)
+
+        async def action(system: System, path: str = place.path) -> None:
+            source = await absolute(system, path)
+            if json:
+                content = b"".join([chunk async for chunk in read_file(system, source)])
+                print_json({"path": source, "text": content.decode(errors="replace")})
+                return
+            async for chunk in read_file(system, source):
+                write(chunk)
+
+        on_system(place.site, action, patient=False)
+
+
+@app.command()
+def cp(
+    paths: Annotated[
+        list[str],
+        typer.Argument(metavar="SOURCE... TARGET", help="On the system: `:PATH` or `SYSTEM@SITE:PATH`."),
+    ],
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Directories with all that is in them.")] = False,
+    site: Site = None,
+    json: Json = False,
+) -> None:
+    """Copy files to or from the system; again after an interruption, it goes on where it stood.
+
+    Files that are the same on both sides are skipped. A directory is copied into TARGET if that exists or ends in a
+    slash, else it becomes TARGET, as cp does.
+    """
+    if len(paths) < 2:
+        raise UsageError("cp needs a source and a target.")
+    *sources, target = places = [parse_place(path, site) for path in paths]
+    systems = {place.site for place in places if place.remote}
+    if not systems:
+        raise UsageError("None of these is on a system: write `:PATH` or `SYSTEM@SITE:PATH`.")
+    if len(systems) > 1 or len({source.remote for source in sources}) > 1:
+        raise UsageError("The sources must be in one place, and only one system takes part.")
+
+    async def action(system: System) -> Report:
+        from crestline.cli.copying import copy_all
+
+        with progress_bar() as progress:
+            return await copy_all(system, sources, target, recursive=recursive, progress=progress)
+
+    report = on_system(systems.pop(), action)
+    if json:
+        print_json(report)
+    for path in report.left_out:
+        note(f"left out: {path}")
+
+
+def _shown(file: File) -> str:
+    return f"{file.name} -> {file.link_target}" if file.link_target else file.name

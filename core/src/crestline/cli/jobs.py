@@ -1,0 +1,193 @@
+"""`crestline submit`, `ps`, `wait`, `logs` and `cancel`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from crestline.cli.connecting import on_system
+from crestline.cli.durations import clock, seconds
+from crestline.cli.errors import UsageError
+from crestline.cli.options import Json, Site
+from crestline.cli.outcome import describe_end, job_exit_code
+from crestline.cli.output import note, print_json, print_table, write
+from crestline.cli.remote import check_known, output_files, read_file
+from crestline.cli.resources import takes_resources
+from crestline.model import InvalidRequestError, Job, JobSpec
+
+if TYPE_CHECKING:
+    from crestline.client import System
+
+app = typer.Typer(rich_markup_mode=None)
+
+JobIds = Annotated[list[str], typer.Argument(metavar="JOB...", help="Job ids.")]
+
+
+@app.command()
+@takes_resources
+def submit(
+    script: Annotated[str, typer.Argument(metavar="SCRIPT", help="A batch script of this machine; - for stdin.")],
+    resources: dict[str, Any],
+    remote: Annotated[bool, typer.Option("--remote", help="SCRIPT is an absolute path on the system.")] = False,
+    key: Annotated[
+        str | None, typer.Option(help="Names this submission: the same key again finds the job and starts no second.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the job and exit with its code.")] = False,
+    site: Site = None,
+    json: Json = False,
+) -> None:
+    """Submit a batch script and print the job's id."""
+    text = None if remote else read_script(script)
+    spec = JobSpec(script=text, script_path=script if remote else None, **resources)
+
+    async def action(system: System) -> Job:
+        job = await system.submit(spec, key=key)
+        if json and not wait:
+            print_json({"job_id": job.job_id})
+        elif not json:
+            print(job.job_id, flush=True)
+        return await system.wait(job) if wait else job
+
+    job = on_system(site, action)
+    if wait:
+        _print_end(job, json)
+        raise typer.Exit(job_exit_code(job))
+
+
+@app.command()
+def ps(
+    all_users: Annotated[bool, typer.Option("--all-users", help="Jobs of everybody.")] = False,
+    name: Annotated[str | None, typer.Option("--name", help="Jobs of this name only.")] = None,
+    account: Annotated[str | None, typer.Option("--account", "-A", help="Jobs of this account only.")] = None,
+    window: Annotated[
+        str | None, typer.Option("--window", metavar="TIME", help="Jobs of the last so long: 90m, 8h, 3d.")
+    ] = None,
+    site: Site = None,
+    json: Json = False,
+) -> None:
+    """List jobs."""
+    span = seconds(window) if window else None
+    jobs = on_system(
+        site, lambda system: system.jobs(name=name, account=account, all_users=all_users, window=span), patient=False
+    )
+    if json:
+        print_json(jobs)
+        return
+    user = ["USER"] if all_users else []
+    heads = ["JOB", "NAME", *user, "STATE", "PARTITION", "ELAPSED", "LIMIT", "NODES", "REASON"]
+    rows = [
+        [
+            job.job_id,
+            job.name,
+            *([job.user] if user else []),
+            job.state,
+            job.partition,
+            clock(job.times.elapsed),
+            clock(job.times.limit),
+            job.nodes or job.node_count,
+            "" if job.reason == "None" else job.reason,
+        ]
+        for job in jobs
+    ]
+    print_table(heads, rows, right=("ELAPSED", "LIMIT"))
+
+
+@app.command()
+def wait(
+    jobs: JobIds,
+    timeout: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Give up after so long (exit code 75); the jobs go on.")
+    ] = None,
+    site: Site = None,
+    json: Json = False,
+) -> None:
+    """Wait until jobs have ended; exit with the first code that is not 0, in the order of the jobs given."""
+    limit = seconds(timeout) if timeout else None
+
+    async def action(system: System) -> list[Job]:
+        ended = await _wait_for_all(system, jobs, limit)
+        for job in ended:
+            _print_end(job, json)
+        return ended
+
+    codes = [job_exit_code(job) for job in on_system(site, action)]
+    raise typer.Exit(next((code for code in codes if code), 0))
+
+
+@app.command()
+def logs(
+    job: Annotated[str, typer.Argument(metavar="JOB", help="Job id; 12_3 for element 3 of array 12.")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
+    stderr: Annotated[bool, typer.Option("--stderr", help="The file of standard error.")] = False,
+    site: Site = None,
+    json: Json = False,
+) -> None:
+    """Print a job's output; with --json, JSON lines with pieces of its text."""
+
+    async def action(system: System) -> None:
+        await check_known(system, job)
+        paths = await output_files(system, job, stderr=stderr)
+        if follow and len(paths) > 1:
+            raise InvalidRequestError(
+                f"Job {job} is an array of {len(paths)} jobs.", hint=f"Follow one of them, such as {job}_0."
+            )
+        for path in paths:
+            pieces = _follow(system, job, path) if follow else read_file(system, path)
+            async for piece in pieces:
+                if json:
+                    text = piece if isinstance(piece, str) else piece.decode(errors="replace")
+                    print_json({"job_id": job, "path": path, "text": text})
+                else:
+                    write(piece)
+
+    on_system(site, action)
+
+
+@app.command()
+def cancel(jobs: JobIds, site: Site = None, json: Json = False) -> None:
+    """Cancel jobs; one that has ended already is no error."""
+
+    async def action(system: System) -> None:
+        for job in jobs:
+            await system.cancel(job)
+
+    on_system(site, action)
+    if json:
+        print_json({"cancelled": jobs})
+
+
+def read_script(name: str) -> str:
+    """The text of a script on this machine, `-` for standard input.
+
+    Raises:
+        OSError: it cannot be read.
+        UsageError: it is not text.
+    """
+    try:
+        return sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{name} is not a text in UTF-8.") from error
+
+
+async def _wait_for_all(system: System, jobs: list[str], limit: int | None) -> list[Job]:
+    for job in jobs:
+        await check_known(system, job)
+    return await asyncio.gather(*(system.wait(job, timeout=limit) for job in jobs))
+
+
+def _follow(system: System, job: str, path: str) -> AsyncIterator[str]:
+    from crestline.client.logs import follow
+
+    return follow(system.backend, path, finished=lambda: system.monitor.snapshot(job).is_finished)
+
+
+def _print_end(job: Job, json: bool) -> None:
+    if json:
+        print_json(job)
+    else:
+        note(describe_end(job))

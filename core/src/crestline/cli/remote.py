@@ -1,0 +1,73 @@
+"""Small questions to a system that several commands ask."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+
+from crestline.model import MissingFileError
+
+if TYPE_CHECKING:
+    from crestline.client import System
+
+_CHUNK = 1024 * 1024
+
+
+async def absolute(system: System, path: str) -> str:
+    """A path on the system; one that is not absolute begins in the user's default directory."""
+    if path.startswith("/"):
+        return path
+    return f"{(await system.default_workdir()).rstrip('/')}/{path}"
+
+
+async def check_known(system: System, job_id: str) -> None:
+    """Fail at once for an id that does not exist, where the gateway knows that for certain.
+
+    A plain FirecREST may not see a job in its first seconds, so there the monitor finds out.
+
+    Raises:
+        JobNotFoundError: there is no such job.
+    """
+    if "job-ids" in system.backend.features:
+        await system.job(job_id)
+
+
+async def output_files(system: System, job_id: str, *, stderr: bool = False) -> list[str]:
+    """Paths of what a job writes; several for an array.
+
+    Raises:
+        JobNotFoundError: there is no such job.
+        MissingFileError: nobody knows where it writes to.
+    """
+    jobs = await system.backend.metadata(job_id)
+    paths = [(job.stderr if stderr else None) or job.stdout for job in jobs]
+    known = list(dict.fromkeys(path for path in paths if path))
+    if not known:
+        raise MissingFileError(
+            f"The gateway does not say where job {job_id} writes to.", hint="Name its file: crestline cat PATH"
+        )
+    return known
+
+
+async def read_file(system: System, path: str) -> AsyncIterator[bytes]:
+    """The content of a file on the system.
+
+    Raises:
+        MissingFileError: there is none.
+    """
+    if "content" in system.backend.features:
+        async for chunk in system.backend.read(path):
+            yield chunk
+        return
+    from crestline.client.files import download
+
+    with tempfile.TemporaryDirectory(prefix="crestline-") as place:
+        local = Path(place, "content")
+        await download(system.backend, path, local)
+        async with await anyio.open_file(local, "rb") as file:
+            while chunk := await file.read(_CHUNK):
+                yield chunk

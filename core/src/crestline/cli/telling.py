@@ -1,0 +1,78 @@
+"""What `run` tells while it works: remarks on stderr and output as it comes, or all of it as lines of JSON."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from crestline.cli.outcome import describe_end
+from crestline.cli.output import note, print_json
+from crestline.model import CrestlineError, Job, JobState
+
+if TYPE_CHECKING:
+    from crestline.client import JobEvent
+    from crestline.client.files import Report
+
+
+class Teller:
+    """One run's voice."""
+
+    def __init__(self, json: bool) -> None:
+        self._json = json
+
+    def _say(self, event: str, sentence: str, **facts: Any) -> None:
+        if self._json:
+            print_json({"event": event, **facts})
+        else:
+            note(sentence)
+
+    def uploaded(self, source: Path, report: Report) -> None:
+        """An `--upload` has arrived."""
+        sentence = f"Uploaded {source}: {report.files} sent, {report.skipped} there already."
+        self._say("uploaded", sentence, source=str(source), **msgspec.to_builtins(report))
+
+    def submitted(self, job: Job, workdir: str) -> None:
+        """There is a job."""
+        self._say("submitted", f"Job {job.job_id} submitted in {workdir}.", job_id=job.job_id, workdir=workdir)
+
+    def state(self, event: JobEvent) -> None:
+        """The job's state has changed."""
+        if event.state.is_terminal or event.state is JobState.SUBMITTED:  # said elsewhere
+            return
+        reason = "" if event.reason in ("", "None") else f" ({event.reason})"
+        self._say(
+            "state",
+            f"Job {event.job.job_id} {event.state}{reason}.",
+            job_id=event.job.job_id,
+            state=event.state,
+            reason=event.reason,
+        )
+
+    def output(self, stream: str, text: str) -> None:
+        """A piece of what the job writes; `stream` is `stdout` or `stderr`."""
+        if self._json:
+            print_json({"event": "output", "stream": stream, "text": text})
+            return
+        target = getattr(sys, stream)
+        target.write(text)
+        target.flush()
+
+    def cancelled(self, job: Job) -> None:
+        """We were interrupted."""
+        self._say("cancelled", f"Job {job.job_id} cancelled.", job_id=job.job_id)
+
+    def collected(self, pattern: str, report: Report) -> None:
+        """Results are here."""
+        sentence = f"Collected {pattern}: {report.files} fetched, {report.skipped} here already."
+        self._say("collected", sentence, source=pattern, **msgspec.to_builtins(report))
+
+    def not_collected(self, pattern: str, error: CrestlineError) -> None:
+        """Results are not here."""
+        self._say("not_collected", f"Not collected: {error}", source=pattern, message=str(error))
+
+    def ended(self, job: Job, code: int) -> None:
+        """That is all."""
+        self._say("ended", f"{describe_end(job)}.", job=job, exit_code=code)

@@ -1,0 +1,66 @@
+"""The client: jobs and files on any system behind a FirecREST v2 gateway.
+
+    async with crestline.connect("daint@cscs") as daint:
+        job = await daint.wait(await daint.submit(spec, key="one-attempt"))
+
+`system` is what a user holds, `blocking` the same without `await`. Below them: `submit` (once), `monitor` (all
+waiting), `files` and `logs`, `backends` (facility APIs, one room each), `auth` (who we are), `config` (sites
+and systems).
+"""
+
+from __future__ import annotations
+
+from crestline.client.blocking import BlockingSystem
+from crestline.client.config import Site, find_site, load_sites, register_site, site_from_environment, sites_file
+from crestline.client.monitor import JobEvent, JobMonitor
+from crestline.client.policy import Policy, PollPolicy, RetryPolicy, SubmitPolicy
+from crestline.client.run_once import DUPLICATE_EXIT_CODE
+from crestline.client.system import System
+from crestline.client.systems import list_systems
+
+__all__ = [
+    "DUPLICATE_EXIT_CODE",
+    "BlockingSystem",
+    "JobEvent",
+    "JobMonitor",
+    "Policy",
+    "PollPolicy",
+    "RetryPolicy",
+    "Site",
+    "SubmitPolicy",
+    "System",
+    "connect",
+    "connect_blocking",
+    "find_site",
+    "list_systems",
+    "load_sites",
+    "register_site",
+    "site_from_environment",
+    "sites_file",
+]
+
+
+def connect(target: str | Site | None = None, *, system: str | None = None, policy: Policy | None = None) -> System:
+    """A system, to be used in an `async with`.
+
+    Args:
+        target: `system@site`, or the name of a site, or a `Site`. None: what the `FIRECREST_*` variables say, or else
+            the default or only site of the sites file.
+        system: the system's name where the target has none.
+        policy: how patient to be.
+
+    Raises:
+        ConfigError: there is no such site, or it has no credentials.
+    """
+    if isinstance(target, Site):
+        site, named = target, target.system
+    else:
+        site, named = find_site(target)
+    return System(site, system or named, policy or Policy())
+
+
+def connect_blocking(
+    target: str | Site | None = None, *, system: str | None = None, policy: Policy | None = None
+) -> BlockingSystem:
+    """As `connect`, without `await`: to be used in a `with`."""
+    return BlockingSystem(connect(target, system=system, policy=policy))

@@ -1,0 +1,128 @@
+"""The backend for FirecREST v2: plain ones from 2.5.6 on, and Crestline's own gateway."""
+
+from __future__ import annotations
+
+import ssl
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from crestline.client.auth import Authorizer
+from crestline.client.backends.base import Backend
+from crestline.client.backends.firecrest.content_calls import ContentCalls
+from crestline.client.backends.firecrest.file_calls import FileCalls
+from crestline.client.backends.firecrest.jobs import JobCalls
+from crestline.client.monitor import JobMonitor
+from crestline.client.policy import Policy
+from crestline.model import ConfigError, SystemNotFoundError
+from crestline.wire.codec import Message
+from crestline.wire.extensions import FEATURES_HEADER
+
+_MIB = 1024 * 1024
+
+
+class _DataOperation(msgspec.Struct):
+    max_ops_file_size: int = 5 * _MIB
+
+
+class _FileSystem(Message):
+    path: str
+    default_work_dir: bool = False
+
+
+class _System(Message):
+    """The little of `wire.status.System` that the client needs; the rest differs between versions and sites."""
+
+    name: str
+    file_systems: list[_FileSystem] | None = None
+    data_operation: _DataOperation | None = None
+
+
+class _Systems(Message):
+    systems: list[dict[str, Any]]
+
+
+class _Named(Message):
+    name: str
+
+
+class _UserInfo(Message):
+    user: _Named
+
+
+class FirecrestBackend(JobCalls, FileCalls, ContentCalls, Backend):
+    """One system behind a FirecREST v2 gateway.
+
+    Args:
+        url: the gateway's base URL.
+        system: its name for the system, in any case; None: the only one that the gateway has.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        system: str | None,
+        authorizer: Authorizer,
+        *,
+        verify: ssl.SSLContext | bool = True,
+        policy: Policy | None = None,
+    ) -> None:
+        policy = policy or Policy()
+        super().__init__(url, authorizer, verify=verify, retry=policy.retry)
+        self.system = system or ""
+        self.features = frozenset()
+        self.max_direct_upload = 5 * _MIB
+        self.max_direct_download = _base64_limit(5 * _MIB)
+        self.monitor = JobMonitor(self, policy.poll)
+        self._described: dict[str, Any] = {}
+        self._workdir: str | None = None
+
+    async def open(self) -> None:
+        response = await self._request("get", "/status/systems", expect=200)
+        self.features = frozenset(response.headers.get(FEATURES_HEADER, "").split())
+        self._described = self._pick(self._read(response, _Systems).systems)
+        system = msgspec.convert(self._described, _System, strict=False)
+        self.system = system.name
+        limit = (system.data_operation or _DataOperation()).max_ops_file_size
+        self.max_direct_upload = limit
+        self.max_direct_download = limit if self.features else _base64_limit(limit)
+
+    async def close(self) -> None:
+        await self.monitor.close()
+        await super().close()
+
+    async def systems(self) -> list[dict[str, Any]]:
+        """The entries of all systems behind the gateway; it need not be open for that."""
+        response = await self._request("get", "/status/systems", expect=200)
+        return self._read(response, _Systems).systems
+
+    async def describe(self) -> dict[str, Any]:
+        return self._pick(await self.systems())
+
+    async def default_workdir(self) -> str:
+        if self._workdir is None:
+            mounts = msgspec.convert(self._described, _System, strict=False).file_systems or []
+            if not mounts:
+                raise ConfigError(f"{self.system} names no file system.", hint="Give a working directory.")
+            mount = next((each for each in mounts if each.default_work_dir), mounts[0])
+            info = await self._result(partial(self._api.userinfo, self.system), _UserInfo)
+            self._workdir = f"{mount.path.rstrip('/')}/{info.user.name}"
+        return self._workdir
+
+    def _pick(self, systems: list[dict[str, Any]]) -> dict[str, Any]:
+        names = [str(each.get("name")) for each in systems]
+        if not self.system and len(systems) == 1:
+            return systems[0]
+        for name, each in zip(names, systems, strict=True):
+            if name.casefold() == self.system.casefold() and self.system:
+                return each
+        hint = f"It has: {', '.join(names) or 'none'}."
+        if not self.system:
+            raise ConfigError(f"Name one of the systems of {self.gateway_url}.", hint=hint)
+        raise SystemNotFoundError(f"{self.gateway_url} has no system {self.system!r}.", hint=hint)
+
+
+def _base64_limit(buffer: int) -> int:
+    """Bytes whose base64 text still fits in less than `buffer`: plain FirecREST downloads through one."""
+    return (buffer - 1) // 4 * 3

@@ -1,0 +1,128 @@
+"""What a Crestline gateway adds for files: bytes by range, resumable writes, directories as one tar stream."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+import httpx
+import msgspec
+
+from crestline.client.backends.firecrest.calls import Calls
+from crestline.client.backends.firecrest.refusals import unreachable
+from crestline.model import AuthenticationError, InvalidRequestError, TransferError, UnsupportedError
+from crestline.wire.extensions import (
+    CHECKSUM_HEADER,
+    UPLOAD_COMPLETE_HEADER,
+    UPLOAD_ID_HEADER,
+    UPLOAD_OFFSET_HEADER,
+    ManifestAnswer,
+    ManifestRequest,
+    TarRequest,
+)
+
+
+class ContentCalls(Calls):
+    """The additions `content` and `tar`."""
+
+    system: str
+    features: frozenset[str]
+
+    async def read(self, path: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        if length == 0:
+            return
+        end = "" if length is None else offset + length - 1
+        headers = {"Range": f"bytes={offset}-{end}"} if offset or length is not None else {}
+        try:
+            async with self._stream("GET", "content", path, headers=headers) as response:
+                async for chunk in response.aiter_raw():
+                    yield chunk
+        except InvalidRequestError as error:
+            if error.status != 416:  # nothing there (yet)
+                raise
+
+    async def upload_offset(self, path: str, upload_id: str) -> int:
+        async with self._stream("HEAD", "content", path, headers={UPLOAD_ID_HEADER: upload_id}) as response:
+            return int(response.headers.get(UPLOAD_OFFSET_HEADER, "0"))
+
+    async def upload_part(
+        self, path: str, upload_id: str, offset: int, content: AsyncIterator[bytes], *, last: bool, checksum: str | None
+    ) -> int:
+        headers = {
+            UPLOAD_ID_HEADER: upload_id,
+            UPLOAD_OFFSET_HEADER: str(offset),
+            UPLOAD_COMPLETE_HEADER: "?1" if last else "?0",
+        }
+        if checksum is not None:
+            headers[CHECKSUM_HEADER] = checksum
+        try:
+            async with self._stream("PUT", "content", path, headers=headers, content=content) as response:
+                return int(response.headers.get(UPLOAD_OFFSET_HEADER, "0"))
+        except InvalidRequestError as error:
+            if "SHA-256 is" in error.message:
+                raise TransferError(error.message, hint=error.hint) from None
+            raise
+
+    async def changed(self, path: str, checksums: dict[str, str]) -> Sequence[str]:
+        self._need("tar")
+        body = ManifestRequest(path=path, files=checksums)
+        response = await self._request("post", f"/filesystem/{self.system}/ops/manifest", expect=200, body=body)
+        return self._read(response, ManifestAnswer).changed
+
+    async def put_tar(self, path: str, content: AsyncIterator[bytes]) -> None:
+        async with self._stream("PUT", "tar", path, content=content):
+            pass
+
+    async def get_tar(self, path: str, files: Sequence[str] | None = None) -> AsyncIterator[bytes]:
+        if files is None:
+            stream = self._stream("GET", "tar", path)
+        else:
+            body = msgspec.json.encode(TarRequest(path=path, files=list(files)))
+            stream = self._stream("POST", "tar", None, headers={"Content-Type": "application/json"}, content=body)
+        async with stream as response:
+            async for chunk in response.aiter_raw():
+                yield chunk
+
+    def _need(self, feature: str) -> None:
+        if feature not in self.features:
+            raise UnsupportedError(
+                f"{self.gateway_url} does not offer '{feature}'.", hint="Only a Crestline gateway does."
+            )
+
+    @asynccontextmanager
+    async def _stream(
+        self,
+        method: str,
+        operation: str,
+        path: str | None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        content: AsyncIterator[bytes] | bytes | None = None,
+    ) -> AsyncIterator[httpx.Response]:
+        """One streaming request; not repeated, but for a refused token where nothing was sent yet."""
+        self._need(operation)
+        url = f"{self.gateway_url}/filesystem/{self.system}/ops/{operation}"
+        for may_renew in (not isinstance(content, AsyncIterator), False):
+            request = self._http.build_request(
+                method,
+                url,
+                params={"path": path} if path is not None else None,
+                headers={**await self._authorizer.auth_headers(), **(headers or {})},
+                content=content,
+                extensions={"crestline.stream": True},
+            )
+            try:
+                response = await self._http.send(request, stream=True)
+                try:
+                    if response.status_code >= 300:
+                        await response.aread()
+                        raise self._refusal(response)
+                    yield response
+                    return
+                finally:
+                    await response.aclose()
+            except AuthenticationError as error:
+                if not (may_renew and getattr(error, "renewable", False)):
+                    raise
+            except httpx.HTTPError as error:
+                raise unreachable(error, self.gateway_url) from None

@@ -1,0 +1,176 @@
+"""The client without `await`: the same code, run by an event loop in a thread of its own.
+
+All blocking connections of a process share one such thread, and with it sockets, tokens and the job monitor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
+
+from anyio.from_thread import BlockingPortal, BlockingPortalProvider
+
+from crestline.client.system import System
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+R = TypeVar("R")
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Items(Protocol[T_co]):
+    """An asynchronous iterator that can be closed."""
+
+    def __aiter__(self) -> AsyncIterator[T_co]: ...
+
+    def __anext__(self) -> Coroutine[Any, Any, T_co]: ...
+
+    def aclose(self) -> Coroutine[Any, Any, None]: ...
+
+
+_portals = BlockingPortalProvider(backend="asyncio")
+
+
+def _run(portal: BlockingPortal, function: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run to the end, or cancel what runs when this thread is interrupted (Ctrl-C)."""
+    future: Future[T] = portal.start_task_soon(function)
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()
+        raise
+
+
+def _blocking(
+    method: Callable[Concatenate[System, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[BlockingSystem, P], T]:
+    def call(self: BlockingSystem, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return _run(self._portal, functools.partial(method, self._system, *args, **kwargs))
+
+    return _named(call, method)
+
+
+def _iterating(
+    method: Callable[Concatenate[System, P], Items[T]],
+) -> Callable[Concatenate[BlockingSystem, P], BlockingIterator[T]]:
+    def call(self: BlockingSystem, /, *args: P.args, **kwargs: P.kwargs) -> BlockingIterator[T]:
+        return BlockingIterator(self._portal, method(self._system, *args, **kwargs))
+
+    return _named(call, method)
+
+
+def _named(call: Callable[Q, R], method: Callable[..., object]) -> Callable[Q, R]:
+    """`call` with the name, the signature and the docstring of `method`."""
+    functools.update_wrapper(call, method)
+    return call
+
+
+class BlockingIterator(Iterator[T]):
+    """An asynchronous iterator without `await`.
+
+    Attributes:
+        items: the iterator itself, for what else it knows (the `position` of a follower).
+    """
+
+    def __init__(self, portal: BlockingPortal, items: Items[T]) -> None:
+        self._portal = portal
+        self.items = items
+
+    def __next__(self) -> T:
+        try:
+            return _run(self._portal, self._next)
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    async def _next(self) -> T:
+        return await anext(self.items)
+
+    def close(self) -> None:
+        """Stop before the end."""
+        _run(self._portal, self.items.aclose)
+
+
+class BlockingSystem:
+    """`System` without `await`; made by `crestline.connect_blocking` and used in a `with`."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self._stack = contextlib.ExitStack()
+        self._entered: BlockingPortal | None = None
+
+    def __enter__(self) -> Self:
+        self._entered = self._stack.enter_context(_portals)
+        try:
+            _run(self._entered, self._system.open)
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def open(self) -> Self:
+        """What `with` does first, for those who cannot use it; `close` must follow."""
+        return self.__enter__()
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        if self._entered is not None:
+            portal, self._entered = self._entered, None
+            try:
+                _run(portal, self._system.close)
+            finally:
+                self._stack.close()
+
+    @property
+    def _portal(self) -> BlockingPortal:
+        if self._entered is None:
+            raise RuntimeError("The connection is not open; use it in a `with`.")
+        return self._entered
+
+    @property
+    def name(self) -> str:
+        """The system's name."""
+        return self._system.name
+
+    @property
+    def gateway_url(self) -> str:
+        """The gateway's base URL."""
+        return self._system.gateway_url
+
+    def __repr__(self) -> str:
+        return f"Blocking{self._system!r}"
+
+    submit = _blocking(System.submit)
+    job = _blocking(System.job)
+    jobs = _blocking(System.jobs)
+    watch = _iterating(System.watch)
+    wait = _blocking(System.wait)
+    cancel = _blocking(System.cancel)
+    metadata = _blocking(System.metadata)
+    describe = _blocking(System.describe)
+    default_workdir = _blocking(System.default_workdir)
+    ls = _blocking(System.ls)
+    stat = _blocking(System.stat)
+    checksum = _blocking(System.checksum)
+    mkdir = _blocking(System.mkdir)
+    remove = _blocking(System.remove)
+    symlink = _blocking(System.symlink)
+    chmod = _blocking(System.chmod)
+    copy = _blocking(System.copy)
+    move = _blocking(System.move)
+    follow = _iterating(System.follow)
+    upload = _blocking(System.upload)
+    download = _blocking(System.download)
+    read_bytes = _blocking(System.read_bytes)
+    read_text = _blocking(System.read_text)
+    write_bytes = _blocking(System.write_bytes)
+    write_text = _blocking(System.write_text)

@@ -1,0 +1,318 @@
+"""Which sites there are and how to prove who we are there: the sites file, or `FIRECREST_*` variables.
+
+default = "cscs"
+
+[sites.cscs]
+url = "https://api.example.org/firecrest/v2"
+token_url = "https://auth.example.org/token"
+client_id = "me"
+client_secret = "..."
+system = "daint"
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shlex
+import ssl
+import stat
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import platformdirs
+import tomli_w
+
+from crestline.client.auth import (
+    ApiKey,
+    Authorizer,
+    ClientCredentials,
+    RefreshToken,
+    StaticToken,
+    TokenCommand,
+    TokenFile,
+)
+from crestline.model import ConfigError
+
+_SECRETS = ("client_secret", "refresh_token", "token", "api_key")
+
+
+class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One gateway and one identity there; a table of the sites file.
+
+    One of `client_secret`, `client_secret_file`, `refresh_token`, `token`, `api_key` and `token_command` says who we
+    are; the first two and `refresh_token` need `token_url` and `client_id` (`refresh_token` may go with a secret).
+    """
+
+    url: str
+    token_url: str | None = None
+    client_id: str | None = None
+    client_secret: str | None = None
+    client_secret_file: str | None = None
+    refresh_token: str | None = None
+    token: str | None = None
+    api_key: str | None = None
+    api_key_header: str = "X-API-Key"
+    token_command: list[str] | None = None
+    scope: str | None = None
+    system: str | None = None
+    """taken when no system is named"""
+    verify: bool = True
+    """False: whoever answers is believed; for tests alone"""
+    ca_file: str | None = None
+    """PEM file of the authority that signed the gateway's certificate"""
+    name: str = ""
+
+    def __repr__(self) -> str:
+        return f"Site({self.name or self.url})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("name", self.name or self.url)]
+
+    def trust(self) -> ssl.SSLContext | bool:
+        """What httpx takes as `verify`.
+
+        Raises:
+            ConfigError: `ca_file` cannot be used.
+        """
+        if self.ca_file is None:
+            return self.verify
+        try:
+            return ssl.create_default_context(cafile=str(Path(self.ca_file).expanduser()))
+        except OSError as error:
+            raise ConfigError(
+                f"ca_file {self.ca_file} cannot be used: {error}.", hint="Name a PEM file of certificates."
+            ) from error
+
+    def authorizer(self) -> Authorizer:
+        """The identity that the site says.
+
+        Raises:
+            ConfigError: it says none, or only a part of one.
+        """
+        if self.api_key:
+            return ApiKey(self.api_key, self.api_key_header)
+        if self.token:
+            return StaticToken(self.token)
+        if self.token_command:
+            return TokenCommand(self.token_command)
+        secret = self.client_secret or self._secret_from_file()
+        if not self.token_url or not self.client_id:
+            raise self._incomplete()
+        trust = self.trust()
+        if self.refresh_token:
+            store = TokenFile(sites_file().with_name(f"{_file_name(self)}.token"), self.refresh_token)
+            return RefreshToken(
+                self.token_url, self.client_id, store, client_secret=secret, scope=self.scope, verify=trust
+            )
+        if not secret:
+            raise self._incomplete()
+        return ClientCredentials(self.token_url, self.client_id, secret, scope=self.scope, verify=trust)
+
+    def _incomplete(self) -> ConfigError:
+        return ConfigError(
+            f"{self.name or self.url} has no credentials.",
+            hint="Give client_id, client_secret and token_url, or a refresh_token, token, api_key or token_command.",
+        )
+
+    def _secret_from_file(self) -> str | None:
+        if self.client_secret_file is None:
+            return None
+        try:
+            return Path(self.client_secret_file).expanduser().read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"client_secret_file {self.client_secret_file} cannot be read.", hint="Make it readable."
+            ) from error
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    default: str | None = None
+    sites: dict[str, Site] = {}
+
+
+def sites_file() -> Path:
+    """Where the sites are: `$CRESTLINE_SITES`, or `sites.toml` in the user's configuration directory."""
+    named = os.environ.get("CRESTLINE_SITES")
+    if named:
+        return Path(named).expanduser()
+    return Path(platformdirs.user_config_dir("crestline", appauthor=False)) / "sites.toml"
+
+
+def load_sites(file: Path | None = None) -> dict[str, Site]:
+    """All sites of the file by name; none if there is no file.
+
+    Raises:
+        ConfigError: the file is no TOML, has a key or value that cannot be used, or shows secrets to others.
+    """
+    return _load(file or sites_file()).sites
+
+
+def find_site(target: str | None = None, *, file: Path | None = None) -> tuple[Site, str | None]:
+    """The site and the system that a target names.
+
+    Args:
+        target: `system@site` or `site`. None: the site of the `FIRECREST_*` variables if `FIRECREST_URL` is set, else
+            the file's `default`, or its only site.
+
+    Returns:
+        the site, and the system's name; None where neither the target nor the site says one.
+
+    Raises:
+        ConfigError: there is no such site.
+    """
+    if not target:
+        site = site_from_environment() or _default(file or sites_file())
+        return site, site.system
+    system, at, name = target.rpartition("@")
+    if at and not (system and name):
+        raise ConfigError(f"{target!r} is no target.", hint="Write system@site, or the name of a site.")
+    sites = load_sites(file)
+    if name not in sites:
+        known = ", ".join(sorted(sites)) or "none"
+        raise ConfigError(
+            f"There is no site {name!r}.", hint=f"{file or sites_file()} has: {known}. `crestline serve` adds one."
+        )
+    return sites[name], system or sites[name].system
+
+
+def site_from_environment(environment: Mapping[str, str] = os.environ) -> Site | None:
+    """The site of the `FIRECREST_*` variables; None without `FIRECREST_URL`.
+
+    Raises:
+        ConfigError: `FIRECREST_TOKEN_COMMAND` is not a command line.
+    """
+    url = environment.get("FIRECREST_URL")
+    if not url:
+        return None
+    try:
+        command = shlex.split(environment.get("FIRECREST_TOKEN_COMMAND", ""))
+    except ValueError as error:
+        raise ConfigError(f"FIRECREST_TOKEN_COMMAND is no command line: {error}.", hint="Check its quotes.") from None
+
+    def value(name: str) -> str | None:
+        return environment.get(name) or None
+
+    return Site(
+        name="FIRECREST_URL",
+        url=url,
+        token_url=value("AUTH_TOKEN_URL"),
+        client_id=value("FIRECREST_CLIENT_ID"),
+        client_secret=value("FIRECREST_CLIENT_SECRET"),
+        token=value("FIRECREST_TOKEN"),
+        api_key=value("FIRECREST_API_KEY"),
+        token_command=command or None,
+        system=value("FIRECREST_SYSTEM"),
+    )
+
+
+def register_site(name: str, *, file: Path | None = None, **values: Any) -> Path:
+    """Add a site to the file or replace it there, at once or not at all; everything else in the file stays.
+
+    Args:
+        values: fields of `Site`; None leaves a field out.
+
+    Returns:
+        the file.
+
+    Raises:
+        ConfigError: the values make no site, or the file as it is cannot be used.
+    """
+    file = file or sites_file()
+    table = {key: value for key, value in values.items() if value is not None}
+    try:
+        msgspec.convert(table, Site)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"The site {name!r} cannot be used: {error}.", hint="Check its fields.") from None
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _locked(file):
+        _load(file)
+        text = file.read_text() if file.exists() else ""
+        _replace(file, _with_site(text, name, table))
+    return file
+
+
+def _default(file: Path) -> Site:
+    content = _load(file)
+    if content.default is not None and content.default in content.sites:
+        return content.sites[content.default]
+    if content.default is None and len(content.sites) == 1:
+        return next(iter(content.sites.values()))
+    known = ", ".join(sorted(content.sites)) or "none"
+    raise ConfigError(
+        "It is not said which site to use.",
+        hint=f"Name one, or set FIRECREST_URL, or `default` in {file}. It has: {known}.",
+    )
+
+
+def _load(file: Path) -> _File:
+    try:
+        text = file.read_text()
+        mode = file.stat().st_mode
+    except FileNotFoundError:
+        return _File()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"Cannot read {file}.", hint="Make it a readable text file.") from error
+    try:
+        content = msgspec.convert(tomllib.loads(text), _File)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise ConfigError(f"{file} cannot be used: {error}.", hint="Correct that.") from None
+    if mode & (stat.S_IRWXG | stat.S_IRWXO) and any(_has_secret(site) for site in content.sites.values()):
+        raise ConfigError(f"{file} shows secrets to other users.", hint=f"Run: chmod 600 {file}")
+    content.sites = {name: msgspec.structs.replace(site, name=name) for name, site in content.sites.items()}
+    return content
+
+
+def _has_secret(site: Site) -> bool:
+    return any(getattr(site, field) for field in _SECRETS)
+
+
+def _with_site(text: str, name: str, table: dict[str, Any]) -> str:
+    """The file's text with this site. Comments elsewhere stay, if the text is laid out in tables as usual."""
+    wanted = tomllib.loads(text)
+    wanted.setdefault("sites", {})[name] = table
+    kept, ours = [], False
+    for line in text.splitlines():
+        if header := re.match(r"\s*\[\s*sites\s*\.\s*(\"[^\"]*\"|'[^']*'|[\w-]+)\s*[].]", line):
+            ours = header.group(1).strip("\"'") == name
+        elif line.lstrip().startswith("["):
+            ours = False
+        if not ours:
+            kept.append(line)
+    edited = "\n".join([*kept, ""]).rstrip("\n") + ("\n\n" if any(kept) else "")
+    edited += tomli_w.dumps({"sites": {name: table}})
+    with contextlib.suppress(tomllib.TOMLDecodeError):
+        if tomllib.loads(edited) == wanted:
+            return edited
+    return tomli_w.dumps(wanted)
+
+
+def _replace(file: Path, text: str) -> None:
+    file = file.resolve()
+    draft = file.with_name(f".{file.name}.new")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as stream:
+        os.fchmod(descriptor, 0o600)
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    draft.replace(file)
+
+
+@contextlib.contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    descriptor = os.open(file.with_name(f".{file.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _file_name(site: Site) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", site.name or site.client_id or "site")

@@ -1,0 +1,11 @@
+"""Moves files and directories between this machine and a system, the cheapest safe way that the gateway has.
+
+`upload` and `download` are what others call. `upload_file` and `download_file` choose the way of one file, `..._tree`
+that of a directory; `archive` packs and unpacks, `signed_urls` speaks to a store beside the gateway.
+"""
+
+from crestline.client.files.download import download
+from crestline.client.files.report import Progress, Report
+from crestline.client.files.upload import upload
+
+__all__ = ["Progress", "Report", "download", "upload"]

@@ -1,0 +1,181 @@
+"""Directories as tar streams: packed piece by piece, unpacked so that nothing leaves the target."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import secrets
+import tarfile
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from pathlib import Path
+from typing import IO
+
+import anyio.from_thread
+from anyio.to_thread import run_sync
+
+from crestline.client.files.local import CHUNK, changed_error
+from crestline.client.files.names import safe_relative
+from crestline.client.files.tree import Entry
+from crestline.model import FileType, TransferError
+
+_KINDS = {FileType.FILE: tarfile.REGTYPE, FileType.DIRECTORY: tarfile.DIRTYPE, FileType.LINK: tarfile.SYMTYPE}
+_END = bytes(2 * tarfile.BLOCKSIZE)
+
+
+def pack(root: Path, entries: Iterable[Entry], counted: Callable[[int, str], None]) -> Iterator[bytes]:
+    """A tar archive of `entries` below `root`, in pieces of at most `CHUNK` bytes.
+
+    Raises:
+        TransferError: a file is no longer what `scan` saw.
+    """
+    for entry in entries:
+        info = tarfile.TarInfo(entry.path)
+        info.type, info.mode, info.size = _KINDS[entry.type], entry.mode, entry.size
+        info.mtime, info.linkname = entry.modified // 1_000_000_000, entry.link_target
+        yield info.tobuf(tarfile.PAX_FORMAT, "utf-8")
+        if entry.is_file:
+            yield from _content(root / entry.path, entry, counted)
+            yield bytes(-entry.size % tarfile.BLOCKSIZE)
+    yield _END
+
+
+def _content(path: Path, entry: Entry, counted: Callable[[int, str], None]) -> Iterator[bytes]:
+    left = entry.size
+    with path.open("rb") as file:
+        while left:
+            chunk = file.read(min(CHUNK, left))
+            if not chunk:
+                break
+            left -= len(chunk)
+            yield chunk
+            counted(len(chunk), entry.path)
+        status = os.fstat(file.fileno())
+    if left or (status.st_size, status.st_mtime_ns) != (entry.size, entry.modified):
+        raise changed_error(path)
+
+
+async def stream(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Small pieces as an asynchronous stream, put together to about `CHUNK` bytes in a thread."""
+
+    def gather() -> bytes:
+        gathered = bytearray()
+        for piece in pieces:
+            gathered += piece
+            if len(gathered) >= CHUNK:
+                break
+        return bytes(gathered)
+
+    while chunk := await run_sync(gather):
+        yield chunk
+
+
+def write_gzip(file: IO[bytes], pieces: Iterator[bytes]) -> None:
+    """The pieces, compressed; quickly rather than tightly."""
+    with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=3) as packed:
+        for piece in pieces:
+            packed.write(piece)
+
+
+class Pull:
+    """Makes an asynchronous stream readable for a thread of anyio's."""
+
+    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+        self._chunks = chunks
+        self._buffer = bytearray()
+
+    async def _next(self) -> bytes | None:
+        return await anext(self._chunks, None)
+
+    def read(self, size: int) -> bytes:
+        """`size` bytes, fewer at the end."""
+        while len(self._buffer) < size:
+            chunk = anyio.from_thread.run(self._next)
+            if chunk is None:
+                break
+            self._buffer += chunk
+        taken = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return taken
+
+
+def unpack(
+    file: Pull | IO[bytes],
+    root: Path,
+    wanted: Callable[[str], bool],
+    counted: Callable[[int, str], None],
+    *,
+    compressed: bool = False,
+    skip_first: bool = False,
+) -> Iterator[str]:
+    """Write the wanted files of a tar archive below `root`, each whole or not at all; yields them when they are there.
+
+    Directories and symbolic links in the archive are passed over.
+
+    Args:
+        wanted: asked for the path below `root` of each file in the archive.
+        skip_first: members are named from the packed directory's own name on.
+
+    Raises:
+        TransferError: the archive is damaged, or a member would leave `root`.
+    """
+    try:
+        with tarfile.open(fileobj=file, mode="r|gz" if compressed else "r|", bufsize=CHUNK) as tar:  # type: ignore[call-overload]
+            for member in tar:
+                if not (member.isreg() or member.islnk()):
+                    continue
+                path = _below(member.name, skip_first)
+                if not wanted(path):
+                    continue
+                if member.islnk():
+                    earlier = root / _below(member.linkname, skip_first)
+                    with earlier.open("rb") as content:
+                        _write(root, path, content, earlier.stat().st_size, earlier.stat().st_mode, counted)
+                else:
+                    member.name = path
+                    checked = tarfile.data_filter(member, str(root))
+                    content = tar.extractfile(member)
+                    if content is not None:
+                        _write(root, path, content, checked.size, checked.mode or 0, counted)
+                yield path
+    except (tarfile.FilterError, tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise TransferError(f"The archive that came is damaged or unsafe: {error}.", hint="Try again.") from error
+
+
+def _below(name: str, skip_first: bool) -> str:
+    name = name.removeprefix("./")
+    return safe_relative(name.partition("/")[2] if skip_first else name)
+
+
+def _write(
+    root: Path, path: str, content: IO[bytes], size: int, mode: int, counted: Callable[[int, str], None]
+) -> None:
+    temporary = temporary_beside(root, path)
+    mode = 0o777 if mode & 0o100 else 0o666
+    try:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            left = size
+            while chunk := content.read(CHUNK):
+                left -= len(chunk)
+                file.write(chunk)
+                counted(len(chunk), path)
+        if left:
+            raise EOFError(f"{path} is cut off")
+        temporary.replace(root / path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def temporary_beside(root: Path, path: str) -> Path:
+    """A new name in the directory where `path` belongs, which is made if need be and never reached through a link.
+
+    Raises:
+        TransferError: a link or file stands where a directory belongs.
+    """
+    place = root
+    for part in path.split("/")[:-1]:
+        place = place / part
+        if place.is_symlink() or (place.exists() and not place.is_dir()):
+            raise TransferError(f"{place} is no directory; nothing is written through it.", hint="Move it away.")
+        place.mkdir(exist_ok=True)
+    return place / f".crestline-{secrets.token_hex(8)}.part"

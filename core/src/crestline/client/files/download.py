@@ -1,0 +1,72 @@
+"""`download`: files and directories from a system."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from pathlib import Path
+
+from crestline.client.backends.base import Backend
+from crestline.client.files.download_file import download_file
+from crestline.client.files.download_tree import download_tree
+from crestline.client.files.local import local_errors, sha256
+from crestline.client.files.names import check_remote, expand, has_pattern, is_directory, remote_stat
+from crestline.client.files.report import Meter, Progress, Report
+from crestline.client.files.verify import is_same
+from crestline.model import InvalidRequestError, MissingFileError
+
+# Asking first whether the file is here already pays from here on.
+_WORTH_ASKING = 1024 * 1024
+
+
+async def download(
+    backend: Backend, remote: str, local: str | os.PathLike[str], *, progress: Progress | None = None
+) -> Report:
+    """Fetch a file or a directory; what is the same on both sides does not travel.
+
+    A file is written as `local`, or into it if `local` ends in `/` (then it is made if need be) or is a directory.
+    Of a directory all that it holds is written into the directory `local`. `remote` may be a pattern of a shell
+    (`*`, `?`, `[...]`): then `local` is a directory, and what matches is written into it under its own name.
+
+    Every file appears whole and verified or not at all; one that was cut off goes on where it stood, in a later call
+    too.
+
+    Raises:
+        MissingFileError: `remote` does not exist, or nothing matches it.
+        TransferError: something did not arrive as it is there.
+    """
+    meter = Meter(progress)
+    path = check_remote(remote)
+    into = os.fspath(local).endswith(("/", os.sep))
+    with local_errors():
+        if not has_pattern(path):
+            return await _download_one(backend, path, Path(local), meter, into=into)
+        matches = await expand(backend, path)
+        if not matches:
+            if await remote_stat(backend, path) is None:
+                raise MissingFileError(f"Nothing matches {remote}.", hint="List the directory to see what is there.")
+            return await _download_one(backend, path, Path(local), meter, into=into)
+        directory = Path(local)
+        if directory.exists() and not directory.is_dir():
+            raise InvalidRequestError(f"{directory} is no directory.", hint="A pattern needs one to write into.")
+        report = Report()
+        for match in matches:
+            directory.mkdir(parents=True, exist_ok=True)
+            report += await _download_one(backend, match, directory / posixpath.basename(match), meter, into=False)
+        return report
+
+
+async def _download_one(backend: Backend, path: str, target: Path, meter: Meter, *, into: bool) -> Report:
+    status = await backend.stat(path)
+    if is_directory(status):
+        return await download_tree(backend, path, target, meter)
+    if into:
+        target.mkdir(parents=True, exist_ok=True)
+    if target.is_dir():
+        target = target / posixpath.basename(path)
+    size = status["size"]
+    meter.total = meter.done + size
+    may_be_here = size >= _WORTH_ASKING and target.is_file() and target.stat().st_size == size
+    if may_be_here and await is_same(backend, path, size, await sha256(target)):
+        return Report(skipped=1)
+    return Report(files=1, bytes=await download_file(backend, path, status, target, meter))

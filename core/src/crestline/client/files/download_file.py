@@ -1,0 +1,92 @@
+"""One file from the system, by the cheapest way that the gateway has."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from crestline.client.backends.base import Backend
+from crestline.client.files import signed_urls
+from crestline.client.files.local import PartFile
+from crestline.client.files.names import alias_for_jobs
+from crestline.client.files.report import Meter
+from crestline.client.files.retry import Patience
+from crestline.client.files.verify import is_same
+from crestline.client.streams import closing
+from crestline.model import GatewayUnavailableError, RateLimitedError, TransferError
+
+_WHOLE_TRIES = 3
+
+
+async def download_file(backend: Backend, path: str, status: dict[str, int], target: Path, meter: Meter) -> int:
+    """Fetch `path` as `target`, which appears whole and verified or not at all; returns its size in bytes.
+
+    What is there of it after a failure lies in `<name>.<identity>.part` beside `target`; a later call goes on with it
+    as long as the remote file stays the same.
+
+    Args:
+        status: what stat(2) says of `path`.
+
+    Raises:
+        TransferError: it did not arrive as it is there, for example because it is being written.
+    """
+    size = status["size"]
+    identity = f"{backend.gateway_url}\n{backend.system}\n{path}\n{size}\n{status['mtime']}\n{target.name}"
+    with PartFile(target, hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()) as part:
+        begun = meter.done
+        failure = TransferError(
+            f"{path} did not arrive as it is there, in {_WHOLE_TRIES} tries.",
+            hint="It may be written at this moment: wait until that is done, or follow it as a log.",
+        )
+        for _ in range(_WHOLE_TRIES):
+            meter.add(begun + part.size - meter.done, target.name)
+            try:
+                await _fill(backend, path, size, part, meter)
+            except TransferError as error:
+                failure = error
+                continue
+            if await is_same(backend, path, part.size, await part.checksum()):
+                part.publish(executable=bool(status["mode"] & 0o100))
+                return size
+            part.truncate()
+        raise failure
+
+
+async def _fill(backend: Backend, path: str, size: int, part: PartFile, meter: Meter) -> None:
+    if "content" in backend.features:
+        await _read_ranges(backend, path, size, part, meter)
+    elif size <= backend.max_direct_download:
+        part.truncate()
+        await _append(part, _once(await backend.download_small(path)), meter)
+    else:
+        async with alias_for_jobs(backend, path) as name:
+            transfer = await backend.begin_download(name)
+            await backend.end_transfer(transfer)
+        if transfer.download_url is None:
+            raise TransferError("The gateway gave no URL for a download.", hint="Report it to the site.")
+        await signed_urls.get(transfer.download_url, part, size, meter, backend.verify)
+
+
+async def _read_ranges(backend: Backend, path: str, size: int, part: PartFile, meter: Meter) -> None:
+    patience = Patience()
+    while part.size < size:
+        before = part.size
+        try:
+            async with closing(backend.read(path, before)) as chunks:
+                await _append(part, chunks, meter)
+            if part.size < size:
+                raise GatewayUnavailableError(f"{path} ends before its {size} bytes.")
+        except (GatewayUnavailableError, RateLimitedError) as error:
+            if part.size > before:
+                patience.renew()
+            await patience.wait(error)
+
+
+async def _append(part: PartFile, chunks: AsyncIterator[bytes], meter: Meter) -> None:
+    async for count in part.append(chunks):
+        meter.add(count, part.target.name)
+
+
+async def _once(content: bytes) -> AsyncIterator[bytes]:
+    yield content

@@ -1,0 +1,147 @@
+"""What a directory holds, here and on the system, and how the two differ."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from crestline.client.backends.base import Backend
+from crestline.client.files.names import safe_relative, spellings
+from crestline.model import File, FileType, GatewayUnavailableError, InvalidRequestError, TooLargeError
+
+MANIFEST = ".crestline-manifest.json"
+"""name of the file in which plain FirecREST's directories remember checksums"""
+
+_KINDS = {stat.S_IFREG: FileType.FILE, stat.S_IFDIR: FileType.DIRECTORY, stat.S_IFLNK: FileType.LINK}
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One file, directory or link below a local directory."""
+
+    path: str
+    """below the directory, with `/`"""
+    type: FileType
+    size: int = 0
+    mode: int = 0
+    modified: int = 0
+    """nanoseconds since the epoch"""
+    link_target: str = ""
+
+    @property
+    def is_file(self) -> bool:
+        """True for a regular file."""
+        return self.type is FileType.FILE
+
+
+class Scan(msgspec.Struct, kw_only=True):
+    """All below a local directory, parents before children, and what cannot be sent."""
+
+    entries: list[Entry] = []
+    left_out: list[str] = []
+
+    def files(self) -> list[Entry]:
+        """The regular files."""
+        return [entry for entry in self.entries if entry.is_file]
+
+
+def scan(root: Path) -> Scan:
+    """Look at all below `root`; links are not followed.
+
+    Raises:
+        InvalidRequestError: a name is not UTF-8, which no message can carry.
+    """
+    found = Scan()
+    pending = [""]
+    while pending:
+        directory = pending.pop()
+        for item in sorted(os.scandir(root / directory), key=lambda item: item.name):
+            path = posixpath.join(directory, item.name)
+            if path == MANIFEST:
+                continue
+            _check_utf8(path)
+            status = item.stat(follow_symlinks=False)
+            kind = _KINDS.get(stat.S_IFMT(status.st_mode))
+            if kind is None:
+                found.left_out.append(path)
+                continue
+            found.entries.append(
+                Entry(
+                    path=path,
+                    type=kind,
+                    size=status.st_size if kind is FileType.FILE else 0,
+                    mode=stat.S_IMODE(status.st_mode),
+                    modified=status.st_mtime_ns,
+                    link_target=os.readlink(item.path) if kind is FileType.LINK else "",
+                )
+            )
+            if kind is FileType.DIRECTORY:
+                pending.append(path)
+    return found
+
+
+def _check_utf8(path: str) -> None:
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequestError(f"The file name {path!r} is not UTF-8.", hint="Rename the file.") from error
+
+
+class Listing:
+    """All below a directory on the system."""
+
+    def __init__(self, files: Iterable[File]) -> None:
+        self.files = {safe_relative(file.name): file for file in files}
+
+    def find(self, path: str) -> File | None:
+        """The entry of a path, however the listing spells it."""
+        for name in spellings(path):
+            if (file := self.files.get(name)) is not None:
+                return file
+        return None
+
+    def differs(self, entry: Entry, *, same_content: bool) -> bool:
+        """Whether a local entry has to be sent.
+
+        Args:
+            same_content: for a file of the same size, whether its bytes are known to be the same.
+        """
+        file = self.find(entry.path)
+        if file is None or file.type is not entry.type:
+            return True
+        if entry.type is FileType.LINK:
+            return file.link_target not in spellings(entry.link_target)
+        if entry.type is FileType.DIRECTORY:
+            return False
+        return file.size != entry.size or not same_content or is_executable(file) != bool(entry.mode & 0o100)
+
+
+def is_executable(file: File) -> bool:
+    """Whether the owner may execute it."""
+    return file.permissions[2:3] in ("x", "s")
+
+
+async def list_tree(backend: Backend, path: str) -> Listing:
+    """All below a directory, hidden files included; level by level where one answer cannot hold it.
+
+    Raises:
+        MissingFileError: there is no such directory.
+    """
+    root = path.rstrip("/") + "/"  # the slash follows a link to a directory
+    try:
+        return Listing(await backend.list(root, hidden=True, recursive=True))
+    except (TooLargeError, GatewayUnavailableError):
+        found: list[File] = []
+        pending = [""]
+        while pending:
+            directory = pending.pop()
+            for file in await backend.list(posixpath.join(root, directory), hidden=True):
+                name = posixpath.join(directory, safe_relative(file.name))
+                found.append(msgspec.structs.replace(file, name=name))
+                if file.is_directory:
+                    pending.append(name)
+        return Listing(found)

@@ -1,0 +1,165 @@
+"""One file to the system, by the cheapest way that the gateway has."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import posixpath
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+
+from crestline.client.backends.base import Backend, TransferMethod
+from crestline.client.files import signed_urls
+from crestline.client.files.local import read_chunks, sha256
+from crestline.client.files.names import alias_for_jobs
+from crestline.client.files.report import Meter
+from crestline.client.files.retry import Patience
+from crestline.client.files.verify import is_same
+from crestline.model import (
+    ConflictError,
+    CrestlineError,
+    GatewayUnavailableError,
+    RateLimitedError,
+    TransferError,
+)
+
+log = logging.getLogger(__name__)
+
+PART = 64 * 1024 * 1024
+"""bytes of one request to a Crestline gateway: few enough for proxies with limits on size and time"""
+
+_WHOLE_TRIES = 3
+_PASSING = (GatewayUnavailableError, RateLimitedError)
+
+
+async def upload_file(backend: Backend, source: Path, path: str, meter: Meter, *, checksum: str | None = None) -> None:
+    """Send `source` as `path` and make sure that it arrived.
+
+    On a Crestline gateway the file appears whole or not at all, and an upload that was cut off goes on where it
+    stood, in a later call too. Plain FirecREST writes over the old file: there the new one is verified and sent again
+    as a whole on doubt, but who reads it meanwhile may see half of it.
+
+    Args:
+        path: absolute, of the file itself; its directory exists.
+        checksum: hexadecimal SHA-256, if it is known.
+
+    Raises:
+        TransferError: it did not arrive as it is here.
+    """
+    status = source.stat()
+    size = status.st_size
+    checksum = checksum or await sha256(source)
+    if "content" in backend.features:
+        await _send_parts(backend, source, path, status.st_mtime_ns, size, checksum, meter)
+    elif size <= backend.max_direct_upload:
+        await _send_direct(backend, source, path, size, checksum, meter)
+    else:
+        await _send_by_signed_urls(backend, source, path, size, checksum, meter)
+    if status.st_mode & 0o100:
+        await backend.chmod(path, f"{status.st_mode & 0o777:o}")
+
+
+async def _send_parts(
+    backend: Backend, source: Path, path: str, modified: int, size: int, checksum: str, meter: Meter
+) -> None:
+    identity = f"{backend.gateway_url}\n{backend.system}\n{path}\n{source.resolve()}\n{size}\n{modified}\n{checksum}"
+    upload_id = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    patience = Patience()
+    begun = meter.done
+    offset: int | None = 0 if size <= PART else None
+    while True:
+        try:
+            if offset is None:
+                offset = await backend.upload_offset(path, upload_id)
+            meter.add(begun + offset - meter.done, source.name)
+            end = min(offset + PART, size)
+            offset = await backend.upload_part(
+                path,
+                upload_id,
+                offset,
+                _counted(source, offset, end, meter),
+                last=end == size,
+                checksum=checksum if end == size else None,
+            )
+            if end == size:
+                return
+            patience.renew()
+        except (*_PASSING, ConflictError, TransferError) as error:
+            # The last part may have been stored and only its answer lost; then there is no upload to go on with.
+            if not isinstance(error, TransferError) and await is_same(backend, path, size, checksum):
+                return
+            await patience.wait(error)
+            offset = None
+
+
+async def _counted(source: Path, start: int, end: int, meter: Meter) -> AsyncIterator[bytes]:
+    async for chunk in read_chunks(source, start, end):
+        yield chunk
+        meter.add(len(chunk), source.name)
+
+
+async def _send_direct(backend: Backend, source: Path, path: str, size: int, checksum: str, meter: Meter) -> None:
+    content = await anyio.Path(source).read_bytes()
+    directory, name = posixpath.split(path)
+    patience = Patience()
+    for attempt in range(_WHOLE_TRIES):
+        if attempt:
+            log.warning("%s did not arrive whole, sending it again", path)
+        while True:
+            try:
+                await backend.upload_small(directory, name, content)
+                break
+            except _PASSING as error:
+                await patience.wait(error)
+        if await is_same(backend, path, size, checksum):
+            meter.add(size, source.name)
+            return
+    raise _not_whole(path)
+
+
+async def _send_by_signed_urls(
+    backend: Backend, source: Path, path: str, size: int, checksum: str, meter: Meter
+) -> None:
+    begun = meter.done
+    directory, name = posixpath.split(path)
+    for attempt in range(_WHOLE_TRIES):
+        if attempt:
+            log.warning("%s did not arrive whole, sending it again", path)
+            meter.add(begun - meter.done, source.name)
+        try:
+            async with alias_for_jobs(backend, directory) as place:
+                transfer = await backend.begin_upload(posixpath.join(place, name), size)
+                async with _cancelled_on_error(backend, transfer):
+                    await signed_urls.put_parts(transfer, source, size, meter, backend.verify)
+                    await backend.end_transfer(transfer)
+        except TransferError:
+            if attempt + 1 == _WHOLE_TRIES:
+                raise
+            continue
+        if await is_same(backend, path, size, checksum):
+            return
+    raise _not_whole(path)
+
+
+@contextlib.asynccontextmanager
+async def _cancelled_on_error(backend: Backend, transfer: TransferMethod) -> AsyncIterator[None]:
+    """The job that waits for the file holds a node for up to a day, so it must not outlive a failure."""
+    try:
+        yield
+    except BaseException:
+        with anyio.CancelScope(shield=True):
+            try:
+                await backend.cancel(transfer.job_id)
+            except CrestlineError as error:
+                log.warning("transfer job %s could not be cancelled: %s", transfer.job_id, error)
+        raise
+
+
+def _not_whole(path: str) -> TransferError:
+    return TransferError(
+        f"{path} did not arrive as it is here, in {_WHOLE_TRIES} tries.",
+        hint="Look for another process that writes to it, and for the quota of its file system.",
+    )

@@ -1,0 +1,159 @@
+"""A directory to the system: what differs travels as one tar stream."""
+
+from __future__ import annotations
+
+import posixpath
+import secrets
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import anyio
+from anyio.to_thread import run_sync
+
+from crestline.client.backends.base import Backend
+from crestline.client.files.archive import pack, stream, write_gzip
+from crestline.client.files.local import sha256
+from crestline.client.files.manifest import Known, read_manifest, write_manifest
+from crestline.client.files.names import make_directory, remove_if_there, stays_inside
+from crestline.client.files.report import Meter, Report
+from crestline.client.files.retry import Patience
+from crestline.client.files.same import same_on_crestline, same_on_plain
+from crestline.client.files.tree import Entry, Listing, list_tree, scan
+from crestline.client.files.upload_file import upload_file
+from crestline.model import (
+    FileType,
+    GatewayUnavailableError,
+    InvalidRequestError,
+    MissingFileError,
+    PermissionDeniedError,
+    RateLimitedError,
+    TransferError,
+)
+
+_ALONE = 64 * 1024 * 1024
+"""a file of more bytes is sent by itself to a Crestline gateway, so that a cut does not begin it again"""
+
+_TRIES = 3
+
+_Sent = tuple[list[Entry], list[str]]
+"""what was sent, and the links that the gateway refused"""
+
+
+async def upload_tree(backend: Backend, root: Path, remote: str, meter: Meter) -> Report:
+    """Make the directory `remote` hold what `root` holds; what else is there stays.
+
+    Raises:
+        TransferError: something did not arrive, or changed while it was sent.
+    """
+    found = await run_sync(scan, root)
+    send = _to_crestline if "tar" in backend.features else _to_plain
+    sent, refused = await send(backend, root, remote, found.entries, meter)
+    files = [entry for entry in sent if entry.is_file]
+    return Report(
+        files=len(files),
+        skipped=len(found.files()) - len(files),
+        bytes=sum(entry.size for entry in files),
+        left_out=(*found.left_out, *refused),
+    )
+
+
+async def pack_and_extract(backend: Backend, root: Path, remote: str, entries: Iterable[Entry], meter: Meter) -> None:
+    """Send entries below `root` as one archive and unpack it in the directory `remote`; for plain FirecREST."""
+    archive = posixpath.join(remote, f".crestline-{secrets.token_hex(8)}.tar.gz")
+    with tempfile.NamedTemporaryFile(prefix="crestline-", suffix=".tar.gz") as file:
+        await run_sync(write_gzip, file, pack(root, entries, meter.add))
+        file.flush()
+        try:
+            await upload_file(backend, Path(file.name), archive, Meter(None))
+            await backend.extract(archive, remote)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await remove_if_there(backend, archive)
+
+
+async def _list(backend: Backend, remote: str) -> Listing:
+    try:
+        return await list_tree(backend, remote)
+    except MissingFileError:
+        await make_directory(backend, remote)
+        return Listing([])
+
+
+async def _to_crestline(backend: Backend, root: Path, remote: str, entries: list[Entry], meter: Meter) -> _Sent:
+    patience = Patience()
+    sent: dict[str, Entry] = {}
+    left = len(entries)
+    while True:
+        listing = await _list(backend, remote)
+        same = await same_on_crestline(
+            backend, remote, root, [entry.path for entry in entries if entry.is_file], listing
+        )
+        todo = [entry for entry in entries if listing.differs(entry, same_content=entry.path in same)]
+        meter.total = meter.done + sum(entry.size for entry in todo)
+        sent |= {entry.path: entry for entry in todo}
+        if len(todo) < left:
+            patience.renew()
+        left = len(todo)
+        try:
+            alone = [entry for entry in todo if entry.size > _ALONE or _leads_out(entry)]
+            if together := [entry for entry in todo if entry not in alone]:
+                await backend.put_tar(remote, stream(pack(root, together, meter.add)))
+            refused = []
+            for entry in alone:
+                path = posixpath.join(remote, entry.path)
+                if entry.is_file:
+                    await upload_file(backend, root / entry.path, path, meter)
+                elif not await _link(backend, entry.link_target, path):
+                    refused.append(entry.path)
+            return list(sent.values()), refused
+        except (GatewayUnavailableError, RateLimitedError) as error:
+            await patience.wait(error)
+
+
+def _leads_out(entry: Entry) -> bool:
+    """Whether this is a link that a gateway does not take out of an archive, because archives may be hostile."""
+    return entry.type is FileType.LINK and not stays_inside(entry.path, entry.link_target)
+
+
+async def _link(backend: Backend, target: str, path: str) -> bool:
+    """Make a link by itself; False if the gateway does not let it lead there."""
+    await remove_if_there(backend, path)
+    try:
+        await backend.symlink(target, path)
+    except (InvalidRequestError, PermissionDeniedError):
+        return False
+    return True
+
+
+async def _to_plain(backend: Backend, root: Path, remote: str, entries: list[Entry], meter: Meter) -> _Sent:
+    listing = await _list(backend, remote)
+    known = await read_manifest(backend, remote, listing)
+    checksums = {entry.path: (entry.size, await sha256(root / entry.path)) for entry in entries if entry.is_file}
+    same = await same_on_plain(backend, remote, checksums, listing, known)
+    todo = [entry for entry in entries if listing.differs(entry, same_content=entry.path in same)]
+    if not todo:
+        return [], []
+    sent = todo
+    meter.total = meter.done + sum(entry.size for entry in todo)
+    for _ in range(_TRIES):
+        begun = meter.done
+        await pack_and_extract(backend, root, remote, todo, meter)
+        listing = await list_tree(backend, remote)
+        todo = [entry for entry in todo if listing.differs(entry, same_content=True)]
+        if not todo:
+            await write_manifest(backend, remote, _manifest(entries, checksums, listing))
+            return sent, []
+        meter.add(begun - meter.done + sum(entry.size for entry in sent) - sum(entry.size for entry in todo), root.name)
+    raise TransferError(
+        f"{len(todo)} files did not arrive in {remote} as they are here, for example {todo[0].path!r}.",
+        hint="Look for another process that writes to them, and for the quota of the file system.",
+    )
+
+
+def _manifest(
+    entries: list[Entry], checksums: dict[str, tuple[int, str]], listing: Listing
+) -> Iterator[tuple[str, Known]]:
+    for entry in entries:
+        if entry.is_file and (file := listing.find(entry.path)) is not None:
+            yield entry.path, Known(sha256=checksums[entry.path][1], size=file.size, modified=file.modified)

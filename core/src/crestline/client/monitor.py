@@ -1,0 +1,418 @@
+"""One watcher for all jobs of an identity on a system: whoever waits for a job asks here, and nobody polls.
+
+While any job is watched, one list request per interval serves all of them. Jobs that the list misses are asked for by
+id, a few at a time. An error changes no job's state; a job is gone only when it has been missing again and again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Iterable
+
+import msgspec
+
+from crestline.client.backends.base import Backend, JobFilter
+from crestline.client.job_ids import chosen, is_element, parent
+from crestline.client.policy import PollPolicy
+from crestline.client.run_once import is_duplicate
+from crestline.client.submit import successor
+from crestline.model import CrestlineError, Job, JobNotFoundError, JobState
+
+_LOG = logging.getLogger(__name__)
+
+_SLICE = 500
+"""watchers told between two breaths of the event loop"""
+_IDS_IN_A_QUERY = 200
+_AT_ONCE = 4
+"""by-id requests at the same time; an sshd's default of 10 sessions per connection breaks at more"""
+_NARROW = 3600
+"""seconds; the smallest of FirecREST's time windows"""
+
+
+class JobEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """News of a job.
+
+    Attributes:
+        job: the job as last seen.
+        state: its state; UNKNOWN while the gateway gives no answer about it, whatever `job.state` was before.
+        reason: the scheduler's reason for the state; for UNKNOWN what went wrong.
+    """
+
+    job: Job
+    state: JobState
+    reason: str = ""
+
+
+class _Watcher:
+    """One iteration over a job's events."""
+
+    __slots__ = ("_news", "_waiting")
+
+    def __init__(self) -> None:
+        self._news: deque[JobEvent | CrestlineError] = deque()
+        self._waiting: asyncio.Future[None] | None = None
+
+    def tell(self, news: JobEvent | CrestlineError) -> None:
+        self._news.append(news)
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    async def next(self) -> JobEvent:
+        while not self._news:
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
+        news = self._news.popleft()
+        if isinstance(news, CrestlineError):
+            raise news
+        return news
+
+
+class _Entry:
+    """What is known of one watched id."""
+
+    __slots__ = ("job", "last_news", "looks", "missing_since", "told", "wanted_until", "watchers")
+
+    def __init__(self, job: Job, now: float) -> None:
+        self.job = job
+        self.last_news = now
+        self.wanted_until = now
+        self.watchers: set[_Watcher] = set()
+        self.told: tuple[JobState, str, str] | None = None
+        self.missing_since: float | None = None
+        self.looks = 0
+
+    def event(self) -> JobEvent:
+        return JobEvent(job=self.job, state=self.job.state, reason=self.job.reason)
+
+    def tell(self, event: JobEvent, now: float) -> None:
+        """Tell the watchers unless they know."""
+        news = (event.state, event.job.raw_state, event.reason)
+        if news == self.told:
+            return
+        self.told = news
+        if event.state is not JobState.UNKNOWN:
+            self.last_news = now
+        for watcher in self.watchers:
+            watcher.tell(event)
+
+
+class JobMonitor:
+    """All waiting for the jobs of one backend, within one event loop.
+
+    Attributes:
+        list_requests, id_requests: requests made so far.
+        error: why the last round brought no list; None when it did.
+    """
+
+    def __init__(self, backend: Backend, policy: PollPolicy | None = None) -> None:
+        self._backend = backend
+        self._policy = policy or PollPolicy()
+        self._entries: dict[str, _Entry] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+        self._turn = 0
+        self._narrow = False
+        self._list_again_at = 0.0
+        self._duplicates: list[tuple[_Entry, Job]] = []
+        self.list_requests = 0
+        self.id_requests = 0
+        self.error: CrestlineError | None = None
+
+    async def watch(self, job: Job | str) -> AsyncGenerator[JobEvent, None]:
+        """The job's present state, if known, and every change of it until it has ended.
+
+        Raises:
+            JobNotFoundError: the scheduler does not know the job, confirmed over `PollPolicy.gone_after`.
+        """
+        entry = self._entry(job)
+        watcher = _Watcher()
+        entry.watchers.add(watcher)
+        try:
+            if entry.job.state is not JobState.UNKNOWN:
+                watcher.tell(entry.event())
+            self._start()
+            while True:
+                event = await watcher.next()
+                yield event
+                if event.state.is_terminal:
+                    return
+        finally:
+            entry.watchers.discard(watcher)
+
+    async def wait(self, job: Job | str) -> Job:
+        """The job once it has ended. Raises as `watch`."""
+        async with contextlib.aclosing(self.watch(job)) as events:
+            async for event in events:
+                last = event.job
+        return last
+
+    def snapshot(self, job: Job | str) -> Job:
+        """The job as last seen, at once; asking keeps it watched for `PollPolicy.remember`.
+
+        The first time for an id nothing is known yet: the state is UNKNOWN (or what the given `Job` says).
+
+        Raises:
+            JobNotFoundError: as `watch`.
+        """
+        entry = self._entry(job)
+        entry.wanted_until = time.monotonic() + self._policy.remember
+        if self._is_gone(entry, time.monotonic()):
+            raise _gone(entry.job.job_id)
+        self._start()
+        return entry.job
+
+    async def close(self) -> None:
+        """Stop; watchers that are left end with an error."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        for entry in self._entries.values():
+            for watcher in entry.watchers:
+                watcher.tell(CrestlineError("The connection was closed.", hint="Keep it open while you wait."))
+        self._entries.clear()
+
+    # who is watched
+
+    def _entry(self, job: Job | str) -> _Entry:
+        now = time.monotonic()
+        job_id = job if isinstance(job, str) else job.job_id
+        entry = self._entries.get(job_id)
+        if entry is None:
+            if isinstance(job, str):
+                job = Job(job_id=job_id, state=JobState.UNKNOWN, system=self._backend.system)
+            entry = self._entries[job_id] = _Entry(job, now)
+        return entry
+
+    def _active(self, now: float) -> list[_Entry]:
+        """Those that have to be looked at; forgets those that nobody asks for."""
+        for job_id, entry in list(self._entries.items()):
+            if not entry.watchers and entry.wanted_until < now:
+                del self._entries[job_id]
+        return [entry for entry in self._entries.values() if not entry.job.is_finished]
+
+    def _start(self) -> None:
+        self._wake.set()
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._run(), name="crestline-monitor")
+
+    # the loop
+
+    async def _run(self) -> None:
+        try:
+            await self._rounds()
+        except Exception as error:
+            _LOG.exception("The job monitor broke")
+            for entry in self._entries.values():
+                for watcher in entry.watchers:
+                    watcher.tell(
+                        CrestlineError(f"The job monitor broke ({type(error).__name__}).", hint="See the log.")
+                    )
+            raise
+
+    async def _rounds(self) -> None:
+        last_round = -self._policy.longest
+        cost = 0.0
+        while entries := self._active(time.monotonic()):
+            self._wake.clear()
+            now = time.monotonic()
+            quiet = now - max(entry.last_news for entry in entries)
+            interval = self._policy.interval(quiet, cost)
+            if self.error is not None:
+                interval = max(self._policy.longest, self.error.retry_after or 0.0)
+            interval *= random.uniform(1 - self._policy.jitter, 1 + self._policy.jitter)  # noqa: S311
+            if (left := last_round + interval - now) > 0:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(left):
+                        await self._wake.wait()  # somebody came; perhaps with a fresh job
+                        continue
+            last_round = time.monotonic()
+            await self._round(entries)
+            cost = time.monotonic() - last_round
+
+    async def _round(self, entries: list[_Entry]) -> None:
+        now = time.monotonic()
+        missed = entries
+        self.error = None
+        self._duplicates.clear()
+        if now >= self._list_again_at:
+            try:
+                listed = await self._list(entries)
+            except CrestlineError as error:
+                if not await self._answers_by_id(entries[self._turn % len(entries)]):
+                    self.error = error
+                    await self._tell_unknown(entries, str(error))
+                    return
+                # It is the list itself that cannot be had: too long, or spoilt by some job in it.
+                self._list_again_at = now + self._policy.relist
+                _LOG.warning("No job list from %s, asking job by job: %s", self._backend.gateway_url, error)
+            else:
+                missed = await self._tell_listed(entries, listed)
+        await self._look_up(missed)
+        for entry, job in self._duplicates:
+            await self._adopt(entry, job)
+
+    async def _list(self, entries: list[_Entry]) -> dict[str, list[Job]]:
+        """The jobs of the identity by the parent's id."""
+        ids = None
+        if "job-ids" in self._backend.features and len(entries) <= _IDS_IN_A_QUERY:
+            ids = tuple(entry.job.job_id for entry in entries)
+        try:
+            jobs = await self._list_once(ids)
+        except CrestlineError as error:
+            if self._narrow or error.status not in (408, 413):
+                raise
+            self._narrow = True
+            jobs = await self._list_once(ids)
+        families: dict[str, list[Job]] = {}
+        for job in jobs:
+            families.setdefault(parent(job.job_id), []).append(job)
+        return families
+
+    async def _list_once(self, ids: tuple[str, ...] | None) -> list[Job]:
+        self.list_requests += 1
+        return await self._backend.jobs(JobFilter(ids=ids, window=_NARROW if self._narrow else None))
+
+    async def _tell_listed(self, entries: list[_Entry], listed: dict[str, list[Job]]) -> list[_Entry]:
+        """Hand out what the list says; returns those it says nothing final about."""
+        now = time.monotonic()
+        missed = []
+        for number, entry in enumerate(entries):
+            if number % _SLICE == _SLICE - 1:
+                await asyncio.sleep(0)
+            family = listed.get(parent(entry.job.job_id), ())
+            job = chosen(family, entry.job.job_id)
+            if job is None or (job.is_finished and _may_be_partial(family, job.job_id)):
+                missed.append(entry)
+            else:
+                self._seen(entry, job, now)
+        return missed
+
+    # by id
+
+    async def _look_up(self, entries: list[_Entry]) -> None:
+        """Ask for single jobs, in turn, so that all get theirs however many there are."""
+        if "job-ids" in self._backend.features and len(entries) > self._policy.lookups:
+            await self._look_up_many(entries)
+            return
+        count = min(self._policy.lookups, len(entries))
+        begin = self._turn % max(len(entries), 1)
+        self._turn += count
+        gate = asyncio.Semaphore(_AT_ONCE)
+
+        async def look(entry: _Entry) -> None:
+            async with gate:
+                await self._look(entry)
+
+        async with asyncio.TaskGroup() as group:
+            for entry in (entries[begin:] + entries[:begin])[:count]:
+                group.create_task(look(entry))
+
+    async def _look(self, entry: _Entry) -> None:
+        self.id_requests += 1
+        job_id = entry.job.job_id
+        job: Job | None = None
+        try:
+            job = chosen(await self._backend.job(job_id), job_id)
+        except JobNotFoundError:
+            pass
+        except CrestlineError as error:
+            await self._tell_unknown([entry], str(error))
+            return
+        if job is None:
+            self._missing(entry)
+        else:
+            self._seen(entry, job, time.monotonic())
+
+    async def _look_up_many(self, entries: list[_Entry]) -> None:
+        for begin in range(0, len(entries), _IDS_IN_A_QUERY):
+            some = entries[begin : begin + _IDS_IN_A_QUERY]
+            self.id_requests += 1
+            try:
+                jobs = await self._backend.jobs(JobFilter(ids=tuple(entry.job.job_id for entry in some)))
+            except CrestlineError as error:
+                await self._tell_unknown(some, str(error))
+                continue
+            families: dict[str, list[Job]] = {}
+            for job in jobs:
+                families.setdefault(parent(job.job_id), []).append(job)
+            for entry in some:
+                found = chosen(families.get(parent(entry.job.job_id), ()), entry.job.job_id)
+                if found is None:
+                    self._missing(entry)
+                else:
+                    self._seen(entry, found, time.monotonic())
+
+    async def _answers_by_id(self, entry: _Entry) -> bool:
+        """Whether the gateway is there at all, although the list is not."""
+        self.id_requests += 1
+        try:
+            await self._backend.job(entry.job.job_id)
+        except JobNotFoundError:
+            return True
+        except CrestlineError:
+            return False
+        return True
+
+    # what was found
+
+    def _seen(self, entry: _Entry, job: Job, now: float) -> None:
+        entry.missing_since, entry.looks = None, 0
+        if is_duplicate(job):
+            self._duplicates.append((entry, job))
+            return
+        entry.job = job
+        entry.tell(entry.event(), now)
+
+    async def _adopt(self, entry: _Entry, job: Job) -> None:
+        """From now on `entry` is about the job that runs in place of this duplicate."""
+        try:
+            heir = await successor(self._backend, job)
+        except CrestlineError as error:
+            await self._tell_unknown([entry], str(error))
+            return
+        if heir is not None:
+            _LOG.warning("Job %s is a duplicate of %s, which is watched instead", job.job_id, heir)
+            job = msgspec.structs.replace(job, job_id=heir, state=JobState.SUBMITTED, raw_state="", exit_code=None)
+        entry.job = job
+        entry.tell(entry.event(), time.monotonic())
+
+    def _missing(self, entry: _Entry) -> None:
+        now = time.monotonic()
+        if entry.missing_since is None:
+            entry.missing_since = now
+        entry.looks += 1
+        if self._is_gone(entry, now):
+            for watcher in entry.watchers:
+                watcher.tell(_gone(entry.job.job_id))
+
+    def _is_gone(self, entry: _Entry, now: float) -> bool:
+        return (
+            entry.missing_since is not None
+            and entry.looks >= self._policy.gone_looks
+            and now - entry.missing_since >= self._policy.gone_after
+        )
+
+    async def _tell_unknown(self, entries: Iterable[_Entry], reason: str) -> None:
+        now = time.monotonic()
+        for number, entry in enumerate(entries):
+            if number % _SLICE == _SLICE - 1:
+                await asyncio.sleep(0)
+            entry.tell(JobEvent(job=entry.job, state=JobState.UNKNOWN, reason=reason), now)
+
+
+def _may_be_partial(family: Iterable[Job], job_id: str) -> bool:
+    """Whether a list that shows these members of an array may have left others out."""
+    return not is_element(job_id) and any(job.job_id != job_id for job in family)
+
+
+def _gone(job_id: str) -> JobNotFoundError:
+    return JobNotFoundError(
+        f"The scheduler does not know the job {job_id}.", hint="Old jobs are forgotten; check the id."
+    )

@@ -1,0 +1,147 @@
+"""What Crestline adds for files: bytes by range, resumable writes, directories as one tar stream."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from litestar import Request, Response, Router, get, head, post, put
+from litestar.params import Parameter
+from litestar.response import Stream
+
+from crestline.gateway.identity import Caller
+from crestline.gateway.routes.ranges import file_answer
+from crestline.gateway.systems import SystemRuntime
+from crestline.model import ConflictError, InvalidRequestError, TransferError
+from crestline.wire.errors import ErrorBody
+from crestline.wire.extensions import (
+    CHECKSUM_HEADER,
+    UPLOAD_COMPLETE_HEADER,
+    UPLOAD_ID_HEADER,
+    UPLOAD_OFFSET_HEADER,
+    ManifestAnswer,
+    ManifestRequest,
+    TarRequest,
+)
+
+FilePath = Annotated[str, Parameter(query="path", min_length=1, description="An absolute path")]
+UploadId = Annotated[str | None, Parameter(header=UPLOAD_ID_HEADER, min_length=1, max_length=256)]
+
+_SHA256 = re.compile("[0-9a-fA-F]{64}")
+
+
+@get("/content", summary="The bytes of a file, or a range of them", media_type="application/octet-stream")
+async def get_content(
+    request: Request[Any, Any, Any], system: SystemRuntime, caller: Caller, path: FilePath
+) -> Response[Any]:
+    file = await system.files(caller).open(system.guard.check(path))
+    return await file_answer(file, request.headers)
+
+
+@head("/content", summary="Size and ETag of a file, or how far an upload is")
+async def head_content(
+    request: Request[Any, Any, Any], system: SystemRuntime, caller: Caller, path: FilePath, upload_id: UploadId = None
+) -> Response[None]:
+    files = system.files(caller)
+    checked = system.guard.check(path)
+    if upload_id is None:
+        return await file_answer(await files.open(checked), request.headers, body=False)
+    offset = await files.upload_offset(checked, upload_id)
+    return Response(None, headers={UPLOAD_OFFSET_HEADER: str(offset), "Cache-Control": "no-store"})
+
+
+@put("/content", status_code=204, summary="Write a file, at once or bit by bit", request_max_body_size=None)
+async def put_content(
+    request: Request[Any, Any, Any],
+    system: SystemRuntime,
+    caller: Caller,
+    path: FilePath,
+    upload_id: UploadId = None,
+    offset: Annotated[int, Parameter(header=UPLOAD_OFFSET_HEADER, ge=0, le=2**62)] = 0,
+    complete: Annotated[str, Parameter(header=UPLOAD_COMPLETE_HEADER, pattern=r"^\?[01]$")] = "?1",
+    checksum: Annotated[str | None, Parameter(header=CHECKSUM_HEADER)] = None,
+) -> Response[None]:
+    """The file appears, or changes, when the last byte has come and the SHA-256 fits."""
+    if checksum is not None and not _SHA256.fullmatch(checksum):
+        raise InvalidRequestError(f"{CHECKSUM_HEADER} is not a SHA-256.", hint="Send 64 hexadecimal digits.")
+    files = system.files(caller)
+    checked = system.guard.check(path)
+    try:
+        if upload_id is None:
+            if offset or complete != "?1":
+                raise InvalidRequestError(
+                    "A part of a file needs an upload to belong to.", hint=f"Send {UPLOAD_ID_HEADER}."
+                )
+            await files.write(checked, request.stream(), checksum=checksum)
+            return Response(None, status_code=204)
+        try:
+            stored = await files.upload_part(checked, upload_id, offset, request.stream())
+        except ConflictError as error:
+            return _conflict(error, caller, await files.upload_offset(checked, upload_id))
+        if complete == "?1":
+            await files.upload_finish(checked, upload_id, checksum)
+    except TransferError as error:
+        raise InvalidRequestError(error.message, hint=error.hint) from error
+    return Response(
+        None, status_code=204, headers={UPLOAD_OFFSET_HEADER: str(stored), UPLOAD_COMPLETE_HEADER: complete}
+    )
+
+
+@get("/tar", summary="A directory as one tar stream", media_type="application/x-tar")
+async def get_tar(
+    system: SystemRuntime,
+    caller: Caller,
+    path: FilePath,
+    compression: Annotated[str, Parameter(pattern="^(none|gzip)$")] = "none",
+) -> Stream:
+    return await _tar(system, caller, path, None, gzip=compression == "gzip")
+
+
+@post("/tar", status_code=200, summary="Some files of a directory as one tar stream", media_type="application/x-tar")
+async def post_tar(
+    system: SystemRuntime,
+    caller: Caller,
+    data: TarRequest,
+    compression: Annotated[str, Parameter(pattern="^(none|gzip)$")] = "none",
+) -> Stream:
+    return await _tar(system, caller, data.path, data.files, gzip=compression == "gzip")
+
+
+@put("/tar", status_code=204, summary="Write the members of a tar stream below a directory", request_max_body_size=None)
+async def put_tar(request: Request[Any, Any, Any], system: SystemRuntime, caller: Caller, path: FilePath) -> None:
+    await system.files(caller).untar(system.guard.check(path), request.stream())
+
+
+@post("/manifest", status_code=200, summary="Which of these files are absent or differ")
+async def post_manifest(system: SystemRuntime, caller: Caller, data: ManifestRequest) -> ManifestAnswer:
+    changed = await system.files(caller).changed(system.guard.check(data.path), data.files)
+    return ManifestAnswer(changed=list(changed))
+
+
+def _conflict(error: ConflictError, caller: Caller, stands: int) -> Response[Any]:
+    return Response(
+        ErrorBody(message=str(error), user=caller.username),
+        status_code=error.status,
+        headers={UPLOAD_OFFSET_HEADER: str(stands)},
+    )
+
+
+async def _tar(system: SystemRuntime, caller: Caller, path: str, files: list[str] | None, *, gzip: bool) -> Stream:
+    chunks = system.files(caller).tar(system.guard.check(path), files, gzip=gzip)
+    # What is wrong with the path must be known before the answer begins.
+    first = await anext(chunks, b"")
+    return Stream(_chain(first, chunks), media_type="application/gzip" if gzip else "application/x-tar")
+
+
+async def _chain(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for chunk in rest:
+        yield chunk
+
+
+router = Router(
+    "/filesystem/{system_name:str}/ops",
+    route_handlers=[get_content, head_content, put_content, get_tar, post_tar, put_tar, post_manifest],
+    tags=["crestline"],
+)

@@ -1,0 +1,110 @@
+"""Parts of text files, by lines or bytes, as head(1), tail(1) and dd(1) cut them; no file is ever read whole."""
+
+from __future__ import annotations
+
+from crestline.gateway.hosts import OpenFile
+from crestline.model import TooLargeError
+
+_BLOCK = 1024 * 1024
+_LONGEST_CHARACTER = 4  # bytes of UTF-8
+
+
+async def head(file: OpenFile, *, count: int, lines: bool, skip: bool, limit: int) -> str:
+    """The first `count` lines or bytes; with `skip` all but the last `count`."""
+    if lines and skip:
+        end = await _last_lines(file, count)
+    elif lines:
+        end = await _first_lines(file, count, limit)
+    else:
+        end = max(0, file.size - count) if skip else min(count, file.size)
+    return await _text(file, 0, end, limit)
+
+
+async def tail(file: OpenFile, *, count: int, lines: bool, skip: bool, limit: int) -> str:
+    """The last `count` lines or bytes; with `skip` all from number `count` on, the first being 1."""
+    if lines:
+        start = await (_first_lines(file, max(0, count - 1)) if skip else _last_lines(file, count, limit))
+    else:
+        start = min(max(0, count - 1), file.size) if skip else max(0, file.size - count)
+    return await _text(file, start, file.size, limit)
+
+
+async def page(file: OpenFile, offset: int, size: int) -> str:
+    """The UTF-8 text of `size` bytes from `offset` on.
+
+    A character belongs to the page that has its first byte, so pages in a row make up the text, and none is cut.
+    """
+    before = min(offset, _LONGEST_CHARACTER - 1)
+    data = await _read(file, offset - before, before + size + _LONGEST_CHARACTER - 1)
+    return data[_boundary(data, before) : _boundary(data, before + size)].decode("utf-8", "replace")
+
+
+def _boundary(data: bytes, index: int) -> int:
+    """`index`, or the end of the character that it would cut."""
+    for start in range(index - 1, max(-1, index - _LONGEST_CHARACTER), -1):
+        if start >= len(data) or data[start] & 0xC0 == 0x80:
+            continue
+        first = data[start]
+        length = 2 if 0xC2 <= first < 0xE0 else 3 if 0xE0 <= first < 0xF0 else 4 if 0xF0 <= first < 0xF5 else 1
+        try:
+            data[start : start + length].decode()
+        except UnicodeDecodeError:
+            return index
+        return max(index, start + length)
+    return index
+
+
+async def _first_lines(file: OpenFile, count: int, limit: int | None = None) -> int:
+    """Where the first `count` lines end."""
+    position = 0
+    while count > 0 and position < file.size:
+        if limit is not None and position > limit:
+            raise _too_large()
+        block = await _read(file, position, min(_BLOCK, file.size - position))
+        if not block:
+            break
+        found = block.count(b"\n")
+        if found < count:
+            count -= found
+            position += len(block)
+            continue
+        index = -1
+        for _ in range(count):
+            index = block.index(b"\n", index + 1)
+        return position + index + 1
+    return position
+
+
+async def _last_lines(file: OpenFile, count: int, limit: int | None = None) -> int:
+    """Where the last `count` lines begin; a last line without a line break is one."""
+    if count == 0:
+        return file.size
+    end = file.size
+    if end and await _read(file, end - 1, 1) == b"\n":
+        end -= 1
+    while end > 0:
+        if limit is not None and file.size - end > limit:
+            raise _too_large()
+        start = max(0, end - _BLOCK)
+        block = await _read(file, start, end - start)
+        index = len(block)
+        while (index := block.rfind(b"\n", 0, index)) >= 0:
+            count -= 1
+            if count == 0:
+                return start + index + 1
+        end = start
+    return 0
+
+
+async def _text(file: OpenFile, start: int, end: int, limit: int) -> str:
+    if end - start > limit:
+        raise _too_large()
+    return (await _read(file, start, end - start)).decode("utf-8", "replace")
+
+
+async def _read(file: OpenFile, offset: int, length: int) -> bytes:
+    return b"".join([chunk async for chunk in file.chunks(offset, length)])
+
+
+def _too_large() -> TooLargeError:
+    return TooLargeError("Command output exceeded buffer limit.", hint="Ask for less, or use ops/content.")

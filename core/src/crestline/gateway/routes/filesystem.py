@@ -1,0 +1,336 @@
+"""`/filesystem/{system}/ops` and `/filesystem/{system}/transfer` of FirecREST."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+from litestar import Request, Router, delete, get, post, put
+from litestar.params import Parameter
+from litestar.response import Stream
+
+from crestline.gateway.hosts import Files
+from crestline.gateway.identity import Caller
+from crestline.gateway.routes import excerpts
+from crestline.gateway.routes.multipart import FileField, too_large
+from crestline.gateway.routes.queries import camelize_query
+from crestline.gateway.systems import SystemRuntime
+from crestline.model import InvalidRequestError, TooLargeError
+from crestline.wire.filesystem import (
+    ChecksumAnswer,
+    ChmodRequest,
+    ChownRequest,
+    CompressRequest,
+    CopyRequest,
+    DownloadRequest,
+    ExtractRequest,
+    FileContent,
+    FileContentAnswer,
+    FileEntriesAnswer,
+    FileEntryAnswer,
+    FileStatAnswer,
+    MakeDirectoryRequest,
+    MoveRequest,
+    SymlinkRequest,
+    TextAnswer,
+    TransferAnswer,
+    UploadAnswer,
+    UploadRequest,
+)
+
+_DEFAULT_LINES = 10
+_FORM_OVERHEAD = 64 * 1024  # boundaries and headers of a form around its file
+
+FilePath = Annotated[str, Parameter(query="path", min_length=1, description="An absolute path")]
+
+
+@get("/ops/ls", summary="List a directory")
+async def get_ls(
+    system: SystemRuntime,
+    caller: Caller,
+    path: FilePath,
+    show_hidden: Annotated[bool, Parameter(query="showHidden")] = False,
+    numeric_uid: Annotated[bool, Parameter(query="numericUid")] = False,
+    recursive: bool = False,
+    dereference: bool = False,
+) -> FileEntriesAnswer:
+    checked = system.guard.check(path)
+    entries = await system.files(caller).list(
+        # A slash at the end asks for the directory that a link leads to, as it does ls(1).
+        checked.rstrip("/") + "/" if path.endswith("/") else checked,
+        hidden=show_hidden,
+        recursive=recursive,
+        dereference=dereference,
+        numeric=numeric_uid,
+    )
+    return FileEntriesAnswer(output=list(entries))
+
+
+@get("/ops/head", summary="The beginning of a file")
+async def get_head(
+    system: SystemRuntime,
+    caller: Caller,
+    path: FilePath,
+    byte_count: Annotated[int | None, Parameter(query="bytes", ge=-(2**62), le=2**62)] = None,
+    lines: Annotated[int | None, Parameter(ge=-(2**62), le=2**62)] = None,
+    skip_trailing: Annotated[bool, Parameter(query="skipTrailing")] = False,
+) -> FileContentAnswer:
+    count, by_lines = _count(byte_count, lines)
+    # As head(1): a negative number is all but the last so many.
+    skip = (skip_trailing and (byte_count, lines) != (None, None)) or count < 0
+    file = await system.files(caller).open(system.guard.check(path))
+    try:
+        content = await excerpts.head(
+            file, count=abs(count), lines=by_lines, skip=skip, limit=system.config.max_ops_file_size
+        )
+    finally:
+        await file.close()
+    return _excerpt(content, by_lines, 0, -abs(count) if skip else count)
+
+
+@get("/ops/tail", summary="The end of a file")
+async def get_tail(
+    system: SystemRuntime,
+    caller: Caller,
+    path: FilePath,
+    byte_count: Annotated[int | None, Parameter(query="bytes", ge=-(2**62), le=2**62)] = None,
+    lines: Annotated[int | None, Parameter(ge=-(2**62), le=2**62)] = None,
+    skip_heading: Annotated[bool, Parameter(query="skipHeading")] = False,
+) -> FileContentAnswer:
+    count, by_lines = _count(byte_count, lines)
+    skip = skip_heading and (byte_count, lines) != (None, None)
+    file = await system.files(caller).open(system.guard.check(path))
+    try:
+        content = await excerpts.tail(
+            file, count=abs(count), lines=by_lines, skip=skip, limit=system.config.max_ops_file_size
+        )
+    finally:
+        await file.close()
+    return _excerpt(content, by_lines, abs(count) if skip else -abs(count), -1)
+
+
+@get("/ops/view", summary="The text of a small file, or a page of a larger one")
+async def get_view(
+    system: SystemRuntime, caller: Caller, path: FilePath, size: int | None = None, offset: int = 0
+) -> TextAnswer:
+    limit = system.config.max_ops_file_size
+    if not 0 <= offset <= 2**62:
+        raise InvalidRequestError("`offset` value must be an integer value equal or greater than 0")
+    if size is not None and size <= 0:
+        raise InvalidRequestError("`size` value must be an integer value greater than 0")
+    if size is not None and size > limit:
+        raise InvalidRequestError(f"`size` value must be less than {limit} bytes")
+    file = await system.files(caller).open(system.guard.check(path))
+    try:
+        return TextAnswer(output=await excerpts.page(file, offset, limit if size is None else size))
+    finally:
+        await file.close()
+
+
+@get("/ops/checksum", summary="SHA-256 of a file")
+async def get_checksum(system: SystemRuntime, caller: Caller, path: FilePath) -> ChecksumAnswer:
+    return ChecksumAnswer(output=await system.files(caller).checksum(system.guard.check(path)))
+
+
+@get("/ops/file", summary="What kind of file it is, as file(1) says")
+async def get_file_type(system: SystemRuntime, caller: Caller, path: FilePath) -> TextAnswer:
+    return TextAnswer(output=await system.files(caller).file_type(system.guard.check(path)))
+
+
+@get("/ops/stat", summary="The numbers of stat(2)")
+async def get_stat(system: SystemRuntime, caller: Caller, path: FilePath, dereference: bool = False) -> FileStatAnswer:
+    return FileStatAnswer(output=await system.files(caller).stat(system.guard.check(path), dereference=dereference))
+
+
+@get("/ops/download", summary="A small file", media_type="application/octet-stream")
+async def get_download(system: SystemRuntime, caller: Caller, path: FilePath) -> Stream:
+    file = await system.files(caller).open(system.guard.check(path))
+    limit = system.config.max_ops_file_size
+    if file.size > limit:
+        await file.close()
+        raise TooLargeError(
+            "File to download is too large.",
+            hint=f"Up to {limit} bytes; use the transfer endpoints, or GET ops/content.",
+        )
+    content = b"".join([chunk async for chunk in file.chunks(0, limit)])
+    await file.close()
+    return Stream(iter([content]), headers={"Content-Length": str(len(content))}, media_type="application/octet-stream")
+
+
+@post("/ops/upload", status_code=204, summary="A small file into a directory", request_max_body_size=None)
+async def post_upload(
+    request: Request[Any, Any, Any],
+    system: SystemRuntime,
+    caller: Caller,
+    path: Annotated[str, Parameter(query="path", min_length=1, description="The directory")],
+) -> None:
+    limit = system.config.max_ops_file_size
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > limit + _FORM_OVERHEAD:
+        raise too_large()
+    field = FileField(request.headers.get("content-type", ""), request.stream(), limit)
+    target = system.guard.check(f"{path}/{await field.open()}")
+    await system.files(caller).write(target, field.chunks())
+
+
+@post("/ops/mkdir", status_code=201, summary="Make a directory")
+async def post_mkdir(system: SystemRuntime, caller: Caller, data: MakeDirectoryRequest) -> FileEntryAnswer:
+    path = system.guard.check(data.path)
+    return FileEntryAnswer(output=await system.files(caller).make_directory(path, parents=data.parent))
+
+
+@post("/ops/symlink", status_code=201, summary="Make a symbolic link")
+async def post_symlink(system: SystemRuntime, caller: Caller, data: SymlinkRequest) -> FileEntryAnswer:
+    target, link = system.guard.check(data.path), system.guard.check(data.link_path)
+    return FileEntryAnswer(output=await system.files(caller).symlink(target, link))
+
+
+@put("/ops/chmod", summary="Change permissions; the mode is octal")
+async def put_chmod(system: SystemRuntime, caller: Caller, data: ChmodRequest) -> FileEntryAnswer:
+    path = system.guard.check(data.path)
+    return FileEntryAnswer(output=await system.files(caller).chmod(path, data.mode))
+
+
+@put("/ops/chown", summary="Change owner and group")
+async def put_chown(system: SystemRuntime, caller: Caller, data: ChownRequest) -> FileEntryAnswer:
+    path = system.guard.check(data.path)
+    return FileEntryAnswer(output=await system.files(caller).chown(path, data.owner or "", data.group or ""))
+
+
+@delete("/ops/rm", status_code=204, summary="Remove a file, or a directory with all below it")
+async def delete_rm(system: SystemRuntime, caller: Caller, path: FilePath) -> None:
+    await system.files(caller).remove(system.guard.check(path))
+
+
+@post("/ops/compress", status_code=204, summary="Pack a tar archive")
+async def post_compress(system: SystemRuntime, caller: Caller, data: CompressRequest) -> None:
+    await _compress(system, data)(system.files(caller))
+
+
+@post("/ops/extract", status_code=204, summary="Unpack a tar archive into a directory")
+async def post_extract(system: SystemRuntime, caller: Caller, data: ExtractRequest) -> None:
+    await _extract(system, data)(system.files(caller))
+
+
+@post("/transfer/upload", status_code=201, summary="Begin the upload of a large file by signed URLs")
+async def post_transfer_upload(system: SystemRuntime, caller: Caller, data: UploadRequest) -> UploadAnswer:
+    _require_s3(data.transfer_directives)
+    size = _file_size(data.transfer_directives.get("fileSize"))
+    return await system.transfers.upload(caller, system.guard.check(data.path), size)
+
+
+@post("/transfer/download", status_code=201, summary="Offer a large file by a signed URL")
+async def post_transfer_download(system: SystemRuntime, caller: Caller, data: DownloadRequest) -> UploadAnswer:
+    _require_s3(data.transfer_directives)
+    return await system.transfers.download(caller, system.guard.check(data.path))
+
+
+@post("/transfer/mv", status_code=201, summary="Move or rename, in the background")
+async def post_transfer_mv(system: SystemRuntime, caller: Caller, data: MoveRequest) -> TransferAnswer:
+    source, target = system.guard.check(data.path), system.guard.check(data.target_path)
+    return await system.transfers.run(caller, "mv", target, lambda files: files.move(source, target))
+
+
+@post("/transfer/cp", status_code=201, summary="Copy, in the background")
+async def post_transfer_cp(system: SystemRuntime, caller: Caller, data: CopyRequest) -> TransferAnswer:
+    source, target = system.guard.check(data.path), system.guard.check(data.target_path)
+    return await system.transfers.run(
+        caller, "cp", target, lambda files: files.copy(source, target, dereference=data.dereference)
+    )
+
+
+@delete("/transfer/rm", status_code=200, summary="Remove, in the background")
+async def delete_transfer_rm(
+    system: SystemRuntime, caller: Caller, path: FilePath, account: str | None = None
+) -> TransferAnswer:
+    checked = system.guard.check(path)
+    return await system.transfers.run(caller, "rm", checked, lambda files: files.remove(checked))
+
+
+@post("/transfer/compress", status_code=201, summary="Pack a tar archive, in the background")
+async def post_transfer_compress(system: SystemRuntime, caller: Caller, data: CompressRequest) -> TransferAnswer:
+    return await system.transfers.run(caller, "compress", data.target_path, _compress(system, data))
+
+
+@post("/transfer/extract", status_code=201, summary="Unpack a tar archive, in the background")
+async def post_transfer_extract(system: SystemRuntime, caller: Caller, data: ExtractRequest) -> TransferAnswer:
+    return await system.transfers.run(caller, "extract", data.target_path, _extract(system, data))
+
+
+def _compress(system: SystemRuntime, data: CompressRequest) -> Callable[[Files], Awaitable[None]]:
+    source, target = system.guard.check(data.path), system.guard.check(data.target_path)
+    return lambda files: files.compress(
+        source, target, data.compression, pattern=data.match_pattern, dereference=data.dereference
+    )
+
+
+def _extract(system: SystemRuntime, data: ExtractRequest) -> Callable[[Files], Awaitable[None]]:
+    archive, target = system.guard.check(data.path), system.guard.check(data.target_path)
+    return lambda files: files.extract(archive, target, data.compression)
+
+
+def _count(byte_count: int | None, lines: int | None) -> tuple[int, bool]:
+    """How many, and whether they are lines."""
+    if byte_count is not None and lines is not None:
+        raise InvalidRequestError("Only one of `bytes` or `lines` can be specified.")
+    if byte_count is not None:
+        return byte_count, False
+    return _DEFAULT_LINES if lines is None else lines, True
+
+
+def _excerpt(content: str, by_lines: bool, start: int, end: int) -> FileContentAnswer:
+    return FileContentAnswer(
+        output=FileContent(
+            content=content, content_type="lines" if by_lines else "bytes", start_position=start, end_position=end
+        )
+    )
+
+
+def _require_s3(directives: dict[str, Any]) -> None:
+    if directives.get("transferMethod") != "s3":
+        raise InvalidRequestError(
+            "Requested transfer method is not available.", hint="This gateway has the transferMethod 's3'."
+        )
+
+
+def _file_size(value: Any) -> int:
+    """FirecREST also takes the number as a string."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise InvalidRequestError(
+            f"fileSize={value!r} is not a number of bytes.", hint="Say in transferDirectives how large the file is."
+        )
+    return value
+
+
+router = Router(
+    "/filesystem/{system_name:str}",
+    route_handlers=[
+        get_ls,
+        get_head,
+        get_tail,
+        get_view,
+        get_checksum,
+        get_file_type,
+        get_stat,
+        get_download,
+        post_upload,
+        post_mkdir,
+        post_symlink,
+        put_chmod,
+        put_chown,
+        delete_rm,
+        post_compress,
+        post_extract,
+        post_transfer_upload,
+        post_transfer_download,
+        post_transfer_mv,
+        post_transfer_cp,
+        delete_transfer_rm,
+        post_transfer_compress,
+        post_transfer_extract,
+    ],
+    middleware=[camelize_query],
+    tags=["filesystem"],
+)

@@ -1,0 +1,92 @@
+"""A file as an HTTP answer: conditional, and by range (RFC 9110, sections 13 and 14)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from email.utils import formatdate
+from typing import Any
+
+from litestar import MediaType, Response
+from litestar.datastructures import Headers
+from litestar.response import Stream
+
+from crestline.gateway.hosts import OpenFile
+from crestline.wire.errors import ErrorBody
+
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+
+
+class UnsatisfiableRangeError(Exception):
+    """The range lies beyond the file."""
+
+
+async def file_answer(file: OpenFile, request: Headers, *, body: bool = True) -> Response[Any]:
+    """The answer to GET, or to HEAD without `body`; it closes the file."""
+    headers = {
+        "Accept-Ranges": "bytes",
+        "ETag": f'"{file.etag}"',
+        "Last-Modified": formatdate(int(file.modified), usegmt=True),
+    }
+    if _matches(request.get("if-none-match"), file.etag):
+        await file.close()
+        return Response(None, status_code=304, headers=headers, media_type=MediaType.JSON)
+    status, start, end = 200, 0, file.size
+    if (wanted := request.get("range")) and _still_the_same(request.get("if-range"), headers):
+        try:
+            part = _parse(wanted, file.size)
+        except UnsatisfiableRangeError:
+            await file.close()
+            answer = ErrorBody(message=f"The file has {file.size} bytes: nothing is at {wanted}.")
+            headers["Content-Range"] = f"bytes */{file.size}"
+            return Response(answer, status_code=416, headers=headers, media_type=MediaType.JSON)
+        if part is not None:
+            status = 206
+            start, end = part
+            headers["Content-Range"] = f"bytes {start}-{end - 1}/{file.size}"
+    headers["Content-Length"] = str(end - start)
+    if not body:
+        await file.close()
+    content = _content(file, start, end - start) if body else _nothing()
+    return Stream(content, status_code=status, headers=headers, media_type="application/octet-stream")
+
+
+def _parse(wanted: str, size: int) -> tuple[int, int] | None:
+    """Start and end of a single range; None for what a server may ignore."""
+    match = _RANGE.fullmatch(wanted.strip())
+    if match is None or match.group(1) == match.group(2) == "":
+        return None
+    first, last = match.groups()
+    if first == "":
+        start, end = max(0, size - int(last)), size
+    else:
+        start, end = int(first), min(size, int(last) + 1) if last else size
+        if last and int(last) < start:
+            return None
+    if start >= size:
+        raise UnsatisfiableRangeError
+    return start, end
+
+
+def _matches(header: str | None, etag: str) -> bool:
+    if header is None:
+        return False
+    tags = [each.strip().removeprefix("W/").strip('"') for each in header.split(",")]
+    return "*" in tags or etag in tags
+
+
+def _still_the_same(header: str | None, headers: dict[str, str]) -> bool:
+    return header is None or header.strip() in (headers["ETag"], headers["Last-Modified"])
+
+
+async def _content(file: OpenFile, offset: int, length: int) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in file.chunks(offset, length):
+            yield chunk
+    finally:
+        await file.close()
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield b""

@@ -1,0 +1,290 @@
+"""The jobs that status reads are answered from: what a batch system's queue holds now, and how the others ended."""
+
+from __future__ import annotations
+
+import abc
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Mapping
+
+import msgspec
+
+from crestline.gateway.schedulers.base import JobList
+from crestline.gateway.schedulers.snapshot import MAX_AGE, Batch, Snapshot
+from crestline.model import CrestlineError, normalize_state
+from crestline.wire.compute import JobInfo, JobStatus, JobTime
+
+_REMEMBERED = 50_000
+"""ended jobs that a book keeps"""
+
+_HISTORY_AGE = 60.0
+"""seconds after which accounting is asked again for jobs that ended since"""
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A job as the batch system lists it. `job` is shared by all readers: nobody changes it."""
+
+    job: JobInfo
+    raw_id: str = ""
+    """another id by which the batch system knows it (Slurm: the number of an array task)"""
+
+    @property
+    def has_ended(self) -> bool:
+        """True once nothing about it changes any more."""
+        return normalize_state(self.job.status.state, self.job.status.exit_code).is_terminal
+
+
+class JobSource(abc.ABC):
+    """What a book reads from: one batch system.
+
+    Every method runs commands as the POSIX user `user` and raises `GatewayUnavailableError` where they do not answer.
+    """
+
+    @abc.abstractmethod
+    async def queue(self, user: str, owner: str | None, ids: Collection[str] | None = None) -> list[Entry]:
+        """The jobs of `owner` (None: of everybody) that the batch system still holds, ended ones included.
+
+        Args:
+            ids: only these, if any of them is there.
+        """
+
+    @abc.abstractmethod
+    async def accounting(self, user: str, ids: Collection[str]) -> list[Entry]:
+        """What accounting has on these jobs, whatever their age; an array's id brings its elements."""
+
+    @abc.abstractmethod
+    async def history(self, user: str, owner: str | None, since: float) -> list[Entry]:
+        """What accounting has on jobs that were active after `since` (seconds since the epoch)."""
+
+    @abc.abstractmethod
+    async def retention(self, user: str) -> float:
+        """Seconds for which the queue holds a job after its end."""
+
+    @abc.abstractmethod
+    def family(self, job_id: str) -> str:
+        """The id of the whole that an array task or a component of a heterogeneous job belongs to; else its own."""
+
+    @abc.abstractmethod
+    def element(self, entry: Entry, job_id: str) -> Entry | None:
+        """The task `job_id` of an array whose pending tasks are listed as one, None if it is not among them."""
+
+
+class _Index:
+    """Entries by every id that may name them."""
+
+    def __init__(self, source: JobSource, entries: Iterable[Entry] = ()) -> None:
+        self._source = source
+        self.entries: OrderedDict[str, Entry] = OrderedDict()
+        self._raw: dict[str, str] = {}
+        self._families: dict[str, dict[str, None]] = {}
+        for entry in entries:
+            self.add(entry)
+
+    def __contains__(self, job_id: str) -> bool:
+        return job_id in self.entries
+
+    def add(self, entry: Entry) -> None:
+        job_id = entry.job.job_id
+        self.entries[job_id] = entry
+        self._raw[entry.raw_id] = job_id
+        if (family := self._source.family(job_id)) != job_id:
+            self._families.setdefault(family, {})[job_id] = None
+
+    def drop_oldest(self) -> Entry:
+        job_id, entry = self.entries.popitem(last=False)
+        self._raw.pop(entry.raw_id, None)
+        if (family := self._source.family(job_id)) != job_id:
+            members = self._families[family]
+            del members[job_id]
+            if not members:
+                del self._families[family]
+        return entry
+
+    def is_family(self, job_id: str) -> bool:
+        return job_id in self._families
+
+    def find(self, job_id: str) -> list[Entry]:
+        """The job, the elements of the array, or nothing."""
+        if job_id in self.entries:
+            return [self.entries[job_id]]
+        if job_id in self._families:
+            return [self.entries[each] for each in self._families[job_id]]
+        for sibling in self._families.get(self._source.family(job_id), ()):
+            if (element := self._source.element(self.entries[sibling], job_id)) is not None:
+                return [element]
+        raw = self._raw.get(job_id)
+        return [self.entries[raw]] if raw else []
+
+
+class _History:
+    """How far back the ended jobs of one owner are known."""
+
+    def __init__(self) -> None:
+        self.wanted = math.inf
+        """seconds since the epoch; jobs that ended after it are asked for"""
+        self.changed = -math.inf
+        """when `wanted` last changed, by `time.monotonic()`"""
+        self.start = math.inf
+        self.upto = -math.inf
+        self.fetched: Snapshot[None]
+
+
+class JobBook:
+    """The jobs that one identity may see.
+
+    The queue speaks for every job that it holds; accounting for those that have left it, asked once per job, many jobs
+    in one call. What has ended never changes, so it is kept.
+    """
+
+    def __init__(self, source: JobSource, user: str, owner: str | None, *, max_age: float = MAX_AGE) -> None:
+        self.used = time.monotonic()
+        self._source = source
+        self._user = user
+        self._owner = owner
+        self._queue = Snapshot(self._read_queue, max_age=max_age)
+        self._lookups = Batch(self._look_up, max_age=max_age)
+        self._held = _Index(source)
+        self._ended = _Index(source)
+        self._vanished = _Index(source)
+        """left the queue before anybody saw them end, as last seen"""
+        self._whole: OrderedDict[str, None] = OrderedDict()
+        """arrays whose elements are all in the queue or in `_ended`"""
+        self._read = -math.inf
+        self._unbroken = math.inf
+        """since when (seconds since the epoch) no job can have come and gone unseen"""
+        self._forgotten = -math.inf
+        """end of the youngest job that was dropped for want of room"""
+        self._histories: dict[str | None, _History] = {}
+
+    async def by_ids(self, ids: Iterable[str], since: float = -math.inf) -> JobList:
+        """These jobs; an array's id brings its elements.
+
+        While the queue or accounting does not answer, a job that cannot be told is listed as `UNKNOWN` beside the others.
+
+        Args:
+            since: reading of `time.monotonic()`; the answer is no older.
+
+        Raises:
+            GatewayUnavailableError: nothing can be told about any of them.
+        """
+        self.used = time.monotonic()
+        ids = list(dict.fromkeys(ids))
+        outage: CrestlineError | None = None
+        try:
+            held = await self._queue.get(since)
+        except CrestlineError as error:
+            outage, held = error, _Index(self._source)
+        missing = [each for each in ids if not self._is_told(held, each)]
+        if missing:
+            try:
+                await self._lookups.get(missing, since)
+            except CrestlineError as error:
+                outage = outage or error
+        found = {each: self._tell(held, each, outage is not None) for each in ids}
+        if outage is not None and not any(found.values()):
+            raise outage
+        jobs = JobList(entry.job for entries in found.values() for entry in entries)
+        if outage is not None:
+            untold = [each for each in ids if not found[each]]
+            jobs += [unknown_job(each, outage.message) for each in untold]
+            jobs.partial = outage.message if untold else ""
+        return jobs
+
+    async def recent(self, owner: str | None, start: float, since: float = -math.inf) -> JobList:
+        """The jobs of `owner` (None: of everybody) that the queue holds or that ended after `start`.
+
+        Without an answer from accounting the list is partial.
+
+        Args:
+            start: seconds since the epoch.
+            since: as for `by_ids`.
+
+        Raises:
+            GatewayUnavailableError: the queue does not answer.
+        """
+        self.used = time.monotonic()
+        held = await self._queue.get(since)
+        partial = ""
+        try:
+            await self._cover(owner, start)
+            if vanished := [each for each, entry in self._vanished.entries.items() if _is_of(entry, owner)]:
+                await self._lookups.get(vanished, since)
+        except CrestlineError as error:
+            partial = error.message
+        if start < self._forgotten:
+            partial = partial or f"Only the last {_REMEMBERED} ended jobs are listed."
+        jobs = JobList(
+            entry.job
+            for index in (self._ended, self._vanished, held)
+            for job_id, entry in index.entries.items()
+            if _is_of(entry, owner)
+            and (index is held or job_id not in held)
+            and (not entry.has_ended or (entry.job.time.end or math.inf) >= start)
+        )
+        jobs.partial = partial
+        return jobs
+
+    async def close(self) -> None:
+        """End what is under way."""
+        await self._queue.close()
+        await self._lookups.close()
+        for history in self._histories.values():
+            await history.fetched.close()
+
+    async def _read_queue(self) -> _Index:
+        now = time.time()
+        retention = await self._source.retention(self._user)
+        new = _Index(self._source, await self._source.queue(self._user, self._owner))
+        if now - self._read > retention / 2:
+            self._unbroken = now
+            self._whole.clear()
+        self._read = now
+        for job_id, entry in self._held.entries.items():
+            if job_id not in new:
+                self._leave(entry)
+        self._held = new
+        return new
+
+    def _leave(self, entry: Entry) -> None:
+        """`entry` is no longer in the queue."""
+        if entry.has_ended:
+            self._keep(entry)
+        elif "[" not in entry.job.job_id:  # pending tasks of an array that were listed as one have started
+            self._vanished.add(entry)
+            self._whole.pop(self._source.family(entry.job.job_id), None)
+            if len(self._vanished.entries) > _REMEMBERED:
+                self._vanished.drop_oldest()
+
+    def _keep(self, entry: Entry) -> None:
+        self._ended.add(entry)
+        self._vanished.entries.pop(entry.job.job_id, None)
+        if len(self._ended.entries) > _REMEMBERED:
+            dropped = self._ended.drop_oldest().job
+            self._forgotten = max(self._forgotten, dropped.time.end or time.time())
+            self._whole.pop(self._source.family(dropped.job_id), None)
+
+    def _is_told(self, held: _Index, job_id: str) -> bool:
+        """Whether the queue and what is kept tell all about a job."""
+        if job_id not in held and (held.is_family(job_id) or self._ended.is_family(job_id)):
+            return job_id in self._whole
+        return bool(held.find(job_id) or self._ended.find(job_id))
+
+    def _tell(self, held: _Index, job_id: str, outage: bool) -> list[Entry]:
+        found = {entry.job.job_id: entry for entry in (*self._ended.find(job_id), *held.find(job_id))}
+        if not found and not outage:  # gone from the queue, and accounting does not know yet how it ended
+            found = {entry.job.job_id: entry for entry in self._vanished.find(job_id)}
+        return list(found.values())
+
+    async def _look_up(self, ids: set[str]) -> Mapping[str, Entry]:
+        """Learn about jobs that the queue did not list."""
+        entries: list[Entry] = []
+        if self._owner is not None:  # somebody else's may still be in the queue
+            entries = await self._source.queue(self._user, None, ids)
+        held = _Index(self._source, entries)
+        ...
+        return {}
+
+
+def _is_of(entry: Entry, owner: str | None) -> bool:
+    return owner is None or entry.job.user == owner

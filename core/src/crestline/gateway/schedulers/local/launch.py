@@ -1,0 +1,120 @@
+"""A job handed over to a process of its own."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import crestline.gateway.supervisor
+from crestline.gateway.schedulers.local.environment import job_environment
+from crestline.gateway.schedulers.local.jobs import Job
+from crestline.gateway.schedulers.local.request import interpreter
+from crestline.gateway.schedulers.local.streams import stream_paths
+from crestline.gateway.supervisor import records
+
+_SUPERVISOR = [sys.executable, "-I", "-m", crestline.gateway.supervisor.__name__]
+
+
+class Launcher:
+    """Knows where everything of a job lies: `<directory>/jobs/<id>`, `<directory>/bin`, `<directory>/wake`."""
+
+    def __init__(self, directory: Path, cluster: str, home_id: str, kill_wait: float) -> None:
+        self._directory = directory
+        self._cluster = cluster
+        self._home_id = home_id
+        self._kill_wait = kill_wait
+
+    @property
+    def wake(self) -> Path:
+        """The FIFO through which supervisors report."""
+        return self._directory / "wake"
+
+    def job_directory(self, job_id: int) -> Path:
+        """Where the job's files lie."""
+        return self._directory / "jobs" / str(job_id)
+
+    def install_commands(self) -> None:
+        """Write the `srun` that jobs find in their PATH."""
+        commands = self._directory / "bin"
+        commands.mkdir(mode=0o700, exist_ok=True)
+        command = [sys.executable, "-I", "-m", f"{crestline.gateway.supervisor.__name__}.steps"]
+        temporary = commands / ".srun"
+        temporary.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
+        temporary.chmod(0o700)
+        temporary.replace(commands / "srun")
+
+    def prepare(self, job: Job, script: bytes) -> None:
+        """Write the directory of a job that has its allocation; may be called from any thread."""
+        directory = self.job_directory(job.id)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (directory / records.REQUESTS).mkdir(mode=0o700, exist_ok=True)
+        with suppress(FileExistsError):
+            os.mkfifo(directory / records.CONTROL, 0o600)
+        script_file = directory / "script"
+        script_file.write_bytes(script)
+        script_file.chmod(0o700)
+        stdin, stdout, stderr = stream_paths(job)
+        task: records.Task = {
+            "marker": f"{self._home_id}/{job.id}",
+            "argv": [*interpreter(script.decode(errors="surrogateescape")), str(script_file)],
+            "environment": job_environment(
+                job,
+                cluster=self._cluster,
+                home_id=self._home_id,
+                directory=directory,
+                commands=self._directory / "bin",
+            ),
+            "directory": job.request.directory,
+            "stdin": stdin,
+            "stdout": stdout,
+            "stderr": stderr,
+            "append": job.request.append,
+            "warnings": list(job.request.warnings),
+            "time_limit": job.request.time_limit,
+            "kill_wait": self._kill_wait,
+            "wake": str(self.wake),
+        }
+        records.write(str(directory / records.TASK), task)
+
+    def start(self, job_id: int) -> int:
+        """Start a supervisor; harmless where the job has one or has run. Returns its process id."""
+        directory = self.job_directory(job_id)
+        log = str(directory / records.LOG)
+        return os.posix_spawn(
+            sys.executable,
+            [*_SUPERVISOR, str(directory)],
+            {"PATH": os.defpath},
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+        )
+
+    def record(self, job_id: int) -> records.Record | None:
+        """What the supervisor has recorded, None before it has started the script."""
+        found: records.Record | None = records.read(str(self.job_directory(job_id) / records.RECORD))
+        return found
+
+    def is_supervised(self, job_id: int) -> bool:
+        """Whether a supervisor holds the job; meant for jobs that have a record."""
+        lock = records.claim(str(self.job_directory(job_id)))
+        if lock is None:
+            return True
+        os.close(lock)
+        return False
+
+    def ask(self, job_id: int, name: str, request: records.Request) -> None:
+        """Leave a request and wake the supervisor."""
+        directory = self.job_directory(job_id)
+        records.write(str(directory / records.REQUESTS / f"{name}.json"), request)
+        records.poke(str(directory / records.CONTROL), "")
+
+    def cancel(self, job_id: int) -> None:
+        """Leave word that the job shall end, before or after its start, and wake the supervisor."""
+        directory = self.job_directory(job_id)
+        (directory / records.CANCEL).touch(mode=0o600)
+        records.poke(str(directory / records.CONTROL), "")

@@ -1,0 +1,266 @@
+"""The face of the scheduler: what the gateway asks of it."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import re
+import shlex
+import shutil
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import crestline
+from crestline.gateway.config import SchedulerConfig
+from crestline.gateway.schedulers.base import JobQuery, Scheduler
+from crestline.gateway.schedulers.local import listing, machine
+from crestline.gateway.schedulers.local.engine import Engine
+from crestline.gateway.schedulers.local.jobs import RUNNING, SUSPENDED, Job
+from crestline.gateway.schedulers.local.launch import Launcher
+from crestline.gateway.schedulers.local.store import Store
+from crestline.gateway.schedulers.local.submission import accept, check_dependency
+from crestline.model import (
+    ConfigError,
+    InvalidRequestError,
+    JobNotFoundError,
+    PermissionDeniedError,
+)
+from crestline.wire.compute import JobDescription, JobInfo, JobMetadata
+from crestline.wire.status import Account, Node, Partition, Reservation
+
+_RETENTION = 30 * 86400.0
+_BREATHE = 200  # jobs
+
+
+class LocalScheduler(Scheduler):
+    """Runs jobs as processes of this machine, all as the gateway's own POSIX user.
+
+    Everything it knows lies in `directory`; one scheduler at a time may work there.
+    """
+
+    kind = "slurm"
+    version = f"local {crestline.__version__}"
+
+    def __init__(
+        self,
+        directory: Path,
+        name: str,
+        config: SchedulerConfig,
+        *,
+        kill_wait: float = 5.0,
+        retention: float = _RETENTION,
+    ) -> None:
+        """Prepare a scheduler; `start` brings it to life.
+
+        Args:
+            directory: for its files; made where it does not exist.
+            name: of the system, SLURM_CLUSTER_NAME of its jobs.
+            config: nodes and partitions.
+            kill_wait: seconds between SIGTERM and SIGKILL.
+            retention: seconds after which a job that has ended is forgotten.
+
+        Raises:
+            ConfigError: nodes or partitions cannot be used.
+        """
+        self._directory = directory.absolute()
+        self._name = name
+        self._partitions = machine.partition_configs(config)
+        self._cluster = machine.build_cluster(config)
+        self._kill_wait = kill_wait
+        self._retention = retention
+        self._lock: int | None = None
+        self._store: Store
+        self._engine: Engine
+
+    async def start(self) -> None:
+        """Take up work: jobs of an earlier life go on, or are found as they ended.
+
+        Raises:
+            ConfigError: another scheduler works in the directory.
+        """
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._directory.chmod(0o700)  # it holds the environments of jobs
+        self._lock = await _lock(self._directory)
+        self._store = Store(self._directory / "jobs.db")
+        launcher = Launcher(self._directory, self._name, self._store.home_id, self._kill_wait)
+        self._engine = Engine(self._store, self._cluster, launcher, self._retention)
+        self._engine.start()
+
+    async def stop(self) -> None:
+        """Let go; jobs go on."""
+        if self._lock is not None:
+            await self._engine.stop()
+            self._store.close()
+            os.close(self._lock)
+            self._lock = None
+
+    async def submit(self, user: str, job: JobDescription, key: str | None = None) -> str:
+        """Submit; a key that `user` has used before brings the first job's id.
+
+        Raises:
+            InvalidRequestError: the job could never run as it is; the text says why.
+        """
+        if known := await self._known(user, key):
+            return known
+        script, request = await asyncio.to_thread(accept, job, user, self._cluster, self._partitions)
+        if request.dependency:
+            check_dependency(request.dependency, self._store.progress)
+        if known := await self._known(user, key):  # by another request meanwhile
+            return known
+        tasks = request.tasks.tasks if request.tasks else (None,)
+        jobs = self._store.submit(user, key, time=time.time(), script=script, request=request, tasks=tasks)
+        self._engine.add(jobs)
+        return str(jobs[0].submission)
+
+    async def _known(self, user: str, key: str | None) -> str | None:
+        return await self.find(user, key) if key is not None else None
+
+    async def find(self, user: str, key: str) -> str | None:
+        found = self._store.find(user, key)
+        return None if found is None else str(found)
+
+    async def jobs(self, user: str, query: JobQuery) -> list[JobInfo]:
+        if query.ids is not None:
+            ids = [pair for each in query.ids if (pair := _parse_id(each))]
+            rows = await asyncio.to_thread(self._store.named, ids)
+            found = await self._shown(self._engine.newest(row) for row in rows if _matches(row, user, query))
+        else:
+            active = [job for job in self._engine.active() if _matches(job, user, query)]
+            found = await asyncio.to_thread(self._ended, user, query)  # also what ends until then, hence in this order
+            found |= await self._shown(active)
+        return [found[number] for number in sorted(found)]
+
+    def _ended(self, user: str, query: JobQuery) -> dict[int, JobInfo]:
+        rows = self._store.ended(user, query, time.time())
+        return {row.id: listing.job_info(row, self._name) for row in rows}
+
+    async def _shown(self, jobs: Iterable[Job]) -> dict[int, JobInfo]:
+        """Jobs of the engine, by number; thousands of them leave the event loop free in between."""
+        infos = {}
+        for position, job in enumerate(list(jobs)):
+            infos[job.id] = listing.job_info(job, self._name)
+            if position % _BREATHE == _BREATHE - 1:
+                await asyncio.sleep(0)
+        return infos
+
+    async def metadata(self, user: str, job_id: str) -> list[JobMetadata]:
+        jobs = self._own(user, job_id)
+        script = self._store.script(jobs[0].submission).decode(errors="replace")
+        return [listing.job_metadata(job, script) for job in jobs]
+
+    async def cancel(self, user: str, job_id: str) -> None:
+        self._engine.cancel(self._own(user, job_id), user)
+
+    async def suspend(self, user: str, job_id: str) -> None:
+        """Stop the processes of a running job; its cores and memory stay taken, its time limit waits.
+
+        Raises:
+            JobNotFoundError, PermissionDeniedError: as for `cancel`.
+            InvalidRequestError: it is not running.
+        """
+        await self._engine.ask(self._running(user, job_id), "suspend")
+
+    async def resume(self, user: str, job_id: str) -> None:
+        """Let a suspended job go on; errors as for `suspend`."""
+        await self._engine.ask(self._running(user, job_id), "resume")
+
+    async def release(self, user: str, job_id: str) -> None:
+        """Let jobs go that were submitted with `--hold`.
+
+        Raises:
+            JobNotFoundError, PermissionDeniedError: as for `cancel`.
+        """
+        self._engine.release(self._own(user, job_id))
+
+    async def attach(self, user: str, job_id: str, command: str) -> None:
+        """Run `command`, split as a shell splits words and without a shell, inside the running job.
+
+        Returns once it has started.
+
+        Raises:
+            JobNotFoundError, PermissionDeniedError: as for `cancel`.
+            InvalidRequestError: the job is not running, or the command does not exist.
+        """
+        job = self._running(user, job_id)
+        try:
+            argv = shlex.split(command)
+        except ValueError as error:
+            raise InvalidRequestError(
+                f"The command cannot be read: {error}.", hint="Close its quotations, as in a shell."
+            ) from error
+        if not argv or "\0" in command:
+            raise InvalidRequestError("The command is empty, or has a NUL character.", hint="Name a program.")
+        task = self._engine.task(job)
+        program = os.path.join(task["directory"], argv[0]) if "/" in argv[0] else argv[0]
+        if shutil.which(program, path=task["environment"]["PATH"]) is None:
+            raise InvalidRequestError(
+                f"The command {argv[0][:80]!r} does not exist in the job's environment.",
+                hint="Name a program in the job's PATH or an executable file; there is no shell, so no shell syntax.",
+            )
+        await self._engine.ask(job, "attach", argv)
+
+    async def nodes(self, user: str) -> list[Node]:
+        return machine.list_nodes(self._cluster)
+
+    async def partitions(self, user: str, show_hidden: bool = False) -> list[Partition]:
+        return machine.list_partitions(self._cluster)
+
+    async def reservations(self, user: str) -> list[Reservation]:
+        return []
+
+    async def accounts(self, user: str) -> list[Account]:
+        return [Account(name=user, default=True)]
+
+    async def ping(self) -> str:
+        return self._engine.health()
+
+    def _own(self, user: str, job_id: str) -> list[Job]:
+        """The jobs that `job_id` names."""
+        pair = _parse_id(job_id)
+        jobs = [self._engine.newest(row) for row in self._store.meant(*pair)] if pair else []
+        if not jobs:
+            raise JobNotFoundError("Job not found.", hint=f"There is no job {job_id[:40]!r} on {self._name}.")
+        if any(job.user != user for job in jobs):
+            raise PermissionDeniedError("Permission denied.", hint=f"Job {job_id} belongs to another user.")
+        return jobs
+
+    def _running(self, user: str, job_id: str) -> Job:
+        jobs = [job for job in self._own(user, job_id) if job.state in (RUNNING, SUSPENDED)]
+        if len(jobs) != 1:
+            verb = "has several running tasks" if jobs else "is not running"
+            raise InvalidRequestError(
+                f"Job {job_id} {verb}.",
+                hint="Name one job, or one task of a job array, that is running.",
+            )
+        return jobs[0]
+
+
+def _parse_id(job_id: str) -> tuple[int, int | None] | None:
+    match = re.fullmatch(r"(\d{1,18})(?:_(\d{1,9}))?", job_id, re.ASCII)
+    return (int(match[1]), None if match[2] is None else int(match[2])) if match else None
+
+
+def _matches(job: Job, user: str, query: JobQuery) -> bool:
+    return (
+        (query.all_users or job.user == user)
+        and query.account in (None, job.request.account)
+        and query.name in (None, job.request.name)
+    )
+
+
+async def _lock(directory: Path) -> int:
+    """Take the directory for this process; waits a moment for one that is just going."""
+    descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    for _ in range(20):
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        await asyncio.sleep(0.1)
+    os.close(descriptor)
+    raise ConfigError(
+        f"Another gateway already runs the scheduler in {directory}.",
+        hint="Stop it, or give this gateway another home directory.",
+    )

@@ -1,0 +1,256 @@
+"""What the scheduler remembers: submissions and jobs, in one SQLite file."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import msgspec
+
+from crestline.gateway.schedulers.base import JobQuery
+from crestline.gateway.schedulers.local.dependencies import Predecessor
+from crestline.gateway.schedulers.local.jobs import Job, StepInfo
+from crestline.gateway.schedulers.local.queue import Allocation
+from crestline.gateway.schedulers.local.request import Request
+from crestline.model import GatewayUnavailableError
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS home (id TEXT NOT NULL, next_job INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS submissions (
+    id INTEGER PRIMARY KEY,  -- of its first job
+    user TEXT NOT NULL,
+    key TEXT,
+    time REAL NOT NULL,
+    script BLOB NOT NULL,
+    request BLOB NOT NULL,
+    UNIQUE (user, key)
+);
+CREATE TABLE IF NOT EXISTS jobs (
+    id INTEGER PRIMARY KEY,
+    submission INTEGER NOT NULL REFERENCES submissions,
+    task INTEGER,
+    user TEXT NOT NULL,
+    name TEXT NOT NULL,
+    account TEXT NOT NULL,
+    state TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    held INTEGER NOT NULL,
+    start REAL,
+    "end" REAL,
+    exit_code INTEGER,
+    signal INTEGER,
+    suspended REAL NOT NULL DEFAULT 0,
+    suspended_since REAL,
+    allocation BLOB NOT NULL DEFAULT '{}',
+    cancelled_by TEXT,
+    steps BLOB NOT NULL DEFAULT '[]'
+);
+CREATE INDEX IF NOT EXISTS jobs_by_submission ON jobs (submission, task);
+CREATE INDEX IF NOT EXISTS jobs_active ON jobs (id) WHERE "end" IS NULL;
+CREATE INDEX IF NOT EXISTS jobs_by_end ON jobs ("end");
+CREATE INDEX IF NOT EXISTS jobs_by_user ON jobs (user, "end");
+"""
+_COLUMNS = "jobs.*, submissions.time, submissions.request FROM jobs JOIN submissions ON submissions.id = submission"
+_CHANGING = (
+    "state", "reason", "held", "start", "end", "exit_code", "signal", "suspended", "suspended_since", "allocation",
+    "cancelled_by", "steps",
+)  # fmt: skip
+_SETTINGS = ", ".join(f'"{name}" = :{name}' for name in _CHANGING)
+_UPDATE = f"UPDATE jobs SET {_SETTINGS} WHERE id = :id"  # noqa: S608
+
+
+class Store:
+    """The file. What a method has written survives the death of the process."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection = self._connect()
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.executescript(_SCHEMA)
+        with self._transaction() as connection:
+            if connection.execute("SELECT 1 FROM home").fetchone() is None:
+                connection.execute("INSERT INTO home VALUES (?, 1)", (secrets.token_hex(8),))
+        self.home_id: str = self._connection.execute("SELECT id FROM home").fetchone()[0]
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+
+    def submit(
+        self, user: str, key: str | None, *, time: float, script: bytes, request: Request, tasks: Iterable[int | None]
+    ) -> list[Job]:
+        """Store one job for each of `tasks`; ids ascend and are never used twice."""
+        with self._transaction() as connection:
+            (first,) = connection.execute("SELECT next_job FROM home").fetchone()
+            jobs = [
+                Job(
+                    id=first + offset,
+                    submission=first,
+                    task=task,
+                    user=user,
+                    request=request,
+                    submit=time,
+                    held=request.hold,
+                )
+                for offset, task in enumerate(tasks)
+            ]
+            connection.execute("UPDATE home SET next_job = ?", (first + len(jobs),))
+            connection.execute(
+                "INSERT INTO submissions VALUES (?, ?, ?, ?, ?, ?)",
+                (first, user, key, time, script, msgspec.json.encode(request)),
+            )
+            connection.executemany(
+                "INSERT INTO jobs (id, submission, task, user, name, account, state, reason, held)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [(j.id, first, j.task, user, request.name, request.account, j.state, j.reason, j.held) for j in jobs],
+            )
+        return jobs
+
+    def find(self, user: str, key: str) -> int | None:
+        """The first job of the submission with this key."""
+        row = self._connection.execute("SELECT id FROM submissions WHERE user = ? AND key = ?", (user, key)).fetchone()
+        return None if row is None else int(row["id"])
+
+    def script(self, submission: int) -> bytes:
+        """The batch script of a submission."""
+        row = self._connection.execute("SELECT script FROM submissions WHERE id = ?", (submission,)).fetchone()
+        return bytes(row["script"])
+
+    def update(self, jobs: Iterable[Job]) -> None:
+        """Store what has changed of `jobs`, all or nothing."""
+        with self._transaction() as connection:
+            connection.executemany(
+                _UPDATE,
+                [
+                    {name: getattr(job, name) for name in _CHANGING}
+                    | {
+                        "id": job.id,
+                        "allocation": msgspec.json.encode(job.allocation),
+                        "steps": msgspec.json.encode(job.steps),
+                    }
+                    for job in jobs
+                ],
+            )
+
+    def active(self) -> list[Job]:
+        """All jobs that have not ended, oldest first."""
+        return _jobs(self._connection.execute(f'SELECT {_COLUMNS} WHERE jobs."end" IS NULL ORDER BY jobs.id'))
+
+    def meant(self, number: int, task: int | None) -> list[Job]:
+        """The jobs of submission `number` (of these, task `task`), or the one job of that number."""
+        return _meant(self._connection, number, task)
+
+    def progress(self, number: int, task: int | None) -> list[Predecessor]:
+        """What a dependency on these jobs looks at."""
+        select = 'SELECT start, "end", state FROM jobs WHERE '
+        rows = self._connection.execute(
+            f"{select} submission = ?1 AND (?2 IS NULL OR task = ?2)", (number, task)
+        ).fetchall()
+        if not rows and task is None:
+            rows = self._connection.execute(f"{select} id = ?", (number,)).fetchall()
+        return [
+            Predecessor(start=row["start"], ended=row["end"] is not None, succeeded=row["state"] == "COMPLETED")
+            for row in rows
+        ]
+
+    def ended(self, user: str, query: JobQuery, now: float) -> list[Job]:
+        """The jobs that `query` asks for, those that have not ended only by id. May be called from any thread."""
+        filters: list[tuple[str, object]] = [
+            ("jobs.user = ?", None if query.all_users else user),
+            ("jobs.account = ?", query.account),
+            ("jobs.name = ?", query.name),
+            ('jobs."end" >= ?', now - query.window if query.window is not None else None),
+        ]
+        conditions = ['jobs."end" IS NOT NULL', *(text for text, value in filters if value is not None)]
+        values = [value for _, value in filters if value is not None]
+        with closing(self._connect()) as connection:
+            return _jobs(
+                connection.execute(f"SELECT {_COLUMNS} WHERE {' AND '.join(conditions)} ORDER BY jobs.id", values)
+            )
+
+    def named(self, ids: Iterable[tuple[int, int | None]]) -> list[Job]:
+        """The jobs of these (number, task) pairs, each once. May be called from any thread."""
+        with closing(self._connect()) as connection:
+            found = {job.id: job for number, task in ids for job in _meant(connection, number, task)}
+        return [found[number] for number in sorted(found)]
+
+    def older_than(self, moment: float, limit: int = 500) -> list[int]:
+        """Some jobs that ended before `moment`."""
+        rows = self._connection.execute('SELECT id FROM jobs WHERE "end" < ? LIMIT ?', (moment, limit))
+        return [row["id"] for row in rows]
+
+    def forget(self, jobs: Iterable[int]) -> None:
+        """Drop jobs, and submissions of which none is left."""
+        with self._transaction() as connection:
+            for job in jobs:
+                (submission,) = connection.execute(
+                    "DELETE FROM jobs WHERE id = ? RETURNING submission", (job,)
+                ).fetchone()
+                connection.execute(
+                    "DELETE FROM submissions WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM jobs WHERE submission = ?1)",
+                    (submission,),
+                )
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, isolation_level=None, timeout=10, check_same_thread=False)
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA synchronous = NORMAL")
+        return connection
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with self._connection:
+                self._connection.execute("BEGIN IMMEDIATE")
+                yield self._connection
+        except sqlite3.OperationalError as error:
+            raise GatewayUnavailableError(
+                f"The scheduler cannot write {self._path}: {error}.", hint="Look at the disk's free space."
+            ) from error
+
+
+def _meant(connection: sqlite3.Connection, number: int, task: int | None) -> list[Job]:
+    found = _jobs(
+        connection.execute(
+            f"SELECT {_COLUMNS} WHERE submission = ?1 AND (?2 IS NULL OR task = ?2) ORDER BY jobs.id",
+            (number, task),
+        )
+    )
+    if found or task is not None:
+        return found
+    return _jobs(connection.execute(f"SELECT {_COLUMNS} WHERE jobs.id = ?", (number,)))
+
+
+def _jobs(rows: Iterable[sqlite3.Row]) -> list[Job]:
+    requests: dict[int, Request] = {}  # tasks of an array share theirs
+    found = []
+    for row in rows:
+        submission = row["submission"]
+        if submission not in requests:
+            requests[submission] = msgspec.json.decode(row["request"], type=Request)
+        found.append(
+            Job(
+                id=row["id"],
+                submission=submission,
+                task=row["task"],
+                user=row["user"],
+                request=requests[submission],
+                submit=row["time"],
+                state=row["state"],
+                reason=row["reason"],
+                held=bool(row["held"]),
+                start=row["start"],
+                end=row["end"],
+                exit_code=row["exit_code"],
+                signal=row["signal"],
+                suspended=row["suspended"],
+                suspended_since=row["suspended_since"],
+                allocation=msgspec.json.decode(row["allocation"], type=Allocation),
+                cancelled_by=row["cancelled_by"],
+                steps=msgspec.json.decode(row["steps"], type=tuple[StepInfo, ...]),
+            )
+        )
+    return found

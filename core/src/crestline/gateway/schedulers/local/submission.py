@@ -1,0 +1,100 @@
+"""What is checked, and read from disk, when a job is submitted."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+
+import msgspec
+
+from crestline.gateway.config import PartitionConfig
+from crestline.gateway.schedulers.local.dependencies import Lookup, parse_dependency
+from crestline.gateway.schedulers.local.queue import Cluster
+from crestline.gateway.schedulers.local.request import Request, check_script, read_request
+from crestline.model import InvalidRequestError
+from crestline.wire.compute import JobDescription
+
+_MAX_SCRIPT = 4 * 1024 * 1024  # bytes, as Slurm's max_script_size
+
+
+def accept(
+    job: JobDescription, user: str, cluster: Cluster, partitions: list[PartitionConfig]
+) -> tuple[bytes, Request]:
+    """The script and the request of a job that can run; reads files, so it belongs into a thread.
+
+    Raises:
+        InvalidRequestError: it could never run as it is.
+    """
+    script = _load_script(job)
+    text = script.decode(errors="replace")
+    check_script(text)
+    request = read_request(
+        job,
+        text,
+        user=user,
+        partitions={each.name: each.default_time or each.max_time for each in partitions},
+        now=datetime.now(),
+    )
+    request = _limited(request, next(each for each in partitions if each.name == request.partition))
+    cluster.check(request.partition, request.resources)
+    if not os.path.isdir(request.directory):
+        raise InvalidRequestError(
+            f"The working directory {request.directory} does not exist, or is no directory.",
+            hint="Create it before you submit, or name another.",
+        )
+    return script, request
+
+
+def check_dependency(text: str, lookup: Lookup) -> None:
+    """Refuse a dependency that cannot be read or names a job that does not exist.
+
+    Raises:
+        InvalidRequestError: so it is.
+    """
+    for clause in parse_dependency(text).clauses:
+        if clause.kind != "singleton" and not lookup(clause.job_id, clause.task):
+            name = clause.job_id if clause.task is None else f"{clause.job_id}_{clause.task}"
+            raise InvalidRequestError(
+                f"The job depends on job {name}, which does not exist.", hint="Name a job of this system."
+            )
+
+
+def _load_script(job: JobDescription) -> bytes:
+    if (job.script is None) == (job.script_path is None):
+        raise InvalidRequestError(
+            "The job has both a script and a scriptPath." if job.script else "The job has no script.",
+            hint="Give either `script`, the text, or `scriptPath`, an absolute path on the system.",
+        )
+    if job.script_path is None:
+        script = (job.script or "").encode(errors="surrogateescape")
+    else:
+        if not job.script_path.startswith("/"):
+            raise InvalidRequestError(
+                f"The scriptPath {job.script_path!r} is not absolute.", hint="Give a path that begins with '/'."
+            )
+        try:
+            with open(job.script_path, "rb") as file:
+                script = file.read(_MAX_SCRIPT + 1)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise InvalidRequestError(
+                f"The script {job.script_path!r} cannot be read: {reason}.", hint="Name a readable file."
+            ) from error
+    if len(script) > _MAX_SCRIPT:
+        raise InvalidRequestError(
+            f"The script has more than {_MAX_SCRIPT} bytes.", hint="Move data out of it, into files."
+        )
+    return script
+
+
+def _limited(request: Request, partition: PartitionConfig) -> Request:
+    if partition.max_time is None:
+        return request
+    if request.time_limit is None:
+        return msgspec.structs.replace(request, time_limit=partition.max_time)
+    if request.time_limit > partition.max_time:
+        raise InvalidRequestError(
+            f"The time limit of {request.time_limit} s exceeds that of partition {partition.name}.",
+            hint=f"Ask for at most {partition.max_time} s.",
+        )
+    return request

@@ -1,0 +1,186 @@
+"""Many ask, few commands run: answers that are shared while they are fresh."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import math
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from typing import Any, Generic, TypeVar, cast
+
+from crestline.model import CrestlineError
+
+T = TypeVar("T")
+K = TypeVar("K")
+V = TypeVar("V")
+
+MAX_AGE = 1.0
+"""seconds that an answer may be old, counted from the start of the command that gave it"""
+
+_OUTAGE = 10.0
+"""seconds after a failure during which nobody waits for the next attempt: it runs, and they hear of the failure"""
+
+
+class Snapshot(Generic[T]):
+    """A value that one call fetches for everybody who asks (single flight), on demand.
+
+    After a failure an asker gets that failure at once while the next attempt runs behind; so a part that hangs holds up
+    the first asker alone, and the first success after its return serves again.
+    """
+
+    def __init__(self, fetch: Callable[[], Coroutine[Any, Any, T]], *, max_age: float = MAX_AGE) -> None:
+        self._fetch = fetch
+        self._max_age = max_age
+        self._value: T | None = None
+        self._begun = -math.inf
+        self._task: asyncio.Task[T] | None = None
+        self._task_begun = -math.inf
+        self._outage = _Outage()
+
+    async def get(self, since: float = -math.inf) -> T:
+        """The value as of at most `max_age` seconds before this call.
+
+        Args:
+            since: reading of `time.monotonic()`; the value is no older than that either.
+
+        Raises:
+            CrestlineError: the fetch failed, this time or within the last seconds.
+        """
+        oldest = max(time.monotonic() - self._max_age, since)
+        while self._begun < oldest:
+            task = self._task or self._start()
+            self._outage.check()
+            if self._task_begun < oldest:  # its answer may come from before `oldest`
+                await asyncio.wait({task})
+            else:
+                await asyncio.shield(task)
+        return cast(T, self._value)
+
+    async def close(self) -> None:
+        """End a fetch that is under way."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+
+    def _start(self) -> asyncio.Task[T]:
+        pause = self._task_begun + self._max_age - time.monotonic() if self._outage.is_on else 0.0
+        self._task_begun = time.monotonic() + max(pause, 0.0)
+        self._task = asyncio.create_task(self._attempt(pause))
+        self._task.add_done_callback(self._settle)
+        return self._task
+
+    async def _attempt(self, pause: float) -> T:
+        if pause > 0:  # what fails at once is not asked again and again
+            await asyncio.sleep(pause)
+        return await self._fetch()
+
+    def _settle(self, task: asyncio.Task[T]) -> None:
+        self._task = None
+        if task.cancelled():
+            return
+        error = task.exception()
+        self._outage.note(error)
+        if error is None:
+            self._value, self._begun = task.result(), self._task_begun
+
+
+class Batch(Generic[K, V]):
+    """Look-ups of single things, gathered into calls for many: one call at a time, and one per `max_age` seconds."""
+
+    def __init__(self, fetch: Callable[[set[K]], Awaitable[Mapping[K, V]]], *, max_age: float = MAX_AGE) -> None:
+        self._fetch = fetch
+        self._max_age = max_age
+        self._last: _Round[K, V] | None = None
+        self._next: _Round[K, V] | None = None
+        self._runner: asyncio.Task[None] | None = None
+        self._outage = _Outage()
+
+    async def get(self, keys: Iterable[K], since: float = -math.inf) -> dict[K, V]:
+        """What is known of `keys`, as of at most `max_age` seconds before this call; the unknown are left out.
+
+        Raises:
+            CrestlineError: the call failed, this time or within the last seconds.
+        """
+        oldest = max(time.monotonic() - self._max_age, since)
+        found: dict[K, V] = {}
+        missing = set(keys)
+        if self._last is not None and self._last.begun >= oldest and (known := missing & self._last.keys):
+            found |= await self._answers(self._last, known)
+            missing -= known
+        if missing:
+            if self._next is None:
+                self._next = _Round()
+            self._next.keys |= missing
+            found |= await self._answers(self._next, missing)
+        return found
+
+    async def close(self) -> None:
+        """End a call that is under way."""
+        if self._runner is not None:
+            self._runner.cancel()
+            await asyncio.wait({self._runner})
+
+    async def _answers(self, round_: _Round[K, V], keys: set[K]) -> dict[K, V]:
+        if self._runner is None and self._next is not None:
+            self._runner = asyncio.create_task(self._run())
+        if not round_.done.done():
+            self._outage.check()
+        answers = await asyncio.shield(round_.done)
+        return {key: answers[key] for key in keys if key in answers}
+
+    async def _run(self) -> None:
+        try:
+            while self._next is not None:
+                if self._last is not None:
+                    await asyncio.sleep(self._last.begun + self._max_age - time.monotonic())
+                self._last, self._next = self._next, None
+                await self._ask(self._last)
+        finally:
+            self._runner = None
+            if self._next is not None:
+                self._next.done.cancel()
+                self._next = None
+
+    async def _ask(self, round_: _Round[K, V]) -> None:
+        round_.begun = time.monotonic()
+        try:
+            round_.done.set_result(await self._fetch(round_.keys))
+        except asyncio.CancelledError:
+            round_.done.cancel()
+            raise
+        except Exception as error:  # whoever waits for the round gets it
+            round_.done.set_exception(error)
+        self._outage.note(round_.done.exception())
+
+
+class _Round(Generic[K, V]):
+    """One call of a `Batch`: gathering keys, then under way, then done."""
+
+    def __init__(self) -> None:
+        self.keys: set[K] = set()
+        self.begun = math.inf
+        self.done: asyncio.Future[Mapping[K, V]] = asyncio.get_running_loop().create_future()
+
+
+class _Outage:
+    """Remembers a failure for a while."""
+
+    def __init__(self) -> None:
+        self._error: CrestlineError | None = None
+        self._since = -math.inf
+
+    @property
+    def is_on(self) -> bool:
+        """Whether the last attempt failed, not long ago."""
+        return self._error is not None and time.monotonic() - self._since < _OUTAGE
+
+    def note(self, error: BaseException | None) -> None:
+        """The last attempt ended like this; faults of ours are no outage."""
+        self._error = error if isinstance(error, CrestlineError) else None
+        self._since = time.monotonic()
+
+    def check(self) -> None:
+        """Raise the failure if it is recent; a copy, since many raise it."""
+        if self._error is not None and self.is_on:
+            raise copy.copy(self._error)

@@ -1,0 +1,9 @@
+"""Large files and slow file operations: what FirecREST does in jobs of the scheduler, the gateway does itself.
+
+`service` is the face for the routes, `records` what survives a restart, `signing` the URLs that need no token,
+`parts` the arithmetic of multipart uploads, `operations` what runs in the background.
+"""
+
+from crestline.gateway.transfers.service import TransferService
+
+__all__ = ["TransferService"]

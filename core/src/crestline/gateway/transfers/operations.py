@@ -1,0 +1,60 @@
+"""Work that goes on after the answer was sent."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from anyio import CancelScope
+
+from crestline.model import CrestlineError
+
+_log = logging.getLogger("crestline.transfers")
+
+Work = Callable[[], Awaitable[None]]
+Outcome = Callable[[str, str], Awaitable[None]]
+
+
+class Operations:
+    """Running operations by id."""
+
+    def __init__(self) -> None:
+        self._running: dict[str, tuple[CancelScope, asyncio.Task[None]]] = {}
+        self._stopping = False
+
+    def launch(self, name: str, work: Work, outcome: Outcome) -> None:
+        """Run `work`; at its end `outcome` gets the state and the reason."""
+        scope = CancelScope()
+        task = asyncio.create_task(self._run(name, scope, work, outcome), name=f"transfer {name}")
+        self._running[name] = (scope, task)
+
+    async def cancel(self, name: str) -> None:
+        """End one and wait until its outcome is known."""
+        if name in self._running:
+            scope, task = self._running[name]
+            scope.cancel()
+            await asyncio.wait([task])
+
+    async def stop(self) -> None:
+        """End all, as failed."""
+        self._stopping = True
+        await asyncio.gather(*(self.cancel(name) for name in list(self._running)))
+
+    async def _run(self, name: str, scope: CancelScope, work: Work, outcome: Outcome) -> None:
+        state, reason = "COMPLETED", ""
+        try:
+            with scope:
+                try:
+                    await work()
+                except CrestlineError as error:
+                    state, reason = "FAILED", str(error)
+            if scope.cancelled_caught:
+                state, reason = ("FAILED", "The gateway was stopped.") if self._stopping else ("CANCELLED", "")
+        except Exception:
+            _log.exception("transfer %s failed", name)
+            state, reason = "FAILED", "Internal error. The gateway's log says more."
+        try:
+            await outcome(state, reason)
+        finally:
+            del self._running[name]

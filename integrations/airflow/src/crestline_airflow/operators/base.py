@@ -1,0 +1,38 @@
+"""What all operators have: a system of a connection."""
+
+from __future__ import annotations
+
+import posixpath
+from functools import cached_property
+from typing import Any
+
+from airflow.providers.common.compat.sdk import BaseOperator
+
+from crestline.client import BlockingSystem
+from crestline_airflow.hooks import FirecRESTHook
+
+
+class FirecRESTBaseOperator(BaseOperator):
+    """An operator on one system.
+
+    Args:
+        system: the system's name; None: the one that the connection names.
+        firecrest_conn_id: the Airflow connection.
+    """
+
+    def __init__(
+        self, *, system: str | None = None, firecrest_conn_id: str = FirecRESTHook.default_conn_name, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.system = system
+        self.firecrest_conn_id = firecrest_conn_id
+
+    @cached_property
+    def hook(self) -> FirecRESTHook:
+        """The hook of the connection."""
+        return FirecRESTHook(self.firecrest_conn_id)
+
+
+def absolute(system: BlockingSystem, path: str) -> str:
+    """A path on the system; a relative one is below the user's default directory."""
+    return path if path.startswith("/") else posixpath.join(system.default_workdir(), path)

@@ -1,0 +1,100 @@
+"""Files from a system to the worker."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crestline.model import InvalidRequestError
+from crestline_airflow.operators.base import FirecRESTBaseOperator, absolute
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class FirecRESTDownloadOperator(FirecRESTBaseOperator):
+    """Fetches files, for example the output of a job.
+
+    The XCom is the list of the files' paths on the worker.
+
+    Args:
+        system: the system's name; None: the one that the connection names.
+        local_path: where to on the worker: a directory for several files, or if it ends in `/`; otherwise the file.
+        target_task_id: a FirecRESTSubmitOperator of this DAG run. Relative `remote_files` are in its job's working
+            directory, and the job's id replaces `{job_id}` (or `{_jobid_}`) in them; None of them: the job's stdout.
+        remote_files: one path, or several. Without `target_task_id` relative ones are below the user's default
+            directory.
+    """
+
+    template_fields = ("system", "local_path", "target_task_id", "remote_files")
+
+    def __init__(
+        self,
+        *,
+        local_path: str,
+        target_task_id: str | None = None,
+        remote_files: str | Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.local_path = local_path
+        self.target_task_id = target_task_id
+        self.remote_files = remote_files
+
+    def execute(self, context: Context) -> list[str]:
+        job = self._job(context) if self.target_task_id else None
+        remote_files = [self.remote_files] if isinstance(self.remote_files, str) else list(self.remote_files or ())
+        with self.hook.get_conn(self.system) as system:
+            if job is not None:
+                paths = [_of_job(path, job) for path in remote_files] or [job["stdout"]]
+            else:
+                paths = [absolute(system, path) for path in remote_files]
+            targets = local_targets(paths, self.local_path)
+            for path, target in targets.items():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                report = system.download(path, target)
+                self.log.info("Fetched %d bytes from %s:%s to %s", report.bytes, system.name, path, target)
+        return [str(target) for target in targets.values()]
+
+    def _job(self, context: Context) -> dict[str, Any]:
+        job = context["ti"].xcom_pull(task_ids=self.target_task_id)
+        if not isinstance(job, dict) or "job_id" not in job:
+            raise InvalidRequestError(
+                f"The task {self.target_task_id!r} has left no job.",
+                hint="target_task_id names a FirecRESTSubmitOperator that runs before this task.",
+            )
+        return job
+
+
+def _of_job(path: str, job: dict[str, Any]) -> str:
+    for placeholder in ("{job_id}", "{_jobid_}"):
+        path = path.replace(placeholder, job["job_id"])
+    return posixpath.join(job["working_dir"], path)
+
+
+def local_targets(paths: Sequence[str], local_path: str) -> dict[str, Path]:
+    """Where each remote path goes, no two to the same place.
+
+    In a directory files keep their names; where two are called the same, all keep what their paths do not share.
+
+    Raises:
+        InvalidRequestError: several paths, and `local_path` is a file; or no path at all.
+    """
+    paths = list(dict.fromkeys(posixpath.normpath(path) for path in paths))
+    local = Path(local_path)
+    if not paths:
+        raise InvalidRequestError("Nothing is to be fetched.", hint="Give remote_files or target_task_id.")
+    if len(paths) == 1 and not local_path.endswith(("/", os.sep)) and not local.is_dir():
+        return {paths[0]: local}
+    if local.is_file():
+        raise InvalidRequestError(
+            f"{local_path} is a file, and {len(paths)} are to be fetched.", hint="Give a directory as local_path."
+        )
+    names = [posixpath.basename(path) for path in paths]
+    if len(set(names)) < len(names):
+        shared = posixpath.commonpath(posixpath.dirname(path) for path in paths)
+        names = [posixpath.relpath(path, shared) for path in paths]
+    return {path: local / name for path, name in zip(paths, names, strict=True)}

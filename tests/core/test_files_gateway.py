@@ -1,0 +1,321 @@
+"""Files to and from a Crestline gateway: atomic, resumable, directories as one tar stream."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from crestline.client.backends.firecrest import FirecrestBackend
+from crestline.client.files import download, download_tree, upload, upload_file, upload_tree
+from crestline.client.files.local import PartFile
+from crestline.model import ConflictError, GatewayUnavailableError, MissingFileError
+from harness.backends import gateway_backend
+from harness.cutting import Relay, relay_to
+from harness.gateway import RunningGateway
+from harness.trees import make_tree, tree_of
+
+pytestmark = pytest.mark.anyio
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+async def relay(gateway: RunningGateway) -> AsyncIterator[Relay]:
+    with relay_to(gateway.url) as relay:
+        yield relay
+
+
+@pytest.fixture
+async def backend(gateway: RunningGateway, relay: Relay) -> AsyncIterator[FirecrestBackend]:
+    async with gateway_backend(gateway, relay.url) as backend:
+        yield backend
+
+
+@pytest.fixture
+async def remote(backend: FirecrestBackend, tmp_path: Path) -> Path:
+    place = Path(await backend.default_workdir()) / tmp_path.name
+    place.mkdir(parents=True)
+    return place
+
+
+def content(size: int) -> bytes:
+    return random.Random(size).randbytes(size)
+
+
+@pytest.mark.parametrize("size", [0, 1, 5 * MIB - 1, 5 * MIB, 5 * MIB + 1, 20 * MIB])
+async def test_every_size_arrives_both_ways(backend: FirecrestBackend, remote: Path, tmp_path: Path, size: int) -> None:
+    (tmp_path / "in").write_bytes(content(size))
+    told: list[tuple[int, int, str]] = []
+    sent = await upload(backend, tmp_path / "in", f"{remote}/f", progress=lambda *news: told.append(news))
+    assert (remote / "f").read_bytes() == content(size)
+    got = await download(backend, f"{remote}/f", tmp_path / "out", progress=lambda *news: told.append(news))
+    assert (tmp_path / "out").read_bytes() == content(size)
+    assert (sent.bytes, got.bytes) == (size, size)
+    if size:
+        assert told[-1] == (size, size, "out")
+    assert os.listdir(remote) == ["f"]
+    assert sorted(os.listdir(tmp_path)) == ["in", "out"]
+
+
+async def test_a_large_file_that_is_there_does_not_travel(
+    backend: FirecrestBackend, relay: Relay, remote: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "f").write_bytes(content(2 * MIB))
+    await upload(backend, tmp_path / "f", f"{remote}/")
+    before = relay.up + relay.down
+    assert (await upload(backend, tmp_path / "f", f"{remote}/")).skipped == 1
+    assert (await download(backend, f"{remote}/f", tmp_path)).skipped == 1
+    assert relay.up + relay.down - before < 100_000
+
+
+async def test_a_directory_and_then_only_its_changes(
+    backend: FirecrestBackend, relay: Relay, remote: Path, tmp_path: Path
+) -> None:
+    source, back = tmp_path / "tree", tmp_path / "back"
+    make_tree(source, odd_names=True, files=50)
+    (source / "big").write_bytes(content(3 * MIB))
+    first = await upload(backend, source, f"{remote}/new/copy")
+    assert tree_of(remote / "new/copy") == tree_of(source)
+    assert first.skipped == 0
+
+    before = relay.up
+    again = await upload(backend, source, f"{remote}/new/copy/")
+    assert (again.files, again.skipped, again.bytes) == (0, first.files, 0)
+    assert relay.up - before < 100_000
+
+    (remote / "new/copy/sub/b.txt").write_text("BETA")  # the same size
+    (remote / "new/copy/sub/tool").chmod(0o644)
+    (remote / "new/copy/link").unlink()
+    report = await upload(backend, source, f"{remote}/new/copy")
+    assert report.files == 2
+    assert tree_of(remote / "new/copy") == tree_of(source)
+
+    fetched = await download(backend, f"{remote}/new/copy", back)
+    assert fetched.files == first.files
+    assert tree_of(back) == tree_of(source)
+    (remote / "new/copy/sub/b.txt").write_text("GAMMA")
+    before = relay.down
+    changed = await download(backend, f"{remote}/new/copy", back)
+    assert (changed.files, changed.skipped, changed.bytes) == (1, first.files - 1, 5)
+    assert relay.down - before < 200_000
+    assert tree_of(back) == tree_of(remote / "new/copy")
+
+
+async def test_links_that_lead_out(backend: FirecrestBackend, remote: Path, tmp_path: Path) -> None:
+    source = tmp_path / "tree"
+    source.mkdir()
+    (source / "up").symlink_to("../elsewhere")
+    (source / "data").symlink_to(remote)
+    (source / "ok").symlink_to("nowhere")
+    report = await upload(backend, source, f"{remote}/copy")
+    assert os.readlink(remote / "copy/data") == str(remote)
+    assert os.readlink(remote / "copy/ok") == "nowhere"
+    assert report.left_out == ("up",)  # the gateway makes no link whose end it does not know
+    (source / "data").unlink()
+    (source / "data").symlink_to(remote / "copy")
+    await upload(backend, source, f"{remote}/copy")
+    assert os.readlink(remote / "copy/data") == str(remote / "copy")
+
+    (remote / "copy/up").symlink_to("../elsewhere")
+    report = await download(backend, f"{remote}/copy", tmp_path / "back")
+    assert report.left_out == ("data", "up")
+    assert os.listdir(tmp_path / "back") == ["ok"]
+
+
+async def test_links_that_lead_out_together(backend: FirecrestBackend, remote: Path, tmp_path: Path) -> None:
+    (remote / "tree/a/b").mkdir(parents=True)
+    (remote / "tree/a/b/top").symlink_to("../..")
+    (remote / "tree/out").symlink_to("a/b/top/../secret")
+    report = await download(backend, f"{remote}/tree", tmp_path / "back")
+    assert report.left_out == ("out",)
+    assert os.readlink(tmp_path / "back/a/b/top") == "../.."
+    assert not os.path.lexists(tmp_path / "back/out")
+
+
+async def test_nothing_is_written_through_a_link(backend: FirecrestBackend, remote: Path, tmp_path: Path) -> None:
+    (remote / "tree/sub").mkdir(parents=True)
+    (remote / "tree/sub/f").write_text("x")
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "target").mkdir()
+    (tmp_path / "target/sub").symlink_to(tmp_path / "precious")
+    with pytest.raises(Exception, match="nothing is written through it"):
+        await download(backend, f"{remote}/tree", tmp_path / "target")
+    assert os.listdir(tmp_path / "precious") == []
+
+
+async def test_a_cut_upload_goes_on_where_it_stood(
+    backend: FirecrestBackend, relay: Relay, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = 20 * MIB
+    monkeypatch.setattr(upload_file, "PART", 4 * MIB)
+    (tmp_path / "f").write_bytes(content(size))
+    (remote / "f").write_text("old")
+    seen: list[bytes] = []
+    relay.cuts_up += [9 * MIB, 6 * MIB]
+    before = relay.up
+    told: list[tuple[int, int, str]] = []
+
+    def progress(*news: tuple[int, int, str]) -> None:
+        told.append(news)
+        seen.append((remote / "f").read_bytes())
+
+    await upload(backend, tmp_path / "f", f"{remote}/f", progress=progress)
+    assert not relay.cuts_up
+    assert relay.up - before < size + 5 * MIB
+    assert (remote / "f").read_bytes() == content(size)
+    assert told[-1] == (size, size, "f")
+    assert set(seen) <= {b"old", content(size)}  # never half of it
+
+
+async def test_a_later_call_goes_on_with_an_upload(
+    backend: FirecrestBackend, relay: Relay, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = 20 * MIB
+    monkeypatch.setattr(upload_file, "PART", 4 * MIB)
+    (tmp_path / "f").write_bytes(content(size))
+    relay.cuts_up += [13 * MIB, *[100] * 50]
+    with pytest.raises(GatewayUnavailableError):
+        await upload(backend, tmp_path / "f", f"{remote}/f")
+    assert not (remote / "f").exists()
+    relay.cuts_up.clear()
+    before = relay.up
+    await upload(backend, tmp_path / "f", f"{remote}/f")
+    assert relay.up - before < 13 * MIB
+    assert (remote / "f").read_bytes() == content(size)
+    assert os.listdir(remote) == ["f"]
+
+
+async def test_another_content_does_not_go_on_with_it(
+    backend: FirecrestBackend, relay: Relay, remote: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "f").write_bytes(content(4 * MIB))
+    relay.cuts_up += [2 * MIB, *[100] * 50]
+    with pytest.raises(GatewayUnavailableError):
+        await upload(backend, tmp_path / "f", f"{remote}/f")
+    relay.cuts_up.clear()
+    (tmp_path / "f").write_bytes(content(4 * MIB)[::-1])
+    await upload(backend, tmp_path / "f", f"{remote}/f")
+    assert (remote / "f").read_bytes() == content(4 * MIB)[::-1]
+
+
+async def test_a_damaged_upload_is_found_by_the_server(
+    backend: FirecrestBackend, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "f").write_bytes(content(MIB))
+    damaged = iter([True])
+    honest = upload_file.read_chunks
+
+    async def damaging(path: Path, start: int, end: int) -> AsyncIterator[bytes]:
+        async for chunk in honest(path, start, end):
+            yield bytes(len(chunk)) if next(damaged, False) else chunk
+
+    monkeypatch.setattr(upload_file, "read_chunks", damaging)
+    await upload(backend, tmp_path / "f", f"{remote}/f")
+    assert next(damaged, None) is None
+    assert (remote / "f").read_bytes() == content(MIB)
+
+
+async def test_a_cut_download_goes_on_where_it_stood(
+    backend: FirecrestBackend, relay: Relay, remote: Path, tmp_path: Path
+) -> None:
+    size = 20 * MIB
+    (remote / "f").write_bytes(content(size))
+    (tmp_path / "f").write_text("old")
+    relay.cuts_down += [9 * MIB, 6 * MIB]
+    before = relay.down
+    await download(backend, f"{remote}/f", tmp_path / "f")
+    assert not relay.cuts_down
+    assert relay.down - before < size + MIB
+    assert (tmp_path / "f").read_bytes() == content(size)
+
+
+async def test_a_later_call_goes_on_with_a_download(
+    backend: FirecrestBackend, relay: Relay, remote: Path, tmp_path: Path
+) -> None:
+    size = 20 * MIB
+    (remote / "f").write_bytes(content(size))
+    (tmp_path / "f").write_text("old")
+    relay.cuts_down += [15 * MIB, *[100] * 50]
+    with pytest.raises(GatewayUnavailableError):
+        await download(backend, f"{remote}/f", tmp_path / "f")
+    assert (tmp_path / "f").read_text() == "old"
+    relay.cuts_down.clear()
+    before = relay.down
+    await download(backend, f"{remote}/f", tmp_path / "f")
+    assert relay.down - before < 6 * MIB
+    assert (tmp_path / "f").read_bytes() == content(size)
+    assert os.listdir(tmp_path) == ["f"]
+
+
+async def test_a_part_of_another_version_is_not_used(
+    backend: FirecrestBackend, relay: Relay, remote: Path, tmp_path: Path
+) -> None:
+    (remote / "f").write_bytes(content(4 * MIB))
+    relay.cuts_down += [2 * MIB, *[100] * 50]
+    with pytest.raises(GatewayUnavailableError):
+        await download(backend, f"{remote}/f", tmp_path / "f")
+    relay.cuts_down.clear()
+    status = (remote / "f").stat()
+    (remote / "f").write_bytes(content(4 * MIB)[::-1])
+    os.utime(remote / "f", (status.st_atime, status.st_mtime))  # even if size and time say that it is the same
+    await download(backend, f"{remote}/f", tmp_path / "f")
+    assert (tmp_path / "f").read_bytes() == content(4 * MIB)[::-1]
+
+
+async def test_a_cut_directory_sends_and_fetches_only_what_lacks(
+    backend: FirecrestBackend, relay: Relay, remote: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "tree"
+    source.mkdir()
+    for number in range(40):
+        (source / f"{number:02d}").write_bytes(content(100_000 + number))
+    relay.cuts_up += [3 * MIB]
+    before = relay.up
+    await upload(backend, source, f"{remote}/tree")
+    assert not relay.cuts_up
+    assert relay.up - before < 5.5 * MIB  # of 3.9 MiB twice
+    assert tree_of(remote / "tree") == tree_of(source)
+
+    relay.cuts_down += [3 * MIB]
+    before = relay.down
+    report = await download(backend, f"{remote}/tree", tmp_path / "back")
+    assert not relay.cuts_down
+    assert relay.down - before < 5.5 * MIB
+    assert tree_of(tmp_path / "back") == tree_of(source)
+    assert report.files == 40
+
+
+async def test_large_files_of_a_directory_go_by_themselves(
+    backend: FirecrestBackend, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upload_tree, "_ALONE", MIB)
+    monkeypatch.setattr(download_tree, "_ALONE", MIB)
+    make_tree(tmp_path / "tree")
+    (tmp_path / "tree/sub/large").write_bytes(content(3 * MIB))
+    (tmp_path / "tree/sub/large").chmod(0o755)
+    await upload(backend, tmp_path / "tree", f"{remote}/tree")
+    await download(backend, f"{remote}/tree", tmp_path / "back")
+    assert tree_of(tmp_path / "back") == tree_of(remote / "tree") == tree_of(tmp_path / "tree")
+
+
+async def test_one_download_at_a_time(backend: FirecrestBackend, remote: Path, tmp_path: Path) -> None:
+    (remote / "f").write_bytes(content(MIB))
+    part = PartFile(tmp_path / "f", "0" * 64)
+
+    async def same_identity(*_: object) -> None:
+        with part, pytest.raises(ConflictError, match="already"), PartFile(tmp_path / "f", "0" * 64):
+            pass
+
+    await same_identity()
+
+
+async def test_what_is_absent_is_an_error(backend: FirecrestBackend, remote: Path, tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError):
+        await download(backend, f"{remote}/none", tmp_path / "f")
+    (tmp_path / "f").write_text("x")
+    with pytest.raises(MissingFileError):
+        await upload(backend, tmp_path / "f", f"{remote}/none/f")

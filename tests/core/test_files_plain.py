@@ -1,0 +1,373 @@
+"""Files to and from plain FirecREST, as the stand-in is one."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+import traceback
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from crestline.client.backends.firecrest import FirecrestBackend
+from crestline.client.files import download, upload
+from crestline.model import InvalidRequestError, MissingFileError, PermissionDeniedError, TransferError
+from harness.backends import plain_backend
+from harness.cutting import relay_to
+from harness.trees import make_tree, tree_of
+from plain_firecrest.fixture import PlainFirecrest, running
+
+pytestmark = pytest.mark.anyio
+
+LIMIT = 40_000
+"""of one operation, small so that the tests need not move much"""
+DIRECT = (LIMIT - 1) // 4 * 3
+SIZES = (0, 1, DIRECT - 1, DIRECT, DIRECT + 1, LIMIT - 1, LIMIT, LIMIT + 1, 20 * 1024 * 1024)
+
+
+@pytest.fixture(scope="module")
+def plain_server() -> Iterator[PlainFirecrest]:
+    with running(max_ops_file_size=LIMIT, max_part_size=3 * 1024 * 1024, upload_poll=0.02) as plain:
+        yield plain
+
+
+@pytest.fixture
+def plain(plain_server: PlainFirecrest) -> Iterator[PlainFirecrest]:
+    plain_server.requests.clear()
+    yield plain_server
+    plain_server.faults.reset()
+
+
+@pytest.fixture
+async def backend(plain: PlainFirecrest) -> AsyncIterator[FirecrestBackend]:
+    async with plain_backend(plain) as backend:
+        yield backend
+
+
+@pytest.fixture
+def remote(plain: PlainFirecrest, tmp_path: Path) -> Path:
+    place = plain.home / tmp_path.name
+    place.mkdir()
+    return place
+
+
+def content(size: int) -> bytes:
+    return random.Random(size).randbytes(size)
+
+
+def paths(plain: PlainFirecrest, method: str = "") -> list[str]:
+    return [seen.path for seen in plain.requests if seen.method.startswith(method)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_every_size_arrives_both_ways(backend: FirecrestBackend, remote: Path, tmp_path: Path, size: int) -> None:
+    source, target = tmp_path / "in.bin", tmp_path / "out.bin"
+    source.write_bytes(content(size))
+    told: list[tuple[int, int, str]] = []
+
+    sent = await upload(backend, source, f"{remote}/f.bin", progress=lambda *news: told.append(news))
+    assert (remote / "f.bin").read_bytes() == content(size)
+    assert (sent.files, sent.skipped, sent.bytes) == (1, 0, size)
+    if size:
+        assert told[-1] == (size, size, "in.bin")
+
+    told.clear()
+    got = await download(backend, f"{remote}/f.bin", target, progress=lambda *news: told.append(news))
+    assert target.read_bytes() == content(size)
+    assert (got.files, got.bytes) == (1, size)
+    if size:
+        assert told[-1] == (size, size, "out.bin")
+    assert sorted(os.listdir(tmp_path)) == ["in.bin", "out.bin"]
+    assert os.listdir(remote) == ["f.bin"]
+
+
+async def test_the_cheapest_way_is_taken(
+    backend: FirecrestBackend, plain: PlainFirecrest, remote: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "f"
+    source.write_bytes(content(LIMIT - 100))
+    await upload(backend, source, f"{remote}/f")
+    assert plain.count("POST", "/ops/upload") == 1
+    assert plain.count("POST", "/transfer/upload") == 0
+    source.write_bytes(content(LIMIT + 1))
+    await upload(backend, source, f"{remote}/f")
+    assert plain.count("POST", "/transfer/upload") == 1
+
+
+async def test_a_file_goes_into_a_directory_as_cp_does(backend: FirecrestBackend, remote: Path, tmp_path: Path) -> None:
+    source = tmp_path / "run.sh"
+    source.write_text("#!/bin/sh\n")
+    source.chmod(0o750)
+    (remote / "there").mkdir()
+    await upload(backend, source, f"{remote}/there")
+    await upload(backend, source, f"{remote}/new/deep/")
+    await upload(backend, source, f"{remote}/plain-name")
+    for path in ("there/run.sh", "new/deep/run.sh", "plain-name"):
+        assert (remote / path).read_text() == "#!/bin/sh\n"
+        assert (remote / path).stat().st_mode & 0o777 == 0o750
+
+    (tmp_path / "here").mkdir()
+    await download(backend, f"{remote}/plain-name", tmp_path / "here")
+    await download(backend, f"{remote}/plain-name", f"{tmp_path}/made/")
+    for place in ("here", "made"):
+        assert os.access(tmp_path / place / "plain-name", os.X_OK)
+
+
+async def test_a_directory_arrives_and_only_changes_travel_again(
+    backend: FirecrestBackend, plain: PlainFirecrest, remote: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "tree"
+    make_tree(source, odd_names=True)
+    first = await upload(backend, source, f"{remote}/copy/")
+    assert tree_of(remote / "copy", without=(".crestline-manifest.json",)) == tree_of(source)
+    assert first.files == sum(1 for path in source.rglob("*") if path.is_file() and not path.is_symlink())
+    assert first.skipped == 0
+
+    plain.requests.clear()
+    again = await upload(backend, source, f"{remote}/copy")
+    assert (again.files, again.skipped, again.bytes) == (0, first.files, 0)
+    assert not [path for path in paths(plain, "POST") if not path.endswith("/token")]
+
+    (source / "a.txt").write_text("changed")
+    third = await upload(backend, source, f"{remote}/copy")
+    assert (third.files, third.skipped, third.bytes) == (1, first.files - 1, 7)
+    assert tree_of(remote / "copy", without=(".crestline-manifest.json",)) == tree_of(source)
+
+
+async def test_what_a_job_changed_is_sent_again(backend: FirecrestBackend, remote: Path, tmp_path: Path) -> None:
+    source = tmp_path / "tree"
+    make_tree(source)
+    await upload(backend, source, f"{remote}/copy")
+    (remote / "copy/a.txt").write_text("ALPHA")  # the same size
+    (remote / "copy/sub/b.txt").unlink()
+    (remote / "copy/sub/tool").chmod(0o644)
+    report = await upload(backend, source, f"{remote}/copy")
+    assert report.files == 3
+    assert tree_of(remote / "copy", without=(".crestline-manifest.json",)) == tree_of(source)
+
+
+async def test_a_change_in_the_second_of_the_upload_is_found(
+    backend: FirecrestBackend, remote: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "tree"
+    make_tree(source)
+    young = time.time() + 3600
+    os.utime(source / "a.txt", (young, young))
+    await upload(backend, source, f"{remote}/copy")
+    (remote / "copy/a.txt").write_text("ALPHA")
+    os.utime(remote / "copy/a.txt", (young, young))
+    report = await upload(backend, source, f"{remote}/copy")
+    assert report.files == 1
+    assert (remote / "copy/a.txt").read_text() == "alpha"
+
+
+async def test_a_directory_comes_and_only_changes_travel_again(
+    backend: FirecrestBackend, plain: PlainFirecrest, remote: Path, tmp_path: Path
+) -> None:
+    make_tree(remote / "tree", odd_names=True, files=20)
+    target = tmp_path / "copy"
+    first = await download(backend, f"{remote}/tree", target)
+    assert tree_of(target) == tree_of(remote / "tree")
+    assert plain.count("POST", "/ops/compress") == 1
+
+    plain.requests.clear()
+    (remote / "tree/a.txt").write_text("changed")
+    # Names that plain FirecREST cannot be asked for by themselves come again.
+    again = await download(backend, f"{remote}/tree", target)
+    assert again.files < first.files
+    assert again.files + again.skipped == first.files
+    assert tree_of(target) == tree_of(remote / "tree")
+
+
+async def test_few_changed_files_come_one_by_one(
+    backend: FirecrestBackend, plain: PlainFirecrest, remote: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "tree"
+    make_tree(source, files=30)
+    await upload(backend, source, f"{remote}/tree")
+    (remote / "tree/sub/b.txt").write_text("result")
+    plain.requests.clear()
+    report = await download(backend, f"{remote}/tree", source)
+    assert (report.files, report.bytes) == (1, 6)
+    assert (source / "sub/b.txt").read_text() == "result"
+    assert plain.count("POST", "/ops/compress") == 0
+    assert plain.count("GET", "/ops/download") == 2  # the manifest and the file
+    assert plain.count("GET", "/ops/checksum") == 2  # no checksum is asked of what the manifest knows
+
+
+async def test_odd_names_survive_or_are_refused_clearly(
+    backend: FirecrestBackend, plain: PlainFirecrest, remote: Path, tmp_path: Path
+) -> None:
+    names = ["with space", "am&p <x>.bin", 'quo"te', "new\nline", "apo'strophe", "back\\slash", "名前", "$HOME `id`"]
+    for size in (10, LIMIT + 10):
+        for name in names:
+            (tmp_path / name).write_bytes(content(size))
+            await upload(backend, tmp_path / name, f"{remote}/")
+        assert sorted(os.listdir(remote)) == sorted(names)
+        for name in names:
+            assert (remote / name).read_bytes() == content(size)
+            target = tmp_path / "back" / str(size) / "file"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if "'" in name or "\n" in name:
+                with pytest.raises(InvalidRequestError, match="annot handle"):
+                    await download(backend, f"{remote}/{name}", target)
+            else:
+                await download(backend, f"{remote}/{name}", target)
+                assert target.read_bytes() == content(size)
+        for name in names:
+            (remote / name).unlink()
+    assert not [name for name in os.listdir(plain.home) if name.startswith(".crestline-")]
+    with pytest.raises(InvalidRequestError, match="annot handle"):
+        await upload(backend, tmp_path / "名前", f"{remote}/it's/")
+
+
+async def test_large_files_reach_directories_with_odd_names(
+    backend: FirecrestBackend, plain: PlainFirecrest, remote: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "f").write_bytes(content(LIMIT + 1))
+    await upload(backend, tmp_path / "f", f"{remote}/R&D <1>/")
+    assert (remote / "R&D <1>" / "f").read_bytes() == content(LIMIT + 1)
+    await download(backend, f"{remote}/R&D <1>/f", tmp_path / "g")
+    assert (tmp_path / "g").read_bytes() == content(LIMIT + 1)
+    assert not [name for name in os.listdir(plain.home) if name.startswith(".crestline-")]
+
+
+async def test_patterns(backend: FirecrestBackend, remote: Path, tmp_path: Path) -> None:
+    for name in ("a1.out", "a2.out", "b.err", ".hidden.out", "[x].out"):
+        (remote / name).write_text(name)
+    (remote / "sub").mkdir()
+    (remote / "sub/c1.out").write_text("c1")
+    report = await download(backend, f"{remote}/*.out", tmp_path / "got")
+    assert report.files == 3
+    assert sorted(os.listdir(tmp_path / "got")) == ["[x].out", "a1.out", "a2.out"]
+    await download(backend, f"{remote}/s*/c[0-9].out", tmp_path / "deep")
+    assert os.listdir(tmp_path / "deep") == ["c1.out"]
+    await download(backend, f"{remote}/[x].out", tmp_path / "literal")  # the pattern matches nothing, the name does
+    assert (tmp_path / "literal").read_text() == "[x].out"
+    with pytest.raises(MissingFileError, match="Nothing matches"):
+        await download(backend, f"{remote}/*.none", tmp_path / "none")
+
+
+async def test_a_cut_download_goes_on_where_it_stood(
+    backend: FirecrestBackend, plain: PlainFirecrest, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = 12 * 1024 * 1024
+    (remote / "f").write_bytes(content(size))
+    with relay_to(plain.neighbours_url) as relay:
+        monkeypatch.setattr(plain._world.store, "base_url", relay.url)
+        relay.cuts_down += [5 * 1024 * 1024, 3 * 1024 * 1024]
+        await download(backend, f"{remote}/f", tmp_path / "f")
+        assert not relay.cuts_down
+        assert relay.down < size + 1024 * 1024  # nothing came twice
+    assert (tmp_path / "f").read_bytes() == content(size)
+
+
+async def test_a_later_call_goes_on_with_the_part_that_is_there(
+    backend: FirecrestBackend, plain: PlainFirecrest, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = 12 * 1024 * 1024
+    (remote / "f").write_bytes(content(size))
+    with relay_to(plain.neighbours_url) as relay:
+        monkeypatch.setattr(plain._world.store, "base_url", relay.url)
+        relay.cuts_down += [9 * 1024 * 1024]
+        plain.faults.fail(403, path="/s3/", method="GET", skip=1, count=3)  # as when the URL expires meanwhile
+        with pytest.raises(TransferError):
+            await download(backend, f"{remote}/f", tmp_path / "f")
+        assert [path.suffix for path in tmp_path.iterdir()] == [".part"]
+        before = relay.down
+        await download(backend, f"{remote}/f", tmp_path / "f")
+        assert relay.down - before < 4 * 1024 * 1024
+    assert (tmp_path / "f").read_bytes() == content(size)
+    assert os.listdir(tmp_path) == ["f"]
+
+
+async def test_parts_are_sent_again(
+    backend: FirecrestBackend, plain: PlainFirecrest, remote: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "f").write_bytes(content(10 * 1024 * 1024))
+    plain.faults.fail(503, path="/s3/", method="PUT", count=2)
+    plain.faults.drop(path="/s3/", method="PUT", when="after")
+    plain.faults.fail(500, path="/s3/", method="POST")
+    told: list[tuple[int, int, str]] = []
+    await upload(backend, tmp_path / "f", f"{remote}/f", progress=lambda *news: told.append(news))
+    assert (remote / "f").read_bytes() == content(10 * 1024 * 1024)
+    assert told[-1][:2] == (10 * 1024 * 1024, 10 * 1024 * 1024)
+
+
+async def test_a_refused_url_is_no_secret_spilt_and_no_job_left(
+    backend: FirecrestBackend, plain: PlainFirecrest, remote: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "f").write_bytes(content(LIMIT + 1))
+    plain.faults.fail(403, path="/s3/", method="PUT", count=None)
+    with caplog.at_level("DEBUG"), pytest.raises(TransferError, match="403") as caught:
+        await upload(backend, tmp_path / "f", f"{remote}/f")
+    errors: list[BaseException | None] = [caught.value]
+    for error in errors:
+        if error is not None:
+            errors += [error.__cause__, error.__context__]
+            assert not hasattr(error, "request")
+    told = caplog.text + "".join(traceback.format_exception(caught.value)) + repr(vars(caught.value))
+    assert "PUT" in caplog.text
+    assert "ignature" not in told
+    assert all(job.state not in ("PENDING", "RUNNING") for job in plain.jobs())
+
+
+async def test_no_credentials_reach_the_store(
+    backend: FirecrestBackend, plain: PlainFirecrest, remote: Path, tmp_path: Path
+) -> None:
+    # The stand-in's store refuses requests that bring credentials.
+    (tmp_path / "f").write_bytes(content(LIMIT + 1))
+    await upload(backend, tmp_path / "f", f"{remote}/f")
+    assert plain.count("PUT", "") >= 1
+
+
+async def test_a_corrupted_answer_is_found(
+    backend: FirecrestBackend, plain: PlainFirecrest, remote: Path, tmp_path: Path
+) -> None:
+    (remote / "f").write_text("the truth")
+    plain.faults.garble("/ops/download", body="the trash")
+    await download(backend, f"{remote}/f", tmp_path / "f")
+    assert (tmp_path / "f").read_text() == "the truth"
+    plain.faults.garble("/ops/download", body="the trash", count=None)
+    with pytest.raises(TransferError, match="did not arrive"):
+        await download(backend, f"{remote}/f", tmp_path / "g")
+    assert not (tmp_path / "g").exists()
+
+
+async def test_a_wrong_upload_is_sent_again(
+    backend: FirecrestBackend, plain: PlainFirecrest, remote: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "f").write_text("the truth")
+    plain.faults.fail(204, "/ops/upload")  # confirmed, and not done
+    await upload(backend, tmp_path / "f", f"{remote}/f")
+    assert (remote / "f").read_text() == "the truth"
+    plain.faults.fail(204, "/ops/upload", count=None)
+    (tmp_path / "f").write_text("another truth")
+    with pytest.raises(TransferError, match="did not arrive"):
+        await upload(backend, tmp_path / "f", f"{remote}/f")
+
+
+async def test_errors_are_typed(backend: FirecrestBackend, remote: Path, tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("x")
+    with pytest.raises(MissingFileError, match="on this machine"):
+        await upload(backend, tmp_path / "none", f"{remote}/f")
+    with pytest.raises(MissingFileError):
+        await upload(backend, tmp_path / "f", f"{remote}/no/such/f")
+    with pytest.raises(MissingFileError):
+        await download(backend, f"{remote}/none", tmp_path / "g")
+    with pytest.raises(InvalidRequestError, match="absolute"):
+        await upload(backend, tmp_path / "f", "relative/f")
+    (remote / "f").write_text("x")
+    with pytest.raises(MissingFileError, match="on this machine"):
+        await download(backend, f"{remote}/f", tmp_path / "no" / "g")
+
+
+async def test_another_users_file_is_refused(backend: FirecrestBackend, plain: PlainFirecrest, tmp_path: Path) -> None:
+    secret = plain.settings.home_of(plain.second_user.name) / "secret"
+    secret.write_text("x")
+    secret.chmod(0o600)
+    with pytest.raises(PermissionDeniedError):
+        await download(backend, str(secret), tmp_path / "f")
+    assert not (tmp_path / "f").exists()

@@ -1,0 +1,356 @@
+"""A submission happens once, whatever gets lost on the way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+import crestline
+from crestline.client import DUPLICATE_EXIT_CODE, System
+from crestline.client.backends.base import JobFilter
+from crestline.client.run_once import guarded, lock_path, tag_in, tag_of, tagged_name
+from crestline.model import (
+    ConflictError,
+    InvalidRequestError,
+    JobSpec,
+    JobState,
+    MissingFileError,
+    SubmitOutcomeUnknownError,
+)
+from harness.gateway import RunningGateway
+from harness.sites import BRISK, gateway_site, plain_site
+from plain_firecrest.fixture import PlainFirecrest, running
+
+pytestmark = pytest.mark.anyio
+
+QUICK = "#!/bin/bash\necho ran >> ran\n"
+SLEEP = "#!/bin/bash\necho ran >> ran\nsleep 60\n"
+
+
+@pytest.fixture
+def plain() -> Iterator[PlainFirecrest]:
+    with running(kill_wait=0.2, command_timeout=2.0, cpus_per_node=8) as plain:
+        yield plain
+
+
+@pytest.fixture
+async def lab(plain: PlainFirecrest) -> AsyncIterator[System]:
+    async with crestline.connect(plain_site(plain), policy=BRISK) as lab:
+        yield lab
+
+
+def ran(plain: PlainFirecrest) -> int:
+    """How often the script got past its lock."""
+    file = plain.home / "ran"
+    return len(file.read_text().splitlines()) if file.exists() else 0
+
+
+def lost(plain: PlainFirecrest, kind: str) -> None:
+    """Let the answer to the next submission get lost, after it was accepted."""
+    options: dict[str, Any] = {"path": "/jobs$", "method": "POST", "when": "after", "count": 1}
+    if kind == "drop":
+        plain.faults.drop(**options)
+    elif kind == "garbage":
+        plain.faults.garble(**options)
+    else:
+        plain.faults.fail(int(kind), **options)
+
+
+# plain FirecREST
+
+
+@pytest.mark.parametrize("kind", ["500", "408", "502", "503", "504", "424", "drop", "garbage"])
+async def test_a_lost_answer(lab: System, plain: PlainFirecrest, kind: str) -> None:
+    lost(plain, kind)
+    job = await lab.submit(JobSpec(script=SLEEP, name="scf"), key="dag/task/1")
+    assert [job.job_id] == [str(each.number) for each in plain.jobs()]
+    assert plain.count("POST", "/jobs") == 1
+
+
+@pytest.mark.parametrize("version", ["2.5.6", "2.6.0"])
+async def test_a_lost_answer_while_the_job_is_invisible(version: str) -> None:
+    with running(version=version) as plain:
+        async with crestline.connect(plain_site(plain), policy=BRISK) as lab:
+            plain.faults.fresh_job_404 = 0.4
+            lost(plain, "500")
+            job = await lab.submit(JobSpec(script=SLEEP), key="k")
+            assert [job.job_id] == [str(each.number) for each in plain.jobs()]
+
+
+async def test_a_lost_answer_while_the_job_has_no_name(lab: System, plain: PlainFirecrest) -> None:
+    plain.faults.allocation_window = 2.0  # longer than it takes to believe that there is none
+    lost(plain, "408")
+    job = await lab.submit(JobSpec(script=SLEEP), key="k")
+    assert [job.job_id] == [str(each.number) for each in plain.jobs()]
+
+
+@pytest.mark.parametrize("status", [500, 408, 503])
+async def test_a_submission_that_did_not_happen_is_repeated(lab: System, plain: PlainFirecrest, status: int) -> None:
+    plain.faults.fail(status, path="/jobs$", method="POST", when="before", count=2)
+    job = await lab.submit(JobSpec(script=SLEEP), key="k")
+    assert [job.job_id] == [str(each.number) for each in plain.jobs()]
+    assert plain.count("POST", "/jobs") == 3
+
+
+async def test_what_certainly_did_not_happen_is_repeated_at_once(lab: System, plain: PlainFirecrest) -> None:
+    plain.faults.throttle(retry_after=0, path="/jobs$", method="POST", count=6)
+    await lab.submit(JobSpec(script=SLEEP))
+    assert plain.count("GET", "/jobs") == 0
+    plain.down(seconds=0.5)
+    await lab.submit(JobSpec(script=SLEEP))
+    assert len(plain.jobs()) == 2
+
+
+async def test_the_same_key_is_the_same_job(lab: System, plain: PlainFirecrest) -> None:
+    spec = JobSpec(script=QUICK, name="scf")
+    first = await lab.submit(spec, key="k")
+    assert first.state is JobState.SUBMITTED
+    done = await lab.wait(first)
+    again = await lab.submit(spec, key="k")
+    assert (again.job_id, again.state) == (first.job_id, JobState.COMPLETED)
+    other = await lab.submit(spec, key="k/2")
+    assert other.job_id != done.job_id
+    await lab.submit(spec)
+    await lab.submit(spec)
+    assert len(plain.jobs()) == 4
+
+
+async def test_the_same_key_in_another_process_and_an_old_job(lab: System, plain: PlainFirecrest) -> None:
+    first = await lab.submit(JobSpec(script=QUICK), key="k")
+    await lab.wait(first)
+    plain.scheduler.age(first.job_id, 2 * 86400)
+    async with crestline.connect(plain_site(plain, name="other"), policy=msgspec.structs.replace(BRISK)) as other:
+        assert (await other.submit(JobSpec(script=QUICK), key="k")).job_id == first.job_id
+
+
+async def test_an_unknown_outcome_is_said_and_cleared_up_later(plain: PlainFirecrest) -> None:
+    hasty = msgspec.structs.replace(BRISK, submit=msgspec.structs.replace(BRISK.submit, budget=1.0))
+    async with crestline.connect(plain_site(plain), policy=hasty) as lab:
+        lost(plain, "500")
+        plain.faults.fail(500, path="/jobs$", method="GET", count=None)
+        with pytest.raises(SubmitOutcomeUnknownError) as caught:
+            await lab.submit(JobSpec(script=SLEEP), key="k")
+        assert "same key" in caught.value.hint
+        plain.faults.reset()
+        job = await lab.submit(JobSpec(script=SLEEP), key="k")
+    assert [job.job_id] == [str(each.number) for each in plain.jobs()]
+
+
+async def test_a_spoilt_list_stops_no_submission_and_the_lock_holds(lab: System, plain: PlainFirecrest) -> None:
+    spoiler = JobSpec(script=SLEEP, name="a|b", workdir=str(plain.home))
+    await lab.backend.submit(spoiler, "k0")
+    first = await lab.submit(JobSpec(script=SLEEP), key="k")
+    while ran(plain) < 2:
+        await asyncio.sleep(0.05)
+    again = await lab.submit(JobSpec(script=SLEEP), key="k")
+    assert again.job_id == first.job_id
+    assert len(plain.jobs()) == 2
+
+
+@pytest.mark.parametrize("partition", ["nosuch"])
+async def test_a_refusal_is_final(lab: System, plain: PlainFirecrest, partition: str) -> None:
+    with pytest.raises(InvalidRequestError, match="invalid partition"):
+        await lab.submit(JobSpec(script=QUICK, partition=partition), key="k")
+    assert plain.count("POST", "/jobs") == 1
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        JobSpec(),
+        JobSpec(script=QUICK, script_path="/x"),
+        JobSpec(script="echo no interpreter"),
+        JobSpec(script=QUICK, environment={"no name": "x"}),
+        JobSpec(script=QUICK, nodes=1, memory="1 G"),
+    ],
+)
+async def test_a_wrong_job_is_not_sent(lab: System, plain: PlainFirecrest, spec: JobSpec) -> None:
+    with pytest.raises(InvalidRequestError):
+        await lab.submit(spec, key="k")
+    assert plain.count("POST", "/jobs") == 0
+
+
+# the lock
+
+
+async def twice(lab: System, spec: JobSpec, key: str = "k") -> tuple[str, str]:
+    """Two jobs of one submission, as they can only come about where the look-up was deceived."""
+    first = await lab.submit(spec, key=key)
+    (job,) = await lab.backend.jobs(JobFilter(ids=(first.job_id,)))
+    (metadata,) = (await lab.backend.metadata(first.job_id))[:1]
+    assert metadata.script is not None
+    return first.job_id, await lab.backend.submit(
+        JobSpec(script=metadata.script, workdir=first.workdir, name=job.name), key
+    )
+
+
+async def test_a_duplicate_ends_at_once_and_the_first_is_adopted(lab: System, plain: PlainFirecrest) -> None:
+    spec = JobSpec(script="#!/bin/bash -eu\necho ran >> ran\nwhile [ ! -e go ]; do sleep 0.1; done\n")
+    first = (await lab.submit(spec, key="k")).job_id
+    while not ran(plain):
+        await asyncio.sleep(0.05)
+    _, second = await twice(lab, spec)
+    states = []
+    async for event in lab.watch(second):
+        states.append((event.job.job_id, event.state))
+        if event.job.job_id == first and event.state is JobState.RUNNING:
+            (plain.home / "go").touch()
+    assert states[-1] == (first, JobState.COMPLETED)
+    assert (second, JobState.FAILED) not in states
+    assert plain.jobs(second)[0].exit_code == DUPLICATE_EXIT_CODE
+    assert lab.monitor.snapshot(second).job_id == first
+    assert ran(plain) == 1
+
+
+async def test_a_requeued_job_passes_its_lock(lab: System, plain: PlainFirecrest) -> None:
+    job = await lab.submit(JobSpec(script=SLEEP), key="k")
+    for runs in (1, 2, 3):
+        while ran(plain) < runs:
+            await asyncio.sleep(0.05)
+        plain.scheduler.requeue(job.job_id)
+    while ran(plain) < 4:
+        await asyncio.sleep(0.05)
+    assert len(plain.jobs()) == 1
+
+
+async def test_all_elements_of_an_array_pass_and_a_second_array_does_not(lab: System, plain: PlainFirecrest) -> None:
+    spec = JobSpec(script=QUICK, array="0-3", name="sweep")
+    first, second = await twice(lab, spec)
+    assert (await lab.wait(first)).state is JobState.COMPLETED
+    while not all(job.is_over for job in plain.jobs()):
+        await asyncio.sleep(0.05)
+    assert ran(plain) == 4
+    assert {job.exit_code for job in plain.jobs(second)} == {DUPLICATE_EXIT_CODE}
+    assert (await lab.wait(second)).job_id == first
+
+
+async def test_a_lost_answer_for_an_array(lab: System, plain: PlainFirecrest) -> None:
+    lost(plain, "500")
+    job = await lab.submit(JobSpec(script=QUICK, array="0-3"), key="k")
+    assert job.job_id == "1"
+    assert len(plain.jobs()) == 4
+
+
+async def test_a_script_on_the_system(lab: System, plain: PlainFirecrest) -> None:
+    script = plain.home / "job.sh"
+    script.write_text("#!/bin/bash\n#SBATCH --job-name=inner\n#SBATCH --output=the.out\necho ran >> ran; echo é\n")
+    lost(plain, "500")
+    job = await lab.submit(JobSpec(script_path=str(script)), key="k")
+    assert (await lab.wait(job)).state is JobState.COMPLETED
+    assert plain.jobs()[0].name == f"inner-c{tag_of('k')}"
+    assert (plain.home / "the.out").read_text() == "é\n"
+    assert (await lab.submit(JobSpec(script_path=str(script)), key="k")).job_id == job.job_id
+    assert ran(plain) == 1
+    with pytest.raises(MissingFileError):
+        await lab.submit(JobSpec(script_path=f"{plain.home}/none"), key="k2")
+    script.write_bytes(b"#!/bin/bash\necho \xe9\n")
+    with pytest.raises(InvalidRequestError, match="UTF-8"):
+        await lab.submit(JobSpec(script_path=str(script)), key="k3")
+
+
+async def test_scripts_for_other_interpreters(lab: System, plain: PlainFirecrest) -> None:
+    script = (
+        "#!/usr/bin/env python3\n"
+        "#SBATCH --time=00:10:00\n"
+        "import os, sys\n"
+        "text = '''EOF $HOME `id`\\\\n'''\n"
+        "open('ran', 'a').write('ran\\n')\n"
+        "print(text.strip(), os.environ['VALUE'])\n"
+        "sys.exit(5)\n"
+    )
+    first, second = await twice(lab, JobSpec(script=script, environment={"VALUE": "a,b'c\"d\n$e"}, stdout="out"))
+    done = await lab.wait(first)
+    assert done.exit_code == 5
+    assert (plain.home / "out").read_text() == "EOF $HOME `id`\\n a,b'c\"d\n$e\n"
+    assert (await lab.wait(second)).job_id == first
+    assert ran(plain) == 1
+    assert plain.jobs()[0].time_limit == 600
+
+
+async def test_where_no_lock_can_be_made_the_job_runs(lab: System, plain: PlainFirecrest) -> None:
+    (plain.home / ".crestline").touch()
+    done = await lab.wait(await lab.submit(JobSpec(script=QUICK), key="k"))
+    assert done.state is JobState.COMPLETED
+    assert ran(plain) == 1
+
+
+async def test_variables_arrive_as_they_are(lab: System, plain: PlainFirecrest) -> None:
+    spec = JobSpec(script='#!/bin/sh\nprintf %s "$A" > value\n', environment={"A": "1,2 'x' \"y\" $z \\ \n é"})
+    await lab.wait(await lab.submit(spec), check=True)
+    assert (plain.home / "value").read_text() == "1,2 'x' \"y\" $z \\ \n é"
+
+
+async def test_a_working_directory_with_odd_characters(lab: System, plain: PlainFirecrest) -> None:
+    place = plain.home / "a b & $c"
+    place.mkdir()
+    first, second = await twice(lab, JobSpec(script=QUICK, workdir=str(place)))
+    assert (await lab.wait(second)).job_id == first
+    assert (place / "ran").read_text() == "ran\n"
+
+
+# names and scripts as text
+
+
+@pytest.mark.parametrize(
+    ("name", "script", "prefix"),
+    [
+        (None, QUICK, "job"),
+        ("a b|c\n", QUICK, "a_b_c_"),
+        ("名前", QUICK, "__"),
+        (None, '#!/bin/sh\n#SBATCH --job-name="own"\n', "own"),
+        (None, "#!/bin/sh\n#SBATCH -J own\n", "own"),
+        ("given", "#!/bin/sh\n#SBATCH -J own\n", "given"),
+        ("x" * 300, QUICK, "x" * 200),
+    ],
+)
+def test_tagged_names(name: str | None, script: str, prefix: str) -> None:
+    tagged = tagged_name(name, script, tag_of("k"))
+    assert tagged == f"{prefix}-c{tag_of('k')}"
+    assert len(tagged) <= 230
+    assert tag_in(tagged) == tag_of("k")
+    assert tag_in("my-job") is None
+
+
+def test_directives_stay_where_the_scheduler_reads_them() -> None:
+    script = "#!/bin/bash\n\n# comment\n#SBATCH --nodes=2\n\n#SBATCH --time=5\necho work\n#SBATCH --late\n"
+    lines = guarded(script, name="n", lock=lock_path("/w", "t"), environment={}).split("\n")
+    body = lines.index("echo work")
+    lock = next(number for number, line in enumerate(lines) if line.startswith("crestline_id="))
+    for directive in ("#SBATCH --nodes=2", "#SBATCH --time=5", "#SBATCH --job-name=n"):
+        assert lines.index(directive) < lock < body
+    assert lines.index("#SBATCH --late") > body
+
+
+@pytest.mark.parametrize(
+    ("job_id", "holder"), [("123.server", "123"), ("123[4].server", "123"), ("123[].server", "123"), ("7", "7")]
+)
+async def test_pbs_ids_in_the_lock(tmp_path: Path, job_id: str, holder: str) -> None:
+    script = guarded(QUICK, name="n", lock=lock_path(str(tmp_path), "tag"), environment={})
+    process = await asyncio.create_subprocess_exec(
+        "/bin/sh", "-c", script, cwd=tmp_path, env={"PBS_JOBID": job_id, "PATH": "/usr/bin:/bin"}
+    )
+    assert await process.wait() == 0
+    assert (tmp_path / ".crestline/tag").readlink() == Path(holder)
+
+
+# a Crestline gateway
+
+
+async def test_the_key_travels_in_a_header(gateway: RunningGateway) -> None:
+    async with crestline.connect(gateway_site(gateway), policy=BRISK) as local:
+        spec = JobSpec(script="#!/bin/sh\ntrue\n", name="plain name")
+        first = await local.submit(spec, key=f"{gateway.home}/1")
+        again = await local.submit(spec, key=f"{gateway.home}/1")
+        assert first.job_id == again.job_id
+        done = await local.wait(first)
+        assert (done.name, done.state) == ("plain name", JobState.COMPLETED)
+        script = (await local.metadata(first)).script
+        assert script is not None
+        assert "crestline" not in script
+        with pytest.raises(ConflictError):
+            await local.submit(JobSpec(script="#!/bin/sh\nfalse\n"), key=f"{gateway.home}/1")

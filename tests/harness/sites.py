@@ -1,0 +1,42 @@
+"""Sites of the client for a stand-in and for a running gateway, and a policy without patience."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from crestline.client import Policy, PollPolicy, RetryPolicy, Site, SubmitPolicy
+from harness.gateway import RunningGateway
+from plain_firecrest.fixture import PlainFirecrest
+
+BRISK = Policy(
+    retry=RetryPolicy(attempts=4, first_wait=0.02, longest_wait=1.0, budget=20.0, answer_timeout=10.0),
+    poll=PollPolicy(shortest=0.05, longest=0.2, busy_share=1.0, relist=0.5, gone_after=0.3),
+    submit=SubmitPolicy(visibility=0.6, look_every=0.1, budget=15.0),
+)
+
+
+def plain_site(plain: PlainFirecrest, **changes: Any) -> Site:
+    """The first user on a stand-in, by client credentials."""
+    values = {
+        "name": "plain",
+        "url": plain.url,
+        "token_url": plain.token_url,
+        "client_id": plain.client_id,
+        "client_secret": plain.client_secret,
+        "system": plain.system,
+    }
+    return Site(**(values | changes))
+
+
+def gateway_site(gateway: RunningGateway, **changes: Any) -> Site:
+    """The first client of a gateway."""
+    client_id, client_secret = gateway.client
+    values = {
+        "name": "ours",
+        "url": gateway.url,
+        "token_url": gateway.token_url,
+        "client_id": client_id,
+        "client_secret": client_secret,
+        "system": gateway.system,
+    }
+    return Site(**(values | changes))
