@@ -9,6 +9,7 @@ import time
 import uuid
 from datetime import UTC, datetime
 
+from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from crestline import __version__
@@ -33,7 +34,7 @@ class Envelope:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] != "http":
+        if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
@@ -49,7 +50,7 @@ class Envelope:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [
+                headers_out = [
                     *message["headers"],
                     _VERSION,
                     _FEATURES,
@@ -59,7 +60,8 @@ class Envelope:
                 ]
                 user = getattr(scope.get("user"), "username", None)
                 if user is not None:
-                    message["headers"].append((b"f7t-authusername", user.encode("ascii", "backslashreplace")))
+                    headers_out.append((b"f7t-authusername", user.encode("ascii", "backslashreplace")))
+                message["headers"] = headers_out
             await send(message)
 
         try:
@@ -68,8 +70,9 @@ class Envelope:
             if _log.isEnabledFor(logging.INFO):
                 user = getattr(scope.get("user"), "username", "-")
                 milliseconds = (time.perf_counter() - started) * 1000
-                # The query is left out: signed URLs carry their signature there.
-                _log.info("%s %s %s %d %.1fms", user, scope["method"], scope["path"], status, milliseconds)
+                # As it was sent, so it is one line; without the query, where signed URLs carry their signature.
+                path = scope["raw_path"].partition(b"?")[0].decode("ascii", "backslashreplace")
+                _log.info("%s %s %s %d %.1fms", user, scope["method"], path, status, milliseconds)
             request_id.reset(token)
 
 

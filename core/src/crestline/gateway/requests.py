@@ -15,6 +15,8 @@ from crestline.gateway.systems import SystemRuntime, Systems
 from crestline.model import AuthenticationError
 from crestline.wire.codec import camelize_keys
 
+AnyRequest = Request[Any, Any, Any]
+
 CallerDependency = NamedDependency[Caller]
 """a handler's `caller`"""
 

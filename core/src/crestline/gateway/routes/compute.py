@@ -50,7 +50,12 @@ async def get_jobs(
     time_window: Annotated[TimeWindow, QueryParameter(name="time_window")] = "24h",
     ids: Annotated[
         str | None,
-        QueryParameter(name="ids", description="Crestline: exactly these jobs, comma-separated", max_length=16384),
+        QueryParameter(
+            name="ids",
+            description="Crestline: exactly these jobs, comma-separated",
+            max_length=16384,
+            pattern=r"^[A-Za-z0-9_.+\[\],-]*$",
+        ),
     ] = None,
 ) -> JobsAnswer:
     """The caller's jobs."""

@@ -7,17 +7,18 @@ import binascii
 from typing import Any
 from urllib.parse import unquote_plus
 
-from litestar import Request, Response, Router, get, post
+from litestar import Response, Router, get, post
 from litestar.params import URLEncodedBody
 
 from crestline.gateway.identity.issuer import Issuer, OAuthError, TokenAnswer, TokenRefusal
 from crestline.gateway.identity.keys import public_keys
+from crestline.gateway.requests import AnyRequest
 
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
 @post("/oauth2/token", status_code=200)
-async def post_token(request: Request, data: URLEncodedBody[dict[str, str]]) -> Response[TokenAnswer | TokenRefusal]:
+async def post_token(request: AnyRequest, data: URLEncodedBody[dict[str, str]]) -> Response[TokenAnswer | TokenRefusal]:
     """A token for client credentials or a refresh token (RFC 6749)."""
     issuer: Issuer = request.app.state.issuer
     try:
@@ -28,13 +29,13 @@ async def post_token(request: Request, data: URLEncodedBody[dict[str, str]]) -> 
 
 
 @get("/oauth2/jwks")
-async def get_keys(request: Request) -> dict[str, Any]:
+async def get_keys(request: AnyRequest) -> dict[str, Any]:
     """The issuer's public keys (RFC 7517)."""
     return public_keys(request.app.state.issuer.key)
 
 
 @get("/.well-known/openid-configuration")
-async def get_discovery(request: Request) -> dict[str, Any]:
+async def get_discovery(request: AnyRequest) -> dict[str, Any]:
     """Where to find what (OpenID Connect Discovery)."""
     issuer: Issuer = request.app.state.issuer
     base = request.app.state.public_url()

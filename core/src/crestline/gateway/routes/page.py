@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from html import escape
 
-from litestar import MediaType, Request, Router, get
+from litestar import MediaType, Router, get
 
 from crestline import __version__
 from crestline.gateway.health import Health
+from crestline.gateway.requests import AnyRequest
 from crestline.gateway.systems import Systems
 
 _PAGE = """<!doctype html>
@@ -37,7 +38,7 @@ code {{ background: #eef2f5; padding: .1rem .3rem }}
 
 
 @get("/", media_type=MediaType.HTML, include_in_schema=False, public=True)
-async def get_page(request: Request) -> str:
+async def get_page(request: AnyRequest) -> str:
     """The page."""
     systems: Systems = request.app.state.systems
     health: Health = request.app.state.health

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import Annotated
 
-from litestar import Request, Router, get
+from litestar import Router, get
 from litestar.params import QueryParameter
 
 from crestline.gateway.health import INTERVAL, Health
-from crestline.gateway.requests import CallerDependency, SystemDependency
+from crestline.gateway.requests import AnyRequest, CallerDependency, SystemDependency
 from crestline.gateway.systems import SystemRuntime, Systems
 from crestline.wire.status import (
     DataOperation,
@@ -27,7 +27,7 @@ from crestline.wire.status import (
 
 
 @get("/systems")
-async def get_systems(request: Request) -> SystemsAnswer:
+async def get_systems(request: AnyRequest) -> SystemsAnswer:
     """All systems with their health."""
     systems: Systems = request.app.state.systems
     health: Health = request.app.state.health
@@ -65,7 +65,7 @@ async def get_userinfo(system: SystemDependency, caller: CallerDependency) -> Us
 
 
 @get("/liveness", public=True)
-async def get_liveness(request: Request) -> Liveness:
+async def get_liveness(request: AnyRequest) -> Liveness:
     """Sign of life, open to everybody."""
     health: Health = request.app.state.health
     started: float = request.app.state.started
