@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from harness.cluster import cluster
 from harness.gateway import RunningGateway, in_thread
 

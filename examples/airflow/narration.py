@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 from airflow.listeners import hookimpl
 
-_WORTH_SHOWING = ("crestline_airflow.operators.submit", "BashOperator", "subprocess")
+_JOB = "crestline_airflow.operators.submit"
 
 
 def narrate() -> Narrator:
@@ -50,10 +50,11 @@ class _Logger:
 
 
 def _show(logger: _Logger, level: str, event: dict[str, Any]) -> Any:
-    if level in ("error", "critical", "exception"):
-        print("   ", event.get("event"), event.get("exception", ""), flush=True)
-    elif level == "info" and any(name in logger.name for name in _WORTH_SHOWING):
-        print("      |", event.get("event"), flush=True)
+    text = event.get("event")
+    if _JOB in logger.name and level == "info":
+        print("      |", text, flush=True)
+    elif level in ("error", "critical", "exception") and text != "Task failed with exception":  # the listener tells
+        print("   ", text, event.get("exception", ""), flush=True)
     raise structlog.DropEvent
 
 

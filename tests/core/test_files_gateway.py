@@ -7,6 +7,7 @@ import random
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import anyio
 import pytest
 
 from crestline.client.backends.firecrest import FirecrestBackend
@@ -302,15 +303,52 @@ async def test_large_files_of_a_directory_go_by_themselves(
     assert tree_of(tmp_path / "back") == tree_of(remote / "tree") == tree_of(tmp_path / "tree")
 
 
-async def test_one_download_at_a_time(backend: FirecrestBackend, remote: Path, tmp_path: Path) -> None:
-    (remote / "f").write_bytes(content(MIB))
-    part = PartFile(tmp_path / "f", "0" * 64)
+def test_one_download_at_a_time(tmp_path: Path) -> None:
+    def part() -> PartFile:
+        return PartFile(tmp_path / "f", "0" * 64)
 
-    async def same_identity(*_: object) -> None:
-        with part, pytest.raises(ConflictError, match="already"), PartFile(tmp_path / "f", "0" * 64):
-            pass
+    with part(), pytest.raises(ConflictError, match="already"), part():
+        pass
+    assert os.listdir(tmp_path) == []
+    with part() as first:
+        first._write_now(bytearray(b"x"))
+        first.publish(executable=False)
+    with part() as second:
+        assert second.size == 0
+    assert (tmp_path / "f").read_text() == "x"
 
-    await same_identity()
+
+async def test_what_a_killed_transfer_left_is_not_taken_along(
+    backend: FirecrestBackend, remote: Path, tmp_path: Path
+) -> None:
+    left = ".crestline-0123456789abcdef.tar.gz"
+    for place in (tmp_path / "tree", remote / "other"):
+        place.mkdir()
+        (place / left).write_text("x")
+        (place / "f").write_text("f")
+    await upload(backend, tmp_path / "tree", f"{remote}/tree")
+    assert os.listdir(remote / "tree") == ["f"]
+    await download(backend, f"{remote}/other", tmp_path / "other")
+    assert os.listdir(tmp_path / "other") == ["f"]
+
+
+async def test_a_cancelled_download_of_a_directory_leaves_no_half_file(
+    backend: FirecrestBackend, remote: Path, tmp_path: Path
+) -> None:
+    (remote / "tree").mkdir()
+    for number in range(5):
+        (remote / f"tree/{number}").write_bytes(content(3 * MIB))
+    with anyio.CancelScope() as scope:
+
+        def progress(done: int, total: int, name: str) -> None:
+            if done > 7 * MIB:
+                scope.cancel()
+
+        await download(backend, f"{remote}/tree", tmp_path / "back", progress=progress)
+    assert scope.cancelled_caught
+    names = os.listdir(tmp_path / "back")
+    assert len(names) < 5
+    assert all((tmp_path / "back" / name).read_bytes() == content(3 * MIB) for name in names)
 
 
 async def test_what_is_absent_is_an_error(backend: FirecrestBackend, remote: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from crestline.client.backends.firecrest import FirecrestBackend
 from crestline.client.files import download
 from crestline.client.files.archive import unpack
-from crestline.client.files.names import safe_relative, spellings, stays_inside
+from crestline.client.files.names import is_safe_link, safe_relative, spellings, stays_inside
 from crestline.model import File, FileType, TransferError
 from harness.backends import gateway_backend
 from harness.gateway import RunningGateway
@@ -63,7 +63,7 @@ def test_an_archive_stays_in_its_target(tmp_path: Path, members: list[tuple[str,
         written = list(unpack(io.BytesIO(archive(*members)), root, lambda path: True, nothing))
     except TransferError:
         written = []
-    assert written in ([], ["link/escaped"])  # made as a directory of its own: the link is passed over
+    assert written in ([], ["link/escaped"])  # made in a directory of its own: the link is passed over
     assert sorted(os.listdir(tmp_path)) == ["secret", "target"]
     assert not Path("/tmp/escaped-crestline").exists()
     assert not Path("/etc/escaped").exists()
@@ -128,6 +128,13 @@ def test_names_that_stay_are_accepted_and_stay(name: str) -> None:
 )
 def test_where_links_lead(path: str, target: str, inside: bool) -> None:
     assert stays_inside(path, target) is inside
+    assert is_safe_link(path, target) is inside
+
+
+def test_a_link_that_another_link_could_turn_is_not_safe() -> None:
+    assert stays_inside("link", "a/../b")
+    assert not is_safe_link("link", "a/../b")
+    assert is_safe_link("a/b/link", "../.././c")
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,12 @@ import traceback
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from crestline.client.backends.firecrest import FirecrestBackend
 from crestline.client.files import download, upload
-from crestline.model import InvalidRequestError, MissingFileError, PermissionDeniedError, TransferError
+from crestline.model import File, InvalidRequestError, MissingFileError, PermissionDeniedError, TransferError
 from harness.backends import plain_backend
 from harness.cutting import relay_to
 from harness.trees import make_tree, tree_of
@@ -181,6 +182,43 @@ async def test_a_directory_comes_and_only_changes_travel_again(
     assert tree_of(target) == tree_of(remote / "tree")
 
 
+async def test_a_server_that_lists_names_with_escapes(
+    backend: FirecrestBackend, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As FirecREST does where the login shell has no UTF-8 locale: ls escapes, and nothing takes the escapes out.
+    honest = backend.list
+
+    async def escaping(path: str, **options: bool) -> list[File]:
+        return [
+            msgspec.structs.replace(
+                file, name=escaped(file.name), link_target=file.link_target and escaped(file.link_target)
+            )
+            for file in await honest(path, **options)
+        ]
+
+    monkeypatch.setattr(backend, "list", escaping)
+    source = tmp_path / "tree"
+    make_tree(source, odd_names=True)
+    (source / "leer ä").mkdir()
+    (source / "zu ä").symlink_to("leer ä")
+    sent = await upload(backend, source, f"{remote}/copy")
+    assert tree_of(remote / "copy", without=(".crestline-manifest.json",)) == tree_of(source)
+    assert (await upload(backend, source, f"{remote}/copy")).skipped == sent.files
+    await download(backend, f"{remote}/copy", tmp_path / "back")
+    assert tree_of(tmp_path / "back") == tree_of(source)
+    await download(backend, f"{remote}/copy", tmp_path / "back")
+    assert tree_of(tmp_path / "back") == tree_of(source)
+
+
+def escaped(name: str) -> str:
+    """As ls --quoting-style=c in the C locale, less the quotes and what shlex takes out."""
+    named = {"\n": "\\n", "\t": "\\t"}
+    return "".join(
+        named.get(char) or (char if char.isascii() else "".join(f"\\{byte:03o}" for byte in char.encode()))
+        for char in name
+    )
+
+
 async def test_few_changed_files_come_one_by_one(
     backend: FirecrestBackend, plain: PlainFirecrest, remote: Path, tmp_path: Path
 ) -> None:
@@ -315,12 +353,16 @@ async def test_a_refused_url_is_no_secret_spilt_and_no_job_left(
 
 
 async def test_no_credentials_reach_the_store(
-    backend: FirecrestBackend, plain: PlainFirecrest, remote: Path, tmp_path: Path
+    backend: FirecrestBackend, plain: PlainFirecrest, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The stand-in's store refuses requests that bring credentials.
-    (tmp_path / "f").write_bytes(content(LIMIT + 1))
-    await upload(backend, tmp_path / "f", f"{remote}/f")
-    assert plain.count("PUT", "") >= 1
+    (tmp_path / "f").write_bytes(bytes(LIMIT + 1))
+    with relay_to(plain.neighbours_url) as relay:
+        monkeypatch.setattr(plain._world.store, "base_url", relay.url)
+        await upload(backend, tmp_path / "f", f"{remote}/f")
+        await download(backend, f"{remote}/f", tmp_path / "g")
+        for verb in (b"PUT", b"POST", b"GET"):
+            assert verb + b" /s3/" in relay.heard
+        assert b"authorization" not in relay.heard.lower()
 
 
 async def test_a_corrupted_answer_is_found(

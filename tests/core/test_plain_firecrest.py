@@ -18,6 +18,7 @@ import jwt
 import pytest
 from firecrest.FirecrestException import TransferJobFailedException, UnexpectedStatusException
 from firecrest.v2 import Firecrest
+
 from plain_firecrest.fixture import PlainFirecrest, running
 from plain_firecrest.status import recorded
 

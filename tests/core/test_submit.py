@@ -23,6 +23,7 @@ from crestline.model import (
     SubmitOutcomeUnknownError,
 )
 from harness.gateway import RunningGateway
+from harness.patience import until
 from harness.sites import BRISK, gateway_site, plain_site
 from plain_firecrest.fixture import PlainFirecrest, running
 
@@ -145,8 +146,7 @@ async def test_a_spoilt_list_stops_no_submission_and_the_lock_holds(lab: System,
     spoiler = JobSpec(script=SLEEP, name="a|b", workdir=str(plain.home))
     await lab.backend.submit(spoiler, "k0")
     first = await lab.submit(JobSpec(script=SLEEP), key="k")
-    while ran(plain) < 2:
-        await asyncio.sleep(0.05)
+    await until(lambda: ran(plain) == 2)
     again = await lab.submit(JobSpec(script=SLEEP), key="k")
     assert again.job_id == first.job_id
     assert len(plain.jobs()) == 2
@@ -181,8 +181,8 @@ async def test_a_wrong_job_is_not_sent(lab: System, plain: PlainFirecrest, spec:
 async def twice(lab: System, spec: JobSpec, key: str = "k") -> tuple[str, str]:
     """Two jobs of one submission, as they can only come about where the look-up was deceived."""
     first = await lab.submit(spec, key=key)
-    (job,) = await lab.backend.jobs(JobFilter(ids=(first.job_id,)))
-    (metadata,) = (await lab.backend.metadata(first.job_id))[:1]
+    job = (await lab.backend.jobs(JobFilter(ids=(first.job_id,))))[0]
+    metadata = (await lab.backend.metadata(first.job_id))[0]
     assert metadata.script is not None
     return first.job_id, await lab.backend.submit(
         JobSpec(script=metadata.script, workdir=first.workdir, name=job.name), key
@@ -192,8 +192,7 @@ async def twice(lab: System, spec: JobSpec, key: str = "k") -> tuple[str, str]:
 async def test_a_duplicate_ends_at_once_and_the_first_is_adopted(lab: System, plain: PlainFirecrest) -> None:
     spec = JobSpec(script="#!/bin/bash -eu\necho ran >> ran\nwhile [ ! -e go ]; do sleep 0.1; done\n")
     first = (await lab.submit(spec, key="k")).job_id
-    while not ran(plain):
-        await asyncio.sleep(0.05)
+    await until(lambda: ran(plain) == 1)
     _, second = await twice(lab, spec)
     states = []
     async for event in lab.watch(second):
@@ -210,11 +209,9 @@ async def test_a_duplicate_ends_at_once_and_the_first_is_adopted(lab: System, pl
 async def test_a_requeued_job_passes_its_lock(lab: System, plain: PlainFirecrest) -> None:
     job = await lab.submit(JobSpec(script=SLEEP), key="k")
     for runs in (1, 2, 3):
-        while ran(plain) < runs:
-            await asyncio.sleep(0.05)
+        await until(lambda runs=runs: ran(plain) == runs)
         plain.scheduler.requeue(job.job_id)
-    while ran(plain) < 4:
-        await asyncio.sleep(0.05)
+    await until(lambda: ran(plain) == 4)
     assert len(plain.jobs()) == 1
 
 
@@ -222,8 +219,7 @@ async def test_all_elements_of_an_array_pass_and_a_second_array_does_not(lab: Sy
     spec = JobSpec(script=QUICK, array="0-3", name="sweep")
     first, second = await twice(lab, spec)
     assert (await lab.wait(first)).state is JobState.COMPLETED
-    while not all(job.is_over for job in plain.jobs()):
-        await asyncio.sleep(0.05)
+    await until(lambda: all(job.is_over for job in plain.jobs()))
     assert ran(plain) == 4
     assert {job.exit_code for job in plain.jobs(second)} == {DUPLICATE_EXIT_CODE}
     assert (await lab.wait(second)).job_id == first

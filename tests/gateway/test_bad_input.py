@@ -9,9 +9,10 @@ from typing import Any
 
 import httpx
 import pytest
-from harness.gateway import RunningGateway
 from joserfc import jwt
 from joserfc.jwk import OctKey, RSAKey
+
+from harness.gateway import RunningGateway
 
 JOBS = "/compute/local/jobs"
 SCRIPT = "#!/bin/sh\ntrue\n"

@@ -21,6 +21,7 @@ import pytest
 import typer.main
 from click.testing import CliRunner
 from firecrest.v2 import AsyncFirecrest, Firecrest
+
 from harness.gateway import RunningGateway
 
 SYSTEM = "local"

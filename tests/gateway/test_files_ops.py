@@ -10,6 +10,7 @@ import pwd
 import socket
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -207,7 +208,7 @@ def test_permissions_and_owners(http: httpx.Client, work: Path) -> None:
     file.touch(0o644)
     assert output(http.put(f"{OPS}/chmod", json={"path": str(file), "mode": "0751"}))["name"] == str(file)
     assert stat.S_IMODE(file.stat().st_mode) == 0o751
-    for mode in ("", "u+x", "9", "77777", "-1", "0o755", "７"):
+    for mode in ("", "u+x", "9", "77777", "-1", "0o755", "\uff17"):
         answer = http.put(f"{OPS}/chmod", json={"path": str(file), "mode": mode})
         assert answer.status_code == 400, mode
     user, group = getpass.getuser(), grp.getgrgid(os.getgid()).gr_name
@@ -433,3 +434,28 @@ def test_bodies_of_another_shape(http: httpx.Client, call: str, body: Any) -> No
     answer = http.request(method, f"{OPS}/{call}", json=body)
     assert answer.status_code == 400, answer.text
     assert answer.json()["errorType"] == "validation"
+
+
+def test_trees_deeper_than_the_interpreters_stack(http: httpx.Client, work: Path) -> None:
+    deep = f"{work}/tree" + "/d" * (sys.getrecursionlimit() + 100)
+    assert http.post(f"{OPS}/mkdir", json={"path": deep, "parent": True}).status_code == 201
+    assert http.put(f"{OPS}/content", params={"path": f"{deep}/file"}, content=b"x").status_code == 204
+    assert names(ls(http, f"{work}/tree", recursive=True))[-1].endswith("d/file")
+    archive = {"path": f"{work}/tree", "targetPath": f"{work}/a", "compression": "none"}
+    assert http.post(f"{OPS}/compress", json=archive).status_code == 204
+    stream = http.get(f"{OPS}/tar", params={"path": str(work)}).content
+    answer = http.post("/filesystem/local/transfer/cp", json={"path": f"{work}/tree", "targetPath": f"{work}/copy"})
+    url = f"/compute/local/jobs/{answer.json()['transferJob']['jobId']}"
+    while (state := http.get(url).json()["jobs"][0]["status"]["state"]) in ("PENDING", "RUNNING"):
+        time.sleep(0.01)
+    assert state == "COMPLETED"
+    for name in ("tree", "copy"):
+        assert http.delete(f"{OPS}/rm", params={"path": f"{work}/{name}"}).status_code == 204
+    assert os.listdir(work) == ["a"]
+    extract = {"path": f"{work}/a", "targetPath": str(work), "compression": "none"}
+    assert http.post(f"{OPS}/extract", json=extract).status_code == 204
+    assert http.put(f"{OPS}/tar", params={"path": str(work)}, content=stream).status_code == 204
+    assert Path(f"{deep}/file").read_bytes() == b"x"
+    assert http.delete(f"{OPS}/rm", params={"path": str(work)}).status_code == 204
+    too_deep = {"path": f"{deep}{'/d' * 2000}", "parent": True}
+    refused(http.post(f"{OPS}/mkdir", json=too_deep), 400, "File name too long")

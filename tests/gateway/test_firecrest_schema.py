@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import jsonschema
 import pytest
+
 from harness.gateway import RunningGateway
 
 RECORDED = json.loads(Path(__file__).with_name("firecrest-openapi.json").read_text())

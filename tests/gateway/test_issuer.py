@@ -8,9 +8,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from harness.gateway import RunningGateway, in_thread
 from joserfc import jwt
 from joserfc.jwk import KeySet
+
+from harness.gateway import RunningGateway, in_thread
 
 
 def test_discovery_leads_to_keys_that_verify_the_token(gateway: RunningGateway) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import stat
@@ -15,12 +16,14 @@ import pytest
 from crestline.gateway.config import NodesConfig, PartitionConfig, SchedulerConfig
 from crestline.gateway.schedulers.base import JobQuery
 from crestline.gateway.schedulers.local import LocalScheduler
+from crestline.gateway.schedulers.local.machine import build_cluster, list_nodes
 from crestline.model import (
     ConfigError,
     InvalidRequestError,
     JobNotFoundError,
     PermissionDeniedError,
 )
+from crestline.wire.compute import JobDescription
 from harness.local_scheduler import USER, Bench, bench, nodes
 
 pytestmark = pytest.mark.anyio
@@ -129,10 +132,9 @@ async def test_environment(local: Bench, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("CRESTLINE_TEST_SECRET", "s3cret")
     monkeypatch.setenv("TZ", "Europe/Zurich")
     values = {"COMMAS": "1,2,3", "LINES": "a\nb\n", "QUOTES": "'\"`$HOME\\", "ÜMLAUT": "ä", "EMPTY": ""}
-    script = f"#!{sys.executable} -I\n#SBATCH -n 2 -c 2 --mem=1G -t 5\nimport json, os; print(json.dumps(dict(os.environ)))\n"
+    lines = "#SBATCH -n 2 -c 2 --mem=1G -t 5\nimport json, os; print(json.dumps(dict(os.environ)))\n"
+    script = f"#!{sys.executable} -I\n{lines}"
     info = await local.run(script, name="the job", account="proj", env=values)
-    import json
-
     found = json.loads(local.output(info.job_id))
     account = pwd.getpwuid(os.getuid())
     assert found | values == found
@@ -183,9 +185,7 @@ async def test_script_by_path(local: Bench) -> None:
     assert local.file("out").read_bytes() == b"gr\xfc\xdf\n"
 
 
-def _description(local: Bench, **fields: Any) -> Any:
-    from crestline.wire.compute import JobDescription
-
+def _description(local: Bench, **fields: Any) -> JobDescription:
     return JobDescription(**{"working_directory": str(local.work)} | fields)
 
 
@@ -473,8 +473,6 @@ async def test_nodes_and_partitions(tmp_path: Path) -> None:
 
 
 def test_without_configuration_the_machine_is_the_node(tmp_path: Path) -> None:
-    from crestline.gateway.schedulers.local.machine import build_cluster, list_nodes
-
     (node,) = list_nodes(build_cluster(SchedulerConfig()))
     assert node.name == os.uname().nodename.partition(".")[0]
     assert node.cpus == len(os.sched_getaffinity(0))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import os
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -14,8 +17,8 @@ from crestline.gateway.config import SchedulerConfig
 from crestline.gateway.schedulers.base import JobQuery
 from crestline.gateway.schedulers.local import LocalScheduler
 from crestline.gateway.supervisor import records
-from crestline.model import ConfigError
-from harness.local_scheduler import USER, Bench, appears, bench, nodes
+from crestline.model import ConfigError, GatewayUnavailableError
+from harness.local_scheduler import PATIENCE, USER, Bench, appears, bench, nodes
 
 pytestmark = pytest.mark.anyio
 
@@ -43,8 +46,10 @@ async def test_jobs_go_on_and_are_found_again(tmp_path: Path) -> None:
     ended, running = await left_running(tmp_path, f"{wait} exit 4", "sleep 1000")
     (tmp_path / "work" / "go").touch()
     record = tmp_path / "scheduler" / "jobs" / ended / records.RECORD
+    deadline = time.monotonic() + PATIENCE
     while json.loads(record.read_text())["end"] is None:  # its supervisor needs no scheduler
-        os.sched_yield()
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
     async with bench(tmp_path) as local:
         info = await local.end(ended)
         assert (info.status.state, info.status.exit_code) == ("FAILED", 4)
@@ -93,20 +98,20 @@ async def test_one_scheduler_per_directory(tmp_path: Path) -> None:
 
 
 async def test_old_jobs_are_forgotten(tmp_path: Path) -> None:
-    async with bench(tmp_path) as local:
-        old = (await local.run("true", key="k")).job_id
-        held = await local.submit("#!/bin/sh\n#SBATCH --hold\n")
-        await local.scheduler.stop()
-        again = scheduler(tmp_path, retention=0)
-        await again.start()
-        local.scheduler = again
-        while (local.home / "jobs" / old).exists():
-            await local.run("true")
-        assert [info.job_id for info in await again.jobs(USER, JobQuery(ids=(old, held)))] == [held]
-        assert await again.find(USER, "k") is None
-        await again.cancel(USER, held)
-        await again.stop()
-        await local.scheduler.start()  # for the fixture's end
+    first = scheduler(tmp_path)
+    await first.start()
+    before = Bench(first, tmp_path, tmp_path / "work")
+    old = (await before.run("true", key="k")).job_id
+    held = await before.submit("#!/bin/sh\n#SBATCH --hold\n", key="held")
+    await first.stop()
+    async with bench(tmp_path, retention=0.0) as local:
+        deadline = time.monotonic() + PATIENCE
+        while await local.scheduler.find(USER, "k") is not None:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.01)
+        assert not (local.home / "jobs" / old).exists()
+        assert [info.job_id for info in await local.scheduler.jobs(USER, JobQuery(ids=(old, held)))] == [held]
+        assert await local.scheduler.find(USER, "held") == held
 
 
 async def test_nodes_that_are_configured_anew(tmp_path: Path) -> None:
@@ -134,6 +139,59 @@ async def test_a_supervisor_runs_a_job_once(tmp_path: Path) -> None:
         pid = engine._launcher.start(int(job_id))
         psutil.Process(pid).wait()
         assert local.file("runs").read_text() == "ran\n"
+
+
+def test_a_supervisor_starts_fast() -> None:
+    """It imports nothing beside the standard library and its own room."""
+    code = "import sys, crestline.gateway.supervisor.supervise; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert {name for name in loaded if name.startswith("crestline")} == {
+        "crestline",
+        "crestline.gateway",
+        "crestline.gateway.supervisor",
+        "crestline.gateway.supervisor.records",
+        "crestline.gateway.supervisor.supervise",
+    }
+    assert not {"psutil", "msgspec", "anyio", "litestar", "subprocess"} & set(loaded)
+
+
+async def test_a_disk_that_is_full_for_a_while(tmp_path: Path) -> None:
+    """Jobs wait, and the health report says why."""
+    async with bench(tmp_path) as local:
+        jobs = local.home / "jobs"
+        jobs.mkdir(exist_ok=True)
+        jobs.rmdir()
+        jobs.touch()  # no directory can be made below it
+        ids = [await local.submit(f"echo {number} >> ran") for number in range(2)]
+        with pytest.raises(GatewayUnavailableError, match="does not work"):
+            await pinging(local)
+        assert {(await local.info(job_id)).status.state for job_id in ids} == {"PENDING"}
+        jobs.unlink()
+        for job_id in ids:
+            assert (await local.end(job_id)).status.state == "COMPLETED"
+        assert sorted(local.file("ran").read_text().split()) == ["0", "1"]
+        await local.scheduler.ping()
+
+
+async def pinging(local: Bench) -> None:
+    """Ask for signs of life until one fails to come."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        await local.scheduler.ping()
+        await asyncio.sleep(0.01)
+
+
+async def test_nonsense_among_the_steps(tmp_path: Path) -> None:
+    nonsense = (
+        "cd $CRESTLINE_JOB_DIR; mkdir -p steps; echo { > steps/0.json; echo 1 > steps/x.json; echo [] > steps/1.json"
+    )
+    step = '{"id": 1, "name": [], "state": 0, "start": "x", "end": null, "exit_code": null, "signal": null}'
+    async with bench(tmp_path) as local:
+        info = await local.run(f"{nonsense}; echo '{step}' > 2.json; srun true")
+        assert info.status.state == "COMPLETED"
+        assert [task.name for task in info.tasks or []] == ["batch", "true"]
 
 
 async def test_a_job_whose_directory_vanished(tmp_path: Path) -> None:

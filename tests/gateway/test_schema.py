@@ -6,9 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 import schemathesis
-from crestline.gateway.app import create_app
-from crestline.gateway.config import GatewayConfig
-from harness.gateway import RunningGateway, in_thread
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis import Case
 from schemathesis.checks import not_a_server_error
@@ -17,6 +14,10 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
+
+from crestline.gateway.app import create_app
+from crestline.gateway.config import GatewayConfig
+from harness.gateway import RunningGateway, in_thread
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 

@@ -23,6 +23,8 @@ class Relay:
     down: int = 0
     """bytes of answers that went through"""
     up: int = 0
+    heard: bytearray = field(default_factory=bytearray)
+    """what clients said, as it was on the wire"""
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
@@ -38,6 +40,8 @@ class Relay:
         with suppress(OSError):
             while data := source.recv(65536):
                 passed = self._allowed(len(data), way)
+                if way == "up":
+                    self.heard += data[:passed]
                 sink.sendall(data[:passed])
                 if passed < len(data):
                     break

@@ -102,13 +102,18 @@ async def bench(
     try:
         yield Bench(scheduler, home, work)
     finally:
-        for info in await scheduler.jobs("", JobQuery(all_users=True)):
-            if info.status.state in LIVE and info.user is not None:
-                await scheduler.cancel(info.user, info.job_id)
-        deadline = time.monotonic() + PATIENCE
-        while (
-            any(info.status.state in LIVE for info in await scheduler.jobs("", JobQuery(all_users=True)))
-            and time.monotonic() < deadline
-        ):
-            await asyncio.sleep(0.01)
+        await end_all(scheduler)
         await scheduler.stop()
+
+
+async def end_all(scheduler: LocalScheduler) -> None:
+    """Cancel every job, and see it gone."""
+    deadline = time.monotonic() + PATIENCE
+    cancelled: set[str] = set()
+    while live := [info for info in await scheduler.jobs("", JobQuery(all_users=True)) if info.status.state in LIVE]:
+        assert time.monotonic() < deadline, live
+        for info in live:
+            if info.job_id not in cancelled:
+                await scheduler.cancel(info.user or "", info.job_id)
+                cancelled.add(info.job_id)
+        await asyncio.sleep(0.01)

@@ -10,14 +10,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
 from plain_firecrest import job_rows
 from plain_firecrest.endpoint import Call, route
 from plain_firecrest.job import Job
 from plain_firecrest.refusals import Refusal, buffer_exceeded, command_timeout, invalid, slurm_failure
 from plain_firecrest.scheduler import Order
 from plain_firecrest.world import World
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 _WINDOWS = {"1h": 3600, "8h": 8 * 3600, "24h": 86400, "3d": 3 * 86400, "7d": 7 * 86400}
 _NAME_LIMIT = 235

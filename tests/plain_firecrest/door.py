@@ -10,8 +10,9 @@ from contextlib import suppress
 from functools import partial
 
 import uvicorn
-from plain_firecrest.fault_layer import ABORT
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from plain_firecrest.fault_layer import ABORT
 
 
 class Door:

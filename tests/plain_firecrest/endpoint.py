@@ -11,14 +11,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from plain_firecrest.refusals import BrokenConnection, Refusal, invalid
-from plain_firecrest.settings import User
-from plain_firecrest.world import World
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import QueryParams, UploadFile
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+
+from plain_firecrest.refusals import BrokenConnection, Refusal, invalid
+from plain_firecrest.settings import User
+from plain_firecrest.world import World
 
 
 @dataclass

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
 from plain_firecrest.faults import Rule
 from plain_firecrest.refusals import Refusal
 from plain_firecrest.world import Seen, World
-from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 ABORT = "plain_firecrest.abort"
 """Key in `scope["extensions"]` of a function that resets the connection; put there by `door`."""

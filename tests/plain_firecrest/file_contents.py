@@ -6,11 +6,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+from starlette.responses import JSONResponse, Response
+
 from plain_firecrest.endpoint import Call
 from plain_firecrest.paths import check_quotes, checked
 from plain_firecrest.refusals import Refusal, buffer_exceeded, invalid, remote_failure
 from plain_firecrest.remote_command import failed, run
-from starlette.responses import JSONResponse, Response
 
 
 def head(call: Call) -> Response:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
 from plain_firecrest import file_contents
 from plain_firecrest.directory_listing import listed, listed_itself
 from plain_firecrest.endpoint import Call, route
@@ -11,8 +14,6 @@ from plain_firecrest.paths import check_quotes, checked
 from plain_firecrest.refusals import invalid, remote_failure
 from plain_firecrest.remote_command import failed, run
 from plain_firecrest.world import World
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 TAR_FLAGS = {"none": "", "gzip": "z", "bzip2": "j", "xz": "J"}
 

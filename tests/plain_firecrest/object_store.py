@@ -16,10 +16,11 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 from xml.etree import ElementTree
 
-from plain_firecrest.settings import Settings
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
+
+from plain_firecrest.settings import Settings
 
 _TTL = 3600
 _BLOCK = 1 << 20

@@ -5,17 +5,18 @@ They have separate doors because they are separate hosts in life: an outage of F
 
 from __future__ import annotations
 
-from plain_firecrest import compute, files, status, transfers
-from plain_firecrest.endpoint import plain_error
-from plain_firecrest.fault_layer import FaultLayer
-from plain_firecrest.refusals import BrokenConnection
-from plain_firecrest.world import World
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from plain_firecrest import compute, files, status, transfers
+from plain_firecrest.endpoint import plain_error
+from plain_firecrest.fault_layer import FaultLayer
+from plain_firecrest.refusals import BrokenConnection
+from plain_firecrest.world import World
 
 
 def gateway(world: World, control: list[Route]) -> ASGIApp:

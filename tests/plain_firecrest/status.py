@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
 from plain_firecrest.endpoint import Call, route, uptime
 from plain_firecrest.refusals import Refusal
 from plain_firecrest.world import World
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 SHAPES = Path(__file__).with_name("shapes")
 

@@ -16,12 +16,13 @@ from typing import Any
 import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
-from plain_firecrest.faults import Faults
-from plain_firecrest.refusals import Refusal
-from plain_firecrest.settings import Settings, User
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+
+from plain_firecrest.faults import Faults
+from plain_firecrest.refusals import Refusal
+from plain_firecrest.settings import Settings, User
 
 _KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)  # one for all servers of this process: it is slow
 _STRANGER = "a-key-that-nobody-published"

@@ -9,14 +9,15 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
 from plain_firecrest import transfer_scripts as scripts
 from plain_firecrest.endpoint import Call, route
 from plain_firecrest.files import tar_flag
 from plain_firecrest.refusals import Refusal, invalid
 from plain_firecrest.scheduler import Order
 from plain_firecrest.world import World
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 
 def routes(world: World) -> list[Route]:

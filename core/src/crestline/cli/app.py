@@ -145,3 +145,13 @@ def _run(arguments: list[str]) -> int:
         return report(error, as_json=state.json or "--json" in arguments)
     except (CrestlineError, OSError) as error:
         return report(error, as_json=state.json)
+    except ExceptionGroup as group:  # of several tasks; the first failure ended the others
+        first = _first(group)
+        if not isinstance(first, CrestlineError | OSError):
+            raise
+        return report(first, as_json=state.json)
+
+
+def _first(group: ExceptionGroup[Exception]) -> Exception:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, ExceptionGroup) else error

@@ -50,11 +50,6 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(cancellable())
     except asyncio.CancelledError:
         raise typer.Exit(128 + signal.SIGTERM) from None
-    except ExceptionGroup as group:  # several tasks; the first failure ended the others
-        first: Exception = group
-        while isinstance(first, ExceptionGroup):
-            first = first.exceptions[0]
-        raise first from group
 
 
 def known_targets() -> list[str]:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from crestline.model import CrestlineError
+
 
 class Invocation:
     """What `main` wants to know of the command that ran."""
@@ -22,7 +24,10 @@ def _remember_json(context: typer.Context, value: bool) -> bool:
 def _complete_targets(incomplete: str) -> list[str]:
     from crestline.cli.connecting import known_targets
 
-    return [name for name in known_targets() if name.startswith(incomplete)]
+    try:
+        return [name for name in known_targets() if name.startswith(incomplete)]
+    except CrestlineError:  # a sites file that cannot be used completes nothing; the command itself will say why
+        return []
 
 
 Json = Annotated[

@@ -19,4 +19,5 @@ def describe_end(job: Job) -> str:
     ended = f"Job {job.job_id} {job.state}"
     if job.signal:
         return f"{ended}, signal {job.signal}"
-    return f"{ended}, exit code {job.exit_code}" if job.exit_code is not None else ended
+    # A job that Slurm cancels before its script ends shows exit code 0, which says nothing.
+    return f"{ended}, exit code {job.exit_code}" if job.exit_code or job.state.is_success else ended

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import shlex
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
@@ -125,7 +126,7 @@ def _announce(settings: GatewayConfig, server: Server, json: bool) -> None:
         f"Crestline serves {', '.join(settings.systems)} at {endpoint.url}\n"
         f"  API docs    {facts['docs']}\n"
         f"  client      id and secret are in {home.first_client}\n"
-        f'  shell       eval "$(crestline env --home {home.path})"\n'
+        f'  shell       eval "$(crestline env --home {shlex.quote(str(home.path))})"\n'
         f"  adapters    site '{SITE}' in {sites_file}\n"
         "Ctrl-C ends it; jobs go on.",
         flush=True,

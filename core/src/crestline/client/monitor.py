@@ -34,7 +34,7 @@ _NARROW = 3600
 """seconds; the smallest of FirecREST's time windows"""
 
 
-class JobEvent(msgspec.Struct, frozen=True, kw_only=True):
+class JobEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """News of a job.
 
     Attributes:
@@ -106,7 +106,7 @@ class JobMonitor:
 
     Attributes:
         list_requests, id_requests: requests made so far.
-        error: why the last round brought no list; None when it did.
+        error: why the last round brought nothing; None when it did.
     """
 
     def __init__(self, backend: Backend, policy: PollPolicy | None = None) -> None:
@@ -118,6 +118,7 @@ class JobMonitor:
         self._turn = 0
         self._narrow = False
         self._list_again_at = 0.0
+        self._list_again_in = self._policy.shortest
         self._duplicates: list[tuple[_Entry, Job]] = []
         self.list_requests = 0
         self.id_requests = 0
@@ -239,7 +240,6 @@ class JobMonitor:
     async def _round(self, entries: list[_Entry]) -> None:
         now = time.monotonic()
         missed = entries
-        self.error = None
         self._duplicates.clear()
         if now >= self._list_again_at:
             try:
@@ -250,10 +250,13 @@ class JobMonitor:
                     await self._tell_unknown(entries, str(error))
                     return
                 # It is the list itself that cannot be had: too long, or spoilt by some job in it.
-                self._list_again_at = now + self._policy.relist
+                self._list_again_in = min(self._list_again_in * 2, self._policy.relist)
+                self._list_again_at = now + self._list_again_in
                 _LOG.warning("No job list from %s, asking job by job: %s", self._backend.gateway_url, error)
             else:
+                self._list_again_in = self._policy.shortest
                 missed = await self._tell_listed(entries, listed)
+            self.error = None
         await self._look_up(missed)
         for entry, job in self._duplicates:
             await self._adopt(entry, job)
@@ -277,7 +280,7 @@ class JobMonitor:
 
     async def _list_once(self, ids: tuple[str, ...] | None) -> list[Job]:
         self.list_requests += 1
-        return await self._backend.jobs(JobFilter(ids=ids, window=_NARROW if self._narrow else None))
+        return await self._backend.jobs(JobFilter(ids=ids, window=_NARROW if self._narrow else None), patient=False)
 
     async def _tell_listed(self, entries: list[_Entry], listed: dict[str, list[Job]]) -> list[_Entry]:
         """Hand out what the list says; returns those it says nothing final about."""
@@ -319,7 +322,7 @@ class JobMonitor:
         job_id = entry.job.job_id
         job: Job | None = None
         try:
-            job = chosen(await self._backend.job(job_id), job_id)
+            job = chosen(await self._backend.job(job_id, patient=False), job_id)
         except JobNotFoundError:
             pass
         except CrestlineError as error:
@@ -335,7 +338,8 @@ class JobMonitor:
             some = entries[begin : begin + _IDS_IN_A_QUERY]
             self.id_requests += 1
             try:
-                jobs = await self._backend.jobs(JobFilter(ids=tuple(entry.job.job_id for entry in some)))
+                ids = tuple(entry.job.job_id for entry in some)
+                jobs = await self._backend.jobs(JobFilter(ids=ids), patient=False)
             except CrestlineError as error:
                 await self._tell_unknown(some, str(error))
                 continue
@@ -353,7 +357,7 @@ class JobMonitor:
         """Whether the gateway is there at all, although the list is not."""
         self.id_requests += 1
         try:
-            await self._backend.job(entry.job.job_id)
+            await self._backend.job(entry.job.job_id, patient=False)
         except JobNotFoundError:
             return True
         except CrestlineError:

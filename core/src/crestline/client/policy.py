@@ -36,7 +36,7 @@ class PollPolicy(msgspec.Struct, frozen=True, kw_only=True):
     lookups: int = 8
     """by-id requests in one round, for jobs that the list misses"""
     relist: float = 60.0
-    """after a list that could not be had, the next try"""
+    """after lists that could not be had, the longest time to the next try"""
     gone_after: float = 60.0
     """a job is gone when it has been missing for this long, and in at least `gone_looks` looks"""
     gone_looks: int = 3
@@ -51,7 +51,7 @@ class PollPolicy(msgspec.Struct, frozen=True, kw_only=True):
             cost: seconds that the last round took.
         """
         wanted = min(max(self.growth * quiet, self.shortest), self.longest)
-        return max(wanted, cost / self.busy_share)
+        return max(wanted, min(cost / self.busy_share, 3 * self.longest))
 
 
 class SubmitPolicy(msgspec.Struct, frozen=True, kw_only=True):

@@ -191,16 +191,18 @@ class _Submission:
         """
         by_name = JobFilter(name=self._spec.name, window=_LONG_AGO)
         try:
-            recent = await self._backend.jobs(JobFilter(window=_RECENT))
+            recent = await self._backend.jobs(JobFilter(window=_RECENT), patient=False)
         except CrestlineError:
-            named = await self._backend.jobs(by_name)  # a spoilt or endless list; the servers from 2.6 on filter
+            named = await self._backend.jobs(
+                by_name, patient=False
+            )  # a spoilt or endless list; the servers from 2.6 on filter
             found = self._first(named)
             if found is None:
                 raise
             return found, False
         found = self._first(recent)
         if found is None and self._may_be_there:
-            found = self._first(await self._backend.jobs(by_name))
+            found = self._first(await self._backend.jobs(by_name, patient=False))
         return found, any(_nameless(job) for job in recent)
 
     def _first(self, jobs: list[Job]) -> Job | None:

@@ -62,6 +62,19 @@ class PathGuard:
         self._confine(real, path)
         return real
 
+    def enter(self, directory: str, name: str) -> str:
+        """Where `name` in a directory without links leads; cheaper than `follow` while walking a tree.
+
+        Raises:
+            InvalidRequestError: outside.
+            PermissionDeniedError: into what is not served.
+        """
+        path = os.path.join(directory, name)
+        if os.path.islink(path):
+            return self.follow(path)
+        self._confine(path, path)
+        return path
+
     def is_served(self, real: str) -> bool:
         """Whether a path without links is inside the trees and not denied."""
         return not self.is_denied(real) and any(is_inside(real, root) for root in self._real_roots)
@@ -91,6 +104,18 @@ class PathGuard:
 def is_inside(path: str, tree: str) -> bool:
     """Whether a normalised path is `tree` or below it."""
     return path == tree or path.startswith(tree if tree == "/" else tree + "/")
+
+
+def member_path(root: str, member: str) -> str:
+    """The path of what a caller names below `root`.
+
+    Raises:
+        InvalidRequestError: it would not be below.
+    """
+    name = os.path.normpath(member)
+    if name.startswith(("/", "../")) or name in ("..", "."):
+        raise InvalidRequestError(f"'{printable(member)}' is not below '{printable(root)}'.")
+    return os.path.join(root, name)
 
 
 def printable(path: str) -> str:

@@ -53,7 +53,7 @@ class Server(uvicorn.Server):
             on_ready: called once requests are answered.
 
         Raises:
-            CrestlineError: the gateway cannot start.
+            CrestlineError: the gateway cannot start; it may come in an ExceptionGroup.
         """
         self._on_ready = on_ready
         self.run(sockets=[self.socket])

@@ -50,7 +50,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     """further `sbatch` options, one each, without `#SBATCH` (`--mail-type=END`)"""
 
 
-class JobTimes(msgspec.Struct, frozen=True, kw_only=True):
+class JobTimes(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Times of a job: seconds since the epoch, durations in seconds; None where the scheduler does not say."""
 
     submit: int | None = None
@@ -61,7 +61,7 @@ class JobTimes(msgspec.Struct, frozen=True, kw_only=True):
     limit: int | None = None
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
+class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A job as last seen.
 
     `stdout` and `stderr` are paths on the system; they are known after `client.metadata(job)` or on a gateway that

@@ -15,7 +15,7 @@ import httpx
 from crestline.cli.checks import Check, Verdict, failed
 from crestline.cli.remote import absolute, read_file
 from crestline.cli.systems import health
-from crestline.client import Policy, RetryPolicy, Site, System, connect, find_site, sites_file
+from crestline.client import Policy, RetryPolicy, Site, System, connect, find_site, site_from_environment, sites_file
 from crestline.client.files import upload
 from crestline.model import AuthenticationError, CrestlineError
 from crestline.wire.extensions import VERSION_HEADER
@@ -28,7 +28,8 @@ _PATIENCE = Policy(retry=RetryPolicy(attempts=1, budget=20))
 
 async def check_connection(target: str | None) -> AsyncIterator[Check]:
     """All checks, until one makes the next ones pointless."""
-    yield _sites_file()
+    if target or site_from_environment() is None:
+        yield _sites_file()
     try:
         site, _ = find_site(target)
         trust = site.trust()
@@ -61,7 +62,7 @@ def _sites_file() -> Check:
     file = sites_file()
     if not file.exists():
         message = f"{file} does not exist."
-        return Check("sites file", Verdict.WARN, message, "`crestline serve` makes one; FIRECREST_* variables do too.")
+        return Check("sites file", Verdict.FAIL, message, "Start `crestline serve`, or set the FIRECREST_* variables.")
     mode = stat.S_IMODE(file.stat().st_mode)
     if mode & 0o077:
         return Check("sites file", Verdict.FAIL, f"{file} is open to others ({mode:o}).", f"Run: chmod 600 {file}")

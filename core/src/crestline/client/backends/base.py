@@ -90,16 +90,19 @@ class Backend(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def jobs(self, query: JobFilter) -> list[Job]:
+    async def jobs(self, query: JobFilter, *, patient: bool = True) -> list[Job]:
         """A list request.
+
+        Args:
+            patient: repeat what may succeed later; False for callers that ask again by themselves.
 
         Raises:
             TooLargeError: the list does not fit (413); a 408 is a GatewayUnavailableError.
         """
 
     @abc.abstractmethod
-    async def job(self, job_id: str) -> list[Job]:
-        """By-id look-up; several for an array.
+    async def job(self, job_id: str, *, patient: bool = True) -> list[Job]:
+        """By-id look-up; several for an array. `patient` as in `jobs`.
 
         Raises:
             JobNotFoundError: 404.

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import gzip
 import os
-import secrets
-import tarfile
+import sys
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import anyio.from_thread
 from anyio.to_thread import run_sync
 
 from crestline.client.files.local import CHUNK, changed_error
-from crestline.client.files.names import safe_relative
+from crestline.client.files.names import is_safe_link, safe_relative, temporary_name
 from crestline.client.files.tree import Entry
 from crestline.model import FileType, TransferError
+
+if TYPE_CHECKING or sys.version_info >= (3, 12):
+    import tarfile
+else:
+    from backports import tarfile  # Debian 12's Python 3.11.2 has no extraction filters
 
 _KINDS = {FileType.FILE: tarfile.REGTYPE, FileType.DIRECTORY: tarfile.DIRTYPE, FileType.LINK: tarfile.SYMTYPE}
 _END = bytes(2 * tarfile.BLOCKSIZE)
@@ -108,12 +112,12 @@ def unpack(
     compressed: bool = False,
     skip_first: bool = False,
 ) -> Iterator[str]:
-    """Write the wanted files of a tar archive below `root`, each whole or not at all; yields them when they are there.
+    """Write the wanted members of a tar archive below `root`, files whole or not at all; yields each when it is there.
 
-    Directories and symbolic links in the archive are passed over.
+    Links that could lead out of `root` are passed over.
 
     Args:
-        wanted: asked for the path below `root` of each file in the archive.
+        wanted: asked for the path below `root` of each member.
         skip_first: members are named from the packed directory's own name on.
 
     Raises:
@@ -122,12 +126,18 @@ def unpack(
     try:
         with tarfile.open(fileobj=file, mode="r|gz" if compressed else "r|", bufsize=CHUNK) as tar:  # type: ignore[call-overload]
             for member in tar:
-                if not (member.isreg() or member.islnk()):
-                    continue
+                if skip_first and "/" not in member.name.removeprefix("./"):
+                    continue  # the packed directory itself
                 path = _below(member.name, skip_first)
                 if not wanted(path):
                     continue
-                if member.islnk():
+                if member.isdir():
+                    temporary_beside(root, f"{path}/.")
+                elif member.issym():
+                    if not is_safe_link(path, member.linkname):
+                        continue
+                    make_link(root, path, member.linkname)
+                elif member.islnk():
                     earlier = root / _below(member.linkname, skip_first)
                     with earlier.open("rb") as content:
                         _write(root, path, content, earlier.stat().st_size, earlier.stat().st_mode, counted)
@@ -166,6 +176,15 @@ def _write(
         temporary.unlink(missing_ok=True)
 
 
+def make_link(root: Path, path: str, target: str) -> None:
+    """A symbolic link at `path` below `root`, in the place of what is there."""
+    if (root / path).is_symlink() and os.readlink(root / path) == target:
+        return
+    temporary = temporary_beside(root, path)
+    temporary.symlink_to(target)
+    temporary.replace(root / path)
+
+
 def temporary_beside(root: Path, path: str) -> Path:
     """A new name in the directory where `path` belongs, which is made if need be and never reached through a link.
 
@@ -178,4 +197,4 @@ def temporary_beside(root: Path, path: str) -> Path:
         if place.is_symlink() or (place.exists() and not place.is_dir()):
             raise TransferError(f"{place} is no directory; nothing is written through it.", hint="Move it away.")
         place.mkdir(exist_ok=True)
-    return place / f".crestline-{secrets.token_hex(8)}.part"
+    return place / temporary_name(".part")

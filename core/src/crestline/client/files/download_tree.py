@@ -5,23 +5,25 @@ from __future__ import annotations
 import os
 import posixpath
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 import anyio
 from anyio.to_thread import run_sync
 
 from crestline.client.backends.base import Backend
-from crestline.client.files.archive import Pull, temporary_beside, unpack
+from crestline.client.files.archive import Pull, make_link, temporary_beside, unpack
 from crestline.client.files.download_file import download_file
 from crestline.client.files.local import make_executable, sha256
 from crestline.client.files.manifest import read_manifest
-from crestline.client.files.names import remove_if_there, spellings, stays_inside, temporary_path
+from crestline.client.files.names import is_safe_link, remove_if_there, spellings, temporary_path
 from crestline.client.files.parallel import run_parallel
 from crestline.client.files.report import Meter, Report
 from crestline.client.files.retry import Patience
 from crestline.client.files.same import is_ambiguous, same_on_crestline, same_on_plain
-from crestline.client.files.tree import MANIFEST, Listing, is_executable, list_tree
+from crestline.client.files.tree import MANIFEST, Listing, is_executable, list_tree, scan
 from crestline.client.streams import closing
 from crestline.model import (
     File,
@@ -51,16 +53,21 @@ async def download_tree(backend: Backend, remote: str, root: Path, meter: Meter)
     known: dict[str, str] = {}
     if "tar" not in backend.features:
         known = await read_manifest(backend, remote, listing)
-        listing.files.pop(MANIFEST, None)
+    listing.files.pop(MANIFEST, None)
     root.mkdir(parents=True, exist_ok=True)
     same = await _same_content(backend, remote, root, listing, known)
     files = {name: file for name, file in listing.files.items() if file.type is FileType.FILE}
     needed = {name: file for name, file in files.items() if name not in same}
-    left_out = await run_sync(_make_directories_and_links, root, listing)
+    escaped = set() if "tar" in backend.features else _escaped(listing)
+    left_out = await run_sync(_make_directories_and_links, root, listing, escaped)
+    absent = await run_sync(_absent, root, escaped)
     meter.total = meter.done + sum(file.size for file in needed.values())
-    if needed:
-        fetch = _from_crestline if "tar" in backend.features else _from_plain
-        await fetch(backend, remote, root, needed, meter)
+    if "tar" in backend.features:
+        await _from_crestline(backend, remote, root, needed, meter)
+    elif absent or len(needed) > _FEW or any(is_ambiguous(name) for name in needed):
+        await _from_plain(backend, remote, root, needed.keys() | absent, meter)
+    else:
+        await run_parallel(partial(_download_one, backend, remote, root, name, meter) for name in needed)
     for name in same:
         if is_executable(files[name]) and not os.access(root / name, os.X_OK):
             make_executable(root / name)
@@ -89,48 +96,58 @@ def _is_file(path: Path) -> bool:
     return path.is_file() and not path.is_symlink()
 
 
-def _make_directories_and_links(root: Path, listing: Listing) -> list[str]:
-    """Make them; returns what is neither of them nor a file, and links that would lead out."""
-    left_out, links = [], []
+def _make_directories_and_links(root: Path, listing: Listing, escaped: set[str]) -> list[str]:
+    """Make them, but for those whose true name only an archive tells.
+
+    Returns:
+        what is neither of them nor a file, and links that could lead out.
+    """
+    left_out = []
     for name, file in sorted(listing.files.items()):
+        if file.type is FileType.FILE or name in escaped:
+            continue
         if file.type is FileType.DIRECTORY:
             temporary_beside(root, f"{name}/.")
-        elif file.type is FileType.LINK and file.link_target is not None and stays_inside(name, file.link_target):
-            _make_link(root, name, file.link_target)
-            links.append(name)
-        elif file.type is not FileType.FILE:
+        elif file.type is FileType.LINK and file.link_target is not None and is_safe_link(name, file.link_target):
+            make_link(root, name, file.link_target)
+        else:
             left_out.append(name)
-    real_root = root.resolve()
-    for name in links:  # `..` behind another link may lead elsewhere than its text says
-        if not Path(os.path.realpath(root / name)).is_relative_to(real_root):
-            (root / name).unlink()
-            left_out.append(name)
-    return sorted(left_out)
+    return left_out
 
 
-def _make_link(root: Path, name: str, target: str) -> None:
-    path = root / name
-    if path.is_symlink() and os.readlink(path) == target:
-        return
-    temporary = temporary_beside(root, name)
-    temporary.symlink_to(target)
-    temporary.replace(path)
+def _escaped(listing: Listing) -> set[str]:
+    """Directories and links that plain FirecREST may have listed with escapes."""
+    return {
+        name
+        for name, file in listing.files.items()
+        if file.type is not FileType.FILE and "\\" in name + (file.link_target or "")
+    }
+
+
+def _absent(root: Path, escaped: set[str]) -> set[str]:
+    """Those that are not here yet."""
+    if not escaped:
+        return escaped
+    return escaped - {spelling for entry in scan(root).entries for spelling in spellings(entry.path)}
 
 
 async def _from_crestline(backend: Backend, remote: str, root: Path, needed: dict[str, File], meter: Meter) -> None:
     missing = {name for name, file in needed.items() if file.size <= _ALONE}
     patience = Patience()
     while missing:
-        before = len(missing)
+        came: set[str] = set()
         try:
-            async with closing(backend.get_tar(remote, sorted(missing))) as chunks:
-                await _unpack(Pull(chunks), root, missing, meter)
+            try:
+                async with closing(backend.get_tar(remote, sorted(missing))) as chunks:
+                    await _unpack(Pull(chunks), root, missing.__contains__, came, meter)
+            finally:
+                missing -= came
             if missing:
                 raise TransferError(
                     f"{len(missing)} files of {remote} did not come, for example {min(missing)!r}.", hint="Try again."
                 )
         except (GatewayUnavailableError, RateLimitedError, TransferError) as error:
-            if len(missing) < before:
+            if came:
                 patience.renew()
             await patience.wait(error)
     for name, file in needed.items():
@@ -138,12 +155,14 @@ async def _from_crestline(backend: Backend, remote: str, root: Path, needed: dic
             await _download_one(backend, remote, root, name, meter)
 
 
-async def _unpack(source: object, root: Path, missing: set[str], meter: Meter, **options: bool) -> None:
-    """Unpack what is missing; takes each file out of `missing` when it is there."""
+async def _unpack(
+    source: Pull | IO[bytes], root: Path, wanted: Callable[[str], bool], came: set[str], meter: Meter, **options: bool
+) -> None:
+    """Unpack what is wanted; each file is in `came` as soon as it is there."""
 
     def work() -> None:
-        for path in unpack(source, root, lambda path: bool(spellings(path) & missing), meter.add, **options):  # type: ignore[arg-type]
-            missing.difference_update(spellings(path))
+        for path in unpack(source, root, wanted, meter.add_from_thread, **options):
+            came.add(path)
 
     await run_sync(work)
 
@@ -154,24 +173,29 @@ async def _download_one(backend: Backend, remote: str, root: Path, name: str, me
     await download_file(backend, path, await backend.stat(path), root / name, meter)
 
 
-async def _from_plain(backend: Backend, remote: str, root: Path, needed: dict[str, File], meter: Meter) -> None:
-    if len(needed) <= _FEW and not any(is_ambiguous(name) for name in needed):
-        await run_parallel(partial(_download_one, backend, remote, root, name, meter) for name in needed)
-        return
+async def _from_plain(backend: Backend, remote: str, root: Path, needed: set[str], meter: Meter) -> None:
     archive = await temporary_path(backend, ".tar.gz")
-    missing = set(needed)
+    came: set[str] = set()
     try:
         await backend.compress(remote, archive)
         with tempfile.TemporaryDirectory(prefix="crestline-") as place:
             local = Path(place) / "archive.tar.gz"
             await download_file(backend, archive, await backend.stat(archive), local, Meter(None))
             with local.open("rb") as file:
-                await _unpack(file, root, missing, meter, compressed=True, skip_first=True)
+                await _unpack(
+                    file,
+                    root,
+                    lambda path: not spellings(path).isdisjoint(needed),
+                    came,
+                    meter,
+                    compressed=True,
+                    skip_first=True,
+                )
     finally:
         with anyio.CancelScope(shield=True):
             await remove_if_there(backend, archive)
-    if missing:
+    if missing := needed - {name for path in came for name in spellings(path)}:
         raise TransferError(
-            f"{len(missing)} files of {remote} did not come, for example {min(missing)!r}.",
+            f"{len(missing)} entries of {remote} did not come, for example {min(missing)!r}.",
             hint="They may have been removed meanwhile; download again.",
         )

@@ -91,18 +91,30 @@ class PartFile:
         self._file: BinaryIO
 
     def __enter__(self) -> PartFile:
-        self._file = open(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+b")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._file.close()
-            raise ConflictError(
-                f"{self.target} is being downloaded already.", hint="Wait for the other download."
-            ) from None
-        return self
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        while True:
+            self._file = open(os.open(self.path, flags, 0o666), "r+b")
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._file.close()
+                raise ConflictError(
+                    f"{self.target} is being downloaded already.", hint="Wait for the other download."
+                ) from None
+            if self._is_in_place():
+                return self
+            self._file.close()  # another download has published it between the two calls
 
     def __exit__(self, *_: object) -> None:
+        if self.size == 0 and self._is_in_place():
+            self.path.unlink()
         self._file.close()
+
+    def _is_in_place(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self._file.fileno()), self.path.lstat())
+        except FileNotFoundError:
+            return False
 
     @property
     def size(self) -> int:

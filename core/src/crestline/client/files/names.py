@@ -18,6 +18,7 @@ from crestline.model import ConflictError, InvalidRequestError, MissingFileError
 _NOT_DIRECT = re.compile(r"[\x00-\x1f\x7f\"\\]")
 # Transfer jobs of plain FirecREST put a path through HTML escaping into double quotes of a shell script.
 _NOT_IN_JOBS = re.compile(r"[\x00-\x1f\x7f\"\\&<>$`]")
+_TEMPORARY = re.compile(r"\.crestline-[0-9a-f]{16}[.\w]*")
 _C_ESCAPES = {7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "\\r"}
 
 
@@ -89,7 +90,17 @@ async def alias_for_jobs(backend: Backend, path: str) -> AsyncIterator[str]:
 
 async def temporary_path(backend: Backend, suffix: str = "") -> str:
     """A new name in the default working directory."""
-    return f"{await backend.default_workdir()}/.crestline-{secrets.token_hex(8)}{suffix}"
+    return posixpath.join(await backend.default_workdir(), temporary_name(suffix))
+
+
+def temporary_name(suffix: str = "") -> str:
+    """A new name for what lives only as long as a transfer, here or on the system."""
+    return f".crestline-{secrets.token_hex(8)}{suffix}"
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a name is one of `temporary_name`: what a killed transfer left is not taken along by the next."""
+    return _TEMPORARY.fullmatch(name) is not None
 
 
 def safe_relative(name: str) -> str:
@@ -110,6 +121,15 @@ def stays_inside(path: str, target: str) -> bool:
         return False
     end = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
     return end != ".." and not end.startswith("../")
+
+
+def is_safe_link(path: str, target: str) -> bool:
+    """Whether a link can never lead out of the directory, whatever other links there are in it: no `..` behind a name,
+    because the name may be a link."""
+    behind = [part for part in target.split("/") if part not in ("", ".")]
+    while behind and behind[0] == "..":
+        del behind[0]
+    return ".." not in behind and stays_inside(path, target)
 
 
 def spellings(name: str) -> set[str]:

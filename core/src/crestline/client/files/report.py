@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import anyio.from_thread
 import msgspec
 
 Progress = Callable[[int, int, str], None]
-"""called with the bytes done, the bytes in all (0 while unknown) and the name of the file at hand"""
+"""called in the event loop with the bytes done, the bytes in all and the name of the file at hand; must not block"""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,3 +45,8 @@ class Meter:
         self.done += count
         if self._progress is not None:
             self._progress(self.done, self.total, name)
+
+    def add_from_thread(self, count: int, name: str) -> None:
+        """As `add`, from a worker thread of anyio's; ends the thread's work if it was cancelled."""
+        anyio.from_thread.check_cancelled()
+        anyio.from_thread.run_sync(self.add, count, name)

@@ -5,8 +5,6 @@ A signed URL is a secret for as long as it lives: none reaches a log or an excep
 
 from __future__ import annotations
 
-import contextvars
-import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -21,6 +19,7 @@ from crestline.client.files.local import PartFile, read_chunks
 from crestline.client.files.parallel import run_parallel
 from crestline.client.files.report import Meter
 from crestline.client.files.retry import Patience
+from crestline.client.secrets_in_logs import keep_secrets_out_of_logs
 from crestline.client.streams import closing
 from crestline.model import CrestlineError, GatewayUnavailableError, TransferError
 
@@ -30,20 +29,6 @@ _TIMEOUT = httpx.Timeout(60.0, connect=15.0)
 # A store puts many parts together before it answers, and S3 keeps the connection alive meanwhile.
 _COMPLETION_TIMEOUT = httpx.Timeout(600.0, connect=15.0)
 _EXPIRED_HINT = "The signed URL may have expired: start the transfer again."
-
-_at_work = contextvars.ContextVar("signed URLs at work", default=False)
-
-
-class _WithoutQuery(logging.Filter):
-    """httpx logs the URL of every request; of ours it must not log the signature."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if _at_work.get() and isinstance(record.args, tuple):
-            record.args = tuple(arg.copy_with(query=None) if isinstance(arg, httpx.URL) else arg for arg in record.args)
-        return True
-
-
-logging.getLogger("httpx").addFilter(_WithoutQuery())
 
 
 async def put_parts(
@@ -148,14 +133,17 @@ async def _get_once(client: httpx.AsyncClient, url: str, part: PartFile, meter: 
     if part.size:
         headers["Range"] = f"bytes={part.size}-"
     async with _answer(client, "GET", url, headers=headers) as answer:
-        if answer.status_code != 206 and part.size:
+        if part.size and not answer.headers.get("Content-Range", "").startswith(f"bytes {part.size}-"):
             meter.add(-part.size, part.target.name)
             part.truncate()
+            if answer.status_code == 206:
+                raise TransferError("The store sent another part than it was asked for.", hint="Download it again.")
         async for count in part.append(_chunks(answer)):
             meter.add(count, part.target.name)
 
 
 def _client(verify: ssl.SSLContext | bool) -> httpx.AsyncClient:
+    keep_secrets_out_of_logs()
     return httpx.AsyncClient(timeout=_TIMEOUT, verify=verify, follow_redirects=False)
 
 
@@ -172,11 +160,7 @@ async def _answer(client: httpx.AsyncClient, method: str, url: str, **options: o
 
 
 async def _send(client: httpx.AsyncClient, method: str, url: str, options: dict[str, Any]) -> httpx.Response:
-    token = _at_work.set(True)
-    try:
-        return await client.send(client.build_request(method, url, **options), stream=True)
-    finally:
-        _at_work.reset(token)
+    return await client.send(client.build_request(method, url, **options), stream=True)
 
 
 async def _chunks(answer: httpx.Response) -> AsyncIterator[bytes]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from crestline.client.backends.base import Backend
-from crestline.client.files.names import safe_relative, spellings
+from crestline.client.files.names import is_temporary, safe_relative, spellings
 from crestline.model import File, FileType, GatewayUnavailableError, InvalidRequestError, TooLargeError
 
 MANIFEST = ".crestline-manifest.json"
@@ -61,7 +61,7 @@ def scan(root: Path) -> Scan:
         directory = pending.pop()
         for item in sorted(os.scandir(root / directory), key=lambda item: item.name):
             path = posixpath.join(directory, item.name)
-            if path == MANIFEST:
+            if path == MANIFEST or is_temporary(item.name):
                 continue
             _check_utf8(path)
             status = item.stat(follow_symlinks=False)
@@ -95,7 +95,9 @@ class Listing:
     """All below a directory on the system."""
 
     def __init__(self, files: Iterable[File]) -> None:
-        self.files = {safe_relative(file.name): file for file in files}
+        self.files = {
+            safe_relative(file.name): file for file in files if not is_temporary(posixpath.basename(file.name))
+        }
 
     def find(self, path: str) -> File | None:
         """The entry of a path, however the listing spells it."""

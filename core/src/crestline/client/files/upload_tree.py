@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-import secrets
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from crestline.client.backends.base import Backend
 from crestline.client.files.archive import pack, stream, write_gzip
 from crestline.client.files.local import sha256
 from crestline.client.files.manifest import Known, read_manifest, write_manifest
-from crestline.client.files.names import make_directory, remove_if_there, stays_inside
+from crestline.client.files.names import make_directory, remove_if_there, stays_inside, temporary_name
 from crestline.client.files.report import Meter, Report
 from crestline.client.files.retry import Patience
 from crestline.client.files.same import same_on_crestline, same_on_plain
@@ -60,9 +59,9 @@ async def upload_tree(backend: Backend, root: Path, remote: str, meter: Meter) -
 
 async def pack_and_extract(backend: Backend, root: Path, remote: str, entries: Iterable[Entry], meter: Meter) -> None:
     """Send entries below `root` as one archive and unpack it in the directory `remote`; for plain FirecREST."""
-    archive = posixpath.join(remote, f".crestline-{secrets.token_hex(8)}.tar.gz")
+    archive = posixpath.join(remote, temporary_name(".tar.gz"))
     with tempfile.NamedTemporaryFile(prefix="crestline-", suffix=".tar.gz") as file:
-        await run_sync(write_gzip, file, pack(root, entries, meter.add))
+        await run_sync(write_gzip, file, pack(root, entries, meter.add_from_thread))
         file.flush()
         try:
             await upload_file(backend, Path(file.name), archive, Meter(None))
@@ -98,7 +97,7 @@ async def _to_crestline(backend: Backend, root: Path, remote: str, entries: list
         try:
             alone = [entry for entry in todo if entry.size > _ALONE or _leads_out(entry)]
             if together := [entry for entry in todo if entry not in alone]:
-                await backend.put_tar(remote, stream(pack(root, together, meter.add)))
+                await backend.put_tar(remote, stream(pack(root, together, meter.add_from_thread)))
             refused = []
             for entry in alone:
                 path = posixpath.join(remote, entry.path)

@@ -11,7 +11,14 @@ from litestar.params import Parameter
 from litestar.response import Stream
 
 from crestline.gateway.identity import Caller
-from crestline.gateway.routes.ranges import file_answer
+from crestline.gateway.routes import bodies
+from crestline.gateway.routes.ranges import (
+    PARTIAL_ANSWERS,
+    IfNoneMatchHeader,
+    IfRangeHeader,
+    RangeHeader,
+    file_answer,
+)
 from crestline.gateway.systems import SystemRuntime
 from crestline.model import ConflictError, InvalidRequestError, TransferError
 from crestline.wire.errors import ErrorBody
@@ -31,27 +38,43 @@ UploadId = Annotated[str | None, Parameter(header=UPLOAD_ID_HEADER, min_length=1
 _SHA256 = re.compile("[0-9a-fA-F]{64}")
 
 
-@get("/content", summary="The bytes of a file, or a range of them", media_type="application/octet-stream")
+@get(
+    "/content",
+    summary="The bytes of a file, or a range of them",
+    media_type="application/octet-stream",
+    responses=PARTIAL_ANSWERS,
+)
 async def get_content(
-    request: Request[Any, Any, Any], system: SystemRuntime, caller: Caller, path: FilePath
+    system: SystemRuntime,
+    caller: Caller,
+    path: FilePath,
+    wanted: RangeHeader = None,
+    if_range: IfRangeHeader = None,
+    if_none_match: IfNoneMatchHeader = None,
 ) -> Response[Any]:
     file = await system.files(caller).open(system.guard.check(path))
-    return await file_answer(file, request.headers)
+    return await file_answer(file, wanted=wanted, if_range=if_range, if_none_match=if_none_match)
 
 
 @head("/content", summary="Size and ETag of a file, or how far an upload is")
 async def head_content(
-    request: Request[Any, Any, Any], system: SystemRuntime, caller: Caller, path: FilePath, upload_id: UploadId = None
+    system: SystemRuntime, caller: Caller, path: FilePath, upload_id: UploadId = None
 ) -> Response[None]:
     files = system.files(caller)
     checked = system.guard.check(path)
     if upload_id is None:
-        return await file_answer(await files.open(checked), request.headers, body=False)
+        return await file_answer(await files.open(checked), body=False)
     offset = await files.upload_offset(checked, upload_id)
     return Response(None, headers={UPLOAD_OFFSET_HEADER: str(offset), "Cache-Control": "no-store"})
 
 
-@put("/content", status_code=204, summary="Write a file, at once or bit by bit", request_max_body_size=None)
+@put(
+    "/content",
+    status_code=204,
+    summary="Write a file, at once or bit by bit",
+    request_max_body_size=None,
+    operation_class=bodies.BYTES,
+)
 async def put_content(
     request: Request[Any, Any, Any],
     system: SystemRuntime,
@@ -108,7 +131,13 @@ async def post_tar(
     return await _tar(system, caller, data.path, data.files, gzip=compression == "gzip")
 
 
-@put("/tar", status_code=204, summary="Write the members of a tar stream below a directory", request_max_body_size=None)
+@put(
+    "/tar",
+    status_code=204,
+    summary="Write the members of a tar stream below a directory",
+    request_max_body_size=None,
+    operation_class=bodies.TAR,
+)
 async def put_tar(request: Request[Any, Any, Any], system: SystemRuntime, caller: Caller, path: FilePath) -> None:
     await system.files(caller).untar(system.guard.check(path), request.stream())
 

@@ -11,7 +11,7 @@ from litestar.response import Stream
 
 from crestline.gateway.hosts import Files
 from crestline.gateway.identity import Caller
-from crestline.gateway.routes import excerpts
+from crestline.gateway.routes import bodies, excerpts
 from crestline.gateway.routes.multipart import FileField, too_large
 from crestline.gateway.routes.queries import camelize_query
 from crestline.gateway.systems import SystemRuntime
@@ -157,7 +157,13 @@ async def get_download(system: SystemRuntime, caller: Caller, path: FilePath) ->
     return Stream(iter([content]), headers={"Content-Length": str(len(content))}, media_type="application/octet-stream")
 
 
-@post("/ops/upload", status_code=204, summary="A small file into a directory", request_max_body_size=None)
+@post(
+    "/ops/upload",
+    status_code=204,
+    summary="A small file into a directory",
+    request_max_body_size=None,
+    operation_class=bodies.FORM_WITH_FILE,
+)
 async def post_upload(
     request: Request[Any, Any, Any],
     system: SystemRuntime,

@@ -5,34 +5,56 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from email.utils import formatdate
-from typing import Any
+from typing import Annotated, Any
 
 from litestar import MediaType, Response
-from litestar.datastructures import Headers
+from litestar.openapi import ResponseSpec
+from litestar.params import Parameter
 from litestar.response import Stream
 
 from crestline.gateway.hosts import OpenFile
 from crestline.wire.errors import ErrorBody
 
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+RangeHeader = Annotated[str | None, Parameter(header="Range")]
+IfRangeHeader = Annotated[str | None, Parameter(header="If-Range")]
+IfNoneMatchHeader = Annotated[str | None, Parameter(header="If-None-Match")]
+
+PARTIAL_ANSWERS = {
+    206: ResponseSpec(bytes, description="The range", media_type="application/octet-stream", generate_examples=False),
+    304: ResponseSpec(None, description="Nothing changed", generate_examples=False),
+}
+"""what `file_answer` answers beside 200 and refusals"""
+
+_RANGE = re.compile(r"bytes=([0-9]{0,19})-([0-9]{0,19})")
 
 
 class UnsatisfiableRangeError(Exception):
     """The range lies beyond the file."""
 
 
-async def file_answer(file: OpenFile, request: Headers, *, body: bool = True) -> Response[Any]:
-    """The answer to GET, or to HEAD without `body`; it closes the file."""
+async def file_answer(
+    file: OpenFile,
+    *,
+    body: bool = True,
+    wanted: str | None = None,
+    if_range: str | None = None,
+    if_none_match: str | None = None,
+) -> Response[Any]:
+    """The answer to GET, or to HEAD without `body`; it closes the file.
+
+    Args:
+        wanted: the header `Range`; the others are those that they are named after.
+    """
     headers = {
         "Accept-Ranges": "bytes",
         "ETag": f'"{file.etag}"',
         "Last-Modified": formatdate(int(file.modified), usegmt=True),
     }
-    if _matches(request.get("if-none-match"), file.etag):
+    if _matches(if_none_match, file.etag):
         await file.close()
         return Response(None, status_code=304, headers=headers, media_type=MediaType.JSON)
     status, start, end = 200, 0, file.size
-    if (wanted := request.get("range")) and _still_the_same(request.get("if-range"), headers):
+    if wanted and _still_the_same(if_range, headers):
         try:
             part = _parse(wanted, file.size)
         except UnsatisfiableRangeError:

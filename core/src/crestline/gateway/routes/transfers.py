@@ -7,7 +7,14 @@ from typing import Annotated, Any
 from litestar import MediaType, Request, Response, Router, get, head, post, put
 from litestar.params import Parameter
 
-from crestline.gateway.routes.ranges import file_answer
+from crestline.gateway.routes import bodies
+from crestline.gateway.routes.ranges import (
+    PARTIAL_ANSWERS,
+    IfNoneMatchHeader,
+    IfRangeHeader,
+    RangeHeader,
+    file_answer,
+)
 from crestline.gateway.systems import SystemRuntime
 from crestline.gateway.transfers import parts
 from crestline.model import ConflictError, CrestlineError, NotFoundError, PermissionDeniedError, TooLargeError
@@ -26,7 +33,13 @@ TransferId = Annotated[str, Parameter(pattern="^t[0-9a-f]{16}$")]
 Signed = Annotated[str, Parameter(max_length=128)]
 
 
-@put("/parts/{number:int}", status_code=200, summary="Store a part of an upload", request_max_body_size=None)
+@put(
+    "/parts/{number:int}",
+    status_code=200,
+    summary="Store a part of an upload",
+    request_max_body_size=None,
+    operation_class=bodies.BYTES,
+)
 async def put_part(
     request: Request[Any, Any, Any],
     system: SystemRuntime,
@@ -48,6 +61,7 @@ async def put_part(
     summary="Make an upload visible",
     media_type=MediaType.XML,
     request_max_body_size=_MAX_COMPLETION,
+    operation_class=bodies.XML,
 )
 async def post_complete(
     request: Request[Any, Any, Any],
@@ -60,28 +74,30 @@ async def post_complete(
     return parts.completion_answer(request.url.path, f'"{etag}"')
 
 
-@get("/content", summary="The bytes of an offered file, or a range of them", media_type="application/octet-stream")
+@get(
+    "/content",
+    summary="The bytes of an offered file, or a range of them",
+    media_type="application/octet-stream",
+    responses=PARTIAL_ANSWERS,
+)
 async def get_content(
-    request: Request[Any, Any, Any],
     system: SystemRuntime,
     transfer_id: TransferId,
     expires: Signed = "",
     signature: Signed = "",
+    wanted: RangeHeader = None,
+    if_range: IfRangeHeader = None,
+    if_none_match: IfNoneMatchHeader = None,
 ) -> Response[Any]:
     file = await system.transfers.open_download(transfer_id, expires, signature)
-    return await file_answer(file, request.headers)
+    return await file_answer(file, wanted=wanted, if_range=if_range, if_none_match=if_none_match)
 
 
 @head("/content", summary="Size and ETag of an offered file")
 async def head_content(
-    request: Request[Any, Any, Any],
-    system: SystemRuntime,
-    transfer_id: TransferId,
-    expires: Signed = "",
-    signature: Signed = "",
+    system: SystemRuntime, transfer_id: TransferId, expires: Signed = "", signature: Signed = ""
 ) -> Response[None]:
-    file = await system.transfers.open_download(transfer_id, expires, signature)
-    return await file_answer(file, request.headers, body=False)
+    return await file_answer(await system.transfers.open_download(transfer_id, expires, signature), body=False)
 
 
 def handle_refusal(request: Request[Any, Any, Any], error: CrestlineError) -> Response[str]:

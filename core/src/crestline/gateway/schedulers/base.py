@@ -23,6 +23,13 @@ class JobQuery(msgspec.Struct, frozen=True, kw_only=True):
     """only jobs that were active within the last so many seconds"""
 
 
+class JobList(list[JobInfo]):
+    """Jobs, and what is missing among them."""
+
+    partial: str = ""
+    """why the list is not whole (accounting does not answer), empty if it is"""
+
+
 class Scheduler(abc.ABC):
     """A batch system on behalf of many users.
 
@@ -57,7 +64,10 @@ class Scheduler(abc.ABC):
 
     @abc.abstractmethod
     async def jobs(self, user: str, query: JobQuery) -> list[JobInfo]:
-        """The jobs of `user` (with `query.all_users` of everybody), newest last. Unknown ids are left out."""
+        """The jobs of `user` (with `query.all_users` of everybody), newest last. Unknown ids are left out.
+
+        A `JobList` may say that it is partial.
+        """
 
     @abc.abstractmethod
     async def metadata(self, user: str, job_id: str) -> list[JobMetadata]:

@@ -6,7 +6,7 @@ import abc
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 
 import msgspec
 
@@ -92,7 +92,10 @@ class _Index:
             self._families.setdefault(family, {})[job_id] = None
 
     def drop_oldest(self) -> Entry:
-        job_id, entry = self.entries.popitem(last=False)
+        return self.drop(next(iter(self.entries)))
+
+    def drop(self, job_id: str) -> Entry:
+        entry = self.entries.pop(job_id)
         self._raw.pop(entry.raw_id, None)
         if (family := self._source.family(job_id)) != job_id:
             members = self._families[family]
@@ -151,8 +154,8 @@ class JobBook:
         self._whole: OrderedDict[str, None] = OrderedDict()
         """arrays whose elements are all in the queue or in `_ended`"""
         self._read = -math.inf
-        self._unbroken = math.inf
-        """since when (seconds since the epoch) no job can have come and gone unseen"""
+        self._broken = -math.inf
+        """when, by `time.monotonic()`, jobs may last have come and gone between two looks at the queue"""
         self._forgotten = -math.inf
         """end of the youngest job that was dropped for want of room"""
         self._histories: dict[str | None, _History] = {}
@@ -160,7 +163,7 @@ class JobBook:
     async def by_ids(self, ids: Iterable[str], since: float = -math.inf) -> JobList:
         """These jobs; an array's id brings its elements.
 
-        While the queue or accounting does not answer, a job that cannot be told is listed as `UNKNOWN` beside the others.
+        While the queue or accounting does not answer, a job that cannot be told is listed as `UNKNOWN` beside others.
 
         Args:
             since: reading of `time.monotonic()`; the answer is no older.
@@ -171,24 +174,25 @@ class JobBook:
         self.used = time.monotonic()
         ids = list(dict.fromkeys(ids))
         outage: CrestlineError | None = None
+        held = _Index(self._source)
         try:
             held = await self._queue.get(since)
         except CrestlineError as error:
-            outage, held = error, _Index(self._source)
+            outage = error
+        looked_up: dict[str, list[Entry]] = {}
         missing = [each for each in ids if not self._is_told(held, each)]
         if missing:
             try:
-                await self._lookups.get(missing, since)
+                looked_up = await self._lookups.get(missing, since)
             except CrestlineError as error:
                 outage = outage or error
-        found = {each: self._tell(held, each, outage is not None) for each in ids}
-        if outage is not None and not any(found.values()):
+        told = {each: self._tell(held, each, looked_up.get(each, []), outage) for each in ids}
+        if outage is not None and not any(told.values()):
             raise outage
-        jobs = JobList(entry.job for entries in found.values() for entry in entries)
-        if outage is not None:
-            untold = [each for each in ids if not found[each]]
-            jobs += [unknown_job(each, outage.message) for each in untold]
-            jobs.partial = outage.message if untold else ""
+        jobs = JobList(entry.job for entries in told.values() for entry in entries)
+        if outage is not None and missing:
+            jobs += [_unknown(each, outage.message) for each in ids if not told[each]]
+            jobs.partial = outage.message
         return jobs
 
     async def recent(self, owner: str | None, start: float, since: float = -math.inf) -> JobList:
@@ -233,11 +237,11 @@ class JobBook:
             await history.fetched.close()
 
     async def _read_queue(self) -> _Index:
-        now = time.time()
+        now = time.monotonic()
         retention = await self._source.retention(self._user)
         new = _Index(self._source, await self._source.queue(self._user, self._owner))
         if now - self._read > retention / 2:
-            self._unbroken = now
+            self._broken = now
             self._whole.clear()
         self._read = now
         for job_id, entry in self._held.entries.items():
@@ -257,8 +261,10 @@ class JobBook:
                 self._vanished.drop_oldest()
 
     def _keep(self, entry: Entry) -> None:
+        job_id = entry.job.job_id
         self._ended.add(entry)
-        self._vanished.entries.pop(entry.job.job_id, None)
+        if job_id in self._vanished:
+            self._vanished.drop(job_id)
         if len(self._ended.entries) > _REMEMBERED:
             dropped = self._ended.drop_oldest().job
             self._forgotten = max(self._forgotten, dropped.time.end or time.time())
@@ -270,21 +276,56 @@ class JobBook:
             return job_id in self._whole
         return bool(held.find(job_id) or self._ended.find(job_id))
 
-    def _tell(self, held: _Index, job_id: str, outage: bool) -> list[Entry]:
-        found = {entry.job.job_id: entry for entry in (*self._ended.find(job_id), *held.find(job_id))}
-        if not found and not outage:  # gone from the queue, and accounting does not know yet how it ended
-            found = {entry.job.job_id: entry for entry in self._vanished.find(job_id)}
+    def _tell(self, held: _Index, job_id: str, looked_up: list[Entry], outage: CrestlineError | None) -> list[Entry]:
+        """All that is known of a job; during an outage only what is certain."""
+        found = {entry.job.job_id: entry for entry in looked_up if outage is None or entry.has_ended}
+        if outage is None:  # what the queue said last is newer than what accounting has not heard of yet
+            found |= {entry.job.job_id: entry for entry in self._vanished.find(job_id)}
+        found |= {entry.job.job_id: entry for entry in (*self._ended.find(job_id), *held.find(job_id))}
         return list(found.values())
 
-    async def _look_up(self, ids: set[str]) -> Mapping[str, Entry]:
+    async def _look_up(self, ids: set[str]) -> dict[str, list[Entry]]:
         """Learn about jobs that the queue did not list."""
-        entries: list[Entry] = []
-        if self._owner is not None:  # somebody else's may still be in the queue
-            entries = await self._source.queue(self._user, None, ids)
-        held = _Index(self._source, entries)
-        ...
-        return {}
+        found = _Index(self._source)
+        if self._owner is not None and not self._queue.is_failing:  # somebody else's may still be in the queue
+            for entry in await self._source.queue(self._user, None, ids):
+                found.add(entry)
+        rest = [each for each in ids if found.is_family(each) or not found.find(each)]
+        for entry in await self._source.accounting(self._user, rest) if rest else ():
+            if entry.job.job_id not in found:
+                found.add(entry)
+                if entry.has_ended and entry.job.job_id not in self._held:
+                    self._keep(entry)
+        for each in rest:
+            if found.is_family(each) and each not in found:
+                self._whole[each] = None
+        while len(self._whole) > _REMEMBERED:
+            self._whole.popitem(last=False)
+        return {each: entries for each in ids if (entries := found.find(each))}
+
+    async def _cover(self, owner: str | None, start: float) -> None:
+        """Know all jobs of `owner` that ended after `start` and have left the queue."""
+        history = self._histories.get(owner)
+        if history is None:
+            history = self._histories[owner] = _History()
+            history.fetched = Snapshot(lambda: self._read_history(owner, history), max_age=_HISTORY_AGE)
+        if start < history.wanted:
+            history.wanted, history.changed = start, time.monotonic()
+        await history.fetched.get(max(history.changed, self._broken))
+
+    async def _read_history(self, owner: str | None, history: _History) -> None:
+        now = time.time()
+        start = history.wanted if history.wanted < history.start else history.upto - _HISTORY_AGE
+        for entry in await self._source.history(self._user, owner, start):
+            job_id = entry.job.job_id
+            if entry.has_ended and job_id not in self._held and job_id not in self._ended:
+                self._keep(entry)
+        history.start, history.upto = min(start, history.start), now
 
 
 def _is_of(entry: Entry, owner: str | None) -> bool:
     return owner is None or entry.job.user == owner
+
+
+def _unknown(job_id: str, reason: str) -> JobInfo:
+    return JobInfo(job_id=job_id, name="", status=JobStatus(state="UNKNOWN", state_reason=reason), time=JobTime())

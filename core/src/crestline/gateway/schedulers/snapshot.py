@@ -57,6 +57,11 @@ class Snapshot(Generic[T]):
                 await asyncio.shield(task)
         return cast(T, self._value)
 
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last attempt failed, not long ago."""
+        return self._outage.is_on
+
     async def close(self) -> None:
         """End a fetch that is under way."""
         if self._task is not None:

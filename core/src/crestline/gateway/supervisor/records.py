@@ -13,7 +13,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from typing import Any, TypedDict
+import re
+from typing import Any, TypedDict, cast
 
 TASK = "job.json"
 CLAIM = "claim"
@@ -132,11 +133,18 @@ def read_steps(directory: str) -> list[Step]:
     """The job steps in the order of their ids; the batch script is not among them."""
     folder = os.path.join(directory, STEPS)
     try:
-        names = [name for name in os.listdir(folder) if name.endswith(".json")]
+        names = [name for name in os.listdir(folder) if re.fullmatch(r"\d{1,9}\.json", name, re.ASCII)]
     except FileNotFoundError:
         return []
-    found = [read(os.path.join(folder, name)) for name in names]
-    return sorted((step for step in found if step), key=lambda step: int(step["id"]))
+    steps = []
+    for name in sorted(names, key=lambda name: int(name.removesuffix(".json"))):
+        try:
+            step = read(os.path.join(folder, name))
+        except ValueError:  # the job itself can write there; its nonsense is no step
+            continue
+        if isinstance(step, dict) and step.keys() == Step.__annotations__.keys():
+            steps.append(cast(Step, step))
+    return steps
 
 
 def add_step(directory: str, step: Step) -> Step:

@@ -15,6 +15,8 @@ from crestline.gateway.supervisor import records
 from crestline.gateway.supervisor.records import Record, Request, Step, Task
 
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
+# Signals that Python, or whoever started the gateway, may have set to something else than a program expects.
+_USUAL = tuple(getattr(signal, f"SIG{name}") for name in ["CHLD", "HUP", "INT", "PIPE", "QUIT", "TERM", "XFSZ"])
 _KILL_AGAIN = 0.1  # seconds between two rounds of SIGKILL
 _RECORD_AGAIN = 1.0  # seconds
 
@@ -263,9 +265,11 @@ class Supervisor:
 
     def _fork(self, argv: list[str], *, step: Step | None = None) -> int:
         """Start a program of the job: the script, or a step whose output is dropped."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # the child has our handler until it drops it
         pid = os.fork()
         if pid == 0:
             _become(self._task, argv, self._script, step)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         return pid
 
 
@@ -276,8 +280,9 @@ def _become(task: Task, argv: list[str], group: int, step: Step | None) -> NoRet
     home = os.open(".", os.O_RDONLY)
     try:
         os.setpgid(0, group)
-        for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGTERM):
+        for number in _USUAL:
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.chdir(task["directory"])
         if step is None:
             _redirect(task)

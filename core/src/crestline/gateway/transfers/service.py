@@ -352,7 +352,8 @@ def _as_job(transfer: Transfer) -> JobInfo:
         job_id=transfer.transfer_id,
         name=f"transfer-{transfer.kind}",
         status=JobStatus(
-            state=transfer.state,
+            # COMPLETING is a matter of our own: its logs are being written.
+            state="RUNNING" if transfer.state == "COMPLETING" else transfer.state,
             state_reason=transfer.reason or None,
             exit_code=int(transfer.state != "COMPLETED") if ended else None,
         ),

@@ -16,8 +16,9 @@ from firecrest.tracing import ensure_correlation_id
 from crestline.client.auth import Authorizer
 from crestline.client.backends.base import NotSentError
 from crestline.client.backends.firecrest.refusals import error_of, unreachable, unusable
-from crestline.client.backends.firecrest.transport import Repeat, keep_secrets_out_of_logs, make_client, repeat
+from crestline.client.backends.firecrest.transport import Repeat, make_client, repeat
 from crestline.client.policy import RetryPolicy
+from crestline.client.secrets_in_logs import keep_secrets_out_of_logs
 from crestline.model import AuthenticationError, CrestlineError, GatewayUnavailableError
 
 T = TypeVar("T")

@@ -35,6 +35,10 @@ class ContentCalls(Calls):
         headers = {"Range": f"bytes={offset}-{end}"} if offset or length is not None else {}
         try:
             async with self._stream("GET", "content", path, headers=headers) as response:
+                if offset and response.status_code != 206:
+                    raise UnsupportedError(
+                        f"{self.gateway_url} ignores byte ranges.", hint="A proxy before it may drop the Range header."
+                    )
                 async for chunk in response.aiter_raw():
                     yield chunk
         except InvalidRequestError as error:

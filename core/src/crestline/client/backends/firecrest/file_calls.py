@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from crestline.client.backends.firecrest.transfer_calls import TransferCalls
-from crestline.model import ConflictError, File, FileType, GatewayUnavailableError, MissingFileError
+from crestline.model import ConflictError, File, FileType, GatewayUnavailableError, MissingFileError, UnsupportedError
 from crestline.wire.filesystem import (
     Checksum,
     CompressRequest,
@@ -45,6 +45,10 @@ class FileCalls(TransferCalls):
 
     async def checksum(self, path: str) -> str:
         self._safe(path)
+        if not self.features and any(character.isspace() for character in path):
+            raise UnsupportedError(
+                f"Plain FirecREST has no checksum of {path!r}.", hint="Avoid white space in names to have one."
+            )
         return (await self._result(lambda: self._api.checksum(self.system, path), Checksum)).checksum
 
     async def mkdir(self, path: str, *, parents: bool = False) -> None:

@@ -13,14 +13,14 @@ _SLICE = 250
 """jobs decoded between two breaths of the event loop; some milliseconds"""
 
 
-class _Status(Message):
+class _Status(Message, gc=False):
     state: str | list[str] | None = None
     state_reason: str | None = None
     exit_code: int | None = None
     interrupt_signal: int | None = None
 
 
-class _Time(Message):
+class _Time(Message, gc=False):
     submit: int | None = None
     start: int | None = None
     end: int | None = None
@@ -29,7 +29,7 @@ class _Time(Message):
     limit: int | None = None
 
 
-class _Row(Message):
+class _Row(Message, gc=False):
     """`wire.compute.JobInfo` as lenient as real servers are."""
 
     job_id: str | int
@@ -71,12 +71,13 @@ def _job(row: _Row, system: str) -> Job:
     status = row.status or _Status()
     time = row.time or _Time()
     raw = "+".join(status.state) if isinstance(status.state, list) else status.state or ""
+    state = normalize_state(raw, status.exit_code)
     name, workdir = row.name or "", row.working_directory or ""
     if name == "allocation" and not workdir:  # Slurm's accounting has a row for the job before it knows the job
         name = ""
     return Job(
         job_id=str(row.job_id),
-        state=normalize_state(raw, status.exit_code),
+        state=state,
         raw_state=raw,
         reason=_said(status.state_reason),
         name=name,
@@ -87,8 +88,8 @@ def _job(row: _Row, system: str) -> Job:
         nodes=_said(row.nodes),
         node_count=row.allocation_nodes,
         workdir=workdir,
-        exit_code=status.exit_code,
-        signal=status.interrupt_signal or None,
+        exit_code=status.exit_code if state.is_terminal else None,
+        signal=(status.interrupt_signal or None) if state.is_terminal else None,
         times=JobTimes(
             submit=time.submit,
             start=time.start or None,

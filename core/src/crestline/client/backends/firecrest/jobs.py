@@ -11,6 +11,7 @@ from crestline.client.backends.base import JobFilter
 from crestline.client.backends.firecrest.calls import Calls
 from crestline.client.backends.firecrest.job_rows import read_jobs
 from crestline.client.backends.firecrest.refusals import unusable
+from crestline.client.backends.firecrest.transport import Repeat
 from crestline.client.job_ids import chosen, is_element, parent
 from crestline.model import (
     GatewayUnavailableError,
@@ -52,7 +53,7 @@ class JobCalls(Calls):
         )
         return self._read(response, SubmitAnswer).job_id
 
-    async def jobs(self, query: JobFilter) -> list[Job]:
+    async def jobs(self, query: JobFilter, *, patient: bool = True) -> list[Job]:
         if query.ids is not None and not query.ids:
             return []
         params: dict[str, Any] = {
@@ -63,7 +64,8 @@ class JobCalls(Calls):
         }
         if query.ids is not None and "job-ids" in self.features:
             params["ids"] = ",".join(query.ids)
-        response = await self._request("get", self._jobs_path, expect=200, how="impatiently", params=params)
+        how: Repeat = "freely" if patient else "impatiently"
+        response = await self._request("get", self._jobs_path, expect=200, how=how, params=params)
         try:
             jobs = await read_jobs(response.content, self.system)
         except msgspec.DecodeError as error:
@@ -75,9 +77,10 @@ class JobCalls(Calls):
             jobs = [job for job in jobs if job.job_id in wanted or parent(job.job_id) in wanted]
         return jobs
 
-    async def job(self, job_id: str) -> list[Job]:
+    async def job(self, job_id: str, *, patient: bool = True) -> list[Job]:
         asked = self._askable(job_id)
-        response = await self._request("get", f"{self._jobs_path}/{asked}", expect=200)
+        how: Repeat = "freely" if patient else "impatiently"
+        response = await self._request("get", f"{self._jobs_path}/{asked}", expect=200, how=how)
         try:
             jobs = await read_jobs(response.content, self.system)
         except msgspec.DecodeError as error:

@@ -6,18 +6,24 @@ import io
 import os
 import stat
 import subprocess
-import tarfile
+import sys
 import uuid
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from anyio.from_thread import check_cancelled
 
 from crestline.gateway.hosts.this_machine.content import BLOCK, open_regular, replacing, target_of, write_all
-from crestline.gateway.paths import PathGuard, is_inside, printable
+from crestline.gateway.hosts.this_machine.trees import make_directories
+from crestline.gateway.paths import PathGuard, is_inside, member_path, printable
 from crestline.model import InvalidRequestError
 from crestline.wire.filesystem import Compression
+
+if TYPE_CHECKING or sys.version_info >= (3, 12):
+    import tarfile
+else:
+    from backports import tarfile  # Debian 12's Python 3.11.2 has no extraction filters
 
 _SUFFIX = {"none": "", "gzip": "gz", "bzip2": "bz2", "xz": "xz"}
 
@@ -48,19 +54,21 @@ def compress(
                 tar.add(path, each, recursive=False)
 
 
-def _below(
-    guard: PathGuard, directory: str, name: str, *, dereference: bool, above: tuple[str, ...] = ()
-) -> Iterator[str]:
+def _below(guard: PathGuard, directory: str, name: str, *, dereference: bool) -> Iterator[str]:
     """`name` and all below it, as paths from `directory` on; a link back to a directory above is not entered."""
-    yield name
-    path = os.path.join(directory, name)
-    if not os.path.isdir(path) or (os.path.islink(path) and not dereference) or guard.is_denied(path):
-        return
-    real = guard.follow(path)
-    if real in above:
-        return
-    for each in sorted(os.listdir(real)):
-        yield from _below(guard, directory, os.path.join(name, each), dereference=dereference, above=(*above, real))
+    waiting: list[tuple[str, tuple[str, ...]]] = [(name, ())]
+    while waiting:
+        name, above = waiting.pop()
+        yield name
+        path = os.path.join(directory, name)
+        if not os.path.isdir(path) or (os.path.islink(path) and not dereference) or guard.is_denied(path):
+            continue
+        if dereference:
+            path = guard.follow(path)
+            if path in above:
+                continue
+            above = (*above, path)
+        waiting += [(os.path.join(name, each), above) for each in sorted(os.listdir(path), reverse=True)]
 
 
 def _matching(directory: str, name: str, pattern: str) -> list[str]:
@@ -134,9 +142,9 @@ def _unpack_member(guard: PathGuard, tar: tarfile.TarFile, member: tarfile.TarIn
     path = os.path.normpath(os.path.join(directory, member.name))
     if member.isdir():
         real = guard.follow(path)
-        os.makedirs(real, exist_ok=True)
+        make_directories(real)
         return real
-    os.makedirs(guard.follow(os.path.dirname(path)), exist_ok=True)
+    make_directories(guard.follow(os.path.dirname(path)))
     place = guard.locate(path)
     if member.issym():
         if os.path.lexists(place) and not os.path.isdir(place):
@@ -187,18 +195,6 @@ def _pack(guard: PathGuard, root: str, members: Sequence[str] | None) -> Iterato
             if not guard.is_denied(path):
                 yield from _member(maker, guard, path, name)
     yield b"\0" * tarfile.RECORDSIZE
-
-
-def member_path(root: str, member: str) -> str:
-    """The path of what a caller names below `root`.
-
-    Raises:
-        InvalidRequestError: it would not be below.
-    """
-    name = os.path.normpath(member)
-    if name.startswith(("/", "../")) or name in ("..", "."):
-        raise InvalidRequestError(f"'{printable(member)}' is not below '{printable(root)}'.")
-    return os.path.join(root, name)
 
 
 def _named(guard: PathGuard, root: str, member: str) -> str:

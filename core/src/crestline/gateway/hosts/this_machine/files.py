@@ -18,7 +18,7 @@ from crestline.gateway.hosts.this_machine.content import LocalFile, open_regular
 from crestline.gateway.hosts.this_machine.kind import file_type
 from crestline.gateway.hosts.this_machine.uploads import Uploads
 from crestline.gateway.hosts.this_machine.workers import Workers
-from crestline.gateway.paths import PathGuard, printable
+from crestline.gateway.paths import PathGuard, member_path, printable
 from crestline.model import InvalidRequestError
 from crestline.wire.filesystem import Checksum, Compression, FileEntry, FileStat
 
@@ -173,7 +173,7 @@ def _entry(guard: PathGuard, path: str) -> FileEntry:
 def _make_directory(guard: PathGuard, path: str, parents: bool) -> FileEntry:
     real = guard.locate(path)
     if parents:
-        os.makedirs(guard.follow(path), exist_ok=True)
+        trees.make_directories(guard.follow(path))
     else:
         os.mkdir(real)
     return _entry(guard, path)
@@ -227,7 +227,7 @@ def _changed(guard: PathGuard, path: str, checksums: dict[str, str]) -> Sequence
     changed = []
     for name, checksum in checksums.items():
         try:
-            same = _sha256(guard, archives.member_path(directory, name)) == checksum.lower()
+            same = _sha256(guard, member_path(directory, name)) == checksum.lower()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             same = False
         if not same:

@@ -8,9 +8,10 @@ import stat
 import subprocess
 
 from crestline.gateway.paths import PathGuard, printable
+from crestline.model import GatewayUnavailableError
 
 _PROBE = 8192
-_TIMEOUT = 10
+_TIMEOUT = 10  # seconds
 
 
 def file_type(guard: PathGuard, path: str) -> str:
@@ -19,9 +20,16 @@ def file_type(guard: PathGuard, path: str) -> str:
     mode = os.lstat(real).st_mode
     if shutil.which("file") is None:
         return _guess(real, mode)
-    result = subprocess.run(
-        ["file", "--brief", "--", real], capture_output=True, check=False, timeout=_TIMEOUT, stdin=subprocess.DEVNULL
-    )
+    try:
+        result = subprocess.run(
+            ["file", "--brief", "--", real],
+            capture_output=True,
+            check=False,
+            timeout=_TIMEOUT,
+            stdin=subprocess.DEVNULL,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise GatewayUnavailableError(f"file: no answer about '{printable(path)}' in time.") from error
     return printable(os.fsdecode(result.stdout)).strip() if result.returncode == 0 else _guess(real, mode)
 
 

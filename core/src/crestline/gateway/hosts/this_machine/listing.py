@@ -15,7 +15,7 @@ from crestline.gateway.paths import PathGuard, printable
 from crestline.model import TooLargeError
 from crestline.wire.filesystem import FileEntry, FileStat
 
-_MAX_ENTRIES = 1_000_000
+_MAX_ENTRIES = 300_000
 
 
 class Names:
@@ -61,8 +61,7 @@ def describe(guard: PathGuard, path: str, name: str, names: Names, *, dereferenc
     target = None
     if stat.S_ISLNK(status.st_mode):
         target = printable(os.readlink(path))
-        real = os.path.realpath(path)
-        if dereference and guard.is_served(real) and os.path.exists(real):
+        if dereference and guard.is_served(real := os.path.realpath(path)) and os.path.exists(real):
             status, target = os.stat(real), None
     mode = stat.filemode(status.st_mode)
     moment = time.localtime(status.st_mtime)
@@ -86,14 +85,14 @@ def list_entries(
     A link at the end of `path` is an entry itself, unless a slash follows or `dereference` is set.
 
     Raises:
-        TooLargeError: there are more than a million.
+        TooLargeError: there are more than 300,000.
     """
     names = Names(numeric=numeric)
     real = guard.follow(path) if dereference or path.endswith("/") else guard.locate(path)
     if not stat.S_ISDIR(os.lstat(real).st_mode):
         return [describe(guard, real, guard.check(path), names, dereference=dereference)]
     entries = []
-    for each in _walk(guard, real, "", hidden=hidden, recursive=recursive):
+    for each in _walk(guard, real, hidden=hidden, recursive=recursive):
         check_cancelled()
         try:
             entries.append(describe(guard, os.path.join(real, each), each, names, dereference=dereference))
@@ -104,20 +103,23 @@ def list_entries(
     return entries
 
 
-def _walk(guard: PathGuard, root: str, below: str, *, hidden: bool, recursive: bool) -> Iterator[str]:
+def _walk(guard: PathGuard, root: str, *, hidden: bool, recursive: bool) -> Iterator[str]:
     """Paths below `root`, directory by directory as `ls -R` goes; links are not followed."""
-    directory = os.path.join(root, below) if below else root
-    with os.scandir(directory) as found:
-        entries = sorted(
-            (each for each in found if hidden or not each.name.startswith(".")), key=lambda entry: entry.name
-        )
-    served = [each for each in entries if not guard.is_denied(each.path)]
-    for each in served:
-        yield os.path.join(below, each.name)
-    if recursive:
-        for each in served:
-            if each.is_dir(follow_symlinks=False):
-                yield from _walk(guard, root, os.path.join(below, each.name), hidden=hidden, recursive=True)
+    waiting = [""]
+    while waiting:
+        below = waiting.pop()
+        with os.scandir(os.path.join(root, below)) as found:
+            entries = [
+                each
+                for each in found
+                if (hidden or not each.name.startswith(".")) and not guard.is_denied(os.path.normpath(each.path))
+            ]
+        entries.sort(key=lambda each: each.name)
+        for each in entries:
+            yield os.path.join(below, each.name)
+        if recursive:
+            directories = [each.name for each in entries if each.is_dir(follow_symlinks=False)]
+            waiting += [os.path.join(below, name) for name in reversed(directories)]
 
 
 def file_stat(guard: PathGuard, path: str, *, dereference: bool) -> FileStat:

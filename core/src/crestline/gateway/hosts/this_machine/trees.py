@@ -1,10 +1,9 @@
-"""Copying, moving and removing whole trees."""
+"""Copying, moving and removing whole trees, however deep: nothing here calls itself."""
 
 from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 import uuid
 
@@ -13,6 +12,9 @@ from anyio.from_thread import check_cancelled
 from crestline.gateway.hosts.this_machine.content import blocks_of, open_regular, replacing, target_of, write_all
 from crestline.gateway.paths import PathGuard, is_inside, printable
 from crestline.model import InvalidRequestError, PermissionDeniedError
+
+# source, directory and name of the copy, directories that hold the source
+_Step = tuple[str, str, str, tuple[str, ...]]
 
 
 def copy(guard: PathGuard, source: str, target: str, *, dereference: bool) -> None:
@@ -27,48 +29,62 @@ def copy(guard: PathGuard, source: str, target: str, *, dereference: bool) -> No
     _copy(guard, real, place, dereference=dereference)
 
 
-def _copy(guard: PathGuard, source: str, target: str, *, dereference: bool, above: tuple[str, ...] = ()) -> None:
-    check_cancelled()
-    if guard.is_denied(source):
-        return
-    status = os.lstat(source)
-    if stat.S_ISLNK(status.st_mode) and dereference:
-        source = guard.follow(source)
-        status = os.stat(source)
-    if stat.S_ISLNK(status.st_mode):
-        _replace_link(os.readlink(source), guard.locate(target))
-    elif stat.S_ISDIR(status.st_mode):
-        if source in above:
-            raise InvalidRequestError(f"cp: '{printable(source)}' is a link to a directory that holds it")
-        _copy_directory(guard, source, target, status, dereference=dereference, above=(*above, source))
-    elif stat.S_ISREG(status.st_mode):
-        _copy_file(guard, source, target, status)
-    else:
-        raise InvalidRequestError(f"cp: '{printable(source)}' is neither a file, a directory nor a link")
+def _copy(guard: PathGuard, source: str, target: str, *, dereference: bool) -> None:
+    """Copy `source`, in a directory without links, to `target`."""
+    directory, name = os.path.split(target)
+    made: list[tuple[str, int]] = []
+    waiting: list[_Step] = [(source, guard.follow(directory), name, ())]
+    while waiting:
+        check_cancelled()
+        source, directory, name, above = waiting.pop()
+        if guard.is_denied(source):
+            continue
+        status = os.lstat(source)
+        if stat.S_ISLNK(status.st_mode) and dereference:
+            source = guard.follow(source)
+            status = os.stat(source)
+        if stat.S_ISLNK(status.st_mode):
+            _replace_link(os.readlink(source), guard.locate(os.path.join(directory, name)))
+            continue
+        target = guard.enter(directory, name)
+        if stat.S_ISREG(status.st_mode):
+            _copy_file(guard, source, target, status)
+        elif not stat.S_ISDIR(status.st_mode):
+            raise InvalidRequestError(f"cp: '{printable(source)}' is neither a file, a directory nor a link")
+        elif source in above:
+            raise InvalidRequestError(f"cp: a link leads back to '{printable(source)}'")
+        else:
+            if make_directory(target):
+                made.append((target, stat.S_IMODE(status.st_mode)))
+            above = (*above, source) if dereference else ()
+            waiting += [(os.path.join(source, each), target, each, above) for each in os.listdir(source)]
+    for target, mode in reversed(made):  # at the end: a mode may forbid writing
+        os.chmod(target, mode)
 
 
-def _copy_directory(
-    guard: PathGuard,
-    source: str,
-    target: str,
-    status: os.stat_result,
-    *,
-    dereference: bool,
-    above: tuple[str, ...],
-) -> None:
-    real = guard.follow(target)
+def make_directory(path: str) -> bool:
+    """Make a directory, unless it is there already; whether it was made."""
     try:
-        os.mkdir(real, 0o700)
+        os.mkdir(path, 0o777)
     except FileExistsError:
-        if not os.path.isdir(real):
+        if not os.path.isdir(path):
             raise
-        made = False
-    else:
-        made = True
-    for name in sorted(os.listdir(source)):
-        _copy(guard, os.path.join(source, name), os.path.join(real, name), dereference=dereference, above=above)
-    if made:  # at the end: the mode may forbid writing
-        os.chmod(real, stat.S_IMODE(status.st_mode))
+        return False
+    return True
+
+
+def make_directories(path: str) -> None:
+    """Make a directory and those above it, however deep."""
+    absent = []
+    while True:
+        try:
+            make_directory(path)
+            break
+        except FileNotFoundError:
+            absent.append(path)
+            path = os.path.dirname(path)
+    for each in reversed(absent):
+        make_directory(each)
 
 
 def _copy_file(guard: PathGuard, source: str, target: str, status: os.stat_result) -> None:
@@ -121,14 +137,20 @@ def _remove(real: str) -> None:
     if os.path.islink(real) or not os.path.isdir(real):
         os.unlink(real)
         return
-    for name in os.listdir(real):
+    waiting = [real]
+    while waiting:
         check_cancelled()
-        each = os.path.join(real, name)
-        if os.path.islink(each) or not os.path.isdir(each):
-            os.unlink(each)
+        below = []
+        with os.scandir(waiting[-1]) as entries:
+            for each in entries:
+                if each.is_dir(follow_symlinks=False):
+                    below.append(each.path)
+                else:
+                    os.unlink(each.path)
+        if below:
+            waiting += below
         else:
-            shutil.rmtree(each)
-    os.rmdir(real)
+            os.rmdir(waiting.pop())
 
 
 def _destination(guard: PathGuard, source: str, target: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import secrets
 import shutil
@@ -16,7 +17,7 @@ from functools import cache
 import msgspec
 
 from crestline.gateway.schedulers.local.dependencies import Verdict, judge, parse_dependency
-from crestline.gateway.schedulers.local.jobs import LAUNCHED, PENDING, Job, StepInfo
+from crestline.gateway.schedulers.local.jobs import LAUNCHED, PENDING, Job
 from crestline.gateway.schedulers.local.launch import Launcher
 from crestline.gateway.schedulers.local.queue import Cluster, Waiting, schedule
 from crestline.gateway.schedulers.local.store import Store
@@ -42,6 +43,8 @@ class Engine:
         self._launcher = launcher
         self._retention = retention
         self._jobs: dict[int, Job] = {}
+        self._busy: dict[int, Job] = {}
+        """those of them that hold nodes"""
         self._conditional: dict[int, Job] = {}
         """pending jobs with a hold, a begin time or a dependency that is not fulfilled"""
         self._preparing: set[int] = set()
@@ -53,7 +56,6 @@ class Engine:
         self._answers: dict[tuple[int, str], asyncio.Future[str]] = {}
         self._changed = asyncio.Event()
         self._next_look = 0.0
-        self._next_purge = 0.0
         self._next_begin: float | None = None
         self._problem = ""
         self._stopping = False
@@ -67,19 +69,19 @@ class Engine:
             if job.state == PENDING:
                 self._conditional[job.id] = job
             else:
+                self._busy[job.id] = job
                 self._cluster.take(job.allocation)
-        for job in [job for job in self._jobs.values() if job.state != PENDING]:
-            self._collect(job)
-            if job.state == LAUNCHED:
-                self._launch(job)
+        self._look_at_all()
         self._changed.set()
         self._worker = asyncio.create_task(self._work(), name="local scheduler")
+        self._purger = asyncio.create_task(self._purge(), name="local scheduler's purge")
 
     async def stop(self) -> None:
         """Stop working; jobs go on."""
         self._stopping = True
         self._changed.set()
-        await self._worker
+        self._purger.cancel()
+        await asyncio.gather(self._worker, self._purger, return_exceptions=True)
         self._wake.close()
 
     def active(self) -> Iterable[Job]:
@@ -108,8 +110,7 @@ class Engine:
                 f"The local scheduler does not work: {self._problem or 'it has stopped'}.",
                 hint="See the gateway's log.",
             )
-        count = Counter("pending" if job.is_pending else "running" for job in self._jobs.values())
-        return f"{count['running']} running, {count['pending']} pending"
+        return f"{len(self._busy)} running, {len(self._jobs) - len(self._busy)} pending"
 
     def add(self, jobs: Iterable[Job]) -> None:
         """Queue jobs that the store has just taken."""
@@ -189,9 +190,6 @@ class Engine:
         if now >= self._next_look:
             self._next_look = now + _TICK
             self._look_at_all()
-        if now >= self._next_purge:
-            self._next_purge = now + _PURGE_INTERVAL
-            await self._purge()
         await self._judge_conditions()
         await self._start_jobs()
 
@@ -208,11 +206,11 @@ class Engine:
 
     def _collect_fresh(self) -> None:
         fresh, self._fresh = self._fresh, set()
-        for job in [self._jobs[job_id] for job_id in fresh if job_id in self._jobs]:
+        for job in [self._busy[job_id] for job_id in fresh if job_id in self._busy]:
             self._collect(job)
 
     def _look_at_all(self) -> None:
-        for job in [job for job in self._jobs.values() if not job.is_pending and job.id not in self._preparing]:
+        for job in [job for job in self._busy.values() if job.id not in self._preparing]:
             self._collect(job)
             if job.has_ended or job.id in self._supervisors:
                 continue
@@ -220,7 +218,7 @@ class Engine:
                 if not self._launcher.is_supervised(job.id):
                     self._launch(job)  # which cleans up and records the loss
                 continue
-            attempts, last = self._launches.get(job.id, (0, 0.0))
+            attempts, last = self._launches.get(job.id, (0, -math.inf))
             if time.monotonic() - last > _START_PATIENCE:
                 if attempts < _START_ATTEMPTS:
                     self._launch(job)
@@ -229,7 +227,7 @@ class Engine:
                     self._fail(job, "JobLaunchFailure: its supervisor does not start")
 
     def _launch(self, job: Job) -> None:
-        attempts, _ = self._launches.get(job.id, (0, 0.0))
+        attempts, _ = self._launches.get(job.id, (0, -math.inf))
         self._launches[job.id] = (attempts + 1, time.monotonic())
         self._supervisors[job.id] = self._launcher.start(job.id)
 
@@ -243,7 +241,7 @@ class Engine:
         record = self._launcher.record(job.id)
         if record is None or job.has_ended or job.is_pending:
             return
-        steps = tuple(StepInfo(**step) for step in records.read_steps(str(self._launcher.job_directory(job.id))))
+        steps = self._launcher.steps(job.id)
         self._launches.pop(job.id, None)
         seen = (record["state"], record["suspended_since"], steps)
         if seen != (job.state, job.suspended_since, job.steps):
@@ -263,6 +261,7 @@ class Engine:
         """Forget a job that has ended and give back what it held."""
         if self._jobs.pop(job.id, None) is None:
             return
+        self._busy.pop(job.id, None)
         self._conditional.pop(job.id, None)
         self._launches.pop(job.id, None)
         self._cluster.give_back(job.allocation)
@@ -276,8 +275,9 @@ class Engine:
     async def _judge_conditions(self) -> None:
         lookup = cache(self._store.progress)
         oldest: dict[tuple[str, str], int] = {}
-        for job in self._jobs.values():
-            oldest.setdefault((job.user, job.request.name), job.id)
+        if any("singleton" in (job.request.dependency or "") for job in self._conditional.values()):
+            for job in self._jobs.values():
+                oldest.setdefault((job.user, job.request.name), job.id)
         self._next_begin = None
         for position, job in enumerate(list(self._conditional.values())):
             if position % 200 == 199:
@@ -310,31 +310,34 @@ class Engine:
                 del self._conditional[job.id]
 
     async def _start_jobs(self) -> None:
-        at_work = Counter(job.submission for job in self._jobs.values() if not job.is_pending)
+        at_work = Counter(job.submission for job in self._busy.values())
         started, reasons = schedule(self._cluster, self._queue(), at_work)
         for job_id, reason in reasons.items():
             self._jobs[job_id].reason = reason
         for job_id, allocation in started.items():
-            job = self._jobs[job_id]
+            job = self._busy[job_id] = self._jobs[job_id]
             job.state, job.reason, job.allocation = LAUNCHED, "None", allocation
-            self._preparing.add(job_id)
-        for job in [self._jobs[job_id] for job_id in started]:
-            try:
-                await self._start_job(job)
-            finally:
-                self._preparing.discard(job.id)
-            self._collect_fresh()
+        self._preparing = set(started)
+        try:
+            for job_id in started:
+                if self._stopping:
+                    break
+                await self._start_job(self._busy.get(job_id))
+                self._preparing.discard(job_id)
+                self._collect_fresh()
+        finally:  # where something failed, or the scheduler stops, the others stay in the queue
+            for job_id in self._preparing & self._busy.keys():
+                job = self._busy.pop(job_id)
+                self._cluster.give_back(job.allocation)
+                job.state, job.allocation = PENDING, {}
+            self._preparing.clear()
 
-    async def _start_job(self, job: Job) -> None:
-        if job.has_ended or self._stopping:  # cancelled while others were started
+    async def _start_job(self, job: Job | None) -> None:
+        if job is None:  # cancelled while others were started
             return
         script = self._store.script(job.submission)
-        try:
-            await asyncio.to_thread(self._launcher.prepare, job, script)
-        except OSError as error:
-            self._fail(job, f"JobLaunchFailure: {error.strerror}")
-            return
-        if not job.has_ended:
+        await asyncio.to_thread(self._launcher.prepare, job, script)
+        if not job.has_ended:  # cancelled meanwhile
             self._store.update([job])
             self._launch(job)
 
@@ -350,9 +353,14 @@ class Engine:
                 )
 
     async def _purge(self) -> None:
-        while old := self._store.older_than(time.time() - self._retention):
-            for job_id in old:
-                if self._stopping:
-                    return
-                await asyncio.to_thread(shutil.rmtree, self._launcher.job_directory(job_id), ignore_errors=True)
-            self._store.forget(old)
+        """Forget, now and then, what ended long ago."""
+        while True:
+            try:
+                while old := self._store.older_than(time.time() - self._retention):
+                    for job_id in old:
+                        directory = self._launcher.job_directory(job_id)
+                        await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+                    self._store.forget(old)
+            except GatewayUnavailableError:
+                logger.exception("cannot forget old jobs; it is tried again")
+            await asyncio.sleep(_PURGE_INTERVAL)

@@ -18,16 +18,20 @@ _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 
 def login_environment() -> dict[str, str]:
     """What a login of the gateway's own user starts with."""
-    account = pwd.getpwuid(os.getuid())
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    try:
+        account = pwd.getpwuid(os.getuid())
+        name, home, shell = account.pw_name, account.pw_dir, account.pw_shell
+    except KeyError:  # a container that runs as a number
+        name, home, shell = str(os.getuid()), os.path.expanduser("~"), ""
     return {
         "PATH": _DEFAULT_PATH,
         "LANG": "C.UTF-8",
         **kept,
-        "HOME": account.pw_dir,
-        "LOGNAME": account.pw_name,
-        "SHELL": account.pw_shell or "/bin/sh",
-        "USER": account.pw_name,
+        "HOME": home,
+        "LOGNAME": name,
+        "SHELL": shell or "/bin/sh",
+        "USER": name,
     }
 
 

@@ -8,9 +8,11 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
+
 import crestline.gateway.supervisor
 from crestline.gateway.schedulers.local.environment import job_environment
-from crestline.gateway.schedulers.local.jobs import Job
+from crestline.gateway.schedulers.local.jobs import Job, StepInfo
 from crestline.gateway.schedulers.local.request import interpreter
 from crestline.gateway.schedulers.local.streams import stream_paths
 from crestline.gateway.supervisor import records
@@ -98,6 +100,14 @@ class Launcher:
         """What the supervisor has recorded, None before it has started the script."""
         found: records.Record | None = records.read(str(self.job_directory(job_id) / records.RECORD))
         return found
+
+    def steps(self, job_id: int) -> tuple[StepInfo, ...]:
+        """The job's steps beside the batch script, in their order."""
+        steps = []
+        for step in records.read_steps(str(self.job_directory(job_id))):
+            with suppress(msgspec.ValidationError):  # the job itself can write there; its nonsense is no step
+                steps.append(msgspec.convert(step, StepInfo))
+        return tuple(steps)
 
     def is_supervised(self, job_id: int) -> bool:
         """Whether a supervisor holds the job; meant for jobs that have a record."""

@@ -147,12 +147,15 @@ class LocalScheduler(Scheduler):
         return infos
 
     async def metadata(self, user: str, job_id: str) -> list[JobMetadata]:
-        jobs = self._own(user, job_id)
+        jobs = await self._own(user, job_id)
         script = self._store.script(jobs[0].submission).decode(errors="replace")
         return [listing.job_metadata(job, script) for job in jobs]
 
     async def cancel(self, user: str, job_id: str) -> None:
-        self._engine.cancel(self._own(user, job_id), user)
+        jobs = await self._own(user, job_id)
+        for start in range(0, len(jobs), _BREATHE):
+            self._engine.cancel(jobs[start : start + _BREATHE], user)
+            await asyncio.sleep(0)
 
     async def suspend(self, user: str, job_id: str) -> None:
         """Stop the processes of a running job; its cores and memory stay taken, its time limit waits.
@@ -161,11 +164,11 @@ class LocalScheduler(Scheduler):
             JobNotFoundError, PermissionDeniedError: as for `cancel`.
             InvalidRequestError: it is not running.
         """
-        await self._engine.ask(self._running(user, job_id), "suspend")
+        await self._engine.ask(await self._running(user, job_id), "suspend")
 
     async def resume(self, user: str, job_id: str) -> None:
         """Let a suspended job go on; errors as for `suspend`."""
-        await self._engine.ask(self._running(user, job_id), "resume")
+        await self._engine.ask(await self._running(user, job_id), "resume")
 
     async def release(self, user: str, job_id: str) -> None:
         """Let jobs go that were submitted with `--hold`.
@@ -173,7 +176,7 @@ class LocalScheduler(Scheduler):
         Raises:
             JobNotFoundError, PermissionDeniedError: as for `cancel`.
         """
-        self._engine.release(self._own(user, job_id))
+        self._engine.release(await self._own(user, job_id))
 
     async def attach(self, user: str, job_id: str, command: str) -> None:
         """Run `command`, split as a shell splits words and without a shell, inside the running job.
@@ -184,7 +187,7 @@ class LocalScheduler(Scheduler):
             JobNotFoundError, PermissionDeniedError: as for `cancel`.
             InvalidRequestError: the job is not running, or the command does not exist.
         """
-        job = self._running(user, job_id)
+        job = await self._running(user, job_id)
         try:
             argv = shlex.split(command)
         except ValueError as error:
@@ -217,18 +220,19 @@ class LocalScheduler(Scheduler):
     async def ping(self) -> str:
         return self._engine.health()
 
-    def _own(self, user: str, job_id: str) -> list[Job]:
+    async def _own(self, user: str, job_id: str) -> list[Job]:
         """The jobs that `job_id` names."""
         pair = _parse_id(job_id)
-        jobs = [self._engine.newest(row) for row in self._store.meant(*pair)] if pair else []
+        rows = await asyncio.to_thread(self._store.named, [pair]) if pair else []
+        jobs = [self._engine.newest(row) for row in rows]
         if not jobs:
             raise JobNotFoundError("Job not found.", hint=f"There is no job {job_id[:40]!r} on {self._name}.")
         if any(job.user != user for job in jobs):
             raise PermissionDeniedError("Permission denied.", hint=f"Job {job_id} belongs to another user.")
         return jobs
 
-    def _running(self, user: str, job_id: str) -> Job:
-        jobs = [job for job in self._own(user, job_id) if job.state in (RUNNING, SUSPENDED)]
+    async def _running(self, user: str, job_id: str) -> Job:
+        jobs = [job for job in await self._own(user, job_id) if job.state in (RUNNING, SUSPENDED)]
         if len(jobs) != 1:
             verb = "has several running tasks" if jobs else "is not running"
             raise InvalidRequestError(

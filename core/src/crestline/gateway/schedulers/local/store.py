@@ -177,7 +177,7 @@ class Store:
             found = {job.id: job for number, task in ids for job in _meant(connection, number, task)}
         return [found[number] for number in sorted(found)]
 
-    def older_than(self, moment: float, limit: int = 500) -> list[int]:
+    def older_than(self, moment: float, limit: int = 200) -> list[int]:
         """Some jobs that ended before `moment`."""
         rows = self._connection.execute('SELECT id FROM jobs WHERE "end" < ? LIMIT ?', (moment, limit))
         return [row["id"] for row in rows]

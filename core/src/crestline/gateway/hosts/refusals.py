@@ -1,0 +1,88 @@
+"""What every host refuses, in the model's errors and with the texts that FirecREST's clients match."""
+
+from __future__ import annotations
+
+import errno
+import re
+
+from crestline.gateway.paths import printable
+from crestline.model import (
+    ConflictError,
+    CrestlineError,
+    InvalidRequestError,
+    MissingFileError,
+    PermissionDeniedError,
+    TooLargeError,
+    TransferError,
+)
+
+BY_ERRNO: dict[int, type[CrestlineError]] = {
+    errno.ENOENT: MissingFileError,
+    errno.EACCES: PermissionDeniedError,
+    errno.EPERM: PermissionDeniedError,
+    errno.EROFS: PermissionDeniedError,
+    errno.EBUSY: ConflictError,
+    errno.ETXTBSY: ConflictError,
+    errno.ENOSPC: TooLargeError,
+    errno.EDQUOT: TooLargeError,
+    errno.EFBIG: TooLargeError,
+    errno.EIO: CrestlineError,
+    errno.EMFILE: CrestlineError,
+    errno.ENFILE: CrestlineError,
+    errno.ENOMEM: CrestlineError,
+}
+"""what the operating system refuses; all that is not the machine's own trouble is a 4xx"""
+
+_OCTAL = re.compile(r"0?[0-7]{1,4}")
+
+
+def check_mode(mode: str) -> str:
+    """`mode` if it is one that `chmod` of every host takes.
+
+    Raises:
+        InvalidRequestError: not octal.
+    """
+    if not _OCTAL.fullmatch(mode):
+        raise InvalidRequestError(f"chmod: invalid mode: '{printable(mode)}'", hint="Give it in octal, as in 755.")
+    return mode
+
+
+def check_sum(actual: str, expected: str) -> None:
+    """Compare two SHA-256.
+
+    Raises:
+        TransferError: they differ.
+    """
+    if actual != expected.lower():
+        raise TransferError(
+            f"The content's SHA-256 is {actual}, not {expected}.", hint="Send it again: it changed on the way."
+        )
+
+
+def upload_is_busy() -> ConflictError:
+    """Somebody else works on the same unfinished upload."""
+    return ConflictError("Another request works on this upload.", hint="Try again when it has ended.")
+
+
+def upload_stands_at(stored: int, offset: int) -> ConflictError:
+    """A part came for another place than the end."""
+    return ConflictError(f"The upload stands at {stored}, not at {offset}.", hint="Go on from where it stands.")
+
+
+def no_room(directory: str, size: int) -> TooLargeError:
+    """The file system has fewer than `size` bytes left."""
+    return TooLargeError(f"'{printable(directory)}': No space left on device for {size} bytes.")
+
+
+def not_regular(path: str) -> InvalidRequestError:
+    """A device, pipe or socket where a file is needed."""
+    return InvalidRequestError(
+        f"'{printable(path)}': Not a regular file", hint="Only regular files have content to read or write."
+    )
+
+
+def wrong_length(written: int, length: int) -> InvalidRequestError:
+    """A piece has more or fewer bytes than it said."""
+    if written > length:
+        return InvalidRequestError(f"More than the {length} bytes of this part came.")
+    return InvalidRequestError(f"Only {written} of the {length} bytes of this part came.")

@@ -1,0 +1,144 @@
+"""Programs on the other machine: arguments quoted in this one place, nothing left running, every answer with a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+
+import asyncssh
+
+from crestline.gateway.hosts.base import Commands, Completed
+from crestline.gateway.hosts.ssh.errors import connected, refusal
+from crestline.gateway.hosts.ssh.pools import Pools
+from crestline.model import GatewayUnavailableError
+
+_CHUNK = 256 * 1024
+_COMPLAINTS = 64 * 1024
+_FAREWELL = 5.0
+
+PLAIN = {"LC_ALL": "C"}
+"""messages in English, patterns by bytes"""
+
+Process = asyncssh.SSHClientProcess[bytes]
+
+
+class SshCommands(Commands):
+    """Runs each program in a channel of its own."""
+
+    def __init__(self, name: str, pools: Pools) -> None:
+        self._name = name
+        self._pools = pools
+
+    async def run(
+        self,
+        user: str,
+        argv: Sequence[str],
+        *,
+        input: bytes | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        timeout: float | None,
+    ) -> Completed:
+        with connected(self._name, argv[0]):
+            async with self._process(user, command_line(argv, env, cwd)) as process, asyncio.timeout(timeout):
+                stdout, stderr = await process.communicate(input or b"")
+                return self._completed(argv, process, stdout or b"", stderr or b"")
+
+    async def stream(
+        self,
+        user: str,
+        argv: Sequence[str],
+        *,
+        input: bytes | AsyncIterator[bytes] = b"",
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        statuses: Sequence[int] = (0,),
+        forgive: bytes | None = None,
+    ) -> AsyncIterator[bytes]:
+        """The standard output of a program, as it comes, while `input` goes in.
+
+        Args:
+            statuses: exit statuses that are no failure.
+            forgive: complaints with this text are no failure either, if there are no others.
+
+        Raises:
+            CrestlineError: the program failed, at the end; or the connection did.
+        """
+        with connected(self._name, argv[0]):
+            async with self._process(user, command_line(argv, env, cwd)) as process:
+                complaints = asyncio.ensure_future(_head(process.stderr))
+                feeding = asyncio.ensure_future(_feed(process, input))
+                try:
+                    while chunk := await process.stdout.read(_CHUNK):
+                        yield chunk
+                    await process.wait_closed()
+                    if feeding.done():
+                        feeding.result()  # what went wrong with the input is why the program had to end
+                    result = self._completed(argv, process, b"", await complaints)
+                    complained = result.stderr.splitlines()
+                    forgiven = forgive and complained and all(forgive in each for each in complained)
+                    if result.exit_status not in statuses and not forgiven:
+                        raise refusal(argv[0], result)
+                finally:
+                    complaints.cancel()
+                    feeding.cancel()
+
+    @asynccontextmanager
+    async def _process(self, user: str, line: str) -> AsyncIterator[Process]:
+        async with self._pools.of(user).channel(lambda ssh: ssh.create_process(line, encoding=None)) as process:
+            try:
+                yield process
+            finally:
+                await _end(process)
+
+    def _completed(self, argv: Sequence[str], process: Process, stdout: bytes, stderr: bytes) -> Completed:
+        status = process.returncode
+        if status is None:
+            raise GatewayUnavailableError(f"{self._name}: the connection was lost during {argv[0]}.", retry_after=1)
+        return Completed(status if status >= 0 else 128 - status, stdout, stderr)
+
+
+def command_line(argv: Sequence[str], env: Mapping[str, str] | None, cwd: str | None) -> str:
+    """The text for the user's login shell, whichever that is: quoted words alone, no syntax of any shell."""
+    if env or cwd:
+        where = [f"--chdir={cwd}"] if cwd else []
+        argv = ["env", *where, *(f"{name}={value}" for name, value in (env or {}).items()), *argv]
+    return shlex.join(argv)
+
+
+async def _feed(process: Process, source: bytes | AsyncIterator[bytes]) -> None:
+    """Write all of `source`; a program that ends before it has read everything has its own reasons, and says them."""
+    pipe = process.stdin
+    try:
+        if isinstance(source, bytes):
+            pipe.write(source)
+        else:
+            async for chunk in source:
+                with suppress(BrokenPipeError, ConnectionResetError):
+                    pipe.write(chunk)
+                    await pipe.drain()
+        pipe.write_eof()
+    except BaseException:
+        process.close()  # never let it take half of its input for the whole
+        raise
+
+
+async def _head(stream: asyncssh.SSHReader[bytes]) -> bytes:
+    """The first of what a stream brings, which is read to its end."""
+    kept = b""
+    while chunk := await stream.read(_COMPLAINTS):
+        kept = (kept + chunk)[:_COMPLAINTS]
+    return kept
+
+
+async def _end(process: Process) -> None:
+    """Leave nothing behind: a program that still runs would keep its session of the server's few."""
+    if not process.is_closing() and process.returncode is None:
+        with suppress(OSError):  # it has ended meanwhile
+            process.kill()
+    process.close()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_FAREWELL):
+            await process.wait_closed()

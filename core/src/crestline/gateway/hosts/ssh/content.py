@@ -1,0 +1,115 @@
+"""Reading one file by SFTP."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import asyncssh
+
+from crestline.gateway.hosts.base import OpenFile
+from crestline.gateway.hosts.refusals import not_regular
+from crestline.gateway.hosts.ssh.commands import PLAIN, SshCommands
+from crestline.gateway.hosts.ssh.errors import transferring
+from crestline.gateway.hosts.ssh.pool import Pool
+from crestline.model import InvalidRequestError
+
+STEP = 4 * 1024 * 1024
+"""bytes that are asked for at once; a transfer holds two such blocks"""
+
+
+class SshFile(OpenFile):
+    """A file that the SFTP server holds open; see `open_file`."""
+
+    def __init__(
+        self, system: str, path: str, handle: asyncssh.SFTPClientFile[bytes], stall: float, leave: AsyncExitStack
+    ) -> None:
+        self._system = system
+        self._path = path
+        self._handle = handle
+        self._stall = stall
+        self._leave = leave
+
+    async def chunks(self, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        end = self.size if length is None else offset + length
+        ahead: asyncio.Task[bytes] | None = None
+        try:
+            while offset < end:
+                with transferring(self._system, "read", self._path):
+                    block = await (ahead or self._read(offset, end))
+                if not block:
+                    return
+                offset += len(block)
+                ahead = asyncio.ensure_future(self._read(offset, end)) if offset < end else None
+                yield block
+        finally:
+            if ahead is not None:
+                ahead.cancel()
+
+    async def close(self) -> None:
+        await self._leave.aclose()
+
+    async def _read(self, offset: int, end: int) -> bytes:
+        async with asyncio.timeout(self._stall):
+            return await self._handle.read(min(STEP, end - offset), offset)
+
+
+async def open_file(system: str, path: str, user: str, pool: Pool, commands: SshCommands, stall: float) -> SshFile:
+    """Open a regular file.
+
+    Its mark is taken from stat(1), as SFTP knows whole seconds and no inode; the open file must agree with it.
+    """
+    name = os.fsencode(path)
+    with transferring(system, "read", path):
+        async with AsyncExitStack() as stack, asyncio.timeout(stall):
+            sftp = await stack.enter_async_context(pool.sftp())
+            while True:
+                # Before it is opened: the server would wait for the writer of a pipe.
+                check_regular(await sftp.stat(name), path)
+                handle = await sftp.open(name, asyncssh.FXF_READ, encoding=None)
+                stack.push_async_callback(_close, handle)
+                status, mark = await asyncio.gather(handle.stat(), _mark(user, path, commands, stall))
+                if mark is not None and mark[1:3] == (status.size, status.mtime):
+                    break
+                await handle.close()
+            file = SshFile(system, path, handle, stall, stack.pop_all())
+    inode, size, _, nanoseconds = mark
+    file.size = size
+    file.etag = f"{inode:x}-{size:x}-{nanoseconds:x}"
+    file.modified = nanoseconds / 1e9
+    return file
+
+
+def check_regular(status: asyncssh.SFTPAttrs, path: str) -> None:
+    """Refuse what is no regular file.
+
+    Raises:
+        InvalidRequestError: it is none.
+    """
+    mode = status.permissions or 0
+    if stat.S_ISDIR(mode):
+        raise InvalidRequestError(f"cannot access '{path}': Is a directory")
+    if not stat.S_ISREG(mode):
+        raise not_regular(path)
+
+
+async def _mark(user: str, path: str, commands: SshCommands, timeout: float) -> tuple[int, int, int, int] | None:
+    """Inode, size, and time of modification in seconds and in nanoseconds, of what has the name now."""
+    argv = ["stat", "--dereference", "--printf=%i %s %.9Y", "--", path]
+    result = await commands.run(user, argv, env=PLAIN, timeout=timeout)
+    if result.exit_status:
+        return None
+    inode, size, modified = result.stdout.decode().split()
+    seconds, _, fraction = modified.partition(".")
+    return int(inode), int(size), int(seconds), int(seconds) * 10**9 + int(fraction or 0)
+
+
+async def _close(handle: asyncssh.SFTPClientFile[bytes]) -> None:
+    """Close an open file; one whose session is lost is closed already."""
+    try:
+        await handle.close()
+    except (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection):
+        return

@@ -1,0 +1,40 @@
+"""The interface behind which every source of SSH credentials stands."""
+
+from __future__ import annotations
+
+import abc
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+import asyncssh
+
+caller_token: ContextVar[str | None] = ContextVar("caller_token", default=None)
+"""the access token of the request that is being served, for services that turn it into a certificate"""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What one login shows to the server."""
+
+    key: asyncssh.SSHKey = field(repr=False)
+    certificate: asyncssh.SSHCertificate | None = field(default=None, repr=False)
+    expires: float | None = None
+    """seconds since the epoch; a connection is not used for anything new after that"""
+
+
+class Credentials(abc.ABC):
+    """Where the private keys of users come from."""
+
+    @abc.abstractmethod
+    async def credentials(self, user: str) -> Identity:
+        """The identity for a login as `user`, a POSIX user name that was checked; asked for at every login.
+
+        Raises:
+            PermissionDeniedError: there is none for this user.
+            AuthenticationError: the caller's token does not suffice.
+            GatewayUnavailableError: who could tell does not answer.
+            ConfigError: the site's set-up is wrong.
+        """
+
+    async def close(self) -> None:
+        """Let go of everything."""

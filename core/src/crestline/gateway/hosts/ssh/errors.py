@@ -1,0 +1,78 @@
+"""What commands and SFTP report, in the model's errors."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import asyncssh
+
+from crestline.gateway.hosts.base import Completed
+from crestline.gateway.hosts.refusals import BY_ERRNO
+from crestline.gateway.paths import printable
+from crestline.model import (
+    CrestlineError,
+    GatewayUnavailableError,
+    InvalidRequestError,
+    MissingFileError,
+    PermissionDeniedError,
+    TooLargeError,
+    UnsupportedError,
+)
+
+NOT_FOUND = 127
+"""exit status of a shell, and of env(1), for a program that is not there"""
+
+_BY_REASON = {os.strerror(number): kind for number, kind in BY_ERRNO.items()}
+_SFTP: dict[type[asyncssh.SFTPError], tuple[type[CrestlineError], str]] = {
+    asyncssh.SFTPNoSuchFile: (MissingFileError, "No such file or directory"),
+    asyncssh.SFTPPermissionDenied: (PermissionDeniedError, "Permission denied"),
+    asyncssh.SFTPNoSpaceOnFilesystem: (TooLargeError, "No space left on device"),
+    asyncssh.SFTPQuotaExceeded: (TooLargeError, "Disk quota exceeded"),
+}
+_LOST = (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection, asyncssh.SFTPBadMessage)
+
+
+def refusal(command: str, result: Completed) -> CrestlineError:
+    """The error that a command ended with, in its own words (those of the C locale)."""
+    if result.exit_status == NOT_FOUND:
+        return UnsupportedError(f"{command}: command not found", hint="Ask the site to install it.")
+    lines = printable(os.fsdecode(result.stderr)).strip().splitlines() or [f"{command}: failed"]
+    for line in lines:
+        for reason, kind in _BY_REASON.items():
+            if reason in line:
+                return kind(line)
+    return InvalidRequestError(lines[0])
+
+
+@contextmanager
+def connected(system: str, doing: str) -> Iterator[None]:
+    """Word the loss of a connection, and a time limit, as an error that says that the outcome is open."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise GatewayUnavailableError(f"{system}: no answer in time to {doing}.", retry_after=1) from error
+    except asyncssh.SFTPError as error:
+        raise _from_sftp(error, doing, "") from error
+    except (asyncssh.Error, OSError) as error:
+        raise GatewayUnavailableError(f"{system}: the connection was lost during {doing}.", retry_after=1) from error
+
+
+@contextmanager
+def transferring(system: str, doing: str, path: str) -> Iterator[None]:
+    """As `connected`, and word what the SFTP server refuses."""
+    with connected(system, doing):
+        try:
+            yield
+        except _LOST:
+            raise
+        except asyncssh.SFTPError as error:
+            raise _from_sftp(error, doing, path) from error
+
+
+def _from_sftp(error: asyncssh.SFTPError, doing: str, path: str) -> CrestlineError:
+    if isinstance(error, _LOST):
+        return GatewayUnavailableError(f"{doing}: the SFTP session was lost.", retry_after=1)
+    kind, reason = _SFTP.get(type(error), (CrestlineError, error.reason))
+    return kind(f"{doing}: cannot access '{printable(path)}': {reason}")

@@ -1,0 +1,189 @@
+"""The files of another machine, as one user."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Sequence
+
+from crestline.gateway.hosts.base import Files, OpenFile
+from crestline.gateway.hosts.refusals import check_mode
+from crestline.gateway.hosts.ssh.archives import Archives
+from crestline.gateway.hosts.ssh.commands import PLAIN, SshCommands
+from crestline.gateway.hosts.ssh.content import open_file
+from crestline.gateway.hosts.ssh.errors import refusal, transferring
+from crestline.gateway.hosts.ssh.listing import Listing
+from crestline.gateway.hosts.ssh.names import Names
+from crestline.gateway.hosts.ssh.pool import Pool
+from crestline.gateway.hosts.ssh.settings import SshSettings
+from crestline.gateway.hosts.ssh.uploads import Claims, Uploads, sha256
+from crestline.gateway.paths import PathGuard, printable
+from crestline.model import PermissionDeniedError
+from crestline.wire.filesystem import Checksum, Compression, FileEntry, FileStat
+
+
+class SshFiles(Files):
+    """Bytes go by SFTP; all else is done by the machine's own programs, which word what they refuse as FirecREST does.
+
+    The user's own rights are the boundary: links are followed wherever these lead.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        guard: PathGuard,
+        settings: SshSettings,
+        user: str,
+        pool: Pool,
+        commands: SshCommands,
+        names: Names,
+        claims: Claims,
+    ) -> None:
+        self._name = name
+        self._guard = guard
+        self._stall = settings.stall
+        self._timeout = settings.timeout.command_execution
+        self._user = user
+        self._pool = pool
+        self._commands = commands
+        self._listing = Listing(user, commands, names, self._timeout)
+        self._archives = Archives(user, commands)
+        self._uploads = Uploads(name, user, pool, commands, claims, settings.stall)
+
+    async def list(
+        self,
+        path: str,
+        *,
+        hidden: bool = False,
+        recursive: bool = False,
+        dereference: bool = False,
+        numeric: bool = False,
+    ) -> Sequence[FileEntry]:
+        normal = self._guard.check(path)
+        return await self._listing.list(
+            f"{normal.rstrip('/')}/" if path.endswith("/") else normal,
+            hidden=hidden,
+            recursive=recursive,
+            dereference=dereference,
+            numeric=numeric,
+        )
+
+    async def entry(self, path: str) -> FileEntry:
+        return await self._listing.entry(self._guard.check(path))
+
+    async def stat(self, path: str, *, dereference: bool = False) -> FileStat:
+        return await self._listing.stat(self._guard.check(path), dereference=dereference)
+
+    async def open(self, path: str) -> OpenFile:
+        return await open_file(self._name, self._guard.check(path), self._user, self._pool, self._commands, self._stall)
+
+    async def write(self, path: str, chunks: AsyncIterator[bytes], *, checksum: str | None = None) -> None:
+        await self._uploads.write(self._guard.check(path), chunks, checksum)
+
+    async def upload_offset(self, path: str, upload_id: str) -> int:
+        return await self._uploads.offset(self._guard.check(path), upload_id)
+
+    async def upload_part(self, path: str, upload_id: str, offset: int, chunks: AsyncIterator[bytes]) -> int:
+        return await self._uploads.append(self._guard.check(path), upload_id, offset, chunks)
+
+    async def upload_reserve(self, path: str, upload_id: str, size: int) -> None:
+        await self._uploads.reserve(self._guard.check(path), upload_id, size)
+
+    async def upload_piece(
+        self, path: str, upload_id: str, offset: int, length: int, chunks: AsyncIterator[bytes]
+    ) -> str:
+        return await self._uploads.piece(self._guard.check(path), upload_id, offset, length, chunks)
+
+    async def upload_finish(self, path: str, upload_id: str, checksum: str | None = None) -> None:
+        await self._uploads.finish(self._guard.check(path), upload_id, checksum)
+
+    async def upload_discard(self, path: str, upload_id: str) -> None:
+        await self._uploads.discard(self._guard.check(path), upload_id)
+
+    async def make_directory(self, path: str, *, parents: bool = False) -> FileEntry:
+        path = self._guard.check(path)
+        await self._quick("mkdir", *(["--parents"] if parents else []), "--", path)
+        return await self.entry(path)
+
+    async def symlink(self, target: str, link: str) -> FileEntry:
+        link = self._guard.check(link)
+        await self._quick("ln", "--symbolic", "--no-target-directory", "--", self._guard.check(target), link)
+        return await self.entry(link)
+
+    async def chmod(self, path: str, mode: str) -> FileEntry:
+        path = self._guard.check(path)
+        await self._quick("chmod", "--", check_mode(mode), path)
+        return await self.entry(path)
+
+    async def chown(self, path: str, owner: str, group: str) -> FileEntry:
+        path = self._guard.check(path)
+        if owner or group:
+            await self._quick("chown", "--", f"{owner}:{group}" if group else owner, path)
+        return await self.entry(path)
+
+    async def remove(self, path: str) -> None:
+        path = self._guard.check(path)
+        await self._refuse_if_kept(path, "rm: refusing to remove")
+        await self._long("rm", "--recursive", "--interactive=never", "--", path)
+
+    async def copy(self, source: str, target: str, *, dereference: bool = False) -> None:
+        follow = "--dereference" if dereference else "--no-dereference"
+        await self._long("cp", "--recursive", follow, "--", self._guard.check(source), self._guard.check(target))
+
+    async def move(self, source: str, target: str) -> None:
+        source = self._guard.check(source)
+        await self._refuse_if_kept(source, "mv: refusing to move")
+        await self._long("mv", "--force", "--", source, self._guard.check(target))
+
+    async def checksum(self, path: str) -> Checksum:
+        return Checksum(checksum=await sha256(self._commands, self._user, self._guard.check(path)))
+
+    async def file_type(self, path: str) -> str:
+        out = await self._quick("file", "--brief", "--", self._guard.check(path))
+        return printable(os.fsdecode(out)).strip()
+
+    async def compress(
+        self, source: str, target: str, compression: Compression, *, pattern: str | None, dereference: bool
+    ) -> None:
+        await self._archives.compress(
+            self._guard.check(source),
+            self._guard.check(target),
+            compression,
+            pattern=pattern,
+            dereference=dereference,
+        )
+
+    async def extract(self, archive: str, target: str, compression: Compression) -> None:
+        await self._archives.extract(self._guard.check(archive), self._guard.check(target), compression)
+
+    def tar(self, path: str, members: Sequence[str] | None = None, *, gzip: bool = False) -> AsyncIterator[bytes]:
+        return self._archives.tar(self._guard.check(path), members, gzip=gzip)
+
+    async def untar(self, path: str, chunks: AsyncIterator[bytes]) -> None:
+        await self._archives.untar(self._guard.check(path), chunks)
+
+    async def changed(self, path: str, checksums: dict[str, str]) -> Sequence[str]:
+        return await self._archives.changed(self._guard.check(path), checksums)
+
+    async def _quick(self, *argv: str) -> bytes:
+        return await self._run(argv, self._timeout)
+
+    async def _long(self, *argv: str) -> bytes:
+        return await self._run(argv, None)
+
+    async def _run(self, argv: Sequence[str], timeout: float | None) -> bytes:
+        result = await self._commands.run(self._user, argv, env=PLAIN, timeout=timeout)
+        if result.exit_status:
+            raise refusal(argv[0], result)
+        return result.stdout
+
+    async def _refuse_if_kept(self, path: str, complaint: str) -> None:
+        """A whole file system of this gateway stays, by whatever way a path leads to it."""
+        directory, name = os.path.split(path)
+        with transferring(self._name, complaint.partition(":")[0], path):
+            async with self._pool.sftp() as sftp:
+                real = os.path.join(os.fsdecode(await sftp.realpath(os.fsencode(directory))), name)
+        if self._guard.must_stay(os.path.normpath(real)):
+            raise PermissionDeniedError(
+                f"{complaint} '{printable(path)}': Operation not permitted",
+                hint="It is a file system of this gateway, or holds the gateway's own files.",
+            )

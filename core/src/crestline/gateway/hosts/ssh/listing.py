@@ -1,0 +1,142 @@
+"""Directory entries, as find(1) prints them: one program for a whole listing, read as it comes.
+
+Measured with 100,000 entries on a busy machine: find takes a third of the time of SFTP's own listing, which moreover knows
+neither the names of users nor where links lead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import AsyncIterator, Sequence
+from operator import itemgetter
+
+from crestline.gateway.hosts.ssh.commands import PLAIN, SshCommands
+from crestline.gateway.hosts.ssh.errors import refusal
+from crestline.gateway.hosts.ssh.names import Names
+from crestline.gateway.paths import printable
+from crestline.model import TooLargeError
+from crestline.wire.filesystem import FileEntry, FileStat
+
+_MAX_ENTRIES = 1_000_000
+_SLICE = 2000
+# What find says of a link back to a directory that it came from; `ls -L` would not follow it either.
+_LOOP = b"File system loop detected"
+_FIELDS = ("%M", "%U", "%G", "%s", "%T+", "%P", "%l")
+_FORMAT = "".join(rf"{field}\0" for field in _FIELDS)
+# Without TZ the C library looks at /etc/localtime again for every single time stamp.
+_ENVIRONMENT = {**PLAIN, "TZ": ":/etc/localtime"}
+_STAT = {
+    "%f": "mode",
+    "%i": "ino",
+    "%d": "dev",
+    "%h": "nlink",
+    "%u": "uid",
+    "%g": "gid",
+    "%s": "size",
+    "%X": "atime",
+    "%Z": "ctime",
+    "%Y": "mtime",
+}
+
+_Row = list[str]
+"""the values of `_FIELDS`"""
+
+
+class Listing:
+    """Asks for entries as one user."""
+
+    def __init__(self, user: str, commands: SshCommands, names: Names, timeout: float) -> None:
+        self._user = user
+        self._commands = commands
+        self._names = names
+        self._timeout = timeout
+
+    async def list(
+        self, path: str, *, hidden: bool, recursive: bool, dereference: bool, numeric: bool
+    ) -> Sequence[FileEntry]:
+        """The entries of a directory, or the one of anything else, named by its whole path.
+
+        Raises:
+            TooLargeError: there are more than a million.
+        """
+        argv = ["find", "-L" if dereference else "-P", path, "-ignore_readdir_race"]
+        argv += [] if recursive else ["-maxdepth", "1"]
+        if not hidden:
+            itself = re.sub(r"([*?[\\])", r"\\\1", path)
+            argv += ["!", "-path", itself, "-name", ".*", "-prune", "-o"]
+        rows: list[tuple[str, _Row]] = []
+        async for chunk in self._find([*argv, "-printf", _FORMAT]):
+            rows += sorted((_place(row[5]), row) for row in chunk)
+            if len(rows) > _MAX_ENTRIES:
+                raise TooLargeError("Command output exceeded buffer limit.", hint="List its directories one by one.")
+        # `path` itself comes first, with an empty name; sorting is quick, as it merges sorted runs.
+        rows.sort(key=itemgetter(0))
+        if rows and rows[0][1][0].startswith("d"):
+            del rows[0]
+        elif rows:
+            rows[0][1][5] = path
+        return await self._entries([row for _, row in rows], numeric=numeric)
+
+    async def entry(self, path: str) -> FileEntry:
+        """`path` itself; `name` is the whole path."""
+        rows = [
+            row
+            async for chunk in self._find(["find", "-P", path, "-maxdepth", "0", "-printf", _FORMAT])
+            for row in chunk
+        ]
+        rows[0][5] = path
+        return (await self._entries(rows, numeric=False))[0]
+
+    async def stat(self, path: str, *, dereference: bool) -> FileStat:
+        """The numbers of stat(2) or lstat(2)."""
+        argv = ["stat", *(["--dereference"] if dereference else []), f"--printf={' '.join(_STAT)}", "--", path]
+        result = await self._commands.run(self._user, argv, env=PLAIN, timeout=self._timeout)
+        if result.exit_status:
+            raise refusal("stat", result)
+        values = result.stdout.split()
+        return FileStat(
+            **{
+                name: int(value, 16 if name == "mode" else 10)
+                for name, value in zip(_STAT.values(), values, strict=True)
+            }
+        )
+
+    async def _find(self, argv: Sequence[str]) -> AsyncIterator[list[_Row]]:
+        rest = b""
+        async for chunk in self._commands.stream(self._user, argv, env=_ENVIRONMENT, forgive=_LOOP):
+            fields = (rest + chunk).split(b"\0")
+            whole = (len(fields) - 1) // len(_FIELDS) * len(_FIELDS)
+            rest = b"\0".join(fields[whole:])
+            texts = [os.fsdecode(field) for field in fields[:whole]]
+            yield [texts[at : at + len(_FIELDS)] for at in range(0, whole, len(_FIELDS))]
+
+    async def _entries(self, rows: Sequence[_Row], *, numeric: bool) -> list[FileEntry]:
+        users: dict[str, str] = {}
+        groups: dict[str, str] = {}
+        if not numeric:
+            users, groups = await self._names.look_up(self._user, {row[1] for row in rows}, {row[2] for row in rows})
+        entries = []
+        for number, (permissions, uid, gid, size, modified, path, target) in enumerate(rows):
+            if number % _SLICE == _SLICE - 1:
+                await asyncio.sleep(0)  # a long list holds nobody up
+            entries.append(
+                FileEntry(
+                    name=printable(path),
+                    type=permissions[0],
+                    user=users.get(uid, uid),
+                    group=groups.get(gid, gid),
+                    permissions=permissions[1:],
+                    last_modified=f"{modified[:10]}T{modified[11:19]}",
+                    size=size,
+                    link_target=printable(target) if permissions[0] == "l" else None,
+                )
+            )
+        return entries
+
+
+def _place(path: str) -> str:
+    """Sorts as `ls -R` goes: the entries of a directory, then those of its first directory, and so on."""
+    directory, _, name = path.rpartition("/")
+    return directory.replace("/", "\1") + "\0" + name

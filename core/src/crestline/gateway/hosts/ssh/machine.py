@@ -1,0 +1,106 @@
+"""Another machine, as a host."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from crestline.gateway.hosts.base import Commands, Completed, Files, Host
+from crestline.gateway.hosts.ssh.commands import PLAIN, SshCommands
+from crestline.gateway.hosts.ssh.connector import Connector
+from crestline.gateway.hosts.ssh.credentials import Credentials
+from crestline.gateway.hosts.ssh.errors import refusal
+from crestline.gateway.hosts.ssh.files import SshFiles
+from crestline.gateway.hosts.ssh.names import Names
+from crestline.gateway.hosts.ssh.pools import Pools
+from crestline.gateway.hosts.ssh.settings import SshSettings
+from crestline.gateway.hosts.ssh.uploads import Claims
+from crestline.gateway.paths import PathGuard
+from crestline.model import CrestlineError, GatewayUnavailableError
+from crestline.wire.status import PosixGroup, PosixId, UserInfo
+
+# `1000(alice)`, or `1000` where the group has no name; names may have spaces and parentheses.
+_ID = re.compile(r"(\d+)(?:\((.*?)\))?(?=,| gid=| groups=| context=|$)")
+
+
+class SshHost(Host, Commands):
+    """A machine that is reached over SSH; every user logs in as themselves."""
+
+    def __init__(self, name: str, guard: PathGuard, settings: SshSettings, credentials: Credentials) -> None:
+        self.name = name
+        self._guard = guard
+        self._settings = settings
+        self._credentials = credentials
+        self._connector = Connector(name, settings, credentials)
+        self._pools = Pools(name, settings, self._connector)
+        self._commands = SshCommands(name, self._pools)
+        self._names = Names(self._commands, settings.timeout.command_execution)
+        self._claims = Claims()
+
+    async def start(self) -> None:
+        self._pools.start()
+
+    async def stop(self) -> None:
+        await self._pools.stop()
+        await self._credentials.close()
+
+    def files(self, user: str) -> Files:
+        return SshFiles(
+            self.name,
+            self._guard,
+            self._settings,
+            user,
+            self._pools.of(user),
+            self._commands,
+            self._names,
+            self._claims,
+        )
+
+    async def run(
+        self,
+        user: str,
+        argv: Sequence[str],
+        *,
+        input: bytes | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        timeout: float,
+    ) -> Completed:
+        return await self._commands.run(user, argv, input=input, env=env, cwd=cwd, timeout=timeout)
+
+    async def user_info(self, user: str) -> UserInfo:
+        result = await self._run(user, "id")
+        text = result.stdout.decode(errors="replace").strip()
+        (uid, name), (gid, group), *others = ((found[1], found[2] or found[1]) for found in _ID.finditer(text))
+        return UserInfo(
+            user=PosixId(id=uid, name=name),
+            group=PosixId(id=gid, name=group),
+            groups=[PosixGroup(id=each, name=called, default=each == gid) for each, called in others],
+        )
+
+    async def ping(self) -> None:
+        if self._settings.observer is None:
+            await self._connector.greet()
+        else:
+            await self._observe("true")
+
+    async def ping_path(self, path: str) -> None:
+        """Without an observer the machine's own sign of life has to do: nobody else's rights are used for it."""
+        if self._settings.observer is None:
+            await self._connector.greet()
+        else:
+            await self._observe("stat", "--file-system", "--", path)
+
+    async def _observe(self, *argv: str) -> None:
+        try:
+            await self._run(str(self._settings.observer), *argv)
+        except GatewayUnavailableError:
+            raise
+        except CrestlineError as error:
+            raise GatewayUnavailableError(error.message, hint=error.hint) from error
+
+    async def _run(self, user: str, *argv: str) -> Completed:
+        result = await self._commands.run(user, argv, env=PLAIN, timeout=self._settings.timeout.command_execution)
+        if result.exit_status:
+            raise refusal(argv[0], result)
+        return result

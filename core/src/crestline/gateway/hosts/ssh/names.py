@@ -1,0 +1,41 @@
+"""Names of the other machine's users and groups."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from typing import Literal
+
+from crestline.gateway.hosts.base import Commands
+
+_KEPT = 600.0
+
+Kind = Literal["passwd", "group"]
+
+
+class Names:
+    """Asks getent(1) once for each number, and again after ten minutes."""
+
+    def __init__(self, commands: Commands, timeout: float) -> None:
+        self._commands = commands
+        self._timeout = timeout
+        self._known: dict[Kind, dict[str, tuple[str, float]]] = {"passwd": {}, "group": {}}
+
+    async def look_up(
+        self, user: str, uids: Iterable[str], gids: Iterable[str]
+    ) -> tuple[dict[str, str], dict[str, str]]:
+        """Names by number of users and of groups; a number that has no name stands for itself."""
+        users, groups = await asyncio.gather(self._of(user, "passwd", set(uids)), self._of(user, "group", set(gids)))
+        return users, groups
+
+    async def _of(self, user: str, kind: Kind, numbers: set[str]) -> dict[str, str]:
+        known, now = self._known[kind], time.monotonic()
+        if missing := sorted(each for each in numbers if each not in known or known[each][1] < now):
+            result = await self._commands.run(user, ["getent", kind, *missing], timeout=self._timeout)
+            found = {each: each for each in missing}
+            for line in result.stdout.decode(errors="replace").splitlines():
+                name, _, number, *_ = [*line.split(":"), "", ""]
+                found[number] = name
+            known.update({number: (name, now + _KEPT) for number, name in found.items()})
+        return {each: known[each][0] for each in numbers}

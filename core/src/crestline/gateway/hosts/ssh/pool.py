@@ -1,0 +1,186 @@
+"""The connections of one user: as few as do, never more channels on one than the server takes, first come first served."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import asyncssh
+
+from crestline.gateway.hosts.ssh.connection import Connection
+from crestline.gateway.hosts.ssh.settings import SshSettings
+from crestline.model import GatewayUnavailableError
+
+Channel = TypeVar("Channel")
+
+_LOST = (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection, asyncssh.SFTPBadMessage)
+
+
+class Pool:
+    """Hands out places on connections, and opens another connection when somebody waits and all are full.
+
+    Args:
+        connect: logs in; called once at a time.
+    """
+
+    def __init__(self, name: str, settings: SshSettings, connect: Callable[[], Awaitable[Connection]]) -> None:
+        self._name = name
+        self._settings = settings
+        self._connect = connect
+        self._connections: list[Connection] = []
+        self._waiting: deque[asyncio.Future[Connection]] = deque()
+        self._connecting: asyncio.Task[None] | None = None
+
+    @property
+    def connections(self) -> list[Connection]:
+        """Those that are open."""
+        self._connections = [each for each in self._connections if each.is_busy or not each.ssh.is_closed()]
+        return self._connections
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is open, under way or waited for."""
+        return not (self.connections or self._waiting or self._connecting)
+
+    @asynccontextmanager
+    async def channel(
+        self, opener: Callable[[asyncssh.SSHClientConnection], Awaitable[Channel]]
+    ) -> AsyncIterator[Channel]:
+        """What `opener` opens on a connection; the place on it is free again at the end.
+
+        Raises:
+            GatewayUnavailableError: no connection, no place in time, or the connection went.
+            PermissionDeniedError: the server does not let the user in.
+        """
+        connection, channel = await self._open(opener)
+        try:
+            yield channel
+        finally:
+            self._give_back(connection)
+
+    @asynccontextmanager
+    async def sftp(self) -> AsyncIterator[asyncssh.SFTPClient]:
+        """An SFTP session that others use as well. It needs no place of its own: every connection keeps one for it.
+
+        Raises:
+            GatewayUnavailableError: no connection, or it went.
+            PermissionDeniedError: the server does not let the user in.
+        """
+        connection = min((each for each in self.connections if each.is_usable), key=_transfers, default=None)
+        if connection is None:
+            connection = await self._place()
+            connection.transfers += 1
+            self._give_back(connection)
+        else:
+            connection.transfers += 1
+        session = None
+        try:
+            async with asyncio.timeout(self._settings.timeout.command_execution):
+                session = await connection.sftp()
+            yield session
+        except (asyncssh.Error, TimeoutError) as error:
+            if session is None or not isinstance(error, asyncssh.SFTPError) or isinstance(error, _LOST):
+                connection.forget_sftp(session)
+            raise
+        finally:
+            connection.transfers -= 1
+            connection.used()
+
+    async def _open(
+        self, opener: Callable[[asyncssh.SSHClientConnection], Awaitable[Channel]]
+    ) -> tuple[Connection, Channel]:
+        while True:
+            connection = await self._place()
+            try:
+                async with asyncio.timeout(self._settings.timeout.command_execution):
+                    return connection, await opener(connection.ssh)
+            except (asyncssh.Error, OSError) as error:
+                gone = connection.ssh.is_closed()
+                may_retry = gone or (isinstance(error, asyncssh.ChannelOpenError) and connection.refused())
+                self._give_back(connection)
+                # Nothing was asked of a channel that did not open, so another one may be tried.
+                if isinstance(error, TimeoutError) or not may_retry:
+                    raise
+            except BaseException:
+                self._give_back(connection)
+                raise
+
+    async def _place(self) -> Connection:
+        """A place for one command on a connection; whoever takes it gives it back."""
+        found = None if self._waiting else self._with_room()
+        if found is not None:
+            found.commands += 1
+            return found
+        turn: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        self._grow()
+        try:
+            async with asyncio.timeout(self._settings.queue):
+                return await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self._give_back(turn.result())
+            elif turn in self._waiting:
+                self._waiting.remove(turn)
+            if isinstance(error, TimeoutError):
+                raise GatewayUnavailableError(
+                    f"{self._name} is busy with other commands of yours.", hint="Try again.", retry_after=1
+                ) from error
+            raise
+
+    def _give_back(self, connection: Connection) -> None:
+        connection.commands -= 1
+        connection.used()
+        self._serve()
+
+    def _serve(self) -> None:
+        """Give free places to those who wait, in their order."""
+        while self._waiting and (connection := self._with_room()) is not None:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                connection.commands += 1
+                turn.set_result(connection)
+        if self._waiting:
+            self._grow()
+
+    def _with_room(self) -> Connection | None:
+        return next((each for each in self.connections if each.has_room), None)
+
+    def _grow(self) -> None:
+        usable = sum(each.is_usable for each in self.connections)
+        if self._connecting is None and usable < self._settings.max_connections:
+            self._connecting = asyncio.ensure_future(self._add())
+
+    async def _add(self) -> None:
+        """Open one more connection. A failure goes to those who wait, unless other connections will serve them."""
+        try:
+            connection = await self._connect()
+        except Exception as error:
+            self._connecting = None
+            if not any(each.is_usable for each in self.connections):
+                self._fail(error)
+        else:
+            self._connecting = None
+            self._connections.append(connection)
+            self._serve()
+
+    def _fail(self, error: Exception) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_exception(error)
+
+    async def close(self) -> None:
+        """Close everything; who still waits gets an error."""
+        if self._connecting is not None:
+            self._connecting.cancel()
+        self._fail(GatewayUnavailableError("The gateway is going down.", retry_after=1))
+        connections, self._connections = self._connections, []
+        await asyncio.gather(*(each.close() for each in connections))
+
+
+def _transfers(connection: Connection) -> int:
+    return connection.transfers

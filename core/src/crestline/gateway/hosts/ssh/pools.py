@@ -1,0 +1,79 @@
+"""The pools of all users of one machine, and the limit on all of their connections."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from functools import partial
+
+from crestline.gateway.hosts.ssh.connection import Connection
+from crestline.gateway.hosts.ssh.connector import Connector
+from crestline.gateway.hosts.ssh.pool import Pool
+from crestline.gateway.hosts.ssh.settings import SshSettings
+from crestline.gateway.paths import printable
+from crestline.model import GatewayUnavailableError, PermissionDeniedError
+
+_USER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}\$?")
+_SWEEP = 5.0
+
+
+class Pools:
+    """One pool per user, closed when it has been idle for long."""
+
+    def __init__(self, name: str, settings: SshSettings, connector: Connector) -> None:
+        self._name = name
+        self._settings = settings
+        self._connector = connector
+        self._pools: dict[str, Pool] = {}
+        self._opening = 0
+        self._sweeper: asyncio.Task[None] | None = None
+
+    def of(self, user: str) -> Pool:
+        """The pool of `user`.
+
+        Raises:
+            PermissionDeniedError: no machine has a user of such a name.
+        """
+        if not _USER_NAME.fullmatch(user):
+            raise PermissionDeniedError(f"'{printable(user)}' is no user name of {self._name}.")
+        if user not in self._pools:
+            self._pools[user] = Pool(self._name, self._settings, partial(self._connect, user))
+        return self._pools[user]
+
+    def start(self) -> None:
+        """Begin to close what is idle."""
+        self._sweeper = asyncio.ensure_future(self._sweep())
+
+    async def stop(self) -> None:
+        """Close all connections."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        pools, self._pools = self._pools, {}
+        await asyncio.gather(*(pool.close() for pool in pools.values()))
+
+    async def _connect(self, user: str) -> Connection:
+        connections = [each for pool in self._pools.values() for each in pool.connections]
+        if len(connections) + self._opening >= self._settings.max_clients:
+            idle = [each for each in connections if not each.is_busy]
+            if not idle:
+                raise GatewayUnavailableError(
+                    f"All {self._settings.max_clients} connections to {self._name} are in use.",
+                    hint="Try again.",
+                    retry_after=1,
+                )
+            max(idle, key=lambda each: each.idle_for).ssh.abort()
+        self._opening += 1
+        try:
+            return await self._connector.connect(user)
+        finally:
+            self._opening -= 1
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP)
+            for user, pool in list(self._pools.items()):
+                for connection in pool.connections:
+                    if connection.is_idle:
+                        connection.ssh.close()
+                if pool.is_empty:
+                    del self._pools[user]

@@ -1,0 +1,262 @@
+"""Files that arrive by SFTP: at once, in order over several requests, or as pieces in any order.
+
+Whatever is unfinished lies beside its target under a temporary name made of the upload's id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import asyncssh
+
+from crestline.gateway.hosts.refusals import check_sum, no_room, upload_is_busy, upload_stands_at, wrong_length
+from crestline.gateway.hosts.ssh.commands import PLAIN, SshCommands
+from crestline.gateway.hosts.ssh.content import STEP, check_regular
+from crestline.gateway.hosts.ssh.errors import refusal, transferring
+from crestline.gateway.hosts.ssh.pool import Pool
+from crestline.gateway.hosts.streams import blocks, temporary_of
+
+_MODE = 0o7777
+
+
+class Claims:
+    """Which unfinished uploads this gateway works on. SFTP has no locks: replicas are kept apart by their clients alone."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[str, bytes], int] = {}
+
+    @contextmanager
+    def claim(self, user: str, temporary: bytes, *, shared: bool = False) -> Iterator[None]:
+        """Hold an upload, alone or `shared` with other pieces of it.
+
+        Raises:
+            ConflictError: somebody else does.
+        """
+        key = (user, temporary)
+        held = self._held.get(key, 0)
+        if held < 0 or (held and not shared):
+            raise upload_is_busy()
+        self._held[key] = held + 1 if shared else -1
+        try:
+            yield
+        finally:
+            left = self._held[key] - 1 if shared else 0
+            if left:
+                self._held[key] = left
+            else:
+                del self._held[key]
+
+
+class Uploads:
+    """The unfinished uploads of one user."""
+
+    def __init__(self, system: str, user: str, pool: Pool, commands: SshCommands, claims: Claims, stall: float) -> None:
+        self._system = system
+        self._user = user
+        self._pool = pool
+        self._commands = commands
+        self._claims = claims
+        self._stall = stall
+
+    async def write(self, path: str, chunks: AsyncIterator[bytes], checksum: str | None) -> None:
+        """A whole file at once."""
+        async with self._target(path, uuid.uuid4().hex) as upload:
+            written = False
+            try:
+                digest = hashlib.sha256() if checksum is not None else None
+                async with upload.opened(asyncssh.FXF_WRITE | asyncssh.FXF_CREAT | asyncssh.FXF_EXCL) as file:
+                    await upload.store(file, 0, chunks, digest)
+                if digest is not None and checksum is not None:
+                    check_sum(digest.hexdigest(), checksum)
+                await upload.publish()
+                written = True
+            finally:
+                if not written:
+                    await upload.remove()
+
+    async def offset(self, path: str, upload_id: str) -> int:
+        """Bytes that are stored."""
+        async with self._target(path, self._identifier(upload_id)) as upload:
+            return await upload.size()
+
+    async def append(self, path: str, upload_id: str, offset: int, chunks: AsyncIterator[bytes]) -> int:
+        """Append in order; what has arrived stays when the rest does not."""
+        async with self._target(path, self._identifier(upload_id)) as upload:
+            with self._claims.claim(self._user, upload.temporary):
+                stored = await upload.size()
+                if offset != stored:
+                    raise upload_stands_at(stored, offset)
+                async with upload.opened(asyncssh.FXF_WRITE | asyncssh.FXF_CREAT) as file:
+                    return offset + await upload.store(file, offset, chunks)
+
+    async def reserve(self, path: str, upload_id: str, size: int) -> None:
+        """Make the temporary file in its whole size."""
+        async with self._target(path, self._identifier(upload_id)) as upload:
+            with self._claims.claim(self._user, upload.temporary):
+                await upload.reserve(size)
+
+    async def piece(self, path: str, upload_id: str, offset: int, length: int, chunks: AsyncIterator[bytes]) -> str:
+        """Write one piece and return its MD5, S3's ETag."""
+        async with self._target(path, self._identifier(upload_id)) as upload:
+            with self._claims.claim(self._user, upload.temporary, shared=True):
+                digest = hashlib.md5(usedforsecurity=False)
+                async with upload.opened(asyncssh.FXF_WRITE) as file:
+                    written = await upload.store(file, offset, chunks, digest, limit=length)
+                if written != length:
+                    raise wrong_length(written, length)
+                return digest.hexdigest()
+
+    async def finish(self, path: str, upload_id: str, checksum: str | None) -> None:
+        """Check and rename."""
+        async with self._target(path, self._identifier(upload_id)) as upload:
+            with self._claims.claim(self._user, upload.temporary):
+                if checksum is not None:
+                    actual = await sha256(self._commands, self._user, os.fsdecode(upload.temporary))
+                    try:
+                        check_sum(actual, checksum)
+                    except Exception:
+                        await upload.remove()
+                        raise
+                await upload.publish()
+
+    async def discard(self, path: str, upload_id: str) -> None:
+        """Drop it."""
+        async with self._target(path, self._identifier(upload_id)) as upload:
+            await upload.remove()
+
+    def _identifier(self, upload_id: str) -> str:
+        return f"{self._user}\0{upload_id}"
+
+    @asynccontextmanager
+    async def _target(self, path: str, identifier: str) -> AsyncIterator[_Upload]:
+        with transferring(self._system, "write", path):
+            async with self._pool.sftp() as sftp:
+                async with asyncio.timeout(self._stall):
+                    target = await sftp.realpath(os.fsencode(path))
+                    replaced = await _writable(sftp, target, path)
+                temporary = os.fsencode(temporary_of(os.fsdecode(target), identifier))
+                yield _Upload(sftp, target, temporary, replaced, self._stall)
+
+
+class _Upload:
+    """A temporary file that will take its target's name."""
+
+    def __init__(
+        self, sftp: asyncssh.SFTPClient, target: bytes, temporary: bytes, replaced: int | None, stall: float
+    ) -> None:
+        self.temporary = temporary
+        self._sftp = sftp
+        self._target = target
+        self._replaced = replaced
+        """permissions of the file that is there"""
+        self._stall = stall
+
+    @asynccontextmanager
+    async def opened(self, flags: int) -> AsyncIterator[asyncssh.SFTPClientFile[bytes]]:
+        # A new file gets what the user's umask leaves; one that replaces a private file is never less private.
+        attrs = asyncssh.SFTPAttrs() if self._replaced is None else asyncssh.SFTPAttrs(permissions=0o600)
+        async with asyncio.timeout(self._stall):
+            file = await self._sftp.open(self.temporary, flags, attrs, encoding=None)
+        try:
+            yield file
+        finally:
+            await file.close()
+
+    async def store(
+        self,
+        file: asyncssh.SFTPClientFile[bytes],
+        offset: int,
+        chunks: AsyncIterator[bytes],
+        digest: hashlib._Hash | None = None,
+        *,
+        limit: int | None = None,
+    ) -> int:
+        """Write all that comes, from `offset` on, while the next block arrives; returns the bytes written.
+
+        Raises:
+            InvalidRequestError: more than `limit` bytes came.
+        """
+        written = 0
+        writing: asyncio.Task[None] | None = None
+        try:
+            async for block in blocks(chunks, STEP):
+                if limit is not None and written + len(block) > limit:
+                    raise wrong_length(written + len(block), limit)
+                if digest is not None:
+                    await asyncio.to_thread(digest.update, block)
+                if writing is not None:
+                    await writing
+                writing = asyncio.ensure_future(self._write(file, block, offset + written))
+                written += len(block)
+            return written
+        finally:
+            # Also when no more came: what has arrived is kept.
+            if writing is not None:
+                await writing
+
+    async def size(self) -> int:
+        """Bytes of the temporary file, 0 where there is none."""
+        try:
+            async with asyncio.timeout(self._stall):
+                return (await self._sftp.lstat(self.temporary)).size or 0
+        except asyncssh.SFTPNoSuchFile:
+            return 0
+
+    async def reserve(self, size: int) -> None:
+        """Make it `size` bytes long, if there is room."""
+        directory = os.path.dirname(self._target)
+        room = await self._sftp.statvfs(directory)
+        if size > room.bavail * room.frsize:
+            raise no_room(os.fsdecode(directory), size)
+        async with self.opened(asyncssh.FXF_WRITE | asyncssh.FXF_CREAT) as file:
+            await file.truncate(size)
+
+    async def publish(self) -> None:
+        """Rename it to its target, with the permissions of the file that it replaces."""
+        async with asyncio.timeout(self._stall):
+            if self._replaced is not None:
+                await self._sftp.chmod(self.temporary, self._replaced)
+            await self._sftp.posix_rename(self.temporary, self._target)
+
+    async def remove(self) -> None:
+        """Drop it, if it is there."""
+        try:
+            async with asyncio.timeout(self._stall):
+                await self._sftp.remove(self.temporary)
+        except asyncssh.SFTPNoSuchFile:
+            return
+
+    async def _write(self, file: asyncssh.SFTPClientFile[bytes], block: bytes, offset: int) -> None:
+        try:
+            async with asyncio.timeout(self._stall):
+                await file.write(block, offset)
+        except asyncssh.SFTPFailure as error:  # all that SFTP says of a full file system
+            directory = os.path.dirname(self._target)
+            room = await self._sftp.statvfs(directory)
+            if room.bavail * room.frsize < len(block):
+                raise no_room(os.fsdecode(directory), len(block)) from error
+            raise
+
+
+async def _writable(sftp: asyncssh.SFTPClient, target: bytes, path: str) -> int | None:
+    """Permissions of the regular file that is there, None for none; one that may not be written is not replaced."""
+    try:
+        status = await sftp.stat(target)
+    except asyncssh.SFTPNoSuchFile:
+        return None
+    check_regular(status, path)
+    async with sftp.open(target, asyncssh.FXF_WRITE, encoding=None):
+        return (status.permissions or 0) & _MODE
+
+
+async def sha256(commands: SshCommands, user: str, path: str) -> str:
+    """SHA-256 of a file in hexadecimal, made where the file is; it may take its time."""
+    result = await commands.run(user, ["sha256sum", "--zero", "--", path], env=PLAIN, timeout=None)
+    if result.exit_status:
+        raise refusal("sha256sum", result)
+    return result.stdout[:64].decode()

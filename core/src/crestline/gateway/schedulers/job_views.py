@@ -1,0 +1,86 @@
+"""Which book answers whom: one for the whole system with an observer account, else one per user."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from crestline.gateway.schedulers.base import JobList, JobQuery
+from crestline.gateway.schedulers.job_book import JobBook, JobSource
+
+_IDLE = 600.0
+"""seconds after which a book that nobody reads is closed"""
+
+_DEFAULT_WINDOW = 7 * 86400
+"""seconds"""
+
+
+class JobViews:
+    """The job lists of one system.
+
+    Args:
+        source: the batch system.
+        observer: POSIX user who may see everybody's jobs; None: every user looks on his own.
+        max_age: seconds that a list may be old.
+        order: sorts jobs that were submitted in the same second, by their ids.
+    """
+
+    def __init__(
+        self, source: JobSource, observer: str | None, max_age: float, order: Callable[[str], tuple[int, ...]]
+    ) -> None:
+        self._source = source
+        self._observer = observer
+        self._max_age = max_age
+        self._order = order
+        self._books: dict[tuple[str, str | None], JobBook] = {}
+        self._changed: dict[str, float] = {}
+
+    async def jobs(self, user: str, query: JobQuery, *, now: bool = False, own_only: bool = False) -> JobList:
+        """The jobs of `user`, as `Scheduler.jobs` says.
+
+        Args:
+            user: who asks.
+            query: which jobs.
+            now: as of this moment, not of the last second.
+            own_only: whether the batch system keeps users from seeing each other's jobs.
+        """
+        since = time.monotonic() if now else self._changed.get(user, 0.0)
+        owner = None if query.all_users and not own_only else user
+        if query.ids is not None:
+            found = await (await self._book(user, user)).by_ids(query.ids, since)
+        else:
+            start = time.time() - (query.window or _DEFAULT_WINDOW)
+            found = await (await self._book(user, owner)).recent(owner, start, since)
+        jobs = JobList(
+            job
+            for job in found
+            if (owner is None or job.user == owner or job.status.state == "UNKNOWN")
+            and (query.account is None or job.account == query.account)
+            and (query.name is None or job.name == query.name)
+        )
+        jobs.sort(key=lambda job: (job.time.submit or 0, self._order(job.job_id)))
+        jobs.partial = found.partial
+        return jobs
+
+    def change(self, user: str) -> None:
+        """`user` has submitted or cancelled: nothing older than this moment is for him."""
+        self._changed[user] = time.monotonic()
+        if len(self._changed) > 1000:
+            oldest = time.monotonic() - self._max_age
+            self._changed = {each: when for each, when in self._changed.items() if when >= oldest}
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        books, self._books = self._books, {}
+        for book in books.values():
+            await book.close()
+
+    async def _book(self, user: str, owner: str | None) -> JobBook:
+        key = (self._observer, None) if self._observer is not None else (user, owner)
+        book = self._books.get(key)
+        if book is None:
+            idle = time.monotonic() - _IDLE
+            for other in [each for each, book in self._books.items() if book.used < idle]:
+                await self._books.pop(other).close()
+            book = self._books[key] = JobBook(self._source, *key, max_age=self._max_age)
+        return book

@@ -1,0 +1,111 @@
+"""The jobs that slurmdbd has recorded: sacct."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+
+from crestline.gateway.schedulers.job_book import Entry
+from crestline.gateway.schedulers.slurm import ids as job_ids
+from crestline.gateway.schedulers.slurm.commands import SlurmCommands
+from crestline.gateway.schedulers.slurm.tables import number, read_table, seconds, text
+from crestline.wire.compute import JobInfo, JobStatus, JobTask, JobTime
+
+_FIELDS = (
+    "JobID", "JobIDRaw", "State", "ExitCode", "Reason", "JobName", "User", "Group", "Account", "Partition", "Cluster",
+    "NNodes", "NodeList", "WorkDir", "Priority", "Submit", "Start", "End", "ElapsedRaw", "Suspended", "TimelimitRaw",
+    "SubmitLine",
+)  # fmt: skip
+
+_AT_ONCE = 1000
+"""ids in one call"""
+
+
+async def read_accounting(commands: SlurmCommands, user: str, ids: Collection[str]) -> list[Entry]:
+    """What is recorded of these jobs, whatever their age; an array's id brings its tasks."""
+    wanted = sorted({job_ids.family(each) if "[" in each or "+" in each else each for each in ids})
+    entries = []
+    for start in range(0, len(wanted), _AT_ONCE):
+        rows = await read_table(
+            commands, user, "sacct", _FIELDS, f"--jobs={','.join(wanted[start : start + _AT_ONCE])}"
+        )
+        entries += jobs_of(rows)
+    return entries
+
+
+async def read_history(commands: SlurmCommands, user: str, owner: str | None, since: float) -> list[Entry]:
+    """The jobs of `owner` (None: of everybody) that were active after `since` (seconds since the epoch)."""
+    whose = "--allusers" if owner is None else f"--user={owner}"
+    age = max(round(time.time() - since), 1)
+    return jobs_of(
+        await read_table(commands, user, "sacct", _FIELDS, whose, f"--starttime=now-{age}seconds", "--endtime=now")
+    )
+
+
+def jobs_of(rows: list[dict[str, str]]) -> list[Entry]:
+    """Rows of sacct as jobs, each with its steps."""
+    found: dict[str, Entry] = {}
+    for row in rows:
+        job_id, dot, _ = row["JobID"].partition(".")
+        if not job_ids.is_job_id(job_id):
+            continue
+        if not dot:
+            found[job_id] = _entry(row)
+        elif (entry := found.get(job_id) or found.get(f"{job_id}+0")) is not None:  # sacct lists steps behind their job
+            entry.job.tasks = [*(entry.job.tasks or []), _step(row)]
+    return list(found.values())
+
+
+def _entry(row: dict[str, str]) -> Entry:
+    start = number(row["Start"])
+    minutes = number(row["TimelimitRaw"])
+    status, time_ = _status(row), _time(row)
+    status.state_reason = row["Reason"]
+    time_.submit = number(row["Submit"])
+    time_.limit = minutes * 60 if minutes is not None else None
+    job = JobInfo(
+        job_id=row["JobID"],
+        name=_name(row),
+        status=status,
+        time=time_,
+        tasks=[],
+        account=text(row["Account"]),
+        allocation_nodes=number(row["NNodes"]) or 0,
+        cluster=row["Cluster"],
+        group=text(row["Group"]),
+        nodes=row["NodeList"] if start is not None and row["NodeList"] != "None assigned" else "",
+        partition=row["Partition"],
+        user=text(row["User"]),
+        working_directory=row["WorkDir"],
+        priority=number(row["Priority"]),
+    )
+    return Entry(job, row["JobIDRaw"])
+
+
+def _step(row: dict[str, str]) -> JobTask:
+    return JobTask(id=row["JobID"], name=row["JobName"], status=_status(row), time=_time(row))
+
+
+def _status(row: dict[str, str]) -> JobStatus:
+    exit_code, _, signal = row["ExitCode"].partition(":")
+    return JobStatus(state=row["State"], exit_code=number(exit_code), interrupt_signal=number(signal))
+
+
+def _time(row: dict[str, str]) -> JobTime:
+    return JobTime(
+        elapsed=number(row["ElapsedRaw"]),
+        start=number(row["Start"]),
+        end=number(row["End"]),
+        suspended=seconds(row["Suspended"]),
+    )
+
+
+def _name(row: dict[str, str]) -> str:
+    name = row["JobName"]
+    if name == "allocation" and not row["WorkDir"]:  # a step was recorded before its job: nobody chose that name
+        return ""
+    if "`" in name:  # slurmdbd writes a backtick for a double quote; the command line has what was meant
+        _, option, rest = row["SubmitLine"].partition("--job-name=")
+        if option and (meant := rest[: len(name)]).replace('"', "`") == name:
+            return meant
+    return name

@@ -1,0 +1,132 @@
+"""Runs Slurm's programs and reads their refusals."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import time
+
+from crestline.gateway.hosts import Commands, Completed
+from crestline.gateway.schedulers.slurm.options import SlurmOptions
+from crestline.model import CrestlineError, GatewayUnavailableError, JobNotFoundError, PermissionDeniedError
+
+RETRY_AFTER = 2.0
+"""seconds after which it makes sense to ask a Slurm again that did not answer"""
+
+_NO_ANSWER = re.compile(
+    r"unable to contact slurm controller|socket timed out|connection (refused|timed out|failure)|zero bytes were"
+    r" transmitted|problem talking to the database|persistent connection|unable to connect to|temporarily unable|"
+    r"in standby mode|munge|protocol authentication error",
+    re.IGNORECASE,
+)
+_TIMED_OUT = (124, 137)
+"""exit status of timeout(1)"""
+_NOT_FOUND = 127
+"""exit status of a shell or of timeout(1) that finds no such program"""
+_NO_JOB = re.compile(r"invalid job id|invalid job array|no such job|job not heterogeneous", re.IGNORECASE)
+_NO_PERMISSION = re.compile(r"permission denied|invalid user", re.IGNORECASE)
+
+# Formats are ours to read: the epoch for times, whole lists of array tasks, and no filter that a user's own shell sets.
+_READING = [
+    "env",
+    *(f"-u{kind}_{what}" for kind in ("SQUEUE", "SINFO") for what in ("PARTITION", "SORT")),
+    *(f"-uSQUEUE_{what}" for what in ("ACCOUNT", "ARRAY", "LICENSES", "NAMES", "PRIORITY", "QOS", "USERS")),
+    "-uSLURM_CLUSTERS",
+    "SLURM_TIME_FORMAT=%s",
+    "SLURM_BITSTR_LEN=0",
+]
+
+
+class SlurmCommands:
+    """Slurm's programs on the machine that `commands` reaches."""
+
+    def __init__(self, commands: Commands, options: SlurmOptions) -> None:
+        self._commands = commands
+        self._options = options
+        self.answered: float | None = None
+        """reading of `time.monotonic()` when Slurm last answered"""
+        self.failure: CrestlineError | None = None
+        """how the last command failed, None if it did not"""
+
+    async def read(self, user: str, program: str, *arguments: str) -> bytes:
+        """The output of a program that only looks.
+
+        Raises:
+            GatewayUnavailableError: no answer in time, or a failure that is not the asker's.
+            JobNotFoundError, PermissionDeniedError: as Slurm words it.
+        """
+        done = await self.run(user, [*_READING, *self._limited(program), *arguments])
+        if done.exit_status != 0:
+            error = refusal(program, done) or no_answer(program, done)
+            self.failure = error if isinstance(error, GatewayUnavailableError) else None
+            raise error
+        self.failure, self.answered = None, time.monotonic()
+        return done.stdout
+
+    async def act(self, user: str, program: str, *arguments: str) -> Completed:
+        """Run a program that changes something; its exit status is the caller's to judge."""
+        return await self.run(user, [*self._limited(program), *arguments])
+
+    async def run(self, user: str, argv: list[str], *, input: bytes | None = None, timeout: float = 0.0) -> Completed:
+        """Run a whole command line.
+
+        Args:
+            user: the POSIX user that it runs as.
+            argv: the command line.
+            input: its standard input.
+            timeout: seconds; 0: the usual ones.
+
+        Raises:
+            GatewayUnavailableError: no answer in time, or the machine cannot be reached.
+        """
+        try:
+            # The programs limit themselves; what is longer than that is the way to them.
+            done = await self._commands.run(user, argv, input=input, timeout=(timeout or self._options.timeout) + 1)
+            if done.exit_status in _TIMED_OUT:
+                raise GatewayUnavailableError("Slurm did not answer in time.", hint="Try again.")
+        except GatewayUnavailableError as error:
+            error.retry_after = error.retry_after or RETRY_AFTER
+            self.failure = error
+            raise
+        return done
+
+    def path(self, program: str) -> str:
+        """The program as it is called."""
+        return posixpath.join(self._options.directory, program) if self._options.directory else program
+
+    def _limited(self, program: str) -> list[str]:
+        return [*limit(self._options.timeout), self.path(program)]
+
+
+def limit(seconds: float) -> list[str]:
+    """The words before a command that end it on its own machine: sshd ends none whose connection is gone."""
+    return ["timeout", "--kill-after=1", f"{seconds:g}"]
+
+
+def refusal(program: str, done: Completed) -> CrestlineError | None:
+    """What a failed program said, where the words are known."""
+    said = complaints(done)
+    text = " ".join(said)
+    if _NO_ANSWER.search(text) or done.exit_status == _NOT_FOUND:
+        return no_answer(program, done)
+    if _NO_JOB.search(text):
+        return JobNotFoundError("Job not found.", details=said)
+    if _NO_PERMISSION.search(text):
+        return PermissionDeniedError(said[-1], hint="Slurm does not let you do this.", details=said)
+    return None
+
+
+def no_answer(program: str, done: Completed) -> GatewayUnavailableError:
+    """A program that failed for no fault of the asker's."""
+    said = complaints(done)
+    what = f"{program} failed: {said[-1]}" if said else f"{program} failed with exit status {done.exit_status}."
+    hint = (
+        "Try again in a moment." if done.exit_status != _NOT_FOUND else "Set `directory` to where Slurm's programs lie."
+    )
+    return GatewayUnavailableError(what, hint=hint, details=said, retry_after=RETRY_AFTER)
+
+
+def complaints(done: Completed) -> tuple[str, ...]:
+    """The lines that a program wrote to its standard error, without its name before each."""
+    lines = (line.strip() for line in done.stderr.decode(errors="replace").splitlines())
+    return tuple(re.sub(r"^\w+: (error: )?", "", line)[:500] for line in lines if line)[:20]

@@ -1,0 +1,62 @@
+"""Script and streams of jobs: from slurmctld while it holds them, then from accounting."""
+
+from __future__ import annotations
+
+import re
+
+from crestline.gateway.schedulers.slurm import ids as job_ids
+from crestline.gateway.schedulers.slurm.commands import SlurmCommands
+from crestline.gateway.schedulers.slurm.queue import read_queue_fields
+from crestline.gateway.schedulers.slurm.streams import Streams, asked_for, job_metadata
+from crestline.gateway.schedulers.slurm.tables import read_table, text
+from crestline.wire.compute import JobInfo, JobMetadata
+
+_STREAMS = ("JobArrayID", "JobID", "STDIN", "STDOUT", "STDERR")
+_RECORDED = ("JobID", "JobIDRaw", "SubmitLine")
+
+
+async def read_metadata(commands: SlurmCommands, user: str, jobs: list[JobInfo]) -> list[JobMetadata]:
+    """Script and stream paths of one job of `user`, or of the elements of one array.
+
+    Raises:
+        GatewayUnavailableError: Slurm does not answer.
+    """
+    number = job_ids.family(jobs[0].job_id)
+    held = {row["JobArrayID"]: row for row in await read_queue_fields(commands, user, None, _STREAMS, [number])}
+    if held:
+        script = await _held_script(commands, user, next(iter(held.values()))["JobID"])
+    else:
+        script = await _recorded_script(commands, user, number)
+    if all(_row(held, job.job_id) for job in jobs):
+        recorded = {}
+    else:
+        rows = await read_table(commands, user, "sacct", _RECORDED, "--allocations", f"--jobs={number}")
+        recorded = {row["JobID"]: row for row in rows}
+    answer = []
+    for job in jobs:
+        if (row := _row(held, job.job_id)) is not None:
+            streams = Streams(row["JobID"], text(row["STDIN"]), text(row["STDOUT"]), text(row["STDERR"]))
+        else:
+            row = recorded.get(job.job_id, {})
+            asked = asked_for(script or "", row.get("SubmitLine", "").replace(f"--job-name={job.name}", ""))
+            raw_id = row.get("JobIDRaw", number)
+            streams = Streams(raw_id, asked.get("input"), asked.get("output"), asked.get("error"))
+        answer.append(job_metadata(job, script, streams))
+    return answer
+
+
+def _row(held: dict[str, dict[str, str]], job_id: str) -> dict[str, str] | None:
+    exact = held.get(job_id)
+    return exact or next((row for listed, row in held.items() if job_ids.holds(listed, job_id)), None)
+
+
+async def _held_script(commands: SlurmCommands, user: str, number: str) -> str | None:
+    output = await commands.read(user, "scontrol", "write", "batch_script", number, "-")
+    return output.decode(errors="replace") or None  # of a job without a script scontrol says so and ends with 0
+
+
+async def _recorded_script(commands: SlurmCommands, user: str, number: str) -> str | None:
+    """What the site keeps with `AccountingStoreFlags=job_script`."""
+    output = (await commands.read(user, "sacct", "--batch-script", f"--jobs={number}")).decode(errors="replace")
+    match = re.match(r"Batch Script for \S+\n-+\n(.*)\Z", output, re.DOTALL)
+    return None if match is None or match[1].strip() == "NONE" else match[1].removesuffix("\n")  # sacct adds one

@@ -1,0 +1,128 @@
+"""What the machine has: sinfo, scontrol, sacctmgr."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from crestline.gateway.schedulers.slurm.commands import SlurmCommands
+from crestline.gateway.schedulers.slurm.tables import decimal, number, read_table, text
+from crestline.wire.status import Account, Node, Partition, Reservation
+
+
+class Site(msgspec.Struct, frozen=True):
+    """How this Slurm is set up (`scontrol show config`)."""
+
+    version: str
+    retention: float
+    """MinJobAge: seconds that squeue lists a job after its end"""
+    private_jobs: bool
+    """whether users see their own jobs alone (PrivateData)"""
+
+
+async def read_site(commands: SlurmCommands, user: str) -> Site:
+    """Ask how this Slurm is set up."""
+    output = (await commands.read(user, "scontrol", "show", "config")).decode(errors="replace")
+    values = dict(re.findall(r"^(\w+)\s*= (.*)$", output, re.MULTILINE))
+    return Site(
+        version=values.get("SLURM_VERSION", "unknown").strip(),
+        retention=float(number(values.get("MinJobAge", "").split(" ")[0]) or 300),
+        private_jobs=bool(re.search(r"\b(jobs|all)\b", values.get("PrivateData", ""), re.IGNORECASE)),
+    )
+
+
+_NODE_FIELDS = (
+    "NodeList", "StateComplete", "PartitionName", "CPUs", "Sockets", "Cores", "Threads", "CPUsLoad", "FreeMem",
+    "Features", "NodeAddr", "NodeHost", "Weight", "AllocMem", "CPUsState",
+)  # fmt: skip
+
+
+async def read_nodes(commands: SlurmCommands, user: str) -> list[Node]:
+    """All nodes, those of hidden partitions included."""
+    nodes: dict[str, Node] = {}
+    for row in await read_table(commands, user, "sinfo", _NODE_FIELDS, "--Node", "--all"):
+        name, partition = row["NodeList"], text(row["PartitionName"])
+        if name not in nodes:
+            nodes[name] = _node(row)
+        if partition is not None and partition not in nodes[name].partitions:
+            nodes[name].partitions.append(partition)
+    return list(nodes.values())
+
+
+def _node(row: dict[str, str]) -> Node:
+    allocated, _, rest = row["CPUsState"].partition("/")  # allocated/idle/other/total
+    return Node(
+        name=row["NodeList"],
+        state=row["StateComplete"].upper().split("+"),
+        partitions=[],
+        cpus=number(row["CPUs"]) or 0,
+        sockets=number(row["Sockets"]) or 0,
+        cores=number(row["Cores"]) or 0,
+        threads=number(row["Threads"]) or 0,
+        cpu_load=decimal(row["CPUsLoad"]),
+        free_memory=number(row["FreeMem"]),
+        features=text(row["Features"]),
+        address=text(row["NodeAddr"]),
+        hostname=text(row["NodeHost"]),
+        weight=number(row["Weight"]),
+        alloc_memory=number(row["AllocMem"]),
+        alloc_cpus=number(allocated),
+        idle_cpus=number(rest.partition("/")[0]),
+    )
+
+
+async def read_partitions(commands: SlurmCommands, user: str, show_hidden: bool) -> list[Partition]:
+    """The partitions; the hidden ones, and those closed to the user, on demand."""
+    fields = ("PartitionName", "Available", "Nodes", "CPUsState")
+    rows = await read_table(commands, user, "sinfo", fields, "--summarize", *(["--all"] if show_hidden else []))
+    return [
+        Partition(
+            name=row["PartitionName"],
+            cpus=number(row["CPUsState"].rpartition("/")[2]) or 0,
+            total_nodes=number(row["Nodes"]) or 0,
+            partition=row["Available"].upper(),
+        )
+        for row in rows
+    ]
+
+
+async def read_reservations(commands: SlurmCommands, user: str) -> list[Reservation]:
+    """All reservations; times need scontrol to print seconds since the epoch, as `read` sees to."""
+    output = (await commands.read(user, "scontrol", "--oneliner", "--all", "show", "reservation")).decode(
+        errors="replace"
+    )
+    reservations = []
+    for line in output.splitlines():
+        match = re.match(r"ReservationName=(.*?) StartTime=(\d+) EndTime=(\d+) ", line)
+        if match is None:  # "No reservations in the system"
+            continue
+        values = dict(re.findall(r"(\w+)=(\S*)", line[match.end() :]))
+        reservations.append(
+            Reservation(
+                name=match[1],
+                start_time=int(match[2]),
+                end_time=int(match[3]),
+                node_list=text(values.get("Nodes", "")) or "",
+                features=text(values.get("Features", "")),
+                state=values.get("State"),
+            )
+        )
+    return reservations
+
+
+async def read_accounts(commands: SlurmCommands, user: str) -> list[Account]:
+    """The accounts that `user` may charge."""
+    output = await commands.read(
+        user,
+        "sacctmgr",
+        "--noheader",
+        "--parsable2",
+        "show",
+        "user",
+        user,
+        "withassoc",
+        "format=DefaultAccount,Account",
+    )
+    pairs = [line.split("|") for line in output.decode(errors="replace").splitlines() if line.count("|") == 1]
+    return [Account(name=name, default=name == default) for default, name in sorted({(a, b) for a, b in pairs if b})]

@@ -1,0 +1,270 @@
+"""The scheduler: Slurm's users on one side, its commands on the other."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import shlex
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Collection
+
+import msgspec
+
+from crestline.gateway.hosts import Commands
+from crestline.gateway.schedulers.base import JobList, JobQuery, Scheduler
+from crestline.gateway.schedulers.job_book import Entry, JobSource
+from crestline.gateway.schedulers.job_views import JobViews
+from crestline.gateway.schedulers.slurm import ids as job_ids
+from crestline.gateway.schedulers.slurm import resources, submission
+from crestline.gateway.schedulers.slurm.accounting import read_accounting, read_history
+from crestline.gateway.schedulers.slurm.commands import SlurmCommands, complaints, refusal
+from crestline.gateway.schedulers.slurm.metadata import read_metadata
+from crestline.gateway.schedulers.slurm.options import SlurmOptions
+from crestline.gateway.schedulers.slurm.queue import read_queue, read_queue_fields
+from crestline.gateway.schedulers.slurm.resources import Site
+from crestline.gateway.schedulers.slurm.tables import read_table
+from crestline.gateway.schedulers.snapshot import Snapshot
+from crestline.model import (
+    GatewayUnavailableError,
+    InvalidRequestError,
+    JobNotFoundError,
+    JobState,
+    PermissionDeniedError,
+    normalize_state,
+)
+from crestline.wire.compute import JobDescription, JobInfo, JobMetadata
+from crestline.wire.status import Account, Node, Partition, Reservation
+
+_log = logging.getLogger(__name__)
+
+_SITE_AGE = 3600.0
+"""seconds after which Slurm's own configuration is read again"""
+_OPEN_KEPT = 3600.0
+"""seconds that an open submission is remembered after its sbatch has ended"""
+_KEY_DAYS = 30
+"""days back that accounting is searched for a key"""
+
+
+class SlurmScheduler(Scheduler):
+    """Slurm by its commands.
+
+    Status reads come from `JobViews`. A submission carries a tag in the job's comment, so that it can be found again.
+
+    Args:
+        name: of the system.
+        commands: runs programs on a machine where Slurm's are.
+        options: what the site says about its Slurm.
+    """
+
+    kind = "slurm"
+
+    def __init__(self, name: str, commands: Commands, options: SlurmOptions) -> None:
+        self.name = name
+        self.version = "unknown"
+        self._options = options
+        self._slurm = SlurmCommands(commands, options)
+        self._source = _Source(self._slurm, self._site)
+        self._views = JobViews(_Source(self._slurm, self._site), options.observer, options.max_age, job_ids.order)
+        self._asker = ""
+        self._site_read = Snapshot(lambda: resources.read_site(self._slurm, self._asker), max_age=_SITE_AGE)
+        self._open: dict[tuple[str, str], float] = {}
+        """(user, tag) of submissions without an answer -> when, by `time.monotonic()`, their sbatch has ended"""
+
+    async def start(self) -> None:
+        if self._options.observer is not None:
+            try:
+                await self._site(self._options.observer)
+            except (GatewayUnavailableError, PermissionDeniedError) as error:
+                _log.warning("Slurm of %s: %s %s", self.name, error, list(error.details))
+
+    async def stop(self) -> None:
+        await self._views.close()
+        await self._site_read.close()
+
+    async def submit(self, user: str, job: JobDescription, key: str | None = None) -> str:
+        timeout = self._options.submit_timeout
+        tag = submission.key_tag(key or uuid.uuid4().hex)
+        ready = submission.prepare(job, tag, sbatch=self._slurm.path("sbatch"), timeout=timeout)
+        now = time.monotonic()
+        self._open = {each: end for each, end in self._open.items() if end > now - _OPEN_KEPT}
+        self._open[user, tag] = now + timeout + 1
+        try:
+            done = await self._slurm.run(_checked(user), ready.argv, input=ready.input, timeout=timeout)
+            job_id = submission.job_id_of(done)
+        finally:
+            self._views.change(user)
+        del self._open[user, tag]
+        return job_id
+
+    async def find(self, user: str, key: str) -> str | None:
+        tag = submission.key_tag(key)
+        found = await self._find(_checked(user), tag)
+        if found is None:
+            # Its sbatch may still be on the way, be it ours, a gateway's that was killed, or another replica's.
+            now = time.monotonic()
+            if (left := self._open.setdefault((user, tag), now + self._options.submit_timeout + 1) - now) > 0:
+                raise GatewayUnavailableError(
+                    "An earlier attempt of this submission may still arrive.",
+                    hint="Repeat it with the same key.",
+                    retry_after=left,
+                )
+            await asyncio.sleep(self._options.max_age)  # slurmctld may have heard of it after it answered
+            found = await self._find(user, tag)
+        return found
+
+    async def jobs(self, user: str, query: JobQuery) -> JobList:
+        return await self._jobs(user, query)
+
+    async def metadata(self, user: str, job_id: str) -> list[JobMetadata]:
+        return await read_metadata(self._slurm, user, await self._own(user, job_id))
+
+    async def cancel(self, user: str, job_id: str) -> None:
+        jobs = await self._find_jobs(user, job_id)
+        if all(normalize_state(job.status.state).is_terminal for job in jobs):
+            if any(job.user != user for job in jobs):
+                raise PermissionDeniedError(f"Job {job_id} belongs to another user.")
+            return
+        done = await self._slurm.act(user, "scancel", job_id)
+        self._views.change(user)
+        if done.exit_status != 0:  # one that has ended meanwhile is no error; of others Slurm knows who may
+            error = refusal("scancel", done)
+            if error is not None and not isinstance(error, JobNotFoundError):
+                raise error
+
+    async def attach(self, user: str, job_id: str, command: str) -> None:
+        try:
+            words = shlex.split(command)
+        except ValueError as error:
+            raise InvalidRequestError(f"The command cannot be read: {error}.", hint="Close the quotation.") from error
+        if not words or "\0" in command:
+            raise InvalidRequestError("There is no command.", hint="Send a program and its arguments.")
+        jobs = await self._own(user, job_id)
+        if len(jobs) != 1 or normalize_state(jobs[0].status.state) is not JobState.RUNNING:
+            raise InvalidRequestError(f"Job {job_id} is not running.", hint="Wait until it runs; name one array task.")
+        # srun takes Slurm's own number of an array task alone.
+        rows = await read_queue_fields(self._slurm, user, None, ("JobArrayID", "JobID"), [job_id])
+        number = next((row["JobID"] for row in rows if row["JobArrayID"] == jobs[0].job_id), job_id)
+        streams = ["--input=none", "--output=none", "--error=none"]
+        done = await self._slurm.act(user, "srun", f"--jobid={number}", "--overlap", *streams, "--", *words)
+        if done.exit_status != 0:
+            said = complaints(done)
+            what = said[0] if said else f"exit status {done.exit_status}"
+            raise refusal("srun", done) or InvalidRequestError(
+                f"The command failed in job {job_id}: {what}", hint="Try it in a batch script.", details=said
+            )
+
+    async def nodes(self, user: str) -> list[Node]:
+        return await resources.read_nodes(self._slurm, _checked(user))
+
+    async def partitions(self, user: str, show_hidden: bool = False) -> list[Partition]:
+        return await resources.read_partitions(self._slurm, _checked(user), show_hidden)
+
+    async def reservations(self, user: str) -> list[Reservation]:
+        return await resources.read_reservations(self._slurm, _checked(user))
+
+    async def accounts(self, user: str) -> list[Account]:
+        return await resources.read_accounts(self._slurm, _checked(user))
+
+    async def ping(self) -> str:
+        if self._options.observer is not None:
+            output = await self._slurm.read(self._options.observer, "scontrol", "ping")
+            return output.decode(errors="replace").strip()
+        if self._slurm.failure is not None:
+            raise self._slurm.failure
+        if self._slurm.answered is None:
+            return "Nobody has asked yet."
+        return f"Answered {time.monotonic() - self._slurm.answered:.0f} s ago."
+
+    async def _site(self, user: str) -> Site:
+        self._asker = self._options.observer or user
+        site = await self._site_read.get()
+        self.version = site.version
+        return site
+
+    async def _own(self, user: str, job_id: str) -> list[JobInfo]:
+        jobs = await self._find_jobs(user, job_id)
+        if any(job.user != user for job in jobs):
+            raise PermissionDeniedError(f"Job {job_id} belongs to another user.", hint="Ask its owner.")
+        return jobs
+
+    async def _find_jobs(self, user: str, job_id: str) -> list[JobInfo]:
+        """The job or the elements of the array, looked for once more before it is said that there is none."""
+        query = JobQuery(ids=(job_id,), all_users=True)
+        jobs = await self.jobs(user, query) or await self._jobs(user, query, now=True)
+        if not jobs:
+            raise JobNotFoundError("Job not found.", hint="Check the id.")
+        return jobs
+
+    async def _jobs(self, user: str, query: JobQuery, *, now: bool = False) -> JobList:
+        if query.ids is not None:
+            ids = tuple(each for each in query.ids if job_ids.is_job_id(each))
+            if not ids:
+                return JobList()
+            query = msgspec.structs.replace(query, ids=ids)
+        own_only = False
+        if self._options.observer is not None:  # the observer sees what Slurm may hide from users
+            own_only = (await self._site(user)).private_jobs
+        return await self._views.jobs(_checked(user), query, now=now, own_only=own_only)
+
+    async def _find(self, user: str, tag: str) -> str | None:
+        """The job whose comment, or whose command line, has the tag.
+
+        Raises:
+            GatewayUnavailableError: the one place that answers does not have it, and another does not answer.
+        """
+        outage: GatewayUnavailableError | None = None
+        try:
+            for row in await read_queue_fields(self._slurm, user, user, ("JobArrayID", "Comment")):
+                if tag in row["Comment"]:
+                    return job_ids.family(row["JobArrayID"])
+        except GatewayUnavailableError as error:
+            outage = error
+        fields = ("JobID", "Comment", "SubmitLine")
+        span = f"--starttime=now-{_KEY_DAYS}days"
+        for row in await read_table(self._slurm, user, "sacct", fields, "--allocations", f"--user={user}", span):
+            if tag in row["Comment"] or tag in row["SubmitLine"]:
+                return job_ids.family(row["JobID"])
+        if outage is not None:
+            raise outage
+        return None
+
+
+class _Source(JobSource):
+    """Slurm as a `JobBook` reads it."""
+
+    def __init__(self, slurm: SlurmCommands, site: Callable[[str], Awaitable[Site]]) -> None:
+        self._slurm = slurm
+        self._site = site
+
+    async def queue(self, user: str, owner: str | None, ids: Collection[str] | None = None) -> list[Entry]:
+        return await read_queue(self._slurm, user, owner, ids)
+
+    async def accounting(self, user: str, ids: Collection[str]) -> list[Entry]:
+        return await read_accounting(self._slurm, user, ids)
+
+    async def history(self, user: str, owner: str | None, since: float) -> list[Entry]:
+        return await read_history(self._slurm, user, owner, since)
+
+    async def retention(self, user: str) -> float:
+        return (await self._site(user)).retention
+
+    def family(self, job_id: str) -> str:
+        return job_ids.family(job_id)
+
+    def element(self, entry: Entry, job_id: str) -> Entry | None:
+        if not job_ids.holds(entry.job.job_id, job_id):
+            return None
+        return Entry(msgspec.structs.replace(entry.job, job_id=job_id))
+
+
+def _checked(user: str) -> str:
+    """A user name that Slurm's programs take for one user, and for nothing else.
+
+    Raises:
+        PermissionDeniedError: it is none.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_.][A-Za-z0-9_.@+-]*\$?", user, re.ASCII):
+        raise PermissionDeniedError("Your user name cannot be a user of this system.", hint="Ask the operator.")
+    return user

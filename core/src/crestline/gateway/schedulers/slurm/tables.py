@@ -1,0 +1,89 @@
+"""Slurm's tables, cut into cells so that no job name can break them.
+
+squeue, sinfo and sacct put any text that is asked for behind each cell. Ours is new for every call, so no name,
+comment or path that a user chose can hold it, whatever control characters or line breaks they have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections.abc import Sequence
+
+from crestline.gateway.schedulers.slurm.commands import SlurmCommands
+from crestline.model import GatewayUnavailableError
+
+_NOTHING = frozenset({"", "(null)", "N/A", "None", "Unknown", "NONE", "n/a", "n/s"})
+
+_LARGE = 256 * 1024
+"""bytes from which cutting leaves the event loop alone"""
+
+
+async def read_table(
+    commands: SlurmCommands, user: str, program: str, fields: Sequence[str], *arguments: str
+) -> list[dict[str, str]]:
+    """Rows of squeue, sinfo or sacct: field -> text.
+
+    Raises:
+        GatewayUnavailableError: no answer, or one that was cut off.
+    """
+    mark = f"@{secrets.token_hex(12)}@"
+    if program == "sacct":
+        layout = ["--parsable", f"--delimiter={mark}", f"--format={','.join(fields)}"]
+    else:
+        layout = [f"--Format={','.join(f'{field}:{mark}' for field in fields)}"]
+    output = await commands.read(user, program, "--noheader", *layout, *arguments)
+    if len(output) > _LARGE:
+        return await asyncio.to_thread(cut, output, mark, fields)
+    return cut(output, mark, fields)
+
+
+def cut(output: bytes, mark: str, fields: Sequence[str]) -> list[dict[str, str]]:
+    """Cut a table whose every cell is followed by `mark`, every row by a line break.
+
+    Raises:
+        GatewayUnavailableError: the last row is not whole.
+    """
+    *cells, rest = output.decode(errors="replace").split(mark)
+    width = len(fields)
+    if len(cells) % width or rest.strip():
+        raise GatewayUnavailableError("Slurm's answer was cut off.", hint="Try again.", retry_after=1)
+    rows = []
+    for start in range(0, len(cells), width):
+        row = dict(zip(fields, cells[start : start + width], strict=True))
+        # Before the first cell stand the line break of the row before, and what a login shell may print.
+        row[fields[0]] = row[fields[0]].rpartition("\n")[2]
+        rows.append(row)
+    return rows
+
+
+def text(cell: str) -> str | None:
+    """A cell, None where Slurm says that there is nothing."""
+    return None if cell in _NOTHING else cell
+
+
+def number(cell: str) -> int | None:
+    """A whole number, a time in seconds since the epoch included; None for anything else."""
+    cell = cell.strip()
+    return int(cell) if re.fullmatch(r"-?\d{1,18}", cell, re.ASCII) else None
+
+
+def decimal(cell: str) -> float | None:
+    """A number with a fraction, None for anything else."""
+    cell = cell.strip()
+    return float(cell) if re.fullmatch(r"-?\d{1,15}(\.\d{1,9})?", cell, re.ASCII) else None
+
+
+def seconds(cell: str) -> int | None:
+    """`[days-][hours:]minutes:seconds[.fraction]` in seconds; None for `UNLIMITED` and its like."""
+    match = re.fullmatch(r"(?:(\d{1,9})-)?(?:(\d{1,9}):)?(\d{1,9}):(\d{1,2})(?:\.\d+)?", cell.strip(), re.ASCII)
+    if match is None:
+        return None
+    days, hours, minutes, rest = (int(part or 0) for part in match.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + rest
+
+
+def exit_and_signal(status: int) -> tuple[int, int]:
+    """Exit code and signal of a wait status (wait(2))."""
+    return status >> 8 & 0xFF, status & 0x7F

@@ -1,0 +1,124 @@
+"""From a connection to a system."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowNotFoundException
+
+from crestline.client import register_site
+from crestline.model import AuthenticationError, ConfigError, SystemNotFoundError
+from crestline_airflow.hooks import FirecRESTHook
+from harness.gateway import RunningGateway
+from plain_firecrest.fixture import running
+
+
+def test_blocking(gateway: RunningGateway, define: Any) -> None:
+    define(gateway)
+    with FirecRESTHook().get_conn() as system:
+        assert system.name == "local"
+        assert system.default_workdir().startswith(str(gateway.home))
+
+
+@pytest.mark.anyio
+async def test_async(gateway: RunningGateway, define: Any) -> None:
+    define(gateway)
+    async with await FirecRESTHook().aget_conn() as system:
+        assert system.name == "local"
+
+
+def test_the_button(gateway: RunningGateway, define: Any) -> None:
+    define(gateway)
+    works, message = FirecRESTHook().test_connection()
+    assert works
+    assert gateway.url in message
+
+
+def test_wrong_secret(gateway: RunningGateway, define: Any) -> None:
+    define(gateway, password="not-the-secret")
+    works, message = FirecRESTHook().test_connection()
+    assert not works
+    assert "client id and secret" in message
+    assert "not-the-secret" not in message
+    with pytest.raises(AuthenticationError), FirecRESTHook().get_conn():
+        pass
+
+
+def test_wrong_system(gateway: RunningGateway, define: Any) -> None:
+    define(gateway)
+    with pytest.raises(SystemNotFoundError, match="nosuch"), FirecRESTHook().get_conn("nosuch"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ({"host": ""}, "no gateway URL"),
+        ({"host": "example.org"}, "no gateway URL"),
+        ({"extra": {}}, "no credentials"),
+        ({"extra": {"tokenurl": "https://example.org"}}, "tokenurl"),
+        ({"extra": {"token_url": 1}}, "token_url"),
+    ],
+)
+def test_a_connection_that_lacks_something(
+    gateway: RunningGateway, define: Any, fields: dict[str, Any], complaint: str
+) -> None:
+    define(gateway, **fields)
+    works, message = FirecRESTHook().test_connection()
+    assert not works
+    assert complaint in message
+    with pytest.raises(ConfigError), FirecRESTHook().get_conn():
+        pass
+
+
+def test_without_a_connection_the_sites_file_holds(gateway: RunningGateway) -> None:
+    client_id, secret = gateway.client
+    register_site(
+        "local",
+        url=gateway.url,
+        token_url=gateway.token_url,
+        client_id=client_id,
+        client_secret=secret,
+        system=gateway.system,
+    )
+    with FirecRESTHook().get_conn() as system:
+        assert system.gateway_url == gateway.url
+        assert system.name == "local"
+
+
+def test_without_a_connection_the_variables_hold(gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    client_id, secret = gateway.client
+    monkeypatch.setenv("FIRECREST_URL", gateway.url)
+    monkeypatch.setenv("AUTH_TOKEN_URL", gateway.token_url)
+    monkeypatch.setenv("FIRECREST_CLIENT_ID", client_id)
+    monkeypatch.setenv("FIRECREST_CLIENT_SECRET", secret)
+    with FirecRESTHook().get_conn() as system:
+        assert system.name == "local"
+
+
+def test_another_connection_than_the_default_must_exist(
+    gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIRECREST_URL", gateway.url)
+    with pytest.raises(AirflowNotFoundException, match="alps"), FirecRESTHook("alps").get_conn():
+        pass
+    assert FirecRESTHook("alps").test_connection()[0] is False
+
+
+def test_one_token_for_one_identity(define: Any) -> None:
+    with running() as plain:
+        define(plain)
+        for _ in range(3):
+            with FirecRESTHook().get_conn():
+                pass
+        assert plain.count("POST", "/token") == 1
+
+
+def test_secrets_stay_out_of_sight(gateway: RunningGateway, define: Any) -> None:
+    define(gateway)
+    hook = FirecRESTHook()
+    with hook.get_conn() as system:
+        shown = f"{hook!r} {system!r} {vars(hook)!r} {json.dumps(vars(hook), default=repr)}"
+    assert gateway.client[1] not in shown

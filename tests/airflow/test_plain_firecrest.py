@@ -1,0 +1,61 @@
+"""The operators on a plain FirecREST, which has none of our additions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+from crestline_airflow.operators import FirecRESTDownloadOperator, FirecRESTSubmitOperator, FirecRESTUploadOperator
+from harness.airflow_dags import run
+from plain_firecrest.fixture import PlainFirecrest, running
+
+
+@pytest.fixture(params=["2.5.6", "2.6.0"])
+def plain(request: pytest.FixtureRequest, define: Any) -> Iterator[PlainFirecrest]:
+    with running(version=request.param) as plain:
+        define(plain)
+        yield plain
+
+
+def the_talk(plain: PlainFirecrest, tmp_path: Path) -> DAG:
+    """Upload, submit, download."""
+    (tmp_path / "in.txt").write_text("3 5 8\n")
+    script = "#!/bin/bash\necho adding\nread a b c < in.txt\necho $((a + b + c)) > sum-$SLURM_JOB_ID.txt\n"
+    with DAG("plain", schedule=None) as dag:
+        upload = FirecRESTUploadOperator(
+            task_id="upload", system=plain.system, source_path=str(tmp_path / "in.txt"), target_path="adding/"
+        )
+        submit = FirecRESTSubmitOperator(task_id="submit", system=plain.system, script=script, working_dir="adding")
+        download = FirecRESTDownloadOperator(
+            task_id="download",
+            system=plain.system,
+            target_task_id="submit",
+            remote_files="sum-{_jobid_}.txt",
+            local_path=str(tmp_path / "sum.txt"),
+        )
+        upload >> submit >> download
+    return dag
+
+
+def test_the_talk(plain: PlainFirecrest, tmp_path: Path, task_log: Any) -> None:
+    done = run(the_talk(plain, tmp_path))
+    assert set(done.states.values()) == {"success"}, task_log.errors
+    assert (tmp_path / "sum.txt").read_text() == "16\n"
+    assert done.xcom("submit")["working_dir"] == str(plain.home / "adding")
+    assert task_log.lines("submit").count("adding") == 1
+    assert len(plain.jobs()) == 1
+
+
+def test_a_failed_job(plain: PlainFirecrest, task_log: Any) -> None:
+    with DAG("plain_fails", schedule=None) as dag:
+        FirecRESTSubmitOperator(
+            task_id="job",
+            system=plain.system,
+            script="#!/bin/bash\n#SBATCH --error=err.txt\necho wrong units >&2\nexit 5\n",
+        )
+    assert run(dag).states == {"job": "failed"}
+    assert "exit code 5" in task_log.errors[-1]
+    assert task_log.errors[-1].endswith("wrong units")

@@ -1,0 +1,200 @@
+"""The submit operator on a gateway of ours, with the local scheduler."""
+
+from __future__ import annotations
+
+import os
+import signal
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+
+from crestline_airflow.operators import FirecRESTSubmitOperator
+from harness.airflow_dags import run
+from harness.gateway import RunningGateway
+
+
+@pytest.fixture
+def workdir(gateway: RunningGateway, tmp_path: Path) -> Path:
+    """A directory of the gateway's default file system, one for each test."""
+    directory = gateway.home / "files" / tmp_path.name
+    directory.mkdir()
+    return directory
+
+
+@pytest.fixture(autouse=True)
+def _connected(gateway: RunningGateway, define: Any) -> None:
+    define(gateway)
+
+
+def jobs_in(gateway: RunningGateway, workdir: Path) -> list[dict[str, Any]]:
+    """What the gateway knows of jobs that ran there."""
+    with gateway.http() as http:
+        jobs = http.get("/compute/local/jobs").json()["jobs"] or []
+    return [job for job in jobs if job["workingDirectory"] == str(workdir)]
+
+
+def test_what_a_job_leaves(workdir: Path) -> None:
+    with DAG("leaves", schedule=None) as dag:
+        FirecRESTSubmitOperator(
+            task_id="job",
+            system="local",
+            script="#!/bin/bash\n#SBATCH --output=out-%j.txt\necho $WORD in $PWD for {{ dag.dag_id }}",
+            working_dir=str(workdir),
+            environment={"WORD": "done, {{ dag.dag_id }}"},
+        )
+    done = run(dag)
+    assert done.states == {"job": "success"}
+    job = done.xcom("job")
+    assert job == {
+        "job_id": job["job_id"],
+        "system": "local",
+        "state": "completed",
+        "exit_code": 0,
+        "working_dir": str(workdir),
+        "stdout": f"{workdir}/out-{job['job_id']}.txt",
+        "stderr": job["stderr"],
+    }
+    assert Path(job["stdout"]).read_text() == f"done, leaves in {workdir} for leaves\n"
+
+
+def test_relative_and_absent_working_directories_are_the_users(gateway: RunningGateway, workdir: Path) -> None:
+    script = "#!/bin/bash\npwd > where.txt\n"
+    with DAG("where", schedule=None) as dag:
+        FirecRESTSubmitOperator(task_id="absent", system="local", script=script)
+        FirecRESTSubmitOperator(task_id="relative", system="local", script=script, working_dir="below/{{ dag.dag_id }}")
+        with gateway.http() as http:
+            user = http.get("/status/local/userinfo").json()["user"]["name"]
+        default = gateway.home / "files" / user
+        (default / "below/where").mkdir(parents=True, exist_ok=True)
+    done = run(dag)
+    assert set(done.states.values()) == {"success"}
+    assert done.xcom("absent")["working_dir"] == str(default)
+    assert done.xcom("relative")["working_dir"] == str(default / "below/where")
+    assert (default / "below/where/where.txt").read_text().strip() == str(default / "below/where")
+
+
+def test_a_script_beside_the_dag(workdir: Path, tmp_path: Path) -> None:
+    (tmp_path / "job.sbatch").write_text("#!/bin/bash\necho {{ params.word }} > word.txt\n")
+    with DAG("beside", schedule=None, params={"word": "rendered"}, template_searchpath=str(tmp_path)) as dag:
+        FirecRESTSubmitOperator(task_id="job", system="local", script="job.sbatch", working_dir=str(workdir))
+    assert run(dag).states == {"job": "success"}
+    assert (workdir / "word.txt").read_text() == "rendered\n"
+
+
+def test_the_output_is_in_the_task_log_while_the_job_runs(workdir: Path, task_log: Any) -> None:
+    """The job ends only when its first line has been seen."""
+    with DAG("live", schedule=None) as dag:
+        FirecRESTSubmitOperator(
+            task_id="job",
+            system="local",
+            script="#!/bin/bash\necho first line\nuntil [ -e go ]; do sleep 0.1; done\necho 'last ∆'\nprintf unended",
+            working_dir=str(workdir),
+        )
+    task_log.when("first line", lambda: (workdir / "go").touch())
+    assert run(dag).states == {"job": "success"}
+    lines = task_log.lines("submit")
+    assert [lines.count(line) for line in ("first line", "last ∆", "unended")] == [1, 1, 1]
+
+
+def test_a_failed_job_fails_the_task_and_says_why(workdir: Path, task_log: Any) -> None:
+    with DAG("fails", schedule=None) as dag:
+        FirecRESTSubmitOperator(
+            task_id="job",
+            system="local",
+            script=(
+                "#!/bin/bash\n#SBATCH --error=problems.txt\n"
+                "seq 100 | sed 's/^/warning /' >&2\necho 'no such potential' >&2\nexit 3\n"
+            ),
+            working_dir=str(workdir),
+        )
+    assert run(dag).states == {"job": "failed"}
+    message = task_log.errors[-1]
+    assert "ended as failed with exit code 3" in message
+    assert f"{workdir}/problems.txt" in message
+    assert message.endswith("no such potential")
+    assert "warning 100" in message
+    assert "warning 80\n" not in message
+
+
+def test_stderr_within_stdout(workdir: Path, task_log: Any) -> None:
+    with DAG("merged", schedule=None) as dag:
+        FirecRESTSubmitOperator(
+            task_id="job",
+            system="local",
+            script="#!/bin/bash\n#SBATCH --output=all.txt\necho out\necho err >&2\nexit 4\n",
+            working_dir=str(workdir),
+        )
+    assert run(dag).states == {"job": "failed"}
+    assert "exit code 4" in task_log.errors[-1]
+    assert task_log.errors[-1].endswith("out\nerr")
+
+
+def test_a_script_without_interpreter_is_refused(gateway: RunningGateway, workdir: Path, task_log: Any) -> None:
+    with DAG("refused", schedule=None) as dag:
+        FirecRESTSubmitOperator(task_id="job", system="local", script="echo hello", working_dir=str(workdir))
+    assert run(dag).states == {"job": "failed"}
+    assert "#!" in task_log.errors[-1]
+    assert not jobs_in(gateway, workdir)
+
+
+def test_a_retry_is_a_new_job(gateway: RunningGateway, workdir: Path) -> None:
+    with DAG("retry", schedule=None) as dag:
+        FirecRESTSubmitOperator(
+            task_id="job",
+            system="local",
+            script="#!/bin/bash\n[ -e again ] || { touch again; exit 1; }\n",
+            working_dir=str(workdir),
+            retries=1,
+            retry_delay=timedelta(0),
+        )
+    done = run(dag)
+    assert done.states == {"job": "success"}
+    jobs = jobs_in(gateway, workdir)
+    assert sorted(job["status"]["state"] for job in jobs) == ["COMPLETED", "FAILED"]
+    [completed] = [str(job["jobId"]) for job in jobs if job["status"]["state"] == "COMPLETED"]
+    assert done.xcom("job")["job_id"] == completed
+
+
+def test_a_kill_cancels_the_job(gateway: RunningGateway, workdir: Path, task_log: Any) -> None:
+    with DAG("kill", schedule=None) as dag:
+        FirecRESTSubmitOperator(
+            task_id="job", system="local", script="#!/bin/bash\necho running up\nsleep 600\n", working_dir=str(workdir)
+        )
+    task_log.when("running up", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert run(dag).states == {"job": "failed"}
+    [job] = jobs_in(gateway, workdir)
+    assert job["status"]["state"].startswith("CANCELLED")
+
+
+def test_running_out_of_time_cancels_the_job(gateway: RunningGateway, workdir: Path) -> None:
+    with DAG("late", schedule=None) as dag:
+        FirecRESTSubmitOperator(
+            task_id="job",
+            system="local",
+            script="#!/bin/bash\nsleep 600\n",
+            working_dir=str(workdir),
+            execution_timeout=timedelta(seconds=8),
+        )
+    assert run(dag).states == {"job": "failed"}
+    [job] = jobs_in(gateway, workdir)
+    assert job["status"]["state"].startswith("CANCELLED")
+
+
+def test_mapped_tasks_are_jobs_of_their_own(gateway: RunningGateway, workdir: Path) -> None:
+    with DAG("mapped", schedule=None) as dag:
+        FirecRESTSubmitOperator.partial(task_id="job", system="local", working_dir=str(workdir)).expand(
+            script=[f"#!/bin/bash\necho {word} > {word}.txt\n" for word in ("one", "two", "three")]
+        )
+    assert set(run(dag).states.values()) == {"success"}
+    assert {file.name for file in workdir.glob("[ot]*.txt")} == {"one.txt", "two.txt", "three.txt"}
+    assert len(jobs_in(gateway, workdir)) == 3
+
+
+def test_concurrent_runs_do_not_share_a_job(gateway: RunningGateway, workdir: Path) -> None:
+    with DAG("twice", schedule=None) as dag:
+        FirecRESTSubmitOperator(task_id="job", system="local", script="#!/bin/bash\ntrue\n", working_dir=str(workdir))
+    assert run(dag).xcom("job")["job_id"] != run(dag).xcom("job")["job_id"]
+    assert len(jobs_in(gateway, workdir)) == 2

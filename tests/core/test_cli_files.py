@@ -1,0 +1,133 @@
+"""`ls`, `cat` and `cp` against a served gateway."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import subprocess
+from pathlib import Path
+
+from harness.command import CRESTLINE, Command
+
+BYTES = bytes(range(256)) * 5
+
+
+def _tree(place: Path) -> Path:
+    (place / "sub").mkdir(parents=True)
+    (place / "a").write_bytes(BYTES)
+    (place / "sub" / "b").write_text("b")
+    (place / "run.sh").write_text("#!/bin/sh\n")
+    (place / "run.sh").chmod(0o755)
+    return place
+
+
+def test_cat_is_byte_for_byte(crestline: Command) -> None:
+    (crestline.place / "bytes").write_bytes(BYTES)
+    crestline("cp", "bytes", ":")
+    assert crestline("cat", "bytes").stdout == BYTES
+    assert crestline("cat", ":bytes", "local@local:bytes").stdout == BYTES * 2
+    assert crestline.json("cat", "bytes")["text"] == BYTES.decode(errors="replace")
+    assert "No such file" in crestline.refused("cat", "absent", code=66)
+
+
+def test_cp_there_and_back(crestline: Command) -> None:
+    tree = _tree(crestline.place / "tree")
+    assert "Copy it with -r." in crestline.refused("cp", tree, ":", code=65)
+    assert crestline.json("cp", "-r", tree, ":made")["files"] == 3
+    assert crestline.json("cp", "-r", tree, ":made")["files"] == 3, "the target is there now: into it, as cp does"
+    assert {file["name"] for file in crestline.json("ls", "made")} == {"a", "sub", "run.sh", "tree"}
+    again = crestline.json("cp", "-r", tree, ":made")
+    assert (again["files"], again["skipped"]) == (0, 3)
+    crestline("cp", "-r", ":made/tree", "back")
+    back = crestline.place / "back"
+    assert (back / "a").read_bytes() == BYTES
+    assert (back / "sub" / "b").read_text() == "b"
+    assert os.access(back / "run.sh", os.X_OK)
+    assert "Copy it with -r." in crestline.refused("cp", ":made", "x", code=65)
+
+
+def test_cp_several_and_patterns(crestline: Command) -> None:
+    for name in ("1.in", "2.in"):
+        (crestline.place / name).write_text(name)
+    crestline("cp", "1.in", "2.in", ":inputs/")
+    crestline("cp", ":inputs/*.in", "fetched/")
+    assert sorted(path.name for path in (crestline.place / "fetched").iterdir()) == ["1.in", "2.in"]
+    assert "matches" in crestline.refused("cp", ":inputs/*.out", "fetched/", code=66)
+
+
+def test_cp_within_the_system(crestline: Command) -> None:
+    (crestline.place / "original").write_text("text")
+    crestline("cp", "original", ":original")
+    crestline("cp", ":original", ":copy")
+    assert crestline("cat", "copy").stdout == b"text"
+
+
+def test_cp_what_is_not_there(crestline: Command) -> None:
+    crestline.refused("cp", "absent", ":", code=66)
+    crestline.refused("cp", ":absent", ".", code=66)
+
+
+def test_names_that_look_remote_are_local_behind_a_dot(crestline: Command) -> None:
+    (crestline.place / ":odd").write_text("odd")
+    crestline("cp", "./:odd", ":odd")
+    assert crestline("cat", ":odd").stdout == b"odd"
+
+
+def test_ls(crestline: Command) -> None:
+    (crestline.place / "file").write_bytes(b"x" * 1234)
+    (crestline.place / ".dot").write_text("")
+    crestline("cp", "file", ".dot", ":listed/")
+    assert crestline("ls", "listed").stdout == b"file\n"
+    assert set(crestline("ls", "-a", "listed").stdout.decode().split()) >= {"file", ".dot"}
+    head, line = crestline("ls", "-l", "listed").stdout.decode().splitlines()
+    assert head.split() == ["MODE", "USER", "GROUP", "SIZE", "MODIFIED", "NAME"]
+    assert line.startswith("-rw")
+    assert line.split()[3] == "1234"
+    assert [file["size"] for file in crestline.json("ls", "listed")] == [1234]
+    crestline("cp", "file", ":listed/below/")
+    assert "below/file" in crestline("ls", "-R", "listed").stdout.decode()
+
+
+def test_hostile_names_cannot_drive_the_terminal(crestline: Command) -> None:
+    name = "a\x1b]0;title\x07\nb"
+    (crestline.place / name).write_text("")
+    crestline("cp", name, ":hostile/")
+    assert crestline("ls", "hostile").stdout == b"a\\x1b]0;title\\x07\\nb\n"
+    assert [file["name"] for file in crestline.json("ls", "hostile")] == [name]
+
+
+def test_progress_is_for_terminals_alone(crestline: Command) -> None:
+    (crestline.place / "large").write_bytes(os.urandom(3_000_000))
+    assert crestline("cp", "large", ":large").stderr == b""
+    seen, terminal = pty.openpty()
+    with subprocess.Popen(
+        [CRESTLINE, "cp", ":large", "large.back"], env=crestline.environment, cwd=crestline.place, stderr=terminal
+    ) as process:
+        os.close(terminal)
+        shown = b""
+        while select.select([seen], [], [], 60)[0]:
+            try:
+                shown += os.read(seen, 65536)
+            except OSError:  # Linux's word for the end of a terminal
+                break
+    os.close(seen)
+    assert process.returncode == 0
+    assert b"large" in shown
+    assert b"MB" in shown
+
+
+def test_cp_goes_on_after_an_interruption(crestline: Command) -> None:
+    """A download that was killed is taken up from its `.part` file, which only holds what is right."""
+    content = os.urandom(30_000_000)
+    (crestline.place / "huge").write_bytes(content)
+    crestline("cp", "huge", ":huge")
+    with crestline.start("cp", ":huge", "huge.back") as process:
+        while process.poll() is None and not list(crestline.place.glob("huge.back.*.part")):
+            pass
+        process.kill()
+    report = json.loads(crestline("cp", "--json", ":huge", "huge.back").stdout)
+    assert report["files"] + report["skipped"] == 1
+    assert (crestline.place / "huge.back").read_bytes() == content
+    assert not list(crestline.place.glob("*.part"))

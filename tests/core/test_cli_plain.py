@@ -1,0 +1,74 @@
+"""The command against a plain FirecREST, reached by `FIRECREST_*` variables."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.command import TIMEOUT, Command
+from plain_firecrest.fixture import PlainFirecrest, running
+from plain_firecrest.settings import VERSIONS
+
+
+@pytest.fixture(params=VERSIONS[:2])
+def plain(request: pytest.FixtureRequest) -> Iterator[PlainFirecrest]:
+    with running(version=request.param) as stand_in:
+        yield stand_in
+
+
+@pytest.fixture
+def crestline(plain: PlainFirecrest, tmp_path: Path) -> Command:
+    return Command(
+        tmp_path,
+        FIRECREST_URL=plain.url,
+        AUTH_TOKEN_URL=plain.token_url,
+        FIRECREST_CLIENT_ID=plain.client_id,
+        FIRECREST_CLIENT_SECRET=plain.client_secret,
+        FIRECREST_SYSTEM=plain.system,
+    )
+
+
+def test_run(plain: PlainFirecrest, crestline: Command) -> None:
+    (crestline.place / "in.txt").write_text("input\n")
+    work = "cat in.txt; echo data > r.res; echo last; exit 4"
+    done = crestline("run", "--upload", "in.txt", "--collect", "*.res", "bash", "-c", work, code=4)
+    assert done.stdout == b"input\nlast\n"
+    assert (crestline.place / "r.res").read_text() == "data\n"
+    assert len(plain.jobs()) == 1
+
+
+def test_logs_follow(plain: PlainFirecrest, crestline: Command) -> None:
+    gate = plain.scratch / "gate"
+    script = f"#!/bin/bash\necho früh\nuntil [ -e {gate} ]; do sleep 0.1; done\nprintf spät\n"
+    (crestline.place / "job.sh").write_text(script)
+    job_id = crestline("submit", "job.sh").stdout.decode().strip()
+    with crestline.start("logs", "-f", job_id) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().decode() == "früh\n"
+        gate.touch()
+        rest, errors = process.communicate(timeout=TIMEOUT)
+    assert (rest.decode(), errors, process.returncode) == ("spät", b"", 0)
+
+
+def test_interrupting_run_cancels_the_job(plain: PlainFirecrest, crestline: Command) -> None:
+    with crestline.start("run", "bash", "-c", "echo up; sleep 600") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 130
+    [job] = plain.jobs()
+    assert crestline("wait", str(job.number), code=1).stderr == f"Job {job.number} cancelled\n".encode()
+
+
+def test_files_and_doctor(crestline: Command) -> None:
+    (crestline.place / "bytes").write_bytes(bytes(range(256)))
+    crestline("cp", "bytes", ":")
+    assert crestline("cat", "bytes").stdout == bytes(range(256))
+    assert "bytes" in crestline("ls").stdout.decode().split()
+    checks = [json.loads(line) for line in crestline("doctor", "--json").stdout.splitlines()]
+    assert {check["verdict"] for check in checks} == {"ok"}

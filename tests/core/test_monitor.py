@@ -1,0 +1,369 @@
+"""One watcher for all: what it asks for, what it tells, and what it never concludes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import msgspec
+import pytest
+
+import crestline
+from crestline.client import PollPolicy, System
+from crestline.model import (
+    CrestlineError,
+    Job,
+    JobFailedError,
+    JobNotFoundError,
+    JobSpec,
+    JobState,
+    WaitTimeoutError,
+)
+from harness.gateway import RunningGateway
+from harness.patience import until
+from harness.sites import BRISK, gateway_site, plain_site
+from plain_firecrest.fixture import PlainFirecrest, running
+from plain_firecrest.scheduler import Order
+
+pytestmark = pytest.mark.anyio
+
+S = JobState
+QUICK = "#!/bin/bash\ntrue\n"
+SLEEP = "#!/bin/bash\nsleep 60\n"
+HELD = "#!/bin/bash\n#SBATCH --hold\ntrue\n"
+PATIENT = msgspec.structs.replace(BRISK, poll=msgspec.structs.replace(BRISK.poll, gone_after=60.0))
+
+
+@pytest.fixture
+def plain() -> Iterator[PlainFirecrest]:
+    with running(kill_wait=0.2, cpus_per_node=16) as plain:
+        yield plain
+
+
+@pytest.fixture
+async def lab(plain: PlainFirecrest) -> AsyncIterator[System]:
+    async with crestline.connect(plain_site(plain), policy=PATIENT) as lab:
+        yield lab
+
+
+def start(plain: PlainFirecrest, script: str = SLEEP, name: str | None = None) -> str:
+    return plain.scheduler.submit(Order(script, plain.home, name=name), plain.user)
+
+
+def lists(plain: PlainFirecrest) -> int:
+    return plain.count("GET", "/jobs")
+
+
+def lookups(plain: PlainFirecrest) -> int:
+    return sum(seen.method == "GET" and "/jobs/" in seen.path for seen in plain.requests)
+
+
+class Told:
+    """Collects the events of one watch."""
+
+    def __init__(self, lab: System, job: Job | str) -> None:
+        self.states: list[JobState] = []
+        self.reasons: list[str] = []
+        self.task = asyncio.create_task(self._collect(lab, job))
+
+    async def _collect(self, lab: System, job: Job | str) -> None:
+        async for event in lab.watch(job):
+            self.states.append(event.state)
+            self.reasons.append(event.reason)
+
+    async def said(self, state: JobState) -> None:
+        await until(lambda: self.task.done() or self.states[-1:] == [state])
+        assert self.states[-1:] == [state]
+
+
+# one list for all
+
+
+async def test_1000_jobs_cost_one_list_per_interval(plain: PlainFirecrest) -> None:
+    policy = msgspec.structs.replace(PATIENT, poll=PollPolicy(shortest=0.5, longest=0.5, busy_share=1.0, jitter=0.0))
+    ids = [start(plain, HELD) for _ in range(1000)]
+    async with crestline.connect(plain_site(plain), policy=policy) as lab:
+        began = time.monotonic()
+        waiting = [asyncio.create_task(lab.wait(job_id)) for job_id in ids]
+        await until(lambda: lists(plain) >= 3)
+        for job_id in ids:
+            plain.scheduler.end(job_id, "COMPLETED")
+        done = await asyncio.gather(*waiting)
+        rounds = (time.monotonic() - began) / 0.5 + 1
+    assert {job.state for job in done} == {S.COMPLETED}
+    assert [job.job_id for job in done] == ids
+    assert 3 < lists(plain) <= rounds
+    assert lookups(plain) == 0
+
+
+async def test_nobody_watches_nothing_is_asked(lab: System, plain: PlainFirecrest) -> None:
+    await lab.wait(start(plain, QUICK))
+    asked = lists(plain)
+    await asyncio.sleep(0.5)
+    assert lists(plain) == asked
+
+
+async def test_connections_share_the_monitor(lab: System, plain: PlainFirecrest) -> None:
+    job_id = start(plain)
+    async with crestline.connect(plain_site(plain), policy=PATIENT) as second:
+        assert second.monitor is lab.monitor
+        assert plain.count("GET", "/systems") == 1
+        told = Told(second, job_id)
+        await told.said(S.RUNNING)
+    first = asyncio.create_task(lab.wait(job_id))
+    plain.scheduler.end(job_id, "TIMEOUT")
+    assert (await first).state is S.TIMEOUT
+    async with crestline.connect(
+        plain_site(plain, client_id=plain.second_client[0], client_secret=plain.second_client[1]), policy=PATIENT
+    ) as other:
+        assert other.monitor is not lab.monitor
+
+
+async def test_a_closed_connection_leaves_nobody_waiting(plain: PlainFirecrest) -> None:
+    async with crestline.connect(plain_site(plain), policy=PATIENT) as lab:
+        told = Told(lab, start(plain))
+        await told.said(S.RUNNING)
+    with pytest.raises(CrestlineError, match="closed"):
+        await told.task
+    with pytest.raises(RuntimeError):
+        lab.watch("1")
+
+
+def test_intervals_grow_with_silence_and_cost() -> None:
+    policy = PollPolicy()
+    assert policy.interval(quiet=0, cost=0) == policy.shortest
+    assert policy.interval(quiet=50, cost=0) == pytest.approx(5)
+    assert policy.interval(quiet=1e6, cost=0) == policy.longest
+    assert policy.interval(quiet=0, cost=3) == pytest.approx(15)
+
+
+# what it tells
+
+
+async def test_states_as_they_come(lab: System, plain: PlainFirecrest) -> None:
+    job_id = start(plain)
+    told = Told(lab, Job(job_id=job_id, state=S.SUBMITTED))
+    await told.said(S.RUNNING)
+    for raw, state in (
+        ("CONFIGURING", S.CONFIGURING),
+        ("SUSPENDED", S.SUSPENDED),
+        ("PREEMPTING?", S.UNKNOWN),
+        ("RUNNING", S.RUNNING),
+        ("COMPLETING", S.COMPLETING),
+    ):
+        plain.scheduler.show_as(job_id, raw)
+        await told.said(state)
+    plain.scheduler.show_as(job_id, None)
+    await lab.cancel(job_id)
+    await told.task
+    assert told.states[0] is S.SUBMITTED
+    assert told.states[-1] is S.CANCELLED
+
+
+@pytest.mark.parametrize("raw", ["FAILED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "CANCELLED by 1001"])
+async def test_every_end_is_an_end(lab: System, plain: PlainFirecrest, raw: str) -> None:
+    job_id = start(plain)
+    waiting = asyncio.create_task(lab.wait(job_id))
+    plain.scheduler.end(job_id, raw)
+    job = await waiting
+    assert job.raw_state == raw
+    with pytest.raises(JobFailedError, match=job_id) as caught:
+        await lab.wait(job_id, check=True)
+    assert caught.value.job == job
+
+
+async def test_a_requeued_job_goes_on(lab: System, plain: PlainFirecrest) -> None:
+    job_id = start(plain)
+    told = Told(lab, job_id)
+    await told.said(S.RUNNING)
+    plain.settings.start_delay = 1e6
+    plain.scheduler.requeue(job_id)
+    await told.said(S.PENDING)
+    plain.settings.start_delay = 0.0
+    await told.said(S.RUNNING)
+    plain.scheduler.end(job_id, "COMPLETED")
+    await told.task
+
+
+async def test_stale_and_nameless_jobs(lab: System, plain: PlainFirecrest) -> None:
+    plain.faults.stale_pending = 0.4
+    plain.faults.allocation_window = 0.3
+    assert (await lab.wait(start(plain, QUICK))).state is S.COMPLETED
+
+
+async def test_waiting_has_an_end(lab: System, plain: PlainFirecrest) -> None:
+    job_id = start(plain)
+    with pytest.raises(WaitTimeoutError, match=job_id):
+        await lab.wait(job_id, timeout=0.3)
+    assert not plain.jobs(job_id)[0].is_over
+
+
+async def test_an_array_is_over_when_all_of_it_is(lab: System, plain: PlainFirecrest) -> None:
+    script = "#!/bin/bash\n#SBATCH --array=0-3%2\n[ $SLURM_ARRAY_TASK_ID = 3 ] && exit 9; sleep 0.2\n"
+    job_id = start(plain, script)
+    whole, last = await asyncio.gather(lab.wait(job_id), lab.wait(f"{job_id}_3"))
+    assert (whole.job_id, whole.state, whole.exit_code) == (job_id, S.FAILED, 9)
+    assert (last.job_id, last.state) == (f"{job_id}_3", S.FAILED)
+    assert all(job.is_over for job in plain.jobs(job_id))
+
+
+# errors and absence
+
+
+async def test_an_outage_is_unknown_and_never_the_end(lab: System, plain: PlainFirecrest) -> None:
+    job_id = start(plain)
+    told = Told(lab, job_id)
+    await told.said(S.RUNNING)
+    plain.down()
+    await told.said(S.UNKNOWN)
+    assert "does not answer" in told.reasons[-1]
+    assert lab.monitor.snapshot(job_id).state is S.RUNNING  # as last seen
+    assert lab.monitor.error is not None
+    plain.up()
+    await told.said(S.RUNNING)
+    assert lab.monitor.error is None
+    plain.scheduler.end(job_id, "COMPLETED")
+    await told.task
+
+
+@pytest.mark.parametrize("status", [401, 403, 408, 429, 500, 503])
+async def test_no_error_ends_a_watch(lab: System, plain: PlainFirecrest, status: int) -> None:
+    job_id = start(plain)
+    told = Told(lab, job_id)
+    await told.said(S.RUNNING)
+    plain.faults.fail(status, path="/jobs", count=None)
+    await told.said(S.UNKNOWN)
+    plain.faults.reset()
+    await told.said(S.RUNNING)
+    told.task.cancel()
+
+
+async def test_garbage_is_unknown(lab: System, plain: PlainFirecrest) -> None:
+    told = Told(lab, start(plain))
+    await told.said(S.RUNNING)
+    plain.faults.garble(path="/jobs", count=None)
+    await told.said(S.UNKNOWN)
+    told.task.cancel()
+
+
+async def test_a_fresh_job_may_be_invisible(lab: System, plain: PlainFirecrest) -> None:
+    plain.faults.fresh_job_404 = 1.0
+    job = await lab.wait(start(plain, QUICK))
+    assert job.state is S.COMPLETED
+    assert lookups(plain) > 0
+
+
+async def test_gone_needs_more_than_one_look(plain: PlainFirecrest) -> None:
+    async with crestline.connect(plain_site(plain), policy=BRISK) as lab:
+        with pytest.raises(JobNotFoundError, match="4711"):
+            await lab.wait("4711")
+        assert lookups(plain) >= BRISK.poll.gone_looks
+        with pytest.raises(JobNotFoundError):
+            lab.monitor.snapshot("4711")
+
+
+async def test_absence_that_is_interrupted_by_an_outage_is_not_gone(plain: PlainFirecrest) -> None:
+    plain.faults.fresh_job_404 = 1e6
+    policy = msgspec.structs.replace(BRISK, poll=msgspec.structs.replace(BRISK.poll, gone_after=2.0, gone_looks=2))
+    async with crestline.connect(plain_site(plain), policy=policy) as lab:
+        told = Told(lab, start(plain))
+        await until(lambda: lookups(plain) >= 1)
+        plain.down()
+        await told.said(S.UNKNOWN)
+        plain.faults.fresh_job_404 = 0
+        plain.up()
+        await told.said(S.RUNNING)
+        told.task.cancel()
+
+
+# lists that lack something, or cannot be had
+
+
+async def test_what_the_list_misses_is_asked_for_by_id(lab: System, plain: PlainFirecrest) -> None:
+    plain.faults.list_omits = "hidden"
+    hidden = [start(plain, QUICK, name="hidden") for _ in range(20)]
+    shown = [start(plain, QUICK) for _ in range(20)]
+    done = await asyncio.gather(*(lab.wait(job_id) for job_id in hidden + shown))
+    assert {job.state for job in done} == {S.COMPLETED}
+    asked = {seen.path.rpartition("/")[2] for seen in plain.requests if "/jobs/" in seen.path}
+    assert asked == set(hidden)
+
+
+async def test_jobs_with_dependencies_missing_from_the_list(lab: System, plain: PlainFirecrest) -> None:
+    plain.faults.list_omits_dependent = True
+    first = start(plain, "#!/bin/bash\nsleep 0.5\n")
+    second = start(plain, f"#!/bin/bash\n#SBATCH --dependency=afterok:{first}\ntrue\n")
+    assert (await lab.wait(second)).state is S.COMPLETED
+
+
+@pytest.mark.parametrize("switch", ["list_413_above", "list_408_above"])
+async def test_a_list_that_is_too_long(lab: System, plain: PlainFirecrest, switch: str) -> None:
+    setattr(plain.faults, switch, 5)
+    ids = [start(plain, HELD) for _ in range(20)]
+    waiting = [asyncio.create_task(lab.wait(job_id)) for job_id in ids]
+    await until(lambda: lookups(plain) >= 20)
+    for job_id in ids:
+        plain.scheduler.end(job_id, "COMPLETED")
+    assert {job.state for job in await asyncio.gather(*waiting)} == {S.COMPLETED}
+    assert any("time_window=1h" in seen.query for seen in plain.requests)
+    assert lists(plain) < lookups(plain) / 4
+
+
+async def test_a_list_that_is_short_enough_in_a_narrow_window(lab: System, plain: PlainFirecrest) -> None:
+    for _ in range(10):
+        old = start(plain, QUICK)
+        await until(lambda old=old: plain.jobs(old)[0].is_over)
+        plain.scheduler.age(old, 7200)
+    plain.faults.list_413_above = 5
+    job_id = start(plain)
+    told = Told(lab, job_id)
+    await told.said(S.RUNNING)
+    assert lookups(plain) == 0
+    told.task.cancel()
+
+
+async def test_a_list_spoilt_by_a_name(lab: System, plain: PlainFirecrest) -> None:
+    start(plain, name="a|b")
+    done = await asyncio.gather(*(lab.wait(start(plain, QUICK)) for _ in range(5)))
+    assert {job.state for job in done} == {S.COMPLETED}
+
+
+# snapshots
+
+
+async def test_snapshots_cost_nothing(lab: System, plain: PlainFirecrest) -> None:
+    job_id = start(plain)
+    assert lab.monitor.snapshot(job_id).state is S.UNKNOWN
+    await until(lambda: lab.monitor.snapshot(job_id).state is S.RUNNING)
+    asked = lists(plain) + lookups(plain)
+    for _ in range(10_000):
+        lab.monitor.snapshot(job_id)
+    assert lists(plain) + lookups(plain) <= asked + 1
+    plain.scheduler.end(job_id, "FAILED", exit_code=3)
+    await until(lambda: lab.monitor.snapshot(job_id).is_finished)
+    assert lab.monitor.snapshot(job_id).exit_code == 3
+
+
+async def test_what_nobody_asks_for_any_more_is_forgotten(plain: PlainFirecrest) -> None:
+    policy = msgspec.structs.replace(PATIENT, poll=msgspec.structs.replace(PATIENT.poll, remember=0.3))
+    async with crestline.connect(plain_site(plain), policy=policy) as lab:
+        lab.monitor.snapshot(start(plain))
+        await until(lambda: lists(plain) >= 1)
+        await until(lambda: lab.monitor._task is None or lab.monitor._task.done())
+        assert lab.monitor._active(time.monotonic()) == []
+
+
+# a Crestline gateway
+
+
+async def test_a_list_of_just_these_jobs(gateway: RunningGateway) -> None:
+    async with crestline.connect(gateway_site(gateway), policy=PATIENT) as local:
+        jobs = [await local.submit(JobSpec(script=f"#!/bin/sh\nexit {code}\n")) for code in (0, 4)]
+        done = await asyncio.gather(*(local.wait(job) for job in jobs))
+        assert [job.exit_code for job in done] == [0, 4]
+        assert local.monitor.id_requests == 0
+        array = await local.submit(JobSpec(script="#!/bin/sh\nexit $SLURM_ARRAY_TASK_ID\n", array="0-1"))
+        whole = await local.wait(array)
+        assert whole.state is S.FAILED
+        assert (await local.wait(f"{array.job_id}_0")).state is S.COMPLETED
