@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG
+
+from crestline.model import InvalidRequestError
 from crestline_airflow.operators import FirecRESTDownloadOperator, FirecRESTSubmitOperator, FirecRESTUploadOperator
 from crestline_airflow.operators.download import local_targets
 from harness.airflow_dags import run
 from harness.gateway import RunningGateway
-
-from crestline.model import InvalidRequestError
 
 
 @pytest.fixture

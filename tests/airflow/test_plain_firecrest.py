@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG
+
 from crestline_airflow.operators import FirecRESTDownloadOperator, FirecRESTSubmitOperator, FirecRESTUploadOperator
 from harness.airflow_dags import run
 from plain_firecrest.fixture import PlainFirecrest, running
@@ -59,3 +60,18 @@ def test_a_failed_job(plain: PlainFirecrest, task_log: Any) -> None:
     assert run(dag).states == {"job": "failed"}
     assert "exit code 5" in task_log.errors[-1]
     assert task_log.errors[-1].endswith("wrong units")
+
+
+def test_a_submission_whose_answer_is_lost_is_one_job(plain: PlainFirecrest, tmp_path: Path, task_log: Any) -> None:
+    plain.faults.fail(500, path="/jobs", method="POST", when="after")
+    done = run(the_talk(plain, tmp_path))
+    assert set(done.states.values()) == {"success"}, task_log.errors
+    assert len(plain.jobs()) == 1
+
+
+def test_a_job_that_is_invisible_and_nameless_at_first(plain: PlainFirecrest, tmp_path: Path, task_log: Any) -> None:
+    plain.faults.fresh_job_404 = 2.0
+    plain.faults.allocation_window = 3.0
+    done = run(the_talk(plain, tmp_path))
+    assert set(done.states.values()) == {"success"}, task_log.errors
+    assert (tmp_path / "sum.txt").read_text() == "16\n"

@@ -1,4 +1,4 @@
-"""Programs on the other machine: arguments quoted in this one place, nothing left running, every answer with a deadline."""
+"""Programs on the other machine: arguments quoted in this one place, and nothing left running."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logging in: the host key checked, never too many logins at once, and no waiting for a machine that is known to be down."""
+"""Logging in: host key checked, few logins at once, no waiting for a machine that is known to be down."""
 
 from __future__ import annotations
 

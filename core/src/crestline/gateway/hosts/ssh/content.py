@@ -25,7 +25,7 @@ class SshFile(OpenFile):
     """A file that the SFTP server holds open; see `open_file`."""
 
     def __init__(
-        self, system: str, path: str, handle: asyncssh.SFTPClientFile[bytes], stall: float, leave: AsyncExitStack
+        self, system: str, path: str, handle: asyncssh.SFTPClientFile, stall: float, leave: AsyncExitStack
     ) -> None:
         self._system = system
         self._path = path
@@ -107,7 +107,7 @@ async def _mark(user: str, path: str, commands: SshCommands, timeout: float) -> 
     return int(inode), int(size), int(seconds), int(seconds) * 10**9 + int(fraction or 0)
 
 
-async def _close(handle: asyncssh.SFTPClientFile[bytes]) -> None:
+async def _close(handle: asyncssh.SFTPClientFile) -> None:
     """Close an open file; one whose session is lost is closed already."""
     try:
         await handle.close()

@@ -59,7 +59,7 @@ class SshFiles(Files):
         numeric: bool = False,
     ) -> Sequence[FileEntry]:
         normal = self._guard.check(path)
-        return await self._listing.list(
+        return await self._listing.entries(
             f"{normal.rstrip('/')}/" if path.endswith("/") else normal,
             hidden=hidden,
             recursive=recursive,

@@ -1,4 +1,4 @@
-"""The connections of one user: as few as do, never more channels on one than the server takes, first come first served."""
+"""The connections of one user: as few as do, never too many channels on one, first come first served."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ class SshSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fiel
     observer: str | None = None
     """a user that health checks log in as; None: they look at the server's greeting alone"""
     max_sessions: int = 8
-    """channels on one connection; below sshd's `MaxSessions`, 10 by default, as a session ends some time after its use"""
+    """channels on one connection; below sshd's `MaxSessions` (default 10): a session ends some time after its use"""
     max_connections: int = 4
     """connections of one user"""
     max_clients: int = 100

@@ -25,7 +25,7 @@ _MODE = 0o7777
 
 
 class Claims:
-    """Which unfinished uploads this gateway works on. SFTP has no locks: replicas are kept apart by their clients alone."""
+    """Which unfinished uploads this gateway works on. SFTP has no locks, so other replicas do not see them."""
 
     def __init__(self) -> None:
         self._held: dict[tuple[str, bytes], int] = {}
@@ -157,7 +157,7 @@ class _Upload:
         self._stall = stall
 
     @asynccontextmanager
-    async def opened(self, flags: int) -> AsyncIterator[asyncssh.SFTPClientFile[bytes]]:
+    async def opened(self, flags: int) -> AsyncIterator[asyncssh.SFTPClientFile]:
         # A new file gets what the user's umask leaves; one that replaces a private file is never less private.
         attrs = asyncssh.SFTPAttrs() if self._replaced is None else asyncssh.SFTPAttrs(permissions=0o600)
         async with asyncio.timeout(self._stall):
@@ -169,7 +169,7 @@ class _Upload:
 
     async def store(
         self,
-        file: asyncssh.SFTPClientFile[bytes],
+        file: asyncssh.SFTPClientFile,
         offset: int,
         chunks: AsyncIterator[bytes],
         digest: hashlib._Hash | None = None,
@@ -231,7 +231,7 @@ class _Upload:
         except asyncssh.SFTPNoSuchFile:
             return
 
-    async def _write(self, file: asyncssh.SFTPClientFile[bytes], block: bytes, offset: int) -> None:
+    async def _write(self, file: asyncssh.SFTPClientFile, block: bytes, offset: int) -> None:
         try:
             async with asyncio.timeout(self._stall):
                 await file.write(block, offset)

@@ -1,0 +1,143 @@
+"""Waiting in the triggerer, which `dag.test()` plays itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+from airflow.sdk.exceptions import TaskDeferralTimeout, TaskDeferred
+
+from crestline.client import BlockingSystem, Site, connect_blocking
+from crestline.model import JobSpec, JobState
+from crestline_airflow.operators import FirecRESTSubmitOperator
+from crestline_airflow.triggers import FirecRESTJobTrigger
+from harness.airflow_dags import Run, last_run, run
+from harness.gateway import RunningGateway
+
+
+@pytest.fixture
+def workdir(gateway: RunningGateway, define: Any, tmp_path: Path) -> Path:
+    define(gateway)
+    directory = gateway.home / "files" / tmp_path.name
+    directory.mkdir()
+    return directory
+
+
+@pytest.fixture
+def system(gateway: RunningGateway) -> Iterator[BlockingSystem]:
+    client_id, secret = gateway.client
+    site = Site(url=gateway.url, token_url=gateway.token_url, client_id=client_id, client_secret=secret)
+    with connect_blocking(site, system="local") as system:
+        yield system
+
+
+def one_job(name: str, workdir: Path, script: str, **options: Any) -> DAG:
+    with DAG(name, schedule=None) as dag:
+        FirecRESTSubmitOperator(
+            task_id="job", system="local", script=script, working_dir=str(workdir), deferrable=True, **options
+        )
+    return dag
+
+
+def test_a_deferred_job(workdir: Path, task_log: Any) -> None:
+    done = run(one_job("deferred", workdir, "#!/bin/bash\necho first\nsleep 1\necho last\n"))
+    assert done.states == {"job": "success"}
+    assert done.xcom("job")["state"] == "completed"
+    assert [task_log.lines("submit").count(line) for line in ("first", "last")] == [1, 1]
+
+
+def test_a_deferred_job_that_fails(workdir: Path, task_log: Any) -> None:
+    dag = one_job("deferred_fails", workdir, "#!/bin/bash\n#SBATCH --error=err.txt\necho too hot >&2\nexit 6\n")
+    assert run(dag).states == {"job": "failed"}
+    assert "exit code 6" in task_log.errors[-1]
+    assert task_log.errors[-1].endswith("too hot")
+
+
+def test_a_retry_after_a_deferral_is_a_new_job(workdir: Path, system: BlockingSystem) -> None:
+    script = "#!/bin/bash\n[ -e again ] || { touch again; exit 1; }\n"
+    assert run(one_job("deferred_retry", workdir, script, retries=1, retry_delay=timedelta(0))).states == {
+        "job": "success"
+    }
+    states = sorted(job.state for job in system.jobs() if job.workdir == str(workdir))
+    assert states == [JobState.COMPLETED, JobState.FAILED]
+
+
+def test_the_default_is_airflows(monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib
+
+    from crestline_airflow.operators import submit
+
+    monkeypatch.setenv("AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE", "True")
+    try:
+        operator = importlib.reload(submit).FirecRESTSubmitOperator(task_id="job", script="#!/bin/sh\n")
+        assert operator.deferrable
+    finally:
+        monkeypatch.delenv("AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE")
+        importlib.reload(submit)
+
+
+def test_a_deferral_that_times_out_cancels_the_job(workdir: Path, system: BlockingSystem) -> None:
+    """Airflow resumes the task with a word that it has failed; nobody tells the trigger."""
+    operator = one_job("deferred_late", workdir, "#!/bin/bash\nsleep 600\n").task_dict["job"]
+    store: dict[str, Any] = {}
+    context = {
+        "ti": SimpleNamespace(dag_id="late", run_id=workdir.name, task_id="job", map_index=-1, max_tries=0),
+        "task_state_store": SimpleNamespace(get=store.get, set=store.__setitem__),
+    }
+    with pytest.raises(TaskDeferred):
+        operator.execute.__wrapped__(operator, context)
+    [job] = [job for job in system.jobs() if job.workdir == str(workdir)]
+    assert not job.is_finished
+    with pytest.raises(TaskDeferralTimeout):
+        operator.resume_execution("__fail__", {"error": "Trigger timeout"}, context)
+    assert system.wait(job).state is JobState.CANCELLED
+
+
+@contextmanager
+def trigger_of(done: Run, job_id: str) -> Iterator[FirecRESTJobTrigger]:
+    """A trigger as a triggerer has it: with its task instance, and with somebody to ask about that."""
+    from airflow.sdk.execution_time.supervisor import (
+        InProcessSupervisorComms,
+        InProcessTestSupervisor,
+        set_supervisor_comms,
+    )
+
+    [ti] = done.dag_run.get_task_instances()
+    trigger = FirecRESTJobTrigger("firecrest_default", "local", job_id)
+    trigger.task_instance = ti
+    supervisor = InProcessTestSupervisor(
+        id=ti.id, pid=0, process=None, process_log=None, client=InProcessTestSupervisor._api_client()
+    )
+    supervisor.comms = InProcessSupervisorComms(supervisor=supervisor)
+    with set_supervisor_comms(supervisor.comms):
+        yield trigger
+
+
+@pytest.mark.parametrize(("state", "cancelled"), [("deferred", False), ("failed", True), (None, True)])
+def test_only_a_user_kills(workdir: Path, system: BlockingSystem, state: str | None, cancelled: bool) -> None:
+    """A triggerer that lost its triggers to another one is told the same as after a user's kill."""
+    import asyncio
+
+    dag = one_job(f"kill_{state}", workdir, "#!/bin/bash\ntrue\n")
+    run(dag)
+    done = last_run(dag)
+    for ti in done.dag_run.get_task_instances():
+        ti.set_state(state)
+    job = system.submit(JobSpec(script="#!/bin/bash\nsleep 600\n", workdir=str(workdir)))
+    with trigger_of(done, job.job_id) as trigger:
+        asyncio.run(trigger.on_kill())
+    assert system.job(job.job_id).is_finished is cancelled
+    system.cancel(job)
+    assert system.wait(job).state is JobState.CANCELLED
+
+
+def test_a_trigger_survives_serialization() -> None:
+    classpath, kwargs = FirecRESTJobTrigger("alps", "daint", "42").serialize()
+    assert classpath == "crestline_airflow.triggers.FirecRESTJobTrigger"
+    assert FirecRESTJobTrigger(**kwargs).serialize() == (classpath, kwargs)
