@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import signal
 import subprocess
 import sys
@@ -140,6 +141,17 @@ def test_errors_come_through(plain: PlainFirecrest) -> None:
     lab.close()
     lab.close()
     assert not [thread for thread in threading.enumerate() if "portal" in thread.name.casefold()]
+
+
+def test_a_forked_child_connects_anew(lab: BlockingSystem, plain: PlainFirecrest) -> None:
+    lab.jobs()
+    child = os.fork()
+    if child == 0:
+        with crestline.connect_blocking(plain_site(plain), policy=BRISK) as mine:
+            os._exit(0 if mine.ls(str(plain.home)) is not None else 1)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    lab.jobs()
 
 
 def test_ctrl_c(plain: PlainFirecrest) -> None:

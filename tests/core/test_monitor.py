@@ -13,6 +13,7 @@ import crestline
 from crestline.client import PollPolicy, System
 from crestline.model import (
     CrestlineError,
+    InvalidRequestError,
     Job,
     JobFailedError,
     JobNotFoundError,
@@ -275,6 +276,15 @@ async def test_absence_that_is_interrupted_by_an_outage_is_not_gone(plain: Plain
         plain.up()
         await told.said(S.RUNNING)
         told.task.cancel()
+
+
+@pytest.mark.parametrize("job_id", ["", "1;id", "../systems", "1/2", "a b"])
+async def test_what_is_no_job_id(lab: System, plain: PlainFirecrest, job_id: str) -> None:
+    plain.requests.clear()
+    for ask in (lab.wait, lab.job, lab.cancel, lab.metadata):
+        with pytest.raises(InvalidRequestError):
+            await ask(job_id)
+    assert plain.requests == []
 
 
 # lists that lack something, or cannot be had

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -152,10 +153,24 @@ async def test_a_spoilt_list_stops_no_submission_and_the_lock_holds(lab: System,
     assert len(plain.jobs()) == 2
 
 
-@pytest.mark.parametrize("partition", ["nosuch"])
-async def test_a_refusal_is_final(lab: System, plain: PlainFirecrest, partition: str) -> None:
+async def test_many_at_once_do_not_wait_for_each_other(lab: System, plain: PlainFirecrest) -> None:
+    """Fresh jobs of others are nameless, too: they delay nobody for longer than they are."""
+    plain.faults.allocation_window = 1.0
+    jobs = await asyncio.gather(*(lab.submit(JobSpec(script=QUICK), key=f"k{number}") for number in range(20)))
+    assert len({job.job_id for job in jobs}) == len(plain.jobs()) == 20
+
+
+async def test_a_job_of_which_only_a_duplicate_is_listed(lab: System, plain: PlainFirecrest) -> None:
+    first, second = await twice(lab, JobSpec(script=QUICK))
+    await lab.wait(second)
+    plain.faults.list_omits = first
+    assert (await lab.submit(JobSpec(script=QUICK), key="k")).job_id == first
+    assert len(plain.jobs()) == 2
+
+
+async def test_a_refusal_is_final(lab: System, plain: PlainFirecrest) -> None:
     with pytest.raises(InvalidRequestError, match="invalid partition"):
-        await lab.submit(JobSpec(script=QUICK, partition=partition), key="k")
+        await lab.submit(JobSpec(script=QUICK, partition="nosuch"), key="k")
     assert plain.count("POST", "/jobs") == 1
 
 
@@ -173,6 +188,38 @@ async def test_a_wrong_job_is_not_sent(lab: System, plain: PlainFirecrest, spec:
     with pytest.raises(InvalidRequestError):
         await lab.submit(spec, key="k")
     assert plain.count("POST", "/jobs") == 0
+
+
+@pytest.mark.parametrize("count", [30, pytest.param(400, marks=pytest.mark.soak)])
+async def test_each_of_many_runs_once_through_a_bad_network(lab: System, plain: PlainFirecrest, count: int) -> None:
+    dice = random.Random(count)
+    plain.faults.allocation_window = 0.3
+    for _ in range(count):
+        kind = dice.choice(["408", "500", "502", "drop"])
+        options: dict[str, Any] = {
+            "method": "POST",
+            "when": dice.choice(["before", "after"]),
+            "skip": dice.randrange(3),
+        }
+        if kind == "drop":
+            plain.faults.drop(path="/jobs$", **options)
+        else:
+            plain.faults.fail(int(kind), path="/jobs$", **options)
+        plain.faults.fail(500, path="/jobs$", method="GET", skip=dice.randrange(8))
+    gate = asyncio.Semaphore(10)
+
+    async def run(number: int) -> str:
+        async with gate:
+            while True:
+                try:
+                    job = await lab.submit(JobSpec(script=f"#!/bin/sh\necho {number} >> ran\n"), key=f"k{number}")
+                except SubmitOutcomeUnknownError:
+                    continue
+                return (await lab.wait(job, check=True)).job_id
+
+    ids = await asyncio.gather(*(run(number) for number in range(count)))
+    assert len(set(ids)) == count
+    assert sorted((plain.home / "ran").read_text().split(), key=int) == [str(number) for number in range(count)]
 
 
 # the lock

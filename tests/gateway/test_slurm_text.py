@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crestline.gateway.hosts import Completed
+from crestline.gateway.schedulers.command_lines import CommandLine
 from crestline.gateway.schedulers.slurm import accounting, ids, submission, tables
 from crestline.gateway.schedulers.slurm.streams import Streams, asked_for, job_metadata
 from crestline.model import (
@@ -146,7 +147,7 @@ def test_path_of_the_job_does_not_choose_sbatch(fake_sbatch: Path) -> None:
     assert json.loads(done.stdout)[1]["PATH"] == "/nowhere"
 
 
-def prepare(**values: object) -> submission.Submission:
+def prepare(**values: object) -> CommandLine:
     job = JobDescription(**({"working_directory": "/w", "script": "#!/bin/sh\n"} | values))  # type: ignore[arg-type]
     return submission.prepare(job, "crestline:tag", sbatch="sbatch", timeout=1)
 

@@ -406,3 +406,15 @@ async def test_ended_jobs_are_kept_within_bounds(
     assert listed.partial
     assert not (await book.recent("alice", 91)).partial
     assert states(await book.by_ids(["1"])) == {"1": "COMPLETED"}
+
+
+async def test_a_job_that_accounting_never_hears_of_is_gone_after_a_while(
+    slurm: FakeSlurm, book: JobBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slurm.hold(job("1", "RUNNING"))
+    await book.by_ids(["1"])
+    slurm.hold()
+    assert states(await book.by_ids(["1"])) == {"1": "RUNNING"}
+    monkeypatch.setattr("crestline.gateway.schedulers.job_book._GRACE", -1.0)
+    assert await book.by_ids(["1"]) == []
+    assert await book.recent("alice", 0) == []

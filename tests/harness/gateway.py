@@ -63,10 +63,20 @@ def in_thread(home: Path, **options: Any) -> Iterator[RunningGateway]:
     try:
         yield RunningGateway(server.url, home)
     finally:
+        _cancel_everything(RunningGateway(server.url, home))  # jobs outlive a gateway
         server.should_exit = True
         thread.join(30)
         if thread.is_alive():
             raise TimeoutError("the gateway did not stop")
+
+
+def _cancel_everything(gateway: RunningGateway) -> None:
+    with gateway.http() as http:
+        for system in http.get("/status/systems").json()["systems"]:
+            url = f"/compute/{system['name']}/jobs"
+            for job in http.get(url, params={"allusers": True, "time_window": "1h"}).json()["jobs"]:
+                if job["status"]["state"] in ("PENDING", "RUNNING", "SUSPENDED"):
+                    http.delete(f"{url}/{job['jobId']}")
 
 
 class GatewayProcess(RunningGateway):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from crestline.cli.places import Place
 from crestline.cli.remote import absolute
-from crestline.client.files import Progress, Report, download, upload
+from crestline.client.files import Progress, Report
 from crestline.model import InvalidRequestError, MissingFileError
 
 if TYPE_CHECKING:
@@ -45,10 +45,10 @@ async def _send(
     into = several or target == "" or target.endswith("/") or await _is_remote_directory(system, path)
     if local.is_dir():
         _check_recursive(source, recursive)
-        return await upload(
-            system.backend, local, posixpath.join(path, local.resolve().name) if into else path, progress=progress
+        return await system.upload(
+            local, posixpath.join(path, local.resolve().name) if into else path, progress=progress
         )
-    return await upload(system.backend, local, path.rstrip("/") + "/" if into else path, progress=progress)
+    return await system.upload(local, path.rstrip("/") + "/" if into else path, progress=progress)
 
 
 async def _fetch(
@@ -59,8 +59,8 @@ async def _fetch(
     if await _is_remote_directory(system, path):
         _check_recursive(source, recursive)
         local = Path(target, posixpath.basename(posixpath.normpath(path))) if into else Path(target)
-        return await download(system.backend, path, local, progress=progress)
-    return await download(system.backend, path, target.rstrip("/") + "/" if into else target, progress=progress)
+        return await system.download(path, local, progress=progress)
+    return await system.download(path, target.rstrip("/") + "/" if into else target, progress=progress)
 
 
 async def _is_remote_directory(system: System, path: str) -> bool:

@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from crestline.cli.telling import Teller
-from crestline.client.logs import follow
 from crestline.model import Job, JobNotFoundError, JobState
 
 if TYPE_CHECKING:
@@ -21,11 +20,10 @@ async def follow_job(system: System, job: Job, tell: Teller) -> Job:
     Returns:
         the job as it ended, all its output told.
     """
-    ended = asyncio.Event()
     followed: set[str] = set()
 
     async def pass_on(stream: str, path: str) -> None:
-        async for text in follow(system.backend, path, finished=ended.is_set):
+        async for text in system.follow(path, job=job):
             tell.output(stream, text)
 
     async with asyncio.TaskGroup() as group:
@@ -36,7 +34,6 @@ async def follow_job(system: System, job: Job, tell: Teller) -> Job:
                 for stream, path in (await _streams(system, job)).items():
                     followed.add(job.job_id)
                     group.create_task(pass_on(stream, path))
-        ended.set()
     return job
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -137,7 +136,7 @@ def logs(
                 f"Job {job} is an array of {len(paths)} jobs.", hint=f"Follow one of them, such as {job}_0."
             )
         for path in paths:
-            pieces = _follow(system, job, path) if follow else read_file(system, path)
+            pieces = system.follow(path, job=job) if follow else read_file(system, path)
             async for piece in pieces:
                 if json:
                     text = piece if isinstance(piece, str) else piece.decode(errors="replace")
@@ -178,12 +177,6 @@ async def _wait_for_all(system: System, jobs: list[str], limit: int | None) -> l
     for job in jobs:
         await check_known(system, job)
     return await asyncio.gather(*(system.wait(job, timeout=limit) for job in jobs))
-
-
-def _follow(system: System, job: str, path: str) -> AsyncIterator[str]:
-    from crestline.client.logs import follow
-
-    return follow(system.backend, path, finished=lambda: system.monitor.snapshot(job).is_finished)
 
 
 def _print_end(job: Job, json: bool) -> None:

@@ -63,11 +63,9 @@ async def read_file(system: System, path: str) -> AsyncIterator[bytes]:
         async for chunk in system.backend.read(path):
             yield chunk
         return
-    from crestline.client.files import download
-
     with tempfile.TemporaryDirectory(prefix="crestline-") as place:
         local = Path(place, "content")
-        await download(system.backend, path, local)
+        await system.download(path, local)
         async with await anyio.open_file(local, "rb") as file:
             while chunk := await file.read(_CHUNK):
                 yield chunk

@@ -89,12 +89,10 @@ async def _make_workdir(system: System, workdir: str) -> str:
 
 
 async def _upload(system: System, sources: list[Path], workdir: str, tell: Teller) -> None:
-    from crestline.client.files import upload
-
     for source in sources:
         target = f"{workdir}/{source.resolve().name}" if source.is_dir() else f"{workdir}/"
         with progress_bar() as progress:
-            report = await upload(system.backend, source, target, progress=progress)
+            report = await system.upload(source, target, progress=progress)
         tell.uploaded(source, report)
 
 
@@ -122,13 +120,11 @@ async def _attend(system: System, job: Job, tell: Teller) -> Job:
 
 async def _collect(system: System, patterns: list[str], output_dir: Path, job: Job, tell: Teller) -> int:
     """Fetch the results; the exit code is the job's, or that of the first failure here where the job succeeded."""
-    from crestline.client.files import download
-
     code = job_exit_code(job)
     for pattern in patterns:
         try:
             with progress_bar() as progress:
-                report = await download(system.backend, pattern, f"{output_dir}{os.sep}", progress=progress)
+                report = await system.download(pattern, f"{output_dir}{os.sep}", progress=progress)
         except CrestlineError as error:
             tell.not_collected(pattern, error)
             code = code or exit_code(error)

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from crestline.client.blocking import BlockingSystem
 from crestline.client.config import Site, find_site, load_sites, register_site, site_from_environment, sites_file
-from crestline.client.monitor import JobEvent, JobMonitor
+from crestline.client.monitor import JobMonitor
 from crestline.client.policy import Policy, PollPolicy, RetryPolicy, SubmitPolicy
 from crestline.client.run_once import DUPLICATE_EXIT_CODE
 from crestline.client.system import System
 from crestline.client.systems import list_systems
+from crestline.client.watched import JobEvent
 
 __all__ = [
     "DUPLICATE_EXIT_CODE",

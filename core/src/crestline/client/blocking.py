@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from types import TracebackType
@@ -33,7 +34,10 @@ class Items(Protocol[T_co]):
     def aclose(self) -> Coroutine[Any, Any, None]: ...
 
 
-_portals = BlockingPortalProvider(backend="asyncio")
+@functools.cache
+def _portals(process: int) -> BlockingPortalProvider:
+    """The event loop of this process; a forked child cannot use its parent's."""
+    return BlockingPortalProvider(backend="asyncio")
 
 
 def _run(portal: BlockingPortal, function: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -104,7 +108,7 @@ class BlockingSystem:
         self._entered: BlockingPortal | None = None
 
     def __enter__(self) -> Self:
-        self._entered = self._stack.enter_context(_portals)
+        self._entered = self._stack.enter_context(_portals(os.getpid()))
         try:
             _run(self._entered, self._system.open)
         except BaseException:

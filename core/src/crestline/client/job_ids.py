@@ -7,10 +7,20 @@ from collections.abc import Iterable
 
 import msgspec
 
-from crestline.model import Job, JobState, JobTimes
+from crestline.model import InvalidRequestError, Job, JobState, JobTimes
 
 _PENDING_ELEMENTS = re.compile(r"^[A-Za-z0-9]+_\[(?P<indexes>[\d,:%-]+)\]$")
 _RUNS = frozenset({JobState.RUNNING, JobState.CONFIGURING, JobState.COMPLETING, JobState.SUSPENDED})
+
+
+def check_id(job_id: str) -> None:
+    """Refuse what no scheduler would call a job, and what would change the path of a request.
+
+    Raises:
+        InvalidRequestError: it is no job id.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+\[\]-]*", job_id):
+        raise InvalidRequestError(f"{job_id!r} is not a job id.", hint="Give it as the scheduler prints it.")
 
 
 def parent(job_id: str) -> str:

@@ -11,16 +11,16 @@ import contextlib
 import logging
 import random
 import time
-from collections import deque
 from collections.abc import AsyncGenerator, Iterable
 
 import msgspec
 
 from crestline.client.backends.base import Backend, JobFilter
-from crestline.client.job_ids import chosen, is_element, parent
+from crestline.client.job_ids import check_id, chosen, is_element, parent
 from crestline.client.policy import PollPolicy
 from crestline.client.run_once import is_duplicate
 from crestline.client.submit import successor
+from crestline.client.watched import Entry, JobEvent, Watcher
 from crestline.model import CrestlineError, Job, JobNotFoundError, JobState
 
 _LOG = logging.getLogger(__name__)
@@ -34,73 +34,6 @@ _NARROW = 3600
 """seconds; the smallest of FirecREST's time windows"""
 
 
-class JobEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """News of a job.
-
-    Attributes:
-        job: the job as last seen.
-        state: its state; UNKNOWN while the gateway gives no answer about it, whatever `job.state` was before.
-        reason: the scheduler's reason for the state; for UNKNOWN what went wrong.
-    """
-
-    job: Job
-    state: JobState
-    reason: str = ""
-
-
-class _Watcher:
-    """One iteration over a job's events."""
-
-    __slots__ = ("_news", "_waiting")
-
-    def __init__(self) -> None:
-        self._news: deque[JobEvent | CrestlineError] = deque()
-        self._waiting: asyncio.Future[None] | None = None
-
-    def tell(self, news: JobEvent | CrestlineError) -> None:
-        self._news.append(news)
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
-
-    async def next(self) -> JobEvent:
-        while not self._news:
-            self._waiting = asyncio.get_running_loop().create_future()
-            await self._waiting
-        news = self._news.popleft()
-        if isinstance(news, CrestlineError):
-            raise news
-        return news
-
-
-class _Entry:
-    """What is known of one watched id."""
-
-    __slots__ = ("job", "last_news", "looks", "missing_since", "told", "wanted_until", "watchers")
-
-    def __init__(self, job: Job, now: float) -> None:
-        self.job = job
-        self.last_news = now
-        self.wanted_until = now
-        self.watchers: set[_Watcher] = set()
-        self.told: tuple[JobState, str, str] | None = None
-        self.missing_since: float | None = None
-        self.looks = 0
-
-    def event(self) -> JobEvent:
-        return JobEvent(job=self.job, state=self.job.state, reason=self.job.reason)
-
-    def tell(self, event: JobEvent, now: float) -> None:
-        """Tell the watchers unless they know."""
-        news = (event.state, event.job.raw_state, event.reason)
-        if news == self.told:
-            return
-        self.told = news
-        if event.state is not JobState.UNKNOWN:
-            self.last_news = now
-        for watcher in self.watchers:
-            watcher.tell(event)
-
-
 class JobMonitor:
     """All waiting for the jobs of one backend, within one event loop.
 
@@ -112,14 +45,14 @@ class JobMonitor:
     def __init__(self, backend: Backend, policy: PollPolicy | None = None) -> None:
         self._backend = backend
         self._policy = policy or PollPolicy()
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, Entry] = {}
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._turn = 0
         self._narrow = False
         self._list_again_at = 0.0
         self._list_again_in = self._policy.shortest
-        self._duplicates: list[tuple[_Entry, Job]] = []
+        self._duplicates: list[tuple[Entry, Job]] = []
         self.list_requests = 0
         self.id_requests = 0
         self.error: CrestlineError | None = None
@@ -129,9 +62,10 @@ class JobMonitor:
 
         Raises:
             JobNotFoundError: the scheduler does not know the job, confirmed over `PollPolicy.gone_after`.
+            InvalidRequestError: no scheduler would call a job so.
         """
         entry = self._entry(job)
-        watcher = _Watcher()
+        watcher = Watcher()
         entry.watchers.add(watcher)
         try:
             if entry.job.state is not JobState.UNKNOWN:
@@ -181,17 +115,18 @@ class JobMonitor:
 
     # who is watched
 
-    def _entry(self, job: Job | str) -> _Entry:
+    def _entry(self, job: Job | str) -> Entry:
         now = time.monotonic()
         job_id = job if isinstance(job, str) else job.job_id
         entry = self._entries.get(job_id)
         if entry is None:
+            check_id(job_id)
             if isinstance(job, str):
                 job = Job(job_id=job_id, state=JobState.UNKNOWN, system=self._backend.system)
-            entry = self._entries[job_id] = _Entry(job, now)
+            entry = self._entries[job_id] = Entry(job, now)
         return entry
 
-    def _active(self, now: float) -> list[_Entry]:
+    def _active(self, now: float) -> list[Entry]:
         """Those that have to be looked at; forgets those that nobody asks for."""
         for job_id, entry in list(self._entries.items()):
             if not entry.watchers and entry.wanted_until < now:
@@ -237,7 +172,7 @@ class JobMonitor:
             await self._round(entries)
             cost = time.monotonic() - last_round
 
-    async def _round(self, entries: list[_Entry]) -> None:
+    async def _round(self, entries: list[Entry]) -> None:
         now = time.monotonic()
         missed = entries
         self._duplicates.clear()
@@ -261,7 +196,7 @@ class JobMonitor:
         for entry, job in self._duplicates:
             await self._adopt(entry, job)
 
-    async def _list(self, entries: list[_Entry]) -> dict[str, list[Job]]:
+    async def _list(self, entries: list[Entry]) -> dict[str, list[Job]]:
         """The jobs of the identity by the parent's id."""
         ids = None
         if "job-ids" in self._backend.features and len(entries) <= _IDS_IN_A_QUERY:
@@ -282,7 +217,7 @@ class JobMonitor:
         self.list_requests += 1
         return await self._backend.jobs(JobFilter(ids=ids, window=_NARROW if self._narrow else None), patient=False)
 
-    async def _tell_listed(self, entries: list[_Entry], listed: dict[str, list[Job]]) -> list[_Entry]:
+    async def _tell_listed(self, entries: list[Entry], listed: dict[str, list[Job]]) -> list[Entry]:
         """Hand out what the list says; returns those it says nothing final about."""
         now = time.monotonic()
         missed = []
@@ -299,7 +234,7 @@ class JobMonitor:
 
     # by id
 
-    async def _look_up(self, entries: list[_Entry]) -> None:
+    async def _look_up(self, entries: list[Entry]) -> None:
         """Ask for single jobs, in turn, so that all get theirs however many there are."""
         if "job-ids" in self._backend.features and len(entries) > self._policy.lookups:
             await self._look_up_many(entries)
@@ -309,7 +244,7 @@ class JobMonitor:
         self._turn += count
         gate = asyncio.Semaphore(_AT_ONCE)
 
-        async def look(entry: _Entry) -> None:
+        async def look(entry: Entry) -> None:
             async with gate:
                 await self._look(entry)
 
@@ -317,7 +252,7 @@ class JobMonitor:
             for entry in (entries[begin:] + entries[:begin])[:count]:
                 group.create_task(look(entry))
 
-    async def _look(self, entry: _Entry) -> None:
+    async def _look(self, entry: Entry) -> None:
         self.id_requests += 1
         job_id = entry.job.job_id
         job: Job | None = None
@@ -333,7 +268,7 @@ class JobMonitor:
         else:
             self._seen(entry, job, time.monotonic())
 
-    async def _look_up_many(self, entries: list[_Entry]) -> None:
+    async def _look_up_many(self, entries: list[Entry]) -> None:
         for begin in range(0, len(entries), _IDS_IN_A_QUERY):
             some = entries[begin : begin + _IDS_IN_A_QUERY]
             self.id_requests += 1
@@ -353,7 +288,7 @@ class JobMonitor:
                 else:
                     self._seen(entry, found, time.monotonic())
 
-    async def _answers_by_id(self, entry: _Entry) -> bool:
+    async def _answers_by_id(self, entry: Entry) -> bool:
         """Whether the gateway is there at all, although the list is not."""
         self.id_requests += 1
         try:
@@ -366,7 +301,7 @@ class JobMonitor:
 
     # what was found
 
-    def _seen(self, entry: _Entry, job: Job, now: float) -> None:
+    def _seen(self, entry: Entry, job: Job, now: float) -> None:
         entry.missing_since, entry.looks = None, 0
         if is_duplicate(job):
             self._duplicates.append((entry, job))
@@ -374,7 +309,7 @@ class JobMonitor:
         entry.job = job
         entry.tell(entry.event(), now)
 
-    async def _adopt(self, entry: _Entry, job: Job) -> None:
+    async def _adopt(self, entry: Entry, job: Job) -> None:
         """From now on `entry` is about the job that runs in place of this duplicate."""
         try:
             heir = await successor(self._backend, job)
@@ -387,7 +322,7 @@ class JobMonitor:
         entry.job = job
         entry.tell(entry.event(), time.monotonic())
 
-    def _missing(self, entry: _Entry) -> None:
+    def _missing(self, entry: Entry) -> None:
         now = time.monotonic()
         if entry.missing_since is None:
             entry.missing_since = now
@@ -396,14 +331,14 @@ class JobMonitor:
             for watcher in entry.watchers:
                 watcher.tell(_gone(entry.job.job_id))
 
-    def _is_gone(self, entry: _Entry, now: float) -> bool:
+    def _is_gone(self, entry: Entry, now: float) -> bool:
         return (
             entry.missing_since is not None
             and entry.looks >= self._policy.gone_looks
             and now - entry.missing_since >= self._policy.gone_after
         )
 
-    async def _tell_unknown(self, entries: Iterable[_Entry], reason: str) -> None:
+    async def _tell_unknown(self, entries: Iterable[Entry], reason: str) -> None:
         now = time.monotonic()
         for number, entry in enumerate(entries):
             if number % _SLICE == _SLICE - 1:

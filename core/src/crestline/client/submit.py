@@ -14,6 +14,7 @@ import uuid
 import msgspec
 
 from crestline.client.backends.base import Backend, JobFilter, NotSentError
+from crestline.client.job_ids import parent
 from crestline.client.policy import SubmitPolicy
 from crestline.client.run_once import guarded, is_duplicate, lock_path, tag_in, tag_of, tagged_name
 from crestline.model import (
@@ -28,6 +29,7 @@ from crestline.model import (
     SubmitOutcomeUnknownError,
     render_script,
 )
+from crestline.model.script import render_directives
 
 _RECENT = 3600
 """seconds; a window in which a job that was submitted just now appears under any name"""
@@ -70,11 +72,7 @@ async def _complete(backend: Backend, spec: JobSpec) -> JobSpec:
     spec = msgspec.structs.replace(spec, workdir=workdir)
     if spec.script_path is None:
         return spec
-    as_it_is = (
-        "idempotency-key" in backend.features
-        and render_script(msgspec.structs.replace(spec, script="#!/bin/sh", script_path=None)) == "#!/bin/sh"
-    )
-    if as_it_is:
+    if "idempotency-key" in backend.features and not render_directives(spec):
         return spec
     try:
         script = (await backend.download_small(spec.script_path)).decode()
@@ -111,25 +109,26 @@ class _Submission:
         self._may_be_there = key is not None
         self._key = key or uuid.uuid4().hex
         self._tag = tag_of(self._key)
-        self._lock = lock_path(spec.workdir, self._tag)
+        lock = lock_path(spec.workdir, self._tag)
         script = render_script(spec)
         name = tagged_name(spec.name, script, self._tag)
-        self._spec = msgspec.structs.replace(
-            spec,
-            script=guarded(script, name=name, lock=self._lock, environment=dict(spec.environment)),
+        self._spec = JobSpec(  # all the rest is in the script now
+            script=guarded(script, name=name, lock=lock, environment=dict(spec.environment)),
+            workdir=spec.workdir,
             name=name,
-            environment={},
-            # what render_script put into the script must not be put there again
-            **dict.fromkeys(("time_limit", "nodes", "tasks", "tasks_per_node", "cpus_per_task", "memory", "gpus")),
-            **dict.fromkeys(("qos", "array", "dependency")),
-            exclusive=False,
-            directives=(),
+            account=spec.account,
+            partition=spec.partition,
+            reservation=spec.reservation,
+            constraint=spec.constraint,
+            stdin=spec.stdin,
+            stdout=spec.stdout,
+            stderr=spec.stderr,
         )
 
     async def run(self) -> Job:
         deadline = time.monotonic() + self._policy.budget
         if self._may_be_there:
-            found = await self._look_before(deadline)
+            found = await self._look_before()
             if found is not None:
                 return found
         while True:
@@ -143,19 +142,21 @@ class _Submission:
                 if found is not None:
                     return found
 
-    async def _look_before(self, deadline: float) -> Job | None:
+    async def _look_before(self) -> Job | None:
         """The job of an earlier process with this key.
 
-        A list that cannot be had does not stop the submission: the lock in the script holds also then.
+        Lists that cannot be had do not stop the submission: the lock in the script holds also then.
         """
-        while True:
-            try:
-                found, doubtful = await self._look()
-            except CrestlineError:
-                return await self._look_at_lock()
-            if found is not None or not doubtful or time.monotonic() + self._policy.look_every > deadline:
-                return found
-            await asyncio.sleep(self._policy.look_every)
+        deadline = time.monotonic() + self._policy.visibility
+        try:
+            found, suspects = await self._look()
+            while found is None and suspects and time.monotonic() < deadline:
+                await asyncio.sleep(self._policy.look_every)
+                found, nameless = await self._look()
+                suspects &= nameless
+        except CrestlineError:
+            return await self._look_at_lock()
+        return found
 
     async def _find_out(self, deadline: float, cause: CrestlineError) -> Job | None:
         """After an answer that leaves it open: the job, or None once it is sure that there is none.
@@ -163,28 +164,21 @@ class _Submission:
         Raises:
             SubmitOutcomeUnknownError: neither could be established in time.
         """
-        absent_since: float | None = None
+        absence = _Absence(self._policy.visibility)
         while True:
-            now = time.monotonic()
             try:
-                found, doubtful = await self._look()
-                if found is None and absent_since is not None and now - absent_since >= self._policy.visibility:
-                    found = await self._look_at_lock()
+                found, nameless = await self._look()
             except CrestlineError:
-                absent_since = None
+                absence = _Absence(self._policy.visibility)
             else:
                 if found is not None:
                     return found
-                if doubtful:
-                    absent_since = None
-                elif absent_since is None:
-                    absent_since = now
-                elif now - absent_since >= self._policy.visibility:
-                    return None
+                if absence.is_certain(nameless):
+                    return await self._look_at_lock()
             await _pause(deadline, self._policy, cause)
 
-    async def _look(self) -> tuple[Job | None, bool]:
-        """The job of this submission, and whether one without a name may be it (see `_nameless`).
+    async def _look(self) -> tuple[Job | None, set[str]]:
+        """The job of this submission, and the ids of those that may be it for all that the list says.
 
         Raises:
             CrestlineError: no list could be had.
@@ -193,25 +187,26 @@ class _Submission:
         try:
             recent = await self._backend.jobs(JobFilter(window=_RECENT), patient=False)
         except CrestlineError:
-            named = await self._backend.jobs(
-                by_name, patient=False
-            )  # a spoilt or endless list; the servers from 2.6 on filter
-            found = self._first(named)
+            # Spoilt by some job's name, or too long; FirecREST from 2.6 on can still say that the job is there.
+            found = await self._ours(await self._backend.jobs(by_name, patient=False))
             if found is None:
                 raise
-            return found, False
-        found = self._first(recent)
+            return found, set()
+        found = await self._ours(recent)
         if found is None and self._may_be_there:
-            found = self._first(await self._backend.jobs(by_name, patient=False))
-        return found, any(_nameless(job) for job in recent)
+            found = await self._ours(await self._backend.jobs(by_name, patient=False))
+        return found, {job.job_id for job in recent if _is_nameless(job)}
 
-    def _first(self, jobs: list[Job]) -> Job | None:
-        """The oldest of ours that is no duplicate."""
-        ours = [job for job in jobs if tag_in(job.name) == self._tag and not is_duplicate(job)]
+    async def _ours(self, jobs: list[Job]) -> Job | None:
+        """The oldest of ours that is no duplicate; where all are, the one that they left the work to."""
+        ours = [job for job in jobs if tag_in(job.name) == self._tag]
+        if ours and all(is_duplicate(job) for job in ours):
+            return await self._look_at_lock()
+        ours = [job for job in ours if not is_duplicate(job)]
         if not ours:
             return None
         first = min(ours, key=lambda job: (len(job.job_id), job.job_id))
-        return msgspec.structs.replace(first, job_id=_whole(first.job_id))
+        return msgspec.structs.replace(first, job_id=parent(first.job_id))
 
     async def _look_at_lock(self) -> Job | None:
         """A job that has begun to run has left its id in the lock."""
@@ -231,14 +226,30 @@ async def _holder(backend: Backend, workdir: str, tag: str) -> str | None:
     return next((entry.link_target for entry in entries if entry.name == name and entry.link_target), None)
 
 
-def _nameless(job: Job) -> bool:
+class _Absence:
+    """Whether a job that is in no list can be said not to be there."""
+
+    def __init__(self, visibility: float) -> None:
+        self._until = time.monotonic() + visibility
+        self._over = False
+        self._suspects: set[str] = set()
+
+    def is_certain(self, nameless: set[str]) -> bool:
+        """After one more list without it.
+
+        Args:
+            nameless: jobs in the list that may be it. Those that come up when the time is over cannot be.
+        """
+        if not self._over:
+            self._suspects |= nameless
+            self._over = time.monotonic() >= self._until
+        self._suspects &= nameless
+        return self._over and not self._suspects
+
+
+def _is_nameless(job: Job) -> bool:
     """For some seconds Slurm's accounting may know a job by number only: it may be any of ours."""
     return not job.name and not job.workdir and not job.is_finished
-
-
-def _whole(job_id: str) -> str:
-    """The array of an element: what was submitted."""
-    return job_id.partition("_")[0].partition("[")[0]
 
 
 def _submitted(backend: Backend, spec: JobSpec, job_id: str) -> Job:

@@ -20,9 +20,10 @@ from crestline.client.config import Site
 from crestline.client.files import Progress, Report
 from crestline.client.job_ids import chosen
 from crestline.client.logs import Follower, follow
-from crestline.client.monitor import JobEvent, JobMonitor
+from crestline.client.monitor import JobMonitor
 from crestline.client.policy import Policy
 from crestline.client.submit import submit
+from crestline.client.watched import JobEvent
 from crestline.model import (
     File,
     InvalidRequestError,

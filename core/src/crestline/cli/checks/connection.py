@@ -16,7 +16,6 @@ from crestline.cli.checks import Check, Verdict, failed
 from crestline.cli.remote import absolute, read_file
 from crestline.cli.systems import health
 from crestline.client import Policy, RetryPolicy, Site, System, connect, find_site, site_from_environment, sites_file
-from crestline.client.files import upload
 from crestline.model import AuthenticationError, CrestlineError
 from crestline.wire.extensions import VERSION_HEADER
 
@@ -128,7 +127,7 @@ async def _write_test(system: System) -> Check:
     with tempfile.TemporaryDirectory(prefix="crestline-") as place:
         local = Path(place, name)
         local.write_bytes(content)
-        await upload(system.backend, local, path)
+        await system.upload(local, path)
     try:
         back = b"".join([chunk async for chunk in read_file(system, path)])
     finally:

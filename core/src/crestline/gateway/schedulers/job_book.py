@@ -18,6 +18,9 @@ from crestline.wire.compute import JobInfo, JobStatus, JobTime
 _REMEMBERED = 50_000
 """ended jobs that a book keeps"""
 
+_GRACE = 60.0
+"""seconds within which accounting is expected to hear of a job that has left the queue"""
+
 _HISTORY_AGE = 60.0
 """seconds after which accounting is asked again for jobs that ended since"""
 
@@ -151,6 +154,7 @@ class JobBook:
         self._ended = _Index(source)
         self._vanished = _Index(source)
         """left the queue before anybody saw them end, as last seen"""
+        self._vanished_at: dict[str, float] = {}
         self._whole: OrderedDict[str, None] = OrderedDict()
         """arrays whose elements are all in the queue or in `_ended`"""
         self._read = -math.inf
@@ -229,6 +233,10 @@ class JobBook:
         jobs.partial = partial
         return jobs
 
+    def keep(self, entry: Entry) -> None:
+        """Take note of a job that has ended and that the batch system may forget at once; the queue still wins."""
+        self._keep(entry)
+
     async def close(self) -> None:
         """End what is under way."""
         await self._queue.close()
@@ -256,19 +264,24 @@ class JobBook:
             self._keep(entry)
         elif "[" not in entry.job.job_id:  # pending tasks of an array that were listed as one have started
             self._vanished.add(entry)
+            self._vanished_at[entry.job.job_id] = time.monotonic()
             self._whole.pop(self._source.family(entry.job.job_id), None)
             if len(self._vanished.entries) > _REMEMBERED:
-                self._vanished.drop_oldest()
+                self._forget(next(iter(self._vanished.entries)))
 
     def _keep(self, entry: Entry) -> None:
         job_id = entry.job.job_id
         self._ended.add(entry)
         if job_id in self._vanished:
-            self._vanished.drop(job_id)
+            self._forget(job_id)
         if len(self._ended.entries) > _REMEMBERED:
             dropped = self._ended.drop_oldest().job
             self._forgotten = max(self._forgotten, dropped.time.end or time.time())
             self._whole.pop(self._source.family(dropped.job_id), None)
+
+    def _forget(self, job_id: str) -> None:
+        self._vanished.drop(job_id)
+        del self._vanished_at[job_id]
 
     def _is_told(self, held: _Index, job_id: str) -> bool:
         """Whether the queue and what is kept tell all about a job."""
@@ -296,9 +309,12 @@ class JobBook:
                 found.add(entry)
                 if entry.has_ended and entry.job.job_id not in self._held:
                     self._keep(entry)
+        lost = time.monotonic() - _GRACE
         for each in rest:
             if found.is_family(each) and each not in found:
                 self._whole[each] = None
+            if not found.find(each) and self._vanished_at.get(each, math.inf) < lost:
+                self._forget(each)  # no accounting, or none that keeps jobs
         while len(self._whole) > _REMEMBERED:
             self._whole.popitem(last=False)
         return {each: entries for each in ids if (entries := found.find(each))}

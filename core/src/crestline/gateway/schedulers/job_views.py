@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from crestline.gateway.schedulers.base import JobList, JobQuery
-from crestline.gateway.schedulers.job_book import JobBook, JobSource
+from crestline.gateway.schedulers.job_book import Entry, JobBook, JobSource
 
 _IDLE = 600.0
 """seconds after which a book that nobody reads is closed"""
@@ -68,6 +68,10 @@ class JobViews:
         if len(self._changed) > 1000:
             oldest = time.monotonic() - self._max_age
             self._changed = {each: when for each, when in self._changed.items() if when >= oldest}
+
+    async def keep(self, user: str, entry: Entry) -> None:
+        """Remember how a job of `user` ended that the batch system may forget at once."""
+        (await self._book(user, user)).keep(entry)
 
     async def close(self) -> None:
         """Let go of everything."""

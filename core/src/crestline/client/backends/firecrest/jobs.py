@@ -12,7 +12,7 @@ from crestline.client.backends.firecrest.calls import Calls
 from crestline.client.backends.firecrest.job_rows import read_jobs
 from crestline.client.backends.firecrest.refusals import unusable
 from crestline.client.backends.firecrest.transport import Repeat
-from crestline.client.job_ids import chosen, is_element, parent
+from crestline.client.job_ids import check_id, chosen, is_element, parent
 from crestline.model import (
     GatewayUnavailableError,
     InvalidRequestError,
@@ -27,7 +27,6 @@ from crestline.wire.compute import TIME_WINDOWS, JobDescription, JobMetadata, Su
 from crestline.wire.extensions import IDEMPOTENCY_HEADER
 
 _PLAIN_ID = re.compile(r"^[A-Za-z0-9]+$")
-_ANY_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.+\[\]-]*$")
 
 
 class JobCalls(Calls):
@@ -125,8 +124,7 @@ class JobCalls(Calls):
 
     def _askable(self, job_id: str) -> str:
         """The id that this gateway takes in a path; plain FirecREST refuses those of array elements."""
-        if not _ANY_ID.match(job_id):
-            raise InvalidRequestError(f"{job_id!r} is not a job id.", hint="Give it as the scheduler prints it.")
+        check_id(job_id)
         if _PLAIN_ID.match(job_id) or self.features:
             return job_id
         return parent(job_id)

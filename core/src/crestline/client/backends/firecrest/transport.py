@@ -56,11 +56,13 @@ def retries(policy: RetryPolicy) -> dict[Repeat, Retry]:
 class _WholeAnswers(httpx.AsyncBaseTransport):
     """Reads an answer to its end here, so that one that breaks off is repeated like one that never began."""
 
-    def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
-        self._inner = inner
+    def __init__(self, kept: httpx.AsyncBaseTransport, fresh: httpx.AsyncBaseTransport) -> None:
+        self._kept = kept
+        self._fresh = fresh
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        response = await self._inner.handle_async_request(request)
+        connections = self._fresh if request.extensions.get("crestline.once") else self._kept
+        response = await connections.handle_async_request(request)
         if request.extensions.get("crestline.stream"):
             return response
         try:
@@ -75,14 +77,19 @@ class _WholeAnswers(httpx.AsyncBaseTransport):
         )
 
     async def aclose(self) -> None:
-        await self._inner.aclose()
+        await self._kept.aclose()
+        await self._fresh.aclose()
 
 
 def make_client(url: str, verify: ssl.SSLContext | bool, policy: RetryPolicy) -> httpx.AsyncClient:
     """A client for one gateway. A request with the extension `crestline.stream` is neither buffered nor repeated."""
-    plain = httpx.AsyncHTTPTransport(
-        verify=verify, proxy=_proxy(url), limits=httpx.Limits(max_connections=20, keepalive_expiry=30)
+    proxy = _proxy(url)
+    kept = httpx.AsyncHTTPTransport(
+        verify=verify, proxy=proxy, limits=httpx.Limits(max_connections=20, keepalive_expiry=30)
     )
+    # A kept connection may break just as it is used again (FirecREST's do, after some errors). What must not go out
+    # twice gets a new one, so that it is not left in doubt by that.
+    fresh = httpx.AsyncHTTPTransport(verify=verify, proxy=proxy, limits=httpx.Limits(max_keepalive_connections=0))
     by_kind = retries(policy)
 
     async def choose(request: httpx.Request) -> None:
@@ -90,9 +97,10 @@ def make_client(url: str, verify: ssl.SSLContext | bool, policy: RetryPolicy) ->
             request.extensions["retry"] = Retry(total=0)
         else:
             request.extensions["retry"] = by_kind[repeat.get()]
+            request.extensions["crestline.once"] = repeat.get() == "once"
 
     return httpx.AsyncClient(
-        transport=RetryTransport(_WholeAnswers(plain)),
+        transport=RetryTransport(_WholeAnswers(kept, fresh)),
         timeout=httpx.Timeout(policy.answer_timeout, connect=policy.connect_timeout),
         event_hooks={"request": [choose]},
     )

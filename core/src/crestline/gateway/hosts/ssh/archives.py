@@ -37,17 +37,14 @@ class Archives:
         temporary = temporary_of(target, uuid.uuid4().hex)
         argv = ["tar", "--create", f"--file={temporary}", f"--directory={directory}", *_PACKERS[compression]]
         argv += ["--dereference"] if dereference else []
-        argv += [
-            "--no-wildcards",
-            "--anchored",
-            *(f"--exclude={os.path.relpath(each, directory)}" for each in (temporary, target)),
-        ]
+        itself = [os.path.relpath(each, directory) for each in (temporary, target)]
+        argv += ["--no-wildcards", "--anchored", *(f"--exclude={each}" for each in itself)]
         argv += ["--warning=no-file-changed", *(["--no-recursion"] if pattern else []), *_FROM_INPUT]
         try:
             await self._check(argv, input=_listed(names), statuses=_CREATED)
             await self._check(["mv", "--force", "--no-target-directory", "--", temporary, target])
         except BaseException:
-            await self._commands.run(self._user, ["rm", "--force", "--", temporary], timeout=None)
+            await self._commands.tidy(self._user, ["rm", "--force", "--", temporary])
             raise
 
     async def extract(self, archive: str, target: str, compression: Compression) -> None:
@@ -105,24 +102,21 @@ class Archives:
             await self._refuse_links_out(stage)
             await self._take_names(stage, target)
         finally:
-            await self._commands.run(self._user, ["rm", "--recursive", "--force", "--", stage], env=PLAIN, timeout=None)
+            await self._commands.tidy(self._user, ["rm", "--recursive", "--force", "--", stage])
 
     async def _take_names(self, stage: str, target: str) -> None:
         """Give what lies in `stage` its names below `target`, by hard links: each replaces its file at once.
 
         Some parallel file systems have no hard links across directories; there they are copied.
         """
-        argv = [
-            "cp",
-            "--recursive",
-            "--force",
-            "--no-dereference",
-            "--preserve=mode,timestamps",
-            "--no-target-directory",
-        ]
-        linked = await self._commands.run(self._user, [*argv, "--link", "--", stage, target], env=PLAIN, timeout=None)
-        if linked.exit_status:
-            await self._check([*argv, "--", stage, target])
+        found = await self._check(["find", stage, "-mindepth", "1", "-maxdepth", "1", "-print0"])
+        copy = ["cp", "--recursive", "--force", "--no-dereference", "--preserve=mode,timestamps"]
+        for how in (["--link"], []):
+            argv = ["xargs", "--null", "--no-run-if-empty", *copy, *how, f"--target-directory={target}", "--"]
+            result = await self._commands.run(self._user, argv, input=found.stdout, env=PLAIN, timeout=None)
+            if not result.exit_status:
+                return
+        raise refusal("cp", result)
 
     async def _refuse_links_out(self, stage: str) -> None:
         """Links that leave the directory are refused, as on every host."""
@@ -149,9 +143,8 @@ class Archives:
                 if prefix and b"cannot change directory" in result.stderr:
                     continue  # a file
                 raise refusal("find", result)
-            found |= {
-                os.path.normpath(os.path.join(prefix, os.fsdecode(each))) for each in result.stdout.split(b"\0") if each
-            }
+            paths = (os.fsdecode(each) for each in result.stdout.split(b"\0") if each)
+            found |= {os.path.normpath(os.path.join(prefix, each)) for each in paths}
         return sorted(found)
 
     async def _must_exist(self, path: str, names: Sequence[str]) -> None:

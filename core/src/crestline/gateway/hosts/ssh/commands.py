@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shlex
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -12,7 +13,7 @@ import asyncssh
 from crestline.gateway.hosts.base import Commands, Completed
 from crestline.gateway.hosts.ssh.errors import connected, refusal
 from crestline.gateway.hosts.ssh.pools import Pools
-from crestline.model import GatewayUnavailableError
+from crestline.model import CrestlineError, GatewayUnavailableError
 
 _CHUNK = 256 * 1024
 _COMPLAINTS = 64 * 1024
@@ -20,6 +21,8 @@ _FAREWELL = 5.0
 
 PLAIN = {"LC_ALL": "C"}
 """messages in English, patterns by bytes"""
+
+_log = logging.getLogger(__name__)
 
 Process = asyncssh.SSHClientProcess[bytes]
 
@@ -30,6 +33,7 @@ class SshCommands(Commands):
     def __init__(self, name: str, pools: Pools) -> None:
         self._name = name
         self._pools = pools
+        self._tidying: set[asyncio.Task[None]] = set()
 
     async def run(
         self,
@@ -84,6 +88,22 @@ class SshCommands(Commands):
                 finally:
                     complaints.cancel()
                     feeding.cancel()
+
+    async def tidy(self, user: str, argv: Sequence[str]) -> None:
+        """Run what cleans up; to its end even where the caller is cancelled meanwhile. A failure is only logged."""
+        task = asyncio.ensure_future(self._tidy(user, argv))
+        self._tidying.add(task)
+        task.add_done_callback(self._tidying.discard)
+        await asyncio.shield(task)
+
+    async def _tidy(self, user: str, argv: Sequence[str]) -> None:
+        try:
+            result = await self.run(user, argv, timeout=None)
+        except CrestlineError as error:
+            _log.warning("%s: could not clean up with %s: %s", self._name, argv[0], error.message)
+            return
+        if result.exit_status:
+            _log.warning("%s: could not clean up: %s", self._name, refusal(argv[0], result).message)
 
     @asynccontextmanager
     async def _process(self, user: str, line: str) -> AsyncIterator[Process]:

@@ -42,7 +42,7 @@ def refusal(command: str, result: Completed) -> CrestlineError:
     for line in lines:
         for reason, kind in _BY_REASON.items():
             if reason in line:
-                return kind(line)
+                return kind(line.replace("find:", "ls: cannot access", 1))
     return InvalidRequestError(lines[0])
 
 

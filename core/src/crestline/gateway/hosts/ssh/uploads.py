@@ -77,7 +77,7 @@ class Uploads:
                 written = True
             finally:
                 if not written:
-                    await upload.remove()
+                    await self._commands.tidy(self._user, ["rm", "--force", "--", os.fsdecode(upload.temporary)])
 
     async def offset(self, path: str, upload_id: str) -> int:
         """Bytes that are stored."""

@@ -1,4 +1,4 @@
-"""Tar archives and tar streams."""
+"""Packing tar archives and tar streams."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import sys
 import uuid
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from anyio.from_thread import check_cancelled
 
-from crestline.gateway.hosts.this_machine.content import BLOCK, open_regular, replacing, target_of, write_all
-from crestline.gateway.hosts.this_machine.trees import make_directories
-from crestline.gateway.paths import PathGuard, is_inside, member_path, printable
+from crestline.gateway.hosts.this_machine.content import BLOCK, open_regular, replacing, target_of
+from crestline.gateway.hosts.this_machine.unpacking import SUFFIX
+from crestline.gateway.paths import PathGuard, member_path, printable
 from crestline.model import InvalidRequestError
 from crestline.wire.filesystem import Compression
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING or sys.version_info >= (3, 12):
     import tarfile
 else:
     from backports import tarfile  # Debian 12's Python 3.11.2 has no extraction filters
-
-_SUFFIX = {"none": "", "gzip": "gz", "bzip2": "bz2", "xz": "xz"}
 
 
 def compress(
@@ -37,11 +35,12 @@ def compress(
     directory, name = os.path.split(real)
     names = _matching(directory, name, pattern) if pattern else _below(guard, directory, name, dereference=dereference)
     archive = target_of(guard, target)
+    mode = f"w:{SUFFIX[compression]}"
     with replacing(archive, uuid.uuid4().hex) as descriptor:
         own = os.fstat(descriptor)
         with (
             os.fdopen(os.dup(descriptor), "wb") as stream,
-            tarfile.open(fileobj=stream, mode=f"w:{_SUFFIX[compression]}", dereference=dereference) as tar,  # type: ignore[call-overload]
+            tarfile.open(fileobj=stream, mode=mode, dereference=dereference) as tar,  # type: ignore[call-overload]
         ):
             for each in names:
                 check_cancelled()
@@ -52,6 +51,7 @@ def compress(
                 if stat.S_ISLNK(status.st_mode) and dereference:
                     guard.follow(path)
                 tar.add(path, each, recursive=False)
+                tar.members.clear()  # else a large tree fills the memory
 
 
 def _below(guard: PathGuard, directory: str, name: str, *, dereference: bool) -> Iterator[str]:
@@ -92,87 +92,6 @@ def _matching(directory: str, name: str, pattern: str) -> list[str]:
     return sorted(found)
 
 
-def extract(guard: PathGuard, archive: str, target: str, compression: Compression) -> None:
-    """Unpack an archive into an existing directory."""
-    with os.fdopen(open_regular(guard, archive), "rb") as stream:
-        unpack(guard, stream, target, f"r|{_SUFFIX[compression]}")
-
-
-def unpack(guard: PathGuard, stream: IO[bytes], target: str, mode: str = "r|*") -> None:
-    """Write the members of a tar stream below `target`, each file atomically.
-
-    Raises:
-        InvalidRequestError: not a tar stream, cut off, or with a member that would leave `target`.
-    """
-    directory = guard.follow(target)
-    if not os.path.isdir(directory):
-        os.listdir(directory)  # raises what is wrong with it
-    try:
-        with tarfile.open(fileobj=stream, mode=mode) as tar:  # type: ignore[call-overload]
-            times: list[tuple[str, tarfile.TarInfo]] = []
-            for member in tar:
-                check_cancelled()
-                _make_way(guard, member, directory)
-                safe = tarfile.data_filter(member, directory)
-                path = _unpack_member(guard, tar, safe, directory)
-                if safe.isdir():
-                    times.append((path, safe))
-            for path, made in reversed(times):
-                os.utime(path, (made.mtime, made.mtime))
-    except tarfile.FilterError as error:
-        raise InvalidRequestError(
-            f"tar: {printable(str(error))}", hint="Members must stay below the target directory."
-        ) from error
-    except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise InvalidRequestError(
-            f"tar: This does not look like a whole tar archive: {printable(str(error))}",
-            hint="Check the archive and its compression.",
-        ) from error
-
-
-def _make_way(guard: PathGuard, member: tarfile.TarInfo, directory: str) -> None:
-    """Remove the link that a member replaces: as for tar(1), what is replaced is the link, not what it leads to."""
-    path = os.path.normpath(os.path.join(directory, member.name.lstrip("/")))
-    parent = os.path.realpath(os.path.dirname(path))
-    if not member.isdir() and os.path.islink(path) and is_inside(parent, directory):
-        os.unlink(guard.locate(path))
-
-
-def _unpack_member(guard: PathGuard, tar: tarfile.TarFile, member: tarfile.TarInfo, directory: str) -> str:
-    path = os.path.normpath(os.path.join(directory, member.name))
-    if member.isdir():
-        real = guard.follow(path)
-        make_directories(real)
-        return real
-    make_directories(guard.follow(os.path.dirname(path)))
-    place = guard.locate(path)
-    if member.issym():
-        if os.path.lexists(place) and not os.path.isdir(place):
-            os.unlink(place)
-        os.symlink(member.linkname, place)
-    elif member.islnk():
-        source = guard.locate(os.path.normpath(os.path.join(directory, member.linkname)))
-        if os.path.lexists(place):
-            os.unlink(place)
-        os.link(source, place, follow_symlinks=False)
-    else:
-        _unpack_file(guard, tar, member, place)
-    return place
-
-
-def _unpack_file(guard: PathGuard, tar: tarfile.TarFile, member: tarfile.TarInfo, place: str) -> None:
-    content = tar.extractfile(member)
-    with replacing(target_of(guard, place), uuid.uuid4().hex, member.mode) as descriptor:
-        offset = 0
-        while content is not None and (block := content.read(BLOCK)):
-            check_cancelled()
-            write_all(descriptor, block, offset)
-            offset += len(block)
-        if offset != member.size:
-            raise tarfile.ReadError("unexpected end of data")
-    os.utime(place, (member.mtime, member.mtime))
-
-
 def pack(guard: PathGuard, path: str, members: Sequence[str] | None, *, gzip: bool) -> Iterator[bytes]:
     """A directory, or the named members below it, as a tar stream; made as it is read."""
     plain = _pack(guard, guard.follow(path), members)
@@ -210,18 +129,18 @@ def _children(guard: PathGuard, root: str) -> Iterator[str]:
 
 
 def _member(maker: tarfile.TarFile, guard: PathGuard, path: str, name: str) -> Iterator[bytes]:
+    maker.inodes.clear()  # type: ignore[attr-defined]  # a hard link travels as the file that it is
     try:
         info = maker.gettarinfo(path, name)
     except FileNotFoundError:
         return  # removed while we looked
-    if info is None or not (info.isreg() or info.islnk() or info.isdir() or info.issym()):
+    if info is None or not (info.isreg() or info.isdir() or info.issym()):
         return
-    if not (info.isreg() or info.islnk()):
+    if not info.isreg():
         yield info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
         return
     descriptor = open_regular(guard, path)
     try:
-        info.type, info.linkname = tarfile.REGTYPE, ""  # a hard link travels as the file that it is
         info.size = os.fstat(descriptor).st_size
         yield info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
         offset = 0

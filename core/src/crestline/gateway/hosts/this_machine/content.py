@@ -67,17 +67,22 @@ def open_regular(guard: PathGuard, path: str) -> int:
 def target_of(guard: PathGuard, path: str) -> str:
     """Where a file named `path` is to be written: its directory exists, and nothing but a writable file is there."""
     real = guard.follow(path)
+    check_target(real)
+    return real
+
+
+def check_target(real: str) -> None:
+    """Raise what keeps a file from being written at a path without links."""
     try:
         status = os.stat(real)
     except FileNotFoundError:
         if not os.path.isdir(os.path.dirname(real)):
             raise
-        return real
+        return
     if not stat.S_ISREG(status.st_mode):
         raise _not_regular(status.st_mode, real)
     if not os.access(real, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), real)
-    return real
 
 
 def temporary_of(target: str, identifier: str) -> str:

@@ -13,7 +13,7 @@ from typing import IO, cast
 from anyio import from_thread
 
 from crestline.gateway.hosts.base import Files, OpenFile
-from crestline.gateway.hosts.this_machine import archives, listing, trees
+from crestline.gateway.hosts.this_machine import archives, listing, trees, unpacking
 from crestline.gateway.hosts.this_machine.content import LocalFile, open_regular, sha256_of
 from crestline.gateway.hosts.this_machine.kind import file_type
 from crestline.gateway.hosts.this_machine.uploads import Uploads
@@ -129,14 +129,14 @@ class LocalFiles(Files):
         )
 
     async def extract(self, archive: str, target: str, compression: Compression) -> None:
-        await self._workers.long("tar", archives.extract, self._guard, archive, target, compression)
+        await self._workers.long("tar", unpacking.extract, self._guard, archive, target, compression)
 
     def tar(self, path: str, members: Sequence[str] | None = None, *, gzip: bool = False) -> AsyncIterator[bytes]:
         return self._workers.iterate("tar", archives.pack(self._guard, path, members, gzip=gzip))
 
     async def untar(self, path: str, chunks: AsyncIterator[bytes]) -> None:
         stream = cast("IO[bytes]", io.BufferedReader(_Chunks(chunks)))
-        await self._workers.long("tar", archives.unpack, self._guard, stream, path)
+        await self._workers.long("tar", unpacking.unpack, self._guard, stream, path)
 
     async def changed(self, path: str, checksums: dict[str, str]) -> Sequence[str]:
         return await self._workers.long("sha256sum", _changed, self._guard, path, checksums)

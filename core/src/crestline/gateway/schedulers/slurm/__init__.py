@@ -5,7 +5,13 @@
 output goes.
 """
 
+from crestline.gateway.schedulers.registry import SchedulerSetup
 from crestline.gateway.schedulers.slurm.options import SlurmOptions
 from crestline.gateway.schedulers.slurm.scheduler import SlurmScheduler
 
-__all__ = ["SlurmOptions", "SlurmScheduler"]
+__all__ = ["SlurmOptions", "SlurmScheduler", "create_scheduler"]
+
+
+def create_scheduler(setup: SchedulerSetup) -> SlurmScheduler:
+    """For `type = "slurm"`."""
+    return SlurmScheduler(setup.name, setup.commands, setup.read_options(SlurmOptions))

@@ -7,6 +7,7 @@ import re
 import time
 
 from crestline.gateway.hosts import Commands, Completed
+from crestline.gateway.schedulers.command_lines import limit
 from crestline.gateway.schedulers.slurm.options import SlurmOptions
 from crestline.model import CrestlineError, GatewayUnavailableError, JobNotFoundError, PermissionDeniedError
 
@@ -96,11 +97,6 @@ class SlurmCommands:
 
     def _limited(self, program: str) -> list[str]:
         return [*limit(self._options.timeout), self.path(program)]
-
-
-def limit(seconds: float) -> list[str]:
-    """The words before a command that end it on its own machine: sshd ends none whose connection is gone."""
-    return ["timeout", "--kill-after=1", f"{seconds:g}"]
 
 
 def refusal(program: str, done: Completed) -> CrestlineError | None:

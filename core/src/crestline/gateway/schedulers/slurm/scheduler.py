@@ -34,7 +34,7 @@ from crestline.model import (
     PermissionDeniedError,
     normalize_state,
 )
-from crestline.wire.compute import JobDescription, JobInfo, JobMetadata
+from crestline.wire.compute import JobDescription, JobInfo, JobMetadata, JobStatus
 from crestline.wire.status import Account, Node, Partition, Reservation
 
 _log = logging.getLogger(__name__)
@@ -132,6 +132,11 @@ class SlurmScheduler(Scheduler):
             error = refusal("scancel", done)
             if error is not None and not isinstance(error, JobNotFoundError):
                 raise error
+        if len(jobs) == 1 and jobs[0].job_id == job_id and "_" in job_id and not jobs[0].time.start:
+            # Slurm forgets a task that it had not yet told apart from the other waiting ones of its array.
+            status = JobStatus(state="CANCELLED", state_reason="None", exit_code=0, interrupt_signal=0)
+            when = msgspec.structs.replace(jobs[0].time, end=int(time.time()), elapsed=0)
+            await self._views.keep(user, Entry(msgspec.structs.replace(jobs[0], status=status, time=when)))
 
     async def attach(self, user: str, job_id: str, command: str) -> None:
         try:

@@ -5,29 +5,21 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import re
-import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from crestline.gateway.hosts import Completed
+from crestline.gateway.schedulers.command_lines import (
+    CommandLine,
+    directory_of,
+    environment_of,
+    script_of,
+    submitting,
+)
 from crestline.gateway.schedulers.directives import parse_directives
-from crestline.gateway.schedulers.slurm.commands import complaints, limit, refusal
+from crestline.gateway.schedulers.slurm.commands import complaints, refusal
 from crestline.model import CrestlineError, InvalidRequestError, JobNotFoundError
 from crestline.wire.compute import JobDescription
 
-# Takes the first N bytes of standard input as assignments and leaves the script: so no value shows in a list of
-# processes, and none can be cut at a comma as with --export. $0 is sbatch, found before PATH may change.
-_WITH_ENVIRONMENT = 'set -- "$(command -v "$0")" "$@" && eval "$(head -c %d)" && exec "$@"'
-
 _TAG = "crestline:"
-
-
-@dataclass(frozen=True)
-class Submission:
-    """What to run, and what it reads."""
-
-    argv: list[str]
-    input: bytes
 
 
 def key_tag(key: str) -> str:
@@ -35,7 +27,7 @@ def key_tag(key: str) -> str:
     return _TAG + hashlib.sha256(key.encode()).hexdigest()[:40]
 
 
-def prepare(job: JobDescription, tag: str, *, sbatch: str, timeout: float) -> Submission:
+def prepare(job: JobDescription, tag: str, *, sbatch: str, timeout: float) -> CommandLine:
     """The command line for a job.
 
     The job's own fields beat the `#SBATCH` lines of its script, as options of sbatch do.
@@ -49,24 +41,17 @@ def prepare(job: JobDescription, tag: str, *, sbatch: str, timeout: float) -> Su
     Raises:
         InvalidRequestError: it has no script, or a value that cannot reach sbatch.
     """
-    script = "" if job.script_path else _script(job.script)
-    comment = tag
-    if not job.script_path:
-        options = parse_directives(script).options
-        if "wait" in options:
-            raise InvalidRequestError("The script asks sbatch to wait for its end.", hint="Leave --wait out.")
-        comment = f"{tag} {options.get('comment', '')}".strip()
-    arguments = ["--parsable", f"--comment={comment}", *_options(job)]
+    script, environment = script_of(job), environment_of(job)
+    options = parse_directives(script).options
+    if "wait" in options:
+        raise InvalidRequestError("The script asks sbatch to wait for its end.", hint="Leave --wait out.")
+    comment = f"{tag} {options.get('comment', '')}".strip()
+    argv = [sbatch, "--parsable", f"--comment={comment}", *_options(job)]
+    if environment:
+        argv.append("--export=ALL")
     if job.script_path:
-        arguments.append(posixpath.join(job.working_directory, job.script_path))
-    exports = _exports(_environment(job.env))
-    if any("\0" in each for each in (*arguments, exports, script)):
-        raise InvalidRequestError("The job description has a NUL character.", hint="Leave it out.")
-    if exports:
-        command = ["sh", "-c", _WITH_ENVIRONMENT % len(exports.encode()), sbatch, "--export=ALL", *arguments]
-    else:
-        command = [sbatch, *arguments]
-    return Submission([*limit(timeout), *command], (exports + script).encode())
+        argv.append(posixpath.join(job.working_directory, job.script_path))
+    return submitting(argv, environment, script, timeout)
 
 
 def job_id_of(done: Completed) -> str:
@@ -110,20 +95,9 @@ def _hint(said: str) -> str:
     return next((hint for word, hint in _HINTS.items() if word in said.lower()), "Correct the job description.")
 
 
-def _script(script: str | None) -> str:
-    if not script:
-        raise InvalidRequestError("There is no script.", hint="Send `script` or `scriptPath`.")
-    return script
-
-
 def _options(job: JobDescription) -> list[str]:
-    if not job.working_directory.startswith("/"):
-        raise InvalidRequestError(
-            f"The working directory {job.working_directory[:200]!r} is not absolute.",
-            hint="Give a path that begins with '/'.",
-        )
     values = {
-        "chdir": job.working_directory,
+        "chdir": directory_of(job),
         "job-name": job.name,
         "account": job.account,
         "reservation": job.reservation,
@@ -134,27 +108,3 @@ def _options(job: JobDescription) -> list[str]:
         "constraint": job.constraints,
     }
     return [f"--{option}={value}" for option, value in values.items() if value]
-
-
-def _environment(given: Mapping[str, str] | Sequence[str] | None) -> dict[str, str]:
-    if isinstance(given, Mapping):
-        return dict(given)
-    found = {}
-    for word in given or ():
-        name, equals, value = word.partition("=")
-        if not equals:
-            raise InvalidRequestError(
-                f"The environment entry {word[:40]!r} has no value.", hint="Write each as NAME=value."
-            )
-        found[name] = value
-    return found
-
-
-def _exports(environment: Mapping[str, str]) -> str:
-    for name in environment:
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name, re.ASCII):
-            raise InvalidRequestError(
-                f"The environment variable {name[:40]!r} cannot be set.",
-                hint="A name consists of letters, digits and underscores.",
-            )
-    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in environment.items())

@@ -1,0 +1,80 @@
+"""A watched job, and those who wait for news of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+import msgspec
+
+from crestline.model import CrestlineError, Job, JobState
+
+
+class JobEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """News of a job.
+
+    Attributes:
+        job: the job as last seen.
+        state: its state; UNKNOWN while the gateway gives no answer about it, whatever `job.state` was before.
+        reason: the scheduler's reason for the state; for UNKNOWN what went wrong.
+    """
+
+    job: Job
+    state: JobState
+    reason: str = ""
+
+
+class Watcher:
+    """One iteration over a job's events."""
+
+    __slots__ = ("_news", "_waiting")
+
+    def __init__(self) -> None:
+        self._news: deque[JobEvent | CrestlineError] = deque()
+        self._waiting: asyncio.Future[None] | None = None
+
+    def tell(self, news: JobEvent | CrestlineError) -> None:
+        """News; an error ends the iteration with it."""
+        self._news.append(news)
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    async def next(self) -> JobEvent:
+        """The next news, waited for."""
+        while not self._news:
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
+        news = self._news.popleft()
+        if isinstance(news, CrestlineError):
+            raise news
+        return news
+
+
+class Entry:
+    """What is known of one watched id; times in seconds of the monotonic clock."""
+
+    __slots__ = ("job", "last_news", "looks", "missing_since", "told", "wanted_until", "watchers")
+
+    def __init__(self, job: Job, now: float) -> None:
+        self.job = job
+        self.last_news = now
+        self.wanted_until = now
+        self.watchers: set[Watcher] = set()
+        self.told: tuple[JobState, str, str] | None = None
+        self.missing_since: float | None = None
+        self.looks = 0
+
+    def event(self) -> JobEvent:
+        """What is known, as news."""
+        return JobEvent(job=self.job, state=self.job.state, reason=self.job.reason)
+
+    def tell(self, event: JobEvent, now: float) -> None:
+        """Tell the watchers unless they know."""
+        news = (event.state, event.job.raw_state, event.reason)
+        if news == self.told:
+            return
+        self.told = news
+        if event.state is not JobState.UNKNOWN:
+            self.last_news = now
+        for watcher in self.watchers:
+            watcher.tell(event)

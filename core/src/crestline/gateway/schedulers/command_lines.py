@@ -1,0 +1,92 @@
+"""Command lines that submit: limited in time, with the job's environment out of sight."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from crestline.model import InvalidRequestError
+from crestline.wire.compute import JobDescription
+
+# The first N bytes of standard input are assignments, the script follows. So no value shows in a list of processes and
+# none can be cut at a comma. $0 is the program, found before the job's PATH takes over.
+_WITH_ENVIRONMENT = 'set -- "$(command -v "$0")" "$@" && eval "$(head -c %d)" && exec "$@"'
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """What to run, and what it reads."""
+
+    argv: list[str]
+    input: bytes
+
+
+def limit(seconds: float) -> list[str]:
+    """The words before a command that end it on its own machine: sshd ends none whose connection is gone."""
+    return ["timeout", "--kill-after=1", f"{seconds:g}"]
+
+
+def submitting(argv: Sequence[str], environment: Mapping[str, str], script: str, timeout: float) -> CommandLine:
+    """A program that reads a script from its standard input and finds `environment` around it.
+
+    Raises:
+        InvalidRequestError: an argument, a variable or the script cannot be passed on.
+    """
+    for name in environment:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name, re.ASCII):
+            raise InvalidRequestError(
+                f"The environment variable {name[:40]!r} cannot be set.",
+                hint="A name consists of letters, digits and underscores.",
+            )
+    exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in environment.items())
+    if any("\0" in each for each in (*argv, exports, script)):
+        raise InvalidRequestError("The job description has a NUL character.", hint="Leave it out.")
+    if exports:
+        argv = ["sh", "-c", _WITH_ENVIRONMENT % len(exports.encode()), *argv]
+    return CommandLine([*limit(timeout), *argv], (exports + script).encode())
+
+
+def environment_of(job: JobDescription) -> dict[str, str]:
+    """The job's environment as a mapping.
+
+    Raises:
+        InvalidRequestError: an entry is no assignment.
+    """
+    if isinstance(job.env, Mapping):
+        return dict(job.env)
+    found = {}
+    for word in job.env or ():
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise InvalidRequestError(
+                f"The environment entry {word[:40]!r} has no value.", hint="Write each as NAME=value."
+            )
+        found[name] = value
+    return found
+
+
+def script_of(job: JobDescription) -> str:
+    """The text of the script, empty for one that lies on the system.
+
+    Raises:
+        InvalidRequestError: there is none.
+    """
+    if not job.script and not job.script_path:
+        raise InvalidRequestError("There is no script.", hint="Send `script` or `scriptPath`.")
+    return "" if job.script_path else job.script or ""
+
+
+def directory_of(job: JobDescription) -> str:
+    """The working directory.
+
+    Raises:
+        InvalidRequestError: it is not absolute.
+    """
+    if not job.working_directory.startswith("/"):
+        raise InvalidRequestError(
+            f"The working directory {job.working_directory[:200]!r} is not absolute.",
+            hint="Give a path that begins with '/'.",
+        )
+    return job.working_directory

@@ -1,0 +1,98 @@
+"""Schedulers by the word that the configuration uses for them; other distributions add theirs by an entry point.
+
+A plug-in is a callable that takes a `SchedulerSetup` and returns a `Scheduler`, listed in its distribution as
+
+    [project.entry-points."crestline.schedulers"]
+    flux = "my_package:create_scheduler"
+
+Nothing of a scheduler is imported before a system asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from crestline.gateway.hosts import Commands
+from crestline.gateway.schedulers.base import Scheduler
+from crestline.model import ConfigError
+
+T = TypeVar("T")
+
+GROUP = "crestline.schedulers"
+"""the entry point group"""
+
+_BUILT_IN = {
+    "slurm": "crestline.gateway.schedulers.slurm:create_scheduler",
+    "pbs": "crestline.gateway.schedulers.pbs:create_scheduler",
+    "hyperqueue": "crestline.gateway.schedulers.hyperqueue:create_scheduler",
+}
+
+
+@dataclass(frozen=True)
+class SchedulerSetup:
+    """What a scheduler is made from."""
+
+    name: str
+    """of the system"""
+    options: Mapping[str, Any]
+    """the system's `scheduler` table without `type`, as the configuration has it"""
+    commands: Commands
+    """runs programs on the system's machine"""
+    directory: Path
+    """of the gateway, private to this system, for what the scheduler wants to keep; made on demand"""
+
+    def read_options(self, kind: type[T]) -> T:
+        """The options as a struct.
+
+        Raises:
+            ConfigError: a key or a value cannot be used.
+        """
+        try:
+            return msgspec.convert(dict(self.options), kind)
+        except msgspec.ValidationError as error:
+            raise ConfigError(
+                f"The scheduler of the system {self.name!r} cannot be set up: {error}.", hint="Correct its table."
+            ) from error
+
+
+SchedulerFactory = Callable[[SchedulerSetup], Scheduler]
+
+
+def create_scheduler(type_: str, setup: SchedulerSetup) -> Scheduler:
+    """The scheduler that `type = "..."` names, not yet started.
+
+    Raises:
+        ConfigError: there is none of that name, it cannot be imported, or its options are wrong.
+    """
+    return _factory(type_)(setup)
+
+
+def scheduler_types() -> list[str]:
+    """The words that `type` may be, those of installed plug-ins included."""
+    return sorted({*_BUILT_IN, *(each.name for each in entry_points(group=GROUP))})
+
+
+def _factory(type_: str) -> SchedulerFactory:
+    factory: SchedulerFactory
+    if (place := _BUILT_IN.get(type_)) is not None:
+        module, _, attribute = place.partition(":")
+        factory = getattr(import_module(module), attribute)
+        return factory
+    found = list(entry_points(group=GROUP, name=type_))
+    if not found:
+        raise ConfigError(f"There is no scheduler {type_!r}.", hint=f"Choose one of: {', '.join(scheduler_types())}.")
+    if len(found) > 1:
+        names = ", ".join(sorted(each.value for each in found))
+        raise ConfigError(f"Several plug-ins call themselves {type_!r}: {names}.", hint="Uninstall all but one.")
+    try:
+        factory = found[0].load()
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"The scheduler {type_!r} cannot be loaded: {error}.", hint="Repair its package.") from error
+    return factory
