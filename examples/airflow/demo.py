@@ -48,8 +48,8 @@ def main() -> int:
         "results": str(results),
         "python": sys.executable,
     }
-    # The gateway registers itself in this sites file, where the operators find it. The user's own stays as it is.
-    os.environ["CRESTLINE_SITES"] = str(DEMO / "sites.toml")
+    forget_the_users_settings()
+    os.environ["CRESTLINE_SITES"] = str(DEMO / "sites.toml")  # the gateway registers itself there, operators look there
     with gateway() as url:
         say(f"Gateway   {url}, its home is {HOME}")
         say(f"Airflow   {version('apache-airflow')}, its home is {prepare_airflow()}")
@@ -62,6 +62,13 @@ def main() -> int:
 
 def say(text: str = "") -> None:
     print(text, flush=True)
+
+
+def forget_the_users_settings() -> None:
+    """Neither another gateway nor another Airflow is meant, whatever the environment says."""
+    for name in list(os.environ):
+        if name.startswith(("AIRFLOW", "AUTH_TOKEN_URL", "CRESTLINE", "FIRECREST")):
+            del os.environ[name]
 
 
 @contextmanager

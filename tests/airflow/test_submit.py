@@ -84,6 +84,16 @@ def test_a_script_beside_the_dag(workdir: Path, tmp_path: Path) -> None:
     assert (workdir / "word.txt").read_text() == "rendered\n"
 
 
+def test_a_script_that_ends_like_the_name_of_a_file(workdir: Path) -> None:
+    (workdir / "run.sh").write_text("echo ran > ran.txt\n")
+    with DAG("ends", schedule=None) as dag:
+        FirecRESTSubmitOperator(
+            task_id="job", system="local", script="#!/bin/bash\nbash run.sh", working_dir=str(workdir)
+        )
+    assert run(dag).states == {"job": "success"}
+    assert (workdir / "ran.txt").read_text() == "ran\n"
+
+
 def test_the_output_is_in_the_task_log_while_the_job_runs(workdir: Path, task_log: Any) -> None:
     """The job ends only when its first line has been seen."""
     with DAG("live", schedule=None) as dag:

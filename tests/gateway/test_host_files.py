@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from crestline.gateway.hosts import Files
 from crestline.gateway.hosts.this_machine import ThisMachine
 from crestline.gateway.paths import PathGuard
@@ -25,7 +26,6 @@ from crestline.model import (
     TooLargeError,
     TransferError,
 )
-
 from harness.ssh import ssh_host
 
 pytestmark = pytest.mark.anyio

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from crestline.gateway.config import NodesConfig, PartitionConfig, SchedulerConfig
 from crestline.gateway.schedulers.base import JobQuery
 from crestline.gateway.schedulers.local import LocalScheduler
 from crestline.gateway.schedulers.local.machine import build_cluster, list_nodes
+from crestline.gateway.schedulers.local.options import LocalOptions, NodesConfig, PartitionConfig
 from crestline.model import (
     ConfigError,
     InvalidRequestError,
@@ -440,7 +440,7 @@ async def test_begin(local: Bench) -> None:
 
 
 async def test_nodes_and_partitions(tmp_path: Path) -> None:
-    config = SchedulerConfig(
+    config = LocalOptions(
         nodes=[NodesConfig(names=["n1", "n2"], cpus=4, memory=1000), NodesConfig(names=["big"], cpus=8, memory=2000)],
         partitions=[PartitionConfig(name="small", nodes=["n1", "n2"]), PartitionConfig(name="all")],
     )
@@ -473,7 +473,7 @@ async def test_nodes_and_partitions(tmp_path: Path) -> None:
 
 
 def test_without_configuration_the_machine_is_the_node(tmp_path: Path) -> None:
-    (node,) = list_nodes(build_cluster(SchedulerConfig()))
+    (node,) = list_nodes(build_cluster(LocalOptions()))
     assert node.name == os.uname().nodename.partition(".")[0]
     assert node.cpus == len(os.sched_getaffinity(0))
     assert node.partitions == ["normal"]
@@ -484,12 +484,12 @@ def test_without_configuration_the_machine_is_the_node(tmp_path: Path) -> None:
     [
         nodes("a", "a"),
         nodes("a", cpus=0),
-        SchedulerConfig(nodes=[]),
-        SchedulerConfig(partitions=[]),
-        SchedulerConfig(partitions=[PartitionConfig(name="p"), PartitionConfig(name="p")]),
-        SchedulerConfig(partitions=[PartitionConfig(name="p", nodes=["nowhere"])]),
+        LocalOptions(nodes=[]),
+        LocalOptions(partitions=[]),
+        LocalOptions(partitions=[PartitionConfig(name="p"), PartitionConfig(name="p")]),
+        LocalOptions(partitions=[PartitionConfig(name="p", nodes=["nowhere"])]),
     ],
 )
-def test_configurations_that_cannot_be_used(tmp_path: Path, config: SchedulerConfig) -> None:
+def test_configurations_that_cannot_be_used(tmp_path: Path, config: LocalOptions) -> None:
     with pytest.raises(ConfigError):
         LocalScheduler(tmp_path, "testing", config)

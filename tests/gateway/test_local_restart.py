@@ -13,9 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from crestline.gateway.config import SchedulerConfig
 from crestline.gateway.schedulers.base import JobQuery
 from crestline.gateway.schedulers.local import LocalScheduler
+from crestline.gateway.schedulers.local.options import LocalOptions
 from crestline.gateway.supervisor import records
 from crestline.model import ConfigError, GatewayUnavailableError
 from harness.local_scheduler import PATIENCE, USER, Bench, appears, bench, nodes
@@ -23,7 +23,7 @@ from harness.local_scheduler import PATIENCE, USER, Bench, appears, bench, nodes
 pytestmark = pytest.mark.anyio
 
 
-def scheduler(directory: Path, config: SchedulerConfig | None = None, **options: float) -> LocalScheduler:
+def scheduler(directory: Path, config: LocalOptions | None = None, **options: float) -> LocalScheduler:
     (directory / "work").mkdir(exist_ok=True)
     return LocalScheduler(directory / "scheduler", "testing", config or nodes(), **options)
 

@@ -232,9 +232,8 @@ def test_quotes_that_slurmdbd_changes_come_back() -> None:
     assert entry.job.name == 'a"b`c'
 
 
-def test_a_step_recorded_before_its_job_gives_it_no_name() -> None:
-    (entry,) = accounting.jobs_of([recorded(JobName="allocation")])
-    assert entry.job.name == ""
+def test_a_job_of_which_only_a_step_was_recorded_is_not_yet_there() -> None:
+    assert accounting.jobs_of([recorded(JobName="allocation"), recorded(JobID="5.batch", JobName="batch")]) == []
     (chosen,) = accounting.jobs_of([recorded(JobName="allocation", WorkDir="/w")])
     assert chosen.job.name == "allocation"
 

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from crestline.gateway.config import NodesConfig, PartitionConfig, SchedulerConfig
 from crestline.gateway.schedulers.base import JobQuery
 from crestline.gateway.schedulers.local import LocalScheduler
+from crestline.gateway.schedulers.local.options import LocalOptions, NodesConfig, PartitionConfig
 from crestline.wire.compute import JobDescription, JobInfo
 
 USER = "alice"
@@ -19,9 +19,9 @@ PATIENCE = 60.0  # seconds; the machine may be busy
 LIVE = ("PENDING", "RUNNING", "SUSPENDED")
 
 
-def nodes(*names: str, cpus: int = 4, memory: int = 8000, **partitions: Any) -> SchedulerConfig:
+def nodes(*names: str, cpus: int = 4, memory: int = 8000, **partitions: Any) -> LocalOptions:
     """Virtual nodes; `partitions` as name=PartitionConfig options."""
-    return SchedulerConfig(
+    return LocalOptions(
         nodes=[NodesConfig(names=list(names or ("n1",)), cpus=cpus, memory=memory)],
         partitions=[PartitionConfig(name=name, **options) for name, options in partitions.items()] or None,
     )
@@ -91,7 +91,7 @@ async def appears(path: Path) -> str:
 
 @asynccontextmanager
 async def bench(
-    directory: Path, config: SchedulerConfig | None = None, *, kill_wait: float = 5.0, **options: Any
+    directory: Path, config: LocalOptions | None = None, *, kill_wait: float = 5.0, **options: Any
 ) -> AsyncIterator[Bench]:
     """A running scheduler in `directory`; all its jobs are ended at last."""
     work = directory / "work"

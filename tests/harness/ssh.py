@@ -10,7 +10,6 @@ from crestline.gateway.hosts.ssh import SshHost, SshSettings
 from crestline.gateway.hosts.ssh.credentials import Credentials, UserKeys
 from crestline.gateway.paths import PathGuard
 from crestline.wire.status import SshTimeouts
-
 from harness.cluster import Cluster
 
 PATIENT = SshTimeouts(connection=20, login=20, command_execution=60, keep_alive=30)

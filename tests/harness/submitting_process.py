@@ -13,12 +13,12 @@ import random
 import sys
 from pathlib import Path
 
-from crestline.gateway.config import NodesConfig, SchedulerConfig
 from crestline.gateway.schedulers.local import LocalScheduler
+from crestline.gateway.schedulers.local.options import LocalOptions, NodesConfig
 from crestline.wire.compute import JobDescription
 
 USER = "alice"
-CONFIG = SchedulerConfig(nodes=[NodesConfig(names=["n1"], cpus=4, memory=4000)])
+CONFIG = LocalOptions(nodes=[NodesConfig(names=["n1"], cpus=4, memory=4000)])
 
 
 def script(key: str) -> str:

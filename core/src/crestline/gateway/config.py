@@ -15,35 +15,6 @@ from crestline.wire.status import FileSystem
 DEFAULT_HOME = Path(platformdirs.user_data_dir("crestline", appauthor=False))
 
 
-class NodesConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Virtual nodes of the `local` scheduler; a job's nodes are only counted, all run on this machine."""
-
-    names: list[str]
-    cpus: int
-    memory: int
-    """MiB per node"""
-
-
-class PartitionConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A partition of the `local` scheduler; times in seconds."""
-
-    name: str
-    nodes: list[str] | None = None
-    """None: all"""
-    max_time: int | None = None
-    default_time: int | None = None
-
-
-class SchedulerConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Which scheduler, and its options."""
-
-    type: str = "local"
-    nodes: list[NodesConfig] | None = None
-    """None: this machine, with all its cores and memory"""
-    partitions: list[PartitionConfig] | None = None
-    """None: one, named `normal`, the default"""
-
-
 class FileSystemConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """A tree that the file endpoints serve."""
 
@@ -55,7 +26,10 @@ class FileSystemConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
 class SystemConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """One system; FirecREST's `cluster`."""
 
-    scheduler: SchedulerConfig = msgspec.field(default_factory=SchedulerConfig)
+    host: dict[str, Any] = msgspec.field(default_factory=lambda: {"type": "this_machine"})
+    """where the files are and commands run: `type` (see `hosts.registry`) and the options of that kind of host"""
+    scheduler: dict[str, Any] = msgspec.field(default_factory=lambda: {"type": "local"})
+    """`type` (see `schedulers.registry`) and the options of that scheduler"""
     file_systems: list[FileSystemConfig] | None = None
     """None: `<home>/files` as the default, the user's home, the temporary directory"""
     max_ops_file_size: int = 5 * 1024 * 1024

@@ -10,11 +10,11 @@ from pathlib import Path
 from crestline.gateway.config import FileSystemConfig, GatewayConfig, SystemConfig, wire_file_systems
 from crestline.gateway.home import Home
 from crestline.gateway.hosts import Files, Host
-from crestline.gateway.hosts.this_machine import ThisMachine
+from crestline.gateway.hosts.registry import HostSetup, create_host
 from crestline.gateway.identity import Caller
 from crestline.gateway.paths import PathGuard
 from crestline.gateway.schedulers import Scheduler
-from crestline.gateway.schedulers.local import LocalScheduler
+from crestline.gateway.schedulers.registry import SchedulerSetup, create_scheduler
 from crestline.gateway.store import Store
 from crestline.gateway.submissions import Submissions
 from crestline.gateway.transfers import TransferService
@@ -98,21 +98,21 @@ def build_systems(config: GatewayConfig, home: Home, store: Store, public_url: C
     """
     systems = []
     for name, system in config.systems.items():
-        if system.scheduler.type != "local":
-            raise ConfigError(
-                f"System {name!r} asks for the scheduler {system.scheduler.type!r}.", hint="This gateway has: local."
-            )
         if not system.file_systems:
-            system.file_systems = _default_file_systems(home)
+            system.file_systems = _default_file_systems(name, system, home)
         guard = PathGuard(
             name, [each.path for each in system.file_systems], denied=[str(home.private), str(home.first_client)]
         )
+        directory = home.private / "systems" / name
+        host = create_host(HostSetup(name, guard, system.host, directory))
+        options = {"type": "local"} | system.scheduler
+        kind = str(options.pop("type"))
         systems.append(
             SystemRuntime(
                 name,
                 system,
-                LocalScheduler(home.private / "systems" / name, name, system.scheduler),
-                ThisMachine(name, guard),
+                create_scheduler(kind, SchedulerSetup(name, options, host, directory)),
+                host,
                 store,
                 signing_key=home.secret("transfer_key"),
                 public_url=public_url,
@@ -122,7 +122,11 @@ def build_systems(config: GatewayConfig, home: Home, store: Store, public_url: C
     return Systems(systems)
 
 
-def _default_file_systems(home: Home) -> list[FileSystemConfig]:
+def _default_file_systems(name: str, system: SystemConfig, home: Home) -> list[FileSystemConfig]:
+    if system.host.get("type", "this_machine") != "this_machine":
+        raise ConfigError(
+            f"The system {name!r} has no file systems.", hint=f"List them under [[systems.{name}.file_systems]]."
+        )
     (home.files / getpass.getuser()).mkdir(parents=True, exist_ok=True)
     return [
         FileSystemConfig(path=str(home.files), data_type="scratch", default_work_dir=True),

@@ -180,42 +180,6 @@ class Files(abc.ABC):
         """Which of these files below `path` are absent or have another SHA-256."""
 
 
-class Host(abc.ABC):
-    """A machine."""
-
-    name: str
-
-    async def start(self) -> None:
-        """Take up work; called once in the event loop that all other calls come from."""
-
-    async def stop(self) -> None:
-        """Let go of everything."""
-
-    @abc.abstractmethod
-    def files(self, user: str) -> Files:
-        """The machine's files as `user` sees them."""
-
-    @abc.abstractmethod
-    async def user_info(self, user: str) -> UserInfo:
-        """Ids and groups of `user`; `accounts` is the scheduler's to say."""
-
-    @abc.abstractmethod
-    async def ping(self) -> None:
-        """Ask for a sign of life.
-
-        Raises:
-            GatewayUnavailableError: none came.
-        """
-
-    @abc.abstractmethod
-    async def ping_path(self, path: str) -> None:
-        """Ask whether a file system answers.
-
-        Raises:
-            GatewayUnavailableError: it does not, or is not there.
-        """
-
-
 @dataclass(frozen=True)
 class Completed:
     """A command that has ended."""
@@ -252,4 +216,40 @@ class Commands(abc.ABC):
         Raises:
             GatewayUnavailableError: no answer in time or no connection; whether it did its work is open.
             PermissionDeniedError: the machine does not let `user` in.
+        """
+
+
+class Host(Commands):
+    """A machine."""
+
+    name: str
+
+    async def start(self) -> None:
+        """Take up work; called once in the event loop that all other calls come from."""
+
+    async def stop(self) -> None:
+        """Let go of everything."""
+
+    @abc.abstractmethod
+    def files(self, user: str) -> Files:
+        """The machine's files as `user` sees them."""
+
+    @abc.abstractmethod
+    async def user_info(self, user: str) -> UserInfo:
+        """Ids and groups of `user`; `accounts` is the scheduler's to say."""
+
+    @abc.abstractmethod
+    async def ping(self) -> None:
+        """Ask for a sign of life.
+
+        Raises:
+            GatewayUnavailableError: none came.
+        """
+
+    @abc.abstractmethod
+    async def ping_path(self, path: str) -> None:
+        """Ask whether a file system answers.
+
+        Raises:
+            GatewayUnavailableError: it does not, or is not there.
         """

@@ -23,5 +23,4 @@ FORM_WITH_FILE = _operation(
     "multipart/form-data", Schema(type=OpenAPIType.OBJECT, required=["file"], properties={"file": _BYTES})
 )
 BYTES = _operation("application/octet-stream", _BYTES)
-TAR = _operation("application/x-tar", _BYTES)
 XML = _operation("application/xml", Schema(type=OpenAPIType.OBJECT))

@@ -136,7 +136,7 @@ async def post_tar(
     status_code=204,
     summary="Write the members of a tar stream below a directory",
     request_max_body_size=None,
-    operation_class=bodies.TAR,
+    operation_class=bodies.BYTES,
 )
 async def put_tar(request: Request[Any, Any, Any], system: SystemRuntime, caller: Caller, path: FilePath) -> None:
     await system.files(caller).untar(system.guard.check(path), request.stream())

@@ -58,7 +58,8 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.script = script
+        # Airflow takes a text that ends in .sh for the name of a file.
+        self.script = f"{script}\n" if isinstance(script, str) and "\n" in script else script
         self.working_dir = working_dir
         self.account = account
         self.environment = environment

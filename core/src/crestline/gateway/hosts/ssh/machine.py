@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from crestline.gateway.hosts.base import Commands, Completed, Files, Host
+from crestline.gateway.hosts.base import Completed, Files, Host
 from crestline.gateway.hosts.ssh.commands import PLAIN, SshCommands
 from crestline.gateway.hosts.ssh.connector import Connector
 from crestline.gateway.hosts.ssh.credentials import Credentials
@@ -23,7 +23,7 @@ from crestline.wire.status import PosixGroup, PosixId, UserInfo
 _ID = re.compile(r"(\d+)(?:\((.*?)\))?(?=,| gid=| groups=| context=|$)")
 
 
-class SshHost(Host, Commands):
+class SshHost(Host):
     """A machine that is reached over SSH; every user logs in as themselves."""
 
     def __init__(self, name: str, guard: PathGuard, settings: SshSettings, credentials: Credentials) -> None:

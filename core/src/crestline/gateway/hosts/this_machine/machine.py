@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import pwd
+from collections.abc import Mapping, Sequence
 
-from crestline.gateway.hosts.base import Files, Host
+from crestline.gateway.hosts.base import Completed, Files, Host
+from crestline.gateway.hosts.this_machine import commands
 from crestline.gateway.hosts.this_machine.files import LocalFiles
 from crestline.gateway.hosts.this_machine.listing import group_name, user_name
 from crestline.gateway.hosts.this_machine.workers import Workers
@@ -24,6 +26,19 @@ class ThisMachine(Host):
 
     def files(self, user: str) -> Files:
         return LocalFiles(self._guard, user, self._workers)
+
+    async def run(
+        self,
+        user: str,
+        argv: Sequence[str],
+        *,
+        input: bytes | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        timeout: float,
+    ) -> Completed:
+        """As the gateway's own OS user, whoever `user` is."""
+        return await commands.run(argv, input=input, env=env, cwd=cwd, timeout=timeout)
 
     async def user_info(self, user: str) -> UserInfo:
         return await self._workers.quick("id", _user_info, user)

@@ -5,6 +5,13 @@ happen before; `store` remembers, `launch` hands a job over to its own superviso
 `listing` shows it.
 """
 
+from crestline.gateway.schedulers.local.options import LocalOptions
 from crestline.gateway.schedulers.local.scheduler import LocalScheduler
+from crestline.gateway.schedulers.registry import SchedulerSetup
 
-__all__ = ["LocalScheduler"]
+__all__ = ["LocalOptions", "LocalScheduler", "create_scheduler"]
+
+
+def create_scheduler(setup: SchedulerSetup) -> LocalScheduler:
+    """For `type = "local"`."""
+    return LocalScheduler(setup.directory, setup.name, setup.read_options(LocalOptions))

@@ -3,36 +3,14 @@
 from __future__ import annotations
 
 import os
-import pwd
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
+from crestline.gateway.hosts.this_machine.login import login_environment
 from crestline.gateway.schedulers.local.jobs import Job
 from crestline.gateway.schedulers.local.listing import hostlist
 from crestline.gateway.supervisor import records
-
-_KEPT = ("LANG", "LC_ALL", "PATH", "TMPDIR", "TZ")
-_DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
-
-
-def login_environment() -> dict[str, str]:
-    """What a login of the gateway's own user starts with."""
-    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    try:
-        account = pwd.getpwuid(os.getuid())
-        name, home, shell = account.pw_name, account.pw_dir, account.pw_shell
-    except KeyError:  # a container that runs as a number
-        name, home, shell = str(os.getuid()), os.path.expanduser("~"), ""
-    return {
-        "PATH": _DEFAULT_PATH,
-        "LANG": "C.UTF-8",
-        **kept,
-        "HOME": home,
-        "LOGNAME": name,
-        "SHELL": shell or "/bin/sh",
-        "USER": name,
-    }
 
 
 def job_environment(job: Job, *, cluster: str, home_id: str, directory: Path, commands: Path) -> dict[str, str]:

@@ -7,7 +7,7 @@ import platform
 
 import psutil  # type: ignore[import-untyped]
 
-from crestline.gateway.config import PartitionConfig, SchedulerConfig
+from crestline.gateway.schedulers.local.options import LocalOptions, PartitionConfig
 from crestline.gateway.schedulers.local.queue import Cluster
 from crestline.model import ConfigError
 from crestline.wire.status import Node, Partition
@@ -20,7 +20,7 @@ def short_name() -> str:
     return platform.node().partition(".")[0] or "localhost"
 
 
-def build_cluster(config: SchedulerConfig) -> Cluster:
+def build_cluster(config: LocalOptions) -> Cluster:
     """Nodes and partitions.
 
     Raises:
@@ -50,7 +50,7 @@ def build_cluster(config: SchedulerConfig) -> Cluster:
     return Cluster(nodes, partitions)
 
 
-def partition_configs(config: SchedulerConfig) -> list[PartitionConfig]:
+def partition_configs(config: LocalOptions) -> list[PartitionConfig]:
     """The partitions, the default one first."""
     return [PartitionConfig(name="normal")] if config.partitions is None else config.partitions
 

@@ -14,12 +14,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import crestline
-from crestline.gateway.config import SchedulerConfig
 from crestline.gateway.schedulers.base import JobQuery, Scheduler
 from crestline.gateway.schedulers.local import listing, machine
 from crestline.gateway.schedulers.local.engine import Engine
 from crestline.gateway.schedulers.local.jobs import RUNNING, SUSPENDED, Job
 from crestline.gateway.schedulers.local.launch import Launcher
+from crestline.gateway.schedulers.local.options import LocalOptions
 from crestline.gateway.schedulers.local.store import Store
 from crestline.gateway.schedulers.local.submission import accept, check_dependency
 from crestline.model import (
@@ -48,7 +48,7 @@ class LocalScheduler(Scheduler):
         self,
         directory: Path,
         name: str,
-        config: SchedulerConfig,
+        config: LocalOptions,
         *,
         kill_wait: float = 5.0,
         retention: float = _RETENTION,

@@ -7,8 +7,8 @@ from datetime import datetime
 
 import msgspec
 
-from crestline.gateway.config import PartitionConfig
 from crestline.gateway.schedulers.local.dependencies import Lookup, parse_dependency
+from crestline.gateway.schedulers.local.options import PartitionConfig
 from crestline.gateway.schedulers.local.queue import Cluster
 from crestline.gateway.schedulers.local.request import Request, check_script, read_request
 from crestline.model import InvalidRequestError

@@ -47,7 +47,7 @@ def jobs_of(rows: list[dict[str, str]]) -> list[Entry]:
     found: dict[str, Entry] = {}
     for row in rows:
         job_id, dot, _ = row["JobID"].partition(".")
-        if not job_ids.is_job_id(job_id):
+        if not job_ids.is_job_id(job_id) or _is_half(row):
             continue
         if not dot:
             found[job_id] = _entry(row)
@@ -100,10 +100,13 @@ def _time(row: dict[str, str]) -> JobTime:
     )
 
 
+def _is_half(row: dict[str, str]) -> bool:
+    """Whether a step was recorded before its job: until the rest comes, name and id of such a job are made up."""
+    return row["JobName"] == "allocation" and not row["WorkDir"]
+
+
 def _name(row: dict[str, str]) -> str:
     name = row["JobName"]
-    if name == "allocation" and not row["WorkDir"]:  # a step was recorded before its job: nobody chose that name
-        return ""
     if "`" in name:  # slurmdbd writes a backtick for a double quote; the command line has what was meant
         _, option, rest = row["SubmitLine"].partition("--job-name=")
         if option and (meant := rest[: len(name)]).replace('"', "`") == name:

@@ -1,0 +1,43 @@
+"""Hosts by the word that the configuration uses for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crestline.gateway.hosts.base import Host
+from crestline.gateway.hosts.this_machine import ThisMachine
+from crestline.gateway.paths import PathGuard
+from crestline.model import ConfigError
+
+
+@dataclass(frozen=True)
+class HostSetup:
+    """What a host is made from."""
+
+    name: str
+    """of the system"""
+    guard: PathGuard
+    options: Mapping[str, Any]
+    """the system's `host` table"""
+    directory: Path
+    """of the gateway, private to this system"""
+
+
+def create_host(setup: HostSetup) -> Host:
+    """The host that `type = "..."` names, not yet started.
+
+    Raises:
+        ConfigError: there is none of that name, or its options are wrong.
+    """
+    match setup.options.get("type", "this_machine"):
+        case "this_machine":
+            return ThisMachine(setup.name, setup.guard)
+        case "ssh":
+            from crestline.gateway.hosts.ssh.setup import create_ssh_host
+
+            return create_ssh_host(setup.name, setup.guard, setup.options, setup.directory)
+        case other:
+            raise ConfigError(f"There is no kind of host {other!r}.", hint="Choose one of: this_machine, ssh.")

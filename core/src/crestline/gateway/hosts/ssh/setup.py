@@ -1,0 +1,76 @@
+"""An SSH host from its table in the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from crestline.gateway.hosts.ssh.credentials import CertificateAuthority, CertificateService, Credentials, UserKeys
+from crestline.gateway.hosts.ssh.machine import SshHost
+from crestline.gateway.hosts.ssh.settings import SshSettings
+from crestline.gateway.paths import PathGuard
+from crestline.model import ConfigError
+
+
+class UserKeysOptions(msgspec.Struct, tag="user_keys", kw_only=True, forbid_unknown_fields=True):
+    """A directory with one private key file for each user, named after them."""
+
+    directory: str
+
+
+class AuthorityOptions(msgspec.Struct, tag="authority", kw_only=True, forbid_unknown_fields=True):
+    """The built-in certificate authority; `lifetime` of a certificate in seconds."""
+
+    key_file: str | None = None
+    """None: one that is made in the gateway's private folder"""
+    lifetime: int = 300
+    source_address: tuple[str, ...] = ()
+
+
+class ServiceOptions(msgspec.Struct, tag="service", kw_only=True, forbid_unknown_fields=True):
+    """A certificate service over HTTP; `timeout` in seconds."""
+
+    url: str
+    token_file: str | None = None
+    """holds the gateway's own token, for work without a caller"""
+    timeout: float = 5
+
+
+CredentialsOptions = UserKeysOptions | AuthorityOptions | ServiceOptions
+
+
+def create_ssh_host(name: str, guard: PathGuard, options: Mapping[str, Any], directory: Path) -> SshHost:
+    """The host, not yet started.
+
+    Raises:
+        ConfigError: an option is missing, unknown or cannot be used.
+    """
+    values = {key: value for key, value in options.items() if key not in ("type", "credentials")}
+    try:
+        settings = msgspec.convert(values, SshSettings)
+        chosen: CredentialsOptions = msgspec.convert(
+            options.get("credentials"),
+            CredentialsOptions,
+        )
+    except msgspec.ValidationError as error:
+        raise ConfigError(
+            f"The host of the system {name!r} cannot be set up: {error}.", hint="Correct its table."
+        ) from error
+    return SshHost(name, guard, settings, _credentials(chosen, directory))
+
+
+def _credentials(options: CredentialsOptions, directory: Path) -> Credentials:
+    match options:
+        case UserKeysOptions():
+            return UserKeys(Path(options.directory))
+        case AuthorityOptions():
+            key_file = Path(options.key_file) if options.key_file else directory / "ssh_authority"
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            CertificateAuthority.create(key_file)
+            return CertificateAuthority(key_file, lifetime=options.lifetime, source_address=options.source_address)
+        case ServiceOptions():
+            token = Path(options.token_file).read_text().strip() if options.token_file else None
+            return CertificateService(options.url, token=token, timeout=options.timeout)

@@ -1,0 +1,46 @@
+"""Programs on this machine, as the gateway's own OS user."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Mapping, Sequence
+
+from crestline.gateway.hosts.base import Completed
+from crestline.gateway.hosts.this_machine.login import login_environment
+from crestline.model import GatewayUnavailableError
+
+
+async def run(
+    argv: Sequence[str], *, input: bytes | None, env: Mapping[str, str] | None, cwd: str | None, timeout: float
+) -> Completed:
+    """See `Commands.run`.
+
+    A program that is not installed ends with exit status 127, as in a shell.
+    """
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.DEVNULL if input is None else asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=login_environment() | dict(env or {}),
+            cwd=cwd,
+            start_new_session=True,
+        )
+    except FileNotFoundError as error:
+        return Completed(exit_status=127, stdout=b"", stderr=str(error).encode(errors="replace"))
+    try:
+        async with asyncio.timeout(timeout):
+            stdout, stderr = await process.communicate(input)
+    except TimeoutError:
+        raise GatewayUnavailableError(
+            f"{argv[0]} did not answer within {timeout:g} s.", hint="Try again later.", retry_after=5
+        ) from None
+    finally:
+        if process.returncode is None:  # out of time, or the request was given up
+            os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+    status = process.returncode or 0
+    return Completed(exit_status=status if status >= 0 else 128 - status, stdout=stdout, stderr=stderr)
