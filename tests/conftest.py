@@ -9,8 +9,9 @@ import pytest
 
 from harness.cluster import cluster
 from harness.gateway import RunningGateway, in_thread
+from harness.slurm_gateway import slurm_gateway
 
-__all__ = ["cluster"]
+__all__ = ["cluster", "slurm_gateway"]
 
 
 @pytest.fixture(scope="session")

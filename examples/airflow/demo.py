@@ -55,7 +55,7 @@ def main() -> int:
         say(f"Airflow   {version('apache-airflow')}, its home is {prepare_airflow()}")
         say(f"Job       equation of state of {calculation.title}")
         run = run_dag(parameters)
-    states = {ti.task_id: str(ti.state) for ti in sorted(run.get_task_instances(), key=lambda ti: ti.end_date)}
+    states = {ti.task_id: str(ti.state) for ti in sorted(run.get_task_instances(), key=lambda ti: str(ti.end_date))}
     show(states, results / run.run_id, calculation, url)
     return 0 if all(state == "success" for state in states.values()) else 1
 

@@ -23,10 +23,13 @@ PATIENCE = 120
 
 
 @pytest.fixture
-async def slurm(cluster: Cluster) -> AsyncIterator[SlurmScheduler]:
-    scheduler = SlurmScheduler(
-        "test", ContainerCommands(cluster), SlurmOptions(timeout=TIMEOUT, submit_timeout=TIMEOUT)
-    )
+def commands(cluster: Cluster) -> ContainerCommands:
+    return ContainerCommands(cluster)
+
+
+@pytest.fixture
+async def slurm(commands: ContainerCommands) -> AsyncIterator[SlurmScheduler]:
+    scheduler = SlurmScheduler("test", commands, SlurmOptions(timeout=TIMEOUT, submit_timeout=TIMEOUT))
     await scheduler.jobs("alice", JobQuery(window=3600))
     yield scheduler
     await scheduler.stop()
@@ -105,7 +108,7 @@ async def test_without_slurmdbd_the_queue_answers(
         assert {job.job_id: job.status.state for job in both} == {job_id: "PENDING", "99999998": "UNKNOWN"}
         assert both.partial
         await refused_in_time(lambda: slurm.find("alice", "no such key"))
-        fresh = SlurmScheduler("test", slurm._slurm._commands, SlurmOptions(timeout=TIMEOUT))
+        fresh = SlurmScheduler("test", ContainerCommands(cluster), SlurmOptions(timeout=TIMEOUT))
         everything = await fresh.jobs("alice", JobQuery(window=7 * 86400))
         assert job_id in {job.job_id for job in everything}
         assert everything.partial
@@ -122,7 +125,7 @@ async def test_without_slurmdbd_the_queue_answers(
 
 @outages
 async def test_without_slurmctld_only_what_has_ended_is_told(
-    slurm: SlurmScheduler, cluster: Cluster, broken: Callable[..., Iterator[None]]
+    slurm: SlurmScheduler, commands: ContainerCommands, cluster: Cluster, broken: Callable[..., Iterator[None]]
 ) -> None:
     done = await slurm.submit("alice", describe("true"))
     await ended(slurm, done)
@@ -131,11 +134,12 @@ async def test_without_slurmctld_only_what_has_ended_is_told(
     with broken(cluster, "slurmctld"):
         await asyncio.sleep(SlurmOptions().max_age)  # so old may an answer be
         await refused_in_time(lambda: slurm.jobs("alice", JobQuery(ids=(held,))))
-        async with asyncio.timeout(TIMEOUT):  # known to be down: a hundred askers hear so before one command ends
-            answers = await asyncio.gather(
-                *(slurm.jobs("alice", JobQuery(ids=(held,))) for _ in range(100)), return_exceptions=True
-            )
+        commands.ran.clear()
+        answers = await asyncio.gather(
+            *(slurm.jobs("alice", JobQuery(ids=(held,))) for _ in range(100)), return_exceptions=True
+        )
         assert {type(answer) for answer in answers} == {GatewayUnavailableError}
+        assert sum(commands.ran.values()) <= 1  # known to be down: nobody waits for a command
         (seen,) = await slurm.jobs("alice", JobQuery(ids=(done,)))
         assert seen.status.state == "COMPLETED"
         both = await slurm.jobs("alice", JobQuery(ids=(done, held)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Collection
@@ -378,22 +379,50 @@ async def test_without_accounting_the_queue_still_answers(slurm: FakeSlurm, book
         await book.by_ids(["2"])
 
 
-async def test_without_the_queue_accounting_answers_for_what_has_ended(slurm: FakeSlurm) -> None:
-    book = JobBook(slurm, "alice", "alice", max_age=0.0)
+async def test_without_the_queue_accounting_answers_for_what_has_ended(slurm: FakeSlurm, book: JobBook) -> None:
     slurm.hold(job("3", "COMPLETED"), job("4", "RUNNING"))
     await book.by_ids(["3"])
-    slurm.hold(job("4", "RUNNING"))
+    slurm.hold(job("4", "RUNNING"), job("5", "FAILED"))
     await book.by_ids(["4"])
     slurm.queue_error = GatewayUnavailableError("slurmctld is down")
-    slurm.record(job("1", "COMPLETED"), job("2", "RUNNING"), job("4", "RUNNING"))
-    assert states(await book.by_ids(["1"])) == {"1": "COMPLETED"}
-    assert states(await book.by_ids(["3"])) == {"3": "COMPLETED"}
-    assert states(await book.by_ids(["1", "2"])) == {"1": "COMPLETED", "2": "UNKNOWN"}
+    slurm.record(job("1", "COMPLETED"), job("2", "RUNNING"), job("4", "PENDING"))
+    for job_id, state in {"1": "COMPLETED", "3": "COMPLETED", "5": "FAILED"}.items():
+        alone = await book.by_ids([job_id])
+        assert states(alone) == {job_id: state}
+        assert not alone.partial
+    both = await book.by_ids(["1", "2"])
+    assert states(both) == {"1": "COMPLETED", "2": "UNKNOWN"}
+    assert both.partial
     for job_id in ("2", "4"):  # what accounting, or we, last heard may be old
         with pytest.raises(GatewayUnavailableError):
             await book.by_ids([job_id])
     with pytest.raises(GatewayUnavailableError):
         await book.recent("alice", 0)
+    slurm.queue_error = None
+    await asyncio.sleep(0.01)
+    with contextlib.suppress(GatewayUnavailableError):
+        await book.by_ids(["4"])
+    assert states(await book.by_ids(["4"])) == {"4": "RUNNING"}
+
+
+async def test_an_outage_makes_no_array_look_ended(slurm: FakeSlurm, book: JobBook) -> None:
+    slurm.hold(job("9_1", "COMPLETED"), job("9_2", "RUNNING"))
+    await book.by_ids(["9_1"])
+    slurm.queue_error = GatewayUnavailableError("slurmctld is down")
+    slurm.record(job("9_1", "COMPLETED"), job("9_2", "PENDING"))
+    assert states(await book.by_ids(["9"])) == {"9_1": "COMPLETED", "9": "UNKNOWN"}
+    slurm.record(job("7_1", "COMPLETED"), job("7_2", "FAILED"))
+    assert states(await book.by_ids(["7"])) == {"7_1": "COMPLETED", "7_2": "FAILED"}
+    slurm.accounting_error = GatewayUnavailableError("slurmdbd is down")
+    with pytest.raises(GatewayUnavailableError):
+        await book.by_ids(["6"])
+
+
+async def test_without_accounting_an_array_may_have_more_elements(slurm: FakeSlurm, book: JobBook) -> None:
+    slurm.accounting_error = GatewayUnavailableError("slurmdbd is down")
+    slurm.hold(job("9_2", "COMPLETED"))
+    assert states(await book.by_ids(["9"])) == {"9_2": "COMPLETED", "9": "UNKNOWN"}
+    assert states(await book.by_ids(["9_2"])) == {"9_2": "COMPLETED"}
 
 
 async def test_ended_jobs_are_kept_within_bounds(

@@ -46,7 +46,9 @@ class ContainerCommands(Commands):
             async with asyncio.timeout(timeout):
                 stdout, stderr = await process.communicate(input or b"")
         except TimeoutError:
-            process.kill()
-            await process.wait()
             raise GatewayUnavailableError("No answer in time.") from None
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.communicate()
         return Completed(process.returncode or 0, stdout, stderr)

@@ -73,6 +73,8 @@ def in_thread(home: Path, **options: Any) -> Iterator[RunningGateway]:
 def _cancel_everything(gateway: RunningGateway) -> None:
     with gateway.http() as http:
         for system in http.get("/status/systems").json()["systems"]:
+            if not system["scheduler"]["version"].startswith("local"):
+                continue  # a cluster in a container, whose jobs end with it
             url = f"/compute/{system['name']}/jobs"
             for job in http.get(url, params={"allusers": True, "time_window": "1h"}).json()["jobs"]:
                 if job["status"]["state"] in ("PENDING", "RUNNING", "SUSPENDED"):

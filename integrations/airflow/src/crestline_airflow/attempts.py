@@ -46,7 +46,7 @@ class Attempts:
 
     def was_cleared_since(self, attempt: Attempt) -> bool:
         """Whether somebody cleared the task after `attempt` began, and so wants it done anew."""
-        return attempt.clearing != self._ti.max_tries
+        return bool(attempt.clearing != self._ti.max_tries)
 
     def begin(self) -> Attempt:
         """Start, and record, the attempt that follows the last one."""

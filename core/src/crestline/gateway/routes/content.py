@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from litestar import Request, Response, Router, get, head, post, put
-from litestar.params import Parameter
+from litestar import Response, Router, get, head, post, put
+from litestar.params import HeaderParameter, JSONBody, QueryParameter
 from litestar.response import Stream
 
 from crestline.gateway.identity import Caller
+from crestline.gateway.requests import AnyRequest, CallerDependency, SystemDependency
 from crestline.gateway.routes import bodies
 from crestline.gateway.routes.ranges import (
     PARTIAL_ANSWERS,
@@ -32,34 +33,32 @@ from crestline.wire.extensions import (
     TarRequest,
 )
 
-FilePath = Annotated[str, Parameter(query="path", min_length=1, description="An absolute path")]
-UploadId = Annotated[str | None, Parameter(header=UPLOAD_ID_HEADER, min_length=1, max_length=256)]
+FilePath = Annotated[str, QueryParameter(name="path", min_length=1, description="An absolute path")]
+UploadId = Annotated[str | None, HeaderParameter(name=UPLOAD_ID_HEADER, min_length=1, max_length=256)]
+TarCompression = Annotated[Literal["none", "gzip"], QueryParameter(name="compression")]
 
 _SHA256 = re.compile("[0-9a-fA-F]{64}")
 
 
-@get(
-    "/content",
-    summary="The bytes of a file, or a range of them",
-    media_type="application/octet-stream",
-    responses=PARTIAL_ANSWERS,
-)
+@get("/content", media_type="application/octet-stream", responses=PARTIAL_ANSWERS)
 async def get_content(
-    system: SystemRuntime,
-    caller: Caller,
+    system: SystemDependency,
+    caller: CallerDependency,
     path: FilePath,
     wanted: RangeHeader = None,
     if_range: IfRangeHeader = None,
     if_none_match: IfNoneMatchHeader = None,
 ) -> Response[Any]:
+    """The bytes of a file, or a range of them."""
     file = await system.files(caller).open(system.guard.check(path))
     return await file_answer(file, wanted=wanted, if_range=if_range, if_none_match=if_none_match)
 
 
-@head("/content", summary="Size and ETag of a file, or how far an upload is")
+@head("/content")
 async def head_content(
-    system: SystemRuntime, caller: Caller, path: FilePath, upload_id: UploadId = None
+    system: SystemDependency, caller: CallerDependency, path: FilePath, upload_id: UploadId = None
 ) -> Response[None]:
+    """Size and ETag of a file, or how far an upload is."""
     files = system.files(caller)
     checked = system.guard.check(path)
     if upload_id is None:
@@ -68,24 +67,21 @@ async def head_content(
     return Response(None, headers={UPLOAD_OFFSET_HEADER: str(offset), "Cache-Control": "no-store"})
 
 
-@put(
-    "/content",
-    status_code=204,
-    summary="Write a file, at once or bit by bit",
-    request_max_body_size=None,
-    operation_class=bodies.BYTES,
-)
+@put("/content", status_code=204, request_max_body_size=None, operation_class=bodies.BYTES)
 async def put_content(
-    request: Request[Any, Any, Any],
-    system: SystemRuntime,
-    caller: Caller,
+    request: AnyRequest,
+    system: SystemDependency,
+    caller: CallerDependency,
     path: FilePath,
     upload_id: UploadId = None,
-    offset: Annotated[int, Parameter(header=UPLOAD_OFFSET_HEADER, ge=0, le=2**62)] = 0,
-    complete: Annotated[str, Parameter(header=UPLOAD_COMPLETE_HEADER, pattern=r"^\?[01]$")] = "?1",
-    checksum: Annotated[str | None, Parameter(header=CHECKSUM_HEADER)] = None,
+    offset: Annotated[int, HeaderParameter(name=UPLOAD_OFFSET_HEADER, ge=0, le=2**62)] = 0,
+    complete: Annotated[str, HeaderParameter(name=UPLOAD_COMPLETE_HEADER, pattern=r"^\?[01]$")] = "?1",
+    checksum: Annotated[str | None, HeaderParameter(name=CHECKSUM_HEADER)] = None,
 ) -> Response[None]:
-    """The file appears, or changes, when the last byte has come and the SHA-256 fits."""
+    """Write a file, at once or bit by bit.
+
+    The file appears, or changes, when the last byte has come and the SHA-256 fits.
+    """
     if checksum is not None and not _SHA256.fullmatch(checksum):
         raise InvalidRequestError(f"{CHECKSUM_HEADER} is not a SHA-256.", hint="Send 64 hexadecimal digits.")
     files = system.files(caller)
@@ -111,39 +107,39 @@ async def put_content(
     )
 
 
-@get("/tar", summary="A directory as one tar stream", media_type="application/x-tar")
+@get("/tar", media_type="application/x-tar")
 async def get_tar(
-    system: SystemRuntime,
-    caller: Caller,
+    system: SystemDependency,
+    caller: CallerDependency,
     path: FilePath,
-    compression: Annotated[str, Parameter(pattern="^(none|gzip)$")] = "none",
+    compression: TarCompression = "none",
 ) -> Stream:
+    """A directory as one tar stream."""
     return await _tar(system, caller, path, None, gzip=compression == "gzip")
 
 
-@post("/tar", status_code=200, summary="Some files of a directory as one tar stream", media_type="application/x-tar")
+@post("/tar", status_code=200, media_type="application/x-tar")
 async def post_tar(
-    system: SystemRuntime,
-    caller: Caller,
-    data: TarRequest,
-    compression: Annotated[str, Parameter(pattern="^(none|gzip)$")] = "none",
+    system: SystemDependency,
+    caller: CallerDependency,
+    data: JSONBody[TarRequest],
+    compression: TarCompression = "none",
 ) -> Stream:
+    """Some files of a directory as one tar stream."""
     return await _tar(system, caller, data.path, data.files, gzip=compression == "gzip")
 
 
-@put(
-    "/tar",
-    status_code=204,
-    summary="Write the members of a tar stream below a directory",
-    request_max_body_size=None,
-    operation_class=bodies.BYTES,
-)
-async def put_tar(request: Request[Any, Any, Any], system: SystemRuntime, caller: Caller, path: FilePath) -> None:
+@put("/tar", status_code=204, request_max_body_size=None, operation_class=bodies.BYTES)
+async def put_tar(request: AnyRequest, system: SystemDependency, caller: CallerDependency, path: FilePath) -> None:
+    """Write the members of a tar stream below a directory."""
     await system.files(caller).untar(system.guard.check(path), request.stream())
 
 
-@post("/manifest", status_code=200, summary="Which of these files are absent or differ")
-async def post_manifest(system: SystemRuntime, caller: Caller, data: ManifestRequest) -> ManifestAnswer:
+@post("/manifest", status_code=200)
+async def post_manifest(
+    system: SystemDependency, caller: CallerDependency, data: JSONBody[ManifestRequest]
+) -> ManifestAnswer:
+    """Which of these files are absent or differ."""
     changed = await system.files(caller).changed(system.guard.check(data.path), data.files)
     return ManifestAnswer(changed=list(changed))
 

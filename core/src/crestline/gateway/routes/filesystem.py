@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
-from litestar import Request, Router, delete, get, post, put
-from litestar.params import Parameter
+from litestar import Router, delete, get, post, put
+from litestar.params import JSONBody, QueryParameter
 from litestar.response import Stream
 
 from crestline.gateway.hosts import Files
-from crestline.gateway.identity import Caller
+from crestline.gateway.requests import AnyRequest, CallerDependency, SystemDependency
 from crestline.gateway.routes import bodies, excerpts
 from crestline.gateway.routes.multipart import FileField, too_large
 from crestline.gateway.routes.queries import camelize_query
@@ -39,21 +39,24 @@ from crestline.wire.filesystem import (
 )
 
 _DEFAULT_LINES = 10
+_MOST = 2**62  # what a file offset can hold, with room to add
 _FORM_OVERHEAD = 64 * 1024  # boundaries and headers of a form around its file
 
-FilePath = Annotated[str, Parameter(query="path", min_length=1, description="An absolute path")]
+FilePath = Annotated[str, QueryParameter(name="path", min_length=1, description="An absolute path")]
+Dereference = Annotated[bool, QueryParameter(name="dereference")]
 
 
-@get("/ops/ls", summary="List a directory")
+@get("/ops/ls")
 async def get_ls(
-    system: SystemRuntime,
-    caller: Caller,
+    system: SystemDependency,
+    caller: CallerDependency,
     path: FilePath,
-    show_hidden: Annotated[bool, Parameter(query="showHidden")] = False,
-    numeric_uid: Annotated[bool, Parameter(query="numericUid")] = False,
-    recursive: bool = False,
-    dereference: bool = False,
+    show_hidden: Annotated[bool, QueryParameter(name="showHidden")] = False,
+    numeric_uid: Annotated[bool, QueryParameter(name="numericUid")] = False,
+    recursive: Annotated[bool, QueryParameter(name="recursive")] = False,
+    dereference: Dereference = False,
 ) -> FileEntriesAnswer:
+    """List a directory."""
     checked = system.guard.check(path)
     entries = await system.files(caller).list(
         # A slash at the end asks for the directory that a link leads to, as it does ls(1).
@@ -66,15 +69,16 @@ async def get_ls(
     return FileEntriesAnswer(output=list(entries))
 
 
-@get("/ops/head", summary="The beginning of a file")
+@get("/ops/head")
 async def get_head(
-    system: SystemRuntime,
-    caller: Caller,
+    system: SystemDependency,
+    caller: CallerDependency,
     path: FilePath,
-    byte_count: Annotated[int | None, Parameter(query="bytes", ge=-(2**62), le=2**62)] = None,
-    lines: Annotated[int | None, Parameter(ge=-(2**62), le=2**62)] = None,
-    skip_trailing: Annotated[bool, Parameter(query="skipTrailing")] = False,
+    byte_count: Annotated[int | None, QueryParameter(name="bytes", ge=-_MOST, le=_MOST)] = None,
+    lines: Annotated[int | None, QueryParameter(name="lines", ge=-_MOST, le=_MOST)] = None,
+    skip_trailing: Annotated[bool, QueryParameter(name="skipTrailing")] = False,
 ) -> FileContentAnswer:
+    """The beginning of a file."""
     count, by_lines = _count(byte_count, lines)
     # As head(1): a negative number is all but the last so many.
     skip = (skip_trailing and (byte_count, lines) != (None, None)) or count < 0
@@ -88,15 +92,16 @@ async def get_head(
     return _excerpt(content, by_lines, 0, -abs(count) if skip else count)
 
 
-@get("/ops/tail", summary="The end of a file")
+@get("/ops/tail")
 async def get_tail(
-    system: SystemRuntime,
-    caller: Caller,
+    system: SystemDependency,
+    caller: CallerDependency,
     path: FilePath,
-    byte_count: Annotated[int | None, Parameter(query="bytes", ge=-(2**62), le=2**62)] = None,
-    lines: Annotated[int | None, Parameter(ge=-(2**62), le=2**62)] = None,
-    skip_heading: Annotated[bool, Parameter(query="skipHeading")] = False,
+    byte_count: Annotated[int | None, QueryParameter(name="bytes", ge=-_MOST, le=_MOST)] = None,
+    lines: Annotated[int | None, QueryParameter(name="lines", ge=-_MOST, le=_MOST)] = None,
+    skip_heading: Annotated[bool, QueryParameter(name="skipHeading")] = False,
 ) -> FileContentAnswer:
+    """The end of a file."""
     count, by_lines = _count(byte_count, lines)
     skip = skip_heading and (byte_count, lines) != (None, None)
     file = await system.files(caller).open(system.guard.check(path))
@@ -109,12 +114,17 @@ async def get_tail(
     return _excerpt(content, by_lines, abs(count) if skip else -abs(count), -1)
 
 
-@get("/ops/view", summary="The text of a small file, or a page of a larger one")
+@get("/ops/view")
 async def get_view(
-    system: SystemRuntime, caller: Caller, path: FilePath, size: int | None = None, offset: int = 0
+    system: SystemDependency,
+    caller: CallerDependency,
+    path: FilePath,
+    size: Annotated[int | None, QueryParameter(name="size")] = None,
+    offset: Annotated[int, QueryParameter(name="offset")] = 0,
 ) -> TextAnswer:
+    """The text of a small file, or a page of a larger one."""
     limit = system.config.max_ops_file_size
-    if not 0 <= offset <= 2**62:
+    if not 0 <= offset <= _MOST:
         raise InvalidRequestError("`offset` value must be an integer value equal or greater than 0")
     if size is not None and size <= 0:
         raise InvalidRequestError("`size` value must be an integer value greater than 0")
@@ -127,23 +137,29 @@ async def get_view(
         await file.close()
 
 
-@get("/ops/checksum", summary="SHA-256 of a file")
-async def get_checksum(system: SystemRuntime, caller: Caller, path: FilePath) -> ChecksumAnswer:
+@get("/ops/checksum")
+async def get_checksum(system: SystemDependency, caller: CallerDependency, path: FilePath) -> ChecksumAnswer:
+    """SHA-256 of a file."""
     return ChecksumAnswer(output=await system.files(caller).checksum(system.guard.check(path)))
 
 
-@get("/ops/file", summary="What kind of file it is, as file(1) says")
-async def get_file_type(system: SystemRuntime, caller: Caller, path: FilePath) -> TextAnswer:
+@get("/ops/file")
+async def get_file_type(system: SystemDependency, caller: CallerDependency, path: FilePath) -> TextAnswer:
+    """What kind of file it is, as file(1) says."""
     return TextAnswer(output=await system.files(caller).file_type(system.guard.check(path)))
 
 
-@get("/ops/stat", summary="The numbers of stat(2)")
-async def get_stat(system: SystemRuntime, caller: Caller, path: FilePath, dereference: bool = False) -> FileStatAnswer:
+@get("/ops/stat")
+async def get_stat(
+    system: SystemDependency, caller: CallerDependency, path: FilePath, dereference: Dereference = False
+) -> FileStatAnswer:
+    """The numbers of stat(2)."""
     return FileStatAnswer(output=await system.files(caller).stat(system.guard.check(path), dereference=dereference))
 
 
-@get("/ops/download", summary="A small file", media_type="application/octet-stream")
-async def get_download(system: SystemRuntime, caller: Caller, path: FilePath) -> Stream:
+@get("/ops/download", media_type="application/octet-stream")
+async def get_download(system: SystemDependency, caller: CallerDependency, path: FilePath) -> Stream:
+    """A small file."""
     file = await system.files(caller).open(system.guard.check(path))
     limit = system.config.max_ops_file_size
     if file.size > limit:
@@ -157,19 +173,14 @@ async def get_download(system: SystemRuntime, caller: Caller, path: FilePath) ->
     return Stream(iter([content]), headers={"Content-Length": str(len(content))}, media_type="application/octet-stream")
 
 
-@post(
-    "/ops/upload",
-    status_code=204,
-    summary="A small file into a directory",
-    request_max_body_size=None,
-    operation_class=bodies.FORM_WITH_FILE,
-)
+@post("/ops/upload", status_code=204, request_max_body_size=None, operation_class=bodies.FORM_WITH_FILE)
 async def post_upload(
-    request: Request[Any, Any, Any],
-    system: SystemRuntime,
-    caller: Caller,
-    path: Annotated[str, Parameter(query="path", min_length=1, description="The directory")],
+    request: AnyRequest,
+    system: SystemDependency,
+    caller: CallerDependency,
+    path: Annotated[str, QueryParameter(name="path", min_length=1, description="The directory")],
 ) -> None:
+    """A small file into a directory."""
     limit = system.config.max_ops_file_size
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > limit + _FORM_OVERHEAD:
@@ -179,87 +190,124 @@ async def post_upload(
     await system.files(caller).write(target, field.chunks())
 
 
-@post("/ops/mkdir", status_code=201, summary="Make a directory")
-async def post_mkdir(system: SystemRuntime, caller: Caller, data: MakeDirectoryRequest) -> FileEntryAnswer:
+@post("/ops/mkdir", status_code=201)
+async def post_mkdir(
+    system: SystemDependency, caller: CallerDependency, data: JSONBody[MakeDirectoryRequest]
+) -> FileEntryAnswer:
+    """Make a directory."""
     path = system.guard.check(data.path)
     return FileEntryAnswer(output=await system.files(caller).make_directory(path, parents=data.parent))
 
 
-@post("/ops/symlink", status_code=201, summary="Make a symbolic link")
-async def post_symlink(system: SystemRuntime, caller: Caller, data: SymlinkRequest) -> FileEntryAnswer:
+@post("/ops/symlink", status_code=201)
+async def post_symlink(
+    system: SystemDependency, caller: CallerDependency, data: JSONBody[SymlinkRequest]
+) -> FileEntryAnswer:
+    """Make a symbolic link."""
     target, link = system.guard.check(data.path), system.guard.check(data.link_path)
     return FileEntryAnswer(output=await system.files(caller).symlink(target, link))
 
 
-@put("/ops/chmod", summary="Change permissions; the mode is octal")
-async def put_chmod(system: SystemRuntime, caller: Caller, data: ChmodRequest) -> FileEntryAnswer:
+@put("/ops/chmod")
+async def put_chmod(
+    system: SystemDependency, caller: CallerDependency, data: JSONBody[ChmodRequest]
+) -> FileEntryAnswer:
+    """Change permissions; the mode is octal."""
     path = system.guard.check(data.path)
     return FileEntryAnswer(output=await system.files(caller).chmod(path, data.mode))
 
 
-@put("/ops/chown", summary="Change owner and group")
-async def put_chown(system: SystemRuntime, caller: Caller, data: ChownRequest) -> FileEntryAnswer:
+@put("/ops/chown")
+async def put_chown(
+    system: SystemDependency, caller: CallerDependency, data: JSONBody[ChownRequest]
+) -> FileEntryAnswer:
+    """Change owner and group."""
     path = system.guard.check(data.path)
     return FileEntryAnswer(output=await system.files(caller).chown(path, data.owner or "", data.group or ""))
 
 
-@delete("/ops/rm", status_code=204, summary="Remove a file, or a directory with all below it")
-async def delete_rm(system: SystemRuntime, caller: Caller, path: FilePath) -> None:
+@delete("/ops/rm", status_code=204)
+async def delete_rm(system: SystemDependency, caller: CallerDependency, path: FilePath) -> None:
+    """Remove a file, or a directory with all below it."""
     await system.files(caller).remove(system.guard.check(path))
 
 
-@post("/ops/compress", status_code=204, summary="Pack a tar archive")
-async def post_compress(system: SystemRuntime, caller: Caller, data: CompressRequest) -> None:
+@post("/ops/compress", status_code=204)
+async def post_compress(system: SystemDependency, caller: CallerDependency, data: JSONBody[CompressRequest]) -> None:
+    """Pack a tar archive."""
     await _compress(system, data)(system.files(caller))
 
 
-@post("/ops/extract", status_code=204, summary="Unpack a tar archive into a directory")
-async def post_extract(system: SystemRuntime, caller: Caller, data: ExtractRequest) -> None:
+@post("/ops/extract", status_code=204)
+async def post_extract(system: SystemDependency, caller: CallerDependency, data: JSONBody[ExtractRequest]) -> None:
+    """Unpack a tar archive into a directory."""
     await _extract(system, data)(system.files(caller))
 
 
-@post("/transfer/upload", status_code=201, summary="Begin the upload of a large file by signed URLs")
-async def post_transfer_upload(system: SystemRuntime, caller: Caller, data: UploadRequest) -> UploadAnswer:
+@post("/transfer/upload", status_code=201)
+async def post_transfer_upload(
+    system: SystemDependency, caller: CallerDependency, data: JSONBody[UploadRequest]
+) -> UploadAnswer:
+    """Begin the upload of a large file by signed URLs."""
     _require_s3(data.transfer_directives)
     size = _file_size(data.transfer_directives.get("fileSize"))
     return await system.transfers.upload(caller, system.guard.check(data.path), size)
 
 
-@post("/transfer/download", status_code=201, summary="Offer a large file by a signed URL")
-async def post_transfer_download(system: SystemRuntime, caller: Caller, data: DownloadRequest) -> UploadAnswer:
+@post("/transfer/download", status_code=201)
+async def post_transfer_download(
+    system: SystemDependency, caller: CallerDependency, data: JSONBody[DownloadRequest]
+) -> UploadAnswer:
+    """Offer a large file by a signed URL."""
     _require_s3(data.transfer_directives)
     return await system.transfers.download(caller, system.guard.check(data.path))
 
 
-@post("/transfer/mv", status_code=201, summary="Move or rename, in the background")
-async def post_transfer_mv(system: SystemRuntime, caller: Caller, data: MoveRequest) -> TransferAnswer:
+@post("/transfer/mv", status_code=201)
+async def post_transfer_mv(
+    system: SystemDependency, caller: CallerDependency, data: JSONBody[MoveRequest]
+) -> TransferAnswer:
+    """Move or rename, in the background."""
     source, target = system.guard.check(data.path), system.guard.check(data.target_path)
     return await system.transfers.run(caller, "mv", target, lambda files: files.move(source, target))
 
 
-@post("/transfer/cp", status_code=201, summary="Copy, in the background")
-async def post_transfer_cp(system: SystemRuntime, caller: Caller, data: CopyRequest) -> TransferAnswer:
+@post("/transfer/cp", status_code=201)
+async def post_transfer_cp(
+    system: SystemDependency, caller: CallerDependency, data: JSONBody[CopyRequest]
+) -> TransferAnswer:
+    """Copy, in the background."""
     source, target = system.guard.check(data.path), system.guard.check(data.target_path)
     return await system.transfers.run(
         caller, "cp", target, lambda files: files.copy(source, target, dereference=data.dereference)
     )
 
 
-@delete("/transfer/rm", status_code=200, summary="Remove, in the background")
+@delete("/transfer/rm", status_code=200)
 async def delete_transfer_rm(
-    system: SystemRuntime, caller: Caller, path: FilePath, account: str | None = None
+    system: SystemDependency,
+    caller: CallerDependency,
+    path: FilePath,
+    account: Annotated[str | None, QueryParameter(name="account")] = None,
 ) -> TransferAnswer:
+    """Remove, in the background."""
     checked = system.guard.check(path)
     return await system.transfers.run(caller, "rm", checked, lambda files: files.remove(checked))
 
 
-@post("/transfer/compress", status_code=201, summary="Pack a tar archive, in the background")
-async def post_transfer_compress(system: SystemRuntime, caller: Caller, data: CompressRequest) -> TransferAnswer:
+@post("/transfer/compress", status_code=201)
+async def post_transfer_compress(
+    system: SystemDependency, caller: CallerDependency, data: JSONBody[CompressRequest]
+) -> TransferAnswer:
+    """Pack a tar archive, in the background."""
     return await system.transfers.run(caller, "compress", data.target_path, _compress(system, data))
 
 
-@post("/transfer/extract", status_code=201, summary="Unpack a tar archive, in the background")
-async def post_transfer_extract(system: SystemRuntime, caller: Caller, data: ExtractRequest) -> TransferAnswer:
+@post("/transfer/extract", status_code=201)
+async def post_transfer_extract(
+    system: SystemDependency, caller: CallerDependency, data: JSONBody[ExtractRequest]
+) -> TransferAnswer:
+    """Unpack a tar archive, in the background."""
     return await system.transfers.run(caller, "extract", data.target_path, _extract(system, data))
 
 

@@ -9,15 +9,15 @@ from typing import Annotated, Any
 
 from litestar import MediaType, Response
 from litestar.openapi import ResponseSpec
-from litestar.params import Parameter
+from litestar.params import HeaderParameter
 from litestar.response import Stream
 
 from crestline.gateway.hosts import OpenFile
 from crestline.wire.errors import ErrorBody
 
-RangeHeader = Annotated[str | None, Parameter(header="Range")]
-IfRangeHeader = Annotated[str | None, Parameter(header="If-Range")]
-IfNoneMatchHeader = Annotated[str | None, Parameter(header="If-None-Match")]
+RangeHeader = Annotated[str | None, HeaderParameter(name="Range")]
+IfRangeHeader = Annotated[str | None, HeaderParameter(name="If-Range")]
+IfNoneMatchHeader = Annotated[str | None, HeaderParameter(name="If-None-Match")]
 
 PARTIAL_ANSWERS = {
     206: ResponseSpec(bytes, description="The range", media_type="application/octet-stream", generate_examples=False),

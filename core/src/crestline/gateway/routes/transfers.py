@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from litestar import MediaType, Request, Response, Router, get, head, post, put
-from litestar.params import Parameter
+from litestar import MediaType, Response, Router, get, head, post, put
+from litestar.params import PathParameter, QueryParameter
 
+from crestline.gateway.requests import AnyRequest, SystemDependency
 from crestline.gateway.routes import bodies
 from crestline.gateway.routes.ranges import (
     PARTIAL_ANSWERS,
@@ -15,7 +16,6 @@ from crestline.gateway.routes.ranges import (
     RangeHeader,
     file_answer,
 )
-from crestline.gateway.systems import SystemRuntime
 from crestline.gateway.transfers import parts
 from crestline.model import ConflictError, CrestlineError, NotFoundError, PermissionDeniedError, TooLargeError
 
@@ -29,25 +29,22 @@ _CODES: list[tuple[type[CrestlineError], str]] = [
 ]
 _MAX_COMPLETION = 4 * 1024 * 1024
 
-TransferId = Annotated[str, Parameter(pattern="^t[0-9a-f]{16}$")]
-Signed = Annotated[str, Parameter(max_length=128)]
+TransferId = Annotated[str, PathParameter(pattern="^t[0-9a-f]{16}$")]
+PartNumber = Annotated[int, PathParameter()]
+Expires = Annotated[str, QueryParameter(name="expires", max_length=128)]
+Signature = Annotated[str, QueryParameter(name="signature", max_length=128)]
 
 
-@put(
-    "/parts/{number:int}",
-    status_code=200,
-    summary="Store a part of an upload",
-    request_max_body_size=None,
-    operation_class=bodies.BYTES,
-)
+@put("/parts/{number:int}", status_code=200, request_max_body_size=None, operation_class=bodies.BYTES)
 async def put_part(
-    request: Request[Any, Any, Any],
-    system: SystemRuntime,
+    request: AnyRequest,
+    system: SystemDependency,
     transfer_id: TransferId,
-    number: int,
-    expires: Signed = "",
-    signature: Signed = "",
+    number: PartNumber,
+    expires: Expires = "",
+    signature: Signature = "",
 ) -> Response[None]:
+    """Store a part of an upload."""
     length = request.headers.get("content-length", "")
     etag = await system.transfers.put_part(
         transfer_id, number, expires, signature, int(length) if length.isdigit() else None, request.stream()
@@ -58,49 +55,46 @@ async def put_part(
 @post(
     "/complete",
     status_code=200,
-    summary="Make an upload visible",
     media_type=MediaType.XML,
     request_max_body_size=_MAX_COMPLETION,
     operation_class=bodies.XML,
 )
 async def post_complete(
-    request: Request[Any, Any, Any],
-    system: SystemRuntime,
+    request: AnyRequest,
+    system: SystemDependency,
     transfer_id: TransferId,
-    expires: Signed = "",
-    signature: Signed = "",
+    expires: Expires = "",
+    signature: Signature = "",
 ) -> str:
+    """Make an upload visible."""
     etag = await system.transfers.complete(transfer_id, expires, signature, await request.body())
     return parts.completion_answer(request.url.path, f'"{etag}"')
 
 
-@get(
-    "/content",
-    summary="The bytes of an offered file, or a range of them",
-    media_type="application/octet-stream",
-    responses=PARTIAL_ANSWERS,
-)
+@get("/content", media_type="application/octet-stream", responses=PARTIAL_ANSWERS)
 async def get_content(
-    system: SystemRuntime,
+    system: SystemDependency,
     transfer_id: TransferId,
-    expires: Signed = "",
-    signature: Signed = "",
+    expires: Expires = "",
+    signature: Signature = "",
     wanted: RangeHeader = None,
     if_range: IfRangeHeader = None,
     if_none_match: IfNoneMatchHeader = None,
 ) -> Response[Any]:
+    """The bytes of an offered file, or a range of them."""
     file = await system.transfers.open_download(transfer_id, expires, signature)
     return await file_answer(file, wanted=wanted, if_range=if_range, if_none_match=if_none_match)
 
 
-@head("/content", summary="Size and ETag of an offered file")
+@head("/content")
 async def head_content(
-    system: SystemRuntime, transfer_id: TransferId, expires: Signed = "", signature: Signed = ""
+    system: SystemDependency, transfer_id: TransferId, expires: Expires = "", signature: Signature = ""
 ) -> Response[None]:
+    """Size and ETag of an offered file."""
     return await file_answer(await system.transfers.open_download(transfer_id, expires, signature), body=False)
 
 
-def handle_refusal(request: Request[Any, Any, Any], error: CrestlineError) -> Response[str]:
+def handle_refusal(request: AnyRequest, error: CrestlineError) -> Response[str]:
     """An error as S3 words it."""
     code = next((code for kind, code in _CODES if isinstance(error, kind)), "InvalidRequest")
     return Response(parts.error_answer(code, str(error)), status_code=error.status, media_type=MediaType.XML)

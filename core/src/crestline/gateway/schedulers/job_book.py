@@ -158,6 +158,9 @@ class JobBook:
         self._whole: OrderedDict[str, None] = OrderedDict()
         """arrays whose elements are all in the queue or in `_ended`"""
         self._read = -math.inf
+        self._silent: float | None = None
+        """since when, by `time.monotonic()`, the queue does not answer"""
+        self._nothing = _Index(source)
         self._broken = -math.inf
         """when, by `time.monotonic()`, jobs may last have come and gone between two looks at the queue"""
         self._forgotten = -math.inf
@@ -177,25 +180,28 @@ class JobBook:
         """
         self.used = time.monotonic()
         ids = list(dict.fromkeys(ids))
+        held: _Index | None = None
+        looked_up: dict[str, list[Entry]] | None = {}
         outage: CrestlineError | None = None
-        held = _Index(self._source)
         try:
-            held = await self._queue.get(since)
+            held, self._silent = await self._queue.get(since), None
         except CrestlineError as error:
-            outage = error
-        looked_up: dict[str, list[Entry]] = {}
-        missing = [each for each in ids if not self._is_told(held, each)]
-        if missing:
+            outage, self._silent = error, self._silent or time.monotonic()
+        if missing := [each for each in ids if not self._is_told(held, each)]:
             try:
                 looked_up = await self._lookups.get(missing, since)
             except CrestlineError as error:
-                outage = outage or error
-        told = {each: self._tell(held, each, looked_up.get(each, []), outage) for each in ids}
-        if outage is not None and not any(told.values()):
-            raise outage
-        jobs = JobList(entry.job for entries in told.values() for entry in entries)
-        if outage is not None and missing:
-            jobs += [_unknown(each, outage.message) for each in ids if not told[each]]
+                outage, looked_up = outage or error, None
+        jobs, untold = JobList(), []
+        for each in ids:
+            entries, whole = self._tell(held, each, looked_up)
+            jobs += [entry.job for entry in entries]
+            if not whole:
+                untold.append(each)
+        if outage is not None and untold:
+            if not jobs:
+                raise outage
+            jobs += [_unknown(each, outage.message) for each in untold]
             jobs.partial = outage.message
         return jobs
 
@@ -283,19 +289,33 @@ class JobBook:
         self._vanished.drop(job_id)
         del self._vanished_at[job_id]
 
-    def _is_told(self, held: _Index, job_id: str) -> bool:
-        """Whether the queue and what is kept tell all about a job."""
+    def _is_told(self, held: _Index | None, job_id: str) -> bool:
+        """Whether accounting has nothing to add on a job. `held` is None while the queue does not answer."""
+        if held is None:  # what it held just before has not come further in accounting
+            return job_id in self._last_held or (job_id in self._ended and not self._ended.is_family(job_id))
         if job_id not in held and (held.is_family(job_id) or self._ended.is_family(job_id)):
             return job_id in self._whole
         return bool(held.find(job_id) or self._ended.find(job_id))
 
-    def _tell(self, held: _Index, job_id: str, looked_up: list[Entry], outage: CrestlineError | None) -> list[Entry]:
-        """All that is known of a job; during an outage only what is certain."""
-        found = {entry.job.job_id: entry for entry in looked_up if outage is None or entry.has_ended}
-        if outage is None:  # what the queue said last is newer than what accounting has not heard of yet
+    def _tell(
+        self, held: _Index | None, job_id: str, looked_up: dict[str, list[Entry]] | None
+    ) -> tuple[list[Entry], bool]:
+        """What is certain about a job, and whether that is all. `looked_up` is None while accounting is silent."""
+        recorded = (looked_up or {}).get(job_id, [])
+        if held is None:
+            known = [*recorded, *self._last_held.find(job_id), *self._ended.find(job_id)]
+            ended = {entry.job.job_id: entry for entry in known if entry.has_ended}
+            return list(ended.values()), bool(ended) and len(ended) == len({entry.job.job_id for entry in known})
+        found = {entry.job.job_id: entry for entry in recorded}
+        if looked_up is not None:  # what the queue said last is newer than what accounting has not heard of yet
             found |= {entry.job.job_id: entry for entry in self._vanished.find(job_id)}
         found |= {entry.job.job_id: entry for entry in (*self._ended.find(job_id), *held.find(job_id))}
-        return list(found.values())
+        return list(found.values()), looked_up is not None or self._is_told(held, job_id)
+
+    @property
+    def _last_held(self) -> _Index:
+        """What the queue held when it fell silent, if it was asked then."""
+        return self._held if self._silent is not None and self._silent - self._read < _GRACE else self._nothing
 
     async def _look_up(self, ids: set[str]) -> dict[str, list[Entry]]:
         """Learn about jobs that the queue did not list."""

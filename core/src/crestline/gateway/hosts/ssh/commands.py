@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shlex
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import asyncssh
@@ -106,8 +107,12 @@ class SshCommands(Commands):
             _log.warning("%s: could not clean up: %s", self._name, refusal(argv[0], result).message)
 
     @asynccontextmanager
-    async def _process(self, user: str, line: str) -> AsyncIterator[Process]:
-        async with self._pools.of(user).channel(lambda ssh: ssh.create_process(line, encoding=None)) as process:
+    async def _process(self, user: str, line: bytes) -> AsyncIterator[Process]:
+        def opener(ssh: asyncssh.SSHClientConnection) -> Awaitable[Process]:
+            # As bytes: text could not name every file.
+            return ssh.create_process(line, encoding=None)
+
+        async with self._pools.of(user).channel(opener) as process:
             try:
                 yield process
             finally:
@@ -120,26 +125,29 @@ class SshCommands(Commands):
         return Completed(status if status >= 0 else 128 - status, stdout, stderr)
 
 
-def command_line(argv: Sequence[str], env: Mapping[str, str] | None, cwd: str | None) -> str:
+def command_line(argv: Sequence[str], env: Mapping[str, str] | None, cwd: str | None) -> bytes:
     """The text for the user's login shell, whichever that is: quoted words alone, no syntax of any shell."""
     if env or cwd:
         where = [f"--chdir={cwd}"] if cwd else []
         argv = ["env", *where, *(f"{name}={value}" for name, value in (env or {}).items()), *argv]
-    return shlex.join(argv)
+    return os.fsencode(shlex.join(argv))
 
 
 async def _feed(process: Process, source: bytes | AsyncIterator[bytes]) -> None:
     """Write all of `source`; a program that ends before it has read everything has its own reasons, and says them."""
     pipe = process.stdin
+    ended = suppress(BrokenPipeError, ConnectionResetError)
     try:
         if isinstance(source, bytes):
-            pipe.write(source)
+            with ended:
+                pipe.write(source)
         else:
             async for chunk in source:
-                with suppress(BrokenPipeError, ConnectionResetError):
+                with ended:
                     pipe.write(chunk)
                     await pipe.drain()
-        pipe.write_eof()
+        with ended:
+            pipe.write_eof()
     except BaseException:
         process.close()  # never let it take half of its input for the whole
         raise

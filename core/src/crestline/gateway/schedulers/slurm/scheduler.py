@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import re
 import shlex
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Collection
 
 import msgspec
 
 from crestline.gateway.hosts import Commands
-from crestline.gateway.schedulers.base import JobList, JobQuery, Scheduler
+from crestline.gateway.schedulers.by_commands import CommandScheduler, checked_user
 from crestline.gateway.schedulers.job_book import Entry, JobSource
-from crestline.gateway.schedulers.job_views import JobViews
 from crestline.gateway.schedulers.slurm import ids as job_ids
 from crestline.gateway.schedulers.slurm import resources, submission
 from crestline.gateway.schedulers.slurm.accounting import read_accounting, read_history
@@ -34,23 +30,19 @@ from crestline.model import (
     PermissionDeniedError,
     normalize_state,
 )
-from crestline.wire.compute import JobDescription, JobInfo, JobMetadata, JobStatus
+from crestline.wire.compute import JobDescription, JobMetadata, JobStatus
 from crestline.wire.status import Account, Node, Partition, Reservation
 
 _log = logging.getLogger(__name__)
 
 _SITE_AGE = 3600.0
 """seconds after which Slurm's own configuration is read again"""
-_OPEN_KEPT = 3600.0
-"""seconds that an open submission is remembered after its sbatch has ended"""
 _KEY_DAYS = 30
 """days back that accounting is searched for a key"""
 
 
-class SlurmScheduler(Scheduler):
-    """Slurm by its commands.
-
-    Status reads come from `JobViews`. A submission carries a tag in the job's comment, so that it can be found again.
+class SlurmScheduler(CommandScheduler):
+    """Slurm by its commands. A submission carries its tag in the job's comment.
 
     Args:
         name: of the system.
@@ -61,16 +53,19 @@ class SlurmScheduler(Scheduler):
     kind = "slurm"
 
     def __init__(self, name: str, commands: Commands, options: SlurmOptions) -> None:
-        self.name = name
-        self.version = "unknown"
         self._options = options
         self._slurm = SlurmCommands(commands, options)
-        self._source = _Source(self._slurm, self._site)
-        self._views = JobViews(_Source(self._slurm, self._site), options.observer, options.max_age, job_ids.order)
+        super().__init__(
+            name,
+            _Source(self._slurm, self._site),
+            observer=options.observer,
+            max_age=options.max_age,
+            submit_timeout=options.submit_timeout,
+            order=job_ids.order,
+        )
         self._asker = ""
+        self._site_known: Site | None = None
         self._site_read = Snapshot(lambda: resources.read_site(self._slurm, self._asker), max_age=_SITE_AGE)
-        self._open: dict[tuple[str, str], float] = {}
-        """(user, tag) of submissions without an answer -> when, by `time.monotonic()`, their sbatch has ended"""
 
     async def start(self) -> None:
         if self._options.observer is not None:
@@ -80,48 +75,14 @@ class SlurmScheduler(Scheduler):
                 _log.warning("Slurm of %s: %s %s", self.name, error, list(error.details))
 
     async def stop(self) -> None:
-        await self._views.close()
+        await super().stop()
         await self._site_read.close()
-
-    async def submit(self, user: str, job: JobDescription, key: str | None = None) -> str:
-        timeout = self._options.submit_timeout
-        tag = submission.key_tag(key or uuid.uuid4().hex)
-        ready = submission.prepare(job, tag, sbatch=self._slurm.path("sbatch"), timeout=timeout)
-        now = time.monotonic()
-        self._open = {each: end for each, end in self._open.items() if end > now - _OPEN_KEPT}
-        self._open[user, tag] = now + timeout + 1
-        try:
-            done = await self._slurm.run(_checked(user), ready.argv, input=ready.input, timeout=timeout)
-            job_id = submission.job_id_of(done)
-        finally:
-            self._views.change(user)
-        del self._open[user, tag]
-        return job_id
-
-    async def find(self, user: str, key: str) -> str | None:
-        tag = submission.key_tag(key)
-        found = await self._find(_checked(user), tag)
-        if found is None:
-            # Its sbatch may still be on the way, be it ours, a gateway's that was killed, or another replica's.
-            now = time.monotonic()
-            if (left := self._open.setdefault((user, tag), now + self._options.submit_timeout + 1) - now) > 0:
-                raise GatewayUnavailableError(
-                    "An earlier attempt of this submission may still arrive.",
-                    hint="Repeat it with the same key.",
-                    retry_after=left,
-                )
-            await asyncio.sleep(self._options.max_age)  # slurmctld may have heard of it after it answered
-            found = await self._find(user, tag)
-        return found
-
-    async def jobs(self, user: str, query: JobQuery) -> JobList:
-        return await self._jobs(user, query)
 
     async def metadata(self, user: str, job_id: str) -> list[JobMetadata]:
         return await read_metadata(self._slurm, user, await self._own(user, job_id))
 
     async def cancel(self, user: str, job_id: str) -> None:
-        jobs = await self._find_jobs(user, job_id)
+        jobs = await self._known(user, job_id)
         if all(normalize_state(job.status.state).is_terminal for job in jobs):
             if any(job.user != user for job in jobs):
                 raise PermissionDeniedError(f"Job {job_id} belongs to another user.")
@@ -161,16 +122,16 @@ class SlurmScheduler(Scheduler):
             )
 
     async def nodes(self, user: str) -> list[Node]:
-        return await resources.read_nodes(self._slurm, _checked(user))
+        return await resources.read_nodes(self._slurm, checked_user(user))
 
     async def partitions(self, user: str, show_hidden: bool = False) -> list[Partition]:
-        return await resources.read_partitions(self._slurm, _checked(user), show_hidden)
+        return await resources.read_partitions(self._slurm, checked_user(user), show_hidden)
 
     async def reservations(self, user: str) -> list[Reservation]:
-        return await resources.read_reservations(self._slurm, _checked(user))
+        return await resources.read_reservations(self._slurm, checked_user(user))
 
     async def accounts(self, user: str) -> list[Account]:
-        return await resources.read_accounts(self._slurm, _checked(user))
+        return await resources.read_accounts(self._slurm, checked_user(user))
 
     async def ping(self) -> str:
         if self._options.observer is not None:
@@ -184,41 +145,26 @@ class SlurmScheduler(Scheduler):
 
     async def _site(self, user: str) -> Site:
         self._asker = self._options.observer or user
-        site = await self._site_read.get()
-        self.version = site.version
-        return site
+        try:
+            self._site_known = await self._site_read.get()
+        except GatewayUnavailableError:
+            if self._site_known is None:
+                raise
+        self.version = self._site_known.version
+        return self._site_known
 
-    async def _own(self, user: str, job_id: str) -> list[JobInfo]:
-        jobs = await self._find_jobs(user, job_id)
-        if any(job.user != user for job in jobs):
-            raise PermissionDeniedError(f"Job {job_id} belongs to another user.", hint="Ask its owner.")
-        return jobs
+    async def _submit(self, user: str, job: JobDescription, tag: str) -> str:
+        timeout = self._options.submit_timeout
+        line = submission.prepare(job, tag, sbatch=self._slurm.path("sbatch"), timeout=timeout)
+        return submission.job_id_of(await self._slurm.run(user, line.argv, input=line.input, timeout=timeout))
 
-    async def _find_jobs(self, user: str, job_id: str) -> list[JobInfo]:
-        """The job or the elements of the array, looked for once more before it is said that there is none."""
-        query = JobQuery(ids=(job_id,), all_users=True)
-        jobs = await self.jobs(user, query) or await self._jobs(user, query, now=True)
-        if not jobs:
-            raise JobNotFoundError("Job not found.", hint="Check the id.")
-        return jobs
+    async def _full_id(self, user: str, job_id: str) -> str | None:
+        return job_id if job_ids.is_job_id(job_id) else None
 
-    async def _jobs(self, user: str, query: JobQuery, *, now: bool = False) -> JobList:
-        if query.ids is not None:
-            ids = tuple(each for each in query.ids if job_ids.is_job_id(each))
-            if not ids:
-                return JobList()
-            query = msgspec.structs.replace(query, ids=ids)
-        own_only = False
-        if self._options.observer is not None:  # the observer sees what Slurm may hide from users
-            own_only = (await self._site(user)).private_jobs
-        return await self._views.jobs(_checked(user), query, now=now, own_only=own_only)
+    async def _own_only(self, user: str) -> bool:
+        return (await self._site(user)).private_jobs
 
     async def _find(self, user: str, tag: str) -> str | None:
-        """The job whose comment, or whose command line, has the tag.
-
-        Raises:
-            GatewayUnavailableError: the one place that answers does not have it, and another does not answer.
-        """
         outage: GatewayUnavailableError | None = None
         try:
             for row in await read_queue_fields(self._slurm, user, user, ("JobArrayID", "Comment")):
@@ -262,14 +208,3 @@ class _Source(JobSource):
         if not job_ids.holds(entry.job.job_id, job_id):
             return None
         return Entry(msgspec.structs.replace(entry.job, job_id=job_id))
-
-
-def _checked(user: str) -> str:
-    """A user name that Slurm's programs take for one user, and for nothing else.
-
-    Raises:
-        PermissionDeniedError: it is none.
-    """
-    if not re.fullmatch(r"[A-Za-z0-9_.][A-Za-z0-9_.@+-]*\$?", user, re.ASCII):
-        raise PermissionDeniedError("Your user name cannot be a user of this system.", hint="Ask the operator.")
-    return user

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import posixpath
 import re
 
@@ -18,13 +17,6 @@ from crestline.gateway.schedulers.directives import parse_directives
 from crestline.gateway.schedulers.slurm.commands import complaints, refusal
 from crestline.model import CrestlineError, InvalidRequestError, JobNotFoundError
 from crestline.wire.compute import JobDescription
-
-_TAG = "crestline:"
-
-
-def key_tag(key: str) -> str:
-    """What the comment of a job says about the key that it was submitted with."""
-    return _TAG + hashlib.sha256(key.encode()).hexdigest()[:40]
 
 
 def prepare(job: JobDescription, tag: str, *, sbatch: str, timeout: float) -> CommandLine:

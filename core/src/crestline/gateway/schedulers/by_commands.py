@@ -1,0 +1,148 @@
+"""What schedulers have in common that are driven by commands: shared status reads, and submissions found again."""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+import hashlib
+import re
+import time
+import uuid
+from collections.abc import Callable
+
+import msgspec
+
+from crestline.gateway.schedulers.base import JobList, JobQuery, Scheduler
+from crestline.gateway.schedulers.job_book import JobSource
+from crestline.gateway.schedulers.job_views import JobViews
+from crestline.model import GatewayUnavailableError, JobNotFoundError, PermissionDeniedError
+from crestline.wire.compute import JobDescription, JobInfo
+
+_OPEN_KEPT = 3600.0
+"""seconds that a submission without an answer is remembered after its command has ended"""
+
+
+class CommandScheduler(Scheduler):
+    """A batch system behind commands.
+
+    Args:
+        name: of the system.
+        source: where job lists come from.
+        observer: POSIX user who may see all jobs, None: each user looks for himself.
+        max_age: seconds that a list may be old.
+        submit_timeout: seconds after which a submitting command has ended, whatever became of the gateway.
+        order: sorts job ids.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        source: JobSource,
+        *,
+        observer: str | None,
+        max_age: float,
+        submit_timeout: float,
+        order: Callable[[str], tuple[int, ...]],
+    ) -> None:
+        self.name = name
+        self.version = "unknown"
+        self._observer = observer
+        self._max_age = max_age
+        self._submit_timeout = submit_timeout
+        self._views = JobViews(source, observer, max_age, order)
+        self._open: dict[tuple[str, str], float] = {}
+        """(user, tag) of submissions without an answer -> when, by `time.monotonic()`, their command has ended"""
+
+    async def stop(self) -> None:
+        await self._views.close()
+
+    async def submit(self, user: str, job: JobDescription, key: str | None = None) -> str:
+        tag = key_tag(key or uuid.uuid4().hex)
+        now = time.monotonic()
+        self._open = {each: end for each, end in self._open.items() if end > now - _OPEN_KEPT}
+        self._open[user, tag] = now + self._submit_timeout + 1
+        try:
+            job_id = await self._submit(checked_user(user), job, tag)
+        finally:
+            self._views.change(user)
+        del self._open[user, tag]
+        return job_id
+
+    async def find(self, user: str, key: str) -> str | None:
+        tag = key_tag(key)
+        found = await self._find(checked_user(user), tag)
+        if found is None:
+            # Its command may still be on the way, be it ours, a gateway's that was killed, or another replica's.
+            now = time.monotonic()
+            if (left := self._open.setdefault((user, tag), now + self._submit_timeout + 1) - now) > 0:
+                raise GatewayUnavailableError(
+                    "An earlier attempt of this submission may still arrive.",
+                    hint="Repeat it with the same key.",
+                    retry_after=left,
+                )
+            await asyncio.sleep(self._max_age)  # the batch system may have heard of it after it answered
+            found = await self._find(user, tag)
+        return found
+
+    async def jobs(self, user: str, query: JobQuery) -> JobList:
+        return await self._jobs(user, query)
+
+    @abc.abstractmethod
+    async def _submit(self, user: str, job: JobDescription, tag: str) -> str:
+        """Submit a job that carries `tag`, and return its id."""
+
+    @abc.abstractmethod
+    async def _find(self, user: str, tag: str) -> str | None:
+        """The id of the job of `user` that carries `tag`, by a look at the batch system itself.
+
+        Raises:
+            GatewayUnavailableError: a place where it might be does not answer.
+        """
+
+    @abc.abstractmethod
+    async def _full_id(self, user: str, job_id: str) -> str | None:
+        """The id as lists have it, None for what can be no id."""
+
+    async def _own_only(self, user: str) -> bool:
+        """Whether the batch system hides users' jobs from each other, which an observer would not notice."""
+        return False
+
+    async def _jobs(self, user: str, query: JobQuery, *, now: bool = False) -> JobList:
+        if query.ids is not None:
+            ids = [await self._full_id(user, each) for each in query.ids]
+            query = msgspec.structs.replace(query, ids=tuple(each for each in ids if each is not None))
+            if not query.ids:
+                return JobList()
+        own_only = self._observer is not None and await self._own_only(user)
+        return await self._views.jobs(checked_user(user), query, now=now, own_only=own_only)
+
+    async def _known(self, user: str, job_id: str) -> list[JobInfo]:
+        """The job or the elements of the array, looked for once more before it is said that there is none."""
+        query = JobQuery(ids=(job_id,), all_users=True)
+        jobs = await self._jobs(user, query) or await self._jobs(user, query, now=True)
+        if not jobs:
+            raise JobNotFoundError("Job not found.", hint="Check the id.")
+        return jobs
+
+    async def _own(self, user: str, job_id: str) -> list[JobInfo]:
+        """As `_known`, and the user's own."""
+        jobs = await self._known(user, job_id)
+        if any(job.user != user for job in jobs):
+            raise PermissionDeniedError(f"Job {job_id} belongs to another user.", hint="Ask its owner.")
+        return jobs
+
+
+def key_tag(key: str) -> str:
+    """What a job says about the key that it was submitted with."""
+    return "crestline:" + hashlib.sha256(key.encode()).hexdigest()[:40]
+
+
+def checked_user(user: str) -> str:
+    """A user name that a batch system's programs take for one user, and for nothing else.
+
+    Raises:
+        PermissionDeniedError: it is none.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_.][A-Za-z0-9_.@+-]*\$?", user, re.ASCII):
+        raise PermissionDeniedError("Your user name cannot be a user of this system.", hint="Ask the operator.")
+    return user

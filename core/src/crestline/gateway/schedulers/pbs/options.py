@@ -1,0 +1,20 @@
+"""What a site says about its PBS."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class PbsOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The keys of a `scheduler` table with `type = "pbs"`; durations in seconds."""
+
+    observer: str | None = None
+    """POSIX user who may see all jobs: one look at the queue then serves all. None: each user looks for himself."""
+    directory: str | None = None
+    """where qsub and the others lie; None: in the PATH"""
+    timeout: float = 5.0
+    """for each command but qsub"""
+    submit_timeout: float = 10.0
+    """for qsub"""
+    max_age: float = 1.0
+    """of job lists"""

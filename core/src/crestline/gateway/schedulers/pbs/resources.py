@@ -1,0 +1,109 @@
+"""What the machine has: pbsnodes, qstat -Q, pbs_rstat."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from crestline.gateway.schedulers.pbs.commands import PbsCommands, no_answer
+from crestline.gateway.schedulers.pbs.jobs import epoch, text
+from crestline.gateway.schedulers.pbs.output import read_objects
+from crestline.wire.status import Node, Partition, Reservation
+
+_KIB = {"b": 1 / 1024, "kb": 1, "mb": 1024, "gb": 1024**2, "tb": 1024**3, "": 1 / 1024}
+
+
+async def read_nodes(commands: PbsCommands, user: str) -> list[Node]:
+    """All vnodes."""
+    return [_node(name, values) for name, values in (await _read_vnodes(commands, user)).items()]
+
+
+async def read_partitions(commands: PbsCommands, user: str) -> list[Partition]:
+    """The queues; one without nodes of its own may use those that belong to none."""
+    done = await commands.read(user, "qstat", "-Q", "-f", "-F", "json")
+    if done.exit_status != 0:
+        raise no_answer("qstat", done)
+    nodes = await read_nodes(commands, user)
+    partitions = []
+    for name, values in read_objects(done.stdout, "Queue").items():
+        own = [node for node in nodes if name in node.partitions] or [node for node in nodes if not node.partitions]
+        accepts, runs = text(values, "enabled") == "True", text(values, "started") == "True"
+        state = {(True, True): "UP", (False, True): "DRAIN", (True, False): "DOWN"}.get((accepts, runs), "INACTIVE")
+        partitions.append(
+            Partition(name=name, cpus=sum(node.cpus for node in own), total_nodes=len(own), partition=state)
+        )
+    return partitions
+
+
+async def read_reservations(commands: PbsCommands, user: str) -> list[Reservation]:
+    """All reservations; `name` is the queue to submit to."""
+    done = await commands.read(user, "pbs_rstat", "-f")
+    if done.exit_status != 0:
+        raise no_answer("pbs_rstat", done)
+    reservations = []
+    lines = re.sub(r"\n\t", "", done.stdout.decode(errors="replace"))  # long values go on behind a tab
+    for block in re.split(r"^(?:Resv ID|Name): ", lines, flags=re.MULTILINE)[1:]:
+        values = dict(re.findall(r"^\s*([\w.]+) = (.*)$", block, re.MULTILINE))
+        start, end = epoch(values.get("reserve_start")), epoch(values.get("reserve_end"))
+        if start is None or end is None:
+            continue
+        nodes = re.findall(r"\(([^:)]+)", values.get("resv_nodes", ""))
+        reservations.append(
+            Reservation(
+                name=values.get("queue") or block.split("\n", 1)[0].partition(".")[0],
+                node_list=",".join(dict.fromkeys(nodes)),
+                start_time=start,
+                end_time=end,
+                state=values.get("reserve_state", "").removeprefix("RESV_") or None,
+            )
+        )
+    return reservations
+
+
+async def read_version(commands: PbsCommands, user: str) -> tuple[str, str]:
+    """PBS's version and the name of its server, which job ids end with."""
+    done = await commands.read(user, "qstat", "-B", "-f", "-F", "json")
+    if done.exit_status != 0:
+        raise no_answer("qstat", done)
+    output = done.stdout.decode(errors="replace")
+    version = re.search(r'"pbs_version"\s*:\s*"([^"\n]*)"', output)
+    servers = list(read_objects(done.stdout, "Server"))
+    named = re.search(r'"pbs_server"\s*:\s*"([^"\n]*)"', output)
+    return version[1] if version else "unknown", named[1] if named else servers[0] if servers else "pbs"
+
+
+async def _read_vnodes(commands: PbsCommands, user: str) -> dict[str, dict[str, Any]]:
+    done = await commands.read(user, "pbsnodes", "-a", "-F", "json")
+    if done.exit_status != 0:
+        raise no_answer("pbsnodes", done)
+    return read_objects(done.stdout, "nodes")
+
+
+def _node(name: str, values: Mapping[str, Any]) -> Node:
+    there, taken = values.get("resources_available", {}), values.get("resources_assigned", {})
+    cpus, used = _amount(text(there, "ncpus")), _amount(text(taken, "ncpus"))
+    memory, held = _mebibytes(text(there, "mem")), _mebibytes(text(taken, "mem"))
+    queue = text(values, "queue") or text(there, "Qlist")
+    return Node(
+        name=name,
+        state=[word.upper() for word in (text(values, "state") or "unknown").split(",")],
+        partitions=queue.split(",") if queue else [],
+        cpus=cpus,
+        free_memory=memory - held,
+        address=text(values, "Mom"),
+        hostname=text(there, "host"),
+        alloc_memory=held,
+        alloc_cpus=used,
+        idle_cpus=max(cpus - used, 0),
+    )
+
+
+def _amount(words: str | None) -> int:
+    return int(words) if words is not None and words.isascii() and words.isdigit() else 0
+
+
+def _mebibytes(words: str | None) -> int:
+    """`8000000kb` in MiB, 0 where PBS says nothing."""
+    match = re.fullmatch(r"(\d{1,18})([kmgt]?b?)", words or "", re.IGNORECASE)
+    return int(int(match[1]) * _KIB.get(match[2].lower(), 1) / 1024) if match else 0

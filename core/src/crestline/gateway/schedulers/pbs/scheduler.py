@@ -1,0 +1,205 @@
+"""The scheduler: PBS's users on one side, its commands on the other."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Collection
+
+from crestline.gateway.hosts import Commands, Completed
+from crestline.gateway.schedulers.by_commands import CommandScheduler, checked_user
+from crestline.gateway.schedulers.job_book import Entry, JobSource
+from crestline.gateway.schedulers.pbs import jobs as pbs_jobs
+from crestline.gateway.schedulers.pbs import resources, submission
+from crestline.gateway.schedulers.pbs.commands import HAS_FINISHED, PbsCommands, complaints, no_answer, refusal
+from crestline.gateway.schedulers.pbs.options import PbsOptions
+from crestline.gateway.schedulers.pbs.output import read_objects
+from crestline.gateway.schedulers.snapshot import Snapshot
+from crestline.model import (
+    GatewayUnavailableError,
+    JobNotFoundError,
+    PermissionDeniedError,
+    UnsupportedError,
+    normalize_state,
+)
+from crestline.wire.compute import JobDescription, JobInfo, JobMetadata
+from crestline.wire.status import Account, Node, Partition, Reservation
+
+_log = logging.getLogger(__name__)
+
+_SITE_AGE = 3600.0
+"""seconds after which the server is asked again for its name and version"""
+
+_RETENTION = 20.0
+"""seconds between two looks after which the history is read for jobs that came and went: qstat lists no ended ones"""
+
+_NO_HISTORY = re.compile(r"not configured to maintain job history", re.IGNORECASE)
+_JSON = ("-f", "-F", "json")
+
+
+class PbsScheduler(CommandScheduler):
+    """OpenPBS by its commands. A submission carries its tag in a variable of the job's environment.
+
+    Jobs that have ended come from the server's job history (`job_history_enable`).
+
+    Args:
+        name: of the system.
+        commands: runs programs on a machine where PBS's are.
+        options: what the site says about its PBS.
+    """
+
+    kind = "pbs"
+
+    def __init__(self, name: str, commands: Commands, options: PbsOptions) -> None:
+        self._options = options
+        self._pbs = PbsCommands(commands, options)
+        self._source = _Source(self._pbs)
+        super().__init__(
+            name,
+            self._source,
+            observer=options.observer,
+            max_age=options.max_age,
+            submit_timeout=options.submit_timeout,
+            order=pbs_jobs.order,
+        )
+        self._asker = ""
+        self._server: str | None = None
+        self._site = Snapshot(lambda: resources.read_version(self._pbs, self._asker), max_age=_SITE_AGE)
+
+    async def start(self) -> None:
+        if self._options.observer is not None:
+            try:
+                await self._server_name(self._options.observer)
+            except (GatewayUnavailableError, PermissionDeniedError) as error:
+                _log.warning("PBS of %s: %s %s", self.name, error, list(error.details))
+
+    async def stop(self) -> None:
+        await super().stop()
+        await self._site.close()
+
+    async def metadata(self, user: str, job_id: str) -> list[JobMetadata]:
+        jobs = await self._own(user, job_id)
+        found = await self._source.read(user, [job.job_id for job in jobs])
+        return [pbs_jobs.job_metadata(each, values) for each, values in found.items() if _is_one_of(each, jobs)]
+
+    async def cancel(self, user: str, job_id: str) -> None:
+        jobs = await self._known(user, job_id)
+        if all(normalize_state(job.status.state, job.status.exit_code).is_terminal for job in jobs):
+            if any(job.user != user for job in jobs):
+                raise PermissionDeniedError(f"Job {job_id} belongs to another user.", hint="Ask its owner.")
+            return
+        done = await self._pbs.act(user, "qdel", job_id)
+        self._views.change(user)
+        if done.exit_status != 0 and not HAS_FINISHED.search(" ".join(complaints(done))):
+            error = refusal("qdel", done) or no_answer("qdel", done)
+            if not isinstance(error, JobNotFoundError):  # it has ended meanwhile
+                raise error
+
+    async def attach(self, user: str, job_id: str, command: str) -> None:
+        raise UnsupportedError("PBS cannot run a command inside a job.", hint="Start it from the batch script.")
+
+    async def nodes(self, user: str) -> list[Node]:
+        return await resources.read_nodes(self._pbs, checked_user(user))
+
+    async def partitions(self, user: str, show_hidden: bool = False) -> list[Partition]:
+        return await resources.read_partitions(self._pbs, checked_user(user))
+
+    async def reservations(self, user: str) -> list[Reservation]:
+        return await resources.read_reservations(self._pbs, checked_user(user))
+
+    async def accounts(self, user: str) -> list[Account]:
+        return []  # PBS keeps no list of who may charge what
+
+    async def ping(self) -> str:
+        if self._options.observer is not None:
+            version, server = await resources.read_version(self._pbs, self._options.observer)
+            return f"PBS {version} on {server} answers."
+        if self._pbs.failure is not None:
+            raise self._pbs.failure
+        if self._pbs.answered is None:
+            return "Nobody has asked yet."
+        return f"Answered {time.monotonic() - self._pbs.answered:.0f} s ago."
+
+    async def _server_name(self, user: str) -> str:
+        self._asker = self._options.observer or user
+        try:
+            self.version, self._server = await self._site.get()
+        except GatewayUnavailableError:
+            if self._server is None:
+                raise
+        return self._server
+
+    async def _submit(self, user: str, job: JobDescription, tag: str) -> str:
+        line = submission.prepare(job, tag, qsub=self._pbs.path("qsub"), timeout=self._options.submit_timeout)
+        return submission.job_id_of(await self._pbs.submit(user, line, job.working_directory))
+
+    async def _find(self, user: str, tag: str) -> str | None:
+        found = await self._source.read(user, None)
+        for job_id, values in found.items():
+            if pbs_jobs.key_of(values) == tag and pbs_jobs.owner(values) == user:
+                return pbs_jobs.family(job_id)
+        return None
+
+    async def _full_id(self, user: str, job_id: str) -> str | None:
+        if not pbs_jobs.is_job_id(job_id):
+            return None
+        return job_id if "." in job_id else pbs_jobs.full_id(job_id, await self._server_name(user))
+
+
+class _Source(JobSource):
+    """PBS as a `JobBook` reads it."""
+
+    def __init__(self, pbs: PbsCommands) -> None:
+        self._pbs = pbs
+        self._has_history = True
+
+    async def queue(self, user: str, owner: str | None, ids: Collection[str] | None = None) -> list[Entry]:
+        words = sorted({self.family(each) for each in ids}) if ids is not None else []
+        jobs = read_objects(await self._qstat(user, "-t", *_JSON, *words), "Jobs")
+        return pbs_jobs.entries_of(_of(jobs, owner))
+
+    async def accounting(self, user: str, ids: Collection[str]) -> list[Entry]:
+        return pbs_jobs.entries_of(await self.read(user, ids))
+
+    async def history(self, user: str, owner: str | None, since: float) -> list[Entry]:
+        return pbs_jobs.entries_of(_of(await self.read(user, None), owner))
+
+    async def retention(self, user: str) -> float:
+        return _RETENTION
+
+    def family(self, job_id: str) -> str:
+        return pbs_jobs.family(job_id)
+
+    def element(self, entry: Entry, job_id: str) -> Entry | None:
+        return None  # every one is listed
+
+    async def read(self, user: str, ids: Collection[str] | None) -> dict[str, dict[str, object]]:
+        """All attributes of jobs, ended ones included where the server remembers them."""
+        words = sorted(set(ids)) if ids is not None else []
+        if self._has_history:
+            done = await self._pbs.read(user, "qstat", "-x", "-t", *_JSON, *words)
+            if not _NO_HISTORY.search(" ".join(complaints(done))):
+                return read_objects(_judged(done), "Jobs")
+            self._has_history = False
+        return read_objects(await self._qstat(user, "-t", *_JSON, *words), "Jobs")
+
+    async def _qstat(self, user: str, *arguments: str) -> bytes:
+        return _judged(await self._pbs.read(user, "qstat", *arguments))
+
+
+def _judged(done: Completed) -> bytes:
+    """What qstat printed; that some of many jobs are unknown or have finished is no failure."""
+    if done.exit_status == 0 or all(
+        re.search(r"unknown job ?id|job has finished", line, re.IGNORECASE) for line in complaints(done)
+    ):
+        return done.stdout
+    raise refusal("qstat", done) or no_answer("qstat", done)
+
+
+def _of(jobs: dict[str, dict[str, object]], owner: str | None) -> dict[str, dict[str, object]]:
+    return {job_id: values for job_id, values in jobs.items() if owner is None or pbs_jobs.owner(values) == owner}
+
+
+def _is_one_of(job_id: str, jobs: list[JobInfo]) -> bool:
+    return any(job.job_id == job_id for job in jobs)

@@ -1,0 +1,96 @@
+"""A job description as a command line of qsub, and what qsub answers."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import shlex
+from itertools import pairwise
+
+from crestline.gateway.hosts import Completed
+from crestline.gateway.schedulers.command_lines import (
+    CommandLine,
+    directory_of,
+    environment_of,
+    script_of,
+    submitting,
+)
+from crestline.gateway.schedulers.pbs.commands import complaints, refusal
+from crestline.gateway.schedulers.pbs.jobs import KEY_VARIABLE, is_job_id
+from crestline.model import InvalidRequestError, JobNotFoundError
+from crestline.wire.compute import JobDescription
+
+
+def prepare(job: JobDescription, tag: str, *, qsub: str, timeout: float) -> CommandLine:
+    """The command line for a job; qsub is to run in its working directory.
+
+    Args:
+        job: as it was asked for.
+        tag: goes into the job's environment.
+        qsub: how the program is called.
+        timeout: seconds that qsub may take.
+
+    Raises:
+        InvalidRequestError: it has no script, or a value that PBS has no place for.
+    """
+    for field, value in (("constraints", job.constraints), ("standardInput", job.standard_input)):
+        if value:
+            raise InvalidRequestError(
+                f"PBS has nothing like {field}.", hint="Leave it out, or say it in a #PBS line of the script."
+            )
+    script = script_of(job)
+    environment = environment_of(job) | {KEY_VARIABLE: tag}
+    directory = directory_of(job)
+    values = {
+        "-N": job.name,
+        "-q": job.reservation or job.partition,  # a reservation is a queue of its own
+        "-P": job.account,
+        "-o": _file(directory, job.standard_output),
+        "-e": _file(directory, job.standard_error),
+    }
+    argv = [qsub, *(word for option, value in values.items() if value for word in (option, value))]
+    # Names alone: qsub takes the values from its own environment. An option here would hide the script's own -v lines.
+    argv += ["-v", ",".join([*environment, *_variables_of(script)])]
+    if job.script_path:
+        argv.append(posixpath.join(directory, job.script_path))
+    return submitting(argv, environment, script, timeout)
+
+
+def job_id_of(done: Completed) -> str:
+    """The id that qsub printed.
+
+    Raises:
+        InvalidRequestError: PBS refused the job; `details` has its words.
+        PermissionDeniedError: as PBS words it.
+        GatewayUnavailableError: it did not answer; the job may or may not be there.
+    """
+    words = done.stdout.decode(errors="replace").split()
+    if done.exit_status == 0 and words and re.match(r"\d", words[-1]) and is_job_id(words[-1]):
+        return words[-1]
+    known = refusal("qsub", done)
+    if known is not None and not isinstance(known, JobNotFoundError):
+        raise known
+    said = complaints(done)
+    what = said[0] if said else f"qsub ended with {done.exit_status} and named no job."
+    raise InvalidRequestError(f"PBS refused the job: {what}", hint="Correct the job description.", details=said)
+
+
+def _variables_of(script: str) -> list[str]:
+    """The variable lists of the script's `#PBS -v` lines, as they stand there."""
+    found = []
+    for line in script.split("\n")[1:]:
+        if line.startswith("#PBS"):
+            try:
+                words = shlex.split(line.removeprefix("#PBS"), comments=True)
+            except ValueError:
+                continue  # qsub itself complains, in better words
+            lists = [after for word, after in pairwise(words) if word == "-v"]
+            lists += [word[2:] for word in words if word.startswith("-v") and len(word) > 2]
+            found += lists
+        elif line.strip() and not line.startswith("#"):
+            break
+    return found
+
+
+def _file(directory: str, path: str | None) -> str | None:
+    return posixpath.join(directory, path) if path else None

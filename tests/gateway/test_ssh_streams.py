@@ -1,0 +1,88 @@
+"""Large things over SSH: bounded memory, and nobody is held up."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import resource
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from crestline.gateway.hosts.ssh import SshHost
+from harness.cluster import Cluster
+from harness.ssh import ssh_host
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(900)]
+
+MIB = 1024 * 1024
+SIZE = (5 * 1024 if os.environ.get("CRESTLINE_SOAK") else 200) * MIB
+
+
+@pytest.fixture(scope="module")
+async def host(cluster: Cluster) -> AsyncIterator[SshHost]:
+    async with ssh_host(cluster, stall=120) as running:
+        yield running
+
+
+async def test_a_large_file_needs_little_memory(host: SshHost, cluster: Cluster) -> None:
+    files = host.files("alice")
+    block = os.urandom(MIB)
+    sent = hashlib.sha256()
+
+    async def content() -> AsyncIterator[bytes]:
+        for number in range(SIZE // MIB):
+            part = number.to_bytes(8, "big") + block[8:]
+            sent.update(part)
+            yield part
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    await files.write("/scratch/large", content())
+    received = hashlib.sha256()
+    async for chunk in files.read("/scratch/large"):
+        received.update(chunk)
+    assert received.hexdigest() == sent.hexdigest()
+    assert (await files.checksum("/scratch/large")).checksum == sent.hexdigest()
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown * 1024 < 100 * MIB
+    cluster.check("root", ["rm", "/scratch/large"])
+
+
+async def test_a_reader_that_leaves_lets_go(host: SshHost, cluster: Cluster) -> None:
+    cluster.check("alice", ["truncate", "-s", "1G", "/scratch/sparse"])
+    for _ in range(20):
+        stream = host.files("alice").read("/scratch/sparse")
+        async for _chunk in stream:
+            break
+        await stream.aclose()  # type: ignore[attr-defined]
+        packed = host.files("alice").tar("/scratch", ["sparse"])
+        async for _chunk in packed:
+            break
+        await packed.aclose()  # type: ignore[attr-defined]
+    assert (await host.run("alice", ["echo", "free"], timeout=60)).stdout == b"free\n"
+    for _ in range(100):
+        if cluster.exec("root", ["pgrep", "-x", "tar"]).exit_status == 1:
+            return
+        await asyncio.sleep(0.1)
+    pytest.fail("tar still runs")
+
+
+async def test_a_hundred_thousand_entries_hold_nobody_up(host: SshHost, cluster: Cluster) -> None:
+    cluster.check("alice", ["mkdir", "/scratch/many"])
+    cluster.check("alice", ["sh", "-c", "cd /scratch/many && seq -f 'entry-%06.0f' 1 100000 | xargs touch"])
+    held_up = 0.0
+
+    async def heartbeat() -> None:
+        nonlocal held_up
+        while True:
+            before = time.thread_time()  # what this thread computes, not what other processes take from it
+            await asyncio.sleep(0.001)
+            held_up = max(held_up, time.thread_time() - before)
+
+    beating = asyncio.ensure_future(heartbeat())
+    entries = await host.files("alice").list("/scratch/many")
+    beating.cancel()
+    assert [each.name for each in entries] == [f"entry-{number:06}" for number in range(1, 100_001)]
+    assert held_up < 0.25
