@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 import crestline
-from crestline.client import PollPolicy, System
+from crestline.client import Policy, PollPolicy, System
 from crestline.model import (
     CrestlineError,
     InvalidRequestError,
@@ -255,25 +255,56 @@ async def test_a_fresh_job_may_be_invisible(lab: System, plain: PlainFirecrest) 
     assert lookups(plain) > 0
 
 
+def polling(**changes: float) -> Policy:
+    return msgspec.structs.replace(BRISK, poll=msgspec.structs.replace(BRISK.poll, **changes))
+
+
 async def test_gone_needs_more_than_one_look(plain: PlainFirecrest) -> None:
-    async with crestline.connect(plain_site(plain), policy=BRISK) as lab:
+    async with crestline.connect(plain_site(plain), policy=polling(gone_after=0.0, gone_looks=5)) as lab:
         with pytest.raises(JobNotFoundError, match="4711"):
             await lab.wait("4711")
-        assert lookups(plain) >= BRISK.poll.gone_looks
+        assert lookups(plain) == 5
         with pytest.raises(JobNotFoundError):
             lab.monitor.snapshot("4711")
 
 
 async def test_absence_that_is_interrupted_by_an_outage_is_not_gone(plain: PlainFirecrest) -> None:
     plain.faults.fresh_job_404 = 1e6
-    policy = msgspec.structs.replace(BRISK, poll=msgspec.structs.replace(BRISK.poll, gone_after=2.0, gone_looks=2))
-    async with crestline.connect(plain_site(plain), policy=policy) as lab:
+    async with crestline.connect(plain_site(plain), policy=polling(gone_after=2.0, gone_looks=2)) as lab:
         told = Told(lab, start(plain))
         await until(lambda: lookups(plain) >= 1)
         plain.down()
         await told.said(S.UNKNOWN)
         plain.faults.fresh_job_404 = 0
         plain.up()
+        await told.said(S.RUNNING)
+        told.task.cancel()
+
+
+async def test_absence_does_not_add_up(plain: PlainFirecrest) -> None:
+    async with crestline.connect(plain_site(plain), policy=polling(gone_after=1.0, gone_looks=3)) as lab:
+        told = Told(lab, start(plain))
+        await told.said(S.RUNNING)
+        for _ in range(3):
+            asked = lookups(plain)
+            plain.faults.fresh_job_404 = 1e6
+            await until(lambda asked=asked: lookups(plain) >= asked + 2)
+            plain.faults.fresh_job_404 = 0
+            listed = lists(plain)
+            await until(lambda listed=listed: lists(plain) >= listed + 3)
+        assert not told.task.done()
+        told.task.cancel()
+
+
+async def test_an_error_is_no_absence(plain: PlainFirecrest) -> None:
+    plain.faults.list_omits = ".*"
+    async with crestline.connect(plain_site(plain), policy=polling(gone_after=0.0, gone_looks=2)) as lab:
+        told = Told(lab, start(plain))
+        await told.said(S.RUNNING)
+        plain.faults.fail(500, path="/jobs/", count=None)
+        await until(lambda: lookups(plain) >= 10)
+        assert told.states[-1] is S.UNKNOWN
+        plain.faults.reset()
         await told.said(S.RUNNING)
         told.task.cancel()
 

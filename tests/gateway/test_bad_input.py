@@ -111,7 +111,7 @@ def test_jobs_that_are_not_there(http: httpx.Client, job_id: str, call: str) -> 
 
 @pytest.mark.parametrize(
     "path",
-    ["relative", "", "/", "/etc/passwd", "{work}/../../../../../../../../etc/passwd", "{work}/\x00", "{work}/../private"],
+    ["relative", "", "/", "/etc/passwd", f"{{work}}{'/..' * 8}/etc/passwd", "{work}/\x00", "{work}/../private"],
 )
 @pytest.mark.parametrize("call", ["ls", "view", "stat", "download", "checksum", "tail", "rm", "mkdir", "upload"])
 def test_paths_outside_the_file_systems(http: httpx.Client, gateway: RunningGateway, call: str, path: str) -> None:

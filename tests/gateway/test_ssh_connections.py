@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import asyncssh
 import pytest
@@ -100,10 +100,10 @@ async def test_a_user_without_a_key_is_denied(host: SshHost, user: str) -> None:
 async def test_many_commands_at_once_respect_the_servers_limit(cluster: Cluster) -> None:
     async with ssh_host(cluster, queue=240) as host:
         results = await asyncio.gather(
-            *(host.run("alice", ["sh", "-c", f"sleep 0.3; echo {number}"], timeout=LONG) for number in range(64))
+            *(host.run("user06", ["sh", "-c", f"sleep 0.3; echo {number}"], timeout=LONG) for number in range(64))
         )
         assert [int(each.stdout) for each in results] == list(range(64))
-        counted = await host.run("alice", ["pgrep", "-c", "-u", "alice", "sshd"], timeout=LONG)
+        counted = await host.run("user06", ["pgrep", "-c", "-u", "user06", "sshd"], timeout=LONG)
         assert int(counted.stdout) <= 4
 
 
@@ -145,11 +145,7 @@ async def test_a_queue_that_is_too_long_says_so(cluster: Cluster) -> None:
 async def test_a_command_that_is_given_up_does_not_go_on(host: SshHost, cluster: Cluster) -> None:
     with pytest.raises(GatewayUnavailableError, match="no answer in time"):
         await host.run("alice", ["sleep", "98765"], timeout=0.5)
-    for _ in range(100):
-        if cluster.exec("root", ["pgrep", "-f", "sleep 98765"]).exit_status == 1:
-            return
-        await asyncio.sleep(0.1)
-    pytest.fail("the command still runs")
+    await _until(lambda: cluster.exec("root", ["pgrep", "-f", "sleep 98765"]).exit_status == 1)
 
 
 async def test_a_program_that_is_not_installed_is_unsupported(host: SshHost, cluster: Cluster) -> None:
@@ -177,8 +173,7 @@ async def test_connections_of_all_users_are_limited(cluster: Cluster) -> None:
             asyncio.ensure_future(host.run(user, ["sleep", "60"], timeout=LONG)) for user in ("user03", "user04")
         ]
         for user in ("user03", "user04"):
-            while cluster.exec("root", ["pgrep", "-u", user, "sleep"]).exit_status:
-                await asyncio.sleep(0.1)
+            await _until(lambda user=user: cluster.exec("root", ["pgrep", "-u", user, "sleep"]).exit_status == 0)
         with pytest.raises(GatewayUnavailableError, match="in use"):
             await host.run("user05", ["true"], timeout=LONG)
         for each in holding:
@@ -189,8 +184,7 @@ async def test_sshd_stopped_and_connections_cut(cluster: Cluster) -> None:
     async with ssh_host(cluster) as host:
         await host.run("alice", ["true"], timeout=LONG)
         running = asyncio.ensure_future(host.run("alice", ["sleep", "500"], timeout=600))
-        while cluster.exec("root", ["pgrep", "-f", "sleep 500"]).exit_status:
-            await asyncio.sleep(0.1)
+        await _until(lambda: cluster.exec("root", ["pgrep", "-f", "sleep 500"]).exit_status == 0)
         cluster.stop("sshd")
         try:
             assert (await host.run("alice", ["true"], timeout=LONG)).exit_status == 0  # sessions go on
@@ -259,13 +253,16 @@ async def test_idle_connections_are_closed(cluster: Cluster) -> None:
     timeouts = SshTimeouts(connection=20, login=20, command_execution=60, keep_alive=30, idle_timeout=0)
     async with ssh_host(cluster, timeout=timeouts) as host:
         await host.run("user09", ["true"], timeout=LONG)
-        for _ in range(300):
-            if cluster.exec("root", ["pgrep", "-u", "user09"]).exit_status == 1:
-                break
-            await asyncio.sleep(0.1)
-        else:
-            pytest.fail("the connection is still there")
+        await _until(lambda: cluster.exec("root", ["pgrep", "-u", "user09"]).exit_status == 1)
         assert (await host.run("user09", ["true"], timeout=LONG)).exit_status == 0
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if condition():
+            return
+        await asyncio.sleep(0.1)
+    pytest.fail("it did not come about")
 
 
 async def _recovers(host: SshHost) -> None:

@@ -85,9 +85,7 @@ async def test_a_certificate_says_as_little_as_possible(authority: Path, tmp_pat
     identity = await CertificateAuthority(authority, lifetime=300).credentials("alice")
     assert identity.certificate is not None
     (tmp_path / "cert.pub").write_bytes(identity.certificate.export_certificate())
-    shown = subprocess.run(
-        ["ssh-keygen", "-L", "-f", str(tmp_path / "cert.pub")], capture_output=True, text=True, check=True
-    ).stdout
+    shown = _shown(tmp_path / "cert.pub")
     assert "Type: ssh-ed25519-cert-v01@openssh.com user certificate" in shown
     assert shown.partition("Principals:")[2].split()[0] == "alice"
     assert "Extensions: (none)" in shown
@@ -95,6 +93,12 @@ async def test_a_certificate_says_as_little_as_possible(authority: Path, tmp_pat
     again = await CertificateAuthority(authority).credentials("alice")
     assert again.key.public_data != identity.key.public_data
     assert "PRIVATE" not in repr(identity)
+
+
+def _shown(certificate: Path) -> str:
+    """What OpenSSH itself reads in it."""
+    command = ["ssh-keygen", "-L", "-f", str(certificate)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 async def test_an_expired_certificate_opens_nothing(cluster: Cluster, authority: Path) -> None:

@@ -25,6 +25,9 @@ PLAIN = {"LC_ALL": "C"}
 
 _log = logging.getLogger(__name__)
 
+# A program that ends before it has read everything has its own reasons, and says them.
+_ENDED = suppress(BrokenPipeError, ConnectionResetError)
+
 Process = asyncssh.SSHClientProcess[bytes]
 
 
@@ -48,7 +51,10 @@ class SshCommands(Commands):
     ) -> Completed:
         with connected(self._name, argv[0]):
             async with self._process(user, command_line(argv, env, cwd)) as process, asyncio.timeout(timeout):
-                stdout, stderr = await process.communicate(input or b"")
+                with _ENDED:
+                    process.stdin.write(input or b"")
+                    process.stdin.write_eof()
+                stdout, stderr = await process.communicate()
                 return self._completed(argv, process, stdout or b"", stderr or b"")
 
     async def stream(
@@ -134,19 +140,18 @@ def command_line(argv: Sequence[str], env: Mapping[str, str] | None, cwd: str | 
 
 
 async def _feed(process: Process, source: bytes | AsyncIterator[bytes]) -> None:
-    """Write all of `source`; a program that ends before it has read everything has its own reasons, and says them."""
+    """Write all of `source`."""
     pipe = process.stdin
-    ended = suppress(BrokenPipeError, ConnectionResetError)
     try:
         if isinstance(source, bytes):
-            with ended:
+            with _ENDED:
                 pipe.write(source)
         else:
             async for chunk in source:
-                with ended:
+                with _ENDED:
                     pipe.write(chunk)
                     await pipe.drain()
-        with ended:
+        with _ENDED:
             pipe.write_eof()
     except BaseException:
         process.close()  # never let it take half of its input for the whole

@@ -24,11 +24,17 @@ class Connection:
         self._idle_timeout = settings.timeout.idle_timeout
         self._last_used = time.monotonic()
         self._sftp: asyncio.Task[asyncssh.SFTPClient] | None = None
+        self._dropped = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it counts as one of the machine's connections."""
+        return not (self._dropped or self.ssh.is_closed())
 
     @property
     def is_usable(self) -> bool:
         """Whether something new may begin on it."""
-        return not self.ssh.is_closed() and (self._expires is None or time.time() < self._expires)
+        return self.is_open and (self._expires is None or time.time() < self._expires)
 
     @property
     def has_room(self) -> bool:
@@ -75,6 +81,11 @@ class Connection:
             session.exit()
         if self._sftp is not None and self._sftp.done() and session in (None, _result(self._sftp)):
             self._sftp = None
+
+    def drop(self) -> None:
+        """Close it without waiting for the server."""
+        self._dropped = True
+        self.ssh.abort()
 
     async def close(self) -> None:
         """Take leave of the server."""

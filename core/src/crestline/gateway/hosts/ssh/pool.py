@@ -37,7 +37,7 @@ class Pool:
     @property
     def connections(self) -> list[Connection]:
         """Those that are open."""
-        self._connections = [each for each in self._connections if each.is_busy or not each.ssh.is_closed()]
+        self._connections = [each for each in self._connections if each.is_open]
         return self._connections
 
     @property
@@ -98,7 +98,7 @@ class Pool:
                 async with asyncio.timeout(self._settings.timeout.command_execution):
                     return connection, await opener(connection.ssh)
             except (asyncssh.Error, OSError) as error:
-                gone = connection.ssh.is_closed()
+                gone = not connection.is_open
                 may_retry = gone or (isinstance(error, asyncssh.ChannelOpenError) and connection.refused())
                 self._give_back(connection)
                 # Nothing was asked of a channel that did not open, so another one may be tried.

@@ -61,7 +61,7 @@ class Pools:
                     hint="Try again.",
                     retry_after=1,
                 )
-            max(idle, key=lambda each: each.idle_for).ssh.abort()
+            max(idle, key=lambda each: each.idle_for).drop()
         self._opening += 1
         try:
             return await self._connector.connect(user)
@@ -74,6 +74,6 @@ class Pools:
             for user, pool in list(self._pools.items()):
                 for connection in pool.connections:
                     if connection.is_idle:
-                        connection.ssh.close()
+                        connection.drop()
                 if pool.is_empty:
                     del self._pools[user]
