@@ -228,6 +228,9 @@ class FakeSlurm(JobSource):
     def family(self, job_id: str) -> str:
         return job_ids.family(job_id)
 
+    def stands_for_many(self, job_id: str) -> bool:
+        return "[" in job_id
+
     def element(self, entry: Entry, job_id: str) -> Entry | None:
         return job(job_id, entry.job.status.state) if job_ids.holds(entry.job.job_id, job_id) else None
 

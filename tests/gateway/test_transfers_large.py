@@ -81,4 +81,4 @@ def test_up_and_down(served: GatewayProcess, source: tuple[Path, str], tmp_path:
         asyncio.run(both())
     assert digest_of(Path(directory) / kind) == digest
     assert digest_of(tmp_path / "back") == digest
-    assert peak_memory(served) - before < 100 * MIB
+    assert peak_memory(served) - before < 64 * MIB

@@ -68,6 +68,10 @@ class JobSource(abc.ABC):
     def family(self, job_id: str) -> str:
         """The id of the whole that an array task or a component of a heterogeneous job belongs to; else its own."""
 
+    def stands_for_many(self, job_id: str) -> bool:
+        """Whether this lists the pending tasks of an array as one, so that it goes when they start."""
+        return False
+
     @abc.abstractmethod
     def element(self, entry: Entry, job_id: str) -> Entry | None:
         """The task `job_id` of an array whose pending tasks are listed as one, None if it is not among them."""
@@ -268,7 +272,7 @@ class JobBook:
         """`entry` is no longer in the queue."""
         if entry.has_ended:
             self._keep(entry)
-        elif "[" not in entry.job.job_id:  # pending tasks of an array that were listed as one have started
+        elif not self._source.stands_for_many(entry.job.job_id):
             self._vanished.add(entry)
             self._vanished_at[entry.job.job_id] = time.monotonic()
             self._whole.pop(self._source.family(entry.job.job_id), None)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from anyio.from_thread import check_cancelled
 
-from crestline.gateway.hosts.this_machine.content import BLOCK, open_regular, replacing, target_of
+from crestline.gateway.hosts.streams import BLOCK
+from crestline.gateway.hosts.this_machine.content import open_regular, replacing, target_of
 from crestline.gateway.hosts.this_machine.unpacking import SUFFIX
 from crestline.gateway.paths import PathGuard, member_path, printable
 from crestline.model import InvalidRequestError

@@ -13,12 +13,10 @@ from contextlib import contextmanager
 from anyio.from_thread import check_cancelled
 
 from crestline.gateway.hosts.base import OpenFile
+from crestline.gateway.hosts.streams import BLOCK, temporary_of
 from crestline.gateway.hosts.this_machine.workers import Workers
 from crestline.gateway.paths import PathGuard
 from crestline.model import ConflictError, InvalidRequestError, TransferError
-
-BLOCK = 1024 * 1024
-"""bytes that move per step"""
 
 
 class LocalFile(OpenFile):
@@ -83,13 +81,6 @@ def check_target(real: str) -> None:
         raise _not_regular(status.st_mode, real)
     if not os.access(real, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), real)
-
-
-def temporary_of(target: str, identifier: str) -> str:
-    """The temporary name for `target`, in the same directory, the same for the same identifier."""
-    directory, name = os.path.split(target)
-    digest = hashlib.sha256(os.fsencode(f"{name}\0{identifier}")).hexdigest()[:32]
-    return os.path.join(directory, f".crestline-{digest}.part")
 
 
 @contextmanager
@@ -180,20 +171,6 @@ def blocks_of(descriptor: int) -> Iterator[bytes]:
         check_cancelled()
         yield block
         offset += len(block)
-
-
-async def blocks(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same bytes in pieces of at least `BLOCK`, the last one smaller: fewer trips to a thread."""
-    waiting: list[bytes] = []
-    size = 0
-    async for chunk in chunks:
-        waiting.append(chunk)
-        size += len(chunk)
-        if size >= BLOCK:
-            yield b"".join(waiting)
-            waiting, size = [], 0
-    if waiting and size:
-        yield b"".join(waiting)
 
 
 def _not_regular(mode: int, path: str) -> OSError | InvalidRequestError:

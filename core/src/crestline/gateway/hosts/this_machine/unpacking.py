@@ -10,7 +10,8 @@ from typing import IO, TYPE_CHECKING
 
 from anyio.from_thread import check_cancelled
 
-from crestline.gateway.hosts.this_machine.content import BLOCK, check_target, open_regular, replacing, write_all
+from crestline.gateway.hosts.streams import BLOCK
+from crestline.gateway.hosts.this_machine.content import check_target, open_regular, replacing, write_all
 from crestline.gateway.hosts.this_machine.trees import make_directories
 from crestline.gateway.paths import PathGuard, is_inside, printable
 from crestline.model import InvalidRequestError

@@ -11,13 +11,12 @@ import os
 import uuid
 from collections.abc import AsyncIterator
 
+from crestline.gateway.hosts.streams import blocks, temporary_of
 from crestline.gateway.hosts.this_machine.content import (
-    blocks,
     finish,
     locked,
     publish,
     target_of,
-    temporary_of,
     verify,
     write_all,
 )

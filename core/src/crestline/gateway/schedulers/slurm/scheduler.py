@@ -204,6 +204,9 @@ class _Source(JobSource):
     def family(self, job_id: str) -> str:
         return job_ids.family(job_id)
 
+    def stands_for_many(self, job_id: str) -> bool:
+        return "[" in job_id
+
     def element(self, entry: Entry, job_id: str) -> Entry | None:
         if not job_ids.holds(entry.job.job_id, job_id):
             return None
