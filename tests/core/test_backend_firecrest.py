@@ -585,6 +585,22 @@ async def test_what_takes_too_long_becomes_a_job(backend: FirecrestBackend, plai
     assert len(plain.jobs()) == 1
 
 
+async def test_the_account_of_the_site_is_charged(plain: PlainFirecrest) -> None:
+    backend = backend_of(plain, account="proj7")
+    await backend.open()
+    home = str(plain.home)
+    (plain.home / "f").touch()
+    await started(backend, plain)
+    await backend.submit(JobSpec(script=SLEEP, workdir=home, account="proj8"), "k")
+    await backend.copy(f"{home}/f", f"{home}/g")
+    await backend.move(f"{home}/g", f"{home}/h")
+    await backend.end_transfer(await backend.begin_download(f"{home}/f"))
+    plain.faults.fail(408, path="/ops/rm", count=1)
+    await backend.remove(f"{home}/f")
+    assert [job.account for job in plain.jobs()] == ["proj7", "proj8", "proj7", "proj7", "proj7", "proj7"]
+    await backend.close()
+
+
 async def test_a_failed_transfer_job_is_an_error(backend: FirecrestBackend, plain: PlainFirecrest) -> None:
     with pytest.raises(TransferError):
         await backend.copy(f"{plain.home}/none", f"{plain.home}/x")

@@ -282,16 +282,16 @@ async def test_absence_that_is_interrupted_by_an_outage_is_not_gone(plain: Plain
 
 
 async def test_absence_does_not_add_up(plain: PlainFirecrest) -> None:
-    async with crestline.connect(plain_site(plain), policy=polling(gone_after=1.0, gone_looks=3)) as lab:
+    async with crestline.connect(plain_site(plain), policy=polling(gone_after=0.0, gone_looks=12)) as lab:
         told = Told(lab, start(plain))
         await told.said(S.RUNNING)
-        for _ in range(3):
+        for _ in range(8):
             asked = lookups(plain)
             plain.faults.fresh_job_404 = 1e6
             await until(lambda asked=asked: lookups(plain) >= asked + 2)
             plain.faults.fresh_job_404 = 0
             listed = lists(plain)
-            await until(lambda listed=listed: lists(plain) >= listed + 3)
+            await until(lambda listed=listed: lists(plain) >= listed + 2)
         assert not told.task.done()
         told.task.cancel()
 
@@ -329,6 +329,19 @@ async def test_what_the_list_misses_is_asked_for_by_id(lab: System, plain: Plain
     assert {job.state for job in done} == {S.COMPLETED}
     asked = {seen.path.rpartition("/")[2] for seen in plain.requests if "/jobs/" in seen.path}
     assert asked == set(hidden)
+
+
+async def test_an_array_of_which_the_list_shows_a_part(lab: System, plain: PlainFirecrest) -> None:
+    plain.faults.list_omits = ".*_1"
+    script = "#!/bin/bash\n#SBATCH --array=0-1\nwhile [ $SLURM_ARRAY_TASK_ID = 1 -a ! -e go ]; do sleep 0.1; done\n"
+    job_id = start(plain, script)
+    waiting = asyncio.create_task(lab.wait(job_id))
+    await until(lambda: plain.jobs(f"{job_id}_0")[0].is_over)
+    listed = lists(plain)
+    await until(lambda: lists(plain) >= listed + 3)
+    assert not waiting.done()
+    (plain.home / "go").touch()
+    assert (await waiting).state is S.COMPLETED
 
 
 async def test_jobs_with_dependencies_missing_from_the_list(lab: System, plain: PlainFirecrest) -> None:

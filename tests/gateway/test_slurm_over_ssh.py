@@ -63,11 +63,8 @@ async def test_a_job_over_ssh(cluster: Cluster) -> None:
 
 
 async def test_reservations(cluster: Cluster) -> None:
-    cluster.check(
-        "root",
-        ["scontrol", "create", "reservation", "ReservationName=odd = name", "StartTime=now+1days", "Duration=60"]
-        + ["Users=alice", "Nodes=n04"],
-    )
+    words = "Users=alice Nodes=n04 StartTime=now+1days Duration=60".split()
+    cluster.check("root", ["scontrol", "create", "reservation", "ReservationName=odd = name", *words])
     try:
         async with ssh_host(cluster) as host:
             slurm = SlurmScheduler("test", host, SlurmOptions(timeout=30))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import asyncssh
 import pytest
@@ -13,6 +13,7 @@ from crestline.gateway.hosts.ssh import SshHost
 from crestline.model import GatewayUnavailableError, PermissionDeniedError, UnsupportedError
 from crestline.wire.status import SshTimeouts
 from harness.cluster import Cluster
+from harness.patience import until
 from harness.ssh import PATIENT, ssh_host
 
 pytestmark = pytest.mark.anyio
@@ -145,7 +146,7 @@ async def test_a_queue_that_is_too_long_says_so(cluster: Cluster) -> None:
 async def test_a_command_that_is_given_up_does_not_go_on(host: SshHost, cluster: Cluster) -> None:
     with pytest.raises(GatewayUnavailableError, match="no answer in time"):
         await host.run("alice", ["sleep", "98765"], timeout=0.5)
-    await _until(lambda: cluster.exec("root", ["pgrep", "-f", "sleep 98765"]).exit_status == 1)
+    await until(lambda: cluster.exec("root", ["pgrep", "-f", "sleep 98765"]).exit_status == 1)
 
 
 async def test_a_program_that_is_not_installed_is_unsupported(host: SshHost, cluster: Cluster) -> None:
@@ -173,7 +174,7 @@ async def test_connections_of_all_users_are_limited(cluster: Cluster) -> None:
             asyncio.ensure_future(host.run(user, ["sleep", "60"], timeout=LONG)) for user in ("user03", "user04")
         ]
         for user in ("user03", "user04"):
-            await _until(lambda user=user: cluster.exec("root", ["pgrep", "-u", user, "sleep"]).exit_status == 0)
+            await until(lambda user=user: cluster.exec("root", ["pgrep", "-u", user, "sleep"]).exit_status == 0)
         with pytest.raises(GatewayUnavailableError, match="in use"):
             await host.run("user05", ["true"], timeout=LONG)
         for each in holding:
@@ -184,7 +185,7 @@ async def test_sshd_stopped_and_connections_cut(cluster: Cluster) -> None:
     async with ssh_host(cluster) as host:
         await host.run("alice", ["true"], timeout=LONG)
         running = asyncio.ensure_future(host.run("alice", ["sleep", "500"], timeout=600))
-        await _until(lambda: cluster.exec("root", ["pgrep", "-f", "sleep 500"]).exit_status == 0)
+        await until(lambda: cluster.exec("root", ["pgrep", "-f", "sleep 500"]).exit_status == 0)
         cluster.stop("sshd")
         try:
             assert (await host.run("alice", ["true"], timeout=LONG)).exit_status == 0  # sessions go on
@@ -253,16 +254,8 @@ async def test_idle_connections_are_closed(cluster: Cluster) -> None:
     timeouts = SshTimeouts(connection=20, login=20, command_execution=60, keep_alive=30, idle_timeout=0)
     async with ssh_host(cluster, timeout=timeouts) as host:
         await host.run("user09", ["true"], timeout=LONG)
-        await _until(lambda: cluster.exec("root", ["pgrep", "-u", "user09"]).exit_status == 1)
+        await until(lambda: cluster.exec("root", ["pgrep", "-u", "user09"]).exit_status == 1)
         assert (await host.run("user09", ["true"], timeout=LONG)).exit_status == 0
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    for _ in range(600):
-        if condition():
-            return
-        await asyncio.sleep(0.1)
-    pytest.fail("it did not come about")
 
 
 async def _recovers(host: SshHost) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from crestline.gateway.hosts.ssh import SshHost
 from harness.cluster import Cluster
+from harness.patience import until
 from harness.ssh import ssh_host
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(900)]
@@ -62,11 +63,7 @@ async def test_a_reader_that_leaves_lets_go(host: SshHost, cluster: Cluster) -> 
             break
         await packed.aclose()  # type: ignore[attr-defined]
     assert (await host.run("alice", ["echo", "free"], timeout=60)).stdout == b"free\n"
-    for _ in range(100):
-        if cluster.exec("root", ["pgrep", "-x", "tar"]).exit_status == 1:
-            return
-        await asyncio.sleep(0.1)
-    pytest.fail("tar still runs")
+    await until(lambda: cluster.exec("root", ["pgrep", "-x", "tar"]).exit_status == 1)
 
 
 async def test_a_hundred_thousand_entries_hold_nobody_up(host: SshHost, cluster: Cluster) -> None:

@@ -62,6 +62,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     scope: str | None = None
     system: str | None = None
     """taken when no system is named"""
+    account: str | None = None
+    """charged for jobs that name none, and for those that FirecREST runs to move files"""
     verify: bool = True
     """False: whoever answers is believed; for tests alone"""
     ca_file: str | None = None

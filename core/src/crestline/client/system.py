@@ -58,13 +58,16 @@ class System:
                 url,
                 (asked or "").casefold(),
                 authorizer.identity,
+                self._site.account,
                 self._site.verify,
                 self._site.ca_file,
                 self._policy,
             )
 
             def make() -> Backend:
-                return FirecrestBackend(url, asked, authorizer, verify=trust, policy=self._policy)
+                return FirecrestBackend(
+                    url, asked, authorizer, account=self._site.account, verify=trust, policy=self._policy
+                )
 
             self._backend = await shared.acquire(key, make)
             self._key = key

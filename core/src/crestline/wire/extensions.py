@@ -8,7 +8,7 @@ VERSION_HEADER = "F7T-AppVersion"
 """FirecREST's version header. Ours is `2.6.0+crestline.<our version>`: it parses as the protocol we speak."""
 
 FEATURES_HEADER = "Crestline-Features"
-"""space-separated names of the additions below; on every answer of `/status`"""
+"""space-separated names of the additions below; on every answer"""
 
 IDEMPOTENCY_HEADER = "Idempotency-Key"
 """on `POST jobs`: the same key with the same body answers the first job id, with another body 409"""

@@ -57,6 +57,7 @@ class FirecrestBackend(JobCalls, FileCalls, ContentCalls, Backend):
     Args:
         url: the gateway's base URL.
         system: its name for the system, in any case; None: the only one that the gateway has.
+        account: charged for jobs that name none, transfer jobs among them.
     """
 
     def __init__(
@@ -65,12 +66,14 @@ class FirecrestBackend(JobCalls, FileCalls, ContentCalls, Backend):
         system: str | None,
         authorizer: Authorizer,
         *,
+        account: str | None = None,
         verify: ssl.SSLContext | bool = True,
         policy: Policy | None = None,
     ) -> None:
         policy = policy or Policy()
         super().__init__(url, authorizer, verify=verify, retry=policy.retry)
         self.system = system or ""
+        self.account = account
         self.features = frozenset()
         self.max_direct_upload = 5 * _MIB
         self.max_direct_download = _base64_limit(5 * _MIB)

@@ -110,7 +110,7 @@ class Calls:
         if body is not None:
             more["json_data"] = _without_nulls(msgspec.to_builtins(body))
         if params is not None:
-            more["params"] = params
+            more["params"] = _without_nulls(params)
 
         async def send() -> httpx.Response:
             response: httpx.Response = await getattr(self._api, f"_{method}_request")(path, **more)

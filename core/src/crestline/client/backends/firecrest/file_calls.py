@@ -69,7 +69,7 @@ class FileCalls(TransferCalls):
             await self._remove_directly(path)
         except GatewayUnavailableError as error:
             if error.status == 408 or "status:124" in error.message:
-                await self._run_transfer("delete", "rm", expect=200, params={"path": path})
+                await self._run_transfer("delete", "rm", expect=200, params={"path": path, "account": self.account})
                 return
             try:
                 await self._remove_directly(path)
@@ -103,10 +103,10 @@ class FileCalls(TransferCalls):
         return self._read(response, TextAnswer).output or ""
 
     async def extract(self, archive: str, target: str) -> None:
-        await self._tar("extract", ExtractRequest(path=archive, target_path=target))
+        await self._tar("extract", ExtractRequest(path=archive, target_path=target, account=self.account))
 
     async def compress(self, source: str, archive: str) -> None:
-        await self._tar("compress", CompressRequest(path=source, target_path=archive))
+        await self._tar("compress", CompressRequest(path=source, target_path=archive, account=self.account))
 
     async def _tar(self, verb: str, body: CompressRequest | ExtractRequest) -> None:
         """Pack or unpack directly, or as a job where that takes longer than a request may."""

@@ -33,6 +33,7 @@ class JobCalls(Calls):
     """The jobs of one system."""
 
     system: str
+    account: str | None
     features: frozenset[str]
 
     @property
@@ -42,12 +43,14 @@ class JobCalls(Calls):
     async def submit(self, spec: JobSpec, key: str) -> str:
         idempotent = "idempotency-key" in self.features
         headers = {IDEMPOTENCY_HEADER: key} if idempotent else {}
+        job = describe(spec)
+        job.account = job.account or self.account
         response = await self._request(
             "post",
             self._jobs_path,
             expect=201,
             how="freely" if idempotent else "once",
-            body=SubmitRequest(job=describe(spec)),
+            body=SubmitRequest(job=job),
             additional_headers=headers,
         )
         return self._read(response, SubmitAnswer).job_id

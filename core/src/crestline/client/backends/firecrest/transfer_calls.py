@@ -26,6 +26,7 @@ class TransferCalls(Calls):
     """The transfer jobs of one system."""
 
     system: str
+    account: str | None
     features: frozenset[str]
     monitor: JobMonitor
 
@@ -54,20 +55,27 @@ class TransferCalls(Calls):
 
     async def copy(self, source: str, target: str) -> None:
         self._safe_in_job(source, target)
-        await self._run_transfer("post", "cp", expect=201, body=CopyRequest(path=source, target_path=target))
+        body = CopyRequest(path=source, target_path=target, account=self.account)
+        await self._run_transfer("post", "cp", expect=201, body=body)
 
     async def move(self, source: str, target: str) -> None:
         self._safe_in_job(source, target)
-        await self._run_transfer("post", "mv", expect=201, body=MoveRequest(path=source, target_path=target))
+        body = MoveRequest(path=source, target_path=target, account=self.account)
+        await self._run_transfer("post", "mv", expect=201, body=body)
 
     async def begin_upload(self, path: str, size: int) -> TransferMethod:
         self._safe_in_job(path)
-        body = UploadRequest(path=path, transfer_directives={"transferMethod": "s3", "fileSize": size})
-        return await self._begin("upload", body)
+        directives = {"transferMethod": "s3", "fileSize": size}
+        return await self._begin(
+            "upload", UploadRequest(path=path, transfer_directives=directives, account=self.account)
+        )
 
     async def begin_download(self, path: str) -> TransferMethod:
         self._safe_in_job(path)
-        return await self._begin("download", DownloadRequest(path=path, transfer_directives={"transferMethod": "s3"}))
+        directives = {"transferMethod": "s3"}
+        return await self._begin(
+            "download", DownloadRequest(path=path, transfer_directives=directives, account=self.account)
+        )
 
     async def end_transfer(self, transfer: TransferMethod) -> None:
         await self._finish(transfer.job_id, transfer.log)

@@ -168,7 +168,7 @@ async def _head(stream: asyncssh.SSHReader[bytes]) -> bytes:
 
 async def _end(process: Process) -> None:
     """Leave nothing behind: a program that still runs would keep its session of the server's few."""
-    if not process.is_closing() and process.returncode is None:
+    if process.returncode is None:
         with suppress(OSError):  # it has ended meanwhile
             process.kill()
     process.close()

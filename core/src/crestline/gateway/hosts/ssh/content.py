@@ -12,49 +12,40 @@ import asyncssh
 
 from crestline.gateway.hosts.base import OpenFile
 from crestline.gateway.hosts.refusals import not_regular
+from crestline.gateway.hosts.ssh import window
 from crestline.gateway.hosts.ssh.commands import PLAIN, SshCommands
 from crestline.gateway.hosts.ssh.errors import transferring
 from crestline.gateway.hosts.ssh.pool import Pool
 from crestline.model import InvalidRequestError
-
-STEP = 4 * 1024 * 1024
-"""bytes that are asked for at once; a transfer holds two such blocks"""
 
 
 class SshFile(OpenFile):
     """A file that the SFTP server holds open; see `open_file`."""
 
     def __init__(
-        self, system: str, path: str, handle: asyncssh.SFTPClientFile, stall: float, leave: AsyncExitStack
+        self,
+        system: str,
+        path: str,
+        handle: asyncssh.SFTPClientFile,
+        limits: asyncssh.SFTPLimits,
+        stall: float,
+        leave: AsyncExitStack,
     ) -> None:
         self._system = system
         self._path = path
         self._handle = handle
+        self._limits = limits
         self._stall = stall
         self._leave = leave
 
     async def chunks(self, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         end = self.size if length is None else offset + length
-        ahead: asyncio.Task[bytes] | None = None
-        try:
-            while offset < end:
-                with transferring(self._system, "read", self._path):
-                    block = await (ahead or self._read(offset, end))
-                if not block:
-                    return
-                offset += len(block)
-                ahead = asyncio.ensure_future(self._read(offset, end)) if offset < end else None
+        with transferring(self._system, "read", self._path):
+            async for block in window.read(self._handle, self._limits, offset, end, self._stall):
                 yield block
-        finally:
-            if ahead is not None:
-                ahead.cancel()
 
     async def close(self) -> None:
         await self._leave.aclose()
-
-    async def _read(self, offset: int, end: int) -> bytes:
-        async with asyncio.timeout(self._stall):
-            return await self._handle.read(min(STEP, end - offset), offset)
 
 
 async def open_file(system: str, path: str, user: str, pool: Pool, commands: SshCommands, stall: float) -> SshFile:
@@ -69,13 +60,13 @@ async def open_file(system: str, path: str, user: str, pool: Pool, commands: Ssh
             while True:
                 # Before it is opened: the server would wait for the writer of a pipe.
                 check_regular(await sftp.stat(name), path)
-                handle = await sftp.open(name, asyncssh.FXF_READ, encoding=None)
+                handle = await sftp.open(name, asyncssh.FXF_READ, encoding=None, block_size=0)
                 stack.push_async_callback(_close, handle)
                 status, mark = await asyncio.gather(handle.stat(), _mark(user, path, commands, stall))
                 if mark is not None and mark[1:3] == (status.size, status.mtime):
                     break
                 await handle.close()
-            file = SshFile(system, path, handle, stall, stack.pop_all())
+            file = SshFile(system, path, handle, sftp.limits, stall, stack.pop_all())
     inode, size, _, nanoseconds = mark
     file.size = size
     file.etag = f"{inode:x}-{size:x}-{nanoseconds:x}"

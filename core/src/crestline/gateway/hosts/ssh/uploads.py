@@ -16,9 +16,10 @@ import asyncssh
 
 from crestline.gateway.hosts.refusals import check_sum, no_room, upload_is_busy, upload_stands_at, wrong_length
 from crestline.gateway.hosts.ssh.commands import PLAIN, SshCommands
-from crestline.gateway.hosts.ssh.content import STEP, check_regular
+from crestline.gateway.hosts.ssh.content import check_regular
 from crestline.gateway.hosts.ssh.errors import refusal, transferring
 from crestline.gateway.hosts.ssh.pool import Pool
+from crestline.gateway.hosts.ssh.window import Writer
 from crestline.gateway.hosts.streams import blocks, temporary_of
 
 _MODE = 0o7777
@@ -161,7 +162,7 @@ class _Upload:
         # A new file gets what the user's umask leaves; one that replaces a private file is never less private.
         attrs = asyncssh.SFTPAttrs() if self._replaced is None else asyncssh.SFTPAttrs(permissions=0o600)
         async with asyncio.timeout(self._stall):
-            file = await self._sftp.open(self.temporary, flags, attrs, encoding=None)
+            file = await self._sftp.open(self.temporary, flags, attrs, encoding=None, block_size=0)
         try:
             yield file
         finally:
@@ -176,28 +177,32 @@ class _Upload:
         *,
         limit: int | None = None,
     ) -> int:
-        """Write all that comes, from `offset` on, while the next block arrives; returns the bytes written.
+        """Write all that comes, from `offset` on; returns the bytes written.
 
         Raises:
             InvalidRequestError: more than `limit` bytes came.
         """
         written = 0
-        writing: asyncio.Task[None] | None = None
+        writer = Writer(file, self._sftp.limits, offset, self._stall)
         try:
-            async for block in blocks(chunks, STEP):
-                if limit is not None and written + len(block) > limit:
-                    raise wrong_length(written + len(block), limit)
-                if digest is not None:
-                    await asyncio.to_thread(digest.update, block)
-                if writing is not None:
-                    await writing
-                writing = asyncio.ensure_future(self._write(file, block, offset + written))
-                written += len(block)
-            return written
+            try:
+                async for block in blocks(chunks):
+                    written += len(block)
+                    if limit is not None and written > limit:
+                        raise wrong_length(written, limit)
+                    if digest is not None:
+                        await asyncio.to_thread(digest.update, block)
+                    await writer.write(block)
+            finally:
+                await writer.flush()  # what has arrived is kept, also when no more came
+        except asyncssh.SFTPError as error:
+            if limit is None:
+                await file.truncate(writer.stored)  # no hole where one write failed and a later one did not
+            await self._explain(error)
+            raise
         finally:
-            # Also when no more came: what has arrived is kept.
-            if writing is not None:
-                await writing
+            writer.drop()
+        return written
 
     async def size(self) -> int:
         """Bytes of the temporary file, 0 where there is none."""
@@ -231,16 +236,12 @@ class _Upload:
         except asyncssh.SFTPNoSuchFile:
             return
 
-    async def _write(self, file: asyncssh.SFTPClientFile, block: bytes, offset: int) -> None:
-        try:
-            async with asyncio.timeout(self._stall):
-                await file.write(block, offset)
-        except asyncssh.SFTPFailure as error:  # all that SFTP says of a full file system
-            directory = os.path.dirname(self._target)
-            room = await self._sftp.statvfs(directory)
-            if room.bavail * room.frsize < len(block):
-                raise no_room(os.fsdecode(directory), len(block)) from error
-            raise
+    async def _explain(self, error: asyncssh.SFTPError) -> None:
+        """Say so where the file system is full: all that SFTP says is "Failure"."""
+        directory = os.path.dirname(self._target)
+        room = await self._sftp.statvfs(directory)
+        if room.bavail == 0:
+            raise no_room(os.fsdecode(directory), 1) from error
 
 
 async def _writable(sftp: asyncssh.SFTPClient, target: bytes, path: str) -> int | None:

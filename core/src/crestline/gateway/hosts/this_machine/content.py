@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from anyio.from_thread import check_cancelled
 
 from crestline.gateway.hosts.base import OpenFile
+from crestline.gateway.hosts.refusals import check_sum, not_regular, upload_is_busy
 from crestline.gateway.hosts.streams import BLOCK, temporary_of
 from crestline.gateway.hosts.this_machine.workers import Workers
 from crestline.gateway.paths import PathGuard
-from crestline.model import ConflictError, InvalidRequestError, TransferError
+from crestline.model import InvalidRequestError, TransferError
 
 
 class LocalFile(OpenFile):
@@ -122,7 +123,7 @@ def locked(temporary: str, *, create: bool = False, shared: bool = False) -> Ite
         try:
             fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ConflictError("Another request works on this upload.", hint="Try again when it has ended.") from error
+            raise upload_is_busy() from error
         yield descriptor
     finally:
         os.close(descriptor)
@@ -141,19 +142,11 @@ def finish(temporary: str, target: str, checksum: str | None) -> None:
     with locked(temporary) as descriptor:
         if checksum is not None:
             try:
-                verify(sha256_of(descriptor), checksum)
+                check_sum(sha256_of(descriptor), checksum)
             except TransferError:
                 os.unlink(temporary)
                 raise
         publish(descriptor, temporary, target)
-
-
-def verify(actual: str, expected: str) -> None:
-    """Raise TransferError where two SHA-256 differ."""
-    if actual != expected.lower():
-        raise TransferError(
-            f"The content's SHA-256 is {actual}, not {expected}.", hint="Send it again: it changed on the way."
-        )
 
 
 def sha256_of(descriptor: int) -> str:
@@ -176,9 +169,7 @@ def blocks_of(descriptor: int) -> Iterator[bytes]:
 def _not_regular(mode: int, path: str) -> OSError | InvalidRequestError:
     if stat.S_ISDIR(mode):
         return IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-    return InvalidRequestError(
-        f"'{path}': Not a regular file", hint="Only regular files have content to read or write."
-    )
+    return not_regular(path)
 
 
 def _read_umask() -> int:

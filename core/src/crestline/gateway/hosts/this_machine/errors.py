@@ -2,36 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from crestline.gateway.hosts.refusals import BY_ERRNO
 from crestline.gateway.paths import printable
-from crestline.model import (
-    ConflictError,
-    CrestlineError,
-    InvalidRequestError,
-    MissingFileError,
-    PermissionDeniedError,
-    TooLargeError,
-)
-
-_CLASSES: dict[int, type[CrestlineError]] = {
-    errno.ENOENT: MissingFileError,
-    errno.EACCES: PermissionDeniedError,
-    errno.EPERM: PermissionDeniedError,
-    errno.EROFS: PermissionDeniedError,
-    errno.EBUSY: ConflictError,
-    errno.ETXTBSY: ConflictError,
-    errno.ENOSPC: TooLargeError,
-    errno.EDQUOT: TooLargeError,
-    errno.EFBIG: TooLargeError,
-    errno.EIO: CrestlineError,
-    errno.EMFILE: CrestlineError,
-    errno.ENFILE: CrestlineError,
-    errno.ENOMEM: CrestlineError,
-}
+from crestline.model import CrestlineError, InvalidRequestError
 
 
 @contextmanager
@@ -46,7 +23,7 @@ def worded(command: str) -> Iterator[None]:
 def refusal(command: str, error: OSError) -> CrestlineError:
     """The error that a caller gets to see: `<command>: '<path>': No such file or directory`."""
     number = error.errno or 0
-    kind = _CLASSES.get(number, InvalidRequestError)
+    kind = BY_ERRNO.get(number, InvalidRequestError)
     reason = os.strerror(number) if number else str(error)
     name = error.filename2 or error.filename
     where = f" '{printable(os.fsdecode(name))}'" if isinstance(name, str | bytes) else ""

@@ -6,13 +6,13 @@ import grp
 import io
 import os
 import pwd
-import re
 from collections.abc import AsyncIterator, Sequence
 from typing import IO, cast
 
 from anyio import from_thread
 
 from crestline.gateway.hosts.base import Files, OpenFile
+from crestline.gateway.hosts.refusals import check_mode
 from crestline.gateway.hosts.this_machine import archives, listing, trees, unpacking
 from crestline.gateway.hosts.this_machine.content import LocalFile, open_regular, sha256_of
 from crestline.gateway.hosts.this_machine.kind import file_type
@@ -21,8 +21,6 @@ from crestline.gateway.hosts.this_machine.workers import Workers
 from crestline.gateway.paths import PathGuard, member_path, printable
 from crestline.model import InvalidRequestError
 from crestline.wire.filesystem import Checksum, Compression, FileEntry, FileStat
-
-_OCTAL = re.compile(r"0?[0-7]{1,4}")
 
 
 class LocalFiles(Files):
@@ -186,9 +184,7 @@ def _symlink(guard: PathGuard, target: str, link: str) -> FileEntry:
 
 
 def _chmod(guard: PathGuard, path: str, mode: str) -> FileEntry:
-    if not _OCTAL.fullmatch(mode):
-        raise InvalidRequestError(f"chmod: invalid mode: '{printable(mode)}'", hint="Give it in octal, as in 755.")
-    os.chmod(guard.follow(path), int(mode, 8))
+    os.chmod(guard.follow(path), int(check_mode(mode), 8))
     return _entry(guard, path)
 
 

@@ -11,18 +11,18 @@ import os
 import uuid
 from collections.abc import AsyncIterator
 
+from crestline.gateway.hosts.refusals import check_sum, no_room, upload_stands_at, wrong_length
 from crestline.gateway.hosts.streams import blocks, temporary_of
 from crestline.gateway.hosts.this_machine.content import (
     finish,
     locked,
     publish,
     target_of,
-    verify,
     write_all,
 )
 from crestline.gateway.hosts.this_machine.workers import Workers
-from crestline.gateway.paths import PathGuard, printable
-from crestline.model import ConflictError, InvalidRequestError, MissingFileError, TooLargeError
+from crestline.gateway.paths import PathGuard
+from crestline.model import MissingFileError
 
 
 class Uploads:
@@ -49,7 +49,7 @@ class Uploads:
                 await self._workers.quick("write", write_all, descriptor, block, offset)
                 offset += len(block)
             if checksum is not None:
-                verify(digest.hexdigest(), checksum)
+                check_sum(digest.hexdigest(), checksum)
             await self._workers.quick("write", publish, descriptor, temporary, target)
             published = True
         finally:
@@ -73,9 +73,7 @@ class Uploads:
         try:
             stored = (await self._workers.quick("write", os.fstat, descriptor)).st_size
             if offset != stored:
-                raise ConflictError(
-                    f"The upload stands at {stored}, not at {offset}.", hint="Go on from where it stands."
-                )
+                raise upload_stands_at(stored, offset)
             async for block in blocks(chunks):
                 await self._workers.quick("write", write_all, descriptor, block, offset)
                 offset += len(block)
@@ -98,11 +96,11 @@ class Uploads:
             written = 0
             async for block in blocks(chunks):
                 if written + len(block) > length:
-                    raise InvalidRequestError(f"More than the {length} bytes of this part came.")
+                    raise wrong_length(written + len(block), length)
                 await self._workers.quick("write", _write_hashed, descriptor, block, offset + written, digest)
                 written += len(block)
             if written != length:
-                raise InvalidRequestError(f"Only {written} of the {length} bytes of this part came.")
+                raise wrong_length(written, length)
             return digest.hexdigest()
         finally:
             lock.__exit__(None, None, None)
@@ -132,7 +130,7 @@ def _reserve(temporary: str, target: str, size: int) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), directory)
     room = os.statvfs(directory)
     if size > room.f_bavail * room.f_frsize:
-        raise TooLargeError(f"'{printable(directory)}': No space left on device for {size} bytes.")
+        raise no_room(directory, size)
     with locked(temporary, create=True) as descriptor:
         os.ftruncate(descriptor, size)
 

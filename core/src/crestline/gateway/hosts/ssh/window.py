@@ -1,0 +1,116 @@
+"""Reading and writing with several SFTP requests under way, so that the distance to the machine costs little.
+
+asyncssh has this as well, but leaves its requests running when a transfer is cancelled, and its writes may leave holes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import cast
+
+import asyncssh
+
+_BYTES = 4 * 1024 * 1024
+"""that are under way at once"""
+_SAFE = 16 * 1024
+"""bytes of a request that every server takes"""
+
+
+async def read(
+    handle: asyncssh.SFTPClientFile, limits: asyncssh.SFTPLimits, offset: int, end: int, stall: float
+) -> AsyncIterator[bytes]:
+    """The bytes from `offset` to `end`, or to where the file ends now.
+
+    Args:
+        handle: opened with `block_size=0`.
+        stall: seconds that one request may take.
+    """
+    size = limits.max_read_len or _SAFE
+    ahead: deque[asyncio.Task[bytes]] = deque()
+    try:
+        while ahead or offset < end:
+            while offset < end and len(ahead) * size < _BYTES:
+                wanted = min(size, end - offset)
+                ahead.append(asyncio.ensure_future(_read_all(handle, offset, wanted, stall)))
+                offset += wanted
+            last = offset >= end and len(ahead) == 1
+            block = await ahead.popleft()
+            if block:
+                yield block
+            if len(block) < size and not last:
+                return  # the file became shorter
+    finally:
+        _drop(ahead)
+
+
+class Writer:
+    """Writes in order from an offset on."""
+
+    def __init__(self, handle: asyncssh.SFTPClientFile, limits: asyncssh.SFTPLimits, offset: int, stall: float) -> None:
+        self.stored = offset
+        """up to here all is written"""
+        self._handle = handle
+        self._size = limits.max_write_len or _SAFE
+        self._offset = offset
+        self._stall = stall
+        self._ahead: deque[tuple[int, asyncio.Task[None]]] = deque()
+
+    async def write(self, block: bytes) -> None:
+        """Send it, once little enough is under way.
+
+        Raises:
+            asyncssh.SFTPError: of this or an earlier block.
+        """
+        view = memoryview(block)
+        while view:
+            while len(self._ahead) * self._size >= _BYTES:
+                await self._next()
+            piece, view = view[: self._size], view[self._size :]
+            task = asyncio.ensure_future(self._write(bytes(piece), self._offset))
+            self._offset += len(piece)
+            self._ahead.append((len(piece), task))
+
+    async def flush(self) -> None:
+        """Wait until all is written.
+
+        Raises:
+            asyncssh.SFTPError: of any block.
+        """
+        while self._ahead:
+            await self._next()
+
+    def drop(self) -> None:
+        """Wait for nothing more."""
+        _drop([task for _, task in self._ahead])
+
+    async def _next(self) -> None:
+        size, task = self._ahead.popleft()
+        await task
+        self.stored += size
+
+    async def _write(self, piece: bytes, offset: int) -> None:
+        async with asyncio.timeout(self._stall):
+            await self._handle.write(piece, offset)
+
+
+async def _read_all(handle: asyncssh.SFTPClientFile, offset: int, size: int, stall: float) -> bytes:
+    """Exactly `size` bytes unless the file ends before: a server may answer with fewer."""
+    parts = []
+    async with asyncio.timeout(stall):
+        while size:
+            part = cast("bytes", await handle.read(size, offset))
+            if not part:
+                break
+            parts.append(part)
+            offset, size = offset + len(part), size - len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _drop(tasks: deque[asyncio.Task[bytes]] | list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        if not task.done():
+            task.cancel()
+        elif not task.cancelled():
+            task.exception()  # nobody wants to know any more
