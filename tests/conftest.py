@@ -9,9 +9,10 @@ import pytest
 
 from harness.cluster import cluster
 from harness.gateway import RunningGateway, in_thread
+from harness.oidc import oidc_provider
 from harness.slurm_gateway import slurm_gateway
 
-__all__ = ["cluster", "slurm_gateway"]
+__all__ = ["cluster", "oidc_provider", "slurm_gateway"]
 
 
 @pytest.fixture(scope="session")

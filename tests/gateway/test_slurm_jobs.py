@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import time
 from collections.abc import AsyncIterator, Callable
 
@@ -111,6 +112,9 @@ NAMES = [
     "a|b", "line\nbreak", "quote ' and \" and `", "back\\slash %j %s $(id) ;&", "\u540d\u524d \u00e9 \U0001f600",
     "\x01\x1b[31m\x1f\x7f", "@0123456789abcdef@", "x" * 300, " ", "--wrap=true", "RUNNING", "1 --output=/nowhere/x",
 ]  # fmt: skip
+_ODD = [*map(chr, range(1, 256)), "\u2028", "\ufeff", "\u202e", "\uffff", "\U0001f600", "|", "@", "\n", "%", ":", ","]
+_random = random.Random(7)
+NAMES += ["".join(_random.choices(_ODD, k=20)) for _ in range(15)]
 
 
 @seen_by_both

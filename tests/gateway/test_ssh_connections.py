@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import asyncssh
 import pytest
 
 from crestline.gateway.hosts.ssh import SshHost
-from crestline.model import GatewayUnavailableError, PermissionDeniedError, UnsupportedError
+from crestline.model import ConfigError, GatewayUnavailableError, PermissionDeniedError, UnsupportedError
 from crestline.wire.status import SshTimeouts
 from harness.cluster import Cluster
 from harness.patience import until
@@ -164,6 +165,15 @@ async def test_another_host_key_is_refused(cluster: Cluster) -> None:
         async with ssh_host(cluster, known_hosts=known_hosts) as host:
             with pytest.raises(GatewayUnavailableError, match="host key"):
                 await host.run("alice", ["true"], timeout=LONG)
+
+
+async def test_known_hosts_that_cannot_be_read(cluster: Cluster, tmp_path: Path) -> None:
+    file = tmp_path / "known_hosts"
+    async with ssh_host(cluster, known_hosts=str(file)) as host:
+        with pytest.raises(ConfigError, match="known_hosts"):
+            await host.run("alice", ["true"], timeout=LONG)
+        file.write_text(cluster.known_hosts)  # read at every login
+        assert (await host.run("alice", ["true"], timeout=LONG)).exit_status == 0
 
 
 async def test_connections_of_all_users_are_limited(cluster: Cluster) -> None:

@@ -175,12 +175,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         key.write_public_key(authorized / user)
     container = (
         DockerContainer(image)
-        .with_exposed_ports(_SSH, _SLURMRESTD)
         .with_copy_into_container(host_key.export_private_key(), "/etc/ssh/host_key", 0o600)
         .with_copy_into_container(user_ca.export_public_key(), "/etc/ssh/user_ca.pub", 0o644)
         .with_copy_into_container(authorized, "/etc/ssh")
         .waiting_for(LogMessageWaitStrategy("CLUSTER READY").with_startup_timeout(120))
     )
+    container.ports.update({f"{port}/tcp": ("127.0.0.1", None) for port in (_SSH, _SLURMRESTD)})  # type: ignore[misc]
     with container:
         yield Cluster(
             container, container.get_container_host_ip(), keys, host_key.export_public_key().decode().strip(), user_ca

@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from joserfc.jwk import KeySet
 from litestar import Litestar
 from litestar.datastructures import State
 from litestar.di import Provide
@@ -26,8 +25,9 @@ from crestline.gateway.health import Health
 from crestline.gateway.home import Home, write_private
 from crestline.gateway.identity.clients import Clients
 from crestline.gateway.identity.issuer import Issuer
-from crestline.gateway.identity.keys import signing_key
-from crestline.gateway.identity.tokens import TokenVerifier
+from crestline.gateway.identity.keys import OwnKeys, signing_key
+from crestline.gateway.identity.oidc import ProviderKeys
+from crestline.gateway.identity.tokens import TokenVerifier, TrustedIssuer
 from crestline.gateway.openapi import assets_router, describe_errors, openapi_config
 from crestline.gateway.requests import BearerAuthentication, GatewayRequest, provide_caller, provide_system
 from crestline.gateway.routes import compute, content, filesystem, oauth, page, status, transfers
@@ -93,9 +93,7 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     app.state.update(
         {
             "issuer": issuer,
-            "verifier": TokenVerifier(
-                KeySet([key]), issuer=issuer.name, audience=issuer.audience, min_ttl=config.min_token_ttl
-            ),
+            "verifier": TokenVerifier(_trusted_issuers(issuer, config), min_ttl=config.min_token_ttl),
             "systems": systems,
             "health": health,
             "started": time.time(),
@@ -111,6 +109,22 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
         for system in systems:
             await system.stop()
         await store.close()
+
+
+def _trusted_issuers(issuer: Issuer, config: GatewayConfig) -> list[TrustedIssuer]:
+    own = TrustedIssuer(name=issuer.name, audience=issuer.audience, keys=OwnKeys(issuer.key))
+    return [
+        own,
+        *(
+            TrustedIssuer(
+                name=each.issuer,
+                audience=each.audience,
+                keys=ProviderKeys(each.issuer, ca_file=each.ca_file),
+                username_claim=each.username_claim,
+            )
+            for each in config.oidc
+        ),
+    ]
 
 
 async def _ensure_first_client(home: Home, clients: Clients) -> None:

@@ -43,6 +43,19 @@ class IssuerConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     refresh_lifetime: int = 30 * 86400
 
 
+class OidcConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """An OpenID Connect provider whose tokens are taken beside those of the built-in issuer."""
+
+    issuer: str
+    """its URL, exactly as the claim `iss` has it"""
+    audience: str
+    """what the claim `aud` must name"""
+    username_claim: str = "preferred_username"
+    """the claim that holds the POSIX user on the systems"""
+    ca_file: str | None = None
+    """PEM file of the authority that signed the provider's certificate"""
+
+
 class GatewayConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The whole file."""
 
@@ -50,6 +63,7 @@ class GatewayConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     public_url: str | None = None
     """base of every URL that leaves the gateway; None: the address it listens on"""
     issuer: IssuerConfig = msgspec.field(default_factory=IssuerConfig)
+    oidc: list[OidcConfig] = []
     systems: dict[str, SystemConfig] = msgspec.field(default_factory=lambda: {"local": SystemConfig()})
     max_body_size: int = 64 * 1024 * 1024
     """bytes of a request body that is read into memory; streams have no limit"""

@@ -9,7 +9,7 @@ from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
 
-from crestline.gateway.identity import Caller
+from crestline.gateway.identity import Caller, caller_token
 from crestline.gateway.identity.tokens import TokenVerifier
 from crestline.gateway.systems import SystemRuntime, Systems
 from crestline.model import AuthenticationError
@@ -47,7 +47,9 @@ class BearerAuthentication(AbstractAuthenticationMiddleware):
                 "Not authenticated", hint="Send 'Authorization: Bearer <token>' with a token of the token endpoint."
             )
         verifier: TokenVerifier = connection.app.state.verifier
-        return AuthenticationResult(user=verifier.verify(token.strip()), auth=None)
+        caller = await verifier.verify(token.strip())
+        caller_token.set(token.strip())
+        return AuthenticationResult(user=caller, auth=None)
 
 
 def provide_caller(request: Request[Caller, Any, Any]) -> Caller:

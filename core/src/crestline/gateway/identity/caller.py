@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
+
 import msgspec
+
+caller_token: ContextVar[str | None] = ContextVar("caller_token", default=None)
+"""the verified access token of the request under way, for services that act on its word"""
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):

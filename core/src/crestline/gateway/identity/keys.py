@@ -1,12 +1,35 @@
-"""The key that signs the built-in issuer's tokens."""
+"""Keys that sign tokens: the built-in issuer's own, and where to find those that verify."""
 
 from __future__ import annotations
 
 import json
+from typing import Protocol
 
 from joserfc.jwk import KeySet, RSAKey
 
 from crestline.gateway.home import Home
+
+
+class KeySource(Protocol):
+    """Where the public keys of an issuer come from."""
+
+    async def keys(self, kid: str | None) -> KeySet:
+        """The keys, the one called `kid` among them if the issuer has it.
+
+        Raises:
+            GatewayUnavailableError: they cannot be had at present.
+        """
+
+
+class OwnKeys:
+    """The built-in issuer's."""
+
+    def __init__(self, key: RSAKey) -> None:
+        self._keys = KeySet([key])
+
+    async def keys(self, kid: str | None) -> KeySet:
+        """Always the same."""
+        return self._keys
 
 
 def signing_key(home: Home) -> RSAKey:

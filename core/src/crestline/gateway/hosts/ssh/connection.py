@@ -85,7 +85,7 @@ class Connection:
     def drop(self) -> None:
         """Close it without waiting for the server."""
         self._dropped = True
-        self.ssh.abort()
+        self.ssh.close()
 
     async def close(self) -> None:
         """Take leave of the server."""

@@ -13,7 +13,7 @@ import asyncssh
 from crestline.gateway.hosts.ssh.connection import Connection
 from crestline.gateway.hosts.ssh.credentials import Credentials, Identity
 from crestline.gateway.hosts.ssh.settings import SshSettings
-from crestline.model import CrestlineError, GatewayUnavailableError, PermissionDeniedError
+from crestline.model import ConfigError, CrestlineError, GatewayUnavailableError, PermissionDeniedError
 
 # sshd drops some of more than ten logins that are under way (MaxStartups 10:30:100), whoever makes them.
 _LOGINS_AT_ONCE = 4
@@ -151,5 +151,10 @@ class Connector:
 
 
 def _known_hosts(text: str) -> asyncssh.SSHKnownHosts:
-    """A file's content or the text itself, never nothing: for asyncssh that would mean no check."""
-    return asyncssh.read_known_hosts(text) if text.startswith("/") else asyncssh.import_known_hosts(text)
+    """A file's content or the text itself; always an object, as without one asyncssh would check nothing."""
+    try:
+        return asyncssh.read_known_hosts(text) if text.startswith("/") else asyncssh.import_known_hosts(text)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"known_hosts cannot be used: {error}.", hint="Give a known_hosts file, or its text."
+        ) from error

@@ -15,7 +15,7 @@ from crestline.gateway.hosts.refusals import not_regular
 from crestline.gateway.hosts.ssh import window
 from crestline.gateway.hosts.ssh.commands import PLAIN, SshCommands
 from crestline.gateway.hosts.ssh.errors import transferring
-from crestline.gateway.hosts.ssh.pool import Pool
+from crestline.gateway.hosts.ssh.pools import Pools
 from crestline.model import InvalidRequestError
 
 
@@ -48,7 +48,7 @@ class SshFile(OpenFile):
         await self._leave.aclose()
 
 
-async def open_file(system: str, path: str, user: str, pool: Pool, commands: SshCommands, stall: float) -> SshFile:
+async def open_file(system: str, path: str, user: str, pools: Pools, commands: SshCommands, stall: float) -> SshFile:
     """Open a regular file.
 
     Its mark is taken from stat(1), as SFTP knows whole seconds and no inode; the open file must agree with it.
@@ -56,7 +56,7 @@ async def open_file(system: str, path: str, user: str, pool: Pool, commands: Ssh
     name = os.fsencode(path)
     with transferring(system, "read", path):
         async with AsyncExitStack() as stack, asyncio.timeout(stall):
-            sftp = await stack.enter_async_context(pool.sftp())
+            sftp = await stack.enter_async_context(pools.of(user).sftp())
             while True:
                 # Before it is opened: the server would wait for the writer of a pipe.
                 check_regular(await sftp.stat(name), path)

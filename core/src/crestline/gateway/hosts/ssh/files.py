@@ -13,7 +13,7 @@ from crestline.gateway.hosts.ssh.content import open_file
 from crestline.gateway.hosts.ssh.errors import refusal, transferring
 from crestline.gateway.hosts.ssh.listing import Listing
 from crestline.gateway.hosts.ssh.names import Names
-from crestline.gateway.hosts.ssh.pool import Pool
+from crestline.gateway.hosts.ssh.pools import Pools
 from crestline.gateway.hosts.ssh.settings import SshSettings
 from crestline.gateway.hosts.ssh.uploads import Claims, Uploads, sha256
 from crestline.gateway.paths import PathGuard, printable
@@ -33,7 +33,7 @@ class SshFiles(Files):
         guard: PathGuard,
         settings: SshSettings,
         user: str,
-        pool: Pool,
+        pools: Pools,
         commands: SshCommands,
         names: Names,
         claims: Claims,
@@ -43,11 +43,11 @@ class SshFiles(Files):
         self._stall = settings.stall
         self._timeout = settings.timeout.command_execution
         self._user = user
-        self._pool = pool
+        self._pools = pools
         self._commands = commands
         self._listing = Listing(user, commands, names, self._timeout)
         self._archives = Archives(user, commands)
-        self._uploads = Uploads(name, user, pool, commands, claims, settings.stall)
+        self._uploads = Uploads(name, user, pools, commands, claims, settings.stall)
 
     async def list(
         self,
@@ -74,7 +74,9 @@ class SshFiles(Files):
         return await self._listing.stat(self._guard.check(path), dereference=dereference)
 
     async def open(self, path: str) -> OpenFile:
-        return await open_file(self._name, self._guard.check(path), self._user, self._pool, self._commands, self._stall)
+        return await open_file(
+            self._name, self._guard.check(path), self._user, self._pools, self._commands, self._stall
+        )
 
     async def write(self, path: str, chunks: AsyncIterator[bytes], *, checksum: str | None = None) -> None:
         await self._uploads.write(self._guard.check(path), chunks, checksum)
@@ -180,7 +182,7 @@ class SshFiles(Files):
         """A whole file system of this gateway stays, by whatever way a path leads to it."""
         directory, name = os.path.split(path)
         with transferring(self._name, complaint.partition(":")[0], path):
-            async with self._pool.sftp() as sftp:
+            async with self._pools.of(self._user).sftp() as sftp:
                 real = os.path.join(os.fsdecode(await sftp.realpath(os.fsencode(directory))), name)
         if self._guard.must_stay(os.path.normpath(real)):
             raise PermissionDeniedError(

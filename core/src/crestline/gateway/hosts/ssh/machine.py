@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
+
+import asyncssh
 
 from crestline.gateway.hosts.base import Completed, Files, Host
 from crestline.gateway.hosts.ssh.commands import PLAIN, SshCommands
@@ -38,6 +41,7 @@ class SshHost(Host):
         self._claims = Claims()
 
     async def start(self) -> None:
+        asyncssh.set_log_level(logging.WARNING)  # below, it logs whole command lines
         self._pools.start()
 
     async def stop(self) -> None:
@@ -50,7 +54,7 @@ class SshHost(Host):
             self._guard,
             self._settings,
             user,
-            self._pools.of(user),
+            self._pools,
             self._commands,
             self._names,
             self._claims,

@@ -92,16 +92,22 @@ class Pool:
     async def _open(
         self, opener: Callable[[asyncssh.SSHClientConnection], Awaitable[Channel]]
     ) -> tuple[Connection, Channel]:
+        lost = 0
         while True:
             connection = await self._place()
             try:
                 async with asyncio.timeout(self._settings.timeout.command_execution):
                     return connection, await opener(connection.ssh)
             except (asyncssh.Error, OSError) as error:
-                gone = not connection.is_open
-                may_retry = gone or (isinstance(error, asyncssh.ChannelOpenError) and connection.refused())
+                # Nothing was asked of a channel that did not open, so another one may be tried: once if the connection
+                # had gone unnoticed, and as long as the server has fewer sessions than we thought.
+                lost += not connection.is_open
+                may_retry = (
+                    isinstance(error, asyncssh.ChannelOpenError) and connection.refused()
+                    if connection.is_open
+                    else lost == 1
+                )
                 self._give_back(connection)
-                # Nothing was asked of a channel that did not open, so another one may be tried.
                 if isinstance(error, TimeoutError) or not may_retry:
                     raise
             except BaseException:
@@ -158,6 +164,12 @@ class Pool:
         """Open one more connection. A failure goes to those who wait, unless other connections will serve them."""
         try:
             connection = await self._connect()
+            if not connection.is_usable:
+                connection.drop()
+                raise GatewayUnavailableError(
+                    f"{self._name}: the certificate had expired when the login was done.",
+                    hint="The gateway's operator has to compare the clocks and the certificate's lifetime.",
+                )
         except Exception as error:
             self._connecting = None
             if not any(each.is_usable for each in self.connections):

@@ -18,7 +18,7 @@ from crestline.gateway.hosts.refusals import check_sum, no_room, upload_is_busy,
 from crestline.gateway.hosts.ssh.commands import PLAIN, SshCommands
 from crestline.gateway.hosts.ssh.content import check_regular
 from crestline.gateway.hosts.ssh.errors import refusal, transferring
-from crestline.gateway.hosts.ssh.pool import Pool
+from crestline.gateway.hosts.ssh.pools import Pools
 from crestline.gateway.hosts.ssh.window import Writer
 from crestline.gateway.hosts.streams import blocks, temporary_of
 
@@ -56,10 +56,12 @@ class Claims:
 class Uploads:
     """The unfinished uploads of one user."""
 
-    def __init__(self, system: str, user: str, pool: Pool, commands: SshCommands, claims: Claims, stall: float) -> None:
+    def __init__(
+        self, system: str, user: str, pools: Pools, commands: SshCommands, claims: Claims, stall: float
+    ) -> None:
         self._system = system
         self._user = user
-        self._pool = pool
+        self._pools = pools
         self._commands = commands
         self._claims = claims
         self._stall = stall
@@ -136,7 +138,7 @@ class Uploads:
     @asynccontextmanager
     async def _target(self, path: str, identifier: str) -> AsyncIterator[_Upload]:
         with transferring(self._system, "write", path):
-            async with self._pool.sftp() as sftp:
+            async with self._pools.of(self._user).sftp() as sftp:
                 async with asyncio.timeout(self._stall):
                     target = await sftp.realpath(os.fsencode(path))
                     replaced = await _writable(sftp, target, path)

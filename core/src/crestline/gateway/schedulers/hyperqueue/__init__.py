@@ -1,8 +1,8 @@
 """HyperQueue: jobs on several machines that have no batch system, by its Python client.
 
-HyperQueue's own client can submit and wait, and no more. So each task runs under `runner.sh`, which leaves its start and
-end as files in a directory that all machines share (`records`) and heeds a request to cancel there; `engine` hands tasks
-to the server, `scheduler` is the class.
+That client can submit and wait, and no more. So each task runs under `runner.sh`, which leaves its start and end as
+files in a directory that all machines share (`records`) and heeds a request to cancel there. `engine` hands tasks to
+the server, `scheduler` is the class.
 """
 
 from crestline.gateway.schedulers.hyperqueue.options import HyperQueueOptions

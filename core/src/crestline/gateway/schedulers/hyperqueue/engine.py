@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, TypeVar
 
 from crestline.gateway.schedulers.hyperqueue.options import HyperQueueOptions
@@ -11,8 +12,6 @@ from crestline.gateway.schedulers.hyperqueue.records import JobRecord, Records
 from crestline.model import ConfigError, GatewayUnavailableError
 
 T = TypeVar("T")
-
-_RUNNER = "runner.sh"
 
 
 class Engine:
@@ -47,20 +46,19 @@ class Engine:
         return await self._call(lambda: self._submit(job, runner))
 
     def _submit(self, job: JobRecord, runner: str) -> int:
-        from hyperqueue.ffi.protocol import ResourceRequest
-
+        request = import_module("hyperqueue.ffi.protocol").ResourceRequest
         tasks = _package().Job(name=job.name, max_fails=None)
         for task in job.tasks:
             where = self._records.task_directory(job.number, task)
             streams = [job.path(each, task) for each in (job.stdin, job.stdout, job.stderr)]
+            script = str(self._records.directory(job.number) / "script")
             tasks.program(
-                ["/bin/sh", runner, str(where), str(self._records.directory(job.number) / "script"), job.directory]
-                + [*streams, str(job.time_limit or 0)],
+                ["/bin/sh", runner, str(where), script, job.directory, *streams, str(job.time_limit or 0)],
                 env=job.environment | _slurm_variables(job, task),
                 cwd="/",
                 stdout=None,
                 stderr=None,
-                resources=ResourceRequest(n_nodes=job.nodes) if job.nodes > 1 else ResourceRequest(cpus=job.cpus),
+                resources=request(n_nodes=job.nodes) if job.nodes > 1 else request(cpus=job.cpus),
             )
         return int(self._client().submit(tasks).id)
 
@@ -97,9 +95,8 @@ def _slurm_variables(job: JobRecord, task: int | None) -> dict[str, str]:
 
 def _package() -> Any:
     try:
-        import hyperqueue
+        return import_module("hyperqueue")
     except ImportError as error:
         raise ConfigError(
             "HyperQueue is not installed.", hint="Install crestline[hyperqueue] beside the gateway."
         ) from error
-    return hyperqueue

@@ -19,7 +19,7 @@ fi
 
 setsid "$script" <"$in" >>"$out" 2>>"$err" &
 child=$!
-trap 'kill -TERM -- "-$child"' TERM INT
+trap 'kill -TERM "-$child"' TERM INT
 (
   left=$limit
   while kill -0 "$child" 2>/dev/null; do
@@ -28,9 +28,9 @@ trap 'kill -TERM -- "-$child"' TERM INT
     [ "$limit" -gt 0 ] && [ "$left" -le 0 ] && verdict=TIMEOUT
     if [ -n "$verdict" ]; then
       put verdict "$verdict"
-      kill -TERM -- "-$child"
+      kill -TERM "-$child"
       sleep 5
-      kill -KILL -- "-$child"
+      kill -KILL "-$child"
       exit
     fi
     left=$((left - 1))
@@ -41,7 +41,7 @@ watcher=$!
 wait "$child"
 status=$?
 kill "$watcher" 2>/dev/null
-kill -KILL -- "-$child" 2>/dev/null
+kill -KILL "-$child" 2>/dev/null
 
 signal=0
 [ "$status" -gt 128 ] && signal=$((status - 128)) && status=0

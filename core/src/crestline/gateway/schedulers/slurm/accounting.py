@@ -8,7 +8,7 @@ from collections.abc import Collection
 from crestline.gateway.schedulers.job_book import Entry
 from crestline.gateway.schedulers.slurm import ids as job_ids
 from crestline.gateway.schedulers.slurm.commands import SlurmCommands
-from crestline.gateway.schedulers.slurm.tables import number, read_table, seconds, text
+from crestline.gateway.schedulers.slurm.tables import Row, number, read_table, seconds, text
 from crestline.wire.compute import JobInfo, JobStatus, JobTask, JobTime
 
 _FIELDS = (
@@ -24,12 +24,10 @@ _AT_ONCE = 1000
 async def read_accounting(commands: SlurmCommands, user: str, ids: Collection[str]) -> list[Entry]:
     """What is recorded of these jobs, whatever their age; an array's id brings its tasks."""
     wanted = sorted({job_ids.family(each) if "[" in each or "+" in each else each for each in ids})
-    entries = []
+    entries: list[Entry] = []
     for start in range(0, len(wanted), _AT_ONCE):
-        rows = await read_table(
-            commands, user, "sacct", _FIELDS, f"--jobs={','.join(wanted[start : start + _AT_ONCE])}"
-        )
-        entries += jobs_of(rows)
+        some = ",".join(wanted[start : start + _AT_ONCE])
+        entries += await read_table(commands, user, "sacct", _FIELDS, f"--jobs={some}", convert=jobs_of)
     return entries
 
 
@@ -37,12 +35,11 @@ async def read_history(commands: SlurmCommands, user: str, owner: str | None, si
     """The jobs of `owner` (None: of everybody) that were active after `since` (seconds since the epoch)."""
     whose = "--allusers" if owner is None else f"--user={owner}"
     age = max(round(time.time() - since), 1)
-    return jobs_of(
-        await read_table(commands, user, "sacct", _FIELDS, whose, f"--starttime=now-{age}seconds", "--endtime=now")
-    )
+    span = [f"--starttime=now-{age}seconds", "--endtime=now"]
+    return await read_table(commands, user, "sacct", _FIELDS, whose, *span, convert=jobs_of)
 
 
-def jobs_of(rows: list[dict[str, str]]) -> list[Entry]:
+def jobs_of(rows: list[Row]) -> list[Entry]:
     """Rows of sacct as jobs, each with its steps."""
     found: dict[str, Entry] = {}
     for row in rows:
@@ -56,7 +53,7 @@ def jobs_of(rows: list[dict[str, str]]) -> list[Entry]:
     return list(found.values())
 
 
-def _entry(row: dict[str, str]) -> Entry:
+def _entry(row: Row) -> Entry:
     start = number(row["Start"])
     minutes = number(row["TimelimitRaw"])
     status, time_ = _status(row), _time(row)
@@ -82,16 +79,16 @@ def _entry(row: dict[str, str]) -> Entry:
     return Entry(job, row["JobIDRaw"])
 
 
-def _step(row: dict[str, str]) -> JobTask:
+def _step(row: Row) -> JobTask:
     return JobTask(id=row["JobID"], name=row["JobName"], status=_status(row), time=_time(row))
 
 
-def _status(row: dict[str, str]) -> JobStatus:
+def _status(row: Row) -> JobStatus:
     exit_code, _, signal = row["ExitCode"].partition(":")
     return JobStatus(state=row["State"], exit_code=number(exit_code), interrupt_signal=number(signal))
 
 
-def _time(row: dict[str, str]) -> JobTime:
+def _time(row: Row) -> JobTime:
     return JobTime(
         elapsed=number(row["ElapsedRaw"]),
         start=number(row["Start"]),
@@ -100,12 +97,12 @@ def _time(row: dict[str, str]) -> JobTime:
     )
 
 
-def _is_half(row: dict[str, str]) -> bool:
+def _is_half(row: Row) -> bool:
     """Whether a step was recorded before its job: until the rest comes, name and id of such a job are made up."""
     return row["JobName"] == "allocation" and not row["WorkDir"]
 
 
-def _name(row: dict[str, str]) -> str:
+def _name(row: Row) -> str:
     name = row["JobName"]
     if "`" in name:  # slurmdbd writes a backtick for a double quote; the command line has what was meant
         _, option, rest = row["SubmitLine"].partition("--job-name=")

@@ -24,6 +24,8 @@ _TIMED_OUT = (124, 137)
 """exit status of timeout(1)"""
 _NOT_FOUND = 127
 """exit status of a shell or of timeout(1) that finds no such program"""
+_NO_ACCOUNTING = b"accounting storage is disabled"
+"""a site without slurmdbd: nothing is recorded"""
 _NO_JOB = re.compile(r"invalid job id|invalid job array|no such job|job not heterogeneous", re.IGNORECASE)
 _NO_PERMISSION = re.compile(r"permission denied|invalid user", re.IGNORECASE)
 
@@ -57,7 +59,7 @@ class SlurmCommands:
             JobNotFoundError, PermissionDeniedError: as Slurm words it.
         """
         done = await self.run(user, [*_READING, *self._limited(program), *arguments])
-        if done.exit_status != 0:
+        if done.exit_status != 0 and _NO_ACCOUNTING not in done.stderr:
             error = refusal(program, done) or no_answer(program, done)
             self.failure = error if isinstance(error, GatewayUnavailableError) else None
             raise error

@@ -8,7 +8,7 @@ from crestline.gateway.schedulers.slurm import ids as job_ids
 from crestline.gateway.schedulers.slurm.commands import SlurmCommands
 from crestline.gateway.schedulers.slurm.queue import read_queue_fields
 from crestline.gateway.schedulers.slurm.streams import Streams, asked_for, job_metadata
-from crestline.gateway.schedulers.slurm.tables import read_table, text
+from crestline.gateway.schedulers.slurm.tables import read_rows, text
 from crestline.wire.compute import JobInfo, JobMetadata
 
 _STREAMS = ("JobArrayID", "JobID", "STDIN", "STDOUT", "STDERR")
@@ -30,7 +30,7 @@ async def read_metadata(commands: SlurmCommands, user: str, jobs: list[JobInfo])
     if all(_row(held, job.job_id) for job in jobs):
         recorded = {}
     else:
-        rows = await read_table(commands, user, "sacct", _RECORDED, "--allocations", f"--jobs={number}")
+        rows = await read_rows(commands, user, "sacct", _RECORDED, "--allocations", f"--jobs={number}")
         recorded = {row["JobID"]: row for row in rows}
     answer = []
     for job in jobs:

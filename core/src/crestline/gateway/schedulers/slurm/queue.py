@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import cache
+from typing import TypeVar
 
 from crestline.gateway.schedulers.job_book import Entry
 from crestline.gateway.schedulers.slurm import ids as job_ids
 from crestline.gateway.schedulers.slurm.commands import SlurmCommands
-from crestline.gateway.schedulers.slurm.tables import exit_and_signal, number, read_table, seconds, text
+from crestline.gateway.schedulers.slurm.tables import Row, exit_and_signal, number, read_table, seconds, text
 from crestline.model import JobNotFoundError, normalize_state
 from crestline.wire.compute import JobInfo, JobStatus, JobTime
+
+T = TypeVar("T")
 
 _FIELDS = (
     "JobArrayID", "JobID", "State", "exit_code", "Reason", "Name", "UserName", "GroupName", "Account", "Partition",
@@ -22,29 +26,48 @@ async def read_queue(
     commands: SlurmCommands, user: str, owner: str | None, ids: Collection[str] | None = None
 ) -> list[Entry]:
     """The jobs of `owner` (None: of everybody), ended ones of the last minutes (MinJobAge) included."""
-    rows = await read_queue_fields(commands, user, owner, _FIELDS, ids)
-    return [_entry(row) for row in rows if job_ids.is_job_id(row["JobArrayID"])]
+    return await _squeue(commands, user, owner, _FIELDS, ids, _entries)
 
 
 async def read_queue_fields(
     commands: SlurmCommands, user: str, owner: str | None, fields: tuple[str, ...], ids: Collection[str] | None = None
-) -> list[dict[str, str]]:
+) -> list[Row]:
     """Rows of squeue with these fields, whatever the state of the job."""
+    return await _squeue(commands, user, owner, fields, ids, list)
+
+
+async def _squeue(
+    commands: SlurmCommands,
+    user: str,
+    owner: str | None,
+    fields: tuple[str, ...],
+    ids: Collection[str] | None,
+    convert: Callable[[list[Row]], list[T]],
+) -> list[T]:
     arguments = ["--states=all", "--all"]
     if owner is not None:
         arguments.append(f"--user={owner}")
     if ids is not None:
         arguments.append(f"--jobs={','.join(sorted({job_ids.family(each) for each in ids}))}")
     try:
-        return await read_table(commands, user, "squeue", fields, *arguments)
+        return await read_table(commands, user, "squeue", fields, *arguments, convert=convert)
     except JobNotFoundError:
         return []
 
 
-def _entry(row: dict[str, str]) -> Entry:
-    state = row["State"]
+def _entries(rows: list[Row]) -> list[Entry]:
+    return [_entry(row) for row in rows if job_ids.is_job_id(row["JobArrayID"])]
+
+
+@cache
+def _waits_or_has_ended(state: str) -> tuple[bool, bool]:
     normal = normalize_state(state)
-    waiting, ended = normal.is_waiting, normal.is_terminal
+    return normal.is_waiting, normal.is_terminal
+
+
+def _entry(row: Row) -> Entry:
+    state = row["State"]
+    waiting, ended = _waits_or_has_ended(state)
     exit_code, signal = exit_and_signal(number(row["exit_code"]) or 0)
     job = JobInfo(
         job_id=row["JobArrayID"],

@@ -7,7 +7,7 @@ import re
 import msgspec
 
 from crestline.gateway.schedulers.slurm.commands import SlurmCommands
-from crestline.gateway.schedulers.slurm.tables import decimal, number, read_table, text
+from crestline.gateway.schedulers.slurm.tables import decimal, number, read_rows, text
 from crestline.wire.status import Account, Node, Partition, Reservation
 
 
@@ -41,7 +41,7 @@ _NODE_FIELDS = (
 async def read_nodes(commands: SlurmCommands, user: str) -> list[Node]:
     """All nodes, those of hidden partitions included."""
     nodes: dict[str, Node] = {}
-    for row in await read_table(commands, user, "sinfo", _NODE_FIELDS, "--Node", "--all"):
+    for row in await read_rows(commands, user, "sinfo", _NODE_FIELDS, "--Node", "--all"):
         name, partition = row["NodeList"], text(row["PartitionName"])
         if name not in nodes:
             nodes[name] = _node(row)
@@ -75,7 +75,7 @@ def _node(row: dict[str, str]) -> Node:
 async def read_partitions(commands: SlurmCommands, user: str, show_hidden: bool) -> list[Partition]:
     """The partitions; the hidden ones, and those closed to the user, on demand."""
     fields = ("PartitionName", "Available", "Nodes", "CPUsState")
-    rows = await read_table(commands, user, "sinfo", fields, "--summarize", *(["--all"] if show_hidden else []))
+    rows = await read_rows(commands, user, "sinfo", fields, "--summarize", *(["--all"] if show_hidden else []))
     return [
         Partition(
             name=row["PartitionName"],

@@ -20,7 +20,7 @@ from crestline.gateway.schedulers.slurm.metadata import read_metadata
 from crestline.gateway.schedulers.slurm.options import SlurmOptions
 from crestline.gateway.schedulers.slurm.queue import read_queue, read_queue_fields
 from crestline.gateway.schedulers.slurm.resources import Site
-from crestline.gateway.schedulers.slurm.tables import read_table
+from crestline.gateway.schedulers.slurm.tables import read_rows
 from crestline.gateway.schedulers.snapshot import Snapshot
 from crestline.model import (
     GatewayUnavailableError,
@@ -174,7 +174,7 @@ class SlurmScheduler(CommandScheduler):
             outage = error
         fields = ("JobID", "Comment", "SubmitLine")
         span = f"--starttime=now-{_KEY_DAYS}days"
-        for row in await read_table(self._slurm, user, "sacct", fields, "--allocations", f"--user={user}", span):
+        for row in await read_rows(self._slurm, user, "sacct", fields, "--allocations", f"--user={user}", span):
             if tag in row["Comment"] or tag in row["SubmitLine"]:
                 return job_ids.family(row["JobID"])
         if outage is not None:

@@ -9,10 +9,15 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from crestline.gateway.schedulers.slurm.commands import SlurmCommands
 from crestline.model import GatewayUnavailableError
+
+T = TypeVar("T")
+Row = dict[str, str]
+"""field -> text"""
 
 _NOTHING = frozenset({"", "(null)", "N/A", "None", "Unknown", "NONE", "n/a", "n/s"})
 
@@ -21,25 +26,45 @@ _LARGE = 256 * 1024
 
 
 async def read_table(
-    commands: SlurmCommands, user: str, program: str, fields: Sequence[str], *arguments: str
-) -> list[dict[str, str]]:
-    """Rows of squeue, sinfo or sacct: field -> text.
+    commands: SlurmCommands,
+    user: str,
+    program: str,
+    fields: Sequence[str],
+    *arguments: str,
+    convert: Callable[[list[Row]], list[T]],
+) -> list[T]:
+    """What squeue, sinfo or sacct list.
+
+    Args:
+        commands: Slurm's programs.
+        user: who asks.
+        program: which of the three.
+        fields: the columns.
+        arguments: further words of the command line.
+        convert: makes of the rows what is wanted; in a thread if they are many, so that the event loop goes on.
 
     Raises:
         GatewayUnavailableError: no answer, or one that was cut off.
     """
-    mark = f"@{secrets.token_hex(12)}@"
+    mark = f"@{secrets.token_hex(8)}@"
     if program == "sacct":
         layout = ["--parsable", f"--delimiter={mark}", f"--format={','.join(fields)}"]
     else:
         layout = [f"--Format={','.join(f'{field}:{mark}' for field in fields)}"]
     output = await commands.read(user, program, "--noheader", *layout, *arguments)
     if len(output) > _LARGE:
-        return await asyncio.to_thread(cut, output, mark, fields)
-    return cut(output, mark, fields)
+        return await asyncio.to_thread(lambda: convert(cut(output, mark, fields)))
+    return convert(cut(output, mark, fields))
 
 
-def cut(output: bytes, mark: str, fields: Sequence[str]) -> list[dict[str, str]]:
+async def read_rows(
+    commands: SlurmCommands, user: str, program: str, fields: Sequence[str], *arguments: str
+) -> list[Row]:
+    """As `read_table`, the rows as they are."""
+    return await read_table(commands, user, program, fields, *arguments, convert=list)
+
+
+def cut(output: bytes, mark: str, fields: Sequence[str]) -> list[Row]:
     """Cut a table whose every cell is followed by `mark`, every row by a line break.
 
     Raises:
@@ -66,7 +91,8 @@ def text(cell: str) -> str | None:
 def number(cell: str) -> int | None:
     """A whole number, a time in seconds since the epoch included; None for anything else."""
     cell = cell.strip()
-    return int(cell) if re.fullmatch(r"-?\d{1,18}", cell, re.ASCII) else None
+    digits = cell.removeprefix("-")
+    return int(cell) if digits.isascii() and digits.isdigit() and len(digits) <= 18 else None
 
 
 def decimal(cell: str) -> float | None:

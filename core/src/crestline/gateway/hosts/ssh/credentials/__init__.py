@@ -1,8 +1,8 @@
 """How the gateway becomes a user on the other machine: one file per way of getting a key or a certificate."""
 
 from crestline.gateway.hosts.ssh.credentials.authority import CertificateAuthority
-from crestline.gateway.hosts.ssh.credentials.base import Credentials, Identity, caller_token
+from crestline.gateway.hosts.ssh.credentials.base import Credentials, Identity
 from crestline.gateway.hosts.ssh.credentials.service import CertificateService
 from crestline.gateway.hosts.ssh.credentials.user_keys import UserKeys
 
-__all__ = ["CertificateAuthority", "CertificateService", "Credentials", "Identity", "UserKeys", "caller_token"]
+__all__ = ["CertificateAuthority", "CertificateService", "Credentials", "Identity", "UserKeys"]

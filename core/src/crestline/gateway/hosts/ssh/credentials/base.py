@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import abc
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 import asyncssh
-
-caller_token: ContextVar[str | None] = ContextVar("caller_token", default=None)
-"""the access token of the request that is being served, for services that turn it into a certificate"""
 
 
 @dataclass(frozen=True)

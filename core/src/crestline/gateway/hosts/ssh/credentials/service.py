@@ -11,7 +11,8 @@ import httpx
 import msgspec
 from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ssh_public_identity
 
-from crestline.gateway.hosts.ssh.credentials.base import Credentials, Identity, caller_token
+from crestline.gateway.hosts.ssh.credentials.base import Credentials, Identity
+from crestline.gateway.identity import caller_token
 from crestline.model import AuthenticationError, ConfigError, GatewayUnavailableError, PermissionDeniedError
 
 _MARGIN = 30

@@ -1,0 +1,71 @@
+"""A real OpenID Connect provider (`tests/oidc_provider`, npm's oidc-provider) on a loopback port."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from harness.parts import require
+
+FOLDER = Path(__file__).parents[1] / "oidc_provider"
+
+
+class OidcProvider:
+    """The provider as a process; its issuer stays the same when it is stopped and started."""
+
+    audience = "https://hpc.test"
+
+    def __init__(self) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self._port = free.getsockname()[1]
+        self.issuer = f"http://127.0.0.1:{self._port}"
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self, kid: str = "first") -> None:
+        """Serve; another `kid` comes with another key."""
+        self._process = subprocess.Popen(
+            ["node", str(FOLDER / "provider.js"), str(self._port), kid],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        assert "READY" in self._process.stdout.readline()
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.communicate(timeout=30)
+            self._process = None
+
+    def token(self, user: str, resource: str | None = None) -> str:
+        """An access token by client credentials."""
+        form = {"grant_type": "client_credentials", "scope": "firecrest"}
+        answer = httpx.post(
+            f"{self.issuer}/token",
+            data=form | ({"resource": resource} if resource else {}),
+            auth=(f"{user}-client", f"{user}-client-secret-of-the-tests"),
+        )
+        answer.raise_for_status()
+        return str(answer.json()["access_token"])
+
+
+@pytest.fixture
+def oidc_provider() -> Iterator[OidcProvider]:
+    """A provider that serves."""
+    require(shutil.which("node") is not None, "there is no `node`: install Node.js 20 or newer")
+    require(
+        (FOLDER / "node_modules" / "oidc-provider").is_dir(),
+        "oidc-provider is not installed: run `npm ci` in tests/oidc_provider",
+    )
+    provider = OidcProvider()
+    provider.start()
+    yield provider
+    provider.stop()
