@@ -180,7 +180,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         .with_copy_into_container(authorized, "/etc/ssh")
         .waiting_for(LogMessageWaitStrategy("CLUSTER READY").with_startup_timeout(120))
     )
-    container.ports.update({f"{port}/tcp": ("127.0.0.1", None) for port in (_SSH, _SLURMRESTD)})  # type: ignore[misc]
+    container.ports.update({f"{port}/tcp": ("127.0.0.1", None) for port in (_SSH, _SLURMRESTD)})
     with container:
         yield Cluster(
             container, container.get_container_host_ip(), keys, host_key.export_public_key().decode().strip(), user_ca
