@@ -29,7 +29,7 @@ test: lint  ## run all tests (long runs in their small, seeded size)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests
 
 soak: install  ## run the long runs in their full size
-	CRESTLINE_SOAK=1 $(BIN)/python -m pytest -m soak tests
+	$(BIN)/python -m pytest -m soak tests
 
 lint: install  ## check style, types and the rules of the house
 	$(BIN)/ruff check .

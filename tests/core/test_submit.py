@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -195,8 +194,6 @@ async def test_a_wrong_job_is_not_sent(lab: System, plain: PlainFirecrest, spec:
 @pytest.mark.parametrize("count", [30, pytest.param(400, marks=pytest.mark.soak)])
 @pytest.mark.timeout(1200)
 async def test_each_of_many_runs_once_through_a_bad_network(lab: System, plain: PlainFirecrest, count: int) -> None:
-    if count > 30 and not os.environ.get("CRESTLINE_SOAK"):
-        pytest.skip("the full size runs with CRESTLINE_SOAK=1")
     dice = random.Random(count)
     plain.faults.allocation_window = 0.3
     for _ in range(count):

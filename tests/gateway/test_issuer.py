@@ -83,9 +83,11 @@ def test_issuer_keys_and_client_belong_to_the_home(tmp_path: Path) -> None:
         assert answer.status_code == 401
 
 
-def test_secrets_are_readable_to_the_owner_alone(gateway: RunningGateway) -> None:
-    assert stat.S_IMODE((gateway.home / "client.json").stat().st_mode) == 0o600
-    assert stat.S_IMODE((gateway.home / "private").stat().st_mode) == 0o700
-    secret = gateway.client[1].encode()
-    holders = [file for file in gateway.home.rglob("*") if file.is_file() and secret in file.read_bytes()]
-    assert holders == [gateway.home / "client.json"]
+def test_secrets_are_readable_to_the_owner_alone(tmp_path: Path) -> None:
+    with in_thread(tmp_path / "home") as gateway:
+        gateway.token()
+        assert stat.S_IMODE((gateway.home / "client.json").stat().st_mode) == 0o600
+        assert stat.S_IMODE((gateway.home / "private").stat().st_mode) == 0o700
+        secret = gateway.client[1].encode()
+        holders = [file for file in gateway.home.rglob("*") if file.is_file() and secret in file.read_bytes()]
+        assert holders == [gateway.home / "client.json"]

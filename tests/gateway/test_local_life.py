@@ -270,6 +270,7 @@ async def test_a_job_cancelled_while_it_waits_never_runs(local: Bench) -> None:
 async def test_suspend_and_resume(local: Bench) -> None:
     job_id = await local.submit("while :; do echo x >> ticks; done")
     await local.content("ticks")
+    await local.state(job_id, "RUNNING")
     await local.scheduler.suspend(USER, job_id)
     assert (await local.info(job_id)).status.state == "SUSPENDED"
     size = local.file("ticks").stat().st_size
@@ -287,6 +288,7 @@ async def test_suspend_and_resume(local: Bench) -> None:
 async def test_the_time_limit_waits_while_a_job_is_suspended(local: Bench) -> None:
     job_id = await local.submit("#!/bin/sh\n#SBATCH -t 0:02\necho up > up\nsleep 1000\n")
     await local.content("up")
+    await local.state(job_id, "RUNNING")
     await local.scheduler.suspend(USER, job_id)
     await local.run("sleep 3")
     assert (await local.info(job_id)).status.state == "SUSPENDED"

@@ -19,7 +19,6 @@ from harness.ssh import ssh_host
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(900)]
 
 MIB = 1024 * 1024
-SIZE = (5 * 1024 if os.environ.get("CRESTLINE_SOAK") else 200) * MIB
 
 
 @pytest.fixture(scope="module")
@@ -28,13 +27,14 @@ async def host(cluster: Cluster) -> AsyncIterator[SshHost]:
         yield running
 
 
-async def test_a_large_file_needs_little_memory(host: SshHost, cluster: Cluster) -> None:
+@pytest.mark.parametrize("size", [200, pytest.param(5 * 1024, marks=pytest.mark.soak)])
+async def test_a_large_file_needs_little_memory(host: SshHost, cluster: Cluster, size: int) -> None:
     files = host.files("alice")
     block = os.urandom(MIB)
     sent = hashlib.sha256()
 
     async def content() -> AsyncIterator[bytes]:
-        for number in range(SIZE // MIB):
+        for number in range(size):
             part = number.to_bytes(8, "big") + block[8:]
             sent.update(part)
             yield part
