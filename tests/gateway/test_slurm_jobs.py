@@ -241,7 +241,9 @@ async def test_a_reader_never_sees_less_than_what_he_did(slurm: SlurmScheduler) 
 async def test_arrays(slurm: SlurmScheduler) -> None:
     body = "#SBATCH --array=1-80:3%2\nexit $((SLURM_ARRAY_TASK_ID > 1))"
     job_id = await slurm.submit("alice", describe(f"#SBATCH --hold\n{body}", standard_output="%A-%a.out"))
-    (whole,) = await slurm.jobs("alice", JobQuery(ids=(job_id,)))
+    seen = await slurm.jobs("alice", JobQuery(ids=(job_id,)))
+    assert len(seen) == 1, seen
+    (whole,) = seen
     assert whole.job_id == f"{job_id}_[1-79:3%2]"
     assert (await one(slurm, f"{job_id}_40")).job_id == f"{job_id}_40"
     assert await slurm.jobs("alice", JobQuery(ids=(f"{job_id}_2",))) == []

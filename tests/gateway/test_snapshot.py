@@ -450,3 +450,10 @@ async def test_a_job_that_accounting_never_hears_of_is_gone_after_a_while(
     monkeypatch.setattr("crestline.gateway.schedulers.job_book._GRACE", -1.0)
     assert await book.by_ids(["1"]) == []
     assert await book.recent("alice", 0) == []
+
+
+async def test_a_number_that_is_used_again_means_the_job_in_the_queue(slurm: FakeSlurm, book: JobBook) -> None:
+    slurm.record(job("6", "COMPLETED"), job("7_1", "FAILED"))
+    assert states(await book.by_ids(["6", "7"])) == {"6": "COMPLETED", "7_1": "FAILED"}
+    slurm.hold(job("6_1", "RUNNING"), job("6_[2-3]", "PENDING"), job("7", "RUNNING"))
+    assert states(await book.by_ids(["6", "7"])) == {"6_1": "RUNNING", "6_[2-3]": "PENDING", "7": "RUNNING"}

@@ -310,10 +310,14 @@ class JobBook:
             known = [*recorded, *self._last_held.find(job_id), *self._ended.find(job_id)]
             ended = {entry.job.job_id: entry for entry in known if entry.has_ended}
             return list(ended.values()), bool(ended) and len(ended) == len({entry.job.job_id for entry in known})
+        if job_id in held:
+            return [held.entries[job_id]], True
         found = {entry.job.job_id: entry for entry in recorded}
         if looked_up is not None:  # what the queue said last is newer than what accounting has not heard of yet
             found |= {entry.job.job_id: entry for entry in self._vanished.find(job_id)}
         found |= {entry.job.job_id: entry for entry in (*self._ended.find(job_id), *held.find(job_id))}
+        if held.is_family(job_id):
+            found.pop(job_id, None)  # an older job of the same number: a batch system that lost its state counts anew
         return list(found.values()), looked_up is not None or self._is_told(held, job_id)
 
     @property

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
+import threading
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -67,6 +68,8 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._reading = threading.local()
+        self._readers: list[sqlite3.Connection] = []
         self._connection = self._connect()
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.executescript(_SCHEMA)
@@ -77,7 +80,8 @@ class Store:
 
     def close(self) -> None:
         """Let go of the file."""
-        self._connection.close()
+        for connection in (*self._readers, self._connection):
+            connection.close()
 
     def submit(
         self, user: str, key: str | None, *, time: float, script: bytes, request: Request, tasks: Iterable[int | None]
@@ -166,15 +170,13 @@ class Store:
         ]
         conditions = ['jobs."end" IS NOT NULL', *(text for text, value in filters if value is not None)]
         values = [value for _, value in filters if value is not None]
-        with closing(self._connect()) as connection:
-            return _jobs(
-                connection.execute(f"SELECT {_COLUMNS} WHERE {' AND '.join(conditions)} ORDER BY jobs.id", values)
-            )
+        rows = self._reader().execute(f"SELECT {_COLUMNS} WHERE {' AND '.join(conditions)} ORDER BY jobs.id", values)
+        return _jobs(rows)
 
     def named(self, ids: Iterable[tuple[int, int | None]]) -> list[Job]:
         """The jobs of these (number, task) pairs, each once. May be called from any thread."""
-        with closing(self._connect()) as connection:
-            found = {job.id: job for number, task in ids for job in _meant(connection, number, task)}
+        connection = self._reader()
+        found = {job.id: job for number, task in ids for job in _meant(connection, number, task)}
         return [found[number] for number in sorted(found)]
 
     def older_than(self, moment: float, limit: int = 200) -> list[int]:
@@ -193,6 +195,14 @@ class Store:
                     "DELETE FROM submissions WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM jobs WHERE submission = ?1)",
                     (submission,),
                 )
+
+    def _reader(self) -> sqlite3.Connection:
+        """This thread's connection, so that look-ups neither wait for each other nor open the file each time."""
+        connection: sqlite3.Connection | None = getattr(self._reading, "connection", None)
+        if connection is None:
+            connection = self._reading.connection = self._connect()
+            self._readers.append(connection)
+        return connection
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, isolation_level=None, timeout=10, check_same_thread=False)
