@@ -110,3 +110,17 @@ def test_pyfirecrest_sees_the_cluster(pyfirecrest: Firecrest, cluster: Cluster, 
     assert (tmp_path / "back").read_bytes() == source.read_bytes()
     pyfirecrest.mv("cluster", "/home/alice/large", "/home/alice/moved")
     pyfirecrest.rm("cluster", "/home/alice/moved")
+
+
+def test_a_list_without_accounting_says_so(slurm_gateway: SlurmGateway, cluster: Cluster) -> None:
+    with slurm_gateway.http(slurm_gateway.client_of("alice")) as http:
+        job = {"name": "held", "workingDirectory": "/home/alice", "script": "#!/bin/sh\n#SBATCH --hold\ntrue\n"}
+        job_id = http.post("/compute/cluster/jobs", json={"job": job}).json()["jobId"]
+        cluster.stop("slurmdbd")
+        try:
+            answer = http.get("/compute/cluster/jobs")
+            assert job_id in [each["jobId"] for each in answer.json()["jobs"]]
+            assert answer.headers["Crestline-Partial"]
+        finally:
+            cluster.start("slurmdbd")
+        assert http.delete(f"/compute/cluster/jobs/{job_id}").status_code == 204

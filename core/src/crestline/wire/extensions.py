@@ -10,6 +10,9 @@ VERSION_HEADER = "F7T-AppVersion"
 FEATURES_HEADER = "Crestline-Features"
 """space-separated names of the additions below; on every answer"""
 
+PARTIAL_HEADER = "Crestline-Partial"
+"""on a job list that may lack jobs or hold some in state UNKNOWN; says why, for example that accounting is away"""
+
 IDEMPOTENCY_HEADER = "Idempotency-Key"
 """on `POST jobs`: the same key with the same body answers the first job id, with another body 409"""
 

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from litestar import Router, delete, get, post, put
+from litestar import Response, Router, delete, get, post, put
 from litestar.params import HeaderParameter, JSONBody, PathParameter, QueryParameter
 
 from crestline.gateway.requests import CallerDependency, SystemDependency
 from crestline.gateway.schedulers import JobQuery
+from crestline.gateway.schedulers.base import JobList
 from crestline.model import InvalidRequestError, JobNotFoundError
 from crestline.wire.compute import (
     TIME_WINDOWS,
     AttachRequest,
     JobId,
+    JobInfo,
     JobsAnswer,
     MetadataAnswer,
     SubmitAnswer,
     SubmitRequest,
     TimeWindow,
 )
-from crestline.wire.extensions import IDEMPOTENCY_HEADER
+from crestline.wire.extensions import IDEMPOTENCY_HEADER, PARTIAL_HEADER
 
 _MAX_IDS = 1000
 
@@ -57,7 +59,7 @@ async def get_jobs(
             pattern=r"^[A-Za-z0-9_.+\[\],-]*$",
         ),
     ] = None,
-) -> JobsAnswer:
+) -> Response[JobsAnswer]:
     """The caller's jobs."""
     query = JobQuery(
         ids=_split(ids) if ids is not None else None,
@@ -66,19 +68,19 @@ async def get_jobs(
         name=name,
         window=None if ids is not None else TIME_WINDOWS[time_window],
     )
-    return JobsAnswer(jobs=await system.scheduler.jobs(caller.username, query))
+    return _answer(await system.scheduler.jobs(caller.username, query))
 
 
 @get("/{job_id:str}")
-async def get_job(system: SystemDependency, caller: CallerDependency, job_id: JobIdPath) -> JobsAnswer:
+async def get_job(system: SystemDependency, caller: CallerDependency, job_id: JobIdPath) -> Response[JobsAnswer]:
     """One job; several entries for an array."""
     transfer = await system.transfers.job(caller, job_id)
     if transfer is not None:
-        return JobsAnswer(jobs=[transfer])
+        return Response(JobsAnswer(jobs=[transfer]))
     jobs = await system.scheduler.jobs(caller.username, JobQuery(ids=(job_id,), all_users=True))
     if not jobs:
         raise JobNotFoundError("Job not found.")
-    return JobsAnswer(jobs=jobs)
+    return _answer(jobs)
 
 
 @get("/{job_id:str}/metadata")
@@ -103,6 +105,12 @@ async def delete_job(system: SystemDependency, caller: CallerDependency, job_id:
     """Cancel a job; one that has ended stays as it is."""
     if not await system.transfers.cancel(caller, job_id):
         await system.scheduler.cancel(caller.username, job_id)
+
+
+def _answer(jobs: list[JobInfo]) -> Response[JobsAnswer]:
+    partial = jobs.partial if isinstance(jobs, JobList) else ""
+    headers = {PARTIAL_HEADER: partial.encode("ascii", "replace").decode()} if partial else None
+    return Response(JobsAnswer(jobs=jobs), headers=headers)
 
 
 def _split(ids: str) -> tuple[str, ...]:
