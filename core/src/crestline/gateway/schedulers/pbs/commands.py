@@ -9,21 +9,25 @@ import time
 from crestline.gateway.hosts import Commands, Completed
 from crestline.gateway.schedulers.command_lines import CommandLine, limit
 from crestline.gateway.schedulers.pbs.options import PbsOptions
-from crestline.model import CrestlineError, GatewayUnavailableError, JobNotFoundError, PermissionDeniedError
+from crestline.gateway.schedulers.wording import RETRY_AFTER, TIMED_OUT, Wording
+from crestline.model import CrestlineError, GatewayUnavailableError
 
-RETRY_AFTER = 2.0
-"""seconds after which it makes sense to ask a PBS again that did not answer"""
-
-_NO_ANSWER = re.compile(
-    r"cannot connect to server|connection (refused|timed out|reset)|could not connect|no server|errno=150(07|10|31|33)|"
-    r"timed out|server is down|communication failure",
-    re.IGNORECASE,
+WORDING = Wording(
+    "PBS",
+    prefix=re.compile(r"^\w+: "),
+    no_answer_words=re.compile(
+        r"cannot connect to server|connection (refused|timed out|reset)|could not connect|no server|"
+        r"errno=150(07|10|31|33)|timed out|server is down|communication failure",
+        re.IGNORECASE,
+    ),
+    no_job_words=re.compile(r"unknown job ?id|illegally formed job identifier", re.IGNORECASE),
+    no_permission_words=re.compile(
+        r"unauthorized request|permission denied|not authorized|no permission", re.IGNORECASE
+    ),
 )
-_NO_JOB = re.compile(r"unknown job ?id|illegally formed job identifier", re.IGNORECASE)
+complaints, refusal, no_answer = WORDING.complaints, WORDING.refusal, WORDING.no_answer
+
 HAS_FINISHED = re.compile(r"job has finished", re.IGNORECASE)
-_NO_PERMISSION = re.compile(r"unauthorized request|permission denied|not authorized|no permission", re.IGNORECASE)
-_TIMED_OUT = (124, 137)
-_NOT_FOUND = 127
 
 
 class PbsCommands:
@@ -46,7 +50,7 @@ class PbsCommands:
             GatewayUnavailableError: no answer.
         """
         done = await self._run(user, ["env", "TZ=UTC0", *limit(self._options.timeout), self.path(program), *arguments])
-        if done.exit_status == _NOT_FOUND or _NO_ANSWER.search(" ".join(complaints(done))):
+        if WORDING.is_no_answer(done):
             self.failure = no_answer(program, done)
             raise self.failure
         self.failure, self.answered = None, time.monotonic()
@@ -72,39 +76,10 @@ class PbsCommands:
             done = await self._commands.run(
                 user, argv, input=input, cwd=cwd, timeout=(timeout or self._options.timeout) + 1
             )
-            if done.exit_status in _TIMED_OUT:
-                raise GatewayUnavailableError("PBS did not answer in time.", hint="Try again.")
+            if done.exit_status in TIMED_OUT:
+                raise WORDING.too_late()
         except GatewayUnavailableError as error:
             error.retry_after = error.retry_after or RETRY_AFTER
             self.failure = error
             raise
         return done
-
-
-def refusal(program: str, done: Completed) -> CrestlineError | None:
-    """What a failed program said, where the words are known."""
-    said = complaints(done)
-    text = " ".join(said)
-    if _NO_ANSWER.search(text) or done.exit_status == _NOT_FOUND:
-        return no_answer(program, done)
-    if _NO_JOB.search(text):
-        return JobNotFoundError("Job not found.", details=said)
-    if _NO_PERMISSION.search(text):
-        return PermissionDeniedError(said[-1], hint="PBS does not let you do this.", details=said)
-    return None
-
-
-def no_answer(program: str, done: Completed) -> GatewayUnavailableError:
-    """A program that failed for no fault of the asker's."""
-    said = complaints(done)
-    what = f"{program} failed: {said[-1]}" if said else f"{program} failed with exit status {done.exit_status}."
-    hint = (
-        "Try again in a moment." if done.exit_status != _NOT_FOUND else "Set `directory` to where PBS's programs lie."
-    )
-    return GatewayUnavailableError(what, hint=hint, details=said, retry_after=RETRY_AFTER)
-
-
-def complaints(done: Completed) -> tuple[str, ...]:
-    """The lines that a program wrote to its standard error, without its name before each."""
-    lines = (line.strip() for line in done.stderr.decode(errors="replace").splitlines())
-    return tuple(re.sub(r"^\w+: ", "", line)[:500] for line in lines if line)[:20]

@@ -9,26 +9,25 @@ import time
 from crestline.gateway.hosts import Commands, Completed
 from crestline.gateway.schedulers.command_lines import limit
 from crestline.gateway.schedulers.slurm.options import SlurmOptions
-from crestline.model import CrestlineError, GatewayUnavailableError, JobNotFoundError, PermissionDeniedError
+from crestline.gateway.schedulers.wording import RETRY_AFTER, TIMED_OUT, Wording
+from crestline.model import CrestlineError, GatewayUnavailableError
 
-RETRY_AFTER = 2.0
-"""seconds after which it makes sense to ask a Slurm again that did not answer"""
-
-_NO_ANSWER = re.compile(
-    r"unable to contact slurm controller|socket timed out|connection (refused|timed out|failure)|zero bytes were"
-    r" transmitted|problem talking to the database|persistent connection|unable to connect to|temporarily unable|"
-    r"in standby mode|munge|protocol authentication error",
-    re.IGNORECASE,
+WORDING = Wording(
+    "Slurm",
+    prefix=re.compile(r"^\w+: (error: )?"),
+    no_answer_words=re.compile(
+        r"unable to contact slurm controller|socket timed out|connection (refused|timed out|failure)|zero bytes were"
+        r" transmitted|problem talking to the database|persistent connection|unable to connect to|temporarily unable|"
+        r"in standby mode|munge|protocol authentication error",
+        re.IGNORECASE,
+    ),
+    no_job_words=re.compile(r"invalid job id|invalid job array|no such job|job not heterogeneous", re.IGNORECASE),
+    no_permission_words=re.compile(r"permission denied|invalid user", re.IGNORECASE),
 )
-_TIMED_OUT = (124, 137)
-"""exit status of timeout(1)"""
-_NOT_FOUND = 127
-"""exit status of a shell or of timeout(1) that finds no such program"""
+complaints, refusal, no_answer = WORDING.complaints, WORDING.refusal, WORDING.no_answer
+
 _NO_ACCOUNTING = b"accounting storage is disabled"
 """a site without slurmdbd: nothing is recorded"""
-_NO_JOB = re.compile(r"invalid job id|invalid job array|no such job|job not heterogeneous", re.IGNORECASE)
-_NO_PERMISSION = re.compile(r"permission denied|invalid user", re.IGNORECASE)
-
 # Formats are ours to read: the epoch for times, whole lists of array tasks, and no filter that a user's own shell sets.
 _READING = [
     "env",
@@ -85,8 +84,8 @@ class SlurmCommands:
         try:
             # The programs limit themselves; what is longer than that is the way to them.
             done = await self._commands.run(user, argv, input=input, timeout=(timeout or self._options.timeout) + 1)
-            if done.exit_status in _TIMED_OUT:
-                raise GatewayUnavailableError("Slurm did not answer in time.", hint="Try again.")
+            if done.exit_status in TIMED_OUT:
+                raise WORDING.too_late()
         except GatewayUnavailableError as error:
             error.retry_after = error.retry_after or RETRY_AFTER
             self.failure = error
@@ -99,32 +98,3 @@ class SlurmCommands:
 
     def _limited(self, program: str) -> list[str]:
         return [*limit(self._options.timeout), self.path(program)]
-
-
-def refusal(program: str, done: Completed) -> CrestlineError | None:
-    """What a failed program said, where the words are known."""
-    said = complaints(done)
-    text = " ".join(said)
-    if _NO_ANSWER.search(text) or done.exit_status == _NOT_FOUND:
-        return no_answer(program, done)
-    if _NO_JOB.search(text):
-        return JobNotFoundError("Job not found.", details=said)
-    if _NO_PERMISSION.search(text):
-        return PermissionDeniedError(said[-1], hint="Slurm does not let you do this.", details=said)
-    return None
-
-
-def no_answer(program: str, done: Completed) -> GatewayUnavailableError:
-    """A program that failed for no fault of the asker's."""
-    said = complaints(done)
-    what = f"{program} failed: {said[-1]}" if said else f"{program} failed with exit status {done.exit_status}."
-    hint = (
-        "Try again in a moment." if done.exit_status != _NOT_FOUND else "Set `directory` to where Slurm's programs lie."
-    )
-    return GatewayUnavailableError(what, hint=hint, details=said, retry_after=RETRY_AFTER)
-
-
-def complaints(done: Completed) -> tuple[str, ...]:
-    """The lines that a program wrote to its standard error, without its name before each."""
-    lines = (line.strip() for line in done.stderr.decode(errors="replace").splitlines())
-    return tuple(re.sub(r"^\w+: (error: )?", "", line)[:500] for line in lines if line)[:20]
