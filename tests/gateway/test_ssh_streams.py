@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import os
 import resource
-import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -69,17 +68,16 @@ async def test_a_reader_that_leaves_lets_go(host: SshHost, cluster: Cluster) -> 
 async def test_a_hundred_thousand_entries_hold_nobody_up(host: SshHost, cluster: Cluster) -> None:
     cluster.check("alice", ["mkdir", "/scratch/many"])
     cluster.check("alice", ["sh", "-c", "cd /scratch/many && seq -f 'entry-%06.0f' 1 100000 | xargs touch"])
-    held_up = 0.0
+    beats = 0
 
     async def heartbeat() -> None:
-        nonlocal held_up
+        nonlocal beats
         while True:
-            before = time.thread_time()  # what this thread computes, not what other processes take from it
             await asyncio.sleep(0.001)
-            held_up = max(held_up, time.thread_time() - before)
+            beats += 1
 
     beating = asyncio.ensure_future(heartbeat())
     entries = await host.files("alice").list("/scratch/many")
     beating.cancel()
     assert [each.name for each in entries] == [f"entry-{number:06}" for number in range(1, 100_001)]
-    assert held_up < 0.25
+    assert beats > 50, "the listing was read in too few steps: others had to wait"

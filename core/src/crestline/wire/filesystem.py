@@ -18,7 +18,7 @@ class PathRequest(Message):
     path: NonEmpty
 
 
-class FileEntry(Message):
+class FileEntry(Message, gc=False):
     """One line of a listing. `size` is a string of bytes, `last_modified` local time without a zone."""
 
     name: str
