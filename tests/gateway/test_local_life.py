@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import shlex
 import stat
 import sys
 from collections.abc import AsyncIterator
@@ -306,9 +307,10 @@ async def test_the_time_limit_waits_while_a_job_is_suspended(local: Bench) -> No
 async def test_attach(local: Bench) -> None:
     job_id = await local.submit("echo up > up; sleep 1000", env={"WHO": "me"})
     await local.content("up")
-    command = (
-        "sh -c 'echo \"$WHO $SLURM_JOB_ID $SLURM_STEP_ID $PWD $(ps -o pgid= -p $$)\" > attached; exit 3' '; touch x'"
-    )
+    await local.state(job_id, "RUNNING")
+    group_of = "$(cut -d' ' -f5 /proc/$$/stat)"
+    script = f'echo "$WHO $SLURM_JOB_ID $SLURM_STEP_ID $PWD {group_of}" > attached; exit 3'
+    command = shlex.join(["sh", "-c", script, "; touch x"])
     await local.scheduler.attach(USER, job_id, command)
     who, job, step, folder, group = (await local.content("attached")).split()
     assert (who, job, step, folder) == ("me", job_id, "0", str(local.work))
