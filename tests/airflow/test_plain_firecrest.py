@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 
-from crestline_airflow.operators import FirecRESTDownloadOperator, FirecRESTSubmitOperator, FirecRESTUploadOperator
-from harness.airflow_dags import run
+from crestline_airflow.operators import FirecRESTSubmitOperator
+from harness.airflow_dags import run, the_talk
 from plain_firecrest.fixture import PlainFirecrest, running
 
 
@@ -21,28 +21,8 @@ def plain(request: pytest.FixtureRequest, define: Any) -> Iterator[PlainFirecres
         yield plain
 
 
-def the_talk(plain: PlainFirecrest, tmp_path: Path) -> DAG:
-    """Upload, submit, download."""
-    (tmp_path / "in.txt").write_text("3 5 8\n")
-    script = "#!/bin/bash\necho adding\nread a b c < in.txt\necho $((a + b + c)) > sum-$SLURM_JOB_ID.txt\n"
-    with DAG("plain", schedule=None) as dag:
-        upload = FirecRESTUploadOperator(
-            task_id="upload", system=plain.system, source_path=str(tmp_path / "in.txt"), target_path="adding/"
-        )
-        submit = FirecRESTSubmitOperator(task_id="submit", system=plain.system, script=script, working_dir="adding")
-        download = FirecRESTDownloadOperator(
-            task_id="download",
-            system=plain.system,
-            target_task_id="submit",
-            remote_files="sum-{_jobid_}.txt",
-            local_path=str(tmp_path / "sum.txt"),
-        )
-        upload >> submit >> download
-    return dag
-
-
 def test_the_talk(plain: PlainFirecrest, tmp_path: Path, task_log: Any) -> None:
-    done = run(the_talk(plain, tmp_path))
+    done = run(the_talk(plain.system, tmp_path))
     assert set(done.states.values()) == {"success"}, task_log.errors
     assert (tmp_path / "sum.txt").read_text() == "16\n"
     assert done.xcom("submit")["working_dir"] == str(plain.home / "adding")
@@ -64,7 +44,7 @@ def test_a_failed_job(plain: PlainFirecrest, task_log: Any) -> None:
 
 def test_a_submission_whose_answer_is_lost_is_one_job(plain: PlainFirecrest, tmp_path: Path, task_log: Any) -> None:
     plain.faults.fail(500, path="/jobs", method="POST", when="after")
-    done = run(the_talk(plain, tmp_path))
+    done = run(the_talk(plain.system, tmp_path))
     assert set(done.states.values()) == {"success"}, task_log.errors
     assert len(plain.jobs()) == 1
 
@@ -72,6 +52,6 @@ def test_a_submission_whose_answer_is_lost_is_one_job(plain: PlainFirecrest, tmp
 def test_a_job_that_is_invisible_and_nameless_at_first(plain: PlainFirecrest, tmp_path: Path, task_log: Any) -> None:
     plain.faults.fresh_job_404 = 2.0
     plain.faults.allocation_window = 3.0
-    done = run(the_talk(plain, tmp_path))
+    done = run(the_talk(plain.system, tmp_path))
     assert set(done.states.values()) == {"success"}, task_log.errors
     assert (tmp_path / "sum.txt").read_text() == "16\n"

@@ -36,6 +36,34 @@ def register(dag: Any) -> None:
     sync_bag_to_db(bag, "dags-folder", None)
 
 
+def the_talk(system: str, tmp_path: Path) -> Any:
+    """The middle of the talk's DAG: upload, submit, download; `sum.txt` in `tmp_path` will hold 16."""
+    from airflow.sdk import DAG
+
+    from crestline_airflow.operators import (
+        FirecRESTDownloadOperator,
+        FirecRESTSubmitOperator,
+        FirecRESTUploadOperator,
+    )
+
+    (tmp_path / "in.txt").write_text("3 5 8\n")
+    script = "#!/bin/bash\necho adding\nread a b c < in.txt\necho $((a + b + c)) > sum-$SLURM_JOB_ID.txt\n"
+    with DAG("talk", schedule=None) as dag:
+        upload = FirecRESTUploadOperator(
+            task_id="upload", system=system, source_path=str(tmp_path / "in.txt"), target_path="adding/"
+        )
+        submit = FirecRESTSubmitOperator(task_id="submit", system=system, script=script, working_dir="adding")
+        download = FirecRESTDownloadOperator(
+            task_id="download",
+            system=system,
+            target_task_id="submit",
+            remote_files="sum-{_jobid_}.txt",
+            local_path=str(tmp_path / "sum.txt"),
+        )
+        upload >> submit >> download
+    return dag
+
+
 def run(dag: Any, **options: Any) -> Run:
     """Run a DAG to its end; a failure does not raise."""
     register(dag)
