@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,13 @@ def _no_site_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     for name in ("URL", "CLIENT_ID", "CLIENT_SECRET", "SYSTEM", "TOKEN", "API_KEY", "TOKEN_COMMAND"):
         monkeypatch.delenv(f"FIRECREST_{name}", raising=False)
     monkeypatch.delenv("AUTH_TOKEN_URL", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _no_token_of_an_earlier_test() -> None:
+    """A stand-in may get the port of an earlier one, for which this process still has a token."""
+    if (module := sys.modules.get("crestline.client.auth.token")) is not None:
+        module._sources.clear()
 
 
 @pytest.fixture(scope="session")
