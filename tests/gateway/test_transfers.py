@@ -18,6 +18,7 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 
 from harness.gateway import RunningGateway
+from harness.parts import require
 
 TRANSFER = "/filesystem/local/transfer"
 JOBS = "/compute/local/jobs"
@@ -421,8 +422,7 @@ def test_move(http: httpx.Client, work: Path) -> None:
 
 def test_move_to_another_file_system(http: httpx.Client, work: Path) -> None:
     other = Path("/dev/shm")
-    if not other.is_dir() or other.stat().st_dev == work.stat().st_dev:
-        pytest.skip("there is no second file system")
+    require(other.is_dir() and other.stat().st_dev != work.stat().st_dev, "/dev/shm is no second file system")
     from harness.gateway import in_thread
 
     # /dev/shm is no file system of the shared gateway.
