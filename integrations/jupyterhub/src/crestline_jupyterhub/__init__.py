@@ -1,0 +1,1 @@
+"""JupyterHub spawner on FirecREST v2."""

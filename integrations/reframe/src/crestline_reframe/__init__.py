@@ -1,0 +1,1 @@
+"""ReFrame scheduler backend on FirecREST v2."""
