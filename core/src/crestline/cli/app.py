@@ -25,6 +25,7 @@ ENTRY_POINTS = "crestline.commands"
 # Command -> module of this package with an `app` that has it, in the order of `crestline --help`.
 _BUILT_IN = {
     "serve": "serve",
+    "relay": "relay",
     "env": "env",
     "systems": "systems",
     "run": "run",
@@ -36,7 +37,10 @@ _BUILT_IN = {
     "ls": "files",
     "cat": "files",
     "cp": "files",
+    "keys": "keys",
     "doctor": "doctor",
+    "clients": "clients",
+    "audit": "audit",
 }
 
 

@@ -1,0 +1,125 @@
+"""Which jobs are connected, and which session counts for a path."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from urllib.parse import unquote
+
+from crestline.relay.mux import Multiplexer
+from crestline.relay.tokens import Session
+
+
+class SessionGoneError(Exception):
+    """The session was ended, or a later one has taken its path."""
+
+
+class OtherJobError(Exception):
+    """Another job holds this session."""
+
+
+@dataclass
+class Place:
+    """A session, connected or waiting for its agent."""
+
+    session: Session
+    job: str = ""
+    """id of the job whose agent came first; no other job's is let in"""
+    mux: Multiplexer | None = None
+    connected: asyncio.Event = field(default_factory=asyncio.Event)
+    streams: int = 0
+    """streams opened since the relay started"""
+
+
+class Sessions:
+    """The sessions of one hub."""
+
+    def __init__(self) -> None:
+        self._by_path: dict[str, Place] = {}
+        self._ended: dict[str, float] = {}
+
+    def attach(self, session: Session, job: str, mux: Multiplexer) -> Place:
+        """An agent has come; the connection that it had before is dropped.
+
+        Raises:
+            SessionGoneError: it is not wanted any more.
+            OtherJobError: the session belongs to another job.
+        """
+        self._expire()
+        key = canonical(session.path)
+        place = self._by_path.get(key)
+        if session.id in self._ended:
+            raise SessionGoneError("This session has been ended.")
+        if place is not None and place.session.id != session.id:
+            if place.session.issued > session.issued:
+                raise SessionGoneError("A later session has taken this path.")
+            self._drop(place)
+            place = None
+        if place is None:
+            place = self._by_path[key] = Place(session, job)
+        elif place.job != job:
+            raise OtherJobError(f"This session belongs to job {place.job}.")
+        elif place.mux is not None:
+            place.mux.close()
+        place.mux = mux
+        place.connected.set()
+        return place
+
+    def detach(self, place: Place, mux: Multiplexer) -> None:
+        """That connection is gone; the session waits for its agent."""
+        mux.close()
+        if place.mux is mux:
+            place.mux = None
+            place.connected.clear()
+
+    def end(self, identifier: str) -> None:
+        """End a session, connected or not: its agent is told so and comes back no more."""
+        self._ended[identifier] = time.time() + 86400 * 60
+        for place in list(self._by_path.values()):
+            if place.session.id == identifier:
+                self._drop(place)
+                del self._by_path[canonical(place.session.path)]
+
+    def find(self, identifier: str) -> Place | None:
+        """By the session's id."""
+        return next((place for place in self._by_path.values() if place.session.id == identifier), None)
+
+    def for_request(self, path: str) -> Place | None:
+        """The session that a request for this path belongs to: the one with the longest path that leads to it."""
+        segments = canonical(path).split("/")
+        for length in range(len(segments), 0, -1):
+            place = self._by_path.get("/".join(segments[:length]))
+            if place is not None and place.session.expires > time.time():
+                return place
+        return None
+
+    def all(self) -> list[Place]:
+        """Every session."""
+        return list(self._by_path.values())
+
+    def _drop(self, place: Place) -> None:
+        if place.mux is not None:
+            place.mux.close()
+        place.mux = None
+        place.connected.clear()
+
+    def _expire(self) -> None:
+        now = time.time()
+        self._ended = {identifier: until for identifier, until in self._ended.items() if until > now}
+        for key, place in list(self._by_path.items()):
+            if place.session.expires < now:
+                self._drop(place)
+                del self._by_path[key]
+
+
+def canonical(path: str) -> str:
+    """A path in the one form in which paths are compared: decoded, without the slash at its end.
+
+    A segment that decodes to a slash or a dot segment keeps its encoding: it never names another path.
+    """
+    segments = []
+    for segment in path.rstrip("/").split("/"):
+        decoded = unquote(segment)
+        segments.append(segment if "/" in decoded or decoded in (".", "..") else decoded)
+    return "/".join(segments)

@@ -1,0 +1,60 @@
+"""Joins a stream of the relay with a socket, in both directions."""
+
+from __future__ import annotations
+
+import asyncio
+
+from crestline.relay.frames import CHUNK_SIZE
+from crestline.relay.mux import Stream
+
+
+async def splice(
+    stream: Stream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, unanswered: bytes = b""
+) -> None:
+    """Copy until both sides have ended or one of them breaks; the socket is closed then, and the stream over.
+
+    Args:
+        unanswered: what the socket gets if the stream breaks before anything came.
+    """
+    outward = asyncio.ensure_future(_to_stream(reader, stream))
+    inward = asyncio.ensure_future(_to_socket(stream, writer))
+    try:
+        await asyncio.gather(outward, inward)
+    except OSError:
+        if stream.broken and stream.unread and not writer.is_closing():
+            writer.write(unanswered)
+        else:
+            writer.transport.abort()
+    finally:
+        outward.cancel()
+        inward.cancel()
+        writer.close()
+        await give_up(stream)
+
+
+async def give_up(stream: Stream) -> None:
+    """Reset a stream unless it is over already, whether or not the channel is still there."""
+    try:
+        await stream.reset()
+    except ConnectionError:
+        stream.lose()
+
+
+async def _to_stream(reader: asyncio.StreamReader, stream: Stream) -> None:
+    while True:
+        data = await reader.read(CHUNK_SIZE)
+        if not data:
+            break
+        await stream.write(data)
+    await stream.end()
+
+
+async def _to_socket(stream: Stream, writer: asyncio.StreamWriter) -> None:
+    while True:
+        data = await stream.read()
+        if not data:
+            break
+        writer.write(data)
+        await writer.drain()
+    if writer.can_write_eof():
+        writer.write_eof()

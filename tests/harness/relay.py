@@ -1,0 +1,117 @@
+"""A relay of its own, a hub's key, and jobs' ends of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from crestline.relay.agent import Agent, Config
+from crestline.relay.config import HubConfig, RelayConfig
+from crestline.relay.standalone import Server
+from crestline.relay.tokens import HubKey, Session
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@dataclass
+class Relayed:
+    """A running relay for one hub."""
+
+    server: Server
+    port: int
+    key: HubKey
+    folder: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/relay"
+
+    @property
+    def ingress(self) -> int:
+        return self.server.relay.hubs[0].ingress.port
+
+    def session(
+        self, user: str = "alice", path: str = "/user/alice/", hub_api: str = "http://127.0.0.1:9/hub/api"
+    ) -> tuple[Session, str]:
+        return self.key.new_session(user=user, path=path, hub_api=hub_api, lifetime=3600)
+
+    def config(self, token: str, name: str = "job") -> Config:
+        return Config(
+            url=f"{self.url}/agents",
+            token=token,
+            server_socket=str(self.folder / f"{name}.server"),
+            hub_socket=str(self.folder / f"{name}.hub"),
+        )
+
+    @asynccontextmanager
+    async def agent(self, token: str, name: str = "job") -> AsyncIterator[asyncio.Task[None]]:
+        """An agent, connected."""
+        task = asyncio.create_task(Agent(self.config(token, name)).run())
+        try:
+            await self.connected(token)
+            yield task
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def connected(self, token: str) -> None:
+        session = self.key.session(token)
+        for _ in range(3000):
+            place = self.server.relay.hubs[0].sessions.find(session.id)
+            if place is not None and place.mux is not None:
+                return
+            await asyncio.sleep(0.01)
+        raise TimeoutError("the agent did not connect")
+
+    @asynccontextmanager
+    async def job(self, handler: Handler, name: str = "job") -> AsyncIterator[None]:
+        """What listens inside the job."""
+        server = await asyncio.start_unix_server(handler, self.folder / f"{name}.server")
+        try:
+            yield
+        finally:
+            server.close()
+
+    async def get(self, path: str, *headers: str) -> bytes:
+        """The whole answer to one request at the ingress."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.ingress)
+        head = "\r\n".join([f"GET {path} HTTP/1.1", "Host: hub", *headers, "", ""])
+        writer.write(head.encode())
+        try:
+            return await reader.read()
+        finally:
+            writer.close()
+
+
+def key_file(folder: Path, name: str = "relay.key") -> Path:
+    file = folder / name
+    file.write_text("a test's key that is long enough: 0123456789abcdef\n")
+    file.chmod(0o600)
+    return file
+
+
+@asynccontextmanager
+async def serving(folder: Path, port: int = 0) -> AsyncIterator[Relayed]:
+    file = key_file(folder)
+    config = RelayConfig(hubs={"test": HubConfig(key_file=str(file), ingress="127.0.0.1:0")})
+    server = Server(config, "127.0.0.1", port)
+    ready = asyncio.Event()
+    server.on_ready = ready.set
+    task = asyncio.create_task(server.run_here())
+    await ready.wait()
+    try:
+        yield Relayed(server, server.address[1], HubKey(file.read_bytes()), folder)
+    finally:
+        server.should_exit = True
+        await task
+
+
+@pytest.fixture
+async def relay(tmp_path: Path) -> AsyncIterator[Relayed]:
+    async with serving(tmp_path) as running:
+        yield running
