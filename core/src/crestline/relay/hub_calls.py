@@ -29,7 +29,7 @@ async def call_hub(stream: Stream, hub_api: str) -> None:
         return
     except ConnectionError:
         return
-    if not head.path.startswith(parts.path.rstrip("/") + "/") or ".." in head.path:
+    if not f"{head.path}/".startswith(parts.path.rstrip("/") + "/") or ".." in head.path:
         await _refuse(stream, answer(403, "Forbidden", "The relay leads to the hub's API alone.\n"))
         return
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import zipfile
+from collections.abc import Mapping
 from importlib import resources
 
 MODULES = ("frames", "mux", "splice", "websocket", "agent")
@@ -12,16 +13,25 @@ MODULES = ("frames", "mux", "splice", "websocket", "agent")
 
 @functools.cache
 def agent_program() -> bytes:
-    """A zip archive that `python3 FILE CONFIG -- COMMAND...` runs; needs Python 3.9 and nothing else.
+    """A zip archive that `python3 FILE CONFIG -- COMMAND...` runs; needs Python 3.9 and nothing else."""
+    return pack({}, "from crestline.relay.agent import main")
+
+
+def pack(modules: Mapping[str, str], import_main: str) -> bytes:
+    """A zip archive that Python runs, with the agent and what is built on it.
 
     The same content gives the same bytes, so that a copy can be recognised.
+
+    Args:
+        modules: further source files by their names.
+        import_main: the statement that brings the function `main`, which is called.
     """
+    package = resources.files("crestline.relay")
+    members = {"__main__.py": f"{import_main}\n\nmain()\n"}
+    members |= {"crestline/__init__.py": "", "crestline/relay/__init__.py": ""}
+    members |= {f"crestline/relay/{name}.py": package.joinpath(f"{name}.py").read_text() for name in MODULES}
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as program:
-        package = resources.files("crestline.relay")
-        members = {"__main__.py": "from crestline.relay.agent import main\n\nmain()\n"}
-        members |= {"crestline/__init__.py": "", "crestline/relay/__init__.py": ""}
-        members |= {f"crestline/relay/{name}.py": package.joinpath(f"{name}.py").read_text() for name in MODULES}
-        for name, content in members.items():
+        for name, content in (members | modules).items():
             program.writestr(zipfile.ZipInfo(name), content)
     return archive.getvalue()

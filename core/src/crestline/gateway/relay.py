@@ -1,0 +1,24 @@
+"""The gateway with a relay inside: below `/relay`, beside the endpoints of FirecREST."""
+
+from __future__ import annotations
+
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from crestline.relay.server import Relay
+
+PREFIX = "/relay/"
+
+
+class WithRelay:
+    """ASGI wrapper around the whole application; the relay checks its own tokens."""
+
+    def __init__(self, app: ASGIApp, relay: Relay) -> None:
+        self._app = app
+        self._relay = relay
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "lifespan" and scope["path"].lower().startswith(PREFIX):
+            await self._relay(scope, receive, send)  # type: ignore[arg-type]
+        else:
+            await self._app(scope, receive, send)

@@ -1,0 +1,226 @@
+"""The job's own process: starts the single-user server on a unix socket, and lets the hub reach it.
+
+Run as `python3 session.pyz CONFIG`. CONFIG is a JSON file that only its owner may read, with
+
+- `command`: the server's command line; `environment`: what it gets beside the job's own environment;
+- `base_path`: its URL's path; `hub_api`: URL of the hub's API;
+- `nonce`: the secret of the callback;
+- `relay`: `{"url", "token", "ca_file"}`, or null: a TCP port of this node is opened instead.
+
+It exits with the server's code, and ends the server when the hub does not know it any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from crestline.relay.agent import Agent, Config
+
+CHUNK = 65536
+HUB_CHECK_INTERVAL = 300.0
+STRANGE_LIMIT = 3
+"""times in a row that the hub must disown the server before it ends"""
+
+
+def main() -> None:
+    """The command."""
+    file = Path(sys.argv[1])
+    if file.stat().st_mode & 0o077:
+        sys.exit(f"{file} holds secrets: only its owner may read it (chmod 600).")
+    config = json.loads(file.read_text())
+    folder = Path(tempfile.mkdtemp(prefix="crestline-"))  # mode 700; short, as a socket's path must be
+    try:
+        code = asyncio.run(Session(config, folder).run())
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    file.unlink()  # after a requeue it is still needed, now no more
+    sys.exit(code)
+
+
+class Session:
+    """One server in one job."""
+
+    def __init__(self, config: dict[str, Any], folder: Path) -> None:
+        self._config = config
+        self._server_socket = str(folder / "server")
+        self._hub_socket = str(folder / "hub")
+        self._tasks: list[asyncio.Future[Any]] = []
+
+    async def run(self) -> int:
+        """Until the server ends; its exit code, 128 and the signal's number where one ended it."""
+        port = None
+        if self._config["relay"] is None:
+            front = await asyncio.start_server(self._join, self._config.get("bind", "0.0.0.0"), 0)  # noqa: S104
+            port = front.sockets[0].getsockname()[1]
+        process = await asyncio.create_subprocess_exec(*self._command(), env=self._environment())
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(number, pass_on, process, number)
+        if self._config["relay"] is not None:
+            self._watch_over(self._relay(), process)
+        self._watch_over(self._report(port), process)
+        code = await process.wait()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        return code if code >= 0 else 128 - code
+
+    def _command(self) -> list[str]:
+        return [*self._config["command"], f"--ServerApp.sock={self._server_socket}"]
+
+    def _environment(self) -> dict[str, str]:
+        """What the server gets; over the relay it finds the hub behind a socket, too."""
+        environment = {**os.environ, **self._config["environment"]}
+        environment["JUPYTERHUB_SERVICE_URL"] = f"http+unix://{self._config['base_path']}"
+        if self._config["relay"] is not None:
+            hub = f"http+unix://{quote(self._hub_socket, safe='')}"
+            for name in ("JUPYTERHUB_API_URL", "JUPYTERHUB_ACTIVITY_URL"):
+                parts = urlsplit(environment[name])
+                environment[name] = f"{hub}{parts.path}"
+        return environment
+
+    def _watch_over(self, work: Any, process: asyncio.subprocess.Process) -> None:
+        """Do it beside the server; where it gives up, the server is wanted no more."""
+
+        def ended(task: asyncio.Future[Any]) -> None:
+            if not task.cancelled() and task.exception() is not None:
+                tell(f"ending the server: {task.exception()}")
+                pass_on(process, signal.SIGTERM)
+
+        task = asyncio.ensure_future(work)
+        task.add_done_callback(ended)
+        self._tasks.append(task)
+
+    async def _relay(self) -> None:
+        relay = self._config["relay"]
+        agent = Agent(Config(relay["url"], relay["token"], self._server_socket, self._hub_socket, relay.get("ca_file")))
+        await agent.run()
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """A connection from the hub's proxy to the open port."""
+        try:
+            inner_reader, inner_writer = await asyncio.open_unix_connection(self._server_socket)
+        except OSError:
+            writer.close()
+            return
+        await asyncio.gather(copy(reader, inner_writer), copy(inner_reader, writer))
+
+    async def _report(self, port: int | None) -> None:
+        """Tell the hub once the server listens, then ask now and then whether it is still wanted."""
+        while not self._listens():  # noqa: ASYNC110  (another process's socket)
+            await asyncio.sleep(0.05)
+        news = {"nonce": self._config["nonce"], "port": port}
+        if port is not None:
+            news["host"] = self._address_towards_hub()
+        await self._until_heard("/crestline/callback", news)
+        strange = 0
+        while True:
+            await asyncio.sleep(HUB_CHECK_INTERVAL)
+            status = await self._ask_hub("/user", None)
+            strange = strange + 1 if status in (401, 403, 404) else 0
+            if strange >= STRANGE_LIMIT:
+                raise RuntimeError("the hub does not know it any more")
+
+    async def _until_heard(self, path: str, news: dict[str, Any]) -> None:
+        delay = 0.5
+        while True:
+            status = await self._ask_hub(path, news)
+            if status is not None and status < 300:
+                return
+            if status in (403, 404, 410):
+                raise RuntimeError(f"the hub does not expect it (HTTP {status})")
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, 15.0)
+
+    def _listens(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(self._server_socket)
+            except OSError:
+                return False
+        return True
+
+    def _address_towards_hub(self) -> str:
+        """The address of the interface from which this node reaches the hub; nothing is sent."""
+        parts = urlsplit(self._config["hub_api"])
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            parts.hostname, parts.port or 443, type=socket.SOCK_DGRAM
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.connect(address)
+            return str(probe.getsockname()[0])
+
+    async def _ask_hub(self, path: str, body: dict[str, Any] | None) -> int | None:
+        """A request to the hub's API; the status, None without an answer."""
+        parts = urlsplit(self._config["hub_api"])
+        data = b"" if body is None else json.dumps(body).encode()
+        if self._config["relay"] is None:
+            return await asyncio.get_running_loop().run_in_executor(None, self._ask_over_tcp, path, body and data)
+        head = [
+            f"{'GET' if body is None else 'POST'} {parts.path}{path} HTTP/1.1",
+            f"Host: {parts.netloc}",
+            f"Authorization: token {self._token()}",
+            "Content-Type: application/json",
+            f"Content-Length: {len(data)}",
+            "Connection: close",
+        ]
+        try:
+            reader, writer = await asyncio.open_unix_connection(self._hub_socket)
+            writer.write("\r\n".join([*head, "", ""]).encode() + data)
+            status = (await reader.readline()).split(b" ")
+            writer.close()
+            return int(status[1])
+        except (OSError, IndexError, ValueError):
+            return None
+
+    def _ask_over_tcp(self, path: str, data: bytes | None) -> int | None:
+        headers = {"Authorization": f"token {self._token()}", "Content-Type": "application/json"}
+        request = urllib.request.Request(self._config["hub_api"] + path, data, headers)  # noqa: S310
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+        except (OSError, ValueError):
+            return None
+
+    def _token(self) -> str:
+        return str(self._config["environment"].get("JUPYTERHUB_API_TOKEN", ""))
+
+
+async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """One direction of a connection, to its end."""
+    try:
+        while True:
+            data = await reader.read(CHUNK)
+            if not data:
+                break
+            writer.write(data)
+            await writer.drain()
+        if writer.can_write_eof():
+            writer.write_eof()
+    except OSError:
+        writer.transport.abort()
+
+
+def pass_on(process: asyncio.subprocess.Process, number: int) -> None:
+    """Send a signal to the server, if it is there."""
+    if process.returncode is None:
+        process.send_signal(number)
+
+
+def tell(text: str) -> None:
+    """One line into the job's log."""
+    print(f"[crestline] {text}", file=sys.stderr, flush=True)

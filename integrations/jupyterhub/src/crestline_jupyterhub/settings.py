@@ -1,0 +1,121 @@
+"""What an admin configures: every setting of the spawner, with the names of batchspawner and firecrestspawner."""
+
+from __future__ import annotations
+
+import socket
+
+from traitlets import Any, Bool, Dict, Enum, Float, HasTraits, Integer, List, Unicode, default
+
+
+class SpawnerSettings(HasTraits):
+    """Settings as traitlets. Those named `req_*` describe the job."""
+
+    # where
+
+    system = Unicode(
+        "",
+        config=True,
+        help="""`system@site` or `site` of the sites file. Empty: the `FIRECREST_*` variables, else the file's default:
+        on the machine of a `crestline serve`, that gateway.""",
+    )
+    hub_name = Unicode(
+        config=True,
+        help="Names this hub in its jobs' names, so that two hubs on one system can be told apart; default: the host.",
+    )
+
+    @default("hub_name")
+    def _hub_name(self) -> str:
+        return socket.gethostname().split(".")[0]
+
+    workdir = Unicode("", config=True, help="The session's working directory; empty: the user's directory.")
+    session_dir = Unicode(
+        "",
+        config=True,
+        help="""Where each session's own folder (program, secrets, log) is made, readable by the user alone.
+        Empty: `.crestline/jupyterhub` in the user's directory.""",
+    )
+
+    # how the hub reaches the server
+
+    connect_mode = Enum(
+        ["direct", "relay"],
+        "direct",
+        config=True,
+        help="""`direct`: the hub's proxy connects to a port of the compute node. `relay`: the job dials out to a relay
+        (docs/relay.md), and no port is opened.""",
+    )
+    relay_url = Unicode("", config=True, help="URL at which jobs reach the relay: `https://gateway.example.org/relay`.")
+    relay_ingress = Unicode("", config=True, help="URL at which the hub's proxy reaches it: `http://127.0.0.1:9001`.")
+    relay_key_file = Unicode("", config=True, help="File with the key that this hub signs sessions with.")
+    relay_ca_file = Unicode("", config=True, help="On the compute nodes: PEM file of the relay's authority.")
+    python = Unicode("python3", config=True, help="Runs the session's program inside the job; 3.9 or newer.")
+
+    # the job
+
+    req_partition = Unicode("", config=True, help="Partition (queue).")
+    req_queue = Unicode("", config=True, help="The same under its PBS name.")
+    req_account = Unicode("", config=True, help="Account that is charged.")
+    req_reservation = Unicode("", config=True, help="Advance reservation.")
+    req_reservation_custom = Unicode("", config=True, help="As req_reservation, which it overrides.")
+    req_qos = Unicode("", config=True, help="Quality of service.")
+    req_constraint = Unicode("", config=True, help="Node features: the node type, where sites name it so.")
+    req_runtime = Unicode("", config=True, help="Time limit, `hh:mm:ss`.")
+    req_nnodes = Unicode("", config=True, help="Number of nodes.")
+    req_ntasks = Unicode("", config=True, help="Number of tasks.")
+    req_nprocs = Unicode("", config=True, help="CPUs per task, as batchspawner means it.")
+    req_memory = Unicode("", config=True, help="Memory per node, with unit.")
+    req_ngpus = Unicode("", config=True, help="GPUs.")
+    req_gres = Unicode("", config=True, help="Generic resources, as `--gres` takes them.")
+    req_cluster = Unicode("", config=True, help="Cluster of a multi-cluster Slurm.")
+    req_host = Unicode("", config=True, help="System at the site; the part before `@` of `system`.")
+    req_options = Unicode("", config=True, help="Further scheduler options, separated by white space.")
+    req_submitenv = Dict(config=True, help="Environment of the job, not of the server alone.")
+    req_uenv = Unicode("", config=True, help="User environment, as `--uenv` takes it.")
+    req_uenv_view = Unicode("", config=True, help="View of the user environment, as `--view` takes it.")
+    req_srun = Unicode("", config=True, help="Command in front of the session: `srun`.")
+    req_prologue = Unicode(
+        "", config=True, help="Shell lines before the server: module load, source venv/bin/activate."
+    )
+    req_epilogue = Unicode("", config=True, help="Shell lines after it.")
+    req_keepvars = Unicode("", config=True, help="Accepted and not needed: the environment travels in a private file.")
+    req_keepvars_extra = Unicode("", config=True, help="As req_keepvars.")
+    req_homedir = Unicode("", config=True, help="As workdir, which it stands for where that is empty.")
+    req_username = Unicode(config=True, help="The user's name, for templates.")
+
+    @default("req_username")
+    def _req_username(self) -> str:
+        return str(self.user.name)  # type: ignore[attr-defined]  # the spawner has it
+
+    batch_script = Unicode(
+        "",
+        config=True,
+        help="""Template of the batch script, in Jinja2 or with `{field}`: the `req_*` values without their prefix,
+        `cmd` (the session's command line) and `spawner_name`. Jinja2 templates are sandboxed and have the filter
+        `quote`. Empty: made of the `req_*` values.""",
+    )
+    modify_job_hook = Any(
+        None,
+        allow_none=True,
+        config=True,
+        help="`hook(spawner, spec) -> crestline.model.JobSpec`, may be async: a last change before it is submitted.",
+    )
+    after_submit_hook = Any(
+        None, allow_none=True, config=True, help="`hook(spawner, job)`, may be async: after the job was submitted."
+    )
+    server_args = List(Unicode(), config=True, help="Further arguments of the single-user server.")
+
+    # patience
+
+    cancel_patience = Float(
+        30.0, config=True, help="Seconds that a stop waits for the gateway before it goes on alone."
+    )
+    keep_log = Bool(True, config=True, help="Whether a session's log stays on the system when it has ended.")
+    warn_before_end = Integer(600, config=True, help="Seconds before the time limit at which the user is warned.")
+
+    @default("start_timeout")
+    def _start_timeout(self) -> int:
+        return 3600  # a queue is waited for within it
+
+    @default("http_timeout")
+    def _http_timeout(self) -> int:
+        return 120
