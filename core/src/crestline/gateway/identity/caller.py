@@ -6,6 +6,8 @@ from contextvars import ContextVar
 
 import msgspec
 
+from crestline.model import AuthenticationError
+
 caller_token: ContextVar[str | None] = ContextVar("caller_token", default=None)
 """the verified access token of the request under way, for services that act on its word"""
 
@@ -16,5 +18,24 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     username: str
     """the POSIX user on the systems"""
     client_id: str
-    """the OAuth2 client, or the API key's name"""
+    """the OAuth2 client, or the API key's id"""
     scopes: frozenset[str] = frozenset()
+    """of `wire.extensions.SCOPES`"""
+    groups: frozenset[str] = frozenset()
+    """as the identity provider names them"""
+    via: str = "token"
+    """how it was proven: `token` or `api-key`"""
+    expires: float = float("inf")
+    """when the credential ends, in seconds since the epoch"""
+
+
+class RefusedCredentialError(AuthenticationError):
+    """A credential that is genuine and may no longer be used, or not here.
+
+    Attributes:
+        principal: whom it speaks for.
+    """
+
+    def __init__(self, message: str, principal: Caller, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.principal = principal

@@ -6,11 +6,16 @@ import hashlib
 import hmac
 import secrets
 import time
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import msgspec
 from sqlalchemy import Column, Float, String, Table, delete, insert, select
+from sqlalchemy.exc import IntegrityError
 
 from crestline.gateway.store import Store, metadata
+from crestline.model import ConflictError, NotFoundError
+from crestline.wire.extensions import SCOPES
 
 _clients = Table(
     "clients",
@@ -19,6 +24,14 @@ _clients = Table(
     Column("secret_hash", String, nullable=False),
     Column("username", String, nullable=False),
 )
+
+_client_scopes = Table(
+    "client_scopes",
+    metadata,
+    Column("client_id", String, primary_key=True),
+    Column("scope", String, primary_key=True),
+)
+"""what a client is limited to; one without rows may have all scopes"""
 
 _refresh_tokens = Table(
     "refresh_tokens",
@@ -34,6 +47,7 @@ class Client(msgspec.Struct, frozen=True):
 
     client_id: str
     username: str
+    scopes: frozenset[str] = SCOPES
 
 
 class Clients:
@@ -48,24 +62,69 @@ class Clients:
             found = await connection.execute(select(_clients.c.client_id).where(_clients.c.client_id == client_id))
             return found.first() is not None
 
-    async def add(self, client_id: str, username: str, secret: str | None = None) -> str:
-        """Register a client and return its secret (192 random bits where none is given)."""
+    async def add(
+        self,
+        client_id: str,
+        username: str,
+        secret: str | None = None,
+        scopes: Collection[str] = SCOPES,
+        *,
+        replace: bool = False,
+    ) -> str:
+        """Register a client and return its secret (192 random bits where none is given).
+
+        Args:
+            replace: take the place of one of the same id.
+
+        Raises:
+            ConflictError: there is a client of that id.
+        """
         secret = secret or secrets.token_urlsafe(24)
-        async with self._engine.begin() as connection:
-            await connection.execute(delete(_clients).where(_clients.c.client_id == client_id))
-            await connection.execute(
-                insert(_clients).values(client_id=client_id, secret_hash=_hash(secret), username=username)
-            )
+        limits = [] if set(scopes) >= SCOPES else [{"client_id": client_id, "scope": each} for each in scopes]
+        try:
+            async with self._engine.begin() as connection:
+                if replace:
+                    await connection.execute(delete(_clients).where(_clients.c.client_id == client_id))
+                    await connection.execute(delete(_client_scopes).where(_client_scopes.c.client_id == client_id))
+                await connection.execute(
+                    insert(_clients).values(client_id=client_id, secret_hash=_hash(secret), username=username)
+                )
+                if limits:
+                    await connection.execute(insert(_client_scopes), limits)
+        except IntegrityError as error:
+            raise ConflictError(f"There is a client {client_id!r} already.", hint="Remove it first.") from error
         return secret
+
+    async def list(self) -> list[Client]:
+        """All clients by id."""
+        async with self._engine.connect() as connection:
+            rows = (await connection.execute(select(_clients).order_by(_clients.c.client_id))).all()
+            limits = (await connection.execute(select(_client_scopes))).all()
+        return [Client(row.client_id, row.username, _scopes(row.client_id, limits)) for row in rows]
+
+    async def remove(self, client_id: str) -> None:
+        """Forget a client and its refresh tokens; access tokens that it has live on for their few minutes.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        async with self._engine.begin() as connection:
+            done = await connection.execute(delete(_clients).where(_clients.c.client_id == client_id))
+            for table in (_client_scopes, _refresh_tokens):
+                await connection.execute(delete(table).where(table.c.client_id == client_id))
+        if not done.rowcount:
+            raise NotFoundError(f"There is no client {client_id!r}.", hint="List them for their ids.")
 
     async def authenticate(self, client_id: str, secret: str) -> Client | None:
         """The client, None where id or secret is wrong."""
         async with self._engine.connect() as connection:
-            found = await connection.execute(select(_clients).where(_clients.c.client_id == client_id))
-            row = found.first()
+            row = (await connection.execute(select(_clients).where(_clients.c.client_id == client_id))).first()
+            limits = (
+                await connection.execute(select(_client_scopes).where(_client_scopes.c.client_id == client_id))
+            ).all()
         # An absent client costs the same comparison as a wrong secret.
         matches = hmac.compare_digest(row.secret_hash if row else _hash(""), _hash(secret))
-        return Client(row.client_id, row.username) if row and matches else None
+        return Client(row.client_id, row.username, _scopes(row.client_id, limits)) if row and matches else None
 
     async def new_refresh_token(self, client: Client, lifetime: int) -> str:
         """A refresh token that lives `lifetime` seconds and works once."""
@@ -95,3 +154,7 @@ class Clients:
 def _hash(secret: str) -> str:
     # The secrets are random and long, so a plain digest is as good as a slow one.
     return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _scopes(client_id: str, limits: Sequence[Any]) -> frozenset[str]:
+    return frozenset(each.scope for each in limits if each.client_id == client_id) or SCOPES

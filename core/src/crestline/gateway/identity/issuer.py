@@ -11,6 +11,7 @@ from joserfc.jwk import RSAKey
 from crestline.gateway.config import IssuerConfig
 from crestline.gateway.identity.clients import Client, Clients
 from crestline.wire.codec import Message
+from crestline.wire.extensions import SCOPES
 
 
 class TokenAnswer(Message, rename=None, omit_defaults=True):
@@ -49,16 +50,21 @@ class Issuer:
         self._clients = clients
         self._config = config
 
+    async def knows(self, client_id: str) -> bool:
+        """Whether there is such a client."""
+        return await self._clients.exists(client_id)
+
     async def grant(self, form: dict[str, str], client_id: str, client_secret: str) -> TokenAnswer:
         """Answer one token request.
 
         Raises:
-            OAuthError: `invalid_client`, `invalid_grant`, `unsupported_grant_type` or `invalid_request`.
+            OAuthError: `invalid_client`, `invalid_grant`, `invalid_scope`, `unsupported_grant_type` or
+                `invalid_request`.
         """
         client = await self._clients.authenticate(client_id, client_secret)
         if client is None:
             raise OAuthError("invalid_client", "Unknown client or wrong secret.", 401)
-        scope = form.get("scope", "")
+        scope = _granted(client, form.get("scope", ""))
         match form.get("grant_type"):
             case "client_credentials":
                 # A refresh token goes only to who asks for offline access: others hold the secret anyway.
@@ -95,3 +101,15 @@ class Issuer:
             if refresh
             else None,
         )
+
+
+def _granted(client: Client, asked: str) -> str:
+    """The scope of a token: what is asked for of our own scopes, or else all that the client has.
+
+    Scopes of others, such as `openid` or `firecrest`, mean nothing here and are echoed, as clients expect.
+    """
+    words = asked.split()
+    ours = SCOPES.intersection(words)
+    if beyond := sorted(ours - client.scopes):
+        raise OAuthError("invalid_scope", f"The client may not have {beyond[0]!r}.")
+    return " ".join([*(each for each in words if each not in SCOPES), *sorted(ours or client.scopes)])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import ssl
 import time
-from typing import Any
 
 import httpx
 from joserfc.errors import JoseError
@@ -12,58 +13,88 @@ from joserfc.jwk import KeySet
 
 from crestline.model import GatewayUnavailableError
 
+_log = logging.getLogger("crestline.identity")
+
+_FAILURES = (httpx.HTTPError, OSError, JoseError, ValueError, KeyError, TypeError)
+"""of a fetch; a TimeoutError is an OSError"""
 _REFRESH = 3600.0
 """seconds after which keys are fetched again: a provider may have withdrawn one"""
-_PAUSE = 10.0
+_PAUSE = 5.0
 """seconds between two fetches that unknown key ids ask for, so that forged tokens cause no flood"""
+_RETRY = 1.0
+"""seconds after a fetch that failed until the next one; whoever needs it meanwhile hears of the failure at once"""
 
 
 class ProviderKeys:
     """The JWKS of one provider.
 
-    When the provider is away, the keys that are known go on to count.
+    Keys that are known go on to count when the provider is away, and are renewed while requests go on.
     """
 
-    def __init__(self, issuer: str, *, timeout: float = 5.0, ca_file: str | None = None) -> None:
-        """`timeout`: seconds for each of the two requests."""
+    def __init__(self, issuer: str, *, timeout: float = 3.0, ca_file: str | None = None) -> None:
+        """`timeout`: seconds for a fetch as a whole."""
         self._issuer = issuer
-        self._client_options: dict[str, Any] = {"timeout": timeout, "verify": ca_file or True}
+        self._timeout = timeout
+        self.ca_file = ca_file
         self._keys: KeySet | None = None
         self._names: frozenset[str | None] = frozenset()
-        self._fetched = self._tried = float("-inf")
+        self._fetched = self._failed = float("-inf")
         self._lock = asyncio.Lock()
+        self._renewal: asyncio.Task[None] | None = None
 
     async def keys(self, kid: str | None) -> KeySet:
         """See `KeySource`; an unknown `kid` makes it look for new keys."""
-        if self._keys is None or kid not in self._names or time.monotonic() - self._fetched > _REFRESH:
+        if self._keys is None or kid not in self._names:
             async with self._lock:
-                await self._refresh(kid)
-        assert self._keys is not None  # noqa: S101 - _refresh raises otherwise
+                if self._keys is None or kid not in self._names:
+                    await self._look()
+        elif self._is_due() and not self._lock.locked():
+            self._renewal = asyncio.create_task(self._renew(), name="identity provider's keys")
+        assert self._keys is not None  # noqa: S101 - _look raises otherwise
         return self._keys
 
-    async def _refresh(self, kid: str | None) -> None:
+    def _is_due(self) -> bool:
         now = time.monotonic()
-        fresh = self._keys is not None and kid in self._names and now - self._fetched <= _REFRESH
-        if fresh or (self._keys is not None and now - self._tried < _PAUSE):
-            return  # another request has done it meanwhile, or it was tried just now
-        self._tried = now
-        try:
-            self._keys = await self._fetch()
-        except (httpx.HTTPError, JoseError, ValueError, KeyError, TypeError) as error:
-            if self._keys is None:
-                raise GatewayUnavailableError(
-                    "The identity provider does not tell its keys.", hint="Try again later.", retry_after=_PAUSE
-                ) from error
-            return
-        self._names = frozenset(key.kid for key in self._keys.keys)
-        self._fetched = time.monotonic()
+        return now - self._fetched > _REFRESH and now - self._failed > _PAUSE
 
-    async def _fetch(self) -> KeySet:
+    async def _look(self) -> None:
+        now = time.monotonic()
+        if now - self._fetched < _PAUSE:
+            return  # it was told just now, and has no such key
+        if now - self._failed < _RETRY:
+            raise self._away()
+        await self._try()
+        if self._failed >= now:
+            raise self._away()
+
+    async def _renew(self) -> None:
+        async with self._lock:
+            await self._try()
+
+    async def _try(self) -> None:
+        try:
+            await self._fetch()
+        except _FAILURES as error:
+            _log.warning("the keys of %s cannot be fetched: %r", self._issuer, error)
+            self._failed = time.monotonic()
+
+    async def _fetch(self) -> None:
         """OpenID Connect Discovery 1.0, section 4, then the document at `jwks_uri` (RFC 7517)."""
-        async with httpx.AsyncClient(**self._client_options) as client:
+        async with asyncio.timeout(self._timeout), httpx.AsyncClient(verify=self._trust()) as client:
             discovery = await client.get(f"{self._issuer.rstrip('/')}/.well-known/openid-configuration")
             document = discovery.raise_for_status().json()
             if document["issuer"] != self._issuer:
                 raise ValueError("the discovery document is another issuer's")
-            keys = await client.get(document["jwks_uri"])
-            return KeySet.import_key_set(keys.raise_for_status().json())
+            answer = await client.get(document["jwks_uri"])
+            keys = KeySet.import_key_set(answer.raise_for_status().json())
+        self._keys = keys
+        self._names = frozenset(key.kid for key in keys.keys)
+        self._fetched = time.monotonic()
+
+    def _trust(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=self.ca_file)
+
+    def _away(self) -> GatewayUnavailableError:
+        return GatewayUnavailableError(
+            "The identity provider does not tell its keys.", hint="Try again soon.", retry_after=_RETRY
+        )

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 import msgspec
 from joserfc import jws, jwt
 from joserfc.errors import ExpiredTokenError, InvalidKeyIdError, JoseError
 
-from crestline.gateway.identity.caller import Caller
+from crestline.gateway.identity.caller import Caller, RefusedCredentialError
 from crestline.gateway.identity.keys import KeySource
 from crestline.model import AuthenticationError, InvalidRequestError
+from crestline.wire.extensions import SCOPES
 
 _HINT = "Ask the token endpoint for a new one."
 _CACHE_SIZE = 10_000
+_SKEW = 60
+"""seconds that an issuer's clock may be ahead; the expiry is checked without it"""
 # Asymmetric ones alone: with a shared secret a public key could be passed off as one.
 _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"]
 
@@ -29,6 +34,10 @@ class TrustedIssuer(msgspec.Struct, frozen=True, kw_only=True):
     keys: KeySource
     username_claim: str = "preferred_username"
     """holds the POSIX user on the systems"""
+    groups_claim: str | None = None
+    """holds the user's groups, a list; a dot leads into an object, as in `realm_access.roles`"""
+    scopes: Mapping[str, Collection[str]] | None = None
+    """what each scope of the issuer's stands for, beside those that are named as ours; None: a token may everything"""
 
 
 class TokenVerifier:
@@ -44,59 +53,105 @@ class TokenVerifier:
         self._issuers: Mapping[str, TrustedIssuer] = {issuer.name: issuer for issuer in issuers}
         self._min_ttl = min_ttl
         self._clock = clock
-        self._known: dict[str, tuple[float, Caller]] = {}
+        self._known: dict[bytes, Caller] = {}
+
+    @property
+    def key_sources(self) -> dict[str, KeySource]:
+        """Where the keys of each issuer come from, by its name."""
+        return {name: issuer.keys for name, issuer in self._issuers.items()}
 
     async def verify(self, token: str) -> Caller:
         """Whom `token` speaks for.
 
         Raises:
-            AuthenticationError: with FirecREST's texts.
+            AuthenticationError: with FirecREST's texts; RefusedCredentialError where the signature is good.
             InvalidRequestError: the token is good and names no user.
             GatewayUnavailableError: the issuer's keys cannot be had at present.
         """
-        known = self._known.get(token)
-        if known is None:
-            known = await self._decode(token)
+        digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+        caller = self._known.get(digest)
+        if caller is None:
+            caller = await self._decode(token)
             if len(self._known) >= _CACHE_SIZE:
                 self._known.clear()
-            self._known[token] = known
-        expiry, caller = known
-        remaining = expiry - self._clock()
+            self._known[digest] = caller
+        remaining = caller.expires - self._clock()
         if remaining < self._min_ttl:
-            self._known.pop(token, None)
+            self._known.pop(digest, None)
             if remaining <= 0:
-                raise AuthenticationError("Access token expired", hint=_HINT)
-            raise AuthenticationError(
-                f"Access token expires too soon (less than {self._min_ttl}s remaining).", hint=_HINT
+                raise RefusedCredentialError("Access token expired", caller, hint=_HINT)
+            raise RefusedCredentialError(
+                f"Access token expires too soon (less than {self._min_ttl}s remaining).", caller, hint=_HINT
             )
         return caller
 
-    async def _decode(self, token: str) -> tuple[float, Caller]:
+    async def _decode(self, token: str) -> Caller:
         try:
             unverified = jws.extract_compact(token.encode())
             issuer = self._issuers[msgspec.json.decode(unverified.payload)["iss"]]
             keys = await issuer.keys.keys(unverified.headers().get("kid"))
             claims = jwt.decode(token, keys, algorithms=_ALGORITHMS).claims
-            self._registry(issuer).validate(claims)
-        except ExpiredTokenError as error:
-            raise AuthenticationError("Access token expired", hint=_HINT) from error
         except InvalidKeyIdError as error:
             raise AuthenticationError("Token's public key not found.", hint=_HINT) from error
         except (JoseError, KeyError, ValueError, TypeError) as error:
             raise AuthenticationError("Access token is invalid.", hint=_HINT) from error
-        username = claims.get(issuer.username_claim)
-        if not isinstance(username, str) or not username:
+        principal = _principal(issuer, claims)
+        try:
+            self._registry(issuer).validate(claims)
+        except ExpiredTokenError as error:
+            raise RefusedCredentialError("Access token expired", principal, hint=_HINT) from error
+        except (JoseError, ValueError, TypeError) as error:
+            raise RefusedCredentialError("Access token is invalid.", principal, hint=_HINT) from error
+        if not principal.username:
             raise InvalidRequestError(
                 f"The token has no claim {issuer.username_claim!r}.",
                 hint="Let the identity provider put the POSIX user name there.",
             )
-        client = claims.get("azp") or claims.get("client_id") or claims.get("sub") or username
-        return float(claims["exp"]), Caller(username=username, client_id=str(client))
+        return principal
 
     def _registry(self, issuer: TrustedIssuer) -> jwt.JWTClaimsRegistry:
         return jwt.JWTClaimsRegistry(
             now=lambda: int(self._clock()),
+            leeway=_SKEW,
             iss={"essential": True, "value": issuer.name},
             aud={"essential": True, "value": issuer.audience},
             exp={"essential": True},
         )
+
+
+def _principal(issuer: TrustedIssuer, claims: Mapping[str, Any]) -> Caller:
+    """Whom the claims speak for; without a user where they name none."""
+    username = claims.get(issuer.username_claim)
+    username = username if isinstance(username, str) else ""
+    client = claims.get("azp") or claims.get("client_id") or claims.get("sub") or username
+    expires = claims.get("exp")
+    return Caller(
+        username=username,
+        client_id=str(client),
+        scopes=_scopes(issuer, claims),
+        groups=frozenset(_words(_claim(claims, issuer.groups_claim))) if issuer.groups_claim else frozenset(),
+        expires=float(expires) if isinstance(expires, int | float) else 0.0,
+    )
+
+
+def _scopes(issuer: TrustedIssuer, claims: Mapping[str, Any]) -> frozenset[str]:
+    if issuer.scopes is None:
+        return SCOPES
+    # `scope` is RFC 9068's claim, one text; `scp` is what some providers call it.
+    granted = _words(claims.get("scope") or claims.get("scp"))
+    return SCOPES & {ours for each in granted for ours in (each, *issuer.scopes.get(each, ()))}
+
+
+def _claim(claims: Mapping[str, Any], name: str) -> Any:
+    if name in claims:
+        return claims[name]
+    value: Any = claims
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _words(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return value.split()
+    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []

@@ -1,0 +1,66 @@
+"""Who comes in and what they may do, made of the configuration."""
+
+from __future__ import annotations
+
+from crestline.gateway.authorization import Authorization
+from crestline.gateway.authorization.openfga import OpenFga
+from crestline.gateway.config import GatewayConfig, OidcConfig
+from crestline.gateway.identity.api_keys import ApiKeys
+from crestline.gateway.identity.authentication import Authenticator
+from crestline.gateway.identity.issuer import Issuer
+from crestline.gateway.identity.keys import KeySource, OwnKeys
+from crestline.gateway.identity.oidc import ProviderKeys
+from crestline.gateway.identity.tokens import TokenVerifier, TrustedIssuer
+from crestline.gateway.store import Store
+from crestline.wire.extensions import SCOPES
+
+
+def build_authenticator(
+    config: GatewayConfig, issuer: Issuer, keys: ApiKeys, before: Authenticator | None = None
+) -> Authenticator:
+    """Takes the tokens of the built-in issuer and of the configured providers, and API keys.
+
+    Args:
+        before: whose place it takes; what that knows of the providers' keys is kept.
+    """
+    known = before.tokens.key_sources if before else {}
+    own = TrustedIssuer(name=issuer.name, audience=issuer.audience, keys=OwnKeys(issuer.key), scopes={})
+    providers = [
+        TrustedIssuer(
+            name=each.issuer,
+            audience=each.audience,
+            keys=_provider_keys(each, known.get(each.issuer)),
+            username_claim=each.username_claim,
+            groups_claim=each.groups_claim,
+            scopes=_scopes(each),
+        )
+        for each in config.oidc
+    ]
+    return Authenticator(TokenVerifier([own, *providers], min_ttl=config.min_token_ttl), keys)
+
+
+def build_authorization(config: GatewayConfig) -> Authorization:
+    """Decides by the systems' rules and OpenFGA.
+
+    Raises:
+        ConfigError: OpenFGA's settings cannot be used.
+    """
+    rules = {name: system.access for name, system in config.systems.items()}
+    return Authorization(rules, OpenFga(config.openfga) if config.openfga else None)
+
+
+def build_api_keys(config: GatewayConfig, store: Store) -> ApiKeys:
+    """The API keys of the store."""
+    return ApiKeys(store, lifetime=config.api_keys.lifetime, max_lifetime=config.api_keys.max_lifetime)
+
+
+def _provider_keys(provider: OidcConfig, known: KeySource | None) -> KeySource:
+    if isinstance(known, ProviderKeys) and known.ca_file == provider.ca_file:
+        return known
+    return ProviderKeys(provider.issuer, ca_file=provider.ca_file)
+
+
+def _scopes(provider: OidcConfig) -> dict[str, frozenset[str]] | None:
+    if provider.scopes is None:
+        return None
+    return {name: SCOPES if "*" in ours else frozenset(ours) for name, ours in provider.scopes.items()}

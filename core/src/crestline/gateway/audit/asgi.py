@@ -1,0 +1,118 @@
+"""Every request that changes something, and every denial, becomes a record before its answer leaves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qs
+
+from litestar import Litestar
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+
+from crestline.gateway.audit.record import AuditRecord
+from crestline.gateway.audit.trail import AuditTrail
+from crestline.gateway.authorization.guard import required_scope
+from crestline.gateway.identity import Caller
+
+_PRINCIPAL = "crestline_principal"
+_TARGETS = "crestline_targets"
+REFUSAL = "crestline_refusal"
+"""key of an ASGI scope: the text of the error that is answered"""
+
+_DENIED = (401, 403)
+_NO_ANSWER = 499
+_LONGEST_TEXT = 16 * 1024  # room for the ids of a large batch
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+_PATH_FIELDS = ("path", "targetPath", "linkPath")
+
+
+class Audited:
+    """ASGI wrapper around the application."""
+
+    def __init__(self, asgi: ASGIApp, app: Litestar) -> None:
+        self._asgi = asgi
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != ScopeType.HTTP:
+            await self._asgi(scope, receive, send)
+            return
+        answered = False
+
+        async def send_wrapped(message: Message) -> None:
+            nonlocal answered
+            if message["type"] == "http.response.start":
+                answered = True
+                await self._record(scope, message["status"])
+            await send(message)
+
+        try:
+            await self._asgi(scope, receive, send_wrapped)
+        finally:
+            if not answered:
+                await self._record(scope, _NO_ANSWER)
+
+    async def _record(self, scope: HTTPScope, status: int) -> None:
+        if status not in _DENIED and not _changes(scope):
+            return
+        who: Caller | None = scope.get("user") or scope.get(_PRINCIPAL)  # type: ignore[assignment]
+        if who is None:
+            return
+        trail: AuditTrail = self._app.state.audit
+        client = scope.get("client")
+        path: Mapping[str, Any] = scope.get("path_params") or {}
+        await trail.record(
+            AuditRecord(
+                at=time.time(),
+                request_id=str(scope.get("crestline_request_id", "")),
+                username=_clean(who.username),
+                client_id=_clean(who.client_id),
+                via=who.via,
+                address=client[0] if client else "",
+                action=_clean(f"{scope['method']} {scope.get('path_template') or scope['path']}"),
+                system=_clean(str(path.get("system_name", ""))),
+                target=_clean(" ".join(_targets(scope, path))),
+                status=status,
+                reason=_clean(str(scope.get(REFUSAL, ""))) if status >= 400 else "",
+            )
+        )
+
+
+def set_principal(scope: Any, principal: Caller) -> None:
+    """Say whom a refused credential speaks for."""
+    scope[_PRINCIPAL] = principal
+
+
+def note_target(scope: Any, *targets: str) -> None:
+    """Say what a request is about, beside what its URL says."""
+    scope.setdefault(_TARGETS, []).extend(targets)
+
+
+def note_paths(scope: Any, body: Any) -> None:
+    """As `note_target`, with the paths that a JSON body names; nothing else of it is looked at."""
+    if isinstance(body, dict):
+        note_target(scope, *(str(body[field]) for field in _PATH_FIELDS if body.get(field)))
+
+
+def _changes(scope: HTTPScope) -> bool:
+    handler = scope.get("route_handler")
+    if scope["method"] in _SAFE_METHODS or handler is None:
+        return False
+    if handler.opt.get("public"):
+        return True
+    return required_scope(scope["method"], handler.opt).endswith(":write")
+
+
+def _targets(scope: HTTPScope, path: Mapping[str, Any]) -> list[str]:
+    named = [str(value) for name, value in path.items() if name != "system_name"]
+    query = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("path", [])
+    noted: list[str] = scope.get(_TARGETS) or []  # type: ignore[assignment]
+    return [*named, *query, *noted]
+
+
+def _clean(text: str) -> str:
+    """Fit for any database: of bounded length, without NUL and lone surrogates."""
+    return text[:_LONGEST_TEXT].encode("utf-8", "replace").decode().replace("\0", "\\0")

@@ -1,0 +1,86 @@
+"""One record, and the table of them."""
+
+from __future__ import annotations
+
+import msgspec
+from sqlalchemy import DDL, BigInteger, Column, Float, Integer, Select, String, Table, Text, event, select
+
+from crestline.gateway.store import metadata
+
+audit_table = Table(
+    "audit",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("at", Float, nullable=False, index=True),
+    Column("request_id", String, nullable=False),
+    Column("username", String, nullable=False, index=True),
+    Column("client_id", String, nullable=False),
+    Column("via", String, nullable=False),
+    Column("address", String, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("system", String, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+)
+
+_APPEND_ONLY = {
+    "sqlite": [
+        "CREATE TRIGGER audit_append_only BEFORE UPDATE ON audit"
+        " BEGIN SELECT RAISE(ABORT, 'audit records are never changed'); END"
+    ],
+    "postgresql": [
+        "CREATE OR REPLACE FUNCTION audit_append_only() RETURNS trigger LANGUAGE plpgsql AS"
+        " 'BEGIN RAISE EXCEPTION ''audit records are never changed''; END'",
+        "CREATE TRIGGER audit_append_only BEFORE UPDATE ON audit"
+        " FOR EACH STATEMENT EXECUTE FUNCTION audit_append_only()",
+    ],
+}
+for _dialect, _statements in _APPEND_ONLY.items():
+    for _statement in _statements:
+        event.listen(audit_table, "after_create", DDL(_statement).execute_if(dialect=_dialect))  # type: ignore[no-untyped-call]
+
+
+class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody did, or was kept from doing. It holds no secret."""
+
+    at: float
+    """seconds since the epoch"""
+    request_id: str
+    username: str
+    """the POSIX user; empty where the credential names none"""
+    client_id: str
+    """OAuth2 client, or API key's id"""
+    via: str
+    """`token`, `api-key`, `client` (at the token endpoint) or `admin` (a command on the gateway's home)"""
+    address: str
+    """of whoever connected"""
+    action: str
+    """method and route, such as `DELETE /compute/{system_name}/jobs/{job_id}`"""
+    system: str
+    target: str
+    """path, job id or key id"""
+    status: int
+    """HTTP status of the answer; 499 where nobody waited for it"""
+    reason: str = ""
+    """why it was refused"""
+
+
+class AuditQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which records to read."""
+
+    since: float = 0.0
+    username: str | None = None
+    denied: bool = False
+    """only what was refused with 401 or 403"""
+    limit: int = 1000
+    """the latest so many"""
+
+    def select(self) -> Select[tuple[object, ...]]:
+        """In SQL, the latest first."""
+        query = select(audit_table).where(audit_table.c.at >= self.since)
+        if self.username is not None:
+            query = query.where(audit_table.c.username == self.username)
+        if self.denied:
+            query = query.where(audit_table.c.status.in_((401, 403)))
+        return query.order_by(audit_table.c.number.desc()).limit(self.limit)

@@ -1,0 +1,123 @@
+"""Writes records, many in one transaction, and drops those that are too old."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+
+import msgspec
+from sqlalchemy import delete, insert
+from sqlalchemy.exc import SQLAlchemyError
+
+from crestline.gateway.audit.record import AuditQuery, AuditRecord, audit_table
+from crestline.gateway.store import Store
+from crestline.model import GatewayUnavailableError
+
+_RETRY = 1.0
+_PATIENCE = 1.0
+"""seconds that an answer is held back for its record to be stored"""
+_SWEEP = 3600.0
+_MOST_WAITING = 10_000
+_DAY = 86400
+
+_log = logging.getLogger("crestline.audit")
+
+
+class AuditTrail:
+    """The audit table of one store.
+
+    While the database does not answer, records go to the log, wait in memory, and are stored when it is back.
+    """
+
+    def __init__(self, store: Store, retention_days: int = 400) -> None:
+        self._engine = store.engine
+        self._retention = retention_days * _DAY
+        self._waiting: list[tuple[AuditRecord, asyncio.Future[None]]] = []
+        self._some = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Take up work."""
+        for work, name in ((self._write_forever(), "audit"), (self._sweep_forever(), "audit retention")):
+            self._tasks.append(asyncio.create_task(work, name=name))
+
+    async def stop(self) -> None:
+        """Store what waits, if that can be done now, and end."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._flush()
+
+    async def record(self, record: AuditRecord) -> None:
+        """Return when it is stored, or after a second at most."""
+        stored = asyncio.get_running_loop().create_future()
+        self._waiting.append((record, stored))
+        self._some.set()
+        await asyncio.wait([stored], timeout=_PATIENCE)
+
+    async def write(self, records: Sequence[AuditRecord]) -> None:
+        """Store records, or raise what the database does."""
+        async with self._engine.begin() as connection:
+            await connection.execute(insert(audit_table), [msgspec.structs.asdict(each) for each in records])
+
+    async def read(self, query: AuditQuery) -> Sequence[AuditRecord]:
+        """Records, the oldest first."""
+        async with self._engine.connect() as connection:
+            rows = (await connection.execute(query.select())).all()
+        columns = [str(column.name) for column in audit_table.columns]
+        return [msgspec.convert(dict(zip(columns, row, strict=True)), AuditRecord) for row in reversed(rows)]
+
+    async def sweep(self) -> None:
+        """Drop what is older than the retention."""
+        async with self._engine.begin() as connection:
+            await connection.execute(delete(audit_table).where(audit_table.c.at < time.time() - self._retention))
+
+    async def _write_forever(self) -> None:
+        while True:
+            await self._some.wait()
+            self._some.clear()
+            if not await self._flush():
+                await asyncio.sleep(_RETRY)
+                self._some.set()
+
+    async def _flush(self) -> bool:
+        batch = self._waiting[:]
+        if not batch:
+            return True
+        try:
+            await self.write([record for record, _ in batch])
+        except GatewayUnavailableError:
+            self._tell(batch)
+            return False
+        except SQLAlchemyError:  # a record that the database cannot hold must not keep the others out
+            await self._write_each([record for record, _ in batch])
+        del self._waiting[: len(batch)]
+        for _, stored in batch:
+            if not stored.done():
+                stored.set_result(None)
+        return True
+
+    async def _write_each(self, records: Sequence[AuditRecord]) -> None:
+        for record in records:
+            try:
+                await self.write([record])
+            except (SQLAlchemyError, GatewayUnavailableError) as error:
+                _log.error("not stored (%s): %s", error, msgspec.json.encode(record).decode())
+
+    def _tell(self, batch: Sequence[tuple[AuditRecord, asyncio.Future[None]]]) -> None:
+        """Log each record once, and let its request go on."""
+        for record, stored in batch:
+            if not stored.done():
+                _log.error("not stored yet: %s", msgspec.json.encode(record).decode())
+                stored.set_result(None)
+        del self._waiting[: max(0, len(self._waiting) - _MOST_WAITING)]
+
+    async def _sweep_forever(self) -> None:
+        while True:
+            try:
+                await self.sweep()
+            except GatewayUnavailableError as error:
+                _log.warning("old audit records stay for now: %s", error)
+            await asyncio.sleep(_SWEEP)

@@ -1,0 +1,6 @@
+"""What a caller may do: scopes per part of the API, rules per system, OpenFGA."""
+
+from crestline.gateway.authorization.authorization import Authorization
+from crestline.gateway.authorization.guard import authorize
+
+__all__ = ["Authorization", "authorize"]

@@ -1,0 +1,104 @@
+"""OpenFGA, a server that knows who is related to what: `POST /stores/{store_id}/check` of its HTTP API."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import ssl
+import time
+from pathlib import Path
+
+import httpx
+import msgspec
+
+from crestline.gateway.config import OpenFgaConfig
+from crestline.model import ConfigError, GatewayUnavailableError
+
+_CACHE_SIZE = 10_000
+_PLAIN = re.compile(r"[^\s:#*]+")
+"""a name that means itself in OpenFGA, neither everybody nor the members of something"""
+
+_log = logging.getLogger("crestline.authorization")
+
+
+class _Answer(msgspec.Struct):
+    allowed: bool
+
+
+class OpenFga:
+    """Asks for each user and system, once for all requests that wait for the same answer."""
+
+    def __init__(self, config: OpenFgaConfig) -> None:
+        """See `OpenFgaConfig`.
+
+        Raises:
+            ConfigError: a file cannot be read.
+        """
+        self._config = config
+        self._url = f"{config.url.rstrip('/')}/stores/{config.store_id}/check"
+        try:
+            headers = (
+                {"Authorization": f"Bearer {Path(config.token_file).expanduser().read_text().strip()}"}
+                if config.token_file
+                else {}
+            )
+            trust = ssl.create_default_context(cafile=config.ca_file)
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError("A file of [openfga] cannot be used.", hint="Check token_file and ca_file.") from error
+        self._client = httpx.AsyncClient(headers=headers, verify=trust, timeout=config.timeout)
+        self._known: dict[tuple[str, str], tuple[float, bool]] = {}
+        self._asking: dict[tuple[str, str], asyncio.Task[bool]] = {}
+
+    async def allows(self, username: str, system: str) -> bool:
+        """Whether the user has the relation to the system.
+
+        Raises:
+            GatewayUnavailableError: there is no answer that can be read.
+        """
+        if not _PLAIN.fullmatch(username):
+            return False
+        key = (username, system)
+        known = self._known.get(key)
+        if known is not None and time.monotonic() - known[0] < self._config.cache:
+            return known[1]
+        task = self._asking.get(key)
+        if task is None:
+            task = self._asking[key] = asyncio.create_task(self._ask(username, system), name="OpenFGA")
+            task.add_done_callback(lambda _: self._asking.pop(key, None))
+        return await asyncio.shield(task)
+
+    async def close(self) -> None:
+        """Close connections, once the questions that are asked already have their answers."""
+        await asyncio.gather(*self._asking.values(), return_exceptions=True)
+        await self._client.aclose()
+
+    async def _ask(self, username: str, system: str) -> bool:
+        started = time.monotonic()
+        question: dict[str, object] = {
+            "tuple_key": {
+                "user": self._config.user.replace("{username}", username),
+                "relation": self._config.relation,
+                "object": self._config.object.replace("{system}", system),
+            }
+        }
+        if self._config.model_id:
+            question["authorization_model_id"] = self._config.model_id
+        try:
+            async with asyncio.timeout(self._config.timeout):
+                response = await self._client.post(self._url, json=question)
+            if response.status_code != httpx.codes.OK:
+                raise self._silent(f"{response.status_code} {response.text[:200]}")
+            answer = msgspec.json.decode(response.content, type=_Answer).allowed
+        except (httpx.HTTPError, TimeoutError, msgspec.DecodeError) as error:
+            raise self._silent(repr(error)) from error
+        if len(self._known) >= _CACHE_SIZE:
+            self._known.clear()
+        self._known[username, system] = (started, answer)
+        return answer
+
+    def _silent(self, why: str) -> GatewayUnavailableError:
+        _log.warning("%s gives no answer: %s", self._url, why)
+        return GatewayUnavailableError(
+            "It cannot be found out at present whether you may do this.", hint="Try again soon.", retry_after=2
+        )

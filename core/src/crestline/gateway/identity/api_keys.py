@@ -1,0 +1,258 @@
+"""API keys: random, stored as hashes, scoped, expiring, revocable.
+
+A key is `crk_<id>_<secret>`. What the store says of it is remembered, so that a request costs no look-up; once a second
+at most the store is asked which keys were revoked, by whichever replica.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import re
+import secrets
+import time
+from collections.abc import Callable, Sequence
+
+import msgspec
+from sqlalchemy import Column, Float, String, Table, Text, delete, func, insert, select, update
+
+from crestline.gateway.identity.caller import Caller, RefusedCredentialError
+from crestline.gateway.store import Store, metadata
+from crestline.model import (
+    AuthenticationError,
+    ConflictError,
+    GatewayUnavailableError,
+    InvalidRequestError,
+    NotFoundError,
+    PermissionDeniedError,
+)
+from crestline.wire.extensions import API_KEY_PREFIX, SCOPES, ApiKeyInfo, NewApiKey, Scope
+
+_keys = Table(
+    "api_keys",
+    metadata,
+    Column("key_id", String, primary_key=True),
+    Column("hash", String, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("username", String, nullable=False, index=True),
+    Column("scopes", Text, nullable=False),
+    Column("groups", Text, nullable=False),
+    Column("created", Float, nullable=False),
+    Column("expires", Float, nullable=False),
+    Column("last_used", Float),
+    Column("revoked", Float, index=True),
+)
+
+MOST_PER_USER = 100
+
+_FORM = re.compile(rf"{API_KEY_PREFIX}([0-9a-f]{{12}})_[A-Za-z0-9_-]{{43}}")
+_CHECK = 1.0
+"""seconds between two looks at what was revoked"""
+_SKEW = 60.0
+"""seconds that the clocks of two replicas may differ"""
+_NOTE_USE = 60.0
+_KEPT = 30 * 86400
+"""seconds that an expired key is remembered, so that its use is told apart from nonsense"""
+_CACHE_SIZE = 10_000
+_KEYS_SCOPES = frozenset({"keys:read", "keys:write"})
+
+_log = logging.getLogger("crestline.identity")
+
+
+class ApiKeys:
+    """The API keys of one store."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        lifetime: int = 90 * 86400,
+        max_lifetime: int = 366 * 86400,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`lifetime`, `max_lifetime`: seconds, where a request names none, and at most."""
+        self._engine = store.engine
+        self._lifetime = lifetime
+        self._max_lifetime = max_lifetime
+        self._clock = clock
+        self._known: dict[bytes, Caller] = {}
+        self._used: set[str] = set()
+        self._checked = self._noted = self._failed = float("-inf")
+        self._failure: GatewayUnavailableError | None = None
+        self._looked = clock()
+        self._lock = asyncio.Lock()
+
+    async def create(
+        self, owner: Caller, name: str, scopes: Sequence[Scope] | None = None, expires_in: int | None = None
+    ) -> NewApiKey:
+        """A new key, which may no more than `owner` and, where that is an API key, lives no longer.
+
+        Raises:
+            InvalidRequestError: it would live too long, or have no scope.
+            PermissionDeniedError: the owner lacks one of the scopes.
+            ConflictError: the user has too many keys.
+        """
+        now = self._clock()
+        granted = frozenset(owner.scopes - _KEYS_SCOPES if scopes is None else scopes)
+        expires = self._expiry(owner, expires_in, now)
+        if not granted:
+            raise InvalidRequestError("The key would allow nothing.", hint="Name its scopes.")
+        if missing := sorted(granted - owner.scopes):
+            raise PermissionDeniedError(
+                f"A key cannot have the scope {missing[0]!r}, which you lack yourself.", hint="Leave it out."
+            )
+        key_id = secrets.token_hex(6)
+        secret = f"{API_KEY_PREFIX}{key_id}_{secrets.token_urlsafe(32)}"
+        row = {
+            "key_id": key_id,
+            "hash": _hash(secret).hex(),
+            "name": name,
+            "username": owner.username,
+            "scopes": " ".join(sorted(granted)),
+            "groups": msgspec.json.encode(sorted(owner.groups)).decode(),
+            "created": now,
+            "expires": expires,
+        }
+        alive = (_keys.c.username == owner.username) & _keys.c.revoked.is_(None) & (_keys.c.expires > now)
+        async with self._engine.begin() as connection:
+            await connection.execute(delete(_keys).where(_keys.c.expires < now - _KEPT))
+            count = await connection.scalar(select(func.count()).select_from(_keys).where(alive))
+            if (count or 0) >= MOST_PER_USER:
+                raise ConflictError(f"You have {count} API keys.", hint="Revoke those that are not needed.")
+            await connection.execute(insert(_keys).values(row))
+        info = _info(row)
+        return NewApiKey(**{field: getattr(info, field) for field in info.__struct_fields__}, secret=secret)
+
+    async def list(self, username: str | None = None) -> list[ApiKeyInfo]:
+        """The keys of a user, or of all, that were not revoked, the newest first."""
+        query = select(_keys).where(_keys.c.revoked.is_(None)).order_by(_keys.c.created.desc(), _keys.c.key_id)
+        if username is not None:
+            query = query.where(_keys.c.username == username)
+        async with self._engine.connect() as connection:
+            return [_info(row._mapping) for row in await connection.execute(query)]
+
+    async def revoke(self, key_id: str, username: str | None = None) -> None:
+        """End a key at once here, and within about a second in other replicas.
+
+        Args:
+            username: whose it must be.
+
+        Raises:
+            NotFoundError: there is none of that id that is alive and that user's.
+        """
+        mine = (_keys.c.key_id == key_id) & _keys.c.revoked.is_(None)
+        if username is not None:
+            mine &= _keys.c.username == username
+        async with self._engine.begin() as connection:
+            done = await connection.execute(update(_keys).where(mine).values(revoked=self._clock()))
+        if not done.rowcount:
+            raise NotFoundError(f"There is no API key {key_id!r}.", hint="List your keys for their ids.")
+        self._forget({key_id})
+
+    async def verify(self, key: str) -> Caller:
+        """Whom `key` speaks for.
+
+        Raises:
+            AuthenticationError: it is no key; RefusedCredentialError: it has expired or was revoked.
+            GatewayUnavailableError: the store does not answer.
+        """
+        digest = _hash(key)
+        if time.monotonic() - self._checked > _CHECK:
+            async with self._lock:
+                await self._look_for_revoked_once()
+        caller = self._known.get(digest)
+        if caller is None:
+            caller = await self._look_up(key, digest)
+        if caller.expires <= self._clock():
+            self._known.pop(digest, None)
+            raise RefusedCredentialError("The API key has expired", caller, hint="Create a new one.")
+        self._used.add(caller.client_id)
+        return caller
+
+    async def _look_up(self, key: str, digest: bytes) -> Caller:
+        form = _FORM.fullmatch(key)
+        row = None
+        if form is not None:
+            async with self._engine.connect() as connection:
+                row = (await connection.execute(select(_keys).where(_keys.c.key_id == form[1]))).first()
+        # The digest of 256 random bits may be compared in any way: its bytes tell nothing of the key.
+        if row is None or row.hash != digest.hex():
+            raise AuthenticationError("The API key is not valid", hint="Send a key of this gateway, whole.")
+        caller = Caller(
+            username=row.username,
+            client_id=row.key_id,
+            scopes=frozenset(row.scopes.split()) & SCOPES,
+            groups=frozenset(msgspec.json.decode(row.groups, type=list[str])),
+            via="api-key",
+            expires=row.expires,
+        )
+        if row.revoked is not None:
+            raise RefusedCredentialError("The API key was revoked", caller, hint="Create a new one.")
+        if len(self._known) >= _CACHE_SIZE:
+            self._known.clear()
+        self._known[digest] = caller
+        return caller
+
+    async def _look_for_revoked_once(self) -> None:
+        """For all requests that wait for it, also where it fails: they would otherwise wait for it in turn."""
+        if time.monotonic() - self._checked <= _CHECK:
+            return
+        if self._failure is not None and time.monotonic() - self._failed <= _CHECK:
+            raise self._failure
+        try:
+            await self._look_for_revoked()
+        except GatewayUnavailableError as error:
+            self._failure, self._failed = error, time.monotonic()
+            raise
+
+    async def _look_for_revoked(self) -> None:
+        now = self._clock()
+        async with self._engine.connect() as connection:
+            rows = await connection.scalars(select(_keys.c.key_id).where(_keys.c.revoked > self._looked - _SKEW))
+            self._forget(set(rows))
+        self._looked = now
+        self._checked = time.monotonic()
+        if self._used and time.monotonic() - self._noted > _NOTE_USE:
+            await self._note_use(now)
+
+    async def _note_use(self, now: float) -> None:
+        used, self._used, self._noted = self._used, set(), time.monotonic()
+        try:
+            async with self._engine.begin() as connection:
+                await connection.execute(update(_keys).where(_keys.c.key_id.in_(used)).values(last_used=now))
+        except GatewayUnavailableError as error:  # reads still work on a full disk, and so does the key
+            _log.warning("the use of API keys could not be noted: %s", error)
+
+    def _forget(self, key_ids: set[str]) -> None:
+        if key_ids:
+            self._known = {digest: each for digest, each in self._known.items() if each.client_id not in key_ids}
+
+    def _expiry(self, owner: Caller, expires_in: int | None, now: float) -> float:
+        if expires_in is not None and expires_in > self._max_lifetime:
+            raise InvalidRequestError(
+                f"A key lives {self._max_lifetime} s at most.", hint="Ask for less, and renew it in time."
+            )
+        expires = now + (expires_in or min(self._lifetime, self._max_lifetime))
+        return min(expires, owner.expires) if owner.via == "api-key" else expires
+
+
+def _info(row: object) -> ApiKeyInfo:
+    values: dict[str, object] = dict(row)  # type: ignore[call-overload]
+    return msgspec.convert(
+        {
+            "keyId": values["key_id"],
+            "name": values["name"],
+            "username": values["username"],
+            "scopes": str(values["scopes"]).split(),
+            "created": int(values["created"]),  # type: ignore[call-overload]
+            "expires": int(values["expires"]),  # type: ignore[call-overload]
+            "lastUsed": int(values["last_used"]) if values.get("last_used") else None,  # type: ignore[call-overload]
+        },
+        ApiKeyInfo,
+    )
+
+
+def _hash(key: str) -> bytes:
+    # A key is 256 random bits, so a plain digest is as good as a slow one.
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()

@@ -1,0 +1,42 @@
+"""From the headers of a request to its caller."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from crestline.gateway.identity.api_keys import ApiKeys
+from crestline.gateway.identity.caller import Caller, caller_token
+from crestline.gateway.identity.tokens import TokenVerifier
+from crestline.model import AuthenticationError
+from crestline.wire.extensions import API_KEY_HEADER, API_KEY_PREFIX
+
+
+class Authenticator:
+    """Takes an access token as Bearer, and an API key as Bearer or in a header of its own."""
+
+    def __init__(self, tokens: TokenVerifier, keys: ApiKeys) -> None:
+        self.tokens = tokens
+        self._keys = keys
+
+    async def authenticate(self, headers: Mapping[str, str]) -> Caller:
+        """The caller; an access token is put into `caller_token`.
+
+        Raises:
+            AuthenticationError: there is no credential, or it cannot be used.
+            GatewayUnavailableError: it cannot be checked at present.
+        """
+        scheme, _, credential = headers.get("authorization", "").partition(" ")
+        credential = credential.strip()
+        if scheme.lower() != "bearer" or not credential:
+            credential = headers.get(API_KEY_HEADER.lower(), "").strip()
+            if not credential:
+                raise AuthenticationError(
+                    "Not authenticated",
+                    hint="Send 'Authorization: Bearer <token>' with a token of the token endpoint, or an API key.",
+                )
+            return await self._keys.verify(credential)
+        if credential.startswith(API_KEY_PREFIX):
+            return await self._keys.verify(credential)
+        caller = await self.tokens.verify(credential)
+        caller_token.set(credential)
+        return caller
