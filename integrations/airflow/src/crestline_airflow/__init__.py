@@ -1,6 +1,7 @@
 """Apache Airflow provider: tasks that run on supercomputers through FirecREST v2.
 
-Operators are in `crestline_airflow.operators`, the connection type `firecrest` in `crestline_airflow.hooks`.
+Operators are in `crestline_airflow.operators`, sensors in `crestline_airflow.sensors`, the connection type `firecrest`
+in `crestline_airflow.hooks`. `@task.firecrest` and `ObjectStoragePath("firecrest://...")` come by themselves.
 """
 
 from __future__ import annotations
@@ -31,11 +32,41 @@ def get_provider_info() -> dict[str, Any]:
                     "crestline_airflow.operators.submit",
                     "crestline_airflow.operators.upload",
                     "crestline_airflow.operators.download",
+                    "crestline_airflow.operators.scratch",
                 ],
             }
         ],
         "hooks": [{"integration-name": "FirecREST", "python-modules": ["crestline_airflow.hooks"]}],
-        "triggers": [{"integration-name": "FirecREST", "python-modules": ["crestline_airflow.triggers"]}],
+        "triggers": [
+            {
+                "integration-name": "FirecREST",
+                "python-modules": ["crestline_airflow.triggers", "crestline_airflow.sensors.triggers"],
+            }
+        ],
+        "sensors": [
+            {
+                "integration-name": "FirecREST",
+                "python-modules": ["crestline_airflow.sensors.file", "crestline_airflow.sensors.job"],
+            }
+        ],
+        "task-decorators": [{"name": "firecrest", "class-name": "crestline_airflow.decorators.firecrest_task"}],
+        "filesystems": ["crestline_airflow.filesystem"],
+        "extra-links": ["crestline_airflow.links.FirecRESTJobLink"],
+        "config": {
+            "firecrest": {
+                "description": "What connections of the type firecrest may do.",
+                "options": {
+                    "allow_local_credentials": {
+                        "description": "Whether token_command and client_secret_file of a connection are obeyed. They "
+                        "make workers run a program or read a file, so who may edit connections may do that.",
+                        "version_added": "0.1.0",
+                        "type": "boolean",
+                        "example": None,
+                        "default": "False",
+                    }
+                },
+            }
+        },
         "connection-types": [
             {
                 "connection-type": "firecrest",
@@ -50,6 +81,31 @@ def get_provider_info() -> dict[str, Any]:
                     "system": {
                         "label": "System",
                         "description": "The system that tasks use when they name none.",
+                        "schema": {"type": ["string", "null"]},
+                    },
+                    "account": {
+                        "label": "Account",
+                        "description": "Charged for jobs that name no account.",
+                        "schema": {"type": ["string", "null"]},
+                    },
+                    "refresh_token": {
+                        "label": "Refresh token",
+                        "description": "Of a person; goes with the client ID. Each worker keeps what it is renewed to.",
+                        "schema": {"type": ["string", "null"], "format": "password"},
+                    },
+                    "api_key": {
+                        "label": "API key",
+                        "description": "In the place of a client, where the gateway takes keys.",
+                        "schema": {"type": ["string", "null"], "format": "password"},
+                    },
+                    "token_command": {
+                        "label": "Token command",
+                        "description": "Prints an access token; obeyed with [firecrest] allow_local_credentials.",
+                        "schema": {"type": ["string", "null"]},
+                    },
+                    "job_page": {
+                        "label": "Job page",
+                        "description": "URL of a job's page, with {system} and {job_id}; the gateway's own if empty.",
                         "schema": {"type": ["string", "null"]},
                     },
                 },

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+import shlex
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import msgspec
-from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, conf
 
-from crestline.client import BlockingSystem, Site, System, connect, connect_blocking, find_site
+from crestline.client import BlockingSystem, Site, System, connect, connect_blocking, find_site, list_systems
 from crestline.model import ConfigError, CrestlineError
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
+
+_LOCAL_CREDENTIALS = ("token_command", "client_secret_file")
+"""what makes the worker run a program, or send a file of its own to whoever the connection says"""
 
 
 class FirecRESTHook(BaseHook):
     """Opens systems of the gateway that a connection describes.
 
     The connection's host is the gateway's URL, login and password are a client's id and secret. Its extra holds
-    `token_url`, a `system` for tasks that name none, and whatever else a site of the sites file may have. Where
-    `firecrest_default` is not defined, the `FIRECREST_*` variables and the sites file of the machine hold, as
-    everywhere in Crestline.
+    `token_url`, a `system` for tasks that name none, `refresh_token`, `api_key` or `token_command` for those who have
+    no client, `job_page`, and whatever else a site of the sites file may have. Where `firecrest_default` is not
+    defined, the `FIRECREST_*` variables and the sites file of the machine hold, as everywhere in Crestline.
 
     All systems that one process opens for one identity share a token, and in one event loop sockets and the job
     monitor, too.
@@ -35,6 +41,7 @@ class FirecRESTHook(BaseHook):
         super().__init__(**kwargs)
         self.firecrest_conn_id = firecrest_conn_id
         self._site: Site | None = None
+        self._job_page: str | None = None
 
     def get_conn(self, system: str | None = None) -> BlockingSystem:
         """A system, to be used in a `with`.
@@ -46,33 +53,67 @@ class FirecRESTHook(BaseHook):
             ConfigError: the connection lacks something.
             AirflowNotFoundException: there is no such connection.
         """
-        if self._site is None:
-            try:
-                self._site = _site(self.get_connection(self.firecrest_conn_id))
-            except AirflowNotFoundException:
-                if self.firecrest_conn_id != self.default_conn_name:
-                    raise
-                self._site = _site_of_the_machine()
-        return connect_blocking(self._site, system=system)
+        return connect_blocking(self.site(), system=system)
 
     async def aget_conn(self, system: str | None = None) -> System:
         """As `get_conn`, for triggers: to be used in an `async with`."""
         if self._site is None:
             try:
-                self._site = _site(await self.aget_connection(self.firecrest_conn_id))
+                self._take(await self.aget_connection(self.firecrest_conn_id))
             except AirflowNotFoundException:
                 if self.firecrest_conn_id != self.default_conn_name:
                     raise
                 self._site = _site_of_the_machine()
-        return connect(self._site, system=system)
+        return connect(self.site(), system=system)
+
+    def site(self) -> Site:
+        """The gateway and the identity that the connection describes. Raises as `get_conn`."""
+        if self._site is None:
+            try:
+                self._take(self.get_connection(self.firecrest_conn_id))
+            except AirflowNotFoundException:
+                if self.firecrest_conn_id != self.default_conn_name:
+                    raise
+                self._site = _site_of_the_machine()
+        assert self._site is not None  # noqa: S101
+        return self._site
+
+    def job_page(self, system: str, job_id: str) -> str:
+        """Where people look at a job: `job_page` of the connection, or else the gateway's own page.
+
+        Raises:
+            ConfigError: `job_page` is no URL with the placeholders `{system}` and `{job_id}`.
+        """
+        gateway = self.site().url.rstrip("/")
+        page = self._job_page or f"{gateway}/#{{system}}/{{job_id}}"
+        try:
+            url = page.format(system=quote(system, safe=""), job_id=quote(job_id, safe=""))
+        except (LookupError, ValueError):
+            url = ""
+        if not url.startswith(("https://", "http://")):
+            raise ConfigError(
+                f"The job_page of connection {self.firecrest_conn_id} is no URL: {page!r}.",
+                hint="Write it as https://monitoring.example.org/jobs/{system}/{job_id}.",
+            )
+        return url
 
     def test_connection(self) -> tuple[bool, str]:
         """What the test button of the connection form shows: whether the gateway knows us, and what it serves."""
         try:
+            site = self.site()
+            if site.system is None:
+                names = [str(system.get("name")) for system in asyncio.run(list_systems(site))]
+                if len(names) != 1:
+                    return True, f"{site.url} serves {', '.join(names) or 'no system'}; no system is the default."
             with self.get_conn() as system:
                 return True, f"{system.gateway_url} serves {system.name}; your directory is {system.default_workdir()}."
         except (CrestlineError, AirflowNotFoundException) as error:
             return False, str(error)
+
+    def _take(self, connection: Connection) -> None:
+        extra = {key: value for key, value in connection.extra_dejson.items() if value not in (None, "")}
+        self._job_page = extra.pop("job_page", None)
+        self._site = _site(connection, extra)
 
 
 def _site_of_the_machine() -> Site:
@@ -80,19 +121,32 @@ def _site_of_the_machine() -> Site:
     return msgspec.structs.replace(site, system=system)
 
 
-def _site(connection: Connection) -> Site:
+def _site(connection: Connection, extra: dict[str, Any]) -> Site:
     url = connection.host or ""
     if "://" not in url:
         raise ConfigError(
             f"The connection {connection.conn_id} has no gateway URL.", hint="Put it into Host, with its https://."
         )
+    for name in _LOCAL_CREDENTIALS:
+        if name in extra and not conf.getboolean("firecrest", "allow_local_credentials", fallback=False):
+            raise ConfigError(
+                f"The connection {connection.conn_id} has a {name}, which makes workers run a program or read a file.",
+                hint="If who may edit connections may do that, set AIRFLOW__FIRECREST__ALLOW_LOCAL_CREDENTIALS=True.",
+            )
+    if isinstance(command := extra.get("token_command"), str):
+        try:
+            extra["token_command"] = shlex.split(command)
+        except ValueError as error:
+            raise ConfigError(
+                f"The token_command of connection {connection.conn_id} is no command line: {error}.",
+                hint="Check its quotes.",
+            ) from None
     known = {
         "name": connection.conn_id,
         "url": url,
         "client_id": connection.login,
         "client_secret": connection.password,
     }
-    extra = {key: value for key, value in connection.extra_dejson.items() if value not in (None, "")}
     try:
         return msgspec.convert(known | extra, Site)
     except msgspec.ValidationError as error:

@@ -1,0 +1,46 @@
+"""What both sensors have: a system of a connection, and waiting in the triggerer."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import BaseSensorOperator, conf
+
+from crestline_airflow.hooks import FirecRESTHook
+
+if TYPE_CHECKING:
+    from airflow.triggers.base import BaseTrigger
+
+
+class FirecRESTBaseSensor(BaseSensorOperator):
+    """A sensor on one system.
+
+    Args:
+        system: the system's name; None: the one that the connection names.
+        firecrest_conn_id: the Airflow connection.
+        deferrable: wait in the triggerer, not on a worker. Default: `[operators] default_deferrable`.
+    """
+
+    def __init__(
+        self,
+        *,
+        system: str | None = None,
+        firecrest_conn_id: str = FirecRESTHook.default_conn_name,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.system = system
+        self.firecrest_conn_id = firecrest_conn_id
+        self.deferrable = deferrable
+
+    @cached_property
+    def hook(self) -> FirecRESTHook:
+        """The hook of the connection."""
+        return FirecRESTHook(self.firecrest_conn_id)
+
+    def wait_in_triggerer(self, trigger: BaseTrigger) -> None:
+        """Go on in `execute_complete` with the trigger's event; after `timeout` the sensor has failed."""
+        self.defer(trigger=trigger, method_name="execute_complete", timeout=timedelta(seconds=self.timeout))

@@ -1,0 +1,56 @@
+"""A task that waits for files on a system."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import PokeReturnValue
+
+from crestline.client import BlockingSystem
+from crestline_airflow.operators.base import absolute
+from crestline_airflow.sensors.base import FirecRESTBaseSensor
+from crestline_airflow.sensors.triggers import FirecRESTFileSensorTrigger
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class FirecRESTFileSensor(FirecRESTBaseSensor):
+    """Waits until a file or directory is there.
+
+    It may still be written then; what this package uploads to a Crestline gateway appears whole. The XCom is the list
+    of the paths that match.
+
+    Args:
+        path: a path on the system, or a pattern (`*`, `?`, `[...]`); a relative one is below the user's default
+            directory.
+    """
+
+    template_fields = ("system", "path")
+
+    def __init__(self, *, path: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.path = path
+
+    def execute(self, context: Context) -> Any:
+        if not self.deferrable:
+            return super().execute(context)
+        with self.hook.get_conn(self.system) as system:
+            if found := self._look(system):
+                return found
+            path, name = absolute(system, self.path), system.name
+        self.wait_in_triggerer(FirecRESTFileSensorTrigger(self.firecrest_conn_id, name, path, self.poke_interval))
+
+    def execute_complete(self, context: Context, event: list[str]) -> list[str]:
+        """Go on where `execute` deferred: the files are there."""
+        return event
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        with self.hook.get_conn(self.system) as system:
+            found = self._look(system)
+        return PokeReturnValue(is_done=bool(found), xcom_value=found)
+
+    def _look(self, system: BlockingSystem) -> list[str]:
+        found = system.glob(absolute(system, self.path))
+        self.log.info("%s on %s: %s", self.path, system.name, ", ".join(found) or "not there yet")
+        return found
