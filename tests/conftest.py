@@ -11,9 +11,11 @@ import pytest
 from harness.cluster import cluster
 from harness.gateway import RunningGateway, in_thread
 from harness.oidc import oidc_provider
+from harness.postgresql import postgresql
+from harness.s3 import s3_server
 from harness.slurm_gateway import slurm_gateway
 
-__all__ = ["cluster", "oidc_provider", "slurm_gateway"]
+__all__ = ["cluster", "oidc_provider", "postgresql", "s3_server", "slurm_gateway"]
 
 
 @pytest.fixture(scope="session")

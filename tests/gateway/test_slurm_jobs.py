@@ -7,6 +7,7 @@ import json
 import random
 import time
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +23,7 @@ from crestline.model import (
 from crestline.wire.compute import JobDescription, JobInfo
 from harness.cluster import Cluster
 from harness.container_commands import ContainerCommands
+from harness.slurmrestd import rest_options
 
 pytestmark = pytest.mark.anyio
 
@@ -34,16 +36,22 @@ def commands(cluster: Cluster) -> ContainerCommands:
 
 
 @pytest.fixture
-def observer() -> str | None:
-    return None
+def way() -> str:
+    return "own-eyes"
 
 
-seen_by_both = pytest.mark.parametrize("observer", [None, "observer"], ids=["own-eyes", "observer"])
+every_way = pytest.mark.parametrize("way", ["own-eyes", "observer", "slurmrestd"])
+both_doors = pytest.mark.parametrize("way", ["own-eyes", "slurmrestd"])
 
 
 @pytest.fixture
-async def slurm(commands: ContainerCommands, observer: str | None) -> AsyncIterator[SlurmScheduler]:
-    scheduler = SlurmScheduler("test", commands, SlurmOptions(observer=observer, timeout=30, submit_timeout=30))
+async def slurm(
+    cluster: Cluster, commands: ContainerCommands, way: str, tmp_path: Path
+) -> AsyncIterator[SlurmScheduler]:
+    observer = "observer" if way == "observer" else None
+    rest = rest_options(cluster, tmp_path) if way == "slurmrestd" else None
+    options = SlurmOptions(observer=observer, timeout=30, submit_timeout=30, rest=rest)
+    scheduler = SlurmScheduler("test", commands, options)
     await scheduler.start()
     yield scheduler
     await scheduler.stop()
@@ -79,6 +87,7 @@ def running(jobs: list[JobInfo]) -> bool:
     return any(job.status.state == "RUNNING" for job in jobs)
 
 
+@both_doors
 async def test_a_job_from_submission_to_its_end(slurm: SlurmScheduler, cluster: Cluster) -> None:
     job = describe("echo out; echo err >&2; exit 3", name="first", account="proj", partition="xfer")
     job.standard_output, job.standard_error = "%x-%j.out", "%x-%j.err"
@@ -117,7 +126,7 @@ _random = random.Random(7)
 NAMES += ["".join(_random.choices(_ODD, k=20)) for _ in range(15)]
 
 
-@seen_by_both
+@every_way
 async def test_no_name_breaks_the_list(slurm: SlurmScheduler, cluster: Cluster) -> None:
     names = {await slurm.submit("alice", describe("true", name=name)): name for name in NAMES}
     listed = {job.job_id: job for job in await slurm.jobs("alice", JobQuery(window=86400))}
@@ -211,7 +220,7 @@ async def test_a_key_without_a_job_is_said_only_when_it_is_certain(commands: Con
     await slurm.stop()
 
 
-@seen_by_both
+@every_way
 async def test_cancel(slurm: SlurmScheduler) -> None:
     job_id = await slurm.submit("alice", describe("sleep 600"))
     with pytest.raises(PermissionDeniedError):
@@ -228,7 +237,7 @@ async def test_cancel(slurm: SlurmScheduler) -> None:
             await slurm.cancel("alice", unknown)
 
 
-@seen_by_both
+@every_way
 async def test_a_reader_never_sees_less_than_what_he_did(slurm: SlurmScheduler) -> None:
     for _ in range(5):
         job_id = await slurm.submit("alice", describe("#SBATCH --hold"))
@@ -237,7 +246,7 @@ async def test_a_reader_never_sees_less_than_what_he_did(slurm: SlurmScheduler) 
         assert (await one(slurm, job_id)).status.state.startswith("CANCELLED")
 
 
-@seen_by_both
+@every_way
 async def test_arrays(slurm: SlurmScheduler) -> None:
     body = "#SBATCH --array=1-80:3%2\nexit $((SLURM_ARRAY_TASK_ID > 1))"
     job_id = await slurm.submit("alice", describe(f"#SBATCH --hold\n{body}", standard_output="%A-%a.out"))
@@ -258,6 +267,7 @@ async def test_arrays(slurm: SlurmScheduler) -> None:
     assert {task.job_id: task.status.exit_code for task in tasks} == {f"{small}_1": 0, f"{small}_2": 1, f"{small}_3": 1}
 
 
+@both_doors
 async def test_heterogeneous_jobs(slurm: SlurmScheduler) -> None:
     body = "#SBATCH --ntasks=1 --partition=debug\n#SBATCH hetjob\n#SBATCH --ntasks=2 --partition=xfer\nsleep 600"
     job_id = await slurm.submit("alice", describe(body))
@@ -295,7 +305,7 @@ async def test_attach(slurm: SlurmScheduler, cluster: Cluster) -> None:
         await slurm.attach("alice", "99999999", "true")
 
 
-@seen_by_both
+@every_way
 async def test_foreign_jobs_are_seen_and_their_scripts_are_not(slurm: SlurmScheduler) -> None:
     job_id = await slurm.submit("alice", describe("sleep 600"))
     assert (await one(slurm, job_id, "bob")).user == "alice"
@@ -308,6 +318,7 @@ async def test_foreign_jobs_are_seen_and_their_scripts_are_not(slurm: SlurmSched
     await slurm.cancel("alice", job_id)
 
 
+@both_doors
 async def test_after_slurmctld_has_forgotten_a_job(slurm: SlurmScheduler, cluster: Cluster) -> None:
     job = describe("#SBATCH --output=in-%j.out\nexit 5", name="gone --output=no", standard_error="e %j")
     job_id = await slurm.submit("alice", job)

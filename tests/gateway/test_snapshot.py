@@ -72,6 +72,18 @@ async def test_a_fetch_that_began_before_my_change_is_not_for_me() -> None:
     assert (await early, await late) == (1, 2)
 
 
+async def test_who_asks_in_the_very_moment_of_the_answer_gets_it() -> None:
+    late: list[asyncio.Task[int]] = []
+
+    async def fetch() -> int:
+        late.append(asyncio.create_task(snapshot.get()))  # its turn comes before any callback of this fetch's task
+        return 7
+
+    snapshot = Snapshot(fetch, max_age=FOREVER)
+    assert await snapshot.get() == 7
+    assert await late[0] == 7
+
+
 async def test_a_cancelled_asker_does_not_end_the_fetch_of_others() -> None:
     gate = Gate()
     snapshot = Snapshot(gate.fetch, max_age=FOREVER)

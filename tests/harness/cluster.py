@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,6 +79,10 @@ class Cluster:
         result = self.exec(user, argv, **options)
         assert result.exit_status == 0, f"{list(argv)} in the cluster: {result}"
         return result.stdout
+
+    def put(self, directory: str, archive: bytes) -> None:
+        """Unpack a tar archive in a directory of the container."""
+        assert self._container.get_wrapped_container().put_archive(directory, archive)
 
     def jwt(self, user: str, lifespan: int = 3600) -> str:
         """A token for slurmrestd (`X-SLURM-USER-TOKEN`)."""
@@ -153,6 +158,13 @@ def _greets(host: str, port: int) -> bool:
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """The cluster, for the whole session. A test that stops or pauses a part brings it back."""
+    with started(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+@contextmanager
+def started(folder: Path) -> Iterator[Cluster]:
+    """A cluster; its keys lie in `folder`."""
     image = _image()
     # testcontainers reads these when it is imported. Its reaper comes from a registry; and on a machine that looks like
     # a container itself it would take the bridge's address for the published ports.
@@ -163,10 +175,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     from testcontainers.core.container import DockerContainer
     from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 
-    keys = tmp_path_factory.mktemp("keys")
+    keys = folder / "keys"
+    keys.mkdir(mode=0o700)
     host_key = asyncssh.generate_private_key("ssh-ed25519")
     user_ca = asyncssh.generate_private_key("ssh-ed25519")
-    authorized = tmp_path_factory.mktemp("public") / "authorized_keys"
+    authorized = folder / "authorized_keys"
     authorized.mkdir(0o755)
     for user in USERS:
         key = asyncssh.generate_private_key("ssh-ed25519", comment=user)

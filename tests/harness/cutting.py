@@ -28,13 +28,35 @@ class Relay:
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
+        self._open: set[socket.socket] = set()
+
+    def cut_all(self) -> None:
+        """Cut every connection that is open."""
+        with self._lock:
+            for end in self._open:
+                with suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
 
     def _serve(self, client: socket.socket) -> None:
-        with client, socket.create_connection(self.target) as server:
-            upward = threading.Thread(target=self._copy, args=(client, server, "up"), daemon=True)
-            upward.start()
-            self._copy(server, client, "down")
-            upward.join()
+        try:
+            server = socket.create_connection(self.target)
+        except OSError:  # nobody is there now
+            client.close()
+            return
+        with client, server:
+            with self._lock:
+                self._open |= {client, server}
+            try:
+                self._pass_on(client, server)
+            finally:
+                with self._lock:
+                    self._open -= {client, server}
+
+    def _pass_on(self, client: socket.socket, server: socket.socket) -> None:
+        upward = threading.Thread(target=self._copy, args=(client, server, "up"), daemon=True)
+        upward.start()
+        self._copy(server, client, "down")
+        upward.join()
 
     def _copy(self, source: socket.socket, sink: socket.socket, way: str) -> None:
         with suppress(OSError):

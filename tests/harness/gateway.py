@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -76,7 +77,10 @@ def _cancel_everything(gateway: RunningGateway) -> None:
             if not system["scheduler"]["version"].startswith("local"):
                 continue  # a cluster in a container, whose jobs end with it
             url = f"/compute/{system['name']}/jobs"
-            for job in http.get(url, params={"allusers": True, "time_window": "1h"}).json()["jobs"]:
+            answer = http.get(url, params={"allusers": True, "time_window": "1h"})
+            if answer.status_code == 403:
+                continue  # a system that the first client may not use
+            for job in answer.json()["jobs"]:
                 if job["status"]["state"] in ("PENDING", "RUNNING", "SUSPENDED"):
                     http.delete(f"{url}/{job['jobId']}")
 
@@ -89,17 +93,24 @@ class GatewayProcess(RunningGateway):
         self._port = port
         self._arguments = arguments
         self.process: subprocess.Popen[bytes] | None = None
+        self.log = home.with_name(f"{home.name}.log")
+        """what it says on stderr"""
 
     def start(self) -> None:
         environment = os.environ | {"CRESTLINE_SITES": str(self.home.with_name(f"{self.home.name}-sites.toml"))}
         command = [str(Path(sys.executable).with_name("crestline")), "serve", "--home", str(self.home)]
-        self.process = subprocess.Popen(
-            [*command, "--port", str(self._port), *self._arguments],
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        _wait_until_up(self.url, lambda: self.process is not None and self.process.poll() is None)
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*command, "--port", str(self._port), *self._arguments],
+                env=environment,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+            )
+        try:
+            _wait_until_up(self.url, lambda: self.process is not None and self.process.poll() is None)
+        except (RuntimeError, TimeoutError):
+            self.kill()
+            raise
 
     def kill(self) -> None:
         """SIGKILL: no clean-up of any kind."""
@@ -110,11 +121,18 @@ class GatewayProcess(RunningGateway):
     def stop(self) -> None:
         assert self.process is not None
         self.process.terminate()
-        self.process.wait(30)
+        self.process.wait(90)
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _wait_until_up(url: str, alive: Any) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         if not alive():
             raise RuntimeError("the gateway ended while it started")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -45,9 +46,19 @@ class OidcProvider:
             self._process.communicate(timeout=30)
             self._process = None
 
-    def token(self, user: str, resource: str | None = None) -> str:
+    def pause(self) -> None:
+        """Freeze it: connections open and nothing answers."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def token(self, user: str, resource: str | None = None, scope: str = "firecrest") -> str:
         """An access token by client credentials."""
-        form = {"grant_type": "client_credentials", "scope": "firecrest"}
+        form = {"grant_type": "client_credentials", "scope": scope}
         answer = httpx.post(
             f"{self.issuer}/token",
             data=form | ({"resource": resource} if resource else {}),

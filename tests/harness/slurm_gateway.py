@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -32,9 +33,8 @@ class SlurmGateway(RunningGateway):
         return f"{user}-client", secret
 
 
-@contextmanager
-def running(cluster: Cluster, home: Path, users: tuple[str, ...] = ("alice", "bob")) -> Iterator[SlurmGateway]:
-    """Serve the cluster as the system `cluster`."""
+def prepare(cluster: Cluster, home: Path, users: tuple[str, ...] = ("alice", "bob")) -> dict[str, Any]:
+    """Make a home with a client for each of the users; returns the configuration of the system `cluster`."""
     Home(home).create()
     secrets = asyncio.run(_add_clients(home, users))
     (home / "clients.json").write_text(json.dumps(secrets))
@@ -47,7 +47,7 @@ def running(cluster: Cluster, home: Path, users: tuple[str, ...] = ("alice", "bo
         "observer": "observer",
         "credentials": {"type": "user_keys", "directory": str(cluster.keys)},
     }
-    system = {
+    return {
         "host": host,
         "scheduler": {"type": "slurm"},
         "file_systems": [
@@ -55,7 +55,12 @@ def running(cluster: Cluster, home: Path, users: tuple[str, ...] = ("alice", "bo
             {"path": "/scratch", "data_type": "scratch"},
         ],
     }
-    with in_thread(home, systems={"cluster": system}) as gateway:
+
+
+@contextmanager
+def running(cluster: Cluster, home: Path, users: tuple[str, ...] = ("alice", "bob")) -> Iterator[SlurmGateway]:
+    """Serve the cluster as the system `cluster`."""
+    with in_thread(home, systems={"cluster": prepare(cluster, home, users)}) as gateway:
         yield SlurmGateway(gateway.url, gateway.home)
 
 

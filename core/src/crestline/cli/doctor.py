@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -25,13 +26,17 @@ def doctor(
         Path | None, typer.Option(metavar="FILE", help="Check this configuration of a gateway instead.")
     ] = None,
     site: Site = None,
+    user: Annotated[
+        str | None, typer.Option(metavar="NAME", help="With --config: a user of the systems to try logins with.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Check the connection to a system step by step; exit with 1 if something fails."""
     if config is not None:
+        logging.getLogger("crestline").setLevel(logging.CRITICAL)  # the checks say it all
         from crestline.cli.checks.gateway import check_gateway
 
-        checks = check_gateway(config)
+        checks = check_gateway(config, user)
     else:
         from crestline.cli.checks.connection import check_connection
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 
 from crestline.cli.errors import UsageError
 
@@ -29,3 +30,8 @@ def clock(length: int | None) -> str:
     hours, minute = divmod(minutes, 60)
     days, hour = divmod(hours, 24)
     return (f"{days}-" if days else "") + f"{hour:02d}:{minute:02d}:{second:02d}"
+
+
+def when(moment: float | None) -> str:
+    """A time in seconds since the epoch as a local date and time; empty for None."""
+    return "" if moment is None else datetime.fromtimestamp(moment).astimezone().isoformat(" ", "seconds")

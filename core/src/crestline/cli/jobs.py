@@ -12,12 +12,13 @@ import typer
 from crestline.cli.connecting import on_system
 from crestline.cli.durations import clock, seconds
 from crestline.cli.errors import UsageError
+from crestline.cli.keyed_runs import find_job
 from crestline.cli.options import Json, Site
 from crestline.cli.outcome import describe_end, job_exit_code
 from crestline.cli.output import note, print_json, print_table, write
 from crestline.cli.remote import check_known, output_files, read_file
 from crestline.cli.resources import takes_resources
-from crestline.model import InvalidRequestError, Job, JobSpec
+from crestline.model import InvalidRequestError, Job, JobNotFoundError, JobSpec
 
 if TYPE_CHECKING:
     from crestline.client import System
@@ -148,16 +149,31 @@ def logs(
 
 
 @app.command()
-def cancel(jobs: JobIds, site: Site = None, json: Json = False) -> None:
+def cancel(
+    jobs: Annotated[list[str] | None, typer.Argument(metavar="JOB...", help="Job ids.")] = None,
+    key: Annotated[str | None, typer.Option(help="The job of `crestline run --key KEY` instead.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Where there is no such job, all is well.")] = False,
+    site: Site = None,
+    json: Json = False,
+) -> None:
     """Cancel jobs; one that has ended already is no error."""
+    if bool(jobs) == bool(key):
+        raise UsageError("Give either jobs or --key KEY.")
 
-    async def action(system: System) -> None:
-        for job in jobs:
-            await system.cancel(job)
+    async def action(system: System) -> list[str]:
+        try:
+            wanted = [await find_job(system, key)] if key else list(jobs or ())
+            for job in wanted:
+                await system.cancel(job)
+        except JobNotFoundError:
+            if not quiet:
+                raise
+            return []
+        return wanted
 
-    on_system(site, action)
+    cancelled = on_system(site, action)
     if json:
-        print_json({"cancelled": jobs})
+        print_json({"cancelled": cancelled})
 
 
 def read_script(name: str) -> str:

@@ -47,6 +47,10 @@ Site = Annotated[
     ),
 ]
 
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="The gateway's configuration, which names its home.")
+]
+
 HomeFolder = Annotated[
     Path | None, typer.Option("--home", metavar="DIR", help="The gateway's home. Default: in the user's data folder.")
 ]

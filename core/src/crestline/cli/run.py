@@ -7,14 +7,17 @@ import os
 import secrets
 import shlex
 import time
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crestline.cli.ci_engine import announce, conclude, count_tests
 from crestline.cli.connecting import on_system
 from crestline.cli.errors import UsageError, exit_code
 from crestline.cli.jobs import read_script
+from crestline.cli.keyed_runs import find_job, keyed_workdir, note_job, noted_job
 from crestline.cli.options import Json, Site
 from crestline.cli.outcome import job_exit_code
 from crestline.cli.progress import progress_bar
@@ -40,12 +43,25 @@ def run(
         str | None, typer.Option(metavar="FILE", help="A batch script instead of a command; - for stdin.")
     ] = None,
     upload: Annotated[
-        list[Path], typer.Option(metavar="PATH", help="Copy this into the working directory first; repeatable.")
+        list[Path],
+        typer.Option(metavar="PATH", help="Copy this into the working directory first; of . its content. Repeatable."),
     ] = [],  # noqa: B006
     collect: Annotated[
         list[str], typer.Option(metavar="GLOB", help="Fetch what matches there afterwards; repeatable.")
     ] = [],  # noqa: B006
+    junit: Annotated[
+        list[str], typer.Option(metavar="GLOB", help="As --collect, for test reports, which are counted; repeatable.")
+    ] = [],  # noqa: B006
     output_dir: Annotated[Path, typer.Option(metavar="DIR", help="Where to put what is fetched.")] = Path("."),
+    key: Annotated[
+        str | None,
+        typer.Option(
+            "--key",
+            "--idempotency-key",
+            help="Names this run: the same key again goes on with it, and starts no second.",
+        ),
+    ] = None,
+    attach: Annotated[bool, typer.Option("--attach", help="Go on with the run of --key; start nothing.")] = False,
     detach: Annotated[
         bool, typer.Option("--detach", help="Print the job's id and leave: no log, no results, no cancelling.")
     ] = False,
@@ -55,55 +71,80 @@ def run(
     """Upload, submit, follow the output live, collect results, and exit with the job's code.
 
     The working directory, unless --workdir names one, is a new one below crestline-runs in the user's default
-    directory; it stays. Ctrl-C cancels the job. With --json every step and every piece of output is a line of JSON.
+    directory; it stays. Ctrl-C and SIGTERM cancel the job. With --json every step and every piece of output is a line
+    of JSON. In GitHub Actions the step gets outputs and a summary.
     """
-    if bool(command) == bool(script):
+    if attach and not key:
+        raise UsageError("--attach needs the --key of the run.")
+    if not attach and bool(command) == bool(script):
         raise UsageError("Give either a command or --script FILE.")
     if resources["array"]:
         raise UsageError("run follows one job; submit an array with `crestline submit --array`.")
     text = read_script(script) if script else f"#!/bin/bash\n{shlex.join(command or [])}\n"
-    name = resources["name"] or Path(script or (command or [""])[0]).stem
+    name = resources["name"] or Path(script or (command or ["run"])[0]).stem
     tell = Teller(json)
 
     async def action(system: System) -> int:
-        workdir = await _make_workdir(system, resources["workdir"])
-        await _upload(system, upload, workdir, tell)
-        spec = JobSpec(**{**resources, "script": text, "name": name, "workdir": workdir})
-        job = await _submit(system, spec)
-        tell.submitted(job, workdir)
+        workdir = await _workdir(system, resources["workdir"], key)
+        noted = await noted_job(system, workdir) if key else None
+        if attach and noted is None:
+            noted = await find_job(system, key or "", workdir)
+        if noted is not None:
+            job = await system.job(noted)
+            tell.attached(job, workdir)
+        else:
+            await system.mkdir(workdir, parents=True)
+            await _upload(system, upload, workdir, tell)
+            spec = JobSpec(**{**resources, "script": text, "name": name, "workdir": workdir})
+            job = await _submit(system, spec, key, workdir)
+            tell.submitted(job, workdir)
+        announce(job, system.name)
         if detach:
             return 0
         job = await _attend(system, job, tell)
-        code = await _collect(system, [f"{workdir}/{each}" for each in collect], output_dir, job, tell)
+        code = await _collect(system, [f"{workdir}/{each}" for each in [*collect, *junit]], output_dir, job, tell)
+        reports = [path for each in junit for path in sorted(output_dir.glob(Path(each).name))]
+        conclude(job, code, count_tests(reports) if junit else None)
         tell.ended(job, code)
         return code
 
     raise typer.Exit(on_system(site, action))
 
 
-async def _make_workdir(system: System, workdir: str) -> str:
+async def _workdir(system: System, workdir: str, key: str | None) -> str:
+    if workdir:
+        return await absolute(system, workdir)
+    if key:
+        return await keyed_workdir(system, key)
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-    path = await absolute(system, workdir or f"crestline-runs/{name}")
-    await system.mkdir(path, parents=True)
-    return path
+    return await absolute(system, f"crestline-runs/{name}")
 
 
 async def _upload(system: System, sources: list[Path], workdir: str, tell: Teller) -> None:
     for source in sources:
-        target = f"{workdir}/{source.resolve().name}" if source.is_dir() else f"{workdir}/"
+        target = f"{workdir}/"
+        if source.is_dir():
+            target = f"{workdir}/{source.resolve().name}" if source.name else workdir
         with progress_bar() as progress:
             report = await system.upload(source, target, progress=progress)
         tell.uploaded(source, report)
 
 
-async def _submit(system: System, spec: JobSpec) -> Job:
+async def _submit(system: System, spec: JobSpec, key: str | None, workdir: str) -> Job:
     """Submit; an interruption is served once it is known which job to cancel."""
-    submission = asyncio.ensure_future(system.submit(spec))
+    submission = asyncio.ensure_future(system.submit(spec, key=f"run/{key}" if key else None))
     try:
-        return await asyncio.shield(submission)
+        job = await asyncio.shield(submission)
+        if key:
+            await note_job(system, workdir, job.job_id)
+        return job
     except asyncio.CancelledError:
-        await system.cancel(await submission)
+        await _surely(_cancel_submitted(system, submission))
         raise
+
+
+async def _cancel_submitted(system: System, submission: asyncio.Future[Job]) -> None:
+    await system.cancel(await submission)
 
 
 async def _attend(system: System, job: Job, tell: Teller) -> Job:
@@ -113,9 +154,20 @@ async def _attend(system: System, job: Job, tell: Teller) -> Job:
     try:
         return await follow_job(system, job, tell)
     except asyncio.CancelledError:
-        await system.cancel(job)
+        await _surely(system.cancel(job))
         tell.cancelled(job)
         raise
+
+
+async def _surely(work: Awaitable[None]) -> None:
+    """Do it to the end, whatever further signals say: CI engines send SIGINT, and soon SIGTERM."""
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            continue
+    await task
 
 
 async def _collect(system: System, patterns: list[str], output_dir: Path, job: Job, tell: Teller) -> int:

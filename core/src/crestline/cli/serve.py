@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ipaddress
 import shlex
+from collections.abc import Callable
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
@@ -41,8 +41,15 @@ def serve(
         Path | None, typer.Option(metavar="FILE", help="TOML file with the configuration; none is needed.")
     ] = None,
     home: HomeFolder = None,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = 8080,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1, or as configured")
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            help="Port to listen on; 0 takes a free one.", min=0, max=65535, show_default="8080, or as configured"
+        ),
+    ] = None,
     public_url: Annotated[
         str | None, typer.Option(metavar="URL", help="Base of the URLs that clients see, behind a proxy.")
     ] = None,
@@ -56,21 +63,20 @@ def serve(
 
     It registers itself as site 'local' in the sites file of this user; the latest gateway started has that name.
     """
-    settings = _load(config, home, public_url)
-    server = _bind(settings, host, port, log_level)
-    if not _is_loopback(server):
-        _refuse_plain_http(settings, allow_plain_http)
+
+    def read_config() -> GatewayConfig:
+        from crestline.gateway.config import load_config
+
+        given = {"home": home, "host": host, "port": port, "public_url": public_url}
+        return load_config(config, **given, allow_plain_http=allow_plain_http or None)
+
+    settings = read_config()
+    server = _bind(settings, log_level, read_config if config else None)
     with suppress(KeyboardInterrupt):
         server.run_forever(lambda: _announce(settings, server, json))
 
 
-def _load(config: Path | None, home: Path | None, public_url: str | None) -> GatewayConfig:
-    from crestline.gateway.config import load_config
-
-    return load_config(config, home=home, public_url=public_url)
-
-
-def _bind(settings: GatewayConfig, host: str, port: int, log_level: LogLevel) -> Server:
+def _bind(settings: GatewayConfig, log_level: LogLevel, read_config: Callable[[], GatewayConfig] | None) -> Server:
     try:
         from crestline.gateway.server import Server, configure_logging
     except ModuleNotFoundError as error:
@@ -80,23 +86,7 @@ def _bind(settings: GatewayConfig, host: str, port: int, log_level: LogLevel) ->
             f"The gateway needs {error.name}, which is not installed.", hint="Run: pip install 'crestline[gateway]'"
         ) from error
     configure_logging(log_level.upper())
-    return Server(settings, host, port)
-
-
-def _is_loopback(server: Server) -> bool:
-    return ipaddress.ip_address(server.socket.getsockname()[0]).is_loopback
-
-
-def _refuse_plain_http(settings: GatewayConfig, allowed: bool) -> None:
-    if not allowed:
-        raise ConfigError(
-            "Beyond this machine, tokens and secrets would travel over plain HTTP.",
-            hint="Listen on 127.0.0.1 behind a proxy that does TLS, or give --allow-plain-http.",
-        )
-    if settings.public_url is None:
-        raise ConfigError(
-            "Clients on other machines need to know the gateway's URL.", hint="Give it: --public-url http://HOST:PORT"
-        )
+    return Server(settings, read_config=read_config)
 
 
 def _announce(settings: GatewayConfig, server: Server, json: bool) -> None:

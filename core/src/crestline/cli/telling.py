@@ -38,6 +38,10 @@ class Teller:
         """There is a job."""
         self._say("submitted", f"Job {job.job_id} submitted in {workdir}.", job_id=job.job_id, workdir=workdir)
 
+    def attached(self, job: Job, workdir: str) -> None:
+        """There is a job already."""
+        self._say("attached", f"Job {job.job_id} found in {workdir}.", job_id=job.job_id, workdir=workdir)
+
     def state(self, event: JobEvent) -> None:
         """The job's state has changed."""
         if event.state.is_terminal or event.state is JobState.SUBMITTED:  # said elsewhere

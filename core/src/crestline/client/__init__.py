@@ -10,13 +10,17 @@ and systems).
 
 from __future__ import annotations
 
+from crestline.client.api_keys import create_api_key, list_api_keys, revoke_api_key
 from crestline.client.blocking import BlockingSystem
 from crestline.client.config import Site, find_site, load_sites, register_site, site_from_environment, sites_file
+from crestline.client.files import Member, Report, Selection
 from crestline.client.monitor import JobMonitor
+from crestline.client.output import JobOutput, OutputLine
 from crestline.client.policy import Policy, PollPolicy, RetryPolicy, SubmitPolicy
 from crestline.client.run_once import DUPLICATE_EXIT_CODE
 from crestline.client.system import System
 from crestline.client.systems import list_systems
+from crestline.client.traffic import Traffic, counting
 from crestline.client.watched import JobEvent
 
 __all__ = [
@@ -24,18 +28,28 @@ __all__ = [
     "BlockingSystem",
     "JobEvent",
     "JobMonitor",
+    "JobOutput",
+    "Member",
+    "OutputLine",
     "Policy",
     "PollPolicy",
+    "Report",
     "RetryPolicy",
+    "Selection",
     "Site",
     "SubmitPolicy",
     "System",
+    "Traffic",
     "connect",
     "connect_blocking",
+    "counting",
+    "create_api_key",
     "find_site",
+    "list_api_keys",
     "list_systems",
     "load_sites",
     "register_site",
+    "revoke_api_key",
     "site_from_environment",
     "sites_file",
 ]

@@ -150,20 +150,33 @@ class BlockingSystem:
         """The gateway's base URL."""
         return self._system.gateway_url
 
+    @property
+    def reads_ranges(self) -> bool:
+        """Whether the gateway hands out a part of a file."""
+        return self._system.reads_ranges
+
     def __repr__(self) -> str:
         return f"Blocking{self._system!r}"
 
     submit = _blocking(System.submit)
+    submit_many = _blocking(System.submit_many)
     job = _blocking(System.job)
+    elements = _blocking(System.elements)
     jobs = _blocking(System.jobs)
     watch = _iterating(System.watch)
     wait = _blocking(System.wait)
     cancel = _blocking(System.cancel)
     metadata = _blocking(System.metadata)
     describe = _blocking(System.describe)
+    nodes = _blocking(System.nodes)
+    partitions = _blocking(System.partitions)
+    reservations = _blocking(System.reservations)
     default_workdir = _blocking(System.default_workdir)
     ls = _blocking(System.ls)
+    glob = _blocking(System.glob)
+    wait_for_path = _blocking(System.wait_for_path)
     stat = _blocking(System.stat)
+    watch_directory = _iterating(System.watch_directory)
     checksum = _blocking(System.checksum)
     mkdir = _blocking(System.mkdir)
     remove = _blocking(System.remove)
@@ -172,8 +185,12 @@ class BlockingSystem:
     copy = _blocking(System.copy)
     move = _blocking(System.move)
     follow = _iterating(System.follow)
+    output = _iterating(System.output)
     upload = _blocking(System.upload)
     download = _blocking(System.download)
+    read_range = _blocking(System.read_range)
+    upload_bundle = _blocking(System.upload_bundle)
+    download_bundle = _blocking(System.download_bundle)
     read_bytes = _blocking(System.read_bytes)
     read_text = _blocking(System.read_text)
     write_bytes = _blocking(System.write_bytes)

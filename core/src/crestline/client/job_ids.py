@@ -8,6 +8,9 @@ from collections.abc import Iterable
 import msgspec
 
 from crestline.model import InvalidRequestError, Job, JobState, JobTimes
+from crestline.model.job_ids import is_element, parent
+
+__all__ = ["check_id", "chosen", "is_element", "parent", "together"]
 
 _PENDING_ELEMENTS = re.compile(r"^[A-Za-z0-9]+_\[(?P<indexes>[\d,:%-]+)\]$")
 _RUNS = frozenset({JobState.RUNNING, JobState.CONFIGURING, JobState.COMPLETING, JobState.SUSPENDED})
@@ -21,17 +24,6 @@ def check_id(job_id: str) -> None:
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+\[\]-]*", job_id):
         raise InvalidRequestError(f"{job_id!r} is not a job id.", hint="Give it as the scheduler prints it.")
-
-
-def parent(job_id: str) -> str:
-    """The id of the whole: `12` for `12`, `12_3`, `12_[4-9]`, `12+1` and PBS's `12[3].server`."""
-    match = re.match(r"[A-Za-z0-9]+", job_id)
-    return match.group() if match else job_id
-
-
-def is_element(job_id: str) -> bool:
-    """True for one element of an array or one component of a heterogeneous job."""
-    return re.search(r"_\d+$|\[\d+\]|\+\d+$", job_id) is not None
 
 
 def chosen(jobs: Iterable[Job], job_id: str) -> Job | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 
 import anyio
 
@@ -42,10 +42,15 @@ def follow(
     Raises:
         InvalidRequestError: `position` is of the other kind of gateway.
     """
-    source: Source = (ByteSource if "content" in backend.features else LineSource)(backend, path)
+    source = source_of(backend, path)
     if position:
         source.seek(position)
     return Follower(source, finished, interval, max_interval)
+
+
+def source_of(backend: Backend, path: str) -> Source:
+    """How this gateway's growing files are read."""
+    return (ByteSource if "content" in backend.features else LineSource)(backend, path)
 
 
 class Follower(AsyncIterator[str]):
@@ -55,10 +60,7 @@ class Follower(AsyncIterator[str]):
         self, source: Source, finished: Callable[[], bool | Awaitable[bool]], interval: float, max_interval: float
     ) -> None:
         self._source = source
-        self._finished = finished
-        self._interval = interval
-        self._max_interval = max_interval
-        self._texts = self._follow()
+        self._texts = follow_all({"": source}, finished=finished, interval=interval, max_interval=max_interval)
 
     @property
     def position(self) -> str:
@@ -69,36 +71,57 @@ class Follower(AsyncIterator[str]):
         return self
 
     async def __anext__(self) -> str:
-        return await anext(self._texts)
+        return (await anext(self._texts))[1]
 
     async def aclose(self) -> None:
         """Stop following."""
         await self._texts.aclose()
 
-    async def _follow(self) -> AsyncGenerator[str]:
-        pause = self._interval
-        quiet = 0
-        while quiet < _QUIET_READS:
-            over = await self._is_finished()
-            found = False
+
+async def follow_all(
+    sources: Mapping[str, Source],
+    *,
+    finished: Callable[[], bool | Awaitable[bool]],
+    turn: Callable[[], Awaitable[None]] | None = None,
+    interval: float = 0.5,
+    max_interval: float = 5.0,
+) -> AsyncGenerator[tuple[str, str]]:
+    """Name and new text of several files, to the end of all of them; otherwise as `follow`.
+
+    Args:
+        turn: awaited for every request, by those who share a budget of them.
+    """
+    pause = interval
+    quiet = 0
+    while quiet < _QUIET_READS:
+        answer = finished()
+        over = await answer if inspect.isawaitable(answer) else answer
+        found = False
+        trouble: GatewayUnavailableError | RateLimitedError | None = None
+        for name, source in sources.items():
+            if turn is not None:
+                await turn()
+            brought = False
             try:
-                async with closing(self._source.read()) as texts:
+                async with closing(source.read()) as texts:
                     async for text in texts:
-                        found = True
-                        yield text
+                        brought = True
+                        yield name, text
             except MissingFileError:
                 pass
             except (GatewayUnavailableError, RateLimitedError) as error:
-                await anyio.sleep(error.retry_after or pause)
-                pause = min(pause * 2, self._max_interval)
-                continue
-            pause = self._interval if found or over else min(pause * 1.5, self._max_interval)
-            quiet = quiet + 1 if over and not found else 0
-            if quiet < _QUIET_READS:
-                await anyio.sleep(pause)
-        if rest := self._source.rest():
-            yield rest
-
-    async def _is_finished(self) -> bool:
-        answer = self._finished()
-        return await answer if inspect.isawaitable(answer) else answer
+                trouble = error
+            if turn is not None and brought:
+                await turn()
+            found = found or brought
+        if trouble is not None:
+            await anyio.sleep(trouble.retry_after or pause)
+            pause = min(pause * 2, max_interval)
+            continue
+        pause = interval if found or over else min(pause * 1.5, max_interval)
+        quiet = quiet + 1 if over and not found else 0
+        if quiet < _QUIET_READS:
+            await anyio.sleep(pause)
+    for name, source in sources.items():
+        if rest := source.rest():
+            yield name, rest

@@ -2,6 +2,7 @@
 
 While any job is watched, one list request per interval serves all of them. Jobs that the list misses are asked for by
 id, a few at a time. An error changes no job's state; a job is gone only when it has been missing again and again.
+A Crestline gateway tells changes by itself, and then lists are asked for only where its stream of events says nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import msgspec
 
 from crestline.client.backends.base import Backend, JobFilter
 from crestline.client.job_ids import check_id, chosen, is_element, parent
+from crestline.client.job_stream import JobStream
 from crestline.client.policy import PollPolicy
 from crestline.client.run_once import is_duplicate
 from crestline.client.submit import successor
@@ -25,7 +27,7 @@ from crestline.model import CrestlineError, Job, JobNotFoundError, JobState
 
 _LOG = logging.getLogger(__name__)
 
-_SLICE = 500
+_SLICE = 100
 """watchers told between two breaths of the event loop"""
 _IDS_IN_A_QUERY = 200
 _AT_ONCE = 4
@@ -53,6 +55,7 @@ class JobMonitor:
         self._list_again_at = 0.0
         self._list_again_in = self._policy.shortest
         self._duplicates: list[tuple[Entry, Job]] = []
+        self._stream = JobStream(backend, self._policy, self._hear, self._hear_outage, self._wake.set)
         self.list_requests = 0
         self.id_requests = 0
         self.error: CrestlineError | None = None
@@ -108,6 +111,7 @@ class JobMonitor:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+        await self._stream.close()
         for entry in self._entries.values():
             for watcher in entry.watchers:
                 watcher.tell(CrestlineError("The connection was closed.", hint="Keep it open while you wait."))
@@ -157,11 +161,16 @@ class JobMonitor:
         cost = 0.0
         while entries := self._active(time.monotonic()):
             self._wake.clear()
+            self._stream.want([entry.job.job_id for entry in entries])
             now = time.monotonic()
             quiet = now - max(entry.last_news for entry in entries)
             interval = self._policy.interval(quiet, cost)
             if self.error is not None:
                 interval = max(self._policy.longest, self.error.retry_after or 0.0)
+            elif unheard := [entry for entry in entries if not self._stream.tells(entry.job.job_id)]:
+                entries = unheard
+            else:
+                interval = self._policy.streamed
             interval *= random.uniform(1 - self._policy.jitter, 1 + self._policy.jitter)  # noqa: S311
             if (left := last_round + interval - now) > 0:
                 with contextlib.suppress(TimeoutError):
@@ -171,6 +180,20 @@ class JobMonitor:
             last_round = time.monotonic()
             await self._round(entries)
             cost = time.monotonic() - last_round
+        await self._stream.close()
+
+    def _hear(self, job: Job) -> bool:
+        """An event; returns whether that is all there is to say about the jobs it concerns."""
+        entry = self._entries.get(job.job_id)
+        if entry is None or is_duplicate(job):
+            return False
+        if not entry.job.is_finished:
+            self._seen(entry, job, time.monotonic())
+        return True
+
+    async def _hear_outage(self, reason: str) -> None:
+        now = time.monotonic()
+        await self._tell_unknown([entry for entry in self._active(now) if self._stream.tells(entry.job.job_id)], reason)
 
     async def _round(self, entries: list[Entry]) -> None:
         now = time.monotonic()

@@ -33,6 +33,10 @@ class PollPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """of the time, at most this much is spent in requests: a slow list is asked for less often"""
     jitter: float = 0.15
     """an interval varies by this share to both sides, so that clients do not march in step"""
+    streamed: float = 60.0
+    """between two lists, as a matter of caution, while a Crestline gateway's event stream tells every change"""
+    restream: float = 2.0
+    """between two openings of an event stream, at least; grows to `relist` while it cannot be had"""
     lookups: int = 8
     """by-id requests in one round, for jobs that the list misses"""
     relist: float = 60.0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -27,6 +28,7 @@ from crestline.model import (
     MissingFileError,
     RateLimitedError,
     SubmitOutcomeUnknownError,
+    TooLargeError,
     render_script,
 )
 from crestline.model.script import render_directives
@@ -34,13 +36,25 @@ from crestline.model.script import render_directives
 _RECENT = 3600
 """seconds; a window in which a job that was submitted just now appears under any name"""
 _LONG_AGO = 7 * 86400
+_IN_A_REQUEST = 100
+"""jobs of one batch; an answer that takes longer than the client waits would be asked for again"""
+_AT_ONCE = 8
+"""single submissions at the same time"""
 
 
-async def submit(backend: Backend, spec: JobSpec, key: str | None = None, policy: SubmitPolicy | None = None) -> Job:
+async def submit(
+    backend: Backend,
+    spec: JobSpec,
+    key: str | None = None,
+    policy: SubmitPolicy | None = None,
+    *,
+    is_new: bool = False,
+) -> Job:
     """Submit, or find the job that an earlier call with the same key has submitted.
 
     Args:
         key: names this attempt; None: a new attempt that only this call repeats.
+        is_new: the key was never used before, so that plain FirecREST need not be asked first for its job.
 
     Raises:
         InvalidRequestError: the job itself is wrong.
@@ -52,7 +66,71 @@ async def submit(backend: Backend, spec: JobSpec, key: str | None = None, policy
     if "idempotency-key" in backend.features:
         job_id = await _submit_with_header(backend, spec, key or uuid.uuid4().hex, policy)
         return _submitted(backend, spec, job_id)
-    return await _Submission(backend, spec, key, policy).run()
+    return await _Submission(backend, spec, key, policy, is_new=is_new).run()
+
+
+async def submit_many(
+    backend: Backend,
+    specs: Sequence[JobSpec],
+    keys: Sequence[str] | None = None,
+    policy: SubmitPolicy | None = None,
+    *,
+    are_new: bool = False,
+) -> list[Job | CrestlineError]:
+    """As `submit` for each job; a Crestline gateway gets them in few requests, a plain one some at a time.
+
+    Args:
+        are_new: as `is_new` of `submit`, for all keys.
+
+    Returns:
+        of each the job or the error that `submit` would have raised, in their order.
+    """
+    policy = policy or SubmitPolicy()
+    keys = list(keys) if keys is not None else [uuid.uuid4().hex for _ in specs]
+    if len(keys) != len(specs) or len(set(keys)) != len(keys):
+        raise InvalidRequestError("Each job needs a key of its own.", hint="Give as many keys as jobs, all different.")
+    found: dict[int, Job | CrestlineError] = {}
+    if {"batch", "idempotency-key"} <= backend.features:
+        for begin in range(0, len(specs), _IN_A_REQUEST):
+            some = range(begin, min(begin + _IN_A_REQUEST, len(specs)))
+            found |= await _submit_together(backend, {number: (specs[number], keys[number]) for number in some})
+    gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(number: int) -> None:
+        async with gate:
+            try:
+                found[number] = await submit(backend, specs[number], keys[number], policy, is_new=are_new)
+            except CrestlineError as error:
+                found[number] = error
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(len(specs)):
+            if number not in found:
+                group.create_task(one(number))
+    return [found[number] for number in range(len(specs))]
+
+
+async def _submit_together(
+    backend: Backend, jobs: Mapping[int, tuple[JobSpec, str]]
+) -> dict[int, Job | CrestlineError]:
+    """What is certain after one request; what is left out has to be submitted, with its key, by itself."""
+    found: dict[int, Job | CrestlineError] = {}
+    ready: dict[int, tuple[JobSpec, str]] = {}
+    for number, (spec, key) in jobs.items():
+        try:
+            ready[number] = (await _complete(backend, spec), key)
+        except CrestlineError as error:
+            found[number] = error
+    try:
+        outcomes = await backend.submit_many(list(ready.values()))
+    except (GatewayUnavailableError, RateLimitedError, TooLargeError):
+        return found
+    for (number, (spec, _)), outcome in zip(ready.items(), outcomes, strict=True):
+        if isinstance(outcome, str):
+            found[number] = _submitted(backend, spec, outcome)
+        elif not isinstance(outcome, (GatewayUnavailableError, RateLimitedError)):
+            found[number] = outcome
+    return found
 
 
 async def successor(backend: Backend, job: Job) -> str | None:
@@ -103,10 +181,12 @@ async def _pause(deadline: float, policy: SubmitPolicy, error: CrestlineError) -
 class _Submission:
     """One submission to plain FirecREST."""
 
-    def __init__(self, backend: Backend, spec: JobSpec, key: str | None, policy: SubmitPolicy) -> None:
+    def __init__(
+        self, backend: Backend, spec: JobSpec, key: str | None, policy: SubmitPolicy, *, is_new: bool = False
+    ) -> None:
         self._backend = backend
         self._policy = policy
-        self._may_be_there = key is not None
+        self._may_be_there = key is not None and not is_new
         self._key = key or uuid.uuid4().hex
         self._tag = tag_of(self._key)
         lock = lock_path(spec.workdir, self._tag)

@@ -17,20 +17,30 @@ from crestline.client import files, shared
 from crestline.client.backends.base import Backend, JobFilter
 from crestline.client.backends.firecrest import FirecrestBackend
 from crestline.client.config import Site
-from crestline.client.files import Progress, Report
+from crestline.client.directory_watch import watch_directory
+from crestline.client.files import Member, Progress, Report, Selection
+from crestline.client.files.appearance import appearance
+from crestline.client.files.names import check_remote, expand
 from crestline.client.job_ids import chosen
-from crestline.client.logs import Follower, follow
+from crestline.client.logs import Follower, follow, source_of
 from crestline.client.monitor import JobMonitor
+from crestline.client.output import JobOutput, Turn
 from crestline.client.policy import Policy
-from crestline.client.submit import submit
+from crestline.client.submit import submit, submit_many
+from crestline.client.traffic import Traffic
 from crestline.client.watched import JobEvent
 from crestline.model import (
+    CrestlineError,
     File,
     InvalidRequestError,
     Job,
     JobFailedError,
     JobNotFoundError,
     JobSpec,
+    Node,
+    Partition,
+    Reservation,
+    UnsupportedError,
     WaitTimeoutError,
 )
 
@@ -130,6 +140,21 @@ class System:
         """
         return await submit(self.backend, spec, key, self._policy.submit)
 
+    async def submit_many(
+        self, specs: Sequence[JobSpec], keys: Sequence[str] | None = None, *, are_new: bool = False
+    ) -> list[Job | CrestlineError]:
+        """Submit many jobs, each once, in as few requests as the gateway allows.
+
+        Args:
+            specs: the jobs.
+            keys: names each attempt, as in `submit`; repeat all of them, or those that failed, with the same keys.
+            are_new: the keys were never used before, so that plain FirecREST need not be asked first for their jobs.
+
+        Returns:
+            of each the job or the error that `submit` would have raised, in their order.
+        """
+        return await submit_many(self.backend, specs, keys, self._policy.submit, are_new=are_new)
+
     async def job(self, job_id: str) -> Job:
         """A job as the scheduler reports it now; an array as one job.
 
@@ -140,6 +165,28 @@ class System:
         if job is None:
             raise JobNotFoundError(f"There is no job {job_id}.", hint="Check the job id; old jobs are forgotten.")
         return job
+
+    async def elements(self, job: Job | str) -> list[Job]:
+        """The elements of an array, in the order of their indexes; a job that is none is its only element.
+
+        They have their `stdout` and `stderr` where the gateway says those of single elements.
+
+        Raises:
+            JobNotFoundError: as `job`.
+        """
+        job_id = job if isinstance(job, str) else job.job_id
+        found = await self.backend.job(job_id)
+        try:
+            paths = {each.job_id: each for each in await self.backend.metadata(job_id)}
+        except JobNotFoundError:  # known to the accounting alone
+            paths = {}
+        elements = [
+            msgspec.structs.replace(each, stdout=paths[each.job_id].stdout, stderr=paths[each.job_id].stderr)
+            if each.job_id in paths
+            else each
+            for each in found
+        ]
+        return sorted(elements, key=lambda each: (len(each.job_id), each.job_id))
 
     async def jobs(
         self,
@@ -245,7 +292,27 @@ class System:
 
         return follow(self.backend, log, finished=finished, position=position)
 
+    def output(self, job: Job, *, position: str | None = None, turn: Turn | None = None) -> JobOutput:
+        """The lines of a job's stdout and stderr while it writes them, to their ends when it has ended.
+
+        Args:
+            job: one that `metadata` has told where its output goes; of one that writes nowhere nothing comes.
+            position: where an earlier iteration stood (`output.position`); None: the beginning.
+            turn: awaited for every request, by those who share a budget of them.
+
+        Raises:
+            InvalidRequestError: `position` is of another gateway.
+        """
+        paths = {"stdout": job.stdout, "stderr": job.stderr if job.stderr != job.stdout else None}
+        sources = {stream: source_of(self.backend, path) for stream, path in paths.items() if path is not None}
+        return JobOutput(sources, lambda: self.monitor.snapshot(job).is_finished, position, turn)
+
     # the system
+
+    @property
+    def scheduler_type(self) -> str:
+        """`slurm` or `pbs`: whose words the gateway speaks for this system."""
+        return self.backend.scheduler_type
 
     async def describe(self) -> dict[str, Any]:
         """The system's entry in the gateway's `/status/systems`: scheduler, file systems, health, limits."""
@@ -255,11 +322,65 @@ class System:
         """The user's directory on the system's default file system."""
         return await self.backend.default_workdir()
 
+    async def nodes(self) -> list[Node]:
+        """The compute nodes with their states, as far as the gateway tells."""
+        return await self.backend.nodes()
+
+    async def partitions(self) -> list[Partition]:
+        """The partitions (queues)."""
+        return await self.backend.partitions()
+
+    async def reservations(self) -> list[Reservation]:
+        """The advance reservations."""
+        return await self.backend.reservations()
+
+    @property
+    def traffic(self) -> Traffic:
+        """What all users of this connection have sent and received."""
+        return self.backend.traffic
+
     # names in the file system
 
     async def ls(self, path: str, *, hidden: bool = False, recursive: bool = False) -> list[File]:
         """The entries of a directory, or a file itself."""
         return await self.backend.list(path, hidden=hidden, recursive=recursive)
+
+    async def glob(self, pattern: str) -> list[str]:
+        """The absolute paths that a pattern (`*`, `?`, `[...]`) matches, sorted; a plain path if it is there.
+
+        Raises:
+            InvalidRequestError: it is not absolute.
+        """
+        return await expand(self.backend, check_remote(pattern))
+
+    async def wait_for_path(self, pattern: str, *, interval: float = 10.0, timeout: float | None = None) -> list[str]:
+        """What matches a path or a pattern, as soon as something does.
+
+        Args:
+            interval: seconds between two looks.
+            timeout: seconds.
+
+        Raises:
+            WaitTimeoutError: nothing has appeared.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                return await appearance(self.backend, pattern, interval)
+        except TimeoutError:
+            raise WaitTimeoutError(
+                f"{pattern} has not appeared within {timeout:g} s.", hint="Look at the job that writes it."
+            ) from None
+
+    def watch_directory(self, path: str, *, patience: float = 600.0) -> AsyncGenerator[list[File], None]:
+        """The new entries of a directory, once per look (at most 1.2 s apart) and without end.
+
+        Args:
+            patience: seconds that a gateway without answers is borne.
+
+        Raises:
+            GatewayUnavailableError: no answer for longer than that.
+        """
+        return watch_directory(self.backend, path, patience=patience)
 
     async def stat(self, path: str) -> dict[str, int]:
         """The numbers of stat(2), links followed."""
@@ -302,6 +423,33 @@ class System:
     async def download(self, remote: str, local: str | os.PathLike[str], *, progress: Progress | None = None) -> Report:
         """Fetch a file or a directory; see `crestline.client.files.download`."""
         return await files.download(self.backend, remote, local, progress=progress)
+
+    @property
+    def reads_ranges(self) -> bool:
+        """Whether the gateway hands out a part of a file; a plain FirecREST does not."""
+        return "content" in self.backend.features
+
+    async def read_range(self, path: str, offset: int, length: int) -> bytes:
+        """`length` bytes from byte `offset` on, fewer at the end.
+
+        Raises:
+            UnsupportedError: the gateway has no ranges (see `reads_ranges`).
+        """
+        if not self.reads_ranges:
+            raise UnsupportedError(f"{self.gateway_url} reads whole files only.", hint="Download it.")
+        return b"".join([chunk async for chunk in self.backend.read(path, offset, length)])
+
+    async def upload_bundle(self, remote: str, members: Sequence[Member], *, tidy: bool = True) -> int:
+        """Send files into several directories in one stream; see `crestline.client.files.upload_bundle`."""
+        return await files.upload_bundle(self.backend, remote, members, patience=self._policy.retry.budget, tidy=tidy)
+
+    async def download_bundle(
+        self, remote: str, selections: Sequence[Selection], *, tidy: bool = True
+    ) -> dict[str, list[str]]:
+        """Fetch from several directories in one stream; see `crestline.client.files.download_bundle`."""
+        return await files.download_bundle(
+            self.backend, remote, selections, patience=self._policy.retry.budget, tidy=tidy
+        )
 
     async def read_bytes(self, path: str) -> bytes:
         """A whole file, of any size that memory holds."""

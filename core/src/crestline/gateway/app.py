@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import getpass
-import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 from litestar import Litestar
 from litestar.datastructures import State
@@ -14,6 +13,9 @@ from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.middleware import DefineMiddleware
 
+from crestline.gateway.access import build_api_keys, build_authenticator, build_authorization
+from crestline.gateway.audit import Audited, AuditTrail
+from crestline.gateway.authorization import authorize
 from crestline.gateway.config import GatewayConfig
 from crestline.gateway.envelope import Envelope
 from crestline.gateway.errors import (
@@ -21,21 +23,23 @@ from crestline.gateway.errors import (
     handle_http_exception,
     handle_unexpected,
 )
+from crestline.gateway.first_client import ensure_first_client
 from crestline.gateway.health import Health
-from crestline.gateway.home import Home, write_private
+from crestline.gateway.home import Home
 from crestline.gateway.identity.clients import Clients
 from crestline.gateway.identity.issuer import Issuer
-from crestline.gateway.identity.keys import OwnKeys, signing_key
-from crestline.gateway.identity.oidc import ProviderKeys
-from crestline.gateway.identity.tokens import TokenVerifier, TrustedIssuer
+from crestline.gateway.identity.keys import signing_key
 from crestline.gateway.openapi import assets_router, describe_errors, openapi_config
-from crestline.gateway.requests import BearerAuthentication, GatewayRequest, provide_caller, provide_system
-from crestline.gateway.routes import compute, content, filesystem, oauth, page, status, transfers
+from crestline.gateway.readiness import Readiness
+from crestline.gateway.relay import WithRelay
+from crestline.gateway.replicas import Replicas
+from crestline.gateway.requests import Authentication, GatewayRequest, provide_caller, provide_system
+from crestline.gateway.routes import compute, content, filesystem, keys, oauth, page, status, transfers
+from crestline.gateway.sharing import share
 from crestline.gateway.store import Store
 from crestline.gateway.systems import build_systems
 from crestline.model import CrestlineError
-
-FIRST_CLIENT = "local-client"
+from crestline.relay.server import Relay
 
 
 def create_app(config: GatewayConfig, public_url: Callable[[], str] | None = None) -> Litestar:
@@ -52,6 +56,7 @@ def create_app(config: GatewayConfig, public_url: Callable[[], str] | None = Non
             filesystem.router,
             content.router,
             transfers.router,
+            keys.router,
             oauth.router,
             page.router,
             assets_router(),
@@ -61,7 +66,8 @@ def create_app(config: GatewayConfig, public_url: Callable[[], str] | None = Non
             "caller": Provide(provide_caller, sync_to_thread=False),
             "system": Provide(provide_system, sync_to_thread=False),
         },
-        middleware=[DefineMiddleware(BearerAuthentication, exclude="^/docs", exclude_from_auth_key="public")],
+        middleware=[DefineMiddleware(Authentication, exclude="^/docs", exclude_from_auth_key="public")],
+        guards=[authorize],
         exception_handlers={
             CrestlineError: handle_crestline_error,
             HTTPException: handle_http_exception,
@@ -69,13 +75,20 @@ def create_app(config: GatewayConfig, public_url: Callable[[], str] | None = Non
         },
         lifespan=[_lifespan],
         state=State({"config": config, "public_url": public_url or (lambda: config.public_url)}),
-        openapi_config=openapi_config(),
+        openapi_config=openapi_config(_prefix(public_url() if public_url else config.public_url)),
         logging_config=None,
         request_max_body_size=config.max_body_size,
     )
     describe_errors(app)
-    app.asgi_handler = Envelope(app.asgi_handler)
+    app.asgi_handler = Envelope(Audited(app.asgi_handler, app))
+    app.state.relay = Relay(config.relay)
+    if config.relay.hubs:
+        app.asgi_handler = WithRelay(app.asgi_handler, app.state.relay)
     return app
+
+
+def _prefix(public_url: str | None) -> str:
+    return urlsplit(public_url or "").path.rstrip("/")
 
 
 @asynccontextmanager
@@ -83,54 +96,48 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     config: GatewayConfig = app.state.config
     home = Home(config.home)
     home.create()
-    store = await Store.open(home.database)
+    store = await Store.open(config.database or home.database)
+    await share(config, home, store)
+    replicas = Replicas(store)
     clients = Clients(store)
-    await _ensure_first_client(home, clients)
+    await ensure_first_client(home, clients)
     key = signing_key(home)
     issuer = Issuer(key, home.identifier(), clients, config.issuer)
-    systems = build_systems(config, home, store, app.state.public_url)
+    systems = build_systems(config, home, store, app.state.public_url, replicas)
     health = Health(systems)
+    readiness = Readiness(store)
+    api_keys = build_api_keys(config, store)
+    authorization = build_authorization(config)
+    audit = AuditTrail(store, config.audit.retention_days)
     app.state.update(
         {
+            "store": store,
+            "replicas": replicas,
+            "readiness": readiness,
             "issuer": issuer,
-            "verifier": TokenVerifier(_trusted_issuers(issuer, config), min_ttl=config.min_token_ttl),
+            "authenticator": build_authenticator(config, issuer, api_keys),
+            "api_keys": api_keys,
+            "authorization": authorization,
+            "audit": audit,
             "systems": systems,
             "health": health,
             "started": time.time(),
         }
     )
     try:
+        await app.state.relay.start()
+        await replicas.start()
+        await audit.start()
         for system in systems:
             await system.start()
         await health.start()
         yield
     finally:
+        await app.state.relay.stop()
         await health.stop()
-        for system in systems:
-            await system.stop()
+        await readiness.close()
+        await systems.close(app.state.get("patience", 0.0))
+        await audit.stop()
+        await authorization.close()
+        await replicas.stop()
         await store.close()
-
-
-def _trusted_issuers(issuer: Issuer, config: GatewayConfig) -> list[TrustedIssuer]:
-    own = TrustedIssuer(name=issuer.name, audience=issuer.audience, keys=OwnKeys(issuer.key))
-    return [
-        own,
-        *(
-            TrustedIssuer(
-                name=each.issuer,
-                audience=each.audience,
-                keys=ProviderKeys(each.issuer, ca_file=each.ca_file),
-                username_claim=each.username_claim,
-            )
-            for each in config.oidc
-        ),
-    ]
-
-
-async def _ensure_first_client(home: Home, clients: Clients) -> None:
-    """A client that acts as the user who runs the gateway; its secret is kept in `client.json`."""
-    if home.first_client.exists() and await clients.exists(FIRST_CLIENT):
-        return
-    secret = await clients.add(FIRST_CLIENT, getpass.getuser())
-    content = {"client_id": FIRST_CLIENT, "client_secret": secret}
-    write_private(home.first_client, json.dumps(content, indent=2).encode())

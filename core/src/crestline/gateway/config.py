@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import platformdirs
 
 from crestline.model import ConfigError
+from crestline.relay.config import RelayConfig
+from crestline.wire.extensions import Scope
 from crestline.wire.status import FileSystem
 
 DEFAULT_HOME = Path(platformdirs.user_data_dir("crestline", appauthor=False))
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class FileSystemConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -21,6 +26,63 @@ class FileSystemConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
     path: str
     data_type: str = "users"
     default_work_dir: bool = False
+
+
+class S3Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """An S3 server by way of which the large files of a system travel; needs `crestline[s3]`."""
+
+    endpoint: str
+    """its URL"""
+    access_key_id: str
+    """of a key that may make buckets and objects"""
+    secret_access_key_file: Path | None = None
+    """holds the key's secret; or:"""
+    secret_access_key_env: str | None = None
+    """environment variable of the gateway that holds it"""
+    public_endpoint: str | None = None
+    """where clients reach it; None: as the gateway does"""
+    region: str = "us-east-1"
+    bucket_prefix: str = "crestline-"
+    """each user has the bucket `<prefix><user>`"""
+    object_days: int = 10
+    """days after which the server drops whatever is left by itself"""
+    ca_file: str | None = None
+    """PEM file of the authority that signed its certificate"""
+
+    def read_secret(self) -> str:
+        """The key's secret.
+
+        Raises:
+            ConfigError: it is not where the configuration says.
+        """
+        if (self.secret_access_key_file is None) == (self.secret_access_key_env is None):
+            raise ConfigError(
+                "The S3 server's secret must come from one place.",
+                hint="Give either secret_access_key_file or secret_access_key_env.",
+            )
+        if self.secret_access_key_env is not None:
+            secret = os.environ.get(self.secret_access_key_env, "").strip()
+        else:
+            try:
+                secret = Path(self.secret_access_key_file or "").read_text().strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise ConfigError(
+                    f"The S3 server's secret cannot be read from {self.secret_access_key_file}.",
+                    hint="Name a readable text file.",
+                ) from error
+        if not secret:
+            raise ConfigError("The S3 server's secret is empty.", hint="Set the variable, or fill the file.")
+        return secret
+
+
+class AccessRule(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """These users and the members of these groups may do this on the system."""
+
+    users: frozenset[str] = frozenset()
+    groups: frozenset[str] = frozenset()
+    """as `groups_claim` of the identity provider names them"""
+    scopes: frozenset[Scope] | None = None
+    """None: everything"""
 
 
 class SystemConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -34,6 +96,10 @@ class SystemConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """None: `<home>/files` as the default, the user's home, the temporary directory"""
     max_ops_file_size: int = 5 * 1024 * 1024
     """bytes that the `ops` endpoints carry in one request"""
+    access: list[AccessRule] = []
+    """who may use it; empty: everybody whose credential is valid"""
+    s3: S3Config | None = None
+    """None: large files travel by signed URLs of the gateway itself"""
 
 
 class IssuerConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -54,17 +120,100 @@ class OidcConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """the claim that holds the POSIX user on the systems"""
     ca_file: str | None = None
     """PEM file of the authority that signed the provider's certificate"""
+    groups_claim: str | None = None
+    """the claim that lists the user's groups; a dot leads into an object, as in `realm_access.roles`"""
+    scopes: dict[str, frozenset[Scope | Literal["*"]]] | None = None
+    """what each scope of the provider's allows here, `*` being everything; None: its tokens allow everything"""
+
+
+class ApiKeysConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """API keys; durations in seconds."""
+
+    lifetime: Positive = 90 * 86400
+    """of a key whose request names none"""
+    max_lifetime: Positive = 366 * 86400
+
+
+class AuditConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The audit trail."""
+
+    retention_days: Positive = 400
+    """after which a record is deleted"""
+
+
+class OpenFgaConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """`[openfga]`: where it is and what it is asked. The defaults of the tuple are FirecREST's."""
+
+    url: str
+    """base URL of its HTTP API"""
+    store_id: str
+    model_id: str | None = None
+    """the authorization model; None: the store's latest"""
+    token_file: str | None = None
+    """holds a pre-shared key"""
+    user: str = "user:{username}"
+    relation: str = "member"
+    object: str = "vcluster:{system}"
+    cache: float = 5.0
+    """seconds that an answer, yes or no, holds; 0 asks each time"""
+    timeout: float = 2.0
+    """seconds for an answer"""
+    ca_file: str | None = None
+    """PEM file of the authority that signed its certificate"""
+
+
+class TlsConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """HTTPS without a proxy; both files are read again when they change."""
+
+    certificate: Path
+    """PEM file with the certificate and those of the authorities between"""
+    key: Path
+    """PEM file with its private key, without a passphrase"""
+
+
+class MetricsConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A listener of its own for Prometheus: `GET /metrics`, plain HTTP, open to whoever reaches it."""
+
+    host: str = "127.0.0.1"
+    port: int = 9464
+
+
+class DrainConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """How a gateway goes that is asked to (SIGTERM); seconds."""
+
+    notice: float = 0.0
+    """so long it says that it is not ready and serves on, so that a load balancer can look elsewhere"""
+    limit: float = 30.0
+    """so long requests and transfers that run may take to come to their end"""
 
 
 class GatewayConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The whole file."""
 
     home: Path = DEFAULT_HOME
+    database: str | None = None
+    """URL of a PostgreSQL database (`postgresql://...`) that several gateways may share; None: SQLite in the home"""
+    host: str = "127.0.0.1"
+    """address to listen on"""
+    port: int = 8080
+    """0 takes a free one"""
+    tls: TlsConfig | None = None
+    allow_plain_http: bool = False
+    """whether to listen beyond this machine without TLS"""
     public_url: str | None = None
     """base of every URL that leaves the gateway; None: the address it listens on"""
+    drain: DrainConfig = msgspec.field(default_factory=DrainConfig)
+    metrics: MetricsConfig | None = None
+    """None: there are none"""
     issuer: IssuerConfig = msgspec.field(default_factory=IssuerConfig)
     oidc: list[OidcConfig] = []
+    api_keys: ApiKeysConfig = msgspec.field(default_factory=ApiKeysConfig)
+    openfga: OpenFgaConfig | None = None
+    """asked, beside the rules of the systems, whether a user may use a system"""
+    audit: AuditConfig = msgspec.field(default_factory=AuditConfig)
     systems: dict[str, SystemConfig] = msgspec.field(default_factory=lambda: {"local": SystemConfig()})
+    relay: RelayConfig = msgspec.field(default_factory=RelayConfig)
+    """hubs whose sessions are reached through this gateway"""
     max_body_size: int = 64 * 1024 * 1024
     """bytes of a request body that is read into memory; streams have no limit"""
     min_token_ttl: int = 30

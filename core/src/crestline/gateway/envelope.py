@@ -13,6 +13,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from crestline import __version__
+from crestline.gateway import metrics
 from crestline.wire.extensions import FEATURES, FEATURES_HEADER, VERSION_HEADER
 
 request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="-")
@@ -21,6 +22,7 @@ PROTOCOL_VERSION = "2.6.0"
 
 _log = logging.getLogger("crestline.access")
 _SAFE_ID = re.compile(rb"^[A-Za-z0-9._-]{1,128}$")
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
 _JOB_ID_SEGMENT = 4  # of /compute/{system}/jobs/{id}
 _VERSION = (VERSION_HEADER.lower().encode(), f"{PROTOCOL_VERSION}+crestline.{__version__}".encode())
 _FEATURES = (FEATURES_HEADER.lower().encode(), " ".join(FEATURES).encode())
@@ -50,6 +52,9 @@ class Envelope:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                route = scope.get("path_template") or "none"
+                method = scope["method"] if scope["method"] in _METHODS else "other"
+                metrics.REQUESTS.labels(method, route, status).observe(time.perf_counter() - started)
                 headers_out = [
                     *message["headers"],
                     _VERSION,

@@ -8,6 +8,8 @@ from typing import Any
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, SerializationException, ValidationException
 
+from crestline.gateway.audit.asgi import REFUSAL
+from crestline.gateway.authorization.authorization import MissingScopeError
 from crestline.model import AuthenticationError, CrestlineError
 from crestline.wire.errors import ErrorBody
 
@@ -21,6 +23,8 @@ def handle_crestline_error(request: Request[Any, Any, Any], error: CrestlineErro
         headers["Retry-After"] = str(max(1, round(error.retry_after)))
     if isinstance(error, AuthenticationError):
         headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, MissingScopeError):  # RFC 6750, section 3.1
+        headers["WWW-Authenticate"] = f'Bearer error="insufficient_scope", scope="{error.scope}"'
     if error.status >= 500:
         _log.warning("%s %s: %s %s", request.method, request.url.path, error, list(error.details))
     return _response(request, error.status, str(error), caused_by=list(error.details) or None, headers=headers)
@@ -60,6 +64,7 @@ def _response(
     caused_by: list[str] | None = None,
     headers: dict[str, str] | None = None,
 ) -> Response[ErrorBody]:
+    request.scope[REFUSAL] = message  # type: ignore[literal-required]
     body = ErrorBody(message=message, caused_by=caused_by, user=_user(request))
     return Response(body, status_code=status, headers=headers)
 

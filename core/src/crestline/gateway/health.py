@@ -1,4 +1,4 @@
-"""The health of the systems, probed now and then and answered from memory."""
+"""The health of the systems: probed when somebody asks and now and then, answered from memory."""
 
 from __future__ import annotations
 
@@ -7,14 +7,20 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
+from crestline.gateway import metrics
 from crestline.gateway.systems import SystemRuntime, Systems
 from crestline.model import CrestlineError
 from crestline.wire.status import ServiceHealth
 
 INTERVAL = 120
-"""seconds between probes, FirecREST's default"""
+"""seconds between probes that nobody asked for, FirecREST's default"""
+
+FRESH = 5.0
+"""seconds for which a probe answers who asks"""
 
 _TIMEOUT = 5.0
+_PATIENCE = 1.0
+"""seconds that who asks waits for a probe; then the last one has to do"""
 
 
 class Health:
@@ -23,37 +29,58 @@ class Health:
     def __init__(self, systems: Systems) -> None:
         self._systems = systems
         self._task: asyncio.Task[None] | None = None
+        self._probes: dict[str, asyncio.Task[None]] = {}
+        self._begun: dict[str, float] = {}
         self.services: dict[str, list[ServiceHealth]] = {}
         self.checked: dict[str, datetime] = {}
 
     async def start(self) -> None:
         """Probe everything once, then go on in the background."""
-        await self._probe_all()
+        await asyncio.gather(*map(self._probe_system, self._systems))
         self._task = asyncio.create_task(self._run(), name="health")
 
     async def stop(self) -> None:
         """End the probes."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        tasks = [*self._probes.values(), *([self._task] if self._task else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def look(self) -> None:
+        """Bring what is known up to date, as far as that is quick."""
+        oldest = time.monotonic() - FRESH
+        probes = [self._probe(system) for system in self._systems if self._begun.get(system.name, 0.0) < oldest]
+        if probes:
+            await asyncio.wait(probes, timeout=_PATIENCE)
 
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(INTERVAL)
-            await self._probe_all()
+            if probes := [self._probe(system) for system in self._systems]:
+                await asyncio.wait(probes)
 
-    async def _probe_all(self) -> None:
-        await asyncio.gather(*(self._probe_system(system) for system in self._systems))
+    def _probe(self, system: SystemRuntime) -> asyncio.Task[None]:
+        """The probe of a system that is under way, or a new one."""
+        task = self._probes.get(system.name)
+        if task is None:
+            task = self._probes[system.name] = asyncio.create_task(self._probe_system(system))
+            task.add_done_callback(lambda _: self._probes.pop(system.name, None))
+        return task
 
     async def _probe_system(self, system: SystemRuntime) -> None:
-        self.services[system.name] = list(
+        self._begun[system.name] = time.monotonic()
+        self.services[system.name] = found = list(
             await asyncio.gather(
                 _probe("scheduler", system.scheduler.ping),
                 _probe("ssh", system.host.ping),
                 *(_probe_file_system(system, each.path) for each in system.file_systems),
+                *(_probe("s3", each.ping) for each in [system.transfers.object_store] if each is not None),
             )
         )
         self.checked[system.name] = datetime.now(UTC)
+        for service in {each.service_type for each in found}:
+            healthy = all(each.healthy for each in found if each.service_type == service)
+            metrics.HEALTHY.labels(system.name, service).set(healthy)
 
 
 async def _probe_file_system(system: SystemRuntime, path: str) -> ServiceHealth:

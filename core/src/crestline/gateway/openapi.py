@@ -5,35 +5,52 @@ from __future__ import annotations
 from litestar import Litestar, Router
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
-from litestar.openapi.spec import Components, OpenAPIMediaType, OpenAPIResponse, Reference, Schema, SecurityScheme
+from litestar.openapi.spec import (
+    Components,
+    OpenAPIMediaType,
+    OpenAPIResponse,
+    Reference,
+    Schema,
+    SecurityScheme,
+    Server,
+)
 from litestar.openapi.spec.enums import OpenAPIType
 from litestar.static_files import create_static_files_router
 from swagger_ui_bundle import swagger_ui_path
 
 from crestline import __version__
+from crestline.wire.extensions import API_KEY_HEADER
 
 _ASSETS = "/docs/assets"
 
 
-def openapi_config() -> OpenAPIConfig:
-    """What Litestar shows at `/docs`; the document itself is at `/docs/openapi.json`."""
+def openapi_config(prefix: str) -> OpenAPIConfig:
+    """What Litestar shows at `/docs`; the document itself is at `/docs/openapi.json`.
+
+    Args:
+        prefix: what a proxy puts before every path, empty or as in `/firecrest`.
+    """
     return OpenAPIConfig(
         title="Crestline",
         version=__version__,
         description="FirecREST v2 and Crestline's additions to it.",
         path="/docs",
         use_handler_docstrings=True,
+        servers=[Server(url=prefix or "/")],
         components=Components(
-            security_schemes={"bearer": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT")},
+            security_schemes={
+                "bearer": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT"),
+                "apiKey": SecurityScheme(type="apiKey", name=API_KEY_HEADER, security_scheme_in="header"),
+            },
             schemas={"Error": _error_schema()},
         ),
-        security=[{"bearer": []}],
+        security=[{"bearer": []}, {"apiKey": []}],
         render_plugins=[
             SwaggerRenderPlugin(
                 path="/",
-                js_url=f"{_ASSETS}/swagger-ui-bundle.js",
-                css_url=f"{_ASSETS}/swagger-ui.css",
-                standalone_preset_js_url=f"{_ASSETS}/swagger-ui-standalone-preset.js",
+                js_url=f"{prefix}{_ASSETS}/swagger-ui-bundle.js",
+                css_url=f"{prefix}{_ASSETS}/swagger-ui.css",
+                standalone_preset_js_url=f"{prefix}{_ASSETS}/swagger-ui-standalone-preset.js",
             )
         ],
     )
@@ -65,7 +82,7 @@ def describe_errors(app: Litestar) -> None:
             operation.responses.pop("400", None)
             answer = xml_error if path.startswith("/transfers") else error
             operation.responses |= {"4XX": answer, "5XX": answer}
-            if path.startswith(("/oauth2", "/.well-known", "/transfers", "/status/liveness")):
+            if path.startswith(("/oauth2", "/.well-known", "/transfers", "/status/liveness", "/status/readiness")):
                 operation.security = []
 
 

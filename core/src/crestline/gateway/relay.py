@@ -18,7 +18,7 @@ class WithRelay:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] != "lifespan" and scope["path"].lower().startswith(PREFIX):
+        if scope["path"].lower().startswith(PREFIX):
             await self._relay(scope, receive, send)  # type: ignore[arg-type]
         else:
             await self._app(scope, receive, send)

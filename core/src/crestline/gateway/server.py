@@ -1,39 +1,78 @@
-"""The gateway as a process: one uvicorn server on one socket."""
+"""The gateway as a process: one uvicorn server on one socket, which leaves gracefully and reloads its settings."""
 
 from __future__ import annotations
 
+import asyncio
+import ipaddress
 import logging
+import math
+import signal
 import socket
+import threading
+import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from types import FrameType
 
 import uvicorn
+from prometheus_client import start_http_server
 
+from crestline.gateway import reload
 from crestline.gateway.app import create_app
-from crestline.gateway.config import GatewayConfig
+from crestline.gateway.config import GatewayConfig, MetricsConfig
 from crestline.gateway.envelope import request_id
-from crestline.model import ConfigError
+from crestline.gateway.metrics import REGISTRY
+from crestline.gateway.tls import ServerTls
+from crestline.model import ConfigError, CrestlineError
+
+_TLS_LOOK = 300
+"""ticks of uvicorn's main loop, ten a second, between two looks for a renewed certificate"""
+
+_log = logging.getLogger("crestline.server")
 
 
 class Server(uvicorn.Server):
     """A gateway bound to its address; `url` is known before it serves."""
 
-    def __init__(self, config: GatewayConfig, host: str = "127.0.0.1", port: int = 8080) -> None:
+    def __init__(
+        self,
+        config: GatewayConfig,
+        host: str | None = None,
+        port: int | None = None,
+        *,
+        read_config: Callable[[], GatewayConfig] | None = None,
+    ) -> None:
         """Bind.
 
         Args:
-            port: 0 takes a free one.
+            host: None: the configured one.
+            port: None: the configured one; 0 takes a free one.
+            read_config: reads the configuration again at SIGHUP; None: SIGHUP ends the process, as a closed terminal
+                should.
 
         Raises:
-            ConfigError: the address cannot be bound.
+            ConfigError: the address cannot be bound, or is reachable from elsewhere without TLS.
         """
-        self.socket = _bind(host, port)
+        self.gateway_config = config
+        self._read_config = read_config
+        self.tls = ServerTls(config.tls) if config.tls else None
+        self.socket = _bind(host or config.host, config.port if port is None else port)
+        try:
+            _check_exposure(config, self.socket)
+            self.metrics_url = _serve_metrics(config.metrics) if config.metrics else None
+        except ConfigError:
+            self.socket.close()
+            raise
         name, number = self.socket.getsockname()[:2]
-        self.url = f"http://[{name}]:{number}" if ":" in name else f"http://{name}:{number}"
+        scheme = "https" if self.tls else "http"
+        self.url = f"{scheme}://[{name}]:{number}" if ":" in name else f"{scheme}://{name}:{number}"
         self.public_url = (config.public_url or self.url).rstrip("/")
         self._app = create_app(config, lambda: self.public_url)
         self._lifespan = AsyncExitStack()
         self._on_ready: Callable[[], None] = lambda: None
+        self._leaves_at = math.inf
+        self._reloading: asyncio.Task[None] | None = None
+        tls = self.tls
         super().__init__(
             uvicorn.Config(
                 self._app,
@@ -41,8 +80,9 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                timeout_graceful_shutdown=10,
+                timeout_graceful_shutdown=math.ceil(config.drain.limit),
                 timeout_keep_alive=65,
+                ssl_context_factory=(lambda _config, _default: tls.context) if tls else None,
             )
         )
 
@@ -58,15 +98,54 @@ class Server(uvicorn.Server):
         self._on_ready = on_ready
         self.run(sockets=[self.socket])
 
+    async def reload(self) -> None:
+        """Read the configuration again and take it up; one that cannot be used changes nothing but the log."""
+        try:
+            if self._read_config is not None:
+                await reload.apply(self._app, self._read_config())
+        except CrestlineError as error:
+            _log.error("the configuration stays as it was: %s", error)
+        if self.tls is not None:
+            self.tls.refresh()
+
     # uvicorn's own handling of the lifespan would log a failed start and return.
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await self._lifespan.enter_async_context(self._app.lifespan())
         await super().startup(sockets)
+        if self._read_config is not None and threading.current_thread() is threading.main_thread():
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._on_hangup)
         self._on_ready()
 
+    async def on_tick(self, counter: int) -> bool:
+        if time.monotonic() >= self._leaves_at:
+            self.should_exit = True
+        if self.tls is not None and counter % _TLS_LOOK == 0:
+            self.tls.refresh()
+        return await super().on_tick(counter)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.started:
+            self._app.state.readiness.draining = True
+        notice = self.gateway_config.drain.notice if sig == signal.SIGTERM else 0.0
+        if notice > 0 and self._leaves_at == math.inf:
+            self._leaves_at = time.monotonic() + notice
+            self._captured_signals.append(sig)
+        else:
+            super().handle_exit(sig, frame)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        begun = time.monotonic()
+        self._app.state.readiness.draining = True
+        for system in self._app.state.systems:
+            await system.feeds.close()  # uvicorn waits for open answers, and an event stream has no end
         await super().shutdown(sockets)
+        if signal.SIGTERM in self._captured_signals:  # at Ctrl-C nobody waits for transfers
+            self._app.state.patience = max(0.0, self.gateway_config.drain.limit - (time.monotonic() - begun))
         await self._lifespan.aclose()
+
+    def _on_hangup(self) -> None:
+        if self._reloading is None or self._reloading.done():
+            self._reloading = asyncio.create_task(self.reload(), name="reload")
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -80,6 +159,31 @@ def _bind(host: str, port: int) -> socket.socket:
             f"Cannot listen on {host}:{port}: {error.strerror}.", hint="Name another with --host and --port."
         ) from error
     return listener
+
+
+def _check_exposure(config: GatewayConfig, listener: socket.socket) -> None:
+    if ipaddress.ip_address(listener.getsockname()[0]).is_loopback:
+        return
+    if config.tls is None and not config.allow_plain_http:
+        raise ConfigError(
+            "Beyond this machine, tokens and secrets would travel over plain HTTP.",
+            hint="Give a certificate under [tls], or listen on 127.0.0.1 behind a proxy that does TLS, or give"
+            " --allow-plain-http.",
+        )
+    if config.public_url is None:
+        raise ConfigError(
+            "Clients on other machines need to know the gateway's URL.", hint="Give it: --public-url https://HOST:PORT"
+        )
+
+
+def _serve_metrics(config: MetricsConfig) -> str:
+    try:
+        server, _ = start_http_server(config.port, config.host, REGISTRY)
+    except OSError as error:
+        raise ConfigError(
+            f"The metrics cannot listen on {config.host}:{config.port}: {error.strerror}.", hint="Correct [metrics]."
+        ) from error
+    return f"http://{config.host}:{server.server_port}/metrics"
 
 
 class _RequestIds(logging.Filter):

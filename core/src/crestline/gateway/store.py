@@ -1,38 +1,181 @@
-"""What must outlive the process: one SQL database, SQLite in the gateway's home by default.
+"""What must outlive the process: one SQL database, SQLite in the gateway's home, or PostgreSQL for several replicas.
 
 Each room defines the tables it owns on `metadata`; opening the store creates those that are absent.
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import MetaData, event
+from sqlalchemy import Connection, MetaData, event, inspect, text
 from sqlalchemy.engine import URL
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.schema import CreateColumn
+
+from crestline.gateway import metrics
+from crestline.model import ConfigError, GatewayUnavailableError
 
 metadata = MetaData()
+
+RETRY_AFTER = 2.0
+"""seconds after which a database that did not answer is worth another request"""
+
+_CONNECT_TIMEOUT = 5.0
+_COMMAND_TIMEOUT = 5.0
+_POOL_TIMEOUT = 5.0
+# PostgreSQL's classes of errors that are no fault of the statement (Appendix A of its manual): connection, resources,
+# operator intervention, system; and a server that is read-only for now.
+_OUTAGES = ("08", "53", "57", "58", "25006")
+_MIGRATION_LOCK = 0x637265_7374  # any number, the same in all replicas
+
+_log = logging.getLogger("crestline.store")
+
+
+class Engine:
+    """Opens connections to the database.
+
+    While it does not answer, be it at the start, in between or at the commit, there is a `GatewayUnavailableError`.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for reading."""
+        with _outages():
+            async with self._engine.connect() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction: committed at the end, rolled back on an error."""
+        with _outages():
+            async with self._engine.begin() as connection:
+                yield connection
+
+    async def dispose(self) -> None:
+        """Close all connections."""
+        await self._engine.dispose()
 
 
 class Store:
     """The database. `engine` is all that its users need."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: Engine, *, shared: bool = False) -> None:
         self.engine = engine
+        self.shared = shared
+        """whether other gateways may use the same database"""
 
     @classmethod
-    async def open(cls, file: Path) -> Store:
-        """Open the SQLite database `file`, made readable to its owner alone where it is new."""
-        file.touch(mode=0o600, exist_ok=True)
-        engine = create_async_engine(URL.create("sqlite+aiosqlite", database=str(file)))
-        event.listen(engine.sync_engine, "connect", _set_pragmas)
-        async with engine.begin() as connection:
-            await connection.run_sync(metadata.create_all)
-        return cls(engine)
+    async def open(cls, database: Path | str) -> Store:
+        """Open the database and make the tables that are absent.
+
+        Args:
+            database: a SQLite file, made readable to its owner alone where it is new; or the URL of a PostgreSQL
+                database as libpq reads it. A password that is not in the URL is looked for where libpq does.
+
+        Raises:
+            ConfigError: the database cannot be used.
+            GatewayUnavailableError: it does not answer.
+        """
+        store = cls.connect(database)
+        try:
+            async with store.engine.begin() as connection:
+                if store.shared:  # two that create the same table at once fail
+                    await connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
+                await connection.run_sync(_make_tables)
+        except SQLAlchemyError as error:
+            await store.close()
+            raise ConfigError(
+                f"The database cannot be used: {_reason(error)}.",
+                hint="Does the database exist, and may its user make tables there?",
+            ) from error
+        except BaseException:
+            await store.close()
+            raise
+        return store
+
+    @classmethod
+    def connect(cls, database: Path | str) -> Store:
+        """As `open`, with the tables that there are; connections are made when they are needed.
+
+        Raises:
+            ConfigError: the database cannot be used.
+        """
+        engine = _sqlite(database) if isinstance(database, Path) else _postgresql(database)
+        return cls(Engine(engine), shared=not isinstance(database, Path))
+
+    async def ping(self) -> None:
+        """Ask for a sign of life.
+
+        Raises:
+            GatewayUnavailableError: none came.
+        """
+        async with self.engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
 
     async def close(self) -> None:
         """Close all connections."""
         await self.engine.dispose()
+
+
+def _sqlite(file: Path) -> AsyncEngine:
+    try:
+        file.touch(mode=0o600, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be written: {error.strerror}.", hint="Name another home.") from error
+    engine = create_async_engine(URL.create("sqlite+aiosqlite", database=str(file)), hide_parameters=True)
+    event.listen(engine.sync_engine, "connect", _set_pragmas)
+    return engine
+
+
+def _postgresql(url: str) -> AsyncEngine:
+    try:
+        import asyncpg  # type: ignore[import-untyped]
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            "PostgreSQL needs asyncpg, which is not installed.", hint="Run: pip install 'crestline[postgresql]'"
+        ) from error
+
+    async def connect() -> Any:
+        try:
+            return await asyncpg.connect(url, timeout=_CONNECT_TIMEOUT, command_timeout=_COMMAND_TIMEOUT)
+        except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
+            raise ConfigError(f"The database refuses: {error}.", hint="Correct `database`.") from error
+        except (ValueError, asyncpg.ClientConfigurationError) as error:  # the text may hold the password
+            raise ConfigError("`database` is no URL of PostgreSQL.", hint=POSTGRESQL_URL) from error
+
+    return create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=connect,
+        pool_size=5,
+        max_overflow=10,
+        pool_timeout=_POOL_TIMEOUT,
+        pool_pre_ping=True,  # after a restart of the server no request meets a dead connection
+        hide_parameters=True,
+    )
+
+
+POSTGRESQL_URL = "Write postgresql://USER@HOST/DATABASE; the password may come from ~/.pgpass or PGPASSFILE."
+
+
+def _make_tables(connection: Connection) -> None:
+    """Make absent tables, and absent columns of tables that an earlier version made."""
+    metadata.create_all(connection)
+    inspector = inspect(connection)
+    for table in metadata.sorted_tables:
+        present = {column["name"] for column in inspector.get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in present:
+                added = CreateColumn(column).compile(dialect=connection.dialect)
+                connection.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {added}"))
 
 
 def _set_pragmas(connection: object, _record: object) -> None:
@@ -41,3 +184,34 @@ def _set_pragmas(connection: object, _record: object) -> None:
     cursor.execute("PRAGMA synchronous=NORMAL")  # survives kill -9; a power cut may lose the last transactions
     cursor.execute("PRAGMA busy_timeout=5000")
     cursor.close()
+
+
+@contextmanager
+def _outages() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if not _is_outage(error):
+            raise
+        metrics.STORE_ERRORS.inc()
+        _log.warning("the database does not answer: %s", _reason(error))
+        raise GatewayUnavailableError(
+            "The gateway's database does not answer.", hint="Try again soon.", retry_after=RETRY_AFTER
+        ) from error
+
+
+def _is_outage(error: Exception) -> bool:
+    if isinstance(error, PoolTimeoutError) or (isinstance(error, DBAPIError) and error.connection_invalidated):
+        return True
+    original = getattr(error, "orig", None) or error
+    if isinstance(original, OSError):  # a TimeoutError is one
+        return True
+    state = getattr(original, "sqlstate", None)
+    if state:
+        return str(state).startswith(_OUTAGES)
+    return isinstance(error, (OperationalError, InterfaceError))
+
+
+def _reason(error: BaseException) -> str:
+    original = getattr(error, "orig", None) or error
+    return str(original).splitlines()[0].rstrip(".") if str(original) else type(original).__name__

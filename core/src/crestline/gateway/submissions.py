@@ -6,11 +6,17 @@ import asyncio
 import hashlib
 import time
 import weakref
+from collections.abc import Awaitable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Float, String, Table, delete, insert, select, update
+from sqlalchemy import Column, ColumnElement, Float, Row, String, Table, bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from crestline.gateway import metrics
+from crestline.gateway.replicas import Replicas
 from crestline.gateway.schedulers import Scheduler
+from crestline.gateway.schedulers.base import each_of
 from crestline.gateway.store import Store, metadata
 from crestline.model import ConflictError, CrestlineError, GatewayUnavailableError, InvalidRequestError
 from crestline.wire.codec import encode
@@ -25,21 +31,30 @@ _submissions = Table(
     Column("fingerprint", String, nullable=False),
     Column("job_id", String),
     Column("created", Float, nullable=False, index=True),
+    Column("owner", String),
 )
 
 _RETENTION = 30 * 86400
 """seconds that a key is remembered"""
+
+_WAIT = 10.0
+"""seconds that one replica waits for another that works on the same key"""
+
+_GIVEN_UP = 120.0
+"""seconds after which no replica still works on a key, so that clocks may differ somewhat"""
 
 
 class Submissions:
     """Submissions to one system.
 
     A key is written down before the scheduler hears of the job and the job id after, so a crash in between leaves a key
-    without an id; the scheduler itself, which keeps the key with the job, then says whether the job exists.
+    without an id; the scheduler itself, which keeps the key with the job, then says whether the job exists. Of several
+    replicas the one that wrote the key down works on it, until it is done or dead.
     """
 
-    def __init__(self, store: Store, system: str, scheduler: Scheduler) -> None:
+    def __init__(self, store: Store, system: str, scheduler: Scheduler, replicas: Replicas) -> None:
         self._engine = store.engine
+        self._replicas = replicas
         self._system = system
         self._scheduler = scheduler
         self._locks: weakref.WeakValueDictionary[tuple[str, str], asyncio.Lock] = weakref.WeakValueDictionary()
@@ -52,8 +67,8 @@ class Submissions:
             InvalidRequestError: the key is empty, longer than 255 characters or not printable ASCII.
         """
         if key is None:
-            return await self._scheduler.submit(username, job)
-        if not key or len(key) > 255 or not (key.isascii() and key.isprintable()):
+            return await self._counted(self._scheduler.submit(username, job))
+        if not _is_key(key):
             raise InvalidRequestError(
                 "The Idempotency-Key is no key.", hint="Send 1 to 255 printable ASCII characters, unique to the job."
             )
@@ -61,32 +76,102 @@ class Submissions:
         async with lock:
             return await self._submit_once(username, job, key)
 
+    async def submit_many(
+        self, username: str, jobs: Sequence[tuple[JobDescription, str | None]]
+    ) -> list[str | CrestlineError]:
+        """Submit each job as `submit` does, all in one go; of each its id or why there is none, in their order."""
+        outcomes: dict[int, str | CrestlineError] = {}
+        keys = {key: number for number, (_, key) in reversed(list(enumerate(jobs))) if key is not None and _is_key(key)}
+        async with AsyncExitStack() as stack:
+            for key in sorted(keys):  # in one order, so that two batches never wait for each other
+                lock = self._locks.setdefault((username, key), asyncio.Lock())
+                await stack.enter_async_context(lock)
+            new = await self._remember_many(username, {key: jobs[number][0] for key, number in keys.items()})
+            together = sorted([keys[key] for key in new] + [n for n, (_, key) in enumerate(jobs) if key is None])
+            if together:
+                found = await self._scheduler.submit_many(username, [jobs[number] for number in together])
+                outcomes |= zip(together, found, strict=True)
+                await self._record_many(username, [(jobs[number][1], outcomes[number]) for number in together])
+        # Keys that were used before, twice in this batch, or are none: as they come one by one.
+        rest = [number for number in range(len(jobs)) if number not in outcomes]
+        outcomes |= zip(rest, await each_of(rest, lambda number: self.submit(username, *jobs[number])), strict=True)
+        return [outcomes[number] for number in range(len(jobs))]
+
+    async def _remember_many(self, username: str, jobs: Mapping[str, JobDescription]) -> list[str]:
+        """Write new keys down; returns those."""
+        now = time.time()
+        mine = (_submissions.c.system == self._system) & (_submissions.c.username == username)
+        try:
+            async with self._engine.begin() as connection:
+                asked = select(_submissions.c.key).where(mine & _submissions.c.key.in_(list(jobs)))
+                known = set((await connection.execute(asked)).scalars())
+                rows = [
+                    {
+                        "system": self._system,
+                        "username": username,
+                        "key": key,
+                        "fingerprint": _fingerprint(job),
+                        "created": now,
+                        "owner": self._replicas.id,
+                    }
+                    for key, job in jobs.items()
+                    if key not in known
+                ]
+                if rows:
+                    await connection.execute(insert(_submissions), rows)
+        except IntegrityError:  # another replica was faster with one of them
+            return []
+        return [str(row["key"]) for row in rows]
+
+    async def _record_many(self, username: str, found: Sequence[tuple[str | None, str | CrestlineError]]) -> None:
+        """Write down what became of new keys, as `submit` does."""
+        mine = (_submissions.c.system == self._system) & (_submissions.c.username == username)
+        this = mine & (_submissions.c.key == bindparam("this"))
+        ids = [{"this": key, "id": each} for key, each in found if key is not None and isinstance(each, str)]
+        refused = [
+            {"this": key}
+            for key, each in found
+            if key is not None and isinstance(each, CrestlineError) and not isinstance(each, GatewayUnavailableError)
+        ]
+        async with self._engine.begin() as connection:
+            if ids:
+                await connection.execute(update(_submissions).where(this).values(job_id=bindparam("id")), ids)
+            if refused:
+                await connection.execute(delete(_submissions).where(this), refused)
+        for _, each in found:
+            if isinstance(each, str):
+                self._count("submitted")
+            else:
+                self._count("open" if isinstance(each, GatewayUnavailableError) else "refused")
+
     async def _submit_once(self, username: str, job: JobDescription, key: str) -> str:
-        fingerprint = hashlib.sha256(encode(job)).hexdigest()
+        fingerprint = _fingerprint(job)
         row = (
             (_submissions.c.system == self._system)
             & (_submissions.c.username == username)
             & (_submissions.c.key == key)
         )
-        async with self._engine.connect() as connection:
-            known = (await connection.execute(select(_submissions).where(row))).first()
-        if known is None:
-            await self._remember(username, key, fingerprint)
-        elif known.fingerprint != fingerprint:
-            raise ConflictError(
-                "This Idempotency-Key was used for another job.", hint="Use a new key for a new job description."
-            )
-        elif known.job_id is not None:
-            return str(known.job_id)
-        else:  # a crash, or an answer that never came: the scheduler knows
+        known = await self._claim(row, username, key, fingerprint)
+        if known is not None:
+            if known.fingerprint != fingerprint:
+                raise ConflictError(
+                    "This Idempotency-Key was used for another job.", hint="Use a new key for a new job description."
+                )
+            if known.job_id is not None:
+                self._count("repeated")
+                return str(known.job_id)
+            # A crash, or an answer that never came: the scheduler knows.
             found = await self._scheduler.find(username, key)
             if found is not None:
                 await self._record(row, found)
+                self._count("repeated")
                 return found
         try:
-            job_id = await self._scheduler.submit(username, job, key)
+            job_id = await self._counted(self._scheduler.submit(username, job, key))
         except GatewayUnavailableError:
-            raise  # the outcome is open: the key stays, and the next call looks first
+            # The outcome is open: the key stays, and the next call looks first, whichever replica it comes to.
+            await self._release(row)
+            raise
         except CrestlineError:
             async with self._engine.begin() as connection:
                 await connection.execute(delete(_submissions).where(row))
@@ -94,21 +179,100 @@ class Submissions:
         await self._record(row, job_id)
         return job_id
 
-    async def _remember(self, username: str, key: str, fingerprint: str) -> None:
+    async def _claim(self, row: ColumnElement[bool], username: str, key: str, fingerprint: str) -> Row[Any] | None:
+        """Make this replica the one that works on the key.
+
+        Returns:
+            What was known of it before; without a job id, and not None, the outcome of an earlier attempt is open.
+
+        Raises:
+            GatewayUnavailableError: another replica works on it, and goes on to.
+        """
+        deadline = time.monotonic() + _WAIT
+        while True:
+            known = await self._look(row)
+            if known is None:
+                if await self._remember(username, key, fingerprint):
+                    return None
+                continue
+            if known.job_id is not None or known.fingerprint != fingerprint:
+                return known
+            if known.owner == self._replicas.id:  # of an earlier call: the lock has let this one in
+                return known
+            given_up = self._replicas.is_dead(known.owner) or known.created < time.time() - _GIVEN_UP
+            if given_up and await self._take(row, known):
+                return known
+            if time.monotonic() > deadline:
+                raise GatewayUnavailableError(
+                    "A submission with this Idempotency-Key is under way.",
+                    hint="Repeat it with the same key.",
+                    retry_after=1,
+                )
+            await asyncio.sleep(0.1)
+
+    async def _look(self, row: ColumnElement[bool]) -> Row[Any] | None:
+        async with self._engine.connect() as connection:
+            return (await connection.execute(select(_submissions).where(row))).first()
+
+    async def _remember(self, username: str, key: str, fingerprint: str) -> bool:
+        """Write a new key down; False where somebody else has just done so."""
         now = time.time()
         try:
             async with self._engine.begin() as connection:
                 await connection.execute(delete(_submissions).where(_submissions.c.created < now - _RETENTION))
                 await connection.execute(
                     insert(_submissions).values(
-                        system=self._system, username=username, key=key, fingerprint=fingerprint, created=now
+                        system=self._system,
+                        username=username,
+                        key=key,
+                        fingerprint=fingerprint,
+                        created=now,
+                        owner=self._replicas.id,
                     )
                 )
-        except IntegrityError as error:
-            raise ConflictError(
-                "A submission with this Idempotency-Key is under way.", hint="Repeat it in a moment.", retry_after=1
-            ) from error
+        except IntegrityError:
+            return False
+        return True
+
+    async def _take(self, row: ColumnElement[bool], known: Row[Any]) -> bool:
+        """Take a key over from a replica that is no more; False where somebody else was faster."""
+        before = _submissions.c.owner.is_not_distinct_from(known.owner) & _submissions.c.job_id.is_(None)
+        async with self._engine.begin() as connection:
+            changed = await connection.execute(
+                update(_submissions).where(row, before).values(owner=self._replicas.id, created=time.time())
+            )
+            return bool(changed.rowcount)
+
+    async def _release(self, row: ColumnElement[bool]) -> None:
+        try:
+            async with self._engine.begin() as connection:
+                await connection.execute(update(_submissions).where(row).values(owner=None))
+        except GatewayUnavailableError:
+            return  # it is given up by its age
+
+    async def _counted(self, submission: Awaitable[str]) -> str:
+        try:
+            job_id = await submission
+        except GatewayUnavailableError:
+            self._count("open")
+            raise
+        except CrestlineError:
+            self._count("refused")
+            raise
+        self._count("submitted")
+        return job_id
+
+    def _count(self, outcome: str) -> None:
+        metrics.SUBMISSIONS.labels(self._system, outcome).inc()
 
     async def _record(self, row: ColumnElement[bool], job_id: str) -> None:
         async with self._engine.begin() as connection:
             await connection.execute(update(_submissions).where(row).values(job_id=job_id))
+
+
+def _is_key(text: str) -> bool:
+    return 0 < len(text) <= 255 and text.isascii() and text.isprintable()
+
+
+def _fingerprint(job: JobDescription) -> str:
+    return hashlib.sha256(encode(job)).hexdigest()

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import getpass
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import msgspec
 
 from crestline.gateway.config import FileSystemConfig, GatewayConfig, SystemConfig, wire_file_systems
 from crestline.gateway.home import Home
 from crestline.gateway.hosts import Files, Host
 from crestline.gateway.hosts.registry import HostSetup, create_host
 from crestline.gateway.identity import Caller
+from crestline.gateway.job_events import JobFeeds
 from crestline.gateway.paths import PathGuard
+from crestline.gateway.replicas import Replicas
 from crestline.gateway.schedulers import Scheduler
+from crestline.gateway.schedulers.measured import MeasuredCommands
 from crestline.gateway.schedulers.registry import SchedulerSetup, create_scheduler
 from crestline.gateway.store import Store
 from crestline.gateway.submissions import Submissions
@@ -32,6 +38,7 @@ class SystemRuntime:
         scheduler: Scheduler,
         host: Host,
         store: Store,
+        replicas: Replicas,
         *,
         signing_key: bytes,
         public_url: Callable[[], str],
@@ -43,8 +50,9 @@ class SystemRuntime:
         self.host = host
         self.file_systems: list[FileSystem] = wire_file_systems(config)
         self.guard = guard
-        self.submissions = Submissions(store, name, scheduler)
-        self.transfers = TransferService(self, store, signing_key=signing_key, public_url=public_url)
+        self.submissions = Submissions(store, name, scheduler, replicas)
+        self.feeds = JobFeeds(scheduler)
+        self.transfers = TransferService(self, store, replicas, signing_key=signing_key, public_url=public_url)
 
     def files(self, caller: Caller) -> Files:
         """The machine's files as the caller sees them."""
@@ -61,9 +69,10 @@ class SystemRuntime:
         await self.scheduler.start()
         await self.transfers.start()
 
-    async def stop(self) -> None:
-        """Let go; jobs go on."""
-        await self.transfers.stop()
+    async def stop(self, patience: float = 0.0) -> None:
+        """Let go, after `patience` seconds in which transfers may come to their end; jobs go on."""
+        await self.feeds.close()
+        await self.transfers.stop(patience)
         await self.scheduler.stop()
         await self.host.stop()
 
@@ -73,6 +82,7 @@ class Systems:
 
     def __init__(self, systems: list[SystemRuntime]) -> None:
         self._by_name = {system.name.lower(): system for system in systems}
+        self._retiring: dict[SystemRuntime, asyncio.Task[None]] = {}
 
     def __iter__(self) -> Iterator[SystemRuntime]:
         return iter(self._by_name.values())
@@ -89,37 +99,84 @@ class Systems:
             names = ", ".join(sorted(self._by_name))
             raise SystemNotFoundError("System not found", hint=f"This gateway has: {names}.") from None
 
+    def find(self, name: str) -> SystemRuntime | None:
+        """The system called `name`, None where there is none."""
+        return self._by_name.get(name.lower())
 
-def build_systems(config: GatewayConfig, home: Home, store: Store, public_url: Callable[[], str]) -> Systems:
+    def put(self, system: SystemRuntime) -> None:
+        """Serve a system, in the place of one of the same name."""
+        self._by_name[system.name.lower()] = system
+
+    def take(self, system: SystemRuntime) -> None:
+        """Serve it no longer."""
+        if self._by_name.get(system.name.lower()) is system:
+            del self._by_name[system.name.lower()]
+
+    def retire(self, system: SystemRuntime, patience: float) -> None:
+        """Serve it no longer, and stop it when what runs there has had `patience` seconds to end."""
+        self.take(system)
+        self._retiring[system] = task = asyncio.create_task(self._retire(system, patience))
+        task.add_done_callback(lambda _: self._retiring.pop(system, None))
+
+    async def close(self, patience: float = 0.0) -> None:
+        """Stop all; see `SystemRuntime.stop`."""
+        for task in list(self._retiring.values()):
+            task.cancel()
+        retired = [system.stop() for system in list(self._retiring)]
+        await asyncio.gather(*(system.stop(patience) for system in self), *retired)
+
+    async def _retire(self, system: SystemRuntime, patience: float) -> None:
+        await system.feeds.close()  # their watchers come back, and find what is served now
+        await asyncio.sleep(patience)
+        await system.stop()
+
+
+def build_systems(
+    config: GatewayConfig,
+    home: Home,
+    store: Store,
+    public_url: Callable[[], str],
+    replicas: Replicas | None = None,
+) -> Systems:
     """The configured systems, not yet started.
 
     Raises:
         ConfigError: a scheduler or a file system cannot be used.
     """
-    systems = []
-    for name, system in config.systems.items():
-        if not system.file_systems:
-            system.file_systems = _default_file_systems(name, system, home)
-        guard = PathGuard(
-            name, [each.path for each in system.file_systems], denied=[str(home.private), str(home.first_client)]
-        )
-        directory = home.private / "systems" / name
-        host = create_host(HostSetup(name, guard, system.host, directory))
-        options = {"type": "local"} | system.scheduler
-        kind = str(options.pop("type"))
-        systems.append(
-            SystemRuntime(
-                name,
-                system,
-                create_scheduler(kind, SchedulerSetup(name, options, host, directory)),
-                host,
-                store,
-                signing_key=home.secret("transfer_key"),
-                public_url=public_url,
-                guard=guard,
-            )
-        )
-    return Systems(systems)
+    replicas = replicas or Replicas(store)
+    return Systems(
+        [build_system(name, system, home, store, public_url, replicas) for name, system in config.systems.items()]
+    )
+
+
+def build_system(
+    name: str, config: SystemConfig, home: Home, store: Store, public_url: Callable[[], str], replicas: Replicas
+) -> SystemRuntime:
+    """One system, not yet started.
+
+    Raises:
+        ConfigError: its scheduler, host or a file system cannot be used.
+    """
+    if not config.file_systems:
+        config = msgspec.structs.replace(config, file_systems=_default_file_systems(name, config, home))
+    roots = [each.path for each in config.file_systems or []]
+    guard = PathGuard(name, roots, denied=[str(home.private), str(home.first_client)])
+    directory = home.private / "systems" / name
+    host = create_host(HostSetup(name, guard, config.host, directory))
+    options = {"type": "local"} | config.scheduler
+    kind = str(options.pop("type"))
+    commands = MeasuredCommands(name, host)
+    return SystemRuntime(
+        name,
+        config,
+        create_scheduler(kind, SchedulerSetup(name, options, commands, directory)),
+        host,
+        store,
+        replicas,
+        signing_key=home.secret("transfer_key"),
+        public_url=public_url,
+        guard=guard,
+    )
 
 
 def _default_file_systems(name: str, system: SystemConfig, home: Home) -> list[FileSystemConfig]:

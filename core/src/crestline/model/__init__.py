@@ -25,6 +25,7 @@ from crestline.model.errors import (
 )
 from crestline.model.files import File, FileType
 from crestline.model.job import Job, JobSpec, JobTimes
+from crestline.model.resources import Node, Partition, Reservation
 from crestline.model.script import render_script
 from crestline.model.state import JobState, normalize_state
 
@@ -44,9 +45,12 @@ __all__ = [
     "JobState",
     "JobTimes",
     "MissingFileError",
+    "Node",
     "NotFoundError",
+    "Partition",
     "PermissionDeniedError",
     "RateLimitedError",
+    "Reservation",
     "SubmitOutcomeUnknownError",
     "SystemNotFoundError",
     "TooLargeError",

@@ -95,3 +95,13 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def is_finished(self) -> bool:
         """True once the job can never run again under this id."""
         return self.state.is_terminal
+
+    @property
+    def node_hours(self) -> float | None:
+        """Nodes times hours of wall-clock time so far; None where the scheduler does not say."""
+        seconds = self.times.elapsed
+        if seconds is None and self.times.start is not None and self.times.end is not None:
+            seconds = self.times.end - self.times.start
+        if seconds is None or self.node_count is None:
+            return None
+        return self.node_count * seconds / 3600

@@ -32,6 +32,6 @@ def pack(modules: Mapping[str, str], import_main: str) -> bytes:
     members |= {f"crestline/relay/{name}.py": package.joinpath(f"{name}.py").read_text() for name in MODULES}
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as program:
-        for name, content in (members | modules).items():
+        for name, content in {**members, **modules}.items():
             program.writestr(zipfile.ZipInfo(name), content)
     return archive.getvalue()

@@ -13,9 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from crestline.model import File, GatewayUnavailableError, Job, JobSpec
+from crestline.client.traffic import Traffic
+from crestline.model import (
+    CrestlineError,
+    File,
+    GatewayUnavailableError,
+    Job,
+    JobSpec,
+    Node,
+    Partition,
+    Reservation,
+    UnsupportedError,
+)
 
 if TYPE_CHECKING:
+    from crestline.client.files.bundle import Selection
     from crestline.client.monitor import JobMonitor
 
 
@@ -32,6 +44,17 @@ class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
     all_users: bool = False
     window: int | None = None
     """seconds back"""
+
+
+class JobNews(msgspec.Struct, frozen=True, kw_only=True):
+    """One message of a stream of job events; one field is set."""
+
+    job: Job | None = None
+    """as it is now"""
+    missing: tuple[str, ...] = ()
+    """ids that the scheduler does not list, or no longer"""
+    outage: str | None = None
+    """why nothing is known about any of them"""
 
 
 class TransferMethod(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +84,10 @@ class Backend(abc.ABC):
     """bytes that one direct upload really carries"""
     max_direct_download: int
     """bytes that one direct download really carries"""
+    scheduler_type: str
+    """`slurm` or `pbs`, known once it is open"""
+    traffic: Traffic
+    """all that was sent and received since it was made"""
     verify: ssl.SSLContext | bool = True
     """how certificates are checked, also those of the hosts that signed URLs name"""
 
@@ -79,6 +106,15 @@ class Backend(abc.ABC):
     @abc.abstractmethod
     async def default_workdir(self) -> str:
         """`<path of the default file system>/<user>`"""
+
+    @abc.abstractmethod
+    async def nodes(self) -> list[Node]: ...
+
+    @abc.abstractmethod
+    async def partitions(self) -> list[Partition]: ...
+
+    @abc.abstractmethod
+    async def reservations(self) -> list[Reservation]: ...
 
     # jobs
     @abc.abstractmethod
@@ -115,6 +151,24 @@ class Backend(abc.ABC):
     @abc.abstractmethod
     async def cancel(self, job_id: str) -> None:
         """Idempotent: a job that has ended is no error, also where the gateway answers 500 for it."""
+
+    def job_events(self, ids: Sequence[str] | None) -> AsyncIterator[JobNews]:
+        """The state of these jobs (None: of the caller's), then every change, until the connection ends.
+
+        Raises:
+            UnsupportedError: the gateway does not offer `job-events`.
+            GatewayUnavailableError: no connection, or it broke.
+        """
+        raise UnsupportedError(f"{self.gateway_url} does not offer 'job-events'.", hint="Ask for the jobs instead.")
+
+    async def submit_many(self, jobs: Sequence[tuple[JobSpec, str]]) -> list[str | CrestlineError]:
+        """One request for all, never repeated inside; of each the id or what became of it. Keys as in `submit`.
+
+        Raises:
+            UnsupportedError: the gateway does not offer `batch`.
+            GatewayUnavailableError: the outcome is unknown for all of them.
+        """
+        raise UnsupportedError(f"{self.gateway_url} does not offer 'batch'.", hint="Submit one after the other.")
 
     # files, all direct
     @abc.abstractmethod
@@ -174,8 +228,12 @@ class Backend(abc.ABC):
         """Unpack a gzip tar archive into a directory."""
 
     @abc.abstractmethod
-    async def compress(self, source: str, archive: str) -> None:
-        """Pack a directory as gzip tar archive; its members are named from the directory's own name on."""
+    async def compress(self, source: str, archive: str, *, pattern: str | None = None) -> None:
+        """Pack a directory as gzip tar archive; its members are named from the directory's own name on.
+
+        Args:
+            pattern: what find(1) takes as `-regex` in the directory above, for the files to pack; None: all.
+        """
 
     # large files
     @abc.abstractmethod
@@ -223,3 +281,7 @@ class Backend(abc.ABC):
     @abc.abstractmethod
     def get_tar(self, path: str, files: Sequence[str] | None = None) -> AsyncIterator[bytes]:
         """A directory, or the named files and links below it, as one tar stream with names below the directory."""
+
+    @abc.abstractmethod
+    def select_tar(self, path: str, selections: Sequence[Selection]) -> AsyncIterator[bytes]:
+        """What is selected in directories below `path`, as one tar stream with names below `path`."""

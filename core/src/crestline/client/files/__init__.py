@@ -1,11 +1,13 @@
 """Moves files and directories between this machine and a system, the cheapest safe way that the gateway has.
 
 `upload` and `download` are what others call. `upload_file` and `download_file` choose the way of one file, `..._tree`
-that of a directory; `archive` packs and unpacks, `signed_urls` speaks to a store beside the gateway.
+that of a directory; `bundle` takes files of several directories together;
+`archive` packs and unpacks, `signed_urls` speaks to a store beside the gateway.
 """
 
+from crestline.client.files.bundle import Member, Selection, download_bundle, upload_bundle
 from crestline.client.files.download import download
 from crestline.client.files.report import Progress, Report
 from crestline.client.files.upload import upload
 
-__all__ = ["Progress", "Report", "download", "upload"]
+__all__ = ["Member", "Progress", "Report", "Selection", "download", "download_bundle", "upload", "upload_bundle"]

@@ -111,6 +111,7 @@ def unpack(
     *,
     compressed: bool = False,
     skip_first: bool = False,
+    locate: Callable[[str], tuple[Path, str] | None] | None = None,
 ) -> Iterator[str]:
     """Write the wanted members of a tar archive below `root`, files whole or not at all; yields each when it is there.
 
@@ -119,10 +120,16 @@ def unpack(
     Args:
         wanted: asked for the path below `root` of each member.
         skip_first: members are named from the packed directory's own name on.
+        locate: for members that belong below different directories, the one of each and the path there; None: `root`.
 
     Raises:
         TransferError: the archive is damaged, or a member would leave `root`.
     """
+
+    def place(path: str) -> tuple[Path, str]:
+        return (locate(path) if locate is not None else None) or (top, path)
+
+    top = root
     try:
         with tarfile.open(fileobj=file, mode="r|gz" if compressed else "r|", bufsize=CHUNK) as tar:  # type: ignore[call-overload]
             for member in tar:
@@ -131,6 +138,7 @@ def unpack(
                 path = _below(member.name, skip_first)
                 if not wanted(path):
                     continue
+                named, (root, path) = path, place(path)
                 if member.isdir():
                     temporary_beside(root, f"{path}/.")
                 elif member.issym():
@@ -138,16 +146,16 @@ def unpack(
                         continue
                     make_link(root, path, member.linkname)
                 elif member.islnk():
-                    earlier = root / _below(member.linkname, skip_first)
+                    earlier = Path(*place(_below(member.linkname, skip_first)))
                     with earlier.open("rb") as content:
                         _write(root, path, content, earlier.stat().st_size, earlier.stat().st_mode, counted)
                 else:
-                    member.name = path
-                    checked = tarfile.data_filter(member, str(root))
+                    # Its own name is checked already, and what stands there, a link perhaps, is replaced, not followed.
+                    checked = tarfile.data_filter(member.replace(name=temporary_name(".part")), str(root))
                     content = tar.extractfile(member)
                     if content is not None:
                         _write(root, path, content, checked.size, checked.mode or 0, counted)
-                yield path
+                yield named
     except (tarfile.FilterError, tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise TransferError(f"The archive that came is damaged or unsafe: {error}.", hint="Try again.") from error
 

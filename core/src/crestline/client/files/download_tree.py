@@ -156,12 +156,19 @@ async def _from_crestline(backend: Backend, remote: str, root: Path, needed: dic
 
 
 async def _unpack(
-    source: Pull | IO[bytes], root: Path, wanted: Callable[[str], bool], came: set[str], meter: Meter, **options: bool
+    source: Pull | IO[bytes],
+    root: Path,
+    wanted: Callable[[str], bool],
+    came: set[str],
+    meter: Meter,
+    *,
+    compressed: bool = False,
+    skip_first: bool = False,
 ) -> None:
     """Unpack what is wanted; each file is in `came` as soon as it is there."""
 
     def work() -> None:
-        for path in unpack(source, root, wanted, meter.add_from_thread, **options):
+        for path in unpack(source, root, wanted, meter.add_from_thread, compressed=compressed, skip_first=skip_first):
             came.add(path)
 
     await run_sync(work)

@@ -6,6 +6,7 @@ import abc
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from crestline.wire.extensions import TarSelection
 from crestline.wire.filesystem import Checksum, Compression, FileEntry, FileStat
 from crestline.wire.status import UserInfo
 
@@ -170,6 +171,10 @@ class Files(abc.ABC):
     @abc.abstractmethod
     def tar(self, path: str, members: Sequence[str] | None = None, *, gzip: bool = False) -> AsyncIterator[bytes]:
         """A directory, or the named members below it, as one tar stream with names below the directory."""
+
+    @abc.abstractmethod
+    async def select(self, path: str, selections: Sequence[TarSelection]) -> Sequence[str]:
+        """The paths below `path` of what is selected; directories and files that are not there are left out."""
 
     @abc.abstractmethod
     async def untar(self, path: str, chunks: AsyncIterator[bytes]) -> None:

@@ -6,11 +6,14 @@ from typing import Annotated
 
 from litestar import Response, Router, delete, get, post, put
 from litestar.params import HeaderParameter, JSONBody, PathParameter, QueryParameter
+from litestar.types import ASGIApp
 
-from crestline.gateway.requests import CallerDependency, SystemDependency
+from crestline.gateway.audit import note_target
+from crestline.gateway.job_events import EventStream
+from crestline.gateway.requests import AnyRequest, CallerDependency, SystemDependency
+from crestline.gateway.routes.conditional import answer_conditionally
 from crestline.gateway.schedulers import JobQuery
-from crestline.gateway.schedulers.base import JobList
-from crestline.model import InvalidRequestError, JobNotFoundError
+from crestline.model import CrestlineError, InvalidRequestError, JobNotFoundError
 from crestline.wire.compute import (
     TIME_WINDOWS,
     AttachRequest,
@@ -22,7 +25,15 @@ from crestline.wire.compute import (
     SubmitRequest,
     TimeWindow,
 )
-from crestline.wire.extensions import IDEMPOTENCY_HEADER, PARTIAL_HEADER
+from crestline.wire.extensions import (
+    IDEMPOTENCY_HEADER,
+    LONGEST_WAIT,
+    MOST_IN_A_BATCH,
+    BatchAnswer,
+    BatchError,
+    BatchOutcome,
+    BatchRequest,
+)
 
 _MAX_IDS = 1000
 
@@ -31,15 +42,52 @@ JobIdPath = Annotated[
 ]
 
 
+Ids = Annotated[
+    str | None,
+    QueryParameter(
+        name="ids",
+        description="Crestline: exactly these jobs, comma-separated",
+        max_length=16384,
+        pattern=r"^[A-Za-z0-9_.+\[\],-]*$",
+    ),
+]
+KnownTag = Annotated[str | None, HeaderParameter(name="If-None-Match", max_length=4096)]
+Wait = Annotated[
+    float,
+    QueryParameter(
+        name="wait",
+        description="Crestline: with If-None-Match, seconds that the answer may wait for a change",
+        ge=0,
+        le=LONGEST_WAIT,
+    ),
+]
+
+
 @post("/", status_code=201)
 async def post_job(
+    request: AnyRequest,
     system: SystemDependency,
     caller: CallerDependency,
     data: JSONBody[SubmitRequest],
     key: Annotated[str | None, HeaderParameter(name=IDEMPOTENCY_HEADER)] = None,
 ) -> SubmitAnswer:
     """Submit a job."""
-    return SubmitAnswer(job_id=await system.submissions.submit(caller.username, data.job, key))
+    job_id = await system.submissions.submit(caller.username, data.job, key)
+    note_target(request.scope, job_id)
+    return SubmitAnswer(job_id=job_id)
+
+
+@post("/batch", status_code=200)
+async def post_batch(
+    request: AnyRequest, system: SystemDependency, caller: CallerDependency, data: JSONBody[BatchRequest]
+) -> BatchAnswer:
+    """Crestline: submit many jobs; each has its own outcome."""
+    if len(data.jobs) > MOST_IN_A_BATCH:
+        raise InvalidRequestError(f"{len(data.jobs)} jobs are too many.", hint=f"Send at most {MOST_IN_A_BATCH}.")
+    outcomes = await system.submissions.submit_many(caller.username, [(each.job, each.key) for each in data.jobs])
+    results = [_outcome(each) for each in outcomes]
+    note_target(request.scope, *(each.job_id for each in results if each.job_id is not None))
+    return BatchAnswer(results=results)
 
 
 @get("/")
@@ -50,16 +98,10 @@ async def get_jobs(
     account: Annotated[str | None, QueryParameter(name="account")] = None,
     name: Annotated[str | None, QueryParameter(name="name", max_length=235)] = None,
     time_window: Annotated[TimeWindow, QueryParameter(name="time_window")] = "24h",
-    ids: Annotated[
-        str | None,
-        QueryParameter(
-            name="ids",
-            description="Crestline: exactly these jobs, comma-separated",
-            max_length=16384,
-            pattern=r"^[A-Za-z0-9_.+\[\],-]*$",
-        ),
-    ] = None,
-) -> Response[JobsAnswer]:
+    ids: Ids = None,
+    etag: KnownTag = None,
+    wait: Wait = 0,
+) -> Response[JobsAnswer | None]:
     """The caller's jobs."""
     query = JobQuery(
         ids=_split(ids) if ids is not None else None,
@@ -68,19 +110,43 @@ async def get_jobs(
         name=name,
         window=None if ids is not None else TIME_WINDOWS[time_window],
     )
-    return _answer(await system.scheduler.jobs(caller.username, query))
+    if wait and allusers:
+        raise InvalidRequestError("wait and allusers do not go together.", hint="Wait for your own jobs, or name ids.")
+
+    async def ask() -> list[JobInfo]:
+        return await system.scheduler.jobs(caller.username, query)
+
+    return await answer_conditionally(ask, etag, wait, lambda: system.feeds.watching(caller.username, query.ids))
+
+
+@get("/events", media_type="text/event-stream", status_code=200)
+async def get_events(
+    system: SystemDependency,
+    caller: CallerDependency,
+    ids: Ids = None,
+    after: Annotated[str | None, HeaderParameter(name="Last-Event-ID", max_length=64)] = None,
+) -> ASGIApp:
+    """Crestline: the state of the caller's jobs, or of those named, then every change, as server-sent events."""
+    wanted = _split(ids) if ids is not None else None
+    return await EventStream.open(system.feeds.watching(caller.username, wanted, after))
 
 
 @get("/{job_id:str}")
-async def get_job(system: SystemDependency, caller: CallerDependency, job_id: JobIdPath) -> Response[JobsAnswer]:
+async def get_job(
+    system: SystemDependency, caller: CallerDependency, job_id: JobIdPath, etag: KnownTag = None, wait: Wait = 0
+) -> Response[JobsAnswer | None]:
     """One job; several entries for an array."""
     transfer = await system.transfers.job(caller, job_id)
     if transfer is not None:
         return Response(JobsAnswer(jobs=[transfer]))
-    jobs = await system.scheduler.jobs(caller.username, JobQuery(ids=(job_id,), all_users=True))
-    if not jobs:
-        raise JobNotFoundError("Job not found.")
-    return _answer(jobs)
+
+    async def ask() -> list[JobInfo]:
+        jobs = await system.scheduler.jobs(caller.username, JobQuery(ids=(job_id,), all_users=True))
+        if not jobs:
+            raise JobNotFoundError("Job not found.")
+        return jobs
+
+    return await answer_conditionally(ask, etag, wait, lambda: system.feeds.watching(caller.username, (job_id,)))
 
 
 @get("/{job_id:str}/metadata")
@@ -107,10 +173,12 @@ async def delete_job(system: SystemDependency, caller: CallerDependency, job_id:
         await system.scheduler.cancel(caller.username, job_id)
 
 
-def _answer(jobs: list[JobInfo]) -> Response[JobsAnswer]:
-    partial = jobs.partial if isinstance(jobs, JobList) else ""
-    headers = {PARTIAL_HEADER: partial.encode("ascii", "replace").decode()} if partial else None
-    return Response(JobsAnswer(jobs=jobs), headers=headers)
+def _outcome(found: str | CrestlineError) -> BatchOutcome:
+    if isinstance(found, str):
+        return BatchOutcome(job_id=found)
+    causes = list(found.details) or None
+    error = BatchError(status=found.status, message=str(found), caused_by=causes, retry_after=found.retry_after)
+    return BatchOutcome(error=error)
 
 
 def _split(ids: str) -> tuple[str, ...]:
@@ -122,6 +190,7 @@ def _split(ids: str) -> tuple[str, ...]:
 
 router = Router(
     "/compute/{system_name:str}/jobs",
-    route_handlers=[post_job, get_jobs, get_job, get_metadata, put_attach, delete_job],
+    route_handlers=[post_job, post_batch, get_jobs, get_events, get_job, get_metadata, put_attach, delete_job],
+    opt={"area": "jobs"},
     tags=["compute"],
 )

@@ -94,12 +94,14 @@ async def put_content(
                 )
             await files.write(checked, request.stream(), checksum=checksum)
             return Response(None, status_code=204)
+        await system.transfers.unfinished.touch(caller.username, checked, upload_id)
         try:
             stored = await files.upload_part(checked, upload_id, offset, request.stream())
         except ConflictError as error:
             return _conflict(error, caller, await files.upload_offset(checked, upload_id))
         if complete == "?1":
             await files.upload_finish(checked, upload_id, checksum)
+            await system.transfers.unfinished.forget(caller.username, checked, upload_id)
     except TransferError as error:
         raise InvalidRequestError(error.message, hint=error.hint) from error
     return Response(
@@ -118,7 +120,7 @@ async def get_tar(
     return await _tar(system, caller, path, None, gzip=compression == "gzip")
 
 
-@post("/tar", status_code=200, media_type="application/x-tar")
+@post("/tar", status_code=200, media_type="application/x-tar", scope="files:read")
 async def post_tar(
     system: SystemDependency,
     caller: CallerDependency,
@@ -126,7 +128,10 @@ async def post_tar(
     compression: TarCompression = "none",
 ) -> Stream:
     """Some files of a directory as one tar stream."""
-    return await _tar(system, caller, data.path, data.files, gzip=compression == "gzip")
+    files = data.files
+    if data.select is not None:
+        files = list(await system.files(caller).select(system.guard.check(data.path), data.select))
+    return await _tar(system, caller, data.path, files, gzip=compression == "gzip")
 
 
 @put("/tar", status_code=204, request_max_body_size=None, operation_class=bodies.BYTES)
@@ -135,7 +140,7 @@ async def put_tar(request: AnyRequest, system: SystemDependency, caller: CallerD
     await system.files(caller).untar(system.guard.check(path), request.stream())
 
 
-@post("/manifest", status_code=200)
+@post("/manifest", status_code=200, scope="files:read")
 async def post_manifest(
     system: SystemDependency, caller: CallerDependency, data: JSONBody[ManifestRequest]
 ) -> ManifestAnswer:
@@ -168,5 +173,6 @@ async def _chain(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[byte
 router = Router(
     "/filesystem/{system_name:str}/ops",
     route_handlers=[get_content, head_content, put_content, get_tar, post_tar, put_tar, post_manifest],
+    opt={"area": "files"},
     tags=["crestline"],
 )

@@ -254,7 +254,7 @@ async def post_transfer_upload(
     return await system.transfers.upload(caller, system.guard.check(data.path), size)
 
 
-@post("/transfer/download", status_code=201)
+@post("/transfer/download", status_code=201, scope="files:read")
 async def post_transfer_download(
     system: SystemDependency, caller: CallerDependency, data: JSONBody[DownloadRequest]
 ) -> UploadAnswer:
@@ -386,5 +386,6 @@ router = Router(
         post_transfer_extract,
     ],
     middleware=[camelize_query],
+    opt={"area": "files"},
     tags=["filesystem"],
 )

@@ -10,9 +10,13 @@ from urllib.parse import unquote_plus
 from litestar import Response, Router, get, post
 from litestar.params import URLEncodedBody
 
+from crestline.gateway.audit import set_principal
+from crestline.gateway.audit.asgi import REFUSAL
+from crestline.gateway.identity import Caller
 from crestline.gateway.identity.issuer import Issuer, OAuthError, TokenAnswer, TokenRefusal
 from crestline.gateway.identity.keys import public_keys
 from crestline.gateway.requests import AnyRequest
+from crestline.wire.extensions import SCOPES
 
 _NO_STORE = {"Cache-Control": "no-store"}
 
@@ -23,8 +27,11 @@ async def post_token(request: AnyRequest, data: URLEncodedBody[dict[str, str]]) 
     issuer: Issuer = request.app.state.issuer
     try:
         client_id, secret = _client_credentials(request.headers.get("authorization"), data)
+        if await issuer.knows(client_id):
+            set_principal(request.scope, Caller(username="", client_id=client_id, via="client"))
         return Response(await issuer.grant(data, client_id, secret), headers=_NO_STORE)
     except OAuthError as error:
+        request.scope[REFUSAL] = str(error)  # type: ignore[literal-required]
         return Response(error.refusal, status_code=error.status, headers=_NO_STORE)
 
 
@@ -48,7 +55,7 @@ async def get_discovery(request: AnyRequest) -> dict[str, Any]:
         "id_token_signing_alg_values_supported": ["RS256"],
         "response_types_supported": [],
         "subject_types_supported": ["public"],
-        "scopes_supported": ["offline_access"],
+        "scopes_supported": ["offline_access", *sorted(SCOPES)],
     }
 
 

@@ -11,6 +11,7 @@ from litestar.params import QueryParameter
 from crestline.gateway.health import INTERVAL, Health
 from crestline.gateway.requests import AnyRequest, CallerDependency, SystemDependency
 from crestline.gateway.systems import SystemRuntime, Systems
+from crestline.wire.extensions import Readiness
 from crestline.wire.status import (
     DataOperation,
     Liveness,
@@ -31,6 +32,7 @@ async def get_systems(request: AnyRequest) -> SystemsAnswer:
     """All systems with their health."""
     systems: Systems = request.app.state.systems
     health: Health = request.app.state.health
+    await health.look()
     return SystemsAnswer(systems=[_describe(system, health) for system in systems])
 
 
@@ -72,6 +74,13 @@ async def get_liveness(request: AnyRequest) -> Liveness:
     return Liveness(healthcheck_runs=dict(health.checked), last_update=int(time.time() - started))
 
 
+@get("/readiness", public=True)
+async def get_readiness(request: AnyRequest) -> Readiness:
+    """Whether requests are welcome, open to everybody; 503 where they are not."""
+    await request.app.state.readiness.check()
+    return Readiness()
+
+
 def _describe(system: SystemRuntime, health: Health) -> System:
     return System(
         name=system.name,
@@ -89,6 +98,15 @@ def _describe(system: SystemRuntime, health: Health) -> System:
 
 router = Router(
     "/status",
-    route_handlers=[get_systems, get_nodes, get_reservations, get_partitions, get_userinfo, get_liveness],
+    route_handlers=[
+        get_systems,
+        get_nodes,
+        get_reservations,
+        get_partitions,
+        get_userinfo,
+        get_liveness,
+        get_readiness,
+    ],
+    opt={"area": "status"},
     tags=["status"],
 )

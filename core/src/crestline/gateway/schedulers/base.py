@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import abc
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 import msgspec
 
+from crestline.model import CrestlineError
 from crestline.wire.compute import JobDescription, JobInfo, JobMetadata
 from crestline.wire.status import Account, Node, Partition, Reservation
+
+T = TypeVar("T")
 
 
 class JobQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +27,8 @@ class JobQuery(msgspec.Struct, frozen=True, kw_only=True):
     """the whole job name"""
     window: int | None = None
     """only jobs that were active within the last so many seconds"""
+    since: float | None = None
+    """reading of `time.monotonic()`: the answer is no older; None: as old as the scheduler sees fit"""
 
 
 class JobList(list[JobInfo]):
@@ -28,6 +36,22 @@ class JobList(list[JobInfo]):
 
     partial: str = ""
     """why the list is not whole (accounting does not answer), empty if it is"""
+
+
+async def each_of(
+    items: Sequence[T], submit: Callable[[T], Awaitable[str]], *, at_once: int = 8
+) -> list[str | CrestlineError]:
+    """What `submit` returns or raises for each item, some at the same time."""
+    gate = asyncio.Semaphore(at_once)
+
+    async def one(item: T) -> str | CrestlineError:
+        async with gate:
+            try:
+                return await submit(item)
+            except CrestlineError as error:
+                return error
+
+    return await asyncio.gather(*map(one, items))
 
 
 class Scheduler(abc.ABC):
@@ -42,6 +66,8 @@ class Scheduler(abc.ABC):
     kind: str
     """`slurm` or `pbs`: whose words it speaks (FirecREST's `scheduler.type`)"""
     version: str
+    is_exclusive = False
+    """whether only one instance at a time may be at work, as with jobs that are the gateway's own"""
 
     async def start(self) -> None:
         """Take up work; called once in the event loop that all other calls come from."""
@@ -57,6 +83,12 @@ class Scheduler(abc.ABC):
             key: names this submission. The scheduler keeps it with the job (a unique column, a comment), so that `find`
                 gets the job back after a crash between the submission and the record of it.
         """
+
+    async def submit_many(
+        self, user: str, jobs: Sequence[tuple[JobDescription, str | None]]
+    ) -> list[str | CrestlineError]:
+        """Submit each, with its key, as `submit` does; of each its id or why there is none, in their order."""
+        return await each_of(jobs, lambda job: self.submit(user, *job))
 
     @abc.abstractmethod
     async def find(self, user: str, key: str) -> str | None:

@@ -8,14 +8,14 @@ import hashlib
 import re
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
-from crestline.gateway.schedulers.base import JobList, JobQuery, Scheduler
+from crestline.gateway.schedulers.base import JobList, JobQuery, Scheduler, each_of
 from crestline.gateway.schedulers.job_book import JobSource
 from crestline.gateway.schedulers.job_views import JobViews
-from crestline.model import GatewayUnavailableError, JobNotFoundError, PermissionDeniedError
+from crestline.model import CrestlineError, GatewayUnavailableError, JobNotFoundError, PermissionDeniedError
 from crestline.wire.compute import JobDescription, JobInfo
 
 _OPEN_KEPT = 3600.0
@@ -67,6 +67,31 @@ class CommandScheduler(Scheduler):
             self._views.change(user)
         del self._open[user, tag]
         return job_id
+
+    async def submit_many(
+        self, user: str, jobs: Sequence[tuple[JobDescription, str | None]]
+    ) -> list[str | CrestlineError]:
+        tagged = [(job, key_tag(key or uuid.uuid4().hex)) for job, key in jobs]
+        now = time.monotonic()
+        self._open = {each: end for each, end in self._open.items() if end > now - _OPEN_KEPT}
+        ended = now + self._patience_for(len(tagged)) + 1
+        self._open |= {(user, tag): ended for _, tag in tagged}
+        try:
+            outcomes = await self._submit_many(checked_user(user), tagged)
+        finally:
+            self._views.change(user)
+        for (_, tag), outcome in zip(tagged, outcomes, strict=True):
+            if isinstance(outcome, str):
+                del self._open[user, tag]
+        return outcomes
+
+    def _patience_for(self, count: int) -> float:
+        """Seconds after which the commands that submit so many jobs have ended."""
+        return self._submit_timeout * count
+
+    async def _submit_many(self, user: str, jobs: Sequence[tuple[JobDescription, str]]) -> list[str | CrestlineError]:
+        """As `_submit` for each (job, tag)."""
+        return await each_of(jobs, lambda job: self._submit(user, *job))
 
     async def find(self, user: str, key: str) -> str | None:
         tag = key_tag(key)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import secrets
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from crestline.gateway.hosts import Completed
 from crestline.model import InvalidRequestError
 from crestline.wire.compute import JobDescription
 
@@ -90,3 +92,44 @@ def directory_of(job: JobDescription) -> str:
             hint="Give a path that begins with '/'.",
         )
     return job.working_directory
+
+
+def together(lines: Sequence[CommandLine], timeout: float) -> tuple[CommandLine, str]:
+    """One command line that runs these one after the other, and the word by which `outcomes` tells them apart.
+
+    What they read is part of the program, which travels by standard input like everything that is nobody's business.
+    After one that ran into its time limit the others are left out: they would fare no better.
+
+    Args:
+        lines: what to run.
+        timeout: seconds for all of them.
+    """
+    mark = f"crestline-{secrets.token_hex(16)}"
+    program = []
+    for number, line in enumerate(lines):
+        end = b"" if not line.input or line.input.endswith(b"\n") else b"\n"
+        report = f"printf '\\n{mark} {number} %d\\n' $s"
+        program += [
+            shlex.join(line.argv).encode() + f" <<'{mark}'\n".encode() + line.input + end + f"{mark}\n".encode(),
+            f"s=$?; {report}; {report} >&2; case $s in 124|137) exit;; esac\n".encode(),
+        ]
+    return CommandLine([*limit(timeout), "sh", "-s"], b"".join(program)), mark
+
+
+def outcomes(done: Completed, mark: str, count: int) -> list[Completed | None]:
+    """How each of `together`'s commands ended; None: nobody knows."""
+    said = (_by_number(done.stdout, mark), _by_number(done.stderr, mark))
+    found: list[Completed | None] = []
+    for number in range(count):
+        if all(number in each for each in said):
+            (out, status), (err, _) = (each[number] for each in said)
+            found.append(Completed(status, out, err))
+        else:
+            found.append(None)
+    return found
+
+
+def _by_number(stream: bytes, mark: str) -> dict[int, tuple[bytes, int]]:
+    """What stands before each mark, and the exit status that it names."""
+    parts = re.split(rb"\n%b (\d+) (\d+)\n" % mark.encode(), stream)
+    return {int(number): (text, int(status)) for text, number, status in zip(*[iter(parts[:-1])] * 3, strict=True)}

@@ -44,7 +44,7 @@ class JobViews:
             now: as of this moment, not of the last second.
             own_only: whether the batch system keeps users from seeing each other's jobs.
         """
-        since = time.monotonic() if now else self._changed.get(user, 0.0)
+        since = time.monotonic() if now else max(self._changed.get(user, 0.0), query.since or 0.0)
         owner = None if query.all_users and not own_only else user
         if query.ids is not None:
             found = await (await self._book(user, user)).by_ids(query.ids, since)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any, Generic, TypeVar, cast
 
+from crestline.gateway import metrics
 from crestline.model import CrestlineError
 
 T = TypeVar("T")
@@ -34,7 +35,7 @@ class Snapshot(Generic[T]):
         self._max_age = max_age
         self._value: T | None = None
         self._begun = -math.inf
-        self._task: asyncio.Task[T] | None = None
+        self._task: asyncio.Task[None] | None = None
         self._task_begun = -math.inf
         self._outage = _Outage()
 
@@ -55,6 +56,7 @@ class Snapshot(Generic[T]):
                 await asyncio.wait({task})
             else:
                 await asyncio.shield(task)
+        metrics.SNAPSHOT_AGE.observe(time.monotonic() - self._begun)
         return cast(T, self._value)
 
     @property
@@ -68,26 +70,25 @@ class Snapshot(Generic[T]):
             self._task.cancel()
             await asyncio.wait({self._task})
 
-    def _start(self) -> asyncio.Task[T]:
+    def _start(self) -> asyncio.Task[None]:
         pause = self._task_begun + self._max_age - time.monotonic() if self._outage.is_on else 0.0
         self._task_begun = time.monotonic() + max(pause, 0.0)
         self._task = asyncio.create_task(self._attempt(pause))
-        self._task.add_done_callback(self._settle)
+        self._task.add_done_callback(lambda task: task.cancelled() or task.exception())  # perhaps nobody waits for it
         return self._task
 
-    async def _attempt(self, pause: float) -> T:
-        if pause > 0:  # what fails at once is not asked again and again
-            await asyncio.sleep(pause)
-        return await self._fetch()
-
-    def _settle(self, task: asyncio.Task[T]) -> None:
-        self._task = None
-        if task.cancelled():
-            return
-        error = task.exception()
-        self._outage.note(error)
-        if error is None:
-            self._value, self._begun = task.result(), self._task_begun
+    async def _attempt(self, pause: float) -> None:
+        # All is in order before the task is done: an asker may come between that and any callback.
+        try:
+            if pause > 0:  # what fails at once is not asked again and again
+                await asyncio.sleep(pause)
+            self._value, self._begun = await self._fetch(), self._task_begun
+            self._outage.note(None)
+        except Exception as error:
+            self._outage.note(error)
+            raise
+        finally:
+            self._task = None
 
 
 class Batch(Generic[K, V]):

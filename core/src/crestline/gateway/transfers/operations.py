@@ -23,25 +23,36 @@ class Operations:
         self._running: dict[str, tuple[CancelScope, asyncio.Task[None]]] = {}
         self._stopping = False
 
-    def launch(self, name: str, work: Work, outcome: Outcome) -> None:
-        """Run `work`; at its end `outcome` gets the state and the reason."""
+    def launch(self, name: str, work: Work, outcome: Outcome, *, resumes: bool = False) -> None:
+        """Run `work`; at its end `outcome` gets the state and the reason.
+
+        Args:
+            resumes: whether the next gateway goes on with it, so that it has no outcome where this one is stopped.
+        """
         scope = CancelScope()
-        task = asyncio.create_task(self._run(name, scope, work, outcome), name=f"transfer {name}")
+        task = asyncio.create_task(self._run(name, scope, work, outcome, resumes), name=f"transfer {name}")
         self._running[name] = (scope, task)
 
-    async def cancel(self, name: str) -> None:
-        """End one and wait until its outcome is known."""
-        if name in self._running:
-            scope, task = self._running[name]
-            scope.cancel()
-            await asyncio.wait([task])
+    async def cancel(self, name: str) -> bool:
+        """End one and wait until its outcome is known; False where none of that id runs here."""
+        if name not in self._running:
+            return False
+        scope, task = self._running[name]
+        scope.cancel()
+        await asyncio.wait([task])
+        return True
+
+    async def wait(self, seconds: float) -> None:
+        """Give the running ones so many seconds to come to their end."""
+        if seconds > 0 and self._running:
+            await asyncio.wait([task for _, task in self._running.values()], timeout=seconds)
 
     async def stop(self) -> None:
-        """End all, as failed."""
+        """End all, as failed but for those that the next gateway goes on with."""
         self._stopping = True
         await asyncio.gather(*(self.cancel(name) for name in list(self._running)))
 
-    async def _run(self, name: str, scope: CancelScope, work: Work, outcome: Outcome) -> None:
+    async def _run(self, name: str, scope: CancelScope, work: Work, outcome: Outcome, resumes: bool) -> None:
         state, reason = "COMPLETED", ""
         try:
             with scope:
@@ -55,6 +66,7 @@ class Operations:
             _log.exception("transfer %s failed", name)
             state, reason = "FAILED", "Internal error. The gateway's log says more."
         try:
-            await outcome(state, reason)
+            if not (self._stopping and resumes and scope.cancelled_caught):
+                await outcome(state, reason)
         finally:
             del self._running[name]

@@ -5,11 +5,24 @@ from __future__ import annotations
 import time
 
 import msgspec
-from sqlalchemy import BigInteger, Column, Float, Integer, String, Table, Text, delete, func, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Integer,
+    String,
+    Table,
+    Text,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from crestline.gateway.store import metadata
+from crestline.gateway.store import Engine, metadata
 
 ENDED = ("COMPLETED", "FAILED", "CANCELLED")
 
@@ -30,6 +43,8 @@ _transfers = Table(
     Column("started", Float),
     Column("ended", Float),
     Column("expires", Float, nullable=False),
+    Column("owner", String),
+    Column("cancel", Boolean),
 )
 
 _parts = Table(
@@ -62,6 +77,10 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
     part_size: int = 0
     started: float | None = None
     ended: float | None = None
+    owner: str | None = None
+    """the replica that moved it last"""
+    cancel: bool | None = None
+    """whether its owner is asked to end it"""
 
     @property
     def output_log(self) -> str:
@@ -75,16 +94,18 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Records:
-    """The transfers of one system."""
+    """The transfers of one system, as the replica `owner` works on them."""
 
-    def __init__(self, engine: AsyncEngine, system: str) -> None:
+    def __init__(self, engine: Engine, system: str, owner: str) -> None:
         self._engine = engine
         self._system = system
+        self._owner = owner
 
     async def add(self, transfer: Transfer) -> None:
         """Write down a new transfer."""
+        values = msgspec.structs.asdict(transfer) | {"owner": self._owner}
         async with self._engine.begin() as connection:
-            await connection.execute(insert(_transfers).values(msgspec.structs.asdict(transfer)))
+            await connection.execute(insert(_transfers).values(values))
 
     async def get(self, transfer_id: str) -> Transfer | None:
         """One transfer."""
@@ -107,7 +128,7 @@ class Records:
 
     async def move(self, transfer_id: str, sources: tuple[str, ...], state: str, reason: str = "") -> bool:
         """Change the state from one of `sources`; False where it was in none of them."""
-        values: dict[str, object] = {"state": state, "reason": reason}
+        values: dict[str, object] = {"state": state, "reason": reason, "owner": self._owner}
         if state == "RUNNING":
             values["started"] = time.time()
         elif state in ENDED:
@@ -120,6 +141,24 @@ class Records:
                 .values(values)
             )
             return bool(changed.rowcount)
+
+    async def take(self, transfer: Transfer) -> bool:
+        """Make it this replica's; False where another has taken it meanwhile."""
+        unchanged = _transfers.c.owner.is_not_distinct_from(transfer.owner)
+        async with self._engine.begin() as connection:
+            changed = await connection.execute(
+                update(_transfers)
+                .where(_transfers.c.transfer_id == transfer.transfer_id, unchanged)
+                .values(owner=self._owner)
+            )
+            return bool(changed.rowcount)
+
+    async def ask_to_cancel(self, transfer_id: str) -> None:
+        """Leave word for the replica at whose hands it is."""
+        async with self._engine.begin() as connection:
+            await connection.execute(
+                update(_transfers).where(_transfers.c.transfer_id == transfer_id).values(cancel=True)
+            )
 
     async def forget(self, transfer_id: str) -> None:
         """Drop all that is known of it."""

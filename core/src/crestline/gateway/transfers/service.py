@@ -14,19 +14,32 @@ from urllib.parse import quote
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from crestline.gateway import metrics
 from crestline.gateway.hosts import Files, OpenFile
 from crestline.gateway.identity import Caller
-from crestline.gateway.store import Store
+from crestline.gateway.replicas import Replicas
+from crestline.gateway.store import RETRY_AFTER, Store
 from crestline.gateway.transfers import parts
+from crestline.gateway.transfers.objects import StagedObjects
 from crestline.gateway.transfers.operations import Operations
 from crestline.gateway.transfers.records import ENDED, Records, Transfer
+from crestline.gateway.transfers.reports import as_job, output_log_text
 from crestline.gateway.transfers.signing import UrlSigner
-from crestline.model import ConflictError, CrestlineError, InvalidRequestError, NotFoundError
-from crestline.wire.compute import JobInfo, JobMetadata, JobStatus, JobTime
+from crestline.gateway.transfers.unfinished import UnfinishedUploads
+from crestline.model import (
+    ConfigError,
+    ConflictError,
+    CrestlineError,
+    GatewayUnavailableError,
+    InvalidRequestError,
+    NotFoundError,
+)
+from crestline.wire.compute import JobInfo, JobMetadata
 from crestline.wire.filesystem import S3Directives, TransferAnswer, TransferJob, TransferLogs, UploadAnswer
 
 if TYPE_CHECKING:
     from crestline.gateway.systems import SystemRuntime
+    from crestline.gateway.transfers.s3.staging import Staging
 
 LIFETIME = 3600
 """seconds that a signed URL lives, and one more per MiB of the file"""
@@ -35,18 +48,9 @@ RETENTION = 7 * 86400
 """seconds that an ended transfer and its logs are kept"""
 
 _SWEEP = 300
+_ATTENTION = 2
 _ID = re.compile(r"t[0-9a-f]{16}")  # a scheduler's ids are numbers, or begin with one
-_SENTENCES = {
-    "upload": "File was successfully uploaded",
-    "download": "Multipart file upload successfully completed",
-    "cp": "Files were successfully copied",
-    "mv": "Files were successfully moved",
-    "rm": "Files were successfully deleted",
-    "compress": "Files were successfully compressed",
-    "extract": "Files were successfully extracted",
-}
 _UNFINISHED = ("PENDING", "RUNNING", "COMPLETING")
-_SUCCESS = re.compile("Files? (was|were) successfully|upload successfully completed")
 
 _log = logging.getLogger("crestline.transfers")
 
@@ -59,40 +63,74 @@ class TransferService:
     """
 
     def __init__(
-        self, system: SystemRuntime, store: Store, *, signing_key: bytes, public_url: Callable[[], str]
+        self,
+        system: SystemRuntime,
+        store: Store,
+        replicas: Replicas,
+        *,
+        signing_key: bytes,
+        public_url: Callable[[], str],
     ) -> None:
         self._system = system
-        self._records = Records(store.engine, system.name)
+        self._store = store
+        self._replicas = replicas
+        self._records = Records(store.engine, system.name, replicas.id)
         self._signer = UrlSigner(signing_key, public_url)
         self._public_url = public_url
         self._operations = Operations()
-        self._sweeper: asyncio.Task[None] | None = None
+        self._staging = self._staging_of(system, store)
+        self.unfinished = UnfinishedUploads(store.engine, system.name, system.host.files)
+        self._keepers: list[asyncio.Task[None]] = []
+        self._stopping = False
 
     async def start(self) -> None:
         """Settle what a killed gateway left behind, then look after it from time to time."""
+        if self._staging is not None:
+            await self._staging.start()
+        await self.attend()
+        self._keepers.append(asyncio.create_task(self._forever(self.sweep, _SWEEP)))
+        if self._store.shared:
+            self._keepers.append(asyncio.create_task(self._forever(self.attend, _ATTENTION)))
+
+    async def attend(self) -> None:
+        """Settle what gateways left behind that are no more, and end what other gateways were asked to end."""
         for transfer in await self._records.unfinished():
-            if transfer.kind != "upload":
+            if not self._replicas.is_dead(transfer.owner):
+                if transfer.cancel:
+                    await self._operations.cancel(transfer.transfer_id)
+            elif self._staging is not None and await self._staging.knows(transfer):
+                if await self._records.take(transfer):
+                    self._carry(self._staging, transfer)
+            elif transfer.kind != "upload":
                 reason = "The gateway was restarted while this ran; what it had done until then was left as it is."
                 await self._end(transfer, "FAILED", reason, sources=_UNFINISHED)
             elif transfer.state == "COMPLETING":
                 await self._settle_completion(transfer)
-        self._sweeper = asyncio.create_task(self._sweep_forever(), name=f"transfers of {self._system.name}")
 
-    async def stop(self) -> None:
-        """End what runs."""
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            await asyncio.gather(self._sweeper, return_exceptions=True)
+    async def stop(self, patience: float = 0.0) -> None:
+        """End what runs, after `patience` seconds in which it may come to its own end."""
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        await self._operations.wait(patience)
+        self._stopping = True
         await self._operations.stop()
+        if self._staging is not None:
+            await self._staging.stop()
+
+    @property
+    def object_store(self) -> Staging | None:
+        """The object store that files travel by, None: they travel through the gateway alone."""
+        return self._staging
 
     def describe(self) -> dict[str, Any]:
-        """`dataOperation.data_transfer` of `/status/systems`; the gateway itself is the object store."""
+        """`dataOperation.data_transfer` of `/status/systems`; the gateway itself may be the object store."""
         hidden = "**********"
         return {
             "serviceType": "s3",
-            "name": "crestline",
+            "name": "crestline" if self._staging is None else "s3",
             "privateUrl": hidden,
-            "publicUrl": self._public_url(),
+            "publicUrl": self._public_url() if self._staging is None else self._staging.public_url,
             "accessKeyId": hidden,
             "secretAccessKey": hidden,
             "region": "crestline",
@@ -106,6 +144,8 @@ class TransferService:
         part_size = parts.part_size(size)
         transfer = await self._new(caller, "upload", path, size=size, part_size=part_size)
         await self._records.add(transfer)
+        if self._staging is not None:
+            return await self._offer(self._staging, transfer, self._staging.offer_upload)
         try:
             await self._files(transfer).upload_reserve(path, transfer.transfer_id, size)
         except CrestlineError:
@@ -130,8 +170,10 @@ class TransferService:
         """Offer a file by a signed URL; it is read when the URL is."""
         file = await self._system.files(caller).open(path)
         await file.close()
-        transfer = await self._new(caller, "download", path, size=file.size)
+        transfer = await self._new(caller, "download", path, size=file.size, part_size=parts.part_size(file.size))
         await self._records.add(transfer)
+        if self._staging is not None:
+            return await self._offer(self._staging, transfer, self._staging.offer_download)
         await self._end(transfer, "COMPLETED")
         url = self._signer.url("GET", self._path(transfer.transfer_id, "content"), int(transfer.expires))
         return UploadAnswer(
@@ -142,7 +184,7 @@ class TransferService:
     async def run(
         self, caller: Caller, kind: str, path: str, work: Callable[[Files], Awaitable[None]]
     ) -> TransferAnswer:
-        """Do `work` in the background; `kind` is a key of the sentences above."""
+        """Do `work` in the background; `kind` is one that `reports` has a sentence for."""
         transfer = await self._new(caller, kind, path)
         await self._records.add(transfer)
 
@@ -151,7 +193,7 @@ class TransferService:
             await work(self._files(transfer))
 
         async def outcome(state: str, reason: str) -> None:
-            await self._end(transfer, state, reason)
+            await self._end_at_last(transfer, state, reason)
 
         self._operations.launch(transfer.transfer_id, begin_and_work, outcome)
         return TransferAnswer(transfer_job=self._job_of(transfer))
@@ -161,7 +203,11 @@ class TransferService:
     async def job(self, caller: Caller, job_id: str) -> JobInfo | None:
         """A transfer of the caller as a job; None where there is none of that id."""
         transfer = await self._own(caller, job_id)
-        return None if transfer is None else _as_job(transfer)
+        if transfer is None:
+            return None
+        if self._staging is not None:
+            self._staging.nudge(job_id)
+        return as_job(transfer)
 
     async def metadata(self, caller: Caller, job_id: str) -> JobMetadata | None:
         """Where the logs of a transfer are; None where there is none of that id."""
@@ -180,9 +226,14 @@ class TransferService:
         transfer = await self._own(caller, job_id)
         if transfer is None:
             return False
-        await self._operations.cancel(transfer.transfer_id)
-        if transfer.kind == "upload" and await self._end(transfer, "CANCELLED"):
-            await self._files(transfer).upload_discard(transfer.path, transfer.transfer_id)
+        if await self._operations.cancel(transfer.transfer_id):
+            return True
+        at_work = self._staging is not None and await self._staging.knows(transfer)
+        if transfer.kind == "upload" and not at_work:
+            if await self._end(transfer, "CANCELLED"):
+                await self._files(transfer).upload_discard(transfer.path, transfer.transfer_id)
+        elif transfer.state not in ENDED:
+            await self._records.ask_to_cancel(transfer.transfer_id)  # another replica is at it
         return True
 
     # what the signed URLs do
@@ -234,6 +285,57 @@ class TransferService:
         transfer = await self._get(transfer_id, "download")
         return await self._files(transfer).open(transfer.path)
 
+    # by way of an object store
+
+    async def _offer(
+        self, staging: Staging, transfer: Transfer, offer: Callable[[Transfer], Awaitable[S3Directives]]
+    ) -> UploadAnswer:
+        try:
+            directives = await offer(transfer)
+        except CrestlineError:
+            await self._forget_offer(staging, transfer)
+            raise
+        self._carry(staging, transfer)
+        return UploadAnswer(transfer_job=self._job_of(transfer), transfer_directives=directives)
+
+    async def _forget_offer(self, staging: Staging, transfer: Transfer) -> None:
+        await self._records.move(transfer.transfer_id, ("PENDING",), "FAILED")
+        try:
+            await staging.clean(transfer, "FAILED")
+        except CrestlineError as error:
+            _log.warning("transfer %s: %s (the sweep will try again)", transfer.transfer_id, error)
+            return
+        await self._records.forget(transfer.transfer_id)
+
+    def _carry(self, staging: Staging, transfer: Transfer) -> None:
+        """Bring a file from the object store to the system, or the other way, in the background."""
+
+        async def work() -> None:
+            await self._records.move(transfer.transfer_id, ("PENDING",), "RUNNING")
+            await (staging.land(transfer) if transfer.kind == "upload" else staging.push(transfer))
+
+        async def outcome(state: str, reason: str) -> None:
+            await self._end_at_last(transfer, state, reason)
+            try:
+                await staging.clean(transfer, state)
+            except CrestlineError as error:
+                _log.warning("transfer %s: %s (the sweep will try again)", transfer.transfer_id, error)
+
+        self._operations.launch(transfer.transfer_id, work, outcome, resumes=True)
+
+    def _staging_of(self, system: SystemRuntime, store: Store) -> Staging | None:
+        if system.config.s3 is None:
+            return None
+        try:
+            from crestline.gateway.transfers.s3.staging import Staging
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                f"The system {system.name!r} has `s3`, and {error.name} is not installed.",
+                hint="Run: pip install 'crestline[s3]'",
+            ) from error
+        objects = StagedObjects(store.engine, system.name)
+        return Staging(system.config.s3, objects, self._records, system.host.files)
+
     # inside
 
     async def _new(self, caller: Caller, kind: str, path: str, *, size: int = 0, part_size: int = 0) -> Transfer:
@@ -265,14 +367,24 @@ class TransferService:
         if not await self._records.move(transfer.transfer_id, sources, "COMPLETING"):
             return False
         await self._write_logs(transfer, state, reason)
-        return await self._records.move(transfer.transfer_id, ("COMPLETING",), state, reason)
+        ended = await self._records.move(transfer.transfer_id, ("COMPLETING",), state, reason)
+        if ended:
+            metrics.TRANSFERS.labels(self._system.name, transfer.kind, state).inc()
+        return ended
+
+    async def _end_at_last(self, transfer: Transfer, state: str, reason: str) -> None:
+        """As `_end`, however long the database does not answer."""
+        while True:
+            try:
+                await self._end(transfer, state, reason, sources=_UNFINISHED)
+                return
+            except GatewayUnavailableError:
+                if self._stopping:  # whoever starts next settles it
+                    raise
+                await asyncio.sleep(RETRY_AFTER)
 
     async def _write_logs(self, transfer: Transfer, state: str, reason: str) -> None:
-        if state == "COMPLETED":
-            said = f"{_SENTENCES[transfer.kind]}\n"
-        else:
-            shown = "see the log of errors" if _SUCCESS.search(reason) else reason
-            said = f"{transfer.kind} {state}: {shown}\n"
+        said = output_log_text(transfer, state, reason)
         try:
             for path, text in ((transfer.output_log, said), (transfer.error_log, f"{reason}\n" if reason else "")):
                 await self._files(transfer).write(path, _once(text.encode("utf-8", "replace")))
@@ -286,18 +398,23 @@ class TransferService:
         else:
             await self._end(transfer, "COMPLETED", sources=_UNFINISHED)
 
-    async def _sweep_forever(self) -> None:
+    async def _forever(self, work: Callable[[], Awaitable[None]], interval: float) -> None:
         while True:
             try:
-                await self.sweep()
+                await work()
             except (CrestlineError, SQLAlchemyError) as error:
-                _log.warning("transfers of %s could not be swept: %s", self._system.name, error)
-            await asyncio.sleep(_SWEEP)
+                _log.warning("transfers of %s could not be looked after: %s", self._system.name, error)
+            await asyncio.sleep(interval)
 
     async def sweep(self) -> None:
         """Drop uploads that nobody completed in time, and what is known of transfers that ended long ago."""
         now = time.time()
+        await self.unfinished.sweep()
+        if self._staging is not None:
+            await self._staging.sweep()
         for transfer in await self._records.expired(now):
+            if self._staging is not None and await self._staging.knows(transfer):
+                continue  # what carries it keeps the time
             await self._end(transfer, "FAILED", "The upload was not completed in time.")
             await self._files(transfer).upload_discard(transfer.path, transfer.transfer_id)
         for transfer in await self._records.ended_before(now - RETENTION):
@@ -343,30 +460,6 @@ class TransferService:
 
     def _part_path(self, transfer_id: str, number: int) -> str:
         return self._path(transfer_id, f"parts/{number}")
-
-
-def _as_job(transfer: Transfer) -> JobInfo:
-    ended = transfer.state in ENDED
-    begin, end = transfer.started, transfer.ended
-    return JobInfo(
-        job_id=transfer.transfer_id,
-        name=f"transfer-{transfer.kind}",
-        status=JobStatus(
-            # COMPLETING is a matter of our own: its logs are being written.
-            state="RUNNING" if transfer.state == "COMPLETING" else transfer.state,
-            state_reason=transfer.reason or None,
-            exit_code=int(transfer.state != "COMPLETED") if ended else None,
-        ),
-        time=JobTime(
-            elapsed=int((end or time.time()) - begin) if begin is not None else 0,
-            start=int(begin) if begin is not None else None,
-            end=int(end) if end is not None else None,
-            submit=int(transfer.created),
-        ),
-        cluster=transfer.system,
-        user=transfer.username,
-        working_directory=transfer.directory,
-    )
 
 
 async def _once(content: bytes) -> AsyncIterator[bytes]:

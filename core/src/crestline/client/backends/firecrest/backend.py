@@ -12,7 +12,9 @@ from crestline.client.auth import Authorizer
 from crestline.client.backends.base import Backend
 from crestline.client.backends.firecrest.content_calls import ContentCalls
 from crestline.client.backends.firecrest.file_calls import FileCalls
+from crestline.client.backends.firecrest.job_events import EventCalls
 from crestline.client.backends.firecrest.jobs import JobCalls
+from crestline.client.backends.firecrest.status_calls import StatusCalls
 from crestline.client.monitor import JobMonitor
 from crestline.client.policy import Policy
 from crestline.model import ConfigError, SystemNotFoundError
@@ -26,6 +28,10 @@ class _DataOperation(msgspec.Struct):
     max_ops_file_size: int = 5 * _MIB
 
 
+class _Scheduler(Message):
+    type: str = "slurm"
+
+
 class _FileSystem(Message):
     path: str
     default_work_dir: bool = False
@@ -35,6 +41,7 @@ class _System(Message):
     """The little of `wire.status.System` that the client needs; the rest differs between versions and sites."""
 
     name: str
+    scheduler: _Scheduler | None = None
     file_systems: list[_FileSystem] | None = None
     data_operation: _DataOperation | None = None
 
@@ -51,7 +58,7 @@ class _UserInfo(Message):
     user: _Named
 
 
-class FirecrestBackend(JobCalls, FileCalls, ContentCalls, Backend):
+class FirecrestBackend(JobCalls, EventCalls, FileCalls, ContentCalls, StatusCalls, Backend):
     """One system behind a FirecREST v2 gateway.
 
     Args:
@@ -75,6 +82,7 @@ class FirecrestBackend(JobCalls, FileCalls, ContentCalls, Backend):
         self.system = system or ""
         self.account = account
         self.features = frozenset()
+        self.scheduler_type = ""
         self.max_direct_upload = 5 * _MIB
         self.max_direct_download = _base64_limit(5 * _MIB)
         self.monitor = JobMonitor(self, policy.poll)
@@ -88,6 +96,7 @@ class FirecrestBackend(JobCalls, FileCalls, ContentCalls, Backend):
         system = msgspec.convert(self._described, _System, strict=False)
         self.system = system.name
         limit = (system.data_operation or _DataOperation()).max_ops_file_size
+        self.scheduler_type = (system.scheduler or _Scheduler()).type.lower()
         self.max_direct_upload = limit
         self.max_direct_download = limit if self.features else _base64_limit(limit)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import firecrest.v2
@@ -19,7 +20,8 @@ from crestline.client.backends.firecrest.refusals import error_of, unreachable, 
 from crestline.client.backends.firecrest.transport import Repeat, make_client, repeat
 from crestline.client.policy import RetryPolicy
 from crestline.client.secrets_in_logs import keep_secrets_out_of_logs
-from crestline.model import AuthenticationError, CrestlineError, GatewayUnavailableError
+from crestline.client.traffic import Traffic
+from crestline.model import AuthenticationError, CrestlineError, GatewayUnavailableError, UnsupportedError
 
 T = TypeVar("T")
 
@@ -29,6 +31,8 @@ PRIVATE_NAMES = ("_session", "_get_request", "_post_request", "_put_request", "_
 
 class Calls:
     """Holds the pyfirecrest client of one gateway and one identity."""
+
+    features: frozenset[str]
 
     def __init__(
         self,
@@ -44,7 +48,8 @@ class Calls:
         self.verify = verify
         self._authorizer = authorizer
         self._policy = retry or RetryPolicy()
-        self._http = make_client(self.gateway_url, verify, self._policy)
+        self.traffic = Traffic()
+        self._http = make_client(self.gateway_url, verify, self._policy, self.traffic)
         self._api = firecrest.v2.AsyncFirecrest(self.gateway_url, authorizer, verify=verify)
         self._api._session = self._http
         self._api.timeout = self._http.timeout
@@ -119,6 +124,60 @@ class Calls:
             return response
 
         return await self._ask(send, how)
+
+    def _need(self, feature: str) -> None:
+        """Refuse what this gateway lacks.
+
+        Raises:
+            UnsupportedError: it does not advertise the addition.
+        """
+        if feature not in self.features:
+            raise UnsupportedError(
+                f"{self.gateway_url} does not offer '{feature}'.", hint="Only a Crestline gateway does."
+            )
+
+    @asynccontextmanager
+    async def _open(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        content: AsyncIterator[bytes] | bytes | None = None,
+        silence: float | None = None,
+    ) -> AsyncIterator[httpx.Response]:
+        """One streaming request; not repeated, but for a refused token where nothing was sent yet.
+
+        Args:
+            silence: seconds without a byte after which the answer counts as broken; None: the usual ones.
+        """
+        timeout = httpx.Timeout(silence or self._policy.answer_timeout, connect=self._policy.connect_timeout)
+        for may_renew in (not isinstance(content, AsyncIterator), False):
+            request = self._http.build_request(
+                method,
+                self.gateway_url + path,
+                params=params,
+                headers={**await self._authorizer.auth_headers(), **(headers or {})},
+                content=content,
+                timeout=timeout,
+                extensions={"crestline.stream": True},
+            )
+            try:
+                response = await self._http.send(request, stream=True)
+                try:
+                    if response.status_code >= 300:
+                        await response.aread()
+                        raise self._refusal(response)
+                    yield response
+                    return
+                finally:
+                    await response.aclose()
+            except AuthenticationError as error:
+                if not (may_renew and getattr(error, "renewable", False)):
+                    raise
+            except httpx.HTTPError as error:
+                raise unreachable(error, self.gateway_url) from None
 
     async def _result(self, send: Callable[[], Awaitable[Any]], kind: type[T], how: Repeat = "freely") -> T:
         """The decoded result of one of pyfirecrest's own methods as a message."""

@@ -9,8 +9,8 @@ import httpx
 import msgspec
 
 from crestline.client.backends.firecrest.calls import Calls
-from crestline.client.backends.firecrest.refusals import unreachable
-from crestline.model import AuthenticationError, InvalidRequestError, TransferError, UnsupportedError
+from crestline.client.files.bundle import Selection
+from crestline.model import InvalidRequestError, TransferError, UnsupportedError
 from crestline.wire.extensions import (
     CHECKSUM_HEADER,
     UPLOAD_COMPLETE_HEADER,
@@ -19,6 +19,7 @@ from crestline.wire.extensions import (
     ManifestAnswer,
     ManifestRequest,
     TarRequest,
+    TarSelection,
 )
 
 
@@ -87,11 +88,16 @@ class ContentCalls(Calls):
             async for chunk in response.aiter_raw():
                 yield chunk
 
-    def _need(self, feature: str) -> None:
-        if feature not in self.features:
-            raise UnsupportedError(
-                f"{self.gateway_url} does not offer '{feature}'.", hint="Only a Crestline gateway does."
-            )
+    async def select_tar(self, path: str, selections: Sequence[Selection]) -> AsyncIterator[bytes]:
+        self._need("tar-select")
+        select = [
+            TarSelection(directory=each.directory, since=each.since, patterns=each.patterns) for each in selections
+        ]
+        body = msgspec.json.encode(TarRequest(path=path, select=select))
+        headers = {"Content-Type": "application/json"}
+        async with self._stream("POST", "tar", None, headers=headers, content=body) as response:
+            async for chunk in response.aiter_raw():
+                yield chunk
 
     @asynccontextmanager
     async def _stream(
@@ -103,30 +109,8 @@ class ContentCalls(Calls):
         headers: Mapping[str, str] | None = None,
         content: AsyncIterator[bytes] | bytes | None = None,
     ) -> AsyncIterator[httpx.Response]:
-        """One streaming request; not repeated, but for a refused token where nothing was sent yet."""
         self._need(operation)
-        url = f"{self.gateway_url}/filesystem/{self.system}/ops/{operation}"
-        for may_renew in (not isinstance(content, AsyncIterator), False):
-            request = self._http.build_request(
-                method,
-                url,
-                params={"path": path} if path is not None else None,
-                headers={**await self._authorizer.auth_headers(), **(headers or {})},
-                content=content,
-                extensions={"crestline.stream": True},
-            )
-            try:
-                response = await self._http.send(request, stream=True)
-                try:
-                    if response.status_code >= 300:
-                        await response.aread()
-                        raise self._refusal(response)
-                    yield response
-                    return
-                finally:
-                    await response.aclose()
-            except AuthenticationError as error:
-                if not (may_renew and getattr(error, "renewable", False)):
-                    raise
-            except httpx.HTTPError as error:
-                raise unreachable(error, self.gateway_url) from None
+        params = {"path": path} if path is not None else None
+        place = f"/filesystem/{self.system}/ops/{operation}"
+        async with self._open(method, place, params=params, headers=headers, content=content) as response:
+            yield response

@@ -53,7 +53,10 @@ class FileCalls(TransferCalls):
 
     async def mkdir(self, path: str, *, parents: bool = False) -> None:
         self._safe(path)
-        await self._create(lambda: self._api.mkdir(self.system, path, create_parents=parents))
+        if parents:  # what is there already is no error, so it may be repeated
+            await self._result(lambda: self._api.mkdir(self.system, path, create_parents=True), Any)
+        else:
+            await self._create(lambda: self._api.mkdir(self.system, path))
 
     async def symlink(self, target: str, link: str) -> None:
         self._safe(link)
@@ -105,8 +108,11 @@ class FileCalls(TransferCalls):
     async def extract(self, archive: str, target: str) -> None:
         await self._tar("extract", ExtractRequest(path=archive, target_path=target, account=self.account))
 
-    async def compress(self, source: str, archive: str) -> None:
-        await self._tar("compress", CompressRequest(path=source, target_path=archive, account=self.account))
+    async def compress(self, source: str, archive: str, *, pattern: str | None = None) -> None:
+        if pattern is not None:
+            self._safe(f"/{pattern}")
+        body = CompressRequest(path=source, target_path=archive, match_pattern=pattern, account=self.account)
+        await self._tar("compress", body)
 
     async def _tar(self, verb: str, body: CompressRequest | ExtractRequest) -> None:
         """Pack or unpack directly, or as a job where that takes longer than a request may."""

@@ -67,6 +67,15 @@ async def read_jobs(body: bytes, system: str) -> list[Job]:
     return jobs
 
 
+def read_job(body: bytes, system: str) -> Job:
+    """One job.
+
+    Raises:
+        msgspec.DecodeError: it is none.
+    """
+    return _job(msgspec.json.decode(body, type=_Row, strict=False), system)
+
+
 def _job(row: _Row, system: str) -> Job:
     status = row.status or _Status()
     time = row.time or _Time()

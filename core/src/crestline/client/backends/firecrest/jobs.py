@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
+import httpx
 import msgspec
 
 from crestline.client.backends.base import JobFilter
 from crestline.client.backends.firecrest.calls import Calls
 from crestline.client.backends.firecrest.job_rows import read_jobs
-from crestline.client.backends.firecrest.refusals import unusable
+from crestline.client.backends.firecrest.refusals import error_of, unusable
 from crestline.client.backends.firecrest.transport import Repeat
 from crestline.client.job_ids import check_id, chosen, is_element, parent
 from crestline.model import (
+    CrestlineError,
     GatewayUnavailableError,
     InvalidRequestError,
     Job,
@@ -23,8 +26,17 @@ from crestline.model import (
     UnsupportedError,
     render_script,
 )
+from crestline.wire.codec import encode
 from crestline.wire.compute import TIME_WINDOWS, JobDescription, JobMetadata, SubmitAnswer, SubmitRequest
-from crestline.wire.extensions import IDEMPOTENCY_HEADER
+from crestline.wire.errors import ErrorBody
+from crestline.wire.extensions import (
+    IDEMPOTENCY_HEADER,
+    BatchAnswer,
+    BatchError,
+    BatchItem,
+    BatchOutcome,
+    BatchRequest,
+)
 
 _PLAIN_ID = re.compile(r"^[A-Za-z0-9]+$")
 
@@ -54,6 +66,18 @@ class JobCalls(Calls):
             additional_headers=headers,
         )
         return self._read(response, SubmitAnswer).job_id
+
+    async def submit_many(self, jobs: Sequence[tuple[JobSpec, str]]) -> list[str | CrestlineError]:
+        self._need("batch")
+        items = [BatchItem(job=describe(spec), key=key) for spec, key in jobs]
+        for item in items:
+            item.job.account = item.job.account or self.account
+        path = f"{self._jobs_path}/batch"
+        response = await self._request("post", path, expect=200, how="once", body=BatchRequest(jobs=items))
+        results = self._read(response, BatchAnswer).results
+        if len(results) != len(jobs):
+            raise unusable(response, "it has not one outcome for each job")
+        return [_outcome(each) for each in results]
 
     async def jobs(self, query: JobFilter, *, patient: bool = True) -> list[Job]:
         if query.ids is not None and not query.ids:
@@ -155,6 +179,15 @@ def describe(spec: JobSpec) -> JobDescription:
         script=render_script(spec) if spec.script is not None else None,
         script_path=spec.script_path,
     )
+
+
+def _outcome(result: BatchOutcome) -> str | CrestlineError:
+    if result.job_id is not None:
+        return result.job_id
+    error = result.error or BatchError(status=502, message="The gateway says nothing about this job.")
+    headers = {"Retry-After": str(round(error.retry_after))} if error.retry_after is not None else {}
+    body = ErrorBody(message=error.message, caused_by=error.caused_by)
+    return error_of(httpx.Response(error.status, headers=headers, content=encode(body)))
 
 
 def _window_name(seconds: int | None) -> str | None:

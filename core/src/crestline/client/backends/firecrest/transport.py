@@ -11,6 +11,7 @@ import httpx
 from httpx_retries import Retry, RetryTransport
 
 from crestline.client.policy import RetryPolicy
+from crestline.client.traffic import CountingTransport, Traffic
 
 Repeat = Literal["freely", "once", "impatiently"]
 """How a request may be repeated.
@@ -81,8 +82,13 @@ class _WholeAnswers(httpx.AsyncBaseTransport):
         await self._fresh.aclose()
 
 
-def make_client(url: str, verify: ssl.SSLContext | bool, policy: RetryPolicy) -> httpx.AsyncClient:
-    """A client for one gateway. A request with the extension `crestline.stream` is neither buffered nor repeated."""
+def make_client(
+    url: str, verify: ssl.SSLContext | bool, policy: RetryPolicy, traffic: Traffic | None = None
+) -> httpx.AsyncClient:
+    """A client for one gateway that counts in `traffic`.
+
+    A request with the extension `crestline.stream` is neither buffered nor repeated.
+    """
     proxy = _proxy(url)
     kept = httpx.AsyncHTTPTransport(
         verify=verify, proxy=proxy, limits=httpx.Limits(max_connections=20, keepalive_expiry=30)
@@ -100,7 +106,7 @@ def make_client(url: str, verify: ssl.SSLContext | bool, policy: RetryPolicy) ->
             request.extensions["crestline.once"] = repeat.get() == "once"
 
     return httpx.AsyncClient(
-        transport=RetryTransport(_WholeAnswers(kept, fresh)),
+        transport=RetryTransport(CountingTransport(_WholeAnswers(kept, fresh), traffic or Traffic())),
         timeout=httpx.Timeout(policy.answer_timeout, connect=policy.connect_timeout),
         event_hooks={"request": [choose]},
     )

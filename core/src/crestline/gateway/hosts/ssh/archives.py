@@ -7,11 +7,13 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 
 from crestline.gateway.hosts.base import Completed
+from crestline.gateway.hosts.selections import chosen
 from crestline.gateway.hosts.ssh.commands import PLAIN, SshCommands
 from crestline.gateway.hosts.ssh.errors import refusal
 from crestline.gateway.hosts.streams import temporary_of
 from crestline.gateway.paths import member_path, printable
 from crestline.model import InvalidRequestError, MissingFileError
+from crestline.wire.extensions import TarSelection
 from crestline.wire.filesystem import Compression
 
 _PACKERS = {"none": [], "gzip": ["--gzip"], "bzip2": ["--bzip2"], "xz": ["--xz"]}
@@ -72,6 +74,27 @@ class Archives:
         argv += [*([] if members is None else ["--no-recursion"]), *_FROM_INPUT]
         async for chunk in self._commands.stream(self._user, argv, input=_listed(names), env=PLAIN, statuses=_CREATED):
             yield chunk
+
+    async def select(self, path: str, selections: Sequence[TarSelection]) -> Sequence[str]:
+        """Names below `path` of the files and links that are selected."""
+        directories = [os.path.relpath(member_path(path, each.directory), path) for each in selections]
+        show = ["(", "-type", "f", "-o", "-type", "l", ")", "-printf", r"%H\0%P\0%T@\0"]
+        argv = ["xargs", "--null", "--no-run-if-empty", "-I{}", "find", "./{}", *show]
+        listed = _listed(list(dict.fromkeys(directories)))
+        result = await self._commands.run(self._user, argv, input=listed, env=PLAIN, cwd=path, timeout=None)
+        complaints = [line for line in result.stderr.splitlines() if b"No such file or directory" not in line]
+        if result.exit_status and (complaints or b"cannot change directory" in result.stderr):
+            raise refusal("find", result)
+        fields = [os.fsdecode(each) for each in result.stdout.split(b"\0")]
+        ages: dict[str, dict[str, int]] = {}
+        for place, name, changed in zip(fields[::3], fields[1::3], fields[2::3], strict=False):
+            seconds, _, fraction = changed.partition(".")
+            ages.setdefault(place[2:], {})[name] = int(seconds) * 10**9 + int(fraction[:9].ljust(9, "0"))
+        found: dict[str, None] = {}
+        for directory, selection in zip(directories, selections, strict=True):
+            names = chosen(ages.get(directory, {}), selection)
+            found |= dict.fromkeys(f"{directory}/{name}" for name in names)
+        return list(found)
 
     async def changed(self, path: str, checksums: dict[str, str]) -> Sequence[str]:
         """Which of these regular files are absent or have another SHA-256."""

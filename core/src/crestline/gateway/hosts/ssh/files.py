@@ -18,6 +18,7 @@ from crestline.gateway.hosts.ssh.settings import SshSettings
 from crestline.gateway.hosts.ssh.uploads import Claims, Uploads, sha256
 from crestline.gateway.paths import PathGuard, printable
 from crestline.model import PermissionDeniedError
+from crestline.wire.extensions import TarSelection
 from crestline.wire.filesystem import Checksum, Compression, FileEntry, FileStat
 
 
@@ -159,6 +160,9 @@ class SshFiles(Files):
 
     def tar(self, path: str, members: Sequence[str] | None = None, *, gzip: bool = False) -> AsyncIterator[bytes]:
         return self._archives.tar(self._guard.check(path), members, gzip=gzip)
+
+    async def select(self, path: str, selections: Sequence[TarSelection]) -> Sequence[str]:
+        return await self._archives.select(self._guard.check(path), selections)
 
     async def untar(self, path: str, chunks: AsyncIterator[bytes]) -> None:
         await self._archives.untar(self._guard.check(path), chunks)

@@ -41,6 +41,11 @@ class Pool:
         return self._connections
 
     @property
+    def size(self) -> int:
+        """How many are open; may be asked for from any thread."""
+        return sum(each.is_open for each in list(self._connections))
+
+    @property
     def is_empty(self) -> bool:
         """Whether nothing is open, under way or waited for."""
         return not (self.connections or self._waiting or self._connecting)

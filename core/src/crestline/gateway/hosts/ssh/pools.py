@@ -6,6 +6,7 @@ import asyncio
 import re
 from functools import partial
 
+from crestline.gateway import metrics
 from crestline.gateway.hosts.ssh.connection import Connection
 from crestline.gateway.hosts.ssh.connector import Connector
 from crestline.gateway.hosts.ssh.pool import Pool
@@ -43,6 +44,7 @@ class Pools:
     def start(self) -> None:
         """Begin to close what is idle."""
         self._sweeper = asyncio.ensure_future(self._sweep())
+        metrics.SSH_CONNECTIONS.labels(self._name).set_function(self._count)
 
     async def stop(self) -> None:
         """Close all connections."""
@@ -50,6 +52,9 @@ class Pools:
             self._sweeper.cancel()
         pools, self._pools = self._pools, {}
         await asyncio.gather(*(pool.close() for pool in pools.values()))
+
+    def _count(self) -> int:
+        return sum(pool.size for pool in list(self._pools.values()))
 
     async def _connect(self, user: str) -> Connection:
         connections = [each for pool in self._pools.values() for each in pool.connections]
@@ -64,9 +69,14 @@ class Pools:
             max(idle, key=lambda each: each.idle_for).drop()
         self._opening += 1
         try:
-            return await self._connector.connect(user)
+            connection = await self._connector.connect(user)
+        except BaseException:
+            metrics.SSH_LOGINS.labels(self._name, "failed").inc()
+            raise
         finally:
             self._opening -= 1
+        metrics.SSH_LOGINS.labels(self._name, "ok").inc()
+        return connection
 
     async def _sweep(self) -> None:
         while True:

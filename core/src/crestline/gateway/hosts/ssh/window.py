@@ -13,9 +13,33 @@ from typing import cast
 import asyncssh
 
 _BYTES = 4 * 1024 * 1024
-"""that are under way at once"""
+"""that are under way at once in one transfer"""
+_ALL = 16 * 1024 * 1024
+"""in all transfers together, as long as each has its `_LEAST`"""
+_LEAST = 512 * 1024
 _SAFE = 16 * 1024
 """bytes of a request that every server takes"""
+
+
+class _Shares:
+    """What each of the transfers under way may have in flight, so that many at once take no more memory than few."""
+
+    def __init__(self) -> None:
+        self._transfers = 0
+
+    def join(self) -> None:
+        self._transfers += 1
+
+    def leave(self) -> None:
+        self._transfers -= 1
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return max(_LEAST, min(_BYTES, _ALL // max(self._transfers, 1)))
+
+
+_shares = _Shares()
 
 
 async def read(
@@ -29,9 +53,10 @@ async def read(
     """
     size = limits.max_read_len or _SAFE
     ahead: deque[asyncio.Task[bytes]] = deque()
+    _shares.join()
     try:
         while ahead or offset < end:
-            while offset < end and len(ahead) * size < _BYTES:
+            while offset < end and len(ahead) * size < _shares.size:
                 wanted = min(size, end - offset)
                 ahead.append(asyncio.ensure_future(_read_all(handle, offset, wanted, stall)))
                 offset += wanted
@@ -42,11 +67,12 @@ async def read(
             if len(block) < size and not last:
                 return  # the file became shorter
     finally:
+        _shares.leave()
         _drop(ahead)
 
 
 class Writer:
-    """Writes in order from an offset on."""
+    """Writes in order from an offset on; `drop` is its end."""
 
     def __init__(self, handle: asyncssh.SFTPClientFile, limits: asyncssh.SFTPLimits, offset: int, stall: float) -> None:
         self.stored = offset
@@ -56,6 +82,7 @@ class Writer:
         self._offset = offset
         self._stall = stall
         self._ahead: deque[tuple[int, asyncio.Task[None]]] = deque()
+        _shares.join()
 
     async def write(self, block: bytes) -> None:
         """Send it, once little enough is under way.
@@ -65,7 +92,7 @@ class Writer:
         """
         view = memoryview(block)
         while view:
-            while len(self._ahead) * self._size >= _BYTES:
+            while len(self._ahead) * self._size >= _shares.size:
                 await self._next()
             piece, view = view[: self._size], view[self._size :]
             task = asyncio.ensure_future(self._write(bytes(piece), self._offset))
@@ -83,6 +110,7 @@ class Writer:
 
     def drop(self) -> None:
         """Wait for nothing more."""
+        _shares.leave()
         _drop([task for _, task in self._ahead])
 
     async def _next(self) -> None:

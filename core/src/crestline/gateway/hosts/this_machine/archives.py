@@ -14,17 +14,24 @@ from typing import TYPE_CHECKING
 
 from anyio.from_thread import check_cancelled
 
+from crestline.gateway.hosts.selections import chosen
 from crestline.gateway.hosts.streams import BLOCK
 from crestline.gateway.hosts.this_machine.content import open_regular, replacing, target_of
 from crestline.gateway.hosts.this_machine.unpacking import SUFFIX
 from crestline.gateway.paths import PathGuard, member_path, printable
 from crestline.model import InvalidRequestError
+from crestline.wire.extensions import TarSelection
 from crestline.wire.filesystem import Compression
 
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 if TYPE_CHECKING or sys.version_info >= (3, 12):
     import tarfile
 else:
     from backports import tarfile  # Debian 12's Python 3.11.2 has no extraction filters
+
+_BETWEEN_LOOKS = 4096
+"""bytes of an archive between two looks whether it is still wanted"""
 
 
 def compress(
@@ -40,7 +47,7 @@ def compress(
     with replacing(archive, uuid.uuid4().hex) as descriptor:
         own = os.fstat(descriptor)
         with (
-            os.fdopen(os.dup(descriptor), "wb") as stream,
+            io.BufferedWriter(_Stoppable(os.dup(descriptor), "wb"), _BETWEEN_LOOKS) as stream,
             tarfile.open(fileobj=stream, mode=mode, dereference=dereference) as tar,  # type: ignore[call-overload]
         ):
             for each in names:
@@ -53,6 +60,14 @@ def compress(
                     guard.follow(path)
                 tar.add(path, each, recursive=False)
                 tar.members.clear()  # else a large tree fills the memory
+
+
+class _Stoppable(io.FileIO):
+    """Asks at each write whether the caller was cancelled: one member may be all of a large archive."""
+
+    def write(self, data: Buffer) -> int:
+        check_cancelled()
+        return super().write(data)
 
 
 def _below(guard: PathGuard, directory: str, name: str, *, dereference: bool) -> Iterator[str]:
@@ -104,6 +119,26 @@ def pack(guard: PathGuard, path: str, members: Sequence[str] | None, *, gzip: bo
         if packed := packer.compress(block):
             yield packed
     yield packer.flush()
+
+
+def select(guard: PathGuard, path: str, selections: Sequence[TarSelection]) -> list[str]:
+    """Names below `path` of the files and links that are selected."""
+    root = guard.follow(path)
+    os.listdir(root)  # raises what is wrong with it
+    found: dict[str, None] = {}
+    for selection in selections:
+        directory = os.path.relpath(member_path(root, selection.directory), root)
+        ages = {}
+        for name in _below(guard, root, directory, dereference=False):
+            check_cancelled()
+            place = os.path.join(root, name)
+            if guard.is_denied(place) or not os.path.lexists(place):
+                continue
+            status = os.lstat(place)
+            if stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
+                ages[os.path.relpath(name, directory)] = status.st_mtime_ns
+        found |= dict.fromkeys(os.path.join(directory, name) for name in chosen(ages, selection))
+    return list(found)
 
 
 def _pack(guard: PathGuard, root: str, members: Sequence[str] | None) -> Iterator[bytes]:

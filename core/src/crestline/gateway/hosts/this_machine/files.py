@@ -20,6 +20,7 @@ from crestline.gateway.hosts.this_machine.uploads import Uploads
 from crestline.gateway.hosts.this_machine.workers import Workers
 from crestline.gateway.paths import PathGuard, member_path, printable
 from crestline.model import InvalidRequestError
+from crestline.wire.extensions import TarSelection
 from crestline.wire.filesystem import Checksum, Compression, FileEntry, FileStat
 
 
@@ -131,6 +132,9 @@ class LocalFiles(Files):
 
     def tar(self, path: str, members: Sequence[str] | None = None, *, gzip: bool = False) -> AsyncIterator[bytes]:
         return self._workers.iterate("tar", archives.pack(self._guard, path, members, gzip=gzip))
+
+    async def select(self, path: str, selections: Sequence[TarSelection]) -> Sequence[str]:
+        return await self._workers.long("tar", archives.select, self._guard, path, selections)
 
     async def untar(self, path: str, chunks: AsyncIterator[bytes]) -> None:
         stream = cast("IO[bytes]", io.BufferedReader(_Chunks(chunks)))

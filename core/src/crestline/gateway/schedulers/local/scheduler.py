@@ -43,6 +43,7 @@ class LocalScheduler(Scheduler):
 
     kind = "slurm"
     version = f"local {crestline.__version__}"
+    is_exclusive = True
 
     def __init__(
         self,

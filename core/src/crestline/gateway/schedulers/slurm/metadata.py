@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 
 from crestline.gateway.schedulers.slurm import ids as job_ids
@@ -35,7 +36,12 @@ async def read_metadata(commands: SlurmCommands, user: str, jobs: list[JobInfo])
     answer = []
     for job in jobs:
         if (row := _row(held, job.job_id)) is not None:
-            streams = Streams(row["JobID"], text(row["STDIN"]), text(row["STDOUT"]), text(row["STDERR"]))
+            paths = {text(row["STDOUT"]), text(row["STDERR"])} - {None}
+            if "_" in job.job_id and paths <= _defaults(job, row["JobID"]):
+                # Of an element that asked for no file squeue shows the default of a job that is no array.
+                streams = Streams(row["JobID"], text(row["STDIN"]), None, None)
+            else:
+                streams = Streams(row["JobID"], text(row["STDIN"]), text(row["STDOUT"]), text(row["STDERR"]))
         else:
             row = recorded.get(job.job_id, {})
             asked = asked_for(script or "", row.get("SubmitLine", "").replace(f"--job-name={job.name}", ""))
@@ -43,6 +49,11 @@ async def read_metadata(commands: SlurmCommands, user: str, jobs: list[JobInfo])
             streams = Streams(raw_id, asked.get("input"), asked.get("output"), asked.get("error"))
         answer.append(job_metadata(job, script, streams))
     return answer
+
+
+def _defaults(job: JobInfo, raw_id: str) -> set[str | None]:
+    names = ("slurm-%j.out", "slurm-%J.out", f"slurm-{raw_id}.out")
+    return {*names, *(posixpath.join(job.working_directory, name) for name in names)}
 
 
 def _row(held: dict[str, dict[str, str]], job_id: str) -> dict[str, str] | None:

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
+
+
+class RestOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The table `rest`: slurmrestd with `rest_auth/jwt`."""
+
+    url: str
+    jwt_key_file: Path
+    """a copy of slurmctld's `jwt_key`: whoever has it can act as any user"""
+    ca_file: str | None = None
+    """PEM file of the authority that signed its certificate"""
 
 
 class SlurmOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -18,3 +30,5 @@ class SlurmOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """for sbatch"""
     max_age: float = 1.0
     """of job lists"""
+    rest: RestOptions | None = None
+    """read the queue and cancel by slurmrestd; None: by squeue and scancel"""

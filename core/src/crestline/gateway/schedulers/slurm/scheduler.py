@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import shlex
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 import msgspec
 
 from crestline.gateway.hosts import Commands
 from crestline.gateway.schedulers.by_commands import CommandScheduler, checked_user
+from crestline.gateway.schedulers.command_lines import CommandLine, outcomes, together
 from crestline.gateway.schedulers.job_book import Entry, JobSource
 from crestline.gateway.schedulers.slurm import ids as job_ids
 from crestline.gateway.schedulers.slurm import resources, submission
@@ -20,9 +22,11 @@ from crestline.gateway.schedulers.slurm.metadata import read_metadata
 from crestline.gateway.schedulers.slurm.options import SlurmOptions
 from crestline.gateway.schedulers.slurm.queue import read_queue, read_queue_fields
 from crestline.gateway.schedulers.slurm.resources import Site
+from crestline.gateway.schedulers.slurm.restd import Slurmrestd
 from crestline.gateway.schedulers.slurm.tables import read_rows
 from crestline.gateway.schedulers.snapshot import Snapshot
 from crestline.model import (
+    CrestlineError,
     GatewayUnavailableError,
     InvalidRequestError,
     JobNotFoundError,
@@ -40,6 +44,14 @@ _SITE_AGE = 3600.0
 _KEY_DAYS = 30
 """days back that accounting is searched for a key"""
 
+_SESSIONS = 4
+"""in which a batch of submissions runs at the same time"""
+_EACH = 0.5
+"""seconds for each job of a batch, beside the limit of a single submission"""
+_UNREACHED = GatewayUnavailableError(
+    "Slurm did not get as far as this job.", hint="Submit it again with the same key.", retry_after=1
+)
+
 
 class SlurmScheduler(CommandScheduler):
     """Slurm by its commands. A submission carries its tag in the job's comment.
@@ -55,9 +67,10 @@ class SlurmScheduler(CommandScheduler):
     def __init__(self, name: str, commands: Commands, options: SlurmOptions) -> None:
         self._options = options
         self._slurm = SlurmCommands(commands, options)
+        self._rest = Slurmrestd(options.rest, options.timeout) if options.rest is not None else None
         super().__init__(
             name,
-            _Source(self._slurm, self._site),
+            _Source(self._slurm, self._rest, self._site),
             observer=options.observer,
             max_age=options.max_age,
             submit_timeout=options.submit_timeout,
@@ -77,6 +90,8 @@ class SlurmScheduler(CommandScheduler):
     async def stop(self) -> None:
         await super().stop()
         await self._site_read.close()
+        if self._rest is not None:
+            await self._rest.close()
 
     async def metadata(self, user: str, job_id: str) -> list[JobMetadata]:
         return await read_metadata(self._slurm, user, await self._own(user, job_id))
@@ -87,12 +102,10 @@ class SlurmScheduler(CommandScheduler):
             if any(job.user != user for job in jobs):
                 raise PermissionDeniedError(f"Job {job_id} belongs to another user.")
             return
-        done = await self._slurm.act(user, "scancel", job_id)
-        self._views.change(user)
-        if done.exit_status != 0:  # one that has ended meanwhile is no error; of others Slurm knows who may
-            error = refusal("scancel", done)
-            if error is not None and not isinstance(error, JobNotFoundError):
-                raise error
+        try:
+            await self._cancel(user, job_id)
+        finally:
+            self._views.change(user)
         if len(jobs) == 1 and jobs[0].job_id == job_id and "_" in job_id and not jobs[0].time.start:
             # Slurm forgets a task that it had not yet told apart from the other waiting ones of its array.
             status = JobStatus(state="CANCELLED", state_reason="None", exit_code=0, interrupt_signal=0)
@@ -135,6 +148,8 @@ class SlurmScheduler(CommandScheduler):
 
     async def ping(self) -> str:
         if self._options.observer is not None:
+            if self._rest is not None:
+                return await self._rest.ping(self._options.observer)
             output = await self._slurm.read(self._options.observer, "scontrol", "ping")
             return output.decode(errors="replace").strip()
         if self._slurm.failure is not None:
@@ -153,10 +168,55 @@ class SlurmScheduler(CommandScheduler):
         self.version = self._site_known.version
         return self._site_known
 
+    async def _cancel(self, user: str, job_id: str) -> None:
+        if self._rest is not None:
+            return await self._rest.cancel(user, job_id)
+        done = await self._slurm.act(user, "scancel", job_id)
+        if done.exit_status != 0:  # one that has ended meanwhile is no error; of others Slurm knows who may
+            error = refusal("scancel", done)
+            if error is not None and not isinstance(error, JobNotFoundError):
+                raise error
+
     async def _submit(self, user: str, job: JobDescription, tag: str) -> str:
         timeout = self._options.submit_timeout
         line = submission.prepare(job, tag, sbatch=self._slurm.path("sbatch"), timeout=timeout)
         return submission.job_id_of(await self._slurm.run(user, line.argv, input=line.input, timeout=timeout))
+
+    async def _submit_many(self, user: str, jobs: Sequence[tuple[JobDescription, str]]) -> list[str | CrestlineError]:
+        found: list[str | CrestlineError] = [_UNREACHED] * len(jobs)
+        ready: list[tuple[int, CommandLine]] = []
+        for number, (job, tag) in enumerate(jobs):
+            try:
+                sbatch, timeout = self._slurm.path("sbatch"), self._options.submit_timeout
+                ready.append((number, submission.prepare(job, tag, sbatch=sbatch, timeout=timeout)))
+            except CrestlineError as error:
+                found[number] = error
+        async with asyncio.TaskGroup() as group:
+            for first in range(min(_SESSIONS, len(ready))):
+                group.create_task(self._submit_in_one_session(user, ready[first::_SESSIONS], found))
+        return found
+
+    async def _submit_in_one_session(
+        self, user: str, jobs: Sequence[tuple[int, CommandLine]], found: list[str | CrestlineError]
+    ) -> None:
+        """Run several sbatch, and write into `found` what became of each job, by its number."""
+        timeout = self._patience_for(len(jobs))
+        line, mark = together([each for _, each in jobs], timeout)
+        try:
+            done = await self._slurm.run(user, line.argv, input=line.input, timeout=timeout)
+        except CrestlineError as error:
+            for number, _ in jobs:
+                found[number] = error
+            return
+        for (number, _), outcome in zip(jobs, outcomes(done, mark, len(jobs)), strict=True):
+            if outcome is not None:
+                try:
+                    found[number] = submission.job_id_of(outcome)
+                except CrestlineError as error:
+                    found[number] = error
+
+    def _patience_for(self, count: int) -> float:
+        return self._options.submit_timeout + count * _EACH
 
     async def _full_id(self, user: str, job_id: str) -> str | None:
         return job_id if job_ids.is_job_id(job_id) else None
@@ -185,12 +245,16 @@ class SlurmScheduler(CommandScheduler):
 class _Source(JobSource):
     """Slurm as a `JobBook` reads it."""
 
-    def __init__(self, slurm: SlurmCommands, site: Callable[[str], Awaitable[Site]]) -> None:
+    def __init__(self, slurm: SlurmCommands, rest: Slurmrestd | None, site: Callable[[str], Awaitable[Site]]) -> None:
         self._slurm = slurm
+        self._rest = rest
         self._site = site
 
     async def queue(self, user: str, owner: str | None, ids: Collection[str] | None = None) -> list[Entry]:
-        return await read_queue(self._slurm, user, owner, ids)
+        if self._rest is None:
+            return await read_queue(self._slurm, user, owner, ids)
+        entries, cut_short = await self._rest.queue(user, owner, ids)
+        return entries + (await read_queue(self._slurm, user, owner, cut_short) if cut_short else [])
 
     async def accounting(self, user: str, ids: Collection[str]) -> list[Entry]:
         return await read_accounting(self._slurm, user, ids)

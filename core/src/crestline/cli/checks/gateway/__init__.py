@@ -1,0 +1,46 @@
+"""A gateway's configuration, without starting it: each room of it says how its part stands.
+
+Nothing is changed by looking: systems are built in a home that is thrown away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+from crestline.cli.checks import Check, Verdict, failed
+from crestline.cli.checks.gateway import database, home, identity, listening, systems
+from crestline.cli.checks.gateway.setup import Setup
+from crestline.gateway.config import load_config
+from crestline.model import ConfigError
+
+ROOMS: list[Callable[[Setup], AsyncIterator[Check]]] = [
+    home.check,
+    listening.check,
+    database.check,
+    identity.check,
+    systems.check,
+]
+"""what is looked at, in this order"""
+
+
+async def check_gateway(file: Path, user: str | None = None) -> AsyncIterator[Check]:
+    """All checks.
+
+    Args:
+        file: the configuration.
+        user: a POSIX user of the systems that logins, commands and directories are tried with.
+    """
+    try:
+        config = load_config(file)
+    except ConfigError as error:
+        yield failed("configuration", error)
+        return
+    yield Check("configuration", Verdict.OK, f"{file} can be read.")
+    for room in ROOMS:
+        try:
+            async for check in room(Setup(config, user)):
+                yield check
+        except ModuleNotFoundError as error:
+            message = f"The gateway needs {error.name}, which is not installed."
+            yield Check("packages", Verdict.FAIL, message, "Run: pip install 'crestline[gateway]'")

@@ -1,0 +1,65 @@
+"""Identity providers: reachable, who they say they are, with keys, and of the same time."""
+
+from __future__ import annotations
+
+import email.utils
+import time
+from collections.abc import AsyncIterator
+
+import httpx
+
+from crestline.cli.checks import Check, Verdict
+from crestline.cli.checks.gateway.setup import Setup
+from crestline.gateway.config import OidcConfig, OpenFgaConfig
+
+_SKEW = 20
+"""seconds"""
+
+
+async def check(setup: Setup) -> AsyncIterator[Check]:
+    """Each provider, and OpenFGA."""
+    for provider in setup.config.oidc:
+        yield await _provider(provider)
+    if setup.config.openfga is not None:
+        yield await _openfga(setup.config.openfga)
+
+
+async def _provider(provider: OidcConfig) -> Check:
+    name = f"identity provider {provider.issuer}"
+    try:
+        async with httpx.AsyncClient(verify=provider.ca_file or True, timeout=10) as http:
+            answer = await http.get(f"{provider.issuer.rstrip('/')}/.well-known/openid-configuration")
+            document = answer.raise_for_status().json()
+            said = document.get("issuer")
+            if said != provider.issuer:
+                hint = "Write `issuer` exactly as the provider does, the slash at its end included."
+                return Check(name, Verdict.FAIL, f"It calls itself {said!r}.", hint)
+            keys = (await http.get(document["jwks_uri"])).raise_for_status().json()["keys"]
+    except httpx.HTTPStatusError as error:
+        message = f"{error.request.url} answers with {error.response.status_code}."
+        return Check(name, Verdict.FAIL, message, "Is the issuer's URL right?")
+    except httpx.HTTPError as error:
+        hint = "Can this machine reach it, and does ca_file name the authority of its certificate?"
+        return Check(name, Verdict.FAIL, f"It cannot be reached: {error or type(error).__name__}.", hint)
+    except OSError as error:
+        return Check(name, Verdict.FAIL, f"ca_file cannot be read: {error.strerror}.", "Name a readable PEM file.")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Check(name, Verdict.FAIL, "Its discovery document is none.", "Is the issuer's URL right?")
+    if not keys:
+        return Check(name, Verdict.FAIL, "It has no keys, so no token can be checked.", "Ask its operators.")
+    if (date := answer.headers.get("Date")) is not None:
+        skew = abs(email.utils.parsedate_to_datetime(date).timestamp() - time.time())
+        if skew > _SKEW:
+            return Check(name, Verdict.FAIL, f"Its clock differs by {skew:.0f} s.", "Set the clocks by NTP.")
+    return Check(name, Verdict.OK, f"It answers, with {len(keys)} key{'s' if len(keys) > 1 else ''}.")
+
+
+async def _openfga(openfga: OpenFgaConfig) -> Check:
+    try:
+        async with httpx.AsyncClient(verify=openfga.ca_file or True, timeout=10) as http:
+            answer = await http.get(f"{openfga.url.rstrip('/')}/healthz")
+    except (httpx.HTTPError, OSError) as error:
+        return Check("openfga", Verdict.FAIL, f"{openfga.url} cannot be reached: {error}.", "Is the URL right?")
+    if answer.status_code != 200:
+        return Check("openfga", Verdict.FAIL, f"{openfga.url} answers with {answer.status_code}.", "See its log.")
+    return Check("openfga", Verdict.OK, f"{openfga.url} answers.")

@@ -1,0 +1,174 @@
+"""Each system: its machine, the login there, its directories, its batch system and its object store."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from crestline.cli.checks import Check, Verdict, failed
+from crestline.cli.checks.gateway import batch_systems
+from crestline.cli.checks.gateway.setup import Setup
+from crestline.gateway.config import SystemConfig
+from crestline.gateway.home import Home
+from crestline.model import CrestlineError
+
+if TYPE_CHECKING:
+    from crestline.gateway.store import Store
+    from crestline.gateway.systems import SystemRuntime
+
+_TIMEOUT = 15.0
+
+
+async def check(setup: Setup) -> AsyncIterator[Check]:
+    """All systems, one after the other."""
+    from crestline.gateway.store import Store
+
+    if not setup.config.systems:
+        yield Check("systems", Verdict.FAIL, "There are none.", "Give at least one [systems.NAME].")
+    for name, system in setup.config.systems.items():
+        with tempfile.TemporaryDirectory(prefix="crestline-") as place:
+            home = Home(Path(place, "home"))
+            home.create()
+            store = await Store.open(home.database)
+            try:
+                async for each in _system(setup, name, system, home, store):
+                    yield each
+            finally:
+                await store.close()
+
+
+async def _system(setup: Setup, name: str, config: SystemConfig, home: Home, store: Store) -> AsyncIterator[Check]:
+    from crestline.gateway.replicas import Replicas
+    from crestline.gateway.systems import build_system
+
+    real = Home(setup.config.home).private / "systems" / name / "ssh_authority"
+    is_configured = bool(config.file_systems)  # else they are made in the home
+    try:
+        config = _with_real_authority(config, real)
+        runtime = build_system(name, config, home, store, lambda: "http://127.0.0.1", Replicas(store))
+    except CrestlineError as error:
+        yield failed(f"system {name}", error)
+        return
+    except OSError as error:
+        message = f"{error.filename or 'A file'} cannot be used: {error.strerror}."
+        yield Check(f"system {name}", Verdict.FAIL, message, "Correct the path, or its owner and mode.")
+        return
+    user = setup.user or config.host.get("observer") or config.scheduler.get("observer")
+    if config.host.get("type", "this_machine") == "this_machine":
+        user = user or getpass.getuser()
+    try:
+        await runtime.host.start()
+        async for each in _machine(
+            runtime, user, is_new_authority=_makes_authority(config) and not real.exists(), is_configured=is_configured
+        ):
+            yield each
+            if each.verdict is not Verdict.OK and each.name.startswith(("machine", "login")):
+                return
+        if user is not None and config.scheduler.get("type", "local") != "local":
+            async for each in batch_systems.check(runtime, config.scheduler, user):
+                yield each
+        if (objects := runtime.transfers.object_store) is not None:
+            yield await _object_store(name, objects.ping())
+    finally:
+        await runtime.host.stop()
+
+
+async def _machine(
+    runtime: SystemRuntime, user: str | None, *, is_new_authority: bool, is_configured: bool
+) -> AsyncIterator[Check]:
+    name = runtime.name
+    is_here = runtime.config.host.get("type", "this_machine") == "this_machine"
+    if not is_here:
+        machine = await _greeting(runtime)
+        yield machine
+        if machine.verdict is Verdict.FAIL:
+            return
+        if is_new_authority:
+            message = "The gateway makes its certificate authority at the first start; sshd has to trust it then."
+            yield Check(f"login on {name}", Verdict.WARN, message, "Start it once, then look again.")
+            return
+        if user is None:
+            message = "No login was tried: the configuration names no observer."
+            yield Check(f"login on {name}", Verdict.WARN, message, "Give --user NAME.")
+            return
+        try:
+            done = await runtime.host.run(user, ["true"], timeout=_TIMEOUT)
+        except CrestlineError as error:
+            yield failed(f"login on {name}", error)
+            return
+        if done.exit_status:
+            message = f"{user} can log in, but not run commands (exit status {done.exit_status})."
+            yield Check(f"login on {name}", Verdict.FAIL, message, "What is the login shell, and what do its files do?")
+            return
+        yield Check(f"login on {name}", Verdict.OK, f"{user} logs in, and the host key is the known one.")
+    for each in runtime.file_systems if is_configured else []:
+        yield await _file_system(runtime, each.path, str(user), is_default=each.default_work_dir)
+
+
+async def _greeting(runtime: SystemRuntime) -> Check:
+    """What can be seen without a login."""
+    name = f"machine of {runtime.name}"
+    host, port = runtime.config.host["host"], runtime.config.host.get("port", 22)
+    try:
+        async with asyncio.timeout(_TIMEOUT):
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                line = await reader.readline()
+            finally:
+                writer.close()
+    except (OSError, ValueError) as error:  # a TimeoutError is an OSError
+        why = (error.strerror if isinstance(error, OSError) else None) or "no answer in time"
+        message = f"{host} port {port} cannot be reached: {why}."
+        return Check(name, Verdict.FAIL, message, "Is sshd running there, and does a firewall lie between?")
+    if not line.startswith(b"SSH-"):
+        return Check(name, Verdict.FAIL, f"No SSH server greets on {host} port {port}.", "Correct host and port.")
+    return Check(name, Verdict.OK, f"An SSH server answers on {host} port {port}.")
+
+
+async def _file_system(runtime: SystemRuntime, path: str, user: str, *, is_default: bool) -> Check:
+    name = f"file system {path} of {runtime.name}"
+
+    async def holds(flag: str, where: str) -> bool:
+        return (await runtime.host.run(user, ["test", flag, where], timeout=_TIMEOUT)).exit_status == 0
+
+    try:
+        if not await holds("-d", path):
+            return Check(name, Verdict.FAIL, "It is no directory.", "Make it, or correct the path.")
+        if not await holds("-x", path):
+            return Check(name, Verdict.FAIL, f"{user} may not enter it.", "Change its mode.")
+        own = f"{path.rstrip('/')}/{user}"
+        if await holds("-w", path) or await holds("-w", own):
+            return Check(name, Verdict.OK, f"It is there, and {user} can write.")
+    except CrestlineError as error:
+        return failed(name, error)
+    if is_default:
+        hint = f"Make {own} for each user, or let users write to {path}."
+        return Check(name, Verdict.FAIL, f"{user} can write neither to it nor to {own}, where work goes.", hint)
+    return Check(name, Verdict.WARN, f"{user} cannot write there.", "Users may; if nobody can, jobs find no place.")
+
+
+async def _object_store(system: str, ping: object) -> Check:
+    try:
+        said = await ping  # type: ignore[misc]
+    except CrestlineError as error:
+        return failed(f"object store of {system}", error)
+    return Check(f"object store of {system}", Verdict.OK, f"{said or 'It answers'}.")
+
+
+def _makes_authority(config: SystemConfig) -> bool:
+    credentials = config.host.get("credentials")
+    return isinstance(credentials, dict) and credentials.get("type") == "authority" and not credentials.get("key_file")
+
+
+def _with_real_authority(config: SystemConfig, key_file: Path) -> SystemConfig:
+    """The gateway's own authority lies in its home, and not in the one that is thrown away."""
+    if not (_makes_authority(config) and key_file.exists()):
+        return config
+    credentials = config.host["credentials"] | {"key_file": str(key_file)}
+    return msgspec.structs.replace(config, host=config.host | {"credentials": credentials})

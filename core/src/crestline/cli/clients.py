@@ -1,0 +1,89 @@
+"""`crestline clients`: who may get tokens of a gateway's built-in issuer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from crestline.cli import gateway_store
+from crestline.cli.connecting import run_async
+from crestline.cli.options import ConfigFile, HomeFolder, Json
+from crestline.cli.output import note, print_json, print_table
+from crestline.cli.scopes import ScopeNames, read_scopes
+
+if TYPE_CHECKING:
+    from crestline.gateway.identity.clients import Client
+    from crestline.wire.extensions import Scope
+
+app = typer.Typer(rich_markup_mode=None)
+clients = typer.Typer(
+    rich_markup_mode=None,
+    help="OAuth2 clients of the built-in issuer of a gateway of this machine, whether it is served or not.",
+    no_args_is_help=True,
+)
+app.add_typer(clients, name="clients")
+
+
+@clients.command()
+def add(
+    client_id: Annotated[str, typer.Argument(metavar="CLIENT", help="Its id.")],
+    user: Annotated[str, typer.Option("--user", metavar="NAME", help="The POSIX user it acts as.")],
+    scope: ScopeNames = None,
+    home: HomeFolder = None,
+    config: ConfigFile = None,
+    json: Json = False,
+) -> None:
+    """Add a client and print its secret, this once."""
+    secret = run_async(_add(config, home, client_id, user, read_scopes(scope)))
+    if json:
+        print_json({"client_id": client_id, "client_secret": secret, "username": user})
+        return
+    note(f"Client {client_id} acts as {user}. Its secret is shown this once.")
+    print(secret)
+
+
+@clients.command("list")
+def list_(home: HomeFolder = None, config: ConfigFile = None, json: Json = False) -> None:
+    """List the clients."""
+    found = run_async(_list(config, home))
+    if json:
+        print_json([{"client_id": c.client_id, "username": c.username, "scopes": sorted(c.scopes)} for c in found])
+        return
+    print_table(("CLIENT", "USER", "SCOPES"), [[c.client_id, c.username, " ".join(sorted(c.scopes))] for c in found])
+
+
+@clients.command()
+def remove(
+    client_id: Annotated[str, typer.Argument(metavar="CLIENT", help="Its id.")],
+    home: HomeFolder = None,
+    config: ConfigFile = None,
+) -> None:
+    """Remove a client; tokens that it has already end within minutes."""
+    run_async(_remove(config, home, client_id))
+
+
+async def _add(config: Path | None, home: Path | None, client_id: str, user: str, scopes: list[Scope] | None) -> str:
+    async with gateway_store.open_store(config, home) as (store, _):
+        from crestline.gateway.identity.clients import Clients
+        from crestline.wire.extensions import SCOPES
+
+        secret = await Clients(store).add(client_id, user, scopes=scopes or SCOPES)
+        await gateway_store.note(store, "clients add", f"{client_id} {user}")
+        return secret
+
+
+async def _list(config: Path | None, home: Path | None) -> list[Client]:
+    async with gateway_store.open_store(config, home) as (store, _):
+        from crestline.gateway.identity.clients import Clients
+
+        return await Clients(store).list()
+
+
+async def _remove(config: Path | None, home: Path | None, client_id: str) -> None:
+    async with gateway_store.open_store(config, home) as (store, _):
+        from crestline.gateway.identity.clients import Clients
+
+        await Clients(store).remove(client_id)
+        await gateway_store.note(store, "clients remove", client_id)

@@ -1,0 +1,80 @@
+"""The database of a gateway, for commands that its operator runs beside it, be it served or not."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import pwd
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crestline.model import ConfigError
+
+if TYPE_CHECKING:
+    from crestline.gateway.config import GatewayConfig
+    from crestline.gateway.store import Store
+
+
+@asynccontextmanager
+async def open_store(config: Path | None, home: Path | None) -> AsyncIterator[tuple[Store, GatewayConfig]]:
+    """The store of the gateway that has this configuration and home.
+
+    Raises:
+        ConfigError: no gateway has run there, or it is another user's.
+    """
+    from crestline.gateway.config import load_config
+    from crestline.gateway.home import Home
+
+    settings = load_config(config, home=home)
+    place = Home(settings.home)
+    if settings.database is None:
+        _check_owner(place.database, place.path)
+    try:
+        from crestline.gateway.store import Store
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("crestline"):
+            raise
+        raise ConfigError(
+            f"The gateway needs {error.name}, which is not installed.", hint="Run: pip install 'crestline[gateway]'"
+        ) from error
+    store = await Store.open(settings.database or place.database)
+    try:
+        yield store, settings
+    finally:
+        await store.close()
+
+
+async def note(store: Store, action: str, target: str) -> None:
+    """Put what the operator did into the audit trail."""
+    from crestline.gateway.audit import AuditRecord, AuditTrail
+
+    record = AuditRecord(
+        at=time.time(),
+        request_id="",
+        username=getpass.getuser(),
+        client_id="",
+        via="admin",
+        address="",
+        action=f"crestline {action}",
+        system="",
+        target=target,
+        status=200,
+    )
+    await AuditTrail(store).write([record])
+
+
+def _check_owner(database: Path, home: Path) -> None:
+    try:
+        owner = database.stat().st_uid
+    except FileNotFoundError:
+        raise ConfigError(
+            f"No gateway has run on {home} yet.", hint=f"Start it: crestline serve --home {home}"
+        ) from None
+    except PermissionError:
+        raise ConfigError(f"{home} cannot be read.", hint="Run this as the user who runs the gateway.") from None
+    if owner != os.geteuid():  # the files that SQLite makes beside it would be out of the gateway's reach
+        name = pwd.getpwuid(owner).pw_name
+        raise ConfigError(f"{home} belongs to {name}.", hint=f"Run this as that user: sudo -u {name} crestline ...")

@@ -1,0 +1,160 @@
+"""`crestline keys`: API keys, one's own by way of a gateway, or anybody's on the gateway's own home."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from msgspec import structs
+
+from crestline.cli import gateway_store
+from crestline.cli.connecting import run_async
+from crestline.cli.durations import seconds, when
+from crestline.cli.errors import UsageError
+from crestline.cli.options import ConfigFile, HomeFolder, Json, Site
+from crestline.cli.output import note, print_json, print_table
+from crestline.cli.scopes import ScopeNames, read_scopes
+
+if TYPE_CHECKING:
+    from crestline.wire.extensions import ApiKeyInfo, NewApiKey, Scope
+
+app = typer.Typer(rich_markup_mode=None)
+keys = typer.Typer(
+    rich_markup_mode=None,
+    help="Your API keys; or with --user, --home or --config anybody's, for the operator of a gateway of this machine.",
+    no_args_is_help=True,
+)
+app.add_typer(keys, name="keys")
+
+Owner = Annotated[
+    str | None, typer.Option("--user", metavar="NAME", help="For the operator: the POSIX user that the key acts as.")
+]
+
+
+@keys.command()
+def create(
+    name: Annotated[str, typer.Argument(help="What it is for.")],
+    scope: ScopeNames = None,
+    expires: Annotated[
+        str | None,
+        typer.Option("--expires", metavar="TIME", help="Its life: 8h, 90d. Default: the gateway's."),
+    ] = None,
+    user: Owner = None,
+    group: Annotated[
+        list[str] | None,
+        typer.Option("--group", metavar="NAME", help="With --user: a group of theirs; repeatable."),
+    ] = None,
+    site: Site = None,
+    home: HomeFolder = None,
+    config: ConfigFile = None,
+    json: Json = False,
+) -> None:
+    """Create an API key and print it, this once."""
+    life = seconds(expires) if expires else None
+    scopes = read_scopes(scope)
+    if user is None and (home or config or group):
+        raise UsageError("Name the user that the key acts as: --user NAME.")
+    if user is None:
+        key = run_async(_create(site, name, scopes, life))
+    else:
+        key = run_async(_create_at_home(config, home, user, group or [], name, scopes, life))
+    if json:
+        print_json(structs.asdict(key))
+        return
+    note(f"Key {key.key_id} of {key.username} until {when(key.expires)}: {' '.join(key.scopes)}.")
+    note("It is shown this once; FIRECREST_API_KEY, or api_key in the sites file, is the place for it.")
+    print(key.secret)
+
+
+@keys.command("list")
+def list_(
+    user: Owner = None,
+    site: Site = None,
+    home: HomeFolder = None,
+    config: ConfigFile = None,
+    json: Json = False,
+) -> None:
+    """List API keys that were not revoked."""
+    found = run_async(_list_at_home(config, home, user) if user or home or config else _list(site))
+    if json:
+        print_json([structs.asdict(each) for each in found])
+        return
+    rows = [
+        (
+            key.key_id,
+            key.name,
+            key.username,
+            *map(when, (key.created, key.expires, key.last_used)),
+            " ".join(key.scopes),
+        )
+        for key in found
+    ]
+    print_table(("KEY", "NAME", "USER", "CREATED", "EXPIRES", "LAST USED", "SCOPES"), rows)
+
+
+@keys.command()
+def revoke(
+    key_ids: Annotated[list[str], typer.Argument(metavar="KEY...", help="Ids of keys, not the keys themselves.")],
+    user: Owner = None,
+    site: Site = None,
+    home: HomeFolder = None,
+    config: ConfigFile = None,
+) -> None:
+    """End API keys, at once."""
+    run_async(_revoke_at_home(config, home, user, key_ids) if user or home or config else _revoke(site, key_ids))
+
+
+async def _create(site: str | None, name: str, scopes: list[Scope] | None, life: int | None) -> NewApiKey:
+    from crestline.client import create_api_key, find_site
+
+    return await create_api_key(find_site(site)[0], name, scopes=scopes, expires_in=life)
+
+
+async def _create_at_home(
+    config: Path | None,
+    home: Path | None,
+    user: str,
+    groups: list[str],
+    name: str,
+    scopes: list[Scope] | None,
+    life: int | None,
+) -> NewApiKey:
+    async with gateway_store.open_store(config, home) as (store, settings):
+        from crestline.gateway.access import build_api_keys
+        from crestline.gateway.identity import Caller
+        from crestline.wire.extensions import SCOPES
+
+        owner = Caller(username=user, client_id="", scopes=SCOPES, groups=frozenset(groups))
+        key = await build_api_keys(settings, store).create(owner, name, scopes, life)
+        await gateway_store.note(store, "keys create", f"{key.key_id} {user}")
+        return key
+
+
+async def _list(site: str | None) -> list[ApiKeyInfo]:
+    from crestline.client import find_site, list_api_keys
+
+    return await list_api_keys(find_site(site)[0])
+
+
+async def _list_at_home(config: Path | None, home: Path | None, user: str | None) -> list[ApiKeyInfo]:
+    async with gateway_store.open_store(config, home) as (store, settings):
+        from crestline.gateway.access import build_api_keys
+
+        return await build_api_keys(settings, store).list(user)
+
+
+async def _revoke(site: str | None, key_ids: list[str]) -> None:
+    from crestline.client import find_site, revoke_api_key
+
+    for key_id in key_ids:
+        await revoke_api_key(find_site(site)[0], key_id)
+
+
+async def _revoke_at_home(config: Path | None, home: Path | None, user: str | None, key_ids: list[str]) -> None:
+    async with gateway_store.open_store(config, home) as (store, settings):
+        from crestline.gateway.access import build_api_keys
+
+        for key_id in key_ids:
+            await build_api_keys(settings, store).revoke(key_id, user)
+            await gateway_store.note(store, "keys revoke", key_id)

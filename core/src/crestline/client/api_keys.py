@@ -1,0 +1,63 @@
+"""The caller's API keys on a gateway that has them: Crestline's own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from crestline.client.backends.firecrest.key_calls import KeyCalls
+from crestline.client.config import Site
+from crestline.client.policy import Policy
+from crestline.wire.extensions import ApiKeyInfo, NewApiKey, Scope
+
+
+async def create_api_key(
+    site: Site,
+    name: str,
+    *,
+    scopes: Sequence[Scope] | None = None,
+    expires_in: int | None = None,
+    policy: Policy | None = None,
+) -> NewApiKey:
+    """Create a key; its `secret` is told this once.
+
+    Args:
+        name: what it is for.
+        scopes: what it may do; None: all that the site's own credential may, but for managing keys.
+        expires_in: seconds; None: the gateway's default.
+
+    Raises:
+        UnsupportedError: the gateway is no Crestline gateway.
+        PermissionDeniedError: the site's credential may not create keys, or lacks one of the scopes.
+    """
+    async with _calls(site, policy) as calls:
+        return await calls.create(name, scopes, expires_in)
+
+
+async def list_api_keys(site: Site, policy: Policy | None = None) -> list[ApiKeyInfo]:
+    """The caller's keys that were not revoked, the newest first.
+
+    Raises:
+        UnsupportedError: the gateway is no Crestline gateway.
+    """
+    async with _calls(site, policy) as calls:
+        return await calls.list()
+
+
+async def revoke_api_key(site: Site, key_id: str, policy: Policy | None = None) -> None:
+    """End a key.
+
+    Raises:
+        NotFoundError: the caller has no such key.
+    """
+    async with _calls(site, policy) as calls:
+        await calls.revoke(key_id)
+
+
+@asynccontextmanager
+async def _calls(site: Site, policy: Policy | None) -> AsyncIterator[KeyCalls]:
+    calls = KeyCalls(site.url, site.authorizer(), verify=site.trust(), retry=(policy or Policy()).retry)
+    try:
+        yield calls
+    finally:
+        await calls.close()

@@ -1,0 +1,61 @@
+"""`GET jobs/events` of a Crestline gateway: server-sent events (WHATWG HTML, section 9.2)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+import httpx
+import msgspec
+
+from crestline.client.backends.base import JobNews
+from crestline.client.backends.firecrest.calls import Calls
+from crestline.client.backends.firecrest.job_rows import read_job
+from crestline.model import GatewayUnavailableError
+from crestline.wire.extensions import EVENT_HEARTBEAT, JobsMissing, Outage
+
+_SILENCE = 2.5 * EVENT_HEARTBEAT
+
+
+class EventCalls(Calls):
+    """The addition `job-events`."""
+
+    system: str
+
+    async def job_events(self, ids: Sequence[str] | None) -> AsyncIterator[JobNews]:
+        self._need("job-events")
+        path = f"/compute/{self.system}/jobs/events"
+        params = {"ids": ",".join(ids)} if ids is not None else None
+        headers = {"Accept": "text/event-stream"}
+        async with self._open("GET", path, params=params, headers=headers, silence=_SILENCE) as response:
+            event = data = b""
+            async for line in _lines(response):
+                if line.startswith(b"event: "):
+                    event = line.removeprefix(b"event: ")
+                elif line.startswith(b"data: "):
+                    data = line.removeprefix(b"data: ")
+                elif not line and data:
+                    if (news := self._news(event, data)) is not None:
+                        yield news
+                    event = data = b""
+
+    def _news(self, event: bytes, data: bytes) -> JobNews | None:
+        try:
+            match event:
+                case b"job":
+                    return JobNews(job=read_job(data, self.system))
+                case b"missing":
+                    return JobNews(missing=tuple(msgspec.json.decode(data, type=JobsMissing).job_ids))
+                case b"outage":
+                    return JobNews(outage=msgspec.json.decode(data, type=Outage).message)
+        except msgspec.DecodeError as error:
+            raise GatewayUnavailableError(f"An event of {self.gateway_url} cannot be read: {error}.") from None
+        return None  # what newer gateways may tell
+
+
+async def _lines(response: httpx.Response) -> AsyncIterator[bytes]:
+    """Lines as our gateway ends them; names of jobs may hold what Unicode takes for the end of one."""
+    rest = b""
+    async for chunk in response.aiter_raw():
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield line

@@ -1,0 +1,46 @@
+"""Watching a directory on a system: what appears in it, as it appears."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator
+
+import anyio
+
+from crestline.client.backends.base import Backend
+from crestline.model import File, GatewayUnavailableError, MissingFileError, RateLimitedError
+
+
+async def watch_directory(
+    backend: Backend, path: str, *, interval: float = 0.3, max_interval: float = 1.2, patience: float = 600.0
+) -> AsyncGenerator[list[File], None]:
+    """The entries that are new since the last look, once per look and in the order of their names; without end.
+
+    A directory that does not exist (yet) is an empty one.
+
+    Args:
+        interval: seconds between two looks after something new; grows to `max_interval` while nothing comes.
+        patience: seconds that a gateway without answers is borne.
+
+    Raises:
+        GatewayUnavailableError: no answer for longer than that.
+    """
+    seen: set[str] = set()
+    pause = interval
+    answered = time.monotonic()
+    while True:
+        try:
+            entries = await backend.list(path)
+        except MissingFileError:
+            entries = []
+        except (GatewayUnavailableError, RateLimitedError) as error:
+            if time.monotonic() - answered > patience:
+                raise
+            await anyio.sleep(error.retry_after or max_interval)
+            continue
+        answered = time.monotonic()
+        new = sorted((entry for entry in entries if entry.name not in seen), key=lambda entry: entry.name)
+        seen = {entry.name for entry in entries}
+        pause = interval if new else min(pause * 1.5, max_interval)
+        yield new
+        await anyio.sleep(pause)

@@ -1,0 +1,306 @@
+"""Files of several directories together, in one stream each way.
+
+What belongs to many small pieces of work at once (the stage directories of a test suite) costs a request or two,
+however many they are. On a Crestline gateway that is a tar stream; on plain FirecREST an archive that is packed or
+unpacked there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+import re
+import tarfile
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+import anyio
+import msgspec
+from anyio.to_thread import run_sync
+
+from crestline.client.backends.base import Backend
+from crestline.client.files.archive import Pull, stream, unpack, write_gzip
+from crestline.client.files.download_file import download_file
+from crestline.client.files.local import CHUNK, changed_error
+from crestline.client.files.names import check_remote, remove_if_there, safe_relative, temporary_name
+from crestline.client.files.report import Meter
+from crestline.client.files.retry import Patience
+from crestline.client.files.upload_file import upload_file
+from crestline.client.streams import closing
+from crestline.model import CrestlineError, GatewayUnavailableError, RateLimitedError, TransferError
+
+_ALONE = 64 * 1024 * 1024
+"""a file of more bytes is sent by itself to a Crestline gateway, so that a cut does not begin it again"""
+
+_PASSING = (GatewayUnavailableError, RateLimitedError)
+_END = bytes(2 * tarfile.BLOCKSIZE)
+
+
+class Member(msgspec.Struct, frozen=True, kw_only=True):
+    """A file, a link or a directory to be sent."""
+
+    path: str
+    """below the remote directory"""
+    source: Path | None = None
+    """the local file; None: a directory, or a link if there is a target"""
+    link_target: str = ""
+    is_shared: bool = False
+    """nobody will write to the file: of shared ones with equal content one travels, the others become links to it"""
+
+
+class Selection(msgspec.Struct, frozen=True, kw_only=True):
+    """What to fetch from one directory: what is not older than a file there, and what matches a pattern."""
+
+    directory: str
+    """below the remote directory; one that is not there holds nothing"""
+    target: Path
+    """the local directory"""
+    since: str | None = None
+    """name of a file in the directory. Plain FirecREST cannot look at ages: there it stands for everything"""
+    patterns: tuple[str, ...] = ()
+    """as a shell writes them, for paths below the directory; `*` also matches `/`"""
+
+
+async def upload_bundle(
+    backend: Backend, remote: str, members: Sequence[Member], *, patience: float = 45.0, tidy: bool = True
+) -> int:
+    """Write members below the directory `remote`, which is there; returns the bytes of the files that travelled.
+
+    Args:
+        patience: seconds in which passing failures are endured.
+        tidy: False leaves the archive that plain FirecREST needs to whoever removes `remote`: a request less.
+
+    Raises:
+        CrestlineError: it did not arrive within that time.
+    """
+    remote = check_remote(remote)
+    in_stream, alone = list(members), []
+    if "tar" in backend.features:
+        alone = [(each.path, each.source) for each in members if each.source and each.source.stat().st_size > _ALONE]
+        paths = {path for path, _ in alone}
+        in_stream = [each for each in members if each.path not in paths]
+    budget, damages = Patience(budget=patience), Patience()
+    packed = await run_sync(_Packing, in_stream)
+    while True:
+        try:
+            if "tar" in backend.features:
+                await backend.put_tar(remote, stream(packed.pieces()))
+            else:
+                await _unpack_there(backend, remote, packed.pieces(), tidy=tidy)
+            break
+        except _PASSING as error:
+            await budget.wait(error)
+        except TransferError as error:
+            await damages.wait(error)
+    for path, source in alone:
+        await upload_file(backend, source, posixpath.join(remote, path), Meter(None))
+    return packed.size + sum(source.stat().st_size for _, source in alone)
+
+
+async def download_bundle(
+    backend: Backend, remote: str, selections: Sequence[Selection], *, patience: float = 45.0, tidy: bool = True
+) -> dict[str, list[str]]:
+    """Fetch from directories below `remote`; every file appears whole or not at all, and replaces what is there.
+
+    Args:
+        patience, tidy: as for `upload_bundle`.
+
+    Returns:
+        per directory the paths that came.
+
+    Raises:
+        CrestlineError: it did not come within that time.
+    """
+    remote = check_remote(remote)
+    budget, damages = Patience(budget=patience), Patience()
+    fetch = _select if "tar-select" in backend.features else _compress_there
+    while True:
+        came: dict[str, list[str]] = {each.directory: [] for each in selections}
+        try:
+            await fetch(backend, remote, selections, came, tidy)
+        except _PASSING as error:
+            await budget.wait(error)
+        except TransferError as error:
+            await damages.wait(error)
+        else:
+            return came
+
+
+class _Packing:
+    """The members as a tar archive that can be made again for another try."""
+
+    def __init__(self, members: Iterable[Member]) -> None:
+        self._members: list[tuple[Member, str]] = []
+        """with the path of the earlier member that has the same content"""
+        self.size = 0
+        first: dict[str, str] = {}
+        for each in members:
+            earlier = first.setdefault(digest, each.path) if (digest := self._digest(each)) else each.path
+            self._members.append((each, earlier if earlier != each.path else ""))
+            if each.source is not None and earlier == each.path:
+                self.size += each.source.stat().st_size
+
+    @staticmethod
+    def _digest(member: Member) -> str:
+        if member.source is None or not member.is_shared:
+            return ""
+        with member.source.open("rb") as file:
+            executable = member.source.stat().st_mode & 0o100
+            return hashlib.file_digest(file, "sha256").hexdigest() + ("x" if executable else "")
+
+    def pieces(self) -> Iterator[bytes]:
+        for member, earlier in self._members:
+            info = tarfile.TarInfo(safe_relative(member.path))
+            if member.source is None:
+                info.type = tarfile.SYMTYPE if member.link_target else tarfile.DIRTYPE
+                info.linkname, info.mode = member.link_target, 0o755
+                yield info.tobuf(tarfile.PAX_FORMAT, "utf-8")
+                continue
+            status = member.source.stat()
+            info.mode, info.mtime = status.st_mode & 0o777, int(status.st_mtime)
+            if not earlier:
+                info.size = status.st_size
+                yield info.tobuf(tarfile.PAX_FORMAT, "utf-8")
+                yield from _content(member.source, status.st_size)
+            else:
+                info.type, info.linkname = tarfile.LNKTYPE, earlier
+                yield info.tobuf(tarfile.PAX_FORMAT, "utf-8")
+        yield _END
+
+
+def _content(source: Path, size: int) -> Iterator[bytes]:
+    left = size
+    with source.open("rb") as file:
+        while left:
+            chunk = file.read(min(CHUNK, left))
+            if not chunk:
+                raise changed_error(source)
+            left -= len(chunk)
+            yield chunk
+    yield bytes(-size % tarfile.BLOCKSIZE)
+
+
+async def _unpack_there(backend: Backend, remote: str, pieces: Iterator[bytes], *, tidy: bool) -> None:
+    archive = posixpath.join(remote, temporary_name(".tar.gz"))
+    with tempfile.NamedTemporaryFile(prefix="crestline-", suffix=".tar.gz") as file:
+        await run_sync(write_gzip, file, pieces)
+        file.flush()
+        size = file.tell()
+        try:
+            if size <= backend.max_direct_upload:  # gzip's own checksum tells whether it came whole
+                content = await anyio.Path(file.name).read_bytes()
+                await backend.upload_small(remote, posixpath.basename(archive), content)
+            else:
+                await upload_file(backend, Path(file.name), archive, Meter(None))
+            await backend.extract(archive, remote)
+        finally:
+            if tidy:
+                with anyio.CancelScope(shield=True):
+                    await remove_if_there(backend, archive)
+
+
+async def _select(
+    backend: Backend, remote: str, selections: Sequence[Selection], came: dict[str, list[str]], tidy: bool
+) -> None:
+    async with closing(backend.select_tar(remote, selections)) as chunks:
+        await run_sync(_unpack_here, Pull(chunks), selections, came, False)
+
+
+async def _compress_there(
+    backend: Backend, remote: str, selections: Sequence[Selection], came: dict[str, list[str]], tidy: bool
+) -> None:
+    archive = posixpath.join(remote, temporary_name(".tar.gz"))
+    try:
+        try:
+            await backend.compress(remote, archive, pattern=_expression(remote, selections))
+        except CrestlineError as error:
+            if "empty archive" in f"{error} {error.details}":
+                return
+            raise
+        status = await backend.stat(archive)
+        with tempfile.TemporaryDirectory(prefix="crestline-") as place:
+            local = Path(place) / "archive.tar.gz"
+            if status["size"] <= backend.max_direct_download:
+                await anyio.Path(local).write_bytes(await backend.download_small(archive))
+            else:
+                await download_file(backend, archive, status, local, Meter(None))
+            with local.open("rb") as file:
+                await run_sync(_unpack_here, file, selections, came, True)
+    finally:
+        if tidy:
+            with anyio.CancelScope(shield=True):
+                await remove_if_there(backend, archive)
+
+
+def _unpack_here(
+    source: Pull | IO[bytes], selections: Sequence[Selection], came: dict[str, list[str]], packed: bool
+) -> None:
+    targets = {each.directory: each for each in selections}
+
+    def locate(path: str) -> tuple[Path, str] | None:
+        """The selection's directory and the path below it."""
+        directory = path
+        while directory := posixpath.dirname(directory):
+            if directory in targets:
+                return targets[directory].target, path[len(directory) + 1 :]
+        return None
+
+    for each in selections:
+        each.target.mkdir(parents=True, exist_ok=True)
+    names = unpack(
+        source,
+        Path(),
+        lambda path: locate(path) is not None and not _is_unwanted(path, targets),
+        lambda count, name: None,
+        compressed=packed,
+        skip_first=packed,
+        locate=locate,
+    )
+    for path in names:
+        directory = next(each for each in _above(path) if each in targets)
+        came[directory].append(path[len(directory) + 1 :])
+
+
+def _above(path: str) -> Iterator[str]:
+    while path := posixpath.dirname(path):
+        yield path
+
+
+def _is_unwanted(path: str, targets: Mapping[str, Selection]) -> bool:
+    """Whether this is the file by whose age others are chosen."""
+    return any(
+        posixpath.join(directory, targets[directory].since or "") == path for directory in _above_in(path, targets)
+    )
+
+
+def _above_in(path: str, targets: Mapping[str, Selection]) -> Iterator[str]:
+    return (each for each in _above(path) if each in targets)
+
+
+def _expression(remote: str, selections: Iterable[Selection]) -> str:
+    """What find(1) takes as `-regex` in the directory above `remote`."""
+    parts = []
+    for each in selections:
+        names = [".*"] if each.since is not None else [_from_shell(pattern) for pattern in each.patterns]
+        parts += [f"{_literal(each.directory)}/{name}" for name in names]
+    joined = "\\|".join(parts)
+    return f"\\./{_literal(posixpath.basename(remote))}/\\({joined}\\)"
+
+
+def _literal(text: str) -> str:
+    return re.sub(r"([.\[\]*+?^$\\])", r"\\\1", text)
+
+
+def _from_shell(pattern: str) -> str:
+    """A shell's pattern in the syntax of find(1)'s default, that of Emacs; sets of characters match any one."""
+    pieces = []
+    for piece in re.findall(r"\[[^\]]+\]|.", pattern):
+        if piece == "*":
+            pieces.append(".*")
+        elif piece == "?" or len(piece) > 1:
+            pieces.append(".")
+        else:
+            pieces.append(_literal(piece))
+    return "".join(pieces)

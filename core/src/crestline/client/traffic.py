@@ -1,0 +1,73 @@
+"""What goes over the wire, counted: in all, and for a piece of work of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import httpx
+import msgspec
+
+
+class Traffic(msgspec.Struct):
+    """Requests (repeats included), and bytes of bodies sent and received."""
+
+    requests: int = 0
+    sent: int = 0
+    received: int = 0
+
+
+_counting: ContextVar[tuple[Traffic, ...]] = ContextVar("crestline_traffic", default=())
+
+
+@contextmanager
+def counting() -> Iterator[Traffic]:
+    """Count what the code in this block, and the tasks it starts, sends and receives.
+
+    What is done once for several (job lists, tokens) counts for nobody here.
+    """
+    traffic = Traffic()
+    token = _counting.set((*_counting.get(), traffic))
+    try:
+        yield traffic
+    finally:
+        _counting.reset(token)
+
+
+class CountingTransport(httpx.AsyncBaseTransport):
+    """Passes requests on, and counts them in `total` and for those who are `counting`."""
+
+    def __init__(self, transport: httpx.AsyncBaseTransport, total: Traffic) -> None:
+        self._transport = transport
+        self._total = total
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        counters = (self._total, *_counting.get())
+        for counter in counters:
+            counter.requests += 1
+        if isinstance(request.stream, httpx.AsyncByteStream):
+            request.stream = _Counted(request.stream, counters, "sent")
+        response = await self._transport.handle_async_request(request)
+        if isinstance(response.stream, httpx.AsyncByteStream):
+            response.stream = _Counted(response.stream, counters, "received")
+        return response
+
+    async def aclose(self) -> None:
+        await self._transport.aclose()
+
+
+class _Counted(httpx.AsyncByteStream):
+    def __init__(self, stream: httpx.AsyncByteStream, counters: tuple[Traffic, ...], field: str) -> None:
+        self._stream = stream
+        self._counters = counters
+        self._field = field
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._stream:
+            for counter in self._counters:
+                setattr(counter, self._field, getattr(counter, self._field) + len(chunk))
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()

@@ -1,0 +1,325 @@
+"""One feed per (system, identity): it looks at the scheduler while somebody watches, and tells what changed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import secrets
+import time
+from collections.abc import AsyncIterator, Collection, Iterable
+from contextlib import asynccontextmanager
+
+from crestline.gateway.job_events.marks import Mark, has_ended, mark
+from crestline.gateway.schedulers import JobQuery, Scheduler
+from crestline.model import CrestlineError, GatewayUnavailableError
+from crestline.model.job_ids import parent
+from crestline.wire.codec import Message, encode
+from crestline.wire.compute import JobInfo
+from crestline.wire.extensions import EVENT_HEARTBEAT, JobsMissing, Outage
+
+INTERVAL = 0.7
+"""seconds between two looks, so that with the look itself and the telling a change is known everywhere in one"""
+
+_WINDOW = 86400
+"""seconds back of ended jobs in a feed of all jobs: who was away for shorter misses no end"""
+
+_IDLE = 600.0
+"""seconds after which a feed without watchers is forgotten"""
+
+_LONGEST = 3600.0
+"""seconds that one may watch before the credential has to be shown again"""
+
+_SLICE = 500
+"""watchers told between two breaths of the event loop"""
+
+_log = logging.getLogger(__name__)
+
+
+class _Known:
+    """A job as last seen, ready to be sent."""
+
+    __slots__ = ("ended", "line", "mark", "version")
+
+    def __init__(self, job: JobInfo, mark: Mark, version: int, epoch: str) -> None:
+        self.mark = mark
+        self.version = version
+        self.ended = has_ended(job)
+        self.line = b"id: %s.%d\nevent: job\ndata: %s\n\n" % (epoch.encode(), version, encode(job))
+
+
+class Watcher:
+    """Who waits for the changes of some jobs, or of all.
+
+    What it has not taken yet is one entry per job, so a slow reader gets the latest of each and piles up nothing.
+    """
+
+    __slots__ = ("_beat", "_closed", "_feed", "_notes", "_pending", "_waiting", "began", "ids")
+
+    def __init__(self, feed: Feed, ids: frozenset[str] | None) -> None:
+        self.ids = ids
+        self.began = time.monotonic()
+        self._feed = feed
+        self._pending: set[str] = set()
+        self._notes: list[bytes] = []
+        self._beat = self._closed = False
+        self._waiting: asyncio.Future[None] | None = None
+
+    def tell(self, job_id: str) -> None:
+        self._pending.add(job_id)
+        self._wake()
+
+    def note(self, line: bytes) -> None:
+        """A message about no single job."""
+        if line not in self._notes:
+            self._notes.append(line)
+        self._wake()
+
+    def beat(self) -> None:
+        self._beat = True
+        self._wake()
+
+    def close(self) -> None:
+        """No more will come."""
+        self._closed = True
+        self._wake()
+
+    async def take(self) -> bytes | None:
+        """The next messages, waited for; None at the end."""
+        while not (self._pending or self._notes or self._beat or self._closed):
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
+        if self._closed:
+            return None
+        self._beat = False
+        pending, self._pending = self._pending, set()
+        notes, self._notes = self._notes, []
+        return b"".join([*self._feed.lines(pending), *notes]) or b": alive\n\n"
+
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+
+class Feed:
+    """The jobs of one identity, or that it asked for, and who watches them."""
+
+    def __init__(self, scheduler: Scheduler, user: str) -> None:
+        self.used = time.monotonic()
+        self.watchers: set[Watcher] = set()
+        self._scheduler = scheduler
+        self._user = user
+        self._epoch = secrets.token_hex(6)
+        self._version = 0
+        self._known: dict[str, _Known] = {}
+        self._by_id: dict[str, set[Watcher]] = {}
+        self._of_all: set[Watcher] = set()
+        self._outage: bytes | None = None
+        self._beaten = -math.inf
+        self._task: asyncio.Task[None] | None = None
+
+    async def join(self, ids: Collection[str] | None, after: str | None = None) -> Watcher:
+        """A watcher that first gets the state of its jobs, or what changed since message `after`.
+
+        Raises:
+            CrestlineError: the scheduler does not answer.
+        """
+        self.used = time.monotonic()
+        watcher = Watcher(self, frozenset(ids) if ids is not None else None)
+        seen = self._version_of(after)
+        jobs = await self._ask(watcher.ids, watcher.ids is None)
+        self.watchers.add(watcher)
+        if watcher.ids is None:
+            self._of_all.add(watcher)
+        for each in watcher.ids or ():
+            self._by_id.setdefault(each, set()).add(watcher)
+        await self._learn(jobs)
+        for job_id, known in self._known.items():
+            if known.version > seen and self._concerns(watcher, job_id):
+                watcher.tell(job_id)
+        if absent := self._absent(watcher.ids or ()):
+            watcher.note(_message("missing", JobsMissing(job_ids=sorted(absent))))
+        watcher.note(b"id: %s.%d\nevent: ready\ndata: {}\n\n" % (self._epoch.encode(), self._version))
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run(), name=f"job events of {self._user}")
+        return watcher
+
+    def leave(self, watcher: Watcher) -> None:
+        """Forget a watcher."""
+        self.used = time.monotonic()
+        self.watchers.discard(watcher)
+        self._of_all.discard(watcher)
+        for each in watcher.ids or ():
+            if (others := self._by_id.get(each)) is not None:
+                others.discard(watcher)
+                if not others:
+                    del self._by_id[each]
+
+    def lines(self, job_ids: Iterable[str]) -> list[bytes]:
+        """The messages on these jobs, oldest first, so that the last one's id stands for all."""
+        found = [self._known[each] for each in job_ids if each in self._known]
+        return [known.line for known in sorted(found, key=lambda known: known.version)]
+
+    async def close(self) -> None:
+        """End every watcher."""
+        for watcher in self.watchers:
+            watcher.close()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+
+    # looking
+
+    async def _run(self) -> None:
+        while self.watchers:
+            now = time.monotonic()
+            # All feeds look at the same moments, so that those of one observer share a look.
+            await asyncio.sleep((math.floor(now / INTERVAL) + 1) * INTERVAL - now)
+            if not self.watchers:
+                return
+            await self._look(time.monotonic())
+            if (now := time.monotonic()) - self._beaten >= EVENT_HEARTBEAT - INTERVAL:
+                self._beaten = now
+                for watcher in self.watchers:
+                    if now - watcher.began > _LONGEST:
+                        watcher.close()
+                    else:
+                        watcher.beat()
+
+    async def _look(self, moment: float) -> None:
+        ids = {each for each in self._by_id if not self._is_over(each)}
+        before = set(self._known)
+        try:
+            jobs = await self._ask(ids, bool(self._of_all), math.floor(moment / INTERVAL) * INTERVAL)
+        except CrestlineError as error:
+            outage = _message("outage", Outage(message=str(error)))
+            if outage != self._outage:
+                self._outage = outage
+                async for watcher in _unhurried(self.watchers):
+                    watcher.note(outage)
+            return
+        except Exception:  # a fault of ours must not leave watchers waiting for ever: they come again
+            _log.exception("The job events of %s broke", self._user)
+            for watcher in self.watchers:
+                watcher.close()
+            return
+        changed = await self._learn(jobs)
+        await self._tell_missing(before, jobs)
+        if self._outage is not None:
+            self._outage = None
+            for each in list(self._known):
+                if each not in changed:
+                    await self._tell(each)
+
+    async def _ask(self, ids: Collection[str] | None, all_of_mine: bool, since: float | None = None) -> list[JobInfo]:
+        jobs: list[JobInfo] = []
+        if ids:
+            query = JobQuery(ids=tuple(ids), all_users=True, since=since)
+            jobs += await self._scheduler.jobs(self._user, query)
+        if all_of_mine:
+            jobs += await self._scheduler.jobs(self._user, JobQuery(window=_WINDOW, since=since))
+        return jobs
+
+    async def _learn(self, jobs: Iterable[JobInfo]) -> set[str]:
+        """Take note of jobs, and tell what is new; returns their ids."""
+        changed = set()
+        for job in jobs:
+            known = self._known.get(job.job_id)
+            new = mark(job)
+            if known is None or known.mark != new:
+                self._version += 1
+                self._known[job.job_id] = _Known(job, new, self._version, self._epoch)
+                changed.add(job.job_id)
+        for each in changed:
+            await self._tell(each)
+        return changed
+
+    async def _tell(self, job_id: str) -> None:
+        concerned = [*self._of_all, *self._by_id.get(job_id, ())]
+        if (family := parent(job_id)) != job_id:
+            concerned += self._by_id.get(family, ())
+        async for watcher in _unhurried(concerned):
+            watcher.tell(job_id)
+
+    async def _tell_missing(self, before: set[str], jobs: Iterable[JobInfo]) -> None:
+        """What the scheduler no longer lists: unless it had ended, it is for the watcher to find out about it."""
+        for job_id in before - {job.job_id for job in jobs}:
+            known = self._known[job_id]
+            if known.ended and (job_id in self._by_id or parent(job_id) in self._by_id):
+                continue  # not asked for again, and kept for those who come back
+            del self._known[job_id]
+            if not known.ended:
+                line = _message("missing", JobsMissing(job_ids=[job_id]))
+                async for watcher in _unhurried(self.watchers):
+                    if self._concerns(watcher, job_id):
+                        watcher.note(line)
+
+    def _concerns(self, watcher: Watcher, job_id: str) -> bool:
+        return watcher.ids is None or job_id in watcher.ids or parent(job_id) in watcher.ids
+
+    def _is_over(self, asked: str) -> bool:
+        known = self._known.get(asked)
+        return known is not None and known.ended
+
+    def _absent(self, ids: Iterable[str]) -> set[str]:
+        found = {*self._known, *map(parent, self._known)}
+        return {each for each in ids if each not in found}
+
+    def _version_of(self, after: str | None) -> int:
+        """How much the sender of this `Last-Event-ID` has seen; nothing if it was in another life."""
+        epoch, _, version = (after or "").partition(".")
+        return int(version) if epoch == self._epoch and version.isdecimal() else 0
+
+
+class JobFeeds:
+    """The feeds of one system."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._feeds: dict[str, Feed] = {}
+        self._closed = False
+
+    @asynccontextmanager
+    async def watching(
+        self, user: str, ids: Collection[str] | None, after: str | None = None
+    ) -> AsyncIterator[Watcher]:
+        """A watcher of the jobs of `user`.
+
+        Args:
+            user: the POSIX user who asks.
+            ids: only these, whosever they are; an array's id stands for its elements.
+            after: the id of the last message that an earlier watcher got; what it saw is not told again.
+
+        Raises:
+            CrestlineError: the scheduler does not answer.
+        """
+        if self._closed:
+            raise GatewayUnavailableError("The gateway is going down.", hint="Try again in a moment.", retry_after=1)
+        feed = self._feeds.get(user)
+        if feed is None:
+            idle = time.monotonic() - _IDLE
+            self._feeds = {name: each for name, each in self._feeds.items() if each.watchers or each.used > idle}
+            feed = self._feeds[user] = Feed(self._scheduler, user)
+        watcher = await feed.join(ids, after)
+        try:
+            yield watcher
+        finally:
+            feed.leave(watcher)
+
+    async def close(self) -> None:
+        """End every watcher, and take no more."""
+        self._closed = True
+        for feed in self._feeds.values():
+            await feed.close()
+
+
+def _message(event: str, content: Message) -> bytes:
+    return b"event: %s\ndata: %s\n\n" % (event.encode(), encode(content))
+
+
+async def _unhurried(watchers: Iterable[Watcher]) -> AsyncIterator[Watcher]:
+    """Leaves the event loop free in between."""
+    for number, watcher in enumerate(list(watchers)):
+        if number % _SLICE == _SLICE - 1:
+            await asyncio.sleep(0)
+        yield watcher

@@ -1,0 +1,126 @@
+"""Which gateways of those on one database are alive.
+
+Each one counts a beat up in the database. Whoever has watched a beat stand still for long while the database answered
+takes its owner for dead; no clock of another machine is asked, and an outage of the database kills nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Callable
+
+from sqlalchemy import BigInteger, Column, String, Table, delete, insert, select, update
+
+from crestline.gateway.store import Store, metadata
+from crestline.model import GatewayUnavailableError
+
+_replicas = Table(
+    "replicas",
+    metadata,
+    Column("replica_id", String, primary_key=True),
+    Column("beat", BigInteger, nullable=False),
+)
+
+_FORGOTTEN = 600.0
+"""seconds without a beat after which a replica's row is deleted"""
+
+_log = logging.getLogger("crestline.replicas")
+
+
+class Replicas:
+    """This gateway among those on its database.
+
+    Args:
+        beat: seconds between two beats.
+        patience: seconds without a beat after which a replica is dead.
+        clock: as `time.monotonic`.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        beat: float = 2.0,
+        patience: float = 10.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.id = uuid.uuid4().hex
+        """of this process, not of its home: after a restart it is another one"""
+        self._store = store
+        self._beat = beat
+        self._patience = patience
+        self._clock = clock
+        self._seen: dict[str, tuple[int, float]] = {}
+        """replica -> its last beat, and when that was seen first"""
+        self._watching = True
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to beat; alone on a database of one's own there is nothing to do."""
+        if self._store.shared:
+            await self.look()
+            self._task = asyncio.create_task(self._run(), name="replicas")
+
+    async def stop(self) -> None:
+        """Say farewell, so that others take over at once."""
+        if self._task is None:
+            return
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        try:
+            async with self._store.engine.begin() as connection:
+                await connection.execute(delete(_replicas).where(_replicas.c.replica_id == self.id))
+        except GatewayUnavailableError:
+            _log.warning("the other gateways will notice after %g s that this one has gone", self._patience)
+
+    def is_dead(self, replica: str | None) -> bool:
+        """Whether what belongs to `replica` may be taken over."""
+        if replica is None or (replica != self.id and not self._store.shared):
+            return True
+        if replica == self.id:
+            return False
+        known = self._seen.get(replica)
+        return known is None or self._clock() - known[1] > self._patience
+
+    async def look(self) -> None:
+        """Beat, and see who else does.
+
+        Raises:
+            GatewayUnavailableError: the database does not answer.
+        """
+        try:
+            rows = await self._exchange()
+        except GatewayUnavailableError:
+            self._watching = False
+            raise
+        now = self._clock()
+        before, self._seen = self._seen, {}
+        for replica, beat in rows:
+            last = before.get(replica)
+            # Nobody could beat while the database was away.
+            standing = last is not None and last[0] == beat and self._watching
+            self._seen[replica] = last if standing and last is not None else (beat, now)
+        self._watching = True
+
+    async def _exchange(self) -> list[tuple[str, int]]:
+        mine = _replicas.c.replica_id == self.id
+        silent = [each for each, (_, since) in self._seen.items() if self._clock() - since > _FORGOTTEN]
+        async with self._store.engine.begin() as connection:
+            changed = await connection.execute(update(_replicas).where(mine).values(beat=_replicas.c.beat + 1))
+            if not changed.rowcount:
+                await connection.execute(insert(_replicas).values(replica_id=self.id, beat=0))
+            if silent:
+                await connection.execute(delete(_replicas).where(_replicas.c.replica_id.in_(silent)))
+            found = await connection.execute(select(_replicas.c.replica_id, _replicas.c.beat))
+            return [(row.replica_id, row.beat) for row in found]
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._beat)
+            try:
+                await self.look()
+            except GatewayUnavailableError:
+                continue  # the store has said so in the log

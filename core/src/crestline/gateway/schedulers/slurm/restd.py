@@ -1,0 +1,218 @@
+"""slurmrestd: the queue by HTTP instead of by squeue, as each user by a token of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+import time
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+from joserfc import jwt
+from joserfc.jwk import OctKey
+
+from crestline.gateway.schedulers.job_book import Entry
+from crestline.gateway.schedulers.slurm import ids as job_ids
+from crestline.gateway.schedulers.slurm.options import RestOptions
+from crestline.gateway.schedulers.slurm.restd_jobs import JobsDocument, entries_of, is_cut_short
+from crestline.gateway.schedulers.snapshot import Snapshot
+from crestline.gateway.schedulers.wording import RETRY_AFTER
+from crestline.model import (
+    ConfigError,
+    CrestlineError,
+    GatewayUnavailableError,
+    JobNotFoundError,
+    PermissionDeniedError,
+)
+
+OLDEST, NEWEST = 38, 44
+"""of the interface's versions v0.0.N that are understood; the newest that both ends speak is used"""
+
+_TOKEN_LIFE = 300.0
+_VERSION_AGE = 600.0
+_FEW = 4
+"""ids that are asked for one by one"""
+_LARGE = 256 * 1024
+"""bytes from which decoding leaves the event loop alone"""
+_NO_JOB = frozenset({2017, 2018, 2021, 9002})
+"""error numbers: no such job (any more), or it has ended"""
+_NO_PERMISSION = frozenset({2002})
+
+
+class _Error(msgspec.Struct):
+    error_number: int = 0
+    error: str | None = None
+    description: str | None = None
+
+
+class _Answer(msgspec.Struct):
+    errors: list[_Error] = []
+
+
+class Slurmrestd:
+    """One slurmrestd with `rest_auth/jwt`. Tokens are signed here, with the key that slurmctld checks them with."""
+
+    def __init__(self, options: RestOptions, timeout: float) -> None:
+        self._key = OctKey.import_key(_read_key(options.jwt_key_file))
+        self._tokens: dict[str, tuple[str, float]] = {}
+        self._http = httpx.AsyncClient(
+            base_url=options.url,
+            timeout=timeout,
+            verify=ssl.create_default_context(cafile=options.ca_file) if options.url.startswith("https:") else True,
+            trust_env=False,
+        )
+        self._asker = ""
+        self._version = Snapshot(self._negotiate, max_age=_VERSION_AGE)
+
+    async def close(self) -> None:
+        """Close its connections."""
+        await self._version.close()
+        await self._http.aclose()
+
+    async def queue(
+        self, user: str, owner: str | None, ids: Collection[str] | None = None
+    ) -> tuple[list[Entry], list[str]]:
+        """The jobs of `owner` (None: of everybody), and the arrays whose waiting tasks slurmrestd cuts short.
+
+        Raises:
+            GatewayUnavailableError: it or Slurm does not answer.
+        """
+        families = None if ids is None else sorted({job_ids.family(each) for each in ids})
+        if families is not None and len(families) <= _FEW:
+            documents = await asyncio.gather(*(self._get(user, f"job/{each}") for each in families))
+        else:  # it has no filter
+            documents = [await self._get(user, "jobs")]
+        jobs = [
+            job
+            for document in documents
+            for job in document.jobs
+            if (owner is None or job.user_name == owner) and (families is None or job.family in families)
+        ]
+        whole = [job for job in jobs if not is_cut_short(job)]
+        return entries_of(whole), [job.family for job in jobs if is_cut_short(job)]
+
+    async def cancel(self, user: str, job_id: str) -> None:
+        """End a job, an array or a task; nothing happens to one that has ended.
+
+        Raises:
+            PermissionDeniedError: it is another user's.
+        """
+        try:
+            await self._call("DELETE", user, f"job/{job_id}")
+        except JobNotFoundError:
+            return
+
+    async def ping(self, user: str) -> str:
+        """Ask slurmctld for a sign of life by way of it."""
+        await self._call("GET", user, "ping")
+        return f"slurmrestd answers with {await self._spoken(user)}."
+
+    async def _get(self, user: str, what: str) -> JobsDocument:
+        try:
+            content = await self._call("GET", user, what)
+        except JobNotFoundError:
+            return JobsDocument()
+        if len(content) > _LARGE:
+            return await asyncio.to_thread(_decode, content)
+        return _decode(content)
+
+    async def _call(self, method: str, user: str, what: str) -> bytes:
+        answer = await self._send(method, user, f"/slurm/{await self._spoken(user)}/{what}")
+        if answer.status_code == 404 and not answer.content.startswith(b"{"):
+            await self._version.get(time.monotonic())  # Slurm was upgraded, and speaks other versions now
+            answer = await self._send(method, user, f"/slurm/{await self._spoken(user)}/{what}")
+        error = _error_of(answer)
+        if error is not None:
+            raise error
+        return answer.content
+
+    async def _spoken(self, user: str) -> str:
+        self._asker = user
+        return await self._version.get()
+
+    async def _negotiate(self) -> str:
+        answer = await self._send("GET", self._asker, "/openapi/v3")
+        if answer.status_code != 200:
+            raise _error_of(answer) or _no_answer(f"slurmrestd answered {answer.status_code}.")
+        found = {int(number) for number in re.findall(rb'"\\?/slurm\\?/v0\.0\.(\d+)\\?/jobs\\?/?"', answer.content)}
+        if spoken := [number for number in found if OLDEST <= number <= NEWEST]:
+            return f"v0.0.{max(spoken)}"
+        raise CrestlineError(
+            f"slurmrestd speaks none of v0.0.{OLDEST} to v0.0.{NEWEST}.",
+            hint="Tell the operator: load such a plug-in with `slurmrestd -s`, or do without `rest`.",
+        )
+
+    async def _send(self, method: str, user: str, path: str) -> httpx.Response:
+        headers = {"X-SLURM-USER-NAME": user, "X-SLURM-USER-TOKEN": self._token(user)}
+        try:
+            try:
+                return await self._http.request(method, path, headers=headers)
+            except httpx.RemoteProtocolError:  # it had closed a connection that was idle
+                return await self._http.request(method, path, headers=headers)
+        except httpx.HTTPError as error:
+            raise _no_answer(f"slurmrestd does not answer ({type(error).__name__}).") from error
+
+    def _token(self, user: str) -> str:
+        now = time.time()
+        token, until = self._tokens.get(user, ("", 0.0))
+        if now > until:
+            self._tokens = {each: pair for each, pair in self._tokens.items() if pair[1] > now}
+            claims: dict[str, Any] = {"sun": user, "iat": int(now), "exp": int(now + _TOKEN_LIFE)}
+            token = jwt.encode({"alg": "HS256"}, claims, self._key)
+            self._tokens[user] = token, now + _TOKEN_LIFE / 2
+        return token
+
+
+def _read_key(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"The key for slurmrestd's tokens cannot be read from {file}: {error.strerror}.",
+            hint="Name a copy of slurmctld's jwt_key (AuthAltParameters) that only the gateway may read.",
+        ) from error
+
+
+def _decode(content: bytes) -> JobsDocument:
+    try:
+        return msgspec.json.decode(content.decode(errors="replace"), type=JobsDocument)
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise _no_answer(f"slurmrestd's answer cannot be read: {error}") from error
+
+
+def _error_of(answer: httpx.Response) -> CrestlineError | None:
+    """What an answer complains about, None if nothing."""
+    try:
+        errors = msgspec.json.decode(answer.content.decode(errors="replace"), type=_Answer).errors
+    except (msgspec.ValidationError, msgspec.DecodeError):
+        errors = []
+    numbers = {each.error_number for each in errors}
+    said = tuple(text for each in errors for text in (each.description, each.error) if text)
+    if numbers & _NO_JOB:
+        return JobNotFoundError("Job not found.", details=said)
+    if numbers & _NO_PERMISSION:
+        return PermissionDeniedError("Slurm: Access/permission denied.", details=said)
+    if answer.status_code in (401, 403) or "authentication" in " ".join(said).lower():
+        return GatewayUnavailableError(
+            "slurmrestd refuses the gateway's token.",
+            hint="Tell the operator: jwt_key_file must be slurmctld's jwt_key, and the clocks must agree.",
+            details=said,
+            retry_after=RETRY_AFTER,
+        )
+    if answer.is_success and not errors:
+        return None
+    # 22.05 says "Unspecified error" where slurmctld is down, and also where it does not take the token.
+    return GatewayUnavailableError(
+        f"slurmrestd gets no answer from Slurm: {said[0] if said else answer.status_code}.",
+        hint="Try again. If it stays so while slurmctld runs, the operator compares jwt_key_file with its jwt_key.",
+        details=said,
+        retry_after=RETRY_AFTER,
+    )
+
+
+def _no_answer(message: str) -> GatewayUnavailableError:
+    return GatewayUnavailableError(message, hint="Try again.", retry_after=RETRY_AFTER)

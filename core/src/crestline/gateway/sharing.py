@@ -1,0 +1,78 @@
+"""What gateways on one database have in common beside its tables: the secrets that are otherwise one home's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import Column, LargeBinary, String, Table, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from crestline.gateway.config import GatewayConfig
+from crestline.gateway.first_client import write_first_client
+from crestline.gateway.home import Home, write_private
+from crestline.gateway.identity.keys import signing_key
+from crestline.gateway.store import Store, metadata
+from crestline.model import ConfigError
+
+_secrets = Table(
+    "secrets",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("content", LargeBinary, nullable=False),
+)
+
+
+async def share(config: GatewayConfig, home: Home, store: Store) -> None:
+    """Give a home the secrets that the other gateways on its database have.
+
+    The first gateway brings its own; each later one gets them, in the files where it looks for them anyway.
+
+    Raises:
+        ConfigError: a system cannot be shared.
+    """
+    if not store.shared:
+        return
+    for name, system in config.systems.items():
+        if system.scheduler.get("type", "local") == "local":
+            raise ConfigError(
+                f"The jobs of the system {name!r} belong to one gateway, and the database to several.",
+                hint="Take `database` out, or give the system a scheduler other than `local`.",
+            )
+    home.identifier()
+    signing_key(home)
+    home.secret("transfer_key")
+    write_first_client(home)
+    for file in (home.private / "identifier", home.private / "signing_key.json", home.private / "transfer_key"):
+        await _share_file(store, file.name, file)
+    await _share_file(store, "client.json", home.first_client)
+    for name in config.systems:
+        if (key_file := _own_authority(config, home, name)) is not None:
+            from crestline.gateway.hosts.ssh.credentials import CertificateAuthority
+
+            key_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            CertificateAuthority.create(key_file)
+            await _share_file(store, f"systems/{name.lower()}/ssh_authority", key_file)
+
+
+def _own_authority(config: GatewayConfig, home: Home, system: str) -> Path | None:
+    """Where the system's certificate authority is kept, if it is one that the gateway made."""
+    credentials = config.systems[system].host.get("credentials")
+    if not isinstance(credentials, dict) or credentials.get("type") != "authority" or credentials.get("key_file"):
+        return None
+    return home.private / "systems" / system / "ssh_authority"
+
+
+async def _share_file(store: Store, name: str, file: Path) -> None:
+    wanted = select(_secrets.c.content).where(_secrets.c.name == name)
+    mine = file.read_bytes()
+    try:
+        async with store.engine.begin() as connection:
+            shared = (await connection.execute(wanted)).scalar()
+            if shared is None:
+                await connection.execute(insert(_secrets).values(name=name, content=mine))
+                return
+    except IntegrityError:  # another gateway was first, just now
+        async with store.engine.connect() as connection:
+            shared = (await connection.execute(wanted)).scalar_one()
+    if shared != mine:
+        write_private(file, shared)

@@ -1,0 +1,306 @@
+"""An S3 server: the few calls that transfers need, in the errors of the model."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from typing import Any
+
+import aiohttp
+import msgspec
+from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
+from botocore.exceptions import BotoCoreError, ClientError
+from yarl import URL
+
+from crestline.gateway.config import S3Config
+from crestline.gateway.transfers.objects import StagedObject
+from crestline.model import CrestlineError, GatewayUnavailableError, MissingFileError, TransferError
+
+_CONNECT, _READ = 3.0, 5.0
+"""seconds for a connection, and between two pieces of an answer"""
+_COMPLETION = 600.0
+"""seconds that a store may take to put the parts together"""
+_SILENCE = 1.0
+"""seconds for which a store that did not answer is not asked again"""
+_BLOCK = 256 * 1024
+
+_NO_PERMISSION = frozenset(
+    {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
+    | {"RequestTimeTooSkewed", "401", "403"}
+)
+_NOT_THERE = frozenset("404 NoSuchKey NoSuchUpload NoSuchBucket NotFound".split())
+_OWN_ALREADY = frozenset("BucketAlreadyOwnedByYou BucketAlreadyExists".split())
+
+_log = logging.getLogger("crestline.transfers")
+
+
+class Head(msgspec.Struct, frozen=True):
+    """What the store says of an object."""
+
+    size: int
+    """bytes"""
+    etag: str
+    """without quotes"""
+    encrypted: bool
+    """whether the store's own encryption keeps the ETag from being made of MD5 sums"""
+
+
+class ObjectStore:
+    """One S3 server with one access key.
+
+    Methods raise `GatewayUnavailableError` where it does not answer, at once if it did not just before;
+    `MissingFileError` for what is not there; `CrestlineError` where it refuses the gateway.
+    """
+
+    def __init__(self, config: S3Config, secret: str) -> None:
+        self._config = config
+        self._secret = secret
+        self._life = AsyncExitStack()
+        self._client: Any = None
+        self._signer: Any = None
+        self._http: aiohttp.ClientSession
+        self._buckets: set[str] = set()
+        self._silent_until = 0.0
+
+    async def start(self) -> None:
+        """Make ready; the server is not asked yet."""
+        for name in ("botocore", "aiobotocore"):  # their debug messages hold signed URLs
+            logging.getLogger(name).setLevel(logging.INFO)
+        self._client = await self._new_client(self._config.endpoint)
+        self._signer = await self._new_client(self._config.public_endpoint or self._config.endpoint)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=_COMPLETION)
+        tls = ssl.create_default_context(cafile=self._config.ca_file)
+        self._http = await self._life.enter_async_context(
+            aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(ssl=tls))
+        )
+
+    async def stop(self) -> None:
+        """Close all connections."""
+        await self._life.aclose()
+
+    async def ping(self) -> str:
+        """Ask for a sign of life."""
+        with self._typed():
+            await self._client.list_buckets()
+        return "Answers."
+
+    async def ensure_bucket(self, bucket: str) -> None:
+        """Make a bucket that is not there, whose objects the store drops by itself in the end."""
+        if bucket in self._buckets:
+            return
+        place = {"LocationConstraint": self._config.region}
+        options = {} if self._config.region == "us-east-1" else {"CreateBucketConfiguration": place}
+        try:
+            with self._typed(_OWN_ALREADY):
+                await self._client.create_bucket(Bucket=bucket, **options)
+        except FileExistsError:
+            with self._typed():  # ours, or may we not even look?
+                await self._client.head_bucket(Bucket=bucket)
+        rule = {
+            "ID": "crestline",
+            "Status": "Enabled",
+            "Filter": {"Prefix": ""},
+            "Expiration": {"Days": self._config.object_days},
+            "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": self._config.object_days},
+        }
+        try:
+            with self._typed():
+                await self._client.put_bucket_lifecycle_configuration(
+                    Bucket=bucket, LifecycleConfiguration={"Rules": [rule]}
+                )
+        except GatewayUnavailableError:
+            raise
+        except CrestlineError as error:  # the gateway cleans up too; this is for what it never hears of again
+            _log.warning("bucket %s has no life cycle: %s", bucket, error)
+        self._buckets.add(bucket)
+
+    def forget_bucket(self, bucket: str) -> None:
+        """It may have to be made again."""
+        self._buckets.discard(bucket)
+
+    async def begin(self, bucket: str, key: str) -> str:
+        """Begin a multipart upload; returns its id."""
+        with self._typed():
+            return str((await self._client.create_multipart_upload(Bucket=bucket, Key=key))["UploadId"])
+
+    async def part_url(self, staged: StagedObject, number: int, lifetime: int) -> str:
+        """A URL that takes part `number` by PUT."""
+        return await self._sign(self._signer, "upload_part", staged, lifetime, PartNumber=number, **_upload(staged))
+
+    async def completion_url(self, staged: StagedObject, lifetime: int) -> str:
+        """A URL that puts the parts together by POST."""
+        return await self._sign(self._signer, "complete_multipart_upload", staged, lifetime, **_upload(staged))
+
+    async def download_url(self, staged: StagedObject, lifetime: int) -> str:
+        """A URL that gives the object by GET."""
+        return await self._sign(self._signer, "get_object", staged, lifetime)
+
+    async def head(self, staged: StagedObject) -> Head:
+        """Size and ETag of an object that is complete."""
+        with self._typed():
+            answer = await self._client.head_object(**_place(staged))
+        encryption = str(answer.get("ServerSideEncryption", "AES256"))
+        return Head(int(answer["ContentLength"]), str(answer["ETag"]).strip('"'), encryption != "AES256")
+
+    async def read(self, staged: StagedObject, head: Head, offset: int, length: int) -> AsyncIterator[bytes]:
+        """Bytes of exactly this object."""
+        if not length:
+            return
+        with self._typed():
+            answer = await self._client.get_object(
+                **_place(staged), Range=f"bytes={offset}-{offset + length - 1}", IfMatch=f'"{head.etag}"'
+            )
+        async with answer["Body"] as body:
+            chunks = body.iter_chunks(_BLOCK)
+            while True:
+                with self._typed():
+                    chunk = await anext(chunks, b"")
+                if not chunk:
+                    return
+                yield chunk
+
+    async def put_part(self, staged: StagedObject, number: int, length: int, chunks: AsyncIterator[bytes]) -> str:
+        """Store a part as it arrives, with no copy of it in memory; returns its ETag.
+
+        Raises:
+            TransferError: fewer bytes came than `length`.
+        """
+        if time.monotonic() < self._silent_until:
+            raise self._silent()
+        url = await self._sign(self._client, "upload_part", staged, 3600, PartNumber=number, **_upload(staged))
+        feed = _Feed(chunks)
+        headers = {"Content-Length": str(length)}
+        failure: CrestlineError
+        try:
+            body = feed.read() if length else b""
+            async with self._http.put(URL(url, encoded=True), data=body, headers=headers) as answer:
+                if answer.status == 200:
+                    return str(answer.headers["ETag"])
+                failure = self._refused(str(answer.status), answer.status)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            # Errors of aiohttp name the URL, which is a secret: none of them becomes a cause of ours.
+            if feed.error is None and feed.ended and feed.count < length:
+                failure = TransferError("The file became shorter while it was read.", hint="Start the transfer again.")
+            else:
+                failure = self._no_answer(type(error).__name__)
+        if feed.error is not None:  # the source failed, and the store only noticed
+            raise feed.error
+        raise failure
+
+    async def complete(self, staged: StagedObject, etags: list[str]) -> None:
+        """Put the parts together."""
+        parts = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(etags, start=1)]
+        with self._typed():
+            await self._client.complete_multipart_upload(
+                **_place(staged), **_upload(staged), MultipartUpload={"Parts": parts}
+            )
+
+    async def drop(self, staged: StagedObject) -> None:
+        """Remove an object and what there is of one; nothing happens where there is none."""
+        for call, options in (("abort_multipart_upload", _upload(staged)), ("delete_object", {})):
+            try:
+                with self._typed():
+                    await getattr(self._client, call)(**_place(staged), **options)
+            except MissingFileError:
+                continue
+
+    async def _new_client(self, endpoint: str) -> Any:
+        settings = AioConfig(
+            signature_version="s3v4",
+            s3={"addressing_style": "path"},
+            connect_timeout=_CONNECT,
+            read_timeout=_READ,
+            retries={"total_max_attempts": 1},
+            max_pool_connections=50,
+            # Newer checksums would become part of signed URLs, and clients of FirecREST do not send them.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        )
+        client = get_session().create_client(
+            "s3",
+            region_name=self._config.region,
+            endpoint_url=endpoint,
+            aws_access_key_id=self._config.access_key_id,
+            aws_secret_access_key=self._secret,
+            verify=self._config.ca_file,
+            config=settings,
+        )
+        return await self._life.enter_async_context(client)
+
+    async def _sign(self, client: Any, call: str, staged: StagedObject, lifetime: int, **more: Any) -> str:
+        await asyncio.sleep(0)  # a large file has thousands of them
+        return str(await client.generate_presigned_url(call, Params={**_place(staged), **more}, ExpiresIn=lifetime))
+
+    @contextmanager
+    def _typed(self, exists: frozenset[str] = frozenset()) -> Iterator[None]:
+        """Errors of the library become ours. `exists`: codes that become `FileExistsError`."""
+        if time.monotonic() < self._silent_until:
+            raise self._silent()
+        try:
+            yield
+        except ClientError as error:
+            code = str(error.response.get("Error", {}).get("Code", ""))
+            status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+            if code in exists:
+                raise FileExistsError from None
+            raise self._refused(code, status) from None
+        except (BotoCoreError, aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise self._no_answer(type(error).__name__) from None
+
+    def _refused(self, code: str, status: int) -> CrestlineError:
+        if code in _NO_PERMISSION:
+            return CrestlineError(
+                f"The object store refuses the gateway's access key ({code}).",
+                hint="Tell the operator: access_key_id and its secret under [systems.NAME.s3] must be a key that may"
+                " make buckets and objects, and the clocks must agree.",
+            )
+        if code in _NOT_THERE:
+            return MissingFileError("The object is not in the store.")
+        if status >= 500 or status in (0, 408, 429):
+            return self._no_answer(code or str(status))
+        return CrestlineError(f"The object store refused a request ({code or status}).", hint="Tell the operator.")
+
+    def _no_answer(self, what: str) -> GatewayUnavailableError:
+        self._silent_until = time.monotonic() + _SILENCE
+        return self._silent(what)
+
+    def _silent(self, what: str = "") -> GatewayUnavailableError:
+        return GatewayUnavailableError(
+            "The object store does not answer.",
+            hint="Try again in a moment.",
+            details=(what,) * bool(what),
+            retry_after=2,
+        )
+
+
+class _Feed:
+    """Chunks on their way out, and how reading them ended."""
+
+    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+        self._chunks = chunks
+        self.count = 0
+        self.ended = False
+        self.error: CrestlineError | None = None
+
+    async def read(self) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._chunks:
+                self.count += len(chunk)
+                yield chunk
+        except CrestlineError as error:
+            self.error = error
+            raise
+        self.ended = True
+
+
+def _place(staged: StagedObject) -> dict[str, str]:
+    return {"Bucket": staged.bucket, "Key": staged.key}
+
+
+def _upload(staged: StagedObject) -> dict[str, str]:
+    return {"UploadId": staged.upload_id}

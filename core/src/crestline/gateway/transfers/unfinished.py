@@ -1,0 +1,88 @@
+"""Uploads in parts (`PUT ops/content`) that have begun and not ended, so that those that nobody ends can be dropped."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable
+
+from sqlalchemy import Column, Float, String, Table, Text, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from crestline.gateway.hosts import Files
+from crestline.gateway.store import Engine, metadata
+from crestline.model import CrestlineError, GatewayUnavailableError
+
+ABANDONED = 3 * 86400
+"""seconds after its last part that an upload is dropped"""
+
+_uploads = Table(
+    "unfinished_uploads",
+    metadata,
+    Column("digest", String, primary_key=True),
+    Column("system", String, nullable=False, index=True),
+    Column("username", String, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("upload_id", Text, nullable=False),
+    Column("touched", Float, nullable=False, index=True),
+)
+
+_log = logging.getLogger("crestline.transfers")
+
+
+class UnfinishedUploads:
+    """Those of one system."""
+
+    def __init__(self, engine: Engine, system: str, files: Callable[[str], Files]) -> None:
+        self._engine = engine
+        self._system = system
+        self._files = files
+
+    async def touch(self, username: str, path: str, upload_id: str) -> None:
+        """A part comes. Where that cannot be written down the upload goes on, and is never swept."""
+        row = _uploads.c.digest == self._digest(username, path, upload_id)
+        values = {"system": self._system, "username": username, "path": path, "upload_id": upload_id}
+        try:
+            async with self._engine.begin() as connection:
+                known = await connection.execute(update(_uploads).where(row).values(touched=time.time()))
+                if not known.rowcount:
+                    digest = self._digest(username, path, upload_id)
+                    await connection.execute(insert(_uploads).values(digest=digest, touched=time.time(), **values))
+        except IntegrityError:
+            return  # another request of the same upload was faster
+        except GatewayUnavailableError as error:
+            _log.warning("an unfinished upload is not written down: %s", error)
+
+    async def forget(self, username: str, path: str, upload_id: str) -> None:
+        """It has ended."""
+        try:
+            await self._delete(self._digest(username, path, upload_id))
+        except GatewayUnavailableError as error:
+            _log.warning("the end of an upload is not written down: %s", error)  # the sweep will find nothing to drop
+
+    async def sweep(self) -> None:
+        """Drop what nobody has added to for long.
+
+        Raises:
+            GatewayUnavailableError: the store does not answer.
+        """
+        old = (_uploads.c.system == self._system) & (_uploads.c.touched < time.time() - ABANDONED)
+        async with self._engine.connect() as connection:
+            found = list(await connection.execute(select(_uploads).where(old)))
+        for row in found:
+            try:
+                await self._files(row.username).upload_discard(row.path, row.upload_id)
+            except GatewayUnavailableError as error:
+                _log.warning("an abandoned upload of %s stays for now: %s", row.username, error)
+                continue
+            except CrestlineError as error:  # its directory has gone, or is closed to the user
+                _log.info("an abandoned upload of %s is out of reach: %s", row.username, error)
+            await self._delete(row.digest)
+
+    async def _delete(self, digest: str) -> None:
+        async with self._engine.begin() as connection:
+            await connection.execute(delete(_uploads).where(_uploads.c.digest == digest))
+
+    def _digest(self, *names: str) -> str:
+        return hashlib.sha256("\0".join((self._system, *names)).encode("utf-8", "surrogateescape")).hexdigest()

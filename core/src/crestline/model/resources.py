@@ -1,0 +1,39 @@
+"""What a system has: nodes, partitions, reservations."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True):
+    """A compute node; memory in MiB."""
+
+    name: str
+    states: frozenset[str]
+    """in the scheduler's words as the gateway hands them on, upper case (`IDLE`, `DRAIN`)"""
+    partitions: frozenset[str] = frozenset()
+    features: frozenset[str] = frozenset()
+    cpus: int = 0
+    sockets: int = 0
+    cores: int = 0
+    """per socket"""
+    threads: int = 0
+    """per core"""
+    memory_free: int | None = None
+
+
+class Partition(msgspec.Struct, frozen=True, kw_only=True):
+    """A partition (queue)."""
+
+    name: str
+    cpus: int = 0
+    nodes: int = 0
+
+
+class Reservation(msgspec.Struct, frozen=True, kw_only=True):
+    """An advance reservation."""
+
+    name: str
+    nodes: str = ""
+    """hostlist (`nid[1-4]`)"""
+    state: str = ""

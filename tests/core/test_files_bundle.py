@@ -1,0 +1,144 @@
+"""Files of several directories in one stream, on a gateway of ours, before real Slurm's SSH host, and on plain ones."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from crestline.client import Site, System, connect, counting
+from crestline.client.files import Member, Selection
+from crestline.model import InvalidRequestError
+from harness.sites import BRISK, gateway_site, plain_site
+from plain_firecrest.fixture import PlainFirecrest, running
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=["local", "slurm", "plain"])
+def site(request: pytest.FixtureRequest) -> Iterator[Site]:
+    if request.param == "plain":
+        with running() as plain:
+            yield plain_site(plain)
+    elif request.param == "local":
+        yield gateway_site(request.getfixturevalue("gateway"))
+    else:
+        gateway = request.getfixturevalue("slurm_gateway")
+        client_id, secret = gateway.client_of("alice")
+        yield gateway_site(gateway, client_id=client_id, client_secret=secret)
+
+
+@pytest.fixture
+async def system(site: Site) -> AsyncIterator[System]:
+    async with connect(site, policy=BRISK) as system:
+        yield system
+
+
+@pytest.fixture
+async def place(system: System) -> AsyncIterator[str]:
+    """A new directory on the system."""
+    path = f"{await system.default_workdir()}/bundle-{time.time_ns()}"
+    await system.mkdir(path, parents=True)
+    yield path
+    await system.remove(path)
+
+
+def _files(directory: Path, **content: str) -> Path:
+    directory.mkdir(parents=True)
+    for name, text in content.items():
+        (directory / name.replace("__", ".")).write_text(text)
+    return directory
+
+
+async def test_there_and_back(system: System, place: str, tmp_path: Path) -> None:
+    here = _files(tmp_path / "here", a="same\n" * 1000, b="same\n" * 1000, c="other\n")
+    (here / "c").chmod(0o755)
+    members = [
+        Member(path="one"),
+        Member(path="one/a", source=here / "a", is_shared=True),
+        Member(path="two/b", source=here / "b", is_shared=True),
+        Member(path="two/sub/c.sh", source=here / "c"),
+        Member(path="two/link", link_target="b"),
+        Member(path="empty"),
+    ]
+    with counting() as traffic:
+        sent = await system.upload_bundle(place, members, tidy=False)
+    assert sent == 5000 + 6  # what is shared once
+    assert traffic.requests == (1 if system.backend.features else 2)
+    assert {file.name for file in await system.ls(place)} == {"one", "two", "empty"}
+    assert (await system.stat(f"{place}/two/sub/c.sh"))["mode"] & 0o111
+
+    selections = [
+        Selection(directory="one", target=tmp_path / "back" / "x", patterns=("*",)),
+        Selection(directory="two", target=tmp_path / "back" / "y", patterns=("sub/*.sh", "b")),
+        Selection(directory="absent", target=tmp_path / "back" / "z", patterns=("*",)),
+    ]
+    with counting() as traffic:
+        came = await system.download_bundle(place, selections, tidy=False)
+    assert came == {"one": ["a"], "two": ["b", "sub/c.sh"], "absent": []}
+    assert traffic.requests == (1 if system.backend.features else 3)
+    assert (tmp_path / "back/x/a").read_text() == (here / "a").read_text()
+    assert os.access(tmp_path / "back/y/sub/c.sh", os.X_OK)
+
+
+async def test_what_is_new_since_a_file(system: System, place: str, tmp_path: Path) -> None:
+    here = _files(tmp_path / "here", old="old\n", mark="", new="new\n", log="log\n")
+    for age, name in ((300, "old"), (300, "log"), (200, "mark"), (100, "new")):
+        os.utime(here / name, (time.time() - age,) * 2)
+    await system.upload_bundle(place, [Member(path=f"d/{each.name}", source=each) for each in here.iterdir()])
+    selection = Selection(directory="d", target=tmp_path / "back", since="mark", patterns=("lo?",))
+    came = await system.download_bundle(place, [selection])
+    by_age = "tar-select" in system.backend.features
+    assert sorted(came["d"]) == (["log", "new"] if by_age else ["log", "new", "old"])
+    assert not (tmp_path / "back/mark").exists()
+
+
+async def test_nothing_to_fetch(system: System, place: str, tmp_path: Path) -> None:
+    selection = Selection(directory="nowhere", target=tmp_path / "back", since="mark", patterns=("*.out",))
+    assert await system.download_bundle(place, [selection]) == {"nowhere": []}
+
+
+async def test_nothing_leaves_the_directory(system: System, place: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(Exception, match=r"leaves|below|outside"):
+        await system.upload_bundle(place, [Member(path="../file", source=tmp_path / "file")])
+    if system.backend.features:
+        selection = Selection(directory="../..", target=tmp_path / "back", patterns=("*",))
+        with pytest.raises(InvalidRequestError):
+            await system.download_bundle(place, [selection])
+
+
+async def test_passing_failures_only_delay(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("content\n")
+    with running() as plain:
+        await _through_failures(plain, tmp_path)
+
+
+async def _through_failures(plain: PlainFirecrest, tmp_path: Path) -> None:
+    async with connect(plain_site(plain), policy=BRISK) as system:
+        place = str(plain.home)
+        plain.faults.fail(503, path="upload", count=2)
+        plain.faults.drop(path="extract", method="POST")
+        await system.upload_bundle(place, [Member(path="d/file", source=tmp_path / "file")])
+        plain.faults.fail(500, path="compress", count=3)
+        plain.faults.garble(path="download", body="no archive")
+        came = await system.download_bundle(
+            place, [Selection(directory="d", target=tmp_path / "back", patterns=("*",))]
+        )
+    assert came == {"d": ["file"]}
+    assert (tmp_path / "back/file").read_text() == "content\n"
+
+
+async def test_a_link_in_the_way_is_replaced_not_followed(system: System, place: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("new\n")
+    (tmp_path / "elsewhere").write_text("untouched\n")
+    await system.upload_bundle(place, [Member(path="d/file", source=tmp_path / "file")])
+    (tmp_path / "back").mkdir()
+    (tmp_path / "back" / "file").symlink_to(tmp_path / "elsewhere")
+    selection = Selection(directory="d", target=tmp_path / "back", patterns=("*",))
+    await system.download_bundle(place, [selection])
+    assert (tmp_path / "back" / "file").read_text() == "new\n"
+    assert (tmp_path / "elsewhere").read_text() == "untouched\n"

@@ -1,0 +1,145 @@
+"""The store: what an older gateway made is completed, and an absent database is an outage, not a fault."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from crestline.gateway.identity.clients import Clients
+from crestline.gateway.replicas import Replicas
+from crestline.gateway.store import Store
+from crestline.model import ConfigError, GatewayUnavailableError
+from harness.postgresql import PostgresServer
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_columns_of_a_newer_version_are_added(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.db"
+    with sqlite3.connect(file) as old:
+        old.execute("CREATE TABLE clients (client_id VARCHAR PRIMARY KEY, secret_hash VARCHAR NOT NULL)")
+    store = await Store.open(file)
+    async with store.engine.connect() as connection:
+        assert (await connection.execute(text("SELECT username FROM clients"))).all() == []
+    await store.close()
+
+
+async def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be written"):
+        await Store.open(tmp_path / "nowhere" / "gateway.db")
+
+
+async def test_a_fault_of_ours_is_no_outage(tmp_path: Path) -> None:
+    store = await Store.open(tmp_path / "gateway.db")
+    insert = text("INSERT INTO clients VALUES ('one', 'hash', 'user')")
+    async with store.engine.begin() as connection:
+        await connection.execute(insert)
+        with pytest.raises(IntegrityError):
+            await connection.execute(insert)
+    await store.close()
+
+
+async def test_gateways_that_start_at_once_make_the_tables_once(postgresql: PostgresServer) -> None:
+    url = postgresql.create_database("at_once")
+    stores = await asyncio.gather(*(Store.open(url) for _ in range(4)))
+    await Clients(stores[0]).add("one", "alice", "secret")
+    assert await Clients(stores[1]).authenticate("one", "secret") is not None
+    for store in stores:
+        await store.close()
+
+
+@pytest.mark.parametrize(
+    ("database", "said"),
+    [
+        ("postgresql://crestline:{secret}@127.0.0.1:{port}/postgres", "refuses"),
+        ("postgresql://crestline:of-the-tests@127.0.0.1:{port}/nosuch", "nosuch"),
+        ("mysql://crestline:{secret}@127.0.0.1/x", "no URL of PostgreSQL"),
+    ],
+)
+async def test_a_database_that_cannot_be_used(postgresql: PostgresServer, database: str, said: str) -> None:
+    port = postgresql.url().rpartition(":")[2].partition("/")[0]
+    with pytest.raises(ConfigError) as caught:
+        await Store.open(database.format(port=port, secret="not-to-be-shown"))
+    assert said in str(caught.value)
+    assert "not-to-be-shown" not in str(caught.value)
+
+
+async def test_a_role_that_may_not_make_tables(postgresql: PostgresServer) -> None:
+    url = postgresql.create_database("narrow")
+    postgresql.execute("CREATE ROLE narrow LOGIN PASSWORD 'of-the-tests'")
+    with pytest.raises(ConfigError, match="permission denied"):
+        await Store.open(url.replace("crestline:", "narrow:"))
+
+
+@pytest.mark.parametrize("hung", [False, True])
+async def test_an_outage_of_the_server(postgresql: PostgresServer, hung: bool) -> None:
+    store = await Store.open(postgresql.create_database(f"outage_{int(hung)}"))
+    replicas = Replicas(store)
+    await replicas.look()
+    (postgresql.pause if hung else postgresql.stop)()
+    try:
+        async with asyncio.timeout(60):  # a hang would last for ever
+            with pytest.raises(GatewayUnavailableError) as caught:
+                await store.ping()
+            assert caught.value.retry_after
+            with pytest.raises(GatewayUnavailableError):
+                await replicas.look()
+        if not hung:
+            with pytest.raises(GatewayUnavailableError):
+                await Store.open(postgresql.url())
+    finally:
+        (postgresql.resume if hung else postgresql.start)()
+    await store.ping()  # the connections that have gone are no one's concern
+    await store.close()
+
+
+async def test_who_is_dead(postgresql: PostgresServer) -> None:
+    url = postgresql.create_database("replicas")
+    now = 0.0
+    one = Replicas(await Store.open(url), patience=10, clock=lambda: now)
+    other = Replicas(await Store.open(url), patience=10, clock=lambda: now)
+    await other.look()
+    await one.look()
+    assert not one.is_dead(one.id)
+    assert not one.is_dead(other.id)
+    assert one.is_dead("nobody")
+    assert one.is_dead(None)
+    for now in (6.0, 12.0):  # noqa: B007 - the clock reads it
+        await other.look()
+        await one.look()
+        assert not one.is_dead(other.id)
+    now = 23.0
+    await one.look()
+    assert one.is_dead(other.id)
+    await other.look()
+    await one.look()
+    assert not one.is_dead(other.id), "it was only slow"
+    for each in (one, other):
+        await each._store.close()
+
+
+async def test_an_outage_of_the_database_kills_no_replica(postgresql: PostgresServer) -> None:
+    url = postgresql.create_database("calm")
+    now = 0.0
+    one = Replicas(await Store.open(url), patience=10, clock=lambda: now)
+    other = Replicas(await Store.open(url), patience=10, clock=lambda: now)
+    await other.look()
+    await one.look()
+    now = 8.0
+    postgresql.stop()
+    with pytest.raises(GatewayUnavailableError):
+        await one.look()
+    now = 60.0
+    postgresql.start()
+    await one.look()
+    assert not one.is_dead(other.id)
+    now = 71.0
+    await one.look()
+    assert one.is_dead(other.id)
+    for each in (one, other):
+        await each._store.close()
