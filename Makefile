@@ -4,7 +4,7 @@ BIN := .venv/bin
 LOCKED := .venv/locked.txt
 WORKERS ?= 2
 
-.PHONY: help install demo test soak lint format build lock
+.PHONY: help install demo test soak bench lint format build lock
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' Makefile | expand -t 12
@@ -30,6 +30,9 @@ test: lint  ## run all tests (long runs in their small, seeded size)
 
 soak: install  ## run the long runs in their full size
 	$(BIN)/python -m pytest -m soak tests
+
+bench: install  ## measure, beside what each part replaces (wrk and an OpenSSH client needed)
+	$(BIN)/python benchmarks/gateway/run.py
 
 lint: install  ## check style, types and the rules of the house
 	$(BIN)/ruff check .

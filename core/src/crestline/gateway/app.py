@@ -17,6 +17,7 @@ from crestline.gateway.access import build_api_keys, build_authenticator, build_
 from crestline.gateway.audit import Audited, AuditTrail
 from crestline.gateway.authorization import authorize
 from crestline.gateway.config import GatewayConfig
+from crestline.gateway.deadline import Deadline
 from crestline.gateway.envelope import Envelope
 from crestline.gateway.errors import (
     handle_crestline_error,
@@ -66,7 +67,7 @@ def create_app(config: GatewayConfig, public_url: Callable[[], str] | None = Non
             "caller": Provide(provide_caller, sync_to_thread=False),
             "system": Provide(provide_system, sync_to_thread=False),
         },
-        middleware=[DefineMiddleware(Authentication, exclude="^/docs", exclude_from_auth_key="public")],
+        middleware=[Deadline, DefineMiddleware(Authentication, exclude="^/docs", exclude_from_auth_key="public")],
         guards=[authorize],
         exception_handlers={
             CrestlineError: handle_crestline_error,

@@ -16,7 +16,7 @@ from crestline.gateway.store import Store
 from crestline.gateway.systems import SystemRuntime, Systems, build_system
 from crestline.model import CrestlineError
 
-_TAKEN_UP = frozenset({"systems", "oidc", "openfga", "min_token_ttl", "drain"})
+_TAKEN_UP = frozenset({"systems", "oidc", "openfga", "min_token_ttl", "drain", "deadline"})
 
 _log = logging.getLogger("crestline.reload")
 

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
+from anyio import CancelScope
 from sqlalchemy import Connection, MetaData, event, inspect, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
@@ -38,7 +39,7 @@ _log = logging.getLogger("crestline.store")
 
 
 class Engine:
-    """Opens connections to the database.
+    """Opens connections to the database. What has begun there is not cut in the middle by a cancellation.
 
     While it does not answer, be it at the start, in between or at the commit, there is a `GatewayUnavailableError`.
     """
@@ -49,14 +50,14 @@ class Engine:
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[AsyncConnection]:
         """A connection for reading."""
-        with _outages():
+        with CancelScope(shield=True), _outages():
             async with self._engine.connect() as connection:
                 yield connection
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
         """A transaction: committed at the end, rolled back on an error."""
-        with _outages():
+        with CancelScope(shield=True), _outages():
             async with self._engine.begin() as connection:
                 yield connection
 

@@ -9,6 +9,7 @@ from litestar.params import HeaderParameter, JSONBody, PathParameter, QueryParam
 from litestar.types import ASGIApp
 
 from crestline.gateway.audit import note_target
+from crestline.gateway.deadline import OWN_LIMITS
 from crestline.gateway.job_events import EventStream
 from crestline.gateway.requests import AnyRequest, CallerDependency, SystemDependency
 from crestline.gateway.routes.conditional import answer_conditionally
@@ -77,7 +78,7 @@ async def post_job(
     return SubmitAnswer(job_id=job_id)
 
 
-@post("/batch", status_code=200)
+@post("/batch", status_code=200, opt={OWN_LIMITS: True})
 async def post_batch(
     request: AnyRequest, system: SystemDependency, caller: CallerDependency, data: JSONBody[BatchRequest]
 ) -> BatchAnswer:

@@ -10,6 +10,7 @@ from litestar import Response, Router, get, head, post, put
 from litestar.params import HeaderParameter, JSONBody, QueryParameter
 from litestar.response import Stream
 
+from crestline.gateway.deadline import OWN_LIMITS
 from crestline.gateway.identity import Caller
 from crestline.gateway.requests import AnyRequest, CallerDependency, SystemDependency
 from crestline.gateway.routes import bodies
@@ -173,6 +174,6 @@ async def _chain(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[byte
 router = Router(
     "/filesystem/{system_name:str}/ops",
     route_handlers=[get_content, head_content, put_content, get_tar, post_tar, put_tar, post_manifest],
-    opt={"area": "files"},
+    opt={"area": "files", OWN_LIMITS: True},
     tags=["crestline"],
 )

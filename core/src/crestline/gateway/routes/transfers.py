@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from litestar import MediaType, Response, Router, get, head, post, put
 from litestar.params import PathParameter, QueryParameter
 
+from crestline.gateway.deadline import OWN_LIMITS
 from crestline.gateway.requests import AnyRequest, SystemDependency
 from crestline.gateway.routes import bodies
 from crestline.gateway.routes.ranges import (
@@ -104,6 +105,6 @@ router = Router(
     "/transfers/{system_name:str}/{transfer_id:str}",
     route_handlers=[put_part, post_complete, get_content, head_content],
     exception_handlers={CrestlineError: handle_refusal},
-    opt={"public": True},
+    opt={"public": True, OWN_LIMITS: True},
     tags=["transfers"],
 )

@@ -1,0 +1,78 @@
+"""A limit for every answer: whatever hangs behind the gateway, a request does not hang with it."""
+
+from __future__ import annotations
+
+import asyncio
+from urllib.parse import parse_qs
+
+from anyio import CancelScope
+from litestar import Request
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+
+from crestline.gateway.config import GatewayConfig
+from crestline.gateway.errors import handle_crestline_error
+from crestline.model import GatewayUnavailableError
+from crestline.wire.extensions import LONGEST_WAIT
+
+OWN_LIMITS = "own_limits"
+"""key of a route's `opt`: True where it takes as long as its data, and gives up where those stand still"""
+
+_RETRY_AFTER = 5
+
+
+class Deadline:
+    """ASGI middleware: where no answer has begun in time there is a 503, and what works on it is cancelled."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != ScopeType.HTTP or scope["route_handler"].opt.get(OWN_LIMITS):
+            await self._app(scope, receive, send)
+            return
+        config: GatewayConfig = scope["litestar_app"].state.config
+        refusal: asyncio.Task[None] | None = None
+
+        async def send_in_time(message: Message) -> None:
+            timer.cancel()
+            if refusal is None:
+                await send(message)
+
+        def give_up() -> None:
+            nonlocal refusal
+            # In a task of its own: what was cancelled may sit in a thread that waits for a file system that hangs.
+            refusal = asyncio.create_task(_refuse(config.deadline, scope, receive, send), name="deadline")
+            work.cancel()
+
+        timer = asyncio.get_running_loop().call_later(config.deadline + _asked_wait(scope), give_up)
+        try:
+            with CancelScope() as work:
+                await self._app(scope, receive, send_in_time)
+        finally:
+            timer.cancel()
+            if refusal is not None:
+                await refusal
+
+
+async def _refuse(limit: float, scope: HTTPScope, receive: Receive, send: Send) -> None:
+    error = GatewayUnavailableError(
+        f"There was no answer within {limit:g} s.",
+        hint="What was asked may or may not have happened; look before you repeat it.",
+        retry_after=_RETRY_AFTER,
+    )
+    request: Request[object, object, object] = Request(scope, receive, send)
+    answer = handle_crestline_error(request, error).to_asgi_response(app=None, request=request)
+    await answer(scope, receive, send)
+
+
+def _asked_wait(scope: HTTPScope) -> float:
+    """Seconds that the request itself wants to wait; its route checks them."""
+    if b"wait=" not in scope["query_string"]:
+        return 0.0
+    try:
+        seconds = float(parse_qs(scope["query_string"].decode("latin-1")).get("wait", ["0"])[-1])
+    except ValueError:
+        return 0.0
+    return min(max(seconds, 0.0), LONGEST_WAIT) if seconds == seconds else 0.0
