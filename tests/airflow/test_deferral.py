@@ -16,6 +16,7 @@ from airflow.sdk.exceptions import TaskDeferralTimeout, TaskDeferred
 
 from crestline.client import BlockingSystem, Site, connect_blocking
 from crestline.model import JobSpec, JobState
+from crestline_airflow import triggers
 from crestline_airflow.operators import FirecRESTSubmitOperator
 from crestline_airflow.triggers import FirecRESTJobTrigger
 from harness.airflow_dags import Run, last_run, run
@@ -50,7 +51,7 @@ def test_a_deferred_job(workdir: Path, task_log: Any) -> None:
     done = run(one_job("deferred", workdir, "#!/bin/bash\necho first\nsleep 1\necho last\n"))
     assert done.states == {"job": "success"}
     assert done.xcom("job")["state"] == "completed"
-    assert [task_log.lines("submit").count(line) for line in ("first", "last")] == [1, 1]
+    assert [task_log.lines("crestline_airflow").count(line) for line in ("first", "last")] == [1, 1]
 
 
 def test_a_deferred_job_that_fails(workdir: Path, task_log: Any) -> None:
@@ -138,6 +139,25 @@ def test_only_a_user_kills(workdir: Path, system: BlockingSystem, state: str | N
     if end is JobState.COMPLETED:
         (workdir / "go").touch()
     assert system.wait(job, timeout=60).state is end
+
+
+def test_a_kill_that_is_interrupted_still_cancels(workdir: Path, system: BlockingSystem) -> None:
+    """Airflow cancels, once a second, the `on_kill` that it has called."""
+    dag = one_job("kill_interrupted", workdir, "#!/bin/bash\ntrue\n")
+    run(dag)
+    job = system.submit(JobSpec(script="#!/bin/bash\nsleep 600\n", workdir=str(workdir)))
+
+    async def interrupted(trigger: FirecRESTJobTrigger) -> None:
+        killing = asyncio.create_task(trigger.on_kill())
+        await asyncio.sleep(0)
+        killing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await killing
+        await asyncio.gather(*triggers._killing)
+
+    with trigger_of(last_run(dag), job.job_id) as trigger:
+        asyncio.run(interrupted(trigger))
+    assert system.wait(job, timeout=60).state is JobState.CANCELLED
 
 
 def test_a_trigger_survives_serialization() -> None:

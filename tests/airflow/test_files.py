@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.sdk import DAG
 
-from crestline.model import InvalidRequestError
+from crestline.client.backends.firecrest.content_calls import ContentCalls
+from crestline.model import InvalidRequestError, TransferError
 from crestline_airflow.operators import FirecRESTDownloadOperator, FirecRESTSubmitOperator, FirecRESTUploadOperator
 from crestline_airflow.operators.download import local_targets
-from harness.airflow_dags import run
+from crestline_airflow.operators.progress import TransferLog
+from harness.airflow_backends import Place, anywhere
+from harness.airflow_dags import again, run
 from harness.gateway import RunningGateway
+
+__all__ = ["anywhere"]
 
 
 @pytest.fixture
@@ -94,6 +100,117 @@ def test_a_task_that_left_no_job(remote: Path, tmp_path: Path, task_log: Any) ->
         )
     assert run(dag).states == {"up": "success", "down": "failed"}
     assert "'up' has left no job" in task_log.errors[-1]
+
+
+def test_lists_and_patterns_travel_both_ways(anywhere: Place, tmp_path: Path, task_log: Any) -> None:
+    """What is called the same keeps its directory, and no file replaces another."""
+    local = tmp_path / "in"
+    for name in ("1/out.txt", "2/out.txt", "2/deep/more.txt", "a[1].txt", "a1.txt"):
+        (local / name).parent.mkdir(parents=True, exist_ok=True)
+        (local / name).write_text(name)
+    there = anywhere.workdir
+    back = tmp_path / "back"
+    with DAG(f"both_ways_{anywhere.kind}", schedule=None) as dag:
+        up = FirecRESTUploadOperator(
+            task_id="up",
+            system=anywhere.system,
+            source_path=[f"{local}/[12]/out.txt", f"{local}/2/deep"],
+            target_path=f"{there}/all",
+        )
+        brackets = FirecRESTUploadOperator(
+            task_id="brackets", system=anywhere.system, source_path=f"{local}/a[1].txt", target_path=f"{there}/"
+        )
+        pattern = FirecRESTUploadOperator(
+            task_id="pattern", system=anywhere.system, source_path=f"{local}/a*.txt", target_path=f"{there}/as"
+        )
+        down = FirecRESTDownloadOperator(
+            task_id="down",
+            system=anywhere.system,
+            remote_files=[f"{there}/all/*/out.txt", f"{there}/all/2/deep"],
+            local_path=str(back),
+        )
+        again = FirecRESTDownloadOperator(
+            task_id="again", system=anywhere.system, remote_files=f"{there}/as/a*.txt", local_path=str(back / "as")
+        )
+        [up, brackets, pattern] >> down >> again
+    done = run(dag)
+    assert set(done.states.values()) == {"success"}, task_log.errors
+    assert done.xcom("up") == [f"{there}/all/{name}" for name in ("1/out.txt", "2/out.txt", "2/deep")]
+    assert done.xcom("brackets") == f"{there}/"
+    with anywhere.open() as system:
+        assert system.read_text(f"{there}/a[1].txt") == "a[1].txt"
+    assert sorted(done.xcom("down")) == [str(back / name) for name in ("1/out.txt", "2/deep", "2/out.txt")]
+    assert sorted(done.xcom("again")) == [str(back / "as" / name) for name in ("a1.txt", "a[1].txt")]
+    for name in ("1/out.txt", "2/out.txt", "2/deep/more.txt"):
+        assert (back / name).read_text() == name
+    for name in ("a[1].txt", "a1.txt"):
+        assert (back / "as" / name).read_text() == name
+
+
+def test_nothing_that_matches_fails(remote: Path, tmp_path: Path, task_log: Any) -> None:
+    with DAG("no_match", schedule=None) as dag:
+        FirecRESTUploadOperator(
+            task_id="up", system="local", source_path=f"{tmp_path}/*.nosuch", target_path=f"{remote}/"
+        )
+        FirecRESTDownloadOperator(
+            task_id="down", system="local", remote_files=f"{remote}/*.none", local_path=str(tmp_path / "out")
+        )
+    assert run(dag).states == {"up": "failed", "down": "failed"}
+    assert f"There is no {tmp_path}/*.nosuch on this worker" in "".join(task_log.errors)
+    assert f"Nothing matches {remote}/*.none" in "".join(task_log.errors)
+
+
+@pytest.mark.parametrize("anywhere", ["local"], indirect=True)
+def test_an_upload_that_was_cut_off_goes_on_in_the_next_try(
+    anywhere: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection breaks for good in the first try; the second one sends the rest alone."""
+    monkeypatch.setattr("crestline.client.files.upload_file.PART", 1024 * 1024)
+    source = tmp_path / "large.bin"
+    source.write_bytes(os.urandom(3 * 1024 * 1024))
+    with DAG("cut_off", schedule=None) as dag:
+        FirecRESTUploadOperator(
+            task_id="up", system=anywhere.system, source_path=str(source), target_path=f"{anywhere.workdir}/large.bin"
+        )
+    sent: list[int] = []
+    whole = ContentCalls.upload_part
+
+    async def cut(self: Any, path: str, upload_id: str, offset: int, *args: Any, **options: Any) -> int:
+        if sent:
+            raise TransferError("the worker is lost")
+        sent.append(await whole(self, path, upload_id, offset, *args, **options))
+        return sent[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ContentCalls, "upload_part", cut)
+        patch.setattr("crestline.client.files.retry.Patience.wait", _give_up)
+        assert run(dag).states == {"up": "failed"}
+    assert not Path(anywhere.workdir, "large.bin").exists()
+    offsets: list[int] = []
+
+    async def watched(self: Any, path: str, upload_id: str, offset: int, *args: Any, **options: Any) -> int:
+        offsets.append(offset)
+        return await whole(self, path, upload_id, offset, *args, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ContentCalls, "upload_part", watched)
+        assert again(dag).states == {"up": "success"}
+    assert offsets[0] == sent[0] > 0
+    assert Path(anywhere.workdir, "large.bin").read_bytes() == source.read_bytes()
+
+
+async def _give_up(self: Any, error: Exception) -> None:
+    raise error
+
+
+def test_how_far_a_long_transfer_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("crestline_airflow.operators.progress.time.monotonic", lambda: now[0])
+    lines: list[str] = []
+    log = TransferLog(lines.append, "Sending x")
+    for now[0], done in ((1.0, 10**6), (31.0, 5 * 10**8), (32.0, 6 * 10**8)):
+        log(done, 10**9, "x")
+    assert lines == ["Sending x: 500 of 1000 MB, at x"]
 
 
 def test_where_files_go(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -71,6 +72,59 @@ def test_a_connection_that_lacks_something(
     assert complaint in message
     with pytest.raises(ConfigError), FirecRESTHook().get_conn():
         pass
+
+
+def test_a_connection_without_a_system_says_what_there_is(gateway: RunningGateway, define: Any) -> None:
+    define(gateway, extra={"token_url": gateway.token_url})
+    works, message = FirecRESTHook().test_connection()
+    assert works
+    assert "serves local" in message
+
+
+def test_a_refresh_token(define: Any) -> None:
+    with running() as plain:
+        token = plain.sign_in()["refresh_token"]
+        define(plain, extra={"token_url": plain.token_url, "refresh_token": token})
+        assert FirecRESTHook().test_connection()[0]
+        with FirecRESTHook().get_conn() as system:
+            assert system.default_workdir() == str(plain.home)
+
+
+def test_an_api_key(gateway: RunningGateway, define: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    define(gateway, login=None, password=None, extra={"api_key": "key-of-somebody"})
+    sent = []
+    monkeypatch.setattr(
+        "crestline.client.auth.ApiKey.auth_headers", lambda self: sent.append(self._headers) or _headers(gateway)
+    )
+    with FirecRESTHook().get_conn() as system:
+        assert system.name == "local"
+    assert sent[0] == {"X-API-Key": "key-of-somebody"}
+
+
+async def _headers(gateway: RunningGateway) -> dict[str, str]:
+    return {"Authorization": f"Bearer {gateway.token()}"}
+
+
+def test_a_token_command_needs_the_deployments_word(
+    gateway: RunningGateway, define: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a token").write_text(gateway.token())
+    define(gateway, login=None, password=None, extra={"token_command": f"cat '{tmp_path}/a token'"})
+    works, message = FirecRESTHook().test_connection()
+    assert not works
+    assert "AIRFLOW__FIRECREST__ALLOW_LOCAL_CREDENTIALS" in message
+    monkeypatch.setenv("AIRFLOW__FIRECREST__ALLOW_LOCAL_CREDENTIALS", "True")
+    assert FirecRESTHook().test_connection()[0]
+    define(gateway, extra={"token_command": "cat 'unended"})
+    with pytest.raises(ConfigError, match="no command line"), FirecRESTHook().get_conn():
+        pass
+
+
+def test_secrets_of_a_connection_are_masked() -> None:
+    """Airflow masks what is called a secret; these are the names that we chose."""
+    from airflow.sdk._shared.secrets_masker import should_hide_value_for_key
+
+    assert all(should_hide_value_for_key(name) for name in ("password", "refresh_token", "api_key"))
 
 
 def test_without_a_connection_the_sites_file_holds(gateway: RunningGateway) -> None:

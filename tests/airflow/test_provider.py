@@ -8,6 +8,9 @@ import sys
 from airflow.providers_manager import ProvidersManager
 from airflow.sdk.providers_manager_runtime import ProvidersManagerTaskRuntime
 
+from crestline_airflow import get_provider_info
+from crestline_airflow.decorators import firecrest_task
+
 
 def test_airflow_finds_the_distribution_and_its_connection_type() -> None:
     assert "airflow-provider-crestline" in ProvidersManager().providers
@@ -25,13 +28,24 @@ def test_the_connection_form() -> None:
     assert set(behaviour["hidden_fields"]) == {"schema", "port"}
 
 
+def test_secrets_of_the_form_are_hidden() -> None:
+    [connection] = get_provider_info()["connection-types"]
+    hidden = {name for name, field in connection["conn-fields"].items() if field["schema"].get("format") == "password"}
+    assert hidden == {"refresh_token", "api_key"}
+
+
+def test_airflow_finds_what_comes_by_itself() -> None:
+    manager = ProvidersManagerTaskRuntime()
+    assert "crestline_airflow.filesystem" in manager.filesystem_module_names
+    assert dict(manager.taskflow_decorators)["firecrest"] is firecrest_task
+    assert "crestline_airflow.links.FirecRESTJobLink" in ProvidersManager().extra_links_class_names
+
+
 def test_every_module_and_class_that_the_provider_names_exists() -> None:
     from airflow.sdk._shared.module_loading import import_string
 
-    from crestline_airflow import get_provider_info
-
     info = get_provider_info()
-    for kind in ("operators", "hooks", "triggers"):
+    for kind in ("operators", "hooks", "triggers", "sensors"):
         for each in info[kind]:
             for module in each["python-modules"]:
                 __import__(module)

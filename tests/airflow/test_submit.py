@@ -48,6 +48,9 @@ def test_what_a_job_leaves(workdir: Path) -> None:
     done = run(dag)
     assert done.states == {"job": "success"}
     job = done.xcom("job")
+    times = job.pop("times")
+    assert times["submit"] <= times["start"] <= times["end"]
+    assert job.pop("node_hours") is not None
     assert job == {
         "job_id": job["job_id"],
         "system": "local",

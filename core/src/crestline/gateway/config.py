@@ -215,7 +215,7 @@ class GatewayConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     relay: RelayConfig = msgspec.field(default_factory=RelayConfig)
     """hubs whose sessions are reached through this gateway"""
     deadline: Annotated[float, msgspec.Meta(gt=0)] = 90.0
-    """seconds within which an answer begins, beside the `wait` of its request; file contents have limits of their own"""
+    """seconds until an answer begins, beside the `wait` of its request; file contents have limits of their own"""
     max_body_size: int = 64 * 1024 * 1024
     """bytes of a request body that is read into memory; streams have no limit"""
     min_token_ttl: int = 30

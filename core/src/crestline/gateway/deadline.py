@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 from urllib.parse import parse_qs
 
 from anyio import CancelScope
@@ -62,7 +63,7 @@ async def _refuse(limit: float, scope: HTTPScope, receive: Receive, send: Send) 
         hint="What was asked may or may not have happened; look before you repeat it.",
         retry_after=_RETRY_AFTER,
     )
-    request: Request[object, object, object] = Request(scope, receive, send)
+    request: Request[Any, Any, Any] = Request(scope, receive, send)
     answer = handle_crestline_error(request, error).to_asgi_response(app=None, request=request)
     await answer(scope, receive, send)
 

@@ -14,7 +14,6 @@ from crestline.gateway.replicas import Replicas
 from crestline.gateway.sharing import share
 from crestline.gateway.store import Store
 from crestline.gateway.systems import SystemRuntime, Systems, build_system
-from crestline.model import CrestlineError
 
 _TAKEN_UP = frozenset({"systems", "oidc", "openfga", "min_token_ttl", "drain", "deadline"})
 
@@ -41,11 +40,21 @@ async def apply(app: Litestar, config: GatewayConfig) -> None:
     authorization = build_authorization(config)
     changed = [name for name, system in config.systems.items() if old.systems.get(name) != system]
     built = [_build(app, config, name, home, store) for name in changed]
-    await _exchange(app.state.systems, built, config)
+    stopped: list[str] = []
+    try:
+        await _start(app.state.systems, built, stopped)
+    except BaseException:
+        for name in stopped:
+            _log.warning("%s is served again as it was", name)
+            before = _build(app, old, name, home, store)
+            await before.start()
+            app.state.systems.put(before)
+        raise
+    _exchange(app.state.systems, built, config)
     app.state.authenticator = authenticator
-    app.state.authorization, before = authorization, app.state.authorization
+    app.state.authorization, before_authorization = authorization, app.state.authorization
     app.state.config = config
-    await before.close()
+    await before_authorization.close()
     gone = sorted(old.systems.keys() - config.systems.keys())
     _log.info(
         "configuration taken up; systems changed: %s; gone: %s", ", ".join(changed) or "-", ", ".join(gone) or "-"
@@ -57,19 +66,24 @@ def _build(app: Litestar, config: GatewayConfig, name: str, home: Home, store: S
     return build_system(name, config.systems[name], home, store, app.state.public_url, replicas)
 
 
-async def _exchange(systems: Systems, built: list[SystemRuntime], config: GatewayConfig) -> None:
+async def _start(systems: Systems, built: list[SystemRuntime], stopped: list[str]) -> None:
+    """Start all of them or none; `stopped` names the systems that had to make way for one."""
     started: list[SystemRuntime] = []
     try:
         for system in built:
             if system.scheduler.is_exclusive and (before := systems.find(system.name)) is not None:
-                systems.take(before)
+                systems.pause(before)
+                stopped.append(before.name)
                 await before.stop()
-            await system.start()
             started.append(system)
-    except CrestlineError:
+            await system.start()
+    except BaseException:
         for system in started:
             await system.stop()
         raise
+
+
+def _exchange(systems: Systems, built: list[SystemRuntime], config: GatewayConfig) -> None:
     for system in built:
         if (before := systems.find(system.name)) is not None:
             systems.retire(before, config.drain.limit)

@@ -105,6 +105,8 @@ class Server(uvicorn.Server):
                 await reload.apply(self._app, self._read_config())
         except CrestlineError as error:
             _log.error("the configuration stays as it was: %s", error)
+        except Exception:
+            _log.exception("the configuration stays as it was")
         if self.tls is not None:
             self.tls.refresh()
 

@@ -24,7 +24,7 @@ from crestline.gateway.schedulers.registry import SchedulerSetup, create_schedul
 from crestline.gateway.store import Store
 from crestline.gateway.submissions import Submissions
 from crestline.gateway.transfers import TransferService
-from crestline.model import ConfigError, SystemNotFoundError
+from crestline.model import ConfigError, GatewayUnavailableError, SystemNotFoundError
 from crestline.wire.status import FileSystem
 
 
@@ -82,6 +82,7 @@ class Systems:
 
     def __init__(self, systems: list[SystemRuntime]) -> None:
         self._by_name = {system.name.lower(): system for system in systems}
+        self._paused: set[str] = set()
         self._retiring: dict[SystemRuntime, asyncio.Task[None]] = {}
 
     def __iter__(self) -> Iterator[SystemRuntime]:
@@ -92,10 +93,15 @@ class Systems:
 
         Raises:
             SystemNotFoundError: there is none.
+            GatewayUnavailableError: it is being exchanged.
         """
         try:
             return self._by_name[name.lower()]
         except KeyError:
+            if name.lower() in self._paused:
+                raise GatewayUnavailableError(
+                    f"The system {name!r} is taking up another configuration.", hint="Try again soon.", retry_after=1
+                ) from None
             names = ", ".join(sorted(self._by_name))
             raise SystemNotFoundError("System not found", hint=f"This gateway has: {names}.") from None
 
@@ -106,15 +112,16 @@ class Systems:
     def put(self, system: SystemRuntime) -> None:
         """Serve a system, in the place of one of the same name."""
         self._by_name[system.name.lower()] = system
+        self._paused.discard(system.name.lower())
 
-    def take(self, system: SystemRuntime) -> None:
-        """Serve it no longer."""
-        if self._by_name.get(system.name.lower()) is system:
-            del self._by_name[system.name.lower()]
+    def pause(self, system: SystemRuntime) -> None:
+        """Serve it no longer, and ask for patience until another is put in its place."""
+        self._take(system)
+        self._paused.add(system.name.lower())
 
     def retire(self, system: SystemRuntime, patience: float) -> None:
         """Serve it no longer, and stop it when what runs there has had `patience` seconds to end."""
-        self.take(system)
+        self._take(system)
         self._retiring[system] = task = asyncio.create_task(self._retire(system, patience))
         task.add_done_callback(lambda _: self._retiring.pop(system, None))
 
@@ -124,6 +131,10 @@ class Systems:
             task.cancel()
         retired = [system.stop() for system in list(self._retiring)]
         await asyncio.gather(*(system.stop(patience) for system in self), *retired)
+
+    def _take(self, system: SystemRuntime) -> None:
+        if self._by_name.get(system.name.lower()) is system:
+            del self._by_name[system.name.lower()]
 
     async def _retire(self, system: SystemRuntime, patience: float) -> None:
         await system.feeds.close()  # their watchers come back, and find what is served now

@@ -2,16 +2,18 @@
 
 An attempt begins when the record is written, before anything is submitted, so that a try that follows a lost worker
 submits with the same key or finds the job's id. The next attempt begins when the end of the job has been recorded, or
-when the task was cleared. The record is kept in Airflow's task state store, which outlives both.
+when the task was cleared. A task on a worker keeps the record in Airflow's task state store, which outlives both. A
+task that has no worker cannot reach that; it keeps the record in an XCom, which only a worker's try would wipe.
 """
 
 from __future__ import annotations
 
 import hashlib
 import secrets
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
+from airflow.sdk.execution_time.xcom import XCom
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
@@ -26,18 +28,62 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """names the attempt to the gateway; digested, since names of DAGs, runs and tasks may be long and not ASCII"""
     number: int
     clearing: int
-    """the task's `max_tries`, which grows when the task is cleared and at no other time"""
+    """what grows when the task is cleared: the task's `max_tries`, or without a worker its `try_number`"""
     job_id: str | None = None
     """None until the gateway has accepted the job"""
-    ended: bool = False
+    ended: str | None = None
+    """state in which the job ended, if it did not complete; None while it may run"""
+    memory_factor: float = 1.0
+    time_factor: float = 1.0
+    """how many times more than the task says this attempt asks for"""
+
+
+class Store(Protocol):
+    """Where the record lies."""
+
+    def get(self, key: str) -> Any: ...
+
+    def set(self, key: str, value: Any) -> None: ...
+
+
+class XComStore:
+    """The XComs of one task instance as a store; blocking, also in a triggerer."""
+
+    def __init__(self, ti: Any) -> None:
+        self._place = {
+            "dag_id": ti.dag_id,
+            "run_id": ti.run_id,
+            "task_id": ti.task_id,
+            "map_index": -1 if ti.map_index is None else ti.map_index,
+        }
+
+    def get(self, key: str) -> Any:
+        """What is stored; None if nothing is."""
+        return XCom.get_one(key=key, **self._place)
+
+    def set(self, key: str, value: Any) -> None:
+        """Replace what is stored."""
+        XCom.set(key=key, value=value, **self._place)
 
 
 class Attempts:
-    """The attempts of the task that runs; without a task state store (before Airflow 3.3) each try is one."""
+    """The attempts of the task that runs; without a store (before Airflow 3.3) each try is one."""
 
-    def __init__(self, context: Context) -> None:
-        self._ti: Any = context["ti"]
-        self._store: Any = context.get("task_state_store")
+    def __init__(self, ti: Any, store: Store | None, clearing: int) -> None:
+        self._ti = ti
+        self._store = store
+        self._clearing = clearing
+
+    @classmethod
+    def on_worker(cls, context: Context) -> Attempts:
+        """Of a task that begins on a worker."""
+        ti: Any = context["ti"]
+        return cls(ti, context.get("task_state_store"), ti.max_tries)  # type: ignore[arg-type]
+
+    @classmethod
+    def without_worker(cls, ti: Any) -> Attempts:
+        """Of a task that begins in the triggerer: each try is an attempt, unless its triggerer is lost."""
+        return cls(ti, XComStore(ti), ti.try_number)
 
     def last(self) -> Attempt | None:
         """The attempt that this task recorded last."""
@@ -46,9 +92,9 @@ class Attempts:
 
     def was_cleared_since(self, attempt: Attempt) -> bool:
         """Whether somebody cleared the task after `attempt` began, and so wants it done anew."""
-        return bool(attempt.clearing != self._ti.max_tries)
+        return bool(attempt.clearing != self._clearing)
 
-    def begin(self) -> Attempt:
+    def begin(self, memory_factor: float = 1.0, time_factor: float = 1.0) -> Attempt:
         """Start, and record, the attempt that follows the last one."""
         ti = self._ti
         last = self.last()
@@ -59,15 +105,23 @@ class Attempts:
             number, place = (last.number + 1 if last else 0), secrets.token_hex(8)
         names = (ti.dag_id, ti.run_id, ti.task_id, str(ti.map_index), str(number), place)
         key = "airflow-" + hashlib.sha256("\0".join(names).encode()).hexdigest()
-        return self._record(Attempt(key=key, number=number, clearing=ti.max_tries))
+        return self._record(
+            Attempt(
+                key=key,
+                number=number,
+                clearing=self._clearing,
+                memory_factor=memory_factor,
+                time_factor=time_factor,
+            )
+        )
 
     def submitted(self, attempt: Attempt, job_id: str) -> Attempt:
         """Record the id under which the job of `attempt` is known."""
         return self._record(msgspec.structs.replace(attempt, job_id=job_id))
 
-    def ended(self, attempt: Attempt) -> Attempt:
+    def ended(self, attempt: Attempt, state: str) -> Attempt:
         """Record that the job of `attempt` can never run again."""
-        return self._record(msgspec.structs.replace(attempt, ended=True))
+        return self._record(msgspec.structs.replace(attempt, ended=state))
 
     def _record(self, attempt: Attempt) -> Attempt:
         if self._store is not None:

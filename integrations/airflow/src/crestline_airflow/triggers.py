@@ -1,50 +1,125 @@
-"""Waiting without a worker."""
+"""Waiting without a worker, and whole tasks without one."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 from asgiref.sync import sync_to_async
 
-from crestline_airflow.hooks import FirecRESTHook
+import crestline.model
+from crestline.client import JobEvent
+from crestline.model import CrestlineError, Job, JobNotFoundError, JobState
+from crestline_airflow.attempts import Attempt, Attempts, XComStore
+from crestline_airflow.failures import FirecRESTRetryPolicy
+from crestline_airflow.links import FirecRESTJobLink
+from crestline_airflow.live_output import LiveOutput
+from crestline_airflow.outcome import outcome
+from crestline_airflow.resources import absolute_below, after_jobs, job_spec
+from crestline_airflow.shared import Shared, acquire, release
+
+_killing: set[asyncio.Task[None]] = set()
+"""the event loop itself keeps no hold on its tasks"""
 
 
 class FirecRESTJobTrigger(BaseTrigger):
     """Fires when a job has ended; its event is a dictionary with the `job_id` and the `state`.
 
-    All triggers of one connection in a triggerer share one job monitor: their number does not change how often the
-    gateway is asked.
+    Meanwhile the job's output goes to the task log; how far, is the event's `output`. Where nothing can be found out
+    about the job, the event has an `error` instead of the state.
+
+    All triggers of one connection in a triggerer share one job monitor and one budget for output: their number does not
+    change how often the gateway is asked.
     """
 
-    def __init__(self, firecrest_conn_id: str, system: str, job_id: str) -> None:
+    def __init__(self, firecrest_conn_id: str, system: str, job_id: str, log_output: bool = True) -> None:
         super().__init__()
         self.firecrest_conn_id = firecrest_conn_id
         self.system = system
-        self.job_id = job_id
+        self.job_id: str | None = job_id
+        self.log_output = log_output
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
             f"{__name__}.{type(self).__name__}",
-            {"firecrest_conn_id": self.firecrest_conn_id, "system": self.system, "job_id": self.job_id},
+            {
+                "firecrest_conn_id": self.firecrest_conn_id,
+                "system": self.system,
+                "job_id": self.job_id,
+                "log_output": self.log_output,
+            },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        async with await FirecRESTHook(self.firecrest_conn_id).aget_conn(self.system) as system:
-            job = await system.wait(self.job_id)
-        yield TriggerEvent({"job_id": job.job_id, "state": str(job.state)})
+        try:
+            shared = await acquire(self.firecrest_conn_id, self.system)
+            try:
+                event = await self._run(shared)
+            finally:
+                await release(shared)
+        except CrestlineError as error:
+            event = TriggerEvent({"job_id": self.job_id, "error": packed(error)})
+        yield event
+
+    async def _run(self, shared: Shared) -> TriggerEvent:
+        assert self.job_id is not None  # noqa: S101
+        job, output = await self._ended(shared, self.job_id)
+        return _resuming(job, output)
+
+    async def _ended(self, shared: Shared, job_id: str) -> tuple[Job, LiveOutput | None]:
+        """The job when it has ended, and how far its output is in the log.
+
+        Raises:
+            JobNotFoundError: the scheduler does not know it (any more).
+        """
+        assert shared.system is not None  # noqa: S101
+        output: LiveOutput | None = None
+        following: asyncio.Task[None] | None = None
+        try:
+            async with contextlib.aclosing(shared.system.watch(job_id)) as events:
+                async for event in events:
+                    job = event.job
+                    self.log.info("%s", news(event))
+                    runs = event.state is JobState.RUNNING
+                    if runs and following is None and self.log_output and shared.budget.take_place():
+                        output = LiveOutput(shared.system, shared.budget, self.task_instance, self.log)
+                        following = asyncio.create_task(output.follow(job))
+        finally:
+            if following is not None:
+                shared.budget.give_place()
+                following.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await following
+        return job, output
 
     async def on_kill(self) -> None:
         """Cancel the job, if it is really the user who ended the task.
 
         Airflow 3.3 also calls this on a triggerer that was slow and has lost its triggers to another one. Then the
-        task still waits, and so must the job.
+        task still waits, and so must the job. And once a second it interrupts what it has called here.
         """
+        killing = asyncio.create_task(self._kill())
+        _killing.add(killing)
+        killing.add_done_callback(_killing.discard)
+        await asyncio.shield(killing)
+
+    async def _kill(self) -> None:
         if await self._is_deferred():
             return
-        async with await FirecRESTHook(self.firecrest_conn_id).aget_conn(self.system) as system:
-            await system.cancel(self.job_id)
+        shared = await acquire(self.firecrest_conn_id, self.system)
+        try:
+            await self._cancel(shared)
+        finally:
+            await release(shared)
+
+    async def _cancel(self, shared: Shared) -> None:
+        if self.job_id is not None and shared.system is not None:
+            self.log.info("Cancelling job %s", self.job_id)
+            with contextlib.suppress(JobNotFoundError):
+                await shared.system.cancel(self.job_id)
 
     async def _is_deferred(self) -> bool:
         from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
@@ -54,3 +129,133 @@ class FirecRESTJobTrigger(BaseTrigger):
             dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
         )
         return "deferred" in states.get(ti.run_id, {}).values()
+
+
+class FirecRESTSubmitTrigger(FirecRESTJobTrigger):
+    """A whole FirecRESTSubmitOperator in the triggerer: submits, waits, and ends the task if its job completes.
+
+    Where it does not, a worker takes over and says so, since retry policies and callbacks belong there. The job of each
+    try is submitted once: a triggerer that follows a lost one finds it by the try's key. A task that was cleared while
+    no triggerer ran first cancels what its last try has left.
+
+    Args:
+        firecrest_conn_id: the Airflow connection.
+        push_outcome: whether the task's return value becomes an XCom.
+        more_memory, more_time: as of `FirecRESTRetryPolicy`.
+        task: the fields of the operator, by name.
+    """
+
+    def __init__(
+        self,
+        firecrest_conn_id: str,
+        push_outcome: bool = True,
+        more_memory: float | None = None,
+        more_time: float | None = None,
+        **task: Any,
+    ) -> None:
+        super().__init__(firecrest_conn_id, task["system"], job_id="", log_output=task["log_output"])
+        self.job_id = None
+        self.push_outcome = push_outcome
+        self.more_memory = more_memory
+        self.more_time = more_time
+        self._fields = tuple(task)
+        for name, value in task.items():  # Airflow renders attributes that are called like the operator's
+            setattr(self, name, value)
+        self._submission: asyncio.Task[Attempt] | None = None
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        kwargs = {
+            "firecrest_conn_id": self.firecrest_conn_id,
+            "push_outcome": self.push_outcome,
+            "more_memory": self.more_memory,
+            "more_time": self.more_time,
+        }
+        task = {name: getattr(self, name) for name in self._fields}
+        return f"{__name__}.{type(self).__name__}", kwargs | task
+
+    async def _run(self, shared: Shared) -> TriggerEvent:
+        assert shared.system is not None  # noqa: S101
+        # A kill must not leave a submission whose answer nobody hears.
+        self._submission = asyncio.create_task(self._submitted(shared))
+        attempt = await asyncio.shield(self._submission)
+        assert attempt.job_id is not None  # noqa: S101
+        job, output = await self._ended(shared, attempt.job_id)
+        if not job.state.is_success:
+            return _resuming(job, output)
+        async with shared.finishing:
+            job = await shared.system.metadata(job)
+            if self.log_output:
+                output = output or LiveOutput(shared.system, shared.budget, self.task_instance, self.log)
+                await output.finish(job)
+            elements = await shared.system.elements(job) if getattr(self, "array", None) else None
+        self.log.info("Job %s has completed", job.job_id)
+        return TaskSuccessEvent(
+            xcoms={"return_value": outcome(job, shared.system.name, elements)} if self.push_outcome else None
+        )
+
+    async def _submitted(self, shared: Shared) -> Attempt:
+        system = shared.system
+        assert system is not None  # noqa: S101
+        attempts = Attempts.without_worker(self.task_instance)
+        last = await sync_to_async(attempts.last)()
+        attempt = last
+        if attempt is not None and attempts.was_cleared_since(attempt):  # another try
+            if attempt.ended is None and attempt.job_id is not None:
+                self.log.info("Cancelling job %s of the try before", attempt.job_id)
+                with contextlib.suppress(JobNotFoundError):
+                    await system.cancel(attempt.job_id)
+            attempt = None
+        if attempt is None:
+            policy = FirecRESTRetryPolicy(more_memory=self.more_memory, more_time=self.more_time)
+            attempt = await sync_to_async(attempts.begin)(*policy.factors(last))
+        if attempt.job_id is not None:
+            self.log.info("Job %s on %s was submitted before; going on with it", attempt.job_id, system.name)
+        else:
+            workdir = getattr(self, "working_dir", None)
+            if workdir:
+                workdir = absolute_below(await system.default_workdir(), workdir)
+            spec = job_spec(self, workdir or "", attempt, await sync_to_async(self._after)())
+            job = await system.submit(spec, key=attempt.key)
+            attempt = await sync_to_async(attempts.submitted)(attempt, job.job_id)
+            self.log.info("Submitted job %s to %s", attempt.job_id, system.name)
+        self.job_id = attempt.job_id
+        page = shared.hook.job_page(system.name, str(attempt.job_id))
+        for key, value in (("job_id", attempt.job_id), (FirecRESTJobLink().xcom_key, page)):
+            await sync_to_async(XComStore(self.task_instance).set)(key, value)
+        return attempt
+
+    def _after(self) -> str | None:
+        ti: Any = self.task_instance
+        tasks = getattr(self, "after", None) or ()
+        return after_jobs((task_id, ti.xcom_pull(task_ids=task_id)) for task_id in tasks)
+
+    async def _cancel(self, shared: Shared) -> None:
+        if self._submission is not None:
+            with contextlib.suppress(CrestlineError):
+                await self._submission
+        if self.job_id is None:  # this triggerer never came so far; the one before it may have
+            last = await sync_to_async(Attempts.without_worker(self.task_instance).last)()
+            self.job_id = last.job_id if last is not None and last.ended is None else None
+        await super()._cancel(shared)
+
+
+def news(event: JobEvent) -> str:
+    """What is new about a job, as a line of a log."""
+    return f"Job {event.job.job_id} is {event.state}" + (f" ({event.reason})" if event.reason else "")
+
+
+def packed(error: CrestlineError) -> dict[str, str]:
+    """An error as an event can carry it."""
+    return {"type": type(error).__name__, "message": error.message, "hint": error.hint}
+
+
+def unpacked(error: dict[str, str]) -> CrestlineError:
+    """The error that was packed."""
+    kind = getattr(crestline.model, error["type"], CrestlineError)
+    return kind(error["message"], hint=error["hint"])  # type: ignore[no-any-return]
+
+
+def _resuming(job: Job, output: LiveOutput | None) -> TriggerEvent:
+    return TriggerEvent(
+        {"job_id": job.job_id, "state": str(job.state), "output": output.position if output is not None else None}
+    )

@@ -1,7 +1,19 @@
-"""Operators: upload, submit, download. Their names and first arguments are those of the CUG 2024 talk."""
+"""Operators: upload, submit, download, whose names and first arguments are those of the CUG 2024 talk; and scratch."""
 
 from crestline_airflow.operators.download import FirecRESTDownloadOperator
+from crestline_airflow.operators.scratch import (
+    FirecRESTMakeScratchOperator,
+    FirecRESTRemoveScratchOperator,
+    scratch_directory,
+)
 from crestline_airflow.operators.submit import FirecRESTSubmitOperator
 from crestline_airflow.operators.upload import FirecRESTUploadOperator
 
-__all__ = ["FirecRESTDownloadOperator", "FirecRESTSubmitOperator", "FirecRESTUploadOperator"]
+__all__ = [
+    "FirecRESTDownloadOperator",
+    "FirecRESTMakeScratchOperator",
+    "FirecRESTRemoveScratchOperator",
+    "FirecRESTSubmitOperator",
+    "FirecRESTUploadOperator",
+    "scratch_directory",
+]

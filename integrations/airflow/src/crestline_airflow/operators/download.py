@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import posixpath
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crestline.model import InvalidRequestError
+from crestline.client import BlockingSystem
+from crestline.model import InvalidRequestError, MissingFileError
 from crestline_airflow.operators.base import FirecRESTBaseOperator, absolute
+from crestline_airflow.operators.places import has_pattern, names_in_one_directory
+from crestline_airflow.operators.progress import TransferLog
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
 class FirecRESTDownloadOperator(FirecRESTBaseOperator):
-    """Fetches files, for example the output of a job.
+    """Fetches files and directories, for example the output of a job; what is here already does not travel again.
 
-    The XCom is the list of the files' paths on the worker.
+    A file appears whole and verified or not at all; one that was cut off goes on where it stood, in the next try too
+    if that runs on the same worker. The XCom is the list of the paths on the worker.
 
     Args:
         system: the system's name; None: the one that the connection names.
-        local_path: where to on the worker: a directory for several files, or if it ends in `/`; otherwise the file.
+        local_path: where to on the worker: a directory for several files and for patterns, or if it ends in `/`;
+            otherwise the file. In a directory everything keeps its name; where two are called the same, all keep what
+            their paths do not share.
         target_task_id: a FirecRESTSubmitOperator of this DAG run. Relative `remote_files` are in its job's working
             directory, and the job's id replaces `{job_id}` (or `{_jobid_}`) in them; None of them: the job's stdout.
-        remote_files: one path, or several. Without `target_task_id` relative ones are below the user's default
-            directory.
+        remote_files: one path or pattern (`*`, `?`, `[...]`), or several. Without `target_task_id` relative ones are
+            below the user's default directory.
     """
 
     template_fields = ("system", "local_path", "target_task_id", "remote_files")
@@ -52,12 +59,30 @@ class FirecRESTDownloadOperator(FirecRESTBaseOperator):
                 paths = [_of_job(path, job) for path in remote_files] or [job["stdout"]]
             else:
                 paths = [absolute(system, path) for path in remote_files]
-            targets = local_targets(paths, self.local_path)
+            into = f"{self.local_path}/" if any(map(has_pattern, paths)) else self.local_path
+            targets = local_targets(_expanded(system, paths), into)
             for path, target in targets.items():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                report = system.download(path, target)
-                self.log.info("Fetched %d bytes from %s:%s to %s", report.bytes, system.name, path, target)
+                self._fetch(system, path, target)
         return [str(target) for target in targets.values()]
+
+    def _fetch(self, system: BlockingSystem, path: str, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        progress = TransferLog(self.log.info, f"Fetching {path}")
+        if has_pattern(path):  # it has been expanded: these characters are its own
+            report = system.download(glob.escape(path), target.parent, progress=progress)
+        else:
+            report = system.download(path, target, progress=progress)
+        self.log.info(
+            "Fetched %d bytes in %d files from %s:%s to %s; %d were here already",
+            report.bytes,
+            report.files,
+            system.name,
+            path,
+            target,
+            report.skipped,
+        )
+        for name in report.left_out:
+            self.log.warning("Left out of %s, since it leads out of it: %s", path, name)
 
     def _job(self, context: Context) -> dict[str, Any]:
         job = context["ti"].xcom_pull(task_ids=self.target_task_id)
@@ -73,6 +98,23 @@ def _of_job(path: str, job: dict[str, Any]) -> str:
     for placeholder in ("{job_id}", "{_jobid_}"):
         path = path.replace(placeholder, job["job_id"])
     return posixpath.join(job["working_dir"], path)
+
+
+def _expanded(system: BlockingSystem, paths: Sequence[str]) -> list[str]:
+    """The paths, and what matches the patterns among them.
+
+    Raises:
+        MissingFileError: nothing matches a pattern.
+    """
+    found: list[str] = []
+    for path in paths:
+        matches = system.glob(path) if has_pattern(path) else [path]
+        if not matches:
+            raise MissingFileError(
+                f"Nothing matches {path} on {system.name}.", hint="List the directory to see what is there."
+            )
+        found += matches
+    return found
 
 
 def local_targets(paths: Sequence[str], local_path: str) -> dict[str, Path]:
@@ -93,8 +135,4 @@ def local_targets(paths: Sequence[str], local_path: str) -> dict[str, Path]:
         raise InvalidRequestError(
             f"{local_path} is a file, and {len(paths)} are to be fetched.", hint="Give a directory as local_path."
         )
-    names = [posixpath.basename(path) for path in paths]
-    if len(set(names)) < len(names):
-        shared = posixpath.commonpath(posixpath.dirname(path) for path in paths)
-        names = [posixpath.relpath(path, shared) for path in paths]
-    return {path: local / name for path, name in zip(paths, names, strict=True)}
+    return {path: local / name for path, name in zip(paths, names_in_one_directory(paths), strict=True)}

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import conf
-from airflow.sdk.exceptions import TaskDeferralTimeout
+from airflow.providers.common.compat.sdk import XComArg, conf
+from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout, TaskDeferred
+from airflow.triggers.base import StartTriggerArgs
 
 from crestline.client import BlockingSystem
-from crestline.model import Job, JobFailedError, JobNotFoundError, JobSpec, JobState
+from crestline.model import CrestlineError, Job, JobNotFoundError, JobState
+from crestline_airflow import lineage
 from crestline_airflow.attempts import Attempt, Attempts
+from crestline_airflow.failures import HAS_POLICIES, FirecRESTRetryPolicy, as_airflow_fails, failure
+from crestline_airflow.links import FirecRESTJobLink
+from crestline_airflow.live_output import logged, tail
 from crestline_airflow.operators.base import FirecRESTBaseOperator, absolute
-from crestline_airflow.triggers import FirecRESTJobTrigger
+from crestline_airflow.outcome import outcome
+from crestline_airflow.resources import RESOURCES, after_jobs, job_spec
+from crestline_airflow.triggers import FirecRESTJobTrigger, FirecRESTSubmitTrigger, news, unpacked
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -22,60 +29,174 @@ if TYPE_CHECKING:
 _TAIL = 20
 """lines of stderr in the message of a job that failed"""
 
+_FIELDS = ("system", "script", "command", "script_path", "working_dir", "job_name", "after", "log_output", *RESOURCES)
+"""what the trigger of a task without a worker needs to know of it"""
+
 
 class FirecRESTSubmitOperator(FirecRESTBaseOperator):
     """Submits a batch script, once per attempt, and waits for the job; its output appears in the task log.
 
-    A try that follows a lost worker goes on with the job that is there. A task that is killed, cleared while it runs,
-    or out of time cancels its job. The XCom says what became of it: `job_id`, `system`, `state`, `exit_code`,
-    `working_dir`, and the paths `stdout` and `stderr`.
+    A try that follows a lost worker or triggerer goes on with the job that is there. A task that is killed, cleared
+    while it runs, or out of time cancels its job. The XCom says what became of it: `job_id`, `system`, `state`,
+    `exit_code`, `working_dir`, the paths `stdout` and `stderr`, `times` (seconds since the epoch), `node_hours`, and
+    the `elements` of an array. As soon as there is a job, its id is the XCom `job_id`.
+
+    All arguments that end up in the job are templates.
 
     Args:
         system: the system's name; None: the one that the connection names.
-        script: the script's text, or the name of an `.sh` or `.sbatch` file beside the DAG; a template.
+        script: the script's text, or the name of an `.sh` or `.sbatch` file beside the DAG.
+        command: shell commands, in the place of a script; the resources below make it one.
+        script_path: a script that lies on the system, in the place of `script`.
         working_dir: where the job runs; a relative path is below the user's default directory, which is the default.
+        job_name: how the scheduler lists it.
         account: the account or project that pays.
+        partition, reservation, constraint, qos: as the scheduler knows them.
+        time_limit: `[days-]hours:minutes:seconds`, or seconds.
+        nodes, tasks, tasks_per_node, cpus_per_task, gpus: how many.
+        memory: per node, with its unit (`4G`).
+        exclusive: share the nodes with nobody.
+        array: indexes, as `sbatch --array` takes them (`0-9%2`). The task ends with the last element and fails if one
+            does; the elements' output is not followed.
+        dependency: as `sbatch --dependency` takes it.
+        after: ids of tasks of this DAG run with `wait=False`, upstream of this one: the job begins when theirs have
+            completed.
+        directives: further options of `sbatch`, each as `--option=value`.
         environment: variables for the job.
-        deferrable: wait in the triggerer, not on a worker; then the output appears when the job has ended.
-            Default: `[operators] default_deferrable`.
+        inputs, outputs: paths on the system that the job reads and writes, for lineage.
+        wait: False ends the task when the job is submitted; the job then lives on by itself.
+        log_output: put the job's output into the task log.
+        deferrable: wait in the triggerer, not on a worker. Default: `[operators] default_deferrable`.
+        start_from_trigger: take no worker at all while nothing fails: the triggerer submits, too. Airflow tells
+            listeners, and so OpenLineage, nothing of such a task. A mapped task takes a worker for its submission.
 
     Raises:
         JobFailedError: the job did not complete.
     """
 
-    template_fields = ("system", "script", "working_dir", "account", "environment")
+    template_fields = (
+        "system",
+        "script",
+        "command",
+        "script_path",
+        "working_dir",
+        "job_name",
+        "after",
+        *RESOURCES,
+        "inputs",
+        "outputs",
+    )
     template_ext = (".sh", ".sbatch")
-    template_fields_renderers = {"script": "bash", "environment": "json"}  # noqa: RUF012
+    template_fields_renderers: ClassVar[dict[str, str]] = {
+        "script": "bash",
+        "command": "bash",
+        "environment": "json",
+    }
+    operator_extra_links = (FirecRESTJobLink(),)
+
+    start_from_trigger = False
 
     def __init__(
         self,
         *,
-        script: str,
+        script: str | None = None,
+        command: str | None = None,
+        script_path: str | None = None,
         working_dir: str | None = None,
+        job_name: str | None = None,
         account: str | None = None,
+        partition: str | None = None,
+        reservation: str | None = None,
+        constraint: str | None = None,
+        qos: str | None = None,
+        time_limit: str | int | None = None,
+        nodes: int | str | None = None,
+        tasks: int | str | None = None,
+        tasks_per_node: int | str | None = None,
+        cpus_per_task: int | str | None = None,
+        memory: str | None = None,
+        gpus: int | str | None = None,
+        exclusive: bool = False,
+        array: str | None = None,
+        dependency: str | None = None,
+        after: str | Sequence[str] = (),
+        directives: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
+        inputs: Sequence[str] = (),
+        outputs: Sequence[str] = (),
+        wait: bool = True,
+        log_output: bool = True,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        start_from_trigger: bool = False,
         **kwargs: Any,
     ) -> None:
+        if HAS_POLICIES:
+            kwargs["retry_policy"] = kwargs.get("retry_policy") or FirecRESTRetryPolicy()
         super().__init__(**kwargs)
         # Airflow takes a text that ends in .sh for the name of a file.
         self.script = f"{script}\n" if isinstance(script, str) and "\n" in script else script
+        self.command = f"{command} " if isinstance(command, str) else command
+        self.script_path = script_path
         self.working_dir = working_dir
+        self.job_name = job_name
         self.account = account
+        self.partition = partition
+        self.reservation = reservation
+        self.constraint = constraint
+        self.qos = qos
+        self.time_limit = time_limit
+        self.nodes = nodes
+        self.tasks = tasks
+        self.tasks_per_node = tasks_per_node
+        self.cpus_per_task = cpus_per_task
+        self.memory = memory
+        self.gpus = gpus
+        self.exclusive = exclusive
+        self.array = array
+        self.dependency = dependency
+        self.after = [after] if isinstance(after, str) else list(after)
+        self.directives = list(directives)
         self.environment = environment
+        self.inputs = list(inputs)
+        self.outputs = list(outputs)
+        self.wait = wait
+        self.log_output = log_output
         self.deferrable = deferrable
+        self.start_from_trigger = start_from_trigger
+        self.prepare_template()
         self._system: BlockingSystem | None = None
         self._job_id: str | None = None
+        self._job: Job | None = None
         self._killed = False
 
+    def prepare_template(self) -> None:
+        """Airflow calls this when scripts have been read from their files, before it serializes the task."""
+        if self.start_from_trigger:
+            fields = {name: getattr(self, name) for name in _FIELDS}
+            kwargs = {
+                "firecrest_conn_id": self.firecrest_conn_id,
+                "push_outcome": self.do_xcom_push,
+                "more_memory": self._policy.more_memory,
+                "more_time": self._policy.more_time,
+                # What another task returns is rendered as a template there.
+                **{name: str(value) if isinstance(value, XComArg) else value for name, value in fields.items()},
+            }
+            self.start_trigger_args = StartTriggerArgs(
+                trigger_cls=f"{FirecRESTSubmitTrigger.__module__}.{FirecRESTSubmitTrigger.__name__}",
+                next_method="execute_complete",
+                trigger_kwargs=kwargs,
+            )
+
     def execute(self, context: Context) -> dict[str, Any]:
-        self._job_id, self._killed = None, False
-        attempts = Attempts(context)
-        with self._connected() as system:
-            attempt, job_id = self._submit(system, attempts)
-            if self.deferrable:
+        self._job_id, self._job, self._killed = None, None, False
+        attempts = Attempts.on_worker(context)
+        with self._connected(context) as system:
+            attempt, job_id = self._submit(system, attempts, context)
+            if not self.wait:
+                return outcome(Job(job_id=job_id, state=JobState.SUBMITTED, workdir=self._workdir(system)), system.name)
+            if self.deferrable or self.start_from_trigger:
                 self.defer(
-                    trigger=FirecRESTJobTrigger(self.firecrest_conn_id, system.name, job_id),
+                    trigger=FirecRESTJobTrigger(self.firecrest_conn_id, system.name, job_id, self._follows),
                     method_name="execute_complete",
                     timeout=self.execution_timeout,
                 )
@@ -83,18 +204,22 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Go on where `execute` deferred: the job has ended."""
-        attempts = Attempts(context)
-        with self._connected() as system:
-            return self._finish(system, attempts, attempts.last(), event["job_id"])
+        attempts = self._attempts(context)
+        self._job_id = event["job_id"]
+        if "error" in event:
+            raise as_airflow_fails(unpacked(event["error"]), self._policy, self)
+        with self._connected(context) as system:
+            return self._finish(system, attempts, attempts.last(), event["job_id"], event.get("output"))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Airflow ends a deferral that lasts too long without a word to the trigger: here the job is cancelled."""
         try:
             return super().resume_execution(next_method, next_kwargs, context)
-        except TaskDeferralTimeout:
-            attempt = Attempts(context).last()
-            if attempt is not None and attempt.job_id is not None:
-                self._cancel(attempt.job_id)
+        except (TaskDeferralError, TaskDeferralTimeout) as error:
+            attempt = self._attempts(context).last()
+            given_up = isinstance(error, TaskDeferralTimeout) or not _has_another_try(context)
+            if given_up and attempt is not None and attempt.job_id is not None and attempt.ended is None:
+                self._give_up(attempt.job_id)
             raise
 
     def on_kill(self) -> None:
@@ -102,30 +227,67 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         if self._job_id is not None:
             self._cancel(self._job_id)
 
-    def _submit(self, system: BlockingSystem, attempts: Attempts) -> tuple[Attempt, str]:
+    def get_openlineage_facets_on_start(self) -> Any:
+        """What the job will read and write."""
+        return lineage.facets(self, None)
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        """What the job has read and written, and what it took."""
+        return lineage.facets(self, self._job)
+
+    def get_openlineage_facets_on_failure(self, task_instance: Any) -> Any:
+        """As on completion."""
+        return lineage.facets(self, self._job)
+
+    @property
+    def _policy(self) -> FirecRESTRetryPolicy:
+        policy = getattr(self, "retry_policy", None)
+        return policy if isinstance(policy, FirecRESTRetryPolicy) else FirecRESTRetryPolicy()
+
+    @property
+    def _follows(self) -> bool:
+        """Whether the job's output is followed: an array has too many."""
+        return bool(self.log_output and not self.array)
+
+    def _attempts(self, context: Context) -> Attempts:
+        """Those of this task, wherever it began."""
+        on_worker = Attempts.on_worker(context)
+        if self.start_from_trigger and on_worker.last() is None:
+            return Attempts.without_worker(context["ti"])
+        return on_worker
+
+    def _submit(self, system: BlockingSystem, attempts: Attempts, context: Context) -> tuple[Attempt, str]:
         """The job of this attempt, new or found."""
-        attempt = self._unfinished(system, attempts) or attempts.begin()
+        attempt = self._unfinished(system, attempts) or self._begin(attempts)
         if attempt.job_id is not None:
             self.log.info("Job %s on %s was submitted before; going on with it", attempt.job_id, system.name)
         else:
-            spec = JobSpec(
-                script=self.script,
-                workdir=absolute(system, self.working_dir) if self.working_dir else "",
-                account=self.account,
-                environment=self.environment or {},
-            )
+            ti: Any = context["ti"]
+            after = after_jobs((task_id, ti.xcom_pull(task_ids=task_id)) for task_id in self.after)
+            spec = job_spec(self, self._workdir(system), attempt, after)
             attempt = attempts.submitted(attempt, system.submit(spec, key=attempt.key).job_id)
             self.log.info("Submitted job %s to %s", attempt.job_id, system.name)
         assert attempt.job_id is not None  # noqa: S101
         self._job_id = attempt.job_id
         if self._killed:  # while the submission was on its way
             self._cancel(attempt.job_id)
+        if (push := getattr(context["ti"], "xcom_push", None)) is not None:
+            push(key="job_id", value=attempt.job_id)
         return attempt, attempt.job_id
+
+    def _begin(self, attempts: Attempts) -> Attempt:
+        last = attempts.last()
+        if last is not None and attempts.was_cleared_since(last):
+            last = None
+        return attempts.begin(*self._policy.factors(last))
+
+    def _workdir(self, system: BlockingSystem) -> str:
+        return absolute(system, self.working_dir) if self.working_dir else ""
 
     def _unfinished(self, system: BlockingSystem, attempts: Attempts) -> Attempt | None:
         """The last attempt, if this try shall go on with it."""
         attempt = attempts.last()
-        if attempt is None or attempt.ended:
+        if attempt is None or attempt.ended is not None:
             return None
         if attempts.was_cleared_since(attempt):
             if attempt.job_id is not None:
@@ -137,61 +299,72 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
             except JobNotFoundError:  # it may be too young to be seen: whoever waits for it finds out
                 return attempt
             if job.is_finished and not job.state.is_success:
-                attempts.ended(attempt)
+                attempts.ended(attempt, job.state)
                 return None
         return attempt
 
     def _finish(
-        self, system: BlockingSystem, attempts: Attempts, attempt: Attempt | None, job_id: str
+        self,
+        system: BlockingSystem,
+        attempts: Attempts,
+        attempt: Attempt | None,
+        job_id: str,
+        position: str | None = None,
     ) -> dict[str, Any]:
-        """Wait for the job, with its output in the task log; what became of it is the XCom."""
+        """Wait for the job, with its output in the task log; what became of it is the XCom.
+
+        Args:
+            position: how far the output is in the log already.
+        """
         try:
             job = self._started(system, job_id)
-            last_lines = self._log_output(system, job)
-            job = system.metadata(system.wait(job))
+            last_lines = self._log_output(system, job, position) if self._follows else []
+            job = self._job = system.metadata(system.wait(job))
         except JobNotFoundError:
             if attempt is not None:
-                attempts.ended(attempt)
+                attempts.ended(attempt, JobState.UNKNOWN)
             raise
+        elements = system.elements(job) if self.array else None
         if not job.state.is_success:
             if attempt is not None:
-                attempts.ended(attempt)
-            raise _failure(job, self._last_stderr(system, job, last_lines))
+                attempts.ended(attempt, job.state)
+            raise failure(*self._last_stderr(system, job, elements, last_lines))
         self.log.info("Job %s has completed", job.job_id)
-        return {
-            "job_id": job.job_id,
-            "system": system.name,
-            "state": str(job.state),
-            "exit_code": job.exit_code,
-            "working_dir": job.workdir,
-            "stdout": job.stdout,
-            "stderr": job.stderr,
-        }
+        return outcome(job, system.name, elements)
 
     def _started(self, system: BlockingSystem, job_id: str) -> Job:
         """The job once it runs, or has ended, with the paths of its output."""
         job = None
         for event in system.watch(job_id):
             job = event.job
-            self.log.info("Job %s is %s%s", job.job_id, event.state, f" ({event.reason})" if event.reason else "")
+            self.log.info("%s", news(event))
             if not event.state.is_waiting and event.state not in (JobState.UNKNOWN, JobState.CONFIGURING):
                 break
         assert job is not None  # noqa: S101
         return system.metadata(job)
 
-    def _log_output(self, system: BlockingSystem, job: Job) -> list[str]:
+    def _log_output(self, system: BlockingSystem, job: Job, position: str | None) -> list[str]:
         """Put the job's output into the task log until it has ended; returns its last lines."""
         last: deque[str] = deque(maxlen=_TAIL)
-        if job.stdout is not None:
-            for line in _lines(system.follow(job)):
-                self.log.info("%s", line)
-                last.append(line)
+        for line in system.output(job, position=position):
+            self.log.info("%s", logged(line))
+            last.append(line.text)
         return list(last)
 
-    def _last_stderr(self, system: BlockingSystem, job: Job, last_stdout: list[str]) -> list[str]:
-        if job.stderr is None or job.stderr == job.stdout:
-            return last_stdout
-        return system.read_text(job.stderr).splitlines()[-_TAIL:]
+    def _last_stderr(
+        self, system: BlockingSystem, job: Job, elements: list[Job] | None, last_lines: list[str]
+    ) -> tuple[Job, list[str]]:
+        """The job, of an array its first element that failed, and the last lines of its stderr."""
+        failed = [each for each in elements or () if each.is_finished and not each.state.is_success]
+        job = failed[0] if failed else job
+        path = job.stderr or job.stdout
+        if path is None:
+            return job, last_lines
+        try:
+            return job, tail(system, path, _TAIL)
+        except CrestlineError as error:  # a job that failed early has written none
+            self.log.info("The end of %s cannot be shown: %s", path, error)
+            return job, last_lines
 
     def _cancel(self, job_id: str) -> None:
         self.log.info("Cancelling job %s", job_id)
@@ -201,34 +374,33 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
             with self.hook.get_conn(self.system) as system:
                 system.cancel(job_id)
 
+    def _give_up(self, job_id: str) -> None:
+        """Cancel because of another error, which is the one to tell."""
+        try:
+            self._cancel(job_id)
+        except CrestlineError as error:
+            self.log.warning("Job %s could not be cancelled: %s", job_id, error)
+
     @contextmanager
-    def _connected(self) -> Iterator[BlockingSystem]:
-        """The system, also at hand for `on_kill`, which a signal may call at any moment."""
+    def _connected(self, context: Context) -> Iterator[BlockingSystem]:
+        """The system, also at hand for `on_kill`, which a signal may call at any moment.
+
+        An error of the last try leaves no job behind that nobody waits for.
+        """
         with self.hook.get_conn(self.system) as self._system:
             try:
                 yield self._system
+            except TaskDeferred:
+                raise
+            except Exception as error:
+                ended = self._job is not None and self._job.is_finished
+                if self._job_id is not None and not ended and not _has_another_try(context):
+                    self._give_up(self._job_id)
+                raise as_airflow_fails(error, self._policy, self) from error.__cause__
             finally:
                 self._system = None
 
 
-def _lines(texts: Iterable[str]) -> Iterator[str]:
-    """Whole lines of a text that comes in pieces."""
-    begun = ""
-    for text in texts:
-        *whole, begun = (begun + text).split("\n")
-        yield from whole
-    if begun:
-        yield begun
-
-
-def _failure(job: Job, last_lines: list[str]) -> JobFailedError:
-    ended = f"Job {job.job_id} ended as {job.state}"
-    if job.exit_code is not None:
-        ended += f" with exit code {job.exit_code}"
-    if job.signal:
-        ended += f" by signal {job.signal}"
-    if job.reason:
-        ended += f" ({job.reason})"
-    if not last_lines:
-        return JobFailedError(f"{ended}; it wrote nothing to its stderr.", job)
-    return JobFailedError("\n".join([f"{ended}. The end of its stderr, {job.stderr}:", *last_lines]), job)
+def _has_another_try(context: Context) -> bool:
+    ti: Any = context["ti"]
+    return bool(getattr(ti, "try_number", 1) <= getattr(ti, "max_tries", 0))

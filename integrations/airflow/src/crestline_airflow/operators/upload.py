@@ -2,36 +2,89 @@
 
 from __future__ import annotations
 
+import glob
+import os
+import posixpath
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from crestline.client import BlockingSystem
+from crestline.model import InvalidRequestError, MissingFileError
 from crestline_airflow.operators.base import FirecRESTBaseOperator, absolute
+from crestline_airflow.operators.places import has_pattern, names_in_one_directory
+from crestline_airflow.operators.progress import TransferLog
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
 class FirecRESTUploadOperator(FirecRESTBaseOperator):
-    """Sends a file, or a directory with all that it holds.
+    """Sends files and directories, with all that these hold; what is on the system already does not travel again.
 
-    The XCom is the absolute path on the system, as given.
+    On a Crestline gateway a file appears whole or not at all, and one that was cut off goes on where it stood, in the
+    next try too. The XCom is the absolute path on the system, as given; for a list or a pattern the list of paths.
 
     Args:
         system: the system's name; None: the one that the connection names.
-        source_path: file or directory on the worker.
+        source_path: file or directory on the worker, or a pattern (`*`, `?`, `[...]`, `**`), or a list of these.
         target_path: where to on the system; a relative path is below the user's default directory. A file goes into it
-            if it ends in `/` (then it is made if need be) or is a directory.
+            if it ends in `/` (then it is made if need be) or is a directory. For a list or a pattern it is a directory,
+            in which everything keeps its name; where two are called the same, all keep what their paths do not share.
     """
 
     template_fields = ("system", "source_path", "target_path")
 
-    def __init__(self, *, source_path: str, target_path: str, **kwargs: Any) -> None:
+    def __init__(self, *, source_path: str | Sequence[str], target_path: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.source_path = source_path
         self.target_path = target_path
 
-    def execute(self, context: Context) -> str:
+    def execute(self, context: Context) -> str | list[str]:
         with self.hook.get_conn(self.system) as system:
             target = absolute(system, self.target_path)
-            report = system.upload(self.source_path, target)
-            self.log.info("Sent %d bytes from %s to %s:%s", report.bytes, self.source_path, system.name, target)
-            return target
+            source = self.source_path
+            if isinstance(source, str) and (os.path.lexists(source) or not has_pattern(source)):
+                self._send(system, source, target)
+                return target
+            targets = remote_targets([source] if isinstance(source, str) else source, target)
+            for directory in sorted({posixpath.dirname(path) for path in targets.values()}):
+                system.mkdir(directory, parents=True)
+            for path, place in targets.items():
+                self._send(system, path, place)
+            return list(targets.values())
+
+    def _send(self, system: BlockingSystem, source: str, target: str) -> None:
+        report = system.upload(source, target, progress=TransferLog(self.log.info, f"Sending {source}"))
+        self.log.info(
+            "Sent %d bytes in %d files from %s to %s:%s; %d were there already",
+            report.bytes,
+            report.files,
+            source,
+            system.name,
+            target,
+            report.skipped,
+        )
+        for name in report.left_out:
+            self.log.warning("Left out of %s, being no file, directory or link within it: %s", source, name)
+
+
+def remote_targets(sources: Sequence[str], directory: str) -> dict[str, str]:
+    """Where each local file or directory goes, no two to the same place.
+
+    Raises:
+        MissingFileError: a path does not exist, or nothing matches a pattern.
+        InvalidRequestError: no path at all.
+    """
+    found: list[str] = []
+    for source in sources:
+        if os.path.lexists(source) or not has_pattern(source):
+            matches = [source] if os.path.exists(source) else []
+        else:
+            matches = sorted(glob.glob(source, recursive=True))
+        if not matches:
+            raise MissingFileError(f"There is no {source} on this worker.", hint="Look at what ran before, and where.")
+        found += [os.path.abspath(match) for match in matches]
+    if not found:
+        raise InvalidRequestError("Nothing is to be sent.", hint="Give a source_path.")
+    paths = list(dict.fromkeys(found))
+    return dict(zip(paths, [posixpath.join(directory, name) for name in names_in_one_directory(paths)], strict=True))

@@ -1,0 +1,155 @@
+"""How many deferred tasks one triggerer carries: ours beside one poller per task, on Airflow's real TriggerRunner.
+
+    .venv/bin/python benchmarks/airflow/waiting.py --count 10000 --seconds 60
+
+Prints a table and writes `benchmarks/results/airflow-waiting.json`. Each contender waits for the same jobs in a process
+of its own; the gateway is another process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parents[1] / "tests")]
+RESULTS = HERE.parent / "results"
+
+CONTENDERS = {
+    "shared, with output": "crestline_airflow.triggers.FirecRESTJobTrigger",
+    "shared": "crestline_airflow.triggers.FirecRESTJobTrigger",
+    "one poller per task": "pollers.OnePollerPerTask",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=1000, help="deferred tasks")
+    parser.add_argument("--seconds", type=float, default=30.0, help="of quiet waiting that are measured")
+    parser.add_argument("--contender", choices=CONTENDERS, help="measure this one alone, in this process")
+    asked = parser.parse_args()
+    if asked.contender:
+        print(json.dumps(asyncio.run(measure(asked.contender, asked.count, asked.seconds))))
+        return
+    rows = {}
+    for name in CONTENDERS:
+        with tempfile.TemporaryDirectory(prefix="airflow-") as home:
+            environment = os.environ | {
+                "AIRFLOW_HOME": home,
+                "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+                "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
+                "CRESTLINE_SITES": f"{home}/sites.toml",
+            }
+            arguments = ["--contender", name, "--count", str(asked.count), "--seconds", str(asked.seconds)]
+            done = subprocess.run(
+                [sys.executable, __file__, *arguments], env=environment, stdout=subprocess.PIPE, check=True
+            )
+            rows[name] = json.loads(done.stdout.splitlines()[-1])
+            print(name, rows[name], file=sys.stderr)
+    show(rows)
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "airflow-waiting.json").write_text(json.dumps({"count": asked.count, "rows": rows}, indent=2) + "\n")
+
+
+def show(rows: dict[str, dict[str, float]]) -> None:
+    columns = list(next(iter(rows.values())))
+    print(f"{'':<22}" + "".join(f"{column:>24}" for column in columns))
+    for name, row in rows.items():
+        print(f"{name:<22}" + "".join(f"{row[column]:>24.4g}" for column in columns))
+
+
+async def measure(contender: str, count: int, seconds: float) -> dict[str, float]:
+    """One contender; see the keys of the answer for what is measured."""
+    import gc
+    import logging
+
+    import psutil
+    import structlog
+
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    logging.disable(logging.WARNING)
+    from airflow.sdk._shared.module_loading import import_string
+
+    from harness import triggerer
+    from harness.patience import until
+
+    trigger_class = import_string(CONTENDERS[contender])
+    site = Site(count)
+    os.environ["AIRFLOW_CONN_FIRECREST_DEFAULT"] = json.dumps(site.connection)
+    process = psutil.Process()
+    async with triggerer.running() as at_work:
+
+        def trigger(job_id: str) -> Any:
+            if contender == "one poller per task":
+                return trigger_class(connection=site.connection, job_id=job_id)
+            return trigger_class("firecrest_default", site.system, job_id, contender == "shared, with output")
+
+        warm = at_work.add(trigger(site.ids[0]))  # imports, sockets and token are everybody's
+        await until(lambda: warm in at_work.runner.triggers)
+        await asyncio.sleep(5)
+        gc.collect()
+        memory, begun = process.memory_info().rss, time.perf_counter()
+        for job_id in site.ids[1:]:
+            at_work.add(trigger(job_id))
+        await until(lambda: at_work.waiting == count, 600)
+        created = time.perf_counter() - begun
+        await asyncio.sleep(15)
+        gc.collect()
+        memory = process.memory_info().rss - memory
+        site.ask("requests")
+        at_work.longest_stall = 0.0
+        cpu, begun = process.cpu_times(), time.perf_counter()
+        await asyncio.sleep(seconds)
+        elapsed = time.perf_counter() - begun
+        used = process.cpu_times()
+        requests = site.ask("requests")
+        quiet_stall, at_work.longest_stall = at_work.longest_stall, 0.0
+        ended = site.ask("end")
+        await until(lambda: len(at_work.events) == count, 600)
+        return {
+            "kB per task": memory / count / 1000,
+            "requests per s": requests / elapsed,
+            "% of a core": 100 * (used.user + used.system - cpu.user - cpu.system) / elapsed,
+            "stall, waiting, ms": 1000 * quiet_stall,
+            "stall, all end, ms": 1000 * at_work.longest_stall,
+            "all known after, s": time.time() - ended,
+            "created in, s": created,
+        }
+
+
+class Site:
+    """The gateway's process."""
+
+    def __init__(self, count: int) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(HERE / "seeming_site.py"), str(count)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        ready = self._answer()
+        self.connection = ready["connection"]
+        self.system = ready["system"]
+        self.ids = [str(int(ready["first"]) + number) for number in range(count)]
+
+    def ask(self, command: str) -> Any:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{command}\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> Any:
+        assert self._process.stdout is not None
+        return json.loads(self._process.stdout.readline())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""What a failed job means for its task: whether trying again makes sense, and what to tell."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowFailException
+
+from crestline.model import (
+    AuthenticationError,
+    ConfigError,
+    InvalidRequestError,
+    Job,
+    JobFailedError,
+    JobState,
+    PermissionDeniedError,
+    SystemNotFoundError,
+    UnsupportedError,
+)
+from crestline_airflow.attempts import Attempt
+
+try:
+    from airflow.sdk.definitions.retry_policy import RetryAction, RetryDecision, RetryPolicy
+
+    HAS_POLICIES = True
+except ImportError:  # Airflow before 3.3 has none
+    HAS_POLICIES = False
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+HOPELESS = (
+    AuthenticationError,
+    PermissionDeniedError,
+    ConfigError,
+    InvalidRequestError,
+    SystemNotFoundError,
+    UnsupportedError,
+)
+"""errors that a second try cannot mend"""
+
+THE_SITES = frozenset({JobState.NODE_FAIL, JobState.BOOT_FAIL, JobState.PREEMPTED})
+"""ends that are no fault of the job"""
+
+_SOON = timedelta(seconds=10)
+
+_ADVICE = {
+    JobState.OUT_OF_MEMORY: "It needs more memory: ask for more with memory=, or let retries ask for more with "
+    "retry_policy=FirecRESTRetryPolicy(more_memory=2).",
+    JobState.TIMEOUT: "It ran into its time limit: ask for more with time_limit=, or let retries ask for more with "
+    "retry_policy=FirecRESTRetryPolicy(more_time=2).",
+    JobState.DEADLINE: "The scheduler gave it up at its deadline: give it a later one.",
+    JobState.NODE_FAIL: "A node failed, which is no fault of the job: with retries= it is tried again.",
+    JobState.BOOT_FAIL: "A node did not boot, which is no fault of the job: with retries= it is tried again.",
+    JobState.PREEMPTED: "It had to make room for other jobs: with retries= it is tried again.",
+    JobState.CANCELLED: "Somebody cancelled it on the system.",
+}
+
+
+def failure(job: Job, last_lines: list[str]) -> JobFailedError:
+    """The error that says how a job ended, what to do about it, and the end of its stderr."""
+    ended = f"Job {job.job_id} ended as {job.state}"
+    if job.exit_code is not None:
+        ended += f" with exit code {job.exit_code}"
+    if job.signal:
+        ended += f" by signal {job.signal}"
+    if job.reason:
+        ended += f" ({job.reason})"
+    ended += "."
+    if advice := _ADVICE.get(job.state):
+        ended += f" {advice}"
+    if not last_lines:
+        return JobFailedError(f"{ended} It wrote nothing to its stderr.", job)
+    return JobFailedError("\n".join([f"{ended} The end of its stderr, {job.stderr}:", *last_lines]), job)
+
+
+class _Policy:
+    """Without any of Airflow's classes, for the versions that have none."""
+
+    def __init__(
+        self,
+        *,
+        more_memory: float | None = None,
+        more_time: float | None = None,
+        delay_after_node_failure: timedelta = _SOON,
+    ) -> None:
+        for name, factor in (("more_memory", more_memory), ("more_time", more_time)):
+            if factor is not None and factor <= 1:
+                raise ValueError(f"{name}={factor} would not ask for more; give a factor above 1")
+        self.more_memory = more_memory
+        self.more_time = more_time
+        self.delay_after_node_failure = delay_after_node_failure
+
+    def factors(self, last: Attempt | None) -> tuple[float, float]:
+        """How many times the task's memory and time the attempt after `last` asks for."""
+        if last is None or last.ended is None:
+            return 1.0, 1.0
+        memory, time = last.memory_factor, last.time_factor
+        if last.ended == JobState.OUT_OF_MEMORY:
+            memory *= self.more_memory or 1.0
+        if last.ended == JobState.TIMEOUT:
+            time *= self.more_time or 1.0
+        return memory, time
+
+    def verdict(self, error: BaseException, task: Any) -> tuple[bool | None, str]:
+        """Whether to try again (None: as usual) after `error`, and why."""
+        if isinstance(error, HOPELESS):
+            return False, "A second try cannot mend this."
+        if not isinstance(error, JobFailedError):
+            return None, ""
+        state = error.job.state
+        if state in THE_SITES:
+            return True, f"The job ended as {state}, which is no fault of its own."
+        if state is JobState.OUT_OF_MEMORY:
+            grows = bool(self.more_memory and getattr(task, "memory", None))
+            return grows, "Out of memory; the next try asks for more." if grows else "Out of memory; so would a retry."
+        if state is JobState.TIMEOUT:
+            grows = bool(self.more_time and getattr(task, "time_limit", None))
+            return grows, "Out of time; the next try asks for more." if grows else "Out of time; so would a retry."
+        if state is JobState.DEADLINE:
+            return False, "The job's deadline has passed."
+        return None, ""
+
+
+if HAS_POLICIES:
+
+    class FirecRESTRetryPolicy(_Policy, RetryPolicy):
+        """Which failures are worth another of the task's `retries`; the default of FirecRESTSubmitOperator.
+
+        A job that its site ended (a node failed or did not boot, preemption) is tried again soon. One that ran out of
+        memory or time is not, unless the next try may ask for more. A refused identity, request or configuration
+        fails the task at once. Everything else is retried as Airflow does it.
+
+        Args:
+            more_memory: factor by which each retry raises `memory` after the job ran out of it.
+            more_time: factor by which each retry raises `time_limit` after the job ran out of it.
+            delay_after_node_failure: to the next try of a job that its site ended.
+        """
+
+        def evaluate(
+            self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None
+        ) -> RetryDecision:
+            again, reason = self.verdict(exception, (context or {}).get("task"))
+            if again is None:
+                return RetryDecision(action=RetryAction.DEFAULT)
+            if not again:
+                return RetryDecision.fail(reason)
+            of_site = isinstance(exception, JobFailedError) and exception.job.state in THE_SITES
+            return RetryDecision.retry(self.delay_after_node_failure if of_site else None, reason)
+
+        def serialize(self) -> dict[str, Any]:
+            return {
+                "more_memory": self.more_memory,
+                "more_time": self.more_time,
+                "delay_after_node_failure": self.delay_after_node_failure.total_seconds(),
+            }
+
+        @classmethod
+        def deserialize(cls, data: dict[str, Any]) -> FirecRESTRetryPolicy:
+            delay = timedelta(seconds=data["delay_after_node_failure"])
+            return cls(more_memory=data["more_memory"], more_time=data["more_time"], delay_after_node_failure=delay)
+
+else:
+
+    class FirecRESTRetryPolicy(_Policy):  # type: ignore[no-redef]
+        """Before Airflow 3.3: what is not worth a retry fails the task at once."""
+
+
+def as_airflow_fails(error: BaseException, policy: Any, task: Any) -> BaseException:
+    """The error to raise: before Airflow 3.3, which asks no policy, one that allows no retry where none makes sense."""
+    if HAS_POLICIES or not isinstance(policy, _Policy) or policy.verdict(error, task)[0] is not False:
+        return error
+    return AirflowFailException(str(error))

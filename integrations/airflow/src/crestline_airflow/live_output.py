@@ -1,0 +1,107 @@
+"""A running job's output in the log of a task that has no worker."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import Any
+
+from asgiref.sync import sync_to_async
+
+from crestline.client import BlockingSystem, JobOutput, OutputLine, System
+from crestline.model import CrestlineError, Job, JobNotFoundError
+from crestline_airflow.attempts import XComStore
+from crestline_airflow.shared import Budget
+
+_STORED_AS = "firecrest_output"
+
+_ENOUGH = 64 * 1024
+"""bytes in which twenty lines usually are"""
+_TOO_MUCH = 64 * 1024 * 1024
+
+
+def tail(system: BlockingSystem, path: str, lines: int) -> list[str]:
+    """The last lines of a text file; of one that is too large to be fetched for that, none.
+
+    Raises:
+        CrestlineError: it cannot be read.
+    """
+    size = system.stat(path)["size"]
+    if system.reads_ranges:
+        begin = max(0, size - _ENOUGH)
+        return system.read_range(path, begin, size - begin).decode(errors="replace").splitlines()[-lines:]
+    if size > _TOO_MUCH:
+        return []
+    return system.read_text(path).splitlines()[-lines:]
+
+
+def logged(line: OutputLine) -> str:
+    """A line of a job's output as the task log shows it."""
+    return line.text if line.stream == "stdout" else f"stderr: {line.text}"
+
+
+class LiveOutput:
+    """Follows one job; where it stands is kept in an XCom, so that another triggerer goes on there.
+
+    Args:
+        ti: whose output it is; None where nobody keeps XComs (`dag.test()`).
+    """
+
+    def __init__(self, system: System, budget: Budget, ti: Any, log: logging.Logger) -> None:
+        self._system = system
+        self._budget = budget
+        self._store = XComStore(ti) if ti is not None else None
+        self._log = log
+        self._output: JobOutput | None = None
+        self._position: str | None = None
+        self._kept: str | None = None
+
+    @property
+    def position(self) -> str | None:
+        """Behind the line that was logged last; None before any."""
+        return self._output.position if self._output is not None else self._position
+
+    async def follow(self, job: Job) -> None:
+        """Log what the job writes, in turns with all others, until it has ended."""
+        try:
+            await self._stand_where_the_last_one_stood(job)
+            await self._budget.turn()
+            await self._log_lines(await self._system.metadata(job), hurry=False)
+        except JobNotFoundError:
+            self._log.info("The output of job %s comes when it has ended", job.job_id)
+        except CrestlineError as error:
+            self._log.warning("The output of job %s comes when it has ended: %s", job.job_id, error)
+
+    async def finish(self, job: Job) -> None:
+        """Log the rest of what a job wrote that has ended.
+
+        Raises:
+            CrestlineError: it cannot be read.
+        """
+        if self._output is None:
+            await self._stand_where_the_last_one_stood(job)
+        self._position = self.position
+        await self._log_lines(job, hurry=True)
+
+    async def _log_lines(self, job: Job, *, hurry: bool) -> None:
+        output = self._system.output(job, position=self._position, turn=None if hurry else self._turn)
+        self._output = output
+        async with contextlib.aclosing(output):
+            async for line in output:
+                self._log.info("%s", logged(line))
+
+    async def _turn(self) -> None:
+        await self._keep()
+        await self._budget.turn()
+
+    async def _keep(self) -> None:
+        if self._store is not None and self.position != self._kept:
+            self._kept = self.position
+            await sync_to_async(self._store.set)(_STORED_AS, {"job_id": self._job_id, "position": self._kept})
+
+    async def _stand_where_the_last_one_stood(self, job: Job) -> None:
+        self._job_id = job.job_id
+        if self._store is not None:
+            kept = await sync_to_async(self._store.get)(_STORED_AS)
+            if isinstance(kept, dict) and kept.get("job_id") == job.job_id:
+                self._position = self._kept = kept["position"]

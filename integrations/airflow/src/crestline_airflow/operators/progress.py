@@ -1,0 +1,29 @@
+"""How far a long transfer is, in the task log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+_EVERY = 30.0
+"""seconds"""
+
+
+class TransferLog:
+    """What `upload` and `download` of the client tell, at most twice a minute.
+
+    Args:
+        log: takes a line.
+        what: the beginning of each line.
+    """
+
+    def __init__(self, log: Callable[[str], object], what: str) -> None:
+        self._log = log
+        self._what = what
+        self._next = time.monotonic() + _EVERY
+
+    def __call__(self, done: int, total: int, name: str) -> None:
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + _EVERY
+            self._log(f"{self._what}: {done / 1e6:.0f} of {total / 1e6:.0f} MB, at {name}")

@@ -1,0 +1,141 @@
+"""A directory that lives as long as a part of a DAG run."""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import XComArg
+
+from crestline.client import BlockingSystem
+from crestline.model import ConflictError, MissingFileError
+from crestline_airflow.hooks import FirecRESTHook
+from crestline_airflow.operators.base import FirecRESTBaseOperator, absolute
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+_MARK = ".airflow-scratch"
+"""file that says which task made the directory: nothing else is ever removed"""
+
+
+class FirecRESTMakeScratchOperator(FirecRESTBaseOperator):
+    """Makes a directory, to be removed by FirecRESTRemoveScratchOperator; the XCom is its absolute path.
+
+    Args:
+        path: a path on the system that does not exist yet; a relative one is below the user's default directory.
+
+    Raises:
+        ConflictError: there is something of that name which another task or somebody else has made.
+    """
+
+    template_fields = ("system", "path")
+
+    def __init__(self, *, path: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.path = path
+
+    def execute(self, context: Context) -> str:
+        with self.hook.get_conn(self.system) as system:
+            path = posixpath.normpath(absolute(system, self.path))
+            owner = _owner(context, self.task_id)
+            if _is_there(system, path) and _mark(system, path) != owner and system.ls(path, hidden=True):
+                raise ConflictError(
+                    f"{path} on {system.name} is there already, and this task has not made it.",
+                    hint="Give each run a path of its own, for example with {{ run_id }} in it.",
+                )
+            system.mkdir(path, parents=True)
+            system.write_text(posixpath.join(path, _MARK), owner)
+            self.log.info("Made %s on %s", path, system.name)
+            return path
+
+
+class FirecRESTRemoveScratchOperator(FirecRESTBaseOperator):
+    """Removes the directory that a FirecRESTMakeScratchOperator of this DAG run has made, with all that is in it.
+
+    Args:
+        path: the XCom of that task.
+        made_by: its task id.
+
+    Raises:
+        ConflictError: that task has not made it.
+    """
+
+    template_fields = ("system", "path")
+
+    def __init__(self, *, path: str | XComArg, made_by: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.path = path
+        self.made_by = made_by
+
+    def execute(self, context: Context) -> None:
+        path = str(self.path)
+        with self.hook.get_conn(self.system) as system:
+            if not _is_there(system, path):
+                self.log.info("%s on %s is gone already", path, system.name)
+                return
+            if _mark(system, path) != _owner(context, self.made_by):
+                raise ConflictError(
+                    f"{path} on {system.name} was not made by {self.made_by!r} in this run; it stays.",
+                    hint="Give `path` the XCom of that task.",
+                )
+            system.remove(path)
+            self.log.info("Removed %s on %s", path, system.name)
+
+
+@contextmanager
+def scratch_directory(
+    path: str,
+    *,
+    task_id: str = "scratch",
+    system: str | None = None,
+    firecrest_conn_id: str = FirecRESTHook.default_conn_name,
+) -> Iterator[XComArg]:
+    """A setup task that makes a directory, and the teardown that removes it, whatever happens to the tasks between.
+
+        with scratch_directory("sweep/{{ run_id }}") as scratch:
+            FirecRESTSubmitOperator(task_id="job", script="...", working_dir=scratch)
+
+    Args:
+        path: a path that does not exist yet; a relative one is below the user's default directory.
+        task_id: of the setup; the teardown is called `<task_id>_removal`.
+        system: the system's name; None: the one that the connection names.
+        firecrest_conn_id: the Airflow connection.
+
+    Returns:
+        the directory's absolute path, for templated arguments of the tasks between the two.
+    """
+    make = FirecRESTMakeScratchOperator(task_id=task_id, path=path, system=system, firecrest_conn_id=firecrest_conn_id)
+    made = XComArg(make)
+    remove = FirecRESTRemoveScratchOperator(
+        task_id=f"{task_id}_removal",
+        path=made,
+        made_by=make.task_id,
+        system=system,
+        firecrest_conn_id=firecrest_conn_id,
+    )
+    with remove.as_teardown(setups=make):
+        yield made
+
+
+def _owner(context: Context, task_id: str) -> str:
+    ti: Any = context["ti"]
+    return hashlib.sha256("\0".join((ti.dag_id, ti.run_id, task_id, str(ti.map_index))).encode()).hexdigest()
+
+
+def _is_there(system: BlockingSystem, path: str) -> bool:
+    try:
+        system.stat(path)
+    except MissingFileError:
+        return False
+    return True
+
+
+def _mark(system: BlockingSystem, path: str) -> str | None:
+    try:
+        return system.read_text(posixpath.join(path, _MARK)).strip()
+    except MissingFileError:
+        return None

@@ -1,0 +1,137 @@
+"""What a task asks of the scheduler, and how that becomes a job."""
+
+from __future__ import annotations
+
+import math
+import posixpath
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from crestline.model import InvalidRequestError, JobSpec
+from crestline_airflow.attempts import Attempt
+
+RESOURCES = (
+    "account",
+    "partition",
+    "reservation",
+    "constraint",
+    "qos",
+    "time_limit",
+    "nodes",
+    "tasks",
+    "tasks_per_node",
+    "cpus_per_task",
+    "memory",
+    "gpus",
+    "exclusive",
+    "array",
+    "dependency",
+    "directives",
+    "environment",
+)
+"""fields of a JobSpec that are arguments of the operator under the same name"""
+
+_UNITS = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024**2}
+"""in megabytes, Slurm's unit where none is given"""
+
+
+def job_spec(task: Any, workdir: str, attempt: Attempt, after: str | None = None) -> JobSpec:
+    """The job of a task.
+
+    Args:
+        task: has `script`, `command`, `script_path`, `job_name` and all of `RESOURCES` as attributes.
+        workdir: absolute, or empty.
+        attempt: may ask for more than the task says.
+        after: a dependency beside the task's own.
+
+    Raises:
+        InvalidRequestError: a value cannot be what it is meant for, or there is not exactly one script.
+    """
+    values = {name: getattr(task, name) for name in RESOURCES}
+    values |= {"script": _script(task), "script_path": task.script_path, "name": task.job_name, "workdir": workdir}
+    values["dependency"] = ",".join(filter(None, (task.dependency, after))) or None
+    values = {name: value for name, value in values.items() if value not in (None, "")}
+    if attempt.memory_factor != 1.0 and "memory" in values:
+        values["memory"] = more_memory(str(values["memory"]), attempt.memory_factor)
+    if attempt.time_factor != 1.0 and "time_limit" in values:
+        values["time_limit"] = math.ceil(seconds(values["time_limit"]) * attempt.time_factor)
+    if isinstance(values.get("environment"), Mapping):
+        values["environment"] = {str(name): str(value) for name, value in values["environment"].items()}
+    try:
+        return msgspec.convert(values, JobSpec, strict=False)  # what comes out of a template is text
+    except msgspec.ValidationError as error:
+        raise InvalidRequestError(f"The task asks for what no job can have: {error}.", hint="Correct that.") from None
+
+
+def _script(task: Any) -> str | None:
+    given = [name for name in ("script", "command", "script_path") if getattr(task, name)]
+    if len(given) != 1:
+        raise InvalidRequestError(
+            f"The task has {' and '.join(given) if given else 'no script'}.",
+            hint="Give exactly one of script, command and script_path.",
+        )
+    if task.command:
+        return f"#!/bin/bash\nset -e\n{task.command}\n"
+    return str(task.script) if task.script else None
+
+
+def absolute_below(default: str, path: str) -> str:
+    """A path on the system; a relative one is below `default`."""
+    return path if path.startswith("/") else posixpath.join(default, path)
+
+
+def after_jobs(jobs: Iterable[tuple[str, Any]]) -> str | None:
+    """The dependency on the jobs of other tasks.
+
+    Args:
+        jobs: task ids, and what these tasks have returned. A job that has completed is no condition any more.
+
+    Raises:
+        InvalidRequestError: a task has left no job.
+    """
+    ids = []
+    for task_id, left in jobs:
+        if not isinstance(left, Mapping) or "job_id" not in left:
+            raise InvalidRequestError(
+                f"The task {task_id!r} has left no job to wait for.",
+                hint="`after` names FirecRESTSubmitOperators upstream of this task, with wait=False.",
+            )
+        if left.get("state") != "completed":
+            ids.append(str(left["job_id"]))
+    return "afterok:" + ":".join(ids) if ids else None
+
+
+def more_memory(memory: str, factor: float) -> str:
+    """Memory as Slurm writes it, multiplied.
+
+    Raises:
+        InvalidRequestError: it is not written so.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)B?", memory.strip().upper())
+    if match is None:
+        raise InvalidRequestError(f"{memory!r} is no amount of memory.", hint="Write it as 4G or 500M.")
+    return f"{math.ceil(float(match[1]) * _UNITS[match[2] or 'M'] * factor)}M"
+
+
+def seconds(time_limit: str | int) -> int:
+    """A time limit as Slurm writes it (`[days-]hours:minutes:seconds`, `minutes`), or in seconds, in seconds.
+
+    Raises:
+        InvalidRequestError: it is not written so.
+    """
+    if isinstance(time_limit, int):
+        return time_limit
+    match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", time_limit.strip())
+    if match is None:
+        raise InvalidRequestError(f"{time_limit!r} is no time limit.", hint="Write it as hours:minutes:seconds.")
+    days, *parts = (int(part) if part is not None else None for part in match.groups())
+    given = [part for part in parts if part is not None]
+    if days is not None:
+        given += [0] * (3 - len(given))
+    elif len(given) < 3:  # minutes, or minutes:seconds
+        given = [0, *given, 0][:3]
+    hours, minutes, rest = given
+    return (days or 0) * 86400 + hours * 3600 + minutes * 60 + rest

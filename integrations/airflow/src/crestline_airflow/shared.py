@@ -1,0 +1,122 @@
+"""What all triggers of one connection in a triggerer have together: the system, its monitor, a budget of requests."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import weakref
+from dataclasses import dataclass, field
+
+from crestline.client import Policy, PollPolicy, System, connect
+from crestline.model import GatewayUnavailableError
+from crestline_airflow.hooks import FirecRESTHook
+
+_LOG = logging.getLogger(__name__)
+
+_POLICY = Policy(poll=PollPolicy(shortest=2.0))
+"""A triggerer hears of an event within a second or two anyhow."""
+
+_READS_AT_ONCE = 20
+_READS_PER_SECOND = 0.4
+_FOLLOWED = 100
+"""running jobs whose output is followed at the same time; that of others comes when they have ended"""
+_TRUSTED_FOR = 600.0
+"""seconds; a connection that was edited meanwhile is read again for those who come later"""
+
+
+class Budget:
+    """Turns for the requests that the output of running jobs takes: some at once, then less than one in two seconds.
+
+    With lists every other second a triggerer makes at most one request a second, however many jobs it waits for.
+    """
+
+    def __init__(self) -> None:
+        self._places = _FOLLOWED
+        self._left = float(_READS_AT_ONCE)
+        self._filled_at = time.monotonic()
+        self._line = asyncio.Lock()
+
+    def take_place(self) -> bool:
+        """Whether one more job may be followed; give the place back with `give_place`."""
+        if self._places == 0:
+            return False
+        self._places -= 1
+        return True
+
+    def give_place(self) -> None:
+        """One job less is followed."""
+        self._places += 1
+
+    async def turn(self) -> None:
+        """Wait until a request may be made; first come, first served."""
+        async with self._line:
+            if (missing := 1 - self._fill()) > 0:
+                await asyncio.sleep(missing / _READS_PER_SECOND)
+            self._left -= 1
+
+    def _fill(self) -> float:
+        now = time.monotonic()
+        self._left = min(_READS_AT_ONCE, self._left + (now - self._filled_at) * _READS_PER_SECOND)
+        self._filled_at = now
+        return self._left
+
+
+@dataclass
+class Shared:
+    """An open system and those who use it."""
+
+    hook: FirecRESTHook
+    system: System | None = None
+    budget: Budget = field(default_factory=Budget)
+    finishing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
+    """for those who read the rest of a job's output without waiting for their turn"""
+    opened_at: float = 0.0
+    users: int = 0
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+_shared: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, str | None], Shared]]
+_shared = weakref.WeakKeyDictionary()
+
+
+async def acquire(firecrest_conn_id: str, system: str | None) -> Shared:
+    """The open system; give it back with `release`. A gateway that does not answer is waited for without an end.
+
+    Raises:
+        CrestlineError: the connection cannot be used.
+        AirflowNotFoundException: there is no such connection.
+    """
+    here = _shared.setdefault(asyncio.get_running_loop(), {})
+    place = (firecrest_conn_id, system)
+    shared = here.get(place)
+    if shared is None or (shared.opened_at and time.monotonic() - shared.opened_at > _TRUSTED_FOR):
+        shared = here[place] = Shared(FirecRESTHook(firecrest_conn_id))
+    shared.users += 1
+    try:
+        async with shared.lock:
+            while shared.system is None:
+                await shared.hook.aget_conn(system)
+                try:
+                    shared.system = await connect(shared.hook.site(), system=system, policy=_POLICY).open()
+                except GatewayUnavailableError as error:  # it was tried for most of a minute
+                    _LOG.warning("Connection %s: %s", firecrest_conn_id, error)
+                else:
+                    shared.opened_at = time.monotonic()
+    except BaseException:
+        await release(shared)
+        raise
+    return shared
+
+
+async def release(shared: Shared) -> None:
+    """The last one who gives it back closes it."""
+    shared.users -= 1
+    if shared.users:
+        return
+    here = _shared[asyncio.get_running_loop()]
+    for place, other in list(here.items()):
+        if other is shared:
+            del here[place]
+    if shared.system is not None:
+        await shared.system.close()

@@ -1,0 +1,86 @@
+"""Which failures are tried again, and what is said about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+
+from crestline_airflow.failures import FirecRESTRetryPolicy
+from crestline_airflow.operators import FirecRESTSubmitOperator
+from harness.airflow_dags import run
+from plain_firecrest.fixture import PlainFirecrest, running
+
+SCRIPT = "#!/bin/bash\necho running up\nsleep 600\n"
+SOON = timedelta(0)
+
+
+@pytest.fixture
+def plain(define: Any) -> Iterator[PlainFirecrest]:
+    with running() as plain:
+        define(plain)
+        yield plain
+
+
+def dag(name: str, **options: Any) -> DAG:
+    with DAG(name, schedule=None) as dag:
+        FirecRESTSubmitOperator(task_id="job", script=SCRIPT, retries=1, retry_delay=SOON, **options)
+    return dag
+
+
+@pytest.mark.parametrize(
+    ("state", "jobs", "advice"),
+    [
+        ("NODE_FAIL", 2, "no fault of the job"),
+        ("PREEMPTED", 2, "make room"),
+        ("OUT_OF_MEMORY", 1, "memory="),
+        ("TIMEOUT", 1, "time_limit="),
+    ],
+)
+def test_what_the_scheduler_says_decides(
+    plain: PlainFirecrest, task_log: Any, state: str, jobs: int, advice: str
+) -> None:
+    def end() -> None:
+        plain.scheduler.end(plain.jobs()[-1].id, state)
+        if len(plain.jobs()) < jobs:
+            task_log.when("running up", end)
+
+    task_log.when("running up", end)
+    policy = FirecRESTRetryPolicy(delay_after_node_failure=SOON)
+    assert run(dag(f"ends_{state.lower()}", retry_policy=policy)).states == {"job": "failed"}
+    assert len(plain.jobs()) == jobs
+    assert f"ended as {state.lower()}" in task_log.errors[-1]
+    assert advice in task_log.errors[-1]
+
+
+def test_a_retry_asks_for_more_memory(plain: PlainFirecrest, task_log: Any) -> None:
+    def end(state: str) -> None:
+        plain.scheduler.end(plain.jobs()[-1].id, state)
+        task_log.when("running up", lambda: end("COMPLETED"))
+
+    task_log.when("running up", lambda: end("OUT_OF_MEMORY"))
+    policy = FirecRESTRetryPolicy(more_memory=2)
+    assert run(dag("grows", memory="1G", retry_policy=policy)).states == {"job": "success"}, task_log.errors
+    first, second = (job.script for job in plain.jobs())
+    assert "--mem=1G" in first
+    assert "--mem=2048M" in second
+
+
+def test_a_refused_identity_fails_at_once(plain: PlainFirecrest, define: Any, task_log: Any) -> None:
+    define(plain, password="wrong")
+    assert run(dag("refused_identity")).states == {"job": "failed"}
+    assert len(task_log.errors) == 1
+    assert not plain.jobs()
+
+
+def test_a_factor_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="more_memory"):
+        FirecRESTRetryPolicy(more_memory=0.5)
+
+
+def test_a_policy_survives_serialization() -> None:
+    policy = FirecRESTRetryPolicy(more_memory=2, more_time=1.5)
+    assert FirecRESTRetryPolicy.deserialize(policy.serialize()).serialize() == policy.serialize()

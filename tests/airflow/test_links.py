@@ -1,0 +1,60 @@
+"""The button of a task that leads to its job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG, task
+
+from crestline.model import ConfigError
+from crestline_airflow.hooks import FirecRESTHook
+from crestline_airflow.links import FirecRESTJobLink
+from crestline_airflow.operators import FirecRESTSubmitOperator
+from harness.airflow_dags import Run, run
+from harness.gateway import RunningGateway
+
+KEY = FirecRESTJobLink().xcom_key
+
+
+def with_page(gateway: RunningGateway, page: str) -> dict[str, Any]:
+    return {"extra": {"token_url": gateway.token_url, "system": "local", "job_page": page}}
+
+
+def link(done: Run, task_id: str) -> Any:
+    return done.dag_run.get_task_instance(task_id).xcom_pull(task_ids=task_id, key=KEY)
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_job_has_a_page(gateway: RunningGateway, define: Any, deferrable: bool) -> None:
+    define(gateway, **with_page(gateway, "https://monitoring.example.org/{system}?job={job_id}"))
+    with DAG(f"page_{deferrable}", schedule=None) as dag:
+        FirecRESTSubmitOperator(task_id="job", script="#!/bin/bash\ntrue\n", deferrable=deferrable)
+    done = run(dag)
+    assert link(done, "job") == f"https://monitoring.example.org/local?job={done.xcom('job')['job_id']}"
+
+
+def test_a_failed_one_too_and_without_a_page_it_is_the_gateways(gateway: RunningGateway, define: Any) -> None:
+    define(gateway)
+    with DAG("page_of_gateway", schedule=None) as dag:
+
+        @task.firecrest(python="false")
+        def fail() -> None: ...
+
+        fail()
+    done = run(dag)
+    assert done.states == {"fail": "failed"}
+    job_id = done.dag_run.get_task_instance("fail").xcom_pull(task_ids="fail", key="job_id")
+    assert link(done, "fail") == f"{gateway.url}/#local/{job_id}"
+
+
+@pytest.mark.parametrize("page", ["javascript:alert(1)", "https://example.org/{user}", "https://example.org/{"])
+def test_a_page_that_is_none(gateway: RunningGateway, define: Any, page: str) -> None:
+    define(gateway, **with_page(gateway, page))
+    with pytest.raises(ConfigError, match="job_page"):
+        FirecRESTHook().job_page("local", "1")
+
+
+def test_what_stands_in_an_id_cannot_change_the_url(gateway: RunningGateway, define: Any) -> None:
+    define(gateway, **with_page(gateway, "https://example.org/{system}/{job_id}"))
+    assert FirecRESTHook().job_page("a/../b", "1?x=") == "https://example.org/a%2F..%2Fb/1%3Fx%3D"

@@ -1,0 +1,123 @@
+"""Sensors for files and jobs, on a worker and in the triggerer."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+
+from crestline.model import JobSpec
+from crestline_airflow.sensors import FirecRESTFileSensor, FirecRESTJobSensor
+from crestline_airflow.sensors.triggers import FirecRESTFileSensorTrigger, FirecRESTJobSensorTrigger
+from harness.airflow_backends import Place, anywhere
+from harness.airflow_dags import run
+
+__all__ = ["anywhere"]
+
+EITHER_WAY = pytest.mark.parametrize("deferrable", [False, True])
+LOCAL = pytest.mark.parametrize("anywhere", ["local"], indirect=True)
+
+SCRIPT = "#!/bin/bash\nuntil [ -e go ]; do sleep 0.1; done\nexit $(cat go)\n"
+
+
+@EITHER_WAY
+def test_a_file_that_appears(anywhere: Place, deferrable: bool, task_log: Any) -> None:
+    with DAG(f"file_{anywhere.kind}_{deferrable}", schedule=None) as dag:
+        FirecRESTFileSensor(
+            task_id="wait",
+            system=anywhere.system,
+            path=anywhere.workdir + "/{{ dag.dag_id }}-*.out",
+            poke_interval=0.2,
+            deferrable=deferrable,
+        )
+    file = f"{anywhere.workdir}/{dag.dag_id}-1.out"
+
+    def appear() -> None:
+        with anywhere.open() as system:
+            system.write_text(file, "done")
+
+    task_log.when("not there yet", appear)
+    done = run(dag)
+    assert done.states == {"wait": "success"}, task_log.errors
+    assert done.xcom("wait") == [file]
+
+
+@EITHER_WAY
+def test_a_job_of_somebody_else(anywhere: Place, deferrable: bool, task_log: Any) -> None:
+    with anywhere.open() as system:
+        job = system.submit(JobSpec(script=SCRIPT, workdir=anywhere.workdir))
+        with DAG(f"job_{anywhere.kind}_{deferrable}", schedule=None) as dag:
+            FirecRESTJobSensor(
+                task_id="wait",
+                system=anywhere.system,
+                job_id=job.job_id,
+                poke_interval=0.2,
+                deferrable=deferrable,
+            )
+        task_log.when(f"Job {job.job_id} on", lambda: system.write_text(f"{anywhere.workdir}/go", "0"))
+        done = run(dag)
+    assert done.states == {"wait": "success"}, task_log.errors
+    left = done.xcom("wait")
+    assert (left["job_id"], left["state"], left["exit_code"]) == (job.job_id, "completed", 0)
+    assert left["working_dir"] == anywhere.workdir
+
+
+@LOCAL
+@EITHER_WAY
+def test_a_job_that_fails(anywhere: Place, deferrable: bool, task_log: Any) -> None:
+    with anywhere.open() as system:
+        job = system.submit(JobSpec(script=SCRIPT, workdir=anywhere.workdir))
+        with DAG(f"fails_{deferrable}", schedule=None) as dag:
+            FirecRESTJobSensor(task_id="wait", job_id=job.job_id, poke_interval=0.2, deferrable=deferrable)
+        task_log.when(f"Job {job.job_id} on", lambda: system.write_text(f"{anywhere.workdir}/go", "3"))
+        assert run(dag).states == {"wait": "failed"}
+    assert f"Job {job.job_id} ended as failed" in task_log.errors[-1]
+
+
+@LOCAL
+def test_a_sensor_that_runs_out_of_time(anywhere: Place) -> None:
+    with DAG("sensor_late", schedule=None) as dag:
+        FirecRESTFileSensor(
+            task_id="wait",
+            path=f"{anywhere.workdir}/never",
+            poke_interval=0.1,
+            timeout=0.5,
+            soft_fail=True,
+        )
+    assert run(dag).states == {"wait": "skipped"}
+
+
+@LOCAL
+def test_a_job_id_that_came_out_empty(anywhere: Place, task_log: Any) -> None:
+    with DAG("empty", schedule=None, params={"job": ""}) as dag:
+        FirecRESTJobSensor(task_id="wait", job_id="{{ params.job }}")
+    assert run(dag).states == {"wait": "failed"}
+    assert "No job id was given" in task_log.errors[-1]
+
+
+@pytest.mark.parametrize("anywhere", ["plain"], indirect=True)
+@pytest.mark.anyio
+async def test_waiting_is_shared(anywhere: Place) -> None:
+    """Twenty sensors in a triggerer ask less often than twenty times."""
+    with anywhere.open() as system:
+        job = system.submit(JobSpec(script=SCRIPT, workdir=anywhere.workdir))
+    anywhere.plain.requests.clear()
+    triggers = [FirecRESTJobSensorTrigger("firecrest_default", anywhere.system, job.job_id) for _ in range(20)]
+    waiting = [asyncio.ensure_future(anext(trigger.run())) for trigger in triggers]
+    Path(anywhere.workdir, "go").write_text("0")
+    fired = await asyncio.gather(*waiting)
+    assert {event.payload for event in fired} == {job.job_id}
+    assert len([seen for seen in anywhere.plain.requests if "/jobs" in seen.path]) < 20
+
+
+def test_triggers_survive_serialization() -> None:
+    for trigger in (
+        FirecRESTFileSensorTrigger("alps", "daint", "/scratch/u/out", 5.0),
+        FirecRESTJobSensorTrigger("alps", None, "42"),
+    ):
+        classpath, kwargs = trigger.serialize()
+        assert classpath == f"crestline_airflow.sensors.triggers.{type(trigger).__name__}"
+        assert type(trigger)(**kwargs).serialize() == (classpath, kwargs)
