@@ -11,6 +11,7 @@ and systems).
 from __future__ import annotations
 
 from crestline.client.api_keys import create_api_key, list_api_keys, revoke_api_key
+from crestline.client.auth import Authorizer
 from crestline.client.blocking import BlockingSystem
 from crestline.client.config import Site, find_site, load_sites, register_site, site_from_environment, sites_file
 from crestline.client.files import Member, Report, Selection
@@ -55,7 +56,13 @@ __all__ = [
 ]
 
 
-def connect(target: str | Site | None = None, *, system: str | None = None, policy: Policy | None = None) -> System:
+def connect(
+    target: str | Site | None = None,
+    *,
+    system: str | None = None,
+    policy: Policy | None = None,
+    authorizer: Authorizer | None = None,
+) -> System:
     """A system, to be used in an `async with`.
 
     Args:
@@ -63,6 +70,7 @@ def connect(target: str | Site | None = None, *, system: str | None = None, poli
             the default or only site of the sites file.
         system: the system's name where the target has none.
         policy: how patient to be.
+        authorizer: who we are there, in place of what the site says.
 
     Raises:
         ConfigError: there is no such site, or it has no credentials.
@@ -71,7 +79,7 @@ def connect(target: str | Site | None = None, *, system: str | None = None, poli
         site, named = target, target.system
     else:
         site, named = find_site(target)
-    return System(site, system or named, policy or Policy())
+    return System(site, system or named, policy or Policy(), authorizer)
 
 
 def connect_blocking(

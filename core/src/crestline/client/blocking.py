@@ -151,6 +151,11 @@ class BlockingSystem:
         return self._system.gateway_url
 
     @property
+    def scheduler_type(self) -> str:
+        """What schedules its jobs: `slurm`, `pbs`."""
+        return self._system.scheduler_type
+
+    @property
     def reads_ranges(self) -> bool:
         """Whether the gateway hands out a part of a file."""
         return self._system.reads_ranges

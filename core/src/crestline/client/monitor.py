@@ -238,7 +238,10 @@ class JobMonitor:
 
     async def _list_once(self, ids: tuple[str, ...] | None) -> list[Job]:
         self.list_requests += 1
-        return await self._backend.jobs(JobFilter(ids=ids, window=_NARROW if self._narrow else None), patient=False)
+        window = _NARROW if self._narrow else None
+        return await self._backend.jobs(
+            JobFilter(ids=ids, window=window, all_users=self._policy.all_users), patient=False
+        )
 
     async def _tell_listed(self, entries: list[Entry], listed: dict[str, list[Job]]) -> list[Entry]:
         """Hand out what the list says; returns those it says nothing final about."""
@@ -297,7 +300,7 @@ class JobMonitor:
             self.id_requests += 1
             try:
                 ids = tuple(entry.job.job_id for entry in some)
-                jobs = await self._backend.jobs(JobFilter(ids=ids), patient=False)
+                jobs = await self._backend.jobs(JobFilter(ids=ids, all_users=self._policy.all_users), patient=False)
             except CrestlineError as error:
                 await self._tell_unknown(some, str(error))
                 continue

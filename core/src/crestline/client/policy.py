@@ -46,6 +46,8 @@ class PollPolicy(msgspec.Struct, frozen=True, kw_only=True):
     gone_looks: int = 3
     remember: float = 300.0
     """how long a job is kept in mind after somebody last asked for it"""
+    all_users: bool = False
+    """list everybody's jobs, for a service that watches the jobs of others"""
 
     def interval(self, quiet: float, cost: float) -> float:
         """Seconds from one round to the next, before jitter.

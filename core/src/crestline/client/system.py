@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import tempfile
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,6 +14,7 @@ from typing import Any, Self
 import msgspec
 
 from crestline.client import files, shared
+from crestline.client.auth import Authorizer
 from crestline.client.backends.base import Backend, JobFilter
 from crestline.client.backends.firecrest import FirecrestBackend
 from crestline.client.config import Site
@@ -23,6 +24,7 @@ from crestline.client.files.appearance import appearance
 from crestline.client.files.names import check_remote, expand
 from crestline.client.job_ids import chosen
 from crestline.client.logs import Follower, follow, source_of
+from crestline.client.lookup import find_job
 from crestline.client.monitor import JobMonitor
 from crestline.client.output import JobOutput, Turn
 from crestline.client.policy import Policy
@@ -52,8 +54,9 @@ class System:
     one job monitor, so opening another one costs nothing.
     """
 
-    def __init__(self, site: Site, system: str | None, policy: Policy) -> None:
+    def __init__(self, site: Site, system: str | None, policy: Policy, authorizer: Authorizer | None = None) -> None:
         self._site = site
+        self._authorizer = authorizer
         self._asked = system
         self._policy = policy
         self._key: Any = None
@@ -61,7 +64,7 @@ class System:
 
     async def __aenter__(self) -> Self:
         if self._backend is None:
-            authorizer = self._site.authorizer()
+            authorizer = self._authorizer or self._site.authorizer()
             trust = self._site.trust()
             url, asked = self._site.url.rstrip("/"), self._asked
             key = (
@@ -211,6 +214,10 @@ class System:
                 window=window,
             )
         )
+
+    async def find(self, matches: Callable[[Job], bool]) -> Job | None:
+        """The job that matches, where its id got lost between its submission and now; see `client.lookup`."""
+        return await find_job(self.backend, matches, self._policy)
 
     def watch(self, job: Job | str) -> AsyncGenerator[JobEvent, None]:
         """The job's state and every change of it, until it has ended.

@@ -15,7 +15,6 @@ from litestar.middleware import DefineMiddleware
 
 from crestline.gateway.access import build_api_keys, build_authenticator, build_authorization
 from crestline.gateway.audit import Audited, AuditTrail
-from crestline.gateway.authorization import authorize
 from crestline.gateway.config import GatewayConfig
 from crestline.gateway.deadline import Deadline
 from crestline.gateway.envelope import Envelope
@@ -68,7 +67,6 @@ def create_app(config: GatewayConfig, public_url: Callable[[], str] | None = Non
             "system": Provide(provide_system, sync_to_thread=False),
         },
         middleware=[Deadline, DefineMiddleware(Authentication, exclude="^/docs", exclude_from_auth_key="public")],
-        guards=[authorize],
         exception_handlers={
             CrestlineError: handle_crestline_error,
             HTTPException: handle_http_exception,

@@ -71,10 +71,12 @@ async def _start(systems: Systems, built: list[SystemRuntime], stopped: list[str
     started: list[SystemRuntime] = []
     try:
         for system in built:
-            if system.scheduler.is_exclusive and (before := systems.find(system.name)) is not None:
-                systems.pause(before)
-                stopped.append(before.name)
-                await before.stop()
+            if system.scheduler.is_exclusive:
+                await systems.hasten(system.name)
+                if (before := systems.find(system.name)) is not None:
+                    systems.pause(before)
+                    stopped.append(before.name)
+                    await before.stop()
             started.append(system)
             await system.start()
     except BaseException:

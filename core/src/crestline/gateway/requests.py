@@ -11,6 +11,7 @@ from litestar.middleware import AbstractAuthenticationMiddleware, Authentication
 
 from crestline.gateway.audit import set_principal
 from crestline.gateway.audit.asgi import note_paths
+from crestline.gateway.authorization import authorize
 from crestline.gateway.identity import Caller, RefusedCredentialError
 from crestline.gateway.identity.authentication import Authenticator
 from crestline.gateway.systems import SystemRuntime, Systems
@@ -36,13 +37,18 @@ class GatewayRequest(Request[Caller, Any, Any]):
 
 
 class Authentication(AbstractAuthenticationMiddleware):
-    """Finds the caller of every route that is not marked `public`."""
+    """Finds the caller of every route that is not marked `public`, and lets pass who may use it.
+
+    The second part is here and not in a guard, for whose sake Litestar would copy the route's handler at every request.
+    """
 
     async def authenticate_request(self, connection: ASGIConnection[Any, Any, Any, Any]) -> AuthenticationResult:
         """Find the caller.
 
         Raises:
             AuthenticationError: there is no credential, or it cannot be used.
+            PermissionDeniedError: the caller may not.
+            SystemNotFoundError: there is no such system.
         """
         authenticator: Authenticator = connection.app.state.authenticator
         try:
@@ -50,6 +56,8 @@ class Authentication(AbstractAuthenticationMiddleware):
         except RefusedCredentialError as error:
             set_principal(connection.scope, error.principal)
             raise
+        connection.scope["user"] = caller  # a refusal says who it was
+        await authorize(connection, caller)
         return AuthenticationResult(user=caller, auth=None)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ipaddress
 import logging
 import math
@@ -71,7 +72,7 @@ class Server(uvicorn.Server):
         self._lifespan = AsyncExitStack()
         self._on_ready: Callable[[], None] = lambda: None
         self._leaves_at = math.inf
-        self._reloading: asyncio.Task[None] | None = None
+        self._hung_up = asyncio.Event()
         tls = self.tls
         super().__init__(
             uvicorn.Config(
@@ -114,8 +115,14 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await self._lifespan.enter_async_context(self._app.lifespan())
         await super().startup(sockets)
-        if self._read_config is not None and threading.current_thread() is threading.main_thread():
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._on_hangup)
+        if threading.current_thread() is threading.main_thread():
+            # What is there now stays to the end; looking through it for garbage would hold up all requests for a tenth
+            # of a second each time.
+            gc.collect()
+            gc.freeze()
+            if self._read_config is not None:
+                asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hung_up.set)
+                self._lifespan.callback(asyncio.create_task(self._reload_forever(), name="reload").cancel)
         self._on_ready()
 
     async def on_tick(self, counter: int) -> bool:
@@ -145,9 +152,12 @@ class Server(uvicorn.Server):
             self._app.state.patience = max(0.0, self.gateway_config.drain.limit - (time.monotonic() - begun))
         await self._lifespan.aclose()
 
-    def _on_hangup(self) -> None:
-        if self._reloading is None or self._reloading.done():
-            self._reloading = asyncio.create_task(self.reload(), name="reload")
+    async def _reload_forever(self) -> None:
+        while True:
+            await self._hung_up.wait()
+            self._hung_up.clear()  # one that comes from here on counts again
+            _log.info("reading the configuration again")
+            await self.reload()
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -125,6 +125,14 @@ class Systems:
         self._retiring[system] = task = asyncio.create_task(self._retire(system, patience))
         task.add_done_callback(lambda _: self._retiring.pop(system, None))
 
+    async def hasten(self, name: str) -> None:
+        """Stop the retired systems of that name now."""
+        for system, task in list(self._retiring.items()):
+            if system.name.lower() == name.lower():
+                task.cancel()
+                await asyncio.wait([task])
+                await system.stop()
+
     async def close(self, patience: float = 0.0) -> None:
         """Stop all; see `SystemRuntime.stop`."""
         for task in list(self._retiring.values()):

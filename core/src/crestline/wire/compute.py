@@ -47,7 +47,7 @@ class SubmitAnswer(Message):
     job_id: str
 
 
-class JobStatus(Message):
+class JobStatus(Message, gc=False):
     """`state` is the scheduler's own word, never a normalised one."""
 
     state: str
@@ -56,7 +56,7 @@ class JobStatus(Message):
     interrupt_signal: int | None = None
 
 
-class JobTime(Message):
+class JobTime(Message, gc=False):
     """Seconds since the epoch for `start` and `end` (and `submit`, Crestline only), seconds for the others."""
 
     elapsed: int | None = None
@@ -67,7 +67,7 @@ class JobTime(Message):
     submit: int | None = None
 
 
-class JobTask(Message):
+class JobTask(Message, gc=False):
     """A job step."""
 
     id: str
@@ -76,7 +76,7 @@ class JobTask(Message):
     time: JobTime
 
 
-class JobInfo(Message):
+class JobInfo(Message, gc=False):
     """A job as it is listed."""
 
     job_id: str

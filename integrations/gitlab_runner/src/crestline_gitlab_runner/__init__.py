@@ -1,5 +1,10 @@
-"""GitLab Runner custom executor on FirecREST v2."""
+"""GitLab Runner custom executor: CI jobs on any system behind a FirecREST v2 gateway.
 
-import typer
+`commands` is what the runner calls, `stages` where each of its stages runs: `host` on the runner's machine,
+`allocation` in the scheduler's job, to which `mailbox` brings orders and from which it brings output; `agent.sh` is
+the other end.
+"""
 
-app = typer.Typer(help="GitLab Runner custom executor.", no_args_is_help=True)
+from crestline_gitlab_runner.commands import app
+
+__all__ = ["app"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from litestar.connection import ASGIConnection
-from litestar.handlers import BaseRouteHandler
 
 from crestline.gateway.authorization.authorization import Authorization
 from crestline.gateway.identity import Caller
@@ -21,20 +20,18 @@ def required_scope(method: str, opt: dict[str, Any]) -> str:
     return own or f"{opt['area']}:{'read' if method in ('GET', 'HEAD') else 'write'}"
 
 
-async def authorize(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Litestar's guard of every route. One that is open to everybody has no caller.
+async def authorize(connection: ASGIConnection[Any, Any, Any, Any], caller: Caller) -> None:
+    """Let a caller pass to the route that the request is for.
 
     Raises:
         PermissionDeniedError: the caller may not.
         SystemNotFoundError: there is no such system.
     """
-    caller: Caller | None = connection.scope.get("user")
-    if caller is None:
-        return
     name = connection.path_params.get("system_name")
     system = connection.app.state.systems.get(name).name if name is not None else None
     authorization: Authorization = connection.app.state.authorization
-    await authorization.check(caller, required_scope(_method(connection), handler.opt), system)
+    scope = required_scope(_method(connection), connection.route_handler.opt)
+    await authorization.check(caller, scope, system)
 
 
 def _method(connection: ASGIConnection[Any, Any, Any, Any]) -> str:

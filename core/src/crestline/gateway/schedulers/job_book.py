@@ -25,7 +25,7 @@ _HISTORY_AGE = 60.0
 """seconds after which accounting is asked again for jobs that ended since"""
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """A job as the batch system lists it. `job` is shared by all readers: nobody changes it."""
 
     job: JobInfo

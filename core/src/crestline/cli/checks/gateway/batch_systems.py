@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from crestline.cli.checks import Check, Verdict, failed
+from crestline.gateway.schedulers import JobQuery
 from crestline.model import CrestlineError
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from crestline.gateway.systems import SystemRuntime
 
 _TIMEOUT = 15.0
+_LOOK_BACK = 86400
 _OLDEST_SLURM = (22, 5)
 _PROGRAMS = {
     "slurm": ("sbatch", "squeue", "sacct", "scancel", "scontrol", "sinfo", "srun"),
@@ -38,16 +40,17 @@ async def check(runtime: SystemRuntime, options: Mapping[str, Any], user: str) -
             yield Check(name, Verdict.FAIL, f"{user} does not find {', '.join(absent)}.", hint)
             return
         if kind == "slurm":
-            async for each in _slurm(name, run):
+            async for each in _slurm(f"programs of {runtime.name}", run):
                 yield each
                 if each.verdict is Verdict.FAIL:
                     return
         await runtime.scheduler.start()
         try:
-            said = await runtime.scheduler.ping()
+            await runtime.scheduler.ping()
+            jobs = await runtime.scheduler.jobs(user, JobQuery(window=_LOOK_BACK))
         finally:
             await runtime.scheduler.stop()
-        yield Check(name, Verdict.OK, f"{said or 'It answers'}.")
+        yield Check(name, Verdict.OK, f"It answers; jobs of {user} within a day: {len(jobs)}.")
     except CrestlineError as error:
         yield failed(name, error)
 

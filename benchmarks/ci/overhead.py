@@ -1,0 +1,186 @@
+"""What a CI job costs beyond its queue and run time: through the executor, and by plain `ssh host 'sbatch -W'`.
+
+python benchmarks/ci/overhead.py --jobs 10 --latency 0.05 [--json FILE]
+
+Both go to the same Slurm (a container). Requests are counted, and each is answered later by the latency.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+
+from crestline.client import connect_blocking
+from gitlab_runner import site as sites
+from gitlab_runner.stand_in.ci_job import CiJob
+from gitlab_runner.stand_in.gitlab import GitLab
+from gitlab_runner.stand_in.runner import Build
+from harness import cluster as clusters
+from harness.slurm_gateway import running
+
+RUN = 2.0
+LINES = 'for i in 1 2; do echo "at $(date +%s.%N)"; sleep 1; done'
+
+
+class Delay:
+    """A door before the gateway: counts requests and answers each a little later."""
+
+    def __init__(self, url: str, latency: float) -> None:
+        self.requests = 0
+        self._target = urlsplit(url)
+        self._latency = latency
+        self._loop = asyncio.new_event_loop()
+        ready = threading.Event()
+        threading.Thread(target=self._serve, args=(ready,), daemon=True).start()
+        ready.wait()
+
+    def _serve(self, ready: threading.Event) -> None:
+        async def listen() -> None:
+            server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
+            self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            ready.set()
+            await server.serve_forever()
+
+        self._loop.run_until_complete(listen())
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection(self._target.hostname, self._target.port)
+
+        async def there() -> None:
+            while content := await reader.read(65536):
+                if heads := content.count(b" HTTP/1.1\r\n"):
+                    self.requests += heads
+                    await asyncio.sleep(self._latency)
+                far_writer.write(content)
+            far_writer.close()
+
+        async def back() -> None:
+            while content := await far_reader.read(65536):
+                writer.write(content)
+            writer.close()
+
+        await asyncio.gather(there(), back(), return_exceptions=True)
+
+
+class TimedBuild(Build):
+    """Notes when each line came."""
+
+    def _write(self, content: bytes) -> None:
+        now = time.time()
+        for line in content.split(b"\n"):
+            if line.startswith(b"at "):
+                self.delays.append(now - float(line[3:]))
+        super()._write(content)
+
+    def __init__(self, *arguments: object, **options: object) -> None:
+        self.delays: list[float] = []
+        super().__init__(*arguments, **options)  # type: ignore[arg-type]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=10)
+    parser.add_argument("--latency", type=float, default=0.05, help="seconds added to each request")
+    parser.add_argument("--json", type=Path)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="ci-benchmark-") as folder:
+        place = Path(folder)
+        for slurm in _cluster(place):
+            with running(slurm, place / "home") as gateway:
+                door = Delay(gateway.url, asked.latency)
+                gateway.url = door.url
+                result = measure(place, slurm, gateway, door, asked)
+    print(f"{'':34}{'ours':>10}{'raw':>10}{'ratio':>8}")
+    for name, (ours, raw) in result.items():
+        ratio = f"{ours / raw:8.2f}" if raw else f"{'':>8}"
+        print(f"{name:34}{ours:10.2f}{raw if raw is not None else float('nan'):10.2f}{ratio}")
+    if asked.json:
+        table = {name: {"ours": ours, "raw": raw} for name, (ours, raw) in result.items()}
+        asked.json.write_text(json.dumps({"jobs": asked.jobs, "latency": asked.latency, "results": table}, indent=1))
+
+
+def _cluster(place: Path):
+    class Factory:
+        def mktemp(self, name: str) -> Path:
+            path = place / name
+            path.mkdir()
+            return path
+
+    yield from clusters.cluster.__wrapped__(Factory())  # type: ignore[attr-defined]
+
+
+def measure(place: Path, slurm, gateway, door: Delay, asked: argparse.Namespace) -> dict:
+    helper = place / "helper"
+    helper.mkdir()
+    program = helper / "gitlab-runner"
+    source = Path(__file__).parents[2] / "tests" / "gitlab_runner" / "stand_in" / "helper.py"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -I {source} "$@"\n')
+    program.chmod(0o755)
+    site = sites.slurm_site(place, helper, gateway)
+    gitlab = GitLab(place)
+    sha = gitlab.commit({"README.md": "x\n"})
+    overheads, requests, delays = [], [], []
+    for _ in range(asked.jobs):
+        before, began = door.requests, time.monotonic()
+        job = CiJob(script=[LINES])
+        with TimedBuild(site.custom, gitlab, job, sha) as build:
+            build.wait()
+        wall = time.monotonic() - began
+        if build.state != "success":
+            raise SystemExit(build.text)
+        requests.append(door.requests - before)
+        overheads.append(wall - RUN)
+        delays += build.delays
+    freed = []
+    for _ in range(max(1, asked.jobs // 5)):
+        job = CiJob(script=["echo it runs", "sleep 600"])
+        with TimedBuild(site.custom, gitlab, job, sha) as build:
+            build.wait_for("it runs\n")
+            began = time.monotonic()
+            build.cancel()
+            while f"ci-{job.id}-" in slurm.check("root", ["squeue", "-h", "-o", "%j %t"]):
+                time.sleep(0.1)
+            freed.append(time.monotonic() - began)
+            build.wait()
+    raw = _raw(slurm, asked.jobs)
+    gitlab.close()
+    with connect_blocking(site.client_site) as system:
+        left = [each for each in system.jobs() if not each.is_finished]
+    if left:
+        raise SystemExit(f"left behind: {left}")
+    return {
+        "overhead per job, s (median)": (statistics.median(overheads), statistics.median(raw)),
+        "requests per job": (statistics.mean(requests), None),
+        "log delay, s (median)": (statistics.median(delays), None),
+        "log delay, s (longest)": (max(delays), None),
+        "cancel to free nodes, s (longest)": (max(freed), None),
+    }
+
+
+def _raw(slurm, jobs: int) -> list[float]:
+    """The same script by `ssh host 'sbatch -W ...'`, its output read afterwards."""
+    known = Path(slurm.keys) / "known_hosts"
+    known.write_text(slurm.known_hosts)
+    ssh = ["ssh", "-p", str(slurm.port), "-i", str(slurm.key("alice")), "-o", f"UserKnownHostsFile={known}"]
+    found = []
+    for _ in range(jobs):
+        began = time.monotonic()
+        script = f"sbatch -W -o out.log <<'X'\n#!/bin/bash\n{LINES}\nX\ncat out.log"
+        subprocess.run([*ssh, f"alice@{slurm.host}", script], check=True, capture_output=True)
+        found.append(time.monotonic() - began - RUN)
+    return found
+
+
+if __name__ == "__main__":
+    main()

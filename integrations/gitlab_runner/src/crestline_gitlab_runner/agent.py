@@ -1,0 +1,34 @@
+"""The job-side agent as a batch script, and the orders it understands (`agent.sh` says how they work)."""
+
+from __future__ import annotations
+
+import shlex
+from importlib.resources import files
+
+AWAY, WORKSPACE_GONE, BROKEN, STARTED_TWICE = 90, 91, 92, 94
+"""exit codes of the agent itself"""
+
+
+def batch_script(workspace: str, *, ttl: int, grace: int = 10) -> str:
+    """The agent for a workspace.
+
+    Args:
+        ttl: seconds without a heartbeat after which the job ends itself.
+        grace: seconds between SIGTERM and SIGKILL of a command that is stopped.
+    """
+    code = files("crestline_gitlab_runner").joinpath("agent.sh").read_text(encoding="utf-8")
+    return f"#!/bin/sh\nworkspace={shlex.quote(workspace)} ttl={ttl} grace={grace}\n{code}"
+
+
+def order(lines: list[str], *, last: bool = False) -> bytes:
+    """What goes into `in/NAME.go`."""
+    return "\n".join([*lines, "# end of all" if last else "# end", ""]).encode()
+
+
+def await_file(name: str, size: int) -> str:
+    """A line that waits until a file has arrived whole, for at most a minute."""
+    path = shlex.quote(name)
+    return (
+        f"n=0; until [ -f {path} ] && [ $(wc -c <{path}) -eq {size} ]; do "
+        f"n=$((n + 1)); [ $n -le 300 ] || {{ echo crestline: {path} did not arrive >&2; exit 93; }}; sleep 0.2; done"
+    )

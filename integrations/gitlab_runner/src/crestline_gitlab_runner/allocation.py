@@ -1,0 +1,264 @@
+"""The scheduler's job that a CI job runs in: submitted once, watched, beaten for, cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import posixpath
+import stat
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from crestline.model import (
+    GatewayUnavailableError,
+    Job,
+    JobNotFoundError,
+    JobSpec,
+    JobState,
+    MissingFileError,
+)
+from crestline_gitlab_runner import log
+from crestline_gitlab_runner.agent import batch_script
+from crestline_gitlab_runner.failures import RunnerGoneError, SystemFailureError
+from crestline_gitlab_runner.mailbox import Ended, Mailbox
+from crestline_gitlab_runner.settings import Settings
+from crestline_gitlab_runner.state import State
+from crestline_gitlab_runner.times import clock
+
+if TYPE_CHECKING:
+    from crestline.client import JobEvent, System
+
+_SETTLE = 8.0
+"""seconds that a shared file system may show a job's last files late"""
+_SAY_AGAIN = 60.0
+_WAITING = (JobState.SUBMITTED, JobState.PENDING, JobState.UNKNOWN)
+
+
+class Allocation:
+    """The job behind a state, on a connected system."""
+
+    def __init__(self, system: System, settings: Settings, state: State) -> None:
+        self._system = system
+        self._settings = settings
+        self._state = state
+        self._running = asyncio.Event()
+        self.mailbox = Mailbox(system, state.record.workspace, patience=settings.gateway_budget)
+
+    @property
+    def has_nodes(self) -> bool:
+        """Whether the agent is known to run."""
+        return self._running.is_set()
+
+    # before
+
+    async def submit(self, resources: JobSpec) -> Job:
+        """Make the workspace and submit the agent; what an earlier try has done is found.
+
+        Raises:
+            SystemFailureError: others could look into the workspace.
+            CrestlineError: the gateway refuses it.
+        """
+        record = self._state.record
+        if record.job_id is None:
+            await self._make_workspace()
+            await self.mailbox.beat()
+            record.submitting = True
+            self._state.save()
+            job = await self._system.submit(self._spec(resources), key=f"gitlab/{record.name}")
+            record.job_id = job.job_id
+            self._state.save()
+            return job
+        try:
+            return await self._system.job(record.job_id)
+        except JobNotFoundError:
+            return Job(job_id=record.job_id, state=JobState.SUBMITTED)
+
+    def _spec(self, resources: JobSpec) -> JobSpec:
+        record = self._state.record
+        return msgspec.structs.replace(
+            resources,
+            name=record.name,
+            script=batch_script(record.workspace, ttl=self._settings.heartbeat_ttl),
+            workdir=record.workspace,
+            stdout=f"{record.workspace}/agent.log",
+            stderr=f"{record.workspace}/agent.log",
+        )
+
+    async def _make_workspace(self) -> None:
+        workspace = self._state.record.workspace
+        root = posixpath.dirname(workspace)
+        await self._system.mkdir(f"{workspace}/in", parents=True)
+        await self._system.chmod(workspace, "700")
+        above, ours = await asyncio.gather(self._system.stat(root), self._system.stat(workspace))
+        if stat.S_IMODE(ours["mode"]) & 0o077 or not stat.S_ISDIR(ours["mode"]) or above["uid"] != ours["uid"]:
+            raise SystemFailureError(f"{workspace} could not be closed to other users.", hint="Choose another root.")
+        if stat.S_IMODE(above["mode"]) & 0o022:
+            raise SystemFailureError(f"Other users may write in {root}.", hint=f"Run there: chmod go-w {root}")
+
+    # while it runs
+
+    async def run(self, name: str, send: Callable[[], Awaitable[None]], *, started: bool) -> Ended | Job:
+        """Give an order, wait for the nodes, pass on its output until it has ended.
+
+        Args:
+            send: puts the order into the inbox.
+            started: the agent is known to run.
+
+        Returns:
+            how the command ended, or the job where the scheduler ended that first.
+
+        Raises:
+            GatewayUnavailableError: no answer for longer than `gateway_budget`.
+        """
+        running = self._running
+        if started:
+            running.set()
+        async with asyncio.TaskGroup() as group:
+            beating = group.create_task(self.beat_on())
+            watching = group.create_task(self._watch(running))
+            following = group.create_task(self._follow(name, send, running))
+            await asyncio.wait((watching, following), return_when=asyncio.FIRST_COMPLETED)
+            if not following.done():
+                await asyncio.wait((following,), timeout=_SETTLE)
+            job = watching.result() if watching.done() else None
+            ended: Ended | None = None
+            if following.done():
+                ended = following.result()
+                if ended.why == "terminated" or (ended.code != 0 and job is not None):
+                    await asyncio.wait((watching,), timeout=60)
+                    job = watching.result() if watching.done() else job
+            for task in (beating, watching, following):
+                task.cancel()
+        by_itself = ended is not None and ended.why == "own" and ended.code == 0
+        if ended is not None and (job is None or by_itself or job.state not in _ENDED_FROM_OUTSIDE):
+            return ended
+        if job is None:
+            raise SystemFailureError("It is not known how the job ended.")
+        return job
+
+    async def _follow(self, name: str, send: Callable[[], Awaitable[None]], running: asyncio.Event) -> Ended:
+        await send()
+        await running.wait()
+        return await self.mailbox.follow(name, log.write)
+
+    async def _watch(self, running: asyncio.Event) -> Job:
+        """The job once it has ended; says meanwhile what it waits for."""
+        job_id = self._state.record.job_id or ""
+        budget = self._settings.gateway_budget
+        said = 0.0
+        events = self._system.watch(job_id)
+        silent_since: float | None = None
+        last: JobEvent | None = None
+        upcoming = asyncio.ensure_future(anext(events))
+        try:
+            while True:
+                await asyncio.wait((upcoming,), timeout=_SAY_AGAIN)
+                now = time.monotonic()
+                if upcoming.done():
+                    last = upcoming.result()
+                    if last.state.is_terminal:
+                        return last.job
+                    upcoming = asyncio.ensure_future(anext(events))
+                    silent_since = (silent_since or now) if last.state is JobState.UNKNOWN else None
+                    if last.state not in _WAITING and not running.is_set():
+                        log.remark(f"Job {last.job.job_id} runs on {last.job.nodes or 'its nodes'}.")
+                        running.set()
+                    said = 0.0
+                if last is not None and not running.is_set() and now - said >= _SAY_AGAIN:
+                    log.remark(_waiting(last))
+                    said = now
+                if silent_since is not None and now - silent_since > budget:
+                    raise GatewayUnavailableError(
+                        f"No answer about job {job_id} for {clock(int(now - silent_since))}.",
+                        hint="The job goes on, and ends itself if it stays so.",
+                    )
+        finally:
+            upcoming.cancel()
+
+    async def beat_on(self) -> None:
+        """Tell the agent that the runner lives, as long as it does."""
+        parent = os.getppid()
+        pause = min(30.0, self._settings.heartbeat_ttl / 4)
+        while True:
+            try:
+                await self.mailbox.beat()
+                self._state.touch()
+                if self._state.record.shared:
+                    (self._state.folder.parent / self._state.record.shared / "record.json").touch()
+            except GatewayUnavailableError:
+                pass  # the agent bears with that for a while
+            for _ in range(max(1, int(pause))):
+                await asyncio.sleep(min(pause, 1.0))
+                if os.getppid() != parent:
+                    raise RunnerGoneError("The runner is gone.")
+
+    # after
+
+    async def cancel(self) -> None:
+        """End the job and see it ended.
+
+        Raises:
+            CrestlineError: that could not be found out.
+        """
+        for job_id in await self._possible_ids():
+            try:
+                if not (await self._system.job(job_id)).is_finished:
+                    await self._system.cancel(job_id)
+                    await self._system.wait(job_id, timeout=60)
+            except JobNotFoundError:
+                continue
+
+    async def _possible_ids(self) -> list[str]:
+        record = self._state.record
+        if record.job_id is not None:
+            return [record.job_id]
+        if not record.submitting:
+            return []
+        found = [job.job_id for job in await self._system.jobs() if job.name.startswith(record.name)]
+        if not found:
+            raise SystemFailureError(
+                f"It is not known whether {record.name} was submitted.", hint="If so, it will end itself."
+            )
+        return found
+
+    async def leave(self) -> None:
+        """End this job's commands in a shared allocation, and delete its files."""
+        record = self._state.record
+        for entry in await self._entries("in"):
+            if entry.startswith(f"{record.name}-") and entry.endswith(".go"):
+                await self.mailbox.stop(entry.removesuffix(".go"))
+        for path in (self._state.builds_dir, self._state.cache_dir):
+            try:
+                await self._system.remove(path)
+            except MissingFileError:
+                continue
+
+    async def _entries(self, folder: str) -> list[str]:
+        try:
+            return [entry.name for entry in await self._system.ls(f"{self._state.record.workspace}/{folder}")]
+        except MissingFileError:
+            return []
+
+    async def remove_workspace(self) -> None:
+        """Delete all that is on the system."""
+        try:
+            await self._system.remove(self._state.record.workspace)
+        except MissingFileError:
+            return
+
+
+_ENDED_FROM_OUTSIDE = frozenset(JobState) - {JobState.COMPLETED, JobState.FAILED}
+
+
+def _waiting(event: JobEvent) -> str:
+    job = event.job
+    if event.state is JobState.UNKNOWN:
+        return f"Job {job.job_id}: {event.reason or 'no news yet'}"
+    reason = f" ({job.reason})" if job.reason not in ("", "None") else ""
+    estimate = ""
+    if job.times.start and job.times.start > time.time():
+        estimate = f", expected to start in {clock(int(job.times.start - time.time()))}"
+    return f"Job {job.job_id} is {event.state}{reason}{estimate}."

@@ -1,0 +1,161 @@
+"""The CI job as the runner hands it over: what GitLab says (trusted) and what the job's variables say (not)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+from crestline.model import ConfigError
+
+_PREFIX = "CUSTOM_ENV_"
+
+
+class _JobInfo(msgspec.Struct):
+    name: str = ""
+    stage: str = ""
+    project_id: int = 0
+    project_full_path: str = ""
+
+
+class _GitInfo(msgspec.Struct):
+    repo_url: str = ""
+    ref: str = ""
+    sha: str = ""
+
+
+class _RunnerInfo(msgspec.Struct):
+    timeout: int = 0
+
+
+class _Step(msgspec.Struct):
+    name: str
+    script: list[str] | None = None
+
+
+class _Hook(msgspec.Struct):
+    name: str
+    script: list[str] | None = None
+
+
+class _Kept(msgspec.Struct):
+    """An entry of `artifacts` or `cache`."""
+
+    when: str = "on_success"
+    policy: str = "pull-push"
+
+
+class _Response(msgspec.Struct):
+    id: int
+    job_info: _JobInfo = msgspec.field(default_factory=_JobInfo)
+    git_info: _GitInfo = msgspec.field(default_factory=_GitInfo)
+    runner_info: _RunnerInfo = msgspec.field(default_factory=_RunnerInfo)
+    steps: list[_Step] | None = None
+    artifacts: list[_Kept] | None = None
+    cache: list[_Kept] | None = None
+    hooks: list[_Hook] | None = None
+
+
+class CiJob:
+    """One job of GitLab.
+
+    Attributes:
+        variables: what the job's `CUSTOM_ENV_` variables say: a user may have chosen any of them.
+    """
+
+    def __init__(self, response: _Response, variables: dict[str, str], environment: Mapping[str, str]) -> None:
+        self._response = response
+        self._environment = environment
+        self.variables = variables
+
+    @classmethod
+    def of_this_process(cls, environment: Mapping[str, str] = os.environ) -> CiJob:
+        """The job that this process was started for.
+
+        Raises:
+            ConfigError: the runner did not say.
+        """
+        name = environment.get("JOB_RESPONSE_FILE")
+        if not name:
+            raise ConfigError(
+                "There is no JOB_RESPONSE_FILE.", hint="It takes a GitLab Runner of version 14.1 or newer."
+            )
+        try:
+            response = msgspec.json.decode(Path(name).read_bytes(), type=_Response)
+        except (OSError, msgspec.MsgspecError) as error:
+            raise ConfigError(f"The job response {name} cannot be used: {error}.") from None
+        variables = {key[len(_PREFIX) :]: value for key, value in environment.items() if key.startswith(_PREFIX)}
+        return cls(response, variables, environment)
+
+    @property
+    def id(self) -> int:
+        """GitLab's number."""
+        return self._response.id
+
+    @property
+    def label(self) -> str:
+        """Names the job among those of all GitLab servers that use this configuration."""
+        server = urlsplit(self._response.git_info.repo_url).netloc.rpartition("@")[2]
+        return f"{self.id}-{hashlib.sha256(server.encode()).hexdigest()[:6]}"
+
+    @property
+    def project(self) -> str:
+        """Names the project likewise."""
+        server = urlsplit(self._response.git_info.repo_url).netloc.rpartition("@")[2]
+        return f"{server}/{self._response.job_info.project_id}"
+
+    @property
+    def name(self) -> str:
+        """As the pipeline calls it."""
+        return self._response.job_info.name
+
+    @property
+    def timeout(self) -> int:
+        """Seconds that GitLab gives the job, queueing included; 0 where it does not say."""
+        return self._response.runner_info.timeout
+
+    @property
+    def image(self) -> str:
+        """`image:`, expanded."""
+        return self.variables.get("CI_JOB_IMAGE", "")
+
+    @property
+    def has_after_script(self) -> bool:
+        """Whether something runs after the script."""
+        return any(step.name == "after_script" and step.script for step in self._response.steps or ())
+
+    @property
+    def more_steps(self) -> bool:
+        """Whether the script is followed by further steps than after_script."""
+        return any(step.name not in ("script", "after_script") for step in self._response.steps or ())
+
+    def collects(self, *, failed: bool) -> bool:
+        """Whether artifacts or caches are taken from a job that succeeded, or failed."""
+        wanted = ("always", "on_failure" if failed else "on_success", "")
+        kept = [*(self._response.artifacts or ()), *(c for c in self._response.cache or () if c.policy != "pull")]
+        return any(each.when in wanted for each in kept)
+
+    @property
+    def hooks(self) -> list[str]:
+        """Names of shell code of the user that belongs to other stages than the script."""
+        return [hook.name for hook in self._response.hooks or () if hook.script]
+
+    @property
+    def build_failure(self) -> int:
+        """Exit code that says: the job failed."""
+        return int(self._environment.get("BUILD_FAILURE_EXIT_CODE", "1"))
+
+    @property
+    def system_failure(self) -> int:
+        """Exit code that says: we failed."""
+        return int(self._environment.get("SYSTEM_FAILURE_EXIT_CODE", "2"))
+
+    @property
+    def exit_code_file(self) -> Path | None:
+        """Where the job's own exit code goes, from runner 17.9 on."""
+        name = self._environment.get("BUILD_EXIT_CODE_FILE")
+        return Path(name) if name else None

@@ -1,0 +1,84 @@
+"""Who we are at the gateway: the project's own client if its variables name one and the site allows that, else the
+runner's.
+
+Addresses come from the configuration alone: a job's variables may repeat them, never change them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from crestline_gitlab_runner.ci_job import CiJob
+from crestline_gitlab_runner.failures import BuildFailureError
+from crestline_gitlab_runner.settings import Settings, secret_file
+
+if TYPE_CHECKING:
+    from crestline.client import Site
+
+_ID, _SECRET = "F7T_CLIENT_ID", "F7T_CLIENT_SECRET"
+
+
+def project_client(settings: Settings, job: CiJob | None) -> tuple[str, str] | None:
+    """The id and secret that the job's variables name, if any.
+
+    Raises:
+        BuildFailureError: half of them, other addresses, or the site does not allow it.
+    """
+    if job is None:
+        return None
+    values = job.variables
+    client_id, secret = values.get(_ID, ""), values.get(_SECRET, "")
+    if not client_id and not secret:
+        return None
+    if not settings.gateway.allow_job_credentials:
+        raise BuildFailureError(
+            f"This runner does not take {_ID} and {_SECRET}.", hint="Remove them, or ask who runs the runner."
+        )
+    if not client_id or not secret:
+        raise BuildFailureError(
+            f"Only one of {_ID} and {_SECRET} is set.",
+            hint="Protected variables are there only on protected branches; set both.",
+        )
+    for name, configured in (("F7T_URL", settings.gateway.url), ("F7T_TOKEN_URL", settings.gateway.token_url or "")):
+        asked = values.get(name, "")
+        if asked and asked.rstrip("/") != configured.rstrip("/"):
+            raise BuildFailureError(
+                f"{name} is not the address that this runner uses.", hint="Credentials go there only: remove it."
+            )
+    return client_id, secret
+
+
+def site(settings: Settings, job: CiJob | None) -> Site:
+    """The gateway, as whoever this job is.
+
+    Args:
+        job: None for work that no job asked for (`gc`): the runner's own identity.
+
+    Raises:
+        ConfigError: the runner's identity cannot be used.
+        BuildFailureError: as `project_client`.
+    """
+    from crestline.client import Site
+
+    gateway = settings.gateway
+    addresses: dict[str, Any] = {
+        "name": settings.name,
+        "url": gateway.url,
+        "token_url": gateway.token_url,
+        "ca_file": gateway.ca_file,
+        "system": gateway.system,
+        "account": settings.job.account,
+    }
+    if client := project_client(settings, job):
+        return Site(**addresses, client_id=client[0], client_secret=client[1])
+    return Site(
+        **addresses,
+        client_id=secret_file(gateway.client_id_file, "client_id_file")
+        if gateway.client_id_file
+        else gateway.client_id,
+        client_secret=secret_file(gateway.client_secret_file, "client_secret_file")
+        if gateway.client_secret_file
+        else gateway.client_secret,
+        api_key=secret_file(gateway.api_key_file, "api_key_file") if gateway.api_key_file else None,
+        token_command=gateway.token_command,
+    )

@@ -1,0 +1,111 @@
+"""The driver's side of the agent: orders go into its inbox, output and exit codes come out of its outbox."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from crestline.model import CrestlineError
+from crestline_gitlab_runner.agent import order
+
+if TYPE_CHECKING:
+    from crestline.client import System
+
+_ENDED = re.compile(r"rc-(\d{1,3})-(\d{1,7})-(own|stopped|terminated)")
+_LARGEST_PIECE = 1024 * 1024
+_AT_ONCE = 4
+
+Output = Callable[[bytes], None]
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """How a command ended."""
+
+    code: int
+    why: str
+    """`own`, `stopped` (by us) or `terminated` (the scheduler ended the job)"""
+
+
+class Mailbox:
+    """One workspace on the system."""
+
+    def __init__(self, system: System, workspace: str, *, patience: float) -> None:
+        self._system = system
+        self._workspace = workspace
+        self._patience = patience
+        self._beats = 0
+        self._read = ""
+
+    @property
+    def part_size(self) -> int:
+        """Bytes that certainly travel in one request, either way."""
+        backend = self._system.backend
+        return min(backend.max_direct_upload, backend.max_direct_download, 8 * 1024 * 1024)
+
+    async def beat(self) -> None:
+        """Tell the agent that somebody is there, and what it may delete."""
+        self._beats += 1
+        await self._put("beat", f"{self._beats} {self._read}\n".encode())
+
+    async def order(self, name: str, lines: list[str], attached: Mapping[str, bytes], *, last: bool = False) -> None:
+        """Have `lines` run by sh.
+
+        Args:
+            attached: files for the inbox that the lines wait for.
+            last: the agent ends after this.
+        """
+        gate = asyncio.Semaphore(_AT_ONCE)
+
+        async def put(file: str, content: bytes) -> None:
+            async with gate:
+                await self._put(file, content)
+
+        async with asyncio.TaskGroup() as group:
+            for file, content in attached.items():
+                group.create_task(put(file, content))
+            group.create_task(put(f"{name}.go", order(lines, last=last)))
+
+    async def stop(self, name: str) -> None:
+        """End a command."""
+        await self._put(f"{name}.stop", b"stop\n")
+
+    async def follow(self, name: str, write: Output) -> Ended:
+        """Pass on the output of a command until it has ended."""
+        read = 0
+        known: dict[str, int] = {}
+        async for entries in self._system.watch_directory(f"{self._workspace}/out", patience=self._patience):
+            known |= {entry.name: entry.size for entry in entries}
+            while (piece := f"{name}.{read + 1:06d}") in known:
+                write(await self._get(piece, known[piece]))
+                read += 1
+                self._read = piece
+            ended = next((found for each in known if (found := _ended(name, each))), None)
+            if ended is not None and read >= ended[1]:
+                return ended[0]
+        raise AssertionError("a directory is watched without end")
+
+    async def parts(self, name: str) -> list[str]:
+        """Paths of the parts that a command left."""
+        entries = await self._system.ls(f"{self._workspace}/out")
+        return sorted(
+            f"{self._workspace}/out/{entry.name}" for entry in entries if entry.name.startswith(f"{name}.part.")
+        )
+
+    async def _get(self, piece: str, size: int) -> bytes:
+        if size > _LARGEST_PIECE:
+            raise CrestlineError(f"The job has written {piece} itself.", hint="Leave the agent's files alone.")
+        return await self._system.backend.download_small(f"{self._workspace}/out/{piece}")
+
+    async def _put(self, name: str, content: bytes) -> None:
+        await self._system.backend.upload_small(f"{self._workspace}/in", name, content)
+
+
+def _ended(name: str, entry: str) -> tuple[Ended, int] | None:
+    if not entry.startswith(f"{name}.rc-"):
+        return None
+    match = _ENDED.fullmatch(entry[len(name) + 1 :])
+    return (Ended(int(match[1]), match[3]), int(match[2])) if match else None

@@ -1,0 +1,182 @@
+"""The driver's configuration file: TOML on the trusted side, readable by the runner's user alone."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from crestline.model import ConfigError
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+SAFE_PATH = re.compile(r"(/[A-Za-z0-9._-]+)+")
+"""what bash never has to quote, so that it can be replaced in a runner's script; `$USER` is replaced first"""
+
+
+class Gateway(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which FirecREST, which system of it, and who we are there unless the project says."""
+
+    url: str
+    system: str
+    token_url: str | None = None
+    client_id: str | None = None
+    client_id_file: str | None = None
+    client_secret: str | None = None
+    client_secret_file: str | None = None
+    api_key_file: str | None = None
+    token_command: list[str] | None = None
+    ca_file: str | None = None
+    allow_job_credentials: bool = False
+    """a job may be its project's own client (F7T_CLIENT_ID and F7T_CLIENT_SECRET), at these URLs only"""
+
+
+class Workspace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where jobs work on the system."""
+
+    root: str = ""
+    """absolute; `$USER` is the user there. Empty: `.crestline-ci` in the user's default directory"""
+    keep_on_failure: bool = False
+
+
+class Defaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a job asks for where it says nothing, and what it may ask for."""
+
+    account: str | None = None
+    partition: str | None = None
+    reservation: str | None = None
+    constraint: str | None = None
+    qos: str | None = None
+    nodes: int | None = None
+    time: str | None = None
+    directives: list[str] = []
+    """further sbatch options of every job"""
+    allowed: list[str] = []
+    """limits: `partition:normal,debug`, `nodes<=8`, `time<=04:00:00`"""
+
+
+class Stages(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where stages run."""
+
+    get_sources: Literal["host", "job"] = "host"
+    artifacts: Literal["host"] = "host"
+    launch: Literal["once", "per-rank"] = "once"
+    helper: str = "gitlab-runner"
+    """the runner's own executable, which uploads artifacts and caches"""
+    shell: str = "bash"
+    """in the job"""
+
+
+class Images(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How `image:` of a job is run."""
+
+    runtime: Literal["none", "apptainer", "pyxis", "ce", "uenv", "custom"] = "none"
+    command: list[str] = []
+    """of `custom`, before the shell; `{image}` and `{workspace}` are replaced"""
+    allowed: list[str] = []
+    """patterns of a shell; empty: every image"""
+
+
+class Recovery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What happens when somebody stays away."""
+
+    heartbeat_ttl: str = "10m"
+    """after so long without the runner the allocation ends itself"""
+    gateway_budget: str = "10m"
+    """after so long without the gateway the driver gives up"""
+    state_dir: str = ""
+    """on the runner's machine; empty: in the user's state directory"""
+    remove_after: str = "7d"
+    """`gc` removes what nobody on this machine knows after so long"""
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All of it."""
+
+    gateway: Gateway
+    workspace: Workspace = Workspace()
+    job: Defaults = Defaults()
+    stages: Stages = Stages()
+    images: Images = Images()
+    recovery: Recovery = Recovery()
+    name: str = ""
+    """of this runner in paths; empty: the file's name"""
+
+    @property
+    def heartbeat_ttl(self) -> int:
+        """Seconds."""
+        return seconds(self.recovery.heartbeat_ttl)
+
+    @property
+    def gateway_budget(self) -> int:
+        """Seconds."""
+        return seconds(self.recovery.gateway_budget)
+
+    @property
+    def state_dir(self) -> Path:
+        """Where this runner's jobs are remembered."""
+        if self.recovery.state_dir:
+            return Path(self.recovery.state_dir).expanduser() / self.name
+        import platformdirs
+
+        return Path(platformdirs.user_state_dir("crestline-gitlab-runner", appauthor=False)) / self.name
+
+
+def load_settings(file: Path) -> Settings:
+    """Read a configuration file.
+
+    Raises:
+        ConfigError: it cannot be used, or others may change it, or read secrets in it.
+    """
+    try:
+        text = file.read_text()
+        status = file.stat()
+        settings = msgspec.convert(tomllib.loads(text), Settings)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}.", hint="Make it readable for the runner.") from None
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise ConfigError(f"{file} cannot be used: {error}.", hint="Correct that.") from None
+    if status.st_mode & stat.S_IWOTH or (settings.gateway.client_secret and status.st_mode & 0o077):
+        raise ConfigError(f"{file} is open to other users.", hint=f"Run: chmod 600 {file}")
+    name = settings.name or re.sub(r"[^A-Za-z0-9_-]", "-", file.stem)
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        raise ConfigError(f"name {name!r} cannot be part of a path.", hint="Use letters, digits, '-' and '_'.")
+    settings = msgspec.structs.replace(settings, name=name)
+    _ = settings.heartbeat_ttl, settings.gateway_budget, seconds(settings.recovery.remove_after)
+    root = settings.workspace.root.replace("$USER", "user")
+    if root and not SAFE_PATH.fullmatch(root):
+        raise ConfigError(f"workspace.root {root!r} cannot be used.", hint="Only A-Z a-z 0-9 . _ - / in it, please.")
+    return settings
+
+
+def seconds(text: str) -> int:
+    """`90s`, `10m`, `2h` or `7d` in seconds.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    match = re.fullmatch(r"(\d+)([smhd])", text)
+    if match is None:
+        raise ConfigError(f"{text!r} is not a length of time.", hint="Write 90s, 10m, 2h or 7d.")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def secret_file(name: str, what: str) -> str:
+    """The one line in a file that holds a secret.
+
+    Raises:
+        ConfigError: it cannot be read, or others can.
+    """
+    file = Path(name).expanduser()
+    try:
+        mode = os.stat(file).st_mode
+        text = file.read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        raise ConfigError(f"{what} {file} cannot be read.", hint="Make it readable for the runner alone.") from None
+    if mode & stat.S_IRWXO:
+        raise ConfigError(f"{what} {file} is open to other users.", hint=f"Run: chmod 600 {file}")
+    return text

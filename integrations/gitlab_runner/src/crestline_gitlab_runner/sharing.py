@@ -1,0 +1,81 @@
+"""One allocation for several CI jobs: `CRESTLINE_ALLOC: name` in each of them.
+
+The first job of a project that names it allocates, the others find it. It ends with the job that says
+`CRESTLINE_ALLOC_RELEASE: "true"`, at its time limit, or when for `heartbeat_ttl` no job uses it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crestline.model import JobNotFoundError
+from crestline_gitlab_runner.ci_job import CiJob
+from crestline_gitlab_runner.failures import BuildFailureError
+from crestline_gitlab_runner.settings import Settings
+from crestline_gitlab_runner.state import State, locked
+
+if TYPE_CHECKING:
+    from crestline.client import System
+
+Connect = Callable[[], AbstractAsyncContextManager["System"]]
+
+
+def asked_for(job: CiJob) -> str | None:
+    """The name of the shared allocation that a job wants.
+
+    Raises:
+        BuildFailureError: it cannot be one.
+    """
+    name = job.variables.get("CRESTLINE_ALLOC", "")
+    if name and not re.fullmatch(r"[A-Za-z0-9_.-]{1,80}", name):
+        raise BuildFailureError(
+            f"CRESTLINE_ALLOC: {name!r} cannot be a name.", hint="Use letters, digits, '.', '_', '-'."
+        )
+    return name or None
+
+
+async def find_or_begin(settings: Settings, job: CiJob, name: str, root: str, connect: Connect) -> State:
+    """The shared allocation's folder here; a new one where there is none, or it has ended.
+
+    The name counts within the project and the client that the job acts as.
+    """
+    client_id = job.variables.get("F7T_CLIENT_ID", "")
+    digest = hashlib.sha256(f"{job.project} {client_id} {name}".encode()).hexdigest()[:16]
+    folder = settings.state_dir / f"alloc-{digest}"
+    with locked(settings.state_dir / f".alloc-{digest}.lock"):
+        state = State.find(folder)
+        if state is not None and state.record.job_id is not None and await _has_ended(state, connect):
+            state.forget()
+            state = None
+        if state is None:
+            state = State.create(folder, ci_job=job.id, root=root, client_id=client_id, kind="alloc")
+        state.touch()
+    return state
+
+
+def of(settings: Settings, state: State) -> State | None:
+    """The shared allocation that a job uses."""
+    return State.find(settings.state_dir / state.record.shared) if state.record.shared else None
+
+
+def is_released_by(job: CiJob) -> bool:
+    """Whether the allocation ends with this job."""
+    return job.variables.get("CRESTLINE_ALLOC_RELEASE", "").lower() in ("true", "1", "yes")
+
+
+def submission_lock(shared: State) -> Path:
+    """Held while the allocation is submitted or ended."""
+    return shared.folder / "lock"
+
+
+async def _has_ended(state: State, connect: Connect) -> bool:
+    async with connect() as system:
+        try:
+            return (await system.job(state.record.job_id or "")).is_finished
+        except JobNotFoundError:
+            return False

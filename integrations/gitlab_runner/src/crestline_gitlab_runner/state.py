@@ -1,0 +1,156 @@
+"""What this machine remembers of a CI job between the driver's processes: one folder, gone when all is tidied up."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from crestline.model import CrestlineError
+
+
+class Record(msgspec.Struct, kw_only=True):
+    """The file."""
+
+    ci_job: int
+    name: str
+    """of the scheduler's job"""
+    workspace: str
+    """on the system"""
+    nonce: str
+    client_id: str = ""
+    """whose jobs these are, where the project's own client submitted them"""
+    submitting: bool = False
+    """there may be a job"""
+    job_id: str | None = None
+    shared: str | None = None
+    """the shared allocation that the job runs in"""
+    shipped: bool = False
+    over: bool = False
+    """the job has ended, or never will begin"""
+    commands: int = 0
+    failed: bool = False
+    started: float = 0.0
+
+
+class State:
+    """A job's folder: `record.json` and the folders that stand for the system's (`sources`, `fetched`, `results`)."""
+
+    def __init__(self, folder: Path, record: Record) -> None:
+        self.folder = folder
+        self.record = record
+
+    @classmethod
+    def find(cls, folder: Path) -> State | None:
+        """What is remembered, if anything.
+
+        Raises:
+            CrestlineError: it is damaged.
+        """
+        try:
+            return cls(folder, msgspec.json.decode((folder / "record.json").read_bytes(), type=Record))
+        except FileNotFoundError:
+            return None
+        except msgspec.MsgspecError as error:
+            raise CrestlineError(f"{folder / 'record.json'} is damaged: {error}.", hint="Remove the folder.") from None
+
+    @classmethod
+    def create(
+        cls, folder: Path, *, ci_job: int, root: str, client_id: str = "", kind: str = "ci", shared: State | None = None
+    ) -> State:
+        """Begin to remember.
+
+        Args:
+            shared: the allocation that the job runs in, with its workspace; else both are its own.
+        """
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        nonce = secrets.token_hex(3)
+        name = f"{kind}-{ci_job}-{nonce}"
+        record = Record(
+            ci_job=ci_job,
+            name=name,
+            workspace=shared.record.workspace if shared else f"{root}/{name}",
+            shared=shared.folder.name if shared else None,
+            nonce=nonce,
+            client_id=client_id,
+            started=time.time(),
+        )
+        state = cls(folder, record)
+        state.save()
+        return state
+
+    def save(self) -> None:
+        """Write it down, so that a crash of the machine does not lose it."""
+        write_durably(self.folder / "record.json", msgspec.json.encode(self.record))
+
+    def touch(self) -> None:
+        """Somebody cares for this job."""
+        (self.folder / "record.json").touch()
+
+    @property
+    def age(self) -> float:
+        """Seconds since somebody cared."""
+        return time.time() - (self.folder / "record.json").stat().st_mtime
+
+    def room(self, name: str) -> Path:
+        """A folder that stands for the builds directory on the system."""
+        path = self.folder / name
+        path.mkdir(mode=0o700, exist_ok=True)
+        return path
+
+    def forget(self) -> None:
+        """Remove it all."""
+        shutil.rmtree(self.folder, ignore_errors=False, onerror=_make_removable)
+
+    @property
+    def builds_dir(self) -> str:
+        """On the system."""
+        return f"{self.record.workspace}/b-{self.record.name}"
+
+    @property
+    def cache_dir(self) -> str:
+        """On the system; caches never go there, but scripts reach it from the project by `../`."""
+        return f"{self.record.workspace}/c-{self.record.name}"
+
+
+def write_durably(file: Path, content: bytes) -> None:
+    """Replace a file (0600) at once or not at all."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = file.with_name(f".{file.name}.new")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    draft.replace(file)
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Alone among the processes of this machine."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _make_removable(function: object, path: str, error: object) -> None:
+    """A checkout may hold folders without write permission."""
+    parent = Path(path).parent
+    parent.chmod(0o700)
+    target = Path(path)
+    if target.is_dir() and not target.is_symlink():
+        target.chmod(0o700)
+        shutil.rmtree(target)
+    else:
+        target.unlink(missing_ok=True)

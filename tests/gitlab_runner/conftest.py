@@ -1,0 +1,63 @@
+"""A GitLab, its runner, and the driver configured for each of the three backends."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gitlab_runner.site import DriverSite, gateway_site, plain_site, slurm_site
+from gitlab_runner.stand_in.gitlab import GitLab
+from harness.gateway import RunningGateway
+from plain_firecrest.fixture import running
+
+
+@pytest.fixture(scope="session")
+def gitlab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitLab]:
+    server = GitLab(tmp_path_factory.mktemp("gitlab"))
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def helper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the `gitlab-runner` that uploads and downloads."""
+    folder = tmp_path_factory.mktemp("helper")
+    program = folder / "gitlab-runner"
+    source = Path(__file__).parent / "stand_in" / "helper.py"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -I {source} "$@"\n')
+    program.chmod(0o755)
+    return folder
+
+
+MakeSite = Callable[..., DriverSite]
+
+
+@pytest.fixture
+def make_site(request: pytest.FixtureRequest, tmp_path: Path, helper: Path) -> MakeSite:
+    """`make_site("gateway" | "slurm" | "plain", **tables)`: the driver configured for a backend."""
+
+    def make(backend: str, **tables: dict[str, object]) -> DriverSite:
+        if backend == "gateway":
+            running: RunningGateway = request.getfixturevalue("gateway")
+            return gateway_site(tmp_path, helper, running, **tables)
+        if backend == "slurm":
+            return slurm_site(tmp_path, helper, request.getfixturevalue("slurm_gateway"), **tables)
+        return plain_site(tmp_path, helper, request.getfixturevalue("plain"), **tables)
+
+    return make
+
+
+@pytest.fixture
+def site(make_site: MakeSite) -> DriverSite:
+    """On our gateway with the local scheduler."""
+    return make_site("gateway")
+
+
+@pytest.fixture(scope="module")
+def plain() -> Iterator[object]:
+    with running(job_environment={"PATH": os.environ["PATH"]}) as stand_in:
+        yield stand_in

@@ -1,0 +1,92 @@
+"""The driver as a site would configure it: a configuration file and the runner's table."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from crestline.client import Site
+from gitlab_runner.stand_in.ci_job import CiJob
+from gitlab_runner.stand_in.gitlab import GitLab
+from gitlab_runner.stand_in.runner import Build, Custom
+from harness import sites
+from harness.gateway import RunningGateway
+from harness.slurm_gateway import SlurmGateway
+from plain_firecrest.fixture import PlainFirecrest
+
+CRESTLINE = Path(sys.executable).with_name("crestline")
+
+
+@dataclass
+class DriverSite:
+    """A configured driver."""
+
+    file: Path
+    state: Path
+    custom: Custom
+    client_site: Site
+    """the same gateway and identity, for the test's own look"""
+
+    def run(self, gitlab: GitLab, job: CiJob, **options: Any) -> Build:
+        """Run a job to its end."""
+        with self.start(gitlab, job, **options) as build:
+            return build.wait()
+
+    def start(self, gitlab: GitLab, job: CiJob, **options: Any) -> Build:
+        """To be used in a `with`."""
+        sha = options.pop("sha", None) or gitlab.commit({"README.md": "hello\n"})
+        return Build(self.custom, gitlab, job, sha, **options)
+
+    def left_behind(self) -> list[str]:
+        """Folders of jobs that the driver still remembers."""
+        return sorted(path.name for path in self.state.glob("*/job-*"))
+
+
+def gateway_site(place: Path, helper: Path, running: RunningGateway, /, **tables: Any) -> DriverSite:
+    return _site(place, helper, sites.gateway_site(running), **tables)
+
+
+def slurm_site(place: Path, helper: Path, running: SlurmGateway, /, user: str = "alice", **tables: Any) -> DriverSite:
+    client_id, secret = running.client_of(user)
+    return _site(place, helper, sites.gateway_site(running, client_id=client_id, client_secret=secret), **tables)
+
+
+def plain_site(place: Path, helper: Path, plain: PlainFirecrest, **tables: Any) -> DriverSite:
+    return _site(place, helper, sites.plain_site(plain), **tables)
+
+
+def _site(place: Path, helper: Path, site: Site, **tables: Any) -> DriverSite:
+    secret = place / "secret"
+    secret.touch(0o600)
+    secret.write_text(site.client_secret or "")
+    content: dict[str, Any] = {
+        "gateway": {
+            "url": site.url,
+            "token_url": site.token_url,
+            "client_id": site.client_id,
+            "client_secret_file": str(secret),
+            "system": site.system,
+        },
+        "recovery": {"state_dir": str(place / "state")},
+    }
+    for name, table in tables.items():
+        content[name] = content.get(name, {}) | table
+    file = place / "driver.toml"
+    file.touch(0o600)
+    file.write_text(tomli_w.dumps(content))
+
+    def call(stage: str) -> list[str]:
+        return [str(CRESTLINE), "gitlab", stage, "-c", str(file)]
+
+    environment = {
+        "PATH": f"{helper}:{os.environ['PATH']}",
+        "HOME": str(place),
+        "LANG": "C.UTF-8",
+    }
+    custom = Custom(call("config"), call("prepare"), call("run"), call("cleanup"), environment=environment)
+    return DriverSite(file, place / "state", custom, site)

@@ -1,0 +1,36 @@
+"""A job of a pipeline, as `.gitlab-ci.yml` describes it."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from typing import Any
+
+_numbers = itertools.count(1000)
+
+
+@dataclass
+class CiJob:
+    """What GitLab would send to the runner; each has a number and a token of its own."""
+
+    script: list[str]
+    name: str = "job"
+    stage: str = "test"
+    after_script: list[str] = field(default_factory=list)
+    variables: dict[str, str] = field(default_factory=dict)
+    file_variables: dict[str, str] = field(default_factory=dict)
+    image: str = ""
+    timeout: int = 3600
+    artifacts: list[dict[str, Any]] = field(default_factory=list)
+    """`{"paths": [...], "exclude": [...], "untracked": False, "when": "on_success", "name": "artifacts"}`"""
+    cache: list[dict[str, Any]] = field(default_factory=list)
+    """`{"key": ..., "paths": [...], "policy": "pull-push", "when": "on_success"}`"""
+    dependencies: list[CiJob] = field(default_factory=list)
+    hooks: list[dict[str, Any]] = field(default_factory=list)
+    more_steps: dict[str, list[str]] = field(default_factory=dict)
+    git_strategy: str = "clone"
+    id: int = field(default_factory=lambda: next(_numbers))
+
+    @property
+    def token(self) -> str:
+        return f"glcbt-64_secret{self.id}"

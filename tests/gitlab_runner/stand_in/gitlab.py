@@ -1,0 +1,151 @@
+"""The parts of a GitLab server that a job meets: a repository over HTTP, artifacts, and a cache bucket."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from base64 import b64decode
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+
+class GitLab:
+    """A server with one project, `group/project`."""
+
+    path = "group/project"
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.artifacts: dict[int, bytes] = {}
+        self.cache: dict[str, bytes] = {}
+        self.clones = 0
+        (place / "repositories" / "group").mkdir(parents=True)
+        self._bare = place / "repositories" / "group" / "project.git"
+        self._tree = place / "tree"
+        _git("init", "--quiet", "--bare", "--initial-branch=main", str(self._bare))
+        _git("init", "--quiet", "--initial-branch=main", str(self._tree))
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"gitlab": self}))
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    @property
+    def repo_url(self) -> str:
+        return f"{self.url}/{self.path}.git"
+
+    def commit(self, files: dict[str, str | bytes]) -> str:
+        """Add files to `main`; the commit's hash."""
+        for name, content in files.items():
+            path = self._tree / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        _git("-C", str(self._tree), "add", "--all")
+        who = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
+        _git("-C", str(self._tree), *who, "commit", "--quiet", "--allow-empty", "--message=change")
+        _git("-C", str(self._tree), "push", "--quiet", str(self._bare), "HEAD:main")
+        return _git("-C", str(self._tree), "rev-parse", "HEAD").strip()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    gitlab: GitLab
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        path = urlsplit(self.path).path
+        if path.startswith(f"/{self.gitlab.path}.git/"):
+            self._git()
+        elif path.startswith("/cache/"):
+            self._answer_bytes(self.gitlab.cache.get(path))
+        elif path.startswith("/api/v4/jobs/") and self.headers.get("JOB-TOKEN"):
+            self._answer_bytes(self.gitlab.artifacts.get(int(path.split("/")[4])))
+        else:
+            self._answer(404)
+
+    def do_PUT(self) -> None:
+        self.gitlab.cache[urlsplit(self.path).path] = self._body()
+        self._answer(200)
+
+    def do_POST(self) -> None:
+        path = urlsplit(self.path).path
+        if path.startswith(f"/{self.gitlab.path}.git/"):
+            self._git()
+        elif path.startswith("/api/v4/jobs/"):
+            number = int(path.split("/")[4])
+            if self.headers.get("JOB-TOKEN") != f"glcbt-64_secret{number}":
+                self._body()
+                self._answer(403)
+                return
+            self.gitlab.artifacts[number] = self._body()
+            self._answer(201)
+        else:
+            self._answer(404)
+
+    def _git(self) -> None:
+        kind, _, code = self.headers.get("Authorization", "").partition(" ")
+        user, _, password = b64decode(code).decode().partition(":") if kind == "Basic" else ("", "", "")
+        body = self._body()
+        if user != "gitlab-ci-token" or not password.startswith("glcbt-"):
+            self._answer(401, {"WWW-Authenticate": 'Basic realm="GitLab"'})
+            return
+        asked = urlsplit(self.path)
+        self.gitlab.clones += asked.path.endswith("/git-upload-pack")
+        environment = {
+            "PATH": os.environ["PATH"],
+            "GIT_PROJECT_ROOT": str(self.gitlab.place / "repositories"),
+            "GIT_HTTP_EXPORT_ALL": "1",
+            "PATH_INFO": asked.path,
+            "QUERY_STRING": asked.query,
+            "REQUEST_METHOD": self.command,
+            "CONTENT_TYPE": self.headers.get("Content-Type", ""),
+            "CONTENT_LENGTH": str(len(body)),
+            "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
+            "HTTP_GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
+            "REMOTE_USER": user,
+        }
+        done = subprocess.run(["git", "http-backend"], input=body, capture_output=True, env=environment, check=False)
+        head, _, content = done.stdout.partition(b"\r\n\r\n")
+        headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
+        status = int(headers.pop("Status", "200 OK").split()[0])
+        self._answer(status, headers, content)
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            body = b""
+            while size := int(self.rfile.readline(), 16):
+                body += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+            return body
+        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+
+    def _answer_bytes(self, content: bytes | None) -> None:
+        if content is None:
+            self._answer(404)
+        else:
+            self._answer(200, {}, content)
+
+    def _answer(self, status: int, headers: dict[str, str] | None = None, content: bytes = b"") -> None:
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *arguments: Any) -> None:
+        """Nothing."""
+
+
+def _git(*arguments: str) -> str:
+    environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1"}
+    done = subprocess.run(["git", *arguments], check=True, env=environment, capture_output=True, text=True)
+    return done.stdout

@@ -1,0 +1,412 @@
+"""The runner's part: which calls of the custom executor, in which order, with which signals, and the verdict.
+
+Versions: from 17.9 on there is BUILD_EXIT_CODE_FILE, from 17.4 on the script is called `script`; 14 ends a cancelled
+job without after_script, and has no cleanup_file_variables.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gitlab_runner.stand_in import environment
+from gitlab_runner.stand_in.ci_job import CiJob
+from gitlab_runner.stand_in.gitlab import GitLab
+from gitlab_runner.stand_in.scripts import Scripts, chosen
+
+TRIES = 3
+
+
+@dataclass
+class Custom:
+    """`[runners.custom]` of config.toml: argument lists of each call, times in seconds."""
+
+    config: list[str]
+    prepare: list[str]
+    run: list[str]
+    cleanup: list[str]
+    graceful_kill_timeout: float = 60
+    force_kill_timeout: float = 10
+    environment: dict[str, str] = field(default_factory=dict)
+    """of the runner's own process"""
+    pause: float = 0.1
+    """between two tries (3 s in the real runner)"""
+
+
+class StopError(Exception):
+    """The job is over: what the real runner calls BuildError, SystemFailure, cancelled."""
+
+    def __init__(self, reason: str, code: int | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.code = code
+
+
+@dataclass
+class Call:
+    """One call of the executor, after it."""
+
+    stage: str
+    status: int
+    """exit status; negative for a signal"""
+    seconds: float
+
+
+class Build:
+    """One job run by the stand-in, in a thread of its own: `with Build(...) as build: build.wait()`."""
+
+    def __init__(
+        self,
+        custom: Custom,
+        gitlab: GitLab,
+        job: CiJob,
+        sha: str,
+        *,
+        version: str = "19.4.0",
+        script_timeout: float | None = None,
+        before_call: Callable[[str], None] | None = None,
+    ) -> None:
+        self.job = job
+        self.calls: list[Call] = []
+        self.log = b""
+        self.runner_log = b""
+        """what cleanup says: it never reaches the job's log"""
+        self.state = ""
+        """`success` or `failed`, or `canceled`"""
+        self.reason = ""
+        self.exit_code: int | None = None
+        self._custom = custom
+        self._gitlab = gitlab
+        self._sha = sha
+        self._version = version
+        self._modern = tuple(map(int, version.split(".")[:2])) >= (17, 9)
+        self._script_timeout = script_timeout
+        self._before_call = before_call
+        self._aborted = threading.Event()
+        self._cancelled = threading.Event()
+        self._killed = False
+        self._process: subprocess.Popen[bytes] | None = None
+        self._news = threading.Condition()
+        self._running = ""
+        self._job_env: dict[str, str] = {}
+        self._variables: dict[str, str] = {}
+        self._builds_dir = self._cache_dir = ""
+        self._temporary = ""
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    # for tests
+
+    def __enter__(self) -> Build:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._thread.is_alive():
+            self.abort()
+            self._thread.join(120)
+
+    def wait(self, seconds: float = 240) -> Build:
+        """Wait for the job's end."""
+        self._thread.join(seconds)
+        if self._thread.is_alive():
+            raise TimeoutError(f"the job did not end:\n{self.text}")
+        return self
+
+    def wait_for(self, text: str, seconds: float = 120) -> None:
+        """Wait until the log has `text`."""
+        with self._news:
+            there = self._news.wait_for(lambda: text.encode() in self.log or not self._thread.is_alive(), seconds)
+        if not there or text.encode() not in self.log:
+            raise TimeoutError(f"{text!r} is not in the log:\n{self.text}")
+
+    def wait_for_stage(self, stage: str, seconds: float = 120) -> int:
+        """Wait until a stage's process runs; its pid."""
+        with self._news:
+            there = self._news.wait_for(lambda: self._running == stage or not self._thread.is_alive(), seconds)
+        if not there or self._process is None:
+            raise TimeoutError(f"{stage} was not reached:\n{self.text}")
+        return self._process.pid
+
+    def cancel(self) -> None:
+        """The button in GitLab: the script's context ends, what follows a script still comes (not in 14)."""
+        self._cancelled.set()
+        if not self._modern and self._version.startswith("14."):
+            self._aborted.set()
+
+    def abort(self) -> None:
+        """Job timeout, forced cancel, or the runner is told to stop: only cleanup still comes."""
+        self._aborted.set()
+
+    def kill_runner(self) -> None:
+        """The runner's process is gone: nobody calls anything any more, and nobody reads the pipe."""
+        self._killed = True
+        self._aborted.set()
+
+    @property
+    def text(self) -> str:
+        """The job's log."""
+        return self.log.decode(errors="replace") + (
+            f"\n--- cleanup:\n{self.runner_log.decode()}" if self.runner_log else ""
+        )
+
+    @property
+    def stages(self) -> list[str]:
+        """Names of the calls, in order."""
+        return [call.stage for call in self.calls]
+
+    # the job
+
+    def _run(self) -> None:
+        try:
+            self._prepare()
+            self._build()
+            self.state = "success"
+        except StopError as stop:
+            self.state, self.reason, self.exit_code = "failed", stop.reason, stop.code
+            if self._cancelled.is_set():
+                self.state = "canceled"
+        finally:
+            if not self._killed and self._temporary:
+                self._cleanup()
+            with self._news:
+                self._running = ""
+                self._news.notify_all()
+
+    def _prepare(self) -> None:
+        error = StopError("runner_system_failure")
+        for number in range(TRIES):
+            if number:
+                time.sleep(self._custom.pause)
+            self._temporary = tempfile.mkdtemp(prefix="custom-executor")
+            response = environment.response(self._gitlab, self.job, self._sha)
+            file = Path(self._temporary, "response.json")
+            file.touch(0o600)
+            file.write_bytes(environment.encoded(response))
+            self._set_variables()
+            try:
+                self._read_config(self._call("config", self._custom.config, stdout_is_answer=True))
+                self._set_variables()
+                self._call("prepare", self._custom.prepare)
+                return
+            except StopError as stop:
+                error = stop
+                if self._killed:
+                    raise
+                self._cleanup()
+                self._temporary = ""
+                if stop.reason == "script_failure" or self._aborted.is_set():
+                    raise
+        raise error
+
+    def _read_config(self, answer: bytes) -> None:
+        try:
+            config = json.loads(answer) if answer.strip() else {}
+        except ValueError:
+            raise StopError("runner_system_failure") from None
+        self._builds_dir = config.get("builds_dir", "")
+        self._cache_dir = config.get("cache_dir", "")
+        self._job_env = config.get("job_env") or {}
+        if not self._builds_dir:
+            raise StopError("runner_configuration_error")
+
+    def _set_variables(self, **changes: str) -> None:
+        self._variables = (
+            environment.variables(
+                self._gitlab,
+                self.job,
+                self._sha,
+                version=self._version,
+                builds_dir=self._builds_dir,
+                cache_dir=self._cache_dir,
+            )
+            | changes
+        )
+
+    def _build(self) -> None:
+        failure = self._before_and_script()
+        if self._aborted.is_set():
+            raise failure or StopError("job_execution_timeout")
+        failed = failure is not None
+        scripts = self._scripts()
+        if chosen(self.job.cache, failed=failed):
+            self._quietly(
+                "archive_cache_on_failure" if failed else "archive_cache", scripts.archive_cache(failed=failed)
+            )
+        if chosen(self.job.artifacts, failed=failed):
+            stage = "upload_artifacts_on_failure" if failed else "upload_artifacts_on_success"
+            upload = self._try(stage, scripts.upload_artifacts(failed=failed))
+            failure = failure or upload
+        if not self._version.startswith("14."):
+            self._quietly("cleanup_file_variables", scripts.cleanup_file_variables())
+        if failure is not None:
+            raise failure
+
+    def _before_and_script(self) -> StopError | None:
+        scripts = self._scripts()
+        self._stage("prepare_script", scripts.prepare_script())
+        for stage, wanted, content in (
+            ("get_sources", True, scripts.get_sources),
+            ("restore_cache", bool(self.job.cache), scripts.restore_cache),
+            ("download_artifacts", bool(self.job.dependencies), scripts.download_artifacts),
+        ):
+            if wanted and (failure := self._try(stage, content())) is not None:
+                return failure
+        failure = None
+        for stage, lines in (("build_script", self.job.script), *self.job.more_steps.items()):
+            timer = threading.Timer(self._script_timeout, self._cancelled.set) if self._script_timeout else None
+            if timer and stage == "build_script":
+                timer.start()
+            failure = self._try(stage, self._scripts().build_script(lines), until=self._cancelled)
+            if timer:
+                timer.cancel()
+            if failure is not None:
+                break
+        if self._aborted.is_set() or not self.job.after_script:
+            return failure
+        status = "success" if failure is None else "failed"
+        if self._cancelled.is_set():
+            status = "timedout" if self._script_timeout else "canceled"
+        self._set_variables(CI_JOB_STATUS=status)
+        self._quietly("after_script", self._scripts().build_script(self.job.after_script))
+        return failure
+
+    def _scripts(self) -> Scripts:
+        return Scripts(self._gitlab, self.job, self._variables, self._sha, modern=self._modern)
+
+    def _try(self, stage: str, script: bytes, *, until: threading.Event | None = None) -> StopError | None:
+        try:
+            self._stage(stage, script, until=until)
+        except StopError as stop:
+            if self._aborted.is_set():
+                raise
+            return stop
+        return None
+
+    def _quietly(self, stage: str, script: bytes) -> None:
+        if self._try(stage, script) is not None:
+            self._write(f"WARNING: {stage} failed\n".encode())
+
+    # one call
+
+    def _stage(self, stage: str, script: bytes, *, until: threading.Event | None = None) -> None:
+        folder = tempfile.mkdtemp(prefix="script", dir=self._temporary)
+        path = Path(folder, "script" if self._modern else "script.")
+        path.touch(0o700)
+        path.write_bytes(script)
+        self._call(stage, [*self._custom.run, str(path), stage], until=until)
+
+    def _cleanup(self) -> None:
+        with contextlib.suppress(StopError):  # as in the real runner, nobody minds
+            self._call("cleanup", self._custom.cleanup, to_job_log=False, interruptible=False)
+        shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def _call(
+        self,
+        stage: str,
+        command: list[str],
+        *,
+        until: threading.Event | None = None,
+        stdout_is_answer: bool = False,
+        to_job_log: bool = True,
+        interruptible: bool = True,
+    ) -> bytes:
+        """Run the executor once; its stdout where that is an answer.
+
+        Raises:
+            StopError: it failed, or was told to stop.
+        """
+        if interruptible and (self._aborted.is_set() or (until is not None and until.is_set())):
+            raise StopError("canceled")
+        if self._before_call is not None:
+            self._before_call(stage)
+        began = time.monotonic()
+        process = subprocess.Popen(
+            command,
+            cwd=self._temporary,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE if stdout_is_answer else subprocess.STDOUT,
+            env=environment.call_environment(
+                self._custom.environment, self._temporary, self._job_env, self._variables, code_file=self._modern
+            ),
+            process_group=0,
+        )
+        with self._news:
+            self._process, self._running = process, stage
+            self._news.notify_all()
+        answer: list[bytes] = []
+        readers = [threading.Thread(target=self._read, args=(process.stdout, answer.append if stdout_is_answer else (
+            self._write if to_job_log else self._write_runner_log)), daemon=True)]  # fmt: skip
+        if stdout_is_answer:
+            readers.append(threading.Thread(target=self._read, args=(process.stderr, self._write), daemon=True))
+        for reader in readers:
+            reader.start()
+        stops = [self._aborted, *([until] if until is not None else [])] if interruptible else []
+        stopped = self._await(process, stops)
+        for reader in readers:  # as Go's cmd.Wait: a child that keeps the pipe open keeps the stage open
+            reader.join(10 if self._killed else None)
+        status = process.returncode
+        self.calls.append(Call(stage, status, time.monotonic() - began))
+        if stopped:
+            raise StopError("canceled")
+        self._judge(status)
+        return b"".join(answer)
+
+    def _await(self, process: subprocess.Popen[bytes], stops: list[threading.Event]) -> bool:
+        """Wait for the end of the process; True if it was told to stop."""
+        while True:
+            try:
+                process.wait(0.02)
+                return False
+            except subprocess.TimeoutExpired:
+                if any(stop.is_set() for stop in stops):
+                    break
+        if self._killed:
+            process.wait(120)
+            return True
+        for number, patience in (
+            (signal.SIGTERM, self._custom.graceful_kill_timeout),
+            (signal.SIGKILL, self._custom.force_kill_timeout),
+        ):
+            os.killpg(process.pid, number)
+            try:
+                process.wait(patience)
+                break
+            except subprocess.TimeoutExpired:
+                continue
+        return True
+
+    def _judge(self, status: int) -> None:
+        if status == 0:
+            return
+        if status == 1:
+            file = Path(self._temporary, "build_exit_code")
+            if self._modern and file.exists():
+                try:
+                    raise StopError("script_failure", int(file.read_text().split("\n")[0]))
+                except ValueError:
+                    raise StopError("runner_system_failure") from None
+            raise StopError("script_failure", 1)
+        raise StopError("runner_system_failure")
+
+    def _read(self, pipe: object, write: Callable[[bytes], object]) -> None:
+        while content := os.read(pipe.fileno(), 65536):  # type: ignore[attr-defined]
+            write(content)
+
+    def _write(self, content: bytes) -> None:
+        with self._news:
+            self.log += content
+            self._news.notify_all()
+
+    def _write_runner_log(self, content: bytes) -> None:
+        self.runner_log += content

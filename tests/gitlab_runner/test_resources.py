@@ -1,0 +1,113 @@
+"""Both dialects and the typed one, the site's limits, and the trap of YAML."""
+
+from __future__ import annotations
+
+import pytest
+
+from crestline.model import ConfigError
+from crestline_gitlab_runner.failures import BuildFailureError
+from crestline_gitlab_runner.images import launch
+from crestline_gitlab_runner.resources import ask
+from crestline_gitlab_runner.settings import Defaults, Images
+from crestline_gitlab_runner.times import parse_limit
+
+
+def test_the_three_dialects_say_the_same() -> None:
+    typed = {
+        "CRESTLINE_NODES": "2",
+        "CRESTLINE_TASKS": "8",
+        "CRESTLINE_TIME": "00:20:00",
+        "CRESTLINE_PARTITION": "normal",
+    }
+    slurm = {
+        "SLURM_JOB_NUM_NODES": "2", "SLURM_NTASKS": "8", "SLURM_TIMELIMIT": "00:20:00", "SLURM_PARTITION": "normal",
+    }  # fmt: skip
+    jacamar = {"SCHEDULER_PARAMETERS": "-N2 -n 8 --time=00:20:00 --partition normal"}
+    specs = [ask(Defaults(), each, 0) for each in (typed, slurm, jacamar)]
+    assert specs[0] == specs[1] == specs[2]
+    spec, remarks = specs[0]
+    assert (spec.nodes, spec.tasks, spec.time_limit, spec.partition) == (2, 8, "00:20:00", "normal")
+    assert remarks == []
+
+
+def test_defaults_fill_and_variables_win() -> None:
+    defaults = Defaults(account="proj", nodes=1, time="00:30:00", directives=["--no-requeue"])
+    spec, _ = ask(defaults, {"SLURM_NNODES": "3", "SLURM_GPUS_PER_NODE": "4", "SLURM_HINT": "nomultithread"}, 0)
+    assert (spec.account, spec.nodes, spec.time_limit) == ("proj", 3, "00:30:00")
+    assert spec.directives == ("--no-requeue", "--gpus-per-node=4", "--hint=nomultithread")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("30", 1800), ("10:30", 630), ("01:00:00", 3600), ("1-12", 129600), ("1-12:30", 131400), ("2-01:00:00", 176400)],
+)
+def test_time_limits_as_sbatch_takes_them(text: str, seconds: int) -> None:
+    assert parse_limit(text, "x", longest=None).seconds == seconds
+
+
+def test_the_trap_is_explained_and_refused_where_it_cannot_be_meant() -> None:
+    with pytest.raises(BuildFailureError, match=r"1-06:00:00.*without quotes.*1800"):
+        ask(Defaults(), {"SLURM_TIMELIMIT": "1800"}, 3600)
+    spec, remarks = ask(Defaults(), {"SLURM_TIMELIMIT": "120"}, 10800)
+    assert spec.time_limit == "02:00:00"
+    assert 'write "00:02:00"' in remarks[0]
+    _, remarks = ask(Defaults(), {"SLURM_TIMELIMIT": "02:00:00"}, 3600)
+    assert "Raise `timeout:`" in remarks[0]
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"CRESTLINE_ACCOUNT": "a b"},
+        {"CRESTLINE_ACCOUNT": "a\n#SBATCH --uid=0"},
+        {"SLURM_CONSTRAINT": "$(id)"},
+        {"CRESTLINE_NODES": "-1"},
+        {"CRESTLINE_NODES": "9"},
+        {"CRESTLINE_PARTITION": "other"},
+        {"CRESTLINE_TIME": "05:00:00"},
+        {"CRESTLINE_TIME": "soon"},
+        {"CRESTLINE_TIME": "00:00:00"},
+        {"SCHEDULER_PARAMETERS": "--uid=0"},
+        {"SCHEDULER_PARAMETERS": "--wrap 'id'"},
+        {"SCHEDULER_PARAMETERS": "-N 'open"},
+        {"SCHEDULER_PARAMETERS": "script.sh"},
+        {"SLURM_NTASKS": "1e9"},
+    ],
+)
+def test_what_is_refused(variables: dict[str, str]) -> None:
+    with pytest.raises(BuildFailureError):
+        ask(Defaults(allowed=["partition:normal,debug", "nodes<=8", "time<=04:00:00"]), variables, 0)
+
+
+def test_a_limit_that_is_none() -> None:
+    with pytest.raises(ConfigError):
+        ask(Defaults(allowed=["nodes=8"]), {}, 0)
+
+
+@pytest.mark.parametrize(
+    ("images", "image", "words"),
+    [
+        (Images(), "", "exec bash /w/s"),
+        (Images(runtime="apptainer"), "gcc:14", "exec apptainer exec --bind /w docker://gcc:14 bash /w/s"),
+        (Images(runtime="apptainer"), "/apps/x.sif", "exec apptainer exec --bind /w /apps/x.sif bash /w/s"),
+        (
+            Images(runtime="pyxis"),
+            "registry.example.org/a/b:1",
+            "exec srun --ntasks=1 '--container-image=registry.example.org#a/b:1' --container-mounts=/w:/w bash /w/s",
+        ),
+        (Images(runtime="uenv"), "prgenv-gnu/24.7:v3", "exec uenv run prgenv-gnu/24.7:v3 -- bash /w/s"),
+        (Images(runtime="custom", command=["podman", "run", "{image}"]), "x", "exec podman run x bash /w/s"),
+    ],
+)
+def test_images(images: Images, image: str, words: str) -> None:
+    assert launch(images, image, "/w", "bash", "/w/s", per_rank=False)[-1] == words
+
+
+def test_images_that_are_refused() -> None:
+    with pytest.raises(BuildFailureError):
+        launch(Images(), "gcc:14", "/w", "bash", "/w/s", per_rank=False)
+    for name in ("--privileged", "a b", "$(id)", "x;y", "../up", "a\nb"):
+        with pytest.raises(BuildFailureError):
+            launch(Images(runtime="apptainer"), name, "/w", "bash", "/w/s", per_rank=False)
+    with pytest.raises(BuildFailureError):
+        launch(Images(runtime="apptainer", allowed=["library/*"]), "x/y", "/w", "bash", "/w/s", per_rank=False)
