@@ -52,6 +52,14 @@ class Cluster:
         return int(self._container.get_exposed_port(_SSH))
 
     @property
+    def machine(self) -> str:
+        """Address of this machine for whoever is in the container."""
+        container = self._container.get_wrapped_container()
+        container.reload()
+        networks = container.attrs["NetworkSettings"]["Networks"]
+        return str(next(iter(networks.values()))["Gateway"])
+
+    @property
     def slurmrestd_url(self) -> str:
         return f"http://{self.host}:{self._container.get_exposed_port(_SLURMRESTD)}"
 

@@ -60,14 +60,18 @@ class Hub:
         settings: further lines of the configuration file.
         environment: what the hub gets beside the tests' own variables: which gateway there is.
         host: where the hub's API listens, so that jobs reach it.
+        port: where its proxy listens; 0: on any.
     """
 
-    def __init__(self, folder: Path, settings: str, environment: dict[str, str], host: str = "127.0.0.1") -> None:
+    def __init__(
+        self, folder: Path, settings: str, environment: dict[str, str], host: str = "127.0.0.1", port: int = 0
+    ) -> None:
         require(PROXY.exists(), "The hub's proxy is missing: run `npm ci` in tests/hub_proxy.")
         self.folder = folder
         self.host = host
         self._environment = environment
         self._port, self._hub_port, self._api_port = free_ports(3)
+        self._port = port or self._port
         self.url = f"http://127.0.0.1:{self._port}"
         self.process: subprocess.Popen[bytes] | None = None
         (folder / "config.py").write_text(

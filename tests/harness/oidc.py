@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -18,11 +19,18 @@ FOLDER = Path(__file__).parents[1] / "oidc_provider"
 
 
 class OidcProvider:
-    """The provider as a process; its issuer stays the same when it is stopped and started."""
+    """The provider as a process; its issuer stays the same when it is stopped and started.
+
+    Args:
+        redirect_uri: where people who sign in come back to; empty: nobody signs in.
+        lifetime: seconds that an access token lives.
+    """
 
     audience = "https://hpc.test"
+    hub_client = ("hub-client", "hub-client-secret-of-the-tests")
 
-    def __init__(self) -> None:
+    def __init__(self, redirect_uri: str = "", lifetime: int = 300) -> None:
+        self._arguments = [redirect_uri, str(lifetime)] if redirect_uri else []
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self._port = free.getsockname()[1]
@@ -32,7 +40,7 @@ class OidcProvider:
     def start(self, kid: str = "first") -> None:
         """Serve; another `kid` comes with another key."""
         self._process = subprocess.Popen(
-            ["node", str(FOLDER / "provider.js"), str(self._port), kid],
+            ["node", str(FOLDER / "provider.js"), str(self._port), kid, *self._arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
@@ -68,15 +76,24 @@ class OidcProvider:
         return str(answer.json()["access_token"])
 
 
-@pytest.fixture
-def oidc_provider() -> Iterator[OidcProvider]:
+@contextmanager
+def serving(redirect_uri: str = "", lifetime: int = 300) -> Iterator[OidcProvider]:
     """A provider that serves."""
     require(shutil.which("node") is not None, "there is no `node`: install Node.js 20 or newer")
     require(
         (FOLDER / "node_modules" / "oidc-provider").is_dir(),
         "oidc-provider is not installed: run `npm ci` in tests/oidc_provider",
     )
-    provider = OidcProvider()
+    provider = OidcProvider(redirect_uri, lifetime)
     provider.start()
-    yield provider
-    provider.stop()
+    try:
+        yield provider
+    finally:
+        provider.stop()
+
+
+@pytest.fixture
+def oidc_provider() -> Iterator[OidcProvider]:
+    """A provider that serves."""
+    with serving() as provider:
+        yield provider

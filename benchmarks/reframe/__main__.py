@@ -1,0 +1,166 @@
+"""ReFrame's wall time, requests and bytes: ours beside its own `local` and `slurm` backends and a plain request loop.
+
+    python benchmarks/reframe --tests 20 100 --json reframe.json
+
+Real Slurm runs in the test cluster's container; without Docker its rows are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import shutil
+import sys
+import tarfile
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parents[1] / "tests")]
+
+import request_loop  # noqa: E402
+from delay import distant  # noqa: E402
+
+from crestline.client import Site  # noqa: E402
+from harness.cluster import Cluster, started  # noqa: E402
+from harness.gateway import RunningGateway, in_thread  # noqa: E402
+from harness.reframe_suite import Suite  # noqa: E402
+from harness.sites import gateway_site  # noqa: E402
+from harness.slurm_gateway import running as slurm_running  # noqa: E402
+
+_PACKAGES = ("reframe", "lxml", "jsonschema", "jsonschema_specifications", "referencing", "rpds", "attr", "attrs",
+             "ClusterShell", "semver", "tabulate", "requests", "urllib3", "idna", "certifi", "charset_normalizer",
+             "yaml", "filelock",
+             "archspec", "argcomplete", "typing_extensions.py", "hpctestlib", "packaging")  # fmt: skip
+
+
+class Table:
+    """Rows as they come, and a file with all of them."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+
+    def add(self, backend: str, tests: int, seconds: float, requests: int = 0, size: int = 0) -> None:
+        row = {"backend": backend, "tests": tests, "seconds": seconds, "requests": requests, "bytes": size}
+        self.rows.append(row)
+        print(f"{backend:38} {tests:5} {seconds:8.1f} s {requests:6} requests {requests / tests:6.2f}/test {size:9} B")
+
+    def seconds(self, backend: str, tests: int) -> float | None:
+        found = [row["seconds"] for row in self.rows if (row["backend"], row["tests"]) == (backend, tests)]
+        return found[0] if found else None
+
+
+def main() -> None:
+    """Measure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tests", type=int, nargs="+", default=[20, 100])
+    parser.add_argument("--delay", type=float, default=0.25, help="seconds added to each request in the distant rows")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--no-slurm", action="store_true")
+    options = parser.parse_args()
+    table = Table()
+    with tempfile.TemporaryDirectory(prefix="reframe-bench-") as place, in_thread(Path(place) / "home") as gateway:
+        site = gateway_site(gateway)
+        for tests in options.tests:
+            _reframe(table, "ReFrame's local", Path(place), site, tests, {"scheduler": "local"})
+            _reframe(table, "crestline, local scheduler", Path(place), site, tests)
+        _distant(table, gateway, Path(place), options.tests[0], options.delay)
+        if shutil.which("docker") and not options.no_slurm:
+            keys = Path(tempfile.mkdtemp(dir=place))
+            with started(keys) as machine, slurm_running(machine, Path(place) / "slurm") as slurm:
+                client_id, secret = slurm.client_of("alice")
+                slurm_site = gateway_site(slurm, client_id=client_id, client_secret=secret)
+                _install(machine)
+                for tests in options.tests:
+                    _inside(table, machine, tests)
+                    access = {"access": ["--partition=debug"]}
+                    _reframe(table, "crestline, Slurm over SSH", Path(place), slurm_site, tests, access)
+    _ratios(table, options.tests, options.delay)
+    if options.json:
+        options.json.write_text(json.dumps(table.rows, indent=2))
+
+
+def _reframe(
+    table: Table, name: str, place: Path, site: Site, tests: int, partition: dict[str, Any] | None = None
+) -> None:
+    suite = Suite(Path(tempfile.mkdtemp(dir=place)), site, partition=partition or {})
+    suite.variables["RFM_TEST_COUNT"] = str(tests)
+    begin = time.monotonic()
+    done = suite.run("-c", HERE / "checks.py", "-r", timeout=1800)
+    seconds = time.monotonic() - begin
+    if done.exit_status:
+        raise SystemExit(done.output)
+    traffic = done.traffic if "firecrest" in done.report["session_info"] else {}
+    size = traffic.get("bytes_sent", 0) + traffic.get("bytes_received", 0)
+    table.add(name, tests, seconds, traffic.get("requests", 0), size)
+
+
+def _distant(table: Table, gateway: RunningGateway, place: Path, tests: int, delay: float) -> None:
+    """Every request takes longer: ours, and a plain loop of requests."""
+    with distant(gateway.url, delay) as url:
+        site = gateway_site(gateway, url=url, token_url=f"{url}/oauth2/token")
+        _reframe(table, f"crestline, +{delay * 1000:.0f} ms", place, site, tests)
+        with gateway.http() as http:
+            systems = http.get("/status/systems").json()["systems"]
+            user = http.get(f"/status/{site.system}/userinfo").json()["user"]["name"]
+        home = next(each["path"] for each in systems[0]["fileSystems"] if each.get("defaultWorkDir"))
+        seconds, requests = request_loop.run(site, f"{home.rstrip('/')}/{user}", tests)
+        table.add(f"plain request loop, +{delay * 1000:.0f} ms", tests, seconds, requests)
+
+
+def _install(machine: Cluster) -> None:
+    """ReFrame and what it imports, for the container's Python of the same version."""
+    import reframe
+
+    packages = Path(reframe.__file__).parents[1]
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as tar:
+        for name in _PACKAGES:
+            if (packages / name).exists():
+                tar.add(packages / name, f"reframe-site/{name}")
+        tar.add(HERE / "checks.py", "reframe-site/checks.py")
+    machine.put("/scratch", content.getvalue())
+
+
+def _inside(table: Table, machine: Cluster, tests: int) -> None:
+    """ReFrame's own Slurm backend, where Slurm's commands are."""
+    partition = {
+        "name": "normal", "scheduler": "slurm", "launcher": "local", "environs": ["builtin"], "max_jobs": 200,
+        "access": ["--partition=debug"],
+    }  # fmt: skip
+    configuration = {"systems": [{"name": "inside", "hostnames": [".*"], "partitions": [partition]}]}
+    place = f"/home/alice/bench-{tests}-{time.time_ns()}"
+    machine.check("alice", ["mkdir", place])
+    machine.check("alice", ["python3", "-c", f"open('{place}/s.py', 'w').write({f'site_configuration = {configuration!r}'!r})"])  # fmt: skip # noqa: E501
+    begin = time.monotonic()
+    machine.check(
+        "alice",
+        ["python3", "-c", "from reframe.frontend.cli import main; main()", "-C", f"{place}/s.py", "--prefix", place,
+         "-c", "/scratch/reframe-site/checks.py", "-r"],
+        cwd=place,
+        env={
+            "PYTHONPATH": "/scratch/reframe-site",
+            "RFM_TEST_COUNT": str(tests),
+            "HOME": "/home/alice",
+            "USER": "alice",
+        },
+    )  # fmt: skip
+    table.add("ReFrame's slurm, on the cluster", tests, time.monotonic() - begin)
+
+
+def _ratios(table: Table, sizes: list[int], delay: float) -> None:
+    pairs = [("crestline, local scheduler", "ReFrame's local")]
+    pairs += [("crestline, Slurm over SSH", "ReFrame's slurm, on the cluster")]
+    pairs += [(f"crestline, +{delay * 1000:.0f} ms", f"plain request loop, +{delay * 1000:.0f} ms")]
+    for ours, theirs in pairs:
+        for tests in sizes:
+            mine, other = table.seconds(ours, tests), table.seconds(theirs, tests)
+            if mine is not None and other is not None:
+                print(f"{ours} / {theirs}, {tests} tests: {mine / other:.2f}")
+
+
+if __name__ == "__main__":
+    main()

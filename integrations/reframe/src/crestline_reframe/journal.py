@@ -1,0 +1,138 @@
+"""What a run has done on the system, written down as it happens, so that the next one can go on where it broke off.
+
+One file per run below ReFrame's prefix, locked as long as its process lives; it is removed when the run has ended in
+order.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+FOLDER = ".crestline-reframe"
+
+
+@dataclass
+class Entry:
+    """One job of a run that broke off."""
+
+    key: str
+    test: str
+    phase: str
+    fingerprint: str
+    remote: str
+    """its directory below the run's"""
+    job_id: str | None = None
+    is_collected: bool = False
+    """whether its results had come"""
+
+
+class Journal:
+    """The file of one run.
+
+    Attributes:
+        run: names the run, and its directory on the system.
+        entries: what an earlier process has left of it, by test and phase.
+    """
+
+    def __init__(self, path: Path, file: TextIO, run: str, entries: dict[tuple[str, str], Entry]) -> None:
+        self._path = path
+        self._file = file
+        self.run = run
+        self.entries = entries
+
+    @classmethod
+    def open(cls, prefix: Path, where: str) -> Journal:
+        """Go on with a run on `where` whose process is gone, or begin a new one."""
+        folder = prefix / FOLDER
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in sorted(folder.glob("*.jsonl"), reverse=True):
+            file = path.open("r+")
+            if _locked(file):
+                lines = _lines(file)
+                if lines and lines[0].get("where") == where:
+                    return cls(path, file, path.stem, _entries(lines))
+            file.close()
+        run = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
+        path = folder / f"{run}.jsonl"
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "w")
+        _locked(file)
+        journal = cls(path, file, run, {})
+        journal._write(where=where)
+        return journal
+
+    @property
+    def is_resumed(self) -> bool:
+        """Whether an earlier process has left jobs."""
+        return bool(self.entries)
+
+    def begins(self, key: str, test: str, phase: str, fingerprint: str, remote: str) -> None:
+        """A job is about to be submitted."""
+        self._write(key=key, test=test, phase=phase, fingerprint=fingerprint, remote=remote)
+
+    def submitted(self, key: str, job_id: str) -> None:
+        """The scheduler has taken it."""
+        self._write(key=key, job_id=job_id)
+
+    def collected(self, key: str) -> None:
+        """Its results are here."""
+        self._write(key=key, is_collected=True)
+
+    def close(self) -> None:
+        """The run has ended in order and has left nothing."""
+        if not self._file.closed:
+            self._path.unlink(missing_ok=True)
+            self._file.close()
+
+    def leave(self) -> None:
+        """The run ends, but not all that it has made is gone."""
+        self._file.close()
+
+    def _write(self, **fields: Any) -> None:
+        self._file.write(json.dumps(fields) + "\n")
+        self._file.flush()
+
+
+def age(run: str, now: float) -> float:
+    """Days since the run began; 0 for what is no run's name."""
+    try:
+        begun = time.strptime(run.partition("-")[0], "%Y%m%dT%H%M%S")
+    except ValueError:
+        return 0.0
+    return (now - (time.mktime(begun) - time.timezone)) / 86400
+
+
+def _locked(file: TextIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _lines(file: TextIO) -> list[dict[str, Any]]:
+    found = []
+    for line in file:
+        try:
+            found.append(json.loads(line))
+        except json.JSONDecodeError:  # the last one, cut off
+            break
+    file.seek(0, os.SEEK_END)
+    return found
+
+
+def _entries(lines: list[dict[str, Any]]) -> dict[tuple[str, str], Entry]:
+    by_key: dict[str, Entry] = {}
+    for line in lines[1:]:
+        if "test" in line:
+            by_key[line["key"]] = Entry(**line)
+        elif (entry := by_key.get(line.get("key", ""))) is not None:
+            entry.job_id = line.get("job_id", entry.job_id)
+            entry.is_collected = line.get("is_collected", entry.is_collected)
+    return {(entry.test, entry.phase): entry for entry in by_key.values()}

@@ -1,0 +1,103 @@
+"""What a site configuration says about the gateway: `sched_options`, key `firecrest`.
+
+    'sched_options': {'firecrest': {'site': 'daint@cscs', 'basedir': '/scratch/me/reframe'}}
+
+Whatever is not said there comes from the sites file and the `FIRECREST_*` variables, as for every Crestline client.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Literal
+
+import msgspec
+from reframe.core.exceptions import ConfigError as ReframeConfigError
+
+from crestline.client import Policy, RetryPolicy, Site, SubmitPolicy, find_site
+from crestline.model import ConfigError
+
+_SITE_FIELDS = ("url", "token_url", "client_id", "client_secret_file", "token_command", "scope", "ca_file", "verify")
+_SECRETS = frozenset({"client_secret", "token", "api_key", "refresh_token"})
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The keys of `firecrest` in `sched_options`; all may be absent."""
+
+    site: str | None = None
+    """`system@site`, or a site of the sites file"""
+    system: str | None = None
+    url: str | None = None
+    """the gateway, in place of `site`; the next ones belong to it"""
+    token_url: str | None = None
+    client_id: str | None = None
+    client_secret_file: str | None = None
+    token_command: tuple[str, ...] | None = None
+    scope: str | None = None
+    ca_file: str | None = None
+    verify: bool | None = None
+    basedir: str | None = None
+    """absolute path on the system below which each run has its directory; default: `$FIRECREST_BASEDIR`, or
+    `reframe` in the user's directory"""
+    scheduler: Literal["slurm", "pbs"] | None = None
+    """whose directives the job scripts have; default: what the gateway says"""
+    fetch: tuple[str, ...] = ()
+    """patterns of further files that come back from a run, `*` for all; what is new comes in any case"""
+    pack: Literal["array", "allocation"] | None = None
+    """run small tests together, as one job array or one after the other in one job"""
+    pack_size: int = 64
+    """at most so many in one"""
+    patience: float = 3600.0
+    """seconds for which an outage of the gateway only delays the tests"""
+    expire: float = 14.0
+    """days after which what a broken run has left on the system is removed"""
+
+    def target(self) -> tuple[Site, str | None]:
+        """Where to connect.
+
+        Raises:
+            ReframeConfigError: it is not said, or cannot be used.
+        """
+        try:
+            if self.url is not None:
+                values = {name: value for name in _SITE_FIELDS if (value := getattr(self, name)) is not None}
+                if isinstance(values.get("token_command"), tuple):
+                    values["token_command"] = list(values["token_command"])
+                if len(values) == 1:  # who we are is said by the variables
+                    site, _ = find_site()
+                    return msgspec.structs.replace(site, url=self.url), self.system or site.system
+                return Site(name=self.url, **values), self.system
+            site, system = find_site(self.site)
+        except ConfigError as error:
+            raise ReframeConfigError(str(error)) from error
+        return site, self.system or system
+
+    def base(self) -> str | None:
+        """The directory for all runs, if anybody has said one."""
+        base = self.basedir or os.environ.get("FIRECREST_BASEDIR") or None
+        if base is not None and not base.startswith("/"):
+            raise ReframeConfigError(f"the base directory {base!r} is no absolute path on the system")
+        return base
+
+    def policy(self) -> Policy:
+        """How patient to be."""
+        return Policy(
+            retry=RetryPolicy(attempts=100_000, budget=self.patience), submit=SubmitPolicy(budget=self.patience)
+        )
+
+
+def read(values: Any) -> Options:
+    """The options out of a site configuration.
+
+    Raises:
+        ReframeConfigError: a key or a value that cannot be used.
+    """
+    values = values or {}
+    if isinstance(values, dict) and (shown := _SECRETS & values.keys()):
+        raise ReframeConfigError(
+            f"sched_options/firecrest holds the secret {sorted(shown)[0]!r}, which ReFrame would write into its logs; "
+            "use client_secret_file, token_command, the sites file or a FIRECREST_* variable"
+        )
+    try:
+        return msgspec.convert(values, Options)
+    except msgspec.ValidationError as error:
+        raise ReframeConfigError(f"sched_options/firecrest cannot be used: {error}") from None

@@ -1,0 +1,53 @@
+"""What the run report says of the way to the system and back.
+
+ReFrame has no hook for it: its report class is replaced by one that adds the fields, and that ends the runs, since a
+report is made when the last test has ended.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reframe.frontend import reporting
+
+from crestline_reframe import sessions
+from crestline_reframe.work import Work
+
+KEY = "firecrest"
+
+
+class RunReport(reporting.RunReport):  # type: ignore[misc]
+    """ReFrame's report, with requests, bytes, and queue and run seconds under the key `firecrest`."""
+
+    def update_run_stats(self, stats: Any) -> None:
+        super().update_run_stats(stats)
+        for (_, tasks), entry in zip(stats.runs(), self["runs"], strict=True):
+            for task, case in zip(tasks, entry["testcases"], strict=True):
+                jobs = {"build": task.check.build_job, "run": task.check.job}
+                told = {
+                    phase: _told(work)
+                    for phase, job in jobs.items()
+                    if (work := getattr(job, "_work", None)) is not None
+                }
+                if told:
+                    case[KEY] = told
+        totals = {run.name: run.traffic for run in sessions.all_runs()}
+        sessions.close_all()
+        if totals:
+            self["session_info"][KEY] = totals
+
+
+def _told(work: Work) -> dict[str, Any]:
+    return {
+        "job_id": work.job.job_id if work.job else None,
+        "requests": round(work.requests, 3),
+        "bytes_sent": work.sent,
+        "bytes_received": work.received,
+        "queue_seconds": work.queue_seconds,
+        "run_seconds": work.run_seconds,
+    }
+
+
+def install() -> None:
+    """Make ReFrame use it."""
+    reporting.RunReport = RunReport

@@ -1,0 +1,358 @@
+"""A run on one system: its directory there, its connection, and all of its jobs, each carried by a task of its own.
+
+ReFrame's thread hands jobs over and reads what is known of them; everything that waits happens in an event loop in a
+thread beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import posixpath
+import secrets
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from crestline.client import Selection, System, connect, counting
+from crestline.model import (
+    CrestlineError,
+    Job,
+    JobNotFoundError,
+    JobSpec,
+    JobState,
+    NotFoundError,
+    UnsupportedError,
+)
+from crestline_reframe.gathering import Gathering
+from crestline_reframe.journal import Entry, Journal, age
+from crestline_reframe.options import Options
+from crestline_reframe.packing import EXIT_FILE, Pack, pack_script, packs
+from crestline_reframe.places import Places
+from crestline_reframe.staging import Staging, fingerprint, marker, prepared
+from crestline_reframe.work import Work
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 8
+"""single submissions and cancellations at the same time"""
+_FAREWELL = 60.0
+"""seconds for cleaning up at the end of a run"""
+
+
+class Run:
+    """One system of one ReFrame process.
+
+    Args:
+        prefix: ReFrame's prefix, for the journal.
+        stage_prefix: where the stage directories are.
+    """
+
+    def __init__(self, options: Options, prefix: Path, stage_prefix: Path, *, keep: bool = False) -> None:
+        self.options = options
+        self._keep = keep
+        site, name = options.target()
+        self._system = connect(site, system=name, policy=options.policy())
+        where = f"{site.url} {name or ''} {options.base() or ''}"
+        self._journal = Journal.open(prefix, where)
+        self.places = Places(stage_prefix)
+        for entry in self._journal.entries.values():
+            self.places.take(entry.remote)
+        self._staging = Staging(self.places)
+        self._bring = Gathering(self._bring_together, quiet=0.2)
+        if options.pack is None:  # those who were brought together come together
+            self._submit = Gathering(self._submit_together, quiet=0.02)
+        else:  # the more the better
+            self._submit = Gathering(self._submit_together, quiet=1.5, longest=15.0)
+        self._collect = Gathering(self._collect_together, quiet=0.15, most=200)
+        self._works: list[Work] = []
+        self._opening: asyncio.Task[System] | None = None
+        self._gate = asyncio.Semaphore(_AT_ONCE)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="crestline-reframe", daemon=True)
+        self._thread.start()
+
+    # for ReFrame's thread
+
+    def take(self, work: Work) -> None:
+        """Carry a job; returns at once."""
+        self._works.append(work)
+        self._start(self._carry(work))
+
+    def cancel(self, work: Work) -> None:
+        """See to it that the job ends; returns at once."""
+        if not work.is_cancelled:
+            work.is_cancelled = True
+            self._start(self._cancel(work))
+
+    def cancel_all(self) -> None:
+        """See to it that all jobs end; returns at once."""
+        for work in self._works:
+            if not work.ended.is_set():
+                self.cancel(work)
+
+    def ask(self, question: Callable[[System], Coroutine[Any, Any, T]]) -> T:
+        """The answer of the system to something that cannot wait.
+
+        Raises:
+            CrestlineError: what the client raises.
+        """
+
+        async def answer() -> T:
+            return await question(await self._open())
+
+        return self._start(answer()).result()
+
+    def scheduler_type(self) -> str:
+        """`slurm` or `pbs`."""
+        if self.options.scheduler is not None:
+            return self.options.scheduler
+        return self.ask(_scheduler_type)
+
+    def connect(self) -> None:
+        """Open the connection while ReFrame prepares the first tests; returns at once."""
+        if self._opening is None:
+            self._start(self._open())
+
+    @property
+    def works(self) -> Iterator[Work]:
+        """All jobs that were taken, in their order."""
+        return iter(self._works)
+
+    @property
+    def traffic(self) -> dict[str, int]:
+        """Requests and bytes of the run so far."""
+        if self._opening is None or not self._opening.done() or self._opening.cancelled():
+            return {"requests": 0, "bytes_sent": 0, "bytes_received": 0}
+        traffic = self._system.traffic
+        return {"requests": traffic.requests, "bytes_sent": traffic.sent, "bytes_received": traffic.received}
+
+    @property
+    def name(self) -> str:
+        """The run, as its directory on the system is called."""
+        return self._journal.run
+
+    def close(self, timeout: float = _FAREWELL) -> None:
+        """End what still runs and leave nothing on the system. The journal stays if that cannot be done in time."""
+        try:
+            self._start(self._farewell()).result(timeout)
+        except (CrestlineError, TimeoutError) as error:
+            log.warning("not everything of run %s could be cleaned up: %s", self.name, error or "no answer")
+            self._journal.leave()
+        else:
+            self._journal.close()
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+    def _start(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    # in the event loop
+
+    async def _open(self) -> System:
+        """The connection, with the run's directory; opened by the first who needs it."""
+        if self._opening is None or (self._opening.done() and self._opening.exception() is not None):
+            self._opening = asyncio.get_running_loop().create_task(self._really_open())
+        return await asyncio.shield(self._opening)
+
+    async def _really_open(self) -> System:
+        system = await self._system.open()
+        base = self.options.base() or posixpath.join(await system.default_workdir(), "reframe")
+        self.places.root = posixpath.join(base, self._journal.run)
+        await system.mkdir(self.places.root, parents=True)
+        return system
+
+    async def _carry(self, work: Work) -> None:
+        try:
+            system = await self._open()
+            await self._until_submitted(work)
+            if work.job is not None:
+                if work.is_cancelled:
+                    await self._cancel(work)
+                async with contextlib.aclosing(system.watch(work.job)) as events:
+                    async for event in events:
+                        work.saw(event)
+                await self._collect.add(work)
+        except JobNotFoundError as error:
+            work.end(f"the scheduler does not know the job any more: {error}")
+        except CrestlineError as error:
+            work.end(str(error))
+        except OSError as error:
+            work.end(f"on this machine: {error}")
+        except Exception as error:
+            log.exception("carrying %s broke", work.test)
+            work.end(f"{type(error).__name__}: {error}")
+        else:
+            work.end()
+
+    async def _until_submitted(self, work: Work) -> None:
+        what = await asyncio.to_thread(fingerprint, work, self.places)
+        entry = self._left_behind(work, what)
+        if entry is not None:
+            del self._journal.entries[entry.test, entry.phase]
+            work.place.remote = entry.remote
+            work.key = entry.key
+            if entry.job_id is not None:
+                work.place.is_there = True
+                await asyncio.to_thread(self._staging.is_the_same, work)
+                work.accepted(Job(job_id=entry.job_id, state=JobState.SUBMITTED))
+                return
+        else:
+            work.key = f"reframe/{self._journal.run}/{secrets.token_hex(8)}"
+            self._journal.begins(work.key, work.test, work.phase, what, work.place.remote)
+        await self._bring.add(work)
+        if not work.is_cancelled:
+            await self._submit.add(work)
+
+    def _left_behind(self, work: Work, what: str) -> Entry | None:
+        """The job that an earlier process has begun for the same, as long as the test had not come to its end."""
+        entry = self._journal.entries.get((work.test, work.phase))
+        if entry is None or entry.fingerprint != what:
+            return None
+        last = self._journal.entries.get((work.test, "run"))
+        if last is not None and last.is_collected:
+            return None
+        return entry if not work.place.is_there or work.place.remote == entry.remote else None
+
+    async def _bring_together(self, works: list[Work]) -> None:
+        with counting() as traffic:
+            members, begins = await asyncio.to_thread(self._staging.plan, works)
+            if members:
+                await (await self._open()).upload_bundle(self.places.root, members, tidy=False)
+        self._staging.is_done(members, works)
+        for work in works:
+            work.prologue = begins[work]
+            work.requests += traffic.requests / len(works)
+
+    async def _submit_together(self, works: list[Work]) -> None:
+        works = [work for work in works if not work.is_cancelled]
+        packed: list[Pack] = []
+        if self.options.pack is not None:
+            packed, works = packs(works, self.options.pack, self.options.pack_size)
+        jobs = [([work], self._spec(work), work.key) for work in works]
+        jobs += [(pack.works, self._pack_spec(pack), self._pack_key(pack)) for pack in packed]
+        system = await self._open()
+        for work in (work for group, _, _ in jobs for work in group):
+            work.is_submitting = True
+        with counting() as traffic:
+            outcomes = await system.submit_many(
+                [spec for _, spec, _ in jobs], [key for _, _, key in jobs], are_new=not self._journal.is_resumed
+            )
+        for (group, _, key), outcome in zip(jobs, outcomes, strict=True):
+            for work in group:
+                work.requests += traffic.requests / len(jobs) / len(group)
+            self._settle(group, key, outcome)
+
+    def _spec(self, work: Work) -> JobSpec:
+        script = prepared(work, self.places, work.prologue)
+        return JobSpec(script=script, workdir=self.places.absolute(work.place))
+
+    def _pack_spec(self, pack: Pack) -> JobSpec:
+        scripts = [prepared(work, self.places, work.prologue) for work in pack.works]
+        directories = [self.places.absolute(work.place) for work in pack.works]
+        for work in pack.works:
+            work.pack = pack
+            if pack.kind == "allocation":
+                work.outputs = (*work.outputs, EXIT_FILE)
+        return JobSpec(script=pack_script(pack, scripts, directories), workdir=self.places.root)
+
+    def _pack_key(self, pack: Pack) -> str:
+        key = f"reframe/{self._journal.run}/{secrets.token_hex(8)}"
+        self._journal.begins(key, f"{len(pack.works)} tests from {pack.works[0].test} on", "pack", "", "")
+        return key
+
+    def _settle(self, works: list[Work], key: str, outcome: Job | CrestlineError) -> None:
+        """Tell those who wait for a submission how it went."""
+        if isinstance(outcome, CrestlineError):
+            for work in works:
+                work.end(str(outcome))
+            return
+        self._journal.submitted(key, outcome.job_id)
+        for work in works:
+            if work.pack is not None:
+                work.pack.job_id = outcome.job_id
+                work.accepted(msgspec.structs.replace(outcome, job_id=work.pack.element(work)))
+            else:
+                work.accepted(outcome)
+
+    async def _collect_together(self, works: list[Work]) -> None:
+        selections = [
+            Selection(
+                directory=work.place.remote,
+                target=work.place.local,
+                since=marker(work.phase) if work.all_that_is_new else None,
+                patterns=work.outputs,
+            )
+            for work in works
+        ]
+        with counting() as traffic:
+            came = await (await self._open()).download_bundle(self.places.root, selections, tidy=False)
+        for work in works:
+            names = came[work.place.remote]
+            for name in names:
+                work.place.note(name)
+                work.received += (work.place.local / name).stat().st_size
+            work.requests += traffic.requests / len(works)
+            self._journal.collected(work.key)
+
+    async def _cancel(self, work: Work) -> None:
+        try:
+            if work.is_submitting:
+                await work.settled.wait()
+            if work.job is not None and not work.ended.is_set():
+                async with self._gate:
+                    await self._cancel_job(await self._open(), work, work.job)
+        except CrestlineError as error:
+            log.warning("the job of %s could not be cancelled: %s", work.test, error)
+        finally:
+            work.let_go.set()
+
+    async def _cancel_job(self, system: System, work: Work, job: Job) -> None:
+        if work.pack is None:
+            await system.cancel(job)
+        elif work.pack.is_unwanted:
+            await system.cancel(work.pack.job_id)
+        elif work.pack.kind == "array":
+            with contextlib.suppress(UnsupportedError):  # plain FirecREST cancels whole arrays alone
+                await system.cancel(job)
+
+    async def _farewell(self) -> None:
+        if self._opening is None:
+            return
+        system = await self._open()
+        for work in self._works:
+            if not work.ended.is_set():
+                work.is_cancelled = True
+        await asyncio.gather(*(self._cancel(work) for work in self._works if not work.ended.is_set()))
+        for entry in self._journal.entries.values():
+            if entry.job_id is not None and not entry.is_collected:  # nobody has asked for it again
+                with contextlib.suppress(NotFoundError):
+                    await system.cancel(entry.job_id)
+        await asyncio.gather(
+            self._remove_own(system), self._remove_expired(system, posixpath.dirname(self.places.root))
+        )
+        await system.close()
+
+    async def _remove_own(self, system: System) -> None:
+        if not self._keep:
+            with contextlib.suppress(NotFoundError):
+                await system.remove(self.places.root)
+
+    async def _remove_expired(self, system: System, base: str) -> None:
+        """Remove what runs have left that nobody will ever go on with."""
+        for file in await system.ls(base):
+            if file.is_directory and age(file.name, time.time()) > self.options.expire:
+                await system.remove(posixpath.join(base, file.name))
+
+
+async def _scheduler_type(system: System) -> str:
+    return system.scheduler_type

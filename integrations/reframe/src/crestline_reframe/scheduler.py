@@ -1,0 +1,253 @@
+"""The scheduler backend `firecrest-scheduler`.
+
+Directives, cancellation of blocked jobs and the choice of nodes are those of ReFrame's own Slurm backend; what that
+does with commands is done through a gateway here, and never in ReFrame's thread: `submit()` hands a job over, `poll()`
+reads what is known of it.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import reframe.core.runtime as rt
+from reframe.core.backends import getscheduler, register_scheduler
+from reframe.core.exceptions import ConfigError, JobError, JobSchedulerError
+from reframe.core.logging import getlogger
+from reframe.core.schedulers import Job
+from reframe.core.schedulers.slurm import SlurmJobScheduler
+from reframe.utility import nodelist_expand
+
+from crestline.model import CrestlineError, JobState
+from crestline_reframe import sessions
+from crestline_reframe.nodes import Nodes
+from crestline_reframe.options import read
+from crestline_reframe.packing import verdict
+from crestline_reframe.runs import Run
+from crestline_reframe.work import Work
+
+NAME = "firecrest-scheduler"
+
+_TICK = 0.2
+"""seconds between two looks of a blocking wait, so that Ctrl-C is heard"""
+
+
+class FirecrestJob(Job):  # type: ignore[misc]
+    """A job that runs behind a gateway."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._is_array = False
+        self._is_cancelling = False
+        self._work: Work | None = None
+        self._remotedir: str | None = None
+
+    @property
+    def is_array(self) -> bool:
+        """Whether it is a job array."""
+        return self._is_array
+
+    @property
+    def is_cancelling(self) -> bool:
+        """Whether it was asked to end."""
+        return self._is_cancelling
+
+    @property
+    def remotedir(self) -> str | None:
+        """Its stage directory on the system; None before it is known."""
+        return self._remotedir
+
+    def __rfm_json_encode__(self) -> Any:
+        work, self._work = self._work, None
+        try:
+            return super().__rfm_json_encode__()
+        finally:
+            self._work = work
+
+
+@register_scheduler(NAME)
+class FirecrestJobScheduler(SlurmJobScheduler):  # type: ignore[misc]
+    """One for each partition; those of one gateway and system share a run. Nothing is asked before it is needed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        if self._multi_clusters:
+            raise ConfigError(
+                "slurm_multi_cluster_mode does not work through a gateway: name a system for each cluster"
+            )
+        self._sched_access_in_submit = False  # there is no command line: the options stand in the script
+        self._options = read(
+            self.get_option("firecrest") or rt.runtime().get_option("systems/0/sched_options/firecrest")
+        )
+        self._pbs: Any = None
+        self._cached_nodes: Nodes | None = None
+
+    @property
+    def _run(self) -> Run:
+        return sessions.run_of(self._options)
+
+    @property
+    def _nodes(self) -> Nodes:
+        if self._cached_nodes is None:
+            self._cached_nodes = Nodes(self._run)
+        return self._cached_nodes
+
+    # jobs
+
+    def make_job(self, *args: Any, **kwargs: Any) -> FirecrestJob:
+        check = getlogger().check
+        if check is not None and not check.is_dry_run():
+            self._run.connect()
+        return FirecrestJob(*args, **kwargs)
+
+    def emit_preamble(self, job: FirecrestJob) -> list[str]:
+        if self._scheduler_type() != "pbs":
+            return list(super().emit_preamble(job))
+        if self._pbs is None:
+            self._pbs = getscheduler("pbs")()
+            self._pbs._config_prefix = self._config_prefix
+        return list(self._pbs.emit_preamble(job))
+
+    def _scheduler_type(self) -> str:
+        check = getlogger().check
+        if self._options.scheduler is None and check is not None and check.is_dry_run():
+            return "slurm"  # nobody is asked for a dry run
+        return self._run.scheduler_type()
+
+    def submit(self, job: FirecrestJob) -> None:
+        run = self._run
+        job._work = work = _work_of(job, run, self._options.fetch)
+        job._jobid = f"firecrest-{sum(1 for _ in run.works) + 1}"  # until it has a real one
+        job._submit_time = time.time()
+        run.take(work)
+
+    def poll(self, *jobs: FirecrestJob | None) -> None:
+        followed = [job for job in jobs if job is not None and job._work is not None]
+        for job in followed:
+            self._look(job)
+        submitted = [job for job in followed if job._work.job is not None]
+        reasons = {job.jobid: [job._work.waits_for] for job in submitted if job._work.waits_for}
+        if reasons:
+            self._cancel_if_blocked(submitted, reasons)
+        self._cancel_if_pending_too_long(submitted)
+
+    def _look(self, job: FirecrestJob) -> None:
+        """Bring what is known into ReFrame's fields."""
+        work = job._work
+        seen, has_ended = work.job, work.ended.is_set()
+        job._remotedir = self._run.places.absolute(work.place) if self._run.places.root else None
+        if seen is None:
+            if has_ended:
+                job._state = "CANCELLED" if work.is_cancelled and not work.error else "FAILED"
+        else:
+            job._jobid = seen.job_id
+            job._submit_time = work.submitted_at
+            job._state = _slurm_word(seen.state)
+            if seen.nodes and seen.state.is_terminal:
+                with suppress(ValueError):  # `None assigned`
+                    job._nodelist = nodelist_expand(seen.nodes)
+            if seen.state.is_terminal:
+                job._exitcode = seen.exit_code
+            if seen.times.end is not None:
+                job._completion_time = float(seen.times.end)
+        if has_ended and seen is not None and work.pack is not None and work.pack.kind == "allocation":
+            found = verdict(work)
+            if found is not None:
+                job._exitcode, job._state = found
+        if has_ended and work.error and job._exception is None and not getattr(job, "_has_told", False):
+            job._has_told = True
+            job._exception = JobError(work.error, job.jobid)
+
+    def finished(self, job: FirecrestJob) -> bool:
+        return job._work is not None and (job._work.ended.is_set() or getattr(job, "_is_given_up", False))
+
+    def wait(self, job: FirecrestJob) -> None:
+        work = job._work
+        if work is None:
+            return
+        while not work.ended.is_set():
+            if job.is_cancelling:  # the session is interrupted: ReFrame will cancel the others as well, in turn
+                self._run.cancel_all()
+                if work.let_go.is_set() or sessions.is_out_of_time():
+                    job._is_given_up = True
+                    break
+            work.let_go.wait(_TICK)
+            self.poll(job)
+        self._look(job)
+        if job.is_array and work.ended.is_set():
+            self._merge_files(job)
+
+    def cancel_many(self, jobs: Any) -> None:
+        for job in jobs:
+            job._is_cancelling = True
+            if job._work is not None:
+                self._run.cancel(job._work)
+
+    # nodes
+
+    def allnodes(self) -> set[Any]:
+        try:
+            return self._nodes.all()
+        except CrestlineError as error:
+            raise JobSchedulerError(f"could not retrieve node information: {error}") from error
+
+    def filternodes(self, job: FirecrestJob, nodes: Any) -> set[Any]:
+        try:
+            return set(super().filternodes(job, set(nodes)))
+        except CrestlineError as error:
+            raise JobSchedulerError(f"could not retrieve node information: {error}") from error
+
+    def _get_default_partition(self) -> str:
+        return self._nodes.default_partition()
+
+    def _get_reservation_nodes(self, resv: str) -> set[Any]:
+        return self._nodes.reserved(resv)
+
+    def _get_nodes_by_name(self, nodespec: str) -> set[Any]:
+        return self._nodes.named(nodespec)
+
+
+def _slurm_word(state: JobState) -> str:
+    if state in (JobState.SUBMITTED, JobState.UNKNOWN):
+        return "PENDING"
+    return state.value.upper()
+
+
+def _work_of(job: FirecrestJob, run: Run, fetch: tuple[str, ...]) -> Work:
+    """The job with what its test says about its files."""
+    check = getlogger().check
+    local = Path(job.workdir).absolute()
+    script = (local / job.script_filename).read_text()
+    suffix = "_*" if job.is_array else ""
+    outputs = [f"{Path(name).name}{suffix}" for name in (job.stdout, job.stderr)]
+    phase, takes_all, own = "run", True, {job.script_filename, job.stdout, job.stderr}
+    if check is not None:
+        for other in (check.job, check.build_job):
+            if other is not None:
+                own |= {other.script_filename, other.stdout, other.stderr}
+        keeps = [pattern for name in check.keep_files for pattern in (name, f"{name.rstrip('/')}/*")]
+        if job is check.build_job:
+            phase = "build"
+            takes_all = check.job is None or type(check.build_system).__name__ in ("EasyBuild", "Spack")
+            outputs += keeps if check.job is None else []
+        else:
+            outputs += [*keeps, *fetch]
+    place = run.places.place(local)
+    return Work(
+        place=place,
+        phase=phase,
+        test=_name_of(local, run),
+        script=script,
+        own_files=frozenset(own),
+        outputs=tuple(outputs),
+        all_that_is_new=takes_all,
+        is_array=job.is_array,
+        is_packable=phase == "run" and not job.is_array and check is not None,
+    )
+
+
+def _name_of(local: Path, run: Run) -> str:
+    prefix = run.places.prefix
+    return local.relative_to(prefix).as_posix() if local.is_relative_to(prefix) else str(local)

@@ -1,0 +1,105 @@
+"""One job of ReFrame on its way: what the event loop learns of it, for ReFrame's thread to read."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from crestline.client import JobEvent
+from crestline.model import Job, JobState
+from crestline_reframe.places import Place
+
+if TYPE_CHECKING:
+    from crestline_reframe.packing import Pack
+    from crestline_reframe.staging import Inputs
+
+
+@dataclass(eq=False)
+class Work:
+    """What to run and where, and how far it is. Written in the event loop, read in ReFrame's thread."""
+
+    place: Place
+    phase: str
+    """`build` or `run`"""
+    test: str
+    """who it is for, in reports and in the journal"""
+    script: str
+    """the text that ReFrame has written, with local paths"""
+    own_files: frozenset[str]
+    """the job's script and outputs, which are not input"""
+    outputs: tuple[str, ...]
+    """patterns of files that come back in any case"""
+    all_that_is_new: bool = True
+    """whether also everything comes back that the job has written"""
+    is_array: bool = False
+    is_packable: bool = False
+    key: str = ""
+
+    job: Job | None = None
+    """as last seen"""
+    waits_for: str = ""
+    """why it is pending"""
+    error: str = ""
+    """why it can never end well"""
+    is_cancelled: bool = False
+    is_submitting: bool = False
+    """whether the request has gone out that may make it a job"""
+    pack: Pack | None = None
+    """the tests with which it is one job"""
+    submitted_at: float | None = None
+    inputs: Inputs | None = None
+    """what its stage directory held when it was handed over"""
+    prologue: list[str] = field(default_factory=list)
+    """lines of the remote script that bring the inputs into the stage directory"""
+
+    requests: float = 0.0
+    """its share of the requests made so far"""
+    sent: float = 0.0
+    received: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.ended = threading.Event()
+        """it has ended and its results are here, or it never will"""
+        self.let_go = threading.Event()
+        """as `ended`, or the cancellation has been asked for"""
+        self.settled = asyncio.Event()
+        """it is known whether there is a job; for the event loop"""
+
+    def accepted(self, job: Job) -> None:
+        """It has been submitted."""
+        self.job = job
+        self.submitted_at = time.time()
+        self.settled.set()
+
+    def saw(self, event: JobEvent) -> None:
+        """News from the monitor; where nobody knows, the last state stays."""
+        if event.state is JobState.UNKNOWN:
+            return
+        self.job = event.job
+        self.waits_for = event.reason if event.state is JobState.PENDING else ""
+
+    def end(self, error: str = "") -> None:
+        """Nothing more will happen."""
+        self.error = self.error or error
+        self.settled.set()
+        self.ended.set()
+        self.let_go.set()
+
+    @property
+    def queue_seconds(self) -> float | None:
+        """From submission to start."""
+        times = self.job.times if self.job else None
+        if times is None or times.submit is None or times.start is None:
+            return None
+        return float(max(times.start - times.submit, 0))
+
+    @property
+    def run_seconds(self) -> float | None:
+        """From start to end."""
+        times = self.job.times if self.job else None
+        if times is None or times.start is None or times.end is None:
+            return None
+        return float(max(times.end - times.start, 0))

@@ -1,0 +1,42 @@
+"""Lines of a hub's configuration for the tests: servers that start fast, and a client that waits for nothing long."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from harness import tiny_server
+from harness.gateway import RunningGateway
+from plain_firecrest.fixture import PlainFirecrest
+
+HUB = """
+c.FirecRESTSpawner.hub_name = "test"
+c.Spawner.poll_interval = 3600
+"""
+TINY = f"""
+c.FirecRESTSpawner.python = "{sys.executable}"
+c.Spawner.cmd = ["{sys.executable}", "{Path(tiny_server.__file__)}"]
+"""
+QUICK = """
+from crestline.client import Policy, PollPolicy, RetryPolicy, SubmitPolicy
+from crestline_jupyterhub.connections import connections
+connections.policy = Policy(
+    retry=RetryPolicy(attempts=2, first_wait=0.1, longest_wait=0.3, budget=3.0),
+    poll=PollPolicy(shortest=0.2, longest=0.5, relist=1.0),
+    submit=SubmitPolicy(visibility=3.0, look_every=0.3),
+)
+"""
+
+
+def variables(gateway: RunningGateway | PlainFirecrest, client: tuple[str, str] | None = None) -> dict[str, str]:
+    """The `FIRECREST_*` variables of a gateway."""
+    if isinstance(gateway, PlainFirecrest):
+        client = client or (gateway.client_id, gateway.client_secret)
+    client_id, secret = client or gateway.client
+    return {
+        "FIRECREST_URL": gateway.url,
+        "AUTH_TOKEN_URL": gateway.token_url,
+        "FIRECREST_CLIENT_ID": client_id,
+        "FIRECREST_CLIENT_SECRET": secret,
+        "FIRECREST_SYSTEM": gateway.system,
+    }

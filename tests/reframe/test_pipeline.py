@@ -1,0 +1,61 @@
+"""The whole of ReFrame's pipeline against the three backends."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from harness.parts import require
+from harness.reframe_suite import Suite
+
+CHECKS = Path(__file__).parent / "checks"
+EXAMPLES = Path(__file__).parents[2] / "examples" / "reframe" / "checks"
+
+
+def test_what_test_authors_do(suite: Suite) -> None:
+    done = suite.run("-c", CHECKS / "pipeline.py", "-r")
+    assert done.results == {
+        "Sum": "pass",
+        "Data ~remote": "pass",
+        "LocalData ~remote": "pass",
+        "Writes": "pass",
+        "Reads": "pass",
+        "Array": "pass",
+        "Contained": "pass",
+        "Fails": "fail",
+    }, done.output
+    assert done.exit_status == 1
+    assert "yes" in done.cases["Fails"]["fail_reason"]
+    kept = suite.place / "output" / "remote" / "normal" / "builtin" / "Writes"
+    assert (kept / "results" / "deep" / "answer.txt").read_text() == "42\n"
+    assert (kept / "run.log").read_text() == "log\n"
+    assert (kept / "rfm_job.out").exists()
+    assert done.jobs()["Writes"]["job_id"].isdigit()
+
+
+@pytest.fixture
+def with_mpi(suite: Suite, request: pytest.FixtureRequest) -> Suite:
+    if "slurm" not in request.node.callspec.id:  # the cluster's image has both
+        require(bool(shutil.which("gcc")), "gcc is not installed")
+        compiled = shutil.which("mpicc") and _compiles("#include <mpi.h>\n")
+        require(bool(compiled), "mpicc does not work (libopenmpi-dev, openmpi-bin)")
+    suite.partition["launcher"] = "mpirun"
+    suite.partition["env_vars"] = [[f"OMPI_ALLOW_RUN_AS_ROOT{end}", "1"] for end in ("", "_CONFIRM")]
+    return suite
+
+
+def _compiles(text: str) -> bool:
+    command = ["mpicc", "-x", "c", "-fsyntax-only", "-"]
+    return subprocess.run(command, input=text, text=True, capture_output=True, check=False).returncode == 0
+
+
+def test_the_examples_are_compiled_and_run(with_mpi: Suite) -> None:
+    done = with_mpi.run("-c", EXAMPLES, "-r", "--performance-report")
+    assert set(done.results.values()) == {"pass"}, done.output
+    assert {name.split(" ")[0] for name in done.results} == {"HelloWorld", "Stream", "StreamBuild", "PingPong"}
+    values = done.cases["PingPong"]["perfvalues"]
+    assert values["remote:normal:bandwidth"][0] > 0
+    assert done.cases["Stream %thousands=100"]["perfvalues"]["remote:normal:copy"][1] == 1000

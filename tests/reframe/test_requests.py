@@ -1,0 +1,60 @@
+"""What a suite costs in requests and bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.reframe_suite import Suite
+from plain_firecrest.fixture import PlainFirecrest
+
+CHECKS = Path(__file__).parent / "checks"
+
+SIZES = [30, pytest.param(100, marks=pytest.mark.soak)]
+"""a busy machine hands fewer tests over together; the promise is for a hundred"""
+
+
+@pytest.mark.parametrize("tests", SIZES)
+def test_at_most_one_request_and_a_fifth_for_each_test(on_local: Suite, tests: int) -> None:
+    on_local.variables["RFM_TEST_COUNT"] = str(tests)
+    done = on_local.run("-c", CHECKS / "many.py", "-r")
+    assert done.exit_status == 0, done.output
+    assert len(done.results) == tests
+    assert done.traffic["requests"] <= (1.2 if tests >= 100 else 2.0) * tests
+    share = sum(job["requests"] for job in done.jobs().values())
+    assert 0 < share <= done.traffic["requests"]
+    assert all(job["run_seconds"] is not None and job["queue_seconds"] is not None for job in done.jobs().values())
+
+
+@pytest.mark.parametrize("tests", SIZES)
+def test_on_plain_firecrest_every_job_is_a_request_and_little_else(
+    on_plain: Suite, plain: PlainFirecrest, tests: int
+) -> None:
+    on_plain.variables["RFM_TEST_COUNT"] = str(tests)
+    done = on_plain.run("-c", CHECKS / "many.py", "-r")
+    assert done.exit_status == 0, done.output
+    assert plain.count("POST", "/jobs") == tests == len(plain.jobs())
+    assert done.traffic["requests"] <= tests + 40
+    assert plain.count("POST", "/extract") + plain.count("POST", "/compress") <= 25
+
+
+def test_equal_sources_and_built_programs_travel_once_and_never(on_local: Suite, tmp_path: Path) -> None:
+    checks = tmp_path / "checks"
+    (checks / "src").mkdir(parents=True)
+    (checks / "src" / "data").write_bytes(bytes(range(256)) * 4096)
+    (checks / "src" / "big.c").write_text(
+        '#include <stdio.h>\nstatic const char large[1 << 21] = {1};\nint main(void) { puts(large[0] ? "big" : ""); }\n'
+    )
+    (checks / "big.py").write_text(
+        "import reframe as rfm\nimport reframe.utility.sanity as sn\n\n\n"
+        "@rfm.simple_test\nclass Big(rfm.RegressionTest):\n"
+        "    n = parameter(range(3))\n    valid_systems = ['*']\n    valid_prog_environs = ['builtin']\n"
+        "    sourcepath = 'big.c'\n    build_locally = False\n\n"
+        "    @sanity_function\n    def says_big(self):\n        return sn.assert_found('big', self.stdout)\n"
+    )
+    done = on_local.run("-c", checks, "-r")
+    assert done.exit_status == 0, done.output
+    mib = 1024 * 1024
+    assert mib < done.traffic["bytes_sent"] < 1.3 * mib  # the sources, once
+    assert done.traffic["bytes_received"] < 0.5 * mib  # no program of 2 MiB
