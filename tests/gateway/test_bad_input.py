@@ -246,5 +246,5 @@ def test_liveness_and_keys_are_open_and_nothing_else_is(gateway: RunningGateway)
             answer = httpx.request(method, url)
             if answer.status_code != 401:
                 refused.append((method, path))
-    open_to_all = ("/oauth2", "/.well-known", "/status/liveness", "/transfers")
+    open_to_all = ("/oauth2", "/.well-known", "/status/liveness", "/status/readiness", "/transfers")
     assert [each for each in refused if not each[1].startswith(open_to_all)] == []

@@ -16,6 +16,9 @@ import tomli_w
 from cryptography import x509
 from firecrest.v2 import Firecrest
 
+from crestline.gateway.config import TlsConfig
+from crestline.gateway.tls import ServerTls
+from crestline.model import ConfigError
 from harness.certificates import Authority
 from harness.command import Command
 from harness.gateway import GatewayProcess
@@ -153,7 +156,13 @@ def test_tls_files_that_cannot_be_used(authority: Authority, tmp_path: Path, bro
             encryption = serialization.BestAvailableEncryption(b"secret")
             encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
             key.write_bytes(private.private_bytes(encoding, form, encryption))
-    (tmp_path / "gateway.toml").write_text(tomli_w.dumps({"tls": {"certificate": str(certificate), "key": str(key)}}))
+    with pytest.raises(ConfigError, match="cannot be used for TLS"):
+        ServerTls(TlsConfig(certificate=certificate, key=key))
+
+
+def test_without_a_usable_certificate_it_does_not_start(tmp_path: Path) -> None:
+    tls = {"certificate": str(tmp_path / "certificate.pem"), "key": str(tmp_path / "key.pem")}
+    (tmp_path / "gateway.toml").write_text(tomli_w.dumps({"tls": tls}))
     line = Command(tmp_path).refused("serve", "--config", "gateway.toml", "--home", "home", "--port", "0", code=78)
     assert "cannot be used for TLS" in line
 

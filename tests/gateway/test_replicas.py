@@ -17,6 +17,7 @@ import msgspec
 import pytest
 import tomli_w
 
+from crestline.gateway.audit import AuditQuery, AuditTrail
 from crestline.gateway.identity.clients import Clients
 from crestline.gateway.schedulers.by_commands import key_tag
 from crestline.gateway.store import Store
@@ -71,7 +72,10 @@ def replicas(
     }
     file = place / "gateway.toml"
     file.write_text(tomli_w.dumps(config))
-    processes = [GatewayProcess(place / name, free_port(), "--config", str(file)) for name in ("one", "two")]
+    processes = [
+        GatewayProcess(place / name, free_port(), "--config", str(file), "--log-level", "info")
+        for name in ("one", "two")
+    ]
     for process in processes:
         process.system = "cluster"
         process.start()
@@ -141,6 +145,32 @@ def test_a_refresh_token_of_one_is_used_up_at_the_other(replicas: list[GatewayPr
     form = {"grant_type": "refresh_token", "refresh_token": answer["refresh_token"]}
     assert httpx.post(replicas[1].token_url, data=form, auth=ALICE).status_code == 200
     assert httpx.post(replicas[0].token_url, data=form, auth=ALICE).status_code == 400
+
+
+def test_keys_audit_and_the_id_of_a_request(replicas: list[GatewayProcess], database: str) -> None:
+    """A key made at one works at the other, and ends at both; one trail has it all; the log of commands has the id."""
+    one, two = replicas
+    with one.http(ALICE) as http:
+        key = http.post("/keys", json={"name": "shared"}, headers={"X-Request-ID": "made-at-one"}).json()
+        job = {"workingDirectory": "/scratch", "script": "#!/bin/bash\n#SBATCH --hold\ntrue\n"}
+        headers = {"X-API-Key": key["secret"], "X-Request-ID": "used-at-two"}
+        answer = httpx.post(f"{two.url}{JOBS}", json={"job": job}, headers=headers, timeout=PATIENCE)
+        assert answer.status_code == 201, answer.text
+        assert re.search(
+            r"\[used-at-two\] crestline\.commands: sbatch as alice on cluster: exit 0, [\d.]+ms\n", two.log.read_text()
+        )
+        assert http.delete(f"/keys/{key['keyId']}").status_code == 204
+    eventually(lambda: httpx.get(f"{two.url}{JOBS}", headers=headers, timeout=PATIENCE).status_code == 401)
+
+    async def trail() -> list[tuple[str, str, str]]:
+        store = await Store.open(database)
+        records = await AuditTrail(store).read(AuditQuery(username="alice"))
+        await store.close()
+        return [(each.request_id, each.action, each.target) for each in records]
+
+    records = asyncio.run(trail())
+    assert ("made-at-one", "POST /keys", key["keyId"]) in records
+    assert ("used-at-two", "POST /compute/{system_name}/jobs", str(answer.json()["jobId"])) in records
 
 
 def test_an_upload_begun_at_one_goes_on_at_the_other(replicas: list[GatewayProcess], cluster: Cluster) -> None:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
+import time
 import tomllib
 from pathlib import Path
 
+import httpx
 import pytest
 
 from crestline.gateway.config import load_config
 from harness.command import CRESTLINE, Command
 from harness.parts import require
 
-FOLDER = Path(__file__).parents[2] / "examples" / "gateway"
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "examples" / "gateway"
+PATIENCE = 600
 
 
 def test_the_configuration_is_one(tmp_path: Path) -> None:
@@ -80,3 +86,52 @@ def test_the_proxy_passes_what_the_gateway_needs() -> None:
     path = prefix.removeprefix("https://hpc.example.org")
     assert f"location {path}/ {{" in text
     assert "proxy_pass http://crestline/;" in text, "the slash strips the prefix"
+
+
+def docker(*arguments: str | Path) -> str:
+    # The classic builder needs no plug-in.
+    environment = os.environ | {"DOCKER_BUILDKIT": "0"}
+    done = subprocess.run(["docker", *arguments], env=environment, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    return done.stdout.strip()
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_the_container_file_is_built_and_serves(tmp_path: Path) -> None:
+    require(shutil.which("docker") is not None, "there is no `docker`")
+    require(sys.version_info[:2] == (3, 11), "the wheels of this Python do not fit Debian 12's 3.11")
+    wheels = tmp_path / "wheels"
+    wheel = [sys.executable, "-m", "pip", "wheel", "--quiet", "--wheel-dir", wheels]
+    subprocess.run([*wheel, f"{ROOT / 'core'}[gateway,postgresql,s3]"], check=True, timeout=PATIENCE)
+    config = tmp_path / "gateway.toml"
+    config.write_text('public_url = "https://hpc.example.org/firecrest"\n')
+    # The host's network is the one that can reach Debian's packages.
+    image = docker("build", "--quiet", "--network", "host", "--file", FOLDER / "Containerfile", wheels)
+    mount = f"{config}:/etc/crestline/gateway.toml:ro"
+    container = docker("run", "--detach", "--publish", "127.0.0.1::8080", "--volume", mount, image)
+    try:
+        url = f"http://{docker('port', container, '8080')}"
+        deadline = time.monotonic() + PATIENCE
+        while not answers(f"{url}/status/readiness"):
+            assert time.monotonic() < deadline, docker("logs", container)
+            time.sleep(0.2)
+        assert httpx.get(f"{url}/status/liveness").status_code == 200
+        discovery = httpx.get(f"{url}/.well-known/openid-configuration").json()
+        assert discovery["token_endpoint"] == "https://hpc.example.org/firecrest/oauth2/token"
+        probe = re.findall(r"^HEALTHCHECK CMD (.*)$", (FOLDER / "Containerfile").read_text(), re.MULTILINE)[0]
+        docker("exec", container, *json.loads(probe))
+        assert docker("exec", container, "id", "--user", "--name") == "crestline"
+        docker("stop", "--time", "60", container)
+        state = json.loads(docker("inspect", "--format", "{{json .State}}", container))
+        assert state["ExitCode"] in (0, 143), "it left by itself at SIGTERM"
+    finally:
+        docker("rm", "--force", "--volumes", container)
+        docker("image", "rm", "--force", image)
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url).status_code == 200
+    except httpx.TransportError:
+        return False

@@ -15,6 +15,7 @@ from harness.hub import PASSWORD, TOKEN, Hub
 EXAMPLES = Path(__file__).parents[2] / "examples" / "jupyterhub"
 SETTINGS = f"""
 load_subconfig({str(EXAMPLES / "jupyterhub_config.py")!r})
+c.JupyterHub.tornado_settings = {{"slow_spawn_timeout": 20}}  # what is refused is refused in the answer
 c.FirecRESTSpawner.hub_name = "example"
 c.FirecRESTSpawner.req_submitenv = {{
     "OMPI_ALLOW_RUN_AS_ROOT": "1",
@@ -49,7 +50,13 @@ def run_code(hub: Hub, user: str, code: str, timeout: float = 180) -> str:
     url = f"{hub.url.replace('http', 'ws', 1)}/user/{user}/api/kernels/{kernel}/channels"
     with connect(url, additional_headers={"Authorization": f"token {TOKEN}"}, proxy=None) as channel:
         content = {"code": code, "silent": False, "store_history": False, "allow_stdin": False, "stop_on_error": True}
-        header = {"msg_id": "the-one", "msg_type": "execute_request", "username": user, "session": "s", "version": "5.3"}
+        header = {
+            "msg_id": "the-one",
+            "msg_type": "execute_request",
+            "username": user,
+            "session": "s",
+            "version": "5.3",
+        }
         request: dict[str, Any] = {"header": header, "parent_header": {}, "metadata": {}, "content": content}
         channel.send(json.dumps(request | {"channel": "shell", "buffers": []}))
         printed = []

@@ -1,6 +1,7 @@
 """Stands in for a single-user server where a test needs none: it answers `/api`, fast to start and small.
 
-Run as `python tiny_server.py --ServerApp.sock=PATH`; what its environment has is told at `.../environment`.
+Run as `python tiny_server.py --ServerApp.sock=PATH`; the names in its environment are
+told at `.../environment`, and `.../bytes/N` is N MiB long.
 """
 
 from __future__ import annotations
@@ -18,11 +19,16 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        names = sorted(os.environ) if self.path.endswith("/environment") else []
+        *_, what, amount = self.path.split("/")
+        names = sorted(os.environ) if amount == "environment" else []
         body = json.dumps({"version": "1", "names": names, "pid": os.getpid()}).encode()
+        if what == "bytes":
+            body = bytes(int(amount) << 20)
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body)
 

@@ -12,7 +12,6 @@ from harness.gateway import RunningGateway, in_thread
 from harness.hub import Hub, free_ports
 from harness.relay import key_file
 
-
 SETTINGS = f"""
 c.FirecRESTSpawner.hub_name = "test"
 c.FirecRESTSpawner.req_prologue = "export PATH={Path(sys.executable).parent}:$PATH"

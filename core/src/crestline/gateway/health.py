@@ -29,7 +29,7 @@ class Health:
     def __init__(self, systems: Systems) -> None:
         self._systems = systems
         self._task: asyncio.Task[None] | None = None
-        self._probes: dict[str, asyncio.Task[None]] = {}
+        self._probes: dict[SystemRuntime, asyncio.Task[None]] = {}
         self._begun: dict[str, float] = {}
         self.services: dict[str, list[ServiceHealth]] = {}
         self.checked: dict[str, datetime] = {}
@@ -53,6 +53,15 @@ class Health:
         if probes:
             await asyncio.wait(probes, timeout=_PATIENCE)
 
+    def renew(self, name: str) -> None:
+        """Drop what is known of a system that is gone or has changed; one that is there is probed at once."""
+        for service in {each.service_type for each in self.services.pop(name, [])}:
+            metrics.HEALTHY.remove(name, service)
+        self.checked.pop(name, None)
+        self._begun.pop(name, None)
+        if (system := self._systems.find(name)) is not None:
+            self._probe(system)
+
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(INTERVAL)
@@ -61,15 +70,15 @@ class Health:
 
     def _probe(self, system: SystemRuntime) -> asyncio.Task[None]:
         """The probe of a system that is under way, or a new one."""
-        task = self._probes.get(system.name)
+        task = self._probes.get(system)
         if task is None:
-            task = self._probes[system.name] = asyncio.create_task(self._probe_system(system))
-            task.add_done_callback(lambda _: self._probes.pop(system.name, None))
+            task = self._probes[system] = asyncio.create_task(self._probe_system(system))
+            task.add_done_callback(lambda _: self._probes.pop(system, None))
         return task
 
     async def _probe_system(self, system: SystemRuntime) -> None:
         self._begun[system.name] = time.monotonic()
-        self.services[system.name] = found = list(
+        found = list(
             await asyncio.gather(
                 _probe("scheduler", system.scheduler.ping),
                 _probe("ssh", system.host.ping),
@@ -77,6 +86,9 @@ class Health:
                 *(_probe("s3", each.ping) for each in [system.transfers.object_store] if each is not None),
             )
         )
+        if self._systems.find(system.name) is not system:  # exchanged meanwhile
+            return
+        self.services[system.name] = found
         self.checked[system.name] = datetime.now(UTC)
         for service in {each.service_type for each in found}:
             healthy = all(each.healthy for each in found if each.service_type == service)

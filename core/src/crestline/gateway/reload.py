@@ -56,6 +56,8 @@ async def apply(app: Litestar, config: GatewayConfig) -> None:
     app.state.config = config
     await before_authorization.close()
     gone = sorted(old.systems.keys() - config.systems.keys())
+    for name in (*changed, *gone):
+        app.state.health.renew(name)
     _log.info(
         "configuration taken up; systems changed: %s; gone: %s", ", ".join(changed) or "-", ", ".join(gone) or "-"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from functools import lru_cache
 
 
 class JobState(enum.StrEnum):
@@ -103,6 +104,7 @@ _PBS = {
 }
 
 
+@lru_cache(maxsize=1024)
 def normalize_state(raw: str | None, exit_code: int | None = None) -> JobState:
     """Translate a scheduler's own word for a state.
 

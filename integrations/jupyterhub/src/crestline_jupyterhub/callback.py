@@ -6,15 +6,15 @@ once, and nothing else.
 
 from __future__ import annotations
 
-import hmac
 import ipaddress
 import json
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from jupyterhub import handlers
 from jupyterhub.apihandlers.base import APIHandler
 from tornado import web
+
+from jupyterhub import handlers
 
 if TYPE_CHECKING:
     from crestline_jupyterhub.spawner import FirecRESTSpawner
@@ -53,9 +53,10 @@ class CallbackHandler(APIHandler):
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise web.HTTPError(400, "Expected: nonce, port, host") from error
         spawner = _expected.get(nonce)
-        if spawner is None or not hmac.compare_digest(spawner.nonce, nonce):
+        if spawner is None:
             raise web.HTTPError(403, "No session with this nonce is expected")
-        spawner.take_address(address)
+        if not spawner.take_address(address):
+            raise web.HTTPError(409, "This session is expected, or was heard of, at another address")
         self.set_status(204)
         self.finish()
 
@@ -64,8 +65,8 @@ def _address(host: Any, port: Any) -> tuple[str, int] | None:
     """What a session may say: an IP address and a port, or that it comes by the relay."""
     if port is None and not host:
         return None
-    if type(port) is not int or not 0 < port < 65536:
-        raise ValueError("port")
+    if type(port) is not int or not 0 < port < 65536 or not isinstance(host, str):
+        raise ValueError
     return str(ipaddress.ip_address(host)), port
 
 

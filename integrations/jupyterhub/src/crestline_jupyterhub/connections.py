@@ -3,57 +3,60 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Hashable
 
-from crestline.client import Site, System, connect, find_site
-from crestline.model import CrestlineError
+import msgspec
 
-logger = logging.getLogger(__name__)
+from crestline.client import Policy, System, connect, find_site
+from crestline.client.auth import Authorizer
 
 
 class Connections:
     """Open systems by target and identity; one for the process, as the hub is."""
 
     def __init__(self) -> None:
+        self.policy = Policy()
         self._open: dict[Hashable, System] = {}
         self._opening: dict[Hashable, asyncio.Task[System]] = {}
 
-    async def get(self, target: str, site: Site | None = None) -> System:
+    async def get(self, target: str, authorizer: Authorizer | None = None, host: str = "") -> System:
         """The system, opened if nobody has yet.
 
         Args:
             target: as `SpawnerSettings.system`.
-            site: another identity than the hub's own.
+            authorizer: another identity than the hub's own.
+            host: another system of that site.
 
         Raises:
             ConfigError: there is no such site.
             GatewayUnavailableError: no answer; the next call tries again.
         """
-        key = (target, site)
+        identity = authorizer.identity if authorizer is not None else None
+        return await self._get((target, host, identity), target, target, host, authorizer, self.policy)
+
+    async def get_service(self, target: str, service_site: str, host: str = "") -> System:
+        """The same system as the hub's service account sees it: with everybody's jobs. Raises as `get`."""
+        poll = msgspec.structs.replace(self.policy.poll, all_users=True)
+        policy = msgspec.structs.replace(self.policy, poll=poll)
+        return await self._get((target, host, service_site), target, service_site, host, None, policy)
+
+    async def _get(
+        self, key: Hashable, target: str, site: str, host: str, authorizer: Authorizer | None, policy: Policy
+    ) -> System:
         if key in self._open:
             return self._open[key]
         if key not in self._opening:
-            self._opening[key] = asyncio.ensure_future(self._connect(key, target, site))
+            self._opening[key] = asyncio.ensure_future(self._connect(key, target, site, host, authorizer, policy))
         return await asyncio.shield(self._opening[key])
 
-    def ready(self, target: str, site: Site | None = None) -> System | None:
-        """The system if it is open; None otherwise, and then it is being opened."""
-        key = (target, site)
-        if key in self._open:
-            return self._open[key]
-        if key not in self._opening:
-            self._opening[key] = asyncio.ensure_future(self._connect(key, target, site))
-            self._opening[key].add_done_callback(_say_why)
-        return None
-
-    async def _connect(self, key: Hashable, target: str, site: Site | None) -> System:
+    async def _connect(
+        self, key: Hashable, target: str, site: str, host: str, authorizer: Authorizer | None, policy: Policy
+    ) -> System:
         try:
-            if site is None:
-                found, name = find_site(target or None)
-                system = connect(found, system=name)
-            else:
-                system = connect(site)
+            found, name = find_site(site or None)
+            if site != target:
+                _, name = find_site(target or None)
+            system = connect(msgspec.structs.replace(found, system=host or name), policy=policy, authorizer=authorizer)
             self._open[key] = await system.open()
             return self._open[key]
         finally:
@@ -64,11 +67,6 @@ class Connections:
         for system in self._open.values():
             await system.close()
         self._open.clear()
-
-
-def _say_why(opening: asyncio.Task[System]) -> None:
-    if not opening.cancelled() and isinstance(error := opening.exception(), CrestlineError):
-        logger.warning("The gateway cannot be reached: %s", error)
 
 
 connections = Connections()

@@ -6,22 +6,44 @@ import re
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import StrictUndefined, TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
 from crestline.model import InvalidRequestError, JobSpec
+from crestline_jupyterhub import clusters
+from crestline_jupyterhub.software import Software, software
+from crestline_jupyterhub.template import fill
 
 if TYPE_CHECKING:
     from crestline_jupyterhub.spawner import FirecRESTSpawner
 
 MAX_NAME = 100
+MAX_HUB = 30
+_NAME = re.compile(r"jupyter-([A-Za-z0-9_.]+)-([0-9a-f]{12})-")
 
 
 def job_name(spawner: FirecRESTSpawner) -> str:
-    """Hub, user, server and attempt: found again by its end, and its hub by its beginning."""
-    parts = [spawner.hub_name, spawner.user.name, spawner.name or "default"]
-    stem = "-".join(["jupyter", *(re.sub(r"[^A-Za-z0-9_.]+", "_", part) for part in parts)])
-    return f"{stem[:MAX_NAME]}-{spawner.attempt}"
+    """Hub, attempt, user and server: with the first two ahead, of which nothing is ever cut off."""
+    user, server = (_safe(part) for part in (spawner.user.name, spawner.name or "default"))
+    return f"jupyter-{hub_word(spawner.hub_name)}-{spawner.attempt}-{user}-{server}"[:MAX_NAME]
+
+
+def hub_word(hub_name: str) -> str:
+    """A hub's name as its jobs' names have it."""
+    return _safe(hub_name)[:MAX_HUB]
+
+
+def parse_name(name: str) -> tuple[str, str] | None:
+    """Hub and attempt of a session's job (or folder); None for a name that is none."""
+    found = _NAME.match(name)
+    return (found[1], found[2]) if found else None
+
+
+def is_attempt(name: str, attempt: str) -> bool:
+    """Whether a job's name is that of this start."""
+    parsed = parse_name(name)
+    return parsed is not None and parsed[1] == attempt
+
+
+def _safe(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.]+", "_", text) or "_"
 
 
 def make_spec(spawner: FirecRESTSpawner, folder: str, workdir: str) -> JobSpec:
@@ -33,75 +55,113 @@ def make_spec(spawner: FirecRESTSpawner, folder: str, workdir: str) -> JobSpec:
     Raises:
         InvalidRequestError: a setting or the template cannot be used; says which.
     """
-    values = template_values(spawner)
-    command = " ".join(
-        [*shlex.split(spawner.req_srun), shlex.quote(spawner.python)]
-        + [shlex.quote(f"{folder}/{name}") for name in ("session.pyz", "session.json")]
+    chosen = software(spawner.software)
+    values = template_values(spawner, workdir)
+    values["prologue"] = _lines(
+        values["prologue"], *chosen.lines(), *clusters.lines(spawner.clusters, folder, chosen.wrapper())
     )
-    typed = {} if spawner.batch_script else _resources(values)
+    values["epilogue"] = _lines(*clusters.closing_lines(spawner.clusters), values["epilogue"])
+    program = [f"{folder}/session.pyz", f"{folder}/session.json"]
+    values["cmd"] = shlex.join([*chosen.wrapper(), spawner.python, *program])
+    if spawner.batch_script:
+        script, resources = fill(spawner.batch_script, values), {}
+    else:
+        script, resources = _plain_script(values), _resources(values, chosen)
     return JobSpec(
-        script=_script(spawner, values, command),
+        script=script,
         name=job_name(spawner),
         workdir=workdir,
         stdout=f"{folder}/session.log",
         stderr=f"{folder}/session.log",
         environment=dict(spawner.req_submitenv),
-        **typed,
+        **resources,
     )
 
 
-def template_values(spawner: FirecRESTSpawner) -> dict[str, Any]:
-    """Every `req_*` setting without its prefix."""
-    return {
+def template_values(spawner: FirecRESTSpawner, workdir: str) -> dict[str, str]:
+    """The fields of a template: the chosen options by their names, and every `req_*` setting without its prefix.
+
+    Raises:
+        InvalidRequestError: a setting that is one line has several.
+    """
+    settings = {
         name.removeprefix("req_"): getattr(spawner, name) for name in spawner.trait_names() if name.startswith("req_")
     }
+    settings.pop("submitenv")
+    settings["spawner_name"] = spawner.name
+    settings["homedir"] = settings["homedir"] or workdir
+    settings["keepvars"] = settings["keepvars"] or "ALL"
+    values = dict(spawner.chosen_options) | {name: str(value) for name, value in settings.items()}
+    for name, value in values.items():
+        if name not in _SEVERAL_LINES and not value.isprintable():
+            raise InvalidRequestError(f"{name} is {value!r}.", hint="It has one line, without control characters.")
+    values["username"] = shlex.quote(values["username"])  # some hubs let users choose it
+    return values
 
 
-def _resources(values: dict[str, Any]) -> dict[str, Any]:
-    directives = [f"--{option}={values[field]}" for field, option in _OPTIONS.items() if values[field]]
-    directives += shlex.split(values["options"])
+_SEVERAL_LINES = ("prologue", "epilogue")
+
+
+def _resources(values: dict[str, str], chosen: Software) -> dict[str, Any]:
+    values = values | {
+        "partition": values["partition"] or values["queue"],
+        "reservation": values["reservation_custom"] or values["reservation"],
+        "uenv": chosen.uenv or values["uenv"],
+        "uenv_view": chosen.view or values["uenv_view"],
+    }
+    directives = [f"--{option}={_word(values, field)}" for field, option in _OPTIONS.items() if values[field]]
     return {
-        "partition": values["partition"] or values["queue"] or None,
-        "account": values["account"] or None,
-        "reservation": values["reservation_custom"] or values["reservation"] or None,
-        "time_limit": values["runtime"] or None,
+        **{name: _word(values, field) for name, field in _WORDS.items()},
         "nodes": _number(values, "nnodes"),
         "tasks": _number(values, "ntasks"),
         "cpus_per_task": _number(values, "nprocs"),
-        "memory": values["memory"] or None,
-        "gpus": values["ngpus"] or None,
-        "constraint": values["constraint"] or None,
-        "qos": values["qos"] or None,
-        "directives": tuple(directives),
+        "directives": (*directives, *_split("options", values["options"])),
     }
 
 
 _OPTIONS = {"gres": "gres", "cluster": "clusters", "uenv": "uenv", "uenv_view": "view"}
+_WORDS = {
+    "partition": "partition",
+    "account": "account",
+    "reservation": "reservation",
+    "time_limit": "runtime",
+    "memory": "memory",
+    "gpus": "ngpus",
+    "constraint": "constraint",
+    "qos": "qos",
+}
 
 
-def _number(values: dict[str, Any], field: str) -> int | None:
-    text = str(values[field]).strip()
+def _word(values: dict[str, str], field: str) -> str | None:
+    """The value of one scheduler option: nothing in it could begin another."""
+    text = values[field].strip()
+    if re.search(r"[\s\"'`\\$;#]", text):
+        raise InvalidRequestError(
+            f"req_{field} is {text!r}.", hint="Give one value without white space, quotes or special characters."
+        )
+    return text or None
+
+
+def _number(values: dict[str, str], field: str) -> int | None:
+    text = values[field].strip()
     if not text:
         return None
-    if not text.isdecimal() or int(text) < 1:
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
         raise InvalidRequestError(f"req_{field} is {text!r}.", hint="Give a whole number of at least 1.")
     return int(text)
 
 
-def _script(spawner: FirecRESTSpawner, values: dict[str, Any], command: str) -> str:
-    if not spawner.batch_script:
-        lines = ["#!/bin/bash", values["prologue"], command, "code=$?", values["epilogue"], "exit $code"]
-        return "\n".join(line for line in lines if line) + "\n"
-    values = values | {"cmd": command, "spawner_name": spawner.name}
-    template = spawner.batch_script
+def _split(name: str, text: str) -> list[str]:
     try:
-        if "{{" in template or "{%" in template:
-            environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
-            environment.filters["quote"] = lambda value: shlex.quote(str(value))
-            return environment.from_string(template).render(values)
-        return template.format_map({name: str(value) for name, value in values.items()})
-    except (TemplateError, LookupError, ValueError, AttributeError) as error:
-        raise InvalidRequestError(
-            f"The template batch_script cannot be filled: {error}.",
-            hint="Its fields are the req_* names, cmd, spawner_name.",
-        ) from error
+        return shlex.split(text)
+    except ValueError as error:
+        raise InvalidRequestError(f"req_{name} is {text!r}: {error}.", hint="Close its quotes.") from error
+
+
+def _plain_script(values: dict[str, str]) -> str:
+    command = " ".join([*_split("srun", values["srun"]), values["cmd"]])
+    return _lines("#!/bin/bash", values["prologue"], command, "code=$?", values["epilogue"], "exit $code") + "\n"
+
+
+def _lines(*parts: str) -> str:
+    return "\n".join(part for part in parts if part)

@@ -18,6 +18,18 @@ class SpawnerSettings(HasTraits):
         help="""`system@site` or `site` of the sites file. Empty: the `FIRECREST_*` variables, else the file's default:
         on the machine of a `crestline serve`, that gateway.""",
     )
+    use_user_token = Bool(
+        False,
+        config=True,
+        help="""Act at the gateway as the user, with the tokens of the login at the hub (`enable_auth_state`). Without
+        it, all jobs are those of the one identity that `system` names.""",
+    )
+    service_site = Unicode(
+        "",
+        config=True,
+        help="""With `use_user_token`: `site` of a service account that may see and cancel everybody's jobs. It polls
+        for all servers at once, and cancels where a user's login has expired.""",
+    )
     hub_name = Unicode(
         config=True,
         help="Names this hub in its jobs' names, so that two hubs on one system can be told apart; default: the host.",
@@ -50,6 +62,14 @@ class SpawnerSettings(HasTraits):
     relay_ca_file = Unicode("", config=True, help="On the compute nodes: PEM file of the relay's authority.")
     python = Unicode("python3", config=True, help="Runs the session's program inside the job; 3.9 or newer.")
 
+    node_networks = List(
+        Unicode(),
+        ["0.0.0.0/0", "::/0"],
+        config=True,
+        help="""With `direct`: networks in which the compute nodes are. A session that says another address is not
+        believed, so that no user can point the hub's proxy at another machine.""",
+    )
+
     # the job
 
     req_partition = Unicode("", config=True, help="Partition (queue).")
@@ -67,7 +87,7 @@ class SpawnerSettings(HasTraits):
     req_ngpus = Unicode("", config=True, help="GPUs.")
     req_gres = Unicode("", config=True, help="Generic resources, as `--gres` takes them.")
     req_cluster = Unicode("", config=True, help="Cluster of a multi-cluster Slurm.")
-    req_host = Unicode("", config=True, help="System at the site; the part before `@` of `system`.")
+    req_host = Unicode("", config=True, help="Name of the system, in place of the one that `system` names.")
     req_options = Unicode("", config=True, help="Further scheduler options, separated by white space.")
     req_submitenv = Dict(config=True, help="Environment of the job, not of the server alone.")
     req_uenv = Unicode("", config=True, help="User environment, as `--uenv` takes it.")
@@ -77,7 +97,9 @@ class SpawnerSettings(HasTraits):
         "", config=True, help="Shell lines before the server: module load, source venv/bin/activate."
     )
     req_epilogue = Unicode("", config=True, help="Shell lines after it.")
-    req_keepvars = Unicode("", config=True, help="Accepted and not needed: the environment travels in a private file.")
+    req_keepvars = Unicode(
+        "", config=True, help="For templates; empty: `ALL`. The server's environment travels in a private file."
+    )
     req_keepvars_extra = Unicode("", config=True, help="As req_keepvars.")
     req_homedir = Unicode("", config=True, help="As workdir, which it stands for where that is empty.")
     req_username = Unicode(config=True, help="The user's name, for templates.")
@@ -110,7 +132,9 @@ class SpawnerSettings(HasTraits):
         30.0, config=True, help="Seconds that a stop waits for the gateway before it goes on alone."
     )
     keep_log = Bool(True, config=True, help="Whether a session's log stays on the system when it has ended.")
-    warn_before_end = Integer(600, config=True, help="Seconds before the time limit at which the user is warned.")
+    warn_before_end = Integer(
+        600, config=True, help="Seconds before the job's time limit at which JupyterLab tells the user of it."
+    )
 
     @default("start_timeout")
     def _start_timeout(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import json
 import secrets
 import tempfile
@@ -16,21 +17,27 @@ from jupyterhub.spawner import Spawner, SpawnException
 from jupyterhub.utils import maybe_future, url_path_join
 
 from crestline.client import System
-from crestline.model import CrestlineError, Job, JobNotFoundError, JobSpec, JobState
+from crestline.model import CrestlineError, GatewayUnavailableError, Job, JobNotFoundError, JobSpec, JobState
 from crestline.relay.manager import SessionManager
 from crestline.relay.tokens import HubKey
-from crestline_jupyterhub import callback, progress
+from crestline_jupyterhub import callback, progress, time_limit
+from crestline_jupyterhub.background import in_background
 from crestline_jupyterhub.connections import connections
+from crestline_jupyterhub.ending import Way, cancel, tidy
 from crestline_jupyterhub.failures import ended, refused
-from crestline_jupyterhub.job import job_name, make_spec
+from crestline_jupyterhub.job import is_attempt, job_name, make_spec
+from crestline_jupyterhub.options import SpawnerOptions
 from crestline_jupyterhub.session.program import session_program
 from crestline_jupyterhub.settings import SpawnerSettings
+from crestline_jupyterhub.tokens import login_of
 
+LOOK_PATIENCE = 10.0
+"""seconds that a restarted hub waits for the first news of a job"""
 SESSION_LIFETIME = 90 * 86400.0
 """seconds that a relay session is good for: the longest queue and the longest job"""
 
 
-class FirecRESTSpawner(SpawnerSettings, Spawner):
+class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
     """Runs each server as a batch job of a system behind a FirecREST v2 gateway.
 
     `poll` looks into the shared job monitor and never waits for the gateway; an error there never ends a server.
@@ -43,10 +50,16 @@ class FirecRESTSpawner(SpawnerSettings, Spawner):
     folder = ""
     """the session's own on the system"""
     relay_session = ""
+    address = ""
+    """URL of the server's host and port, once it is known"""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._address: asyncio.Future[str] | None = None
+        self._called_back = asyncio.Event()
+        self._looked = asyncio.Event()
+        """something is known about the job, or why nothing is"""
         self._starting = False
+        self._configured: dict[str, Any] = {}
+        """settings, where an earlier hub's state has others"""
         self._watching: asyncio.Task[Job] | None = None
         self._ended: Job | None = None
         super().__init__(*args, **kwargs)
@@ -57,7 +70,7 @@ class FirecRESTSpawner(SpawnerSettings, Spawner):
         """The base's state and what names the job."""
         state: dict[str, Any] = super().get_state()
         if self.attempt:
-            state |= {name: getattr(self, name) for name in _KEPT}
+            state |= {name: getattr(self, name) for name in (*_KEPT, *_CHOSEN)}
         return state
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -65,6 +78,9 @@ class FirecRESTSpawner(SpawnerSettings, Spawner):
         super().load_state(state)
         for name in _KEPT:
             setattr(self, name, state.get(name, ""))
+        self._configured = {name: getattr(self, name) for name in _CHOSEN}
+        for name in _CHOSEN:
+            setattr(self, name, state.get(name, self._configured[name]))
         if self.nonce:
             callback.expect(self)
         if self.job_id:
@@ -76,9 +92,15 @@ class FirecRESTSpawner(SpawnerSettings, Spawner):
         callback.forget(self.nonce)
         if self._watching is not None:
             self._watching.cancel()
-        self._watching = self._ended = self._address = None
+        if self.folder:
+            in_background(tidy(self._ways(), self.folder, keep_log=self.keep_log))
+        self._watching = self._ended = None
+        self._looked.clear()
+        self._called_back.clear()
         for name in _KEPT:
             setattr(self, name, "")
+        for name, value in self._configured.items():
+            setattr(self, name, value)
 
     def _persist(self) -> None:
         """Save the state now: the hub itself does so only when `start` has returned."""
@@ -98,22 +120,35 @@ class FirecRESTSpawner(SpawnerSettings, Spawner):
         self._starting = True
         try:
             system = await self._system()
-            self.attempt, self.nonce = secrets.token_hex(6), secrets.token_urlsafe(24)
-            self._persist()
-            callback.expect(self)
-            spec = await self._prepare(system)
-            job = await system.submit(spec, key=f"jupyterhub/{spec.name}")
+            job = await self._submit(system)
             self.job_id = job.job_id
             self._persist()
             self.log.info("Server %s is job %s on %s", self._log_name, self.job_id, system)
             if self.after_submit_hook is not None:
                 await maybe_future(self.after_submit_hook(self, job))
-            self._watch()
-            return await self._listening(system)
+            return await self._listening()
         except CrestlineError as error:
             raise refused(error) from error
         finally:
             self._starting = False
+
+    async def _submit(self, system: System) -> Job:
+        """The job. What names it is saved before there can be one."""
+        self.attempt, self.nonce = secrets.token_hex(6), secrets.token_urlsafe(24)
+        try:
+            spec = await self._prepare(system)
+        except BaseException:
+            self.attempt = ""  # there is no job
+            raise
+        self._persist()
+        callback.expect(self)
+        try:
+            return await system.submit(spec, key=f"jupyterhub/{self.attempt}")
+        except GatewayUnavailableError:
+            raise  # there may be one: it is looked for and cancelled
+        except CrestlineError:
+            self.attempt = ""
+            raise
 
     async def _prepare(self, system: System) -> JobSpec:
         home = await system.default_workdir()
@@ -122,12 +157,16 @@ class FirecRESTSpawner(SpawnerSettings, Spawner):
         spec = make_spec(self, self.folder, self.workdir or self.req_homedir or home)
         if self.modify_job_hook is not None:
             spec = await maybe_future(self.modify_job_hook(self, spec))
-        await self._stage(system)
+        await self._stage(system, spec)
         return spec
 
-    async def _stage(self, system: System) -> None:
+    async def _stage(self, system: System, spec: JobSpec) -> None:
         """The session's folder: closed to others before a secret goes in."""
-        content = json.dumps(self._session_config()).encode()
+        config = self._session_config() | {
+            "time_limit": time_limit.seconds(spec.time_limit),
+            "warn_before_end": self.warn_before_end,
+        }
+        content = json.dumps(config).encode()
         await system.mkdir(self.folder, parents=True)
         await system.chmod(self.folder, "700")
         with tempfile.TemporaryDirectory() as local:
@@ -136,7 +175,7 @@ class FirecRESTSpawner(SpawnerSettings, Spawner):
                 path = Path(local, name)
                 path.touch(0o600)
                 path.write_bytes(data)
-                await system.upload(path, f"{self.folder}/{name}")
+            await asyncio.gather(*(system.upload(Path(local, name), f"{self.folder}/{name}") for name in files))
         await system.chmod(f"{self.folder}/session.json", "600")
 
     def _session_config(self) -> dict[str, Any]:
@@ -147,9 +186,9 @@ class FirecRESTSpawner(SpawnerSettings, Spawner):
             "command": [*self.cmd, *self.get_args(), *self.server_args],
             "environment": environment,
             "base_path": self.server.base_url,
-            "hub_api": self.hub.api_url,
+            "hub_api": environment["JUPYTERHUB_API_URL"],
             "nonce": self.nonce,
-            "relay": self._open_relay_session() if self.connect_mode == "relay" else None,
+            "relay": self._open_relay_session(environment) if self.connect_mode == "relay" else None,
         }
 
     def get_args(self) -> list[str]:
@@ -171,58 +210,101 @@ class FirecRESTSpawner(SpawnerSettings, Spawner):
                 status_code=500,
             ) from error
 
-    def _open_relay_session(self) -> dict[str, Any]:
+    def _open_relay_session(self, environment: dict[str, str]) -> dict[str, Any]:
         session, token = self._relay_key().new_session(
-            user=self.user.name, path=self.server.base_url, hub_api=self.hub.api_url, lifetime=SESSION_LIFETIME
+            user=self.user.name,
+            path=self.server.base_url,
+            hub_api=environment["JUPYTERHUB_API_URL"],
+            lifetime=SESSION_LIFETIME,
         )
         self.relay_session = session.id
         return {"url": url_path_join(self.relay_url, "agents"), "token": token, "ca_file": self.relay_ca_file or None}
 
-    async def _listening(self, system: System) -> str:
+    async def _listening(self) -> str:
         """The URL once the session has called back.
 
         Raises:
             SpawnException: the job has ended.
         """
-        address = self._awaited_address()
-        ending = asyncio.ensure_future(asyncio.shield(self._watch()))
+        if self.address:
+            return self.address
+        calling = asyncio.ensure_future(self._called_back.wait())
         try:
-            await asyncio.wait([address, ending], return_when=asyncio.FIRST_COMPLETED)
-            if not address.done():
-                raise await ended(system, ending.result(), f"{self.folder}/session.log")
-            return address.result()
+            await asyncio.wait([calling, self._watch()], return_when=asyncio.FIRST_COMPLETED)
+            if not calling.done():
+                raise await ended(await self._system(), self._watch().result(), f"{self.folder}/session.log")
+            return self.address
         finally:
-            ending.cancel()
+            calling.cancel()
 
-    def _awaited_address(self) -> asyncio.Future[str]:
-        if self._address is None:
-            self._address = asyncio.get_running_loop().create_future()
-        return self._address
+    def take_address(self, address: tuple[str, int] | None) -> bool:
+        """The session's call back: where it listens; None: at the relay.
 
-    def take_address(self, address: tuple[str, int] | None) -> None:
-        """The session's call back: where it listens; None: at the relay."""
+        Returns:
+            whether it may listen there, and has not said another address before.
+        """
         if self.connect_mode == "relay":
+            if address is not None:
+                return False
             url = self.relay_ingress.rstrip("/")
-        elif address is None:
-            return
         else:
+            if address is None or not self._is_node(address[0]):
+                return False
             host, port = address
             url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        waiting = self._awaited_address()
-        if not waiting.done():
-            waiting.set_result(url)
+        if self.address not in ("", url):
+            return False
+        self.address = url
+        self._persist()
+        self._called_back.set()
+        return True
+
+    def _is_node(self, host: str) -> bool:
+        address = ipaddress.ip_address(host)
+        return any(address in ipaddress.ip_network(network) for network in self.node_networks)
 
     async def get_url(self) -> str:
-        """The server's URL; after a restart of the hub in the middle of a start, once the session has called back."""
-        if self.relay_session or self.server.port not in (0, None) or not self.attempt:
-            return str(self.server.url)
-        system = await self._system()
-        return url_path_join(await self._listening(system), self.server.base_url)
+        """The server's URL, which the hub asks for when it finds the server after its own restart.
+
+        Where the start was under way, it is known once the session has called back.
+        """
+        if self.attempt:
+            try:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_PATIENCE):
+                        await self._looked.wait()  # a job that has ended is not waited for
+                if self._ended is None:
+                    return url_path_join(await self._listening(), self.server.base_url)
+            except SpawnException as failure:
+                self.log.error("The server %s is lost: %s", self._log_name, failure)
+            self.http_timeout = 1  # the hub ends what does not answer; an error here would end the hub
+        return str(self.server.url)
 
     # the job
 
     async def _system(self) -> System:
-        return await connections.get(self.system)
+        login = login_of(self.user) if self.use_user_token else None
+        return await connections.get(self.system, login, self.req_host)
+
+    async def _service(self) -> System:
+        return await connections.get_service(self.system, self.service_site, self.req_host)
+
+    def _ways(self) -> list[Way]:
+        """The identities that may act on the job."""
+        target, login = self.system, login_of(self.user) if self.use_user_token else None
+        service, host = self.service_site, self.req_host
+
+        async def as_submitted() -> System:
+            return await connections.get(target, login, host)
+
+        async def as_service() -> System:
+            return await connections.get_service(target, service, host)
+
+        return [as_submitted, as_service] if service else [as_submitted]
+
+    async def _observer(self) -> System:
+        """The system in the eyes of whoever watches: the service account sees all jobs in one list."""
+        return await (self._service() if self.service_site else self._system())
 
     def _watch(self) -> asyncio.Task[Job]:
         """Hear of the job's end as soon as the monitor does."""
@@ -234,10 +316,14 @@ class FirecRESTSpawner(SpawnerSettings, Spawner):
         job = Job(job_id=self.job_id, state=JobState.UNKNOWN)
         while not job.is_finished:
             try:
-                system = await self._system()
+                system = await self._observer()
+                if not self.job_id and not await self._find_job(system):
+                    job = Job(job_id="", state=JobState.FAILED, reason="it was not submitted")
+                    break
                 async with contextlib.aclosing(system.watch(self.job_id)) as events:
                     async for event in events:
                         job = event.job
+                        self._looked.set()
             except JobNotFoundError:
                 job = Job(job_id=self.job_id, state=JobState.FAILED, reason="the scheduler does not know it")
             except CrestlineError as error:
@@ -245,9 +331,20 @@ class FirecRESTSpawner(SpawnerSettings, Spawner):
                 await asyncio.sleep(10)
         self.log.info("Job %s of %s has ended: %s", job.job_id, self._log_name, job.state)
         self._ended = job
-        if not self._starting and self.ready:
-            await self.poll_and_notify()
+        self._looked.set()
+        if self.ready:
+            in_background(self.poll_and_notify())
         return job
+
+    async def _find_job(self, system: System) -> bool:
+        """A hub ended between saving the attempt and the job's id: the job is found by its name, or is not there."""
+        attempt = self.attempt
+        job = await system.find(lambda job: is_attempt(job.name, attempt))
+        if job is None:
+            return False
+        self.job_id = job.job_id
+        self._persist()
+        return True
 
     async def poll(self) -> int | None:
         """None while the server lives, or may: nothing but the scheduler's own word ends it."""
@@ -255,43 +352,23 @@ class FirecRESTSpawner(SpawnerSettings, Spawner):
             return None
         if not self.attempt:
             return 0
-        if not self.job_id:
-            return await self._poll_unsubmitted()
         self._watch()
         if self._ended is None:
             return None
         return 0 if self._ended.state.is_success else self._ended.exit_code or 1
 
-    async def _poll_unsubmitted(self) -> int | None:
-        """A hub ended between saving the attempt and the job's id: the job is found by its name, or is not there."""
-        system = connections.ready(self.system)
-        if system is None:
-            return None
-        try:
-            found = await system.jobs(name=job_name(self), window=86400)
-        except CrestlineError:
-            return None
-        ours = [job for job in found if job_name(self) in job.name]
-        if not ours:
-            return 1
-        self.job_id = ours[0].job_id
-        self._persist()
-        self._watch()
-        return None
-
     async def stop(self, now: bool = False) -> None:
         """Cancel the job. A gateway that does not answer is asked again in the background: the job does not stay."""
-        job_id, session, target = self.job_id, self.relay_session, self.system
-        if session:
-            await self._end_relay_session(session)
-        if not job_id:
+        if self.relay_session:
+            await self._end_relay_session(self.relay_session)
+        if not self.attempt:
             return
-        cancelling = asyncio.ensure_future(_cancel(target, job_id))
-        cancelling.add_done_callback(_background.discard)
-        _background.add(cancelling)
+        cancelling = in_background(cancel(self._ways(), self.job_id, self.attempt))
         done, _ = await asyncio.wait([cancelling], timeout=self.cancel_patience)
         if not done:
-            self.log.warning("The gateway does not answer; job %s of %s is cancelled later", job_id, self._log_name)
+            self.log.warning(
+                "The gateway does not answer; job %s of %s is cancelled later", self.job_id, self._log_name
+            )
 
     async def _end_relay_session(self, session: str) -> None:
         try:
@@ -308,25 +385,12 @@ class FirecRESTSpawner(SpawnerSettings, Spawner):
             await asyncio.sleep(0.2)
             if not self._starting:
                 return
-        system = await self._system()
+        system = await self._observer()
         async with contextlib.aclosing(system.watch(self.job_id)) as events:
             async for event in events:
                 yield progress.describe(event)
 
 
-_KEPT = ("attempt", "job_id", "nonce", "folder", "relay_session")
-_background: set[asyncio.Task[None]] = set()
-
-
-async def _cancel(target: str, job_id: str) -> None:
-    delay = 1.0
-    while True:
-        try:
-            system = await connections.get(target)
-            await system.cancel(job_id)
-            return
-        except JobNotFoundError:
-            return
-        except CrestlineError:
-            await asyncio.sleep(delay)
-            delay = min(2 * delay, 60.0)
+_KEPT = ("attempt", "job_id", "nonce", "folder", "relay_session", "address")
+_CHOSEN = ("system", "req_host", "connect_mode")
+"""settings that a profile may change for a server, and that hold until it ends"""

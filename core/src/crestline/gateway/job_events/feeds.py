@@ -7,18 +7,19 @@ import logging
 import math
 import secrets
 import time
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 from crestline.gateway.job_events.marks import Mark, has_ended, mark
 from crestline.gateway.schedulers import JobQuery, Scheduler
+from crestline.gateway.slices import slices
 from crestline.model import CrestlineError, GatewayUnavailableError
 from crestline.model.job_ids import parent
 from crestline.wire.codec import Message, encode
 from crestline.wire.compute import JobInfo
 from crestline.wire.extensions import EVENT_HEARTBEAT, JobsMissing, Outage
 
-INTERVAL = 0.7
+INTERVAL = 0.6
 """seconds between two looks, so that with the look itself and the telling a change is known everywhere in one"""
 
 _WINDOW = 86400
@@ -117,6 +118,7 @@ class Feed:
         self._outage: bytes | None = None
         self._beaten = -math.inf
         self._task: asyncio.Task[None] | None = None
+        self._learning = asyncio.Lock()
 
     async def join(self, ids: Collection[str] | None, after: str | None = None) -> Watcher:
         """A watcher that first gets the state of its jobs, or what changed since message `after`.
@@ -220,16 +222,18 @@ class Feed:
             jobs += await self._scheduler.jobs(self._user, JobQuery(window=_WINDOW, since=since))
         return jobs
 
-    async def _learn(self, jobs: Iterable[JobInfo]) -> set[str]:
+    async def _learn(self, jobs: Sequence[JobInfo]) -> set[str]:
         """Take note of jobs, and tell what is new; returns their ids."""
         changed = set()
-        for job in jobs:
-            known = self._known.get(job.job_id)
-            new = mark(job)
-            if known is None or known.mark != new:
-                self._version += 1
-                self._known[job.job_id] = _Known(job, new, self._version, self._epoch)
-                changed.add(job.job_id)
+        async with self._learning:  # one list after the other, so that the older one does not win
+            async for some in slices(jobs):
+                for job in some:
+                    known = self._known.get(job.job_id)
+                    new = mark(job)
+                    if known is None or known.mark != new:
+                        self._version += 1
+                        self._known[job.job_id] = _Known(job, new, self._version, self._epoch)
+                        changed.add(job.job_id)
         for each in changed:
             await self._tell(each)
         return changed

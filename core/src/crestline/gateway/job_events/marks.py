@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import msgspec
 
+from crestline.gateway.slices import slices
 from crestline.model import normalize_state
 from crestline.wire.compute import JobInfo
 
@@ -44,7 +45,9 @@ def mark(job: JobInfo) -> Mark:
     )
 
 
-def entity_tag(jobs: Iterable[JobInfo], partial: str = "") -> str:
+async def entity_tag(jobs: Sequence[JobInfo], partial: str = "") -> str:
     """A weak `ETag` of a job list (RFC 9110, section 8.8.3): equal as long as no job's mark changes."""
-    content = msgspec.msgpack.encode([partial, *(mark(job) for job in jobs)])
-    return f'W/"{hashlib.blake2b(content, digest_size=12).hexdigest()}"'
+    content = hashlib.blake2b(msgspec.msgpack.encode(partial), digest_size=12)
+    async for some in slices(jobs):
+        content.update(msgspec.msgpack.encode([mark(job) for job in some]))
+    return f'W/"{content.hexdigest()}"'

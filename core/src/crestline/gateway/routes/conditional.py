@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, suppress
-from typing import Any
 
 from litestar import Response
-from litestar.types import Message, Receive, Scope, Send
 
 from crestline.gateway.job_events import entity_tag
 from crestline.gateway.job_events.feeds import Watcher
+from crestline.gateway.routes.ready import Ready
 from crestline.gateway.schedulers.base import JobList
-from crestline.wire.codec import encode
+from crestline.gateway.slices import encode_list
 from crestline.wire.compute import JobInfo, JobsAnswer
 from crestline.wire.extensions import PARTIAL_HEADER
 
@@ -37,46 +36,25 @@ async def answer_conditionally(
     Raises:
         CrestlineError: as `ask`.
     """
-    answer = _answer(await ask(), known)
+    answer = await _answer(await ask(), known)
     if answer.status_code != 304 or not wait:
         return answer
     with suppress(TimeoutError):
         async with asyncio.timeout(wait), watching() as watcher:
             while answer.status_code == 304 and await watcher.take() is not None:
-                answer = _answer(await ask(), known)
+                answer = await _answer(await ask(), known)
     return answer
 
 
-class _Ready(Answer):
-    """An answer that is bytes already. Status reads are most of a gateway's work, and Litestar's own way from content
-    to bytes is a good part of one."""
-
-    def __init__(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-        self.status_code = status
-        self._messages: tuple[Message, Message] = (
-            {"type": "http.response.start", "status": status, "headers": headers},
-            {"type": "http.response.body", "body": body, "more_body": False},
-        )
-
-    def to_asgi_response(self, *_: Any, **__: Any) -> Any:
-        return self._send
-
-    async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
-        for message in self._messages:
-            await send(message)
-
-
-def _answer(jobs: list[JobInfo], known: str | None) -> Answer:
+async def _answer(jobs: list[JobInfo], known: str | None) -> Answer:
     partial = jobs.partial if isinstance(jobs, JobList) else ""
-    tag = entity_tag(jobs, partial)
-    headers = [(b"etag", tag.encode())]
-    if known is not None and _matches(known, tag):
-        return _Ready(304, headers, b"")
+    etag = await entity_tag(jobs, partial)
+    headers = [(b"etag", etag.encode())]
+    if known is not None and _matches(known, etag):
+        return Ready(304, headers, b"")
     if partial:
         headers.append((PARTIAL_HEADER.lower().encode(), partial.encode("ascii", "replace")))
-    body = encode(JobsAnswer(jobs=jobs))
-    headers += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    return _Ready(200, headers, body)
+    return Ready.json(await encode_list("jobs", jobs), *headers)
 
 
 def _matches(known: str, tag: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
-from litestar import Router, delete, get, post, put
+from litestar import Response, Router, delete, get, post, put
 from litestar.params import JSONBody, QueryParameter
 from litestar.response import Stream
 
@@ -14,6 +14,8 @@ from crestline.gateway.requests import AnyRequest, CallerDependency, SystemDepen
 from crestline.gateway.routes import bodies, excerpts
 from crestline.gateway.routes.multipart import FileField, too_large
 from crestline.gateway.routes.queries import camelize_query
+from crestline.gateway.routes.ready import Ready
+from crestline.gateway.slices import encode_list
 from crestline.gateway.systems import SystemRuntime
 from crestline.model import InvalidRequestError, TooLargeError
 from crestline.wire.filesystem import (
@@ -55,7 +57,7 @@ async def get_ls(
     numeric_uid: Annotated[bool, QueryParameter(name="numericUid")] = False,
     recursive: Annotated[bool, QueryParameter(name="recursive")] = False,
     dereference: Dereference = False,
-) -> FileEntriesAnswer:
+) -> Response[FileEntriesAnswer]:
     """List a directory."""
     checked = system.guard.check(path)
     entries = await system.files(caller).list(
@@ -66,7 +68,7 @@ async def get_ls(
         dereference=dereference,
         numeric=numeric_uid,
     )
-    return FileEntriesAnswer(output=list(entries))
+    return Ready.json(await encode_list("output", entries))
 
 
 @get("/ops/head")

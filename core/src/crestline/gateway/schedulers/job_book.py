@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import asyncio
 import math
 import time
 from collections import OrderedDict
@@ -12,6 +13,7 @@ import msgspec
 
 from crestline.gateway.schedulers.base import JobList
 from crestline.gateway.schedulers.snapshot import MAX_AGE, Batch, Snapshot
+from crestline.gateway.slices import SLICE, let_go, slices
 from crestline.model import CrestlineError, normalize_state
 from crestline.wire.compute import JobInfo, JobStatus, JobTime
 
@@ -85,6 +87,7 @@ class _Index:
         self.entries: OrderedDict[str, Entry] = OrderedDict()
         self._raw: dict[str, str] = {}
         self._families: dict[str, dict[str, None]] = {}
+        self._owners: dict[str | None, dict[str, Entry]] = {}
         for entry in entries:
             self.add(entry)
 
@@ -93,7 +96,10 @@ class _Index:
 
     def add(self, entry: Entry) -> None:
         job_id = entry.job.job_id
+        if job_id in self.entries:
+            self.drop(job_id)
         self.entries[job_id] = entry
+        self._owners.setdefault(entry.job.user, {})[job_id] = entry
         self._raw[entry.raw_id] = job_id
         if (family := self._source.family(job_id)) != job_id:
             self._families.setdefault(family, {})[job_id] = None
@@ -104,12 +110,20 @@ class _Index:
     def drop(self, job_id: str) -> Entry:
         entry = self.entries.pop(job_id)
         self._raw.pop(entry.raw_id, None)
+        theirs = self._owners[entry.job.user]
+        del theirs[job_id]
+        if not theirs:
+            del self._owners[entry.job.user]
         if (family := self._source.family(job_id)) != job_id:
             members = self._families[family]
             del members[job_id]
             if not members:
                 del self._families[family]
         return entry
+
+    def of(self, owner: str | None) -> Collection[Entry]:
+        """The entries of one user, or of everybody."""
+        return self.entries.values() if owner is None else self._owners.get(owner, {}).values()
 
     def is_family(self, job_id: str) -> bool:
         return job_id in self._families
@@ -155,6 +169,7 @@ class JobBook:
         self._queue = Snapshot(self._read_queue, max_age=max_age)
         self._lookups = Batch(self._look_up, max_age=max_age)
         self._held = _Index(source)
+        self._letting_go: asyncio.Task[None] | None = None
         self._ended = _Index(source)
         self._vanished = _Index(source)
         """left the queue before anybody saw them end, as last seen"""
@@ -226,20 +241,17 @@ class JobBook:
         partial = ""
         try:
             await self._cover(owner, start)
-            if vanished := [each for each, entry in self._vanished.entries.items() if _is_of(entry, owner)]:
+            if vanished := [entry.job.job_id for entry in self._vanished.of(owner)]:
                 await self._lookups.get(vanished, since)
         except CrestlineError as error:
             partial = error.message
         if start < self._forgotten:
             partial = partial or f"Only the last {_REMEMBERED} ended jobs are listed."
-        jobs = JobList(
-            entry.job
-            for index in (self._ended, self._vanished, held)
-            for job_id, entry in index.entries.items()
-            if _is_of(entry, owner)
-            and (index is held or job_id not in held)
-            and (not entry.has_ended or (entry.job.time.end or math.inf) >= start)
-        )
+        left = [*self._ended.of(owner), *self._vanished.of(owner)]
+        listed = [*(entry for entry in left if entry.job.job_id not in held.entries), *held.of(owner)]
+        jobs = JobList()
+        async for some in slices(listed):
+            jobs += [entry.job for entry in some if not entry.has_ended or (entry.job.time.end or math.inf) >= start]
         jobs.partial = partial
         return jobs
 
@@ -257,16 +269,26 @@ class JobBook:
     async def _read_queue(self) -> _Index:
         now = time.monotonic()
         retention = await self._source.retention(self._user)
-        new = _Index(self._source, await self._source.queue(self._user, self._owner))
+        entries = await self._source.queue(self._user, self._owner)
+        if len(entries) > SLICE:
+            new, left = await asyncio.to_thread(self._compare, entries)
+        else:
+            new, left = self._compare(entries)
         if now - self._read > retention / 2:
             self._broken = now
             self._whole.clear()
         self._read = now
-        for job_id, entry in self._held.entries.items():
-            if job_id not in new:
-                self._leave(entry)
+        for entry in left:
+            self._leave(entry)
+        if len(self._held.entries) > SLICE:  # by the time the task runs, nobody but late readers has that index
+            self._letting_go = asyncio.create_task(let_go(list(self._held.entries.values())))
         self._held = new
         return new
+
+    def _compare(self, entries: Iterable[Entry]) -> tuple[_Index, list[Entry]]:
+        """What the queue holds now, and what it held before and does no more."""
+        new = _Index(self._source, entries)
+        return new, [entry for job_id, entry in self._held.entries.items() if job_id not in new.entries]
 
     def _leave(self, entry: Entry) -> None:
         """`entry` is no longer in the queue."""
@@ -365,10 +387,6 @@ class JobBook:
             if entry.has_ended and job_id not in self._held and job_id not in self._ended:
                 self._keep(entry)
         history.start, history.upto = min(start, history.start), now
-
-
-def _is_of(entry: Entry, owner: str | None) -> bool:
-    return owner is None or entry.job.user == owner
 
 
 def _unknown(job_id: str, reason: str) -> JobInfo:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from crestline.gateway.schedulers.base import JobList, JobQuery
 from crestline.gateway.schedulers.job_book import Entry, JobBook, JobSource
+from crestline.gateway.slices import in_order, slices
 
 _IDLE = 600.0
 """seconds after which a book that nobody reads is closed"""
@@ -51,14 +52,15 @@ class JobViews:
         else:
             start = time.time() - (query.window or _DEFAULT_WINDOW)
             found = await (await self._book(user, owner)).recent(owner, start, since)
-        jobs = JobList(
+        wanted = [
             job
-            for job in found
+            async for some in slices(found)
+            for job in some
             if (owner is None or job.user == owner or job.status.state == "UNKNOWN")
             and (query.account is None or job.account == query.account)
             and (query.name is None or job.name == query.name)
-        )
-        jobs.sort(key=lambda job: (job.time.submit or 0, self._order(job.job_id)))
+        ]
+        jobs = JobList(await in_order(wanted, key=lambda job: (job.time.submit or 0, self._order(job.job_id))))
         jobs.partial = found.partial
         return jobs
 

@@ -5,7 +5,10 @@ Run as `python3 session.pyz CONFIG`. CONFIG is a JSON file that only its owner m
 - `command`: the server's command line; `environment`: what it gets beside the job's own environment;
 - `base_path`: its URL's path; `hub_api`: URL of the hub's API;
 - `nonce`: the secret of the callback;
-- `relay`: `{"url", "token", "ca_file"}`, or null: a TCP port of this node is opened instead.
+- `relay`: `{"url", "token", "ca_file"}`, or null: a TCP port of this node is opened instead;
+- `time_limit`: the job's, in seconds, or null; `warn_before_end`: seconds before it at which the user is warned.
+
+CONFIG stays where it is, for a job that is requeued; the hub removes it in the end.
 
 It exits with the server's code, and ends the server when the hub does not know it any more.
 """
@@ -27,6 +30,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from crestline.relay.agent import Agent, Config
+from crestline_jupyterhub.session import notice
 
 CHUNK = 65536
 HUB_CHECK_INTERVAL = 300.0
@@ -45,7 +49,6 @@ def main() -> None:
         code = asyncio.run(Session(config, folder).run())
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    file.unlink()  # after a requeue it is still needed, now no more
     sys.exit(code)
 
 
@@ -56,6 +59,7 @@ class Session:
         self._config = config
         self._server_socket = str(folder / "server")
         self._hub_socket = str(folder / "hub")
+        self._folder = folder
         self._tasks: list[asyncio.Future[Any]] = []
 
     async def run(self) -> int:
@@ -83,6 +87,9 @@ class Session:
     def _environment(self) -> dict[str, str]:
         """What the server gets; over the relay it finds the hub behind a socket, too."""
         environment = {**os.environ, **self._config["environment"]}
+        end = notice.session_end(self._config.get("time_limit"))
+        if end is not None:
+            environment.update(notice.write(self._folder, end, self._config["warn_before_end"]))
         environment["JUPYTERHUB_SERVICE_URL"] = f"http+unix://{self._config['base_path']}"
         if self._config["relay"] is not None:
             hub = f"http+unix://{quote(self._hub_socket, safe='')}"
@@ -129,7 +136,7 @@ class Session:
         while True:
             await asyncio.sleep(HUB_CHECK_INTERVAL)
             status = await self._ask_hub("/user", None)
-            strange = strange + 1 if status in (401, 403, 404) else 0
+            strange = strange + 1 if status in (401, 403) else 0
             if strange >= STRANGE_LIMIT:
                 raise RuntimeError("the hub does not know it any more")
 
@@ -139,7 +146,7 @@ class Session:
             status = await self._ask_hub(path, news)
             if status is not None and status < 300:
                 return
-            if status in (403, 404, 410):
+            if status in (400, 403, 409):
                 raise RuntimeError(f"the hub does not expect it (HTTP {status})")
             await asyncio.sleep(delay)
             delay = min(2 * delay, 15.0)

@@ -7,9 +7,15 @@ from importlib import resources
 
 from crestline.relay.program import pack
 
+MODULES = ("main", "notice")
+
 
 @functools.cache
 def session_program() -> bytes:
     """A zip archive that `python3 FILE CONFIG` runs: `main` and the relay's agent."""
-    main = resources.files("crestline_jupyterhub.session").joinpath("main.py").read_text()
-    return pack({"crestline_session.py": main}, "from crestline_session import main")
+    package = resources.files("crestline_jupyterhub.session")
+    modules = {
+        f"crestline_jupyterhub/session/{name}.py": package.joinpath(f"{name}.py").read_text() for name in MODULES
+    }
+    modules |= {f"crestline_jupyterhub/{folder}__init__.py": "" for folder in ("", "session/")}
+    return pack(modules, "from crestline_jupyterhub.session.main import main")

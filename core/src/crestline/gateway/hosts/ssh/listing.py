@@ -6,7 +6,6 @@ knows neither the names of users nor where links lead.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 from collections.abc import AsyncIterator, Sequence
@@ -16,11 +15,11 @@ from crestline.gateway.hosts.ssh.commands import PLAIN, SshCommands
 from crestline.gateway.hosts.ssh.errors import refusal
 from crestline.gateway.hosts.ssh.names import Names
 from crestline.gateway.paths import printable
+from crestline.gateway.slices import in_order, slices
 from crestline.model import TooLargeError
 from crestline.wire.filesystem import FileEntry, FileStat
 
 _MAX_ENTRIES = 1_000_000
-_SLICE = 2000
 # What find says of a link back to a directory that it came from; `ls -L` would not follow it either.
 _LOOP = b"File system loop detected"
 _FIELDS = ("%M", "%U", "%G", "%s", "%T+", "%P", "%l")
@@ -68,11 +67,10 @@ class Listing:
             argv += ["!", "-path", itself, "-name", ".*", "-prune", "-o"]
         rows: list[tuple[str, _Row]] = []
         async for chunk in self._find([*argv, "-printf", _FORMAT]):
-            rows += sorted((_place(row[5]), row) for row in chunk)
+            rows += [(_place(row[5]), row) for row in chunk]
             if len(rows) > _MAX_ENTRIES:
                 raise TooLargeError("Command output exceeded buffer limit.", hint="List its directories one by one.")
-        # `path` itself comes first, with an empty name; sorting is quick, as it merges sorted runs.
-        rows.sort(key=itemgetter(0))
+        rows = await in_order(rows, key=itemgetter(0))  # `path` itself comes first, with an empty name
         if rows and rows[0][1][0].startswith("d"):
             del rows[0]
         elif rows:
@@ -117,11 +115,9 @@ class Listing:
         groups: dict[str, str] = {}
         if not numeric:
             users, groups = await self._names.look_up(self._user, {row[1] for row in rows}, {row[2] for row in rows})
-        entries = []
-        for number, (permissions, uid, gid, size, modified, path, target) in enumerate(rows):
-            if number % _SLICE == _SLICE - 1:
-                await asyncio.sleep(0)  # a long list holds nobody up
-            entries.append(
+        entries: list[FileEntry] = []
+        async for some in slices(rows):
+            entries += [
                 FileEntry(
                     name=printable(path),
                     type=permissions[0],
@@ -132,7 +128,8 @@ class Listing:
                     size=size,
                     link_target=printable(target) if permissions[0] == "l" else None,
                 )
-            )
+                for permissions, uid, gid, size, modified, path, target in some
+            ]
         return entries
 
 

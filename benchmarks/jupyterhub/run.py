@@ -1,0 +1,229 @@
+"""How fast sessions start, what it costs to watch them, and what the relay adds; beside what each replaces.
+
+    python benchmarks/jupyterhub/run.py [--quick]
+
+Needs what the tests need: the hub's proxy (`npm ci` in tests/hub_proxy). Writes results/*.json beside this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from harness.gateway import in_thread  # noqa: E402
+from harness.hub import Hub, free_ports  # noqa: E402
+from harness.hub_settings import HUB, TINY, variables  # noqa: E402
+from harness.relay import key_file  # noqa: E402
+
+MIB = 1 << 20
+
+
+@dataclass
+class Row:
+    """One line of the table."""
+
+    what: str
+    ours: float
+    unit: str
+    beside: str
+    theirs: float
+    target: str
+    holds: bool
+
+    def __str__(self) -> str:
+        ratio = self.ours / self.theirs if self.theirs else float("nan")
+        verdict = "holds" if self.holds else "MISSED"
+        return (
+            f"{self.what:44} {self.ours:10.2f} {self.unit:8} {self.beside:26} {self.theirs:10.2f}"
+            f" {ratio:7.2f}  {self.target:22} {verdict}"
+        )
+
+
+LOCAL = """
+c.JupyterHub.spawner_class = "simple"
+c.SimpleLocalProcessSpawner.home_dir_template = "{folder}/home/{{username}}"
+"""
+
+
+def spawn_times(hub: Hub, count: int) -> list[float]:
+    """Seconds from the request to the ready server, one after the other."""
+    times = []
+    for number in range(count):
+        user = f"user{number}"
+        began = time.perf_counter()
+        hub.spawn(user)
+        hub.ready(user)
+        times.append(time.perf_counter() - began)
+        hub.stop_server(user)
+    return times
+
+
+def start(folder: Path, count: int) -> Row:
+    """Real single-user servers: ours on the local scheduler, beside the hub's own processes."""
+    for name in ("ours", "local"):
+        (folder / name).mkdir()
+    with (
+        in_thread(folder / "gateway") as gateway,
+        Hub(folder / "ours", HUB + prologue(), variables(gateway)) as ours,
+        Hub(folder / "local", LOCAL.format(folder=folder / "local"), {}) as local,
+    ):
+        found: dict[str, list[float]] = {"ours": [], "local": []}
+        for _ in range(count):  # in turns, so that both meet the same machine
+            found["ours"] += spawn_times(ours, 1)
+            found["local"] += spawn_times(local, 1)
+    mine, raw = statistics.median(found["ours"]), statistics.median(found["local"])
+    return Row("spawn to ready, median", mine, "s", "LocalProcessSpawner", raw, "at most 1.2 times", mine <= 1.2 * raw)
+
+
+def prologue() -> str:
+    return f'c.FirecRESTSpawner.req_prologue = "export PATH={Path(sys.executable).parent}:$PATH"\n'
+
+
+async def watching(servers: int, seconds: float) -> list[Row]:
+    """Running servers of one hub: what reaches the gateway in a minute, and how long the event loop stands still."""
+    from jupyterhub.auth import DummyAuthenticator
+    from jupyterhub.user import User
+    from traitlets.config import Config
+
+    from crestline.client import Site, connect
+    from crestline.model import JobSpec
+    from crestline_jupyterhub import FirecRESTSpawner
+    from jupyterhub import orm
+    from plain_firecrest.fixture import running
+
+    with running(start_delay=3600.0) as plain:
+        os.environ.update(variables(plain))
+        site = Site(url=plain.url, token=plain.token(), system=plain.system)
+        specs = [JobSpec(script="#!/bin/sh\n", name=f"job-{n}", workdir=str(plain.home)) for n in range(servers)]
+        async with connect(site) as system:
+            jobs = await system.submit_many(specs, are_new=True)
+        session = orm.new_session_factory("sqlite:///:memory:")()
+        spawners = []
+        for number, job in enumerate(jobs):
+            if isinstance(job, Exception):
+                raise job
+            orm_user = orm.User(name=f"user{number}")
+            session.add(orm_user)
+            session.commit()
+            settings = {"authenticator": DummyAuthenticator(), "spawner_class": FirecRESTSpawner, "config": Config()}
+            spawner = User(orm_user, settings | {"base_url": "/"}).spawners[""]
+            spawner.load_state({"attempt": f"{number:012}", "job_id": job.job_id, "nonce": f"nonce{number}"})
+            spawners.append(spawner)
+        await asyncio.gather(*(spawner._looked.wait() for spawner in spawners))
+        plain.requests.clear()
+        plain.faults.delay(3.0, "/token", count=None)  # a slow identity provider, too
+        longest, end = 0.0, time.perf_counter() + seconds
+        while (now := time.perf_counter()) < end:
+            await asyncio.sleep(0.005)
+            longest = max(longest, time.perf_counter() - now - 0.005)
+            for spawner in spawners:
+                await spawner.poll()
+        rate = len(plain.requests) * 60 / seconds
+        for spawner in spawners:
+            spawner.clear_state()
+    contract = servers * 60 / 30  # batchspawner: one query command per server and poll_interval of 30 s
+    return [
+        Row(
+            f"requests/min, {servers} servers",
+            rate,
+            "1/min",
+            "batchspawner by contract",
+            contract,
+            "fewer",
+            rate < contract,
+        ),
+        Row(
+            "longest stall of the event loop",
+            longest * 1000,
+            "ms",
+            "3 s slow token, blocking",
+            3000,
+            "below 100 ms",
+            longest < 0.1,
+        ),
+    ]
+
+
+def way(folder: Path, megabytes: int, count: int) -> list[Row]:
+    """A session over the relay beside one over a port, through the hub's proxy."""
+    for name in ("direct", "relay"):
+        (folder / name).mkdir()
+    (ingress,) = free_ports(1)
+    file = key_file(folder)
+    relay = {"hubs": {"test": {"key_file": str(file), "ingress": f"127.0.0.1:{ingress}"}}}
+    with in_thread(folder / "relay-gateway", relay=relay) as gateway:
+        more = f"""
+c.FirecRESTSpawner.connect_mode = "relay"
+c.FirecRESTSpawner.relay_key_file = "{file}"
+c.FirecRESTSpawner.relay_ingress = "http://127.0.0.1:{ingress}"
+c.FirecRESTSpawner.relay_url = "{gateway.url}/relay"
+"""
+        with (
+            Hub(folder / "direct", HUB + TINY, variables(gateway)) as direct,
+            Hub(folder / "relay", HUB + TINY + more, variables(gateway)) as relayed,
+        ):
+            for hub in (direct, relayed):
+                hub.spawn("user")
+                hub.ready("user")
+            latency: dict[Hub, list[float]] = {direct: [], relayed: []}
+            rate: dict[Hub, list[float]] = {direct: [], relayed: []}
+            for turn in range(5):
+                for hub in (direct, relayed):
+                    with hub.http() as http:
+                        for _ in range(count // 5):
+                            began = time.perf_counter()
+                            http.get("/user/user/api").raise_for_status()
+                            latency[hub].append(time.perf_counter() - began)
+                        began = time.perf_counter()
+                        size = len(http.get(f"/user/user/bytes/{megabytes}").content)
+                        if turn:
+                            rate[hub].append(size / MIB / (time.perf_counter() - began))
+    added = (statistics.median(latency[relayed]) - statistics.median(latency[direct])) * 1000
+    mine, raw = statistics.median(rate[relayed]), statistics.median(rate[direct])
+    return [
+        Row(
+            "relay, added latency, median",
+            added,
+            "ms",
+            "direct: total",
+            statistics.median(latency[direct]) * 1000,
+            "at most 5 ms",
+            added <= 5,
+        ),
+        Row("relay, download", mine, "MiB/s", "direct", raw, "at least half", mine >= raw / 2),
+    ]
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    quick = parser.parse_args().quick
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="crestline-bench-") as scratch:
+        places = [Path(scratch, name) for name in ("start", "way")]
+        for place in places:
+            place.mkdir()
+        rows.append(start(places[0], 2 if quick else 10))
+        rows += way(places[1], 16 if quick else 128, 50 if quick else 500)
+    rows += asyncio.run(watching(50 if quick else 200, 10 if quick else 60))
+    print(*rows, sep="\n")
+    results = Path(__file__).parent / "results"
+    results.mkdir(exist_ok=True)
+    name = "quick.json" if quick else "full.json"
+    (results / name).write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""The spawner's side of the options: its settings, the form it shows, and how a choice becomes settings."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from jupyterhub.spawner import SpawnException
+from jupyterhub.utils import maybe_future
+from traitlets import Callable, Dict, Float, HasTraits, List, TraitError, Union, default
+
+from crestline.model import ConfigError, CrestlineError
+from crestline_jupyterhub.options import form
+from crestline_jupyterhub.options.choice import choose, from_form, refuse
+from crestline_jupyterhub.options.live import Live, look
+from crestline_jupyterhub.options.offer import Override, Profile, read_profiles
+
+if TYPE_CHECKING:
+    from crestline_jupyterhub.spawner import FirecRESTSpawner
+
+FORM_PATIENCE = 5.0
+"""seconds that the form waits for the gateway"""
+CHECK_PATIENCE = 30.0
+
+
+class SpawnerOptions(HasTraits):
+    """What users may choose."""
+
+    profile_list = Union(
+        [List(Dict()), Dict(), Callable()],
+        config=True,
+        help="""Kinds of servers, as kubespawner has them (docs/jupyterhub-forms.md): a list of profiles, a dictionary
+        of them by slug, or a callable of the spawner that returns either and may be async. Users may set what is
+        offered here and nothing else, in the form and by the REST API.""",
+    )
+    software = Dict(
+        config=True,
+        help="""The software a session runs in: `modules`, `module_paths`, `conda`, `venv`, `variables`, `container`,
+        `container_command`, `uenv`, `view`. Usually set by a profile.""",
+    )
+    clusters = Dict(
+        config=True,
+        help="""Clusters that start with the session: `{"dask": {}}`, `{"ipyparallel": {"mpi": True}}`, or both.
+        Usually set by a profile's option.""",
+    )
+    live_max_age = Float(30.0, config=True, help="Seconds that lists of partitions, nodes and reservations are kept.")
+    chosen_options: Mapping[str, str] = {}
+    """values of the profile's options by name, checked; fields of `batch_script`, too"""
+
+    @default("profile_list")
+    def _profile_list(self) -> list[Any]:
+        return []
+
+    @default("options_form")
+    def _options_form(self) -> Any:
+        return _show
+
+    @default("options_from_form")
+    def _options_from_form(self) -> Any:
+        return from_form
+
+    @default("apply_user_options")
+    def _apply_user_options(self) -> Any:
+        return _apply
+
+
+async def _show(spawner: FirecRESTSpawner) -> str:
+    """The form; empty where nothing is offered, and then the hub starts the server at once."""
+    profiles = await _profiles(spawner)
+    if not profiles:
+        return ""
+    return form.render(profiles, await _live(spawner, profiles, FORM_PATIENCE), spawner.user_options)
+
+
+async def _apply(spawner: FirecRESTSpawner, options: dict[str, Any]) -> None:
+    """Check the options and set what they say.
+
+    Raises:
+        SpawnException: they cannot be used; says why.
+    """
+    profiles = await _profiles(spawner)
+    if not profiles:
+        if options:
+            raise refuse("This hub offers no options: start the server without any.")
+        return
+    chosen = choose(profiles, options, await _live(spawner, profiles, CHECK_PATIENCE))
+    for override in chosen.overrides:
+        await _set(spawner, override)
+    spawner.chosen_options = chosen.values
+
+
+async def _profiles(spawner: FirecRESTSpawner) -> list[Profile]:
+    setting: Any = spawner.profile_list
+    try:
+        if callable(setting):
+            setting = await maybe_future(setting(spawner))
+        return read_profiles(setting)
+    except ConfigError as error:
+        raise _misconfigured(str(error)) from error
+
+
+async def _live(spawner: FirecRESTSpawner, profiles: list[Profile], patience: float) -> Live | None:
+    if not any(option.live for profile in profiles for option in profile.options):
+        return Live({})
+    try:
+        system = await spawner._system()
+    except CrestlineError as error:
+        spawner.log.warning("The form has no live data: %s", error)
+        return None
+    return await look(system, spawner.live_max_age, patience)
+
+
+async def _set(spawner: FirecRESTSpawner, override: Override) -> None:
+    for name, given in override.items():
+        if not spawner.has_trait(name):
+            raise _misconfigured(f"profile_list: the spawner has no setting {name!r}")
+        value = given(spawner) if callable(given) else given
+        if inspect.isawaitable(value):
+            value = await value
+        if isinstance(value, Mapping):
+            value = _merged(cast("Mapping[str, Any]", getattr(spawner, name)), value)
+        try:
+            setattr(spawner, name, value)
+        except TraitError as error:
+            raise _misconfigured(f"profile_list: {error}") from error
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    both = dict(below)
+    for name, value in above.items():
+        nested = isinstance(value, Mapping) and isinstance(both.get(name), Mapping)
+        both[name] = _merged(both[name], value) if nested else value
+    return both
+
+
+def _misconfigured(message: str) -> SpawnException:
+    return SpawnException(
+        "This hub's options are not set up correctly; tell your administrator.",
+        log_message=message,
+        reason="configuration",
+        status_code=500,
+    )

@@ -1,0 +1,96 @@
+"""A user's way in a browser: log in, choose, wait, run a cell, stop.
+
+`SCREENSHOTS=docs/images pytest tests/jupyterhub/test_browser.py` writes the documentation's pictures.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.example_hub import example_hub
+from harness.hub import PASSWORD, Hub
+from harness.parts import require
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+__all__ = ["example_hub"]
+
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[Page]:
+    require(Path(CHROMIUM).exists(), "Chromium is missing: install Debian's package chromium.")
+    require(
+        importlib.util.find_spec("playwright") is not None, "Playwright is missing: install the package playwright."
+    )
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch_persistent_context(
+            tmp_path / "profile", executable_path=CHROMIUM, args=FLAGS, viewport={"width": 1100, "height": 900}
+        )
+        browser.set_default_timeout(120_000)
+        yield browser.pages[0]
+        browser.close()
+
+
+def picture(page: Page, name: str) -> None:
+    """For the documentation, where it is asked for."""
+    if folder := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=Path(folder, f"{name}.png"))
+
+
+def test_a_user_logs_in_chooses_computes_and_stops(example_hub: Hub, page: Page) -> None:
+    page.goto(f"{example_hub.url}/hub/spawn")
+    page.get_by_label("Username").fill("wanda")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+
+    page.get_by_label("Nodes").fill("1")
+    page.get_by_label("Duration (hours)").fill("2")
+    page.get_by_label("Queue").select_option(index=1)
+    page.get_by_role("radiogroup", name="Start a distributed Dask cluster?").get_by_label("Yes").check()
+    picture(page, "jupyterhub-form")
+    page.get_by_role("button", name="Start").click()
+    page.wait_for_url("**/hub/spawn-pending/**")
+    page.get_by_text("Event log").click()
+    page.get_by_text("the server is starting").first.wait_for()
+    picture(page, "jupyterhub-starting")
+
+    page.wait_for_url("**/user/wanda/lab**")
+    page.locator(".jp-LauncherCard[data-category='Notebook']").first.click()
+    cell = page.locator(".jp-Notebook .jp-CodeCell .cm-content").first
+    cell.click()
+    page.keyboard.insert_text(
+        "import os\n"
+        "from dask.distributed import Client\n"
+        'client = Client(scheduler_file=os.environ["DASK_SCHEDULER_FILE"])\n'
+        "squares = client.map(lambda n: n * n, range(1000))\n"
+        'print("sum of squares:", client.submit(sum, squares).result())'
+    )
+    page.keyboard.press("Shift+Enter")
+    page.locator(".jp-OutputArea-output", has_text="sum of squares: 332833500").wait_for()
+    picture(page, "jupyterhub-notebook")
+
+    page.goto(f"{example_hub.url}/hub/home")
+    page.locator("#stop").click()
+    page.locator("#start", has_text="Start My Server").wait_for()
+    server = example_hub.server("wanda")
+    assert server is None or not server["ready"]

@@ -1,0 +1,164 @@
+"""Nothing healthy is lost: a real hub and its proxy before a plain FirecREST to which everything may happen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from harness.hub import Hub
+from harness.hub_settings import HUB, QUICK, TINY, variables
+from plain_firecrest.fixture import PlainFirecrest, running
+
+PATIENCE = "c.FirecRESTSpawner.cancel_patience = 0.5\n"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hub, PlainFirecrest]]:
+    folder = tmp_path_factory.mktemp("hub")
+    with running(cpus_per_node=8) as plain, Hub(folder, HUB + TINY + QUICK + PATIENCE, variables(plain)) as hub:
+        yield hub, plain
+
+
+@pytest.fixture
+def hub(site: tuple[Hub, PlainFirecrest]) -> Hub:
+    return site[0]
+
+
+@pytest.fixture
+def plain(site: tuple[Hub, PlainFirecrest]) -> Iterator[PlainFirecrest]:
+    plain = site[1]
+    yield plain
+    plain.faults.reset()
+    plain.settings.start_delay = 0.0
+    plain.up()
+
+
+def answers(hub: Hub, user: str) -> bool:
+    with hub.http() as http:
+        return http.get(f"/user/{user}/api").status_code == 200
+
+
+def jobs_of(plain: PlainFirecrest, user: str) -> list[str]:
+    """Ids of a user's jobs that have not ended."""
+    return [job.id for job in plain.jobs() if f"-{user}-" in job.name and not job.is_over]
+
+
+def test_sessions_stay_whatever_the_gateway_answers(hub: Hub, plain: PlainFirecrest) -> None:
+    hub.spawn("anna")
+    hub.ready("anna")
+    (job_id,) = jobs_of(plain, "anna")
+
+    def bad_answers(status: int) -> int:
+        return sum(seen.method == "GET" and seen.status == status for seen in plain.requests)
+
+    for status in (404, 500, 403, 429):
+        before = bad_answers(status)
+        plain.faults.fail(status, "/compute/", "GET", count=None)
+        hub.wait(lambda status=status, before=before: bad_answers(status) > before + 4, f"no request got {status}")
+        assert (hub.server("anna") or {})["ready"]
+        plain.faults.reset()
+    plain.faults.garble("/compute/", "GET", count=None)
+    before = len(plain.requests)
+    hub.wait(lambda: len(plain.requests) > before + 4, "nobody asked")
+    plain.faults.reset()
+    plain.faults.reject_tokens = True
+    before = bad_answers(401)
+    hub.wait(lambda: bad_answers(401) > before + 4, "no request got 401")
+    plain.faults.reject_tokens = False
+    plain.down(seconds=3)
+    before = len(plain.requests)
+    hub.wait(lambda: len(plain.requests) > before + 4, "nobody asked again after the outage")
+
+    assert (hub.server("anna") or {})["ready"]
+    assert answers(hub, "anna")
+    assert jobs_of(plain, "anna") == [job_id]
+
+
+def test_a_job_that_ended_is_noticed_by_the_monitor(hub: Hub, plain: PlainFirecrest) -> None:
+    hub.spawn("ben")
+    hub.ready("ben")
+    (job_id,) = jobs_of(plain, "ben")
+    plain.scheduler.end(job_id, "NODE_FAIL", 1)
+    hub.wait(lambda: not (hub.server("ben") or {}).get("ready"), "the hub did not notice")  # it polls once an hour
+    hub.wait(lambda: not (hub.server("ben") or {}).get("pending"), "the hub did not end the server")
+    assert hub.spawn("ben").status_code in (201, 202)
+    hub.ready("ben")
+    assert jobs_of(plain, "ben") != [job_id]
+
+
+def test_stop_during_an_outage_cancels_later(hub: Hub, plain: PlainFirecrest) -> None:
+    hub.spawn("cleo")
+    hub.ready("cleo")
+    (job_id,) = jobs_of(plain, "cleo")
+    plain.down()
+    hub.stop_server("cleo")
+    assert jobs_of(plain, "cleo") == [job_id]
+    plain.up()
+    hub.wait(lambda: not jobs_of(plain, "cleo"), "the job was not cancelled")
+
+
+def test_progress_says_that_the_state_is_unknown(hub: Hub, plain: PlainFirecrest) -> None:
+    plain.settings.start_delay = 3600
+    hub.spawn("dora")
+    hub.wait(lambda: jobs_of(plain, "dora"), "no job")
+    with hub.http() as http, http.stream("GET", "/hub/api/users/dora/server/progress", timeout=120) as events:
+        lines = events.iter_lines()
+        assert any("is in the queue" in line for line in lines)
+        plain.faults.fail(500, "/compute/", "GET", count=None)
+        assert any("not known now" in line for line in lines)
+        plain.faults.reset()
+        plain.settings.start_delay = 0
+        assert any('"ready": true' in line for line in lines)
+
+
+def test_hub_killed_while_the_job_waits_takes_it_up_again(hub: Hub, plain: PlainFirecrest) -> None:
+    plain.settings.start_delay = 3600
+    hub.spawn("emil")
+    hub.wait(lambda: jobs_of(plain, "emil"), "no job")
+    (job_id,) = jobs_of(plain, "emil")
+    hub.wait(lambda: f"is job {job_id}" in hub.log(), "the hub does not know its job")
+    url = (hub.server("emil") or {})["url"]
+    hub.kill()
+    hub.start()
+    plain.settings.start_delay = 0
+    assert hub.ready("emil")["url"] == url
+    assert answers(hub, "emil")
+    assert jobs_of(plain, "emil") == [job_id]
+
+
+def test_hub_killed_in_the_middle_of_a_submit_finds_the_job(hub: Hub, plain: PlainFirecrest) -> None:
+    plain.faults.delay(60, "/jobs$", "POST", when="after")
+    hub.spawn("fred")
+    hub.wait(lambda: jobs_of(plain, "fred"), "no job")
+    hub.kill()
+    (job_id,) = jobs_of(plain, "fred")
+    plain.faults.reset()
+    hub.start()
+    hub.ready("fred")
+    assert answers(hub, "fred")
+    assert jobs_of(plain, "fred") == [job_id]
+
+
+def test_hub_killed_before_a_submit_says_that_there_is_no_server(hub: Hub, plain: PlainFirecrest) -> None:
+    plain.faults.fail(503, "/jobs$", "POST", count=None)
+    hub.spawn("gina")
+    hub.wait(lambda: any(seen.method == "POST" and seen.status == 503 for seen in plain.requests), "nothing was sent")
+    hub.kill()
+    plain.faults.reset()
+    hub.start()
+    hub.wait(lambda: not (hub.server("gina") or {}).get("pending"), "the check stays pending")
+    assert not (hub.server("gina") or {}).get("ready")
+    hub.spawn("gina")
+    hub.ready("gina")
+
+
+def test_a_slow_gateway_does_not_hold_up_the_hub(hub: Hub, plain: PlainFirecrest) -> None:
+    plain.faults.delay(600, "", "", count=None)
+    hub.spawn("hans")
+    with hub.http() as http:
+        for _ in range(20):
+            assert http.get("/hub/api/", timeout=60).status_code == 200
+    assert (hub.server("hans") or {})["pending"] == "spawn"
+    plain.faults.reset()
+    hub.stop_server("hans")

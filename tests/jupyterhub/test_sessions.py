@@ -1,0 +1,173 @@
+"""What may reach a session and what it may say: the callback, others' eyes, and what is left when nobody owns it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from crestline.client import Site, connect
+from crestline.model import JobSpec
+from harness.hub import Hub
+from harness.hub_settings import HUB, QUICK, TINY, variables
+from plain_firecrest.fixture import PlainFirecrest, running
+
+REAPER_TOKEN = "a-token-of-the-reaper-in-the-tests"
+SETTINGS = f"""
+c.FirecRESTSpawner.node_networks = ["127.0.0.0/8", "10.0.0.0/8"]
+c.JupyterHub.services.append({{"name": "reaper", "api_token": "{REAPER_TOKEN}"}})
+c.JupyterHub.load_roles.append(
+    {{"name": "reaper", "scopes": ["list:users", "read:servers", "admin:server_state"], "services": ["reaper"]}}
+)
+"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hub, PlainFirecrest]]:
+    folder = tmp_path_factory.mktemp("hub")
+    with running(cpus_per_node=8) as plain, Hub(folder, HUB + TINY + QUICK + SETTINGS, variables(plain)) as hub:
+        yield hub, plain
+
+
+@pytest.fixture
+def hub(site: tuple[Hub, PlainFirecrest]) -> Hub:
+    return site[0]
+
+
+@pytest.fixture
+def plain(site: tuple[Hub, PlainFirecrest]) -> PlainFirecrest:
+    return site[1]
+
+
+def session_of(plain: PlainFirecrest, user: str) -> dict[str, object]:
+    """The private file of a user's session."""
+    (file,) = (plain.home / ".crestline/jupyterhub").glob(f"*-{user}-*/session.json")
+    return dict(json.loads(file.read_text()))
+
+
+def alive(plain: PlainFirecrest, part: str) -> list[str]:
+    return [job.id for job in plain.jobs() if part in job.name and not job.is_over]
+
+
+def say(hub: Hub, news: object) -> int:
+    content = news if isinstance(news, bytes) else json.dumps(news).encode()
+    return httpx.post(f"{hub.url}/hub/api/crestline/callback", content=content, timeout=60).status_code
+
+
+def test_callback_says_one_address_and_nothing_else(hub: Hub, plain: PlainFirecrest) -> None:
+    plain.settings.start_delay = 3600
+    hub.spawn("anna")
+    hub.wait(lambda: alive(plain, "-anna-"), "no job")
+    nonce = session_of(plain, "anna")["nonce"]
+    here = {"nonce": nonce, "port": 4711, "host": "127.0.0.1"}
+    for more in ({"job_id": "1"}, {"cmd": ["sh"]}, {"system": "x@y"}, {"relay_url": "http://127.0.0.1"}):
+        assert say(hub, here | more) == 400
+    for wrong in (b"{", b"[]", b"null", {"nonce": nonce}, here | {"port": "4711"}, here | {"port": 0}):
+        assert say(hub, wrong) == 400
+    for name in ("host.example.org", "127.0.0.1/@x", "127.0.0.1:80", 1):
+        assert say(hub, here | {"host": name}) == 400
+    assert say(hub, b" " * 2000) == 413
+    assert say(hub, here | {"nonce": "guessed"}) == 403
+    assert say(hub, here | {"nonce": ["guessed"]}) == 400
+    assert say(hub, here | {"host": "169.254.169.254"}) == 409  # no node is there
+    assert say(hub, {"nonce": nonce, "port": None}) == 409  # not over a relay
+    assert (hub.server("anna") or {})["pending"] == "spawn"
+
+    hub.kill()
+    hub.start()  # the nonce holds still
+    hub.wait(lambda: say(hub, here) == 204, "the hub does not know the nonce any more")
+    assert say(hub, here) == 204  # the answer may have got lost
+    assert say(hub, here | {"port": 4712}) == 409
+    plain.settings.start_delay = 0
+    for job_id in alive(plain, "-anna-"):
+        plain.scheduler.end(job_id, "CANCELLED")
+
+
+def test_options_of_a_user_set_nothing_but_what_is_offered(hub: Hub, plain: PlainFirecrest) -> None:
+    hostile = {
+        "req_prologue": "touch /tmp/pwned",
+        "cmd": ["sh"],
+        "partition": "x\n#SBATCH --uid=0",
+        "host": "elsewhere",
+    }
+    answer = hub.spawn("berta", hostile)
+    if answer.status_code < 400:
+        hub.wait(lambda: not (hub.server("berta") or {}).get("pending"), "it does not end")
+        for job in plain.jobs():
+            assert "pwned" not in job.script
+            assert "--uid" not in job.script
+    with hub.http() as http:
+        http.delete("/hub/api/users/berta/server")
+
+
+def test_nobody_else_reads_a_session(hub: Hub, plain: PlainFirecrest) -> None:
+    hub.spawn("clara")
+    hub.ready("clara")
+    (folder,) = (plain.home / ".crestline/jupyterhub").glob("*-clara-*")
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert (folder / "session.json").stat().st_mode & 0o777 == 0o600
+    config = session_of(plain, "clara")
+    secrets = [str(config["nonce"]), config["environment"]["JUPYTERHUB_API_TOKEN"]]  # type: ignore[index]
+    (job,) = (job for job in plain.jobs() if "-clara-" in job.name)
+    submitted = f"{job.script} {job.environment}"
+    processes = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    for secret in secrets:
+        assert len(secret) > 20
+        assert secret not in submitted + processes + hub.log()
+    hub.stop_server("clara")
+    hub.wait(lambda: not (folder / "session.json").exists(), "the secrets stay")
+    assert (folder / "session.log").exists()
+
+
+def reap(
+    hub: Hub, plain: PlainFirecrest, *arguments: str, token: str = REAPER_TOKEN
+) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | variables(plain)
+    environment |= {"JUPYTERHUB_API_URL": f"{hub.url}/hub/api", "JUPYTERHUB_API_TOKEN": token}
+    command = [sys.executable, "-m", "crestline_jupyterhub.reaper", "--hub-name", "test", "--grace", "0", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_reaper_removes_what_nobody_owns(hub: Hub, plain: PlainFirecrest) -> None:
+    hub.spawn("dora")
+    hub.ready("dora")
+    sessions = plain.home / ".crestline/jupyterhub"
+    lost = sessions / "jupyter-test-0123456789ab-eve-default"
+    lost.mkdir()
+    site = Site(url=plain.url, token=plain.token(), system=plain.system)
+    names = ("jupyter-test-aaaaaaaaaaaa-eve-default", "jupyter-test_2-bbbbbbbbbbbb-eve-default", "mine")
+
+    async def submit() -> None:
+        async with connect(site) as system:
+            for name in names:
+                await system.submit(JobSpec(script="#!/bin/sh\nsleep 600\n", name=name, workdir=str(plain.home)))
+
+    asyncio.run(submit())
+    told = reap(hub, plain, "--days", "0")
+    assert told.returncode == 0, told.stderr
+    assert "would remove job" in told.stderr
+    assert "would remove folder" in told.stderr
+    assert all(alive(plain, name) for name in names)
+    assert lost.is_dir()
+
+    blind = reap(hub, plain, "--delete", token="wrong")
+    assert blind.returncode == 1
+    assert all(alive(plain, name) for name in names)
+
+    done = reap(hub, plain, "--delete", "--days", "0")
+    assert done.returncode == 0, done.stderr
+    hub.wait(lambda: not alive(plain, names[0]), "the orphan lives")
+    assert not lost.exists()
+    assert alive(plain, names[1])
+    assert alive(plain, names[2])
+    assert alive(plain, "-dora-")
+    assert Path(sessions / next(each.name for each in sessions.glob("*-dora-*"))).is_dir()
+    with hub.http() as http:
+        assert http.get("/user/dora/api").status_code == 200
