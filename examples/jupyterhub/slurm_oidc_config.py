@@ -1,13 +1,15 @@
 """A hub for a Slurm site: users log in at the site's OIDC provider, and each session is a job of their own.
 
-The gateway is a FirecREST v2, or `crestline serve` (examples/gateway); both take the tokens of the same provider. Compute
-nodes need no open port: sessions dial out to the relay (docs/relay.md). Environment: OIDC_CLIENT_ID, OIDC_CLIENT_SECRET,
-JUPYTERHUB_CRYPT_KEY (`openssl rand -hex 32`, the same at every start), and the FIRECREST_* variables of the service
-account that looks at jobs.
+The gateway is a FirecREST v2, or `crestline serve` (examples/gateway); both take the tokens of the same provider.
+Compute nodes need no open port: sessions dial out to the relay (docs/relay.md). Environment: OIDC_CLIENT_ID,
+OIDC_CLIENT_SECRET, JUPYTERHUB_CRYPT_KEY (`openssl rand -hex 32`, the same at every start), and CRESTLINE_SITES
+(sites.toml).
 """
 
 import os
 from pathlib import Path
+
+from crestline_jupyterhub.tokens import refresh_user
 
 c = get_config()  # noqa: F821
 
@@ -26,13 +28,16 @@ c.GenericOAuthenticator.token_url = f"{PROVIDER}/token"
 c.GenericOAuthenticator.userdata_url = f"{PROVIDER}/userinfo"
 c.GenericOAuthenticator.username_claim = "preferred_username"
 c.GenericOAuthenticator.scope = ["openid", "profile", "firecrest-v2"]
+c.GenericOAuthenticator.refresh_user_hook = refresh_user  # hub and spawner renew through one source
 c.Authenticator.enable_auth_state = True
-c.Authenticator.refresh_pre_spawn = True
+c.Authenticator.auth_refresh_age = 240  # shorter than an access token's life
 c.Authenticator.allow_all = True  # or allowed_groups
 
 # Sessions.
 c.JupyterHub.spawner_class = "firecrest"
+c.FirecRESTSpawner.system = "cluster@hpc"
 c.FirecRESTSpawner.use_user_token = True
+c.FirecRESTSpawner.service_site = "hpc-service"
 c.FirecRESTSpawner.hub_name = "jupyter"
 c.FirecRESTSpawner.connect_mode = "relay"
 c.FirecRESTSpawner.relay_url = f"{GATEWAY}/relay"

@@ -24,13 +24,22 @@ c.FirecRESTSpawner.req_submitenv = {{
     "OMPI_MCA_btl_vader_single_copy_mechanism": "none",
 }}
 """
+AWAY_FROM_HOME = """
+c.FirecRESTSpawner.session_dir = "{folder}/sessions"
+c.Spawner.environment = {{
+    "IPYTHONDIR": "{folder}/ipython",
+    "JUPYTER_CONFIG_DIR": "{folder}/jupyter/config",
+    "JUPYTER_DATA_DIR": "{folder}/jupyter/data",
+    "JUPYTER_RUNTIME_DIR": "{folder}/jupyter/runtime",
+}}
+"""
 
 
 @pytest.fixture(scope="session")
 def example_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     folder = tmp_path_factory.mktemp("example-hub")
     environment = {"HUB_FOLDER": str(folder), "HUB_PASSWORD": PASSWORD}
-    hub = Hub(folder, SETTINGS + f'c.FirecRESTSpawner.session_dir = "{folder}/sessions"\n', environment)
+    hub = Hub(folder, SETTINGS + AWAY_FROM_HOME.format(folder=folder), environment)
     environment["HUB_URL"] = hub.url
     with hub:
         hub.wait((folder / "sites.toml").exists, "the gateway did not start")

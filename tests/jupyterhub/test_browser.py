@@ -13,14 +13,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.example_hub import example_hub
 from harness.hub import PASSWORD, Hub
 from harness.parts import require
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
-
-__all__ = ["example_hub"]
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = [

@@ -6,10 +6,8 @@ import pytest
 
 from crestline.model import InvalidRequestError
 from crestline_jupyterhub.clusters import lines
-from harness.example_hub import example_hub, run_code
+from harness.example_hub import run_code
 from harness.hub import Hub
-
-__all__ = ["example_hub"]
 
 DASK = """
 import os

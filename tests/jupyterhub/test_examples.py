@@ -10,6 +10,7 @@ import pytest
 from oauthenticator.generic import GenericOAuthenticator
 from traitlets.config import Config, PyFileConfigLoader
 
+from crestline.client import find_site
 from crestline_jupyterhub import FirecRESTSpawner
 from crestline_jupyterhub.options.offer import read_profiles
 from harness.example_hub import EXAMPLES
@@ -34,6 +35,15 @@ def test_configuration_is_read(name: str, tmp_path: Path, monkeypatch: pytest.Mo
     assert config.JupyterHub.spawner_class == "firecrest"
     assert FirecRESTSpawner(config=config).profile_list == config.FirecRESTSpawner.profile_list
     assert len(read_profiles(config.FirecRESTSpawner.profile_list)) == 1
+
+
+def test_sites_are_those_that_the_configurations_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "sites.toml"
+    file.write_bytes((EXAMPLES / "sites.toml").read_bytes())
+    file.chmod(0o600)
+    monkeypatch.setenv("CRESTLINE_SITES", str(file))
+    assert find_site("cluster@hpc")[1] == "cluster"
+    assert find_site("hpc-service")[0].client_id == "jupyterhub-service"
 
 
 def test_values_of_the_chart_name_settings_that_there_are() -> None:

@@ -15,10 +15,8 @@ from traitlets.config import Config
 from crestline_jupyterhub.options.choice import choose, from_form
 from crestline_jupyterhub.options.live import Live
 from crestline_jupyterhub.options.offer import is_safe, read_profiles
-from harness.example_hub import EXAMPLES, example_hub
+from harness.example_hub import EXAMPLES
 from harness.hub import PASSWORD, Hub
-
-__all__ = ["example_hub"]
 
 EVIL: list[Any] = [
     "1\n#SBATCH --uid=0",

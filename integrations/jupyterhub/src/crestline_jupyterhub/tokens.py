@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from jupyterhub.user import User
 
 _HUB_PATIENCE = 60.0
+"""seconds that the hub's event loop may take for its part"""
 
 
 class HubLogin(BearerAuthorizer):
@@ -79,11 +80,6 @@ def login_of(user: User) -> HubLogin:
         login = _logins[user.name] = HubLogin(user)
     login.user = user
     return login
-
-
-def forget_login(user: User) -> None:
-    """The user is deleted."""
-    _logins.pop(user.name, None)
 
 
 async def refresh_user(_authenticator: Any, user: User, _auth_state: Any) -> bool:

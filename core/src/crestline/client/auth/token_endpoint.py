@@ -13,6 +13,8 @@ from crestline.client.auth.token import Token, make_token
 from crestline.model import AuthenticationError, GatewayUnavailableError
 
 _TIMEOUT = httpx.Timeout(15.0, connect=10.0)
+_ONLY_CHANCE = httpx.Timeout(60.0, connect=10.0)
+"""where the answer has a new refresh token: giving up loses the login"""
 _RETRY = Retry(
     total=4, backoff_factor=0.5, total_timeout=20.0, max_backoff_wait=10.0, status_forcelist=(429, 502, 503, 504)
 )
@@ -47,11 +49,12 @@ def request_token(
     """
     exceptions = None if repeatable else (httpx.ConnectError, httpx.ConnectTimeout)
     retry = _RETRY.copy_with(allowed_methods=("POST",), retry_on_exceptions=exceptions)
+    timeout = _TIMEOUT if repeatable else _ONLY_CHANCE
     issued = time.time()
     try:
         transport = RetryTransport(httpx.HTTPTransport(verify=verify), retry)
         with httpx.Client(verify=verify, mounts={"all://": transport}) as client:
-            answer = client.post(url, data=form, headers={"Accept": "application/json"}, timeout=_TIMEOUT)
+            answer = client.post(url, data=form, headers={"Accept": "application/json"}, timeout=timeout)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise GatewayUnavailableError(
             f"The token endpoint {_bare(url)} does not answer ({type(error).__name__}).",

@@ -263,6 +263,8 @@ class JobBook:
         """End what is under way."""
         await self._queue.close()
         await self._lookups.close()
+        if self._letting_go is not None:
+            self._letting_go.cancel()
         for history in self._histories.values():
             await history.fetched.close()
 

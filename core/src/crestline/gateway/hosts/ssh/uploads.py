@@ -260,9 +260,11 @@ async def _writable(sftp: asyncssh.SFTPClient, target: bytes, path: str) -> int 
 async def sha256(commands: SshCommands, user: str, path: str) -> str:
     """SHA-256 of a file in hexadecimal, made where the file is; it may take its time."""
     # OpenSSL uses the processor's own instructions, coreutils mostly not: a fifth of the time.
-    result = await commands.run(user, ["openssl", "dgst", "-sha256", "-r", path], env=PLAIN, timeout=None)
-    if result.exit_status:  # not installed; or whatever is wrong with the file, which sha256sum says in plainer words
-        result = await commands.run(user, ["sha256sum", "--zero", "--", path], env=PLAIN, timeout=None)
+    result = await commands.run(user, ["openssl", "dgst", "-sha256", "-binary", path], env=PLAIN, timeout=None)
+    if result.exit_status == 0:
+        return result.stdout.hex()
+    # Not installed; or whatever is wrong with the file, which sha256sum says in plainer words.
+    result = await commands.run(user, ["sha256sum", "--zero", "--", path], env=PLAIN, timeout=None)
     if result.exit_status:
         raise refusal("sha256sum", result)
     return result.stdout[:64].decode()
