@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 
 from harness import tiny_server
@@ -125,21 +124,3 @@ def test_scancel_is_noticed(hub: Hub, cluster: Cluster) -> None:
     cluster.check("alice", ["scancel", "--me"])
     hub.wait(lambda: not (hub.server("alice") or {}).get("ready"), "the hub did not notice")
     hub.wait(lambda: not (hub.server("alice") or {}).get("pending"), "the hub did not end the server")
-
-
-@pytest.mark.parametrize("hub", ["relay"], indirect=True)  # a port of a node is gone with it
-def test_requeued_session_comes_back_over_the_relay(hub: Hub, cluster: Cluster) -> None:
-    hub.spawn("alice")
-    hub.ready("alice")
-    job_id = cluster.check("alice", ["squeue", "--me", "-h", "-t", "R", "-o", "%i"]).strip()
-    with hub.http() as http:
-        pid = http.get("/user/alice/api").json()["pid"]
-        cluster.check("root", ["scontrol", "requeue", job_id])
-        cluster.check("root", ["bash", "-c", f"scontrol update jobid={job_id} starttime=now || true"])
-
-        def is_new() -> bool:
-            answer: httpx.Response = http.get("/user/alice/api")
-            return answer.status_code == 200 and bool(answer.json()["pid"] != pid)
-
-        hub.wait(is_new, "the session did not come back")
-    hub.stop_server("alice")

@@ -51,6 +51,21 @@ async def test_request_reaches_the_job_and_its_answer_comes_back_whole(relay: Re
     assert hashlib.sha256(received).digest() == hashlib.sha256(body).digest()
 
 
+async def test_answer_says_that_its_connection_closes(relay: Relayed) -> None:
+    """Whatever the server said, and after an interim answer: else a proxy would use the connection once more."""
+
+    async def careless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        writer.write(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nConnection: keep-alive\r\nX: 1\r\n\r\nbody")
+        writer.close()
+
+    _, token = relay.session()
+    async with relay.job(careless), relay.agent(token):
+        answer = await relay.get("/user/alice/")
+    expected = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nX: 1\r\nConnection: close\r\n\r\nbody"
+    assert answer == expected
+
+
 async def test_upgraded_connection_carries_bytes_both_ways(relay: Relayed) -> None:
     _, token = relay.session()
     async with relay.job(echo), relay.agent(token):

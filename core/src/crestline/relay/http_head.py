@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from crestline.relay.mux import Stream
+
 MAX_HEAD = 64 * 1024
 READ_TIMEOUT = 30.0
 END = b"\r\n\r\n"
@@ -37,11 +39,15 @@ class Head:
         """
         lines = list(self.lines)
         if not any(_name(line) == "upgrade" for line in lines):
-            lines = [line for line in lines if _name(line) not in ("connection", "keep-alive")]
-            lines.append("Connection: close")
+            lines = _closing(lines)
         if host is not None:
             lines = [f"Host: {host}" if _name(line) == "host" else line for line in lines]
         return "\r\n".join([f"{self.method} {self.target} HTTP/1.1", *lines, "", ""]).encode("latin-1")
+
+
+def _closing(lines: list[str]) -> list[str]:
+    kept = [line for line in lines if _name(line) not in ("connection", "keep-alive")]
+    return [*kept, "Connection: close"]
 
 
 def _name(line: str) -> str:
@@ -72,6 +78,30 @@ def parse_head(raw: bytes) -> Head:
     if len(parts) != 3 or not parts[1].startswith("/") or not parts[2].startswith("HTTP/1."):
         raise BadHeadError("Not an HTTP/1.1 request for a path.")
     return Head(parts[0], parts[1], tuple(lines))
+
+
+async def closing_answer(stream: Stream) -> bytes:
+    """The beginning of the answer on a stream, which says that the connection closes after it.
+
+    Servers may leave that out and close all the same; a proxy would then use the connection once more. The head of a
+    switched protocol, and what is no HTTP, goes on as it is.
+    """
+    passed, received = b"", b""
+    while True:
+        while END not in received:
+            data = await stream.read()
+            received += data
+            if not data or len(received) > MAX_HEAD:
+                return passed + received
+        raw, _, received = received.partition(END)
+        first, *lines = raw.decode("latin-1").split("\r\n")
+        status = first.partition(" ")[2][:3]
+        if status.startswith("1") and status != "101":  # an interim answer, before the real one
+            passed += raw + END
+            continue
+        if status != "101":
+            lines = _closing(lines)
+        return passed + "\r\n".join([first, *lines, "", ""]).encode("latin-1") + received
 
 
 def answer(status: int, reason: str, text: str, *headers: str) -> bytes:

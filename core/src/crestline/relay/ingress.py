@@ -7,7 +7,7 @@ import logging
 import ssl
 from pathlib import Path
 
-from crestline.relay.http_head import MAX_HEAD, BadHeadError, answer, read_head, unavailable
+from crestline.relay.http_head import MAX_HEAD, BadHeadError, answer, closing_answer, read_head, unavailable
 from crestline.relay.mux import ChannelLostError, Multiplexer
 from crestline.relay.sessions import Place, Sessions
 from crestline.relay.splice import splice
@@ -82,7 +82,8 @@ class Ingress:
         except (TimeoutError, ConnectionError):
             await _refuse(writer, unavailable("The job's connection to the relay is interrupted.\n"))
             return
-        await splice(stream, reader, writer, unanswered=unavailable("The job's server does not listen yet.\n"))
+        not_yet = unavailable("The job's server does not listen yet.\n")
+        await splice(stream, reader, writer, opening=closing_answer, unanswered=not_yet)
 
 
 async def _connected(place: Place) -> Multiplexer:
