@@ -290,7 +290,7 @@ async def test_attach(slurm: SlurmScheduler, cluster: Cluster) -> None:
     job_id = await slurm.submit("alice", describe("#SBATCH --array=5\nsleep 600"))
     with pytest.raises(InvalidRequestError):
         await slurm.attach("alice", job_id, "'unclosed")
-    await until(slurm, job_id, running)
+    await until(slurm, f"{job_id}_5", running)
     await slurm.attach("alice", f"{job_id}_5", f"touch '/scratch/attached {job_id}'")
     cluster.check("alice", ["test", "-e", f"/scratch/attached {job_id}"])
     with pytest.raises(InvalidRequestError):

@@ -87,7 +87,7 @@ def test_session_runs_shows_no_secret_and_stops(hub: Hub, cluster: Cluster) -> N
         answer = http.get("/user/alice/environment")
     assert answer.status_code == 200
     assert "JUPYTERHUB_API_TOKEN" in answer.json()["names"]
-    job_id = cluster.check("alice", ["squeue", "--me", "-h", "-t", "R", "-o", "%i"]).strip()
+    (job_id,) = sessions(cluster)
 
     text = cluster.check("root", ["bash", "-c", f"cat {SESSIONS}/*/session.json"])
     config = json.loads(text)
@@ -110,8 +110,14 @@ def test_session_runs_shows_no_secret_and_stops(hub: Hub, cluster: Cluster) -> N
         assert cluster.exec("bob", [*command, path]).exit_status != 0
 
     hub.stop_server("alice")
-    hub.wait(lambda: not cluster.check("alice", ["squeue", "--me", "-h"]).strip(), "the job goes on")
+    hub.wait(lambda: not sessions(cluster), "the job goes on")
     hub.wait(lambda: not cluster.check("root", ["find", SESSIONS, "-name", "session.json"]), "the secrets stay")
+
+
+def sessions(cluster: Cluster) -> list[str]:
+    """Alice's sessions that run; jobs of other tests are none."""
+    lines = cluster.check("alice", ["squeue", "--me", "-h", "-t", "R,CG", "-o", "%i %j"]).splitlines()
+    return [line.split()[0] for line in lines if line.split()[1].startswith("jupyter-")]
 
 
 def config_folder(cluster: Cluster) -> str:
