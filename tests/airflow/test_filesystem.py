@@ -161,7 +161,7 @@ class TestDetails:
             @task
             def write() -> ObjectStoragePath:
                 path = ObjectStoragePath(where) / "result.txt"
-                path.write_text("42")
+                path.write_text("all of it")
                 return path
 
             @task
@@ -170,4 +170,4 @@ class TestDetails:
 
             read(write())
         done = run(dag)
-        assert done.xcom("read") == "42", task_log.errors
+        assert done.xcom("read") == "all of it", task_log.errors

@@ -1,4 +1,4 @@
-"""As many small tests as `RFM_TEST_COUNT` says; each notes in `$CRESTLINE_TALLY`, or its home, that it has run."""
+"""As many small tests as `RFM_TEST_COUNT` says; each notes beside the run's directories that it has run."""
 
 import os
 
@@ -18,9 +18,9 @@ class Small(rfm.RunOnlyRegressionTest):
 
     @run_before("run")
     def choose_command(self):
+        tally = f"../../../../tally.{self.hashcode}.{self.current_partition.name}"
         self.executable = (
-            f"echo ran >> ../../../../tally.{self.number}; sleep {self.seconds}; "
-            f"cat constants.txt; cat ../../../../tally.{self.number}; echo done {self.number}"
+            f"echo ran >> {tally}; sleep {self.seconds}; cat constants.txt; cat {tally}; echo done {self.number}"
         )
 
     @sanity_function

@@ -16,6 +16,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 from anyio.from_thread import BlockingPortal, BlockingPortalProvider
 
 from crestline.client.system import System
+from crestline.client.traffic import Traffic
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -160,6 +161,11 @@ class BlockingSystem:
         """Whether the gateway hands out a part of a file."""
         return self._system.reads_ranges
 
+    @property
+    def traffic(self) -> Traffic:
+        """What all users of this connection have sent and received."""
+        return self._system.traffic
+
     def __repr__(self) -> str:
         return f"Blocking{self._system!r}"
 
@@ -168,6 +174,7 @@ class BlockingSystem:
     job = _blocking(System.job)
     elements = _blocking(System.elements)
     jobs = _blocking(System.jobs)
+    find = _blocking(System.find)
     watch = _iterating(System.watch)
     wait = _blocking(System.wait)
     cancel = _blocking(System.cancel)
