@@ -8,7 +8,7 @@ Run as `python3 session.pyz CONFIG`. CONFIG is a JSON file that only its owner m
 - `relay`: `{"url", "token", "ca_file"}`, or null: a TCP port of this node is opened instead;
 - `time_limit`: the job's, in seconds, or null; `warn_before_end`: seconds before it at which the user is warned.
 
-CONFIG stays where it is, for a job that is requeued; the hub removes it in the end.
+CONFIG stays where it is; the hub removes it in the end.
 
 It exits with the server's code, and ends the server when the hub does not know it any more.
 """
