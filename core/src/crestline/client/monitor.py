@@ -40,7 +40,8 @@ class JobMonitor:
     """All waiting for the jobs of one backend, within one event loop.
 
     Attributes:
-        list_requests, id_requests: requests made so far.
+        list_requests: lists asked for so far.
+        id_requests: look-ups by id so far.
         error: why the last round brought nothing; None when it did.
     """
 

@@ -109,6 +109,20 @@ class IssuerConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     refresh_lifetime: int = 30 * 86400
 
 
+class OidcPageConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """How people sign in to the gateway's own page: authorization code with PKCE, no secret."""
+
+    client_id: str
+    """of a public client whose redirect URI is `<public_url>/` and whose web origin is the gateway's"""
+    scope: str = "openid offline_access"
+    resource: str | None = None
+    """RFC 8707, for providers that want to be told whom the token is for"""
+    name: str | None = None
+    """what the button says; None: the provider's host"""
+    origins: list[str] = []
+    """where the provider's token endpoint is, if on another host than the issuer"""
+
+
 class OidcConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """An OpenID Connect provider whose tokens are taken beside those of the built-in issuer."""
 
@@ -124,6 +138,8 @@ class OidcConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """the claim that lists the user's groups; a dot leads into an object, as in `realm_access.roles`"""
     scopes: dict[str, frozenset[Scope | Literal["*"]]] | None = None
     """what each scope of the provider's allows here, `*` being everything; None: its tokens allow everything"""
+    page: OidcPageConfig | None = None
+    """None: nobody signs in to the gateway's own page by this provider"""
 
 
 class ApiKeysConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

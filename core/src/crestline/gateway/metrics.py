@@ -1,4 +1,4 @@
-"""What the gateway counts and measures, for Prometheus; `docs/operation.md` lists it.
+"""What the gateway counts and measures, for Prometheus; `docs/how-to/operation.md` lists it.
 
 A gateway is one process, so these are plain module variables, as prometheus-client means them to be.
 """

@@ -15,6 +15,7 @@ from crestline.gateway.authorization import authorize
 from crestline.gateway.identity import Caller, RefusedCredentialError
 from crestline.gateway.identity.authentication import Authenticator
 from crestline.gateway.systems import SystemRuntime, Systems
+from crestline.model import InvalidRequestError
 from crestline.wire.codec import camelize_keys
 
 AnyRequest = Request[Any, Any, Any]
@@ -30,8 +31,15 @@ class GatewayRequest(Request[Caller, Any, Any]):
     """A request whose JSON body may use camelCase or snake_case keys."""
 
     async def json(self) -> Any:
-        """The body with its keys in camelCase."""
-        body = camelize_keys(await super().json())
+        """The body with its keys in camelCase.
+
+        Raises:
+            InvalidRequestError: its values are nested deeper than anything that is meant.
+        """
+        try:
+            body = camelize_keys(await super().json())
+        except RecursionError as error:
+            raise InvalidRequestError("The body is nested too deeply.", hint="See /docs for its shape.") from error
         note_paths(self.scope, body)
         return body
 

@@ -77,8 +77,14 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     name: str = ""
     system: str = ""
     user: str = ""
+    group: str = ""
     account: str = ""
     partition: str = ""
+    cluster: str = ""
+    """the scheduler's own name for the system"""
+    priority: int | None = None
+    cpus: int | None = None
+    """allocated, or asked for while it waits; None where the gateway does not say"""
     nodes: str = ""
     """hostlist (`nid[1-2]`), empty while there is none"""
     node_count: int | None = None

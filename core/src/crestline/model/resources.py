@@ -20,6 +20,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     threads: int = 0
     """per core"""
     memory_free: int | None = None
+    cpus_allocated: int | None = None
 
 
 class Partition(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +29,14 @@ class Partition(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     cpus: int = 0
     nodes: int = 0
+    state: str = ""
+    """in the scheduler's word, upper case (`UP`, `DOWN`, `DRAIN`); empty where the gateway does not say"""
+    max_time: int | None = None
+    """the longest time limit in seconds; None: there is none, or the gateway does not say"""
+    max_nodes: int | None = None
+    """most nodes of one job; None as for `max_time`"""
+    default: bool | None = None
+    """whether jobs that name none go there; None where the gateway does not say"""
 
 
 class Reservation(msgspec.Struct, frozen=True, kw_only=True):

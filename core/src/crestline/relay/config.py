@@ -81,4 +81,4 @@ def load_relay_config(file: Path) -> RelayConfig:
     except OSError as error:
         raise ConfigError(f"Cannot read {file}: {error.strerror}.", hint="Name a readable file.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
-        raise ConfigError(f"{file} cannot be used: {error}.", hint="See docs/relay.md.") from error
+        raise ConfigError(f"{file} cannot be used: {error}.", hint="See docs/how-to/relay.md.") from error

@@ -94,6 +94,8 @@ class JobInfo(Message, gc=False):
     user: str | None = None
     working_directory: str = ""
     priority: int | None = None
+    cpus: int | None = None
+    """Crestline only: allocated, or asked for while the job waits"""
 
 
 class JobsAnswer(Message):

@@ -131,6 +131,12 @@ class Partition(Message):
     cpus: int
     total_nodes: int
     partition: str | list[str]
+    max_time: int | None = None
+    """Crestline only: the longest time limit in seconds; None: there is none, or it is not known"""
+    max_nodes: int | None = None
+    """Crestline only: most nodes of one job, as `max_time`"""
+    default: bool | None = None
+    """Crestline only: taken by jobs that name none"""
 
 
 class PartitionsAnswer(Message):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 from crestline.client.backends.base import Backend
 from crestline.client.files import signed_urls
 from crestline.client.files.local import PartFile
 from crestline.client.files.names import alias_for_jobs
+from crestline.client.files.parallel import run_parallel
 from crestline.client.files.report import Meter
 from crestline.client.files.retry import Patience
-from crestline.client.files.verify import is_same
+from crestline.client.files.verify import is_same, remote_checksum
 from crestline.client.streams import closing
 from crestline.model import GatewayUnavailableError, RateLimitedError, TransferError
 
@@ -42,15 +44,33 @@ async def download_file(backend: Backend, path: str, status: dict[str, int], tar
         for _ in range(_WHOLE_TRIES):
             meter.add(begun + part.size - meter.done, target.name)
             try:
-                await _fill(backend, path, size, part, meter)
+                arrived = await _arrives(backend, path, size, part, meter)
             except TransferError as error:
                 failure = error
                 continue
-            if await is_same(backend, path, part.size, await part.checksum()):
+            if arrived:
                 part.publish(executable=bool(status["mode"] & 0o100))
                 return size
             part.truncate()
         raise failure
+
+
+async def _arrives(backend: Backend, path: str, size: int, part: PartFile, meter: Meter) -> bool:
+    """Fetch what is lacking; whether it is then as it is there."""
+    if "content" not in backend.features:
+        await _fill(backend, path, size, part, meter)
+        return await is_same(backend, path, part.size, await part.checksum())
+    there: str | None = None
+
+    async def ask() -> None:
+        nonlocal there
+        there = await remote_checksum(backend, path, size)
+
+    # At once, since the checksum of a large file takes as long as a good part of its transfer.
+    await run_parallel([partial(_fill, backend, path, size, part, meter), ask])
+    if there is None:
+        return await is_same(backend, path, part.size, await part.checksum())
+    return there == await part.checksum()
 
 
 async def _fill(backend: Backend, path: str, size: int, part: PartFile, meter: Meter) -> None:

@@ -52,16 +52,52 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-async def read_chunks(path: Path, start: int, end: int) -> AsyncIterator[bytes]:
+class RunningSum:
+    """The SHA-256 of a file that is read or written in order: what has passed by need not be read again for it."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        self._known = 0
+        """bytes from the start on"""
+
+    def add(self, at: int, chunk: bytes) -> None:
+        """Take note of the bytes at an offset."""
+        if at == self._known:
+            self._digest.update(chunk)
+            self._known += len(chunk)
+
+    async def of(self, path: Path) -> str:
+        """Hexadecimal SHA-256 of the whole file; what did not pass by is read now."""
+        return await run_sync(self._complete, path)
+
+    def _complete(self, path: Path) -> str:
+        with path.open("rb") as file:
+            file.seek(self._known)
+            while chunk := file.read(CHUNK):
+                self.add(self._known, chunk)
+        return self._digest.hexdigest()
+
+
+async def read_chunks(path: Path, start: int, end: int, total: RunningSum | None = None) -> AsyncIterator[bytes]:
     """The bytes from `start` to before `end`.
+
+    Args:
+        total: takes note of them.
 
     Raises:
         TransferError: the file has become shorter.
     """
+
+    def read(size: int) -> bytes:
+        chunk = file.wrapped.read(size)
+        if total is not None:
+            total.add(start, chunk)
+        return chunk
+
     async with await anyio.open_file(path, "rb") as file:
         await file.seek(start)
         while start < end:
-            chunk = await file.read(min(CHUNK, end - start))
+            chunk = await run_sync(read, min(CHUNK, end - start))
             if not chunk:
                 raise changed_error(path)
             start += len(chunk)
@@ -89,6 +125,7 @@ class PartFile:
         self.target = target
         self.path = target.with_name(f"{target.name[:50]}.{identity[:16]}.part")
         self._file: BinaryIO
+        self._sum = RunningSum()
 
     def __enter__(self) -> PartFile:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -124,35 +161,36 @@ class PartFile:
     def truncate(self) -> None:
         """Begin again."""
         self._file.truncate(0)
+        self._sum = RunningSum()
 
     async def append(self, content: AsyncIterator[bytes]) -> AsyncIterator[int]:
         """Write behind what is there; yields how many bytes were written. What came before an error is kept."""
-        gathered = bytearray()
+        gathered: list[bytes] = []
+        size = 0
         try:
             async for chunk in content:
-                gathered += chunk
-                if len(gathered) >= CHUNK:
-                    yield await self._write(gathered)
+                gathered.append(chunk)
+                size += len(chunk)
+                if size >= CHUNK:
+                    await run_sync(self._write, gathered)
+                    written, gathered, size = size, [], 0
+                    yield written
         finally:
-            if gathered:
-                self._write_now(gathered)
-        if gathered:
-            yield len(gathered)
+            self._write(gathered)
+        if size:
+            yield size
 
-    async def _write(self, gathered: bytearray) -> int:
-        await run_sync(self._write_now, gathered)
-        written = len(gathered)
-        gathered.clear()
-        return written
-
-    def _write_now(self, gathered: bytearray) -> None:
-        self._file.seek(0, os.SEEK_END)
-        self._file.write(gathered)
+    def _write(self, chunks: list[bytes]) -> None:
+        at = self._file.seek(0, os.SEEK_END)
+        for chunk in chunks:
+            self._file.write(chunk)
+            self._sum.add(at, chunk)
+            at += len(chunk)
         self._file.flush()
 
     async def checksum(self) -> str:
         """Hexadecimal SHA-256 of what is there."""
-        return await sha256(self.path)
+        return await self._sum.of(self.path)
 
     def publish(self, *, executable: bool) -> None:
         """Give the complete file its final name."""

@@ -66,10 +66,11 @@ async def upload(
             if is_directory(status):
                 raise InvalidRequestError(f"{path} is a directory.", hint="Remove it, or give the file another name.")
         meter.total = size
-        checksum = await sha256(source)
-        may_be_there = size >= _WORTH_ASKING and status is not None and status["size"] == size
-        if may_be_there and await is_same(backend, path, size, checksum):
-            return Report(skipped=1)
+        checksum: str | None = None
+        if size >= _WORTH_ASKING and status is not None and status["size"] == size:
+            checksum = await sha256(source)
+            if await is_same(backend, path, size, checksum):
+                return Report(skipped=1)
         if _needs_archive(backend, path, size):
             await _upload_in_archive(backend, source, path, meter)
         else:

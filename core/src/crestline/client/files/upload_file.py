@@ -13,7 +13,7 @@ import anyio
 
 from crestline.client.backends.base import Backend, TransferMethod
 from crestline.client.files import signed_urls
-from crestline.client.files.local import read_chunks, sha256
+from crestline.client.files.local import RunningSum, read_chunks, sha256
 from crestline.client.files.names import alias_for_jobs
 from crestline.client.files.report import Meter
 from crestline.client.files.retry import Patience
@@ -51,22 +51,22 @@ async def upload_file(backend: Backend, source: Path, path: str, meter: Meter, *
     """
     status = source.stat()
     size = status.st_size
-    checksum = checksum or await sha256(source)
     if "content" in backend.features:
         await _send_parts(backend, source, path, status.st_mtime_ns, size, checksum, meter)
     elif size <= backend.max_direct_upload:
-        await _send_direct(backend, source, path, size, checksum, meter)
+        await _send_direct(backend, source, path, size, checksum or await sha256(source), meter)
     else:
-        await _send_by_signed_urls(backend, source, path, size, checksum, meter)
+        await _send_by_signed_urls(backend, source, path, size, checksum or await sha256(source), meter)
     if status.st_mode & 0o100:
         await backend.chmod(path, f"{status.st_mode & 0o777:o}")
 
 
 async def _send_parts(
-    backend: Backend, source: Path, path: str, modified: int, size: int, checksum: str, meter: Meter
+    backend: Backend, source: Path, path: str, modified: int, size: int, checksum: str | None, meter: Meter
 ) -> None:
-    identity = f"{backend.gateway_url}\n{backend.system}\n{path}\n{source.resolve()}\n{size}\n{modified}\n{checksum}"
+    identity = f"{backend.gateway_url}\n{backend.system}\n{path}\n{source.resolve()}\n{size}\n{modified}"
     upload_id = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    total = RunningSum()
     patience = Patience()
     begun = meter.done
     offset: int | None = 0 if size <= PART else None
@@ -76,27 +76,25 @@ async def _send_parts(
                 offset = await backend.upload_offset(path, upload_id)
             meter.add(begun + offset - meter.done, source.name)
             end = min(offset + PART, size)
+            if end == size:
+                checksum = checksum or await total.of(source)
+            content = _counted(source, offset, end, total, meter)
             offset = await backend.upload_part(
-                path,
-                upload_id,
-                offset,
-                _counted(source, offset, end, meter),
-                last=end == size,
-                checksum=checksum if end == size else None,
+                path, upload_id, offset, content, last=end == size, checksum=checksum if end == size else None
             )
             if end == size:
                 return
             patience.renew()
         except (*_PASSING, ConflictError, TransferError) as error:
             # The last part may have been stored and only its answer lost; then there is no upload to go on with.
-            if not isinstance(error, TransferError) and await is_same(backend, path, size, checksum):
+            if checksum and not isinstance(error, TransferError) and await is_same(backend, path, size, checksum):
                 return
             await patience.wait(error)
             offset = None
 
 
-async def _counted(source: Path, start: int, end: int, meter: Meter) -> AsyncIterator[bytes]:
-    async for chunk in read_chunks(source, start, end):
+async def _counted(source: Path, start: int, end: int, total: RunningSum, meter: Meter) -> AsyncIterator[bytes]:
+    async for chunk in read_chunks(source, start, end, total):
         yield chunk
         meter.add(len(chunk), source.name)
 

@@ -20,6 +20,9 @@ class KeySource(Protocol):
             GatewayUnavailableError: they cannot be had at present.
         """
 
+    def current(self) -> KeySet | None:
+        """The keys as the issuer told them last, another object as soon as they may be others; waits for nobody."""
+
 
 class OwnKeys:
     """The built-in issuer's."""
@@ -29,6 +32,9 @@ class OwnKeys:
 
     async def keys(self, kid: str | None) -> KeySet:
         """Always the same."""
+        return self._keys
+
+    def current(self) -> KeySet:
         return self._keys
 
 

@@ -48,9 +48,15 @@ class ProviderKeys:
             async with self._lock:
                 if self._keys is None or kid not in self._names:
                     await self._look()
-        elif self._is_due() and not self._lock.locked():
-            self._renewal = asyncio.create_task(self._renew(), name="identity provider's keys")
+        else:
+            self.current()
         assert self._keys is not None  # noqa: S101 - _look raises otherwise
+        return self._keys
+
+    def current(self) -> KeySet | None:
+        """See `KeySource`; begins to renew them where it is time to."""
+        if self._keys is not None and self._is_due() and not self._lock.locked():
+            self._renewal = asyncio.create_task(self._renew(), name="identity provider's keys")
         return self._keys
 
     def _is_due(self) -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from joserfc import jws, jwt
 from joserfc.errors import ExpiredTokenError, InvalidKeyIdError, JoseError
+from joserfc.jwk import KeySet
 
 from crestline.gateway.identity.caller import Caller, RefusedCredentialError
 from crestline.gateway.identity.keys import KeySource
@@ -40,10 +41,19 @@ class TrustedIssuer(msgspec.Struct, frozen=True, kw_only=True):
     """what each scope of the issuer's stands for, beside those that are named as ours; None: a token may everything"""
 
 
+class _Verified(NamedTuple):
+    """A token that was found good, and by which keys."""
+
+    caller: Caller
+    source: KeySource
+    keys: KeySet
+
+
 class TokenVerifier:
     """Checks signature, algorithm, issuer, audience and life of a JWT and says whom it speaks for.
 
-    What a token says is remembered until it expires, since a client sends the same one many times.
+    What a token says is remembered, since a client sends the same one many times: until it expires, or its issuer's
+    keys are others, since the key that signed it may have been withdrawn.
     """
 
     def __init__(
@@ -53,7 +63,7 @@ class TokenVerifier:
         self._issuers: Mapping[str, TrustedIssuer] = {issuer.name: issuer for issuer in issuers}
         self._min_ttl = min_ttl
         self._clock = clock
-        self._known: dict[bytes, Caller] = {}
+        self._known: dict[bytes, _Verified] = {}
 
     @property
     def key_sources(self) -> dict[str, KeySource]:
@@ -69,12 +79,14 @@ class TokenVerifier:
             GatewayUnavailableError: the issuer's keys cannot be had at present.
         """
         digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
-        caller = self._known.get(digest)
-        if caller is None:
-            caller = await self._decode(token)
+        known = self._known.get(digest)
+        if known is None or known.source.current() is not known.keys:
+            self._known.pop(digest, None)
+            known = await self._decode(token)
             if len(self._known) >= _CACHE_SIZE:
                 self._known.clear()
-            self._known[digest] = caller
+            self._known[digest] = known
+        caller = known.caller
         remaining = caller.expires - self._clock()
         if remaining < self._min_ttl:
             self._known.pop(digest, None)
@@ -85,7 +97,7 @@ class TokenVerifier:
             )
         return caller
 
-    async def _decode(self, token: str) -> Caller:
+    async def _decode(self, token: str) -> _Verified:
         try:
             unverified = jws.extract_compact(token.encode())
             issuer = self._issuers[msgspec.json.decode(unverified.payload)["iss"]]
@@ -93,7 +105,7 @@ class TokenVerifier:
             claims = jwt.decode(token, keys, algorithms=_ALGORITHMS).claims
         except InvalidKeyIdError as error:
             raise AuthenticationError("Token's public key not found.", hint=_HINT) from error
-        except (JoseError, KeyError, ValueError, TypeError) as error:
+        except (JoseError, KeyError, ValueError, TypeError, RecursionError) as error:
             raise AuthenticationError("Access token is invalid.", hint=_HINT) from error
         principal = _principal(issuer, claims)
         try:
@@ -107,7 +119,7 @@ class TokenVerifier:
                 f"The token has no claim {issuer.username_claim!r}.",
                 hint="Let the identity provider put the POSIX user name there.",
             )
-        return principal
+        return _Verified(principal, issuer.keys, keys)
 
     def _registry(self, issuer: TrustedIssuer) -> jwt.JWTClaimsRegistry:
         return jwt.JWTClaimsRegistry(

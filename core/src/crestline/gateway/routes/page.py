@@ -1,58 +1,115 @@
-"""`/`: what this gateway is and where to go from here."""
+"""`/`: the gateway's own page. Its files are in `gateway/page`; it works through the endpoints of this gateway."""
 
 from __future__ import annotations
 
+import gzip
+import hashlib
+import re
 from html import escape
+from importlib import resources
+from typing import Annotated, Any
+from urllib.parse import urlsplit
 
-from litestar import MediaType, Router, get
+from litestar import Response, Router, get
+from litestar.exceptions import NotFoundException
+from litestar.params import HeaderParameter, PathParameter
 
 from crestline import __version__
-from crestline.gateway.health import Health
+from crestline.gateway.config import GatewayConfig
 from crestline.gateway.requests import AnyRequest
-from crestline.gateway.systems import Systems
+from crestline.wire.page import PageProvider, PageSettings
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Crestline</title>
-<style>
-body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 46rem; margin: 3rem auto; padding: 0 1rem; color: #1c2733 }}
-table {{ border-collapse: collapse; width: 100% }}
-th, td {{ text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #d5dce3 }}
-code {{ background: #eef2f5; padding: .1rem .3rem }}
-</style>
-</head>
-<body>
-<h1>Crestline {version}</h1>
-<p>A FirecREST v2 gateway. Its endpoints: <a href="{base}/docs">API documentation</a>.</p>
-<table>
-<thead><tr><th>System</th><th>Scheduler</th><th>Health</th></tr></thead>
-<tbody>{rows}</tbody>
-</table>
-<p>Connect from a shell on this machine: <code>eval "$(crestline env)"</code></p>
-</body>
-</html>
-"""
+_TYPES = {"css": "text/css", "html": "text/html", "js": "text/javascript", "svg": "image/svg+xml"}
+_FILES = {
+    file.name: file.read_bytes()
+    for file in (resources.files("crestline.gateway") / "page").iterdir()
+    if file.name.rpartition(".")[2] in _TYPES
+}
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+")
+_COMMON = {
+    "Cache-Control": "no-cache",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+_PACKED = {name: gzip.compress(content, mtime=0) for name, content in _FILES.items()}
+
+KnownTag = Annotated[str | None, HeaderParameter(name="If-None-Match", max_length=4096)]
+Encodings = Annotated[str, HeaderParameter(name="Accept-Encoding", max_length=4096)]
 
 
-@get("/", media_type=MediaType.HTML, include_in_schema=False, public=True)
-async def get_page(request: AnyRequest) -> str:
-    """The page."""
-    systems: Systems = request.app.state.systems
-    health: Health = request.app.state.health
-    rows = "".join(
-        f"<tr><td>{escape(system.name)}</td><td>{escape(system.scheduler.version)}</td>"
-        f"<td>{_summary(health, system.name)}</td></tr>"
-        for system in systems
+@get("/", media_type="text/html", include_in_schema=False, public=True)
+async def get_page(request: AnyRequest) -> Response[bytes]:
+    """The page; it asks for a credential itself."""
+    base = urlsplit(request.app.state.public_url()).path.rstrip("/") + "/"
+    content = _FILES["index.html"].replace(b'<base href="/">', f'<base href="{escape(base)}">'.encode())
+    headers = {
+        **_COMMON,
+        "Content-Security-Policy": _policy(request.app.state.config),
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "X-Frame-Options": "DENY",
+    }
+    return Response(content, media_type="text/html; charset=utf-8", headers=headers)
+
+
+@get("/page/settings.json", include_in_schema=False, public=True)
+async def get_settings(request: AnyRequest) -> Response[PageSettings]:
+    """What the page has to know before anybody has signed in."""
+    config: GatewayConfig = request.app.state.config
+    settings = PageSettings(
+        version=__version__,
+        public_url=request.app.state.public_url(),
+        providers=[
+            PageProvider(
+                issuer=each.issuer,
+                name=each.page.name or urlsplit(each.issuer).netloc,
+                client_id=each.page.client_id,
+                scope=each.page.scope,
+                resource=each.page.resource,
+            )
+            for each in config.oidc
+            if each.page is not None
+        ],
     )
-    return _PAGE.format(version=__version__, base=escape(request.app.state.public_url()), rows=rows)
+    return Response(settings, headers=_COMMON)
 
 
-def _summary(health: Health, system: str) -> str:
-    sick = [each.service_type for each in health.services.get(system, []) if not each.healthy]
-    return escape("trouble with " + ", ".join(sick)) if sick else "ok"
+@get("/page/{name:str}", include_in_schema=False, public=True)
+async def get_file(
+    name: Annotated[str, PathParameter()], known: KnownTag = None, encodings: Encodings = ""
+) -> Response[Any]:
+    """A script, the style or the icon of the page."""
+    if name not in _FILES or name == "index.html":
+        raise NotFoundException("The page has no such file.")
+    content = _FILES[name]
+    tag = f'W/"{hashlib.sha256(content).hexdigest()[:32]}"'
+    headers = {**_COMMON, "ETag": tag, "Vary": "Accept-Encoding"}
+    if known is not None and tag in known:
+        return Response(None, status_code=304, headers=headers)
+    if "gzip" in encodings:
+        content = _PACKED[name]
+        headers["Content-Encoding"] = "gzip"
+    return Response(content, media_type=f"{_TYPES[name.rpartition('.')[2]]}; charset=utf-8", headers=headers)
 
 
-router = Router("/", route_handlers=[get_page])
+def _policy(config: GatewayConfig) -> str:
+    """Content-Security-Policy: nothing inline, nothing from elsewhere; only the gateway and the providers are asked."""
+    pages = [(each.issuer, *each.page.origins) for each in config.oidc if each.page is not None]
+    origins = [f"{url.scheme}://{url.netloc}" for urls in pages for url in map(urlsplit, urls)]
+    rules = {
+        "default-src": "'none'",
+        "script-src": "'self'",
+        "style-src": "'self'",
+        "img-src": "'self'",
+        "connect-src": " ".join(["'self'", *sorted({each for each in origins if _ORIGIN.fullmatch(each)})]),
+        "base-uri": "'self'",
+        "form-action": "'none'",
+        "frame-ancestors": "'none'",
+        "require-trusted-types-for": "'script'",
+        "trusted-types": "'none'",
+    }
+    return "; ".join(f"{name} {value}" for name, value in rules.items())
+
+
+router = Router("/", route_handlers=[get_page, get_settings, get_file])

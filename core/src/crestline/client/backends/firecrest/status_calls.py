@@ -19,6 +19,7 @@ class _Node(Message):
     cores: int | None = None
     threads: int | None = None
     free_memory: int | None = None
+    alloc_cpus: int | None = None
 
 
 class _Nodes(msgspec.Struct):
@@ -29,6 +30,10 @@ class _Partition(Message):
     name: str
     cpus: int | None = None
     total_nodes: int | None = None
+    partition: str | list[str] | None = None
+    max_time: int | None = None
+    max_nodes: int | None = None
+    default: bool | None = None
 
 
 class _Partitions(msgspec.Struct):
@@ -63,6 +68,7 @@ class StatusCalls(Calls):
                 cores=each.cores or 0,
                 threads=each.threads or 0,
                 memory_free=each.free_memory,
+                cpus_allocated=each.alloc_cpus,
             )
             for each in self._read(response, _Nodes).nodes
         ]
@@ -70,7 +76,18 @@ class StatusCalls(Calls):
     async def partitions(self) -> list[Partition]:
         response = await self._request("get", f"/status/{self.system}/partitions", expect=200)
         found = self._read(response, _Partitions).partitions
-        return [Partition(name=each.name, cpus=each.cpus or 0, nodes=each.total_nodes or 0) for each in found]
+        return [
+            Partition(
+                name=each.name,
+                cpus=each.cpus or 0,
+                nodes=each.total_nodes or 0,
+                state="+".join(_words(each.partition)).upper(),
+                max_time=each.max_time,
+                max_nodes=each.max_nodes,
+                default=each.default,
+            )
+            for each in found
+        ]
 
     async def reservations(self) -> list[Reservation]:
         response = await self._request("get", f"/status/{self.system}/reservations", expect=200)

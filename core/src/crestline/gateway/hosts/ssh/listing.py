@@ -6,6 +6,7 @@ knows neither the names of users nor where links lead.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from collections.abc import AsyncIterator, Sequence
@@ -39,8 +40,8 @@ _STAT = {
     "%Y": "mtime",
 }
 
-_Row = list[str]
-"""the values of `_FIELDS`"""
+_Row = tuple[str, ...]
+"""the values of `_FIELDS`; a tuple, since the garbage collector need not look at tuples of text again"""
 
 
 class Listing:
@@ -74,7 +75,7 @@ class Listing:
         if rows and rows[0][1][0].startswith("d"):
             del rows[0]
         elif rows:
-            rows[0][1][5] = path
+            rows[0] = ("", _renamed(rows[0][1], path))
         return await self._entries([row for _, row in rows], numeric=numeric)
 
     async def entry(self, path: str) -> FileEntry:
@@ -84,8 +85,7 @@ class Listing:
             async for chunk in self._find(["find", "-P", path, "-maxdepth", "0", "-printf", _FORMAT])
             for row in chunk
         ]
-        rows[0][5] = path
-        return (await self._entries(rows, numeric=False))[0]
+        return (await self._entries([_renamed(rows[0], path)], numeric=False))[0]
 
     async def stat(self, path: str, *, dereference: bool) -> FileStat:
         """The numbers of stat(2) or lstat(2)."""
@@ -108,7 +108,8 @@ class Listing:
             whole = (len(fields) - 1) // len(_FIELDS) * len(_FIELDS)
             rest = b"\0".join(fields[whole:])
             texts = [os.fsdecode(field) for field in fields[:whole]]
-            yield [texts[at : at + len(_FIELDS)] for at in range(0, whole, len(_FIELDS))]
+            yield [tuple(texts[at : at + len(_FIELDS)]) for at in range(0, whole, len(_FIELDS))]
+            await asyncio.sleep(0)  # the next chunk may be there already; the others come first
 
     async def _entries(self, rows: Sequence[_Row], *, numeric: bool) -> Sequence[FileEntry]:
         users: dict[str, str] = {}
@@ -131,6 +132,10 @@ class Listing:
                 for permissions, uid, gid, size, modified, path, target in some
             ]
         return entries
+
+
+def _renamed(row: _Row, path: str) -> _Row:
+    return (*row[:5], path, *row[6:])
 
 
 def _place(path: str) -> str:

@@ -19,6 +19,7 @@ from crestline.gateway.hosts.ssh.commands import PLAIN, SshCommands
 from crestline.gateway.hosts.ssh.content import check_regular
 from crestline.gateway.hosts.ssh.errors import refusal, transferring
 from crestline.gateway.hosts.ssh.pools import Pools
+from crestline.gateway.hosts.ssh.sums import RunningSums
 from crestline.gateway.hosts.ssh.window import Writer
 from crestline.gateway.hosts.streams import blocks, temporary_of
 
@@ -29,6 +30,7 @@ class Claims:
     """Which unfinished uploads this gateway works on. SFTP has no locks, so other replicas do not see them."""
 
     def __init__(self) -> None:
+        self.sums = RunningSums()
         self._held: dict[tuple[str, bytes], int] = {}
 
     @contextmanager
@@ -94,8 +96,12 @@ class Uploads:
                 stored = await upload.size()
                 if offset != stored:
                     raise upload_stands_at(stored, offset)
+                digest = self._claims.sums.take((self._user, upload.temporary), offset)
                 async with upload.opened(asyncssh.FXF_WRITE | asyncssh.FXF_CREAT) as file:
-                    return offset + await upload.store(file, offset, chunks)
+                    end = offset + await upload.store(file, offset, chunks, digest)
+                if digest is not None:
+                    self._claims.sums.keep((self._user, upload.temporary), end, digest)
+                return end
 
     async def reserve(self, path: str, upload_id: str, size: int) -> None:
         """Make the temporary file in its whole size."""
@@ -118,8 +124,12 @@ class Uploads:
         """Check and rename."""
         async with self._target(path, self._identifier(upload_id)) as upload:
             with self._claims.claim(self._user, upload.temporary):
+                digest = self._claims.sums.take((self._user, upload.temporary), await upload.size())
                 if checksum is not None:
-                    actual = await sha256(self._commands, self._user, os.fsdecode(upload.temporary))
+                    if digest is not None:
+                        actual = digest.hexdigest()
+                    else:
+                        actual = await sha256(self._commands, self._user, os.fsdecode(upload.temporary))
                     try:
                         check_sum(actual, checksum)
                     except Exception:

@@ -12,7 +12,7 @@ from pathlib import Path
 from crestline.gateway.schedulers.base import JobList, JobQuery, Scheduler
 from crestline.gateway.schedulers.by_commands import key_tag
 from crestline.gateway.schedulers.command_lines import directory_of, environment_of
-from crestline.gateway.schedulers.directives import parse_array, parse_count, parse_directives, parse_nodes, parse_time
+from crestline.gateway.schedulers.directives import parse_array
 from crestline.gateway.schedulers.hyperqueue.engine import Engine
 from crestline.gateway.schedulers.hyperqueue.options import HyperQueueOptions
 from crestline.gateway.schedulers.hyperqueue.records import JobRecord, Records, TaskRecord
@@ -24,6 +24,7 @@ from crestline.model import (
     UnsupportedError,
     normalize_state,
 )
+from crestline.model.sbatch import parse_count, parse_directives, parse_nodes, parse_time
 from crestline.wire.compute import JobDescription, JobInfo, JobMetadata, JobStatus, JobTime
 from crestline.wire.status import Account, Node, Partition, Reservation
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from crestline.gateway.hosts.this_machine.login import login_environment
 from crestline.gateway.schedulers.local.jobs import Job
-from crestline.gateway.schedulers.local.listing import hostlist
 from crestline.gateway.supervisor import records
 
 
@@ -33,7 +32,7 @@ def _slurm(job: Job, cluster: str) -> Iterator[tuple[str, str]]:
     request, shares = job.request, list(job.allocation.values())
     resources = request.resources
     names = list(job.allocation)
-    nodes = hostlist(names)
+    nodes = fold(names)
     tasks = str(sum(share.tasks for share in shares))
     yield "SLURM_CLUSTER_NAME", cluster
     yield "SLURM_CPUS_ON_NODE", str(shares[0].cpus)

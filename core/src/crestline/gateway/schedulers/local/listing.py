@@ -5,12 +5,12 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import re
 import time
 from functools import cache
 
 from crestline.gateway.schedulers.local.jobs import LAUNCHED, PENDING, Job
 from crestline.gateway.schedulers.local.streams import stream_paths
+from crestline.model.hostlist import fold
 from crestline.wire.compute import JobInfo, JobMetadata, JobStatus, JobTask, JobTime
 
 _HIGHEST_PRIORITY = 2**32 - 2
@@ -29,12 +29,13 @@ def job_info(job: Job, cluster: str, now: float | None = None) -> JobInfo:
         allocation_nodes=len(job.allocation) or job.request.resources.nodes or 1,
         cluster=cluster,
         group=_group(),
-        nodes=hostlist(list(job.allocation)),
+        nodes=fold(job.allocation),
         partition=job.request.partition,
         kill_request_user=job.cancelled_by,
         user=job.user,
         working_directory=job.request.directory,
         priority=max(_HIGHEST_PRIORITY - job.id, 1),
+        cpus=_cpus(job),
     )
 
 
@@ -68,6 +69,12 @@ def _time(job: Job, now: float) -> JobTime:
     )
 
 
+def _cpus(job: Job) -> int:
+    if job.allocation:
+        return sum(share.cpus for share in job.allocation.values())
+    return job.request.resources.tasks * job.request.resources.cpus_per_task
+
+
 def _steps(job: Job, now: float) -> list[JobTask]:
     if job.start is None:
         return []
@@ -97,32 +104,6 @@ def _steps(job: Job, now: float) -> list[JobTask]:
             )
         )
     return steps
-
-
-def hostlist(names: list[str]) -> str:
-    """Node names as Slurm abbreviates them: `nid[1-3,7]`; leading zeros are kept."""
-    groups: dict[tuple[str, int], list[int]] = {}
-    for name in names:
-        match = re.fullmatch(r"(.*?)(\d+)", name, re.ASCII)
-        if match is None:
-            groups[name, 0] = []
-        else:
-            padded = len(match[2]) if match[2].startswith("0") else 0
-            groups.setdefault((match[1], padded), []).append(int(match[2]))
-    return ",".join(_abbreviated(prefix, width, sorted(numbers)) for (prefix, width), numbers in groups.items())
-
-
-def _abbreviated(prefix: str, width: int, numbers: list[int]) -> str:
-    if not numbers:
-        return prefix
-    ranges: list[list[int]] = []
-    for number in numbers:
-        if ranges and number == ranges[-1][1] + 1:
-            ranges[-1][1] = number
-        else:
-            ranges.append([number, number])
-    texts = [f"{low:0{width}d}" if low == high else f"{low:0{width}d}-{high:0{width}d}" for low, high in ranges]
-    return f"{prefix}{texts[0]}" if len(numbers) == 1 else f"{prefix}[{','.join(texts)}]"
 
 
 def _second(moment: float | None) -> int | None:

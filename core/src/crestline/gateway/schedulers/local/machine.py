@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterable
 
 import psutil  # type: ignore[import-untyped]
 
@@ -80,13 +81,18 @@ def list_nodes(cluster: Cluster) -> list[Node]:
     ]
 
 
-def list_partitions(cluster: Cluster) -> list[Partition]:
-    """The partitions; all are up."""
+def list_partitions(cluster: Cluster, configs: Iterable[PartitionConfig]) -> list[Partition]:
+    """The partitions; all are up, and the first is the default."""
     return [
         Partition(
-            name=name, cpus=sum(cluster.nodes[node].cpus for node in members), total_nodes=len(members), partition="UP"
+            name=each.name,
+            cpus=sum(cluster.nodes[node].cpus for node in cluster.partitions[each.name]),
+            total_nodes=len(cluster.partitions[each.name]),
+            partition="UP",
+            max_time=each.max_time,
+            default=number == 0,
         )
-        for name, members in cluster.partitions.items()
+        for number, each in enumerate(configs)
     ]
 
 

@@ -9,19 +9,10 @@ from datetime import datetime
 
 import msgspec
 
-from crestline.gateway.schedulers.directives import (
-    Array,
-    Directives,
-    parse_array,
-    parse_begin,
-    parse_count,
-    parse_directives,
-    parse_memory,
-    parse_nodes,
-    parse_time,
-)
+from crestline.gateway.schedulers.directives import Array, parse_array, parse_begin, parse_memory
 from crestline.gateway.schedulers.local.queue import Resources
 from crestline.model import InvalidRequestError
+from crestline.model.sbatch import Directives, parse_count, parse_directives, parse_nodes, parse_time
 from crestline.wire.compute import JobDescription
 
 _HEEDED = frozenset(

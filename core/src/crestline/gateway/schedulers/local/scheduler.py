@@ -210,7 +210,7 @@ class LocalScheduler(Scheduler):
         return machine.list_nodes(self._cluster)
 
     async def partitions(self, user: str, show_hidden: bool = False) -> list[Partition]:
-        return machine.list_partitions(self._cluster)
+        return machine.list_partitions(self._cluster, self._partitions)
 
     async def reservations(self, user: str) -> list[Reservation]:
         return []

@@ -13,7 +13,7 @@ from crestline.wire.compute import JobInfo, JobStatus, JobTask, JobTime
 
 _FIELDS = (
     "JobID", "JobIDRaw", "State", "ExitCode", "Reason", "JobName", "User", "Group", "Account", "Partition", "Cluster",
-    "NNodes", "NodeList", "WorkDir", "Priority", "Submit", "Start", "End", "ElapsedRaw", "Suspended", "TimelimitRaw",
+    "ReqCPUS", "AllocCPUS", "NNodes", "NodeList", "WorkDir", "Priority", "Submit", "Start", "End", "ElapsedRaw", "Suspended", "TimelimitRaw",
     "SubmitLine",
 )  # fmt: skip
 
@@ -75,6 +75,7 @@ def _entry(row: Row) -> Entry:
         user=text(row["User"]),
         working_directory=row["WorkDir"],
         priority=number(row["Priority"]),
+        cpus=number(row["AllocCPUS"]) or number(row["ReqCPUS"]),
     )
     return Entry(job, row["JobIDRaw"])
 

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 _FIELDS = (
     "JobArrayID", "JobID", "State", "exit_code", "Reason", "Name", "UserName", "GroupName", "Account", "Partition",
-    "Cluster", "NumNodes", "NodeList", "WorkDir", "PriorityLong", "SubmitTime", "StartTime", "EndTime", "TimeUsed",
+    "Cluster", "NumCPUs", "NumNodes", "NodeList", "WorkDir", "PriorityLong", "SubmitTime", "StartTime", "EndTime", "TimeUsed",
     "TimeLimit",
 )  # fmt: skip
 
@@ -94,5 +94,6 @@ def _entry(row: Row) -> Entry:
         user=text(row["UserName"]),
         working_directory=text(row["WorkDir"]) or "",
         priority=number(row["PriorityLong"]),
+        cpus=number(row["NumCPUs"]),
     )
     return Entry(job, row["JobID"])

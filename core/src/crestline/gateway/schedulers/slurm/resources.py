@@ -7,7 +7,7 @@ import re
 import msgspec
 
 from crestline.gateway.schedulers.slurm.commands import SlurmCommands
-from crestline.gateway.schedulers.slurm.tables import decimal, number, read_rows, text
+from crestline.gateway.schedulers.slurm.tables import decimal, number, read_rows, seconds, text
 from crestline.wire.status import Account, Node, Partition, Reservation
 
 
@@ -74,7 +74,7 @@ def _node(row: dict[str, str]) -> Node:
 
 async def read_partitions(commands: SlurmCommands, user: str, show_hidden: bool) -> list[Partition]:
     """The partitions; the hidden ones, and those closed to the user, on demand."""
-    fields = ("PartitionName", "Available", "Nodes", "CPUsState")
+    fields = ("PartitionName", "Partition", "Available", "Nodes", "CPUsState", "Time", "Size")
     rows = await read_rows(commands, user, "sinfo", fields, "--summarize", *(["--all"] if show_hidden else []))
     return [
         Partition(
@@ -82,6 +82,9 @@ async def read_partitions(commands: SlurmCommands, user: str, show_hidden: bool)
             cpus=number(row["CPUsState"].rpartition("/")[2]) or 0,
             total_nodes=number(row["Nodes"]) or 0,
             partition=row["Available"].upper(),
+            max_time=seconds(row["Time"]),
+            max_nodes=number(row["Size"].rpartition("-")[2]),
+            default=row["Partition"].endswith("*"),
         )
         for row in rows
     ]

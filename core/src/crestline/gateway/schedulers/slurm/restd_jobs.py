@@ -60,6 +60,7 @@ class SlurmJob(msgspec.Struct):
     het_job_id: Number = None
     het_job_offset: Number = None
     node_count: Number = None
+    cpus: Number = None
     priority: Number = None
     submit_time: Number = None
     start_time: Number = None
@@ -133,6 +134,7 @@ def _entry(job: SlurmJob) -> Entry:
         user=job.user_name or None,
         working_directory=job.current_working_directory or "",
         priority=_number(job.priority),
+        cpus=_number(job.cpus),
     )
     return Entry(info, str(job.job_id))
 

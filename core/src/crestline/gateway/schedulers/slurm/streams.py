@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from crestline.gateway.schedulers.directives import parse_directives
 from crestline.gateway.schedulers.slurm import ids as job_ids
 from crestline.model import InvalidRequestError
+from crestline.model.sbatch import parse_directives
 from crestline.wire.compute import JobInfo, JobMetadata
 
 

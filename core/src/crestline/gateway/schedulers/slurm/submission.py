@@ -13,9 +13,9 @@ from crestline.gateway.schedulers.command_lines import (
     script_of,
     submitting,
 )
-from crestline.gateway.schedulers.directives import parse_directives
 from crestline.gateway.schedulers.slurm.commands import complaints, refusal
 from crestline.model import CrestlineError, InvalidRequestError, JobNotFoundError
+from crestline.model.sbatch import parse_directives
 from crestline.wire.compute import JobDescription
 
 

@@ -1,0 +1,132 @@
+// The page: which view is shown, for which system, and for whom.
+
+import { get } from './api.js';
+import { announce, complain, h } from './dom.js';
+import { showFile } from './file.js';
+import { showFiles } from './files.js';
+import { showJob } from './job.js';
+import { showJobs } from './jobs.js';
+import { showKeys } from './keys.js';
+import { arrive } from './oidc.js';
+import { session, signOut, useProvider } from './session.js';
+import { showSignIn } from './signin.js';
+import { showSubmit } from './submit.js';
+import { showSystems } from './systems.js';
+
+const main = document.getElementById('main');
+const navigation = document.getElementById('navigation');
+const account = document.getElementById('account');
+
+const VIEWS = {
+  '': { title: 'Systems', show: showSystems },
+  jobs: { title: 'Jobs', show: (context) => (context.rest.length ? showJob(context) : showJobs(context)), system: true },
+  submit: { title: 'Submit', show: showSubmit, system: true },
+  files: { title: 'Files', show: showFiles, system: true },
+  keys: { title: 'API keys', show: showKeys },
+  view: { show: showFile, system: true },
+};
+
+const state = { settings: null, systems: null, chosen: null, leaving: null };
+
+/** `#/jobs/daint/12` as its words. */
+const route = () => location.hash.replace(/^#\/?/, '').split('/').filter(Boolean).map((word) => {
+  try {
+    return decodeURIComponent(word);
+  } catch {
+    return word;
+  }
+});
+
+async function show() {
+  state.leaving?.abort();
+  state.leaving = new AbortController();
+  const { signal } = state.leaving;
+  const [name = '', system, ...rest] = route();
+  const view = Object.hasOwn(VIEWS, name) ? VIEWS[name] : null;
+  const place = h('div', { class: `view ${name}` });
+  main.replaceChildren(place);
+  if (!session.credential) {
+    draw('');
+    showSignIn({ place, settings: state.settings, notice: state.notice, entered: show });
+    return settle('Sign in', place);
+  }
+  try {
+    state.systems ??= (await get('status/systems', {}, { signal })).systems;
+    if (signal.aborted) return undefined;
+    const found = state.systems.find((each) => each.name.toLowerCase() === system?.toLowerCase());
+    state.chosen = found ?? state.chosen ?? state.systems[0];
+    draw(name);
+    if (!view || (view.system && system && !found)) throw new Error('There is nothing here. Choose something above.');
+    const context = { place, rest, signal, system: state.chosen, systems: state.systems, settings: state.settings };
+    const title = await view.show(context);
+    if (!signal.aborted) settle(title ?? view.title, place);
+  } catch (error) {
+    // A sign-in that has ended shows its own view.
+    if (signal.aborted || !session.credential) return undefined;
+    draw(name);
+    complain(place, error);
+    settle('Trouble', place);
+  }
+  return undefined;
+}
+
+/** Name the view and put the focus at its start, as a new page would. */
+function settle(title, place) {
+  document.title = `${title} · Crestline`;
+  const heading = place.querySelector('h1');
+  if (heading && !place.contains(document.activeElement)) {
+    heading.tabIndex = -1;
+    heading.focus({ preventScroll: true });
+    window.scrollTo(0, 0);
+  }
+}
+
+function draw(current) {
+  navigation.hidden = !session.credential;
+  if (!session.credential) {
+    account.replaceChildren();
+    return;
+  }
+  const chosen = state.chosen?.name ?? '';
+  const links = Object.entries(VIEWS).filter(([, view]) => view.title).map(([name, view]) => h('a', {
+    href: view.system ? `#/${name}/${encodeURIComponent(chosen)}` : `#/${name}`,
+    'aria-current': name === current || (name === 'files' && current === 'view') ? 'page' : null,
+  }, view.title));
+  navigation.replaceChildren(...links);
+  const select = h('select', { 'aria-label': 'System', onchange: () => choose(select.value) },
+    (state.systems ?? []).map((each) => h('option', { value: each.name, selected: each.name === chosen }, each.name)));
+  const out = h('button', { type: 'button', onclick: () => signOut() }, 'Sign out');
+  account.replaceChildren(select, h('span', { class: 'user' }, session.user ?? ''), out);
+}
+
+function choose(name) {
+  state.chosen = state.systems.find((each) => each.name === name);
+  const [view = ''] = route();
+  const next = `#/${VIEWS[view]?.title ? view : 'files'}/${encodeURIComponent(name)}`;
+  if (VIEWS[view]?.system) location.hash = next;
+  else draw(view);
+}
+
+session.addEventListener('end', (event) => {
+  Object.assign(state, { systems: null, chosen: null, notice: event.detail });
+  show();
+});
+window.addEventListener('hashchange', show);
+document.getElementById('skip').addEventListener('click', () => main.focus());
+
+async function start() {
+  const answer = await fetch('page/settings.json').catch(() => null);
+  if (!answer?.ok) throw new Error('The gateway does not answer. Reload the page.');
+  state.settings = await answer.json();
+  document.getElementById('version').textContent = `Crestline ${state.settings.version}`;
+  try {
+    const found = await arrive();
+    if (found) useProvider(found);
+  } catch (error) {
+    state.notice = error.message;
+    announce(error.message, true);
+  }
+  await show();
+}
+
+start().catch((error) => complain(main, error));

@@ -1,0 +1,112 @@
+// One job: what it is, what it says, and its end.
+
+import { get, path } from './api.js';
+import { announce, complain, h } from './dom.js';
+import { look, watch } from './events.js';
+import { cancelButton, chip } from './jobparts.js';
+import { follow } from './log.js';
+import { again } from './submit.js';
+import { duration, hasEnded, moment, spans } from './words.js';
+
+export async function showJob({ place, system, rest: [id], signal }) {
+  const parts = new Map();
+  const first = await look(system.name, id, signal);
+  if (!first.length) throw new Error(`There is no job ${id} on ${system.name}.`);
+  const mode = h('span', { class: 'mode' });
+  const trouble = h('div');
+  place.append(h('h1', {}, `Job ${id} on ${system.name}`), h('div', { class: 'tools' }, mode), trouble);
+  for (const job of first) note(job);
+
+  function note(job) {
+    if (!parts.has(job.jobId)) {
+      const part = onePart(system, job, parts.size === 0, signal);
+      parts.set(job.jobId, part);
+      place.append(part.element);
+    }
+    parts.get(job.jobId).update(job);
+  }
+
+  const ticking = setInterval(() => { for (const part of parts.values()) part.tick(); }, 1000);
+  signal.addEventListener('abort', () => clearInterval(ticking));
+  if (first.every(hasEnded)) return `Job ${id}`;
+  watch(system.name, [id], {
+    job: note,
+    ready: () => {},
+    missing: () => look(system.name, id, signal).then((jobs) => jobs.forEach(note)).catch((error) => complain(trouble, error)),
+    mode: (text, bad = false) => {
+      mode.textContent = text;
+      mode.classList.toggle('bad', bad);
+    },
+  }, signal).catch((error) => complain(trouble, error));
+  return `Job ${id}`;
+}
+
+/** A job, or an element of an array. */
+function onePart(system, job, open, signal) {
+  let latest = job;
+  const state = h('span');
+  const facts = h('dl', { class: 'facts' });
+  const actions = h('div', { class: 'actions' });
+  const logs = h('div');
+  const summary = h('summary', {}, h('strong', {}, `${job.jobId} `), h('span', { class: 'name' }, job.name), ' ', state);
+  const element = h('details', { class: 'card job', open }, summary, facts, actions, logs);
+  element.addEventListener('toggle', () => { if (element.open) showLogs(); });
+  let begun = false;
+
+  function update(found) {
+    if (latest !== found && latest.status.state !== found.status.state) announce(`Job ${found.jobId}: ${found.status.state}`);
+    latest = found;
+    state.replaceChildren(chip(found));
+    if (hasEnded(found)) actions.querySelector('.cancel')?.remove();
+    else if (!actions.querySelector('.cancel')) {
+      const button = cancelButton(system.name, found);
+      button.classList.add('cancel');
+      actions.prepend(button);
+    }
+    tick(true);
+  }
+
+  function tick(always = false) {
+    if (!always && hasEnded(latest)) return;
+    const { waited, ran } = spans(latest);
+    const { status, time } = latest;
+    const rows = {
+      Reason: status.stateReason, 'Exit code': status.exitCode ?? null, Signal: status.interruptSignal || null,
+      Partition: latest.partition, Account: latest.account, User: latest.user, Nodes: latest.nodes || latest.allocationNodes,
+      Submitted: moment(time.submit), Started: moment(time.start), Ended: moment(hasEnded(latest) ? time.end : null),
+      'Queued for': duration(waited), 'Ran for': duration(ran), 'Time limit': time.limit ? duration(time.limit) : null,
+    };
+    const known = Object.entries(rows).filter(([, value]) => value !== null && value !== undefined && value !== '' && value !== 'None');
+    const texts = known.flat().map(String);
+    const shown = [...facts.querySelectorAll('dt, dd')].map((each) => each.textContent);
+    if (texts.length !== shown.length) facts.replaceChildren(...known.map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, String(value)))));
+    else [...facts.querySelectorAll('dt, dd')].forEach((each, at) => { if (shown[at] !== texts[at]) each.textContent = texts[at]; });
+  }
+
+  async function showLogs() {
+    if (begun) return;
+    begun = true;
+    try {
+      const { jobs } = await get(`compute/${path(system.name, 'jobs', job.jobId, 'metadata')}`, {}, { signal });
+      const told = jobs?.find((each) => each.jobId === job.jobId) ?? jobs?.[0] ?? {};
+      if (job.workingDirectory) actions.append(h('a', { href: `#/files/${path(system.name)}${job.workingDirectory.split('/').map(encodeURIComponent).join('/')}` }, 'Working directory'));
+      if (told.script) {
+        const given = { script: told.script, name: job.name, workingDirectory: job.workingDirectory, partition: job.partition };
+        actions.append(h('a', { href: `#/submit/${path(system.name)}`, onclick: () => again(given) }, 'Submit again'));
+        logs.append(h('details', { class: 'script' }, h('summary', {}, 'Script'), h('pre', { tabindex: 0, 'aria-label': 'Script' }, told.script)));
+      }
+      const outputs = [['Output', told.standardOutput], ['Errors', told.standardError]]
+        .filter(([, file], at, all) => file && file !== '/dev/null' && (at === 0 || file !== all[0][1]));
+      for (const [title, file] of outputs) {
+        const pane = h('section', { class: 'log', 'aria-label': title });
+        logs.append(pane);
+        follow(pane, { title, system: system.name, file, ended: () => hasEnded(latest), signal });
+      }
+    } catch (error) {
+      begun = false;
+      complain(logs, error);
+    }
+  }
+  if (open) showLogs();
+  return { element, update, tick };
+}

@@ -1,0 +1,76 @@
+// A form that makes a job.
+
+import { get, path, send } from './api.js';
+import { act, complain, field, h } from './dom.js';
+import { defaultDirectory } from './files.js';
+import { linkTo } from './jobparts.js';
+
+const EXAMPLE = '#!/bin/bash\n\necho "Hello from $(hostname)"\n';
+
+let given = {};
+
+/** What the form has to begin with when it is opened next. */
+export const again = (fields) => { given = fields; };
+
+/** Resources go into the script behind its own lines: Slurm takes the last of two, so that the form wins. */
+function withDirectives(script, directives) {
+  const lines = script.replaceAll('\r\n', '\n').split('\n');
+  let place = 1;
+  for (let at = 1; at < lines.length; at += 1) {
+    if (/^#SBATCH\s+hetjob\b/.test(lines[at])) break;
+    if (lines[at].startsWith('#SBATCH')) place = at + 1;
+    else if (lines[at].trim() && !lines[at].startsWith('#')) break;
+  }
+  return [...lines.slice(0, place), ...directives, ...lines.slice(place)].join('\n');
+}
+
+export async function showSubmit({ place, system, signal }) {
+  const begin = given;
+  given = {};
+  const script = h('textarea', { rows: 14, required: true, spellcheck: 'false', autocapitalize: 'none', value: begin.script ?? EXAMPLE });
+  const name = h('input', { maxlength: 128, value: begin.name ?? '', autocomplete: 'off' });
+  const partition = h('select', {}, h('option', { value: '' }, 'The system\'s default'));
+  const account = h('select', {}, h('option', { value: '' }, 'Your default'));
+  const nodes = h('input', { type: 'number', min: 1, step: 1 });
+  const limit = h('input', { pattern: '[0-9]+([:\\-][0-9]+){0,3}', placeholder: '00:30:00', autocomplete: 'off' });
+  const directory = h('input', { required: true, value: begin.workingDirectory || defaultDirectory(system), spellcheck: 'false', autocapitalize: 'none' });
+  const trouble = h('div');
+  const button = h('button', { type: 'submit', class: 'primary' }, 'Submit');
+  const form = h('form', { class: 'card' },
+    field('Script', script, 'It begins with #! and may have #SBATCH lines; what is filled in below wins over them.'),
+    h('div', { class: 'grid' }, field('Name', name), field('Partition', partition), field('Account', account), field('Nodes', nodes),
+      field('Time limit', limit, 'Days-hours:minutes:seconds; a number alone is minutes.'), field('Working directory', directory)),
+    trouble, button);
+  place.append(h('h1', {}, `Submit to ${system.name}`), form);
+
+  // The same form sent twice is one job.
+  let key = null;
+  form.addEventListener('input', () => { key = null; });
+  form.addEventListener('submit', (event) => {
+    event.preventDefault();
+    act(button, async () => {
+      key ??= [...crypto.getRandomValues(new Uint32Array(4))].join('-');
+      if (!script.value.startsWith('#!')) throw new Error('The script does not begin with #!. Begin it with a line such as #!/bin/bash.');
+      const directives = [nodes.value && `#SBATCH --nodes=${nodes.value}`, limit.value && `#SBATCH --time=${limit.value}`].filter(Boolean);
+      const job = {
+        workingDirectory: directory.value, script: withDirectives(script.value, directives),
+        ...(name.value && { name: name.value }), ...(partition.value && { partition: partition.value }),
+        ...(account.value && { account: account.value }),
+      };
+      const answer = await send(`compute/${path(system.name, 'jobs')}`, { method: 'POST', json: { job }, headers: { 'Idempotency-Key': key } });
+      location.hash = linkTo(system.name, await answer.json());
+    }, trouble);
+  });
+
+  fill(partition, get(`status/${path(system.name)}/partitions`, {}, { signal }).then(({ partitions }) => partitions.map((each) => ({
+    name: each.name, text: `${each.name} (${each.totalNodes} nodes, ${[each.partition].flat().join(' ')})`,
+  }))), begin.partition);
+  fill(account, get(`status/${path(system.name)}/userinfo`, {}, { signal }).then(({ accounts }) => (accounts ?? []).map((each) => ({
+    name: each.name, text: each.default ? `${each.name} (default)` : each.name,
+  }))));
+
+  function fill(select, found, chosen) {
+    found.then((options) => select.append(...options.map((each) => h('option', { value: each.name, selected: each.name === chosen }, each.text))))
+      .catch((error) => complain(trouble, error));
+  }
+}

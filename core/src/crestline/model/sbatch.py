@@ -1,0 +1,196 @@
+"""What is asked of sbatch, in a script's `#SBATCH` lines or on a command line (sbatch(1))."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from crestline.model.errors import InvalidRequestError
+
+# sbatch(1), by what follows the option: a value, a value only after `=`, nothing. Short names follow their long ones.
+_VALUE = """
+    account A, acctg-freq, array a, batch, bb, bbf, begin b, chdir D, cluster-constraint, clusters M, comment,
+    constraint C, container, container-id, core-spec S, cores-per-socket, cpu-freq, cpus-per-gpu, cpus-per-task c,
+    deadline, delay-boot,
+    dependency d, distribution m, error e, exclude x, export, export-file, extra, extra-node-info B, gid, gpu-bind,
+    gpu-freq, gpus G, gpus-per-node, gpus-per-socket, gpus-per-task, gres, gres-flags, hint, input i, job-name J,
+    kill-on-invalid-dep, licenses L, mail-type, mail-user, mcs-label, mem, mem-bind, mem-per-cpu, mem-per-gpu, mincpus,
+    network, nodefile F, nodelist w, nodes N, ntasks n, ntasks-per-core, ntasks-per-gpu, ntasks-per-node,
+    ntasks-per-socket, open-mode, output o, partition p, power, prefer, priority, profile, qos q, reservation,
+    segment, signal, sockets-per-node, switches, thread-spec, threads-per-core, time t, time-min, tmp, tres-bind,
+    tres-per-task, uid, wait-all-nodes, wckey, wrap
+"""
+_OPTIONAL = "exclusive, get-user-env, nice, no-kill k, propagate"
+_FLAG = """
+    contiguous, hold H, ignore-pbs, no-requeue, overcommit O, oversubscribe s, parsable, quiet Q, reboot, requeue,
+    spread-job, test-only, use-min-nodes, verbose v, wait W
+"""
+
+
+def _names(text: str) -> list[list[str]]:
+    return [part.split() for part in text.split(",")]
+
+
+_KIND = {
+    names[0]: kind
+    for kind, text in (("value", _VALUE), ("optional", _OPTIONAL), ("flag", _FLAG))
+    for names in _names(text)
+}
+_LONG = {names[1]: names[0] for text in (_VALUE, _OPTIONAL, _FLAG) for names in _names(text) if len(names) > 1}
+
+
+@dataclass(frozen=True)
+class Directives:
+    """The options of a script's `#SBATCH` lines.
+
+    Attributes:
+        options: long option name -> value, `""` for one without; of two the last holds, as for sbatch.
+        unknown: words that are no option of sbatch, as they stand in the script.
+    """
+
+    options: dict[str, str] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
+
+
+def parse_directives(script: str) -> Directives:
+    """Read the `#SBATCH` lines before the first command; `#PBS` lines are comments.
+
+    Raises:
+        InvalidRequestError: a quotation is not closed, or an option lacks its value.
+    """
+    options: dict[str, str] = {}
+    unknown: list[str] = []
+    for line in script.split("\n"):
+        if re.match(r"#SBATCH(\s|$)", line):
+            try:
+                words = shlex.split(line.removeprefix("#SBATCH"), comments=True)
+            except ValueError as error:
+                raise InvalidRequestError(
+                    f"The line {shortened(line)} cannot be read: {error}.", hint="Close the quotation."
+                ) from error
+            if words[:1] == ["hetjob"]:  # what follows belongs to another component
+                unknown.append("hetjob")
+                break
+            _read(words, options, unknown)
+        elif line.strip() and not line.startswith("#"):
+            break
+    return Directives(options, tuple(unknown))
+
+
+def parse_arguments(words: Sequence[str]) -> tuple[Directives, list[str]]:
+    """Read a command line of sbatch: its options, and from the first word that is none on the script and its arguments.
+
+    Raises:
+        InvalidRequestError: an option lacks its value.
+    """
+    options: dict[str, str] = {}
+    unknown: list[str] = []
+    rest = list(words)
+    while rest and rest[0].startswith("-") and rest[0] != "-":
+        word = rest.pop(0)
+        if word == "--":
+            break
+        word = _in_full(word)
+        if word.startswith("--"):
+            name, equals, _ = word[2:].partition("=")
+        else:
+            name, equals = _LONG.get(word[1], ""), word[2:]
+            if _KIND.get(name) == "flag" and equals:  # several in one word
+                rest.insert(0, f"-{equals}")
+                word = word[:2]
+        value = [rest.pop(0)] if rest and not equals and _KIND.get(name) == "value" else []
+        _read([word, *value], options, unknown)
+    return Directives(options, tuple(unknown)), rest
+
+
+def _in_full(word: str) -> str:
+    """A long option that was cut short, as getopt_long(3) allows where only one begins like that."""
+    name, equals, value = word[2:].partition("=")
+    if not word.startswith("--") or name in _KIND:
+        return word
+    meant = [each for each in _KIND if each.startswith(name)]
+    return f"--{meant[0]}{equals}{value}" if len(meant) == 1 else word
+
+
+def _read(words: list[str], options: dict[str, str], unknown: list[str]) -> None:
+    rest = iter(words)
+    for word in rest:
+        if word.startswith("--"):
+            name, equals, value = word[2:].partition("=")
+            given = bool(equals)
+        elif word.startswith("-") and len(word) > 1:
+            name, value = _LONG.get(word[1], ""), word[2:].removeprefix("=")
+            given = bool(value)
+        else:
+            unknown.append(word)
+            continue
+        kind = _KIND.get(name)
+        if kind is None:
+            unknown.append(word)
+        elif kind == "value" and not given:
+            following = next(rest, None)
+            if following is None:
+                raise InvalidRequestError(
+                    f"The option {shortened(word)} of an #SBATCH line lacks its value.", hint=f"Write `{word}=value`."
+                )
+            options[name] = following
+        else:
+            options[name] = value
+
+
+def parse_time(text: str) -> int | None:
+    """A time limit in seconds, None for no limit.
+
+    Formats: `minutes`, `minutes:seconds`, `hours:minutes:seconds`, `days-hours`, `days-hours:minutes`,
+    `days-hours:minutes:seconds`; `0`, `UNLIMITED`, `INFINITE`.
+
+    Raises:
+        InvalidRequestError: none of these.
+    """
+    if text.upper() in ("UNLIMITED", "INFINITE", "-1"):
+        return None
+    match = re.fullmatch(r"(?:(\d{1,6})-)?(\d{1,9})(?::(\d{1,9}))?(?::(\d{1,9}))?", text, re.ASCII)
+    if match is None:
+        raise InvalidRequestError(
+            f"{shortened(text)} is no time limit.",
+            hint="Write minutes, minutes:seconds, [days-]hours:minutes:seconds, days-hours or days-hours:minutes.",
+        )
+    days, *parts = match.groups()
+    numbers = [int(part) for part in parts if part is not None]
+    if days is not None:
+        hours, minutes, seconds = (*numbers, 0, 0)[:3]
+        return ((int(days) * 24 + hours) * 60 + minutes) * 60 + seconds or None
+    hours, minutes, seconds = {1: (0, *numbers, 0), 2: (0, *numbers), 3: tuple(numbers)}[len(numbers)]
+    return (hours * 60 + minutes) * 60 + seconds or None
+
+
+def parse_count(text: str, option: str) -> int:
+    """A positive number, as `--ntasks` takes it.
+
+    Raises:
+        InvalidRequestError: not a number from 1.
+    """
+    if not re.fullmatch(r"\d{1,9}", text, re.ASCII) or int(text) < 1:
+        raise InvalidRequestError(f"--{option}={shortened(text)} is no count.", hint="Give a whole number from 1.")
+    return int(text)
+
+
+def parse_nodes(text: str) -> tuple[int, int]:
+    """Least and most nodes: `4` or `2-4`.
+
+    Raises:
+        InvalidRequestError: not of that form.
+    """
+    least, dash, most = text.partition("-")
+    low = parse_count(least, "nodes")
+    high = parse_count(most, "nodes") if dash else low
+    if high < low:
+        raise InvalidRequestError(f"--nodes={shortened(text)} ends before it begins.", hint="Write the smaller first.")
+    return low, high
+
+
+def shortened(text: str) -> str:
+    """For messages."""
+    return repr(text if len(text) <= 80 else text[:77] + "...")
