@@ -31,8 +31,8 @@ test: lint  ## run all tests (long runs in their small, seeded size)
 soak: install  ## run the long runs in their full size
 	$(BIN)/python -m pytest -m soak tests
 
-bench: install  ## measure, beside what each part replaces (wrk and an OpenSSH client needed)
-	$(BIN)/python benchmarks/gateway/run.py
+bench: install  ## run all benchmarks and write docs/measurements (an hour; wrk and an OpenSSH client needed)
+	$(BIN)/python benchmarks
 
 lint: install  ## check style, types and the rules of the house
 	$(BIN)/ruff check .

@@ -3,7 +3,11 @@
     .venv/bin/python benchmarks/airflow/waiting.py --count 10000 --seconds 60
 
 Prints a table and writes `benchmarks/results/airflow-waiting.json`. Each contender waits for the same jobs in a process
-of its own; the gateway is another process.
+of its own; the gateway is another process, and so is an event loop that does nothing.
+
+Stalls are the longest times for which an event loop did not get to a task that was ready: of the clock, as long as the
+bare loop beside it does not stall as well, and of the processor, which is what the contender's own work takes on any
+machine.
 """
 
 from __future__ import annotations
@@ -60,10 +64,9 @@ def main() -> None:
 
 
 def show(rows: dict[str, dict[str, float]]) -> None:
-    columns = list(next(iter(rows.values())))
-    print(f"{'':<22}" + "".join(f"{column:>24}" for column in columns))
-    for name, row in rows.items():
-        print(f"{name:<22}" + "".join(f"{row[column]:>24.4g}" for column in columns))
+    print(f"{'':<36}" + "".join(f"{name:>22}" for name in rows))
+    for column in next(iter(rows.values())):
+        print(f"{column:<36}" + "".join(f"{row[column]:>22.4g}" for row in rows.values()))
 
 
 async def measure(contender: str, count: int, seconds: float) -> dict[str, float]:
@@ -82,7 +85,7 @@ async def measure(contender: str, count: int, seconds: float) -> dict[str, float
     from harness.patience import until
 
     trigger_class = import_string(CONTENDERS[contender])
-    site = Site(count)
+    site, bare = Site(count), Child("bare_loop.py")
     os.environ["AIRFLOW_CONN_FIRECREST_DEFAULT"] = json.dumps(site.connection)
     process = psutil.Process()
     async with triggerer.running() as at_work:
@@ -96,49 +99,64 @@ async def measure(contender: str, count: int, seconds: float) -> dict[str, float
         await until(lambda: warm in at_work.runner.triggers)
         await asyncio.sleep(5)
         gc.collect()
+        await asyncio.sleep(0.1)  # a stall is known when it is over, and this collection is ours
+        stalls(at_work, bare)
         memory, begun = process.memory_info().rss, time.perf_counter()
-        for job_id in site.ids[1:]:
+        for number, job_id in enumerate(site.ids[1:]):
             at_work.add(trigger(job_id))
+            if number % 50 == 0:  # as Airflow picks them up
+                await asyncio.sleep(0)
         await until(lambda: at_work.waiting == count, 600)
         created = time.perf_counter() - begun
         await asyncio.sleep(15)
+        starting = stalls(at_work, bare)
         gc.collect()
         memory = process.memory_info().rss - memory
         site.ask("requests")
-        at_work.longest_stall = 0.0
+        await asyncio.sleep(0.1)
+        stalls(at_work, bare)
         cpu, begun = process.cpu_times(), time.perf_counter()
         await asyncio.sleep(seconds)
         elapsed = time.perf_counter() - begun
         used = process.cpu_times()
         requests = site.ask("requests")
-        quiet_stall, at_work.longest_stall = at_work.longest_stall, 0.0
+        waiting = stalls(at_work, bare)
         ended = site.ask("end")
         await until(lambda: len(at_work.events) == count, 600)
+        known = time.time() - ended
+        ending = stalls(at_work, bare)
+        phases = {"starting": starting, "waiting": waiting, "all end": ending}
         return {
             "kB per task": memory / count / 1000,
             "requests per s": requests / elapsed,
             "% of a core": 100 * (used.user + used.system - cpu.user - cpu.system) / elapsed,
-            "stall, waiting, ms": 1000 * quiet_stall,
-            "stall, all end, ms": 1000 * at_work.longest_stall,
-            "all known after, s": time.time() - ended,
+            "all known after, s": known,
             "created in, s": created,
+            **{f"stall, {phase}, {of}": found[of] for phase, found in phases.items() for of in found},
         }
 
 
-class Site:
-    """The gateway's process."""
+def stalls(at_work: Any, bare: Child) -> dict[str, float]:
+    """The longest stalls since the last call, in milliseconds."""
+    found = {
+        "ms of the clock": 1000 * at_work.longest_stall,
+        "bare loop": 1000 * bare.ask("stall"),
+        "ms of processor": 1000 * at_work.longest_turn,
+    }
+    at_work.longest_stall = at_work.longest_turn = 0.0
+    return found
 
-    def __init__(self, count: int) -> None:
+
+class Child:
+    """A script of this folder in a process of its own, which answers each line by a line of JSON."""
+
+    def __init__(self, script: str, *arguments: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, str(HERE / "seeming_site.py"), str(count)],
+            [sys.executable, str(HERE / script), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        ready = self._answer()
-        self.connection = ready["connection"]
-        self.system = ready["system"]
-        self.ids = [str(int(ready["first"]) + number) for number in range(count)]
 
     def ask(self, command: str) -> Any:
         assert self._process.stdin is not None
@@ -149,6 +167,17 @@ class Site:
     def _answer(self) -> Any:
         assert self._process.stdout is not None
         return json.loads(self._process.stdout.readline())
+
+
+class Site(Child):
+    """The gateway's process."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__("seeming_site.py", str(count))
+        ready = self._answer()
+        self.connection = ready["connection"]
+        self.system = ready["system"]
+        self.ids = [str(int(ready["first"]) + number) for number in range(count)]
 
 
 if __name__ == "__main__":

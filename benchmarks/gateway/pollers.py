@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import aiohttp
-from report import Row
+from report import Curve, Row
 from site_under_test import USERS, Site, percentile
-
-PLOT = Path(__file__).parent / "results" / "scheduler-load.png"
 
 
 @dataclass
@@ -34,7 +31,6 @@ def measure(site: Site, *, quick: bool) -> list[Row]:
     alone = asyncio.run(poll(site, "unobserved", jobs, clients, seconds))
     sizes = (10, 50) if quick else (10, 50, 100, 500, 1000, 5000)
     growth = {size: asyncio.run(poll(site, "counted", jobs, size, 8 if quick else 20)) for size in sizes}
-    plot(growth)
     for user, job_id in jobs.items():
         site.by_hand(user, f"scancel {job_id}")
     who = f"{clients} pollers, {len(users)} users"
@@ -61,7 +57,20 @@ def measure(site: Site, *, quick: bool) -> list[Row]:
             "at most 2",
             alone.commands_per_second / len(users) <= 2,
         ),
-        Row(f"{sizes[0]} to {sizes[-1]} pollers: most scheduler commands", most, "1/s", "no growth", most <= 2),
+        Row(
+            f"{sizes[0]} to {sizes[-1]} pollers: most scheduler commands",
+            most,
+            "1/s",
+            "no growth",
+            most <= 2,
+            curve=Curve(
+                "clients that poll once a second",
+                "scheduler commands a second",
+                list(sizes),
+                [each.commands_per_second for each in growth.values()],
+                list(sizes),
+            ),
+        ),
     ]
 
 
@@ -108,22 +117,3 @@ async def poll(site: Site, system: str, jobs: dict[str, str], clients: int, seco
         commands = sum((await asyncio.to_thread(site.counts)).values()) / (time.perf_counter() - start)
     asked = len(durations)
     return Outcome(asked, asked - failed, percentile(durations, 0.99), percentile(lively, 0.99), commands)
-
-
-def plot(growth: dict[int, Outcome]) -> None:
-    """Scheduler commands a second over pollers, beside one command for each poll."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(6, 4))
-    sizes = list(growth)
-    axes.loglog(sizes, sizes, "--", color="grey", label="one command for each poll")
-    axes.loglog(sizes, [each.commands_per_second for each in growth.values()], "o-", label="Crestline")
-    axes.set_xlabel("clients that poll once a second")
-    axes.set_ylabel("scheduler commands a second")
-    axes.legend()
-    figure.tight_layout()
-    PLOT.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(PLOT, dpi=150)

@@ -8,11 +8,15 @@ Needs Docker (the test cluster), wrk and OpenSSH's client. Traffic stays on this
 from __future__ import annotations
 
 import argparse
+import sys
 from importlib import import_module
 from pathlib import Path
 
-from report import Row, show, write
 from site_under_test import site
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from report import Row, show, write
 
 QUESTIONS = ("get_job", "pollers", "watchers", "submit", "listing", "transfer")
 RESULTS = Path(__file__).parent / "results"
@@ -30,7 +34,6 @@ def main() -> None:
             found = import_module(question).measure(running, quick=arguments.quick)
             print(show(found), flush=True)
             rows += found
-    arguments.json.parent.mkdir(parents=True, exist_ok=True)
     write(rows, arguments.json)
     print(f"\n{show(rows)}\n\nwritten to {arguments.json}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,16 +14,31 @@ import psutil
 
 
 @dataclass
+class Curve:
+    """How a figure grows: `ours` and `raw` at each `x`."""
+
+    x_label: str
+    y_label: str
+    x: Sequence[float]
+    ours: Sequence[float]
+    raw: Sequence[float]
+
+
+@dataclass
 class Row:
-    """One line: `ratio` is ours / raw; `target` says in words what should hold, `met` whether it does."""
+    """One line: `ratio` is ours / raw; `target` says in words what should hold, `met` whether it does.
+
+    `met` is None where nothing is asked for: the figure is there to be known.
+    """
 
     what: str
     ours: float
     unit: str
     target: str
-    met: bool
+    met: bool | None
     raw: float | None = None
     raw_command: str = ""
+    curve: Curve | None = None
 
     @property
     def ratio(self) -> float | None:
@@ -35,13 +51,14 @@ def show(rows: list[Row]) -> str:
     for row in rows:
         raw = f"{row.raw:.4g} {row.unit} ({row.raw_command})" if row.raw is not None else "-"
         ratio = f"{row.ratio:.2f}" if row.ratio is not None else "-"
-        met = "yes" if row.met else "NO"
+        met = {True: "yes", False: "NO", None: "-"}[row.met]
         lines.append(f"| {row.what} | {row.ours:.4g} {row.unit} | {raw} | {ratio} | {row.target} | {met} |")
     return "\n".join(lines)
 
 
 def write(rows: list[Row], path: Path) -> None:
-    """As JSON, with date and machine."""
+    """As JSON, with date and machine: what the page of measurements in the documentation is made from."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with open("/proc/cpuinfo") as file:
         cpu = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "unknown")
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
