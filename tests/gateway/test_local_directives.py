@@ -9,17 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crestline.gateway.schedulers.directives import (
-    Array,
-    parse_array,
-    parse_begin,
-    parse_count,
-    parse_directives,
-    parse_memory,
-    parse_nodes,
-    parse_time,
-)
+from crestline.gateway.schedulers.directives import Array, parse_array, parse_begin, parse_memory
 from crestline.model import InvalidRequestError
+from crestline.model.sbatch import parse_count, parse_directives, parse_nodes, parse_time
 
 NOW = datetime(2026, 11, 21, 15, 30)
 

@@ -136,7 +136,7 @@ async def test_a_kill_around_the_rename(tmp_path: Path, renamed: bool) -> None:
         begun = await runtime.transfers.upload(CALLER, str(target), 3)
         job_id = begun.transfer_job.job_id
         url = httpx.URL((begun.transfer_directives.parts_upload_urls or [""])[0])
-        await runtime.transfers.put_part(job_id, 1, url.params["expires"], url.params["signature"], 3, one(b"abc"))
+        await runtime.transfers.urls.put_part(job_id, 1, url.params["expires"], url.params["signature"], 3, one(b"abc"))
         records = runtime.transfers._records
         assert await records.move(job_id, ("RUNNING",), "COMPLETING")
         if renamed:
@@ -146,7 +146,7 @@ async def test_a_kill_around_the_rename(tmp_path: Path, renamed: bool) -> None:
         assert state == ("COMPLETED" if renamed else "RUNNING")
         etag = '"900150983cd24fb0d6963f7d28e17f72"'
         url = httpx.URL(begun.transfer_directives.complete_upload_url or "")
-        await runtime.transfers.complete(
+        await runtime.transfers.urls.complete(
             job_id, url.params["expires"], url.params["signature"], completion([etag]).encode()
         )
         assert target.read_bytes() == b"abc"
@@ -161,7 +161,7 @@ async def test_uploads_that_nobody_completes_are_dropped(tmp_path: Path, monkeyp
         begun = await runtime.transfers.upload(CALLER, f"{files}/stale", 1)
         url = httpx.URL((begun.transfer_directives.parts_upload_urls or [""])[0])
         with pytest.raises(service.CrestlineError, match="expired") as caught:
-            await runtime.transfers.put_part(
+            await runtime.transfers.urls.put_part(
                 begun.transfer_job.job_id, 1, url.params["expires"], url.params["signature"], 1, one(b"x")
             )
         assert caught.value.status == 403

@@ -71,7 +71,7 @@ function onePart(system, job, open, signal) {
     const { waited, ran } = spans(latest);
     const { status, time } = latest;
     const rows = {
-      Reason: status.stateReason, 'Exit code': status.exitCode ?? null, Signal: status.interruptSignal || null,
+      Reason: status.stateReason, 'Exit code': hasEnded(latest) ? status.exitCode : null, Signal: status.interruptSignal || null,
       Partition: latest.partition, Account: latest.account, User: latest.user, Nodes: latest.nodes || latest.allocationNodes,
       Submitted: moment(time.submit), Started: moment(time.start), Ended: moment(hasEnded(latest) ? time.end : null),
       'Queued for': duration(waited), 'Ran for': duration(ran), 'Time limit': time.limit ? duration(time.limit) : null,

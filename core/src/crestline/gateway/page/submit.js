@@ -39,7 +39,8 @@ export async function showSubmit({ place, system, signal }) {
   const form = h('form', { class: 'card' },
     field('Script', script, 'It begins with #! and may have #SBATCH lines; what is filled in below wins over them.'),
     h('div', { class: 'grid' }, field('Name', name), field('Partition', partition), field('Account', account), field('Nodes', nodes),
-      field('Time limit', limit, 'Days-hours:minutes:seconds; a number alone is minutes.'), field('Working directory', directory)),
+      field('Time limit', limit, 'Days-hours:minutes:seconds; a number alone is minutes.')),
+    field('Working directory', directory),
     trouble, button);
   place.append(h('h1', {}, `Submit to ${system.name}`), form);
 

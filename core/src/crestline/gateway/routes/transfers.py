@@ -47,7 +47,7 @@ async def put_part(
 ) -> Response[None]:
     """Store a part of an upload."""
     length = request.headers.get("content-length", "")
-    etag = await system.transfers.put_part(
+    etag = await system.transfers.urls.put_part(
         transfer_id, number, expires, signature, int(length) if length.isdigit() else None, request.stream()
     )
     return Response(None, headers={"ETag": f'"{etag}"'})
@@ -68,7 +68,7 @@ async def post_complete(
     signature: Signature = "",
 ) -> str:
     """Make an upload visible."""
-    etag = await system.transfers.complete(transfer_id, expires, signature, await request.body())
+    etag = await system.transfers.urls.complete(transfer_id, expires, signature, await request.body())
     return parts.completion_answer(request.url.path, f'"{etag}"')
 
 
@@ -83,7 +83,7 @@ async def get_content(
     if_none_match: IfNoneMatchHeader = None,
 ) -> Response[Any]:
     """The bytes of an offered file, or a range of them."""
-    file = await system.transfers.open_download(transfer_id, expires, signature)
+    file = await system.transfers.urls.open_download(transfer_id, expires, signature)
     return await file_answer(file, wanted=wanted, if_range=if_range, if_none_match=if_none_match)
 
 
@@ -92,7 +92,7 @@ async def head_content(
     system: SystemDependency, transfer_id: TransferId, expires: Expires = "", signature: Signature = ""
 ) -> Response[None]:
     """Size and ETag of an offered file."""
-    return await file_answer(await system.transfers.open_download(transfer_id, expires, signature), body=False)
+    return await file_answer(await system.transfers.urls.open_download(transfer_id, expires, signature), body=False)
 
 
 def handle_refusal(request: AnyRequest, error: CrestlineError) -> Response[str]:

@@ -56,11 +56,17 @@ class SchedulerSetup:
             ConfigError: a key or a value cannot be used.
         """
         try:
-            return msgspec.convert(dict(self.options), kind)
+            return msgspec.convert(dict(self.options), kind, dec_hook=_decode)
         except msgspec.ValidationError as error:
             raise ConfigError(
                 f"The scheduler of the system {self.name!r} cannot be set up: {error}.", hint="Correct its table."
             ) from error
+
+
+def _decode(kind: type, value: Any) -> Any:
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    raise TypeError(kind)
 
 
 SchedulerFactory = Callable[[SchedulerSetup], Scheduler]

@@ -3,35 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from crestline.gateway import metrics
-from crestline.gateway.hosts import Files, OpenFile
+from crestline.gateway.hosts import Files
 from crestline.gateway.identity import Caller
 from crestline.gateway.replicas import Replicas
-from crestline.gateway.store import RETRY_AFTER, Store
+from crestline.gateway.store import Store
 from crestline.gateway.transfers import parts
+from crestline.gateway.transfers.endings import UNFINISHED, Endings
 from crestline.gateway.transfers.objects import StagedObjects
 from crestline.gateway.transfers.operations import Operations
 from crestline.gateway.transfers.records import ENDED, Records, Transfer
-from crestline.gateway.transfers.reports import as_job, output_log_text
+from crestline.gateway.transfers.reports import as_job
+from crestline.gateway.transfers.signed_urls import SignedUrls
 from crestline.gateway.transfers.signing import UrlSigner
 from crestline.gateway.transfers.unfinished import UnfinishedUploads
 from crestline.model import (
     ConfigError,
-    ConflictError,
     CrestlineError,
-    GatewayUnavailableError,
-    InvalidRequestError,
     NotFoundError,
 )
 from crestline.wire.compute import JobInfo, JobMetadata
@@ -50,7 +46,6 @@ RETENTION = 7 * 86400
 _SWEEP = 300
 _ATTENTION = 2
 _ID = re.compile(r"t[0-9a-f]{16}")  # a scheduler's ids are numbers, or begin with one
-_UNFINISHED = ("PENDING", "RUNNING", "COMPLETING")
 
 _log = logging.getLogger("crestline.transfers")
 
@@ -75,13 +70,14 @@ class TransferService:
         self._store = store
         self._replicas = replicas
         self._records = Records(store.engine, system.name, replicas.id)
-        self._signer = UrlSigner(signing_key, public_url)
+        files = system.host.files
+        self._endings = Endings(system.name, self._records, files)
+        self.urls = SignedUrls(system.name, UrlSigner(signing_key, public_url), self._records, self._endings, files)
         self._public_url = public_url
         self._operations = Operations()
         self._staging = self._staging_of(system, store)
-        self.unfinished = UnfinishedUploads(store.engine, system.name, system.host.files)
+        self.unfinished = UnfinishedUploads(store.engine, system.name, files)
         self._keepers: list[asyncio.Task[None]] = []
-        self._stopping = False
 
     async def start(self) -> None:
         """Settle what a killed gateway left behind, then look after it from time to time."""
@@ -103,7 +99,7 @@ class TransferService:
                     self._carry(self._staging, transfer)
             elif transfer.kind != "upload":
                 reason = "The gateway was restarted while this ran; what it had done until then was left as it is."
-                await self._end(transfer, "FAILED", reason, sources=_UNFINISHED)
+                await self._endings.end(transfer, "FAILED", reason, sources=UNFINISHED)
             elif transfer.state == "COMPLETING":
                 await self._settle_completion(transfer)
 
@@ -113,7 +109,7 @@ class TransferService:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
         await self._operations.wait(patience)
-        self._stopping = True
+        self._endings.stop()
         await self._operations.stop()
         if self._staging is not None:
             await self._staging.stop()
@@ -152,16 +148,12 @@ class TransferService:
             await self._records.forget(transfer.transfer_id)
             raise
         await self._records.move(transfer.transfer_id, ("PENDING",), "RUNNING")
-        expires = int(transfer.expires)
         return UploadAnswer(
             transfer_job=self._job_of(transfer),
             transfer_directives=S3Directives(
                 transfer_method="s3",
-                parts_upload_urls=[
-                    self._signer.url("PUT", self._part_path(transfer.transfer_id, number), expires)
-                    for number in range(1, parts.count(size, part_size) + 1)
-                ],
-                complete_upload_url=self._signer.url("POST", self._path(transfer.transfer_id, "complete"), expires),
+                parts_upload_urls=self.urls.parts(transfer),
+                complete_upload_url=self.urls.completion(transfer),
                 max_part_size=part_size,
             ),
         )
@@ -174,11 +166,10 @@ class TransferService:
         await self._records.add(transfer)
         if self._staging is not None:
             return await self._offer(self._staging, transfer, self._staging.offer_download)
-        await self._end(transfer, "COMPLETED")
-        url = self._signer.url("GET", self._path(transfer.transfer_id, "content"), int(transfer.expires))
+        await self._endings.end(transfer, "COMPLETED")
         return UploadAnswer(
             transfer_job=self._job_of(transfer),
-            transfer_directives=S3Directives(transfer_method="s3", download_url=url),
+            transfer_directives=S3Directives(transfer_method="s3", download_url=self.urls.content(transfer)),
         )
 
     async def run(
@@ -193,7 +184,7 @@ class TransferService:
             await work(self._files(transfer))
 
         async def outcome(state: str, reason: str) -> None:
-            await self._end_at_last(transfer, state, reason)
+            await self._endings.end_at_last(transfer, state, reason)
 
         self._operations.launch(transfer.transfer_id, begin_and_work, outcome)
         return TransferAnswer(transfer_job=self._job_of(transfer))
@@ -230,60 +221,11 @@ class TransferService:
             return True
         at_work = self._staging is not None and await self._staging.knows(transfer)
         if transfer.kind == "upload" and not at_work:
-            if await self._end(transfer, "CANCELLED"):
+            if await self._endings.end(transfer, "CANCELLED"):
                 await self._files(transfer).upload_discard(transfer.path, transfer.transfer_id)
         elif transfer.state not in ENDED:
             await self._records.ask_to_cancel(transfer.transfer_id)  # another replica is at it
         return True
-
-    # what the signed URLs do
-
-    async def put_part(
-        self,
-        transfer_id: str,
-        number: int,
-        expires: str,
-        signature: str,
-        length: int | None,
-        body: AsyncIterator[bytes],
-    ) -> str:
-        """Store one part; returns its ETag (MD5 in hexadecimal)."""
-        self._signer.check("PUT", self._part_path(transfer_id, number), expires, signature)
-        transfer = await self._get(transfer_id, "upload")
-        if transfer.state != "RUNNING":
-            raise NotFoundError(f"The upload is {transfer.state}.")
-        offset, expected = parts.extent(transfer.size, transfer.part_size, number)
-        if length is not None and length != expected:
-            raise InvalidRequestError(f"Part {number} has {expected} bytes, not {length}.")
-        etag = await self._files(transfer).upload_piece(transfer.path, transfer_id, offset, expected, body)
-        await self._records.add_part(transfer_id, number, etag)
-        return etag
-
-    async def complete(self, transfer_id: str, expires: str, signature: str, body: bytes) -> str:
-        """Make an upload visible; returns the file's ETag as S3 makes it. Nothing is copied or read for it."""
-        self._signer.check("POST", self._path(transfer_id, "complete"), expires, signature)
-        transfer = await self._get(transfer_id, "upload")
-        stored = await self._records.parts(transfer_id)
-        self._check_parts(transfer, parts.read_completion(body), stored)
-        digests = b"".join(bytes.fromhex(etag) for _, etag in sorted(stored.items()))
-        etag = f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(stored)}"
-        if transfer.state == "COMPLETED":  # the answer got lost, and the client asks again
-            return etag
-        if not await self._records.move(transfer_id, ("RUNNING",), "COMPLETING"):
-            raise ConflictError(f"The upload is {transfer.state} already.")
-        try:
-            await self._files(transfer).upload_finish(transfer.path, transfer_id)
-        except CrestlineError:
-            await self._records.move(transfer_id, ("COMPLETING",), "RUNNING")
-            raise
-        await self._end(transfer, "COMPLETED", sources=("COMPLETING",))
-        return etag
-
-    async def open_download(self, transfer_id: str, expires: str, signature: str) -> OpenFile:
-        """A file that was offered."""
-        self._signer.check("GET", self._path(transfer_id, "content"), expires, signature)
-        transfer = await self._get(transfer_id, "download")
-        return await self._files(transfer).open(transfer.path)
 
     # by way of an object store
 
@@ -315,7 +257,7 @@ class TransferService:
             await (staging.land(transfer) if transfer.kind == "upload" else staging.push(transfer))
 
         async def outcome(state: str, reason: str) -> None:
-            await self._end_at_last(transfer, state, reason)
+            await self._endings.end_at_last(transfer, state, reason)
             try:
                 await staging.clean(transfer, state)
             except CrestlineError as error:
@@ -356,47 +298,12 @@ class TransferService:
             expires=now + LIFETIME + size / parts.MIB,
         )
 
-    async def _end(
-        self,
-        transfer: Transfer,
-        state: str,
-        reason: str = "",
-        sources: tuple[str, ...] = ("PENDING", "RUNNING"),
-    ) -> bool:
-        """Write the logs, then the state: whoever sees the state finds the logs. False where it had ended before."""
-        if not await self._records.move(transfer.transfer_id, sources, "COMPLETING"):
-            return False
-        await self._write_logs(transfer, state, reason)
-        ended = await self._records.move(transfer.transfer_id, ("COMPLETING",), state, reason)
-        if ended:
-            metrics.TRANSFERS.labels(self._system.name, transfer.kind, state).inc()
-        return ended
-
-    async def _end_at_last(self, transfer: Transfer, state: str, reason: str) -> None:
-        """As `_end`, however long the database does not answer."""
-        while True:
-            try:
-                await self._end(transfer, state, reason, sources=_UNFINISHED)
-                return
-            except GatewayUnavailableError:
-                if self._stopping:  # whoever starts next settles it
-                    raise
-                await asyncio.sleep(RETRY_AFTER)
-
-    async def _write_logs(self, transfer: Transfer, state: str, reason: str) -> None:
-        said = output_log_text(transfer, state, reason)
-        try:
-            for path, text in ((transfer.output_log, said), (transfer.error_log, f"{reason}\n" if reason else "")):
-                await self._files(transfer).write(path, _once(text.encode("utf-8", "replace")))
-        except CrestlineError as error:
-            _log.warning("the log of transfer %s cannot be written: %s", transfer.transfer_id, error)
-
     async def _settle_completion(self, transfer: Transfer) -> None:
         """The gateway was killed around the rename: the temporary file says on which side of it."""
         if await self._files(transfer).upload_offset(transfer.path, transfer.transfer_id):
             await self._records.move(transfer.transfer_id, ("COMPLETING",), "RUNNING")
         else:
-            await self._end(transfer, "COMPLETED", sources=_UNFINISHED)
+            await self._endings.end(transfer, "COMPLETED", sources=UNFINISHED)
 
     async def _forever(self, work: Callable[[], Awaitable[None]], interval: float) -> None:
         while True:
@@ -415,7 +322,7 @@ class TransferService:
         for transfer in await self._records.expired(now):
             if self._staging is not None and await self._staging.knows(transfer):
                 continue  # what carries it keeps the time
-            await self._end(transfer, "FAILED", "The upload was not completed in time.")
+            await self._endings.end(transfer, "FAILED", "The upload was not completed in time.")
             await self._files(transfer).upload_discard(transfer.path, transfer.transfer_id)
         for transfer in await self._records.ended_before(now - RETENTION):
             for log in (transfer.output_log, transfer.error_log):
@@ -425,24 +332,9 @@ class TransferService:
                     continue
             await self._records.forget(transfer.transfer_id)
 
-    def _check_parts(self, transfer: Transfer, named: dict[int, str], stored: dict[int, str]) -> None:
-        for number in range(1, parts.count(transfer.size, transfer.part_size) + 1):
-            if number not in stored:
-                raise parts.InvalidPartError(f"Part {number} was not sent.")
-            if named.get(number) != stored[number]:
-                raise parts.InvalidPartError(f"Part {number} is not listed with the ETag of what was sent.")
-        if unknown := sorted(named.keys() - stored.keys()):
-            raise parts.InvalidPartError(f"The upload has no part {unknown[0]}.")
-
     async def _own(self, caller: Caller, job_id: str) -> Transfer | None:
         transfer = await self._records.get(job_id) if _ID.fullmatch(job_id) else None
         return transfer if transfer is not None and transfer.username == caller.username else None
-
-    async def _get(self, transfer_id: str, kind: str) -> Transfer:
-        transfer = await self._records.get(transfer_id)
-        if transfer is None or transfer.kind != kind:
-            raise NotFoundError("There is no such transfer any more.", hint="Start it again.")
-        return transfer
 
     def _files(self, transfer: Transfer) -> Files:
         return self._system.host.files(transfer.username)
@@ -454,13 +346,3 @@ class TransferService:
             working_directory=transfer.directory,
             logs=TransferLogs(output_log=transfer.output_log, error_log=transfer.error_log),
         )
-
-    def _path(self, transfer_id: str, what: str) -> str:
-        return f"/transfers/{quote(self._system.name.lower())}/{transfer_id}/{what}"
-
-    def _part_path(self, transfer_id: str, number: int) -> str:
-        return self._path(transfer_id, f"parts/{number}")
-
-
-async def _once(content: bytes) -> AsyncIterator[bytes]:
-    yield content

@@ -27,6 +27,7 @@ class _Time(Message, gc=False):
     elapsed: int | None = None
     suspended: int | None = None
     limit: int | None = None
+    expected_start: int | None = None
 
 
 class _Row(Message, gc=False):
@@ -114,6 +115,7 @@ def _job(row: _Row, system: str) -> Job:
             elapsed=time.elapsed,
             suspended=time.suspended,
             limit=time.limit,
+            expected_start=time.expected_start,
         ),
     )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from crestline.gateway.hosts.this_machine.login import login_environment
 from crestline.gateway.schedulers.local.jobs import Job
 from crestline.gateway.supervisor import records
+from crestline.model.hostlist import fold
 
 
 def job_environment(job: Job, *, cluster: str, home_id: str, directory: Path, commands: Path) -> dict[str, str]:

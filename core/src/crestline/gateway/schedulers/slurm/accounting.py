@@ -13,8 +13,8 @@ from crestline.wire.compute import JobInfo, JobStatus, JobTask, JobTime
 
 _FIELDS = (
     "JobID", "JobIDRaw", "State", "ExitCode", "Reason", "JobName", "User", "Group", "Account", "Partition", "Cluster",
-    "ReqCPUS", "AllocCPUS", "NNodes", "NodeList", "WorkDir", "Priority", "Submit", "Start", "End", "ElapsedRaw", "Suspended", "TimelimitRaw",
-    "SubmitLine",
+    "ReqCPUS", "AllocCPUS", "NNodes", "NodeList", "WorkDir", "Priority", "Submit", "Start", "End", "ElapsedRaw",
+    "Suspended", "TimelimitRaw", "SubmitLine",
 )  # fmt: skip
 
 _AT_ONCE = 1000

@@ -17,8 +17,8 @@ T = TypeVar("T")
 
 _FIELDS = (
     "JobArrayID", "JobID", "State", "exit_code", "Reason", "Name", "UserName", "GroupName", "Account", "Partition",
-    "Cluster", "NumCPUs", "NumNodes", "NodeList", "WorkDir", "PriorityLong", "SubmitTime", "StartTime", "EndTime", "TimeUsed",
-    "TimeLimit",
+    "Cluster", "NumCPUs", "NumNodes", "NodeList", "WorkDir", "PriorityLong", "SubmitTime", "StartTime", "EndTime",
+    "TimeUsed", "TimeLimit",
 )  # fmt: skip
 
 
@@ -80,7 +80,8 @@ def _entry(row: Row) -> Entry:
         ),
         time=JobTime(
             elapsed=seconds(row["TimeUsed"]),
-            start=None if waiting else number(row["StartTime"]),  # of a waiting job, what the scheduler expects
+            start=None if waiting else number(row["StartTime"]),
+            expected_start=number(row["StartTime"]) if waiting else None,
             end=number(row["EndTime"]) if ended else None,
             limit=seconds(row["TimeLimit"]),
             submit=number(row["SubmitTime"]),

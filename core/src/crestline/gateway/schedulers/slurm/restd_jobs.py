@@ -121,6 +121,7 @@ def _entry(job: SlurmJob) -> Entry:
         time=JobTime(
             elapsed=max(0, (end or int(time.time())) - start) if start else 0,
             start=start,
+            expected_start=_number(job.start_time) or None if normal.is_waiting else None,
             end=end,
             limit=None if minutes is None else minutes * 60,
             submit=_number(job.submit_time),

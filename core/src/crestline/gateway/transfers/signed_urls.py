@@ -1,0 +1,115 @@
+"""What the signed URLs of a transfer do: parts that arrive in any order, their completion, and downloads.
+
+The requests and answers are S3's for a multipart upload, as FirecREST's clients send them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from urllib.parse import quote
+
+from crestline.gateway.hosts import Files, OpenFile
+from crestline.gateway.transfers import parts
+from crestline.gateway.transfers.endings import Endings
+from crestline.gateway.transfers.records import Records, Transfer
+from crestline.gateway.transfers.signing import UrlSigner
+from crestline.model import ConflictError, CrestlineError, InvalidRequestError, NotFoundError
+
+
+class SignedUrls:
+    """Makes the URLs of one system's transfers, and does what is asked by them."""
+
+    def __init__(
+        self, system: str, signer: UrlSigner, records: Records, endings: Endings, files: Callable[[str], Files]
+    ) -> None:
+        """`files` gives a user's."""
+        self._system = system
+        self._signer = signer
+        self._records = records
+        self._endings = endings
+        self._files = files
+
+    def parts(self, transfer: Transfer) -> list[str]:
+        """Where to PUT each part of an upload."""
+        numbers = range(1, parts.count(transfer.size, transfer.part_size) + 1)
+        return [self._url("PUT", self._part_path(transfer.transfer_id, number), transfer) for number in numbers]
+
+    def completion(self, transfer: Transfer) -> str:
+        """Where to POST that all parts are sent."""
+        return self._url("POST", self._path(transfer.transfer_id, "complete"), transfer)
+
+    def content(self, transfer: Transfer) -> str:
+        """Where to GET the file."""
+        return self._url("GET", self._path(transfer.transfer_id, "content"), transfer)
+
+    async def put_part(
+        self,
+        transfer_id: str,
+        number: int,
+        expires: str,
+        signature: str,
+        length: int | None,
+        body: AsyncIterator[bytes],
+    ) -> str:
+        """Store one part; returns its ETag (MD5 in hexadecimal)."""
+        self._signer.check("PUT", self._part_path(transfer_id, number), expires, signature)
+        transfer = await self._get(transfer_id, "upload")
+        if transfer.state != "RUNNING":
+            raise NotFoundError(f"The upload is {transfer.state}.")
+        offset, expected = parts.extent(transfer.size, transfer.part_size, number)
+        if length is not None and length != expected:
+            raise InvalidRequestError(f"Part {number} has {expected} bytes, not {length}.")
+        etag = await self._files(transfer.username).upload_piece(transfer.path, transfer_id, offset, expected, body)
+        await self._records.add_part(transfer_id, number, etag)
+        return etag
+
+    async def complete(self, transfer_id: str, expires: str, signature: str, body: bytes) -> str:
+        """Make an upload visible; returns the file's ETag as S3 makes it. Nothing is copied or read for it."""
+        self._signer.check("POST", self._path(transfer_id, "complete"), expires, signature)
+        transfer = await self._get(transfer_id, "upload")
+        stored = await self._records.parts(transfer_id)
+        self._check_parts(transfer, parts.read_completion(body), stored)
+        digests = b"".join(bytes.fromhex(etag) for _, etag in sorted(stored.items()))
+        etag = f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(stored)}"
+        if transfer.state == "COMPLETED":  # the answer got lost, and the client asks again
+            return etag
+        if not await self._records.move(transfer_id, ("RUNNING",), "COMPLETING"):
+            raise ConflictError(f"The upload is {transfer.state} already.")
+        try:
+            await self._files(transfer.username).upload_finish(transfer.path, transfer_id)
+        except CrestlineError:
+            await self._records.move(transfer_id, ("COMPLETING",), "RUNNING")
+            raise
+        await self._endings.end(transfer, "COMPLETED", sources=("COMPLETING",))
+        return etag
+
+    async def open_download(self, transfer_id: str, expires: str, signature: str) -> OpenFile:
+        """A file that was offered."""
+        self._signer.check("GET", self._path(transfer_id, "content"), expires, signature)
+        transfer = await self._get(transfer_id, "download")
+        return await self._files(transfer.username).open(transfer.path)
+
+    def _check_parts(self, transfer: Transfer, named: dict[int, str], stored: dict[int, str]) -> None:
+        for number in range(1, parts.count(transfer.size, transfer.part_size) + 1):
+            if number not in stored:
+                raise parts.InvalidPartError(f"Part {number} was not sent.")
+            if named.get(number) != stored[number]:
+                raise parts.InvalidPartError(f"Part {number} is not listed with the ETag of what was sent.")
+        if unknown := sorted(named.keys() - stored.keys()):
+            raise parts.InvalidPartError(f"The upload has no part {unknown[0]}.")
+
+    async def _get(self, transfer_id: str, kind: str) -> Transfer:
+        transfer = await self._records.get(transfer_id)
+        if transfer is None or transfer.kind != kind:
+            raise NotFoundError("There is no such transfer any more.", hint="Start it again.")
+        return transfer
+
+    def _url(self, method: str, path: str, transfer: Transfer) -> str:
+        return self._signer.url(method, path, int(transfer.expires))
+
+    def _path(self, transfer_id: str, what: str) -> str:
+        return f"/transfers/{quote(self._system.lower())}/{transfer_id}/{what}"
+
+    def _part_path(self, transfer_id: str, number: int) -> str:
+        return self._path(transfer_id, f"parts/{number}")
