@@ -180,6 +180,11 @@ class TaskOf:
     def task_id(self) -> str:
         return self._task_id
 
+    @property
+    def run_path(self) -> str:
+        """Of its DAG run, in the API."""
+        return self._run
+
     def of(self, task_id: str) -> TaskOf:
         """Another task of the same run."""
         return TaskOf(self._stack, self._dag_id, self._run_id, task_id)

@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -91,6 +92,10 @@ class Cluster:
     def put(self, directory: str, archive: bytes) -> None:
         """Unpack a tar archive in a directory of the container."""
         assert self._container.get_wrapped_container().put_archive(directory, archive)
+
+    def share_python(self) -> None:
+        """Let every user run the Python and the packages of these tests, at the paths that they have here."""
+        self.check("root", ["chmod", "a+x", *map(str, Path(sys.base_prefix).parents)])
 
     def jwt(self, user: str, lifespan: int = 3600) -> str:
         """A token for slurmrestd (`X-SLURM-USER-TOKEN`)."""
@@ -202,10 +207,21 @@ def started(folder: Path) -> Iterator[Cluster]:
         .waiting_for(LogMessageWaitStrategy("CLUSTER READY").with_startup_timeout(120))
     )
     container.ports.update({f"{port}/tcp": ("127.0.0.1", None) for port in (_SSH, _SLURMRESTD)})
+    for prefix in _python():
+        container.with_volume_mapping(str(prefix), str(prefix), "ro")
     with container:
-        yield Cluster(
+        cluster = Cluster(
             container, container.get_container_host_ip(), keys, host_key.export_public_key().decode().strip(), user_ca
         )
+        for prefix in _python():
+            cluster.check("root", ["chmod", "a+x", *map(str, prefix.parents[:-1])])  # Docker made these for root alone
+        yield cluster
+
+
+def _python() -> list[Path]:
+    """The directories of this Python and its packages; jobs find them at the same paths."""
+    prefixes = {Path(sys.prefix), Path(sys.base_prefix)}
+    return [prefix for prefix in prefixes if prefix != Path("/usr")]  # the container's own Debian has the same there
 
 
 def _image() -> str:

@@ -8,6 +8,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +71,7 @@ class Hub:
         require(PROXY.exists(), "The hub's proxy is missing: run `npm ci` in tests/hub_proxy.")
         self.folder = folder
         self.host = host
+        self.settings = settings
         self._environment = environment
         self._port, self._hub_port, self._api_port = free_ports(3)
         self._port = port or self._port
@@ -141,6 +144,15 @@ class Hub:
         """The hub as its administrator's program sees it."""
         headers = {"Authorization": f"token {TOKEN}"}
         return httpx.Client(base_url=self.url, headers=headers, timeout=60, trust_env=False, follow_redirects=True)
+
+    @contextmanager
+    def browser(self, user: str) -> Iterator[httpx.Client]:
+        """The hub as somebody sees it who has signed in."""
+        with httpx.Client(base_url=self.url, timeout=60, trust_env=False, follow_redirects=True) as browser:
+            browser.get("/hub/login")
+            form = {"username": user, "password": PASSWORD, "_xsrf": browser.cookies["_xsrf"]}
+            browser.post("/hub/login", params={"next": "/hub/home"}, data=form).raise_for_status()
+            yield browser
 
     def spawn(self, user: str, options: dict[str, Any] | None = None, server: str = "") -> httpx.Response:
         """Ask for a server; it starts by and by."""

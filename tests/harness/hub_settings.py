@@ -28,6 +28,19 @@ connections.policy = Policy(
 """
 
 
+def away_from_home(folder: Path) -> str:
+    """Sessions on this machine leave nothing in the home of whoever runs the tests."""
+    return f"""
+c.FirecRESTSpawner.session_dir = "{folder}/sessions"
+c.Spawner.environment = {{
+    "IPYTHONDIR": "{folder}/ipython",
+    "JUPYTER_CONFIG_DIR": "{folder}/jupyter/config",
+    "JUPYTER_DATA_DIR": "{folder}/jupyter/data",
+    "JUPYTER_RUNTIME_DIR": "{folder}/jupyter/runtime",
+}}
+"""
+
+
 def variables(gateway: RunningGateway | PlainFirecrest, client: tuple[str, str] | None = None) -> dict[str, str]:
     """The `FIRECREST_*` variables of a gateway."""
     if isinstance(gateway, PlainFirecrest):

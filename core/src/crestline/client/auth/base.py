@@ -6,7 +6,7 @@ import abc
 import hashlib
 from collections.abc import Mapping
 
-from crestline.client.auth.token import TokenSource
+from crestline.client.auth.token import Token, TokenSource
 
 
 class Authorizer(abc.ABC):
@@ -28,6 +28,14 @@ class Authorizer(abc.ABC):
     def refused(self, headers: Mapping[str, str]) -> bool:
         """A server answered 401 to these headers. True: the next ones will differ, so trying again makes sense."""
 
+    @property
+    def token(self) -> Token | None:
+        """The access token in use, if there is one that could be handed on to another process."""
+        return None
+
+    def adopt(self, token: Token) -> None:
+        """Use a token that another process of this identity got, while it is fresh."""
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.identity})"
 
@@ -40,6 +48,13 @@ class BearerAuthorizer(Authorizer):
     async def auth_headers(self) -> dict[str, str]:
         token = await self._source.get()
         return {"Authorization": f"Bearer {token.value}"}
+
+    @property
+    def token(self) -> Token | None:
+        return self._source.token
+
+    def adopt(self, token: Token) -> None:
+        self._source.adopt(token)
 
     def refused(self, headers: Mapping[str, str]) -> bool:
         self._source.refuse(headers.get("Authorization", "").removeprefix("Bearer "))

@@ -88,6 +88,17 @@ class TokenSource:
             return token
         return await asyncio.shield(asyncio.wrap_future(self._renewal()))
 
+    @property
+    def token(self) -> Token | None:
+        """The one kept."""
+        return self._token
+
+    def adopt(self, token: Token) -> None:
+        """Begin with a token from elsewhere, where none is kept yet."""
+        with self._lock:
+            if self._token is None and token.is_fresh(time.time()):
+                self._token = token
+
     def refuse(self, value: str) -> None:
         """A server refused this token: the next `get` renews it, unless that has happened meanwhile."""
         with self._lock:

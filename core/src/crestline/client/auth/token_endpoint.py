@@ -15,8 +15,14 @@ from crestline.model import AuthenticationError, GatewayUnavailableError
 _TIMEOUT = httpx.Timeout(15.0, connect=10.0)
 _ONLY_CHANCE = httpx.Timeout(60.0, connect=10.0)
 """where the answer has a new refresh token: giving up loses the login"""
+# As patient as the requests that wait for the token: an issuer that restarts fails none of them.
 _RETRY = Retry(
-    total=4, backoff_factor=0.5, total_timeout=20.0, max_backoff_wait=10.0, status_forcelist=(429, 502, 503, 504)
+    total=6,
+    backoff_factor=0.5,
+    backoff_jitter=0.5,
+    total_timeout=40.0,
+    max_backoff_wait=10.0,
+    status_forcelist=(429, 502, 503, 504),
 )
 
 
