@@ -4,7 +4,7 @@ BIN := .venv/bin
 LOCKED := .venv/locked.txt
 WORKERS ?= 2
 
-.PHONY: help install demo test soak bench lint format build lock
+.PHONY: help install demo test soak bench lint format build lock audit docs
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' Makefile | expand -t 12
@@ -44,8 +44,15 @@ format: install  ## write the code as `make lint` wants it
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: install  ## build the documentation into docs/_build/html; a warning fails
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --nitpicky docs docs/_build/html
+
 build: install  ## build all distributions into dist/
 	$(BIN)/uv build --quiet --all-packages
+
+audit: install  ## ask for known vulnerabilities of the locked versions (needs the network)
+	$(BIN)/uv export --quiet --frozen --all-packages --all-groups --no-emit-workspace --no-emit-project -o $(LOCKED)
+	$(BIN)/pip-audit --strict --require-hashes --disable-pip --requirement $(LOCKED)
 
 lock:  ## resolve the newest versions that fit into uv.lock
 	$(BIN)/uv lock --upgrade

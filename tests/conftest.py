@@ -13,6 +13,7 @@ from harness.gateway import RunningGateway, in_thread
 from harness.oidc import oidc_provider
 from harness.postgresql import postgresql
 from harness.s3 import s3_server
+from harness.secret_scanner import known_below, logs_below, shown_by
 from harness.slurm_gateway import slurm_gateway
 
 __all__ = ["cluster", "oidc_provider", "postgresql", "s3_server", "slurm_gateway"]
@@ -21,6 +22,15 @@ __all__ = ["cluster", "oidc_provider", "postgresql", "s3_server", "slurm_gateway
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_secret_in_any_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """At the end of the run: no log and no output of a job shows a secret of any gateway, hub or server of the run."""
+    yield
+    folder = tmp_path_factory.getbasetemp()
+    shown = shown_by(logs_below(folder), known_below(folder))
+    assert not shown, "\n".join(shown)
 
 
 @pytest.fixture(autouse=True)

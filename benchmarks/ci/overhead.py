@@ -2,7 +2,9 @@
 
 python benchmarks/ci/overhead.py --jobs 10 --latency 0.05 [--json FILE]
 
-Both go to the same Slurm (a container). Requests are counted, and each is answered later by the latency.
+Both go to the same Slurm (a container). Requests are counted, and each is answered later by the latency. Queue time is
+what Slurm says, in whole seconds: a mean over many jobs is exact, a single one is not. A second table has the stages of
+the runner: how long each takes and how many requests it sends.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -74,7 +77,7 @@ class Delay:
 
 
 class TimedBuild(Build):
-    """Notes when each line came."""
+    """Notes when each line came, and how many requests there had been before each call."""
 
     def _write(self, content: bytes) -> None:
         now = time.time()
@@ -83,9 +86,10 @@ class TimedBuild(Build):
                 self.delays.append(now - float(line[3:]))
         super()._write(content)
 
-    def __init__(self, *arguments: object, **options: object) -> None:
+    def __init__(self, *arguments: object, door: Delay) -> None:
         self.delays: list[float] = []
-        super().__init__(*arguments, **options)  # type: ignore[arg-type]
+        self.marks: list[int] = []
+        super().__init__(*arguments, before_call=lambda _: self.marks.append(door.requests))  # type: ignore[arg-type]
 
 
 def main() -> None:
@@ -101,13 +105,18 @@ def main() -> None:
                 door = Delay(gateway.url, asked.latency)
                 gateway.url = door.url
                 result = measure(place, slurm, gateway, door, asked)
+    results, stages = result
     print(f"{'':34}{'ours':>10}{'raw':>10}{'ratio':>8}")
-    for name, (ours, raw) in result.items():
-        ratio = f"{ours / raw:8.2f}" if raw else f"{'':>8}"
-        print(f"{name:34}{ours:10.2f}{raw if raw is not None else float('nan'):10.2f}{ratio}")
+    for name, (ours, raw) in results.items():
+        print(f"{name:34}{ours:10.2f}" + (f"{raw:10.2f}{ours / raw:8.2f}" if raw else ""))
+    print(f"\n{'stage':34}{'s':>10}{'requests':>10}")
+    for name, (seconds, requests) in stages.items():
+        print(f"{name:34}{seconds:10.2f}{requests:10.1f}")
     if asked.json:
-        table = {name: {"ours": ours, "raw": raw} for name, (ours, raw) in result.items()}
-        asked.json.write_text(json.dumps({"jobs": asked.jobs, "latency": asked.latency, "results": table}, indent=1))
+        table = {name: {"ours": ours, "raw": raw} for name, (ours, raw) in results.items()}
+        by_stage = {name: {"seconds": seconds, "requests": requests} for name, (seconds, requests) in stages.items()}
+        content = {"jobs": asked.jobs, "latency": asked.latency, "results": table, "stages": by_stage}
+        asked.json.write_text(json.dumps(content, indent=1))
 
 
 def _cluster(place: Path):
@@ -120,7 +129,7 @@ def _cluster(place: Path):
     yield from clusters.cluster.__wrapped__(Factory())  # type: ignore[attr-defined]
 
 
-def measure(place: Path, slurm, gateway, door: Delay, asked: argparse.Namespace) -> dict:
+def measure(place: Path, slurm, gateway, door: Delay, asked: argparse.Namespace) -> tuple[dict, dict]:
     helper = place / "helper"
     helper.mkdir()
     program = helper / "gitlab-runner"
@@ -130,22 +139,25 @@ def measure(place: Path, slurm, gateway, door: Delay, asked: argparse.Namespace)
     site = sites.slurm_site(place, helper, gateway)
     gitlab = GitLab(place)
     sha = gitlab.commit({"README.md": "x\n"})
-    overheads, requests, delays = [], [], []
+    beyond, requests, delays = [], [], []
+    stages: dict[str, list[tuple[float, int]]] = {}
     for _ in range(asked.jobs):
         before, began = door.requests, time.monotonic()
         job = CiJob(script=[LINES])
-        with TimedBuild(site.custom, gitlab, job, sha) as build:
+        with TimedBuild(site.custom, gitlab, job, sha, door=door) as build:
             build.wait()
         wall = time.monotonic() - began
         if build.state != "success":
             raise SystemExit(build.text)
         requests.append(door.requests - before)
-        overheads.append(wall - RUN)
+        beyond.append(wall - RUN - _queued(slurm, f"ci-{job.id}-"))
         delays += build.delays
+        for call, first, after in zip(build.calls, build.marks, [*build.marks[1:], door.requests], strict=True):
+            stages.setdefault(call.stage, []).append((call.seconds, after - first))
     freed = []
     for _ in range(max(1, asked.jobs // 5)):
         job = CiJob(script=["echo it runs", "sleep 600"])
-        with TimedBuild(site.custom, gitlab, job, sha) as build:
+        with Build(site.custom, gitlab, job, sha) as build:
             build.wait_for("it runs\n")
             began = time.monotonic()
             build.cancel()
@@ -159,13 +171,30 @@ def measure(place: Path, slurm, gateway, door: Delay, asked: argparse.Namespace)
         left = [each for each in system.jobs() if not each.is_finished]
     if left:
         raise SystemExit(f"left behind: {left}")
-    return {
-        "overhead per job, s (median)": (statistics.median(overheads), statistics.median(raw)),
+    results = {
+        "beyond queue and run, s (mean)": (statistics.mean(beyond), statistics.mean(raw)),
         "requests per job": (statistics.mean(requests), None),
         "log delay, s (median)": (statistics.median(delays), None),
         "log delay, s (longest)": (max(delays), None),
         "cancel to free nodes, s (longest)": (max(freed), None),
     }
+    by_stage = {
+        name: (statistics.median(seconds for seconds, _ in calls), statistics.mean(count for _, count in calls))
+        for name, calls in stages.items()
+    }
+    return results, by_stage
+
+
+def _queued(slurm, name: str) -> int:
+    """Seconds between submission and start of the newest job with this name, as Slurm's accounting has them."""
+    for _ in range(100):
+        lines = slurm.check("root", ["sacct", "-a", "-X", "-n", "-P", "-o", "jobname,submit,start"]).splitlines()
+        found = [line.split("|") for line in lines if line.startswith(name)]
+        if found and found[-1][2][:1].isdigit():
+            submit, start = (datetime.fromisoformat(each) for each in found[-1][1:])
+            return int((start - submit).total_seconds())
+        time.sleep(0.1)
+    raise SystemExit(f"{name} is not in the accounting")
 
 
 def _raw(slurm, jobs: int) -> list[float]:
@@ -174,11 +203,12 @@ def _raw(slurm, jobs: int) -> list[float]:
     known.write_text(slurm.known_hosts)
     ssh = ["ssh", "-p", str(slurm.port), "-i", str(slurm.key("alice")), "-o", f"UserKnownHostsFile={known}"]
     found = []
-    for _ in range(jobs):
+    for number in range(jobs):
         began = time.monotonic()
-        script = f"sbatch -W -o out.log <<'X'\n#!/bin/bash\n{LINES}\nX\ncat out.log"
+        script = f"sbatch -W -J raw-{number}- -o out.log <<'X'\n#!/bin/bash\n{LINES}\nX\ncat out.log"
         subprocess.run([*ssh, f"alice@{slurm.host}", script], check=True, capture_output=True)
-        found.append(time.monotonic() - began - RUN)
+        wall = time.monotonic() - began
+        found.append(wall - RUN - _queued(slurm, f"raw-{number}-"))
     return found
 
 

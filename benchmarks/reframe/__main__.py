@@ -15,6 +15,7 @@ import sys
 import tarfile
 import tempfile
 import time
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +24,17 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1] / "tests")]
 
 import request_loop  # noqa: E402
 from delay import distant  # noqa: E402
+from packaging.requirements import Requirement  # noqa: E402
 
 from crestline.client import Site  # noqa: E402
 from harness.cluster import Cluster, started  # noqa: E402
 from harness.gateway import RunningGateway, in_thread  # noqa: E402
 from harness.reframe_suite import Suite  # noqa: E402
-from harness.sites import gateway_site  # noqa: E402
+from harness.sites import gateway_site, plain_site  # noqa: E402
 from harness.slurm_gateway import running as slurm_running  # noqa: E402
+from plain_firecrest.fixture import running as plain_running  # noqa: E402
 
-_PACKAGES = ("reframe", "lxml", "jsonschema", "jsonschema_specifications", "referencing", "rpds", "attr", "attrs",
-             "ClusterShell", "semver", "tabulate", "requests", "urllib3", "idna", "certifi", "charset_normalizer",
-             "yaml", "filelock",
-             "archspec", "argcomplete", "typing_extensions.py", "hpctestlib", "packaging")  # fmt: skip
+_PLAIN = "crestline, plain FirecREST"
 
 
 class Table:
@@ -68,6 +68,7 @@ def main() -> None:
             _reframe(table, "ReFrame's local", Path(place), site, tests, {"scheduler": "local"})
             _reframe(table, "crestline, local scheduler", Path(place), site, tests)
         _distant(table, gateway, Path(place), options.tests[0], options.delay)
+        _plain(table, Path(place), options.tests, options.delay)
         if shutil.which("docker") and not options.no_slurm:
             keys = Path(tempfile.mkdtemp(dir=place))
             with started(keys) as machine, slurm_running(machine, Path(place) / "slurm") as slurm:
@@ -111,18 +112,37 @@ def _distant(table: Table, gateway: RunningGateway, place: Path, tests: int, del
         table.add(f"plain request loop, +{delay * 1000:.0f} ms", tests, seconds, requests)
 
 
+def _plain(table: Table, place: Path, sizes: list[int], delay: float) -> None:
+    """A FirecREST without our additions: each job is a request there."""
+    access = {"access": ["--partition=debug"]}
+    with plain_running() as plain:
+        for tests in sizes:
+            _reframe(table, _PLAIN, place, plain_site(plain), tests, access)
+        with distant(plain.url, delay) as url:
+            _reframe(table, f"{_PLAIN}, +{delay * 1000:.0f} ms", place, plain_site(plain, url=url), sizes[0], access)
+
+
 def _install(machine: Cluster) -> None:
     """ReFrame and what it imports, for the container's Python of the same version."""
-    import reframe
-
-    packages = Path(reframe.__file__).parents[1]
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as tar:
-        for name in _PACKAGES:
-            if (packages / name).exists():
-                tar.add(packages / name, f"reframe-site/{name}")
+        for name in _required("reframe-hpc", set()):
+            for file in distribution(name).files or ():
+                if ".." not in file.parts and file.suffix != ".pyc":
+                    tar.add(file.locate(), f"reframe-site/{file}")
         tar.add(HERE / "checks.py", "reframe-site/checks.py")
     machine.put("/scratch", content.getvalue())
+
+
+def _required(name: str, found: set[str]) -> set[str]:
+    """The distribution and all that it requires here."""
+    if name not in found:
+        found.add(name)
+        for line in distribution(name).requires or ():
+            requirement = Requirement(line)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                _required(requirement.name, found)
+    return found
 
 
 def _inside(table: Table, machine: Cluster, tests: int) -> None:
@@ -155,7 +175,9 @@ def _ratios(table: Table, sizes: list[int], delay: float) -> None:
     pairs = [("crestline, local scheduler", "ReFrame's local")]
     pairs += [("crestline, Slurm over SSH", "ReFrame's slurm, on the cluster")]
     pairs += [(f"crestline, +{delay * 1000:.0f} ms", f"plain request loop, +{delay * 1000:.0f} ms")]
-    for ours, theirs in pairs:
+    pairs += [("crestline, local scheduler", "ReFrame's local"), ("crestline, Slurm over SSH", "ReFrame's local")]
+    pairs += [(f"{_PLAIN}, +{delay * 1000:.0f} ms", f"plain request loop, +{delay * 1000:.0f} ms")]
+    for ours, theirs in dict.fromkeys(pairs):
         for tests in sizes:
             mine, other = table.seconds(ours, tests), table.seconds(theirs, tests)
             if mine is not None and other is not None:

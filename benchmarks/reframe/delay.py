@@ -20,7 +20,8 @@ def distant(url: str, seconds: float) -> Iterator[str]:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         answers, requests = await asyncio.open_connection(parts.hostname, parts.port)
         answered = [True]
-        await asyncio.gather(_up(reader, requests, answered, seconds), _down(answers, writer, answered))
+        with suppress(asyncio.CancelledError):  # at the end; the streams' own callback would complain
+            await asyncio.gather(_up(reader, requests, answered, seconds), _down(answers, writer, answered))
 
     async def start() -> None:
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
@@ -31,13 +32,20 @@ def distant(url: str, seconds: float) -> Iterator[str]:
         asyncio.set_event_loop(loop)
         loop.run_until_complete(start())
         loop.run_forever()
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        loop.close()
 
-    threading.Thread(target=run, daemon=True).start()
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
     ready.wait()
     try:
         yield f"http://127.0.0.1:{ports[0]}"
     finally:
         loop.call_soon_threadsafe(loop.stop)
+        thread.join()
 
 
 async def _up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answered: list[bool], seconds: float) -> None:

@@ -1,7 +1,7 @@
 """A hub for a Slurm site: users log in at the site's OIDC provider, and each session is a job of their own.
 
 The gateway is a FirecREST v2, or `crestline serve` (examples/gateway); both take the tokens of the same provider.
-Compute nodes need no open port: sessions dial out to the relay (docs/relay.md). Environment: OIDC_CLIENT_ID,
+Compute nodes need no open port: sessions dial out to the relay (docs/how-to/relay.md). Environment: OIDC_CLIENT_ID,
 OIDC_CLIENT_SECRET, JUPYTERHUB_CRYPT_KEY (`openssl rand -hex 32`, the same at every start), and CRESTLINE_SITES
 (sites.toml).
 """

@@ -17,7 +17,8 @@ from airflow.sdk.exceptions import TaskDeferralTimeout, TaskDeferred
 from crestline.client import BlockingSystem, Site, connect_blocking
 from crestline.model import JobSpec, JobState
 from crestline_airflow import triggers
-from crestline_airflow.operators import FirecRESTSubmitOperator
+from crestline_airflow.operators import FirecRESTSubmitOperator, FirecRESTUploadOperator
+from crestline_airflow.operators.transfer import FirecRESTTransferTrigger
 from crestline_airflow.triggers import FirecRESTJobTrigger
 from harness.airflow_dags import Run, last_run, run
 from harness.gateway import RunningGateway
@@ -121,6 +122,31 @@ def trigger_of(done: Run, job_id: str) -> Iterator[FirecRESTJobTrigger]:
         yield trigger
 
 
+def waiting_jobs(system: BlockingSystem, workdir: Path) -> list[str]:
+    """Two jobs that take the place of transfer jobs."""
+    spec = JobSpec(script="#!/bin/bash\nsleep 600\n", workdir=str(workdir))
+    return [system.submit(spec).job_id for _ in range(2)]
+
+
+def test_a_kill_cancels_transfer_jobs(workdir: Path, system: BlockingSystem) -> None:
+    run(one_job("kill_transfers", workdir, "#!/bin/bash\ntrue\n"))
+    job_ids = waiting_jobs(system, workdir)
+    with trigger_of(last_run(one_job("kill_transfers", workdir, "")), job_ids[0]) as trigger:
+        transfers = FirecRESTTransferTrigger("firecrest_default", "local", job_ids)
+        transfers.task_instance = trigger.task_instance
+        asyncio.run(transfers.on_kill())
+    assert {system.wait(job_id, timeout=60).state for job_id in job_ids} == {JobState.CANCELLED}
+
+
+def test_a_deferral_that_times_out_cancels_transfer_jobs(workdir: Path, system: BlockingSystem) -> None:
+    operator = FirecRESTUploadOperator(task_id="up", system="local", source_path="a", target_path="b", deferrable=True)
+    job_ids = waiting_jobs(system, workdir)
+    context = {"ti": SimpleNamespace(map_index=-1, xcom_pull=lambda **_: job_ids)}
+    with pytest.raises(TaskDeferralTimeout):
+        operator.resume_execution("__fail__", {"error": "Trigger timeout"}, context)
+    assert {system.wait(job_id, timeout=60).state for job_id in job_ids} == {JobState.CANCELLED}
+
+
 @pytest.mark.parametrize(
     ("state", "end"),
     [("deferred", JobState.COMPLETED), ("failed", JobState.CANCELLED), (None, JobState.CANCELLED)],
@@ -164,3 +190,6 @@ def test_a_trigger_survives_serialization() -> None:
     classpath, kwargs = FirecRESTJobTrigger("alps", "daint", "42").serialize()
     assert classpath == "crestline_airflow.triggers.FirecRESTJobTrigger"
     assert FirecRESTJobTrigger(**kwargs).serialize() == (classpath, kwargs)
+    classpath, kwargs = FirecRESTTransferTrigger("alps", "daint", ["42", "43"]).serialize()
+    assert classpath == "crestline_airflow.operators.transfer.FirecRESTTransferTrigger"
+    assert FirecRESTTransferTrigger(**kwargs).serialize() == (classpath, kwargs)

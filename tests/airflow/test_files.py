@@ -147,6 +147,33 @@ def test_lists_and_patterns_travel_both_ways(anywhere: Place, tmp_path: Path, ta
         assert (back / "as" / name).read_text() == name
 
 
+def test_large_files_wait_for_no_job_on_a_worker(anywhere: Place, tmp_path: Path, task_log: Any) -> None:
+    """A plain FirecREST moves them in jobs of its scheduler; a gateway of ours has none to wait for."""
+    content = os.urandom(6 * 1024 * 1024)
+    (tmp_path / "large.bin").write_bytes(content)
+    with DAG("large", schedule=None) as dag:
+        up = FirecRESTUploadOperator(
+            task_id="up", source_path=str(tmp_path / "large.bin"), target_path=f"{anywhere.workdir}/", deferrable=True
+        )
+        down = FirecRESTDownloadOperator(
+            task_id="down",
+            remote_files=f"{anywhere.workdir}/*.bin",
+            local_path=str(tmp_path / "back"),
+            deferrable=True,
+        )
+        up >> down
+    done = run(dag)
+    assert set(done.states.values()) == {"success"}, task_log.errors
+    assert (tmp_path / "back/large.bin").read_bytes() == content
+    assert os.listdir(tmp_path / "back") == ["large.bin"]
+    deferred = sum("Waiting for the transfer jobs" in line for _, line in task_log.entries)
+    if anywhere.plain is None:
+        assert deferred == 0
+    else:
+        assert deferred == 2
+        assert [anywhere.plain.count("POST", f"/transfer/{verb}") for verb in ("upload", "download")] == [1, 1]
+
+
 def test_nothing_that_matches_fails(remote: Path, tmp_path: Path, task_log: Any) -> None:
     with DAG("no_match", schedule=None) as dag:
         FirecRESTUploadOperator(

@@ -13,6 +13,7 @@ from crestline_airflow.links import FirecRESTJobLink
 from crestline_airflow.operators import FirecRESTSubmitOperator
 from harness.airflow_dags import Run, run
 from harness.gateway import RunningGateway
+from plain_firecrest.fixture import running
 
 KEY = FirecRESTJobLink().xcom_key
 
@@ -45,7 +46,17 @@ def test_a_failed_one_too_and_without_a_page_it_is_the_gateways(gateway: Running
     done = run(dag)
     assert done.states == {"fail": "failed"}
     job_id = done.dag_run.get_task_instance("fail").xcom_pull(task_ids="fail", key="job_id")
-    assert link(done, "fail") == f"{gateway.url}/#local/{job_id}"
+    assert link(done, "fail") == f"{gateway.url}/#/jobs/local/{job_id}"
+
+
+def test_a_plain_firecrest_has_no_pages(define: Any) -> None:
+    with running() as plain:
+        define(plain)
+        with DAG("page_of_plain", schedule=None) as dag:
+            FirecRESTSubmitOperator(task_id="job", script="#!/bin/bash\ntrue\n")
+        done = run(dag)
+        assert done.states == {"job": "success"}
+        assert not link(done, "job")
 
 
 @pytest.mark.parametrize("page", ["javascript:alert(1)", "https://example.org/{user}", "https://example.org/{"])

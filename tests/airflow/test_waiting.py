@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from typing import Any
 
@@ -41,8 +42,10 @@ async def test_waiting_is_shared(plain: PlainFirecrest, log_output: bool) -> Non
             assert len(requests) <= 25 + elapsed
         else:
             assert not requests
+        assert gc.get_freeze_count() > 0  # or else the garbage collector stops the triggerer
         end_jobs(plain)
         await until(lambda: len(at_work.events) == COUNT)
+        await until(lambda: gc.get_freeze_count() == 0)
     assert not at_work.failed
     assert {event.payload["job_id"] for event in at_work.events.values()} == set(ids)
     assert {event.payload["state"] for event in at_work.events.values()} == {"completed"}

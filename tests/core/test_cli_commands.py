@@ -36,7 +36,7 @@ def test_version(alone: Command) -> None:
 
 def test_help_imports_neither_client_nor_gateway() -> None:
     script = (
-        "import sys; from crestline.cli.app import _run; _run(['--help']);"
+        "import sys; from crestline.cli.app import run; run(['--help']);"
         "print(*[name for name in sys.modules if name.startswith(('crestline.client', 'crestline.gateway', 'httpx',"
         " 'litestar', 'rich'))], file=sys.stderr)"
     )
@@ -138,12 +138,17 @@ def hello(name: str) -> None:
 @app.command()
 def fail() -> None:
     raise PermissionDeniedError("Not you.", hint="Ask.")
+
+def program(arguments: list[str]) -> int:
+    "A program of another distribution."
+    print(*arguments)
+    return 3
 """
 
 
 @pytest.fixture
 def plugged(tmp_path: Path) -> Command:
-    """With a distribution installed (a real dist-info) that adds three commands; two of them do not load."""
+    """With a distribution installed (a real dist-info) that adds commands; two of them do not load."""
     packages = tmp_path / "packages"
     info = packages / "crestline_extra-1.dist-info"
     info.mkdir(parents=True)
@@ -152,6 +157,7 @@ def plugged(tmp_path: Path) -> Command:
         "extra": "crestline_extra:app",
         "broken": "crestline_no_such:app",
         "odd": "crestline_extra:PLUGIN",
+        "program": "crestline_extra:program",
         "ps": "crestline_extra:app",
     }
     lines = [f"{name} = {value}" for name, value in entries.items()]
@@ -165,6 +171,8 @@ def test_commands_of_other_distributions(plugged: Command) -> None:
     assert plugged.refused("extra", "fail", code=77) == "crestline: Not you. Ask."
     help_page = plugged("--help").stdout.decode()
     assert "A command of another distribution." in help_page
+    assert "A program of another distribution." in help_page
+    assert plugged("program", "--help", "x", code=3).stdout == b"--help x\n"
     assert "--all-users" in plugged("ps", "--help").stdout.decode(), "a built-in command cannot be replaced"
     assert "completion" not in plugged("extra", "--help").stdout.decode()
 

@@ -413,3 +413,63 @@ async def test_another_users_file_is_refused(backend: FirecrestBackend, plain: P
     with pytest.raises(PermissionDeniedError):
         await download(backend, str(secret), tmp_path / "f")
     assert not (tmp_path / "f").exists()
+
+
+LARGE = 3 * 1024 * 1024
+
+
+async def test_an_upload_that_is_left_to_its_job(
+    plain: PlainFirecrest, backend: FirecrestBackend, remote: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "in.bin"
+    source.write_bytes(content(LARGE))
+    source.chmod(0o755)
+    sent = await upload(backend, source, f"{remote}/f.bin", wait=False)
+    [job_id] = sent.pending
+    await backend.monitor.wait(job_id)
+    plain.requests.clear()
+    again = await upload(backend, source, f"{remote}/f.bin")
+    assert (again.files, again.skipped, again.pending) == (0, 1, ())
+    assert not [path for path in paths(plain) if "/transfer/" in path]
+    assert (remote / "f.bin").read_bytes() == content(LARGE)
+    assert os.access(remote / "f.bin", os.X_OK)
+
+
+async def test_a_download_that_is_left_to_its_job(
+    plain: PlainFirecrest, backend: FirecrestBackend, remote: Path, tmp_path: Path
+) -> None:
+    (remote / "f.bin").write_bytes(content(LARGE))
+    target = tmp_path / "out.bin"
+    begun = await download(backend, f"{remote}/f.bin", target, wait=False)
+    assert begun.files == 0
+    assert not target.exists()
+    assert (await download(backend, f"{remote}/f.bin", target, wait=False)).pending == begun.pending
+    assert [path.stat().st_mode & 0o777 for path in tmp_path.glob("*.transfer")] == [0o600]
+    await backend.monitor.wait(begun.pending[0])
+    got = await download(backend, f"{remote}/f.bin", target)
+    assert got.files == 1
+    assert target.read_bytes() == content(LARGE)
+    assert sum("/transfer/download" in path for path in paths(plain)) == 1
+    assert os.listdir(tmp_path) == ["out.bin"]
+
+
+async def test_a_begun_download_that_leads_nowhere_is_begun_anew(
+    plain: PlainFirecrest, backend: FirecrestBackend, remote: Path, tmp_path: Path
+) -> None:
+    (remote / "f.bin").write_bytes(content(LARGE))
+    begun = await download(backend, f"{remote}/f.bin", tmp_path / "out.bin", wait=False)
+    await backend.monitor.wait(begun.pending[0])
+    [known] = tmp_path.glob("*.transfer")
+    known.write_text(known.read_text().replace("f.bin", "g.bin"))
+    await download(backend, f"{remote}/f.bin", tmp_path / "out.bin")
+    assert (tmp_path / "out.bin").read_bytes() == content(LARGE)
+    assert sum("/transfer/download" in path for path in paths(plain)) == 2
+    assert os.listdir(tmp_path) == ["out.bin"]
+
+
+async def test_small_files_do_not_wait_for_jobs(backend: FirecrestBackend, remote: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in.bin"
+    source.write_bytes(content(DIRECT))
+    assert not (await upload(backend, source, f"{remote}/f.bin", wait=False)).pending
+    got = await download(backend, f"{remote}/f.bin", tmp_path / "out.bin", wait=False)
+    assert (got.files, got.pending) == (1, ())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,12 @@ class DriverSite:
         """To be used in a `with`."""
         sha = options.pop("sha", None) or gitlab.commit({"README.md": "hello\n"})
         return Build(self.custom, gitlab, job, sha, **options)
+
+    def run_together(self, gitlab: GitLab, jobs: Sequence[CiJob], *, sha: str) -> list[Build]:
+        """Run several jobs at the same time, each to its end."""
+        with ExitStack() as stack:
+            builds = [stack.enter_context(Build(self.custom, gitlab, job, sha)) for job in jobs]
+            return [build.wait() for build in builds]
 
     def left_behind(self) -> list[str]:
         """Folders of jobs that the driver still remembers."""

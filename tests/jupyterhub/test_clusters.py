@@ -6,8 +6,8 @@ import pytest
 
 from crestline.model import InvalidRequestError
 from crestline_jupyterhub.clusters import lines
-from harness.example_hub import run_code
 from harness.hub import Hub
+from harness.kernel import run_code
 
 DASK = """
 import os

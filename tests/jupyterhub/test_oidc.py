@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import pytest
 from joserfc import jws
 
-from harness.gateway import RunningGateway, in_thread
+from harness.cluster import Cluster
+from harness.gateway import in_thread
 from harness.hub import Hub, free_ports
 from harness.hub_settings import HUB, QUICK, TINY
 from harness.oidc import OidcProvider, serving
+from harness.slurm_gateway import SlurmGateway, prepare
 
 LIFETIME = 45
 """of an access token; it is renewed when it has 35 s left"""
@@ -40,6 +46,17 @@ c.JupyterHub.default_url = "/hub/home"
 c.JupyterHub.allow_named_servers = True
 c.FirecRESTSpawner.use_user_token = True
 c.FirecRESTSpawner.service_site = "service"
+c.FirecRESTSpawner.profile_list = {{
+    "local": {{"display_name": "This machine", "default": True}},
+    "slurm": {{
+        "display_name": "Slurm",
+        "spawner_override": {{
+            "system": "cluster@site",
+            "service_site": "slurm-service",
+            "cmd": ["{programs}/jupyterhub-singleuser"],
+        }},
+    }},
+}}
 c.FirecRESTSpawner.system = "local@site"
 c.FirecRESTSpawner.cancel_patience = 1
 c.JupyterHub.load_roles.append({{"name": "server", "scopes": ["users:activity!user", "access:servers!server",
@@ -57,18 +74,25 @@ url = "{url}"
 token_url = "{token_url}"
 client_id = "{client_id}"
 client_secret = "{secret}"
+
+[sites.slurm-service]
+url = "{url}"
+token_url = "{token_url}"
+client_id = "{slurm_client_id}"
+client_secret = "{slurm_secret}"
 """
 
 
 @dataclass
 class Place:
     hub: Hub
-    gateway: RunningGateway
+    gateway: SlurmGateway
     provider: OidcProvider
 
-    def jobs(self, user: str) -> list[dict[str, object]]:
-        with self.gateway.http() as http:
-            jobs = http.get("/compute/local/jobs", params={"allusers": True}).json()["jobs"]
+    def jobs(self, user: str, system: str = "local") -> list[dict[str, object]]:
+        client = self.gateway.client_of("observer") if system == "cluster" else None
+        with self.gateway.http(client) as http:
+            jobs = http.get(f"/compute/{system}/jobs", params={"allusers": True}).json()["jobs"]
         return [job for job in jobs if f"-{user}-" in job["name"] and job["status"]["state"] in ("PENDING", "RUNNING")]
 
     def auth_state(self, user: str) -> dict[str, str]:
@@ -93,24 +117,39 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def place(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("hub")
     (port,) = free_ports(1)
     callback = f"http://127.0.0.1:{port}/hub/oauth_callback"
     with serving(callback, LIFETIME) as provider:
         trusted = {"issuer": provider.issuer, "audience": provider.audience}
-        with in_thread(folder / "gateway", oidc=[trusted]) as gateway:
+        systems = {"local": {}, "cluster": prepare(cluster, folder / "gateway", ("observer",))}
+        cluster.share_python()
+        with in_thread(folder / "gateway", oidc=[trusted], systems=systems) as running:
+            gateway = SlurmGateway(running.url, running.home)
             sites = folder / "sites.toml"
             sites.touch(0o600)
             client_id, secret = gateway.client
+            slurm_client_id, slurm_secret = gateway.client_of("observer")
             sites.write_text(
-                SITES.format(url=gateway.url, token_url=gateway.token_url, client_id=client_id, secret=secret)
+                SITES.format(
+                    url=gateway.url,
+                    token_url=gateway.token_url,
+                    client_id=client_id,
+                    secret=secret,
+                    slurm_client_id=slurm_client_id,
+                    slurm_secret=slurm_secret,
+                )
             )
             settings = SETTINGS.format(
-                client=provider.hub_client, callback=callback, issuer=provider.issuer, key="0" * 64
+                client=provider.hub_client,
+                callback=callback,
+                issuer=provider.issuer,
+                key="0" * 64,
+                programs=f"{sys.prefix}/bin",
             )
             settings = HUB + TINY + QUICK + settings
-            with Hub(folder, settings, {"CRESTLINE_SITES": str(sites)}, port=port) as hub:
+            with Hub(folder, settings, {"CRESTLINE_SITES": str(sites)}, host=cluster.machine, port=port) as hub:
                 yield Place(hub, gateway, provider)
 
 
@@ -133,22 +172,48 @@ def test_jobs_are_the_users_own_and_rotated_tokens_are_kept(place: Place) -> Non
     assert place.auth_state("alice")["refresh_token"] != first["refresh_token"]
 
 
+def test_a_program_in_the_session_gets_a_fresh_token(place: Place) -> None:
+    place.log_in("carl")
+    place.hub.spawn("carl")
+    place.hub.ready("carl")
+    with place.hub.http() as http:
+        pid = http.get("/user/carl/environment").json()["pid"]
+    lines = Path(f"/proc/{pid}/environ").read_text().split("\0")
+    environment = dict(line.split("=", 1) for line in lines if line)
+    assert environment["FIRECREST_URL"] == place.gateway.url
+    assert environment["FIRECREST_SYSTEM"] == "local"
+    command = shlex.split(environment["FIRECREST_TOKEN_COMMAND"])
+
+    first = place.auth_state("carl")["access_token"]
+    place.hub.wait(lambda: place.is_near_its_end("carl"), "it lives on")
+    token = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+    assert token != first  # renewed by the hub
+    assert is_good(place, token)
+    place.hub.stop_server("carl")
+
+
 def test_stop_after_the_login_has_expired_cancels(place: Place) -> None:
-    place.log_in("bert")
-    place.hub.spawn("bert")
-    place.hub.ready("bert")
-    state = place.auth_state("bert")
+    place.log_in("bob")
+    place.hub.spawn("bob")
+    place.hub.spawn("bob", {"profile": "slurm"}, server="slurm")
+    place.hub.ready("bob")
+    place.hub.ready("bob", "slurm")
+    state = place.auth_state("bob")
     client_id, secret = place.provider.hub_client
     form = {"grant_type": "refresh_token", "refresh_token": state["refresh_token"]}
     form |= {"client_id": client_id, "client_secret": secret}
     for _ in range(2):  # a token that is used twice: the provider ends the whole login
         httpx.post(f"{place.provider.issuer}/token", data=form, timeout=60)
     place.hub.wait(lambda: not is_good(place, state["access_token"]), "the access token does not expire")
-    assert len(place.jobs("bert")) == 1
-    place.hub.stop_server("bert")
-    assert len(place.jobs("bert")) == 1  # the service account of a local scheduler may not cancel others' jobs
-    place.log_in("bert")
-    place.hub.wait(lambda: not place.jobs("bert"), "the job was not cancelled")
+    assert [job["user"] for job in place.jobs("bob", "cluster")] == ["bob"]
+    place.hub.stop_server("bob", "slurm")
+    place.hub.wait(lambda: not place.jobs("bob", "cluster"), "the service account did not cancel the job")
+
+    assert len(place.jobs("bob")) == 1
+    place.hub.stop_server("bob")
+    assert len(place.jobs("bob")) == 1  # the service account of a local scheduler may not cancel others' jobs
+    place.log_in("bob")
+    place.hub.wait(lambda: not place.jobs("bob"), "the job was not cancelled")
 
 
 def bearer(token: str) -> dict[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import runpy
 from typing import Any
 
-import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +15,7 @@ from crestline_jupyterhub.options.choice import choose, from_form
 from crestline_jupyterhub.options.live import Live
 from crestline_jupyterhub.options.offer import is_safe, read_profiles
 from harness.example_hub import EXAMPLES
-from harness.hub import PASSWORD, Hub
+from harness.hub import Hub
 
 EVIL: list[Any] = [
     "1\n#SBATCH --uid=0",
@@ -125,10 +124,8 @@ def test_the_rest_api_refuses_it_too_and_says_why(example_hub: Hub) -> None:
 
 
 def test_the_page_shows_the_form_with_what_the_system_has(example_hub: Hub) -> None:
-    with httpx.Client(base_url=example_hub.url, timeout=60, trust_env=False, follow_redirects=True) as http:
-        http.get("/hub/login")
-        login = {"username": "nora", "password": PASSWORD, "_xsrf": http.cookies["_xsrf"]}
-        page = http.post("/hub/login", params={"next": "/hub/spawn"}, data=login)
+    with example_hub.browser("nora") as browser:
+        page = browser.get("/hub/spawn")
     assert page.status_code == 200
     assert "Start a distributed Dask cluster?" in page.text
     assert "nodes free)" in page.text

@@ -15,14 +15,25 @@ import pytest
 
 from crestline.client import Site, connect
 from crestline.model import JobSpec
+from harness.example_hub import EXAMPLES
 from harness.hub import Hub
 from harness.hub_settings import HUB, QUICK, TINY, variables
 from plain_firecrest.fixture import PlainFirecrest, running
 
 REAPER_TOKEN = "a-token-of-the-reaper-in-the-tests"
 SETTINGS = f"""
+from pathlib import Path
+load_subconfig({str(EXAMPLES / "form.py")!r})
 c.FirecRESTSpawner.node_networks = ["127.0.0.0/8", "10.0.0.0/8"]
-c.JupyterHub.services.append({{"name": "reaper", "api_token": "{REAPER_TOKEN}"}})
+c.JupyterHub.services.append(
+    {{
+        "name": "reaper",
+        "api_token": "{REAPER_TOKEN}",
+        "environment": {{name: os.environ[name] for name in os.environ if name.startswith(("FIRECREST_", "AUTH_"))}},
+        "command": ["{sys.executable}", "-m", "crestline_jupyterhub.reaper", "--hub-name", "test", "--grace", "0.1",
+                    "--days", "0", "--every", "1", *(["--delete"] if Path("in-earnest").exists() else [])],
+    }}
+)
 c.JupyterHub.load_roles.append(
     {{"name": "reaper", "scopes": ["list:users", "read:servers", "admin:server_state"], "services": ["reaper"]}}
 )
@@ -85,6 +96,10 @@ def test_callback_says_one_address_and_nothing_else(hub: Hub, plain: PlainFirecr
     hub.wait(lambda: say(hub, here) == 204, "the hub does not know the nonce any more")
     assert say(hub, here) == 204  # the answer may have got lost
     assert say(hub, here | {"port": 4712}) == 409
+    for wrong in (0, -1, True, "2", 10**9):
+        assert say(hub, here | {"run": wrong}) == 400
+    assert say(hub, here | {"port": 4712, "run": 2}) == 204  # its job was requeued
+    assert say(hub, here) == 409  # the first run is over
     plain.settings.start_delay = 0
     for job_id in alive(plain, "-anna-"):
         plain.scheduler.end(job_id, "CANCELLED")
@@ -105,6 +120,23 @@ def test_options_of_a_user_set_nothing_but_what_is_offered(hub: Hub, plain: Plai
             assert "--uid" not in job.script
     with hub.http() as http:
         http.delete("/hub/api/users/berta/server")
+
+
+def test_form_offers_what_the_system_has_and_sets_it(hub: Hub, plain: PlainFirecrest) -> None:
+    with hub.browser("ada") as browser:
+        form = browser.get("/hub/spawn").text
+    assert '<option value="xfer">' in form
+    assert "nodes free)" in form
+    refused = hub.spawn("ada", {"queue": "moon"})
+    if refused.status_code < 400:
+        hub.wait(lambda: not (hub.server("ada") or {}).get("pending"), "it does not end")
+    assert not alive(plain, "-ada-")
+    hub.spawn("ada", {"queue": "xfer", "nodes": 1, "hours": 2})
+    hub.ready("ada")
+    (job,) = (job for job in plain.jobs() if "-ada-" in job.name)
+    assert job.partition == "xfer"
+    assert "#SBATCH --time=2:00:00" in job.script
+    hub.stop_server("ada")
 
 
 def test_nobody_else_reads_a_session(hub: Hub, plain: PlainFirecrest) -> None:
@@ -150,10 +182,8 @@ def test_reaper_removes_what_nobody_owns(hub: Hub, plain: PlainFirecrest) -> Non
                 await system.submit(JobSpec(script="#!/bin/sh\nsleep 600\n", name=name, workdir=str(plain.home)))
 
     asyncio.run(submit())
-    told = reap(hub, plain, "--days", "0")
-    assert told.returncode == 0, told.stderr
-    assert "would remove job" in told.stderr
-    assert "would remove folder" in told.stderr
+    hub.wait(lambda: "would remove job" in hub.log(), "the service tells of no job")
+    hub.wait(lambda: "would remove folder" in hub.log(), "the service tells of no folder")
     assert all(alive(plain, name) for name in names)
     assert lost.is_dir()
 
@@ -161,10 +191,11 @@ def test_reaper_removes_what_nobody_owns(hub: Hub, plain: PlainFirecrest) -> Non
     assert blind.returncode == 1
     assert all(alive(plain, name) for name in names)
 
-    done = reap(hub, plain, "--delete", "--days", "0")
-    assert done.returncode == 0, done.stderr
+    hub.stop()
+    (hub.folder / "in-earnest").touch()
+    hub.start()
     hub.wait(lambda: not alive(plain, names[0]), "the orphan lives")
-    assert not lost.exists()
+    hub.wait(lambda: not lost.exists(), "its folder stays")
     assert alive(plain, names[1])
     assert alive(plain, names[2])
     assert alive(plain, "-dora-")

@@ -1,31 +1,49 @@
-"""Sessions as jobs of real Slurm: over a port of the node, and over a relay."""
+"""Real single-user servers as jobs of real Slurm: over a port of the node, and over a relay."""
 
 from __future__ import annotations
 
-import io
 import json
 import subprocess
 import sys
-import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
-from harness import tiny_server
 from harness.cluster import Cluster
+from harness.example_hub import EXAMPLES
 from harness.hub import Hub, free_ports
 from harness.hub_settings import HUB, QUICK, variables
+from harness.kernel import run_code
 from harness.relay import key_file
 from harness.slurm_gateway import SlurmGateway
 
-SERVER = """
-c.Spawner.cmd = ["python3", "/opt/tiny_server.py"]
-c.FirecRESTSpawner.req_partition = "debug"
-c.FirecRESTSpawner.req_runtime = "00:20:00"
+SERVER = f"""
+load_subconfig({str(EXAMPLES / "form.py")!r})
+clusters = c.FirecRESTSpawner.profile_list["jupyterlab"]["profile_options"]["ipyparallel"]["choices"]
+clusters["mpi"]["spawner_override"]["clusters"]["ipyparallel"]["launcher"] = "mpiexec"  # this Slurm's srun knows no MPI
+c.FirecRESTSpawner.req_prologue = "export PATH={sys.prefix}/bin:$PATH"
+c.FirecRESTSpawner.req_memory = "1G"  # Dask believes the limit that Slurm sets
+c.Spawner.args = []
 """
 SESSIONS = "/home/alice/.crestline/jupyterhub"
+TWO_NODES = {"queue": "debug", "nodes": 2, "tasks": 2}
+IPYPARALLEL = """
+import os
+import ipyparallel as ipp
+client = ipp.Client(profile_dir=os.environ["IPP_PROFILE_DIR"], timeout=120)
+client.wait_for_engines(2, timeout=120)
+print(sorted(client[:].apply_sync(lambda: __import__("os").environ["OMPI_COMM_WORLD_RANK"])))
+"""
+DASK = """
+import os
+from dask.distributed import Client
+client = Client(scheduler_file=os.environ["DASK_SCHEDULER_FILE"], timeout="120s")
+client.wait_for_workers(2, timeout="120s")
+print(sorted(client.run(lambda: __import__("os").environ["SLURMD_NODENAME"]).values()))
+"""
 
 
 @pytest.fixture(scope="module", params=["direct", "relay"])
@@ -36,27 +54,18 @@ def hub(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Hub]:
     folder = tmp_path_factory.mktemp("hub")
-    cluster.put("/opt", packed(Path(tiny_server.__file__)))
+    cluster.share_python()
     environment = variables(slurm_gateway, slurm_gateway.client_of("alice"))
+    settings = HUB + QUICK + SERVER
     if request.param == "direct":
-        with Hub(folder, HUB + QUICK + SERVER, environment, host=cluster.machine) as hub:
+        with Hub(folder, settings, environment, host=cluster.machine) as hub:
             yield hub
         return
-    settings = HUB + QUICK + SERVER
     with (
         relay(folder, cluster.machine) as more,
         Hub(folder, settings + more, environment, host=cluster.machine) as hub,
     ):
         yield hub
-
-
-def packed(file: Path) -> bytes:
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w") as tar:
-        member = tarfile.TarInfo(file.name)
-        member.size, member.mode = file.stat().st_size, 0o755
-        tar.addfile(member, io.BytesIO(file.read_bytes()))
-    return archive.getvalue()
 
 
 @contextmanager
@@ -80,17 +89,54 @@ c.FirecRESTSpawner.relay_url = "http://{machine}:{port}/relay"
         process.wait(60)
 
 
-def test_session_runs_shows_no_secret_and_stops(hub: Hub, cluster: Cluster) -> None:
+def test_a_cluster_of_the_form_answers_in_a_notebook(hub: Hub, cluster: Cluster) -> None:
+    with hub.browser("alice") as browser:
+        form = browser.get("/hub/spawn").text
+    assert "of 3 nodes free)" in form
+    assert '<option value="cpu">' in form  # a feature of the nodes
+    kind, code, found = (
+        ("dask", DASK, "['n01', 'n02']") if "relay" in hub.settings else ("ipyparallel", IPYPARALLEL, "['0', '1']")
+    )
+    cluster.check("root", ["scontrol", "update", "PartitionName=debug", "State=DOWN"])
+    try:
+        hub.spawn("alice", TWO_NODES | {kind: "yes" if kind == "dask" else "mpi"})
+        job_id = read_progress_until_it_runs(hub, cluster)
+        hub.ready("alice")
+        assert "NumNodes=2 " in cluster.check("alice", ["scontrol", "show", "job", job_id])
+        assert run_code(hub, "alice", code).splitlines()[-1] == found
+    finally:
+        cluster.check("root", ["scontrol", "update", "PartitionName=debug", "State=UP"])
+        hub.stop_server("alice")
+    hub.wait(lambda: not sessions(cluster), "the job goes on")
+    hub.wait(lambda: not cluster.check("root", ["find", SESSIONS, "-name", "session.json"]), "the secrets stay")
+
+
+def test_a_session_shows_no_secret_and_comes_back_when_slurm_requeues_it(hub: Hub, cluster: Cluster) -> None:
     hub.spawn("alice")
     hub.ready("alice")
-    with hub.http() as http:
-        answer = http.get("/user/alice/environment")
-    assert answer.status_code == 200
-    assert "JUPYTERHUB_API_TOKEN" in answer.json()["names"]
     (job_id,) = sessions(cluster)
+    check_that_nobody_reads_secrets(hub, cluster, job_id)
 
-    text = cluster.check("root", ["bash", "-c", f"cat {SESSIONS}/*/session.json"])
-    config = json.loads(text)
+    first = run_code(hub, "alice", RUN)
+    cluster.check("root", ["scontrol", "requeue", job_id])
+    hub.wait(lambda: "PENDING" in state(cluster, job_id), "the job is not requeued")
+    cluster.check("root", ["scontrol", "update", f"jobid={job_id}", "StartTime=now"])  # else in two minutes
+    hub.wait(lambda: is_up(hub, "alice"), "the session does not come back")
+    assert (hub.server("alice") or {})["ready"]
+    assert run_code(hub, "alice", RUN) != first
+    assert sessions(cluster) == [job_id]
+
+    cluster.check("alice", ["scancel", job_id])
+    hub.wait(lambda: not (hub.server("alice") or {}).get("ready"), "the hub did not notice")
+    hub.wait(lambda: not (hub.server("alice") or {}).get("pending"), "the hub did not end the server")
+
+
+RUN = "import os; print(os.environ.get('SLURM_RESTART_COUNT', 'the first'))"
+
+
+def check_that_nobody_reads_secrets(hub: Hub, cluster: Cluster, job_id: str) -> None:
+    (file,) = cluster.check("root", ["find", SESSIONS, "-name", "session.json"]).split()
+    config = json.loads(cluster.check("alice", ["cat", file]))
     secrets = [config["nonce"], config["environment"]["JUPYTERHUB_API_TOKEN"]]
     secrets += [config["relay"]["token"]] if config["relay"] else []
     shown = [
@@ -105,28 +151,38 @@ def test_session_runs_shows_no_secret_and_stops(hub: Hub, cluster: Cluster) -> N
     for secret in secrets:
         assert len(secret) > 20
         assert not any(secret in each for each in shown)
-    for command in (["cat"], ["ls"]):
-        path = f"{SESSIONS}/{Path(config_folder(cluster)).name}"
-        assert cluster.exec("bob", [*command, path]).exit_status != 0
-
-    hub.stop_server("alice")
-    hub.wait(lambda: not sessions(cluster), "the job goes on")
-    hub.wait(lambda: not cluster.check("root", ["find", SESSIONS, "-name", "session.json"]), "the secrets stay")
+    for command in (["cat", file], ["ls", str(Path(file).parent)]):
+        assert cluster.exec("bob", command).exit_status != 0
 
 
-def sessions(cluster: Cluster) -> list[str]:
+def read_progress_until_it_runs(hub: Hub, cluster: Cluster) -> str:
+    """What the user reads meanwhile: why it waits, when it is expected to start, its log. Returns the job's id."""
+    with hub.http() as http, http.stream("GET", "/hub/api/users/alice/server/progress", timeout=240) as events:
+        lines = events.iter_lines()
+        assert any("is in the queue: the partition is down." in line for line in lines)
+        (job_id,) = sessions(cluster, "PD")
+        cluster.check("root", ["scontrol", "update", f"jobid={job_id}", "StartTime=now+1hour"])
+        assert any("It is expected to start at" in line for line in lines)
+        cluster.check("root", ["scontrol", "update", "PartitionName=debug", "State=UP"])
+        cluster.check("root", ["scontrol", "update", f"jobid={job_id}", "StartTime=now"])
+        assert any("the server is starting" in line for line in lines)
+        assert any('"progress": 80' in line for line in lines), "no line of the log"
+    return job_id
+
+
+def sessions(cluster: Cluster, states: str = "R,CG") -> list[str]:
     """Alice's sessions that run; jobs of other tests are none."""
-    lines = cluster.check("alice", ["squeue", "--me", "-h", "-t", "R,CG", "-o", "%i %j"]).splitlines()
+    lines = cluster.check("alice", ["squeue", "--me", "-h", "-t", states, "-o", "%i %j"]).splitlines()
     return [line.split()[0] for line in lines if line.split()[1].startswith("jupyter-")]
 
 
-def config_folder(cluster: Cluster) -> str:
-    return cluster.check("root", ["find", SESSIONS, "-name", "session.json", "-printf", "%h"]).strip()
+def state(cluster: Cluster, job_id: str) -> str:
+    return cluster.check("alice", ["squeue", "-h", "-j", job_id, "-o", "%T"])
 
 
-def test_scancel_is_noticed(hub: Hub, cluster: Cluster) -> None:
-    hub.spawn("alice")
-    hub.ready("alice")
-    cluster.check("alice", ["scancel", "--me"])
-    hub.wait(lambda: not (hub.server("alice") or {}).get("ready"), "the hub did not notice")
-    hub.wait(lambda: not (hub.server("alice") or {}).get("pending"), "the hub did not end the server")
+def is_up(hub: Hub, user: str) -> bool:
+    with hub.http() as http:
+        try:
+            return http.get(f"/user/{user}/api/status").status_code == 200
+        except httpx.TransportError:
+            return False

@@ -1,7 +1,8 @@
 // A real OpenID Connect provider for the tests: client credentials, JWT access tokens with a POSIX user name and groups.
 // Usage: node provider.js PORT KID [REDIRECT_URI LIFETIME]; another KID after a restart is a rotation of keys.
 // With a redirect URI there is a client `hub-client` for people to sign in: a form that takes any name, refresh tokens
-// that are good for one use, access tokens with a life of LIFETIME seconds.
+// that are good for one use, access tokens with a life of LIFETIME seconds. `page-client` is the same without a secret,
+// for scripts in a browser, which may ask from any origin.
 import { generateKeyPairSync } from 'node:crypto';
 import Provider from 'oidc-provider';
 
@@ -21,14 +22,23 @@ const hub = {
   token_endpoint_auth_method: 'client_secret_post',
 };
 
+const page = {
+  client_id: 'page-client',
+  grant_types: ['authorization_code', 'refresh_token'],
+  redirect_uris: [redirect],
+  response_types: ['code'],
+  token_endpoint_auth_method: 'none',
+};
+
 const provider = new Provider(issuer, {
+  clientBasedCORS: () => true,
   clients: [...Object.keys(users).map((client_id) => ({
     client_id,
     client_secret: `${client_id}-secret-of-the-tests`,
     grant_types: ['client_credentials'],
     redirect_uris: [],
     response_types: [],
-  })), ...(redirect ? [hub] : [])],
+  })), ...(redirect ? [hub, page] : [])],
   findAccount: (_context, sub) => ({ accountId: sub, claims: () => ({ sub }) }),
   issueRefreshToken: () => true,
   rotateRefreshToken: () => true,

@@ -61,3 +61,16 @@ def test_the_examples_are_compiled_and_run(with_mpi: Suite) -> None:
     values = done.cases["PingPong"]["perfvalues"]
     assert values["remote:normal:bandwidth"][0] > 0
     assert done.cases["Stream %thousands=100"]["perfvalues"]["remote:normal:copy"][1] == 1000
+
+
+def test_a_restored_session_runs_only_what_it_is_asked_for(on_local: Suite) -> None:
+    """What the first session made on the system is gone; its stage directory here goes there again."""
+    check = CHECKS / "pipeline.py"
+    done = on_local.run("-c", check, "-n", "Writes", "-n", "Reads", "--keep-stage-files", "-r")
+    assert done.results == {"Writes": "pass", "Reads": "pass"}, done.output
+    session = on_local.place / "first.json"
+    (on_local.place / "report.json").rename(session)
+    done = on_local.run("-n", "Reads", f"--restore-session={session}", "-r")
+    assert done.exit_status == 0, done.output
+    assert "Ran 1/1" in done.output
+    assert done.jobs().keys() == {"Reads"}

@@ -11,31 +11,37 @@ from plain_firecrest.fixture import PlainFirecrest
 
 CHECKS = Path(__file__).parent / "checks"
 
-SIZES = [30, pytest.param(100, marks=pytest.mark.soak)]
-"""a busy machine hands fewer tests over together; the promise is for a hundred"""
+MOST = 1.2
+"""requests for each test that only runs, where a hundred of them run"""
 
 
-@pytest.mark.parametrize("tests", SIZES)
-def test_at_most_one_request_and_a_fifth_for_each_test(on_local: Suite, tests: int) -> None:
+def test_at_most_one_request_and_a_fifth_for_each_test(on_local: Suite) -> None:
+    tests = 100
     on_local.variables["RFM_TEST_COUNT"] = str(tests)
     done = on_local.run("-c", CHECKS / "many.py", "-r")
     assert done.exit_status == 0, done.output
     assert len(done.results) == tests
-    assert done.traffic["requests"] <= (1.2 if tests >= 100 else 2.0) * tests
+    assert done.traffic["requests"] <= MOST * tests
     share = sum(job["requests"] for job in done.jobs().values())
     assert 0 < share <= done.traffic["requests"]
     assert all(job["run_seconds"] is not None and job["queue_seconds"] is not None for job in done.jobs().values())
 
 
-@pytest.mark.parametrize("tests", SIZES)
+@pytest.mark.parametrize(
+    ("tests", "others"),
+    [
+        (20, 40),  # on a busy machine ReFrame hands over fewer at a time
+        pytest.param(100, (MOST - 1) * 100, marks=pytest.mark.soak),
+    ],
+)
 def test_on_plain_firecrest_every_job_is_a_request_and_little_else(
-    on_plain: Suite, plain: PlainFirecrest, tests: int
+    on_plain: Suite, plain: PlainFirecrest, tests: int, others: float
 ) -> None:
     on_plain.variables["RFM_TEST_COUNT"] = str(tests)
     done = on_plain.run("-c", CHECKS / "many.py", "-r")
     assert done.exit_status == 0, done.output
     assert plain.count("POST", "/jobs") == tests == len(plain.jobs())
-    assert done.traffic["requests"] <= tests + 40
+    assert done.traffic["requests"] <= tests + others
     assert plain.count("POST", "/extract") + plain.count("POST", "/compress") <= 25
 
 

@@ -46,6 +46,19 @@ def test_nodes_are_chosen_as_slurm_shows_them(on_slurm: Suite) -> None:
     assert sorted(node for case in done.cases.values() for node in case["job_nodelist"]) == ["n01", "n02", "n03"]
 
 
+def test_a_reservation_has_the_nodes_that_slurm_shows(on_slurm: Suite, cluster: Cluster) -> None:
+    about = ["reservationname=course", "starttime=now", "duration=60", "users=alice", "nodes=n02"]
+    cluster.check("root", ["scontrol", "create", *about])
+    try:
+        done = on_slurm.run("-c", CHECKS / "flexible.py", "--flex-alloc-nodes=all", "-J", "reservation=course", "-r")
+        unknown = on_slurm.run("-c", CHECKS / "flexible.py", "--flex-alloc-nodes=all", "-J", "reservation=none", "-r")
+    finally:
+        cluster.check("root", ["scontrol", "delete", "reservationname=course"])
+    assert done.results == {"AllNodes": "pass"}, done.output
+    assert done.cases["AllNodes"]["job_nodelist"] == ["n02"]
+    assert "no reservation 'none'; the gateway shows: course" in unknown.cases["AllNodes"]["fail_reason"]
+
+
 def test_without_a_partition_it_is_said_what_is_missing(on_plain: Suite) -> None:
     on_plain.partition["access"] = []
     done = on_plain.run("-c", CHECKS / "flexible.py", "--flex-alloc-nodes=idle", "-r")

@@ -18,6 +18,7 @@ class CiJob:
     stage: str = "test"
     after_script: list[str] = field(default_factory=list)
     variables: dict[str, str] = field(default_factory=dict)
+    masked_variables: dict[str, str] = field(default_factory=dict)
     file_variables: dict[str, str] = field(default_factory=dict)
     image: str = ""
     timeout: int = 3600
@@ -28,7 +29,6 @@ class CiJob:
     dependencies: list[CiJob] = field(default_factory=list)
     hooks: list[dict[str, Any]] = field(default_factory=list)
     more_steps: dict[str, list[str]] = field(default_factory=dict)
-    git_strategy: str = "clone"
     id: int = field(default_factory=lambda: next(_numbers))
 
     @property

@@ -21,7 +21,10 @@ def response(gitlab: GitLab, job: CiJob, sha: str) -> dict[str, Any]:
         "job_info": {"name": job.name, "stage": job.stage, "project_id": 7, "project_full_path": gitlab.path},
         "git_info": {"repo_url": gitlab.repo_url, "ref": "main", "sha": sha, "ref_type": "branch", "depth": 20},
         "runner_info": {"timeout": job.timeout},
-        "variables": [{"key": name, "value": value, "masked": False} for name, value in job.variables.items()],
+        "variables": [
+            {"key": name, "value": value, "masked": name in job.masked_variables}
+            for name, value in {**job.variables, **job.masked_variables}.items()
+        ],
         "steps": steps,
         "image": {"name": job.image},
         "services": None,
@@ -38,7 +41,8 @@ def variables(gitlab: GitLab, job: CiJob, sha: str, *, version: str, builds_dir:
 
     `builds_dir` is empty in the first call of `config`.
     """
-    project_dir = f"{builds_dir}/{gitlab.path}" if builds_dir else ""
+    empty = "-empty" if job.variables.get("GIT_STRATEGY") == "empty" else ""
+    project_dir = f"{builds_dir}/{gitlab.path}{empty}" if builds_dir else ""
     found = {
         "FF_USE_NEW_BASH_EVAL_STRATEGY": "false",
         "CI_RUNNER_SHORT_TOKEN": "t0ken_5hor",
@@ -72,6 +76,7 @@ def variables(gitlab: GitLab, job: CiJob, sha: str, *, version: str, builds_dir:
         "CI_DEFAULT_BRANCH": "main",
         "GITLAB_USER_LOGIN": "ada",
         **job.variables,
+        **job.masked_variables,
         **job.file_variables,
         "CI_RUNNER_VERSION": version,
         "RUNNER_TEMP_PROJECT_DIR": f"{project_dir}.tmp" if project_dir else "",

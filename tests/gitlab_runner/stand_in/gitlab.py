@@ -12,8 +12,45 @@ from typing import Any
 from urllib.parse import urlsplit
 
 
+class Repository:
+    """A bare repository that is served, and a tree that fills it."""
+
+    def __init__(self, bare: Path, tree: Path) -> None:
+        self._bare = bare
+        self._tree = tree
+        _git("init", "--quiet", "--bare", "--initial-branch=main", str(bare))
+        _git("init", "--quiet", "--initial-branch=main", str(tree))
+
+    def commit(self, files: dict[str, str | bytes], submodules: dict[str, tuple[str, str]] | None = None) -> str:
+        """Add files to `main`; the commit's hash.
+
+        Args:
+            submodules: of this commit only: by path, the URL and the hash of a commit.
+        """
+        for name, content in files.items():
+            path = self._tree / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        self._run("add", "--all")
+        if submodules:
+            text = "".join(
+                f'[submodule "{path}"]\n\tpath = {path}\n\turl = {url}\n' for path, (url, _) in submodules.items()
+            )
+            blob = self._run("hash-object", "-w", "--stdin", stdin=text).strip()
+            entries = [f"100644,{blob},.gitmodules", *(f"160000,{sha},{path}" for path, (_, sha) in submodules.items())]
+            for entry in entries:
+                self._run("update-index", "--add", "--cacheinfo", entry)
+        who = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
+        self._run(*who, "commit", "--quiet", "--allow-empty", "--message=change")
+        self._run("push", "--quiet", str(self._bare), "HEAD:main")
+        return self._run("rev-parse", "HEAD").strip()
+
+    def _run(self, *arguments: str, stdin: str | None = None) -> str:
+        return _git("-C", str(self._tree), *arguments, stdin=stdin)
+
+
 class GitLab:
-    """A server with one project, `group/project`."""
+    """A server with the project `group/project`, and others that it may use."""
 
     path = "group/project"
 
@@ -22,11 +59,10 @@ class GitLab:
         self.artifacts: dict[int, bytes] = {}
         self.cache: dict[str, bytes] = {}
         self.clones = 0
+        self.refuse_clones = 0
+        """so many of the next ones fail"""
         (place / "repositories" / "group").mkdir(parents=True)
-        self._bare = place / "repositories" / "group" / "project.git"
-        self._tree = place / "tree"
-        _git("init", "--quiet", "--bare", "--initial-branch=main", str(self._bare))
-        _git("init", "--quiet", "--initial-branch=main", str(self._tree))
+        self._project = self.repository("project")
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"gitlab": self}))
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
@@ -37,17 +73,13 @@ class GitLab:
     def repo_url(self) -> str:
         return f"{self.url}/{self.path}.git"
 
-    def commit(self, files: dict[str, str | bytes]) -> str:
-        """Add files to `main`; the commit's hash."""
-        for name, content in files.items():
-            path = self._tree / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        _git("-C", str(self._tree), "add", "--all")
-        who = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
-        _git("-C", str(self._tree), *who, "commit", "--quiet", "--allow-empty", "--message=change")
-        _git("-C", str(self._tree), "push", "--quiet", str(self._bare), "HEAD:main")
-        return _git("-C", str(self._tree), "rev-parse", "HEAD").strip()
+    def repository(self, name: str) -> Repository:
+        """Another repository of the group."""
+        return Repository(self.place / "repositories" / "group" / f"{name}.git", self.place / name)
+
+    def commit(self, files: dict[str, str | bytes], submodules: dict[str, tuple[str, str]] | None = None) -> str:
+        """As `Repository.commit`, to the project."""
+        return self._project.commit(files, submodules)
 
     def close(self) -> None:
         self._server.shutdown()
@@ -61,7 +93,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = urlsplit(self.path).path
-        if path.startswith(f"/{self.gitlab.path}.git/"):
+        if path.startswith("/group/"):
             self._git()
         elif path.startswith("/cache/"):
             self._answer_bytes(self.gitlab.cache.get(path))
@@ -76,7 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         path = urlsplit(self.path).path
-        if path.startswith(f"/{self.gitlab.path}.git/"):
+        if path.startswith("/group/"):
             self._git()
         elif path.startswith("/api/v4/jobs/"):
             number = int(path.split("/")[4])
@@ -97,6 +129,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(401, {"WWW-Authenticate": 'Basic realm="GitLab"'})
             return
         asked = urlsplit(self.path)
+        if asked.path.endswith("/info/refs") and self.gitlab.refuse_clones:
+            self.gitlab.refuse_clones -= 1
+            self._answer(503)
+            return
         self.gitlab.clones += asked.path.endswith("/git-upload-pack")
         environment = {
             "PATH": os.environ["PATH"],
@@ -145,7 +181,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing."""
 
 
-def _git(*arguments: str) -> str:
+def _git(*arguments: str, stdin: str | None = None) -> str:
     environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1"}
-    done = subprocess.run(["git", *arguments], check=True, env=environment, capture_output=True, text=True)
+    done = subprocess.run(["git", *arguments], check=True, env=environment, capture_output=True, text=True, input=stdin)
     return done.stdout

@@ -79,6 +79,7 @@ class Build:
         self.job = job
         self.calls: list[Call] = []
         self.log = b""
+        """what the executor wrote, before anything is masked"""
         self.runner_log = b""
         """what cleanup says: it never reaches the job's log"""
         self.state = ""
@@ -137,6 +138,12 @@ class Build:
             raise TimeoutError(f"{stage} was not reached:\n{self.text}")
         return self._process.pid
 
+    @property
+    def running_pid(self) -> int | None:
+        """Of the call that runs now."""
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else None
+
     def cancel(self) -> None:
         """The button in GitLab: the script's context ends, what follows a script still comes (not in 14)."""
         self._cancelled.set()
@@ -154,10 +161,11 @@ class Build:
 
     @property
     def text(self) -> str:
-        """The job's log."""
-        return self.log.decode(errors="replace") + (
-            f"\n--- cleanup:\n{self.runner_log.decode()}" if self.runner_log else ""
-        )
+        """The job's log as GitLab shows it: masked variables, and the job's token, are not in it."""
+        shown = self.log.decode(errors="replace")
+        for secret in (*self.job.masked_variables.values(), self.job.token):
+            shown = shown.replace(secret, "[MASKED]")
+        return shown + (f"\n--- cleanup:\n{self.runner_log.decode()}" if self.runner_log else "")
 
     @property
     def stages(self) -> list[str]:
@@ -254,8 +262,9 @@ class Build:
     def _before_and_script(self) -> StopError | None:
         scripts = self._scripts()
         self._stage("prepare_script", scripts.prepare_script())
+        if (failure := self._get_sources(scripts)) is not None:
+            return failure
         for stage, wanted, content in (
-            ("get_sources", True, scripts.get_sources),
             ("restore_cache", bool(self.job.cache), scripts.restore_cache),
             ("download_artifacts", bool(self.job.dependencies), scripts.download_artifacts),
         ):
@@ -278,6 +287,15 @@ class Build:
             status = "timedout" if self._script_timeout else "canceled"
         self._set_variables(CI_JOB_STATUS=status)
         self._quietly("after_script", self._scripts().build_script(self.job.after_script))
+        return failure
+
+    def _get_sources(self, scripts: Scripts) -> StopError | None:
+        failure = None
+        for attempt in range(int(self._variables.get("GET_SOURCES_ATTEMPTS", "1"))):
+            if attempt and (failure := self._try("clear_worktree", scripts.clear_worktree())) is not None:
+                continue
+            if (failure := self._try("get_sources", scripts.get_sources())) is None:
+                break
         return failure
 
     def _scripts(self) -> Scripts:

@@ -49,13 +49,17 @@ class Scripts:
 
     def get_sources(self) -> bytes:
         project, temporary = self._project, f"{self._project}.tmp"
-        lines = [*self._exports(), f"mkdir -p {quote(temporary)}/git-template", f"rm -rf {quote(project)}"]
-        if self._job.git_strategy == "none":
+        strategy = self._variables.get("GIT_STRATEGY", "fetch")
+        lines = [*self._exports(), f"mkdir -p {quote(temporary)}/git-template"]
+        if strategy in ("clone", "empty"):
+            lines.append(f"rm -rf {quote(project)}")
+        if strategy in ("none", "empty"):
             return wrap([*lines, f"mkdir -p {quote(project)}", "echo 'Skipping Git repository setup'"])
         host = urlsplit(self._gitlab.url).netloc
         with_token = f"http://gitlab-ci-token:{self._job.token}@{host}/"
         lines += [
             "echo 'Fetching changes...'",
+            f"rm -f {quote(project)}/.git/index.lock",
             f"git init --quiet {quote(project)} --template {quote(temporary)}/git-template",
             f"cd {quote(project)}",
         ]
@@ -64,19 +68,43 @@ class Scripts:
             lines += [
                 f"git config -f {quote(extra)} url.{quote(with_token)}.insteadOf {quote(self._gitlab.url + '/')}",
                 f"git config include.path {quote(extra)}",
-                f"git remote add origin {quote(self._gitlab.repo_url)}",
+                *_remote(self._gitlab.repo_url),
             ]
+            credentials = f"-c include.path={quote(extra)}"
         else:
-            lines += [f"git remote add origin {quote(with_token + self._gitlab.path + '.git')}"]
+            lines += _remote(with_token + self._gitlab.path + ".git")
+            credentials = f"-c url.{quote(with_token)}.insteadOf={quote(self._gitlab.url + '/')}"
         flags = self._variables.get("GIT_FETCH_EXTRA_FLAGS", "--prune --quiet")
         lines += [
             "git -c http.userAgent=gitlab-runner fetch origin +refs/heads/main:refs/remotes/origin/main "
             f"--depth 20 {flags}",
+        ]
+        if self._variables.get("GIT_CHECKOUT") == "false":
+            return wrap([*lines, "echo 'Skipping Git checkout'"])
+        lines += [
             f"echo 'Checking out {self._sha[:8]} as detached HEAD...'",
             f"git -c advice.detachedHead=false checkout -f -q {self._sha}",
-            "git clean -ffdx",
+            f"git clean {self._variables.get('GIT_CLEAN_FLAGS', '-ffdx')}",
         ]
-        return wrap(lines)
+        return wrap([*lines, *self._submodules(credentials)])
+
+    def _submodules(self, credentials: str) -> list[str]:
+        strategy = self._variables.get("GIT_SUBMODULE_STRATEGY", "none")
+        if strategy not in ("normal", "recursive"):
+            return ["echo 'Skipping Git submodules setup'"]
+        recursive = " --recursive" if strategy == "recursive" else ""
+        flags = self._variables.get("GIT_SUBMODULE_UPDATE_FLAGS", "")
+        return [
+            f"echo 'Updating/initializing submodules{recursive}...'",
+            "git submodule init",
+            f"git submodule sync{recursive}",
+            f"git {credentials} submodule update --init{recursive} {flags}",
+            f"git submodule foreach{recursive} 'git clean -ffdx && git reset --hard --quiet'",
+        ]
+
+    def clear_worktree(self) -> bytes:
+        project = quote(self._project)
+        return wrap([*self._exports(), f"[ ! -d {project}/.git ] || git -C {project} clean -ffdx"])
 
     def restore_cache(self) -> bytes:
         lines = [*self._exports(), f"cd {quote(self._project)}"]
@@ -164,6 +192,10 @@ class Scripts:
         for name, value in self._variables.items():
             text = text.replace(f"${name}", value)
         return text
+
+
+def _remote(url: str) -> list[str]:
+    return [f"git remote add origin {quote(url)} 2>/dev/null || git remote set-url origin {quote(url)}"]
 
 
 def chosen(entries: list[dict[str, object]], *, failed: bool) -> list[dict[str, object]]:

@@ -1,10 +1,26 @@
 """The `crestline` command: one module per command or small family of commands.
 
-`app` puts them together, `errors` says what a failure looks like and which exit code it has, `output` how results are
-printed. Other distributions add commands through the entry point group `crestline.commands`. Client and gateway are
-imported inside the commands that need them, so that the command starts quickly.
+`programs` says which there are, `app` puts them together, `errors` says what a failure looks like and which exit code
+it has, `output` how results are printed. Other distributions add commands through the entry point group
+`crestline.commands`. Client and gateway are imported inside the commands that need them, so that the command starts
+quickly. `slurm/` has commands that stand in for Slurm's own.
 """
 
-from crestline.cli.app import main
+from __future__ import annotations
+
+import sys
 
 __all__ = ["main"]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command and exit with its code; the console script `crestline`."""
+    from crestline.cli.programs import find_program
+
+    arguments = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    program = find_program(arguments[0])
+    if program is not None:
+        sys.exit(program(arguments[1:]))
+    from crestline.cli.app import run
+
+    sys.exit(run(arguments))

@@ -1,9 +1,10 @@
-"""The commands put together, and `main`, the console script."""
+"""The commands put together."""
 
 from __future__ import annotations
 
 import os
 import sys
+import types
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,48 +15,25 @@ from typer.main import get_command, get_group
 from crestline import __version__
 from crestline.cli.errors import INTERRUPTED, report
 from crestline.cli.options import Invocation
+from crestline.cli.programs import BUILT_IN, Program, installed
 from crestline.model import ConfigError, CrestlineError
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint, EntryPoints
-
-ENTRY_POINTS = "crestline.commands"
-"""group of entry points that name a `typer.Typer` each; the entry point's name is the command's"""
-
-# Command -> module of this package with an `app` that has it, in the order of `crestline --help`.
-_BUILT_IN = {
-    "serve": "serve",
-    "relay": "relay",
-    "env": "env",
-    "systems": "systems",
-    "run": "run",
-    "submit": "jobs",
-    "ps": "jobs",
-    "wait": "jobs",
-    "logs": "jobs",
-    "cancel": "jobs",
-    "ls": "files",
-    "cat": "files",
-    "cp": "files",
-    "keys": "keys",
-    "doctor": "doctor",
-    "clients": "clients",
-    "audit": "audit",
-}
+    from importlib.metadata import EntryPoint
 
 
 class Commands(TyperGroup):
     """Loads a command's module when the command is asked for."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return [*_BUILT_IN, *sorted(_installed().names - _BUILT_IN.keys())]
+        return [*BUILT_IN, *sorted(installed().names - BUILT_IN.keys())]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in self.commands:
-            if cmd_name in _BUILT_IN:
-                module = import_module(f"crestline.cli.{_BUILT_IN[cmd_name]}")
+            if cmd_name in BUILT_IN:
+                module = import_module(f"crestline.cli.{BUILT_IN[cmd_name]}")
                 self.commands.update(get_group(module.app).commands)
-            elif found := tuple(_installed().select(name=cmd_name)):
+            elif found := tuple(installed().select(name=cmd_name)):
                 self.commands[cmd_name] = _load(found[0])
             else:  # so that a likely name can be suggested
                 for name in self.list_commands(ctx):
@@ -63,24 +41,35 @@ class Commands(TyperGroup):
         return self.commands.get(cmd_name)
 
 
-def _installed() -> EntryPoints:
-    from importlib.metadata import entry_points  # takes as long as all the rest of this module
-
-    return entry_points(group=ENTRY_POINTS)
-
-
 def _load(entry: EntryPoint) -> Any:
     """A command of another distribution; where it cannot be loaded, one that says so."""
     try:
         loaded = entry.load()
+        if isinstance(loaded, types.FunctionType):
+            loaded = _wrapped(entry.name, loaded)
         if not isinstance(loaded, typer.Typer):
-            raise TypeError(f"{entry.value} is a {type(loaded).__name__}, not a typer.Typer")
+            raise TypeError(f"{entry.value} is a {type(loaded).__name__}, not a typer.Typer or a function")
     except Exception as error:
         return get_command(_broken(entry, error))
     command = get_command(loaded)
     command.params = [each for each in command.params if each.name not in ("install_completion", "show_completion")]
     command.name = entry.name
     return command
+
+
+def _wrapped(name: str, program: Program) -> typer.Typer:
+    """A function among the commands, for the list of them; `main` calls it before it comes to that."""
+    app = typer.Typer(add_completion=False)
+
+    @app.command(
+        name,
+        help=program.__doc__,
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []},
+    )
+    def call(context: typer.Context) -> int:
+        return program(context.args)
+
+    return app
 
 
 def _broken(entry: EntryPoint, error: Exception) -> typer.Typer:
@@ -125,16 +114,10 @@ def crestline(
     """Run work on supercomputers through one REST API, FirecREST v2."""
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run a command and exit with its code; the console script `crestline`."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+def run(arguments: list[str]) -> int:
+    """Run a command; its failures become one line on stderr. Returns the exit code."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    sys.exit(_run(arguments or ["--help"]))
-
-
-def _run(arguments: list[str]) -> int:
-    """Run a command; its failures become one line on stderr. Returns the exit code."""
     state = Invocation()
     try:
         result = get_command(app)(arguments, "crestline", standalone_mode=False, obj=state)

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
+from crestline.cli.output import note
+
 if TYPE_CHECKING:
     from crestline.client import System
+    from crestline.model import JobSpec
 
 T = TypeVar("T")
 
@@ -27,6 +30,21 @@ def on_system(target: str | None, action: Callable[[System], Awaitable[T]], *, p
 
         policy = Policy() if patient else Policy(retry=RetryPolicy(attempts=2, budget=15))
         async with connect(target, policy=policy) as system:
+            return await action(system)
+
+    return run_async(connected())
+
+
+def on_site_for(spec: JobSpec, target: str | None, action: Callable[[System], Awaitable[T]], *, key: str | None) -> T:
+    """As `on_system`; of `any` the system that suits the job, the same one again for the same key."""
+    from crestline.client.federation import connect_any, is_any
+
+    if target is None or not is_any(target):
+        return on_system(target, action)
+
+    async def connected() -> T:
+        async with connect_any(spec, target, key=key) as system:
+            note(f"The job goes to {system.target}.")
             return await action(system)
 
     return run_async(connected())

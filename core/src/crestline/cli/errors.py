@@ -7,7 +7,7 @@
 | 2 | the command line cannot be understood |
 | 65 | the request cannot be carried out as it is (wrong, in conflict, too large, not supported there) |
 | 66 | a job, a system or a file does not exist |
-| 69 | the gateway gives no usable answer |
+| 69 | the gateway gives no usable answer, or no site can take the job |
 | 74 | a file did not arrive whole, or this machine's disk failed |
 | 75 | a limit of time or of requests; trying again later may help |
 | 77 | not authenticated, or not permitted |
@@ -34,6 +34,7 @@ from crestline.model import (
     CrestlineError,
     GatewayUnavailableError,
     InvalidRequestError,
+    NoSiteFitsError,
     NotFoundError,
     PermissionDeniedError,
     RateLimitedError,
@@ -54,6 +55,7 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (NotFoundError, 66),
     (FileNotFoundError, 66),
     (GatewayUnavailableError, 69),
+    (NoSiteFitsError, 69),
     (TransferError, 74),
     (WaitTimeoutError, 75),
     (RateLimitedError, 75),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crestline.cli.connecting import on_system
+from crestline.cli.connecting import on_site_for, on_system
 from crestline.cli.durations import clock, seconds
 from crestline.cli.errors import UsageError
 from crestline.cli.keyed_runs import find_job
@@ -48,12 +48,12 @@ def submit(
     async def action(system: System) -> Job:
         job = await system.submit(spec, key=key)
         if json and not wait:
-            print_json({"job_id": job.job_id})
+            print_json({"job_id": job.job_id, "site": system.target})
         elif not json:
             print(job.job_id, flush=True)
         return await system.wait(job) if wait else job
 
-    job = on_system(site, action)
+    job = on_site_for(spec, site, action, key=key)
     if wait:
         _print_end(job, json)
         raise typer.Exit(job_exit_code(job))

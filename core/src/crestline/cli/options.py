@@ -42,7 +42,8 @@ Site = Annotated[
         "-s",
         metavar="SYSTEM@SITE",
         envvar="CRESTLINE_SITE",
-        help="Which system of which site. Default: FIRECREST_* variables, else the default of the sites file.",
+        help="Which system of which site; submit and run take `any`, too. Default: FIRECREST_* variables, else the"
+        " default of the sites file.",
         autocompletion=_complete_targets,
     ),
 ]

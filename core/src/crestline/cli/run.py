@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crestline.cli.ci_engine import announce, conclude, count_tests
-from crestline.cli.connecting import on_system
+from crestline.cli.connecting import on_site_for
 from crestline.cli.errors import UsageError, exit_code
 from crestline.cli.jobs import read_script
 from crestline.cli.keyed_runs import find_job, keyed_workdir, note_job, noted_job
@@ -76,6 +76,8 @@ def run(
     """
     if attach and not key:
         raise UsageError("--attach needs the --key of the run.")
+    if attach and site and site.partition(":")[0] == "any":
+        raise UsageError("--attach needs the --site that the run went to.")
     if not attach and bool(command) == bool(script):
         raise UsageError("Give either a command or --script FILE.")
     if resources["array"]:
@@ -108,7 +110,8 @@ def run(
         tell.ended(job, code)
         return code
 
-    raise typer.Exit(on_system(site, action))
+    asked = JobSpec(**{**resources, "script": text, "name": name})
+    raise typer.Exit(on_site_for(asked, site, action, key=f"run/{key}" if key else None))
 
 
 async def _workdir(system: System, workdir: str, key: str | None) -> str:

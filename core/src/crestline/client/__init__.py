@@ -3,17 +3,20 @@
     async with crestline.connect("daint@cscs") as daint:
         job = await daint.wait(await daint.submit(spec, key="one-attempt"))
 
-`system` is what a user holds, `blocking` the same without `await`. Below them: `submit` (once), `monitor` (all
-waiting), `files` and `logs`, `backends` (facility APIs, one room each), `auth` (who we are), `config` (sites
-and systems).
+`system` is what a user holds, `blocking` the same without `await`, `federation` which of several sites a job goes to.
+Below them: `submit` (once), `monitor` (all waiting), `files` and `logs`, `backends` (facility APIs, one room each),
+`auth` (who we are), `config` (sites and systems).
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from crestline.client.api_keys import create_api_key, list_api_keys, revoke_api_key
 from crestline.client.auth import Authorizer
 from crestline.client.blocking import BlockingSystem
 from crestline.client.config import Site, find_site, load_sites, register_site, site_from_environment, sites_file
+from crestline.client.federation import Choice, choose_system, connect_any
 from crestline.client.files import Member, Report, Selection
 from crestline.client.monitor import JobMonitor
 from crestline.client.output import JobOutput, OutputLine
@@ -27,6 +30,7 @@ from crestline.client.watched import JobEvent
 __all__ = [
     "DUPLICATE_EXIT_CODE",
     "BlockingSystem",
+    "Choice",
     "JobEvent",
     "JobMonitor",
     "JobOutput",
@@ -41,7 +45,9 @@ __all__ = [
     "SubmitPolicy",
     "System",
     "Traffic",
+    "choose_system",
     "connect",
+    "connect_any",
     "connect_blocking",
     "counting",
     "create_api_key",
@@ -62,6 +68,7 @@ def connect(
     system: str | None = None,
     policy: Policy | None = None,
     authorizer: Authorizer | None = None,
+    handover: Path | None = None,
 ) -> System:
     """A system, to be used in an `async with`.
 
@@ -71,6 +78,8 @@ def connect(
         system: the system's name where the target has none.
         policy: how patient to be.
         authorizer: who we are there, in place of what the site says.
+        handover: a file in a private directory, through which processes of one identity that live for seconds hand
+            the access token and what the gateway said of itself on to each other.
 
     Raises:
         ConfigError: there is no such site, or it has no credentials.
@@ -79,7 +88,7 @@ def connect(
         site, named = target, target.system
     else:
         site, named = find_site(target)
-    return System(site, system or named, policy or Policy(), authorizer)
+    return System(site, system or named, policy or Policy(), authorizer, handover)
 
 
 def connect_blocking(

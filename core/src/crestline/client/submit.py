@@ -69,6 +69,18 @@ async def submit(
     return await _Submission(backend, spec, key, policy, is_new=is_new).run()
 
 
+async def was_submitted(backend: Backend, spec: JobSpec, key: str, policy: SubmitPolicy | None = None) -> bool:
+    """Whether an earlier call with this key has submitted the job there.
+
+    Raises:
+        CrestlineError: nobody can say.
+    """
+    if "idempotency-key" in backend.features:
+        return await backend.knows_key(key)
+    spec = await _complete(backend, spec)
+    return await _Submission(backend, spec, key, policy or SubmitPolicy()).was_there()
+
+
 async def submit_many(
     backend: Backend,
     specs: Sequence[JobSpec],
@@ -222,20 +234,28 @@ class _Submission:
                 if found is not None:
                     return found
 
+    async def was_there(self) -> bool:
+        """Whether there is a job of an earlier process with this key."""
+        return await self._settled_look() is not None or await self._look_at_lock() is not None
+
     async def _look_before(self) -> Job | None:
         """The job of an earlier process with this key.
 
         Lists that cannot be had do not stop the submission: the lock in the script holds also then.
         """
-        deadline = time.monotonic() + self._policy.visibility
         try:
-            found, suspects = await self._look()
-            while found is None and suspects and time.monotonic() < deadline:
-                await asyncio.sleep(self._policy.look_every)
-                found, nameless = await self._look()
-                suspects &= nameless
+            return await self._settled_look()
         except CrestlineError:
             return await self._look_at_lock()
+
+    async def _settled_look(self) -> Job | None:
+        """The job of this submission, once none in the list may be it without saying so."""
+        deadline = time.monotonic() + self._policy.visibility
+        found, suspects = await self._look()
+        while found is None and suspects and time.monotonic() < deadline:
+            await asyncio.sleep(self._policy.look_every)
+            found, nameless = await self._look()
+            suspects &= nameless
         return found
 
     async def _find_out(self, deadline: float, cause: CrestlineError) -> Job | None:

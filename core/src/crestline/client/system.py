@@ -7,6 +7,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import AsyncGenerator, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,6 +23,7 @@ from crestline.client.directory_watch import watch_directory
 from crestline.client.files import Member, Progress, Report, Selection
 from crestline.client.files.appearance import appearance
 from crestline.client.files.names import check_remote, expand
+from crestline.client.handover import Handover
 from crestline.client.job_ids import chosen
 from crestline.client.logs import Follower, follow, source_of
 from crestline.client.lookup import find_job
@@ -54,12 +56,21 @@ class System:
     one job monitor, so opening another one costs nothing.
     """
 
-    def __init__(self, site: Site, system: str | None, policy: Policy, authorizer: Authorizer | None = None) -> None:
+    def __init__(
+        self,
+        site: Site,
+        system: str | None,
+        policy: Policy,
+        authorizer: Authorizer | None = None,
+        handover: Path | None = None,
+    ) -> None:
         self._site = site
         self._authorizer = authorizer
         self._asked = system
         self._policy = policy
         self._key: Any = None
+        self._handover_file = handover
+        self._leave: Callable[[], None] | None = None
         self._backend: Backend | None = None
 
     async def __aenter__(self) -> Self:
@@ -77,13 +88,23 @@ class System:
                 self._policy,
             )
 
+            handover = (
+                Handover(self._handover_file, f"{url} {asked} {authorizer.identity}") if self._handover_file else None
+            )
+            known = handover.description if handover else None
+            if handover:
+                handover.take(authorizer)
+
             def make() -> Backend:
                 return FirecrestBackend(
-                    url, asked, authorizer, account=self._site.account, verify=trust, policy=self._policy
+                    url, asked, authorizer, account=self._site.account, verify=trust, policy=self._policy, known=known
                 )
 
-            self._backend = await shared.acquire(key, make)
+            self._backend = backend = await shared.acquire(key, make)
             self._key = key
+            if handover:
+                self._leave = partial(handover.leave, authorizer, backend.description)
+                self._leave()
         return self
 
     async def __aexit__(
@@ -99,6 +120,8 @@ class System:
         """Let go of the connection; its last user closes it."""
         if self._backend is not None:
             self._backend = None
+            if self._leave is not None:
+                self._leave()
             await shared.release(self._key)
 
     @property
@@ -117,6 +140,11 @@ class System:
     def name(self) -> str:
         """The system's name."""
         return self.backend.system
+
+    @property
+    def target(self) -> str:
+        """`system@site`: what `connect` takes to come here again."""
+        return f"{self.name}@{self._site.name}"
 
     @property
     def gateway_url(self) -> str:
@@ -275,13 +303,21 @@ class System:
             job, script=found.script, stdin=found.stdin, stdout=found.stdout, stderr=found.stderr
         )
 
-    def follow(self, log: Job | str, *, job: Job | str | None = None, position: str | None = None) -> Follower:
+    def follow(
+        self,
+        log: Job | str,
+        *,
+        job: Job | str | None = None,
+        position: str | None = None,
+        max_interval: float = 5.0,
+    ) -> Follower:
         """The text of a log while it is written, to its end when the job has ended.
 
         Args:
             log: its path, or a job that `metadata` has told where its `stdout` goes.
             job: who writes it; None for a path that is followed without an end.
             position: where an earlier follower stood (`follower.position`); None: the beginning.
+            max_interval: seconds between two looks at a log to which nothing is added.
 
         Raises:
             InvalidRequestError: it is not known where the job's output goes.
@@ -297,7 +333,7 @@ class System:
         def finished() -> bool:
             return writer is not None and self.monitor.snapshot(writer).is_finished
 
-        return follow(self.backend, log, finished=finished, position=position)
+        return follow(self.backend, log, finished=finished, position=position, max_interval=max_interval)
 
     def output(self, job: Job, *, position: str | None = None, turn: Turn | None = None) -> JobOutput:
         """The lines of a job's stdout and stderr while it writes them, to their ends when it has ended.
@@ -423,13 +459,17 @@ class System:
 
     # content
 
-    async def upload(self, local: str | os.PathLike[str], remote: str, *, progress: Progress | None = None) -> Report:
+    async def upload(
+        self, local: str | os.PathLike[str], remote: str, *, progress: Progress | None = None, wait: bool = True
+    ) -> Report:
         """Send a file or a directory; see `crestline.client.files.upload`."""
-        return await files.upload(self.backend, local, remote, progress=progress)
+        return await files.upload(self.backend, local, remote, progress=progress, wait=wait)
 
-    async def download(self, remote: str, local: str | os.PathLike[str], *, progress: Progress | None = None) -> Report:
+    async def download(
+        self, remote: str, local: str | os.PathLike[str], *, progress: Progress | None = None, wait: bool = True
+    ) -> Report:
         """Fetch a file or a directory; see `crestline.client.files.download`."""
-        return await files.download(self.backend, remote, local, progress=progress)
+        return await files.download(self.backend, remote, local, progress=progress, wait=wait)
 
     @property
     def reads_ranges(self) -> bool:

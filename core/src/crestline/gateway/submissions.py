@@ -21,6 +21,7 @@ from crestline.gateway.store import Store, metadata
 from crestline.model import ConflictError, CrestlineError, GatewayUnavailableError, InvalidRequestError
 from crestline.wire.codec import encode
 from crestline.wire.compute import JobDescription
+from crestline.wire.extensions import SubmissionAnswer
 
 _submissions = Table(
     "submissions",
@@ -75,6 +76,11 @@ class Submissions:
         lock = self._locks.setdefault((username, key), asyncio.Lock())
         async with lock:
             return await self._submit_once(username, job, key)
+
+    async def find(self, username: str, key: str) -> SubmissionAnswer:
+        """Whether `username` has used the key here, and for which job."""
+        known = await self._look(self._row(username, key))
+        return SubmissionAnswer(known=known is not None, job_id=known.job_id if known is not None else None)
 
     async def submit_many(
         self, username: str, jobs: Sequence[tuple[JobDescription, str | None]]
@@ -146,11 +152,7 @@ class Submissions:
 
     async def _submit_once(self, username: str, job: JobDescription, key: str) -> str:
         fingerprint = _fingerprint(job)
-        row = (
-            (_submissions.c.system == self._system)
-            & (_submissions.c.username == username)
-            & (_submissions.c.key == key)
-        )
+        row = self._row(username, key)
         known = await self._claim(row, username, key, fingerprint)
         if known is not None:
             if known.fingerprint != fingerprint:
@@ -209,6 +211,13 @@ class Submissions:
                     retry_after=1,
                 )
             await asyncio.sleep(0.1)
+
+    def _row(self, username: str, key: str) -> ColumnElement[bool]:
+        return (
+            (_submissions.c.system == self._system)
+            & (_submissions.c.username == username)
+            & (_submissions.c.key == key)
+        )
 
     async def _look(self, row: ColumnElement[bool]) -> Row[Any] | None:
         async with self._engine.connect() as connection:

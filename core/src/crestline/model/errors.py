@@ -6,6 +6,7 @@ uses for the case: the gateway answers with it, the client turns an answer back 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -108,6 +109,21 @@ class GatewayUnavailableError(CrestlineError):
     """No usable answer: connection lost, time limit, 5xx. What was asked may or may not have happened."""
 
     status = 503
+
+
+class NoSiteFitsError(CrestlineError):
+    """Of several sites none can take the job, or it is not certain which one has it already.
+
+    Attributes:
+        reasons: of each site, as `system@site`, why not.
+    """
+
+    status = 503
+
+    def __init__(self, message: str, reasons: Mapping[str, str], *, hint: str = "") -> None:
+        details = tuple(f"{target}: {reason}" for target, reason in reasons.items())
+        super().__init__(f"{message} {'; '.join(details)}", hint=hint, details=details)
+        self.reasons = dict(reasons)
 
 
 class SubmitOutcomeUnknownError(GatewayUnavailableError):

@@ -30,8 +30,7 @@ def unfold(hostlist: str) -> Iterator[str]:
             low, _, high = part.partition("-")
             numbers = range(int(low), int(high or low) + 1) if low.isdigit() else ()
             for number in numbers:
-                for name in unfold(f"{head}{number:0{len(low)}d}{tail}"):
-                    yield name
+                yield from unfold(f"{head}{number:0{len(low)}d}{tail}")
 
 
 def _folded(prefix: str, numbers: list[str]) -> str:

@@ -59,6 +59,8 @@ class JobTimes(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     elapsed: int | None = None
     suspended: int | None = None
     limit: int | None = None
+    expected_start: int | None = None
+    """the scheduler's estimate for a job that waits"""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):

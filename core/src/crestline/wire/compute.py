@@ -57,7 +57,10 @@ class JobStatus(Message, gc=False):
 
 
 class JobTime(Message, gc=False):
-    """Seconds since the epoch for `start` and `end` (and `submit`, Crestline only), seconds for the others."""
+    """Seconds since the epoch for `start` and `end`, seconds for the others.
+
+    Crestline only, as seconds since the epoch: `submit`, and `expected_start`, an estimate for a job that waits.
+    """
 
     elapsed: int | None = None
     start: int | None = None
@@ -65,6 +68,7 @@ class JobTime(Message, gc=False):
     suspended: int | None = None
     limit: int | None = None
     submit: int | None = None
+    expected_start: int | None = None
 
 
 class JobTask(Message, gc=False):

@@ -30,6 +30,7 @@ FEATURES = (
     "batch",  # POST jobs/batch: many jobs at once, below
     "tar",  # GET and PUT ops/tar: a directory as one stream; POST ops/tar: some of its files; POST ops/manifest: below
     "api-keys",  # GET, POST and DELETE /keys: the caller's API keys
+    "submission-lookup",  # GET jobs/submitted with Idempotency-Key: whether that key was used here, below
     "tar-select",  # POST ops/tar with `select`: files of several directories, by age and name
 )
 
@@ -69,6 +70,14 @@ class Outage(Message):
     """The event `outage`: nothing is known at present. When that is over, every job's state comes again."""
 
     message: str
+
+
+class SubmissionAnswer(Message):
+    """200 of `GET jobs/submitted`: whether the caller has used the key of the `Idempotency-Key` header here."""
+
+    known: bool
+    job_id: str | None = None
+    """absent while it is open whether there is a job: submit with the key again, and it will be known"""
 
 
 MOST_IN_A_BATCH = 1000

@@ -40,7 +40,11 @@ def get_provider_info() -> dict[str, Any]:
         "triggers": [
             {
                 "integration-name": "FirecREST",
-                "python-modules": ["crestline_airflow.triggers", "crestline_airflow.sensors.triggers"],
+                "python-modules": [
+                    "crestline_airflow.triggers",
+                    "crestline_airflow.operators.transfer",
+                    "crestline_airflow.sensors.triggers",
+                ],
             }
         ],
         "sensors": [

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk.bases.decorator import DecoratedOperator, TaskDecorator, task_decorator_factory
-from airflow.sdk.definitions.context import KNOWN_CONTEXT_KEYS
 
 from crestline.client import BlockingSystem
 from crestline.model import InvalidRequestError, JobFailedError, MissingFileError
@@ -21,6 +20,7 @@ from crestline_airflow.functions import Call, pack, value_of
 from crestline_airflow.functions.packing import Serializer, source_of
 from crestline_airflow.operators.base import absolute
 from crestline_airflow.operators.submit import FirecRESTSubmitOperator
+from crestline_airflow.versions import KNOWN_CONTEXT_KEYS, handle_output
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -165,7 +165,7 @@ class FirecRESTDecoratedOperator(DecoratedOperator, FirecRESTSubmitOperator):
                 self.log.info("The call is still there: %s %s OUTCOME repeats it", self.python, f"{directory}/call.py")
                 raise as_airflow_fails(error, self._policy, self) from failed
             self._forget(system, directory, context)
-        return self._handle_output(return_value=value)
+        return handle_output(self, value)
 
     def _forget(self, system: BlockingSystem, directory: str, context: Context) -> None:
         """Remove the call; a try that came after that could not go on with its job."""

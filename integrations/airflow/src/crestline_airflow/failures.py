@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.exceptions import AirflowFailException
-
 from crestline.model import (
     AuthenticationError,
     ConfigError,
@@ -19,13 +17,7 @@ from crestline.model import (
     UnsupportedError,
 )
 from crestline_airflow.attempts import Attempt
-
-try:
-    from airflow.sdk.definitions.retry_policy import RetryAction, RetryDecision, RetryPolicy
-
-    HAS_POLICIES = True
-except ImportError:  # Airflow before 3.3 has none
-    HAS_POLICIES = False
+from crestline_airflow.versions import HAS_POLICIES, AirflowFailException
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -124,6 +116,7 @@ class _Policy:
 
 
 if HAS_POLICIES:
+    from airflow.sdk.definitions.retry_policy import RetryAction, RetryDecision, RetryPolicy
 
     class FirecRESTRetryPolicy(_Policy, RetryPolicy):
         """Which failures are worth another of the task's `retries`; the default of FirecRESTSubmitOperator.

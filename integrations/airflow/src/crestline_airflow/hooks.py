@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import msgspec
+from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, conf
 
 from crestline.client import BlockingSystem, Site, System, connect, connect_blocking, find_site, list_systems
@@ -59,7 +60,8 @@ class FirecRESTHook(BaseHook):
         """As `get_conn`, for triggers: to be used in an `async with`."""
         if self._site is None:
             try:
-                self._take(await self.aget_connection(self.firecrest_conn_id))
+                connection = await get_async_connection(self.firecrest_conn_id, self)
+                self._take(connection, await get_async_extra_dejson(connection))
             except AirflowNotFoundException:
                 if self.firecrest_conn_id != self.default_conn_name:
                     raise
@@ -70,7 +72,8 @@ class FirecRESTHook(BaseHook):
         """The gateway and the identity that the connection describes. Raises as `get_conn`."""
         if self._site is None:
             try:
-                self._take(self.get_connection(self.firecrest_conn_id))
+                connection = self.get_connection(self.firecrest_conn_id)
+                self._take(connection, connection.extra_dejson)
             except AirflowNotFoundException:
                 if self.firecrest_conn_id != self.default_conn_name:
                     raise
@@ -78,14 +81,19 @@ class FirecRESTHook(BaseHook):
         assert self._site is not None  # noqa: S101
         return self._site
 
-    def job_page(self, system: str, job_id: str) -> str:
+    def job_page(self, system: str, job_id: str, *, of_gateway: bool = True) -> str:
         """Where people look at a job: `job_page` of the connection, or else the gateway's own page.
+
+        Args:
+            of_gateway: whether the gateway has pages, which a plain FirecREST has not; the answer may be empty then.
 
         Raises:
             ConfigError: `job_page` is no URL with the placeholders `{system}` and `{job_id}`.
         """
         gateway = self.site().url.rstrip("/")
-        page = self._job_page or f"{gateway}/#{{system}}/{{job_id}}"
+        if not self._job_page and not of_gateway:
+            return ""
+        page = self._job_page or f"{gateway}/#/jobs/{{system}}/{{job_id}}"
         try:
             url = page.format(system=quote(system, safe=""), job_id=quote(job_id, safe=""))
         except (LookupError, ValueError):
@@ -110,8 +118,8 @@ class FirecRESTHook(BaseHook):
         except (CrestlineError, AirflowNotFoundException) as error:
             return False, str(error)
 
-    def _take(self, connection: Connection) -> None:
-        extra = {key: value for key, value in connection.extra_dejson.items() if value not in (None, "")}
+    def _take(self, connection: Connection, extra: dict[str, Any]) -> None:
+        extra = {key: value for key, value in extra.items() if value not in (None, "")}
         self._job_page = extra.pop("job_page", None)
         self._site = _site(connection, extra)
 

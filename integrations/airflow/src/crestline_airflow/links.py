@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class FirecRESTJobLink(BaseOperatorLink):
-    """Leads to the page that the connection names as `job_page`, or to that of the gateway.
+    """Leads to the page that the connection names as `job_page`, or to that of a Crestline gateway.
 
     Airflow asks for it on the worker, when the task is deferred and when it ends, and keeps the answer.
     """
@@ -24,10 +24,10 @@ class FirecRESTJobLink(BaseOperatorLink):
         return "HPC job"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """The page of the job that the operator runs; empty before it has one."""
+        """The page of the job that the operator runs; empty before it has one, and where there are no pages."""
         job_id = getattr(operator, "_job_id", None) or XCom.get_value(ti_key=ti_key, key="job_id")
         if job_id is None:
             return ""
         hook = operator.hook  # type: ignore[attr-defined]
         system = operator.system or hook.site().system or ""  # type: ignore[attr-defined]
-        return str(hook.job_page(system, job_id))
+        return str(hook.job_page(system, job_id, of_gateway=getattr(operator, "_gateway_has_pages", True)))

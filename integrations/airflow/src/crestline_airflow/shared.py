@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from crestline.client import Policy, PollPolicy, System, connect
 from crestline.model import GatewayUnavailableError
 from crestline_airflow.hooks import FirecRESTHook
+from crestline_airflow.standing import standing
 
 _LOG = logging.getLogger(__name__)
 
-_POLICY = Policy(poll=PollPolicy(shortest=2.0))
-"""A triggerer hears of an event within a second or two anyhow."""
+_POLICY = Policy(poll=PollPolicy(shortest=2.0, busy_share=0.1))
+"""A triggerer hears of an event within a second or two anyhow, and has other things to do."""
 
 _READS_AT_ONCE = 20
 _READS_PER_SECOND = 0.4
@@ -93,6 +94,7 @@ async def acquire(firecrest_conn_id: str, system: str | None) -> Shared:
     if shared is None or (shared.opened_at and time.monotonic() - shared.opened_at > _TRUSTED_FOR):
         shared = here[place] = Shared(FirecRESTHook(firecrest_conn_id))
     shared.users += 1
+    standing.one_more()
     try:
         async with shared.lock:
             while shared.system is None:
@@ -112,6 +114,7 @@ async def acquire(firecrest_conn_id: str, system: str | None) -> Shared:
 async def release(shared: Shared) -> None:
     """The last one who gives it back closes it."""
     shared.users -= 1
+    standing.one_less()
     if shared.users:
         return
     here = _shared[asyncio.get_running_loop()]

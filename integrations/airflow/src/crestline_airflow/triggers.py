@@ -11,7 +11,7 @@ from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 from asgiref.sync import sync_to_async
 
 import crestline.model
-from crestline.client import JobEvent
+from crestline.client import BlockingSystem, JobEvent, System
 from crestline.model import CrestlineError, Job, JobNotFoundError, JobState
 from crestline_airflow.attempts import Attempt, Attempts, XComStore
 from crestline_airflow.failures import FirecRESTRetryPolicy
@@ -219,7 +219,7 @@ class FirecRESTSubmitTrigger(FirecRESTJobTrigger):
             attempt = await sync_to_async(attempts.submitted)(attempt, job.job_id)
             self.log.info("Submitted job %s to %s", attempt.job_id, system.name)
         self.job_id = attempt.job_id
-        page = shared.hook.job_page(system.name, str(attempt.job_id))
+        page = shared.hook.job_page(system.name, str(attempt.job_id), of_gateway=has_pages(system))
         for key, value in (("job_id", attempt.job_id), (FirecRESTJobLink().xcom_key, page)):
             await sync_to_async(XComStore(self.task_instance).set)(key, value)
         return attempt
@@ -242,6 +242,11 @@ class FirecRESTSubmitTrigger(FirecRESTJobTrigger):
 def news(event: JobEvent) -> str:
     """What is new about a job, as a line of a log."""
     return f"Job {event.job.job_id} is {event.state}" + (f" ({event.reason})" if event.reason else "")
+
+
+def has_pages(system: System | BlockingSystem) -> bool:
+    """Whether the gateway shows jobs to people: one of ours does, which also hands out parts of files."""
+    return system.reads_ranges
 
 
 def packed(error: CrestlineError) -> dict[str, str]:

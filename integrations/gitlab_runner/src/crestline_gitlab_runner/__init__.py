@@ -5,6 +5,6 @@
 the other end.
 """
 
-from crestline_gitlab_runner.commands import app
+from crestline_gitlab_runner.commands import main
 
-__all__ = ["app"]
+__all__ = ["main"]

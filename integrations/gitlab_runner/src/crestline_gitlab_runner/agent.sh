@@ -46,7 +46,7 @@ wait_for() { # PID: its exit code; a signal to us does not end the waiting
 
 supervise() { # NAME: run it to its end
   trap 'why=terminated; ended=1; interrupted=1' TERM
-  name=$1 sent=0 pieces=0 why=own ended='' killed='' pause=0.1
+  name=$1 sent=0 pieces=0 why=own ended='' killed='' pause=0.1 looks=0
   : >"log/$name"
   (
     trap 'interrupted=1' TERM
@@ -59,7 +59,8 @@ supervise() { # NAME: run it to its end
   until [ -f "log/$name.code" ]; do
     sleep "$pause"
     publish "$name"
-    pause=0.5
+    looks=$((looks + 1))
+    if [ "$looks" -lt 50 ]; then pause=0.2; else pause=0.5; fi
     if [ -z "$ended" ] && { [ -f "in/$name.stop" ] || [ ! -d in ]; }; then why=stopped ended=1; fi
     if [ -n "$ended" ] && [ -f "log/$name.pid" ]; then
       if [ -z "$killed" ]; then
@@ -129,5 +130,5 @@ while :; do
     [ -z "$read_up_to" ] || [ "$read_up_to" = "$forgotten" ] || { forget "$read_up_to"; forgotten=$read_up_to; }
   fi
   round=$((round + 1))
-  if [ "$round" -lt 20 ]; then sleep 0.2; else sleep 0.5; fi
+  if [ "$round" -lt 150 ]; then sleep 0.2; else sleep 0.5; fi
 done

@@ -55,7 +55,7 @@ class Allocation:
     # before
 
     async def submit(self, resources: JobSpec) -> Job:
-        """Make the workspace and submit the agent; what an earlier try has done is found.
+        """Make the workspace, with a first heartbeat, and submit the agent; what an earlier try has done is found.
 
         Raises:
             SystemFailureError: others could look into the workspace.
@@ -64,7 +64,6 @@ class Allocation:
         record = self._state.record
         if record.job_id is None:
             await self._make_workspace()
-            await self.mailbox.beat()
             record.submitting = True
             self._state.save()
             job = await self._system.submit(self._spec(resources), key=f"gitlab/{record.name}")
@@ -91,7 +90,7 @@ class Allocation:
         workspace = self._state.record.workspace
         root = posixpath.dirname(workspace)
         await self._system.mkdir(f"{workspace}/in", parents=True)
-        await self._system.chmod(workspace, "700")
+        await asyncio.gather(self._system.chmod(workspace, "700"), self.mailbox.beat())
         above, ours = await asyncio.gather(self._system.stat(root), self._system.stat(workspace))
         if stat.S_IMODE(ours["mode"]) & 0o077 or not stat.S_ISDIR(ours["mode"]) or above["uid"] != ours["uid"]:
             raise SystemFailureError(f"{workspace} could not be closed to other users.", hint="Choose another root.")
@@ -197,13 +196,16 @@ class Allocation:
 
     # after
 
-    async def cancel(self) -> None:
+    async def cancel(self, *, long_ago: bool = False) -> None:
         """End the job and see it ended.
+
+        Args:
+            long_ago: a job whose submission was begun would be listed by now.
 
         Raises:
             CrestlineError: that could not be found out.
         """
-        for job_id in await self._possible_ids():
+        for job_id in await self._possible_ids(long_ago):
             try:
                 if not (await self._system.job(job_id)).is_finished:
                     await self._system.cancel(job_id)
@@ -211,14 +213,14 @@ class Allocation:
             except JobNotFoundError:
                 continue
 
-    async def _possible_ids(self) -> list[str]:
+    async def _possible_ids(self, long_ago: bool) -> list[str]:
         record = self._state.record
         if record.job_id is not None:
             return [record.job_id]
         if not record.submitting:
             return []
         found = [job.job_id for job in await self._system.jobs() if job.name.startswith(record.name)]
-        if not found:
+        if not found and not long_ago:
             raise SystemFailureError(
                 f"It is not known whether {record.name} was submitted.", hint="If so, it will end itself."
             )

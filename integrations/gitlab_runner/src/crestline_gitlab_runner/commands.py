@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import json
@@ -10,9 +11,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from crestline.model import CrestlineError
 from crestline_gitlab_runner import log
@@ -23,73 +22,54 @@ from crestline_gitlab_runner.settings import Settings, load_settings
 if TYPE_CHECKING:
     from crestline.client import System
 
-app = typer.Typer(help="GitLab Runner custom executor.", no_args_is_help=True, rich_markup_mode=None)
 
-Configuration = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The driver's configuration.")]
-
-
-@app.command()
-def config(file: Configuration) -> None:
-    """Say where the job works (JSON on stdout)."""
-
-    async def work(settings: Settings, job: CiJob) -> None:
-        from crestline_gitlab_runner.preparing import describe
-
-        answer = await describe(settings, job, lambda: connected(settings, job))
-        sys.stdout.write(json.dumps(answer))
-        sys.stdout.flush()
-
-    _stage(file, work, to_log=sys.stderr)
+def main(arguments: list[str]) -> int:
+    """GitLab Runner custom executor: config, prepare, run, cleanup, gc."""
+    asked = _parser().parse_args(arguments)
+    match asked.command:
+        case "gc":
+            return _gc(asked.config)
+        case "config":
+            return _stage(asked.config, _config, to_log=sys.stderr)
+        case "prepare":
+            return _stage(asked.config, _prepare)
+        case "cleanup":
+            return _stage(asked.config, _cleanup)
+        case _:
+            return _stage(asked.config, lambda settings, job: _run_stage(settings, job, asked.script, asked.stage))
 
 
-@app.command()
-def prepare(file: Configuration) -> None:
-    """Submit the job; never waits for its nodes."""
+async def _config(settings: Settings, job: CiJob) -> None:
+    from crestline_gitlab_runner.preparing import describe
 
-    async def work(settings: Settings, job: CiJob) -> None:
-        from crestline_gitlab_runner.preparing import prepare as submit
-
-        await submit(settings, job, lambda: connected(settings, job))
-
-    _stage(file, work)
+    answer = await describe(settings, job, lambda: connected(settings, job))
+    sys.stdout.write(json.dumps(answer))
+    sys.stdout.flush()
 
 
-@app.command()
-def run(
-    script: Annotated[Path, typer.Argument(metavar="SCRIPT", help="The stage's script.")],
-    stage: Annotated[str, typer.Argument(metavar="STAGE", help="Its name.")],
-    file: Configuration,
-) -> None:
-    """Run a stage."""
+async def _prepare(settings: Settings, job: CiJob) -> None:
+    from crestline_gitlab_runner.preparing import prepare
 
-    async def work(settings: Settings, job: CiJob) -> None:
-        from crestline_gitlab_runner.preparing import known_state
-        from crestline_gitlab_runner.stages import Stages
-
-        if job.exit_code_file is not None:
-            job.exit_code_file.unlink(missing_ok=True)
-        stages = Stages(settings, job, known_state(settings, job), lambda: connected(settings, job))
-        await stages.run(stage, script)
-
-    _stage(file, work)
+    await prepare(settings, job, lambda: connected(settings, job))
 
 
-@app.command()
-def cleanup(file: Configuration) -> None:
-    """End the job and remove everything."""
+async def _run_stage(settings: Settings, job: CiJob, script: Path, stage: str) -> None:
+    from crestline_gitlab_runner.preparing import known_state
+    from crestline_gitlab_runner.stages import Stages
 
-    async def work(settings: Settings, job: CiJob) -> None:
-        from crestline_gitlab_runner.tidying import clean_up
-
-        await clean_up(settings, job, lambda: connected(settings, job))
-
-    _stage(file, work)
+    if job.exit_code_file is not None:
+        job.exit_code_file.unlink(missing_ok=True)
+    stages = Stages(settings, job, known_state(settings, job), lambda: connected(settings, job))
+    await stages.run(stage, script)
 
 
-@app.command()
-def gc(file: Configuration) -> None:
-    """Remove what runners that crashed have left: jobs, workspaces, folders here."""
+async def _cleanup(settings: Settings, job: CiJob) -> None:
+    from crestline_gitlab_runner.tidying import clean_up
 
+    await clean_up(settings, job, lambda: connected(settings, job))
+
+
+def _gc(file: Path) -> int:
     async def work(settings: Settings) -> None:
         from crestline_gitlab_runner.tidying import collect_garbage
 
@@ -99,7 +79,27 @@ def gc(file: Configuration) -> None:
         _run(work(load_settings(file)))
     except Exception as error:
         _explain(_first(error))
-        raise typer.Exit(1) from None
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("-c", "--config", metavar="FILE", type=Path, required=True, help="the driver's configuration")
+    parser = argparse.ArgumentParser("crestline gitlab", description=main.__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, what in (
+        ("config", "say where the job works (JSON on stdout)"),
+        ("prepare", "submit the job; never waits for its nodes"),
+        ("run", "run a stage"),
+        ("cleanup", "end the job and remove everything"),
+        ("gc", "remove what runners that crashed have left: jobs, workspaces, folders here"),
+    ):
+        command = commands.add_parser(name, parents=[common], help=what, description=what)
+        if name == "run":
+            command.add_argument("script", metavar="SCRIPT", type=Path, help="the stage's script")
+            command.add_argument("stage", metavar="STAGE", help="its name")
+    return parser
 
 
 @contextlib.asynccontextmanager
@@ -107,34 +107,38 @@ async def connected(settings: Settings, job: CiJob | None) -> AsyncIterator[Syst
     """The system, as whoever the job is."""
     from crestline.client import Policy, PollPolicy, connect
     from crestline_gitlab_runner.identity import site
+    from crestline_gitlab_runner.state import folder_of
 
+    folder = folder_of(settings, job) if job else None
+    handover = folder / "handover" if folder and folder.exists() else None
     policy = Policy(poll=PollPolicy(shortest=0.5, longest=5.0))
-    async with connect(site(settings, job), policy=policy) as system:
+    async with connect(site(settings, job), policy=policy, handover=handover) as system:
         yield system
 
 
-def _stage(file: Path, work: Callable[[Settings, CiJob], Coroutine[Any, Any, None]], *, to_log: Any = None) -> None:
-    """Do a stage's work and exit as the runner wants to be told; whatever is not the job's fault is ours."""
+def _stage(file: Path, work: Callable[[Settings, CiJob], Coroutine[Any, Any, None]], *, to_log: Any = None) -> int:
+    """Do a stage's work; returns what tells the runner how it went. Whatever is not the job's fault is ours."""
     job: CiJob | None = None
     try:
         job = CiJob.of_this_process()
         _run(work(load_settings(file), job))
+        return 0
     except BrokenPipeError:
-        _exit(job, None)
+        return _code(job, None)
     except asyncio.CancelledError:
-        _exit(job, BuildFailureError("Cancelled.", code=128 + signal.SIGTERM))
+        return _code(job, BuildFailureError("Cancelled.", code=128 + signal.SIGTERM))
     except Exception as error:
         found = _first(error)
         _explain(found, to_log)
-        _exit(job, found)
+        return _code(job, found)
 
 
-def _exit(job: CiJob | None, error: Exception | None) -> NoReturn:
+def _code(job: CiJob | None, error: Exception | None) -> int:
     if job is None or not isinstance(error, BuildFailureError):
-        raise typer.Exit(job.system_failure if job else int(os.environ.get("SYSTEM_FAILURE_EXIT_CODE", "2")))
+        return job.system_failure if job else int(os.environ.get("SYSTEM_FAILURE_EXIT_CODE", "2"))
     if error.code is not None and job.exit_code_file is not None:
         job.exit_code_file.write_text(f"{error.code}\n")
-    raise typer.Exit(job.build_failure)
+    return job.build_failure
 
 
 def _explain(error: Exception, to_log: Any = None) -> None:

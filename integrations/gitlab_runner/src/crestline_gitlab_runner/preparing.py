@@ -6,7 +6,6 @@ import hashlib
 import os
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import crestline
@@ -15,7 +14,7 @@ from crestline_gitlab_runner.ci_job import CiJob
 from crestline_gitlab_runner.failures import SystemFailureError
 from crestline_gitlab_runner.identity import project_client
 from crestline_gitlab_runner.settings import SAFE_PATH, Settings
-from crestline_gitlab_runner.state import State, locked, write_durably
+from crestline_gitlab_runner.state import State, folder_of, locked, write_durably
 
 if TYPE_CHECKING:
     from crestline.client import System
@@ -88,11 +87,6 @@ def known_state(settings: Settings, job: CiJob) -> State:
         )
     state.touch()
     return state
-
-
-def folder_of(settings: Settings, job: CiJob) -> Path:
-    """Where this machine remembers the job."""
-    return settings.state_dir / f"job-{job.label}"
 
 
 async def _root(settings: Settings, client_id: str, connect: Connect) -> str:

@@ -14,6 +14,8 @@ from pathlib import Path
 import msgspec
 
 from crestline.model import CrestlineError
+from crestline_gitlab_runner.ci_job import CiJob
+from crestline_gitlab_runner.settings import Settings
 
 
 class Record(msgspec.Struct, kw_only=True):
@@ -118,6 +120,11 @@ class State:
     def cache_dir(self) -> str:
         """On the system; caches never go there, but scripts reach it from the project by `../`."""
         return f"{self.record.workspace}/c-{self.record.name}"
+
+
+def folder_of(settings: Settings, job: CiJob) -> Path:
+    """Where this machine remembers a job."""
+    return settings.state_dir / f"job-{job.label}"
 
 
 def write_durably(file: Path, content: bytes) -> None:

@@ -11,9 +11,10 @@ from crestline.model import CrestlineError, MissingFileError
 from crestline_gitlab_runner import sharing
 from crestline_gitlab_runner.allocation import Allocation
 from crestline_gitlab_runner.ci_job import CiJob
-from crestline_gitlab_runner.preparing import folder_of, workspaces
+from crestline_gitlab_runner.failures import SystemFailureError
+from crestline_gitlab_runner.preparing import workspaces
 from crestline_gitlab_runner.settings import Settings, seconds
-from crestline_gitlab_runner.state import State, locked
+from crestline_gitlab_runner.state import State, folder_of, locked
 
 if TYPE_CHECKING:
     from crestline.client import System
@@ -43,11 +44,11 @@ async def _leave(settings: Settings, state: State, shared: State, connect: Conne
     state.forget()
 
 
-async def _remove(settings: Settings, state: State, connect: Connect) -> None:
+async def _remove(settings: Settings, state: State, connect: Connect, *, long_ago: bool = False) -> None:
     with locked(state.folder / "lock"):
         async with connect() as system:
             allocation = Allocation(system, settings, state)
-            await allocation.cancel()
+            await allocation.cancel(long_ago=long_ago)
             state.record.over = True
             state.save()
             if not (settings.workspace.keep_on_failure and state.record.failed):
@@ -56,25 +57,33 @@ async def _remove(settings: Settings, state: State, connect: Connect) -> None:
 
 
 async def collect_garbage(settings: Settings, connect: Connect) -> None:
-    """What nobody has cared for during twice the heartbeat's limit."""
+    """Remove what nobody has cared for during twice the heartbeat's limit.
+
+    Raises:
+        SystemFailureError: some of it could not be removed; all the rest was.
+    """
     abandoned = 2 * settings.heartbeat_ttl
-    known = set()
+    known, failed = set(), []
     for folder in sorted([*settings.state_dir.glob("job-*"), *settings.state_dir.glob("alloc-*")]):
-        state = State.find(folder)
-        if state is None or state.age < abandoned:
-            known.add(state.record.name if state else "")
-            continue
-        print(f"CI job {state.record.ci_job}: {state.record.name} was left behind")
-        if state.record.client_id:
-            print(f"  it belongs to {state.record.client_id}, whose secret is not known here: it ends itself")
-            state.forget()
-            continue
-        if state.record.shared:
-            state.forget()
-            continue
-        await _remove(settings, state, connect)
+        try:
+            state = State.find(folder)
+            if state is None or state.age < abandoned:
+                known.add(state.record.name if state else "")
+                continue
+            print(f"CI job {state.record.ci_job}: {state.record.name} was left behind")
+            if state.record.client_id:
+                print(f"  it belongs to {state.record.client_id}, whose secret is not known here: it ends itself")
+            if state.record.client_id or state.record.shared:
+                state.forget()
+            else:
+                await _remove(settings, state, connect, long_ago=True)
+        except CrestlineError as error:
+            print(f"  {error}")
+            failed.append(folder.name)
     async with connect() as system:
         await _remove_old_workspaces(settings, system, known)
+    if failed:
+        raise SystemFailureError(f"Still there: {', '.join(failed)}.", hint="The next gc tries again.")
 
 
 async def _remove_old_workspaces(settings: Settings, system: System, known: set[str]) -> None:

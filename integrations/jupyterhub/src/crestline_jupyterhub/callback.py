@@ -1,7 +1,7 @@
 """How a session tells its spawner that it listens, and where: `POST /hub/api/crestline/callback`.
 
-Its secret is a nonce of its own, made for this start and kept in the spawner's state; it can say one host and one port,
-once, and nothing else.
+Its secret is a nonce of its own, made for this start and kept in the spawner's state; each run of its job can say one
+host and one port, once, and nothing else.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from crestline_jupyterhub.spawner import FirecRESTSpawner
 
 MAX_BODY = 1024
+MAX_RUNS = 1_000_000
 
 _expected: WeakValueDictionary[str, FirecRESTSpawner] = WeakValueDictionary()
 
@@ -46,17 +47,20 @@ class CallbackHandler(APIHandler):
             raise web.HTTPError(413)
         try:
             news = json.loads(self.request.body)
-            nonce, port, host = news.pop("nonce"), news.pop("port"), news.pop("host", "")
-            if news or not isinstance(nonce, str):
+            nonce, port, host, run = news.pop("nonce"), news.pop("port"), news.pop("host", ""), news.pop("run", 1)
+            if news or not isinstance(nonce, str) or type(run) is not int or not 0 < run < MAX_RUNS:
                 raise ValueError
             address = _address(host, port)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise web.HTTPError(400, "Expected: nonce, port, host") from error
+            raise web.HTTPError(400, "Expected: nonce, port, host, run") from error
         spawner = _expected.get(nonce)
         if spawner is None:
             raise web.HTTPError(403, "No session with this nonce is expected")
-        if not spawner.take_address(address):
+        was = spawner.address
+        if not spawner.take_address(address, run):
             raise web.HTTPError(409, "This session is expected, or was heard of, at another address")
+        if spawner.ready and spawner.address != was:
+            await spawner.move(self.proxy)
         self.set_status(204)
         self.finish()
 

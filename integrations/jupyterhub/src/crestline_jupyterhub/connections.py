@@ -7,7 +7,7 @@ from collections.abc import Hashable
 
 import msgspec
 
-from crestline.client import Policy, System, connect, find_site
+from crestline.client import Policy, PollPolicy, System, connect, find_site
 from crestline.client.auth import Authorizer
 
 
@@ -15,7 +15,8 @@ class Connections:
     """Open systems by target and identity; one for the process, as the hub is."""
 
     def __init__(self) -> None:
-        self.policy = Policy()
+        # A session calls back by itself once it is up; lists tell of its end, and of the queue meanwhile.
+        self.policy = Policy(poll=PollPolicy(shortest=5.0))
         self._open: dict[Hashable, System] = {}
         self._opening: dict[Hashable, asyncio.Task[System]] = {}
 

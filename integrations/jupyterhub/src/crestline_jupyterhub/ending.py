@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from crestline.client import System
 from crestline.model import CrestlineError, JobNotFoundError
 from crestline_jupyterhub.job import is_attempt
+from crestline_jupyterhub.staging import CONFIG, PROGRAM, RUNS
 
 logger = logging.getLogger(__name__)
 
 LONGEST_PAUSE = 60.0
-SECRET_FILES = ("session.json", "session.pyz")
 
 Way = Callable[[], Awaitable[System]]
 """opens the system with an identity"""
@@ -48,8 +48,8 @@ async def cancel(ways: Sequence[Way], job_id: str, attempt: str) -> None:
 
 
 async def tidy(ways: Sequence[Way], folder: str, *, keep_log: bool) -> None:
-    """Remove a session's folder, or what is secret in it. The reaper does later what fails here."""
-    doomed = [f"{folder}/{name}" for name in SECRET_FILES] if keep_log else [folder]
+    """Remove a session's folder, or all but its log. The reaper does later what fails here."""
+    doomed = [f"{folder}/{name}" for name in (PROGRAM, CONFIG, RUNS)] if keep_log else [folder]
     for way in ways:
         try:
             system = await way()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from crestline.model import InvalidRequestError, JobSpec
 from crestline_jupyterhub import clusters
 from crestline_jupyterhub.software import Software, software
+from crestline_jupyterhub.staging import CONFIG, LOG, PROGRAM
 from crestline_jupyterhub.template import fill
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def make_spec(spawner: FirecRESTSpawner, folder: str, workdir: str) -> JobSpec:
         values["prologue"], *chosen.lines(), *clusters.lines(spawner.clusters, folder, chosen.wrapper())
     )
     values["epilogue"] = _lines(*clusters.closing_lines(spawner.clusters), values["epilogue"])
-    program = [f"{folder}/session.pyz", f"{folder}/session.json"]
+    program = [f"{folder}/{PROGRAM}", f"{folder}/{CONFIG}"]
     values["cmd"] = shlex.join([*chosen.wrapper(), spawner.python, *program])
     if spawner.batch_script:
         script, resources = fill(spawner.batch_script, values), {}
@@ -71,8 +72,8 @@ def make_spec(spawner: FirecRESTSpawner, folder: str, workdir: str) -> JobSpec:
         script=script,
         name=job_name(spawner),
         workdir=workdir,
-        stdout=f"{folder}/session.log",
-        stderr=f"{folder}/session.log",
+        stdout=f"{folder}/{LOG}",
+        stderr=f"{folder}/{LOG}",
         environment=dict(spawner.req_submitenv),
         **resources,
     )

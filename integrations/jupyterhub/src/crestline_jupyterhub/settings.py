@@ -54,7 +54,7 @@ class SpawnerSettings(HasTraits):
         "direct",
         config=True,
         help="""`direct`: the hub's proxy connects to a port of the compute node. `relay`: the job dials out to a relay
-        (docs/relay.md), and no port is opened.""",
+        (docs/how-to/relay.md), and no port is opened.""",
     )
     relay_url = Unicode("", config=True, help="URL at which jobs reach the relay: `https://gateway.example.org/relay`.")
     relay_ingress = Unicode("", config=True, help="URL at which the hub's proxy reaches it: `http://127.0.0.1:9001`.")

@@ -5,36 +5,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-import json
 import secrets
-import tempfile
 from collections.abc import AsyncGenerator
-from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import sqlalchemy
+from jupyterhub.proxy import Proxy
 from jupyterhub.spawner import Spawner, SpawnException
 from jupyterhub.utils import maybe_future, url_path_join
 
 from crestline.client import System
 from crestline.model import CrestlineError, GatewayUnavailableError, Job, JobNotFoundError, JobSpec, JobState
 from crestline.relay.manager import SessionManager
-from crestline.relay.tokens import HubKey
-from crestline_jupyterhub import callback, progress, time_limit
+from crestline_jupyterhub import callback, progress
 from crestline_jupyterhub.background import in_background
 from crestline_jupyterhub.connections import connections
 from crestline_jupyterhub.ending import Way, cancel, tidy
 from crestline_jupyterhub.failures import ended, refused
 from crestline_jupyterhub.job import is_attempt, job_name, make_spec
 from crestline_jupyterhub.options import SpawnerOptions
-from crestline_jupyterhub.session.program import session_program
 from crestline_jupyterhub.settings import SpawnerSettings
+from crestline_jupyterhub.staging import LOG, relay_key, stage
 from crestline_jupyterhub.tokens import login_of
 
 LOOK_PATIENCE = 10.0
 """seconds that a restarted hub waits for the first news of a job"""
-SESSION_LIFETIME = 90 * 86400.0
-"""seconds that a relay session is good for: the longest queue and the longest job"""
 
 
 class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
@@ -52,11 +48,15 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
     relay_session = ""
     address = ""
     """URL of the server's host and port, once it is known"""
+    run = 0
+    """of the job, that said the address: a requeued job runs again"""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._called_back = asyncio.Event()
         self._looked = asyncio.Event()
         """something is known about the job, or why nothing is"""
+        self._waits = False
+        """whether the job is in the queue, as far as is known"""
         self._starting = False
         self._configured: dict[str, Any] = {}
         """settings, where an earlier hub's state has others"""
@@ -76,8 +76,8 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
     def load_state(self, state: dict[str, Any]) -> None:
         """Take up what an earlier hub process knew."""
         super().load_state(state)
-        for name in _KEPT:
-            setattr(self, name, state.get(name, ""))
+        for name, unset in _KEPT.items():
+            setattr(self, name, state.get(name, unset))
         self._configured = {name: getattr(self, name) for name in _CHOSEN}
         for name in _CHOSEN:
             setattr(self, name, state.get(name, self._configured[name]))
@@ -97,8 +97,8 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
         self._watching = self._ended = None
         self._looked.clear()
         self._called_back.clear()
-        for name in _KEPT:
-            setattr(self, name, "")
+        for name, unset in _KEPT.items():
+            setattr(self, name, unset)
         for name, value in self._configured.items():
             setattr(self, name, value)
 
@@ -157,39 +157,8 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
         spec = make_spec(self, self.folder, self.workdir or self.req_homedir or home)
         if self.modify_job_hook is not None:
             spec = await maybe_future(self.modify_job_hook(self, spec))
-        await self._stage(system, spec)
+        await stage(system, self, spec)
         return spec
-
-    async def _stage(self, system: System, spec: JobSpec) -> None:
-        """The session's folder: closed to others before a secret goes in."""
-        config = self._session_config() | {
-            "time_limit": time_limit.seconds(spec.time_limit),
-            "warn_before_end": self.warn_before_end,
-        }
-        content = json.dumps(config).encode()
-        await system.mkdir(self.folder, parents=True)
-        await system.chmod(self.folder, "700")
-        with tempfile.TemporaryDirectory() as local:
-            files = {"session.pyz": session_program(), "session.json": content}
-            for name, data in files.items():
-                path = Path(local, name)
-                path.touch(0o600)
-                path.write_bytes(data)
-            await asyncio.gather(*(system.upload(Path(local, name), f"{self.folder}/{name}") for name in files))
-        await system.chmod(f"{self.folder}/session.json", "600")
-
-    def _session_config(self) -> dict[str, Any]:
-        environment = self.get_env()
-        for name in ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "CONDA_ROOT", "VIRTUAL_ENV", "HOME"):
-            environment.pop(name, None)  # the hub's own, of no use elsewhere
-        return {
-            "command": [*self.cmd, *self.get_args(), *self.server_args],
-            "environment": environment,
-            "base_path": self.server.base_url,
-            "hub_api": environment["JUPYTERHUB_API_URL"],
-            "nonce": self.nonce,
-            "relay": self._open_relay_session(environment) if self.connect_mode == "relay" else None,
-        }
 
     def get_args(self) -> list[str]:
         """The base's arguments without address and port: the server listens on a socket of its own."""
@@ -198,27 +167,6 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
             for argument in super().get_args()
             if not argument.startswith(("--port", "--ip", "--ServerApp.ip", "--ServerApp.port"))
         ]
-
-    def _relay_key(self) -> HubKey:
-        try:
-            return HubKey(Path(self.relay_key_file).read_bytes())
-        except (OSError, ValueError) as error:
-            raise SpawnException(
-                "The relay's key cannot be read; tell your administrator.",
-                log_message=f"relay_key_file: {error}",
-                reason="configuration",
-                status_code=500,
-            ) from error
-
-    def _open_relay_session(self, environment: dict[str, str]) -> dict[str, Any]:
-        session, token = self._relay_key().new_session(
-            user=self.user.name,
-            path=self.server.base_url,
-            hub_api=environment["JUPYTERHUB_API_URL"],
-            lifetime=SESSION_LIFETIME,
-        )
-        self.relay_session = session.id
-        return {"url": url_path_join(self.relay_url, "agents"), "token": token, "ca_file": self.relay_ca_file or None}
 
     async def _listening(self) -> str:
         """The URL once the session has called back.
@@ -232,13 +180,16 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
         try:
             await asyncio.wait([calling, self._watch()], return_when=asyncio.FIRST_COMPLETED)
             if not calling.done():
-                raise await ended(await self._system(), self._watch().result(), f"{self.folder}/session.log")
+                raise await ended(await self._system(), self._watch().result(), f"{self.folder}/{LOG}")
             return self.address
         finally:
             calling.cancel()
 
-    def take_address(self, address: tuple[str, int] | None) -> bool:
+    def take_address(self, address: tuple[str, int] | None, run: int) -> bool:
         """The session's call back: where it listens; None: at the relay.
+
+        Args:
+            run: of its job, 1 for the first; a later one may say another address.
 
         Returns:
             whether it may listen there, and has not said another address before.
@@ -252,12 +203,19 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
                 return False
             host, port = address
             url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        if self.address not in ("", url):
+        if run < self.run or (run == self.run and self.address not in ("", url)):
             return False
-        self.address = url
+        self.address, self.run = url, run
         self._persist()
         self._called_back.set()
         return True
+
+    async def move(self, proxy: Proxy) -> None:
+        """Lead hub and proxy to the server where it is after its job has run again."""
+        found = urlsplit(self.address)
+        self.server.ip, self.server.port = found.hostname or "", found.port or 80
+        self._persist()
+        await proxy.add_user(self.user, self.name)
 
     def _is_node(self, host: str) -> bool:
         address = ipaddress.ip_address(host)
@@ -273,6 +231,9 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_PATIENCE):
                         await self._looked.wait()  # a job that has ended is not waited for
+                if self._waits:
+                    self.address = ""  # it was requeued, and will say where it is then
+                    self._called_back.clear()
                 if self._ended is None:
                     return url_path_join(await self._listening(), self.server.base_url)
             except SpawnException as failure:
@@ -323,6 +284,7 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
                 async with contextlib.aclosing(system.watch(self.job_id)) as events:
                     async for event in events:
                         job = event.job
+                        self._waits = event.state.is_waiting
                         self._looked.set()
             except JobNotFoundError:
                 job = Job(job_id=self.job_id, state=JobState.FAILED, reason="the scheduler does not know it")
@@ -372,25 +334,28 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
 
     async def _end_relay_session(self, session: str) -> None:
         try:
-            await SessionManager(self.relay_url, self._relay_key(), self.relay_ca_file or None).end(session)
+            key = relay_key(self.relay_key_file)
+            await SessionManager(self.relay_url, key, self.relay_ca_file or None).end(session)
         except (CrestlineError, SpawnException) as error:
             self.log.warning("The relay session of %s was not ended: %s", self._log_name, error)
 
     # what the user sees meanwhile
 
     async def progress(self) -> AsyncGenerator[dict[str, Any], None]:
-        """The job's news, in words."""
+        """The job's news, in words, and its log."""
         yield {"progress": 10, "message": "Submitting the job."}
         while not self.job_id:
             await asyncio.sleep(0.2)
             if not self._starting:
                 return
-        system = await self._observer()
-        async with contextlib.aclosing(system.watch(self.job_id)) as events:
+        log = f"{self.folder}/{LOG}"
+        events = progress.tell(await self._observer(), self._system, self.job_id, log)
+        async with contextlib.aclosing(events):
             async for event in events:
-                yield progress.describe(event)
+                yield event
 
 
-_KEPT = ("attempt", "job_id", "nonce", "folder", "relay_session", "address")
-_CHOSEN = ("system", "req_host", "connect_mode")
+_KEPT = {"attempt": "", "job_id": "", "nonce": "", "folder": "", "relay_session": "", "address": "", "run": 0}
+"""attributes that a start sets, as they are without one"""
+_CHOSEN = ("system", "service_site", "req_host", "connect_mode")
 """settings that a profile may change for a server, and that hold until it ends"""

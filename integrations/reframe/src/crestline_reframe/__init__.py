@@ -1,9 +1,9 @@
 """ReFrame's suites on supercomputers through FirecREST v2: the scheduler backend `firecrest-scheduler`.
 
-`import crestline_reframe` in a settings file registers it. `scheduler` is what ReFrame calls; `runs` carries the jobs
-in an event loop beside it; `staging`, `places` and `scripts` say what travels and what a script looks like there;
-`packing` makes one job of many tests; `journal` lets a run go on where another broke off; `reports` adds to the run
-report.
+`import crestline_reframe` in a settings file registers it. `scheduler` is what ReFrame calls, `job` what it holds;
+`runs` carries the jobs in an event loop beside it; `staging`, `places` and `scripts` say what travels and what a script looks
+like there; `packing` makes one job of many tests; `journal` lets a run go on where another broke off; `reports` adds
+to the run report.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from crestline_reframe import reports
-from crestline_reframe.scheduler import NAME, FirecrestJob, FirecrestJobScheduler
+from crestline_reframe.job import FirecrestJob
+from crestline_reframe.scheduler import NAME, FirecrestJobScheduler
 from crestline_reframe.sessions import close_all
 
 __all__ = ["NAME", "FirecrestJob", "FirecrestJobScheduler", "close_all", "fragment"]

@@ -22,13 +22,22 @@ class Gathering(Generic[T]):
         quiet: seconds without another item after which the gathering ends, and at the latest after `longest`; both are
             longer where items come at longer intervals, as from a busy machine.
         most: items in one call.
+        are_all: whether nobody else can come, so that patience is in vain.
     """
 
     def __init__(
-        self, carry: Callable[[list[T]], Awaitable[None]], *, quiet: float, longest: float = 0.8, most: int = 1000
+        self,
+        carry: Callable[[list[T]], Awaitable[None]],
+        *,
+        quiet: float,
+        longest: float = 0.8,
+        most: int = 1000,
+        are_all: Callable[[list[T]], bool] = lambda _: False,
     ) -> None:
         self._carry = carry
+        self._are_all = are_all
         self._quiet = quiet
+        self._patience = 0.0
         self._longest = longest
         self._most = most
         self._waiting: list[tuple[T, asyncio.Future[None]]] = []
@@ -37,6 +46,10 @@ class Gathering(Generic[T]):
         self._interval = 0.0
         """mean seconds between two items that belong together"""
         self._task: asyncio.Task[None] | None = None
+
+    def be_patient(self, patience: float, longest: float) -> None:
+        """Wait longer for others, unless nobody else can come: where a call costs more."""
+        self._patience, self._longest = patience, longest
 
     async def add(self, item: T) -> None:
         """Returns when the item has been carried."""
@@ -81,7 +94,9 @@ class Gathering(Generic[T]):
             try:
                 await asyncio.wait_for(self._came.wait(), quiet)
             except TimeoutError:
-                return
+                is_late = loop.time() - self._came_at >= self._patience
+                if is_late or self._are_all([item for item, _ in self._waiting]):
+                    return
 
 
 def _tell(done: asyncio.Future[None], error: Exception | None) -> None:

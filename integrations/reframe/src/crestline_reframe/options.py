@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 from reframe.core.exceptions import ConfigError as ReframeConfigError
 
-from crestline.client import Policy, RetryPolicy, Site, SubmitPolicy, find_site
+from crestline.client import Policy, PollPolicy, RetryPolicy, Site, SubmitPolicy, find_site
 from crestline.model import ConfigError
 
 _SITE_FIELDS = ("url", "token_url", "client_id", "client_secret_file", "token_command", "scope", "ca_file", "verify")
@@ -81,7 +81,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def policy(self) -> Policy:
         """How patient to be."""
         return Policy(
-            retry=RetryPolicy(attempts=100_000, budget=self.patience), submit=SubmitPolicy(budget=self.patience)
+            retry=RetryPolicy(attempts=100_000, budget=self.patience),
+            poll=PollPolicy(shortest=2.0),  # where nothing tells of changes; a test is worth no list of its own
+            submit=SubmitPolicy(budget=self.patience),
         )
 
 

@@ -31,8 +31,9 @@ class RunReport(reporting.RunReport):  # type: ignore[misc]
                 }
                 if told:
                     case[KEY] = told
-        totals = {run.name: run.traffic for run in sessions.all_runs()}
+        runs = list(sessions.all_runs())
         sessions.close_all()
+        totals = {run.name: run.traffic for run in runs}
         if totals:
             self["session_info"][KEY] = totals
 

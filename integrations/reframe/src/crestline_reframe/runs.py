@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from crestline.client import Selection, System, connect, counting
+from crestline.client import Selection, System, Traffic, connect, counting
 from crestline.model import (
     CrestlineError,
     Job,
@@ -71,9 +71,10 @@ class Run:
             self._submit = Gathering(self._submit_together, quiet=0.02)
         else:  # the more the better
             self._submit = Gathering(self._submit_together, quiet=1.5, longest=15.0)
-        self._collect = Gathering(self._collect_together, quiet=0.15, most=200)
+        self._collect = Gathering(self._collect_together, quiet=0.15, most=200, are_all=self._are_all_that_run)
         self._works: list[Work] = []
         self._opening: asyncio.Task[System] | None = None
+        self._traffic = Traffic()
         self._gate = asyncio.Semaphore(_AT_ONCE)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="crestline-reframe", daemon=True)
@@ -128,10 +129,8 @@ class Run:
 
     @property
     def traffic(self) -> dict[str, int]:
-        """Requests and bytes of the run so far."""
-        if self._opening is None or not self._opening.done() or self._opening.cancelled():
-            return {"requests": 0, "bytes_sent": 0, "bytes_received": 0}
-        traffic = self._system.traffic
+        """Requests and bytes of the run, once it is closed."""
+        traffic = self._traffic
         return {"requests": traffic.requests, "bytes_sent": traffic.sent, "bytes_received": traffic.received}
 
     @property
@@ -169,6 +168,9 @@ class Run:
         base = self.options.base() or posixpath.join(await system.default_workdir(), "reframe")
         self.places.root = posixpath.join(base, self._journal.run)
         await system.mkdir(self.places.root, parents=True)
+        if "tar" not in system.backend.features:  # two requests up, three down
+            self._bring.be_patient(1.5, 10.0)
+            self._collect.be_patient(2.5, 10.0)
         return system
 
     async def _carry(self, work: Work) -> None:
@@ -284,6 +286,10 @@ class Run:
             else:
                 work.accepted(outcome)
 
+    def _are_all_that_run(self, works: list[Work]) -> bool:
+        """Whether no other job is on its way to its end."""
+        return len(works) >= sum(1 for work in self._works if not work.is_back and not work.ended.is_set())
+
     async def _collect_together(self, works: list[Work]) -> None:
         selections = [
             Selection(
@@ -302,6 +308,7 @@ class Run:
                 work.place.note(name)
                 work.received += (work.place.local / name).stat().st_size
             work.requests += traffic.requests / len(works)
+            work.is_back = True
             self._journal.collected(work.key)
 
     async def _cancel(self, work: Work) -> None:
@@ -340,6 +347,7 @@ class Run:
         await asyncio.gather(
             self._remove_own(system), self._remove_expired(system, posixpath.dirname(self.places.root))
         )
+        self._traffic = system.traffic
         await system.close()
 
     async def _remove_own(self, system: System) -> None:

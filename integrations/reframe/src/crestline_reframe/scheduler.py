@@ -16,12 +16,12 @@ import reframe.core.runtime as rt
 from reframe.core.backends import getscheduler, register_scheduler
 from reframe.core.exceptions import ConfigError, JobError, JobSchedulerError
 from reframe.core.logging import getlogger
-from reframe.core.schedulers import Job
 from reframe.core.schedulers.slurm import SlurmJobScheduler
 from reframe.utility import nodelist_expand
 
 from crestline.model import CrestlineError, JobState
 from crestline_reframe import sessions
+from crestline_reframe.job import FirecrestJob
 from crestline_reframe.nodes import Nodes
 from crestline_reframe.options import read
 from crestline_reframe.packing import verdict
@@ -32,39 +32,6 @@ NAME = "firecrest-scheduler"
 
 _TICK = 0.2
 """seconds between two looks of a blocking wait, so that Ctrl-C is heard"""
-
-
-class FirecrestJob(Job):  # type: ignore[misc]
-    """A job that runs behind a gateway."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._is_array = False
-        self._is_cancelling = False
-        self._work: Work | None = None
-        self._remotedir: str | None = None
-
-    @property
-    def is_array(self) -> bool:
-        """Whether it is a job array."""
-        return self._is_array
-
-    @property
-    def is_cancelling(self) -> bool:
-        """Whether it was asked to end."""
-        return self._is_cancelling
-
-    @property
-    def remotedir(self) -> str | None:
-        """Its stage directory on the system; None before it is known."""
-        return self._remotedir
-
-    def __rfm_json_encode__(self) -> Any:
-        work, self._work = self._work, None
-        try:
-            return super().__rfm_json_encode__()
-        finally:
-            self._work = work
 
 
 @register_scheduler(NAME)
@@ -118,6 +85,8 @@ class FirecrestJobScheduler(SlurmJobScheduler):  # type: ignore[misc]
 
     def submit(self, job: FirecrestJob) -> None:
         run = self._run
+        if self._options.pack is not None and run.scheduler_type() == "pbs":
+            raise JobSchedulerError("'pack' works on systems with Slurm, and this one has PBS: leave it out")
         job._work = work = _work_of(job, run, self._options.fetch)
         job._jobid = f"firecrest-{sum(1 for _ in run.works) + 1}"  # until it has a real one
         job._submit_time = time.time()
@@ -189,6 +158,10 @@ class FirecrestJobScheduler(SlurmJobScheduler):  # type: ignore[misc]
 
     def allnodes(self) -> set[Any]:
         try:
+            if self._run.scheduler_type() == "pbs":
+                raise JobSchedulerError(
+                    "nodes are chosen on systems with Slurm, and this one has PBS: name their number"
+                )
             return self._nodes.all()
         except CrestlineError as error:
             raise JobSchedulerError(f"could not retrieve node information: {error}") from error

@@ -44,6 +44,8 @@ class Work:
     """why it is pending"""
     error: str = ""
     """why it can never end well"""
+    is_back: bool = False
+    """whether its results are here"""
     is_cancelled: bool = False
     is_submitting: bool = False
     """whether the request has gone out that may make it a job"""

@@ -28,6 +28,7 @@ from crestline.model import (
 
 if TYPE_CHECKING:
     from crestline.client.files.bundle import Selection
+    from crestline.client.handover import Description
     from crestline.client.monitor import JobMonitor
 
 
@@ -84,6 +85,8 @@ class Backend(abc.ABC):
     """bytes that one direct upload really carries"""
     max_direct_download: int
     """bytes that one direct download really carries"""
+    description: Description
+    """what the gateway said of itself, known once it is open"""
     scheduler_type: str
     """`slurm` or `pbs`, known once it is open"""
     traffic: Traffic
@@ -169,6 +172,14 @@ class Backend(abc.ABC):
             GatewayUnavailableError: the outcome is unknown for all of them.
         """
         raise UnsupportedError(f"{self.gateway_url} does not offer 'batch'.", hint="Submit one after the other.")
+
+    async def knows_key(self, key: str) -> bool:
+        """Whether a job was submitted with this key.
+
+        Raises:
+            UnsupportedError: the gateway does not offer `submission-lookup`.
+        """
+        raise UnsupportedError(f"{self.gateway_url} does not offer 'submission-lookup'.", hint="Look for the job.")
 
     # files, all direct
     @abc.abstractmethod

@@ -7,10 +7,17 @@ import posixpath
 from pathlib import Path
 
 from crestline.client.backends.base import Backend
-from crestline.client.files.download_file import download_file
+from crestline.client.files.download_file import begin_download, download_file
 from crestline.client.files.download_tree import download_tree
 from crestline.client.files.local import local_errors, sha256
-from crestline.client.files.names import check_remote, expand, has_pattern, is_directory, remote_stat
+from crestline.client.files.names import (
+    check_remote,
+    expand,
+    has_pattern,
+    is_directory,
+    remote_stat,
+    takes_a_job,
+)
 from crestline.client.files.report import Meter, Progress, Report
 from crestline.client.files.verify import is_same
 from crestline.model import InvalidRequestError, MissingFileError
@@ -20,7 +27,12 @@ _WORTH_ASKING = 1024 * 1024
 
 
 async def download(
-    backend: Backend, remote: str, local: str | os.PathLike[str], *, progress: Progress | None = None
+    backend: Backend,
+    remote: str,
+    local: str | os.PathLike[str],
+    *,
+    progress: Progress | None = None,
+    wait: bool = True,
 ) -> Report:
     """Fetch a file or a directory; what is the same on both sides does not travel.
 
@@ -31,6 +43,10 @@ async def download(
     Every file appears whole and verified or not at all; one that was cut off goes on where it stood, in a later call
     too.
 
+    Args:
+        wait: False leaves out a large file that a plain FirecREST brings to its store by a job, but begins that: when
+            the jobs `Report.pending` have ended, a call on this machine fetches the file from there.
+
     Raises:
         MissingFileError: `remote` does not exist, or nothing matches it.
         TransferError: something did not arrive as it is there.
@@ -40,23 +56,24 @@ async def download(
     into = os.fspath(local).endswith(("/", os.sep))
     with local_errors():
         if not has_pattern(path):
-            return await _download_one(backend, path, Path(local), meter, into=into)
+            return await _download_one(backend, path, Path(local), meter, into=into, wait=wait)
         matches = await expand(backend, path)
         if not matches:
             if await remote_stat(backend, path) is None:
                 raise MissingFileError(f"Nothing matches {remote}.", hint="List the directory to see what is there.")
-            return await _download_one(backend, path, Path(local), meter, into=into)
+            return await _download_one(backend, path, Path(local), meter, into=into, wait=wait)
         directory = Path(local)
         if directory.exists() and not directory.is_dir():
             raise InvalidRequestError(f"{directory} is no directory.", hint="A pattern needs one to write into.")
         report = Report()
         for match in matches:
             directory.mkdir(parents=True, exist_ok=True)
-            report += await _download_one(backend, match, directory / posixpath.basename(match), meter, into=False)
+            target = directory / posixpath.basename(match)
+            report += await _download_one(backend, match, target, meter, into=False, wait=wait)
         return report
 
 
-async def _download_one(backend: Backend, path: str, target: Path, meter: Meter, *, into: bool) -> Report:
+async def _download_one(backend: Backend, path: str, target: Path, meter: Meter, *, into: bool, wait: bool) -> Report:
     status = await backend.stat(path)
     if is_directory(status):
         return await download_tree(backend, path, target, meter)
@@ -69,4 +86,6 @@ async def _download_one(backend: Backend, path: str, target: Path, meter: Meter,
     may_be_here = size >= _WORTH_ASKING and target.is_file() and target.stat().st_size == size
     if may_be_here and await is_same(backend, path, size, await sha256(target)):
         return Report(skipped=1)
+    if not wait and takes_a_job(backend, path, size, backend.max_direct_download):
+        return Report(pending=(await begin_download(backend, path, status, target),))
     return Report(files=1, bytes=await download_file(backend, path, status, target, meter))

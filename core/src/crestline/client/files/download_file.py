@@ -9,6 +9,7 @@ from pathlib import Path
 
 from crestline.client.backends.base import Backend
 from crestline.client.files import signed_urls
+from crestline.client.files.begun import Begun
 from crestline.client.files.local import PartFile
 from crestline.client.files.names import alias_for_jobs
 from crestline.client.files.parallel import run_parallel
@@ -16,7 +17,7 @@ from crestline.client.files.report import Meter
 from crestline.client.files.retry import Patience
 from crestline.client.files.verify import is_same, remote_checksum
 from crestline.client.streams import closing
-from crestline.model import GatewayUnavailableError, RateLimitedError, TransferError
+from crestline.model import GatewayUnavailableError, JobNotFoundError, RateLimitedError, TransferError
 
 _WHOLE_TRIES = 3
 
@@ -34,8 +35,7 @@ async def download_file(backend: Backend, path: str, status: dict[str, int], tar
         TransferError: it did not arrive as it is there, for example because it is being written.
     """
     size = status["size"]
-    identity = f"{backend.gateway_url}\n{backend.system}\n{path}\n{size}\n{status['mtime']}\n{target.name}"
-    with PartFile(target, hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()) as part:
+    with _part(backend, path, status, target) as part:
         begun = meter.done
         failure = TransferError(
             f"{path} did not arrive as it is there, in {_WHOLE_TRIES} tries.",
@@ -53,6 +53,27 @@ async def download_file(backend: Backend, path: str, status: dict[str, int], tar
                 return size
             part.truncate()
         raise failure
+
+
+async def begin_download(backend: Backend, path: str, status: dict[str, int], target: Path) -> str:
+    """Let a plain FirecREST bring a file to its store; returns the id of the job that does so.
+
+    When that has ended, `download_file` with the same arguments fetches the file from there.
+    """
+    with _part(backend, path, status, target) as part:
+        begun = Begun(part)
+        transfer = begun.read()
+        if transfer is None:
+            transfer = await backend.begin_download(path)
+            begun.write(transfer)
+        return transfer.job_id
+
+
+def _part(backend: Backend, path: str, status: dict[str, int], target: Path) -> PartFile:
+    identity = "\n".join(
+        [backend.gateway_url, backend.system, path, str(status["size"]), str(status["mtime"]), target.name]
+    )
+    return PartFile(target, hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest())
 
 
 async def _arrives(backend: Backend, path: str, size: int, part: PartFile, meter: Meter) -> bool:
@@ -80,12 +101,27 @@ async def _fill(backend: Backend, path: str, size: int, part: PartFile, meter: M
         part.truncate()
         await _append(part, _once(await backend.download_small(path)), meter)
     else:
-        async with alias_for_jobs(backend, path) as name:
-            transfer = await backend.begin_download(name)
-            await backend.end_transfer(transfer)
-        if transfer.download_url is None:
-            raise TransferError("The gateway gave no URL for a download.", hint="Report it to the site.")
-        await signed_urls.get(transfer.download_url, part, size, meter, backend.verify)
+        begun = Begun(part)
+        try:
+            transfer = begun.read()
+            if transfer is not None:
+                await backend.end_transfer(transfer)
+            else:
+                async with alias_for_jobs(backend, path) as name:
+                    transfer = await backend.begin_download(name)
+                    await backend.end_transfer(transfer)
+            if transfer.download_url is None:
+                raise TransferError("The gateway gave no URL for a download.", hint="Report it to the site.")
+            await signed_urls.get(transfer.download_url, part, size, meter, backend.verify)
+        except JobNotFoundError as error:
+            begun.forget()
+            raise TransferError(
+                f"The job that brings {path} to the store is gone.", hint="Download it again."
+            ) from error
+        except TransferError:
+            begun.forget()
+            raise
+        begun.forget()
 
 
 async def _read_ranges(backend: Backend, path: str, size: int, part: PartFile, meter: Meter) -> None:

@@ -73,6 +73,11 @@ def is_fit_for_jobs(path: str) -> bool:
     return not _NOT_IN_JOBS.search(path) and "'" not in path
 
 
+def takes_a_job(backend: Backend, path: str, size: int, direct: int) -> bool:
+    """Whether the gateway moves a file of this name and size, more than `direct` bytes, in a job of its scheduler."""
+    return "content" not in backend.features and size > direct and is_fit_for_jobs(path)
+
+
 @asynccontextmanager
 async def alias_for_jobs(backend: Backend, path: str) -> AsyncIterator[str]:
     """A path that plain FirecREST's transfer jobs find: `path` itself, or for its time a link to it."""

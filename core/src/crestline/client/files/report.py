@@ -22,6 +22,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """of the files sent or fetched"""
     left_out: tuple[str, ...] = ()
     """not taken along: sockets, pipes, devices, and links out of the directory (on download or if refused)"""
+    pending: tuple[str, ...] = ()
+    """ids of the transfer jobs that were not waited for"""
 
     def __add__(self, other: Report) -> Report:
         return Report(
@@ -29,6 +31,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             skipped=self.skipped + other.skipped,
             bytes=self.bytes + other.bytes,
             left_out=self.left_out + other.left_out,
+            pending=self.pending + other.pending,
         )
 
 

@@ -19,10 +19,11 @@ from crestline.client.files.names import (
     is_fit_for_jobs,
     make_directory,
     remote_stat,
+    takes_a_job,
 )
 from crestline.client.files.report import Meter, Progress, Report
 from crestline.client.files.tree import Entry, Listing
-from crestline.client.files.upload_file import upload_file
+from crestline.client.files.upload_file import send_ahead, upload_file
 from crestline.client.files.upload_tree import pack_and_extract, upload_tree
 from crestline.client.files.verify import is_same
 from crestline.model import FileType, InvalidRequestError, TransferError
@@ -32,7 +33,12 @@ _WORTH_ASKING = 1024 * 1024
 
 
 async def upload(
-    backend: Backend, local: str | os.PathLike[str], remote: str, *, progress: Progress | None = None
+    backend: Backend,
+    local: str | os.PathLike[str],
+    remote: str,
+    *,
+    progress: Progress | None = None,
+    wait: bool = True,
 ) -> Report:
     """Send a file or a directory; what is the same on both sides does not travel.
 
@@ -42,6 +48,10 @@ async def upload(
 
     On a Crestline gateway every file appears whole or not at all. Plain FirecREST cannot do that: files are verified
     there and sent again on doubt.
+
+    Args:
+        wait: False leaves a large file to the job in which a plain FirecREST brings it from its store to the system:
+            when the jobs `Report.pending` have ended, a call that waits verifies it, and sends it again on doubt.
 
     Raises:
         MissingFileError: `local`, or the directory that `remote` is in, does not exist.
@@ -70,9 +80,14 @@ async def upload(
         if size >= _WORTH_ASKING and status is not None and status["size"] == size:
             checksum = await sha256(source)
             if await is_same(backend, path, size, checksum):
+                mode = source.stat().st_mode
+                if mode & 0o100 and not status["mode"] & 0o100:
+                    await backend.chmod(path, f"{mode & 0o777:o}")
                 return Report(skipped=1)
         if _needs_archive(backend, path, size):
             await _upload_in_archive(backend, source, path, meter)
+        elif not wait and takes_a_job(backend, path, size, backend.max_direct_upload):
+            return Report(files=1, bytes=size, pending=(await send_ahead(backend, source, path, size, meter),))
         else:
             await upload_file(backend, source, path, meter, checksum=checksum)
         return Report(files=1, bytes=size)

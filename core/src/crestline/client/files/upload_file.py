@@ -118,6 +118,20 @@ async def _send_direct(backend: Backend, source: Path, path: str, size: int, che
     raise _not_whole(path)
 
 
+async def send_ahead(backend: Backend, source: Path, path: str, size: int, meter: Meter) -> str:
+    """Give a file to the store of a plain FirecREST; returns the id of the job that brings it on from there.
+
+    Whether it arrived is not known before that job has ended.
+
+    Raises:
+        TransferError: the store did not take it.
+    """
+    transfer = await backend.begin_upload(path, size)
+    async with _cancelled_on_error(backend, transfer):
+        await signed_urls.put_parts(transfer, source, size, meter, backend.verify)
+    return transfer.job_id
+
+
 async def _send_by_signed_urls(
     backend: Backend, source: Path, path: str, size: int, checksum: str, meter: Meter
 ) -> None:

@@ -74,7 +74,7 @@ async function show() {
 function settle(title, place) {
   document.title = `${title} · Crestline`;
   const heading = place.querySelector('h1');
-  if (heading && !place.contains(document.activeElement)) {
+  if (heading && !place.contains(document.activeElement) && document.activeElement?.tagName !== 'SELECT') {
     heading.tabIndex = -1;
     heading.focus({ preventScroll: true });
     window.scrollTo(0, 0);
@@ -96,7 +96,9 @@ function draw(current) {
   const select = h('select', { 'aria-label': 'System', onchange: () => choose(select.value) },
     (state.systems ?? []).map((each) => h('option', { value: each.name, selected: each.name === chosen }, each.name)));
   const out = h('button', { type: 'button', onclick: () => signOut() }, 'Sign out');
+  const held = account.querySelector('select') === document.activeElement && document.activeElement;
   account.replaceChildren(select, h('span', { class: 'user' }, session.user ?? ''), out);
+  if (held) select.focus(); // arrows go from one system to the next
 }
 
 function choose(name) {

@@ -21,7 +21,8 @@ export async function watch(system, ids, told, signal) {
     if (signal.aborted) return;
     try {
       const came = await stream(jobs, query, last, { ...told, at: (id) => { last = id; failures = 0; } }, signal);
-      if (!came) await poll(jobs, query, told, signal);
+      if (came) await pause(500, signal);
+      else await poll(jobs, query, told, signal);
     } catch (error) {
       if (signal.aborted) return;
       if (error instanceof ApiError && [401, 403, 404].includes(error.status)) throw error;

@@ -60,7 +60,7 @@ export function moment(seconds) {
   if (!seconds) return '–';
   const date = new Date(seconds * 1000);
   const day = Math.abs(Date.now() - date) < 43200e3 ? {} : { month: 'short', day: 'numeric' };
-  return date.toLocaleString(undefined, { ...day, hour: '2-digit', minute: '2-digit', second: '2-digit', hour12: false });
+  return date.toLocaleString(undefined, { ...day, hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' });
 }
 
 export function size(bytes) {

@@ -34,6 +34,7 @@ from crestline.wire.extensions import (
     BatchError,
     BatchOutcome,
     BatchRequest,
+    SubmissionAnswer,
 )
 
 _MAX_IDS = 1000
@@ -132,6 +133,16 @@ async def get_events(
     return await EventStream.open(system.feeds.watching(caller.username, wanted, after))
 
 
+@get("/submitted")
+async def get_submitted(
+    system: SystemDependency,
+    caller: CallerDependency,
+    key: Annotated[str, HeaderParameter(name=IDEMPOTENCY_HEADER, max_length=255)],
+) -> SubmissionAnswer:
+    """Crestline: whether the caller has submitted a job with this key."""
+    return await system.submissions.find(caller.username, key)
+
+
 @get("/{job_id:str}")
 async def get_job(
     system: SystemDependency, caller: CallerDependency, job_id: JobIdPath, etag: KnownTag = None, wait: Wait = 0
@@ -191,7 +202,17 @@ def _split(ids: str) -> tuple[str, ...]:
 
 router = Router(
     "/compute/{system_name:str}/jobs",
-    route_handlers=[post_job, post_batch, get_jobs, get_events, get_job, get_metadata, put_attach, delete_job],
+    route_handlers=[
+        post_job,
+        post_batch,
+        get_jobs,
+        get_events,
+        get_submitted,
+        get_job,
+        get_metadata,
+        put_attach,
+        delete_job,
+    ],
     opt={"area": "jobs"},
     tags=["compute"],
 )

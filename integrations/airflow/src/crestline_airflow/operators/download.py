@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from crestline.client import BlockingSystem
 from crestline.model import InvalidRequestError, MissingFileError
-from crestline_airflow.operators.base import FirecRESTBaseOperator, absolute
+from crestline_airflow.operators.base import absolute
 from crestline_airflow.operators.places import has_pattern, names_in_one_directory
 from crestline_airflow.operators.progress import TransferLog
+from crestline_airflow.operators.transfer import FirecRESTTransferOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class FirecRESTDownloadOperator(FirecRESTBaseOperator):
+class FirecRESTDownloadOperator(FirecRESTTransferOperator):
     """Fetches files and directories, for example the output of a job; what is here already does not travel again.
 
     A file appears whole and verified or not at all; one that was cut off goes on where it stood, in the next try too
@@ -34,6 +35,8 @@ class FirecRESTDownloadOperator(FirecRESTBaseOperator):
             directory, and the job's id replaces `{job_id}` (or `{_jobid_}`) in them; None of them: the job's stdout.
         remote_files: one path or pattern (`*`, `?`, `[...]`), or several. Without `target_task_id` relative ones are
             below the user's default directory.
+        deferrable: where a plain FirecREST brings a large file by a job, wait for that in the triggerer. Default:
+            `[operators] default_deferrable`.
     """
 
     template_fields = ("system", "local_path", "target_task_id", "remote_files")
@@ -51,7 +54,7 @@ class FirecRESTDownloadOperator(FirecRESTBaseOperator):
         self.target_task_id = target_task_id
         self.remote_files = remote_files
 
-    def execute(self, context: Context) -> list[str]:
+    def transfer(self, context: Context, *, wait: bool) -> list[str]:
         job = self._job(context) if self.target_task_id else None
         remote_files = [self.remote_files] if isinstance(self.remote_files, str) else list(self.remote_files or ())
         with self.hook.get_conn(self.system) as system:
@@ -61,17 +64,20 @@ class FirecRESTDownloadOperator(FirecRESTBaseOperator):
                 paths = [absolute(system, path) for path in remote_files]
             into = f"{self.local_path}/" if any(map(has_pattern, paths)) else self.local_path
             targets = local_targets(_expanded(system, paths), into)
+            job_ids: list[str] = []
             for path, target in targets.items():
-                self._fetch(system, path, target)
+                job_ids += self._fetch(system, path, target, wait)
+            self.wait_for(system, job_ids, context)
         return [str(target) for target in targets.values()]
 
-    def _fetch(self, system: BlockingSystem, path: str, target: Path) -> None:
+    def _fetch(self, system: BlockingSystem, path: str, target: Path, wait: bool) -> Sequence[str]:
+        """Returns the transfer jobs to wait for."""
         target.parent.mkdir(parents=True, exist_ok=True)
         progress = TransferLog(self.log.info, f"Fetching {path}")
         if has_pattern(path):  # it has been expanded: these characters are its own
-            report = system.download(glob.escape(path), target.parent, progress=progress)
+            report = system.download(glob.escape(path), target.parent, progress=progress, wait=wait)
         else:
-            report = system.download(path, target, progress=progress)
+            report = system.download(path, target, progress=progress, wait=wait)
         self.log.info(
             "Fetched %d bytes in %d files from %s:%s to %s; %d were here already",
             report.bytes,
@@ -83,6 +89,7 @@ class FirecRESTDownloadOperator(FirecRESTBaseOperator):
         )
         for name in report.left_out:
             self.log.warning("Left out of %s, since it leads out of it: %s", path, name)
+        return report.pending
 
     def _job(self, context: Context) -> dict[str, Any]:
         job = context["ti"].xcom_pull(task_ids=self.target_task_id)

@@ -8,20 +8,20 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import XComArg, conf
-from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout, TaskDeferred
 from airflow.triggers.base import StartTriggerArgs
 
 from crestline.client import BlockingSystem
 from crestline.model import CrestlineError, Job, JobNotFoundError, JobState
 from crestline_airflow import lineage
 from crestline_airflow.attempts import Attempt, Attempts
-from crestline_airflow.failures import HAS_POLICIES, FirecRESTRetryPolicy, as_airflow_fails, failure
+from crestline_airflow.failures import FirecRESTRetryPolicy, as_airflow_fails, failure
 from crestline_airflow.links import FirecRESTJobLink
 from crestline_airflow.live_output import logged, tail
 from crestline_airflow.operators.base import FirecRESTBaseOperator, absolute
 from crestline_airflow.outcome import outcome
 from crestline_airflow.resources import RESOURCES, after_jobs, job_spec
-from crestline_airflow.triggers import FirecRESTJobTrigger, FirecRESTSubmitTrigger, news, unpacked
+from crestline_airflow.triggers import FirecRESTJobTrigger, FirecRESTSubmitTrigger, has_pages, news, unpacked
+from crestline_airflow.versions import HAS_POLICIES, TaskDeferralError, TaskDeferralTimeout, TaskDeferred
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -168,6 +168,7 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         self._job_id: str | None = None
         self._job: Job | None = None
         self._killed = False
+        self._gateway_has_pages = True
 
     def prepare_template(self) -> None:
         """Airflow calls this when scripts have been read from their files, before it serializes the task."""
@@ -388,6 +389,7 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         An error of the last try leaves no job behind that nobody waits for.
         """
         with self.hook.get_conn(self.system) as self._system:
+            self._gateway_has_pages = has_pages(self._system)
             try:
                 yield self._system
             except TaskDeferred:

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from crestline.client import BlockingSystem
 from crestline.model import InvalidRequestError, MissingFileError
-from crestline_airflow.operators.base import FirecRESTBaseOperator, absolute
+from crestline_airflow.operators.base import absolute
 from crestline_airflow.operators.places import has_pattern, names_in_one_directory
 from crestline_airflow.operators.progress import TransferLog
+from crestline_airflow.operators.transfer import FirecRESTTransferOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class FirecRESTUploadOperator(FirecRESTBaseOperator):
+class FirecRESTUploadOperator(FirecRESTTransferOperator):
     """Sends files and directories, with all that these hold; what is on the system already does not travel again.
 
     On a Crestline gateway a file appears whole or not at all, and one that was cut off goes on where it stood, in the
@@ -30,6 +31,8 @@ class FirecRESTUploadOperator(FirecRESTBaseOperator):
         target_path: where to on the system; a relative path is below the user's default directory. A file goes into it
             if it ends in `/` (then it is made if need be) or is a directory. For a list or a pattern it is a directory,
             in which everything keeps its name; where two are called the same, all keep what their paths do not share.
+        deferrable: where a plain FirecREST takes a large file by a job, wait for that in the triggerer. Default:
+            `[operators] default_deferrable`.
     """
 
     template_fields = ("system", "source_path", "target_path")
@@ -39,22 +42,25 @@ class FirecRESTUploadOperator(FirecRESTBaseOperator):
         self.source_path = source_path
         self.target_path = target_path
 
-    def execute(self, context: Context) -> str | list[str]:
+    def transfer(self, context: Context, *, wait: bool) -> str | list[str]:
         with self.hook.get_conn(self.system) as system:
             target = absolute(system, self.target_path)
             source = self.source_path
             if isinstance(source, str) and (os.path.lexists(source) or not has_pattern(source)):
-                self._send(system, source, target)
+                self.wait_for(system, self._send(system, source, target, wait), context)
                 return target
             targets = remote_targets([source] if isinstance(source, str) else source, target)
             for directory in sorted({posixpath.dirname(path) for path in targets.values()}):
                 system.mkdir(directory, parents=True)
+            job_ids: list[str] = []
             for path, place in targets.items():
-                self._send(system, path, place)
+                job_ids += self._send(system, path, place, wait)
+            self.wait_for(system, job_ids, context)
             return list(targets.values())
 
-    def _send(self, system: BlockingSystem, source: str, target: str) -> None:
-        report = system.upload(source, target, progress=TransferLog(self.log.info, f"Sending {source}"))
+    def _send(self, system: BlockingSystem, source: str, target: str, wait: bool) -> Sequence[str]:
+        """Returns the transfer jobs to wait for."""
+        report = system.upload(source, target, progress=TransferLog(self.log.info, f"Sending {source}"), wait=wait)
         self.log.info(
             "Sent %d bytes in %d files from %s to %s:%s; %d were there already",
             report.bytes,
@@ -66,6 +72,7 @@ class FirecRESTUploadOperator(FirecRESTBaseOperator):
         )
         for name in report.left_out:
             self.log.warning("Left out of %s, being no file, directory or link within it: %s", source, name)
+        return report.pending
 
 
 def remote_targets(sources: Sequence[str], directory: str) -> dict[str, str]:

@@ -30,9 +30,9 @@ class SpawnerOptions(HasTraits):
     profile_list = Union(
         [List(Dict()), Dict(), Callable()],
         config=True,
-        help="""Kinds of servers, as kubespawner has them (docs/jupyterhub-forms.md): a list of profiles, a dictionary
-        of them by slug, or a callable of the spawner that returns either and may be async. Users may set what is
-        offered here and nothing else, in the form and by the REST API.""",
+        help="""Kinds of servers, as kubespawner has them (docs/how-to/jupyterhub-forms.md): a list of profiles, a
+        dictionary of them by slug, or a callable of the spawner that returns either and may be async. Users may set
+        what is offered here and nothing else, in the form and by the REST API.""",
     )
     software = Dict(
         config=True,

@@ -1,1 +1,1 @@
-"""What runs inside the job. `main` needs Python 3.9 alone; `program` packs it with the relay's agent."""
+"""What runs inside the job: `main`, with `notice` and `token`, needs Python 3.9 alone; `program` packs it."""

@@ -1,14 +1,16 @@
 """The job's own process: starts the single-user server on a unix socket, and lets the hub reach it.
 
-Run as `python3 session.pyz CONFIG`. CONFIG is a JSON file that only its owner may read, with
+Run as `python3 session.pyz CONFIG`, or as `token` says. CONFIG is a JSON file that only its owner may read, with
 
 - `command`: the server's command line; `environment`: what it gets beside the job's own environment;
 - `base_path`: its URL's path; `hub_api`: URL of the hub's API;
 - `nonce`: the secret of the callback;
 - `relay`: `{"url", "token", "ca_file"}`, or null: a TCP port of this node is opened instead;
+- `shows_token`: whether the hub may be asked for a fresh token of the gateway;
 - `time_limit`: the job's, in seconds, or null; `warn_before_end`: seconds before it at which the user is warned.
 
-CONFIG stays where it is; the hub removes it in the end.
+CONFIG stays where it is, since a requeued job runs again; the hub removes it in the end. Beside it is a file with one
+byte for each run of the job.
 
 It exits with the server's code, and ends the server when the hub does not know it any more.
 """
@@ -30,7 +32,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from crestline.relay.agent import Agent, Config
-from crestline_jupyterhub.session import notice
+from crestline_jupyterhub.session import notice, token
 
 CHUNK = 65536
 HUB_CHECK_INTERVAL = 300.0
@@ -40,13 +42,16 @@ STRANGE_LIMIT = 3
 
 def main() -> None:
     """The command."""
+    if sys.argv[1] == "token":
+        token.main()
+        return
     file = Path(sys.argv[1])
     if file.stat().st_mode & 0o077:
         sys.exit(f"{file} holds secrets: only its owner may read it (chmod 600).")
     config = json.loads(file.read_text())
     folder = Path(tempfile.mkdtemp(prefix="crestline-"))  # mode 700; short, as a socket's path must be
     try:
-        code = asyncio.run(Session(config, folder).run())
+        code = asyncio.run(Session(config, folder, count_run(file.with_suffix(".runs"))).run())
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     sys.exit(code)
@@ -55,8 +60,9 @@ def main() -> None:
 class Session:
     """One server in one job."""
 
-    def __init__(self, config: dict[str, Any], folder: Path) -> None:
+    def __init__(self, config: dict[str, Any], folder: Path, number: int) -> None:
         self._config = config
+        self._number = number
         self._server_socket = str(folder / "server")
         self._hub_socket = str(folder / "hub")
         self._folder = folder
@@ -90,6 +96,8 @@ class Session:
         end = notice.session_end(self._config.get("time_limit"))
         if end is not None:
             environment.update(notice.write(self._folder, end, self._config["warn_before_end"]))
+        if self._config["shows_token"]:
+            environment.setdefault(token.VARIABLE, token.command(sys.argv[0]))
         environment["JUPYTERHUB_SERVICE_URL"] = f"http+unix://{self._config['base_path']}"
         if self._config["relay"] is not None:
             hub = f"http+unix://{quote(self._hub_socket, safe='')}"
@@ -128,7 +136,7 @@ class Session:
         """Tell the hub once the server listens, then ask now and then whether it is still wanted."""
         while not self._listens():  # noqa: ASYNC110  (another process's socket)
             await asyncio.sleep(0.05)
-        news = {"nonce": self._config["nonce"], "port": port}
+        news = {"nonce": self._config["nonce"], "port": port, "run": self._number}
         if port is not None:
             news["host"] = self._address_towards_hub()
         await self._until_heard("/crestline/callback", news)
@@ -205,6 +213,13 @@ class Session:
 
     def _token(self) -> str:
         return str(self._config["environment"].get("JUPYTERHUB_API_TOKEN", ""))
+
+
+def count_run(file: Path) -> int:
+    """How many runs of the job there were, with this one."""
+    with file.open("ab") as runs:
+        runs.write(b".")
+        return runs.tell()
 
 
 async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

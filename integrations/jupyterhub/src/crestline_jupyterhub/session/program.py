@@ -7,7 +7,7 @@ from importlib import resources
 
 from crestline.relay.program import pack
 
-MODULES = ("main", "notice")
+MODULES = ("main", "notice", "token")
 
 
 @functools.cache

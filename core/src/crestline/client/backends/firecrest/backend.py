@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import time
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,7 @@ from crestline.client.backends.firecrest.file_calls import FileCalls
 from crestline.client.backends.firecrest.job_events import EventCalls
 from crestline.client.backends.firecrest.jobs import JobCalls
 from crestline.client.backends.firecrest.status_calls import StatusCalls
+from crestline.client.handover import Description
 from crestline.client.monitor import JobMonitor
 from crestline.client.policy import Policy
 from crestline.model import ConfigError, SystemNotFoundError
@@ -65,6 +67,7 @@ class FirecrestBackend(JobCalls, EventCalls, FileCalls, ContentCalls, StatusCall
         url: the gateway's base URL.
         system: its name for the system, in any case; None: the only one that the gateway has.
         account: charged for jobs that name none, transfer jobs among them.
+        known: what the gateway has said of itself lately; without it, it is asked first.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class FirecrestBackend(JobCalls, EventCalls, FileCalls, ContentCalls, StatusCall
         account: str | None = None,
         verify: ssl.SSLContext | bool = True,
         policy: Policy | None = None,
+        known: Description | None = None,
     ) -> None:
         policy = policy or Policy()
         super().__init__(url, authorizer, verify=verify, retry=policy.retry)
@@ -86,19 +90,25 @@ class FirecrestBackend(JobCalls, EventCalls, FileCalls, ContentCalls, StatusCall
         self.max_direct_upload = 5 * _MIB
         self.max_direct_download = _base64_limit(5 * _MIB)
         self.monitor = JobMonitor(self, policy.poll)
+        self._known = known
         self._described: dict[str, Any] = {}
         self._workdir: str | None = None
 
     async def open(self) -> None:
-        response = await self._request("get", "/status/systems", expect=200)
-        self.features = frozenset(response.headers.get(FEATURES_HEADER, "").split())
-        self._described = self._pick(self._read(response, _Systems).systems)
+        self.description = self._known or await self._introduction()
+        self.features = frozenset(self.description.features)
+        self._described = self.description.system
         system = msgspec.convert(self._described, _System, strict=False)
         self.system = system.name
         limit = (system.data_operation or _DataOperation()).max_ops_file_size
         self.scheduler_type = (system.scheduler or _Scheduler()).type.lower()
         self.max_direct_upload = limit
         self.max_direct_download = limit if self.features else _base64_limit(limit)
+
+    async def _introduction(self) -> Description:
+        response = await self._request("get", "/status/systems", expect=200)
+        features = sorted(response.headers.get(FEATURES_HEADER, "").split())
+        return Description(features, self._pick(self._read(response, _Systems).systems), time.time())
 
     async def close(self) -> None:
         await self.monitor.close()

@@ -36,6 +36,7 @@ from crestline.wire.extensions import (
     BatchItem,
     BatchOutcome,
     BatchRequest,
+    SubmissionAnswer,
 )
 
 _PLAIN_ID = re.compile(r"^[A-Za-z0-9]+$")
@@ -78,6 +79,13 @@ class JobCalls(Calls):
         if len(results) != len(jobs):
             raise unusable(response, "it has not one outcome for each job")
         return [_outcome(each) for each in results]
+
+    async def knows_key(self, key: str) -> bool:
+        self._need("submission-lookup")
+        headers = {IDEMPOTENCY_HEADER: key}
+        path = f"{self._jobs_path}/submitted"
+        response = await self._request("get", path, expect=200, additional_headers=headers)
+        return self._read(response, SubmissionAnswer).known
 
     async def jobs(self, query: JobFilter, *, patient: bool = True) -> list[Job]:
         if query.ids is not None and not query.ids:

@@ -79,7 +79,7 @@ def epoch(words: str | None) -> int | None:
     """`Sat Nov 21 22:33:17 2026`, UTC, in seconds since the epoch; also seconds as they are."""
     if words is None:
         return None
-    if words.isascii() and words.isdigit():
+    if re.fullmatch(r"\d{1,18}", words, re.ASCII):
         return int(words)
     try:
         return int(datetime.strptime(words, "%a %b %d %H:%M:%S %Y").replace(tzinfo=UTC).timestamp())
@@ -91,7 +91,7 @@ def _entry(job_id: str, values: Mapping[str, Any]) -> Entry:
     state = text(values, "job_state") or "U"
     exit_code, signal = _exit(values)
     ended = state in ("F", "X")
-    asked, used = _resources(values, "Resource_List"), _resources(values, "resources_used")
+    asked, used = resources(values, "Resource_List"), resources(values, "resources_used")
     start = epoch(text(values, "stime"))
     elapsed = _seconds(text(used, "walltime"))
     end = None
@@ -133,7 +133,8 @@ def _exit(values: Mapping[str, Any]) -> tuple[int | None, int | None]:
     return status, status - 256 if status > 256 else 0
 
 
-def _resources(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def resources(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Those below an attribute, none where it is anything else."""
     found = values.get(name)
     return found if isinstance(found, dict) else {}
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from crestline.gateway.schedulers.pbs.commands import PbsCommands, no_answer
-from crestline.gateway.schedulers.pbs.jobs import epoch, text
+from crestline.gateway.schedulers.pbs.jobs import epoch, resources, text
 from crestline.gateway.schedulers.pbs.output import read_objects
 from crestline.wire.status import Node, Partition, Reservation
 
@@ -81,7 +81,7 @@ async def _read_vnodes(commands: PbsCommands, user: str) -> dict[str, dict[str, 
 
 
 def _node(name: str, values: Mapping[str, Any]) -> Node:
-    there, taken = values.get("resources_available", {}), values.get("resources_assigned", {})
+    there, taken = resources(values, "resources_available"), resources(values, "resources_assigned")
     cpus, used = _amount(text(there, "ncpus")), _amount(text(taken, "ncpus"))
     memory, held = _mebibytes(text(there, "mem")), _mebibytes(text(taken, "mem"))
     queue = text(values, "queue") or text(there, "Qlist")
@@ -100,7 +100,7 @@ def _node(name: str, values: Mapping[str, Any]) -> Node:
 
 
 def _amount(words: str | None) -> int:
-    return int(words) if words is not None and words.isascii() and words.isdigit() else 0
+    return int(words) if words is not None and re.fullmatch(r"\d{1,18}", words, re.ASCII) else 0
 
 
 def _mebibytes(words: str | None) -> int:

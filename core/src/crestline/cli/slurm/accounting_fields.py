@@ -1,0 +1,90 @@
+"""The columns of sacct."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from crestline.cli.slurm.layout import Field
+from crestline.cli.slurm.queue_fields import job_name
+from crestline.cli.slurm.states import state_of
+from crestline.cli.slurm.times import long_duration, moment
+from crestline.model import Job
+
+
+@dataclass(frozen=True)
+class Wide(Field[Job]):
+    """A field with the width that it has in tables for people."""
+
+    width: int = 10
+    left: bool = False
+
+
+def _state(job: Job) -> str:
+    return job.raw_state if job.raw_state.startswith("CANCELLED by") else state_of(job)
+
+
+def _exit(job: Job) -> str:
+    return f"{job.exit_code or 0}:{job.signal or 0}"
+
+
+def _limit(job: Job) -> str:
+    return long_duration(job.times.limit) if job.times.limit else "UNLIMITED"
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else str(value)
+
+
+def _elapsed(job: Job) -> int:
+    return 0 if job.state.is_waiting else job.times.elapsed or 0
+
+
+def _untold(_: Job) -> str:
+    return ""
+
+
+_ALL = (
+    Wide("Account", lambda job: job.account),
+    Wide("AllocCPUS", lambda job: _number(job.cpus)),
+    Wide("AllocNodes", lambda job: str(0 if job.state.is_waiting else job.node_count or 0)),
+    Wide("AllocTRES", _untold),
+    Wide("Cluster", lambda job: job.cluster),
+    Wide("Comment", _untold, 14),
+    Wide("DerivedExitCode", _untold, 15),
+    Wide("Elapsed", lambda job: long_duration(_elapsed(job))),
+    Wide("ElapsedRaw", lambda job: str(_elapsed(job))),
+    Wide("Eligible", _untold, 19),
+    Wide("End", lambda job: moment(job.times.end, "Unknown"), 19),
+    Wide("ExitCode", _exit, 8),
+    Wide("Group", lambda job: job.group, 9),
+    Wide("JobID", lambda job: job.job_id, 12, left=True),
+    Wide("JobIDRaw", lambda job: job.job_id, 12, left=True),
+    Wide("JobName", job_name),
+    Wide("MaxRSS", _untold),
+    Wide("MaxVMSize", _untold),
+    Wide("NCPUS", lambda job: _number(job.cpus)),
+    Wide("NNodes", lambda job: str(job.node_count or 1), 8),
+    Wide("NodeList", lambda job: job.nodes or "None assigned", 15),
+    Wide("NTasks", _untold, 8),
+    Wide("Partition", lambda job: job.partition),
+    Wide("Priority", lambda job: _number(job.priority)),
+    Wide("QOS", _untold),
+    Wide("Reason", lambda job: job.reason or "None", 22),
+    Wide("ReqCPUS", lambda job: _number(job.cpus), 8),
+    Wide("ReqMem", _untold),
+    Wide("ReqTRES", _untold),
+    Wide("Reservation", _untold, 20),
+    Wide("Start", lambda job: moment(job.times.start, "Unknown"), 19),
+    Wide("State", _state),
+    Wide("Submit", lambda job: moment(job.times.submit, "Unknown"), 19),
+    Wide("SubmitLine", _untold, 20),
+    Wide("Suspended", lambda job: long_duration(job.times.suspended or 0)),
+    Wide("Timelimit", _limit),
+    Wide("TimelimitRaw", lambda job: _number(job.times.limit // 60 if job.times.limit else None), 12),
+    Wide("TotalCPU", _untold),
+    Wide("User", lambda job: job.user, 9),
+    Wide("WorkDir", lambda job: job.workdir, 20),
+)
+
+FIELDS = {field.head.lower(): field for field in _ALL}
+"""by their names in lower case; a field that the API does not tell of is empty, as Slurm has it for an unset one"""

@@ -1,0 +1,104 @@
+"""Tables in the notations of `--format` (`%.18i %T`) and of `--Format` (`JobID:8,State:|`)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+from crestline.cli.slurm.program import CommandError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Field(Generic[T]):
+    """What may stand in a column."""
+
+    head: str
+    text: Callable[[T], str]
+
+
+@dataclass(frozen=True)
+class Column(Generic[T]):
+    """A field as a format asks for it; or, without a field, the text between two of them."""
+
+    field: Field[T] | None
+    width: int = 0
+    """0: as wide as its text"""
+    right: bool = False
+    suffix: str = ""
+    grows: bool = False
+    """`#`: wider where a text is"""
+
+    def grown(self, rows: list[T]) -> Column[T]:
+        """As wide as these rows need, where it may be."""
+        if not self.grows or self.field is None:
+            return self
+        return replace(self, width=max([self.width, *(len(self.field.text(row)) for row in rows)]))
+
+    def heading(self) -> str:
+        """Its part of the first line."""
+        return self._fitted(self.field.head if self.field else "")
+
+    def cell(self, row: T) -> str:
+        """Its part of a row's line."""
+        return self._fitted(self.field.text(row) if self.field else "")
+
+    def _fitted(self, text: str) -> str:
+        if self.width:
+            text = text[: self.width]
+            text = text.rjust(self.width) if self.right else text.ljust(self.width)
+        return text + self.suffix
+
+
+def short_format(program: str, text: str, fields: Mapping[str, Field[T]], what: str = "job") -> list[Column[T]]:
+    """The columns of `%[#][.][size]type[suffix]...`.
+
+    Raises:
+        CommandError: a type that does not exist.
+    """
+    columns: list[Column[T]] = []
+    head, *rest = re.split(r"%(?=#?[.\d]*[A-Za-z%])", text)
+    if head:
+        columns.append(Column(None, suffix=head))
+    for part in rest:
+        match = re.match(r"(#?)(\.?)(\d*)([A-Za-z])", part)
+        if match is None:
+            columns.append(Column(None, suffix="%" + part.removeprefix("%")))
+            continue
+        grows, dot, size, letter = match.groups()
+        if letter not in fields:
+            raise CommandError(f"{program}: error: Invalid {what} format specification: {letter}")
+        columns.append(Column(fields[letter], int(size or 0), bool(dot), part[match.end() :], bool(grows)))
+    return columns
+
+
+def long_format(program: str, text: str, fields: Mapping[str, Field[T]], what: str = "job") -> list[Column[T]]:
+    """The columns of `type[:[.][size][suffix]],...`; 20 wide where no size and no suffix is said.
+
+    Raises:
+        CommandError: a type that does not exist.
+    """
+    known = {name.lower(): field for name, field in fields.items()}
+    columns: list[Column[T]] = []
+    for part in filter(None, map(str.lstrip, text.split(","))):
+        name, colon, size = part.partition(":")
+        if name.lower() not in known:
+            raise CommandError(f"{program}: error: Invalid {what} format specification: {name}")
+        match = re.fullmatch(r"(\.?)(\d*)(.*)", size, re.DOTALL)
+        assert match is not None  # noqa: S101
+        dot, width, suffix = match.groups()
+        default = 0 if colon and suffix and not width else 20
+        columns.append(Column(known[name.lower()], int(width or default), bool(dot), suffix))
+    return columns
+
+
+def print_rows(columns: list[Column[T]], rows: list[T], *, header: bool) -> None:
+    """Print them."""
+    columns = [column.grown(rows) for column in columns]
+    if header:
+        print("".join(column.heading() for column in columns))
+    for row in rows:
+        print("".join(column.cell(row) for column in columns))

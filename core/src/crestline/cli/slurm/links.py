@@ -1,0 +1,34 @@
+"""`crestline slurm-commands`: a folder for PATH in which the commands have Slurm's own names."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crestline.model import ConfigError, ConflictError
+
+COMMANDS = ("sbatch", "squeue", "scancel", "sacct", "sinfo")
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command("slurm-commands")
+def slurm_commands(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Made where it does not exist.")],
+) -> None:
+    """Link Slurm's names (sbatch, squeue, scancel, sacct, sinfo) to Crestline's commands in a folder, for PATH."""
+    installed = Path(sys.argv[0]).resolve().parent
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in COMMANDS:
+        target, link = installed / f"crestline-{name}", directory / name
+        if not target.exists():
+            raise ConfigError(f"There is no {target}.", hint="Install crestline again.")
+        if link.is_symlink() and link.readlink() == target:
+            continue
+        if link.is_symlink() or link.exists():
+            raise ConflictError(f"{link} is there already.", hint="Name another folder, or remove it.")
+        link.symlink_to(target)
+    print(directory.resolve())

@@ -1,0 +1,161 @@
+"""What the commands share: reading the command line, failing in Slurm's words, and the way to a system."""
+
+from __future__ import annotations
+
+import asyncio
+import getopt
+import hashlib
+import os
+import re
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from crestline import __version__
+from crestline.model import CrestlineError
+
+if TYPE_CHECKING:
+    from crestline.client import System
+
+T = TypeVar("T")
+SLURM_VERSION = "24.11.0"
+"""whose options and output these commands follow"""
+
+
+class CommandError(Exception):
+    """The command cannot go on.
+
+    Attributes:
+        lines: for stderr, without the command's name.
+        code: exit code.
+    """
+
+    def __init__(self, *lines: str, code: int = 1) -> None:
+        super().__init__(*lines)
+        self.lines = lines
+        self.code = code
+
+
+def run(program: str, work: Callable[[list[str]], int | None]) -> NoReturn:
+    """Be the program: do its work with the command line's words, and exit."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    words = sys.argv[1:]
+    try:
+        if words[:1] in (["--version"], ["-V"]):
+            print(f"slurm {SLURM_VERSION} (crestline {__version__})")
+            code = 0
+        elif words[:1] in (["--help"], ["--usage"]):
+            print(f"{program} over FirecREST. It takes the options of Slurm's {program} that the API can serve;")
+            print("they are listed in Crestline's documentation, page 'Slurm's commands'.")
+            code = 0
+        else:
+            code = work(words) or 0
+        sys.stdout.flush()
+    except CommandError as failure:
+        for line in failure.lines:
+            print(line, file=sys.stderr)
+        code = failure.code
+    except CrestlineError as error:
+        print(f"{program}: error: {_one_line(str(error))}", file=sys.stderr)
+        code = 1
+    except OSError as error:
+        print(f"{program}: error: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+        code = 1
+    except KeyboardInterrupt:
+        code = 128 + signal.SIGINT
+    except BrokenPipeError:  # the reader of our output has gone; the interpreter must not try again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)
+
+
+def read_options(program: str, words: Sequence[str], grammar: str) -> tuple[dict[str, str], list[str]]:
+    """The options of a command line, by their long names, and the other words, as getopt_long(3) reads them.
+
+    Args:
+        program: for the message.
+        words: the command line.
+        grammar: long names, each with its letter before a `/` if it has one; `=` behind those that take a value, `?`
+            behind those that take one only after `=`: `j/jobs= h/noheader array?`.
+
+    Raises:
+        CommandError: what Slurm's command would say.
+    """
+    letters, names, long_of = "", [], {}
+    optional = set()
+    for entry in grammar.split():
+        letter, slash, name = entry.rpartition("/")
+        bare = name.rstrip("=?")
+        if name.endswith("?"):
+            optional.add(bare)
+            names.append(f"{bare}-given=")
+        names.append(name.rstrip("?"))
+        if slash:
+            letters += letter + (":" if name.endswith("=") else "")
+            long_of[f"-{letter}"] = bare
+    if optional:
+        given = re.compile(rf"--({'|'.join(optional)})=")
+        words = [given.sub(r"--\1-given=", word) for word in words]
+    try:
+        pairs, rest = getopt.gnu_getopt(list(words), letters, names)
+    except getopt.GetoptError as error:
+        raise CommandError(
+            f"{program}: unrecognized option '{'-' if len(error.opt) == 1 else '--'}{error.opt}'"
+            if "not recognized" in error.msg
+            else f"{program}: {error.msg}",
+            f'Try "{program} --help" for more information',
+        ) from None
+    return {long_of.get(name, name.removeprefix("--").removesuffix("-given")): value for name, value in pairs}, rest
+
+
+def on_system(target: str | None, system: str | None, action: Callable[[System], Awaitable[T]]) -> T:
+    """Connect, do `action`, and disconnect. Who polls will come again, so that no command waits for long."""
+
+    async def connected() -> T:
+        from crestline.client import Policy, RetryPolicy, connect
+
+        policy = Policy(retry=RetryPolicy(attempts=4, budget=30))
+        async with connect(target, system=system, policy=policy, handover=_handover(target, system)) as there:
+            return await action(there)
+
+    return _run(connected())
+
+
+def _handover(target: str | None, system: str | None) -> Path | None:
+    """Where one command leaves its access token for the next; none where nothing can be left.
+
+    Tools call these commands by the minute, and a token is good for longer than that.
+    """
+    from crestline.client import sites_file
+
+    folder = sites_file().with_name("handover")
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return None
+    if folder.stat().st_mode & 0o077 or not os.access(folder, os.W_OK):
+        return None
+    meant = " ".join([target or os.environ.get("FIRECREST_URL", ""), system or ""])
+    return folder / hashlib.sha256(meant.encode()).hexdigest()[:16]
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """Run; SIGTERM cancels as Ctrl-C does."""
+
+    async def cancellable() -> T:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await work
+
+    try:
+        return asyncio.run(cancellable())
+    except asyncio.CancelledError:
+        raise CommandError(code=128 + signal.SIGTERM) from None
+
+
+def _one_line(text: str) -> str:
+    return "".join(each if each.isprintable() else " " for each in text)

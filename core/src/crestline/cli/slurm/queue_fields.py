@@ -1,0 +1,203 @@
+"""The columns of squeue.
+
+What the API does not tell has the text that Slurm prints where nothing was asked for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from crestline.cli.slurm.layout import Field
+from crestline.cli.slurm.states import short, state_of
+from crestline.cli.slurm.times import moment, short_duration
+from crestline.model import Job
+from crestline.model.hostlist import unfold
+from crestline.model.job_ids import parent
+
+_UNTOLD = "N/A"
+_NULL = "(null)"
+_TAG = re.compile(r"-c[0-9a-f]{20}$")
+
+
+def job_name(job: Job) -> str:
+    """Without what submissions to plain FirecREST put behind it."""
+    return _TAG.sub("", job.name)
+
+
+def array_task(job: Job) -> str:
+    """`3` of `12_3`, `1-3,7` of `12_[1-3,7]`."""
+    return job.job_id.partition("_")[2].strip("[]") or _UNTOLD
+
+
+def reason(job: Job) -> str:
+    """As squeue: `None` where there is none."""
+    return job.reason or "None"
+
+
+def _nodes_or_reason(job: Job) -> str:
+    if state_of(job) in ("PENDING", "FAILED", "TIMEOUT"):  # as squeue chooses
+        return f"({reason(job)})"
+    return job.nodes
+
+
+def _used(job: Job) -> int:
+    return 0 if job.state.is_waiting else job.times.elapsed or 0
+
+
+def _limit(job: Job) -> str:
+    return short_duration(job.times.limit) if job.times.limit else "UNLIMITED"
+
+
+def _left(job: Job) -> str:
+    if not job.times.limit:
+        return "UNLIMITED"
+    left = job.times.limit - _used(job)
+    return short_duration(left) if left >= 0 else f"-{short_duration(-left)}"
+
+
+def _end(job: Job) -> str:
+    if job.times.end:
+        return moment(job.times.end, _UNTOLD)
+    if job.times.start and job.times.limit:
+        return moment(job.times.start + job.times.limit, _UNTOLD)
+    return _UNTOLD
+
+
+def _raw_id(job: Job) -> str:
+    return parent(job.job_id)
+
+
+def _number(value: int | None) -> str:
+    return _UNTOLD if value is None else str(value)
+
+
+def _always(text: str) -> Callable[[Job], str]:
+    return lambda _: text
+
+
+_ID = Field[Job]("JOBID", lambda job: job.job_id)
+_NODES = Field[Job]("NODES", lambda job: str(job.node_count or 1))
+_REASONS = Field("NODELIST(REASON)", _nodes_or_reason)
+_USED = Field[Job]("TIME", lambda job: short_duration(_used(job)))
+_HOST = Field[Job]("EXEC_HOST", lambda job: next(unfold(job.nodes), "n/a"))
+_CPUS = Field[Job]("CPUS", lambda job: _number(job.cpus))
+_PRIORITY = Field[Job]("PRIORITY", lambda job: _number(job.priority))
+_TRES = Field[Job]("TRES_PER_NODE", _always(_UNTOLD))
+_START = Field[Job]("START_TIME", lambda job: moment(job.times.start, _UNTOLD))
+_SUBMIT = Field[Job]("SUBMIT_TIME", lambda job: moment(job.times.submit, _UNTOLD))
+
+SHORT: dict[str, Field[Job]] = {
+    "a": Field("ACCOUNT", lambda job: job.account),
+    "A": Field("JOBID", _raw_id),
+    "b": _TRES,
+    "B": _HOST,
+    "c": Field("MIN_CPUS", _always(_UNTOLD)),
+    "C": _CPUS,
+    "d": Field("MIN_TMP_DISK", _always("0")),
+    "D": _NODES,
+    "e": Field("END_TIME", _end),
+    "E": Field("DEPENDENCY", _always(_NULL)),
+    "f": Field("FEATURES", _always(_NULL)),
+    "F": Field("ARRAY_JOB_ID", _raw_id),
+    "g": Field("GROUP", lambda job: job.group or _UNTOLD),
+    "G": Field("GROUP", _always(_UNTOLD)),
+    "h": Field("OVER_SUBSCRIBE", _always("OK")),
+    "H": Field("SOCKETS_PER_NODE", _always("*")),
+    "i": _ID,
+    "I": Field("CORES_PER_SOCKET", _always("*")),
+    "j": Field("NAME", job_name),
+    "J": Field("THREADS_PER_CORE", _always("*")),
+    "k": Field("COMMENT", _always(_NULL)),
+    "K": Field("ARRAY_TASK_ID", array_task),
+    "l": Field("TIME_LIMIT", _limit),
+    "L": Field("TIME_LEFT", _left),
+    "m": Field("MIN_MEMORY", _always(_UNTOLD)),
+    "M": _USED,
+    "n": Field("REQ_NODES", _always("")),
+    "N": Field("NODELIST", lambda job: job.nodes),
+    "o": Field("COMMAND", _always(_NULL)),
+    "O": Field("CONTIGUOUS", _always("0")),
+    "p": Field("PRIORITY", lambda job: f"{(job.priority or 0) / (2**32 - 1):.14f}"),
+    "P": Field("PARTITION", lambda job: job.partition),
+    "q": Field("QOS", _always(_UNTOLD)),
+    "Q": _PRIORITY,
+    "r": Field("REASON", reason),
+    "R": _REASONS,
+    "s": Field("", _always("")),
+    "S": _START,
+    "t": Field("ST", lambda job: short(state_of(job))),
+    "T": Field("STATE", state_of),
+    "u": Field("USER", lambda job: job.user),
+    "U": Field("UID", _always(_UNTOLD)),
+    "v": Field("RESERVATION", _always(_NULL)),
+    "V": _SUBMIT,
+    "w": Field("WCKEY", _always(_NULL)),
+    "W": Field("LICENSES", _always(_NULL)),
+    "x": Field("EXC_NODES", _always("")),
+    "X": Field("CORE_SPEC", _always(_UNTOLD)),
+    "y": Field("NICE", _always("0")),
+    "Y": Field("SCHEDNODES", _always(_NULL)),
+    "z": Field("S:C:T", _always("*:*:*")),
+    "Z": Field("WORK_DIR", lambda job: job.workdir),
+}
+"""by the letters of `--format`"""
+
+LONG: dict[str, Field[Job]] = {
+    "Account": SHORT["a"],
+    "ArrayJobID": SHORT["F"],
+    "ArrayTaskID": SHORT["K"],
+    "BatchHost": _HOST,
+    "Cluster": Field("CLUSTER", lambda job: job.cluster or _UNTOLD),
+    "Command": SHORT["o"],
+    "Comment": SHORT["k"],
+    "Dependency": SHORT["E"],
+    "EndTime": SHORT["e"],
+    "exit_code": Field("EXIT_CODE", lambda job: str((job.exit_code or 0) * 256 + (job.signal or 0))),
+    "Feature": SHORT["f"],
+    "Gres": _TRES,
+    "GroupName": SHORT["g"],
+    "JobArrayID": _ID,
+    "JobID": SHORT["A"],
+    "Licenses": SHORT["W"],
+    "Name": SHORT["j"],
+    "Nice": SHORT["y"],
+    "NodeList": SHORT["N"],
+    "NumCPUs": _CPUS,
+    "NumNodes": _NODES,
+    "Partition": SHORT["P"],
+    "Priority": SHORT["p"],
+    "PriorityLong": _PRIORITY,
+    "QOS": SHORT["q"],
+    "Reason": SHORT["r"],
+    "ReasonList": _REASONS,
+    "ReqNodes": SHORT["n"],
+    "Reservation": SHORT["v"],
+    "SchedNodes": SHORT["Y"],
+    "StartTime": _START,
+    "State": SHORT["T"],
+    "StateCompact": SHORT["t"],
+    "SubmitTime": _SUBMIT,
+    "TimeLeft": SHORT["L"],
+    "TimeLimit": SHORT["l"],
+    "TimeUsed": _USED,
+    "tres-per-node": _TRES,
+    "UserName": SHORT["u"],
+    "WCKey": SHORT["w"],
+    "WorkDir": SHORT["Z"],
+}
+"""by the names of `--Format`"""
+
+ORDER: dict[str, Callable[[Job], object]] = {
+    "i": lambda job: [int(each) for each in re.findall(r"\d+", job.job_id)],
+    "j": job_name,
+    "M": _used,
+    "P": lambda job: job.partition,
+    "p": lambda job: job.priority or 0,
+    "S": lambda job: job.times.start or 0,
+    "t": state_of,
+    "T": state_of,
+    "u": lambda job: job.user,
+    "V": lambda job: job.times.submit or 0,
+}
+"""what `--sort` compares"""

@@ -1,0 +1,147 @@
+"""`crestline-sacct`."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import time
+from typing import TYPE_CHECKING
+
+from crestline.cli.slurm.accounting_fields import FIELDS, Wide
+from crestline.cli.slurm.clusters import find_cluster
+from crestline.cli.slurm.program import CommandError, on_system, read_options, run
+from crestline.cli.slurm.queue_fields import job_name
+from crestline.cli.slurm.states import read_states, state_of
+from crestline.cli.slurm.times import read_moment
+from crestline.model import Job, JobNotFoundError
+from crestline.model.job_ids import parent
+
+if TYPE_CHECKING:
+    from crestline.client import System
+
+_PROGRAM = "sacct"
+_OPTIONS = """
+    a/allusers A/accounts= account= array b/brief D/duplicates delimiter= e/helpformat E/endtime= expand-patterns
+    o/format= j/jobs= l/long L/allclusters M/clusters= n/noheader name= noconvert p/parsable P/parsable2 r/partition=
+    s/state= S/starttime= T/truncate u/user= uid= units= v/verbose X/allocations W/wckeys= q/qos= N/nodelist=
+    x/associations= g/gid= local
+"""
+_DEFAULT = "JobID,JobName,Partition,Account,AllocCPUS,State,ExitCode"
+_BRIEF = "JobID,State,ExitCode"
+_Column = tuple[Wide, int, bool]
+"""field, width, left-aligned"""
+
+
+def main() -> None:
+    """The console script."""
+    run(_PROGRAM, sacct)
+
+
+def sacct(words: list[str]) -> int:
+    """Print jobs of the accounting, without their steps."""
+    options, rest = read_options(_PROGRAM, words, _OPTIONS)
+    if "helpformat" in options:
+        print("\n".join(field.head for field in FIELDS.values()))
+        return 0
+    if rest:
+        raise CommandError(f"{_PROGRAM}: error: Unrecognized argument: {rest[0]}")
+    for unserved in ("wckeys", "qos", "nodelist", "associations", "gid", "uid"):
+        if unserved in options:
+            raise CommandError(f"{_PROGRAM}: error: --{unserved} cannot be served: the API does not tell.")
+    ids = [each.partition(".")[0] for each in options.get("jobs", "").split(",") if each]
+    for each in ids:
+        if not re.fullmatch(r"\d+([_+]\S+)?", each):
+            raise CommandError(f"{_PROGRAM}: fatal: Bad job/step specified: {each}")
+    columns = _columns(options)
+    target, system = find_cluster(_PROGRAM, options.get("clusters"))
+    begin, end = _span(options, ids)
+    jobs = on_system(target, system, lambda there: _read(there, ids, begin, options))
+    wanted = [job for job in jobs if _is_meant(job, ids, begin, end, options)]
+    _print(columns, wanted, options)
+    return 0
+
+
+def _columns(options: dict[str, str]) -> list[_Column]:
+    default = _BRIEF if "brief" in options else os.environ.get("SACCT_FORMAT") or _DEFAULT
+    columns = []
+    for part in filter(None, options.get("format", default).split(",")):
+        name, _, size = part.strip().partition("%")
+        field = FIELDS.get(name.lower())
+        if field is None or not re.fullmatch(r"(-?\d+)?", size):
+            raise CommandError(f'{_PROGRAM}: error: Invalid field requested: "{name}"')
+        columns.append((field, abs(int(size or field.width)), size.startswith("-") or (field.left and not size)))
+    return columns
+
+
+def _span(options: dict[str, str], ids: list[str]) -> tuple[float, float]:
+    """As sacct: without a begin since midnight; of jobs that are named, or with a state, whatever their age."""
+    end = read_moment(_PROGRAM, options["endtime"]) if "endtime" in options else time.time()
+    if "starttime" in options:
+        return read_moment(_PROGRAM, options["starttime"]), end
+    if ids:
+        return 0.0, end
+    return (time.time() if "state" in options else read_moment(_PROGRAM, "today")), end
+
+
+async def _read(system: System, ids: list[str], begin: float, options: dict[str, str]) -> list[Job]:
+    if not ids:
+        age = max(int(time.time() - begin), 60)
+        return await system.jobs(all_users=_is_everybody(options), window=age)
+    found: list[Job] = []
+    for job_id in dict.fromkeys(map(parent, ids)):
+        try:
+            found += await system.backend.job(job_id)
+        except JobNotFoundError:
+            continue
+    return found
+
+
+def _users(options: dict[str, str]) -> list[str]:
+    return [each for each in options.get("user", "").split(",") if each]
+
+
+def _is_everybody(options: dict[str, str]) -> bool:
+    return "allusers" in options or (bool(_users(options)) and getpass.getuser() not in _users(options))
+
+
+def _is_meant(job: Job, ids: list[str], begin: float, end: float, options: dict[str, str]) -> bool:
+    states = read_states(_PROGRAM, options["state"]) if "state" in options else None
+    users = _users(options)
+    accounts = options.get("accounts", options.get("account"))
+    return (
+        (not ids or job.job_id in ids or parent(job.job_id) in ids)
+        and (states is None or state_of(job) in states)
+        and (not users or getpass.getuser() in users or job.user in users)
+        and (job.times.end is None or job.times.end >= begin)
+        and (job.times.submit is None or job.times.submit <= end)
+        and (accounts is None or job.account in accounts.split(","))
+        and ("name" not in options or job_name(job) in options["name"].split(","))
+        and ("partition" not in options or job.partition in options["partition"].split(","))
+    )
+
+
+def _print(columns: list[_Column], jobs: list[Job], options: dict[str, str]) -> None:
+    header = "noheader" not in options
+    rows = [[field.text(job) for field, _, _ in columns] for job in jobs]
+    if "parsable" in options or "parsable2" in options:
+        mark = options.get("delimiter", "|")
+        last = mark if "parsable" in options else ""
+        for row in [[field.head for field, _, _ in columns]] * header + rows:
+            print(mark.join(row) + last)
+        return
+    if header:
+        print(" ".join(_fitted(field.head, width, left) for field, width, left in columns) + " ")
+        print(" ".join("-" * width for _, width, _ in columns) + " ")
+    for row in rows:
+        print(" ".join(_cell(text, *column) for text, column in zip(row, columns, strict=True)) + " ")
+
+
+def _cell(text: str, field: Wide, width: int, left: bool) -> str:
+    if len(text) > width:
+        text = text[: width - 1] + "+"
+    return _fitted(text, width, left)
+
+
+def _fitted(text: str, width: int, left: bool) -> str:
+    return text[:width].ljust(width) if left else text[:width].rjust(width)

@@ -1,0 +1,201 @@
+"""`crestline-sbatch`."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from crestline.cli.slurm.clusters import find_cluster
+from crestline.cli.slurm.program import CommandError, on_system, run
+from crestline.model import InvalidRequestError, Job, JobSpec, MissingFileError, PermissionDeniedError
+from crestline.model.sbatch import parse_arguments, parse_directives
+
+if TYPE_CHECKING:
+    from crestline.client import System
+
+_PROGRAM = "sbatch"
+_FIELDS = {
+    "account": "account",
+    "partition": "partition",
+    "reservation": "reservation",
+    "constraint": "constraint",
+    "job-name": "name",
+    "input": "stdin",
+    "output": "stdout",
+    "error": "stderr",
+}
+"""options that FirecREST has fields for; all others travel as `#SBATCH` lines"""
+_OURS = frozenset({"chdir", "clusters", "export", "parsable", "quiet", "verbose", "wait", "wrap", "ignore-pbs"})
+_UNSERVED = {
+    "test-only": "the API submits, or does not",
+    "export-file": "name the variables in --export",
+    "get-user-env": None,
+    "uid": "jobs run as who is signed in",
+    "gid": "jobs run as who is signed in",
+}
+_VARIABLES = {
+    "SBATCH_ACCOUNT": "account", "SBATCH_ARRAY_INX": "array", "SBATCH_CLUSTERS": "clusters",
+    "SBATCH_CONSTRAINT": "constraint", "SBATCH_EXCLUSIVE": "exclusive", "SBATCH_EXPORT": "export",
+    "SBATCH_GRES": "gres", "SBATCH_GPUS": "gpus", "SBATCH_JOB_NAME": "job-name", "SBATCH_MEM_PER_NODE": "mem",
+    "SBATCH_MEM_PER_CPU": "mem-per-cpu", "SBATCH_OUTPUT": "output", "SBATCH_ERROR": "error", "SBATCH_INPUT": "input",
+    "SBATCH_PARTITION": "partition", "SBATCH_QOS": "qos", "SBATCH_RESERVATION": "reservation",
+    "SBATCH_TIMELIMIT": "time",
+}  # fmt: skip
+"""what stands for an option; it beats the script, and the command line beats it"""
+
+
+def main() -> None:
+    """The console script."""
+    run(_PROGRAM, sbatch)
+
+
+def sbatch(words: list[str]) -> int:
+    """Submit, and print the job's id."""
+    given, rest = _arguments(words)
+    for name, why in _UNSERVED.items():
+        if name in given and why is not None:
+            raise CommandError(f"{_PROGRAM}: error: --{name} cannot be served: {why}.")
+    script = _script(given, rest)
+    try:
+        written = parse_directives(script).options
+    except InvalidRequestError as error:
+        raise CommandError(f"{_PROGRAM}: error: {error}") from None
+    target, system = find_cluster(_PROGRAM, given.get("clusters") or written.get("clusters"))
+    spec = _spec(given, written, script, rest)
+    chdir = given.get("chdir", written.get("chdir"))
+
+    async def submit(there: System) -> Job:
+        workdir = await _workdir(there, chdir)
+        job = await there.submit(msgspec.structs.replace(spec, workdir=workdir))
+        _announce(job, there.name, given)
+        return await there.wait(job) if "wait" in given else job
+
+    try:
+        job = on_system(target, system, submit)
+    except InvalidRequestError as error:
+        said = [f"{_PROGRAM}: error: {line.removeprefix('sbatch: error: ')}" for line in error.details]
+        message = error.message.removeprefix("Slurm refused the job: ")
+        if message.startswith("Batch job submission failed") and said:
+            raise CommandError(*said) from None
+        raise CommandError(f"{_PROGRAM}: error: Batch job submission failed: {message} {error.hint}".rstrip()) from None
+    if "wait" not in given or job.state.is_success:
+        return 0
+    return job.exit_code or 1
+
+
+def _arguments(words: list[str]) -> tuple[dict[str, str], list[str]]:
+    try:
+        parsed, rest = parse_arguments(words)
+    except InvalidRequestError:
+        raise CommandError(
+            f"{_PROGRAM}: option requires an argument", f'Try "{_PROGRAM} --help" for more information', code=255
+        ) from None
+    if parsed.unknown:
+        raise CommandError(
+            f"{_PROGRAM}: unrecognized option '{parsed.unknown[0]}'",
+            f'Try "{_PROGRAM} --help" for more information',
+            code=255,
+        )
+    variables = {option: os.environ[name] for name, option in _VARIABLES.items() if name in os.environ}
+    return variables | parsed.options, rest
+
+
+def _script(given: dict[str, str], rest: list[str]) -> str:
+    """The script's text: of `--wrap`, of a file of this machine, or of standard input."""
+    if "wrap" in given:
+        if rest:
+            raise CommandError(f"{_PROGRAM}: error: Script arguments not permitted with --wrap option")
+        return f"#!/bin/sh\n# This script was created by sbatch --wrap.\n\n{given['wrap']}\n"
+    if rest:
+        try:
+            text = Path(rest[0]).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            raise CommandError(f"{_PROGRAM}: error: Unable to open file {rest[0]}") from None
+    else:
+        text = sys.stdin.read()
+    if not text.strip():
+        raise CommandError(f"{_PROGRAM}: error: Batch script is empty!")
+    if not text.startswith("#!"):
+        raise CommandError(
+            f"{_PROGRAM}: error: This does not look like a batch script.  The first",
+            f"{_PROGRAM}: error: line must start with #! followed by the path to an interpreter.",
+            f"{_PROGRAM}: error: For instance: #!/bin/sh",
+        )
+    if "\r\n" in text:
+        raise CommandError(
+            f"{_PROGRAM}: error: Batch script contains DOS line breaks (\\r\\n)",
+            f"{_PROGRAM}: error: instead of expected UNIX line breaks (\\n).",
+        )
+    return text
+
+
+def _spec(given: dict[str, str], written: dict[str, str], script: str, rest: list[str]) -> JobSpec:
+    name = given.get("job-name") or written.get("job-name")
+    if name is None:
+        name = "wrap" if "wrap" in given else Path(rest[0]).name if rest else "sbatch"
+    options = {key: value for key, value in given.items() if key not in _OURS | _FIELDS.keys() | _UNSERVED.keys()}
+    fields = {field: given[option] for option, field in _FIELDS.items() if option in given}
+    return JobSpec(
+        **(fields | {"name": name}),  # type: ignore[arg-type]
+        script=_with_arguments(script, rest[1:]),
+        directives=tuple(f"--{key}={shlex.quote(value)}" if value else f"--{key}" for key, value in options.items()),
+        environment=_environment(given.get("export", written.get("export", ""))),
+    )
+
+
+def _with_arguments(script: str, arguments: list[str]) -> str:
+    """The API takes no arguments beside a script, so a shell sets them where its commands begin."""
+    if not arguments:
+        return script
+    lines = script.split("\n")
+    if not re.search(r"(^|/|\s)(ba|da|k|z)?sh(\s|$)", lines[0]):
+        raise CommandError(
+            f"{_PROGRAM}: error: Arguments can be handed to scripts of a shell only, not of {lines[0][2:]}."
+        )
+    place = next((n for n, line in enumerate(lines) if line.strip() and not line.startswith("#")), len(lines))
+    return "\n".join([*lines[:place], f"set -- {shlex.join(arguments)}", *lines[place:]])
+
+
+def _environment(export: str) -> dict[str, str]:
+    """The variables that `--export` names.
+
+    `ALL`, the default, adds none: the job has the environment of a login on the system, not that of this machine.
+    """
+    found = {}
+    for word in filter(None, re.split(r",(?=[A-Za-z_][A-Za-z0-9_]*(?:=|,|$))", export)):
+        name, equals, value = word.partition("=")
+        if equals:
+            found[name] = value.strip("'\"")
+        elif name not in ("ALL", "NONE", "NIL") and name in os.environ:
+            found[name] = os.environ[name]
+    return found
+
+
+async def _workdir(system: System, chdir: str | None) -> str:
+    """What `--chdir` says; else this directory where the system has it too, else the user's directory there."""
+    if chdir is not None:
+        return chdir if chdir.startswith("/") else posixpath.join(await system.default_workdir(), chdir)
+    here = os.getcwd()
+    try:
+        await system.stat(here)
+    except (MissingFileError, InvalidRequestError, PermissionDeniedError):  # not there, or not for us
+        there = await system.default_workdir()
+        await system.mkdir(there, parents=True)
+        print(f"{_PROGRAM}: warning: {system.name} has no {here}; the job works in {there}", file=sys.stderr)
+        return there
+    return here
+
+
+def _announce(job: Job, system: str, given: dict[str, str]) -> None:
+    cluster = given.get("clusters")
+    if "parsable" in given:
+        print(f"{job.job_id};{system}" if cluster else job.job_id, flush=True)
+    elif "quiet" not in given:
+        print(f"Submitted batch job {job.job_id}" + (f" on cluster {system}" if cluster else ""), flush=True)

@@ -1,0 +1,108 @@
+"""`crestline-sinfo`."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from crestline.cli.slurm.clusters import find_cluster
+from crestline.cli.slurm.layout import Column, long_format, print_rows, short_format
+from crestline.cli.slurm.node_fields import LONG, OF_PARTITION, SHORT, SUMS, Group, long_state, short_state
+from crestline.cli.slurm.program import CommandError, on_system, read_options, run
+from crestline.model import Node, Partition
+from crestline.model.hostlist import unfold
+
+if TYPE_CHECKING:
+    from crestline.client import System
+
+_PROGRAM = "sinfo"
+_OPTIONS = """
+    a/all d/dead e/exact federation o/format= O/Format= h/noheader hide l/long M/clusters= n/nodes= noconvert N/Node
+    p/partition= r/responding local s/summarize S/sort= t/states= v/verbose
+"""
+_DEFAULT = "%#9P %.5a %.10l %.6D %.6t %N"
+_SUMMARY = "%#9P %.5a %.10l %.16F %N"
+_BY_NODE = "%#10N %.5D %#.9P %6t"
+_LONG_LIST = "%#9P %.5a %.10l %.10s %.6D %.11T %N"
+_LONG_BY_NODE = "%#10N %.6D %#.9P %.11T %4c %.8z %.8e %f"
+
+
+def main() -> None:
+    """The console script."""
+    run(_PROGRAM, sinfo)
+
+
+def sinfo(words: list[str]) -> int:
+    """Print partitions and nodes."""
+    options, rest = read_options(_PROGRAM, words, _OPTIONS)
+    if rest:
+        raise CommandError(f"{_PROGRAM}: error: Unrecognized option: {rest[0]}")
+    columns = _columns(options)
+    target, system = find_cluster(_PROGRAM, options.get("clusters"))
+    nodes, partitions, name = on_system(target, system, _read)
+    header = "noheader" not in options
+    if options.get("clusters") and header:
+        print(f"CLUSTER: {name}")
+    print_rows(columns, _groups(columns, nodes, partitions, options), header=header)
+    return 0
+
+
+def _columns(options: dict[str, str]) -> list[Column[Group]]:
+    if "Format" in options:
+        return long_format(_PROGRAM, options["Format"], LONG, "node")
+    long = "long" in options
+    if "summarize" in options:
+        default = _SUMMARY
+    elif "Node" in options:
+        default = _LONG_BY_NODE if long else _BY_NODE
+    else:
+        default = _LONG_LIST if long else _DEFAULT
+    return short_format(_PROGRAM, options.get("format") or os.environ.get("SINFO_FORMAT") or default, SHORT, "node")
+
+
+async def _read(system: System) -> tuple[list[Node], list[Partition], str]:
+    return await system.nodes(), await system.partitions(), system.name
+
+
+def _groups(
+    columns: list[Column[Group]], nodes: list[Node], partitions: list[Partition], options: dict[str, str]
+) -> list[Group]:
+    wanted = options["partition"].split(",") if "partition" in options else None
+    names = set(unfold(options["nodes"])) if "nodes" in options else None
+    states = set(options["states"].lower().split(",")) if "states" in options else None
+    shown = [column.field for column in columns if column.field is not None]
+    split = [each for each in shown if id(each) not in SUMS]
+    by_partition = "summarize" in options or any(id(each) in OF_PARTITION for each in shown)
+    groups: dict[tuple[str, ...], Group] = {}
+    for partition in partitions:
+        if wanted is not None and partition.name not in wanted:
+            continue
+        for node in nodes:
+            if partition.name not in node.partitions and node.partitions:
+                continue
+            if names is not None and node.name not in names:
+                continue
+            if states is not None and not states & {long_state(node).rstrip("*"), short_state(node).rstrip("*")}:
+                continue
+            alone = Group(partition, [node])
+            key = tuple(each.text(alone) for each in split if "summarize" not in options)
+            key += (partition.name,) if by_partition else ()
+            key += (node.name,) if "Node" in options else ()
+            group = groups.setdefault(key, Group(partition))
+            if node not in group.nodes:
+                group.nodes.append(node)
+        if by_partition and "Node" not in options and not any(each.partition is partition for each in groups.values()):
+            groups[(partition.name,)] = Group(partition)
+    found = list(groups.values())
+    return sorted(found, key=lambda group: group.nodes[0].name) if "Node" in options else _by_state(found, partitions)
+
+
+def _by_state(groups: list[Group], partitions: list[Partition]) -> list[Group]:
+    """As sinfo: in the order of the partitions, nodes that are in use before those that are not."""
+    order = ["down", "draining", "drained", "completing", "mixed", "allocated", "maint", "reserved", "idle"]
+
+    def rank(group: Group) -> tuple[int, int]:
+        state = long_state(group.nodes[0]).rstrip("*") if group.nodes else ""
+        return partitions.index(group.partition), order.index(state) if state in order else len(order)
+
+    return sorted(groups, key=rank)

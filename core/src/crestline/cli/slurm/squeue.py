@@ -1,0 +1,138 @@
+"""`crestline-squeue`."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import time
+from typing import TYPE_CHECKING
+
+from crestline.cli.slurm.clusters import find_cluster
+from crestline.cli.slurm.layout import Column, long_format, print_rows, short_format
+from crestline.cli.slurm.program import CommandError, on_system, read_options, run
+from crestline.cli.slurm.queue_fields import LONG, ORDER, SHORT, job_name
+from crestline.cli.slurm.states import ACTIVE, read_states, state_of
+from crestline.model import Job, JobNotFoundError
+from crestline.model.job_ids import parent
+
+if TYPE_CHECKING:
+    from crestline.client import System
+
+_PROGRAM = "squeue"
+_OPTIONS = """
+    a/all A/account= r/array federation h/noheader hide i/iterate= j/jobs= local l/long L/licenses= M/clusters= me
+    n/name= noconvert w/nodelist= o/format= O/Format= only-job-state p/partition= q/qos= R/reservation= sibling
+    S/sort= start t/states= u/user= users= v/verbose P/priority
+"""
+_DEFAULT = "%.18i %.9P %.8j %.8u %.2t %.10M %.6D %R"
+_LONG_LIST = "%.18i %.9P %.8j %.8u %.8T %.10M %.9l %.6D %R"
+_START_LIST = "%.18i %.9P %.8j %.8u %.2t %.19S %.6D %20Y %R"
+_REMEMBERED = 300
+"""seconds that squeue lists a job after its end (Slurm's MinJobAge)"""
+
+
+def main() -> None:
+    """The console script."""
+    run(_PROGRAM, squeue)
+
+
+def squeue(words: list[str]) -> int:
+    """Print the queue."""
+    options, rest = read_options(_PROGRAM, words, _OPTIONS)
+    if rest:
+        raise CommandError(
+            f"{_PROGRAM}: error: Unrecognized option: {rest[0]}", 'Try "squeue --help" for more information'
+        )
+    for unserved in ("iterate", "licenses", "qos", "reservation", "nodelist"):
+        if unserved in options:
+            raise CommandError(f"{_PROGRAM}: error: --{unserved} cannot be served: the API does not tell.")
+    target, system = find_cluster(_PROGRAM, options.get("clusters"))
+    columns = _columns(options)
+    ids = [each for each in options.get("jobs", "").split(",") if each]
+    if any(not parent(each).isdigit() for each in ids):
+        raise CommandError(f"{_PROGRAM}: error: Invalid job id: {options['jobs']}")
+    jobs, name = on_system(target, system, lambda there: _read(there, ids, options))
+    jobs = _ordered(_chosen(jobs, ids, options), options.get("sort"))
+    header = "noheader" not in options
+    if options.get("clusters") and header:
+        print(f"CLUSTER: {name}")
+    print_rows(columns, jobs, header=header)
+    return 0
+
+
+def _columns(options: dict[str, str]) -> list[Column[Job]]:
+    if "Format" in options:
+        return long_format(_PROGRAM, options["Format"], LONG)
+    default = _LONG_LIST if "long" in options else _START_LIST if "start" in options else _DEFAULT
+    return short_format(_PROGRAM, options.get("format") or os.environ.get("SQUEUE_FORMAT") or default, SHORT)
+
+
+async def _read(system: System, ids: list[str], options: dict[str, str]) -> tuple[list[Job], str]:
+    if not ids:
+        everybody = "me" not in options and not _names_me(options)
+        return await system.jobs(all_users=everybody, window=_window(options)), system.name
+    found: list[Job] = []
+    for job_id in dict.fromkeys(map(parent, ids)):
+        found += await _look_up(system, job_id)
+    if not found and len(ids) == 1:
+        raise CommandError("slurm_load_jobs error: Invalid job id specified")
+    return found, system.name
+
+
+async def _look_up(system: System, job_id: str) -> list[Job]:
+    """The job, or all elements of the array; a plain FirecREST may not see a job in its first seconds."""
+    try:
+        return await system.backend.job(job_id)
+    except JobNotFoundError:
+        if "job-ids" in system.backend.features:
+            return []
+    found = await system.find(lambda job: parent(job.job_id) == job_id)
+    return [found] if found else []
+
+
+def _window(options: dict[str, str]) -> int | None:
+    """Who asks for what waits and runs needs no history; a long-running job is in every window."""
+    return None if "states" in options else 3600
+
+
+def _named_users(options: dict[str, str]) -> list[str]:
+    users = ",".join(options[name] for name in ("user", "users") if name in options)
+    return [each for each in users.split(",") if each]
+
+
+def _names_me(options: dict[str, str]) -> bool:
+    """Tools ask for the jobs of who runs them, by a name that the system may not know."""
+    return getpass.getuser() in _named_users(options)
+
+
+def _chosen(jobs: list[Job], ids: list[str], options: dict[str, str]) -> list[Job]:
+    states = read_states(_PROGRAM, options["states"]) if "states" in options else ACTIVE
+    users = None if "me" in options or _names_me(options) else _named_users(options)
+    oldest = time.time() - _REMEMBERED
+
+    def wanted(job: Job) -> bool:
+        return (
+            (states is None or state_of(job) in states)
+            and (bool(ids) or not job.is_finished or job.times.end is None or job.times.end >= oldest)
+            and (not users or job.user in users)
+            and _listed(job_name(job), options.get("name"))
+            and _listed(job.partition, options.get("partition"))
+            and _listed(job.account, options.get("account"))
+            and (not ids or job.job_id in ids or parent(job.job_id) in ids)
+        )
+
+    return [job for job in jobs if wanted(job)]
+
+
+def _listed(value: str, names: str | None) -> bool:
+    return names is None or value in names.split(",")
+
+
+def _ordered(jobs: list[Job], sort: str | None) -> list[Job]:
+    """By `--sort`, else as squeue: by partition, state and priority."""
+    for key in reversed((sort or "P,t,-p").split(",")):
+        field = key.lstrip("+-")
+        if field not in ORDER:
+            raise CommandError(f"{_PROGRAM}: error: Invalid sort specification: {key}")
+        jobs = sorted(jobs, key=ORDER[field], reverse=key.startswith("-"))  # type: ignore[arg-type]
+    return jobs

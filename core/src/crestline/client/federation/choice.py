@@ -1,0 +1,190 @@
+"""`any`: the system for a job, by health, limits and queue; and the same one again for the same key."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+
+from crestline.client.config import Site, find_site, load_sites, site_from_environment
+from crestline.client.federation import ledger
+from crestline.client.federation.looks import Look, look_at
+from crestline.client.federation.needs import Needs, needs_of
+from crestline.client.policy import Policy, RetryPolicy
+from crestline.client.submit import was_submitted
+from crestline.client.system import System
+from crestline.client.systems import list_systems
+from crestline.model import ConfigError, CrestlineError, InvalidRequestError, JobSpec, NoSiteFitsError, UnsupportedError
+
+ANY = "any"
+"""the target that stands for all sites of the sites file; `any:one@here,there` for some"""
+
+_QUICK = Policy(retry=RetryPolicy(attempts=1, budget=15, connect_timeout=5, answer_timeout=10))
+"""one site that is down must not keep the job from the others for long"""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Where a job goes.
+
+    Attributes:
+        target: `system@site`, for `connect`.
+        reasons: of each other system, why it does not go there.
+        again: it was chosen by an earlier call with the same key.
+    """
+
+    target: str
+    reasons: dict[str, str]
+    again: bool = False
+
+
+def is_any(target: str | None) -> bool:
+    """Whether a target stands for several sites."""
+    return target == ANY or bool(target and target.startswith(f"{ANY}:"))
+
+
+async def choose_system(spec: JobSpec, target: str = ANY, *, key: str | None = None) -> Choice:
+    """The system that a job shall go to: healthy, large enough, and with the shortest queue.
+
+    With a key the choice is made once. It is written down beside the sites file before anything is submitted, and a
+    repeated call returns it, whatever has become of the system. Where nothing is written down, for example on another
+    machine, every system is asked whether it knows the key; as long as one of them does not answer, nothing is chosen.
+
+    Args:
+        spec: the job; its partition, nodes, cores and time decide where it fits.
+        target: `any`, or `any:` and targets with commas between them.
+        key: names the attempt, as in `System.submit`, to which the same key has to be given.
+
+    Raises:
+        NoSiteFitsError: none can take it, or one that may have the job of this key does not say.
+        ConfigError: there are no sites, or one that is named does not exist.
+    """
+    needs = needs_of(spec)
+    if key is not None and (known := ledger.noted(key)) is not None:
+        return Choice(known, {}, again=True)
+    reasons: dict[str, str] = {}
+    candidates = await _candidates(target, reasons)
+    if key is not None:
+        found = await _find(spec, key, candidates, reasons)
+        if found is not None:
+            return Choice(ledger.note(key, found), {}, again=True)
+    answers = await asyncio.gather(*(_look(each, needs) for each in candidates))
+    looks = []
+    for name, answer in zip(candidates, answers, strict=True):
+        if isinstance(answer, Look):
+            looks.append(answer)
+        else:
+            reasons[name] = answer
+    if not looks:
+        raise NoSiteFitsError("No site can take this job:", reasons, hint="Ask for less, or try again later.")
+    best = min(looks, key=lambda look: (look.waiting, -look.idle, candidates.index(look.target)))
+    reasons |= {each.target: _longer(each, best) for each in looks if each is not best}
+    chosen = ledger.note(key, best.target) if key is not None else best.target
+    return Choice(chosen, reasons, again=chosen != best.target)
+
+
+@contextlib.asynccontextmanager
+async def connect_any(
+    spec: JobSpec, target: str = ANY, *, key: str | None = None, policy: Policy | None = None
+) -> AsyncGenerator[System]:
+    """The chosen system, opened; `system.submit(spec, key=key)` is to follow.
+
+    Raises:
+        NoSiteFitsError: as `choose_system`; or the system that an earlier call has chosen does not answer.
+    """
+    choice = await choose_system(spec, target, key=key)
+    site, name = find_site(choice.target)
+    system = System(site, name, policy or Policy())
+    try:
+        await system.open()
+    except CrestlineError as error:
+        raise _away(choice, error) from error
+    try:
+        yield system
+    except InvalidRequestError:
+        if key is not None and not choice.again:  # refused, so the key may go elsewhere; `_find` has the last word
+            ledger.forget(key)
+        raise
+    finally:
+        await system.close()
+
+
+def _away(choice: Choice, error: CrestlineError) -> NoSiteFitsError:
+    if choice.again:
+        return NoSiteFitsError(
+            "The job of this key went to a site that does not answer:",
+            {choice.target: error.message},
+            hint="Repeat with the same key when it does; a job elsewhere could be a second one.",
+        )
+    return NoSiteFitsError("The chosen site does not answer any more:", {choice.target: error.message})
+
+
+async def _candidates(target: str, reasons: dict[str, str]) -> list[str]:
+    """All targets, in their order; a site that names no system stands for each of its systems."""
+    if target.startswith(f"{ANY}:"):
+        names = [each for each in target.removeprefix(f"{ANY}:").split(",") if each]
+    else:
+        names = list(load_sites())
+    if not names:
+        hint = "FIRECREST_URL names one site alone." if site_from_environment() else "`crestline serve` adds one."
+        raise ConfigError("There are no sites to choose from.", hint=f"Write several into the sites file. {hint}")
+    lists = await asyncio.gather(*(_systems_of(name, reasons) for name in names))
+    return list(dict.fromkeys(each for found in lists for each in found))
+
+
+async def _systems_of(name: str, reasons: dict[str, str]) -> Sequence[str]:
+    site, system = find_site(name)
+    if system is not None:
+        return [f"{system}@{site.name}"]
+    try:
+        return [f"{each.get('name')}@{site.name}" for each in await list_systems(site, _QUICK)]
+    except CrestlineError as error:
+        reasons[name] = f"no answer: {error.message}"
+        return []
+
+
+async def _find(spec: JobSpec, key: str, candidates: list[str], reasons: dict[str, str]) -> str | None:
+    async def ask(target: str) -> bool | str:
+        try:
+            async with _opened(target) as system:
+                return await was_submitted(system.backend, spec, key)
+        except UnsupportedError as error:
+            return error.message
+        except CrestlineError as error:
+            return f"no answer: {error.message}"
+
+    answers = dict(zip(candidates, await asyncio.gather(*map(ask, candidates)), strict=True))
+    for target, answer in answers.items():
+        if answer is True:
+            return target
+    silent = reasons | {target: answer for target, answer in answers.items() if isinstance(answer, str)}
+    if silent:
+        raise NoSiteFitsError(
+            "A site may have the job of this key already, and does not say:",
+            silent,
+            hint="Repeat when it answers, or choose among others: any:ONE,OTHER.",
+        )
+    return None
+
+
+async def _look(target: str, needs: Needs) -> Look | str:
+    try:
+        async with _opened(target) as system:
+            return await look_at(system, target, needs)
+    except CrestlineError as error:
+        return f"no answer: {error.message}"
+
+
+def _opened(target: str) -> System:
+    site: Site
+    site, name = find_site(target)
+    return System(site, name, _QUICK)
+
+
+def _longer(look: Look, best: Look) -> str:
+    if look.waiting > best.waiting:
+        return f"{look.waiting} jobs wait there, {best.waiting} at {best.target}"
+    if look.idle < best.idle:
+        return f"{look.idle} nodes are idle there, {best.idle} at {best.target}"
+    return f"{best.target} comes first"

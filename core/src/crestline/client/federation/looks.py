@@ -1,0 +1,86 @@
+"""How a system is, and whether it can take a job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from crestline.client.federation.needs import Needs
+from crestline.model import Node, Partition
+from crestline.model.sbatch import shortened
+
+if TYPE_CHECKING:
+    from crestline.client.system import System
+
+_VITAL = ("scheduler", "ssh", "filesystem")
+_WINDOW = 3600
+_UNUSABLE = {"DOWN", "DRAIN", "DRAINED", "FAIL", "NOT_RESPONDING", "MAINT", "POWERED_DOWN"}
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a look at a system has shown.
+
+    Attributes:
+        waiting: jobs that wait there, of all users that the caller may see.
+        idle: nodes without any job.
+    """
+
+    target: str
+    waiting: int
+    idle: int
+
+
+def sickness(described: dict[str, Any]) -> str | None:
+    """What is wrong with a system, of its entry in `/status/systems`; None: nothing."""
+    for service in described.get("servicesHealth") or []:
+        if service.get("serviceType") in _VITAL and not service.get("healthy"):
+            place = f" {service['path']}" if service.get("path") else ""
+            return f"its {service['serviceType']}{place} is not healthy: {service.get('message') or 'no reason given'}"
+    return None
+
+
+def obstacle(needs: Needs, partitions: list[Partition], nodes: list[Node]) -> str | None:
+    """Why none of the partitions can take the job; None: one can."""
+    if needs.partition is not None:
+        asked = [each for each in partitions if each.name == needs.partition]
+        if not asked:
+            return f"it has no partition {shortened(needs.partition)}"
+    else:
+        asked = [each for each in partitions if each.default] or partitions
+    why = [f"partition {each.name} {reason}" for each in asked if (reason := _limit(needs, each, nodes))]
+    return "; ".join(why) or "it has no partition" if len(why) == len(asked) else None
+
+
+async def look_at(system: System, target: str, needs: Needs) -> Look | str:
+    """Look; a text says why the job cannot go there.
+
+    Raises:
+        CrestlineError: no answer.
+    """
+    if sick := sickness(await system.describe()):
+        return sick
+    nodes = await system.nodes()
+    if reason := obstacle(needs, await system.partitions(), nodes):
+        return reason
+    jobs = await system.jobs(all_users=True, window=_WINDOW)
+    waiting = sum(
+        job.state.is_waiting and (needs.partition is None or job.partition == needs.partition) for job in jobs
+    )
+    return Look(target, waiting, sum("IDLE" in node.states and not node.states & _UNUSABLE for node in nodes))
+
+
+def _limit(needs: Needs, partition: Partition, nodes: list[Node]) -> str | None:
+    if partition.state and not {"UP", "INACTIVE"} & set(partition.state.split("+")):
+        return f"is {partition.state}"
+    members = [each for each in nodes if partition.name in each.partitions]
+    usable = [each for each in members if not each.states & _UNUSABLE]
+    count = min(len(usable) if members else partition.nodes, partition.max_nodes or partition.nodes or needs.nodes)
+    if needs.nodes > count:
+        return f"has {count} nodes for a job, and it needs {needs.nodes}"
+    cores = sum(each.cpus for each in usable) if members else partition.cpus
+    if cores and needs.cores > cores:
+        return f"has {cores} cores, and it needs {needs.cores}"
+    if partition.max_time is not None and needs.time is not None and needs.time > partition.max_time:
+        return f"allows {partition.max_time} s, and it needs {needs.time} s"
+    return None

@@ -1,0 +1,43 @@
+"""What a job asks for, as far as a partition's limits decide about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from crestline.model import JobSpec
+from crestline.model.sbatch import parse_directives, parse_nodes, parse_time
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Nodes and cores at least, time in seconds; None: the system's default."""
+
+    partition: str | None
+    nodes: int
+    cores: int
+    time: int | None
+
+
+def needs_of(spec: JobSpec) -> Needs:
+    """From the fields of `spec`, else from the `#SBATCH` lines of its script.
+
+    Raises:
+        InvalidRequestError: a number or a time that is none.
+    """
+    written = parse_directives(spec.script or "").options
+    written |= parse_directives("\n".join(f"#SBATCH {each}" for each in spec.directives)).options
+    limit = spec.time_limit if spec.time_limit is not None else written.get("time")
+    nodes = spec.nodes if spec.nodes is not None else parse_nodes(written.get("nodes", "1"))[0]
+    tasks = spec.tasks if spec.tasks is not None else _count(written.get("ntasks"))
+    per_node = spec.tasks_per_node if spec.tasks_per_node is not None else _count(written.get("ntasks-per-node"))
+    per_task = spec.cpus_per_task if spec.cpus_per_task is not None else _count(written.get("cpus-per-task"))
+    return Needs(
+        partition=spec.partition or written.get("partition"),
+        nodes=nodes,
+        cores=max(tasks or 1, nodes * (per_node or 1)) * (per_task or 1),
+        time=parse_time(limit) if isinstance(limit, str) else limit,
+    )
+
+
+def _count(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdigit() else None

@@ -1,0 +1,39 @@
+"""Downloads that plain FirecREST prepares in a job: begun by one call and completed by a later one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from crestline.client.backends.base import TransferMethod
+from crestline.client.files.local import PartFile
+
+
+class Begun:
+    """What is known of a transfer that was begun, in a file beside the unfinished download.
+
+    It holds a signed URL, so nobody else may read it.
+    """
+
+    def __init__(self, part: PartFile) -> None:
+        self._path: Path = part.path.with_suffix(".transfer")
+
+    def read(self) -> TransferMethod | None:
+        """The transfer; None if none was begun."""
+        try:
+            return msgspec.json.decode(self._path.read_bytes(), type=TransferMethod)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None
+
+    def write(self, transfer: TransferMethod) -> None:
+        """Remember it."""
+        self.forget()
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with open(os.open(self._path, flags, 0o600), "wb") as file:
+            file.write(msgspec.json.encode(transfer))
+
+    def forget(self) -> None:
+        """It is of no use any more."""
+        self._path.unlink(missing_ok=True)

@@ -1,0 +1,71 @@
+"""What one short-lived process leaves to the next: its access token, and what the gateway said of itself."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from crestline.client.auth import Authorizer, Token
+
+_GOOD_FOR = 600.0
+
+
+class Description(msgspec.Struct):
+    """An answer of `/status/systems`."""
+
+    features: list[str]
+    system: dict[str, Any]
+    """the system's entry"""
+    asked: float
+    """seconds since the epoch"""
+
+
+class _Content(msgspec.Struct):
+    of: str
+    token: Token | None = None
+    description: Description | None = None
+
+
+class Handover:
+    """A file (0600) for one gateway, system and identity; whatever else it holds is ignored and replaced.
+
+    Args:
+        file: in a directory that nobody else may write.
+        of: what its content holds for.
+    """
+
+    def __init__(self, file: Path, of: str) -> None:
+        self._file = file
+        self._content = _Content(of)
+        with contextlib.suppress(FileNotFoundError, msgspec.MsgspecError):
+            found = msgspec.json.decode(file.read_bytes(), type=_Content)
+            if found.of == of:
+                self._content = found
+
+    @property
+    def description(self) -> Description | None:
+        """What is known of the gateway, while that is fresh."""
+        found = self._content.description
+        return found if found is not None and time.time() - found.asked < _GOOD_FOR else None
+
+    def take(self, authorizer: Authorizer) -> None:
+        """Give the token to the authorizer."""
+        if self._content.token is not None:
+            authorizer.adopt(self._content.token)
+
+    def leave(self, authorizer: Authorizer, description: Description) -> None:
+        """Write down what the next process may use, if anything is new; where that cannot be done, it asks again."""
+        content = _Content(self._content.of, authorizer.token, description)
+        if content == self._content:
+            return
+        self._content = content
+        draft = self._file.with_name(f".{self._file.name}.{os.getpid()}")
+        with contextlib.suppress(OSError):
+            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
+                stream.write(msgspec.json.encode(content))
+            draft.replace(self._file)

@@ -1,0 +1,41 @@
+"""What `make bench` has measured: a section for each file of `docs/measurements`, with its pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from crestline_reference.tables import code, table
+
+FOLDER = Path(__file__).parents[2] / "measurements"
+_HEAD = ["what", "ours", "what it replaces", "ratio", "aim", "met"]
+_MET = {True: "yes", False: "**no**", None: ""}
+
+
+def markdown() -> str:
+    """Machine, date, table and pictures of each file, as `benchmarks/report.py` and `plots.py` write them."""
+    return "\n".join(line for file in sorted(FOLDER.glob("*.json")) for line in _section(file))
+
+
+def _section(file: Path) -> Iterator[str]:
+    measured = json.loads(file.read_text())
+    yield f"## {file.stem.replace('-', ' ').capitalize()}\n"
+    yield f"{_origin(measured)}\n"
+    yield table(_HEAD, (_row(each) for each in measured["rows"]), right=(1, 3))
+    for picture in sorted(FOLDER.glob(f"{file.stem}-ratios.svg")) + sorted(FOLDER.glob(f"{file.stem}-growth-*.svg")):
+        yield f"![{picture.stem.replace('-', ' ')}](/measurements/{picture.name})\n"
+
+
+def _origin(measured: dict[str, Any]) -> str:
+    machine = measured["machine"]
+    facts = [f"{machine['cores']} cores of {machine['cpu']}", f"{machine['memory_gib']} GiB"]
+    facts += [f"Linux {machine['kernel']}", f"Python {machine['python']}", f"load before {machine['load_before']:.1f}"]
+    return f"{measured['date']}, at {code(measured['commit'])}, on one machine: {', '.join(facts)}."
+
+
+def _row(row: dict[str, Any]) -> list[str]:
+    raw = f"{row['raw']:.4g} {row['unit']} ({code(row['raw_command'])})" if row["raw"] is not None else ""
+    ratio = f"{row['ratio']:.2f}" if row["ratio"] is not None else ""
+    return [row["what"], f"{row['ours']:.4g} {row['unit']}", raw, ratio, row["target"], _MET[row["met"]]]

@@ -1,0 +1,71 @@
+"""How Sphinx builds the site: `make docs`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+from crestline import __version__
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+_airflow_home = tempfile.TemporaryDirectory(prefix="crestline-docs-")  # Airflow makes itself one when it is imported
+os.environ.setdefault("AIRFLOW_HOME", _airflow_home.name)
+
+project = "Crestline"
+author = "the authors of Crestline"
+version = release = __version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "crestline_reference",
+]
+exclude_patterns = ["_build", "_ext", "measurements"]
+
+myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 3
+
+html_theme = "furo"
+html_title = f"Crestline {version}"
+html_show_sphinx = False
+html_show_copyright = False
+
+# Docstrings name things in single backticks; their types are in the signatures.
+default_role = "code"
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+autodoc_class_signature = "separated"
+napoleon_use_ivar = True
+
+nitpicky = True
+nitpick_ignore_regex = [
+    ("py:.*", r"(airflow|collections|datetime|msgspec|os|pathlib|ssl|types|typing)\..*"),  # no network, no inventories
+    ("py:.*", r"AirflowNotFoundException"),
+    ("py:class", r"crestline\.client\.(auth\.token|backends|log_sources)\..*"),  # the inside of the client
+]
+
+
+_attributes: dict[str, list[str]] = {}
+
+
+def _take_away(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
+    """Napoleon would take what stands before a colon in an attribute's docstring for its type."""
+    if what == "attribute":
+        _attributes[name] = lines[:]
+        lines.clear()
+
+
+def _bring_back(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
+    lines.extend(_attributes.pop(name, []))
+
+
+def setup(app: Sphinx) -> None:
+    """What Sphinx calls."""
+    app.connect("autodoc-process-docstring", _take_away, priority=1)
+    app.connect("autodoc-process-docstring", _bring_back, priority=999)

@@ -1,0 +1,45 @@
+"""What is somewhere else, or not at all, in Airflow before 3.3."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+try:
+    from airflow.sdk.exceptions import AirflowFailException, TaskDeferralError, TaskDeferralTimeout, TaskDeferred
+except ImportError:
+    from airflow.exceptions import (  # type: ignore[no-redef,attr-defined]
+        AirflowFailException,
+        TaskDeferralError,
+        TaskDeferralTimeout,
+        TaskDeferred,
+    )
+
+try:
+    from airflow.sdk.definitions.context import KNOWN_CONTEXT_KEYS
+except ImportError:
+    from airflow.utils.context import KNOWN_CONTEXT_KEYS  # type: ignore[no-redef,attr-defined]
+
+try:
+    from airflow.sdk.definitions import retry_policy
+
+    HAS_POLICIES = bool(retry_policy)
+except ImportError:
+    HAS_POLICIES = False
+"""whether Airflow asks a task's retry policy"""
+
+__all__ = [
+    "HAS_POLICIES",
+    "KNOWN_CONTEXT_KEYS",
+    "AirflowFailException",
+    "TaskDeferralError",
+    "TaskDeferralTimeout",
+    "TaskDeferred",
+    "handle_output",
+]
+
+
+def handle_output(operator: Any, value: Any) -> Any:
+    """What a decorated task returns; if that is an asset, it is an outlet of the task from now on."""
+    others = [name for name in inspect.signature(operator._handle_output).parameters if name != "return_value"]
+    return operator._handle_output(return_value=value, **dict.fromkeys(others))

@@ -1,0 +1,78 @@
+"""Prints a fresh access token of the user's login, for programs in the session: `python3 session.pyz token`.
+
+The hub renews the login and shows it to a server whose role has the scope `admin:auth_state!user`. Needs Python 3.9
+alone.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shlex
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+VARIABLE = "FIRECREST_TOKEN_COMMAND"
+TIMEOUT = 50.0
+SCOPE = "admin:auth_state!user"
+
+
+def command(program: str) -> str:
+    """The command line that prints a token; for `VARIABLE`."""
+    return shlex.join([sys.executable, str(Path(program).resolve()), "token"])
+
+
+def main() -> None:
+    """The command; what goes wrong is told on stderr, with exit code 1."""
+    try:
+        print(fetch(os.environ))
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        sys.exit(f"No token from the hub: {error}")
+
+
+def fetch(environment: Mapping[str, str]) -> str:
+    """The access token that the hub has.
+
+    Raises:
+        ValueError: the hub shows none; says why.
+        OSError, http.client.HTTPException: it does not answer.
+    """
+    url, secret = (environment.get(f"JUPYTERHUB_API_{name}", "") for name in ("URL", "TOKEN"))
+    if not url or not secret:
+        raise ValueError("JUPYTERHUB_API_URL and JUPYTERHUB_API_TOKEN are not set.")
+    parts = urlsplit(url)
+    connection = _connection(parts.scheme, parts.netloc)
+    connection.request("GET", f"{parts.path}/user", headers={"Authorization": f"token {secret}"})
+    answer = connection.getresponse()
+    body = answer.read()
+    connection.close()
+    if answer.status != 200:
+        raise ValueError(f"it answered {answer.status}.")
+    state = json.loads(body).get("auth_state")
+    if not state or not state.get("access_token"):
+        raise ValueError(f"it shows this server no login; the role `server` needs the scope {SCOPE}.")
+    return str(state["access_token"])
+
+
+def _connection(scheme: str, place: str) -> http.client.HTTPConnection:
+    if scheme == "http+unix":
+        return _UnixConnection(unquote(place))
+    kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
+    return kind(place, timeout=TIMEOUT)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """Over the relay the hub's API is behind a unix socket."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("hub", timeout=TIMEOUT)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)

@@ -1,0 +1,45 @@
+"""The job as ReFrame holds it.
+
+Alone in its file: ReFrame loads the file of the class anew when it restores a session from a report.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reframe.core.schedulers import Job
+
+from crestline_reframe.work import Work
+
+
+class FirecrestJob(Job):  # type: ignore[misc]
+    """A job that runs behind a gateway."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._is_array = False
+        self._is_cancelling = False
+        self._work: Work | None = None
+        self._remotedir: str | None = None
+
+    @property
+    def is_array(self) -> bool:
+        """Whether it is a job array."""
+        return self._is_array
+
+    @property
+    def is_cancelling(self) -> bool:
+        """Whether it was asked to end."""
+        return self._is_cancelling
+
+    @property
+    def remotedir(self) -> str | None:
+        """Its stage directory on the system; None before it is known."""
+        return self._remotedir
+
+    def __rfm_json_encode__(self) -> Any:
+        work, self._work = self._work, None
+        try:
+            return super().__rfm_json_encode__()
+        finally:
+            self._work = work

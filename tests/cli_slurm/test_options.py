@@ -1,0 +1,85 @@
+"""Options of sbatch and scancel, and where they arrive."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from harness.gateway import RunningGateway
+from harness.slurm_commands import SlurmCommands
+
+
+def test_every_option_reaches_the_job(local: SlurmCommands, gateway: RunningGateway) -> None:
+    (local.place / "job.sh").write_text("#!/bin/bash\n#SBATCH -J inside -t 99 --mem=1G\necho $1\n")
+    words = ["-H", "-J", "outside", "-p", "normal", "-t", "10", "-N1", "-n", "2", "-c1", "--mem", "100M", "--nice"]
+    words += ["-o", "out-%j", "--error=err-%j", "-D", str(local.place), "--comment", "two words", "--mail-type=END"]
+    words += ["--no-requeue", "--ntasks-per-n=2", "--export=ONE=1,a,TWO=2 3", "--parsable", "job.sh", "it's", "-x"]
+    job = local("sbatch", *words).strip()
+    layout = "%j|%P|%T|%l|%C|%D|%Z"
+    assert local("squeue", "-h", "-j", job, "-o", layout) == f"outside|normal|PENDING|10:00|2|1|{local.place}\n"
+    with gateway.http() as http:
+        (shown,) = http.get(f"/compute/{gateway.system}/jobs/{job}/metadata").json()["jobs"]
+    assert shown["standardOutput"] == f"{local.place}/out-{job}"
+    assert shown["standardError"] == f"{local.place}/err-{job}"
+    script = shown["script"].splitlines()
+    for line in ("--comment='two words'", "--nodes=1", "--ntasks=2", "--mem=100M", "--ntasks-per-node=2", "--hold"):
+        assert f"#SBATCH {line}" in script
+    assert "set -- 'it'\"'\"'s' -x" in script
+    assert not any("export" in line or "chdir" in line for line in script if line.startswith("#SBATCH"))
+    local("scancel", job)
+
+
+def test_the_environment_is_what_export_names(local: SlurmCommands) -> None:
+    show = "env | grep -E '^(SECRET|NAMED|GIVEN)=' | sort"
+    variables = {"SECRET": "not to be told", "NAMED": "by, name"}
+    local("sbatch", "-W", "-o", "all", "--wrap", show, **variables)
+    local("sbatch", "-W", "-o", "some", "--export=NAMED,GIVEN=a=b", "--wrap", show, **variables)
+    local("sbatch", "-W", "-o", "none", "--wrap", show, SBATCH_EXPORT="NONE", **variables)
+    assert (local.place / "all").read_text() == ""
+    assert (local.place / "some").read_text() == "GIVEN=a=b\nNAMED=by, name\n"
+    assert (local.place / "none").read_text() == ""
+
+
+def test_variables_stand_for_options(local: SlurmCommands) -> None:
+    job = local("sbatch", "--parsable", "-H", "--wrap", "true", SBATCH_JOB_NAME="named", SBATCH_TIMELIMIT="7").strip()
+    assert local("squeue", "-h", "-j", job, SQUEUE_FORMAT="%j %l") == "named 7:00\n"
+    assert local("sacct", "-nPX", "-j", job, SACCT_FORMAT="jobname,state") == "named|PENDING\n"
+    assert local("squeue", "-h", "-j", job, "-o", "%i", SLURM_CLUSTERS="laptop") == f"{job}\n"
+    local("scancel", job)
+
+
+def test_a_dependency_and_an_array(local: SlurmCommands) -> None:
+    first = local("sbatch", "--parsable", "-H", "-J", "chain", "--wrap", "true").strip()
+    array = local(
+        "sbatch", "--parsable", "-J", "chain", "-a", "1-4%2", "-d", f"afterok:{first}", "--wrap", "true"
+    ).strip()
+    local("scancel", f"{array}_[1,3]")
+    left = set(local("squeue", "-h", "-r", "-j", array, "-o", "%i", "-t", "PD").split())
+    assert left in ({f"{array}_2", f"{array}_4"}, {f"{array}_[2,4%2]"}, {f"{array}_[2,4]"})
+    local("scancel", "-n", "chain", "-t", "PENDING", "--me")
+    assert local("squeue", "-h", "-n", "chain", "-o", "%i") == ""
+    assert local("scancel", "-n", "chain", "-u", "somebody") == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["sbatch", "--test-only", "--wrap", "true"], "--test-only cannot be served"),
+        (["sbatch", "--uid=0", "--wrap", "true"], "--uid cannot be served: jobs run as who is signed in"),
+        (["squeue", "--licenses=a"], "--licenses cannot be served"),
+        (["scancel", "--nodelist=a"], "--nodelist cannot be served"),
+        (["sacct", "--qos=a"], "--qos cannot be served"),
+        (["sbatch", "--wrap", "true", "script"], "Script arguments not permitted with --wrap"),
+        (["squeue", "-M", "all"], "-M takes one cluster at a time"),
+        (["sacct", "-S", "yesterday-ish"], "Invalid time specification: yesterday-ish"),
+        (["squeue", "-o", "%$i %@"], ""),
+        (["scancel", "--batch", "1"], "the API sends none"),
+    ],
+    ids=lambda value: re.sub(r"\W+", "-", " ".join(value))[:30] if isinstance(value, list) else "",
+)
+def test_what_cannot_be_served_is_refused(local: SlurmCommands, words: list[str], said: str) -> None:
+    if said:
+        assert said in local.refused(words[0], *words[1:])
+    else:
+        assert local(words[0], *words[1:]).startswith("%$i %@")

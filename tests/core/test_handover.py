@@ -1,0 +1,66 @@
+"""What a process that lives for seconds hands on to the next one: its token, and what the gateway said of itself."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from crestline.client import connect
+from crestline.client.auth import token as tokens
+from harness.sites import plain_site
+from plain_firecrest.fixture import PlainFirecrest, running
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def plain() -> Iterator[PlainFirecrest]:
+    with running() as plain:
+        yield plain
+
+
+async def _asked(plain: PlainFirecrest, file: Path) -> list[str]:
+    """The requests of a process that only looks into a directory."""
+    tokens._sources.clear()
+    plain.requests.clear()
+    async with connect(plain_site(plain), handover=file) as system:
+        await system.ls(str(plain.home))
+    return [each.path.rpartition("/")[2] for each in plain.requests]
+
+
+async def test_the_next_process_asks_for_nothing_that_is_known(plain: PlainFirecrest, tmp_path: Path) -> None:
+    file = tmp_path / "handover"
+    first = await _asked(plain, file)
+    assert "systems" in first
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["handover"]
+    token = msgspec.json.decode(file.read_bytes())["token"]["value"]
+    assert await _asked(plain, file) == ["ls"]
+    assert msgspec.json.decode(file.read_bytes())["token"]["value"] == token
+
+
+async def test_a_token_that_is_refused_is_replaced(plain: PlainFirecrest, tmp_path: Path) -> None:
+    file = tmp_path / "handover"
+    await _asked(plain, file)
+    content = msgspec.json.decode(file.read_bytes())
+    content["token"]["value"] = "no.longer.valid"
+    file.write_bytes(msgspec.json.encode(content))
+    assert (await _asked(plain, file)).count("ls") == 2
+    assert msgspec.json.decode(file.read_bytes())["token"]["value"] != "no.longer.valid"
+
+
+async def test_what_another_identity_left_or_nobody_can_read_is_not_used(plain: PlainFirecrest, tmp_path: Path) -> None:
+    file = tmp_path / "handover"
+    await _asked(plain, file)
+    content = msgspec.json.decode(file.read_bytes())
+    file.write_bytes(msgspec.json.encode(content | {"of": "somebody else"}))
+    assert "systems" in await _asked(plain, file)
+    file.write_bytes(b"{")
+    assert "systems" in await _asked(plain, file)
+    content["description"]["asked"] -= 3600
+    file.write_bytes(msgspec.json.encode(content))
+    assert "systems" in await _asked(plain, file)

@@ -1,0 +1,92 @@
+"""The documentation is built without a warning, and its reference says what the code says."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from crestline.gateway import config
+from crestline.gateway.app import create_app
+from crestline.gateway.config import GatewayConfig
+from crestline.wire.extensions import FEATURES
+from harness.page_blocks import ROOT
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, as `make docs` builds it."""
+    out = tmp_path_factory.mktemp("site")
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "sphinx",
+            "-q",
+            "-W",
+            "--keep-going",
+            "-n",
+            "-d",
+            out / "doctrees",
+            "docs",
+            out / "html",
+        ],
+        cwd=ROOT,
+        env=os.environ | {"AIRFLOW_HOME": str(out / "airflow")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return out / "html"
+
+
+def test_every_page_is_there(site: Path) -> None:
+    pages = [page.relative_to(ROOT / "docs") for page in (ROOT / "docs").rglob("*.md") if "_build" not in page.parts]
+    assert [str(page) for page in pages if not (site / page.with_suffix(".html")).exists()] == []
+
+
+@pytest.mark.parametrize(
+    ("page", "said"),
+    [
+        ("reference/command-line", ["crestline run", "--idempotency-key", "crestline gitlab prepare"]),
+        ("reference/gateway-configuration", ["max_ops_file_size", "5242880", "jwt_key_file", "public_url"]),
+        ("reference/rest", ["POST /compute/{system_name}/jobs", "ops/content", "Idempotency-Key"]),
+        ("reference/python", ["crestline.client.System.submit", "crestline.model.JobSpec.time_limit"]),
+        ("reference/errors", ["SubmitOutcomeUnknownError", "HTTP 503"]),
+        ("reference/airflow", ["start_from_trigger", "FirecRESTJobSensor"]),
+        ("reference/jupyterhub", ["req_partition", "connect_mode", "profile_list"]),
+        ("reference/reframe", ["pack_size", "basedir"]),
+        ("reference/gitlab-runner", ["heartbeat_ttl", "allow_job_credentials"]),
+    ],
+)
+def test_the_reference_is_made_from_the_code(site: Path, page: str, said: list[str]) -> None:
+    text = (site / f"{page}.html").read_text()
+    assert [each for each in said if each not in text] == []
+
+
+def test_every_table_of_the_configuration_is_described() -> None:
+    page = (ROOT / "docs/reference/gateway-configuration.md").read_text()
+    kinds = [each for each in vars(config).values() if isinstance(each, type) and each.__module__ == config.__name__]
+    assert [each.__name__ for each in kinds if f"crestline.gateway.config.{each.__name__}" not in page] == []
+
+
+def test_every_addition_to_the_wire_is_specified() -> None:
+    page = (ROOT / "docs/explanation/wire-extensions.md").read_text()
+    assert [name for name in FEATURES if f"\n## `{name}`\n" not in page] == []
+
+
+def test_measurements_have_a_date_and_a_machine(site: Path) -> None:
+    text = (site / "reference/measurements.html").read_text()
+    for file in (ROOT / "docs/measurements").glob("*.json"):
+        measured = json.loads(file.read_text())
+        assert measured["date"] in text
+        assert measured["machine"]["kernel"] in text
+
+
+def test_the_openapi_document_is_the_gateways(site: Path) -> None:
+    ours = create_app(GatewayConfig(), lambda: "").openapi_schema.to_schema()
+    assert json.loads((site / "openapi.json").read_text())["paths"].keys() == ours["paths"].keys()

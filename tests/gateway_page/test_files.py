@@ -1,0 +1,176 @@
+"""Files and API keys by the page."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from harness.browser import Browser, picture
+from harness.gateway import RunningGateway, in_thread
+from harness.gateway_page import sign_in
+from harness.s3 import S3Server
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Download, Locator, Page, Route
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture(scope="module")
+def with_store(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
+    """Its large files travel by an S3 server."""
+    with in_thread(
+        tmp_path_factory.mktemp("with-store") / "home", systems={"local": {"s3": s3_server.config}}
+    ) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser(with_store: RunningGateway, gateway: RunningGateway, browser: Browser) -> Browser:
+    """After everything that needs an event loop to start."""
+    return browser
+
+
+def entry(page: Page, name: str) -> Locator:
+    return page.get_by_role("row").filter(has=page.get_by_role("link", name=name, exact=True))
+
+
+def upload(page: Page, *files: Path) -> None:
+    page.get_by_label("Upload files").set_input_files(list(files))
+
+
+def download(page: Page, name: str) -> Download:
+    with page.expect_download() as found:
+        page.get_by_role("button", name=f"Download {name}").click()
+    assert found.value.suggested_filename == name
+    return found.value
+
+
+def test_files_come_and_go(page: Page, gateway: RunningGateway, tmp_path: Path) -> None:
+    work, mine = tmp_path / "work", tmp_path / "mine"
+    work.mkdir()
+    mine.mkdir()
+    content = random.Random(8).randbytes(20 * MIB + 17)  # several parts
+    (mine / "structure ü.cif").write_bytes(content)
+    (mine / "empty.txt").touch()
+    (work / "sub").mkdir()
+    (work / "link").symlink_to("sub")
+    sign_in(page, gateway, f"#/files/local{work}")
+    entry(page, "sub/").wait_for()
+
+    upload(page, mine / "structure ü.cif", mine / "empty.txt")
+    entry(page, "structure ü.cif").get_by_text("20.0 MiB").wait_for()
+    entry(page, "empty.txt").wait_for()
+    assert (work / "structure ü.cif").read_bytes() == content
+    assert (work / "empty.txt").read_bytes() == b""
+    assert download(page, "structure ü.cif").path().read_bytes() == content
+
+    page.get_by_role("button", name="New directory").click()
+    page.get_by_role("dialog").get_by_label("Name").fill("results")
+    page.keyboard.press("Enter")
+    entry(page, "results/").wait_for()
+    assert (work / "results").is_dir()
+
+    page.get_by_role("button", name="Delete results").click()
+    page.get_by_role("dialog").get_by_role("button", name="Keep as it is").click()
+    assert (work / "results").is_dir()
+    page.get_by_role("button", name="Delete results").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    entry(page, "results/").wait_for(state="detached")
+    assert not (work / "results").exists()
+
+    # A file that is there is replaced when somebody means it.
+    (mine / "empty.txt").write_text("no longer")
+    upload(page, mine / "empty.txt")
+    page.get_by_role("dialog").get_by_role("button", name="Keep as it is").click()
+    assert (work / "empty.txt").read_bytes() == b""
+    upload(page, mine / "empty.txt")
+    page.get_by_role("dialog").get_by_role("button", name="Replace").click()
+    entry(page, "empty.txt").get_by_text("9 B").wait_for()
+    picture(page, "gateway-page-files")
+
+    page.get_by_role("link", name="link", exact=True).click()
+    page.get_by_text("Nothing is here.").wait_for()
+    page.get_by_role("navigation", name="Directory").get_by_role("link", name="work").click()
+    page.get_by_role("link", name="empty.txt").click()
+    page.locator("pre", has_text="no longer").wait_for()
+    with (work / "empty.txt").open("a") as file:
+        file.write(" and more")
+    page.locator("pre", has_text="no longer and more").wait_for()
+
+
+def test_a_large_file_comes_by_a_signed_url(page: Page, gateway: RunningGateway, tmp_path: Path) -> None:
+    large = tmp_path / "large.h5"
+    large.write_bytes(random.Random(9).randbytes(MIB) * 40)
+    sign_in(page, gateway, f"#/files/local{tmp_path}")
+    found = download(page, "large.h5")
+    assert found.url.startswith(f"{gateway.url}/transfers/local/")
+    assert hashlib.sha256(found.path().read_bytes()).digest() == hashlib.sha256(large.read_bytes()).digest()
+
+
+def test_a_large_file_comes_by_an_object_store(
+    page: Page, with_store: RunningGateway, s3_server: S3Server, tmp_path: Path
+) -> None:
+    large = tmp_path / "large one.h5"
+    large.write_bytes(random.Random(11).randbytes(MIB) * 33)
+    sign_in(page, with_store, f"#/files/local{tmp_path}")
+    found = download(page, "large one.h5")
+    assert found.url.startswith(s3_server.url)
+    assert found.path().read_bytes() == large.read_bytes()
+    page.get_by_role("heading", name="Files on local").wait_for()
+
+
+def test_an_upload_survives_a_lost_connection(page: Page, gateway: RunningGateway, tmp_path: Path) -> None:
+    work, mine = tmp_path / "work", tmp_path / "mine.bin"
+    work.mkdir()
+    content = random.Random(10).randbytes(18 * MIB)
+    mine.write_bytes(content)
+    cut: list[str] = []
+
+    def cut_second(route: Route) -> None:
+        if route.request.headers.get("upload-offset") == str(8 * MIB) and not cut:
+            cut.append(route.request.url)
+            route.abort("connectionreset")
+        else:
+            route.continue_()
+
+    sign_in(page, gateway, f"#/files/local{work}")
+    page.get_by_text("Nothing is here.").wait_for()
+    page.route("**/ops/content*", cut_second)
+    upload(page, mine)
+    entry(page, "mine.bin").wait_for()
+    assert cut
+    assert (work / "mine.bin").read_bytes() == content
+
+
+def test_what_may_not_be_is_said(page: Page, gateway: RunningGateway) -> None:
+    sign_in(page, gateway, "#/files/local/nowhere/at/all")
+    page.locator("[role=alert]").wait_for()
+    page.goto(f"{gateway.url}/#/files/none/tmp")
+    page.locator("[role=alert]", has_text="nothing here").wait_for()
+
+
+def test_an_api_key_is_shown_once_serves_and_is_revoked(page: Page, gateway: RunningGateway) -> None:
+    sign_in(page, gateway, "#/keys")
+    page.get_by_label("Name").fill("nightly <b>")
+    page.get_by_label("Days that it lives").fill("2")
+    page.get_by_label("write and delete files").uncheck()
+    page.get_by_role("button", name="Make the key").click()
+    key = page.get_by_label("The key nightly <b>").input_value()
+    headers = {"Authorization": f"Bearer {key}"}
+    assert httpx.get(f"{gateway.url}/status/systems", headers=headers).status_code == 200
+    refused = httpx.delete(f"{gateway.url}/filesystem/local/ops/rm", params={"path": "/tmp/none"}, headers=headers)
+    assert refused.status_code == 403
+    page.get_by_role("button", name="I have it").click()
+    assert key not in page.content()
+    page.reload()
+    page.get_by_role("button", name="Revoke nightly <b>").click()
+    page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
+    page.get_by_role("button", name="Revoke nightly <b>").wait_for(state="detached")
+    assert httpx.get(f"{gateway.url}/status/systems", headers=headers).status_code == 401

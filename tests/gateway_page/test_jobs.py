@@ -1,0 +1,192 @@
+"""Jobs by the page: submitted, watched, followed, cancelled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.browser import Browser, picture
+from harness.gateway import RunningGateway, in_thread
+from harness.gateway_page import go, log, sign_in, state, submit
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page, Route
+
+HOSTILE = "<img src=x onerror=\"document.title='owned'\">"
+
+
+def assert_rows(table: Locator, count: int) -> None:
+    """Besides the heads."""
+    from playwright.sync_api import expect
+
+    expect(table.get_by_role("row")).to_have_count(count + 1)
+
+
+@pytest.fixture(scope="module")
+def two_systems(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
+    """One has one node for one job at a time."""
+    folder = tmp_path_factory.mktemp("two")
+    small = {
+        "type": "local",
+        "nodes": [{"names": ["n1"], "cpus": 1, "memory": 2000}],
+        "partitions": [{"name": "normal"}, {"name": "debug"}],
+    }
+    trees = [{"path": str(folder), "default_work_dir": True}]
+    systems = {"daint": {"scheduler": small, "file_systems": trees}, "eiger": {"file_systems": trees}}
+    with in_thread(folder / "home", systems=systems) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser(two_systems: RunningGateway, gateway: RunningGateway, browser: Browser) -> Browser:
+    """After everything that needs an event loop to start."""
+    return browser
+
+
+def test_a_job_is_watched_and_its_output_followed(page: Page, gateway: RunningGateway, tmp_path: Path) -> None:
+    sign_in(page, gateway)
+    with page.context.new_page() as other:
+        sign_in(other, gateway, "#/jobs/local")
+        go(page, "Submit")
+        page.evaluate("window.marker = 'the same document'")
+        go_on = tmp_path / "go-on"
+        wait = f"while ! [ -e {go_on} ]; do sleep 0.05; done"
+        script = f"#!/bin/bash\nprintf 'first \\xc3'\n{wait}\nprintf '\\xbc last'\necho trouble >&2\n"
+        job = submit(page, script, name="live", time_limit="00:05:00", nodes="1")
+        state(page, "RUNNING").wait_for()
+        log(page, "first").wait_for()
+        row = other.get_by_role("row").filter(has=other.get_by_role("link", name=job, exact=True))
+        state(row, "RUNNING").wait_for()
+        assert not log(page, "last").is_visible()
+
+        go_on.touch()
+        state(page, "COMPLETED").wait_for()
+        log(page, "first ü last").wait_for()  # a character that came in two halves
+        state(row, "COMPLETED").wait_for()
+        assert page.evaluate("window.marker") == "the same document"
+        assert row.get_by_role("button").count() == 0
+    with gateway.http() as http:
+        (told,) = http.get(f"/compute/local/jobs/{job}").json()["jobs"]
+    assert (told["name"], told["time"]["limit"]) == ("live", 300)
+    assert page.url == f"{gateway.url}/#/jobs/local/{job}"
+    # By its link alone, as another program would know it.
+    page.goto("about:blank")
+    page.goto(f"{gateway.url}/#/jobs/local/{job}")
+    log(page, "trouble").wait_for()
+
+
+def test_a_job_is_cancelled_once_somebody_means_it(page: Page, gateway: RunningGateway) -> None:
+    sign_in(page, gateway, "#/submit/local")
+    job = submit(page, "#!/bin/bash\nsleep 600\n", name="long")
+    state(page, "RUNNING").wait_for()
+    page.get_by_role("button", name=f"Cancel job {job}").click()
+    page.get_by_role("dialog").get_by_role("button", name="Keep as it is").click()
+    assert page.get_by_role("dialog").count() == 0
+    go(page, "Jobs")
+    row = page.get_by_role("row").filter(has=page.get_by_role("link", name=job, exact=True))
+    state(row, "RUNNING").wait_for()
+    row.get_by_role("button", name=f"Cancel job {job}").click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel the job").click()
+    state(row, "CANCELLED").wait_for()
+    page.get_by_role("status").filter(has_text="CANCELLED").wait_for()
+
+
+def test_queue_and_run_are_a_picture_and_systems_are_chosen(page: Page, two_systems: RunningGateway) -> None:
+    sign_in(page, two_systems, "#/submit/daint")
+    page.get_by_label("Partition").locator("option", has_text="debug").wait_for(state="attached")
+    names = ["relax-si", "scf-si", "bands-si", "scf-ge", "bands-ge"]
+    with two_systems.http() as http:
+        for name in names:
+            script = f"#!/bin/bash\nsleep 1.5\n[ {name} != scf-ge ]\n"
+            job = {"workingDirectory": str(two_systems.home.parent), "script": script, "name": name}
+            http.post("/compute/daint/jobs", json={"job": job}).raise_for_status()
+    go(page, "Jobs")
+    table = page.get_by_role("table", name="Jobs on daint")
+    state(table, "RUNNING").first.wait_for()
+    timeline = page.get_by_role("img", name="When the 5 latest jobs waited and ran")
+    assert timeline.locator("rect.waiting").count() == 5
+    timeline.locator("rect.completed").nth(1).wait_for()
+    picture(page, "gateway-page-jobs")
+    state(table, "FAILED").wait_for()
+    timeline.locator("rect.completed").nth(3).wait_for()
+    assert timeline.locator("rect.failed").count() == 1
+    assert timeline.locator("rect.running").count() == 0
+
+    page.get_by_label("State").select_option("Failed")
+    table.get_by_role("row", name="scf-ge").wait_for()
+    assert_rows(table, 1)
+    page.get_by_label("State").select_option("All")
+    page.get_by_label("Find by id or name").fill("-si")
+    assert_rows(table, 3)
+    page.get_by_role("combobox", name="System").select_option("eiger")
+    page.get_by_text("No jobs yet.").wait_for()
+    assert page.url.endswith("#/jobs/eiger")
+    page.get_by_role("combobox", name="System").focus()
+    page.keyboard.press("ArrowUp")
+    page.get_by_role("heading", name="Jobs on daint").wait_for()
+    assert page.evaluate("() => document.activeElement.ariaLabel") == "System"
+
+
+def test_names_and_texts_stay_text(page: Page, gateway: RunningGateway, tmp_path: Path) -> None:
+    (tmp_path / HOSTILE.replace("/", "")).write_text(HOSTILE)
+    sign_in(page, gateway, "#/submit/local")
+    script = f"#!/bin/bash\ncat <<'END'\n{HOSTILE}<script>document.title='owned'</script>\nEND\n"
+    job = submit(page, script, name=HOSTILE, working_directory=str(tmp_path))
+    log(page, HOSTILE).wait_for()
+    page.get_by_role("main").get_by_text(HOSTILE, exact=True).first.wait_for()
+    go(page, "Jobs")
+    row = page.get_by_role("row").filter(has=page.get_by_role("link", name=job, exact=True))
+    row.get_by_text(HOSTILE).wait_for()
+    page.locator(".timeline", has_text="<img src=x").wait_for()
+    row.get_by_role("link", name=job).click()
+    page.get_by_role("link", name="Working directory").click()
+    page.get_by_role("link", name=HOSTILE).click()
+    page.get_by_role("region", name="Content").locator("pre", has_text=HOSTILE).wait_for()
+    page.goto(f"{gateway.url}/#/jobs/local/{HOSTILE}")
+    page.locator("[role=alert]").wait_for()
+    assert page.locator("main img, main script").count() == 0
+    assert "owned" not in page.title()
+
+
+def test_arrays_and_what_cannot_be_submitted(page: Page, gateway: RunningGateway, tmp_path: Path) -> None:
+    sign_in(page, gateway, "#/submit/local")
+    page.get_by_label("Script").fill("echo no interpreter")
+    page.get_by_role("button", name="Submit", exact=True).click()
+    page.locator("[role=alert]", has_text="#!").wait_for()
+    page.get_by_label("Working directory").fill("/nowhere")
+    page.get_by_label("Script").fill("#!/bin/bash\n")
+    page.get_by_role("button", name="Submit", exact=True).click()
+    page.locator("[role=alert]", has_text="/nowhere").wait_for()
+
+    job = submit(
+        page, "#!/bin/bash\n#SBATCH --array=1-2\necho element $SLURM_ARRAY_TASK_ID\n", working_directory=str(tmp_path)
+    )
+    state(page, "COMPLETED").nth(1).wait_for()
+    page.locator("summary", has_text=f"{job}_2").click()
+    log(page, "element 2").wait_for()
+    log(page, "element 1").wait_for()
+    # The same again, without typing.
+    page.get_by_role("link", name="Submit again").first.click()
+    page.wait_for_function("() => document.querySelector('textarea')?.value.includes('--array=1-2')")
+    assert page.get_by_label("Working directory").input_value() == str(tmp_path)
+
+
+def test_where_streams_are_held_back_polls_do(page: Page, gateway: RunningGateway) -> None:
+    held: list[Route] = []
+    page.route("**/jobs/events*", lambda route: held.append(route))
+    page.clock.install()
+    sign_in(page, gateway, "#/jobs/local")
+    page.get_by_text("Connecting").wait_for()
+    with page.expect_response(lambda answer: answer.url.endswith("/jobs?wait=0")):
+        page.clock.run_for(11_000)
+    page.get_by_text("Live, by polling").wait_for()
+    with gateway.http() as http:
+        job = {"workingDirectory": "/tmp", "script": "#!/bin/bash\n", "name": "polled", "standardOutput": "/dev/null"}
+        http.post("/compute/local/jobs", json={"job": job}).raise_for_status()
+    row = page.get_by_role("row", name="polled")
+    page.clock.resume()
+    state(row, "COMPLETED").wait_for()
+    assert held

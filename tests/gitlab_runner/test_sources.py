@@ -1,0 +1,85 @@
+"""What of the repository a job finds: strategies of git, submodules, and no secret in what GitLab shows."""
+
+from __future__ import annotations
+
+import pytest
+
+from gitlab_runner.site import DriverSite
+from gitlab_runner.stand_in.ci_job import CiJob
+from gitlab_runner.stand_in.gitlab import GitLab
+
+
+def test_strategies_of_git(site: DriverSite, gitlab: GitLab) -> None:
+    sha = gitlab.commit({"here.txt": "x"})
+    expected = [
+        ({"GIT_STRATEGY": "clone"}, "files: here.txt", "in project\n"),
+        ({"GIT_STRATEGY": "none"}, "files: none", "in project\n"),
+        ({"GIT_STRATEGY": "empty"}, "files: none", "in project-empty\n"),
+        ({"GIT_CHECKOUT": "false"}, "files: none", "Skipping Git checkout\n"),
+    ]
+    script = ["echo files: $(ls here.txt 2>/dev/null || echo none)", "echo in $(basename $PWD)"]
+    jobs = [CiJob(script=script, variables=variables) for variables, _, _ in expected]
+    for build, (_, files, said) in zip(site.run_together(gitlab, jobs, sha=sha), expected, strict=True):
+        assert build.state == "success", build.text
+        assert f"{files}\n" in build.text
+        assert said in build.text
+
+
+def test_sources_that_come_at_the_second_attempt(site: DriverSite, gitlab: GitLab) -> None:
+    """`fetch` goes on with what an attempt that failed has left on the runner's machine."""
+    job = CiJob(script=["cat here.txt"], variables={"GET_SOURCES_ATTEMPTS": "2"})
+    sha = gitlab.commit({"here.txt": "it is here\n"})
+    gitlab.refuse_clones = 1
+    build = site.run(gitlab, job, sha=sha)
+    assert build.state == "success", build.text
+    assert "it is here\n" in build.text
+    assert build.stages.count("get_sources") == 2
+    assert "clear_worktree" in build.stages
+
+
+@pytest.mark.parametrize("strategy", ["normal", "recursive"])
+def test_submodules(strategy: str, site: DriverSite, gitlab: GitLab) -> None:
+    """The token that fetches them stays on the runner's machine."""
+    deeper = gitlab.repository(f"deeper-{strategy}")
+    library = gitlab.repository(f"library-{strategy}")
+    inner = library.commit(
+        {"library.txt": "of the library\n"},
+        {"deep": (f"../deeper-{strategy}.git", deeper.commit({"deeper.txt": "of the deeper one\n"}))},
+    )
+    sha = gitlab.commit({"here.txt": "x"}, {"external/library": (f"../library-{strategy}.git", inner)})
+    job = CiJob(
+        script=[
+            "cat external/library/library.txt",
+            "cat external/library/deep/deeper.txt || echo not this deep",
+            "git -C external/library status --short",
+            "git submodule status",
+            'if grep -r "$CI_JOB_TOKEN" .git external ../project.tmp; then echo the token is here; fi',
+        ],
+        variables={"GIT_SUBMODULE_STRATEGY": strategy, "GIT_SUBMODULE_UPDATE_FLAGS": "--jobs 2"},
+    )
+    build = site.run(gitlab, job, sha=sha)
+    assert build.state == "success", build.text
+    assert "of the library\n" in build.text
+    assert ("of the deeper one\n" if strategy == "recursive" else "not this deep\n") in build.text
+    assert "the token is here\n" not in build.text
+
+
+def test_masked_variables_are_not_shown(site: DriverSite, gitlab: GitLab) -> None:
+    """The runner masks what the driver writes: that works as long as nothing is inserted into the job's own bytes."""
+    secret = "pa55word+of/the=project"
+    job = CiJob(
+        script=[
+            'echo "<$PASSWORD>"',
+            'printf "%s" "$PASSWORD" | head -c 8; sleep 1.5; printf "%s>\\n" "${PASSWORD#????????}"',
+            'echo "$CI_JOB_TOKEN"',
+            "exit 3",
+        ],
+        masked_variables={"PASSWORD": secret},
+        after_script=['echo "after: $PASSWORD"'],
+    )
+    build = site.run(gitlab, job)
+    assert build.exit_code == 3, build.text
+    assert secret not in build.text
+    assert job.token not in build.text
+    assert build.text.count("[MASKED]") == 4, build.text
+    assert secret not in build.runner_log.decode()
