@@ -32,6 +32,13 @@ c.GenericOAuthenticator.refresh_user_hook = refresh_user  # hub and spawner rene
 c.Authenticator.enable_auth_state = True
 c.Authenticator.auth_refresh_age = 240  # shorter than an access token's life
 c.Authenticator.allow_all = True  # or allowed_groups
+c.JupyterHub.load_roles = [  # with admin:auth_state!user, programs in a session get a fresh token of the gateway
+    {"name": "user", "scopes": ["self", "admin:auth_state!user"]},
+    {
+        "name": "server",
+        "scopes": ["users:activity!user", "access:servers!server", "read:users!user", "admin:auth_state!user"],
+    },
+]
 
 # Sessions.
 c.JupyterHub.spawner_class = "firecrest"

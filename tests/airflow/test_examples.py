@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import shutil
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,7 +17,8 @@ from harness.airflow_dags import run
 
 __all__ = ["anywhere"]
 
-DAGS = Path(__file__).parents[2] / "examples/airflow/dags"
+EXAMPLE = Path(__file__).parents[2] / "examples/airflow"
+DAGS = EXAMPLE / "dags"
 
 
 @pytest.fixture
@@ -31,6 +35,24 @@ def load(anywhere: Place, monkeypatch: pytest.MonkeyPatch) -> Any:
         return module
 
     return load
+
+
+def test_the_talk(anywhere: Place, load: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task_log: Any) -> None:
+    """From the structure that appears to the computed lattice constant, which is copper's."""
+    monkeypatch.setenv("AIRFLOW_CONN_FS_DEFAULT", "fs://")
+    inbox, results = tmp_path / "inbox", tmp_path / "results"
+    inbox.mkdir()
+    shutil.copy(EXAMPLE / "inputs/Cu.cif", inbox)
+    parameters = {
+        "inbox": str(inbox),
+        "results": str(results),
+        "python": sys.executable,  # the cluster of the tests has this one too
+    }
+    done = run(load("firecrest_example").dag, run_conf=parameters)
+    assert set(done.states.values()) == {"success"}, task_log.errors
+    [result] = results.glob("*/result.json")
+    assert 3.5 < json.loads(result.read_text())["lattice_constant_angstrom"] < 3.7
+    assert not list(inbox.iterdir())
 
 
 def test_parameter_sweep(anywhere: Place, load: Any, tmp_path: Path, task_log: Any) -> None:

@@ -74,7 +74,9 @@ def gateway(cluster: Cluster, tmp_path: Path) -> Iterator[Gateway]:
     process.stop()
 
 
-@pytest.mark.parametrize("size", [SMALL, pytest.param(FULL, marks=pytest.mark.soak)], ids=["small", "full"])
+@pytest.mark.parametrize(
+    "size", [SMALL, pytest.param(FULL, marks=[pytest.mark.soak, pytest.mark.timeout(14400)])], ids=["small", "full"]
+)
 def test_everything_ends_as_it_should(
     size: Size, cluster: Cluster, gateway: Gateway, gitlab: GitLab, helper: Path, tmp_path: Path
 ) -> None:

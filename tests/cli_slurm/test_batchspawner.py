@@ -1,4 +1,4 @@
-"""A real JupyterHub with batchspawner's SlurmSpawner, unchanged, whose Slurm is Crestline's commands."""
+"""A real JupyterHub with batchspawner's SlurmSpawner, whose commands are Crestline's."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ SETTINGS = """
 import batchspawner
 c.JupyterHub.spawner_class = "batchspawner.SlurmSpawner"
 c.SlurmSpawner.exec_prefix = ""
+c.SlurmSpawner.batch_submit_cmd = "crestline-sbatch --parsable"
+c.SlurmSpawner.batch_query_cmd = "crestline-squeue -h -j {{job_id}} -o '%T %B'"
+c.SlurmSpawner.batch_cancel_cmd = "crestline-scancel {{job_id}}"
 c.SlurmSpawner.req_srun = ""
 c.SlurmSpawner.req_runtime = "00:10:00"
 c.SlurmSpawner.startup_poll_interval = 0.3
@@ -24,7 +27,7 @@ c.SlurmSpawner.batch_script = \"\"\"#!/bin/bash
 #SBATCH --time={{{{runtime}}}}
 {{{{cmd}}}}
 \"\"\"
-c.Spawner.cmd = ["{folder}/server"]
+c.Spawner.cmd = ["server-of-the-test"]
 c.Spawner.args = []
 """
 
@@ -50,16 +53,15 @@ def test_a_server_is_spawned_polled_and_stopped(local: SlurmCommands, tmp_path: 
     pytest.importorskip("batchspawner")
     folder = tmp_path / "hub"
     folder.mkdir()
-    (folder / "server").write_text(SERVER)
-    (folder / "server").chmod(0o755)
-    links = local.link(tmp_path / "slurm")
+    (folder / "server-of-the-test").write_text(SERVER)
+    (folder / "server-of-the-test").chmod(0o755)
     settings = SETTINGS.format(folder=folder)
     environment = {
-        "PATH": f"{links}:{BIN}:/usr/local/bin:/usr/bin:/bin",
+        "PATH": f"{BIN}:{folder}:/usr/local/bin:/usr/bin:/bin",
         "CRESTLINE_SITES": local.environment["CRESTLINE_SITES"],
     }
     settings += f"c.Spawner.environment = {environment!r}\n"
-    with Hub(folder, settings, {}) as hub:
+    with Hub(folder, settings, environment) as hub:
         hub.spawn("root").raise_for_status()
         hub.ready("root")
         (row,) = local("squeue", "--me", "-h", "-n", "spawner-jupyterhub", "-o", "%i %T").splitlines()

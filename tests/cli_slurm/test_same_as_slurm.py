@@ -42,6 +42,7 @@ def jobs(cluster: Cluster, slurm_gateway: Any, tmp_path_factory: pytest.TempPath
     found["held"] = submit("-H", "-J", "a name that is rather long", "-t", "1-02:03:04", "-n", "3", "--wrap", "true")
     found["array"] = submit("-H", "-J", "held-array", "-a", "1-3,7", "--wrap", "true")
     found["later"] = submit(f"-dafterok:{found['held']}", "-N", "2", "-p", "debug", "--wrap", "true")
+    found["begins"] = submit("--begin=now+2days", "--wrap", "true")
     return found
 
 

@@ -32,7 +32,8 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]
 
 
 # What a running gateway serves at /docs/openapi.json; pytest needs it before one runs.
-schema = schemathesis.openapi.from_dict(create_app(GatewayConfig(), lambda: "").openapi_schema.to_schema())
+document = create_app(GatewayConfig(), lambda: "").openapi_schema.to_schema()
+schema = schemathesis.openapi.from_dict(document).exclude(path_regex="/events$")  # each answer would take a time-out
 
 
 @pytest.fixture(scope="module")

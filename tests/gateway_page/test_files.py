@@ -111,6 +111,7 @@ def test_a_large_file_comes_by_a_signed_url(page: Page, gateway: RunningGateway,
     sign_in(page, gateway, f"#/files/local{tmp_path}")
     found = download(page, "large.h5")
     assert found.url.startswith(f"{gateway.url}/transfers/local/")
+    assert httpx.head(found.url).headers["X-Content-Type-Options"] == "nosniff"
     assert hashlib.sha256(found.path().read_bytes()).digest() == hashlib.sha256(large.read_bytes()).digest()
 
 

@@ -77,6 +77,8 @@ def test_the_rest_of_the_pipeline(make_site: MakeSite, gitlab: GitLab, pipeline:
     assert done.exit_code in pipeline["test-known-to-fail"]["allow_failure"]["exit_codes"]
     done = site.run(gitlab, _job(pipeline, "test-long-running", MINUTE="1"), sha=sha)
     assert "minute 3\n" in done.text
+    done = site.run(gitlab, _job(pipeline, "test-long-running", SLURM_TIMELIMIT="00:00:03"), sha=sha)
+    assert done.exit_code in pipeline["default"]["retry"]["exit_codes"], done.text
     build = _job(pipeline, "build-image")
     for said in ("", "layer from the cache\n"):
         done = site.run(gitlab, build, sha=sha)

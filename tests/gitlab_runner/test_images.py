@@ -1,4 +1,4 @@
-"""`image:` by a site's own template: a real container engine runs a real image, on the local scheduler."""
+"""`image:`: the command of each runtime, and a real container engine that runs a real image on the local scheduler."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import zipfile
 
 import pytest
 
+from crestline_gitlab_runner.failures import BuildFailureError
+from crestline_gitlab_runner.images import launch
+from crestline_gitlab_runner.settings import Images
 from gitlab_runner.conftest import MakeSite
 from gitlab_runner.stand_in.ci_job import CiJob
 from gitlab_runner.stand_in.gitlab import GitLab
@@ -62,3 +65,32 @@ def test_an_image_that_is_not_allowed_or_not_there(docker: str, make_site: MakeS
     assert "image: alpine:3 is not allowed here." in refused.text
     assert (missing.reason, missing.exit_code) == ("script_failure", 125), missing.text
     assert "debian:no-such-release" in missing.text
+
+
+@pytest.mark.parametrize(
+    ("images", "image", "words"),
+    [
+        (Images(), "", "exec bash /w/s"),
+        (Images(runtime="apptainer"), "gcc:14", "exec apptainer exec --bind /w docker://gcc:14 bash /w/s"),
+        (Images(runtime="apptainer"), "/apps/x.sif", "exec apptainer exec --bind /w /apps/x.sif bash /w/s"),
+        (
+            Images(runtime="pyxis"),
+            "registry.example.org/a/b:1",
+            "exec srun --ntasks=1 '--container-image=registry.example.org#a/b:1' --container-mounts=/w:/w bash /w/s",
+        ),
+        (Images(runtime="uenv"), "prgenv-gnu/24.7:v3", "exec uenv run prgenv-gnu/24.7:v3 -- bash /w/s"),
+        (Images(runtime="custom", command=["podman", "run", "{image}"]), "x", "exec podman run x bash /w/s"),
+    ],
+)
+def test_the_command_of_each_runtime(images: Images, image: str, words: str) -> None:
+    assert launch(images, image, "/w", "bash", "/w/s", per_rank=False)[-1] == words
+
+
+def test_names_that_are_refused() -> None:
+    with pytest.raises(BuildFailureError):
+        launch(Images(), "gcc:14", "/w", "bash", "/w/s", per_rank=False)
+    for name in ("--privileged", "a b", "$(id)", "x;y", "../up", "a\nb"):
+        with pytest.raises(BuildFailureError):
+            launch(Images(runtime="apptainer"), name, "/w", "bash", "/w/s", per_rank=False)
+    with pytest.raises(BuildFailureError):
+        launch(Images(runtime="apptainer", allowed=["library/*"]), "x/y", "/w", "bash", "/w/s", per_rank=False)

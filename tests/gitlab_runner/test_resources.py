@@ -6,9 +6,8 @@ import pytest
 
 from crestline.model import ConfigError
 from crestline_gitlab_runner.failures import BuildFailureError
-from crestline_gitlab_runner.images import launch
 from crestline_gitlab_runner.resources import ask
-from crestline_gitlab_runner.settings import Defaults, Images
+from crestline_gitlab_runner.settings import Defaults
 from crestline_gitlab_runner.times import parse_limit
 
 
@@ -82,32 +81,3 @@ def test_what_is_refused(variables: dict[str, str]) -> None:
 def test_a_limit_that_is_none() -> None:
     with pytest.raises(ConfigError):
         ask(Defaults(allowed=["nodes=8"]), {}, 0)
-
-
-@pytest.mark.parametrize(
-    ("images", "image", "words"),
-    [
-        (Images(), "", "exec bash /w/s"),
-        (Images(runtime="apptainer"), "gcc:14", "exec apptainer exec --bind /w docker://gcc:14 bash /w/s"),
-        (Images(runtime="apptainer"), "/apps/x.sif", "exec apptainer exec --bind /w /apps/x.sif bash /w/s"),
-        (
-            Images(runtime="pyxis"),
-            "registry.example.org/a/b:1",
-            "exec srun --ntasks=1 '--container-image=registry.example.org#a/b:1' --container-mounts=/w:/w bash /w/s",
-        ),
-        (Images(runtime="uenv"), "prgenv-gnu/24.7:v3", "exec uenv run prgenv-gnu/24.7:v3 -- bash /w/s"),
-        (Images(runtime="custom", command=["podman", "run", "{image}"]), "x", "exec podman run x bash /w/s"),
-    ],
-)
-def test_images(images: Images, image: str, words: str) -> None:
-    assert launch(images, image, "/w", "bash", "/w/s", per_rank=False)[-1] == words
-
-
-def test_images_that_are_refused() -> None:
-    with pytest.raises(BuildFailureError):
-        launch(Images(), "gcc:14", "/w", "bash", "/w/s", per_rank=False)
-    for name in ("--privileged", "a b", "$(id)", "x;y", "../up", "a\nb"):
-        with pytest.raises(BuildFailureError):
-            launch(Images(runtime="apptainer"), name, "/w", "bash", "/w/s", per_rank=False)
-    with pytest.raises(BuildFailureError):
-        launch(Images(runtime="apptainer", allowed=["library/*"]), "x/y", "/w", "bash", "/w/s", per_rank=False)

@@ -12,20 +12,27 @@ from typing import Any
 
 
 class Supervisor:
-    """Answers what triggers ask of Airflow: nothing is stored yet, and whatever is stored is taken."""
+    """Answers what triggers ask of Airflow: nothing is stored yet, and whatever is stored is taken.
+
+    Attributes:
+        state: that of every task instance.
+    """
 
     def __init__(self) -> None:
         self.xcoms: dict[tuple[Any, ...], Any] = {}
+        self.state = "deferred"
 
     def send(self, message: Any) -> Any:
         """As the comms of a triggerer, from a thread."""
-        from airflow.sdk.execution_time.comms import OKResponse, XComResult
+        from airflow.sdk.execution_time.comms import OKResponse, TaskStatesResult, XComResult
 
         place = tuple(getattr(message, name, None) for name in ("dag_id", "run_id", "task_id", "map_index", "key"))
         if type(message).__name__ == "SetXCom":
             self.xcoms[place] = message.value
         if type(message).__name__ == "GetXCom":
             return XComResult(key=message.key, value=self.xcoms.get(place))
+        if type(message).__name__ == "GetTaskStates":
+            return TaskStatesResult(task_states={message.run_ids[0]: {message.task_ids[0]: self.state}})
         return OKResponse(ok=True)
 
     async def asend(self, message: Any) -> Any:
@@ -58,6 +65,7 @@ class Triggerer:
                 return messages.TriggerStateSync(to_create=[], to_cancel=set())
 
         self.runner = Runner()
+        self.supervisor = Supervisor()
         self.events: dict[int, Any] = {}
         self.failed: dict[int, Any] = {}
         self.longest_stall = 0.0
@@ -88,6 +96,10 @@ class Triggerer:
         self.runner.to_create.append(RunTrigger(id=number, classpath=classpath, encrypted_kwargs=encrypted, ti=ti))
         return number
 
+    def cancel(self, number: int) -> None:
+        """What Airflow does when the task has ended otherwise, or when another triggerer has its trigger now."""
+        self.runner.to_cancel.append(number)
+
     @property
     def waiting(self) -> int:
         """Triggers that run."""
@@ -108,7 +120,7 @@ async def running() -> AsyncIterator[Triggerer]:
 
     triggerer = Triggerer()
     before = getattr(task_runner, "SUPERVISOR_COMMS", None)
-    task_runner.SUPERVISOR_COMMS = Supervisor()  # type: ignore[assignment]
+    task_runner.SUPERVISOR_COMMS = triggerer.supervisor  # type: ignore[assignment]
     tasks = [asyncio.create_task(triggerer.runner.arun()), asyncio.create_task(triggerer.watch_the_loop())]
     try:
         yield triggerer

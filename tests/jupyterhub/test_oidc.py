@@ -186,7 +186,7 @@ def test_a_program_in_the_session_gets_a_fresh_token(place: Place) -> None:
 
     first = place.auth_state("carl")["access_token"]
     place.hub.wait(lambda: place.is_near_its_end("carl"), "it lives on")
-    token = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+    token = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
     assert token != first  # renewed by the hub
     assert is_good(place, token)
     place.hub.stop_server("carl")

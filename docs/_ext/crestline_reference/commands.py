@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import redirect_stdout, suppress
+from importlib.metadata import entry_points
+from io import StringIO
 from typing import Any
 
+import typer
 from typer.main import get_command
 
 from crestline.cli.app import app
@@ -28,7 +32,21 @@ def _command(name: str, command: Any) -> Iterator[str]:
         if rows:
             yield table(["option", "what"], rows)
     for each in names:
-        yield from _command(f"{name} {each}", command.get_command(context, each))
+        if (own := _own_help(each)) and name == "crestline":
+            yield f"## {name} {each}\n\n```text\n{own}```\n"
+        else:
+            yield from _command(f"{name} {each}", command.get_command(context, each))
+
+
+def _own_help(name: str) -> str:
+    """The help of an adapter's command that reads its arguments itself; empty for the others."""
+    for entry in entry_points(group="crestline.commands", name=name):
+        main = entry.load()
+        if not isinstance(main, typer.Typer):
+            with redirect_stdout(StringIO()) as said, suppress(SystemExit):
+                main(["--help"])
+            return said.getvalue()
+    return ""
 
 
 def _row(names: str, about: str) -> list[str]:

@@ -80,10 +80,19 @@ def describe_errors(app: Litestar) -> None:
             if operation is None:
                 continue
             operation.responses.pop("400", None)
+            for found in operation.responses.values():
+                if isinstance(found, OpenAPIResponse) and _is_empty(found):
+                    found.content = None
             answer = xml_error if path.startswith("/transfers") else error
             operation.responses |= {"4XX": answer, "5XX": answer}
             if path.startswith(("/oauth2", "/.well-known", "/transfers", "/status/liveness", "/status/readiness")):
                 operation.security = []
+
+
+def _is_empty(answer: OpenAPIResponse) -> bool:
+    """Whether it never has a body, and so no media type."""
+    schemas = [each.schema for each in (answer.content or {}).values()]
+    return all(isinstance(each, Schema) and each.type == OpenAPIType.NULL for each in schemas)
 
 
 def _error_schema() -> Schema:

@@ -176,7 +176,7 @@ class FirecRESTSubmitTrigger(FirecRESTJobTrigger):
     async def _run(self, shared: Shared) -> TriggerEvent:
         assert shared.system is not None  # noqa: S101
         # A kill must not leave a submission whose answer nobody hears.
-        self._submission = asyncio.create_task(self._submitted(shared))
+        self._submission = asyncio.create_task(self._submit())
         attempt = await asyncio.shield(self._submission)
         assert attempt.job_id is not None  # noqa: S101
         job, output = await self._ended(shared, attempt.job_id)
@@ -192,6 +192,13 @@ class FirecRESTSubmitTrigger(FirecRESTJobTrigger):
         return TaskSuccessEvent(
             xcoms={"return_value": outcome(job, shared.system.name, elements)} if self.push_outcome else None
         )
+
+    async def _submit(self) -> Attempt:
+        shared = await acquire(self.firecrest_conn_id, self.system)  # after a kill nobody else may hold it open
+        try:
+            return await self._submitted(shared)
+        finally:
+            await release(shared)
 
     async def _submitted(self, shared: Shared) -> Attempt:
         system = shared.system

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -28,7 +29,7 @@ def main(arguments: list[str]) -> int:
     asked = _parser().parse_args(arguments)
     match asked.command:
         case "gc":
-            return _gc(asked.config)
+            return _collect_garbage(asked.config)
         case "config":
             return _stage(asked.config, _config, to_log=sys.stderr)
         case "prepare":
@@ -69,7 +70,7 @@ async def _cleanup(settings: Settings, job: CiJob) -> None:
     await clean_up(settings, job, lambda: connected(settings, job))
 
 
-def _gc(file: Path) -> int:
+def _collect_garbage(file: Path) -> int:
     async def work(settings: Settings) -> None:
         from crestline_gitlab_runner.tidying import collect_garbage
 
@@ -105,12 +106,17 @@ def _parser() -> argparse.ArgumentParser:
 @contextlib.asynccontextmanager
 async def connected(settings: Settings, job: CiJob | None) -> AsyncIterator[System]:
     """The system, as whoever the job is."""
+    gc.disable()  # what an import makes stays: looking through it meanwhile takes a quarter of the time
     from crestline.client import Policy, PollPolicy, connect
-    from crestline_gitlab_runner.identity import site
+    from crestline_gitlab_runner.identity import project_client, site
     from crestline_gitlab_runner.state import folder_of
 
-    folder = folder_of(settings, job) if job else None
-    handover = folder / "handover" if folder and folder.exists() else None
+    gc.freeze()
+    gc.enable()
+
+    # Of the runner's own identity for all jobs; of a project's for the one job that has proved to know its secret.
+    folder = folder_of(settings, job) if job and project_client(settings, job) else settings.state_dir
+    handover = folder / "handover" if folder.exists() else None
     policy = Policy(poll=PollPolicy(shortest=0.5, longest=5.0))
     async with connect(site(settings, job), policy=policy, handover=handover) as system:
         yield system

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 
 _GREY, _RED, _END = b"\x1b[0;36m", b"\x1b[31;1m", b"\x1b[0m"
 
@@ -26,17 +25,6 @@ def remark(text: str) -> None:
 def failure(text: str) -> None:
     """Why it failed."""
     write(_RED + _plain(text) + _END + b"\n")
-
-
-def section(name: str, title: str) -> None:
-    """Begin a section that GitLab can fold."""
-    write(f"section_start:{int(time.time())}:{name}\r\x1b[0K".encode())
-    remark(title)
-
-
-def end_section(name: str) -> None:
-    """End it."""
-    write(f"section_end:{int(time.time())}:{name}\r\x1b[0K".encode())
 
 
 def _plain(text: str) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from crestline.model import Job, JobState
 from crestline_gitlab_runner.agent import AWAY, BROKEN, STARTED_TWICE, WORKSPACE_GONE
 from crestline_gitlab_runner.failures import BuildFailureError, SystemFailureError
+from crestline_gitlab_runner.times import clock
 
 TIME_LIMIT, MEMORY, CANCELLED = 124, 137, 143
 _AGENT = {
@@ -42,7 +43,7 @@ def of_job(job: Job) -> None:
             f"{name} ended as {job.raw_state or job.state}.", hint="The system failed, not the job."
         )
     if job.state in (JobState.TIMEOUT, JobState.DEADLINE):
-        limit = f" of {_clock(job.times.limit)}" if job.times.limit else ""
+        limit = f" of {clock(job.times.limit)}" if job.times.limit else ""
         raise BuildFailureError(
             f"{name} reached its time limit{limit}.",
             hint='Ask for more, such as SLURM_TIMELIMIT: "01:00:00" (in quotes).',
@@ -66,9 +67,3 @@ def of_job(job: Job) -> None:
             raise BuildFailureError(f"{name} was ended by signal {job.signal}.", code=128 + job.signal)
         raise BuildFailureError(f"{name} failed.", code=job.exit_code or 1)
     raise SystemFailureError(f"{name} ended as {job.state} without a word of the script.", hint="See agent.log.")
-
-
-def _clock(seconds: int) -> str:
-    minutes, second = divmod(seconds, 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours:02d}:{minute:02d}:{second:02d}"

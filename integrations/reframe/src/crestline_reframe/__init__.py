@@ -1,9 +1,9 @@
 """ReFrame's suites on supercomputers through FirecREST v2: the scheduler backend `firecrest-scheduler`.
 
 `import crestline_reframe` in a settings file registers it. `scheduler` is what ReFrame calls, `job` what it holds;
-`runs` carries the jobs in an event loop beside it; `staging`, `places` and `scripts` say what travels and what a script looks
-like there; `packing` makes one job of many tests; `journal` lets a run go on where another broke off; `reports` adds
-to the run report.
+`runs` carries the jobs in an event loop beside it; `staging`, `places` and `scripts` say what travels and what a script
+looks like there; `packing` makes one job of many tests; `journal` lets a run go on where another broke off; `reports`
+adds to the run report.
 """
 
 from __future__ import annotations

@@ -59,9 +59,12 @@ def _left(job: Job) -> str:
 def _end(job: Job) -> str:
     if job.times.end:
         return moment(job.times.end, _UNTOLD)
-    if job.times.start and job.times.limit:
-        return moment(job.times.start + job.times.limit, _UNTOLD)
-    return _UNTOLD
+    begin = _begin(job)
+    return moment(begin + job.times.limit, _UNTOLD) if begin and job.times.limit else _UNTOLD
+
+
+def _begin(job: Job) -> int | None:
+    return job.times.start or job.times.expected_start
 
 
 def _raw_id(job: Job) -> str:
@@ -84,7 +87,7 @@ _HOST = Field[Job]("EXEC_HOST", lambda job: next(unfold(job.nodes), "n/a"))
 _CPUS = Field[Job]("CPUS", lambda job: _number(job.cpus))
 _PRIORITY = Field[Job]("PRIORITY", lambda job: _number(job.priority))
 _TRES = Field[Job]("TRES_PER_NODE", _always(_UNTOLD))
-_START = Field[Job]("START_TIME", lambda job: moment(job.times.start, _UNTOLD))
+_START = Field[Job]("START_TIME", lambda job: moment(_begin(job), _UNTOLD))
 _SUBMIT = Field[Job]("SUBMIT_TIME", lambda job: moment(job.times.submit, _UNTOLD))
 
 SHORT: dict[str, Field[Job]] = {

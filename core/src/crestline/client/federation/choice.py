@@ -20,7 +20,7 @@ from crestline.model import ConfigError, CrestlineError, InvalidRequestError, Jo
 ANY = "any"
 """the target that stands for all sites of the sites file; `any:one@here,there` for some"""
 
-_QUICK = Policy(retry=RetryPolicy(attempts=1, budget=15, connect_timeout=5, answer_timeout=10))
+_QUICK = Policy(retry=RetryPolicy(attempts=1, budget=8, connect_timeout=4, answer_timeout=6))
 """one site that is down must not keep the job from the others for long"""
 
 

@@ -49,6 +49,7 @@ async def file_answer(
         "Accept-Ranges": "bytes",
         "ETag": f'"{file.etag}"',
         "Last-Modified": formatdate(int(file.modified), usegmt=True),
+        "X-Content-Type-Options": "nosniff",  # no browser may take it for a script of the page
     }
     if _matches(if_none_match, file.etag):
         await file.close()

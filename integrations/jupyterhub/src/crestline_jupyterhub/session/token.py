@@ -14,7 +14,7 @@ import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 VARIABLE = "FIRECREST_TOKEN_COMMAND"
 TIMEOUT = 50.0
@@ -46,15 +46,15 @@ def fetch(environment: Mapping[str, str]) -> str:
         raise ValueError("JUPYTERHUB_API_URL and JUPYTERHUB_API_TOKEN are not set.")
     parts = urlsplit(url)
     connection = _connection(parts.scheme, parts.netloc)
-    connection.request("GET", f"{parts.path}/user", headers={"Authorization": f"token {secret}"})
+    path = f"{parts.path}/users/{quote(environment.get('JUPYTERHUB_USER', ''), safe='')}"
+    connection.request("GET", path, headers={"Authorization": f"token {secret}"})
     answer = connection.getresponse()
     body = answer.read()
     connection.close()
-    if answer.status != 200:
-        raise ValueError(f"it answered {answer.status}.")
-    state = json.loads(body).get("auth_state")
+    state = json.loads(body).get("auth_state") if answer.status == 200 else None
     if not state or not state.get("access_token"):
-        raise ValueError(f"it shows this server no login; the role `server` needs the scope {SCOPE}.")
+        needed = f"its role needs the scopes {SCOPE} and read:users!user"
+        raise ValueError(f"it shows this server no login (HTTP {answer.status}): {needed}.")
     return str(state["access_token"])
 
 

@@ -1,0 +1,50 @@
+"""Tasks that begin in the triggerer, on Airflow's real TriggerRunner, at moments that a whole Airflow seldom hits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from crestline_airflow.operators import FirecRESTSubmitOperator
+from crestline_airflow.triggers import FirecRESTSubmitTrigger
+from harness import triggerer
+from harness.patience import until
+from plain_firecrest.fixture import PlainFirecrest, running
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def plain(define: Any) -> Iterator[PlainFirecrest]:
+    with running() as plain:
+        define(plain)
+        yield plain
+
+
+def trigger_of(plain: PlainFirecrest, script: str) -> FirecRESTSubmitTrigger:
+    operator = FirecRESTSubmitOperator(task_id="job", system=plain.system, script=script, start_from_trigger=True)
+    return FirecRESTSubmitTrigger(**operator.start_trigger_args.trigger_kwargs)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_kill_while_the_job_is_submitted_leaves_no_job(plain: PlainFirecrest, when: str) -> None:
+    """The gateway has not yet submitted the job, or has not yet said so."""
+    rule = plain.faults.delay(3.0, path="/jobs", method="POST", when=when)
+    async with triggerer.running() as at_work:
+        number = at_work.add(trigger_of(plain, "#!/bin/bash\nsleep 600\n"))
+        await until(lambda: rule.count == 0 if when == "before" else plain.jobs())
+        at_work.supervisor.state = "failed"
+        at_work.cancel(number)
+        await until(lambda: [job.state.split()[0] for job in plain.jobs()] == ["CANCELLED"])
+        await until(lambda: at_work.waiting == 0)
+
+
+async def test_a_triggerer_that_has_lost_the_task_leaves_its_job(plain: PlainFirecrest) -> None:
+    async with triggerer.running() as at_work:
+        number = at_work.add(trigger_of(plain, "#!/bin/bash\nsleep 600\n"))
+        await until(lambda: at_work.supervisor.xcoms and [job.state for job in plain.jobs()] == ["RUNNING"])
+        at_work.cancel(number)
+        await until(lambda: at_work.waiting == 0)
+        assert [job.state for job in plain.jobs()] == ["RUNNING"]
