@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import threading
 import time
@@ -80,13 +81,19 @@ def test_a_gateway_that_is_killed_and_comes_back(own_gateway: GatewayProcess, tm
 def test_a_run_that_is_killed_is_gone_on_with(own_gateway: GatewayProcess, tmp_path: Path) -> None:
     """The second run takes over the first one's jobs; what changed meanwhile runs anew, and what is left ends."""
     suite = Suite(tmp_path / "suite", gateway_site(own_gateway), variables={"RFM_TEST_COUNT": "4"})
-    process = suite.start("-c", MANY, "-S", "seconds=20", "-r")
+    until_told = ("-c", MANY, "-S", "seconds=0; while [ ! -e go ]; do sleep 0.1; done", "-r")
+    process = suite.start(*until_told)
     _until_it_runs(own_gateway, 4)
     process.send_signal(signal.SIGKILL)
     process.wait()
     with own_gateway.http() as http:
         first = {job["jobId"] for job in _jobs(http)}
-        done = suite.run("-c", MANY, "-S", "seconds=20", "-n", "Small.*number=[01]", "-r")
+        for job in _jobs(http):
+            there = Path(job["workingDirectory"])
+            script = suite.place / "stage" / "remote" / "normal" / "builtin" / there.name / "rfm_job.sh"
+            if re.search(r"echo done [01]$", script.read_text(), re.MULTILINE):
+                (there / "go").touch()
+        done = suite.run(*until_told, "-n", "Small.*number=[01]")
         assert done.exit_status == 0, done.output
         assert {job["job_id"] for job in done.jobs().values()} < first
         states = {job["jobId"]: _word(job) for job in _jobs(http)}

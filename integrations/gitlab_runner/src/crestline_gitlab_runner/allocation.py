@@ -159,6 +159,7 @@ class Allocation:
                 if upcoming.done():
                     last = upcoming.result()
                     if last.state.is_terminal:
+                        running.set()  # it may have begun and ended between two looks: there is something to read
                         return last.job
                     upcoming = asyncio.ensure_future(anext(events))
                     silent_since = (silent_since or now) if last.state is JobState.UNKNOWN else None
