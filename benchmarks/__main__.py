@@ -24,6 +24,7 @@ PARTS = {
     "jupyterhub": ("jupyterhub/run.py",),
     "reframe": ("reframe",),
     "ci": ("ci/overhead.py",),
+    "slurm-commands": ("slurm_commands/overhead.py",),
 }
 
 

@@ -9,22 +9,23 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import shutil
 import sys
 import tarfile
 import tempfile
 import time
+from collections.abc import Callable
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1] / "tests")]
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1] / "tests")]
 
 import request_loop  # noqa: E402
 from delay import distant  # noqa: E402
 from packaging.requirements import Requirement  # noqa: E402
+from report import Row, show, write  # noqa: E402
 
 from crestline.client import Site  # noqa: E402
 from harness.cluster import Cluster, started  # noqa: E402
@@ -60,7 +61,10 @@ def main() -> None:
     parser.add_argument("--delay", type=float, default=0.25, help="seconds added to each request in the distant rows")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--no-slurm", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="one small size")
     options = parser.parse_args()
+    if options.quick:
+        options.tests = [5]
     table = Table()
     with tempfile.TemporaryDirectory(prefix="reframe-bench-") as place, in_thread(Path(place) / "home") as gateway:
         site = gateway_site(gateway)
@@ -79,9 +83,10 @@ def main() -> None:
                     _inside(table, machine, tests)
                     access = {"access": ["--partition=debug"]}
                     _reframe(table, "crestline, Slurm over SSH", Path(place), slurm_site, tests, access)
-    _ratios(table, options.tests, options.delay)
+    rows = [*_ratios(table, options.tests, options.delay), *_requests(table)]
+    print(show(rows))
     if options.json:
-        options.json.write_text(json.dumps(table.rows, indent=2))
+        write(rows, options.json)
 
 
 def _reframe(
@@ -171,17 +176,38 @@ def _inside(table: Table, machine: Cluster, tests: int) -> None:
     table.add("ReFrame's slurm, on the cluster", tests, time.monotonic() - begin)
 
 
-def _ratios(table: Table, sizes: list[int], delay: float) -> None:
-    pairs = [("crestline, local scheduler", "ReFrame's local")]
-    pairs += [("crestline, Slurm over SSH", "ReFrame's slurm, on the cluster")]
-    pairs += [(f"crestline, +{delay * 1000:.0f} ms", f"plain request loop, +{delay * 1000:.0f} ms")]
-    pairs += [("crestline, local scheduler", "ReFrame's local"), ("crestline, Slurm over SSH", "ReFrame's local")]
-    pairs += [(f"{_PLAIN}, +{delay * 1000:.0f} ms", f"plain request loop, +{delay * 1000:.0f} ms")]
-    for ours, theirs in dict.fromkeys(pairs):
+def _ratios(table: Table, sizes: list[int], delay: float) -> list[Row]:
+    """Wall time beside the other's; the targets are for 100 tests, and for 20 where each request takes longer."""
+    late = f"+{delay * 1000:.0f} ms"
+    pairs: list[tuple[str, str, str, Callable[[float, float], bool] | None]] = [
+        ("crestline, local scheduler", "ReFrame's local", "at most 1.5 times", lambda ours, raw: ours <= 1.5 * raw),
+        ("crestline, Slurm over SSH", "ReFrame's slurm, on the cluster", "faster", lambda ours, raw: ours < raw),
+        ("crestline, Slurm over SSH", "ReFrame's local", "none", None),
+        (f"crestline, {late}", f"plain request loop, {late}", "at most 12 s", lambda ours, _: ours <= 12),
+        (f"{_PLAIN}, {late}", f"plain request loop, {late}", "at most 12 s", lambda ours, _: ours <= 12),
+    ]
+    rows = []
+    for name, other, target, holds in pairs:
         for tests in sizes:
-            mine, other = table.seconds(ours, tests), table.seconds(theirs, tests)
-            if mine is not None and other is not None:
-                print(f"{ours} / {theirs}, {tests} tests: {mine / other:.2f}")
+            ours, raw = table.seconds(name, tests), table.seconds(other, tests)
+            if ours is not None and raw is not None:
+                met = holds(ours, raw) if holds else None
+                rows.append(Row(f"{name}: {tests} tests", ours, "s", target, met, raw, other))
+    return rows
+
+
+def _requests(table: Table) -> list[Row]:
+    return [
+        Row(
+            f"{row['backend']}: {row['tests']} tests, requests for each",
+            row["requests"] / row["tests"],
+            "",
+            "at most 1.2 at 100 tests",
+            row["requests"] <= 1.2 * row["tests"] if row["tests"] >= 100 else None,
+        )
+        for row in table.rows
+        if row["requests"]
+    ]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What one call of a Slurm command over the API costs, beside `python -c pass`, and beside Slurm's own in the cluster.
 
-python benchmarks/slurm_commands/overhead.py [--calls 10] [--json FILE]
+python benchmarks/slurm_commands/overhead.py [--calls 10] [--quick] [--json FILE]
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "benchmarks")]
 
-from benchmarks.report import Row, show, write  # noqa: E402
+from report import Row, show, write  # noqa: E402
 
 from harness import cluster as clusters  # noqa: E402
 from harness.slurm_commands import SlurmCommands  # noqa: E402
@@ -63,9 +63,10 @@ def _ssh(cluster: clusters.Cluster) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--calls", type=int, default=10)
+    parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    rows = measure(options.calls)
+    rows = measure(2 if options.quick else options.calls)
     print(show(rows))
     if options.json:
         write(rows, options.json)
