@@ -1,16 +1,15 @@
 """What an HPC job costs an Airflow: our three modes beside the talk's operator and the waiting of two other packages.
 
-    .venv/bin/python benchmarks/airflow/styles.py --tasks 8 --seconds 60
+    .venv/bin/python benchmarks/airflow/styles.py [--tasks 4] [--seconds 60] [--quick] [--json FILE]
 
 A whole Airflow runs each style in turn, `--tasks` jobs at a time, each sleeping `--seconds`. Measured are the seconds
 that workers were busy per job, the requests per minute for 200 tasks, the time from a job's end to its task's end, and
-the memory of a task that waits. Prints a table and writes `benchmarks/results/airflow-styles.json`.
+the memory of a task that waits.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import statistics
 import sys
@@ -23,12 +22,12 @@ from typing import Any
 import psutil
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1] / "tests"))
+sys.path[:0] = [str(HERE.parent), str(HERE.parents[1] / "tests")]
+
+from report import Row, show, write  # noqa: E402
 
 from harness.airflow_stack import AirflowStack, TaskOf, running  # noqa: E402
 from plain_firecrest import fixture as plain_firecrest  # noqa: E402
-
-RESULTS = HERE.parent / "results"
 
 STYLES = {
     "ours, on a worker": "a worker waits, with a list for each worker",
@@ -38,6 +37,7 @@ STYLES = {
     "UNICORE's style": "a blocking poll of one's own job every 5 s",
     "SSH's style": "the worker holds the command until it ends; no gateway",
 }
+OURS = ("ours, on a worker", "ours, deferred", "ours, no worker")
 
 DAGS = '''
 import os, subprocess, time
@@ -115,7 +115,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", type=int, default=4, help="jobs at a time, at most Airflow's parallelism of 4")
     parser.add_argument("--seconds", type=int, default=60, help="that a job takes")
+    parser.add_argument("--quick", action="store_true", help="jobs of 15 s: to see that it works")
+    parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
+    if asked.quick:
+        asked.seconds = 15
     with (
         tempfile.TemporaryDirectory(prefix="airflow-styles-") as place,
         plain_firecrest.running(Path(place, "site"), cpus_per_node=256) as plain,
@@ -129,16 +133,21 @@ def main() -> None:
         }
         dags = DAGS.format(seconds=asked.seconds, tasks=asked.tasks, home=str(plain.home))
         with running(Path(place, "airflow"), dags, {"firecrest_default": connection}) as stack:
-            rows = {
+            found = {
                 name: measure(stack, plain, number, asked.tasks, asked.seconds) for number, name in enumerate(STYLES)
             }
-    columns = list(next(iter(rows.values())))
-    print(f"{'':<22}" + "".join(f"{column:>26}" for column in columns))
-    for name, row in rows.items():
-        print(f"{name:<22}" + "".join(f"{row[column]:>26.4g}" for column in columns) + f"   {STYLES[name]}")
-    RESULTS.mkdir(exist_ok=True)
-    document = {"tasks": asked.tasks, "seconds": asked.seconds, "rows": rows}
-    (RESULTS / "airflow-styles.json").write_text(json.dumps(document, indent=2) + "\n")
+    units = {"worker-s": "s", "requests": "1/min", "s": "s", "MB": "MB"}
+    rows = [
+        Row(f"{name}: {column}", value, units[column.partition(" ")[0].partition("/")[0]], "none", None, raw, other)
+        for name in OURS
+        for column, value in found[name].items()
+        for other in STYLES
+        if other not in OURS
+        for raw in [found[other][column]]
+    ]
+    print(show(rows))
+    if asked.json:
+        write(rows, asked.json)
 
 
 def measure(stack: AirflowStack, plain: Any, number: int, tasks: int, seconds: int) -> dict[str, float]:

@@ -1,8 +1,8 @@
 """How many deferred tasks one triggerer carries: ours beside one poller per task, on Airflow's real TriggerRunner.
 
-    .venv/bin/python benchmarks/airflow/waiting.py --count 10000 --seconds 60
+    .venv/bin/python benchmarks/airflow/waiting.py [--count 10000] [--seconds 60] [--quick] [--json FILE]
 
-Prints a table and writes `benchmarks/results/airflow-waiting.json`. Each contender waits for the same jobs in a process
+Each contender waits for the same jobs in a process
 of its own; the gateway is another process, and so is an event loop that does nothing.
 
 Stalls are the longest times for which an event loop did not get to a task that was ready: of the clock, as long as the
@@ -24,26 +24,32 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1] / "tests")]
-RESULTS = HERE.parent / "results"
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1] / "tests")]
+
+from report import Row, show, write  # noqa: E402
 
 CONTENDERS = {
     "shared, with output": "crestline_airflow.triggers.FirecRESTJobTrigger",
     "shared": "crestline_airflow.triggers.FirecRESTJobTrigger",
     "one poller per task": "pollers.OnePollerPerTask",
 }
+ALONE = "one poller per task"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=1000, help="deferred tasks")
-    parser.add_argument("--seconds", type=float, default=30.0, help="of quiet waiting that are measured")
+    parser.add_argument("--count", type=int, default=10_000, help="deferred tasks")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of quiet waiting that are measured")
     parser.add_argument("--contender", choices=CONTENDERS, help="measure this one alone, in this process")
+    parser.add_argument("--quick", action="store_true", help="300 tasks for 10 s: to see that it works")
+    parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
+    if asked.quick:
+        asked.count, asked.seconds = 300, 10
     if asked.contender:
         print(json.dumps(asyncio.run(measure(asked.contender, asked.count, asked.seconds))))
         return
-    rows = {}
+    found = {}
     for name in CONTENDERS:
         with tempfile.TemporaryDirectory(prefix="airflow-") as home:
             environment = os.environ | {
@@ -56,17 +62,34 @@ def main() -> None:
             done = subprocess.run(
                 [sys.executable, __file__, *arguments], env=environment, stdout=subprocess.PIPE, check=True
             )
-            rows[name] = json.loads(done.stdout.splitlines()[-1])
-            print(name, rows[name], file=sys.stderr)
-    show(rows)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "airflow-waiting.json").write_text(json.dumps({"count": asked.count, "rows": rows}, indent=2) + "\n")
+            found[name] = json.loads(done.stdout.splitlines()[-1])
+            print(name, found[name], file=sys.stderr)
+    rows = [row for name in ("shared, with output", "shared") for row in compared(name, asked.count, found)]
+    print(show(rows))
+    if asked.json:
+        write(rows, asked.json)
 
 
-def show(rows: dict[str, dict[str, float]]) -> None:
-    print(f"{'':<36}" + "".join(f"{name:>22}" for name in rows))
-    for column in next(iter(rows.values())):
-        print(f"{column:<36}" + "".join(f"{row[column]:>22.4g}" for row in rows.values()))
+def compared(name: str, count: int, found: dict[str, dict[str, float]]) -> list[Row]:
+    """What one contender needs, beside one poller for each task."""
+    mine, other = found[name], found[ALONE]
+    rows = []
+    for column, unit, target, most in (
+        ("kB per task", "kB", "under 20 kB", 20),
+        ("requests per s", "1/s", "at most 1 a second", 1),
+        ("% of a core", "%", "under 10 %", 10),
+        ("all known after, s", "s", "none", None),
+    ):
+        met = None if most is None else mine[column] <= most
+        what = f"{name}, {count} tasks: {column.partition(',')[0]}"
+        rows.append(Row(what, mine[column], unit, target, met, other[column], ALONE))
+    for phase in ("starting", "waiting", "all end"):
+        clock, bare = mine[f"stall, {phase}, ms of the clock"], mine[f"stall, {phase}, bare loop"]
+        what = f"{name}, {count} tasks: longest stall, {phase}"
+        rows.append(Row(what, clock, "ms", "at most 200 ms", clock <= 200, bare, "a loop that does nothing"))
+        turn = mine[f"stall, {phase}, ms of processor"]
+        rows.append(Row(f"{what}, of the processor", turn, "ms", "at most 200 ms", turn <= 200))
+    return rows
 
 
 async def measure(contender: str, count: int, seconds: float) -> dict[str, float]:
