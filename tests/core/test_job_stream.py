@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import msgspec
 import pytest
@@ -72,6 +73,31 @@ async def test_a_stream_takes_the_place_of_lists(lab: System) -> None:
     await watch.said(S.CANCELLED)
     await watch.task
     assert lab.monitor.list_requests <= lists + 1  # one may have been on its way; without the stream it were many
+
+
+async def test_an_answer_that_is_older_than_an_event_changes_nothing(
+    lab: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = (await lab.submit(HELD)).job_id
+    asked, release = asyncio.Event(), asyncio.Event()
+    jobs = lab.backend.jobs
+
+    async def late(*arguments: Any, **options: Any) -> Any:
+        answer = await jobs(*arguments, **options)
+        asked.set()
+        await release.wait()
+        return answer
+
+    monkeypatch.setattr(lab.backend, "jobs", late)
+    lab.monitor.snapshot(job)  # it is kept in mind after its end
+    watch = Watch(lab, job)
+    await asked.wait()
+    await told(lab, job)
+    await lab.cancel(job)
+    await watch.said(S.CANCELLED)
+    release.set()
+    await until(lambda: lab.monitor._task is None or lab.monitor._task.done())
+    assert lab.monitor.snapshot(job).state is S.CANCELLED
 
 
 async def test_many_jobs_share_one_stream(lab: System, relay: Relay) -> None:

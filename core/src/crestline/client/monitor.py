@@ -189,7 +189,8 @@ class JobMonitor:
         if entry is None or is_duplicate(job):
             return False
         if not entry.job.is_finished:
-            self._seen(entry, job, time.monotonic())
+            entry.heard = time.monotonic()
+            self._seen(entry, job, entry.heard)
         return True
 
     async def _hear_outage(self, reason: str) -> None:
@@ -214,7 +215,7 @@ class JobMonitor:
                 _LOG.warning("No job list from %s, asking job by job: %s", self._backend.gateway_url, error)
             else:
                 self._list_again_in = self._policy.shortest
-                missed = await self._tell_listed(entries, listed)
+                missed = await self._tell_listed(entries, listed, now)
             self.error = None
         await self._look_up(missed)
         for entry, job in self._duplicates:
@@ -244,9 +245,8 @@ class JobMonitor:
             JobFilter(ids=ids, window=window, all_users=self._policy.all_users), patient=False
         )
 
-    async def _tell_listed(self, entries: list[Entry], listed: dict[str, list[Job]]) -> list[Entry]:
-        """Hand out what the list says; returns those it says nothing final about."""
-        now = time.monotonic()
+    async def _tell_listed(self, entries: list[Entry], listed: dict[str, list[Job]], asked: float) -> list[Entry]:
+        """Hand out what the list says that was asked for then; returns those it says nothing final about."""
         missed = []
         for number, entry in enumerate(entries):
             if number % _SLICE == _SLICE - 1:
@@ -256,7 +256,7 @@ class JobMonitor:
             if job is None or (job.is_finished and _may_be_partial(family, job.job_id)):
                 missed.append(entry)
             else:
-                self._seen(entry, job, now)
+                self._answered(entry, job, asked)
         return missed
 
     # by id
@@ -281,6 +281,7 @@ class JobMonitor:
 
     async def _look(self, entry: Entry) -> None:
         self.id_requests += 1
+        asked = time.monotonic()
         job_id = entry.job.job_id
         job: Job | None = None
         try:
@@ -293,12 +294,13 @@ class JobMonitor:
         if job is None:
             self._missing(entry)
         else:
-            self._seen(entry, job, time.monotonic())
+            self._answered(entry, job, asked)
 
     async def _look_up_many(self, entries: list[Entry]) -> None:
         for begin in range(0, len(entries), _IDS_IN_A_QUERY):
             some = entries[begin : begin + _IDS_IN_A_QUERY]
             self.id_requests += 1
+            asked = time.monotonic()
             try:
                 ids = tuple(entry.job.job_id for entry in some)
                 jobs = await self._backend.jobs(JobFilter(ids=ids, all_users=self._policy.all_users), patient=False)
@@ -313,7 +315,7 @@ class JobMonitor:
                 if found is None:
                     self._missing(entry)
                 else:
-                    self._seen(entry, found, time.monotonic())
+                    self._answered(entry, found, asked)
 
     async def _answers_by_id(self, entry: Entry) -> bool:
         """Whether the gateway is there at all, although the list is not."""
@@ -327,6 +329,11 @@ class JobMonitor:
         return True
 
     # what was found
+
+    def _answered(self, entry: Entry, job: Job, asked: float) -> None:
+        """What an answer says of a job, unless an event that came after the question has said more."""
+        if entry.heard < asked:
+            self._seen(entry, job, time.monotonic())
 
     def _seen(self, entry: Entry, job: Job, now: float) -> None:
         entry.missing_since, entry.looks = None, 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 import msgspec
 
@@ -52,10 +53,12 @@ class Watcher:
 class Entry:
     """What is known of one watched id; times in seconds of the monotonic clock."""
 
-    __slots__ = ("job", "last_news", "looks", "missing_since", "told", "wanted_until", "watchers")
+    __slots__ = ("heard", "job", "last_news", "looks", "missing_since", "told", "wanted_until", "watchers")
 
     def __init__(self, job: Job, now: float) -> None:
         self.job = job
+        self.heard = -math.inf
+        """when the last event came; an answer to an earlier question is older news"""
         self.last_news = now
         self.wanted_until = now
         self.watchers: set[Watcher] = set()
