@@ -12,7 +12,7 @@ import pytest
 
 from crestline.client.backends.firecrest import FirecrestBackend
 from crestline.client.files import download, download_tree, upload, upload_file, upload_tree
-from crestline.client.files.local import PartFile
+from crestline.client.files.local import PartFile, RunningSum
 from crestline.model import ConflictError, GatewayUnavailableError, MissingFileError
 from harness.backends import gateway_backend
 from harness.cutting import Relay, relay_to
@@ -210,8 +210,8 @@ async def test_a_damaged_upload_is_found_by_the_server(
     damaged = iter([True])
     honest = upload_file.read_chunks
 
-    async def damaging(path: Path, start: int, end: int) -> AsyncIterator[bytes]:
-        async for chunk in honest(path, start, end):
+    async def damaging(path: Path, start: int, end: int, total: RunningSum) -> AsyncIterator[bytes]:
+        async for chunk in honest(path, start, end, total):
             yield bytes(len(chunk)) if next(damaged, False) else chunk
 
     monkeypatch.setattr(upload_file, "read_chunks", damaging)
@@ -311,7 +311,7 @@ def test_one_download_at_a_time(tmp_path: Path) -> None:
         pass
     assert os.listdir(tmp_path) == []
     with part() as first:
-        first._write_now(bytearray(b"x"))
+        first._write([b"x"])
         first.publish(executable=False)
     with part() as second:
         assert second.size == 0

@@ -100,6 +100,30 @@ async def test_an_answer_that_is_older_than_an_event_changes_nothing(
     assert lab.monitor.snapshot(job).state is S.CANCELLED
 
 
+async def test_a_job_that_is_watched_while_the_monitor_comes_to_rest(
+    lab: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (await lab.submit(HELD)).job_id, (await lab.submit(HELD)).job_id
+    await lab.cancel(first)
+    resting, release = asyncio.Event(), asyncio.Event()
+    close = lab.monitor._stream.close
+
+    async def slow() -> None:
+        resting.set()
+        await release.wait()
+        await close()
+
+    monkeypatch.setattr(lab.monitor._stream, "close", slow)
+    await lab.wait(first)
+    await resting.wait()
+    watch = Watch(lab, second)
+    await until(lambda: second in lab.monitor._entries)
+    release.set()
+    await watch.said(S.PENDING)
+    await lab.cancel(second)
+    await watch.said(S.CANCELLED)
+
+
 async def test_many_jobs_share_one_stream(lab: System, relay: Relay) -> None:
     jobs = [(await lab.submit(HELD)).job_id for _ in range(20)]
     watches = [Watch(lab, job) for job in jobs]

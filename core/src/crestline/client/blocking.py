@@ -147,6 +147,11 @@ class BlockingSystem:
         return self._system.name
 
     @property
+    def target(self) -> str:
+        """`system@site`: what `connect_blocking` takes to come here again."""
+        return self._system.target
+
+    @property
     def gateway_url(self) -> str:
         """The gateway's base URL."""
         return self._system.gateway_url

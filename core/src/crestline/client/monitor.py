@@ -147,7 +147,9 @@ class JobMonitor:
 
     async def _run(self) -> None:
         try:
-            await self._rounds()
+            while self._active(time.monotonic()):
+                await self._rounds()
+                await self._stream.close()  # meanwhile somebody may have come
         except Exception as error:
             _LOG.exception("The job monitor broke")
             for entry in self._entries.values():
@@ -181,7 +183,6 @@ class JobMonitor:
             last_round = time.monotonic()
             await self._round(entries)
             cost = time.monotonic() - last_round
-        await self._stream.close()
 
     def _hear(self, job: Job) -> bool:
         """An event; returns whether that is all there is to say about the jobs it concerns."""
