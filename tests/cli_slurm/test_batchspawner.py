@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from harness.hub import Hub
 from harness.slurm_commands import BIN, SlurmCommands
 
@@ -50,7 +48,6 @@ HTTPServer(("", url.port), Handler).serve_forever()
 
 
 def test_a_server_is_spawned_polled_and_stopped(local: SlurmCommands, tmp_path: Path) -> None:
-    pytest.importorskip("batchspawner")
     folder = tmp_path / "hub"
     folder.mkdir()
     (folder / "server-of-the-test").write_text(SERVER)

@@ -39,9 +39,10 @@ def test_links_can_be_made_again_and_spare_what_is_there(local: SlurmCommands, t
 
 
 def test_dask_jobqueue_computes(path: SlurmCommands, tmp_path: Path) -> None:
-    distributed = pytest.importorskip("distributed")
-    jobqueue = pytest.importorskip("dask_jobqueue")
-    cluster = jobqueue.SLURMCluster(
+    import distributed
+    from dask_jobqueue import SLURMCluster
+
+    cluster = SLURMCluster(
         cores=1,
         memory="512MiB",
         walltime="00:10:00",
@@ -62,33 +63,33 @@ def test_dask_jobqueue_computes(path: SlurmCommands, tmp_path: Path) -> None:
 
 
 def test_batchspawner_reads_the_state(path: SlurmCommands) -> None:
-    batchspawner = pytest.importorskip("batchspawner")
-    spawner = batchspawner.SlurmSpawner
-    submit = shlex.split(spawner.batch_submit_cmd.default_value)
+    from batchspawner import SlurmSpawner
+
+    submit = shlex.split(SlurmSpawner.batch_submit_cmd.default_value)
     script = "#!/bin/bash\n#SBATCH --export=PATH,LANG,GREETING\n#SBATCH --get-user-env=L\n#SBATCH --output=%j.log\n"
     script += "set -euo pipefail\necho $GREETING\nsleep 600\n"
     environment = os.environ | {"GREETING": "hello, world"}
     said = subprocess.run(submit, input=script, env=environment, text=True, capture_output=True, check=True).stdout
     job_id = said.split(";")[0].strip()
-    query = spawner.batch_query_cmd.default_value.format(job_id=job_id)
+    query = SlurmSpawner.batch_query_cmd.default_value.format(job_id=job_id)
 
     def status() -> str:
         return subprocess.run(shlex.split(query), text=True, capture_output=True, check=True).stdout.strip()
 
-    running = re.compile(spawner.state_running_re.default_value)
-    pending = re.compile(spawner.state_pending_re.default_value)
+    running = re.compile(SlurmSpawner.state_running_re.default_value)
+    pending = re.compile(SlurmSpawner.state_pending_re.default_value)
     while not running.search(now := status()):
         assert pending.search(now), now
-    place = re.search(spawner.state_exechost_re.default_value, now)
+    place = re.search(SlurmSpawner.state_exechost_re.default_value, now)
     assert place is not None
-    host = place.expand(spawner.state_exechost_exp.default_value or r"\1")
+    host = place.expand(SlurmSpawner.state_exechost_exp.default_value or r"\1")
     assert host == path("squeue", "-h", "-j", job_id, "-o", "%N").strip()
     log = path.place / f"{job_id}.log"
     while not (log.exists() and log.read_text()):
         status()
     assert log.read_text() == "hello, world\n"
     subprocess.run(
-        shlex.split(spawner.batch_cancel_cmd.default_value.format(job_id=job_id)), check=True, capture_output=True
+        shlex.split(SlurmSpawner.batch_cancel_cmd.default_value.format(job_id=job_id)), check=True, capture_output=True
     )
 
 

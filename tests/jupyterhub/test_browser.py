@@ -5,53 +5,23 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from harness.browser import chromium, picture
 from harness.hub import PASSWORD, Hub
-from harness.parts import require
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-CHROMIUM = "/usr/bin/chromium"
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
 
 @pytest.fixture
-def page(tmp_path: Path) -> Iterator[Page]:
-    require(Path(CHROMIUM).exists(), "Chromium is missing: install Debian's package chromium.")
-    require(
-        importlib.util.find_spec("playwright") is not None, "Playwright is missing: install the package playwright."
-    )
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch_persistent_context(
-            tmp_path / "profile", executable_path=CHROMIUM, args=FLAGS, viewport={"width": 1100, "height": 900}
-        )
-        browser.set_default_timeout(120_000)
-        yield browser.pages[0]
-        browser.close()
-
-
-def picture(page: Page, name: str) -> None:
-    """For the documentation, where it is asked for."""
-    if folder := os.environ.get("SCREENSHOTS"):
-        page.screenshot(path=Path(folder, f"{name}.png"))
+def page() -> Iterator[Page]:
+    with chromium() as browser, browser.page(viewport={"width": 1100, "height": 900}) as page:
+        page.set_default_timeout(120_000)
+        yield page
 
 
 def test_a_user_logs_in_chooses_computes_and_stops(example_hub: Hub, page: Page) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
+from crestline.cli.interruptible import ENDED_BY_SIGTERM, run_interruptible
 from crestline.cli.output import note
 
 if TYPE_CHECKING:
@@ -58,16 +58,10 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
         typer.Exit: SIGTERM.
     """
 
-    async def cancellable() -> T:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        return await work
-
     try:
-        return asyncio.run(cancellable())
+        return run_interruptible(work)
     except asyncio.CancelledError:
-        raise typer.Exit(128 + signal.SIGTERM) from None
+        raise typer.Exit(ENDED_BY_SIGTERM) from None
 
 
 def known_targets() -> list[str]:

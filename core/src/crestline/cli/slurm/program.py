@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from crestline import __version__
+from crestline.cli.interruptible import ENDED_BY_SIGTERM, run_interruptible
 from crestline.model import CrestlineError
 
 if TYPE_CHECKING:
@@ -145,16 +146,10 @@ def _handover(target: str | None, system: str | None) -> Path | None:
 def _run(work: Coroutine[Any, Any, T]) -> T:
     """Run; SIGTERM cancels as Ctrl-C does."""
 
-    async def cancellable() -> T:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        return await work
-
     try:
-        return asyncio.run(cancellable())
+        return run_interruptible(work)
     except asyncio.CancelledError:
-        raise CommandError(code=128 + signal.SIGTERM) from None
+        raise CommandError(code=ENDED_BY_SIGTERM) from None
 
 
 def _one_line(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -64,13 +65,13 @@ class FirecRESTTransferOperator(FirecRESTBaseOperator):
         super().__init__(**kwargs)
         self.deferrable = deferrable
 
+    @abc.abstractmethod
     def transfer(self, context: Context, *, wait: bool) -> Any:
         """Move the files; what is there already does not travel again.
 
         Args:
             wait: for transfer jobs; otherwise their ids go to `wait_for`.
         """
-        raise NotImplementedError
 
     def execute(self, context: Context) -> Any:
         return self.transfer(context, wait=not self.deferrable)
