@@ -63,7 +63,7 @@ def test_all_by_keyboard(page: Page, gateway: RunningGateway) -> None:
     dialog = page.get_by_role("dialog", name=f"Cancel job {job}?")
     dialog.wait_for()
     page.keyboard.press("Escape")
-    dialog.wait_for(state="detached")
+    page.locator("dialog").wait_for(state="detached")  # gone, not only hidden: a closing one keeps its button busy
     assert page.evaluate(_NAME) == f"Cancel job {job}"  # the focus comes back
     page.keyboard.press("Enter")
     dialog.wait_for()

@@ -52,8 +52,12 @@ def test_a_user_logs_in_chooses_computes_and_stops(example_hub: Hub, page: Page)
         "squares = client.map(lambda n: n * n, range(1000))\n"
         'print("sum of squares:", client.submit(sum, squares).result())'
     )
+    page.locator(".jp-Notebook .jp-CodeCell", has_text="sum of squares").wait_for()
+    page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").wait_for()  # the kernel has started
     page.keyboard.press("Shift+Enter")
-    page.locator(".jp-OutputArea-output", has_text="sum of squares: 332833500").wait_for()
+    output = page.locator(".jp-Notebook .jp-OutputArea-output").first
+    output.wait_for()
+    assert output.inner_text().strip() == "sum of squares: 332833500"
     picture(page, "jupyterhub-notebook")
 
     page.goto(f"{example_hub.url}/hub/home")

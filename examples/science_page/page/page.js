@@ -5,6 +5,7 @@ const byId = (id) => document.getElementById(id);
 let jobs = [];
 let chosen = null; // the run whose output and result are shown
 let following = null; // the stream of its output
+let opened = null; // the folder that the file browser was last asked for
 
 async function ask(path, options) {
   const answer = await fetch(path, options);
@@ -122,7 +123,9 @@ function clear() {
 // files
 
 async function open(path) {
+  opened = path;
   const found = await (await ask(`/files?path=${encodeURIComponent(path)}`)).json();
+  if (path !== opened) return; // an earlier folder's late answer
   byId("path").textContent = path;
   const above = path.replace(/\/[^/]*$/, "") || "/";
   byId("files").replaceChildren(entry("..", () => open(above)), ...found.map((file) => {
@@ -148,5 +151,5 @@ async function save(path, name) {
 attempt(async () => {
   const about = await (await ask("/about")).json();
   byId("about").textContent = `on ${about.system}, through ${about.gateway}`;
-  await open(about.folder);
+  if (opened === null) await open(about.folder);
 })();
