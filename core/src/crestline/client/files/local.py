@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import fcntl
 import hashlib
 import os
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
-import anyio
 from anyio.to_thread import run_sync
 
 from crestline.model import (
@@ -21,6 +22,8 @@ from crestline.model import (
     PermissionDeniedError,
     TransferError,
 )
+
+_T = TypeVar("_T")
 
 CHUNK = 1024 * 1024
 """bytes that are in memory at once"""
@@ -88,20 +91,28 @@ async def read_chunks(path: Path, start: int, end: int, total: RunningSum | None
         TransferError: the file has become shorter.
     """
 
-    def read(size: int) -> bytes:
-        chunk = file.wrapped.read(size)
+    def read(at: int) -> bytes:
+        chunk = file.read(min(CHUNK, end - at))
         if total is not None:
-            total.add(start, chunk)
+            total.add(at, chunk)
         return chunk
 
-    async with await anyio.open_file(path, "rb") as file:
-        await file.seek(start)
+    with await run_sync(path.open, "rb") as file, ThreadPoolExecutor(1) as thread:
+        file.seek(start)
+        reading = thread.submit(read, start)
         while start < end:
-            chunk = await run_sync(read, min(CHUNK, end - start))
+            chunk = await _done(reading)
             if not chunk:
                 raise changed_error(path)
             start += len(chunk)
+            if start < end:
+                reading = thread.submit(read, start)  # while this one is sent
             yield chunk
+
+
+async def _done(work: Future[_T]) -> _T:
+    """The outcome of a call in a thread, which is carried out in any case."""
+    return await asyncio.shield(asyncio.wrap_future(work))
 
 
 def changed_error(path: Path) -> CrestlineError:
@@ -165,28 +176,30 @@ class PartFile:
 
     async def append(self, content: AsyncIterator[bytes]) -> AsyncIterator[int]:
         """Write behind what is there; yields how many bytes were written. What came before an error is kept."""
-        gathered: list[bytes] = []
+        held: list[bytes] = []
         size = 0
-        try:
-            async for chunk in content:
-                gathered.append(chunk)
-                size += len(chunk)
-                if size >= CHUNK:
-                    await run_sync(self._write, gathered)
-                    written, gathered, size = size, [], 0
-                    yield written
-        finally:
-            self._write(gathered)
-        if size:
-            yield size
+        with ThreadPoolExecutor(1) as thread:
+            writing = thread.submit(self._write, [])
+            try:
+                async for chunk in content:
+                    held.append(chunk)
+                    size += len(chunk)
+                    if size >= CHUNK:
+                        written = await _done(writing)
+                        writing, held, size = thread.submit(self._write, held), [], 0  # while more is received
+                        yield written
+            finally:
+                rest = self._write(held) if writing.exception() is None else 0
+        yield writing.result() + rest
 
-    def _write(self, chunks: list[bytes]) -> None:
-        at = self._file.seek(0, os.SEEK_END)
+    def _write(self, chunks: list[bytes]) -> int:
+        at = begin = self._file.seek(0, os.SEEK_END)
         for chunk in chunks:
             self._file.write(chunk)
             self._sum.add(at, chunk)
             at += len(chunk)
         self._file.flush()
+        return at - begin
 
     async def checksum(self) -> str:
         """Hexadecimal SHA-256 of what is there."""

@@ -7,6 +7,7 @@ import urllib.request
 from contextvars import ContextVar
 from typing import Literal
 
+import httpcore
 import httpx
 from httpx_retries import Retry, RetryTransport
 
@@ -25,6 +26,9 @@ repeat: ContextVar[Repeat] = ContextVar("crestline_repeat", default="freely")
 
 _NEVER_LEFT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _METHODS = ("GET", "HEAD", "PUT", "POST", "DELETE")
+
+# httpcore takes at most 64 KiB of what has arrived, and each piece costs the same: a third of a large download.
+httpcore.AsyncHTTP11Connection.READ_NUM_BYTES = 1024 * 1024
 
 
 class _Retry(Retry):

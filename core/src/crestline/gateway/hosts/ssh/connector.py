@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import asyncssh
 
@@ -19,6 +20,11 @@ from crestline.model import ConfigError, CrestlineError, GatewayUnavailableError
 _LOGINS_AT_ONCE = 4
 _PAUSE = 1.0
 _CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"  # first: five times faster here than the default
+
+_WINDOW = 4 * 1024 * 1024
+"""bytes of one channel that may be on their way to here"""
+_PACKET = 256 * 1024 - 1024
+"""bytes of a channel in one packet to here; OpenSSH's packets have at most 256 KiB, and each has its cost"""
 
 
 class Connector:
@@ -91,7 +97,7 @@ class Connector:
 
     async def _open(self, user: str, identity: Identity) -> asyncssh.SSHClientConnection:
         settings, timeout = self._settings, self._settings.timeout
-        return await asyncssh.connect(
+        connection = await asyncssh.connect(
             settings.host,
             settings.port,
             username=user,
@@ -108,7 +114,11 @@ class Connector:
             login_timeout=timeout.login,
             keepalive_interval=timeout.keep_alive,
             keepalive_count_max=1,
+            window=_WINDOW,
+            max_pktsize=_PACKET,
         )
+        _without_ignored(connection)
+        return connection
 
     def _fail_fast(self) -> None:
         if self._failure is not None and (self._trying or time.monotonic() < self._next_try):
@@ -148,6 +158,22 @@ class Connector:
     @property
     def _where(self) -> str:
         return f"{self._name} ({self._settings.host} port {self._settings.port})"
+
+
+def _without_ignored(connection: asyncssh.SSHClientConnection) -> None:
+    """Send no empty packet before each packet, where the cipher needs none.
+
+    asyncssh does so against an attack on CBC. With an authenticated cipher it costs a fifth of an upload.
+    """
+    if not str(connection.get_extra_info("send_cipher")).endswith(("-gcm@openssh.com", "-poly1305@openssh.com")):
+        return
+    send = connection.send_packet
+
+    def send_needed(kind: int, *content: bytes, handler: Any = None) -> None:
+        if kind != asyncssh.constants.MSG_IGNORE:
+            send(kind, *content, handler=handler)
+
+    connection.send_packet = send_needed  # type: ignore[assignment, method-assign]
 
 
 def _known_hosts(text: str) -> asyncssh.SSHKnownHosts:

@@ -202,9 +202,10 @@ class _Upload:
                     written += len(block)
                     if limit is not None and written > limit:
                         raise wrong_length(written, limit)
-                    if digest is not None:
-                        await asyncio.to_thread(digest.update, block)
-                    await writer.write(block)
+                    if digest is None:
+                        await writer.write(block)
+                    else:
+                        await asyncio.gather(asyncio.to_thread(digest.update, block), writer.write(block))
             finally:
                 await writer.flush()  # what has arrived is kept, also when no more came
         except asyncssh.SFTPError as error:
