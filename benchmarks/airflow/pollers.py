@@ -1,4 +1,5 @@
-"""Waiting as it is usually done: each trigger asks for its own job, every few seconds."""
+"""What our trigger is compared with: waiting as it is usually done, where each trigger asks for its own job every few
+seconds, and no waiting at all."""
 
 from __future__ import annotations
 
@@ -59,3 +60,18 @@ class OnePollerPerTask(BaseTrigger):
             with contextlib.suppress(httpx.TransportError, ValueError, LookupError, TypeError):
                 state = await gateway.state(self.job_id)
         yield TriggerEvent({"job_id": self.job_id, "state": state})
+
+
+class Nothing(BaseTrigger):
+    """Never fires: what it takes is what Airflow takes."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__()
+        self.job_id = job_id
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return f"{__name__}.{type(self).__name__}", {"job_id": self.job_id}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        await asyncio.get_running_loop().create_future()
+        yield TriggerEvent(self.job_id)

@@ -151,6 +151,9 @@ def test_large_files_wait_for_no_job_on_a_worker(anywhere: Place, tmp_path: Path
     """A plain FirecREST moves them in jobs of its scheduler; a gateway of ours has none to wait for."""
     content = os.urandom(6 * 1024 * 1024)
     (tmp_path / "large.bin").write_bytes(content)
+    (tmp_path / "tree/deep").mkdir(parents=True)
+    (tmp_path / "tree/deep/large.bin").write_bytes(content)
+    (tmp_path / "tree/small.txt").write_text("small")
     with DAG("large", schedule=None) as dag:
         up = FirecRESTUploadOperator(
             task_id="up", source_path=str(tmp_path / "large.bin"), target_path=f"{anywhere.workdir}/", deferrable=True
@@ -161,17 +164,31 @@ def test_large_files_wait_for_no_job_on_a_worker(anywhere: Place, tmp_path: Path
             local_path=str(tmp_path / "back"),
             deferrable=True,
         )
-        up >> down
+        up_tree = FirecRESTUploadOperator(
+            task_id="up_tree",
+            source_path=str(tmp_path / "tree"),
+            target_path=f"{anywhere.workdir}/tree",
+            deferrable=True,
+        )
+        down_tree = FirecRESTDownloadOperator(
+            task_id="down_tree",
+            remote_files=f"{anywhere.workdir}/tree",
+            local_path=str(tmp_path / "back/tree"),
+            deferrable=True,
+        )
+        up >> down >> up_tree >> down_tree
     done = run(dag)
     assert set(done.states.values()) == {"success"}, task_log.errors
     assert (tmp_path / "back/large.bin").read_bytes() == content
-    assert os.listdir(tmp_path / "back") == ["large.bin"]
+    assert (tmp_path / "back/tree/deep/large.bin").read_bytes() == content
+    assert (tmp_path / "back/tree/small.txt").read_text() == "small"
+    assert sorted(os.listdir(tmp_path / "back")) == ["large.bin", "tree"]
     deferred = sum("Waiting for the transfer jobs" in line for _, line in task_log.entries)
     if anywhere.plain is None:
         assert deferred == 0
     else:
-        assert deferred == 2
-        assert [anywhere.plain.count("POST", f"/transfer/{verb}") for verb in ("upload", "download")] == [1, 1]
+        assert deferred == 4
+        assert [anywhere.plain.count("POST", f"/transfer/{verb}") for verb in ("upload", "download")] == [2, 2]
 
 
 def test_nothing_that_matches_fails(remote: Path, tmp_path: Path, task_log: Any) -> None:

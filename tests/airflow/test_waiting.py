@@ -42,7 +42,10 @@ async def test_waiting_is_shared(plain: PlainFirecrest, log_output: bool) -> Non
             assert len(requests) <= 25 + elapsed
         else:
             assert not requests
-        assert gc.get_freeze_count() > 0  # or else the garbage collector stops the triggerer
+        frozen = gc.get_freeze_count()  # or else the garbage collector stops the triggerer
+        later = [[number] for number in range(1000)]
+        gc.collect()
+        assert gc.get_freeze_count() >= frozen + len(later) > len(later)
         end_jobs(plain)
         await until(lambda: len(at_work.events) == COUNT)
         await until(lambda: gc.get_freeze_count() == 0)

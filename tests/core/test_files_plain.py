@@ -453,6 +453,54 @@ async def test_a_download_that_is_left_to_its_job(
     assert os.listdir(tmp_path) == ["out.bin"]
 
 
+async def test_large_files_of_a_directory_are_left_to_their_jobs(
+    plain: PlainFirecrest, backend: FirecrestBackend, remote: Path, tmp_path: Path
+) -> None:
+    source, back = tmp_path / "in", tmp_path / "out"
+    (source / "deep").mkdir(parents=True)
+    large = {"a.bin": content(LARGE), "deep/b.bin": content(LARGE + 1)}
+    for name, data in large.items():
+        (source / name).write_bytes(data)
+    (source / "deep/run").write_text("#!/bin/sh\n")
+    (source / "deep/run").chmod(0o755)
+    (remote / "tree").mkdir()
+    (remote / "elsewhere").write_text("theirs")
+    (remote / "tree/a.bin").symlink_to("../elsewhere")
+    sent = await upload(backend, source, f"{remote}/tree", wait=False)
+    [job_id] = sent.pending  # a link is not written through
+    assert (sent.files, sent.bytes) == (3, 2 * LARGE + 1 + len("#!/bin/sh\n"))
+    await backend.monitor.wait(job_id)
+    plain.requests.clear()
+    again = await upload(backend, source, f"{remote}/tree")
+    assert (again.files, again.skipped, again.pending) == (0, 3, ())
+    assert (remote / "elsewhere").read_text() == "theirs"
+
+    begun = await download(backend, f"{remote}/tree", back, wait=False)
+    assert (begun.files, len(begun.pending)) == (1, 2)
+    for job_id in begun.pending:
+        await backend.monitor.wait(job_id)
+    got = await download(backend, f"{remote}/tree", back)
+    assert (got.files, got.skipped, got.pending) == (2, 1, ())
+    assert sum("/transfer/download" in path for path in paths(plain)) == 2
+    for tree in (remote / "tree", back):
+        assert {name: (tree / name).read_bytes() for name in large} == large
+        assert os.access(tree / "deep/run", os.X_OK)
+    assert sorted(os.listdir(back)) == ["a.bin", "deep"]
+
+
+async def test_a_large_file_of_a_directory_that_did_not_arrive_is_sent_again(
+    plain: PlainFirecrest, backend: FirecrestBackend, remote: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.bin").write_bytes(content(LARGE))
+    sent = await upload(backend, tmp_path / "in", f"{remote}/tree", wait=False)
+    await backend.monitor.wait(sent.pending[0])
+    (remote / "tree/a.bin").write_bytes(content(LARGE)[1:] + b"!")
+    again = await upload(backend, tmp_path / "in", f"{remote}/tree")
+    assert (again.files, again.pending) == (1, ())
+    assert (remote / "tree/a.bin").read_bytes() == content(LARGE)
+
+
 async def test_a_begun_download_that_leads_nowhere_is_begun_anew(
     plain: PlainFirecrest, backend: FirecrestBackend, remote: Path, tmp_path: Path
 ) -> None:

@@ -17,8 +17,9 @@ from collections.abc import AsyncGenerator, Iterable
 import msgspec
 
 from crestline.client.backends.base import Backend, JobFilter
-from crestline.client.job_ids import check_id, chosen, is_element, parent
+from crestline.client.job_ids import check_id, chosen
 from crestline.client.job_stream import JobStream
+from crestline.client.listed import Listed
 from crestline.client.policy import PollPolicy
 from crestline.client.run_once import is_duplicate
 from crestline.client.submit import successor
@@ -29,6 +30,8 @@ _LOG = logging.getLogger(__name__)
 
 _SLICE = 100
 """watchers told between two breaths of the event loop"""
+_GATHERING = 1e-5
+"""seconds for each watched job, in which more may come: ten times what it takes to go through all of them"""
 _IDS_IN_A_QUERY = 200
 _AT_ONCE = 4
 """by-id requests at the same time; an sshd's default of 10 sessions per connection breaks at more"""
@@ -70,7 +73,7 @@ class JobMonitor:
         """
         entry = self._entry(job)
         watcher = Watcher()
-        entry.watchers.add(watcher)
+        entry.watchers.append(watcher)
         try:
             if entry.job.state is not JobState.UNKNOWN:
                 watcher.tell(entry.event())
@@ -81,7 +84,7 @@ class JobMonitor:
                 if event.state.is_terminal:
                     return
         finally:
-            entry.watchers.discard(watcher)
+            entry.watchers.remove(watcher)
 
     async def wait(self, job: Job | str) -> Job:
         """The job once it has ended. Raises as `watch`."""
@@ -129,17 +132,17 @@ class JobMonitor:
             if isinstance(job, str):
                 job = Job(job_id=job_id, state=JobState.UNKNOWN, system=self._backend.system)
             entry = self._entries[job_id] = Entry(job, now)
+            self._wake.set()
         return entry
 
     def _active(self, now: float) -> list[Entry]:
         """Those that have to be looked at; forgets those that nobody asks for."""
-        for job_id, entry in list(self._entries.items()):
-            if not entry.watchers and entry.wanted_until < now:
-                del self._entries[job_id]
+        unwanted = [name for name, each in self._entries.items() if not each.watchers and each.wanted_until < now]
+        for job_id in unwanted:
+            del self._entries[job_id]
         return [entry for entry in self._entries.values() if not entry.job.is_finished]
 
     def _start(self) -> None:
-        self._wake.set()
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run(), name="crestline-monitor")
 
@@ -176,10 +179,14 @@ class JobMonitor:
                 interval = self._policy.streamed
             interval *= random.uniform(1 - self._policy.jitter, 1 + self._policy.jitter)  # noqa: S311
             if (left := last_round + interval - now) > 0:
-                with contextlib.suppress(TimeoutError):
+                try:
                     async with asyncio.timeout(left):
                         await self._wake.wait()  # somebody came; perhaps with a fresh job
-                        continue
+                except TimeoutError:
+                    pass
+                else:
+                    await asyncio.sleep(_GATHERING * len(entries))
+                    continue
             last_round = time.monotonic()
             await self._round(entries)
             cost = time.monotonic() - last_round
@@ -222,8 +229,8 @@ class JobMonitor:
         for entry, job in self._duplicates:
             await self._adopt(entry, job)
 
-    async def _list(self, entries: list[Entry]) -> dict[str, list[Job]]:
-        """The jobs of the identity by the parent's id."""
+    async def _list(self, entries: list[Entry]) -> Listed:
+        """The jobs of the identity."""
         ids = None
         if "job-ids" in self._backend.features and len(entries) <= _IDS_IN_A_QUERY:
             ids = tuple(entry.job.job_id for entry in entries)
@@ -234,10 +241,7 @@ class JobMonitor:
                 raise
             self._narrow = True
             jobs = await self._list_once(ids)
-        families: dict[str, list[Job]] = {}
-        for job in jobs:
-            families.setdefault(parent(job.job_id), []).append(job)
-        return families
+        return await Listed.of(jobs)
 
     async def _list_once(self, ids: tuple[str, ...] | None) -> list[Job]:
         self.list_requests += 1
@@ -246,15 +250,14 @@ class JobMonitor:
             JobFilter(ids=ids, window=window, all_users=self._policy.all_users), patient=False
         )
 
-    async def _tell_listed(self, entries: list[Entry], listed: dict[str, list[Job]], asked: float) -> list[Entry]:
+    async def _tell_listed(self, entries: list[Entry], listed: Listed, asked: float) -> list[Entry]:
         """Hand out what the list says that was asked for then; returns those it says nothing final about."""
         missed = []
         for number, entry in enumerate(entries):
             if number % _SLICE == _SLICE - 1:
                 await asyncio.sleep(0)
-            family = listed.get(parent(entry.job.job_id), ())
-            job = chosen(family, entry.job.job_id)
-            if job is None or (job.is_finished and _may_be_partial(family, job.job_id)):
+            job = listed.about(entry.job.job_id)
+            if job is None or (job.is_finished and listed.may_be_partial(job.job_id)):
                 missed.append(entry)
             else:
                 self._answered(entry, job, asked)
@@ -308,11 +311,9 @@ class JobMonitor:
             except CrestlineError as error:
                 await self._tell_unknown(some, str(error))
                 continue
-            families: dict[str, list[Job]] = {}
-            for job in jobs:
-                families.setdefault(parent(job.job_id), []).append(job)
+            listed = await Listed.of(jobs)
             for entry in some:
-                found = chosen(families.get(parent(entry.job.job_id), ()), entry.job.job_id)
+                found = listed.about(entry.job.job_id)
                 if found is None:
                     self._missing(entry)
                 else:
@@ -341,8 +342,7 @@ class JobMonitor:
         if is_duplicate(job):
             self._duplicates.append((entry, job))
             return
-        entry.job = job
-        entry.tell(entry.event(), now)
+        entry.learn(job, now)
 
     async def _adopt(self, entry: Entry, job: Job) -> None:
         """From now on `entry` is about the job that runs in place of this duplicate."""
@@ -354,8 +354,7 @@ class JobMonitor:
         if heir is not None:
             _LOG.warning("Job %s is a duplicate of %s, which is watched instead", job.job_id, heir)
             job = msgspec.structs.replace(job, job_id=heir, state=JobState.SUBMITTED, raw_state="", exit_code=None)
-        entry.job = job
-        entry.tell(entry.event(), time.monotonic())
+        entry.learn(job, time.monotonic())
 
     def _missing(self, entry: Entry) -> None:
         now = time.monotonic()
@@ -379,11 +378,6 @@ class JobMonitor:
             if number % _SLICE == _SLICE - 1:
                 await asyncio.sleep(0)
             entry.tell(JobEvent(job=entry.job, state=JobState.UNKNOWN, reason=reason), now)
-
-
-def _may_be_partial(family: Iterable[Job], job_id: str) -> bool:
-    """Whether a list that shows these members of an array may have left others out."""
-    return not is_element(job_id) and any(job.job_id != job_id for job in family)
 
 
 def _gone(job_id: str) -> JobNotFoundError:

@@ -49,7 +49,7 @@ def lock_path(workdir: str, tag: str) -> str:
 
 def is_duplicate(job: Job) -> bool:
     """True for a job that ended because an earlier one of the same submission runs or has run."""
-    return job.is_finished and job.exit_code == DUPLICATE_EXIT_CODE and tag_in(job.name) is not None
+    return job.exit_code == DUPLICATE_EXIT_CODE and job.is_finished and tag_in(job.name) is not None
 
 
 def guarded(script: str, *, name: str, lock: str, environment: dict[str, str]) -> str:

@@ -91,8 +91,9 @@ class FirecRESTJobTrigger(BaseTrigger):
             if following is not None:
                 shared.budget.give_place()
                 following.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await following
+                await asyncio.wait({following})  # awaited itself, it would leave a cycle of tracebacks behind
+                if not following.cancelled():
+                    following.result()
         return job, output
 
     async def on_kill(self) -> None:

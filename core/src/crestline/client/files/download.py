@@ -44,8 +44,9 @@ async def download(
     too.
 
     Args:
-        wait: False leaves out a large file that a plain FirecREST brings to its store by a job, but begins that: when
-            the jobs `Report.pending` have ended, a call on this machine fetches the file from there.
+        wait: False leaves out a large file that a plain FirecREST brings to its store by a job, also one of a directory
+            of which only few files have to come, but begins that: when the jobs `Report.pending` have ended, a call on
+            this machine fetches the file from there.
 
     Raises:
         MissingFileError: `remote` does not exist, or nothing matches it.
@@ -76,7 +77,7 @@ async def download(
 async def _download_one(backend: Backend, path: str, target: Path, meter: Meter, *, into: bool, wait: bool) -> Report:
     status = await backend.stat(path)
     if is_directory(status):
-        return await download_tree(backend, path, target, meter)
+        return await download_tree(backend, path, target, meter, wait=wait)
     if into:
         target.mkdir(parents=True, exist_ok=True)
     if target.is_dir():

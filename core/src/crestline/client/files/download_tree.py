@@ -15,10 +15,10 @@ from anyio.to_thread import run_sync
 
 from crestline.client.backends.base import Backend
 from crestline.client.files.archive import Pull, make_link, temporary_beside, unpack
-from crestline.client.files.download_file import download_file
+from crestline.client.files.download_file import begin_download, download_file
 from crestline.client.files.local import make_executable, sha256
 from crestline.client.files.manifest import read_manifest
-from crestline.client.files.names import is_safe_link, remove_if_there, spellings, temporary_path
+from crestline.client.files.names import is_safe_link, remove_if_there, spellings, takes_a_job, temporary_path
 from crestline.client.files.parallel import run_parallel
 from crestline.client.files.report import Meter, Report
 from crestline.client.files.retry import Patience
@@ -40,11 +40,15 @@ _FEW = 8
 """so many files of plain FirecREST come one by one"""
 
 
-async def download_tree(backend: Backend, remote: str, root: Path, meter: Meter) -> Report:
+async def download_tree(backend: Backend, remote: str, root: Path, meter: Meter, *, wait: bool = True) -> Report:
     """Make `root` hold what the directory `remote` holds; what else is there stays.
 
     No path of the other side leaves `root`: links that lead out of it are left out and reported, and nothing is
     written through a link.
+
+    Args:
+        wait: False leaves out large files of which plain FirecREST brings each by a job, but begins that; see
+            `download`.
 
     Raises:
         TransferError: something did not arrive.
@@ -62,20 +66,26 @@ async def download_tree(backend: Backend, remote: str, root: Path, meter: Meter)
     left_out = await run_sync(_make_directories_and_links, root, listing, escaped)
     absent = await run_sync(_absent, root, escaped)
     meter.total = meter.done + sum(file.size for file in needed.values())
+    pending: list[str] = []
     if "tar" in backend.features:
         await _from_crestline(backend, remote, root, needed, meter)
     elif absent or len(needed) > _FEW or any(is_ambiguous(name) for name in needed):
         await _from_plain(backend, remote, root, needed.keys() | absent, meter)
     else:
+        if not wait:
+            later = {name for name, file in needed.items() if _takes_a_job(backend, remote, file)}
+            pending = [await _begin_one(backend, remote, root, name) for name in sorted(later)]
+            needed = {name: file for name, file in needed.items() if name not in later}
         await run_parallel(partial(_download_one, backend, remote, root, name, meter) for name in needed)
     for name in same:
         if is_executable(files[name]) and not os.access(root / name, os.X_OK):
             make_executable(root / name)
     return Report(
         files=len(needed),
-        skipped=len(files) - len(needed),
+        skipped=len(same),
         bytes=sum(file.size for file in needed.values()),
         left_out=tuple(left_out),
+        pending=tuple(pending),
     )
 
 
@@ -178,6 +188,16 @@ async def _download_one(backend: Backend, remote: str, root: Path, name: str, me
     path = posixpath.join(remote, name)
     temporary_beside(root, name)
     await download_file(backend, path, await backend.stat(path), root / name, meter)
+
+
+def _takes_a_job(backend: Backend, remote: str, file: File) -> bool:
+    return takes_a_job(backend, posixpath.join(remote, file.name), file.size, backend.max_direct_download)
+
+
+async def _begin_one(backend: Backend, remote: str, root: Path, name: str) -> str:
+    path = posixpath.join(remote, name)
+    temporary_beside(root, name)
+    return await begin_download(backend, path, await backend.stat(path), root / name)
 
 
 async def _from_plain(backend: Backend, remote: str, root: Path, needed: set[str], meter: Meter) -> None:

@@ -50,8 +50,9 @@ async def upload(
     there and sent again on doubt.
 
     Args:
-        wait: False leaves a large file to the job in which a plain FirecREST brings it from its store to the system:
-            when the jobs `Report.pending` have ended, a call that waits verifies it, and sends it again on doubt.
+        wait: False leaves a large file, also one of a directory where they are few, to the job in which a plain
+            FirecREST brings it from its store to the system: when the jobs `Report.pending` have ended, a call that
+            waits verifies it, and sends it again on doubt.
 
     Raises:
         MissingFileError: `local`, or the directory that `remote` is in, does not exist.
@@ -63,7 +64,7 @@ async def upload(
     with local_errors():
         source = Path(local)
         if await run_sync(source.is_dir):
-            return await upload_tree(backend, source, path, meter)
+            return await upload_tree(backend, source, path, meter, wait=wait)
         size = source.stat().st_size
         status = await remote_stat(backend, path)
         if remote.endswith("/") or is_directory(status):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import posixpath
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import anyio
 from anyio.to_thread import run_sync
@@ -14,12 +15,18 @@ from crestline.client.backends.base import Backend
 from crestline.client.files.archive import pack, stream, write_gzip
 from crestline.client.files.local import sha256
 from crestline.client.files.manifest import Known, read_manifest, write_manifest
-from crestline.client.files.names import make_directory, remove_if_there, stays_inside, temporary_name
+from crestline.client.files.names import (
+    make_directory,
+    remove_if_there,
+    stays_inside,
+    takes_a_job,
+    temporary_name,
+)
 from crestline.client.files.report import Meter, Report
 from crestline.client.files.retry import Patience
 from crestline.client.files.same import same_on_crestline, same_on_plain
 from crestline.client.files.tree import Entry, Listing, list_tree, scan
-from crestline.client.files.upload_file import upload_file
+from crestline.client.files.upload_file import send_ahead, upload_file
 from crestline.model import (
     FileType,
     GatewayUnavailableError,
@@ -35,25 +42,39 @@ _ALONE = 64 * 1024 * 1024
 
 _TRIES = 3
 
-_Sent = tuple[list[Entry], list[str]]
-"""what was sent, and the links that the gateway refused"""
+_FEW = 8
+"""so many large files are left to jobs of plain FirecREST, one each"""
 
 
-async def upload_tree(backend: Backend, root: Path, remote: str, meter: Meter) -> Report:
+class _Sent(NamedTuple):
+    entries: list[Entry]
+    refused: Sequence[str] = ()
+    """links that the gateway did not take"""
+    pending: Sequence[str] = ()
+    """ids of jobs that were not waited for"""
+
+
+async def upload_tree(backend: Backend, root: Path, remote: str, meter: Meter, *, wait: bool = True) -> Report:
     """Make the directory `remote` hold what `root` holds; what else is there stays.
+
+    Args:
+        wait: False leaves a few large files to jobs of a plain FirecREST; see `upload`.
 
     Raises:
         TransferError: something did not arrive, or changed while it was sent.
     """
     found = await run_sync(scan, root)
-    send = _to_crestline if "tar" in backend.features else _to_plain
-    sent, refused = await send(backend, root, remote, found.entries, meter)
-    files = [entry for entry in sent if entry.is_file]
+    if "tar" in backend.features:
+        sent = await _to_crestline(backend, root, remote, found.entries, meter)
+    else:
+        sent = await _to_plain(backend, root, remote, found.entries, meter, wait)
+    files = [entry for entry in sent.entries if entry.is_file]
     return Report(
         files=len(files),
         skipped=len(found.files()) - len(files),
         bytes=sum(entry.size for entry in files),
-        left_out=(*found.left_out, *refused),
+        left_out=(*found.left_out, *sent.refused),
+        pending=tuple(sent.pending),
     )
 
 
@@ -105,7 +126,7 @@ async def _to_crestline(backend: Backend, root: Path, remote: str, entries: list
                     await upload_file(backend, root / entry.path, path, meter)
                 elif not await _link(backend, entry.link_target, path):
                     refused.append(entry.path)
-            return list(sent.values()), refused
+            return _Sent(list(sent.values()), refused)
         except (GatewayUnavailableError, RateLimitedError) as error:
             await patience.wait(error)
 
@@ -125,25 +146,51 @@ async def _link(backend: Backend, target: str, path: str) -> bool:
     return True
 
 
-async def _to_plain(backend: Backend, root: Path, remote: str, entries: list[Entry], meter: Meter) -> _Sent:
+async def _to_plain(backend: Backend, root: Path, remote: str, entries: list[Entry], meter: Meter, wait: bool) -> _Sent:
     listing = await _list(backend, remote)
     known = await read_manifest(backend, remote, listing)
     checksums = {entry.path: (entry.size, await sha256(root / entry.path)) for entry in entries if entry.is_file}
     same = await same_on_plain(backend, remote, checksums, listing, known)
     todo = [entry for entry in entries if listing.differs(entry, same_content=entry.path in same)]
     if not todo:
-        return [], []
-    sent = todo
+        return _Sent([])
     meter.total = meter.done + sum(entry.size for entry in todo)
+    ahead = [] if wait else [entry for entry in todo if _may_go_ahead(backend, remote, entry, listing)]
+    if len(ahead) > _FEW:
+        ahead = []
+    if together := [entry for entry in todo if entry not in ahead]:
+        listing = await _send_together(backend, root, remote, together, meter)
+        arrived = [entry for entry in entries if entry not in ahead]
+        await write_manifest(backend, remote, _manifest(arrived, checksums, listing))
+    pending = [
+        await send_ahead(backend, root / entry.path, posixpath.join(remote, entry.path), entry.size, meter)
+        for entry in ahead
+    ]
+    return _Sent(todo, pending=pending)
+
+
+def _may_go_ahead(backend: Backend, remote: str, entry: Entry, listing: Listing) -> bool:
+    """Whether a job alone can bring this to where it belongs, with nothing to be done behind it."""
+    if not entry.is_file or entry.mode & 0o100:
+        return False
+    there = listing.find(entry.path)
+    if there is not None and there.type is not FileType.FILE:
+        return False  # only an archive replaces a link instead of writing through it
+    return takes_a_job(backend, posixpath.join(remote, entry.path), entry.size, backend.max_direct_upload)
+
+
+async def _send_together(backend: Backend, root: Path, remote: str, entries: list[Entry], meter: Meter) -> Listing:
+    """Send them as one archive, again where something did not arrive; returns what is there then."""
+    todo = entries
     for _ in range(_TRIES):
         begun = meter.done
         await pack_and_extract(backend, root, remote, todo, meter)
         listing = await list_tree(backend, remote)
         todo = [entry for entry in todo if listing.differs(entry, same_content=True)]
         if not todo:
-            await write_manifest(backend, remote, _manifest(entries, checksums, listing))
-            return sent, []
-        meter.add(begun - meter.done + sum(entry.size for entry in sent) - sum(entry.size for entry in todo), root.name)
+            return listing
+        arrived = sum(entry.size for entry in entries) - sum(entry.size for entry in todo)
+        meter.add(begun - meter.done + arrived, root.name)
     raise TransferError(
         f"{len(todo)} files did not arrive in {remote} as they are here, for example {todo[0].path!r}.",
         hint="Look for another process that writes to them, and for the quota of the file system.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import posixpath
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,14 +30,15 @@ class FirecRESTDownloadOperator(FirecRESTTransferOperator):
     Args:
         system: the system's name; None: the one that the connection names.
         local_path: where to on the worker: a directory for several files and for patterns, or if it ends in `/`;
-            otherwise the file. In a directory everything keeps its name; where two are called the same, all keep what
-            their paths do not share.
+            otherwise the file, or the directory that shall hold what the one on the system holds. In a directory
+            everything keeps its name; where two are called the same, all keep what their paths do not share.
         target_task_id: a FirecRESTSubmitOperator of this DAG run. Relative `remote_files` are in its job's working
             directory, and the job's id replaces `{job_id}` (or `{_jobid_}`) in them; None of them: the job's stdout.
         remote_files: one path or pattern (`*`, `?`, `[...]`), or several. Without `target_task_id` relative ones are
             below the user's default directory.
-        deferrable: where a plain FirecREST brings a large file by a job, wait for that in the triggerer. Default:
-            `[operators] default_deferrable`.
+        deferrable: where a plain FirecREST brings a large file by a job, also one of a directory of which at most eight
+            files have to come, wait for that in the triggerer. A directory of many files comes as an archive, for which
+            the worker waits. Default: `[operators] default_deferrable`.
     """
 
     template_fields = ("system", "local_path", "target_task_id", "remote_files")
@@ -63,7 +65,11 @@ class FirecRESTDownloadOperator(FirecRESTTransferOperator):
             else:
                 paths = [absolute(system, path) for path in remote_files]
             into = f"{self.local_path}/" if any(map(has_pattern, paths)) else self.local_path
-            targets = local_targets(_expanded(system, paths), into)
+            paths = _expanded(system, paths)
+            if len(paths) == 1 and not into.endswith(("/", os.sep)) and _is_directory(system, paths[0]):
+                targets = {paths[0]: Path(into)}  # there already if this is not the first try
+            else:
+                targets = local_targets(paths, into)
             job_ids: list[str] = []
             for path, target in targets.items():
                 job_ids += self._fetch(system, path, target, wait)
@@ -105,6 +111,10 @@ def _of_job(path: str, job: dict[str, Any]) -> str:
     for placeholder in ("{job_id}", "{_jobid_}"):
         path = path.replace(placeholder, job["job_id"])
     return posixpath.join(job["working_dir"], path)
+
+
+def _is_directory(system: BlockingSystem, path: str) -> bool:
+    return stat.S_ISDIR(system.stat(path)["mode"])
 
 
 def _expanded(system: BlockingSystem, paths: Sequence[str]) -> list[str]:

@@ -31,7 +31,8 @@ class FirecRESTUploadOperator(FirecRESTTransferOperator):
         target_path: where to on the system; a relative path is below the user's default directory. A file goes into it
             if it ends in `/` (then it is made if need be) or is a directory. For a list or a pattern it is a directory,
             in which everything keeps its name; where two are called the same, all keep what their paths do not share.
-        deferrable: where a plain FirecREST takes a large file by a job, wait for that in the triggerer. Default:
+        deferrable: where a plain FirecREST takes a large file by a job, also one of up to eight in a directory, wait
+            for that in the triggerer. The rest of a directory goes as an archive, for which the worker waits. Default:
             `[operators] default_deferrable`.
     """
 

@@ -61,12 +61,13 @@ async def read_jobs(body: bytes, system: str) -> list[Job]:
     """
     rows = msgspec.json.decode(body, type=_Rows).jobs or []
     decoder = msgspec.json.Decoder(_Row, strict=False)
+    texts: dict[str, str] = {}
     jobs = []
     for number, raw in enumerate(rows):
         if number % _SLICE == _SLICE - 1:
             await asyncio.sleep(0)
         try:
-            jobs.append(_job(decoder.decode(raw), system))
+            jobs.append(_job(decoder.decode(raw), system, texts))
         except msgspec.DecodeError:
             continue
     return jobs
@@ -78,10 +79,12 @@ def read_job(body: bytes, system: str) -> Job:
     Raises:
         msgspec.DecodeError: it is none.
     """
-    return _job(msgspec.json.decode(body, type=_Row, strict=False), system)
+    return _job(msgspec.json.decode(body, type=_Row, strict=False), system, {})
 
 
-def _job(row: _Row, system: str) -> Job:
+def _job(row: _Row, system: str, texts: dict[str, str]) -> Job:
+    """The job of a row; what it says like others before it is kept once, in `texts`, for who keeps thousands."""
+    kept = texts.setdefault
     status = row.status or _Status()
     time = row.time or _Time()
     raw = "+".join(status.state) if isinstance(status.state, list) else status.state or ""
@@ -89,23 +92,25 @@ def _job(row: _Row, system: str) -> Job:
     name, workdir = row.name or "", row.working_directory or ""
     if name == "allocation" and not workdir:  # Slurm's accounting has a row for the job before it knows the job
         name = ""
+    user, group, account, partition = row.user or "", row.group or "", row.account or "", row.partition or ""
+    reason, cluster, nodes = _said(status.state_reason), row.cluster or "", _said(row.nodes)
     return Job(
         job_id=str(row.job_id),
         state=state,
-        raw_state=raw,
-        reason=_said(status.state_reason),
-        name=name,
+        raw_state=kept(raw, raw),
+        reason=kept(reason, reason),
+        name=kept(name, name),
         system=system,
-        user=row.user or "",
-        group=row.group or "",
-        account=row.account or "",
-        partition=row.partition or "",
-        cluster=row.cluster or "",
+        user=kept(user, user),
+        group=kept(group, group),
+        account=kept(account, account),
+        partition=kept(partition, partition),
+        cluster=kept(cluster, cluster),
         priority=row.priority,
         cpus=row.cpus,
-        nodes=_said(row.nodes),
+        nodes=kept(nodes, nodes),
         node_count=row.allocation_nodes,
-        workdir=workdir,
+        workdir=kept(workdir, workdir),
         exit_code=status.exit_code if state.is_terminal else None,
         signal=(status.interrupt_signal or None) if state.is_terminal else None,
         times=JobTimes(

@@ -1,0 +1,45 @@
+"""A list of jobs, to look up what it says about one of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from crestline.client.job_ids import chosen, is_element, parent
+from crestline.model import Job
+
+_SLICE = 1000
+"""jobs sorted in between two breaths of the event loop"""
+
+
+class Listed:
+    """Jobs by their ids, and the elements of arrays by the array's id."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, Job] = {}
+        self._elements: dict[str, list[Job]] = {}
+
+    @classmethod
+    async def of(cls, jobs: Sequence[Job]) -> Listed:
+        """Sort them in; of an id that is listed twice the first counts."""
+        listed = cls()
+        for number, job in enumerate(jobs):
+            if number % _SLICE == _SLICE - 1:
+                await asyncio.sleep(0)
+            job_id = job.job_id
+            listed._jobs.setdefault(job_id, job)
+            if not job_id.isalnum() and (whole := parent(job_id)) != job_id:
+                listed._elements.setdefault(whole, []).append(job)
+        return listed
+
+    def about(self, job_id: str) -> Job | None:
+        """What the list says about `job_id`, None if nothing. The elements of an array say it of the whole."""
+        if (job := self._jobs.get(job_id)) is not None:
+            return job
+        family = self._elements.get(parent(job_id), [])
+        whole = self._jobs.get(parent(job_id))
+        return chosen([whole, *family] if whole is not None else family, job_id)
+
+    def may_be_partial(self, job_id: str) -> bool:
+        """Whether it may have left out elements of this array, since it shows some."""
+        return not is_element(job_id) and any(job.job_id != job_id for job in self._elements.get(parent(job_id), ()))
