@@ -84,17 +84,18 @@ class Delay:
 class TimedBuild(Build):
     """Notes when each line came, and how many requests there had been before each call."""
 
-    def _write(self, content: bytes) -> None:
-        now = time.time()
-        for line in content.split(b"\n"):
-            if line.startswith(b"at "):
-                self.delays.append(now - float(line[3:]))
-        super()._write(content)
-
     def __init__(self, *arguments: object, door: Delay) -> None:
         self.delays: list[float] = []
         self.marks: list[int] = []
-        super().__init__(*arguments, before_call=lambda _: self.marks.append(door.requests))  # type: ignore[arg-type]
+        super().__init__(
+            *arguments,  # type: ignore[arg-type]
+            before_call=lambda _: self.marks.append(door.requests),
+            on_output=self._note,
+        )
+
+    def _note(self, content: bytes) -> None:
+        now = time.time()
+        self.delays += [now - float(line[3:]) for line in content.split(b"\n") if line.startswith(b"at ")]
 
 
 def main() -> None:

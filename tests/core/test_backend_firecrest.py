@@ -525,7 +525,9 @@ async def test_file_operations(backend: FirecrestBackend, plain: PlainFirecrest)
     await backend.mkdir(f"{home}/d/e", parents=True)
     await backend.upload_small(f"{home}/d", "f", b"\x00content\xff")
     assert await backend.download_small(f"{home}/d/f") == b"\x00content\xff"
-    await backend.chmod(f"{home}/d/f", "600")
+    changed = await backend.chmod(f"{home}/d/f", "600")
+    assert changed is not None
+    assert changed.permissions == "rw-------"
     await backend.symlink(f"{home}/d/f", f"{home}/d/link")
     entries = {entry.name: entry for entry in await backend.list(f"{home}/d")}
     assert entries["link"].link_target == f"{home}/d/f"

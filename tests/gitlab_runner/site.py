@@ -14,8 +14,9 @@ import tomli_w
 
 from crestline.client import Site
 from gitlab_runner.stand_in.ci_job import CiJob
+from gitlab_runner.stand_in.executor import Custom
 from gitlab_runner.stand_in.gitlab import GitLab
-from gitlab_runner.stand_in.runner import Build, Custom
+from gitlab_runner.stand_in.runner import Build
 from harness import sites
 from harness.gateway import RunningGateway
 from harness.slurm_gateway import SlurmGateway

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import stat
 import zipfile
@@ -18,6 +19,7 @@ from gitlab_runner.site import DriverSite
 from gitlab_runner.stand_in.ci_job import CiJob
 from gitlab_runner.stand_in.gitlab import GitLab
 from harness.slurm_gateway import SlurmGateway
+from plain_firecrest.fixture import PlainFirecrest
 
 
 @pytest.mark.parametrize(
@@ -101,6 +103,33 @@ def test_results_cannot_leave_their_folder(site: DriverSite, gitlab: GitLab, tmp
     assert not {"out/passwd", "out/up"} & names
     assert not any(".git" in name.split("/") for name in names)
     assert not canary.exists()
+
+
+def test_a_workspace_that_stays_open_to_others_is_not_used(
+    make_site: MakeSite, plain: PlainFirecrest, gitlab: GitLab
+) -> None:
+    entry = {"type": "d", "permissions": "rwxr-x---", "user": "u", "group": "g", "size": "0", "linkTarget": None}
+    answer = json.dumps({"output": entry | {"name": "ci", "lastModified": "2026-01-01T00:00:00"}})
+    plain.faults.garble("/ops/chmod", body=answer, count=None)
+    before = len(plain.jobs())
+    build = make_site("plain").run(gitlab, CiJob(script=["true"]))
+    plain.faults.reset()
+    assert "could not be closed to other users" in build.text
+    assert build.reason == "runner_system_failure"
+    assert len(plain.jobs()) == before, "nothing is submitted"
+
+
+def test_a_root_that_others_may_write_is_not_used(make_site: MakeSite, gitlab: GitLab) -> None:
+    site = make_site("gateway")
+    with connect_blocking(site.client_site) as system:
+        root = f"{system.default_workdir()}/open-to-all"
+        system.mkdir(f"{root}/driver", parents=True)
+        changed = system.chmod(f"{root}/driver", "777")
+    assert changed is not None
+    assert changed.permissions == "rwxrwxrwx"
+    build = make_site("gateway", workspace={"root": root}).run(gitlab, CiJob(script=["true"]))
+    assert f"Other users may write in {root}/driver" in build.text
+    assert "prepare_script" not in build.stages
 
 
 def test_no_secret_shows_on_the_system(site: DriverSite, gitlab: GitLab) -> None:

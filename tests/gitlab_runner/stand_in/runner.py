@@ -1,4 +1,4 @@
-"""The runner's part: which calls of the custom executor, in which order, with which signals, and the verdict.
+"""The runner's part: which calls of the custom executor, in which order, and the verdict.
 
 Versions: from 17.9 on there is BUILD_EXIT_CODE_FILE, from 17.4 on the script is called `script`; 14 ends a cancelled
 job without after_script, and has no cleanup_file_variables.
@@ -8,58 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
-import signal
-import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from gitlab_runner.stand_in import environment
 from gitlab_runner.stand_in.ci_job import CiJob
+from gitlab_runner.stand_in.executor import Call, Custom, Executor, StopError
 from gitlab_runner.stand_in.gitlab import GitLab
 from gitlab_runner.stand_in.scripts import Scripts, chosen
 
 TRIES = 3
-
-
-@dataclass
-class Custom:
-    """`[runners.custom]` of config.toml: argument lists of each call, times in seconds."""
-
-    config: list[str]
-    prepare: list[str]
-    run: list[str]
-    cleanup: list[str]
-    graceful_kill_timeout: float = 60
-    force_kill_timeout: float = 10
-    environment: dict[str, str] = field(default_factory=dict)
-    """of the runner's own process"""
-    pause: float = 0.1
-    """between two tries (3 s in the real runner)"""
-
-
-class StopError(Exception):
-    """The job is over: what the real runner calls BuildError, SystemFailure, cancelled."""
-
-    def __init__(self, reason: str, code: int | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.code = code
-
-
-@dataclass
-class Call:
-    """One call of the executor, after it."""
-
-    stage: str
-    status: int
-    """exit status; negative for a signal"""
-    seconds: float
 
 
 class Build:
@@ -75,13 +38,9 @@ class Build:
         version: str = "19.4.0",
         script_timeout: float | None = None,
         before_call: Callable[[str], None] | None = None,
+        on_output: Callable[[bytes], None] | None = None,
     ) -> None:
         self.job = job
-        self.calls: list[Call] = []
-        self.log = b""
-        """what the executor wrote, before anything is masked"""
-        self.runner_log = b""
-        """what cleanup says: it never reaches the job's log"""
         self.state = ""
         """`success` or `failed`, or `canceled`"""
         self.reason = ""
@@ -92,13 +51,9 @@ class Build:
         self._version = version
         self._modern = tuple(map(int, version.split(".")[:2])) >= (17, 9)
         self._script_timeout = script_timeout
-        self._before_call = before_call
-        self._aborted = threading.Event()
+        self._executor = Executor(custom, modern=self._modern, before_call=before_call, on_output=on_output)
+        self._aborted = self._executor.aborted
         self._cancelled = threading.Event()
-        self._killed = False
-        self._process: subprocess.Popen[bytes] | None = None
-        self._news = threading.Condition()
-        self._running = ""
         self._job_env: dict[str, str] = {}
         self._variables: dict[str, str] = {}
         self._builds_dir = self._cache_dir = ""
@@ -125,24 +80,20 @@ class Build:
 
     def wait_for(self, text: str, seconds: float = 120) -> None:
         """Wait until the log has `text`."""
-        with self._news:
-            there = self._news.wait_for(lambda: text.encode() in self.log or not self._thread.is_alive(), seconds)
-        if not there or text.encode() not in self.log:
+        if not self._executor.wait_for(text.encode(), seconds):
             raise TimeoutError(f"{text!r} is not in the log:\n{self.text}")
 
     def wait_for_stage(self, stage: str, seconds: float = 120) -> int:
         """Wait until a stage's process runs; its pid."""
-        with self._news:
-            there = self._news.wait_for(lambda: self._running == stage or not self._thread.is_alive(), seconds)
-        if not there or self._process is None:
+        pid = self._executor.wait_for_stage(stage, seconds)
+        if pid is None:
             raise TimeoutError(f"{stage} was not reached:\n{self.text}")
-        return self._process.pid
+        return pid
 
     @property
     def running_pid(self) -> int | None:
         """Of the call that runs now."""
-        process = self._process
-        return process.pid if process is not None and process.poll() is None else None
+        return self._executor.running_pid
 
     def cancel(self) -> None:
         """The button in GitLab: the script's context ends, what follows a script still comes (not in 14)."""
@@ -156,8 +107,23 @@ class Build:
 
     def kill_runner(self) -> None:
         """The runner's process is gone: nobody calls anything any more, and nobody reads the pipe."""
-        self._killed = True
+        self._executor.killed = True
         self._aborted.set()
+
+    @property
+    def log(self) -> bytes:
+        """What the executor wrote, before anything is masked."""
+        return self._executor.log
+
+    @property
+    def runner_log(self) -> bytes:
+        """What cleanup says: it never reaches the job's log."""
+        return self._executor.runner_log
+
+    @property
+    def calls(self) -> list[Call]:
+        """The calls so far."""
+        return self._executor.calls
 
     @property
     def text(self) -> str:
@@ -184,11 +150,9 @@ class Build:
             if self._cancelled.is_set():
                 self.state = "canceled"
         finally:
-            if not self._killed and self._temporary:
+            if not self._executor.killed and self._temporary:
                 self._cleanup()
-            with self._news:
-                self._running = ""
-                self._news.notify_all()
+            self._executor.end()
 
     def _prepare(self) -> None:
         error = StopError("runner_system_failure")
@@ -208,7 +172,7 @@ class Build:
                 return
             except StopError as stop:
                 error = stop
-                if self._killed:
+                if self._executor.killed:
                     raise
                 self._cleanup()
                 self._temporary = ""
@@ -312,7 +276,7 @@ class Build:
 
     def _quietly(self, stage: str, script: bytes) -> None:
         if self._try(stage, script) is not None:
-            self._write(f"WARNING: {stage} failed\n".encode())
+            self._executor.write(f"WARNING: {stage} failed\n".encode())
 
     # one call
 
@@ -328,103 +292,8 @@ class Build:
             self._call("cleanup", self._custom.cleanup, to_job_log=False, interruptible=False)
         shutil.rmtree(self._temporary, ignore_errors=True)
 
-    def _call(
-        self,
-        stage: str,
-        command: list[str],
-        *,
-        until: threading.Event | None = None,
-        stdout_is_answer: bool = False,
-        to_job_log: bool = True,
-        interruptible: bool = True,
-    ) -> bytes:
-        """Run the executor once; its stdout where that is an answer.
-
-        Raises:
-            StopError: it failed, or was told to stop.
-        """
-        if interruptible and (self._aborted.is_set() or (until is not None and until.is_set())):
-            raise StopError("canceled")
-        if self._before_call is not None:
-            self._before_call(stage)
-        began = time.monotonic()
-        process = subprocess.Popen(
-            command,
-            cwd=self._temporary,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE if stdout_is_answer else subprocess.STDOUT,
-            env=environment.call_environment(
-                self._custom.environment, self._temporary, self._job_env, self._variables, code_file=self._modern
-            ),
-            process_group=0,
+    def _call(self, stage: str, command: list[str], **options: Any) -> bytes:
+        variables = environment.call_environment(
+            self._custom.environment, self._temporary, self._job_env, self._variables, code_file=self._modern
         )
-        with self._news:
-            self._process, self._running = process, stage
-            self._news.notify_all()
-        answer: list[bytes] = []
-        readers = [threading.Thread(target=self._read, args=(process.stdout, answer.append if stdout_is_answer else (
-            self._write if to_job_log else self._write_runner_log)), daemon=True)]  # fmt: skip
-        if stdout_is_answer:
-            readers.append(threading.Thread(target=self._read, args=(process.stderr, self._write), daemon=True))
-        for reader in readers:
-            reader.start()
-        stops = [self._aborted, *([until] if until is not None else [])] if interruptible else []
-        stopped = self._await(process, stops)
-        for reader in readers:  # as Go's cmd.Wait: a child that keeps the pipe open keeps the stage open
-            reader.join(10 if self._killed else None)
-        status = process.returncode
-        self.calls.append(Call(stage, status, time.monotonic() - began))
-        if stopped:
-            raise StopError("canceled")
-        self._judge(status)
-        return b"".join(answer)
-
-    def _await(self, process: subprocess.Popen[bytes], stops: list[threading.Event]) -> bool:
-        """Wait for the end of the process; True if it was told to stop."""
-        while True:
-            try:
-                process.wait(0.02)
-                return False
-            except subprocess.TimeoutExpired:
-                if any(stop.is_set() for stop in stops):
-                    break
-        if self._killed:
-            process.wait(120)
-            return True
-        for number, patience in (
-            (signal.SIGTERM, self._custom.graceful_kill_timeout),
-            (signal.SIGKILL, self._custom.force_kill_timeout),
-        ):
-            os.killpg(process.pid, number)
-            try:
-                process.wait(patience)
-                break
-            except subprocess.TimeoutExpired:
-                continue
-        return True
-
-    def _judge(self, status: int) -> None:
-        if status == 0:
-            return
-        if status == 1:
-            file = Path(self._temporary, "build_exit_code")
-            if self._modern and file.exists():
-                try:
-                    raise StopError("script_failure", int(file.read_text().split("\n")[0]))
-                except ValueError:
-                    raise StopError("runner_system_failure") from None
-            raise StopError("script_failure", 1)
-        raise StopError("runner_system_failure")
-
-    def _read(self, pipe: object, write: Callable[[bytes], object]) -> None:
-        while content := os.read(pipe.fileno(), 65536):  # type: ignore[attr-defined]
-            write(content)
-
-    def _write(self, content: bytes) -> None:
-        with self._news:
-            self.log += content
-            self._news.notify_all()
-
-    def _write_runner_log(self, content: bytes) -> None:
-        self.runner_log += content
+        return self._executor.call(stage, command, folder=self._temporary, environment=variables, **options)

@@ -12,7 +12,7 @@ from crestline.model import File, GatewayUnavailableError, MissingFileError, Rat
 
 
 async def watch_directory(
-    backend: Backend, path: str, *, interval: float = 0.3, max_interval: float = 1.2, patience: float = 600.0
+    backend: Backend, path: str, *, interval: float = 0.2, max_interval: float = 1.2, patience: float = 600.0
 ) -> AsyncGenerator[list[File], None]:
     """The entries that are new since the last look, once per look and in the order of their names; without end.
 

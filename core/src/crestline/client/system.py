@@ -445,9 +445,13 @@ class System:
         """Make `link` point to `target`."""
         await self.backend.symlink(target, link)
 
-    async def chmod(self, path: str, mode: str) -> None:
-        """Set permissions, in octal digits (`"644"`)."""
-        await self.backend.chmod(path, mode)
+    async def chmod(self, path: str, mode: str) -> File | None:
+        """Set permissions, in octal digits (`"644"`).
+
+        Returns:
+            the file or directory as it is afterwards, where the gateway says that.
+        """
+        return await self.backend.chmod(path, mode)
 
     async def copy(self, source: str, target: str) -> None:
         """Copy within the system; on plain FirecREST a job of the scheduler."""

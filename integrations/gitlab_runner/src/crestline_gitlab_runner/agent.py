@@ -30,5 +30,5 @@ def await_file(name: str, size: int) -> str:
     path = shlex.quote(name)
     return (
         f"n=0; until [ -f {path} ] && [ $(wc -c <{path}) -eq {size} ]; do "
-        f"n=$((n + 1)); [ $n -le 300 ] || {{ echo crestline: {path} did not arrive >&2; exit 93; }}; sleep 0.2; done"
+        f"n=$((n + 1)); [ $n -le 600 ] || {{ echo crestline: {path} did not arrive >&2; exit 93; }}; sleep 0.1; done"
     )

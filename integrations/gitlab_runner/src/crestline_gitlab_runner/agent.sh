@@ -60,7 +60,8 @@ supervise() { # NAME: run it to its end
     sleep "$pause"
     publish "$name"
     looks=$((looks + 1))
-    if [ "$looks" -lt 50 ]; then pause=0.2; else pause=0.5; fi
+    [ "$looks" -ne 50 ] || pause=0.2
+    [ "$looks" -ne 100 ] || pause=0.5
     if [ -z "$ended" ] && { [ -f "in/$name.stop" ] || [ ! -d in ]; }; then why=stopped ended=1; fi
     if [ -n "$ended" ] && [ -f "log/$name.pid" ]; then
       if [ -z "$killed" ]; then
@@ -101,7 +102,7 @@ forget() { # LAST: pieces up to this one have been read
   done
 }
 
-terminated='' last='' round=0 forgotten=''
+terminated='' last='' running='' round=0 forgotten=''
 trap 'terminated=1' TERM
 while :; do
   for go in in/*.go; do
@@ -115,7 +116,7 @@ while :; do
     esac
     : >"log/$name.seen"
     supervise "$name" &
-    round=0
+    running=$name round=0
   done
   [ -z "$last" ] || [ ! -f "log/$last.done" ] || exit 0
   if [ -n "$terminated" ]; then
@@ -124,11 +125,13 @@ while :; do
     [ -n "$busy" ] || exit 143
   fi
   [ -d in ] || finish 91
+  [ -z "$running" ] || [ ! -f "log/$running.done" ] || running='' round=0
   if [ $((round % 10)) -eq 9 ]; then
     alive || { echo "crestline: the runner stayed away for $ttl s"; finish 90; }
     read -r beat read_up_to <in/beat
     [ -z "$read_up_to" ] || [ "$read_up_to" = "$forgotten" ] || { forget "$read_up_to"; forgotten=$read_up_to; }
   fi
   round=$((round + 1))
-  if [ "$round" -lt 150 ]; then sleep 0.2; else sleep 0.5; fi
+  # What follows a command, and the first of all, comes soon; the rest may come hours later.
+  if [ "$round" -lt 100 ]; then sleep 0.1; elif [ "$round" -lt 200 ]; then sleep 0.2; else sleep 0.5; fi
 done

@@ -90,9 +90,14 @@ class Allocation:
         workspace = self._state.record.workspace
         root = posixpath.dirname(workspace)
         await self._system.mkdir(f"{workspace}/in", parents=True)
-        await asyncio.gather(self._system.chmod(workspace, "700"), self.mailbox.beat())
-        above, ours = await asyncio.gather(self._system.stat(root), self._system.stat(workspace))
-        if stat.S_IMODE(ours["mode"]) & 0o077 or not stat.S_ISDIR(ours["mode"]) or above["uid"] != ours["uid"]:
+        changed, above, ours, _ = await asyncio.gather(
+            self._system.chmod(workspace, "700"),
+            self._system.stat(root),
+            self._system.stat(workspace),  # for its owner alone: permissions may be those before
+            self.mailbox.beat(),
+        )
+        closed = changed is not None and changed.is_directory and changed.permissions[:9] == "rwx------"
+        if not closed or above["uid"] != ours["uid"]:
             raise SystemFailureError(f"{workspace} could not be closed to other users.", hint="Choose another root.")
         if stat.S_IMODE(above["mode"]) & 0o022:
             raise SystemFailureError(f"Other users may write in {root}.", hint=f"Run there: chmod go-w {root}")

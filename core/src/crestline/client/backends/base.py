@@ -203,7 +203,8 @@ class Backend(abc.ABC):
     async def symlink(self, target: str, link: str) -> None: ...
 
     @abc.abstractmethod
-    async def chmod(self, path: str, mode: str) -> None: ...
+    async def chmod(self, path: str, mode: str) -> File | None:
+        """The file or directory as it is afterwards, where the gateway says that."""
 
     @abc.abstractmethod
     async def copy(self, source: str, target: str) -> None:

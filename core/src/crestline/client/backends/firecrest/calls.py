@@ -8,16 +8,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-import firecrest.v2
 import httpx
 import msgspec
-from firecrest.FirecrestException import FirecrestException
-from firecrest.tracing import ensure_correlation_id
 
 from crestline.client.auth import Authorizer
 from crestline.client.backends.base import NotSentError
 from crestline.client.backends.firecrest.refusals import error_of, unreachable, unusable
 from crestline.client.backends.firecrest.transport import Repeat, make_client, repeat
+from crestline.client.light_imports import AsyncFirecrest, FirecrestException, ensure_correlation_id
 from crestline.client.policy import RetryPolicy
 from crestline.client.secrets_in_logs import keep_secrets_out_of_logs
 from crestline.client.traffic import Traffic
@@ -25,7 +23,7 @@ from crestline.model import AuthenticationError, CrestlineError, GatewayUnavaila
 
 T = TypeVar("T")
 
-# What this module touches inside pyfirecrest; tests/core/test_backend_pyfirecrest.py watches over it.
+# What this module touches inside pyfirecrest; tests/core/test_backend_firecrest.py watches over it.
 PRIVATE_NAMES = ("_session", "_get_request", "_post_request", "_put_request", "_delete_request", "_auth_headers")
 
 
@@ -49,8 +47,9 @@ class Calls:
         self._authorizer = authorizer
         self._policy = retry or RetryPolicy()
         self.traffic = Traffic()
-        self._http = make_client(self.gateway_url, verify, self._policy, self.traffic)
-        self._api = firecrest.v2.AsyncFirecrest(self.gateway_url, authorizer, verify=verify)
+        trust = httpx.create_ssl_context() if verify is True else verify  # once: it reads all authorities
+        self._http = make_client(self.gateway_url, trust, self._policy, self.traffic)
+        self._api = AsyncFirecrest(self.gateway_url, authorizer, verify=trust)
         self._api._session = self._http
         self._api.timeout = self._http.timeout
         self._api.num_retries_rate_limit = 0

@@ -62,9 +62,15 @@ class FileCalls(TransferCalls):
         self._safe(link)
         await self._create(lambda: self._api.symlink(self.system, target, link))
 
-    async def chmod(self, path: str, mode: str) -> None:
+    async def chmod(self, path: str, mode: str) -> File | None:
         self._safe(path)
-        await self._result(lambda: self._api.chmod(self.system, path, mode), Any)
+
+        async def send() -> list[Any]:
+            changed = await self._api.chmod(self.system, path, mode)
+            return [changed] if changed else []
+
+        found = await self._result(send, list[FileEntry])
+        return _file(found[0]) if found else None
 
     async def remove(self, path: str) -> None:
         self._safe(path)
