@@ -20,14 +20,11 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parents[1] / "tests")]
 
 from report import Row, show, write  # noqa: E402
+from way import way  # noqa: E402
 
 from harness.gateway import in_thread  # noqa: E402
-from harness.hub import Hub, free_ports  # noqa: E402
-from harness.hub_settings import HUB, TINY, away_from_home, variables  # noqa: E402
-from harness.relay import key_file  # noqa: E402
-
-MIB = 1 << 20
-
+from harness.hub import Hub  # noqa: E402
+from harness.hub_settings import HUB, away_from_home, variables  # noqa: E402
 
 PROLOGUE = f'c.FirecRESTSpawner.req_prologue = "export PATH={Path(sys.executable).parent}:$PATH"\n'
 LOCAL = """
@@ -132,49 +129,6 @@ async def watching(servers: int, seconds: float) -> list[Row]:
     ]
 
 
-def way(folder: Path, megabytes: int, count: int) -> list[Row]:
-    """A session over the relay beside one over a port, through the hub's proxy."""
-    for name in ("direct", "relay"):
-        (folder / name).mkdir()
-    (ingress,) = free_ports(1)
-    file = key_file(folder)
-    relay = {"hubs": {"test": {"key_file": str(file), "ingress": f"127.0.0.1:{ingress}"}}}
-    with in_thread(folder / "relay-gateway", relay=relay) as gateway:
-        more = f"""
-c.FirecRESTSpawner.connect_mode = "relay"
-c.FirecRESTSpawner.relay_key_file = "{file}"
-c.FirecRESTSpawner.relay_ingress = "http://127.0.0.1:{ingress}"
-c.FirecRESTSpawner.relay_url = "{gateway.url}/relay"
-"""
-        with (
-            Hub(folder / "direct", HUB + TINY, variables(gateway)) as direct,
-            Hub(folder / "relay", HUB + TINY + more, variables(gateway)) as relayed,
-        ):
-            for hub in (direct, relayed):
-                hub.spawn("user")
-                hub.ready("user")
-            latency: dict[Hub, list[float]] = {direct: [], relayed: []}
-            rate: dict[Hub, list[float]] = {direct: [], relayed: []}
-            for turn in range(5):
-                for hub in (direct, relayed):
-                    with hub.http() as http:
-                        for _ in range(count // 5):
-                            began = time.perf_counter()
-                            http.get("/user/user/api").raise_for_status()
-                            latency[hub].append(time.perf_counter() - began)
-                        began = time.perf_counter()
-                        size = len(http.get(f"/user/user/bytes/{megabytes}").content)
-                        if turn:
-                            rate[hub].append(size / MIB / (time.perf_counter() - began))
-    added = (statistics.median(latency[relayed]) - statistics.median(latency[direct])) * 1000
-    mine, raw = statistics.median(rate[relayed]), statistics.median(rate[direct])
-    total = statistics.median(latency[direct]) * 1000
-    return [
-        Row("relay, added latency, median", added, "ms", "at most 5 ms", added <= 5, total, "direct, in all"),
-        Row("relay, download", mine, "MiB/s", "at least half", mine >= raw / 2, raw, "direct"),
-    ]
-
-
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -188,7 +142,7 @@ def main() -> None:
         for place in places:
             place.mkdir()
         rows.append(start(places[0], 2 if quick else 10))
-        rows += way(places[1], 16 if quick else 128, 50 if quick else 500)
+        rows += way(places[1], 16 if quick else 256, 50 if quick else 500)
     rows += asyncio.run(watching(50 if quick else 200, 10 if quick else 60))
     print(show(rows))
     if asked.json:

@@ -69,9 +69,9 @@ class Relayed:
         raise TimeoutError("the agent did not connect")
 
     @asynccontextmanager
-    async def job(self, handler: Handler, name: str = "job") -> AsyncIterator[None]:
+    async def job(self, handler: Handler, name: str = "job", backlog: int = 100) -> AsyncIterator[None]:
         """What listens inside the job."""
-        server = await asyncio.start_unix_server(handler, self.folder / f"{name}.server")
+        server = await asyncio.start_unix_server(handler, self.folder / f"{name}.server", backlog=backlog)
         try:
             yield
         finally:

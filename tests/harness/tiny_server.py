@@ -1,7 +1,7 @@
 """Stands in for a single-user server where a test needs none: it answers `/api`, fast to start and small.
 
 Run as `python tiny_server.py --ServerApp.sock=PATH`; the names in its environment are
-told at `.../environment`, and `.../bytes/N` is N MiB long.
+told at `.../environment`, `.../bytes/N` is N MiB long, and what is posted is counted.
 """
 
 from __future__ import annotations
@@ -29,6 +29,17 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         if self.close_connection:
             self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_POST(self) -> None:
+        expected, received = int(self.headers["Content-Length"]), 0
+        while data := self.rfile.read1(min(expected - received, 1 << 20)):
+            received += len(data)
+        body = json.dumps({"received": received}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 

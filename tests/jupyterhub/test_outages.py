@@ -162,3 +162,16 @@ def test_a_slow_gateway_does_not_hold_up_the_hub(hub: Hub, plain: PlainFirecrest
     assert (hub.server("hans") or {})["pending"] == "spawn"
     plain.faults.reset()
     hub.stop_server("hans")
+
+
+def test_job_that_ran_again_while_the_hub_was_dead_is_found_where_it_is_now(hub: Hub, plain: PlainFirecrest) -> None:
+    hub.spawn("ida")
+    url = hub.ready("ida")["url"]
+    (job_id,) = jobs_of(plain, "ida")
+    hub.kill()
+    plain.scheduler.requeue(job_id)
+    hub.start()
+    hub.wait(lambda: not (hub.server("ida") or {"pending": None})["pending"], "the check stays pending")
+    assert hub.ready("ida")["url"] == url
+    assert answers(hub, "ida")
+    assert jobs_of(plain, "ida") == [job_id]

@@ -131,6 +131,31 @@ def test_a_session_shows_no_secret_and_comes_back_when_slurm_requeues_it(hub: Hu
     hub.wait(lambda: not (hub.server("alice") or {}).get("pending"), "the hub did not end the server")
 
 
+def test_hub_killed_while_slurm_holds_a_requeued_job_takes_it_up_again(hub: Hub, cluster: Cluster) -> None:
+    hub.spawn("alice")
+    url = hub.ready("alice")["url"]
+    (job_id,) = sessions(cluster)
+    run_code(hub, "alice", "open('notes.txt', 'w').write('kept')")
+    cluster.check("root", ["scontrol", "requeuehold", job_id])
+    hub.wait(lambda: "PENDING" in state(cluster, job_id), "the job is not requeued")
+
+    hub.kill()
+    hub.start()
+    assert (hub.server("alice") or {})["url"] == url
+    with hub.http() as http:
+        assert http.get("/user/alice/api/status").status_code != 200
+    assert sessions(cluster, "PD") == [job_id]
+
+    cluster.check("root", ["scontrol", "release", job_id])
+    cluster.check("root", ["scontrol", "update", f"jobid={job_id}", "StartTime=now"])  # else in two minutes
+    hub.wait(lambda: is_up(hub, "alice"), "the session does not come back")
+    assert hub.ready("alice")["url"] == url
+    assert run_code(hub, "alice", f"print(open('notes.txt').read()); {RUN}").split() == ["kept", "1"]
+    assert sessions(cluster) == [job_id]
+    hub.stop_server("alice")
+    hub.wait(lambda: not sessions(cluster), "the job goes on")
+
+
 RUN = "import os; print(os.environ.get('SLURM_RESTART_COUNT', 'the first'))"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from crestline.relay import websocket
 from crestline.relay.program import agent_program
 from crestline.relay.tokens import HubKey
 from harness.gateway import in_thread
@@ -128,6 +130,14 @@ def test_set_up_that_cannot_work_is_told(hub: dict[str, str], said: str, tmp_pat
     done = subprocess.run([*command, "--port", "0"], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 78
     assert said in done.stderr
+
+
+def test_mask_is_the_same_with_and_without_a_compiled_helper() -> None:
+    assert websocket.masked is not websocket.masked_slowly
+    for size in (0, 1, 2, 3, 4, 5, 131_077):
+        data, mask = os.urandom(size), os.urandom(4)
+        expected = bytes(byte ^ mask[place % 4] for place, byte in enumerate(data))
+        assert websocket.masked(mask, data) == websocket.masked_slowly(mask, data) == expected
 
 
 def test_agent_is_written_for_older_pythons(tmp_path: Path) -> None:

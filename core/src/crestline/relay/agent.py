@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from crestline.relay.mux import ChannelLostError, Multiplexer, Stream
+from crestline.relay.server_socket import reach
 from crestline.relay.splice import give_up, splice
 from crestline.relay.websocket import RefusedError, WebSocket, connect
 
@@ -120,7 +121,7 @@ class Agent:
 
     async def _to_server(self, stream: Stream, _purpose: str) -> None:
         try:
-            reader, writer = await asyncio.open_unix_connection(self._config.server_socket)
+            reader, writer = await reach(self._config.server_socket)
         except OSError:  # not listening yet, or no more
             await give_up(stream)
             return

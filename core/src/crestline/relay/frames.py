@@ -18,7 +18,7 @@ COUNT = struct.Struct("!I")
 
 WINDOW_SIZE = 1 << 20
 """bytes that a side may send on a new stream before it hears of more room"""
-CHUNK_SIZE = 1 << 16
+CHUNK_SIZE = 1 << 17
 """bytes in one DATA frame at most, so that no stream holds the others up for long"""
 
 

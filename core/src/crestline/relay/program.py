@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Mapping
 from importlib import resources
 
-MODULES = ("frames", "mux", "splice", "websocket", "agent")
+MODULES = ("frames", "mux", "server_socket", "splice", "websocket", "agent")
 
 
 @functools.cache

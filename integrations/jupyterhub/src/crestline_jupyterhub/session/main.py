@@ -32,10 +32,12 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from crestline.relay.agent import Agent, Config
+from crestline.relay.server_socket import reach
 from crestline_jupyterhub.session import notice, token
 
 CHUNK = 65536
 HUB_CHECK_INTERVAL = 300.0
+"""seconds between two times that the hub is told where the server is"""
 STRANGE_LIMIT = 3
 """times in a row that the hub must disown the server before it ends"""
 
@@ -126,32 +128,31 @@ class Session:
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """A connection from the hub's proxy to the open port."""
         try:
-            inner_reader, inner_writer = await asyncio.open_unix_connection(self._server_socket)
+            inner_reader, inner_writer = await reach(self._server_socket)
         except OSError:
             writer.close()
             return
         await asyncio.gather(copy(reader, inner_writer), copy(inner_reader, writer))
 
     async def _report(self, port: int | None) -> None:
-        """Tell the hub once the server listens, then ask now and then whether it is still wanted."""
+        """Tell the hub once the server listens, and again now and then: the answer says whether it is still wanted."""
         while not self._listens():  # noqa: ASYNC110  (another process's socket)
             await asyncio.sleep(0.05)
         news = {"nonce": self._config["nonce"], "port": port, "run": self._number}
         if port is not None:
             news["host"] = self._address_towards_hub()
-        await self._until_heard("/crestline/callback", news)
+        await self._until_heard(news)
         strange = 0
         while True:
             await asyncio.sleep(HUB_CHECK_INTERVAL)
-            status = await self._ask_hub("/user", None)
-            strange = strange + 1 if status in (401, 403) else 0
+            strange = strange + 1 if await self._tell_hub(news) == 403 else 0
             if strange >= STRANGE_LIMIT:
                 raise RuntimeError("the hub does not know it any more")
 
-    async def _until_heard(self, path: str, news: dict[str, Any]) -> None:
+    async def _until_heard(self, news: dict[str, Any]) -> None:
         delay = 0.5
         while True:
-            status = await self._ask_hub(path, news)
+            status = await self._tell_hub(news)
             if status is not None and status < 300:
                 return
             if status in (400, 403, 409):
@@ -177,16 +178,16 @@ class Session:
             probe.connect(address)
             return str(probe.getsockname()[0])
 
-    async def _ask_hub(self, path: str, body: dict[str, Any] | None) -> int | None:
-        """A request to the hub's API; the status, None without an answer."""
-        parts = urlsplit(self._config["hub_api"])
-        data = b"" if body is None else json.dumps(body).encode()
+    async def _tell_hub(self, news: dict[str, Any]) -> int | None:
+        """Call back; the hub's status, None without an answer."""
+        data = json.dumps(news).encode()
+        url = self._config["hub_api"] + "/crestline/callback"
         if self._config["relay"] is None:
-            return await asyncio.get_running_loop().run_in_executor(None, self._ask_over_tcp, path, body and data)
+            return await asyncio.get_running_loop().run_in_executor(None, post, url, data)
+        parts = urlsplit(url)
         head = [
-            f"{'GET' if body is None else 'POST'} {parts.path}{path} HTTP/1.1",
+            f"POST {parts.path} HTTP/1.1",
             f"Host: {parts.netloc}",
-            f"Authorization: token {self._token()}",
             "Content-Type: application/json",
             f"Content-Length: {len(data)}",
             "Connection: close",
@@ -200,19 +201,17 @@ class Session:
         except (OSError, IndexError, ValueError):
             return None
 
-    def _ask_over_tcp(self, path: str, data: bytes | None) -> int | None:
-        headers = {"Authorization": f"token {self._token()}", "Content-Type": "application/json"}
-        request = urllib.request.Request(self._config["hub_api"] + path, data, headers)  # noqa: S310
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
-                return int(answer.status)
-        except urllib.error.HTTPError as error:
-            return error.code
-        except (OSError, ValueError):
-            return None
 
-    def _token(self) -> str:
-        return str(self._config["environment"].get("JUPYTERHUB_API_TOKEN", ""))
+def post(url: str, data: bytes) -> int | None:
+    """A request over TCP; its status, None without an answer."""
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except (OSError, ValueError):
+        return None
 
 
 def count_run(file: Path) -> int:
