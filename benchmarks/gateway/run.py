@@ -31,6 +31,7 @@ def main() -> None:
     rows: list[Row] = []
     with site() as running:
         for question in arguments.questions or QUESTIONS:
+            running.restart()  # so that what one question leaves in memory is not counted in the next
             found = import_module(question).measure(running, quick=arguments.quick)
             print(show(found), flush=True)
             rows += found
