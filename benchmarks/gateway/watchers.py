@@ -69,7 +69,8 @@ async def watch(site: Site, size: int, rounds: int) -> tuple[list[float], float,
     before = site.process.memory_info().rss
     memory = commands = 0.0
     for _ in range(rounds):
-        job_id = await asyncio.to_thread(site.submit_by_hand, USER, "#!/bin/sh\nsleep 3600\n")
+        # Held, as Slurm takes up to a second of its own to end a job that runs.
+        job_id = await asyncio.to_thread(site.submit_by_hand, USER, "#!/bin/sh\n#SBATCH --hold\nsleep 1\n")
         crowd = Crowd()
         request = (
             f"GET /compute/counted/jobs/events?ids={job_id} HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\n"

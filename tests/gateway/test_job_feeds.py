@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from typing import Any, cast
@@ -86,6 +87,31 @@ async def test_a_thousand_watchers_cost_one_look_each_time() -> None:
         await jobs.next_looks(3)
         assert len(jobs.looks) == 3
         assert all(query.ids is not None and len(query.ids) == 1000 for query in jobs.looks)
+    await feeds.close()
+
+
+async def test_no_look_makes_do_with_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    sleep = asyncio.sleep
+
+    async def wake_early(delay: float) -> None:  # as timers in whole milliseconds do
+        await sleep(max(delay - 0.001, 0))
+
+    monkeypatch.setattr(asyncio, "sleep", wake_early)
+    asked = [0.0]
+
+    class Timed(Jobs):
+        async def jobs(self, user: str, query: JobQuery) -> list[JobInfo]:
+            if query.since is not None:
+                assert query.since > asked[-1]
+                asked.append(time.monotonic())
+            return await super().jobs(user, query)
+
+    jobs = Timed(a="RUNNING")
+    feeds = feeds_of(jobs)
+    async with feeds.watching("alice", ["a"]) as watcher:
+        await jobs.next_looks(10)
+        jobs.states["a"] = "FAILED"
+        assert await heard(watcher, 2) == [("a", "RUNNING"), ("a", "FAILED")]  # no look broke
     await feeds.close()
 
 

@@ -175,11 +175,13 @@ class Feed:
     async def _run(self) -> None:
         while self.watchers:
             now = time.monotonic()
-            # All feeds look at the same moments, so that those of one observer share a look.
-            await asyncio.sleep((math.floor(now / INTERVAL) + 1) * INTERVAL - now)
+            # All feeds look at the same moments, so that those of one observer share a look. One that wakes a little
+            # early must neither make do with the look before nor look twice.
+            moment = (math.floor(now / INTERVAL + 0.1) + 1) * INTERVAL
+            await asyncio.sleep(moment - now)
             if not self.watchers:
                 return
-            await self._look(time.monotonic())
+            await self._look(moment - INTERVAL / 2)
             if (now := time.monotonic()) - self._beaten >= EVENT_HEARTBEAT - INTERVAL:
                 self._beaten = now
                 for watcher in self.watchers:
@@ -188,11 +190,12 @@ class Feed:
                     else:
                         watcher.beat()
 
-    async def _look(self, moment: float) -> None:
+    async def _look(self, since: float) -> None:
+        """Tell what a list says that was asked for after `since` (monotonic seconds)."""
         ids = {each for each in self._by_id if not self._is_over(each)}
         before = set(self._known)
         try:
-            jobs = await self._ask(ids, bool(self._of_all), math.floor(moment / INTERVAL) * INTERVAL)
+            jobs = await self._ask(ids, bool(self._of_all), since)
         except CrestlineError as error:
             outage = _message("outage", Outage(message=str(error)))
             if outage != self._outage:
