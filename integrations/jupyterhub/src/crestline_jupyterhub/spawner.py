@@ -50,8 +50,6 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
     """URL of the server's host and port, once it is known"""
     run = 0
     """of the job, that said the address: a requeued job runs again"""
-    began = 0
-    """when the last run that is known began, in seconds since the epoch"""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._called_back = asyncio.Event()
@@ -59,8 +57,6 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
         """something is known about the job, or why nothing is"""
         self._waits = False
         """whether the job is in the queue, as far as is known"""
-        self._ran_again = False
-        """whether the job has begun another run since an earlier hub process looked"""
         self._starting = False
         self._configured: dict[str, Any] = {}
         """settings, where an earlier hub's state has others"""
@@ -99,7 +95,6 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
         if self.folder:
             in_background(tidy(self._ways(), self.folder, keep_log=self.keep_log))
         self._watching = self._ended = None
-        self._ran_again = False
         self._looked.clear()
         self._called_back.clear()
         for name, unset in _KEPT.items():
@@ -236,8 +231,9 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_PATIENCE):
                         await self._looked.wait()  # a job that has ended is not waited for
-                if self._waits or (self._ran_again and not self._called_back.is_set()):
-                    self.address = ""  # it was requeued, and says where it is then
+                gone = self.address and not await listens(self.address)
+                if self._waits or (gone and not self._called_back.is_set()):
+                    self.address = ""  # its job was requeued, and the session says where it is then
                     self._called_back.clear()
                 if self._ended is None:
                     return url_path_join(await self._listening(), self.server.base_url)
@@ -290,7 +286,6 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
                     async for event in events:
                         job = event.job
                         self._waits = event.state.is_waiting
-                        self._note_run(job)
                         self._looked.set()
             except JobNotFoundError:
                 job = Job(job_id=self.job_id, state=JobState.FAILED, reason="the scheduler does not know it")
@@ -303,14 +298,6 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
         if self.ready:
             in_background(self.poll_and_notify())
         return job
-
-    def _note_run(self, job: Job) -> None:
-        began = job.times.start
-        if job.state.is_waiting or began is None or began == self.began:
-            return
-        self._ran_again = bool(self.began) and not self._looked.is_set()
-        self.began = began
-        self._persist()
 
     async def _find_job(self, system: System) -> bool:
         """A hub ended between saving the attempt and the job's id: the job is found by its name, or is not there."""
@@ -369,16 +356,21 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
                 yield event
 
 
-_KEPT = {
-    "attempt": "",
-    "job_id": "",
-    "nonce": "",
-    "folder": "",
-    "relay_session": "",
-    "address": "",
-    "run": 0,
-    "began": 0,
-}
+async def listens(url: str) -> bool:
+    """Whether something takes connections there."""
+    place = urlsplit(url)
+    try:
+        async with asyncio.timeout(_DIALING):
+            _, writer = await asyncio.open_connection(place.hostname, place.port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+_DIALING = 5.0
+"""seconds"""
+_KEPT = {"attempt": "", "job_id": "", "nonce": "", "folder": "", "relay_session": "", "address": "", "run": 0}
 """attributes that a start sets, as they are without one"""
 _CHOSEN = ("system", "service_site", "req_host", "connect_mode")
 """settings that a profile may change for a server, and that hold until it ends"""
