@@ -146,13 +146,13 @@ def program(arguments: list[str]) -> int:
 """
 
 
-@pytest.fixture(params=["crestline-extra", "somebody-elses"])
-def plugged(request: pytest.FixtureRequest, tmp_path: Path) -> Command:
+@pytest.fixture
+def plugged(tmp_path: Path) -> Command:
     """With a distribution installed (a real dist-info) that adds commands; two of them do not load."""
     packages = tmp_path / "packages"
-    info = packages / f"{request.param.replace('-', '_')}-1.dist-info"
+    info = packages / "crestline_extra-1.dist-info"
     info.mkdir(parents=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {request.param}\nVersion: 1\n")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: crestline-extra\nVersion: 1\n")
     entries = {
         "extra": "crestline_extra:app",
         "broken": "crestline_no_such:app",
@@ -181,5 +181,5 @@ def test_a_broken_command_of_another_distribution_spoils_nothing_else(plugged: C
     assert "cannot be loaded" in plugged("--help").stdout.decode()
     line = plugged.refused("broken", "--whatever", "x", code=78)
     assert "crestline_no_such" in line
-    assert "comes with the package" in line
+    assert "crestline-extra" in line
     assert "not a typer.Typer" in plugged.refused("odd", code=78)

@@ -6,11 +6,8 @@ function is called before typer is even imported: for programs that another one 
 
 from __future__ import annotations
 
-import sys
 import types
 from collections.abc import Callable
-from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -55,21 +52,11 @@ def find_program(name: str) -> Program | None:
     """The function that another distribution adds under this name, if it is one and can be loaded."""
     if name in BUILT_IN or name.startswith("-"):
         return None
-    try:
-        loaded = _load_own(name) or next((entry.load() for entry in installed().select(name=name)), None)
-    except Exception:  # `app` loads it once more, and says what is wrong
-        return None
-    return loaded if isinstance(loaded, types.FunctionType) else None
-
-
-def _load_own(name: str) -> object:
-    """What one of Crestline's own distributions adds, without the tenth of a second that importlib.metadata takes."""
-    for folder in sys.path:
-        for file in Path(folder).glob("crestline_*.dist-info/entry_points.txt"):
-            _, _, group = file.read_text(encoding="utf-8").partition(f"[{ENTRY_POINTS}]\n")
-            for line in group.partition("\n[")[0].splitlines():
-                command, _, place = line.partition(" = ")
-                if command == name:
-                    module, _, attribute = place.partition(":")
-                    return getattr(import_module(module), attribute)
+    for entry in installed().select(name=name):
+        try:
+            loaded = entry.load()
+        except Exception:  # `app` loads it once more, and says what is wrong
+            return None
+        if isinstance(loaded, types.FunctionType):
+            return loaded
     return None

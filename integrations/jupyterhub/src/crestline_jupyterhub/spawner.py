@@ -31,6 +31,8 @@ from crestline_jupyterhub.tokens import login_of
 
 LOOK_PATIENCE = 10.0
 """seconds that a restarted hub waits for the first news of a job"""
+DIAL_PATIENCE = 5.0
+"""seconds that it then tries the session's last address"""
 
 
 class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
@@ -360,7 +362,7 @@ async def listens(url: str) -> bool:
     """Whether something takes connections there."""
     place = urlsplit(url)
     try:
-        async with asyncio.timeout(_DIALING):
+        async with asyncio.timeout(DIAL_PATIENCE):
             _, writer = await asyncio.open_connection(place.hostname, place.port)
     except OSError:
         return False
@@ -368,8 +370,6 @@ async def listens(url: str) -> bool:
     return True
 
 
-_DIALING = 5.0
-"""seconds"""
 _KEPT = {"attempt": "", "job_id": "", "nonce": "", "folder": "", "relay_session": "", "address": "", "run": 0}
 """attributes that a start sets, as they are without one"""
 _CHOSEN = ("system", "service_site", "req_host", "connect_mode")
