@@ -26,9 +26,10 @@ from gitlab_runner.site import slurm_site
 from gitlab_runner.stand_in.gitlab import GitLab
 from harness import airflow_stack, tiny_server
 from harness.cluster import Cluster
-from harness.gateway import GatewayProcess, free_port
+from harness.gateway import GatewayProcess
 from harness.hub import Hub
 from harness.hub_settings import HUB, variables
+from harness.ports import free_port
 from harness.reframe_suite import Suite
 from harness.sites import gateway_site
 from harness.slurm_gateway import SlurmGateway, prepare
@@ -150,7 +151,7 @@ def _hosts(
     (place / "ci").mkdir()
     driver = slurm_site(place / "ci", helper, gateway)
     return (
-        AirflowTasks(stack, size.airflow_tasks),
+        AirflowTasks(stack),
         HubServers(hub, size.hub_servers),
         ReframeRun(suite, size.reframe_tests),
         CiJobs(driver, gitlab, size.ci_jobs, TALLIES),

@@ -38,17 +38,22 @@ with DAG("chaos", schedule=None, max_active_tasks={count}) as dag:
 class AirflowTasks:
     """One mapped task for each job."""
 
-    def __init__(self, stack: AirflowStack, count: int) -> None:
+    def __init__(self, stack: AirflowStack) -> None:
         self._stack = stack
-        self._count = count
 
     def begin(self) -> None:
         self._run = self._stack.trigger("chaos")
 
     def states(self) -> Counter[str]:
         """How many task instances are in each state."""
-        answer = self._stack.ask("GET", f"{self._run.run_path}/taskInstances", params={"limit": self._count + 1})
-        return Counter(str(each["state"]) for each in answer.json()["task_instances"])
+        states: Counter[str] = Counter()
+        while True:  # Airflow gives at most a hundred at once
+            options = {"limit": 100, "offset": states.total()}
+            answer = self._stack.ask("GET", f"{self._run.run_path}/taskInstances", params=options)
+            found = answer.json()["task_instances"]
+            if not found:
+                return states
+            states.update(str(each["state"]) for each in found)
 
     def outcome(self, seconds: float) -> Counter[str]:
         """The states when all has ended."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from crestline.model import ConflictError, GatewayUnavailableError, MissingFileE
 from harness.backends import gateway_backend
 from harness.cutting import Relay, relay_to
 from harness.gateway import RunningGateway
+from harness.nginx import nginx
+from harness.ports import free_port
 from harness.trees import make_tree, tree_of
 
 pytestmark = pytest.mark.anyio
@@ -188,6 +191,40 @@ async def test_a_later_call_goes_on_with_an_upload(
     assert relay.up - before < 13 * MIB
     assert (remote / "f").read_bytes() == content(size)
     assert os.listdir(remote) == ["f"]
+
+
+async def test_a_proxy_that_takes_only_small_requests(
+    gateway: RunningGateway, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = 30 * MIB
+    monkeypatch.setattr(upload_file, "PART", 4 * MIB)
+    (tmp_path / "f").write_bytes(content(size))
+    (tmp_path / "nginx").mkdir()
+    port = free_port()
+    server = f"""
+    server {{
+        listen 127.0.0.1:{port};
+        client_max_body_size 6m;
+        location / {{ proxy_pass {gateway.url}; proxy_request_buffering off; }}
+    }}"""
+    with nginx(tmp_path / "nginx", server, port) as log:
+        async with gateway_backend(gateway, f"http://127.0.0.1:{port}") as backend:
+            await upload(backend, tmp_path / "f", f"{remote}/f")
+        answers = [line.split('"')[2].split()[0] for line in log.read_text().splitlines() if '"PUT ' in line]
+    assert (remote / "f").read_bytes() == content(size)
+    assert answers == ["204", "413"] + ["204"] * 7
+
+
+async def test_parts_grow_where_they_take_little_time(
+    backend: FirecrestBackend, relay: Relay, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = 30 * MIB
+    monkeypatch.setattr(upload_file, "PART", 2 * MIB)
+    (tmp_path / "f").write_bytes(content(size))
+    await upload(backend, tmp_path / "f", f"{remote}/f")
+    assert (remote / "f").read_bytes() == content(size)
+    lengths = [int(length) // MIB for length in re.findall(rb"(?i)content-length: (\d{7,})", relay.heard)]
+    assert lengths == [2, 4, 8, 14, 2]  # the last one small, as its checksum comes before it
 
 
 async def test_another_content_does_not_go_on_with_it(

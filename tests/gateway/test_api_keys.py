@@ -22,8 +22,9 @@ from crestline.model import (
     NotFoundError,
 )
 from crestline.wire.extensions import SCOPES
-from harness.gateway import GatewayProcess, RunningGateway, free_port
+from harness.gateway import GatewayProcess, RunningGateway
 from harness.patience import until
+from harness.ports import free_port
 from harness.postgresql import PostgresServer
 
 ALICE = Caller(username="alice", client_id="test", scopes=SCOPES, groups=frozenset({"staff"}))

@@ -19,7 +19,8 @@ import tomli_w
 
 from harness.cluster import Cluster
 from harness.gateway import GatewayProcess
-from harness.s3 import S3Server, free_ports
+from harness.ports import free_ports
+from harness.s3 import S3Server
 from harness.slurm_gateway import SlurmGateway, prepare
 
 MIB = 1024 * 1024

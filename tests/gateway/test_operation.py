@@ -19,7 +19,7 @@ import pytest
 import tomli_w
 
 from harness.gateway import GatewayProcess
-from harness.reverse_proxy import free_port
+from harness.ports import free_port
 
 JOBS = "/compute/local/jobs"
 MIB = 1024 * 1024

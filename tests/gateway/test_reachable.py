@@ -22,7 +22,8 @@ from crestline.model import ConfigError
 from harness.certificates import Authority
 from harness.command import Command
 from harness.gateway import GatewayProcess
-from harness.reverse_proxy import ReverseProxy, free_port, reverse_proxy
+from harness.ports import free_port
+from harness.reverse_proxy import ReverseProxy, reverse_proxy
 
 PREFIX = "/hpc/firecrest"
 

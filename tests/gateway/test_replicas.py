@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from crestline.gateway.store import Store
 from harness.cluster import Cluster
 from harness.command import Command
 from harness.gateway import GatewayProcess
+from harness.ports import free_port
 from harness.postgresql import PostgresServer
 from harness.ssh import PATIENT
 
@@ -82,12 +82,6 @@ def replicas(
     yield processes
     for process in processes:
         process.stop()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def submit(gateway: GatewayProcess, key: str, token: str) -> httpx.Response:

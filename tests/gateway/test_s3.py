@@ -19,7 +19,8 @@ from firecrest.v2 import AsyncFirecrest, Firecrest
 from crestline.gateway.transfers.s3.buckets import bucket_of
 from harness.cutting import relay_to
 from harness.gateway import GatewayProcess, RunningGateway, in_thread
-from harness.s3 import S3Server, free_ports
+from harness.ports import free_ports
+from harness.s3 import S3Server
 from harness.sites import gateway_site
 
 MIB = 1024 * 1024

@@ -16,8 +16,12 @@ import httpx
 import pytest
 
 from crestline.gateway.config import load_config
+from harness.certificates import Authority
 from harness.command import CRESTLINE, Command
+from harness.gateway import GatewayProcess
+from harness.nginx import nginx
 from harness.parts import require
+from harness.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "examples" / "gateway"
@@ -79,13 +83,43 @@ def test_the_command_lines_are_understood(tmp_path: Path, file: str) -> None:
     assert "/etc/crestline/gateway.toml" in line
 
 
-def test_the_proxy_passes_what_the_gateway_needs() -> None:
+def test_the_proxy_passes_what_the_gateway_needs(tmp_path: Path) -> None:
+    """A real nginx with these settings, but for addresses and certificate, and the command line on its far side."""
+    port = free_port()
+    url = f"https://127.0.0.1:{port}/firecrest"
+    authority = Authority(tmp_path)
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    authority.issue(certificate, key)
+    gateway = GatewayProcess(tmp_path / "home", free_port(), "--public-url", url)
+    gateway.start()
     text = (FOLDER / "nginx.conf").read_text()
-    prefix = load_config(FOLDER / "gateway.toml").public_url
-    assert prefix is not None
-    path = prefix.removeprefix("https://hpc.example.org")
-    assert f"location {path}/ {{" in text
-    assert "proxy_pass http://crestline/;" in text, "the slash strips the prefix"
+    for theirs, ours in {
+        "server 127.0.0.1:8080;": f"server {gateway.url.removeprefix('http://')};",
+        "listen 443 ssl;": f"listen 127.0.0.1:{port} ssl;",
+        "/etc/letsencrypt/live/hpc.example.org/fullchain.pem": str(certificate),
+        "/etc/letsencrypt/live/hpc.example.org/privkey.pem": str(key),
+    }.items():
+        assert text.count(theirs) == 1
+        text = text.replace(theirs, ours)
+    (tmp_path / "nginx").mkdir()
+    command = Command(tmp_path, SSL_CERT_FILE=str(authority.file))
+    command.sites_file.write_bytes((tmp_path / "home-sites.toml").read_bytes())
+    command.sites_file.chmod(0o600)
+    assert url in command.sites_file.read_text()
+    content = os.urandom(20_000_000)
+    (tmp_path / "source").write_bytes(content)
+    try:
+        with nginx(tmp_path / "nginx", text, port) as log:
+            assert command("run", "--", "echo", "through").stdout == b"through\n"
+            command("cp", "source", ":large")
+            command("cp", ":large", "back")
+            assert (tmp_path / "back").read_bytes() == content
+            (job,) = command.json("ps", "--window", "1h")
+            assert job["state"] == "completed"
+            answered = {line.split('"')[2].split()[0] for line in log.read_text().splitlines()}
+    finally:
+        gateway.stop()
+    assert answered <= {"200", "201", "204", "206", "304"}
 
 
 def docker(*arguments: str | Path) -> str:

@@ -21,7 +21,7 @@ import tomli_w
 from harness.cluster import Cluster
 from harness.gateway import GatewayProcess
 from harness.parts import require
-from harness.s3 import free_ports
+from harness.ports import free_ports
 from harness.slurm_gateway import SlurmGateway, prepare
 
 JOBS = "/compute/cluster/jobs"

@@ -20,7 +20,8 @@ from gitlab_runner.site import DriverSite, gateway_site
 from gitlab_runner.stand_in.ci_job import CiJob
 from gitlab_runner.stand_in.gitlab import GitLab
 from gitlab_runner.stand_in.runner import Build
-from harness.gateway import GatewayProcess, free_port
+from harness.gateway import GatewayProcess
+from harness.ports import free_port
 from plain_firecrest.fixture import PlainFirecrest
 
 CALLS = [

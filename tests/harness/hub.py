@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import Any
 import httpx
 
 from harness.parts import require
+from harness.ports import free_ports
 
 PROXY = Path(__file__).parents[1] / "hub_proxy" / "node_modules" / ".bin" / "configurable-http-proxy"
 TOKEN = "a-token-of-the-tests-alone"
@@ -200,11 +200,3 @@ class Hub:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{failed}: {self.log()[-4000:]}")
             time.sleep(0.2)
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports

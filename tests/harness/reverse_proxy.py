@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,15 +14,9 @@ from pathlib import Path
 import httpx
 
 from harness.parts import require
+from harness.ports import free_port
 
 _PROGRAM = Path(__file__).parents[1] / "hub_proxy" / "node_modules" / ".bin" / "configurable-http-proxy"
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class ReverseProxy:

@@ -15,8 +15,8 @@ from playwright.sync_api import expect, sync_playwright
 
 from crestline_jupyterhub import time_limit
 from crestline_jupyterhub.session import notice
-from harness.gateway import free_port
 from harness.parts import require
+from harness.ports import free_port
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 

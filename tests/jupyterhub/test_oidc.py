@@ -19,9 +19,10 @@ from joserfc import jws
 
 from harness.cluster import Cluster
 from harness.gateway import in_thread
-from harness.hub import Hub, free_ports
+from harness.hub import Hub
 from harness.hub_settings import HUB, QUICK, TINY
 from harness.oidc import OidcProvider, serving
+from harness.ports import free_ports
 from harness.slurm_gateway import SlurmGateway, prepare
 
 LIFETIME = 45

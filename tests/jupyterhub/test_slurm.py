@@ -14,9 +14,10 @@ import pytest
 
 from harness.cluster import Cluster
 from harness.example_hub import EXAMPLES
-from harness.hub import Hub, free_ports
+from harness.hub import Hub
 from harness.hub_settings import HUB, QUICK, variables
 from harness.kernel import run_code
+from harness.ports import free_ports
 from harness.relay import key_file
 from harness.slurm_gateway import SlurmGateway
 

@@ -13,9 +13,10 @@ import pytest
 from joserfc import jws
 
 from harness.gateway import in_thread
-from harness.hub import Hub, free_ports
+from harness.hub import Hub
 from harness.hub_settings import away_from_home, variables
 from harness.kernel import run_code
+from harness.ports import free_ports
 from harness.relay import key_file
 
 SETTINGS = f"""

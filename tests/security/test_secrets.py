@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from harness.cluster import Cluster
-from harness.gateway import GatewayProcess, free_port
+from harness.gateway import GatewayProcess
+from harness.ports import free_port
 from harness.secret_scanner import (
     files_below,
     found_in,

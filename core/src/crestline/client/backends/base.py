@@ -247,6 +247,14 @@ class Backend(abc.ABC):
             pattern: what find(1) takes as `-regex` in the directory above, for the files to pack; None: all.
         """
 
+    @abc.abstractmethod
+    async def begin_extract(self, archive: str, target: str) -> TransferMethod | None:
+        """As `extract`, but where that takes a job, `end_transfer` waits for it; None: it is done."""
+
+    @abc.abstractmethod
+    async def begin_compress(self, source: str, archive: str) -> TransferMethod | None:
+        """As `compress`, of all that is there, and as `begin_extract`."""
+
     # large files
     @abc.abstractmethod
     async def begin_upload(self, path: str, size: int) -> TransferMethod: ...
@@ -273,12 +281,24 @@ class Backend(abc.ABC):
 
     @abc.abstractmethod
     async def upload_part(
-        self, path: str, upload_id: str, offset: int, content: AsyncIterator[bytes], *, last: bool, checksum: str | None
+        self,
+        path: str,
+        upload_id: str,
+        offset: int,
+        content: AsyncIterator[bytes],
+        length: int,
+        *,
+        last: bool,
+        checksum: str | None,
     ) -> int:
         """Append to an upload, never repeated inside; returns the bytes stored. `last` makes it visible as `path`.
 
+        Args:
+            length: bytes of `content`.
+
         Raises:
             ConflictError: the upload does not stand at `offset`.
+            TooLargeError: a proxy takes fewer bytes in one request.
             TransferError: the whole has another SHA-256 than `checksum`.
         """
 

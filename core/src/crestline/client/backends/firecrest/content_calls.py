@@ -51,9 +51,18 @@ class ContentCalls(Calls):
             return int(response.headers.get(UPLOAD_OFFSET_HEADER, "0"))
 
     async def upload_part(
-        self, path: str, upload_id: str, offset: int, content: AsyncIterator[bytes], *, last: bool, checksum: str | None
+        self,
+        path: str,
+        upload_id: str,
+        offset: int,
+        content: AsyncIterator[bytes],
+        length: int,
+        *,
+        last: bool,
+        checksum: str | None,
     ) -> int:
         headers = {
+            "Content-Length": str(length),  # a proxy that takes less can say so at once
             UPLOAD_ID_HEADER: upload_id,
             UPLOAD_OFFSET_HEADER: str(offset),
             UPLOAD_COMPLETE_HEADER: "?1" if last else "?0",
