@@ -119,7 +119,7 @@ def test_the_proxy_passes_what_the_gateway_needs(tmp_path: Path) -> None:
             answered = {line.split('"')[2].split()[0] for line in log.read_text().splitlines()}
     finally:
         gateway.stop()
-    assert answered <= {"200", "201", "204", "206", "304"}
+    assert not answered & {"413", "502", "504"}, "answers of the proxy's own"
 
 
 def docker(*arguments: str | Path) -> str:
