@@ -124,6 +124,6 @@ def create(port: int) -> Litestar:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--port", type=int, default=8081)
     port = parser.parse_args().port
     uvicorn.run(create(port), host="127.0.0.1", port=port, timeout_graceful_shutdown=1)

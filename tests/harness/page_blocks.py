@@ -12,12 +12,12 @@ from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 
 ROOT = Path(__file__).parents[2]
 
-_NOT_RUN = re.compile(r"<!-- not run: (?P<reason>.*?) -->\s*\Z", re.DOTALL)
+_NOT_RUN = re.compile(r"<!-- not run: (?P<reason>(?:(?!-->).)*) -->\s*\Z", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block; one that is not run has a reason, in an HTML comment right before it."""
+    """A fenced block; one that is not run but only read has a reason, in an HTML comment right before it."""
 
     page: str
     line: int
@@ -30,9 +30,9 @@ class Block:
 
 
 def pages() -> list[Path]:
-    """Every page of the documentation, and those that people meet before it."""
+    """Every page of the documentation, those that people meet before it, and what stands beside the examples."""
     outside = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
-    return [*sorted((ROOT / "docs").rglob("*.md")), *outside]
+    return [*sorted((ROOT / "docs").rglob("*.md")), *outside, *sorted((ROOT / "examples").rglob("README.md"))]
 
 
 def blocks(page: Path) -> list[Block]:

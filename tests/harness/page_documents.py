@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -15,6 +16,7 @@ from crestline.gateway.paths import PathGuard
 from crestline.gateway.schedulers import registry
 from crestline.relay.config import load_relay_config
 from crestline_gitlab_runner.settings import load_settings
+from harness.page_commands import check_command
 
 
 def check_toml(text: str, place: Path) -> None:
@@ -35,7 +37,7 @@ def check_toml(text: str, place: Path) -> None:
     elif tables & {"gateway", "workspace", "stages", "images", "recovery", "job"}:
         load_settings(file)
     elif tables == {"runners"}:
-        pass  # the runner's own file
+        _check_runners(tomllib.loads(text)["runners"])
     else:
         _check_gateway(load_config(file), place)
 
@@ -46,6 +48,20 @@ def _check_gateway(config: GatewayConfig, place: Path) -> None:
         options = {"type": "local"} | system.scheduler
         kind = str(options.pop("type"))
         registry.create_scheduler(kind, registry.SchedulerSetup(name, options, host, place / name))
+
+
+def _check_runners(runners: Any) -> None:
+    """GitLab Runner's own file: its settings for a custom executor, and the commands that it is given."""
+    for runner in runners if isinstance(runners, list) else [runners]:
+        custom = runner["custom"]
+        stages = {name.partition("_")[0] for name in custom}
+        assert stages <= {"config", "prepare", "run", "cleanup", "graceful", "force"}, custom
+        for stage in stages & {"config", "prepare", "run", "cleanup"}:
+            assert custom.keys() >= {f"{stage}_exec", f"{stage}_args"}
+            if custom[f"{stage}_exec"].endswith("/crestline"):
+                arguments = custom[f"{stage}_args"]
+                assert arguments[:2] == ["gitlab", stage]
+                check_command(["crestline", *arguments])
 
 
 def check_json(text: str) -> None:

@@ -7,14 +7,20 @@ configuration file, and a DAG around the tasks of Airflow.
 
 from __future__ import annotations
 
+import ast
+import asyncio
+import inspect
 import json
 import os
 import subprocess
 import sys
 import traceback
+import types
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+
+ROOT = Path(__file__).parents[2]
 
 
 class Interpreter:
@@ -62,11 +68,14 @@ class Interpreter:
 
 
 def _serve(page: str, answers: int) -> None:
+    from page_settings import check_hub, check_partition, hub_names  # beside this file, which is a program here
+
     name = Path(page).name
+    text = (ROOT / page).read_text()
     with ExitStack() as around, os.fdopen(answers, "w") as out:
         names: dict[str, Any] = {"__name__": "__main__", "__file__": page}
         if name.startswith("jupyterhub") or name in ("README.md", "firecrestspawner.md", "batchspawner.md"):
-            names |= _jupyterhub()
+            names |= hub_names()
         if name.startswith("airflow") or name == "README.md":
             from airflow.sdk import DAG
 
@@ -75,43 +84,22 @@ def _serve(page: str, answers: int) -> None:
             source, number = json.loads(line)
             failure = None
             try:
-                exec(compile("\n" * number + source, page, "exec"), names)
+                _execute(compile("\n" * number + source, page, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names)
                 if "c" in names:
-                    _check_settings(names["c"])
+                    check_hub(names["c"], text)
+                if "partition" in names:
+                    check_partition(names["partition"], Path.cwd())
             except BaseException:
                 failure = traceback.format_exc()
             print(json.dumps(failure), file=out, flush=True)
 
 
-def _jupyterhub() -> dict[str, Any]:
-    from traitlets.config import Config
-
-    config = Config()
-    return {"c": config, "get_config": lambda: config}
-
-
-def _check_settings(config: Any) -> None:
-    """Every class that is configured has such a setting, and takes the value."""
-    import jupyterhub.app
-    import jupyterhub.auth
-    import jupyterhub.spawner
-    from oauthenticator.generic import GenericOAuthenticator
-    from traitlets.config import Config
-
-    from crestline_jupyterhub import FirecRESTSpawner
-
-    classes: dict[str, tuple[type[Any], ...]] = {
-        "JupyterHub": (jupyterhub.app.JupyterHub,),
-        "Spawner": (FirecRESTSpawner,),
-        "FirecRESTSpawner": (FirecRESTSpawner,),
-        "Authenticator": (GenericOAuthenticator,),
-        "GenericOAuthenticator": (GenericOAuthenticator,),
-    }
-    for name, section in config.items():
-        for kind in classes[name]:
-            unknown = section.keys() - kind.class_traits(config=True).keys()
-            assert not unknown, f"{name} has no setting {unknown}"
-            kind(config=Config({name: section}))  # refuses a value of a wrong type
+def _execute(code: types.CodeType, names: dict[str, Any]) -> None:
+    """Run a block; one that awaits, as in a notebook, in a loop of its own."""
+    if code.co_flags & inspect.CO_COROUTINE:
+        asyncio.run(eval(code, names))
+    else:
+        exec(code, names)
 
 
 if __name__ == "__main__":

@@ -11,20 +11,50 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+ROOT = Path(__file__).parents[2]
 VENV = Path(sys.prefix)
 PATIENCE = 120
 
-_SERVICE = re.compile(r"crestline (serve|relay)\b[^&#]*")
-_READY = {"serve": "Ctrl-C", "relay": "agents"}
+_SERVICE = re.compile(r"(crestline serve|crestline relay|python app\.py)\b[^&#]*")
+_READY = {"crestline serve": "Ctrl-C", "crestline relay": "agents", "python app.py": "Uvicorn running"}
 
-# The port of the documentation may be taken; a test must not take the one of whoever runs it.
-_CRESTLINE = """#!/bin/sh
+_PROGRAMS = {
+    # The port of the documentation may be taken; a test must not take the one of whoever runs it.
+    "crestline": """#!/bin/sh
 case "$1" in
-  serve) shift; exec "{crestline}" serve --port 0 "$@" ;;
-  relay) shift; exec "{crestline}" relay "$@" --port 0 ;;
+  serve) shift; exec "{bin}/crestline" serve --port 0 "$@" ;;
+  relay) shift; exec "{bin}/crestline" relay "$@" --port 0 ;;
 esac
-exec "{crestline}" "$@"
-"""
+exec "{bin}/crestline" "$@"
+""",
+    "python": """#!/bin/sh
+[ "$1" != app.py ] || set -- "$@" --port 0
+exec "{bin}/python" "$@"
+""",
+    # What takes minutes, and has tests of its own, says what it would do: targets of make, the examples' checks.
+    "make": """#!/bin/sh
+PATH="${{PATH#*:}}" exec make --dry-run --directory "{root}" "$@"
+""",
+    "crestline-reframe": """#!/bin/sh
+case "$PWD" in */examples/*)
+  for word do
+    shift
+    [ "$word" = -r ] && word=-l
+    set -- "$@" "$word"
+  done
+esac
+exec "{bin}/crestline-reframe" "$@"
+""",
+    # All is installed already.
+    "python3": """#!/bin/sh
+[ "$1 $2" = "-m venv" ] || exec "{bin}/python3" "$@"
+mkdir -p "$3/bin" && ln -s "{bin}"/* "$3/bin"
+""",
+    # What only root can do, told by its words.
+    "systemctl": """#!/bin/sh
+[ "$*" = "reload ssh" ]
+""",
+}
 
 _TAIL = """
 export -p > "$STATE/exports"
@@ -38,13 +68,17 @@ class Shell:
 
     place: Path
     environment: dict[str, str]
+    start: Path | None = None
+    """where one stands first; None: in `place`"""
+
     _services: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         programs = self.place / ".programs"
         programs.mkdir()
-        (programs / "crestline").write_text(_CRESTLINE.format(crestline=VENV / "bin/crestline"))
-        (programs / "crestline").chmod(0o755)
+        for name, text in _PROGRAMS.items():
+            (programs / name).write_text(text.format(bin=VENV / "bin", root=ROOT))
+            (programs / name).chmod(0o755)
         self.environment = {
             "PATH": f"{programs}:{VENV / 'bin'}:/usr/local/bin:/usr/bin:/bin",
             "HOME": str(self.place),
@@ -76,7 +110,7 @@ class Shell:
 
     def console(self, session: str) -> None:
         """Run what stands behind `$ `, and compare what it says with what follows, where `...` stands for anything."""
-        for command, expected in _commands(session):
+        for command, expected in commands(session):
             said = self.run(command)
             if expected:
                 assert doctest.OutputChecker().check_output(
@@ -94,11 +128,10 @@ class Shell:
         if not script.strip():
             return ""
         head = f'[ -e "{self._state}/exports" ] && . "{self._state}/exports"\nSTATE="{self._state}"\n'
-        where = self._state / "directory"
         done = subprocess.run(
             ["bash", "-e", "-o", "pipefail", "-c", f"{head}{script}\n{_TAIL}"],
             env=self.environment,
-            cwd=where.read_text().strip() if where.exists() else self.place,
+            cwd=self._where(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -108,13 +141,17 @@ class Shell:
         assert done.returncode == 0, f"exit code {done.returncode}\n{script}\n{said}"
         return said
 
+    def _where(self) -> str | Path:
+        left = self._state / "directory"
+        return left.read_text().strip() if left.exists() else self.start or self.place
+
     def _serve(self, command: str, ready: str) -> None:
         log = self.place / f".service-{len(self._services)}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
                 ["bash", "-c", f"exec {command}"],
                 env=self.environment,
-                cwd=self.place,
+                cwd=self._where(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -131,7 +168,7 @@ class Shell:
                     said += output.read()
 
 
-def _commands(session: str) -> Iterator[tuple[str, str]]:
+def commands(session: str) -> Iterator[tuple[str, str]]:
     """Each command with what is expected of it; a line that ends in a backslash goes on."""
     command: list[str] = []
     expected: list[str] = []

@@ -1,0 +1,1 @@
+"""firecrestspawner, which cannot be installed beside this spawner."""
