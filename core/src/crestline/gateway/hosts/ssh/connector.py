@@ -25,6 +25,8 @@ _WINDOW = 4 * 1024 * 1024
 """bytes of one channel that may be on their way to here"""
 _PACKET = 256 * 1024 - 1024
 """bytes of a channel in one packet to here; OpenSSH's packets have at most 256 KiB, and each has its cost"""
+_REKEY = "16g"
+"""bytes until new keys, for which all transfers stop; OpenSSH's own limit for 128-bit ciphers is 64 GiB"""
 
 
 class Connector:
@@ -116,6 +118,7 @@ class Connector:
             keepalive_count_max=1,
             window=_WINDOW,
             max_pktsize=_PACKET,
+            rekey_bytes=_REKEY,
         )
         _without_ignored(connection)
         return connection
