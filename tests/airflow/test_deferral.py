@@ -132,19 +132,25 @@ def test_a_kill_cancels_transfer_jobs(workdir: Path, system: BlockingSystem) -> 
     run(one_job("kill_transfers", workdir, "#!/bin/bash\ntrue\n"))
     job_ids = waiting_jobs(system, workdir)
     with trigger_of(last_run(one_job("kill_transfers", workdir, "")), job_ids[0]) as trigger:
-        transfers = FirecRESTTransferTrigger("firecrest_default", "local", job_ids)
+        (workdir / "archive").touch()
+        temporary = [f"{workdir}/archive", f"{workdir}/never-made"]
+        transfers = FirecRESTTransferTrigger("firecrest_default", "local", job_ids, temporary)
         transfers.task_instance = trigger.task_instance
         asyncio.run(transfers.on_kill())
     assert {system.wait(job_id, timeout=60).state for job_id in job_ids} == {JobState.CANCELLED}
+    assert not (workdir / "archive").exists()
 
 
 def test_a_deferral_that_times_out_cancels_transfer_jobs(workdir: Path, system: BlockingSystem) -> None:
     operator = FirecRESTUploadOperator(task_id="up", system="local", source_path="a", target_path="b", deferrable=True)
     job_ids = waiting_jobs(system, workdir)
-    context = {"ti": SimpleNamespace(map_index=-1, xcom_pull=lambda **_: job_ids)}
+    left = {"job_ids": job_ids, "temporary": [f"{workdir}/archive"]}
+    (workdir / "archive").touch()
+    context = {"ti": SimpleNamespace(map_index=-1, xcom_pull=lambda **_: left)}
     with pytest.raises(TaskDeferralTimeout):
         operator.resume_execution("__fail__", {"error": "Trigger timeout"}, context)
     assert {system.wait(job_id, timeout=60).state for job_id in job_ids} == {JobState.CANCELLED}
+    assert not (workdir / "archive").exists()
 
 
 @pytest.mark.parametrize(
@@ -190,6 +196,6 @@ def test_a_trigger_survives_serialization() -> None:
     classpath, kwargs = FirecRESTJobTrigger("alps", "daint", "42").serialize()
     assert classpath == "crestline_airflow.triggers.FirecRESTJobTrigger"
     assert FirecRESTJobTrigger(**kwargs).serialize() == (classpath, kwargs)
-    classpath, kwargs = FirecRESTTransferTrigger("alps", "daint", ["42", "43"]).serialize()
+    classpath, kwargs = FirecRESTTransferTrigger("alps", "daint", ["42", "43"], ["/tmp/a"]).serialize()
     assert classpath == "crestline_airflow.operators.transfer.FirecRESTTransferTrigger"
     assert FirecRESTTransferTrigger(**kwargs).serialize() == (classpath, kwargs)

@@ -464,16 +464,28 @@ class System:
     # content
 
     async def upload(
-        self, local: str | os.PathLike[str], remote: str, *, progress: Progress | None = None, wait: bool = True
+        self,
+        local: str | os.PathLike[str],
+        remote: str,
+        *,
+        progress: Progress | None = None,
+        wait: bool = True,
+        key: str | None = None,
     ) -> Report:
         """Send a file or a directory; see `crestline.client.files.upload`."""
-        return await files.upload(self.backend, local, remote, progress=progress, wait=wait)
+        return await files.upload(self.backend, local, remote, progress=progress, wait=wait, key=key)
 
     async def download(
-        self, remote: str, local: str | os.PathLike[str], *, progress: Progress | None = None, wait: bool = True
+        self,
+        remote: str,
+        local: str | os.PathLike[str],
+        *,
+        progress: Progress | None = None,
+        wait: bool = True,
+        key: str | None = None,
     ) -> Report:
         """Fetch a file or a directory; see `crestline.client.files.download`."""
-        return await files.download(self.backend, remote, local, progress=progress, wait=wait)
+        return await files.download(self.backend, remote, local, progress=progress, wait=wait, key=key)
 
     @property
     def reads_ranges(self) -> bool:

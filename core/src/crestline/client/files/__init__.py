@@ -2,7 +2,8 @@
 
 `upload` and `download` are what others call. `upload_file` and `download_file` choose the way of one file, `..._tree`
 that of a directory; `bundle` takes files of several directories together;
-`archive` packs and unpacks, `signed_urls` speaks to a store beside the gateway.
+`archive` packs and unpacks, `begun` and `unfinished` remember what jobs do meanwhile, `signed_urls` speaks to a store
+beside the gateway.
 """
 
 from crestline.client.files.bundle import Member, Selection, download_bundle, upload_bundle

@@ -33,6 +33,7 @@ async def download(
     *,
     progress: Progress | None = None,
     wait: bool = True,
+    key: str | None = None,
 ) -> Report:
     """Fetch a file or a directory; what is the same on both sides does not travel.
 
@@ -44,9 +45,12 @@ async def download(
     too.
 
     Args:
-        wait: False leaves out a large file that a plain FirecREST brings to its store by a job, also one of a directory
-            of which only few files have to come, but begins that: when the jobs `Report.pending` have ended, a call on
-            this machine fetches the file from there.
+        wait: False leaves what a plain FirecREST does in jobs to these: bringing a large file to its store, also one of
+            a directory of which only few files have to come, and packing any other directory. When the jobs
+            `Report.pending` have ended, another call goes on from there, and leaves jobs in its turn or none; what is
+            in the store already only one on this machine knows.
+        key: calls with the same key go on with each other's archive of this directory, others do not. Default: the
+            absolute path of `local`.
 
     Raises:
         MissingFileError: `remote` does not exist, or nothing matches it.
@@ -57,12 +61,12 @@ async def download(
     into = os.fspath(local).endswith(("/", os.sep))
     with local_errors():
         if not has_pattern(path):
-            return await _download_one(backend, path, Path(local), meter, into=into, wait=wait)
+            return await _download_one(backend, path, Path(local), meter, into=into, wait=wait, key=key)
         matches = await expand(backend, path)
         if not matches:
             if await remote_stat(backend, path) is None:
                 raise MissingFileError(f"Nothing matches {remote}.", hint="List the directory to see what is there.")
-            return await _download_one(backend, path, Path(local), meter, into=into, wait=wait)
+            return await _download_one(backend, path, Path(local), meter, into=into, wait=wait, key=key)
         directory = Path(local)
         if directory.exists() and not directory.is_dir():
             raise InvalidRequestError(f"{directory} is no directory.", hint="A pattern needs one to write into.")
@@ -70,14 +74,16 @@ async def download(
         for match in matches:
             directory.mkdir(parents=True, exist_ok=True)
             target = directory / posixpath.basename(match)
-            report += await _download_one(backend, match, target, meter, into=False, wait=wait)
+            report += await _download_one(backend, match, target, meter, into=False, wait=wait, key=key)
         return report
 
 
-async def _download_one(backend: Backend, path: str, target: Path, meter: Meter, *, into: bool, wait: bool) -> Report:
+async def _download_one(
+    backend: Backend, path: str, target: Path, meter: Meter, *, into: bool, wait: bool, key: str | None
+) -> Report:
     status = await backend.stat(path)
     if is_directory(status):
-        return await download_tree(backend, path, target, meter, wait=wait)
+        return await download_tree(backend, path, target, meter, wait=wait, key=key or str(target.absolute()))
     if into:
         target.mkdir(parents=True, exist_ok=True)
     if target.is_dir():
@@ -88,5 +94,7 @@ async def _download_one(backend: Backend, path: str, target: Path, meter: Meter,
     if may_be_here and await is_same(backend, path, size, await sha256(target)):
         return Report(skipped=1)
     if not wait and takes_a_job(backend, path, size, backend.max_direct_download):
-        return Report(pending=(await begin_download(backend, path, status, target),))
+        job_id = await begin_download(backend, path, status, target)
+        if job_id is not None:
+            return Report(pending=(job_id,))
     return Report(files=1, bytes=await download_file(backend, path, status, target, meter))

@@ -15,6 +15,7 @@ from crestline.client.files.names import alias_for_jobs
 from crestline.client.files.parallel import run_parallel
 from crestline.client.files.report import Meter
 from crestline.client.files.retry import Patience
+from crestline.client.files.unfinished import has_ended
 from crestline.client.files.verify import is_same, remote_checksum
 from crestline.client.streams import closing
 from crestline.model import GatewayUnavailableError, JobNotFoundError, RateLimitedError, TransferError
@@ -55,10 +56,10 @@ async def download_file(backend: Backend, path: str, status: dict[str, int], tar
         raise failure
 
 
-async def begin_download(backend: Backend, path: str, status: dict[str, int], target: Path) -> str:
+async def begin_download(backend: Backend, path: str, status: dict[str, int], target: Path) -> str | None:
     """Let a plain FirecREST bring a file to its store; returns the id of the job that does so.
 
-    When that has ended, `download_file` with the same arguments fetches the file from there.
+    None: it has ended, and `download_file` with the same arguments fetches the file from there.
     """
     with _part(backend, path, status, target) as part:
         begun = Begun(part)
@@ -66,6 +67,8 @@ async def begin_download(backend: Backend, path: str, status: dict[str, int], ta
         if transfer is None:
             transfer = await backend.begin_download(path)
             begun.write(transfer)
+        elif await has_ended(backend, transfer.job_id):
+            return None
         return transfer.job_id
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import posixpath
-import tempfile
+import secrets
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import IO
 
-import anyio
 from anyio.to_thread import run_sync
 
 from crestline.client.backends.base import Backend
@@ -18,12 +17,13 @@ from crestline.client.files.archive import Pull, make_link, temporary_beside, un
 from crestline.client.files.download_file import begin_download, download_file
 from crestline.client.files.local import make_executable, sha256
 from crestline.client.files.manifest import read_manifest
-from crestline.client.files.names import is_safe_link, remove_if_there, spellings, takes_a_job, temporary_path
+from crestline.client.files.names import is_safe_link, spellings, takes_a_job
 from crestline.client.files.parallel import run_parallel
 from crestline.client.files.report import Meter, Report
 from crestline.client.files.retry import Patience
 from crestline.client.files.same import is_ambiguous, same_on_crestline, same_on_plain
 from crestline.client.files.tree import MANIFEST, Listing, is_executable, list_tree, scan
+from crestline.client.files.unfinished import Note, Unfinished, fingerprint
 from crestline.client.streams import closing
 from crestline.model import (
     File,
@@ -40,15 +40,17 @@ _FEW = 8
 """so many files of plain FirecREST come one by one"""
 
 
-async def download_tree(backend: Backend, remote: str, root: Path, meter: Meter, *, wait: bool = True) -> Report:
+async def download_tree(
+    backend: Backend, remote: str, root: Path, meter: Meter, *, wait: bool = True, key: str
+) -> Report:
     """Make `root` hold what the directory `remote` holds; what else is there stays.
 
     No path of the other side leaves `root`: links that lead out of it are left out and reported, and nothing is
     written through a link.
 
     Args:
-        wait: False leaves out large files of which plain FirecREST brings each by a job, but begins that; see
-            `download`.
+        wait: False leaves out what plain FirecREST brings by jobs, but begins that; see `download`.
+        key: see `download`.
 
     Raises:
         TransferError: something did not arrive.
@@ -70,11 +72,16 @@ async def download_tree(backend: Backend, remote: str, root: Path, meter: Meter,
     if "tar" in backend.features:
         await _from_crestline(backend, remote, root, needed, meter)
     elif absent or len(needed) > _FEW or any(is_ambiguous(name) for name in needed):
-        await _from_plain(backend, remote, root, needed.keys() | absent, meter)
+        archive = _Archive(backend, remote, root, listing, key)
+        if (job_id := await archive.fetch(needed.keys() | absent, meter, wait=wait)) is not None:
+            return Report(
+                skipped=len(same), left_out=tuple(left_out), pending=(job_id,), temporary=archive.unfinished.paths
+            )
     else:
         if not wait:
-            later = {name for name, file in needed.items() if _takes_a_job(backend, remote, file)}
-            pending = [await _begin_one(backend, remote, root, name) for name in sorted(later)]
+            large = [name for name, file in sorted(needed.items()) if _takes_a_job(backend, remote, file)]
+            later = {name: job for name in large if (job := await _begin_one(backend, remote, root, name)) is not None}
+            pending = list(later.values())
             needed = {name: file for name, file in needed.items() if name not in later}
         await run_parallel(partial(_download_one, backend, remote, root, name, meter) for name in needed)
     for name in same:
@@ -194,35 +201,80 @@ def _takes_a_job(backend: Backend, remote: str, file: File) -> bool:
     return takes_a_job(backend, posixpath.join(remote, file.name), file.size, backend.max_direct_download)
 
 
-async def _begin_one(backend: Backend, remote: str, root: Path, name: str) -> str:
+async def _begin_one(backend: Backend, remote: str, root: Path, name: str) -> str | None:
     path = posixpath.join(remote, name)
     temporary_beside(root, name)
     return await begin_download(backend, path, await backend.stat(path), root / name)
 
 
-async def _from_plain(backend: Backend, remote: str, root: Path, needed: set[str], meter: Meter) -> None:
-    archive = await temporary_path(backend, ".tar.gz")
-    came: set[str] = set()
-    try:
-        await backend.compress(remote, archive)
-        with tempfile.TemporaryDirectory(prefix="crestline-") as place:
-            local = Path(place) / "archive.tar.gz"
-            await download_file(backend, archive, await backend.stat(archive), local, Meter(None))
-            with local.open("rb") as file:
-                await _unpack(
-                    file,
-                    root,
-                    lambda path: not spellings(path).isdisjoint(needed),
-                    came,
-                    meter,
-                    compressed=True,
-                    skip_first=True,
-                )
-    finally:
-        with anyio.CancelScope(shield=True):
-            await remove_if_there(backend, archive)
-    if missing := needed - {name for path in came for name in spellings(path)}:
-        raise TransferError(
-            f"{len(missing)} entries of {remote} did not come, for example {min(missing)!r}.",
-            hint="They may have been removed meanwhile; download again.",
-        )
+class _Archive:
+    """All of a directory in one archive, which plain FirecREST packs."""
+
+    unfinished: Unfinished
+
+    def __init__(self, backend: Backend, remote: str, root: Path, listing: Listing, key: str) -> None:
+        self._backend = backend
+        self._remote = remote
+        self._root = root
+        self._key = f"{backend.system}\n{remote}\n{key}"
+        self._about = fingerprint(sorted(listing.files.items()))
+
+    async def fetch(self, needed: set[str], meter: Meter, *, wait: bool) -> str | None:
+        """Write what is needed; returns the id of a job that has to end first, None if everything is there.
+
+        Raises:
+            TransferError: something did not come.
+        """
+        place = await self._backend.default_workdir()
+        self.unfinished = Unfinished(self._backend, place, self._key)
+        note = await self.unfinished.read(self._about)
+        if note is None and wait:  # nobody goes on with this one, and somebody else may be at work
+            self.unfinished = Unfinished(self._backend, place, secrets.token_hex())
+        local = self._root / posixpath.basename(self.unfinished.archive)
+        job_id = None
+        try:
+            if note is None:
+                job = await self._backend.begin_compress(self._remote, self.unfinished.archive)
+                note = Note(about=self._about).with_job(job)
+                if job is not None and not wait:
+                    await self.unfinished.write(note)
+                    job_id = job.job_id
+                    return job_id
+            if not await self.unfinished.is_done(note, wait=wait):
+                job_id = note.job_id
+                return job_id
+            job_id = await self._to_here(local, note, wait=wait)
+            if job_id is None:
+                await self._unpack(local, needed, meter)
+            return job_id
+        finally:
+            if job_id is None:
+                await self.unfinished.give_up(note)
+                for path in self._root.glob(f"{local.name}*"):
+                    path.unlink()
+
+    async def _to_here(self, local: Path, note: Note, *, wait: bool) -> str | None:
+        archive = self.unfinished.archive
+        status = await self._backend.stat(archive)
+        if not wait and takes_a_job(self._backend, archive, status["size"], self._backend.max_direct_download):
+            if not note.job_id:  # nobody has noted yet that it is there
+                await self.unfinished.write(note)
+            job_id = await begin_download(self._backend, archive, status, local)
+            if job_id is not None:
+                return job_id
+        await download_file(self._backend, archive, status, local, Meter(None))
+        return None
+
+    async def _unpack(self, local: Path, needed: set[str], meter: Meter) -> None:
+        came: set[str] = set()
+
+        def is_wanted(path: str) -> bool:
+            return not spellings(path).isdisjoint(needed)
+
+        with local.open("rb") as file:
+            await _unpack(file, self._root, is_wanted, came, meter, compressed=True, skip_first=True)
+        if missing := needed - {name for path in came for name in spellings(path)}:
+            raise TransferError(
+                f"{len(missing)} entries of {self._remote} did not come, for example {min(missing)!r}.",
+                hint="They may have been removed meanwhile; download again.",
+            )

@@ -24,6 +24,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """not taken along: sockets, pipes, devices, and links out of the directory (on download or if refused)"""
     pending: tuple[str, ...] = ()
     """ids of the transfer jobs that were not waited for"""
+    temporary: tuple[str, ...] = ()
+    """what lies on the system for the call that goes on; if there shall be none, cancel the jobs and remove it"""
 
     def __add__(self, other: Report) -> Report:
         return Report(
@@ -32,6 +34,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             bytes=self.bytes + other.bytes,
             left_out=self.left_out + other.left_out,
             pending=self.pending + other.pending,
+            temporary=self.temporary + other.temporary,
         )
 
 

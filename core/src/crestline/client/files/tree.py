@@ -95,9 +95,14 @@ class Listing:
     """All below a directory on the system."""
 
     def __init__(self, files: Iterable[File]) -> None:
-        self.files = {
-            safe_relative(file.name): file for file in files if not is_temporary(posixpath.basename(file.name))
-        }
+        self.files: dict[str, File] = {}
+        self.temporary: set[str] = set()
+        """what transfers have put there for their time"""
+        for file in files:
+            if is_temporary(posixpath.basename(file.name)):
+                self.temporary.add(safe_relative(file.name))
+            else:
+                self.files[safe_relative(file.name)] = file
 
     def find(self, path: str) -> File | None:
         """The entry of a path, however the listing spells it."""

@@ -39,6 +39,7 @@ async def upload(
     *,
     progress: Progress | None = None,
     wait: bool = True,
+    key: str | None = None,
 ) -> Report:
     """Send a file or a directory; what is the same on both sides does not travel.
 
@@ -50,9 +51,12 @@ async def upload(
     there and sent again on doubt.
 
     Args:
-        wait: False leaves a large file, also one of a directory where they are few, to the job in which a plain
-            FirecREST brings it from its store to the system: when the jobs `Report.pending` have ended, a call that
-            waits verifies it, and sends it again on doubt.
+        wait: False leaves what a plain FirecREST does in jobs to these: bringing a large file from its store to the
+            system, also one of a directory where they are few, and the same with the archive of a directory, and
+            unpacking that. When the jobs `Report.pending` have ended, another call goes on from there, on any machine
+            that has the same files, and leaves jobs in its turn or none. In the end files are verified as ever.
+        key: calls with the same key go on with each other's archive of this directory, others do not. Default: the
+            absolute path of `local`.
 
     Raises:
         MissingFileError: `local`, or the directory that `remote` is in, does not exist.
@@ -64,8 +68,9 @@ async def upload(
     with local_errors():
         source = Path(local)
         if await run_sync(source.is_dir):
-            return await upload_tree(backend, source, path, meter, wait=wait)
+            return await upload_tree(backend, source, path, meter, wait=wait, key=key or str(source.absolute()))
         size = source.stat().st_size
+        worth_asking = _WORTH_ASKING if wait else min(_WORTH_ASKING, backend.max_direct_upload + 1)
         status = await remote_stat(backend, path)
         if remote.endswith("/") or is_directory(status):
             if status is None:
@@ -73,12 +78,12 @@ async def upload(
             elif not is_directory(status):
                 raise InvalidRequestError(f"{path} is no directory.", hint="Leave the slash at its end out.")
             path = posixpath.join(path, source.name)
-            status = await remote_stat(backend, path) if size >= _WORTH_ASKING else None
+            status = await remote_stat(backend, path) if size >= worth_asking else None
             if is_directory(status):
                 raise InvalidRequestError(f"{path} is a directory.", hint="Remove it, or give the file another name.")
         meter.total = size
         checksum: str | None = None
-        if size >= _WORTH_ASKING and status is not None and status["size"] == size:
+        if size >= worth_asking and status is not None and status["size"] == size:
             checksum = await sha256(source)
             if await is_same(backend, path, size, checksum):
                 mode = source.stat().st_mode
@@ -88,7 +93,8 @@ async def upload(
         if _needs_archive(backend, path, size):
             await _upload_in_archive(backend, source, path, meter)
         elif not wait and takes_a_job(backend, path, size, backend.max_direct_upload):
-            return Report(files=1, bytes=size, pending=(await send_ahead(backend, source, path, size, meter),))
+            job = await send_ahead(backend, source, path, size, meter)
+            return Report(files=1, bytes=size, pending=(job.job_id,))
         else:
             await upload_file(backend, source, path, meter, checksum=checksum)
         return Report(files=1, bytes=size)

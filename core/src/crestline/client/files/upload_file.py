@@ -6,7 +6,8 @@ import contextlib
 import hashlib
 import logging
 import posixpath
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import anyio
@@ -23,13 +24,17 @@ from crestline.model import (
     CrestlineError,
     GatewayUnavailableError,
     RateLimitedError,
+    TooLargeError,
     TransferError,
 )
 
 log = logging.getLogger(__name__)
 
 PART = 64 * 1024 * 1024
-"""bytes of one request to a Crestline gateway: few enough for proxies with limits on size and time"""
+"""bytes of the first request to a Crestline gateway: few enough for proxies with limits on size and time"""
+_LARGEST_PART = 1024 * 1024 * 1024
+_SHORT = 5.0
+"""seconds; a part that takes less is followed by one of twice the size, as a pause comes with each"""
 
 _WHOLE_TRIES = 3
 _PASSING = (GatewayUnavailableError, RateLimitedError)
@@ -70,26 +75,37 @@ async def _send_parts(
     patience = Patience()
     begun = meter.done
     offset: int | None = 0 if size <= PART else None
+    part, largest = PART, _LARGEST_PART
     while True:
         try:
             if offset is None:
                 offset = await backend.upload_offset(path, upload_id)
             meter.add(begun + offset - meter.done, source.name)
-            end = min(offset + PART, size)
+            # The checksum of all goes ahead of the last part, so that one is small.
+            end = size if size - offset <= PART else min(offset + part, size - PART)
             if end == size:
                 checksum = checksum or await total.of(source)
             content = _counted(source, offset, end, total, meter)
+            last, began = end == size, time.monotonic()
             offset = await backend.upload_part(
-                path, upload_id, offset, content, last=end == size, checksum=checksum if end == size else None
+                path, upload_id, offset, content, end - offset, last=last, checksum=checksum if last else None
             )
-            if end == size:
+            if last:
                 return
             patience.renew()
+            if time.monotonic() - began < _SHORT:
+                part = min(2 * part, largest)
+        except TooLargeError:  # a proxy's limit
+            if part == PART:
+                raise
+            part = largest = max(PART, part // 2)
+            offset = None
         except (*_PASSING, ConflictError, TransferError) as error:
             # The last part may have been stored and only its answer lost; then there is no upload to go on with.
             if checksum and not isinstance(error, TransferError) and await is_same(backend, path, size, checksum):
                 return
             await patience.wait(error)
+            part = largest = max(PART, part // 2)
             offset = None
 
 
@@ -118,18 +134,31 @@ async def _send_direct(backend: Backend, source: Path, path: str, size: int, che
     raise _not_whole(path)
 
 
-async def send_ahead(backend: Backend, source: Path, path: str, size: int, meter: Meter) -> str:
-    """Give a file to the store of a plain FirecREST; returns the id of the job that brings it on from there.
+async def send_ahead(
+    backend: Backend,
+    source: Path,
+    path: str,
+    size: int,
+    meter: Meter,
+    *,
+    begun: Callable[[TransferMethod], Awaitable[None]] | None = None,
+) -> TransferMethod:
+    """Give a file to the store of a plain FirecREST; returns the job that brings it on from there.
 
     Whether it arrived is not known before that job has ended.
+
+    Args:
+        begun: is told of the job before anything is sent.
 
     Raises:
         TransferError: the store did not take it.
     """
     transfer = await backend.begin_upload(path, size)
     async with _cancelled_on_error(backend, transfer):
+        if begun is not None:
+            await begun(transfer)
         await signed_urls.put_parts(transfer, source, size, meter, backend.verify)
-    return transfer.job_id
+    return transfer
 
 
 async def _send_by_signed_urls(

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crestline.client import BlockingSystem
+from crestline.client import BlockingSystem, Report
 from crestline.model import InvalidRequestError, MissingFileError
 from crestline_airflow.operators.base import absolute
 from crestline_airflow.operators.places import has_pattern, names_in_one_directory
 from crestline_airflow.operators.progress import TransferLog
-from crestline_airflow.operators.transfer import FirecRESTTransferOperator
+from crestline_airflow.operators.transfer import FirecRESTTransferOperator, transfer_key
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -36,9 +36,9 @@ class FirecRESTDownloadOperator(FirecRESTTransferOperator):
             directory, and the job's id replaces `{job_id}` (or `{_jobid_}`) in them; None of them: the job's stdout.
         remote_files: one path or pattern (`*`, `?`, `[...]`), or several. Without `target_task_id` relative ones are
             below the user's default directory.
-        deferrable: where a plain FirecREST brings a large file by a job, also one of a directory of which at most eight
-            files have to come, wait for that in the triggerer. A directory of many files comes as an archive, for which
-            the worker waits. Default: `[operators] default_deferrable`.
+        deferrable: where a plain FirecREST brings a large file by a job, or packs a directory and brings its archive,
+            wait for that in the triggerer; the task may be deferred several times. Default: `[operators]
+            default_deferrable`.
     """
 
     template_fields = ("system", "local_path", "target_task_id", "remote_files")
@@ -70,20 +70,18 @@ class FirecRESTDownloadOperator(FirecRESTTransferOperator):
                 targets = {paths[0]: Path(into)}  # there already if this is not the first try
             else:
                 targets = local_targets(paths, into)
-            job_ids: list[str] = []
-            for path, target in targets.items():
-                job_ids += self._fetch(system, path, target, wait)
-            self.wait_for(system, job_ids, context)
+            key = transfer_key(context)
+            transfers = (self._fetch(system, path, target, wait, key) for path, target in targets.items())
+            self.carry_out(system, transfers, context)
         return [str(target) for target in targets.values()]
 
-    def _fetch(self, system: BlockingSystem, path: str, target: Path, wait: bool) -> Sequence[str]:
-        """Returns the transfer jobs to wait for."""
+    def _fetch(self, system: BlockingSystem, path: str, target: Path, wait: bool, key: str) -> Report:
         target.parent.mkdir(parents=True, exist_ok=True)
         progress = TransferLog(self.log.info, f"Fetching {path}")
         if has_pattern(path):  # it has been expanded: these characters are its own
-            report = system.download(glob.escape(path), target.parent, progress=progress, wait=wait)
+            report = system.download(glob.escape(path), target.parent, progress=progress, wait=wait, key=key)
         else:
-            report = system.download(path, target, progress=progress, wait=wait)
+            report = system.download(path, target, progress=progress, wait=wait, key=key)
         self.log.info(
             "Fetched %d bytes in %d files from %s:%s to %s; %d were here already",
             report.bytes,
@@ -95,7 +93,7 @@ class FirecRESTDownloadOperator(FirecRESTTransferOperator):
         )
         for name in report.left_out:
             self.log.warning("Left out of %s, since it leads out of it: %s", path, name)
-        return report.pending
+        return report
 
     def _job(self, context: Context) -> dict[str, Any]:
         job = context["ti"].xcom_pull(task_ids=self.target_task_id)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import abc
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import conf
 from airflow.triggers.base import TriggerEvent
 
-from crestline.client import BlockingSystem
-from crestline.model import CrestlineError, JobNotFoundError
+from crestline.client import BlockingSystem, Report
+from crestline.model import CrestlineError, JobNotFoundError, MissingFileError
 from crestline_airflow.operators.base import FirecRESTBaseOperator
 from crestline_airflow.shared import Shared
 from crestline_airflow.triggers import FirecRESTJobTrigger
@@ -22,19 +22,31 @@ if TYPE_CHECKING:
 
 _STORED_AS = "firecrest_transfer_jobs"
 
+_DEFERRALS = 4
+"""A directory takes two: one for its archive, one for its transfer or for unpacking. The others are for directories
+that change meanwhile; then the worker waits itself, so that it comes to an end."""
+
 
 class FirecRESTTransferTrigger(FirecRESTJobTrigger):
     """Fires when all of these transfer jobs have ended, however they did: the worker that goes on finds out.
 
-    A kill cancels them.
+    A kill cancels them, and removes the temporary files that they were to make or to read.
     """
 
-    def __init__(self, firecrest_conn_id: str, system: str, job_ids: Sequence[str]) -> None:
+    def __init__(
+        self, firecrest_conn_id: str, system: str, job_ids: Sequence[str], temporary: Sequence[str] = ()
+    ) -> None:
         super().__init__(firecrest_conn_id, system, "", log_output=False)
         self.job_ids = list(job_ids)
+        self.temporary = list(temporary)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        kwargs = {"firecrest_conn_id": self.firecrest_conn_id, "system": self.system, "job_ids": self.job_ids}
+        kwargs = {
+            "firecrest_conn_id": self.firecrest_conn_id,
+            "system": self.system,
+            "job_ids": self.job_ids,
+            "temporary": self.temporary,
+        }
         return f"{__name__}.{type(self).__name__}", kwargs
 
     async def _run(self, shared: Shared) -> TriggerEvent:
@@ -46,11 +58,17 @@ class FirecRESTTransferTrigger(FirecRESTJobTrigger):
     async def _cancel(self, shared: Shared) -> None:
         for job_id in self.job_ids:
             self.job_id = job_id
-            await super()._cancel(shared)
+            try:
+                await super()._cancel(shared)
+            except CrestlineError as error:  # it may have ended; the next ones must not live on for that
+                self.log.warning("Transfer job %s could not be cancelled: %s", job_id, error)
+        for path in self.temporary if shared.system is not None else ():
+            with contextlib.suppress(MissingFileError):
+                await shared.system.remove(path)
 
 
 class FirecRESTTransferOperator(FirecRESTBaseOperator):
-    """An operator that moves files: `transfer` is called once, and again when the jobs that it left have ended.
+    """An operator that moves files: `transfer` is called once, and again whenever the jobs that it left have ended.
 
     Args:
         deferrable: wait for transfer jobs in the triggerer. Default: `[operators] default_deferrable`.
@@ -64,21 +82,27 @@ class FirecRESTTransferOperator(FirecRESTBaseOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.deferrable = deferrable
+        self._deferrals = 0
 
     @abc.abstractmethod
     def transfer(self, context: Context, *, wait: bool) -> Any:
-        """Move the files; what is there already does not travel again.
+        """Move the files by way of `carry_out`; what is there already does not travel again.
 
         Args:
-            wait: for transfer jobs; otherwise their ids go to `wait_for`.
+            wait: for transfer jobs.
         """
 
     def execute(self, context: Context) -> Any:
         return self.transfer(context, wait=not self.deferrable)
 
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
-        """Go on where `execute` deferred: the jobs have ended, or nothing can be found out about them."""
-        return self.transfer(context, wait=True)
+    def execute_complete(self, context: Context, event: dict[str, Any], deferrals: int = 1) -> Any:
+        """Go on where the task was deferred: the jobs have ended, or nothing can be found out about them.
+
+        Args:
+            deferrals: so often it has been so far.
+        """
+        self._deferrals = deferrals
+        return self.transfer(context, wait=deferrals >= _DEFERRALS)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Airflow ends a deferral that lasts too long without a word to the trigger: here the jobs are cancelled."""
@@ -86,26 +110,50 @@ class FirecRESTTransferOperator(FirecRESTBaseOperator):
             return super().resume_execution(next_method, next_kwargs, context)
         except TaskDeferralTimeout:
             ti: Any = context["ti"]
-            job_ids = ti.xcom_pull(task_ids=self.task_id, key=_STORED_AS, map_indexes=ti.map_index)
-            with self.hook.get_conn(self.system) as system:
-                for job_id in job_ids or ():
-                    self._give_up(system, job_id)
+            left = ti.xcom_pull(task_ids=self.task_id, key=_STORED_AS, map_indexes=ti.map_index)
+            if left:
+                with self.hook.get_conn(self.system) as system:
+                    self._give_up(system, **left)
             raise
 
-    def wait_for(self, system: BlockingSystem, job_ids: Sequence[str], context: Context) -> None:
-        """Leave the worker until these transfer jobs have ended; returns if there are none."""
-        if not job_ids:
+    def carry_out(self, system: BlockingSystem, transfers: Iterable[Report], context: Context) -> None:
+        """Do one transfer after the other; where they leave jobs, leave the worker until these have ended."""
+        left = Report()
+        try:
+            for report in transfers:
+                left += report
+        except BaseException:
+            self._give_up(system, left.pending, left.temporary)
+            raise
+        if not left.pending:
             return
-        self.log.info("Waiting for the transfer jobs %s on %s", ", ".join(job_ids), system.name)
-        context["ti"].xcom_push(key=_STORED_AS, value=list(job_ids))
+        self.log.info("Waiting for the transfer jobs %s on %s", ", ".join(left.pending), system.name)
+        context["ti"].xcom_push(
+            key=_STORED_AS, value={"job_ids": list(left.pending), "temporary": list(left.temporary)}
+        )
         self.defer(
-            trigger=FirecRESTTransferTrigger(self.firecrest_conn_id, system.name, job_ids),
+            trigger=FirecRESTTransferTrigger(self.firecrest_conn_id, system.name, left.pending, left.temporary),
             method_name="execute_complete",
+            kwargs={"deferrals": self._deferrals + 1},
             timeout=self.execution_timeout,
         )
 
-    def _give_up(self, system: BlockingSystem, job_id: str) -> None:
-        try:
-            system.cancel(job_id)
-        except CrestlineError as error:
-            self.log.warning("Transfer job %s could not be cancelled: %s", job_id, error)
+    def _give_up(self, system: BlockingSystem, job_ids: Sequence[str], temporary: Sequence[str]) -> None:
+        for job_id in job_ids:
+            try:
+                system.cancel(job_id)
+            except CrestlineError as error:
+                self.log.warning("Transfer job %s could not be cancelled: %s", job_id, error)
+        for path in temporary:
+            try:
+                system.remove(path)
+            except MissingFileError:
+                continue
+            except CrestlineError as error:
+                self.log.warning("%s could not be removed: %s", path, error)
+
+
+def transfer_key(context: Context) -> str:
+    """Names what a task moves: its tries go on with each other's work, and with nobody else's."""
+    ti: Any = context["ti"]
+    return f"{ti.dag_id}\n{ti.task_id}\n{ti.run_id}\n{ti.map_index}"

@@ -8,12 +8,12 @@ import posixpath
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from crestline.client import BlockingSystem
+from crestline.client import BlockingSystem, Report
 from crestline.model import InvalidRequestError, MissingFileError
 from crestline_airflow.operators.base import absolute
 from crestline_airflow.operators.places import has_pattern, names_in_one_directory
 from crestline_airflow.operators.progress import TransferLog
-from crestline_airflow.operators.transfer import FirecRESTTransferOperator
+from crestline_airflow.operators.transfer import FirecRESTTransferOperator, transfer_key
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -31,8 +31,8 @@ class FirecRESTUploadOperator(FirecRESTTransferOperator):
         target_path: where to on the system; a relative path is below the user's default directory. A file goes into it
             if it ends in `/` (then it is made if need be) or is a directory. For a list or a pattern it is a directory,
             in which everything keeps its name; where two are called the same, all keep what their paths do not share.
-        deferrable: where a plain FirecREST takes a large file by a job, also one of up to eight in a directory, wait
-            for that in the triggerer. The rest of a directory goes as an archive, for which the worker waits. Default:
+        deferrable: where a plain FirecREST takes a large file by a job, or a directory as an archive that it brings
+            and unpacks by jobs, wait for these in the triggerer; the task may be deferred several times. Default:
             `[operators] default_deferrable`.
     """
 
@@ -45,23 +45,22 @@ class FirecRESTUploadOperator(FirecRESTTransferOperator):
 
     def transfer(self, context: Context, *, wait: bool) -> str | list[str]:
         with self.hook.get_conn(self.system) as system:
+            key = transfer_key(context)
             target = absolute(system, self.target_path)
             source = self.source_path
             if isinstance(source, str) and (os.path.lexists(source) or not has_pattern(source)):
-                self.wait_for(system, self._send(system, source, target, wait), context)
+                self.carry_out(system, [self._send(system, source, target, wait, key)], context)
                 return target
             targets = remote_targets([source] if isinstance(source, str) else source, target)
             for directory in sorted({posixpath.dirname(path) for path in targets.values()}):
                 system.mkdir(directory, parents=True)
-            job_ids: list[str] = []
-            for path, place in targets.items():
-                job_ids += self._send(system, path, place, wait)
-            self.wait_for(system, job_ids, context)
+            transfers = (self._send(system, path, place, wait, key) for path, place in targets.items())
+            self.carry_out(system, transfers, context)
             return list(targets.values())
 
-    def _send(self, system: BlockingSystem, source: str, target: str, wait: bool) -> Sequence[str]:
-        """Returns the transfer jobs to wait for."""
-        report = system.upload(source, target, progress=TransferLog(self.log.info, f"Sending {source}"), wait=wait)
+    def _send(self, system: BlockingSystem, source: str, target: str, wait: bool, key: str) -> Report:
+        progress = TransferLog(self.log.info, f"Sending {source}")
+        report = system.upload(source, target, progress=progress, wait=wait, key=key)
         self.log.info(
             "Sent %d bytes in %d files from %s to %s:%s; %d were there already",
             report.bytes,
@@ -73,7 +72,7 @@ class FirecRESTUploadOperator(FirecRESTTransferOperator):
         )
         for name in report.left_out:
             self.log.warning("Left out of %s, being no file, directory or link within it: %s", source, name)
-        return report.pending
+        return report
 
 
 def remote_targets(sources: Sequence[str], directory: str) -> dict[str, str]:

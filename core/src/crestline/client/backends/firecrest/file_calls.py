@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from crestline.client.backends.base import TransferMethod
 from crestline.client.backends.firecrest.transfer_calls import TransferCalls
 from crestline.model import ConflictError, File, FileType, GatewayUnavailableError, MissingFileError, UnsupportedError
 from crestline.wire.filesystem import (
@@ -112,15 +113,23 @@ class FileCalls(TransferCalls):
         return self._read(response, TextAnswer).output or ""
 
     async def extract(self, archive: str, target: str) -> None:
-        await self._tar("extract", ExtractRequest(path=archive, target_path=target, account=self.account))
+        await self._end(await self.begin_extract(archive, target))
 
     async def compress(self, source: str, archive: str, *, pattern: str | None = None) -> None:
         if pattern is not None:
             self._safe(f"/{pattern}")
         body = CompressRequest(path=source, target_path=archive, match_pattern=pattern, account=self.account)
-        await self._tar("compress", body)
+        await self._end(await self._begin_tar("compress", body))
 
-    async def _tar(self, verb: str, body: CompressRequest | ExtractRequest) -> None:
+    async def begin_extract(self, archive: str, target: str) -> TransferMethod | None:
+        body = ExtractRequest(path=archive, target_path=target, account=self.account)
+        return await self._begin_tar("extract", body)
+
+    async def begin_compress(self, source: str, archive: str) -> TransferMethod | None:
+        body = CompressRequest(path=source, target_path=archive, account=self.account)
+        return await self._begin_tar("compress", body)
+
+    async def _begin_tar(self, verb: str, body: CompressRequest | ExtractRequest) -> TransferMethod | None:
         """Pack or unpack directly, or as a job where that takes longer than a request may."""
         self._safe(body.path, body.target_path)
         try:
@@ -128,7 +137,12 @@ class FileCalls(TransferCalls):
         except GatewayUnavailableError as error:
             if error.status != 408:
                 raise
-            await self._run_transfer("post", verb, expect=201, body=body)
+            return await self._begin_command("post", verb, expect=201, body=body)
+        return None
+
+    async def _end(self, transfer: TransferMethod | None) -> None:
+        if transfer is not None:
+            await self.end_transfer(transfer)
 
     async def _create(self, send: Any) -> None:
         """Make something that must not be there yet, although the answer may be lost after it was made."""

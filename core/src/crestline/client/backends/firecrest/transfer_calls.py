@@ -97,11 +97,14 @@ class TransferCalls(Calls):
 
     async def _run_transfer(self, method: str, verb: str, *, expect: int, **content: Any) -> None:
         """Start a transfer job and wait until it has done its work."""
+        await self.end_transfer(await self._begin_command(method, verb, expect=expect, **content))
+
+    async def _begin_command(self, method: str, verb: str, *, expect: int, **content: Any) -> TransferMethod:
         response = await self._request(
             method, f"/filesystem/{self.system}/transfer/{verb}", expect=expect, how="once", **content
         )
         job = self._read(response, TransferAnswer).transfer_job
-        await self._finish(job.job_id, job.logs.output_log)
+        return TransferMethod(job_id=job.job_id, log=job.logs.output_log)
 
     async def _finish(self, job_id: str, log: str) -> None:
         job = await self.monitor.wait(job_id)
