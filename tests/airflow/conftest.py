@@ -20,8 +20,10 @@ from harness.gateway import RunningGateway
 _HOME = tempfile.TemporaryDirectory(prefix="airflow-")
 airflow_dags.configure(Path(_HOME.name))
 
-from airflow.listeners import hookimpl  # noqa: E402 - only now is it known where Airflow's home is
-from airflow.sdk.listener import get_listener_manager  # noqa: E402
+from airflow.providers.common.compat.sdk import (  # noqa: E402 - only now is it known where Airflow's home is
+    get_listener_manager,
+    hookimpl,
+)
 
 Connect = Callable[..., None]
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import tempfile
 from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,15 +12,11 @@ from typing import Any, Self
 
 import msgspec
 
-from crestline.client import files, shared
+from crestline.client import shared
 from crestline.client.auth import Authorizer
 from crestline.client.backends.base import Backend, JobFilter
 from crestline.client.backends.firecrest import FirecrestBackend
 from crestline.client.config import Site
-from crestline.client.directory_watch import watch_directory
-from crestline.client.files import Member, Progress, Report, Selection
-from crestline.client.files.appearance import appearance
-from crestline.client.files.names import check_remote, expand
 from crestline.client.handover import Handover
 from crestline.client.job_ids import chosen
 from crestline.client.logs import Follower, follow, source_of
@@ -31,11 +25,11 @@ from crestline.client.monitor import JobMonitor
 from crestline.client.output import JobOutput, Turn
 from crestline.client.policy import Policy
 from crestline.client.submit import submit, submit_many
+from crestline.client.system_files import SystemFiles
 from crestline.client.traffic import Traffic
 from crestline.client.watched import JobEvent
 from crestline.model import (
     CrestlineError,
-    File,
     InvalidRequestError,
     Job,
     JobFailedError,
@@ -44,12 +38,11 @@ from crestline.model import (
     Node,
     Partition,
     Reservation,
-    UnsupportedError,
     WaitTimeoutError,
 )
 
 
-class System:
+class System(SystemFiles):
     """A system's jobs and files; made by `crestline.connect` and used in an `async with`.
 
     All connections of one event loop to the same system with the same identity share one set of sockets, one token and
@@ -381,162 +374,6 @@ class System:
     def traffic(self) -> Traffic:
         """What all users of this connection have sent and received."""
         return self.backend.traffic
-
-    # names in the file system
-
-    async def ls(self, path: str, *, hidden: bool = False, recursive: bool = False) -> list[File]:
-        """The entries of a directory, or a file itself."""
-        return await self.backend.list(path, hidden=hidden, recursive=recursive)
-
-    async def glob(self, pattern: str) -> list[str]:
-        """The absolute paths that a pattern (`*`, `?`, `[...]`) matches, sorted; a plain path if it is there.
-
-        Raises:
-            InvalidRequestError: it is not absolute.
-        """
-        return await expand(self.backend, check_remote(pattern))
-
-    async def wait_for_path(self, pattern: str, *, interval: float = 10.0, timeout: float | None = None) -> list[str]:
-        """What matches a path or a pattern, as soon as something does.
-
-        Args:
-            interval: seconds between two looks.
-            timeout: seconds.
-
-        Raises:
-            WaitTimeoutError: nothing has appeared.
-        """
-        try:
-            async with asyncio.timeout(timeout):
-                return await appearance(self.backend, pattern, interval)
-        except TimeoutError:
-            raise WaitTimeoutError(
-                f"{pattern} has not appeared within {timeout:g} s.", hint="Look at the job that writes it."
-            ) from None
-
-    def watch_directory(self, path: str, *, patience: float = 600.0) -> AsyncGenerator[list[File], None]:
-        """The new entries of a directory, once per look (at most 1.2 s apart) and without end.
-
-        Args:
-            patience: seconds that a gateway without answers is borne.
-
-        Raises:
-            GatewayUnavailableError: no answer for longer than that.
-        """
-        return watch_directory(self.backend, path, patience=patience)
-
-    async def stat(self, path: str) -> dict[str, int]:
-        """The numbers of stat(2), links followed."""
-        return await self.backend.stat(path)
-
-    async def checksum(self, path: str) -> str:
-        """Hexadecimal SHA-256."""
-        return await self.backend.checksum(path)
-
-    async def mkdir(self, path: str, *, parents: bool = False) -> None:
-        """Make a directory; with `parents` also those above it, and none of them need be new."""
-        await self.backend.mkdir(path, parents=parents)
-
-    async def remove(self, path: str) -> None:
-        """Delete a file, or a directory with all that is in it."""
-        await self.backend.remove(path)
-
-    async def symlink(self, target: str, link: str) -> None:
-        """Make `link` point to `target`."""
-        await self.backend.symlink(target, link)
-
-    async def chmod(self, path: str, mode: str) -> File | None:
-        """Set permissions, in octal digits (`"644"`).
-
-        Returns:
-            the file or directory as it is afterwards, where the gateway says that.
-        """
-        return await self.backend.chmod(path, mode)
-
-    async def copy(self, source: str, target: str) -> None:
-        """Copy within the system; on plain FirecREST a job of the scheduler."""
-        await self.backend.copy(source, target)
-
-    async def move(self, source: str, target: str) -> None:
-        """Rename or move within the system; on plain FirecREST a job of the scheduler."""
-        await self.backend.move(source, target)
-
-    # content
-
-    async def upload(
-        self,
-        local: str | os.PathLike[str],
-        remote: str,
-        *,
-        progress: Progress | None = None,
-        wait: bool = True,
-        key: str | None = None,
-    ) -> Report:
-        """Send a file or a directory; see `crestline.client.files.upload`."""
-        return await files.upload(self.backend, local, remote, progress=progress, wait=wait, key=key)
-
-    async def download(
-        self,
-        remote: str,
-        local: str | os.PathLike[str],
-        *,
-        progress: Progress | None = None,
-        wait: bool = True,
-        key: str | None = None,
-    ) -> Report:
-        """Fetch a file or a directory; see `crestline.client.files.download`."""
-        return await files.download(self.backend, remote, local, progress=progress, wait=wait, key=key)
-
-    @property
-    def reads_ranges(self) -> bool:
-        """Whether the gateway hands out a part of a file; a plain FirecREST does not."""
-        return "content" in self.backend.features
-
-    async def read_range(self, path: str, offset: int, length: int) -> bytes:
-        """`length` bytes from byte `offset` on, fewer at the end.
-
-        Raises:
-            UnsupportedError: the gateway has no ranges (see `reads_ranges`).
-        """
-        if not self.reads_ranges:
-            raise UnsupportedError(f"{self.gateway_url} reads whole files only.", hint="Download it.")
-        return b"".join([chunk async for chunk in self.backend.read(path, offset, length)])
-
-    async def upload_bundle(self, remote: str, members: Sequence[Member], *, tidy: bool = True) -> int:
-        """Send files into several directories in one stream; see `crestline.client.files.upload_bundle`."""
-        return await files.upload_bundle(self.backend, remote, members, patience=self._policy.retry.budget, tidy=tidy)
-
-    async def download_bundle(
-        self, remote: str, selections: Sequence[Selection], *, tidy: bool = True
-    ) -> dict[str, list[str]]:
-        """Fetch from several directories in one stream; see `crestline.client.files.download_bundle`."""
-        return await files.download_bundle(
-            self.backend, remote, selections, patience=self._policy.retry.budget, tidy=tidy
-        )
-
-    async def read_bytes(self, path: str) -> bytes:
-        """A whole file, of any size that memory holds."""
-        if (await self.backend.stat(path))["size"] <= self.backend.max_direct_download:
-            return await self.backend.download_small(path)
-        with tempfile.TemporaryDirectory(prefix="crestline-") as directory:
-            copy = Path(directory, "content")
-            await self.download(path, copy)
-            return await asyncio.to_thread(copy.read_bytes)
-
-    async def read_text(self, path: str) -> str:
-        """A whole text file; bytes that are no UTF-8 are replaced."""
-        return (await self.read_bytes(path)).decode(errors="replace")
-
-    async def write_bytes(self, path: str, content: bytes) -> None:
-        """Write a whole file; what was there is replaced."""
-        with tempfile.TemporaryDirectory(prefix="crestline-") as directory:
-            copy = Path(directory, "content")
-            await asyncio.to_thread(copy.write_bytes, content)
-            await self.upload(copy, path)
-
-    async def write_text(self, path: str, text: str) -> None:
-        """Write a whole text file in UTF-8; what was there is replaced."""
-        await self.write_bytes(path, text.encode())
 
 
 def _verdict(job: Job) -> str:

@@ -3,7 +3,8 @@
 An attempt begins when the record is written, before anything is submitted, so that a try that follows a lost worker
 submits with the same key or finds the job's id. The next attempt begins when the end of the job has been recorded, or
 when the task was cleared. A task on a worker keeps the record in Airflow's task state store, which outlives both. A
-task that has no worker cannot reach that; it keeps the record in an XCom, which only a worker's try would wipe.
+task that has no worker cannot reach that, and before Airflow 3.3 there is none; then the record is in an XCom, which
+outlives deferrals and triggerers, but which a worker's next try wipes.
 """
 
 from __future__ import annotations
@@ -67,9 +68,9 @@ class XComStore:
 
 
 class Attempts:
-    """The attempts of the task that runs; without a store (before Airflow 3.3) each try is one."""
+    """The attempts of the task that runs."""
 
-    def __init__(self, ti: Any, store: Store | None, clearing: int) -> None:
+    def __init__(self, ti: Any, store: Store, clearing: int) -> None:
         self._ti = ti
         self._store = store
         self._clearing = clearing
@@ -78,7 +79,8 @@ class Attempts:
     def on_worker(cls, context: Context) -> Attempts:
         """Of a task that begins on a worker."""
         ti: Any = context["ti"]
-        return cls(ti, context.get("task_state_store"), ti.max_tries)  # type: ignore[arg-type]
+        store: Any = context.get("task_state_store")
+        return cls(ti, store if store is not None else XComStore(ti), ti.max_tries)
 
     @classmethod
     def without_worker(cls, ti: Any) -> Attempts:
@@ -87,7 +89,7 @@ class Attempts:
 
     def last(self) -> Attempt | None:
         """The attempt that this task recorded last."""
-        found = self._store.get(_STORED_AS) if self._store is not None else None
+        found = self._store.get(_STORED_AS)
         return msgspec.convert(found, Attempt) if found else None
 
     def was_cleared_since(self, attempt: Attempt) -> bool:
@@ -98,11 +100,9 @@ class Attempts:
         """Start, and record, the attempt that follows the last one."""
         ti = self._ti
         last = self.last()
-        if self._store is None:
-            number, place = ti.try_number, ""
-        else:
-            # The random part tells installations of Airflow apart that run the same DAG as the same user.
-            number, place = (last.number + 1 if last else 0), secrets.token_hex(8)
+        number = last.number + 1 if last else 0
+        # The random part tells installations of Airflow apart that run the same DAG as the same user.
+        place = secrets.token_hex(8)
         names = (ti.dag_id, ti.run_id, ti.task_id, str(ti.map_index), str(number), place)
         key = "airflow-" + hashlib.sha256("\0".join(names).encode()).hexdigest()
         return self._record(
@@ -124,6 +124,5 @@ class Attempts:
         return self._record(msgspec.structs.replace(attempt, ended=state))
 
     def _record(self, attempt: Attempt) -> Attempt:
-        if self._store is not None:
-            self._store.set(_STORED_AS, msgspec.to_builtins(attempt))
+        self._store.set(_STORED_AS, msgspec.to_builtins(attempt))
         return attempt

@@ -157,7 +157,11 @@ if HAS_POLICIES:
 else:
 
     class FirecRESTRetryPolicy(_Policy):  # type: ignore[no-redef]
-        """Before Airflow 3.3: what is not worth a retry fails the task at once."""
+        """Before Airflow 3.3: what is not worth a retry fails the task at once, and no retry asks for more."""
+
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.more_memory = self.more_time = None
 
 
 def as_airflow_fails(error: BaseException, policy: Any, task: Any) -> BaseException:

@@ -20,6 +20,7 @@ from crestline_airflow.live_output import LiveOutput
 from crestline_airflow.outcome import outcome
 from crestline_airflow.resources import absolute_below, after_jobs, job_spec
 from crestline_airflow.shared import Shared, acquire, release
+from crestline_airflow.versions import HAS_ON_KILL
 
 _killing: set[asyncio.Task[None]] = set()
 """the event loop itself keeps no hold on its tasks"""
@@ -62,6 +63,10 @@ class FirecRESTJobTrigger(BaseTrigger):
                 await release(shared)
         except CrestlineError as error:
             event = TriggerEvent({"job_id": self.job_id, "error": packed(error)})
+        except asyncio.CancelledError:
+            if not HAS_ON_KILL and self.task_instance is not None:
+                await self.on_kill()
+            raise
         yield event
 
     async def _run(self, shared: Shared) -> TriggerEvent:
@@ -100,7 +105,8 @@ class FirecRESTJobTrigger(BaseTrigger):
         """Cancel the job, if it is really the user who ended the task.
 
         Airflow 3.3 also calls this on a triggerer that was slow and has lost its triggers to another one. Then the
-        task still waits, and so must the job. And once a second it interrupts what it has called here.
+        task still waits, and so must the job. And once a second it interrupts what it has called here. Before 3.3
+        `run` calls this itself, whatever interrupts it.
         """
         killing = asyncio.create_task(self._kill())
         _killing.add(killing)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from airflow.triggers.base import BaseTrigger
+
 try:
     from airflow.sdk.exceptions import AirflowFailException, TaskDeferralError, TaskDeferralTimeout, TaskDeferred
 except ImportError:
@@ -28,7 +30,11 @@ except ImportError:
     HAS_POLICIES = False
 """whether Airflow asks a task's retry policy"""
 
+HAS_ON_KILL = hasattr(BaseTrigger, "on_kill")
+"""whether Airflow tells a trigger that its task was ended"""
+
 __all__ = [
+    "HAS_ON_KILL",
     "HAS_POLICIES",
     "KNOWN_CONTEXT_KEYS",
     "AirflowFailException",

@@ -130,9 +130,9 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         start_from_trigger: bool = False,
         **kwargs: Any,
     ) -> None:
-        if HAS_POLICIES:
-            kwargs["retry_policy"] = kwargs.get("retry_policy") or FirecRESTRetryPolicy()
-        super().__init__(**kwargs)
+        retry_policy = kwargs.pop("retry_policy", None) or FirecRESTRetryPolicy()
+        super().__init__(**kwargs, **({"retry_policy": retry_policy} if HAS_POLICIES else {}))
+        self.retry_policy = retry_policy
         # Airflow takes a text that ends in .sh for the name of a file.
         self.script = f"{script}\n" if isinstance(script, str) and "\n" in script else script
         self.command = f"{command} " if isinstance(command, str) else command
@@ -242,7 +242,7 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
 
     @property
     def _policy(self) -> FirecRESTRetryPolicy:
-        policy = getattr(self, "retry_policy", None)
+        policy = self.retry_policy
         return policy if isinstance(policy, FirecRESTRetryPolicy) else FirecRESTRetryPolicy()
 
     @property
@@ -388,19 +388,22 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
 
         An error of the last try leaves no job behind that nobody waits for.
         """
-        with self.hook.get_conn(self.system) as self._system:
-            self._gateway_has_pages = has_pages(self._system)
-            try:
-                yield self._system
-            except TaskDeferred:
-                raise
-            except Exception as error:
-                ended = self._job is not None and self._job.is_finished
-                if self._job_id is not None and not ended and not _has_another_try(context):
-                    self._give_up(self._job_id)
-                raise as_airflow_fails(error, self._policy, self) from error.__cause__
-            finally:
-                self._system = None
+        try:
+            with self.hook.get_conn(self.system) as self._system:
+                self._gateway_has_pages = has_pages(self._system)
+                try:
+                    yield self._system
+                except TaskDeferred:
+                    raise
+                except Exception:
+                    ended = self._job is not None and self._job.is_finished
+                    if self._job_id is not None and not ended and not _has_another_try(context):
+                        self._give_up(self._job_id)
+                    raise
+                finally:
+                    self._system = None
+        except CrestlineError as error:
+            raise as_airflow_fails(error, self._policy, self) from error.__cause__
 
 
 def _has_another_try(context: Context) -> bool:
