@@ -17,7 +17,8 @@ import tomli_w
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
 from harness.cluster import Cluster, started
-from harness.gateway import GatewayProcess, free_port
+from harness.gateway import GatewayProcess
+from harness.ports import free_port
 from harness.slurm_gateway import prepare
 
 USERS = tuple(f"user{number:02}" for number in range(1, 31))

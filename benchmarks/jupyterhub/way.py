@@ -14,8 +14,9 @@ import psutil
 from report import Row
 
 from harness.gateway import GatewayProcess
-from harness.hub import Hub, free_ports
+from harness.hub import Hub
 from harness.hub_settings import HUB, TINY, variables
+from harness.ports import free_ports
 from harness.relay import key_file
 
 MIB, GIB = 1 << 20, 1 << 30
