@@ -210,7 +210,7 @@ async def test_a_proxy_that_takes_only_small_requests(
     with nginx(tmp_path / "nginx", server, port) as log:
         async with gateway_backend(gateway, f"http://127.0.0.1:{port}") as backend:
             await upload(backend, tmp_path / "f", f"{remote}/f")
-        answers = [line.split('"')[2].split()[0] for line in log.read_text().splitlines() if '"PUT ' in line]
+    answers = [line.split('"')[2].split()[0] for line in log.read_text().splitlines() if '"PUT ' in line]
     assert (remote / "f").read_bytes() == content(size)
     assert answers == ["204", "413"] + ["204"] * 7
 

@@ -144,10 +144,16 @@ def test_write_at_once(http: httpx.Client, work: Path) -> None:
     answer = put(http, work / "file", b"other", Content_SHA256=digest)
     assert (answer.status_code, "SHA-256" in answer.json()["message"]) == (400, True)
     assert put(http, work / "file", b"other", Content_SHA256="beef").status_code == 400
+    assert put(http, work / "file", b"other", Content_CRC32="beef").status_code == 400
+    answer = put(http, work / "file", b"other", Content_CRC32="00000000")
+    assert (answer.status_code, "CRC-32" in answer.json()["message"]) == (400, True)
+    assert (work / "file").read_bytes() == content[:5] * 3
     assert put(http, work / "file", b"x", Upload_Offset="5").status_code == 400
     assert put(http, work / "nowhere" / "file", b"x").status_code == 404
     assert put(http, work, b"x").status_code == 400
     assert (work / "file").read_bytes() == content[:5] * 3
+    assert put(http, work / "file", b"123456789", Content_CRC32="CBF43926").status_code == 204
+    assert (work / "file").read_bytes() == b"123456789"
     assert os.listdir(work) == ["file"]
 
 

@@ -46,6 +46,9 @@ UPLOAD_COMPLETE_HEADER = "Upload-Complete"
 CHECKSUM_HEADER = "Content-SHA256"
 """hexadecimal SHA-256 of the whole file; checked before an upload becomes visible"""
 
+CRC_HEADER = "Content-CRC32"
+"""hexadecimal CRC-32 of the whole file; checked likewise, and made as the bytes of a part pass"""
+
 
 LONGEST_WAIT = 60
 """seconds that `wait` may ask for"""

@@ -299,7 +299,7 @@ class Backend(abc.ABC):
         Raises:
             ConflictError: the upload does not stand at `offset`.
             TooLargeError: a proxy takes fewer bytes in one request.
-            TransferError: the whole has another SHA-256 than `checksum`.
+            TransferError: the whole has another CRC-32 than `checksum`.
         """
 
     @abc.abstractmethod

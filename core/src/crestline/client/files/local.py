@@ -22,6 +22,7 @@ from crestline.model import (
     PermissionDeniedError,
     TransferError,
 )
+from crestline.wire.crc32 import Crc32
 
 _T = TypeVar("_T")
 
@@ -56,10 +57,10 @@ def _sha256(path: Path) -> str:
 
 
 class RunningSum:
-    """The SHA-256 of a file that is read or written in order: what has passed by need not be read again for it."""
+    """The checksum of a file that is read or written in order: what has passed by need not be read again for it."""
 
-    def __init__(self) -> None:
-        self._digest = hashlib.sha256()
+    def __init__(self, digest: Crc32 | hashlib._Hash) -> None:
+        self._digest = digest
         self._known = 0
         """bytes from the start on"""
 
@@ -70,7 +71,7 @@ class RunningSum:
             self._known += len(chunk)
 
     async def of(self, path: Path) -> str:
-        """Hexadecimal SHA-256 of the whole file; what did not pass by is read now."""
+        """In hexadecimal, of the whole file; what did not pass by is read now."""
         return await run_sync(self._complete, path)
 
     def _complete(self, path: Path) -> str:
@@ -136,7 +137,7 @@ class PartFile:
         self.target = target
         self.path = target.with_name(f"{target.name[:50]}.{identity[:16]}.part")
         self._file: BinaryIO
-        self._sum = RunningSum()
+        self._sum = RunningSum(hashlib.sha256())
 
     def __enter__(self) -> PartFile:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -172,7 +173,7 @@ class PartFile:
     def truncate(self) -> None:
         """Begin again."""
         self._file.truncate(0)
-        self._sum = RunningSum()
+        self._sum = RunningSum(hashlib.sha256())
 
     async def append(self, content: AsyncIterator[bytes]) -> AsyncIterator[int]:
         """Write behind what is there; yields how many bytes were written. What came before an error is kept."""

@@ -27,6 +27,7 @@ from crestline.model import (
     TooLargeError,
     TransferError,
 )
+from crestline.wire.crc32 import Crc32
 
 log = logging.getLogger(__name__)
 
@@ -71,11 +72,12 @@ async def _send_parts(
 ) -> None:
     identity = f"{backend.gateway_url}\n{backend.system}\n{path}\n{source.resolve()}\n{size}\n{modified}"
     upload_id = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-    total = RunningSum()
+    total = RunningSum(Crc32())
     patience = Patience()
     begun = meter.done
     offset: int | None = 0 if size <= PART else None
     part, largest = PART, _LARGEST_PART
+    crc: str | None = None
     while True:
         try:
             if offset is None:
@@ -83,12 +85,13 @@ async def _send_parts(
             meter.add(begun + offset - meter.done, source.name)
             # The checksum of all goes ahead of the last part, so that one is small.
             end = size if size - offset <= PART else min(offset + part, size - PART)
-            if end == size:
-                checksum = checksum or await total.of(source)
+            last = end == size
+            if last:
+                crc = await total.of(source)
             content = _counted(source, offset, end, total, meter)
-            last, began = end == size, time.monotonic()
+            began = time.monotonic()
             offset = await backend.upload_part(
-                path, upload_id, offset, content, end - offset, last=last, checksum=checksum if last else None
+                path, upload_id, offset, content, end - offset, last=last, checksum=crc if last else None
             )
             if last:
                 return
@@ -102,8 +105,10 @@ async def _send_parts(
             offset = None
         except (*_PASSING, ConflictError, TransferError) as error:
             # The last part may have been stored and only its answer lost; then there is no upload to go on with.
-            if checksum and not isinstance(error, TransferError) and await is_same(backend, path, size, checksum):
-                return
+            if crc and not isinstance(error, TransferError):
+                checksum = checksum or await sha256(source)
+                if await is_same(backend, path, size, checksum):
+                    return
             await patience.wait(error)
             part = largest = max(PART, part // 2)
             offset = None

@@ -76,7 +76,7 @@ class Files(abc.ABC):
         """Write a whole file atomically: under a temporary name beside it, then renamed.
 
         Args:
-            checksum: hexadecimal SHA-256 that the content must have.
+            checksum: hexadecimal SHA-256, or CRC-32, that the content must have.
 
         Raises:
             TransferError: it has another one; nothing was changed.
@@ -118,7 +118,7 @@ class Files(abc.ABC):
         """Check an upload and rename it to `path`.
 
         Raises:
-            TransferError: it has another SHA-256 than `checksum`; it was dropped.
+            TransferError: it has another one than `checksum`; it was dropped.
         """
 
     @abc.abstractmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import re
 
+from crestline.gateway.hosts.streams import is_crc32
 from crestline.gateway.paths import printable
 from crestline.model import (
     ConflictError,
@@ -48,14 +49,15 @@ def check_mode(mode: str) -> str:
 
 
 def check_sum(actual: str, expected: str) -> None:
-    """Compare two SHA-256.
+    """Compare two checksums.
 
     Raises:
         TransferError: they differ.
     """
     if actual != expected.lower():
+        kind = "CRC-32" if is_crc32(expected) else "SHA-256"
         raise TransferError(
-            f"The content's SHA-256 is {actual}, not {expected}.", hint="Send it again: it changed on the way."
+            f"The content's {kind} is {actual}, not {expected}.", hint="Send it again: it changed on the way."
         )
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import AsyncIterator
+from typing import Protocol
+
+from crestline.wire.crc32 import Crc32
 
 BLOCK = 1024 * 1024
 """bytes that move per step"""
@@ -22,6 +25,24 @@ async def blocks(chunks: AsyncIterator[bytes], size: int = BLOCK) -> AsyncIterat
             waiting, held = [], 0
     if held:
         yield b"".join(waiting)
+
+
+class Digest(Protocol):
+    """What is made of bytes as they pass."""
+
+    def update(self, block: bytes, /) -> None: ...
+
+    def hexdigest(self) -> str: ...
+
+
+def digest_of(checksum: str) -> Digest:
+    """An empty digest of the kind of this hexadecimal checksum: CRC-32 or SHA-256."""
+    return Crc32() if is_crc32(checksum) else hashlib.sha256()
+
+
+def is_crc32(checksum: str) -> bool:
+    """Whether this hexadecimal checksum is one, by its length."""
+    return len(checksum) == 8
 
 
 def temporary_of(target: str, identifier: str) -> str:

@@ -26,6 +26,7 @@ from crestline.model import ConflictError, InvalidRequestError, TransferError
 from crestline.wire.errors import ErrorBody
 from crestline.wire.extensions import (
     CHECKSUM_HEADER,
+    CRC_HEADER,
     UPLOAD_COMPLETE_HEADER,
     UPLOAD_ID_HEADER,
     UPLOAD_OFFSET_HEADER,
@@ -39,6 +40,7 @@ UploadId = Annotated[str | None, HeaderParameter(name=UPLOAD_ID_HEADER, min_leng
 TarCompression = Annotated[Literal["none", "gzip"], QueryParameter(name="compression")]
 
 _SHA256 = re.compile("[0-9a-fA-F]{64}")
+_CRC32 = re.compile("[0-9a-fA-F]{8}")
 
 
 @get("/content", media_type="application/octet-stream", responses=PARTIAL_ANSWERS)
@@ -77,14 +79,18 @@ async def put_content(
     upload_id: UploadId = None,
     offset: Annotated[int, HeaderParameter(name=UPLOAD_OFFSET_HEADER, ge=0, le=2**62)] = 0,
     complete: Annotated[str, HeaderParameter(name=UPLOAD_COMPLETE_HEADER, pattern=r"^\?[01]$")] = "?1",
-    checksum: Annotated[str | None, HeaderParameter(name=CHECKSUM_HEADER)] = None,
+    sha256: Annotated[str | None, HeaderParameter(name=CHECKSUM_HEADER)] = None,
+    crc32: Annotated[str | None, HeaderParameter(name=CRC_HEADER)] = None,
 ) -> Response[None]:
     """Write a file, at once or bit by bit.
 
-    The file appears, or changes, when the last byte has come and the SHA-256 fits.
+    The file appears, or changes, when the last byte has come and the checksum fits.
     """
-    if checksum is not None and not _SHA256.fullmatch(checksum):
+    if sha256 is not None and not _SHA256.fullmatch(sha256):
         raise InvalidRequestError(f"{CHECKSUM_HEADER} is not a SHA-256.", hint="Send 64 hexadecimal digits.")
+    if crc32 is not None and not _CRC32.fullmatch(crc32):
+        raise InvalidRequestError(f"{CRC_HEADER} is not a CRC-32.", hint="Send 8 hexadecimal digits.")
+    checksum = sha256 or crc32
     files = system.files(caller)
     checked = system.guard.check(path)
     try:

@@ -12,7 +12,7 @@ from crestline.client.backends.firecrest.calls import Calls
 from crestline.client.files.bundle import Selection
 from crestline.model import InvalidRequestError, TransferError, UnsupportedError
 from crestline.wire.extensions import (
-    CHECKSUM_HEADER,
+    CRC_HEADER,
     UPLOAD_COMPLETE_HEADER,
     UPLOAD_ID_HEADER,
     UPLOAD_OFFSET_HEADER,
@@ -68,12 +68,12 @@ class ContentCalls(Calls):
             UPLOAD_COMPLETE_HEADER: "?1" if last else "?0",
         }
         if checksum is not None:
-            headers[CHECKSUM_HEADER] = checksum
+            headers[CRC_HEADER] = checksum
         try:
             async with self._stream("PUT", "content", path, headers=headers, content=content) as response:
                 return int(response.headers.get(UPLOAD_OFFSET_HEADER, "0"))
         except InvalidRequestError as error:
-            if "SHA-256 is" in error.message:
+            if "CRC-32 is" in error.message:
                 raise TransferError(error.message, hint=error.hint) from None
             raise
 

@@ -1,12 +1,13 @@
-"""SHA-256 of uploads that come in several requests, made as their bytes pass: none has to be read again at its end."""
+"""CRC-32 of uploads that come in several requests, made as their bytes pass: none has to be read again at its end."""
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
 
+from crestline.wire.crc32 import Crc32
+
 _MOST = 4096
-"""uploads; the sum of an older one is made where the file is"""
+"""uploads; an older one is read again for its sum"""
 
 Upload = tuple[str, bytes]
 """user and temporary name"""
@@ -16,16 +17,16 @@ class RunningSums:
     """What this process knows of the unfinished uploads that it has seen from their first byte on."""
 
     def __init__(self) -> None:
-        self._sums: OrderedDict[Upload, tuple[int, hashlib._Hash]] = OrderedDict()
+        self._sums: OrderedDict[Upload, tuple[int, Crc32]] = OrderedDict()
 
-    def take(self, upload: Upload, offset: int) -> hashlib._Hash | None:
+    def take(self, upload: Upload, offset: int) -> Crc32 | None:
         """The sum of the bytes before `offset`, to go on with; None where it is not known. It is forgotten here."""
         known, digest = self._sums.pop(upload, (0, None))
         if offset == 0:
-            return hashlib.sha256()
+            return Crc32()
         return digest if known == offset else None
 
-    def keep(self, upload: Upload, offset: int, digest: hashlib._Hash) -> None:
+    def keep(self, upload: Upload, offset: int, digest: Crc32) -> None:
         """The sum of all bytes before `offset`."""
         self._sums[upload] = offset, digest
         if len(self._sums) > _MOST:

@@ -20,8 +20,9 @@ from crestline.gateway.hosts.ssh.content import check_regular
 from crestline.gateway.hosts.ssh.errors import refusal, transferring
 from crestline.gateway.hosts.ssh.pools import Pools
 from crestline.gateway.hosts.ssh.sums import RunningSums
-from crestline.gateway.hosts.ssh.window import Writer
-from crestline.gateway.hosts.streams import blocks, temporary_of
+from crestline.gateway.hosts.ssh.window import Writer, read
+from crestline.gateway.hosts.streams import Digest, blocks, digest_of, is_crc32, temporary_of
+from crestline.wire.crc32 import Crc32
 
 _MODE = 0o7777
 
@@ -73,7 +74,7 @@ class Uploads:
         async with self._target(path, uuid.uuid4().hex) as upload:
             written = False
             try:
-                digest = hashlib.sha256() if checksum is not None else None
+                digest = digest_of(checksum) if checksum is not None else None
                 async with upload.opened(asyncssh.FXF_WRITE | asyncssh.FXF_CREAT | asyncssh.FXF_EXCL) as file:
                     await upload.store(file, 0, chunks, digest)
                 if digest is not None and checksum is not None:
@@ -124,12 +125,13 @@ class Uploads:
         """Check and rename."""
         async with self._target(path, self._identifier(upload_id)) as upload:
             with self._claims.claim(self._user, upload.temporary):
-                digest = self._claims.sums.take((self._user, upload.temporary), await upload.size())
+                size = await upload.size()
+                digest = self._claims.sums.take((self._user, upload.temporary), size)
                 if checksum is not None:
-                    if digest is not None:
-                        actual = digest.hexdigest()
-                    else:
+                    if not is_crc32(checksum):
                         actual = await sha256(self._commands, self._user, os.fsdecode(upload.temporary))
+                    else:
+                        actual = (digest or await upload.read_again(size)).hexdigest()
                     try:
                         check_sum(actual, checksum)
                     except Exception:
@@ -185,7 +187,7 @@ class _Upload:
         file: asyncssh.SFTPClientFile,
         offset: int,
         chunks: AsyncIterator[bytes],
-        digest: hashlib._Hash | None = None,
+        digest: Digest | None = None,
         *,
         limit: int | None = None,
     ) -> int:
@@ -224,6 +226,14 @@ class _Upload:
                 return (await self._sftp.lstat(self.temporary)).size or 0
         except asyncssh.SFTPNoSuchFile:
             return 0
+
+    async def read_again(self, size: int) -> Crc32:
+        """The CRC-32 of what another process, or a gateway before this one, has seen pass."""
+        digest = Crc32()
+        async with self.opened(asyncssh.FXF_READ) as file:
+            async for block in read(file, self._sftp.limits, 0, size, self._stall):
+                digest.update(block)
+        return digest
 
     async def reserve(self, size: int) -> None:
         """Make it `size` bytes long, if there is room."""

@@ -14,7 +14,7 @@ from anyio.from_thread import check_cancelled
 
 from crestline.gateway.hosts.base import OpenFile
 from crestline.gateway.hosts.refusals import check_sum, not_regular, upload_is_busy
-from crestline.gateway.hosts.streams import BLOCK, temporary_of
+from crestline.gateway.hosts.streams import BLOCK, digest_of, temporary_of
 from crestline.gateway.hosts.this_machine.workers import Workers
 from crestline.gateway.paths import PathGuard
 from crestline.model import InvalidRequestError, TransferError
@@ -142,7 +142,10 @@ def finish(temporary: str, target: str, checksum: str | None) -> None:
     with locked(temporary) as descriptor:
         if checksum is not None:
             try:
-                check_sum(sha256_of(descriptor), checksum)
+                digest = digest_of(checksum)
+                for block in blocks_of(descriptor):
+                    digest.update(block)
+                check_sum(digest.hexdigest(), checksum)
             except TransferError:
                 os.unlink(temporary)
                 raise

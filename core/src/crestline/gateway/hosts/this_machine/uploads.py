@@ -12,7 +12,7 @@ import uuid
 from collections.abc import AsyncIterator
 
 from crestline.gateway.hosts.refusals import check_sum, no_room, upload_stands_at, wrong_length
-from crestline.gateway.hosts.streams import blocks, temporary_of
+from crestline.gateway.hosts.streams import blocks, digest_of, temporary_of
 from crestline.gateway.hosts.this_machine.content import (
     finish,
     locked,
@@ -41,14 +41,14 @@ class Uploads:
         descriptor = await self._workers.quick("write", os.open, temporary, flags, 0o600)
         published = False
         try:
-            digest = hashlib.sha256()
+            digest = digest_of(checksum) if checksum is not None else None
             offset = 0
             async for block in blocks(chunks):
-                if checksum is not None:
+                if digest is not None:
                     await self._workers.quick("write", digest.update, block)
                 await self._workers.quick("write", write_all, descriptor, block, offset)
                 offset += len(block)
-            if checksum is not None:
+            if digest is not None and checksum is not None:
                 check_sum(digest.hexdigest(), checksum)
             await self._workers.quick("write", publish, descriptor, temporary, target)
             published = True
