@@ -23,8 +23,9 @@ from crestline.client.files.names import (
 )
 from crestline.client.files.report import Meter, Progress, Report
 from crestline.client.files.tree import Entry, Listing
+from crestline.client.files.upload_archive import pack_and_extract
 from crestline.client.files.upload_file import send_ahead, upload_file
-from crestline.client.files.upload_tree import pack_and_extract, upload_tree
+from crestline.client.files.upload_tree import upload_tree
 from crestline.client.files.verify import is_same
 from crestline.model import FileType, InvalidRequestError, TransferError
 
