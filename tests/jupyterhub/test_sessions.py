@@ -8,9 +8,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from crestline.client import Site, connect
@@ -156,6 +158,24 @@ def test_nobody_else_reads_a_session(hub: Hub, plain: PlainFirecrest) -> None:
     hub.stop_server("clara")
     hub.wait(lambda: not (folder / "session.json").exists(), "the secrets stay")
     assert (folder / "session.log").exists()
+
+
+def services(hub: Hub) -> list[psutil.Process]:
+    """The reapers that the hub has started."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if "crestline_jupyterhub.reaper" in process.cmdline() and process.cwd() == str(hub.folder):
+                found.append(process)
+    return found
+
+
+def test_a_killed_hub_leaves_no_reaper(hub: Hub) -> None:
+    (old,) = services(hub)
+    hub.kill()
+    hub.start()
+    hub.wait(lambda: not old.is_running(), "the reaper of the killed hub goes on")
+    hub.wait(lambda: len(services(hub)) == 1, "the hub has no reaper")
 
 
 def reap(

@@ -159,6 +159,7 @@ async def run(argv: Sequence[str]) -> int:
     if not url or not token:
         logger.error("JUPYTERHUB_API_URL and JUPYTERHUB_API_TOKEN are not set: run it as a service of the hub")
         return 2
+    hub = os.getppid() if "JUPYTERHUB_SERVICE_NAME" in os.environ else None
     while True:
         try:
             found = await reap(arguments, url, token)
@@ -170,6 +171,9 @@ async def run(argv: Sequence[str]) -> int:
         if arguments.every is None:
             return 0
         await asyncio.sleep(arguments.every)
+        if hub is not None and os.getppid() != hub:
+            logger.info("the hub that started this service has gone, and its next one starts another")
+            return 0
 
 
 def main() -> None:
