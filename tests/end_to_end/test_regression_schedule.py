@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import yaml
 
 from harness.gateway import RunningGateway
+from harness.parts import require
 from harness.sites import gateway_site
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -38,6 +40,7 @@ def _night(gateway: RunningGateway, place: Path, options: str) -> subprocess.Com
 
 
 def test_a_slower_night_is_flagged(gateway: RunningGateway, tmp_path: Path) -> None:
+    require(shutil.which("gcc") is not None, "there is no `gcc`: install Debian's `gcc` and `libc6-dev`")
     (tmp_path / "examples").symlink_to(EXAMPLES)
     first = _night(gateway, tmp_path, FEW)
     assert first.returncode == 0, first.stdout + first.stderr

@@ -17,6 +17,7 @@ from crestline_gitlab_runner.settings import load_settings
 from gitlab_runner.conftest import MakeSite
 from gitlab_runner.stand_in.ci_job import CiJob
 from gitlab_runner.stand_in.gitlab import GitLab
+from harness.parts import require
 from harness.slurm_gateway import SlurmGateway
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "ci" / "gitlab"
@@ -79,6 +80,11 @@ def test_the_rest_of_the_pipeline(make_site: MakeSite, gitlab: GitLab, pipeline:
     assert "minute 3\n" in done.text
     done = site.run(gitlab, _job(pipeline, "test-long-running", SLURM_TIMELIMIT="00:00:03"), sha=sha)
     assert done.exit_code in pipeline["default"]["retry"]["exit_codes"], done.text
+
+
+def test_an_image_is_built_once_and_published(make_site: MakeSite, gitlab: GitLab, pipeline: dict, sha: str) -> None:
+    require(shutil.which("curl") is not None, "there is no `curl`: install Debian's `curl`")
+    site = make_site("gateway")
     build = _job(pipeline, "build-image")
     for said in ("", "layer from the cache\n"):
         done = site.run(gitlab, build, sha=sha)

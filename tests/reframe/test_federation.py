@@ -18,7 +18,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def test_one_run_on_both(gateway: RunningGateway, slurm_gateway: SlurmGateway, tmp_path: Path) -> None:
-    require(bool(shutil.which("gcc")), "gcc is not installed")
+    require(bool(shutil.which("gcc")), "there is no `gcc`: install Debian's `gcc` and `libc6-dev`")
     sites = SlurmCommands(tmp_path / "sites")
     sites.add_site("laptop", gateway.url, gateway.token_url, gateway.client, gateway.system)
     alice = slurm_gateway.client_of("alice")

@@ -39,7 +39,7 @@ def test_what_test_authors_do(suite: Suite) -> None:
 @pytest.fixture
 def with_mpi(suite: Suite, request: pytest.FixtureRequest) -> Suite:
     if "slurm" not in request.node.callspec.id:  # the cluster's image has both
-        require(bool(shutil.which("gcc")), "gcc is not installed")
+        require(bool(shutil.which("gcc")), "there is no `gcc`: install Debian's `gcc` and `libc6-dev`")
         compiled = shutil.which("mpicc") and _compiles("#include <mpi.h>\n")
         require(bool(compiled), "mpicc does not work (libopenmpi-dev, openmpi-bin)")
     suite.partition["launcher"] = "mpirun"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from harness.parts import require
 from harness.reframe_suite import Suite
 from plain_firecrest.fixture import PlainFirecrest
 
@@ -46,6 +48,7 @@ def test_on_plain_firecrest_every_job_is_a_request_and_little_else(
 
 
 def test_equal_sources_and_built_programs_travel_once_and_never(on_local: Suite, tmp_path: Path) -> None:
+    require(shutil.which("gcc") is not None, "there is no `gcc`: install Debian's `gcc` and `libc6-dev`")
     checks = tmp_path / "checks"
     (checks / "src").mkdir(parents=True)
     (checks / "src" / "data").write_bytes(bytes(range(256)) * 4096)
