@@ -222,6 +222,18 @@ async def test_token_command(tmp_path: Path) -> None:
     assert count.read_text() == "xx"
 
 
+async def test_token_command_runs_where_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that changes its working directory, as ReFrame does, does not lose the command."""
+    program = tmp_path / "token.sh"
+    program.write_text("#!/bin/sh\necho opaque-token\n")
+    program.chmod(0o700)
+    monkeypatch.chdir(tmp_path)
+    authorizers = TokenCommand(["./token.sh"]), TokenCommand(["sh", "token.sh"])
+    monkeypatch.chdir("/")
+    for authorizer in authorizers:
+        assert await authorizer.auth_headers() == {"Authorization": "Bearer opaque-token"}
+
+
 @pytest.mark.parametrize(
     "command", [["/no/such/program"], [sys.executable, "-c", "print('two words')"], [sys.executable, "-c", "exit(3)"]]
 )

@@ -157,6 +157,19 @@ def test_credentials(tmp_path: Path) -> None:
         Site(url="u", ca_file=str(tmp_path / "none")).trust()
 
 
+def test_relative_paths_of_a_sites_file_are_below_its_directory(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (file.parent / "secret").write_text("value")
+    write(file, '[sites.cscs]\nurl = "u"\ntoken_url = "t"\nclient_id = "i"\nclient_secret_file = "secret"\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CRESTLINE_SITES", "config/sites.toml")
+    named, site = sites_file(), find_site("cscs")[0]
+    monkeypatch.chdir("/")
+    assert named == file
+    assert isinstance(site.authorizer(), ClientCredentials)
+
+
 def test_register(file: Path) -> None:
     write(file, TWO)
     assert register_site("local", url="http://127.0.0.1:9", token="t", system=None) == file

@@ -50,7 +50,7 @@ class Done:
 
 @dataclass
 class Suite:
-    """A directory with a configuration for one system, in which ReFrame runs."""
+    """A directory with a configuration for one system, in which ReFrame runs with its default prefix."""
 
     place: Path
     site: Site
@@ -114,9 +114,8 @@ class Suite:
     def command(self, *arguments: str | Path, program: str = "crestline-reframe") -> list[str]:
         return [
             str(_BIN / program),
-            f"--config-file={self.settings()}",
-            f"--prefix={self.place}",
-            f"--report-file={self.place}/report.json",
+            f"--config-file={self.settings().name}",
+            "--report-file=report.json",
             *(str(each) for each in arguments),
         ]
 

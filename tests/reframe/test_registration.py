@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -74,6 +75,34 @@ def test_a_wrong_option_is_named(nowhere: Suite, option: dict[str, str], complai
     done = nowhere.run("-c", CHECKS / "many.py", "-l")
     assert done.exit_status != 0
     assert complaint in done.output
+
+
+@pytest.mark.parametrize(
+    ("prefix", "identity"),
+    [
+        ((), {"client_secret_file": "secret"}),
+        (("--prefix=away",), {"token_command": ["./token.sh"]}),
+        (("--stage=here/stage", "--output=here/output"), {"token_command": ["sh", "token.sh"]}),
+    ],
+)
+def test_relative_paths_are_below_the_directory_where_reframe_was_started(
+    on_local: Suite, gateway: RunningGateway, prefix: tuple[str, ...], identity: dict[str, Any]
+) -> None:
+    """ReFrame changes into stage directories as it goes; partitions that are described whole are opened from there."""
+    program = on_local.place / "token.sh"
+    program.write_text("#!/bin/sh\ncat token\n")
+    program.chmod(0o700)
+    token = on_local.place / "token"
+    token.touch(mode=0o600)
+    token.write_text(gateway.token())
+    on_local.firecrest = identity
+    on_local.partition |= {"processor": {"num_cpus": 1}, "devices": [{"type": "gpu", "num_devices": 1}]}
+    on_local.variables["RFM_TEST_COUNT"] = "3"
+    done = on_local.run(*prefix, "-c", CHECKS / "many.py", "-r")
+    assert done.exit_status == 0, done.output
+    assert len(done.report["session_info"]["firecrest"]) == 1
+    found = {path.relative_to(on_local.place).parent.as_posix() for path in on_local.place.rglob(".crestline-reframe")}
+    assert found == {"away" if "--prefix=away" in prefix else "."}
 
 
 def test_several_partitions_share_one_run(on_local: Suite, gateway: RunningGateway) -> None:

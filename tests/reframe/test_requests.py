@@ -15,36 +15,41 @@ CHECKS = Path(__file__).parent / "checks"
 
 MOST = 1.2
 """requests for each test that only runs, where a hundred of them run"""
+MOST_FOR_20_ON_A_GATEWAY = 20
+MOST_FOR_20_ON_PLAIN_FIRECREST = 50
+"""requests for 20 tests that only run; docs/how-to/reframe.md publishes both"""
 
 
-def test_at_most_one_request_and_a_fifth_for_each_test(on_local: Suite) -> None:
-    tests = 100
+@pytest.mark.parametrize(
+    ("tests", "most"),
+    [(20, MOST_FOR_20_ON_A_GATEWAY), (100, MOST * 100)],
+)
+def test_requests_of_a_suite_on_a_gateway(on_local: Suite, tests: int, most: float) -> None:
     on_local.variables["RFM_TEST_COUNT"] = str(tests)
     done = on_local.run("-c", CHECKS / "many.py", "-r")
     assert done.exit_status == 0, done.output
     assert len(done.results) == tests
-    assert done.traffic["requests"] <= MOST * tests
+    assert done.traffic["requests"] <= most
     share = sum(job["requests"] for job in done.jobs().values())
     assert 0 < share <= done.traffic["requests"]
     assert all(job["run_seconds"] is not None and job["queue_seconds"] is not None for job in done.jobs().values())
 
 
 @pytest.mark.parametrize(
-    ("tests", "others"),
+    ("tests", "most"),
     [
-        (20, 40),  # on a busy machine ReFrame hands over fewer at a time
-        pytest.param(100, (MOST - 1) * 100, marks=pytest.mark.soak),
+        (20, MOST_FOR_20_ON_PLAIN_FIRECREST),
+        pytest.param(100, MOST * 100, marks=pytest.mark.soak),
     ],
 )
 def test_on_plain_firecrest_every_job_is_a_request_and_little_else(
-    on_plain: Suite, plain: PlainFirecrest, tests: int, others: float
+    on_plain: Suite, plain: PlainFirecrest, tests: int, most: float
 ) -> None:
     on_plain.variables["RFM_TEST_COUNT"] = str(tests)
     done = on_plain.run("-c", CHECKS / "many.py", "-r")
     assert done.exit_status == 0, done.output
     assert plain.count("POST", "/jobs") == tests == len(plain.jobs())
-    assert done.traffic["requests"] <= tests + others
-    assert plain.count("POST", "/extract") + plain.count("POST", "/compress") <= 25
+    assert done.traffic["requests"] <= most
 
 
 def test_equal_sources_and_built_programs_travel_once_and_never(on_local: Suite, tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ def sites_file() -> Path:
     """Where the sites are: `$CRESTLINE_SITES`, or `sites.toml` in the user's configuration directory."""
     named = os.environ.get("CRESTLINE_SITES")
     if named:
-        return Path(named).expanduser()
+        return Path(named).expanduser().absolute()
     return Path(platformdirs.user_config_dir("crestline", appauthor=False)) / "sites.toml"
 
 
@@ -266,8 +266,21 @@ def _load(file: Path) -> _File:
         raise ConfigError(f"{file} cannot be used: {error}.", hint="Correct that.") from None
     if mode & (stat.S_IRWXG | stat.S_IRWXO) and any(_has_secret(site) for site in content.sites.values()):
         raise ConfigError(f"{file} shows secrets to other users.", hint=f"Run: chmod 600 {file}")
-    content.sites = {name: msgspec.structs.replace(site, name=name) for name, site in content.sites.items()}
+    directory = file.absolute().parent
+    content.sites = {
+        name: msgspec.structs.replace(site, name=name, **_resolve_paths(site, directory))
+        for name, site in content.sites.items()
+    }
     return content
+
+
+def _resolve_paths(site: Site, directory: Path) -> dict[str, str]:
+    """The files that a site names, as absolute paths: relative ones are below `directory`."""
+    return {
+        field: str(directory / Path(named).expanduser())
+        for field in ("client_secret_file", "ca_file")
+        if (named := getattr(site, field))
+    }
 
 
 def _has_secret(site: Site) -> bool:

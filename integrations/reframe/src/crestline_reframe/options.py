@@ -8,12 +8,13 @@ Whatever is not said there comes from the sites file and the `FIRECREST_*` varia
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 from reframe.core.exceptions import ConfigError as ReframeConfigError
 
-from crestline.client import Policy, PollPolicy, RetryPolicy, Site, SubmitPolicy, find_site
+from crestline.client import Authorizer, Policy, PollPolicy, RetryPolicy, Site, SubmitPolicy, find_site
 from crestline.model import ConfigError
 
 _SITE_FIELDS = ("url", "token_url", "client_id", "client_secret_file", "token_command", "scope", "ca_file", "verify")
@@ -51,24 +52,30 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     expire: float = 14.0
     """days after which what a broken run has left on the system is removed"""
 
-    def target(self) -> tuple[Site, str | None]:
-        """Where to connect.
+    def target(self) -> tuple[Site, str | None, Authorizer]:
+        """The site, the name of the system there, and the identity. Relative paths are below the working directory.
 
         Raises:
-            ReframeConfigError: it is not said, or cannot be used.
+            ReframeConfigError: the options name no site or no credentials, or some that cannot be used.
         """
         try:
-            if self.url is not None:
-                values = {name: value for name in _SITE_FIELDS if (value := getattr(self, name)) is not None}
-                if isinstance(values.get("token_command"), tuple):
-                    values["token_command"] = list(values["token_command"])
-                if len(values) == 1:  # who we are is said by the variables
-                    site, _ = find_site()
-                    return msgspec.structs.replace(site, url=self.url), self.system or site.system
-                return Site(name=self.url, **values), self.system
-            site, system = find_site(self.site)
+            site, system = self._site()
+            if site.ca_file is not None:
+                site = msgspec.structs.replace(site, ca_file=str(Path(site.ca_file).expanduser().absolute()))
+            return site, system, site.authorizer()
         except ConfigError as error:
             raise ReframeConfigError(str(error)) from error
+
+    def _site(self) -> tuple[Site, str | None]:
+        if self.url is not None:
+            values = {name: value for name in _SITE_FIELDS if (value := getattr(self, name)) is not None}
+            if isinstance(values.get("token_command"), tuple):
+                values["token_command"] = list(values["token_command"])
+            if len(values) == 1:  # the identity is that of the variables
+                site, _ = find_site()
+                return msgspec.structs.replace(site, url=self.url), self.system or site.system
+            return Site(name=self.url, **values), self.system
+        site, system = find_site(self.site)
         return site, self.system or system
 
     def base(self) -> str | None:

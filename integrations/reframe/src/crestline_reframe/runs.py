@@ -58,8 +58,8 @@ class Run:
     def __init__(self, options: Options, prefix: Path, stage_prefix: Path, *, keep: bool = False) -> None:
         self.options = options
         self._keep = keep
-        site, name = options.target()
-        self._system = connect(site, system=name, policy=options.policy())
+        site, name, authorizer = options.target()
+        self._system = connect(site, system=name, policy=options.policy(), authorizer=authorizer)
         where = f"{site.url} {name or ''} {options.base() or ''}"
         self._journal = Journal.open(prefix, where)
         self.places = Places(stage_prefix)

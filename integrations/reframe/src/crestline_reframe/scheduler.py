@@ -48,12 +48,13 @@ class FirecrestJobScheduler(SlurmJobScheduler):  # type: ignore[misc]
         self._options = read(
             self.get_option("firecrest") or rt.runtime().get_option("systems/0/sched_options/firecrest")
         )
+        self._paths = sessions.current_paths()  # ReFrame changes into stage directories later
         self._pbs: Any = None
         self._cached_nodes: Nodes | None = None
 
     @property
     def _run(self) -> Run:
-        return sessions.run_of(self._options)
+        return sessions.run_of(self._options, self._paths)
 
     @property
     def _nodes(self) -> Nodes:

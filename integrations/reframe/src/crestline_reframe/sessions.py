@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import reframe.core.runtime as rt
 
@@ -17,18 +19,35 @@ _LAST_WORDS = 2.5
 _INTERRUPTED_FAREWELL = 10.0
 """seconds for cleaning up behind it; what is left is the next run's to remove"""
 
-_runs: dict[tuple[Options, Path], Run] = {}
+
+class Paths(NamedTuple):
+    """Where ReFrame was started, and its prefixes, which it computes anew from the working directory each time."""
+
+    working_directory: Path
+    prefix: Path
+    stage_prefix: Path
+
+
+_runs: dict[tuple[Options, Path, Path], Run] = {}
 _interrupted_at: float | None = None
 
 
-def run_of(options: Options) -> Run:
-    """The run for these options, begun by the first who asks."""
+def current_paths() -> Paths:
+    """ReFrame's paths, as long as it has not changed into a stage directory."""
     runtime = rt.runtime()
-    stage_prefix = Path(runtime.stage_prefix).absolute()
-    key = (options, stage_prefix)
+    return Paths(Path.cwd(), Path(runtime.prefix).absolute(), Path(runtime.stage_prefix).absolute())
+
+
+def run_of(options: Options, paths: Paths) -> Run:
+    """The run for these options; the first call creates it.
+
+    Relative paths of the options are below the directory where ReFrame was started, whatever directory it is in now.
+    """
+    key = (options, paths.prefix, paths.stage_prefix)
     if key not in _runs:
-        keep = bool(runtime.get_option("general/0/keep_stage_files"))
-        _runs[key] = Run(options, Path(runtime.prefix).absolute(), stage_prefix, keep=keep)
+        keep = bool(rt.runtime().get_option("general/0/keep_stage_files"))
+        with contextlib.chdir(paths.working_directory):
+            _runs[key] = Run(options, paths.prefix, paths.stage_prefix, keep=keep)
     return _runs[key]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from crestline.client.auth.base import BearerAuthorizer, fingerprint
 from crestline.client.auth.token import Token, make_token, shared_source
@@ -16,24 +17,35 @@ _TIMEOUT = 60.0
 class TokenCommand(BearerAuthorizer):
     """Runs a command, given as an argument list and run without a shell, and again before its token expires.
 
+    It always runs in the directory that was the working directory when this object was made.
+
     How long a token lives is read from the token itself (JWT); any other token is used until it is refused.
     """
 
     def __init__(self, command: Sequence[str]) -> None:
         argv = tuple(command)
+        directory = _working_directory()
         self.identity = f"token command {fingerprint(*argv)}"
 
         def fetch() -> Token:
-            return _run(argv)
+            return _run(argv, directory)
 
-        self._source = shared_source(("token_command", argv), fetch)
+        self._source = shared_source(("token_command", argv, directory), fetch)
 
 
-def _run(argv: tuple[str, ...]) -> Token:
+def _working_directory() -> Path | None:
+    """The working directory; None if it was removed."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return None
+
+
+def _run(argv: tuple[str, ...], directory: Path | None) -> Token:
     issued = time.time()
     try:
         done = subprocess.run(
-            argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_TIMEOUT, check=False
+            argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_TIMEOUT, check=False, cwd=directory
         )
     except OSError as error:
         raise AuthenticationError(
