@@ -209,6 +209,61 @@ async def test_an_array_is_over_when_all_of_it_is(lab: System, plain: PlainFirec
     assert all(job.is_over for job in plain.jobs(job_id))
 
 
+ARRAY_WITH_A_FAILURE = "#!/bin/bash\n#SBATCH --array=0-3\n[ $SLURM_ARRAY_TASK_ID = 1 ] && exit 6; true\n"
+
+
+async def test_a_nameless_row_decides_nothing(lab: System, plain: PlainFirecrest) -> None:
+    """For seconds the accounting shows the last element of an array only, and that under the array's own id."""
+    plain.faults.accounting_lag = 1.0
+    ids = [start(plain, ARRAY_WITH_A_FAILURE) for _ in range(6)]
+    done = await asyncio.gather(*(lab.wait(job_id) for job_id in ids))
+    assert [(job.state, job.exit_code) for job in done] == [(S.FAILED, 6)] * 6
+    plain.faults.accounting_lag = 1e6
+    job_id = start(plain, ARRAY_WITH_A_FAILURE)
+    await until(lambda: all(job.is_over for job in plain.jobs(job_id)))
+    for job in (await lab.job(job_id), *[each for each in await lab.jobs() if each.job_id == job_id]):
+        assert (job.job_id, job.state, job.exit_code) == (job_id, S.RUNNING, None)
+
+
+async def test_elements_under_ids_of_their_own_keep_an_array_running(lab: System, plain: PlainFirecrest) -> None:
+    plain.faults.accounting_lag = 1e6
+    script = "#!/bin/bash\n#SBATCH --array=0-1\n[ $SLURM_ARRAY_TASK_ID = 1 ] || while [ ! -e go ]; do sleep 0.1; done\n"
+    job_id = start(plain, script)
+    await until(lambda: plain.jobs(f"{job_id}_1")[0].is_over)
+    found = await lab.job(job_id)
+    assert (found.job_id, found.state, found.name) == (job_id, S.RUNNING, "sbatch")
+    plain.faults.accounting_lag = 0
+    waiting = asyncio.create_task(lab.wait(job_id))
+    listed = lists(plain)
+    await until(lambda: lists(plain) >= listed + 3)
+    assert not waiting.done()
+    (plain.home / "go").touch()
+    assert (await waiting).state is S.COMPLETED
+    assert [each.job_id for each in await lab.elements(job_id)] == [f"{job_id}_0", f"{job_id}_1"]
+
+
+async def test_the_rest_of_an_array_that_waits_is_not_the_array(lab: System, plain: PlainFirecrest) -> None:
+    script = "#!/bin/bash\n#SBATCH --array=0-2%1\nwhile [ ! -e go ]; do sleep 0.1; done\n"
+    job_id = start(plain, script)
+    told = Told(lab, job_id)
+    await told.said(S.RUNNING)
+    assert (await lab.job(job_id)).state is S.RUNNING
+    (plain.home / "go").touch()
+    await told.task
+    assert told.states[-1] is S.COMPLETED
+
+
+async def test_a_nameless_row_of_long_ago_is_all_there_will_be(lab: System, plain: PlainFirecrest) -> None:
+    """Where the accounting has lost a job's beginning, its end counts after a while."""
+    plain.faults.accounting_lag = 1e6
+    job_id = start(plain, "#!/bin/bash\nexit 3\n")
+    await until(lambda: plain.jobs(job_id)[0].is_over)
+    assert (await lab.job(job_id)).state is S.RUNNING
+    plain.scheduler.age(job_id, 700)
+    done = await lab.wait(job_id)
+    assert (done.state, done.exit_code) == (S.FAILED, 3)
+
+
 # errors and absence
 
 

@@ -101,7 +101,7 @@ def get_job(call: Call) -> Response:
     world = call.world
     jobs = _find(call)
     job_rows.check_parsable(jobs, world.faults)
-    rows = [row for job in jobs if (row := job_rows.row(job, world.faults, world.settings))]
+    rows = job_rows.rows(jobs, world.faults, world.settings)
     if not rows:
         raise Refusal(404, "Job not found.")
     return JSONResponse({"jobs": rows})

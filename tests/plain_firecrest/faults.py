@@ -49,6 +49,13 @@ class Faults:
     """Seconds after submission in which a job is 404 by id and absent from the list."""
     allocation_window: float = 0.0
     """Seconds after submission in which a job is called `allocation`, has no working directory and is PENDING."""
+    accounting_lag: float = 0.0
+    """Seconds after its start (2 to 4 in the recorded lab) in which the accounting knows a job only as a nameless
+    `allocation` row: PENDING while it runs, then its end. Of an array this is the last element alone, under the array's
+    plain id; the others are there only while they run, under plain ids of their own."""
+    array_rows_doubled: bool = True
+    """Elements that run are listed once more under plain ids of their own, and the rest that waits under the array's:
+    squeue's rows beside sacct's."""
     stale_pending: float = 0.0
     """Seconds after its start in which a running job is still shown as PENDING."""
     list_omits: str = ""

@@ -19,7 +19,7 @@ class Job:
     """All times are seconds since 1970, all sizes are counts, all states are Slurm's own words."""
 
     number: int
-    """The number Slurm keeps internally; of an array's first task it is also the array's id."""
+    """The number Slurm keeps internally; of an array's last task it is also the array's id."""
     user: User
     name: str
     workdir: Path

@@ -61,26 +61,40 @@ def row(job: Job, faults: Faults, settings: Settings) -> dict[str, Any] | None:
     }
 
 
-def listing(jobs: list[Job], faults: Faults, settings: Settings) -> list[dict[str, Any]]:
-    """The list of jobs: the tasks of an array that still wait share one line, `12_[1-3]`."""
+def rows(jobs: list[Job], faults: Faults, settings: Settings) -> list[dict[str, Any]]:
+    """What the list, or the look-up of one id, shows of these jobs: sacct's rows, and those of squeue beside them.
+
+    The tasks of an array that still wait share one line, `12_[1-3]`.
+    """
     found: list[dict[str, Any]] = []
+    queued: list[dict[str, Any]] = []
     waiting_arrays: dict[int, dict[str, Any]] = {}
     waiting_tasks: dict[int, list[int]] = {}
     for job in jobs:
-        if _is_omitted(job, faults):
-            continue
         line = row(job, faults, settings)
         if line is None:
             continue
-        if job.array_id is not None and job.task is not None and job.state == "PENDING" and not job.restarts:
-            waiting_tasks.setdefault(job.array_id, []).append(job.task)
-            if job.array_id in waiting_arrays:
-                continue
-            waiting_arrays[job.array_id] = line
+        if _accounting_lags(job, faults):
+            found += _lagging(job, line)
+            continue
+        if job.array_id is not None and job.task is not None:
+            if job.state == "PENDING" and not job.restarts:
+                waiting_tasks.setdefault(job.array_id, []).append(job.task)
+                if job.array_id in waiting_arrays:
+                    continue
+                waiting_arrays[job.array_id] = line
+                queued.append(_of_squeue(line, job.array_id))
+            elif not job.is_over:
+                queued.append(_of_squeue(line, job.number))
         found.append(line)
     for array_id, line in waiting_arrays.items():
         line["jobId"] = f"{array_id}_[{_ranges(waiting_tasks[array_id])}]"
-    return found
+    return found + queued if faults.array_rows_doubled else found
+
+
+def listing(jobs: list[Job], faults: Faults, settings: Settings) -> list[dict[str, Any]]:
+    """The list of jobs, without those that it omits."""
+    return rows([job for job in jobs if not _is_omitted(job, faults)], faults, settings)
 
 
 def metadata(job: Job, faults: Faults, reader: str) -> dict[str, Any]:
@@ -126,6 +140,24 @@ def _batch_step(job: Job, state: str, started: float, ended: float | None, elaps
             "limit": None,
         },
     }
+
+
+def _accounting_lags(job: Job, faults: Faults) -> bool:
+    return job.started is not None and time.time() - job.started < faults.accounting_lag
+
+
+def _lagging(job: Job, line: dict[str, Any]) -> list[dict[str, Any]]:
+    """What is shown of a job whose name the accounting has not learnt."""
+    if job.array_id in (None, job.number):
+        state = {} if job.is_over else {"state": "PENDING", "exitCode": 0, "interruptSignal": 0}
+        status = line["status"] | state
+        return [line | {"jobId": str(job.number), "name": "allocation", "workingDirectory": "", "status": status}]
+    return [] if job.is_over else [_of_squeue(line, job.number)]
+
+
+def _of_squeue(line: dict[str, Any], number: int) -> dict[str, Any]:
+    status = line["status"] | {"exitCode": None, "interruptSignal": None}
+    return line | {"jobId": str(number), "status": status, "tasks": []}
 
 
 def _is_stale(job: Job, faults: Faults, now: float) -> bool:

@@ -72,10 +72,13 @@ class Scheduler:
         with self._lock:
             self._check_dependency(dependency)
             first = self._next
-            for task in array.tasks if array else (None,):
+            tasks = array.tasks if array else (None,)
+            self._next += len(tasks)
+            # Slurm splits an array as its tasks start: the last one keeps the number that the array was given.
+            for number, task in zip((*range(first + 1, self._next), first), tasks, strict=True):
                 self._jobs.append(
                     Job(
-                        number=self._next,
+                        number=number,
                         user=user,
                         name=asked.get("job-name", order.default_name),
                         workdir=order.workdir,
@@ -96,7 +99,6 @@ class Scheduler:
                         held="hold" in asked,
                     )
                 )
-                self._next += 1
         self._wake.set()
         return str(first)
 

@@ -10,7 +10,7 @@ import msgspec
 from crestline.model import InvalidRequestError, Job, JobState, JobTimes
 from crestline.model.job_ids import is_element, parent
 
-__all__ = ["check_id", "chosen", "is_element", "parent", "together"]
+__all__ = ["check_id", "chosen", "is_element", "merge_answer", "parent", "together"]
 
 _PENDING_ELEMENTS = re.compile(r"^[A-Za-z0-9]+_\[(?P<indexes>[\d,:%-]+)\]$")
 _RUNS = frozenset({JobState.RUNNING, JobState.CONFIGURING, JobState.COMPLETING, JobState.SUSPENDED})
@@ -27,16 +27,29 @@ def check_id(job_id: str) -> None:
 
 
 def chosen(jobs: Iterable[Job], job_id: str) -> Job | None:
-    """What `jobs` say about `job_id`, None if nothing. Several entries (an array as a whole) become one."""
+    """What a list of jobs says about `job_id`, None if nothing. The rows of an array become one job."""
     jobs = list(jobs)
-    exact = [job for job in jobs if job.job_id == job_id]
-    if exact:
-        return exact[0]
     if is_element(job_id):
+        exact = [job for job in jobs if job.job_id == job_id]
+        if exact:
+            return exact[0]
         waiting = [job for job in jobs if _waits_in(job.job_id, job_id)]
         return msgspec.structs.replace(waiting[0], job_id=job_id) if waiting else None
     family = [job for job in jobs if parent(job.job_id) == parent(job_id)]
-    return together(family, job_id) if family else None
+    return merge_answer(family, job_id)
+
+
+def merge_answer(jobs: list[Job], job_id: str) -> Job | None:
+    """What the answer to a look-up of `job_id` says about it, None if nothing.
+
+    Every row of it belongs to that job: plain FirecREST shows an array as elements (`12_3`), as what is left of it
+    (`12`, `12_[4-9]`), and elements that run also as jobs with ids of their own (`15`).
+    """
+    if is_element(job_id):
+        return chosen(jobs, job_id)
+    if len(jobs) == 1 and jobs[0].job_id == job_id:
+        return jobs[0]
+    return together(jobs, job_id) if jobs else None
 
 
 def together(jobs: list[Job], job_id: str) -> Job:
@@ -57,17 +70,18 @@ def together(jobs: list[Job], job_id: str) -> Job:
 
 
 def _speaker(jobs: list[Job]) -> Job:
-    """The element whose state is the state of all."""
-    for job in jobs:
+    """The element whose state is the state of all; one with a name where there is a choice."""
+    named = sorted(jobs, key=lambda job: not job.name)
+    for job in named:
         if job.state in _RUNS:
             return job
-    for job in jobs:
+    for job in named:
         if not job.state.is_terminal:
             return job
-    for job in jobs:
+    for job in named:
         if not job.state.is_success:
             return job
-    return jobs[0]
+    return named[0]
 
 
 def _waits_in(listed: str, job_id: str) -> bool:

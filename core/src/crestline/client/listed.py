@@ -34,9 +34,10 @@ class Listed:
 
     def about(self, job_id: str) -> Job | None:
         """What the list says about `job_id`, None if nothing. The elements of an array say it of the whole."""
-        if (job := self._jobs.get(job_id)) is not None:
-            return job
+        job = self._jobs.get(job_id)
         family = self._elements.get(parent(job_id), [])
+        if not family or (job is not None and is_element(job_id)):
+            return job
         whole = self._jobs.get(parent(job_id))
         return chosen([whole, *family] if whole is not None else family, job_id)
 

@@ -17,7 +17,7 @@ from collections.abc import AsyncGenerator, Iterable
 import msgspec
 
 from crestline.client.backends.base import Backend, JobFilter
-from crestline.client.job_ids import check_id, chosen
+from crestline.client.job_ids import check_id, merge_answer
 from crestline.client.job_stream import JobStream
 from crestline.client.listed import Listed
 from crestline.client.policy import PollPolicy
@@ -289,7 +289,7 @@ class JobMonitor:
         job_id = entry.job.job_id
         job: Job | None = None
         try:
-            job = chosen(await self._backend.job(job_id, patient=False), job_id)
+            job = merge_answer(await self._backend.job(job_id, patient=False), job_id)
         except JobNotFoundError:
             pass
         except CrestlineError as error:

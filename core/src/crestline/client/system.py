@@ -18,7 +18,7 @@ from crestline.client.backends.base import Backend, JobFilter
 from crestline.client.backends.firecrest import FirecrestBackend
 from crestline.client.config import Site
 from crestline.client.handover import Handover
-from crestline.client.job_ids import chosen
+from crestline.client.job_ids import merge_answer
 from crestline.client.logs import Follower, follow, source_of
 from crestline.client.lookup import find_job
 from crestline.client.monitor import JobMonitor
@@ -185,7 +185,7 @@ class System(SystemFiles):
         Raises:
             JobNotFoundError: there is none, or not yet: a fresh job may be invisible for some seconds.
         """
-        job = chosen(await self.backend.job(job_id), job_id)
+        job = merge_answer(await self.backend.job(job_id), job_id)
         if job is None:
             raise JobNotFoundError(f"There is no job {job_id}.", hint="Check the job id; old jobs are forgotten.")
         return job
@@ -200,6 +200,7 @@ class System(SystemFiles):
         """
         job_id = job if isinstance(job, str) else job.job_id
         found = await self.backend.job(job_id)
+        found = [each for each in found if not each.job_id.isalnum()] or found  # not once more under their own ids
         try:
             paths = {each.job_id: each for each in await self.backend.metadata(job_id)}
         except JobNotFoundError:  # known to the accounting alone

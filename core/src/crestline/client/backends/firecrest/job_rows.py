@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from time import time as now
 
 import msgspec
 
-from crestline.model import Job, JobTimes, normalize_state
+from crestline.model import Job, JobState, JobTimes, normalize_state
 from crestline.wire.codec import Message
 
 _SLICE = 250
 """jobs decoded between two breaths of the event loop; some milliseconds"""
+_ACCOUNTING_LAG = 600
+"""Seconds after a job's end in which Slurm's accounting may still learn the job's name and its array."""
 
 
 class _Status(Message, gc=False):
@@ -92,6 +95,8 @@ def _job(row: _Row, system: str, texts: dict[str, str]) -> Job:
     name, workdir = row.name or "", row.working_directory or ""
     if name == "allocation" and not workdir:  # Slurm's accounting has a row for the job before it knows the job
         name = ""
+        if state.is_terminal and not (time.end and time.end < now() - _ACCOUNTING_LAG):
+            state = JobState.RUNNING  # it may be one element of an array whose others run
     user, group, account, partition = row.user or "", row.group or "", row.account or "", row.partition or ""
     reason, cluster, nodes = _said(status.state_reason), row.cluster or "", _said(row.nodes)
     return Job(
