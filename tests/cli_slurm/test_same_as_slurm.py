@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from harness.cluster import Cluster
+from harness.cluster import Cluster, on_every_slurm
 from harness.slurm_commands import SlurmCommands
+
+pytestmark = on_every_slurm
 
 
 class Pair:

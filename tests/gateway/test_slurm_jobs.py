@@ -21,11 +21,11 @@ from crestline.model import (
     normalize_state,
 )
 from crestline.wire.compute import JobDescription, JobInfo
-from harness.cluster import Cluster
+from harness.cluster import Cluster, on_every_slurm
 from harness.container_commands import ContainerCommands
 from harness.slurmrestd import rest_options
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, on_every_slurm]
 
 PATIENCE = 120
 

@@ -15,25 +15,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crestline.gateway.schedulers import JobQuery
-from crestline.gateway.schedulers.slurm import SlurmOptions, SlurmScheduler
+from crestline.gateway.schedulers.slurm import SlurmOptions, SlurmScheduler, restd
 from crestline.gateway.schedulers.slurm.options import RestOptions
 from crestline.gateway.schedulers.slurm.restd import Slurmrestd
 from crestline.gateway.schedulers.slurm.restd_jobs import JobsDocument, entries_of, is_cut_short
 from crestline.model import ConfigError, GatewayUnavailableError, PermissionDeniedError
 from crestline.wire.compute import JobDescription, JobInfo
-from harness.cluster import Cluster
+from harness.cluster import Cluster, on_every_slurm
 from harness.container_commands import ContainerCommands
 from harness.slurmrestd import rest_options
 
 HELD = JobDescription(working_directory="/scratch", script="#!/bin/sh\n#SBATCH --hold\ntrue\n")
 
 
+@on_every_slurm
 @pytest.mark.anyio
-async def test_versions_tokens_and_outages(cluster: Cluster, tmp_path: Path) -> None:
+async def test_versions_tokens_and_outages(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = rest_options(cluster, tmp_path)
     commands = ContainerCommands(cluster)
     slurm = SlurmScheduler("test", commands, SlurmOptions(observer="observer", timeout=10, rest=options))
-    assert await slurm.ping() == "slurmrestd answers with v0.0.38."
+    newest = {"22.05": "v0.0.38", "24.11": "v0.0.42"}[cluster.slurm_version]
+    assert await slurm.ping() == f"slurmrestd answers with {newest}."
     job_id = await slurm.submit("alice", HELD)
     (seen,) = await slurm.jobs("alice", JobQuery(ids=(job_id,)))
     assert (seen.status.state, seen.user) == ("PENDING", "alice")
@@ -43,6 +45,13 @@ async def test_versions_tokens_and_outages(cluster: Cluster, tmp_path: Path) -> 
     with pytest.raises(PermissionDeniedError):  # by Slurm itself, whatever the gateway looks up before
         await door.cancel("bob", job_id)
     await door.cancel("alice", "99999999")
+    monkeypatch.setattr(restd, "NEWEST", 41)  # a slurmrestd that tells nothing of what was refused
+    silent = Slurmrestd(options, 10)
+    with pytest.raises(PermissionDeniedError):
+        await silent.cancel("bob", job_id)
+    await silent.cancel("alice", "99999999")
+    await silent.close()
+    monkeypatch.undo()
     assert await door.queue("alice", "alice", ["99999999"]) == ([], [])
 
     wrong = tmp_path / "wrong.key"
@@ -50,6 +59,8 @@ async def test_versions_tokens_and_outages(cluster: Cluster, tmp_path: Path) -> 
     other = Slurmrestd(RestOptions(url=options.url, jwt_key_file=wrong), 10)
     with pytest.raises(GatewayUnavailableError, match="jwt_key_file"):
         await other.queue("alice", None)
+    with pytest.raises(GatewayUnavailableError):
+        await other.ping("alice")
 
     cluster.stop("slurmrestd")
     try:
@@ -89,6 +100,7 @@ async def _until_it_answers(ask: Callable[[], Awaitable[object]]) -> None:
             await anyio.sleep(0.2)
 
 
+@on_every_slurm
 @pytest.mark.anyio
 async def test_a_sparse_array_that_slurmrestd_cuts_short(cluster: Cluster, tmp_path: Path) -> None:
     """It ends the list of waiting tasks with `...`; squeue then says which they are."""

@@ -278,3 +278,11 @@ def test_streams_as_they_were_asked_for() -> None:
     line = "sbatch --parsable --comment=x --chdir=/w --output=from option --constraint=c"
     assert dict(asked_for(script, line)) == {"output": "from option", "error": "err"}
     assert asked_for(script, "")["output"] == "from-script"
+
+
+@pytest.mark.parametrize(
+    ("cell", "exit_code", "signal"),
+    [("768", 3, 0), ("9", 0, 9), ("3:0", 3, 0), ("0:9", 0, 9), ("0", 0, 0), ("", None, None), ("n/a", None, None)],
+)
+def test_exit_codes_of_old_and_new_slurm(cell: str, exit_code: int | None, signal: int | None) -> None:
+    assert tables.parse_exit(cell) == (exit_code, signal)

@@ -25,6 +25,11 @@ FOLDER = Path(__file__).parents[1] / "cluster"
 USERS = ("alice", "bob", "observer", *(f"user{number:02}" for number in range(1, 31)))
 _SSH, _SLURMRESTD = 22, 6820
 
+RELEASES = {"22.05": "bookworm", "24.11": "trixie"}
+"""versions of Slurm, and the Debian release that has each"""
+on_every_slurm = pytest.mark.parametrize("cluster", list(RELEASES), indirect=True)
+"""for tests (or a file's `pytestmark`) that run on each version; the others run on the oldest"""
+
 
 @dataclass
 class Output:
@@ -38,7 +43,17 @@ class Output:
 class Cluster:
     """The running container. Keys lie in `keys`, one file per user (0600)."""
 
-    def __init__(self, container: Any, host: str, keys: Path, host_public_key: str, user_ca: asyncssh.SSHKey) -> None:
+    def __init__(
+        self,
+        container: Any,
+        host: str,
+        keys: Path,
+        host_public_key: str,
+        user_ca: asyncssh.SSHKey,
+        slurm_version: str,
+    ) -> None:
+        self.slurm_version = slurm_version
+        """`22.05`"""
         self._container = container
         self.host = host
         self.keys = keys
@@ -169,16 +184,16 @@ def _greets(host: str, port: int) -> bool:
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """The cluster, for the whole session. A test that stops or pauses a part brings it back."""
-    with started(tmp_path_factory.mktemp("cluster")) as cluster:
+    with started(tmp_path_factory.mktemp("cluster"), getattr(request, "param", "22.05")) as cluster:
         yield cluster
 
 
 @contextmanager
-def started(folder: Path) -> Iterator[Cluster]:
-    """A cluster; its keys lie in `folder`."""
-    image = _image()
+def started(folder: Path, slurm_version: str = "22.05") -> Iterator[Cluster]:
+    """A cluster with a version of Slurm; its keys lie in `folder`."""
+    image = _image(RELEASES[slurm_version])
     # testcontainers reads these when it is imported. Its reaper comes from a registry; and on a machine that looks like
     # a container itself it would take the bridge's address for the published ports.
     os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
@@ -211,7 +226,12 @@ def started(folder: Path) -> Iterator[Cluster]:
         container.with_volume_mapping(str(prefix), str(prefix), "ro")
     with container:
         cluster = Cluster(
-            container, container.get_container_host_ip(), keys, host_key.export_public_key().decode().strip(), user_ca
+            container,
+            container.get_container_host_ip(),
+            keys,
+            host_key.export_public_key().decode().strip(),
+            user_ca,
+            slurm_version,
         )
         for prefix in _python():
             cluster.check("root", ["chmod", "a+x", *map(str, prefix.parents[:-1])])  # Docker made these for root alone
@@ -224,13 +244,13 @@ def _python() -> list[Path]:
     return [prefix for prefix in prefixes if prefix != Path("/usr")]  # the container's own Debian has the same there
 
 
-def _image() -> str:
-    """The tag of the cluster's image, built if need be."""
+def _image(release: str) -> str:
+    """The tag of the cluster's image on a Debian release, built if need be."""
     require(
         shutil.which("docker") is not None, "there is no `docker` command: install Docker, or as root run .ci/prepare"
     )
     engine = subprocess.run(["docker", "info"], capture_output=True, check=False)
     require(engine.returncode == 0, "no Docker engine answers: start one, or as root run .ci/prepare")
-    build = subprocess.run([str(FOLDER / "build")], capture_output=True, text=True, check=False)
+    build = subprocess.run([str(FOLDER / "build"), release], capture_output=True, text=True, check=False)
     require(build.returncode == 0, f"the cluster's image cannot be built (.ci/prepare can): {build.stderr[-2000:]}")
     return build.stdout.strip()

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from crestline.gateway.schedulers.job_book import Entry
 from crestline.gateway.schedulers.slurm import ids as job_ids
 from crestline.gateway.schedulers.slurm.commands import SlurmCommands
-from crestline.gateway.schedulers.slurm.tables import Row, number, read_table, seconds, text
+from crestline.gateway.schedulers.slurm.tables import Row, number, parse_exit, read_table, seconds, text
 from crestline.wire.compute import JobInfo, JobStatus, JobTask, JobTime
 
 _FIELDS = (
@@ -85,8 +85,8 @@ def _step(row: Row) -> JobTask:
 
 
 def _status(row: Row) -> JobStatus:
-    exit_code, _, signal = row["ExitCode"].partition(":")
-    return JobStatus(state=row["State"], exit_code=number(exit_code), interrupt_signal=number(signal))
+    exit_code, signal = parse_exit(row["ExitCode"])
+    return JobStatus(state=row["State"], exit_code=exit_code, interrupt_signal=signal)
 
 
 def _time(row: Row) -> JobTime:

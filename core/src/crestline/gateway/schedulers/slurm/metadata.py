@@ -70,4 +70,7 @@ async def _recorded_script(commands: SlurmCommands, user: str, number: str) -> s
     """What the site keeps with `AccountingStoreFlags=job_script`."""
     output = (await commands.read(user, "sacct", "--batch-script", f"--jobs={number}")).decode(errors="replace")
     match = re.match(r"Batch Script for \S+\n-+\n(.*)\Z", output, re.DOTALL)
-    return None if match is None or match[1].strip() == "NONE" else match[1].removesuffix("\n")  # sacct adds one
+    if match is None or match[1].strip() == "NONE":
+        return None
+    script = match[1].removesuffix("\n")  # sacct adds one in 22.05, and does not in 24.11
+    return script if script.endswith("\n") else f"{script}\n"

@@ -9,7 +9,7 @@ from typing import TypeVar
 from crestline.gateway.schedulers.job_book import Entry
 from crestline.gateway.schedulers.slurm import ids as job_ids
 from crestline.gateway.schedulers.slurm.commands import SlurmCommands
-from crestline.gateway.schedulers.slurm.tables import Row, exit_and_signal, number, read_table, seconds, text
+from crestline.gateway.schedulers.slurm.tables import Row, number, parse_exit, read_table, seconds, text
 from crestline.model import JobNotFoundError, normalize_state
 from crestline.wire.compute import JobInfo, JobStatus, JobTime
 
@@ -68,15 +68,15 @@ def _waits_or_has_ended(state: str) -> tuple[bool, bool]:
 def _entry(row: Row) -> Entry:
     state = row["State"]
     waiting, ended = _waits_or_has_ended(state)
-    exit_code, signal = exit_and_signal(number(row["exit_code"]) or 0)
+    exit_code, signal = parse_exit(row["exit_code"])
     job = JobInfo(
         job_id=row["JobArrayID"],
         name=row["Name"],
         status=JobStatus(
             state=state,
             state_reason=row["Reason"],
-            exit_code=None if waiting else exit_code,
-            interrupt_signal=None if waiting else signal,
+            exit_code=None if waiting else exit_code or 0,
+            interrupt_signal=None if waiting else signal or 0,
         ),
         time=JobTime(
             elapsed=seconds(row["TimeUsed"]),

@@ -8,7 +8,7 @@ import ssl
 import time
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import msgspec
@@ -27,6 +27,7 @@ from crestline.model import (
     GatewayUnavailableError,
     JobNotFoundError,
     PermissionDeniedError,
+    normalize_state,
 )
 
 OLDEST, NEWEST = 38, 44
@@ -41,6 +42,9 @@ _LARGE = 256 * 1024
 _NO_JOB = frozenset({2017, 2018, 2021, 9002})
 """error numbers: no such job (any more), or it has ended"""
 _NO_PERMISSION = frozenset({2002})
+_PERMISSION_DENIED = "Slurm: Access/permission denied."
+
+T = TypeVar("T")
 
 
 class _Error(msgspec.Struct):
@@ -49,8 +53,30 @@ class _Error(msgspec.Struct):
     description: str | None = None
 
 
+class _StepError(msgspec.Struct):
+    code: int = 0
+    message: str | None = None
+
+
+class _CancelStatus(msgspec.Struct):
+    error: _StepError = msgspec.field(default_factory=_StepError)
+
+
 class _Answer(msgspec.Struct):
     errors: list[_Error] = []
+    status: list[_CancelStatus] | None = None
+    """outcome of a cancellation for each job, since v0.0.42"""
+
+
+class _Ping(msgspec.Struct):
+    ping: str | None = None
+    """`UP` or `DOWN`, v0.0.38"""
+    pinged: str | None = None
+    """the same since v0.0.39"""
+
+
+class _Pings(msgspec.Struct):
+    pings: list[_Ping] = []
 
 
 class Slurmrestd:
@@ -98,17 +124,38 @@ class Slurmrestd:
     async def cancel(self, user: str, job_id: str) -> None:
         """End a job, an array or a task; nothing happens to one that has ended.
 
+        Slurm 24.11 answers 200 to a cancellation that it refused. v0.0.42 has the refusal in `status`; v0.0.40 and
+        v0.0.41 tell nothing, so the job is looked up afterwards.
+
         Raises:
             PermissionDeniedError: it is another user's.
         """
         try:
-            await self._call("DELETE", user, f"job/{job_id}")
+            content = await self._call("DELETE", user, f"job/{job_id}")
         except JobNotFoundError:
             return
+        if _decode(content, _Answer).status is None and await self._is_alive_and_foreign(user, job_id):
+            raise PermissionDeniedError(_PERMISSION_DENIED)
+
+    async def _is_alive_and_foreign(self, user: str, job_id: str) -> bool:
+        entries, cut_short = await self.queue(user, None, [job_id])
+        return bool(cut_short) or any(
+            entry.job.user != user
+            and (job_ids.family(job_id) == job_id or job_ids.holds(entry.job.job_id, job_id))
+            and entry.job.status.state != "COMPLETING"
+            and not normalize_state(entry.job.status.state).is_terminal
+            for entry in entries
+        )
 
     async def ping(self, user: str) -> str:
-        """Ask slurmctld for a sign of life by way of it."""
-        await self._call("GET", user, "ping")
+        """Ask slurmctld for a sign of life by way of it.
+
+        Raises:
+            GatewayUnavailableError: no slurmctld responded, or it does not take the token: Slurm 24.11 says 200 then.
+        """
+        pings = _decode(await self._call("GET", user, "ping"), _Pings).pings
+        if not any("UP" in (each.ping, each.pinged) for each in pings):
+            raise _no_answer("slurmctld did not respond to slurmrestd, or did not accept the gateway's token.")
         return f"slurmrestd answers with {await self._spoken(user)}."
 
     async def _get(self, user: str, what: str) -> JobsDocument:
@@ -117,8 +164,8 @@ class Slurmrestd:
         except JobNotFoundError:
             return JobsDocument()
         if len(content) > _LARGE:
-            return await asyncio.to_thread(_decode, content)
-        return _decode(content)
+            return await asyncio.to_thread(_decode, content, JobsDocument)
+        return _decode(content, JobsDocument)
 
     async def _call(self, method: str, user: str, what: str) -> bytes:
         answer = await self._send(method, user, f"/slurm/{await self._spoken(user)}/{what}")
@@ -177,9 +224,9 @@ def _read_key(file: Path) -> bytes:
         ) from error
 
 
-def _decode(content: bytes) -> JobsDocument:
+def _decode(content: bytes, kind: type[T]) -> T:
     try:
-        return msgspec.json.decode(content.decode(errors="replace"), type=JobsDocument)
+        return msgspec.json.decode(content.decode(errors="replace"), type=kind)
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
         raise _no_answer(f"slurmrestd's answer cannot be read: {error}") from error
 
@@ -187,15 +234,19 @@ def _decode(content: bytes) -> JobsDocument:
 def _error_of(answer: httpx.Response) -> CrestlineError | None:
     """What an answer complains about, None if nothing."""
     try:
-        errors = msgspec.json.decode(answer.content.decode(errors="replace"), type=_Answer).errors
+        document = msgspec.json.decode(answer.content.decode(errors="replace"), type=_Answer)
     except (msgspec.ValidationError, msgspec.DecodeError):
-        errors = []
+        document = _Answer()
+    errors = [*document.errors]
+    for status in document.status or []:
+        if status.error.code:
+            errors.append(_Error(status.error.code, status.error.message))
     numbers = {each.error_number for each in errors}
     said = tuple(text for each in errors for text in (each.description, each.error) if text)
     if numbers & _NO_JOB:
         return JobNotFoundError("Job not found.", details=said)
     if numbers & _NO_PERMISSION:
-        return PermissionDeniedError("Slurm: Access/permission denied.", details=said)
+        return PermissionDeniedError(_PERMISSION_DENIED, details=said)
     if answer.status_code in (401, 403) or "authentication" in " ".join(said).lower():
         return GatewayUnavailableError(
             "slurmrestd refuses the gateway's token.",

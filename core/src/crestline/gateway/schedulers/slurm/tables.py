@@ -110,6 +110,15 @@ def seconds(cell: str) -> int | None:
     return ((days * 24 + hours) * 60 + minutes) * 60 + rest
 
 
+def parse_exit(cell: str) -> tuple[int | None, int | None]:
+    """Exit code and signal as Slurm prints them: `3:0` (sacct; squeue since 23.11), or a wait status (older squeue)."""
+    code, colon, signal = cell.partition(":")
+    if colon:
+        return number(code), number(signal)
+    status = number(cell)
+    return (None, None) if status is None else exit_and_signal(status)
+
+
 def exit_and_signal(status: int) -> tuple[int, int]:
     """Exit code and signal of a wait status (wait(2))."""
     return status >> 8 & 0xFF, status & 0x7F
