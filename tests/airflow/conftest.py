@@ -48,7 +48,7 @@ def define(monkeypatch: pytest.MonkeyPatch) -> Connect:
             "host": running.url,
             "login": client_id,
             "password": secret,
-            "extra": {"token_url": running.token_url, "system": running.system},
+            "extra": {"auth_url": running.token_url, "system": running.system},
         }
         monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(connection | fields))
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG
+from airflow.sdk import DAG, TaskGroup, task
 
 from crestline_airflow.failures import FirecRESTRetryPolicy
 from crestline_airflow.operators import FirecRESTSubmitOperator
@@ -84,3 +84,21 @@ def test_a_factor_that_is_none_is_refused() -> None:
 def test_a_policy_survives_serialization() -> None:
     policy = FirecRESTRetryPolicy(more_memory=2, more_time=1.5)
     assert FirecRESTRetryPolicy.deserialize(policy.serialize()).serialize() == policy.serialize()
+
+
+def test_a_policy_of_default_args_is_asked() -> None:
+    policy = FirecRESTRetryPolicy(more_memory=3)
+    with DAG("defaults", schedule=None, default_args={"retry_policy": policy}) as dag:
+        FirecRESTSubmitOperator(task_id="job", script=SCRIPT)
+        FirecRESTSubmitOperator(task_id="own", script=SCRIPT, retry_policy=FirecRESTRetryPolicy(more_time=2))
+        FirecRESTSubmitOperator(task_id="without_worker", script=SCRIPT, start_from_trigger=True)
+
+        @task.firecrest
+        def function() -> None: ...
+
+        function()
+        with TaskGroup("group", default_args={"retry_policy": FirecRESTRetryPolicy(more_memory=5)}):
+            FirecRESTSubmitOperator(task_id="inner", script=SCRIPT)
+    factors = {name: each.retry_policy.more_memory for name, each in dag.task_dict.items()}
+    assert factors == {"job": 3, "own": None, "without_worker": 3, "function": 3, "group.inner": 5}
+    assert dag.task_dict["without_worker"].start_trigger_args.trigger_kwargs["more_memory"] == 3

@@ -11,6 +11,7 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 
 from crestline.client import register_site
 from crestline.model import AuthenticationError, ConfigError, SystemNotFoundError
+from crestline_airflow import get_provider_info
 from crestline_airflow.hooks import FirecRESTHook
 from harness.gateway import RunningGateway
 from plain_firecrest.fixture import running
@@ -60,7 +61,16 @@ def test_wrong_system(gateway: RunningGateway, define: Any) -> None:
         ({"host": "example.org"}, "no gateway URL"),
         ({"extra": {}}, "no credentials"),
         ({"extra": {"tokenurl": "https://example.org"}}, "tokenurl"),
-        ({"extra": {"token_url": 1}}, "token_url"),
+        ({"extra": {"token_url": []}}, "token_url"),
+        ({"host": "http://gw", "schema": "https"}, "scheme http in Host and https in Schema"),
+        ({"host": "https://gw:1", "port": 2}, "port 1 in Host and 2 in Port"),
+        ({"host": "https://gw/v2", "schema": "v3"}, "path /v2 in Host and /v3 in Schema"),
+        ({"host": "https://gw:port"}, "invalid gateway URL"),
+        ({"host": "https://gw?x=1"}, "invalid gateway URL"),
+        ({"host": "ftp://gw"}, "no gateway URL"),
+        ({"host": "https://"}, "no gateway URL"),
+        ({"host": "https://me:hunter2@gw"}, "credentials in Host"),
+        ({"extra": {"auth_url": "https://a", "token_url": "https://b"}}, "auth_url and token_url"),
     ],
 )
 def test_a_connection_that_lacks_something(
@@ -70,6 +80,7 @@ def test_a_connection_that_lacks_something(
     works, message = FirecRESTHook().test_connection()
     assert not works
     assert complaint in message
+    assert "hunter2" not in message
     with pytest.raises(ConfigError), FirecRESTHook().get_conn():
         pass
 
@@ -79,6 +90,70 @@ def test_a_connection_without_a_system_says_what_there_is(gateway: RunningGatewa
     works, message = FirecRESTHook().test_connection()
     assert works
     assert "serves local" in message
+
+
+@pytest.mark.parametrize(
+    ("connection", "url"),
+    [
+        ("firecrest://https://id:secret@gw:8443/firecrest/v2", "https://gw:8443/firecrest/v2"),
+        ("firecrest://https://id:secret@gw", "https://gw"),
+        ("firecrest://https://id:secret@gw/v2/", "https://gw/v2"),
+        ("firecrest://id:secret@gw:8443/https", "https://gw:8443"),
+        ("firecrest://id:secret@https%3A%2F%2Fgw%2FFire%2Fv2", "https://gw/Fire/v2"),
+        ("firecrest://https://id:secret@[::1]:8443/v2", "https://[::1]:8443/v2"),
+        ({"host": "https://gw:8443/v2"}, "https://gw:8443/v2"),
+        ({"host": "https://gw/v2", "port": 8443}, "https://gw:8443/v2"),
+        ({"host": "https://gw:8443/v2", "port": 8443, "schema": "https"}, "https://gw:8443/v2"),
+        ({"host": "gw", "schema": "https", "port": 8443}, "https://gw:8443"),
+        ({"host": "gw/v2", "schema": "http"}, "http://gw/v2"),
+    ],
+)
+def test_where_the_gateway_is(monkeypatch: pytest.MonkeyPatch, connection: Any, url: str) -> None:
+    text = connection if isinstance(connection, str) else json.dumps({"conn_type": "firecrest", **connection})
+    monkeypatch.setenv("AIRFLOW_CONN_GW", text)
+    assert FirecRESTHook("gw").site().url == url
+
+
+def test_a_uri_survives_airflows_own_conversion(monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.sdk import Connection
+
+    extra = '{"auth_url": "https://gw/token", "verify": "false"}'
+    given = Connection(
+        conn_id="gw", conn_type="firecrest", host="https://gw", port=8443, schema="v2", login="id", extra=extra
+    )
+    monkeypatch.setenv("AIRFLOW_CONN_GW", given.get_uri())
+    site = FirecRESTHook("gw").site()
+    assert (site.url, site.token_url, site.verify) == ("https://gw:8443/v2", "https://gw/token", False)
+
+
+@pytest.mark.parametrize(
+    ("visible", "name", "value"),
+    [
+        ("auth_url", "token_url", "https://gw/token"),
+        ("auth_command", "token_command", ["fetch-it"]),
+        ("credential_file", "client_secret_file", "/etc/firecrest"),
+        ("key_header", "api_key_header", "X-Key"),
+    ],
+)
+def test_what_is_not_secret_has_a_name_that_is_not_masked(
+    monkeypatch: pytest.MonkeyPatch, visible: str, name: str, value: Any
+) -> None:
+    from airflow.sdk._shared.secrets_masker import should_hide_value_for_key
+
+    monkeypatch.setenv("AIRFLOW__FIRECREST__ALLOW_LOCAL_CREDENTIALS", "True")
+    assert not should_hide_value_for_key(visible)
+    for given in (visible, name):  # the other name, too, is taken
+        connection = {"conn_type": "firecrest", "host": "https://gw", "extra": {given: value}}
+        monkeypatch.setenv("AIRFLOW_CONN_GW", json.dumps(connection))
+        assert getattr(FirecRESTHook("gw").site(), name) == value
+
+
+def test_the_form_masks_secrets_and_nothing_else() -> None:
+    from airflow.sdk._shared.secrets_masker import should_hide_value_for_key
+
+    [form] = get_provider_info()["connection-types"]
+    for name, field in form["conn-fields"].items():
+        assert should_hide_value_for_key(name) == (field["schema"].get("format") == "password"), name
 
 
 def test_a_refresh_token(define: Any) -> None:

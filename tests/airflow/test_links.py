@@ -19,7 +19,7 @@ KEY = FirecRESTJobLink().xcom_key
 
 
 def with_page(gateway: RunningGateway, page: str) -> dict[str, Any]:
-    return {"extra": {"token_url": gateway.token_url, "system": "local", "job_page": page}}
+    return {"extra": {"auth_url": gateway.token_url, "system": "local", "job_page": page}}
 
 
 def link(done: Run, task_id: str) -> Any:

@@ -22,7 +22,7 @@ def test_airflow_finds_the_distribution_and_its_connection_type() -> None:
 
 def test_the_connection_form() -> None:
     manager = ProvidersManager()
-    assert {"extra__firecrest__token_url", "extra__firecrest__system"} <= set(manager.connection_form_widgets)
+    assert {"extra__firecrest__auth_url", "extra__firecrest__system"} <= set(manager.connection_form_widgets)
     behaviour = manager.field_behaviours["firecrest"]
     assert behaviour["relabeling"]["host"] == "Gateway URL"
     assert set(behaviour["hidden_fields"]) == {"schema", "port"}

@@ -61,8 +61,8 @@ def get_provider_info() -> dict[str, Any]:
                 "description": "What connections of the type firecrest may do.",
                 "options": {
                     "allow_local_credentials": {
-                        "description": "Whether token_command and client_secret_file of a connection are obeyed. They "
-                        "make workers run a program or read a file, so who may edit connections may do that.",
+                        "description": "Obey auth_command and credential_file of a connection. They make workers run a "
+                        "program or read a file, so all users who may edit connections may then do that.",
                         "version_added": "0.1.0",
                         "type": "boolean",
                         "example": None,
@@ -77,7 +77,7 @@ def get_provider_info() -> dict[str, Any]:
                 "hook-name": "FirecREST",
                 "hook-class-name": "crestline_airflow.hooks.FirecRESTHook",
                 "conn-fields": {
-                    "token_url": {
+                    "auth_url": {
                         "label": "Token URL",
                         "description": "Where the OAuth2 client credentials are exchanged for an access token.",
                         "schema": {"type": ["string", "null"], "format": "uri"},
@@ -102,7 +102,7 @@ def get_provider_info() -> dict[str, Any]:
                         "description": "In the place of a client, where the gateway takes keys.",
                         "schema": {"type": ["string", "null"], "format": "password"},
                     },
-                    "token_command": {
+                    "auth_command": {
                         "label": "Token command",
                         "description": "Prints an access token; obeyed with [firecrest] allow_local_credentials.",
                         "schema": {"type": ["string", "null"]},

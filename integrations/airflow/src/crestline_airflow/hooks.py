@@ -13,20 +13,30 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHo
 
 from crestline.client import BlockingSystem, Site, System, connect, connect_blocking, find_site, list_systems
 from crestline.model import ConfigError, CrestlineError
+from crestline_airflow.connection_url import gateway_url
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
 _LOCAL_CREDENTIALS = ("token_command", "client_secret_file")
-"""what makes the worker run a program, or send a file of its own to whoever the connection says"""
+"""what makes the worker run a program, or send a file of its own to the gateway that the connection names"""
+
+_VISIBLE_NAMES = {
+    "auth_url": "token_url",
+    "auth_command": "token_command",
+    "credential_file": "client_secret_file",
+    "key_header": "api_key_header",
+}
+"""Names of fields that are not secret. Airflow masks the values of names that contain `token`, `secret` or `api_key`,
+in the form and in each line of each log."""
 
 
 class FirecRESTHook(BaseHook):
     """Opens systems of the gateway that a connection describes.
 
     The connection's host is the gateway's URL, login and password are a client's id and secret. Its extra holds
-    `token_url`, a `system` for tasks that name none, `refresh_token`, `api_key` or `token_command` for those who have
-    no client, `job_page`, and whatever else a site of the sites file may have. Where `firecrest_default` is not
+    `auth_url` (where tokens are fetched), a default `system`, `refresh_token`, `api_key` or `auth_command` in the place
+    of a client, `job_page`, and all other fields of a site of the sites file. Where `firecrest_default` is not
     defined, the `FIRECREST_*` variables and the sites file of the machine hold, as everywhere in Crestline.
 
     All systems that one process opens for one identity share a token, and in one event loop sockets and the job
@@ -130,11 +140,8 @@ def _site_of_the_machine() -> Site:
 
 
 def _site(connection: Connection, extra: dict[str, Any]) -> Site:
-    url = connection.host or ""
-    if "://" not in url:
-        raise ConfigError(
-            f"The connection {connection.conn_id} has no gateway URL.", hint="Put it into Host, with its https://."
-        )
+    url = gateway_url(connection)
+    extra = _site_fields(connection, extra)
     for name in _LOCAL_CREDENTIALS:
         if name in extra and not conf.getboolean("firecrest", "allow_local_credentials", fallback=False):
             raise ConfigError(
@@ -156,8 +163,21 @@ def _site(connection: Connection, extra: dict[str, Any]) -> Site:
         "client_secret": connection.password,
     }
     try:
-        return msgspec.convert(known | extra, Site)
+        return msgspec.convert(known | extra, Site, strict=False)  # the query of a URI has only texts
     except msgspec.ValidationError as error:
         raise ConfigError(
             f"The extra of connection {connection.conn_id} cannot be used: {error}.", hint="Check its keys."
         ) from None
+
+
+def _site_fields(connection: Connection, extra: dict[str, Any]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for name, value in extra.items():
+        field = _VISIBLE_NAMES.get(name, name)
+        if fields.setdefault(field, value) != value:
+            names = " and ".join(other for other in extra if _VISIBLE_NAMES.get(other, other) == field)
+            raise ConfigError(
+                f"In the extra of connection {connection.conn_id}, {names} mean the same and differ.",
+                hint="Remove one of them.",
+            )
+    return fields

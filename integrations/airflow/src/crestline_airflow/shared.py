@@ -9,9 +9,8 @@ import weakref
 from dataclasses import dataclass, field
 
 from crestline.client import Policy, PollPolicy, System, connect
-from crestline.model import GatewayUnavailableError
+from crestline.model import GatewayUnavailableError, RateLimitedError
 from crestline_airflow.hooks import FirecRESTHook
-from crestline_airflow.standing import standing
 
 _LOG = logging.getLogger(__name__)
 
@@ -22,6 +21,8 @@ _READS_AT_ONCE = 20
 _READS_PER_SECOND = 0.4
 _FOLLOWED = 100
 """running jobs whose output is followed at the same time; that of others comes when they have ended"""
+_REOPEN_DELAY = 5.0
+"""seconds; some errors of a token endpoint come without any delay"""
 _TRUSTED_FOR = 600.0
 """seconds; a connection that was edited meanwhile is read again for those who come later"""
 
@@ -94,15 +95,16 @@ async def acquire(firecrest_conn_id: str, system: str | None) -> Shared:
     if shared is None or (shared.opened_at and time.monotonic() - shared.opened_at > _TRUSTED_FOR):
         shared = here[place] = Shared(FirecRESTHook(firecrest_conn_id))
     shared.users += 1
-    standing.one_more()
     try:
         async with shared.lock:
             while shared.system is None:
-                await shared.hook.aget_conn(system)
+                await shared.hook.aget_conn(system)  # reads the connection
                 try:
                     shared.system = await connect(shared.hook.site(), system=system, policy=_POLICY).open()
-                except GatewayUnavailableError as error:  # it was tried for most of a minute
+                except (GatewayUnavailableError, RateLimitedError) as error:  # it was tried for most of a minute
                     _LOG.warning("Connection %s: %s", firecrest_conn_id, error)
+                    await asyncio.sleep(max(_REOPEN_DELAY, error.retry_after or 0.0))
+                    shared.hook = FirecRESTHook(firecrest_conn_id)  # the connection may be what has to be mended
                 else:
                     shared.opened_at = time.monotonic()
     except BaseException:
@@ -114,7 +116,6 @@ async def acquire(firecrest_conn_id: str, system: str | None) -> Shared:
 async def release(shared: Shared) -> None:
     """The last one who gives it back closes it."""
     shared.users -= 1
-    standing.one_less()
     if shared.users:
         return
     here = _shared[asyncio.get_running_loop()]

@@ -67,6 +67,7 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         wait: False ends the task when the job is submitted; the job then lives on by itself.
         log_output: put the job's output into the task log.
         deferrable: wait in the triggerer, not on a worker. Default: `[operators] default_deferrable`.
+        retry_policy: which failures are tried again; default: FirecRESTRetryPolicy().
         start_from_trigger: take no worker at all while nothing fails: the triggerer submits, too. Airflow tells
             listeners, and so OpenLineage, nothing of such a task. A mapped task takes a worker for its submission.
 
@@ -128,9 +129,10 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         log_output: bool = True,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         start_from_trigger: bool = False,
+        retry_policy: Any = None,
         **kwargs: Any,
     ) -> None:
-        retry_policy = kwargs.pop("retry_policy", None) or FirecRESTRetryPolicy()
+        retry_policy = retry_policy or FirecRESTRetryPolicy()
         super().__init__(**kwargs, **({"retry_policy": retry_policy} if HAS_POLICIES else {}))
         self.retry_policy = retry_policy
         # Airflow takes a text that ends in .sh for the name of a file.

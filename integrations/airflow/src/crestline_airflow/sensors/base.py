@@ -6,9 +6,10 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import BaseSensorOperator, conf
+from airflow.providers.common.compat.sdk import AirflowSkipException, BaseSensorOperator, conf
 
 from crestline_airflow.hooks import FirecRESTHook
+from crestline_airflow.triggers import unpacked
 
 if TYPE_CHECKING:
     from airflow.triggers.base import BaseTrigger
@@ -44,3 +45,17 @@ class FirecRESTBaseSensor(BaseSensorOperator):
     def wait_in_triggerer(self, trigger: BaseTrigger) -> None:
         """Go on in `execute_complete` with the trigger's event; after `timeout` the sensor has failed."""
         self.defer(trigger=trigger, method_name="execute_complete", timeout=timedelta(seconds=self.timeout))
+
+    def payload(self, event: Any) -> Any:
+        """The event of a trigger.
+
+        Raises:
+            CrestlineError: the trigger has failed with it.
+            AirflowSkipException: it has failed, and the sensor has `soft_fail` or `never_fail`.
+        """
+        if not isinstance(event, dict) or "error" not in event:
+            return event
+        error = unpacked(event["error"])
+        if self.soft_fail or self.never_fail:
+            raise AirflowSkipException(str(error)) from error
+        raise error

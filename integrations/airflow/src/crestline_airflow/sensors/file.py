@@ -41,9 +41,9 @@ class FirecRESTFileSensor(FirecRESTBaseSensor):
             path, name = absolute(system, self.path), system.name
         self.wait_in_triggerer(FirecRESTFileSensorTrigger(self.firecrest_conn_id, name, path, self.poke_interval))
 
-    def execute_complete(self, context: Context, event: list[str]) -> list[str]:
+    def execute_complete(self, context: Context, event: Any) -> list[str]:
         """Go on where `execute` deferred: the files are there."""
-        return event
+        return list(self.payload(event))
 
     def poke(self, context: Context) -> PokeReturnValue:
         with self.hook.get_conn(self.system) as system:

@@ -45,8 +45,9 @@ class FirecRESTJobSensor(FirecRESTBaseSensor):
             return done.xcom_value
         self.wait_in_triggerer(FirecRESTJobSensorTrigger(self.firecrest_conn_id, self.system, self.job_id))
 
-    def execute_complete(self, context: Context, event: str) -> Any:
+    def execute_complete(self, context: Context, event: Any) -> Any:
         """Go on where `execute` deferred: the job has ended."""
+        event = self.payload(event)
         with self.hook.get_conn(self.system) as system:
             return _checked(system.name, system.wait(event))
 

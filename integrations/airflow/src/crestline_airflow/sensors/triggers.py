@@ -2,15 +2,49 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import AsyncIterator
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from crestline_airflow.hooks import FirecRESTHook
+from crestline.client import System
+from crestline.model import CrestlineError
+from crestline_airflow.shared import acquire, release
+from crestline_airflow.triggers import packed
 
 
-class FirecRESTFileSensorTrigger(BaseTrigger):
+class FirecRESTSensorTrigger(BaseTrigger):
+    """Fires once, with what `wait_on` returns, or with a dictionary that has an `error`.
+
+    All triggers of one connection share an open system, and so its job monitor. While the gateway or its token issuer
+    is down, the trigger waits.
+    """
+
+    def __init__(self, firecrest_conn_id: str, system: str | None) -> None:
+        super().__init__()
+        self.firecrest_conn_id = firecrest_conn_id
+        self.system = system
+
+    @abc.abstractmethod
+    async def wait_on(self, system: System) -> Any:
+        """The payload of the event, once there is one."""
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        payload: Any
+        try:
+            shared = await acquire(self.firecrest_conn_id, self.system)
+            try:
+                assert shared.system is not None  # noqa: S101
+                payload = await self.wait_on(shared.system)
+            finally:
+                await release(shared)
+        except CrestlineError as error:
+            payload = {"error": packed(error)}
+        yield TriggerEvent(payload)
+
+
+class FirecRESTFileSensorTrigger(FirecRESTSensorTrigger):
     """Fires when something matches the path; the event is the list of what does.
 
     Args:
@@ -18,9 +52,7 @@ class FirecRESTFileSensorTrigger(BaseTrigger):
     """
 
     def __init__(self, firecrest_conn_id: str, system: str | None, path: str, poke_interval: float) -> None:
-        super().__init__()
-        self.firecrest_conn_id = firecrest_conn_id
-        self.system = system
+        super().__init__(firecrest_conn_id, system)
         self.path = path
         self.poke_interval = poke_interval
 
@@ -33,29 +65,20 @@ class FirecRESTFileSensorTrigger(BaseTrigger):
         }
         return f"{__name__}.{type(self).__name__}", kwargs
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        async with await FirecRESTHook(self.firecrest_conn_id).aget_conn(self.system) as system:
-            found = await system.wait_for_path(self.path, interval=self.poke_interval)
-        yield TriggerEvent(found)
+    async def wait_on(self, system: System) -> list[str]:
+        return await system.wait_for_path(self.path, interval=self.poke_interval)
 
 
-class FirecRESTJobSensorTrigger(BaseTrigger):
-    """Fires when a job has ended; the event is its id.
-
-    It shares the job monitor of its connection with all other triggers of the triggerer.
-    """
+class FirecRESTJobSensorTrigger(FirecRESTSensorTrigger):
+    """Fires when a job has ended; the event is its id."""
 
     def __init__(self, firecrest_conn_id: str, system: str | None, job_id: str) -> None:
-        super().__init__()
-        self.firecrest_conn_id = firecrest_conn_id
-        self.system = system
+        super().__init__(firecrest_conn_id, system)
         self.job_id = job_id
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         kwargs = {"firecrest_conn_id": self.firecrest_conn_id, "system": self.system, "job_id": self.job_id}
         return f"{__name__}.{type(self).__name__}", kwargs
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        async with await FirecRESTHook(self.firecrest_conn_id).aget_conn(self.system) as system:
-            job = await system.wait(self.job_id)
-        yield TriggerEvent(job.job_id)
+    async def wait_on(self, system: System) -> str:
+        return (await system.wait(self.job_id)).job_id
