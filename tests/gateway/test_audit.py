@@ -8,30 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import anyio
 import httpx
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from crestline.gateway.audit import AuditQuery, AuditRecord, AuditTrail
-from crestline.gateway.home import Home
 from crestline.gateway.store import Store
+from harness.audit import audit_records
 from harness.gateway import RunningGateway, in_thread
 from harness.oidc import OidcProvider
 from harness.patience import until
 from harness.postgresql import PostgresServer
-
-
-def trail_of(gateway: RunningGateway, **query: Any) -> list[AuditRecord]:
-    async def read() -> list[AuditRecord]:
-        store = await Store.open(Home(gateway.home).database)
-        try:
-            return list(await AuditTrail(store).read(AuditQuery(**query)))
-        finally:
-            await store.close()
-
-    return anyio.run(read)
 
 
 @pytest.fixture
@@ -59,7 +47,7 @@ def test_every_change_is_recorded_before_its_answer(audited: RunningGateway) -> 
         http.delete("/filesystem/local/ops/rm", params={"path": f"{place}/nowhere"})
         key = http.post("/keys", json={"name": "test"}).json()
         http.delete(f"/keys/{key['keyId']}")
-    records = [each for each in trail_of(audited) if each.username]
+    records = [each for each in audit_records(audited) if each.username]
     assert [(each.action, each.system, each.target, each.status) for each in records] == [
         ("POST /compute/{system_name}/jobs", "local", job_id, 201),
         ("DELETE /compute/{system_name}/jobs/{job_id}", "local", job_id, 204),
@@ -93,7 +81,7 @@ def test_every_denial_of_somebody_known_is_recorded(audited: RunningGateway) -> 
     wrong = {"grant_type": "client_credentials", "client_id": audited.client[0], "client_secret": "wrong"}
     httpx.post(audited.token_url, data=wrong, trust_env=False)
     httpx.post(audited.token_url, data=wrong | {"client_id": "nobody"}, trust_env=False)
-    denied = [(each.via, each.client_id, each.status, each.reason) for each in trail_of(audited, denied=True)]
+    denied = [(each.via, each.client_id, each.status, each.reason) for each in audit_records(audited, denied=True)]
     assert denied == [
         ("api-key", key["keyId"], 403, "The API key lacks the scope 'files:read'. Use one that has it."),
         ("api-key", revoked["keyId"], 401, "The API key was revoked. Create a new one."),
@@ -107,12 +95,12 @@ def test_denied_tokens_of_a_provider_are_recorded(oidc_provider: OidcProvider, t
         for token in (oidc_provider.token("alice"), oidc_provider.token("bob", resource="https://elsewhere.test")):
             headers = {"Authorization": f"Bearer {token}"}
             httpx.get(f"{gateway.url}/compute/local/jobs", headers=headers, trust_env=False)
-        denied = trail_of(gateway, denied=True)
+        denied = audit_records(gateway, denied=True)
         assert [(each.username, each.client_id, each.status) for each in denied] == [
             ("alice", "alice-client", 403),
             ("bob", "bob-client", 401),
         ]
-        assert trail_of(gateway, username="bob") == denied[1:]
+        assert audit_records(gateway, username="bob") == denied[1:]
 
 
 def record(number: int, **changes: Any) -> AuditRecord:

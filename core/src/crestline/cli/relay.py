@@ -39,7 +39,16 @@ def relay(
             f"The relay needs {error.name}, which is not installed.", hint="Run: pip install 'crestline[relay]'"
         ) from error
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    server = Server(load_relay_config(config), host, port, _text(certificate), _text(private_key))
+    settings = load_relay_config(config)
+    server = Server(
+        settings,
+        host,
+        port,
+        _text(certificate),
+        _text(private_key),
+        limits=settings.limits,
+        trusted_proxies=settings.trusted_proxies,
+    )
     name, number = server.address
     if certificate is None and not ipaddress.ip_address(name).is_loopback and not allow_plain_http:
         raise ConfigError(

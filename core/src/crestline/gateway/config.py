@@ -12,6 +12,7 @@ import platformdirs
 
 from crestline.model import ConfigError
 from crestline.relay.config import RelayConfig
+from crestline.serving.limits import ConnectionLimits
 from crestline.wire.extensions import Scope
 from crestline.wire.status import FileSystem
 
@@ -218,6 +219,10 @@ class GatewayConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """whether to listen beyond this machine without TLS"""
     public_url: str | None = None
     """base of every URL that leaves the gateway; None: the address it listens on"""
+    trusted_proxies: list[str] = []
+    """addresses and networks of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed"""
+    limits: ConnectionLimits = ConnectionLimits()
+    """of connections"""
     drain: DrainConfig = msgspec.field(default_factory=DrainConfig)
     metrics: MetricsConfig | None = None
     """None: there are none"""

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from types import FrameType
 
-import uvicorn
 from prometheus_client import start_http_server
 
 from crestline.gateway import reload
@@ -25,6 +24,7 @@ from crestline.gateway.envelope import request_id
 from crestline.gateway.metrics import REGISTRY
 from crestline.gateway.tls import ServerTls
 from crestline.model import ConfigError, CrestlineError
+from crestline.serving.server import HttpServer, bind
 
 _TLS_LOOK = 300
 """ticks of uvicorn's main loop, ten a second, between two looks for a renewed certificate"""
@@ -32,7 +32,7 @@ _TLS_LOOK = 300
 _log = logging.getLogger("crestline.server")
 
 
-class Server(uvicorn.Server):
+class Server(HttpServer):
     """A gateway bound to its address; `url` is known before it serves."""
 
     def __init__(
@@ -57,35 +57,32 @@ class Server(uvicorn.Server):
         self.gateway_config = config
         self._read_config = read_config
         self.tls = ServerTls(config.tls) if config.tls else None
-        self.socket = _bind(host or config.host, config.port if port is None else port)
+        listener = bind(host or config.host, config.port if port is None else port)
         try:
-            _check_exposure(config, self.socket)
-            self.metrics_url = _serve_metrics(config.metrics) if config.metrics else None
-        except ConfigError:
-            self.socket.close()
-            raise
-        name, number = self.socket.getsockname()[:2]
-        scheme = "https" if self.tls else "http"
-        self.url = f"{scheme}://[{name}]:{number}" if ":" in name else f"{scheme}://{name}:{number}"
-        self.public_url = (config.public_url or self.url).rstrip("/")
-        self._app = create_app(config, lambda: self.public_url)
-        self._lifespan = AsyncExitStack()
-        self._on_ready: Callable[[], None] = lambda: None
-        self._leaves_at = math.inf
-        self._hung_up = asyncio.Event()
-        tls = self.tls
-        super().__init__(
-            uvicorn.Config(
+            _check_exposure(config, listener)
+            name, number = listener.getsockname()[:2]
+            scheme = "https" if self.tls else "http"
+            self.url = f"{scheme}://[{name}]:{number}" if ":" in name else f"{scheme}://{name}:{number}"
+            self.public_url = (config.public_url or self.url).rstrip("/")
+            self._app = create_app(config, lambda: self.public_url)
+            tls = self.tls
+            super().__init__(
                 self._app,
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
+                listener,
+                config.limits,
+                trusted_proxies=config.trusted_proxies,
                 timeout_graceful_shutdown=math.ceil(config.drain.limit),
-                timeout_keep_alive=65,
                 ssl_context_factory=(lambda _config, _default: tls.context) if tls else None,
             )
-        )
+            self.metrics_url = _serve_metrics(config.metrics) if config.metrics else None
+        except BaseException:
+            listener.close()
+            raise
+        self._lifespan = AsyncExitStack()
+        self._on_ready: Callable[[], None] = lambda: None
+        self._exit_signal: int | None = None
+        self._leaves_at = math.inf
+        self._hung_up = asyncio.Event()
 
     def run_forever(self, on_ready: Callable[[], None] = lambda: None) -> None:
         """Serve until SIGINT (KeyboardInterrupt) or SIGTERM (ends the process by that signal).
@@ -97,7 +94,7 @@ class Server(uvicorn.Server):
             CrestlineError: the gateway cannot start; it may come in an ExceptionGroup.
         """
         self._on_ready = on_ready
-        self.run(sockets=[self.socket])
+        super().run_forever()
 
     async def reload(self) -> None:
         """Read the configuration again and take it up; one that cannot be used changes nothing but the log."""
@@ -113,8 +110,13 @@ class Server(uvicorn.Server):
 
     # uvicorn's own handling of the lifespan would log a failed start and return.
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await self._lifespan.enter_async_context(self._app.lifespan())
-        await super().startup(sockets)
+        try:
+            await self._lifespan.enter_async_context(self._app.lifespan())
+            await super().startup(sockets)
+        except BaseException:
+            self.close()
+            await self._lifespan.aclose()
+            raise
         if threading.current_thread() is threading.main_thread():
             # What is there now stays to the end; looking through it for garbage would hold up all requests for a tenth
             # of a second each time.
@@ -126,8 +128,9 @@ class Server(uvicorn.Server):
         self._on_ready()
 
     async def on_tick(self, counter: int) -> bool:
-        if time.monotonic() >= self._leaves_at:
-            self.should_exit = True
+        if time.monotonic() >= self._leaves_at and self._exit_signal is not None:
+            self._leaves_at = math.inf
+            super().handle_exit(self._exit_signal, None)
         if self.tls is not None and counter % _TLS_LOOK == 0:
             self.tls.refresh()
         return await super().on_tick(counter)
@@ -136,11 +139,11 @@ class Server(uvicorn.Server):
         if self.started:
             self._app.state.readiness.draining = True
         notice = self.gateway_config.drain.notice if sig == signal.SIGTERM else 0.0
-        if notice > 0 and self._leaves_at == math.inf:
+        if notice > 0 and self._exit_signal is None:
             self._leaves_at = time.monotonic() + notice
-            self._captured_signals.append(sig)
         else:
             super().handle_exit(sig, frame)
+        self._exit_signal = sig
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         begun = time.monotonic()
@@ -148,7 +151,7 @@ class Server(uvicorn.Server):
         for system in self._app.state.systems:
             await system.feeds.close()  # uvicorn waits for open answers, and an event stream has no end
         await super().shutdown(sockets)
-        if signal.SIGTERM in self._captured_signals:  # at Ctrl-C nobody waits for transfers
+        if self._exit_signal == signal.SIGTERM:  # Ctrl-C does not wait for transfers
             self._app.state.patience = max(0.0, self.gateway_config.drain.limit - (time.monotonic() - begun))
         await self._lifespan.aclose()
 
@@ -158,19 +161,6 @@ class Server(uvicorn.Server):
             self._hung_up.clear()  # one that comes from here on counts again
             _log.info("reading the configuration again")
             await self.reload()
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-    except OSError as error:
-        raise ConfigError(
-            f"Cannot listen on {host}:{port}: {error.strerror}.", hint="Name another with --host and --port."
-        ) from error
-    return listener
 
 
 def _check_exposure(config: GatewayConfig, listener: socket.socket) -> None:

@@ -11,6 +11,7 @@ import msgspec
 
 from crestline.model import ConfigError
 from crestline.relay.tokens import HubKey
+from crestline.serving.limits import ConnectionLimits
 
 
 class HubConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -63,13 +64,21 @@ class HubConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class RelayConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The relay's part of a gateway's configuration, or a relay's own file."""
+    """The relay's part of a gateway's configuration."""
 
     hubs: dict[str, HubConfig] = {}
     """by a name that the log uses"""
 
 
-def load_relay_config(file: Path) -> RelayConfig:
+class StandaloneConfig(RelayConfig, kw_only=True, forbid_unknown_fields=True):
+    """A relay's own file."""
+
+    limits: ConnectionLimits = ConnectionLimits()
+    trusted_proxies: list[str] = []
+    """addresses and networks of proxies that may bring many connections, and whose `X-Forwarded-For` is believed"""
+
+
+def load_relay_config(file: Path) -> StandaloneConfig:
     """Read a relay's own TOML file.
 
     Raises:
@@ -77,7 +86,7 @@ def load_relay_config(file: Path) -> RelayConfig:
     """
     try:
         values: dict[str, Any] = tomllib.loads(file.read_text())
-        return msgspec.convert(values, RelayConfig)
+        return msgspec.convert(values, StandaloneConfig)
     except OSError as error:
         raise ConfigError(f"Cannot read {file}: {error.strerror}.", hint="Name a readable file.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:

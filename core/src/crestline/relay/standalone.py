@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-import uvicorn
-
-from crestline.model import ConfigError
 from crestline.relay.config import RelayConfig
 from crestline.relay.server import Relay
+from crestline.serving import ConnectionLimits
+from crestline.serving.server import HttpServer, bind
 
 
-class Server(uvicorn.Server):
+class Server(HttpServer):
     """A relay bound to its address; its endpoints are below `/relay`.
 
     Args:
@@ -30,24 +29,27 @@ class Server(uvicorn.Server):
         port: int,
         certificate: str | None = None,
         private_key: str | None = None,
+        limits: ConnectionLimits | None = None,
+        trusted_proxies: Iterable[str] = (),
     ) -> None:
         self.relay = Relay(config)
-        self._listener = _bind(host, port)
-        self.address: tuple[str, int] = self._listener.getsockname()[:2]
+        listener = bind(host, port)
+        self.address: tuple[str, int] = listener.getsockname()[:2]
         self.on_ready: Callable[[], None] = lambda: None
-        super().__init__(
-            uvicorn.Config(
+        try:
+            super().__init__(
                 self.relay,
+                listener,
+                limits,
+                trusted_proxies=trusted_proxies,
                 interface="asgi3",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
                 ssl_certfile=certificate,
                 ssl_keyfile=private_key,
                 timeout_graceful_shutdown=5,
             )
-        )
+        except BaseException:
+            listener.close()
+            raise
 
     def run_forever(self, on_ready: Callable[[], None] = lambda: None) -> None:
         """Serve until SIGINT (KeyboardInterrupt) or SIGTERM (ends the process by that signal).
@@ -56,29 +58,22 @@ class Server(uvicorn.Server):
             OSError: an ingress cannot listen.
         """
         self.on_ready = on_ready
-        self.run(sockets=[self._listener])
+        super().run_forever()
 
     async def run_here(self) -> None:
         """The same within a running event loop."""
-        await self.serve(sockets=[self._listener])
+        await self.serve(sockets=[])
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await self.relay.start()
-        await super().startup(sockets)
+        try:
+            await self.relay.start()
+            await super().startup(sockets)
+        except BaseException:
+            self.close()
+            await self.relay.stop()
+            raise
         self.on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await self.relay.stop()
         await super().shutdown(sockets)
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        # Named as TCP, so that asyncio turns Nagle's algorithm off: small frames must not wait for each other.
-        listener = socket.socket(family, kind, socket.IPPROTO_TCP)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-    except OSError as error:
-        raise ConfigError(f"Cannot listen on {host}:{port}: {error.strerror}.", hint="Name another port.") from error
-    return listener

@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from crestline.gateway.hosts.base import Completed
 from crestline.gateway.hosts.this_machine.login import login_environment
 from crestline.model import GatewayUnavailableError
+from crestline.serving.limits import inherited_descriptor_limit
+
+_LIMITED = ("/bin/sh", "-c", 'ulimit -S -n "$1" && shift && exec "$@"', "sh")
 
 
 async def run(
@@ -21,7 +24,7 @@ async def run(
     """
     try:
         process = await asyncio.create_subprocess_exec(
-            *argv,
+            *_with_usual_limit(argv),
             stdin=asyncio.subprocess.DEVNULL if input is None else asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -44,3 +47,9 @@ async def run(
             await process.wait()
     status = process.returncode or 0
     return Completed(exit_status=status if status >= 0 else 128 - status, stdout=stdout, stderr=stderr)
+
+
+def _with_usual_limit(argv: Sequence[str]) -> Sequence[str]:
+    """Let the program have the limit of file descriptors that the gateway was started with."""
+    limit = inherited_descriptor_limit()
+    return argv if limit is None else [*_LIMITED, str(limit), *argv]

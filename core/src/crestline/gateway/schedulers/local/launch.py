@@ -16,6 +16,7 @@ from crestline.gateway.schedulers.local.jobs import Job, StepInfo
 from crestline.gateway.schedulers.local.request import interpreter
 from crestline.gateway.schedulers.local.streams import stream_paths
 from crestline.gateway.supervisor import records
+from crestline.serving.limits import inherited_descriptor_limit
 
 _SUPERVISOR = [sys.executable, "-I", "-m", crestline.gateway.supervisor.__name__]
 
@@ -85,9 +86,10 @@ class Launcher:
         """Start a supervisor; harmless where the job has one or has run. Returns its process id."""
         directory = self.job_directory(job_id)
         log = str(directory / records.LOG)
+        descriptors = inherited_descriptor_limit()
         return os.posix_spawn(
             sys.executable,
-            [*_SUPERVISOR, str(directory)],
+            [*_SUPERVISOR, str(directory), *([] if descriptors is None else [str(descriptors)])],
             {"PATH": os.defpath},
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),

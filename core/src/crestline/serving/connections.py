@@ -1,0 +1,130 @@
+"""Who is connected: counted in all and by address; those that keep a server waiting make way for new ones."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Callable
+
+from crestline.serving.limits import ConnectionLimits
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Connections:
+    """The table of one server."""
+
+    def __init__(self, limits: ConnectionLimits, trusted: tuple[Network, ...] = ()) -> None:
+        """`limits`: resolved; `trusted`: proxies, which may bring as many connections as there are in all."""
+        self._total = limits.max_connections or 1
+        self._per_address = limits.max_connections_per_address or 1
+        self._trusted = trusted
+        self._counts: dict[str, int] = {}
+        self._waiting: dict[Slot, None] = {}
+        self._waiting_from: dict[str, dict[Slot, None]] = {}
+        self.count = 0
+
+    def admit(self, address: str) -> Slot | None:
+        """A place for a new connection; None where all are taken by requests under way.
+
+        Where the limit is reached, the connection that has waited longest without a request makes way: from the same
+        address, or in all.
+        """
+        group, limit = self._group(address)
+        if self._counts.get(group, 0) >= limit and not self._evict(self._waiting_from.get(group)):
+            return None
+        if self.count >= self._total and not self._evict(self._waiting):
+            return None
+        self.count += 1
+        self._counts[group] = self._counts.get(group, 0) + 1
+        return Slot(self, group)
+
+    def _group(self, address: str) -> tuple[str, int]:
+        try:
+            parsed = ipaddress.ip_address(address.partition("%")[0])
+        except ValueError:
+            return address, self._per_address
+        if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
+            parsed = parsed.ipv4_mapped
+        if any(parsed in network for network in self._trusted):
+            return str(parsed), self._total
+        if isinstance(parsed, ipaddress.IPv6Address):
+            return str(ipaddress.ip_network((parsed, 64), strict=False)), self._per_address
+        return str(parsed), self._per_address
+
+    def _evict(self, waiting: dict[Slot, None] | None) -> bool:
+        if not waiting:
+            return False
+        oldest = next(iter(waiting))
+        oldest.release()
+        oldest.abort()
+        return True
+
+    def _await(self, slot: Slot) -> None:
+        self._waiting[slot] = None
+        self._waiting_from.setdefault(slot.group, {})[slot] = None
+
+    def _stop_waiting(self, slot: Slot) -> None:
+        self._waiting.pop(slot, None)
+        if (group := self._waiting_from.get(slot.group)) is not None:
+            group.pop(slot, None)
+
+    def _release(self, slot: Slot) -> None:
+        self._stop_waiting(slot)
+        self.count -= 1
+        self._counts[slot.group] -= 1
+        if not self._counts[slot.group]:
+            del self._counts[slot.group]
+            self._waiting_from.pop(slot.group, None)
+
+
+class Slot:
+    """The place of one connection. It waits, and may have to make way, until `is_waiting` says otherwise."""
+
+    __slots__ = ("_is_released", "_is_waiting", "_table", "abort", "group")
+
+    def __init__(self, table: Connections, group: str) -> None:
+        self._table = table
+        self._is_waiting = True
+        self._is_released = False
+        self.group = group
+        self.abort: Callable[[], object] = lambda: None
+        """ends the connection at once"""
+        table._await(self)
+
+    def set_waiting(self, is_waiting: bool) -> None:
+        """Say whether the connection waits for its client, and so makes way where places are short."""
+        if is_waiting == self._is_waiting or self._is_released:
+            return
+        self._is_waiting = is_waiting
+        if is_waiting:
+            self._table._await(self)
+        else:
+            self._table._stop_waiting(self)
+
+    def release(self) -> None:
+        """Give the place back; again is harmless."""
+        if not self._is_released:
+            self._is_released = True
+            self._table._release(self)
+
+
+class AcceptedSocket(socket.socket):
+    """A socket that gives its place back when it is closed, by whichever event loop and in whatever state."""
+
+    slot: Slot | None = None
+
+    def close(self) -> None:
+        """Close it."""
+        super().close()
+        self._release()
+
+    def detach(self) -> int:
+        """Close it without closing the descriptor, as uvloop does, which closes that itself."""
+        descriptor = super().detach()
+        self._release()
+        return descriptor
+
+    def _release(self) -> None:
+        if self.slot is not None:
+            self.slot.release()

@@ -1,0 +1,198 @@
+"""HTTP/1.1 by uvicorn and httptools, with limits for what a client sends and for how long it is silent."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from http import HTTPStatus
+from typing import Any
+
+from uvicorn import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from crestline.serving.connections import Slot
+from crestline.serving.limits import ConnectionLimits
+
+_MOST_PIPELINED = 16
+_LINGER = 10.0
+"""seconds that what a client still sends is read and dropped, so that it finds the answer that refuses it"""
+_STALLED = 2.0
+"""seconds of silence after which a request whose body is not complete makes way where places are short"""
+
+_RESET = struct.pack("ii", 1, 0)
+"""of SO_LINGER: drop what is not sent"""
+
+_TEXTS = {
+    HTTPStatus.BAD_REQUEST: "The request is not valid HTTP/1.1.",
+    HTTPStatus.REQUEST_TIMEOUT: "The request was not complete in time. Send it without pauses.",
+    HTTPStatus.REQUEST_URI_TOO_LONG: "The URL is too long. Send large values in the body.",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "The headers are too large. Send fewer or shorter ones.",
+}
+
+
+class LimitedHttpProtocol(HttpToolsProtocol):
+    """One connection; `check` is called about once a second."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        *,
+        limits: ConnectionLimits,
+        slot: Slot,
+    ) -> None:
+        super().__init__(config, server_state, app_state)
+        self._limits = limits
+        self._slot = slot
+        self.url = b""
+        self._refusal = HTTPStatus.BAD_REQUEST
+        self._is_refused = False
+        self._in_head = True
+        self._in_body = False
+        self._head_size = 0  # of pieces before the one that is parsed now
+        self._begun_in_piece = self._ended_in_piece = False
+        self._received = 0
+        self._resumed = 0
+        self._waits_since = self.loop.time()
+        self._closes_at: float | None = None
+        self._window = (self._waits_since, 0)
+        self._written = (self._waits_since, 0, 0)
+
+    def connection_made(self, transport: Any) -> None:
+        """See `asyncio.Protocol`."""
+        super().connection_made(transport)
+        self._slot.abort = transport.abort
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`; the parser is given no more of an endless head than the limit."""
+        self._received += len(data)
+        if self._in_body:
+            self._slot.set_waiting(False)
+        most = self._limits.max_head_size
+        for start in range(0, len(data), most):
+            if self._is_refused or self.transport.is_closing():
+                return
+            piece = data if len(data) <= most else data[start : start + most]
+            self._begun_in_piece = self._ended_in_piece = False
+            super().data_received(piece)
+            if self._in_head and not self._ended_in_piece and not self._is_refused:
+                self._head_size += len(piece)
+                if self._head_size > most or len(self.headers or ()) > self._limits.max_header_count:
+                    self.refuse(self._too_large())
+
+    def on_message_begin(self) -> None:
+        """See `httptools.HttpRequestParser`."""
+        super().on_message_begin()
+        self._begun_in_piece = True
+        self._waits_since = self.loop.time()
+
+    def on_headers_complete(self) -> None:
+        """See `httptools.HttpRequestParser`; what is raised here comes back as a call of `send_400_response`."""
+        # A head that lies in one piece is small enough.
+        is_large = not self._begun_in_piece and self._size() > self._limits.max_head_size
+        if is_large or len(self.headers) > self._limits.max_header_count:
+            self._refusal = self._too_large()
+            raise ValueError("the head is too large")
+        if len(self.pipeline) >= _MOST_PIPELINED:
+            raise ValueError("too many requests at once")
+        self._in_head, self._in_body, self._head_size = False, True, 0
+        self._window = (self.loop.time(), self._received)
+        self._slot.set_waiting(False)
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """See `httptools.HttpRequestParser`."""
+        self._in_head, self._in_body, self._ended_in_piece = True, False, True
+        self._closes_at = None
+        self._waits_since = self.loop.time()
+        super().on_message_complete()
+        if self.cycle is not None and self.cycle.response_complete:
+            self._slot.set_waiting(True)
+
+    def on_response_complete(self) -> None:
+        """Called when an answer is complete."""
+        super().on_response_complete()
+        self._waits_since = self.loop.time()
+        if self.cycle.response_complete and not self._in_body:
+            self._slot.set_waiting(True)
+
+    def resume_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        self._resumed += 1
+        super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:
+        """Called for what cannot be parsed."""
+        self.refuse(self._refusal)
+
+    def refuse(self, status: HTTPStatus) -> None:
+        """Answer with an error, read and drop what follows, and close; an answer that is under way is the last one."""
+        self._is_refused = True
+        if self.cycle is not None and not self.cycle.response_complete:
+            if self.pipeline or self.cycle.response_started:
+                self.transport.close()
+                return
+            if not self._in_body:
+                self.cycle.keep_alive = False
+                return
+            self.cycle.disconnected = True  # the application is told that the client is gone
+            self.cycle.message_event.set()
+        text = f"{_TEXTS[status]}\n".encode()
+        head = (
+            f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: text/plain; charset=utf-8\r\n"
+            f"content-length: {len(text)}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + text)
+        self._slot.set_waiting(True)
+        self._closes_at = self.loop.time() + _LINGER
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    def check(self, now: float) -> None:
+        """Close the connection where its client is too slow."""
+        if self._is_stuck(now):
+            # Without this the system would keep what is not sent, and try for minutes to send it.
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self.transport.abort()
+        elif self._closes_at is not None and now >= self._closes_at:
+            self.transport.abort()
+        elif self._is_refused or self.transport.is_closing():
+            return
+        elif self.cycle is not None and not self.cycle.response_complete:
+            if self._in_body:
+                self._check_body(now)
+        elif self._in_body:  # answered, while the body still comes
+            self._closes_at = self._closes_at or now + self._limits.body_timeout
+            self._slot.set_waiting(True)
+        elif (self._head_size or self.cycle is None) and now - self._waits_since >= self._limits.head_timeout:
+            self.refuse(HTTPStatus.REQUEST_TIMEOUT) if self._head_size else self.transport.close()
+
+    def _check_body(self, now: float) -> None:
+        since, received = self._window
+        if self.flow.read_paused:  # the application is what is slow
+            self._window = (now, self._received)
+        elif now - since >= self._limits.body_timeout:
+            if self._received - received <= self._limits.min_body_rate * self._limits.body_timeout:
+                self.refuse(HTTPStatus.REQUEST_TIMEOUT)
+            self._window = (now, self._received)
+        elif self._received == received and now - since >= _STALLED:
+            self._slot.set_waiting(True)
+
+    def _is_stuck(self, now: float) -> bool:
+        """Whether the client has taken nothing of what is written for it in time."""
+        since, resumed, left = self._written
+        size = self.transport.get_write_buffer_size()
+        if not size or (resumed, left) != (self._resumed, size):
+            self._written = (now, self._resumed, size)
+            return False
+        return now - since >= self._limits.body_timeout
+
+    def _size(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def _too_large(self) -> HTTPStatus:
+        if self.headers or len(self.url) <= self._limits.max_head_size // 2:
+            return HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+        return HTTPStatus.REQUEST_URI_TOO_LONG
