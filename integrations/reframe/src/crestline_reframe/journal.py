@@ -31,6 +31,10 @@ class Entry:
     job_id: str | None = None
     is_collected: bool = False
     """whether its results had come"""
+    is_abandoned: bool = False
+    """whether its run cancelled it, or came to its own end: no later run continues with it"""
+    is_packed: bool = False
+    """whether it went to the scheduler together with others"""
 
 
 class Journal:
@@ -67,11 +71,6 @@ class Journal:
         journal._write(where=where)
         return journal
 
-    @property
-    def is_resumed(self) -> bool:
-        """Whether an earlier process has left jobs."""
-        return bool(self.entries)
-
     def begins(self, key: str, test: str, phase: str, fingerprint: str, remote: str) -> None:
         """A job is about to be submitted."""
         self._write(key=key, test=test, phase=phase, fingerprint=fingerprint, remote=remote)
@@ -83,6 +82,14 @@ class Journal:
     def collected(self, key: str) -> None:
         """Its results are here."""
         self._write(key=key, is_collected=True)
+
+    def packed(self, key: str) -> None:
+        """It is about to be submitted together with others, under another key."""
+        self._write(key=key, is_packed=True)
+
+    def abandoned(self, key: str | None = None) -> None:
+        """Let no later run continue with this job; without a key, with any job of the run."""
+        self._write(is_abandoned=True, **({"key": key} if key else {}))
 
     def close(self) -> None:
         """The run has ended in order and has left nothing."""
@@ -130,9 +137,11 @@ def _lines(file: TextIO) -> list[dict[str, Any]]:
 def _entries(lines: list[dict[str, Any]]) -> dict[tuple[str, str], Entry]:
     by_key: dict[str, Entry] = {}
     for line in lines[1:]:
+        key = line.pop("key", None)
         if "test" in line:
-            by_key[line["key"]] = Entry(**line)
-        elif (entry := by_key.get(line.get("key", ""))) is not None:
-            entry.job_id = line.get("job_id", entry.job_id)
-            entry.is_collected = line.get("is_collected", entry.is_collected)
+            by_key[key] = Entry(key, **line)
+        else:
+            for entry in by_key.values() if key is None else filter(None, [by_key.get(key)]):
+                for name, value in line.items():
+                    setattr(entry, name, value)
     return {(entry.test, entry.phase): entry for entry in by_key.values()}

@@ -58,6 +58,13 @@ class Places:
         """This directory is in use; new places get other names."""
         self._taken.add(remote)
 
+    def renew(self, place: Place) -> None:
+        """Give a place another directory on the system, which has nothing yet."""
+        place.remote = self._free(self._default(place.local))
+        self._taken.add(place.remote)
+        place.is_there = False
+        place.known.clear()
+
     def absolute(self, place: Place) -> str:
         """The directory on the system."""
         return posixpath.join(self.root, place.remote)

@@ -13,7 +13,7 @@ import posixpath
 import secrets
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +23,7 @@ import msgspec
 from crestline.client import Selection, System, Traffic, connect, counting
 from crestline.model import (
     CrestlineError,
+    GatewayUnavailableError,
     Job,
     JobNotFoundError,
     JobSpec,
@@ -45,6 +46,8 @@ _AT_ONCE = 8
 """single submissions and cancellations at the same time"""
 _FAREWELL = 60.0
 """seconds for cleaning up at the end of a run"""
+_LAST_STEPS = 2.0
+"""seconds for the clean-up of tasks that are cancelled when the event loop stops"""
 
 
 class Run:
@@ -140,17 +143,27 @@ class Run:
 
     def close(self, timeout: float = _FAREWELL) -> None:
         """End what still runs and leave nothing on the system. The journal stays if that cannot be done in time."""
+        problem = ""
         try:
             self._start(self._farewell()).result(timeout)
-        except (CrestlineError, TimeoutError) as error:
-            log.warning("not everything of run %s could be cleaned up: %s", self.name, error or "no answer")
-            self._journal.leave()
+        except CrestlineError as error:
+            problem = str(error) or type(error).__name__
+        except TimeoutError:
+            problem = f"the gateway did not complete that within {timeout:.0f} s"
         else:
             self._journal.close()
         finally:
+            self._start(_end_tasks()).result()
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
+        if problem:
+            log.warning(
+                "run %s could not be cleaned up on the system: %s. The next run with this prefix does it.",
+                self.name,
+                problem,
+            )
+            self._journal.leave()
 
     def _start(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
@@ -175,15 +188,14 @@ class Run:
 
     async def _carry(self, work: Work) -> None:
         try:
-            system = await self._open()
-            await self._until_submitted(work)
-            if work.job is not None:
-                if work.is_cancelled:
-                    await self._cancel(work)
-                async with contextlib.aclosing(system.watch(work.job)) as events:
-                    async for event in events:
-                        work.saw(event)
-                await self._collect.add(work)
+            await self._open()
+            what = await asyncio.to_thread(fingerprint, work, self.places)
+            if not await self._is_resumed(work, what):
+                await self._bring.add(work)
+                if not work.is_cancelled:
+                    await self._submit.add(work)
+                if work.job is not None:
+                    await self._follow(work)
         except JobNotFoundError as error:
             work.end(f"the scheduler does not know the job any more: {error}")
         except CrestlineError as error:
@@ -196,29 +208,67 @@ class Run:
         else:
             work.end()
 
-    async def _until_submitted(self, work: Work) -> None:
-        what = await asyncio.to_thread(fingerprint, work, self.places)
-        entry = self._left_behind(work, what)
-        if entry is not None:
-            del self._journal.entries[entry.test, entry.phase]
-            work.place.remote = entry.remote
-            work.key = entry.key
-            if entry.job_id is not None:
-                work.place.is_there = True
-                await asyncio.to_thread(self._staging.is_the_same, work)
-                work.accepted(Job(job_id=entry.job_id, state=JobState.SUBMITTED))
-                return
-        else:
-            work.key = f"reframe/{self._journal.run}/{secrets.token_hex(8)}"
-            self._journal.begins(work.key, work.test, work.phase, what, work.place.remote)
-        await self._bring.add(work)
-        if not work.is_cancelled:
-            await self._submit.add(work)
+    async def _is_resumed(self, work: Work, what: str) -> bool:
+        """Whether the job of an earlier process has brought the results; if not, the work has a key to submit with."""
+        entry = self._resumable_entry(work, what)
+        if entry is None:
+            self._begin(work, what)
+            return False
+        del self._journal.entries[entry.test, entry.phase]
+        is_own_place = not work.place.is_there
+        work.place.remote = entry.remote
+        work.key, work.is_key_new = entry.key, False
+        if entry.job_id is None:
+            work.is_packable = False
+            return False
+        work.place.is_there = True
+        await asyncio.to_thread(self._staging.is_the_same, work)
+        work.accepted(Job(job_id=entry.job_id, state=JobState.SUBMITTED))
+        problem = await self._problem_of_resumed(work)
+        if not problem:
+            return True
+        log.warning("%s runs again: job %s of an earlier run %s", work.test, entry.job_id, problem)
+        work.reset()
+        if is_own_place:
+            self.places.renew(work.place)
+        self._begin(work, what)
+        return False
 
-    def _left_behind(self, work: Work, what: str) -> Entry | None:
+    async def _problem_of_resumed(self, work: Work) -> str:
+        """Follow the job of an earlier process to its end; why it cannot stand for the test, if so."""
+        try:
+            came = await self._follow(work)
+        except GatewayUnavailableError:
+            raise
+        except CrestlineError as error:
+            return f"cannot be used ({error})"
+        if work.is_cancelled or work.job is None:
+            return ""
+        if work.job.state is JobState.CANCELLED:
+            return "was cancelled"
+        return "" if came else "left no files"
+
+    def _begin(self, work: Work, what: str) -> None:
+        work.key, work.is_key_new = f"reframe/{self._journal.run}/{secrets.token_hex(8)}", True
+        self._journal.begins(work.key, work.test, work.phase, what, work.place.remote)
+
+    async def _follow(self, work: Work) -> bool:
+        """Wait for a job's end and collect its results; whether it left any."""
+        if work.is_cancelled:
+            await self._cancel(work)
+        async with contextlib.aclosing((await self._open()).watch(work.job)) as events:
+            async for event in events:
+                work.saw(event)
+        received = work.received
+        await self._collect.add(work)
+        return work.received > received
+
+    def _resumable_entry(self, work: Work, what: str) -> Entry | None:
         """The job that an earlier process has begun for the same, as long as the test had not come to its end."""
         entry = self._journal.entries.get((work.test, work.phase))
-        if entry is None or entry.fingerprint != what:
+        if entry is None or entry.fingerprint != what or entry.is_abandoned:
+            return None
+        if entry.is_packed and entry.job_id is None:
             return None
         last = self._journal.entries.get((work.test, "run"))
         if last is not None and last.is_collected:
@@ -243,11 +293,13 @@ class Run:
         jobs = [([work], self._spec(work), work.key) for work in works]
         jobs += [(pack.works, self._pack_spec(pack), self._pack_key(pack)) for pack in packed]
         system = await self._open()
-        for work in (work for group, _, _ in jobs for work in group):
-            work.is_submitting = True
+        for group, _, _ in jobs:
+            for work in group:
+                work.is_submitting = True
+        are_new = all(work.is_key_new or work.pack is not None for group, _, _ in jobs for work in group)
         with counting() as traffic:
             outcomes = await system.submit_many(
-                [spec for _, spec, _ in jobs], [key for _, _, key in jobs], are_new=not self._journal.is_resumed
+                [spec for _, spec, _ in jobs], [key for _, _, key in jobs], are_new=are_new
             )
         for (group, _, key), outcome in zip(jobs, outcomes, strict=True):
             for work in group:
@@ -270,6 +322,8 @@ class Run:
     def _pack_key(self, pack: Pack) -> str:
         key = f"reframe/{self._journal.run}/{secrets.token_hex(8)}"
         self._journal.begins(key, f"{len(pack.works)} tests from {pack.works[0].test} on", "pack", "", "")
+        for work in pack.works:
+            self._journal.packed(work.key)
         return key
 
     def _settle(self, works: list[Work], key: str, outcome: Job | CrestlineError) -> None:
@@ -283,6 +337,8 @@ class Run:
             if work.pack is not None:
                 work.pack.job_id = outcome.job_id
                 work.accepted(msgspec.structs.replace(outcome, job_id=work.pack.element(work)))
+                if work.pack.kind == "array":
+                    self._journal.submitted(work.key, work.pack.element(work))
             else:
                 work.accepted(outcome)
 
@@ -313,13 +369,19 @@ class Run:
 
     async def _cancel(self, work: Work) -> None:
         try:
+            await self._really_cancel(work)
+        except CrestlineError as error:
+            log.warning("the job of %s could not be cancelled: %s", work.test, error)
+
+    async def _really_cancel(self, work: Work) -> None:
+        try:
+            if work.key:
+                self._journal.abandoned(work.key)
             if work.is_submitting:
                 await work.settled.wait()
             if work.job is not None and not work.ended.is_set():
                 async with self._gate:
                     await self._cancel_job(await self._open(), work, work.job)
-        except CrestlineError as error:
-            log.warning("the job of %s could not be cancelled: %s", work.test, error)
         finally:
             work.let_go.set()
 
@@ -333,22 +395,33 @@ class Run:
                 await system.cancel(job)
 
     async def _farewell(self) -> None:
-        if self._opening is None:
+        """Cancel what still runs, also jobs of an earlier process that no test has asked for, and remove the files."""
+        if self._opening is None and not self._journal.entries:
             return
+        self._journal.abandoned()
         system = await self._open()
-        for work in self._works:
-            if not work.ended.is_set():
-                work.is_cancelled = True
-        await asyncio.gather(*(self._cancel(work) for work in self._works if not work.ended.is_set()))
-        for entry in self._journal.entries.values():
-            if entry.job_id is not None and not entry.is_collected:  # nobody has asked for it again
+        unfinished = [work for work in self._works if not work.ended.is_set()]
+        for work in unfinished:
+            work.is_cancelled = True
+        try:
+            failures = await _failures(
+                *(self._really_cancel(work) for work in unfinished),
+                *(self._cancel_left(system, entry) for entry in self._journal.entries.values()),
+            )
+            failures += await _failures(
+                self._remove_own(system), self._remove_expired(system, posixpath.dirname(self.places.root))
+            )
+            if failures:
+                raise failures[0]
+        finally:
+            self._traffic = system.traffic
+            await system.close()
+
+    async def _cancel_left(self, system: System, entry: Entry) -> None:
+        if entry.job_id is not None and not entry.is_collected:
+            async with self._gate:
                 with contextlib.suppress(NotFoundError):
                     await system.cancel(entry.job_id)
-        await asyncio.gather(
-            self._remove_own(system), self._remove_expired(system, posixpath.dirname(self.places.root))
-        )
-        self._traffic = system.traffic
-        await system.close()
 
     async def _remove_own(self, system: System) -> None:
         if not self._keep:
@@ -360,6 +433,20 @@ class Run:
         for file in await system.ls(base):
             if file.is_directory and age(file.name, time.time()) > self.options.expire:
                 await system.remove(posixpath.join(base, file.name))
+
+
+async def _end_tasks() -> None:
+    """Cancel all other tasks of the event loop, and wait for their clean-up for a moment."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=_LAST_STEPS)
+
+
+async def _failures(*attempts: Awaitable[None]) -> list[BaseException]:
+    """Await all, whatever becomes of the others; what they raised."""
+    return [each for each in await asyncio.gather(*attempts, return_exceptions=True) if each is not None]
 
 
 async def _scheduler_type(system: System) -> str:

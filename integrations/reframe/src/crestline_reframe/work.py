@@ -37,6 +37,8 @@ class Work:
     is_array: bool = False
     is_packable: bool = False
     key: str = ""
+    is_key_new: bool = True
+    """False if an earlier process may have submitted a job under the key"""
 
     job: Job | None = None
     """as last seen"""
@@ -82,6 +84,12 @@ class Work:
             return
         self.job = event.job
         self.waits_for = event.reason if event.state is JobState.PENDING else ""
+
+    def reset(self) -> None:
+        """Forget the job of an earlier process."""
+        self.job, self.waits_for, self.submitted_at = None, "", None
+        self.is_back = False
+        self.settled.clear()
 
     def end(self, error: str = "") -> None:
         """Nothing more will happen."""
