@@ -17,6 +17,7 @@ from crestline.client.backends.base import JobFilter
 from crestline.client.run_once import guarded, lock_path, tag_in, tag_of, tagged_name
 from crestline.model import (
     ConflictError,
+    GatewayUnavailableError,
     InvalidRequestError,
     JobSpec,
     JobState,
@@ -26,10 +27,13 @@ from crestline.model import (
 from harness.gateway import RunningGateway
 from harness.patience import until
 from harness.sites import BRISK, gateway_site, plain_site
+from plain_firecrest.faults import Rule
 from plain_firecrest.fixture import PlainFirecrest, running
 
 pytestmark = pytest.mark.anyio
 
+OTHER_PROCESS = msgspec.structs.replace(BRISK, retry=msgspec.structs.replace(BRISK.retry, attempts=5))
+"""A policy of its own, with which nothing is shared."""
 QUICK = "#!/bin/bash\necho ran >> ran\n"
 SLEEP = "#!/bin/bash\necho ran >> ran\nsleep 60\n"
 
@@ -107,6 +111,96 @@ async def test_what_certainly_did_not_happen_is_repeated_at_once(lab: System, pl
     plain.down(seconds=0.5)
     await lab.submit(JobSpec(script=SLEEP))
     assert len(plain.jobs()) == 2
+
+
+async def test_a_refusal_before_anything_ran_is_no_open_outcome(lab: System, plain: PlainFirecrest) -> None:
+    for text in (
+        {"status": 424},
+        {"status": 503},
+        {"status": 424, "body": '{"errorType":"error","message":"SSH connection pool capacity exceeded"}'},
+        {"status": 408, "body": '{"errorType":"error","message":"SSH connection timeout limit exceeded."}'},
+    ):
+        plain.faults.add(Rule(path="/jobs$", method="POST", count=2, **text))
+        await lab.submit(JobSpec(script=SLEEP))
+    assert plain.count("GET", "/jobs") == 0
+    assert (plain.count("POST", "/jobs"), len(plain.jobs())) == (12, 4)
+
+
+async def test_a_busy_connection_delays_submissions_and_doubles_none(lab: System, plain: PlainFirecrest) -> None:
+    plain.faults.max_sessions, plain.faults.command_time = 2, 0.02
+    jobs = await asyncio.gather(*(lab.submit(JobSpec(script=QUICK)) for _ in range(20)))
+    assert {job.job_id for job in jobs} == {job.id for job in plain.jobs()}
+    assert any(seen.status == 424 for seen in plain.requests)
+    assert plain.count("GET", "/jobs") == 0
+
+
+async def test_what_was_refused_to_the_end_was_not_submitted(plain: PlainFirecrest) -> None:
+    hasty = msgspec.structs.replace(BRISK, submit=msgspec.structs.replace(BRISK.submit, budget=0.5))
+    async with crestline.connect(plain_site(plain), policy=hasty) as lab:
+        plain.faults.fail(424, path="/jobs$", method="POST", count=None)
+        with pytest.raises(GatewayUnavailableError, match=r"was not submitted: .*Unable to open a new SSH") as caught:
+            await lab.submit(JobSpec(script=SLEEP))
+    assert not isinstance(caught.value, SubmitOutcomeUnknownError)
+
+
+async def test_lists_that_fail_do_not_begin_the_absence_anew(plain: PlainFirecrest) -> None:
+    slow = msgspec.structs.replace(BRISK.submit, visibility=1.0, look_every=0.3, budget=6.0)
+    async with crestline.connect(plain_site(plain), policy=msgspec.structs.replace(BRISK, submit=slow)) as lab:
+        plain.faults.fail(408, path="/jobs$", method="POST")
+        for number in range(1, 30):  # every other list
+            plain.faults.fail(502, path="/jobs$", method="GET", skip=number)
+        job = await lab.submit(JobSpec(script=SLEEP), key="k")
+    assert [job.job_id] == [str(each.number) for each in plain.jobs()]
+
+
+async def test_one_look_serves_all_keys_of_a_moment(lab: System, plain: PlainFirecrest) -> None:
+    specs = [JobSpec(script=QUICK, name="sweep") for _ in range(200)]
+    keys = [f"k{number}" for number in range(200)]
+    first = await lab.submit_many(specs[:20], keys[:20])
+    plain.requests.clear()
+    jobs = await lab.submit_many(specs, keys)
+    assert [job.job_id for job in jobs[:20]] == [job.job_id for job in first]
+    assert len({job.job_id for job in jobs}) == len(plain.jobs()) == 200
+    assert len(plain.requests) <= 190  # one each for those that are new
+    plain.requests.clear()
+    await asyncio.gather(*(lab.submit(spec, key=key) for spec, key in zip(specs, keys, strict=True)))
+    assert len(plain.requests) <= 3
+    assert len(plain.jobs()) == 200
+
+
+@pytest.mark.parametrize("switch", ["list_413_above", "list_408_above"])
+async def test_keys_are_looked_for_by_name_where_the_list_is_too_long(
+    lab: System, plain: PlainFirecrest, switch: str
+) -> None:
+    keys = [f"k{number}" for number in range(20)]
+    specs = [JobSpec(script=QUICK)] * 20
+    first = await lab.submit_many(specs, keys)
+    setattr(plain.faults, switch, 15)
+    plain.requests.clear()
+    async with crestline.connect(plain_site(plain), policy=OTHER_PROCESS) as other:
+        again = await other.submit_many(specs, keys)
+    assert [job.job_id for job in again] == [job.job_id for job in first]
+    assert plain.count("POST", "/jobs") == 0
+    assert plain.count("GET", "/jobs") <= 5, plain.requests
+
+
+async def test_fresh_jobs_of_other_keys_keep_none_waiting(lab: System, plain: PlainFirecrest) -> None:
+    plain.faults.allocation_window = 1e6
+    for number in range(5):
+        await lab.submit(JobSpec(script=QUICK), key=f"k{number}")
+    assert plain.count("GET", "/jobs") == 5
+    assert (await lab.submit(JobSpec(script=QUICK), key="k0")).job_id == "1"
+
+
+async def test_an_array_is_found_by_its_own_id(lab: System, plain: PlainFirecrest) -> None:
+    """Elements that run have ids of their own, and are listed by them also."""
+    spec = JobSpec(script="#!/bin/bash\n[ $SLURM_ARRAY_TASK_ID = 2 ] || sleep 60\n", array="0-2")
+    job = await lab.submit(spec, key="k")
+    await until(lambda: plain.jobs(f"{job.job_id}_2")[0].is_over)
+    async with crestline.connect(plain_site(plain), policy=OTHER_PROCESS) as other:
+        assert (await other.submit(spec, key="k")).job_id == job.job_id
+        plain.faults.accounting_lag = 1e6
+        assert (await other.submit(spec, key="k")).job_id == job.job_id
 
 
 async def test_the_same_key_is_the_same_job(lab: System, plain: PlainFirecrest) -> None:

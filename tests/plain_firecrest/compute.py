@@ -30,10 +30,10 @@ def routes(world: World) -> list[Route]:
     jobs = "/compute/{system}/jobs"
     return [
         route(world, jobs, submit, "POST", needs="scheduler", body="json"),
-        route(world, jobs, list_jobs, needs="scheduler"),
-        route(world, jobs + "/{job_id}", get_job, needs="scheduler"),
+        route(world, jobs, list_jobs, needs="scheduler", commands=2),
+        route(world, jobs + "/{job_id}", get_job, needs="scheduler", commands=2),
         route(world, jobs + "/{job_id}", cancel, "DELETE", needs="scheduler"),
-        route(world, jobs + "/{job_id}/metadata", get_metadata, needs="scheduler"),
+        route(world, jobs + "/{job_id}/metadata", get_metadata, needs="scheduler", commands=2),
         route(world, jobs + "/{job_id}/attach", attach, "PUT", needs="scheduler", body="json"),
     ]
 

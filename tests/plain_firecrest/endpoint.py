@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -72,11 +74,13 @@ def route(
     needs: str = "",
     body: str = "",
     public: bool = False,
+    commands: int = 1,
 ) -> Route:
     """A route below FirecREST's root.
 
     `needs` names the service (`scheduler`, `filesystem`) whose red health makes it 503, `body` is `json`, `form` or
-    nothing, `public` endpoints ask for no token. A path with `{system}` answers for the configured system only.
+    nothing, `public` endpoints ask for no token. `commands` are run at once on the system, each in a session of the
+    user's connection. A path with `{system}` answers for the configured system only.
     """
 
     async def run(request: Request) -> Response:
@@ -92,7 +96,8 @@ def route(
                 call.body = _object(await request.body())
             elif body == "form":
                 call.upload = await _file_of(request)
-            answer = await run_in_threadpool(handler, call)
+            async with _session(world, user, needs, commands):
+                answer = await run_in_threadpool(handler, call)
         except Refusal as refusal:
             answer = refusal.response(user.name if user else None)
         for name, value in _headers(world, request, user).items():
@@ -130,6 +135,25 @@ def _check_health(world: World, service: str) -> None:
     if red in (service, "ssh") and red:
         message = f"The {red} service for the requested system ({world.settings.system}) is unhealthy."
         raise Refusal(503, message)
+
+
+@asynccontextmanager
+async def _session(world: World, user: User, needs: str, commands: int) -> AsyncIterator[None]:
+    """The time that the commands of one request take, and their places in the user's connection."""
+    limit = world.faults.max_sessions if needs else None
+    taken = world.sessions.get(user.name, 0)
+    if limit is not None and taken + commands > limit:
+        words = "Unable to open a new SSH channel."
+        if commands > 1:
+            raise Refusal(500, "Error executing Slurm command.", caused_by=[words])
+        raise Refusal(424, words)
+    world.sessions[user.name] = taken + commands
+    try:
+        if needs:
+            await asyncio.sleep(world.faults.command_time)
+        yield
+    finally:
+        world.sessions[user.name] -= commands
 
 
 def _object(raw: bytes) -> dict[str, Any]:

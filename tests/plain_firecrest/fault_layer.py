@@ -17,10 +17,12 @@ ABORT = "plain_firecrest.abort"
 _TEXTS = {
     408: "Command execution timeout limit exceeded.",
     413: "Command output exceeded buffer limit.",
-    424: "Unable to open a new SSH channel",
+    424: "Unable to open a new SSH channel.",
     500: "('Channel not open for sending',)",
-    503: "The scheduler service for the requested system is unhealthy.",
+    503: "The scheduler service for the requested system (lab) is unhealthy.",
 }
+_TEXTS_AFTER = {424: "SSH connection Reset.", 503: "no healthy upstream"}
+"""What is said where the work may be done; the texts above for these are said before it begins."""
 
 
 class FaultLayer:
@@ -119,4 +121,5 @@ def _tampered(rule: Rule, world: World) -> Response | None:
         return JSONResponse(quota, 429, headers)
     assert rule.status is not None
     headers["F7T-AppVersion"] = world.settings.version
-    return Refusal(rule.status, _TEXTS.get(rule.status, "Unexpected error"), headers=headers).response()
+    texts = _TEXTS | _TEXTS_AFTER if rule.when == "after" else _TEXTS
+    return Refusal(rule.status, texts.get(rule.status, "Unexpected error"), headers=headers).response()

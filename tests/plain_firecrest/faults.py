@@ -84,6 +84,11 @@ class Faults:
     """cp, mv, rm, compress and extract jobs that failed end COMPLETED with exit code 0; if off: FAILED, 1."""
     download_too_large: int = 500
     """Status of `ops/download` above 3.75 MiB: 500 as measured, or 413 as the source says."""
+    command_time: float = 0.0
+    """Seconds that each command on the system takes."""
+    max_sessions: int | None = None
+    """How many commands a user's one SSH connection carries at once (sshd's MaxSessions, 10 by default): what comes
+    beyond is 424, or 500 with that as its cause where FirecREST runs two commands for one request."""
     break_after_400: bool = False
     """The request that follows a 400 of a file endpoint, on the same connection, is dropped."""
     min_token_ttl: float = 30.0

@@ -22,7 +22,8 @@ class Seen(NamedTuple):
 
 
 class World:
-    """The parts, wired. `requests` lists what arrived at any door but the control's own, in order of their answers."""
+    """The parts, wired. `requests` lists what arrived at any door but the control's own, in order of their answers,
+    `sessions` how many commands run for a user on the system."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -31,6 +32,7 @@ class World:
         self.scheduler = Scheduler(settings)
         self.store = ObjectStore(settings)
         self.requests: list[Seen] = []
+        self.sessions: dict[str, int] = {}
         self.began = time.time()
 
     def close(self) -> None:

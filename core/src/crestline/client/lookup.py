@@ -16,8 +16,8 @@ async def find_job(backend: Backend, matches: Callable[[Job], bool], policy: Pol
     """The job that matches, as soon as a list has it.
 
     Returns:
-        the job; None when the lists have lacked it for `SubmitPolicy.visibility`. While no list can be had, nothing is
-        decided.
+        the job; None when the lists have lacked it for `SubmitPolicy.visibility`. A list that cannot be had counts for
+        nothing.
     """
     missing_since: float | None = None
     while True:
@@ -25,7 +25,6 @@ async def find_job(backend: Backend, matches: Callable[[Job], bool], policy: Pol
         try:
             jobs = await backend.jobs(JobFilter(all_users=policy.poll.all_users), patient=False)
         except CrestlineError as error:
-            missing_since = None
             pause = max(policy.poll.longest, error.retry_after or 0.0)
         else:
             for job in jobs:

@@ -7,6 +7,7 @@ import re
 import shlex
 
 from crestline.model import InvalidRequestError, Job
+from crestline.model.sbatch import parse_directives
 from crestline.model.script import insert_directives
 
 DUPLICATE_EXIT_CODE = 113
@@ -40,6 +41,14 @@ def tag_in(name: str) -> str | None:
     """The tag at the end of a job's name."""
     match = _TAGGED.search(name)
     return match.group(1) if match else None
+
+
+def is_array(script: str) -> bool:
+    """Whether its `#SBATCH` lines ask for an array; those that cannot be read are sbatch's to refuse."""
+    try:
+        return "array" in parse_directives(script).options
+    except InvalidRequestError:
+        return False
 
 
 def lock_path(workdir: str, tag: str) -> str:

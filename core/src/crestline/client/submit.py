@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from crestline.client.backends.base import Backend, JobFilter, NotSentError
+from crestline.client.backends.base import Backend, NotSentError
 from crestline.client.job_ids import parent
 from crestline.client.policy import SubmitPolicy
-from crestline.client.run_once import guarded, is_duplicate, lock_path, tag_in, tag_of, tagged_name
+from crestline.client.run_once import guarded, is_array, is_duplicate, lock_path, tag_in, tag_of, tagged_name
 from crestline.model import (
     CrestlineError,
     GatewayUnavailableError,
@@ -25,7 +25,6 @@ from crestline.model import (
     Job,
     JobSpec,
     JobState,
-    MissingFileError,
     RateLimitedError,
     SubmitOutcomeUnknownError,
     TooLargeError,
@@ -33,9 +32,6 @@ from crestline.model import (
 )
 from crestline.model.script import render_directives
 
-_RECENT = 3600
-"""seconds; a window in which a job that was submitted just now appears under any name"""
-_LONG_AGO = 7 * 86400
 _IN_A_REQUEST = 100
 """jobs of one batch; an answer that takes longer than the client waits would be asked for again"""
 _AT_ONCE = 8
@@ -61,12 +57,20 @@ async def submit(
         ConflictError: the key was used with another job (Crestline gateways only).
         SubmitOutcomeUnknownError: it could not be found out whether there is a job; repeat with the same key.
     """
-    policy = policy or SubmitPolicy()
-    spec = await _complete(backend, spec)
+    return await _submit(backend, spec, key, policy or SubmitPolicy(), is_new=is_new, gate=asyncio.Semaphore(1))
+
+
+async def _submit(
+    backend: Backend, spec: JobSpec, key: str | None, policy: SubmitPolicy, *, is_new: bool, gate: asyncio.Semaphore
+) -> Job:
+    """As `submit`; `gate` limits what is asked for single jobs at the same time."""
+    async with gate:
+        spec = await _complete(backend, spec)
     if "idempotency-key" in backend.features:
-        job_id = await _submit_with_header(backend, spec, key or uuid.uuid4().hex, policy)
+        async with gate:
+            job_id = await _submit_with_header(backend, spec, key or uuid.uuid4().hex, policy)
         return _submitted(backend, spec, job_id)
-    return await _Submission(backend, spec, key, policy, is_new=is_new).run()
+    return await _Submission(backend, spec, key, policy, gate, is_new=is_new).run()
 
 
 async def was_submitted(backend: Backend, spec: JobSpec, key: str, policy: SubmitPolicy | None = None) -> bool:
@@ -78,7 +82,7 @@ async def was_submitted(backend: Backend, spec: JobSpec, key: str, policy: Submi
     if "idempotency-key" in backend.features:
         return await backend.knows_key(key)
     spec = await _complete(backend, spec)
-    return await _Submission(backend, spec, key, policy or SubmitPolicy()).was_there()
+    return await _Submission(backend, spec, key, policy or SubmitPolicy(), asyncio.Semaphore(1)).was_there()
 
 
 async def submit_many(
@@ -109,11 +113,10 @@ async def submit_many(
     gate = asyncio.Semaphore(_AT_ONCE)
 
     async def one(number: int) -> None:
-        async with gate:
-            try:
-                found[number] = await submit(backend, specs[number], keys[number], policy, is_new=are_new)
-            except CrestlineError as error:
-                found[number] = error
+        try:
+            found[number] = await _submit(backend, specs[number], keys[number], policy, is_new=are_new, gate=gate)
+        except CrestlineError as error:
+            found[number] = error
 
     async with asyncio.TaskGroup() as group:
         for number in range(len(specs)):
@@ -150,7 +153,7 @@ async def successor(backend: Backend, job: Job) -> str | None:
     tag = tag_in(job.name)
     if not is_duplicate(job) or tag is None or not job.workdir:
         return None
-    holder = await _holder(backend, job.workdir, tag)
+    holder = await backend.submissions.lock_holder(job.workdir, tag)
     return holder if holder != job.job_id else None
 
 
@@ -175,18 +178,28 @@ async def _complete(backend: Backend, spec: JobSpec) -> JobSpec:
 
 async def _submit_with_header(backend: Backend, spec: JobSpec, key: str, policy: SubmitPolicy) -> str:
     deadline = time.monotonic() + policy.budget
+    doubt: CrestlineError | None = None
     while True:
         try:
             return await backend.submit(spec, key)
         except (GatewayUnavailableError, RateLimitedError) as error:
-            await _pause(deadline, policy, error)
+            if not isinstance(error, (NotSentError, RateLimitedError)):
+                doubt = error
+            await _pause(deadline, policy, doubt or error, error)
 
 
-async def _pause(deadline: float, policy: SubmitPolicy, error: CrestlineError) -> None:
-    """Wait before the next try, as long as there is time for one."""
-    wait = max(policy.look_every, error.retry_after or 0.0)
+async def _pause(
+    deadline: float, policy: SubmitPolicy, cause: CrestlineError, obstacle: CrestlineError | None = None
+) -> None:
+    """Wait before the next try, as long as there is time for one.
+
+    Args:
+        cause: what leaves it open whether there is a job.
+        obstacle: what kept a later request from finding out.
+    """
+    wait = max(policy.look_every, cause.retry_after or 0.0, obstacle.retry_after or 0.0 if obstacle else 0.0)
     if time.monotonic() + wait > deadline:
-        raise _unknown(error) from error
+        raise _outcome(cause, obstacle) from cause
     await asyncio.sleep(wait)
 
 
@@ -194,16 +207,25 @@ class _Submission:
     """One submission to plain FirecREST."""
 
     def __init__(
-        self, backend: Backend, spec: JobSpec, key: str | None, policy: SubmitPolicy, *, is_new: bool = False
+        self,
+        backend: Backend,
+        spec: JobSpec,
+        key: str | None,
+        policy: SubmitPolicy,
+        gate: asyncio.Semaphore,
+        *,
+        is_new: bool = False,
     ) -> None:
         self._backend = backend
         self._policy = policy
+        self._gate = gate
         self._may_be_there = key is not None and not is_new
         self._key = key or uuid.uuid4().hex
         self._tag = tag_of(self._key)
         lock = lock_path(spec.workdir, self._tag)
         script = render_script(spec)
         name = tagged_name(spec.name, script, self._tag)
+        self._is_array = is_array(script)
         self._spec = JobSpec(  # all the rest is in the script now
             script=guarded(script, name=name, lock=lock, environment=dict(spec.environment)),
             workdir=spec.workdir,
@@ -225,14 +247,17 @@ class _Submission:
                 return found
         while True:
             try:
-                job_id = await self._backend.submit(self._spec, self._key)
-                return _submitted(self._backend, self._spec, job_id)
-            except (NotSentError, RateLimitedError) as error:  # certainly no job
+                async with self._gate:
+                    job_id = await self._backend.submit(self._spec, self._key)
+            except (NotSentError, RateLimitedError) as error:
                 await _pause(deadline, self._policy, error)
             except GatewayUnavailableError as error:
                 found = await self._find_out(deadline, error)
                 if found is not None:
                     return found
+            else:
+                self._backend.submissions.remember(self._tag, job_id)
+                return _submitted(self._backend, self._spec, job_id)
 
     async def was_there(self) -> bool:
         """Whether there is a job of an earlier process with this key."""
@@ -244,86 +269,82 @@ class _Submission:
         Lists that cannot be had do not stop the submission: the lock in the script holds also then.
         """
         try:
-            return await self._settled_look()
+            found = await self._settled_look()
         except CrestlineError:
-            return await self._look_at_lock()
+            found = await self._look_at_lock()
+        if found is None and (job_id := self._backend.submissions.submitted(self._tag)):
+            found = _submitted(self._backend, self._spec, job_id)
+        return found
 
     async def _settled_look(self) -> Job | None:
         """The job of this submission, once none in the list may be it without saying so."""
         deadline = time.monotonic() + self._policy.visibility
-        found, suspects = await self._look()
-        while found is None and suspects and time.monotonic() < deadline:
+        suspects: set[str] | None = None
+        while True:
+            try:
+                found, nameless = await self._look()
+            except NotSentError:  # the system is busy, which passes
+                if time.monotonic() >= deadline:
+                    raise
+            else:
+                suspects = nameless if suspects is None else suspects & nameless
+                if found is not None or not suspects or time.monotonic() >= deadline:
+                    return found
             await asyncio.sleep(self._policy.look_every)
-            found, nameless = await self._look()
-            suspects &= nameless
-        return found
 
     async def _find_out(self, deadline: float, cause: CrestlineError) -> Job | None:
         """After an answer that leaves it open: the job, or None once it is sure that there is none.
+
+        A list that cannot be had says nothing, and takes nothing back of what others have said.
 
         Raises:
             SubmitOutcomeUnknownError: neither could be established in time.
         """
         absence = _Absence(self._policy.visibility)
         while True:
+            obstacle = None
             try:
                 found, nameless = await self._look()
-            except CrestlineError:
-                absence = _Absence(self._policy.visibility)
+            except CrestlineError as error:
+                obstacle = error
             else:
                 if found is not None:
                     return found
                 if absence.is_certain(nameless):
                     return await self._look_at_lock()
-            await _pause(deadline, self._policy, cause)
+            await _pause(deadline, self._policy, cause, obstacle)
 
     async def _look(self) -> tuple[Job | None, set[str]]:
-        """The job of this submission, and the ids of those that may be it for all that the list says.
+        """The job of this submission, and the ids of those that may be it for all that the lists say.
 
         Raises:
-            CrestlineError: no list could be had.
+            CrestlineError: it was not found, and not all lists could be had.
         """
-        by_name = JobFilter(name=self._spec.name, window=_LONG_AGO)
-        try:
-            recent = await self._backend.jobs(JobFilter(window=_RECENT), patient=False)
-        except CrestlineError:
-            # Spoilt by some job's name, or too long; FirecREST from 2.6 on can still say that the job is there.
-            found = await self._ours(await self._backend.jobs(by_name, patient=False))
-            if found is None:
-                raise
-            return found, set()
-        found = await self._ours(recent)
-        if found is None and self._may_be_there:
-            found = await self._ours(await self._backend.jobs(by_name, patient=False))
-        return found, {job.job_id for job in recent if _is_nameless(job)}
+        rows, nameless = await self._backend.submissions.find(self._spec.name or "", is_old=self._may_be_there)
+        found = await self._ours(rows)
+        return found, nameless if found is not None else nameless | {job.job_id for job in rows}
 
-    async def _ours(self, jobs: list[Job]) -> Job | None:
+    async def _ours(self, rows: list[Job]) -> Job | None:
         """The oldest of ours that is no duplicate; where all are, the one that they left the work to."""
-        ours = [job for job in jobs if tag_in(job.name) == self._tag]
-        if ours and all(is_duplicate(job) for job in ours):
-            return await self._look_at_lock()
-        ours = [job for job in ours if not is_duplicate(job)]
+        ours = [job for job in rows if not is_duplicate(job)]
         if not ours:
-            return None
-        first = min(ours, key=lambda job: (len(job.job_id), job.job_id))
+            return await self._look_at_lock() if rows else None
+        as_elements = [job for job in ours if not job.job_id.isalnum()]
+        if self._is_array and not as_elements:
+            # An element that runs has an id of its own. What waits has the array's.
+            ours = [job for job in ours if job.state is JobState.PENDING]
+            if not ours:
+                return await self._look_at_lock()
+        first = min(as_elements or ours, key=lambda job: (len(parent(job.job_id)), parent(job.job_id)))
         return msgspec.structs.replace(first, job_id=parent(first.job_id))
 
     async def _look_at_lock(self) -> Job | None:
         """A job that has begun to run has left its id in the lock."""
         try:
-            holder = await _holder(self._backend, self._spec.workdir, self._tag)
+            holder = await self._backend.submissions.lock_holder(self._spec.workdir, self._tag)
         except CrestlineError:
             return None
         return _submitted(self._backend, self._spec, holder) if holder else None
-
-
-async def _holder(backend: Backend, workdir: str, tag: str) -> str | None:
-    directory, _, name = lock_path(workdir, tag).rpartition("/")
-    try:
-        entries = await backend.list(directory)
-    except MissingFileError:
-        return None
-    return next((entry.link_target for entry in entries if entry.name == name and entry.link_target), None)
 
 
 class _Absence:
@@ -347,11 +368,6 @@ class _Absence:
         return self._over and not self._suspects
 
 
-def _is_nameless(job: Job) -> bool:
-    """For some seconds Slurm's accounting may know a job by number only: it may be any of ours."""
-    return not job.name and not job.workdir and not job.is_finished
-
-
 def _submitted(backend: Backend, spec: JobSpec, job_id: str) -> Job:
     return Job(
         job_id=job_id,
@@ -364,9 +380,18 @@ def _submitted(backend: Backend, spec: JobSpec, job_id: str) -> Job:
     )
 
 
-def _unknown(error: CrestlineError) -> SubmitOutcomeUnknownError:
+def _outcome(cause: CrestlineError, obstacle: CrestlineError | None) -> GatewayUnavailableError:
+    """What to say of a submission that got no other answer in time."""
+    if isinstance(cause, (NotSentError, RateLimitedError)):
+        return NotSentError(
+            f"The job was not submitted: {cause.message}",
+            hint="No job was started; submit it again later.",
+            details=cause.details,
+            retry_after=cause.retry_after,
+        )
+    looks = (f"Since then: {obstacle.message}",) if obstacle is not None and obstacle is not cause else ()
     return SubmitOutcomeUnknownError(
-        f"It is not known whether the job was submitted: {error.message}",
+        f"It is not known whether the job was submitted: {cause.message}",
         hint="Submit again with the same key; a job that is there already will be found.",
-        details=error.details,
+        details=(*cause.details, *looks),
     )

@@ -30,10 +30,11 @@ if TYPE_CHECKING:
     from crestline.client.files.bundle import Selection
     from crestline.client.handover import Description
     from crestline.client.monitor import JobMonitor
+    from crestline.client.submission_lookup import SubmissionLookup
 
 
 class NotSentError(GatewayUnavailableError):
-    """The request never left this machine: what was asked has certainly not happened."""
+    """What was asked has certainly not happened: the request never left, or the gateway says that it did not begin."""
 
 
 class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +42,8 @@ class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
 
     ids: tuple[str, ...] | None = None
     name: str | None = None
+    names: tuple[str, ...] = ()
+    """beside `name`; together at most 235 characters, commas included"""
     account: str | None = None
     all_users: bool = False
     window: int | None = None
@@ -79,6 +82,8 @@ class Backend(abc.ABC):
     """names the identity without revealing a secret: part of the key under which a monitor is shared"""
     monitor: JobMonitor
     """the one watcher of this backend's jobs"""
+    submissions: SubmissionLookup
+    """looks for the jobs of earlier submissions"""
     features: frozenset[str]
     """additions the gateway advertises (`crestline.wire.extensions.FEATURES`); empty on plain FirecREST"""
     max_direct_upload: int

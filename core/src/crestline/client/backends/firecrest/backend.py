@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import time
 from functools import partial
@@ -19,6 +20,7 @@ from crestline.client.backends.firecrest.status_calls import StatusCalls
 from crestline.client.handover import Description
 from crestline.client.monitor import JobMonitor
 from crestline.client.policy import Policy
+from crestline.client.submission_lookup import SubmissionLookup
 from crestline.model import ConfigError, SystemNotFoundError
 from crestline.wire.codec import Message
 from crestline.wire.extensions import FEATURES_HEADER
@@ -90,9 +92,11 @@ class FirecrestBackend(JobCalls, EventCalls, FileCalls, ContentCalls, StatusCall
         self.max_direct_upload = 5 * _MIB
         self.max_direct_download = _base64_limit(5 * _MIB)
         self.monitor = JobMonitor(self, policy.poll)
+        self.submissions = SubmissionLookup(self)
         self._known = known
         self._described: dict[str, Any] = {}
         self._workdir: str | None = None
+        self._workdir_lock = asyncio.Lock()
 
     async def open(self) -> None:
         self.description = self._known or await self._introduction()
@@ -123,14 +127,15 @@ class FirecrestBackend(JobCalls, EventCalls, FileCalls, ContentCalls, StatusCall
         return self._pick(await self.systems())
 
     async def default_workdir(self) -> str:
-        if self._workdir is None:
-            mounts = msgspec.convert(self._described, _System, strict=False).file_systems or []
-            if not mounts:
-                raise ConfigError(f"{self.system} names no file system.", hint="Give a working directory.")
-            mount = next((each for each in mounts if each.default_work_dir), mounts[0])
-            info = await self._result(partial(self._api.userinfo, self.system), _UserInfo)
-            self._workdir = f"{mount.path.rstrip('/')}/{info.user.name}"
-        return self._workdir
+        async with self._workdir_lock:  # one request for all who ask meanwhile
+            if self._workdir is None:
+                mounts = msgspec.convert(self._described, _System, strict=False).file_systems or []
+                if not mounts:
+                    raise ConfigError(f"{self.system} names no file system.", hint="Give a working directory.")
+                mount = next((each for each in mounts if each.default_work_dir), mounts[0])
+                info = await self._result(partial(self._api.userinfo, self.system), _UserInfo)
+                self._workdir = f"{mount.path.rstrip('/')}/{info.user.name}"
+            return self._workdir
 
     def _pick(self, systems: list[dict[str, Any]]) -> dict[str, Any]:
         names = [str(each.get("name")) for each in systems]

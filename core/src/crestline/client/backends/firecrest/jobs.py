@@ -90,10 +90,11 @@ class JobCalls(Calls):
     async def jobs(self, query: JobFilter, *, patient: bool = True) -> list[Job]:
         if query.ids is not None and not query.ids:
             return []
+        names = {*query.names, *([query.name] if query.name is not None else [])}
         params: dict[str, Any] = {
             "allusers": query.all_users or None,
             "account": query.account,
-            "name": query.name,
+            "name": ",".join(sorted(names)) or None,
             "time_window": _window_name(query.window),
         }
         if query.ids is not None and "job-ids" in self.features:
@@ -104,8 +105,8 @@ class JobCalls(Calls):
             jobs = await read_jobs(response.content, self.system)
         except msgspec.DecodeError as error:
             raise unusable(response, str(error)) from None
-        if query.name is not None:  # FirecREST before 2.6 does not know the filter
-            jobs = [job for job in jobs if job.name == query.name]
+        if names:  # FirecREST before 2.6 does not know the filter
+            jobs = [job for job in jobs if job.name in names]
         if query.ids is not None:
             wanted = set(query.ids)
             jobs = [job for job in jobs if job.job_id in wanted or parent(job.job_id) in wanted]

@@ -9,6 +9,7 @@ from time import time
 import httpx
 import msgspec
 
+from crestline.client.backends.base import NotSentError
 from crestline.model import (
     AuthenticationError,
     ConflictError,
@@ -35,6 +36,11 @@ _UNDECIDED = re.compile(
     r"timed out|timeout|unable to contact|zero bytes|communication connection|connection refused|connection reset"
     r"|cannot connect|try again|temporarily|slurm_(receive|send)|no response",
     re.IGNORECASE,
+)
+# Texts of FirecREST itself that are said before any command runs on the system.
+_NOT_BEGUN = re.compile(
+    r"Unable to open a new SSH channel|SSH connection pool capacity exceeded|SSH connection timeout limit exceeded"
+    r"|SSH keys generation timeout|service for the requested system .*is unhealthy|requested filesystem .*is unhealthy"
 )
 _SECRET = re.compile(r"eyJ[\w-]+\.[\w-]+(\.[\w-]+)?|(?<=\?)\S*(?:[Ss]ignature|token|X-Amz-)\S*")
 _LONGEST = 400
@@ -119,7 +125,8 @@ def _classify(response: httpx.Response, body: ErrorBody) -> CrestlineError:
     if status == 500 and (refusal := _refusal(message, said, details)):
         return refusal
     if status in (408, 424) or status >= 500 or status < 400:
-        return GatewayUnavailableError(
+        kind = NotSentError if _NOT_BEGUN.search(said) else GatewayUnavailableError
+        return kind(
             f"The gateway answered {status}: {message}" if body.message else message,
             hint="Try again later.",
             details=details,
