@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,28 @@ from crestline.relay.standalone import Server
 from crestline.relay.tokens import HubKey, Session
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@dataclass
+class Request:
+    """A request as the server behind the relay gets it."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    raw: bytes
+
+
+async def read_request(reader: asyncio.StreamReader) -> Request:
+    """The head of one, read without mercy for any other form than the plain one."""
+    raw = await reader.readuntil(b"\r\n\r\n")
+    first, *lines = raw.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
+    method, target, version = first.split(" ")
+    assert version == "HTTP/1.1"
+    assert "\n" not in "".join(lines)
+    return Request(
+        method, target, {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}, raw
+    )
 
 
 @dataclass
@@ -96,9 +119,10 @@ def key_file(folder: Path, name: str = "relay.key") -> Path:
 
 
 @asynccontextmanager
-async def serving(folder: Path, port: int = 0) -> AsyncIterator[Relayed]:
+async def serving(folder: Path, port: int = 0, **settings: Any) -> AsyncIterator[Relayed]:
+    """A relay; `settings` are further ones of its hub."""
     file = key_file(folder)
-    config = RelayConfig(hubs={"test": HubConfig(key_file=str(file), ingress="127.0.0.1:0")})
+    config = RelayConfig(hubs={"test": HubConfig(key_file=str(file), ingress="127.0.0.1:0", **settings)})
     server = Server(config, "127.0.0.1", port)
     ready = asyncio.Event()
     server.on_ready = ready.set

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -24,6 +24,15 @@ class HubConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     certificate: str | None = None
     """PEM files that make the ingress speak TLS"""
     private_key: str | None = None
+    max_streams_per_session: Annotated[int, msgspec.Meta(ge=1)] = 512
+    """requests and WebSockets that one server may have open at once"""
+    max_streams_per_user: Annotated[int, msgspec.Meta(ge=1)] = 1024
+    """the same for all servers of one user"""
+    max_streams: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """the same for all users of the hub, a quarter of them for users with few; 0: what half of the process's
+    descriptors allow"""
+    idle_timeout: Annotated[float, msgspec.Meta(gt=0)] = 900.0
+    """seconds without a byte in either direction after which a request or a WebSocket is closed"""
 
     def key(self) -> HubKey:
         """

@@ -3,49 +3,100 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import logging
+import re
 import ssl
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
-from crestline.relay.http_head import END, MAX_HEAD, READ_TIMEOUT, BadHeadError, answer, parse_head
+from crestline.relay.http_exchange import (
+    Exchange,
+    Passage,
+    RefusedRequestError,
+    SocketPeer,
+    StreamPeer,
+    read_exchange,
+)
 from crestline.relay.mux import Stream
-from crestline.relay.splice import give_up, splice
+from crestline.relay.stream_limits import LimitReachedError, StreamLimits
+from crestline.relay.tokens import Session
+
+logger = logging.getLogger(__name__)
+
+MAX_PER_SESSION = 32
+MAX_PER_USER = 64
+IDLE_TIMEOUT = 120.0
+CONNECT_TIMEOUT = 20.0
+MAX_BODY = 1 << 20
+MAX_DECODINGS = 4
+"""times that a path may be encoded; each proxy on the way to the hub undoes one of them"""
 
 
-async def call_hub(stream: Stream, hub_api: str) -> None:
-    """Serve one stream that an agent has opened: one request, to a path below the API's URL."""
+async def call_hub(stream: Stream, session: Session, limits: StreamLimits) -> None:
+    """Serve one stream that an agent has opened: one request, to a path below the URL of the hub's API."""
+    client = StreamPeer(stream)
+    try:
+        with limits.stream(session):
+            exchange = await read_exchange(client, needs_host=False)
+            await _serve(exchange, session.hub_api)
+            await client.finish()
+    except LimitReachedError as error:
+        logger.info("relay: a call of %s to the hub was refused: %s", session.user, error)
+    except (RefusedRequestError, OSError) as error:
+        logger.debug("relay: a call of %s to the hub was not passed on: %s", session.user, error)
+    finally:
+        await client.close()
+
+
+async def _serve(exchange: Exchange, hub_api: str) -> None:
+    try:
+        server = await _hub(exchange, hub_api)
+    except RefusedRequestError as refusal:
+        await exchange.refuse(refusal)
+        return
+    await exchange.run(
+        server,
+        Passage(
+            idle_timeout=IDLE_TIMEOUT,
+            unanswered="The hub closed the connection without an answer.\n",
+            host=urlsplit(hub_api).netloc,
+            max_body=MAX_BODY,
+        ),
+    )
+
+
+async def _hub(exchange: Exchange, hub_api: str) -> SocketPeer:
     parts = urlsplit(hub_api)
     secure = parts.scheme == "https"
-    received = b""
+    if not leads_below(exchange.path, parts.path):
+        raise RefusedRequestError(403, "The relay leads to the hub's API alone.\n")
+    if exchange.announced_size > MAX_BODY:
+        raise RefusedRequestError(413, f"The body is longer than {MAX_BODY} bytes.\n")
     try:
-        while END not in received:
-            data = await asyncio.wait_for(stream.read(), READ_TIMEOUT)
-            received += data
-            if not data or len(received) > MAX_HEAD:
-                raise BadHeadError("No head of a request within limits.")
-        raw, _, body = received.partition(END)
-        head = parse_head(raw + END)
-    except (BadHeadError, TimeoutError) as error:
-        await _refuse(stream, answer(400, "Bad Request", f"{error}\n"))
-        return
-    except ConnectionError:
-        return
-    if not f"{head.path}/".startswith(parts.path.rstrip("/") + "/") or ".." in head.path:
-        await _refuse(stream, answer(403, "Forbidden", "The relay leads to the hub's API alone.\n"))
-        return
-    try:
-        reader, writer = await asyncio.open_connection(
-            parts.hostname, parts.port or (443 if secure else 80), ssl=ssl.create_default_context() if secure else None
-        )
-    except OSError:
-        await _refuse(stream, answer(502, "Bad Gateway", "The hub does not answer.\n", "Retry-After: 5"))
-        return
-    writer.write(head.for_one_request(host=parts.netloc) + body)
-    await splice(stream, reader, writer)
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            return SocketPeer(
+                *await asyncio.open_connection(
+                    parts.hostname, parts.port or (443 if secure else 80), ssl=_context() if secure else None
+                )
+            )
+    except (OSError, TimeoutError) as error:
+        raise RefusedRequestError(502, "The hub does not answer.\n", retry_after=5) from error
 
 
-async def _refuse(stream: Stream, message: bytes) -> None:
-    try:
-        await stream.write(message)
-        await stream.end()
-    except ConnectionError:
-        await give_up(stream)
+@functools.cache
+def _context() -> ssl.SSLContext:
+    return ssl.create_default_context()
+
+
+def leads_below(path: str, base: str) -> bool:
+    """Whether a request's path stays below `base`, however often the proxies on its way decode it."""
+    if not f"{path}/".startswith(base.rstrip("/") + "/"):
+        return False
+    for _ in range(MAX_DECODINGS):
+        if any(segment.partition(";")[0] in (".", "..") for segment in re.split(r"[/\\]", path)):
+            return False
+        decoded = unquote(path)
+        if decoded == path:
+            return True
+        path = decoded
+    return False

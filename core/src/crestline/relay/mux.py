@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -22,6 +23,9 @@ from crestline.relay.frames import (
 
 MAX_STREAMS = 1024
 """streams at once on one channel; a peer that opens more has them reset"""
+MAX_UNREAD = 32 << 20
+"""bytes at once that have come on one channel and have not been read; above, the stream that was read the longest time
+ago is reset"""
 
 
 class ChannelLostError(ConnectionError):
@@ -36,6 +40,7 @@ class Stream:
         self._mux = mux
         self._received: deque[bytes] = deque()
         self._received_size = 0
+        self.last_read = mux.next_read()
         self._taken = 0
         self._credit = WINDOW_SIZE
         self._news = asyncio.Event()
@@ -44,8 +49,6 @@ class Stream:
         self._peer_ended = False
         self._ended = False
         self.broken = False
-        self.unread = True
-        """whether nothing has come yet"""
 
     async def read(self) -> bytes:
         """The next bytes; empty when the peer has ended the stream.
@@ -55,14 +58,16 @@ class Stream:
         """
         await self._grant()
         while not self._received:
-            if self.broken:
-                raise ConnectionResetError("The stream was reset.")
             if self._peer_ended:
                 return b""
+            if self.broken:
+                raise ConnectionResetError("The stream was reset.")
             self._news.clear()
             await self._news.wait()
         chunk = self._received.popleft()
         self._received_size -= len(chunk)
+        self._mux.unread -= len(chunk)
+        self.last_read = self._mux.next_read()
         self._taken += len(chunk)
         return chunk
 
@@ -93,6 +98,7 @@ class Stream:
 
     async def reset(self) -> None:
         """Give the stream up in both directions; harmless when it is over."""
+        self.discard()
         if not self.broken and not (self._ended and self._peer_ended):
             self.lose()
             self._mux.forget(self.number)
@@ -112,8 +118,8 @@ class Stream:
 
     def take(self, payload: bytes) -> None:
         self._received.append(payload)
-        self.unread = False
         self._received_size += len(payload)
+        self._mux.unread += len(payload)
         if self._received_size > WINDOW_SIZE or self._peer_ended:
             raise ChannelLostError("The peer sent more than it was granted.")
         self._news.set()
@@ -126,6 +132,15 @@ class Stream:
         self._peer_ended = True
         self._news.set()
         self._forget_if_over()
+
+    @property
+    def has_unread(self) -> bool:
+        return bool(self._received)
+
+    def discard(self) -> None:
+        self._mux.unread -= self._received_size
+        self._received.clear()
+        self._received_size = 0
 
     def lose(self) -> None:
         self.broken = True
@@ -156,7 +171,14 @@ class Multiplexer:
         self._on_open = on_open
         self._streams: dict[int, Stream] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._reads = itertools.count()
+        self.unread = 0
+        """bytes that have come and that nothing has read yet"""
         self.closed = asyncio.Event()
+
+    def next_read(self) -> int:
+        """Numbers the reads of all streams, so that the one whose last read is the oldest can be found."""
+        return next(self._reads)
 
     async def open(self, purpose: str) -> Stream:
         """A new stream.
@@ -202,6 +224,10 @@ class Multiplexer:
             return  # it was reset on this side while the frame was under way
         if kind == DATA:
             stream.take(payload)
+            if self.unread > MAX_UNREAD:
+                waiting = (each for each in self._streams.values() if each.has_unread)
+                stalled = min(waiting, key=lambda each: each.last_read, default=stream)
+                await stalled.reset()
         elif kind == WINDOW and len(payload) == COUNT.size:
             stream.widen(*COUNT.unpack(payload))
         elif kind == END:

@@ -15,12 +15,13 @@ import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from crestline.relay.config import RelayConfig
-from crestline.relay.hub_calls import call_hub
+from crestline.relay.config import HubConfig, RelayConfig
+from crestline.relay.hub_calls import MAX_PER_SESSION, MAX_PER_USER, call_hub
 from crestline.relay.ingress import Ingress
 from crestline.relay.mux import Multiplexer, Stream
 from crestline.relay.sessions import OtherJobError, SessionGoneError, Sessions
-from crestline.relay.tokens import HubKey, InvalidTokenError, Session
+from crestline.relay.stream_limits import StreamLimits, descriptor_share
+from crestline.relay.tokens import InvalidTokenError, Session
 
 logger = logging.getLogger(__name__)
 
@@ -32,11 +33,20 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 class Hub:
     """One hub: its key, its sessions, its proxy's way in."""
 
-    def __init__(self, name: str, key: HubKey, sessions: Sessions, ingress: Ingress) -> None:
+    def __init__(self, name: str, config: HubConfig, descriptors: int) -> None:
         self.name = name
-        self.key = key
-        self.sessions = sessions
-        self.ingress = ingress
+        self.key = config.key()
+        self.sessions = Sessions()
+        total = config.max_streams or descriptors // 2
+        self.ingress = Ingress(
+            self.sessions,
+            config.ingress,
+            limits=StreamLimits(config.max_streams_per_session, config.max_streams_per_user, total),
+            max_heads=max(total // 4, 16),
+            idle_timeout=config.idle_timeout,
+            tls=config.tls(),
+        )
+        self.hub_calls = StreamLimits(MAX_PER_SESSION, MAX_PER_USER, max(total // 4, MAX_PER_SESSION))
 
 
 class Relay:
@@ -47,10 +57,8 @@ class Relay:
     """
 
     def __init__(self, config: RelayConfig) -> None:
-        self.hubs: list[Hub] = []
-        for name, each in config.hubs.items():
-            sessions = Sessions()
-            self.hubs.append(Hub(name, each.key(), sessions, Ingress(sessions, each.ingress, each.tls())))
+        share = descriptor_share(len(config.hubs))
+        self.hubs = [Hub(name, each, share) for name, each in config.hubs.items()]
 
     async def start(self) -> None:
         """Open every hub's ingress."""
@@ -89,7 +97,7 @@ class Relay:
 
         async def serve_hub_call(stream: Stream, purpose: str) -> None:
             if purpose == "hub":
-                await call_hub(stream, session.hub_api)
+                await call_hub(stream, session, hub.hub_calls)
             else:
                 await stream.reset()
 

@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 from crestline.relay.frames import CHUNK_SIZE
 from crestline.relay.mux import Stream
 
 
-async def splice(
-    stream: Stream,
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
-    *,
-    opening: Callable[[Stream], Awaitable[bytes]] = Stream.read,
-    unanswered: bytes = b"",
-) -> None:
-    """Copy until both sides have ended or one of them breaks; the socket is closed then, and the stream over.
-
-    Args:
-        opening: reads the first bytes for the socket off the stream.
-        unanswered: what the socket gets if the stream breaks before anything came.
-    """
+async def splice(stream: Stream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Copy until both sides have ended or one of them breaks; the socket is closed then, and the stream over."""
     outward = asyncio.ensure_future(_to_stream(reader, stream))
-    inward = asyncio.ensure_future(_to_socket(stream, writer, opening))
+    inward = asyncio.ensure_future(_to_socket(stream, writer))
     try:
         await asyncio.gather(outward, inward)
     except OSError:
-        if stream.broken and stream.unread and not writer.is_closing():
-            writer.write(unanswered)
-        else:
-            writer.transport.abort()
+        writer.transport.abort()
     finally:
         outward.cancel()
         inward.cancel()
@@ -56,13 +40,9 @@ async def _to_stream(reader: asyncio.StreamReader, stream: Stream) -> None:
     await stream.end()
 
 
-async def _to_socket(
-    stream: Stream, writer: asyncio.StreamWriter, opening: Callable[[Stream], Awaitable[bytes]]
-) -> None:
-    data = await opening(stream)
-    while data:
+async def _to_socket(stream: Stream, writer: asyncio.StreamWriter) -> None:
+    while data := await stream.read():
         writer.write(data)
         await writer.drain()
-        data = await stream.read()
     if writer.can_write_eof():
         writer.write_eof()

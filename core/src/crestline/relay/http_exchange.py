@@ -1,0 +1,387 @@
+"""One HTTP exchange through the relay, read by an HTTP parser (h11) on both sides.
+
+What the parser understood is written anew, and nothing else goes on: one request and its answer per connection. Bytes
+behind the request are dropped, headers of one connection (RFC 9110, section 7.6.1) stay on it, and a connection
+switches to another protocol only where the request may ask for that and the answer agrees.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import h11
+
+from crestline.relay.frames import CHUNK_SIZE
+from crestline.relay.mux import Stream
+from crestline.relay.splice import give_up
+
+MAX_HEAD = 64 * 1024
+HEAD_TIMEOUT = 30.0
+"""seconds until a request's head is complete"""
+LINGER = 30.0
+"""seconds that a client may take to read the end of its answer"""
+
+_HOP_BY_HOP = {
+    b"connection",
+    b"keep-alive",
+    b"proxy-connection",
+    b"te",
+    b"trailer",
+    b"transfer-encoding",
+    b"upgrade",
+    b"http2-settings",
+}
+_METHODS = {b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"PROPFIND", b"PROPPATCH", b"MKCOL"}
+_METHODS |= {b"COPY", b"MOVE", b"LOCK", b"UNLOCK", b"REPORT", b"SEARCH"}  # jupyter-server-proxy serves WebDAV, too
+_REASONS = {
+    400: "Bad Request",
+    403: "Forbidden",
+    413: "Content Too Large",
+    431: "Request Header Fields Too Large",
+    501: "Not Implemented",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+}
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Peer(Protocol):
+    """One end of a connection: a stream of the relay, or a socket."""
+
+    async def read(self) -> bytes:
+        """The next bytes; empty at the end."""
+
+    async def write(self, data: bytes) -> None:
+        """Send all of it."""
+
+    async def end(self) -> None:
+        """Nothing more will be written."""
+
+    async def finish(self) -> None:
+        """Close the connection once the peer has read what was written, or after a while."""
+
+    async def close(self) -> None:
+        """Give the connection up, in both directions."""
+
+
+class StreamPeer:
+    """A stream of the relay as one end."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self.read, self.write, self.end = stream.read, stream.write, stream.end
+
+    async def finish(self) -> None:
+        try:
+            async with asyncio.timeout(LINGER):
+                await self._stream.end()
+                while await self._stream.read():
+                    pass
+        except (OSError, TimeoutError):
+            pass
+        await self.close()
+
+    async def close(self) -> None:
+        await give_up(self._stream)
+
+
+class SocketPeer:
+    """A socket as one end."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def read(self) -> bytes:
+        return await self._reader.read(CHUNK_SIZE)
+
+    async def write(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def end(self) -> None:
+        if self._writer.can_write_eof():
+            self._writer.write_eof()
+
+    async def finish(self) -> None:
+        self._writer.close()
+        asyncio.get_running_loop().call_later(LINGER, self._writer.transport.abort)
+
+    async def close(self) -> None:
+        self._writer.transport.abort()
+
+
+class RefusedRequestError(Exception):
+    """The request is not passed on; says with which status it is answered."""
+
+    def __init__(self, status: int, text: str, retry_after: int = 0) -> None:
+        super().__init__(text)
+        self.status = status
+        self.retry_after = retry_after
+
+
+class RequestLeftError(ConnectionError):
+    """The client went away before its answer was complete."""
+
+
+@dataclass(frozen=True)
+class Passage:
+    """How a request goes on.
+
+    Args:
+        idle_timeout: seconds without a byte in either direction after which the exchange ends.
+        unanswered: what the client reads where the server went away without a byte.
+        host: replaces the header `Host`.
+        may_upgrade: whether a WebSocket may be opened.
+        max_body: bytes of the request's body; None: no limit, as none of it is kept.
+    """
+
+    idle_timeout: float
+    unanswered: str
+    host: str | None = None
+    may_upgrade: bool = False
+    max_body: int | None = None
+
+
+class Exchange:
+    """A request, once its head has been read, and its answer."""
+
+    def __init__(self, client: Peer, connection: h11.Connection, request: h11.Request) -> None:
+        self._client = client
+        self._incoming = connection
+        self._outgoing = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
+        self._request = request
+        self._heard = False
+        """whether the server has sent anything"""
+        self._alive: Callable[[], None] = lambda: None
+
+    @property
+    def target(self) -> str:
+        """Path and query of the request."""
+        return self._request.target.decode("ascii")
+
+    @property
+    def path(self) -> str:
+        """The target without its query."""
+        return self.target.partition("?")[0]
+
+    @property
+    def announced_size(self) -> int:
+        """Bytes of the body, where the head says how many; h11 has checked that it is a number."""
+        return next((int(value) for name, value in self._request.headers if name == b"content-length"), 0)
+
+    async def refuse(self, refusal: RefusedRequestError) -> None:
+        """Answer in the server's place."""
+        await _refuse(self._client, self._incoming, refusal)
+
+    async def run(self, server: Peer, passage: Passage) -> None:
+        """Pass the request on, and its answer back; the server's connection is closed then.
+
+        Where the exchange fails before the answer has begun, the client is told so; else its connection just ends.
+        """
+        try:
+            await self._run(server, passage)
+        except RefusedRequestError as refusal:
+            await self.refuse(refusal)
+        except TimeoutError:
+            text = f"Neither side sent anything for {passage.idle_timeout:g} seconds.\n"
+            await self.refuse(RefusedRequestError(504, text))
+        except RequestLeftError:
+            return
+        except (OSError, h11.ProtocolError):
+            if self._heard:
+                await self.refuse(RefusedRequestError(502, "The server's answer is not complete HTTP.\n"))
+            else:
+                await self.refuse(RefusedRequestError(503, passage.unanswered, retry_after=5))
+        finally:
+            await server.close()
+
+    async def _run(self, server: Peer, passage: Passage) -> None:
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(passage.idle_timeout) as limit:
+            self._alive = lambda: limit.reschedule(loop.time() + passage.idle_timeout)
+            switched = asyncio.Event()
+            asking = asyncio.ensure_future(self._ask(server, passage, switched))
+            answering = asyncio.ensure_future(self._answer(server, switched))
+            try:
+                await asyncio.wait([asking, answering], return_when=asyncio.FIRST_COMPLETED)
+                if answering.done() and not switched.is_set():
+                    answering.result()  # an answer ends the exchange, whether or not the request was read to its end
+                else:
+                    await asyncio.gather(asking, answering)
+            finally:
+                asking.cancel()
+                answering.cancel()
+                await asyncio.gather(asking, answering, return_exceptions=True)
+
+    async def _ask(self, server: Peer, passage: Passage, switched: asyncio.Event) -> None:
+        """The request on its way, then bytes of the protocol that it asked for."""
+        upgrades = passage.may_upgrade and _asks_for_websocket(self._request)
+        await server.write(self._outgoing.send(_passed_on(self._request, passage.host, upgrades)) or b"")
+        size = 0
+        while True:
+            event = await self._next(self._incoming, self._client, of_client=True)
+            if isinstance(event, h11.Data):
+                size += len(event.data)
+                if passage.max_body is not None and size > passage.max_body:
+                    raise RefusedRequestError(413, f"The body is longer than {passage.max_body} bytes.\n")
+                await server.write(self._outgoing.send(event) or b"")
+            elif isinstance(event, h11.EndOfMessage):
+                await server.write(self._outgoing.send(h11.EndOfMessage()) or b"")
+                break
+        if upgrades:
+            await switched.wait()
+            await server.write(self._incoming.trailing_data[0])
+        while data := await self._client.read():
+            if switched.is_set():
+                self._alive()
+                await server.write(data)
+        if not switched.is_set():
+            raise RequestLeftError("The client closed its connection.")
+        await server.end()
+
+    async def _answer(self, server: Peer, switched: asyncio.Event) -> None:
+        """The answer on its way, then bytes of the other protocol."""
+        while True:
+            event = await self._next(self._outgoing, server)
+            if isinstance(event, h11.InformationalResponse):
+                switching = event.status_code == 101
+                answer = h11.InformationalResponse(
+                    status_code=event.status_code, reason=event.reason, headers=_end_to_end(event.headers, switching)
+                )
+                await self._client.write(self._incoming.send(answer) or b"")
+                if switching:
+                    break
+            elif isinstance(event, h11.Response):
+                await self._client.write(self._incoming.send(_passed_back(event)) or b"")
+            elif isinstance(event, h11.Data):
+                await self._client.write(self._incoming.send(event) or b"")
+            elif isinstance(event, h11.EndOfMessage):
+                await self._client.write(self._incoming.send(h11.EndOfMessage()) or b"")
+                return
+        switched.set()
+        data = self._outgoing.trailing_data[0]
+        while data or (data := await server.read()):
+            self._alive()
+            await self._client.write(data)
+            data = b""
+        await self._client.end()
+
+    async def _next(self, connection: h11.Connection, peer: Peer, *, of_client: bool = False) -> h11.Event:
+        while True:
+            try:
+                event = connection.next_event()
+            except h11.RemoteProtocolError as error:
+                if of_client:
+                    raise RefusedRequestError(error.error_status_hint, f"{error}.\n") from error
+                raise
+            if event is h11.NEED_DATA:
+                data = await peer.read()
+                self._alive()
+                self._heard = self._heard or (not of_client and bool(data))
+                connection.receive_data(data)
+            elif event is h11.PAUSED:  # an upgrade that was not granted
+                raise h11.RemoteProtocolError("The peer goes on where it has to wait.")
+            elif isinstance(event, h11.ConnectionClosed):
+                raise ConnectionResetError("The peer closed the connection.")
+            elif isinstance(event, h11.Event):
+                return event
+
+
+async def read_exchange(client: Peer, *, needs_host: bool = True) -> Exchange:
+    """Read the head of a request. A request that cannot be read is answered here.
+
+    Raises:
+        RefusedRequestError: not a complete head of a request within the limits; the client has its answer.
+        OSError: the client went away.
+    """
+    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
+    try:
+        async with asyncio.timeout(HEAD_TIMEOUT):
+            while (event := connection.next_event()) is h11.NEED_DATA:
+                connection.receive_data(await client.read())
+        if not isinstance(event, h11.Request):
+            raise RefusedRequestError(400, "The connection ended before a request.\n")
+        if not event.target.startswith(b"/") or event.method not in _METHODS:
+            raise RefusedRequestError(400, "Not an HTTP/1.1 request for a path.\n")
+        if needs_host and not any(name == b"host" for name, _ in event.headers):
+            raise RefusedRequestError(400, "The request has no header Host.\n")
+    except h11.RemoteProtocolError as error:
+        refusal = RefusedRequestError(error.error_status_hint, f"{error}.\n")
+        await _refuse(client, connection, refusal)
+        raise refusal from error
+    except TimeoutError as error:
+        refusal = RefusedRequestError(400, f"No complete head of a request within {HEAD_TIMEOUT:g} seconds.\n")
+        await _refuse(client, connection, refusal)
+        raise refusal from error
+    except RefusedRequestError as refusal:
+        await _refuse(client, connection, refusal)
+        raise
+    return Exchange(client, connection, event)
+
+
+async def _refuse(client: Peer, connection: h11.Connection, refusal: RefusedRequestError) -> None:
+    """An answer of the relay's own, unless another one has begun."""
+    if connection.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+        return
+    body = str(refusal).encode()
+    headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
+    headers += [("Retry-After", str(refusal.retry_after))] if refusal.retry_after else []
+    reason = _REASONS.get(refusal.status, "Refused")
+    answer = h11.Response(status_code=refusal.status, reason=reason, headers=[*headers, ("Connection", "close")])
+    try:
+        data = [connection.send(event) for event in (answer, h11.Data(data=body), h11.EndOfMessage())]
+        await client.write(b"".join(each or b"" for each in data))
+        await client.end()
+    except (OSError, h11.LocalProtocolError):
+        return  # it went away
+
+
+def _passed_on(request: h11.Request, host: str | None, upgrades: bool) -> h11.Request:
+    headers = _end_to_end(request.headers, upgrades)
+    if host is not None:
+        headers = [(b"Host", host.encode()), *(each for each in headers if each[0].lower() != b"host")]
+    if not upgrades:
+        headers.append((b"Connection", b"close"))
+    return h11.Request(method=request.method, target=request.target, headers=headers)
+
+
+def _passed_back(response: h11.Response) -> h11.Response:
+    """The answer says that the connection closes: else a proxy would use it once more."""
+    headers = [*_end_to_end(response.headers, False), (b"Connection", b"close")]
+    return h11.Response(status_code=response.status_code, reason=response.reason, headers=headers)
+
+
+def _end_to_end(headers: h11._headers.Headers, upgrades: bool) -> Headers:
+    """The headers without those of one connection; one header says how long the body is."""
+    named = {token.strip().lower() for name, value in headers if name == b"connection" for token in value.split(b",")}
+    dropped = _HOP_BY_HOP | (named - {b"host", b"content-length"})
+    chunked = any(name == b"transfer-encoding" for name, _ in headers)
+    kept = [
+        (name, value)
+        for name, value in headers.raw_items()
+        if name.lower() not in dropped and not (name.lower() == b"content-length" and chunked)
+    ]
+    if chunked:
+        kept.append((b"Transfer-Encoding", b"chunked"))
+    if upgrades:
+        kept += [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
+    return kept
+
+
+def _asks_for_websocket(request: h11.Request) -> bool:
+    headers = [(name, value.strip().lower()) for name, value in request.headers]
+    connection = {token.strip() for name, value in headers if name == b"connection" for token in value.split(b",")}
+    has_body = any(name in (b"content-length", b"transfer-encoding") for name, _ in headers)
+    return (
+        request.method == b"GET"
+        and request.http_version == b"1.1"
+        and not has_body
+        and b"upgrade" in connection
+        and [value for name, value in headers if name == b"upgrade"] == [b"websocket"]
+    )
