@@ -248,3 +248,27 @@ def test_liveness_and_keys_are_open_and_nothing_else_is(gateway: RunningGateway)
                 refused.append((method, path))
     open_to_all = ("/oauth2", "/.well-known", "/status/liveness", "/status/readiness", "/transfers")
     assert [each for each in refused if not each[1].startswith(open_to_all)] == []
+
+
+@pytest.mark.parametrize("path", ["ls", "stat", "head", "tail", "view", "checksum", "file", "download", "tar"])
+def test_a_missing_parameter_is_named(http: httpx.Client, path: str) -> None:
+    assert_refused(http.get(f"/filesystem/local/ops/{path}"), 400, "path", "required")
+
+
+def test_filters_of_the_job_list(http: httpx.Client, gateway: RunningGateway) -> None:
+    """As FirecREST and Slurm: an empty filter is none, several values are alternatives."""
+    made = {}
+    for name, account in [("filter-a", "one"), ("filter-b", "two"), ("filter,c", "three")]:
+        answer = http.post(JOBS, json=submission(gateway, name=name, account=account))
+        made[answer.json()["jobId"]] = name
+
+    def listed(**query: str) -> set[str]:
+        jobs = http.get(JOBS, params=query).json()["jobs"]
+        return {made[job["jobId"]] for job in jobs if job["jobId"] in made}
+
+    everything = set(made.values())
+    assert listed(name="", account="") == everything
+    assert listed(name="filter-a,filter-b") == {"filter-a", "filter-b"}
+    assert listed(name="filter,c") == {"filter,c"}
+    assert listed(account="two,three") == {"filter-b", "filter,c"}
+    assert listed(name="filter-a", account="two") == set()

@@ -219,7 +219,10 @@ def test_permissions_and_owners(http: httpx.Client, work: Path) -> None:
     file.touch(0o644)
     assert output(http.put(f"{OPS}/chmod", json={"path": str(file), "mode": "0751"}))["name"] == str(file)
     assert stat.S_IMODE(file.stat().st_mode) == 0o751
-    for mode in ("", "u+x", "9", "77777", "-1", "0o755", "\uff17"):
+    http.put(f"{OPS}/chmod", json={"path": str(file), "mode": "g-x,o=,u+s"})
+    assert stat.S_IMODE(file.stat().st_mode) == 0o4740
+    file.chmod(0o751)
+    for mode in ("", "u+y", "9", "77777", "-1", "0o755", "\uff17"):
         answer = http.put(f"{OPS}/chmod", json={"path": str(file), "mode": mode})
         assert answer.status_code == 400, mode
     user, group = getpass.getuser(), grp.getgrgid(os.getgid()).gr_name

@@ -371,6 +371,17 @@ async def test_srun(local: Bench) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "interpreter", ["/bin/bash -l", "/bin/bash --login", "/bin/bash -el", "/bin/sh -l", "/usr/bin/env -S bash -l"]
+)
+async def test_srun_is_found_by_login_shells(local: Bench, interpreter: str) -> None:
+    script = f"#!{interpreter}\nsrun sh -c 'echo ran'\necho $0 $#\nif true; then exit 7; fi\necho never\n"
+    info = await local.run(script)
+    ran, about = local.output(info.job_id).splitlines()[-2:]
+    assert (info.status.exit_code, ran) == (7, "ran")
+    assert about.endswith("/script 0")
+
+
 async def test_steps_end_with_their_job(local: Bench) -> None:
     info = await local.run("srun sh -c 'echo up > up; sleep 1000' & while [ ! -e up ]; do sleep 0.01; done; exit 0")
     assert info.status.state == "COMPLETED"
@@ -410,7 +421,7 @@ async def test_names_that_upset_parsers(local: Bench) -> None:
         info = await local.run("true", name=name)
         assert info.name == name
         assert info.status.state == "COMPLETED"
-        found = await local.scheduler.jobs(USER, JobQuery(name=name))
+        found = await local.scheduler.jobs(USER, JobQuery(names=frozenset({name})))
         assert [each.job_id for each in found] == [info.job_id]
     assert not local.file("x").exists()
 

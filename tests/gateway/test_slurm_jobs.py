@@ -134,7 +134,7 @@ async def test_no_name_breaks_the_list(slurm: SlurmScheduler, cluster: Cluster) 
     everybody = {job.job_id: job for job in await slurm.jobs("bob", JobQuery(window=86400, all_users=True))}
     assert {job_id: everybody[job_id].name for job_id in names} == names
     for job_id, name in names.items():
-        assert job_id in {each.job_id for each in await slurm.jobs("alice", JobQuery(name=name))}
+        assert job_id in {each.job_id for each in await slurm.jobs("alice", JobQuery(names=frozenset({name})))}
         await until(slurm, job_id, ended)
     await purge(cluster)
     fresh = SlurmScheduler("test", ContainerCommands(cluster), SlurmOptions(timeout=30))

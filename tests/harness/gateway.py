@@ -77,8 +77,8 @@ def _cancel_everything(gateway: RunningGateway) -> None:
                 continue  # a cluster in a container, whose jobs end with it
             url = f"/compute/{system['name']}/jobs"
             answer = http.get(url, params={"allusers": True, "time_window": "1h"})
-            if answer.status_code == 403:
-                continue  # a system that the first client may not use
+            if answer.status_code in (403, 503):
+                continue  # a system that the first client may not use, or one in maintenance
             for job in answer.json()["jobs"]:
                 if job["status"]["state"] in ("PENDING", "RUNNING", "SUSPENDED"):
                     http.delete(f"{url}/{job['jobId']}")

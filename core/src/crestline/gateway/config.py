@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import tomllib
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 import platformdirs
 
-from crestline.model import ConfigError
+from crestline.model import ConfigError, MaintenanceError
 from crestline.relay.config import RelayConfig
 from crestline.serving.limits import ConnectionLimits
 from crestline.wire.extensions import Scope
@@ -86,6 +87,31 @@ class AccessRule(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_field
     """None: everything"""
 
 
+class MaintenanceConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """A time in which requests that need a system get 503 with `reason: maintenance`."""
+
+    message: str
+    """what users read, one sentence: what happens and whom to ask"""
+    start: datetime | None = None
+    """with its UTC offset; None: now"""
+    end: datetime | None = None
+    """with its UTC offset; None: when the configuration no longer has it"""
+
+    def __post_init__(self) -> None:
+        if any(each is not None and each.tzinfo is None for each in (self.start, self.end)):
+            raise ValueError("start and end of a maintenance need a UTC offset, as in 2027-01-31T18:00:00+01:00")
+
+    def check(self, what: str) -> None:
+        """Refuse a request to `what` (a system) during the maintenance.
+
+        Raises:
+            MaintenanceError: it has begun and not ended.
+        """
+        now = datetime.now(UTC)
+        if (self.start is None or self.start <= now) and (self.end is None or now < self.end):
+            raise MaintenanceError(what, self.message, self.end)
+
+
 class SystemConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """One system; FirecREST's `cluster`."""
 
@@ -99,6 +125,8 @@ class SystemConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """bytes that the `ops` endpoints carry in one request"""
     access: list[AccessRule] = []
     """who may use it; empty: everybody whose credential is valid"""
+    maintenance: MaintenanceConfig | None = None
+    """of this system alone"""
     s3: S3Config | None = None
     """None: large files travel by signed URLs of the gateway itself"""
 
@@ -232,6 +260,8 @@ class GatewayConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     openfga: OpenFgaConfig | None = None
     """asked, beside the rules of the systems, whether a user may use a system"""
     audit: AuditConfig = msgspec.field(default_factory=AuditConfig)
+    maintenance: MaintenanceConfig | None = None
+    """of all systems"""
     systems: dict[str, SystemConfig] = msgspec.field(default_factory=lambda: {"local": SystemConfig()})
     relay: RelayConfig = msgspec.field(default_factory=RelayConfig)
     """hubs whose sessions are reached through this gateway"""

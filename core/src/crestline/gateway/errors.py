@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any
 
 from litestar import Request, Response
@@ -12,6 +13,9 @@ from crestline.gateway.audit.asgi import REFUSAL
 from crestline.gateway.authorization.authorization import MissingScopeError
 from crestline.model import AuthenticationError, CrestlineError
 from crestline.wire.errors import ErrorBody
+
+_MISSING = re.compile(r"Missing required (\w+(?: parameter)?) '([^']+)'")
+"""how Litestar words a parameter that is absent"""
 
 _log = logging.getLogger("crestline.gateway")
 
@@ -27,7 +31,14 @@ def handle_crestline_error(request: Request[Any, Any, Any], error: CrestlineErro
         headers["WWW-Authenticate"] = f'Bearer error="insufficient_scope", scope="{error.scope}"'
     if error.status >= 500:
         _log.warning("%s %s: %s %s", request.method, request.url.path, error, list(error.details))
-    return _response(request, error.status, str(error), caused_by=list(error.details) or None, headers=headers)
+    return _response(
+        request,
+        error.status,
+        str(error),
+        caused_by=list(error.details) or None,
+        data=error.wire_data,
+        headers=headers,
+    )
 
 
 def handle_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[ErrorBody]:
@@ -39,6 +50,9 @@ def handle_http_exception(request: Request[Any, Any, Any], error: HTTPException)
         # Litestar reports a path parameter of the router as a fault of its own beside every real one.
         fields = [field for field in map(_field, extra) if field["message"] != repr(field["name"])]
         what = "; ".join(f"{each['name']}: {each['message']}" for each in fields)
+        if not what and (missing := _MISSING.match(error.detail)):
+            what = f"{missing[2]}: this {missing[1]} is required"
+            fields = [{"location": missing[1].removesuffix(" parameter"), "name": missing[2], "message": "required"}]
         return _invalid(request, what or "The body is absent or has another shape. See /docs for it.", fields)
     headers = {key: value for key, value in (error.headers or {}).items() if key.lower() in ("allow", "retry-after")}
     return _response(request, error.status_code, error.detail, headers=headers)
@@ -62,10 +76,11 @@ def _response(
     message: str,
     *,
     caused_by: list[str] | None = None,
+    data: dict[str, Any] | None = None,
     headers: dict[str, str] | None = None,
 ) -> Response[ErrorBody]:
     request.scope[REFUSAL] = message  # type: ignore[literal-required]
-    body = ErrorBody(message=message, caused_by=caused_by, user=_user(request))
+    body = ErrorBody(message=message, caused_by=caused_by, data=data, user=_user(request))
     return Response(body, status_code=status, headers=headers)
 
 

@@ -42,7 +42,6 @@ def openapi_config(prefix: str) -> OpenAPIConfig:
                 "bearer": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT"),
                 "apiKey": SecurityScheme(type="apiKey", name=API_KEY_HEADER, security_scheme_in="header"),
             },
-            schemas={"Error": _error_schema()},
         ),
         security=[{"bearer": []}, {"apiKey": []}],
         render_plugins=[
@@ -74,6 +73,9 @@ def describe_errors(app: Litestar) -> None:
         description="What is wrong, in the words of S3",
         content={"application/xml": OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))} | (error.content or {}),
     )
+    # Litestar replaces the schemas of `openapi_config` with those that it finds in the routes.
+    components = app.openapi_schema.components
+    components.schemas = {**(components.schemas or {}), "Error": _error_schema()}
     for path, item in (app.openapi_schema.paths or {}).items():
         for method in ("get", "post", "put", "delete", "head"):
             operation = getattr(item, method)

@@ -15,7 +15,7 @@ from crestline.gateway.sharing import share
 from crestline.gateway.store import Store
 from crestline.gateway.systems import SystemRuntime, Systems, build_system
 
-_TAKEN_UP = frozenset({"systems", "oidc", "openfga", "min_token_ttl", "drain", "deadline"})
+_TAKEN_UP = frozenset({"systems", "maintenance", "oidc", "openfga", "min_token_ttl", "drain", "deadline"})
 
 _log = logging.getLogger("crestline.reload")
 

@@ -83,6 +83,11 @@ def provide_system(request: Request[Any, Any, Any], caller: NamedDependency[Call
 
     Raises:
         SystemNotFoundError: there is none of that name.
+        MaintenanceError: it is in maintenance.
     """
     systems: Systems = request.app.state.systems
-    return systems.get(request.path_params["system_name"])
+    system = systems.get(request.path_params["system_name"])
+    for maintenance in (request.app.state.config.maintenance, system.config.maintenance):
+        if maintenance is not None:
+            maintenance.check(system.name)
+    return system

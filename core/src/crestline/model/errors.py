@@ -7,6 +7,7 @@ uses for the case: the gateway answers with it, the client turns an answer back 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ class CrestlineError(Exception):
     """
 
     status = 500
+    wire_data: dict[str, str | None] | None = None
+    """what a gateway's answer has in `data`, for programs to read"""
 
     def __init__(
         self, message: str, *, hint: str = "", details: tuple[str, ...] = (), retry_after: float | None = None
@@ -109,6 +112,21 @@ class GatewayUnavailableError(CrestlineError):
     """No usable answer: connection lost, time limit, 5xx. What was asked may or may not have happened."""
 
     status = 503
+
+
+class MaintenanceError(GatewayUnavailableError):
+    """The operator has announced a maintenance; nothing of what was asked has happened.
+
+    Attributes:
+        end: when it is announced to end, None if that is not known.
+    """
+
+    def __init__(self, what: str, reason: str, end: datetime | None = None) -> None:
+        until = f" until {end.isoformat(timespec='minutes')}" if end is not None else ""
+        left = None if end is None else max(1.0, (end - datetime.now(UTC)).total_seconds())
+        super().__init__(f"{what} is in maintenance{until}: {reason}", retry_after=left)
+        self.end = end
+        self.wire_data = {"reason": "maintenance", "message": reason, "end": end.isoformat() if end else None}
 
 
 class NoSiteFitsError(CrestlineError):

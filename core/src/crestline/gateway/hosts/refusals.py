@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import re
 
 from crestline.gateway.hosts.streams import is_crc32
 from crestline.gateway.paths import printable
@@ -33,19 +32,6 @@ BY_ERRNO: dict[int, type[CrestlineError]] = {
     errno.ENOMEM: CrestlineError,
 }
 """what the operating system refuses; all that is not the machine's own trouble is a 4xx"""
-
-_OCTAL = re.compile(r"0?[0-7]{1,4}")
-
-
-def check_mode(mode: str) -> str:
-    """`mode` if it is one that `chmod` of every host takes.
-
-    Raises:
-        InvalidRequestError: not octal.
-    """
-    if not _OCTAL.fullmatch(mode):
-        raise InvalidRequestError(f"chmod: invalid mode: '{printable(mode)}'", hint="Give it in octal, as in 755.")
-    return mode
 
 
 def check_sum(actual: str, expected: str) -> None:

@@ -38,6 +38,7 @@ from crestline.wire.extensions import (
 )
 
 _MAX_IDS = 1000
+_ALTERNATIVES = "One value, or several separated by commas; empty: no filter"
 
 JobIdPath = Annotated[
     JobId, PathParameter(description="A scheduler's job id, an array task's (`12_3`), or a transfer's")
@@ -97,8 +98,8 @@ async def get_jobs(
     system: SystemDependency,
     caller: CallerDependency,
     allusers: Annotated[bool, QueryParameter(name="allusers")] = False,
-    account: Annotated[str | None, QueryParameter(name="account")] = None,
-    name: Annotated[str | None, QueryParameter(name="name", max_length=235)] = None,
+    account: Annotated[str | None, QueryParameter(name="account", description=_ALTERNATIVES)] = None,
+    name: Annotated[str | None, QueryParameter(name="name", max_length=235, description=_ALTERNATIVES)] = None,
     time_window: Annotated[TimeWindow, QueryParameter(name="time_window")] = "24h",
     ids: Ids = None,
     etag: KnownTag = None,
@@ -108,8 +109,8 @@ async def get_jobs(
     query = JobQuery(
         ids=_split(ids) if ids is not None else None,
         all_users=allusers,
-        account=account,
-        name=name,
+        accounts=_alternatives(account),
+        names=_alternatives(name),
         window=None if ids is not None else TIME_WINDOWS[time_window],
     )
     if wait and allusers:
@@ -191,6 +192,11 @@ def _outcome(found: str | CrestlineError) -> BatchOutcome:
     causes = list(found.details) or None
     error = BatchError(status=found.status, message=str(found), caused_by=causes, retry_after=found.retry_after)
     return BatchOutcome(error=error)
+
+
+def _alternatives(text: str | None) -> frozenset[str] | None:
+    """The values that a filter accepts; a value that holds a comma itself is one of them."""
+    return frozenset({text, *filter(None, text.split(","))}) if text else None
 
 
 def _split(ids: str) -> tuple[str, ...]:

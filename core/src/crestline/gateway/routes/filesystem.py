@@ -214,7 +214,7 @@ async def post_symlink(
 async def put_chmod(
     system: SystemDependency, caller: CallerDependency, data: JSONBody[ChmodRequest]
 ) -> FileEntryAnswer:
-    """Change permissions; the mode is octal."""
+    """Change permissions; the mode is octal (`755`) or symbolic (`u+x,go-w`)."""
     path = system.guard.check(data.path)
     return FileEntryAnswer(output=await system.files(caller).chmod(path, data.mode))
 

@@ -22,13 +22,18 @@ class JobQuery(msgspec.Struct, frozen=True, kw_only=True):
     ids: tuple[str, ...] | None = None
     """exactly these, whatever their age; array ids bring their elements"""
     all_users: bool = False
-    account: str | None = None
-    name: str | None = None
-    """the whole job name"""
+    accounts: frozenset[str] | None = None
+    """only jobs of these accounts"""
+    names: frozenset[str] | None = None
+    """only jobs with one of these names, each a whole job name"""
     window: int | None = None
     """only jobs that were active within the last so many seconds"""
     since: float | None = None
     """reading of `time.monotonic()`: the answer is no older; None: as old as the scheduler sees fit"""
+
+    def selects(self, name: str, account: str | None) -> bool:
+        """Whether name and account of a job are among those asked for."""
+        return (self.names is None or name in self.names) and (self.accounts is None or account in self.accounts)
 
 
 class JobList(list[JobInfo]):

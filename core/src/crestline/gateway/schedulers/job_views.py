@@ -57,8 +57,7 @@ class JobViews:
             async for some in slices(found)
             for job in some
             if (owner is None or job.user == owner or job.status.state == "UNKNOWN")
-            and (query.account is None or job.account == query.account)
-            and (query.name is None or job.name == query.name)
+            and query.selects(job.name, job.account)
         ]
         jobs = JobList(await in_order(wanted, key=lambda job: (job.time.submit or 0, self._order(job.job_id))))
         jobs.partial = found.partial

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from time import time
 
@@ -17,6 +18,7 @@ from crestline.model import (
     GatewayUnavailableError,
     InvalidRequestError,
     JobNotFoundError,
+    MaintenanceError,
     MissingFileError,
     NotFoundError,
     PermissionDeniedError,
@@ -99,6 +101,8 @@ def _classify(response: httpx.Response, body: ErrorBody) -> CrestlineError:
     said = " ".join((body.message, *details))
     message = body.message or f"The gateway answered {status}."
 
+    if status == 503 and body.data and body.data.get("reason") == "maintenance":
+        return MaintenanceError(*_announcement(message, body.data))
     if status == 400 and "File exists" in said:
         return ConflictError(message, hint="Choose another name, or remove what is there.", details=details)
     if status == 401:
@@ -133,6 +137,18 @@ def _classify(response: httpx.Response, body: ErrorBody) -> CrestlineError:
             retry_after=retry_after(response),
         )
     return InvalidRequestError(message, details=details)
+
+
+def _announcement(message: str, data: dict[str, object]) -> tuple[str, str, datetime | None]:
+    """System, reason and end of a maintenance, as a Crestline gateway announces it."""
+    what, found, _ = message.partition(" is in maintenance")
+    try:
+        end = datetime.fromisoformat(str(data.get("end")))
+    except ValueError:
+        end = None
+    if end is not None and end.tzinfo is None:
+        end = None
+    return what if found else "The gateway", _clean(str(data.get("message") or message)), end
 
 
 def _not_found(message: str, said: str, details: tuple[str, ...]) -> NotFoundError:

@@ -11,8 +11,10 @@ import httpcore
 import httpx
 from httpx_retries import Retry, RetryTransport
 
+from crestline.client.backends.firecrest.refusals import error_of
 from crestline.client.policy import RetryPolicy
 from crestline.client.traffic import CountingTransport, Traffic
+from crestline.model import MaintenanceError
 
 Repeat = Literal["freely", "once", "impatiently"]
 """How a request may be repeated.
@@ -74,12 +76,18 @@ class _WholeAnswers(httpx.AsyncBaseTransport):
             body = b"".join([part async for part in response.aiter_raw()])
         finally:
             await response.aclose()
-        return httpx.Response(
+        whole = httpx.Response(
             response.status_code,
             headers=response.headers,
             stream=httpx.ByteStream(body),
             extensions=response.extensions,
+            request=request,
         )
+        if whole.status_code == MaintenanceError.status:
+            await whole.aread()
+            if isinstance(error := error_of(whole), MaintenanceError):
+                raise error  # no repeat helps before it ends
+        return whole
 
     async def aclose(self) -> None:
         await self._kept.aclose()

@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncIterator, Sequence
 
 from crestline.gateway.hosts.base import Files, OpenFile
-from crestline.gateway.hosts.refusals import check_mode
+from crestline.gateway.hosts.file_modes import check_mode
 from crestline.gateway.hosts.ssh.archives import Archives
 from crestline.gateway.hosts.ssh.commands import PLAIN, SshCommands
 from crestline.gateway.hosts.ssh.content import open_file

@@ -6,13 +6,14 @@ import grp
 import io
 import os
 import pwd
+import stat
 from collections.abc import AsyncIterator, Sequence
 from typing import IO, cast
 
 from anyio import from_thread
 
 from crestline.gateway.hosts.base import Files, OpenFile
-from crestline.gateway.hosts.refusals import check_mode
+from crestline.gateway.hosts.file_modes import apply_mode
 from crestline.gateway.hosts.this_machine import archives, listing, trees, unpacking
 from crestline.gateway.hosts.this_machine.content import LocalFile, open_regular, sha256_of
 from crestline.gateway.hosts.this_machine.kind import file_type
@@ -188,7 +189,9 @@ def _symlink(guard: PathGuard, target: str, link: str) -> FileEntry:
 
 
 def _chmod(guard: PathGuard, path: str, mode: str) -> FileEntry:
-    os.chmod(guard.follow(path), int(check_mode(mode), 8))
+    real = guard.follow(path)
+    now = os.stat(real).st_mode
+    os.chmod(real, apply_mode(mode, stat.S_IMODE(now), is_directory=stat.S_ISDIR(now)))
     return _entry(guard, path)
 
 

@@ -89,8 +89,7 @@ class HyperQueueScheduler(Scheduler):
             info = self._info(number, task)
             if (
                 (query.all_users or info.user == user)
-                and (query.account is None or info.account == query.account)
-                and (query.name is None or info.name == query.name)
+                and query.selects(info.name, info.account)
                 and (info.time.end is None or info.time.end >= start)
             ):
                 jobs.append(info)

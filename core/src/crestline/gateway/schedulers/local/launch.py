@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import posixpath
+import re
 import shlex
 import sys
 from contextlib import suppress
@@ -18,6 +20,8 @@ from crestline.gateway.schedulers.local.streams import stream_paths
 from crestline.gateway.supervisor import records
 from crestline.serving.limits import inherited_descriptor_limit
 
+_SHELLS = frozenset({"bash", "dash", "ksh", "mksh", "sh", "zsh"})
+_LOGIN_OPTION = re.compile(r"--login|-[A-Za-z]*l[A-Za-z]*")
 _SUPERVISOR = [sys.executable, "-I", "-m", crestline.gateway.supervisor.__name__]
 
 
@@ -62,7 +66,9 @@ class Launcher:
         stdin, stdout, stderr = stream_paths(job)
         task: records.Task = {
             "marker": f"{self._home_id}/{job.id}",
-            "argv": [*interpreter(script.decode(errors="surrogateescape")), str(script_file)],
+            "argv": _command(
+                interpreter(script.decode(errors="surrogateescape")), script_file, self._directory / "bin"
+            ),
             "environment": job_environment(
                 job,
                 cluster=self._cluster,
@@ -130,3 +136,16 @@ class Launcher:
         directory = self.job_directory(job_id)
         (directory / records.CANCEL).touch(mode=0o600)
         records.poke(str(directory / records.CONTROL), "")
+
+
+def _command(interpreter: list[str], script: Path, commands: Path) -> list[str]:
+    """The words that run a script.
+
+    A login shell (`#!/bin/bash -l`) sets PATH anew in /etc/profile, so `commands` is put before it after that; the
+    shell then reads the script itself, whose `$0` and line numbers stay as they are.
+    """
+    words = " ".join(interpreter).split()
+    shell = next((number for number, word in enumerate(words) if posixpath.basename(word) in _SHELLS), None)
+    if shell is not None and any(_LOGIN_OPTION.fullmatch(word) for word in words[shell + 1 :]):
+        return [*interpreter, "-c", 'PATH="$1:$PATH"; shift; . "$0"', str(script), str(commands)]
+    return [*interpreter, str(script)]

@@ -249,11 +249,7 @@ def _parse_id(job_id: str) -> tuple[int, int | None] | None:
 
 
 def _matches(job: Job, user: str, query: JobQuery) -> bool:
-    return (
-        (query.all_users or job.user == user)
-        and query.account in (None, job.request.account)
-        and query.name in (None, job.request.name)
-    )
+    return (query.all_users or job.user == user) and query.selects(job.request.name, job.request.account)
 
 
 async def _lock(directory: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import sqlite3
 import threading
@@ -164,8 +165,8 @@ class Store:
         """The jobs that `query` asks for, those that have not ended only by id. May be called from any thread."""
         filters: list[tuple[str, object]] = [
             ("jobs.user = ?", None if query.all_users else user),
-            ("jobs.account = ?", query.account),
-            ("jobs.name = ?", query.name),
+            ("jobs.account IN (SELECT value FROM json_each(?))", _json(query.accounts)),
+            ("jobs.name IN (SELECT value FROM json_each(?))", _json(query.names)),
             ('jobs."end" >= ?', now - query.window if query.window is not None else None),
         ]
         conditions = ['jobs."end" IS NOT NULL', *(text for text, value in filters if value is not None)]
@@ -264,3 +265,7 @@ def _jobs(rows: Iterable[sqlite3.Row]) -> list[Job]:
             )
         )
     return found
+
+
+def _json(values: frozenset[str] | None) -> str | None:
+    return None if values is None else json.dumps(sorted(values))

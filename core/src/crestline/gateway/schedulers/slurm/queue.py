@@ -80,12 +80,14 @@ def _entry(row: Row) -> Entry:
         ),
         time=JobTime(
             elapsed=seconds(row["TimeUsed"]),
+            suspended=None if waiting or state == "SUSPENDED" else 0,  # squeue does not tell how long
             start=None if waiting else number(row["StartTime"]),
             expected_start=number(row["StartTime"]) if waiting else None,
             end=number(row["EndTime"]) if ended else None,
             limit=seconds(row["TimeLimit"]),
             submit=number(row["SubmitTime"]),
         ),
+        tasks=[],
         account=text(row["Account"]),
         allocation_nodes=number(row["NumNodes"].partition("-")[0]) or 0,
         cluster=row["Cluster"],

@@ -121,11 +121,13 @@ def _entry(job: SlurmJob) -> Entry:
         time=JobTime(
             elapsed=max(0, (end or int(time.time())) - start) if start else 0,
             start=start,
+            suspended=None if normal.is_waiting or state == "SUSPENDED" else 0,  # slurmrestd does not tell how long
             expected_start=_number(job.start_time) or None if normal.is_waiting else None,
             end=end,
             limit=None if minutes is None else minutes * 60,
             submit=_number(job.submit_time),
         ),
+        tasks=[],
         account=job.account or None,
         allocation_nodes=_number(job.node_count) or 0,
         cluster=job.cluster or "",
