@@ -75,7 +75,20 @@ def describe_errors(app: Litestar) -> None:
     )
     # Litestar replaces the schemas of `openapi_config` with those that it finds in the routes.
     components = app.openapi_schema.components
-    components.schemas = {**(components.schemas or {}), "Error": _error_schema()}
+    components.schemas = {**(components.schemas or {}), "Error": _error_schema(), "OAuthError": _oauth_error_schema()}
+    oauth_error = OpenAPIResponse(
+        description="What is wrong, as RFC 6749 (section 5.2) has it, or as everywhere else",
+        content={
+            "application/json": OpenAPIMediaType(
+                schema=Schema(
+                    any_of=[
+                        Reference(ref="#/components/schemas/OAuthError"),
+                        Reference(ref="#/components/schemas/Error"),
+                    ]
+                )
+            )
+        },
+    )
     for path, item in (app.openapi_schema.paths or {}).items():
         for method in ("get", "post", "put", "delete", "head"):
             operation = getattr(item, method)
@@ -86,6 +99,8 @@ def describe_errors(app: Litestar) -> None:
                 if isinstance(found, OpenAPIResponse) and _is_empty(found):
                     found.content = None
             answer = xml_error if path.startswith("/transfers") else error
+            if path.startswith("/oauth2"):
+                answer = oauth_error
             operation.responses |= {"4XX": answer, "5XX": answer}
             if path.startswith(("/oauth2", "/.well-known", "/transfers", "/status/liveness", "/status/readiness")):
                 operation.security = []
@@ -95,6 +110,17 @@ def _is_empty(answer: OpenAPIResponse) -> bool:
     """Whether it never has a body, and so no media type."""
     schemas = [each.schema for each in (answer.content or {}).values()]
     return all(isinstance(each, Schema) and each.type == OpenAPIType.NULL for each in schemas)
+
+
+def _oauth_error_schema() -> Schema:
+    return Schema(
+        type=OpenAPIType.OBJECT,
+        required=["error"],
+        properties={
+            "error": Schema(type=OpenAPIType.STRING),
+            "error_description": Schema(type=OpenAPIType.STRING),
+        },
+    )
 
 
 def _error_schema() -> Schema:
