@@ -14,6 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from crestline.gateway.audit import AuditQuery, AuditRecord, AuditTrail
+from crestline.gateway.config import AuditConfig
 from crestline.gateway.store import Store
 from harness.audit import audit_records
 from harness.gateway import RunningGateway, in_thread
@@ -147,7 +148,7 @@ async def _cannot_be_changed(store: Store) -> None:
 @pytest.mark.anyio
 async def test_old_records_go(tmp_path: Path) -> None:
     store = await Store.open(tmp_path / "gateway.db")
-    trail = AuditTrail(store, retention_days=30)
+    trail = AuditTrail(store, AuditConfig(retention_days=30))
     day = 86400
     await trail.write([record(1, at=time.time() - 31 * day), record(2, at=time.time() - 29 * day), record(3)])
     await trail.sweep()

@@ -60,8 +60,10 @@ def remove(
     home: HomeFolder = None,
     config: ConfigFile = None,
 ) -> None:
-    """Remove a client; tokens that it has already end within minutes."""
-    run_async(_remove(config, home, client_id))
+    """Remove a client and revoke its access tokens, refresh tokens and API keys. Its jobs go on."""
+    revoked = run_async(_remove(config, home, client_id))
+    keys = f"{revoked} API key{'' if revoked == 1 else 's'}"
+    note(f"Client {client_id} is removed. Revoked: its access tokens, its refresh tokens and {keys}. Its jobs go on.")
 
 
 async def _add(config: Path | None, home: Path | None, client_id: str, user: str, scopes: list[Scope] | None) -> str:
@@ -81,9 +83,15 @@ async def _list(config: Path | None, home: Path | None) -> list[Client]:
         return await Clients(store).list()
 
 
-async def _remove(config: Path | None, home: Path | None, client_id: str) -> None:
+async def _remove(config: Path | None, home: Path | None, client_id: str) -> int:
     async with gateway_store.open_store(config, home) as (store, _):
+        from crestline.gateway.identity.api_keys import ApiKeys
         from crestline.gateway.identity.clients import Clients
 
-        await Clients(store).remove(client_id)
-        await gateway_store.note(store, "clients remove", client_id)
+        clients = Clients(store)
+        client = await clients.find(client_id)
+        # The keys first: if this is interrupted, it can be repeated.
+        revoked = 0 if client is None else await ApiKeys(store).revoke_of_client(client_id, client.username)
+        await clients.remove(client_id)
+        await gateway_store.note(store, "clients remove", f"{client_id} ({revoked} API keys)")
+        return revoked

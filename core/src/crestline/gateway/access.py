@@ -11,6 +11,7 @@ from crestline.gateway.identity.issuer import Issuer
 from crestline.gateway.identity.keys import KeySource, OwnKeys
 from crestline.gateway.identity.oidc import ProviderKeys
 from crestline.gateway.identity.tokens import TokenVerifier, TrustedIssuer
+from crestline.gateway.identity.users import SYSTEM_ACCOUNTS, UserPolicy
 from crestline.gateway.store import Store
 from crestline.wire.extensions import SCOPES
 
@@ -24,7 +25,13 @@ def build_authenticator(
         before: whose place it takes; what that knows of the providers' keys is kept.
     """
     known = before.tokens.key_sources if before else {}
-    own = TrustedIssuer(name=issuer.name, audience=issuer.audience, keys=OwnKeys(issuer.key), scopes={})
+    own = TrustedIssuer(
+        name=issuer.name,
+        audience=issuer.audience,
+        keys=OwnKeys(issuer.key),
+        scopes={},
+        check=issuer.active_clients.check,
+    )
     providers = [
         TrustedIssuer(
             name=each.issuer,
@@ -32,6 +39,7 @@ def build_authenticator(
             keys=_provider_keys(each, known.get(each.issuer)),
             username_claim=each.username_claim,
             groups_claim=each.groups_claim,
+            users=_users(each),
             scopes=_scopes(each),
         )
         for each in config.oidc
@@ -52,6 +60,11 @@ def build_authorization(config: GatewayConfig) -> Authorization:
 def build_api_keys(config: GatewayConfig, store: Store) -> ApiKeys:
     """The API keys of the store."""
     return ApiKeys(store, lifetime=config.api_keys.lifetime, max_lifetime=config.api_keys.max_lifetime)
+
+
+def _users(provider: OidcConfig) -> UserPolicy:
+    denied = SYSTEM_ACCOUNTS if provider.denied_users is None else provider.denied_users
+    return UserPolicy(min_uid=provider.min_uid, allowed=provider.allowed_users, denied=denied)
 
 
 def _provider_keys(provider: OidcConfig, known: KeySource | None) -> KeySource:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from urllib.parse import urlsplit
 
 from litestar import Litestar
@@ -14,7 +14,7 @@ from litestar.exceptions import HTTPException
 from litestar.middleware import DefineMiddleware
 
 from crestline.gateway.access import build_api_keys, build_authenticator, build_authorization
-from crestline.gateway.audit import Audited, AuditTrail
+from crestline.gateway.audit import Audited, AuditTrail, FailedSignIns
 from crestline.gateway.config import GatewayConfig
 from crestline.gateway.deadline import Deadline
 from crestline.gateway.envelope import Envelope
@@ -37,7 +37,7 @@ from crestline.gateway.requests import Authentication, GatewayRequest, provide_c
 from crestline.gateway.routes import compute, content, filesystem, keys, oauth, page, status, transfers
 from crestline.gateway.sharing import share
 from crestline.gateway.store import Store
-from crestline.gateway.systems import build_systems
+from crestline.gateway.systems import Systems, build_systems
 from crestline.model import CrestlineError
 from crestline.relay.server import Relay
 
@@ -95,35 +95,44 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     config: GatewayConfig = app.state.config
     home = Home(config.home)
     home.create()
-    store = await Store.open(config.database or home.database)
-    await share(config, home, store)
-    replicas = Replicas(store)
-    clients = Clients(store)
-    await ensure_first_client(home, clients)
-    key = signing_key(home)
-    issuer = Issuer(key, home.identifier(), clients, config.issuer)
-    systems = build_systems(config, home, store, app.state.public_url, replicas)
-    health = Health(systems)
-    readiness = Readiness(store)
-    api_keys = build_api_keys(config, store)
-    authorization = build_authorization(config)
-    audit = AuditTrail(store, config.audit.retention_days)
-    app.state.update(
-        {
-            "store": store,
-            "replicas": replicas,
-            "readiness": readiness,
-            "issuer": issuer,
-            "authenticator": build_authenticator(config, issuer, api_keys),
-            "api_keys": api_keys,
-            "authorization": authorization,
-            "audit": audit,
-            "systems": systems,
-            "health": health,
-            "started": time.time(),
-        }
-    )
-    try:
+    async with AsyncExitStack() as stack:  # whatever fails, what was opened before it is closed
+        store = await Store.open(config.database or home.database)
+        stack.push_async_callback(store.close)
+        await share(config, home, store)
+        replicas = Replicas(store)
+        stack.push_async_callback(replicas.stop)
+        clients = Clients(store)
+        await ensure_first_client(home, clients)
+        key = signing_key(home)
+        issuer = Issuer(key, home.identifier(), clients, config.issuer)
+        authorization = build_authorization(config)
+        stack.push_async_callback(authorization.close)
+        audit = AuditTrail(store, config.audit)
+        stack.push_async_callback(audit.stop)
+        systems = build_systems(config, home, store, app.state.public_url, replicas)
+        stack.push_async_callback(_close_systems, app, systems)
+        readiness = Readiness(store)
+        stack.push_async_callback(readiness.close)
+        health = Health(systems)
+        stack.push_async_callback(health.stop)
+        api_keys = build_api_keys(config, store)
+        app.state.update(
+            {
+                "store": store,
+                "replicas": replicas,
+                "readiness": readiness,
+                "issuer": issuer,
+                "sign_ins": FailedSignIns(audit, config.issuer.max_failures),
+                "authenticator": build_authenticator(config, issuer, api_keys),
+                "api_keys": api_keys,
+                "authorization": authorization,
+                "audit": audit,
+                "systems": systems,
+                "health": health,
+                "started": time.time(),
+            }
+        )
+        stack.push_async_callback(app.state.relay.stop)
         await app.state.relay.start()
         await replicas.start()
         await audit.start()
@@ -131,12 +140,7 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
             await system.start()
         await health.start()
         yield
-    finally:
-        await app.state.relay.stop()
-        await health.stop()
-        await readiness.close()
-        await systems.close(app.state.get("patience", 0.0))
-        await audit.stop()
-        await authorization.close()
-        await replicas.stop()
-        await store.close()
+
+
+async def _close_systems(app: Litestar, systems: Systems) -> None:
+    await systems.close(app.state.get("patience", 0.0))

@@ -136,6 +136,8 @@ class IssuerConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     token_lifetime: int = 300
     refresh_lifetime: int = 30 * 86400
+    max_failures: Positive = 30
+    """failed sign-ins a minute from one address, above which the answer is 429 unless id and secret are right"""
 
 
 class OidcPageConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -163,6 +165,12 @@ class OidcConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """the claim that holds the POSIX user on the systems"""
     ca_file: str | None = None
     """PEM file of the authority that signed the provider's certificate"""
+    min_uid: int = 1000
+    """a token may not name a user of the gateway's machine whose uid is smaller"""
+    allowed_users: list[str] = msgspec.field(default_factory=lambda: ["*"])
+    """patterns of the users that a token may name"""
+    denied_users: list[str] | None = None
+    """patterns of users that a token may not name, whatever is allowed; None: root and the accounts of services"""
     groups_claim: str | None = None
     """the claim that lists the user's groups; a dot leads into an object, as in `realm_access.roles`"""
     scopes: dict[str, frozenset[Scope | Literal["*"]]] | None = None
@@ -184,6 +192,8 @@ class AuditConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     retention_days: Positive = 400
     """after which a record is deleted"""
+    max_records: Positive = 2_000_000
+    """above which the oldest are deleted, whatever their age; about 1 GB"""
 
 
 class OpenFgaConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):

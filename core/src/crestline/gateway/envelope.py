@@ -26,6 +26,9 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"
 _JOB_ID_SEGMENT = 4  # of /compute/{system}/jobs/{id}
 _VERSION = (VERSION_HEADER.lower().encode(), f"{PROTOCOL_VERSION}+crestline.{__version__}".encode())
 _FEATURES = (FEATURES_HEADER.lower().encode(), " ".join(FEATURES).encode())
+_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+"""files of users are no pages of the gateway, whatever is in them"""
+_LONGEST_PATH = 1024
 
 
 class Envelope:
@@ -59,6 +62,7 @@ class Envelope:
                     *message["headers"],
                     _VERSION,
                     _FEATURES,
+                    _NO_SNIFFING,
                     (b"f7t-timestamp", datetime.now(UTC).isoformat().encode()),
                     (b"x-request-id", identifier),
                     (b"x-correlation-id", correlation),
@@ -76,7 +80,7 @@ class Envelope:
                 user = getattr(scope.get("user"), "username", "-")
                 milliseconds = (time.perf_counter() - started) * 1000
                 # As it was sent, so it is one line; without the query, where signed URLs carry their signature.
-                path = scope["raw_path"].partition(b"?")[0].decode("ascii", "backslashreplace")
+                path = scope["raw_path"].partition(b"?")[0][:_LONGEST_PATH].decode("ascii", "backslashreplace")
                 _log.info("%s %s %s %d %.1fms", user, scope["method"], path, status, milliseconds)
             request_id.reset(token)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from litestar import Litestar, Router
+from html import escape
+from typing import Any
+
+from litestar import Litestar, Request, Router
 from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import SwaggerRenderPlugin
+from litestar.openapi.plugins import OpenAPIRenderPlugin
 from litestar.openapi.spec import (
     Components,
     OpenAPIMediaType,
@@ -19,6 +22,7 @@ from litestar.static_files import create_static_files_router
 from swagger_ui_bundle import swagger_ui_path
 
 from crestline import __version__
+from crestline.gateway.page_headers import page_headers
 from crestline.wire.extensions import API_KEY_HEADER
 
 _ASSETS = "/docs/assets"
@@ -44,15 +48,46 @@ def openapi_config(prefix: str) -> OpenAPIConfig:
             },
         ),
         security=[{"bearer": []}, {"apiKey": []}],
-        render_plugins=[
-            SwaggerRenderPlugin(
-                path="/",
-                js_url=f"{prefix}{_ASSETS}/swagger-ui-bundle.js",
-                css_url=f"{prefix}{_ASSETS}/swagger-ui.css",
-                standalone_preset_js_url=f"{prefix}{_ASSETS}/swagger-ui-standalone-preset.js",
-            )
-        ],
+        openapi_router=Router("/docs", route_handlers=[], response_headers=page_headers(_policy())),
+        render_plugins=[_Page(prefix)],
     )
+
+
+class _Page(OpenAPIRenderPlugin):
+    """Swagger UI without a script or style within the page, so that its policy need not allow any."""
+
+    def __init__(self, prefix: str) -> None:
+        super().__init__(path="/")
+        self._prefix = escape(prefix)
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        """The page; its script fetches the document."""
+        assets, page = f"{self._prefix}{_ASSETS}", f"{self._prefix}/page"
+        return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Crestline: API</title>
+<link rel="icon" href="{page}/icon.svg">
+<link rel="stylesheet" href="{assets}/swagger-ui.css">
+<script src="{assets}/swagger-ui-bundle.js" defer></script>
+<script src="{assets}/swagger-ui-standalone-preset.js" defer></script>
+<script src="{page}/docs.js" data-document="{self._prefix}/docs/openapi.json" defer></script>
+</head>
+<body><div id="docs"></div></body>
+</html>
+""".encode()
+
+
+def _policy() -> dict[str, str]:
+    """Content-Security-Policy. Swagger UI brings pictures in its style, and sets styles of elements."""
+    return {
+        "script-src": "'self'",
+        "style-src": "'self' 'unsafe-inline'",
+        "img-src": "'self' data:",
+        "connect-src": "'self'",
+    }
 
 
 def assets_router() -> Router:

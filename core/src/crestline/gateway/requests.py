@@ -14,6 +14,7 @@ from crestline.gateway.audit.asgi import note_paths
 from crestline.gateway.authorization import authorize
 from crestline.gateway.identity import Caller, RefusedCredentialError
 from crestline.gateway.identity.authentication import Authenticator
+from crestline.gateway.identity.users import DeniedUserError
 from crestline.gateway.systems import SystemRuntime, Systems
 from crestline.model import InvalidRequestError
 from crestline.wire.codec import camelize_keys
@@ -61,7 +62,7 @@ class Authentication(AbstractAuthenticationMiddleware):
         authenticator: Authenticator = connection.app.state.authenticator
         try:
             caller = await authenticator.authenticate(connection.headers)
-        except RefusedCredentialError as error:
+        except (RefusedCredentialError, DeniedUserError) as error:
             set_principal(connection.scope, error.principal)
             raise
         connection.scope["user"] = caller  # a refusal says who it was

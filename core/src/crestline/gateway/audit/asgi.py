@@ -11,6 +11,7 @@ from litestar import Litestar
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
+from crestline.gateway.audit.failures import FailedSignIns
 from crestline.gateway.audit.record import AuditRecord
 from crestline.gateway.audit.trail import AuditTrail
 from crestline.gateway.authorization.guard import required_scope
@@ -24,6 +25,11 @@ REFUSAL = "crestline_refusal"
 _DENIED = (401, 403)
 _NO_ANSWER = 499
 _LONGEST_TEXT = 16 * 1024  # room for the ids of a large batch
+_LONGEST_NAME = 256
+_LONGEST_REASON = 1024
+_REFUSED = (401, 403, 429)
+"""statuses of a credential that was refused"""
+_LONGEST_PATH = 4096
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _PATH_FIELDS = ("path", "targetPath", "linkPath")
 
@@ -63,22 +69,27 @@ class Audited:
             return
         trail: AuditTrail = self._app.state.audit
         client = scope.get("client")
+        is_known = scope.get("user") is not None
         path: Mapping[str, Any] = scope.get("path_params") or {}
-        await trail.record(
-            AuditRecord(
-                at=time.time(),
-                request_id=str(scope.get("crestline_request_id", "")),
-                username=_clean(who.username),
-                client_id=_clean(who.client_id),
-                via=who.via,
-                address=client[0] if client else "",
-                action=_clean(f"{scope['method']} {scope.get('path_template') or scope['path']}"),
-                system=_clean(str(path.get("system_name", ""))),
-                target=_clean(" ".join(_targets(scope, path))),
-                status=status,
-                reason=_clean(str(scope.get(REFUSAL, ""))) if status >= 400 else "",
-            )
+        # Of a request whose credential was refused nothing is kept that its sender chose, but for the request id.
+        record = AuditRecord(
+            at=time.time(),
+            request_id=str(scope.get("crestline_request_id", "")),
+            username=_clean(who.username, _LONGEST_NAME),
+            client_id=_clean(who.client_id, _LONGEST_NAME),
+            via=who.via,
+            address=_clean(client[0], _LONGEST_NAME) if client else "",
+            action=_clean(f"{scope['method']} {scope.get('path_template') or '(no such route)'}", _LONGEST_NAME),
+            system=_clean(str(path.get("system_name", "")), _LONGEST_NAME) if is_known else "",
+            target=_clean(" ".join(_targets(scope, path))) if is_known else "",
+            status=status,
+            reason=_clean(str(scope.get(REFUSAL, "")), _LONGEST_REASON) if status >= 400 else "",
         )
+        if is_known or status not in _REFUSED:
+            await trail.record(record)
+        else:
+            failures: FailedSignIns = self._app.state.sign_ins
+            await failures.record(record)
 
 
 def set_principal(scope: Any, principal: Caller) -> None:
@@ -94,7 +105,7 @@ def note_target(scope: Any, *targets: str) -> None:
 def note_paths(scope: Any, body: Any) -> None:
     """As `note_target`, with the paths that a JSON body names; nothing else of it is looked at."""
     if isinstance(body, dict):
-        note_target(scope, *(str(body[field]) for field in _PATH_FIELDS if body.get(field)))
+        note_target(scope, *(str(body[field])[:_LONGEST_PATH] for field in _PATH_FIELDS if body.get(field)))
 
 
 def _changes(scope: HTTPScope) -> bool:
@@ -108,11 +119,13 @@ def _changes(scope: HTTPScope) -> bool:
 
 def _targets(scope: HTTPScope, path: Mapping[str, Any]) -> list[str]:
     named = [str(value) for name, value in path.items() if name != "system_name"]
-    query = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("path", [])
+    query = [
+        each[:_LONGEST_PATH] for each in parse_qs(scope.get("query_string", b"").decode("latin-1")).get("path", [])[:1]
+    ]
     noted: list[str] = scope.get(_TARGETS) or []  # type: ignore[assignment]
     return [*named, *query, *noted]
 
 
-def _clean(text: str) -> str:
+def _clean(text: str, longest: int = _LONGEST_TEXT) -> str:
     """Fit for any database: of bounded length, without NUL and lone surrogates."""
-    return text[:_LONGEST_TEXT].encode("utf-8", "replace").decode().replace("\0", "\\0")
+    return text[:longest].encode("utf-8", "replace").decode().replace("\0", "\\0")

@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
-from sqlalchemy import delete, insert
+from sqlalchemy import delete, func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from crestline.gateway.audit.record import AuditQuery, AuditRecord, audit_table
+from crestline.gateway.config import AuditConfig
 from crestline.gateway.store import Store
 from crestline.model import GatewayUnavailableError
 
 _RETRY = 1.0
 _PATIENCE = 1.0
 """seconds that an answer is held back for its record to be stored"""
-_SWEEP = 3600.0
+_SWEEP = 60.0
 _MOST_WAITING = 10_000
 _DAY = 86400
 
@@ -31,12 +32,19 @@ class AuditTrail:
     While the database does not answer, records go to the log, wait in memory, and are stored when it is back.
     """
 
-    def __init__(self, store: Store, retention_days: int = 400) -> None:
+    def __init__(self, store: Store, config: AuditConfig | None = None) -> None:
+        config = config or AuditConfig()
         self._engine = store.engine
-        self._retention = retention_days * _DAY
+        self._retention = config.retention_days * _DAY
+        self._most = config.max_records
+        self._before_sweep: Callable[..., Awaitable[None]] | None = None
         self._waiting: list[tuple[AuditRecord, asyncio.Future[None]]] = []
         self._some = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+
+    def before_sweep(self, flush: Callable[..., Awaitable[None]]) -> None:
+        """Call `flush()` before each sweep, and `flush(all_kinds=True)` before the end."""
+        self._before_sweep = flush
 
     async def start(self) -> None:
         """Take up work."""
@@ -45,6 +53,8 @@ class AuditTrail:
 
     async def stop(self) -> None:
         """Store what waits, if that can be done now, and end."""
+        if self._before_sweep is not None and self._tasks:
+            await self._before_sweep(all_kinds=True)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -70,9 +80,16 @@ class AuditTrail:
         return [msgspec.convert(dict(zip(columns, row, strict=True)), AuditRecord) for row in reversed(rows)]
 
     async def sweep(self) -> None:
-        """Drop what is older than the retention."""
+        """Drop what is older than the retention, and the oldest of what is more than the table may hold."""
         async with self._engine.begin() as connection:
             await connection.execute(delete(audit_table).where(audit_table.c.at < time.time() - self._retention))
+            # Numbers ascend, and records go from the lowest on, so numbers that are far apart have records between.
+            highest = await connection.scalar(select(func.max(audit_table.c.number)))
+            surplus = await connection.execute(
+                delete(audit_table).where(audit_table.c.number <= (highest or 0) - self._most)
+            )
+        if surplus.rowcount > 0:
+            _log.warning("the audit trail is full: its %d oldest records were deleted", surplus.rowcount)
 
     async def _write_forever(self) -> None:
         while True:
@@ -117,6 +134,8 @@ class AuditTrail:
     async def _sweep_forever(self) -> None:
         while True:
             try:
+                if self._before_sweep is not None:
+                    await self._before_sweep()
                 await self.sweep()
             except GatewayUnavailableError as error:
                 _log.warning("old audit records stay for now: %s", error)

@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable, Sequence
 
 import msgspec
-from sqlalchemy import Column, Float, String, Table, Text, delete, func, insert, select, update
+from sqlalchemy import Column, ColumnElement, Float, String, Table, Text, delete, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from crestline.gateway.identity.caller import Caller, RefusedCredentialError
 from crestline.gateway.store import Store, metadata
@@ -42,6 +43,8 @@ _keys = Table(
     Column("expires", Float, nullable=False),
     Column("last_used", Float),
     Column("revoked", Float, index=True),
+    Column("client_id", String),  # the OAuth2 client that made it, itself or by another key; None: an earlier version
+    Column("parent", String, index=True),  # the key that made it
 )
 
 MOST_PER_USER = 100
@@ -113,9 +116,14 @@ class ApiKeys:
             "groups": msgspec.json.encode(sorted(owner.groups)).decode(),
             "created": now,
             "expires": expires,
+            "client_id": owner.client_id,
+            "parent": None,
         }
         alive = (_keys.c.username == owner.username) & _keys.c.revoked.is_(None) & (_keys.c.expires > now)
         async with self._engine.begin() as connection:
+            if owner.via == "api-key":
+                made_by = select(_keys.c.client_id).where(_keys.c.key_id == owner.client_id)
+                row |= {"client_id": await connection.scalar(made_by), "parent": owner.client_id}
             await connection.execute(delete(_keys).where(_keys.c.expires < now - _KEPT))
             count = await connection.scalar(select(func.count()).select_from(_keys).where(alive))
             if (count or 0) >= MOST_PER_USER:
@@ -133,7 +141,7 @@ class ApiKeys:
             return [_info(row._mapping) for row in await connection.execute(query)]
 
     async def revoke(self, key_id: str, username: str | None = None) -> None:
-        """End a key at once here, and within about a second in other replicas.
+        """End a key, and the keys that were made with it, at once here and within about a second in other replicas.
 
         Args:
             username: whose it must be.
@@ -145,10 +153,29 @@ class ApiKeys:
         if username is not None:
             mine &= _keys.c.username == username
         async with self._engine.begin() as connection:
-            done = await connection.execute(update(_keys).where(mine).values(revoked=self._clock()))
-        if not done.rowcount:
+            revoked = await self._revoke(connection, mine)
+        if not revoked:
             raise NotFoundError(f"There is no API key {key_id!r}.", hint="List your keys for their ids.")
-        self._forget({key_id})
+        self._forget(revoked)
+
+    async def revoke_of_client(self, client_id: str, username: str) -> int:
+        """End the keys that a client of the built-in issuer made for its user, and say how many.
+
+        Keys of which an earlier version did not store the client count as made by any client of the user.
+        """
+        by_client = _keys.c.client_id.is_(None) | (_keys.c.client_id == client_id)
+        async with self._engine.begin() as connection:
+            revoked = await self._revoke(connection, by_client & (_keys.c.username == username))
+        self._forget(revoked)
+        return len(revoked)
+
+    async def _revoke(self, connection: AsyncConnection, which: ColumnElement[bool]) -> set[str]:
+        revoked: set[str] = set()
+        while found := set(await connection.scalars(select(_keys.c.key_id).where(which & _keys.c.revoked.is_(None)))):
+            await connection.execute(update(_keys).where(_keys.c.key_id.in_(found)).values(revoked=self._clock()))
+            revoked |= found
+            which = _keys.c.parent.in_(found)
+        return revoked
 
     async def verify(self, key: str) -> Caller:
         """Whom `key` speaks for.

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
+import logging
 import secrets
 import time
 from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, Float, String, Table, delete, insert, select
+from sqlalchemy import Column, Float, String, Table, Text, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
+from crestline.gateway.identity.caller import Caller, RefusedCredentialError
 from crestline.gateway.store import Store, metadata
-from crestline.model import ConflictError, NotFoundError
+from crestline.model import ConflictError, GatewayUnavailableError, NotFoundError
 from crestline.wire.extensions import SCOPES
+
+_CHECK = 1.0
+"""seconds between two looks at which clients there are"""
+
+_log = logging.getLogger("crestline.identity")
 
 _clients = Table(
     "clients",
@@ -39,6 +47,7 @@ _refresh_tokens = Table(
     Column("token_hash", String, primary_key=True),
     Column("client_id", String, nullable=False),
     Column("expires", Float, nullable=False),
+    Column("scope", Text),  # as it was granted; None in tokens of earlier versions: all that the client has
 )
 
 
@@ -103,7 +112,7 @@ class Clients:
         return [Client(row.client_id, row.username, _scopes(row.client_id, limits)) for row in rows]
 
     async def remove(self, client_id: str) -> None:
-        """Forget a client and its refresh tokens; access tokens that it has live on for their few minutes.
+        """Forget a client and its refresh tokens. See `ApiKeys.revoke_of_client` for its API keys.
 
         Raises:
             NotFoundError: there is none.
@@ -126,17 +135,30 @@ class Clients:
         matches = hmac.compare_digest(row.secret_hash if row else _hash(""), _hash(secret))
         return Client(row.client_id, row.username, _scopes(row.client_id, limits)) if row and matches else None
 
-    async def new_refresh_token(self, client: Client, lifetime: int) -> str:
-        """A refresh token that lives `lifetime` seconds and works once."""
+    async def find(self, client_id: str) -> Client | None:
+        """The client of this id."""
+        return next((each for each in await self.list() if each.client_id == client_id), None)
+
+    async def new_refresh_token(self, client: Client, lifetime: int, scope: str) -> str:
+        """A refresh token that lives `lifetime` seconds, works once and grants `scope`."""
         token = secrets.token_urlsafe(32)
         async with self._engine.begin() as connection:
             await connection.execute(delete(_refresh_tokens).where(_refresh_tokens.c.expires < time.time()))
             await connection.execute(
                 insert(_refresh_tokens).values(
-                    token_hash=_hash(token), client_id=client.client_id, expires=time.time() + lifetime
+                    token_hash=_hash(token), client_id=client.client_id, expires=time.time() + lifetime, scope=scope
                 )
             )
         return token
+
+    async def refresh_scope(self, client: Client, token: str) -> str | None:
+        """The scope that a refresh token of the client grants; None where it does not say, or is not there."""
+        query = select(_refresh_tokens.c.scope).where(
+            _refresh_tokens.c.token_hash == _hash(token), _refresh_tokens.c.client_id == client.client_id
+        )
+        async with self._engine.connect() as connection:
+            scope: str | None = await connection.scalar(query)
+        return scope
 
     async def use_refresh_token(self, client: Client, token: str) -> bool:
         """Use up a refresh token; False where it is unknown, used, expired or another client's."""
@@ -149,6 +171,40 @@ class Clients:
                 )
             )
             return bool(used.rowcount)
+
+
+class ActiveClients:
+    """Which clients there are, asked of the store once a second at most, so that a removal ends access tokens."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+        self._ids: frozenset[str] | None = None
+        self._checked = float("-inf")
+        self._lock = asyncio.Lock()
+
+    async def check(self, caller: Caller) -> None:
+        """Let the token of a client pass.
+
+        While the store does not answer, what it said last counts.
+
+        Raises:
+            RefusedCredentialError: the client was removed.
+        """
+        if time.monotonic() - self._checked > _CHECK or (self._ids is not None and caller.client_id not in self._ids):
+            async with self._lock:
+                if time.monotonic() - self._checked > _CHECK or caller.client_id not in (self._ids or ()):
+                    await self._look()
+        if self._ids is not None and caller.client_id not in self._ids:
+            raise RefusedCredentialError(
+                "The client of this token was removed.", caller, hint="Ask the operator for another client."
+            )
+
+    async def _look(self) -> None:
+        try:
+            self._ids = frozenset(each.client_id for each in await self._clients.list())
+        except GatewayUnavailableError as error:
+            _log.warning("removed clients cannot be looked for: %s", error)
+        self._checked = time.monotonic()
 
 
 def _hash(secret: str) -> str:

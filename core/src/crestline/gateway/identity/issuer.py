@@ -9,7 +9,7 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 
 from crestline.gateway.config import IssuerConfig
-from crestline.gateway.identity.clients import Client, Clients
+from crestline.gateway.identity.clients import ActiveClients, Client, Clients
 from crestline.wire.codec import Message
 from crestline.wire.extensions import SCOPES
 
@@ -47,6 +47,7 @@ class Issuer:
         self.key = key
         self.name = f"urn:uuid:{identifier}"
         self.audience = f"crestline:{identifier}"
+        self.active_clients = ActiveClients(clients)
         self._clients = clients
         self._config = config
 
@@ -64,21 +65,26 @@ class Issuer:
         client = await self._clients.authenticate(client_id, client_secret)
         if client is None:
             raise OAuthError("invalid_client", "Unknown client or wrong secret.", 401)
-        scope = _granted(client, form.get("scope", ""))
+        asked = form.get("scope", "")
         match form.get("grant_type"):
             case "client_credentials":
-                # A refresh token goes only to who asks for offline access: others hold the secret anyway.
-                return await self._answer(client, scope, refresh="offline_access" in scope.split())
+                scope = _granted(client, asked)
+                # Only clients that ask for offline access get a refresh token: the others hold the secret anyway.
+                is_offline = "offline_access" in scope.split()
+                return await self._answer(client, scope, refresh_scope=scope if is_offline else None)
             case "refresh_token":
-                if not await self._clients.use_refresh_token(client, form.get("refresh_token", "")):
+                token = form.get("refresh_token", "")
+                granted = await self._clients.refresh_scope(client, token)
+                scope = _granted(client, asked) if granted is None else _refreshed(client, granted, asked)
+                if not await self._clients.use_refresh_token(client, token):
                     raise OAuthError("invalid_grant", "The refresh token is unknown, used or expired.")
-                return await self._answer(client, scope, refresh=True)
+                return await self._answer(client, scope, refresh_scope=scope if granted is None else granted)
             case None:
                 raise OAuthError("invalid_request", "grant_type is missing.")
             case other:
                 raise OAuthError("unsupported_grant_type", f"{other[:64]!r} is not offered.")
 
-    async def _answer(self, client: Client, scope: str, *, refresh: bool) -> TokenAnswer:
+    async def _answer(self, client: Client, scope: str, *, refresh_scope: str | None) -> TokenAnswer:
         now = int(time.time())
         claims = {
             "iss": self.name,
@@ -97,9 +103,9 @@ class Issuer:
             token_type="Bearer",  # noqa: S106 - the type's name
             expires_in=self._config.token_lifetime,
             scope=scope,
-            refresh_token=await self._clients.new_refresh_token(client, self._config.refresh_lifetime)
-            if refresh
-            else None,
+            refresh_token=None
+            if refresh_scope is None
+            else await self._clients.new_refresh_token(client, self._config.refresh_lifetime, refresh_scope),
         )
 
 
@@ -113,3 +119,18 @@ def _granted(client: Client, asked: str) -> str:
     if beyond := sorted(ours - client.scopes):
         raise OAuthError("invalid_scope", f"The client may not have {beyond[0]!r}.")
     return " ".join([*(each for each in words if each not in SCOPES), *sorted(ours or client.scopes)])
+
+
+def _refreshed(client: Client, granted: str, asked: str) -> str:
+    """The scope of a refreshed token: as it was granted, or the part of that which is asked for (RFC 6749, 6).
+
+    Scopes that the client has lost meanwhile are left out.
+    """
+    ours = SCOPES.intersection(granted.split()) & client.scopes
+    words = asked.split() or [each for each in granted.split() if each not in SCOPES]
+    wanted = SCOPES.intersection(words) or ours
+    if beyond := sorted(wanted - ours):
+        raise OAuthError("invalid_scope", f"The refresh token does not grant {beyond[0]!r}.")
+    if not wanted:
+        raise OAuthError("invalid_grant", "The client has none of the scopes any more that the refresh token grants.")
+    return " ".join([*(each for each in words if each not in SCOPES), *sorted(wanted)])

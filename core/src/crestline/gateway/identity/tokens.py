@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -14,6 +14,7 @@ from joserfc.jwk import KeySet
 
 from crestline.gateway.identity.caller import Caller, RefusedCredentialError
 from crestline.gateway.identity.keys import KeySource
+from crestline.gateway.identity.users import UserPolicy
 from crestline.model import AuthenticationError, InvalidRequestError
 from crestline.wire.extensions import SCOPES
 
@@ -37,6 +38,10 @@ class TrustedIssuer(msgspec.Struct, frozen=True, kw_only=True):
     """holds the POSIX user on the systems"""
     groups_claim: str | None = None
     """holds the user's groups, a list; a dot leads into an object, as in `realm_access.roles`"""
+    users: UserPolicy | None = None
+    """which users it may name; None: any"""
+    check: Callable[[Caller], Awaitable[None]] | None = None
+    """asked at each use of a token whether it still counts"""
     scopes: Mapping[str, Collection[str]] | None = None
     """what each scope of the issuer's stands for, beside those that are named as ours; None: a token may everything"""
 
@@ -47,6 +52,7 @@ class _Verified(NamedTuple):
     caller: Caller
     source: KeySource
     keys: KeySet
+    check: Callable[[Caller], Awaitable[None]] | None
 
 
 class TokenVerifier:
@@ -75,6 +81,7 @@ class TokenVerifier:
 
         Raises:
             AuthenticationError: with FirecREST's texts; RefusedCredentialError where the signature is good.
+            DeniedUserError: the token names a user that its issuer may not name.
             InvalidRequestError: the token is good and names no user.
             GatewayUnavailableError: the issuer's keys cannot be had at present.
         """
@@ -95,6 +102,8 @@ class TokenVerifier:
             raise RefusedCredentialError(
                 f"Access token expires too soon (less than {self._min_ttl}s remaining).", caller, hint=_HINT
             )
+        if known.check is not None:
+            await known.check(caller)
         return caller
 
     async def _decode(self, token: str) -> _Verified:
@@ -119,7 +128,9 @@ class TokenVerifier:
                 f"The token has no claim {issuer.username_claim!r}.",
                 hint="Let the identity provider put the POSIX user name there.",
             )
-        return _Verified(principal, issuer.keys, keys)
+        if issuer.users is not None:
+            await issuer.users.check(principal)
+        return _Verified(principal, issuer.keys, keys, issuer.check)
 
     def _registry(self, issuer: TrustedIssuer) -> jwt.JWTClaimsRegistry:
         return jwt.JWTClaimsRegistry(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 from typing import Any
 from urllib.parse import unquote_plus
 
 from litestar import Response, Router, get, post
 from litestar.params import URLEncodedBody
 
-from crestline.gateway.audit import set_principal
+from crestline.gateway.audit import FailedSignIns, set_principal
 from crestline.gateway.audit.asgi import REFUSAL
 from crestline.gateway.identity import Caller
 from crestline.gateway.identity.issuer import Issuer, OAuthError, TokenAnswer, TokenRefusal
@@ -18,21 +19,33 @@ from crestline.gateway.identity.keys import public_keys
 from crestline.gateway.requests import AnyRequest
 from crestline.wire.extensions import SCOPES
 
+_MAX_FORM = 16 * 1024
+"""bytes"""
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
-@post("/oauth2/token", status_code=200)
+@post("/oauth2/token", status_code=200, request_max_body_size=_MAX_FORM)
 async def post_token(request: AnyRequest, data: URLEncodedBody[dict[str, str]]) -> Response[TokenAnswer | TokenRefusal]:
     """A token for client credentials or a refresh token (RFC 6749)."""
     issuer: Issuer = request.app.state.issuer
+    failures: FailedSignIns = request.app.state.sign_ins
+    address = request.client.host if request.client else ""
+    headers = dict(_NO_STORE)
     try:
         client_id, secret = _client_credentials(request.headers.get("authorization"), data)
         if await issuer.knows(client_id):
             set_principal(request.scope, Caller(username="", client_id=client_id, via="client"))
-        return Response(await issuer.grant(data, client_id, secret), headers=_NO_STORE)
+        return Response(await issuer.grant(data, client_id, secret), headers=headers)
     except OAuthError as error:
         request.scope[REFUSAL] = str(error)  # type: ignore[literal-required]
-        return Response(error.refusal, status_code=error.status, headers=_NO_STORE)
+        status = error.status
+        if status == 401:
+            failures.note(address)
+            # Right secrets go on to be taken: an address may be that of a proxy, or of many machines.
+            if (pause := failures.retry_after(address)) is not None:
+                status = 429
+                headers["Retry-After"] = str(math.ceil(pause))
+        return Response(error.refusal, status_code=status, headers=headers)
 
 
 @get("/oauth2/jwks")

@@ -16,6 +16,7 @@ from litestar.params import HeaderParameter, PathParameter
 
 from crestline import __version__
 from crestline.gateway.config import GatewayConfig
+from crestline.gateway.page_headers import COMMON, page_headers
 from crestline.gateway.requests import AnyRequest
 from crestline.wire.page import PageProvider, PageSettings
 
@@ -26,13 +27,6 @@ _FILES = {
     if file.name.rpartition(".")[2] in _TYPES
 }
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+")
-_COMMON = {
-    "Cache-Control": "no-cache",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
-
 _PACKED = {name: gzip.compress(content, mtime=0) for name, content in _FILES.items()}
 
 KnownTag = Annotated[str | None, HeaderParameter(name="If-None-Match", max_length=4096)]
@@ -44,12 +38,7 @@ async def get_page(request: AnyRequest) -> Response[bytes]:
     """The page; it asks for a credential itself."""
     base = urlsplit(request.app.state.public_url()).path.rstrip("/") + "/"
     content = _FILES["index.html"].replace(b'<base href="/">', f'<base href="{escape(base)}">'.encode())
-    headers = {
-        **_COMMON,
-        "Content-Security-Policy": _policy(request.app.state.config),
-        "Cross-Origin-Opener-Policy": "same-origin",
-        "X-Frame-Options": "DENY",
-    }
+    headers = page_headers(_policy(request.app.state.config))
     return Response(content, media_type="text/html; charset=utf-8", headers=headers)
 
 
@@ -72,7 +61,7 @@ async def get_settings(request: AnyRequest) -> Response[PageSettings]:
             if each.page is not None
         ],
     )
-    return Response(settings, headers=_COMMON)
+    return Response(settings, headers=COMMON)
 
 
 @get("/page/{name:str}", include_in_schema=False, public=True)
@@ -84,7 +73,7 @@ async def get_file(
         raise NotFoundException("The page has no such file.")
     content = _FILES[name]
     tag = f'W/"{hashlib.sha256(content).hexdigest()[:32]}"'
-    headers = {**_COMMON, "ETag": tag, "Vary": "Accept-Encoding"}
+    headers = {**COMMON, "ETag": tag, "Vary": "Accept-Encoding"}
     if known is not None and tag in known:
         return Response(None, status_code=304, headers=headers)
     if "gzip" in encodings:
@@ -93,23 +82,19 @@ async def get_file(
     return Response(content, media_type=f"{_TYPES[name.rpartition('.')[2]]}; charset=utf-8", headers=headers)
 
 
-def _policy(config: GatewayConfig) -> str:
+def _policy(config: GatewayConfig) -> dict[str, str]:
     """Content-Security-Policy: nothing inline, nothing from elsewhere; only the gateway and the providers are asked."""
     pages = [(each.issuer, *each.page.origins) for each in config.oidc if each.page is not None]
     origins = [f"{url.scheme}://{url.netloc}" for urls in pages for url in map(urlsplit, urls)]
-    rules = {
-        "default-src": "'none'",
+    return {
         "script-src": "'self'",
         "style-src": "'self'",
         "img-src": "'self'",
         "connect-src": " ".join(["'self'", *sorted({each for each in origins if _ORIGIN.fullmatch(each)})]),
         "base-uri": "'self'",
-        "form-action": "'none'",
-        "frame-ancestors": "'none'",
         "require-trusted-types-for": "'script'",
         "trusted-types": "'none'",
     }
-    return "; ".join(f"{name} {value}" for name, value in rules.items())
 
 
 router = Router("/", route_handlers=[get_page, get_settings, get_file])
