@@ -24,7 +24,7 @@ from way import way  # noqa: E402
 
 from harness.gateway import in_thread  # noqa: E402
 from harness.hub import Hub  # noqa: E402
-from harness.hub_settings import HUB, away_from_home, variables  # noqa: E402
+from harness.hub_settings import HERE, HUB, away_from_home, variables  # noqa: E402
 
 PROLOGUE = f'c.FirecRESTSpawner.req_prologue = "export PATH={Path(sys.executable).parent}:$PATH"\n'
 LOCAL = """
@@ -52,7 +52,7 @@ def start(folder: Path, count: int) -> Row:
         (folder / name).mkdir()
     with (
         in_thread(folder / "gateway") as gateway,
-        Hub(folder / "ours", HUB + PROLOGUE + away_from_home(folder / "ours"), variables(gateway)) as ours,
+        Hub(folder / "ours", HUB + HERE + PROLOGUE + away_from_home(folder / "ours"), variables(gateway)) as ours,
         Hub(folder / "local", LOCAL.format(folder=folder / "local"), {}) as local,
     ):
         found: dict[str, list[float]] = {"ours": [], "local": []}

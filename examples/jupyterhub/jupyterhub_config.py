@@ -33,6 +33,7 @@ c.JupyterHub.services.append(
 )
 
 c.JupyterHub.spawner_class = "firecrest"
+c.FirecRESTSpawner.node_networks = ["127.0.0.0/8"]  # sessions run on the hub's own machine
 c.FirecRESTSpawner.python = sys.executable
 c.FirecRESTSpawner.req_prologue = f"export PATH={Path(sys.executable).parent}:$PATH"
 c.Spawner.default_url = "/lab"

@@ -24,6 +24,7 @@ def test_a_healthy_connection(crestline: Command) -> None:
     checks = _checks(crestline)
     assert {check["verdict"] for check in checks.values()} == {"ok"}, checks
     steps = ["sites file", "site", "gateway", "clock", "credentials", "system local", "features", "jobs", "files"]
+    steps.append("jupyterhub")  # what its distribution adds, where it is installed
     assert list(checks) == steps
     assert "idempotency-key" in checks["features"]["message"]
     assert crestline.json("ls", "-a") == before, "it leaves nothing behind"

@@ -13,7 +13,10 @@ HUB = """
 c.FirecRESTSpawner.hub_name = "test"
 c.Spawner.poll_interval = 3600
 """
-TINY = f"""
+HERE = """
+c.FirecRESTSpawner.node_networks = ["127.0.0.0/8"]
+"""
+TINY = f"""{HERE}
 c.FirecRESTSpawner.python = "{sys.executable}"
 c.Spawner.cmd = ["{sys.executable}", "{Path(tiny_server.__file__)}"]
 """

@@ -14,12 +14,12 @@ from joserfc import jws
 
 from harness.gateway import in_thread
 from harness.hub import Hub
-from harness.hub_settings import away_from_home, variables
+from harness.hub_settings import HERE, away_from_home, variables
 from harness.kernel import run_code
 from harness.ports import free_ports
 from harness.relay import key_file
 
-SETTINGS = f"""
+SETTINGS = f"""{HERE}
 c.FirecRESTSpawner.hub_name = "test"
 c.FirecRESTSpawner.req_prologue = "export PATH={Path(sys.executable).parent}:$PATH"
 """

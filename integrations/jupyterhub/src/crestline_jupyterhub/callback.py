@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 from jupyterhub.apihandlers.base import APIHandler
 from tornado import web
 
+from crestline.model import CrestlineError
 from jupyterhub import handlers
 
 if TYPE_CHECKING:
@@ -57,7 +58,11 @@ class CallbackHandler(APIHandler):
         if spawner is None:
             raise web.HTTPError(403, "No session with this nonce is expected")
         was = spawner.address
-        if not spawner.take_address(address, run):
+        try:
+            taken = await spawner.take_address(address, run)
+        except CrestlineError as error:
+            raise web.HTTPError(503, "The job's nodes are not known now: call again") from error
+        if not taken:
             raise web.HTTPError(409, "This session is expected, or was heard of, at another address")
         if spawner.ready and spawner.address != was:
             await spawner.move(self.proxy)

@@ -64,10 +64,11 @@ class SpawnerSettings(HasTraits):
 
     node_networks = List(
         Unicode(),
-        ["0.0.0.0/0", "::/0"],
         config=True,
-        help="""With `direct`: networks in which the compute nodes are. A session that says another address is not
-        believed, so that no user can point the hub's proxy at another machine.""",
+        help="""With `direct`: networks in which the compute nodes are, `["10.20.0.0/16"]`. A session that says another
+        address is not believed, so that no user can point the hub's proxy at another machine. Empty: private networks,
+        and the addresses to which the names of the job's nodes lead; never loopback, link-local, multicast or the hub's
+        own addresses. Where hub and jobs share a machine: `["127.0.0.0/8"]`.""",
     )
 
     # the job

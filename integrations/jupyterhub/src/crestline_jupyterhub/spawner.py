@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import secrets
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -18,7 +17,7 @@ from jupyterhub.utils import maybe_future, url_path_join
 from crestline.client import System
 from crestline.model import CrestlineError, GatewayUnavailableError, Job, JobNotFoundError, JobSpec, JobState
 from crestline.relay.manager import SessionManager
-from crestline_jupyterhub import callback, progress
+from crestline_jupyterhub import callback, node_addresses, progress
 from crestline_jupyterhub.background import in_background
 from crestline_jupyterhub.connections import connections
 from crestline_jupyterhub.ending import Way, cancel, tidy
@@ -31,6 +30,8 @@ from crestline_jupyterhub.tokens import login_of
 
 LOOK_PATIENCE = 10.0
 """seconds that a restarted hub waits for the first news of a job"""
+MAX_NODES = 64
+"""nodes of a job of which one may be where its session listens"""
 DIAL_PATIENCE = 5.0
 """seconds that it then tries the session's last address"""
 
@@ -187,7 +188,7 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
         finally:
             calling.cancel()
 
-    def take_address(self, address: tuple[str, int] | None, run: int) -> bool:
+    async def take_address(self, address: tuple[str, int] | None, run: int) -> bool:
         """The session's call back: where it listens; None: at the relay.
 
         Args:
@@ -201,7 +202,7 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
                 return False
             url = self.relay_ingress.rstrip("/")
         else:
-            if address is None or not self._is_node(address[0]):
+            if address is None or not await self._is_node(address[0]):
                 return False
             host, port = address
             url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -219,9 +220,27 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
         self._persist()
         await proxy.add_user(self.user, self.name)
 
-    def _is_node(self, host: str) -> bool:
-        address = ipaddress.ip_address(host)
-        return any(address in ipaddress.ip_network(network) for network in self.node_networks)
+    async def _is_node(self, host: str) -> bool:
+        """Whether a session may say this address.
+
+        Raises:
+            CrestlineError: the scheduler does not say where the job runs.
+        """
+        if self.node_networks:
+            believed = node_addresses.is_configured(host, self.node_networks)
+        elif not await node_addresses.is_possible(host, self.hub.api_url):
+            believed = False
+        elif not (believed := node_addresses.is_private(host)):
+            job = await (await self._observer()).job(self.job_id)
+            believed = host in await node_addresses.resolve(node_addresses.names_of(job.nodes, MAX_NODES))
+        if not believed:
+            self.log.error(
+                "The session of %s says that it listens at %s, which is not believed. If its node has that address, "
+                "name the nodes' networks in c.FirecRESTSpawner.node_networks.",
+                self._log_name,
+                host,
+            )
+        return believed
 
     async def get_url(self) -> str:
         """The server's URL, which the hub asks for when it finds the server after its own restart.

@@ -8,6 +8,7 @@ import stat
 import tempfile
 import time
 from collections.abc import AsyncIterator
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import httpx
@@ -117,6 +118,12 @@ async def _system(system: System) -> AsyncIterator[Check]:
         yield await _write_test(system)
     except CrestlineError as error:
         yield failed("files", error)
+    for plugin in entry_points(group="crestline.checks"):
+        try:
+            async for what, message, hint in plugin.load()(system):
+                yield Check(what, Verdict.OK, message, hint)
+        except CrestlineError as error:
+            yield failed(plugin.name, error)
 
 
 async def _write_test(system: System) -> Check:

@@ -1,0 +1,98 @@
+"""At which addresses a session may say that it listens, so that no job leads the hub's proxy to another machine."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from urllib.parse import urlsplit
+
+from crestline.client import System
+from crestline.model import hostlist
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
+"""networks that are believed where the site names none"""
+METADATA = ("fd00:ec2::254", "fd20:ce::254")
+"""addresses in them at which clouds show a machine its secrets; the others are link-local"""
+RESOLVE_TIMEOUT = 10.0
+SHOWN_NODES = 3
+
+
+def is_configured(host: str, networks: Iterable[str]) -> bool:
+    """Whether an address is in one of the networks that the site names."""
+    address = _plain(host)
+    return any(address in ipaddress.ip_network(network) for network in networks)
+
+
+async def is_possible(host: str, hub_url: str) -> bool:
+    """Whether a node can have this address at all: it is neither the hub's own nor one of a special use.
+
+    Args:
+        hub_url: URL of the hub's API.
+    """
+    address = _plain(host)
+    special = address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified
+    if special or str(address) in METADATA or _is_here(address):
+        return False
+    return str(address) not in await resolve([urlsplit(hub_url).hostname or ""])
+
+
+def is_private(host: str) -> bool:
+    """Whether an address is in a private network."""
+    return is_configured(host, PRIVATE)
+
+
+async def resolve(names: Collection[str]) -> set[str]:
+    """The addresses that the names have here; a name that has none is left out."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(RESOLVE_TIMEOUT):
+            found = await asyncio.gather(
+                *(loop.getaddrinfo(name, None, type=socket.SOCK_STREAM) for name in names if name),
+                return_exceptions=True,
+            )
+    except TimeoutError:
+        return set()
+    return {
+        str(_plain(each[4][0].partition("%")[0])) for answer in found if isinstance(answer, list) for each in answer
+    }
+
+
+def names_of(nodes: str, limit: int) -> list[str]:
+    """The first names of a hostlist."""
+    return [name for _, name in zip(range(limit), hostlist.unfold(nodes), strict=False)]
+
+
+def _plain(host: str) -> Address:
+    address = ipaddress.ip_address(host)
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
+
+
+def _is_here(address: Address) -> bool:
+    """Whether an interface of this machine has the address: only then can a socket be bound to it."""
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((str(address), 0))
+        except OSError:
+            return False
+    return True
+
+
+async def check_nodes(system: System) -> AsyncIterator[tuple[str, str, str]]:
+    """Tell `crestline doctor` at which addresses the spawner believes a session where `node_networks` is not set.
+
+    Yields:
+        the check's name, what holds, and what to do.
+    """
+    nodes: Sequence[str] = [node.name for node in await system.nodes()][:SHOWN_NODES]
+    addresses = sorted(await resolve(nodes))
+    message = f"Without node_networks, sessions may listen in private networks ({', '.join(PRIVATE)})"
+    message += f" and at the addresses of their jobs' nodes ({', '.join(addresses)}, ...)" if addresses else ""
+    message += ", but not on the hub's own machine."
+    hint = 'Name the nodes\' networks in c.FirecRESTSpawner.node_networks; one machine: ["127.0.0.0/8"].'
+    yield "jupyterhub", message, hint
