@@ -10,6 +10,7 @@ import pytest
 
 from harness.cluster import Cluster
 from harness.gateway import RunningGateway
+from harness.patience import until_blocking
 from harness.reframe_suite import Suite
 from plain_firecrest.fixture import PlainFirecrest
 
@@ -57,6 +58,19 @@ def test_a_reservation_has_the_nodes_that_slurm_shows(on_slurm: Suite, cluster: 
     assert done.results == {"AllNodes": "pass"}, done.output
     assert done.cases["AllNodes"]["job_nodelist"] == ["n02"]
     assert "no reservation 'none'; the gateway shows: course" in unknown.cases["AllNodes"]["fail_reason"]
+
+
+def test_a_maintenance_reservation_and_the_default_partition(on_slurm: Suite, cluster: Cluster) -> None:
+    on_slurm.partition["access"] = []
+    about = ["reservationname=upkeep", "starttime=now", "duration=60", "users=alice", "nodes=n03"]
+    cluster.check("root", ["scontrol", "create", *about, "flags=maint,ignore_jobs"])
+    try:
+        until_blocking(lambda: "MAINT" in cluster.check("root", ["scontrol", "show", "node", "n03"]))
+        done = on_slurm.run("-c", CHECKS / "flexible.py", "--flex-alloc-nodes=avail", "-J", "reservation=upkeep", "-r")
+    finally:
+        cluster.check("root", ["scontrol", "delete", "reservationname=upkeep"])
+    assert done.results == {"AllNodes": "pass"}, done.output
+    assert done.cases["AllNodes"]["job_nodelist"] == ["n03"]
 
 
 def test_without_a_partition_it_is_said_what_is_missing(on_plain: Suite) -> None:

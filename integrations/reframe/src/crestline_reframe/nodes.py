@@ -15,13 +15,17 @@ from crestline_reframe.runs import Run
 _FRESH = 10.0
 """seconds for which one answer serves all partitions and tests"""
 _NONE = "(null)"
+MAINTENANCE = "MAINTENANCE"
+_LONG_STATES = {"MAINT": MAINTENANCE, "RESV": "RESERVED", "ALLOC": "ALLOCATED", "COMP": "COMPLETING", "PLND": "PLANNED"}
+"""sinfo's short words, as ReFrame knows them from scontrol"""
 
 
 def slurm_node(node: Node) -> _SlurmNode:
     """ReFrame's own kind of node, so that states and constraints mean the same."""
+    states = {_LONG_STATES.get(state, state) for state in node.states}
     return _SlurmNode(
         f"NodeName={node.name} Partitions={_joined(node.partitions, ',')} "
-        f"ActiveFeatures={_joined(node.features, ',')} State={_joined(node.states, '+')}"
+        f"ActiveFeatures={_joined(node.features, ',')} State={_joined(states, '+')}"
     )
 
 
@@ -49,18 +53,23 @@ class Nodes:
         names = set(nodelist_expand(nodelist))
         return {node for node in self.all() if node.name in names}
 
-    def default_partition(self) -> str:
-        """The only partition that there is.
+    def default_partition(self) -> str | None:
+        """The partition of jobs that name none; None if the system has no default.
 
         Raises:
-            JobSchedulerError: there are several: FirecREST does not say which is the default.
+            JobSchedulerError: there are several, and the gateway does not say which is the default.
         """
-        names = [partition.name for partition in self._run.ask(lambda system: system.partitions())]
-        if len(names) == 1:
-            return names[0]
+        partitions = self._run.ask(lambda system: system.partitions())
+        for partition in partitions:
+            if partition.default:
+                return partition.name
+        if partitions and all(partition.default is False for partition in partitions):
+            return None
+        if len(partitions) == 1:
+            return partitions[0].name
         raise JobSchedulerError(
-            f"the gateway does not tell the default of its partitions {', '.join(names)}: "
-            "name one in the partition's 'access' (--partition=...)"
+            f"the gateway does not tell which of its partitions {', '.join(each.name for each in partitions)} is the "
+            "default: name one in the partition's 'access' (--partition=...)"
         )
 
     def reserved(self, reservation: str) -> set[_SlurmNode]:

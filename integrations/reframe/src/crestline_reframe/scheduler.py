@@ -7,6 +7,7 @@ reads what is known of it.
 
 from __future__ import annotations
 
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -17,12 +18,13 @@ from reframe.core.backends import getscheduler, register_scheduler
 from reframe.core.exceptions import ConfigError, JobError, JobSchedulerError
 from reframe.core.logging import getlogger
 from reframe.core.schedulers.slurm import SlurmJobScheduler
+from reframe.frontend.executors import ABORT_REASONS
 from reframe.utility import nodelist_expand
 
 from crestline.model import CrestlineError, JobState
 from crestline_reframe import sessions
 from crestline_reframe.job import FirecrestJob
-from crestline_reframe.nodes import Nodes
+from crestline_reframe.nodes import MAINTENANCE, Nodes
 from crestline_reframe.options import read
 from crestline_reframe.packing import verdict
 from crestline_reframe.runs import Run
@@ -137,15 +139,18 @@ class FirecrestJobScheduler(SlurmJobScheduler):  # type: ignore[misc]
         work = job._work
         if work is None:
             return
+        is_interrupted = isinstance(sys.exc_info()[1], ABORT_REASONS)
         while not work.ended.is_set():
-            if job.is_cancelling:  # the session is interrupted: ReFrame will cancel the others as well, in turn
+            if is_interrupted:  # ReFrame will cancel the others as well, in turn
                 self._run.cancel_all()
                 if work.let_go.is_set() or sessions.is_out_of_time():
                     job._is_given_up = True
                     break
-            work.let_go.wait(_TICK)
+            (work.let_go if is_interrupted else work.ended).wait(_TICK)
             self.poll(job)
         self._look(job)
+        if not work.ended.is_set() and work.let_go.is_set():
+            job._state = "CANCELLED"
         if job.is_array and work.ended.is_set():
             self._merge_files(job)
 
@@ -173,11 +178,19 @@ class FirecrestJobScheduler(SlurmJobScheduler):  # type: ignore[misc]
         except CrestlineError as error:
             raise JobSchedulerError(f"could not retrieve node information: {error}") from error
 
-    def _get_default_partition(self) -> str:
+    def _get_default_partition(self) -> str | None:
         return self._nodes.default_partition()
 
+    def _get_actual_partition(self, options: list[str]) -> None:
+        """No gateway says where Slurm would put a job."""
+
     def _get_reservation_nodes(self, resv: str) -> set[Any]:
-        return self._nodes.reserved(resv)
+        nodes = self._nodes.reserved(resv)
+        if any(MAINTENANCE in node.states for node in nodes):
+            # The jobs of the maintenance run there, as ReFrame has it for reservations with Slurm's flag MAINT, which
+            # no gateway shows.
+            self._available_states.add(MAINTENANCE)
+        return nodes
 
     def _get_nodes_by_name(self, nodespec: str) -> set[Any]:
         return self._nodes.named(nodespec)
