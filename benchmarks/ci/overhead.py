@@ -122,13 +122,7 @@ def main() -> None:
 
 
 def measure(place: Path, slurm, gateway, door: Delay, asked: argparse.Namespace) -> tuple[list[Row], Stages]:
-    helper = place / "helper"
-    helper.mkdir()
-    program = helper / "gitlab-runner"
-    source = Path(__file__).parents[2] / "tests" / "gitlab_runner" / "stand_in" / "helper.py"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -I {source} "$@"\n')
-    program.chmod(0o755)
-    site = sites.slurm_site(place, helper, gateway)
+    site = sites.slurm_site(place, gateway)
     gitlab = GitLab(place)
     sha = gitlab.commit({"README.md": "x\n"})
     beyond, requests, delays = [], [], []

@@ -1,5 +1,5 @@
-"""The GitLab and the runner's helper of the CI tests serve here too."""
+"""The GitLab of the CI tests serves here too."""
 
-from gitlab_runner.conftest import gitlab, helper
+from gitlab_runner.conftest import gitlab
 
-__all__ = ["gitlab", "helper"]
+__all__ = ["gitlab"]

@@ -79,12 +79,12 @@ def gateway(cluster: Cluster, tmp_path: Path) -> Iterator[Gateway]:
     "size", [SMALL, pytest.param(FULL, marks=[pytest.mark.soak, pytest.mark.timeout(14400)])], ids=["small", "full"]
 )
 def test_everything_ends_as_it_should(
-    size: Size, cluster: Cluster, gateway: Gateway, gitlab: GitLab, helper: Path, tmp_path: Path
+    size: Size, cluster: Cluster, gateway: Gateway, gitlab: GitLab, tmp_path: Path
 ) -> None:
     cluster.check("root", ["sh", "-c", f"rm -rf {TALLIES} && mkdir {TALLIES} && chmod 1777 {TALLIES}"])
     before = queue(cluster)
     with ExitStack() as hosts:
-        airflow, hub, reframe, ci = works = _hosts(hosts, size, cluster, gateway, gitlab, helper, tmp_path)
+        airflow, hub, reframe, ci = works = _hosts(hosts, size, cluster, gateway, gitlab, tmp_path)
         faults: dict[str, Fault] = {
             "the gateway is killed": lambda seconds: gateway_dies(gateway, seconds),
             "SSH connections are cut": lambda _: cluster.cut_connections(),
@@ -124,7 +124,7 @@ def test_everything_ends_as_it_should(
 
 
 def _hosts(
-    hosts: ExitStack, size: Size, cluster: Cluster, gateway: Gateway, gitlab: GitLab, helper: Path, place: Path
+    hosts: ExitStack, size: Size, cluster: Cluster, gateway: Gateway, gitlab: GitLab, place: Path
 ) -> tuple[AirflowTasks, HubServers, ReframeRun, CiJobs]:
     client_id, secret = gateway.client_of("alice")
     site = gateway_site(gateway, client_id=client_id, client_secret=secret)
@@ -149,7 +149,7 @@ def _hosts(
     patient = {"ignore_reqnodenotavail": True, "firecrest": suite.options()}
     suite.partition = {"access": ["--partition=debug"], "sched_options": patient}
     (place / "ci").mkdir()
-    driver = slurm_site(place / "ci", helper, gateway)
+    driver = slurm_site(place / "ci", gateway)
     return (
         AirflowTasks(stack),
         HubServers(hub, size.hub_servers),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,31 +21,20 @@ def gitlab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitLab]:
     server.close()
 
 
-@pytest.fixture(scope="session")
-def helper(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the `gitlab-runner` that uploads and downloads."""
-    folder = tmp_path_factory.mktemp("helper")
-    program = folder / "gitlab-runner"
-    source = Path(__file__).parent / "stand_in" / "helper.py"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -I {source} "$@"\n')
-    program.chmod(0o755)
-    return folder
-
-
 MakeSite = Callable[..., DriverSite]
 
 
 @pytest.fixture
-def make_site(request: pytest.FixtureRequest, tmp_path: Path, helper: Path) -> MakeSite:
+def make_site(request: pytest.FixtureRequest, tmp_path: Path) -> MakeSite:
     """`make_site("gateway" | "slurm" | "plain", **tables)`: the driver configured for a backend."""
 
     def make(backend: str, **tables: dict[str, object]) -> DriverSite:
         if backend == "gateway":
             running: RunningGateway = request.getfixturevalue("gateway")
-            return gateway_site(tmp_path, helper, running, **tables)
+            return gateway_site(tmp_path, running, **tables)
         if backend == "slurm":
-            return slurm_site(tmp_path, helper, request.getfixturevalue("slurm_gateway"), **tables)
-        return plain_site(tmp_path, helper, request.getfixturevalue("plain"), **tables)
+            return slurm_site(tmp_path, request.getfixturevalue("slurm_gateway"), **tables)
+        return plain_site(tmp_path, request.getfixturevalue("plain"), **tables)
 
     return make
 

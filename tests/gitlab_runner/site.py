@@ -56,20 +56,20 @@ class DriverSite:
         return sorted(path.name for path in self.state.glob("*/job-*"))
 
 
-def gateway_site(place: Path, helper: Path, running: RunningGateway, /, **tables: Any) -> DriverSite:
-    return _site(place, helper, sites.gateway_site(running), **tables)
+def gateway_site(place: Path, running: RunningGateway, /, **tables: Any) -> DriverSite:
+    return _site(place, sites.gateway_site(running), **tables)
 
 
-def slurm_site(place: Path, helper: Path, running: SlurmGateway, /, user: str = "alice", **tables: Any) -> DriverSite:
+def slurm_site(place: Path, running: SlurmGateway, /, user: str = "alice", **tables: Any) -> DriverSite:
     client_id, secret = running.client_of(user)
-    return _site(place, helper, sites.gateway_site(running, client_id=client_id, client_secret=secret), **tables)
+    return _site(place, sites.gateway_site(running, client_id=client_id, client_secret=secret), **tables)
 
 
-def plain_site(place: Path, helper: Path, plain: PlainFirecrest, **tables: Any) -> DriverSite:
-    return _site(place, helper, sites.plain_site(plain), **tables)
+def plain_site(place: Path, plain: PlainFirecrest, **tables: Any) -> DriverSite:
+    return _site(place, sites.plain_site(plain), **tables)
 
 
-def _site(place: Path, helper: Path, site: Site, **tables: Any) -> DriverSite:
+def _site(place: Path, site: Site, **tables: Any) -> DriverSite:
     secret = place / "secret"
     secret.touch(0o600)
     secret.write_text(site.client_secret or "")
@@ -93,7 +93,7 @@ def _site(place: Path, helper: Path, site: Site, **tables: Any) -> DriverSite:
         return [str(CRESTLINE), "gitlab", stage, "-c", str(file)]
 
     environment = {
-        "PATH": f"{helper}:{os.environ['PATH']}",
+        "PATH": os.environ["PATH"],
         "HOME": str(place),
         "LANG": "C.UTF-8",
     }

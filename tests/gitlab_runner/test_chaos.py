@@ -137,9 +137,9 @@ def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]
 
 @pytest.mark.parametrize("call", _some(["prepare", "build_script"]))
 def test_a_gateway_that_is_killed_and_comes_back(
-    call: str, mortal: GatewayProcess, gitlab: GitLab, tmp_path: Path, helper: Path
+    call: str, mortal: GatewayProcess, gitlab: GitLab, tmp_path: Path
 ) -> None:
-    site = gateway_site(tmp_path, helper, mortal)
+    site = gateway_site(tmp_path, mortal)
     job = _job()
     back = threading.Event()
 

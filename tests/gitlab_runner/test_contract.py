@@ -123,13 +123,6 @@ def test_results_of_a_job_that_is_over(site: DriverSite, gitlab: GitLab) -> None
     assert _names(gitlab, job) == ["out/deep/p.txt"]
 
 
-def test_without_the_helper_nothing_is_skipped_in_silence(make_site: MakeSite, gitlab: GitLab) -> None:
-    site = make_site("gateway", stages={"helper": "gitlab-runner-that-is-not-here"})
-    build = site.run(gitlab, CiJob(script=["true"], artifacts=[{"paths": ["README.md"]}]))
-    assert build.reason == "runner_system_failure"
-    assert "artifacts and caches cannot be moved" in build.text
-
-
 def test_prepare_is_tried_again_after_our_own_failures(site: DriverSite, gitlab: GitLab) -> None:
     secret = site.file.with_name("secret")
     right = secret.read_text()

@@ -25,9 +25,15 @@ class CiJob:
     artifacts: list[dict[str, Any]] = field(default_factory=list)
     """`{"paths": [...], "exclude": [...], "untracked": False, "when": "on_success", "name": "artifacts"}`"""
     cache: list[dict[str, Any]] = field(default_factory=list)
-    """`{"key": ..., "paths": [...], "policy": "pull-push", "when": "on_success"}`"""
+    """`{"key": ..., "paths": [...], "policy": "pull-push", "when": "on_success", "has_url": False}`"""
     dependencies: list[CiJob] = field(default_factory=list)
     hooks: list[dict[str, Any]] = field(default_factory=list)
+    ref: str = "main"
+    refspecs: list[str] = field(default_factory=lambda: ["+refs/heads/main:refs/remotes/origin/main"])
+    protected: bool = False
+    """whether its branch is; runners from 18.5 on pass that on"""
+    project_id: int = 7
+    services: list[dict[str, Any]] = field(default_factory=list)
     more_steps: dict[str, list[str]] = field(default_factory=dict)
     id: int = field(default_factory=lambda: next(_numbers))
 

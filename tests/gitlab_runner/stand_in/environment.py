@@ -9,8 +9,9 @@ from gitlab_runner.stand_in.ci_job import CiJob
 from gitlab_runner.stand_in.gitlab import GitLab
 
 
-def response(gitlab: GitLab, job: CiJob, sha: str) -> dict[str, Any]:
-    """The job as GitLab sends it (JOB_RESPONSE_FILE)."""
+def response(gitlab: GitLab, job: CiJob, sha: str, *, version: str) -> dict[str, Any]:
+    """The job as GitLab sends it (JOB_RESPONSE_FILE), with the fields that a version of the runner knows."""
+    protected = {"protected": job.protected} if tuple(map(int, version.split(".")[:2])) >= (18, 5) else {}
     steps = [{"name": "script", "script": job.script, "timeout": job.timeout, "when": "on_success"}]
     steps += [{"name": name, "script": script, "when": "on_success"} for name, script in job.more_steps.items()]
     if job.after_script:
@@ -18,8 +19,21 @@ def response(gitlab: GitLab, job: CiJob, sha: str) -> dict[str, Any]:
     return {
         "id": job.id,
         "token": job.token,
-        "job_info": {"name": job.name, "stage": job.stage, "project_id": 7, "project_full_path": gitlab.path},
-        "git_info": {"repo_url": gitlab.repo_url, "ref": "main", "sha": sha, "ref_type": "branch", "depth": 20},
+        "job_info": {
+            "name": job.name,
+            "stage": job.stage,
+            "project_id": job.project_id,
+            "project_full_path": gitlab.path,
+        },
+        "git_info": {
+            "repo_url": gitlab.repo_url.replace("://", f"://gitlab-ci-token:{job.token}@"),
+            "ref": job.ref,
+            "sha": sha,
+            "ref_type": "branch",
+            "refspecs": job.refspecs,
+            "depth": 20,
+            **protected,
+        },
         "runner_info": {"timeout": job.timeout},
         "variables": [
             {"key": name, "value": value, "masked": name in job.masked_variables}
@@ -27,7 +41,7 @@ def response(gitlab: GitLab, job: CiJob, sha: str) -> dict[str, Any]:
         ],
         "steps": steps,
         "image": {"name": job.image},
-        "services": None,
+        "services": job.services or None,
         "artifacts": [{"when": "on_success", **each} for each in job.artifacts] or None,
         "cache": [{"when": "on_success", "policy": "pull-push", **each} for each in job.cache] or None,
         "dependencies": [{"id": each.id, "token": each.token, "name": each.name} for each in job.dependencies],
@@ -63,14 +77,14 @@ def variables(gitlab: GitLab, job: CiJob, sha: str, *, version: str, builds_dir:
         "CI_JOB_NAME": job.name,
         "CI_JOB_STAGE": job.stage,
         "CI_JOB_TOKEN": job.token,
-        "CI_PROJECT_ID": "7",
+        "CI_PROJECT_ID": str(job.project_id),
         "CI_PROJECT_NAME": "project",
         "CI_PROJECT_PATH": gitlab.path,
         "CI_PROJECT_NAMESPACE": "group",
         "CI_REPOSITORY_URL": gitlab.repo_url.replace("://", f"://gitlab-ci-token:{job.token}@"),
         "CI_COMMIT_SHA": sha,
         "CI_COMMIT_SHORT_SHA": sha[:8],
-        "CI_COMMIT_REF_NAME": "main",
+        "CI_COMMIT_REF_NAME": job.ref,
         "CI_COMMIT_REF_SLUG": "main",
         "CI_COMMIT_BRANCH": "main",
         "CI_DEFAULT_BRANCH": "main",

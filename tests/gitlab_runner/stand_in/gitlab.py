@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import email
+import email.policy
 import os
 import subprocess
 import threading
@@ -57,8 +59,16 @@ class GitLab:
     def __init__(self, place: Path) -> None:
         self.place = place
         self.artifacts: dict[int, bytes] = {}
+        """the archive of each job"""
+        self.uploads: list[tuple[int, str, str, bytes]] = []
+        """all that was uploaded: job, query, file name, content"""
         self.cache: dict[str, bytes] = {}
         self.clones = 0
+        self.answers_clones = threading.Event()
+        """while it is not set, clones wait"""
+        self.answers_clones.set()
+        self.is_asked = threading.Event()
+        """somebody has asked for a clone"""
         self.refuse_clones = 0
         """so many of the next ones fail"""
         (place / "repositories" / "group").mkdir(parents=True)
@@ -116,7 +126,11 @@ class _Handler(BaseHTTPRequestHandler):
                 self._body()
                 self._answer(403)
                 return
-            self.gitlab.artifacts[number] = self._body()
+            name, content = _file_of(self.headers["Content-Type"], self._body())
+            query = urlsplit(self.path).query
+            self.gitlab.uploads.append((number, query, name, content))
+            if "artifact_type=archive" in query:
+                self.gitlab.artifacts[number] = content
             self._answer(201)
         else:
             self._answer(404)
@@ -128,6 +142,8 @@ class _Handler(BaseHTTPRequestHandler):
         if user != "gitlab-ci-token" or not password.startswith("glcbt-"):
             self._answer(401, {"WWW-Authenticate": 'Basic realm="GitLab"'})
             return
+        self.gitlab.is_asked.set()
+        self.gitlab.answers_clones.wait()
         asked = urlsplit(self.path)
         if asked.path.endswith("/info/refs") and self.gitlab.refuse_clones:
             self.gitlab.refuse_clones -= 1
@@ -179,6 +195,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *arguments: Any) -> None:
         """Nothing."""
+
+
+def _file_of(content_type: str, body: bytes) -> tuple[str, bytes]:
+    """The name and content of the only file of a form."""
+    head = f"Content-Type: {content_type}\r\n\r\n".encode()
+    (part,) = email.message_from_bytes(head + body, policy=email.policy.HTTP).iter_parts()
+    start = body.index(b"\r\n\r\n") + 4
+    return part.get_filename() or "", body[start : body.rindex(b"\r\n--")]
 
 
 def _git(*arguments: str, stdin: str | None = None) -> str:

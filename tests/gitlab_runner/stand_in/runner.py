@@ -1,7 +1,7 @@
 """The runner's part: which calls of the custom executor, in which order, and the verdict.
 
-Versions: from 17.9 on there is BUILD_EXIT_CODE_FILE, from 17.4 on the script is called `script`; 14 ends a cancelled
-job without after_script, and has no cleanup_file_variables.
+Versions: each quotes its scripts as `scripts.py` says. From 17.9 on there is BUILD_EXIT_CODE_FILE, from 17.4 on the
+script is called `script`; 14 ends a cancelled job without after_script, and has no cleanup_file_variables.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ class Build:
             if number:
                 time.sleep(self._custom.pause)
             self._temporary = tempfile.mkdtemp(prefix="custom-executor")
-            response = environment.response(self._gitlab, self.job, self._sha)
+            response = environment.response(self._gitlab, self.job, self._sha, version=self._version)
             file = Path(self._temporary, "response.json")
             file.touch(0o600)
             file.write_bytes(environment.encoded(response))
@@ -263,7 +263,7 @@ class Build:
         return failure
 
     def _scripts(self) -> Scripts:
-        return Scripts(self._gitlab, self.job, self._variables, self._sha, modern=self._modern)
+        return Scripts(self._gitlab, self.job, self._variables, self._sha, version=self._version)
 
     def _try(self, stage: str, script: bytes, *, until: threading.Event | None = None) -> StopError | None:
         try:

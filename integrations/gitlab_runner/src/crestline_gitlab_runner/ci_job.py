@@ -22,10 +22,17 @@ class _JobInfo(msgspec.Struct):
     project_full_path: str = ""
 
 
-class _GitInfo(msgspec.Struct):
+class GitInfo(msgspec.Struct):
+    """What GitLab says about the job's sources."""
+
     repo_url: str = ""
+    repo_object_format: str | None = None
     ref: str = ""
+    ref_type: str = ""
     sha: str = ""
+    refspecs: list[str] | None = None
+    depth: int = 0
+    protected: bool | None = None
 
 
 class _RunnerInfo(msgspec.Struct):
@@ -52,7 +59,8 @@ class _Kept(msgspec.Struct):
 class _Response(msgspec.Struct):
     id: int
     job_info: _JobInfo = msgspec.field(default_factory=_JobInfo)
-    git_info: _GitInfo = msgspec.field(default_factory=_GitInfo)
+    token: str = ""
+    git_info: GitInfo = msgspec.field(default_factory=GitInfo)
     runner_info: _RunnerInfo = msgspec.field(default_factory=_RunnerInfo)
     steps: list[_Step] | None = None
     artifacts: list[_Kept] | None = None
@@ -107,6 +115,32 @@ class CiJob:
         """Names the project likewise."""
         server = urlsplit(self._response.git_info.repo_url).netloc.rpartition("@")[2]
         return f"{server}/{self._response.job_info.project_id}"
+
+    @property
+    def project_id(self) -> int:
+        """GitLab's number of the project."""
+        return self._response.job_info.project_id
+
+    @property
+    def git_info(self) -> GitInfo:
+        """Where the sources are and which of them the job is for."""
+        return self._response.git_info
+
+    @property
+    def token(self) -> str:
+        """The job's own token, good for its project while it runs."""
+        return self._response.token
+
+    @property
+    def cache_scope(self) -> str:
+        """Names the jobs that may share caches on this machine: of the same project, protected ones apart.
+
+        Older runners do not pass on whether a branch is protected; there each branch has caches of its own.
+        """
+        info = self._response.git_info
+        if info.protected is None:
+            return f"{self.project} {info.ref_type} {info.ref}"
+        return f"{self.project} {'protected' if info.protected else 'not protected'}"
 
     @property
     def name(self) -> str:

@@ -19,15 +19,14 @@ def write(content: bytes) -> None:
 
 def remark(text: str) -> None:
     """Something worth knowing."""
-    write(_GREY + _plain(text) + _END + b"\n")
+    write(_GREY + plain(text).encode() + _END + b"\n")
 
 
 def failure(text: str) -> None:
     """Why it failed."""
-    write(_RED + _plain(text) + _END + b"\n")
+    write(_RED + plain(text).encode() + _END + b"\n")
 
 
-def _plain(text: str) -> bytes:
-    """Without control characters: names that others chose must not drive the log."""
-    shown = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
-    return shown.encode(errors="backslashreplace")
+def plain(text: str) -> str:
+    """Text without control characters, in ASCII: names that others chose must not drive the log."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

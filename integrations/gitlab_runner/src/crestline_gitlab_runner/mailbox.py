@@ -88,12 +88,11 @@ class Mailbox:
                 return ended[0]
         raise AssertionError("a directory is watched without end")
 
-    async def parts(self, name: str) -> list[str]:
-        """Paths of the parts that a command left."""
+    async def parts(self, name: str) -> dict[str, int]:
+        """Paths and sizes of the parts that a command left."""
         entries = await self._system.ls(f"{self._workspace}/out")
-        return sorted(
-            f"{self._workspace}/out/{entry.name}" for entry in entries if entry.name.startswith(f"{name}.part.")
-        )
+        found = [entry for entry in entries if entry.name.startswith(f"{name}.part.")]
+        return {f"{self._workspace}/out/{entry.name}": entry.size for entry in found}
 
     async def _get(self, piece: str, size: int) -> bytes:
         if size > _LARGEST_PIECE:

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
 import crestline
-from crestline_gitlab_runner import host, images, log, resources, sharing
+from crestline_gitlab_runner import images, log, resources, sharing, sources
 from crestline_gitlab_runner.ci_job import CiJob
 from crestline_gitlab_runner.failures import SystemFailureError
 from crestline_gitlab_runner.identity import project_client
@@ -49,7 +49,9 @@ async def prepare(settings: Settings, job: CiJob, connect: Connect) -> None:
     """Submit, once over all tries."""
     state = known_state(settings, job)
     if settings.stages.get_sources == "host":
-        host.check(job)
+        sources.check(job)
+        if sources.needs_git(job):
+            await sources.require_confinement(state)
     images.launch(settings.images, job.image, state.record.workspace, "bash", "/script", per_rank=False)
     spec, remarks = resources.ask(settings.job, job.variables, job.timeout)
     for remark in remarks:

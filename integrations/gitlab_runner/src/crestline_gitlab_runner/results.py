@@ -1,184 +1,134 @@
-"""Artifacts and caches back to the runner's machine, for its own helper to upload.
-
-A job may have put anything into what comes back: nothing of it leaves its folder here, and no git configuration of it
-is ever read.
-"""
+"""What a job's artifacts and caches consist of, and the script that packs them where they are: in the job."""
 
 from __future__ import annotations
 
-import itertools
-import re
 import shlex
-import shutil
-import tarfile
-from pathlib import Path
+from collections.abc import Mapping
 
 import msgspec
 
 from crestline_gitlab_runner import log
+from crestline_gitlab_runner.patterns import Pattern, PatternError, compile_exclusion, compile_pattern, fill_in, literal
+from crestline_gitlab_runner.runner_script import HelperCall
 
-_BRACES = re.compile(r"\{([^{}]*)\}")
 
+class Bundle(msgspec.Struct, frozen=True):
+    """Files that the runner's helper was asked to take.
 
-class Wanted(msgspec.Struct, frozen=True):
-    """What the helper was asked to take."""
+    Attributes:
+        patterns: which, below the project.
+        excludes: expressions of paths to leave out.
+        untracked: whether also what git does not keep.
+    """
 
-    patterns: tuple[str, ...]
+    call: HelperCall
+    patterns: tuple[Pattern, ...]
+    excludes: tuple[str, ...]
     untracked: bool
 
+    @classmethod
+    def of(cls, call: HelperCall, variables: Mapping[str, str], project: str) -> Bundle:
+        """What a call names; what it may not name is left out and said in the log.
 
-def wanted(calls: list[list[str]], folder: Path) -> Wanted:
-    """What the recorded calls of the helper name.
+        Args:
+            variables: of the job; in patterns they are filled in as text.
+            project: the project's directory on the system.
+        """
+        patterns, excludes = [], []
+        for text in dict.fromkeys(call.values("path")):
+            try:
+                patterns.append(compile_pattern(fill_in(text, variables), project))
+            except PatternError as error:
+                log.remark(f"WARNING: {text}: left out, since {error}.")
+        for text in dict.fromkeys(call.values("exclude")):
+            try:
+                excludes.append(compile_exclusion(fill_in(text, variables), project))
+            except PatternError as error:
+                log.remark(f"WARNING: exclude {text}: ignored, since {error}.")
+        return cls(call, tuple(patterns), tuple(excludes), call.has("untracked"))
 
-    Args:
-        folder: stands for the project's directory here; names in it are meant below that directory.
-    """
-    patterns: list[str] = []
-    untracked = False
-    for call in calls:
-        if call[:1] not in (["artifacts-uploader"], ["cache-archiver"]):
-            continue
-        for word, following in itertools.zip_longest(call, call[1:], fillvalue=""):
-            if word == "--path":
-                patterns.append(following.removeprefix(f"{folder}/"))
-            elif word == "--untracked":
-                untracked = True
-    return Wanted(tuple(dict.fromkeys(patterns)), untracked)
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing can match."""
+        return not self.patterns and not self.untracked
+
+    @property
+    def includes(self) -> list[str]:
+        """Expressions that match all that is wanted, for `repack`."""
+        if self.untracked:
+            return ["^"]
+        return [each.expression or _everything_below(each.start) for each in self.patterns]
+
+    @property
+    def starts(self) -> list[str]:
+        """The directories and files, below the project, in which everything lies."""
+        if self.untracked:
+            return ["."]
+        found = sorted({each.start.removeprefix("./") for each in self.patterns})
+        return [path for path in found if not any(path != each and _is_within(path, each) for each in found)]
 
 
-def pack_script(project: str, asked: Wanted, part: str, part_size: int, *, tracked: str) -> bytes:
+def pack_script(
+    project: str, bundles: list[tuple[Bundle, str]], part_size: int, *, tracked: str, scratch: str
+) -> bytes:
     """The script for bash that packs in the job what matches.
+
+    What is missing or cannot be read is named in the log; the rest arrives.
 
     Args:
         project: directory on the system, as are all paths.
-        part: beginning of the names of the archive's parts.
+        bundles: each with the beginning of the names of its archive's parts.
         tracked: file with the names that git keeps.
+        scratch: beginning of the names of temporary files.
     """
     lines = [
-        f"cd {shlex.quote(project)} || exit",
-        "shopt -s globstar dotglob nullglob",
-        "set -o pipefail",
-        "matching() {",
-        "  local IFS= pattern file",
-        "  for pattern; do",
-        '    if [ -e "$pattern" ] || [ -L "$pattern" ]; then printf "%s\\0" "./$pattern"; continue; fi',
-        '    for file in $pattern; do printf "%s\\0" "./$file"; done',
-        "  done",
+        f"cd {_word(project)} 2>/dev/null || "
+        "{ echo 'WARNING: the project directory is gone: there is nothing to pack.'; exit 0; }",
+        "export LC_ALL=C",
+        f"list={_word(scratch)}",
+        "count() { tr -cd '\\0' <\"$1\" | wc -c; }",
+        "search() { # TEXT START EXPRESSION",
+        '  { [ ! -e "$2" ] && [ ! -L "$2" ]; } || find "$2" -name .git -prune -o -print0 |'
+        ' if [ -n "$3" ]; then grep -azE -e "$3"; else cat; fi >"$list.found"',
+        '  [ -e "$list.found" ] || : >"$list.found"',
+        '  found=$(($(count "$list.found")))',
+        '  if [ "$found" -eq 0 ]; then printf "WARNING: %s: no matching files\\n" "$1"',
+        '  else printf "%s: found %s matching files and directories\\n" "$1" "$found"; fi',
+        '  cat "$list.found" >>"$list.all"; rm -f "$list.found"',
         "}",
-        "{",
-        *(f"  matching {shlex.quote(pattern)}" for pattern in _relative(asked.patterns, project)),
+        "pack() { # PART EXPRESSION...: what is listed, without what the expressions match",
+        "  part=$1; shift",
+        '  sort -zu <"$list.all" >"$list.sorted"',
+        '  for each; do grep -azvE -e "$each" <"$list.sorted" >"$list.kept"; mv "$list.kept" "$list.sorted"; done',
+        '  if [ -s "$list.sorted" ]; then',
+        "    tar -czf - --no-recursion --hard-dereference --ignore-failed-read --null --no-unquote"
+        f' -T "$list.sorted" | split -b {part_size} -a 4 -d - "$part"',
+        '    ended=("${PIPESTATUS[@]}")',
+        '    [ "${ended[0]}" -le 1 ] && [ "${ended[1]}" -eq 0 ] || exit 95',
+        "  fi",
+        '  rm -f "$list.all" "$list.sorted"',
+        "}",
     ]
-    if asked.untracked:
-        find = "find . -name .git -prune -o '(' -type f -o -type l ')' -print0"
-        lines += [f"  LC_ALL=C comm -z -23 <({find} | LC_ALL=C sort -z) {shlex.quote(tracked)}"]
-    lines += [
-        "} | tar -czf - --hard-dereference --exclude=.git --null --no-unquote -T - |",
-        f"  split -b {part_size} -a 4 -d - {shlex.quote(part)}",
-    ]
-    return "\n".join([*lines, ""]).encode(errors="surrogateescape")
+    for bundle, part in bundles:
+        lines.append(': >"$list.all"')
+        for pattern in bundle.patterns:
+            lines.append(
+                f"search {_word(log.plain(pattern.text))} {_word(pattern.start)} {shlex.quote(pattern.expression)}"
+            )
+        if bundle.untracked:
+            files = "find . -name .git -prune -o '(' -type f -o -type l ')' -print0"
+            lines.append(f'comm -z -23 <({files} | sort -z) {_word(tracked)} >>"$list.all"')
+        lines.append(" ".join(["pack", _word(part), *map(shlex.quote, bundle.excludes)]))
+    return "\n".join([*lines, "exit 0", ""]).encode("latin-1")
 
 
-def unpack(archive: Path, folder: Path) -> None:
-    """Unpack what came back into a new `folder`: files, and links within it; git's own files are left out.
-
-    Files are written while there is no link that could lead them elsewhere, links at the end, and those whose way leads
-    out of the folder are removed. Hard links are not followed at all: they may name a link that was left out.
-    """
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    links: dict[Path, str] = {}
-    with tarfile.open(archive, mode="r:gz") as content:
-        for member in content:
-            parts = [part for part in member.name.split("/") if part not in ("", ".")]
-            if ".git" in parts or not parts:
-                continue
-            path = folder.joinpath(*parts)
-            if member.name.startswith("/") or ".." in parts or not (member.isreg() or member.isdir() or member.issym()):
-                log.remark(f"Left out: {member.name}: neither a file, a directory nor a link below the project.")
-            elif member.issym():
-                links[path] = member.linkname
-            else:
-                try:
-                    _write(content, member, path)
-                except OSError as error:
-                    log.remark(f"Left out: {member.name}: {error.strerror}")
-    for path, target in links.items():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.symlink_to(target)
-        except OSError as error:
-            log.remark(f"Left out: {path.relative_to(folder)}: {error.strerror}")
-    defuse(folder)
+def _word(text: str) -> str:
+    """A path as a word, its bytes as characters of the same number."""
+    return shlex.quote(text.encode(errors="surrogateescape").decode("latin-1"))
 
 
-def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
-    """A file or a directory."""
-    if member.isdir():
-        path.mkdir(parents=True, exist_ok=True)
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        shutil.copyfileobj(archive.extractfile(member), file)  # type: ignore[arg-type]
-    path.chmod(member.mode & 0o755 | 0o600)
-
-
-def _relative(patterns: tuple[str, ...], project: str) -> list[str]:
-    """Patterns below the project; the helper itself will say something about the others."""
-    found = []
-    for pattern in patterns:
-        for each in _expand(pattern):
-            each = each.removeprefix(f"{project}/").removeprefix("./").rstrip("/")
-            if each == project or not each:
-                each = "."
-            if not each.startswith("/") and ".." not in each.split("/"):
-                found.append(each)
-    return found
-
-
-def _expand(pattern: str, limit: int = 256) -> list[str]:
-    """`a.{b,c}` as `a.b` and `a.c`: a shell does that before variables, so not to what a variable holds."""
-    done: list[str] = []
-    open_ = [pattern]
-    while open_ and len(done) + len(open_) <= limit:
-        text = open_.pop()
-        match = _BRACES.search(text)
-        if match is None:
-            done.append(text)
-        else:
-            open_ += [text[: match.start()] + choice + text[match.end() :] for choice in match[1].split(",")]
-    return sorted(done)
-
-
-def literal_paths(asked: Wanted, project: str) -> list[str]:
-    """The directories and files, below the project, in which everything lies that is asked for."""
-    if asked.untracked:
-        return ["."]
-    found = []
-    for pattern in _relative(asked.patterns, project):
-        parts = list(itertools.takewhile(lambda part: not set(part) & set("*?["), pattern.split("/")))
-        found.append("/".join(parts) or ".")
-    found = sorted(set(found))
-    return [path for path in found if not any(path != each and _is_within(path, each) for each in found)]
-
-
-def defuse(folder: Path) -> None:
-    """Remove git's own files and links that lead out of what was downloaded."""
-    root = folder.resolve()
-    for path in sorted(folder.rglob("*"), reverse=True):
-        if path.is_symlink():
-            if not _resolved(path).is_relative_to(root):
-                log.remark(f"Left out: {path.relative_to(folder)}: it leads elsewhere.")
-                path.unlink()
-        elif path.name == ".git":
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def _resolved(path: Path) -> Path:
-    """Where a link leads; a circle leads nowhere."""
-    try:
-        return path.resolve()
-    except (OSError, RuntimeError):
-        return Path("/")
+def _everything_below(start: str) -> str:
+    return "^" if start == "." else f"^{literal(start)}(/.*)?$"
 
 
 def _is_within(path: str, folder: str) -> bool:

@@ -65,8 +65,6 @@ class Stages(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     get_sources: Literal["host", "job"] = "host"
     artifacts: Literal["host"] = "host"
     launch: Literal["once", "per-rank"] = "once"
-    helper: str = "gitlab-runner"
-    """the runner's own executable, which uploads artifacts and caches"""
     shell: str = "bash"
     """in the job"""
 
@@ -79,6 +77,21 @@ class Images(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """of `custom`, before the shell; `{image}` and `{workspace}` are replaced"""
     allowed: list[str] = []
     """patterns of a shell; empty: every image"""
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Limits on artifacts and caches, in both directions, whatever a job asks for."""
+
+    archive: str = "4G"
+    """bytes of one archive; also of what a job that has ended left behind"""
+    unpacked: str = "32G"
+    """bytes of all files in one archive"""
+    members: int = 1_000_000
+    """files, directories and links in one archive"""
+    ratio: int = 250
+    """how many times larger than the archive its files may be, beyond the first 64 MiB"""
+    caches: str = "16G"
+    """bytes of all caches of a project on this machine; the oldest are removed first"""
 
 
 class Recovery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -102,6 +115,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     job: Defaults = Defaults()
     stages: Stages = Stages()
     images: Images = Images()
+    limits: Limits = Limits()
     recovery: Recovery = Recovery()
     name: str = ""
     """of this runner in paths; empty: the file's name"""
@@ -147,6 +161,7 @@ def load_settings(file: Path) -> Settings:
         raise ConfigError(f"name {name!r} cannot be part of a path.", hint="Use letters, digits, '-' and '_'.")
     settings = msgspec.structs.replace(settings, name=name)
     _ = settings.heartbeat_ttl, settings.gateway_budget, seconds(settings.recovery.remove_after)
+    _ = [size(each) for each in (settings.limits.archive, settings.limits.unpacked, settings.limits.caches)]
     root = settings.workspace.root.replace("$USER", "user")
     if root and not SAFE_PATH.fullmatch(root):
         raise ConfigError(f"workspace.root {root!r} cannot be used.", hint="Only A-Z a-z 0-9 . _ - / in it, please.")
@@ -163,6 +178,18 @@ def seconds(text: str) -> int:
     if match is None:
         raise ConfigError(f"{text!r} is not a length of time.", hint="Write 90s, 10m, 2h or 7d.")
     return int(match[1]) * _UNITS[match[2]]
+
+
+def size(text: str) -> int:
+    """`500M`, `4G` or plain bytes as bytes.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    match = re.fullmatch(r"(\d+)([KMGT]?)", text)
+    if match is None:
+        raise ConfigError(f"{text!r} is not a size.", hint="Write 500M, 4G or a number of bytes.")
+    return int(match[1]) << 10 * " KMGT".index(match[2] or " ")
 
 
 def secret_file(name: str, what: str) -> str:

@@ -3,37 +3,51 @@
 from __future__ import annotations
 
 import os
+import shlex
 import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from crestline_gitlab_runner.agent import await_file
 from crestline_gitlab_runner.state import State
 
-_NOT_SHIPPED = (".gitlab-runner.ext.conf",)
-"""files beside the project with credentials that only the host stages need"""
 
-
-def pack(state: State, part_size: int) -> tuple[dict[str, bytes], list[str]]:
-    """The archive in parts, and the lines of sh that unpack it in the job.
+def pack(state: State, project: str, part_size: int) -> tuple[dict[str, bytes], list[str]]:
+    """The archives in parts, and the lines of sh that unpack them in the job.
 
     What `fetched` holds (caches, artifacts of other jobs) goes over what `sources` holds.
+
+    Args:
+        project: the project's directory below the builds directory.
     """
+    name = state.record.name
+    builds = f"b-{name}"
+    attached: dict[str, bytes] = {}
+    waits: list[str] = []
+    unpacks: list[str] = []
+
+    def attach(file: IO[bytes], label: str, target: str) -> None:
+        parts = {f"{name}.{label}.{number:04d}": part for number, part in enumerate(_parts(file, part_size))}
+        attached.update(parts)
+        names = " ".join(f"in/{each}" for each in parts)
+        waits.extend(await_file(f"in/{each}", len(part)) for each, part in parts.items())
+        unpacks.append(f"mkdir -p {target} && cat {names} | tar -xzf - -C {target} || exit 93")
+        unpacks.append(f"rm -f {names}")
+
     with tempfile.TemporaryFile(dir=state.folder) as file:
         with tarfile.open(fileobj=file, mode="w:gz", compresslevel=1, format=tarfile.GNU_FORMAT) as archive:
-            for room in ("sources", "fetched"):
-                place = state.folder / room
-                if place.is_dir():
-                    for name in sorted(os.listdir(place)):
-                        archive.add(place / name, arcname=name, filter=_wanted)
+            place = state.folder / "sources"
+            for each in sorted(os.listdir(place)) if place.is_dir() else ():
+                archive.add(place / each, arcname=each, filter=_without_owner)
         file.seek(0)
-        name = state.record.name
-        parts = {f"{name}.sources.{number:04d}": part for number, part in enumerate(_parts(file, part_size))}
-    names = " ".join(f"in/{name}" for name in parts)
-    lines = [await_file(f"in/{name}", len(part)) for name, part in parts.items()]
-    builds = f"b-{name}"
-    return parts, [*lines, f"mkdir -p {builds}", f"cat {names} | tar -xzf - -C {builds} || exit 93", f"rm -f {names}"]
+        attach(file, "sources", builds)
+    fetched = state.folder / "fetched"
+    for path in sorted(fetched.iterdir()) if fetched.is_dir() else ():
+        with path.open("rb") as stored:
+            attach(stored, f"fetched-{path.stem}", f"{builds}/{shlex.quote(project)}")
+    return attached, [*waits, *unpacks]
 
 
 def shipped_files(place: Path) -> list[bytes]:
@@ -48,14 +62,12 @@ def shipped_files(place: Path) -> list[bytes]:
     return sorted(found)
 
 
-def _wanted(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    if member.name.rpartition("/")[2] in _NOT_SHIPPED:
-        return None
+def _without_owner(member: tarfile.TarInfo) -> tarfile.TarInfo:
     member.uid = member.gid = 0
     member.uname = member.gname = ""
     return member
 
 
-def _parts(file: object, size: int) -> Iterator[bytes]:
-    while part := file.read(size):  # type: ignore[attr-defined]
+def _parts(file: IO[bytes], size: int) -> Iterator[bytes]:
+    while part := file.read(size):
         yield part

@@ -1,19 +1,25 @@
-"""`run`: one stage of the runner's, on its own machine or in the allocation."""
+"""`run`: one stage of the runner's, on its own machine or in the allocation.
+
+The runner's scripts run in the allocation alone. What the stages of this machine ask for is read from the job's payload
+and from the text of their scripts, and carried out without a shell.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import posixpath
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crestline.model import CrestlineError, Job
-from crestline_gitlab_runner import host, images, log, results, shipping, verdict
+from crestline_gitlab_runner import images, log, results, runner_script, shipping, sources, verdict
 from crestline_gitlab_runner.agent import await_file
 from crestline_gitlab_runner.allocation import Allocation
 from crestline_gitlab_runner.ci_job import CiJob
+from crestline_gitlab_runner.exchange import Exchange
 from crestline_gitlab_runner.failures import BuildFailureError, RunnerGoneError, SystemFailureError
 from crestline_gitlab_runner.mailbox import Ended
 from crestline_gitlab_runner.settings import Settings
@@ -25,7 +31,6 @@ if TYPE_CHECKING:
 Connect = Callable[[], AbstractAsyncContextManager["System"]]
 
 _SOURCES = frozenset({"get_sources", "clear_worktree"})
-_FETCHES = frozenset({"restore_cache", "download_artifacts"})
 _COLLECTS = ("archive_cache", "upload_artifacts")
 _STOP_WITHIN = 15.0
 
@@ -45,31 +50,47 @@ class Stages:
         Raises:
             BuildFailureError, SystemFailureError: how it ended, unless well.
         """
-        in_job = self._settings.stages.get_sources == "job"
+        content = await asyncio.to_thread(script.read_bytes)
         if stage == "prepare_script":
             self._introduce()
-        elif stage in _SOURCES and not in_job:
-            host.check(self._job)
-            _own(await self._on_host(script, "sources"))
-        elif stage in _FETCHES:
-            host.project_folder(self._state, "fetched", self._job).mkdir(parents=True, exist_ok=True)
-            helper = host.genuine_helper(self._settings, self._state)
-            _own(await self._on_host(script, "fetched", helper=helper))
+        elif stage in _SOURCES and self._settings.stages.get_sources == "host":
+            if stage == "get_sources":
+                await self._on_host(
+                    sources.fetch(self._state, self._job, self._below, runner_script.repository_url(content))
+                )
+        elif stage == "restore_cache":
+            await self._on_host(self._exchange.restore_caches(runner_script.helper_calls(content)))
+        elif stage == "download_artifacts":
+            await self._on_host(self._exchange.download_artifacts(runner_script.helper_calls(content)))
         elif stage.startswith(_COLLECTS):
-            await self._collect(stage, script)
+            await self._collect(stage, runner_script.helper_calls(content))
         elif stage == "cleanup_file_variables":
-            _own(await self._on_host(script, "results", quiet=True))
+            pass  # they are in the workspace, which is removed as a whole
         else:
             async with self._connect() as system:
-                await self._run_in_job(system, stage, script)
+                await self._run_in_job(system, stage, content)
+
+    @property
+    def _below(self) -> str:
+        """The project's directory, below the builds directory."""
+        return project_path(self._state, self._job)
+
+    @property
+    def _project(self) -> str:
+        """The project's directory on the system."""
+        return f"{self._state.builds_dir}/{self._below}"
+
+    @property
+    def _exchange(self) -> Exchange:
+        return Exchange(self._settings, self._job, self._state, self._project)
 
     def _introduce(self) -> None:
         record = self._state.record
         log.remark(f"Running on {self._settings.gateway.system} as job {record.job_id}, in {record.workspace}.")
 
-    async def _on_host(self, script: Path, room: str, *, helper: Path | None = None, quiet: bool = False) -> int:
-        """Run a script on this machine; where that takes longer, the agent hears from us meanwhile."""
-        work = asyncio.ensure_future(host.run(self._state, script, room, helper=helper, quiet=quiet))
+    async def _on_host(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Do something on this machine; where that takes longer, the agent hears from us meanwhile."""
+        work = asyncio.ensure_future(coroutine)
         try:
             await asyncio.wait((work,), timeout=min(20.0, self._settings.heartbeat_ttl / 4))
             if not work.done() and not self._state.record.over:
@@ -79,26 +100,27 @@ class Stages:
                     if beating.done():
                         await beating
                     beating.cancel()
-            return await work
+            await work
         finally:
             work.cancel()
             await asyncio.wait((work,))
 
     # in the allocation
 
-    async def _run_in_job(self, system: System, stage: str, script: Path) -> None:
+    async def _run_in_job(self, system: System, stage: str, content: bytes) -> None:
         record = self._state.record
         if record.over:
             raise BuildFailureError(f"Job {record.job_id} has ended: {stage} cannot run in it.")
         allocation = Allocation(system, self._settings, self._state)
-        content = script.read_bytes()
         name = self._next(stage)
         path = f"{record.workspace}/in/{name}.script"
         attached: dict[str, bytes] = {}
         lines: list[str] = []
         started = record.commands > 1
         if not record.shipped:
-            attached, lines = await asyncio.to_thread(shipping.pack, self._state, allocation.mailbox.part_size)
+            attached, lines = await asyncio.to_thread(
+                shipping.pack, self._state, self._below, allocation.mailbox.part_size
+            )
         lines += self._scripts(attached, name, content, allocation.mailbox.part_size)
         rank = self._job.variables.get("CRESTLINE_LAUNCH") or self._settings.stages.launch
         if rank not in ("once", "per-rank"):
@@ -198,74 +220,99 @@ class Stages:
 
     # results
 
-    async def _collect(self, stage: str, script: Path) -> None:
-        """Bring what the stage wants here, and let the runner's helper upload it."""
-        helper = host.genuine_helper(self._settings, self._state)
-        project = host.project_folder(self._state, "results", self._job)
-        project.mkdir(parents=True, exist_ok=True)
-        recorder, calls = host.recording_helper(self._state)
-        _own(await self._on_host(script, "results", helper=recorder, quiet=True))
-        asked = results.wanted(host.read_calls(calls), project)
-        if asked.patterns or asked.untracked:
-            await self._fetch(asked, project, last=stage.startswith("upload_artifacts"))
-        if asked.untracked and not (project / ".git").exists():
-            await host.make_repository(self._state, project)
-        _own(await self._on_host(script, "results", helper=helper))
+    async def _collect(self, stage: str, calls: list[runner_script.HelperCall]) -> None:
+        """Bring what the stage wants here, and hand it on."""
+        bundles = [
+            results.Bundle.of(call, self._job.variables, self._project)
+            for call in calls
+            if call.command in ("artifacts-uploader", "cache-archiver")
+        ]
+        bundles = [bundle for bundle in bundles if not bundle.is_empty]
+        if not bundles:
+            log.remark("WARNING: no files to upload.")
+            return
+        folder = self._state.room("results")
+        try:
+            await self._fetch(bundles, folder, last=stage.startswith("upload_artifacts"))
+        finally:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
-    async def _fetch(self, asked: results.Wanted, project: Path, *, last: bool) -> None:
-        below = host.project_path(self._state, self._job)
-        remote = f"{self._state.builds_dir}/{below}"
+    async def _fetch(self, bundles: list[results.Bundle], folder: Path, *, last: bool) -> None:
         name = self._next("pack")
-        workspace = self._state.record.workspace
         async with self._connect() as system:
-            if self._state.record.over:
-                await self._fetch_without_agent(system, asked, remote, project)
-                return
-            allocation = Allocation(system, self._settings, self._state)
-            part = f"{workspace}/out/{name}.part."
-            tracked = f"{workspace}/in/{name}.tracked"
-            size = allocation.mailbox.part_size
-            script = results.pack_script(remote, asked, part, size, tracked=tracked)
-            attached = {f"{name}.script": script}
-            if asked.untracked:
-                files = shipping.shipped_files(self._state.room("sources") / below)
-                attached[f"{name}.tracked"] = b"".join(each + b"\0" for each in files)
-            lines = [await_file(f"in/{each}", len(content)) for each, content in attached.items()]
-            lines.append(f"exec {self._settings.stages.shell} in/{name}.script")
-            last = last and not self._state.record.shared
-            ended = await self._ordered(allocation, name, lines, attached, last=last, started=True)
-            if isinstance(ended, Job):
-                await self._fetch_without_agent(system, asked, remote, project)
-                return
-            if ended.code != 0:
-                raise SystemFailureError(f"The job could not pack its results (exit code {ended.code}).")
-            archive = self._state.folder / "results.tgz"
-            with archive.open("wb") as file:
-                for path in await allocation.mailbox.parts(name):
-                    file.write(await system.backend.download_small(path))
-            await asyncio.to_thread(results.unpack, archive, project)
-            archive.unlink()
+            packed = False
+            if not self._state.record.over:
+                allocation = Allocation(system, self._settings, self._state)
+                last = last and not self._state.record.shared
+                packed = await self._pack(allocation, name, bundles, last=last)
+            if not packed:
+                log.remark("The job has ended; its results are fetched from the file system.")
+            for number, bundle in enumerate(bundles):
+                source = folder / str(number)
+                if not packed:
+                    await self._fetch_without_agent(system, bundle, source)
+                    await self._on_host(self._exchange.deliver(bundle, "folder", source))
+                elif await self._fetch_parts(system, allocation, f"{name}-{number}", source):
+                    await self._on_host(self._exchange.deliver(bundle, "tar", source))
+                else:
+                    log.remark("WARNING: no files to upload.")
 
-    async def _fetch_without_agent(self, system: System, asked: results.Wanted, remote: str, project: Path) -> None:
-        """The job is over: fetch what matches file by file."""
-        log.remark("The job has ended; its results are fetched from the file system.")
-        for path in results.literal_paths(asked, remote):
+    async def _pack(self, allocation: Allocation, name: str, bundles: list[results.Bundle], *, last: bool) -> bool:
+        """Have the job pack what is wanted; False: the job has ended before."""
+        workspace = self._state.record.workspace
+        tracked = f"{workspace}/in/{name}.tracked"
+        parts = [(bundle, f"{workspace}/out/{name}-{number}.part.") for number, bundle in enumerate(bundles)]
+        size = allocation.mailbox.part_size
+        scratch = f"{workspace}/log/{name}.list"
+        attached = {f"{name}.script": results.pack_script(self._project, parts, size, tracked=tracked, scratch=scratch)}
+        if any(bundle.untracked for bundle in bundles):
+            files = await asyncio.to_thread(shipping.shipped_files, self._state.room("sources") / self._below)
+            attached[f"{name}.tracked"] = b"".join(each + b"\0" for each in files)
+        lines = [await_file(f"in/{each}", len(content)) for each, content in attached.items()]
+        lines.append(f"exec {self._settings.stages.shell} in/{name}.script")
+        ended = await self._ordered(allocation, name, lines, attached, last=last, started=True)
+        if isinstance(ended, Job):
+            return False
+        if ended.code != 0:
+            raise SystemFailureError(f"The job could not pack its results (exit code {ended.code}).")
+        return True
+
+    async def _fetch_parts(self, system: System, allocation: Allocation, name: str, target: Path) -> bool:
+        """Fetch an archive; False: there is none."""
+        parts = await allocation.mailbox.parts(name)
+        self._exchange.check_size(sum(parts.values()))
+        with target.open("wb") as file:
+            for path in sorted(parts):
+                file.write(await system.backend.download_small(path))
+        return bool(parts)
+
+    async def _fetch_without_agent(self, system: System, bundle: results.Bundle, target: Path) -> None:
+        """The job is over: fetch what may match file by file."""
+        target.mkdir()
+        for path in bundle.starts:
+            remote = posixpath.normpath(f"{self._project}/{path}")
             try:
-                await system.stat(f"{remote}/{path}")
+                self._exchange.check_size(await _size_of(system, remote))
+                place = target / path
+                place.parent.mkdir(parents=True, exist_ok=True)
+                await system.download(remote, place)
             except CrestlineError as error:
-                log.remark(f"{path}: {error.message}")
-                continue
-            target = project / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            await system.download(posixpath.normpath(f"{remote}/{path}"), target)
-        await asyncio.to_thread(results.defuse, project)
+                log.remark(f"WARNING: {path}: {error.message}")
 
 
-def _own(code: int) -> None:
-    """The verdict on a script of the runner's own.
+async def _size_of(system: System, remote: str) -> int:
+    """Bytes of a file or of all files in a directory."""
+    return sum(entry.size for entry in await system.ls(remote, hidden=True, recursive=True) if not entry.is_directory)
+
+
+def project_path(state: State, job: CiJob) -> str:
+    """The project's directory, below the builds directory.
 
     Raises:
-        BuildFailureError: it failed; its code means nothing to the user.
+        BuildFailureError: the job has put its project elsewhere.
     """
-    if code != 0:
-        raise BuildFailureError(f"The stage ended with exit code {code}.")
+    path = job.variables.get("CI_PROJECT_DIR", "")
+    below = path.removeprefix(f"{state.builds_dir}/")
+    if below == path or not below or {"", ".", ".."} & set(below.split("/")) or "\n" in below:
+        raise BuildFailureError(f"CI_PROJECT_DIR {path!r} is not below {state.builds_dir}.", hint="Do not set it.")
+    return below

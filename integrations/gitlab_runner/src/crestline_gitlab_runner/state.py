@@ -43,7 +43,7 @@ class Record(msgspec.Struct, kw_only=True):
 
 
 class State:
-    """A job's folder: `record.json` and the folders that stand for the system's (`sources`, `fetched`, `results`)."""
+    """A job's folder: `record.json`, and what is on its way to or from the system."""
 
     def __init__(self, folder: Path, record: Record) -> None:
         self.folder = folder
@@ -102,7 +102,7 @@ class State:
         return time.time() - (self.folder / "record.json").stat().st_mtime
 
     def room(self, name: str) -> Path:
-        """A folder that stands for the builds directory on the system."""
+        """A folder inside."""
         path = self.folder / name
         path.mkdir(mode=0o700, exist_ok=True)
         return path
@@ -118,7 +118,7 @@ class State:
 
     @property
     def cache_dir(self) -> str:
-        """On the system; caches never go there, but scripts reach it from the project by `../`."""
+        """On the system, as the runner believes: caches are on this machine or in the runner's storage."""
         return f"{self.record.workspace}/c-{self.record.name}"
 
 

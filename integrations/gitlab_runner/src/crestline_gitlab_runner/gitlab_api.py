@@ -1,0 +1,192 @@
+"""Artifacts to and from a GitLab server, caches to and from the storage that the runner signed addresses for."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import unquote, urljoin, urlsplit
+
+import httpx
+
+from crestline_gitlab_runner.failures import BuildFailureError, SystemFailureError
+
+_TRIES = 3
+_PAUSE = 5.0
+_MOST_REDIRECTS = 5
+_TIMEOUT = httpx.Timeout(60.0, read=600.0, write=600.0)
+_CHUNK = 1 << 20
+
+
+class NotFoundError(BuildFailureError):
+    """There is nothing at this address."""
+
+
+class GitLabApi:
+    """What the runner's helper does over HTTP.
+
+    Args:
+        authority: certificates in PEM that the server is verified by beside the system's; empty: none.
+        largest: bytes of a download at most.
+    """
+
+    def __init__(self, *, authority: str, largest: int) -> None:
+        self._verify: ssl.SSLContext | bool = True
+        if authority:
+            self._verify = httpx.create_ssl_context()
+            try:
+                self._verify.load_verify_locations(cadata=authority)
+            except (ssl.SSLError, ValueError):
+                raise BuildFailureError(
+                    "CI_SERVER_TLS_CA_FILE holds no certificates in PEM.", hint="Unset it."
+                ) from None
+        self._largest = largest
+
+    async def upload_artifacts(
+        self, server: str, job_id: str, token: str, archive: Path, *, name: str, query: Mapping[str, str]
+    ) -> None:
+        """Hand an archive to GitLab as a job's artifacts.
+
+        Raises:
+            BuildFailureError: GitLab refuses it.
+            SystemFailureError: GitLab cannot be reached.
+        """
+        url = f"{server.rstrip('/')}/api/v4/jobs/{int(job_id)}/artifacts"
+
+        async def send(client: httpx.AsyncClient, address: str) -> httpx.Response:
+            with archive.open("rb") as content:
+                parts = {"file": (name, content, "application/octet-stream")}
+                return await client.post(address, params=dict(query), files=parts, headers={"JOB-TOKEN": token})
+
+        answer = await self._repeat(send, url, "Artifacts could not be uploaded")
+        for _ in range(_MOST_REDIRECTS):
+            if not answer.has_redirect_location:
+                break
+            target = urljoin(url, answer.headers["Location"])
+            if urlsplit(target).netloc != urlsplit(url).netloc:
+                raise SystemFailureError(f"GitLab sends artifacts elsewhere: to {urlsplit(target).netloc}.")
+            answer = await self._repeat(send, target, "Artifacts could not be uploaded")
+        if answer.status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE:
+            raise BuildFailureError("GitLab refuses the artifacts: they are too large.", hint="Upload fewer files.")
+        _expect(answer, "GitLab refuses the artifacts")
+
+    async def download_artifacts(self, server: str, job_id: str, token: str, target: Path) -> None:
+        """Fetch a job's artifacts.
+
+        Raises:
+            NotFoundError: it has none.
+            BuildFailureError, SystemFailureError: as `upload_artifacts`.
+        """
+        url = f"{server.rstrip('/')}/api/v4/jobs/{int(job_id)}/artifacts?direct_download=true"
+        await self._download(url, {"JOB-TOKEN": token}, target, "The artifacts")
+
+    async def download_cache(self, url: str, target: Path) -> None:
+        """Fetch a cache from an address that the runner signed.
+
+        Raises:
+            NotFoundError: there is none.
+            BuildFailureError, SystemFailureError: as `upload_artifacts`.
+        """
+        await self._download(url, {}, target, "The cache")
+
+    async def upload_cache(self, url: str, headers: Mapping[str, str], archive: Path) -> None:
+        """Hand a cache to an address that the runner signed.
+
+        Raises:
+            BuildFailureError, SystemFailureError: as `upload_artifacts`.
+        """
+
+        async def send(client: httpx.AsyncClient, address: str) -> httpx.Response:
+            length = {"Content-Length": str(archive.stat().st_size)}
+            return await client.put(address, content=_read(archive), headers={**headers, **length})
+
+        _expect(await self._repeat(send, url, "The cache could not be uploaded"), "The cache is refused")
+
+    async def _download(self, url: str, headers: dict[str, str], target: Path, what: str) -> None:
+        for left in reversed(range(_TRIES)):
+            try:
+                await self._fetch(url, headers, target, what)
+                return
+            except httpx.HTTPError as error:
+                if not left:
+                    raise SystemFailureError(f"{what} cannot be fetched: {_said(error)}.") from None
+                await asyncio.sleep(_PAUSE)
+
+    async def _fetch(self, url: str, headers: dict[str, str], target: Path, what: str) -> None:
+        async with self._client() as client:
+            for _ in range(_MOST_REDIRECTS):
+                async with client.stream("GET", url, headers=headers) as answer:
+                    if answer.has_redirect_location:
+                        following = urljoin(url, answer.headers["Location"])
+                        if urlsplit(following).netloc != urlsplit(url).netloc:
+                            headers = {}
+                        url = following
+                        continue
+                    if answer.status_code == httpx.codes.NOT_FOUND:
+                        raise NotFoundError(f"{what} cannot be found.")
+                    answer.raise_for_status() if answer.is_server_error else None
+                    _expect(answer, f"{what} cannot be fetched")
+                    await self._save(answer, target, what)
+                    return
+        raise SystemFailureError(f"{what} cannot be fetched: too many redirections.")
+
+    async def _save(self, answer: httpx.Response, target: Path, what: str) -> None:
+        received = 0
+        with target.open("wb") as file:
+            async for chunk in answer.aiter_bytes(_CHUNK):
+                received += len(chunk)
+                if received > self._largest:
+                    raise BuildFailureError(
+                        f"{what}: more than {self._largest} bytes.", hint="limits.archive of this runner is the limit."
+                    )
+                file.write(chunk)
+
+    async def _repeat(self, send: object, url: str, what: str) -> httpx.Response:
+        for left in reversed(range(_TRIES)):
+            try:
+                async with self._client() as client:
+                    answer: httpx.Response = await send(client, url)  # type: ignore[operator]
+                if not answer.is_server_error:
+                    return answer
+                said = f"{answer.status_code} {answer.reason_phrase}"
+            except httpx.HTTPError as error:
+                said = _said(error)
+            if left:
+                await asyncio.sleep(_PAUSE)
+        raise SystemFailureError(f"{what}: {said}.")
+
+    @asynccontextmanager
+    async def _client(self) -> AsyncIterator[httpx.AsyncClient]:
+        async with httpx.AsyncClient(verify=self._verify, timeout=_TIMEOUT) as client:
+            yield client
+
+
+def is_of_project(url: str, project_id: int) -> bool:
+    """Whether an address of a cache's is one of the project's own, whatever the cache's key says."""
+    path = unquote(urlsplit(url).path)
+    return ".." not in path.split("/") and f"/project/{project_id}/" in path
+
+
+def safe_name(text: str) -> str:
+    """A file name without directories and control characters."""
+    return re.sub(r"[\x00-\x1f\x7f\"\\]", "_", text.rpartition("/")[2])[:200]
+
+
+async def _read(file: Path) -> AsyncIterator[bytes]:
+    with file.open("rb") as content:
+        while chunk := await asyncio.to_thread(content.read, _CHUNK):
+            yield chunk
+
+
+def _expect(answer: httpx.Response, what: str) -> None:
+    if not answer.is_success:
+        raise BuildFailureError(f"{what}: {answer.status_code} {answer.reason_phrase}.")
+
+
+def _said(error: httpx.HTTPError) -> str:
+    if isinstance(error, httpx.HTTPStatusError):
+        return f"{error.response.status_code} {error.response.reason_phrase}"
+    return type(error).__name__

@@ -1,0 +1,261 @@
+"""`get_sources` on the runner's machine: git by argument lists, confined, instead of the runner's script.
+
+The job's payload says what to fetch; of the job's variables only those are read that git needs, and options are taken
+from a list. The credential is in a file beside the project that git alone reads and that never leaves this machine.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from crestline.model import ConfigError
+from crestline_gitlab_runner import log, sandbox
+from crestline_gitlab_runner.ci_job import CiJob
+from crestline_gitlab_runner.failures import BuildFailureError, SystemFailureError
+from crestline_gitlab_runner.settings import SAFE_PATH
+from crestline_gitlab_runner.state import State
+
+_PASSED = re.compile(r"(?i)(https?|no|all)_proxy|LANG|LC_[A-Z]+|TZ")
+_SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_WITH_NUMBER = "--(depth|deepen|jobs)"
+_ALLOWED = {
+    "GIT_FETCH_EXTRA_FLAGS": re.compile(
+        rf"-[pqvnft]+|{_WITH_NUMBER}=\d+|--filter=(blob:none|tree:\d+|blob:limit=\d+[kmg]?)|--shallow-since=[0-9A-Za-z:.-]+"
+        r"|--(no-)?(tags|prune|prune-tags|force|quiet|verbose|progress|show-forced-updates|auto-gc|auto-maintenance)"
+    ),
+    "GIT_CLONE_EXTRA_FLAGS": re.compile(
+        rf"-[qvn]+|{_WITH_NUMBER}=\d+|--filter=(blob:none|tree:\d+|blob:limit=\d+[kmg]?)"
+        r"|--(no-)?(tags|quiet|verbose|progress|single-branch)"
+    ),
+    "GIT_SUBMODULE_UPDATE_FLAGS": re.compile(
+        rf"-[qfN]+|{_WITH_NUMBER}=\d+|--filter=(blob:none|tree:\d+|blob:limit=\d+[kmg]?)"
+        r"|--(no-)?(remote|force|quiet|progress|recommend-shallow|single-branch|fetch)|--checkout"
+    ),
+    "GIT_CLEAN_FLAGS": re.compile(
+        r"none|-[dffxXnq]+|(-e|--exclude)=?[A-Za-z0-9_.*/-]*|[A-Za-z0-9_.*][A-Za-z0-9_.*/-]*"
+    ),
+}
+
+
+def check(job: CiJob) -> None:
+    """Refuse what cannot be done here, before anything is submitted.
+
+    Raises:
+        BuildFailureError: the part of the job that it is.
+    """
+    if job.hooks:
+        raise BuildFailureError(
+            f"hooks:{job.hooks[0]} cannot run: sources are fetched on the runner's machine, not on the system.",
+            hint="Move it into before_script.",
+        )
+    for name in _ALLOWED:
+        _flags(job, name)
+
+
+def needs_git(job: CiJob) -> bool:
+    """Whether the job wants sources at all.
+
+    Raises:
+        BuildFailureError: an unknown strategy.
+    """
+    strategy = job.variables.get("GIT_STRATEGY", "") or "fetch"
+    if strategy not in ("fetch", "clone", "none", "empty"):
+        raise BuildFailureError(
+            f"GIT_STRATEGY: unknown strategy {strategy!r}.", hint="Write fetch, clone, none or empty."
+        )
+    return strategy in ("fetch", "clone")
+
+
+async def require_confinement(state: State) -> str:
+    """How git is confined.
+
+    Raises:
+        SystemFailureError: it cannot be.
+    """
+    kind, why = await sandbox.available(state.room("sources"))
+    if kind is None:
+        raise SystemFailureError(
+            f"Sources cannot be fetched on this machine, since git cannot be confined: {why}.",
+            hint='Install bubblewrap, allow user namespaces, or set stages.get_sources = "job".',
+        )
+    return kind
+
+
+async def fetch(state: State, job: CiJob, project: str, url: str | None) -> None:
+    """Fetch what a job is for into the folder that stands for the builds directory.
+
+    Args:
+        project: the project's directory below the builds directory.
+        url: where from; None: what the payload says.
+
+    Raises:
+        BuildFailureError: git failed, or the job asks for what is not allowed.
+        SystemFailureError: git cannot be confined here.
+    """
+    check(job)
+    place = state.room("sources")
+    if not SAFE_PATH.fullmatch(str(place)):
+        raise ConfigError(f"state_dir: {place} cannot be used.", hint="Only A-Z a-z 0-9 . _ - / in it, please.")
+    folder = place / project
+    _remove(folder)
+    if not needs_git(job):
+        log.write(b"Skipping Git repository setup\n")
+        folder.mkdir(parents=True)
+        return
+    await Git(state, job, place, folder, await require_confinement(state)).fetch(_plain(url or job.git_info.repo_url))
+
+
+class Git:
+    """Git for one job, confined to the folder of its sources."""
+
+    def __init__(self, state: State, job: CiJob, place: Path, folder: Path, kind: str) -> None:
+        self._job = job
+        self._place = place
+        self._folder = folder
+        self._kind = kind
+        self._home = state.room("git")
+        self._temporary = place / ".tmp"
+
+    async def fetch(self, url: str) -> None:
+        """Fetch, check out, and fetch submodules."""
+        info = self._job.git_info
+        if not _SHA.fullmatch(info.sha):
+            raise BuildFailureError(f"{info.sha!r} is not the hash of a commit.")
+        self._configure(url)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._temporary.mkdir(exist_ok=True)
+        try:
+            form = [f"--object-format={info.repo_object_format}"] if info.repo_object_format == "sha256" else []
+            await self._git("init", "--quiet", "--template=", *form)
+            await self._git("remote", "add", "origin", url)
+            depth = [f"--depth={info.depth}"] if info.depth > 0 else []
+            log.remark(f"Fetching changes{f' with git depth set to {info.depth}' if depth else ''}...")
+            refspecs = info.refspecs or [_default_refspec(info.ref, info.ref_type)]
+            flags = _flags(self._job, "GIT_FETCH_EXTRA_FLAGS") or ["--prune", "--quiet"]
+            await self._git("fetch", "--no-recurse-submodules", *depth, *flags, "--", "origin", *refspecs)
+            if self._job.variables.get("GIT_CHECKOUT", "").lower() in ("false", "0", "no"):
+                log.write(b"Skipping Git checkout\n")
+                return
+            log.remark(f"Checking out {info.sha[:8]} as detached HEAD (ref is {info.ref})...")
+            await self._git("checkout", "--force", "--quiet", "--detach", info.sha, "--")
+            await self._large_files()
+            await self._submodules()
+        finally:
+            _remove(self._temporary)
+
+    async def _submodules(self) -> None:
+        strategy = self._job.variables.get("GIT_SUBMODULE_STRATEGY", "") or "none"
+        if strategy not in ("none", "normal", "recursive"):
+            raise BuildFailureError(
+                f"GIT_SUBMODULE_STRATEGY: unknown strategy {strategy!r}.", hint="Write none, normal or recursive."
+            )
+        if strategy == "none" or not (self._folder / ".gitmodules").is_file():
+            return
+        recursive = ["--recursive"] if strategy == "recursive" else []
+        paths = self._job.variables.get("GIT_SUBMODULE_PATHS", "").split()
+        chosen = ["--", *paths] if paths else []
+        depth = self._job.variables.get("GIT_SUBMODULE_DEPTH", "")
+        flags = _flags(self._job, "GIT_SUBMODULE_UPDATE_FLAGS")
+        if depth.isdigit() and int(depth) > 0:
+            flags = [f"--depth={int(depth)}", *flags]
+        log.remark("Updating submodules...")
+        await self._git("submodule", "--quiet", "init")
+        await self._git("submodule", "--quiet", "sync", *recursive, *chosen)
+        await self._git("submodule", "update", "--init", *recursive, *flags, *chosen)
+
+    async def _large_files(self) -> None:
+        if self._job.variables.get("GIT_LFS_SKIP_SMUDGE", "") in ("1", "true"):
+            return
+        if shutil.which("git-lfs", path=sandbox.PATH):
+            await self._git("lfs", "pull")
+
+    async def _git(self, *arguments: str) -> None:
+        readable = [
+            self._home,
+            *(Path(os.environ[name]) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if name in os.environ),
+        ]
+        confined = sandbox.Sandbox(self._place, tuple(readable), network=True)
+        command = ["git", "-C", str(self._folder), *arguments]
+        code, _ = await sandbox.run(command, confined, self._environment(), kind=self._kind)
+        if code != 0:
+            raise BuildFailureError(f"git {arguments[0]} ended with exit code {code}.")
+
+    def _environment(self) -> dict[str, str]:
+        passed = {name: value for name, value in os.environ.items() if _PASSED.fullmatch(name)}
+        passed |= {name: os.environ[name] for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if name in os.environ}
+        return passed | {
+            "HOME": str(self._home),
+            "TMPDIR": str(self._temporary),
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_ALLOW_PROTOCOL": "http:https",
+            "GIT_LFS_SKIP_SMUDGE": "1",
+        }
+
+    def _configure(self, url: str) -> None:
+        """Write the configuration and the credential, for git alone to read."""
+        server = urlsplit(url)
+        base = f"{server.scheme}://{server.netloc}"
+        _write(self._home / "credential", f"username=gitlab-ci-token\npassword={self._job.token}\n")
+        lines = [
+            "[init]\n\tdefaultBranch = none\n[gc]\n\tauto = 0\n[core]\n\thooksPath = /dev/null\n\tfsmonitor = false\n",
+            "[advice]\n\tdetachedHead = false\n[http]\n\tuserAgent = gitlab-runner crestline\n",
+            f'[credential "{base}"]\n\thelper = "!f() {{ test $1 != get || cat {self._home}/credential; }}; f"\n',
+        ]
+        authority = self._job.variables.get("CI_SERVER_TLS_CA_FILE", "")
+        if authority:
+            _write(self._home / "ca.pem", authority)
+            lines.append(f'[http "{base}"]\n\tsslCAInfo = {self._home}/ca.pem\n')
+        if self._job.variables.get("GIT_SUBMODULE_FORCE_HTTPS", "").lower() in ("true", "1"):
+            host = server.hostname or ""
+            lines.append(f'[url "{base}/"]\n\tinsteadOf = git@{host}:\n\tinsteadOf = ssh://git@{host}/\n')
+        _write(self._home / ".gitconfig", "".join(lines))
+
+
+def _flags(job: CiJob, name: str) -> list[str]:
+    """The options of a variable; one that could make git run something is refused."""
+    words = job.variables.get(name, "").split()
+    joined: list[str] = []
+    for word in words:
+        if joined and re.fullmatch(_WITH_NUMBER, joined[-1]) and word.isdigit():
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    for word in joined:
+        if not _ALLOWED[name].fullmatch(word):
+            raise BuildFailureError(f"{name}: {word!r} is not allowed here.", hint="Use plain options of git only.")
+    return joined
+
+
+def _default_refspec(ref: str, kind: str) -> str:
+    return f"+refs/tags/{ref}:refs/tags/{ref}" if kind == "tag" else f"+refs/heads/{ref}:refs/remotes/origin/{ref}"
+
+
+def _plain(url: str) -> str:
+    """An address without credentials.
+
+    Raises:
+        BuildFailureError: not over HTTP, or it cannot be written into a configuration file.
+    """
+    parts = urlsplit(url)
+    netloc = parts.netloc.rpartition("@")[2]
+    if parts.scheme not in ("http", "https") or not re.fullmatch(r"[A-Za-z0-9.:\[\]-]+", netloc):
+        raise BuildFailureError("The repository's address is not one of HTTP.", hint="Set clone_url of the runner.")
+    return parts._replace(netloc=netloc).geturl()
+
+
+def _write(file: Path, text: str) -> None:
+    file.unlink(missing_ok=True)
+    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+        stream.write(text)
+
+
+def _remove(folder: Path) -> None:
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.exists():
+        shutil.rmtree(folder)
