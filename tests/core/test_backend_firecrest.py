@@ -514,9 +514,13 @@ async def test_paths_that_would_break_out_of_the_shell(
         with pytest.raises(InvalidRequestError):
             await call(path)
     with pytest.raises(InvalidRequestError):
-        await backend.copy(path, "/x")
+        await backend.symlink(path, "/home/link") if path.startswith("/") else await backend.symlink("/home", path)
+    with pytest.raises(InvalidRequestError):
+        await backend.begin_download(path)
     with pytest.raises(InvalidRequestError):
         await backend.begin_upload("/home/a&b", 1)
+    with pytest.raises(InvalidRequestError):
+        await backend.chmod("/home/a", "7'55")
     assert plain.requests == []
 
 

@@ -72,3 +72,25 @@ def test_files_and_doctor(crestline: Command) -> None:
     assert "bytes" in crestline("ls").stdout.decode().split()
     checks = [json.loads(line) for line in crestline("doctor", "--json").stdout.splitlines()]
     assert {check["verdict"] for check in checks} == {"ok"}
+
+
+def test_names_are_shown_and_one_bad_file_of_many_is_named(plain: PlainFirecrest, crestline: Command) -> None:
+    (plain.home / "tree").mkdir()
+    for name in ("für.txt", "b", "c"):
+        (plain.home / "tree" / name).write_text(name)
+    assert crestline("ls", "tree").stdout.decode().split() == ["b", "c", "für.txt"]
+    plain.faults.fail(403, "/ops/download", query="%2Fb$", count=None)
+    done = crestline("cp", "-r", ":tree", "here", code=74)
+    assert "'b' of" in done.stderr.decode()
+    assert sorted(path.name for path in (crestline.place / "here").iterdir()) == ["c", "für.txt"]
+
+
+@pytest.mark.parametrize("offer", ["s3", "streamer", None])
+def test_doctor_says_how_large_files_travel(plain: PlainFirecrest, crestline: Command, offer: str | None) -> None:
+    plain.settings.data_transfer = offer  # type: ignore[assignment]
+    found = {line["name"]: line for line in map(json.loads, crestline("doctor", "--json").stdout.splitlines())}
+    check = found["large files"]
+    assert (check["verdict"], (offer or "nothing") in check["message"].lower()) == (
+        "ok" if offer == "s3" else "warn",
+        True,
+    )

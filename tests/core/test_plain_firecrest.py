@@ -156,9 +156,9 @@ def test_files_and_directories(client: Firecrest, place: Path) -> None:
     assert client.file_type("lab", path)
     assert client.chmod("lab", path, "640")["permissions"] == "rw-r-----"
     assert client.chown("lab", path, "fireuser", "")["user"] == "fireuser"
-    assert client.symlink("lab", path, f"{place}/link")["output"]["linkTarget"] == path
+    assert client.symlink("lab", f"{place}/a", f"{place}/link")["output"]["linkTarget"] == f"{place}/a"
     names = {file["name"] for file in client.list_files("lab", str(place), recursive=True)}
-    assert names == {"a", "link", "a/b", "a/one ünï.txt"}
+    assert names == {"a", "link", "a/b", r"a/one \303\274n\303\257.txt"}
     file = next(file for file in client.list_files("lab", f"{place}/a") if file["type"] == "-")
     assert file.keys() == recorded("ls")["output"][0].keys()
     (place / "plain.txt").write_text("x")
@@ -510,6 +510,20 @@ def test_bugs_that_can_be_switched_off(plain: PlainFirecrest, client: Firecrest,
     plain.faults.html_escapes_transfer_paths = False
     client.cp("lab", f"{place}/a&b", f"{place}/copy")
 
+    (place / "ü").touch()
+    assert r"\303\274" in [file["name"] for file in client.list_files("lab", str(place))]
+    plain.faults.names_listed_in_octal = False
+    assert "ü" in [file["name"] for file in client.list_files("lab", str(place))]
+
+    plain.settings.command_timeout, usual = 0.2, plain.settings.command_timeout
+    for hangs in (True, False):
+        plain.faults.empty_upload_hangs = hangs
+        answer = ask(plain, "POST", f"/filesystem/lab/ops/upload?path={place}", files={"file": ("empty", b"")})
+        assert answer.status_code == (408 if hangs else 204)
+        assert (place / "empty").stat().st_size == 0
+        (place / "empty").unlink()
+    plain.settings.command_timeout = usual
+
     script = '#!/bin/bash\n#SBATCH --output=out\necho "$LIST"\n'
     for truncated, text in ((True, "1\n"), (False, "1,2\n")):
         plain.faults.env_commas_truncate = truncated
@@ -520,6 +534,47 @@ def test_bugs_that_can_be_switched_off(plain: PlainFirecrest, client: Firecrest,
     plain.faults.cancel_ended_is_500 = False
     assert refused(client.cancel_job, "lab", "999999")[0] == 404
     client.cancel_job("lab", submitted_and_over(plain))
+
+
+def test_jobs_run_what_the_names_say(plain: PlainFirecrest, client: Firecrest, place: Path) -> None:
+    """As on a real server: injection shows. (Clients must not send such names.)"""
+    workdir = plain.home
+    for name in ("f;touch one;x", "$(touch two)"):
+        (place / name).write_bytes(b"x" * 50_000)
+    (place / "link").symlink_to("f;touch one;x")
+
+    def run(kind: str, **body: str) -> dict[str, Any]:
+        directives = {"transferDirectives": {"transferMethod": "s3", "fileSize": 1}} if "load" in kind else {}
+        answer = ask(plain, "POST", f"/filesystem/lab/transfer/{kind}", json={**body, **directives}).json()
+        return {"said": answer, "state": over(plain, answer["transferJob"]["jobId"])}
+
+    run("download", path=f"{place}/f;touch one;x")
+    assert (workdir / "one").exists()
+    uploaded = run_upload(plain, f"{place}/x$(touch two)")
+    assert uploaded == "COMPLETED"
+    assert (workdir / "two").exists()
+    (place / "d").mkdir()
+    run("compress", path=f"{place}/;touch three;x/d", targetPath=f"{place}/t.tgz", matchPattern=".*")
+    assert (place / "three").exists()
+    link = run("download", path=f"{place}/link")
+    url = link["said"]["transferDirectives"]["downloadUrl"]
+    plain.faults.offer_script_leaves_source_bare = False
+    plain.faults.offer_script_measures_links = False
+    (workdir / "one").unlink()
+    whole = run("download", path=f"{place}/f;touch one;x")["said"]["transferDirectives"]["downloadUrl"]
+    assert not (workdir / "one").exists()
+    assert len(httpx.get(whole).content) == 50_000
+    assert len(httpx.get(url).content) == 50_000  # less than a block: the measured size shows with larger files alone
+
+
+def run_upload(plain: PlainFirecrest, path: str) -> str:
+    body = {"path": path, "transferDirectives": {"transferMethod": "s3", "fileSize": 1}}
+    answer = ask(plain, "POST", "/filesystem/lab/transfer/upload", json=body).json()
+    directives = answer["transferDirectives"]
+    tag = httpx.put(directives["partsUploadUrls"][0], content=b"x").headers["ETag"]
+    parts = f"<C><Part><PartNumber>1</PartNumber><ETag>{tag}</ETag></Part></C>"
+    httpx.post(directives["completeUploadUrl"], content=parts.encode()).raise_for_status()
+    return over(plain, answer["transferJob"]["jobId"])
 
 
 def submitted_and_over(plain: PlainFirecrest) -> str:

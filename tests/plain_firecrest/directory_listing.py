@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 from typing import Any
 
 from plain_firecrest.endpoint import Call
@@ -36,7 +37,7 @@ def listed(
     root, prefix = None, ""
     for line in output.splitlines():
         if match := _HEADER.fullmatch(line):
-            directory = _unquoted(match["directory"]).rstrip("/") + "/"
+            directory = _unquoted(match["directory"], call).rstrip("/") + "/"
             root = root or directory
             prefix = directory.removeprefix(root)
         elif match := _LINE.fullmatch(line):
@@ -52,9 +53,9 @@ def listed_itself(call: Call, path: str) -> dict[str, Any]:
 def _file(match: re.Match[bytes], prefix: str, call: Call, numeric: bool) -> dict[str, Any]:
     owner = str(call.user.uid) if numeric else call.user.name
     return {
-        "name": prefix + _unquoted(match["name"]),
+        "name": prefix + _unquoted(match["name"], call),
         "type": match["type"].decode(),
-        "linkTarget": _unquoted(match["target"]) if match["target"] else None,
+        "linkTarget": _unquoted(match["target"], call) if match["target"] else None,
         "user": owner,
         "group": owner,
         "permissions": match["permissions"].decode(),
@@ -63,7 +64,9 @@ def _file(match: re.Match[bytes], prefix: str, call: Call, numeric: bool) -> dic
     }
 
 
-def _unquoted(name: bytes) -> str:
-    """A name out of C quotes, in which bytes beyond ASCII are octal."""
+def _unquoted(name: bytes, call: Call) -> str:
+    """A name out of C quotes. A real server takes away no more escapes than a shell does: those of `"` and `\\`."""
+    if call.world.faults.names_listed_in_octal:
+        return shlex.split(name.decode("ascii"))[0]
     found: bytes = ast.literal_eval("b" + name.decode("ascii"))
     return found.decode(errors="replace")

@@ -80,6 +80,21 @@ class Faults:
     """A space in the path of `ops/checksum` is 500."""
     html_escapes_transfer_paths: bool = True
     """Transfer jobs see `&`, `<`, `>` and both quotes in paths as HTML entities."""
+    offer_script_leaves_source_bare: bool = True
+    """The job of an S3 download has its source path without quotes: what a shell makes of it happens."""
+    offer_script_measures_links: bool = True
+    """The job of an S3 download takes the length of a symbolic link for that of the file."""
+    fetch_script_double_quotes_target: bool = True
+    """The job of an S3 upload has its target path in double quotes: `$`, backquotes and backslashes act."""
+    compress_script_leaves_directory_bare: bool = True
+    """With a match pattern, `compress` (`ops` too) changes into the directory above without quotes around its name;
+    the command of `ops` is in double quotes as a whole."""
+    empty_upload_hangs: bool = True
+    """A direct upload of no bytes writes the file, then is 408 after the command timeout: nothing ends its input."""
+    names_listed_in_octal: bool = True
+    """`ls` runs without a locale: the bytes of names beyond ASCII, and control characters, come as escapes."""
+    checksum_408_above: int | None = None
+    """The checksum of a file of more bytes than this takes too long: 408."""
     failed_transfer_completes: bool = True
     """cp, mv, rm, compress and extract jobs that failed end COMPLETED with exit code 0; if off: FAILED, 1."""
     download_too_large: int = 500

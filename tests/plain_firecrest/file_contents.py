@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from plain_firecrest.endpoint import Call
 from plain_firecrest.paths import check_quotes, checked
-from plain_firecrest.refusals import Refusal, buffer_exceeded, invalid, remote_failure
+from plain_firecrest.refusals import Refusal, buffer_exceeded, command_timeout, invalid, remote_failure
 from plain_firecrest.remote_command import failed, run
 
 
@@ -64,6 +65,9 @@ def checksum(call: Call) -> Response:
     path = checked(call)
     if " " in path and call.world.faults.space_breaks_checksum:
         raise remote_failure(1, f"sha256sum: {path.split(' ')[0]}: too many words")
+    limit = call.world.faults.checksum_408_above
+    if limit is not None and os.path.exists(path) and os.path.getsize(path) > limit:
+        raise remote_failure(124, "")
     digest = run(call, "sha256sum", "--", path).decode(errors="replace").lstrip("\\").split()[0]
     return JSONResponse({"output": {"algorithm": "SHA256", "checksum": digest}})
 
@@ -108,6 +112,9 @@ def upload(call: Call) -> Response:
         path.write_bytes(content)
     except OSError as error:
         raise remote_failure(1, f"bash: line 1: {path}: {error.strerror}") from None
+    if not content and call.world.faults.empty_upload_hangs:
+        time.sleep(call.world.settings.command_timeout)
+        raise command_timeout()
     return Response(status_code=204)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -119,8 +120,11 @@ def compress(call: Call) -> Response:
     directory, name = os.path.split(path)
     if pattern:
         check_quotes(call, pattern)
-        names = run(call, "find", ".", "-type", "f", "-regex", pattern, "-print0", cwd=directory)
-        run(call, "tar", *options, "-czf", target, "--null", "--files-from=-", cwd=directory, stdin=names)
+        bare = call.world.faults.compress_script_leaves_directory_bare
+        place = directory if bare else f"'{directory}'"
+        pack = f"tar {' '.join(options)} -czf '{target}' --null --files-from -"
+        inner = f"cd {place}; find . -type f -regex '{pattern}' -print0 | {pack} "
+        run(call, "bash", "-c", f'bash -c "{inner}"' if bare else f"bash -c {shlex.quote(inner)}")
     else:
         run(call, "tar", *options, f"-c{flag}f", target, "-C", directory, name)
     return Response(status_code=204)

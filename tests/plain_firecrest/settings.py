@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 VERSIONS = ("2.5.6", "2.6.0", "2.x.x")
 
@@ -54,6 +55,14 @@ class Settings:
     """Limit of `ops/upload`, and size of the buffer that the output of every remote command must fit in."""
     max_part_size: int = 16 * 1024 * 1024
     """Size of the parts that an S3 upload is cut into."""
+    data_transfer: Literal["s3", "streamer", "wormhole"] | None = "s3"
+    """How the site moves large files; None: not at all."""
+    transfer_directives: tuple[str, ...] = (
+        "#SBATCH --nodes=1",
+        "#SBATCH --time=0-00:15:00",
+        "#SBATCH --partition=xfer",
+    )
+    """Lines of the site for its transfer jobs, as `/status/systems` tells them; `{account}` in them is filled in."""
     command_timeout: float = 5.0
     """After this long a remote command is given up with 408."""
     job_environment: dict[str, str] = field(default_factory=dict)

@@ -49,7 +49,11 @@ def systems(call: Call) -> Response:
             health["path"] = filesystem_paths.pop(0)
     operation = shape["dataOperation"]
     operation["max_ops_file_size"] = settings.max_ops_file_size
+    operation["datatransfer_jobs_directives"] = list(settings.transfer_directives)
     operation["data_transfer"]["multipart"]["max_part_size"] = settings.max_part_size
+    if settings.data_transfer != "s3":
+        kind = settings.data_transfer
+        operation["data_transfer"] = recorded("data_transfer")[kind] if kind is not None else None
     return JSONResponse({"systems": [shape]})
 
 

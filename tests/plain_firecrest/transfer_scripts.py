@@ -1,51 +1,60 @@
-"""The batch scripts of transfer jobs. Clients search their logs for the sentences that say it went well."""
+"""The batch scripts of transfer jobs. Clients search their logs for the sentences that say it went well.
+
+Paths arrive here as the words that the scripts hold: with the quotes that a real server's script puts around them, and
+no others.
+"""
 
 from __future__ import annotations
 
-_HEAD = """#!/bin/bash
-#SBATCH --nodes=1
-#SBATCH --time=0-00:15:00
-"""
 _TRIES = 1440
+_BLOCK = 1024 * 1024
 
 
 def command(words: str, done: str, ends_well: bool) -> str:
     """Run one command. If it fails, the job says so in its error log, and still exits with 0 if `ends_well`."""
-    return f"""{_HEAD}
-if {words}; then
+    return f"""
+said=$({words})
+if [ $? -eq 0 ]; then
     echo "$(date -u) Files were successfully {done}."
     exit 0
 fi
-echo "$(date -u) The files could not be {done}." >&2
+echo "$(date -u) The files could not be {done}. $said" >&2
 exit {0 if ends_well else 1}
 """
 
 
 def fetch(stored: str, target: str, poll: float) -> str:
-    """Look for the object every `poll` seconds; once it is there, put it in the place of the target."""
-    return f"""{_HEAD}
+    """Look for the object every `poll` seconds; once it is there, write the target, and say so whether it worked."""
+    return f"""
+if [ -d {target} ]; then
+    echo "$(date -u) The target is a directory" >&2
+    exit 3
+fi
 for try in $(seq {_TRIES}); do
     if [ -f {stored} ]; then
-        if rm -f -- {target} && cp -- {stored} {target}; then
-            echo "$(date -u) File was successfully downloaded"
-            exit 0
-        fi
-        echo "$(date -u) The file could not be written" >&2
-        exit 2
+        target_file={target}
+        if [ -f "$target_file" ]; then rm "$target_file"; fi
+        cat {stored} >> "$target_file"
+        echo "$(date -u) File was successfully downloaded"
+        exit 0
     fi
     sleep {poll}
 done
 """
 
 
-def offer(source: str, stored: str) -> str:
-    """Put a file where its download URL finds it."""
-    return f"""{_HEAD}
-if [ ! -f {source} ]; then
+def offer(source: str, stored: str, parts: int, follow: str) -> str:
+    """Put a file where its download URL finds it, in `parts` parts of as many blocks as its measured size needs."""
+    return f"""
+input_file={source}
+parts={parts}
+if [ ! -f "$input_file" ]; then
     echo file_not_found >&2
     exit 34
 fi
-if cp -- {source} {stored}.part && mv -- {stored}.part {stored}; then
+size=$(stat {follow} -c %s "$input_file")
+blocks=$(( ((size + parts - 1) / parts + {_BLOCK} - 1) / {_BLOCK} ))
+if head -c $((parts * blocks * {_BLOCK})) "$input_file" > {stored}.part && mv -- {stored}.part {stored}; then
     echo "[INFO] Multipart file upload successfully completed"
     exit 0
 fi

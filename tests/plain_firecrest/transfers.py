@@ -15,7 +15,9 @@ from starlette.routing import Route
 from plain_firecrest import transfer_scripts as scripts
 from plain_firecrest.endpoint import Call, route
 from plain_firecrest.files import tar_flag
+from plain_firecrest.paths import check_quotes
 from plain_firecrest.refusals import Refusal, invalid
+from plain_firecrest.remote_command import failed
 from plain_firecrest.scheduler import Order
 from plain_firecrest.world import World
 
@@ -34,14 +36,15 @@ def routes(world: World) -> list[Route]:
 
 def mv(call: Call) -> Response:
     """Rename or move."""
-    command = f"mv -- {_source(call)} {_target(call)}"
+    command = f"mv -- {_single(call, _path(call))} {_single(call, _target(call))}"
     return _answer(call, 201, _command_job(call, "MoveFiles", command, "moved"))
 
 
 def cp(call: Call) -> Response:
     """Copy a file or directory."""
-    follow = "--dereference" if call.body.get("dereference") else ""
-    command = f"cp {follow} -r -- {_source(call)} {_target(call)}"
+    follow = "L" if call.body.get("dereference") else "d"
+    options = f"--force -R{follow} --preserve=all"
+    command = f"cp {options} -- {_single(call, _path(call))} {_single(call, _target(call))}"
     return _answer(call, 201, _command_job(call, "CopyFiles", command, "copied"))
 
 
@@ -50,7 +53,7 @@ def rm(call: Call) -> Response:
     path = call.query.get("path")
     if path is None:
         raise invalid("query", "path", "Field required")
-    return _answer(call, 200, _command_job(call, "DeleteFiles", f"rm -R -- {_quoted(call, path)}", "deleted"))
+    return _answer(call, 200, _command_job(call, "DeleteFiles", f"rm -R -- {_single(call, path)}", "deleted"))
 
 
 def compress(call: Call) -> Response:
@@ -58,18 +61,20 @@ def compress(call: Call) -> Response:
     directory, name = os.path.split(_path(call))
     follow = "--dereference" if call.body.get("dereference") else ""
     pattern = call.text("matchPattern", "match_pattern")
+    target = _single(call, _target(call))
     if pattern:
-        find = f"cd {_quoted(call, directory)} && find . -type f -regex {_quoted(call, pattern)} -print0"
-        command = f"({find} | tar {follow} -c{tar_flag(call)}f {_target(call)} --null --files-from=-)"
+        place = _bare(call, directory, call.world.faults.compress_script_leaves_directory_bare)
+        find = f"cd {place}; find . -type f -regex {_single(call, pattern)} -print0"
+        command = f"{find} | tar {follow} -c{tar_flag(call)}f {target} --null --files-from -"
     else:
-        place = f"-C {_quoted(call, directory)} {_quoted(call, name)}"
-        command = f"tar {follow} -c{tar_flag(call)}f {_target(call)} {place}"
+        place = f"-C {_single(call, directory)} {_single(call, name)}"
+        command = f"tar {follow} -c{tar_flag(call)}f {target} {place}"
     return _answer(call, 201, _command_job(call, "CompressFiles", command, "compressed"))
 
 
 def extract(call: Call) -> Response:
     """Unpack a tar archive."""
-    command = f"tar -x{tar_flag(call)}f {_source(call)} -C {_target(call)}"
+    command = f"tar -x{tar_flag(call)}f {_single(call, _path(call))} -C {_single(call, _target(call))}"
     return _answer(call, 201, _command_job(call, "ExtractFiles", command, "extracted"))
 
 
@@ -82,7 +87,8 @@ def upload(call: Call) -> Response:
     target = _path(call)
     key = store.new_key(call.user.name, Path(target).name)
     parts, complete = store.upload_urls(key, max(1, -(-int(size) // settings.max_part_size)))
-    script = scripts.fetch(shlex.quote(str(store.path(key))), _quoted(call, target), settings.upload_poll)
+    word = _double(call, target) if call.world.faults.fetch_script_double_quotes_target else _single(call, target)
+    script = scripts.fetch(shlex.quote(str(store.path(key))), word, settings.upload_poll)
     directives = {
         "transferMethod": "s3",
         "partsUploadUrls": parts,
@@ -95,9 +101,16 @@ def upload(call: Call) -> Response:
 def download(call: Call) -> Response:
     """A URL that works once the job has put the object there."""
     _s3_directives(call)
-    path, store = _path(call), call.world.store
+    path, store, settings, faults = _path(call), call.world.store, call.world.settings, call.world.faults
+    check_quotes(call, path)
+    try:
+        size = os.stat(path).st_size
+    except OSError as error:
+        raise failed("stat", path, error, "cannot statx") from None
     key = store.new_key(call.user.name, Path(path).name)
-    script = scripts.offer(_quoted(call, path), shlex.quote(str(store.path(key))))
+    source = _bare(call, path, faults.offer_script_leaves_source_bare)
+    follow = "" if faults.offer_script_measures_links else "-L"
+    script = scripts.offer(source, shlex.quote(str(store.path(key))), -(-size // settings.max_part_size), follow)
     directives = {"transferMethod": "s3", "downloadUrl": store.download_url(key)}
     return _answer(call, 201, _job(call, "OutgressFileTransfer", script), directives)
 
@@ -116,6 +129,12 @@ def _job(call: Call, name: str, script: str) -> dict[str, Any]:
     output = f"{workdir}/.f7t_file_handling_job_{unique}.log"
     error = f"{workdir}/.f7t_file_handling_job_error_{unique}.log"
     account = call.query.get("account") or call.text("account")
+    directives = "\n".join(settings.transfer_directives)
+    if "{account}" in directives:
+        if account is None:
+            raise Refusal(400, "Account parameter is required on this system.")
+        directives = directives.format(account=account)
+    script = f"#!/bin/bash\n{directives}\n{script}"
     order = Order(script, workdir, name=name, account=account, partition="xfer", stdout=output, stderr=error)
     return {
         "jobId": call.world.scheduler.submit(order, call.user),
@@ -137,10 +156,14 @@ def _s3_directives(call: Call) -> dict[str, Any]:
     if not isinstance(asked, dict):
         raise invalid("body", "transferDirectives", "Field required")
     method = asked.get("transferMethod", asked.get("transfer_method"))
-    if method in ("streamer", "wormhole"):
+    if method not in ("s3", "streamer", "wormhole"):
+        raise invalid("body", "transferDirectives", "Input should be 's3', 'streamer' or 'wormhole'", value=method)
+    if call.world.settings.data_transfer is None:
+        raise Refusal(500, "'NoneType' object has no attribute 'service_type'")
+    if method != call.world.settings.data_transfer:
         raise Refusal(400, "Requested transfer method is not available.")
     if method != "s3":
-        raise invalid("body", "transferDirectives", "Input should be 's3', 'streamer' or 'wormhole'", value=method)
+        raise Refusal(501, f"This stand-in does not play a {method}.")
     return asked
 
 
@@ -151,17 +174,27 @@ def _path(call: Call) -> str:
     return path
 
 
-def _source(call: Call) -> str:
-    return _quoted(call, _path(call))
-
-
 def _target(call: Call) -> str:
     target = call.text("targetPath", "target_path")
     if target is None:
         raise invalid("body", "targetPath", "Field required")
-    return _quoted(call, target)
+    return target
 
 
-def _quoted(call: Call, path: str) -> str:
-    """A path as one word of a script, after the HTML escaping that real scripts suffer."""
-    return shlex.quote(html.escape(path) if call.world.faults.html_escapes_transfer_paths else path)
+def _escaped(call: Call, path: str) -> str:
+    return html.escape(path) if call.world.faults.html_escapes_transfer_paths else path
+
+
+def _single(call: Call, path: str) -> str:
+    """A path as real scripts have most of them: escaped for HTML, in single quotes that nothing in it ends then."""
+    return shlex.quote(path) if "'" in (path := _escaped(call, path)) else f"'{path}'"
+
+
+def _double(call: Call, path: str) -> str:
+    """A path in double quotes, in which `$`, backquotes and `\\` act; `"` does too, unless it is escaped for HTML."""
+    return f'"{_escaped(call, path)}"'
+
+
+def _bare(call: Call, path: str, is_bare: bool) -> str:
+    """A path without any quotes, as a real server has it in two places: white space splits it and `;` ends it."""
+    return _escaped(call, path) if is_bare else _single(call, path)

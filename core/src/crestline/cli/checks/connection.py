@@ -110,6 +110,8 @@ async def _system(system: System) -> AsyncIterator[Check]:
         yield failed(name, error)
     features = ", ".join(sorted(system.backend.features))
     yield Check("features", Verdict.OK, f"{features}." if features else "A plain FirecREST: everything works without.")
+    if not features:
+        yield _large_files(system)
     try:
         yield Check("jobs", Verdict.OK, f"The scheduler lists {len(await system.jobs())} of your jobs.")
     except CrestlineError as error:
@@ -124,6 +126,15 @@ async def _system(system: System) -> AsyncIterator[Check]:
                 yield Check(what, Verdict.OK, message, hint)
         except CrestlineError as error:
             yield failed(plugin.name, error)
+
+
+def _large_files(system: System) -> Check:
+    limit = f"{system.backend.max_direct_upload / 2**20:g} MiB"
+    if system.backend.transfer_service == "s3":
+        return Check("large files", Verdict.OK, f"Files of more than {limit} travel by way of the site's S3 store.")
+    offer = f"only the {system.backend.transfer_service}" if system.backend.transfer_service else "nothing"
+    message = f"The site offers {offer} for files of more than {limit}: each travels in pieces, with one job."
+    return Check("large files", Verdict.WARN, message, "Ask the site for S3 if that is too slow.")
 
 
 async def _write_test(system: System) -> Check:

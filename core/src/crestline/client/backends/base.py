@@ -71,6 +71,8 @@ class TransferMethod(msgspec.Struct, frozen=True, kw_only=True):
     part_size: int = 0
     log: str = ""
     """path of the transfer job's output on the system"""
+    pieces: str = ""
+    """directory on the system where the file lies in pieces of `part_size` bytes, `000000` and so on; empty: none"""
 
 
 class Backend(abc.ABC):
@@ -90,6 +92,10 @@ class Backend(abc.ABC):
     """bytes that one direct upload really carries"""
     max_direct_download: int
     """bytes that one direct download really carries"""
+    transfer_service: str | None = "s3"
+    """what a plain FirecREST moves large files with: `s3`, `streamer`, `wormhole`, or None: with nothing"""
+    slow_checksums: set[tuple[str, int]]
+    """paths and sizes of the files whose checksum took longer than the gateway waits"""
     description: Description
     """what the gateway said of itself, known once it is open"""
     scheduler_type: str
@@ -259,6 +265,18 @@ class Backend(abc.ABC):
     @abc.abstractmethod
     async def begin_compress(self, source: str, archive: str) -> TransferMethod | None:
         """As `compress`, of all that is there, and as `begin_extract`."""
+
+    async def begin_stage(self, path: str, name: str) -> TransferMethod:
+        """Let a job give a file a second name that any job can be told, and a directory a link."""
+        raise UnsupportedError(f"{self.gateway_url} needs no other names for files.", hint="Use the path itself.")
+
+    async def begin_split(self, path: str, pieces: str, size: int) -> TransferMethod:
+        """Let a job cut a file into pieces of `size` bytes in the directory `pieces`, which is made anew."""
+        raise UnsupportedError(f"{self.gateway_url} moves files without pieces.", hint="Download the file itself.")
+
+    async def begin_join(self, pieces: str, path: str, checksum: str) -> TransferMethod:
+        """Let a job put pieces together as `path`, if the whole has this SHA-256, and then remove them."""
+        raise UnsupportedError(f"{self.gateway_url} moves files without pieces.", hint="Upload the file itself.")
 
     # large files
     @abc.abstractmethod

@@ -133,7 +133,7 @@ def unpack(
     try:
         with tarfile.open(fileobj=file, mode="r|gz" if compressed else "r|", bufsize=CHUNK) as tar:  # type: ignore[call-overload]
             for member in tar:
-                if skip_first and "/" not in member.name.removeprefix("./"):
+                if member.name == "." or (skip_first and "/" not in member.name.removeprefix("./")):
                     continue  # the packed directory itself
                 path = _below(member.name, skip_first)
                 if not wanted(path):

@@ -9,21 +9,26 @@ from pathlib import Path
 from crestline.client.backends.base import Backend
 from crestline.client.files.download_file import begin_download, download_file
 from crestline.client.files.download_tree import download_tree
+from crestline.client.files.failures import Failures
 from crestline.client.files.local import local_errors, sha256
 from crestline.client.files.names import (
     check_remote,
     expand,
     has_pattern,
+    is_askable,
     is_directory,
+    moves_in_pieces,
     remote_stat,
+    staged,
     takes_a_job,
 )
 from crestline.client.files.report import Meter, Progress, Report
 from crestline.client.files.verify import is_same
-from crestline.model import InvalidRequestError, MissingFileError
+from crestline.model import FileType, InvalidRequestError, MissingFileError
 
 # Asking first whether the file is here already pays from here on.
 _WORTH_ASKING = 1024 * 1024
+_MOST_LINKS = 40
 
 
 async def download(
@@ -54,7 +59,7 @@ async def download(
 
     Raises:
         MissingFileError: `remote` does not exist, or nothing matches it.
-        TransferError: something did not arrive as it is there.
+        TransferError: something did not arrive as it is there; of a directory or a pattern, all else did.
     """
     meter = Meter(progress)
     path = check_remote(remote)
@@ -70,31 +75,59 @@ async def download(
         directory = Path(local)
         if directory.exists() and not directory.is_dir():
             raise InvalidRequestError(f"{directory} is no directory.", hint="A pattern needs one to write into.")
-        report = Report()
+        report, failures = Report(), Failures()
         for match in matches:
             directory.mkdir(parents=True, exist_ok=True)
             target = directory / posixpath.basename(match)
-            report += await _download_one(backend, match, target, meter, into=False, wait=wait, key=key)
+            with failures.collect(match):
+                report += await _download_one(backend, match, target, meter, into=False, wait=wait, key=key)
+        if not report.pending:  # else another call follows, which says so
+            failures.raise_any(remote)
         return report
 
 
 async def _download_one(
     backend: Backend, path: str, target: Path, meter: Meter, *, into: bool, wait: bool, key: str | None
 ) -> Report:
+    name = posixpath.basename(path)
+    if not is_askable(backend, path):
+        async with staged(backend, path) as second:
+            here = target / name if into or (target.is_dir() and not await _is_directory(backend, second)) else target
+            if into:
+                target.mkdir(parents=True, exist_ok=True)
+            return await _download_one(backend, second, here, meter, into=False, wait=True, key=key)
     status = await backend.stat(path)
     if is_directory(status):
         return await download_tree(backend, path, target, meter, wait=wait, key=key or str(target.absolute()))
     if into:
         target.mkdir(parents=True, exist_ok=True)
     if target.is_dir():
-        target = target / posixpath.basename(path)
+        target = target / name
     size = status["size"]
+    if size > backend.max_direct_download and "content" not in backend.features and not moves_in_pieces(backend):
+        path = await _without_links(backend, path)
     meter.total = meter.done + size
     may_be_here = size >= _WORTH_ASKING and target.is_file() and target.stat().st_size == size
-    if may_be_here and await is_same(backend, path, size, await sha256(target)):
-        return Report(skipped=1)
+    if may_be_here:
+        is_newer_here = status["mtime"] < target.stat().st_mtime
+        if await is_same(backend, path, size, await sha256(target), otherwise=is_newer_here):
+            return Report(skipped=1)
     if not wait and takes_a_job(backend, path, size, backend.max_direct_download):
         job_id = await begin_download(backend, path, status, target)
         if job_id is not None:
             return Report(pending=(job_id,))
     return Report(files=1, bytes=await download_file(backend, path, status, target, meter))
+
+
+async def _is_directory(backend: Backend, path: str) -> bool:
+    return is_directory(await backend.stat(path))
+
+
+async def _without_links(backend: Backend, path: str) -> str:
+    """Where a link leads, and the next one: FirecREST's transfer job takes a link's own length for the file's."""
+    for _ in range(_MOST_LINKS):
+        found = await backend.list(path, hidden=True)
+        if len(found) != 1 or found[0].type is not FileType.LINK or not found[0].link_target:
+            return path
+        path = posixpath.join(posixpath.dirname(path), found[0].link_target)
+    raise InvalidRequestError(f"{path} leads through more than {_MOST_LINKS} links.", hint="Name the file itself.")

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import posixpath
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
-from crestline.client.backends.base import Backend
+from crestline.client.backends.base import Backend, TransferMethod
 from crestline.client.files import signed_urls
 from crestline.client.files.begun import Begun
 from crestline.client.files.local import PartFile
-from crestline.client.files.names import alias_for_jobs
-from crestline.client.files.parallel import run_parallel
+from crestline.client.files.names import file_for_jobs, moves_in_pieces, remove_if_there
+from crestline.client.files.parallel import AT_ONCE, run_parallel
 from crestline.client.files.report import Meter
 from crestline.client.files.retry import Patience
 from crestline.client.files.unfinished import has_ended
 from crestline.client.files.verify import is_same, remote_checksum
 from crestline.client.streams import closing
-from crestline.model import GatewayUnavailableError, JobNotFoundError, RateLimitedError, TransferError
+from crestline.model import GatewayUnavailableError, JobNotFoundError, MissingFileError, RateLimitedError, TransferError
 
 _WHOLE_TRIES = 3
 
@@ -65,7 +66,7 @@ async def begin_download(backend: Backend, path: str, status: dict[str, int], ta
         begun = Begun(part)
         transfer = begun.read()
         if transfer is None:
-            transfer = await backend.begin_download(path)
+            transfer = await _begin(backend, path, part)
             begun.write(transfer)
         elif await has_ended(backend, transfer.job_id):
             return None
@@ -109,13 +110,20 @@ async def _fill(backend: Backend, path: str, size: int, part: PartFile, meter: M
             transfer = begun.read()
             if transfer is not None:
                 await backend.end_transfer(transfer)
+            elif moves_in_pieces(backend):
+                transfer = await _begin(backend, path, part)
+                begun.write(transfer)
+                await backend.end_transfer(transfer)
             else:
-                async with alias_for_jobs(backend, path) as name:
+                async with file_for_jobs(backend, path) as name:
                     transfer = await backend.begin_download(name)
                     await backend.end_transfer(transfer)
-            if transfer.download_url is None:
+            if transfer.pieces:
+                await _fetch_pieces(backend, transfer, size, part, meter)
+            elif transfer.download_url is not None:
+                await signed_urls.get(transfer.download_url, part, size, meter, backend.verify)
+            else:
                 raise TransferError("The gateway gave no URL for a download.", hint="Report it to the site.")
-            await signed_urls.get(transfer.download_url, part, size, meter, backend.verify)
         except JobNotFoundError as error:
             begun.forget()
             raise TransferError(
@@ -125,6 +133,39 @@ async def _fill(backend: Backend, path: str, size: int, part: PartFile, meter: M
             begun.forget()
             raise
         begun.forget()
+
+
+async def _begin(backend: Backend, path: str, part: PartFile) -> TransferMethod:
+    if not moves_in_pieces(backend):
+        return await backend.begin_download(path)
+    pieces = posixpath.join(await backend.default_workdir(), f".crestline-{part.identity[:16]}.pieces")
+    return await backend.begin_split(path, pieces, backend.max_direct_download)
+
+
+async def _fetch_pieces(backend: Backend, transfer: TransferMethod, size: int, part: PartFile, meter: Meter) -> None:
+    """Append the pieces that are lacking, some at once, and then remove them all there."""
+    if part.size % transfer.part_size:
+        meter.add(-part.size, part.target.name)
+        part.truncate()
+    count = -(-size // transfer.part_size)
+    for start in range(part.size // transfer.part_size, count, AT_ONCE):
+        content: dict[int, bytes] = {}
+
+        async def fetch(number: int, into: dict[int, bytes] = content) -> None:
+            path = posixpath.join(transfer.pieces, f"{number:06d}")
+            try:
+                into[number] = await backend.download_small(path)
+            except MissingFileError as error:
+                raise TransferError(f"The piece {path} is gone.", hint="Download the file again.") from error
+
+        numbers = range(start, min(start + AT_ONCE, count))
+        await run_parallel(partial(fetch, number) for number in numbers)
+        for number in numbers:
+            expected = min(transfer.part_size, size - number * transfer.part_size)
+            if len(content[number]) != expected:
+                raise TransferError(f"A piece has {len(content[number])} bytes of {expected}.", hint="Try again.")
+            await _append(part, _once(content[number]), meter)
+    await remove_if_there(backend, transfer.pieces)
 
 
 async def _read_ranges(backend: Backend, path: str, size: int, part: PartFile, meter: Meter) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 import secrets
 from collections.abc import Callable
 from functools import partial
@@ -12,12 +13,13 @@ from typing import IO
 
 from anyio.to_thread import run_sync
 
-from crestline.client.backends.base import Backend
+from crestline.client.backends.base import Backend, TransferMethod
 from crestline.client.files.archive import Pull, make_link, temporary_beside, unpack
 from crestline.client.files.download_file import begin_download, download_file
+from crestline.client.files.failures import Failures
 from crestline.client.files.local import make_executable, sha256
 from crestline.client.files.manifest import read_manifest
-from crestline.client.files.names import is_safe_link, spellings, takes_a_job
+from crestline.client.files.names import is_safe_link, is_temporary, remote_stat, spellings, takes_a_job
 from crestline.client.files.parallel import run_parallel
 from crestline.client.files.report import Meter, Report
 from crestline.client.files.retry import Patience
@@ -29,12 +31,17 @@ from crestline.model import (
     File,
     FileType,
     GatewayUnavailableError,
+    MissingFileError,
+    PermissionDeniedError,
     RateLimitedError,
     TransferError,
 )
 
 _ALONE = 64 * 1024 * 1024
 """a file of more bytes comes by itself from a Crestline gateway, so that a cut does not begin it again"""
+
+_INCOMPLETE = re.compile(r"exit status:[12]\b.*\btar: ")
+"""what FirecREST says where tar packed all but what it could not read"""
 
 _FEW = 8
 """so many files of plain FirecREST come one by one"""
@@ -69,24 +76,36 @@ async def download_tree(
     absent = await run_sync(_absent, root, escaped)
     meter.total = meter.done + sum(file.size for file in needed.values())
     pending: list[str] = []
+    failures = Failures()
     if "tar" in backend.features:
-        await _from_crestline(backend, remote, root, needed, meter)
+        await _from_crestline(backend, remote, root, needed, meter, failures)
     elif absent or len(needed) > _FEW or any(is_ambiguous(name) for name in needed):
         archive = _Archive(backend, remote, root, listing, key)
-        if (job_id := await archive.fetch(needed.keys() | absent, meter, wait=wait)) is not None:
+        if (job_id := await archive.fetch(needed.keys() | absent, meter, failures, wait=wait)) is not None:
             return Report(
                 skipped=len(same), left_out=tuple(left_out), pending=(job_id,), temporary=archive.unfinished.paths
             )
     else:
         if not wait:
             large = [name for name, file in sorted(needed.items()) if _takes_a_job(backend, remote, file)]
-            later = {name: job for name in large if (job := await _begin_one(backend, remote, root, name)) is not None}
+            later: dict[str, str] = {}
+            for name in large:
+                with failures.collect(name):
+                    if (job := await _begin_one(backend, remote, root, name)) is not None:
+                        later[name] = job
             pending = list(later.values())
             needed = {name: file for name, file in needed.items() if name not in later}
-        await run_parallel(partial(_download_one, backend, remote, root, name, meter) for name in needed)
+        await run_parallel(
+            failures.task(name, partial(_download_one, backend, remote, root, name, meter))
+            for name in needed
+            if name not in failures.errors
+        )
     for name in same:
         if is_executable(files[name]) and not os.access(root / name, os.X_OK):
             make_executable(root / name)
+    if not pending:  # else another call follows, which says so
+        failures.raise_any(remote)
+    needed = {name: file for name, file in needed.items() if name not in failures.errors}
     return Report(
         files=len(needed),
         skipped=len(same),
@@ -148,7 +167,9 @@ def _absent(root: Path, escaped: set[str]) -> set[str]:
     return escaped - {spelling for entry in scan(root).entries for spelling in spellings(entry.path)}
 
 
-async def _from_crestline(backend: Backend, remote: str, root: Path, needed: dict[str, File], meter: Meter) -> None:
+async def _from_crestline(
+    backend: Backend, remote: str, root: Path, needed: dict[str, File], meter: Meter, failures: Failures
+) -> None:
     missing = {name for name, file in needed.items() if file.size <= _ALONE}
     patience = Patience()
     while missing:
@@ -160,15 +181,18 @@ async def _from_crestline(backend: Backend, remote: str, root: Path, needed: dic
             finally:
                 missing -= came
             if missing:
-                raise TransferError(
-                    f"{len(missing)} files of {remote} did not come, for example {min(missing)!r}.", hint="Try again."
-                )
+                raise TransferError(f"{len(missing)} files of {remote} did not come.", hint="Try again.")
         except (GatewayUnavailableError, RateLimitedError, TransferError) as error:
             if came:
                 patience.renew()
-            await patience.wait(error)
-    for name, file in needed.items():
-        if file.size > _ALONE:
+            try:
+                await patience.wait(error)
+            except TransferError as last:
+                failures.errors |= dict.fromkeys(missing, last)
+                break
+    alone = [name for name, file in needed.items() if file.size > _ALONE]
+    for name in alone:
+        with failures.collect(name):
             await _download_one(backend, remote, root, name, meter)
 
 
@@ -215,16 +239,13 @@ class _Archive:
     def __init__(self, backend: Backend, remote: str, root: Path, listing: Listing, key: str) -> None:
         self._backend = backend
         self._remote = remote
+        self._has_own_name = not is_temporary(posixpath.basename(remote))  # else it is a link, which tar would pack
         self._root = root
         self._key = f"{backend.system}\n{remote}\n{key}"
         self._about = fingerprint(sorted(listing.files.items()))
 
-    async def fetch(self, needed: set[str], meter: Meter, *, wait: bool) -> str | None:
-        """Write what is needed; returns the id of a job that has to end first, None if everything is there.
-
-        Raises:
-            TransferError: something did not come.
-        """
+    async def fetch(self, needed: set[str], meter: Meter, failures: Failures, *, wait: bool) -> str | None:
+        """Write what is needed; returns the id of a job that has to end first, None if all that can come is there."""
         place = await self._backend.default_workdir()
         self.unfinished = Unfinished(self._backend, place, self._key)
         note = await self.unfinished.read(self._about)
@@ -234,24 +255,40 @@ class _Archive:
         job_id = None
         try:
             if note is None:
-                job = await self._backend.begin_compress(self._remote, self.unfinished.archive)
+                job = await self._begin()
                 note = Note(about=self._about).with_job(job)
                 if job is not None and not wait:
                     await self.unfinished.write(note)
                     job_id = job.job_id
                     return job_id
-            if not await self.unfinished.is_done(note, wait=wait):
-                job_id = note.job_id
-                return job_id
+            try:
+                if not await self.unfinished.is_done(note, wait=wait):
+                    job_id = note.job_id
+                    return job_id
+            except TransferError:  # also where tar could not read one of the files
+                if await remote_stat(self._backend, self.unfinished.archive) is None:
+                    raise
             job_id = await self._to_here(local, note, wait=wait)
             if job_id is None:
-                await self._unpack(local, needed, meter)
+                await self._unpack(local, needed, meter, failures)
             return job_id
         finally:
             if job_id is None:
                 await self.unfinished.give_up(note)
                 for path in self._root.glob(f"{local.name}*"):
                     path.unlink()
+
+    async def _begin(self) -> TransferMethod | None:
+        """Let it be packed. An archive without the files that tar could not read is as good as another."""
+        source = self._remote if self._has_own_name else f"{self._remote}/."
+        try:
+            return await self._backend.begin_compress(source, self.unfinished.archive)
+        except (GatewayUnavailableError, MissingFileError, PermissionDeniedError) as error:
+            if not _INCOMPLETE.search(f"{error.message} {' '.join(error.details)}"):
+                raise
+            if await remote_stat(self._backend, self.unfinished.archive) is None:
+                raise
+            return None
 
     async def _to_here(self, local: Path, note: Note, *, wait: bool) -> str | None:
         archive = self.unfinished.archive
@@ -265,16 +302,13 @@ class _Archive:
         await download_file(self._backend, archive, status, local, Meter(None))
         return None
 
-    async def _unpack(self, local: Path, needed: set[str], meter: Meter) -> None:
+    async def _unpack(self, local: Path, needed: set[str], meter: Meter, failures: Failures) -> None:
         came: set[str] = set()
 
         def is_wanted(path: str) -> bool:
             return not spellings(path).isdisjoint(needed)
 
         with local.open("rb") as file:
-            await _unpack(file, self._root, is_wanted, came, meter, compressed=True, skip_first=True)
-        if missing := needed - {name for path in came for name in spellings(path)}:
-            raise TransferError(
-                f"{len(missing)} entries of {self._remote} did not come, for example {min(missing)!r}.",
-                hint="They may have been removed meanwhile; download again.",
-            )
+            await _unpack(file, self._root, is_wanted, came, meter, compressed=True, skip_first=self._has_own_name)
+        error = TransferError("It could not be read there, or was removed meanwhile.", hint="Check its permissions.")
+        failures.errors |= dict.fromkeys(needed - {name for path in came for name in spellings(path)}, error)

@@ -16,9 +16,10 @@ from crestline.client.backends.base import Backend
 from crestline.model import ConflictError, InvalidRequestError, MissingFileError, TransferError
 
 _NOT_DIRECT = re.compile(r"[\x00-\x1f\x7f\"\\]")
-# Transfer jobs of plain FirecREST put a path through HTML escaping into double quotes of a shell script.
-_NOT_IN_JOBS = re.compile(r"[\x00-\x1f\x7f\"\\&<>$`]")
+# Transfer jobs of plain FirecREST have paths in shell scripts, some without any quotes, some after HTML escaping.
+_JOB_SAFE = re.compile(r"[A-Za-z0-9_./+@%:,-]*")
 _TEMPORARY = re.compile(r"\.crestline-[0-9a-f]{16}[.\w]*")
+_OCTAL = re.compile(r"(?:\\[2-3][0-7]{2})+")
 _C_ESCAPES = {7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "\\r"}
 
 
@@ -68,29 +69,64 @@ def is_direct(name: str) -> bool:
     return not _NOT_DIRECT.search(name) and "'" not in name
 
 
+def is_askable(backend: Backend, path: str) -> bool:
+    """Whether a path can be asked for: plain FirecREST has it between single quotes of a shell, as it is."""
+    return bool(backend.features) or not any(character in path for character in "'\n\r")
+
+
 def is_fit_for_jobs(path: str) -> bool:
-    """Whether plain FirecREST's transfer jobs find this path."""
-    return not _NOT_IN_JOBS.search(path) and "'" not in path
+    """Whether this path may enter the script of one of plain FirecREST's transfer jobs."""
+    return _JOB_SAFE.fullmatch(path) is not None
 
 
 def takes_a_job(backend: Backend, path: str, size: int, direct: int) -> bool:
     """Whether the gateway moves a file of this name and size, more than `direct` bytes, in a job of its scheduler."""
-    return "content" not in backend.features and size > direct and is_fit_for_jobs(path)
+    fits = moves_in_pieces(backend) or is_fit_for_jobs(path)
+    return "content" not in backend.features and size > direct and fits
+
+
+def moves_in_pieces(backend: Backend) -> bool:
+    """Whether large files travel in pieces of what a direct operation carries, since the site offers no S3."""
+    return "content" not in backend.features and backend.transfer_service != "s3"
 
 
 @asynccontextmanager
-async def alias_for_jobs(backend: Backend, path: str) -> AsyncIterator[str]:
-    """A path that plain FirecREST's transfer jobs find: `path` itself, or for its time a link to it."""
-    if "content" in backend.features or is_fit_for_jobs(path):
-        yield path
+async def alias_for_jobs(backend: Backend, directory: str) -> AsyncIterator[str]:
+    """A path of a directory that may enter scripts of transfer jobs: its own, or for its time that of a link to it."""
+    if "content" in backend.features or is_fit_for_jobs(directory):
+        yield directory
         return
     link = await temporary_path(backend)
-    await backend.symlink(path, link)
+    await backend.symlink(directory, link)
     try:
         yield link
     finally:
         with anyio.CancelScope(shield=True):
             await backend.remove(link)
+
+
+@asynccontextmanager
+async def file_for_jobs(backend: Backend, path: str) -> AsyncIterator[str]:
+    """As `alias_for_jobs`, for a file; where its own name is the odd one, a job gives it a second."""
+    directory, name = posixpath.split(path)
+    if "content" in backend.features or is_fit_for_jobs(name):
+        async with alias_for_jobs(backend, directory) as place:
+            yield posixpath.join(place, name)
+        return
+    async with staged(backend, path) as second:
+        yield second
+
+
+@asynccontextmanager
+async def staged(backend: Backend, path: str) -> AsyncIterator[str]:
+    """For its time, a plain name for a file or directory that cannot be asked for by its own; a job makes it."""
+    name = await temporary_path(backend)
+    try:
+        await backend.end_transfer(await backend.begin_stage(path, name))
+        yield name
+    finally:
+        with anyio.CancelScope(shield=True):
+            await remove_if_there(backend, name)
 
 
 async def temporary_path(backend: Backend, suffix: str = "") -> str:
@@ -139,7 +175,23 @@ def is_safe_link(path: str, target: str) -> bool:
 
 def spellings(name: str) -> set[str]:
     """What a listing may call a file: as it is, or with the escapes of ls(1), which plain FirecREST leaves in."""
-    return {name, _escaped(name, beyond_ascii=False), _escaped(name, beyond_ascii=True)}
+    escaped = _escaped(name, beyond_ascii=True)
+    return {name, _escaped(name, beyond_ascii=False), escaped, unescaped(escaped)}
+
+
+def unescaped(name: str) -> str:
+    """A name as plain FirecREST lists it, with its characters beyond ASCII in the place of ls(1)'s octal escapes.
+
+    What is not UTF-8 stays escaped, and so do control characters.
+    """
+
+    def decoded(match: re.Match[str]) -> str:
+        try:
+            return bytes(int(code, 8) for code in match[0].split("\\")[1:]).decode()
+        except UnicodeDecodeError:
+            return match[0]
+
+    return _OCTAL.sub(decoded, name) if "\\" in name else name
 
 
 def _escaped(name: str, *, beyond_ascii: bool) -> str:

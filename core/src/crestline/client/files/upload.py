@@ -14,10 +14,12 @@ from crestline.client.backends.base import Backend
 from crestline.client.files.local import local_errors, sha256
 from crestline.client.files.names import (
     check_remote,
+    is_askable,
     is_direct,
     is_directory,
     is_fit_for_jobs,
     make_directory,
+    moves_in_pieces,
     remote_stat,
     takes_a_job,
 )
@@ -72,21 +74,23 @@ async def upload(
             return await upload_tree(backend, source, path, meter, wait=wait, key=key or str(source.absolute()))
         size = source.stat().st_size
         worth_asking = _WORTH_ASKING if wait else min(_WORTH_ASKING, backend.max_direct_upload + 1)
-        status = await remote_stat(backend, path)
+        status = await _status(backend, path)
         if remote.endswith("/") or is_directory(status):
             if status is None:
                 await make_directory(backend, path)
             elif not is_directory(status):
                 raise InvalidRequestError(f"{path} is no directory.", hint="Leave the slash at its end out.")
             path = posixpath.join(path, source.name)
-            status = await remote_stat(backend, path) if size >= worth_asking else None
+            status = await _status(backend, path) if size >= worth_asking else None
             if is_directory(status):
                 raise InvalidRequestError(f"{path} is a directory.", hint="Remove it, or give the file another name.")
         meter.total = size
         checksum: str | None = None
         if size >= worth_asking and status is not None and status["size"] == size:
             checksum = await sha256(source)
-            if await is_same(backend, path, size, checksum):
+            # What a job has brought is newer there, unless that machine's clock is slow: then it would travel for ever.
+            is_newer_there = not wait or source.stat().st_mtime < status["mtime"]
+            if await is_same(backend, path, size, checksum, otherwise=is_newer_there):
                 mode = source.stat().st_mode
                 if mode & 0o100 and not status["mode"] & 0o100:
                     await backend.chmod(path, f"{mode & 0o777:o}")
@@ -101,12 +105,21 @@ async def upload(
         return Report(files=1, bytes=size)
 
 
+async def _status(backend: Backend, path: str) -> dict[str, int] | None:
+    """As `remote_stat`; a name that cannot be asked for counts as new, since an archive puts it there anyhow."""
+    if not is_askable(backend, posixpath.basename(path)):
+        return None
+    return await remote_stat(backend, path)
+
+
 def _needs_archive(backend: Backend, path: str, size: int) -> bool:
-    """Whether plain FirecREST can write this name only by unpacking it."""
+    """Whether plain FirecREST can write this only by unpacking it; it never answers a direct upload of no bytes."""
     if "content" in backend.features:
         return False
     name = posixpath.basename(path)
-    return not is_direct(name) or (size > backend.max_direct_upload and not is_fit_for_jobs(name))
+    if size > backend.max_direct_upload and is_direct(name):
+        return not (moves_in_pieces(backend) or is_fit_for_jobs(name))
+    return size == 0 or not is_direct(name)
 
 
 async def _upload_in_archive(backend: Backend, source: Path, path: str, meter: Meter) -> None:

@@ -8,14 +8,17 @@ import logging
 import posixpath
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import anyio
+import msgspec
 
 from crestline.client.backends.base import Backend, TransferMethod
 from crestline.client.files import signed_urls
 from crestline.client.files.local import RunningSum, read_chunks, sha256
-from crestline.client.files.names import alias_for_jobs
+from crestline.client.files.names import alias_for_jobs, make_directory, moves_in_pieces, remove_if_there
+from crestline.client.files.parallel import run_parallel
 from crestline.client.files.report import Meter
 from crestline.client.files.retry import Patience
 from crestline.client.files.verify import is_same
@@ -61,6 +64,8 @@ async def upload_file(backend: Backend, source: Path, path: str, meter: Meter, *
         await _send_parts(backend, source, path, status.st_mtime_ns, size, checksum, meter)
     elif size <= backend.max_direct_upload:
         await _send_direct(backend, source, path, size, checksum or await sha256(source), meter)
+    elif moves_in_pieces(backend):
+        await _send_in_pieces(backend, source, path, size, checksum or await sha256(source), meter)
     else:
         await _send_by_signed_urls(backend, source, path, size, checksum or await sha256(source), meter)
     if status.st_mode & 0o100:
@@ -158,6 +163,8 @@ async def send_ahead(
     Raises:
         TransferError: the store did not take it.
     """
+    if moves_in_pieces(backend):
+        return await _begin_join(backend, source, path, size, await sha256(source), meter)
     transfer = await backend.begin_upload(path, size)
     async with _cancelled_on_error(backend, transfer):
         if begun is not None:
@@ -188,6 +195,45 @@ async def _send_by_signed_urls(
         if await is_same(backend, path, size, checksum):
             return
     raise _not_whole(path)
+
+
+async def _send_in_pieces(backend: Backend, source: Path, path: str, size: int, checksum: str, meter: Meter) -> None:
+    """Send pieces that one direct upload carries each, and let a job put them together; it also checks the whole."""
+    begun = meter.done
+    for attempt in range(_WHOLE_TRIES):
+        meter.add(begun - meter.done, source.name)
+        transfer = await _begin_join(backend, source, path, size, checksum, meter)
+        try:
+            await backend.end_transfer(transfer)
+            return
+        except TransferError as error:
+            await remove_if_there(backend, transfer.pieces)
+            if attempt + 1 == _WHOLE_TRIES:
+                raise
+            log.warning("%s is sent again: %s", path, error.message)
+
+
+async def _begin_join(
+    backend: Backend, source: Path, path: str, size: int, checksum: str, meter: Meter
+) -> TransferMethod:
+    """Send what is lacking of the pieces; returns the job that makes `path` of them and then removes them."""
+    step = backend.max_direct_upload
+    identity = hashlib.sha256(f"{path}\n{checksum}\n{step}".encode("utf-8", "surrogateescape")).hexdigest()
+    pieces = posixpath.join(await backend.default_workdir(), f".crestline-{identity[:16]}.pieces")
+    await make_directory(backend, pieces)
+    there = {file.name: file.size for file in await backend.list(pieces)}
+
+    async def send(start: int) -> None:
+        end = min(start + step, size)
+        name = f"{start // step:06d}"
+        if there.get(name) != end - start:
+            content = b"".join([chunk async for chunk in read_chunks(source, start, end)])
+            await backend.upload_small(pieces, name, content)
+        meter.add(end - start, source.name)
+
+    await run_parallel(partial(send, start) for start in range(0, size, step))
+    transfer = await backend.begin_join(pieces, path, checksum)
+    return msgspec.structs.replace(transfer, pieces=pieces)
 
 
 @contextlib.asynccontextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 
 from crestline.client.backends.base import Backend
@@ -15,12 +14,18 @@ log = logging.getLogger(__name__)
 _CHECKSUM_LIMIT = 1024**3
 
 
-async def is_same(backend: Backend, path: str, size: int, checksum: str) -> bool:
-    """Whether the remote file has this size and SHA-256; the size alone where the checksum is not to be had in time."""
+async def is_same(backend: Backend, path: str, size: int, checksum: str, *, otherwise: bool | None = None) -> bool:
+    """Whether the remote file has this size and SHA-256.
+
+    Args:
+        otherwise: what is taken to be true where the checksum is not to be had in time; None: what the size says.
+    """
     try:
         there = await remote_checksum(backend, path, size)
         if there is not None:
             return there == checksum
+        if otherwise is not None:
+            return otherwise
         status = await remote_stat(backend, path)
     except MissingFileError:
         return False
@@ -33,8 +38,14 @@ async def remote_checksum(backend: Backend, path: str, size: int) -> str | None:
     Raises:
         MissingFileError: it is not there.
     """
-    if "content" in backend.features or size <= _CHECKSUM_LIMIT:
-        with contextlib.suppress(GatewayUnavailableError, InvalidRequestError, UnsupportedError):
+    is_plain = "content" not in backend.features
+    if (path, size) not in backend.slow_checksums and not (is_plain and size > _CHECKSUM_LIMIT):
+        try:
             return await backend.checksum(path)
+        except GatewayUnavailableError as error:
+            if is_plain and error.status == 408:
+                backend.slow_checksums.add((path, size))
+        except (InvalidRequestError, UnsupportedError):
+            pass
     log.debug("no checksum of %s to be had, comparing sizes", path)
     return None

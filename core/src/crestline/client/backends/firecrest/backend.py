@@ -28,8 +28,14 @@ from crestline.wire.extensions import FEATURES_HEADER
 _MIB = 1024 * 1024
 
 
+class _DataTransfer(Message):
+    service_type: str = "s3"
+
+
 class _DataOperation(msgspec.Struct):
     max_ops_file_size: int = 5 * _MIB
+    data_transfer: _DataTransfer | None = msgspec.field(default_factory=_DataTransfer)
+    datatransfer_jobs_directives: list[str] | None = None
 
 
 class _Scheduler(Message):
@@ -89,6 +95,8 @@ class FirecrestBackend(JobCalls, EventCalls, FileCalls, ContentCalls, StatusCall
         self.account = account
         self.features = frozenset()
         self.scheduler_type = ""
+        self.slow_checksums = set()
+        self.transfer_directives = ()
         self.max_direct_upload = 5 * _MIB
         self.max_direct_download = _base64_limit(5 * _MIB)
         self.monitor = JobMonitor(self, policy.poll)
@@ -104,7 +112,10 @@ class FirecrestBackend(JobCalls, EventCalls, FileCalls, ContentCalls, StatusCall
         self._described = self.description.system
         system = msgspec.convert(self._described, _System, strict=False)
         self.system = system.name
-        limit = (system.data_operation or _DataOperation()).max_ops_file_size
+        files = system.data_operation or _DataOperation()
+        limit = files.max_ops_file_size
+        self.transfer_service = files.data_transfer.service_type.lower() if files.data_transfer else None
+        self.transfer_directives = tuple(files.datatransfer_jobs_directives or ())
         self.scheduler_type = (system.scheduler or _Scheduler()).type.lower()
         self.max_direct_upload = limit
         self.max_direct_download = limit if self.features else _base64_limit(limit)

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import abc
+import contextlib
+import posixpath
+import secrets
 from typing import Any
 
+import msgspec
+
 from crestline.client.backends.base import TransferMethod
+from crestline.client.backends.firecrest import file_scripts
 from crestline.client.backends.firecrest.calls import Calls
+from crestline.client.files.names import is_fit_for_jobs, is_temporary, temporary_name
 from crestline.client.monitor import JobMonitor
-from crestline.model import InvalidRequestError, MissingFileError, TransferError
+from crestline.model import (
+    CrestlineError,
+    InvalidRequestError,
+    JobSpec,
+    MissingFileError,
+    TransferError,
+    UnsupportedError,
+)
 from crestline.wire.filesystem import (
     CopyRequest,
     DownloadRequest,
@@ -19,7 +34,7 @@ from crestline.wire.filesystem import (
 )
 
 # A failed transfer job ends like a good one; only its log tells (FirecREST's own clients read these sentences).
-_GOOD = ("Files were successfully", "File was successfully", "Multipart file upload successfully completed")
+_GOOD = (file_scripts.DONE, "File was successfully", "Multipart file upload successfully completed")
 
 
 class TransferCalls(Calls):
@@ -29,6 +44,15 @@ class TransferCalls(Calls):
     account: str | None
     features: frozenset[str]
     monitor: JobMonitor
+    transfer_service: str | None
+    transfer_directives: tuple[str, ...]
+    """lines that the site puts at the head of its transfer jobs; `{account}` stands for the account"""
+
+    @abc.abstractmethod
+    async def submit(self, spec: JobSpec, key: str) -> str: ...
+
+    @abc.abstractmethod
+    async def default_workdir(self) -> str: ...
 
     def _safe(self, *paths: str) -> None:
         """Plain FirecREST puts paths between single quotes of a shell as they are.
@@ -44,38 +68,76 @@ class TransferCalls(Calls):
                     f"Plain FirecREST cannot handle the path {path!r}.", hint="Avoid quotes and line breaks in names."
                 )
 
-    def _safe_in_job(self, *paths: str) -> None:
-        """Plain FirecREST writes paths into job scripts with HTML entities for `&<>"`."""
-        self._safe(*paths)
+    def _fits_in_job(self, *paths: str) -> bool:
+        """Whether these paths may enter the scripts of the gateway's own transfer jobs.
+
+        Raises:
+            InvalidRequestError: one is not absolute, or the account that is charged could change a script.
+        """
         for path in paths:
-            if not self.features and any(character in path for character in '&<>"'):
-                raise InvalidRequestError(
-                    f"Plain FirecREST cannot transfer {path!r}.", hint='Avoid & < > " in the names of large files.'
-                )
+            if not path.startswith("/") or "\0" in path:
+                raise InvalidRequestError(f"{path!r} is not an absolute path.", hint="Begin it with '/'.")
+        if self.features:
+            return True
+        if self.account is not None and not is_fit_for_jobs(self.account):
+            raise InvalidRequestError(f"Invalid account {self.account!r}.", hint="Correct `account` of the site.")
+        return all(is_fit_for_jobs(path) for path in paths)
 
     async def copy(self, source: str, target: str) -> None:
-        self._safe_in_job(source, target)
-        body = CopyRequest(path=source, target_path=target, account=self.account)
-        await self._run_transfer("post", "cp", expect=201, body=body)
+        if self._fits_in_job(source, target):
+            body = CopyRequest(path=source, target_path=target, account=self.account)
+            await self._run_transfer("post", "cp", expect=201, body=body)
+        else:
+            await self.end_transfer(await self._begin_script(file_scripts.copy(source, target)))
 
     async def move(self, source: str, target: str) -> None:
-        self._safe_in_job(source, target)
-        body = MoveRequest(path=source, target_path=target, account=self.account)
-        await self._run_transfer("post", "mv", expect=201, body=body)
+        if self._fits_in_job(source, target):
+            body = MoveRequest(path=source, target_path=target, account=self.account)
+            await self._run_transfer("post", "mv", expect=201, body=body)
+        else:
+            await self.end_transfer(await self._begin_script(file_scripts.move(source, target)))
+
+    async def _remove_in_job(self, path: str) -> None:
+        if self._fits_in_job(path):
+            await self._run_transfer("delete", "rm", expect=200, params={"path": path, "account": self.account})
+        else:
+            await self.end_transfer(await self._begin_script(file_scripts.remove(path)))
 
     async def begin_upload(self, path: str, size: int) -> TransferMethod:
-        self._safe_in_job(path)
+        self._check_for_job(path)
         directives = {"transferMethod": "s3", "fileSize": size}
         return await self._begin(
             "upload", UploadRequest(path=path, transfer_directives=directives, account=self.account)
         )
 
     async def begin_download(self, path: str) -> TransferMethod:
-        self._safe_in_job(path)
+        self._check_for_job(path)
         directives = {"transferMethod": "s3"}
         return await self._begin(
             "download", DownloadRequest(path=path, transfer_directives=directives, account=self.account)
         )
+
+    def _check_for_job(self, path: str) -> None:
+        if not self._fits_in_job(path):
+            raise InvalidRequestError(
+                f"Plain FirecREST's transfer jobs cannot be given the path {path!r}.", hint="Rename the file."
+            )
+        if not self.features and self.transfer_service != "s3":
+            offer = f"only {self.transfer_service!r}" if self.transfer_service else "nothing"
+            raise UnsupportedError(
+                f"{self.system} offers {offer} for large files, and this needs S3.", hint="Ask the site for S3."
+            )
+
+    async def begin_stage(self, path: str, name: str) -> TransferMethod:
+        return await self._begin_script(file_scripts.stage(path, name))
+
+    async def begin_split(self, path: str, pieces: str, size: int) -> TransferMethod:
+        job = await self._begin_script(file_scripts.split(path, pieces, size))
+        return msgspec.structs.replace(job, pieces=pieces, part_size=size)
+
+    async def begin_join(self, pieces: str, path: str, checksum: str) -> TransferMethod:
+        part = posixpath.join(posixpath.dirname(path), temporary_name(".part"))
+        return await self._begin_script(file_scripts.join(pieces, path, part, checksum))
 
     async def end_transfer(self, transfer: TransferMethod) -> None:
         await self._finish(transfer.job_id, transfer.log)
@@ -106,6 +168,31 @@ class TransferCalls(Calls):
         job = self._read(response, TransferAnswer).transfer_job
         return TransferMethod(job_id=job.job_id, log=job.logs.output_log)
 
+    async def _begin_script(self, commands: str) -> TransferMethod:
+        """Submit a script of our own, where the site wants its transfer jobs to run.
+
+        Raises:
+            InvalidRequestError: the site wants an account for that, and none is configured.
+        """
+        directives = "\n".join(self.transfer_directives)
+        if "{account}" in directives:
+            if self.account is None:
+                raise InvalidRequestError(
+                    f"{self.system} needs an account for transfer jobs.", hint="Set `account` of the site."
+                )
+            directives = directives.replace("{account}", self.account)
+        workdir = await self.default_workdir()
+        output = posixpath.join(workdir, temporary_name(".log"))
+        spec = JobSpec(
+            script=file_scripts.render(tuple(directives.splitlines()), commands),
+            workdir=workdir,
+            name="crestline-files",
+            stdout=output,
+            stderr=output,
+            account=self.account,
+        )
+        return TransferMethod(job_id=await self.submit(spec, secrets.token_hex()), log=output)
+
     async def _finish(self, job_id: str, log: str) -> None:
         job = await self.monitor.wait(job_id)
         try:
@@ -122,3 +209,6 @@ class TransferCalls(Calls):
                 f"The transfer job {job_id} failed ({job.raw_state}): {last[0][:200]}",
                 hint=f"See {log} on the system.",
             )
+        if is_temporary(posixpath.basename(log)):
+            with contextlib.suppress(CrestlineError):  # it is in the way, but harmless
+                await self._request("delete", f"/filesystem/{self.system}/ops/rm", expect=204, params={"path": log})

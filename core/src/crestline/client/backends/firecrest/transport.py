@@ -16,10 +16,11 @@ from crestline.client.policy import RetryPolicy
 from crestline.client.traffic import CountingTransport, Traffic
 from crestline.model import MaintenanceError
 
-Repeat = Literal["freely", "once", "impatiently"]
+Repeat = Literal["freely", "unless_slow", "once", "impatiently"]
 """How a request may be repeated.
 
-`freely`: it can be carried out any number of times. `once`: it must not be carried out twice, so only a request that
+`freely`: it can be carried out any number of times. `unless_slow`: so it can, but the gateway's time limit (408) is
+final, because the work would take as long again. `once`: it must not be carried out twice, so only a request that
 never left, or that was turned away for its rate, goes out again. `impatiently`: the caller has a better answer to a
 failure than to wait.
 """
@@ -27,6 +28,7 @@ failure than to wait.
 repeat: ContextVar[Repeat] = ContextVar("crestline_repeat", default="freely")
 
 _NEVER_LEFT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+_PASSING = {408, 424, 429, 500, 502, 503, 504}
 _METHODS = ("GET", "HEAD", "PUT", "POST", "DELETE")
 
 # httpcore takes at most 64 KiB of what has arrived, and each piece costs the same: a third of a large download.
@@ -47,7 +49,7 @@ def retries(policy: RetryPolicy) -> dict[Repeat, Retry]:
     freely = _Retry(
         total=policy.attempts,
         allowed_methods=_METHODS,
-        status_forcelist=(408, 424, 429, 500, 502, 503, 504),
+        status_forcelist=tuple(_PASSING),
         backoff_factor=policy.first_wait,
         backoff_jitter=0.5,
         max_backoff_wait=policy.longest_wait,
@@ -55,6 +57,7 @@ def retries(policy: RetryPolicy) -> dict[Repeat, Retry]:
     )
     return {
         "freely": freely,
+        "unless_slow": freely.copy_with(status_forcelist=tuple(_PASSING - {408})),
         "once": freely.copy_with(status_forcelist=(429,), retry_on_exceptions=_NEVER_LEFT),
         "impatiently": freely.copy_with(total=1, status_forcelist=(429, 503)),
     }
