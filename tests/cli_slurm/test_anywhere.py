@@ -64,6 +64,8 @@ def test_nodes_and_partitions(anywhere: SlurmCommands) -> None:
     assert heads.split() == ["PARTITION", "AVAIL", "TIMELIMIT", "NODES", "STATE", "NODELIST"]
     assert rows
     assert all(row.split()[1] == "up" for row in rows)
+    assert any(row.split()[0].endswith("*") for row in rows) == _is_gateway(anywhere)
+    assert all((row.split()[2] != "n/a") == _is_gateway(anywhere) for row in rows)
     busy, nodes, cpus = anywhere("sinfo", "-aho", "%A %D %C").split()
     assert int(nodes) >= 1
     assert len(busy.split("/")) == 2

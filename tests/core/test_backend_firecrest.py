@@ -14,6 +14,7 @@ import httpx
 import msgspec
 import pytest
 
+from crestline.client import Policy, RetryPolicy
 from crestline.client.auth import ApiKey, ClientCredentials, StaticToken
 from crestline.client.backends.base import JobFilter, NotSentError
 from crestline.client.backends.firecrest import FirecrestBackend
@@ -41,6 +42,7 @@ from crestline.model import (
 )
 from harness.cutting import relay_to
 from harness.sites import BRISK
+from plain_firecrest.faults import Rule
 from plain_firecrest.fixture import PlainFirecrest, running
 from plain_firecrest.status import recorded
 
@@ -619,3 +621,32 @@ def test_a_system_must_be_named_where_there_are_several(plain: PlainFirecrest) -
     backend = backend_of(plain, system=None)
     with pytest.raises(ConfigError, match="Name one"):
         backend._pick([{"name": "a"}, {"name": "b"}])
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ({"status": 502, "body": "<html>Bad Gateway</html>"}, r"A proxy answered 502 .*, after \d+ tries in 1 s\."),
+        ({"status": 503}, r"answered 503: The scheduler .* unhealthy, after \d+ tries in 1 s\."),
+        ({"drop": True}, r"does not answer \(\w+\), after \d+ tries in 1 s\."),
+        ({"delay": 3.0}, r"did not answer within 1 s\."),
+    ],
+)
+async def test_a_call_that_runs_out_of_time_tells_the_last_answer(
+    plain: PlainFirecrest, fault: dict[str, Any], said: str
+) -> None:
+    retry = RetryPolicy(attempts=50, first_wait=0.3, longest_wait=0.3, budget=1.0)
+    authorizer = ClientCredentials(plain.token_url, plain.client_id, plain.client_secret)
+    backend = FirecrestBackend(plain.url, plain.system, authorizer, policy=Policy(retry=retry))
+    await backend.open()
+    plain.faults.add(Rule(path="/jobs$", count=None, **fault))
+    with pytest.raises(GatewayUnavailableError, match=said):
+        await backend.jobs(JobFilter())
+    await backend.close()
+
+
+async def test_a_list_that_a_name_has_broken_tells_the_cause(backend: FirecrestBackend, plain: PlainFirecrest) -> None:
+    await backend.submit(JobSpec(script=SLEEP, name="a|b", workdir=str(plain.home)), "key")
+    with pytest.raises(GatewayUnavailableError) as caught:
+        await backend.jobs(JobFilter(), patient=False)
+    assert "'|' or a line break" in caught.value.hint

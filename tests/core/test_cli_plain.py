@@ -11,6 +11,7 @@ import pytest
 
 from harness.command import TIMEOUT, Command
 from plain_firecrest.fixture import PlainFirecrest, running
+from plain_firecrest.scheduler import Order
 from plain_firecrest.settings import VERSIONS
 
 
@@ -94,3 +95,36 @@ def test_doctor_says_how_large_files_travel(plain: PlainFirecrest, crestline: Co
         "ok" if offer == "s3" else "warn",
         True,
     )
+
+
+def test_an_id_that_does_not_exist(plain: PlainFirecrest, crestline: Command) -> None:
+    said = crestline("wait", "999999", code=66).stderr.decode()
+    assert "does not know the job 999999" in said
+    assert sum(seen.path.endswith("/jobs/999999") for seen in plain.requests) <= 2
+
+
+def test_a_job_that_was_just_submitted_is_waited_for_although_it_is_not_there(
+    plain: PlainFirecrest, crestline: Command
+) -> None:
+    plain.faults.fresh_job_404 = 4.0
+    (crestline.place / "job.sh").write_text("#!/bin/bash\nexit 3\n")
+    job_id = crestline("submit", "job.sh").stdout.decode().strip()
+    assert crestline("wait", job_id, code=3).stderr == f"Job {job_id} failed, exit code 3\n".encode()
+
+
+def test_a_list_that_a_name_has_broken(plain: PlainFirecrest, crestline: Command) -> None:
+    (crestline.place / "job.sh").write_text("#!/bin/bash\nsleep 600\n")
+    job_id = crestline("submit", "job.sh").stdout.decode().strip()
+    plain.scheduler.submit(Order("#!/bin/bash\nsleep 600\n", plain.home, name="a|b"), plain.user)
+    done = crestline("ps", code=69)
+    assert [line.split()[0] for line in done.stdout.decode().splitlines()[1:]] == [job_id]
+    assert "not all jobs" in done.stderr.decode()
+    assert "'|' or a line break" in done.stderr.decode()
+    assert [job["job_id"] for job in json.loads(crestline("ps", "--json", code=69).stdout)] == [job_id]
+
+
+def test_a_proxy_that_answers_in_place_of_the_gateway(plain: PlainFirecrest, crestline: Command) -> None:
+    plain.faults.garble("/status|/compute", status=502, count=None)
+    assert b"A proxy answered 502 in place of the gateway" in crestline("ps", code=69).stderr
+    plain.faults.garble("/token", status=502, count=None)
+    assert b"No access token for http" in crestline("ps", code=69).stderr

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from crestline.model import JobSpec
 
 T = TypeVar("T")
+_UNSEEN = 0.5
+"""Seconds after which an id that a user has typed, and that the scheduler does not know, is a wrong one."""
 
 
 def on_system(target: str | None, action: Callable[[System], Awaitable[T]], *, patient: bool = True) -> T:
@@ -26,9 +28,10 @@ def on_system(target: str | None, action: Callable[[System], Awaitable[T]], *, p
     """
 
     async def connected() -> T:
-        from crestline.client import Policy, RetryPolicy, connect
+        from crestline.client import Policy, PollPolicy, RetryPolicy, connect
 
-        policy = Policy() if patient else Policy(retry=RetryPolicy(attempts=2, budget=15))
+        retry = RetryPolicy() if patient else RetryPolicy(attempts=2, budget=15)
+        policy = Policy(retry=retry, poll=PollPolicy(unseen_timeout=_UNSEEN))
         async with connect(target, policy=policy) as system:
             return await action(system)
 

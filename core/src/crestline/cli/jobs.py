@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,14 +17,20 @@ from crestline.cli.keyed_runs import find_job
 from crestline.cli.options import Json, Site
 from crestline.cli.outcome import describe_end, job_exit_code
 from crestline.cli.output import note, print_json, print_table, write
+from crestline.cli.recent_jobs import as_submitted, note_job, recent_ids
 from crestline.cli.remote import check_known, output_files, read_file
 from crestline.cli.resources import takes_resources
-from crestline.model import InvalidRequestError, Job, JobNotFoundError, JobSpec
+from crestline.model import CrestlineError, InvalidRequestError, Job, JobNotFoundError, JobSpec, NotFoundError
 
 if TYPE_CHECKING:
     from crestline.client import System
 
 app = typer.Typer(rich_markup_mode=None)
+
+_HOUR = 3600
+_AT_ONCE = 4
+_LOOKUPS = 100
+"""Jobs that are asked for one by one at most."""
 
 JobIds = Annotated[list[str], typer.Argument(metavar="JOB...", help="Job ids.")]
 
@@ -47,6 +54,7 @@ def submit(
 
     async def action(system: System) -> Job:
         job = await system.submit(spec, key=key)
+        note_job(system, job.job_id)
         if json and not wait:
             print_json({"job_id": job.job_id, "site": system.target})
         elif not json:
@@ -72,12 +80,58 @@ def ps(
 ) -> None:
     """List jobs."""
     span = seconds(window) if window else None
-    jobs = on_system(
-        site, lambda system: system.jobs(name=name, account=account, all_users=all_users, window=span), patient=False
-    )
+    failure: CrestlineError | None = None
+
+    async def action(system: System) -> list[Job]:
+        nonlocal failure
+        try:
+            return await system.jobs(name=name, account=account, all_users=all_users, window=span)
+        except CrestlineError as error:
+            if not _is_of_list(system, error):
+                raise
+            failure = error
+            error.hint = error.hint or "The list is too long: try --window 1h."
+            found = await _jobs_without_list(system, account=account, all_users=all_users, window=span or 86400)
+            return [job for job in found if name in (None, job.name) and account in (None, job.account)]
+
+    jobs = on_system(site, action, patient=False)
     if json:
         print_json(jobs)
-        return
+    else:
+        _print_jobs(jobs, all_users=all_users)
+    if failure is not None:
+        note("These are not all jobs: the list cannot be had.")
+        raise failure
+
+
+def _is_of_list(system: System, error: CrestlineError) -> bool:
+    """Whether a plain FirecREST fails at the list itself: one that is too long, or broken by a job's name."""
+    from crestline.client.backends.base import NotSentError
+
+    is_plain = not system.backend.features
+    return is_plain and error.status in (408, 413, 500) and not isinstance(error, (NotFoundError, NotSentError))
+
+
+async def _jobs_without_list(system: System, *, account: str | None, all_users: bool, window: int) -> list[Job]:
+    """Those of the last hour, where that list can be had, and those that were submitted from here, asked one by one."""
+    found: dict[str, Job] = {}
+    if window > _HOUR:
+        with contextlib.suppress(CrestlineError):
+            for job in await system.jobs(account=account, all_users=all_users, window=_HOUR):
+                found[job.job_id] = job
+    gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def look(job_id: str) -> None:
+        async with gate:
+            with contextlib.suppress(CrestlineError):
+                found[job_id] = await system.job(job_id)
+
+    ids = [job_id for job_id in recent_ids(system, window) if job_id not in found]
+    await asyncio.gather(*(look(job_id) for job_id in ids[:_LOOKUPS]))
+    return sorted(found.values(), key=lambda job: (len(job.job_id), job.job_id))
+
+
+def _print_jobs(jobs: list[Job], *, all_users: bool) -> None:
     user = ["USER"] if all_users else []
     heads = ["JOB", "NAME", *user, "STATE", "PARTITION", "ELAPSED", "LIMIT", "NODES", "REASON"]
     rows = [
@@ -192,7 +246,7 @@ def read_script(name: str) -> str:
 async def _wait_for_all(system: System, jobs: list[str], limit: int | None) -> list[Job]:
     for job in jobs:
         await check_known(system, job)
-    return await asyncio.gather(*(system.wait(job, timeout=limit) for job in jobs))
+    return await asyncio.gather(*(system.wait(as_submitted(system, job), timeout=limit) for job in jobs))
 
 
 def _print_end(job: Job, json: bool) -> None:

@@ -366,11 +366,13 @@ class JobMonitor:
                 watcher.tell(_gone(entry.job.job_id))
 
     def _is_gone(self, entry: Entry, now: float) -> bool:
-        return (
-            entry.missing_since is not None
-            and entry.looks >= self._policy.gone_looks
-            and now - entry.missing_since >= self._policy.gone_after
-        )
+        if entry.missing_since is None:
+            return False
+        looks, timeout = self._policy.gone_looks, self._policy.gone_after
+        is_unseen = entry.job.state is JobState.UNKNOWN and not entry.job.raw_state
+        if is_unseen and self._policy.unseen_timeout is not None:
+            looks, timeout = min(looks, 2), min(timeout, self._policy.unseen_timeout)
+        return entry.looks >= looks and now - entry.missing_since >= timeout
 
     async def _tell_unknown(self, entries: Iterable[Entry], reason: str) -> None:
         now = time.monotonic()

@@ -44,6 +44,9 @@ class PollPolicy(msgspec.Struct, frozen=True, kw_only=True):
     gone_after: float = 60.0
     """a job is gone when it has been missing for this long, and in at least `gone_looks` looks"""
     gone_looks: int = 3
+    unseen_timeout: float | None = None
+    """The same for an id that was given without its job and that no look has ever found, in at least two looks; None:
+    as for any other, since it may be that of a fresh job, which a plain FirecREST may not see for some seconds"""
     remember: float = 300.0
     """how long a job is kept in mind after somebody last asked for it"""
     all_users: bool = False

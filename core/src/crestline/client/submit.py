@@ -25,6 +25,7 @@ from crestline.model import (
     Job,
     JobSpec,
     JobState,
+    MaintenanceError,
     RateLimitedError,
     SubmitOutcomeUnknownError,
     TooLargeError,
@@ -34,6 +35,8 @@ from crestline.model.script import render_directives
 
 _IN_A_REQUEST = 100
 """jobs of one batch; an answer that takes longer than the client waits would be asked for again"""
+_NOTHING_BEGAN = (NotSentError, RateLimitedError, MaintenanceError)
+"""answers after which there certainly is no job"""
 _AT_ONCE = 8
 """single submissions at the same time"""
 
@@ -183,7 +186,7 @@ async def _submit_with_header(backend: Backend, spec: JobSpec, key: str, policy:
         try:
             return await backend.submit(spec, key)
         except (GatewayUnavailableError, RateLimitedError) as error:
-            if not isinstance(error, (NotSentError, RateLimitedError)):
+            if not isinstance(error, _NOTHING_BEGAN):
                 doubt = error
             await _pause(deadline, policy, doubt or error, error)
 
@@ -249,7 +252,7 @@ class _Submission:
             try:
                 async with self._gate:
                     job_id = await self._backend.submit(self._spec, self._key)
-            except (NotSentError, RateLimitedError) as error:
+            except _NOTHING_BEGAN as error:
                 await _pause(deadline, self._policy, error)
             except GatewayUnavailableError as error:
                 found = await self._find_out(deadline, error)
@@ -382,7 +385,9 @@ def _submitted(backend: Backend, spec: JobSpec, job_id: str) -> Job:
 
 def _outcome(cause: CrestlineError, obstacle: CrestlineError | None) -> GatewayUnavailableError:
     """What to say of a submission that got no other answer in time."""
-    if isinstance(cause, (NotSentError, RateLimitedError)):
+    if isinstance(cause, MaintenanceError):
+        return cause
+    if isinstance(cause, _NOTHING_BEGAN):
         return NotSentError(
             f"The job was not submitted: {cause.message}",
             hint="No job was started; submit it again later.",

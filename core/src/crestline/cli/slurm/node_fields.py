@@ -63,7 +63,12 @@ def _available(group: Group) -> str:
 
 
 def _limit(group: Group) -> str:
-    return short_duration(group.partition.max_time) if group.partition.max_time else "infinite"
+    return short_duration(group.partition.max_time) if group.partition.max_time else _no_limit(group)
+
+
+def _no_limit(group: Group) -> str:
+    """A gateway that tells limits also says which partition is the default."""
+    return "n/a" if group.partition.default is None else "infinite"
 
 
 def _counts(nodes: Sequence[Node]) -> tuple[int, int, int, int]:
@@ -119,7 +124,7 @@ _CPUS_AIOT = Field[Group]("CPUS(A/I/O/T)", lambda group: _joined(_cpus(group.nod
 _FREE = Field[Group](
     "FREE_MEM", lambda group: _least([each.memory_free for each in group.nodes if each.memory_free is not None])
 )
-_SIZE = Field[Group]("JOB_SIZE", lambda group: f"1-{group.partition.max_nodes or 'infinite'}")
+_SIZE = Field[Group]("JOB_SIZE", lambda group: f"1-{group.partition.max_nodes or _no_limit(group)}")
 
 SHORT: dict[str, Field[Group]] = {
     "a": _AVAIL, "A": _AI, "b": Field("ACTIVE_FEATURES", _features), "c": _CPU, "C": _CPUS_AIOT, "D": _COUNT,

@@ -14,7 +14,7 @@ import msgspec
 from crestline.client.auth import Authorizer
 from crestline.client.backends.base import NotSentError
 from crestline.client.backends.firecrest.refusals import error_of, unreachable, unusable
-from crestline.client.backends.firecrest.transport import Repeat, make_client, repeat
+from crestline.client.backends.firecrest.transport import Attempts, Repeat, attempts, make_client, repeat
 from crestline.client.light_imports import AsyncFirecrest, FirecrestException, ensure_correlation_id
 from crestline.client.policy import RetryPolicy
 from crestline.client.secrets_in_logs import keep_secrets_out_of_logs
@@ -62,6 +62,8 @@ class Calls:
     async def _ask(self, send: Callable[[], Awaitable[T]], how: Repeat = "freely") -> T:
         """Run one of pyfirecrest's methods; `send` may be called twice, the second time after a refused token."""
         token = repeat.set(how)
+        so_far = Attempts()
+        noted = attempts.set(so_far)
         try:
             with ensure_correlation_id():
                 async with asyncio.timeout(self._policy.budget):
@@ -72,11 +74,27 @@ class Calls:
                             raise
                     return await self._send(send)
         except TimeoutError:
-            raise GatewayUnavailableError(
-                f"{self.gateway_url} did not answer within {self._policy.budget:.0f} s.", hint="Try again later."
-            ) from None
+            raise self._out_of_time(so_far) from None
         finally:
+            attempts.reset(noted)
             repeat.reset(token)
+
+    def _out_of_time(self, so_far: Attempts) -> CrestlineError:
+        """The error of a call that was tried until its time was up: what came of the last try, if anything did."""
+        budget = f"{self._policy.budget:.0f} s"
+        if not so_far.count:
+            hint = "Check its token_url, or what else gives the token, and try again later."
+            return GatewayUnavailableError(f"No access token for {self.gateway_url} within {budget}.", hint=hint)
+        if so_far.last is None:
+            return GatewayUnavailableError(
+                f"{self.gateway_url} did not answer within {budget}.", hint="Try again later."
+            )
+        if isinstance(so_far.last, httpx.HTTPError):
+            error: CrestlineError = unreachable(so_far.last, self.gateway_url)
+        else:
+            error = error_of(so_far.last())
+        error.message = f"{error.message.rstrip('.')}, after {so_far.count} tries in {budget}."
+        return error
 
     async def _send(self, send: Callable[[], Awaitable[T]]) -> T:
         try:

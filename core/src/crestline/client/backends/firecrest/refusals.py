@@ -44,6 +44,8 @@ _NOT_BEGUN = re.compile(
     r"Unable to open a new SSH channel|SSH connection pool capacity exceeded|SSH connection timeout limit exceeded"
     r"|SSH keys generation timeout|service for the requested system .*is unhealthy|requested filesystem .*is unhealthy"
 )
+_LIST_FAILED = "Error executing Slurm command."
+"""Said without a cause where FirecREST could not read what Slurm's commands printed."""
 _SECRET = re.compile(r"eyJ[\w-]+\.[\w-]+(\.[\w-]+)?|(?<=\?)\S*(?:[Ss]ignature|token|X-Amz-)\S*")
 _LONGEST = 400
 
@@ -100,6 +102,8 @@ def _classify(response: httpx.Response, body: ErrorBody) -> CrestlineError:
     details = tuple(body.caused_by or ())
     said = " ".join((body.message, *details))
     message = body.message or f"The gateway answered {status}."
+    if status in (502, 504) and not body.message:
+        message = f"A proxy answered {status} in place of the gateway, which it does not reach."
 
     if status == 503 and body.data and body.data.get("reason") == "maintenance":
         return MaintenanceError(*_announcement(message, body.data))
@@ -128,6 +132,11 @@ def _classify(response: httpx.Response, body: ErrorBody) -> CrestlineError:
         return UnsupportedError(message, hint="This gateway or its scheduler cannot do it.", details=details)
     if status == 500 and (refusal := _refusal(message, said, details)):
         return refusal
+    if status == 500 and message == _LIST_FAILED and not details:
+        hint = (
+            "Try again later. If this goes on: a job whose name contains '|' or a line break breaks every list with it."
+        )
+        return GatewayUnavailableError(f"The gateway answered 500: {message}", hint=hint)
     if status in (408, 424) or status >= 500 or status < 400:
         kind = NotSentError if _NOT_BEGUN.search(said) else GatewayUnavailableError
         return kind(

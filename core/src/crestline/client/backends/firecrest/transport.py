@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import urllib.request
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Literal
 
@@ -26,6 +27,18 @@ failure than to wait.
 """
 
 repeat: ContextVar[Repeat] = ContextVar("crestline_repeat", default="freely")
+
+
+class Attempts:
+    """What has come of the tries of one call so far."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.last: Callable[[], httpx.Response] | httpx.HTTPError | None = None
+
+
+attempts: ContextVar[Attempts | None] = ContextVar("crestline_attempts", default=None)
+"""noted here for a call that runs out of time"""
 
 _NEVER_LEFT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _PASSING = {408, 424, 429, 500, 502, 503, 504}
@@ -72,13 +85,22 @@ class _WholeAnswers(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         connections = self._fresh if request.extensions.get("crestline.once") else self._kept
-        response = await connections.handle_async_request(request)
         if request.extensions.get("crestline.stream"):
-            return response
+            return await connections.handle_async_request(request)
+        so_far = attempts.get() or Attempts()
+        so_far.count += 1
         try:
-            body = b"".join([part async for part in response.aiter_raw()])
-        finally:
-            await response.aclose()
+            response = await connections.handle_async_request(request)
+            try:
+                body = b"".join([part async for part in response.aiter_raw()])
+            finally:
+                await response.aclose()
+        except httpx.HTTPError as error:
+            so_far.last = error
+            raise
+        so_far.last = lambda: httpx.Response(
+            response.status_code, headers=response.headers, content=body, request=request
+        )
         whole = httpx.Response(
             response.status_code,
             headers=response.headers,

@@ -1,0 +1,63 @@
+"""The jobs that `crestline submit` has started from this machine: what else is known where a system's list fails."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crestline.model import Job, JobState
+
+if TYPE_CHECKING:
+    from crestline.client import System
+
+_LONGEST = 64 * 1024
+"""Bytes of the file; beyond, its older half goes."""
+_FRESH = 600.0
+"""Seconds after its submission in which a job may not be visible yet."""
+
+
+def note_job(system: System, job_id: str) -> None:
+    """Write down a job; where that cannot be done, it is not known later."""
+    file = _file()
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w") as stream:
+            stream.write(f"{time.time():.0f} {system.gateway_url} {system.name} {job_id}\n")
+        if file.stat().st_size > _LONGEST:
+            lines = file.read_text().splitlines(keepends=True)
+            draft = file.with_name(f".{file.name}.{os.getpid()}")
+            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
+                stream.writelines(lines[len(lines) // 2 :])
+            draft.replace(file)
+
+
+def recent_ids(system: System, seconds: float) -> list[str]:
+    """The jobs of the last so many seconds on this system, newest first."""
+    try:
+        lines = _file().read_text().splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in reversed(lines):
+        words = line.split(" ")
+        if len(words) == 4 and words[1:3] == [system.gateway_url, system.name] and words[0].isdigit():
+            if time.time() - int(words[0]) > seconds:
+                break
+            found.append(words[3])
+    return found
+
+
+def as_submitted(system: System, job_id: str) -> Job | str:
+    """The job where it was submitted lately, so that it may not be visible yet; else its id alone."""
+    if job_id in recent_ids(system, _FRESH):
+        return Job(job_id=job_id, state=JobState.SUBMITTED, system=system.name)
+    return job_id
+
+
+def _file() -> Path:
+    from crestline.client import sites_file
+
+    return sites_file().with_name("recent_jobs")
