@@ -95,8 +95,8 @@ class _WholeAnswers(httpx.AsyncBaseTransport):
                 body = b"".join([part async for part in response.aiter_raw()])
             finally:
                 await response.aclose()
-        except httpx.HTTPError as error:
-            so_far.last = error
+        except httpx.HTTPError as failure:
+            so_far.last = failure
             raise
         so_far.last = lambda: httpx.Response(
             response.status_code, headers=response.headers, content=body, request=request
