@@ -175,3 +175,46 @@ def test_job_that_ran_again_while_the_hub_was_dead_is_found_where_it_is_now(hub:
     assert hub.ready("ida")["url"] == url
     assert answers(hub, "ida")
     assert jobs_of(plain, "ida") == [job_id]
+
+
+def test_server_that_waits_is_shown_and_stopped_after_the_hub_came_back(hub: Hub, plain: PlainFirecrest) -> None:
+    plain.settings.start_delay = 3600
+    hub.spawn("jana")
+    hub.wait(lambda: jobs_of(plain, "jana"), "no job")
+    (job_id,) = jobs_of(plain, "jana")
+    hub.wait(lambda: f"is job {job_id}" in hub.log(), "the hub does not know its job")
+    hub.kill()
+    hub.start()
+    with (
+        hub.http() as http,
+        http.stream("GET", "/hub/api/users/jana/server/progress", timeout=120) as events,
+    ):
+        lines = events.iter_lines()
+        assert any(f"Job {job_id} is in the queue" in line for line in lines)
+        hub.stop_server("jana")
+        assert any("cancelled" in line for line in lines)
+    hub.wait(lambda: not jobs_of(plain, "jana"), "the job was not cancelled")
+    assert "Traceback" not in hub.log().rpartition("was stopped while it waited")[2]
+
+    plain.settings.start_delay = 0
+    hub.spawn("jana")
+    hub.ready("jana")
+    assert answers(hub, "jana")
+    hub.stop_server("jana")
+
+
+def test_job_that_ended_while_the_hub_was_dead_is_told(hub: Hub, plain: PlainFirecrest) -> None:
+    plain.settings.start_delay = 3600
+    hub.spawn("kurt")
+    hub.wait(lambda: jobs_of(plain, "kurt"), "no job")
+    (job_id,) = jobs_of(plain, "kurt")
+    hub.wait(lambda: f"is job {job_id}" in hub.log(), "the hub does not know its job")
+    hub.kill()
+    plain.scheduler.end(job_id, "NODE_FAIL", 1)
+    hub.start()
+    hub.wait(lambda: not (hub.server("kurt") or {}).get("pending"), "the check stays pending")
+    assert f"Job {job_id} ended before the server was up" in hub.log()
+    plain.settings.start_delay = 0
+    hub.spawn("kurt")
+    hub.ready("kurt")
+    hub.stop_server("kurt")

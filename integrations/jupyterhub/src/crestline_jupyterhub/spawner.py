@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -34,6 +35,10 @@ MAX_NODES = 64
 """nodes of a job of which one may be where its session listens"""
 DIAL_PATIENCE = 5.0
 """seconds that it then tries the session's last address"""
+MIN_TIME_LEFT = 60.0
+"""seconds that it waits for a start at least"""
+NOWHERE = "http://127.0.0.1:1"
+"""where nothing answers"""
 
 
 class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
@@ -65,6 +70,10 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
         """settings, where an earlier hub's state has others"""
         self._watching: asyncio.Task[Job] | None = None
         self._ended: Job | None = None
+        self._resumed: asyncio.Future[None] | None = None
+        """a start that an earlier hub process began"""
+        self._held: asyncio.Future[None] | None = None
+        """stands for a start while the hub's check stops this server: the hub keeps this object for the user's stop"""
         super().__init__(*args, **kwargs)
 
     # what survives the hub
@@ -95,6 +104,12 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
         callback.forget(self.nonce)
         if self._watching is not None:
             self._watching.cancel()
+        if self._resumed is not None:
+            self._resumed.cancel()
+            self._resumed = None
+        if not self.attempt and self._held is not None:
+            self._spawn_future = None if self._spawn_future is self._held else self._spawn_future
+            self._held = None
         if self.folder:
             in_background(tidy(self._ways(), self.folder, keep_log=self.keep_log))
         self._watching = self._ended = None
@@ -245,23 +260,71 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
     async def get_url(self) -> str:
         """The server's URL, which the hub asks for when it finds the server after its own restart.
 
-        Where the start was under way, it is known once the session has called back.
+        Where a start was under way, it goes on as one: with its page, its progress, its time limit and its Stop button.
+        An error here would end the hub, so a server that is lost gets a URL that nothing answers, and the hub ends it.
         """
-        if self.attempt:
-            try:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_PATIENCE):
-                        await self._looked.wait()  # a job that has ended is not waited for
-                gone = self.address and not await listens(self.address)
-                if self._waits or (gone and not self._called_back.is_set()):
-                    self.address = ""  # its job was requeued, and the session says where it is then
-                    self._called_back.clear()
-                if self._ended is None:
-                    return url_path_join(await self._listening(), self.server.base_url)
-            except SpawnException as failure:
-                self.log.error("The server %s is lost: %s", self._log_name, failure)
-            self.http_timeout = 1  # the hub ends what does not answer; an error here would end the hub
-        return str(self.server.url)
+        if not self.attempt:
+            return str(self.server.url)
+        resumed = self._resume_start()
+        finding = asyncio.ensure_future(self._find_url())
+        await asyncio.wait([resumed, finding], timeout=self._time_left(), return_when=asyncio.FIRST_COMPLETED)
+        if finding.done() and finding.exception() is None:
+            return finding.result()
+        if resumed.cancelled():
+            self.log.info("The server %s was stopped while it waited for job %s", self._log_name, self.job_id)
+            in_background(self._ending())
+            self._held = self._spawn_future = asyncio.get_running_loop().create_future()
+            self._ended = Job(job_id=self.job_id, state=JobState.CANCELLED)
+        else:
+            lost = finding.exception() if finding.done() else None
+            lost = lost or SpawnException(f"It did not start within {self.start_timeout} seconds.", reason="timeout")
+            self.log.error("The server %s is lost: %s", self._log_name, lost)
+            resumed.set_exception(lost)
+        finding.cancel()
+        self._configured["http_timeout"], self.http_timeout = self.http_timeout, 0
+        return url_path_join(NOWHERE, self.server.base_url)
+
+    async def _find_url(self) -> str:
+        """The URL once it is known.
+
+        Raises:
+            SpawnException: the job has ended.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_PATIENCE):
+                await self._looked.wait()  # a job that has ended is not waited for
+        if self._ended is not None:
+            raise await ended(await self._system(), self._ended, f"{self.folder}/{LOG}")
+        gone = self.address and not await listens(self.address)
+        if self._waits or (gone and not self._called_back.is_set()):
+            self.address = ""  # its job was requeued, and the session says where it is then
+            self._called_back.clear()
+        return url_path_join(await self._listening(), self.server.base_url)
+
+    def _resume_start(self) -> asyncio.Future[None]:
+        """What the hub takes for a start under way, which it shows, and cancels when the user stops the server."""
+
+        def over(start: asyncio.Future[None]) -> None:
+            self._spawn_pending = False
+            if start.cancelled() or start.exception() is None:
+                self._spawn_future = None
+
+        self._resumed = self._spawn_future = asyncio.get_running_loop().create_future()
+        self._spawn_pending = True
+        self._resumed.add_done_callback(over)
+        return self._resumed
+
+    def start_polling(self) -> Any:
+        """Begin to poll; a start that was resumed is complete, once the hub has said so itself."""
+        if self._resumed is not None:
+            asyncio.get_running_loop().call_soon(_complete, self._resumed)
+        return super().start_polling()
+
+    def _time_left(self) -> float:
+        """Seconds of `start_timeout` that are left to a start which an earlier hub process began."""
+        started = self.orm_spawner.started
+        gone = (datetime.now(UTC).replace(tzinfo=None) - started).total_seconds() if started else 0.0
+        return max(self.start_timeout - gone, MIN_TIME_LEFT)
 
     # the job
 
@@ -343,16 +406,24 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
 
     async def stop(self, now: bool = False) -> None:
         """Cancel the job. A gateway that does not answer is asked again in the background: the job does not stay."""
-        if self.relay_session:
-            await self._end_relay_session(self.relay_session)
-        if not self.attempt:
-            return
-        cancelling = in_background(cancel(self._ways(), self.job_id, self.attempt))
+        cancelling = in_background(self._ending())
         done, _ = await asyncio.wait([cancelling], timeout=self.cancel_patience)
         if not done:
             self.log.warning(
                 "The gateway does not answer; job %s of %s is cancelled later", self.job_id, self._log_name
             )
+
+    def _ending(self) -> Coroutine[Any, Any, None]:
+        """The end of the session as it is named now, whatever the spawner's state is by then."""
+        ways, job_id, attempt, session = self._ways(), self.job_id, self.attempt, self.relay_session
+
+        async def end() -> None:
+            if session:
+                await self._end_relay_session(session)
+            if attempt:
+                await cancel(ways, job_id, attempt)
+
+        return end()
 
     async def _end_relay_session(self, session: str) -> None:
         try:
@@ -365,16 +436,22 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
 
     async def progress(self) -> AsyncGenerator[dict[str, Any], None]:
         """The job's news, in words, and its log."""
-        yield {"progress": 10, "message": "Submitting the job."}
+        if not self.job_id:
+            yield {"progress": 10, "message": "Submitting the job."}
         while not self.job_id:
             await asyncio.sleep(0.2)
-            if not self._starting:
+            if not self._spawn_pending:
                 return
         log = f"{self.folder}/{LOG}"
         events = progress.tell(await self._observer(), self._system, self.job_id, log)
         async with contextlib.aclosing(events):
             async for event in events:
                 yield event
+
+
+def _complete(start: asyncio.Future[None]) -> None:
+    if not start.done():
+        start.set_result(None)
 
 
 async def listens(url: str) -> bool:
