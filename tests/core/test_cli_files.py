@@ -36,12 +36,18 @@ def test_cp_there_and_back(crestline: Command) -> None:
     tree = _tree(crestline.place / "tree")
     assert "Copy it with -r." in crestline.refused("cp", tree, ":", code=65)
     assert crestline.json("cp", "-r", tree, ":made")["files"] == 3
-    assert crestline.json("cp", "-r", tree, ":made")["files"] == 3, "the target is there now: into it, as cp does"
-    assert {file["name"] for file in crestline.json("ls", "made")} == {"a", "sub", "run.sh", "tree"}
     again = crestline.json("cp", "-r", tree, ":made")
-    assert (again["files"], again["skipped"]) == (0, 3)
-    crestline("cp", "-r", ":made/tree", "back")
+    assert (again["files"], again["skipped"]) == (0, 3), "the same command again completes the same copy"
+    assert {file["name"] for file in crestline.json("ls", "made")} == {"a", "sub", "run.sh"}
+    for target in (":made/", ":made/."):
+        crestline("cp", "-r", tree, target)
+    assert {file["name"] for file in crestline.json("ls", "made")} == {"a", "sub", "run.sh", "tree"}
+    for _ in range(2):
+        crestline("cp", "-r", ":made/tree", "back")
     back = crestline.place / "back"
+    assert {path.name for path in back.iterdir()} == {"a", "sub", "run.sh"}
+    crestline("cp", "-r", ":made/tree", "back/")
+    assert (back / "tree" / "sub" / "b").read_text() == "b"
     assert (back / "a").read_bytes() == BYTES
     assert (back / "sub" / "b").read_text() == "b"
     assert os.access(back / "run.sh", os.X_OK)

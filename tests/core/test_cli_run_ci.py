@@ -34,6 +34,24 @@ def test_the_same_key_is_the_same_run(crestline: Command) -> None:
     assert "no job of a run" in crestline.refused("run", "--key", "another", "--attach", code=66)
 
 
+def test_a_key_does_not_stand_for_another_run(crestline: Command) -> None:
+    """As the gateway refuses a key that comes back with other content: a run that did not happen is no success."""
+    file = crestline.place / "data.txt"
+    file.write_text("one")
+    options = ("--key", "matrix", "--time", "00:05:00", "--upload", "data.txt")
+    crestline("run", *options, "cat", "data.txt")
+    crestline("run", *options, "cat", "data.txt")
+    for other in (
+        (*options, "false"),
+        ("--key", "matrix", "--time", "00:06:00", "--upload", "data.txt", "cat", "data.txt"),
+        ("--key", "matrix", "--time", "00:05:00", "cat", "data.txt"),
+    ):
+        assert "already names a run with another" in crestline.refused("run", *other, code=65)
+    file.write_text("two")
+    assert "already names a run with another" in crestline.refused("run", *options, "cat", "data.txt", code=65)
+    assert crestline("run", "--key", "matrix", "--attach").stdout == b"one"
+
+
 def test_a_controller_that_dies_and_attaches_again(crestline: Command) -> None:
     gate = crestline.place / "restart-gate"
     work = ("run", "--json", "--key", "restart", "--collect", "r.txt", "--output-dir", "restarted", "bash", "-c")
@@ -104,6 +122,50 @@ def test_upload_of_the_place_itself(crestline: Command, tmp_path: Path) -> None:
         timeout=TIMEOUT,
     )
     assert done.stdout == b"input\n"
+
+
+def test_upload_sends_no_repository_and_nothing_ignored(crestline: Command, tmp_path: Path) -> None:
+    """`.git/config` may hold the token that the CI engine cloned with."""
+    for name, text in {
+        ".git/config": "url = https://user:token@example.org/",
+        "sub/.git": "gitdir: /elsewhere",
+        ".gitignore": "*.log\n!keep.log\n/build/\n",
+        ".crestlineignore": "*.big\n",
+        "sub/.gitignore": "local.txt\n!seen.log\n",
+        "sub/local.txt": "",
+        "sub/seen.log": "",
+        "sub/code.py": "",
+        "a.log": "",
+        "keep.log": "",
+        "x.big": "",
+        "build/lib.so": "",
+        "build/lib.o": "",
+        "skip.dat": "",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+
+    def run(*options: str, directory: Path = tmp_path) -> tuple[set[str], str]:
+        done = subprocess.run(
+            [CRESTLINE, "run", "--upload", ".", *options, "find", ".", "-type", "f"],
+            env=crestline.environment,
+            cwd=directory,
+            capture_output=True,
+            check=True,
+            timeout=TIMEOUT,
+            text=True,
+        )
+        return {name.removeprefix("./") for name in done.stdout.split() if "slurm-" not in name}, done.stderr
+
+    sent = {".gitignore", ".crestlineignore", "sub/.gitignore", "sub/seen.log", "sub/code.py", "keep.log"}
+    found, said = run()
+    assert found == sent | {"skip.dat"}
+    assert "Left out: " in said
+    assert ".git" in said
+    found, _ = run("--exclude", "*.dat", "--include", "build/*.so")
+    assert found == sent | {"build/lib.so"}
+    found, _ = run(directory=tmp_path / "sub")
+    assert found == {".gitignore", "seen.log", "code.py"}, "the rules of the repository above count"
 
 
 def test_the_script_of_the_talk_and_its_three_lines(crestline: Command) -> None:

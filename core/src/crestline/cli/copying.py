@@ -42,12 +42,13 @@ async def _send(
 ) -> Report:
     path = await absolute(system, target)
     local = Path(source)
-    into = several or target == "" or target.endswith("/") or await _is_remote_directory(system, path)
+    into = several or _names_a_directory(target)
     if local.is_dir():
         _check_recursive(source, recursive)
         return await system.upload(
             local, posixpath.join(path, local.resolve().name) if into else path, progress=progress
         )
+    into = into or await _is_remote_directory(system, path)
     return await system.upload(local, path.rstrip("/") + "/" if into else path, progress=progress)
 
 
@@ -55,12 +56,18 @@ async def _fetch(
     system: System, source: str, target: str, recursive: bool, progress: Progress | None, *, several: bool
 ) -> Report:
     path = await absolute(system, source)
-    into = several or target.endswith("/") or Path(target).is_dir()
+    into = several or _names_a_directory(target)
     if await _is_remote_directory(system, path):
         _check_recursive(source, recursive)
         local = Path(target, posixpath.basename(posixpath.normpath(path))) if into else Path(target)
         return await system.download(path, local, progress=progress)
+    into = into or Path(target).is_dir()
     return await system.download(path, target.rstrip("/") + "/" if into else target, progress=progress)
+
+
+def _names_a_directory(target: str) -> bool:
+    """Whether a target is spelled as a directory to copy into: what is there meanwhile must not change the meaning."""
+    return posixpath.basename(target) in ("", ".", "..")
 
 
 async def _is_remote_directory(system: System, path: str) -> bool:

@@ -87,8 +87,8 @@ def cp(
 ) -> None:
     """Copy files to or from the system; again after an interruption, it goes on where it stood.
 
-    Files that are the same on both sides are skipped. A directory is copied into TARGET if that exists or ends in a
-    slash, else it becomes TARGET, as cp does.
+    Files that are the same on both sides are skipped. A directory becomes TARGET, or is copied into TARGET if that ends
+    in a slash (or is `.`, `..` or `:`). What exists does not matter, so the same command again completes the copy.
     """
     if len(paths) < 2:
         raise UsageError("cp needs a source and a target.")

@@ -4,16 +4,61 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from crestline.cli.remote import absolute
-from crestline.model import JobNotFoundError, MissingFileError
+from crestline.model import ConflictError, JobNotFoundError, JobSpec, MissingFileError
 
 if TYPE_CHECKING:
     from crestline.client import System
+    from crestline.client.files import IgnoreRules
 
 _NOTE = ".crestline-run"
-"""file in the working directory with the job's id"""
+"""file in the working directory with a `RunNote`"""
+
+
+class RunNote(msgspec.Struct, frozen=True, kw_only=True):
+    """What is remembered of the run that works in a directory."""
+
+    request: str = ""
+    """digest of what was asked for, see `digest_request`; empty if an older version wrote the note"""
+    job_id: str | None = None
+    """None before it is submitted"""
+
+
+def digest_request(spec: JobSpec, uploads: Iterable[tuple[Path, IgnoreRules]]) -> str:
+    """Digest of a run: script, resources, and names and content of what it uploads."""
+    from crestline.client.files.local import local_errors
+    from crestline.client.files.tree import scan
+
+    total = hashlib.sha256(msgspec.json.encode(spec, order="deterministic"))
+    for source, ignore in uploads:
+        with local_errors():
+            entries = scan(source, ignore).entries if source.is_dir() else []
+            names = [(each.path, each.type, each.link_target) for each in entries]
+            total.update(msgspec.json.encode([source.name, names]))
+            files = [source / each.path for each in entries if each.is_file] if source.is_dir() else [source]
+            for path in files:
+                with path.open("rb") as file:
+                    total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()
+
+
+def check_same_request(key: str, note: RunNote, request: str) -> None:
+    """Refuse a key that already names another run, as the gateway does for a single submission.
+
+    Raises:
+        ConflictError: script, resources or uploaded files differ.
+    """
+    if note.request and note.request != request:
+        raise ConflictError(
+            f"The key {key!r} already names a run with another command, resources or uploaded files.",
+            hint="Use another key, for example one with the CI job's name in it, or follow that run with --attach.",
+        )
 
 
 async def keyed_workdir(system: System, key: str) -> str:
@@ -23,16 +68,22 @@ async def keyed_workdir(system: System, key: str) -> str:
     return await absolute(system, f"crestline-runs/{readable}-{digest}")
 
 
-async def note_job(system: System, workdir: str, job_id: str) -> None:
-    """Write down, beside the files, which job the run is."""
-    await system.write_text(f"{workdir}/{_NOTE}", f"{job_id}\n")
+async def write_note(system: System, workdir: str, note: RunNote) -> None:
+    """Write down, beside the files, which run this is and which job it has."""
+    await system.write_text(f"{workdir}/{_NOTE}", f"{msgspec.json.encode(note).decode()}\n")
 
 
-async def noted_job(system: System, workdir: str) -> str | None:
-    """The job that `note_job` wrote down, if any."""
+async def read_note(system: System, workdir: str) -> RunNote | None:
+    """What `write_note` wrote down, if anything."""
     try:
-        return (await system.read_text(f"{workdir}/{_NOTE}")).strip() or None
+        text = await system.read_text(f"{workdir}/{_NOTE}")
     except MissingFileError:
+        return None
+    try:
+        return msgspec.json.decode(text, type=RunNote)
+    except msgspec.ValidationError:
+        return RunNote(job_id=text.strip())  # as older versions wrote it: the job's id alone
+    except msgspec.DecodeError:
         return None
 
 
@@ -43,8 +94,8 @@ async def find_job(system: System, key: str, workdir: str = "") -> str:
         JobNotFoundError: there is none.
     """
     place = await absolute(system, workdir) if workdir else await keyed_workdir(system, key)
-    if noted := await noted_job(system, place):
-        return noted
+    if (note := await read_note(system, place)) is not None and note.job_id:
+        return note.job_id
     found = [job.job_id for job in await system.jobs() if job.workdir.rstrip("/") == place]
     if not found:
         raise JobNotFoundError(f"There is no job of a run {key!r}.", hint="Check the key; `crestline ps` lists jobs.")

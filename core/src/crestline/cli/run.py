@@ -17,7 +17,15 @@ from crestline.cli.ci_engine import announce, conclude, count_tests
 from crestline.cli.connecting import on_site_for
 from crestline.cli.errors import UsageError, exit_code
 from crestline.cli.jobs import read_script
-from crestline.cli.keyed_runs import find_job, keyed_workdir, note_job, noted_job
+from crestline.cli.keyed_runs import (
+    RunNote,
+    check_same_request,
+    digest_request,
+    find_job,
+    keyed_workdir,
+    read_note,
+    write_note,
+)
 from crestline.cli.options import Json, Site
 from crestline.cli.outcome import job_exit_code
 from crestline.cli.progress import progress_bar
@@ -28,6 +36,7 @@ from crestline.model import CrestlineError, Job, JobSpec
 
 if TYPE_CHECKING:
     from crestline.client import System
+    from crestline.client.files import IgnoreRules
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -45,6 +54,16 @@ def run(
     upload: Annotated[
         list[Path],
         typer.Option(metavar="PATH", help="Copy this into the working directory first; of . its content. Repeatable."),
+    ] = [],  # noqa: B006
+    exclude: Annotated[
+        list[str],
+        typer.Option(
+            metavar="PATTERN",
+            help="Not to upload, beside .git and what .gitignore and .crestlineignore exclude; repeatable.",
+        ),
+    ] = [],  # noqa: B006
+    include: Annotated[
+        list[str], typer.Option(metavar="PATTERN", help="Upload this although it is excluded; repeatable.")
     ] = [],  # noqa: B006
     collect: Annotated[
         list[str], typer.Option(metavar="GLOB", help="Fetch what matches there afterwards; repeatable.")
@@ -87,18 +106,27 @@ def run(
     tell = Teller(json)
 
     async def action(system: System) -> int:
+        from crestline.client.files import IgnoreRules
+
         workdir = await _workdir(system, resources["workdir"], key)
-        noted = await noted_job(system, workdir) if key else None
-        if attach and noted is None:
-            noted = await find_job(system, key or "", workdir)
-        if noted is not None:
-            job = await system.job(noted)
+        spec = JobSpec(**{**resources, "script": text, "name": name, "workdir": workdir})
+        uploads = [(each, IgnoreRules(each, exclude=exclude, include=include)) for each in upload]
+        request = await asyncio.to_thread(digest_request, spec, uploads) if key and not attach else ""
+        note = await read_note(system, workdir) if key else None
+        if key and note is not None and not attach:
+            check_same_request(key, note, request)
+        job_id = note.job_id if note is not None else None
+        if attach and job_id is None:
+            job_id = await find_job(system, key or "", workdir)
+        if job_id is not None:
+            job = await system.job(job_id)
             tell.attached(job, workdir)
         else:
             await system.mkdir(workdir, parents=True)
-            await _upload(system, upload, workdir, tell)
-            spec = JobSpec(**{**resources, "script": text, "name": name, "workdir": workdir})
-            job = await _submit(system, spec, key, workdir)
+            if key:
+                await write_note(system, workdir, RunNote(request=request))
+            await _upload(system, uploads, workdir, tell)
+            job = await _submit(system, spec, key, workdir, request)
             tell.submitted(job, workdir)
         announce(job, system.name)
         if detach:
@@ -123,23 +151,23 @@ async def _workdir(system: System, workdir: str, key: str | None) -> str:
     return await absolute(system, f"crestline-runs/{name}")
 
 
-async def _upload(system: System, sources: list[Path], workdir: str, tell: Teller) -> None:
-    for source in sources:
+async def _upload(system: System, sources: list[tuple[Path, IgnoreRules]], workdir: str, tell: Teller) -> None:
+    for source, ignore in sources:
         target = f"{workdir}/"
         if source.is_dir():
             target = f"{workdir}/{source.resolve().name}" if source.name else workdir
         with progress_bar() as progress:
-            report = await system.upload(source, target, progress=progress)
+            report = await system.upload(source, target, progress=progress, ignore=ignore)
         tell.uploaded(source, report)
 
 
-async def _submit(system: System, spec: JobSpec, key: str | None, workdir: str) -> Job:
+async def _submit(system: System, spec: JobSpec, key: str | None, workdir: str, request: str) -> Job:
     """Submit; an interruption is served once it is known which job to cancel."""
     submission = asyncio.ensure_future(system.submit(spec, key=f"run/{key}" if key else None))
     try:
         job = await asyncio.shield(submission)
         if key:
-            await note_job(system, workdir, job.job_id)
+            await write_note(system, workdir, RunNote(request=request, job_id=job.job_id))
         return job
     except asyncio.CancelledError:
         await _surely(_cancel_submitted(system, submission))

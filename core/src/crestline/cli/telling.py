@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from crestline.client.files import Report
 
 
+_SHOWN = 8
+"""names in one sentence"""
+
+
 class Teller:
     """One run's voice."""
 
@@ -32,6 +36,9 @@ class Teller:
     def uploaded(self, source: Path, report: Report) -> None:
         """An `--upload` has arrived."""
         sentence = f"Uploaded {source}: {report.files} sent, {report.skipped} there already."
+        if report.left_out:
+            more = f" and {len(report.left_out) - _SHOWN} more" if len(report.left_out) > _SHOWN else ""
+            sentence += f" Left out: {', '.join(report.left_out[:_SHOWN])}{more} (--include PATTERN sends it)."
         self._say("uploaded", sentence, source=str(source), **msgspec.to_builtins(report))
 
     def submitted(self, job: Job, workdir: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from crestline.client import files
 from crestline.client.backends.base import Backend
 from crestline.client.directory_watch import watch_directory
-from crestline.client.files import Member, Progress, Report, Selection
+from crestline.client.files import IgnoreRules, Member, Progress, Report, Selection
 from crestline.client.files.appearance import appearance
 from crestline.client.files.names import check_remote, expand
 from crestline.client.policy import Policy
@@ -118,9 +118,10 @@ class SystemFiles(abc.ABC):
         progress: Progress | None = None,
         wait: bool = True,
         key: str | None = None,
+        ignore: IgnoreRules | None = None,
     ) -> Report:
         """Send a file or a directory; see `crestline.client.files.upload`."""
-        return await files.upload(self.backend, local, remote, progress=progress, wait=wait, key=key)
+        return await files.upload(self.backend, local, remote, progress=progress, wait=wait, key=key, ignore=ignore)
 
     async def download(
         self,

@@ -8,7 +8,18 @@ beside the gateway.
 
 from crestline.client.files.bundle import Member, Selection, download_bundle, upload_bundle
 from crestline.client.files.download import download
+from crestline.client.files.ignore import IgnoreRules
 from crestline.client.files.report import Progress, Report
 from crestline.client.files.upload import upload
 
-__all__ = ["Member", "Progress", "Report", "Selection", "download", "download_bundle", "upload", "upload_bundle"]
+__all__ = [
+    "IgnoreRules",
+    "Member",
+    "Progress",
+    "Report",
+    "Selection",
+    "download",
+    "download_bundle",
+    "upload",
+    "upload_bundle",
+]

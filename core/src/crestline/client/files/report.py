@@ -21,7 +21,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int = 0
     """of the files sent or fetched"""
     left_out: tuple[str, ...] = ()
-    """not taken along: sockets, pipes, devices, and links out of the directory (on download or if refused)"""
+    """not taken along: sockets, pipes, devices, links out of the directory (on download or if refused), and what
+    `ignore` excludes"""
     pending: tuple[str, ...] = ()
     """ids of the transfer jobs that were not waited for"""
     temporary: tuple[str, ...] = ()

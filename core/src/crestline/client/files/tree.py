@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from crestline.client.backends.base import Backend
+from crestline.client.files.ignore import IgnoreRules
 from crestline.client.files.names import is_temporary, safe_relative, spellings
 from crestline.model import File, FileType, GatewayUnavailableError, InvalidRequestError, TooLargeError
 
@@ -49,8 +50,8 @@ class Scan(msgspec.Struct, kw_only=True):
         return [entry for entry in self.entries if entry.is_file]
 
 
-def scan(root: Path) -> Scan:
-    """Look at all below `root`; links are not followed.
+def scan(root: Path, ignore: IgnoreRules | None = None) -> Scan:
+    """Look at all below `root` that `ignore` does not exclude; links are not followed.
 
     Raises:
         InvalidRequestError: a name is not UTF-8, which no message can carry.
@@ -62,6 +63,11 @@ def scan(root: Path) -> Scan:
         for item in sorted(os.scandir(root / directory), key=lambda item: item.name):
             path = posixpath.join(directory, item.name)
             if path == MANIFEST or is_temporary(item.name):
+                continue
+            if ignore is not None and ignore.excludes(path, is_directory=item.is_dir(follow_symlinks=False)):
+                found.left_out.append(path)
+                if ignore.looks_below and item.is_dir(follow_symlinks=False):
+                    pending.append(path)
                 continue
             _check_utf8(path)
             status = item.stat(follow_symlinks=False)

@@ -11,6 +11,7 @@ from pathlib import Path
 from anyio.to_thread import run_sync
 
 from crestline.client.backends.base import Backend
+from crestline.client.files.ignore import IgnoreRules
 from crestline.client.files.local import local_errors, sha256
 from crestline.client.files.names import (
     check_remote,
@@ -43,6 +44,7 @@ async def upload(
     progress: Progress | None = None,
     wait: bool = True,
     key: str | None = None,
+    ignore: IgnoreRules | None = None,
 ) -> Report:
     """Send a file or a directory; what is the same on both sides does not travel.
 
@@ -60,6 +62,7 @@ async def upload(
             that has the same files, and leaves jobs in its turn or none. In the end files are verified as ever.
         key: calls with the same key go on with each other's archive of this directory, others do not. Default: the
             absolute path of `local`.
+        ignore: what of a directory is not sent; `Report.left_out` names it. Default: all is sent.
 
     Raises:
         MissingFileError: `local`, or the directory that `remote` is in, does not exist.
@@ -71,7 +74,9 @@ async def upload(
     with local_errors():
         source = Path(local)
         if await run_sync(source.is_dir):
-            return await upload_tree(backend, source, path, meter, wait=wait, key=key or str(source.absolute()))
+            return await upload_tree(
+                backend, source, path, meter, wait=wait, key=key or str(source.absolute()), ignore=ignore
+            )
         size = source.stat().st_size
         worth_asking = _WORTH_ASKING if wait else min(_WORTH_ASKING, backend.max_direct_upload + 1)
         status = await _status(backend, path)

@@ -9,6 +9,7 @@ from anyio.to_thread import run_sync
 
 from crestline.client.backends.base import Backend
 from crestline.client.files.archive import pack, stream
+from crestline.client.files.ignore import IgnoreRules
 from crestline.client.files.names import (
     remove_if_there,
     stays_inside,
@@ -33,18 +34,26 @@ _ALONE = 64 * 1024 * 1024
 
 
 async def upload_tree(
-    backend: Backend, root: Path, remote: str, meter: Meter, *, wait: bool = True, key: str
+    backend: Backend,
+    root: Path,
+    remote: str,
+    meter: Meter,
+    *,
+    wait: bool = True,
+    key: str,
+    ignore: IgnoreRules | None = None,
 ) -> Report:
     """Make the directory `remote` hold what `root` holds; what else is there stays.
 
     Args:
         wait: False leaves what plain FirecREST does in jobs to these; see `upload`.
         key: see `upload`.
+        ignore: see `upload`.
 
     Raises:
         TransferError: something did not arrive, or changed while it was sent.
     """
-    found = await run_sync(scan, root)
+    found = await run_sync(scan, root, ignore)
     if "tar" in backend.features:
         sent = await _to_crestline(backend, root, remote, found.entries, meter)
     else:

@@ -1,0 +1,115 @@
+"""Which files below a directory are not to be sent: `.git`, and what ignore files and patterns exclude."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Sequence
+from pathlib import Path
+
+from pathspec import GitIgnoreSpec
+from pathspec.patterns.gitignore import GitIgnorePatternError
+
+from crestline.client.files.local import local_errors
+from crestline.model import InvalidRequestError
+
+_FILES = (".gitignore", ".crestlineignore")
+"""read in this order; a later line wins"""
+
+
+class IgnoreRules:
+    """The rules of a project directory, in the syntax of gitignore(5).
+
+    `.git` is always excluded, since its configuration may hold credentials. `.gitignore` and `.crestlineignore` count
+    in every directory below the root, and in those above it up to the top of the Git repository.
+
+    Args:
+        root: the directory that is sent.
+        exclude: further patterns, relative to `root`.
+        include: patterns of what is sent in any case, also below an excluded directory.
+
+    Raises:
+        InvalidRequestError: invalid pattern.
+
+    Example: `system.upload(".", "/scratch/u/run", ignore=IgnoreRules(Path("."), exclude=["*.h5"]))`
+    """
+
+    def __init__(self, root: Path, *, exclude: Sequence[str] = (), include: Sequence[str] = ()) -> None:
+        self._top, self._prefix = _repository_of(root.resolve())
+        self._exclude = _spec(exclude, "exclude")
+        self._include = _spec(include, "include")
+        self._specs: dict[str, list[GitIgnoreSpec]] = {}
+        self._excluded: dict[str, bool] = {}
+
+    def excludes(self, path: str, *, is_directory: bool) -> bool:
+        """Whether a file or directory below the root is excluded.
+
+        Args:
+            path: relative to the root, with `/`.
+        """
+        shown = f"{path}/" if is_directory else path
+        if self._include is not None and self._include.match_file(shown):
+            return False
+        return self._is_excluded(path, is_directory=is_directory)
+
+    @property
+    def looks_below(self) -> bool:
+        """Whether something below an excluded directory may be included."""
+        return self._include is not None
+
+    def _is_excluded(self, path: str, *, is_directory: bool) -> bool:
+        if is_directory and path in self._excluded:
+            return self._excluded[path]
+        parent = posixpath.dirname(path)
+        excluded = bool(parent) and self._is_excluded(parent, is_directory=True)
+        excluded = excluded or self._matches(path, is_directory=is_directory)
+        if is_directory:
+            self._excluded[path] = excluded
+        return excluded
+
+    def _matches(self, path: str, *, is_directory: bool) -> bool:
+        slash = "/" if is_directory else ""
+        if posixpath.basename(path) == ".git":
+            return True
+        if self._exclude is not None and self._exclude.match_file(path + slash):
+            return True
+        whole = posixpath.join(self._prefix, path)
+        directory = posixpath.dirname(whole)
+        while True:  # the ignore file that is nearest decides
+            relative = posixpath.relpath(whole, directory or ".") + slash
+            for spec in reversed(self._specs_of(directory)):
+                decision = spec.check_file(relative).include
+                if decision is not None:
+                    return decision
+            if not directory:
+                return False
+            directory = posixpath.dirname(directory)
+
+    def _specs_of(self, directory: str) -> list[GitIgnoreSpec]:
+        if directory not in self._specs:
+            found = []
+            for name in _FILES:
+                file = self._top / directory / name
+                if file.is_file():
+                    with local_errors():
+                        lines = file.read_text(errors="surrogateescape").splitlines()
+                    found.append(_spec(lines, str(file)) or GitIgnoreSpec([]))
+            self._specs[directory] = found
+        return self._specs[directory]
+
+
+def _spec(lines: Sequence[str], where: str) -> GitIgnoreSpec | None:
+    if not lines:
+        return None
+    try:
+        return GitIgnoreSpec.from_lines(lines)
+    except GitIgnorePatternError as error:
+        raise InvalidRequestError(f"Invalid pattern in {where}: {error}", hint="See gitignore(5).") from error
+
+
+def _repository_of(root: Path) -> tuple[Path, str]:
+    """The top of the Git repository that holds `root` (else `root` itself), and the way from there."""
+    for directory in (root, *root.parents):
+        if (directory / ".git").exists():
+            way = root.relative_to(directory).as_posix()
+            return directory, "" if way == "." else way
+    return root, ""
