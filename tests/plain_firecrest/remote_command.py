@@ -10,8 +10,9 @@ from plain_firecrest.refusals import Refusal, buffer_exceeded, remote_failure
 
 
 def run(call: Call, *command: str, cwd: str | None = None, stdin: bytes = b"") -> bytes:
-    """The output of a command given as separate words. Raises Refusal as FirecREST words it."""
+    """The output of a command given as separate words, run at home. Raises Refusal as FirecREST words it."""
     settings = call.world.settings
+    cwd = cwd or str(settings.home_of(call.user.name))
     environment = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C"}
     try:
         done = subprocess.run(
