@@ -14,7 +14,14 @@ import pytest
 
 from crestline.client.backends.firecrest import FirecrestBackend
 from crestline.client.files import download, upload
-from crestline.model import File, InvalidRequestError, PermissionDeniedError, TransferError, UnsupportedError
+from crestline.model import (
+    File,
+    InvalidRequestError,
+    MissingFileError,
+    PermissionDeniedError,
+    TransferError,
+    UnsupportedError,
+)
 from harness.backends import plain_backend
 from plain_firecrest.fixture import PlainFirecrest, running
 
@@ -108,6 +115,27 @@ async def test_an_upload_that_was_not_done_is_repeated(
     await upload(backend, tmp_path / "f", f"{remote}/f")
     assert (remote / "f").read_bytes() == content(100)
     assert plain.count("POST", "/ops/upload") == 2
+
+
+@pytest.mark.parametrize("size", [100, LARGE])
+async def test_a_directory_that_is_missing_is_named(
+    plain: PlainFirecrest, backend: FirecrestBackend, remote: Path, tmp_path: Path, size: int
+) -> None:
+    (tmp_path / "f").write_bytes(content(size))
+    with pytest.raises(MissingFileError):
+        await upload(backend, tmp_path / "f", f"{remote}/none/f")
+    assert len(plain.requests) < 6
+    assert not plain.jobs()
+
+
+async def test_a_directory_that_takes_no_file_is_an_error(
+    plain: PlainFirecrest, backend: FirecrestBackend, remote: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "f").write_bytes(content(100))
+    (remote / "f").mkdir()
+    with pytest.raises(TransferError, match="cannot be written"):
+        await backend.upload_small(str(remote), "f", content(100))
+    assert plain.count("POST", "/ops/upload") == 3
 
 
 # what takes too long

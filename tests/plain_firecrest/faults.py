@@ -91,6 +91,8 @@ class Faults:
     the command of `ops` is in double quotes as a whole."""
     empty_upload_hangs: bool = True
     """A direct upload of no bytes writes the file, then is 408 after the command timeout: nothing ends its input."""
+    failed_upload_hides_why: bool = True
+    """A direct upload that cannot be written is 500, whatever the reason: its command ends before its input is sent."""
     names_listed_in_octal: bool = True
     """`ls` runs without a locale: the bytes of names beyond ASCII, and control characters, come as escapes."""
     checksum_408_above: int | None = None

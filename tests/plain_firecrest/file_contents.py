@@ -64,7 +64,8 @@ def checksum(call: Call) -> Response:
     """SHA-256 of the file."""
     path = checked(call)
     if " " in path and call.world.faults.space_breaks_checksum:
-        raise remote_failure(1, f"sha256sum: {path.split(' ')[0]}: too many words")
+        output = run(call, "sha256sum", "--", path).decode(errors="replace")
+        raise Refusal(500, f"Invalid output: {output} ")
     limit = call.world.faults.checksum_408_above
     if limit is not None and os.path.exists(path) and os.path.getsize(path) > limit:
         raise remote_failure(124, "")
@@ -90,7 +91,7 @@ def download(call: Call) -> Response:
     try:
         content = Path(path).read_bytes()
     except OSError as error:
-        raise failed("base64", path, error) from None
+        raise remote_failure(1, f"base64: {path}: {error.strerror}") from None
     if 4 * -(-len(content) // 3) >= call.world.settings.max_ops_file_size:
         if call.world.faults.download_too_large == 413:
             raise buffer_exceeded()
@@ -107,10 +108,12 @@ def upload(call: Call) -> Response:
     if len(content) > call.world.settings.max_ops_file_size:
         raise Refusal(413, "File to upload is too large.")
     check_quotes(call, name)
-    path = Path(directory) / Path(name).name
+    path = Path(f"{directory}/{name}")
     try:
         path.write_bytes(content)
     except OSError as error:
+        if call.world.faults.failed_upload_hides_why:
+            raise Refusal(500, "('Channel not open for sending',)") from None
         raise remote_failure(1, f"bash: line 1: {path}: {error.strerror}") from None
     if not content and call.world.faults.empty_upload_hangs:
         time.sleep(call.world.settings.command_timeout)

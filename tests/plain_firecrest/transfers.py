@@ -83,7 +83,7 @@ def upload(call: Call) -> Response:
     asked, settings, store = _s3_directives(call), call.world.settings, call.world.store
     size = asked.get("fileSize", asked.get("file_size"))
     if size is None:
-        raise Refusal(500, "unsupported operand type(s) for /: 'NoneType' and 'int'")
+        raise Refusal(500, "(\"unsupported operand type(s) for /: 'NoneType' and 'int'\",)")
     target = _path(call)
     key = store.new_key(call.user.name, Path(target).name)
     parts, complete = store.upload_urls(key, max(1, -(-int(size) // settings.max_part_size)))

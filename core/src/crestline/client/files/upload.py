@@ -89,6 +89,8 @@ async def upload(
             status = await _status(backend, path) if size >= worth_asking else None
             if is_directory(status):
                 raise InvalidRequestError(f"{path} is a directory.", hint="Remove it, or give the file another name.")
+        if status is None and size > backend.max_direct_upload and "content" not in backend.features:
+            await backend.stat(posixpath.dirname(path))  # before a job finds out that there is no such directory
         meter.total = size
         checksum: str | None = None
         if size >= worth_asking and status is not None and status["size"] == size:

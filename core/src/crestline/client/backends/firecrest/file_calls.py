@@ -15,7 +15,7 @@ from crestline.client.backends.firecrest import file_scripts
 from crestline.client.backends.firecrest.transfer_calls import TransferCalls
 from crestline.client.backends.firecrest.transport import Repeat
 from crestline.client.files.names import temporary_name, unescaped
-from crestline.model import ConflictError, File, FileType, GatewayUnavailableError, MissingFileError, UnsupportedError
+from crestline.model import ConflictError, File, FileType, GatewayUnavailableError, MissingFileError, TransferError
 from crestline.wire.filesystem import (
     Checksum,
     CompressRequest,
@@ -114,20 +114,32 @@ class FileCalls(TransferCalls):
                     files={"file": (name, content)},
                 )
                 return
-            except GatewayUnavailableError:
+            except GatewayUnavailableError as error:
                 # It may be there, and only the answer be lost: plain FirecREST never answers an upload of no bytes.
-                if self.features or is_last:
+                if self.features:
                     raise
-                if await self._holds(path, content):
+                if await self._holds(directory, path, content):
                     return
+                if is_last and "Channel not open" in error.message:
+                    raise TransferError(
+                        f"{path} cannot be written: the gateway's command ended before it had read the file.",
+                        hint="Check the permissions of its directory, and the quota.",
+                    ) from error
+                if is_last:
+                    raise
 
-    async def _holds(self, path: str, content: bytes) -> bool:
-        """Whether a file has this content."""
+    async def _holds(self, directory: str, path: str, content: bytes) -> bool:
+        """Whether a file has this content.
+
+        Raises:
+            MissingFileError: its directory does not exist.
+        """
         try:
             if (await self.stat(path))["size"] != len(content):
                 return False
             return not content or await self.checksum(path) == hashlib.sha256(content).hexdigest()
-        except (MissingFileError, UnsupportedError):
+        except MissingFileError:
+            await self.stat(directory)
             return False
 
     async def download_small(self, path: str) -> bytes:
