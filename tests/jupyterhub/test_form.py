@@ -5,9 +5,9 @@ from __future__ import annotations
 from html.parser import HTMLParser
 
 import pytest
-from jupyterhub.spawner import SpawnException
 
 from crestline.model import ConfigError
+from crestline_jupyterhub.failures import SpawnFailedError
 from crestline_jupyterhub.options.choice import choose, from_form
 from crestline_jupyterhub.options.form import render
 from crestline_jupyterhub.options.live import Live
@@ -120,7 +120,7 @@ def test_live_choices_numbers_and_the_last_choice_are_shown() -> None:
 def test_form_says_that_the_system_does_not_answer() -> None:
     content = render(read_profiles(PROFILES), None, {})
     assert "does not answer at the moment" in content
-    with pytest.raises(SpawnException, match="cannot be checked now") as caught:
+    with pytest.raises(SpawnFailedError, match="cannot be checked now") as caught:
         choose(read_profiles(PROFILES), {"queue": "debug"}, None)
     assert caught.value.status_code == 503
     assert choose(read_profiles(PROFILES), {}, None).values["queue"] == ""

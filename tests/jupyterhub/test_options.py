@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jupyterhub.spawner import SpawnException
 from traitlets.config import Config
 
+from crestline_jupyterhub.failures import SpawnFailedError
 from crestline_jupyterhub.options.choice import choose, from_form
 from crestline_jupyterhub.options.live import Live
 from crestline_jupyterhub.options.offer import is_safe, read_profiles
@@ -69,7 +69,7 @@ FREE = read_profiles(
 @pytest.mark.parametrize("value", EVIL, ids=lambda value: ascii(value)[:30])
 @pytest.mark.parametrize("field", [*FIELDS, "profile"])
 def test_hostile_values_are_refused(field: str, value: Any) -> None:
-    with pytest.raises(SpawnException) as caught:
+    with pytest.raises(SpawnFailedError) as caught:
         choose(PROFILES, {field: value}, LIVE)
     assert caught.value.status_code == 400
     assert str(caught.value.message).isprintable()
@@ -81,7 +81,7 @@ def test_hostile_values_are_refused(field: str, value: Any) -> None:
 def test_what_is_chosen_is_always_what_is_offered(options: dict[str, Any]) -> None:
     try:
         chosen = choose(PROFILES, options, LIVE)
-    except SpawnException:
+    except SpawnFailedError:
         return
     assert set(options) <= {"profile", *FIELDS}
     assert 1 <= int(chosen.values["nodes"]) <= 4
@@ -93,7 +93,7 @@ def test_what_is_chosen_is_always_what_is_offered(options: dict[str, Any]) -> No
 def test_a_written_value_is_harmless_even_where_the_site_allows_everything(text: str) -> None:
     try:
         chosen = choose(FREE, {"image--unlisted-choice": text}, None)
-    except SpawnException:
+    except SpawnFailedError:
         assert not is_safe(text) or len(text) > 256
         return
     assert chosen.overrides[1] == {"req_uenv": text, "software": {"modules": [text]}}

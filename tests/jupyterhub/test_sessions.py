@@ -26,6 +26,7 @@ REAPER_TOKEN = "a-token-of-the-reaper-in-the-tests"
 SETTINGS = f"""
 from pathlib import Path
 load_subconfig({str(EXAMPLES / "form.py")!r})
+c.JupyterHub.allow_named_servers = True
 c.FirecRESTSpawner.node_networks = ["127.0.0.0/8", "10.0.0.0/8"]
 c.JupyterHub.services.append(
     {{
@@ -222,3 +223,50 @@ def test_reaper_removes_what_nobody_owns(hub: Hub, plain: PlainFirecrest) -> Non
     assert Path(sessions / next(each.name for each in sessions.glob("*-dora-*"))).is_dir()
     with hub.http() as http:
         assert http.get("/user/dora/api").status_code == 200
+
+
+def page(hub: Hub, user: str, path: str) -> str:
+    with hub.browser(user) as browser:
+        return browser.get(path).text
+
+
+def test_failure_page_says_what_happened_and_shows_the_log_as_a_block(hub: Hub, plain: PlainFirecrest) -> None:
+    wrong = "c.Spawner.cmd = ['jupyterhub-singleuser-that-is-not-there']"
+    with hub.http() as http:
+        http.post("/hub/api/users/greta")
+    config = hub.folder / "config.py"
+    before = config.read_text()
+    hub.stop()
+    config.write_text(f"{before}\n{wrong}\n")
+    hub.start()
+    try:
+        hub.spawn("greta")
+        hub.wait(lambda: not (hub.server("greta") or {"pending": None})["pending"], "it does not end")
+        shown = page(hub, "greta", "/hub/spawn-pending/greta")
+    finally:
+        hub.stop()
+        config.write_text(before)
+        hub.start()
+    assert "exit code 127" in shown
+    assert shown.count("A command was not found on the node.") == 1
+    block = shown.partition('<pre class="crestline-log text-start">')[2].partition("</pre>")[0]
+    assert "jupyterhub-singleuser-that-is-not-there cannot be started: No such file or directory" in block
+    assert "Traceback" not in shown
+    assert "SpawnException" not in shown
+
+
+@pytest.mark.parametrize("server", ["", "/hanna/gpu"])
+def test_form_that_was_refused_keeps_what_was_chosen(hub: Hub, plain: PlainFirecrest, server: str) -> None:
+    with hub.browser("hanna") as browser:
+        browser.get("/hub/spawn")
+        fields = {"profile": "jupyterlab", "nodes": "99", "hours": "3", "_xsrf": browser.cookies["_xsrf"]}
+        prefix = "profile-option-jupyterlab--"
+        form = {name if name in ("profile", "_xsrf") else prefix + name: value for name, value in fields.items()}
+        answer = browser.post(f"/hub/spawn{server}", data=form)
+        again = browser.get(f"/hub/spawn{server}")
+    assert answer.status_code == 400
+    assert answer.text.count("Give a whole number from 1 to") == 1
+    assert "SpawnException" not in answer.text
+    for shown in (answer.text, again.text):
+        assert 'name="profile-option-jupyterlab--nodes" value="99"' in shown
+        assert 'name="profile-option-jupyterlab--hours" value="3"' in shown

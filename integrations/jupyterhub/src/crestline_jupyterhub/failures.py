@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from jupyterhub.spawner import SpawnException
+import asyncio
+import html
+from typing import Any
+
+from tornado import web
 
 from crestline.client import System
 from crestline.model import (
@@ -15,7 +19,21 @@ from crestline.model import (
     PermissionDeniedError,
 )
 
+try:
+    from jupyterhub.spawner import SpawnException as _SpawnException
+except ImportError:  # JupyterHub 5
+
+    class _SpawnException(web.HTTPError):  # type: ignore[no-redef]
+        def __init__(self, message: str, *, reason: str, log_message: str, status_code: int, **_: Any) -> None:
+            super().__init__(status_code, message)
+            self.message = message
+
+
 TAIL_LINES = 15
+MAX_LOG = 1 << 20
+"""bytes of a log that are read to show its end"""
+LOG_TIMEOUT = 20.0
+COMMAND_NOT_FOUND = 127
 
 _HINTS = {
     JobState.OUT_OF_MEMORY: "It ran out of memory: ask for more.",
@@ -23,11 +41,32 @@ _HINTS = {
     JobState.NODE_FAIL: "Its node failed: start it again.",
     JobState.BOOT_FAIL: "Its node did not boot: start it again.",
     JobState.PREEMPTED: "Another job took its place: start it again.",
-    JobState.CANCELLED: "Somebody cancelled it.",
+    JobState.CANCELLED: "It was cancelled.",
 }
 
 
-def refused(error: CrestlineError) -> SpawnException:
+class SpawnFailedError(_SpawnException):
+    """A server does not start; on every page of the hub the user reads why and what to do.
+
+    Args:
+        message: what happened, and what to do.
+        reason: one word, for the hub's metrics.
+        status_code: of the hub's answer.
+        log: the end of the session's log; the pages show it as a block.
+        log_message: for the hub's log, in place of the message.
+    """
+
+    def __init__(self, message: str, *, reason: str, status_code: int, log: str = "", log_message: str = "") -> None:
+        whole = f"{message}\nThe end of its log:\n{log}" if log else message
+        super().__init__(whole, reason=reason, log_message=log_message or whole, status_code=status_code)
+        self.jupyterhub_message = message
+        self.jupyterhub_html_message = html.escape(message)
+        if log:
+            block = f'<pre class="crestline-log text-start">{html.escape(log)}</pre>'
+            self.jupyterhub_html_message += f" The end of its log:{block}"
+
+
+def refused(error: CrestlineError) -> SpawnFailedError:
     """A gateway's error as the hub shows it."""
     reason, status = "gateway", 503
     if isinstance(error, AuthenticationError | PermissionDeniedError):
@@ -36,27 +75,41 @@ def refused(error: CrestlineError) -> SpawnException:
         reason, status = "options", 400
     elif isinstance(error, ConfigError):
         reason, status = "configuration", 500
-    return SpawnException(f"{error} {error.hint}".strip(), reason=reason, status_code=status)
+    return SpawnFailedError(str(error), reason=reason, status_code=status)
 
 
-async def ended(system: System, job: Job, log: str) -> SpawnException:
-    """A job that ended before its server was up: how, why, and the end of its log."""
+async def ended(system: System, job: Job, folder: str, name: str) -> SpawnFailedError:
+    """A job that ended before its server was up: how, why, and the end of its log.
+
+    Args:
+        folder: the session's own on the system.
+        name: of the log in it.
+    """
     parts = [f"Job {job.job_id} ended before the server was up: {job.state}"]
     if job.exit_code not in (None, 0):
         parts[0] += f", exit code {job.exit_code}"
     parts[0] += "."
     if job.reason and job.reason.lower() != "none":
         parts.append(f"Reason: {job.reason}.")
-    if hint := _HINTS.get(job.state):
+    if job.exit_code == COMMAND_NOT_FOUND:
+        parts.append(
+            "A command was not found on the node. Tell your administrator: the server's command must be in PATH after "
+            "req_prologue, or have an absolute path in c.Spawner.cmd."
+        )
+    elif hint := _HINTS.get(job.state):
         parts.append(hint)
-    if tail := await _tail(system, log):
-        parts.append(f"\nThe end of its log:\n{tail}")
-    return SpawnException(" ".join(parts), reason="job", status_code=500)
+    log = await _tail(system, folder, name)
+    return SpawnFailedError(" ".join(parts), reason="job", status_code=500, log=log)
 
 
-async def _tail(system: System, log: str) -> str:
+async def _tail(system: System, folder: str, name: str) -> str:
     try:
-        content = await system.read_text(log)
-    except (CrestlineError, OSError):
+        async with asyncio.timeout(LOG_TIMEOUT):
+            size = next((int(file.size) for file in await system.ls(folder) if file.name == name), 0)
+            if size > MAX_LOG:
+                return f"({folder}/{name} has {size} bytes: too many to be shown here.)"
+            content = await system.read_text(f"{folder}/{name}") if size else ""
+    except (CrestlineError, OSError, TimeoutError):
         return ""
-    return "\n".join(content.splitlines()[-TAIL_LINES:])
+    lines = content.splitlines()[-TAIL_LINES:]
+    return "\n".join("".join(each for each in line if each.isprintable() or each == "\t") for line in lines)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import sqlalchemy
 from jupyterhub.proxy import Proxy
-from jupyterhub.spawner import Spawner, SpawnException
+from jupyterhub.spawner import Spawner
 from jupyterhub.utils import maybe_future, url_path_join
 
 from crestline.client import System
@@ -22,7 +22,7 @@ from crestline_jupyterhub import callback, node_addresses, progress
 from crestline_jupyterhub.background import in_background
 from crestline_jupyterhub.connections import connections
 from crestline_jupyterhub.ending import Way, cancel, tidy
-from crestline_jupyterhub.failures import ended, refused
+from crestline_jupyterhub.failures import SpawnFailedError, ended, refused
 from crestline_jupyterhub.job import is_attempt, job_name, make_spec
 from crestline_jupyterhub.options import SpawnerOptions
 from crestline_jupyterhub.settings import SpawnerSettings
@@ -133,7 +133,7 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
         """Submit the job and return the server's URL once it listens.
 
         Raises:
-            SpawnException: the job cannot be submitted, or ended before.
+            SpawnFailedError: the job cannot be submitted, or ended before.
         """
         self._starting = True
         try:
@@ -190,7 +190,7 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
         """The URL once the session has called back.
 
         Raises:
-            SpawnException: the job has ended.
+            SpawnFailedError: the job has ended.
         """
         if self.address:
             return self.address
@@ -198,7 +198,7 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
         try:
             await asyncio.wait([calling, self._watch()], return_when=asyncio.FIRST_COMPLETED)
             if not calling.done():
-                raise await ended(await self._system(), self._watch().result(), f"{self.folder}/{LOG}")
+                raise await ended(await self._system(), self._watch().result(), self.folder, LOG)
             return self.address
         finally:
             calling.cancel()
@@ -277,7 +277,9 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
             self._ended = Job(job_id=self.job_id, state=JobState.CANCELLED)
         else:
             lost = finding.exception() if finding.done() else None
-            lost = lost or SpawnException(f"It did not start within {self.start_timeout} seconds.", reason="timeout")
+            lost = lost or SpawnFailedError(
+                f"It did not start within {self.start_timeout} seconds.", reason="timeout", status_code=504
+            )
             self.log.error("The server %s is lost: %s", self._log_name, lost)
             resumed.set_exception(lost)
         finding.cancel()
@@ -288,13 +290,13 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
         """The URL once it is known.
 
         Raises:
-            SpawnException: the job has ended.
+            SpawnFailedError: the job has ended.
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LOOK_PATIENCE):
                 await self._looked.wait()  # a job that has ended is not waited for
         if self._ended is not None:
-            raise await ended(await self._system(), self._ended, f"{self.folder}/{LOG}")
+            raise await ended(await self._system(), self._ended, self.folder, LOG)
         gone = self.address and not await listens(self.address)
         if self._waits or (gone and not self._called_back.is_set()):
             self.address = ""  # its job was requeued, and the session says where it is then
@@ -429,7 +431,7 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
         try:
             key = relay_key(self.relay_key_file)
             await SessionManager(self.relay_url, key, self.relay_ca_file or None).end(session)
-        except (CrestlineError, SpawnException) as error:
+        except (CrestlineError, SpawnFailedError) as error:
             self.log.warning("The relay session of %s was not ended: %s", self._log_name, error)
 
     # what the user sees meanwhile

@@ -8,13 +8,13 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jupyterhub.spawner import SpawnException
 from jupyterhub.utils import url_path_join
 
 from crestline.client import System
 from crestline.model import JobSpec
 from crestline.relay.tokens import HubKey
 from crestline_jupyterhub import time_limit
+from crestline_jupyterhub.failures import SpawnFailedError
 from crestline_jupyterhub.session.program import session_program
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ async def stage(system: System, spawner: FirecRESTSpawner, spec: JobSpec) -> Non
 
     Raises:
         CrestlineError: the gateway refuses it.
-        SpawnException: the relay's key cannot be read.
+        SpawnFailedError: the relay's key cannot be read.
     """
     config = _config(spawner, system) | {
         "time_limit": time_limit.seconds(spec.time_limit),
@@ -57,12 +57,12 @@ def relay_key(file: str) -> HubKey:
     """The key that this hub signs relay sessions with.
 
     Raises:
-        SpawnException: it cannot be read.
+        SpawnFailedError: it cannot be read.
     """
     try:
         return HubKey(Path(file).read_bytes())
     except (OSError, ValueError) as error:
-        raise SpawnException(
+        raise SpawnFailedError(
             "The relay's key cannot be read; tell your administrator.",
             log_message=f"relay_key_file: {error}",
             reason="configuration",

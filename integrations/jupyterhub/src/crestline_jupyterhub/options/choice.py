@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from jupyterhub.spawner import SpawnException
-
+from crestline_jupyterhub.failures import SpawnFailedError
 from crestline_jupyterhub.options.live import Live
 from crestline_jupyterhub.options.offer import UNLISTED, Number, Option, Override, Profile, default_profile, is_safe
 
@@ -49,7 +48,7 @@ def choose(profiles: list[Profile], options: Mapping[str, Any], live: Live | Non
         options: `profile`, and the options of that profile by name.
 
     Raises:
-        SpawnException: (400) a profile, an option or a value that is not offered; (503) it cannot be told now.
+        SpawnFailedError: (400) a profile, an option or a value that is not offered; (503) it cannot be told now.
     """
     left = dict(options)
     profile = _profile(profiles, left.pop("profile", None))
@@ -68,9 +67,9 @@ def choose(profiles: list[Profile], options: Mapping[str, Any], live: Live | Non
     return chosen
 
 
-def refuse(message: str) -> SpawnException:
+def refuse(message: str) -> SpawnFailedError:
     """Options that are not offered."""
-    return SpawnException(message, reason="options", status_code=400)
+    return SpawnFailedError(message, reason="options", status_code=400)
 
 
 def _profile(profiles: list[Profile], slug: Any) -> Profile:
@@ -108,7 +107,7 @@ def _live(option: Option, value: str, live: Live | None) -> tuple[str, Override]
     if value == "":
         return "", {}
     if live is None:
-        raise SpawnException(
+        raise SpawnFailedError(
             f"{option.title} cannot be checked now, as the gateway does not answer. Try again in a minute.",
             reason="gateway",
             status_code=503,

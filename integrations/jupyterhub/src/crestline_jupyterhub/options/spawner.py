@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakKeyDictionary
 
-from jupyterhub.spawner import SpawnException
+from jupyterhub.user import User
 from jupyterhub.utils import maybe_future
 from traitlets import Callable, Dict, Float, HasTraits, List, TraitError, Union, default
 
 from crestline.model import ConfigError, CrestlineError
+from crestline_jupyterhub.failures import SpawnFailedError
 from crestline_jupyterhub.options import form
 from crestline_jupyterhub.options.choice import choose, from_form, refuse
 from crestline_jupyterhub.options.live import Live, look
@@ -70,15 +72,31 @@ async def _show(spawner: FirecRESTSpawner) -> str:
     profiles = await _profiles(spawner)
     if not profiles:
         return ""
-    return form.render(profiles, await _live(spawner, profiles, FORM_PATIENCE), spawner.user_options)
+    return form.render(profiles, await _live(spawner, profiles, FORM_PATIENCE), _chosen_before(spawner))
+
+
+_last_tried: WeakKeyDictionary[User, dict[str, Any]] = WeakKeyDictionary()
+"""options of each user's last start, which the form shows again where that start is refused"""
+
+
+def _chosen_before(spawner: FirecRESTSpawner) -> Mapping[str, Any]:
+    """What the form shows as chosen.
+
+    After a refused start the hub shows the form of the user's default server, whichever server it was; of a request for
+    the form itself it says the handler.
+    """
+    tried = _last_tried.pop(spawner.user, None)
+    asked = spawner.handler is not None and not spawner.handler._finished
+    return cast("Mapping[str, Any]", spawner.user_options if asked or tried is None else tried)
 
 
 async def _apply(spawner: FirecRESTSpawner, options: dict[str, Any]) -> None:
     """Check the options and set what they say.
 
     Raises:
-        SpawnException: they cannot be used; says why.
+        SpawnFailedError: they cannot be used; says why.
     """
+    _last_tried[spawner.user] = options
     profiles = await _profiles(spawner)
     if not profiles:
         if options:
@@ -134,8 +152,8 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     return both
 
 
-def _misconfigured(message: str) -> SpawnException:
-    return SpawnException(
+def _misconfigured(message: str) -> SpawnFailedError:
+    return SpawnFailedError(
         "This hub's options are not set up correctly; tell your administrator.",
         log_message=message,
         reason="configuration",

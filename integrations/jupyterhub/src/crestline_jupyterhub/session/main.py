@@ -38,6 +38,8 @@ from crestline_jupyterhub.session import notice, token
 CHUNK = 65536
 HUB_CHECK_INTERVAL = 300.0
 """seconds between two times that the hub is told where the server is"""
+NOT_FOUND, NOT_EXECUTABLE = 127, 126
+"""exit codes of a shell for a command that cannot be started"""
 STRANGE_LIMIT = 3
 """times in a row that the hub must disown the server before it ends"""
 
@@ -76,7 +78,12 @@ class Session:
         if self._config["relay"] is None:
             front = await asyncio.start_server(self._join, self._config.get("bind", "0.0.0.0"), 0)  # noqa: S104
             port = front.sockets[0].getsockname()[1]
-        process = await asyncio.create_subprocess_exec(*self._command(), env=self._environment())
+        command = self._command()
+        try:
+            process = await asyncio.create_subprocess_exec(*command, env=self._environment())
+        except OSError as error:
+            tell(f"The server's command {command[0]} cannot be started: {error.strerror}.")
+            return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, pass_on, process, number)
