@@ -277,8 +277,9 @@ class GatewayConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """hubs whose sessions are reached through this gateway"""
     deadline: Annotated[float, msgspec.Meta(gt=0)] = 90.0
     """seconds until an answer begins, beside the `wait` of its request; file contents have limits of their own"""
-    max_body_size: int = 64 * 1024 * 1024
-    """bytes of a request body that is read into memory; streams have no limit"""
+    max_body_size: Positive = 16 * 1024 * 1024
+    """bytes of a request body with jobs or a list of files; other bodies that are read into memory have smaller limits,
+    and those that are stored as they come have none"""
     min_token_ttl: int = 30
     """a token that lives fewer seconds than this is refused, as FirecREST does"""
 

@@ -48,7 +48,9 @@ def openapi_config(prefix: str) -> OpenAPIConfig:
             },
         ),
         security=[{"bearer": []}, {"apiKey": []}],
-        openapi_router=Router("/docs", route_handlers=[], response_headers=page_headers(_policy())),
+        openapi_router=Router(
+            "/docs", route_handlers=[], response_headers=page_headers(_policy()), include_in_schema=False
+        ),
         render_plugins=[_Page(prefix)],
     )
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import msgspec
 from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency
+from litestar.exceptions import SerializationException, ValidationException
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
 
 from crestline.gateway.audit import set_principal
@@ -16,8 +20,8 @@ from crestline.gateway.identity import Caller, RefusedCredentialError
 from crestline.gateway.identity.authentication import Authenticator
 from crestline.gateway.identity.users import DeniedUserError
 from crestline.gateway.systems import SystemRuntime, Systems
-from crestline.model import InvalidRequestError
-from crestline.wire.codec import camelize_keys
+from crestline.model import InvalidRequestError, TooLargeError
+from crestline.wire.codec import TooManyElementsError, camelize_keys, read_message
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -28,17 +32,28 @@ SystemDependency = NamedDependency[SystemRuntime]
 """a handler's `system`"""
 
 
+_LARGE = 64 * 1024
+"""bytes of a body"""
+_READERS = ThreadPoolExecutor(2, thread_name_prefix="large-bodies")
+
+
 class GatewayRequest(Request[Caller, Any, Any]):
     """A request whose JSON body may use camelCase or snake_case keys."""
 
     async def json(self) -> Any:
-        """The body with its keys in camelCase.
+        """The body with its keys in camelCase, or, where it is large, the message that its route expects.
+
+        Large ones are read in a thread: others would wait for them.
 
         Raises:
-            InvalidRequestError: its values are nested deeper than anything that is meant.
+            InvalidRequestError: its values are nested deeper than anything that is meant, or it has too many.
         """
         try:
-            body = camelize_keys(await super().json())
+            if len(content := await self.body()) > _LARGE and (field := self.route_handler.parsed_data_field):
+                loop = asyncio.get_running_loop()
+                body = await loop.run_in_executor(_READERS, _read, content, field.annotation)
+            else:
+                body = camelize_keys(await super().json())
         except RecursionError as error:
             raise InvalidRequestError("The body is nested too deeply.", hint="See /docs for its shape.") from error
         note_paths(self.scope, body)
@@ -92,3 +107,15 @@ def provide_system(request: Request[Any, Any, Any], caller: NamedDependency[Call
         if maintenance is not None:
             maintenance.check(system.name)
     return system
+
+
+def _read(content: bytes, kind: type) -> Any:
+    try:
+        return read_message(content, kind)
+    except TooManyElementsError as error:
+        raise TooLargeError(str(error), hint="Send fewer at once.") from error
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `$.")
+        raise ValidationException(extra=[{"message": message, "key": path.rstrip("`"), "source": "body"}]) from error
+    except msgspec.DecodeError as error:
+        raise SerializationException(str(error)) from error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+import types
+from functools import cache
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
@@ -38,6 +40,103 @@ def camelize_keys(value: Any) -> Any:
     if isinstance(value, list):
         return [camelize_keys(child) for child in value]
     return value
+
+
+class TooManyElementsError(ValueError):
+    """A list or mapping of a body has more elements than are worth an answer."""
+
+
+_MOST_ELEMENTS = 200_000
+
+
+def read_message(body: bytes, kind: type[T]) -> T:
+    """A large body as a message, as `camelize_keys` and `msgspec.convert` would make it, without a value for what the
+    message has no field for, and without a list or mapping that is larger than any that is meant.
+
+    Raises:
+        TooManyElementsError: a list or mapping has too many elements.
+        msgspec.ValidationError: the JSON has another shape.
+        msgspec.DecodeError: not JSON.
+    """
+    return _assemble(msgspec.json.decode(body, type=_reader(kind)), kind)  # type: ignore[no-any-return, arg-type]
+
+
+def _assemble(read: msgspec.Struct, kind: Any) -> Any:
+    values: dict[str, Any] = {}
+    for field in _fields(kind):
+        for spelling in _spellings(field):
+            value = getattr(read, spelling)
+            if value is not msgspec.UNSET:
+                values[field.name] = _value(value, field.type)
+                break
+        else:
+            if field.required:
+                raise msgspec.ValidationError(f"Object missing required field `{field.encode_name}`")
+    return kind(**values)
+
+
+def _value(value: Any, kind: Any) -> Any:
+    inner = _message_in(kind)
+    if isinstance(value, msgspec.Raw):
+        text = bytes(value)
+        # Upper limits of what is in it: each object has a brace, all elements but one have a comma behind them.
+        if text.count(b"{" if inner else b",") > _MOST_ELEMENTS:
+            raise TooManyElementsError(f"A list or mapping has more than {_MOST_ELEMENTS} elements.")
+        value = msgspec.json.decode(text, type=_or_none(list[_reader(inner)], kind) if inner else kind)  # type: ignore[misc]
+    if inner is None or value is None:
+        return value
+    return [_assemble(each, inner) for each in value] if isinstance(value, list) else _assemble(value, inner)
+
+
+@cache
+def _reader(kind: type) -> Any:
+    """As `kind`, with a field for each spelling of each of its fields; lists and mappings are left unread."""
+    return msgspec.defstruct(
+        f"{kind.__name__}Reader",
+        [
+            (spelling, _read_type(field.type) | msgspec.UnsetType, msgspec.UNSET)
+            for field in _fields(kind)
+            for spelling in _spellings(field)
+        ],
+    )
+
+
+@cache
+def _fields(kind: type) -> tuple[msgspec.structs.FieldInfo, ...]:
+    return msgspec.structs.fields(kind)
+
+
+def _spellings(field: msgspec.structs.FieldInfo) -> list[str]:
+    names = [field.encode_name, field.name]
+    aliases = [alias for alias, name in _ALIASES.items() if name == field.encode_name]
+    snakes = ["".join(f"_{c.lower()}" if c.isupper() else c for c in alias) for alias in aliases]
+    return list(dict.fromkeys([*names, *aliases, *snakes]))
+
+
+def _read_type(kind: Any) -> Any:
+    if any(get_origin(each) in (list, dict) or each in (list, dict) for each in _options(kind)):
+        return msgspec.Raw
+    inner = _message_in(kind)
+    return kind if inner is None else _or_none(_reader(inner), kind)
+
+
+def _or_none(read: Any, kind: Any) -> Any:
+    return read | None if type(None) in _options(kind) else read
+
+
+def _message_in(kind: Any) -> Any:
+    """The message that a field holds, itself or in a list."""
+    for option in _options(kind):
+        candidate = get_args(option)[0] if get_origin(option) is list else option
+        if isinstance(candidate, type) and issubclass(candidate, Message):
+            return candidate
+    return None
+
+
+def _options(kind: Any) -> tuple[Any, ...]:
+    while get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
 
 
 def encode(message: Any) -> bytes:

@@ -121,10 +121,14 @@ class BatchAnswer(Message):
     results: list[BatchOutcome]
 
 
+LongestPath = Annotated[str, msgspec.Meta(max_length=32768)]
+"""more than any system takes"""
+
+
 class ManifestRequest(Message):
     """`POST ops/manifest`: which of these files differ from what lies below `path`?"""
 
-    path: str
+    path: LongestPath
     files: dict[str, str]
     """path below the directory -> hexadecimal SHA-256"""
 
@@ -149,7 +153,7 @@ class TarSelection(Message):
 class TarRequest(Message):
     """`POST ops/tar`: these files and links below `path` as one tar stream; all of them if `files` is absent."""
 
-    path: str
+    path: LongestPath
     files: list[str] | None = None
     select: list[TarSelection] | None = None
     """in place of `files`: chosen by age and name"""

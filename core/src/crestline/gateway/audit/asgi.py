@@ -31,7 +31,8 @@ _REFUSED = (401, 403, 429)
 """statuses of a credential that was refused"""
 _LONGEST_PATH = 4096
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-_PATH_FIELDS = ("path", "targetPath", "linkPath")
+_PATH_FIELDS = {"path": "path", "targetPath": "target_path", "linkPath": "link_path"}
+"""on the wire, and of messages"""
 
 
 class Audited:
@@ -103,9 +104,11 @@ def note_target(scope: Any, *targets: str) -> None:
 
 
 def note_paths(scope: Any, body: Any) -> None:
-    """As `note_target`, with the paths that a JSON body names; nothing else of it is looked at."""
-    if isinstance(body, dict):
-        note_target(scope, *(str(body[field])[:_LONGEST_PATH] for field in _PATH_FIELDS if body.get(field)))
+    """As `note_target`, with the paths that a body, as JSON or as a message, names; nothing else of it is looked at."""
+    named = [
+        body.get(field) if isinstance(body, dict) else getattr(body, name, None) for field, name in _PATH_FIELDS.items()
+    ]
+    note_target(scope, *(str(each)[:_LONGEST_PATH] for each in named if each))
 
 
 def _changes(scope: HTTPScope) -> bool:

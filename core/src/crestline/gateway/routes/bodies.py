@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
 from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
 
+MAX_FIELDS = 64 * 1024
+"""bytes of a JSON body with names and numbers; those with scripts or lists of files have the configured limit"""
+
 _BYTES = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
 
 

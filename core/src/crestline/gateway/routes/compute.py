@@ -12,6 +12,7 @@ from crestline.gateway.audit import note_target
 from crestline.gateway.deadline import OWN_LIMITS
 from crestline.gateway.job_events import EventStream
 from crestline.gateway.requests import AnyRequest, CallerDependency, SystemDependency
+from crestline.gateway.routes.bodies import MAX_FIELDS
 from crestline.gateway.routes.conditional import answer_conditionally
 from crestline.gateway.schedulers import JobQuery
 from crestline.model import CrestlineError, InvalidRequestError, JobNotFoundError
@@ -171,7 +172,7 @@ async def get_metadata(system: SystemDependency, caller: CallerDependency, job_i
     return MetadataAnswer(jobs=await system.scheduler.metadata(caller.username, job_id))
 
 
-@put("/{job_id:str}/attach", status_code=204)
+@put("/{job_id:str}/attach", status_code=204, request_max_body_size=MAX_FIELDS)
 async def put_attach(
     system: SystemDependency, caller: CallerDependency, job_id: JobIdPath, data: JSONBody[AttachRequest]
 ) -> None:

@@ -388,6 +388,7 @@ router = Router(
         post_transfer_extract,
     ],
     middleware=[camelize_query],
+    request_max_body_size=bodies.MAX_FIELDS,
     opt={"area": "files"},
     tags=["filesystem"],
 )

@@ -10,6 +10,7 @@ from litestar.params import JSONBody, PathParameter
 from crestline.gateway.audit import note_target
 from crestline.gateway.identity.api_keys import ApiKeys
 from crestline.gateway.requests import AnyRequest, CallerDependency
+from crestline.gateway.routes.bodies import MAX_FIELDS
 from crestline.wire.extensions import ApiKeyRequest, ApiKeysAnswer, NewApiKey
 
 
@@ -38,4 +39,10 @@ async def delete_key(
     await keys.revoke(key_id, caller.username)
 
 
-router = Router("/keys", route_handlers=[get_keys, post_key, delete_key], opt={"area": "keys"}, tags=["crestline"])
+router = Router(
+    "/keys",
+    route_handlers=[get_keys, post_key, delete_key],
+    opt={"area": "keys"},
+    tags=["crestline"],
+    request_max_body_size=MAX_FIELDS,
+)

@@ -84,4 +84,10 @@ def _client_credentials(authorization: str | None, form: dict[str, str]) -> tupl
     return unquote_plus(client_id), unquote_plus(secret)
 
 
-router = Router("/", route_handlers=[post_token, get_keys, get_discovery], tags=["oauth2"], opt={"public": True})
+router = Router(
+    "/",
+    route_handlers=[post_token, get_keys, get_discovery],
+    tags=["oauth2"],
+    opt={"public": True},
+    request_max_body_size=_MAX_FORM,
+)

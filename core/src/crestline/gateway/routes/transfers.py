@@ -68,7 +68,7 @@ async def post_complete(
     signature: Signature = "",
 ) -> str:
     """Make an upload visible."""
-    etag = await system.transfers.urls.complete(transfer_id, expires, signature, await request.body())
+    etag = await system.transfers.urls.complete(transfer_id, expires, signature, request.body)
     return parts.completion_answer(request.url.path, f'"{etag}"')
 
 

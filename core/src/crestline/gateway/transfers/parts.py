@@ -12,6 +12,7 @@ _CONNECTIONS = 10  # pyfirecrest sends that many parts at a time
 _MIN_PART = 16 * MIB
 _MAX_PART = 64 * MIB
 _MAX_PARTS = 10_000
+_PIECE = 64 * 1024
 _MAX_SIZE = 5 * 1024**4
 
 
@@ -66,7 +67,10 @@ def read_completion(body: bytes) -> dict[int, str]:
         MalformedXMLError: it is none.
     """
     try:
-        root = ElementTree.fromstring(body, ElementTree.XMLParser(target=_WithoutDocumentType()))  # noqa: S314
+        parser = ElementTree.XMLParser(target=_WithoutDocumentType())  # noqa: S314
+        for start in range(0, len(body), _PIECE):  # between two pieces other threads have their turn
+            parser.feed(body[start : start + _PIECE])
+        root = parser.close()
         found = {
             int(_text(part, "PartNumber")): _text(part, "ETag").strip().strip('"')
             for part in root

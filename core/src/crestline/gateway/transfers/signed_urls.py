@@ -5,8 +5,9 @@ The requests and answers are S3's for a multipart upload, as FirecREST's clients
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from urllib.parse import quote
 
 from crestline.gateway.hosts import Files, OpenFile
@@ -64,12 +65,17 @@ class SignedUrls:
         await self._records.add_part(transfer_id, number, etag)
         return etag
 
-    async def complete(self, transfer_id: str, expires: str, signature: str, body: bytes) -> str:
-        """Make an upload visible; returns the file's ETag as S3 makes it. Nothing is copied or read for it."""
+    async def complete(
+        self, transfer_id: str, expires: str, signature: str, body: Callable[[], Awaitable[bytes]]
+    ) -> str:
+        """Make an upload visible; returns the file's ETag as S3 makes it. Nothing is copied or read for it.
+
+        `body` is asked for when the signature is found good.
+        """
         self._signer.check("POST", self._path(transfer_id, "complete"), expires, signature)
         transfer = await self._get(transfer_id, "upload")
         stored = await self._records.parts(transfer_id)
-        self._check_parts(transfer, parts.read_completion(body), stored)
+        self._check_parts(transfer, await asyncio.to_thread(parts.read_completion, await body()), stored)
         digests = b"".join(bytes.fromhex(etag) for _, etag in sorted(stored.items()))
         etag = f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(stored)}"
         if transfer.state == "COMPLETED":  # the answer got lost, and the client asks again

@@ -20,7 +20,7 @@ from crestline.gateway.schedulers.local.dependencies import Verdict, judge, pars
 from crestline.gateway.schedulers.local.jobs import LAUNCHED, PENDING, Job
 from crestline.gateway.schedulers.local.launch import Launcher
 from crestline.gateway.schedulers.local.queue import Cluster, Waiting, schedule
-from crestline.gateway.schedulers.local.store import Store
+from crestline.gateway.schedulers.local.store import Store, StoreLockedError
 from crestline.gateway.schedulers.local.wake import News, Wake
 from crestline.gateway.supervisor import records
 from crestline.model import GatewayUnavailableError, InvalidRequestError
@@ -62,16 +62,18 @@ class Engine:
 
     def start(self) -> None:
         """Take up the jobs of an earlier life, and go on with them in the running event loop."""
+        active = self._store.active()
         self._launcher.install_commands()
         self._wake = Wake(self._launcher.wake, self._on_news)
-        for job in self._store.active():
+        for job in active:
             self._jobs[job.id] = job
             if job.state == PENDING:
                 self._conditional[job.id] = job
             else:
                 self._busy[job.id] = job
                 self._cluster.take(job.allocation)
-        self._look_at_all()
+        with suppress(StoreLockedError):  # the first round looks again
+            self._look_at_all()
         self._changed.set()
         self._worker = asyncio.create_task(self._work(), name="local scheduler")
         self._purger = asyncio.create_task(self._purge(), name="local scheduler's purge")

@@ -8,9 +8,11 @@ import os
 import re
 import shlex
 import shutil
+import sqlite3
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import crestline
@@ -20,7 +22,7 @@ from crestline.gateway.schedulers.local.engine import Engine
 from crestline.gateway.schedulers.local.jobs import RUNNING, SUSPENDED, Job
 from crestline.gateway.schedulers.local.launch import Launcher
 from crestline.gateway.schedulers.local.options import LocalOptions
-from crestline.gateway.schedulers.local.store import Store
+from crestline.gateway.schedulers.local.store import Store, when_unlocked
 from crestline.gateway.schedulers.local.submission import accept, check_dependency
 from crestline.model import (
     ConfigError,
@@ -85,10 +87,10 @@ class LocalScheduler(Scheduler):
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._directory.chmod(0o700)  # it holds the environments of jobs
         self._lock = await _lock(self._directory)
-        self._store = Store(self._directory / "jobs.db")
+        self._store = await asyncio.to_thread(Store, self._directory / "jobs.db")
         launcher = Launcher(self._directory, self._name, self._store.home_id, self._kill_wait)
         self._engine = Engine(self._store, self._cluster, launcher, self._retention)
-        self._engine.start()
+        await when_unlocked(self._engine.start)
 
     async def stop(self) -> None:
         """Let go; jobs go on."""
@@ -108,11 +110,21 @@ class LocalScheduler(Scheduler):
             return known
         script, request = await asyncio.to_thread(accept, job, user, self._cluster, self._partitions)
         if request.dependency:
-            check_dependency(request.dependency, self._store.progress)
+            dependency = request.dependency
+            await when_unlocked(lambda: check_dependency(dependency, self._store.progress))
         if known := await self._known(user, key):  # by another request meanwhile
             return known
         tasks = request.tasks.tasks if request.tasks else (None,)
-        jobs = self._store.submit(user, key, time=time.time(), script=script, request=request, tasks=tasks)
+
+        def store() -> list[Job]:
+            return self._store.submit(user, key, time=time.time(), script=script, request=request, tasks=tasks)
+
+        try:
+            jobs = await when_unlocked(store)
+        except sqlite3.IntegrityError:  # the same key by another request, while this one waited for the lock
+            if known := await self._known(user, key):
+                return known
+            raise
         self._engine.add(jobs)
         return str(jobs[0].submission)
 
@@ -120,17 +132,22 @@ class LocalScheduler(Scheduler):
         return await self.find(user, key) if key is not None else None
 
     async def find(self, user: str, key: str) -> str | None:
-        found = self._store.find(user, key)
+        found = await when_unlocked(lambda: self._store.find(user, key))
         return None if found is None else str(found)
 
     async def jobs(self, user: str, query: JobQuery) -> list[JobInfo]:
         if query.ids is not None:
             ids = [pair for each in query.ids if (pair := _parse_id(each))]
-            rows = await asyncio.to_thread(self._store.named, ids)
-            found = await self._shown(self._engine.newest(row) for row in rows if _matches(row, user, query))
+            rows = await when_unlocked(lambda: self._store.named(ids), in_thread=True)
+            newest = await when_unlocked(
+                lambda: [self._engine.newest(row) for row in rows if _matches(row, user, query)]
+            )
+            found = await self._shown(newest)
         else:
             active = [job for job in self._engine.active() if _matches(job, user, query)]
-            found = await asyncio.to_thread(self._ended, user, query)  # also what ends until then, hence in this order
+            found = await when_unlocked(
+                lambda: self._ended(user, query), in_thread=True
+            )  # also what ends until then, hence in this order
             found |= await self._shown(active)
         return [found[number] for number in sorted(found)]
 
@@ -149,13 +166,14 @@ class LocalScheduler(Scheduler):
 
     async def metadata(self, user: str, job_id: str) -> list[JobMetadata]:
         jobs = await self._own(user, job_id)
-        script = self._store.script(jobs[0].submission).decode(errors="replace")
+        script = (await when_unlocked(lambda: self._store.script(jobs[0].submission))).decode(errors="replace")
         return [listing.job_metadata(job, script) for job in jobs]
 
     async def cancel(self, user: str, job_id: str) -> None:
         jobs = await self._own(user, job_id)
         for start in range(0, len(jobs), _BREATHE):
-            self._engine.cancel(jobs[start : start + _BREATHE], user)
+            some = jobs[start : start + _BREATHE]
+            await when_unlocked(partial(self._engine.cancel, some, user))
             await asyncio.sleep(0)
 
     async def suspend(self, user: str, job_id: str) -> None:
@@ -177,7 +195,8 @@ class LocalScheduler(Scheduler):
         Raises:
             JobNotFoundError, PermissionDeniedError: as for `cancel`.
         """
-        self._engine.release(await self._own(user, job_id))
+        jobs = await self._own(user, job_id)
+        await when_unlocked(lambda: self._engine.release(jobs))
 
     async def attach(self, user: str, job_id: str, command: str) -> None:
         """Run `command`, split as a shell splits words and without a shell, inside the running job.
@@ -224,8 +243,8 @@ class LocalScheduler(Scheduler):
     async def _own(self, user: str, job_id: str) -> list[Job]:
         """The jobs that `job_id` names."""
         pair = _parse_id(job_id)
-        rows = await asyncio.to_thread(self._store.named, [pair]) if pair else []
-        jobs = [self._engine.newest(row) for row in rows]
+        rows = await when_unlocked(lambda: self._store.named([pair]), in_thread=True) if pair else []
+        jobs = await when_unlocked(lambda: [self._engine.newest(row) for row in rows])
         if not jobs:
             raise JobNotFoundError("Job not found.", hint=f"There is no job {job_id[:40]!r} on {self._name}.")
         if any(job.user != user for job in jobs):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -18,6 +21,11 @@ from crestline.gateway.schedulers.local.jobs import Job, StepInfo
 from crestline.gateway.schedulers.local.queue import Allocation
 from crestline.gateway.schedulers.local.request import Request
 from crestline.model import GatewayUnavailableError
+
+T = TypeVar("T")
+
+_AGAIN = 0.05
+"""seconds between two attempts to get the lock"""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS home (id TEXT NOT NULL, next_job INTEGER NOT NULL);
@@ -64,20 +72,30 @@ _SETTINGS = ", ".join(f'"{name}" = :{name}' for name in _CHANGING)
 _UPDATE = f"UPDATE jobs SET {_SETTINGS} WHERE id = :id"  # noqa: S608
 
 
+class StoreLockedError(GatewayUnavailableError):
+    """Another program holds the file's lock."""
+
+
 class Store:
-    """The file. What a method has written survives the death of the process."""
+    """The file. What a method has written survives the death of the process.
+
+    No method waits for the file's lock, since most are called in the event loop: see `when_unlocked`.
+    """
 
     def __init__(self, path: Path) -> None:
+        """Open it, in a thread: this alone may wait for the lock, for ten seconds."""
         self._path = path
         self._reading = threading.local()
         self._readers: list[sqlite3.Connection] = []
         self._connection = self._connect()
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.executescript(_SCHEMA)
+        with self._outages():
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.executescript(_SCHEMA)
         with self._transaction() as connection:
             if connection.execute("SELECT 1 FROM home").fetchone() is None:
                 connection.execute("INSERT INTO home VALUES (?, 1)", (secrets.token_hex(8),))
         self.home_id: str = self._connection.execute("SELECT id FROM home").fetchone()[0]
+        self._connection.execute("PRAGMA busy_timeout = 0")
 
     def close(self) -> None:
         """Let go of the file."""
@@ -116,12 +134,12 @@ class Store:
 
     def find(self, user: str, key: str) -> int | None:
         """The first job of the submission with this key."""
-        row = self._connection.execute("SELECT id FROM submissions WHERE user = ? AND key = ?", (user, key)).fetchone()
+        row = self._read("SELECT id FROM submissions WHERE user = ? AND key = ?", (user, key)).fetchone()
         return None if row is None else int(row["id"])
 
     def script(self, submission: int) -> bytes:
         """The batch script of a submission."""
-        row = self._connection.execute("SELECT script FROM submissions WHERE id = ?", (submission,)).fetchone()
+        row = self._read("SELECT script FROM submissions WHERE id = ?", (submission,)).fetchone()
         return bytes(row["script"])
 
     def update(self, jobs: Iterable[Job]) -> None:
@@ -142,20 +160,19 @@ class Store:
 
     def active(self) -> list[Job]:
         """All jobs that have not ended, oldest first."""
-        return _jobs(self._connection.execute(f'SELECT {_COLUMNS} WHERE jobs."end" IS NULL ORDER BY jobs.id'))
+        return _jobs(self._read(f'SELECT {_COLUMNS} WHERE jobs."end" IS NULL ORDER BY jobs.id'))
 
     def meant(self, number: int, task: int | None) -> list[Job]:
         """The jobs of submission `number` (of these, task `task`), or the one job of that number."""
-        return _meant(self._connection, number, task)
+        with self._outages():
+            return _meant(self._connection, number, task)
 
     def progress(self, number: int, task: int | None) -> list[Predecessor]:
         """What a dependency on these jobs looks at."""
         select = 'SELECT start, "end", state FROM jobs WHERE '
-        rows = self._connection.execute(
-            f"{select} submission = ?1 AND (?2 IS NULL OR task = ?2)", (number, task)
-        ).fetchall()
+        rows = self._read(f"{select} submission = ?1 AND (?2 IS NULL OR task = ?2)", (number, task)).fetchall()
         if not rows and task is None:
-            rows = self._connection.execute(f"{select} id = ?", (number,)).fetchall()
+            rows = self._read(f"{select} id = ?", (number,)).fetchall()
         return [
             Predecessor(start=row["start"], ended=row["end"] is not None, succeeded=row["state"] == "COMPLETED")
             for row in rows
@@ -171,18 +188,20 @@ class Store:
         ]
         conditions = ['jobs."end" IS NOT NULL', *(text for text, value in filters if value is not None)]
         values = [value for _, value in filters if value is not None]
-        rows = self._reader().execute(f"SELECT {_COLUMNS} WHERE {' AND '.join(conditions)} ORDER BY jobs.id", values)
-        return _jobs(rows)
+        with self._outages():
+            query_text = f"SELECT {_COLUMNS} WHERE {' AND '.join(conditions)} ORDER BY jobs.id"
+            return _jobs(self._reader().execute(query_text, values))
 
     def named(self, ids: Iterable[tuple[int, int | None]]) -> list[Job]:
         """The jobs of these (number, task) pairs, each once. May be called from any thread."""
-        connection = self._reader()
-        found = {job.id: job for number, task in ids for job in _meant(connection, number, task)}
+        with self._outages():
+            connection = self._reader()
+            found = {job.id: job for number, task in ids for job in _meant(connection, number, task)}
         return [found[number] for number in sorted(found)]
 
     def older_than(self, moment: float, limit: int = 200) -> list[int]:
         """Some jobs that ended before `moment`."""
-        rows = self._connection.execute('SELECT id FROM jobs WHERE "end" < ? LIMIT ?', (moment, limit))
+        rows = self._read('SELECT id FROM jobs WHERE "end" < ? LIMIT ?', (moment, limit))
         return [row["id"] for row in rows]
 
     def forget(self, jobs: Iterable[int]) -> None:
@@ -201,26 +220,54 @@ class Store:
         """This thread's connection, so that look-ups neither wait for each other nor open the file each time."""
         connection: sqlite3.Connection | None = getattr(self._reading, "connection", None)
         if connection is None:
-            connection = self._reading.connection = self._connect()
+            connection = self._reading.connection = self._connect(timeout=0)
             self._readers.append(connection)
         return connection
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, isolation_level=None, timeout=10, check_same_thread=False)
+    def _read(self, query: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
+        with self._outages():
+            return self._connection.execute(query, values)
+
+    def _connect(self, timeout: float = 10) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, isolation_level=None, timeout=timeout, check_same_thread=False)
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA synchronous = NORMAL")
         return connection
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._outages(), self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            yield self._connection
+
+    @contextmanager
+    def _outages(self) -> Iterator[None]:
         try:
-            with self._connection:
-                self._connection.execute("BEGIN IMMEDIATE")
-                yield self._connection
+            yield
         except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise StoreLockedError(
+                    f"Another program holds the lock of {self._path}.", hint="Try again soon.", retry_after=5
+                ) from error
             raise GatewayUnavailableError(
-                f"The scheduler cannot write {self._path}: {error}.", hint="Look at the disk's free space."
+                f"The scheduler cannot use {self._path}: {error}.", hint="Look at the disk's free space."
             ) from error
+
+
+async def when_unlocked(work: Callable[[], T], *, in_thread: bool = False, patience: float = 5.0) -> T:
+    """What `work` returns, tried again while another program holds the file's lock; no thread waits for it.
+
+    Raises:
+        StoreLockedError: it was held for `patience` seconds.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return await asyncio.to_thread(work) if in_thread else work()
+        except StoreLockedError:
+            if time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(_AGAIN)
 
 
 def _meant(connection: sqlite3.Connection, number: int, task: int | None) -> list[Job]:

@@ -1,0 +1,247 @@
+"""The event loop belongs to all callers: no body, file or lock of one of them stops it for the others."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from litestar.handlers import HTTPRouteHandler
+
+from crestline.gateway.app import create_app
+from crestline.gateway.config import GatewayConfig, load_config
+from crestline.gateway.routes.bodies import MAX_FIELDS
+from crestline.gateway.server import Server
+from harness.gateway import RunningGateway, in_thread
+
+MIB = 1024 * 1024
+LARGE = GatewayConfig().max_body_size
+LARGE_ROUTES = {
+    "POST /compute/{system_name:str}/jobs",
+    "POST /compute/{system_name:str}/jobs/batch",
+    "POST /filesystem/{system_name:str}/ops/manifest",
+    "POST /filesystem/{system_name:str}/ops/tar",
+}
+"""whose bodies may have scripts or lists of files"""
+STREAMS = {
+    "PUT /filesystem/{system_name:str}/ops/content",
+    "PUT /filesystem/{system_name:str}/ops/tar",
+    "POST /filesystem/{system_name:str}/ops/upload",
+    "PUT /transfers/{system_name:str}/{transfer_id:str}/parts/{number:int}",
+}
+"""whose bodies are stored as they come"""
+PUBLIC = {
+    "POST /oauth2/token": 16 * 1024,
+    "POST /transfers/{system_name:str}/{transfer_id:str}/complete": 4 * MIB,  # read for a good signature alone
+}
+VALUES = {"system_name": "local", "job_id": "1", "key_id": "0" * 12, "transfer_id": "t" + "0" * 16, "number": "1"}
+UNITS = 20
+"""times that reading one MiB of small JSON values takes, for one turn of the loop; without limits it takes hundreds"""
+
+pytestmark = pytest.mark.timeout(900)
+
+
+def handlers() -> Iterator[tuple[str, HTTPRouteHandler]]:
+    for route in create_app(GatewayConfig(), lambda: "").routes:
+        for handler in getattr(route, "route_handlers", ()):
+            for method in sorted(handler.http_methods - {"OPTIONS", "HEAD"}):
+                if not route.path.startswith("/docs"):
+                    yield f"{method} {route.path}", handler
+
+
+ROUTES = dict(sorted(handlers(), key=lambda route: route[0]))
+
+
+def test_every_body_has_the_limit_that_its_purpose_needs() -> None:
+    limits = {name: handler.resolve_request_max_body_size() for name, handler in ROUTES.items()}
+    assert {name for name, limit in limits.items() if limit is None} == STREAMS
+    changing = {name: limit for name, limit in limits.items() if not name.startswith(("GET", "DELETE"))}
+    for name, limit in changing.items():
+        if name not in STREAMS:
+            assert limit == (LARGE if name in LARGE_ROUTES else PUBLIC.get(name, MAX_FIELDS)), name
+
+
+class Watchdog:
+    """The processor time of the longest turn of an event loop: others may make the machine slow, not this."""
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+        self._before = 0.0
+
+    def attach(self) -> None:
+        """Watch the running loop."""
+        self._loop = asyncio.get_running_loop()
+        self._before = time.thread_time()
+        self._turn()
+
+    def _turn(self) -> None:
+        now = time.thread_time()
+        self.longest = max(self.longest, now - self._before)
+        self._before = now
+        self._loop.call_later(0.002, self._turn)
+
+
+@dataclass
+class Watched:
+    gateway: RunningGateway
+    watchdog: Watchdog
+    http: httpx.Client
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    home = tmp_path_factory.mktemp("watched") / "home"
+    server, watchdog, ready = Server(load_config(home=home), port=0), Watchdog(), threading.Event()
+
+    def on_ready() -> None:
+        watchdog.attach()
+        ready.set()
+
+    thread = threading.Thread(target=server.run_forever, args=(on_ready,), daemon=True)
+    thread.start()
+    assert ready.wait(240)
+    gateway = RunningGateway(server.url, home)
+    with gateway.http() as http:
+        http.get("/status/systems")  # what is made at first use is no matter of size
+        yield Watched(gateway, watchdog, http)
+    server.should_exit = True
+    thread.join(60)
+
+
+def unit() -> float:
+    """Seconds that this machine needs for one MiB of small JSON values."""
+    text = "[" + "{}," * (MIB // 3) + "{}]"
+    begin = time.thread_time()
+    json.loads(text)
+    return time.thread_time() - begin
+
+
+def filled(before: bytes, piece: bytes, after: bytes, size: int) -> bytes:
+    return before + piece * ((size - len(before) - len(after)) // len(piece)) + after
+
+
+def bodies(name: str, size: int) -> dict[str, bytes]:
+    """The largest allowed, of the kinds that take longest to read."""
+    path = b'"path":"/nowhere/x","sourcePath":"/nowhere/x","targetPath":"/nowhere/y","name":"n"'
+    job = b'"workingDirectory":"/tmp","name":"n"'
+    found = {
+        "unknown objects": filled(b"{" + path + b',"x":[', b"{},", b"{}]}", size),
+        "nested": filled(b'{"x":', b"[", b"", size),
+        "text": filled(b'{"path":"', b"a,{[", b'"}', size),
+        "no JSON": filled(b"", b"{},", b"", size),
+    }
+    if name in LARGE_ROUTES:
+        names = b",".join(b'"%07x":""' % number for number in range(size // 13))
+        found |= {
+            "files": filled(b"{" + path + b',"files":[', b'"",', b'""]}', size),
+            "mapping": b"{" + path + b',"files":{' + names + b"}}",
+            "script": filled(b'{"job":{' + job + b',"script":"#!/bin/sh\\n', b"#SBATCH\\n", b'"}}', size),
+            "script with braces": filled(b'{"job":{' + job + b',"script":"#!/bin/sh\\n', b"{},\\n", b'"}}', size),
+            "environment": b'{"job":{' + job + b',"script":"#!/bin/sh\\n","env":{' + names + b"}}}",
+            "jobs": filled(b'{"jobs":[', b'{"job":{}},', b'{"job":{}}]}', size),
+            "empty jobs": filled(b'{"jobs":[', b"{},", b"{}]}", size),
+            "keys": b"{" + names + b"}",
+        }
+    return found
+
+
+@pytest.mark.parametrize("name", [name for name in ROUTES if name not in STREAMS])
+def test_no_route_holds_the_loop_with_its_largest_input(watched: Watched, name: str) -> None:
+    method, path = name.split(" ", 1)
+    for parameter, value in VALUES.items():
+        path = path.replace("{" + parameter + ":str}", value).replace("{" + parameter + ":int}", value)
+    path = path.replace("{name:str}", "app.js")
+    if method in ("GET", "DELETE"):
+        inputs: dict[str, dict[str, Any]] = {
+            "query": {"url": f"{path}?path=/nowhere&{'a&' * 30_000}"},
+            "long path": {"url": f"{path}?path=/{'x/' * 30_000}"},
+            "headers": {"url": f"{path}?path=/nowhere", "headers": {f"X-{number}": "v" * 200 for number in range(200)}},
+        }
+        if path.endswith("/events"):
+            inputs = {}  # its answer has no end; its query is that of the job list
+    else:
+        size = ROUTES[name].resolve_request_max_body_size() or MIB
+        inputs = {kind: {"url": path, "content": body} for kind, body in bodies(name, size).items()}
+        if name == "POST /oauth2/token":
+            form = {"Content-Type": "application/x-www-form-urlencoded"}
+            inputs = {"form": {"url": path, "content": filled(b"", b"a=b&", b"", size), "headers": form}}
+    for kind, options in inputs.items():
+        watched.watchdog.longest = 0.0
+        answer = watched.http.request(method, **options)
+        assert answer.status_code < 500, (kind, answer.text[:300])
+        assert watched.watchdog.longest < UNITS * unit(), (kind, answer.status_code)
+
+
+@pytest.mark.parametrize(("what", "lines"), [("head", -1), ("head", 3 * MIB), ("tail", 3 * MIB), ("head", -3 * MIB)])
+@pytest.mark.parametrize("skip", [False, True])
+def test_lines_of_large_files_are_not_counted_one_by_one(watched: Watched, what: str, lines: int, skip: bool) -> None:
+    file = watched.gateway.home / "files" / "lines"
+    file.write_bytes(b"\n" * (20 * MIB))
+    watched.watchdog.longest = 0.0
+    option = "skipTrailing" if what == "head" else "skipHeading"
+    query: dict[str, Any] = {"path": str(file), "lines": lines, option: skip}
+    answer = watched.http.get(f"/filesystem/local/ops/{what}", params=query)
+    assert answer.status_code in (200, 413)
+    assert watched.watchdog.longest < UNITS * unit()
+
+
+def test_larger_bodies_are_refused_before_they_are_read(watched: Watched) -> None:
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    token = httpx.post(watched.gateway.token_url, content=b"a=b&" * (4 * MIB), headers=form, timeout=60)
+    assert token.status_code == 413
+
+    def chunks() -> Iterator[bytes]:
+        for _ in range(64):
+            yield b" " * (64 * 1024)
+
+    mkdir = watched.http.post("/filesystem/local/ops/mkdir", content=chunks())
+    assert mkdir.status_code == 413
+    completion = httpx.post(f"{watched.gateway.url}/transfers/local/t{'0' * 16}/complete", content=b"<a/>" * MIB)
+    assert completion.status_code == 403
+
+
+def test_a_locked_job_database_stops_nobody_else(tmp_path: Path) -> None:
+    """Requests that need the lock wait without the loop, and are answered once it is free, or with 503."""
+    with in_thread(tmp_path / "home") as gateway, gateway.http() as http, ThreadPoolExecutor(8) as pool:
+        job = {"script": "#!/bin/sh\ntrue\n", "workingDirectory": "/tmp"}
+        first = http.post("/compute/local/jobs", json={"job": job}).json()["jobId"]
+        (file,) = (gateway.home / "private").rglob("jobs.db")
+        for mode in ("BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"):
+            locker = sqlite3.connect(file, isolation_level=None, timeout=30)
+            locker.execute(mode)
+            submits = [pool.submit(http.post, "/compute/local/jobs", json={"job": job}) for _ in range(3)]
+            cancel = pool.submit(http.delete, f"/compute/local/jobs/{first}")
+            answered = 0
+            while not any(each.done() for each in submits) and answered < 50:
+                assert http.get("/status/liveness").status_code == 200
+                assert http.get(f"/compute/local/jobs/{first}").status_code == 200
+                answered += 1
+            locker.execute("ROLLBACK")
+            locker.close()
+            assert answered >= 10
+            statuses = [each.result().status_code for each in submits]
+            assert set(statuses) <= {201, 503}
+            assert cancel.result().status_code in (204, 503)
+        assert http.post("/compute/local/jobs", json={"job": job}).status_code == 201
+
+
+def test_a_program_that_keeps_the_job_database_to_itself_is_named(tmp_path: Path) -> None:
+    with in_thread(tmp_path / "home") as gateway, gateway.http() as http:
+        job = {"script": "#!/bin/sh\ntrue\n", "workingDirectory": "/tmp"}
+        (file,) = (gateway.home / "private").rglob("jobs.db")
+        locker = sqlite3.connect(file, isolation_level=None, timeout=30)
+        locker.execute("BEGIN IMMEDIATE")
+        refused = http.post("/compute/local/jobs", json={"job": job})
+        assert (refused.status_code, "jobs.db" in refused.text) == (503, True)
+        assert int(refused.headers["Retry-After"]) > 0
+        locker.execute("ROLLBACK")
+        locker.close()
