@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from crestline.model import InvalidRequestError, JobSpec
@@ -74,7 +76,7 @@ def make_spec(spawner: FirecRESTSpawner, folder: str, workdir: str) -> JobSpec:
         workdir=workdir,
         stdout=f"{folder}/{LOG}",
         stderr=f"{folder}/{LOG}",
-        environment=dict(spawner.req_submitenv),
+        environment=texts(spawner.req_submitenv),
         **resources,
     )
 
@@ -90,6 +92,8 @@ def template_values(spawner: FirecRESTSpawner, workdir: str) -> dict[str, str]:
     }
     settings.pop("submitenv")
     settings["spawner_name"] = spawner.name
+    settings["memory"] = settings["memory"] or _memory(spawner.mem_limit or spawner.mem_guarantee)
+    settings["nprocs"] = settings["nprocs"] or _cpus(spawner.cpu_limit or spawner.cpu_guarantee)
     settings["homedir"] = settings["homedir"] or workdir
     settings["keepvars"] = settings["keepvars"] or "ALL"
     values = dict(spawner.chosen_options) | {name: str(value) for name, value in settings.items()}
@@ -98,6 +102,19 @@ def template_values(spawner: FirecRESTSpawner, workdir: str) -> dict[str, str]:
             raise InvalidRequestError(f"{name} is {value!r}.", hint="It has one line, without control characters.")
     values["username"] = shlex.quote(values["username"])  # some hubs let users choose it
     return values
+
+
+def texts(variables: Mapping[str, Any]) -> dict[str, str]:
+    """Environment variables as texts, as sites may write them as numbers; a variable that is None is left out."""
+    return {name: str(value) for name, value in variables.items() if value is not None}
+
+
+def _memory(size: int | None) -> str:
+    return f"{math.ceil(size / 2**20)}M" if size else ""
+
+
+def _cpus(count: float | None) -> str:
+    return str(math.ceil(count)) if count else ""
 
 
 _SEVERAL_LINES = ("prologue", "epilogue")

@@ -83,8 +83,16 @@ class SpawnerSettings(HasTraits):
     req_runtime = Unicode("", config=True, help="Time limit, `hh:mm:ss`.")
     req_nnodes = Unicode("", config=True, help="Number of nodes.")
     req_ntasks = Unicode("", config=True, help="Number of tasks.")
-    req_nprocs = Unicode("", config=True, help="CPUs per task, as batchspawner means it.")
-    req_memory = Unicode("", config=True, help="Memory per node, with unit.")
+    req_nprocs = Unicode(
+        "",
+        config=True,
+        help="CPUs per task, as batchspawner means it. Empty: `cpu_limit`, else `cpu_guarantee`, where one is set.",
+    )
+    req_memory = Unicode(
+        "",
+        config=True,
+        help="Memory per node, with unit. Empty: `mem_limit`, else `mem_guarantee`, where one is set.",
+    )
     req_ngpus = Unicode("", config=True, help="GPUs.")
     req_gres = Unicode("", config=True, help="Generic resources, as `--gres` takes them.")
     req_cluster = Unicode("", config=True, help="Cluster of a multi-cluster Slurm.")
@@ -136,11 +144,9 @@ class SpawnerSettings(HasTraits):
     warn_before_end = Integer(
         600, config=True, help="Seconds before the job's time limit at which JupyterLab tells the user of it."
     )
-
-    @default("start_timeout")
-    def _start_timeout(self) -> int:
-        return 3600  # a queue is waited for within it
-
-    @default("http_timeout")
-    def _http_timeout(self) -> int:
-        return 120
+    start_timeout = Integer(
+        3600, config=True, help="Seconds until a start is given up; the time in the scheduler's queue counts."
+    )
+    http_timeout = Integer(
+        120, config=True, help="Seconds until a server whose job has called back must answer requests."
+    )

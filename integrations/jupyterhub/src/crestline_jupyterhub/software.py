@@ -76,8 +76,12 @@ def _typed(name: str, given: Any, wanted: Any) -> Any:
     if wanted == Mapping[str, str] and isinstance(given, Mapping):
         if wrong := [key for key in given if not (isinstance(key, str) and key.isascii() and key.isidentifier())]:
             raise InvalidRequestError(f"{wrong[0]!r} cannot name an environment variable.", hint="See software.")
-        return {key: _one_line(name, each) for key, each in given.items()}
+        return {key: _one_line(name, str(each) if _is_number(each) else each) for key, each in given.items()}
     raise InvalidRequestError(f"software: {name} is {given!r}.", hint="Give text, or a list of texts; see its type.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _one_line(name: str, given: Any) -> str:

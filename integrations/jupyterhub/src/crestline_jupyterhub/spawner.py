@@ -37,6 +37,10 @@ DIAL_PATIENCE = 5.0
 """seconds that it then tries the session's last address"""
 MIN_TIME_LEFT = 60.0
 """seconds that it waits for a start at least"""
+NO_INTERNAL_SSL = (
+    "FirecRESTSpawner does not support internal_ssl: the certificates are made before the node is known. Use "
+    "connect_mode = 'relay' with TLS, or direct connections in a network of your own, without internal_ssl."
+)
 NOWHERE = "http://127.0.0.1:1"
 """where nothing answers"""
 
@@ -135,6 +139,13 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
         Raises:
             SpawnFailedError: the job cannot be submitted, or ended before.
         """
+        if self.internal_ssl:
+            raise SpawnFailedError(
+                "This hub's servers cannot be started; tell your administrator.",
+                reason="configuration",
+                status_code=500,
+                log_message=NO_INTERNAL_SSL,
+            )
         self._starting = True
         try:
             system = await self._system()
@@ -177,14 +188,6 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
             spec = await maybe_future(self.modify_job_hook(self, spec))
         await stage(system, self, spec)
         return spec
-
-    def get_args(self) -> list[str]:
-        """The base's arguments without address and port: the server listens on a socket of its own."""
-        return [
-            argument
-            for argument in super().get_args()
-            if not argument.startswith(("--port", "--ip", "--ServerApp.ip", "--ServerApp.port"))
-        ]
 
     async def _listening(self) -> str:
         """The URL once the session has called back.

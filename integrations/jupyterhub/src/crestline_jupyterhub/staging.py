@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from jupyterhub.utils import url_path_join
 from crestline.client import System
 from crestline.model import JobSpec
 from crestline.relay.tokens import HubKey
-from crestline_jupyterhub import time_limit
+from crestline_jupyterhub import job, time_limit
 from crestline_jupyterhub.failures import SpawnFailedError
 from crestline_jupyterhub.session.program import session_program
 
@@ -53,6 +54,27 @@ async def stage(system: System, spawner: FirecRESTSpawner, spec: JobSpec) -> Non
     await system.chmod(f"{folder}/{CONFIG}", "600")
 
 
+_ADDRESS = ("ip", "port", "sock")
+_APPS = ("", "ServerApp.", "NotebookApp.", "SingleUserNotebookApp.", "JupyterHubSingleUser.")
+
+
+def without_address(command: Sequence[str]) -> list[str]:
+    """A server's command without arguments that say where it listens: it listens on a socket of its own.
+
+    Both forms are known, `--ip=0.0.0.0` and `--ip 0.0.0.0`.
+    """
+    options = {f"--{app}{name}" for app in _APPS for name in _ADDRESS}
+    kept: list[str] = []
+    words = iter(command)
+    for word in words:
+        name, equals, _ = word.partition("=")
+        if name not in options:
+            kept.append(word)
+        elif not equals:
+            next(words, None)
+    return kept
+
+
 def relay_key(file: str) -> HubKey:
     """The key that this hub signs relay sessions with.
 
@@ -71,13 +93,13 @@ def relay_key(file: str) -> HubKey:
 
 
 def _config(spawner: FirecRESTSpawner, system: System) -> dict[str, Any]:
-    environment = spawner.get_env()
+    environment = job.texts(spawner.get_env())
     for name in _OF_THE_HUB:
         environment.pop(name, None)
     if spawner.use_user_token:
         environment = {"FIRECREST_URL": system.gateway_url, "FIRECREST_SYSTEM": system.name} | environment
     return {
-        "command": [*spawner.cmd, *spawner.get_args(), *spawner.server_args],
+        "command": without_address([*spawner.cmd, *spawner.get_args(), *spawner.server_args]),
         "environment": environment,
         "base_path": spawner.server.base_url,
         "hub_api": environment["JUPYTERHUB_API_URL"],

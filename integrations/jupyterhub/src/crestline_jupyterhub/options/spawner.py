@@ -16,7 +16,7 @@ from crestline_jupyterhub.failures import SpawnFailedError
 from crestline_jupyterhub.options import form
 from crestline_jupyterhub.options.choice import choose, from_form, refuse
 from crestline_jupyterhub.options.live import Live, look
-from crestline_jupyterhub.options.offer import Override, Profile, read_profiles
+from crestline_jupyterhub.options.offer import Override, Profile, is_safe, read_profiles
 
 if TYPE_CHECKING:
     from crestline_jupyterhub.spawner import FirecRESTSpawner
@@ -99,7 +99,13 @@ async def _apply(spawner: FirecRESTSpawner, options: dict[str, Any]) -> None:
     _last_tried[spawner.user] = options
     profiles = await _profiles(spawner)
     if not profiles:
-        if options:
+        if spawner.options_form is not _show or spawner.options_from_form is not from_form:
+            spawner.chosen_options = {
+                name: str(value)
+                for name, value in options.items()
+                if isinstance(value, str | int | float) and is_safe(str(value))
+            }
+        elif options:
             raise refuse("This hub offers no options: start the server without any.")
         return
     chosen = choose(profiles, options, await _live(spawner, profiles, CHECK_PATIENCE))
