@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import crestline.client.light_imports  # noqa: F401  before anything else imports what it imports
 from crestline.client.api_keys import create_api_key, list_api_keys, revoke_api_key
 from crestline.client.auth import Authorizer
 from crestline.client.blocking import BlockingSystem

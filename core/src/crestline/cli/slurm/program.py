@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from crestline import __version__
 from crestline.cli.interruptible import ENDED_BY_SIGTERM, run_interruptible
+from crestline.cli.light_imports import install
 from crestline.model import CrestlineError
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class CommandError(Exception):
 
 def run(program: str, work: Callable[[list[str]], int | None]) -> NoReturn:
     """Be the program: do its work with the command line's words, and exit."""
+    install()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     words = sys.argv[1:]

@@ -10,12 +10,14 @@ from typing import Any, TypeVar
 
 import httpx
 import msgspec
+from firecrest.FirecrestException import FirecrestException
+from firecrest.tracing import ensure_correlation_id
+from firecrest.v2 import AsyncFirecrest
 
 from crestline.client.auth import Authorizer
 from crestline.client.backends.base import NotSentError
 from crestline.client.backends.firecrest.refusals import error_of, unreachable, unusable
 from crestline.client.backends.firecrest.transport import Attempts, Repeat, attempts, make_client, repeat
-from crestline.client.light_imports import AsyncFirecrest, FirecrestException, ensure_correlation_id
 from crestline.client.policy import RetryPolicy
 from crestline.client.secrets_in_logs import keep_secrets_out_of_logs
 from crestline.client.traffic import Traffic

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Literal
 
-import httpcore
 import httpx
 from httpx_retries import Retry, RetryTransport
 
@@ -43,9 +42,6 @@ attempts: ContextVar[Attempts | None] = ContextVar("crestline_attempts", default
 _NEVER_LEFT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _PASSING = {408, 424, 429, 500, 502, 503, 504}
 _METHODS = ("GET", "HEAD", "PUT", "POST", "DELETE")
-
-# httpcore takes at most 64 KiB of what has arrived, and each piece costs the same: a third of a large download.
-httpcore.AsyncHTTP11Connection.READ_NUM_BYTES = 1024 * 1024
 
 
 class _Retry(Retry):
