@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.cluster import cluster
-from harness.gateway import RunningGateway, in_thread
+from harness.gateway import HOMES, RunningGateway, in_thread
 from harness.oidc import oidc_provider
 from harness.postgresql import postgresql
 from harness.s3 import s3_server
@@ -29,7 +29,7 @@ def _no_secret_in_any_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """At the end of the run: no log and no output of a job shows a secret of any gateway, hub or server of the run."""
     yield
     folder = tmp_path_factory.getbasetemp()
-    shown = shown_by(logs_below(folder), known_below(folder))
+    shown = shown_by([*logs_below(folder), *logs_below(HOMES)], known_below(folder) | known_below(HOMES))
     assert not shown, "\n".join(shown)
 
 

@@ -75,7 +75,7 @@ class Command:
     @contextmanager
     def serving(self, *options: str | Path) -> Iterator[dict[str, str]]:
         """`crestline serve --json` on a free port; what it says about itself."""
-        with self.start("serve", "--json", "--port", "0", *options) as process:
+        with self.start("serve", "--json", "--port", "0", "--trust-all-users", *options) as process:
             assert process.stdout is not None
             line = process.stdout.readline()
             if not line:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +19,17 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
+HOMES = Path(tempfile.mkdtemp(prefix="crestline-tests-", dir="/var/tmp"))
+"""where the homes of the run's gateways really are: one in the temporary directory, where pytest works, would keep the
+gateway from serving that directory"""
+atexit.register(shutil.rmtree, HOMES, ignore_errors=True)
+
+
+def place_home(home: Path) -> None:
+    """Let a home that is yet to be made lie outside the temporary directory."""
+    if not home.exists():
+        home.symlink_to(tempfile.mkdtemp(dir=HOMES))
 
 
 @dataclass
@@ -56,7 +70,9 @@ def in_thread(home: Path, **options: Any) -> Iterator[RunningGateway]:
     from crestline.gateway.config import load_config
     from crestline.gateway.server import Server
 
-    server = Server(load_config(home=home, **options), port=0)
+    place_home(home)
+    # Most tests have several users on this machine, as the operator of no gateway should.
+    server = Server(load_config(home=home, **{"trust_all_users": True} | options), port=0)
     thread = threading.Thread(target=server.run_forever, daemon=True)
     thread.start()
     _wait_until_up(server.url, lambda: thread.is_alive())
@@ -89,6 +105,7 @@ class GatewayProcess(RunningGateway):
 
     def __init__(self, home: Path, port: int, *arguments: str) -> None:
         super().__init__(f"http://127.0.0.1:{port}", home)
+        place_home(home)
         self._port = port
         self._arguments = arguments
         self.process: subprocess.Popen[bytes] | None = None
@@ -97,7 +114,13 @@ class GatewayProcess(RunningGateway):
 
     def start(self) -> None:
         environment = os.environ | {"CRESTLINE_SITES": str(self.home.with_name(f"{self.home.name}-sites.toml"))}
-        command = [str(Path(sys.executable).with_name("crestline")), "serve", "--home", str(self.home)]
+        command = [
+            str(Path(sys.executable).with_name("crestline")),
+            "serve",
+            "--trust-all-users",
+            "--home",
+            str(self.home),
+        ]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, "--port", str(self._port), *self._arguments],

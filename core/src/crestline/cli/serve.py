@@ -56,6 +56,10 @@ def serve(
     allow_plain_http: Annotated[
         bool, typer.Option("--allow-plain-http", help="Listen beyond this machine without TLS.")
     ] = False,
+    trust_all_users: Annotated[
+        bool,
+        typer.Option("--trust-all-users", help="Let users other than the operator use systems of this machine."),
+    ] = False,
     log_level: Annotated[LogLevel, typer.Option(help="What the log on stderr holds.")] = LogLevel.WARNING,
     json: Json = False,
 ) -> None:
@@ -68,7 +72,8 @@ def serve(
         from crestline.gateway.config import load_config
 
         given = {"home": home, "host": host, "port": port, "public_url": public_url}
-        return load_config(config, **given, allow_plain_http=allow_plain_http or None)
+        switches = {"allow_plain_http": allow_plain_http or None, "trust_all_users": trust_all_users or None}
+        return load_config(config, **given, **switches)
 
     settings = read_config()
     server = _bind(settings, log_level, read_config if config else None)

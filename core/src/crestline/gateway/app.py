@@ -29,6 +29,7 @@ from crestline.gateway.home import Home
 from crestline.gateway.identity.clients import Clients
 from crestline.gateway.identity.issuer import Issuer
 from crestline.gateway.identity.keys import signing_key
+from crestline.gateway.isolation import check_shared_account
 from crestline.gateway.openapi import assets_router, describe_errors, openapi_config
 from crestline.gateway.readiness import Readiness
 from crestline.gateway.relay import WithRelay
@@ -109,6 +110,7 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
         stack.push_async_callback(authorization.close)
         audit = AuditTrail(store, config.audit)
         stack.push_async_callback(audit.stop)
+        check_shared_account(config, {each.username for each in await clients.list()})
         systems = build_systems(config, home, store, app.state.public_url, replicas)
         stack.push_async_callback(_close_systems, app, systems)
         readiness = Readiness(store)

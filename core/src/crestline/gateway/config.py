@@ -16,6 +16,7 @@ from crestline.relay.config import RelayConfig
 from crestline.serving.limits import ConnectionLimits
 from crestline.wire.extensions import Scope
 from crestline.wire.status import FileSystem
+from crestline.wire.tar import ArchiveLimits
 
 DEFAULT_HOME = Path(platformdirs.user_data_dir("crestline", appauthor=False))
 
@@ -28,6 +29,21 @@ class FileSystemConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
     path: str
     data_type: str = "users"
     default_work_dir: bool = False
+
+
+def read_secret_file(file: str | Path, key: str) -> str:
+    """The one line of a file that the configuration names under `key`.
+
+    Raises:
+        ConfigError: it cannot be read, or is empty.
+    """
+    try:
+        secret = Path(file).expanduser().read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"`{key}`: {file} cannot be read.", hint="Name a readable text file.") from error
+    if not secret:
+        raise ConfigError(f"`{key}`: {file} is empty.", hint="Put the secret into it.")
+    return secret
 
 
 class S3Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -65,13 +81,7 @@ class S3Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         if self.secret_access_key_env is not None:
             secret = os.environ.get(self.secret_access_key_env, "").strip()
         else:
-            try:
-                secret = Path(self.secret_access_key_file or "").read_text().strip()
-            except (OSError, UnicodeDecodeError) as error:
-                raise ConfigError(
-                    f"The S3 server's secret cannot be read from {self.secret_access_key_file}.",
-                    hint="Name a readable text file.",
-                ) from error
+            secret = read_secret_file(self.secret_access_key_file or "", "s3.secret_access_key_file")
         if not secret:
             raise ConfigError("The S3 server's secret is empty.", hint="Set the variable, or fill the file.")
         return secret
@@ -120,13 +130,16 @@ class SystemConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     scheduler: dict[str, Any] = msgspec.field(default_factory=lambda: {"type": "local"})
     """`type` (see `schedulers.registry`) and the options of that scheduler"""
     file_systems: list[FileSystemConfig] | None = None
-    """None: `<home>/files` as the default, the user's home, the temporary directory"""
+    """None: `<home>/files` as the default; beside it the user's home and the temporary directory, but for one that
+    holds the gateway's own home. No file system may hold a secret of the gateway"""
     max_ops_file_size: int = 5 * 1024 * 1024
     """bytes that the `ops` endpoints carry in one request"""
     access: list[AccessRule] = []
     """who may use it; empty: everybody whose credential is valid"""
     maintenance: MaintenanceConfig | None = None
     """of this system alone"""
+    archives: ArchiveLimits = msgspec.field(default_factory=ArchiveLimits)
+    """limits of what is unpacked on this machine; behind SSH, tar(1) unpacks as the user"""
     s3: S3Config | None = None
     """None: large files travel by signed URLs of the gateway itself"""
 
@@ -259,6 +272,9 @@ class GatewayConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """base of every URL that leaves the gateway; None: the address it listens on"""
     trusted_proxies: list[str] = []
     """addresses and networks of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed"""
+    trust_all_users: bool = False
+    """whether every user is trusted as the operator is. It is needed where a system on the gateway's own machine, whose
+    jobs and files belong to the gateway's account, stands beside a system behind SSH or has several users"""
     limits: ConnectionLimits = ConnectionLimits()
     """of connections"""
     drain: DrainConfig = msgspec.field(default_factory=DrainConfig)

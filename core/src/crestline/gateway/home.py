@@ -16,10 +16,16 @@ import secrets
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from crestline.model import ConfigError
+
+_KEY = 32
+"""bytes of the key of signed URLs"""
+
+T = TypeVar("T")
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -42,6 +48,11 @@ class Home:
         self.first_client = path / "client.json"
         self.endpoint = path / "endpoint.json"
 
+    @property
+    def secrets(self) -> list[Path]:
+        """What no file system of the gateway may hold."""
+        return [self.private, self.first_client]
+
     def create(self) -> None:
         """Make what is absent.
 
@@ -60,23 +71,35 @@ class Home:
 
     def identifier(self) -> str:
         """A UUID that is the home's for good: issuer and audience of its tokens are made of it."""
-        return self.secret("identifier", lambda: str(uuid.uuid4()).encode()).decode()
+        return self.secret(
+            "identifier", lambda: str(uuid.uuid4()).encode(), lambda content: str(uuid.UUID(content.decode()))
+        )
 
-    def secret(self, name: str, make: Callable[[], bytes] = lambda: secrets.token_bytes(32)) -> bytes:
-        """The content of `private/<name>`, made once and readable to the owner alone."""
+    def transfer_key(self) -> bytes:
+        """The key of signed URLs."""
+        return self.secret("transfer_key", lambda: secrets.token_bytes(_KEY), _whole_key)
+
+    def secret(self, name: str, make: Callable[[], bytes], read: Callable[[bytes], T]) -> T:
+        """What `private/<name>` holds, made once and readable to the owner alone.
+
+        Args:
+            read: makes of the content what is wanted; a ValueError or KeyError says that it is damaged.
+
+        Raises:
+            ConfigError: it is empty, cut or damaged. It is not made anew: tokens and URLs that are out would end.
+        """
         file = self.private / name
         if not file.exists():
             write_private(file, make())
-        return file.read_bytes()
+        return _parsed(file, self._read(file), read)
 
     def read_first_client(self) -> tuple[str, str]:
         """Id and secret of the client that was made with the home.
 
         Raises:
-            ConfigError: no gateway has run on this home yet.
+            ConfigError: no gateway has run on this home yet, or the file is damaged.
         """
-        client = json.loads(self._read(self.first_client))
-        return client["client_id"], client["client_secret"]
+        return _parsed(self.first_client, self._read(self.first_client), _id_and_secret)
 
     def record_endpoint(self, endpoint: Endpoint) -> None:
         """Note where the gateway is served now."""
@@ -88,7 +111,7 @@ class Home:
         Raises:
             ConfigError: no gateway has run on this home yet.
         """
-        return msgspec.json.decode(self._read(self.endpoint), type=Endpoint)
+        return _parsed(self.endpoint, self._read(self.endpoint), msgspec.json.Decoder(Endpoint).decode)
 
     def _read(self, file: Path) -> bytes:
         try:
@@ -103,12 +126,43 @@ class Home:
             ) from error
 
 
+def _parsed(file: Path, content: bytes, read: Callable[[bytes], T]) -> T:
+    try:
+        return read(content)
+    except (ValueError, KeyError, TypeError) as error:
+        state = "is empty" if not content.strip() else "is damaged"
+        raise ConfigError(
+            f"{file} {state}.",
+            hint="Restore it from a backup. Or remove it: a new one is made, and what was signed with it ends.",
+        ) from error
+
+
+def _whole_key(content: bytes) -> bytes:
+    if len(content) != _KEY:
+        raise ValueError(len(content))
+    return content
+
+
+def _id_and_secret(content: bytes) -> tuple[str, str]:
+    client = json.loads(content)
+    client_id, secret = client["client_id"], client["client_secret"]
+    if not (isinstance(client_id, str) and isinstance(secret, str) and client_id and secret):
+        raise ValueError("an empty id or secret")
+    return client_id, secret
+
+
 def write_private(file: Path, content: bytes) -> None:
     """Write a file that only its owner may read, whole or not at all."""
     temporary = file.with_name(f".{file.name}.{os.getpid()}.{secrets.token_hex(4)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError as error:  # a full disk, say
+        temporary.unlink()
+        raise ConfigError(
+            f"Cannot write {file}: {error.strerror}.", hint="Make room, or choose another disk."
+        ) from error
     temporary.rename(file)

@@ -10,6 +10,8 @@ from litestar import Litestar
 from crestline.gateway.access import build_authenticator, build_authorization
 from crestline.gateway.config import GatewayConfig
 from crestline.gateway.home import Home
+from crestline.gateway.identity.clients import Clients
+from crestline.gateway.isolation import check_served_trees, check_shared_account
 from crestline.gateway.replicas import Replicas
 from crestline.gateway.sharing import share
 from crestline.gateway.store import Store
@@ -36,6 +38,8 @@ async def apply(app: Litestar, config: GatewayConfig) -> None:
     config = msgspec.structs.replace(config, **{name: getattr(old, name) for name in later})
     home, store = Home(config.home), app.state.store
     await share(config, home, store)
+    check_served_trees(config)
+    check_shared_account(config, {each.username for each in await Clients(store).list()})
     authenticator = build_authenticator(config, app.state.issuer, app.state.api_keys, app.state.authenticator)
     authorization = build_authorization(config)
     changed = [name for name, system in config.systems.items() if old.systems.get(name) != system]

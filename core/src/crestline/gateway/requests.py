@@ -19,6 +19,7 @@ from crestline.gateway.authorization import authorize
 from crestline.gateway.identity import Caller, RefusedCredentialError
 from crestline.gateway.identity.authentication import Authenticator
 from crestline.gateway.identity.users import DeniedUserError
+from crestline.gateway.isolation import check_shared_user
 from crestline.gateway.systems import SystemRuntime, Systems
 from crestline.model import InvalidRequestError, TooLargeError
 from crestline.wire.codec import TooManyElementsError, camelize_keys, read_message
@@ -99,6 +100,7 @@ def provide_system(request: Request[Any, Any, Any], caller: NamedDependency[Call
 
     Raises:
         SystemNotFoundError: there is none of that name.
+        PermissionDeniedError: everybody acts as the gateway's account there, and the caller may not.
         MaintenanceError: it is in maintenance.
     """
     systems: Systems = request.app.state.systems
@@ -106,6 +108,8 @@ def provide_system(request: Request[Any, Any, Any], caller: NamedDependency[Call
     for maintenance in (request.app.state.config.maintenance, system.config.maintenance):
         if maintenance is not None:
             maintenance.check(system.name)
+    if caller is not None:
+        check_shared_user(request.app.state.config, system.config, caller.username)
     return system
 
 

@@ -40,7 +40,7 @@ async def share(config: GatewayConfig, home: Home, store: Store) -> None:
             )
     home.identifier()
     signing_key(home)
-    home.secret("transfer_key")
+    home.transfer_key()
     write_first_client(home)
     for file in (home.private / "identifier", home.private / "signing_key.json", home.private / "transfer_key"):
         await _share_file(store, file.name, file)

@@ -15,6 +15,7 @@ from crestline.gateway.home import Home
 from crestline.gateway.hosts import Files, Host
 from crestline.gateway.hosts.registry import HostSetup, create_host
 from crestline.gateway.identity import Caller
+from crestline.gateway.isolation import acts_as_gateway, check_served_trees, without_secrets
 from crestline.gateway.job_events import JobFeeds
 from crestline.gateway.paths import PathGuard
 from crestline.gateway.replicas import Replicas
@@ -162,6 +163,7 @@ def build_systems(
     Raises:
         ConfigError: a scheduler or a file system cannot be used.
     """
+    check_served_trees(config)
     replicas = replicas or Replicas(store)
     return Systems(
         [build_system(name, system, home, store, public_url, replicas) for name, system in config.systems.items()]
@@ -179,9 +181,9 @@ def build_system(
     if not config.file_systems:
         config = msgspec.structs.replace(config, file_systems=_default_file_systems(name, config, home))
     roots = [each.path for each in config.file_systems or []]
-    guard = PathGuard(name, roots, denied=[str(home.private), str(home.first_client)])
+    guard = PathGuard(name, roots)
     directory = home.private / "systems" / name
-    host = create_host(HostSetup(name, guard, config.host, directory))
+    host = create_host(HostSetup(name, guard, config.host, directory, config.archives))
     options = {"type": "local"} | config.scheduler
     kind = str(options.pop("type"))
     commands = MeasuredCommands(name, host)
@@ -192,20 +194,21 @@ def build_system(
         host,
         store,
         replicas,
-        signing_key=home.secret("transfer_key"),
+        signing_key=home.transfer_key(),
         public_url=public_url,
         guard=guard,
     )
 
 
 def _default_file_systems(name: str, system: SystemConfig, home: Home) -> list[FileSystemConfig]:
-    if system.host.get("type", "this_machine") != "this_machine":
+    if not acts_as_gateway(system):
         raise ConfigError(
             f"The system {name!r} has no file systems.", hint=f"List them under [[systems.{name}.file_systems]]."
         )
     (home.files / getpass.getuser()).mkdir(parents=True, exist_ok=True)
-    return [
-        FileSystemConfig(path=str(home.files), data_type="scratch", default_work_dir=True),
+    others = [
         FileSystemConfig(path=str(Path.home()), data_type="users"),
         FileSystemConfig(path=tempfile.gettempdir(), data_type="scratch"),
     ]
+    own = FileSystemConfig(path=str(home.files), data_type="scratch", default_work_dir=True)
+    return [own, *without_secrets(others, home)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import gzip
 import os
 import sys
-import zlib
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from crestline.client.files.local import CHUNK, changed_error
 from crestline.client.files.names import is_safe_link, safe_relative, temporary_name
 from crestline.client.files.tree import Entry
 from crestline.model import FileType, TransferError
+from crestline.wire.tar import ArchiveLimits, TarDamagedError, TarLimitError, TarReader
 
 if TYPE_CHECKING or sys.version_info >= (3, 12):
     import tarfile
@@ -24,6 +25,8 @@ else:
     from backports import tarfile  # Debian 12's Python 3.11.2 has no extraction filters
 
 _KINDS = {FileType.FILE: tarfile.REGTYPE, FileType.DIRECTORY: tarfile.DIRTYPE, FileType.LINK: tarfile.SYMTYPE}
+_LIMITS = ArchiveLimits(members=0, depth=0, ratio=0, bytes=0)
+"""none beyond those of headers: what is wanted is known from a listing"""
 _END = bytes(2 * tarfile.BLOCKSIZE)
 
 
@@ -131,32 +134,31 @@ def unpack(
 
     top = root
     try:
-        with tarfile.open(fileobj=file, mode="r|gz" if compressed else "r|", bufsize=CHUNK) as tar:  # type: ignore[call-overload]
-            for member in tar:
-                if member.name == "." or (skip_first and "/" not in member.name.removeprefix("./")):
-                    continue  # the packed directory itself
-                path = _below(member.name, skip_first)
-                if not wanted(path):
+        tar = TarReader(file, "gzip" if compressed else "none", _LIMITS)
+        for member in tar:
+            if member.name == "." or (skip_first and "/" not in member.name.removeprefix("./")):
+                continue  # the packed directory itself
+            path = _below(member.name, skip_first)
+            if not wanted(path):
+                continue
+            named, (root, path) = path, place(path)
+            if member.isdir():
+                temporary_beside(root, f"{path}/.")
+            elif member.issym():
+                if not is_safe_link(path, member.linkname):
                     continue
-                named, (root, path) = path, place(path)
-                if member.isdir():
-                    temporary_beside(root, f"{path}/.")
-                elif member.issym():
-                    if not is_safe_link(path, member.linkname):
-                        continue
-                    make_link(root, path, member.linkname)
-                elif member.islnk():
-                    earlier = Path(*place(_below(member.linkname, skip_first)))
-                    with earlier.open("rb") as content:
-                        _write(root, path, content, earlier.stat().st_size, earlier.stat().st_mode, counted)
-                else:
-                    # Its own name is checked already, and what stands there, a link perhaps, is replaced, not followed.
-                    checked = tarfile.data_filter(member.replace(name=temporary_name(".part")), str(root))
-                    content = tar.extractfile(member)
-                    if content is not None:
-                        _write(root, path, content, checked.size, checked.mode or 0, counted)
-                yield named
-    except (tarfile.FilterError, tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+                make_link(root, path, member.linkname)
+            elif member.islnk():
+                earlier = Path(*place(_below(member.linkname, skip_first)))
+                with earlier.open("rb") as content:
+                    blocks = iter(partial(content.read, CHUNK), b"")
+                    _write(root, path, blocks, earlier.stat().st_mode, counted)
+            else:
+                # Its own name is checked already, and what stands there, a link perhaps, is replaced, not followed.
+                checked = tarfile.data_filter(member.replace(name=temporary_name(".part")), str(root))
+                _write(root, path, tar.content(member), checked.mode or 0, counted)
+            yield named
+    except (tarfile.FilterError, TarDamagedError, TarLimitError) as error:
         raise TransferError(f"The archive that came is damaged or unsafe: {error}.", hint="Try again.") from error
 
 
@@ -165,20 +167,14 @@ def _below(name: str, skip_first: bool) -> str:
     return safe_relative(name.partition("/")[2] if skip_first else name)
 
 
-def _write(
-    root: Path, path: str, content: IO[bytes], size: int, mode: int, counted: Callable[[int, str], None]
-) -> None:
+def _write(root: Path, path: str, content: Iterable[bytes], mode: int, counted: Callable[[int, str], None]) -> None:
     temporary = temporary_beside(root, path)
     mode = 0o777 if mode & 0o100 else 0o666
     try:
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-            left = size
-            while chunk := content.read(CHUNK):
-                left -= len(chunk)
+            for chunk in content:
                 file.write(chunk)
                 counted(len(chunk), path)
-        if left:
-            raise EOFError(f"{path} is cut off")
         temporary.replace(root / path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -7,12 +7,11 @@ import logging
 import re
 import ssl
 import time
-from pathlib import Path
 
 import httpx
 import msgspec
 
-from crestline.gateway.config import OpenFgaConfig
+from crestline.gateway.config import OpenFgaConfig, read_secret_file
 from crestline.model import ConfigError, GatewayUnavailableError
 
 _CACHE_SIZE = 10_000
@@ -39,7 +38,7 @@ class OpenFga:
         self._url = f"{config.url.rstrip('/')}/stores/{config.store_id}/check"
         try:
             headers = (
-                {"Authorization": f"Bearer {Path(config.token_file).expanduser().read_text().strip()}"}
+                {"Authorization": f"Bearer {read_secret_file(config.token_file, 'openfga.token_file')}"}
                 if config.token_file
                 else {}
             )

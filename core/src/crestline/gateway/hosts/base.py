@@ -32,9 +32,9 @@ class OpenFile(abc.ABC):
 class Files(abc.ABC):
     """The files of one machine as one user sees them.
 
-    Paths are absolute, normalised and inside the system's file systems: the routes have checked that. No path ever
-    reaches a shell. Methods raise the errors of `crestline.model` with the texts that FirecREST's clients match:
-    `MissingFileError` ("... No such file or directory"), `PermissionDeniedError` ("... Permission denied"),
+    Paths are checked here and nowhere else: each method refuses one that is not inside the system's file systems. No
+    path ever reaches a shell. Methods raise the errors of `crestline.model`, with the texts that FirecREST's clients
+    match: `MissingFileError` ("... No such file or directory"), `PermissionDeniedError` ("... Permission denied"),
     `InvalidRequestError` ("... File exists", "... Not a directory").
     """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from crestline.gateway.hosts.base import Host
 from crestline.gateway.hosts.this_machine import ThisMachine
 from crestline.gateway.paths import PathGuard
 from crestline.model import ConfigError
+from crestline.wire.tar import ArchiveLimits
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class HostSetup:
     """the system's `host` table"""
     directory: Path
     """of the gateway, private to this system"""
+    archives: ArchiveLimits = field(default_factory=ArchiveLimits)
 
 
 def create_host(setup: HostSetup) -> Host:
@@ -34,7 +36,7 @@ def create_host(setup: HostSetup) -> Host:
     """
     match setup.options.get("type", "this_machine"):
         case "this_machine":
-            return ThisMachine(setup.name, setup.guard)
+            return ThisMachine(setup.name, setup.guard, setup.archives)
         case "ssh":
             from crestline.gateway.hosts.ssh.setup import create_ssh_host
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Protocol
 
+from joserfc.errors import JoseError
 from joserfc.jwk import KeySet, RSAKey
 
 from crestline.gateway.home import Home
@@ -45,9 +46,17 @@ def signing_key(home: Home) -> RSAKey:
         key = RSAKey.generate_key(2048, {"use": "sig", "alg": "RS256"}, private=True)
         return json.dumps(key.as_dict(private=True)).encode()
 
-    key = RSAKey.import_key(json.loads(home.secret("signing_key.json", make)))
-    key.ensure_kid()
-    return key
+    def read(content: bytes) -> RSAKey:
+        try:
+            key = RSAKey.import_key(json.loads(content))
+        except JoseError as error:
+            raise ValueError(str(error)) from error
+        if not key.is_private:
+            raise ValueError("without its private part")
+        key.ensure_kid()
+        return key
+
+    return home.secret("signing_key.json", make, read)
 
 
 def public_keys(key: RSAKey) -> dict[str, object]:

@@ -53,7 +53,7 @@ async def get_content(
     if_none_match: IfNoneMatchHeader = None,
 ) -> Response[Any]:
     """The bytes of a file, or a range of them."""
-    file = await system.files(caller).open(system.guard.check(path))
+    file = await system.files(caller).open(path)
     return await file_answer(file, wanted=wanted, if_range=if_range, if_none_match=if_none_match)
 
 
@@ -63,10 +63,9 @@ async def head_content(
 ) -> Response[None]:
     """Size and ETag of a file, or how far an upload is."""
     files = system.files(caller)
-    checked = system.guard.check(path)
     if upload_id is None:
-        return await file_answer(await files.open(checked), body=False)
-    offset = await files.upload_offset(checked, upload_id)
+        return await file_answer(await files.open(path), body=False)
+    offset = await files.upload_offset(path, upload_id)
     return Response(None, headers={UPLOAD_OFFSET_HEADER: str(offset), "Cache-Control": "no-store"})
 
 
@@ -137,14 +136,14 @@ async def post_tar(
     """Some files of a directory as one tar stream."""
     files = data.files
     if data.select is not None:
-        files = list(await system.files(caller).select(system.guard.check(data.path), data.select))
+        files = list(await system.files(caller).select(data.path, data.select))
     return await _tar(system, caller, data.path, files, gzip=compression == "gzip")
 
 
 @put("/tar", status_code=204, request_max_body_size=None, operation_class=bodies.BYTES)
 async def put_tar(request: AnyRequest, system: SystemDependency, caller: CallerDependency, path: FilePath) -> None:
     """Write the members of a tar stream below a directory."""
-    await system.files(caller).untar(system.guard.check(path), request.stream())
+    await system.files(caller).untar(path, request.stream())
 
 
 @post("/manifest", status_code=200, scope="files:read")
@@ -152,7 +151,7 @@ async def post_manifest(
     system: SystemDependency, caller: CallerDependency, data: JSONBody[ManifestRequest]
 ) -> ManifestAnswer:
     """Which of these files are absent or differ."""
-    changed = await system.files(caller).changed(system.guard.check(data.path), data.files)
+    changed = await system.files(caller).changed(data.path, data.files)
     return ManifestAnswer(changed=list(changed))
 
 
@@ -165,7 +164,7 @@ def _conflict(error: ConflictError, caller: Caller, stands: int) -> Response[Any
 
 
 async def _tar(system: SystemRuntime, caller: Caller, path: str, files: list[str] | None, *, gzip: bool) -> Stream:
-    chunks = system.files(caller).tar(system.guard.check(path), files, gzip=gzip)
+    chunks = system.files(caller).tar(path, files, gzip=gzip)
     # What is wrong with the path must be known before the answer begins.
     first = await anext(chunks, b"")
     return Stream(_chain(first, chunks), media_type="application/gzip" if gzip else "application/x-tar")

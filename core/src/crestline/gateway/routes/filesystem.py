@@ -59,10 +59,8 @@ async def get_ls(
     dereference: Dereference = False,
 ) -> Response[FileEntriesAnswer]:
     """List a directory."""
-    checked = system.guard.check(path)
     entries = await system.files(caller).list(
-        # A slash at the end asks for the directory that a link leads to, as it does ls(1).
-        checked.rstrip("/") + "/" if path.endswith("/") else checked,
+        path,  # a slash at the end asks for the directory that a link leads to, as it does ls(1)
         hidden=show_hidden,
         recursive=recursive,
         dereference=dereference,
@@ -84,7 +82,7 @@ async def get_head(
     count, by_lines = _count(byte_count, lines)
     # As head(1): a negative number is all but the last so many.
     skip = (skip_trailing and (byte_count, lines) != (None, None)) or count < 0
-    file = await system.files(caller).open(system.guard.check(path))
+    file = await system.files(caller).open(path)
     try:
         content = await excerpts.head(
             file, count=abs(count), lines=by_lines, skip=skip, limit=system.config.max_ops_file_size
@@ -106,7 +104,7 @@ async def get_tail(
     """The end of a file."""
     count, by_lines = _count(byte_count, lines)
     skip = skip_heading and (byte_count, lines) != (None, None)
-    file = await system.files(caller).open(system.guard.check(path))
+    file = await system.files(caller).open(path)
     try:
         content = await excerpts.tail(
             file, count=abs(count), lines=by_lines, skip=skip, limit=system.config.max_ops_file_size
@@ -132,7 +130,7 @@ async def get_view(
         raise InvalidRequestError("`size` value must be an integer value greater than 0")
     if size is not None and size > limit:
         raise InvalidRequestError(f"`size` value must be less than {limit} bytes")
-    file = await system.files(caller).open(system.guard.check(path))
+    file = await system.files(caller).open(path)
     try:
         return TextAnswer(output=await excerpts.page(file, offset, limit if size is None else size))
     finally:
@@ -142,13 +140,13 @@ async def get_view(
 @get("/ops/checksum")
 async def get_checksum(system: SystemDependency, caller: CallerDependency, path: FilePath) -> ChecksumAnswer:
     """SHA-256 of a file."""
-    return ChecksumAnswer(output=await system.files(caller).checksum(system.guard.check(path)))
+    return ChecksumAnswer(output=await system.files(caller).checksum(path))
 
 
 @get("/ops/file")
 async def get_file_type(system: SystemDependency, caller: CallerDependency, path: FilePath) -> TextAnswer:
     """What kind of file it is, as file(1) says."""
-    return TextAnswer(output=await system.files(caller).file_type(system.guard.check(path)))
+    return TextAnswer(output=await system.files(caller).file_type(path))
 
 
 @get("/ops/stat")
@@ -156,13 +154,13 @@ async def get_stat(
     system: SystemDependency, caller: CallerDependency, path: FilePath, dereference: Dereference = False
 ) -> FileStatAnswer:
     """The numbers of stat(2)."""
-    return FileStatAnswer(output=await system.files(caller).stat(system.guard.check(path), dereference=dereference))
+    return FileStatAnswer(output=await system.files(caller).stat(path, dereference=dereference))
 
 
 @get("/ops/download", media_type="application/octet-stream")
 async def get_download(system: SystemDependency, caller: CallerDependency, path: FilePath) -> Stream:
     """A small file."""
-    file = await system.files(caller).open(system.guard.check(path))
+    file = await system.files(caller).open(path)
     limit = system.config.max_ops_file_size
     if file.size > limit:
         await file.close()
@@ -188,8 +186,8 @@ async def post_upload(
     if announced.isdigit() and int(announced) > limit + _FORM_OVERHEAD:
         raise too_large()
     field = FileField(request.headers.get("content-type", ""), request.stream(), limit)
-    target = system.guard.check(f"{path}/{await field.open()}")
-    await system.files(caller).write(target, field.chunks())
+    name = await field.open()
+    await system.files(caller).write(f"{path}/{name}", field.chunks())
 
 
 @post("/ops/mkdir", status_code=201)
@@ -197,8 +195,7 @@ async def post_mkdir(
     system: SystemDependency, caller: CallerDependency, data: JSONBody[MakeDirectoryRequest]
 ) -> FileEntryAnswer:
     """Make a directory."""
-    path = system.guard.check(data.path)
-    return FileEntryAnswer(output=await system.files(caller).make_directory(path, parents=data.parent))
+    return FileEntryAnswer(output=await system.files(caller).make_directory(data.path, parents=data.parent))
 
 
 @post("/ops/symlink", status_code=201)
@@ -206,8 +203,7 @@ async def post_symlink(
     system: SystemDependency, caller: CallerDependency, data: JSONBody[SymlinkRequest]
 ) -> FileEntryAnswer:
     """Make a symbolic link."""
-    target, link = system.guard.check(data.path), system.guard.check(data.link_path)
-    return FileEntryAnswer(output=await system.files(caller).symlink(target, link))
+    return FileEntryAnswer(output=await system.files(caller).symlink(data.path, data.link_path))
 
 
 @put("/ops/chmod")
@@ -215,8 +211,7 @@ async def put_chmod(
     system: SystemDependency, caller: CallerDependency, data: JSONBody[ChmodRequest]
 ) -> FileEntryAnswer:
     """Change permissions; the mode is octal (`755`) or symbolic (`u+x,go-w`)."""
-    path = system.guard.check(data.path)
-    return FileEntryAnswer(output=await system.files(caller).chmod(path, data.mode))
+    return FileEntryAnswer(output=await system.files(caller).chmod(data.path, data.mode))
 
 
 @put("/ops/chown")
@@ -224,14 +219,14 @@ async def put_chown(
     system: SystemDependency, caller: CallerDependency, data: JSONBody[ChownRequest]
 ) -> FileEntryAnswer:
     """Change owner and group."""
-    path = system.guard.check(data.path)
-    return FileEntryAnswer(output=await system.files(caller).chown(path, data.owner or "", data.group or ""))
+    entry = await system.files(caller).chown(data.path, data.owner or "", data.group or "")
+    return FileEntryAnswer(output=entry)
 
 
 @delete("/ops/rm", status_code=204)
 async def delete_rm(system: SystemDependency, caller: CallerDependency, path: FilePath) -> None:
     """Remove a file, or a directory with all below it."""
-    await system.files(caller).remove(system.guard.check(path))
+    await system.files(caller).remove(path)
 
 
 @post("/ops/compress", status_code=204)

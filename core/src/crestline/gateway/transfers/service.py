@@ -282,7 +282,7 @@ class TransferService:
 
     async def _new(self, caller: Caller, kind: str, path: str, *, size: int = 0, part_size: int = 0) -> Transfer:
         directory = self._system.default_directory(caller)
-        await self._system.files(caller).make_directory(self._system.guard.check(directory), parents=True)
+        await self._system.files(caller).make_directory(directory, parents=True)
         now = time.time()
         return Transfer(
             transfer_id=f"t{secrets.token_hex(8)}",

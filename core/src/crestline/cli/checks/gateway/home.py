@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import stat
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
-from crestline.cli.checks import Check, Verdict
+from crestline.cli.checks import Check, Verdict, failed
 from crestline.cli.checks.gateway.setup import Setup
 from crestline.gateway.home import Home
+from crestline.gateway.isolation import check_served_trees, check_shared_account
+from crestline.model import ConfigError
 
 _ROOM = 100 * 1024 * 1024
 """bytes"""
@@ -19,6 +23,11 @@ _ROOM = 100 * 1024 * 1024
 async def check(setup: Setup) -> AsyncIterator[Check]:
     """The folder and its secrets."""
     home = Home(setup.config.home)
+    try:
+        check_served_trees(setup.config)
+        check_shared_account(setup.config, _client_users(home.database))
+    except ConfigError as error:
+        yield failed("isolation", error)
     exposed = [file for file in (home.private, home.first_client) if file.exists() and _mode(file) & 0o077]
     if exposed:
         listed = " ".join(map(str, exposed))
@@ -39,3 +48,14 @@ async def check(setup: Setup) -> AsyncIterator[Check]:
 
 def _mode(file: Path) -> int:
     return stat.S_IMODE(file.stat().st_mode)
+
+
+def _client_users(database: Path) -> set[str]:
+    """The users of the clients that are registered in the home."""
+    if not database.exists():
+        return set()
+    with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        try:
+            return {row[0] for row in connection.execute("SELECT username FROM clients")}
+        except sqlite3.DatabaseError:  # the check of the database says what is wrong with it
+            return set()

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 
 from crestline.gateway.hosts.base import Completed
-from crestline.gateway.hosts.selections import chosen
+from crestline.gateway.hosts.selections import chosen, path_pattern
 from crestline.gateway.hosts.ssh.commands import PLAIN, SshCommands
 from crestline.gateway.hosts.ssh.errors import refusal
 from crestline.gateway.hosts.streams import temporary_of
@@ -158,6 +158,7 @@ class Archives:
 
         FirecREST starts in the directory above, so paths look like `./name/file`; `./file` is tried as well.
         """
+        path_pattern(pattern)  # without back references the machine's own matcher is quick, too
         found: set[str] = set()
         for start, at, prefix in ((directory, f"./{name}", ""), (os.path.join(directory, name), ".", name)):
             argv = ["find", at, "-type", "f", "-regex", pattern, "-print0"]

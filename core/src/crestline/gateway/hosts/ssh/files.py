@@ -191,5 +191,5 @@ class SshFiles(Files):
         if self._guard.must_stay(os.path.normpath(real)):
             raise PermissionDeniedError(
                 f"{complaint} '{printable(path)}': Operation not permitted",
-                hint="It is a file system of this gateway, or holds the gateway's own files.",
+                hint="It is a file system of this gateway.",
             )

@@ -12,6 +12,7 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from operator import itemgetter
 
+from crestline.gateway.hosts.selections import listing_order
 from crestline.gateway.hosts.ssh.commands import PLAIN, SshCommands
 from crestline.gateway.hosts.ssh.errors import refusal
 from crestline.gateway.hosts.ssh.names import Names
@@ -68,7 +69,7 @@ class Listing:
             argv += ["!", "-path", itself, "-name", ".*", "-prune", "-o"]
         rows: list[tuple[str, _Row]] = []
         async for chunk in self._find([*argv, "-printf", _FORMAT]):
-            rows += [(_place(row[5]), row) for row in chunk]
+            rows += [(listing_order(row[5]), row) for row in chunk]
             if len(rows) > _MAX_ENTRIES:
                 raise TooLargeError("Command output exceeded buffer limit.", hint="List its directories one by one.")
         rows = await in_order(rows, key=itemgetter(0))  # `path` itself comes first, with an empty name
@@ -136,9 +137,3 @@ class Listing:
 
 def _renamed(row: _Row, path: str) -> _Row:
     return (*row[:5], path, *row[6:])
-
-
-def _place(path: str) -> str:
-    """Sorts as `ls -R` goes: the entries of a directory, then those of its first directory, and so on."""
-    directory, _, name = path.rpartition("/")
-    return directory.replace("/", "\1") + "\0" + name

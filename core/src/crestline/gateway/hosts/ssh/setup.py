@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from crestline.gateway.config import read_secret_file
 from crestline.gateway.hosts.ssh.credentials import CertificateAuthority, CertificateService, Credentials, UserKeys
 from crestline.gateway.hosts.ssh.machine import SshHost
 from crestline.gateway.hosts.ssh.settings import SshSettings
@@ -72,5 +73,5 @@ def _credentials(options: CredentialsOptions, directory: Path) -> Credentials:
             CertificateAuthority.create(key_file)
             return CertificateAuthority(key_file, lifetime=options.lifetime, source_address=options.source_address)
         case ServiceOptions():
-            token = Path(options.token_file).read_text().strip() if options.token_file else None
+            token = read_secret_file(options.token_file, "credentials.token_file") if options.token_file else None
             return CertificateService(options.url, token=token, timeout=options.timeout)

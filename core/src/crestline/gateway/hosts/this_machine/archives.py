@@ -2,189 +2,214 @@
 
 from __future__ import annotations
 
-import io
+import bz2
+import lzma
 import os
 import stat
-import subprocess
 import sys
-import uuid
 import zlib
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from anyio.from_thread import check_cancelled
 
-from crestline.gateway.hosts.selections import chosen
+from crestline.gateway.hosts.selections import chosen, path_pattern
 from crestline.gateway.hosts.streams import BLOCK
-from crestline.gateway.hosts.this_machine.content import open_regular, replacing, target_of
-from crestline.gateway.hosts.this_machine.unpacking import SUFFIX
-from crestline.gateway.paths import PathGuard, member_path, printable
-from crestline.model import InvalidRequestError
+from crestline.gateway.hosts.this_machine.beneath import Directory, Place, ServedTrees
+from crestline.gateway.hosts.this_machine.content import open_regular, open_target, replacing, write_all
+from crestline.gateway.hosts.this_machine.listing import Names
+from crestline.gateway.hosts.this_machine.walk import DirectoryCache, Visit, walk
+from crestline.gateway.paths import member_path
 from crestline.wire.extensions import TarSelection
 from crestline.wire.filesystem import Compression
 
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
 if TYPE_CHECKING or sys.version_info >= (3, 12):
     import tarfile
 else:
     from backports import tarfile  # Debian 12's Python 3.11.2 has no extraction filters
 
-_BETWEEN_LOOKS = 4096
-"""bytes of an archive between two looks whether it is still wanted"""
+_PIECE = 256 * 1024
+"""bytes that are put together, so that many small files take few steps"""
+_SPARE = bytes(tarfile.BLOCKSIZE)
+_OCTAL_LIMIT = 8**11
+"""what a plain header can say"""
+
+_Found = tuple[Directory, str, str, os.stat_result]
+"""directory and name of something to pack, its name in the archive, and its status"""
 
 
 def compress(
-    guard: PathGuard, source: str, target: str, compression: Compression, *, pattern: str | None, dereference: bool
+    trees: ServedTrees, source: str, target: str, compression: Compression, *, pattern: str | None, dereference: bool
 ) -> None:
-    """Write a tar archive of `source`, its members named from its own name on; denied files are left out."""
-    real = guard.locate(source)
-    os.lstat(real)
-    directory, name = os.path.split(real)
-    names = _matching(directory, name, pattern) if pattern else _below(guard, directory, name, dereference=dereference)
-    archive = target_of(guard, target)
-    mode = f"w:{SUFFIX[compression]}"
-    with replacing(archive, uuid.uuid4().hex) as descriptor:
-        own = os.fstat(descriptor)
-        with (
-            io.BufferedWriter(_Stoppable(os.dup(descriptor), "wb"), _BETWEEN_LOOKS) as stream,
-            tarfile.open(fileobj=stream, mode=mode, dereference=dereference) as tar,  # type: ignore[call-overload]
-        ):
-            for each in names:
+    """Write a tar archive of `source`, its members named from its own name on."""
+    is_wanted = path_pattern(pattern) if pattern else None
+    with trees.locate(source) as original:
+        original.directory.lstat(original.name)
+        place = open_target(trees, target)
+        with place.directory, replacing(place) as descriptor:
+            top = os.path.basename(trees.check(source)) or "."
+            itself = (os.fstat(descriptor), _status(place))
+            found = _below(trees, original, top, itself, dereference=dereference and not pattern)
+            if is_wanted is not None:
+                found = (each for each in found if stat.S_ISREG(each[3].st_mode) and _matches(is_wanted, each[2], top))
+            offset = 0
+            for block in _packed(_tar(found, Names()), _packer(compression)):
                 check_cancelled()
-                path = os.path.join(directory, each)
-                status = os.lstat(path)
-                if path == archive or os.path.samestat(status, own) or guard.is_denied(path):
-                    continue
-                if stat.S_ISLNK(status.st_mode) and dereference:
-                    guard.follow(path)
-                tar.add(path, each, recursive=False)
-                tar.members.clear()  # else a large tree fills the memory
+                write_all(descriptor, block, offset)
+                offset += len(block)
 
 
-class _Stoppable(io.FileIO):
-    """Asks at each write whether the caller was cancelled: one member may be all of a large archive."""
-
-    def write(self, data: Buffer) -> int:
-        check_cancelled()
-        return super().write(data)
-
-
-def _below(guard: PathGuard, directory: str, name: str, *, dereference: bool) -> Iterator[str]:
-    """`name` and all below it, as paths from `directory` on; a link back to a directory above is not entered."""
-    waiting: list[tuple[str, tuple[str, ...]]] = [(name, ())]
-    while waiting:
-        name, above = waiting.pop()
-        yield name
-        path = os.path.join(directory, name)
-        if not os.path.isdir(path) or (os.path.islink(path) and not dereference) or guard.is_denied(path):
-            continue
-        if dereference:
-            path = guard.follow(path)
-            if path in above:
-                continue
-            above = (*above, path)
-        waiting += [(os.path.join(name, each), above) for each in sorted(os.listdir(path), reverse=True)]
-
-
-def _matching(directory: str, name: str, pattern: str) -> list[str]:
-    """The files below `name` whose path matches, as find(1) understands the expression.
-
-    FirecREST starts in the directory above, so paths look like `./name/file`; `./file` is tried as well.
-    """
-    found: set[str] = set()
-    for start, prefix in ((directory, ""), (os.path.join(directory, name), name)):
-        if not os.path.isdir(start):
-            continue
-        at = "." if prefix else f"./{name}"
-        # find(1) in a process of its own: a malicious expression cannot hold up the gateway.
-        result = subprocess.run(
-            ["find", at, "-type", "f", "-regex", pattern, "-print0"], cwd=start, capture_output=True, check=False
-        )
-        if result.returncode != 0:
-            raise InvalidRequestError(f"find: {printable(os.fsdecode(result.stderr)).strip()}")
-        paths = os.fsdecode(result.stdout).split("\0")
-        found |= {os.path.normpath(os.path.join(prefix, each)) for each in paths if each}
-    return sorted(found)
-
-
-def pack(guard: PathGuard, path: str, members: Sequence[str] | None, *, gzip: bool) -> Iterator[bytes]:
+def pack(trees: ServedTrees, path: str, members: Sequence[str] | None, *, gzip: bool) -> Iterator[bytes]:
     """A directory, or the named members below it, as a tar stream; made as it is read."""
-    plain = _pack(guard, guard.follow(path), members)
-    if not gzip:
-        yield from plain
+    packer = zlib.compressobj(wbits=31) if gzip else None
+    if members is None:
+        with trees.locate(path, follow=True) as place, place.directory.enter(place.name):
+            visits = walk(place.directory, place.name)
+            found = ((each.directory, each.name, each.below, each.status) for each in visits if _is_inside(each))
+            yield from _packed(_tar(found, None), packer)
         return
-    packer = zlib.compressobj(wbits=31)
-    for block in plain:
-        if packed := packer.compress(block):
-            yield packed
-    yield packer.flush()
+    root = trees.check(path)
+    with DirectoryCache(trees, root) as directories:
+        directories.get(".")
+        names = [os.path.relpath(member_path(root, each), root) for each in members]
+        for name in names:  # one that is absent must be known before the stream begins
+            directories.get(os.path.dirname(name) or ".").lstat(os.path.basename(name))
+        yield from _packed(_tar(_named(directories, names), None), packer)
 
 
-def select(guard: PathGuard, path: str, selections: Sequence[TarSelection]) -> list[str]:
+def select(trees: ServedTrees, path: str, selections: Sequence[TarSelection]) -> list[str]:
     """Names below `path` of the files and links that are selected."""
-    root = guard.follow(path)
-    os.listdir(root)  # raises what is wrong with it
+    root = trees.check(path)
+    with trees.directory(root):
+        pass  # it must be there
     found: dict[str, None] = {}
     for selection in selections:
         directory = os.path.relpath(member_path(root, selection.directory), root)
-        ages = {}
-        for name in _below(guard, root, directory, dereference=False):
-            check_cancelled()
-            place = os.path.join(root, name)
-            if guard.is_denied(place) or not os.path.lexists(place):
-                continue
-            status = os.lstat(place)
-            if stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
-                ages[os.path.relpath(name, directory)] = status.st_mtime_ns
-        found |= dict.fromkeys(os.path.join(directory, name) for name in chosen(ages, selection))
+        ages: dict[str, int] = {}
+        try:
+            with trees.locate(os.path.join(root, directory)) as place:
+                for visit in walk(place.directory, place.name):
+                    if stat.S_ISREG(visit.status.st_mode) or stat.S_ISLNK(visit.status.st_mode):
+                        ages[visit.below or "."] = visit.status.st_mtime_ns
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        found |= dict.fromkeys(os.path.normpath(os.path.join(directory, name)) for name in chosen(ages, selection))
     return list(found)
 
 
-def _pack(guard: PathGuard, root: str, members: Sequence[str] | None) -> Iterator[bytes]:
-    names = _children(guard, root) if members is None else [_named(guard, root, each) for each in members]
-    with tarfile.TarFile(fileobj=io.BytesIO(), mode="w") as maker:
-        for name in names:
-            check_cancelled()
-            path = os.path.join(root, name)
-            if not guard.is_denied(path):
-                yield from _member(maker, guard, path, name)
-    yield b"\0" * tarfile.RECORDSIZE
+def _is_inside(visit: Visit) -> bool:
+    return bool(visit.below) and not visit.leaving
 
 
-def _named(guard: PathGuard, root: str, member: str) -> str:
-    """The normalised name of a member that was asked for, which must be there."""
-    path = member_path(root, member)
-    os.lstat(guard.locate(path))
-    return os.path.relpath(path, root)
-
-
-def _children(guard: PathGuard, root: str) -> Iterator[str]:
-    for name in sorted(os.listdir(root)):
-        yield from _below(guard, root, name, dereference=False)
-
-
-def _member(maker: tarfile.TarFile, guard: PathGuard, path: str, name: str) -> Iterator[bytes]:
-    maker.inodes.clear()  # type: ignore[attr-defined]  # a hard link travels as the file that it is
+def _status(place: Place) -> os.stat_result | None:
     try:
-        info = maker.gettarinfo(path, name)
+        return place.directory.lstat(place.name)
+    except FileNotFoundError:
+        return None
+
+
+def _below(
+    trees: ServedTrees, original: Place, top: str, left_out: Sequence[os.stat_result | None], *, dereference: bool
+) -> Iterator[_Found]:
+    """`original`, called `top`, and all below it; a link back to a directory above is not entered."""
+    for visit in walk(original.directory, original.name, follow=trees if dereference else None):
+        if visit.leaving or any(each is not None and os.path.samestat(each, visit.status) for each in left_out):
+            continue
+        yield visit.directory, visit.name, f"{top}/{visit.below}" if visit.below else top, visit.status
+
+
+def _matches(is_wanted: Callable[[str], bool], name: str, top: str) -> bool:
+    """FirecREST starts in the directory above, so paths look like `./name/file`; `./file` is tried as well."""
+    return is_wanted(f"./{name}") or (name != top and is_wanted(f"./{name[len(top) + 1 :]}"))
+
+
+def _named(directories: DirectoryCache, names: Iterable[str]) -> Iterator[_Found]:
+    for each in names:
+        above, name = os.path.split(each)
+        try:
+            directory = directories.get(above or ".")
+            status = directory.lstat(name)
+        except FileNotFoundError:
+            continue  # removed while we looked
+        yield directory, name, each, status
+
+
+def _tar(found: Iterable[_Found], names: Names | None) -> Iterator[bytes]:
+    """Headers and contents, each as it comes; with `names` owners have theirs."""
+    for directory, name, shown, status in found:
+        kind = status.st_mode
+        if stat.S_ISREG(kind):
+            yield from _file(directory, name, shown, names)
+        elif stat.S_ISDIR(kind):
+            yield _header(shown, status, tarfile.DIRTYPE, names)
+        elif stat.S_ISLNK(kind):
+            try:
+                points_to = directory.readlink(name)
+            except FileNotFoundError:
+                continue
+            yield _header(shown, status, tarfile.SYMTYPE, names, points_to)
+    yield bytes(tarfile.RECORDSIZE)
+
+
+def _file(directory: Directory, name: str, shown: str, names: Names | None) -> Iterator[bytes]:
+    try:
+        descriptor = open_regular(directory, name)
     except FileNotFoundError:
         return  # removed while we looked
-    if info is None or not (info.isreg() or info.isdir() or info.issym()):
-        return
-    if not info.isreg():
-        yield info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
-        return
-    descriptor = open_regular(guard, path)
     try:
-        info.size = os.fstat(descriptor).st_size
-        yield info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
-        offset = 0
-        while offset < info.size:
-            block = os.pread(descriptor, min(BLOCK, info.size - offset), offset)
-            block = block or b"\0" * min(BLOCK, info.size - offset)  # the file became shorter meanwhile
+        status = os.fstat(descriptor)
+        yield _header(shown, status, tarfile.REGTYPE, names)
+        left = status.st_size
+        while left:
+            block = os.read(descriptor, min(BLOCK, left))
+            block = block or bytes(min(BLOCK, left))  # the file became shorter meanwhile
             yield block
-            offset += len(block)
-        yield b"\0" * (-info.size % tarfile.BLOCKSIZE)
+            left -= len(block)
+        if rest := -status.st_size % tarfile.BLOCKSIZE:
+            yield _SPARE[:rest]
     finally:
         os.close(descriptor)
+
+
+def _header(shown: str, status: os.stat_result, kind: bytes, names: Names | None, points_to: str = "") -> bytes:
+    info = tarfile.TarInfo(shown)
+    info.type, info.linkname = kind, points_to
+    info.mode, info.mtime = stat.S_IMODE(status.st_mode), int(status.st_mtime)
+    info.uid, info.gid = status.st_uid, status.st_gid
+    if kind == tarfile.REGTYPE:
+        info.size = status.st_size
+    if names is not None:
+        info.uname, info.gname = names.user(status.st_uid), names.group(status.st_gid)
+    plain = len(shown) < 100 and len(points_to) < 100 and shown.isascii() and points_to.isascii()
+    plain = plain and info.size < _OCTAL_LIMIT and 0 <= info.mtime < _OCTAL_LIMIT and max(info.uid, info.gid) < 8**7
+    return info.tobuf(tarfile.USTAR_FORMAT if plain else tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+
+
+class _Packer(Protocol):
+    def compress(self, data: bytes, /) -> bytes: ...
+
+    def flush(self) -> bytes: ...
+
+
+def _packer(compression: Compression) -> _Packer | None:
+    match compression:
+        case "gzip":
+            return zlib.compressobj(wbits=31)
+        case "bzip2":
+            return bz2.BZ2Compressor()
+        case "xz":
+            return lzma.LZMACompressor()
+    return None
+
+
+def _packed(pieces: Iterator[bytes], packer: _Packer | None) -> Iterator[bytes]:
+    """Pieces put together, and compressed."""
+    gathered = bytearray()
+    for piece in pieces:
+        gathered += piece
+        if len(gathered) >= _PIECE:
+            block = bytes(gathered) if packer is None else packer.compress(bytes(gathered))
+            gathered.clear()
+            if block:
+                yield block
+    yield bytes(gathered) if packer is None else packer.compress(bytes(gathered)) + packer.flush()

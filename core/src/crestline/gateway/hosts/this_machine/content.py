@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import os
 import stat
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
@@ -15,8 +16,8 @@ from anyio.from_thread import check_cancelled
 from crestline.gateway.hosts.base import OpenFile
 from crestline.gateway.hosts.refusals import check_sum, not_regular, upload_is_busy
 from crestline.gateway.hosts.streams import BLOCK, digest_of, temporary_of
+from crestline.gateway.hosts.this_machine.beneath import Directory, Place, ServedTrees
 from crestline.gateway.hosts.this_machine.workers import Workers
-from crestline.gateway.paths import PathGuard
 from crestline.model import InvalidRequestError, TransferError
 
 
@@ -51,74 +52,85 @@ class LocalFile(OpenFile):
             os.close(self._descriptor)
 
 
-def open_regular(guard: PathGuard, path: str) -> int:
-    """A descriptor of the regular file that `path` leads to."""
-    real = guard.follow(path)
+def open_regular(directory: Directory, name: str) -> int:
+    """A descriptor of a regular file, to read it."""
     # O_NONBLOCK: opening a named pipe must not wait for its writer.
-    descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = directory.open(name, os.O_RDONLY | os.O_NONBLOCK)
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode):
         return descriptor
     os.close(descriptor)
-    raise _not_regular(mode, real)
+    raise _not_regular(mode, directory.path_of(name))
 
 
-def target_of(guard: PathGuard, path: str) -> str:
-    """Where a file named `path` is to be written: its directory exists, and nothing but a writable file is there."""
-    real = guard.follow(path)
-    check_target(real)
-    return real
+def open_path(trees: ServedTrees, path: str) -> int:
+    """A descriptor of the regular file that `path` leads to."""
+    with trees.locate(path, follow=True) as place:
+        return open_regular(place.directory, place.name)
 
 
-def check_target(real: str) -> None:
-    """Raise what keeps a file from being written at a path without links."""
+def check_target(place: Place) -> None:
+    """Raise what keeps a file from being written there."""
     try:
-        status = os.stat(real)
+        status = place.directory.lstat(place.name)
     except FileNotFoundError:
-        if not os.path.isdir(os.path.dirname(real)):
-            raise
         return
     if not stat.S_ISREG(status.st_mode):
-        raise _not_regular(status.st_mode, real)
-    if not os.access(real, os.W_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), real)
+        raise _not_regular(status.st_mode, place.path)
+    if not place.directory.is_writable(place.name):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), place.path)
+
+
+def open_target(trees: ServedTrees, path: str) -> Place:
+    """Where a file named `path` is to be written; the caller closes its directory."""
+    place = trees.open_place(path, follow=True)
+    try:
+        check_target(place)
+    except BaseException:
+        place.directory.close()
+        raise
+    return place
+
+
+def create(place: Place, temporary: str) -> int:
+    """A descriptor of a new file beside `place`."""
+    return place.directory.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL)
 
 
 @contextmanager
-def replacing(target: str, identifier: str, mode: int | None = None) -> Iterator[int]:
-    """A descriptor of a new temporary file that becomes `target` at the end, or vanishes on an error."""
-    temporary = temporary_of(target, identifier)
-    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+def replacing(place: Place, mode: int | None = None) -> Iterator[int]:
+    """A descriptor of a new temporary file that becomes `place` at the end, or vanishes on an error."""
+    temporary = temporary_of(place.name, uuid.uuid4().hex)
+    descriptor = create(place, temporary)
     try:
         yield descriptor
-        publish(descriptor, temporary, target, mode)
+        publish(descriptor, temporary, place, mode)
     except BaseException:
-        os.unlink(temporary)
+        place.directory.unlink(temporary)
         raise
     finally:
         os.close(descriptor)
 
 
-def publish(descriptor: int, temporary: str, target: str, mode: int | None = None) -> None:
+def publish(descriptor: int, temporary: str, place: Place, mode: int | None = None) -> None:
     """Rename a written file to its name, with the permissions of the file it replaces, or `mode`, or the usual."""
     if mode is None:
         try:
-            mode = stat.S_IMODE(os.stat(target).st_mode)
+            mode = stat.S_IMODE(place.directory.lstat(place.name).st_mode)
         except FileNotFoundError:
             mode = 0o666 & ~_UMASK
     os.fchmod(descriptor, mode)
-    os.rename(temporary, target)
+    place.directory.rename(temporary, place.directory, place.name)
 
 
 @contextmanager
-def locked(temporary: str, *, create: bool = False, shared: bool = False) -> Iterator[int]:
+def locked(place: Place, temporary: str, *, create: bool = False, shared: bool = False) -> Iterator[int]:
     """A descriptor of an unfinished upload, which nobody else writes (or, `shared`, nobody finishes) meanwhile.
 
     Raises:
         ConflictError: somebody does.
     """
-    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_CREAT if create else 0)
-    descriptor = os.open(temporary, flags, 0o600)
+    descriptor = place.directory.open(temporary, os.O_RDWR | (os.O_CREAT if create else 0))
     try:
         try:
             fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
@@ -137,9 +149,9 @@ def write_all(descriptor: int, block: bytes, offset: int) -> None:
         view, offset = view[written:], offset + written
 
 
-def finish(temporary: str, target: str, checksum: str | None) -> None:
+def finish(place: Place, temporary: str, checksum: str | None) -> None:
     """Check a whole upload and give it its name."""
-    with locked(temporary) as descriptor:
+    with locked(place, temporary) as descriptor:
         if checksum is not None:
             try:
                 digest = digest_of(checksum)
@@ -147,9 +159,9 @@ def finish(temporary: str, target: str, checksum: str | None) -> None:
                     digest.update(block)
                 check_sum(digest.hexdigest(), checksum)
             except TransferError:
-                os.unlink(temporary)
+                place.directory.unlink(temporary)
                 raise
-        publish(descriptor, temporary, target)
+        publish(descriptor, temporary, place)
 
 
 def sha256_of(descriptor: int) -> str:

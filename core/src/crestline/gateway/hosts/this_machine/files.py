@@ -3,35 +3,37 @@
 from __future__ import annotations
 
 import grp
-import io
 import os
 import pwd
 import stat
 from collections.abc import AsyncIterator, Sequence
-from typing import IO, cast
 
 from anyio import from_thread
+from anyio.from_thread import check_cancelled
 
 from crestline.gateway.hosts.base import Files, OpenFile
 from crestline.gateway.hosts.file_modes import apply_mode
 from crestline.gateway.hosts.this_machine import archives, listing, trees, unpacking
-from crestline.gateway.hosts.this_machine.content import LocalFile, open_regular, sha256_of
+from crestline.gateway.hosts.this_machine.beneath import ServedTrees
+from crestline.gateway.hosts.this_machine.content import LocalFile, open_path, sha256_of
 from crestline.gateway.hosts.this_machine.kind import file_type
 from crestline.gateway.hosts.this_machine.uploads import Uploads
 from crestline.gateway.hosts.this_machine.workers import Workers
-from crestline.gateway.paths import PathGuard, member_path, printable
+from crestline.gateway.paths import member_path, printable
 from crestline.model import InvalidRequestError
 from crestline.wire.extensions import TarSelection
 from crestline.wire.filesystem import Checksum, Compression, FileEntry, FileStat
+from crestline.wire.tar import ArchiveLimits
 
 
 class LocalFiles(Files):
-    """Every call checks where the links of its paths lead, and works in a thread."""
+    """Every call works in a thread, and below the descriptors of directories that `beneath` opens."""
 
-    def __init__(self, guard: PathGuard, user: str, workers: Workers) -> None:
-        self._guard = guard
+    def __init__(self, trees: ServedTrees, user: str, workers: Workers, limits: ArchiveLimits) -> None:
+        self._trees = trees
         self._workers = workers
-        self._uploads = Uploads(guard, user, workers)
+        self._limits = limits
+        self._uploads = Uploads(trees, user, workers)
 
     async def list(
         self,
@@ -46,7 +48,7 @@ class LocalFiles(Files):
         return await run(
             "ls",
             listing.list_entries,
-            self._guard,
+            self._trees,
             path,
             hidden=hidden,
             recursive=recursive,
@@ -55,13 +57,13 @@ class LocalFiles(Files):
         )
 
     async def entry(self, path: str) -> FileEntry:
-        return await self._workers.quick("ls", _entry, self._guard, path)
+        return await self._workers.quick("ls", listing.describe_path, self._trees, path)
 
     async def stat(self, path: str, *, dereference: bool = False) -> FileStat:
-        return await self._workers.quick("stat", listing.file_stat, self._guard, path, dereference=dereference)
+        return await self._workers.quick("stat", listing.file_stat, self._trees, path, dereference=dereference)
 
     async def open(self, path: str) -> OpenFile:
-        descriptor = await self._workers.quick("open", open_regular, self._guard, path)
+        descriptor = await self._workers.quick("open", open_path, self._trees, path)
         return LocalFile(descriptor, self._workers)
 
     async def write(self, path: str, chunks: AsyncIterator[bytes], *, checksum: str | None = None) -> None:
@@ -88,31 +90,31 @@ class LocalFiles(Files):
         await self._uploads.discard(path, upload_id)
 
     async def make_directory(self, path: str, *, parents: bool = False) -> FileEntry:
-        return await self._workers.quick("mkdir", _make_directory, self._guard, path, parents)
+        return await self._workers.quick("mkdir", _make_directory, self._trees, path, parents)
 
     async def symlink(self, target: str, link: str) -> FileEntry:
-        return await self._workers.quick("ln", _symlink, self._guard, target, link)
+        return await self._workers.quick("ln", _symlink, self._trees, target, link)
 
     async def chmod(self, path: str, mode: str) -> FileEntry:
-        return await self._workers.quick("chmod", _chmod, self._guard, path, mode)
+        return await self._workers.quick("chmod", _chmod, self._trees, path, mode)
 
     async def chown(self, path: str, owner: str, group: str) -> FileEntry:
-        return await self._workers.quick("chown", _chown, self._guard, path, owner, group)
+        return await self._workers.quick("chown", _chown, self._trees, path, owner, group)
 
     async def remove(self, path: str) -> None:
-        await self._workers.long("rm", trees.remove, self._guard, path)
+        await self._workers.long("rm", trees.remove, self._trees, path)
 
     async def copy(self, source: str, target: str, *, dereference: bool = False) -> None:
-        await self._workers.long("cp", trees.copy, self._guard, source, target, dereference=dereference)
+        await self._workers.long("cp", trees.copy, self._trees, source, target, dereference=dereference)
 
     async def move(self, source: str, target: str) -> None:
-        await self._workers.long("mv", trees.move, self._guard, source, target)
+        await self._workers.long("mv", trees.move, self._trees, source, target)
 
     async def checksum(self, path: str) -> Checksum:
-        return Checksum(checksum=await self._workers.long("sha256sum", _sha256, self._guard, path))
+        return Checksum(checksum=await self._workers.long("sha256sum", _sha256, self._trees, path))
 
     async def file_type(self, path: str) -> str:
-        return await self._workers.quick("file", file_type, self._guard, path)
+        return await file_type(self._workers, self._trees, path)
 
     async def compress(
         self, source: str, target: str, compression: Compression, *, pattern: str | None, dereference: bool
@@ -120,7 +122,7 @@ class LocalFiles(Files):
         await self._workers.long(
             "tar",
             archives.compress,
-            self._guard,
+            self._trees,
             source,
             target,
             compression,
@@ -129,73 +131,67 @@ class LocalFiles(Files):
         )
 
     async def extract(self, archive: str, target: str, compression: Compression) -> None:
-        await self._workers.long("tar", unpacking.extract, self._guard, archive, target, compression)
+        await self._workers.long("tar", unpacking.extract, self._trees, archive, target, compression, self._limits)
 
     def tar(self, path: str, members: Sequence[str] | None = None, *, gzip: bool = False) -> AsyncIterator[bytes]:
-        return self._workers.iterate("tar", archives.pack(self._guard, path, members, gzip=gzip))
+        return self._workers.iterate("tar", archives.pack(self._trees, path, members, gzip=gzip))
 
     async def select(self, path: str, selections: Sequence[TarSelection]) -> Sequence[str]:
-        return await self._workers.long("tar", archives.select, self._guard, path, selections)
+        return await self._workers.long("tar", archives.select, self._trees, path, selections)
 
     async def untar(self, path: str, chunks: AsyncIterator[bytes]) -> None:
-        stream = cast("IO[bytes]", io.BufferedReader(_Chunks(chunks)))
-        await self._workers.long("tar", unpacking.unpack, self._guard, stream, path)
+        await self._workers.arriving("tar", unpacking.unpack, self._trees, _Chunks(chunks), path, self._limits)
 
     async def changed(self, path: str, checksums: dict[str, str]) -> Sequence[str]:
-        return await self._workers.long("sha256sum", _changed, self._guard, path, checksums)
+        return await self._workers.long("sha256sum", _changed, self._trees, path, checksums)
 
 
-class _Chunks(io.RawIOBase):
+class _Chunks:
     """An asynchronous stream as a file for a worker thread."""
 
     def __init__(self, chunks: AsyncIterator[bytes]) -> None:
         self._chunks = chunks
-        self._waiting = b""
+        self._waiting = memoryview(b"")
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+    def read(self, size: int, /) -> bytes:
+        """At most `size` bytes, none at the end."""
         while not self._waiting:
             chunk = from_thread.run(self._next)
             if chunk is None:
-                return 0
-            self._waiting = chunk
-        size = min(len(buffer), len(self._waiting))
-        buffer[:size], self._waiting = self._waiting[:size], self._waiting[size:]
-        return size
+                return b""
+            self._waiting = memoryview(chunk)
+        block, self._waiting = bytes(self._waiting[:size]), self._waiting[size:]
+        return block
 
     async def _next(self) -> bytes | None:
         return await anext(self._chunks, None)
 
 
-def _entry(guard: PathGuard, path: str) -> FileEntry:
-    return listing.describe(guard, guard.locate(path), guard.check(path), listing.Names())
-
-
-def _make_directory(guard: PathGuard, path: str, parents: bool) -> FileEntry:
-    real = guard.locate(path)
+def _make_directory(trees: ServedTrees, path: str, parents: bool) -> FileEntry:
     if parents:
-        trees.make_directories(guard.follow(path))
+        directory, _ = trees.make_directory(path)
+        directory.close()
     else:
-        os.mkdir(real)
-    return _entry(guard, path)
+        with trees.locate(path) as place:
+            place.directory.mkdir(place.name)
+    return listing.describe_path(trees, path)
 
 
-def _symlink(guard: PathGuard, target: str, link: str) -> FileEntry:
-    guard.follow(target)
-    os.symlink(guard.check(target), guard.locate(link))
-    return _entry(guard, link)
+def _symlink(trees: ServedTrees, target: str, link: str) -> FileEntry:
+    with trees.locate(target, follow=True), trees.locate(link) as place:
+        place.directory.symlink(trees.check(target), place.name)
+    return listing.describe_path(trees, link)
 
 
-def _chmod(guard: PathGuard, path: str, mode: str) -> FileEntry:
-    real = guard.follow(path)
-    now = os.stat(real).st_mode
-    os.chmod(real, apply_mode(mode, stat.S_IMODE(now), is_directory=stat.S_ISDIR(now)))
-    return _entry(guard, path)
+def _chmod(trees: ServedTrees, path: str, mode: str) -> FileEntry:
+    with trees.locate(path, follow=True) as place:
+        now = place.directory.lstat(place.name).st_mode
+        wanted = apply_mode(mode, stat.S_IMODE(now), is_directory=stat.S_ISDIR(now))
+        place.directory.chmod(place.name, wanted)
+    return listing.describe_path(trees, path)
 
 
-def _chown(guard: PathGuard, path: str, owner: str, group: str) -> FileEntry:
+def _chown(trees: ServedTrees, path: str, owner: str, group: str) -> FileEntry:
     uid, gid = -1, -1
     if owner:
         try:
@@ -207,8 +203,9 @@ def _chown(guard: PathGuard, path: str, owner: str, group: str) -> FileEntry:
             gid = grp.getgrnam(group).gr_gid
         except (KeyError, ValueError):
             gid = _number(group, "group")
-    os.chown(guard.follow(path), uid, gid)
-    return _entry(guard, path)
+    with trees.locate(path, follow=True) as place:
+        place.directory.chown(place.name, uid, gid)
+    return listing.describe_path(trees, path)
 
 
 def _number(name: str, what: str) -> int:
@@ -217,20 +214,23 @@ def _number(name: str, what: str) -> int:
     return int(name)
 
 
-def _sha256(guard: PathGuard, path: str) -> str:
-    descriptor = open_regular(guard, path)
+def _sha256(trees: ServedTrees, path: str) -> str:
+    descriptor = open_path(trees, path)
     try:
         return sha256_of(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _changed(guard: PathGuard, path: str, checksums: dict[str, str]) -> Sequence[str]:
-    directory = guard.follow(path)
+def _changed(trees: ServedTrees, path: str, checksums: dict[str, str]) -> Sequence[str]:
+    root = trees.check(path)
+    with trees.directory(root):
+        pass  # it must be there
     changed = []
     for name, checksum in checksums.items():
+        check_cancelled()
         try:
-            same = _sha256(guard, member_path(directory, name)) == checksum.lower()
+            same = _sha256(trees, member_path(root, name)) == checksum.lower()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             same = False
         if not same:

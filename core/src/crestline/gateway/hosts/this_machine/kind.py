@@ -3,45 +3,53 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
-import subprocess
 
-from crestline.gateway.paths import PathGuard, printable
-from crestline.model import GatewayUnavailableError
+from crestline.gateway.hosts.this_machine import commands
+from crestline.gateway.hosts.this_machine.beneath import ServedTrees
+from crestline.gateway.hosts.this_machine.content import open_regular
+from crestline.gateway.hosts.this_machine.workers import Workers
+from crestline.gateway.paths import printable
 
-_PROBE = 8192
+_PROBE = 1024 * 1024
+"""bytes that file(1) gets to see, as many as it looks at by itself"""
 _TIMEOUT = 10  # seconds
 
 
-def file_type(guard: PathGuard, path: str) -> str:
+async def file_type(workers: Workers, trees: ServedTrees, path: str) -> str:
     """What file(1) says, or a plain word where it is not installed; a link is a link."""
-    real = guard.locate(path)
-    mode = os.lstat(real).st_mode
-    if shutil.which("file") is None:
-        return _guess(real, mode)
-    try:
-        result = subprocess.run(
-            ["file", "--brief", "--", real],
-            capture_output=True,
-            check=False,
-            timeout=_TIMEOUT,
-            stdin=subprocess.DEVNULL,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise GatewayUnavailableError(f"file: no answer about '{printable(path)}' in time.") from error
-    return printable(os.fsdecode(result.stdout)).strip() if result.returncode == 0 else _guess(real, mode)
+    start = await workers.quick("file", _start, trees, path)
+    if isinstance(start, str):
+        return start
+    # By its bytes and not by its name: nothing else can take the place of what was opened.
+    result = await commands.run(["file", "--brief", "-"], input=start, env=None, cwd=None, timeout=_TIMEOUT)
+    return _guess(start) if result.exit_status else printable(os.fsdecode(result.stdout)).strip()
 
 
-def _guess(path: str, mode: int) -> str:
-    if stat.S_ISDIR(mode):
-        return "directory"
-    if stat.S_ISLNK(mode):
-        return f"symbolic link to {printable(os.readlink(path))}"
-    if not stat.S_ISREG(mode):
-        return "special file"
-    with open(path, "rb") as file:
-        start = file.read(_PROBE)
+def _start(trees: ServedTrees, path: str) -> bytes | str:
+    """The first bytes of a file, or what anything else is."""
+    with trees.locate(path) as place:
+        mode = place.directory.lstat(place.name).st_mode
+        if stat.S_ISDIR(mode):
+            return "directory"
+        if stat.S_ISLNK(mode):
+            return f"symbolic link to {printable(place.directory.readlink(place.name))}"
+        if not stat.S_ISREG(mode):
+            return _SPECIAL.get(stat.S_IFMT(mode), "special file")
+        descriptor = open_regular(place.directory, place.name)
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read(_PROBE)
+
+
+_SPECIAL = {
+    stat.S_IFIFO: "fifo (named pipe)",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFCHR: "character special",
+    stat.S_IFBLK: "block special",
+}
+
+
+def _guess(start: bytes) -> str:
     if not start:
         return "empty"
     if start.isascii() and b"\0" not in start:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import grp
-import os
 import pwd
 import stat
 import time
@@ -11,8 +10,11 @@ from collections.abc import Iterator
 
 from anyio.from_thread import check_cancelled
 
-from crestline.gateway.paths import PathGuard, printable
-from crestline.model import TooLargeError
+from crestline.gateway.hosts.selections import listing_order
+from crestline.gateway.hosts.this_machine.beneath import Directory, Place, ServedTrees
+from crestline.gateway.hosts.this_machine.walk import walk
+from crestline.gateway.paths import printable
+from crestline.model import InvalidRequestError, TooLargeError
 from crestline.wire.filesystem import FileEntry, FileStat
 
 _MAX_ENTRIES = 300_000
@@ -55,18 +57,24 @@ def group_name(gid: int) -> str:
         return str(gid)
 
 
-def describe(guard: PathGuard, path: str, name: str, names: Names, *, dereference: bool = False) -> FileEntry:
-    """One entry; with `dereference` what a link leads to, as long as that is served."""
-    status = os.lstat(path)
+def describe(
+    trees: ServedTrees, directory: Directory, name: str, shown: str, names: Names, *, dereference: bool = False
+) -> FileEntry:
+    """One entry, shown as `shown`; with `dereference` what a link leads to, as long as that is served."""
+    status = directory.lstat(name)
     target = None
     if stat.S_ISLNK(status.st_mode):
-        target = printable(os.readlink(path))
-        if dereference and guard.is_served(real := os.path.realpath(path)) and os.path.exists(real):
-            status, target = os.stat(real), None
+        target = printable(directory.readlink(name))
+        if dereference:
+            try:
+                with trees.locate(directory.path_of(name), follow=True) as place:
+                    status, target = place.directory.lstat(place.name), None
+            except (InvalidRequestError, OSError):
+                pass  # it leads nowhere, or out: the link itself is shown
     mode = stat.filemode(status.st_mode)
     moment = time.localtime(status.st_mtime)
     return FileEntry(
-        name=printable(name),
+        name=printable(shown),
         type="-" if mode[0] == "?" else mode[0],
         user=names.user(status.st_uid),
         group=names.group(status.st_gid),
@@ -77,8 +85,14 @@ def describe(guard: PathGuard, path: str, name: str, names: Names, *, dereferenc
     )
 
 
+def describe_path(trees: ServedTrees, path: str) -> FileEntry:
+    """What is at `path` itself, shown by its whole path."""
+    with trees.locate(path) as place:
+        return describe(trees, place.directory, place.name, trees.check(path), Names())
+
+
 def list_entries(
-    guard: PathGuard, path: str, *, hidden: bool, recursive: bool, dereference: bool, numeric: bool
+    trees: ServedTrees, path: str, *, hidden: bool, recursive: bool, dereference: bool, numeric: bool
 ) -> list[FileEntry]:
     """The entries of a directory, or the one of anything else, named by its whole path.
 
@@ -88,43 +102,50 @@ def list_entries(
         TooLargeError: there are more than 300,000.
     """
     names = Names(numeric=numeric)
-    real = guard.follow(path) if dereference or path.endswith("/") else guard.locate(path)
-    if not stat.S_ISDIR(os.lstat(real).st_mode):
-        return [describe(guard, real, guard.check(path), names, dereference=dereference)]
-    entries = []
-    for each in _walk(guard, real, hidden=hidden, recursive=recursive):
-        check_cancelled()
-        try:
-            entries.append(describe(guard, os.path.join(real, each), each, names, dereference=dereference))
-        except FileNotFoundError:
-            continue  # removed while we looked
-        if len(entries) > _MAX_ENTRIES:
-            raise TooLargeError("Command output exceeded buffer limit.", hint="List its directories one by one.")
+    entries: list[FileEntry] = []
+    with trees.locate(path, follow=dereference or path.endswith("/")) as place:
+        if not stat.S_ISDIR(place.directory.lstat(place.name).st_mode):
+            shown = trees.check(path)
+            return [describe(trees, place.directory, place.name, shown, names, dereference=dereference)]
+        for directory, name, below in _entries(place, hidden=hidden, recursive=recursive):
+            try:
+                entries.append(describe(trees, directory, name, below, names, dereference=dereference))
+            except FileNotFoundError:
+                continue  # removed while we looked
+            if len(entries) > _MAX_ENTRIES:
+                raise TooLargeError("Command output exceeded buffer limit.", hint="List its directories one by one.")
+    if recursive:
+        entries.sort(key=lambda entry: listing_order(entry.name))
     return entries
 
 
-def _walk(guard: PathGuard, root: str, *, hidden: bool, recursive: bool) -> Iterator[str]:
-    """Paths below `root`, directory by directory as `ls -R` goes; links are not followed."""
-    waiting = [""]
-    while waiting:
-        below = waiting.pop()
-        with os.scandir(os.path.join(root, below)) as found:
-            entries = [
-                each
-                for each in found
-                if (hidden or not each.name.startswith(".")) and not guard.is_denied(os.path.normpath(each.path))
-            ]
-        entries.sort(key=lambda each: each.name)
-        for each in entries:
-            yield os.path.join(below, each.name)
-        if recursive:
-            directories = [each.name for each in entries if each.is_dir(follow_symlinks=False)]
-            waiting += [os.path.join(below, name) for name in reversed(directories)]
+def _entries(place: Place, *, hidden: bool, recursive: bool) -> Iterator[tuple[Directory, str, str]]:
+    """Directory, name and path below `place` of each; links are not followed."""
+    if recursive:
+        wanted = _all if hidden else _visible
+        for visit in walk(place.directory, place.name, wanted=wanted):
+            if visit.below and not visit.leaving:
+                yield visit.directory, visit.name, visit.below
+        return
+    with place.directory.enter(place.name) as directory:
+        for name in directory.names():
+            check_cancelled()
+            if hidden or _visible(name):
+                yield directory, name, name
 
 
-def file_stat(guard: PathGuard, path: str, *, dereference: bool) -> FileStat:
+def _all(_: str) -> bool:
+    return True
+
+
+def _visible(name: str) -> bool:
+    return not name.startswith(".")
+
+
+def file_stat(trees: ServedTrees, path: str, *, dereference: bool) -> FileStat:
     """The numbers of stat(2) or lstat(2)."""
-    status = os.stat(guard.follow(path)) if dereference else os.lstat(guard.locate(path))
+    with trees.locate(path, follow=dereference) as place:
+        status = place.directory.lstat(place.name)
     return FileStat(
         mode=status.st_mode,
         ino=status.st_ino,

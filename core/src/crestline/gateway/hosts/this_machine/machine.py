@@ -8,24 +8,27 @@ from collections.abc import Mapping, Sequence
 
 from crestline.gateway.hosts.base import Completed, Files, Host
 from crestline.gateway.hosts.this_machine import commands
+from crestline.gateway.hosts.this_machine.beneath import ServedTrees
 from crestline.gateway.hosts.this_machine.files import LocalFiles
 from crestline.gateway.hosts.this_machine.listing import group_name, user_name
-from crestline.gateway.hosts.this_machine.workers import Workers
+from crestline.gateway.hosts.this_machine.workers import Pools, Workers
 from crestline.gateway.paths import PathGuard
 from crestline.model import CrestlineError, GatewayUnavailableError
 from crestline.wire.status import PosixGroup, PosixId, UserInfo
+from crestline.wire.tar import ArchiveLimits
 
 
 class ThisMachine(Host):
     """The machine that the gateway runs on. Everybody's files are those of the gateway's own OS user."""
 
-    def __init__(self, name: str, guard: PathGuard) -> None:
+    def __init__(self, name: str, guard: PathGuard, limits: ArchiveLimits | None = None) -> None:
         self.name = name
-        self._guard = guard
-        self._workers = Workers()
+        self._trees = ServedTrees(guard)
+        self._limits = limits or ArchiveLimits()
+        self._pools = Pools()
 
     def files(self, user: str) -> Files:
-        return LocalFiles(self._guard, user, self._workers)
+        return LocalFiles(self._trees, user, Workers(self._pools, user), self._limits)
 
     async def run(
         self,
@@ -41,14 +44,14 @@ class ThisMachine(Host):
         return await commands.run(argv, input=input, env=env, cwd=cwd, timeout=timeout)
 
     async def user_info(self, user: str) -> UserInfo:
-        return await self._workers.quick("id", _user_info, user)
+        return await Workers(self._pools, user).quick("id", _user_info, user)
 
     async def ping(self) -> None:
         """This process runs, so the machine does."""
 
     async def ping_path(self, path: str) -> None:
         try:
-            await self._workers.quick("ls", _look_into, path)
+            await Workers(self._pools, "").quick("ls", _look_into, path)
         except CrestlineError as error:
             raise GatewayUnavailableError(error.message, hint="Is it mounted?") from error
 

@@ -1,97 +1,66 @@
-"""Copying, moving and removing whole trees, however deep: nothing here calls itself."""
+"""Copying, moving and removing whole trees."""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
-import uuid
 
-from anyio.from_thread import check_cancelled
-
-from crestline.gateway.hosts.this_machine.content import blocks_of, open_regular, replacing, target_of, write_all
-from crestline.gateway.paths import PathGuard, is_inside, printable
+from crestline.gateway.hosts.this_machine.beneath import Directory, Place, ServedTrees
+from crestline.gateway.hosts.this_machine.content import blocks_of, check_target, open_regular, replacing, write_all
+from crestline.gateway.hosts.this_machine.walk import Chain, Visit, walk
+from crestline.gateway.paths import printable
 from crestline.model import InvalidRequestError, PermissionDeniedError
 
-# source, directory and name of the copy, directories that hold the source
-_Step = tuple[str, str, str, tuple[str, ...]]
 
-
-def copy(guard: PathGuard, source: str, target: str, *, dereference: bool) -> None:
+def copy(trees: ServedTrees, source: str, target: str, *, dereference: bool) -> None:
     """As `cp -r` does, each file atomically: into `target` where that is a directory."""
-    real = guard.follow(source) if dereference else guard.locate(source)
-    status = os.lstat(real)
-    place = _destination(guard, source, target)
-    if stat.S_ISDIR(status.st_mode) and is_inside(os.path.realpath(place), real):
-        raise InvalidRequestError(f"cp: cannot copy a directory, '{printable(real)}', into itself")
-    if os.path.lexists(place) and os.path.samefile(real, place):
-        raise InvalidRequestError(f"cp: '{printable(source)}' and '{printable(place)}' are the same file")
-    _copy(guard, real, place, dereference=dereference)
+    with trees.locate(source, follow=dereference) as original:
+        status = original.directory.lstat(original.name)
+        place = _destination(trees, source, target)
+        with place.directory:
+            if stat.S_ISDIR(status.st_mode) and place.directory.is_at_or_below(status):
+                raise InvalidRequestError(f"cp: cannot copy a directory, '{printable(source)}', into itself")
+            if _is_same(place, status):
+                raise _are_the_same("cp", source, place)
+            _copy(trees if dereference else None, original, place)
 
 
-def _copy(guard: PathGuard, source: str, target: str, *, dereference: bool) -> None:
-    """Copy `source`, in a directory without links, to `target`."""
-    directory, name = os.path.split(target)
-    made: list[tuple[str, int]] = []
-    waiting: list[_Step] = [(source, guard.follow(directory), name, ())]
-    while waiting:
-        check_cancelled()
-        source, directory, name, above = waiting.pop()
-        if guard.is_denied(source):
-            continue
-        status = os.lstat(source)
-        if stat.S_ISLNK(status.st_mode) and dereference:
-            source = guard.follow(source)
-            status = os.stat(source)
-        if stat.S_ISLNK(status.st_mode):
-            _replace_link(os.readlink(source), guard.locate(os.path.join(directory, name)))
-            continue
-        target = guard.enter(directory, name)
-        if stat.S_ISREG(status.st_mode):
-            _copy_file(guard, source, target, status)
-        elif not stat.S_ISDIR(status.st_mode):
-            raise InvalidRequestError(f"cp: '{printable(source)}' is neither a file, a directory nor a link")
-        elif source in above:
-            raise InvalidRequestError(f"cp: a link leads back to '{printable(source)}'")
-        else:
-            if make_directory(target):
-                made.append((target, stat.S_IMODE(status.st_mode)))
-            above = (*above, source) if dereference else ()
-            waiting += [(os.path.join(source, each), target, each, above) for each in os.listdir(source)]
-    for target, mode in reversed(made):  # at the end: a mode may forbid writing
-        os.chmod(target, mode)
+def _copy(follow: ServedTrees | None, original: Place, place: Place) -> None:
+    modes: dict[str, int] = {}
+    # A descriptor of its own, for the chain to close.
+    with Chain(Directory(os.dup(place.directory.fileno()), place.directory.path)) as chain:
+        for visit in walk(original.directory, original.name, follow=follow):
+            name = os.path.basename(visit.below) if visit.below else place.name
+            if visit.loops:
+                raise InvalidRequestError(f"cp: a link leads back to '{printable(visit.path)}'")
+            if not visit.is_directory:
+                _copy_one(visit, Place(chain.current, name))
+            elif visit.leaving:
+                chain.up()
+                if (mode := modes.pop(visit.below, None)) is not None:
+                    chain.current.chmod(name, mode)  # at the end: a mode may forbid writing
+            else:
+                if make_directory(chain.current, name):
+                    modes[visit.below] = stat.S_IMODE(visit.status.st_mode)
+                chain.down(chain.current.enter(name))
 
 
-def make_directory(path: str) -> bool:
-    """Make a directory, unless it is there already; whether it was made."""
+def _copy_one(visit: Visit, place: Place) -> None:
+    mode = visit.status.st_mode
+    if stat.S_ISLNK(mode):
+        points_to = visit.directory.readlink(visit.name)
+        if place.directory.exists(place.name) and stat.S_ISLNK(place.directory.lstat(place.name).st_mode):
+            place.directory.unlink(place.name)
+        place.directory.symlink(points_to, place.name)
+        return
+    if not stat.S_ISREG(mode):
+        raise InvalidRequestError(f"cp: '{printable(visit.path)}' is neither a file, a directory nor a link")
+    descriptor = open_regular(visit.directory, visit.name)
     try:
-        os.mkdir(path, 0o777)
-    except FileExistsError:
-        if not os.path.isdir(path):
-            raise
-        return False
-    return True
-
-
-def make_directories(path: str) -> None:
-    """Make a directory and those above it, however deep."""
-    absent = []
-    while True:
-        try:
-            make_directory(path)
-            break
-        except FileNotFoundError:
-            absent.append(path)
-            path = os.path.dirname(path)
-    for each in reversed(absent):
-        make_directory(each)
-
-
-def _copy_file(guard: PathGuard, source: str, target: str, status: os.stat_result) -> None:
-    descriptor = open_regular(guard, source)
-    try:
-        mode = None if os.path.exists(target) else stat.S_IMODE(status.st_mode)
-        with replacing(target_of(guard, target), uuid.uuid4().hex, mode) as written:
+        check_target(place)
+        kept = None if place.directory.exists(place.name) else stat.S_IMODE(mode)
+        with replacing(place, kept) as written:
             offset = 0
             for block in blocks_of(descriptor):
                 write_all(written, block, offset)
@@ -100,68 +69,80 @@ def _copy_file(guard: PathGuard, source: str, target: str, status: os.stat_resul
         os.close(descriptor)
 
 
-def _replace_link(points_to: str, link: str) -> None:
-    if os.path.islink(link):
-        os.unlink(link)
-    os.symlink(points_to, link)
-
-
-def move(guard: PathGuard, source: str, target: str) -> None:
-    """As `mv` does: into `target` where that is a directory; across file systems as a copy and a removal."""
-    real = guard.locate(source)
-    os.lstat(real)
-    _refuse_if_kept(guard, real, "mv: refusing to move")
-    place = guard.locate(_destination(guard, source, target))
-    if is_inside(place, real):
-        if place == real:
-            raise InvalidRequestError(f"mv: '{printable(source)}' and '{printable(place)}' are the same file")
-        raise InvalidRequestError(f"mv: cannot move '{printable(source)}' to a subdirectory of itself")
+def make_directory(directory: Directory, name: str) -> bool:
+    """Make a directory, unless it is there already; whether it was made."""
     try:
-        os.rename(real, place)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
+        directory.mkdir(name)
+    except FileExistsError:
+        if not stat.S_ISDIR(directory.lstat(name).st_mode):
             raise
-        _copy(guard, real, place, dereference=False)
-        _remove(real)
+        return False
+    return True
 
 
-def remove(guard: PathGuard, path: str) -> None:
-    """As `rm -r` does; a file system itself, or what holds the gateway's secrets, stays."""
-    real = guard.locate(path)
-    os.lstat(real)
-    _refuse_if_kept(guard, real, "rm: refusing to remove")
-    _remove(real)
+def move(trees: ServedTrees, source: str, target: str) -> None:
+    """As `mv` does: into `target` where that is a directory; across file systems as a copy and a removal."""
+    with trees.locate(source) as original:
+        status = original.directory.lstat(original.name)
+        _refuse_if_kept(trees, original, "mv: refusing to move")
+        place = _destination(trees, source, target)
+        with place.directory:
+            if stat.S_ISDIR(status.st_mode) and place.directory.is_at_or_below(status):
+                raise InvalidRequestError(f"mv: cannot move '{printable(source)}' to a subdirectory of itself")
+            if _is_same(place, status):
+                raise _are_the_same("mv", source, place)
+            try:
+                original.directory.rename(original.name, place.directory, place.name)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                _copy(None, original, place)
+                _remove(original)
 
 
-def _remove(real: str) -> None:
-    if os.path.islink(real) or not os.path.isdir(real):
-        os.unlink(real)
-        return
-    waiting = [real]
-    while waiting:
-        check_cancelled()
-        below = []
-        with os.scandir(waiting[-1]) as entries:
-            for each in entries:
-                if each.is_dir(follow_symlinks=False):
-                    below.append(each.path)
-                else:
-                    os.unlink(each.path)
-        if below:
-            waiting += below
-        else:
-            os.rmdir(waiting.pop())
+def remove(trees: ServedTrees, path: str) -> None:
+    """As `rm -r` does; a file system itself stays."""
+    with trees.locate(path) as place:
+        place.directory.lstat(place.name)
+        _refuse_if_kept(trees, place, "rm: refusing to remove")
+        _remove(place)
 
 
-def _destination(guard: PathGuard, source: str, target: str) -> str:
-    """`target`, or the place of the same name inside it where it is a directory."""
-    real = guard.follow(target)
-    return os.path.join(real, os.path.basename(source)) if os.path.isdir(real) else target
+def _remove(place: Place) -> None:
+    for visit in walk(place.directory, place.name):
+        if not visit.is_directory:
+            visit.directory.unlink(visit.name)
+        elif visit.leaving:
+            visit.directory.rmdir(visit.name)
 
 
-def _refuse_if_kept(guard: PathGuard, real: str, refusal: str) -> None:
-    if guard.must_stay(real):
+def _destination(trees: ServedTrees, source: str, target: str) -> Place:
+    """`target`, or the place of the same name inside it where it is a directory; the caller closes its directory."""
+    place = trees.open_place(target, follow=True)
+    try:
+        inside = place.directory.enter(place.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return place
+    except BaseException:
+        place.directory.close()
+        raise
+    place.directory.close()
+    return Place(inside, os.path.basename(trees.check(source)))
+
+
+def _is_same(place: Place, status: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(place.directory.lstat(place.name), status)
+    except FileNotFoundError:
+        return False
+
+
+def _are_the_same(command: str, source: str, place: Place) -> InvalidRequestError:
+    return InvalidRequestError(f"{command}: '{printable(source)}' and '{printable(place.path)}' are the same file")
+
+
+def _refuse_if_kept(trees: ServedTrees, place: Place, refusal: str) -> None:
+    if trees.holds_a_root(place):
         raise PermissionDeniedError(
-            f"{refusal} '{printable(real)}': Operation not permitted",
-            hint="It is a file system of this gateway, or holds the gateway's own files.",
+            f"{refusal} '{printable(place.path)}': Operation not permitted", hint="It is a file system of this gateway."
         )

@@ -3,52 +3,57 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
-import uuid
-import zlib
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from anyio.from_thread import check_cancelled
 
-from crestline.gateway.hosts.streams import BLOCK
-from crestline.gateway.hosts.this_machine.content import check_target, open_regular, replacing, write_all
-from crestline.gateway.hosts.this_machine.trees import make_directories
-from crestline.gateway.paths import PathGuard, is_inside, printable
-from crestline.model import InvalidRequestError
+from crestline.gateway.hosts.this_machine.beneath import Directory, Place, ServedTrees
+from crestline.gateway.hosts.this_machine.content import check_target, open_path, replacing, write_all
+from crestline.gateway.hosts.this_machine.walk import DirectoryCache
+from crestline.gateway.paths import printable
+from crestline.model import InvalidRequestError, TooLargeError
 from crestline.wire.filesystem import Compression
+from crestline.wire.tar import ArchiveLimits, Packing, Source, TarDamagedError, TarLimitError, TarReader
 
 if TYPE_CHECKING or sys.version_info >= (3, 12):
     import tarfile
 else:
     from backports import tarfile  # Debian 12's Python 3.11.2 has no extraction filters
 
-SUFFIX = {"none": "", "gzip": "gz", "bzip2": "bz2", "xz": "xz"}
-"""what tarfile calls a compression"""
+_NOWHERE = "/\x7f"
+"""tarfile's filter follows links below its root; here it is to look at the text alone"""
 
 
-def extract(guard: PathGuard, archive: str, target: str, compression: Compression) -> None:
+def extract(trees: ServedTrees, archive: str, target: str, compression: Compression, limits: ArchiveLimits) -> None:
     """Unpack an archive into an existing directory."""
-    with os.fdopen(open_regular(guard, archive), "rb") as stream:
-        unpack(guard, stream, target, f"r|{SUFFIX[compression]}")
+    with os.fdopen(open_path(trees, archive), "rb") as stream:
+        unpack(trees, stream, target, limits, compression)
 
 
-def unpack(guard: PathGuard, stream: IO[bytes], target: str, mode: str = "r|*") -> None:
+def unpack(trees: ServedTrees, stream: Source, target: str, limits: ArchiveLimits, packing: Packing = "detect") -> None:
     """Write the members of a tar stream below `target`, each file atomically.
 
     Raises:
         InvalidRequestError: not a tar stream, cut off, or with a member that would leave `target`.
+        TooLargeError: it meets a limit.
     """
-    root = guard.follow(target)
-    if not os.path.isdir(root):
-        os.listdir(root)  # raises what is wrong with it
+    root = trees.check(target)
+    with trees.directory(root):
+        pass  # it must be there
     try:
-        with tarfile.open(fileobj=stream, mode=mode) as tar:  # type: ignore[call-overload]
-            _Unpacking(guard, tar, root).run()
+        with DirectoryCache(trees, root, make=True) as directories:
+            _Unpacking(trees, TarReader(stream, packing, limits), root, directories).run()
+    except TarLimitError as error:
+        raise TooLargeError(
+            f"tar: The archive has {error}.", hint="Split it, or ask the operator to raise `archives` of this system."
+        ) from error
     except tarfile.FilterError as error:
         raise InvalidRequestError(
             f"tar: {printable(str(error))}", hint="Members must stay below the target directory."
         ) from error
-    except (tarfile.TarError, EOFError, zlib.error) as error:
+    except TarDamagedError as error:
         raise InvalidRequestError(
             f"tar: This does not look like a whole tar archive: {printable(str(error))}",
             hint="Check the archive and its compression.",
@@ -56,71 +61,73 @@ def unpack(guard: PathGuard, stream: IO[bytes], target: str, mode: str = "r|*") 
 
 
 class _Unpacking:
-    """One run. tarfile's data filter keeps members below the root, the guard keeps them off what is not served."""
+    """One run. tarfile's data filter keeps members below the root, `beneath` keeps them in what is served."""
 
-    def __init__(self, guard: PathGuard, tar: tarfile.TarFile, root: str) -> None:
-        self._guard = guard
+    def __init__(self, trees: ServedTrees, tar: TarReader, root: str, directories: DirectoryCache) -> None:
+        self._trees = trees
         self._tar = tar
         self._root = root
-        # Directories of members and where they lead. No member can put a link in the place of a directory.
-        self._directories: dict[str, str] = {}
+        self._directories = directories
 
     def run(self) -> None:
         """Unpack all members."""
         times: list[tuple[str, float]] = []
-        while (member := self._tar.next()) is not None:
+        for member in self._tar:
             check_cancelled()
-            self._make_way(member)
-            member = tarfile.data_filter(member, self._root)
-            path = os.path.normpath(os.path.join(self._root, member.name))
+            member = tarfile.data_filter(member, _NOWHERE)
+            below = os.path.normpath(member.name)
             if member.isdir():
-                times.append((self._directory(path), member.mtime))
-            else:
-                self._write(member, path)
-            self._tar.members.clear()  # type: ignore[attr-defined]  # else a long stream fills the memory
-        for path, mtime in reversed(times):  # at the end: writing into a directory changes its time
-            os.utime(path, (mtime, mtime))
+                self._directory(below)
+                times.append((below, member.mtime))
+                continue
+            above, name = os.path.split(below)
+            place = Place(self._directory(above or "."), name)
+            if member.issym() or member.islnk():
+                self._write_link(member, place)
+            elif member.isreg():
+                self._write_file(member, place)
+        for below, mtime in reversed(times):  # at the end: writing into a directory changes its time
+            _set_time(Place(self._directory(below), "."), mtime)
 
-    def _make_way(self, member: tarfile.TarInfo) -> None:
-        """Remove the link that a member replaces: as for tar(1), what is replaced is not what it leads to."""
-        path = os.path.normpath(os.path.join(self._root, member.name.lstrip("/")))
-        if (
-            not member.isdir()
-            and os.path.islink(path)
-            and is_inside(os.path.realpath(os.path.dirname(path)), self._root)
-        ):
-            os.unlink(self._guard.locate(path))
+    def _directory(self, below: str) -> Directory:
+        """A directory of the target, made if need be."""
+        made = self._directories.made
+        directory = self._directories.get(below)
+        self._tar.count(self._directories.made - made)
+        return directory
 
-    def _directory(self, path: str) -> str:
-        if path not in self._directories:
-            real = self._guard.follow(path)
-            make_directories(real)
-            self._directories[path] = real
-        return self._directories[path]
+    def _write_link(self, member: tarfile.TarInfo, place: Place) -> None:
+        _make_way(place, all_but_directories=True)
+        if member.issym():
+            place.directory.symlink(member.linkname, place.name)
+            return
+        with self._trees.locate(os.path.normpath(os.path.join(self._root, member.linkname))) as earlier:
+            earlier.directory.link(earlier.name, place.directory, place.name)
 
-    def _write(self, member: tarfile.TarInfo, path: str) -> None:
-        directory, name = os.path.split(path)
-        place = self._guard.enter(self._directory(directory), name)
-        if member.issym() or member.islnk():
-            if os.path.lexists(place):
-                os.unlink(place)
-            if member.issym():
-                os.symlink(member.linkname, place)
-            else:
-                source = self._guard.locate(os.path.normpath(os.path.join(self._root, member.linkname)))
-                os.link(source, place, follow_symlinks=False)
-        else:
-            self._write_file(member, place)
-
-    def _write_file(self, member: tarfile.TarInfo, place: str) -> None:
+    def _write_file(self, member: tarfile.TarInfo, place: Place) -> None:
+        _make_way(place, all_but_directories=False)
         check_target(place)
-        content = self._tar.extractfile(member)
-        with replacing(place, uuid.uuid4().hex, member.mode) as descriptor:
+        with replacing(place, member.mode) as descriptor:
             offset = 0
-            while content is not None and (block := content.read(BLOCK)):
+            for block in self._tar.content(member):
                 check_cancelled()
                 write_all(descriptor, block, offset)
                 offset += len(block)
-            if offset != member.size:
-                raise tarfile.ReadError("unexpected end of data")
-        os.utime(place, (member.mtime, member.mtime))
+        _set_time(place, member.mtime)
+
+
+def _make_way(place: Place, *, all_but_directories: bool) -> None:
+    """Remove the link that a member replaces: as for tar(1), what is replaced is not what it leads to."""
+    try:
+        mode = place.directory.lstat(place.name).st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISLNK(mode) or (all_but_directories and not stat.S_ISDIR(mode)):
+        place.directory.unlink(place.name)
+
+
+def _set_time(place: Place, seconds: float) -> None:
+    try:
+        place.directory.utime(place.name, seconds)
+    except OverflowError:  # a time that no file system knows
+        return

@@ -10,67 +10,64 @@ import hashlib
 import os
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from crestline.gateway.hosts.refusals import check_sum, no_room, upload_stands_at, wrong_length
 from crestline.gateway.hosts.streams import blocks, digest_of, temporary_of
+from crestline.gateway.hosts.this_machine.beneath import Place, ServedTrees
 from crestline.gateway.hosts.this_machine.content import (
+    create,
     finish,
     locked,
+    open_target,
     publish,
-    target_of,
     write_all,
 )
 from crestline.gateway.hosts.this_machine.workers import Workers
-from crestline.gateway.paths import PathGuard
 from crestline.model import MissingFileError
 
 
 class Uploads:
     """The unfinished uploads of one user."""
 
-    def __init__(self, guard: PathGuard, user: str, workers: Workers) -> None:
-        self._guard = guard
+    def __init__(self, trees: ServedTrees, user: str, workers: Workers) -> None:
+        self._trees = trees
         self._user = user
         self._workers = workers
 
     async def write(self, path: str, chunks: AsyncIterator[bytes], checksum: str | None) -> None:
         """A whole file at once."""
-        target = await self._workers.quick("write", target_of, self._guard, path)
-        temporary = temporary_of(target, uuid.uuid4().hex)
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = await self._workers.quick("write", os.open, temporary, flags, 0o600)
-        published = False
-        try:
-            digest = digest_of(checksum) if checksum is not None else None
-            offset = 0
-            async for block in blocks(chunks):
-                if digest is not None:
-                    await self._workers.quick("write", digest.update, block)
-                await self._workers.quick("write", write_all, descriptor, block, offset)
-                offset += len(block)
-            if digest is not None and checksum is not None:
-                check_sum(digest.hexdigest(), checksum)
-            await self._workers.quick("write", publish, descriptor, temporary, target)
-            published = True
-        finally:
-            os.close(descriptor)
-            if not published:
-                os.unlink(temporary)
+        async with self._target(path, uuid.uuid4().hex) as (place, temporary):
+            descriptor = await self._workers.quick("write", create, place, temporary)
+            published = False
+            try:
+                digest = digest_of(checksum) if checksum is not None else None
+                offset = 0
+                async for block in blocks(chunks):
+                    if digest is not None:
+                        await self._workers.quick("write", digest.update, block)
+                    await self._workers.quick("write", write_all, descriptor, block, offset)
+                    offset += len(block)
+                if digest is not None and checksum is not None:
+                    check_sum(digest.hexdigest(), checksum)
+                await self._workers.quick("write", publish, descriptor, temporary, place)
+                published = True
+            finally:
+                os.close(descriptor)
+                if not published:
+                    place.directory.unlink(temporary)
 
     async def offset(self, path: str, upload_id: str) -> int:
         """Bytes that are stored."""
-        _, temporary = await self._names(path, upload_id)
-        try:
-            return (await self._workers.quick("write", os.stat, temporary)).st_size
-        except MissingFileError:
-            return 0
+        async with self._unfinished(path, upload_id) as (place, temporary):
+            try:
+                return (await self._workers.quick("write", place.directory.lstat, temporary)).st_size
+            except MissingFileError:
+                return 0
 
     async def append(self, path: str, upload_id: str, offset: int, chunks: AsyncIterator[bytes]) -> int:
         """Append in order; what has arrived stays when the rest does not."""
-        _, temporary = await self._names(path, upload_id)
-        lock = locked(temporary, create=True)
-        descriptor = await self._workers.quick("write", lock.__enter__)
-        try:
+        async with self._held(path, upload_id, create=True) as descriptor:
             stored = (await self._workers.quick("write", os.fstat, descriptor)).st_size
             if offset != stored:
                 raise upload_stands_at(stored, offset)
@@ -78,20 +75,15 @@ class Uploads:
                 await self._workers.quick("write", write_all, descriptor, block, offset)
                 offset += len(block)
             return offset
-        finally:
-            lock.__exit__(None, None, None)
 
     async def reserve(self, path: str, upload_id: str, size: int) -> None:
         """Make the temporary file in its whole size."""
-        target, temporary = await self._names(path, upload_id)
-        await self._workers.quick("write", _reserve, temporary, target, size)
+        async with self._unfinished(path, upload_id) as (place, temporary):
+            await self._workers.quick("write", _reserve, place, temporary, size)
 
     async def piece(self, path: str, upload_id: str, offset: int, length: int, chunks: AsyncIterator[bytes]) -> str:
         """Write one piece and return its MD5, S3's ETag."""
-        _, temporary = await self._names(path, upload_id)
-        lock = locked(temporary, shared=True)
-        descriptor = await self._workers.quick("write", lock.__enter__)
-        try:
+        async with self._held(path, upload_id, shared=True) as descriptor:
             digest = hashlib.md5(usedforsecurity=False)
             written = 0
             async for block in blocks(chunks):
@@ -102,36 +94,58 @@ class Uploads:
             if written != length:
                 raise wrong_length(written, length)
             return digest.hexdigest()
-        finally:
-            lock.__exit__(None, None, None)
 
     async def finish(self, path: str, upload_id: str, checksum: str | None) -> None:
         """Check and rename."""
-        target, temporary = await self._names(path, upload_id)
-        run = self._workers.quick if checksum is None else self._workers.long
-        await run("write", finish, temporary, target, checksum)
+        async with self._unfinished(path, upload_id) as (place, temporary):
+            run = self._workers.quick if checksum is None else self._workers.long
+            await run("write", finish, place, temporary, checksum)
 
     async def discard(self, path: str, upload_id: str) -> None:
         """Drop it."""
-        _, temporary = await self._names(path, upload_id)
         try:
-            await self._workers.quick("write", os.unlink, temporary)
+            async with self._unfinished(path, upload_id, check=False) as (place, temporary):
+                await self._workers.quick("write", place.directory.unlink, temporary)
         except MissingFileError:
             return
 
-    async def _names(self, path: str, upload_id: str) -> tuple[str, str]:
-        target = await self._workers.quick("write", target_of, self._guard, path)
-        return target, temporary_of(target, f"{self._user}\0{upload_id}")
+    def _unfinished(
+        self, path: str, upload_id: str, *, check: bool = True
+    ) -> AbstractAsyncContextManager[tuple[Place, str]]:
+        return self._target(path, f"{self._user}\0{upload_id}", check=check)
+
+    @asynccontextmanager
+    async def _target(self, path: str, identifier: str, *, check: bool = True) -> AsyncIterator[tuple[Place, str]]:
+        """Where the file is to be, and the name beside it that it has until it is whole."""
+        place = await self._workers.quick("write", open_target if check else _open_place, self._trees, path)
+        try:
+            yield place, temporary_of(place.name, identifier)
+        finally:
+            place.directory.close()
+
+    @asynccontextmanager
+    async def _held(
+        self, path: str, upload_id: str, *, create: bool = False, shared: bool = False
+    ) -> AsyncIterator[int]:
+        async with self._unfinished(path, upload_id) as (place, temporary):
+            lock = locked(place, temporary, create=create, shared=shared)
+            descriptor = await self._workers.quick("write", lock.__enter__)
+            try:
+                yield descriptor
+            finally:
+                lock.__exit__(None, None, None)
 
 
-def _reserve(temporary: str, target: str, size: int) -> None:
-    directory = os.path.dirname(target)
-    if not os.access(directory, os.W_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), directory)
-    room = os.statvfs(directory)
-    if size > room.f_bavail * room.f_frsize:
-        raise no_room(directory, size)
-    with locked(temporary, create=True) as descriptor:
+def _open_place(trees: ServedTrees, path: str) -> Place:
+    return trees.open_place(path, follow=True)
+
+
+def _reserve(place: Place, temporary: str, size: int) -> None:
+    if not place.directory.is_writable("."):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), place.directory.path)
+    if size > place.directory.room():
+        raise no_room(place.directory.path, size)
+    with locked(place, temporary, create=True) as descriptor:
         os.ftruncate(descriptor, size)
 
 

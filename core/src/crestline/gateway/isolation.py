@@ -1,0 +1,121 @@
+"""What keeps users from the gateway's own secrets; a configuration without it is refused at start and at reload."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Collection, Iterator
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from crestline.gateway.config import FileSystemConfig, GatewayConfig, SystemConfig
+from crestline.gateway.home import Home
+from crestline.gateway.paths import is_inside
+from crestline.model import ConfigError, PermissionDeniedError
+
+_SECRET_FILES = {"key", "private_key", "key_file", "token_file", "jwt_key_file", "secret_access_key_file"}
+
+
+def check_served_trees(config: GatewayConfig) -> None:
+    """Compare the file systems on this machine with every secret that the configuration leads to.
+
+    Behind SSH the users' own permissions decide, on a machine that is not the gateway's.
+
+    Raises:
+        ConfigError: a secret is below a file system, or a file system in a folder of secrets.
+    """
+    home = Home(config.home)
+    secrets = [(what, os.path.realpath(path)) for what, path in _secrets(config, home)]
+    for name, system in config.systems.items():
+        if not acts_as_gateway(system):
+            continue
+        for tree in system.file_systems or []:
+            root = os.path.realpath(tree.path)
+            for what, path in secrets:
+                if is_inside(path, root) or (os.path.isdir(path) and is_inside(root, path)):
+                    raise ConfigError(
+                        f"The file system {tree.path} of {name!r} would serve {what}, {path}.",
+                        hint="Serve another folder, or move the secret out of it (for the gateway's own: --home).",
+                    )
+
+
+def without_secrets(paths: list[FileSystemConfig], home: Home) -> list[FileSystemConfig]:
+    """Those of `paths` that hold no secret of a gateway with this home."""
+    secrets = [os.path.realpath(path) for path in home.secrets]
+    return [each for each in paths if not any(is_inside(path, os.path.realpath(each.path)) for path in secrets)]
+
+
+def check_shared_account(config: GatewayConfig, usernames: Collection[str] = ()) -> None:
+    """Look whether users who need not be the operator get a system where all act as the gateway's own account.
+
+    A job there reads whatever the gateway can read: its signing key, and the keys with which it logs in elsewhere.
+
+    Args:
+        usernames: the users of the built-in issuer's clients.
+
+    Raises:
+        ConfigError: they do, and `trust_all_users` is not set.
+    """
+    shared = [name for name, system in config.systems.items() if acts_as_gateway(system)]
+    if not shared or config.trust_all_users:
+        return
+    others = sorted(set(usernames) - {operator()})
+    if remote := [name for name, system in config.systems.items() if not acts_as_gateway(system)]:
+        reason = f"so they can read the keys with which it logs in to {', '.join(remote)}"
+    elif config.oidc:
+        reason = f"so all users of {config.oidc[0].issuer} can read its secrets and each other's files"
+    elif others:
+        reason = f"so its clients for {', '.join(others)} can read its secrets and each other's files"
+    else:
+        return
+    raise ConfigError(
+        f"Jobs and files of {', '.join(shared)} belong to the gateway's own account, {reason}.",
+        hint="Give the system a host of type ssh, or take it out. If every user is trusted as the operator is, set"
+        " trust_all_users = true (--trust-all-users).",
+    )
+
+
+def check_shared_user(config: GatewayConfig, system: SystemConfig, username: str) -> None:
+    """Refuse a user who has come since the start.
+
+    Raises:
+        PermissionDeniedError: jobs and files there belong to the gateway's own account, and the user is another.
+    """
+    if acts_as_gateway(system) and not config.trust_all_users and username != operator():
+        raise PermissionDeniedError(
+            f"Jobs and files of this system belong to the gateway's own account, which {username} is not.",
+            hint="Ask the operator: the system needs a host of type ssh, or the gateway trust_all_users.",
+        )
+
+
+@cache
+def operator() -> str:
+    """The name of the gateway's own account."""
+    return getpass.getuser()
+
+
+def acts_as_gateway(system: SystemConfig) -> bool:
+    """Whether everybody's files and commands there are those of the gateway's own account."""
+    return bool(system.host.get("type", "this_machine") == "this_machine")
+
+
+def _secrets(config: GatewayConfig, home: Home) -> Iterator[tuple[str, str]]:
+    yield from (("the gateway's secrets", str(path)) for path in home.secrets)
+    yield from _files_in(msgspec.to_builtins(config, enc_hook=str), "")
+
+
+def _files_in(table: Any, where: str) -> Iterator[tuple[str, str]]:
+    """What the configuration names that holds a secret, schedulers' and hosts' own options included."""
+    if isinstance(table, list):
+        for each in table:
+            yield from _files_in(each, where)
+    if not isinstance(table, dict):
+        return
+    for key, value in table.items():
+        place = f"{where}.{key}" if where else key
+        if not isinstance(value, str):
+            yield from _files_in(value, place)
+        elif key in _SECRET_FILES or (key == "directory" and where.endswith(".credentials")):
+            yield f"`{place}`", os.path.expanduser(value)

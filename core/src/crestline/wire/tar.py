@@ -1,0 +1,250 @@
+"""Tar archives from a peer that may be hostile, read member by member within limits.
+
+Limits are looked at before the memory is taken: a few KiB of gzip can announce a name of 512 MiB, and a few KiB of xz
+can become gigabytes.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import re
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import msgspec
+
+if TYPE_CHECKING or sys.version_info >= (3, 12):
+    import tarfile
+else:
+    from backports import tarfile  # Debian 12's Python 3.11.2 has no extraction filters
+
+Packing = Literal["detect", "none", "gzip", "bzip2", "xz"]
+"""how a stream is compressed; `detect` knows plain and gzip"""
+
+_BLOCK = 1024 * 1024
+_HEADER = 64 * 1024
+"""bytes of names and extended headers of one member; a path has 4 KiB at most"""
+_GLOBAL_HEADERS = 64
+_DIGITS = re.compile(rb"[0-9]{256}")  # no name has as many, and tarfile's search takes the square of their number
+_ALLOWANCE = 64 * 1024 * 1024
+"""bytes that may come of however few"""
+_XZ_MEMORY = 128 * 1024 * 1024
+"""bytes; `xz -9` needs 65 MiB"""
+_GZIP = b"\x1f\x8b"
+
+
+class TarLimitError(Exception):
+    """A limit was met; the message names it."""
+
+
+class TarDamagedError(Exception):
+    """The archive is cut off, or is none."""
+
+
+class ArchiveLimits(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """What an archive may become when it is unpacked; 0 is no limit."""
+
+    members: int = 1_000_000
+    """files, directories and links"""
+    depth: int = 512
+    """directories in the path of a member"""
+    ratio: int = 200
+    """bytes that may come of each byte of the archive, after the first 64 MiB"""
+    bytes: int = 1024**4
+    """of all files together"""
+
+
+class Source(Protocol):
+    """Where the bytes of an archive come from."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+class TarReader:
+    """The members of an archive, in order: iterate over it, and read each one's content before the next.
+
+    Raises:
+        TarLimitError: a limit was met.
+        TarDamagedError: the archive is cut off, or is none. What the source raises passes through.
+    """
+
+    def __init__(self, source: Source, packing: Packing, limits: ArchiveLimits) -> None:
+        self._limits = limits
+        with _reading():
+            self._stream = _Forward(source, packing, limits.ratio)
+            self._tar = tarfile.TarFile(fileobj=self._stream)  # type: ignore[arg-type]
+        self._entries = 0
+        self._bytes = 0
+
+    def __iter__(self) -> Iterator[tarfile.TarInfo]:
+        while True:
+            with _reading():
+                self._stream.begin_header()
+                member = self._tar.next()
+                self._stream.end_header()
+            if member is None:
+                return
+            if member.size < 0:
+                raise TarDamagedError(f"{member.name} has {member.size} bytes")
+            self._tar.members.clear()  # type: ignore[attr-defined]  # else a long archive fills the memory
+            if len(self._tar.pax_headers) > _GLOBAL_HEADERS:
+                raise TarLimitError(f"more than {_GLOBAL_HEADERS} global headers")
+            if 0 < self._limits.depth < member.name.count("/"):
+                raise TarLimitError(f"a path of more than {self._limits.depth} directories")
+            self.count(1)
+            yield member
+
+    def count(self, entries: int) -> None:
+        """Count what is made for a member, beside itself: the directories above it."""
+        self._entries += entries
+        if 0 < self._limits.members < self._entries:
+            raise TarLimitError(f"more than {self._limits.members} members")
+
+    def content(self, member: tarfile.TarInfo) -> Iterator[bytes]:
+        """The bytes of a regular file, all of them."""
+        self._bytes += member.size
+        if 0 < self._limits.bytes < self._bytes:
+            raise TarLimitError(f"more than {self._limits.bytes} bytes")
+        sparse = member.issparse()
+        file: Source | None = self._tar.extractfile(member) if sparse else self._stream
+        left = member.size
+        while left:
+            with _reading():
+                block = file.read(min(left, _BLOCK)) if file is not None else b""
+                if sparse:
+                    self._stream.check_ratio(len(block))
+            if not block:
+                raise TarDamagedError("unexpected end of data")
+            yield block
+            left -= len(block)
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Make one error of all that a damaged archive raises."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None:  # the source's own
+            raise
+        raise TarDamagedError(str(error)) from error
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
+        raise TarDamagedError(str(error)) from error
+
+
+class _Counted:
+    """The archive as it comes, and how much of it has come."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._start = b""
+        self.came = 0
+
+    def peek(self, size: int) -> bytes:
+        while len(self._start) < size and (more := self._source.read(size - len(self._start))):
+            self._start += more
+        return self._start
+
+    def read(self, size: int = -1) -> bytes:
+        if self._start:
+            block, self._start = self._start[:size], self._start[size:]
+        else:
+            block = self._source.read(size)
+        self.came += len(block)
+        return block
+
+
+class _Forward:
+    """The tar archive itself: a file that tarfile can read, and go forward in."""
+
+    def __init__(self, source: Source, packing: Packing, ratio: int) -> None:
+        self._packed = _Counted(source)
+        self._plain = _unpacked(self._packed, packing)
+        self._ratio = ratio
+        self._position = 0
+        self._made = 0
+        self._header_left: int | None = _HEADER  # TarFile reads the first header when it is made
+
+    def begin_header(self) -> None:
+        if self._position:
+            self._header_left = _HEADER
+
+    def end_header(self) -> None:
+        self._header_left = None
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, position: int) -> int:
+        while self._position < position:
+            if not self._pull(min(_BLOCK, position - self._position)):
+                break
+        return self._position
+
+    def read(self, size: int) -> bytes:
+        if self._header_left is not None:
+            self._header_left -= size
+            if self._header_left < 0:
+                raise TarLimitError(f"a header of more than {_HEADER // 1024} KiB")
+        block = self._pull(size)
+        if self._header_left is not None and size > tarfile.BLOCKSIZE and _DIGITS.search(block):
+            raise TarLimitError("a header with a number of more than 255 digits")
+        return block
+
+    def check_ratio(self, more: int = 0) -> None:
+        self._made += more
+        if self._ratio and self._made > _ALLOWANCE + self._ratio * self._packed.came:
+            raise TarLimitError(f"more than {self._ratio} bytes for each byte of the archive")
+
+    def _pull(self, size: int) -> bytes:
+        """`size` bytes, fewer at the end."""
+        pieces: list[bytes] = []
+        left = size
+        while left and (piece := self._plain.read(min(left, _BLOCK))):
+            pieces.append(piece)
+            left -= len(piece)
+            self.check_ratio(len(piece))
+        self._position += size - left
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+class _Xz:
+    """lzma.LZMAFile has no limit for the memory that an archive may ask for."""
+
+    def __init__(self, packed: _Counted) -> None:
+        self._packed = packed
+        self._unpacker = lzma.LZMADecompressor(memlimit=_XZ_MEMORY)
+
+    def read(self, size: int) -> bytes:
+        while True:
+            if self._unpacker.eof:
+                rest = self._unpacker.unused_data.lstrip(b"\0") or self._packed.read(_HEADER).lstrip(b"\0")
+                if not rest:
+                    return b""
+                self._unpacker = lzma.LZMADecompressor(memlimit=_XZ_MEMORY)
+            elif self._unpacker.needs_input:
+                rest = self._packed.read(_HEADER)
+                if not rest:
+                    raise EOFError("the archive is cut off")
+            else:
+                rest = b""
+            if block := self._unpacker.decompress(rest, size):
+                return block
+
+
+def _unpacked(packed: _Counted, packing: Packing) -> Source:
+    if packing == "detect":
+        packing = "gzip" if packed.peek(len(_GZIP)) == _GZIP else "none"
+    match packing:
+        case "gzip":
+            return gzip.GzipFile(fileobj=packed, mode="rb")  # type: ignore[call-overload, no-any-return]
+        case "bzip2":
+            return bz2.BZ2File(packed)  # type: ignore[call-overload, no-any-return]
+        case "xz":
+            return _Xz(packed)
+    return packed
