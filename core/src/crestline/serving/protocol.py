@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import struct
 from http import HTTPStatus
@@ -20,6 +21,8 @@ _LINGER = 10.0
 _STALLED = 2.0
 """seconds of silence after which a request whose body is not complete makes way where places are short"""
 
+_log = logging.getLogger("crestline.server.http")
+_log.setLevel(logging.ERROR)  # of requests that are not HTTP: a stranger must not fill the log
 _RESET = struct.pack("ii", 1, 0)
 """of SO_LINGER: drop what is not sent"""
 
@@ -44,6 +47,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         slot: Slot,
     ) -> None:
         super().__init__(config, server_state, app_state)
+        self.logger = _log
         self._limits = limits
         self._slot = slot
         self.url = b""
