@@ -314,6 +314,16 @@ async def test_an_archive_without_one_of_its_files_is_good_for_the_others(
     assert len(os.listdir(tmp_path / "tree")) == 30
 
 
+async def test_a_job_that_lists_what_it_packed_has_packed_it(
+    plain: PlainFirecrest, backend: FirecrestBackend, remote: Path, tmp_path: Path
+) -> None:
+    for number in range(60):
+        (remote / f"f{number}").write_text(str(number))
+    plain.faults.fail(408, "/ops/compress")
+    await backend.compress(str(remote), f"{plain.home}/{remote.name}.tar.gz", pattern=f"\\./{remote.name}/.*")
+    assert (plain.home / f"{remote.name}.tar.gz").exists()
+
+
 async def test_a_directory_that_cannot_be_packed_is_an_error(
     plain: PlainFirecrest, backend: FirecrestBackend, remote: Path, tmp_path: Path
 ) -> None:

@@ -10,12 +10,16 @@ _TRIES = 1440
 _BLOCK = 1024 * 1024
 
 
-def command(words: str, done: str, ends_well: bool) -> str:
-    """Run one command. If it fails, the job says so in its error log, and still exits with 0 if `ends_well`."""
+def command(words: str, done: str, ends_well: bool, lists: bool = False) -> str:
+    """Run one command. If it fails, the job says so in its error log, and still exits with 0 if `ends_well`.
+
+    If all is well, the job says so and then, if it `lists`, what the command said.
+    """
     return f"""
 said=$({words})
 if [ $? -eq 0 ]; then
     echo "$(date -u) Files were successfully {done}."
+    {'echo "$said"' if lists else ""}
     exit 0
 fi
 echo "$(date -u) The files could not be {done}. $said" >&2

@@ -65,11 +65,11 @@ def compress(call: Call) -> Response:
     if pattern:
         place = _bare(call, directory, call.world.faults.compress_script_leaves_directory_bare)
         find = f"cd {place}; find . -type f -regex {_single(call, pattern)} -print0"
-        command = f"{find} | tar {follow} -c{tar_flag(call)}f {target} --null --files-from -"
+        command = f"{find} | tar {follow} -c{tar_flag(call)}vf {target} --null --files-from -"
     else:
         place = f"-C {_single(call, directory)} {_single(call, name)}"
-        command = f"tar {follow} -c{tar_flag(call)}f {target} {place}"
-    return _answer(call, 201, _command_job(call, "CompressFiles", command, "compressed"))
+        command = f"tar {follow} -c{tar_flag(call)}vf {target} {place}"
+    return _answer(call, 201, _command_job(call, "CompressFiles", command, "compressed", lists=bool(pattern)))
 
 
 def extract(call: Call) -> Response:
@@ -115,8 +115,8 @@ def download(call: Call) -> Response:
     return _answer(call, 201, _job(call, "OutgressFileTransfer", script), directives)
 
 
-def _command_job(call: Call, name: str, command: str, done: str) -> dict[str, Any]:
-    return _job(call, name, scripts.command(command, done, call.world.faults.failed_transfer_completes))
+def _command_job(call: Call, name: str, command: str, done: str, lists: bool = False) -> dict[str, Any]:
+    return _job(call, name, scripts.command(command, done, call.world.faults.failed_transfer_completes, lists))
 
 
 def _job(call: Call, name: str, script: str) -> dict[str, Any]:

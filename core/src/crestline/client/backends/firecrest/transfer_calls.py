@@ -195,15 +195,12 @@ class TransferCalls(Calls):
 
     async def _finish(self, job_id: str, log: str) -> None:
         job = await self.monitor.wait(job_id)
-        try:
-            params = {"path": log, "lines": 20}
-            response = await self._request("get", f"/filesystem/{self.system}/ops/tail", expect=200, params=params)
-        except MissingFileError:
-            said = ""
-        else:
-            content = self._read(response, FileContentAnswer).output
-            said = content.content if content else ""
-        if not job.state.is_success or not any(sentence in said for sentence in _GOOD):
+        said = await self._read_log(log, "tail")
+        is_good = any(sentence in said for sentence in _GOOD)
+        if job.state.is_success and not is_good:  # what a job packed comes behind the sentence
+            begin = await self._read_log(log, "head")
+            is_good = any(sentence in begin for sentence in _GOOD)
+        if not (job.state.is_success and is_good):
             last = said.strip().splitlines()[-1:] or ["its log is empty"]
             raise TransferError(
                 f"The transfer job {job_id} failed ({job.raw_state}): {last[0][:200]}",
@@ -212,3 +209,13 @@ class TransferCalls(Calls):
         if is_temporary(posixpath.basename(log)):
             with contextlib.suppress(CrestlineError):  # it is in the way, but harmless
                 await self._request("delete", f"/filesystem/{self.system}/ops/rm", expect=204, params={"path": log})
+
+    async def _read_log(self, path: str, end: str) -> str:
+        """The last (`tail`) or first (`head`) lines of a job's output; nothing where there is none."""
+        params = {"path": path, "lines": 20}
+        try:
+            response = await self._request("get", f"/filesystem/{self.system}/ops/{end}", expect=200, params=params)
+        except MissingFileError:
+            return ""
+        content = self._read(response, FileContentAnswer).output
+        return content.content if content else ""
