@@ -9,12 +9,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
+import msgspec
 import pytest
 
 from crestline.client.backends.firecrest import FirecrestBackend
 from crestline.client.files import download, download_tree, upload, upload_file, upload_tree
 from crestline.client.files.local import PartFile, RunningSum
-from crestline.model import ConflictError, GatewayUnavailableError, MissingFileError
+from crestline.model import ConflictError, File, GatewayUnavailableError, MissingFileError, TransferError
 from harness.backends import gateway_backend
 from harness.cutting import Relay, relay_to
 from harness.gateway import RunningGateway
@@ -394,3 +395,36 @@ async def test_what_is_absent_is_an_error(backend: FirecrestBackend, remote: Pat
     (tmp_path / "f").write_text("x")
     with pytest.raises(MissingFileError):
         await upload(backend, tmp_path / "f", f"{remote}/none/f")
+
+
+async def test_files_that_vanish_after_the_listing_keep_no_others_back(
+    backend: FirecrestBackend, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b", "c"):
+        (remote / name).write_text(name)
+    (remote / "huge").write_bytes(bytes(100))
+    everything = backend.list
+
+    async def and_then_two_are_gone(path: str, **options: bool) -> list[File]:
+        found = await everything(path, **options)
+        return [
+            *(msgspec.structs.replace(each, size=2**40) if each.name == "huge" else each for each in found),
+            *(msgspec.structs.replace(found[0], name=name) for name in ("gone", "too")),
+        ]
+
+    monkeypatch.setattr(backend, "list", and_then_two_are_gone)
+    with pytest.raises(TransferError, match=r"2 entries of .*'gone', 'too'"):
+        await download(backend, str(remote), tmp_path / "tree")
+    assert sorted(os.listdir(tmp_path / "tree")) == ["a", "b", "c", "huge"]
+
+
+async def test_a_local_name_that_no_message_carries_keeps_no_others_back(
+    backend: FirecrestBackend, remote: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    for name in (b"a", b"b", b"\xff"):
+        (source / os.fsdecode(name)).write_bytes(name)
+    with pytest.raises(TransferError, match="UTF-8"):
+        await upload(backend, source, f"{remote}/tree")
+    assert sorted(os.listdir(remote / "tree")) == ["a", "b"]

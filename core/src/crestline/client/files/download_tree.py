@@ -16,7 +16,7 @@ from anyio.to_thread import run_sync
 from crestline.client.backends.base import Backend, TransferMethod
 from crestline.client.files.archive import Pull, make_link, temporary_beside, unpack
 from crestline.client.files.download_file import begin_download, download_file
-from crestline.client.files.failures import Failures
+from crestline.client.files.failures import REFUSED, Failures
 from crestline.client.files.local import make_executable, sha256
 from crestline.client.files.manifest import read_manifest
 from crestline.client.files.names import is_safe_link, is_temporary, remote_stat, spellings, takes_a_job
@@ -170,7 +170,28 @@ def _absent(root: Path, escaped: set[str]) -> set[str]:
 async def _from_crestline(
     backend: Backend, remote: str, root: Path, needed: dict[str, File], meter: Meter, failures: Failures
 ) -> None:
-    missing = {name for name, file in needed.items() if file.size <= _ALONE}
+    together = sorted(name for name, file in needed.items() if file.size <= _ALONE)
+    groups = [together] if together else []
+    while groups:
+        missing = set(groups.pop())
+        try:
+            await _stream(backend, remote, root, missing, meter)
+        except REFUSED as error:  # all, because of one: the halves tell which
+            names = sorted(missing)
+            if len(names) == 1:
+                failures.errors[names[0]] = error
+            else:
+                groups += [names[: len(names) // 2], names[len(names) // 2 :]]
+        except TransferError as error:
+            failures.errors |= dict.fromkeys(missing, error)
+    alone = [name for name, file in needed.items() if file.size > _ALONE]
+    for name in alone:
+        with failures.collect(name):
+            await _download_one(backend, remote, root, name, meter)
+
+
+async def _stream(backend: Backend, remote: str, root: Path, missing: set[str], meter: Meter) -> None:
+    """Fetch files as one tar stream, what a cut keeps back as another; takes out of `missing` what is here."""
     patience = Patience()
     while missing:
         came: set[str] = set()
@@ -185,15 +206,7 @@ async def _from_crestline(
         except (GatewayUnavailableError, RateLimitedError, TransferError) as error:
             if came:
                 patience.renew()
-            try:
-                await patience.wait(error)
-            except TransferError as last:
-                failures.errors |= dict.fromkeys(missing, last)
-                break
-    alone = [name for name, file in needed.items() if file.size > _ALONE]
-    for name in alone:
-        with failures.collect(name):
-            await _download_one(backend, remote, root, name, meter)
+            await patience.wait(error)
 
 
 async def _unpack(

@@ -19,6 +19,9 @@ from crestline.model import (
     UnsupportedError,
 )
 
+REFUSED = (InvalidRequestError, MissingFileError, PermissionDeniedError)
+"""what a gateway says of a request because of one of the files in it"""
+
 _OF_ONE_FILE = (
     ConflictError,
     InvalidRequestError,

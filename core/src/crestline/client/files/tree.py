@@ -13,7 +13,15 @@ import msgspec
 from crestline.client.backends.base import Backend
 from crestline.client.files.ignore import IgnoreRules
 from crestline.client.files.names import is_temporary, safe_relative, spellings
-from crestline.model import File, FileType, GatewayUnavailableError, InvalidRequestError, TooLargeError
+from crestline.model import (
+    CrestlineError,
+    File,
+    FileType,
+    GatewayUnavailableError,
+    InvalidRequestError,
+    PermissionDeniedError,
+    TooLargeError,
+)
 
 MANIFEST = ".crestline-manifest.json"
 """name of the file in which plain FirecREST's directories remember checksums"""
@@ -44,6 +52,8 @@ class Scan(msgspec.Struct, kw_only=True):
 
     entries: list[Entry] = []
     left_out: list[str] = []
+    failed: dict[str, CrestlineError] = {}
+    """what ought to be sent, and why it cannot be"""
 
     def files(self) -> list[Entry]:
         """The regular files."""
@@ -51,16 +61,19 @@ class Scan(msgspec.Struct, kw_only=True):
 
 
 def scan(root: Path, ignore: IgnoreRules | None = None) -> Scan:
-    """Look at all below `root` that `ignore` does not exclude; links are not followed.
-
-    Raises:
-        InvalidRequestError: a name is not UTF-8, which no message can carry.
-    """
+    """Look at all below `root` that `ignore` does not exclude; links are not followed."""
     found = Scan()
     pending = [""]
     while pending:
         directory = pending.pop()
-        for item in sorted(os.scandir(root / directory), key=lambda item: item.name):
+        try:
+            items = sorted(os.scandir(root / directory), key=lambda item: item.name)
+        except PermissionError:
+            if not directory:
+                raise
+            found.failed[directory] = _unreadable(root / directory)
+            continue
+        for item in items:
             path = posixpath.join(directory, item.name)
             if path == MANIFEST or is_temporary(item.name):
                 continue
@@ -69,11 +82,16 @@ def scan(root: Path, ignore: IgnoreRules | None = None) -> Scan:
                 if ignore.looks_below and item.is_dir(follow_symlinks=False):
                     pending.append(path)
                 continue
-            _check_utf8(path)
+            if not _is_utf8(path):
+                found.failed[path] = InvalidRequestError(f"{path!r} is not UTF-8.", hint="Rename it.")
+                continue
             status = item.stat(follow_symlinks=False)
             kind = _KINDS.get(stat.S_IFMT(status.st_mode))
             if kind is None:
                 found.left_out.append(path)
+                continue
+            if kind is FileType.FILE and not os.access(item.path, os.R_OK):
+                found.failed[path] = _unreadable(item.path)
                 continue
             found.entries.append(
                 Entry(
@@ -90,11 +108,17 @@ def scan(root: Path, ignore: IgnoreRules | None = None) -> Scan:
     return found
 
 
-def _check_utf8(path: str) -> None:
+def _is_utf8(path: str) -> bool:
+    """Whether a message can carry the name."""
     try:
         path.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidRequestError(f"The file name {path!r} is not UTF-8.", hint="Rename the file.") from error
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _unreadable(path: str | Path) -> PermissionDeniedError:
+    return PermissionDeniedError(f"{path} on this machine cannot be read.", hint="Check its permissions.")
 
 
 class Listing:

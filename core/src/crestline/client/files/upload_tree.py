@@ -9,6 +9,7 @@ from anyio.to_thread import run_sync
 
 from crestline.client.backends.base import Backend
 from crestline.client.files.archive import pack, stream
+from crestline.client.files.failures import Failures
 from crestline.client.files.ignore import IgnoreRules
 from crestline.client.files.names import (
     remove_if_there,
@@ -51,7 +52,7 @@ async def upload_tree(
         ignore: see `upload`.
 
     Raises:
-        TransferError: something did not arrive, or changed while it was sent.
+        TransferError: something did not arrive, changed while it was sent, or cannot be read; then all else was sent.
     """
     found = await run_sync(scan, root, ignore)
     if "tar" in backend.features:
@@ -59,6 +60,10 @@ async def upload_tree(
     else:
         unfinished = Unfinished(backend, remote, f"{backend.system}\n{remote}\n{key}")
         sent = await to_plain(backend, root, remote, found.entries, meter, unfinished, wait)
+    if not sent.pending:  # else another call follows, which says so
+        failures = Failures()
+        failures.errors |= found.failed
+        failures.raise_any(str(root))
     files = [entry for entry in sent.entries if entry.is_file]
     return Report(
         files=len(files),
