@@ -63,14 +63,22 @@ class Hub:
         environment: what the hub gets beside the tests' own variables: which gateway there is.
         host: where the hub's API listens, so that jobs reach it.
         port: where its proxy listens; 0: on any.
+        python: the interpreter of an environment with another JupyterHub.
     """
 
     def __init__(
-        self, folder: Path, settings: str, environment: dict[str, str], host: str = "127.0.0.1", port: int = 0
+        self,
+        folder: Path,
+        settings: str,
+        environment: dict[str, str],
+        host: str = "127.0.0.1",
+        port: int = 0,
+        python: str = sys.executable,
     ) -> None:
         require(PROXY.exists(), "The hub's proxy is missing: run `npm ci` in tests/hub_proxy.")
         self.folder = folder
         self.host = host
+        self.python = python
         self.settings = settings
         self._environment = environment
         self._port, self._hub_port, self._api_port = free_ports(3)
@@ -100,9 +108,9 @@ class Hub:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        path = f"{Path(self.python).parent}:{os.environ['PATH']}"
         environment = os.environ | {"PATH": path} | self._environment
-        command = [sys.executable, "-m", "jupyterhub", "--config", str(self.folder / "config.py")]
+        command = [self.python, "-m", "jupyterhub", "--config", str(self.folder / "config.py")]
         with (self.folder / "hub.log").open("ab") as log:
             self.process = subprocess.Popen(
                 command, env=environment, cwd=self.folder, stdout=log, stderr=log, start_new_session=True

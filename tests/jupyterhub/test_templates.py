@@ -202,7 +202,7 @@ def test_a_session_in_a_container_has_the_whole_command_in_it() -> None:
         {"modules": ["a\nb"]},
         {"venv": ["x"]},
         {"variables": {"A B": "x"}},
-        {"variables": {"A": 1}},
+        {"variables": {"A": ["x"]}},
     ],
 )
 def test_wrong_software_is_named(wrong: dict[str, Any]) -> None:

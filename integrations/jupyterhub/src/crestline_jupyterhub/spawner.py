@@ -24,7 +24,7 @@ from crestline_jupyterhub.connections import connections
 from crestline_jupyterhub.ending import Way, cancel, tidy
 from crestline_jupyterhub.failures import SpawnFailedError, ended, refused
 from crestline_jupyterhub.job import is_attempt, job_name, make_spec
-from crestline_jupyterhub.options import SpawnerOptions
+from crestline_jupyterhub.options import SpawnerOptions, apply_before_start
 from crestline_jupyterhub.settings import SpawnerSettings
 from crestline_jupyterhub.staging import LOG, relay_key, stage
 from crestline_jupyterhub.tokens import login_of
@@ -148,6 +148,7 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
             )
         self._starting = True
         try:
+            await apply_before_start(self)
             system = await self._system()
             job = await self._submit(system)
             self.job_id = job.job_id

@@ -4,6 +4,6 @@
 checks what came back, by the form or by the REST API, and says what it sets. `spawner` ties them to the hub.
 """
 
-from crestline_jupyterhub.options.spawner import SpawnerOptions
+from crestline_jupyterhub.options.spawner import SpawnerOptions, apply_before_start
 
-__all__ = ["SpawnerOptions"]
+__all__ = ["SpawnerOptions", "apply_before_start"]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
+from jupyterhub.spawner import Spawner
 from jupyterhub.user import User
 from jupyterhub.utils import maybe_future
 from traitlets import Callable, Dict, Float, HasTraits, List, TraitError, Union, default
@@ -65,6 +66,16 @@ class SpawnerOptions(HasTraits):
     @default("apply_user_options")
     def _apply_user_options(self) -> Any:
         return _apply
+
+
+async def apply_before_start(spawner: FirecRESTSpawner) -> None:
+    """Apply the options where the hub does not do it itself: before JupyterHub 5.3.
+
+    Raises:
+        SpawnFailedError: they cannot be used; says why.
+    """
+    if not hasattr(Spawner, "apply_user_options"):
+        await _apply(spawner, spawner.user_options)
 
 
 async def _show(spawner: FirecRESTSpawner) -> str:

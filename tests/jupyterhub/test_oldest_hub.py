@@ -1,0 +1,91 @@
+"""The oldest JupyterHub that the distribution declares, installed from the package index, with real servers."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.example_hub import EXAMPLES
+from harness.hub import PASSWORD, Hub
+from harness.hub_settings import HUB, QUICK, TINY, variables
+from plain_firecrest.fixture import PlainFirecrest, running
+
+ROOT = Path(__file__).parents[2]
+DECLARED = re.search(r'"jupyterhub>=([0-9.]+)"', (ROOT / "integrations/jupyterhub/pyproject.toml").read_text())
+SETTINGS = f"""
+load_subconfig({str(EXAMPLES / "form.py")!r})
+c.JupyterHub.authenticator_class = "dummy"
+c.DummyAuthenticator.password = "{PASSWORD}"
+"""
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The interpreter of an environment with that JupyterHub and with what this workspace has."""
+    assert DECLARED is not None
+    uv, place = str(Path(sys.executable).with_name("uv")), tmp_path_factory.mktemp("oldest") / "venv"
+    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(place)], check=True, timeout=300)
+    install = [uv, "pip", "install", "--quiet", "--python", str(place / "bin/python")]
+    here = ["-e", f"{ROOT / 'core'}[relay]", "-e", str(ROOT / "integrations/jupyterhub")]
+    subprocess.run([*install, f"jupyterhub=={DECLARED[1]}.*", *here], check=True, timeout=600, cwd=place)
+    return str(place / "bin/python")
+
+
+@pytest.fixture(scope="module")
+def site(python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hub, PlainFirecrest]]:
+    folder = tmp_path_factory.mktemp("hub")
+    settings = HUB + TINY + QUICK + SETTINGS
+    with running(cpus_per_node=8) as plain, Hub(folder, settings, variables(plain), python=python) as hub:
+        assert DECLARED is not None
+        with hub.http() as http:
+            assert http.get("/hub/api/info").json()["version"].startswith(DECLARED[1])
+        yield hub, plain
+
+
+def alive(plain: PlainFirecrest, user: str) -> list[str]:
+    return [job.id for job in plain.jobs() if f"-{user}-" in job.name and not job.is_over]
+
+
+def test_a_choice_reaches_the_scheduler_and_the_server_answers(site: tuple[Hub, PlainFirecrest]) -> None:
+    hub, plain = site
+    assert hub.spawn("anna", {"hours": 2, "queue": "xfer"}).status_code in (201, 202)
+    hub.ready("anna")
+    (job,) = (job for job in plain.jobs() if "-anna-" in job.name)
+    assert job.partition == "xfer"
+    assert "#SBATCH --time=2:00:00" in job.script
+    with hub.http() as http:
+        assert http.get("/user/anna/api").status_code == 200
+    hub.stop_server("anna")
+    hub.wait(lambda: not alive(plain, "anna"), "the job was not cancelled")
+
+
+def test_what_is_not_offered_is_refused_and_the_page_says_why(site: tuple[Hub, PlainFirecrest]) -> None:
+    hub, plain = site
+    with hub.browser("bert") as browser:
+        browser.get("/hub/spawn")
+        form = {"profile": "jupyterlab", "profile-option-jupyterlab--nodes": "99", "_xsrf": browser.cookies["_xsrf"]}
+        shown = browser.post("/hub/spawn", data=form).text
+    assert shown.count("Give a whole number from 1 to") == 1
+    assert not alive(plain, "bert")
+
+
+def test_server_that_waits_is_stopped_after_the_hub_came_back(site: tuple[Hub, PlainFirecrest]) -> None:
+    hub, plain = site
+    plain.settings.start_delay = 3600
+    hub.spawn("cleo")
+    hub.wait(lambda: alive(plain, "cleo"), "no job")
+    (job_id,) = alive(plain, "cleo")
+    hub.wait(lambda: f"is job {job_id}" in hub.log(), "the hub does not know its job")
+    hub.kill()
+    hub.start()
+    hub.stop_server("cleo")
+    hub.wait(lambda: not alive(plain, "cleo"), "the job was not cancelled")
+    plain.settings.start_delay = 0
+    hub.spawn("cleo")
+    hub.ready("cleo")
+    hub.stop_server("cleo")
