@@ -81,3 +81,38 @@ def test_what_is_refused(variables: dict[str, str]) -> None:
 def test_a_limit_that_is_none() -> None:
     with pytest.raises(ConfigError):
         ask(Defaults(allowed=["nodes=8"]), {}, 0)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"SLURM_NTASKS": "1000", "SLURM_NTASKS_PER_NODE": "1"},
+        {"CRESTLINE_TASKS": "17", "CRESTLINE_TASKS_PER_NODE": "2"},
+        {"SCHEDULER_PARAMETERS": "-n 100 --ntasks-per-node=10"},
+        {"CRESTLINE_NODES": "8", "CRESTLINE_TASKS_PER_NODE": "100"},
+    ],
+)
+def test_limits_count_what_is_implied(variables: dict[str, str]) -> None:
+    with pytest.raises(BuildFailureError, match="allowed here"):
+        ask(Defaults(allowed=["nodes<=8", "tasks<=500"]), variables, 0)
+
+
+def test_a_limit_holds_for_what_the_scheduler_would_choose() -> None:
+    limited = Defaults(allowed=["nodes<=8", "time<=04:00:00"])
+    for variables in ({"SLURM_NTASKS": "1000"}, {"CRESTLINE_GPUS": "64"}, {"SLURM_MEM_PER_CPU": "100G"}):
+        spec, _ = ask(limited, variables, 0)
+        assert "--nodes=1-8" in spec.directives
+        assert spec.time_limit == "04:00:00"
+    spec, _ = ask(limited, {"SLURM_NTASKS": "16", "SLURM_NNODES": "2"}, 0)
+    assert (spec.nodes, spec.directives) == (2, ())
+
+
+def test_sbatchs_own_variables_do_not_reach_it() -> None:
+    """Unlike `SLURM_*`, they would pass the checks: sbatch reads them from its environment."""
+    variables = {f"SBATCH_{name}": "x" for name in ("PARTITION", "ACCOUNT", "QOS", "TIMELIMIT", "EXCLUSIVE")}
+    assert ask(Defaults(), variables, 0) == ask(Defaults(), {}, 0)
+    assert ask(Defaults(), variables, 0)[0].environment == {}
+
+
+def test_a_limit_as_long_as_gitlabs_own_is_reached() -> None:
+    assert ask(Defaults(), {"SLURM_TIMELIMIT": "01:00:00"}, 3600)[1] == []

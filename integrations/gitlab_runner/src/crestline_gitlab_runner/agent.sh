@@ -84,6 +84,12 @@ supervise() { # NAME: run it to its end
   : >"log/$name.done"
 }
 
+release() { # make removable what is ours: a job may have left directories that it cannot write
+  for each in b-* c-*; do
+    [ ! -d "$each" ] || find "$each" -type d ! -perm -700 -exec chmod u+rwx {} \; 2>/dev/null
+  done
+}
+
 finish() { # CODE
   for pid in log/*.pid; do
     [ ! -f "$pid" ] || signal TERM "$(cat "$pid")"
@@ -93,6 +99,7 @@ finish() { # CODE
     [ ! -f "$pid" ] || signal KILL "$(cat "$pid")"
   done
   rm -f in/*.script in/*.go
+  release
   exit "$1"
 }
 
@@ -118,11 +125,11 @@ while :; do
     supervise "$name" &
     running=$name round=0
   done
-  [ -z "$last" ] || [ ! -f "log/$last.done" ] || exit 0
+  [ -z "$last" ] || [ ! -f "log/$last.done" ] || { release; exit 0; }
   if [ -n "$terminated" ]; then
     busy=
     for pid in log/*.pid; do [ ! -f "$pid" ] || busy=1; done
-    [ -n "$busy" ] || exit 143
+    [ -n "$busy" ] || { release; exit 143; }
   fi
   [ -d in ] || finish 91
   [ -z "$running" ] || [ ! -f "log/$running.done" ] || running='' round=0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import posixpath
 import stat
 import time
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from crestline.model import (
+    CrestlineError,
     GatewayUnavailableError,
     Job,
     JobNotFoundError,
@@ -22,7 +22,7 @@ from crestline.model import (
 )
 from crestline_gitlab_runner import log
 from crestline_gitlab_runner.agent import batch_script
-from crestline_gitlab_runner.failures import RunnerGoneError, SystemFailureError
+from crestline_gitlab_runner.failures import SystemFailureError
 from crestline_gitlab_runner.mailbox import Ended, Mailbox
 from crestline_gitlab_runner.settings import Settings
 from crestline_gitlab_runner.state import State
@@ -125,8 +125,7 @@ class Allocation:
             watching = group.create_task(self._watch(running))
             following = group.create_task(self._follow(name, send, running))
             await asyncio.wait((watching, following), return_when=asyncio.FIRST_COMPLETED)
-            if not following.done():
-                await asyncio.wait((following,), timeout=_SETTLE)
+            await self._drain(following)
             job = watching.result() if watching.done() else None
             ended: Ended | None = None
             if following.done():
@@ -142,6 +141,13 @@ class Allocation:
         if job is None:
             raise SystemFailureError("It is not known how the job ended.")
         return job
+
+    async def _drain(self, following: asyncio.Task[Ended]) -> None:
+        """Wait for the output of a job that has ended, as long as some of it still arrives."""
+        received = -1
+        while not following.done() and (self.mailbox.is_receiving or self.mailbox.received != received):
+            received = self.mailbox.received
+            await asyncio.wait((following,), timeout=_SETTLE)
 
     async def _follow(self, name: str, send: Callable[[], Awaitable[None]], running: asyncio.Event) -> Ended:
         await send()
@@ -185,7 +191,6 @@ class Allocation:
 
     async def beat_on(self) -> None:
         """Tell the agent that the runner lives, as long as it does."""
-        parent = os.getppid()
         pause = min(30.0, self._settings.heartbeat_ttl / 4)
         while True:
             try:
@@ -195,10 +200,7 @@ class Allocation:
                     (self._state.folder.parent / self._state.record.shared / "record.json").touch()
             except GatewayUnavailableError:
                 pass  # the agent bears with that for a while
-            for _ in range(max(1, int(pause))):
-                await asyncio.sleep(min(pause, 1.0))
-                if os.getppid() != parent:
-                    raise RunnerGoneError("The runner is gone.")
+            await asyncio.sleep(pause)
 
     # after
 
@@ -239,10 +241,7 @@ class Allocation:
             if entry.startswith(f"{record.name}-") and entry.endswith(".go"):
                 await self.mailbox.stop(entry.removesuffix(".go"))
         for path in (self._state.builds_dir, self._state.cache_dir):
-            try:
-                await self._system.remove(path)
-            except MissingFileError:
-                continue
+            await self._remove(path)
 
     async def _entries(self, folder: str) -> list[str]:
         try:
@@ -253,9 +252,29 @@ class Allocation:
     async def remove_workspace(self) -> None:
         """Delete all that is on the system."""
         try:
-            await self._system.remove(self._state.record.workspace)
+            await self._remove(self._state.record.workspace)
+        except CrestlineError as error:
+            if self._state.record.submitting or self._state.record.job_id is not None:
+                raise
+            # Nothing was submitted, perhaps since the directory could not even be made.
+            print(f"{self._state.record.workspace} is left alone: {error.message}")
+
+    async def _remove(self, path: str) -> None:
+        """Delete a directory; those in it that are read-only, such as Go's module cache, are made removable first."""
+        try:
+            await self._system.remove(path)
         except MissingFileError:
             return
+        except CrestlineError:
+            await self._make_removable(path)
+            await self._system.remove(path)
+
+    async def _make_removable(self, path: str) -> None:
+        for entry in await self._system.ls(path, hidden=True):
+            if entry.is_directory:
+                if entry.permissions[:3] != "rwx":
+                    await self._system.chmod(f"{path}/{entry.name}", "700")
+                await self._make_removable(f"{path}/{entry.name}")
 
 
 _ENDED_FROM_OUTSIDE = frozenset(JobState) - {JobState.COMPLETED, JobState.FAILED}

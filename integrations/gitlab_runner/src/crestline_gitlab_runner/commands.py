@@ -23,6 +23,9 @@ from crestline_gitlab_runner.settings import Settings, load_settings
 if TYPE_CHECKING:
     from crestline.client import System
 
+_RUNNER = os.getppid()
+"""The runner's pid, read before anything that takes time."""
+
 
 def main(arguments: list[str]) -> int:
     """GitLab Runner custom executor: config, prepare, run, cleanup, gc."""
@@ -61,7 +64,7 @@ async def _run_stage(settings: Settings, job: CiJob, script: Path, stage: str) -
     if job.exit_code_file is not None:
         job.exit_code_file.unlink(missing_ok=True)
     stages = Stages(settings, job, known_state(settings, job), lambda: connected(settings, job))
-    await stages.run(stage, script)
+    await stages.run(stage, script, _RUNNER)
 
 
 async def _cleanup(settings: Settings, job: CiJob) -> None:

@@ -195,7 +195,12 @@ class Exchange:
         arguments = [str(python), "-I", "-S", str(program), source_kind, str(source), target_kind, str(target)]
         arguments.append(json.dumps(options))
         confined = sandbox.Sandbox(target.parent, (source, program, *_of_python(python)))
-        kind, _ = await sandbox.available(target.parent)
+        kind, why = await sandbox.available(target.parent)
+        if kind is None and self._settings.stages.artifacts != "unconfined":
+            raise SystemFailureError(
+                f"Artifacts and caches cannot be moved, since no process can be confined on this machine: {why}.",
+                hint='Install bubblewrap, allow user namespaces, or set stages.artifacts = "unconfined".',
+            )
         code, said = await sandbox.run(arguments, confined, {}, kind=kind, output=asyncio.subprocess.PIPE)
         lines = said.decode(errors="replace").splitlines()
         for line in lines[:50]:

@@ -39,6 +39,10 @@ class Mailbox:
         self._patience = patience
         self._beats = 0
         self._read = ""
+        self.received = 0
+        """pieces of output so far"""
+        self.is_receiving = False
+        """whether a piece is on its way"""
 
     @property
     def part_size(self) -> int:
@@ -97,7 +101,12 @@ class Mailbox:
     async def _get(self, piece: str, size: int) -> bytes:
         if size > _LARGEST_PIECE:
             raise CrestlineError(f"The job has written {piece} itself.", hint="Leave the agent's files alone.")
-        return await self._system.backend.download_small(f"{self._workspace}/out/{piece}")
+        self.is_receiving = True
+        try:
+            return await self._system.backend.download_small(f"{self._workspace}/out/{piece}")
+        finally:
+            self.received += 1
+            self.is_receiving = False
 
     async def _put(self, name: str, content: bytes) -> None:
         await self._system.backend.upload_small(f"{self._workspace}/in", name, content)

@@ -74,6 +74,8 @@ _SHORT = {
     "A": "account", "p": "partition", "C": "constraint", "q": "qos", "t": "time", "N": "nodes",
     "n": "ntasks", "c": "cpus-per-task", "G": "gpus",
 }  # fmt: skip
+_IMPLY_NODES = frozenset({"tasks", "tasks_per_node", "cpus_per_task", "memory", "gpus"})
+"""What could make the scheduler choose any number of nodes."""
 _FREE = frozenset(_SLURM_DIRECTIVES.values())
 _VALUE = re.compile(r"[A-Za-z0-9_.,:=+*@%&|()\[\]/-]+")
 
@@ -127,7 +129,7 @@ def ask(defaults: Defaults, variables: Mapping[str, str], ci_timeout: int) -> tu
                 remarks.append(limit.remark)
             values["time_limit"] = limit.text
             limits.check_time(limit, who)
-            if ci_timeout and limit.seconds >= ci_timeout:
+            if ci_timeout and limit.seconds > ci_timeout:
                 remarks.append(
                     f"GitLab ends this job after {clock(ci_timeout)}, queueing included; its time limit of "
                     f"{clock(limit.seconds)} will not be reached. Raise `timeout:` in .gitlab-ci.yml."
@@ -139,6 +141,12 @@ def ask(defaults: Defaults, variables: Mapping[str, str], ci_timeout: int) -> tu
         else:
             values[field] = _checked(text, who)
         limits.check(field, text, who)
+    limits.check_implied(values)
+    bound = limits.most("nodes")
+    if bound is not None and "nodes" not in values and (values.keys() & _IMPLY_NODES or directives):
+        directives["nodes"] = f"--nodes=1-{bound}"
+    if limits.longest is not None:
+        values.setdefault("time_limit", clock(limits.longest))
     return JobSpec(**values, directives=(*defaults.directives, *directives.values())), remarks  # type: ignore[arg-type]
 
 
@@ -195,6 +203,20 @@ class _Limits:
                 raise ConfigError(
                     f"allowed: {rule!r} is no rule.", hint="Write partition:a,b or nodes<=8 or time<=04:00:00."
                 )
+
+    def most(self, field: str) -> int | None:
+        """The largest number allowed of something."""
+        return self._most.get(field)
+
+    def check_implied(self, values: Mapping[str, str | int]) -> None:
+        """Check what two of nodes, tasks and tasks per node say of the third."""
+        nodes, tasks, per_node = (int(values.get(field, 0)) for field in ("nodes", "tasks", "tasks_per_node"))
+        if tasks and per_node:
+            self.check("nodes", str(-(-tasks // per_node)), f"{tasks} tasks, {per_node} per node")
+        if nodes and per_node:
+            self.check("tasks", str(nodes * per_node), f"{nodes} nodes, {per_node} tasks per node")
+        if nodes and tasks:
+            self.check("tasks_per_node", str(-(-tasks // nodes)), f"{tasks} tasks, {nodes} nodes")
 
     def check(self, field: str, text: str, who: str) -> None:
         if field in self._most and int(text) > self._most[field]:

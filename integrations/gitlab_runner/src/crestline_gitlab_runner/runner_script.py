@@ -17,6 +17,8 @@ from crestline_gitlab_runner.failures import BuildFailureError
 HELPER_COMMANDS = frozenset({"artifacts-uploader", "artifacts-downloader", "cache-archiver", "cache-extractor"})
 _FLAGS = frozenset({"--untracked", "--verbose", "--generate-artifacts-metadata"})
 """Options of the helper without a value."""
+_DOCUMENT = re.compile(r"<<[ ]*(\w+)([^\n]*)\n(?:(?!\1\n)[^\n]*\n)*\1(?=\n)")
+"""A here-document with the rest of its line: the runner writes the environment of its helper by them."""
 _KEYWORDS = frozenset({"if", "then", "else", "elif", "!", "{"})
 _ANSI = re.compile(r"\\(x[0-9a-fA-F]{1,2}|[0-7]{1,3}|.)", re.DOTALL)
 _GO = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", re.DOTALL)
@@ -104,6 +106,9 @@ def _commands(text: str) -> Iterator[list[str]]:
     at = 0
     while at < len(text):
         char = text[at]
+        if char == "<" and word is None and (document := _DOCUMENT.match(text, at)):
+            at = document.end()
+            continue
         if char in " \t\n;&|()":
             if word is not None:
                 words.append(_text(word))

@@ -63,7 +63,8 @@ class Stages(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where stages run."""
 
     get_sources: Literal["host", "job"] = "host"
-    artifacts: Literal["host"] = "host"
+    artifacts: Literal["host", "unconfined"] = "host"
+    """`unconfined`: archives may be converted on this machine even where no process can be confined"""
     launch: Literal["once", "per-rank"] = "once"
     shell: str = "bash"
     """in the job"""

@@ -47,7 +47,7 @@ async def find_or_begin(settings: Settings, job: CiJob, name: str, root: str, co
     client_id = job.variables.get("F7T_CLIENT_ID", "")
     digest = hashlib.sha256(f"{job.project} {client_id} {name}".encode()).hexdigest()[:16]
     folder = settings.state_dir / f"alloc-{digest}"
-    with locked(settings.state_dir / f".alloc-{digest}.lock"):
+    with locked(_lock(folder)):
         state = State.find(folder)
         if state is not None and state.record.job_id is not None and await _has_ended(state, connect):
             state.forget()
@@ -56,6 +56,17 @@ async def find_or_begin(settings: Settings, job: CiJob, name: str, root: str, co
             state = State.create(folder, ci_job=job.id, root=root, client_id=client_id, kind="alloc")
         state.touch()
     return state
+
+
+def forget(shared: State) -> None:
+    """Forget an allocation, with the lock that guards its beginning."""
+    with locked(_lock(shared.folder)):
+        shared.forget()
+        _lock(shared.folder).unlink(missing_ok=True)
+
+
+def _lock(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.lock")
 
 
 def of(settings: Settings, state: State) -> State | None:

@@ -1,4 +1,4 @@
-"""Sources to the system: all that the host stages have made, as one archive in the inbox that the job unpacks."""
+"""Sources, caches and artifacts to the system: archives in the inbox that the job unpacks before its next command."""
 
 from __future__ import annotations
 
@@ -14,40 +14,53 @@ from crestline_gitlab_runner.agent import await_file
 from crestline_gitlab_runner.state import State
 
 
-def pack(state: State, project: str, part_size: int) -> tuple[dict[str, bytes], list[str]]:
+def pack(state: State, label: str, project: str, part_size: int) -> tuple[dict[str, bytes], list[str]]:
     """The archives in parts, and the lines of sh that unpack them in the job.
 
-    What `fetched` holds (caches, artifacts of other jobs) goes over what `sources` holds.
+    The sources go once; caches and artifacts of other jobs go over them, each time that there are new ones.
 
     Args:
+        label: begins the names of the parts.
         project: the project's directory below the builds directory.
     """
-    name = state.record.name
-    builds = f"b-{name}"
+    builds = f"b-{state.record.name}"
     attached: dict[str, bytes] = {}
     waits: list[str] = []
     unpacks: list[str] = []
 
-    def attach(file: IO[bytes], label: str, target: str) -> None:
-        parts = {f"{name}.{label}.{number:04d}": part for number, part in enumerate(_parts(file, part_size))}
+    def attach(file: IO[bytes], what: str, target: str) -> None:
+        parts = {f"{label}.{what}.{number:04d}": part for number, part in enumerate(_parts(file, part_size))}
         attached.update(parts)
         names = " ".join(f"in/{each}" for each in parts)
         waits.extend(await_file(f"in/{each}", len(part)) for each, part in parts.items())
         unpacks.append(f"mkdir -p {target} && cat {names} | tar -xzf - -C {target} || exit 93")
         unpacks.append(f"rm -f {names}")
 
-    with tempfile.TemporaryFile(dir=state.folder) as file:
-        with tarfile.open(fileobj=file, mode="w:gz", compresslevel=1, format=tarfile.GNU_FORMAT) as archive:
-            place = state.folder / "sources"
-            for each in sorted(os.listdir(place)) if place.is_dir() else ():
-                archive.add(place / each, arcname=each, filter=_without_owner)
-        file.seek(0)
-        attach(file, "sources", builds)
-    fetched = state.folder / "fetched"
-    for path in sorted(fetched.iterdir()) if fetched.is_dir() else ():
+    place = state.folder / "sources"
+    if not state.record.shipped and place.is_dir():
+        with tempfile.TemporaryFile(dir=state.folder) as file:
+            with tarfile.open(fileobj=file, mode="w:gz", compresslevel=1, format=tarfile.GNU_FORMAT) as archive:
+                for each in sorted(os.listdir(place)):
+                    archive.add(place / each, arcname=each, filter=_without_owner)
+            file.seek(0)
+            attach(file, "sources", builds)
+    for path in _fetched(state):
         with path.open("rb") as stored:
             attach(stored, f"fetched-{path.stem}", f"{builds}/{shlex.quote(project)}")
     return attached, [*waits, *unpacks]
+
+
+def arrived(state: State) -> None:
+    """What was packed is in the job."""
+    state.record.shipped = True
+    state.save()
+    for path in _fetched(state):
+        path.unlink()
+
+
+def _fetched(state: State) -> list[Path]:
+    place = state.folder / "fetched"
+    return sorted(place.iterdir()) if place.is_dir() else []
 
 
 def shipped_files(place: Path) -> list[bytes]:

@@ -7,6 +7,7 @@ and from the text of their scripts, and carried out without a shell.
 from __future__ import annotations
 
 import asyncio
+import os
 import posixpath
 import shutil
 from collections.abc import Callable, Coroutine, Mapping
@@ -43,13 +44,40 @@ class Stages:
         self._job = job
         self._state = state
         self._connect = connect
+        self._abandoned = False
 
-    async def run(self, stage: str, script: Path) -> None:
+    async def run(self, stage: str, script: Path, runner: int) -> None:
         """Run a stage to its end; a name that nobody knows is the user's code.
+
+        Args:
+            runner: the pid of the runner; when that process has ended, so does the job.
 
         Raises:
             BuildFailureError, SystemFailureError: how it ended, unless well.
         """
+        work = asyncio.ensure_future(self._run(stage, script))
+        gone = asyncio.ensure_future(_end_of_parent(runner))
+        try:
+            await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                self._abandoned = True
+                work.cancel()
+                await asyncio.wait((work,))
+                await self._abandon()
+                raise RunnerGoneError("The runner is gone.")
+            await work
+        finally:
+            gone.cancel()
+            work.cancel()
+            await asyncio.wait((work, gone))
+
+    async def _abandon(self) -> None:
+        """End what runs on the system for this job."""
+        async with self._connect() as system:
+            allocation = Allocation(system, self._settings, self._state)
+            await (allocation.leave() if self._state.record.shared else allocation.cancel())
+
+    async def _run(self, stage: str, script: Path) -> None:
         content = await asyncio.to_thread(script.read_bytes)
         if stage == "prepare_script":
             self._introduce()
@@ -114,13 +142,9 @@ class Stages:
         allocation = Allocation(system, self._settings, self._state)
         name = self._next(stage)
         path = f"{record.workspace}/in/{name}.script"
-        attached: dict[str, bytes] = {}
-        lines: list[str] = []
         started = record.commands > 1
-        if not record.shipped:
-            attached, lines = await asyncio.to_thread(
-                shipping.pack, self._state, self._below, allocation.mailbox.part_size
-            )
+        part_size = allocation.mailbox.part_size
+        attached, lines = await asyncio.to_thread(shipping.pack, self._state, name, self._below, part_size)
         lines += self._scripts(attached, name, content, allocation.mailbox.part_size)
         rank = self._job.variables.get("CRESTLINE_LAUNCH") or self._settings.stages.launch
         if rank not in ("once", "per-rank"):
@@ -135,8 +159,7 @@ class Stages:
         )
         lines += ["umask 022", *launch]
         ended = await self._ordered(allocation, name, lines, attached, last=self._is_last(stage), started=started)
-        self._state.record.shipped = True
-        self._state.save()
+        shipping.arrived(self._state)
         if isinstance(ended, Job):
             self._fail()
             verdict.of_job(ended)
@@ -178,11 +201,13 @@ class Stages:
                 self._state.save()
             return ended
         except ExceptionGroup as group:
-            if group.subgroup((RunnerGoneError, BrokenPipeError)) is not None:
+            if group.subgroup(BrokenPipeError) is not None:
                 await (allocation.leave() if self._state.record.shared else allocation.cancel())
             raise
         except asyncio.CancelledError:
             self._fail()
+            if self._abandoned:
+                raise
             try:
                 async with asyncio.timeout(_STOP_WITHIN):
                     if self._state.record.shared or (allocation.has_nodes and self._is_followed()):
@@ -298,6 +323,13 @@ class Stages:
                 await system.download(remote, place)
             except CrestlineError as error:
                 log.remark(f"WARNING: {path}: {error.message}")
+
+
+async def _end_of_parent(pid: int) -> None:
+    while True:
+        await asyncio.sleep(0.5)
+        if os.getppid() != pid:
+            return
 
 
 async def _size_of(system: System, remote: str) -> int:

@@ -143,12 +143,23 @@ def write_durably(file: Path, content: bytes) -> None:
 def locked(file: Path) -> Iterator[None]:
     """Alone among the processes of this machine."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
+    while True:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if _is_still(file, descriptor):
+            break
+        os.close(descriptor)  # another process has removed the file meanwhile
+    try:
         yield
     finally:
         os.close(descriptor)
+
+
+def _is_still(file: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(file.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _make_removable(function: object, path: str, error: object) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from crestline.model import CrestlineError, MissingFileError
 from crestline_gitlab_runner import sharing
 from crestline_gitlab_runner.allocation import Allocation
+from crestline_gitlab_runner.cache_store import remove_old
 from crestline_gitlab_runner.ci_job import CiJob
 from crestline_gitlab_runner.failures import SystemFailureError
 from crestline_gitlab_runner.preparing import workspaces
@@ -53,7 +54,7 @@ async def _remove(settings: Settings, state: State, connect: Connect, *, long_ag
             state.save()
             if not (settings.workspace.keep_on_failure and state.record.failed):
                 await allocation.remove_workspace()
-        state.forget()
+        _forget(state)
 
 
 async def collect_garbage(settings: Settings, connect: Connect) -> None:
@@ -74,16 +75,28 @@ async def collect_garbage(settings: Settings, connect: Connect) -> None:
             if state.record.client_id:
                 print(f"  it belongs to {state.record.client_id}, whose secret is not known here: it ends itself")
             if state.record.client_id or state.record.shared:
-                state.forget()
+                _forget(state)
             else:
                 await _remove(settings, state, connect, long_ago=True)
         except CrestlineError as error:
             print(f"  {error}")
             failed.append(folder.name)
+    for lock in settings.state_dir.glob(".alloc-*.lock"):
+        with locked(lock):
+            if not lock.with_name(lock.name.removeprefix(".").removesuffix(".lock")).exists():
+                lock.unlink()
+    remove_old(settings.state_dir / "caches", seconds=seconds(settings.recovery.remove_after))
     async with connect() as system:
         await _remove_old_workspaces(settings, system, known)
     if failed:
         raise SystemFailureError(f"Still there: {', '.join(failed)}.", hint="The next gc tries again.")
+
+
+def _forget(state: State) -> None:
+    if state.folder.name.startswith("alloc-"):
+        sharing.forget(state)
+    else:
+        state.forget()
 
 
 async def _remove_old_workspaces(settings: Settings, system: System, known: set[str]) -> None:

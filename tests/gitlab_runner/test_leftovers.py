@@ -1,0 +1,199 @@
+"""What stays behind, and what is missing, never costs a job its results: paths, directories, locks, late output."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import zipfile
+from io import BytesIO
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from crestline.client import System, connect_blocking
+from crestline.model import Job, JobState, PermissionDeniedError
+from crestline_gitlab_runner import allocation
+from crestline_gitlab_runner.allocation import Allocation
+from crestline_gitlab_runner.mailbox import Ended
+from crestline_gitlab_runner.settings import load_settings
+from crestline_gitlab_runner.state import State, locked
+from gitlab_runner.conftest import MakeSite
+from gitlab_runner.site import DriverSite
+from gitlab_runner.stand_in.ci_job import CiJob
+from gitlab_runner.stand_in.gitlab import GitLab
+
+
+def _names(gitlab: GitLab, job: CiJob) -> list[str]:
+    with zipfile.ZipFile(BytesIO(gitlab.artifacts[job.id])) as archive:
+        return sorted(name for name in archive.namelist() if not name.endswith("/"))
+
+
+@pytest.mark.parametrize("version", ["14.7.0", "19.3.0"])
+def test_what_is_missing_is_a_warning(site: DriverSite, gitlab: GitLab, version: str) -> None:
+    """A report, an artifact and a cache that are not there; variables and escaped brackets in paths."""
+    job = CiJob(
+        script=["mkdir 'out [1]' nodir; echo a >'out [1]/a.txt'; echo b >b.txt"],
+        variables={"OUT_DIR": "out [1]"},
+        artifacts=[
+            {"paths": ["missing.txt", r"out \[1\]/*.txt", "$UNSET/", "b.txt", "../x", "{", "/etc/*.toml"]},
+            {"paths": ["junit.xml"], "artifact_type": "junit", "artifact_format": "gzip"},
+            {"paths": ["/", "{ }", "../*"], "artifact_type": "sast"},
+        ],
+        cache=[{"key": "cold", "paths": [".cache"]}],
+    )
+    build = site.run(gitlab, job, version=version)
+    assert build.state == "success", build.text
+    assert _names(gitlab, job) == ["b.txt", "out [1]/a.txt"]
+    assert "WARNING: missing.txt: no matching files\n" in build.text
+    assert "WARNING: junit.xml: no matching files\n" in build.text
+    assert "/etc/os-release" not in build.text
+    assert [query for number, query, _, _ in gitlab.uploads if number == job.id and "junit" in query] == []
+
+
+def test_a_script_that_removes_its_project(site: DriverSite, gitlab: GitLab) -> None:
+    job = CiJob(
+        script=['cd ..; rm -rf "$CI_PROJECT_DIR"'], artifacts=[{"paths": ["out"]}], cache=[{"key": "k", "paths": ["c"]}]
+    )
+    build = site.run(gitlab, job)
+    assert build.state == "success", build.text
+    assert "the project directory is gone" in build.text
+
+
+@pytest.mark.parametrize("get_sources", ["host", "job"])
+def test_caches_arrive_wherever_sources_are_fetched(make_site: MakeSite, gitlab: GitLab, get_sources: str) -> None:
+    site = make_site("gateway", stages={"get_sources": get_sources})
+    cache = [{"key": "k", "paths": ["c"]}]
+    first = CiJob(script=["mkdir c; echo cached >c/f"], cache=cache, artifacts=[{"paths": ["c"]}])
+    assert site.run(gitlab, first).state == "success"
+    build = site.run(gitlab, CiJob(script=["cat c/f README.md"], cache=cache, dependencies=[first]))
+    assert "cached\nhello\n" in build.text, build.text
+
+
+def test_read_only_directories_are_removed(make_site: MakeSite, gitlab: GitLab) -> None:
+    """On Slurm, where jobs are not root's."""
+    site = make_site("slurm")
+    job = CiJob(script=["mkdir -p go/mod/x; echo y >go/mod/x/f; chmod -R a-w go"])
+    build = site.run(gitlab, job)
+    assert build.state == "success", build.text
+    with connect_blocking(site.client_site) as system:
+        root = f"{system.default_workdir()}/.crestline-ci/driver"
+        assert not [entry.name for entry in system.ls(root) if f"-{job.id}-" in entry.name]
+    assert site.left_behind() == []
+
+
+@pytest.mark.anyio
+async def test_read_only_directories_that_an_agent_left(site: DriverSite) -> None:
+    """An agent that was killed could not make them removable."""
+    modes = {"/r/w": "rwx", "/r/w/go": "r-x", "/r/w/go/mod": "---", "/r/w/out": "rwx"}
+
+    class Strict:
+        backend = SimpleNamespace(max_direct_upload=1, max_direct_download=1)
+
+        async def remove(self, path: str) -> None:
+            if any(mode != "rwx" for mode in modes.values()):
+                raise PermissionDeniedError("rm: cannot remove")
+            modes.clear()
+
+        async def ls(self, path: str, *, hidden: bool) -> list[Any]:
+            assert "r" in modes[path]
+            below = [each for each in modes if each.rpartition("/")[0] == path]
+            return [
+                SimpleNamespace(name=each.rpartition("/")[2], is_directory=True, permissions=f"{modes[each]}------")
+                for each in below
+            ]
+
+        async def chmod(self, path: str, mode: str) -> None:
+            assert mode == "700"
+            modes[path] = "rwx"
+
+    state = State.create(site.state / "job-x", ci_job=1, root="/r")
+    state.record.workspace = "/r/w"
+    await Allocation(cast(System, Strict()), load_settings(site.file), state).remove_workspace()
+    assert modes == {}
+
+
+def test_a_root_that_cannot_be_leaves_nothing_for_ever(make_site: MakeSite, gitlab: GitLab) -> None:
+    site = make_site("gateway", workspace={"root": "/proc/no/such/root"})
+    build = site.run(gitlab, CiJob(script=["true"]))
+    assert build.reason == "runner_system_failure"
+    assert site.left_behind() == [], build.text
+
+
+def test_locks_of_shared_allocations_go_with_them(site: DriverSite, gitlab: GitLab) -> None:
+    shared = {"CRESTLINE_ALLOC": "a", "CRESTLINE_ALLOC_RELEASE": "true"}
+    assert site.run(gitlab, CiJob(script=["true"], variables=shared)).state == "success"
+    assert not [path.name for path in site.state.rglob(".alloc-*")]
+
+
+def test_a_lock_that_was_removed_while_others_waited_for_it(tmp_path: Any) -> None:
+    file = tmp_path / "lock"
+    inside: list[str] = []
+
+    def work(name: str) -> None:
+        with locked(file):
+            inside.append(name)
+            assert len(inside) == 1
+            file.unlink()
+            inside.remove(name)
+
+    threads = [threading.Thread(target=work, args=(str(number),)) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert inside == []
+
+
+def test_a_runner_that_is_killed_during_a_slow_fetch(make_site: MakeSite, gitlab: GitLab) -> None:
+    """The allocation ends while git still waits for its server."""
+    site = make_site("gateway", recovery={"heartbeat_ttl": "60m"})
+    site.custom.run = ["sh", "-c", '"$@"; exit $?', "sh", *site.custom.run]
+    job = CiJob(script=["true"])
+    gitlab.answers_clones.clear()
+    try:
+        with site.start(gitlab, job) as build:
+            pid = build.wait_for_stage("get_sources")
+            assert gitlab.is_asked.wait(120)
+            build.kill_runner()
+            os.kill(pid, signal.SIGKILL)
+            with connect_blocking(site.client_site) as system:
+                (only,) = [each for each in system.jobs() if each.name.startswith(f"ci-{job.id}-")]
+                assert system.wait(only, timeout=120).state == "cancelled"
+            assert not gitlab.answers_clones.is_set()
+    finally:
+        gitlab.answers_clones.set()
+
+
+@pytest.mark.anyio
+async def test_output_that_still_arrives_is_waited_for(site: DriverSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job has ended, and its last pieces take many times as long as one may be late."""
+    monkeypatch.setattr(allocation, "_SETTLE", 0.05)
+    ended = SimpleNamespace(state=JobState.COMPLETED, job=Job(job_id="1", state=JobState.COMPLETED))
+
+    class Quick:
+        backend = SimpleNamespace(max_direct_upload=1, max_direct_download=1)
+
+        async def watch(self, job_id: str) -> Any:
+            yield ended
+
+    state = State.create(site.state / "job-x", ci_job=1, root="/r")
+    state.record.job_id = "1"
+    subject = Allocation(cast(System, Quick()), load_settings(site.file), state)
+
+    async def follow(name: str, write: Any) -> Ended:
+        for _ in range(30):
+            await asyncio.sleep(0.03)
+            subject.mailbox.received += 1
+        return Ended(0, "own")
+
+    monkeypatch.setattr(subject.mailbox, "follow", follow)
+    monkeypatch.setattr(subject, "beat_on", lambda: asyncio.sleep(60))
+
+    async def send() -> None:
+        return
+
+    assert await subject.run("x", send, started=False) == Ended(0, "own")
+    assert subject.mailbox.received == 30
