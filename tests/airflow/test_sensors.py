@@ -95,7 +95,7 @@ def test_a_job_id_that_came_out_empty(anywhere: Place, task_log: Any) -> None:
     with DAG("empty", schedule=None, params={"job": ""}) as dag:
         FirecRESTJobSensor(task_id="wait", job_id="{{ params.job }}")
     assert run(dag).states == {"wait": "failed"}
-    assert "No job id was given" in task_log.errors[-1]
+    assert "job_id is empty" in task_log.errors[-1]
 
 
 @pytest.mark.parametrize("anywhere", ["plain"], indirect=True)

@@ -18,8 +18,8 @@ from crestline_airflow.attempts import Attempts
 from crestline_airflow.failures import as_airflow_fails
 from crestline_airflow.functions import Call, pack, value_of
 from crestline_airflow.functions.packing import Serializer, source_of
-from crestline_airflow.operators.base import absolute
 from crestline_airflow.operators.submit import FirecRESTSubmitOperator
+from crestline_airflow.rendered import required, texts
 from crestline_airflow.versions import KNOWN_CONTEXT_KEYS, handle_output
 
 if TYPE_CHECKING:
@@ -130,12 +130,13 @@ class FirecRESTDecoratedOperator(DecoratedOperator, FirecRESTSubmitOperator):
         system.chmod(directory, "700")
         place = posixpath.join(directory, "call.py")
         system.write_bytes(place, content)
+        python = required(self.python, "python")
         return "\n".join(
             [
                 "#!/bin/bash",
-                *self.prologue.splitlines(),
+                *texts(self.prologue),
                 "crestline_id=${SLURM_JOB_ID:-${PBS_JOBID-}}",
-                f'exec {self.python} -u {shlex.quote(place)} {shlex.quote(directory)}/outcome-"${{crestline_id%%.*}}"',
+                f'exec {python} -u {shlex.quote(place)} {shlex.quote(directory)}/outcome-"${{crestline_id%%.*}}"',
                 "",
             ]
         )
@@ -179,7 +180,7 @@ class FirecRESTDecoratedOperator(DecoratedOperator, FirecRESTSubmitOperator):
         ti: Any = context["ti"]
         names = (ti.dag_id, ti.run_id, ti.task_id, str(ti.map_index))
         digest = hashlib.sha256("\0".join(names).encode()).hexdigest()[:20]
-        workdir = absolute(system, self.working_dir) if self.working_dir else system.default_workdir()
+        workdir = self._workdir(system) or system.default_workdir()
         return posixpath.join(workdir, ".crestline", "functions", f"{ti.task_id[:60]}-{digest}")
 
     def _arguments(self, context: Context) -> tuple[list[Any], dict[str, Any]]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from airflow.sdk import BaseOperatorLink
 from airflow.sdk.execution_time.xcom import XCom
 
+from crestline_airflow.rendered import single
+
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
     from airflow.sdk.types import TaskInstanceKey
@@ -29,5 +31,5 @@ class FirecRESTJobLink(BaseOperatorLink):
         if job_id is None:
             return ""
         hook = operator.hook  # type: ignore[attr-defined]
-        system = operator.system or hook.site().system or ""  # type: ignore[attr-defined]
+        system = single(operator.system, "system") or hook.site().system or ""  # type: ignore[attr-defined]
         return str(hook.job_page(system, job_id, of_gateway=getattr(operator, "_gateway_has_pages", True)))

@@ -18,6 +18,7 @@ from crestline_airflow.failures import FirecRESTRetryPolicy
 from crestline_airflow.links import FirecRESTJobLink
 from crestline_airflow.live_output import LiveOutput
 from crestline_airflow.outcome import outcome
+from crestline_airflow.rendered import single, texts
 from crestline_airflow.resources import absolute_below, after_jobs, job_spec
 from crestline_airflow.shared import Shared, acquire, release
 from crestline_airflow.versions import HAS_ON_KILL
@@ -149,6 +150,7 @@ class FirecRESTSubmitTrigger(FirecRESTJobTrigger):
         firecrest_conn_id: the Airflow connection.
         push_outcome: whether the task's return value becomes an XCom.
         more_memory, more_time: as of `FirecRESTRetryPolicy`.
+        native: whether templates are rendered to objects of Python.
         task: the fields of the operator, by name.
     """
 
@@ -158,6 +160,7 @@ class FirecRESTSubmitTrigger(FirecRESTJobTrigger):
         push_outcome: bool = True,
         more_memory: float | None = None,
         more_time: float | None = None,
+        native: bool = False,
         **task: Any,
     ) -> None:
         super().__init__(firecrest_conn_id, task["system"], job_id="", log_output=task["log_output"])
@@ -165,6 +168,7 @@ class FirecRESTSubmitTrigger(FirecRESTJobTrigger):
         self.push_outcome = push_outcome
         self.more_memory = more_memory
         self.more_time = more_time
+        self.render_template_as_native_obj = native  # Airflow reads it when it renders
         self._fields = tuple(task)
         for name, value in task.items():  # Airflow renders attributes that are called like the operator's
             setattr(self, name, value)
@@ -176,6 +180,7 @@ class FirecRESTSubmitTrigger(FirecRESTJobTrigger):
             "push_outcome": self.push_outcome,
             "more_memory": self.more_memory,
             "more_time": self.more_time,
+            "native": self.render_template_as_native_obj,
         }
         task = {name: getattr(self, name) for name in self._fields}
         return f"{__name__}.{type(self).__name__}", kwargs | task
@@ -225,7 +230,7 @@ class FirecRESTSubmitTrigger(FirecRESTJobTrigger):
         if attempt.job_id is not None:
             self.log.info("Job %s on %s was submitted before; going on with it", attempt.job_id, system.name)
         else:
-            workdir = getattr(self, "working_dir", None)
+            workdir = single(getattr(self, "working_dir", None), "working_dir")
             if workdir:
                 workdir = absolute_below(await system.default_workdir(), workdir)
             spec = job_spec(self, workdir or "", attempt, await sync_to_async(self._after)())
@@ -240,7 +245,7 @@ class FirecRESTSubmitTrigger(FirecRESTJobTrigger):
 
     def _after(self) -> str | None:
         ti: Any = self.task_instance
-        tasks = getattr(self, "after", None) or ()
+        tasks = texts(getattr(self, "after", None))
         return after_jobs((task_id, ti.xcom_pull(task_ids=task_id)) for task_id in tasks)
 
     async def _cancel(self, shared: Shared) -> None:

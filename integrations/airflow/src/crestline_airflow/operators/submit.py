@@ -19,6 +19,7 @@ from crestline_airflow.links import FirecRESTJobLink
 from crestline_airflow.live_output import logged, tail
 from crestline_airflow.operators.base import FirecRESTBaseOperator, absolute
 from crestline_airflow.outcome import outcome
+from crestline_airflow.rendered import single, texts
 from crestline_airflow.resources import RESOURCES, after_jobs, job_spec
 from crestline_airflow.triggers import FirecRESTJobTrigger, FirecRESTSubmitTrigger, has_pages, news, unpacked
 from crestline_airflow.versions import HAS_POLICIES, TaskDeferralError, TaskDeferralTimeout, TaskDeferred
@@ -76,6 +77,7 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
     """
 
     template_fields = (
+        "firecrest_conn_id",
         "system",
         "script",
         "command",
@@ -121,10 +123,10 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         array: str | None = None,
         dependency: str | None = None,
         after: str | Sequence[str] = (),
-        directives: Sequence[str] = (),
+        directives: str | Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
-        inputs: Sequence[str] = (),
-        outputs: Sequence[str] = (),
+        inputs: str | Sequence[str] = (),
+        outputs: str | Sequence[str] = (),
         wait: bool = True,
         log_output: bool = True,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
@@ -146,7 +148,9 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         self.reservation = reservation
         self.constraint = constraint
         self.qos = qos
-        self.time_limit = time_limit
+        # As a number, which native rendering makes of it, this would be seconds.
+        minutes = isinstance(time_limit, str) and time_limit.strip().isdigit()
+        self.time_limit = f"{str(time_limit).strip()}:00" if minutes else time_limit
         self.nodes = nodes
         self.tasks = tasks
         self.tasks_per_node = tasks_per_node
@@ -156,11 +160,11 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         self.exclusive = exclusive
         self.array = array
         self.dependency = dependency
-        self.after = [after] if isinstance(after, str) else list(after)
-        self.directives = list(directives)
+        self.after = after
+        self.directives = directives
         self.environment = environment
-        self.inputs = list(inputs)
-        self.outputs = list(outputs)
+        self.inputs = inputs
+        self.outputs = outputs
         self.wait = wait
         self.log_output = log_output
         self.deferrable = deferrable
@@ -181,6 +185,7 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
                 "push_outcome": self.do_xcom_push,
                 "more_memory": self._policy.more_memory,
                 "more_time": self._policy.more_time,
+                "native": self._should_render_native(self.dag if self.has_dag() else None),
                 # What another task returns is rendered as a template there.
                 **{name: str(value) if isinstance(value, XComArg) else value for name, value in fields.items()},
             }
@@ -266,7 +271,7 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
             self.log.info("Job %s on %s was submitted before; going on with it", attempt.job_id, system.name)
         else:
             ti: Any = context["ti"]
-            after = after_jobs((task_id, ti.xcom_pull(task_ids=task_id)) for task_id in self.after)
+            after = after_jobs((task_id, ti.xcom_pull(task_ids=task_id)) for task_id in texts(self.after))
             spec = job_spec(self, self._workdir(system), attempt, after)
             attempt = attempts.submitted(attempt, system.submit(spec, key=attempt.key).job_id)
             self.log.info("Submitted job %s to %s", attempt.job_id, system.name)
@@ -285,7 +290,8 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         return attempts.begin(*self._policy.factors(last))
 
     def _workdir(self, system: BlockingSystem) -> str:
-        return absolute(system, self.working_dir) if self.working_dir else ""
+        working_dir = single(self.working_dir, "working_dir")
+        return absolute(system, working_dir) if working_dir else ""
 
     def _unfinished(self, system: BlockingSystem, attempts: Attempts) -> Attempt | None:
         """The last attempt, if this try shall go on with it."""

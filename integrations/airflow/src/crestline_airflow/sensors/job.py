@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import PokeReturnValue
 
-from crestline.model import InvalidRequestError, Job, JobFailedError
+from crestline.model import Job, JobFailedError
+from crestline_airflow.rendered import required, single
 from crestline_airflow.sensors.base import FirecRESTBaseSensor
 from crestline_airflow.sensors.triggers import FirecRESTJobSensorTrigger
 
@@ -28,22 +29,22 @@ class FirecRESTJobSensor(FirecRESTBaseSensor):
         JobNotFoundError: the scheduler does not know it.
     """
 
-    template_fields = ("system", "job_id")
+    template_fields = ("firecrest_conn_id", "system", "job_id")
 
     def __init__(self, *, job_id: str | int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.job_id = job_id
 
     def execute(self, context: Context) -> Any:
-        self.job_id = str(self.job_id).strip()
-        if not self.job_id:
-            raise InvalidRequestError("No job id was given.", hint="Check the template of job_id.")
+        self.job_id = required(self.job_id, "job_id").strip()
         if not self.deferrable:
             return super().execute(context)
         done = self.poke(context)
         if done.is_done:
             return done.xcom_value
-        self.wait_in_triggerer(FirecRESTJobSensorTrigger(self.firecrest_conn_id, self.system, self.job_id))
+        self.wait_in_triggerer(
+            FirecRESTJobSensorTrigger(self.firecrest_conn_id, single(self.system, "system"), self.job_id)
+        )
 
     def execute_complete(self, context: Context, event: Any) -> Any:
         """Go on where `execute` deferred: the job has ended."""
