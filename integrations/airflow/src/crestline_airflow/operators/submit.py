@@ -15,13 +15,14 @@ from crestline.model import CrestlineError, Job, JobNotFoundError, JobState
 from crestline_airflow import lineage
 from crestline_airflow.attempts import Attempt, Attempts
 from crestline_airflow.failures import FirecRESTRetryPolicy, as_airflow_fails, failure
-from crestline_airflow.links import FirecRESTJobLink
+from crestline_airflow.links import FirecRESTJobLink, has_pages, page_of
+from crestline_airflow.live_output import STORED_AS as OUTPUT_STORED_AS
 from crestline_airflow.live_output import logged, tail
 from crestline_airflow.operators.base import FirecRESTBaseOperator, absolute
 from crestline_airflow.outcome import outcome
 from crestline_airflow.rendered import single, texts
 from crestline_airflow.resources import RESOURCES, after_jobs, job_spec
-from crestline_airflow.triggers import FirecRESTJobTrigger, FirecRESTSubmitTrigger, has_pages, news, unpacked
+from crestline_airflow.triggers import FirecRESTJobTrigger, FirecRESTSubmitTrigger, news, unpacked
 from crestline_airflow.versions import HAS_POLICIES, TaskDeferralError, TaskDeferralTimeout, TaskDeferred
 
 if TYPE_CHECKING:
@@ -203,6 +204,8 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
             if not self.wait:
                 return outcome(Job(job_id=job_id, state=JobState.SUBMITTED, workdir=self._workdir(system)), system.name)
             if self.deferrable or self.start_from_trigger:
+                if self._follows:
+                    self._push(context, OUTPUT_STORED_AS, {"job_id": job_id, "position": None})
                 self.defer(
                     trigger=FirecRESTJobTrigger(self.firecrest_conn_id, system.name, job_id, self._follows),
                     method_name="execute_complete",
@@ -225,6 +228,7 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
             return super().resume_execution(next_method, next_kwargs, context)
         except (TaskDeferralError, TaskDeferralTimeout) as error:
             attempt = self._attempts(context).last()
+            self._job_id = attempt.job_id if attempt is not None else None  # for the link
             given_up = isinstance(error, TaskDeferralTimeout) or not _has_another_try(context)
             if given_up and attempt is not None and attempt.job_id is not None and attempt.ended is None:
                 self._give_up(attempt.job_id)
@@ -279,15 +283,21 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         self._job_id = attempt.job_id
         if self._killed:  # while the submission was on its way
             self._cancel(attempt.job_id)
-        if (push := getattr(context["ti"], "xcom_push", None)) is not None:
-            push(key="job_id", value=attempt.job_id)
+        self._push(context, "job_id", attempt.job_id)
+        if page := page_of(self.hook, system, attempt.job_id):
+            # Airflow itself asks for the button only when the task is deferred or has ended.
+            self._push(context, FirecRESTJobLink().xcom_key, page)
+            self.log.info("Job page: %s", page)
         return attempt, attempt.job_id
+
+    def _push(self, context: Context, key: str, value: Any) -> None:
+        if (push := getattr(context["ti"], "xcom_push", None)) is not None:
+            push(key=key, value=value)
 
     def _begin(self, attempts: Attempts) -> Attempt:
         last = attempts.last()
-        if last is not None and attempts.was_cleared_since(last):
-            last = None
-        return attempts.begin(*self._policy.factors(last))
+        again = last is not None and not attempts.was_cleared_since(last)
+        return attempts.begin(last, *self._policy.factors(last if again else None))
 
     def _workdir(self, system: BlockingSystem) -> str:
         working_dir = single(self.working_dir, "working_dir")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import PokeReturnValue
 
 from crestline.model import Job, JobFailedError
+from crestline_airflow.links import FirecRESTJobLink, has_pages
 from crestline_airflow.rendered import required, single
 from crestline_airflow.sensors.base import FirecRESTBaseSensor
 from crestline_airflow.sensors.triggers import FirecRESTJobSensorTrigger
@@ -29,14 +30,17 @@ class FirecRESTJobSensor(FirecRESTBaseSensor):
         JobNotFoundError: the scheduler does not know it.
     """
 
+    operator_extra_links = (FirecRESTJobLink(),)
     template_fields = ("firecrest_conn_id", "system", "job_id")
 
     def __init__(self, *, job_id: str | int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.job_id = job_id
+        self._job_id: str | None = None
+        self._gateway_has_pages = True
 
     def execute(self, context: Context) -> Any:
-        self.job_id = required(self.job_id, "job_id").strip()
+        self._job_id = self.job_id = required(self.job_id, "job_id").strip()
         if not self.deferrable:
             return super().execute(context)
         done = self.poke(context)
@@ -48,12 +52,15 @@ class FirecRESTJobSensor(FirecRESTBaseSensor):
 
     def execute_complete(self, context: Context, event: Any) -> Any:
         """Go on where `execute` deferred: the job has ended."""
+        self._job_id = required(self.job_id, "job_id").strip()
         event = self.payload(event)
         with self.hook.get_conn(self.system) as system:
+            self._gateway_has_pages = has_pages(system)
             return _checked(system.name, system.wait(event))
 
     def poke(self, context: Context) -> PokeReturnValue:
         with self.hook.get_conn(self.system) as system:
+            self._gateway_has_pages = has_pages(system)
             with closing(system.watch(str(self.job_id))) as events:  # knows that fresh jobs may be invisible
                 news = next(events)
             self.log.info("Job %s on %s is %s", news.job.job_id, system.name, news.state)
