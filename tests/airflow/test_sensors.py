@@ -74,7 +74,8 @@ def test_a_job_that_fails(anywhere: Place, deferrable: bool, task_log: Any) -> N
             FirecRESTJobSensor(task_id="wait", job_id=job.job_id, poke_interval=0.2, deferrable=deferrable)
         task_log.when(f"Job {job.job_id} on", lambda: system.write_text(f"{anywhere.workdir}/go", "3"))
         assert run(dag).states == {"wait": "failed"}
-    assert f"Job {job.job_id} ended as failed" in task_log.errors[-1]
+    assert task_log.errors[-1] == f"Job {job.job_id} failed with exit code 3."
+    assert task_log.errors[-1] in task_log.lines("sensors.job")
 
 
 @LOCAL

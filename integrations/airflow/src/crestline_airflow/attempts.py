@@ -35,7 +35,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     ended: str | None = None
     """state in which the job ended, if it did not complete; None while it may run"""
     ti_id: str | None = None
-    """Airflow's id of the task instance; one that was deleted and made anew has another id under the same names"""
+    """Airflow's id of the try; that of a task instance which was deleted and made anew differs, too"""
+    try_number: int = 0
     memory_factor: float = 1.0
     time_factor: float = 1.0
     """how many times more than the task says this attempt asks for"""
@@ -95,8 +96,12 @@ class Attempts:
         return msgspec.convert(found, Attempt) if found else None
 
     def was_cleared_since(self, attempt: Attempt) -> bool:
-        """Whether somebody cleared the task after `attempt` began, and so wants it done anew."""
-        return bool(attempt.clearing != self._clearing)
+        """Whether a user cleared or deleted the task instance after `attempt` began, and so wants it done anew.
+
+        Each try has an id of its own. The tries of a deleted task instance are counted from the beginning.
+        """
+        deleted = not self.is_of_this_task_instance(attempt) and self._try_number() <= attempt.try_number
+        return deleted or attempt.clearing != self._clearing
 
     def is_of_this_task_instance(self, attempt: Attempt) -> bool:
         """Whether this task instance, not another one of the same names, began `attempt`."""
@@ -116,6 +121,7 @@ class Attempts:
                 number=number,
                 clearing=self._clearing,
                 ti_id=self._ti_id(),
+                try_number=self._try_number(),
                 memory_factor=memory_factor,
                 time_factor=time_factor,
             )
@@ -132,6 +138,9 @@ class Attempts:
     def _ti_id(self) -> str | None:
         found = getattr(self._ti, "id", None)
         return str(found) if found is not None else None
+
+    def _try_number(self) -> int:
+        return int(getattr(self._ti, "try_number", 0) or 0)
 
     def _record(self, attempt: Attempt) -> Attempt:
         self._store.set(_STORED_AS, msgspec.to_builtins(attempt))

@@ -42,7 +42,7 @@ _UNITS = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024**2}
 """in megabytes, Slurm's unit where none is given"""
 
 
-def job_spec(task: Any, workdir: str, attempt: Attempt, after: str | None = None) -> JobSpec:
+def job_spec(task: Any, workdir: str, attempt: Attempt | None = None, after: str | None = None) -> JobSpec:
     """The job of a task.
 
     Args:
@@ -61,9 +61,9 @@ def job_spec(task: Any, workdir: str, attempt: Attempt, after: str | None = None
     values["directives"] = texts(task.directives)
     values["dependency"] = joined([task.dependency, after])
     values = {name: value for name, value in values.items() if value not in (None, "", [])}
-    if attempt.memory_factor != 1.0 and "memory" in values:
+    if attempt is not None and attempt.memory_factor != 1.0 and "memory" in values:
         values["memory"] = more_memory(str(values["memory"]), attempt.memory_factor)
-    if attempt.time_factor != 1.0 and "time_limit" in values:
+    if attempt is not None and attempt.time_factor != 1.0 and "time_limit" in values:
         values["time_limit"] = math.ceil(seconds(values["time_limit"]) * attempt.time_factor)
     if isinstance(values.get("environment"), Mapping):
         values["environment"] = variables(values["environment"])

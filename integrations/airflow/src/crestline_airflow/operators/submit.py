@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,10 +10,10 @@ from airflow.providers.common.compat.sdk import XComArg, conf
 from airflow.triggers.base import StartTriggerArgs
 
 from crestline.client import BlockingSystem
-from crestline.model import CrestlineError, Job, JobNotFoundError, JobState
+from crestline.model import CrestlineError, Job, JobFailedError, JobNotFoundError, JobState
 from crestline_airflow import lineage
 from crestline_airflow.attempts import Attempt, Attempts
-from crestline_airflow.failures import FirecRESTRetryPolicy, as_airflow_fails, failure
+from crestline_airflow.failures import FirecRESTRetryPolicy, as_airflow_fails, explanation, failure
 from crestline_airflow.links import FirecRESTJobLink, has_pages, page_of
 from crestline_airflow.live_output import STORED_AS as OUTPUT_STORED_AS
 from crestline_airflow.live_output import logged, tail
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 _TAIL = 20
-"""lines of stderr in the message of a job that failed"""
+"""lines of stderr that the log of a task shows whose job failed"""
 
 _FIELDS = ("system", "script", "command", "script_path", "working_dir", "job_name", "after", "log_output", *RESOURCES)
 """what the trigger of a task without a worker needs to know of it"""
@@ -197,6 +196,12 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
             )
 
     def execute(self, context: Context) -> dict[str, Any]:
+        try:
+            return self._execute(context)
+        except JobFailedError as error:
+            raise error.with_traceback(None) from None  # the log has explained it; our own frames explain nothing
+
+    def _execute(self, context: Context) -> dict[str, Any]:
         self._job_id, self._job, self._killed = None, None, False
         attempts = Attempts.on_worker(context)
         with self._connected(context) as system:
@@ -219,8 +224,11 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         self._job_id = event["job_id"]
         if "error" in event:
             raise as_airflow_fails(unpacked(event["error"]), self._policy, self)
-        with self._connected(context) as system:
-            return self._finish(system, attempts, attempts.last(), event["job_id"], event.get("output"))
+        try:
+            with self._connected(context) as system:
+                return self._finish(system, attempts, attempts.last(), event["job_id"], event.get("output"))
+        except JobFailedError as error:
+            raise error.with_traceback(None) from None
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Airflow ends a deferral that lasts too long without a word to the trigger: here the job is cancelled."""
@@ -337,7 +345,8 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         """
         try:
             job = self._started(system, job_id)
-            last_lines = self._log_output(system, job, position) if self._follows else []
+            if self._follows:
+                self._log_output(system, job, position)
             job = self._job = system.metadata(system.wait(job))
         except JobNotFoundError:
             if attempt is not None:
@@ -347,7 +356,7 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         if not job.state.is_success:
             if attempt is not None:
                 attempts.ended(attempt, job.state)
-            raise failure(*self._last_stderr(system, job, elements, last_lines))
+            raise self._failure(system, job, elements)
         self.log.info("Job %s has completed", job.job_id)
         return outcome(job, system.name, elements)
 
@@ -362,28 +371,29 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         assert job is not None  # noqa: S101
         return system.metadata(job)
 
-    def _log_output(self, system: BlockingSystem, job: Job, position: str | None) -> list[str]:
-        """Put the job's output into the task log until it has ended; returns its last lines."""
-        last: deque[str] = deque(maxlen=_TAIL)
+    def _log_output(self, system: BlockingSystem, job: Job, position: str | None) -> None:
+        """Put the job's output into the task log until it has ended."""
         for line in system.output(job, position=position):
             self.log.info("%s", logged(line))
-            last.append(line.text)
-        return list(last)
 
-    def _last_stderr(
-        self, system: BlockingSystem, job: Job, elements: list[Job] | None, last_lines: list[str]
-    ) -> tuple[Job, list[str]]:
-        """The job, of an array its first element that failed, and the last lines of its stderr."""
+    def _failure(self, system: BlockingSystem, job: Job, elements: list[Job] | None) -> JobFailedError:
+        """Explain in the task log why the job, of an array its first element that failed, did not complete."""
         failed = [each for each in elements or () if each.is_finished and not each.state.is_success]
+        if len(failed) > 1:
+            self.log.error("%d of %d elements did not complete, this one first:", len(failed), len(elements or ()))
         job = failed[0] if failed else job
-        path = job.stderr or job.stdout
-        if path is None:
-            return job, last_lines
-        try:
-            return job, tail(system, path, _TAIL)
-        except CrestlineError as error:  # a job that failed early has written none
-            self.log.info("The end of %s cannot be shown: %s", path, error)
-            return job, last_lines
+        path, last_lines = job.stderr or job.stdout, list[str]()
+        if path is not None and not (self._follows and path == job.stdout):  # that is in the log already
+            try:
+                last_lines = tail(system, path, _TAIL)
+            except CrestlineError as error:
+                self.log.info("The end of %s cannot be shown: %s", path, error)
+        self._explain(explanation(job, path, last_lines))
+        return failure(job)
+
+    def _explain(self, lines: list[str]) -> None:
+        for line in lines:
+            self.log.error("%s", line)
 
     def _cancel(self, job_id: str) -> None:
         self.log.info("Cancelling job %s", job_id)

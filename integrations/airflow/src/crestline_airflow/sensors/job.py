@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import PokeReturnValue
 
-from crestline.model import Job, JobFailedError
+from crestline.model import Job
+from crestline_airflow.failures import explanation, failure
 from crestline_airflow.links import FirecRESTJobLink, has_pages
 from crestline_airflow.rendered import required, single
 from crestline_airflow.sensors.base import FirecRESTBaseSensor
@@ -56,7 +57,7 @@ class FirecRESTJobSensor(FirecRESTBaseSensor):
         event = self.payload(event)
         with self.hook.get_conn(self.system) as system:
             self._gateway_has_pages = has_pages(system)
-            return _checked(system.name, system.wait(event))
+            return self._checked(system.name, system.wait(event))
 
     def poke(self, context: Context) -> PokeReturnValue:
         with self.hook.get_conn(self.system) as system:
@@ -66,18 +67,17 @@ class FirecRESTJobSensor(FirecRESTBaseSensor):
             self.log.info("Job %s on %s is %s", news.job.job_id, system.name, news.state)
             if not news.state.is_terminal:
                 return PokeReturnValue(is_done=False)
-            return PokeReturnValue(is_done=True, xcom_value=_checked(system.name, news.job))
+            return PokeReturnValue(is_done=True, xcom_value=self._checked(system.name, news.job))
 
-
-def _checked(system: str, job: Job) -> dict[str, Any]:
-    if not job.state.is_success:
-        ended = f"Job {job.job_id} ended as {job.state}"
-        reason = f" ({job.reason})" if job.reason else ""
-        raise JobFailedError(f"{ended}{reason}.", job, hint="Look at its output, and at its reason.")
-    return {
-        "job_id": job.job_id,
-        "system": system,
-        "state": str(job.state),
-        "exit_code": job.exit_code,
-        "working_dir": job.workdir,
-    }
+    def _checked(self, system: str, job: Job) -> dict[str, Any]:
+        if not job.state.is_success:
+            for line in explanation(job):
+                self.log.error("%s", line)
+            raise failure(job)
+        return {
+            "job_id": job.job_id,
+            "system": system,
+            "state": str(job.state),
+            "exit_code": job.exit_code,
+            "working_dir": job.workdir,
+        }
