@@ -20,7 +20,7 @@ __all__ = ["anywhere"]
 EITHER_WAY = pytest.mark.parametrize("deferrable", [False, True])
 LOCAL = pytest.mark.parametrize("anywhere", ["local"], indirect=True)
 
-SCRIPT = "#!/bin/bash\nuntil [ -e go ]; do sleep 0.1; done\nexit $(cat go)\n"
+SCRIPT = "#!/bin/bash\nuntil [ -e go ]; do sleep 0.1; done\necho exits with $(cat go)\nexit $(cat go)\n"
 
 
 @EITHER_WAY
@@ -75,7 +75,9 @@ def test_a_job_that_fails(anywhere: Place, deferrable: bool, task_log: Any) -> N
         task_log.when(f"Job {job.job_id} on", lambda: system.write_text(f"{anywhere.workdir}/go", "3"))
         assert run(dag).states == {"wait": "failed"}
     assert task_log.errors[-1] == f"Job {job.job_id} failed with exit code 3."
-    assert task_log.errors[-1] in task_log.lines("sensors.job")
+    lines = task_log.lines("sensors.job")
+    assert task_log.errors[-1] in lines
+    assert lines[-1] == "    exits with 3"
 
 
 @LOCAL

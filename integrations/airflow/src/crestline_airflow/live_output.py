@@ -16,6 +16,8 @@ from crestline_airflow.shared import Budget
 STORED_AS = "firecrest_output"
 """key of the XCom with the position; a worker that defers writes it, since reading what is not there logs an error"""
 
+_TAIL = 20
+"""lines of stderr that the log of a task shows whose job failed"""
 _ENOUGH = 64 * 1024
 """bytes in which twenty lines usually are"""
 _TOO_MUCH = 64 * 1024 * 1024
@@ -34,6 +36,17 @@ def tail(system: BlockingSystem, path: str, lines: int) -> list[str]:
     if size > _TOO_MUCH:
         return []
     return system.read_text(path).splitlines()[-lines:]
+
+
+def last_lines(system: BlockingSystem, path: str | None, log: logging.Logger) -> list[str]:
+    """The last lines of a file of a job that failed; none if it cannot be read, which is logged."""
+    if path is None:
+        return []
+    try:
+        return tail(system, path, _TAIL)
+    except CrestlineError as error:
+        log.info("The end of %s cannot be shown: %s", path, error)
+        return []
 
 
 def logged(line: OutputLine) -> str:

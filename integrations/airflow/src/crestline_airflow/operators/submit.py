@@ -16,7 +16,7 @@ from crestline_airflow.attempts import Attempt, Attempts
 from crestline_airflow.failures import FirecRESTRetryPolicy, as_airflow_fails, explanation, failure
 from crestline_airflow.links import FirecRESTJobLink, has_pages, page_of
 from crestline_airflow.live_output import STORED_AS as OUTPUT_STORED_AS
-from crestline_airflow.live_output import logged, tail
+from crestline_airflow.live_output import last_lines, logged
 from crestline_airflow.operators.base import FirecRESTBaseOperator, absolute
 from crestline_airflow.outcome import outcome
 from crestline_airflow.rendered import single, texts
@@ -26,9 +26,6 @@ from crestline_airflow.versions import HAS_POLICIES, TaskDeferralError, TaskDefe
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-_TAIL = 20
-"""lines of stderr that the log of a task shows whose job failed"""
 
 _FIELDS = ("system", "script", "command", "script_path", "working_dir", "job_name", "after", "log_output", *RESOURCES)
 """what the trigger of a task without a worker needs to know of it"""
@@ -382,13 +379,9 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         if len(failed) > 1:
             self.log.error("%d of %d elements did not complete, this one first:", len(failed), len(elements or ()))
         job = failed[0] if failed else job
-        path, last_lines = job.stderr or job.stdout, list[str]()
-        if path is not None and not (self._follows and path == job.stdout):  # that is in the log already
-            try:
-                last_lines = tail(system, path, _TAIL)
-            except CrestlineError as error:
-                self.log.info("The end of %s cannot be shown: %s", path, error)
-        self._explain(explanation(job, path, last_lines))
+        path = job.stderr or job.stdout
+        in_log = self._follows and path == job.stdout
+        self._explain(explanation(job, path, [] if in_log else last_lines(system, path, self.log)))
         return failure(job)
 
     def _explain(self, lines: list[str]) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import PokeReturnValue
 
-from crestline.model import Job
+from crestline.client import BlockingSystem
+from crestline.model import CrestlineError, Job
 from crestline_airflow.failures import explanation, failure
 from crestline_airflow.links import FirecRESTJobLink, has_pages
+from crestline_airflow.live_output import last_lines
 from crestline_airflow.rendered import required, single
 from crestline_airflow.sensors.base import FirecRESTBaseSensor
 from crestline_airflow.sensors.triggers import FirecRESTJobSensorTrigger
@@ -57,7 +59,7 @@ class FirecRESTJobSensor(FirecRESTBaseSensor):
         event = self.payload(event)
         with self.hook.get_conn(self.system) as system:
             self._gateway_has_pages = has_pages(system)
-            return self._checked(system.name, system.wait(event))
+            return self._checked(system, system.wait(event))
 
     def poke(self, context: Context) -> PokeReturnValue:
         with self.hook.get_conn(self.system) as system:
@@ -67,16 +69,19 @@ class FirecRESTJobSensor(FirecRESTBaseSensor):
             self.log.info("Job %s on %s is %s", news.job.job_id, system.name, news.state)
             if not news.state.is_terminal:
                 return PokeReturnValue(is_done=False)
-            return PokeReturnValue(is_done=True, xcom_value=self._checked(system.name, news.job))
+            return PokeReturnValue(is_done=True, xcom_value=self._checked(system, news.job))
 
-    def _checked(self, system: str, job: Job) -> dict[str, Any]:
+    def _checked(self, system: BlockingSystem, job: Job) -> dict[str, Any]:
         if not job.state.is_success:
-            for line in explanation(job):
+            with suppress(CrestlineError):  # then it is not known where its output is
+                job = system.metadata(job)
+            path = job.stderr or job.stdout
+            for line in explanation(job, path, last_lines(system, path, self.log)):
                 self.log.error("%s", line)
             raise failure(job)
         return {
             "job_id": job.job_id,
-            "system": system,
+            "system": system.name,
             "state": str(job.state),
             "exit_code": job.exit_code,
             "working_dir": job.workdir,
