@@ -17,10 +17,10 @@ from plain_firecrest.fixture import PlainFirecrest, running
 SCRIPT = "#!/bin/bash\necho running up\nsleep 600\n"
 SOON = timedelta(0)
 SENTENCES = {
-    "NODE_FAIL": "A node of job {job} (nid001) failed.",
+    "NODE_FAIL": "A node of job {job} (n01) failed.",
     "PREEMPTED": "Job {job} was preempted by other jobs.",
     "OUT_OF_MEMORY": "Job {job} ran out of memory.",
-    "TIMEOUT": "Job {job} reached its time limit of 01:00:00.",
+    "TIMEOUT": "Job {job} reached its time limit of 1-00:00:00.",
 }
 
 

@@ -221,16 +221,15 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         self._job_id = event["job_id"]
         if "error" in event:
             raise as_airflow_fails(unpacked(event["error"]), self._policy, self)
-        try:
-            with self._connected(context) as system:
-                return self._finish(system, attempts, attempts.last(), event["job_id"], event.get("output"))
-        except JobFailedError as error:
-            raise error.with_traceback(None) from None
+        with self._connected(context) as system:
+            return self._finish(system, attempts, attempts.last(), event["job_id"], event.get("output"))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Airflow ends a deferral that lasts too long without a word to the trigger: here the job is cancelled."""
         try:
             return super().resume_execution(next_method, next_kwargs, context)
+        except JobFailedError as error:
+            raise error.with_traceback(None) from None
         except (TaskDeferralError, TaskDeferralTimeout) as error:
             attempt = self._attempts(context).last()
             self._job_id = attempt.job_id if attempt is not None else None  # for the link
