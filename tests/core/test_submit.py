@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -266,6 +267,24 @@ async def test_a_job_of_which_only_a_duplicate_is_listed(lab: System, plain: Pla
 async def test_a_refusal_is_final(lab: System, plain: PlainFirecrest) -> None:
     with pytest.raises(InvalidRequestError, match="invalid partition"):
         await lab.submit(JobSpec(script=QUICK, partition="nosuch"), key="k")
+    assert plain.count("POST", "/jobs") == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "sbatch: unrecognized option '--nosuch=1'\nTry \"sbatch --help\" for more information",
+        "sbatch: option '--time' requires an argument\nTry \"sbatch --help\" for more information",
+        "sbatch: invalid option -- 'Z'\nTry \"sbatch --help\" for more information",
+        "sbatch: error: Invalid --time specification",
+    ],
+)
+async def test_options_that_sbatch_does_not_take_are_a_refusal(lab: System, plain: PlainFirecrest, words: str) -> None:
+    message = f"Unexpected Slurm command response. exit_status:255 std_err:{words}\n"
+    body = json.dumps({"errorType": "error", "message": message})
+    plain.faults.add(Rule(path="/jobs$", method="POST", status=500, body=body, count=None))
+    with pytest.raises(InvalidRequestError, match="sbatch: "):
+        await lab.submit(JobSpec(script=QUICK), key="k")
     assert plain.count("POST", "/jobs") == 1
 
 

@@ -66,7 +66,7 @@ def array(text: str) -> Array:
     for part in spec.split(","):
         match = re.fullmatch(r"(\d+)(?:-(\d+)(?::(\d+))?)?", part)
         if not match:
-            raise ValueError(f"Invalid job array specification: {text}")
+            raise ValueError("Invalid job array specification")
         first, last, step = int(match[1]), int(match[2] or match[1]), int(match[3] or 1)
         tasks.update(range(first, last + 1, step))
     return Array(tuple(sorted(tasks)), int(at_once) if at_once else None)

@@ -93,7 +93,7 @@ def list_jobs(call: Call) -> Response:
         raise buffer_exceeded()
     if faults.list_408_above is not None and len(rows) > faults.list_408_above:
         raise command_timeout()
-    return JSONResponse({"jobs": rows or None})
+    return JSONResponse({"jobs": rows})
 
 
 def get_job(call: Call) -> Response:
@@ -110,6 +110,8 @@ def get_job(call: Call) -> Response:
 def get_metadata(call: Call) -> Response:
     """Script, and the paths of input, output and errors."""
     world = call.world
+    if not _job_id(call).isdigit():
+        raise Refusal(404, "Job not found.")
     visible = [job for job in _find(call) if job_rows.row(job, world.faults, world.settings)]
     if not visible:
         raise Refusal(404, "Job not found.")
@@ -151,11 +153,15 @@ def _run_inside(job: Job, command: str, call: Call) -> None:
     environment = {**os.environ, **job.environment, **job.slurm_variables(home), "HOME": str(home)}
     limit = call.world.settings.command_timeout
     try:
-        subprocess.run(shlex.split(command), cwd=job.workdir, env=environment, capture_output=True, timeout=limit)
+        done = subprocess.run(
+            shlex.split(command), cwd=job.workdir, env=environment, capture_output=True, timeout=limit
+        )
     except subprocess.TimeoutExpired:
         raise command_timeout() from None
     except (OSError, ValueError) as error:
         raise slurm_failure(f"slurmstepd: error: execve(): {error}") from None
+    if done.returncode:
+        raise slurm_failure(f"srun: error: {job.node}: task 0: Exited with exit code {done.returncode}")
 
 
 def _find(call: Call) -> list[Job]:
@@ -178,9 +184,12 @@ def _job_id(call: Call) -> str:
 def _environment(asked: Call) -> dict[str, str]:
     found: Any = asked.body.get("env", asked.body.get("environment", {"F7T_version": "v2.0.0"}))
     if isinstance(found, list):
-        raise Refusal(500, "'list' object has no attribute 'items'")
+        raise Refusal(500, "(\"'list' object has no attribute 'items'\",)")
     if not isinstance(found, dict):
         raise invalid("body", "job", "Input should be a valid dictionary", value=found)
+    for value in found.values():
+        if not isinstance(value, str):
+            raise invalid("body", "job", "Input should be a valid string", value=value)
     truncate = asked.world.faults.env_commas_truncate
     return {name: str(value).partition(",")[0] if truncate else str(value) for name, value in found.items()}
 

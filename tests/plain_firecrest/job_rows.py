@@ -78,12 +78,13 @@ def rows(jobs: list[Job], faults: Faults, settings: Settings) -> list[dict[str, 
             found += _lagging(job, line)
             continue
         if job.array_id is not None and job.task is not None:
-            if job.state == "PENDING" and not job.restarts:
+            if job.started is None and not job.restarts:  # those that were cancelled before they started among them
                 waiting_tasks.setdefault(job.array_id, []).append(job.task)
                 if job.array_id in waiting_arrays:
                     continue
                 waiting_arrays[job.array_id] = line
-                queued.append(_of_squeue(line, job.array_id))
+                if not job.is_over:
+                    queued.append(_of_squeue(line, job.array_id))
             elif not job.is_over:
                 queued.append(_of_squeue(line, job.number))
         found.append(line)

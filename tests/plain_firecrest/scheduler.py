@@ -58,7 +58,7 @@ class Scheduler:
         """Take a job; its id (for an array, the array's). Raises Refusal with sbatch's own words."""
         asked = self._read(order)
         array = _checked(lambda: batch_script.array(asked["array"])) if "array" in asked else None
-        limit = _checked(lambda: batch_script.seconds(asked["time"])) if "time" in asked else None
+        limit = _time_limit(asked["time"]) if "time" in asked else None
         cpus = _checked(lambda: int(asked.get("ntasks") or 1) * int(asked.get("cpus-per-task") or 1))
         if cpus > self._settings.nodes * self._settings.cpus_per_node:
             raise _refused("Requested node configuration is not available")
@@ -309,6 +309,13 @@ def _checked(read: Callable[[], _T]) -> _T:
         return read()
     except ValueError as error:
         raise _refused(str(error)) from None
+
+
+def _time_limit(text: str) -> int:
+    try:
+        return batch_script.seconds(text)
+    except ValueError:
+        raise slurm_failure("sbatch: error: Invalid --time specification", exit_status=255) from None
 
 
 def _refused(words: str) -> Exception:

@@ -31,7 +31,9 @@ from crestline.wire.errors import ErrorBody
 
 # Texts of Slurm and PBS that say the request was wrong, behind FirecREST's 500.
 _REFUSED = re.compile(
-    r"Batch job submission failed|does not look like a batch script|sbatch: (error|fatal)|qsub: ", re.IGNORECASE
+    r"Batch job submission failed|does not look like a batch script|qsub: "
+    r"|sbatch: (error|fatal|unrecognized|invalid|ambiguous|unknown|option )|Try .sbatch --help",
+    re.IGNORECASE,
 )
 # Texts that leave open whether the scheduler took the request.
 _UNDECIDED = re.compile(
