@@ -94,9 +94,9 @@ class Store:
                 await connection.run_sync(_make_tables)
         except SQLAlchemyError as error:
             await store.close()
+            hint = "Does the database exist, and may its user make tables there?"
             raise ConfigError(
-                f"The database cannot be used: {_reason(error)}.",
-                hint="Does the database exist, and may its user make tables there?",
+                f"The database cannot be used: {_reason(error)}.", hint="Make room." if _is_full(error) else hint
             ) from error
         except BaseException:
             await store.close()
@@ -196,9 +196,20 @@ def _outages() -> Iterator[None]:
             raise
         metrics.STORE_ERRORS.inc()
         _log.warning("the database does not answer: %s", _reason(error))
+        if _is_full(error):
+            raise GatewayUnavailableError(
+                "The disk of the gateway's database is full.",
+                hint="Tell the gateway's operator to make room.",
+                retry_after=RETRY_AFTER,
+            ) from error
         raise GatewayUnavailableError(
             "The gateway's database does not answer.", hint="Try again soon.", retry_after=RETRY_AFTER
         ) from error
+
+
+def _is_full(error: BaseException) -> bool:
+    original = getattr(error, "orig", None) or error
+    return getattr(original, "sqlstate", None) == "53100" or "disk is full" in str(original)
 
 
 def _is_outage(error: Exception) -> bool:

@@ -28,7 +28,7 @@ from crestline.gateway.transfers.unfinished import UnfinishedUploads
 from crestline.model import (
     ConfigError,
     CrestlineError,
-    NotFoundError,
+    GatewayUnavailableError,
 )
 from crestline.wire.compute import JobInfo, JobMetadata
 from crestline.wire.filesystem import S3Directives, TransferAnswer, TransferJob, TransferLogs, UploadAnswer
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 LIFETIME = 3600
 """seconds that a signed URL lives, and one more per MiB of the file"""
+
+MAX_LIFETIME = 7 * 86400
+"""seconds that a signed URL lives at most: a sparse file says that it is of any size"""
 
 RETENTION = 7 * 86400
 """seconds that an ended transfer and its logs are kept"""
@@ -162,7 +165,9 @@ class TransferService:
         """Offer a file by a signed URL; it is read when the URL is."""
         file = await self._system.files(caller).open(path)
         await file.close()
-        transfer = await self._new(caller, "download", path, size=file.size, part_size=parts.part_size(file.size))
+        # Only an object store gets it in parts, and limits its size.
+        part_size = parts.part_size(file.size) if self._staging is not None else 0
+        transfer = await self._new(caller, "download", path, size=file.size, part_size=part_size)
         await self._records.add(transfer)
         if self._staging is not None:
             return await self._offer(self._staging, transfer, self._staging.offer_download)
@@ -222,7 +227,7 @@ class TransferService:
         at_work = self._staging is not None and await self._staging.knows(transfer)
         if transfer.kind == "upload" and not at_work:
             if await self._endings.end(transfer, "CANCELLED"):
-                await self._files(transfer).upload_discard(transfer.path, transfer.transfer_id)
+                await self._discard(transfer)  # if the system does not answer, the sweep does it
         elif transfer.state not in ENDED:
             await self._records.ask_to_cancel(transfer.transfer_id)  # another replica is at it
         return True
@@ -295,7 +300,7 @@ class TransferService:
             size=size,
             part_size=part_size,
             created=now,
-            expires=now + LIFETIME + size / parts.MIB,
+            expires=now + min(LIFETIME + size / parts.MIB, MAX_LIFETIME),
         )
 
     async def _settle_completion(self, transfer: Transfer) -> None:
@@ -322,15 +327,30 @@ class TransferService:
         for transfer in await self._records.expired(now):
             if self._staging is not None and await self._staging.knows(transfer):
                 continue  # what carries it keeps the time
-            await self._endings.end(transfer, "FAILED", "The upload was not completed in time.")
-            await self._files(transfer).upload_discard(transfer.path, transfer.transfer_id)
+            if await self._discard(transfer):
+                await self._endings.end(transfer, "FAILED", "The upload was not completed in time.")
         for transfer in await self._records.ended_before(now - RETENTION):
+            if transfer.expires > now:
+                continue  # its URL still works
+            if transfer.kind == "upload" and transfer.state != "COMPLETED" and not await self._discard(transfer):
+                continue  # the system did not answer when the upload ended, and does not yet
             for log in (transfer.output_log, transfer.error_log):
                 try:
                     await self._files(transfer).remove(log)
-                except NotFoundError:
+                except CrestlineError:  # it is not there, or out of reach
                     continue
             await self._records.forget(transfer.transfer_id)
+
+    async def _discard(self, transfer: Transfer) -> bool:
+        """Drop what an upload has stored; False where the system does not answer, so that it stays for now."""
+        try:
+            await self._files(transfer).upload_discard(transfer.path, transfer.transfer_id)
+        except GatewayUnavailableError as error:
+            _log.warning("the unfinished upload %s stays for now: %s", transfer.transfer_id, error)
+            return False
+        except CrestlineError as error:  # its directory has gone, or is closed to the user
+            _log.info("the unfinished upload %s is out of reach: %s", transfer.transfer_id, error)
+        return True
 
     async def _own(self, caller: Caller, job_id: str) -> Transfer | None:
         transfer = await self._records.get(job_id) if _ID.fullmatch(job_id) else None

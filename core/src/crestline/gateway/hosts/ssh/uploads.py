@@ -140,20 +140,20 @@ class Uploads:
                 await upload.publish()
 
     async def discard(self, path: str, upload_id: str) -> None:
-        """Drop it."""
-        async with self._target(path, self._identifier(upload_id)) as upload:
+        """Drop it, whatever has taken its target's name meanwhile."""
+        async with self._target(path, self._identifier(upload_id), check=False) as upload:
             await upload.remove()
 
     def _identifier(self, upload_id: str) -> str:
         return f"{self._user}\0{upload_id}"
 
     @asynccontextmanager
-    async def _target(self, path: str, identifier: str) -> AsyncIterator[_Upload]:
+    async def _target(self, path: str, identifier: str, *, check: bool = True) -> AsyncIterator[_Upload]:
         with transferring(self._system, "write", path):
             async with self._pools.of(self._user).sftp() as sftp:
                 async with asyncio.timeout(self._stall):
                     target = await sftp.realpath(os.fsencode(path))
-                    replaced = await _writable(sftp, target, path)
+                    replaced = await _writable(sftp, target, path) if check else None
                 temporary = os.fsencode(temporary_of(os.fsdecode(target), identifier))
                 yield _Upload(sftp, target, temporary, replaced, self._stall)
 

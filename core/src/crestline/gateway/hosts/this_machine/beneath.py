@@ -143,6 +143,11 @@ class Directory:
         there = directory._descriptor
         self._do(name, os.link, name, new_name, src_dir_fd=self._descriptor, dst_dir_fd=there, follow_symlinks=False)
 
+    def link_descriptor(self, descriptor: int, name: str) -> None:
+        """Give an open file that has no name one."""
+        source = f"/proc/self/fd/{descriptor}"
+        self._do(name, os.link, source, name, dst_dir_fd=self._descriptor, follow_symlinks=True)
+
     def room(self) -> int:
         """Bytes that are free on its file system."""
         status = self._do(".", os.fstatvfs, self._descriptor)

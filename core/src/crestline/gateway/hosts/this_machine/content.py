@@ -20,6 +20,8 @@ from crestline.gateway.hosts.this_machine.beneath import Directory, Place, Serve
 from crestline.gateway.hosts.this_machine.workers import Workers
 from crestline.model import InvalidRequestError, TransferError
 
+_NAMELESS: int = getattr(os, "O_TMPFILE", 0)
+
 
 class LocalFile(OpenFile):
     """An open file of this machine, read in worker threads."""
@@ -92,27 +94,37 @@ def open_target(trees: ServedTrees, path: str) -> Place:
     return place
 
 
-def create(place: Place, temporary: str) -> int:
-    """A descriptor of a new file beside `place`."""
-    return place.directory.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+def create(place: Place) -> tuple[int, str | None]:
+    """A descriptor of a new file beside `place`, and its name.
+
+    It has none where the file system can do so: then nothing stays of it, whatever ends the gateway.
+    """
+    if _NAMELESS and os.path.isdir("/proc/self/fd"):
+        try:
+            return place.directory.open(".", os.O_RDWR | _NAMELESS), None
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT):
+                raise
+    temporary = temporary_of(place.name, uuid.uuid4().hex)
+    return place.directory.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL), temporary
 
 
 @contextmanager
 def replacing(place: Place, mode: int | None = None) -> Iterator[int]:
     """A descriptor of a new temporary file that becomes `place` at the end, or vanishes on an error."""
-    temporary = temporary_of(place.name, uuid.uuid4().hex)
-    descriptor = create(place, temporary)
+    descriptor, temporary = create(place)
     try:
         yield descriptor
         publish(descriptor, temporary, place, mode)
     except BaseException:
-        place.directory.unlink(temporary)
+        if temporary is not None:
+            place.directory.unlink(temporary)
         raise
     finally:
         os.close(descriptor)
 
 
-def publish(descriptor: int, temporary: str, place: Place, mode: int | None = None) -> None:
+def publish(descriptor: int, temporary: str | None, place: Place, mode: int | None = None) -> None:
     """Rename a written file to its name, with the permissions of the file it replaces, or `mode`, or the usual."""
     if mode is None:
         try:
@@ -120,6 +132,15 @@ def publish(descriptor: int, temporary: str, place: Place, mode: int | None = No
         except FileNotFoundError:
             mode = 0o666 & ~_UMASK
     os.fchmod(descriptor, mode)
+    if temporary is None:
+        temporary = temporary_of(place.name, uuid.uuid4().hex)
+        place.directory.link_descriptor(descriptor, temporary)
+        try:
+            place.directory.rename(temporary, place.directory, place.name)
+        except BaseException:
+            place.directory.unlink(temporary)
+            raise
+        return
     place.directory.rename(temporary, place.directory, place.name)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,5 +28,7 @@ def refusal(command: str, error: OSError) -> CrestlineError:
     reason = os.strerror(number) if number else str(error)
     name = error.filename2 or error.filename
     where = f" '{printable(os.fsdecode(name))}'" if isinstance(name, str | bytes) else ""
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return kind(f"{command}:{where} {reason}", hint="The disk of the system is full. Make room there, then repeat.")
     doing = "statx" if command == "stat" else "access"
     return kind(f"{command}: cannot {doing}{where}: {reason}")

@@ -224,8 +224,6 @@ def _sha256(trees: ServedTrees, path: str) -> str:
 
 def _changed(trees: ServedTrees, path: str, checksums: dict[str, str]) -> Sequence[str]:
     root = trees.check(path)
-    with trees.directory(root):
-        pass  # it must be there
     changed = []
     for name, checksum in checksums.items():
         check_cancelled()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -37,8 +36,8 @@ class Uploads:
 
     async def write(self, path: str, chunks: AsyncIterator[bytes], checksum: str | None) -> None:
         """A whole file at once."""
-        async with self._target(path, uuid.uuid4().hex) as (place, temporary):
-            descriptor = await self._workers.quick("write", create, place, temporary)
+        async with self._target(path, "") as (place, _):
+            descriptor, temporary = await self._workers.quick("write", create, place)
             published = False
             try:
                 digest = digest_of(checksum) if checksum is not None else None
@@ -54,7 +53,7 @@ class Uploads:
                 published = True
             finally:
                 os.close(descriptor)
-                if not published:
+                if not published and temporary is not None:
                     place.directory.unlink(temporary)
 
     async def offset(self, path: str, upload_id: str) -> int:
