@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from crestline.client import Site, System, connect, counting
+from crestline.client import Site, System, connect, counting, map_link
 from crestline.client.files import Member, Selection
 from crestline.model import InvalidRequestError
 from harness.sites import BRISK, gateway_site, plain_site
@@ -142,3 +142,27 @@ async def test_a_link_in_the_way_is_replaced_not_followed(system: System, place:
     await system.download_bundle(place, [selection])
     assert (tmp_path / "back" / "file").read_text() == "new\n"
     assert (tmp_path / "elsewhere").read_text() == "untouched\n"
+
+
+async def test_links_of_a_bundle(system: System, place: str, tmp_path: Path) -> None:
+    """What stays in its directory comes; another rule may be given for the rest."""
+    here = _files(tmp_path / "here", file="content\n")
+    members = [Member(path=f"{name}/file", source=here / "file") for name in ("d", "e")]
+    await system.upload_bundle(place, [*members, Member(path="d/circle", link_target="circle")])
+    for name, target in {"abs": f"{place}/d/file", "other": f"{place}/e/file"}.items():
+        await system.backend.symlink(target, f"{place}/d/{name}")
+    selection = Selection(directory="d", target=tmp_path / "back", patterns=("*",))
+    asked = []
+
+    def rule(path: str, target: str, root: str) -> str | None:
+        asked.append((path, target, root))
+        return map_link(path, target, root)
+
+    came = await system.download_bundle(place, [selection], map_link=rule)
+    if "tar-select" not in system.backend.features:
+        assert came["d"] == ["file"]  # plain FirecREST packs by a pattern, and then no links
+        return
+    assert sorted(came["d"]) == ["abs", "circle", "file"]
+    assert os.readlink(tmp_path / "back/abs") == "file"
+    assert os.readlink(tmp_path / "back/circle") == "circle"
+    assert ("other", f"{place}/e/file", f"{place}/d") in asked

@@ -127,8 +127,32 @@ async def test_links_that_lead_out(backend: FirecrestBackend, remote: Path, tmp_
 
     (remote / "copy/up").symlink_to("../elsewhere")
     report = await download(backend, f"{remote}/copy", tmp_path / "back")
-    assert report.left_out == ("data", "up")
-    assert os.listdir(tmp_path / "back") == ["ok"]
+    assert report.left_out == ("up",)
+    assert {name: os.readlink(tmp_path / "back" / name) for name in os.listdir(tmp_path / "back")} == {
+        "data": ".",  # absolute there, and in the directory
+        "ok": "nowhere",
+    }
+
+
+async def test_absolute_links_in_a_directory_become_relative(
+    backend: FirecrestBackend, remote: Path, tmp_path: Path
+) -> None:
+    """Those of a directory that is sent, and those that a job made in one that comes."""
+    source = tmp_path / "tree"
+    (source / "sub").mkdir(parents=True)
+    (source / "file").write_text("content")
+    (source / "sub" / "link").symlink_to(source / "file")
+    (source / "sub" / "circle").symlink_to("circle")
+    assert (await upload(backend, source, f"{remote}/copy")).left_out == ()
+    assert (remote / "copy/sub/link").read_text() == "content"
+    (remote / "copy/sub/job").symlink_to(remote / "copy/file")
+    report = await download(backend, f"{remote}/copy", tmp_path / "back")
+    assert report.left_out == ()
+    assert {path.name: os.readlink(path) for path in (tmp_path / "back/sub").iterdir()} == {
+        "link": "../file",
+        "job": "../file",
+        "circle": "circle",
+    }
 
 
 async def test_links_that_lead_out_together(backend: FirecrestBackend, remote: Path, tmp_path: Path) -> None:

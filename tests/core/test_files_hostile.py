@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from crestline.client.backends.firecrest import FirecrestBackend
 from crestline.client.files import download
 from crestline.client.files.archive import unpack
+from crestline.client.files.links import map_link
 from crestline.client.files.names import is_safe_link, safe_relative, spellings, stays_inside
 from crestline.model import File, FileType, TransferError
 from harness.backends import gateway_backend
@@ -135,6 +136,39 @@ def test_a_link_that_another_link_could_turn_is_not_safe() -> None:
     assert stays_inside("link", "a/../b")
     assert not is_safe_link("link", "a/../b")
     assert is_safe_link("a/b/link", "../.././c")
+
+
+@pytest.mark.parametrize(
+    ("path", "target", "here"),
+    [
+        ("a/link", "/root/dir/b/file", "../b/file"),
+        ("link", "/root/dir", "."),
+        ("link", "/root//dir/./a/", "a"),
+        ("a/self", "self", "self"),  # a circle does no harm
+        ("link", "nowhere", "nowhere"),
+        ("link", "/root/directory/file", None),
+        ("link", "/root/dir/../secret", None),
+        ("link", "/root/dir/a/../b", None),
+        ("link", "//root/dir/a", None),
+        ("link", "/etc/passwd", None),
+        ("link", "../dir/file", None),
+        ("link", "a/../b", None),
+    ],
+)
+def test_links_in_the_directory_are_kept(path: str, target: str, here: str | None) -> None:
+    assert map_link(path, target, "/root/dir") == here
+    assert map_link(path, target, "/root/dir/") == here
+    assert target.startswith("/") is False or map_link(path, target, "") is None
+
+
+@given(st.text("ab./", max_size=12), st.text("ab./", max_size=12), st.sampled_from(["/", "/a", "/a/b/"]))
+def test_no_link_leads_out(path: str, target: str, root: str) -> None:
+    try:
+        safe_relative(path)
+    except TransferError:
+        return
+    if (here := map_link(path, target, root)) is not None:
+        assert is_safe_link(path, here)
 
 
 @pytest.mark.parametrize(

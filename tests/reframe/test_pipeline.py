@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from harness.parts import require
+from harness.patience import until_blocking
 from harness.reframe_suite import Suite
 
 CHECKS = Path(__file__).parent / "checks"
@@ -74,3 +76,23 @@ def test_a_restored_session_runs_only_what_it_is_asked_for(on_local: Suite) -> N
     assert done.exit_status == 0, done.output
     assert "Ran 1/1" in done.output
     assert done.jobs().keys() == {"Reads"}
+
+
+def test_links_of_jobs_and_of_their_inputs(on_local: Suite, tmp_path: Path) -> None:
+    """The tests pass as with ReFrame's own backends; of what leads elsewhere the run tells."""
+    system = tmp_path / "system"  # this machine does not have it when the link is looked at, and the system has
+    on_local.variables["RFM_TEST_ON_SYSTEM"] = str(system)
+    process = on_local.start("-c", CHECKS / "links.py", "--keep-stage-files", "-r")
+    on_local.waited_for(".crestline-reframe/*.jsonl")
+    until_blocking(lambda: any("Reads" in each.read_text() for each in _journals(on_local)))
+    system.mkdir()
+    (system / "name").write_text("there\n")
+    done = on_local.finish(process)
+    assert done.results == {"Makes": "pass", "Reads": "pass"}, done.output
+    for name in ("out to /etc/passwd", "cwd to /proc/self/cwd"):
+        assert done.output.count(f"left out: the link {name}") == 1, done.output
+    assert not list(on_local.place.glob("stage/*/*/*/Makes/out"))
+
+
+def _journals(suite: Suite) -> Iterator[Path]:
+    return suite.place.glob(".crestline-reframe/*.jsonl")

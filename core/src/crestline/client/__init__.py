@@ -17,7 +17,7 @@ from crestline.client.auth import Authorizer
 from crestline.client.blocking import BlockingSystem
 from crestline.client.config import Site, find_site, load_sites, register_site, site_from_environment, sites_file
 from crestline.client.federation import Choice, choose_system, connect_any
-from crestline.client.files import Member, Report, Selection
+from crestline.client.files import Member, Report, Selection, map_link
 from crestline.client.monitor import JobMonitor
 from crestline.client.output import JobOutput, OutputLine
 from crestline.client.policy import Policy, PollPolicy, RetryPolicy, SubmitPolicy
@@ -55,6 +55,7 @@ __all__ = [
     "list_api_keys",
     "list_systems",
     "load_sites",
+    "map_link",
     "register_site",
     "revoke_api_key",
     "site_from_environment",

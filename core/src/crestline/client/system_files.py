@@ -12,7 +12,7 @@ from pathlib import Path
 from crestline.client import files
 from crestline.client.backends.base import Backend
 from crestline.client.directory_watch import watch_directory
-from crestline.client.files import IgnoreRules, Member, Progress, Report, Selection
+from crestline.client.files import IgnoreRules, MapLink, Member, Progress, Report, Selection, map_link
 from crestline.client.files.appearance import appearance
 from crestline.client.files.names import check_remote, expand
 from crestline.client.policy import Policy
@@ -155,11 +155,11 @@ class SystemFiles(abc.ABC):
         return await files.upload_bundle(self.backend, remote, members, patience=self._policy.retry.budget, tidy=tidy)
 
     async def download_bundle(
-        self, remote: str, selections: Sequence[Selection], *, tidy: bool = True
+        self, remote: str, selections: Sequence[Selection], *, tidy: bool = True, map_link: MapLink = map_link
     ) -> dict[str, list[str]]:
         """Fetch from several directories in one stream; see `crestline.client.files.download_bundle`."""
         return await files.download_bundle(
-            self.backend, remote, selections, patience=self._policy.retry.budget, tidy=tidy
+            self.backend, remote, selections, patience=self._policy.retry.budget, tidy=tidy, map_link=map_link
         )
 
     async def read_bytes(self, path: str) -> bytes:

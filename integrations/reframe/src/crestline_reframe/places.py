@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import re
+import stat
 from pathlib import Path
 
 _PARTS = 4
@@ -23,10 +24,13 @@ class Place:
         self.known: dict[str, tuple[int, int]] = {}
         """size and time of each local file that is the same on the system, or has come from there"""
 
-    def note(self, path: str) -> None:
-        """Both sides have this file."""
-        status = (self.local / path).stat()
+    def note(self, path: str) -> int:
+        """Both sides have this file; returns its bytes. Links count for nothing, wherever they lead."""
+        status = (self.local / path).lstat()
+        if not stat.S_ISREG(status.st_mode):
+            return 0
         self.known[path] = (status.st_size, status.st_mtime_ns)
+        return status.st_size
 
     def is_known(self, path: str, size: int, modified: int) -> bool:
         """Whether the file has not changed here since both sides had it."""
@@ -86,6 +90,14 @@ class Places:
             if len(parts) == _PARTS and local.is_dir():
                 found[local] = self.place(local)
         return list(found.values())
+
+    def local_of(self, remote: str) -> Path | None:
+        """The local path of one on the system, if it is in the place of a test."""
+        for place in tuple(self._places.values()):
+            directory = self.absolute(place)
+            if remote == directory or remote.startswith(f"{directory}/"):
+                return place.local / remote[len(directory) + 1 :]
+        return None
 
     def holding(self, path: Path) -> Place | None:
         """The place that a local path lies in."""

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from crestline.client import Selection, System, Traffic, connect, counting
+from crestline.client import Selection, System, Traffic, connect, counting, map_link
 from crestline.model import (
     CrestlineError,
     GatewayUnavailableError,
@@ -76,6 +76,8 @@ class Run:
             self._submit = Gathering(self._submit_together, quiet=1.5, longest=15.0)
         self._collect = Gathering(self._collect_together, quiet=0.15, most=200, are_all=self._are_all_that_run)
         self._works: list[Work] = []
+        self._left_links: set[tuple[str, str, str]] = set()
+        """those that were left out, each said once"""
         self._opening: asyncio.Task[System] | None = None
         self._traffic = Traffic()
         self._gate = asyncio.Semaphore(_AT_ONCE)
@@ -237,7 +239,7 @@ class Run:
     async def _problem_of_resumed(self, work: Work) -> str:
         """Follow the job of an earlier process to its end; why it cannot stand for the test, if so."""
         try:
-            came = await self._follow(work)
+            await self._follow(work)
         except GatewayUnavailableError:
             raise
         except CrestlineError as error:
@@ -246,22 +248,20 @@ class Run:
             return ""
         if work.job.state is JobState.CANCELLED:
             return "was cancelled"
-        return "" if came else "left no files"
+        return "" if work.has_files else "left no files"
 
     def _begin(self, work: Work, what: str) -> None:
         work.key, work.is_key_new = f"reframe/{self._journal.run}/{secrets.token_hex(8)}", True
         self._journal.begins(work.key, work.test, work.phase, what, work.place.remote)
 
-    async def _follow(self, work: Work) -> bool:
-        """Wait for a job's end and collect its results; whether it left any."""
+    async def _follow(self, work: Work) -> None:
+        """Wait for a job's end and collect its results."""
         if work.is_cancelled:
             await self._cancel(work)
         async with contextlib.aclosing((await self._open()).watch(work.job)) as events:
             async for event in events:
                 work.saw(event)
-        received = work.received
         await self._collect.add(work)
-        return work.received > received
 
     def _resumable_entry(self, work: Work, what: str) -> Entry | None:
         """The job that an earlier process has begun for the same, as long as the test had not come to its end."""
@@ -357,15 +357,28 @@ class Run:
             for work in works
         ]
         with counting() as traffic:
-            came = await (await self._open()).download_bundle(self.places.root, selections, tidy=False)
+            came = await (await self._open()).download_bundle(
+                self.places.root, selections, tidy=False, map_link=self._map_link
+            )
         for work in works:
             names = came[work.place.remote]
-            for name in names:
-                work.place.note(name)
-                work.received += (work.place.local / name).stat().st_size
+            work.received += sum(work.place.note(name) for name in names)
             work.requests += traffic.requests / len(works)
-            work.is_back = True
+            work.is_back, work.has_files = True, bool(names)
             self._journal.collected(work.key)
+
+    def _map_link(self, path: str, target: str, directory: str) -> str | None:
+        """Where a link leads here that a job has made: in its stage directory, or to that of another test."""
+        here = map_link(path, target, directory)
+        if here is None:
+            there = posixpath.normpath(posixpath.join(directory, posixpath.dirname(path), target))
+            local = self.places.local_of(there)
+            if local is not None:
+                return str(local)
+            if (path, target, directory) not in self._left_links:
+                self._left_links.add((path, target, directory))
+                log.warning("left out: the link %s to %s, which is in no stage directory", path, target)
+        return here
 
     async def _cancel(self, work: Work) -> None:
         try:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from crestline.client import Member
+from crestline.client import Member, map_link
 from crestline_reframe.places import Place, Places
 from crestline_reframe.scripts import arrival, remote_script
 from crestline_reframe.work import Work
@@ -36,7 +36,7 @@ class Inputs:
     inner_links: dict[str, str] = field(default_factory=dict)
     """links within the stage directory"""
     outer_links: list[tuple[str, Path]] = field(default_factory=list)
-    """links to other stage directories"""
+    """links to other stage directories, and to what this machine does not have"""
     digest: str = ""
     """of all but the outer links; empty if there is nothing"""
     size: int = 0
@@ -116,7 +116,7 @@ def scan(place: Place, own_files: frozenset[str], places: Places) -> Inputs:
     """What is new or changed in a stage directory since both sides had the same.
 
     Links out of it are followed, as they lead to where only this machine has something; unless they lead to another
-    stage directory.
+    stage directory, or to a path that this machine does not have and the system may have.
     """
     found = Inputs()
     _walk(place.local, "", found, own_files, places)
@@ -135,27 +135,41 @@ def scan(place: Place, own_files: frozenset[str], places: Places) -> Inputs:
     return found
 
 
-def _walk(root: Path, below: str, found: Inputs, own_files: frozenset[str], places: Places) -> None:
+def _walk(
+    root: Path, below: str, found: Inputs, own_files: frozenset[str], places: Places, above: tuple[str, ...] = ()
+) -> None:
+    above = (*above, os.path.realpath(root / below))
     for item in sorted(os.scandir(root / below), key=lambda item: item.name):
         path = posixpath.join(below, item.name)
         if path in own_files or path in _NEVER:
             continue
-        if item.is_symlink():
-            target = Path(os.path.normpath(root / below / os.readlink(item.path)))
-            if target.is_relative_to(root) and not os.path.isabs(os.readlink(item.path)):
-                found.inner_links[path] = os.readlink(item.path)
-                continue
-            other = places.holding(target)
-            if other is not None and other.local != root:
-                found.outer_links.append((path, target))
-                continue
+        if item.is_symlink() and _is_kept(root, path, found, places):
+            continue
         if item.is_dir():
+            if os.path.realpath(item.path) in above:
+                continue  # a link led back here: it would be followed for ever
             before = len(found.files) + len(found.directories)
-            _walk(root, path, found, own_files, places)
+            _walk(root, path, found, own_files, places, above)
             if len(found.files) + len(found.directories) == before:
                 found.directories.append(path)  # only an empty one has to be named
         elif item.is_file():
             found.files[path] = root / path
+
+
+def _is_kept(root: Path, path: str, found: Inputs, places: Places) -> bool:
+    """Whether a link stays a link on the system; if not, it is followed."""
+    target = os.readlink(root / path)
+    inner = map_link(path, target, str(root))
+    if inner is not None:
+        found.inner_links[path] = inner
+        return True
+    there = Path(os.path.normpath(root / posixpath.dirname(path) / target))
+    other = places.holding(there)
+    is_on_the_system = os.path.isabs(target) and not (root / path).exists()
+    if is_on_the_system or (other is not None and other.local != root):
+        found.outer_links.append((path, there))
+        return True
+    return False
 
 
 def _is_known(place: Place, path: str, file: Path) -> bool:

@@ -48,6 +48,8 @@ class Work:
     """why it can never end well"""
     is_back: bool = False
     """whether its results are here"""
+    has_files: bool = False
+    """whether these are any files"""
     is_cancelled: bool = False
     is_submitting: bool = False
     """whether the request has gone out that may make it a job"""
@@ -88,7 +90,7 @@ class Work:
     def reset(self) -> None:
         """Forget the job of an earlier process."""
         self.job, self.waits_for, self.submitted_at = None, "", None
-        self.is_back = False
+        self.is_back = self.has_files = False
         self.settled.clear()
 
     def end(self, error: str = "") -> None:

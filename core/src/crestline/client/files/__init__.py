@@ -1,7 +1,7 @@
 """Moves files and directories between this machine and a system, the cheapest safe way that the gateway has.
 
 `upload` and `download` are what others call. `upload_file` and `download_file` choose the way of one file, `..._tree`
-that of a directory; `bundle` takes files of several directories together;
+that of a directory; `bundle` takes files of several directories together; `links` says where symbolic links lead;
 `archive` packs and unpacks, `begun` and `unfinished` remember what jobs do meanwhile, `signed_urls` speaks to a store
 beside the gateway.
 """
@@ -9,17 +9,20 @@ beside the gateway.
 from crestline.client.files.bundle import Member, Selection, download_bundle, upload_bundle
 from crestline.client.files.download import download
 from crestline.client.files.ignore import IgnoreRules
+from crestline.client.files.links import MapLink, map_link
 from crestline.client.files.report import Progress, Report
 from crestline.client.files.upload import upload
 
 __all__ = [
     "IgnoreRules",
+    "MapLink",
     "Member",
     "Progress",
     "Report",
     "Selection",
     "download",
     "download_bundle",
+    "map_link",
     "upload",
     "upload_bundle",
 ]

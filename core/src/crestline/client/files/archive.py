@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import posixpath
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
@@ -13,8 +14,9 @@ from typing import IO, TYPE_CHECKING
 import anyio.from_thread
 from anyio.to_thread import run_sync
 
+from crestline.client.files.links import MapLink, map_link
 from crestline.client.files.local import CHUNK, changed_error
-from crestline.client.files.names import is_safe_link, safe_relative, temporary_name
+from crestline.client.files.names import safe_relative, temporary_name
 from crestline.client.files.tree import Entry
 from crestline.model import FileType, TransferError
 from crestline.wire.tar import ArchiveLimits, TarDamagedError, TarLimitError, TarReader
@@ -115,15 +117,17 @@ def unpack(
     compressed: bool = False,
     skip_first: bool = False,
     locate: Callable[[str], tuple[Path, str] | None] | None = None,
+    there: str = "",
+    map_link: MapLink = map_link,
 ) -> Iterator[str]:
     """Write the wanted members of a tar archive below `root`, files whole or not at all; yields each when it is there.
-
-    Links that could lead out of `root` are passed over.
 
     Args:
         wanted: asked for the path below `root` of each member.
         skip_first: members are named from the packed directory's own name on.
         locate: for members that belong below different directories, the one of each and the path there; None: `root`.
+        there: absolute path, on the other side, of the directory that the names are below.
+        map_link: chooses the target of a link, as the function of this name does; None leaves the link out.
 
     Raises:
         TransferError: the archive is damaged, or a member would leave `root`.
@@ -145,9 +149,11 @@ def unpack(
             if member.isdir():
                 temporary_beside(root, f"{path}/.")
             elif member.issym():
-                if not is_safe_link(path, member.linkname):
+                below = posixpath.join(there, named.removesuffix(path).rstrip("/"))
+                target = map_link(path, member.linkname, below)
+                if target is None:
                     continue
-                make_link(root, path, member.linkname)
+                make_link(root, path, target)
             elif member.islnk():
                 earlier = Path(*place(_below(member.linkname, skip_first)))
                 with earlier.open("rb") as content:

@@ -12,7 +12,8 @@ import posixpath
 import re
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -23,6 +24,7 @@ from anyio.to_thread import run_sync
 from crestline.client.backends.base import Backend
 from crestline.client.files.archive import Pull, stream, unpack, write_gzip
 from crestline.client.files.download_file import download_file
+from crestline.client.files.links import MapLink, map_link
 from crestline.client.files.local import CHUNK, changed_error
 from crestline.client.files.names import check_remote, remove_if_there, safe_relative, temporary_name
 from crestline.client.files.report import Meter
@@ -36,6 +38,8 @@ _ALONE = 64 * 1024 * 1024
 
 _PASSING = (GatewayUnavailableError, RateLimitedError)
 _END = bytes(2 * tarfile.BLOCKSIZE)
+_Unpack = Callable[[Pull | IO[bytes], bool], None]
+"""unpacks a tar archive, compressed or not"""
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +64,8 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     since: str | None = None
     """name of a file in the directory. Plain FirecREST cannot look at ages: there it stands for everything"""
     patterns: tuple[str, ...] = ()
-    """as a shell writes them, for paths below the directory; `*` also matches `/`"""
+    """as a shell writes them, for paths below the directory; `*` also matches `/`. Plain FirecREST, which packs by a
+    pattern, brings no symbolic links"""
 
 
 async def upload_bundle(
@@ -100,12 +105,21 @@ async def upload_bundle(
 
 
 async def download_bundle(
-    backend: Backend, remote: str, selections: Sequence[Selection], *, patience: float = 45.0, tidy: bool = True
+    backend: Backend,
+    remote: str,
+    selections: Sequence[Selection],
+    *,
+    patience: float = 45.0,
+    tidy: bool = True,
+    map_link: MapLink = map_link,
 ) -> dict[str, list[str]]:
     """Fetch from directories below `remote`; every file appears whole or not at all, and replaces what is there.
 
     Args:
         patience, tidy: as for `upload_bundle`.
+        map_link: called in a thread with the path of a link below its selection's directory, its target, and the
+            absolute path of that directory; returns the target to make the link with, or None to leave it out. The
+            default keeps what stays in the directory.
 
     Returns:
         per directory the paths that came.
@@ -119,7 +133,7 @@ async def download_bundle(
     while True:
         came: dict[str, list[str]] = {each.directory: [] for each in selections}
         try:
-            await fetch(backend, remote, selections, came, tidy)
+            await fetch(backend, remote, selections, partial(_unpack_here, remote, selections, came, map_link), tidy)
         except _PASSING as error:
             await budget.wait(error)
         except TransferError as error:
@@ -202,14 +216,14 @@ async def _unpack_there(backend: Backend, remote: str, pieces: Iterator[bytes], 
 
 
 async def _select(
-    backend: Backend, remote: str, selections: Sequence[Selection], came: dict[str, list[str]], tidy: bool
+    backend: Backend, remote: str, selections: Sequence[Selection], unpack_here: _Unpack, tidy: bool
 ) -> None:
     async with closing(backend.select_tar(remote, selections)) as chunks:
-        await run_sync(_unpack_here, Pull(chunks), selections, came, False)
+        await run_sync(unpack_here, Pull(chunks), False)
 
 
 async def _compress_there(
-    backend: Backend, remote: str, selections: Sequence[Selection], came: dict[str, list[str]], tidy: bool
+    backend: Backend, remote: str, selections: Sequence[Selection], unpack_here: _Unpack, tidy: bool
 ) -> None:
     archive = posixpath.join(remote, temporary_name(".tar.gz"))
     try:
@@ -227,7 +241,7 @@ async def _compress_there(
             else:
                 await download_file(backend, archive, status, local, Meter(None))
             with local.open("rb") as file:
-                await run_sync(_unpack_here, file, selections, came, True)
+                await run_sync(unpack_here, file, True)
     finally:
         if tidy:
             with anyio.CancelScope(shield=True):
@@ -235,7 +249,12 @@ async def _compress_there(
 
 
 def _unpack_here(
-    source: Pull | IO[bytes], selections: Sequence[Selection], came: dict[str, list[str]], packed: bool
+    remote: str,
+    selections: Sequence[Selection],
+    came: dict[str, list[str]],
+    map_link: MapLink,
+    source: Pull | IO[bytes],
+    packed: bool,
 ) -> None:
     targets = {each.directory: each for each in selections}
 
@@ -257,6 +276,8 @@ def _unpack_here(
         compressed=packed,
         skip_first=packed,
         locate=locate,
+        there=remote,
+        map_link=map_link,
     )
     for path in names:
         directory = next(each for each in _above(path) if each in targets)

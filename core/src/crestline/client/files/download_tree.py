@@ -17,9 +17,10 @@ from crestline.client.backends.base import Backend, TransferMethod
 from crestline.client.files.archive import Pull, make_link, temporary_beside, unpack
 from crestline.client.files.download_file import begin_download, download_file
 from crestline.client.files.failures import REFUSED, Failures
+from crestline.client.files.links import map_link
 from crestline.client.files.local import make_executable, sha256
 from crestline.client.files.manifest import read_manifest
-from crestline.client.files.names import is_safe_link, is_temporary, remote_stat, spellings, takes_a_job
+from crestline.client.files.names import is_temporary, remote_stat, spellings, takes_a_job
 from crestline.client.files.parallel import run_parallel
 from crestline.client.files.report import Meter, Report
 from crestline.client.files.retry import Patience
@@ -72,7 +73,7 @@ async def download_tree(
     files = {name: file for name, file in listing.files.items() if file.type is FileType.FILE}
     needed = {name: file for name, file in files.items() if name not in same}
     escaped = set() if "tar" in backend.features else _escaped(listing)
-    left_out = await run_sync(_make_directories_and_links, root, listing, escaped)
+    left_out = await run_sync(_make_directories_and_links, remote, root, listing, escaped)
     absent = await run_sync(_absent, root, escaped)
     meter.total = meter.done + sum(file.size for file in needed.values())
     pending: list[str] = []
@@ -132,7 +133,7 @@ def _is_file(path: Path) -> bool:
     return path.is_file() and not path.is_symlink()
 
 
-def _make_directories_and_links(root: Path, listing: Listing, escaped: set[str]) -> list[str]:
+def _make_directories_and_links(remote: str, root: Path, listing: Listing, escaped: set[str]) -> list[str]:
     """Make them, but for those whose true name only an archive tells.
 
     Returns:
@@ -144,8 +145,8 @@ def _make_directories_and_links(root: Path, listing: Listing, escaped: set[str])
             continue
         if file.type is FileType.DIRECTORY:
             temporary_beside(root, f"{name}/.")
-        elif file.type is FileType.LINK and file.link_target is not None and is_safe_link(name, file.link_target):
-            make_link(root, name, file.link_target)
+        elif file.link_target and (target := map_link(name, file.link_target, remote)) is not None:
+            make_link(root, name, target)
         else:
             left_out.append(name)
     return left_out
@@ -218,11 +219,14 @@ async def _unpack(
     *,
     compressed: bool = False,
     skip_first: bool = False,
+    there: str = "",
 ) -> None:
     """Unpack what is wanted; each file is in `came` as soon as it is there."""
 
     def work() -> None:
-        for path in unpack(source, root, wanted, meter.add_from_thread, compressed=compressed, skip_first=skip_first):
+        for path in unpack(
+            source, root, wanted, meter.add_from_thread, compressed=compressed, skip_first=skip_first, there=there
+        ):
             came.add(path)
 
     await run_sync(work)
@@ -322,6 +326,15 @@ class _Archive:
             return not spellings(path).isdisjoint(needed)
 
         with local.open("rb") as file:
-            await _unpack(file, self._root, is_wanted, came, meter, compressed=True, skip_first=self._has_own_name)
+            await _unpack(
+                file,
+                self._root,
+                is_wanted,
+                came,
+                meter,
+                compressed=True,
+                skip_first=self._has_own_name,
+                there=self._remote,
+            )
         error = TransferError("It could not be read there, or was removed meanwhile.", hint="Check its permissions.")
         failures.errors |= dict.fromkeys(needed - {name for path in came for name in spellings(path)}, error)

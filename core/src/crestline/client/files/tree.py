@@ -12,6 +12,7 @@ import msgspec
 
 from crestline.client.backends.base import Backend
 from crestline.client.files.ignore import IgnoreRules
+from crestline.client.files.links import map_link
 from crestline.client.files.names import is_temporary, safe_relative, spellings
 from crestline.model import (
     CrestlineError,
@@ -61,7 +62,10 @@ class Scan(msgspec.Struct, kw_only=True):
 
 
 def scan(root: Path, ignore: IgnoreRules | None = None) -> Scan:
-    """Look at all below `root` that `ignore` does not exclude; links are not followed."""
+    """Look at all below `root` that `ignore` does not exclude; links are not followed.
+
+    Absolute links in the directory become relative.
+    """
     found = Scan()
     pending = [""]
     while pending:
@@ -100,12 +104,17 @@ def scan(root: Path, ignore: IgnoreRules | None = None) -> Scan:
                     size=status.st_size if kind is FileType.FILE else 0,
                     mode=stat.S_IMODE(status.st_mode),
                     modified=status.st_mtime_ns,
-                    link_target=os.readlink(item.path) if kind is FileType.LINK else "",
+                    link_target=_link_target(root, path) if kind is FileType.LINK else "",
                 )
             )
             if kind is FileType.DIRECTORY:
                 pending.append(path)
     return found
+
+
+def _link_target(root: Path, path: str) -> str:
+    target = os.readlink(root / path)
+    return map_link(path, target, str(root.absolute())) or target
 
 
 def _is_utf8(path: str) -> bool:
