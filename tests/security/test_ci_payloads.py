@@ -209,20 +209,22 @@ def test_a_signed_address_of_another_project(watched: Watched, gitlab: GitLab) -
 
 
 def test_results_beyond_the_limits(make_site: MakeSite, gitlab: GitLab, tmp_path: Path) -> None:
-    site = make_site("gateway", limits={"ratio": 100, "members": 50})
+    site = make_site("gateway", limits={"ratio": 100, "members": 50, "archive": "200K"})
     for script, said in (
         ("head -c 100000000 /dev/zero >out/zeros", "limits.ratio"),
         ("for i in $(seq 60); do echo $i >out/$i; done", "limits.members"),
+        ("head -c 300000 /dev/urandom >out/random", "limits.archive"),
     ):
         job = CiJob(
-            script=["mkdir out", script],
-            artifacts=[{"paths": ["out"]}],
+            script=["mkdir out; echo small >small", script],
+            artifacts=[{"paths": ["out"]}, {"paths": ["small"], "artifact_type": "sast"}],
             cache=[{"key": "large", "paths": ["out"]}],
         )
         build = site.run(gitlab, job)
         assert (build.state, build.reason) == ("failed", "script_failure"), build.text
         assert build.text.count(said) == 2, "of the cache and of the artifacts"
-        assert job.id not in gitlab.artifacts
+        uploaded = [query for number, query, _, _ in gitlab.uploads if number == job.id]
+        assert [("sast" in query) for query in uploaded] == [True], "one that is too large does not cost the others"
         assert not list(site.state.rglob("*.zip"))
 
 

@@ -114,15 +114,12 @@ class Exchange:
             kind: of the source: `tar` for an archive, `folder` for files.
 
         Raises:
-            BuildFailureError, SystemFailureError: artifacts cannot be uploaded; of a cache that is only said.
+            BuildFailureError, SystemFailureError: that cannot be done.
         """
-        if bundle.call.command == "artifacts-uploader":
-            await self._upload(bundle, kind, source)
-            return
-        try:
+        if bundle.is_cache:
             await self._keep(bundle, kind, source)
-        except (BuildFailureError, SystemFailureError) as error:
-            log.remark(f"WARNING: cache {_shown(bundle.call)}: {error.message}")
+        else:
+            await self._upload(bundle, kind, source)
 
     async def _upload(self, bundle: Bundle, kind: str, source: Path) -> None:
         call = bundle.call
@@ -223,7 +220,7 @@ class Exchange:
         """
         if number > self._largest:
             raise BuildFailureError(
-                f"The archive is refused: it has {number} bytes.", hint=f"{self._largest} are allowed (limits.archive)."
+                f"The archive is refused: it has {number} bytes, {self._largest} are allowed (limits.archive)."
             )
 
     def _key(self, call: HelperCall) -> str:

@@ -48,6 +48,11 @@ class Bundle(msgspec.Struct, frozen=True):
         return cls(call, tuple(patterns), tuple(excludes), call.has("untracked"))
 
     @property
+    def is_cache(self) -> bool:
+        """Whether these are a cache's files, without which a pipeline goes on."""
+        return self.call.command == "cache-archiver"
+
+    @property
     def is_empty(self) -> bool:
         """Whether nothing can match."""
         return not self.patterns and not self.untracked

@@ -272,15 +272,26 @@ class Stages:
                 packed = await self._pack(allocation, name, bundles, last=last)
             if not packed:
                 log.remark("The job has ended; its results are fetched from the file system.")
+            failures: list[CrestlineError] = []
             for number, bundle in enumerate(bundles):
                 source = folder / str(number)
-                if not packed:
-                    await self._fetch_without_agent(system, bundle, source)
-                    await self._on_host(self._exchange.deliver(bundle, "folder", source))
-                elif await self._fetch_parts(system, allocation, f"{name}-{number}", source):
-                    await self._on_host(self._exchange.deliver(bundle, "tar", source))
-                else:
-                    log.remark("WARNING: no files to upload.")
+                try:
+                    if not packed:
+                        await self._fetch_without_agent(system, bundle, source)
+                        await self._on_host(self._exchange.deliver(bundle, "folder", source))
+                    elif await self._fetch_parts(system, allocation, f"{name}-{number}", source):
+                        await self._on_host(self._exchange.deliver(bundle, "tar", source))
+                    else:
+                        log.remark("WARNING: no files to upload.")
+                except (BuildFailureError, SystemFailureError) as error:
+                    if bundle.is_cache:
+                        log.remark(f"WARNING: the cache is not kept: {error.message}")
+                    else:
+                        failures.append(error)
+            for further in failures[1:]:
+                log.failure(further.message)
+            if failures:
+                raise failures[0]
 
     async def _pack(self, allocation: Allocation, name: str, bundles: list[results.Bundle], *, last: bool) -> bool:
         """Have the job pack what is wanted; False: the job has ended before."""
@@ -309,6 +320,7 @@ class Stages:
         with target.open("wb") as file:
             for path in sorted(parts):
                 file.write(await system.backend.download_small(path))
+                self._exchange.check_size(file.tell())  # a job may have written to it meanwhile
         return bool(parts)
 
     async def _fetch_without_agent(self, system: System, bundle: results.Bundle, target: Path) -> None:
