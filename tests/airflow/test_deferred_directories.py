@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -169,6 +170,35 @@ def test_a_deferral_that_times_out_leaves_neither_job_nor_archive(
     assert list(plain.home.glob(".crestline-*"))
     with pytest.raises(TaskDeferralTimeout):
         operator.resume_execution("__fail__", {"error": "Trigger timeout"}, deferred.context)
+    assert plain.jobs()[-1].state.startswith("CANCELLED")
+    assert not list(plain.home.glob(".crestline-*"))
+
+
+def test_all_deferrals_share_one_execution_timeout(
+    plain: PlainFirecrest, tree: dict[str, bytes], tmp_path: Path
+) -> None:
+    (tmp_path / "in").rename(plain.home / "there")
+    hour = timedelta(hours=1)
+    operator = downloading(plain, tmp_path)
+    operator.execution_timeout = hour
+
+    def deferred_once_more(before: TaskDeferred | None) -> TaskDeferred:
+        plain.settings.transfer_slots = 0
+        deferred = on_a_worker(operator, before)
+        assert isinstance(deferred, TaskDeferred)
+        return deferred
+
+    first = deferred_once_more(None)
+    assert timedelta(0) < first.timeout <= hour
+    plain.settings.transfer_slots = 4
+    with operator.hook.get_conn() as system:
+        system.wait(first.trigger.job_ids[0])
+    first.kwargs["deadline"] -= 1800  # the job took half an hour
+    second = deferred_once_more(first)
+    assert timedelta(0) < second.timeout <= hour / 2
+    second.kwargs["deadline"] -= 1800
+    with pytest.raises(TaskDeferralTimeout, match="execution_timeout"):
+        on_a_worker(operator, second)
     assert plain.jobs()[-1].state.startswith("CANCELLED")
     assert not list(plain.home.glob(".crestline-*"))
 

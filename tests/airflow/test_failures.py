@@ -16,6 +16,12 @@ from plain_firecrest.fixture import PlainFirecrest, running
 
 SCRIPT = "#!/bin/bash\necho running up\nsleep 600\n"
 SOON = timedelta(0)
+SENTENCES = {
+    "NODE_FAIL": "A node of job {job} (n01) failed.",
+    "PREEMPTED": "Job {job} was preempted by other jobs.",
+    "OUT_OF_MEMORY": "Job {job} ran out of memory.",
+    "TIMEOUT": "Job {job} reached its time limit of 1-00:00:00.",
+}
 
 
 @pytest.fixture
@@ -34,8 +40,8 @@ def dag(name: str, **options: Any) -> DAG:
 @pytest.mark.parametrize(
     ("state", "jobs", "advice"),
     [
-        ("NODE_FAIL", 2, "no fault of the job"),
-        ("PREEMPTED", 2, "make room"),
+        ("NODE_FAIL", 2, "with retries="),
+        ("PREEMPTED", 2, "with retries="),
         ("OUT_OF_MEMORY", 1, "memory="),
         ("TIMEOUT", 1, "time_limit="),
     ],
@@ -52,8 +58,12 @@ def test_what_the_scheduler_says_decides(
     policy = FirecRESTRetryPolicy(delay_after_node_failure=SOON)
     assert run(dag(f"ends_{state.lower()}", retry_policy=policy)).states == {"job": "failed"}
     assert len(plain.jobs()) == jobs
-    assert f"ended as {state.lower()}" in task_log.errors[-1]
-    assert advice in task_log.errors[-1]
+    lines = task_log.lines("submit")
+    assert task_log.errors[-1] == SENTENCES[state].format(job=plain.jobs()[-1].id)
+    assert task_log.errors[-1] in lines
+    [hint] = {line for line in lines if line.startswith("Hint: ")}
+    assert advice in hint
+    assert "exit code 0" not in "".join(lines)
 
 
 def test_a_retry_asks_for_more_memory(plain: PlainFirecrest, task_log: Any) -> None:

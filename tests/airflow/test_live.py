@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from crestline.client import BlockingSystem, Site, connect_blocking
-from crestline.model import Job
+from crestline.model import Job, JobState
 from harness.airflow_stack import AirflowStack, TaskOf, running
 from harness.gateway import in_thread
 from harness.sites import gateway_site, plain_site
@@ -52,6 +52,7 @@ for conn_id in ("ours", "plain", "slurm"):
         dag(f"done_{conn_id}_{mode}", conn_id, mode)
 for mode in MODES:
     dag(f"clear_{mode}", "ours", mode)
+    dag(f"deleted_{mode}", "ours", mode)
     dag(f"lost_{mode}", "ours", mode, retries=1, retry_delay=timedelta(seconds=1))
     dag(f"frozen_{mode}", "ours", mode)
     dag(f"late_{mode}", "ours", mode, execution_timeout=timedelta(seconds=12))
@@ -151,6 +152,8 @@ def test_a_job_that_completes(stack: AirflowStack, backends: Backends) -> None:
     backend = backends["ours"]
     dag_ids = [f"done_ours_{mode}" for mode in MODES]
     for task, dag_id in zip(begun(stack, *dag_ids), dag_ids, strict=True):
+        [job] = backend.jobs(dag_id)
+        assert job.job_id in task.link("HPC job")  # while it runs
         backend.go(dag_id)
         ended = task.until("success")
         [job] = backend.jobs(dag_id)
@@ -162,6 +165,9 @@ def test_a_job_that_completes(stack: AirflowStack, backends: Backends) -> None:
         assert output_of(task, dag_id) == [1, 1]
         assert job.job_id in task.link("HPC job")
         assert (ended["pid"] is None) == dag_id.endswith("zero")
+    asked = [line for line in stack.output_of("triggerer") if "XCom not found" in line]
+    assert not [line for line in asked if "done_ours_zero" not in line], asked
+    assert len(asked) <= 1, asked
 
 
 @pytest.mark.parametrize("where", ["plain", "slurm"])
@@ -197,6 +203,22 @@ def test_clearing_ends_with_one_live_job(stack: AirflowStack, backends: Backends
         task.until("success", try_number=2)
         assert states(backend, dag_id, jobs=2) == ["cancelled", "completed"]
         assert task.xcom("job_id") == backend.jobs(dag_id)[-1].job_id
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_deleting_a_task_instance_leaves_one_live_job(stack: AirflowStack, backends: Backends, mode: str) -> None:
+    """The scheduler makes the task instance anew."""
+    backend = backends["ours"]
+    dag_id = f"deleted_{mode}"
+    [task] = begun(stack, dag_id)
+    [job] = backend.jobs(dag_id)
+    task.delete()
+    task.until_made_anew()
+    assert backend.system.wait(job, timeout=120).state is JobState.CANCELLED
+    stack.until(lambda: len(backend.jobs(dag_id)) == 2)
+    backend.go(dag_id)
+    task.until("success")
+    assert states(backend, dag_id, jobs=2) == ["cancelled", "completed"]
 
 
 def test_running_out_of_time_cancels_the_job(stack: AirflowStack, backends: Backends) -> None:

@@ -20,7 +20,7 @@ __all__ = ["anywhere"]
 EITHER_WAY = pytest.mark.parametrize("deferrable", [False, True])
 LOCAL = pytest.mark.parametrize("anywhere", ["local"], indirect=True)
 
-SCRIPT = "#!/bin/bash\nuntil [ -e go ]; do sleep 0.1; done\nexit $(cat go)\n"
+SCRIPT = "#!/bin/bash\nuntil [ -e go ]; do sleep 0.1; done\necho exits with $(cat go)\nexit $(cat go)\n"
 
 
 @EITHER_WAY
@@ -74,7 +74,10 @@ def test_a_job_that_fails(anywhere: Place, deferrable: bool, task_log: Any) -> N
             FirecRESTJobSensor(task_id="wait", job_id=job.job_id, poke_interval=0.2, deferrable=deferrable)
         task_log.when(f"Job {job.job_id} on", lambda: system.write_text(f"{anywhere.workdir}/go", "3"))
         assert run(dag).states == {"wait": "failed"}
-    assert f"Job {job.job_id} ended as failed" in task_log.errors[-1]
+    assert task_log.errors[-1] == f"Job {job.job_id} failed with exit code 3."
+    lines = task_log.lines("sensors.job")
+    assert task_log.errors[-1] in lines
+    assert lines[-1] == "    exits with 3"
 
 
 @LOCAL
@@ -95,7 +98,7 @@ def test_a_job_id_that_came_out_empty(anywhere: Place, task_log: Any) -> None:
     with DAG("empty", schedule=None, params={"job": ""}) as dag:
         FirecRESTJobSensor(task_id="wait", job_id="{{ params.job }}")
     assert run(dag).states == {"wait": "failed"}
-    assert "No job id was given" in task_log.errors[-1]
+    assert "job_id is empty" in task_log.errors[-1]
 
 
 @pytest.mark.parametrize("anywhere", ["plain"], indirect=True)

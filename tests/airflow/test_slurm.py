@@ -37,4 +37,4 @@ def test_a_failed_job(slurm_gateway: SlurmGateway, task_log: Any) -> None:
         )
     assert run(dag).states == {"job": "failed"}
     assert "exit code 5" in task_log.errors[-1]
-    assert task_log.errors[-1].endswith("wrong units")
+    assert any("wrong units" in line for line in task_log.lines("submit"))

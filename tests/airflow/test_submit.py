@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import traceback
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 
+from crestline_airflow.failures import FirecRESTRetryPolicy
 from crestline_airflow.operators import FirecRESTSubmitOperator
 from harness.airflow_dags import run
 from harness.gateway import RunningGateway
@@ -125,11 +128,11 @@ def test_a_failed_job_fails_the_task_and_says_why(workdir: Path, task_log: Any) 
         )
     assert run(dag).states == {"job": "failed"}
     message = task_log.errors[-1]
-    assert "ended as failed with exit code 3" in message
-    assert f"{workdir}/problems.txt" in message
-    assert message.endswith("no such potential")
-    assert "warning 100" in message
-    assert "warning 80\n" not in message
+    lines = task_log.lines("submit")
+    explained = lines[lines.index(message) :]
+    assert re.fullmatch(r"Job \d+ failed with exit code 3\.", message)
+    assert explained[1] == f"The last lines of {workdir}/problems.txt:"
+    assert explained[2:] == [*(f"    warning {number}" for number in range(82, 101)), "    no such potential"]
 
 
 def test_stderr_within_stdout(workdir: Path, task_log: Any) -> None:
@@ -141,8 +144,50 @@ def test_stderr_within_stdout(workdir: Path, task_log: Any) -> None:
             working_dir=str(workdir),
         )
     assert run(dag).states == {"job": "failed"}
-    assert "exit code 4" in task_log.errors[-1]
-    assert task_log.errors[-1].endswith("out\nerr")
+    lines = task_log.lines("submit")
+    assert [lines.count(line) for line in ("out", "err")] == [1, 1]  # the output has it
+    assert lines[-1] == task_log.errors[-1]
+    assert "exit code 4" in lines[-1]
+
+
+def test_without_the_output_its_end_is_in_the_explanation(workdir: Path, task_log: Any) -> None:
+    with DAG("unlogged", schedule=None) as dag:
+        FirecRESTSubmitOperator(
+            task_id="job",
+            system="local",
+            script="#!/bin/bash\n#SBATCH --output=all.txt\necho out\nexit 4\n",
+            working_dir=str(workdir),
+            log_output=False,
+        )
+    assert run(dag).states == {"job": "failed"}
+    assert task_log.lines("submit")[-2:] == [f"The last lines of {workdir}/all.txt:", "    out"]
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_the_exception_of_a_failed_job_is_short(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch, deferrable: bool
+) -> None:
+    raised: list[BaseException] = []
+
+    class Policy(FirecRESTRetryPolicy):
+        def evaluate(self, exception: BaseException, *args: Any, **options: Any) -> Any:
+            raised.append(exception)
+            return super().evaluate(exception, *args, **options)
+
+    with DAG(f"short_{deferrable}", schedule=None) as dag:
+        FirecRESTSubmitOperator(
+            task_id="job",
+            system="local",
+            script="#!/bin/bash\nexit 4\n",
+            working_dir=str(workdir),
+            deferrable=deferrable,
+            retry_policy=Policy(),
+        )
+    assert run(dag).states == {"job": "failed"}
+    [error] = raised
+    ours = [frame for frame in traceback.extract_tb(error.__traceback__) if "crestline_airflow" in frame.filename]
+    assert len(ours) == 1
+    assert (error.__cause__, error.__suppress_context__) == (None, True)
 
 
 def test_a_script_without_interpreter_is_refused(gateway: RunningGateway, workdir: Path, task_log: Any) -> None:

@@ -48,3 +48,27 @@ async def test_a_triggerer_that_has_lost_the_task_leaves_its_job(plain: PlainFir
         at_work.cancel(number)
         await until(lambda: at_work.waiting == 0)
         assert [job.state for job in plain.jobs()] == ["RUNNING"]
+
+
+@pytest.mark.parametrize("again", [False, True])
+async def test_a_deleted_task_instance_cancels_its_job(plain: PlainFirecrest, again: bool) -> None:
+    """Airflow deletes its XComs, makes another one of the same names, and says that the task is deferred."""
+    script = "#!/bin/bash\nsleep 600\n"
+    async with triggerer.running() as at_work:
+        number = at_work.add(trigger_of(plain, script), task_id="job")
+        await until(lambda: [job.state for job in plain.jobs()] == ["RUNNING"] and len(at_work.supervisor.xcoms) >= 3)
+        at_work.supervisor.xcoms.clear()
+        if again:
+            at_work.add(trigger_of(plain, script), task_id="job")
+            await until(lambda: [job.state for job in plain.jobs()] == ["RUNNING", "RUNNING"])
+            await until(lambda: len(at_work.supervisor.xcoms) >= 3)
+        at_work.cancel(number)
+        await until(lambda: plain.jobs()[0].state.startswith("CANCELLED"))
+        assert [job.state for job in plain.jobs()[1:]] == ["RUNNING"] * again
+
+
+async def test_a_new_task_asks_for_one_xcom_that_is_not_there(plain: PlainFirecrest) -> None:
+    async with triggerer.running() as at_work:
+        at_work.add(trigger_of(plain, "#!/bin/bash\necho done\n"))
+        await until(lambda: at_work.events)
+    assert at_work.supervisor.missed == ["firecrest_job"]

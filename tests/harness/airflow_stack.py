@@ -127,6 +127,10 @@ class AirflowStack:
     def _log(self, name: str) -> Any:
         return (self.home / f"{name}.out").open("ab")
 
+    def output_of(self, command: str) -> list[str]:
+        """What the processes of this name have printed."""
+        return [line for file in self.home.glob(f"{command}-*.out") for line in file.read_text().splitlines()]
+
     def _is_healthy(self) -> bool:
         for process in self._others:
             if process.poll() is not None:
@@ -222,6 +226,20 @@ class TaskOf:
         """Clear it, whatever its state."""
         body = {"dry_run": False, "dag_run_id": self._run_id, "task_ids": [self._task_id], "only_failed": False}
         self._stack.ask("POST", f"/dags/{self._dag_id}/clearTaskInstances", json=body)
+
+    def delete(self) -> None:
+        """Delete the task instance; the scheduler makes it anew."""
+        self._deleted = self.look()["id"]
+        self._stack.ask("DELETE", f"{self._run}/taskInstances/{self._task_id}")
+
+    def until_made_anew(self) -> None:
+        """Return when there is a task instance again after `delete`."""
+
+        def is_new() -> bool:
+            answer = self._stack.api.get(f"{self._run}/taskInstances/{self._task_id}")
+            return answer.status_code == 200 and answer.json()["id"] != self._deleted
+
+        self._stack.until(is_new)
 
     def xcom(self, key: str = "return_value") -> Any:
         """One of its XComs; None if there is none."""

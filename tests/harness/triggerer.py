@@ -16,10 +16,12 @@ class Supervisor:
 
     Attributes:
         state: that of every task instance.
+        missed: keys of the XComs that were asked for and not there; Airflow logs an error for each.
     """
 
     def __init__(self) -> None:
         self.xcoms: dict[tuple[Any, ...], Any] = {}
+        self.missed: list[str] = []
         self.state = "deferred"
 
     def send(self, message: Any) -> Any:
@@ -30,6 +32,8 @@ class Supervisor:
         if type(message).__name__ == "SetXCom":
             self.xcoms[place] = message.value
         if type(message).__name__ == "GetXCom":
+            if place not in self.xcoms:
+                self.missed.append(message.key)
             return XComResult(key=message.key, value=self.xcoms.get(place))
         if type(message).__name__ == "GetTaskStates":
             return TaskStatesResult(task_states={message.run_ids[0]: {message.task_ids[0]: self.state}})
@@ -72,8 +76,12 @@ class Triggerer:
         self.longest_turn = 0.0
         self._next = 1
 
-    def add(self, trigger: Any) -> int:
-        """Begin a trigger as that of a task of its own; returns its number."""
+    def add(self, trigger: Any, task_id: str | None = None) -> int:
+        """Begin a trigger as that of a task instance of its own; returns its number.
+
+        Args:
+            task_id: of the task; None: a task of its own, too.
+        """
         from airflow.executors.workloads import RunTrigger
         from airflow.executors.workloads.task import TaskInstanceDTO
         from airflow.models.trigger import Trigger
@@ -83,7 +91,7 @@ class Triggerer:
         ti = TaskInstanceDTO(
             id=uuid.uuid4(),
             dag_version_id=uuid.uuid4(),
-            task_id=f"task_{number}",
+            task_id=task_id or f"task_{number}",
             dag_id="scale",
             run_id="run",
             try_number=1,

@@ -29,6 +29,7 @@ from harness.audit import audit_records
 from harness.certificates import Authority
 from harness.gateway import RunningGateway, in_thread
 from harness.patience import until
+from harness.ports import free_port
 
 LIMITS = {"head_timeout": 2.0, "body_timeout": 2.0, "max_connections": 40, "max_connections_per_address": 30}
 PATIENCE = 30.0
@@ -214,6 +215,22 @@ def test_an_answer_that_is_not_read_ends_a_connection(tmp_path: Path) -> None:
         with socket.create_connection(("127.0.0.1", int(gateway.url.rpartition(":")[2]))) as connection:
             connection.sendall(request.encode())
             assert is_closed_by_peer(connection)
+
+
+def test_the_listener_for_metrics_has_limits_too(tmp_path: Path) -> None:
+    port = free_port()
+    with in_thread(tmp_path / "home", metrics={"port": port}), ExitStack() as stack:
+        address = ("127.0.0.1", port)
+        held = [stack.enter_context(socket.create_connection(address, timeout=PATIENCE)) for _ in range(200)]
+        for connection in held:
+            with suppress(ConnectionError):
+                connection.sendall(b"GET /metrics HT")
+        with socket.create_connection(address, timeout=PATIENCE) as connection:
+            connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert status_of(connection) == 200
+        assert all(is_closed_by_peer(connection) for connection in held)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
 
 
 def test_requests_under_way_keep_their_places(tmp_path: Path) -> None:

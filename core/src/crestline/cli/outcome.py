@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crestline.model import Job
+from crestline.model import Job, JobState, endings
 
 
 def job_exit_code(job: Job) -> int:
@@ -15,9 +15,8 @@ def job_exit_code(job: Job) -> int:
 
 
 def describe_end(job: Job) -> str:
-    """For people."""
-    ended = f"Job {job.job_id} {job.state}"
-    if job.signal:
-        return f"{ended}, signal {job.signal}"
-    # A job that Slurm cancels before its script ends shows exit code 0, which says nothing.
-    return f"{ended}, exit code {job.exit_code}" if job.exit_code or job.state.is_success else ended
+    """For people, in a line of several; without a full stop."""
+    has_code = job.exit_code is not None if job.state.is_success else job.state is JobState.FAILED and job.exit_code
+    if has_code and not job.signal:
+        return f"Job {job.job_id} {job.state}, exit code {job.exit_code}"
+    return endings.describe_end(job).removesuffix(".")

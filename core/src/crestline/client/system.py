@@ -39,6 +39,8 @@ from crestline.model import (
     Partition,
     Reservation,
     WaitTimeoutError,
+    describe_end,
+    end_hint,
 )
 
 
@@ -271,7 +273,7 @@ class System(SystemFiles):
                 f"Job {job_id} has not ended within {timeout:g} s.", hint="It goes on; wait for it again."
             ) from None
         if check and not last.state.is_success:
-            raise JobFailedError(_verdict(last), last, hint="Look at its output, and at its reason.")
+            raise JobFailedError(describe_end(last), last, hint=end_hint(last) or "Look at its output.")
         return last
 
     async def cancel(self, job: Job | str) -> None:
@@ -375,12 +377,3 @@ class System(SystemFiles):
     def traffic(self) -> Traffic:
         """What all users of this connection have sent and received."""
         return self.backend.traffic
-
-
-def _verdict(job: Job) -> str:
-    text = f"Job {job.job_id} ended as {job.state}"
-    if job.exit_code:
-        text += f" with exit code {job.exit_code}"
-    if job.reason:
-        text += f" ({job.reason})"
-    return text + "."

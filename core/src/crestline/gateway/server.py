@@ -15,13 +15,11 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from types import FrameType
 
-from prometheus_client import start_http_server
-
 from crestline.gateway import reload
 from crestline.gateway.app import create_app
-from crestline.gateway.config import GatewayConfig, MetricsConfig
+from crestline.gateway.config import GatewayConfig
 from crestline.gateway.envelope import request_id
-from crestline.gateway.metrics import REGISTRY
+from crestline.gateway.metrics_server import MetricsServer
 from crestline.gateway.tls import ServerTls
 from crestline.model import ConfigError, CrestlineError
 from crestline.serving.server import HttpServer, bind
@@ -74,7 +72,7 @@ class Server(HttpServer):
                 timeout_graceful_shutdown=math.ceil(config.drain.limit),
                 ssl_context_factory=(lambda _config, _default: tls.context) if tls else None,
             )
-            self.metrics_url = _serve_metrics(config.metrics) if config.metrics else None
+            self._metrics = MetricsServer(config.metrics) if config.metrics else None
         except BaseException:
             listener.close()
             raise
@@ -112,6 +110,9 @@ class Server(HttpServer):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         try:
             await self._lifespan.enter_async_context(self._app.lifespan())
+            if self._metrics is not None:
+                self._lifespan.push_async_callback(self._metrics.stop)
+                await self._metrics.start()
             await super().startup(sockets)
         except BaseException:
             self.close()
@@ -176,16 +177,6 @@ def _check_exposure(config: GatewayConfig, listener: socket.socket) -> None:
         raise ConfigError(
             "Clients on other machines need to know the gateway's URL.", hint="Give it: --public-url https://HOST:PORT"
         )
-
-
-def _serve_metrics(config: MetricsConfig) -> str:
-    try:
-        server, _ = start_http_server(config.port, config.host, REGISTRY)
-    except OSError as error:
-        raise ConfigError(
-            f"The metrics cannot listen on {config.host}:{config.port}: {error.strerror}.", hint="Correct [metrics]."
-        ) from error
-    return f"http://{config.host}:{server.server_port}/metrics"
 
 
 class _RequestIds(logging.Filter):

@@ -3,6 +3,7 @@
 Nothing in this room knows HTTP, a scheduler or a host framework, and it imports nothing of ours.
 """
 
+from crestline.model.endings import describe_end, end_hint, end_reason
 from crestline.model.errors import (
     AuthenticationError,
     ConfigError,
@@ -61,6 +62,9 @@ __all__ = [
     "TransferError",
     "UnsupportedError",
     "WaitTimeoutError",
+    "describe_end",
+    "end_hint",
+    "end_reason",
     "normalize_state",
     "render_script",
 ]

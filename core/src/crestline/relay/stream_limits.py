@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import resource
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from crestline.relay.tokens import Session
+from crestline.serving.limits import raise_descriptor_limit
 
 RESERVED_PART = 4
 """one in so many of a hub's streams is kept for users who have few"""
@@ -65,6 +65,4 @@ class StreamLimits:
 
 def descriptor_share(hubs: int) -> int:
     """Descriptors that each of so many hubs may use: half of the process's limit, divided among them."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    limit = limit if limit != resource.RLIM_INFINITY else 1 << 20
-    return min(limit, 1 << 16) // 2 // max(hubs, 1)
+    return min(raise_descriptor_limit(), 1 << 16) // 2 // max(hubs, 1)

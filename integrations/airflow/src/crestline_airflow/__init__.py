@@ -54,7 +54,28 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "task-decorators": [{"name": "firecrest", "class-name": "crestline_airflow.decorators.firecrest_task"}],
+        "transfers": [
+            {
+                "source-integration-name": "Local",
+                "target-integration-name": "FirecREST",
+                "python-module": "crestline_airflow.operators.upload",
+            },
+            {
+                "source-integration-name": "FirecREST",
+                "target-integration-name": "Local",
+                "python-module": "crestline_airflow.operators.download",
+            },
+        ],
         "filesystems": ["crestline_airflow.filesystem"],
+        "asset-uris": [
+            {
+                "schemes": ["firecrest"],
+                "handler": "crestline_airflow.assets.sanitize_uri",
+                "factory": "crestline_airflow.assets.create_asset",
+                "to_openlineage_converter": "crestline_airflow.assets.convert_asset_to_openlineage",
+            }
+        ],
+        "notifications": ["crestline_airflow.notifications.FirecRESTJobNotifier"],
         "extra-links": ["crestline_airflow.links.FirecRESTJobLink"],
         "config": {
             "firecrest": {

@@ -34,6 +34,9 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """None until the gateway has accepted the job"""
     ended: str | None = None
     """state in which the job ended, if it did not complete; None while it may run"""
+    ti_id: str | None = None
+    """Airflow's id of the try; that of a task instance which was deleted and made anew differs, too"""
+    try_number: int = 0
     memory_factor: float = 1.0
     time_factor: float = 1.0
     """how many times more than the task says this attempt asks for"""
@@ -93,13 +96,20 @@ class Attempts:
         return msgspec.convert(found, Attempt) if found else None
 
     def was_cleared_since(self, attempt: Attempt) -> bool:
-        """Whether somebody cleared the task after `attempt` began, and so wants it done anew."""
-        return bool(attempt.clearing != self._clearing)
+        """Whether a user cleared or deleted the task instance after `attempt` began, and so wants it done anew.
 
-    def begin(self, memory_factor: float = 1.0, time_factor: float = 1.0) -> Attempt:
-        """Start, and record, the attempt that follows the last one."""
+        Each try has an id of its own. The tries of a deleted task instance are counted from the beginning.
+        """
+        deleted = not self.is_of_this_task_instance(attempt) and self._try_number() <= attempt.try_number
+        return deleted or attempt.clearing != self._clearing
+
+    def is_of_this_task_instance(self, attempt: Attempt) -> bool:
+        """Whether this task instance, not another one of the same names, began `attempt`."""
+        return attempt.ti_id in (None, self._ti_id())
+
+    def begin(self, last: Attempt | None, memory_factor: float = 1.0, time_factor: float = 1.0) -> Attempt:
+        """Start, and record, the attempt that follows `last`, the one recorded so far."""
         ti = self._ti
-        last = self.last()
         number = last.number + 1 if last else 0
         # The random part tells installations of Airflow apart that run the same DAG as the same user.
         place = secrets.token_hex(8)
@@ -110,6 +120,8 @@ class Attempts:
                 key=key,
                 number=number,
                 clearing=self._clearing,
+                ti_id=self._ti_id(),
+                try_number=self._try_number(),
                 memory_factor=memory_factor,
                 time_factor=time_factor,
             )
@@ -122,6 +134,13 @@ class Attempts:
     def ended(self, attempt: Attempt, state: str) -> Attempt:
         """Record that the job of `attempt` can never run again."""
         return self._record(msgspec.structs.replace(attempt, ended=state))
+
+    def _ti_id(self) -> str | None:
+        found = getattr(self._ti, "id", None)
+        return str(found) if found is not None else None
+
+    def _try_number(self) -> int:
+        return int(getattr(self._ti, "try_number", 0) or 0)
 
     def _record(self, attempt: Attempt) -> Attempt:
         self._store.set(_STORED_AS, msgspec.to_builtins(attempt))

@@ -16,10 +16,10 @@ from crestline.client import BlockingSystem
 from crestline.model import InvalidRequestError, JobFailedError, MissingFileError
 from crestline_airflow.attempts import Attempts
 from crestline_airflow.failures import as_airflow_fails
-from crestline_airflow.functions import Call, pack, value_of
+from crestline_airflow.functions import Call, RemoteFunctionError, pack, value_of
 from crestline_airflow.functions.packing import Serializer, source_of
-from crestline_airflow.operators.base import absolute
 from crestline_airflow.operators.submit import FirecRESTSubmitOperator
+from crestline_airflow.rendered import required, texts
 from crestline_airflow.versions import KNOWN_CONTEXT_KEYS, handle_output
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ class FirecRESTDecoratedOperator(DecoratedOperator, FirecRESTSubmitOperator):
         self.prologue = prologue
         self.serializer = serializer
         self.size_limit = size_limit
+        self._explanation: list[str] = []
         source_of(python_callable)  # says already in the DAG's file what is wrong
         super().__init__(python_callable=python_callable, **kwargs)
         far = [name for name in self._left_to_context() if name not in _PLAIN_CONTEXT]
@@ -130,12 +131,13 @@ class FirecRESTDecoratedOperator(DecoratedOperator, FirecRESTSubmitOperator):
         system.chmod(directory, "700")
         place = posixpath.join(directory, "call.py")
         system.write_bytes(place, content)
+        python = required(self.python, "python")
         return "\n".join(
             [
                 "#!/bin/bash",
-                *self.prologue.splitlines(),
+                *texts(self.prologue),
                 "crestline_id=${SLURM_JOB_ID:-${PBS_JOBID-}}",
-                f'exec {self.python} -u {shlex.quote(place)} {shlex.quote(directory)}/outcome-"${{crestline_id%%.*}}"',
+                f'exec {python} -u {shlex.quote(place)} {shlex.quote(directory)}/outcome-"${{crestline_id%%.*}}"',
                 "",
             ]
         )
@@ -143,6 +145,7 @@ class FirecRESTDecoratedOperator(DecoratedOperator, FirecRESTSubmitOperator):
     def _returned(self, context: Context, run: Callable[[], dict[str, Any]]) -> Any:
         """The value of the function whose job `run` waits for."""
         failed: JobFailedError | None = None
+        self._explanation = []
         try:
             job_id = run()["job_id"]
         except JobFailedError as error:
@@ -154,7 +157,8 @@ class FirecRESTDecoratedOperator(DecoratedOperator, FirecRESTSubmitOperator):
                 content = system.read_bytes(posixpath.join(directory, f"outcome-{job_id}"))
             except MissingFileError:
                 if failed is not None:
-                    raise failed from None
+                    super()._explain(self._explanation)
+                    raise failed.with_traceback(None) from None
                 raise InvalidRequestError(
                     f"Job {job_id} has completed, but {name}() has left no outcome in {directory}.",
                     hint="The function must return; it may neither end Python itself nor remove that directory.",
@@ -163,9 +167,16 @@ class FirecRESTDecoratedOperator(DecoratedOperator, FirecRESTSubmitOperator):
                 value = value_of(content, name, self.serializer, self.size_limit, failed.job if failed else None)
             except (JobFailedError, InvalidRequestError) as error:
                 self.log.info("The call is still there: %s %s OUTCOME repeats it", self.python, f"{directory}/call.py")
-                raise as_airflow_fails(error, self._policy, self) from failed
+                if isinstance(error, RemoteFunctionError):
+                    super()._explain(str(error).splitlines())
+                    error = error.shortened()
+                raise as_airflow_fails(error, self._policy, self) from None
             self._forget(system, directory, context)
         return handle_output(self, value)
+
+    def _explain(self, lines: list[str]) -> None:
+        """Keep what the job says about its end: what the function says explains more."""
+        self._explanation = lines
 
     def _forget(self, system: BlockingSystem, directory: str, context: Context) -> None:
         """Remove the call; a try that came after that could not go on with its job."""
@@ -179,7 +190,7 @@ class FirecRESTDecoratedOperator(DecoratedOperator, FirecRESTSubmitOperator):
         ti: Any = context["ti"]
         names = (ti.dag_id, ti.run_id, ti.task_id, str(ti.map_index))
         digest = hashlib.sha256("\0".join(names).encode()).hexdigest()[:20]
-        workdir = absolute(system, self.working_dir) if self.working_dir else system.default_workdir()
+        workdir = self._workdir(system) or system.default_workdir()
         return posixpath.join(workdir, ".crestline", "functions", f"{ti.task_id[:60]}-{digest}")
 
     def _arguments(self, context: Context) -> tuple[list[Any], dict[str, Any]]:

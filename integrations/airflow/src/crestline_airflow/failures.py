@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,9 @@ from crestline.model import (
     PermissionDeniedError,
     SystemNotFoundError,
     UnsupportedError,
+    describe_end,
+    end_hint,
+    end_reason,
 )
 from crestline_airflow.attempts import Attempt
 from crestline_airflow.versions import HAS_POLICIES, AirflowFailException
@@ -37,34 +41,38 @@ THE_SITES = frozenset({JobState.NODE_FAIL, JobState.BOOT_FAIL, JobState.PREEMPTE
 
 _SOON = timedelta(seconds=10)
 
-_ADVICE = {
-    JobState.OUT_OF_MEMORY: "It needs more memory: ask for more with memory=, or let retries ask for more with "
+_HINTS = {
+    JobState.OUT_OF_MEMORY: "Ask for more memory with memory=, or let retries do it with "
     "retry_policy=FirecRESTRetryPolicy(more_memory=2).",
-    JobState.TIMEOUT: "It ran into its time limit: ask for more with time_limit=, or let retries ask for more with "
+    JobState.TIMEOUT: "Ask for more time with time_limit=, or let retries do it with "
     "retry_policy=FirecRESTRetryPolicy(more_time=2).",
-    JobState.DEADLINE: "The scheduler gave it up at its deadline: give it a later one.",
-    JobState.NODE_FAIL: "A node failed, which is no fault of the job: with retries= it is tried again.",
-    JobState.BOOT_FAIL: "A node did not boot, which is no fault of the job: with retries= it is tried again.",
-    JobState.PREEMPTED: "It had to make room for other jobs: with retries= it is tried again.",
-    JobState.CANCELLED: "Somebody cancelled it on the system.",
+    JobState.NODE_FAIL: "The job is not the cause: with retries= it is tried again.",
+    JobState.BOOT_FAIL: "The job is not the cause: with retries= it is tried again.",
+    JobState.PREEMPTED: "The job is not the cause: with retries= it is tried again.",
 }
+"""where an operator has arguments for it; else the hint is the core's"""
 
 
-def failure(job: Job, last_lines: list[str]) -> JobFailedError:
-    """The error that says how a job ended, what to do about it, and the end of its stderr."""
-    ended = f"Job {job.job_id} ended as {job.state}"
-    if job.exit_code is not None:
-        ended += f" with exit code {job.exit_code}"
-    if job.signal:
-        ended += f" by signal {job.signal}"
-    if job.reason:
-        ended += f" ({job.reason})"
-    ended += "."
-    if advice := _ADVICE.get(job.state):
-        ended += f" {advice}"
-    if not last_lines:
-        return JobFailedError(f"{ended} It wrote nothing to its stderr.", job)
-    return JobFailedError("\n".join([f"{ended} The end of its stderr, {job.stderr}:", *last_lines]), job)
+def failure(job: Job) -> JobFailedError:
+    """The error of a task whose job did not complete: one sentence, since the log has the rest."""
+    return JobFailedError(describe_end(job), job)
+
+
+def explanation(job: Job, path: str | None = None, last_lines: Sequence[str] = ()) -> list[str]:
+    """What a user has to know of a job that did not complete, as lines of the task log.
+
+    Args:
+        path: of the file with the job's last words.
+        last_lines: its end.
+    """
+    lines = [describe_end(job)]
+    if reason := end_reason(job):
+        lines.append(f"Reason: {reason}")
+    if hint := _HINTS.get(job.state) or end_hint(job):
+        lines.append(f"Hint: {hint}")
+    if last_lines:
+        lines += [f"The last lines of {path}:", *(f"    {line}" for line in last_lines)]
+    return lines
 
 
 class _Policy:
@@ -103,7 +111,7 @@ class _Policy:
             return None, ""
         state = error.job.state
         if state in THE_SITES:
-            return True, f"The job ended as {state}, which is no fault of its own."
+            return True, f"{describe_end(error.job)} The job is not the cause."
         if state is JobState.OUT_OF_MEMORY:
             grows = bool(self.more_memory and getattr(task, "memory", None))
             return grows, "Out of memory; the next try asks for more." if grows else "Out of memory; so would a retry."

@@ -14,6 +14,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHo
 from crestline.client import BlockingSystem, Site, System, connect, connect_blocking, find_site, list_systems
 from crestline.model import ConfigError, CrestlineError
 from crestline_airflow.connection_url import gateway_url
+from crestline_airflow.rendered import required, single
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -50,7 +51,7 @@ class FirecRESTHook(BaseHook):
 
     def __init__(self, firecrest_conn_id: str = default_conn_name, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.firecrest_conn_id = firecrest_conn_id
+        self.firecrest_conn_id = required(firecrest_conn_id, "firecrest_conn_id")
         self._site: Site | None = None
         self._job_page: str | None = None
 
@@ -64,7 +65,7 @@ class FirecRESTHook(BaseHook):
             ConfigError: the connection lacks something.
             AirflowNotFoundException: there is no such connection.
         """
-        return connect_blocking(self.site(), system=system)
+        return connect_blocking(self.site(), system=single(system, "system"))
 
     async def aget_conn(self, system: str | None = None) -> System:
         """As `get_conn`, for triggers: to be used in an `async with`."""
@@ -76,7 +77,7 @@ class FirecRESTHook(BaseHook):
                 if self.firecrest_conn_id != self.default_conn_name:
                     raise
                 self._site = _site_of_the_machine()
-        return connect(self.site(), system=system)
+        return connect(self.site(), system=single(system, "system"))
 
     def site(self) -> Site:
         """The gateway and the identity that the connection describes. Raises as `get_conn`."""

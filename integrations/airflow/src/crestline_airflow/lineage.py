@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from crestline.model import Job
+from crestline_airflow.rendered import single, texts
 from crestline_airflow.resources import RESOURCES
 
 if TYPE_CHECKING:
@@ -40,11 +41,11 @@ def facets(task: FirecRESTSubmitOperator, job: Job | None) -> OperatorLineage:
         resources: dict[str, Any]
 
     site = task.hook.site()
-    system = task.system or site.system or ""
+    system = single(task.system, "system") or site.system or ""
     gateway = urlsplit(site.url).netloc.rpartition("@")[2]
     namespace = f"firecrest://{gateway}/{system}"
-    below = job.workdir if job is not None else task.working_dir or ""
-    written = [*task.outputs, *((job.stdout, job.stderr) if job is not None else ())]
+    below = job.workdir if job is not None else single(task.working_dir, "working_dir") or ""
+    written = [*texts(task.outputs), *((job.stdout, job.stderr) if job is not None else ())]
 
     def datasets(paths: Any) -> list[Any]:
         absolute = (posixpath.join(below, path) for path in paths if path)
@@ -63,4 +64,6 @@ def facets(task: FirecRESTSubmitOperator, job: Job | None) -> OperatorLineage:
             if name != "environment" and (value := getattr(task, name)) not in (None, "", [], False)
         },
     )
-    return OperatorLineage(inputs=datasets(task.inputs), outputs=datasets(written), run_facets={"hpc_job": facet})
+    return OperatorLineage(
+        inputs=datasets(texts(task.inputs)), outputs=datasets(written), run_facets={"hpc_job": facet}
+    )

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from airflow.sdk import BaseOperatorLink
-from airflow.sdk.execution_time.xcom import XCom
+
+from crestline.client import BlockingSystem, System
+from crestline.model import ConfigError
+from crestline_airflow.rendered import single
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
     from airflow.sdk.types import TaskInstanceKey
 
+    from crestline_airflow.hooks import FirecRESTHook
+
+logger = logging.getLogger(__name__)
+
 
 class FirecRESTJobLink(BaseOperatorLink):
     """Leads to the page that the connection names as `job_page`, or to that of a Crestline gateway.
 
-    Airflow asks for it on the worker, when the task is deferred and when it ends, and keeps the answer.
+    Airflow asks for it on the worker, when the task is deferred and when it ends, and keeps the answer; while the job
+    runs, the operator itself has stored it.
     """
 
     @property
@@ -25,9 +34,23 @@ class FirecRESTJobLink(BaseOperatorLink):
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """The page of the job that the operator runs; empty before it has one, and where there are no pages."""
-        job_id = getattr(operator, "_job_id", None) or XCom.get_value(ti_key=ti_key, key="job_id")
+        job_id = getattr(operator, "_job_id", None)
         if job_id is None:
             return ""
         hook = operator.hook  # type: ignore[attr-defined]
-        system = operator.system or hook.site().system or ""  # type: ignore[attr-defined]
+        system = single(operator.system, "system") or hook.site().system or ""  # type: ignore[attr-defined]
         return str(hook.job_page(system, job_id, of_gateway=getattr(operator, "_gateway_has_pages", True)))
+
+
+def has_pages(system: System | BlockingSystem) -> bool:
+    """Whether the gateway shows jobs to people: a Crestline gateway does, which also serves parts of files."""
+    return system.reads_ranges
+
+
+def page_of(hook: FirecRESTHook, system: System | BlockingSystem, job_id: str) -> str:
+    """The page of a job; empty where there is none. An invalid `job_page` is logged: it must not fail a running job."""
+    try:
+        return hook.job_page(system.name, job_id, of_gateway=has_pages(system))
+    except ConfigError as error:
+        logger.warning("The link to job %s is missing: %s", job_id, error)
+        return ""

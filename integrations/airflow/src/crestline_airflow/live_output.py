@@ -13,8 +13,11 @@ from crestline.model import CrestlineError, Job, JobNotFoundError
 from crestline_airflow.attempts import XComStore
 from crestline_airflow.shared import Budget
 
-_STORED_AS = "firecrest_output"
+STORED_AS = "firecrest_output"
+"""key of the XCom with the position; a worker that defers writes it, since reading what is not there logs an error"""
 
+_TAIL = 20
+"""lines of stderr that the log of a task shows whose job failed"""
 _ENOUGH = 64 * 1024
 """bytes in which twenty lines usually are"""
 _TOO_MUCH = 64 * 1024 * 1024
@@ -35,6 +38,17 @@ def tail(system: BlockingSystem, path: str, lines: int) -> list[str]:
     return system.read_text(path).splitlines()[-lines:]
 
 
+def last_lines(system: BlockingSystem, path: str | None, log: logging.Logger) -> list[str]:
+    """The last lines of a file of a job that failed; none if it cannot be read, which is logged."""
+    if path is None:
+        return []
+    try:
+        return tail(system, path, _TAIL)
+    except CrestlineError as error:
+        log.info("The end of %s cannot be shown: %s", path, error)
+        return []
+
+
 def logged(line: OutputLine) -> str:
     """A line of a job's output as the task log shows it."""
     return line.text if line.stream == "stdout" else f"stderr: {line.text}"
@@ -44,10 +58,11 @@ class LiveOutput:
     """Follows one job; where it stands is kept in an XCom, so that another triggerer goes on there.
 
     Args:
-        ti: whose output it is; None where nobody keeps XComs (`dag.test()`).
+        ti: whose output it is; None where no XComs are kept (`dag.test()`).
+        is_new: no triggerer can have logged anything of it yet.
     """
 
-    def __init__(self, system: System, budget: Budget, ti: Any, log: logging.Logger) -> None:
+    def __init__(self, system: System, budget: Budget, ti: Any, log: logging.Logger, *, is_new: bool = False) -> None:
         self._system = system
         self._budget = budget
         self._store = XComStore(ti) if ti is not None else None
@@ -55,6 +70,7 @@ class LiveOutput:
         self._output: JobOutput | None = None
         self._position: str | None = None
         self._kept: str | None = None
+        self._is_new = is_new
 
     @property
     def position(self) -> str | None:
@@ -97,11 +113,11 @@ class LiveOutput:
     async def _keep(self) -> None:
         if self._store is not None and self.position != self._kept:
             self._kept = self.position
-            await sync_to_async(self._store.set)(_STORED_AS, {"job_id": self._job_id, "position": self._kept})
+            await sync_to_async(self._store.set)(STORED_AS, {"job_id": self._job_id, "position": self._kept})
 
     async def _stand_where_the_last_one_stood(self, job: Job) -> None:
         self._job_id = job.job_id
-        if self._store is not None:
-            kept = await sync_to_async(self._store.get)(_STORED_AS)
+        if self._store is not None and not self._is_new:
+            kept = await sync_to_async(self._store.get)(STORED_AS)
             if isinstance(kept, dict) and kept.get("job_id") == job.job_id:
                 self._position = self._kept = kept["position"]

@@ -12,6 +12,7 @@ import msgspec
 
 from crestline.model import InvalidRequestError, JobSpec
 from crestline_airflow.attempts import Attempt
+from crestline_airflow.rendered import joined, single, texts, variables
 
 RESOURCES = (
     "account",
@@ -34,11 +35,14 @@ RESOURCES = (
 )
 """fields of a JobSpec that are arguments of the operator under the same name"""
 
+_TEXTS = ("account", "partition", "reservation", "constraint", "qos", "memory", "array", "dependency")
+"""those that are one text, in which a list has commas"""
+
 _UNITS = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024**2}
 """in megabytes, Slurm's unit where none is given"""
 
 
-def job_spec(task: Any, workdir: str, attempt: Attempt, after: str | None = None) -> JobSpec:
+def job_spec(task: Any, workdir: str, attempt: Attempt | None = None, after: str | None = None) -> JobSpec:
     """The job of a task.
 
     Args:
@@ -51,15 +55,18 @@ def job_spec(task: Any, workdir: str, attempt: Attempt, after: str | None = None
         InvalidRequestError: a value cannot be what it is meant for, or there is not exactly one script.
     """
     values = {name: getattr(task, name) for name in RESOURCES}
-    values |= {"script": _script(task), "script_path": task.script_path, "name": task.job_name, "workdir": workdir}
-    values["dependency"] = ",".join(filter(None, (task.dependency, after))) or None
-    values = {name: value for name, value in values.items() if value not in (None, "")}
-    if attempt.memory_factor != 1.0 and "memory" in values:
+    values |= {name: joined(values[name]) for name in _TEXTS}
+    values |= {"script": _script(task), "script_path": single(task.script_path, "script_path"), "workdir": workdir}
+    values["name"] = joined(task.job_name)
+    values["directives"] = texts(task.directives)
+    values["dependency"] = joined([task.dependency, after])
+    values = {name: value for name, value in values.items() if value not in (None, "", [])}
+    if attempt is not None and attempt.memory_factor != 1.0 and "memory" in values:
         values["memory"] = more_memory(str(values["memory"]), attempt.memory_factor)
-    if attempt.time_factor != 1.0 and "time_limit" in values:
+    if attempt is not None and attempt.time_factor != 1.0 and "time_limit" in values:
         values["time_limit"] = math.ceil(seconds(values["time_limit"]) * attempt.time_factor)
     if isinstance(values.get("environment"), Mapping):
-        values["environment"] = {str(name): str(value) for name, value in values["environment"].items()}
+        values["environment"] = variables(values["environment"])
     try:
         return msgspec.convert(values, JobSpec, strict=False)  # what comes out of a template is text
     except msgspec.ValidationError as error:
@@ -67,15 +74,15 @@ def job_spec(task: Any, workdir: str, attempt: Attempt, after: str | None = None
 
 
 def _script(task: Any) -> str | None:
-    given = [name for name in ("script", "command", "script_path") if getattr(task, name)]
+    given = [name for name in ("script", "command", "script_path") if (joined(getattr(task, name)) or "").strip()]
     if len(given) != 1:
         raise InvalidRequestError(
             f"The task has {' and '.join(given) if given else 'no script'}.",
             hint="Give exactly one of script, command and script_path.",
         )
     if task.command:
-        return f"#!/bin/bash\nset -e\n{task.command}\n"
-    return str(task.script) if task.script else None
+        return "\n".join(["#!/bin/bash", "set -e", *texts(task.command), ""])
+    return joined(task.script, "\n")
 
 
 def absolute_below(default: str, path: str) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from crestline.client import Policy, PollPolicy, System, connect
 from crestline.model import GatewayUnavailableError, RateLimitedError
 from crestline_airflow.hooks import FirecRESTHook
+from crestline_airflow.rendered import required, single
 
 _LOG = logging.getLogger(__name__)
 
@@ -89,6 +90,8 @@ async def acquire(firecrest_conn_id: str, system: str | None) -> Shared:
         CrestlineError: the connection cannot be used.
         AirflowNotFoundException: there is no such connection.
     """
+    firecrest_conn_id = required(firecrest_conn_id, "firecrest_conn_id")
+    system = single(system, "system")
     here = _shared.setdefault(asyncio.get_running_loop(), {})
     place = (firecrest_conn_id, system)
     shared = here.get(place)

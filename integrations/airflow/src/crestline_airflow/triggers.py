@@ -11,13 +11,14 @@ from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 from asgiref.sync import sync_to_async
 
 import crestline.model
-from crestline.client import BlockingSystem, JobEvent, System
+from crestline.client import JobEvent
 from crestline.model import CrestlineError, Job, JobNotFoundError, JobState
 from crestline_airflow.attempts import Attempt, Attempts, XComStore
 from crestline_airflow.failures import FirecRESTRetryPolicy
-from crestline_airflow.links import FirecRESTJobLink
+from crestline_airflow.links import FirecRESTJobLink, page_of
 from crestline_airflow.live_output import LiveOutput
 from crestline_airflow.outcome import outcome
+from crestline_airflow.rendered import single, texts
 from crestline_airflow.resources import absolute_below, after_jobs, job_spec
 from crestline_airflow.shared import Shared, acquire, release
 from crestline_airflow.versions import HAS_ON_KILL
@@ -42,6 +43,7 @@ class FirecRESTJobTrigger(BaseTrigger):
         self.system = system
         self.job_id: str | None = job_id
         self.log_output = log_output
+        self._is_new = False
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
@@ -90,7 +92,7 @@ class FirecRESTJobTrigger(BaseTrigger):
                     self.log.info("%s", news(event))
                     runs = event.state is JobState.RUNNING
                     if runs and following is None and self.log_output and shared.budget.take_place():
-                        output = LiveOutput(shared.system, shared.budget, self.task_instance, self.log)
+                        output = self._live_output(shared)
                         following = asyncio.create_task(output.follow(job))
         finally:
             if following is not None:
@@ -100,6 +102,10 @@ class FirecRESTJobTrigger(BaseTrigger):
                 if not following.cancelled():
                     following.result()
         return job, output
+
+    def _live_output(self, shared: Shared) -> LiveOutput:
+        assert shared.system is not None  # noqa: S101
+        return LiveOutput(shared.system, shared.budget, self.task_instance, self.log, is_new=self._is_new)
 
     async def on_kill(self) -> None:
         """Cancel the job, if it is really the user who ended the task.
@@ -114,7 +120,7 @@ class FirecRESTJobTrigger(BaseTrigger):
         await asyncio.shield(killing)
 
     async def _kill(self) -> None:
-        if await self._is_deferred():
+        if await self._still_waits():
             return
         shared = await acquire(self.firecrest_conn_id, self.system)
         try:
@@ -128,7 +134,8 @@ class FirecRESTJobTrigger(BaseTrigger):
             with contextlib.suppress(JobNotFoundError):
                 await shared.system.cancel(self.job_id)
 
-    async def _is_deferred(self) -> bool:
+    async def _still_waits(self) -> bool:
+        """Whether the task is deferred. Airflow answers by names: it may be another task instance of these names."""
         from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
         ti: Any = self.task_instance
@@ -149,6 +156,7 @@ class FirecRESTSubmitTrigger(FirecRESTJobTrigger):
         firecrest_conn_id: the Airflow connection.
         push_outcome: whether the task's return value becomes an XCom.
         more_memory, more_time: as of `FirecRESTRetryPolicy`.
+        native: whether templates are rendered to objects of Python.
         task: the fields of the operator, by name.
     """
 
@@ -158,6 +166,7 @@ class FirecRESTSubmitTrigger(FirecRESTJobTrigger):
         push_outcome: bool = True,
         more_memory: float | None = None,
         more_time: float | None = None,
+        native: bool = False,
         **task: Any,
     ) -> None:
         super().__init__(firecrest_conn_id, task["system"], job_id="", log_output=task["log_output"])
@@ -165,6 +174,7 @@ class FirecRESTSubmitTrigger(FirecRESTJobTrigger):
         self.push_outcome = push_outcome
         self.more_memory = more_memory
         self.more_time = more_time
+        self.render_template_as_native_obj = native  # Airflow reads it when it renders
         self._fields = tuple(task)
         for name, value in task.items():  # Airflow renders attributes that are called like the operator's
             setattr(self, name, value)
@@ -176,6 +186,7 @@ class FirecRESTSubmitTrigger(FirecRESTJobTrigger):
             "push_outcome": self.push_outcome,
             "more_memory": self.more_memory,
             "more_time": self.more_time,
+            "native": self.render_template_as_native_obj,
         }
         task = {name: getattr(self, name) for name in self._fields}
         return f"{__name__}.{type(self).__name__}", kwargs | task
@@ -192,7 +203,7 @@ class FirecRESTSubmitTrigger(FirecRESTJobTrigger):
         async with shared.finishing:
             job = await shared.system.metadata(job)
             if self.log_output:
-                output = output or LiveOutput(shared.system, shared.budget, self.task_instance, self.log)
+                output = output or self._live_output(shared)
                 await output.finish(job)
             elements = await shared.system.elements(job) if getattr(self, "array", None) else None
         self.log.info("Job %s has completed", job.job_id)
@@ -221,46 +232,54 @@ class FirecRESTSubmitTrigger(FirecRESTJobTrigger):
             attempt = None
         if attempt is None:
             policy = FirecRESTRetryPolicy(more_memory=self.more_memory, more_time=self.more_time)
-            attempt = await sync_to_async(attempts.begin)(*policy.factors(last))
+            attempt = await sync_to_async(attempts.begin)(last, *policy.factors(last))
         if attempt.job_id is not None:
             self.log.info("Job %s on %s was submitted before; going on with it", attempt.job_id, system.name)
         else:
-            workdir = getattr(self, "working_dir", None)
+            workdir = single(getattr(self, "working_dir", None), "working_dir")
             if workdir:
                 workdir = absolute_below(await system.default_workdir(), workdir)
             spec = job_spec(self, workdir or "", attempt, await sync_to_async(self._after)())
             job = await system.submit(spec, key=attempt.key)
             attempt = await sync_to_async(attempts.submitted)(attempt, job.job_id)
             self.log.info("Submitted job %s to %s", attempt.job_id, system.name)
+            self._is_new = True
         self.job_id = attempt.job_id
-        page = shared.hook.job_page(system.name, str(attempt.job_id), of_gateway=has_pages(system))
+        page = page_of(shared.hook, system, str(attempt.job_id))
+        if page:
+            self.log.info("Job page: %s", page)
         for key, value in (("job_id", attempt.job_id), (FirecRESTJobLink().xcom_key, page)):
             await sync_to_async(XComStore(self.task_instance).set)(key, value)
         return attempt
 
     def _after(self) -> str | None:
         ti: Any = self.task_instance
-        tasks = getattr(self, "after", None) or ()
+        tasks = texts(getattr(self, "after", None))
         return after_jobs((task_id, ti.xcom_pull(task_ids=task_id)) for task_id in tasks)
+
+    async def _still_waits(self) -> bool:
+        """As for any job, but a deleted task instance, whose XComs are gone with it, waits no longer."""
+        if not await super()._still_waits():
+            return False
+        attempts = Attempts.without_worker(self.task_instance)
+        last = await sync_to_async(attempts.last)()
+        return last is not None and attempts.is_of_this_task_instance(last)
 
     async def _cancel(self, shared: Shared) -> None:
         if self._submission is not None:
             with contextlib.suppress(CrestlineError):
                 await self._submission
         if self.job_id is None:  # this triggerer never came so far; the one before it may have
-            last = await sync_to_async(Attempts.without_worker(self.task_instance).last)()
-            self.job_id = last.job_id if last is not None and last.ended is None else None
+            attempts = Attempts.without_worker(self.task_instance)
+            last = await sync_to_async(attempts.last)()
+            if last is not None and last.ended is None and attempts.is_of_this_task_instance(last):
+                self.job_id = last.job_id
         await super()._cancel(shared)
 
 
 def news(event: JobEvent) -> str:
     """What is new about a job, as a line of a log."""
     return f"Job {event.job.job_id} is {event.state}" + (f" ({event.reason})" if event.reason else "")
-
-
-def has_pages(system: System | BlockingSystem) -> bool:
-    """Whether the gateway shows jobs to people: one of ours does, which also hands out parts of files."""
-    return system.reads_ranges
 
 
 def packed(error: CrestlineError) -> dict[str, str]:

@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
 import crestline
+from crestline.model import describe_end
 from crestline_gitlab_runner import images, log, resources, sharing, sources
 from crestline_gitlab_runner.ci_job import CiJob
 from crestline_gitlab_runner.failures import SystemFailureError
@@ -68,7 +69,7 @@ async def prepare(settings: Settings, job: CiJob, connect: Connect) -> None:
     if submitted.is_finished:
         state.record.over = True
         state.save()
-        raise SystemFailureError(f"Job {submitted.job_id} ended as {submitted.state} before the CI job began.")
+        raise SystemFailureError(f"{describe_end(submitted)} The CI job had not begun.")
     if shared is not None:
         state.record.job_id = submitted.job_id
         state.save()

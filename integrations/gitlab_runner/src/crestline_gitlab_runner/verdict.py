@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crestline.model import Job, JobState
+from crestline.model import Job, JobState, describe_end
 from crestline_gitlab_runner.agent import AWAY, BROKEN, STARTED_TWICE, WORKSPACE_GONE
 from crestline_gitlab_runner.failures import BuildFailureError, SystemFailureError
 from crestline_gitlab_runner.times import clock
@@ -39,9 +39,7 @@ def of_job(job: Job) -> None:
     """
     name = f"Job {job.job_id}"
     if job.state in _SYSTEM_STATES or job.raw_state.upper().startswith(_SYSTEM_WORDS):
-        raise SystemFailureError(
-            f"{name} ended as {job.raw_state or job.state}.", hint="The system failed, not the job."
-        )
+        raise SystemFailureError(describe_end(job), hint="The system failed, not the job.")
     if job.state in (JobState.TIMEOUT, JobState.DEADLINE):
         limit = f" of {clock(job.times.limit)}" if job.times.limit else ""
         raise BuildFailureError(
@@ -66,4 +64,4 @@ def of_job(job: Job) -> None:
         if job.signal:
             raise BuildFailureError(f"{name} was ended by signal {job.signal}.", code=128 + job.signal)
         raise BuildFailureError(f"{name} failed.", code=job.exit_code or 1)
-    raise SystemFailureError(f"{name} ended as {job.state} without a word of the script.", hint="See agent.log.")
+    raise SystemFailureError(f"{describe_end(job)} The script did not report its end.", hint="See agent.log.")

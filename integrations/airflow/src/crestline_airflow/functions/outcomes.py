@@ -26,6 +26,11 @@ class RemoteFunctionError(JobFailedError):
         self.type_name = type_name
         self.traceback = traceback
 
+    def shortened(self) -> RemoteFunctionError:
+        """The same with one line as its message."""
+        line = self.message.partition("\n")[0]
+        return RemoteFunctionError(line, self.job, type_name=self.type_name, traceback=self.traceback)
+
 
 class _Status(msgspec.Struct):
     """The first line of an outcome."""

@@ -16,6 +16,7 @@ from crestline_airflow.operators.base import absolute
 from crestline_airflow.operators.places import has_pattern, names_in_one_directory
 from crestline_airflow.operators.progress import TransferLog
 from crestline_airflow.operators.transfer import FirecRESTTransferOperator, transfer_key
+from crestline_airflow.rendered import required, single, texts
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -41,7 +42,7 @@ class FirecRESTDownloadOperator(FirecRESTTransferOperator):
             default_deferrable`.
     """
 
-    template_fields = ("system", "local_path", "target_task_id", "remote_files")
+    template_fields = ("firecrest_conn_id", "system", "local_path", "target_task_id", "remote_files")
 
     def __init__(
         self,
@@ -57,14 +58,16 @@ class FirecRESTDownloadOperator(FirecRESTTransferOperator):
         self.remote_files = remote_files
 
     def transfer(self, context: Context, *, wait: bool) -> list[str]:
-        job = self._job(context) if self.target_task_id else None
-        remote_files = [self.remote_files] if isinstance(self.remote_files, str) else list(self.remote_files or ())
+        target_task_id = single(self.target_task_id, "target_task_id")
+        job = self._job(context, target_task_id) if target_task_id else None
+        local_path = required(self.local_path, "local_path")
+        remote_files = texts(self.remote_files)
         with self.hook.get_conn(self.system) as system:
             if job is not None:
                 paths = [_of_job(path, job) for path in remote_files] or [job["stdout"]]
             else:
                 paths = [absolute(system, path) for path in remote_files]
-            into = f"{self.local_path}/" if any(map(has_pattern, paths)) else self.local_path
+            into = f"{local_path}/" if any(map(has_pattern, paths)) else local_path
             paths = _expanded(system, paths)
             if len(paths) == 1 and not into.endswith(("/", os.sep)) and _is_directory(system, paths[0]):
                 targets = {paths[0]: Path(into)}  # there already if this is not the first try
@@ -95,11 +98,11 @@ class FirecRESTDownloadOperator(FirecRESTTransferOperator):
             self.log.warning("Left out of %s, since it leads out of it: %s", path, name)
         return report
 
-    def _job(self, context: Context) -> dict[str, Any]:
-        job = context["ti"].xcom_pull(task_ids=self.target_task_id)
+    def _job(self, context: Context, task_id: str) -> dict[str, Any]:
+        job = context["ti"].xcom_pull(task_ids=task_id)
         if not isinstance(job, dict) or "job_id" not in job:
             raise InvalidRequestError(
-                f"The task {self.target_task_id!r} has left no job.",
+                f"The task {task_id!r} has left no job.",
                 hint="target_task_id names a FirecRESTSubmitOperator that runs before this task.",
             )
         return job

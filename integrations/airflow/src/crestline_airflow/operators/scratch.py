@@ -14,6 +14,7 @@ from crestline.client import BlockingSystem
 from crestline.model import ConflictError, MissingFileError
 from crestline_airflow.hooks import FirecRESTHook
 from crestline_airflow.operators.base import FirecRESTBaseOperator, absolute
+from crestline_airflow.rendered import required
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -32,7 +33,7 @@ class FirecRESTMakeScratchOperator(FirecRESTBaseOperator):
         ConflictError: there is something of that name which another task or somebody else has made.
     """
 
-    template_fields = ("system", "path")
+    template_fields = ("firecrest_conn_id", "system", "path")
 
     def __init__(self, *, path: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -40,7 +41,7 @@ class FirecRESTMakeScratchOperator(FirecRESTBaseOperator):
 
     def execute(self, context: Context) -> str:
         with self.hook.get_conn(self.system) as system:
-            path = posixpath.normpath(absolute(system, self.path))
+            path = posixpath.normpath(absolute(system, required(self.path, "path")))
             owner = _owner(context, self.task_id)
             if _is_there(system, path) and _mark(system, path) != owner and system.ls(path, hidden=True):
                 raise ConflictError(
@@ -64,7 +65,7 @@ class FirecRESTRemoveScratchOperator(FirecRESTBaseOperator):
         ConflictError: that task has not made it.
     """
 
-    template_fields = ("system", "path")
+    template_fields = ("firecrest_conn_id", "system", "path")
 
     def __init__(self, *, path: str | XComArg, made_by: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -72,7 +73,7 @@ class FirecRESTRemoveScratchOperator(FirecRESTBaseOperator):
         self.made_by = made_by
 
     def execute(self, context: Context) -> None:
-        path = str(self.path)
+        path = required(self.path, "path")
         with self.hook.get_conn(self.system) as system:
             if not _is_there(system, path):
                 self.log.info("%s on %s is gone already", path, system.name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,23 +10,22 @@ from airflow.providers.common.compat.sdk import XComArg, conf
 from airflow.triggers.base import StartTriggerArgs
 
 from crestline.client import BlockingSystem
-from crestline.model import CrestlineError, Job, JobNotFoundError, JobState
+from crestline.model import CrestlineError, Job, JobFailedError, JobNotFoundError, JobState
 from crestline_airflow import lineage
 from crestline_airflow.attempts import Attempt, Attempts
-from crestline_airflow.failures import FirecRESTRetryPolicy, as_airflow_fails, failure
-from crestline_airflow.links import FirecRESTJobLink
-from crestline_airflow.live_output import logged, tail
+from crestline_airflow.failures import FirecRESTRetryPolicy, as_airflow_fails, explanation, failure
+from crestline_airflow.links import FirecRESTJobLink, has_pages, page_of
+from crestline_airflow.live_output import STORED_AS as OUTPUT_STORED_AS
+from crestline_airflow.live_output import last_lines, logged
 from crestline_airflow.operators.base import FirecRESTBaseOperator, absolute
 from crestline_airflow.outcome import outcome
+from crestline_airflow.rendered import single, texts
 from crestline_airflow.resources import RESOURCES, after_jobs, job_spec
-from crestline_airflow.triggers import FirecRESTJobTrigger, FirecRESTSubmitTrigger, has_pages, news, unpacked
+from crestline_airflow.triggers import FirecRESTJobTrigger, FirecRESTSubmitTrigger, news, unpacked
 from crestline_airflow.versions import HAS_POLICIES, TaskDeferralError, TaskDeferralTimeout, TaskDeferred
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-_TAIL = 20
-"""lines of stderr in the message of a job that failed"""
 
 _FIELDS = ("system", "script", "command", "script_path", "working_dir", "job_name", "after", "log_output", *RESOURCES)
 """what the trigger of a task without a worker needs to know of it"""
@@ -76,6 +74,7 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
     """
 
     template_fields = (
+        "firecrest_conn_id",
         "system",
         "script",
         "command",
@@ -121,10 +120,10 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         array: str | None = None,
         dependency: str | None = None,
         after: str | Sequence[str] = (),
-        directives: Sequence[str] = (),
+        directives: str | Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
-        inputs: Sequence[str] = (),
-        outputs: Sequence[str] = (),
+        inputs: str | Sequence[str] = (),
+        outputs: str | Sequence[str] = (),
         wait: bool = True,
         log_output: bool = True,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
@@ -146,7 +145,9 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         self.reservation = reservation
         self.constraint = constraint
         self.qos = qos
-        self.time_limit = time_limit
+        # As a number, which native rendering makes of it, this would be seconds.
+        minutes = isinstance(time_limit, str) and time_limit.strip().isdigit()
+        self.time_limit = f"{str(time_limit).strip()}:00" if minutes else time_limit
         self.nodes = nodes
         self.tasks = tasks
         self.tasks_per_node = tasks_per_node
@@ -156,11 +157,11 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         self.exclusive = exclusive
         self.array = array
         self.dependency = dependency
-        self.after = [after] if isinstance(after, str) else list(after)
-        self.directives = list(directives)
+        self.after = after
+        self.directives = directives
         self.environment = environment
-        self.inputs = list(inputs)
-        self.outputs = list(outputs)
+        self.inputs = inputs
+        self.outputs = outputs
         self.wait = wait
         self.log_output = log_output
         self.deferrable = deferrable
@@ -181,6 +182,7 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
                 "push_outcome": self.do_xcom_push,
                 "more_memory": self._policy.more_memory,
                 "more_time": self._policy.more_time,
+                "native": self._should_render_native(self.dag if self.has_dag() else None),
                 # What another task returns is rendered as a template there.
                 **{name: str(value) if isinstance(value, XComArg) else value for name, value in fields.items()},
             }
@@ -191,6 +193,12 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
             )
 
     def execute(self, context: Context) -> dict[str, Any]:
+        try:
+            return self._execute(context)
+        except JobFailedError as error:
+            raise error.with_traceback(None) from None  # the log has explained it; our own frames explain nothing
+
+    def _execute(self, context: Context) -> dict[str, Any]:
         self._job_id, self._job, self._killed = None, None, False
         attempts = Attempts.on_worker(context)
         with self._connected(context) as system:
@@ -198,6 +206,8 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
             if not self.wait:
                 return outcome(Job(job_id=job_id, state=JobState.SUBMITTED, workdir=self._workdir(system)), system.name)
             if self.deferrable or self.start_from_trigger:
+                if self._follows:
+                    self._push(context, OUTPUT_STORED_AS, {"job_id": job_id, "position": None})
                 self.defer(
                     trigger=FirecRESTJobTrigger(self.firecrest_conn_id, system.name, job_id, self._follows),
                     method_name="execute_complete",
@@ -218,8 +228,11 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         """Airflow ends a deferral that lasts too long without a word to the trigger: here the job is cancelled."""
         try:
             return super().resume_execution(next_method, next_kwargs, context)
+        except JobFailedError as error:
+            raise error.with_traceback(None) from None
         except (TaskDeferralError, TaskDeferralTimeout) as error:
             attempt = self._attempts(context).last()
+            self._job_id = attempt.job_id if attempt is not None else None  # for the link
             given_up = isinstance(error, TaskDeferralTimeout) or not _has_another_try(context)
             if given_up and attempt is not None and attempt.job_id is not None and attempt.ended is None:
                 self._give_up(attempt.job_id)
@@ -266,7 +279,7 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
             self.log.info("Job %s on %s was submitted before; going on with it", attempt.job_id, system.name)
         else:
             ti: Any = context["ti"]
-            after = after_jobs((task_id, ti.xcom_pull(task_ids=task_id)) for task_id in self.after)
+            after = after_jobs((task_id, ti.xcom_pull(task_ids=task_id)) for task_id in texts(self.after))
             spec = job_spec(self, self._workdir(system), attempt, after)
             attempt = attempts.submitted(attempt, system.submit(spec, key=attempt.key).job_id)
             self.log.info("Submitted job %s to %s", attempt.job_id, system.name)
@@ -274,18 +287,25 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         self._job_id = attempt.job_id
         if self._killed:  # while the submission was on its way
             self._cancel(attempt.job_id)
-        if (push := getattr(context["ti"], "xcom_push", None)) is not None:
-            push(key="job_id", value=attempt.job_id)
+        self._push(context, "job_id", attempt.job_id)
+        if page := page_of(self.hook, system, attempt.job_id):
+            # Airflow itself asks for the button only when the task is deferred or has ended.
+            self._push(context, FirecRESTJobLink().xcom_key, page)
+            self.log.info("Job page: %s", page)
         return attempt, attempt.job_id
+
+    def _push(self, context: Context, key: str, value: Any) -> None:
+        if (push := getattr(context["ti"], "xcom_push", None)) is not None:
+            push(key=key, value=value)
 
     def _begin(self, attempts: Attempts) -> Attempt:
         last = attempts.last()
-        if last is not None and attempts.was_cleared_since(last):
-            last = None
-        return attempts.begin(*self._policy.factors(last))
+        again = last is not None and not attempts.was_cleared_since(last)
+        return attempts.begin(last, *self._policy.factors(last if again else None))
 
     def _workdir(self, system: BlockingSystem) -> str:
-        return absolute(system, self.working_dir) if self.working_dir else ""
+        working_dir = single(self.working_dir, "working_dir")
+        return absolute(system, working_dir) if working_dir else ""
 
     def _unfinished(self, system: BlockingSystem, attempts: Attempts) -> Attempt | None:
         """The last attempt, if this try shall go on with it."""
@@ -321,7 +341,8 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         """
         try:
             job = self._started(system, job_id)
-            last_lines = self._log_output(system, job, position) if self._follows else []
+            if self._follows:
+                self._log_output(system, job, position)
             job = self._job = system.metadata(system.wait(job))
         except JobNotFoundError:
             if attempt is not None:
@@ -331,7 +352,7 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         if not job.state.is_success:
             if attempt is not None:
                 attempts.ended(attempt, job.state)
-            raise failure(*self._last_stderr(system, job, elements, last_lines))
+            raise self._failure(system, job, elements)
         self.log.info("Job %s has completed", job.job_id)
         return outcome(job, system.name, elements)
 
@@ -346,28 +367,25 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         assert job is not None  # noqa: S101
         return system.metadata(job)
 
-    def _log_output(self, system: BlockingSystem, job: Job, position: str | None) -> list[str]:
-        """Put the job's output into the task log until it has ended; returns its last lines."""
-        last: deque[str] = deque(maxlen=_TAIL)
+    def _log_output(self, system: BlockingSystem, job: Job, position: str | None) -> None:
+        """Put the job's output into the task log until it has ended."""
         for line in system.output(job, position=position):
             self.log.info("%s", logged(line))
-            last.append(line.text)
-        return list(last)
 
-    def _last_stderr(
-        self, system: BlockingSystem, job: Job, elements: list[Job] | None, last_lines: list[str]
-    ) -> tuple[Job, list[str]]:
-        """The job, of an array its first element that failed, and the last lines of its stderr."""
+    def _failure(self, system: BlockingSystem, job: Job, elements: list[Job] | None) -> JobFailedError:
+        """Explain in the task log why the job, of an array its first element that failed, did not complete."""
         failed = [each for each in elements or () if each.is_finished and not each.state.is_success]
+        if len(failed) > 1:
+            self.log.error("%d of %d elements did not complete, this one first:", len(failed), len(elements or ()))
         job = failed[0] if failed else job
         path = job.stderr or job.stdout
-        if path is None:
-            return job, last_lines
-        try:
-            return job, tail(system, path, _TAIL)
-        except CrestlineError as error:  # a job that failed early has written none
-            self.log.info("The end of %s cannot be shown: %s", path, error)
-            return job, last_lines
+        in_log = self._follows and path == job.stdout
+        self._explain(explanation(job, path, [] if in_log else last_lines(system, path, self.log)))
+        return failure(job)
+
+    def _explain(self, lines: list[str]) -> None:
+        for line in lines:
+            self.log.error("%s", line)
 
     def _cancel(self, job_id: str) -> None:
         self.log.info("Cancelling job %s", job_id)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import time
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import conf
@@ -83,6 +85,7 @@ class FirecRESTTransferOperator(FirecRESTBaseOperator):
         super().__init__(**kwargs)
         self.deferrable = deferrable
         self._deferrals = 0
+        self._deadline: float | None = None
 
     @abc.abstractmethod
     def transfer(self, context: Context, *, wait: bool) -> Any:
@@ -93,15 +96,21 @@ class FirecRESTTransferOperator(FirecRESTBaseOperator):
         """
 
     def execute(self, context: Context) -> Any:
+        if self.execution_timeout is not None:
+            self._deadline = time.time() + self.execution_timeout.total_seconds()
         return self.transfer(context, wait=not self.deferrable)
 
-    def execute_complete(self, context: Context, event: dict[str, Any], deferrals: int = 1) -> Any:
+    def execute_complete(
+        self, context: Context, event: dict[str, Any], deferrals: int = 1, deadline: float | None = None
+    ) -> Any:
         """Go on where the task was deferred: the jobs have ended, or nothing can be found out about them.
 
         Args:
             deferrals: so often it has been so far.
+            deadline: end of `execution_timeout`, which all deferrals share; in seconds since the epoch.
         """
         self._deferrals = deferrals
+        self._deadline = deadline
         return self.transfer(context, wait=deferrals >= _DEFERRALS)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -127,6 +136,12 @@ class FirecRESTTransferOperator(FirecRESTBaseOperator):
             raise
         if not left.pending:
             return
+        timeout = None if self._deadline is None else timedelta(seconds=self._deadline - time.time())
+        if timeout is not None and timeout <= timedelta(0):
+            self._give_up(system, left.pending, left.temporary)
+            raise TaskDeferralTimeout(
+                f"The transfer took longer than execution_timeout ({self.execution_timeout}); its jobs are cancelled."
+            )
         self.log.info("Waiting for the transfer jobs %s on %s", ", ".join(left.pending), system.name)
         context["ti"].xcom_push(
             key=_STORED_AS, value={"job_ids": list(left.pending), "temporary": list(left.temporary)}
@@ -134,8 +149,8 @@ class FirecRESTTransferOperator(FirecRESTBaseOperator):
         self.defer(
             trigger=FirecRESTTransferTrigger(self.firecrest_conn_id, system.name, left.pending, left.temporary),
             method_name="execute_complete",
-            kwargs={"deferrals": self._deferrals + 1},
-            timeout=self.execution_timeout,
+            kwargs={"deferrals": self._deferrals + 1, "deadline": self._deadline},
+            timeout=timeout,
         )
 
     def _give_up(self, system: BlockingSystem, job_ids: Sequence[str], temporary: Sequence[str]) -> None:

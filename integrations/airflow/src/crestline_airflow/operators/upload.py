@@ -14,6 +14,7 @@ from crestline_airflow.operators.base import absolute
 from crestline_airflow.operators.places import has_pattern, names_in_one_directory
 from crestline_airflow.operators.progress import TransferLog
 from crestline_airflow.operators.transfer import FirecRESTTransferOperator, transfer_key
+from crestline_airflow.rendered import required, texts
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -36,7 +37,7 @@ class FirecRESTUploadOperator(FirecRESTTransferOperator):
             `[operators] default_deferrable`.
     """
 
-    template_fields = ("system", "source_path", "target_path")
+    template_fields = ("firecrest_conn_id", "system", "source_path", "target_path")
 
     def __init__(self, *, source_path: str | Sequence[str], target_path: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -46,8 +47,9 @@ class FirecRESTUploadOperator(FirecRESTTransferOperator):
     def transfer(self, context: Context, *, wait: bool) -> str | list[str]:
         with self.hook.get_conn(self.system) as system:
             key = transfer_key(context)
-            target = absolute(system, self.target_path)
-            source = self.source_path
+            target = absolute(system, required(self.target_path, "target_path"))
+            many = not isinstance(self.source_path, str | os.PathLike | int | float)
+            source: str | list[str] = texts(self.source_path) if many else required(self.source_path, "source_path")
             if isinstance(source, str) and (os.path.lexists(source) or not has_pattern(source)):
                 self.carry_out(system, [self._send(system, source, target, wait, key)], context)
                 return target

@@ -8,6 +8,7 @@ from airflow.providers.common.compat.sdk import PokeReturnValue
 
 from crestline.client import BlockingSystem
 from crestline_airflow.operators.base import absolute
+from crestline_airflow.rendered import required
 from crestline_airflow.sensors.base import FirecRESTBaseSensor
 from crestline_airflow.sensors.triggers import FirecRESTFileSensorTrigger
 
@@ -26,7 +27,7 @@ class FirecRESTFileSensor(FirecRESTBaseSensor):
             directory.
     """
 
-    template_fields = ("system", "path")
+    template_fields = ("firecrest_conn_id", "system", "path")
 
     def __init__(self, *, path: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -38,7 +39,7 @@ class FirecRESTFileSensor(FirecRESTBaseSensor):
         with self.hook.get_conn(self.system) as system:
             if found := self._look(system):
                 return found
-            path, name = absolute(system, self.path), system.name
+            path, name = absolute(system, required(self.path, "path")), system.name
         self.wait_in_triggerer(FirecRESTFileSensorTrigger(self.firecrest_conn_id, name, path, self.poke_interval))
 
     def execute_complete(self, context: Context, event: Any) -> list[str]:
@@ -51,6 +52,6 @@ class FirecRESTFileSensor(FirecRESTBaseSensor):
         return PokeReturnValue(is_done=bool(found), xcom_value=found)
 
     def _look(self, system: BlockingSystem) -> list[str]:
-        found = system.glob(absolute(system, self.path))
+        found = system.glob(absolute(system, required(self.path, "path")))
         self.log.info("%s on %s: %s", self.path, system.name, ", ".join(found) or "not there yet")
         return found

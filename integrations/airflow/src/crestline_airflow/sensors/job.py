@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import PokeReturnValue
 
-from crestline.model import InvalidRequestError, Job, JobFailedError
+from crestline.client import BlockingSystem
+from crestline.model import CrestlineError, Job
+from crestline_airflow.failures import explanation, failure
+from crestline_airflow.links import FirecRESTJobLink, has_pages
+from crestline_airflow.live_output import last_lines
+from crestline_airflow.rendered import required, single
 from crestline_airflow.sensors.base import FirecRESTBaseSensor
 from crestline_airflow.sensors.triggers import FirecRESTJobSensorTrigger
 
@@ -28,48 +33,56 @@ class FirecRESTJobSensor(FirecRESTBaseSensor):
         JobNotFoundError: the scheduler does not know it.
     """
 
-    template_fields = ("system", "job_id")
+    operator_extra_links = (FirecRESTJobLink(),)
+    template_fields = ("firecrest_conn_id", "system", "job_id")
 
     def __init__(self, *, job_id: str | int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.job_id = job_id
+        self._job_id: str | None = None
+        self._gateway_has_pages = True
 
     def execute(self, context: Context) -> Any:
-        self.job_id = str(self.job_id).strip()
-        if not self.job_id:
-            raise InvalidRequestError("No job id was given.", hint="Check the template of job_id.")
+        self._job_id = self.job_id = required(self.job_id, "job_id").strip()
         if not self.deferrable:
             return super().execute(context)
         done = self.poke(context)
         if done.is_done:
             return done.xcom_value
-        self.wait_in_triggerer(FirecRESTJobSensorTrigger(self.firecrest_conn_id, self.system, self.job_id))
+        self.wait_in_triggerer(
+            FirecRESTJobSensorTrigger(self.firecrest_conn_id, single(self.system, "system"), self.job_id)
+        )
 
     def execute_complete(self, context: Context, event: Any) -> Any:
         """Go on where `execute` deferred: the job has ended."""
+        self._job_id = required(self.job_id, "job_id").strip()
         event = self.payload(event)
         with self.hook.get_conn(self.system) as system:
-            return _checked(system.name, system.wait(event))
+            self._gateway_has_pages = has_pages(system)
+            return self._checked(system, system.wait(event))
 
     def poke(self, context: Context) -> PokeReturnValue:
         with self.hook.get_conn(self.system) as system:
+            self._gateway_has_pages = has_pages(system)
             with closing(system.watch(str(self.job_id))) as events:  # knows that fresh jobs may be invisible
                 news = next(events)
             self.log.info("Job %s on %s is %s", news.job.job_id, system.name, news.state)
             if not news.state.is_terminal:
                 return PokeReturnValue(is_done=False)
-            return PokeReturnValue(is_done=True, xcom_value=_checked(system.name, news.job))
+            return PokeReturnValue(is_done=True, xcom_value=self._checked(system, news.job))
 
-
-def _checked(system: str, job: Job) -> dict[str, Any]:
-    if not job.state.is_success:
-        ended = f"Job {job.job_id} ended as {job.state}"
-        reason = f" ({job.reason})" if job.reason else ""
-        raise JobFailedError(f"{ended}{reason}.", job, hint="Look at its output, and at its reason.")
-    return {
-        "job_id": job.job_id,
-        "system": system,
-        "state": str(job.state),
-        "exit_code": job.exit_code,
-        "working_dir": job.workdir,
-    }
+    def _checked(self, system: BlockingSystem, job: Job) -> dict[str, Any]:
+        if not job.state.is_success:
+            with suppress(CrestlineError):  # then it is not known where its output is
+                job = system.metadata(job)
+            path = job.stderr or job.stdout
+            for line in explanation(job, path, last_lines(system, path, self.log)):
+                self.log.error("%s", line)
+            raise failure(job)
+        return {
+            "job_id": job.job_id,
+            "system": system.name,
+            "state": str(job.state),
+            "exit_code": job.exit_code,
+            "working_dir": job.workdir,
+        }

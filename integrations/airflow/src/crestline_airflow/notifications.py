@@ -1,0 +1,107 @@
+"""Jobs that are submitted when a DAG or a task succeeds, fails or misses a deadline."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.notifier import BaseNotifier
+
+from crestline_airflow.hooks import FirecRESTHook
+from crestline_airflow.rendered import single
+from crestline_airflow.resources import RESOURCES, absolute_below, job_spec
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class FirecRESTJobNotifier(BaseNotifier):
+    """Submits a job and does not wait for it, for example to archive results or to collect what a failure left.
+
+    Works as a callback of DAGs and tasks (`on_failure_callback=`, ...) and, in an `AsyncCallback`, of a
+    `DeadlineAlert`. One event submits one job, also if Airflow delivers it twice. All arguments are templates.
+
+    Args:
+        system: the system's name; None: the one of the connection.
+        script, command, script_path: what to run, as in FirecRESTSubmitOperator; `script` is text.
+        working_dir: where the job runs; a relative path is below the user's default directory, which is the default.
+        job_name: how the scheduler lists it.
+        firecrest_conn_id: the Airflow connection.
+        context: of Airflow.
+        resources: those of FirecRESTSubmitOperator, from `account` to `environment`.
+
+    Raises:
+        TypeError: there is no such resource.
+    """
+
+    template_fields = (
+        "firecrest_conn_id",
+        "system",
+        "script",
+        "command",
+        "script_path",
+        "working_dir",
+        "job_name",
+        *RESOURCES,
+    )
+
+    def __init__(
+        self,
+        *,
+        system: str | None = None,
+        script: str | None = None,
+        command: str | None = None,
+        script_path: str | None = None,
+        working_dir: str | None = None,
+        job_name: str | None = None,
+        firecrest_conn_id: str = FirecRESTHook.default_conn_name,
+        context: Context | None = None,
+        **resources: Any,
+    ) -> None:
+        super().__init__(**({"context": context} if context is not None else {}))
+        if unknown := set(resources) - set(RESOURCES):
+            raise TypeError(f"FirecRESTJobNotifier takes no {', '.join(sorted(unknown))}")
+        self.system = system
+        self.script = script
+        self.command = command
+        self.script_path = script_path
+        self.working_dir = working_dir
+        self.job_name = job_name
+        self.firecrest_conn_id = firecrest_conn_id
+        for name in RESOURCES:
+            setattr(self, name, resources.get(name))
+
+    def notify(self, context: Context) -> None:
+        """Submit the job; for callbacks, which run in the DAG processor."""
+        with FirecRESTHook(self.firecrest_conn_id).get_conn(self.system) as system:
+            working_dir = single(self.working_dir, "working_dir")
+            workdir = absolute_below(system.default_workdir(), working_dir) if working_dir else ""
+            job = system.submit(job_spec(self, workdir), key=self._key(context))
+            self.log.info("Submitted job %s to %s", job.job_id, system.name)
+
+    async def async_notify(self, context: Context) -> None:
+        """Submit the job; for deadlines, whose callbacks run in the triggerer."""
+        async with await FirecRESTHook(self.firecrest_conn_id).aget_conn(self.system) as system:
+            working_dir = single(self.working_dir, "working_dir")
+            workdir = absolute_below(await system.default_workdir(), working_dir) if working_dir else ""
+            job = await system.submit(job_spec(self, workdir), key=self._key(context))
+            self.log.info("Submitted job %s to %s", job.job_id, system.name)
+
+    def _key(self, context: Context) -> str:
+        """Names the event: the try of a task, or the end of a DAG run, and this notifier's own fields."""
+        values: Mapping[str, Any] = context  # type: ignore[assignment]
+        ti, dag_run = (values.get(name) for name in ("ti", "dag_run"))
+        event = [
+            str(getattr(source, name, ""))
+            for source, names in (
+                (dag_run, ("dag_id", "run_id", "clear_number", "start_date")),
+                (ti, ("id", "dag_id", "run_id", "task_id", "map_index", "try_number")),
+            )
+            for name in names
+        ]
+        if not any(event):
+            event = [secrets.token_hex(16)]
+        fields = [repr(getattr(self, name)) for name in self.template_fields]
+        return "airflow-event-" + hashlib.sha256("\0".join([*event, *fields]).encode()).hexdigest()

@@ -1,0 +1,67 @@
+"""A job for each event of a DAG or a task."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+
+from crestline_airflow.hooks import FirecRESTHook
+from crestline_airflow.notifications import FirecRESTJobNotifier
+from crestline_airflow.operators import FirecRESTSubmitOperator
+from harness.airflow_dags import run
+from harness.gateway import RunningGateway
+
+
+@pytest.fixture
+def workdir(gateway: RunningGateway, define: Any, tmp_path: Path) -> Path:
+    define(gateway)
+    directory = gateway.home / "files" / tmp_path.name
+    directory.mkdir()
+    return directory
+
+
+def jobs_in(workdir: Path) -> list[str]:
+    """States of the jobs there, each as soon as it has ended."""
+    with FirecRESTHook().get_conn() as system:
+        return [str(system.wait(job).state) for job in system.jobs() if job.workdir == str(workdir)]
+
+
+def test_a_task_that_fails_submits_a_job(workdir: Path) -> None:
+    notifier = FirecRESTJobNotifier(
+        command="echo {{ ti.task_id }} > event.txt", working_dir=str(workdir), time_limit="00:05:00"
+    )
+    with DAG("notifies", schedule=None) as dag:
+        FirecRESTSubmitOperator(task_id="job", script_path="/no/such/script", on_failure_callback=notifier)
+    assert run(dag).states == {"job": "failed"}
+    assert jobs_in(workdir) == ["completed"]
+    assert (workdir / "event.txt").read_text() == "job\n"
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+def test_an_event_that_comes_twice_is_one_job(workdir: Path, awaited: bool) -> None:
+    def deliver(try_number: int) -> None:
+        ti = SimpleNamespace(id=f"id-{awaited}-{try_number}", task_id="job", try_number=try_number)
+        context: Any = {"ti": ti, "try": try_number}
+        options: dict[str, Any] = {"command": "true", "working_dir": str(workdir)}
+        if awaited:
+
+            async def notify() -> None:
+                await FirecRESTJobNotifier(context=context, **options)
+
+            asyncio.run(notify())
+        else:
+            FirecRESTJobNotifier(**options)(context)
+
+    for try_number in (1, 1, 2):
+        deliver(try_number)
+    assert jobs_in(workdir) == ["completed", "completed"]
+
+
+def test_an_unknown_resource_is_refused() -> None:
+    with pytest.raises(TypeError, match="gpu_count"):
+        FirecRESTJobNotifier(command="true", gpu_count=2)
