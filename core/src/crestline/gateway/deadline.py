@@ -1,15 +1,15 @@
-"""A limit for every answer: whatever hangs behind the gateway, a request does not hang with it."""
+"""The end of every request: in time, whatever hangs behind the gateway, and with its client."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Self, cast
 from urllib.parse import parse_qs
 
 from anyio import CancelScope
 from litestar import Request
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPReceiveMessage, HTTPScope, Message, Receive, Scope, Send
 
 from crestline.gateway.config import GatewayConfig
 from crestline.gateway.errors import handle_crestline_error
@@ -30,6 +30,15 @@ class Deadline:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
+        if scope["type"] == ScopeType.HTTP and _works_on_files(scope):
+            async with _Departure(receive) as departure:
+                if scope["method"] != "POST":  # there is no body that its handler would read
+                    await departure.begin()
+                await self._serve(scope, departure.receive, send)
+        else:
+            await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP or scope["route_handler"].opt.get(OWN_LIMITS):
             await self._app(scope, receive, send)
             return
@@ -55,6 +64,58 @@ class Deadline:
             timer.cancel()
             if refusal is not None:
                 await refusal
+
+
+def _works_on_files(scope: HTTPScope) -> bool:
+    """Whether a request may keep a thread busy after its body has come, and nothing is lost if it ends halfway.
+
+    An upload is finished even if its client does not wait for the answer.
+    """
+    template = str(scope.get("path_template", ""))
+    return "/ops/" in template and scope["method"] != "PUT" and not template.endswith("/ops/upload")
+
+
+class _Departure:
+    """Cancels the work on a request as soon as its client has left."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._first: HTTPReceiveMessage | None = None
+        self._rest: asyncio.Task[HTTPReceiveMessage] | None = None
+        self._work = CancelScope()
+
+    async def __aenter__(self) -> Self:
+        self._work.__enter__()
+        return self
+
+    async def __aexit__(self, *error: Any) -> bool | None:
+        if self._rest is not None:
+            self._rest.cancel()
+        return self._work.__exit__(*error)
+
+    async def begin(self) -> None:
+        """Take the first message, so that there is nothing to wait for but the client's departure."""
+        self._first = await self.receive()
+
+    async def receive(self) -> HTTPReceiveMessage:
+        """The next message."""
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
+        if self._rest is not None:
+            return await asyncio.shield(self._rest)
+        message = cast("HTTPReceiveMessage", await self._receive())
+        if message["type"] == "http.request" and not message.get("more_body"):
+            self._rest = asyncio.create_task(self._next(), name="departure")
+            self._rest.add_done_callback(self._left)
+        return message
+
+    async def _next(self) -> HTTPReceiveMessage:
+        return cast("HTTPReceiveMessage", await self._receive())
+
+    def _left(self, rest: asyncio.Task[HTTPReceiveMessage]) -> None:
+        if not rest.cancelled() and rest.exception() is None:
+            self._work.cancel()
 
 
 async def _refuse(limit: float, scope: HTTPScope, receive: Receive, send: Send) -> None:

@@ -9,7 +9,7 @@ import errno
 import hashlib
 import os
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 from crestline.gateway.hosts.refusals import check_sum, no_room, upload_stands_at, wrong_length
 from crestline.gateway.hosts.streams import blocks, digest_of, temporary_of
@@ -54,7 +54,8 @@ class Uploads:
             finally:
                 os.close(descriptor)
                 if not published and temporary is not None:
-                    place.directory.unlink(temporary)
+                    with suppress(FileNotFoundError):  # it was given its name as the request was cancelled
+                        place.directory.unlink(temporary)
 
     async def offset(self, path: str, upload_id: str) -> int:
         """Bytes that are stored."""

@@ -1,0 +1,127 @@
+"""No user takes the threads of others, and no operation goes on after its request."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from crestline.gateway.hosts.selections import path_pattern
+from crestline.gateway.hosts.this_machine import ThisMachine
+from crestline.gateway.paths import PathGuard
+from crestline.model import InvalidRequestError
+from harness.gateway import in_thread
+
+OPS = "/filesystem/local/ops"
+
+
+@pytest.mark.anyio
+async def test_a_user_has_a_share_of_the_threads(tmp_path: Path) -> None:
+    """Twenty archives whose bytes stop, and twenty endless checksums of one user: another's work is done meanwhile."""
+    machine = ThisMachine("here", PathGuard("here", [str(tmp_path)]))
+    (tmp_path / "small").write_text("small")
+    (tmp_path / "endless").touch()
+    os.truncate(tmp_path / "endless", 8 * 1024**4)
+    never, share_is_taken = asyncio.Event(), asyncio.Event()
+    stalling = []
+
+    async def stalled() -> AsyncIterator[bytes]:
+        yield b"x"
+        stalling.append(1)
+        if len(stalling) == 4:
+            share_is_taken.set()
+        await never.wait()
+
+    mallory, alice = machine.files("mallory"), machine.files("alice")
+    held = [asyncio.create_task(mallory.untar(str(tmp_path), stalled())) for _ in range(20)]
+    held += [asyncio.create_task(mallory.checksum(f"{tmp_path}/endless")) for _ in range(20)]  # type: ignore[misc]
+    await share_is_taken.wait()
+    for _ in range(20):
+        assert (await alice.checksum(f"{tmp_path}/small")).checksum
+        with pytest.raises(InvalidRequestError, match="tar archive"):
+            await alice.untar(str(tmp_path), once(b"no archive"))
+    assert not any(task.done() for task in held)
+    assert len(stalling) == 4
+    for task in held:
+        task.cancel()
+    await asyncio.gather(*held, return_exceptions=True)
+    assert (await mallory.checksum(f"{tmp_path}/small")).checksum
+
+
+async def once(content: bytes) -> AsyncIterator[bytes]:
+    yield content
+
+
+@pytest.mark.parametrize("call", ["checksum", "compress", "manifest", "tar"])
+def test_an_operation_ends_when_its_client_has_left(tmp_path: Path, call: str) -> None:
+    home = tmp_path / "home"
+    with in_thread(home, deadline=3600) as gateway, gateway.http() as http:
+        endless = home / "files" / "d" / "endless"
+        endless.parent.mkdir()
+        endless.touch()
+        os.truncate(endless, 8 * 1024**4)
+        requests = {
+            "checksum": http.build_request("GET", f"{OPS}/checksum", params={"path": str(endless)}),
+            "compress": http.build_request(
+                "POST", f"{OPS}/compress", json={"path": str(endless), "targetPath": f"{home}/files/packed"}
+            ),
+            "manifest": http.build_request(
+                "POST", f"{OPS}/manifest", json={"path": str(endless.parent), "files": {"endless": "0" * 64}}
+            ),
+            "tar": http.build_request("GET", f"{OPS}/tar", params={"path": str(endless.parent), "compression": "gzip"}),
+        }
+        (home / "files" / "small").write_text("small")
+        for _ in range(5):  # a user's share are three
+            request = requests[call]
+            request.extensions = {"timeout": {"connect": 60, "read": 0.5, "write": 60, "pool": 60}}
+            with contextlib.suppress(httpx.ReadTimeout), contextlib.closing(http.send(request, stream=True)):
+                pass
+        assert http.get(f"{OPS}/checksum", params={"path": f"{home}/files/small"}).status_code == 200
+        assert [each.name for each in (home / "files").iterdir() if each.name.startswith(".crestline")] == []
+        assert not (home / "files" / "packed").exists()
+
+
+# What find(1) says of each, by default.
+@pytest.mark.parametrize(
+    ("pattern", "path", "matches"),
+    [
+        (r".*\.txt", "./a/b.txt", True),
+        (r".*\.txt", "./a/b.txt.gz", False),
+        (r"\./a\+", "./a+", True),
+        (r"./a+", "./aaa", True),
+        (r"./\(a\|b\)?c", "./bc", True),
+        (r"./(a|b)", "./(a|b)", True),
+        (r"./a{2}", "./a{2}", True),
+        (r"*x", "*x", True),
+        (r"./[[:digit:]]+", "./123", True),
+        (r"./[]a]", "./]", True),
+        (r"./[^]a]", "./]", False),
+        (r"./[a\]", "./\\", True),
+        (r"^./a$", "./a", True),
+        (r"./a^b", "./a^b", True),
+        (r".*new.line", "./new\nline", True),
+        (r"./\w+", "./word_1", True),
+        (r"./..", "./é", True),  # by bytes, as in the C locale
+        (r"./a**", "./aaa", True),
+        (r"./a\{2\}", "./a{2}", True),
+    ],
+)
+def test_patterns_are_those_of_find(pattern: str, path: str, matches: bool) -> None:
+    assert path_pattern(pattern)(path) is matches
+
+
+@pytest.mark.parametrize("pattern", [r"\(a*\)*\1", r"\(.*\)\(.*\)\2", "[", r"\(a", "a" * 5000, "a\\", r"\(\(\("])
+def test_patterns_that_are_refused(pattern: str) -> None:
+    with pytest.raises(InvalidRequestError, match="find:"):
+        path_pattern(pattern)
+
+
+def test_a_pattern_takes_time_in_proportion_to_the_path() -> None:
+    """Each of these takes a backtracking matcher longer than anybody lives."""
+    for pattern in (r"\(a*\)*b", r"\(a\|aa\)+b", r"\(.*a\)\(.*a\)\(.*a\)\(.*a\)\(.*a\)\(.*a\)\(.*a\)\(.*a\)\(.*a\)b"):
+        assert not path_pattern(pattern)("a" * 4000)
