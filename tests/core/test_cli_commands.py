@@ -78,7 +78,7 @@ def test_errors_as_json(alone: Command) -> None:
 
 
 def test_no_site(alone: Command) -> None:
-    assert alone.refused("ps", code=78).startswith("crestline: It is not said which site to use.")
+    assert alone.refused("ps", code=78).startswith("crestline: No site is configured.")
     assert "There is no site 'y'" in alone.refused("ps", "--site", "x@y", code=78)
 
 

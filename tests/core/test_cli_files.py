@@ -137,3 +137,48 @@ def test_cp_goes_on_after_an_interruption(crestline: Command) -> None:
     assert report["files"] + report["skipped"] == 1
     assert (crestline.place / "huge.back").read_bytes() == content
     assert not list(crestline.place.glob("*.part"))
+
+
+def test_rm_mkdir_mv_and_tail(crestline: Command) -> None:
+    crestline("mkdir", "-p", "more/a/b", ":more/c")
+    assert "File exists" in crestline.refused("mkdir", "more/c", code=65)
+    (crestline.place / "text").write_text("".join(f"{number}\n" for number in range(2000)) + "end")
+    crestline("cp", "text", ":more/a/")
+    assert crestline("tail", "-n", "2", "more/a/text").stdout == b"1999\nend"
+    assert len(crestline("tail", "more/a/text").stdout.splitlines()) == 10
+    crestline("mv", "more/a/text", ":more/c")
+    crestline("mv", "more/c/text", "more/renamed")
+    assert {file["name"] for file in crestline.json("ls", "more")} == {"a", "c", "renamed"}
+    assert "Remove it with -r." in crestline.refused("rm", "more/a", code=65)
+    crestline("rm", "more/renamed")
+    assert "No such file" in crestline.refused("rm", "more/renamed", code=66)
+    crestline("rm", "-f", "more/renamed")
+    crestline("rm", "-r", "more")
+    assert "No such file" in crestline.refused("ls", "more", code=66)
+
+
+def test_tail_follows_what_is_added(crestline: Command) -> None:
+    (crestline.place / "growing").write_text("one\ntwo\n")
+    crestline("cp", "growing", ":growing")
+    with crestline.start("tail", "-f", "-n", "1", "growing") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"two\n"
+        crestline("run", "--workdir", ".", "sh", "-c", "echo three >> growing")
+        assert process.stdout.readline() == b"three\n"
+
+
+def test_completion_knows_jobs_and_remote_paths(crestline: Command) -> None:
+    from crestline.cli.completion import complete_jobs, complete_paths, complete_remote_paths
+
+    job_id = crestline("submit", "-", stdin=b"#!/bin/sh\ntrue\n").stdout.decode().strip()
+    crestline("mkdir", "-p", "tabbed/below")
+    environment = {name: os.environ.get(name) for name in ("CRESTLINE_SITES",)}
+    os.environ["CRESTLINE_SITES"] = crestline.environment["CRESTLINE_SITES"]
+    try:
+        assert job_id in dict(complete_jobs(job_id[:1]))
+        assert complete_paths(":tabb") == [":tabbed/"]
+        assert complete_paths("local@local:tabbed/") == ["local@local:tabbed/below/"]
+        assert complete_remote_paths("tabbed/b") == ["tabbed/below/"]
+        assert complete_paths("tabb") == []
+    finally:
+        os.environ["CRESTLINE_SITES"] = environment["CRESTLINE_SITES"] or ""

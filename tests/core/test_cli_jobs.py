@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import pty
+import struct
+import subprocess
+import termios
+import time
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
-from harness.command import TIMEOUT, Command
+from harness.command import CRESTLINE, TIMEOUT, Command
 
 
 def _script(command: Command, text: str) -> Path:
@@ -73,7 +81,7 @@ def test_ps(crestline: Command) -> None:
     job_id = _submit(crestline, "exit 3", "--name", "listed")
     crestline("wait", job_id, code=3)
     lines = crestline("ps", "--name", "listed", "--window", "1h").stdout.decode().splitlines()
-    assert lines[0].split() == ["JOB", "NAME", "STATE", "PARTITION", "ELAPSED", "LIMIT", "NODES", "REASON"]
+    assert lines[0].split() == ["JOB", "NAME", "STATE", "PARTITION", "SUBMITTED", "ELAPSED", "LIMIT", "NODES", "REASON"]
     assert lines[1].split()[:3] == [job_id, "listed", "failed"]
     assert len(lines) == 2
     assert "USER" in crestline("ps", "--all-users").stdout.decode().splitlines()[0]
@@ -85,6 +93,36 @@ def test_cancel_ends_jobs_and_is_idempotent(crestline: Command) -> None:
     assert crestline.json("cancel", job_id) == {"cancelled": [job_id]}
     done = crestline("wait", job_id, code=143)
     assert b"cancelled" in done.stderr
+
+
+def test_a_time_limit_has_one_exit_code(crestline: Command) -> None:
+    job_id = _submit(crestline, "#SBATCH --time=0:01\nsleep 600")
+    crestline("wait", job_id, code=124)
+
+
+def test_windows_of_any_length(crestline: Command) -> None:
+    job_id = _submit(crestline, "true", "--name", "windowed")
+    crestline("wait", job_id)
+    (job,) = crestline.json("ps", "--name", "windowed", "--window", "1h")
+    deadline = time.monotonic() + TIMEOUT
+    while crestline.json("ps", "--name", "windowed", "--window", "1s"):
+        assert time.monotonic() < deadline, f"{job} ended long ago"
+    assert "gateways list the jobs of the last 7d at most" in crestline.refused("ps", "--window", "30d", code=2)
+
+
+def test_wide_names_and_narrow_terminals(crestline: Command) -> None:
+    for name in ("\u540d\u524d", "n" * 200):
+        crestline("wait", _submit(crestline, "true", "--name", name))
+    lines = [line for line in crestline("ps").stdout.decode().splitlines() if "\u540d\u524d" in line or "nnn" in line]
+    assert len({cell_len(line[: line.index("completed")]) for line in lines}) == 1, "columns are aligned"
+    assert any("n" * 200 in line for line in lines), "nothing is cut for programs"
+    primary, secondary = pty.openpty()
+    fcntl.ioctl(primary, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    environment = {name: value for name, value in crestline.environment.items() if name != "COLUMNS"}
+    subprocess.run([CRESTLINE, "ps"], env=environment, stdout=secondary, check=True, timeout=TIMEOUT)
+    os.close(secondary)
+    shown = os.read(primary, 65536).decode()
+    assert max(map(cell_len, shown.splitlines())) <= 100
 
 
 def test_wait_with_a_limit(crestline: Command) -> None:

@@ -139,3 +139,20 @@ def test_without_the_gateways_packages(alone: Command) -> None:
     assert "pip install 'crestline[gateway]'" in line
     assert "litestar" in line
     bare.refused("ps", code=78)
+
+
+def test_serve_twice_names_the_other(alone: Command) -> None:
+    home = alone.place / "twice"
+    with alone.serving("--home", home) as facts:
+        said = alone.refused("serve", "--home", home, "--port", "0", code=78)
+        pid = json.loads((home / "endpoint.json").read_text())["pid"]
+        assert facts["url"] in said
+        assert f"kill {pid}" in said
+
+
+def test_commands_without_a_gateway_name_serve(alone: Command) -> None:
+    assert "crestline serve" in alone.refused("ps", code=78)
+    with alone.serving("--home", alone.place / "stopped"):
+        pass
+    for words in (["ps"], ["ls"], ["submit", "-"], ["wait", "1"], ["logs", "1"], ["cancel", "1"], ["cp", "x", ":"]):
+        assert "Start it with `crestline serve`" in alone.refused(*words, code=69), words

@@ -14,6 +14,7 @@ from typer.main import get_command, get_group
 
 from crestline import __version__
 from crestline.cli.errors import INTERRUPTED, report
+from crestline.cli.help import first_sentence
 from crestline.cli.options import Invocation
 from crestline.cli.programs import BUILT_IN, Program, installed
 from crestline.model import ConfigError, CrestlineError
@@ -38,7 +39,10 @@ class Commands(TyperGroup):
             else:  # so that a likely name can be suggested
                 for name in self.list_commands(ctx):
                     self.get_command(ctx, name)
-        return self.commands.get(cmd_name)
+        command = self.commands.get(cmd_name)
+        if command is not None and not command.short_help:
+            command.short_help = first_sentence(command.help)  # else the list of commands cuts its lines
+        return command
 
 
 def _load(entry: EntryPoint) -> Any:

@@ -12,13 +12,14 @@ import typer
 from crestline.cli import gateway_store
 from crestline.cli.connecting import run_async
 from crestline.cli.durations import seconds, when
+from crestline.cli.help import make_app
 from crestline.cli.options import ConfigFile, HomeFolder, Json
 from crestline.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
     from crestline.gateway.audit import AuditRecord
 
-app = typer.Typer(rich_markup_mode=None)
+app = make_app()
 
 
 @app.command()

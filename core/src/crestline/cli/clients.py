@@ -9,6 +9,7 @@ import typer
 
 from crestline.cli import gateway_store
 from crestline.cli.connecting import run_async
+from crestline.cli.help import make_app
 from crestline.cli.options import ConfigFile, HomeFolder, Json
 from crestline.cli.output import note, print_json, print_table
 from crestline.cli.scopes import ScopeNames, read_scopes
@@ -17,9 +18,8 @@ if TYPE_CHECKING:
     from crestline.gateway.identity.clients import Client
     from crestline.wire.extensions import Scope
 
-app = typer.Typer(rich_markup_mode=None)
-clients = typer.Typer(
-    rich_markup_mode=None,
+app = make_app()
+clients = make_app(
     help="OAuth2 clients of the built-in issuer of a gateway of this machine, whether it is served or not.",
     no_args_is_help=True,
 )

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import posixpath
-import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crestline.cli.places import Place
-from crestline.cli.remote import absolute
+from crestline.cli.remote import absolute, is_directory
 from crestline.client.files import Progress, Report
-from crestline.model import InvalidRequestError, MissingFileError
+from crestline.model import InvalidRequestError
 
 if TYPE_CHECKING:
     from crestline.client import System
@@ -48,7 +47,7 @@ async def _send(
         return await system.upload(
             local, posixpath.join(path, local.resolve().name) if into else path, progress=progress
         )
-    into = into or await _is_remote_directory(system, path)
+    into = into or await is_directory(system, path)
     return await system.upload(local, path.rstrip("/") + "/" if into else path, progress=progress)
 
 
@@ -57,7 +56,7 @@ async def _fetch(
 ) -> Report:
     path = await absolute(system, source)
     into = several or _names_a_directory(target)
-    if await _is_remote_directory(system, path):
+    if await is_directory(system, path):
         _check_recursive(source, recursive)
         local = Path(target, posixpath.basename(posixpath.normpath(path))) if into else Path(target)
         return await system.download(path, local, progress=progress)
@@ -68,13 +67,6 @@ async def _fetch(
 def _names_a_directory(target: str) -> bool:
     """Whether a target is spelled as a directory to copy into: what is there meanwhile must not change the meaning."""
     return posixpath.basename(target) in ("", ".", "..")
-
-
-async def _is_remote_directory(system: System, path: str) -> bool:
-    try:
-        return stat.S_ISDIR((await system.stat(path))["mode"])
-    except MissingFileError:
-        return False
 
 
 def _check_recursive(name: str, recursive: bool) -> None:

@@ -12,10 +12,11 @@ import typer
 
 from crestline.cli.checks import Check, Verdict
 from crestline.cli.connecting import run_async
+from crestline.cli.help import make_app
 from crestline.cli.options import Json, Site
 from crestline.cli.output import one_line, print_json
 
-app = typer.Typer(rich_markup_mode=None)
+app = make_app()
 
 _COLOURS = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "red"}
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import shlex
 
-import typer
-
+from crestline.cli.help import make_app
 from crestline.cli.options import HomeFolder, Json
 from crestline.cli.output import print_json
 
-app = typer.Typer(rich_markup_mode=None)
+app = make_app()
 
 
 @app.command()

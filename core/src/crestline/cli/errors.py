@@ -14,8 +14,8 @@
 | 78 | the configuration cannot be used |
 | 130 | interrupted by Ctrl-C |
 
-They are those of sysexits(3). `run`, `wait` and `submit --wait` exit with the job's own code, 128 + n where signal n
-ended it.
+They are those of sysexits(3). `run`, `wait` and `submit --wait` exit with the job's own code, 124 at its time
+limit, 128 + n where signal n ended it.
 """
 
 from __future__ import annotations

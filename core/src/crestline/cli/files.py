@@ -1,32 +1,39 @@
-"""`crestline ls`, `cat` and `cp`."""
+"""`crestline ls`, `cat`, `tail`, `cp`, `mv`, `rm` and `mkdir`."""
 
 from __future__ import annotations
 
+import posixpath
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from crestline.cli.completion import complete_paths, complete_remote_paths
 from crestline.cli.connecting import on_system
 from crestline.cli.errors import UsageError
+from crestline.cli.help import make_app
 from crestline.cli.options import Json, Site
 from crestline.cli.output import note, one_line, print_json, print_table, write
 from crestline.cli.places import parse_place
 from crestline.cli.progress import progress_bar
-from crestline.cli.remote import absolute, read_file
-from crestline.model import File
+from crestline.cli.remote import absolute, is_directory, read_file, read_last_lines
+from crestline.model import File, InvalidRequestError, MissingFileError
 
 if TYPE_CHECKING:
     from crestline.client import System
     from crestline.client.files import Report
 
-app = typer.Typer(rich_markup_mode=None)
+app = make_app()
 
 _WHERE = "Not absolute: in the user's default directory. Also SYSTEM@SITE:PATH."
 
 
 @app.command()
 def ls(
-    path: Annotated[str, typer.Argument(metavar="[PATH]", help=_WHERE, show_default=False)] = "",
+    path: Annotated[
+        str,
+        typer.Argument(metavar="[PATH]", help=_WHERE, show_default=False, autocompletion=complete_remote_paths),
+    ] = "",
     long: Annotated[bool, typer.Option("--long", "-l", help="Permissions, owner, size and time too.")] = False,
     hidden: Annotated[bool, typer.Option("--all", "-a", help="Names that begin with a dot too.")] = False,
     recursive: Annotated[bool, typer.Option("--recursive", "-R", help="What is in directories too.")] = False,
@@ -55,7 +62,7 @@ def ls(
 
 @app.command()
 def cat(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help=_WHERE)],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help=_WHERE, autocompletion=complete_remote_paths)],
     site: Site = None,
     json: Json = False,
 ) -> None:
@@ -79,7 +86,11 @@ def cat(
 def cp(
     paths: Annotated[
         list[str],
-        typer.Argument(metavar="SOURCE... TARGET", help="On the system: `:PATH` or `SYSTEM@SITE:PATH`."),
+        typer.Argument(
+            metavar="SOURCE... TARGET",
+            help="On the system: `:PATH` or `SYSTEM@SITE:PATH`.",
+            autocompletion=complete_paths,
+        ),
     ],
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Directories with all that is in them.")] = False,
     site: Site = None,
@@ -110,6 +121,96 @@ def cp(
         print_json(report)
     for path in report.left_out:
         note(f"left out: {path}")
+
+
+@app.command()
+def tail(
+    path: Annotated[str, typer.Argument(metavar="PATH", help=_WHERE, autocompletion=complete_remote_paths)],
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many lines of its end.")] = 10,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is added, until Ctrl-C.")] = False,
+    site: Site = None,
+) -> None:
+    """Print the end of a text file of the system."""
+    place = parse_place(path, site, remote=True)
+
+    async def action(system: System) -> None:
+        source = await absolute(system, place.path)
+        content, position = await read_last_lines(system, source, lines)
+        write(content)
+        if follow:
+            async for text in system.follow(source, position=position):
+                write(text)
+
+    on_system(place.site, action, patient=follow)
+
+
+@app.command()
+def mkdir(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help=_WHERE, autocompletion=complete_remote_paths)],
+    parents: Annotated[bool, typer.Option("--parents", "-p", help="Those above it too; none need be new.")] = False,
+    site: Site = None,
+) -> None:
+    """Make directories on the system."""
+    _each(paths, site, lambda system, path: system.mkdir(path, parents=parents))
+
+
+@app.command()
+def rm(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help=_WHERE, autocompletion=complete_remote_paths)],
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Directories with all that is in them.")] = False,
+    force: Annotated[bool, typer.Option("--force", "-f", help="What does not exist is no error.")] = False,
+    site: Site = None,
+) -> None:
+    """Remove files of the system."""
+
+    async def remove(system: System, path: str) -> None:
+        try:
+            if not recursive and await is_directory(system, path):
+                raise InvalidRequestError(f"{path} is a directory.", hint="Remove it with -r.")
+            await system.remove(path)
+        except MissingFileError:
+            if not force:
+                raise
+
+    _each(paths, site, remove)
+
+
+@app.command()
+def mv(
+    paths: Annotated[
+        list[str],
+        typer.Argument(metavar="SOURCE... TARGET", help=_WHERE, autocompletion=complete_remote_paths),
+    ],
+    site: Site = None,
+) -> None:
+    """Move or rename files within the system; into TARGET if that is a directory. A job on plain FirecREST."""
+    if len(paths) < 2:
+        raise UsageError("mv needs a source and a target.")
+    *sources, target = [parse_place(path, site, remote=True) for path in paths]
+    if {place.site for place in sources} != {target.site}:
+        raise UsageError("All must be on one system; `cp` copies between this machine and a system.")
+
+    async def action(system: System) -> None:
+        into = await absolute(system, target.path)
+        directory = await is_directory(system, into)
+        if (len(sources) > 1 or target.path.endswith("/")) and not directory:
+            raise InvalidRequestError(f"{target.path} is not a directory.", hint="Make it first: crestline mkdir.")
+        for source in sources:
+            path = await absolute(system, source.path)
+            await system.move(path, posixpath.join(into, posixpath.basename(path.rstrip("/"))) if directory else into)
+
+    on_system(target.site, action)
+
+
+def _each(paths: list[str], site: str | None, work: Callable[[System, str], Awaitable[None]]) -> None:
+    """Do the same with every path, on the system that each names."""
+    for path in paths:
+        place = parse_place(path, site, remote=True)
+
+        async def action(system: System, path: str = place.path) -> None:
+            await work(system, await absolute(system, path))
+
+        on_system(place.site, action, patient=False)
 
 
 def _shown(file: File) -> str:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crestline.cli.completion import complete_jobs
 from crestline.cli.connecting import on_site_for, on_system
-from crestline.cli.durations import clock, seconds
+from crestline.cli.durations import clock, seconds, when
 from crestline.cli.errors import UsageError
+from crestline.cli.help import make_app
 from crestline.cli.keyed_runs import find_job
 from crestline.cli.options import Json, Site
 from crestline.cli.outcome import describe_end, job_exit_code
@@ -25,14 +28,15 @@ from crestline.model import CrestlineError, InvalidRequestError, Job, JobNotFoun
 if TYPE_CHECKING:
     from crestline.client import System
 
-app = typer.Typer(rich_markup_mode=None)
+app = make_app()
 
 _HOUR = 3600
+_WEEK = 7 * 86400
 _AT_ONCE = 4
 _LOOKUPS = 100
 """Jobs that are asked for one by one at most."""
 
-JobIds = Annotated[list[str], typer.Argument(metavar="JOB...", help="Job ids.")]
+JobIds = Annotated[list[str], typer.Argument(metavar="JOB...", help="Job ids.", autocompletion=complete_jobs)]
 
 
 @app.command()
@@ -80,6 +84,8 @@ def ps(
 ) -> None:
     """List jobs."""
     span = seconds(window) if window else None
+    if span is not None and span > _WEEK:
+        raise UsageError(f"--window {window} is too long: gateways list the jobs of the last 7d at most.")
     failure: CrestlineError | None = None
 
     async def action(system: System) -> list[Job]:
@@ -95,6 +101,9 @@ def ps(
             return [job for job in found if name in (None, job.name) and account in (None, job.account)]
 
     jobs = on_system(site, action, patient=False)
+    if span is not None:  # gateways know a few windows alone, and choose the next longer one
+        begin = time.time() - span
+        jobs = [job for job in jobs if job.times.end is None or job.times.end >= begin]
     if json:
         print_json(jobs)
     else:
@@ -133,7 +142,7 @@ async def _jobs_without_list(system: System, *, account: str | None, all_users: 
 
 def _print_jobs(jobs: list[Job], *, all_users: bool) -> None:
     user = ["USER"] if all_users else []
-    heads = ["JOB", "NAME", *user, "STATE", "PARTITION", "ELAPSED", "LIMIT", "NODES", "REASON"]
+    heads = ["JOB", "NAME", *user, "STATE", "PARTITION", "SUBMITTED", "ELAPSED", "LIMIT", "NODES", "REASON"]
     rows = [
         [
             job.job_id,
@@ -141,6 +150,7 @@ def _print_jobs(jobs: list[Job], *, all_users: bool) -> None:
             *([job.user] if user else []),
             job.state,
             job.partition,
+            when(job.times.submit)[:16],
             clock(job.times.elapsed),
             clock(job.times.limit),
             job.nodes or job.node_count,
@@ -175,7 +185,10 @@ def wait(
 
 @app.command()
 def logs(
-    job: Annotated[str, typer.Argument(metavar="JOB", help="Job id; 12_3 for element 3 of array 12.")],
+    job: Annotated[
+        str,
+        typer.Argument(metavar="JOB", help="Job id; 12_3 for element 3 of array 12.", autocompletion=complete_jobs),
+    ],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
     stderr: Annotated[bool, typer.Option("--stderr", help="The file of standard error.")] = False,
     site: Site = None,
@@ -204,7 +217,9 @@ def logs(
 
 @app.command()
 def cancel(
-    jobs: Annotated[list[str] | None, typer.Argument(metavar="JOB...", help="Job ids.")] = None,
+    jobs: Annotated[
+        list[str] | None, typer.Argument(metavar="[JOB...]", help="Job ids.", autocompletion=complete_jobs)
+    ] = None,
     key: Annotated[str | None, typer.Option(help="The job of `crestline run --key KEY` instead.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Where there is no such job, all is well.")] = False,
     site: Site = None,

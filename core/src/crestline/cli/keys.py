@@ -12,6 +12,7 @@ from crestline.cli import gateway_store
 from crestline.cli.connecting import run_async
 from crestline.cli.durations import seconds, when
 from crestline.cli.errors import UsageError
+from crestline.cli.help import make_app
 from crestline.cli.options import ConfigFile, HomeFolder, Json, Site
 from crestline.cli.output import note, print_json, print_table
 from crestline.cli.scopes import ScopeNames, read_scopes
@@ -19,9 +20,8 @@ from crestline.cli.scopes import ScopeNames, read_scopes
 if TYPE_CHECKING:
     from crestline.wire.extensions import ApiKeyInfo, NewApiKey, Scope
 
-app = typer.Typer(rich_markup_mode=None)
-keys = typer.Typer(
-    rich_markup_mode=None,
+app = make_app()
+keys = make_app(
     help="Your API keys; or with --user, --home or --config anybody's, for the operator of a gateway of this machine.",
     no_args_is_help=True,
 )

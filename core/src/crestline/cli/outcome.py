@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from crestline.model import Job, JobState, endings
 
+TIMED_OUT = 124
+"""as timeout(1); schedulers differ in what they report of a job that reached its time limit"""
+
 
 def job_exit_code(job: Job) -> int:
-    """The job's own exit code; 128 + n where signal n ended it; 1 where it failed and nobody says how."""
+    """The job's own exit code; 124 at its time limit; 128 + n where signal n ended it; 1 where no code is known."""
     if job.state.is_success:
         return 0
+    if job.state is JobState.TIMEOUT:
+        return TIMED_OUT
     if job.signal:
         return 128 + job.signal
     return job.exit_code or 1

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from crestline.cli.help import make_app
 from crestline.model import ConfigError
 
 if TYPE_CHECKING:
     from crestline.relay.standalone import Server
 
-app = typer.Typer(rich_markup_mode=None)
+app = make_app()
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -51,6 +52,41 @@ async def output_files(system: System, job_id: str, *, stderr: bool = False) -> 
             f"The gateway does not say where job {job_id} writes to.", hint="Name its file: crestline cat PATH"
         )
     return known
+
+
+async def is_directory(system: System, path: str) -> bool:
+    """Whether a path of the system is a directory; False also where nothing is."""
+    try:
+        return stat.S_ISDIR((await system.stat(path))["mode"])
+    except MissingFileError:
+        return False
+
+
+async def read_last_lines(system: System, path: str, count: int) -> tuple[bytes, str]:
+    """The last lines of a file, and the position from which `System.follow` goes on.
+
+    A plain FirecREST hands out no part of a file by bytes: there all of it is read.
+
+    Raises:
+        MissingFileError: there is none.
+    """
+    if not system.reads_ranges:
+        content = await system.read_bytes(path)
+        whole, partial = content.count(b"\n"), content.rpartition(b"\n")[2]
+        return _last_lines(content, count), f"lines:{whole}:{len(partial.decode(errors='replace'))}"
+    end = start = (await system.stat(path))["size"]
+    content = b""
+    while start > 0 and content.count(b"\n") <= count:
+        length = min(_CHUNK, start)
+        start -= length
+        content = await system.read_range(path, start, length) + content
+    return _last_lines(content, count), f"bytes:{end}"
+
+
+def _last_lines(content: bytes, count: int) -> bytes:
+    lines = content.split(b"\n")
+    end = [] if lines[-1] else [lines.pop()]  # the text ends with a line break
+    return b"\n".join([*lines[-count:], *end]) if count else b""
 
 
 async def read_file(system: System, path: str) -> AsyncIterator[bytes]:

@@ -16,6 +16,7 @@ import typer
 from crestline.cli.ci_engine import announce, conclude, count_tests
 from crestline.cli.connecting import on_site_for
 from crestline.cli.errors import UsageError, exit_code
+from crestline.cli.help import make_app
 from crestline.cli.jobs import read_script
 from crestline.cli.keyed_runs import (
     RunNote,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from crestline.client import System
     from crestline.client.files import IgnoreRules
 
-app = typer.Typer(rich_markup_mode=None)
+app = make_app()
 
 
 @app.command(context_settings={"allow_interspersed_args": False})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from crestline.cli.help import make_app
 from crestline.cli.options import HomeFolder, Json
 from crestline.cli.output import print_json
 from crestline.model import ConfigError
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 SITE = "local"
 """under this name the gateway stands in the sites file; the latest one started has it"""
 
-app = typer.Typer(rich_markup_mode=None)
+app = make_app()
 
 
 class LogLevel(StrEnum):
@@ -76,9 +78,31 @@ def serve(
         return load_config(config, **given, **switches)
 
     settings = read_config()
-    server = _bind(settings, log_level, read_config if config else None)
-    with suppress(KeyboardInterrupt):
-        server.run_forever(lambda: _announce(settings, server, json))
+    try:
+        server = _bind(settings, log_level, read_config if config else None)
+        with suppress(KeyboardInterrupt):
+            server.run_forever(lambda: _announce(settings, server, json))
+    except (ConfigError, ExceptionGroup) as error:  # of several systems that start at the same time
+        if (other := _running(settings)) is not None:
+            raise ConfigError(
+                f"A gateway already serves {settings.home} at {other.url}, as process {other.pid}.",
+                hint=f"Use that one, stop it with `kill {other.pid}`, or give this one its own --home and --port.",
+            ) from error
+        raise
+
+
+def _running(settings: GatewayConfig) -> Endpoint | None:
+    """The gateway that serves this home in another process, if any."""
+    from crestline.gateway.home import Home
+
+    try:
+        endpoint = Home(settings.home).read_endpoint()
+        if endpoint.pid is None or endpoint.pid == os.getpid():
+            return None
+        os.kill(endpoint.pid, 0)
+    except (ConfigError, OSError):
+        return None
+    return endpoint
 
 
 def _bind(settings: GatewayConfig, log_level: LogLevel, read_config: Callable[[], GatewayConfig] | None) -> Server:
@@ -100,7 +124,10 @@ def _announce(settings: GatewayConfig, server: Server, json: bool) -> None:
 
     home = Home(settings.home)
     endpoint = Endpoint(
-        url=server.public_url, token_url=f"{server.public_url}/oauth2/token", system=next(iter(settings.systems))
+        url=server.public_url,
+        token_url=f"{server.public_url}/oauth2/token",
+        system=next(iter(settings.systems)),
+        pid=os.getpid(),
     )
     home.record_endpoint(endpoint)
     sites_file = _register(home, endpoint)

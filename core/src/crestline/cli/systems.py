@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from crestline.cli.connecting import run_async
+from crestline.cli.help import make_app
 from crestline.cli.options import Json, Site
 from crestline.cli.output import print_json, print_table
 from crestline.model import CrestlineError
@@ -15,7 +14,7 @@ from crestline.model import CrestlineError
 if TYPE_CHECKING:
     from crestline import client
 
-app = typer.Typer(rich_markup_mode=None)
+app = make_app()
 
 
 @app.command()

@@ -245,7 +245,12 @@ def _default(file: Path) -> Site:
         return content.sites[content.default]
     if content.default is None and len(content.sites) == 1:
         return next(iter(content.sites.values()))
-    known = ", ".join(sorted(content.sites)) or "none"
+    if not content.sites:
+        raise ConfigError(
+            "No site is configured.",
+            hint=f"Start a gateway on this machine with `crestline serve`, set FIRECREST_URL, or add a site to {file}.",
+        )
+    known = ", ".join(sorted(content.sites))
     raise ConfigError(
         "It is not said which site to use.",
         hint=f"Name one, or set FIRECREST_URL, or `default` in {file}. It has: {known}.",

@@ -10,9 +10,12 @@ endpoint.json: where it was last served
 
 from __future__ import annotations
 
+import grp
 import json
 import os
+import pwd
 import secrets
+import stat
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +38,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     token_url: str
     system: str
     """the first one"""
+    pid: int | None = None
+    """of its process"""
 
 
 class Home:
@@ -57,10 +62,11 @@ class Home:
         """Make what is absent.
 
         Raises:
-            ConfigError: the folder cannot be made or written.
+            ConfigError: the folder cannot be made or written, or others may exchange what is in it.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            check_ownership(self.path)
             self.files.mkdir(exist_ok=True, mode=0o700)
             self.private.mkdir(exist_ok=True, mode=0o700)
             self.private.chmod(0o700)
@@ -149,6 +155,41 @@ def _id_and_secret(content: bytes) -> tuple[str, str]:
     if not (isinstance(client_id, str) and isinstance(secret, str) and client_id and secret):
         raise ValueError("an empty id or secret")
     return client_id, secret
+
+
+def check_ownership(path: Path) -> None:
+    """Refuse a directory whose content others than its owner and root may exchange, as sshd does with home directories.
+
+    Raises:
+        ConfigError: it, or a directory above it, belongs to another user or may be written by others.
+    """
+    real = path.resolve()
+    for directory in (real, *real.parents):
+        status = directory.stat()
+        if status.st_uid not in (0, os.geteuid()):
+            raise ConfigError(
+                f"{directory} belongs to another user (uid {status.st_uid}), who could exchange the gateway's keys.",
+                hint="Choose a home below directories of the gateway's own user.",
+            )
+        # In a sticky directory, such as /tmp, only its owner can exchange an entry.
+        others = status.st_mode & stat.S_IWOTH
+        if not others and not _is_private_group(status.st_gid):
+            others = status.st_mode & stat.S_IWGRP
+        if others and (directory == real or not status.st_mode & stat.S_ISVTX):
+            mode = stat.S_IMODE(status.st_mode)
+            raise ConfigError(
+                f"Others may write to {directory} (mode {mode:o}) and so exchange the gateway's keys.",
+                hint=f"Run: chmod go-w {directory}",
+            )
+
+
+def _is_private_group(gid: int) -> bool:
+    """Whether it is the group of this process's user alone, as many systems give each user one (umask 002)."""
+    try:
+        user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
+    except KeyError:
+        return False
+    return group.gr_name == user.pw_name and user.pw_gid == gid and set(group.gr_mem) <= {user.pw_name}
 
 
 def write_private(file: Path, content: bytes) -> None:

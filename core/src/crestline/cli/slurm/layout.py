@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
+from crestline.cli.output import one_line
 from crestline.cli.slurm.program import CommandError
 
 T = TypeVar("T")
@@ -17,7 +18,11 @@ class Field(Generic[T]):
     """What may stand in a column."""
 
     head: str
-    text: Callable[[T], str]
+    value: Callable[[T], str]
+
+    def text(self, row: T) -> str:
+        """What stands there, control characters escaped: names that others chose must not drive the terminal."""
+        return one_line(self.value(row))
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,12 @@ from typing import Annotated
 
 import typer
 
+from crestline.cli.help import make_app
 from crestline.model import ConfigError, ConflictError
 
 COMMANDS = ("sbatch", "squeue", "scancel", "sacct", "sinfo")
 
-app = typer.Typer(rich_markup_mode=None)
+app = make_app()
 
 
 @app.command("slurm-commands")

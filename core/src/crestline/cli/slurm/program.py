@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from crestline import __version__
+from crestline.cli.connecting import check_listening
 from crestline.cli.interruptible import ENDED_BY_SIGTERM, run_interruptible
 from crestline.cli.light_imports import install
 from crestline.model import CrestlineError
@@ -120,6 +121,7 @@ def on_system(target: str | None, system: str | None, action: Callable[[System],
     async def connected() -> T:
         from crestline.client import Policy, RetryPolicy, connect
 
+        check_listening(target)
         policy = Policy(retry=RetryPolicy(attempts=4, budget=30))
         async with connect(target, system=system, policy=policy, handover=_handover(target, system)) as there:
             return await action(there)

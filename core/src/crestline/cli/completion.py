@@ -1,0 +1,64 @@
+"""What a shell offers at the Tab key: job ids, and paths on a system. A failure offers nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import posixpath
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from crestline.cli.places import parse_place
+from crestline.cli.remote import absolute
+from crestline.model import CrestlineError
+
+if TYPE_CHECKING:
+    from crestline.client import System
+
+T = TypeVar("T")
+
+_TIMEOUT = 3.0
+"""seconds"""
+
+
+def complete_jobs(incomplete: str) -> list[tuple[str, str]]:
+    """Ids of the caller's jobs of the last day on the default system, with name and state."""
+
+    async def look(system: System) -> list[tuple[str, str]]:
+        return [(job.job_id, f"{job.name} {job.state}") for job in await system.jobs()]
+
+    return [(job_id, about) for job_id, about in _ask(None, look) if job_id.startswith(incomplete)]
+
+
+def complete_paths(incomplete: str) -> list[str]:
+    """Paths on the system that `:PATH` or `SYSTEM@SITE:PATH` names; local ones are the shell's to complete."""
+    place = parse_place(incomplete, None)
+    if not place.remote:
+        return []
+    directory, name = posixpath.split(place.path)
+    prefix = incomplete[: len(incomplete) - len(name)]
+
+    async def look(system: System) -> list[str]:
+        files = await system.ls(await absolute(system, directory), hidden=name.startswith("."))
+        return [prefix + file.name + ("/" if file.is_directory else "") for file in files]
+
+    return [path for path in _ask(place.site, look) if path.startswith(incomplete)]
+
+
+def complete_remote_paths(incomplete: str) -> list[str]:
+    """As `complete_paths`, for commands whose paths are on the system without a colon."""
+    if ":" in incomplete:
+        return complete_paths(incomplete)
+    return [path.removeprefix(":") for path in complete_paths(f":{incomplete}")]
+
+
+def _ask(site: str | None, look: Callable[[System], Awaitable[list[T]]]) -> list[T]:
+    from crestline.cli.connecting import on_system
+
+    async def bounded(system: System) -> list[T]:
+        async with asyncio.timeout(_TIMEOUT):
+            return await look(system)
+
+    with contextlib.suppress(CrestlineError, OSError, TimeoutError, ExceptionGroup):
+        return on_system(site, bounded, patient=False)
+    return []

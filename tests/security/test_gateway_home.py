@@ -1,0 +1,49 @@
+"""The gateway's home: its keys are of no use if others may exchange them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from crestline.gateway.home import Home
+from crestline.model import ConfigError
+from harness.parts import require
+
+
+@pytest.mark.parametrize("level", ["home", "parent"])
+def test_a_home_that_others_may_write_is_refused(tmp_path: Path, level: str) -> None:
+    home = tmp_path / "parent" / "home"
+    home.mkdir(parents=True)
+    open_directory = home if level == "home" else home.parent
+    open_directory.chmod(0o777)
+    with pytest.raises(ConfigError, match="Others may write"):
+        Home(home).create()
+    assert not (home / "private").exists(), "no key was made"
+    open_directory.chmod(0o755)
+    Home(home).create()
+
+
+def test_a_link_does_not_hide_an_open_directory(tmp_path: Path) -> None:
+    real = tmp_path / "open" / "home"
+    real.mkdir(parents=True)
+    real.parent.chmod(0o777)
+    (tmp_path / "link").symlink_to(real)
+    with pytest.raises(ConfigError, match="Others may write"):
+        Home(tmp_path / "link").create()
+
+
+def test_a_home_of_another_user_is_refused(tmp_path: Path) -> None:
+    require(os.geteuid() == 0, "only root can make a directory of another user: run this test as root")
+    home = tmp_path / "home"
+    home.mkdir()
+    os.chown(home, 12345, 12345)
+    with pytest.raises(ConfigError, match="belongs to another user"):
+        Home(home).create()
+
+
+def test_a_home_below_a_sticky_directory_is_fine(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o1777)
+    Home(tmp_path / "shared" / "home").create()
