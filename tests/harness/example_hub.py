@@ -28,7 +28,7 @@ c.FirecRESTSpawner.req_submitenv = {{
 def example_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     folder = tmp_path_factory.mktemp("example-hub")
     environment = {"HUB_FOLDER": str(folder), "HUB_PASSWORD": PASSWORD}
-    hub = Hub(folder, SETTINGS + away_from_home(folder), environment)
+    hub = Hub(folder, SETTINGS + away_from_home(folder / "gateway" / "files"), environment)
     environment["HUB_URL"] = hub.url
     with hub:
         hub.wait((folder / "sites.toml").exists, "the gateway did not start")

@@ -120,7 +120,7 @@ def test_the_rest_api_refuses_it_too_and_says_why(example_hub: Hub) -> None:
             assert "cannot be" in message or "There is no" in message, message
     server = example_hub.server("mallory")
     assert server is None or not (server["ready"] or server["pending"])
-    assert not list((example_hub.folder / "sessions").glob("*mallory*"))
+    assert not list((example_hub.folder / "gateway" / "files" / "sessions").glob("*mallory*"))
 
 
 def test_the_page_shows_the_form_with_what_the_system_has(example_hub: Hub) -> None:
