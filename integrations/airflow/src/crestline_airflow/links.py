@@ -39,7 +39,7 @@ class FirecRESTJobLink(BaseOperatorLink):
             return ""
         hook = operator.hook  # type: ignore[attr-defined]
         system = single(operator.system, "system") or hook.site().system or ""  # type: ignore[attr-defined]
-        return str(hook.job_page(system, job_id, of_gateway=getattr(operator, "_gateway_has_pages", True)))
+        return _page(hook, system, job_id, getattr(operator, "_gateway_has_pages", True))
 
 
 def has_pages(system: System | BlockingSystem) -> bool:
@@ -48,9 +48,14 @@ def has_pages(system: System | BlockingSystem) -> bool:
 
 
 def page_of(hook: FirecRESTHook, system: System | BlockingSystem, job_id: str) -> str:
-    """The page of a job; empty where there is none. An invalid `job_page` is logged: it must not fail a running job."""
+    """The page of a job; empty where there is none."""
+    return _page(hook, system.name, job_id, has_pages(system))
+
+
+def _page(hook: FirecRESTHook, system: str, job_id: str, of_gateway: bool) -> str:
+    """An invalid `job_page` is logged: it must not fail the task of a running job."""
     try:
-        return hook.job_page(system.name, job_id, of_gateway=has_pages(system))
+        return hook.job_page(system, job_id, of_gateway=of_gateway)
     except ConfigError as error:
         logger.warning("The link to job %s is missing: %s", job_id, error)
         return ""
