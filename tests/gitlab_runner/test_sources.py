@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 
+from crestline_gitlab_runner import sandbox, sources
+from crestline_gitlab_runner.ci_job import CiJob as Job
+from crestline_gitlab_runner.state import State
 from gitlab_runner.site import DriverSite
+from gitlab_runner.stand_in import environment
 from gitlab_runner.stand_in.ci_job import CiJob
 from gitlab_runner.stand_in.gitlab import GitLab
+from harness.parts import require
 
 
 def test_strategies_of_git(site: DriverSite, gitlab: GitLab) -> None:
@@ -62,6 +70,35 @@ def test_submodules(strategy: str, site: DriverSite, gitlab: GitLab) -> None:
     assert "of the library\n" in build.text
     assert ("of the deeper one\n" if strategy == "recursive" else "not this deep\n") in build.text
     assert "the token is here\n" not in build.text
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", ["bubblewrap", "unshare"])
+async def test_git_in_each_kind_of_confinement(
+    kind: str, gitlab: GitLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = {"bubblewrap": "bwrap", "unshare": "unshare"}[kind]
+    require(
+        shutil.which(program) is not None, f"there is no `{program}`: install Debian's `bubblewrap` or `util-linux`"
+    )
+    certificates = next(path for path in Path("/etc/ssl/certs").iterdir() if path.is_file())
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates))  # it lies below what is visible anyhow
+    monkeypatch.setattr(sandbox, "_found", [kind])
+    library = gitlab.repository(f"confined-{kind}")
+    inner = library.commit({"library.txt": "x"})
+    sha = gitlab.commit({"here.txt": "x"}, {"lib": (f"../confined-{kind}.git", inner)})
+    job = CiJob(script=["true"], variables={"GIT_SUBMODULE_STRATEGY": "normal", "GIT_SUBMODULE_PATHS": "lib"})
+    file = tmp_path / "response.json"
+    file.write_bytes(environment.encoded(environment.response(gitlab, job, sha, version="19.3.0")))
+    variables = {f"CUSTOM_ENV_{name}": value for name, value in job.variables.items()}
+    state = State.create(tmp_path / "state", ci_job=1, root="/r")
+    read = Job.of_this_process({"JOB_RESPONSE_FILE": str(file), **variables})
+    await sources.fetch(state, read, "group/project", None)
+    project = tmp_path / "state" / "sources" / "group" / "project"
+    assert {path.name for path in project.iterdir()} == {".git", ".gitmodules", "here.txt", "lib"}
+    assert (project / "lib" / "library.txt").exists()
+    assert [path.name for path in (tmp_path / "state" / "sources").iterdir()] == ["group"]
+    assert job.token not in (project / ".git" / "config").read_text()
 
 
 def test_masked_variables_are_not_shown(site: DriverSite, gitlab: GitLab) -> None:

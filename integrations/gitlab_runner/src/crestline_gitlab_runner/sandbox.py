@@ -51,9 +51,11 @@ class Sandbox(msgspec.Struct, frozen=True):
         return _KINDS[kind](self, arguments)
 
     def bound(self) -> list[str]:
-        """All paths that can be read, those of the system that are there."""
+        """All paths that can be read, none below another; of those of the system the ones that are there."""
         paths = [*_PROGRAMS, *(_NETWORK if self.network else ()), *map(str, self.readable)]
-        return [path for path in paths if os.path.lexists(path)]
+        found = {path for path in paths if os.path.lexists(path)}
+        found |= {os.path.realpath(path) for path in found if path not in _PROGRAMS}
+        return sorted(path for path in found if not any(path.startswith(f"{other}/") for other in found))
 
 
 async def run(
