@@ -128,3 +128,11 @@ def test_a_proxy_that_answers_in_place_of_the_gateway(plain: PlainFirecrest, cre
     assert b"A proxy answered 502 in place of the gateway" in crestline("ps", code=69).stderr
     plain.faults.garble("/token", status=502, count=None)
     assert b"No access token for http" in crestline("ps", code=69).stderr
+
+
+def test_logs_of_an_array(plain: PlainFirecrest, crestline: Command) -> None:
+    (crestline.place / "job.sh").write_text("#!/bin/bash\n#SBATCH --array=0-2\necho element $SLURM_ARRAY_TASK_ID\n")
+    job_id = crestline("submit", "job.sh").stdout.decode().strip()
+    crestline("wait", job_id)
+    assert crestline("logs", f"{job_id}_1").stdout == b"element 1\n"
+    assert crestline("logs", job_id).stdout == b"element 0\nelement 1\nelement 2\n"

@@ -264,6 +264,27 @@ async def test_a_nameless_row_of_long_ago_is_all_there_will_be(lab: System, plai
     assert (done.state, done.exit_code) == (S.FAILED, 3)
 
 
+async def test_the_output_of_each_element_is_found(lab: System, plain: PlainFirecrest) -> None:
+    """Plain FirecREST tells the paths of one element for the array, and while any waits those of none."""
+    script = "#!/bin/bash\n#SBATCH --array=0-4:2%1\n{}while [ ! -e go ]; do sleep 0.1; done\n"
+    there = f"{plain.home}/"
+    for line, names in (
+        ("", ["slurm-{}_0.out", "slurm-{}_2.out", "slurm-{}_4.out"]),
+        ("#SBATCH -o run-%a.txt\n", ["run-0.txt", "run-2.txt", "run-4.txt"]),
+        ("#SBATCH -o all.txt\n", ["all.txt"] * 3),
+        ("#SBATCH -o own-%j.txt\n", [None, None, "own-{}.txt"]),
+    ):
+        job_id = start(plain, script.format(line))
+        await until(lambda job_id=job_id: any(job.started for job in plain.jobs(job_id)))
+        expected = [name and there + name.format(job_id) for name in names]
+        assert (await lab.metadata(f"{job_id}_0")).stdout == expected[0]
+        (plain.home / "go").touch()
+        await lab.wait(job_id)
+        (plain.home / "go").unlink()
+        assert [(await lab.metadata(f"{job_id}_{index}")).stdout for index in (0, 2, 4)] == expected
+        assert [each.job_id for each in await lab.elements(job_id)] == [f"{job_id}_{index}" for index in (0, 2, 4)]
+
+
 # errors and absence
 
 

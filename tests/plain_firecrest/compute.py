@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from starlette.routing import Route
 
 from plain_firecrest import job_rows
 from plain_firecrest.endpoint import Call, route
-from plain_firecrest.job import Job
+from plain_firecrest.job import NO_TASK, Job
 from plain_firecrest.refusals import Refusal, buffer_exceeded, command_timeout, invalid, slurm_failure
 from plain_firecrest.scheduler import Order
 from plain_firecrest.world import World
@@ -115,6 +116,11 @@ def get_metadata(call: Call) -> Response:
     visible = [job for job in _find(call) if job_rows.row(job, world.faults, world.settings)]
     if not visible:
         raise Refusal(404, "Job not found.")
+    if world.faults.array_metadata_is_one:
+        waits = any(job.started is None and not job.is_over for job in visible)
+        visible = [job for job in visible if job.array_id in (None, job.number)] or visible[-1:]
+        if waits and visible[0].array_id is not None:
+            visible = [replace(visible[0], task=NO_TASK)]
     return JSONResponse({"jobs": [job_rows.metadata(job, world.faults, call.user.name) for job in visible]})
 
 

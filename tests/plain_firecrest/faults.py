@@ -56,6 +56,9 @@ class Faults:
     array_rows_doubled: bool = True
     """Elements that run are listed once more under plain ids of their own, and the rest that waits under the array's:
     squeue's rows beside sacct's."""
+    array_metadata_is_one: bool = True
+    """The metadata of an array are one record under its id: that of its last element, or while any waits, with
+    4294967294 for its index."""
     stale_pending: float = 0.0
     """Seconds after its start in which a running job is still shown as PENDING."""
     list_omits: str = ""

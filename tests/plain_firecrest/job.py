@@ -13,6 +13,9 @@ from plain_firecrest.settings import User
 
 ENDED = re.compile(r"COMPLETED|FAILED|TIMEOUT|CANCELLED.*|NODE_FAIL|OUT_OF_MEMORY|PREEMPTED|BOOT_FAIL|DEADLINE")
 
+NO_TASK = 4294967294
+"""What Slurm writes for the index of a task where there is none."""
+
 
 @dataclass
 class Job:
@@ -84,7 +87,7 @@ class Job:
             "j": str(self.number),
             "J": str(self.number),
             "A": str(self.array_id or self.number),
-            "a": str(self.task if self.task is not None else 4294967294),
+            "a": str(self.task if self.task is not None else NO_TASK),
             "x": self.name,
             "u": self.user.name,
             "N": self.node or "n01",

@@ -101,7 +101,7 @@ def listing(jobs: list[Job], faults: Faults, settings: Settings) -> list[dict[st
 def metadata(job: Job, faults: Faults, reader: str) -> dict[str, Any]:
     """The `JobMetadata` object of the wire; nobody but the owner gets to see the script."""
     return {
-        "jobId": job.id,
+        "jobId": str(job.number) if faults.array_metadata_is_one else job.id,
         "script": job.script if job.user.name == reader else "",
         "standardInput": job.stdin,
         "standardOutput": str(job.stdout),

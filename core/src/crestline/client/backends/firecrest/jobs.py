@@ -10,6 +10,7 @@ import httpx
 import msgspec
 
 from crestline.client.backends.base import JobFilter
+from crestline.client.backends.firecrest.array_metadata import is_of_array, of_elements
 from crestline.client.backends.firecrest.calls import Calls
 from crestline.client.backends.firecrest.job_rows import read_jobs
 from crestline.client.backends.firecrest.refusals import error_of, unusable
@@ -142,6 +143,13 @@ class JobCalls(Calls):
             )
             for each in found
         ]
+        if not self.features and len(jobs) == 1 and is_of_array(jobs[0]):
+            if is_element(job_id):
+                indexes = [int(job_id.rpartition("_")[2])]
+            else:
+                ids = [job.job_id for job in await self.job(job_id)]
+                indexes = sorted(int(each.rpartition("_")[2]) for each in ids if is_element(each) and "_" in each)
+            return of_elements(jobs[0], indexes) or jobs
         exact = [job for job in jobs if job.job_id == job_id]
         return exact or jobs
 
