@@ -18,6 +18,8 @@ from pathlib import Path
 import anyio
 import httpx
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 from crestline.model import ConfigError
 from crestline.relay.config import RelayConfig
@@ -30,6 +32,7 @@ from harness.certificates import Authority
 from harness.gateway import RunningGateway, in_thread
 from harness.patience import until
 from harness.ports import free_port
+from harness.relay import Relayed
 
 LIMITS = {"head_timeout": 2.0, "body_timeout": 2.0, "max_connections": 40, "max_connections_per_address": 30}
 PATIENCE = 30.0
@@ -215,6 +218,17 @@ def test_an_answer_that_is_not_read_ends_a_connection(tmp_path: Path) -> None:
         with socket.create_connection(("127.0.0.1", int(gateway.url.rpartition(":")[2]))) as connection:
             connection.sendall(request.encode())
             assert is_closed_by_peer(connection)
+
+
+@pytest.mark.anyio
+async def test_messages_of_agents_have_a_limit(relay: Relayed) -> None:
+    _, token = relay.session()
+    headers = {"Authorization": f"Bearer {token}", "Crestline-Job-Id": "1"}
+    async with connect(f"ws://127.0.0.1:{relay.port}/relay/agents", additional_headers=headers) as agent:
+        with suppress(ConnectionClosed):
+            await agent.send(b"\0" * (2 * 1024 * 1024))
+        await agent.wait_closed()
+    assert agent.close_code == 1009  # "message too big"
 
 
 def test_the_listener_for_metrics_has_limits_too(tmp_path: Path) -> None:

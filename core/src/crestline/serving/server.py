@@ -24,6 +24,8 @@ _BATCH = 64
 _BACKLOG = 2048
 _PAUSE = 0.5
 """seconds without new connections after the system had no descriptor or memory for one"""
+_LARGEST_MESSAGE = 1024 * 1024
+"""bytes of a WebSocket message; up to 32 of them wait in memory"""
 _CHECK = 1.0
 """seconds between two checks for slow clients"""
 _FULL = (
@@ -73,6 +75,7 @@ class HttpServer(uvicorn.Server):
                 proxy_headers=bool(proxies),
                 forwarded_allow_ips=[str(each) for each in proxies],
                 timeout_keep_alive=self.limits.keep_alive_timeout,
+                ws_max_size=_LARGEST_MESSAGE,
                 **options,
             )
         )
