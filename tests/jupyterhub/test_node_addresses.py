@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
-from crestline_jupyterhub import node_addresses
+from crestline_jupyterhub import FirecRESTSpawner, node_addresses
 from harness.hub import Hub
 from harness.hub_settings import HERE, HUB, QUICK, TINY, variables
 from plain_firecrest.fixture import PlainFirecrest, running
@@ -96,3 +96,31 @@ async def test_doctor_says_which_addresses_are_believed() -> None:
     assert "10.0.0.0/8" in message
     assert "127.0.0.1" in message
     assert '["127.0.0.0/8"]' in hint
+
+
+@pytest.mark.anyio
+async def test_public_address_is_believed_if_a_node_of_the_job_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    addresses = {"login": "198.51.100.1", "nid01": "198.51.100.2", "nid02": OUTSIDE, "127.0.0.1": "127.0.0.1"}
+
+    async def resolve(names: list[str]) -> set[str]:
+        return {addresses[name] for name in names}
+
+    async def job(job_id: str) -> SimpleNamespace:
+        return SimpleNamespace(nodes="nid[01-02]" if job_id == "7" else "")
+
+    async def observer() -> SimpleNamespace:
+        return SimpleNamespace(job=job)
+
+    monkeypatch.setattr(node_addresses, "resolve", resolve)
+    spawner = FirecRESTSpawner(hub_name="test", hub=SimpleNamespace(api_url=HUB_URL))
+    spawner.user = SimpleNamespace(name="alice", settings={}, url="/user/alice/")
+    monkeypatch.setattr(spawner, "_observer", observer)
+    spawner.job_id = "7"
+    assert await spawner._is_node(OUTSIDE)
+    assert not await spawner._is_node(addresses["login"])
+    assert not await spawner._is_node("2001:db8::1")
+    spawner.job_id = "8"
+    assert not await spawner._is_node(OUTSIDE)
+    spawner.node_networks = ["203.0.113.0/24"]
+    assert await spawner._is_node("203.0.113.9")
+    assert not await spawner._is_node("10.0.0.1")
