@@ -126,3 +126,27 @@ def _until_it_runs(gateway: GatewayProcess, jobs: int = 1, *, running: bool = Tr
             return len(states) >= jobs and (not running or "RUNNING" in states)
 
         until_blocking(are_there)
+
+
+def test_an_outage_is_told_once_and_whenever_its_answer_changes(on_plain: Suite, plain: PlainFirecrest) -> None:
+    on_plain.variables["RFM_TEST_RELEASE"] = str(on_plain.place / "go")
+    printed = on_plain.place / "printed"
+    process = on_plain.start("-c", CHECKS / "held.py", "-r")
+    until_blocking(lambda: len(plain.jobs()) == 2)
+    for status in (503, 504):
+        plain.faults.fail(status, path="/compute/", count=None)
+        until_blocking(lambda status=status: f"answered {status}" in printed.read_text())
+        plain.faults.rules.clear()
+    until_blocking(lambda: "(compute) answers again" in printed.read_text())
+    (on_plain.place / "go").touch()
+    done = on_plain.finish(process)
+    assert done.exit_status == 0, done.output
+    assert all(done.output.count(f"answered {status}") == 1 for status in (503, 504)), done.output
+
+
+def test_the_last_answer_of_an_outage_is_the_reason_of_the_failure(on_plain: Suite, plain: PlainFirecrest) -> None:
+    on_plain.firecrest["patience"] = 5
+    plain.faults.fail(503, path="/upload", count=None)
+    done = on_plain.run("-c", CHECKS / "fails.py", "-r")
+    assert done.results == {"Fails": "fail"}, done.output
+    assert "503" in done.cases["Fails"]["fail_reason"], done.output

@@ -13,11 +13,12 @@ from pathlib import Path
 from crestline_reframe import reports
 from crestline_reframe.job import FirecrestJob
 from crestline_reframe.scheduler import NAME, FirecrestJobScheduler
-from crestline_reframe.sessions import close_all
+from crestline_reframe.sessions import close_all, show_outages
 
 __all__ = ["NAME", "FirecrestJob", "FirecrestJobScheduler", "close_all", "fragment"]
 
 reports.install()
+show_outages()
 
 
 def fragment() -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ import reframe.core.runtime as rt
 
 from crestline_reframe.options import Options
 from crestline_reframe.runs import Run
+
+log = logging.getLogger(__name__)
 
 _LAST_WORDS = 2.5
 """seconds that all cancellations of an interrupted session have together"""
@@ -74,6 +77,21 @@ def close_all() -> None:
         else:
             run.close(_INTERRUPTED_FAREWELL)
     _interrupted_at = None
+
+
+class _OutageHandler(logging.Handler):
+    """Shows what a gateway answers during an outage, which only delays the tests."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log.warning(record.getMessage())
+
+
+def show_outages() -> None:
+    """Show outages of gateways on the terminal."""
+    outages = logging.getLogger("crestline.client.backends.firecrest.outages")
+    outages.setLevel(logging.INFO)
+    outages.addHandler(_OutageHandler())
+    outages.propagate = False
 
 
 # Earlier than `atexit`: there, an event loop can no longer look up names.

@@ -11,7 +11,8 @@ from typing import Literal
 import httpx
 from httpx_retries import Retry, RetryTransport
 
-from crestline.client.backends.firecrest.refusals import error_of
+from crestline.client.backends.firecrest.outages import OutageLog
+from crestline.client.backends.firecrest.refusals import error_of, unreachable
 from crestline.client.policy import RetryPolicy
 from crestline.client.traffic import CountingTransport, Traffic
 from crestline.model import MaintenanceError
@@ -75,9 +76,10 @@ def retries(policy: RetryPolicy) -> dict[Repeat, Retry]:
 class _WholeAnswers(httpx.AsyncBaseTransport):
     """Reads an answer to its end here, so that one that breaks off is repeated like one that never began."""
 
-    def __init__(self, kept: httpx.AsyncBaseTransport, fresh: httpx.AsyncBaseTransport) -> None:
+    def __init__(self, kept: httpx.AsyncBaseTransport, fresh: httpx.AsyncBaseTransport, outages: OutageLog) -> None:
         self._kept = kept
         self._fresh = fresh
+        self._outages = outages
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         connections = self._fresh if request.extensions.get("crestline.once") else self._kept
@@ -93,6 +95,9 @@ class _WholeAnswers(httpx.AsyncBaseTransport):
                 await response.aclose()
         except httpx.HTTPError as failure:
             so_far.last = failure
+            self._outages.failed(
+                request, unreachable(failure, str(request.url.copy_with(path="/", query=None))).message
+            )
             raise
         so_far.last = lambda: httpx.Response(
             response.status_code, headers=response.headers, content=body, request=request
@@ -108,6 +113,11 @@ class _WholeAnswers(httpx.AsyncBaseTransport):
             await whole.aread()
             if isinstance(error := error_of(whole), MaintenanceError):
                 raise error  # no repeat helps before it ends
+        if whole.status_code in _PASSING:
+            await whole.aread()
+            self._outages.failed(request, error_of(whole).message)
+        else:
+            self._outages.succeeded(request)
         return whole
 
     async def aclose(self) -> None:
@@ -139,7 +149,7 @@ def make_client(
             request.extensions["crestline.once"] = repeat.get() == "once"
 
     return httpx.AsyncClient(
-        transport=RetryTransport(CountingTransport(_WholeAnswers(kept, fresh), traffic or Traffic())),
+        transport=RetryTransport(CountingTransport(_WholeAnswers(kept, fresh, OutageLog(url)), traffic or Traffic())),
         timeout=httpx.Timeout(policy.answer_timeout, connect=policy.connect_timeout),
         event_hooks={"request": [choose]},
     )
