@@ -42,11 +42,14 @@ UNASKABLE = ("it's; touch PWNED; '", "new\ntouch PWNED\nline")
 """what FirecREST cannot be asked for, because its commands would end at these quotes"""
 
 
-@pytest.fixture(scope="module", params=["s3", "streamer"])
+@pytest.fixture(scope="module", params=["s3"])
 def plain_server(request: pytest.FixtureRequest) -> Iterator[PlainFirecrest]:
     options = {"max_ops_file_size": LIMIT, "upload_poll": 0.02, "data_transfer": request.param}
     with running(**options) as plain:
         yield plain
+
+
+with_and_without_s3 = pytest.mark.parametrize("plain_server", ["s3", "streamer"], indirect=True)
 
 
 @pytest.fixture
@@ -76,6 +79,7 @@ def content(size: int = SIZE) -> bytes:
     return random.Random(size).randbytes(size)
 
 
+@with_and_without_s3
 @pytest.mark.parametrize("name", [*NAMES[:8], *NAMES[9:], *UNASKABLE])  # without the one that is a pattern
 async def test_a_large_file_comes(backend: FirecrestBackend, remote: Path, tmp_path: Path, name: str) -> None:
     (remote / name).write_bytes(content())
@@ -83,6 +87,7 @@ async def test_a_large_file_comes(backend: FirecrestBackend, remote: Path, tmp_p
     assert (tmp_path / "here").read_bytes() == content()
 
 
+@with_and_without_s3
 @pytest.mark.parametrize("name", NAMES)
 async def test_a_large_file_goes(backend: FirecrestBackend, remote: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(content())
@@ -90,6 +95,7 @@ async def test_a_large_file_goes(backend: FirecrestBackend, remote: Path, tmp_pa
     assert (remote / name).read_bytes() == content()
 
 
+@with_and_without_s3
 @pytest.mark.parametrize("name", [*NAMES[:8], *NAMES[9:]])
 async def test_a_directory_of_that_name(backend: FirecrestBackend, remote: Path, tmp_path: Path, name: str) -> None:
     (remote / name).mkdir()
@@ -100,6 +106,7 @@ async def test_a_directory_of_that_name(backend: FirecrestBackend, remote: Path,
     assert (tmp_path / "g").read_bytes() == content()
 
 
+@with_and_without_s3
 @pytest.mark.parametrize("name", UNASKABLE)
 async def test_what_cannot_be_asked_for_comes_under_its_own_name(
     backend: FirecrestBackend, remote: Path, tmp_path: Path, name: str
@@ -117,6 +124,7 @@ async def test_what_cannot_be_asked_for_comes_under_its_own_name(
     assert (tmp_path / "into/small").read_text() == "small"
 
 
+@with_and_without_s3
 @pytest.mark.parametrize("others", [0, 20])
 async def test_a_tree_with_all_of_them_both_ways(
     backend: FirecrestBackend, remote: Path, tmp_path: Path, others: int
@@ -179,6 +187,7 @@ async def test_bundles_below_and_of_that_name(
     assert (tmp_path / "out" / name).read_text() == "f"
 
 
+@with_and_without_s3
 async def test_a_link_brings_the_file_that_it_leads_to(backend: FirecrestBackend, remote: Path, tmp_path: Path) -> None:
     (remote / "sub").mkdir()
     (remote / "sub" / "b&g ü.bin").write_bytes(content())

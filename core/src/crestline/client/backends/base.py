@@ -74,6 +74,11 @@ class TransferMethod(msgspec.Struct, frozen=True, kw_only=True):
     pieces: str = ""
     """directory on the system where the file lies in pieces of `part_size` bytes, `000000` and so on; empty: none"""
 
+    @property
+    def temporary(self) -> tuple[str, ...]:
+        """What lies on the system until the transfer has ended."""
+        return (self.pieces,) if self.pieces else ()
+
 
 class Backend(abc.ABC):
     """One system behind one gateway for one identity."""

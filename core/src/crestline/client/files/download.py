@@ -113,9 +113,9 @@ async def _download_one(
         if await is_same(backend, path, size, await sha256(target), otherwise=is_newer_here):
             return Report(skipped=1)
     if not wait and takes_a_job(backend, path, size, backend.max_direct_download):
-        job_id = await begin_download(backend, path, status, target)
-        if job_id is not None:
-            return Report(pending=(job_id,))
+        transfer = await begin_download(backend, path, status, target)
+        if transfer is not None:
+            return Report(pending=(transfer.job_id,), temporary=transfer.temporary)
     return Report(files=1, bytes=await download_file(backend, path, status, target, meter))
 
 

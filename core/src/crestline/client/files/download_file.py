@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
+import msgspec
+
 from crestline.client.backends.base import Backend, TransferMethod
 from crestline.client.files import signed_urls
 from crestline.client.files.begun import Begun
 from crestline.client.files.local import PartFile
-from crestline.client.files.names import file_for_jobs, moves_in_pieces, remove_if_there
+from crestline.client.files.names import file_for_jobs, moves_in_pieces, remove_if_there, temporary_path
 from crestline.client.files.parallel import AT_ONCE, run_parallel
 from crestline.client.files.report import Meter
 from crestline.client.files.retry import Patience
@@ -57,8 +59,8 @@ async def download_file(backend: Backend, path: str, status: dict[str, int], tar
         raise failure
 
 
-async def begin_download(backend: Backend, path: str, status: dict[str, int], target: Path) -> str | None:
-    """Let a plain FirecREST bring a file to its store; returns the id of the job that does so.
+async def begin_download(backend: Backend, path: str, status: dict[str, int], target: Path) -> TransferMethod | None:
+    """Let a plain FirecREST bring a file to its store, or cut it into pieces; returns what the job that does so is.
 
     None: it has ended, and `download_file` with the same arguments fetches the file from there.
     """
@@ -66,11 +68,11 @@ async def begin_download(backend: Backend, path: str, status: dict[str, int], ta
         begun = Begun(part)
         transfer = begun.read()
         if transfer is None:
-            transfer = await _begin(backend, path, part)
+            transfer = await _begin(backend, path)
             begun.write(transfer)
-        elif await has_ended(backend, transfer.job_id):
+        elif not transfer.job_id or await has_ended(backend, transfer.job_id):
             return None
-        return transfer.job_id
+        return transfer
 
 
 def _part(backend: Backend, path: str, status: dict[str, int], target: Path) -> PartFile:
@@ -106,12 +108,13 @@ async def _fill(backend: Backend, path: str, size: int, part: PartFile, meter: M
         await _append(part, _once(await backend.download_small(path)), meter)
     else:
         begun = Begun(part)
+        transfer = begun.read()
         try:
-            transfer = begun.read()
             if transfer is not None:
-                await backend.end_transfer(transfer)
+                if transfer.job_id:
+                    await backend.end_transfer(transfer)
             elif moves_in_pieces(backend):
-                transfer = await _begin(backend, path, part)
+                transfer = await _begin(backend, path)
                 begun.write(transfer)
                 await backend.end_transfer(transfer)
             else:
@@ -119,27 +122,28 @@ async def _fill(backend: Backend, path: str, size: int, part: PartFile, meter: M
                     transfer = await backend.begin_download(name)
                     await backend.end_transfer(transfer)
             if transfer.pieces:
+                begun.write(msgspec.structs.replace(transfer, job_id=""))  # it has ended well
                 await _fetch_pieces(backend, transfer, size, part, meter)
             elif transfer.download_url is not None:
                 await signed_urls.get(transfer.download_url, part, size, meter, backend.verify)
             else:
                 raise TransferError("The gateway gave no URL for a download.", hint="Report it to the site.")
-        except JobNotFoundError as error:
+        except (JobNotFoundError, TransferError) as error:
             begun.forget()
+            if transfer is not None and transfer.pieces:
+                await remove_if_there(backend, transfer.pieces)
+            if isinstance(error, TransferError):
+                raise
             raise TransferError(
                 f"The job that brings {path} to the store is gone.", hint="Download it again."
             ) from error
-        except TransferError:
-            begun.forget()
-            raise
         begun.forget()
 
 
-async def _begin(backend: Backend, path: str, part: PartFile) -> TransferMethod:
+async def _begin(backend: Backend, path: str) -> TransferMethod:
     if not moves_in_pieces(backend):
         return await backend.begin_download(path)
-    pieces = posixpath.join(await backend.default_workdir(), f".crestline-{part.identity[:16]}.pieces")
-    return await backend.begin_split(path, pieces, backend.max_direct_download)
+    return await backend.begin_split(path, await temporary_path(backend, ".pieces"), backend.max_direct_download)
 
 
 async def _fetch_pieces(backend: Backend, transfer: TransferMethod, size: int, part: PartFile, meter: Meter) -> None:

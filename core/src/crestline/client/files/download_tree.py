@@ -77,6 +77,7 @@ async def download_tree(
     absent = await run_sync(_absent, root, escaped)
     meter.total = meter.done + sum(file.size for file in needed.values())
     pending: list[str] = []
+    temporary: list[str] = []
     failures = Failures()
     if "tar" in backend.features:
         await _from_crestline(backend, remote, root, needed, meter, failures)
@@ -89,12 +90,13 @@ async def download_tree(
     else:
         if not wait:
             large = [name for name, file in sorted(needed.items()) if _takes_a_job(backend, remote, file)]
-            later: dict[str, str] = {}
+            later: dict[str, TransferMethod] = {}
             for name in large:
                 with failures.collect(name):
-                    if (job := await _begin_one(backend, remote, root, name)) is not None:
-                        later[name] = job
-            pending = list(later.values())
+                    if (transfer := await _begin_one(backend, remote, root, name)) is not None:
+                        later[name] = transfer
+            pending = [transfer.job_id for transfer in later.values()]
+            temporary = [path for transfer in later.values() for path in transfer.temporary]
             needed = {name: file for name, file in needed.items() if name not in later}
         await run_parallel(
             failures.task(name, partial(_download_one, backend, remote, root, name, meter))
@@ -113,6 +115,7 @@ async def download_tree(
         bytes=sum(file.size for file in needed.values()),
         left_out=tuple(left_out),
         pending=tuple(pending),
+        temporary=tuple(temporary),
     )
 
 
@@ -242,7 +245,7 @@ def _takes_a_job(backend: Backend, remote: str, file: File) -> bool:
     return takes_a_job(backend, posixpath.join(remote, file.name), file.size, backend.max_direct_download)
 
 
-async def _begin_one(backend: Backend, remote: str, root: Path, name: str) -> str | None:
+async def _begin_one(backend: Backend, remote: str, root: Path, name: str) -> TransferMethod | None:
     path = posixpath.join(remote, name)
     temporary_beside(root, name)
     return await begin_download(backend, path, await backend.stat(path), root / name)
@@ -313,9 +316,9 @@ class _Archive:
         if not wait and takes_a_job(self._backend, archive, status["size"], self._backend.max_direct_download):
             if not note.job_id:  # nobody has noted yet that it is there
                 await self.unfinished.write(note)
-            job_id = await begin_download(self._backend, archive, status, local)
-            if job_id is not None:
-                return job_id
+            transfer = await begin_download(self._backend, archive, status, local)
+            if transfer is not None:
+                return transfer.job_id
         await download_file(self._backend, archive, status, local, Meter(None))
         return None
 

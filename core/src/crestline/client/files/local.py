@@ -135,7 +135,6 @@ class PartFile:
 
     def __init__(self, target: Path, identity: str) -> None:
         self.target = target
-        self.identity = identity
         self.path = target.with_name(f"{target.name[:50]}.{identity[:16]}.part")
         self._file: BinaryIO
         self._sum = RunningSum(hashlib.sha256())

@@ -106,7 +106,7 @@ async def upload(
             await _upload_in_archive(backend, source, path, meter)
         elif not wait and takes_a_job(backend, path, size, backend.max_direct_upload):
             job = await send_ahead(backend, source, path, size, meter)
-            return Report(files=1, bytes=size, pending=(job.job_id,))
+            return Report(files=1, bytes=size, pending=(job.job_id,), temporary=job.temporary)
         else:
             await upload_file(backend, source, path, meter, checksum=checksum)
         return Report(files=1, bytes=size)
