@@ -452,3 +452,21 @@ async def test_a_local_name_that_no_message_carries_keeps_no_others_back(
     with pytest.raises(TransferError, match="UTF-8"):
         await upload(backend, source, f"{remote}/tree")
     assert sorted(os.listdir(remote / "tree")) == ["a", "b"]
+
+
+async def test_names_that_are_not_utf8_arrive_as_they_are(
+    backend: FirecrestBackend, remote: Path, tmp_path: Path
+) -> None:
+    raw = [b"plain", b"caf\xe9", b"caf\xe8", b"d\xff/inner\xfe[x]", b"d\xff/plain", b"sub/\xfa*?"]
+    names = [os.fsdecode(each) for each in raw]
+    for name in names:
+        (remote / name).parent.mkdir(exist_ok=True)
+        (remote / name).write_bytes(os.fsencode(name))
+    told: list[str] = []
+    await download(backend, str(remote), tmp_path / "out", progress=lambda *news: told.append(news[2]))
+    for name in names:
+        assert (tmp_path / "out" / name).read_bytes() == os.fsencode(name)
+    found = [each for each in (tmp_path / "out").rglob("*") if each.is_file()]
+    assert len(found) == len(names)
+    for each in told:
+        each.encode()  # a terminal can show it

@@ -65,6 +65,15 @@ def member_path(root: str, member: str) -> str:
     return os.path.join(root, name)
 
 
+def directory_below(root: str, directory: str) -> str:
+    """The name of a directory that a caller names below `root`, which `.` is itself.
+
+    Raises:
+        InvalidRequestError: it would not be below.
+    """
+    return "." if os.path.normpath(directory) == "." else os.path.relpath(member_path(root, directory), root)
+
+
 def printable(path: str) -> str:
     """A path as text that can be encoded: bytes that are not UTF-8 show as U+FFFD."""
     return path.encode("utf-8", "surrogateescape" if _is_encodable(path) else "replace").decode("utf-8", "replace")

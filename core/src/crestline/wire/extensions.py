@@ -143,7 +143,7 @@ class TarSelection(Message):
     """Files and links below one directory: what is not older than a file there, and what matches a pattern."""
 
     directory: str
-    """below the request's `path`; one that is not there holds nothing"""
+    """below the request's `path`, or `.`, which is `path` itself; one that is not there holds nothing"""
     since: str | None = None
     """name of a file in the directory; what was changed since it was, itself left out. Absent: nothing but patterns"""
     patterns: tuple[str, ...] = ()

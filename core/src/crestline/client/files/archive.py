@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import posixpath
+import stat
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
@@ -29,6 +30,8 @@ else:
 _KINDS = {FileType.FILE: tarfile.REGTYPE, FileType.DIRECTORY: tarfile.DIRTYPE, FileType.LINK: tarfile.SYMTYPE}
 _LIMITS = ArchiveLimits(members=0, depth=0, ratio=0, bytes=0)
 """none beyond those of headers: what is wanted is known from a listing"""
+_NOWHERE = "/\x7f"
+"""where the filter looks for links, which takes time: there are none"""
 _END = bytes(2 * tarfile.BLOCKSIZE)
 
 
@@ -161,7 +164,7 @@ def unpack(
                     _write(root, path, blocks, earlier.stat().st_mode, counted)
             else:
                 # Its own name is checked already, and what stands there, a link perhaps, is replaced, not followed.
-                checked = tarfile.data_filter(member.replace(name=temporary_name(".part")), str(root))
+                checked = tarfile.data_filter(member.replace(name=temporary_name(".part")), _NOWHERE)
                 _write(root, path, tar.content(member), checked.mode or 0, counted)
             yield named
     except (tarfile.FilterError, TarDamagedError, TarLimitError) as error:
@@ -182,8 +185,9 @@ def _write(root: Path, path: str, content: Iterable[bytes], mode: int, counted: 
                 file.write(chunk)
                 counted(len(chunk), path)
         temporary.replace(root / path)
-    finally:
+    except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
 
 
 def make_link(root: Path, path: str, target: str) -> None:
@@ -204,7 +208,10 @@ def temporary_beside(root: Path, path: str) -> Path:
     place = root
     for part in path.split("/")[:-1]:
         place = place / part
-        if place.is_symlink() or (place.exists() and not place.is_dir()):
-            raise TransferError(f"{place} is no directory; nothing is written through it.", hint="Move it away.")
-        place.mkdir(exist_ok=True)
+        try:
+            place.mkdir()
+        except FileExistsError as error:
+            if not stat.S_ISDIR(place.lstat().st_mode):
+                message = f"{place} is no directory; nothing is written through it."
+                raise TransferError(message, hint="Move it away.") from error
     return place / temporary_name(".part")

@@ -6,7 +6,7 @@ import os
 import posixpath
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -15,6 +15,7 @@ from anyio.to_thread import run_sync
 
 from crestline.client.backends.base import Backend, TransferMethod
 from crestline.client.files.archive import Pull, make_link, temporary_beside, unpack
+from crestline.client.files.bundle import Selection
 from crestline.client.files.download_file import begin_download, download_file
 from crestline.client.files.failures import REFUSED, Failures
 from crestline.client.files.links import map_link
@@ -43,6 +44,9 @@ _ALONE = 64 * 1024 * 1024
 
 _INCOMPLETE = re.compile(r"exit status:[12]\b.*\btar: ")
 """what FirecREST says where tar packed all but what it could not read"""
+
+_UNREADABLE = "\ufffd"
+"""stands in a listing for bytes that are not UTF-8"""
 
 _FEW = 8
 """so many files of plain FirecREST come one by one"""
@@ -147,7 +151,8 @@ def _make_directories_and_links(remote: str, root: Path, listing: Listing, escap
         if file.type is FileType.FILE or name in escaped:
             continue
         if file.type is FileType.DIRECTORY:
-            temporary_beside(root, f"{name}/.")
+            if _UNREADABLE not in name:  # else its files bring its true name
+                temporary_beside(root, f"{name}/.")
         elif file.link_target and (target := map_link(name, file.link_target, remote)) is not None:
             make_link(root, name, target)
         else:
@@ -174,8 +179,9 @@ def _absent(root: Path, escaped: set[str]) -> set[str]:
 async def _from_crestline(
     backend: Backend, remote: str, root: Path, needed: dict[str, File], meter: Meter, failures: Failures
 ) -> None:
-    together = sorted(name for name, file in needed.items() if file.size <= _ALONE)
-    groups = [together] if together else []
+    unnamed = {name for name in needed if _UNREADABLE in name} if "tar-select" in backend.features else set()
+    together = sorted(name for name, file in needed.items() if file.size <= _ALONE and name not in unnamed)
+    groups = [sorted(unnamed)] * bool(unnamed) + [together] * bool(together)
     while groups:
         missing = set(groups.pop())
         try:
@@ -188,10 +194,21 @@ async def _from_crestline(
                 groups += [names[: len(names) // 2], names[len(names) // 2 :]]
         except TransferError as error:
             failures.errors |= dict.fromkeys(missing, error)
-    alone = [name for name, file in needed.items() if file.size > _ALONE]
+    alone = [name for name, file in needed.items() if file.size > _ALONE and name not in unnamed]
     for name in alone:
         with failures.collect(name):
             await _download_one(backend, remote, root, name, meter)
+
+
+def _tar_of(backend: Backend, remote: str, names: list[str], root: Path) -> AsyncIterator[bytes]:
+    """Files as one tar stream.
+
+    No request can hold a name that is not UTF-8: patterns select such files, and the stream has the bytes of the name.
+    """
+    if "tar-select" not in backend.features or not any(_UNREADABLE in name for name in names):
+        return backend.get_tar(remote, names)
+    patterns = tuple(re.sub(r"([*?[])", r"[\1]", name).replace(_UNREADABLE, "*") for name in names)
+    return backend.select_tar(remote, [Selection(directory=".", target=root, patterns=patterns)])
 
 
 async def _stream(backend: Backend, remote: str, root: Path, missing: set[str], meter: Meter) -> None:
@@ -201,7 +218,7 @@ async def _stream(backend: Backend, remote: str, root: Path, missing: set[str], 
         came: set[str] = set()
         try:
             try:
-                async with closing(backend.get_tar(remote, sorted(missing))) as chunks:
+                async with closing(_tar_of(backend, remote, sorted(missing), root)) as chunks:
                     await _unpack(Pull(chunks), root, missing.__contains__, came, meter)
             finally:
                 missing -= came
@@ -226,13 +243,26 @@ async def _unpack(
 ) -> None:
     """Unpack what is wanted; each file is in `came` as soon as it is there."""
 
+    def is_wanted(path: str) -> bool:
+        return wanted(_as_listed(path))
+
     def work() -> None:
-        for path in unpack(
-            source, root, wanted, meter.add_from_thread, compressed=compressed, skip_first=skip_first, there=there
-        ):
-            came.add(path)
+        with meter.gathered() as counted:
+
+            def named(count: int, path: str) -> None:
+                counted(count, _as_listed(path))
+
+            for path in unpack(
+                source, root, is_wanted, named, compressed=compressed, skip_first=skip_first, there=there
+            ):
+                came.add(_as_listed(path))
 
     await run_sync(work)
+
+
+def _as_listed(path: str) -> str:
+    """A member's name as a listing shows it: what is not UTF-8 there is U+FFFD."""
+    return path if path.isascii() else os.fsencode(path).decode("utf-8", "replace")
 
 
 async def _download_one(backend: Backend, remote: str, root: Path, name: str, meter: Meter) -> None:

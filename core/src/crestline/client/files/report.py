@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import anyio.from_thread
 import msgspec
 
 Progress = Callable[[int, int, str], None]
 """called in the event loop with the bytes done, the bytes in all and the name of the file at hand; must not block"""
+
+_GATHERED = 1024 * 1024
+"""bytes of small files that are told together"""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +56,24 @@ class Meter:
         self.done += count
         if self._progress is not None:
             self._progress(self.done, self.total, name)
+
+    @contextmanager
+    def gathered(self) -> Iterator[Callable[[int, str], None]]:
+        """As `add_from_thread`, for many small files: the event loop hears of them by the MiB, and at the end."""
+        waiting = 0
+        last = ""
+
+        def counted(count: int, name: str) -> None:
+            nonlocal waiting, last
+            anyio.from_thread.check_cancelled()
+            waiting, last = waiting + count, name
+            if waiting >= _GATHERED:
+                self.add_from_thread(waiting, last)
+                waiting = 0
+
+        yield counted
+        if waiting:
+            self.add_from_thread(waiting, last)
 
     def add_from_thread(self, count: int, name: str) -> None:
         """As `add`, from a worker thread of anyio's; ends the thread's work if it was cancelled."""

@@ -11,7 +11,7 @@ from crestline.gateway.hosts.selections import chosen, path_pattern
 from crestline.gateway.hosts.ssh.commands import PLAIN, SshCommands
 from crestline.gateway.hosts.ssh.errors import refusal
 from crestline.gateway.hosts.streams import temporary_of
-from crestline.gateway.paths import member_path, printable
+from crestline.gateway.paths import directory_below, member_path, printable
 from crestline.model import InvalidRequestError, MissingFileError
 from crestline.wire.extensions import TarSelection
 from crestline.wire.filesystem import Compression
@@ -77,7 +77,7 @@ class Archives:
 
     async def select(self, path: str, selections: Sequence[TarSelection]) -> Sequence[str]:
         """Names below `path` of the files and links that are selected."""
-        directories = [os.path.relpath(member_path(path, each.directory), path) for each in selections]
+        directories = [directory_below(path, each.directory) for each in selections]
         show = ["(", "-type", "f", "-o", "-type", "l", ")", "-printf", r"%H\0%P\0%T@\0"]
         argv = ["xargs", "--null", "--no-run-if-empty", "-I{}", "find", "./{}", *show]
         listed = _listed(list(dict.fromkeys(directories)))

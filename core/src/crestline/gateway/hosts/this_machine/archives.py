@@ -19,7 +19,7 @@ from crestline.gateway.hosts.this_machine.beneath import Directory, Place, Serve
 from crestline.gateway.hosts.this_machine.content import open_regular, open_target, replacing, write_all
 from crestline.gateway.hosts.this_machine.listing import Names
 from crestline.gateway.hosts.this_machine.walk import DirectoryCache, Visit, walk
-from crestline.gateway.paths import member_path
+from crestline.gateway.paths import directory_below, member_path
 from crestline.wire.extensions import TarSelection
 from crestline.wire.filesystem import Compression
 
@@ -84,10 +84,10 @@ def select(trees: ServedTrees, path: str, selections: Sequence[TarSelection]) ->
         pass  # it must be there
     found: dict[str, None] = {}
     for selection in selections:
-        directory = os.path.relpath(member_path(root, selection.directory), root)
+        directory = directory_below(root, selection.directory)
         ages: dict[str, int] = {}
         try:
-            with trees.locate(os.path.join(root, directory)) as place:
+            with trees.locate(os.path.join(root, directory), follow=directory == ".") as place:
                 for visit in walk(place.directory, place.name):
                     if stat.S_ISREG(visit.status.st_mode) or stat.S_ISLNK(visit.status.st_mode):
                         ages[visit.below or "."] = visit.status.st_mtime_ns
