@@ -185,6 +185,8 @@ async def test_a_script_that_lies_there(slurm: SlurmScheduler, cluster: Cluster)
 async def test_what_slurm_refuses(slurm: SlurmScheduler) -> None:
     for job, words in [
         (describe(partition="nope"), "partition"),
+        (describe(working_directory="/scratch/not made"), "/scratch/not made"),
+        (describe(working_directory="/scratch/not made", env={"A": "b"}), "no such file"),
         (describe(account="nope"), "account"),
         (describe(reservation="nope"), "reservation"),
         (describe(constraints="nope"), "feature"),

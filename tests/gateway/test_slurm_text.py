@@ -123,7 +123,7 @@ def test_environment_and_script_reach_sbatch_as_they_are(
     fake_sbatch: Path, environment: dict[str, str], name: str, body: str
 ) -> None:
     script = f"#!/bin/sh\n# {body}"
-    job = JobDescription(working_directory="/w", name=name, env=environment, script=script)
+    job = JobDescription(working_directory="/tmp", name=name, env=environment, script=script)
     try:
         ready = submission.prepare(job, "crestline:tag", sbatch=str(fake_sbatch), timeout=60)
     except InvalidRequestError:  # an #SBATCH line with an open quotation
@@ -140,7 +140,7 @@ def test_environment_and_script_reach_sbatch_as_they_are(
 
 
 def test_path_of_the_job_does_not_choose_sbatch(fake_sbatch: Path) -> None:
-    job = JobDescription(working_directory="/w", env={"PATH": "/nowhere"}, script="#!/bin/sh\n")
+    job = JobDescription(working_directory="/tmp", env={"PATH": "/nowhere"}, script="#!/bin/sh\n")
     ready = submission.prepare(job, "t", sbatch="sbatch", timeout=60)
     paths = f"{fake_sbatch.parent}:{os.environ['PATH']}"
     done = subprocess.run(ready.argv, input=ready.input, capture_output=True, check=True, env={"PATH": paths})
@@ -158,6 +158,7 @@ def test_every_field_becomes_an_option() -> None:
         standard_error="e", constraints="c",
     ).argv  # fmt: skip
     assert argv[3:] == [
+        "env", "--chdir=/w",
         "sbatch", "--parsable", "--comment=crestline:tag", "--chdir=/w", "--job-name=n", "--account=a",
         "--reservation=r", "--partition=p", "--input=i", "--output=o", "--error=e", "--constraint=c",
     ]  # fmt: skip

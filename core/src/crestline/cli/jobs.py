@@ -23,7 +23,16 @@ from crestline.cli.output import note, print_json, print_table, write
 from crestline.cli.recent_jobs import as_submitted, note_job, recent_ids
 from crestline.cli.remote import check_known, output_files, read_file
 from crestline.cli.resources import takes_resources
-from crestline.model import CrestlineError, InvalidRequestError, Job, JobNotFoundError, JobSpec, NotFoundError
+from crestline.model import (
+    CrestlineError,
+    InvalidRequestError,
+    Job,
+    JobNotFoundError,
+    JobSpec,
+    MissingFileError,
+    NotFoundError,
+    endings,
+)
 
 if TYPE_CHECKING:
     from crestline.client import System
@@ -203,16 +212,34 @@ def logs(
             raise InvalidRequestError(
                 f"Job {job} is an array of {len(paths)} jobs.", hint=f"Follow one of them, such as {job}_0."
             )
-        for path in paths:
-            pieces = system.follow(path, job=job) if follow else read_file(system, path)
-            async for piece in pieces:
-                if json:
-                    text = piece if isinstance(piece, str) else piece.decode(errors="replace")
-                    print_json({"job_id": job, "path": path, "text": text})
-                else:
-                    write(piece)
+        shown = False
+        try:
+            for path in paths:
+                async for piece in system.follow(path, job=job) if follow else read_file(system, path):
+                    shown = True
+                    if json:
+                        text = piece if isinstance(piece, str) else piece.decode(errors="replace")
+                        print_json({"job_id": job, "path": path, "text": text})
+                    else:
+                        write(piece)
+        except MissingFileError:
+            await _check_started(system, job)
+            raise
+        if not shown:
+            await _check_started(system, job)
 
     on_system(site, action)
+
+
+async def _check_started(system: System, job_id: str) -> None:
+    """Say of a job without output that it could not be started, if that is why.
+
+    Raises:
+        MissingFileError: it could not.
+    """
+    job = await system.job(job_id)
+    if endings.launch_failed(job):
+        raise MissingFileError(f"{endings.describe_end(job)} It has no output.", hint=endings.end_hint(job))
 
 
 @app.command()

@@ -30,8 +30,13 @@ def limit(seconds: float) -> list[str]:
     return ["timeout", "--kill-after=1", f"{seconds:g}"]
 
 
-def submitting(argv: Sequence[str], environment: Mapping[str, str], script: str, timeout: float) -> CommandLine:
+def submitting(
+    argv: Sequence[str], environment: Mapping[str, str], script: str, timeout: float, directory: str | None = None
+) -> CommandLine:
     """A program that reads a script from its standard input and finds `environment` around it.
+
+    Args:
+        directory: where it runs; if that does not exist, it does not run, and env(1) says so. None: anywhere.
 
     Raises:
         InvalidRequestError: an argument, a variable or the script cannot be passed on.
@@ -43,11 +48,12 @@ def submitting(argv: Sequence[str], environment: Mapping[str, str], script: str,
                 hint="A name consists of letters, digits and underscores.",
             )
     exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in environment.items())
-    if any("\0" in each for each in (*argv, exports, script)):
+    if any("\0" in each for each in (*argv, exports, script, directory or "")):
         raise InvalidRequestError("The job description has a NUL character.", hint="Leave it out.")
     if exports:
         argv = ["sh", "-c", _WITH_ENVIRONMENT % len(exports.encode()), *argv]
-    return CommandLine([*limit(timeout), *argv], (exports + script).encode())
+    place = ["env", f"--chdir={directory}"] if directory is not None else []
+    return CommandLine([*limit(timeout), *place, *argv], (exports + script).encode())
 
 
 def environment_of(job: JobDescription) -> dict[str, str]:

@@ -43,7 +43,7 @@ def prepare(job: JobDescription, tag: str, *, sbatch: str, timeout: float) -> Co
         argv.append("--export=ALL")
     if job.script_path:
         argv.append(posixpath.join(job.working_directory, job.script_path))
-    return submitting(argv, environment, script, timeout)
+    return submitting(argv, environment, script, timeout, directory_of(job))
 
 
 def job_id_of(done: Completed) -> str:
@@ -63,6 +63,12 @@ def job_id_of(done: Completed) -> str:
 
 def _refused(done: Completed) -> CrestlineError:
     said = complaints(done)
+    if missing := next((line for line in said if "cannot change directory to" in line), ""):
+        return InvalidRequestError(
+            f"The working directory cannot be used: {missing.removeprefix('env: ')}.",
+            hint="Make it, or name one that exists and that you may enter.",
+            details=said,
+        )
     known = refusal("sbatch", done)
     if known is not None and not isinstance(known, JobNotFoundError):  # a dependency on an unknown job is the asker's
         return known
