@@ -78,6 +78,19 @@ def test_a_restored_session_runs_only_what_it_is_asked_for(on_local: Suite) -> N
     assert done.jobs().keys() == {"Reads"}
 
 
+def test_a_restored_session_finds_what_an_earlier_one_built_on_the_system(on_local: Suite) -> None:
+    """As the jobs do that `--ci-generate` writes: each is a process of its own."""
+    check, base = CHECKS / "built.py", on_local.place / "base"
+    on_local.firecrest["basedir"] = str(base)
+    done = on_local.run("-c", check, "-n", "Built", "--keep-stage-files", "-r")
+    assert done.results == {"Built": "pass"}, done.output
+    session = on_local.place / "first.json"
+    (on_local.place / "report.json").rename(session)
+    shutil.rmtree(base)
+    done = on_local.run("-n", "Uses", f"--restore-session={session}", "-r")
+    assert done.results == {"Uses": "pass"}, done.output
+
+
 def test_links_of_jobs_and_of_their_inputs(on_local: Suite, tmp_path: Path) -> None:
     """The tests pass as with ReFrame's own backends; of what leads elsewhere the run tells."""
     system = tmp_path / "system"  # this machine does not have it when the link is looked at, and the system has

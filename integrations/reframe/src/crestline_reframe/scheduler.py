@@ -217,7 +217,11 @@ def _work_of(job: FirecrestJob, run: Run, fetch: tuple[str, ...]) -> Work:
         keeps = [pattern for name in check.keep_files for pattern in (name, f"{name.rstrip('/')}/*")]
         if job is check.build_job:
             phase = "build"
-            takes_all = check.job is None or type(check.build_system).__name__ in ("EasyBuild", "Spack")
+            takes_all = (
+                check.job is None
+                or type(check.build_system).__name__ in ("EasyBuild", "Spack")
+                or bool(rt.runtime().get_option("general/0/keep_stage_files"))  # a later session may need the program
+            )
             outputs += keeps if check.job is None else []
         else:
             outputs += [*keeps, *fetch]
