@@ -217,4 +217,6 @@ async def test_an_account_is_no_line_of_a_script(
     (remote / "f").write_bytes(content())
     with pytest.raises(InvalidRequestError, match="account"):
         await backend.copy(f"{remote}/f", f"{remote}/g")
+    with pytest.raises(InvalidRequestError, match="account"):
+        await backend.begin_split(f"{remote}/f", f"{remote}/pieces", LIMIT)
     assert not [seen for seen in plain.requests if seen.method == "POST"]

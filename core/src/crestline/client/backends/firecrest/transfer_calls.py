@@ -79,9 +79,12 @@ class TransferCalls(Calls):
                 raise InvalidRequestError(f"{path!r} is not an absolute path.", hint="Begin it with '/'.")
         if self.features:
             return True
+        self._check_account()
+        return all(is_fit_for_jobs(path) for path in paths)
+
+    def _check_account(self) -> None:
         if self.account is not None and not is_fit_for_jobs(self.account):
             raise InvalidRequestError(f"Invalid account {self.account!r}.", hint="Correct `account` of the site.")
-        return all(is_fit_for_jobs(path) for path in paths)
 
     async def copy(self, source: str, target: str) -> None:
         if self._fits_in_job(source, target):
@@ -174,6 +177,7 @@ class TransferCalls(Calls):
         Raises:
             InvalidRequestError: the site wants an account for that, and none is configured.
         """
+        self._check_account()
         directives = "\n".join(self.transfer_directives)
         if "{account}" in directives:
             if self.account is None:
