@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,7 @@ from crestline_jupyterhub import FirecRESTSpawner
 from crestline_jupyterhub.failures import SpawnFailedError
 from crestline_jupyterhub.job import make_spec, texts
 from crestline_jupyterhub.software import software
+from crestline_jupyterhub.spawner import MIN_TIME_LEFT
 from crestline_jupyterhub.staging import without_address
 from harness.hub import Hub
 from harness.hub_settings import HUB, QUICK, TINY, variables
@@ -148,3 +150,13 @@ def test_help_shows_the_defaults_that_hold() -> None:
             assert getattr(made, name) == trait.default_value or not getattr(made, name), name
     for trait, default in ((FirecRESTSpawner.start_timeout, 3600), (FirecRESTSpawner.http_timeout, 120)):
         assert f"Default: {default}" in FirecRESTSpawner.class_get_trait_help(trait)
+
+
+def test_time_of_a_start_goes_on_over_a_restart_and_a_requeued_job_has_it_anew() -> None:
+    begun = datetime.now(UTC).replace(tzinfo=None) - timedelta(hours=5)
+    made = spawner(start_timeout=6 * 3600, orm_spawner=SimpleNamespace(started=begun, server=None))
+    assert 0 < made._time_left() <= 3600
+    made.start_timeout = 3600
+    assert made._time_left() == MIN_TIME_LEFT
+    made.run = 1
+    assert made._time_left() == 3600

@@ -327,8 +327,11 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
         return super().start_polling()
 
     def _time_left(self) -> float:
-        """Seconds of `start_timeout` that are left to a start which an earlier hub process began."""
-        started = self.orm_spawner.started
+        """Seconds of `start_timeout` that are left to a start which an earlier hub process began.
+
+        A job that has run before was requeued, and waits anew.
+        """
+        started = self.orm_spawner.started if not self.run else None
         gone = (datetime.now(UTC).replace(tzinfo=None) - started).total_seconds() if started else 0.0
         return max(self.start_timeout - gone, MIN_TIME_LEFT)
 
