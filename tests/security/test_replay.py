@@ -132,7 +132,7 @@ def test_a_signed_url_ends_when_it_says(
 ) -> None:
     """Signed with the gateway's own key, so that nothing but the time is wrong."""
     (work / "file").write_bytes(b"x")
-    signer = UrlSigner(Home(gateway.home).secret("transfer_key"), lambda: gateway.url)
+    signer = UrlSigner(Home(gateway.home).transfer_key(), lambda: gateway.url)
     path = httpx.URL(offer(http, work / "file")).path
     now = int(time.time())
     assert anybody.get(signer.url("GET", path, now + 60)).content == b"x"
