@@ -10,6 +10,7 @@ import msgspec
 from httpx_retries import Retry, RetryTransport
 
 from crestline.client.auth.token import Token, make_token
+from crestline.client.plain_http import check_url
 from crestline.model import AuthenticationError, GatewayUnavailableError
 
 _TIMEOUT = httpx.Timeout(15.0, connect=10.0)
@@ -51,8 +52,10 @@ def request_token(
 
     Raises:
         AuthenticationError: the endpoint refused.
+        ConfigError: it is plain HTTP on another machine; see `crestline.client.plain_http`.
         GatewayUnavailableError: it did not answer, or nothing that makes sense.
     """
+    check_url(url)
     exceptions = None if repeatable else (httpx.ConnectError, httpx.ConnectTimeout)
     retry = _RETRY.copy_with(allowed_methods=("POST",), retry_on_exceptions=exceptions)
     timeout = _TIMEOUT if repeatable else _ONLY_CHANCE

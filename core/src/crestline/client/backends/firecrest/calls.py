@@ -18,6 +18,7 @@ from crestline.client.auth import Authorizer
 from crestline.client.backends.base import NotSentError
 from crestline.client.backends.firecrest.refusals import error_of, unreachable, unusable
 from crestline.client.backends.firecrest.transport import Attempts, Repeat, attempts, make_client, repeat
+from crestline.client.plain_http import check_url
 from crestline.client.policy import RetryPolicy
 from crestline.client.secrets_in_logs import keep_secrets_out_of_logs
 from crestline.client.traffic import Traffic
@@ -42,6 +43,7 @@ class Calls:
         verify: ssl.SSLContext | bool = True,
         retry: RetryPolicy | None = None,
     ) -> None:
+        check_url(url)
         keep_secrets_out_of_logs()
         self.gateway_url = url.rstrip("/")
         self.identity = authorizer.identity
