@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import posixpath
 import stat
@@ -30,8 +31,6 @@ else:
 _KINDS = {FileType.FILE: tarfile.REGTYPE, FileType.DIRECTORY: tarfile.DIRTYPE, FileType.LINK: tarfile.SYMTYPE}
 _LIMITS = ArchiveLimits(members=0, depth=0, ratio=0, bytes=0)
 """none beyond those of headers: what is wanted is known from a listing"""
-_NOWHERE = "/\x7f"
-"""where the filter looks for links, which takes time: there are none"""
 _END = bytes(2 * tarfile.BLOCKSIZE)
 
 
@@ -140,6 +139,7 @@ def unpack(
         return (locate(path) if locate is not None else None) or (top, path)
 
     top = root
+    known: set[tuple[Path, str]] = set()
     try:
         tar = TarReader(file, "gzip" if compressed else "none", _LIMITS)
         for member in tar:
@@ -161,11 +161,12 @@ def unpack(
                 earlier = Path(*place(_below(member.linkname, skip_first)))
                 with earlier.open("rb") as content:
                     blocks = iter(partial(content.read, CHUNK), b"")
-                    _write(root, path, blocks, earlier.stat().st_mode, counted)
+                    _write(root, path, blocks, earlier.stat().st_mode, counted, known)
             else:
+                if not member.isreg():
+                    raise tarfile.SpecialFileError(member)
                 # Its own name is checked already, and what stands there, a link perhaps, is replaced, not followed.
-                checked = tarfile.data_filter(member.replace(name=temporary_name(".part")), _NOWHERE)
-                _write(root, path, tar.content(member), checked.mode or 0, counted)
+                _write(root, path, tar.content(member), member.mode, counted, known)
             yield named
     except (tarfile.FilterError, TarDamagedError, TarLimitError) as error:
         raise TransferError(f"The archive that came is damaged or unsafe: {error}.", hint="Try again.") from error
@@ -176,18 +177,38 @@ def _below(name: str, skip_first: bool) -> str:
     return safe_relative(name.partition("/")[2] if skip_first else name)
 
 
-def _write(root: Path, path: str, content: Iterable[bytes], mode: int, counted: Callable[[int, str], None]) -> None:
-    temporary = temporary_beside(root, path)
+def _write(
+    root: Path,
+    path: str,
+    content: Iterable[bytes],
+    mode: int,
+    counted: Callable[[int, str], None],
+    known: set[tuple[Path, str]],
+) -> None:
+    """Write one file; `known` are directories that were found to be none but directories in the same run."""
+    above = path.rpartition("/")[0]
+    if (root, above) in known:
+        temporary = f"{root}/{above}/{temporary_name('.part')}"
+    else:
+        temporary = str(temporary_beside(root, path))
+        known.add((root, above))
     mode = 0o777 if mode & 0o100 else 0o666
     try:
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb", buffering=0) as file:
             for chunk in content:
-                file.write(chunk)
+                _write_whole(file, chunk)
                 counted(len(chunk), path)
-        temporary.replace(root / path)
+        os.replace(temporary, f"{root}/{path}")
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _write_whole(file: io.FileIO, block: bytes) -> None:
+    """write(2) until everything is written."""
+    view = memoryview(block)
+    while view:
+        view = view[file.write(view) or 0 :]
 
 
 def make_link(root: Path, path: str, target: str) -> None:
