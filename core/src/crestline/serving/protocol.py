@@ -171,7 +171,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._closes_at = self._closes_at or now + self._limits.body_timeout
             self._slot.set_waiting(True)
         elif (self._head_size or self.cycle is None) and now - self._waits_since >= self._limits.head_timeout:
-            self.refuse(HTTPStatus.REQUEST_TIMEOUT) if self._head_size else self.transport.close()
+            self.refuse(HTTPStatus.REQUEST_TIMEOUT) if self._head_size else self.transport.abort()
 
     def _check_body(self, now: float) -> None:
         since, received = self._window

@@ -26,6 +26,8 @@ _PAUSE = 0.5
 """seconds without new connections after the system had no descriptor or memory for one"""
 _LARGEST_MESSAGE = 1024 * 1024
 """bytes of a WebSocket message; up to 32 of them wait in memory"""
+_TLS_SHUTDOWN = 5.0
+"""seconds for a client to answer the end of TLS"""
 _CHECK = 1.0
 """seconds between two checks for slow clients"""
 _FULL = (
@@ -146,6 +148,7 @@ class HttpServer(uvicorn.Server):
                 connection,
                 ssl=tls,
                 ssl_handshake_timeout=self.limits.head_timeout if tls else None,
+                ssl_shutdown_timeout=_TLS_SHUTDOWN if tls else None,
             )
         except (OSError, ssl.SSLError) as error:
             _log.debug("a connection was not made: %s", error)
