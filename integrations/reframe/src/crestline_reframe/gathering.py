@@ -44,7 +44,7 @@ class Gathering(Generic[T]):
         self._came = asyncio.Event()
         self._came_at = 0.0
         self._interval = 0.0
-        """mean seconds between two items that belong together"""
+        """seconds between two items that belong together, the longest of late"""
         self._task: asyncio.Task[None] | None = None
 
     def be_patient(self, patience: float, longest: float) -> None:
@@ -55,7 +55,7 @@ class Gathering(Generic[T]):
         """Returns when the item has been carried."""
         now = asyncio.get_running_loop().time()
         if (since := now - self._came_at) < _APART:
-            self._interval += 0.2 * (since - self._interval)
+            self._interval = max(since, 0.8 * self._interval)
         self._came_at = now
         done = asyncio.get_running_loop().create_future()
         self._waiting.append((item, done))
