@@ -17,7 +17,7 @@ from crestline.client.auth import Authorizer
 from crestline.client.blocking import BlockingSystem
 from crestline.client.config import Site, find_site, load_sites, register_site, site_from_environment, sites_file
 from crestline.client.federation import Choice, choose_system, connect_any
-from crestline.client.files import Member, Report, Selection, map_link
+from crestline.client.files import IgnoreRules, Member, Report, Selection, map_link
 from crestline.client.monitor import JobMonitor
 from crestline.client.output import JobOutput, OutputLine
 from crestline.client.policy import Policy, PollPolicy, RetryPolicy, SubmitPolicy
@@ -31,6 +31,7 @@ __all__ = [
     "DUPLICATE_EXIT_CODE",
     "BlockingSystem",
     "Choice",
+    "IgnoreRules",
     "JobEvent",
     "JobMonitor",
     "JobOutput",
