@@ -81,12 +81,12 @@ class Connections:
 class Slot:
     """The place of one connection. It waits, and may have to make way, until `is_waiting` says otherwise."""
 
-    __slots__ = ("_is_released", "_is_waiting", "_table", "abort", "group")
+    __slots__ = ("_is_waiting", "_table", "abort", "group", "is_released")
 
     def __init__(self, table: Connections, group: str) -> None:
         self._table = table
         self._is_waiting = True
-        self._is_released = False
+        self.is_released = False
         self.group = group
         self.abort: Callable[[], object] = lambda: None
         """ends the connection at once"""
@@ -94,7 +94,7 @@ class Slot:
 
     def set_waiting(self, is_waiting: bool) -> None:
         """Say whether the connection waits for its client, and so makes way where places are short."""
-        if is_waiting == self._is_waiting or self._is_released:
+        if is_waiting == self._is_waiting or self.is_released:
             return
         self._is_waiting = is_waiting
         if is_waiting:
@@ -104,8 +104,8 @@ class Slot:
 
     def release(self) -> None:
         """Give the place back; again is harmless."""
-        if not self._is_released:
-            self._is_released = True
+        if not self.is_released:
+            self.is_released = True
             self._table._release(self)
 
 

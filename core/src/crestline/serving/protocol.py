@@ -68,6 +68,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """See `asyncio.Protocol`."""
         super().connection_made(transport)
         self._slot.abort = transport.abort
+        if self._slot.is_released:  # it had to make way before it was made
+            transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`; the parser is given no more of an endless head than the limit."""
@@ -162,6 +164,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self.transport.abort()
         elif self._closes_at is not None and now >= self._closes_at:
             self.transport.abort()
+        elif self.transport.is_closing() and not self.transport.get_write_buffer_size():
+            self.connections.discard(self)  # nothing is left to wait for when the server stops
         elif self._is_refused or self.transport.is_closing():
             return
         elif self.cycle is not None and not self.cycle.response_complete:
