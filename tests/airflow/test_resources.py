@@ -12,7 +12,7 @@ from airflow.sdk import DAG
 from crestline.model import InvalidRequestError
 from crestline_airflow.attempts import Attempt
 from crestline_airflow.operators import FirecRESTSubmitOperator
-from crestline_airflow.resources import after_jobs, job_spec, more_memory, seconds
+from crestline_airflow.resources import after_jobs, job_spec, more_memory
 from harness.airflow_dags import run
 from harness.gateway import RunningGateway
 from harness.slurm_gateway import SlurmGateway
@@ -72,14 +72,6 @@ def test_an_attempt_may_ask_for_more() -> None:
     spec = job_spec(task(memory="4G", time_limit="01:00:00"), "", attempt)
     assert (spec.memory, spec.time_limit) == ("8192M", 5400)
     assert job_spec(task(), "", attempt).memory is None
-
-
-@pytest.mark.parametrize(
-    ("text", "meant"),
-    [("90", 5400), ("2:30", 150), ("01:02:03", 3723), ("1-2", 93600), ("1-02:03", 93780), (60, 60)],
-)
-def test_time_limits_as_slurm_writes_them(text: str | int, meant: int) -> None:
-    assert seconds(text) == meant
 
 
 @pytest.mark.parametrize("text", ["", "4 bananas", "G"])

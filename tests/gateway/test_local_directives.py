@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from crestline.gateway.schedulers.directives import Array, parse_array, parse_begin, parse_memory
 from crestline.model import InvalidRequestError
-from crestline.model.sbatch import parse_count, parse_directives, parse_nodes, parse_time
+from crestline.model.sbatch import parse_count, parse_directives, parse_nodes
+from crestline.model.time_limits import parse_time_limit
 
 NOW = datetime(2026, 11, 21, 15, 30)
 
@@ -71,21 +72,24 @@ def test_lines_that_cannot_be_read(line: str) -> None:
         ("0-0:1:0", 60),
         ("90:00", 5400),
         ("0", None),
+        ("00:00:00", None),
+        ("1-2:30", 95400),
+        ("2-0", 172800),
         ("UNLIMITED", None),
         ("infinite", None),
         ("-1", None),
     ],
 )
 def test_time(text: str, seconds: int | None) -> None:
-    assert parse_time(text) == seconds
+    assert parse_time_limit(text) == seconds
 
 
 @pytest.mark.parametrize(
     "text", ["", "1:2:3:4", "1-", "-", "1h", "1-1-1", "\u0661", " 5", "5 ", "1:", "9" * 30, "1.5", "-5"]
 )
 def test_no_time(text: str) -> None:
-    with pytest.raises(InvalidRequestError, match="no time limit"):
-        parse_time(text)
+    with pytest.raises(InvalidRequestError, match="Invalid time limit"):
+        parse_time_limit(text)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +195,7 @@ NOTATION = st.one_of(st.text(), st.from_regex(r"[0-9a-zA-Z:,%+T-]{0,12}"))
 
 @given(NOTATION)
 def test_any_value_is_read_or_refused(text: str) -> None:
-    for parse in (parse_time, parse_memory, parse_array, parse_nodes, lambda value: parse_count(value, "ntasks")):
+    for parse in (parse_time_limit, parse_memory, parse_array, parse_nodes, lambda value: parse_count(value, "ntasks")):
         try:
             parse(text)
         except InvalidRequestError:

@@ -10,23 +10,13 @@ import time
 from pathlib import Path
 
 import httpx
-import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from crestline_jupyterhub import time_limit
 from crestline_jupyterhub.session import notice
 from harness.parts import require
 from harness.ports import free_port
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-
-
-@pytest.mark.parametrize(
-    ("limit", "seconds"),
-    [(None, None), (90, 90), ("10", 600), ("10:30", 630), ("1:00:00", 3600), ("2-0", 172800), ("1-2:30", 95400)],
-)
-def test_time_limits_are_read_as_slurm_reads_them(limit: str | int | None, seconds: int | None) -> None:
-    assert time_limit.seconds(limit) == seconds
 
 
 def test_the_schedulers_word_comes_before_the_limit() -> None:

@@ -6,6 +6,7 @@ import re
 from datetime import datetime
 
 from crestline.cli.errors import UsageError
+from crestline.model.time_limits import format_duration
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -24,12 +25,7 @@ def seconds(text: str) -> int:
 
 def clock(length: int | None) -> str:
     """Seconds as `[D-]HH:MM:SS`; empty for None."""
-    if length is None:
-        return ""
-    minutes, second = divmod(length, 60)
-    hours, minute = divmod(minutes, 60)
-    days, hour = divmod(hours, 24)
-    return (f"{days}-" if days else "") + f"{hour:02d}:{minute:02d}:{second:02d}"
+    return "" if length is None else format_duration(length)
 
 
 def when(moment: float | None) -> str:

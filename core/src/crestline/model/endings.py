@@ -6,6 +6,7 @@ import signal
 
 from crestline.model.job import Job
 from crestline.model.state import JobState
+from crestline.model.time_limits import format_duration
 
 _LAUNCH_FAILED = 53
 """signal that Slurm reports where a job could not be started; no program ends by it"""
@@ -46,7 +47,7 @@ def describe_end(job: Job) -> str:
     if sentence := _SENTENCES.get(job.state):
         return sentence.format(job=name)
     if job.state is JobState.TIMEOUT:
-        return f"{name} reached its time limit{f' of {_clock(job.times.limit)}' if job.times.limit else ''}."
+        return f"{name} reached its time limit{f' of {format_duration(job.times.limit)}' if job.times.limit else ''}."
     if job.state is JobState.CANCELLED:
         _, by, user = job.raw_state.partition(" by ")
         return f"{name} was cancelled{f' by user {user}' if by else ''}."
@@ -110,11 +111,3 @@ def _signals() -> set[int]:
 
 def _signal_name(number: int) -> str:
     return f"{number} ({signal.Signals(number).name})" if number in _signals() else str(number)
-
-
-def _clock(seconds: int) -> str:
-    """As Slurm writes a time limit."""
-    minutes, seconds = divmod(seconds, 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    return f"{f'{days}-' if days else ''}{hours:02}:{minutes:02}:{seconds:02}"

@@ -140,32 +140,6 @@ def _read(words: list[str], options: dict[str, str], unknown: list[str]) -> None
             options[name] = value
 
 
-def parse_time(text: str) -> int | None:
-    """A time limit in seconds, None for no limit.
-
-    Formats: `minutes`, `minutes:seconds`, `hours:minutes:seconds`, `days-hours`, `days-hours:minutes`,
-    `days-hours:minutes:seconds`; `0`, `UNLIMITED`, `INFINITE`.
-
-    Raises:
-        InvalidRequestError: none of these.
-    """
-    if text.upper() in ("UNLIMITED", "INFINITE", "-1"):
-        return None
-    match = re.fullmatch(r"(?:(\d{1,6})-)?(\d{1,9})(?::(\d{1,9}))?(?::(\d{1,9}))?", text, re.ASCII)
-    if match is None:
-        raise InvalidRequestError(
-            f"{shortened(text)} is no time limit.",
-            hint="Write minutes, minutes:seconds, [days-]hours:minutes:seconds, days-hours or days-hours:minutes.",
-        )
-    days, *parts = match.groups()
-    numbers = [int(part) for part in parts if part is not None]
-    if days is not None:
-        hours, minutes, seconds = (*numbers, 0, 0)[:3]
-        return ((int(days) * 24 + hours) * 60 + minutes) * 60 + seconds or None
-    hours, minutes, seconds = {1: (0, *numbers, 0), 2: (0, *numbers), 3: tuple(numbers)}[len(numbers)]
-    return (hours * 60 + minutes) * 60 + seconds or None
-
-
 def parse_count(text: str, option: str) -> int:
     """A positive number, as `--ntasks` takes it.
 

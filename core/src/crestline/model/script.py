@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from crestline.model.errors import InvalidRequestError
 from crestline.model.job import JobSpec
+from crestline.model.time_limits import format_duration
 
 # JobSpec field -> sbatch option, for what FirecREST's own JobDescription has no field for.
 _OPTIONS = {
@@ -31,7 +32,7 @@ def render_directives(spec: JobSpec) -> list[str]:
         value = getattr(spec, field)
         if value is None:
             continue
-        text = _duration(value) if field == "time_limit" else str(value)
+        text = format_duration(value) if field == "time_limit" and not isinstance(value, str) else str(value)
         if not text or any(character.isspace() for character in text):
             raise InvalidRequestError(
                 f"{field}={text!r} cannot be a value of --{option}.",
@@ -79,11 +80,3 @@ def insert_directives(script: str, directives: list[str]) -> str:
         elif line.strip() and not line.startswith("#"):
             break
     return "\n".join([*lines[:place], *directives, *lines[place:]])
-
-
-def _duration(value: str | int) -> str:
-    if isinstance(value, str):
-        return value
-    minutes, seconds = divmod(int(value), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:02d}:{minutes:02d}:{seconds:02d}"

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from crestline.model import InvalidRequestError, JobSpec
+from crestline.model.time_limits import seconds_of
 from crestline_airflow.attempts import Attempt
 from crestline_airflow.rendered import joined, single, texts, variables
 
@@ -64,7 +65,8 @@ def job_spec(task: Any, workdir: str, attempt: Attempt | None = None, after: str
     if attempt is not None and attempt.memory_factor != 1.0 and "memory" in values:
         values["memory"] = more_memory(str(values["memory"]), attempt.memory_factor)
     if attempt is not None and attempt.time_factor != 1.0 and "time_limit" in values:
-        values["time_limit"] = math.ceil(seconds(values["time_limit"]) * attempt.time_factor)
+        limit = seconds_of(values["time_limit"])
+        values["time_limit"] = math.ceil(limit * attempt.time_factor) if limit else "UNLIMITED"
     if isinstance(values.get("environment"), Mapping):
         values["environment"] = variables(values["environment"])
     try:
@@ -121,24 +123,3 @@ def more_memory(memory: str, factor: float) -> str:
     if match is None:
         raise InvalidRequestError(f"{memory!r} is no amount of memory.", hint="Write it as 4G or 500M.")
     return f"{math.ceil(float(match[1]) * _UNITS[match[2] or 'M'] * factor)}M"
-
-
-def seconds(time_limit: str | int) -> int:
-    """A time limit as Slurm writes it (`[days-]hours:minutes:seconds`, `minutes`), or in seconds, in seconds.
-
-    Raises:
-        InvalidRequestError: it is not written so.
-    """
-    if isinstance(time_limit, int):
-        return time_limit
-    match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", time_limit.strip())
-    if match is None:
-        raise InvalidRequestError(f"{time_limit!r} is no time limit.", hint="Write it as hours:minutes:seconds.")
-    days, *parts = (int(part) if part is not None else None for part in match.groups())
-    given = [part for part in parts if part is not None]
-    if days is not None:
-        given += [0] * (3 - len(given))
-    elif len(given) < 3:  # minutes, or minutes:seconds
-        given = [0, *given, 0][:3]
-    hours, minutes, rest = given
-    return (days or 0) * 86400 + hours * 3600 + minutes * 60 + rest

@@ -20,13 +20,13 @@ from crestline.model import (
     JobState,
     MissingFileError,
 )
+from crestline.model.time_limits import format_duration
 from crestline_gitlab_runner import log
 from crestline_gitlab_runner.agent import batch_script
 from crestline_gitlab_runner.failures import SystemFailureError
 from crestline_gitlab_runner.mailbox import Ended, Mailbox
 from crestline_gitlab_runner.settings import Settings
 from crestline_gitlab_runner.state import State
-from crestline_gitlab_runner.times import clock
 
 if TYPE_CHECKING:
     from crestline.client import JobEvent, System
@@ -183,7 +183,7 @@ class Allocation:
                     said = now
                 if silent_since is not None and now - silent_since > budget:
                     raise GatewayUnavailableError(
-                        f"No answer about job {job_id} for {clock(int(now - silent_since))}.",
+                        f"No answer about job {job_id} for {format_duration(int(now - silent_since))}.",
                         hint="The job goes on, and ends itself if it stays so.",
                     )
         finally:
@@ -287,5 +287,5 @@ def _waiting(event: JobEvent) -> str:
     reason = f" ({job.reason})" if job.reason not in ("", "None") else ""
     estimate = ""
     if job.times.start and job.times.start > time.time():
-        estimate = f", expected to start in {clock(int(job.times.start - time.time()))}"
+        estimate = f", expected to start in {format_duration(int(job.times.start - time.time()))}"
     return f"Job {job.job_id} is {event.state}{reason}{estimate}."

@@ -10,9 +10,10 @@ import shlex
 from collections.abc import Mapping
 
 from crestline.model import JobSpec
+from crestline.model.time_limits import format_duration
 from crestline_gitlab_runner.failures import BuildFailureError
 from crestline_gitlab_runner.settings import Defaults
-from crestline_gitlab_runner.times import Minutes, clock, parse_limit
+from crestline_gitlab_runner.times import Minutes, parse_limit
 
 _COUNTS = frozenset({"nodes", "tasks", "tasks_per_node", "cpus_per_task"})
 
@@ -131,8 +132,8 @@ def ask(defaults: Defaults, variables: Mapping[str, str], ci_timeout: int) -> tu
             limits.check_time(limit, who)
             if ci_timeout and limit.seconds > ci_timeout:
                 remarks.append(
-                    f"GitLab ends this job after {clock(ci_timeout)}, queueing included; its time limit of "
-                    f"{clock(limit.seconds)} will not be reached. Raise `timeout:` in .gitlab-ci.yml."
+                    f"GitLab ends this job after {format_duration(ci_timeout)}, queueing included; its time limit of "
+                    f"{format_duration(limit.seconds)} will not be reached. Raise `timeout:` in .gitlab-ci.yml."
                 )
         elif field in _COUNTS:
             if not re.fullmatch(r"[1-9]\d{0,6}", text):
@@ -146,7 +147,7 @@ def ask(defaults: Defaults, variables: Mapping[str, str], ci_timeout: int) -> tu
     if bound is not None and "nodes" not in values and (values.keys() & _IMPLY_NODES or directives):
         directives["nodes"] = f"--nodes=1-{bound}"
     if limits.longest is not None:
-        values.setdefault("time_limit", clock(limits.longest))
+        values.setdefault("time_limit", format_duration(limits.longest))
     return JobSpec(**values, directives=(*defaults.directives, *directives.values())), remarks  # type: ignore[arg-type]
 
 
@@ -231,7 +232,5 @@ class _Limits:
 
     def check_time(self, limit: Minutes, who: str) -> None:
         if self.longest is not None and limit.seconds > self.longest:
-            raise BuildFailureError(
-                f"{who}: {clock(limit.seconds)} is more than the {clock(self.longest)} allowed here.",
-                hint="Ask for less.",
-            )
+            asked, allowed = format_duration(limit.seconds), format_duration(self.longest)
+            raise BuildFailureError(f"{who}: {asked} is more than the {allowed} allowed here.", hint="Ask for less.")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from crestline.model import Job, JobState, describe_end
+from crestline.model.time_limits import format_duration
 from crestline_gitlab_runner.agent import AWAY, BROKEN, STARTED_TWICE, WORKSPACE_GONE
 from crestline_gitlab_runner.failures import BuildFailureError, SystemFailureError
-from crestline_gitlab_runner.times import clock
 
 TIME_LIMIT, MEMORY, CANCELLED = 124, 137, 143
 _AGENT = {
@@ -41,7 +41,7 @@ def of_job(job: Job) -> None:
     if job.state in _SYSTEM_STATES or job.raw_state.upper().startswith(_SYSTEM_WORDS):
         raise SystemFailureError(describe_end(job), hint="The system failed, not the job.")
     if job.state in (JobState.TIMEOUT, JobState.DEADLINE):
-        limit = f" of {clock(job.times.limit)}" if job.times.limit else ""
+        limit = f" of {format_duration(job.times.limit)}" if job.times.limit else ""
         raise BuildFailureError(
             f"{name} reached its time limit{limit}.",
             hint='Ask for more, such as SLURM_TIMELIMIT: "01:00:00" (in quotes).',

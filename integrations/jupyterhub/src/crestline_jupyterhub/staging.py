@@ -13,8 +13,9 @@ from jupyterhub.utils import url_path_join
 
 from crestline.client import System
 from crestline.model import JobSpec
+from crestline.model.time_limits import seconds_of
 from crestline.relay.tokens import HubKey
-from crestline_jupyterhub import job, time_limit
+from crestline_jupyterhub import job
 from crestline_jupyterhub.failures import SpawnFailedError
 from crestline_jupyterhub.session.program import session_program
 
@@ -37,7 +38,7 @@ async def stage(system: System, spawner: FirecRESTSpawner, spec: JobSpec) -> Non
         SpawnFailedError: the relay's key cannot be read.
     """
     config = _config(spawner, system) | {
-        "time_limit": time_limit.seconds(spec.time_limit),
+        "time_limit": seconds_of(spec.time_limit),
         "warn_before_end": spawner.warn_before_end,
     }
     content = json.dumps(config).encode()

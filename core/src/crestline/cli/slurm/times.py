@@ -6,6 +6,7 @@ import re
 import time
 
 from crestline.cli.slurm.program import CommandError
+from crestline.model.time_limits import format_duration
 
 _AGO = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 7 * 86400}
 _MOMENTS = ("%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d", "%m/%d/%y-%H:%M:%S", "%m/%d/%y")
@@ -21,8 +22,7 @@ def short_duration(seconds: int) -> str:
 
 def long_duration(seconds: int) -> str:
     """As sacct: `[days-]hours:minutes:seconds`."""
-    days, hours, minutes, rest = _split(seconds)
-    return (f"{days}-" if days else "") + f"{hours:02}:{minutes:02}:{rest:02}"
+    return format_duration(max(int(seconds), 0))
 
 
 def moment(epoch: int | None, unknown: str) -> str:

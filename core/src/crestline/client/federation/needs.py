@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from crestline.model import JobSpec
-from crestline.model.sbatch import parse_directives, parse_nodes, parse_time
+from crestline.model.sbatch import parse_directives, parse_nodes
+from crestline.model.time_limits import seconds_of
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def needs_of(spec: JobSpec) -> Needs:
         partition=spec.partition or written.get("partition"),
         nodes=nodes,
         cores=max(tasks or 1, nodes * (per_node or 1)) * (per_task or 1),
-        time=parse_time(limit) if isinstance(limit, str) else limit,
+        time=seconds_of(limit),
     )
 
 

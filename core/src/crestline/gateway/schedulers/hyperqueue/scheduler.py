@@ -24,7 +24,8 @@ from crestline.model import (
     UnsupportedError,
     normalize_state,
 )
-from crestline.model.sbatch import parse_count, parse_directives, parse_nodes, parse_time
+from crestline.model.sbatch import parse_count, parse_directives, parse_nodes
+from crestline.model.time_limits import parse_time_limit
 from crestline.wire.compute import JobDescription, JobInfo, JobMetadata, JobStatus, JobTime
 from crestline.wire.status import Account, Node, Partition, Reservation
 
@@ -230,7 +231,7 @@ def _record(job: JobDescription, user: str, tag: str) -> tuple[JobRecord, str]:
             tasks=list(array.tasks) if array else [None],
             cpus=cpus * parse_count(options.get("ntasks", "1"), "ntasks"),
             nodes=parse_nodes(options["nodes"])[0] if "nodes" in options else 0,
-            time_limit=parse_time(options["time"]) if "time" in options else None,
+            time_limit=parse_time_limit(options["time"]) if "time" in options else None,
             account=job.account or options.get("account"),
             stdin=job.standard_input or options.get("input", "/dev/null"),
             stdout=stdout,

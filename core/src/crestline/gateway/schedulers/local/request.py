@@ -12,7 +12,8 @@ import msgspec
 from crestline.gateway.schedulers.directives import Array, parse_array, parse_begin, parse_memory
 from crestline.gateway.schedulers.local.queue import Resources
 from crestline.model import InvalidRequestError
-from crestline.model.sbatch import Directives, parse_count, parse_directives, parse_nodes, parse_time
+from crestline.model.sbatch import Directives, parse_count, parse_directives, parse_nodes
+from crestline.model.time_limits import parse_time_limit
 from crestline.wire.compute import JobDescription
 
 _HEEDED = frozenset(
@@ -113,7 +114,7 @@ def read_request(
         raise InvalidRequestError(
             f"There is no partition {partition!r}.", hint=f"Choose one of: {', '.join(partitions)}."
         )
-    limit = parse_time(options["time"]) if "time" in options else partitions[partition]
+    limit = parse_time_limit(options["time"]) if "time" in options else partitions[partition]
     array = options.get("array")
     tasks_at_once = parse_array(array).at_once if array is not None else None
     default_name = posixpath.basename(job.script_path) if job.script_path else "sbatch"
