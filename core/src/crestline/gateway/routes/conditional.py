@@ -10,6 +10,7 @@ from litestar import Response
 
 from crestline.gateway.job_events import entity_tag
 from crestline.gateway.job_events.feeds import Watcher
+from crestline.gateway.routes.entity_tags import matches
 from crestline.gateway.routes.ready import Ready
 from crestline.gateway.schedulers.base import JobList
 from crestline.gateway.slices import encode_list
@@ -50,14 +51,8 @@ async def _answer(jobs: list[JobInfo], known: str | None) -> Answer:
     partial = jobs.partial if isinstance(jobs, JobList) else ""
     etag = await entity_tag(jobs, partial)
     headers = [(b"etag", etag.encode())]
-    if known is not None and _matches(known, etag):
+    if matches(known, etag):
         return Ready(304, headers, b"")
     if partial:
         headers.append((PARTIAL_HEADER.lower().encode(), partial.encode("ascii", "replace")))
     return Ready.json(await encode_list("jobs", jobs), *headers)
-
-
-def _matches(known: str, tag: str) -> bool:
-    """Weak comparison; `*` stands for every tag."""
-    opaque = tag.removeprefix("W/")
-    return known.strip() == "*" or any(each.strip().removeprefix("W/") == opaque for each in known.split(","))

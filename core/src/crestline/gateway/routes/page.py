@@ -18,6 +18,7 @@ from crestline import __version__
 from crestline.gateway.config import GatewayConfig
 from crestline.gateway.page_headers import COMMON, page_headers
 from crestline.gateway.requests import AnyRequest
+from crestline.gateway.routes.entity_tags import matches
 from crestline.wire.page import PageProvider, PageSettings
 
 _TYPES = {"css": "text/css", "html": "text/html", "js": "text/javascript", "svg": "image/svg+xml"}
@@ -74,7 +75,7 @@ async def get_file(
     content = _FILES[name]
     tag = f'W/"{hashlib.sha256(content).hexdigest()[:32]}"'
     headers = {**COMMON, "ETag": tag, "Vary": "Accept-Encoding"}
-    if known is not None and tag in known:
+    if matches(known, tag):
         return Response(None, status_code=304, headers=headers)
     if "gzip" in encodings:
         content = _PACKED[name]

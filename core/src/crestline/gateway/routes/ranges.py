@@ -13,6 +13,7 @@ from litestar.params import HeaderParameter
 from litestar.response import Stream
 
 from crestline.gateway.hosts import OpenFile
+from crestline.gateway.routes.entity_tags import matches
 from crestline.wire.errors import ErrorBody
 
 RangeHeader = Annotated[str | None, HeaderParameter(name="Range")]
@@ -51,7 +52,7 @@ async def file_answer(
         "Last-Modified": formatdate(int(file.modified), usegmt=True),
         "X-Content-Type-Options": "nosniff",  # no browser may take it for a script of the page
     }
-    if _matches(if_none_match, file.etag):
+    if matches(if_none_match, headers["ETag"]):
         await file.close()
         return Response(None, status_code=304, headers=headers, media_type=MediaType.JSON)
     status, start, end = 200, 0, file.size
@@ -89,13 +90,6 @@ def _parse(wanted: str, size: int) -> tuple[int, int] | None:
     if start >= size:
         raise UnsatisfiableRangeError
     return start, end
-
-
-def _matches(header: str | None, etag: str) -> bool:
-    if header is None:
-        return False
-    tags = [each.strip().removeprefix("W/").strip('"') for each in header.split(",")]
-    return "*" in tags or etag in tags
 
 
 def _still_the_same(header: str | None, headers: dict[str, str]) -> bool:

@@ -1,0 +1,16 @@
+"""`If-None-Match` (RFC 9110, section 13.1.2)."""
+
+from __future__ import annotations
+
+
+def matches(known: str | None, tag: str) -> bool:
+    """Whether the client has this version: weak comparison, and `*` stands for every tag.
+
+    Args:
+        known: the header's value, None without one.
+        tag: as the `ETag` header has it, quotes included.
+    """
+    if known is None:
+        return False
+    tags = [each.strip().removeprefix("W/") for each in known.split(",")]
+    return "*" in tags or tag.removeprefix("W/") in tags
