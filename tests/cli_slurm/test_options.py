@@ -83,3 +83,16 @@ def test_what_cannot_be_served_is_refused(local: SlurmCommands, words: list[str]
         assert said in local.refused(words[0], *words[1:])
     else:
         assert local(words[0], *words[1:]).startswith("%$i %@")
+
+
+def test_sacct_adds_up_repeated_options(local: SlurmCommands) -> None:
+    first, second, third = (local("sbatch", "--parsable", "-H", "--wrap", "true").strip() for _ in range(3))
+    assert local("sacct", "-n", "-P", "-o", "jobid", "-j", first, "-j", second).split() == [first, second]
+    shown = local("sacct", "-n", "-P", "-o", "jobid", f"--jobs={first},{third}", "-j", second).split()
+    assert set(shown) == {first, second, third}
+    local("scancel", first, second, third)
+
+
+def test_a_script_in_another_encoding_is_named(local: SlurmCommands) -> None:
+    (local.place / "latin.sh").write_bytes(b"#!/bin/sh\n# gr\xfc\xdf\ntrue\n")
+    assert "is not UTF-8" in local.refused("sbatch", "latin.sh")

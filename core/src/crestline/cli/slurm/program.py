@@ -9,7 +9,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -76,7 +76,9 @@ def run(program: str, work: Callable[[list[str]], int | None]) -> NoReturn:
     sys.exit(code)
 
 
-def read_options(program: str, words: Sequence[str], grammar: str) -> tuple[dict[str, str], list[str]]:
+def read_options(
+    program: str, words: Sequence[str], grammar: str, *, lists: Collection[str] = ()
+) -> tuple[dict[str, str], list[str]]:
     """The options of a command line, by their long names, and the other words, as getopt_long(3) reads them.
 
     Args:
@@ -84,6 +86,7 @@ def read_options(program: str, words: Sequence[str], grammar: str) -> tuple[dict
         words: the command line.
         grammar: long names, each with its letter before a `/` if it has one; `=` behind those that take a value, `?`
             behind those that take one only after `=`: `j/jobs= h/noheader array?`.
+        lists: options whose values add up if they are repeated; of the others the last counts.
 
     Raises:
         CommandError: what Slurm's command would say.
@@ -112,7 +115,11 @@ def read_options(program: str, words: Sequence[str], grammar: str) -> tuple[dict
             else f"{program}: {error.msg}",
             f'Try "{program} --help" for more information',
         ) from None
-    return {long_of.get(name, name.removeprefix("--").removesuffix("-given")): value for name, value in pairs}, rest
+    options: dict[str, str] = {}
+    for option, value in pairs:
+        name = long_of.get(option, option.removeprefix("--").removesuffix("-given"))
+        options[name] = f"{options[name]},{value}" if name in lists and name in options else value
+    return options, rest
 
 
 def on_system(target: str | None, system: str | None, action: Callable[[System], Awaitable[T]]) -> T:

@@ -27,6 +27,7 @@ _OPTIONS = """
     s/state= S/starttime= T/truncate u/user= uid= units= v/verbose X/allocations W/wckeys= q/qos= N/nodelist=
     x/associations= g/gid= local
 """
+_LISTS = frozenset({"accounts", "account", "jobs", "name", "partition", "state", "user"})
 _DEFAULT = "JobID,JobName,Partition,Account,AllocCPUS,State,ExitCode"
 _BRIEF = "JobID,State,ExitCode"
 _Column = tuple[Wide, int, bool]
@@ -40,7 +41,7 @@ def main() -> None:
 
 def sacct(words: list[str]) -> int:
     """Print jobs of the accounting, without their steps."""
-    options, rest = read_options(_PROGRAM, words, _OPTIONS)
+    options, rest = read_options(_PROGRAM, words, _OPTIONS, lists=_LISTS)
     if "helpformat" in options:
         print("\n".join(field.head for field in FIELDS.values()))
         return 0

@@ -116,8 +116,13 @@ def _script(given: dict[str, str], rest: list[str]) -> str:
     if rest:
         try:
             text = Path(rest[0]).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
+        except OSError:
             raise CommandError(f"{_PROGRAM}: error: Unable to open file {rest[0]}") from None
+        except UnicodeDecodeError:
+            raise CommandError(
+                f"{_PROGRAM}: error: {rest[0]} is not UTF-8, and the API carries no other encoding.",
+                f"{_PROGRAM}: error: Convert it, for example: iconv -f ISO-8859-1 -t UTF-8 {rest[0]}",
+            ) from None
     else:
         text = sys.stdin.read()
     if not text.strip():
