@@ -22,7 +22,7 @@ from harness.gateway import RunningGateway
 @pytest.fixture
 def workdir(gateway: RunningGateway, tmp_path: Path) -> Path:
     """A directory of the gateway's default file system, one for each test."""
-    directory = gateway.home / "files" / tmp_path.name
+    directory = gateway.home.resolve() / "files" / tmp_path.name
     directory.mkdir()
     return directory
 
@@ -73,7 +73,7 @@ def test_relative_and_absent_working_directories_are_the_users(gateway: RunningG
         FirecRESTSubmitOperator(task_id="relative", system="local", script=script, working_dir="below/{{ dag.dag_id }}")
         with gateway.http() as http:
             user = http.get("/status/local/userinfo").json()["user"]["name"]
-        default = gateway.home / "files" / user
+        default = gateway.home.resolve() / "files" / user
         (default / "below/where").mkdir(parents=True, exist_ok=True)
     done = run(dag)
     assert set(done.states.values()) == {"success"}

@@ -63,7 +63,7 @@ def test_interrupting_run_cancels_the_job(plain: PlainFirecrest, crestline: Comm
         process.communicate(timeout=TIMEOUT)
     assert process.returncode == 130
     [job] = plain.jobs()
-    assert crestline("wait", str(job.number), code=1).stderr == f"Job {job.number} cancelled\n".encode()
+    assert crestline("wait", str(job.number), code=1).stderr.startswith(f"Job {job.number} was cancelled".encode())
 
 
 def test_files_and_doctor(crestline: Command) -> None:

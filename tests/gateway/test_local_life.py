@@ -402,8 +402,8 @@ async def test_users_see_their_own(local: Bench) -> None:
     assert await listed("bob") == [theirs]
     assert await listed("eve") == []
     assert await listed(USER, all_users=True) == [mine, theirs]
-    assert await listed(USER, all_users=True, name="theirs") == [theirs]
-    assert await listed(USER, all_users=True, account="a") == [mine]
+    assert await listed(USER, all_users=True, names=frozenset({"theirs"})) == [theirs]
+    assert await listed(USER, all_users=True, accounts=frozenset({"a"})) == [mine]
     assert await listed(USER, ids=(mine, theirs, "999", "nonsense", f"{mine}_1")) == [mine]
     assert await listed(USER, ids=(mine, theirs), all_users=True) == [mine, theirs]
     for act in (local.scheduler.cancel, local.scheduler.metadata, local.scheduler.suspend, local.scheduler.release):

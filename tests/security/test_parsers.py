@@ -126,7 +126,7 @@ READERS: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], Any]]] = {
     "sacctmgr": (SAID, read_with(slurm_resources.read_accounts, Says)),
     "slurmrestd": (
         BYTES | st.dictionaries(st.just("jobs"), JSON).map(lambda it: repr(it).replace("'", '"').encode()),
-        lambda content: restd_jobs.entries_of(restd._decode(content).jobs),
+        lambda content: restd_jobs.entries_of(restd._decode(content, restd_jobs.JobsDocument).jobs),
     ),
     "sbatch's answer": (
         st.builds(Completed, st.integers(0, 255), BYTES, BYTES),

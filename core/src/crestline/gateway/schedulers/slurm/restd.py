@@ -138,13 +138,15 @@ class Slurmrestd:
             raise PermissionDeniedError(_PERMISSION_DENIED)
 
     async def _is_alive_and_foreign(self, user: str, job_id: str) -> bool:
-        entries, cut_short = await self.queue(user, None, [job_id])
-        return bool(cut_short) or any(
-            entry.job.user != user
-            and (job_ids.family(job_id) == job_id or job_ids.holds(entry.job.job_id, job_id))
+        document = await self._get(user, f"job/{job_ids.family(job_id)}")
+        foreign = [job for job in document.jobs if job.user_name != user]
+        if any(is_cut_short(job) for job in foreign):  # which tasks these are is not told; they wait
+            return True
+        return any(
+            (job_ids.family(job_id) == job_id or job_ids.holds(entry.job.job_id, job_id))
             and entry.job.status.state != "COMPLETING"
             and not normalize_state(entry.job.status.state).is_terminal
-            for entry in entries
+            for entry in entries_of(foreign)
         )
 
     async def ping(self, user: str) -> str:
