@@ -293,6 +293,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_under_the_store(small_disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (small_disk / "home").mkdir(mode=0o700)
     process = GatewayProcess(small_disk / "home", free_ports(1)[0])
     process.start()
     try:

@@ -105,6 +105,10 @@ async def job_state(runtime: SystemRuntime, job_id: str) -> tuple[str, str | Non
     return job.status.state, job.status.state_reason
 
 
+async def whole(content: bytes) -> bytes:
+    return content
+
+
 async def one(content: bytes) -> AsyncIterator[bytes]:
     yield content
 
@@ -147,7 +151,7 @@ async def test_a_kill_around_the_rename(tmp_path: Path, renamed: bool) -> None:
         etag = '"900150983cd24fb0d6963f7d28e17f72"'
         url = httpx.URL(begun.transfer_directives.complete_upload_url or "")
         await runtime.transfers.urls.complete(
-            job_id, url.params["expires"], url.params["signature"], completion([etag]).encode()
+            job_id, url.params["expires"], url.params["signature"], lambda: whole(completion([etag]).encode())
         )
         assert target.read_bytes() == b"abc"
 
@@ -178,7 +182,9 @@ async def test_ended_transfers_are_forgotten_with_their_logs(tmp_path: Path, mon
     files = tmp_path / "home" / "files"
     async with system(tmp_path / "home") as runtime:
         (files / "file").write_text("x")
-        ended = (await runtime.transfers.download(CALLER, f"{files}/file")).transfer_job
+        with monkeypatch.context() as expired:
+            expired.setattr(service, "LIFETIME", -10)
+            ended = (await runtime.transfers.download(CALLER, f"{files}/file")).transfer_job
         running = (await runtime.transfers.upload(CALLER, f"{files}/new", 1)).transfer_job
         assert Path(ended.logs.output_log).exists()
         await runtime.transfers.sweep()

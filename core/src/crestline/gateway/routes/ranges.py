@@ -50,7 +50,6 @@ async def file_answer(
         "Accept-Ranges": "bytes",
         "ETag": f'"{file.etag}"',
         "Last-Modified": formatdate(int(file.modified), usegmt=True),
-        "X-Content-Type-Options": "nosniff",  # no browser may take it for a script of the page
     }
     if matches(if_none_match, headers["ETag"]):
         await file.close()

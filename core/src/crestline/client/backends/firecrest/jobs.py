@@ -42,6 +42,8 @@ from crestline.wire.extensions import (
 
 _PLAIN_ID = re.compile(r"^[A-Za-z0-9]+$")
 
+_ELEMENT = re.compile(r"_(\d+)\Z", re.ASCII)
+
 
 class JobCalls(Calls):
     """The jobs of one system."""
@@ -144,11 +146,9 @@ class JobCalls(Calls):
             for each in found
         ]
         if not self.features and len(jobs) == 1 and is_of_array(jobs[0]):
-            if is_element(job_id):
-                indexes = [int(job_id.rpartition("_")[2])]
-            else:
-                ids = [job.job_id for job in await self.job(job_id)]
-                indexes = sorted(int(each.rpartition("_")[2]) for each in ids if is_element(each) and "_" in each)
+            # Those that still wait share one row (`12_[4-9]`), and have written nothing.
+            ids = [job_id] if is_element(job_id) else [job.job_id for job in await self.job(job_id)]
+            indexes = sorted(int(match[1]) for match in map(_ELEMENT.search, ids) if match)
             return of_elements(jobs[0], indexes) or jobs
         exact = [job for job in jobs if job.job_id == job_id]
         return exact or jobs
