@@ -14,7 +14,7 @@ c.FirecRESTSpawner.hub_name = "test"
 c.Spawner.poll_interval = 3600
 """
 HERE = """
-c.FirecRESTSpawner.node_networks = ["127.0.0.0/8"]
+c.FirecRESTSpawner.node_networks = ["127.0.0.0/8", "172.16.0.0/12"]  # this machine, as jobs and containers see it
 """
 TINY = f"""{HERE}
 c.FirecRESTSpawner.python = "{sys.executable}"
