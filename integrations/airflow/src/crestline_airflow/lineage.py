@@ -61,7 +61,7 @@ def facets(task: FirecRESTSubmitOperator, job: Job | None) -> OperatorLineage:
         resources={
             name: value
             for name in RESOURCES
-            if name != "environment" and (value := getattr(task, name)) not in (None, "", [], False)
+            if name != "environment" and (value := getattr(task, name)) not in (None, "", [], (), False)
         },
     )
     return OperatorLineage(
