@@ -61,7 +61,9 @@ def _path(path: str | None, pattern: str | None, array_id: str, last: int, index
     for shown_as, becomes in ((f"{array_id}_{shown}", f"{array_id}_{index}"), (str(_NO_INDEX), str(index))):
         if _holds(place.name, shown_as):
             name = re.sub(rf"(?<!\d){shown_as}(?!\d)", becomes, place.name)
-            return str(place.with_name(name)) if not _holds(str(place.parent), str(shown)) else None
+            # Without a pattern in it, the directory is the same for all; a number in its name says nothing.
+            is_fixed = pattern is None or "%" not in str(PurePosixPath(pattern).parent)
+            return str(place.with_name(name)) if is_fixed or not _holds(str(place.parent), str(shown)) else None
     varies = _holds(path, str(shown)) or _holds(path, array_id)  # `%a`, or `%j`, which is another number for each
     return None if varies else path
 
