@@ -59,7 +59,8 @@ class Stages:
         gone = asyncio.ensure_future(_end_of_parent(runner))
         try:
             await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
+            # Work that fails at that moment, for its output has no reader, is no reason to leave the job running.
+            if os.getppid() != runner:
                 self._abandoned = True
                 work.cancel()
                 await asyncio.wait((work,))
