@@ -136,8 +136,8 @@ def test_a_lock_that_was_removed_while_others_waited_for_it(tmp_path: Any) -> No
         with locked(file):
             inside.append(name)
             assert len(inside) == 1
-            file.unlink()
             inside.remove(name)
+            file.unlink()  # from here on another may enter, by a file of its own
 
     threads = [threading.Thread(target=work, args=(str(number),)) for number in range(20)]
     for thread in threads:
@@ -153,6 +153,7 @@ def test_a_runner_that_is_killed_during_a_slow_fetch(make_site: MakeSite, gitlab
     site.custom.run = ["sh", "-c", '"$@"; exit $?', "sh", *site.custom.run]
     job = CiJob(script=["true"])
     gitlab.answers_clones.clear()
+    gitlab.is_asked.clear()  # earlier jobs have asked, too
     try:
         with site.start(gitlab, job) as build:
             pid = build.wait_for_stage("get_sources")
