@@ -26,6 +26,7 @@ def job_environment(job: Job, *, cluster: str, home_id: str, directory: Path, co
     found = login_environment() | job.request.environment
     found["PATH"] = f"{commands}{os.pathsep}{found['PATH']}"
     found |= dict(_slurm(job, cluster))
+    found["PWD"] = job.request.directory  # as the user named it: without, shells print where its links lead
     return found | {records.MARKER: f"{home_id}/{job.id}", records.DIRECTORY: str(directory)}
 
 
