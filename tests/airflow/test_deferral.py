@@ -102,6 +102,26 @@ def test_a_deferral_that_times_out_cancels_the_job(workdir: Path, system: Blocki
     assert system.wait(job).state is JobState.CANCELLED
 
 
+def test_the_end_of_another_attempts_job_is_not_taken_for_this_ones(workdir: Path, system: BlockingSystem) -> None:
+    """The trigger of a deleted task instance can answer for the new one, where the database reuses its number."""
+    operator = one_job("deferred_anew", workdir, "#!/bin/bash\nuntil [ -e go ]; do sleep 0.1; done\n").task_dict["job"]
+    store: dict[str, Any] = {}
+    context = {
+        "ti": SimpleNamespace(dag_id="anew", run_id=workdir.name, task_id="job", map_index=-1, max_tries=0),
+        "task_state_store": SimpleNamespace(get=store.get, set=store.__setitem__),
+    }
+    with pytest.raises(TaskDeferred):
+        operator.execute.__wrapped__(operator, context)
+    [job] = [job for job in system.jobs() if job.workdir == str(workdir)]
+    for event in ({"job_id": "1", "state": "cancelled"}, {"job_id": "1", "error": "lost"}):
+        with pytest.raises(TaskDeferred) as again:
+            operator.execute_complete(context, event)
+        assert again.value.trigger.job_id == job.job_id
+    (workdir / "go").touch()
+    system.wait(job)
+    assert operator.execute_complete(context, {"job_id": job.job_id, "state": "completed"})["state"] == "completed"
+
+
 @contextmanager
 def trigger_of(done: Run, job_id: str) -> Iterator[FirecRESTJobTrigger]:
     """A trigger as a triggerer has it: with its task instance, and with somebody to ask about that."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.providers.common.compat.sdk import XComArg, conf
 from airflow.triggers.base import StartTriggerArgs
@@ -208,21 +208,29 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
             if self.deferrable or self.start_from_trigger:
                 if self._follows:
                     self._push(context, OUTPUT_STORED_AS, {"job_id": job_id, "position": None})
-                self.defer(
-                    trigger=FirecRESTJobTrigger(self.firecrest_conn_id, system.name, job_id, self._follows),
-                    method_name="execute_complete",
-                    timeout=self.execution_timeout,
-                )
+                self._wait_in_triggerer(system.name, job_id)
             return self._finish(system, attempts, attempt, job_id)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Go on where `execute` deferred: the job has ended."""
         attempts = self._attempts(context)
+        attempt = attempts.last()
+        current = attempt.job_id if attempt is not None and attempt.ended is None else None
+        if current is not None and current != event["job_id"]:
+            # A database that uses the numbers of deleted triggers again, such as SQLite, lets the trigger of a deleted
+            # task instance answer for the one that was made anew.
+            self.log.info("Ignoring the end of job %s, of an earlier attempt", event["job_id"])
+            with self.hook.get_conn(self.system) as system:
+                self._wait_in_triggerer(system.name, current)
         self._job_id = event["job_id"]
         if "error" in event:
             raise as_airflow_fails(unpacked(event["error"]), self._policy, self)
         with self._connected(context) as system:
-            return self._finish(system, attempts, attempts.last(), event["job_id"], event.get("output"))
+            return self._finish(system, attempts, attempt, event["job_id"], event.get("output"))
+
+    def _wait_in_triggerer(self, system: str, job_id: str) -> NoReturn:
+        trigger = FirecRESTJobTrigger(self.firecrest_conn_id, system, job_id, self._follows)
+        self.defer(trigger=trigger, method_name="execute_complete", timeout=self.execution_timeout)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Airflow ends a deferral that lasts too long without a word to the trigger: here the job is cancelled."""
