@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crestline.client.backends.firecrest import FirecrestBackend
-from crestline.client.log_sources import ByteSource, LineSource, Source
 from crestline.client.logs import Follower, follow
+from crestline.client.logs.sources import ByteSource, LineSource, Source
 from crestline.model import InvalidRequestError, PermissionDeniedError
 from harness.backends import gateway_backend, plain_backend
 from harness.cutting import relay_to

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from crestline.gateway.schedulers import JobQuery
+from crestline.gateway.schedulers.base import JobQuery
 from crestline.gateway.schedulers.hyperqueue import HyperQueueOptions, HyperQueueScheduler
 from crestline.gateway.schedulers.hyperqueue.engine import Engine
 from crestline.model import (

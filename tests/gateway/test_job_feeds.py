@@ -13,7 +13,7 @@ import pytest
 
 from crestline.gateway.job_events import JobFeeds, feeds
 from crestline.gateway.job_events.feeds import Watcher
-from crestline.gateway.schedulers import JobQuery, Scheduler
+from crestline.gateway.schedulers.base import JobQuery, Scheduler
 from crestline.model import GatewayUnavailableError
 from crestline.wire.compute import JobInfo, JobStatus, JobTime
 

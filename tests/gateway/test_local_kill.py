@@ -15,7 +15,7 @@ import pytest
 
 import harness.submitting_process
 from crestline.gateway.schedulers.base import JobQuery
-from crestline.gateway.schedulers.local import LocalScheduler
+from crestline.gateway.schedulers.local.scheduler import LocalScheduler
 from harness.local_scheduler import PATIENCE
 from harness.submitting_process import CONFIG, USER
 

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from crestline.gateway.schedulers.base import JobQuery
-from crestline.gateway.schedulers.local import LocalScheduler
 from crestline.gateway.schedulers.local.machine import build_cluster, list_nodes
 from crestline.gateway.schedulers.local.options import LocalOptions, NodesConfig, PartitionConfig
+from crestline.gateway.schedulers.local.scheduler import LocalScheduler
 from crestline.model import (
     ConfigError,
     InvalidRequestError,

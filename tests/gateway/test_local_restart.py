@@ -14,9 +14,9 @@ import psutil
 import pytest
 
 from crestline.gateway.schedulers.base import JobQuery
-from crestline.gateway.schedulers.local import LocalScheduler
 from crestline.gateway.schedulers.local.options import LocalOptions
-from crestline.gateway.supervisor import records
+from crestline.gateway.schedulers.local.scheduler import LocalScheduler
+from crestline.gateway.schedulers.local.supervisor import records
 from crestline.model import ConfigError, GatewayUnavailableError
 from harness.local_scheduler import PATIENCE, USER, Bench, appears, bench, nodes
 
@@ -143,16 +143,18 @@ async def test_a_supervisor_runs_a_job_once(tmp_path: Path) -> None:
 
 def test_a_supervisor_starts_fast() -> None:
     """It imports nothing beside the standard library and its own room."""
-    code = "import sys, crestline.gateway.supervisor.supervise; print(*sys.modules)"
+    code = "import sys, crestline.gateway.schedulers.local.supervisor.supervise; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
     assert {name for name in loaded if name.startswith("crestline")} == {
         "crestline",
         "crestline.gateway",
-        "crestline.gateway.supervisor",
-        "crestline.gateway.supervisor.records",
-        "crestline.gateway.supervisor.supervise",
+        "crestline.gateway.schedulers",
+        "crestline.gateway.schedulers.local",
+        "crestline.gateway.schedulers.local.supervisor",
+        "crestline.gateway.schedulers.local.supervisor.records",
+        "crestline.gateway.schedulers.local.supervisor.supervise",
     }
     assert not {"psutil", "msgspec", "anyio", "litestar", "subprocess"} & set(loaded)
 

@@ -84,7 +84,7 @@ async def test_a_lost_supervisor(local: Bench) -> None:
     job_id = await local.submit(script("deaf", "sleep 1000"))
     runaway = psutil.Process(int(await appears(local.work / "runaway")))
     supervisor = psutil.Process(int(await local.content("supervisor")))
-    assert "crestline.gateway.supervisor" in supervisor.cmdline()
+    assert "crestline.gateway.schedulers.local.supervisor" in supervisor.cmdline()
     supervisor.kill()
     info = await local.end(job_id)
     assert info.status.state == "NODE_FAIL"

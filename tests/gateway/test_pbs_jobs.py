@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from crestline.gateway.schedulers import JobQuery
+from crestline.gateway.schedulers.base import JobQuery
 from crestline.gateway.schedulers.pbs import PbsOptions, PbsScheduler
 from crestline.model import (
     GatewayUnavailableError,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from crestline.gateway.schedulers import JobQuery
+from crestline.gateway.schedulers.base import JobQuery
 from crestline.gateway.schedulers.slurm import SlurmOptions, SlurmScheduler
 from crestline.model import (
     GatewayUnavailableError,

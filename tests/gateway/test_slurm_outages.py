@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from crestline.gateway.schedulers import JobQuery
+from crestline.gateway.schedulers.base import JobQuery
 from crestline.gateway.schedulers.slurm import SlurmOptions, SlurmScheduler
 from crestline.model import GatewayUnavailableError, normalize_state
 from crestline.wire.compute import JobDescription

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from crestline.gateway.schedulers import JobQuery
+from crestline.gateway.schedulers.base import JobQuery
 from crestline.gateway.schedulers.slurm import SlurmOptions, SlurmScheduler
 from crestline.model import InvalidRequestError, normalize_state
 from crestline.wire.compute import JobDescription

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crestline.gateway.schedulers import JobQuery
+from crestline.gateway.schedulers.base import JobQuery
 from crestline.gateway.schedulers.slurm import SlurmOptions, SlurmScheduler, restd
 from crestline.gateway.schedulers.slurm.options import RestOptions
 from crestline.gateway.schedulers.slurm.restd import Slurmrestd

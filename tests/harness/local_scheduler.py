@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from crestline.gateway.schedulers.base import JobQuery
-from crestline.gateway.schedulers.local import LocalScheduler
 from crestline.gateway.schedulers.local.options import LocalOptions, NodesConfig, PartitionConfig
+from crestline.gateway.schedulers.local.scheduler import LocalScheduler
 from crestline.wire.compute import JobDescription, JobInfo
 
 USER = "alice"

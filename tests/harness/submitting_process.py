@@ -13,8 +13,8 @@ import random
 import sys
 from pathlib import Path
 
-from crestline.gateway.schedulers.local import LocalScheduler
 from crestline.gateway.schedulers.local.options import LocalOptions, NodesConfig
+from crestline.gateway.schedulers.local.scheduler import LocalScheduler
 from crestline.wire.compute import JobDescription
 
 USER = "alice"

@@ -18,8 +18,8 @@ from crestline.client.blocking import BlockingSystem
 from crestline.client.config import Site, find_site, load_sites, register_site, site_from_environment, sites_file
 from crestline.client.federation import Choice, choose_system, connect_any
 from crestline.client.files import IgnoreRules, Member, Report, Selection, map_link
+from crestline.client.logs import JobOutput, OutputLine
 from crestline.client.monitor import JobMonitor
-from crestline.client.output import JobOutput, OutputLine
 from crestline.client.policy import Policy, PollPolicy, RetryPolicy, SubmitPolicy
 from crestline.client.run_once import DUPLICATE_EXIT_CODE
 from crestline.client.system import System

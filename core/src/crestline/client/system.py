@@ -19,10 +19,9 @@ from crestline.client.backends.firecrest import FirecrestBackend
 from crestline.client.config import Site
 from crestline.client.handover import Handover
 from crestline.client.job_ids import merge_answer
-from crestline.client.logs import Follower, follow, source_of
+from crestline.client.logs import Follower, JobOutput, Turn, follow, source_of
 from crestline.client.lookup import find_job
 from crestline.client.monitor import JobMonitor
-from crestline.client.output import JobOutput, Turn
 from crestline.client.policy import Policy
 from crestline.client.submit import submit, submit_many
 from crestline.client.system_files import SystemFiles

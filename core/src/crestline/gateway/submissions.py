@@ -15,8 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 from crestline.gateway import metrics
 from crestline.gateway.replicas import Replicas
-from crestline.gateway.schedulers import Scheduler
-from crestline.gateway.schedulers.base import each_of
+from crestline.gateway.schedulers.base import Scheduler, each_of
 from crestline.gateway.store import Store, metadata
 from crestline.model import ConflictError, CrestlineError, GatewayUnavailableError, InvalidRequestError
 from crestline.wire.codec import encode

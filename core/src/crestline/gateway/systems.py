@@ -19,7 +19,7 @@ from crestline.gateway.isolation import acts_as_gateway, check_served_trees, wit
 from crestline.gateway.job_events import JobFeeds
 from crestline.gateway.paths import PathGuard
 from crestline.gateway.replicas import Replicas
-from crestline.gateway.schedulers import Scheduler
+from crestline.gateway.schedulers.base import Scheduler
 from crestline.gateway.schedulers.measured import MeasuredCommands
 from crestline.gateway.schedulers.registry import SchedulerSetup, create_scheduler
 from crestline.gateway.store import Store

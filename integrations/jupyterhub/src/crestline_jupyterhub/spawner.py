@@ -17,7 +17,6 @@ from jupyterhub.utils import maybe_future, url_path_join
 
 from crestline.client import System
 from crestline.model import CrestlineError, GatewayUnavailableError, Job, JobNotFoundError, JobSpec, JobState
-from crestline.relay.manager import SessionManager
 from crestline_jupyterhub import callback, node_addresses, progress
 from crestline_jupyterhub.background import in_background
 from crestline_jupyterhub.connections import connections
@@ -25,6 +24,7 @@ from crestline_jupyterhub.ending import Way, cancel, tidy
 from crestline_jupyterhub.failures import SpawnFailedError, ended, refused
 from crestline_jupyterhub.job import is_attempt, job_name, make_spec
 from crestline_jupyterhub.options import SpawnerOptions, apply_before_start
+from crestline_jupyterhub.relay_sessions import SessionManager
 from crestline_jupyterhub.settings import SpawnerSettings
 from crestline_jupyterhub.staging import LOG, relay_key, stage
 from crestline_jupyterhub.tokens import login_of

@@ -22,7 +22,7 @@ from crestline.model import (
     PermissionDeniedError,
     TransferError,
 )
-from crestline.wire.crc32 import Crc32
+from crestline.model.crc32 import Crc32
 
 _T = TypeVar("_T")
 

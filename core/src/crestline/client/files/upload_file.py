@@ -30,7 +30,7 @@ from crestline.model import (
     TooLargeError,
     TransferError,
 )
-from crestline.wire.crc32 import Crc32
+from crestline.model.crc32 import Crc32
 
 log = logging.getLogger(__name__)
 

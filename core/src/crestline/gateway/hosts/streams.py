@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-from crestline.wire.crc32 import Crc32
+from crestline.model.crc32 import Crc32
 
 BLOCK = 1024 * 1024
 """bytes that move per step"""

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 from crestline.gateway.job_events.marks import Mark, has_ended, mark
-from crestline.gateway.schedulers import JobQuery, Scheduler
+from crestline.gateway.schedulers.base import JobQuery, Scheduler
 from crestline.gateway.slices import slices
 from crestline.model import CrestlineError, GatewayUnavailableError
 from crestline.model.job_ids import parent

@@ -14,7 +14,7 @@ from crestline.gateway.job_events import EventStream
 from crestline.gateway.requests import AnyRequest, CallerDependency, SystemDependency
 from crestline.gateway.routes.bodies import MAX_FIELDS
 from crestline.gateway.routes.conditional import answer_conditionally
-from crestline.gateway.schedulers import JobQuery
+from crestline.gateway.schedulers.base import JobQuery
 from crestline.model import CrestlineError, InvalidRequestError, JobNotFoundError
 from crestline.wire.compute import (
     TIME_WINDOWS,

@@ -19,7 +19,7 @@ from crestline.gateway.config import GatewayConfig
 from crestline.gateway.page_headers import COMMON, page_headers
 from crestline.gateway.requests import AnyRequest
 from crestline.gateway.routes.entity_tags import matches
-from crestline.wire.page import PageProvider, PageSettings
+from crestline.wire.codec import Message
 
 _TYPES = {"css": "text/css", "html": "text/html", "js": "text/javascript", "svg": "image/svg+xml"}
 _FILES = {
@@ -29,6 +29,26 @@ _FILES = {
 }
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+")
 _PACKED = {name: gzip.compress(content, mtime=0) for name, content in _FILES.items()}
+
+
+class PageProvider(Message):
+    """Where people can sign in: authorization code with PKCE (RFC 7636), as a public client."""
+
+    issuer: str
+    name: str
+    client_id: str
+    scope: str
+    resource: str | None = None
+
+
+class PageSettings(Message):
+    """What the page has to know before anybody has signed in."""
+
+    version: str
+    public_url: str
+    """base of the URLs that the gateway signs"""
+    providers: list[PageProvider]
+
 
 KnownTag = Annotated[str | None, HeaderParameter(name="If-None-Match", max_length=4096)]
 Encodings = Annotated[str, HeaderParameter(name="Accept-Encoding", max_length=4096)]

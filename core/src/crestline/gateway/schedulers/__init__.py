@@ -1,5 +1,4 @@
-"""Batch systems, one small module or folder each, behind the interface in `base`."""
+"""Batch systems, one small module or folder each, behind the interface in `base`.
 
-from crestline.gateway.schedulers.base import JobList, JobQuery, Scheduler
-
-__all__ = ["JobList", "JobQuery", "Scheduler"]
+Nothing is imported here: the supervisors of `local`'s jobs, one process each, are below.
+"""

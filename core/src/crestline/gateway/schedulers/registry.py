@@ -29,7 +29,7 @@ GROUP = "crestline.schedulers"
 """the entry point group"""
 
 _BUILT_IN = {
-    "local": "crestline.gateway.schedulers.local:create_scheduler",
+    "local": "crestline.gateway.schedulers.local.scheduler:create_scheduler",
     "slurm": "crestline.gateway.schedulers.slurm:create_scheduler",
     "pbs": "crestline.gateway.schedulers.pbs:create_scheduler",
     "hyperqueue": "crestline.gateway.schedulers.hyperqueue:create_scheduler",

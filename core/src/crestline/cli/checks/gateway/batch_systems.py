@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from crestline.cli.checks import Check, Verdict, failed
-from crestline.gateway.schedulers import JobQuery
+from crestline.gateway.schedulers.base import JobQuery
 from crestline.model import CrestlineError
 
 if TYPE_CHECKING:

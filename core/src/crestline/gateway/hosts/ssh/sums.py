@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from crestline.wire.crc32 import Crc32
+from crestline.model.crc32 import Crc32
 
 _MOST = 4096
 """uploads; an older one is read again for its sum"""

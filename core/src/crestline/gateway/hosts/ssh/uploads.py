@@ -22,7 +22,7 @@ from crestline.gateway.hosts.ssh.pools import Pools
 from crestline.gateway.hosts.ssh.sums import RunningSums
 from crestline.gateway.hosts.ssh.window import Writer, read
 from crestline.gateway.hosts.streams import Digest, blocks, digest_of, is_crc32, temporary_of
-from crestline.wire.crc32 import Crc32
+from crestline.model.crc32 import Crc32
 
 _MODE = 0o7777
 

@@ -21,8 +21,8 @@ from crestline.gateway.schedulers.local.jobs import LAUNCHED, PENDING, Job
 from crestline.gateway.schedulers.local.launch import Launcher
 from crestline.gateway.schedulers.local.queue import Cluster, Waiting, schedule
 from crestline.gateway.schedulers.local.store import Store, StoreLockedError
+from crestline.gateway.schedulers.local.supervisor import records
 from crestline.gateway.schedulers.local.wake import News, Wake
-from crestline.gateway.supervisor import records
 from crestline.model import GatewayUnavailableError, InvalidRequestError
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from crestline.gateway.hosts.this_machine.login import login_environment
 from crestline.gateway.schedulers.local.jobs import Job
-from crestline.gateway.supervisor import records
+from crestline.gateway.schedulers.local.supervisor import records
 from crestline.model.hostlist import fold
 
 
@@ -20,7 +20,7 @@ def job_environment(job: Job, *, cluster: str, home_id: str, directory: Path, co
         job: with its allocation.
         cluster: name of the system.
         home_id: names this scheduler, so that no other one takes the job's processes for its own.
-        directory: the job's own directory, see `crestline.gateway.supervisor.records`.
+        directory: the job's own directory, see `crestline.gateway.schedulers.local.supervisor.records`.
         commands: a directory that comes first in PATH.
     """
     found = login_environment() | job.request.environment

@@ -12,17 +12,17 @@ from pathlib import Path
 
 import msgspec
 
-import crestline.gateway.supervisor
+import crestline.gateway.schedulers.local.supervisor
 from crestline.gateway.schedulers.local.environment import job_environment
 from crestline.gateway.schedulers.local.jobs import Job, StepInfo
 from crestline.gateway.schedulers.local.request import interpreter
 from crestline.gateway.schedulers.local.streams import stream_paths
-from crestline.gateway.supervisor import records
+from crestline.gateway.schedulers.local.supervisor import records
 from crestline.serving.limits import inherited_descriptor_limit
 
 _SHELLS = frozenset({"bash", "dash", "ksh", "mksh", "sh", "zsh"})
 _LOGIN_OPTION = re.compile(r"--login|-[A-Za-z]*l[A-Za-z]*")
-_SUPERVISOR = [sys.executable, "-I", "-m", crestline.gateway.supervisor.__name__]
+_SUPERVISOR = [sys.executable, "-I", "-m", crestline.gateway.schedulers.local.supervisor.__name__]
 
 
 class Launcher:
@@ -47,7 +47,7 @@ class Launcher:
         """Write the `srun` that jobs find in their PATH."""
         commands = self._directory / "bin"
         commands.mkdir(mode=0o700, exist_ok=True)
-        command = [sys.executable, "-I", "-m", f"{crestline.gateway.supervisor.__name__}.steps"]
+        command = [sys.executable, "-I", "-m", f"{crestline.gateway.schedulers.local.supervisor.__name__}.steps"]
         temporary = commands / ".srun"
         temporary.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
         temporary.chmod(0o700)

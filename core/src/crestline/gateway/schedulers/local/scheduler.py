@@ -24,6 +24,7 @@ from crestline.gateway.schedulers.local.launch import Launcher
 from crestline.gateway.schedulers.local.options import LocalOptions
 from crestline.gateway.schedulers.local.store import Store, when_unlocked
 from crestline.gateway.schedulers.local.submission import accept, check_dependency
+from crestline.gateway.schedulers.registry import SchedulerSetup
 from crestline.model import (
     ConfigError,
     InvalidRequestError,
@@ -35,6 +36,11 @@ from crestline.wire.status import Account, Node, Partition, Reservation
 
 _RETENTION = 30 * 86400.0
 _BREATHE = 200  # jobs
+
+
+def create_scheduler(setup: SchedulerSetup) -> LocalScheduler:
+    """For `type = "local"`."""
+    return LocalScheduler(setup.directory, setup.name, setup.read_options(LocalOptions))
 
 
 class LocalScheduler(Scheduler):

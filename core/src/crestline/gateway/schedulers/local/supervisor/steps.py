@@ -12,7 +12,7 @@ import sys
 import time
 from types import FrameType
 
-from crestline.gateway.supervisor import records
+from crestline.gateway.schedulers.local.supervisor import records
 
 # Options of srun(1) that stand alone; a value belongs to all others.
 _FLAGS = frozenset("EHOQVXZhklquv") | {

@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 
 import msgspec
 
-from crestline.client.log_sources import Source
-from crestline.client.logs import follow_all
+from crestline.client.logs.follow import follow_all
+from crestline.client.logs.sources import Source
 
 _LONGEST = 8192
 """characters of a line; a progress bar that never ends its line is shown in pieces"""

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 import anyio
 
 from crestline.client.backends.base import Backend
-from crestline.client.log_sources import ByteSource, LineSource, Source
+from crestline.client.logs.sources import ByteSource, LineSource, Source
 from crestline.client.streams import closing
 from crestline.model import GatewayUnavailableError, MissingFileError, RateLimitedError
 

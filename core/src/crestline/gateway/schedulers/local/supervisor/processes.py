@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import psutil  # type: ignore[import-untyped]
 
-from crestline.gateway.supervisor import records
+from crestline.gateway.schedulers.local.supervisor import records
 
 
 def members(marker: str) -> set[psutil.Process]:

@@ -11,8 +11,8 @@ from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
-from crestline.gateway.supervisor import records
-from crestline.gateway.supervisor.records import Record, Request, Step, Task
+from crestline.gateway.schedulers.local.supervisor import records
+from crestline.gateway.schedulers.local.supervisor.records import Record, Request, Step, Task
 
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 # Signals that Python, or whoever started the gateway, may have set to something else than a program expects.
@@ -43,7 +43,7 @@ def supervise(directory: str) -> None:
 def _bury(task: Task, record: Record) -> None:
     rebooted = record["boot"] != records.boot_id()
     if not rebooted:
-        from crestline.gateway.supervisor import processes
+        from crestline.gateway.schedulers.local.supervisor import processes
 
         processes.end_strays(task["marker"], task["kill_wait"])
     reason = "NodeRebooted" if rebooted else "SupervisorLost"
@@ -146,7 +146,7 @@ class Supervisor:
         elif self._status is not None and self._kill_at is None:
             self._terminate()  # the script has ended, what it left behind goes too
         elif self._kill_at is not None and now >= self._kill_at:
-            from crestline.gateway.supervisor import processes
+            from crestline.gateway.schedulers.local.supervisor import processes
 
             processes.send(processes.members(self._task["marker"]), signal.SIGKILL)
             self._kill_at = time.monotonic() + _KILL_AGAIN
@@ -157,7 +157,7 @@ class Supervisor:
             self._terminate()
 
     def _terminate(self) -> None:
-        from crestline.gateway.supervisor import processes
+        from crestline.gateway.schedulers.local.supervisor import processes
 
         self._kill_at = time.monotonic() + self._task["kill_wait"]
         processes.send(processes.members(self._task["marker"]), signal.SIGTERM, signal.SIGCONT)
@@ -185,7 +185,7 @@ class Supervisor:
             except ChildProcessError:
                 return False
             return True
-        from crestline.gateway.supervisor import processes
+        from crestline.gateway.schedulers.local.supervisor import processes
 
         return bool(processes.members(self._task["marker"]))
 
@@ -236,14 +236,14 @@ class Supervisor:
             step = records.add_step(".", step)
             self._steps[self._fork(request["argv"], step=step)] = step
         elif request["action"] == "suspend" and self._record["state"] == "RUNNING":
-            from crestline.gateway.supervisor import processes
+            from crestline.gateway.schedulers.local.supervisor import processes
 
             processes.stop(self._task["marker"])
             self._ran += time.monotonic() - self._resumed
             self._record |= {"state": "SUSPENDED", "suspended_since": time.time()}
             records.write(records.RECORD, self._record)
         elif request["action"] == "resume" and self._record["state"] == "SUSPENDED":
-            from crestline.gateway.supervisor import processes
+            from crestline.gateway.schedulers.local.supervisor import processes
 
             processes.send(processes.members(self._task["marker"]), signal.SIGCONT)
             self._resumed = time.monotonic()
