@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,15 @@ from harness.secret_scanner import known_below, logs_below, shown_by
 from harness.slurm_gateway import slurm_gateway
 
 __all__ = ["cluster", "oidc_provider", "postgresql", "s3_server", "slurm_gateway"]
+
+
+def pytest_configure() -> None:
+    """Let the programs under test hear SIGINT also where a shell started pytest in the background.
+
+    Such a shell ignores SIGINT for what it starts, and programs inherit that. They do not inherit a handler.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda number, frame: None)
 
 
 @pytest.fixture(scope="session")
