@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 
 import httpx
 import pytest
 
-from crestline_jupyterhub import FirecRESTSpawner, node_addresses
+from crestline_jupyterhub import node_addresses
 from harness.hub import Hub
 from harness.hub_settings import HERE, HUB, QUICK, TINY, variables
 from plain_firecrest.fixture import PlainFirecrest, running
@@ -105,22 +105,16 @@ async def test_public_address_is_believed_if_a_node_of_the_job_has_it(monkeypatc
     async def resolve(names: list[str]) -> set[str]:
         return {addresses[name] for name in names}
 
-    async def job(job_id: str) -> SimpleNamespace:
-        return SimpleNamespace(nodes="nid[01-02]" if job_id == "7" else "")
+    async def trusted(host: str, nodes: str = "nid[01-02]", networks: Sequence[str] = ()) -> bool:
+        async def job_nodes() -> str:
+            return nodes
 
-    async def observer() -> SimpleNamespace:
-        return SimpleNamespace(job=job)
+        return await node_addresses.is_trusted(host, networks, HUB_URL, job_nodes)
 
     monkeypatch.setattr(node_addresses, "resolve", resolve)
-    spawner = FirecRESTSpawner(hub_name="test", hub=SimpleNamespace(api_url=HUB_URL))
-    spawner.user = SimpleNamespace(name="alice", settings={}, url="/user/alice/")
-    monkeypatch.setattr(spawner, "_observer", observer)
-    spawner.job_id = "7"
-    assert await spawner._is_node(OUTSIDE)
-    assert not await spawner._is_node(addresses["login"])
-    assert not await spawner._is_node("2001:db8::1")
-    spawner.job_id = "8"
-    assert not await spawner._is_node(OUTSIDE)
-    spawner.node_networks = ["203.0.113.0/24"]
-    assert await spawner._is_node("203.0.113.9")
-    assert not await spawner._is_node("10.0.0.1")
+    assert await trusted(OUTSIDE)
+    assert not await trusted(addresses["login"])
+    assert not await trusted("2001:db8::1")
+    assert not await trusted(OUTSIDE, nodes="")
+    assert await trusted("203.0.113.9", networks=["203.0.113.0/24"])
+    assert not await trusted("10.0.0.1", networks=["203.0.113.0/24"])

@@ -11,7 +11,7 @@ import pytest
 
 from crestline_jupyterhub import FirecRESTSpawner
 from crestline_jupyterhub.failures import SpawnFailedError
-from crestline_jupyterhub.job import make_spec, texts
+from crestline_jupyterhub.job import texts
 from crestline_jupyterhub.software import software
 from crestline_jupyterhub.spawner import MIN_TIME_LEFT
 from crestline_jupyterhub.staging import without_address
@@ -106,14 +106,14 @@ def spawner(**settings: object) -> FirecRESTSpawner:
     ],
 )
 def test_limits_are_asked_of_the_scheduler(settings: dict[str, object], memory: str | None, cpus: int | None) -> None:
-    spec = make_spec(spawner(**settings), "/home/a/.crestline/one", "/home/a")
+    spec = spawner(**settings).job_spec("/home/a/.crestline/one", "/home/a")
     assert (spec.memory, spec.cpus_per_task) == (memory, cpus)
 
 
 def test_numbers_in_environments_are_texts() -> None:
     assert texts({"A": 1, "B": 0.5, "C": "c", "D": None, "E": True}) == {"A": "1", "B": "0.5", "C": "c", "E": "True"}
     assert software({"variables": {"N": 4}}).variables == {"N": "4"}
-    spec = make_spec(spawner(req_submitenv={"N": 4}), "/home/a/.crestline/one", "/home/a")
+    spec = spawner(req_submitenv={"N": 4}).job_spec("/home/a/.crestline/one", "/home/a")
     assert spec.environment == {"N": "4"}
 
 

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from crestline.model import InvalidRequestError, JobSpec
 from crestline.model.script import render_directives
 from crestline_jupyterhub import FirecRESTSpawner
-from crestline_jupyterhub.job import make_spec
 from crestline_jupyterhub.software import software
 from crestline_jupyterhub.template import fill
 
@@ -67,7 +66,7 @@ def spawner(**settings: Any) -> FirecRESTSpawner:
 
 
 def spec(**settings: Any) -> JobSpec:
-    return make_spec(spawner(**settings), "/home/a b/.crestline/one", "/home/a b")
+    return spawner(**settings).job_spec("/home/a b/.crestline/one", "/home/a b")
 
 
 def directives(text: str | None) -> list[str]:

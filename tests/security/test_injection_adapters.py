@@ -25,7 +25,6 @@ from crestline_gitlab_runner.images import launch
 from crestline_gitlab_runner.resources import ask
 from crestline_gitlab_runner.settings import Defaults, Images
 from crestline_jupyterhub import FirecRESTSpawner
-from crestline_jupyterhub.job import make_spec
 from crestline_jupyterhub.software import software
 from crestline_reframe.scripts import arrival, remote_script
 from harness.corpus import Canary
@@ -43,7 +42,7 @@ def of_hub(**settings: Any) -> str:
     spawner = FirecRESTSpawner(hub_name="test", **settings)
     spawner.user = SimpleNamespace(name="alice", settings={}, url="/user/alice/")
     spawner.attempt = "0123456789ab"
-    return render_script(make_spec(spawner, "/home/alice/.crestline/one", "/home/alice"))
+    return render_script(spawner.job_spec("/home/alice/.crestline/one", "/home/alice"))
 
 
 def of_variables(**variables: str) -> str:

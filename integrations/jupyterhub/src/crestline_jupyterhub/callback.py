@@ -8,42 +8,60 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
 from jupyterhub.apihandlers.base import APIHandler
+from jupyterhub.proxy import Proxy
 from tornado import web
 
 from crestline.model import CrestlineError
 from jupyterhub import handlers
 
-if TYPE_CHECKING:
-    from crestline_jupyterhub.spawner import FirecRESTSpawner
-
 MAX_BODY = 1024
 MAX_RUNS = 1_000_000
 
-_expected: WeakValueDictionary[str, FirecRESTSpawner] = WeakValueDictionary()
+
+class Receiver(Protocol):
+    """What waits for a session's address."""
+
+    async def take_address(self, address: tuple[str, int] | None, run: int, proxy: Proxy) -> bool:
+        """Learn where the session listens, and lead the proxy there if that has changed.
+
+        Args:
+            address: IP address and port; None: the session is at the relay.
+            run: of its job, 1 for the first.
+            proxy: the hub's.
+
+        Returns:
+            whether the session may listen there.
+
+        Raises:
+            CrestlineError: this cannot be told now.
+        """
 
 
-def expect(spawner: FirecRESTSpawner) -> None:
-    """From now on the session with this spawner's nonce is listened to."""
-    _expected[spawner.nonce] = spawner
+_receivers: WeakValueDictionary[str, Receiver] = WeakValueDictionary()
 
 
-def forget(nonce: str) -> None:
-    """Nobody waits for it any more."""
-    _expected.pop(nonce, None)
+def register(nonce: str, receiver: Receiver) -> None:
+    """Accept calls of the session that has this nonce, as long as its receiver lives."""
+    _receivers[nonce] = receiver
+
+
+def unregister(nonce: str) -> None:
+    """Refuse further calls of the session that has this nonce."""
+    _receivers.pop(nonce, None)
 
 
 class CallbackHandler(APIHandler):
-    """The endpoint."""
+    """Takes `{"nonce": ..., "port": ..., "host": ..., "run": ...}` of a session that has come up."""
 
     def check_xsrf_cookie(self) -> None:
         """No browser comes here, and the nonce is no cookie."""
 
     async def post(self) -> None:
-        """News of a session; 403 for a nonce that nobody knows, 400 for anything but the one form that there is."""
+        """Pass the address on: 403 for an unknown nonce, 400 for another form, 409 for another address."""
         if len(self.request.body) > MAX_BODY:
             raise web.HTTPError(413)
         try:
@@ -54,18 +72,15 @@ class CallbackHandler(APIHandler):
             address = _address(host, port)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise web.HTTPError(400, "Expected: nonce, port, host, run") from error
-        spawner = _expected.get(nonce)
-        if spawner is None:
+        receiver = _receivers.get(nonce)
+        if receiver is None:
             raise web.HTTPError(403, "No session with this nonce is expected")
-        was = spawner.address
         try:
-            taken = await spawner.take_address(address, run)
+            taken = await receiver.take_address(address, run, self.proxy)
         except CrestlineError as error:
             raise web.HTTPError(503, "The job's nodes are not known now: call again") from error
         if not taken:
             raise web.HTTPError(409, "This session is expected, or was heard of, at another address")
-        if spawner.ready and spawner.address != was:
-            await spawner.move(self.proxy)
         self.set_status(204)
         self.finish()
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
 
 import msgspec
 
@@ -72,3 +73,37 @@ class Connections:
 
 connections = Connections()
 """of this hub"""
+
+SystemFactory = Callable[[], Awaitable[System]]
+"""Opens the system with one identity."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """The system of one server, and the identities that may act on its job."""
+
+    target: str
+    """as `SpawnerSettings.system`"""
+    host: str = ""
+    """another system of that site"""
+    login: Authorizer | None = None
+    """the user's own identity; None: the one that `target` names"""
+    service_site: str = ""
+    """site of the service account; empty: there is none"""
+
+    async def as_user(self) -> System:
+        """Open the system as the identity that submits. Raises as `Connections.get`."""
+        return await connections.get(self.target, self.login, self.host)
+
+    async def as_service(self) -> System:
+        """Open the system as the service account. Raises as `Connections.get`."""
+        return await connections.get_service(self.target, self.service_site, self.host)
+
+    async def as_observer(self) -> System:
+        """Open the system to watch the job; the service account, where there is one, sees all jobs in one list."""
+        return await (self.as_service() if self.service_site else self.as_user())
+
+    @property
+    def identities(self) -> list[SystemFactory]:
+        """All identities, the submitting one first."""
+        return [self.as_user, self.as_service] if self.service_site else [self.as_user]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
-from crestline.client import System
 from crestline.model import CrestlineError, JobNotFoundError
+from crestline_jupyterhub.connections import SystemFactory
 from crestline_jupyterhub.job import is_attempt
 from crestline_jupyterhub.staging import CONFIG, PROGRAM, RUNS
 
@@ -15,11 +15,8 @@ logger = logging.getLogger(__name__)
 
 LONGEST_PAUSE = 60.0
 
-Way = Callable[[], Awaitable[System]]
-"""opens the system with an identity"""
 
-
-async def cancel(ways: Sequence[Way], job_id: str, attempt: str) -> None:
+async def cancel(identities: Sequence[SystemFactory], job_id: str, attempt: str) -> None:
     """Cancel the job, with the first of the identities that can; again and again until that is done.
 
     Args:
@@ -28,9 +25,9 @@ async def cancel(ways: Sequence[Way], job_id: str, attempt: str) -> None:
     """
     pause = 1.0
     while True:
-        for way in ways:
+        for connect in identities:
             try:
-                system = await way()
+                system = await connect()
                 if not job_id:
                     job = await system.find(lambda job: is_attempt(job.name, attempt))
                     if job is None:
@@ -47,12 +44,12 @@ async def cancel(ways: Sequence[Way], job_id: str, attempt: str) -> None:
         pause = min(2 * pause, LONGEST_PAUSE)
 
 
-async def tidy(ways: Sequence[Way], folder: str, *, keep_log: bool) -> None:
+async def tidy(identities: Sequence[SystemFactory], folder: str, *, keep_log: bool) -> None:
     """Remove a session's folder, or all but its log. The reaper does later what fails here."""
     doomed = [f"{folder}/{name}" for name in (PROGRAM, CONFIG, RUNS)] if keep_log else [folder]
-    for way in ways:
+    for connect in identities:
         try:
-            system = await way()
+            system = await connect()
             there = {f"{folder}/{file.name}" for file in await system.ls(folder)} if keep_log else {folder}
             for path in doomed:
                 if path in there:

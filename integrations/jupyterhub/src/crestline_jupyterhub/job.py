@@ -1,4 +1,4 @@
-"""The batch job of a session, made of the spawner's settings."""
+"""The batch job of a session: pure builders, which take settings and ask nothing of the spawner or the hub."""
 
 from __future__ import annotations
 
@@ -6,26 +6,33 @@ import math
 import re
 import shlex
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from crestline.model import InvalidRequestError, JobSpec
-from crestline_jupyterhub import clusters
-from crestline_jupyterhub.software import Software, software
+from crestline_jupyterhub.clusters import closing_lines
+from crestline_jupyterhub.clusters import lines as cluster_lines
+from crestline_jupyterhub.software import Software
+from crestline_jupyterhub.software import software as read_software
 from crestline_jupyterhub.staging import CONFIG, LOG, PROGRAM
 from crestline_jupyterhub.template import fill
-
-if TYPE_CHECKING:
-    from crestline_jupyterhub.spawner import FirecRESTSpawner
 
 MAX_NAME = 100
 MAX_HUB = 30
 _NAME = re.compile(r"jupyter-([A-Za-z0-9_.]+)-([0-9a-f]{12})-")
 
 
-def job_name(spawner: FirecRESTSpawner) -> str:
-    """Hub, attempt, user and server: with the first two ahead, of which nothing is ever cut off."""
-    user, server = (_safe(part) for part in (spawner.user.name, spawner.name or "default"))
-    return f"jupyter-{hub_word(spawner.hub_name)}-{spawner.attempt}-{user}-{server}"[:MAX_NAME]
+def job_name(hub: str, attempt: str, user: str, server: str) -> str:
+    """Name a session's job, and its folder.
+
+    Hub and attempt come first, so that they are never cut off: the reaper finds a hub's jobs by them.
+
+    Args:
+        hub: the hub's name, as the setting `hub_name` has it.
+        attempt: names this start of the server.
+        user: the user's name at the hub.
+        server: the server's name; empty for the default server.
+    """
+    return f"jupyter-{hub_word(hub)}-{attempt}-{_safe(user)}-{_safe(server or 'default')}"[:MAX_NAME]
 
 
 def hub_word(hub_name: str) -> str:
@@ -49,54 +56,85 @@ def _safe(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.]+", "_", text) or "_"
 
 
-def make_spec(spawner: FirecRESTSpawner, folder: str, workdir: str) -> JobSpec:
-    """The job.
+def make_spec(
+    *,
+    name: str,
+    folder: str,
+    workdir: str,
+    fields: Mapping[str, str],
+    python: str = "python3",
+    software: Mapping[str, Any] | None = None,
+    clusters: Mapping[str, Mapping[str, Any]] | None = None,
+    batch_script: str = "",
+    environment: Mapping[str, Any] | None = None,
+) -> JobSpec:
+    """Build the job of a session.
 
     Args:
-        folder: the session's own on the system.
+        name: of the job, as `job_name` makes it.
+        folder: the session's own on the system, absolute.
+        workdir: where the session runs, absolute.
+        fields: the requested resources, as `template_fields` makes them.
+        python: the command that runs the session's program.
+        software: the setting of this name.
+        clusters: the setting of this name.
+        batch_script: the site's template; empty: the script is made of `fields`.
+        environment: variables of the job; those that are None are left out.
 
     Raises:
         InvalidRequestError: a setting or the template cannot be used; says which.
     """
-    chosen = software(spawner.software)
-    values = template_values(spawner, workdir)
+    chosen = read_software(software or {})
+    values = dict(fields)
     values["prologue"] = _lines(
-        values["prologue"], *chosen.lines(), *clusters.lines(spawner.clusters, folder, chosen.wrapper())
+        values["prologue"], *chosen.lines(), *cluster_lines(clusters or {}, folder, chosen.wrapper())
     )
-    values["epilogue"] = _lines(*clusters.closing_lines(spawner.clusters), values["epilogue"])
-    program = [f"{folder}/{PROGRAM}", f"{folder}/{CONFIG}"]
-    values["cmd"] = shlex.join([*chosen.wrapper(), spawner.python, *program])
-    if spawner.batch_script:
-        script, resources = fill(spawner.batch_script, values), {}
+    values["epilogue"] = _lines(*closing_lines(clusters or {}), values["epilogue"])
+    values["cmd"] = shlex.join([*chosen.wrapper(), python, f"{folder}/{PROGRAM}", f"{folder}/{CONFIG}"])
+    if batch_script:
+        script, resources = fill(batch_script, values), {}
     else:
         script, resources = _plain_script(values), _resources(values, chosen)
     return JobSpec(
         script=script,
-        name=job_name(spawner),
+        name=name,
         workdir=workdir,
         stdout=f"{folder}/{LOG}",
         stderr=f"{folder}/{LOG}",
-        environment=texts(spawner.req_submitenv),
+        environment=texts(environment or {}),
         **resources,
     )
 
 
-def template_values(spawner: FirecRESTSpawner, workdir: str) -> dict[str, str]:
-    """The fields of a template: the chosen options by their names, and every `req_*` setting without its prefix.
+def template_fields(
+    requested: Mapping[str, Any],
+    *,
+    server: str,
+    workdir: str,
+    memory: int | None = None,
+    cpus: float | None = None,
+    options: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """Collect the fields of a batch script's template.
+
+    Args:
+        requested: the `req_*` settings, without this prefix and without `req_submitenv`.
+        server: the server's name.
+        workdir: where the session runs; `homedir` where that is not set.
+        memory: bytes, where `requested` has no memory.
+        cpus: where `requested` has no `nprocs`.
+        options: the chosen options, which are fields by their names unless a setting has that name.
 
     Raises:
-        InvalidRequestError: a setting that is one line has several.
+        InvalidRequestError: a value has several lines where it must have one.
     """
-    settings = {
-        name.removeprefix("req_"): getattr(spawner, name) for name in spawner.trait_names() if name.startswith("req_")
-    }
-    settings.pop("submitenv")
-    settings["spawner_name"] = spawner.name
-    settings["memory"] = settings["memory"] or _memory(spawner.mem_limit or spawner.mem_guarantee)
-    settings["nprocs"] = settings["nprocs"] or _cpus(spawner.cpu_limit or spawner.cpu_guarantee)
+    settings = dict(requested)
+    settings["spawner_name"] = server
+    settings["memory"] = settings["memory"] or (f"{math.ceil(memory / 2**20)}M" if memory else "")
+    settings["nprocs"] = settings["nprocs"] or (math.ceil(cpus) if cpus else "")
     settings["homedir"] = settings["homedir"] or workdir
     settings["keepvars"] = settings["keepvars"] or "ALL"
-    values = dict(spawner.chosen_options) | {name: str(value) for name, value in settings.items()}
+    values = dict(options or {}) | {name: str(value) for name, value in settings.items()}
     for name, value in values.items():
         if name not in _SEVERAL_LINES and not value.isprintable():
             raise InvalidRequestError(f"{name} is {value!r}.", hint="It has one line, without control characters.")
@@ -107,14 +145,6 @@ def template_values(spawner: FirecRESTSpawner, workdir: str) -> dict[str, str]:
 def texts(variables: Mapping[str, Any]) -> dict[str, str]:
     """Environment variables as texts, as sites may write them as numbers; a variable that is None is left out."""
     return {name: str(value) for name, value in variables.items() if value is not None}
-
-
-def _memory(size: int | None) -> str:
-    return f"{math.ceil(size / 2**20)}M" if size else ""
-
-
-def _cpus(count: float | None) -> str:
-    return str(math.ceil(count)) if count else ""
 
 
 _SEVERAL_LINES = ("prologue", "epilogue")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from urllib.parse import urlsplit
 
 from crestline.client import System
@@ -18,7 +18,30 @@ PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
 METADATA = ("fd00:ec2::254", "fd20:ce::254")
 """addresses in them at which clouds show a machine its secrets; the others are link-local"""
 RESOLVE_TIMEOUT = 10.0
+MAX_NODES = 64
+"""nodes of a job of which one may be where its session listens"""
 SHOWN_NODES = 3
+
+
+async def is_trusted(
+    host: str, networks: Collection[str], hub_url: str, job_nodes: Callable[[], Awaitable[str]]
+) -> bool:
+    """Whether a session may say that it listens at this address.
+
+    Args:
+        host: IP address.
+        networks: those that the site names; empty: private networks and the nodes of the job are trusted.
+        hub_url: URL of the hub's API.
+        job_nodes: asks the scheduler for the hostlist of the session's job.
+
+    Raises:
+        CrestlineError: the scheduler does not say where the job runs.
+    """
+    if networks:
+        return is_configured(host, networks)
+    if not await is_possible(host, hub_url):
+        return False
+    return is_private(host) or host in await resolve(names_of(await job_nodes(), MAX_NODES))
 
 
 def is_configured(host: str, networks: Iterable[str]) -> bool:

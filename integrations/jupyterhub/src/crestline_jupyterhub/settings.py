@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import socket
 
+from jupyterhub.user import User
 from traitlets import Any, Bool, Dict, Enum, Float, HasTraits, Integer, List, Unicode, default
+
+from crestline_jupyterhub.connections import Access
+from crestline_jupyterhub.tokens import login_of
 
 
 class SpawnerSettings(HasTraits):
     """Settings as traitlets. Those named `req_*` describe the job."""
+
+    user: User
+    """the hub's; the base class of all spawners sets it"""
 
     # where
 
@@ -115,7 +122,7 @@ class SpawnerSettings(HasTraits):
 
     @default("req_username")
     def _req_username(self) -> str:
-        return str(self.user.name)  # type: ignore[attr-defined]  # the spawner has it
+        return str(self.user.name)
 
     batch_script = Unicode(
         "",
@@ -150,3 +157,8 @@ class SpawnerSettings(HasTraits):
     http_timeout = Integer(
         120, config=True, help="Seconds until a server whose job has called back must answer requests."
     )
+
+    def access(self) -> Access:
+        """The system as it is chosen now, and who may act on it; later changes of the settings do not reach it."""
+        login = login_of(self.user) if self.use_user_token else None
+        return Access(target=self.system, host=self.req_host, login=login, service_site=self.service_site)

@@ -19,20 +19,15 @@ from crestline.client import System
 from crestline.model import CrestlineError, GatewayUnavailableError, Job, JobNotFoundError, JobSpec, JobState
 from crestline_jupyterhub import callback, node_addresses, progress
 from crestline_jupyterhub.background import in_background
-from crestline_jupyterhub.connections import connections
-from crestline_jupyterhub.ending import Way, cancel, tidy
+from crestline_jupyterhub.ending import cancel, tidy
 from crestline_jupyterhub.failures import SpawnFailedError, ended, refused
-from crestline_jupyterhub.job import is_attempt, job_name, make_spec
+from crestline_jupyterhub.job import is_attempt, job_name, make_spec, template_fields, texts
 from crestline_jupyterhub.options import SpawnerOptions, apply_before_start
 from crestline_jupyterhub.relay_sessions import SessionManager
-from crestline_jupyterhub.settings import SpawnerSettings
-from crestline_jupyterhub.staging import LOG, relay_key, stage
-from crestline_jupyterhub.tokens import login_of
+from crestline_jupyterhub.staging import LOG, open_relay_session, relay_key, session_config, stage
 
 LOOK_PATIENCE = 10.0
 """seconds that a restarted hub waits for the first news of a job"""
-MAX_NODES = 64
-"""nodes of a job of which one may be where its session listens"""
 DIAL_PATIENCE = 5.0
 """seconds that it then tries the session's last address"""
 MIN_TIME_LEFT = 60.0
@@ -45,7 +40,7 @@ NOWHERE = "http://127.0.0.1:1"
 """where nothing answers"""
 
 
-class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
+class FirecRESTSpawner(SpawnerOptions, Spawner):
     """Runs each server as a batch job of a system behind a FirecREST v2 gateway.
 
     `poll` looks into the shared job monitor and never waits for the gateway; an error there never ends a server.
@@ -98,14 +93,14 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
         for name in _CHOSEN:
             setattr(self, name, state.get(name, self._configured[name]))
         if self.nonce:
-            callback.expect(self)
+            callback.register(self.nonce, self)
         if self.job_id:
             self._watch()
 
     def clear_state(self) -> None:
         """The server is gone."""
         super().clear_state()
-        callback.forget(self.nonce)
+        callback.unregister(self.nonce)
         if self._watching is not None:
             self._watching.cancel()
         if self._resumed is not None:
@@ -115,7 +110,7 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
             self._spawn_future = None if self._spawn_future is self._held else self._spawn_future
             self._held = None
         if self.folder:
-            in_background(tidy(self._ways(), self.folder, keep_log=self.keep_log))
+            in_background(tidy(self.access().identities, self.folder, keep_log=self.keep_log))
         self._watching = self._ended = None
         self._looked.clear()
         self._called_back.clear()
@@ -149,7 +144,7 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
         self._starting = True
         try:
             await apply_before_start(self)
-            system = await self._system()
+            system = await self.access().as_user()
             job = await self._submit(system)
             self.job_id = job.job_id
             self._persist()
@@ -171,7 +166,7 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
             self.attempt = ""  # there is no job
             raise
         self._persist()
-        callback.expect(self)
+        callback.register(self.nonce, self)
         try:
             return await system.submit(spec, key=f"jupyterhub/{self.attempt}")
         except GatewayUnavailableError:
@@ -183,12 +178,72 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
     async def _prepare(self, system: System) -> JobSpec:
         home = await system.default_workdir()
         base = self.session_dir or f"{home}/.crestline/jupyterhub"
-        self.folder = f"{base}/{job_name(self)}"
-        spec = make_spec(self, self.folder, self.workdir or self.req_homedir or home)
+        self.folder = f"{base}/{self._job_name}"
+        spec = self.job_spec(self.folder, self.workdir or self.req_homedir or home)
         if self.modify_job_hook is not None:
             spec = await maybe_future(self.modify_job_hook(self, spec))
-        await stage(system, self, spec)
+        await stage(system, self.folder, self._session_config(system, spec))
         return spec
+
+    @property
+    def _job_name(self) -> str:
+        return job_name(self.hub_name, self.attempt, self.user.name, self.name)
+
+    def job_spec(self, folder: str, workdir: str) -> JobSpec:
+        """Build the job that the settings and the chosen options describe, before `modify_job_hook`.
+
+        Args:
+            folder: the session's own on the system, absolute.
+            workdir: where the session runs, absolute.
+
+        Raises:
+            InvalidRequestError: a setting or the template cannot be used; says which.
+        """
+        settings = [name for name in self.trait_names() if name.startswith("req_") and name != "req_submitenv"]
+        fields = template_fields(
+            {name.removeprefix("req_"): getattr(self, name) for name in settings},
+            server=self.name,
+            workdir=workdir,
+            memory=self.mem_limit or self.mem_guarantee,
+            cpus=self.cpu_limit or self.cpu_guarantee,
+            options=self.chosen_options,
+        )
+        return make_spec(
+            name=self._job_name,
+            folder=folder,
+            workdir=workdir,
+            fields=fields,
+            python=self.python,
+            software=self.software,
+            clusters=self.clusters,
+            batch_script=self.batch_script,
+            environment=self.req_submitenv,
+        )
+
+    def _session_config(self, system: System, spec: JobSpec) -> dict[str, Any]:
+        environment = texts(self.get_env())
+        if self.use_user_token:
+            environment = {"FIRECREST_URL": system.gateway_url, "FIRECREST_SYSTEM": system.name} | environment
+        relay = None
+        if self.connect_mode == "relay":
+            self.relay_session, relay = open_relay_session(
+                self.relay_key_file,
+                user=self.user.name,
+                base_path=self.server.base_url,
+                hub_api=environment["JUPYTERHUB_API_URL"],
+                url=self.relay_url,
+                ca_file=self.relay_ca_file,
+            )
+        return session_config(
+            command=[*self.cmd, *self.get_args(), *self.server_args],
+            environment=environment,
+            base_path=self.server.base_url,
+            nonce=self.nonce,
+            shows_token=self.use_user_token,
+            relay=relay,
+            time_limit=spec.time_limit,
+            warn_before_end=self.warn_before_end,
+        )
 
     async def _listening(self) -> str:
         """The URL once the session has called back.
@@ -202,19 +257,24 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
         try:
             await asyncio.wait([calling, self._watch()], return_when=asyncio.FIRST_COMPLETED)
             if not calling.done():
-                raise await ended(await self._system(), self._watch().result(), self.folder, LOG)
+                raise await ended(await self.access().as_user(), self._watch().result(), self.folder, LOG)
             return self.address
         finally:
             calling.cancel()
 
-    async def take_address(self, address: tuple[str, int] | None, run: int) -> bool:
-        """The session's call back: where it listens; None: at the relay.
+    async def take_address(self, address: tuple[str, int] | None, run: int, proxy: Proxy) -> bool:
+        """Learn from the session where it listens, and lead hub and proxy there if its job has run again.
 
         Args:
+            address: IP address and port; None: the session is at the relay.
             run: of its job, 1 for the first; a later one may say another address.
+            proxy: the hub's.
 
         Returns:
             whether it may listen there, and has not said another address before.
+
+        Raises:
+            CrestlineError: the scheduler does not say where the job runs.
         """
         if self.connect_mode == "relay":
             if address is not None:
@@ -227,39 +287,30 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
             url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         if run < self.run or (run == self.run and self.address not in ("", url)):
             return False
+        has_moved = self.ready and self.address != url
         self.address, self.run = url, run
         self._persist()
         self._called_back.set()
+        if has_moved:
+            found = urlsplit(url)
+            self.server.ip, self.server.port = found.hostname or "", found.port or 80
+            self._persist()
+            await proxy.add_user(self.user, self.name)
         return True
 
-    async def move(self, proxy: Proxy) -> None:
-        """Lead hub and proxy to the server where it is after its job has run again."""
-        found = urlsplit(self.address)
-        self.server.ip, self.server.port = found.hostname or "", found.port or 80
-        self._persist()
-        await proxy.add_user(self.user, self.name)
-
     async def _is_node(self, host: str) -> bool:
-        """Whether a session may say this address.
+        async def job_nodes() -> str:
+            return (await (await self.access().as_observer()).job(self.job_id)).nodes
 
-        Raises:
-            CrestlineError: the scheduler does not say where the job runs.
-        """
-        if self.node_networks:
-            believed = node_addresses.is_configured(host, self.node_networks)
-        elif not await node_addresses.is_possible(host, self.hub.api_url):
-            believed = False
-        elif not (believed := node_addresses.is_private(host)):
-            job = await (await self._observer()).job(self.job_id)
-            believed = host in await node_addresses.resolve(node_addresses.names_of(job.nodes, MAX_NODES))
-        if not believed:
+        trusted = await node_addresses.is_trusted(host, self.node_networks, self.hub.api_url, job_nodes)
+        if not trusted:
             self.log.error(
                 "The session of %s says that it listens at %s, which is not believed. If its node has that address, "
                 "name the nodes' networks in c.FirecRESTSpawner.node_networks.",
                 self._log_name,
                 host,
             )
-        return believed
+        return trusted
 
     async def get_url(self) -> str:
         """The server's URL, which the hub asks for when it finds the server after its own restart.
@@ -300,7 +351,7 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
             async with asyncio.timeout(LOOK_PATIENCE):
                 await self._looked.wait()  # a job that has ended is not waited for
         if self._ended is not None:
-            raise await ended(await self._system(), self._ended, self.folder, LOG)
+            raise await ended(await self.access().as_user(), self._ended, self.folder, LOG)
         gone = self.address and not await listens(self.address)
         if self._waits or (gone and not self._called_back.is_set()):
             self.address = ""  # its job was requeued, and the session says where it is then
@@ -337,30 +388,6 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
 
     # the job
 
-    async def _system(self) -> System:
-        login = login_of(self.user) if self.use_user_token else None
-        return await connections.get(self.system, login, self.req_host)
-
-    async def _service(self) -> System:
-        return await connections.get_service(self.system, self.service_site, self.req_host)
-
-    def _ways(self) -> list[Way]:
-        """The identities that may act on the job."""
-        target, login = self.system, login_of(self.user) if self.use_user_token else None
-        service, host = self.service_site, self.req_host
-
-        async def as_submitted() -> System:
-            return await connections.get(target, login, host)
-
-        async def as_service() -> System:
-            return await connections.get_service(target, service, host)
-
-        return [as_submitted, as_service] if service else [as_submitted]
-
-    async def _observer(self) -> System:
-        """The system in the eyes of whoever watches: the service account sees all jobs in one list."""
-        return await (self._service() if self.service_site else self._system())
-
     def _watch(self) -> asyncio.Task[Job]:
         """Hear of the job's end as soon as the monitor does."""
         if self._watching is None:
@@ -371,7 +398,7 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
         job = Job(job_id=self.job_id, state=JobState.UNKNOWN)
         while not job.is_finished:
             try:
-                system = await self._observer()
+                system = await self.access().as_observer()
                 if not self.job_id and not await self._find_job(system):
                     job = Job(job_id="", state=JobState.FAILED, reason="it was not submitted")
                     break
@@ -424,13 +451,13 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
 
     def _ending(self) -> Coroutine[Any, Any, None]:
         """The end of the session as it is named now, whatever the spawner's state is by then."""
-        ways, job_id, attempt, session = self._ways(), self.job_id, self.attempt, self.relay_session
+        identities, job_id, attempt, session = self.access().identities, self.job_id, self.attempt, self.relay_session
 
         async def end() -> None:
             if session:
                 await self._end_relay_session(session)
             if attempt:
-                await cancel(ways, job_id, attempt)
+                await cancel(identities, job_id, attempt)
 
         return end()
 
@@ -451,8 +478,8 @@ class FirecRESTSpawner(SpawnerOptions, SpawnerSettings, Spawner):
             await asyncio.sleep(0.2)
             if not self._spawn_pending:
                 return
-        log = f"{self.folder}/{LOG}"
-        events = progress.tell(await self._observer(), self._system, self.job_id, log)
+        log, access = f"{self.folder}/{LOG}", self.access()
+        events = progress.tell(await access.as_observer(), access.as_user, self.job_id, log)
         async with contextlib.aclosing(events):
             async for event in events:
                 yield event

@@ -5,22 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jupyterhub.utils import url_path_join
 
 from crestline.client import System
-from crestline.model import JobSpec
 from crestline.model.time_limits import seconds_of
 from crestline.relay.tokens import HubKey
-from crestline_jupyterhub import job
 from crestline_jupyterhub.failures import SpawnFailedError
 from crestline_jupyterhub.session.program import session_program
-
-if TYPE_CHECKING:
-    from crestline_jupyterhub.spawner import FirecRESTSpawner
 
 PROGRAM, CONFIG, LOG, RUNS = "session.pyz", "session.json", "session.log", "session.runs"
 SESSION_LIFETIME = 90 * 86400.0
@@ -30,29 +25,62 @@ _OF_THE_HUB = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "CONDA_ROOT", "VIRTUAL_E
 """variables of no use elsewhere"""
 
 
-async def stage(system: System, spawner: FirecRESTSpawner, spec: JobSpec) -> None:
-    """Make the folder, with the session's program and its configuration.
+async def stage(system: System, folder: str, config: Mapping[str, Any]) -> None:
+    """Make a session's folder, with its program and its configuration.
+
+    Args:
+        folder: absolute path on the system.
+        config: as `session_config` makes it.
 
     Raises:
         CrestlineError: the gateway refuses it.
-        SpawnFailedError: the relay's key cannot be read.
     """
-    config = _config(spawner, system) | {
-        "time_limit": seconds_of(spec.time_limit),
-        "warn_before_end": spawner.warn_before_end,
-    }
-    content = json.dumps(config).encode()
-    folder = spawner.folder
     await system.mkdir(folder, parents=True)
     await system.chmod(folder, "700")
     with tempfile.TemporaryDirectory() as local:
-        files = {PROGRAM: session_program(), CONFIG: content}
+        files = {PROGRAM: session_program(), CONFIG: json.dumps(config).encode()}
         for name, data in files.items():
             path = Path(local, name)
             path.touch(0o600)
             path.write_bytes(data)
         await asyncio.gather(*(system.upload(Path(local, name), f"{folder}/{name}") for name in files))
     await system.chmod(f"{folder}/{CONFIG}", "600")
+
+
+def session_config(
+    *,
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    base_path: str,
+    nonce: str,
+    shows_token: bool,
+    relay: Mapping[str, Any] | None,
+    time_limit: str | int | None,
+    warn_before_end: int,
+) -> dict[str, Any]:
+    """Build what the session's program reads when its job starts.
+
+    Args:
+        command: the single-user server's, with its arguments; those that say where it listens are left out.
+        environment: the single-user server's; variables that describe the hub's own machine are left out.
+        base_path: path below which the hub's proxy leads to the server.
+        nonce: the secret with which the session calls back.
+        shows_token: whether notebooks are shown the user's token for the gateway.
+        relay: how to reach the relay, as `open_relay_session` returns it; None: the session listens on its node.
+        time_limit: the job's, as `JobSpec` has it.
+        warn_before_end: seconds before it at which the user is told.
+    """
+    return {
+        "command": without_address(command),
+        "environment": {name: value for name, value in environment.items() if name not in _OF_THE_HUB},
+        "base_path": base_path,
+        "hub_api": environment["JUPYTERHUB_API_URL"],
+        "nonce": nonce,
+        "shows_token": shows_token,
+        "relay": relay,
+        "time_limit": seconds_of(time_limit),
+        "warn_before_end": warn_before_end,
+    }
 
 
 _ADDRESS = ("ip", "port", "sock")
@@ -93,30 +121,25 @@ def relay_key(file: str) -> HubKey:
         ) from error
 
 
-def _config(spawner: FirecRESTSpawner, system: System) -> dict[str, Any]:
-    environment = job.texts(spawner.get_env())
-    for name in _OF_THE_HUB:
-        environment.pop(name, None)
-    if spawner.use_user_token:
-        environment = {"FIRECREST_URL": system.gateway_url, "FIRECREST_SYSTEM": system.name} | environment
-    return {
-        "command": without_address([*spawner.cmd, *spawner.get_args(), *spawner.server_args]),
-        "environment": environment,
-        "base_path": spawner.server.base_url,
-        "hub_api": environment["JUPYTERHUB_API_URL"],
-        "nonce": spawner.nonce,
-        "shows_token": spawner.use_user_token,
-        "relay": _open_relay_session(spawner, environment) if spawner.connect_mode == "relay" else None,
-    }
+def open_relay_session(
+    key_file: str, *, user: str, base_path: str, hub_api: str, url: str, ca_file: str
+) -> tuple[str, dict[str, Any]]:
+    """Sign a session of the relay.
 
+    Args:
+        key_file: with the hub's key.
+        user: the user's name at the hub.
+        base_path: path below which the hub's proxy leads to the server.
+        hub_api: URL of the hub's API.
+        url: of the relay, as jobs reach it.
+        ca_file: on the compute nodes: PEM file of the relay's authority; empty: the nodes' own.
 
-def _open_relay_session(spawner: FirecRESTSpawner, environment: dict[str, str]) -> dict[str, Any]:
-    session, token = relay_key(spawner.relay_key_file).new_session(
-        user=spawner.user.name,
-        path=spawner.server.base_url,
-        hub_api=environment["JUPYTERHUB_API_URL"],
-        lifetime=SESSION_LIFETIME,
-    )
-    spawner.relay_session = session.id
-    url = url_path_join(spawner.relay_url, "agents")
-    return {"url": url, "token": token, "ca_file": spawner.relay_ca_file or None}
+    Returns:
+        the session's id, and what the session's program needs to reach the relay.
+
+    Raises:
+        SpawnFailedError: the key cannot be read.
+    """
+    key = relay_key(key_file)
+    session, token = key.new_session(user=user, path=base_path, hub_api=hub_api, lifetime=SESSION_LIFETIME)
+    return session.id, {"url": url_path_join(url, "agents"), "token": token, "ca_file": ca_file or None}

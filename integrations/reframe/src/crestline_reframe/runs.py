@@ -34,10 +34,10 @@ from crestline.model import (
 from crestline_reframe.gathering import Gathering
 from crestline_reframe.journal import Entry, Journal, age
 from crestline_reframe.options import Options
-from crestline_reframe.packing import EXIT_FILE, Pack, pack_script, packs
+from crestline_reframe.packing import EXIT_FILE, pack_script, packs
 from crestline_reframe.places import Places
 from crestline_reframe.staging import Staging, fingerprint, marker, prepared
-from crestline_reframe.work import Work
+from crestline_reframe.work import Pack, Work
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -317,7 +317,8 @@ class Run:
             work.pack = pack
             if pack.kind == "allocation":
                 work.outputs = (*work.outputs, EXIT_FILE)
-        return JobSpec(script=pack_script(pack, scripts, directories), workdir=self.places.root)
+        outputs = [(work.outputs[0], work.outputs[1]) for work in pack.works]
+        return JobSpec(script=pack_script(pack.kind, scripts, directories, outputs), workdir=self.places.root)
 
     def _pack_key(self, pack: Pack) -> str:
         key = f"reframe/{self._journal.run}/{secrets.token_hex(8)}"

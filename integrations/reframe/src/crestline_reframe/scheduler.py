@@ -125,7 +125,7 @@ class FirecrestJobScheduler(SlurmJobScheduler):  # type: ignore[misc]
             if seen.times.end is not None:
                 job._completion_time = float(seen.times.end)
         if has_ended and seen is not None and work.pack is not None and work.pack.kind == "allocation":
-            found = verdict(work)
+            found = verdict(work.place.local, work.script)
             if found is not None:
                 job._exitcode, job._state = found
         if has_ended and work.error and job._exception is None and not getattr(job, "_has_told", False):

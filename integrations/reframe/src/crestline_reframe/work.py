@@ -1,4 +1,4 @@
-"""One job of ReFrame on its way: what the event loop learns of it, for ReFrame's thread to read."""
+"""The jobs of ReFrame on their way: what the event loop learns of them, for ReFrame's thread to read."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ import asyncio
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from crestline.client import JobEvent
 from crestline.model import Job, JobState
+from crestline_reframe.inputs import Inputs
 from crestline_reframe.places import Place
-
-if TYPE_CHECKING:
-    from crestline_reframe.packing import Pack
-    from crestline_reframe.staging import Inputs
 
 
 @dataclass(eq=False)
@@ -115,3 +112,21 @@ class Work:
         if times is None or times.start is None or times.end is None:
             return None
         return float(max(times.end - times.start, 0))
+
+
+@dataclass(eq=False)
+class Pack:
+    """Several tests that are one job."""
+
+    works: list[Work]
+    kind: Literal["array", "allocation"]
+    job_id: str = ""
+
+    @property
+    def is_unwanted(self) -> bool:
+        """Whether no test in it is waited for any more."""
+        return all(work.is_cancelled or work.ended.is_set() for work in self.works)
+
+    def element(self, work: Work) -> str:
+        """The job id that says how this test is."""
+        return f"{self.job_id}_{self.works.index(work)}" if self.kind == "array" else self.job_id

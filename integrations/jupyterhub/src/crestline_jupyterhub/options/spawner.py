@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 from jupyterhub.spawner import Spawner
 from jupyterhub.user import User
 from jupyterhub.utils import maybe_future
-from traitlets import Callable, Dict, Float, HasTraits, List, TraitError, Union, default
+from traitlets import Callable, Dict, Float, List, TraitError, Union, default
 
 from crestline.model import ConfigError, CrestlineError
 from crestline_jupyterhub.failures import SpawnFailedError
@@ -18,16 +18,14 @@ from crestline_jupyterhub.options import form
 from crestline_jupyterhub.options.choice import choose, from_form, refuse
 from crestline_jupyterhub.options.live import Live, look
 from crestline_jupyterhub.options.offer import Override, Profile, is_safe, read_profiles
-
-if TYPE_CHECKING:
-    from crestline_jupyterhub.spawner import FirecRESTSpawner
+from crestline_jupyterhub.settings import SpawnerSettings
 
 FORM_PATIENCE = 5.0
 """seconds that the form waits for the gateway"""
 CHECK_PATIENCE = 30.0
 
 
-class SpawnerOptions(HasTraits):
+class SpawnerOptions(SpawnerSettings):
     """What users may choose."""
 
     profile_list = Union(
@@ -68,7 +66,7 @@ class SpawnerOptions(HasTraits):
         return _apply
 
 
-async def apply_before_start(spawner: FirecRESTSpawner) -> None:
+async def apply_before_start(spawner: SpawnerOptions) -> None:
     """Apply the options where the hub does not do it itself: before JupyterHub 5.3.
 
     Raises:
@@ -78,7 +76,7 @@ async def apply_before_start(spawner: FirecRESTSpawner) -> None:
         await _apply(spawner, spawner.user_options)
 
 
-async def _show(spawner: FirecRESTSpawner) -> str:
+async def _show(spawner: SpawnerOptions) -> str:
     """The form; empty where nothing is offered, and then the hub starts the server at once."""
     profiles = await _profiles(spawner)
     if not profiles:
@@ -90,7 +88,7 @@ _last_tried: WeakKeyDictionary[User, dict[str, Any]] = WeakKeyDictionary()
 """options of each user's last start, which the form shows again where that start is refused"""
 
 
-def _chosen_before(spawner: FirecRESTSpawner) -> Mapping[str, Any]:
+def _chosen_before(spawner: SpawnerOptions) -> Mapping[str, Any]:
     """What the form shows as chosen.
 
     After a refused start the hub shows the form of the user's default server, whichever server it was; of a request for
@@ -101,7 +99,7 @@ def _chosen_before(spawner: FirecRESTSpawner) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", spawner.user_options if asked or tried is None else tried)
 
 
-async def _apply(spawner: FirecRESTSpawner, options: dict[str, Any]) -> None:
+async def _apply(spawner: SpawnerOptions, options: dict[str, Any]) -> None:
     """Check the options and set what they say.
 
     Raises:
@@ -125,7 +123,7 @@ async def _apply(spawner: FirecRESTSpawner, options: dict[str, Any]) -> None:
     spawner.chosen_options = chosen.values
 
 
-async def _profiles(spawner: FirecRESTSpawner) -> list[Profile]:
+async def _profiles(spawner: SpawnerOptions) -> list[Profile]:
     setting: Any = spawner.profile_list
     try:
         if callable(setting):
@@ -135,18 +133,18 @@ async def _profiles(spawner: FirecRESTSpawner) -> list[Profile]:
         raise _misconfigured(str(error)) from error
 
 
-async def _live(spawner: FirecRESTSpawner, profiles: list[Profile], patience: float) -> Live | None:
+async def _live(spawner: SpawnerOptions, profiles: list[Profile], patience: float) -> Live | None:
     if not any(option.live for profile in profiles for option in profile.options):
         return Live({})
     try:
-        system = await spawner._system()
+        system = await spawner.access().as_user()
     except CrestlineError as error:
         spawner.log.warning("The form has no live data: %s", error)
         return None
     return await look(system, spawner.live_max_age, patience)
 
 
-async def _set(spawner: FirecRESTSpawner, override: Override) -> None:
+async def _set(spawner: SpawnerOptions, override: Override) -> None:
     for name, given in override.items():
         if not spawner.has_trait(name):
             raise _misconfigured(f"profile_list: the spawner has no setting {name!r}")
