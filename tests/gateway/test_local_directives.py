@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crestline.gateway.schedulers.directives import Array, parse_array, parse_begin, parse_memory
+from crestline.gateway.schedulers.directives import Array, parse_array, parse_begin
 from crestline.model import InvalidRequestError
+from crestline.model.memory import parse_memory
 from crestline.model.sbatch import parse_count, parse_directives, parse_nodes
 from crestline.model.time_limits import parse_time_limit
 

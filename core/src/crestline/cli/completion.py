@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from crestline.cli.places import parse_place
-from crestline.cli.remote import absolute
 from crestline.model import CrestlineError
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ def complete_paths(incomplete: str) -> list[str]:
     prefix = incomplete[: len(incomplete) - len(name)]
 
     async def look(system: System) -> list[str]:
-        files = await system.ls(await absolute(system, directory), hidden=name.startswith("."))
+        files = await system.ls(await system.resolve_path(directory), hidden=name.startswith("."))
         return [prefix + file.name + ("/" if file.is_directory else "") for file in files]
 
     return [path for path in _ask(place.site, look) if path.startswith(incomplete)]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crestline.cli.places import Place
-from crestline.cli.remote import absolute, is_directory
+from crestline.cli.remote import is_directory
 from crestline.client.files import Progress, Report
 from crestline.model import InvalidRequestError
 
@@ -31,7 +31,7 @@ async def copy_all(
         elif not source.remote:
             report += await _send(system, source.path, target.path, recursive, progress, several=len(sources) > 1)
         else:
-            await system.copy(await absolute(system, source.path), await absolute(system, target.path))
+            await system.copy(await system.resolve_path(source.path), await system.resolve_path(target.path))
             report += Report(files=1)
     return report
 
@@ -39,7 +39,7 @@ async def copy_all(
 async def _send(
     system: System, source: str, target: str, recursive: bool, progress: Progress | None, *, several: bool
 ) -> Report:
-    path = await absolute(system, target)
+    path = await system.resolve_path(target)
     local = Path(source)
     into = several or _names_a_directory(target)
     if local.is_dir():
@@ -54,7 +54,7 @@ async def _send(
 async def _fetch(
     system: System, source: str, target: str, recursive: bool, progress: Progress | None, *, several: bool
 ) -> Report:
-    path = await absolute(system, source)
+    path = await system.resolve_path(source)
     into = several or _names_a_directory(target)
     if await is_directory(system, path):
         _check_recursive(source, recursive)

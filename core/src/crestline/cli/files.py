@@ -16,7 +16,7 @@ from crestline.cli.options import Json, Site
 from crestline.cli.output import note, one_line, print_json, print_table, write
 from crestline.cli.places import parse_place
 from crestline.cli.progress import progress_bar
-from crestline.cli.remote import absolute, is_directory, read_file, read_last_lines
+from crestline.cli.remote import is_directory, read_file, read_last_lines
 from crestline.model import File, InvalidRequestError, MissingFileError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def ls(
     place = parse_place(path, site, remote=True)
 
     async def action(system: System) -> list[File]:
-        return await system.ls(await absolute(system, place.path), hidden=hidden, recursive=recursive)
+        return await system.ls(await system.resolve_path(place.path), hidden=hidden, recursive=recursive)
 
     files = on_system(place.site, action, patient=False)
     if json:
@@ -71,7 +71,7 @@ def cat(
         place = parse_place(path, site, remote=True)
 
         async def action(system: System, path: str = place.path) -> None:
-            source = await absolute(system, path)
+            source = await system.resolve_path(path)
             if json:
                 content = b"".join([chunk async for chunk in read_file(system, source)])
                 print_json({"path": source, "text": content.decode(errors="replace")})
@@ -134,7 +134,7 @@ def tail(
     place = parse_place(path, site, remote=True)
 
     async def action(system: System) -> None:
-        source = await absolute(system, place.path)
+        source = await system.resolve_path(place.path)
         content, position = await read_last_lines(system, source, lines)
         write(content)
         if follow:
@@ -191,12 +191,12 @@ def mv(
         raise UsageError("All must be on one system; `cp` copies between this machine and a system.")
 
     async def action(system: System) -> None:
-        into = await absolute(system, target.path)
+        into = await system.resolve_path(target.path)
         directory = await is_directory(system, into)
         if (len(sources) > 1 or target.path.endswith("/")) and not directory:
             raise InvalidRequestError(f"{target.path} is not a directory.", hint="Make it first: crestline mkdir.")
         for source in sources:
-            path = await absolute(system, source.path)
+            path = await system.resolve_path(source.path)
             await system.move(path, posixpath.join(into, posixpath.basename(path.rstrip("/"))) if directory else into)
 
     on_system(target.site, action)
@@ -208,7 +208,7 @@ def _each(paths: list[str], site: str | None, work: Callable[[System, str], Awai
         place = parse_place(path, site, remote=True)
 
         async def action(system: System, path: str = place.path) -> None:
-            await work(system, await absolute(system, path))
+            await work(system, await system.resolve_path(path))
 
         on_system(place.site, action, patient=False)
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from crestline.cli.remote import absolute
 from crestline.model import ConflictError, JobNotFoundError, JobSpec, MissingFileError
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ async def keyed_workdir(system: System, key: str) -> str:
     """The working directory of the run called `key`, the same in every process."""
     readable = re.sub(r"[^A-Za-z0-9._-]", "-", key)[:60].lstrip(".-")
     digest = hashlib.sha256(key.encode()).hexdigest()[:10]
-    return await absolute(system, f"crestline-runs/{readable}-{digest}")
+    return await system.resolve_path(f"crestline-runs/{readable}-{digest}")
 
 
 async def write_note(system: System, workdir: str, note: RunNote) -> None:
@@ -93,7 +92,7 @@ async def find_job(system: System, key: str, workdir: str = "") -> str:
     Raises:
         JobNotFoundError: there is none.
     """
-    place = await absolute(system, workdir) if workdir else await keyed_workdir(system, key)
+    place = await system.resolve_path(workdir) if workdir else await keyed_workdir(system, key)
     if (note := await read_note(system, place)) is not None and note.job_id:
         return note.job_id
     found = [job.job_id for job in await system.jobs() if job.workdir.rstrip("/") == place]

@@ -18,13 +18,6 @@ if TYPE_CHECKING:
 _CHUNK = 1024 * 1024
 
 
-async def absolute(system: System, path: str) -> str:
-    """A path on the system; one that is not absolute begins in the user's default directory."""
-    if path.startswith("/"):
-        return path
-    return f"{(await system.default_workdir()).rstrip('/')}/{path}"
-
-
 async def check_known(system: System, job_id: str) -> None:
     """Fail at once for an id that does not exist, where the gateway knows that for certain.
 

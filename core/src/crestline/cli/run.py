@@ -30,7 +30,6 @@ from crestline.cli.keyed_runs import (
 from crestline.cli.options import Json, Site
 from crestline.cli.outcome import job_exit_code
 from crestline.cli.progress import progress_bar
-from crestline.cli.remote import absolute
 from crestline.cli.resources import takes_resources
 from crestline.cli.telling import Teller
 from crestline.model import CrestlineError, Job, JobSpec
@@ -145,11 +144,11 @@ def run(
 
 async def _workdir(system: System, workdir: str, key: str | None) -> str:
     if workdir:
-        return await absolute(system, workdir)
+        return await system.resolve_path(workdir)
     if key:
         return await keyed_workdir(system, key)
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-    return await absolute(system, f"crestline-runs/{name}")
+    return await system.resolve_path(f"crestline-runs/{name}")
 
 
 async def _upload(system: System, sources: list[tuple[Path, IgnoreRules]], workdir: str, tell: Teller) -> None:

@@ -189,6 +189,7 @@ class BlockingSystem:
     partitions = _blocking(System.partitions)
     reservations = _blocking(System.reservations)
     default_workdir = _blocking(System.default_workdir)
+    resolve_path = _blocking(System.resolve_path)
     ls = _blocking(System.ls)
     glob = _blocking(System.glob)
     wait_for_path = _blocking(System.wait_for_path)

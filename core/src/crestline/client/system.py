@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import posixpath
 from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -359,6 +360,12 @@ class System(SystemFiles):
     async def default_workdir(self) -> str:
         """The user's directory on the system's default file system."""
         return await self.backend.default_workdir()
+
+    async def resolve_path(self, path: str) -> str:
+        """Return the absolute path on the system; a relative one is below the user's directory (`default_workdir`)."""
+        if path.startswith("/"):
+            return path
+        return posixpath.join(await self.default_workdir(), path)
 
     async def nodes(self) -> list[Node]:
         """The compute nodes with their states, as far as the gateway tells."""

@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from crestline.model import Job
-from crestline_airflow.rendered import single, texts
-from crestline_airflow.resources import RESOURCES
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
 
-    from crestline_airflow.operators.submit import FirecRESTSubmitOperator
 
-
-def facets(task: FirecRESTSubmitOperator, job: Job | None) -> OperatorLineage:
-    """Facets of a run.
+def facets(
+    *,
+    gateway_url: str,
+    system: str,
+    working_dir: str,
+    inputs: Iterable[str],
+    outputs: Iterable[str],
+    resources: Mapping[str, Any],
+    job_id: str | None,
+    job: Job | None,
+) -> OperatorLineage:
+    """Build the facets of a run.
 
     Datasets are named by `firecrest://<gateway>/<system>` and the path. The run facet `hpc_job` has the job's id,
     state, exit code and node-hours (None before it has ended), and the resources that the task asks for.
 
     Args:
+        gateway_url: with its scheme; a user's name in it does not become part of a dataset's name.
+        system: the system's name.
+        working_dir: relative paths are below it, unless the job says where it ran.
+        inputs, outputs: paths on the system that the task names.
+        resources: what the task asks for, by name; the environment and what is not set are left out.
+        job_id: None where nothing is submitted yet.
         job: as it ended; None at the start.
     """
     import attrs
@@ -40,30 +53,26 @@ def facets(task: FirecRESTSubmitOperator, job: Job | None) -> OperatorLineage:
         nodeHours: float | None  # noqa: N815
         resources: dict[str, Any]
 
-    site = task.hook.site()
-    system = single(task.system, "system") or site.system or ""
-    gateway = urlsplit(site.url).netloc.rpartition("@")[2]
+    gateway = urlsplit(gateway_url).netloc.rpartition("@")[2]
     namespace = f"firecrest://{gateway}/{system}"
-    below = job.workdir if job is not None else single(task.working_dir, "working_dir") or ""
-    written = [*texts(task.outputs), *((job.stdout, job.stderr) if job is not None else ())]
+    below = job.workdir if job is not None else working_dir
+    written = [*outputs, *((job.stdout, job.stderr) if job is not None else ())]
 
     def datasets(paths: Any) -> list[Any]:
         absolute = (posixpath.join(below, path) for path in paths if path)
         return [Dataset(namespace=namespace, name=path) for path in dict.fromkeys(absolute)]
 
     facet = HpcJobRunFacet(
-        gateway=site.url,
+        gateway=gateway_url,
         system=system,
-        jobId=job.job_id if job is not None else task._job_id,
+        jobId=job.job_id if job is not None else job_id,
         state=str(job.state) if job is not None else None,
         exitCode=job.exit_code if job is not None else None,
         nodeHours=job.node_hours if job is not None else None,
         resources={
             name: value
-            for name in RESOURCES
-            if name != "environment" and (value := getattr(task, name)) not in (None, "", [], (), False)
+            for name, value in resources.items()
+            if name != "environment" and value not in (None, "", [], (), False)
         },
     )
-    return OperatorLineage(
-        inputs=datasets(texts(task.inputs)), outputs=datasets(written), run_facets={"hpc_job": facet}
-    )
+    return OperatorLineage(inputs=datasets(inputs), outputs=datasets(written), run_facets={"hpc_job": facet})

@@ -11,7 +11,7 @@ from airflow.providers.common.compat.notifier import BaseNotifier
 
 from crestline_airflow.hooks import FirecRESTHook
 from crestline_airflow.rendered import single
-from crestline_airflow.resources import RESOURCES, absolute_below, job_spec
+from crestline_airflow.resources import JOB_FIELDS, job_spec
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -25,59 +25,38 @@ class FirecRESTJobNotifier(BaseNotifier):
 
     Args:
         system: the system's name; None: the one of the connection.
-        script, command, script_path: what to run, as in FirecRESTSubmitOperator; `script` is text.
-        working_dir: where the job runs; a relative path is below the user's default directory, which is the default.
-        job_name: how the scheduler lists it.
         firecrest_conn_id: the Airflow connection.
         context: of Airflow.
-        resources: those of FirecRESTSubmitOperator, from `account` to `environment`.
+        job: the arguments of FirecRESTSubmitOperator that say what to run (`script`, which is text here, `command` or
+            `script_path`), where (`working_dir`, `job_name`) and with what (from `account` to `environment`).
 
     Raises:
-        TypeError: there is no such resource.
+        TypeError: there is no such argument.
     """
 
-    template_fields = (
-        "firecrest_conn_id",
-        "system",
-        "script",
-        "command",
-        "script_path",
-        "working_dir",
-        "job_name",
-        *RESOURCES,
-    )
+    template_fields = ("firecrest_conn_id", "system", *JOB_FIELDS)
 
     def __init__(
         self,
         *,
         system: str | None = None,
-        script: str | None = None,
-        command: str | None = None,
-        script_path: str | None = None,
-        working_dir: str | None = None,
-        job_name: str | None = None,
         firecrest_conn_id: str = FirecRESTHook.default_conn_name,
         context: Context | None = None,
-        **resources: Any,
+        **job: Any,
     ) -> None:
         super().__init__(**({"context": context} if context is not None else {}))
-        if unknown := set(resources) - set(RESOURCES):
+        if unknown := set(job) - set(JOB_FIELDS):
             raise TypeError(f"FirecRESTJobNotifier takes no {', '.join(sorted(unknown))}")
         self.system = system
-        self.script = script
-        self.command = command
-        self.script_path = script_path
-        self.working_dir = working_dir
-        self.job_name = job_name
         self.firecrest_conn_id = firecrest_conn_id
-        for name in RESOURCES:
-            setattr(self, name, resources.get(name))
+        for name in JOB_FIELDS:
+            setattr(self, name, job.get(name))
 
     def notify(self, context: Context) -> None:
         """Submit the job; for callbacks, which run in the DAG processor."""
         with FirecRESTHook(self.firecrest_conn_id).get_conn(self.system) as system:
             working_dir = single(self.working_dir, "working_dir")
-            workdir = absolute_below(system.default_workdir(), working_dir) if working_dir else ""
+            workdir = system.resolve_path(working_dir) if working_dir else ""
             job = system.submit(job_spec(self, workdir), key=self._key(context))
             self.log.info("Submitted job %s to %s", job.job_id, system.name)
 
@@ -85,7 +64,7 @@ class FirecRESTJobNotifier(BaseNotifier):
         """Submit the job; for deadlines, whose callbacks run in the triggerer."""
         async with await FirecRESTHook(self.firecrest_conn_id).aget_conn(self.system) as system:
             working_dir = single(self.working_dir, "working_dir")
-            workdir = absolute_below(await system.default_workdir(), working_dir) if working_dir else ""
+            workdir = await system.resolve_path(working_dir) if working_dir else ""
             job = await system.submit(job_spec(self, workdir), key=self._key(context))
             self.log.info("Submitted job %s to %s", job.job_id, system.name)
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import posixpath
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
 from crestline.model import InvalidRequestError, JobSpec
+from crestline.model.memory import parse_memory
 from crestline.model.time_limits import seconds_of
 from crestline_airflow.attempts import Attempt
 from crestline_airflow.rendered import joined, single, texts, variables
@@ -36,11 +35,11 @@ RESOURCES = (
 )
 """fields of a JobSpec that are arguments of the operator under the same name"""
 
+JOB_FIELDS = ("script", "command", "script_path", "working_dir", "job_name", *RESOURCES)
+"""arguments that say what to run, where and with what"""
+
 _TEXTS = ("account", "partition", "reservation", "constraint", "qos", "memory", "array", "dependency")
 """those that are one text, in which a list has commas"""
-
-_UNITS = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024**2}
-"""in megabytes, Slurm's unit where none is given"""
 
 
 def job_spec(task: Any, workdir: str, attempt: Attempt | None = None, after: str | None = None) -> JobSpec:
@@ -87,11 +86,6 @@ def _script(task: Any) -> str | None:
     return joined(task.script, "\n")
 
 
-def absolute_below(default: str, path: str) -> str:
-    """A path on the system; a relative one is below `default`."""
-    return path if path.startswith("/") else posixpath.join(default, path)
-
-
 def after_jobs(jobs: Iterable[tuple[str, Any]]) -> str | None:
     """The dependency on the jobs of other tasks.
 
@@ -119,7 +113,4 @@ def more_memory(memory: str, factor: float) -> str:
     Raises:
         InvalidRequestError: it is not written so.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)B?", memory.strip().upper())
-    if match is None:
-        raise InvalidRequestError(f"{memory!r} is no amount of memory.", hint="Write it as 4G or 500M.")
-    return f"{math.ceil(float(match[1]) * _UNITS[match[2] or 'M'] * factor)}M"
+    return f"{math.ceil(parse_memory(memory.strip()) * factor)}M"

@@ -19,7 +19,7 @@ from crestline_airflow.links import FirecRESTJobLink, page_of
 from crestline_airflow.live_output import LiveOutput
 from crestline_airflow.outcome import outcome
 from crestline_airflow.rendered import single, texts
-from crestline_airflow.resources import absolute_below, after_jobs, job_spec
+from crestline_airflow.resources import after_jobs, job_spec
 from crestline_airflow.shared import Shared, acquire, release
 from crestline_airflow.versions import HAS_ON_KILL
 
@@ -237,9 +237,8 @@ class FirecRESTSubmitTrigger(FirecRESTJobTrigger):
             self.log.info("Job %s on %s was submitted before; going on with it", attempt.job_id, system.name)
         else:
             workdir = single(getattr(self, "working_dir", None), "working_dir")
-            if workdir:
-                workdir = absolute_below(await system.default_workdir(), workdir)
-            spec = job_spec(self, workdir or "", attempt, await sync_to_async(self._after)())
+            workdir = await system.resolve_path(workdir) if workdir else ""
+            spec = job_spec(self, workdir, attempt, await sync_to_async(self._after)())
             job = await system.submit(spec, key=attempt.key)
             attempt = await sync_to_async(attempts.submitted)(attempt, job.job_id)
             self.log.info("Submitted job %s to %s", attempt.job_id, system.name)

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 
 from crestline.cli.checks import Check, Verdict, failed
-from crestline.cli.remote import absolute, read_file
+from crestline.cli.remote import read_file
 from crestline.cli.systems import health
 from crestline.client import Policy, RetryPolicy, Site, System, connect, find_site, site_from_environment, sites_file
 from crestline.model import AuthenticationError, CrestlineError
@@ -140,7 +140,7 @@ def _large_files(system: System) -> Check:
 async def _write_test(system: System) -> Check:
     """Write, read and remove a file in the default directory."""
     name = f".crestline-doctor-{secrets.token_hex(4)}"
-    path = await absolute(system, name)
+    path = await system.resolve_path(name)
     content = secrets.token_bytes(64)
     with tempfile.TemporaryDirectory(prefix="crestline-") as place:
         local = Path(place, name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import posixpath
 import re
 import shlex
 import sys
@@ -186,7 +185,7 @@ def _environment(export: str) -> dict[str, str]:
 async def _workdir(system: System, chdir: str | None) -> str:
     """What `--chdir` says; else this directory where the system has it too, else the user's directory there."""
     if chdir is not None:
-        return chdir if chdir.startswith("/") else posixpath.join(await system.default_workdir(), chdir)
+        return await system.resolve_path(chdir)
     here = os.getcwd()
     try:
         await system.stat(here)

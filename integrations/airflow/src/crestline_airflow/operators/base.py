@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import posixpath
 from functools import cached_property
 from typing import Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from crestline.client import BlockingSystem
 from crestline_airflow.hooks import FirecRESTHook
 
 
@@ -31,8 +29,3 @@ class FirecRESTBaseOperator(BaseOperator):
     def hook(self) -> FirecRESTHook:
         """The hook of the connection."""
         return FirecRESTHook(self.firecrest_conn_id)
-
-
-def absolute(system: BlockingSystem, path: str) -> str:
-    """A path on the system; a relative one is below the user's default directory."""
-    return path if path.startswith("/") else posixpath.join(system.default_workdir(), path)

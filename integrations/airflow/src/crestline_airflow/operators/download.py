@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from crestline.client import BlockingSystem, Report
 from crestline.model import InvalidRequestError, MissingFileError
-from crestline_airflow.operators.base import absolute
 from crestline_airflow.operators.places import has_pattern, names_in_one_directory
 from crestline_airflow.operators.progress import TransferLog
 from crestline_airflow.operators.transfer import FirecRESTTransferOperator, transfer_key
@@ -66,7 +65,7 @@ class FirecRESTDownloadOperator(FirecRESTTransferOperator):
             if job is not None:
                 paths = [_of_job(path, job) for path in remote_files] or [job["stdout"]]
             else:
-                paths = [absolute(system, path) for path in remote_files]
+                paths = [system.resolve_path(path) for path in remote_files]
             into = f"{local_path}/" if any(map(has_pattern, paths)) else local_path
             paths = _expanded(system, paths)
             if len(paths) == 1 and not into.endswith(("/", os.sep)) and _is_directory(system, paths[0]):

@@ -13,7 +13,7 @@ from airflow.sdk import XComArg
 from crestline.client import BlockingSystem
 from crestline.model import ConflictError, MissingFileError
 from crestline_airflow.hooks import FirecRESTHook
-from crestline_airflow.operators.base import FirecRESTBaseOperator, absolute
+from crestline_airflow.operators.base import FirecRESTBaseOperator
 from crestline_airflow.rendered import required
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class FirecRESTMakeScratchOperator(FirecRESTBaseOperator):
 
     def execute(self, context: Context) -> str:
         with self.hook.get_conn(self.system) as system:
-            path = posixpath.normpath(absolute(system, required(self.path, "path")))
+            path = posixpath.normpath(system.resolve_path(required(self.path, "path")))
             owner = _owner(context, self.task_id)
             if _is_there(system, path) and _mark(system, path) != owner and system.ls(path, hidden=True):
                 raise ConflictError(

@@ -17,17 +17,17 @@ from crestline_airflow.failures import FirecRESTRetryPolicy, as_airflow_fails, e
 from crestline_airflow.links import FirecRESTJobLink, has_pages, page_of
 from crestline_airflow.live_output import STORED_AS as OUTPUT_STORED_AS
 from crestline_airflow.live_output import last_lines, logged
-from crestline_airflow.operators.base import FirecRESTBaseOperator, absolute
+from crestline_airflow.operators.base import FirecRESTBaseOperator
 from crestline_airflow.outcome import outcome
 from crestline_airflow.rendered import single, texts
-from crestline_airflow.resources import RESOURCES, after_jobs, job_spec
+from crestline_airflow.resources import JOB_FIELDS, RESOURCES, after_jobs, job_spec
 from crestline_airflow.triggers import FirecRESTJobTrigger, FirecRESTSubmitTrigger, news, unpacked
 from crestline_airflow.versions import HAS_POLICIES, TaskDeferralError, TaskDeferralTimeout, TaskDeferred
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-_FIELDS = ("system", "script", "command", "script_path", "working_dir", "job_name", "after", "log_output", *RESOURCES)
+_FIELDS = ("system", "after", "log_output", *JOB_FIELDS)
 """what the trigger of a task without a worker needs to know of it"""
 
 
@@ -73,19 +73,7 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         JobFailedError: the job did not complete.
     """
 
-    template_fields = (
-        "firecrest_conn_id",
-        "system",
-        "script",
-        "command",
-        "script_path",
-        "working_dir",
-        "job_name",
-        "after",
-        *RESOURCES,
-        "inputs",
-        "outputs",
-    )
+    template_fields = ("firecrest_conn_id", "system", *JOB_FIELDS, "after", "inputs", "outputs")
     template_ext = (".sh", ".sbatch")
     template_fields_renderers: ClassVar[dict[str, str]] = {
         "script": "bash",
@@ -253,15 +241,28 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
 
     def get_openlineage_facets_on_start(self) -> Any:
         """What the job will read and write."""
-        return lineage.facets(self, None)
+        return self._facets(None)
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
         """What the job has read and written, and what it took."""
-        return lineage.facets(self, self._job)
+        return self._facets(self._job)
 
     def get_openlineage_facets_on_failure(self, task_instance: Any) -> Any:
         """As on completion."""
-        return lineage.facets(self, self._job)
+        return self._facets(self._job)
+
+    def _facets(self, job: Job | None) -> Any:
+        site = self.hook.site()
+        return lineage.facets(
+            gateway_url=site.url,
+            system=single(self.system, "system") or site.system or "",
+            working_dir=single(self.working_dir, "working_dir") or "",
+            inputs=texts(self.inputs),
+            outputs=texts(self.outputs),
+            resources={name: getattr(self, name) for name in RESOURCES},
+            job_id=self._job_id,
+            job=job,
+        )
 
     @property
     def _policy(self) -> FirecRESTRetryPolicy:
@@ -313,7 +314,7 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
 
     def _workdir(self, system: BlockingSystem) -> str:
         working_dir = single(self.working_dir, "working_dir")
-        return absolute(system, working_dir) if working_dir else ""
+        return system.resolve_path(working_dir) if working_dir else ""
 
     def _unfinished(self, system: BlockingSystem, attempts: Attempts) -> Attempt | None:
         """The last attempt, if this try shall go on with it."""

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from crestline.client import BlockingSystem, Report
 from crestline.model import InvalidRequestError, MissingFileError
-from crestline_airflow.operators.base import absolute
 from crestline_airflow.operators.places import has_pattern, names_in_one_directory
 from crestline_airflow.operators.progress import TransferLog
 from crestline_airflow.operators.transfer import FirecRESTTransferOperator, transfer_key
@@ -47,7 +46,7 @@ class FirecRESTUploadOperator(FirecRESTTransferOperator):
     def transfer(self, context: Context, *, wait: bool) -> str | list[str]:
         with self.hook.get_conn(self.system) as system:
             key = transfer_key(context)
-            target = absolute(system, required(self.target_path, "target_path"))
+            target = system.resolve_path(required(self.target_path, "target_path"))
             many = not isinstance(self.source_path, str | os.PathLike | int | float)
             source: str | list[str] = texts(self.source_path) if many else required(self.source_path, "source_path")
             if isinstance(source, str) and (os.path.lexists(source) or not has_pattern(source)):

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import PokeReturnValue
 
 from crestline.client import BlockingSystem
-from crestline_airflow.operators.base import absolute
 from crestline_airflow.rendered import required
 from crestline_airflow.sensors.base import FirecRESTBaseSensor
 from crestline_airflow.sensors.triggers import FirecRESTFileSensorTrigger
@@ -39,7 +38,7 @@ class FirecRESTFileSensor(FirecRESTBaseSensor):
         with self.hook.get_conn(self.system) as system:
             if found := self._look(system):
                 return found
-            path, name = absolute(system, required(self.path, "path")), system.name
+            path, name = system.resolve_path(required(self.path, "path")), system.name
         self.wait_in_triggerer(FirecRESTFileSensorTrigger(self.firecrest_conn_id, name, path, self.poke_interval))
 
     def execute_complete(self, context: Context, event: Any) -> list[str]:
@@ -52,6 +51,6 @@ class FirecRESTFileSensor(FirecRESTBaseSensor):
         return PokeReturnValue(is_done=bool(found), xcom_value=found)
 
     def _look(self, system: BlockingSystem) -> list[str]:
-        found = system.glob(absolute(system, required(self.path, "path")))
+        found = system.glob(system.resolve_path(required(self.path, "path")))
         self.log.info("%s on %s: %s", self.path, system.name, ", ".join(found) or "not there yet")
         return found

@@ -9,9 +9,10 @@ from datetime import datetime
 
 import msgspec
 
-from crestline.gateway.schedulers.directives import Array, parse_array, parse_begin, parse_memory
+from crestline.gateway.schedulers.directives import Array, parse_array, parse_begin
 from crestline.gateway.schedulers.local.queue import Resources
 from crestline.model import InvalidRequestError
+from crestline.model.memory import parse_memory
 from crestline.model.sbatch import Directives, parse_count, parse_directives, parse_nodes
 from crestline.model.time_limits import parse_time_limit
 from crestline.wire.compute import JobDescription

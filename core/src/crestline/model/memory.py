@@ -1,0 +1,23 @@
+"""Amounts of memory, as Slurm reads them (sbatch(1), option `--mem`)."""
+
+from __future__ import annotations
+
+import re
+
+from crestline.model.errors import InvalidRequestError
+from crestline.model.sbatch import shortened
+
+
+def parse_memory(text: str) -> int:
+    """Read an amount of memory in MiB: `4G`, `500M`, `1T`, `2048K` (rounded up), without unit MiB.
+
+    Raises:
+        InvalidRequestError: not of that form.
+    """
+    match = re.fullmatch(r"(\d{1,12})([KMGT]?)B?", text, re.ASCII | re.IGNORECASE)
+    if match is None:
+        raise InvalidRequestError(f"{shortened(text)} is no amount of memory.", hint="Write for example 4G or 500M.")
+    number, unit = int(match[1]), match[2].upper()
+    if unit == "K":
+        return -(-number // 1024)
+    return number * {"": 1, "M": 1, "G": 1024, "T": 1024 * 1024}[unit]
