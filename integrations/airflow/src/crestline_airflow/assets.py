@@ -14,11 +14,24 @@ from crestline_airflow.hooks import FirecRESTHook
 if TYPE_CHECKING:
     from openlineage.client.event_v2 import Dataset
 
+__all__ = ["create_asset"]
+
 
 def create_asset(
     *, system: str, path: str, firecrest_conn_id: str | None = None, extra: dict[str, Any] | None = None
 ) -> Asset:
-    """The asset of a file or directory on a system."""
+    """Make the asset of a file or directory on a system.
+
+    Example::
+
+        create_asset(system="daint", path="/scratch/u/run1/out.xml")
+
+    Args:
+        system: the system's name.
+        path: absolute path on the system.
+        firecrest_conn_id: the Airflow connection; None: the default one.
+        extra: what the asset keeps beside its URI.
+    """
     connection = f"{firecrest_conn_id}@" if firecrest_conn_id else ""
     return Asset(uri=f"firecrest://{connection}{system}/{path.lstrip('/')}", extra=extra)
 

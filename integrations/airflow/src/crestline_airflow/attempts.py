@@ -23,7 +23,7 @@ _STORED_AS = "firecrest_job"
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """One job of a task."""
+    """The record of one attempt of a task, which is one job."""
 
     key: str
     """names the attempt to the gateway; digested, since names of DAGs, runs and tasks may be long and not ASCII"""
@@ -43,7 +43,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Store(Protocol):
-    """Where the record lies."""
+    """What keeps the record of a task's last attempt across tries."""
 
     def get(self, key: str) -> Any: ...
 
@@ -66,7 +66,7 @@ class XComStore:
         return XCom.get_one(key=key, **self._place)
 
     def set(self, key: str, value: Any) -> None:
-        """Replace what is stored."""
+        """Store a value that XComs can carry, in the place of the one before."""
         XCom.set(key=key, value=value, **self._place)
 
 

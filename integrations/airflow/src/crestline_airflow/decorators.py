@@ -25,6 +25,8 @@ from crestline_airflow.versions import KNOWN_CONTEXT_KEYS, handle_output
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+__all__ = ["FirecRESTDecoratedOperator", "firecrest_task"]
+
 SIZE_LIMIT = 10 * 1024 * 1024
 """bytes that arguments and value may have: they pass through the memory of a worker, and the value through XCom"""
 
@@ -45,6 +47,14 @@ class FirecRESTDecoratedOperator(DecoratedOperator, FirecRESTSubmitOperator):
     The function travels alone: it imports and defines in itself what it needs. On the system any Python from 3.6 on
     will do that has these modules; the nodes need no network. What the function prints is in the task log, and an
     exception comes back with its traceback.
+
+    Example::
+
+        @task.firecrest(python="apptainer exec torch.sif python", nodes=1, gpus=4)
+        def train(epochs):
+            import torch
+
+            return torch.cuda.device_count() * epochs
 
     A parameter that is called as a part of Airflow's context (`ds`, `logical_date`, `params`, `run_id`, ...) gets it.
 

@@ -26,6 +26,8 @@ from crestline_airflow.versions import HAS_POLICIES, AirflowFailException
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+__all__ = ["FirecRESTRetryPolicy"]
+
 HOPELESS = (
     AuthenticationError,
     PermissionDeniedError,
@@ -132,6 +134,16 @@ if HAS_POLICIES:
         A job that its site ended (a node failed or did not boot, preemption) is tried again soon. One that ran out of
         memory or time is not, unless the next try may ask for more. A refused identity, request or configuration
         fails the task at once. Everything else is retried as Airflow does it.
+
+        Example::
+
+            FirecRESTSubmitOperator(
+                task_id="scf",
+                command="srun pw.x",
+                memory="8G",
+                retries=3,
+                retry_policy=FirecRESTRetryPolicy(more_memory=2),
+            )
 
         Args:
             more_memory: factor by which each retry raises `memory` after the job ran out of it.

@@ -244,7 +244,7 @@ class FirecRESTFileSystem(AsyncFileSystem):  # type: ignore[misc]
     modified = sync_wrapper(_modified)
 
     def ukey(self, path: str) -> str:
-        """Changes when the file does."""
+        """Return a text that changes when the file's content does."""
         info = self.info(path)
         return f"{info['ino']}-{info['size']}-{info['mtime']}"
 
@@ -284,7 +284,10 @@ class FirecRESTFileSystem(AsyncFileSystem):  # type: ignore[misc]
 
 
 class FirecRESTPath(UPath):
-    """What `ObjectStoragePath` wraps."""
+    """The path class with which `ObjectStoragePath` reads `firecrest://` URLs.
+
+    Example: `ObjectStoragePath("firecrest://my_conn@daint/scratch/u/run1/out.xml").read_text()`.
+    """
 
     __slots__ = ()
 

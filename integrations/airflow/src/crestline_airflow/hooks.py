@@ -19,6 +19,8 @@ from crestline_airflow.rendered import required, single
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
+__all__ = ["FirecRESTHook"]
+
 _LOCAL_CREDENTIALS = ("token_command", "client_secret_file")
 """what makes the worker run a program, or send a file of its own to the gateway that the connection names"""
 
@@ -39,6 +41,11 @@ class FirecRESTHook(BaseHook):
     `auth_url` (where tokens are fetched), a default `system`, `refresh_token`, `api_key` or `auth_command` in the place
     of a client, `job_page`, and all other fields of a site of the sites file. Where `firecrest_default` is not
     defined, the `FIRECREST_*` variables and the sites file of the machine hold, as everywhere in Crestline.
+
+    Example, in a task of Python::
+
+        with FirecRESTHook("my_gateway").get_conn("daint") as system:
+            print(system.ls("/scratch/u/run1"))
 
     All systems that one process opens for one identity share a token, and in one event loop sockets and the job
     monitor, too.

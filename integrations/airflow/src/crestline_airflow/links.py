@@ -29,7 +29,7 @@ class FirecRESTJobLink(BaseOperatorLink):
 
     @property
     def name(self) -> str:
-        """What the button says."""
+        """The text of the button in the web interface."""
         return "HPC job"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:

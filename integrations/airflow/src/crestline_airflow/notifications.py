@@ -16,12 +16,18 @@ from crestline_airflow.resources import JOB_FIELDS, job_spec
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+__all__ = ["FirecRESTJobNotifier"]
+
 
 class FirecRESTJobNotifier(BaseNotifier):
     """Submits a job and does not wait for it, for example to archive results or to collect what a failure left.
 
     Works as a callback of DAGs and tasks (`on_failure_callback=`, ...) and, in an `AsyncCallback`, of a
     `DeadlineAlert`. One event submits one job, also if Airflow delivers it twice. All arguments are templates.
+
+    Example::
+
+        DAG("sweep", on_failure_callback=FirecRESTJobNotifier(command="tar czf logs.tgz run1/*.log"))
 
     Args:
         system: the system's name; None: the one of the connection.

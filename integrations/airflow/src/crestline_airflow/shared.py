@@ -48,7 +48,7 @@ class Budget:
         return True
 
     def give_place(self) -> None:
-        """One job less is followed."""
+        """Give back the place of one followed job."""
         self._places += 1
 
     async def turn(self) -> None:

@@ -287,7 +287,7 @@ def packed(error: CrestlineError) -> dict[str, str]:
 
 
 def unpacked(error: dict[str, str]) -> CrestlineError:
-    """The error that was packed."""
+    """Rebuild the error that `packed` made the payload of an event."""
     kind = getattr(crestline.model, error["type"], CrestlineError)
     return kind(error["message"], hint=error["hint"])  # type: ignore[no-any-return]
 

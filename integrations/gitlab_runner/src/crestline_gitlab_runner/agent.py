@@ -21,7 +21,12 @@ def batch_script(workspace: str, *, ttl: int, grace: int = 10) -> str:
 
 
 def order(lines: list[str], *, last: bool = False) -> bytes:
-    """What goes into `in/NAME.go`."""
+    """Build the content of `in/NAME.go`, the agent's order to run a command.
+
+    Args:
+        lines: of shell.
+        last: the agent ends after this command.
+    """
     return "\n".join([*lines, "# end of all" if last else "# end", ""]).encode()
 
 

@@ -101,7 +101,7 @@ class CiJob:
 
     @property
     def id(self) -> int:
-        """GitLab's number."""
+        """GitLab's number of the job (`CI_JOB_ID`)."""
         return self._response.id
 
     @property
@@ -112,13 +112,13 @@ class CiJob:
 
     @property
     def project(self) -> str:
-        """Names the project likewise."""
+        """Names the project among those of all GitLab servers that use this configuration."""
         server = urlsplit(self._response.git_info.repo_url).netloc.rpartition("@")[2]
         return f"{server}/{self._response.job_info.project_id}"
 
     @property
     def project_id(self) -> int:
-        """GitLab's number of the project."""
+        """GitLab's number of the project (`CI_PROJECT_ID`)."""
         return self._response.job_info.project_id
 
     @property
@@ -144,7 +144,7 @@ class CiJob:
 
     @property
     def name(self) -> str:
-        """As the pipeline calls it."""
+        """The job's name in `.gitlab-ci.yml`."""
         return self._response.job_info.name
 
     @property
@@ -154,7 +154,7 @@ class CiJob:
 
     @property
     def image(self) -> str:
-        """`image:`, expanded."""
+        """The image of `image:`, with its variables filled in; empty where the job names none."""
         return self.variables.get("CI_JOB_IMAGE", "")
 
     @property

@@ -18,12 +18,12 @@ def write(content: bytes) -> None:
 
 
 def remark(text: str) -> None:
-    """Something worth knowing."""
+    """Write a line for the user into the job's log."""
     write(_GREY + plain(text).encode() + _END + b"\n")
 
 
 def failure(text: str) -> None:
-    """Why it failed."""
+    """Write an error, with what to do about it, into the job's log."""
     write(_RED + plain(text).encode() + _END + b"\n")
 
 

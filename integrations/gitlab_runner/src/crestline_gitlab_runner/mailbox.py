@@ -23,7 +23,7 @@ Output = Callable[[bytes], None]
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """How a command ended."""
+    """How the agent reports the end of a command."""
 
     code: int
     why: str
@@ -31,7 +31,13 @@ class Ended(msgspec.Struct, frozen=True):
 
 
 class Mailbox:
-    """One workspace on the system."""
+    """The inbox and the outbox of the agent in one workspace.
+
+    Args:
+        system: an open system.
+        workspace: absolute path there.
+        patience: seconds that a gateway may not answer before `follow` gives up.
+    """
 
     def __init__(self, system: System, workspace: str, *, patience: float) -> None:
         self._system = system
@@ -74,7 +80,7 @@ class Mailbox:
             group.create_task(put(f"{name}.go", order(lines, last=last)))
 
     async def stop(self, name: str) -> None:
-        """End a command."""
+        """Order the agent to stop a command; it gets SIGTERM, and SIGKILL after the agent's grace."""
         await self._put(f"{name}.stop", b"stop\n")
 
     async def follow(self, name: str, write: Output) -> Ended:

@@ -47,7 +47,12 @@ async def describe(settings: Settings, job: CiJob, connect: Connect) -> dict[str
 
 
 async def prepare(settings: Settings, job: CiJob, connect: Connect) -> None:
-    """Submit, once over all tries."""
+    """Submit the job that the CI job runs in; a repeated `prepare` finds it.
+
+    Raises:
+        BuildFailureError: the CI job asks for what it may not have.
+        SystemFailureError: the job ended before it could be used.
+    """
     state = known_state(settings, job)
     if settings.stages.get_sources == "host":
         sources.check(job)

@@ -67,7 +67,7 @@ class Limits:
 
 
 class TooLargeError(Exception):
-    """More than the limits allow."""
+    """An archive has more members or bytes than the limits allow."""
 
 
 class Member:

@@ -54,7 +54,7 @@ class Bundle(msgspec.Struct, frozen=True):
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing can match."""
+        """Whether no file can match, so that nothing is packed."""
         return not self.patterns and not self.untracked
 
     @property

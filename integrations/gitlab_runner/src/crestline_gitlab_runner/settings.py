@@ -60,7 +60,7 @@ class Defaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Stages(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where stages run."""
+    """Where stages run: on the runner's host, or in the job."""
 
     get_sources: Literal["host", "job"] = "host"
     artifacts: Literal["host", "unconfined"] = "host"
@@ -109,7 +109,17 @@ class Recovery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All of it."""
+    """The whole configuration file, read by `load_settings`.
+
+    Example; all other tables have defaults::
+
+        [gateway]
+        url = "https://firecrest.example.org"
+        system = "daint"
+        token_url = "https://auth.example.org/token"
+        client_id = "ci"
+        client_secret_file = "/etc/gitlab-runner/firecrest-secret"
+    """
 
     gateway: Gateway
     workspace: Workspace = Workspace()
@@ -123,12 +133,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def heartbeat_ttl(self) -> int:
-        """Seconds."""
+        """Seconds without the runner after which the allocation ends itself."""
         return seconds(self.recovery.heartbeat_ttl)
 
     @property
     def gateway_budget(self) -> int:
-        """Seconds."""
+        """Seconds without an answer of the gateway after which the driver gives up."""
         return seconds(self.recovery.gateway_budget)
 
     @property

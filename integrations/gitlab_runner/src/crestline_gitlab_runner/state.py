@@ -19,7 +19,7 @@ from crestline_gitlab_runner.settings import Settings
 
 
 class Record(msgspec.Struct, kw_only=True):
-    """The file."""
+    """What `record.json` holds: how far the driver is with one CI job."""
 
     ci_job: int
     name: str
@@ -93,27 +93,27 @@ class State:
         write_durably(self.folder / "record.json", msgspec.json.encode(self.record))
 
     def touch(self) -> None:
-        """Somebody cares for this job."""
+        """Set the time from which `age` counts, so that `gc` leaves the job alone."""
         (self.folder / "record.json").touch()
 
     @property
     def age(self) -> float:
-        """Seconds since somebody cared."""
+        """Seconds since the record was last saved or touched."""
         return time.time() - (self.folder / "record.json").stat().st_mtime
 
     def room(self, name: str) -> Path:
-        """A folder inside."""
+        """Return a folder inside, made where it is missing, closed to other users."""
         path = self.folder / name
         path.mkdir(mode=0o700, exist_ok=True)
         return path
 
     def forget(self) -> None:
-        """Remove it all."""
+        """Remove the folder with all that is in it."""
         shutil.rmtree(self.folder, ignore_errors=False, onerror=_make_removable)
 
     @property
     def builds_dir(self) -> str:
-        """On the system."""
+        """The directory of checkouts on the system, as the runner is told."""
         return f"{self.record.workspace}/b-{self.record.name}"
 
     @property

@@ -12,7 +12,7 @@ from crestline_gitlab_runner.failures import BuildFailureError
 
 
 class Minutes(msgspec.Struct, frozen=True):
-    """A time limit."""
+    """A time limit, with what the user should know about how it was read."""
 
     text: str
     """as Slurm is told"""

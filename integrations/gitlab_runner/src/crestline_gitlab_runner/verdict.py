@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from crestline.model import Job, JobState, describe_end
-from crestline.model.time_limits import format_duration
+from crestline.model import Job, JobState, describe_end, end_hint, end_reason
+from crestline.model.endings import end_signal
 from crestline_gitlab_runner.agent import AWAY, BROKEN, STARTED_TWICE, WORKSPACE_GONE
 from crestline_gitlab_runner.failures import BuildFailureError, SystemFailureError
 
@@ -37,31 +37,20 @@ def of_job(job: Job) -> None:
         BuildFailureError: time limit (124), memory (137), cancelled (143), or the job killed itself.
         SystemFailureError: anything else.
     """
-    name = f"Job {job.job_id}"
+    said = describe_end(job)
     if job.state in _SYSTEM_STATES or job.raw_state.upper().startswith(_SYSTEM_WORDS):
-        raise SystemFailureError(describe_end(job), hint="The system failed, not the job.")
+        raise SystemFailureError(said, hint="The system failed, not the job.")
     if job.state in (JobState.TIMEOUT, JobState.DEADLINE):
-        limit = f" of {format_duration(job.times.limit)}" if job.times.limit else ""
-        raise BuildFailureError(
-            f"{name} reached its time limit{limit}.",
-            hint='Ask for more, such as SLURM_TIMELIMIT: "01:00:00" (in quotes).',
-            code=TIME_LIMIT,
-        )
+        hint = 'Ask for more, such as SLURM_TIMELIMIT: "01:00:00" (in quotes).'
+        raise BuildFailureError(said, hint=hint, code=TIME_LIMIT)
     if job.state is JobState.OUT_OF_MEMORY:
-        raise BuildFailureError(f"{name} ran out of memory.", hint="Ask for more by CRESTLINE_MEMORY.", code=MEMORY)
+        raise BuildFailureError(said, hint="Ask for more by CRESTLINE_MEMORY.", code=MEMORY)
     if job.state is JobState.CANCELLED:
-        by = (
-            f" ({job.raw_state})"
-            if " by " in job.raw_state
-            else f" ({job.reason})"
-            if job.reason not in ("", "None")
-            else ""
-        )
-        raise BuildFailureError(f"{name} was cancelled{by}.", code=CANCELLED)
+        reason = end_reason(job)
+        raise BuildFailureError(f"{said} Reason: {reason}." if reason else said, code=CANCELLED)
     if job.state is JobState.FAILED:
         if job.exit_code in _AGENT:
-            raise SystemFailureError(f"{name} ended: {_AGENT[job.exit_code]}.")
-        if job.signal:
-            raise BuildFailureError(f"{name} was ended by signal {job.signal}.", code=128 + job.signal)
-        raise BuildFailureError(f"{name} failed.", code=job.exit_code or 1)
-    raise SystemFailureError(f"{describe_end(job)} The script did not report its end.", hint="See agent.log.")
+            raise SystemFailureError(f"Job {job.job_id} ended: {_AGENT[job.exit_code]}.")
+        number = end_signal(job)
+        raise BuildFailureError(said, hint=end_hint(job), code=128 + number if number else job.exit_code or 1)
+    raise SystemFailureError(f"{said} The script did not report its end.", hint="See agent.log.")

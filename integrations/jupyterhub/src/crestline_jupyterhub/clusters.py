@@ -18,7 +18,10 @@ from crestline.model import InvalidRequestError
 
 @dataclass(frozen=True, kw_only=True)
 class Dask:
-    """A distributed Dask cluster."""
+    """The fields of `clusters = {"dask": {...}}`: a distributed Dask cluster for the session.
+
+    Example: `{"dask": {"workers_per_node": 4, "interface": "hsn0"}}`.
+    """
 
     workers_per_node: int = 1
     threads_per_worker: int = 0
@@ -57,7 +60,10 @@ class Dask:
 
 @dataclass(frozen=True, kw_only=True)
 class IPyParallel:
-    """An IPyParallel cluster."""
+    """The fields of `clusters = {"ipyparallel": {...}}`: an IPyParallel cluster for the session.
+
+    Example: `{"ipyparallel": {"engines": 8, "mpi": True}}`.
+    """
 
     engines: int = 0
     """0: one for each task of the job, or each CPU where it has one task"""

@@ -65,7 +65,7 @@ class Connections:
             del self._opening[key]
 
     async def close(self) -> None:
-        """Let all go."""
+        """Close all systems; a later call opens them anew."""
         for system in self._open.values():
             await system.close()
         self._open.clear()

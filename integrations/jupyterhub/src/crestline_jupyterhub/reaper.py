@@ -138,7 +138,7 @@ async def reap(arguments: argparse.Namespace, hub_url: str, token: str) -> list[
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The command line."""
+    """Read the command line of `python -m crestline_jupyterhub.reaper`."""
     parser = argparse.ArgumentParser(
         prog="python -m crestline_jupyterhub.reaper", description=(__doc__ or "").split("\n")[0]
     )
@@ -153,7 +153,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 async def run(argv: Sequence[str]) -> int:
-    """The command; its exit code."""
+    """Reap once or, with `--every`, until the hub has gone; returns the exit code."""
     arguments = parse(argv)
     url, token = (os.environ.get(f"JUPYTERHUB_API_{name}", "") for name in ("URL", "TOKEN"))
     if not url or not token:
@@ -177,7 +177,7 @@ async def run(argv: Sequence[str]) -> int:
 
 
 def main() -> None:
-    """The command."""
+    """Run as a command, with a log on standard error."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -43,6 +43,13 @@ NOWHERE = "http://127.0.0.1:1"
 class FirecRESTSpawner(SpawnerOptions, Spawner):
     """Runs each server as a batch job of a system behind a FirecREST v2 gateway.
 
+    Example, in `jupyterhub_config.py`::
+
+        c.JupyterHub.spawner_class = "firecrest"
+        c.FirecRESTSpawner.system = "daint@cscs"
+        c.FirecRESTSpawner.req_partition = "interactive"
+        c.FirecRESTSpawner.req_runtime = "08:00:00"
+
     `poll` looks into the shared job monitor and never waits for the gateway; an error there never ends a server.
     """
 
@@ -98,7 +105,7 @@ class FirecRESTSpawner(SpawnerOptions, Spawner):
             self._watch()
 
     def clear_state(self) -> None:
-        """The server is gone."""
+        """Forget the server that has ended, and remove its files on the system."""
         super().clear_state()
         callback.unregister(self.nonce)
         if self._watching is not None:
@@ -491,7 +498,7 @@ def _complete(start: asyncio.Future[None]) -> None:
 
 
 async def listens(url: str) -> bool:
-    """Whether something takes connections there."""
+    """Whether something accepts TCP connections at the host and port of a URL."""
     place = urlsplit(url)
     try:
         async with asyncio.timeout(DIAL_PATIENCE):

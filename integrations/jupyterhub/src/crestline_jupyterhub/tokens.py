@@ -25,6 +25,8 @@ from crestline.model import AuthenticationError, ConfigError, CrestlineError
 if TYPE_CHECKING:
     from jupyterhub.user import User
 
+__all__ = ["refresh_user"]
+
 _HUB_PATIENCE = 60.0
 """seconds that the hub's event loop may take for its part"""
 

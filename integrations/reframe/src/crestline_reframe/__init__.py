@@ -22,5 +22,5 @@ show_outages()
 
 
 def fragment() -> Path:
-    """The settings file to name first in `RFM_CONFIG_FILES`, for sites that are configured in YAML or JSON."""
+    """Return the settings file to name first in `RFM_CONFIG_FILES`, for sites that are configured in YAML or JSON."""
     return Path(__file__).with_name("settings.py")

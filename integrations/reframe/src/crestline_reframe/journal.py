@@ -76,11 +76,11 @@ class Journal:
         self._write(key=key, test=test, phase=phase, fingerprint=fingerprint, remote=remote)
 
     def submitted(self, key: str, job_id: str) -> None:
-        """The scheduler has taken it."""
+        """Note the id under which the scheduler has accepted a job."""
         self._write(key=key, job_id=job_id)
 
     def collected(self, key: str) -> None:
-        """Its results are here."""
+        """Note that the results of a job are on this machine."""
         self._write(key=key, is_collected=True)
 
     def packed(self, key: str) -> None:

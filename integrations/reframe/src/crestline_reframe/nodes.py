@@ -42,14 +42,14 @@ class Nodes:
         self._asked = -_FRESH
 
     def all(self) -> set[_SlurmNode]:
-        """All nodes."""
+        """Return all nodes of the system, at most ten seconds old."""
         if time.monotonic() - self._asked >= _FRESH:
             self._nodes = {slurm_node(node) for node in self._run.ask(lambda system: system.nodes())}
             self._asked = time.monotonic()
         return set(self._nodes)
 
     def named(self, nodelist: str) -> set[_SlurmNode]:
-        """The nodes of a hostlist."""
+        """Return those of a hostlist (`nid[001-004]`) that the system has."""
         names = set(nodelist_expand(nodelist))
         return {node for node in self.all() if node.name in names}
 

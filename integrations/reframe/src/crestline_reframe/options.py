@@ -86,7 +86,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return base
 
     def policy(self) -> Policy:
-        """How patient to be."""
+        """Return the client's settings for retries, polling and submission."""
         return Policy(
             retry=RetryPolicy(attempts=100_000, budget=self.patience),
             poll=PollPolicy(shortest=2.0),  # where nothing tells of changes; a test is worth no list of its own

@@ -70,7 +70,7 @@ class Places:
         place.known.clear()
 
     def absolute(self, place: Place) -> str:
-        """The directory on the system."""
+        """Return the absolute path of a stage directory on the system."""
         return posixpath.join(self.root, place.remote)
 
     def mapped(self, text: str) -> str:

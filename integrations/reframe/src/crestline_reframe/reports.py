@@ -50,5 +50,5 @@ def _told(work: Work) -> dict[str, Any]:
 
 
 def install() -> None:
-    """Make ReFrame use it."""
+    """Make ReFrame write its reports with this class."""
     reporting.RunReport = RunReport

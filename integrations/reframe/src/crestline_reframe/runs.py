@@ -117,7 +117,7 @@ class Run:
         return self._start(answer()).result()
 
     def scheduler_type(self) -> str:
-        """`slurm` or `pbs`."""
+        """Return `slurm` or `pbs`: what the options say, else what the gateway says."""
         if self.options.scheduler is not None:
             return self.options.scheduler
         return self.ask(_scheduler_type)

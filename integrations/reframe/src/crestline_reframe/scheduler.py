@@ -38,7 +38,21 @@ _TICK = 0.2
 
 @register_scheduler(NAME)
 class FirecrestJobScheduler(SlurmJobScheduler):  # type: ignore[misc]
-    """One for each partition; those of one gateway and system share a run. Nothing is asked before it is needed."""
+    """ReFrame's scheduler for partitions whose jobs run behind a gateway.
+
+    ReFrame makes one for each partition; those of one gateway and system share a run. The gateway is asked nothing
+    before it is needed.
+
+    Example, a partition in a settings file that imports `crestline_reframe`::
+
+        {
+            "name": "gpu",
+            "scheduler": "firecrest-scheduler",
+            "launcher": "srun",
+            "environs": ["builtin"],
+            "sched_options": {"firecrest": {"site": "daint@cscs"}},
+        }
+    """
 
     def __init__(self) -> None:
         super().__init__()

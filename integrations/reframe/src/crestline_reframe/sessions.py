@@ -55,7 +55,7 @@ def run_of(options: Options, paths: Paths) -> Run:
 
 
 def all_runs() -> Iterator[Run]:
-    """Those that were begun."""
+    """Iterate over the runs that this process has begun."""
     return iter(list(_runs.values()))
 
 

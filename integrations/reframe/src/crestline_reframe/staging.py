@@ -42,7 +42,7 @@ class Staging:
         return list(members.values()), begins
 
     def is_done(self, members: Iterable[Member], works: Iterable[Work]) -> None:
-        """What was planned has arrived."""
+        """Note that what was planned has arrived on the system."""
         self._trees |= {each.path.split("/")[1] for each in members if each.path.startswith("cas/")}
         for work in works:
             work.place.is_there = True

@@ -72,7 +72,7 @@ class Work:
         """it is known whether there is a job; for the event loop"""
 
     def accepted(self, job: Job) -> None:
-        """It has been submitted."""
+        """Note the job under which it has been submitted."""
         self.job = job
         self.submitted_at = time.time()
         self.settled.set()
@@ -91,7 +91,7 @@ class Work:
         self.settled.clear()
 
     def end(self, error: str = "") -> None:
-        """Nothing more will happen."""
+        """Note that nothing more will happen, and wake those that wait for it."""
         self.error = self.error or error
         self.settled.set()
         self.ended.set()
@@ -99,7 +99,7 @@ class Work:
 
     @property
     def queue_seconds(self) -> float | None:
-        """From submission to start."""
+        """Seconds from submission to start; None where the scheduler does not say."""
         times = self.job.times if self.job else None
         if times is None or times.submit is None or times.start is None:
             return None
@@ -107,7 +107,7 @@ class Work:
 
     @property
     def run_seconds(self) -> float | None:
-        """From start to end."""
+        """Seconds from start to end; None where the scheduler does not say."""
         times = self.job.times if self.job else None
         if times is None or times.start is None or times.end is None:
             return None

@@ -119,5 +119,5 @@ def _runner() -> str:
 
 
 def python_here() -> str:
-    """The version of this Python."""
+    """Return major and minor version of the Python that runs here."""
     return ".".join(map(str, sys.version_info[:3]))

@@ -27,5 +27,5 @@ class FirecRESTBaseOperator(BaseOperator):
 
     @cached_property
     def hook(self) -> FirecRESTHook:
-        """The hook of the connection."""
+        """The hook that opens systems of the connection."""
         return FirecRESTHook(self.firecrest_conn_id)

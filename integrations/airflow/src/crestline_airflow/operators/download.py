@@ -27,6 +27,10 @@ class FirecRESTDownloadOperator(FirecRESTTransferOperator):
     A file appears whole and verified or not at all; one that was cut off goes on where it stood, in the next try too
     if that runs on the same worker. The XCom is the list of the paths on the worker.
 
+    Example::
+
+        FirecRESTDownloadOperator(task_id="results", target_task_id="scf", remote_files="*.xml", local_path="out/")
+
     Args:
         system: the system's name; None: the one that the connection names.
         local_path: where to on the worker: a directory for several files and for patterns, or if it ends in `/`;

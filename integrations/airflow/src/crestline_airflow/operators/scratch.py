@@ -26,6 +26,10 @@ _MARK = ".airflow-scratch"
 class FirecRESTMakeScratchOperator(FirecRESTBaseOperator):
     """Makes a directory, to be removed by FirecRESTRemoveScratchOperator; the XCom is its absolute path.
 
+    Example::
+
+        FirecRESTMakeScratchOperator(task_id="scratch", path="sweep/{{ run_id }}")
+
     Args:
         path: a path on the system that does not exist yet; a relative one is below the user's default directory.
 
@@ -56,6 +60,11 @@ class FirecRESTMakeScratchOperator(FirecRESTBaseOperator):
 
 class FirecRESTRemoveScratchOperator(FirecRESTBaseOperator):
     """Removes the directory that a FirecRESTMakeScratchOperator of this DAG run has made, with all that is in it.
+
+    Example::
+
+        make = FirecRESTMakeScratchOperator(task_id="scratch", path="sweep/{{ run_id }}")
+        FirecRESTRemoveScratchOperator(task_id="removal", path=make.output, made_by="scratch").as_teardown(setups=make)
 
     Args:
         path: the XCom of that task.
@@ -97,8 +106,10 @@ def scratch_directory(
 ) -> Iterator[XComArg]:
     """A setup task that makes a directory, and the teardown that removes it, whatever happens to the tasks between.
 
+    Example::
+
         with scratch_directory("sweep/{{ run_id }}") as scratch:
-            FirecRESTSubmitOperator(task_id="job", script="...", working_dir=scratch)
+            FirecRESTSubmitOperator(task_id="job", command="srun pw.x", working_dir=scratch)
 
     Args:
         path: a path that does not exist yet; a relative one is below the user's default directory.

@@ -41,6 +41,10 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
 
     All arguments that end up in the job are templates.
 
+    Example::
+
+        FirecRESTSubmitOperator(task_id="scf", command="srun pw.x -i scf.in", nodes=2, time_limit="00:20:00")
+
     Args:
         system: the system's name; None: the one that the connection names.
         script: the script's text, or the name of an `.sh` or `.sbatch` file beside the DAG.
@@ -248,7 +252,7 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         return self._facets(self._job)
 
     def get_openlineage_facets_on_failure(self, task_instance: Any) -> Any:
-        """As on completion."""
+        """What the job has read and written before it failed, and what it took."""
         return self._facets(self._job)
 
     def _facets(self, job: Job | None) -> Any:

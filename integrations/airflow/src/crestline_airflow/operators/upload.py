@@ -25,6 +25,10 @@ class FirecRESTUploadOperator(FirecRESTTransferOperator):
     On a Crestline gateway a file appears whole or not at all, and one that was cut off goes on where it stood, in the
     next try too. The XCom is the absolute path on the system, as given; for a list or a pattern the list of paths.
 
+    Example::
+
+        FirecRESTUploadOperator(task_id="inputs", source_path="structures/", target_path="run1/")
+
     Args:
         system: the system's name; None: the one that the connection names.
         source_path: file or directory on the worker, or a pattern (`*`, `?`, `[...]`, `**`), or a list of these.

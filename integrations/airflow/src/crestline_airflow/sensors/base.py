@@ -39,7 +39,7 @@ class FirecRESTBaseSensor(BaseSensorOperator):
 
     @cached_property
     def hook(self) -> FirecRESTHook:
-        """The hook of the connection."""
+        """The hook that opens systems of the connection."""
         return FirecRESTHook(self.firecrest_conn_id)
 
     def wait_in_triggerer(self, trigger: BaseTrigger) -> None:

@@ -21,6 +21,10 @@ class FirecRESTFileSensor(FirecRESTBaseSensor):
     It may still be written then; what this package uploads to a Crestline gateway appears whole. The XCom is the list
     of the paths that match.
 
+    Example::
+
+        FirecRESTFileSensor(task_id="arrived", path="/scratch/shared/observations/*.h5", deferrable=True)
+
     Args:
         path: a path on the system, or a pattern (`*`, `?`, `[...]`); a relative one is below the user's default
             directory.

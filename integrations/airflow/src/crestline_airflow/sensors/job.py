@@ -25,6 +25,10 @@ class FirecRESTJobSensor(FirecRESTBaseSensor):
 
     The XCom says what became of the job: `job_id`, `system`, `state`, `exit_code` and `working_dir`.
 
+    Example::
+
+        FirecRESTJobSensor(task_id="done", job_id="{{ dag_run.conf['job_id'] }}", deferrable=True)
+
     Args:
         job_id: the job's id on the system; a template.
 

@@ -16,7 +16,7 @@ MAX_LENGTH = 256
 
 @dataclass
 class Chosen:
-    """What holds for a server."""
+    """The profile of a server with the checked values of its options."""
 
     profile: Profile
     values: dict[str, str] = field(default_factory=dict)
@@ -68,7 +68,7 @@ def choose(profiles: list[Profile], options: Mapping[str, Any], live: Live | Non
 
 
 def refuse(message: str) -> SpawnFailedError:
-    """Options that are not offered."""
+    """Build the error (400) for options that are not offered."""
     return SpawnFailedError(message, reason="options", status_code=400)
 
 

@@ -48,7 +48,7 @@ class Unlisted:
 
 @dataclass(frozen=True, kw_only=True)
 class Number:
-    """A whole number within limits."""
+    """An option whose value is a whole number within limits."""
 
     minimum: int
     maximum: int
@@ -88,7 +88,7 @@ class Option:
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """One kind of server."""
+    """One kind of server, with the options that users have for it."""
 
     slug: str
     title: str

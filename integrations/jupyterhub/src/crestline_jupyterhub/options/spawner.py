@@ -26,7 +26,7 @@ CHECK_PATIENCE = 30.0
 
 
 class SpawnerOptions(SpawnerSettings):
-    """What users may choose."""
+    """Settings that say what users may choose, and what they have chosen."""
 
     profile_list = Union(
         [List(Dict()), Dict(), Callable()],

@@ -45,7 +45,7 @@ STRANGE_LIMIT = 3
 
 
 def main() -> None:
-    """The command."""
+    """Run the session of a configuration file, as a command of the job."""
     if sys.argv[1] == "token":
         token.main()
         return
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 class Session:
-    """One server in one job."""
+    """The single-user server of one job, and the ways in which hub and proxy reach it."""
 
     def __init__(self, config: dict[str, Any], folder: Path, number: int) -> None:
         self._config = config
