@@ -15,6 +15,7 @@ import pytest
 from crestline.gateway import config
 from crestline.gateway.app import create_app
 from crestline.gateway.config import GatewayConfig
+from crestline.gateway.runtime import GatewayRuntime
 from crestline.wire.extensions import FEATURES
 from harness.page_blocks import ROOT
 
@@ -90,5 +91,5 @@ def test_measurements_have_a_date_and_a_machine(site: Path) -> None:
 
 
 def test_the_openapi_document_is_the_gateways(site: Path) -> None:
-    ours = create_app(GatewayConfig(), lambda: "").openapi_schema.to_schema()
+    ours = create_app(GatewayRuntime(GatewayConfig())).openapi_schema.to_schema()
     assert json.loads((site / "openapi.json").read_text())["paths"].keys() == ours["paths"].keys()

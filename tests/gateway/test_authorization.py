@@ -13,6 +13,7 @@ import pytest
 from crestline.gateway.app import create_app
 from crestline.gateway.authorization.guard import required_scope
 from crestline.gateway.config import GatewayConfig
+from crestline.gateway.runtime import GatewayRuntime
 from crestline.wire.extensions import SCOPES
 from harness.gateway import RunningGateway, in_thread
 from harness.oidc import OidcProvider
@@ -24,7 +25,7 @@ JOB = {"job": {"script": "#!/bin/sh\n", "workingDirectory": "/tmp"}}
 
 
 def test_every_route_says_what_it_needs() -> None:
-    app = create_app(GatewayConfig(), lambda: "")
+    app = create_app(GatewayRuntime(GatewayConfig()))
     named = set()
     for route in app.routes:
         if route.path.startswith("/docs"):

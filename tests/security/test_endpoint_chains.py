@@ -28,6 +28,7 @@ from schemathesis.specs.openapi.checks import (
 from crestline.gateway.app import create_app
 from crestline.gateway.config import GatewayConfig
 from crestline.gateway.routes.bodies import MAX_FIELDS
+from crestline.gateway.runtime import GatewayRuntime
 from harness.gateway import RunningGateway, in_thread
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
@@ -38,7 +39,7 @@ SYSTEM = "local"
 
 def document() -> dict[str, Any]:
     """The gateway's own description, with links from what names a thing to what works on it."""
-    described = create_app(GatewayConfig(), lambda: "").openapi_schema.to_schema()
+    described = create_app(GatewayRuntime(GatewayConfig())).openapi_schema.to_schema()
     job = {"system_name": SYSTEM, "job_id": "$response.body#/jobId"}
     transfer = {"system_name": SYSTEM, "job_id": "$response.body#/transferJob/jobId"}
     entry = "$request.query.path"

@@ -20,6 +20,7 @@ from litestar.handlers import HTTPRouteHandler
 from crestline.gateway.app import create_app
 from crestline.gateway.config import GatewayConfig, load_config
 from crestline.gateway.routes.bodies import MAX_FIELDS
+from crestline.gateway.runtime import GatewayRuntime
 from crestline.gateway.server import Server
 from harness.gateway import RunningGateway, in_thread
 
@@ -51,7 +52,7 @@ pytestmark = pytest.mark.timeout(900)
 
 
 def handlers() -> Iterator[tuple[str, HTTPRouteHandler]]:
-    for route in create_app(GatewayConfig(), lambda: "").routes:
+    for route in create_app(GatewayRuntime(GatewayConfig())).routes:
         for handler in getattr(route, "route_handlers", ()):
             for method in sorted(handler.http_methods - {"OPTIONS", "HEAD"}):
                 if not route.path.startswith("/docs"):

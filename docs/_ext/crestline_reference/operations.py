@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from crestline.gateway.app import create_app
 from crestline.gateway.config import GatewayConfig
+from crestline.gateway.runtime import GatewayRuntime
 from crestline_reference.tables import code, table
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def markdown() -> str:
 @cache
 def document() -> dict[str, Any]:
     """The OpenAPI document of a gateway with its defaults."""
-    return create_app(GatewayConfig(), lambda: "").openapi_schema.to_schema()
+    return create_app(GatewayRuntime(GatewayConfig())).openapi_schema.to_schema()
 
 
 def write_document(app: Sphinx, error: Exception | None) -> None:

@@ -11,8 +11,8 @@ from litestar import Request
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPReceiveMessage, HTTPScope, Message, Receive, Scope, Send
 
-from crestline.gateway.config import GatewayConfig
 from crestline.gateway.errors import handle_crestline_error
+from crestline.gateway.runtime import GatewayRuntime
 from crestline.model import GatewayUnavailableError
 from crestline.wire.extensions import LONGEST_WAIT
 
@@ -25,8 +25,9 @@ _RETRY_AFTER = 5
 class Deadline:
     """ASGI middleware: where no answer has begun in time there is a 503, and what works on it is cancelled."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, runtime: GatewayRuntime) -> None:
         self._app = app
+        self._runtime = runtime
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -42,7 +43,7 @@ class Deadline:
         if scope["type"] != ScopeType.HTTP or scope["route_handler"].opt.get(OWN_LIMITS):
             await self._app(scope, receive, send)
             return
-        config: GatewayConfig = scope["litestar_app"].state.config
+        limit = self._runtime.config.deadline
         refusal: asyncio.Task[None] | None = None
 
         async def send_in_time(message: Message) -> None:
@@ -53,10 +54,10 @@ class Deadline:
         def give_up() -> None:
             nonlocal refusal
             # In a task of its own: what was cancelled may sit in a thread that waits for a file system that hangs.
-            refusal = asyncio.create_task(_refuse(config.deadline, scope, receive, send), name="deadline")
+            refusal = asyncio.create_task(_refuse(limit, scope, receive, send), name="deadline")
             work.cancel()
 
-        timer = asyncio.get_running_loop().call_later(config.deadline + _asked_wait(scope), give_up)
+        timer = asyncio.get_running_loop().call_later(limit + _asked_wait(scope), give_up)
         try:
             with CancelScope() as work:
                 await self._app(scope, receive, send_in_time)

@@ -9,7 +9,7 @@ from typing import Any
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, SerializationException, ValidationException
 
-from crestline.gateway.audit.asgi import REFUSAL
+from crestline.gateway.audit.notes import REFUSAL
 from crestline.gateway.authorization.authorization import MissingScopeError
 from crestline.model import AuthenticationError, CrestlineError
 from crestline.wire.errors import ErrorBody

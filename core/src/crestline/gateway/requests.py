@@ -12,19 +12,17 @@ from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency
 from litestar.exceptions import SerializationException, ValidationException
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
+from litestar.types import ASGIApp
 
-from crestline.gateway.audit import set_principal
-from crestline.gateway.audit.asgi import note_paths
-from crestline.gateway.authorization import authorize
+from crestline.gateway.audit.notes import note_paths, set_principal
+from crestline.gateway.authorization import required_scope
 from crestline.gateway.identity import Caller, RefusedCredentialError
-from crestline.gateway.identity.authentication import Authenticator
 from crestline.gateway.identity.users import DeniedUserError
 from crestline.gateway.isolation import check_shared_user
-from crestline.gateway.systems import SystemRuntime, Systems
+from crestline.gateway.runtime import GatewayRuntime
+from crestline.gateway.systems import SystemRuntime
 from crestline.model import InvalidRequestError, TooLargeError
 from crestline.wire.codec import TooManyElementsError, camelize_keys, read_message
-
-AnyRequest = Request[Any, Any, Any]
 
 CallerDependency = NamedDependency[Caller]
 """a handler's `caller`"""
@@ -40,6 +38,12 @@ _READERS = ThreadPoolExecutor(2, thread_name_prefix="large-bodies")
 
 class GatewayRequest(Request[Caller, Any, Any]):
     """A request whose JSON body may use camelCase or snake_case keys."""
+
+    @property
+    def runtime(self) -> GatewayRuntime:
+        """The gateway that serves it."""
+        runtime: GatewayRuntime = self.app.state.runtime
+        return runtime
 
     async def json(self) -> Any:
         """The body with its keys in camelCase, or, where it is large, the message that its route expects.
@@ -67,6 +71,10 @@ class Authentication(AbstractAuthenticationMiddleware):
     The second part is here and not in a guard, for whose sake Litestar would copy the route's handler at every request.
     """
 
+    def __init__(self, app: ASGIApp, runtime: GatewayRuntime) -> None:
+        super().__init__(app, exclude="^/docs", exclude_from_auth_key="public")
+        self._runtime = runtime
+
     async def authenticate_request(self, connection: ASGIConnection[Any, Any, Any, Any]) -> AuthenticationResult:
         """Find the caller.
 
@@ -75,14 +83,17 @@ class Authentication(AbstractAuthenticationMiddleware):
             PermissionDeniedError: the caller may not.
             SystemNotFoundError: there is no such system.
         """
-        authenticator: Authenticator = connection.app.state.authenticator
+        runtime = self._runtime
         try:
-            caller = await authenticator.authenticate(connection.headers)
+            caller = await runtime.authenticator.authenticate(connection.headers)
         except (RefusedCredentialError, DeniedUserError) as error:
             set_principal(connection.scope, error.principal)
             raise
         connection.scope["user"] = caller  # a refusal says who it was
-        await authorize(connection, caller)
+        name = connection.path_params.get("system_name")
+        system = runtime.systems.get(name).name if name is not None else None
+        method = str(connection.scope.get("method", "GET"))  # a WebSocket's handshake is a GET
+        await runtime.authorization.check(caller, required_scope(method, connection.route_handler.opt), system)
         return AuthenticationResult(user=caller, auth=None)
 
 
@@ -92,7 +103,7 @@ def provide_caller(request: Request[Caller, Any, Any]) -> Caller:
     return caller
 
 
-def provide_system(request: Request[Any, Any, Any], caller: NamedDependency[Caller | None]) -> SystemRuntime:
+def provide_system(request: GatewayRequest, caller: NamedDependency[Caller | None]) -> SystemRuntime:
     """The dependency `system`, from the path parameter `system_name`.
 
     It asks for `caller` so that it comes after it: what Litestar may provide at the same time it provides in a task
@@ -103,13 +114,13 @@ def provide_system(request: Request[Any, Any, Any], caller: NamedDependency[Call
         PermissionDeniedError: everybody acts as the gateway's account there, and the caller may not.
         MaintenanceError: it is in maintenance.
     """
-    systems: Systems = request.app.state.systems
-    system = systems.get(request.path_params["system_name"])
-    for maintenance in (request.app.state.config.maintenance, system.config.maintenance):
+    config = request.runtime.config
+    system = request.runtime.systems.get(request.path_params["system_name"])
+    for maintenance in (config.maintenance, system.config.maintenance):
         if maintenance is not None:
             maintenance.check(system.name)
     if caller is not None:
-        check_shared_user(request.app.state.config, system.config, caller.username)
+        check_shared_user(config, system.config, caller.username)
     return system
 
 

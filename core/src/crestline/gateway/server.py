@@ -15,11 +15,11 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from types import FrameType
 
-from crestline.gateway import reload
 from crestline.gateway.app import create_app
 from crestline.gateway.config import GatewayConfig
 from crestline.gateway.envelope import request_id
 from crestline.gateway.metrics_server import MetricsServer
+from crestline.gateway.runtime import GatewayRuntime
 from crestline.gateway.tls import ServerTls
 from crestline.model import ConfigError, CrestlineError
 from crestline.serving.server import HttpServer, bind
@@ -52,7 +52,6 @@ class Server(HttpServer):
         Raises:
             ConfigError: the address cannot be bound, or is reachable from elsewhere without TLS.
         """
-        self.gateway_config = config
         self._read_config = read_config
         self.tls = ServerTls(config.tls) if config.tls else None
         listener = bind(host or config.host, config.port if port is None else port)
@@ -62,7 +61,8 @@ class Server(HttpServer):
             scheme = "https" if self.tls else "http"
             self.url = f"{scheme}://[{name}]:{number}" if ":" in name else f"{scheme}://{name}:{number}"
             self.public_url = (config.public_url or self.url).rstrip("/")
-            self._app = create_app(config, lambda: self.public_url)
+            self.runtime = GatewayRuntime(config, lambda: self.public_url)
+            self._app = create_app(self.runtime)
             tls = self.tls
             super().__init__(
                 self._app,
@@ -98,7 +98,7 @@ class Server(HttpServer):
         """Read the configuration again and take it up; one that cannot be used changes nothing but the log."""
         try:
             if self._read_config is not None:
-                await reload.apply(self._app, self._read_config())
+                await self.runtime.reload(self._read_config())
         except CrestlineError as error:
             _log.error("the configuration stays as it was: %s", error)
         except Exception:
@@ -138,8 +138,8 @@ class Server(HttpServer):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.started:
-            self._app.state.readiness.draining = True
-        notice = self.gateway_config.drain.notice if sig == signal.SIGTERM else 0.0
+            self.runtime.readiness.draining = True
+        notice = self.runtime.config.drain.notice if sig == signal.SIGTERM else 0.0
         if notice > 0 and self._exit_signal is None:
             self._leaves_at = time.monotonic() + notice
         else:
@@ -148,12 +148,12 @@ class Server(HttpServer):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         begun = time.monotonic()
-        self._app.state.readiness.draining = True
-        for system in self._app.state.systems:
+        self.runtime.readiness.draining = True
+        for system in self.runtime.systems:
             await system.feeds.close()  # uvicorn waits for open answers, and an event stream has no end
         await super().shutdown(sockets)
         if self._exit_signal == signal.SIGTERM:  # Ctrl-C does not wait for transfers
-            self._app.state.patience = max(0.0, self.gateway_config.drain.limit - (time.monotonic() - begun))
+            self.runtime.drain_time = max(0.0, self.runtime.config.drain.limit - (time.monotonic() - begun))
         await self._lifespan.aclose()
 
     async def _reload_forever(self) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import getpass
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import msgspec
@@ -53,7 +54,11 @@ class SystemRuntime:
         self.guard = guard
         self.submissions = Submissions(store, name, scheduler, replicas)
         self.feeds = JobFeeds(scheduler)
-        self.transfers = TransferService(self, store, replicas, signing_key=signing_key, public_url=public_url)
+        self.transfers = TransferService(
+            name, host.files, self.default_directory, config.s3, store, replicas, signing_key, public_url
+        )
+        self._started = AsyncExitStack()
+        self._patience = 0.0
 
     def files(self, caller: Caller) -> Files:
         """The machine's files as the caller sees them."""
@@ -65,17 +70,20 @@ class SystemRuntime:
         return f"{default.path.rstrip('/')}/{caller.username}"
 
     async def start(self) -> None:
-        """Take up work."""
-        await self.host.start()
-        await self.scheduler.start()
-        await self.transfers.start()
+        """Take up work; if a part fails, stop those that were started."""
+        async with AsyncExitStack() as stack:
+            for part in (self.host, self.scheduler):
+                stack.push_async_callback(part.stop)
+                await part.start()
+            stack.push_async_callback(lambda: self.transfers.stop(self._patience))
+            await self.transfers.start()
+            stack.push_async_callback(self.feeds.close)
+            self._started = stack.pop_all()
 
     async def stop(self, patience: float = 0.0) -> None:
         """Let go, after `patience` seconds in which transfers may come to their end; jobs go on."""
-        await self.feeds.close()
-        await self.transfers.stop(patience)
-        await self.scheduler.stop()
-        await self.host.stop()
+        self._patience = patience
+        await self._started.aclose()
 
 
 class Systems:
@@ -84,7 +92,8 @@ class Systems:
     def __init__(self, systems: list[SystemRuntime]) -> None:
         self._by_name = {system.name.lower(): system for system in systems}
         self._paused: set[str] = set()
-        self._retiring: dict[SystemRuntime, asyncio.Task[None]] = {}
+        self._retiring: dict[SystemRuntime, tuple[asyncio.Event, asyncio.Task[None]]] = {}
+        """a system -> the event that ends its time, and the task that stops it"""
 
     def __iter__(self) -> Iterator[SystemRuntime]:
         return iter(self._by_name.values())
@@ -123,32 +132,46 @@ class Systems:
     def retire(self, system: SystemRuntime, patience: float) -> None:
         """Serve it no longer, and stop it when what runs there has had `patience` seconds to end."""
         self._take(system)
-        self._retiring[system] = task = asyncio.create_task(self._retire(system, patience))
+        now = asyncio.Event()
+        task = asyncio.create_task(_retire(system, patience, now))
+        self._retiring[system] = now, task
         task.add_done_callback(lambda _: self._retiring.pop(system, None))
 
-    async def hasten(self, name: str) -> None:
-        """Stop the retired systems of that name now."""
-        for system, task in list(self._retiring.items()):
-            if system.name.lower() == name.lower():
-                task.cancel()
+    async def hasten(self, name: str | None = None) -> None:
+        """Stop the retired systems of that name now; all of them without one."""
+        for system, (now, task) in list(self._retiring.items()):
+            if name is None or system.name.lower() == name.lower():
+                now.set()
                 await asyncio.wait([task])
-                await system.stop()
+
+    def exchange(self, systems: list[SystemRuntime], names: Iterable[str], patience: float) -> None:
+        """Serve `systems`, and of the others those with one of `names`; see `retire` for the rest."""
+        for system in systems:
+            if (before := self.find(system.name)) is not None:
+                self.retire(before, patience)
+            self.put(system)
+        kept = {name.lower() for name in names}
+        for system in list(self):
+            if system.name.lower() not in kept:
+                self.retire(system, patience)
 
     async def close(self, patience: float = 0.0) -> None:
-        """Stop all; see `SystemRuntime.stop`."""
-        for task in list(self._retiring.values()):
-            task.cancel()
-        retired = [system.stop() for system in list(self._retiring)]
-        await asyncio.gather(*(system.stop(patience) for system in self), *retired)
+        """Stop all; see `SystemRuntime.stop`. One that fails keeps none of the others."""
+        stops = [self.hasten(), *(system.stop(patience) for system in self)]
+        failed = [each for each in await asyncio.gather(*stops, return_exceptions=True) if each is not None]
+        if failed:
+            raise failed[0]
 
     def _take(self, system: SystemRuntime) -> None:
         if self._by_name.get(system.name.lower()) is system:
             del self._by_name[system.name.lower()]
 
-    async def _retire(self, system: SystemRuntime, patience: float) -> None:
-        await system.feeds.close()  # their watchers come back, and find what is served now
-        await asyncio.sleep(patience)
-        await system.stop()
+
+async def _retire(system: SystemRuntime, patience: float, now: asyncio.Event) -> None:
+    await system.feeds.close()  # their watchers come back, and find what is served now
+    with suppress(TimeoutError):
+        await asyncio.wait_for(now.wait(), patience)
+    await system.stop()
 
 
 def build_systems(

@@ -7,20 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
-from litestar import Litestar
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
-from crestline.gateway.audit.failures import FailedSignIns
+from crestline.gateway.audit.notes import LONGEST_PATH, PRINCIPAL, REFUSAL, TARGETS
 from crestline.gateway.audit.record import AuditRecord
-from crestline.gateway.audit.trail import AuditTrail
 from crestline.gateway.authorization.guard import required_scope
 from crestline.gateway.identity import Caller
-
-_PRINCIPAL = "crestline_principal"
-_TARGETS = "crestline_targets"
-REFUSAL = "crestline_refusal"
-"""key of an ASGI scope: the text of the error that is answered"""
+from crestline.gateway.runtime import GatewayRuntime
 
 _DENIED = (401, 403)
 _NO_ANSWER = 499
@@ -29,23 +23,20 @@ _LONGEST_NAME = 256
 _LONGEST_REASON = 1024
 _REFUSED = (401, 403, 429)
 """statuses of a credential that was refused"""
-_LONGEST_PATH = 4096
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-_PATH_FIELDS = {"path": "path", "targetPath": "target_path", "linkPath": "link_path"}
-"""on the wire, and of messages"""
 
 
 class Audited:
     """ASGI wrapper around the application."""
 
-    def __init__(self, asgi: ASGIApp, app: Litestar) -> None:
-        self._asgi = asgi
+    def __init__(self, app: ASGIApp, runtime: GatewayRuntime) -> None:
         self._app = app
+        self._runtime = runtime
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] != ScopeType.HTTP:
-            await self._asgi(scope, receive, send)
+            await self._app(scope, receive, send)
             return
         answered = False
 
@@ -57,7 +48,7 @@ class Audited:
             await send(message)
 
         try:
-            await self._asgi(scope, receive, send_wrapped)
+            await self._app(scope, receive, send_wrapped)
         finally:
             if not answered:
                 await self._record(scope, _NO_ANSWER)
@@ -65,10 +56,9 @@ class Audited:
     async def _record(self, scope: HTTPScope, status: int) -> None:
         if status not in _DENIED and not _changes(scope):
             return
-        who: Caller | None = scope.get("user") or scope.get(_PRINCIPAL)  # type: ignore[assignment]
+        who: Caller | None = scope.get("user") or scope.get(PRINCIPAL)  # type: ignore[assignment]
         if who is None:
             return
-        trail: AuditTrail = self._app.state.audit
         client = scope.get("client")
         is_known = scope.get("user") is not None
         path: Mapping[str, Any] = scope.get("path_params") or {}
@@ -87,28 +77,9 @@ class Audited:
             reason=_clean(str(scope.get(REFUSAL, "")), _LONGEST_REASON) if status >= 400 else "",
         )
         if is_known or status not in _REFUSED:
-            await trail.record(record)
+            await self._runtime.audit.record(record)
         else:
-            failures: FailedSignIns = self._app.state.sign_ins
-            await failures.record(record)
-
-
-def set_principal(scope: Any, principal: Caller) -> None:
-    """Say whom a refused credential speaks for."""
-    scope[_PRINCIPAL] = principal
-
-
-def note_target(scope: Any, *targets: str) -> None:
-    """Say what a request is about, beside what its URL says."""
-    scope.setdefault(_TARGETS, []).extend(targets)
-
-
-def note_paths(scope: Any, body: Any) -> None:
-    """As `note_target`, with the paths that a body, as JSON or as a message, names; nothing else of it is looked at."""
-    named = [
-        body.get(field) if isinstance(body, dict) else getattr(body, name, None) for field, name in _PATH_FIELDS.items()
-    ]
-    note_target(scope, *(str(each)[:_LONGEST_PATH] for each in named if each))
+            await self._runtime.sign_ins.record(record)
 
 
 def _changes(scope: HTTPScope) -> bool:
@@ -123,9 +94,9 @@ def _changes(scope: HTTPScope) -> bool:
 def _targets(scope: HTTPScope, path: Mapping[str, Any]) -> list[str]:
     named = [str(value) for name, value in path.items() if name != "system_name"]
     query = [
-        each[:_LONGEST_PATH] for each in parse_qs(scope.get("query_string", b"").decode("latin-1")).get("path", [])[:1]
+        each[:LONGEST_PATH] for each in parse_qs(scope.get("query_string", b"").decode("latin-1")).get("path", [])[:1]
     ]
-    noted: list[str] = scope.get(_TARGETS) or []  # type: ignore[assignment]
+    noted: list[str] = scope.get(TARGETS) or []  # type: ignore[assignment]
     return [*named, *query, *noted]
 
 

@@ -11,7 +11,7 @@ from litestar.types import ASGIApp
 from crestline.gateway.audit import note_target
 from crestline.gateway.deadline import OWN_LIMITS
 from crestline.gateway.job_events import EventStream
-from crestline.gateway.requests import AnyRequest, CallerDependency, SystemDependency
+from crestline.gateway.requests import CallerDependency, GatewayRequest, SystemDependency
 from crestline.gateway.routes.bodies import MAX_FIELDS
 from crestline.gateway.routes.conditional import answer_conditionally
 from crestline.gateway.schedulers.base import JobQuery
@@ -69,7 +69,7 @@ Wait = Annotated[
 
 @post("/", status_code=201)
 async def post_job(
-    request: AnyRequest,
+    request: GatewayRequest,
     system: SystemDependency,
     caller: CallerDependency,
     data: JSONBody[SubmitRequest],
@@ -83,7 +83,7 @@ async def post_job(
 
 @post("/batch", status_code=200, opt={OWN_LIMITS: True})
 async def post_batch(
-    request: AnyRequest, system: SystemDependency, caller: CallerDependency, data: JSONBody[BatchRequest]
+    request: GatewayRequest, system: SystemDependency, caller: CallerDependency, data: JSONBody[BatchRequest]
 ) -> BatchAnswer:
     """Crestline: submit many jobs; each has its own outcome."""
     if len(data.jobs) > MOST_IN_A_BATCH:

@@ -12,7 +12,7 @@ from litestar.response import Stream
 
 from crestline.gateway.deadline import OWN_LIMITS
 from crestline.gateway.identity import Caller
-from crestline.gateway.requests import AnyRequest, CallerDependency, SystemDependency
+from crestline.gateway.requests import CallerDependency, GatewayRequest, SystemDependency
 from crestline.gateway.routes import bodies
 from crestline.gateway.routes.ranges import (
     PARTIAL_ANSWERS,
@@ -71,7 +71,7 @@ async def head_content(
 
 @put("/content", status_code=204, request_max_body_size=None, operation_class=bodies.BYTES)
 async def put_content(
-    request: AnyRequest,
+    request: GatewayRequest,
     system: SystemDependency,
     caller: CallerDependency,
     path: FilePath,
@@ -141,7 +141,7 @@ async def post_tar(
 
 
 @put("/tar", status_code=204, request_max_body_size=None, operation_class=bodies.BYTES)
-async def put_tar(request: AnyRequest, system: SystemDependency, caller: CallerDependency, path: FilePath) -> None:
+async def put_tar(request: GatewayRequest, system: SystemDependency, caller: CallerDependency, path: FilePath) -> None:
     """Write the members of a tar stream below a directory."""
     await system.files(caller).untar(path, request.stream())
 

@@ -10,7 +10,7 @@ from litestar.params import JSONBody, QueryParameter
 from litestar.response import Stream
 
 from crestline.gateway.hosts import Files
-from crestline.gateway.requests import AnyRequest, CallerDependency, SystemDependency
+from crestline.gateway.requests import CallerDependency, GatewayRequest, SystemDependency
 from crestline.gateway.routes import bodies, excerpts
 from crestline.gateway.routes.multipart import FileField, too_large
 from crestline.gateway.routes.queries import camelize_query
@@ -175,7 +175,7 @@ async def get_download(system: SystemDependency, caller: CallerDependency, path:
 
 @post("/ops/upload", status_code=204, request_max_body_size=None, operation_class=bodies.FORM_WITH_FILE)
 async def post_upload(
-    request: AnyRequest,
+    request: GatewayRequest,
     system: SystemDependency,
     caller: CallerDependency,
     path: Annotated[str, QueryParameter(name="path", min_length=1, description="The directory")],

@@ -8,35 +8,35 @@ from litestar import Response, Router, delete, get, post
 from litestar.params import JSONBody, PathParameter
 
 from crestline.gateway.audit import note_target
-from crestline.gateway.identity.api_keys import ApiKeys
-from crestline.gateway.requests import AnyRequest, CallerDependency
+from crestline.gateway.requests import CallerDependency, GatewayRequest
 from crestline.gateway.routes.bodies import MAX_FIELDS
 from crestline.wire.extensions import ApiKeyRequest, ApiKeysAnswer, NewApiKey
 
 
 @get("/")
-async def get_keys(request: AnyRequest, caller: CallerDependency) -> ApiKeysAnswer:
+async def get_keys(request: GatewayRequest, caller: CallerDependency) -> ApiKeysAnswer:
     """The caller's API keys."""
-    keys: ApiKeys = request.app.state.api_keys
-    return ApiKeysAnswer(keys=await keys.list(caller.username))
+    return ApiKeysAnswer(keys=await request.runtime.api_keys.list(caller.username))
 
 
 @post("/", status_code=201)
-async def post_key(request: AnyRequest, caller: CallerDependency, data: JSONBody[ApiKeyRequest]) -> Response[NewApiKey]:
+async def post_key(
+    request: GatewayRequest, caller: CallerDependency, data: JSONBody[ApiKeyRequest]
+) -> Response[NewApiKey]:
     """Create an API key; the answer alone has the key itself."""
-    keys: ApiKeys = request.app.state.api_keys
-    key = await keys.create(caller, data.name, data.scopes, data.expires_in)
+    key = await request.runtime.api_keys.create(caller, data.name, data.scopes, data.expires_in)
     note_target(request.scope, key.key_id)
     return Response(key, headers={"Cache-Control": "no-store"})
 
 
 @delete("/{key_id:str}", status_code=204)
 async def delete_key(
-    request: AnyRequest, caller: CallerDependency, key_id: Annotated[str, PathParameter(description="An API key's id")]
+    request: GatewayRequest,
+    caller: CallerDependency,
+    key_id: Annotated[str, PathParameter(description="An API key's id")],
 ) -> None:
     """Revoke an API key of the caller's."""
-    keys: ApiKeys = request.app.state.api_keys
-    await keys.revoke(key_id, caller.username)
+    await request.runtime.api_keys.revoke(key_id, caller.username)
 
 
 router = Router(

@@ -11,12 +11,11 @@ from urllib.parse import unquote_plus
 from litestar import Response, Router, get, post
 from litestar.params import URLEncodedBody
 
-from crestline.gateway.audit import FailedSignIns, set_principal
-from crestline.gateway.audit.asgi import REFUSAL
+from crestline.gateway.audit.notes import REFUSAL, set_principal
 from crestline.gateway.identity import Caller
-from crestline.gateway.identity.issuer import Issuer, OAuthError, TokenAnswer, TokenRefusal
+from crestline.gateway.identity.issuer import OAuthError, TokenAnswer, TokenRefusal
 from crestline.gateway.identity.keys import public_keys
-from crestline.gateway.requests import AnyRequest
+from crestline.gateway.requests import GatewayRequest
 from crestline.wire.extensions import SCOPES
 
 _MAX_FORM = 16 * 1024
@@ -25,10 +24,11 @@ _NO_STORE = {"Cache-Control": "no-store"}
 
 
 @post("/oauth2/token", status_code=200, request_max_body_size=_MAX_FORM)
-async def post_token(request: AnyRequest, data: URLEncodedBody[dict[str, str]]) -> Response[TokenAnswer | TokenRefusal]:
+async def post_token(
+    request: GatewayRequest, data: URLEncodedBody[dict[str, str]]
+) -> Response[TokenAnswer | TokenRefusal]:
     """A token for client credentials or a refresh token (RFC 6749)."""
-    issuer: Issuer = request.app.state.issuer
-    failures: FailedSignIns = request.app.state.sign_ins
+    issuer, failures = request.runtime.issuer, request.runtime.sign_ins
     address = request.client.host if request.client else ""
     headers = dict(_NO_STORE)
     try:
@@ -49,18 +49,17 @@ async def post_token(request: AnyRequest, data: URLEncodedBody[dict[str, str]]) 
 
 
 @get("/oauth2/jwks")
-async def get_keys(request: AnyRequest) -> dict[str, Any]:
+async def get_keys(request: GatewayRequest) -> dict[str, Any]:
     """The issuer's public keys (RFC 7517)."""
-    return public_keys(request.app.state.issuer.key)
+    return public_keys(request.runtime.issuer.key)
 
 
 @get("/.well-known/openid-configuration")
-async def get_discovery(request: AnyRequest) -> dict[str, Any]:
+async def get_discovery(request: GatewayRequest) -> dict[str, Any]:
     """Where to find what (OpenID Connect Discovery)."""
-    issuer: Issuer = request.app.state.issuer
-    base = request.app.state.public_url()
+    base = request.runtime.public_url()
     return {
-        "issuer": issuer.name,
+        "issuer": request.runtime.issuer.name,
         "token_endpoint": f"{base}/oauth2/token",
         "jwks_uri": f"{base}/oauth2/jwks",
         "grant_types_supported": ["client_credentials", "refresh_token"],

@@ -17,7 +17,7 @@ from litestar.params import HeaderParameter, PathParameter
 from crestline import __version__
 from crestline.gateway.config import GatewayConfig
 from crestline.gateway.page_headers import COMMON, page_headers
-from crestline.gateway.requests import AnyRequest
+from crestline.gateway.requests import GatewayRequest
 from crestline.gateway.routes.entity_tags import matches
 from crestline.wire.codec import Message
 
@@ -55,21 +55,20 @@ Encodings = Annotated[str, HeaderParameter(name="Accept-Encoding", max_length=40
 
 
 @get("/", media_type="text/html", include_in_schema=False, public=True)
-async def get_page(request: AnyRequest) -> Response[bytes]:
+async def get_page(request: GatewayRequest) -> Response[bytes]:
     """The page; it asks for a credential itself."""
-    base = urlsplit(request.app.state.public_url()).path.rstrip("/") + "/"
+    base = urlsplit(request.runtime.public_url()).path.rstrip("/") + "/"
     content = _FILES["index.html"].replace(b'<base href="/">', f'<base href="{escape(base)}">'.encode())
-    headers = page_headers(_policy(request.app.state.config))
+    headers = page_headers(_policy(request.runtime.config))
     return Response(content, media_type="text/html; charset=utf-8", headers=headers)
 
 
 @get("/page/settings.json", include_in_schema=False, public=True)
-async def get_settings(request: AnyRequest) -> Response[PageSettings]:
+async def get_settings(request: GatewayRequest) -> Response[PageSettings]:
     """What the page has to know before anybody has signed in."""
-    config: GatewayConfig = request.app.state.config
     settings = PageSettings(
         version=__version__,
-        public_url=request.app.state.public_url(),
+        public_url=request.runtime.public_url(),
         providers=[
             PageProvider(
                 issuer=each.issuer,
@@ -78,7 +77,7 @@ async def get_settings(request: AnyRequest) -> Response[PageSettings]:
                 scope=each.page.scope,
                 resource=each.page.resource,
             )
-            for each in config.oidc
+            for each in request.runtime.config.oidc
             if each.page is not None
         ],
     )

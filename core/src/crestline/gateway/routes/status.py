@@ -9,8 +9,8 @@ from litestar import Router, get
 from litestar.params import QueryParameter
 
 from crestline.gateway.health import INTERVAL, Health
-from crestline.gateway.requests import AnyRequest, CallerDependency, SystemDependency
-from crestline.gateway.systems import SystemRuntime, Systems
+from crestline.gateway.requests import CallerDependency, GatewayRequest, SystemDependency
+from crestline.gateway.systems import SystemRuntime
 from crestline.wire.extensions import Readiness
 from crestline.wire.status import (
     DataOperation,
@@ -28,12 +28,11 @@ from crestline.wire.status import (
 
 
 @get("/systems")
-async def get_systems(request: AnyRequest) -> SystemsAnswer:
+async def get_systems(request: GatewayRequest) -> SystemsAnswer:
     """All systems with their health."""
-    systems: Systems = request.app.state.systems
-    health: Health = request.app.state.health
+    health = request.runtime.health
     await health.look()
-    return SystemsAnswer(systems=[_describe(system, health) for system in systems])
+    return SystemsAnswer(systems=[_describe(system, health) for system in request.runtime.systems])
 
 
 @get("/{system_name:str}/nodes")
@@ -67,17 +66,16 @@ async def get_userinfo(system: SystemDependency, caller: CallerDependency) -> Us
 
 
 @get("/liveness", public=True)
-async def get_liveness(request: AnyRequest) -> Liveness:
+async def get_liveness(request: GatewayRequest) -> Liveness:
     """Sign of life, open to everybody."""
-    health: Health = request.app.state.health
-    started: float = request.app.state.started
-    return Liveness(healthcheck_runs=dict(health.checked), last_update=int(time.time() - started))
+    runtime = request.runtime
+    return Liveness(healthcheck_runs=dict(runtime.health.checked), last_update=int(time.time() - runtime.started))
 
 
 @get("/readiness", public=True)
-async def get_readiness(request: AnyRequest) -> Readiness:
+async def get_readiness(request: GatewayRequest) -> Readiness:
     """Whether requests are welcome, open to everybody; 503 where they are not."""
-    await request.app.state.readiness.check()
+    await request.runtime.readiness.check()
     return Readiness()
 
 

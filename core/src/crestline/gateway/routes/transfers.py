@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from litestar import MediaType, Response, Router, get, head, post, put
+from litestar import MediaType, Request, Response, Router, get, head, post, put
 from litestar.params import PathParameter, QueryParameter
 
 from crestline.gateway.deadline import OWN_LIMITS
-from crestline.gateway.requests import AnyRequest, SystemDependency
+from crestline.gateway.requests import GatewayRequest, SystemDependency
 from crestline.gateway.routes import bodies
 from crestline.gateway.routes.ranges import (
     PARTIAL_ANSWERS,
@@ -38,7 +38,7 @@ Signature = Annotated[str, QueryParameter(name="signature", max_length=128)]
 
 @put("/parts/{number:int}", status_code=200, request_max_body_size=None, operation_class=bodies.BYTES)
 async def put_part(
-    request: AnyRequest,
+    request: GatewayRequest,
     system: SystemDependency,
     transfer_id: TransferId,
     number: PartNumber,
@@ -61,7 +61,7 @@ async def put_part(
     operation_class=bodies.XML,
 )
 async def post_complete(
-    request: AnyRequest,
+    request: GatewayRequest,
     system: SystemDependency,
     transfer_id: TransferId,
     expires: Expires = "",
@@ -95,7 +95,7 @@ async def head_content(
     return await file_answer(await system.transfers.urls.open_download(transfer_id, expires, signature), body=False)
 
 
-def handle_refusal(request: AnyRequest, error: CrestlineError) -> Response[str]:
+def handle_refusal(request: Request[Any, Any, Any], error: CrestlineError) -> Response[str]:
     """An error as S3 words it."""
     code = next((code for kind, code in _CODES if isinstance(error, kind)), "InvalidRequest")
     return Response(parts.error_answer(code, str(error)), status_code=error.status, media_type=MediaType.XML)

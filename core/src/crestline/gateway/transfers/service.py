@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from crestline.gateway.config import S3Config
 from crestline.gateway.hosts import Files
 from crestline.gateway.identity import Caller
 from crestline.gateway.replicas import Replicas
@@ -34,7 +35,6 @@ from crestline.wire.compute import JobInfo, JobMetadata
 from crestline.wire.filesystem import S3Directives, TransferAnswer, TransferJob, TransferLogs, UploadAnswer
 
 if TYPE_CHECKING:
-    from crestline.gateway.systems import SystemRuntime
     from crestline.gateway.transfers.s3.staging import Staging
 
 LIFETIME = 3600
@@ -62,24 +62,35 @@ class TransferService:
 
     def __init__(
         self,
-        system: SystemRuntime,
+        name: str,
+        files: Callable[[str], Files],
+        default_directory: Callable[[Caller], str],
+        s3: S3Config | None,
         store: Store,
         replicas: Replicas,
-        *,
         signing_key: bytes,
         public_url: Callable[[], str],
     ) -> None:
-        self._system = system
+        """Prepare them.
+
+        Args:
+            name: the system's.
+            files: the files of the system's machine as a user sees them.
+            default_directory: where the logs of a caller's transfers go.
+            s3: the object store that files travel by; None: they travel through the gateway alone.
+        """
+        self._name = name
+        self._files = files
+        self._default_directory = default_directory
         self._store = store
         self._replicas = replicas
-        self._records = Records(store.engine, system.name, replicas.id)
-        files = system.host.files
-        self._endings = Endings(system.name, self._records, files)
-        self.urls = SignedUrls(system.name, UrlSigner(signing_key, public_url), self._records, self._endings, files)
+        self._records = Records(store.engine, name, replicas.id)
+        self._endings = Endings(name, self._records, files)
+        self.urls = SignedUrls(name, UrlSigner(signing_key, public_url), self._records, self._endings, files)
         self._public_url = public_url
         self._operations = Operations()
-        self._staging = self._staging_of(system, store)
-        self.unfinished = UnfinishedUploads(store.engine, system.name, files)
+        self._staging = self._staging_of(s3, store)
+        self.unfinished = UnfinishedUploads(store.engine, name, files)
         self._keepers: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -146,7 +157,7 @@ class TransferService:
         if self._staging is not None:
             return await self._offer(self._staging, transfer, self._staging.offer_upload)
         try:
-            await self._files(transfer).upload_reserve(path, transfer.transfer_id, size)
+            await self._files(transfer.username).upload_reserve(path, transfer.transfer_id, size)
         except CrestlineError:
             await self._records.forget(transfer.transfer_id)
             raise
@@ -163,7 +174,7 @@ class TransferService:
 
     async def download(self, caller: Caller, path: str) -> UploadAnswer:
         """Offer a file by a signed URL; it is read when the URL is."""
-        file = await self._system.files(caller).open(path)
+        file = await self._files(caller.username).open(path)
         await file.close()
         # Only an object store gets it in parts, and limits its size.
         part_size = parts.part_size(file.size) if self._staging is not None else 0
@@ -186,7 +197,7 @@ class TransferService:
 
         async def begin_and_work() -> None:
             await self._records.move(transfer.transfer_id, ("PENDING",), "RUNNING")
-            await work(self._files(transfer))
+            await work(self._files(transfer.username))
 
         async def outcome(state: str, reason: str) -> None:
             await self._endings.end_at_last(transfer, state, reason)
@@ -270,28 +281,28 @@ class TransferService:
 
         self._operations.launch(transfer.transfer_id, work, outcome, resumes=True)
 
-    def _staging_of(self, system: SystemRuntime, store: Store) -> Staging | None:
-        if system.config.s3 is None:
+    def _staging_of(self, s3: S3Config | None, store: Store) -> Staging | None:
+        if s3 is None:
             return None
         try:
             from crestline.gateway.transfers.s3.staging import Staging
         except ModuleNotFoundError as error:
             raise ConfigError(
-                f"The system {system.name!r} has `s3`, and {error.name} is not installed.",
+                f"The system {self._name!r} has `s3`, and {error.name} is not installed.",
                 hint="Run: pip install 'crestline[s3]'",
             ) from error
-        objects = StagedObjects(store.engine, system.name)
-        return Staging(system.config.s3, objects, self._records, system.host.files)
+        objects = StagedObjects(store.engine, self._name)
+        return Staging(s3, objects, self._records, self._files)
 
     # inside
 
     async def _new(self, caller: Caller, kind: str, path: str, *, size: int = 0, part_size: int = 0) -> Transfer:
-        directory = self._system.default_directory(caller)
-        await self._system.files(caller).make_directory(directory, parents=True)
+        directory = self._default_directory(caller)
+        await self._files(caller.username).make_directory(directory, parents=True)
         now = time.time()
         return Transfer(
             transfer_id=f"t{secrets.token_hex(8)}",
-            system=self._system.name,
+            system=self._name,
             username=caller.username,
             kind=kind,
             state="PENDING",
@@ -305,7 +316,7 @@ class TransferService:
 
     async def _settle_completion(self, transfer: Transfer) -> None:
         """The gateway was killed around the rename: the temporary file says on which side of it."""
-        if await self._files(transfer).upload_offset(transfer.path, transfer.transfer_id):
+        if await self._files(transfer.username).upload_offset(transfer.path, transfer.transfer_id):
             await self._records.move(transfer.transfer_id, ("COMPLETING",), "RUNNING")
         else:
             await self._endings.end(transfer, "COMPLETED", sources=UNFINISHED)
@@ -315,7 +326,7 @@ class TransferService:
             try:
                 await work()
             except (CrestlineError, SQLAlchemyError) as error:
-                _log.warning("transfers of %s could not be looked after: %s", self._system.name, error)
+                _log.warning("transfers of %s could not be looked after: %s", self._name, error)
             await asyncio.sleep(interval)
 
     async def sweep(self) -> None:
@@ -336,7 +347,7 @@ class TransferService:
                 continue  # the system did not answer when the upload ended, and does not yet
             for log in (transfer.output_log, transfer.error_log):
                 try:
-                    await self._files(transfer).remove(log)
+                    await self._files(transfer.username).remove(log)
                 except CrestlineError:  # it is not there, or out of reach
                     continue
             await self._records.forget(transfer.transfer_id)
@@ -344,7 +355,7 @@ class TransferService:
     async def _discard(self, transfer: Transfer) -> bool:
         """Drop what an upload has stored; False where the system does not answer, so that it stays for now."""
         try:
-            await self._files(transfer).upload_discard(transfer.path, transfer.transfer_id)
+            await self._files(transfer.username).upload_discard(transfer.path, transfer.transfer_id)
         except GatewayUnavailableError as error:
             _log.warning("the unfinished upload %s stays for now: %s", transfer.transfer_id, error)
             return False
@@ -356,13 +367,10 @@ class TransferService:
         transfer = await self._records.get(job_id) if _ID.fullmatch(job_id) else None
         return transfer if transfer is not None and transfer.username == caller.username else None
 
-    def _files(self, transfer: Transfer) -> Files:
-        return self._system.host.files(transfer.username)
-
     def _job_of(self, transfer: Transfer) -> TransferJob:
         return TransferJob(
             job_id=transfer.transfer_id,
-            system=self._system.name,
+            system=self._name,
             working_directory=transfer.directory,
             logs=TransferLogs(output_log=transfer.output_log, error_log=transfer.error_log),
         )

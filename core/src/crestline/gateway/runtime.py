@@ -1,0 +1,183 @@
+"""What one gateway consists of, from its start to its end, and how it takes up another configuration."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from crestline.gateway.access import build_api_keys, build_authenticator, build_authorization
+from crestline.gateway.audit import AuditTrail, FailedSignIns
+from crestline.gateway.authorization import Authorization
+from crestline.gateway.config import GatewayConfig
+from crestline.gateway.first_client import ensure_first_client
+from crestline.gateway.health import Health
+from crestline.gateway.home import Home
+from crestline.gateway.identity.api_keys import ApiKeys
+from crestline.gateway.identity.authentication import Authenticator
+from crestline.gateway.identity.clients import Clients
+from crestline.gateway.identity.issuer import Issuer
+from crestline.gateway.identity.keys import signing_key
+from crestline.gateway.isolation import check_served_trees, check_shared_account
+from crestline.gateway.readiness import Readiness
+from crestline.gateway.replicas import Replicas
+from crestline.gateway.sharing import share
+from crestline.gateway.store import Store
+from crestline.gateway.systems import SystemRuntime, Systems, build_system, build_systems
+from crestline.relay.server import Relay
+
+_TAKEN_UP = frozenset({"systems", "maintenance", "oidc", "openfga", "min_token_ttl", "drain", "deadline"})
+
+_log = logging.getLogger("crestline.runtime")
+
+
+class _Part(Protocol):
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+P = TypeVar("P", bound=_Part)
+
+
+class GatewayRuntime:
+    """The parts of one gateway. All but the first three exist within `run` alone."""
+
+    config: GatewayConfig
+    public_url: Callable[[], str]
+    """base of every URL that leaves the gateway"""
+    relay: Relay
+    home: Home
+    store: Store
+    issuer: Issuer
+    api_keys: ApiKeys
+    authenticator: Authenticator
+    authorization: Authorization
+    replicas: Replicas
+    audit: AuditTrail
+    sign_ins: FailedSignIns
+    systems: Systems
+    readiness: Readiness
+    health: Health
+    started: float
+    """seconds since the epoch"""
+    drain_time: float = 0.0
+    """seconds that running transfers may take at the end"""
+
+    def __init__(self, config: GatewayConfig, public_url: Callable[[], str] | None = None) -> None:
+        """`public_url`: asked each time a URL is built; None: the configured one, which must be there then."""
+        self.config = config
+        self.public_url = public_url or (lambda: config.public_url or "")
+        self.relay = Relay(config.relay)
+
+    @asynccontextmanager
+    async def run(self) -> AsyncIterator[None]:
+        """Start every part; at the end, or when a later one fails, stop each in the reverse order.
+
+        Raises:
+            CrestlineError: a part cannot start.
+        """
+        config = self.config
+        async with AsyncExitStack() as stack:
+            self.home = Home(config.home)
+            self.home.create()
+            self.store = await Store.open(config.database or self.home.database)
+            stack.push_async_callback(self.store.close)
+            await share(config, self.home, self.store)
+            clients = Clients(self.store)
+            await ensure_first_client(self.home, clients)
+            await self._check_isolation(config)
+            self.issuer = Issuer(signing_key(self.home), self.home.identifier(), clients, config.issuer)
+            self.api_keys = build_api_keys(config, self.store)
+            self.authenticator = build_authenticator(config, self.issuer, self.api_keys)
+            self.authorization = build_authorization(config)
+            stack.push_async_callback(self._close_authorization)
+            self.replicas = Replicas(self.store)
+            self.systems = build_systems(config, self.home, self.store, self.public_url, self.replicas)
+            await _start(stack, self.replicas)
+            self.audit = await _start(stack, AuditTrail(self.store, config.audit))
+            self.sign_ins = FailedSignIns(self.audit, config.issuer.max_failures)
+            stack.push_async_callback(lambda: self.systems.close(self.drain_time))
+            for system in self.systems:
+                await system.start()
+            self.readiness = Readiness(self.store)
+            stack.push_async_callback(self.readiness.close)
+            self.health = await _start(stack, Health(self.systems))
+            await _start(stack, self.relay)
+            self.started = time.time()
+            yield
+
+    async def reload(self, config: GatewayConfig) -> None:
+        """Serve what `config` says.
+
+        If a part of it cannot be used, all stays as it was. Requests that are under way end with what they began with.
+
+        Raises:
+            CrestlineError: a part of it cannot be used.
+        """
+        old = self.config
+        later = [name for name in config.__struct_fields__ if getattr(config, name) != getattr(old, name)]
+        later = [name for name in later if name not in _TAKEN_UP]
+        if later:
+            _log.warning("changes of %s count from the next start on", ", ".join(later))
+        config = msgspec.structs.replace(config, **{name: getattr(old, name) for name in later})
+        await share(config, self.home, self.store)
+        check_served_trees(config)
+        await self._check_isolation(config)
+        authenticator = build_authenticator(config, self.issuer, self.api_keys, self.authenticator)
+        changed = [name for name, system in config.systems.items() if old.systems.get(name) != system]
+        async with AsyncExitStack() as undo:
+            authorization = build_authorization(config)
+            undo.push_async_callback(authorization.close)
+            built = [self._build(config, name) for name in changed]
+            for system in built:
+                if system.scheduler.is_exclusive:
+                    await self._make_way(system.name, undo)
+                undo.push_async_callback(system.stop)
+                await system.start()
+            undo.pop_all()
+        self.systems.exchange(built, config.systems, config.drain.limit)
+        self.authenticator = authenticator
+        self.authorization, before = authorization, self.authorization
+        self.config = config
+        await before.close()
+        gone = sorted(old.systems.keys() - config.systems.keys())
+        for name in (*changed, *gone):
+            self.health.renew(name)
+        _log.info(
+            "configuration taken up; systems changed: %s; gone: %s", ", ".join(changed) or "-", ", ".join(gone) or "-"
+        )
+
+    async def _check_isolation(self, config: GatewayConfig) -> None:
+        check_shared_account(config, {each.username for each in await Clients(self.store).list()})
+
+    async def _close_authorization(self) -> None:
+        await self.authorization.close()  # a reload may have replaced the first one
+
+    def _build(self, config: GatewayConfig, name: str) -> SystemRuntime:
+        return build_system(name, config.systems[name], self.home, self.store, self.public_url, self.replicas)
+
+    async def _make_way(self, name: str, undo: AsyncExitStack) -> None:
+        """Stop the system of that name, and let `undo` start it again."""
+        await self.systems.hasten(name)
+        if (before := self.systems.find(name)) is not None:
+            self.systems.pause(before)
+            undo.push_async_callback(self._restore, before.name)
+            await before.stop()
+
+    async def _restore(self, name: str) -> None:
+        _log.warning("%s is served again as it was", name)
+        system = self._build(self.config, name)
+        await system.start()
+        self.systems.put(system)
+
+
+async def _start(stack: AsyncExitStack, part: P) -> P:
+    """Start a part that `stack` stops, also where it has started by half."""
+    stack.push_async_callback(part.stop)
+    await part.start()
+    return part
