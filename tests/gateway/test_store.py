@@ -1,9 +1,8 @@
-"""The store: what an older gateway made is completed, and an absent database is an outage, not a fault."""
+"""The store: an absent database is an outage, not a fault."""
 
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -17,16 +16,6 @@ from crestline.model import ConfigError, GatewayUnavailableError
 from harness.postgresql import PostgresServer
 
 pytestmark = pytest.mark.anyio
-
-
-async def test_columns_of_a_newer_version_are_added(tmp_path: Path) -> None:
-    file = tmp_path / "gateway.db"
-    with sqlite3.connect(file) as old:
-        old.execute("CREATE TABLE clients (client_id VARCHAR PRIMARY KEY, secret_hash VARCHAR NOT NULL)")
-    store = await Store.open(file)
-    async with store.engine.connect() as connection:
-        assert (await connection.execute(text("SELECT username FROM clients"))).all() == []
-    await store.close()
 
 
 async def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ BUILT_IN = {
     "doctor": "doctor",
     "clients": "clients",
     "audit": "audit",
+    "database": "database",
     "slurm-commands": "slurm.links",
 }
 

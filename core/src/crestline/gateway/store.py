@@ -1,6 +1,7 @@
 """What must outlive the process: one SQL database, SQLite in the gateway's home, or PostgreSQL for several replicas.
 
-Each room defines the tables it owns on `metadata`; opening the store creates those that are absent.
+Each room describes the tables that it owns on `metadata`. Alembic makes and changes them, by the revisions in
+`migrations/versions`; opening the store brings an older one up to `SCHEMA`.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.schema import CreateColumn
 
 from crestline.gateway import metrics
 from crestline.model import ConfigError, GatewayUnavailableError
 
 metadata = MetaData()
+
+SCHEMA = "0002"
+"""the revision of the schema that this version works with: the last of `migrations/versions`"""
 
 RETRY_AFTER = 2.0
 """seconds after which a database that did not answer is worth another request"""
@@ -76,7 +79,7 @@ class Store:
 
     @classmethod
     async def open(cls, database: Path | str) -> Store:
-        """Open the database and make the tables that are absent.
+        """Open the database, with its schema made or upgraded where that is necessary.
 
         Args:
             database: a SQLite file, made readable to its owner alone where it is new; or the URL of a PostgreSQL
@@ -88,16 +91,7 @@ class Store:
         """
         store = cls.connect(database)
         try:
-            async with store.engine.begin() as connection:
-                if store.shared:  # two that create the same table at once fail
-                    await connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
-                await connection.run_sync(_make_tables)
-        except SQLAlchemyError as error:
-            await store.close()
-            hint = "Does the database exist, and may its user make tables there?"
-            raise ConfigError(
-                f"The database cannot be used: {_reason(error)}.", hint="Make room." if _is_full(error) else hint
-            ) from error
+            await store._migrate()
         except BaseException:
             await store.close()
             raise
@@ -122,9 +116,34 @@ class Store:
         async with self.engine.connect() as connection:
             await connection.execute(text("SELECT 1"))
 
+    async def downgrade(self, revision: str) -> None:
+        """Bring the schema back to an earlier revision, for an earlier version of the gateway.
+
+        Raises:
+            ConfigError: there is no such revision, or the database cannot be used.
+            GatewayUnavailableError: it does not answer.
+        """
+        await self._migrate(revision)
+
     async def close(self) -> None:
         """Close all connections."""
         await self.engine.dispose()
+
+    async def _migrate(self, earlier: str | None = None) -> None:
+        try:
+            async with self.engine.begin() as connection:
+                present = await connection.run_sync(_revision)
+                if present == (earlier or SCHEMA):
+                    return
+                # Of gateways that start at once, one migrates while the others wait.
+                lock = f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})" if self.shared else "BEGIN IMMEDIATE"
+                await connection.exec_driver_sql(lock)
+                await connection.run_sync(_migrate, earlier)
+        except SQLAlchemyError as error:
+            hint = "Does the database exist, and may its user make tables there?"
+            raise ConfigError(
+                f"The database cannot be used: {_reason(error)}.", hint="Make room." if _is_full(error) else hint
+            ) from error
 
 
 def _sqlite(file: Path) -> AsyncEngine:
@@ -167,16 +186,31 @@ def _postgresql(url: str) -> AsyncEngine:
 POSTGRESQL_URL = "Write postgresql://USER@HOST/DATABASE; the password may come from ~/.pgpass or PGPASSFILE."
 
 
-def _make_tables(connection: Connection) -> None:
-    """Make absent tables, and absent columns of tables that an earlier version made."""
-    metadata.create_all(connection)
-    inspector = inspect(connection)
-    for table in metadata.sorted_tables:
-        present = {column["name"] for column in inspector.get_columns(table.name)}
-        for column in table.columns:
-            if column.name not in present:
-                added = CreateColumn(column).compile(dialect=connection.dialect)
-                connection.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {added}"))
+def _revision(connection: Connection) -> str | None:
+    """The revision of the schema that is there."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    revision: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return revision
+
+
+def _migrate(connection: Connection, earlier: str | None) -> None:
+    from alembic import command  # takes a tenth of a second, and most starts find the schema as it should be
+    from alembic.config import Config
+    from alembic.util import CommandError
+
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
+    try:
+        if earlier is None:
+            command.upgrade(config, SCHEMA)
+        else:
+            command.downgrade(config, earlier)
+    except CommandError as error:
+        raise ConfigError(
+            f"The database's schema {_revision(connection)} cannot be brought to {earlier or SCHEMA}: {error}.",
+            hint="If a newer Crestline upgraded it, use that version, also for a downgrade.",
+        ) from error
 
 
 def _set_pragmas(connection: object, _record: object) -> None:

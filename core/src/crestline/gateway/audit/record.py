@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import msgspec
-from sqlalchemy import DDL, BigInteger, Column, Float, Integer, Select, String, Table, Text, event, select
+from sqlalchemy import BigInteger, Column, Float, Integer, Select, String, Table, Text, select
 
 from crestline.gateway.store import metadata
 
@@ -23,22 +23,7 @@ audit_table = Table(
     Column("status", Integer, nullable=False),
     Column("reason", Text, nullable=False),
 )
-
-_APPEND_ONLY = {
-    "sqlite": [
-        "CREATE TRIGGER audit_append_only BEFORE UPDATE ON audit"
-        " BEGIN SELECT RAISE(ABORT, 'audit records are never changed'); END"
-    ],
-    "postgresql": [
-        "CREATE OR REPLACE FUNCTION audit_append_only() RETURNS trigger LANGUAGE plpgsql AS"
-        " 'BEGIN RAISE EXCEPTION ''audit records are never changed''; END'",
-        "CREATE TRIGGER audit_append_only BEFORE UPDATE ON audit"
-        " FOR EACH STATEMENT EXECUTE FUNCTION audit_append_only()",
-    ],
-}
-for _dialect, _statements in _APPEND_ONLY.items():
-    for _statement in _statements:
-        event.listen(audit_table, "after_create", DDL(_statement).execute_if(dialect=_dialect))  # type: ignore[no-untyped-call]
+"""A trigger of the migrations keeps records from being changed."""
 
 
 class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
