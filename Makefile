@@ -3,8 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 LOCKED := .venv/locked.txt
 WORKERS ?= 2
+FAST := not (docker or slurm or browser or airflow or slow or soak)
 
-.PHONY: help install demo test soak bench lint format build lock audit docs
+.PHONY: help install demo test test-fast soak bench lint format build lock audit docs
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' Makefile | expand -t 12
@@ -26,7 +27,10 @@ demo: install  ## run the talk's DAG on real Airflow against a gateway on this m
 	$(BIN)/python examples/airflow/demo.py
 
 test: lint  ## run all tests (long runs in their small, seeded size)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests
+
+test-fast: install  ## run the tests that need no container, browser or Airflow and take little time
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile -m '$(FAST)' tests
 
 soak: install  ## run the long runs in their full size
 	$(BIN)/python -m pytest -m soak tests

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.cluster import cluster
+from harness import groups
+from harness.cluster import cluster, clusters
 from harness.gateway import HOMES, RunningGateway, in_thread
 from harness.oidc import oidc_provider
 from harness.postgresql import postgresql
@@ -17,16 +18,27 @@ from harness.s3 import s3_server
 from harness.secret_scanner import known_below, logs_below, shown_by
 from harness.slurm_gateway import slurm_gateway
 
-__all__ = ["cluster", "oidc_provider", "postgresql", "s3_server", "slurm_gateway"]
+__all__ = ["cluster", "clusters", "oidc_provider", "postgresql", "s3_server", "slurm_gateway"]
 
 
-def pytest_configure() -> None:
-    """Let the programs under test hear SIGINT also where a shell started pytest in the background.
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the groups of tests, and let programs under test get SIGINT also in a background run.
 
-    Such a shell ignores SIGINT for what it starts, and programs inherit that. They do not inherit a handler.
+    The shell of a background run ignores SIGINT for what it starts, and programs inherit that, but no handler.
     """
+    for marker, meaning in groups.MARKERS.items():
+        config.addinivalue_line("markers", f"{marker}: {meaning}")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, lambda number, frame: None)
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest selects by marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests with their groups, and let the files that take longest come first."""
+    for item in items:
+        for marker in groups.marks_of(item):
+            item.add_marker(marker)
+    items[:] = groups.in_order(items)
 
 
 @pytest.fixture(scope="session")

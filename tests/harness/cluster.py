@@ -8,9 +8,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -184,10 +185,16 @@ def _greets(host: str, port: int) -> bool:
 
 
 @pytest.fixture(scope="session")
-def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """The cluster, for the whole session. A test that stops or pauses a part brings it back."""
-    with started(tmp_path_factory.mktemp("cluster"), getattr(request, "param", "22.05")) as cluster:
-        yield cluster
+def clusters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Cluster]]:
+    """The cluster with a version of Slurm; it starts when it is first asked for, and stays for the whole session."""
+    with ExitStack() as stack:
+        yield cache(lambda version: stack.enter_context(started(tmp_path_factory.mktemp("cluster"), version)))
+
+
+@pytest.fixture(scope="session")
+def cluster(request: pytest.FixtureRequest, clusters: Callable[[str], Cluster]) -> Cluster:
+    """The cluster. A test that stops or pauses a part brings it back."""
+    return clusters(getattr(request, "param", "22.05"))
 
 
 @contextmanager

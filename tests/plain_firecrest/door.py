@@ -20,11 +20,13 @@ class Door:
 
     def __init__(self, app: ASGIApp, port: int = 0) -> None:
         self._app = app
-        self._socket = _bound(port)
-        self.port: int = self._socket.getsockname()[1]
+        self._reservation = _bound(port)
+        """never listens; while it is open, no other program gets the port"""
+        self.port: int = self._reservation.getsockname()[1]
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._shut: asyncio.Event | None = None
         self._lock = threading.RLock()
 
     @property
@@ -47,8 +49,9 @@ class Door:
                 ws="none",
             )
             self._server = uvicorn.Server(config)
-            self._socket.listen(2048)
-            self._thread = threading.Thread(target=self._run, args=(self._server, self._socket), daemon=True)
+            listener = _bound(self.port)
+            listener.listen(2048)
+            self._thread = threading.Thread(target=self._run, args=(self._server, listener), daemon=True)
             self._thread.start()
             while not self._server.started:
                 if not self._thread.is_alive():
@@ -60,23 +63,31 @@ class Door:
         with self._lock:
             if self._server is None or self._thread is None:
                 return
-            self._server.force_exit = True
-            self._server.should_exit = True
-            if self._loop is not None:
-                self._loop.call_soon_threadsafe(self._abort_all)
+            assert self._loop is not None
+            assert self._shut is not None
+            self._loop.call_soon_threadsafe(self._shut.set)
             self._thread.join()
-            self._server = self._thread = self._loop = None
-            self._socket = _bound(self.port)
+            self._server = self._thread = self._loop = self._shut = None
 
     def close(self) -> None:
         """Shut for good, and give up the port."""
         self.shut()
-        self._socket.close()
+        self._reservation.close()
 
     def _run(self, server: uvicorn.Server, listener: socket.socket) -> None:
         async def serve() -> None:
-            self._loop = asyncio.get_running_loop()
-            await server.serve(sockets=[listener])
+            # The steps of `server.serve`, which would look only ten times a second whether it is to end.
+            self._loop, self._shut = asyncio.get_running_loop(), asyncio.Event()
+            server.config.load()
+            server.lifespan = server.config.lifespan_class(server.config)
+            await server.startup(sockets=[listener])
+            clock = asyncio.create_task(server.main_loop())
+            await self._shut.wait()
+            clock.cancel()
+            for each in server.servers:
+                each.close()
+            listener.close()
+            self._abort_all()
 
         asyncio.run(serve())
 
