@@ -20,6 +20,8 @@ from crestline.wire.tar import ArchiveLimits
 
 DEFAULT_HOME = Path(platformdirs.user_data_dir("crestline", appauthor=False))
 
+DEFAULT_SCHEDULER = "local"
+
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
@@ -127,7 +129,7 @@ class SystemConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     host: dict[str, Any] = msgspec.field(default_factory=lambda: {"type": "this_machine"})
     """where the files are and commands run: `type` (see `hosts.registry`) and the options of that kind of host"""
-    scheduler: dict[str, Any] = msgspec.field(default_factory=lambda: {"type": "local"})
+    scheduler: dict[str, Any] = msgspec.field(default_factory=lambda: {"type": DEFAULT_SCHEDULER})
     """`type` (see `schedulers.registry`) and the options of that scheduler"""
     file_systems: list[FileSystemConfig] | None = None
     """None: `<home>/files` as the default; beside it the user's home and the temporary directory, but for one that

@@ -12,7 +12,6 @@ from crestline.gateway.first_client import write_first_client
 from crestline.gateway.home import Home, write_private
 from crestline.gateway.identity.keys import signing_key
 from crestline.gateway.store import Store, metadata
-from crestline.model import ConfigError
 
 _secrets = Table(
     "secrets",
@@ -26,18 +25,9 @@ async def share(config: GatewayConfig, home: Home, store: Store) -> None:
     """Give a home the secrets that the other gateways on its database have.
 
     The first gateway brings its own; each later one gets them, in the files where it looks for them anyway.
-
-    Raises:
-        ConfigError: a system cannot be shared.
     """
     if not store.shared:
         return
-    for name, system in config.systems.items():
-        if system.scheduler.get("type", "local") == "local":
-            raise ConfigError(
-                f"The jobs of the system {name!r} belong to one gateway, and the database to several.",
-                hint="Take `database` out, or give the system a scheduler other than `local`.",
-            )
     home.identifier()
     signing_key(home)
     home.transfer_key()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from crestline.gateway.config import FileSystemConfig, GatewayConfig, SystemConfig, wire_file_systems
+from crestline.gateway.config import DEFAULT_SCHEDULER, FileSystemConfig, GatewayConfig, SystemConfig, wire_file_systems
 from crestline.gateway.home import Home
 from crestline.gateway.hosts import Files, Host
 from crestline.gateway.hosts.registry import HostSetup, create_host
@@ -207,13 +207,16 @@ def build_system(
     guard = PathGuard(name, roots)
     directory = home.private / "systems" / name
     host = create_host(HostSetup(name, guard, config.host, directory, config.archives))
-    options = {"type": "local"} | config.scheduler
-    kind = str(options.pop("type"))
+    options = dict(config.scheduler)
+    kind = str(options.pop("type", DEFAULT_SCHEDULER))
     commands = MeasuredCommands(name, host)
+    scheduler = create_scheduler(kind, SchedulerSetup(name, options, commands, directory))
+    if store.shared:
+        check_shareable(name, scheduler)
     return SystemRuntime(
         name,
         config,
-        create_scheduler(kind, SchedulerSetup(name, options, commands, directory)),
+        scheduler,
         host,
         store,
         replicas,
@@ -221,6 +224,19 @@ def build_system(
         public_url=public_url,
         guard=guard,
     )
+
+
+def check_shareable(name: str, scheduler: Scheduler) -> None:
+    """Refuse a system of several gateways whose jobs are one gateway's own.
+
+    Raises:
+        ConfigError: they are.
+    """
+    if scheduler.is_exclusive:
+        raise ConfigError(
+            f"The jobs of the system {name!r} belong to one gateway, and the database to several.",
+            hint="Take `database` out, or give the system another type of scheduler.",
+        )
 
 
 def _default_file_systems(name: str, system: SystemConfig, home: Home) -> list[FileSystemConfig]:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import abc
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import msgspec
 
+from crestline.gateway.hosts.base import Completed
 from crestline.model import CrestlineError
+from crestline.model.checks import Check
 from crestline.wire.compute import JobDescription, JobInfo, JobMetadata
 from crestline.wire.status import Account, Node, Partition, Reservation
 
 T = TypeVar("T")
+
+RunProgram = Callable[..., Awaitable[Completed]]
+"""takes a program and its arguments"""
 
 
 class JobQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +76,8 @@ class Scheduler(abc.ABC):
     kind: str
     """`slurm` or `pbs`: whose words it speaks (FirecREST's `scheduler.type`)"""
     version: str
+    programs: Sequence[str] = ()
+    """commands that have to be on the system's machine"""
     is_exclusive = False
     """whether only one instance at a time may be at work, as with jobs that are the gateway's own"""
 
@@ -79,6 +86,16 @@ class Scheduler(abc.ABC):
 
     async def stop(self) -> None:
         """Let go; jobs go on."""
+
+    async def diagnose(self, name: str, run: RunProgram) -> AsyncIterator[Check]:
+        """What `crestline doctor` says of this batch system once its programs are there.
+
+        Args:
+            name: of the system's programs, for a check of their version.
+            run: runs a program on the system's machine.
+        """
+        return
+        yield
 
     @abc.abstractmethod
     async def submit(self, user: str, job: JobDescription, key: str | None = None) -> str:

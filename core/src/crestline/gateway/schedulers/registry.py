@@ -1,6 +1,7 @@
-"""Schedulers by the word that the configuration uses for them; other distributions add theirs by an entry point.
+"""Schedulers by the word that the configuration uses for them, all found through entry points.
 
-A plug-in is a callable that takes a `SchedulerSetup` and returns a `Scheduler`, listed in its distribution as
+A scheduler, of this distribution or of another one, is a callable that takes a `SchedulerSetup` and returns a
+`Scheduler`, listed in its distribution as
 
     [project.entry-points."crestline.schedulers"]
     flux = "my_package:create_scheduler"
@@ -12,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,13 +27,6 @@ T = TypeVar("T")
 
 GROUP = "crestline.schedulers"
 """the entry point group"""
-
-_BUILT_IN = {
-    "local": "crestline.gateway.schedulers.local.scheduler:create_scheduler",
-    "slurm": "crestline.gateway.schedulers.slurm:create_scheduler",
-    "pbs": "crestline.gateway.schedulers.pbs:create_scheduler",
-    "hyperqueue": "crestline.gateway.schedulers.hyperqueue:create_scheduler",
-}
 
 
 @dataclass(frozen=True)
@@ -83,15 +76,10 @@ def create_scheduler(type_: str, setup: SchedulerSetup) -> Scheduler:
 
 def scheduler_types() -> list[str]:
     """The words that `type` may be, those of installed plug-ins included."""
-    return sorted({*_BUILT_IN, *(each.name for each in entry_points(group=GROUP))})
+    return sorted({each.name for each in entry_points(group=GROUP)})
 
 
 def _factory(type_: str) -> SchedulerFactory:
-    factory: SchedulerFactory
-    if (place := _BUILT_IN.get(type_)) is not None:
-        module, _, attribute = place.partition(":")
-        factory = getattr(import_module(module), attribute)
-        return factory
     found = list(entry_points(group=GROUP, name=type_))
     if not found:
         raise ConfigError(f"There is no scheduler {type_!r}.", hint=f"Choose one of: {', '.join(scheduler_types())}.")
@@ -99,7 +87,7 @@ def _factory(type_: str) -> SchedulerFactory:
         names = ", ".join(sorted(each.value for each in found))
         raise ConfigError(f"Several plug-ins call themselves {type_!r}: {names}.", hint="Uninstall all but one.")
     try:
-        factory = found[0].load()
+        factory: SchedulerFactory = found[0].load()
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"The scheduler {type_!r} cannot be loaded: {error}.", hint="Repair its package.") from error
     return factory

@@ -39,7 +39,3 @@ async def check(setup: Setup) -> AsyncIterator[Check]:
         yield Check("database", Verdict.FAIL, "The gateway may not make tables there.", hint)
     else:
         yield Check("database", Verdict.OK, f"PostgreSQL {version} answers.")
-    local = [name for name, system in setup.config.systems.items() if system.scheduler.get("type", "local") == "local"]
-    if local:
-        message = f"The jobs of {', '.join(local)} belong to one gateway, and the database to several."
-        yield Check("database", Verdict.FAIL, message, "Take `database` out, or use a scheduler other than `local`.")

@@ -45,13 +45,15 @@ async def check(setup: Setup) -> AsyncIterator[Check]:
 
 async def _system(setup: Setup, name: str, config: SystemConfig, home: Home, store: Store) -> AsyncIterator[Check]:
     from crestline.gateway.replicas import Replicas
-    from crestline.gateway.systems import build_system
+    from crestline.gateway.systems import build_system, check_shareable
 
     real = Home(setup.config.home).private / "systems" / name / "ssh_authority"
     is_configured = bool(config.file_systems)  # else they are made in the home
     try:
         config = _with_real_authority(config, real)
         runtime = build_system(name, config, home, store, lambda: "http://127.0.0.1", Replicas(store))
+        if setup.config.database is not None:
+            check_shareable(name, runtime.scheduler)
     except CrestlineError as error:
         yield failed(f"system {name}", error)
         return
@@ -70,7 +72,7 @@ async def _system(setup: Setup, name: str, config: SystemConfig, home: Home, sto
             yield each
             if each.verdict is not Verdict.OK and each.name.startswith(("machine", "login")):
                 return
-        if user is not None and config.scheduler.get("type", "local") != "local":
+        if user is not None and not runtime.scheduler.is_exclusive:
             async for each in batch_systems.check(runtime, config.scheduler, user):
                 yield each
         if (objects := runtime.transfers.object_store) is not None:

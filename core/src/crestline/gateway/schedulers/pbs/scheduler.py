@@ -50,6 +50,7 @@ class PbsScheduler(CommandScheduler):
     """
 
     kind = "pbs"
+    programs = ("qsub", "qstat", "qdel", "pbsnodes")
 
     def __init__(self, name: str, commands: Commands, options: PbsOptions) -> None:
         self._options = options

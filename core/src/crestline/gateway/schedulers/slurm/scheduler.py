@@ -6,16 +6,17 @@ import asyncio
 import logging
 import shlex
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 
 import msgspec
 
 from crestline.gateway.hosts import Commands
+from crestline.gateway.schedulers.base import RunProgram
 from crestline.gateway.schedulers.by_commands import CommandScheduler, checked_user
 from crestline.gateway.schedulers.command_lines import CommandLine, outcomes, together
 from crestline.gateway.schedulers.job_book import Entry, JobSource
+from crestline.gateway.schedulers.slurm import diagnosis, resources, submission
 from crestline.gateway.schedulers.slurm import ids as job_ids
-from crestline.gateway.schedulers.slurm import resources, submission
 from crestline.gateway.schedulers.slurm.accounting import read_accounting, read_history
 from crestline.gateway.schedulers.slurm.commands import SlurmCommands, complaints, refusal
 from crestline.gateway.schedulers.slurm.metadata import read_metadata
@@ -34,6 +35,7 @@ from crestline.model import (
     PermissionDeniedError,
     normalize_state,
 )
+from crestline.model.checks import Check
 from crestline.wire.compute import JobDescription, JobMetadata, JobStatus
 from crestline.wire.status import Account, Node, Partition, Reservation
 
@@ -63,6 +65,7 @@ class SlurmScheduler(CommandScheduler):
     """
 
     kind = "slurm"
+    programs = diagnosis.PROGRAMS
 
     def __init__(self, name: str, commands: Commands, options: SlurmOptions) -> None:
         self._options = options
@@ -86,6 +89,9 @@ class SlurmScheduler(CommandScheduler):
                 await self._site(self._options.observer)
             except (GatewayUnavailableError, PermissionDeniedError) as error:
                 _log.warning("Slurm of %s: %s %s", self.name, error, list(error.details))
+
+    def diagnose(self, name: str, run: RunProgram) -> AsyncIterator[Check]:
+        return diagnosis.diagnose(name, run)
 
     async def stop(self) -> None:
         await super().stop()
