@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -27,7 +28,15 @@ _killing: set[asyncio.Task[None]] = set()
 """the event loop itself keeps no hold on its tasks"""
 
 
-class FirecRESTJobTrigger(BaseTrigger):
+class FirecRESTTrigger(BaseTrigger):
+    """A trigger whose constructor's arguments are attributes of the same names, by which it is serialized."""
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        kwargs = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        return f"{type(self).__module__}.{type(self).__name__}", kwargs
+
+
+class FirecRESTJobTrigger(FirecRESTTrigger):
     """Fires when a job has ended; its event is a dictionary with the `job_id` and the `state`.
 
     Meanwhile the job's output goes to the task log; how far, is the event's `output`. Where nothing can be found out
@@ -44,17 +53,6 @@ class FirecRESTJobTrigger(BaseTrigger):
         self.job_id: str | None = job_id
         self.log_output = log_output
         self._is_new = False
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        return (
-            f"{__name__}.{type(self).__name__}",
-            {
-                "firecrest_conn_id": self.firecrest_conn_id,
-                "system": self.system,
-                "job_id": self.job_id,
-                "log_output": self.log_output,
-            },
-        )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         try:

@@ -6,6 +6,8 @@ Addresses come from the configuration alone: a job's variables may repeat them, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
 from crestline_gitlab_runner.ci_job import CiJob
@@ -13,7 +15,10 @@ from crestline_gitlab_runner.failures import BuildFailureError
 from crestline_gitlab_runner.settings import Settings, secret_file
 
 if TYPE_CHECKING:
-    from crestline.client import Site
+    from crestline.client import Site, System
+
+Connect = Callable[[], AbstractAsyncContextManager["System"]]
+"""opens the system with the identity of one CI job"""
 
 _ID, _SECRET = "F7T_CLIENT_ID", "F7T_CLIENT_SECRET"
 
@@ -73,12 +78,12 @@ def site(settings: Settings, job: CiJob | None) -> Site:
         return Site(**addresses, client_id=client[0], client_secret=client[1])
     return Site(
         **addresses,
-        client_id=secret_file(gateway.client_id_file, "client_id_file")
-        if gateway.client_id_file
-        else gateway.client_id,
-        client_secret=secret_file(gateway.client_secret_file, "client_secret_file")
-        if gateway.client_secret_file
-        else gateway.client_secret,
-        api_key=secret_file(gateway.api_key_file, "api_key_file") if gateway.api_key_file else None,
+        client_id=_from_file(gateway.client_id_file, "client_id_file", gateway.client_id),
+        client_secret=_from_file(gateway.client_secret_file, "client_secret_file", gateway.client_secret),
+        api_key=_from_file(gateway.api_key_file, "api_key_file", None),
         token_command=gateway.token_command,
     )
+
+
+def _from_file(name: str | None, what: str, otherwise: str | None) -> str | None:
+    return secret_file(name, what) if name else otherwise

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
 import crestline
@@ -13,14 +11,12 @@ from crestline.model import describe_end
 from crestline_gitlab_runner import images, log, resources, sharing, sources
 from crestline_gitlab_runner.ci_job import CiJob
 from crestline_gitlab_runner.failures import SystemFailureError
-from crestline_gitlab_runner.identity import project_client
+from crestline_gitlab_runner.identity import Connect, project_client
 from crestline_gitlab_runner.settings import SAFE_PATH, Settings
 from crestline_gitlab_runner.state import State, folder_of, locked, write_durably
 
 if TYPE_CHECKING:
     from crestline.client import System
-
-Connect = Callable[[], AbstractAsyncContextManager["System"]]
 
 
 async def describe(settings: Settings, job: CiJob, connect: Connect) -> dict[str, Any]:

@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crestline.model import JobNotFoundError
 from crestline_gitlab_runner.ci_job import CiJob
 from crestline_gitlab_runner.failures import BuildFailureError
+from crestline_gitlab_runner.identity import Connect
 from crestline_gitlab_runner.settings import Settings
 from crestline_gitlab_runner.state import State, locked
 
 if TYPE_CHECKING:
-    from crestline.client import System
-
-Connect = Callable[[], AbstractAsyncContextManager["System"]]
+    pass
 
 
 def asked_for(job: CiJob) -> str | None:

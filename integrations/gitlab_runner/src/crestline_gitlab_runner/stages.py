@@ -10,8 +10,7 @@ import asyncio
 import os
 import posixpath
 import shutil
-from collections.abc import Callable, Coroutine, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from crestline_gitlab_runner.allocation import Allocation
 from crestline_gitlab_runner.ci_job import CiJob
 from crestline_gitlab_runner.exchange import Exchange
 from crestline_gitlab_runner.failures import BuildFailureError, RunnerGoneError, SystemFailureError
+from crestline_gitlab_runner.identity import Connect
 from crestline_gitlab_runner.mailbox import Ended
 from crestline_gitlab_runner.settings import Settings
 from crestline_gitlab_runner.state import State
@@ -29,7 +29,6 @@ from crestline_gitlab_runner.state import State
 if TYPE_CHECKING:
     from crestline.client import System
 
-Connect = Callable[[], AbstractAsyncContextManager["System"]]
 
 _SOURCES = frozenset({"get_sources", "clear_worktree"})
 _COLLECTS = ("archive_cache", "upload_artifacts")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
 from crestline.model import CrestlineError, MissingFileError
@@ -13,14 +11,13 @@ from crestline_gitlab_runner.allocation import Allocation
 from crestline_gitlab_runner.cache_store import remove_old
 from crestline_gitlab_runner.ci_job import CiJob
 from crestline_gitlab_runner.failures import SystemFailureError
+from crestline_gitlab_runner.identity import Connect
 from crestline_gitlab_runner.preparing import workspaces
 from crestline_gitlab_runner.settings import Settings, seconds
 from crestline_gitlab_runner.state import State, folder_of, locked
 
 if TYPE_CHECKING:
     from crestline.client import System
-
-Connect = Callable[[], AbstractAsyncContextManager["System"]]
 
 
 async def clean_up(settings: Settings, job: CiJob, connect: Connect) -> None:

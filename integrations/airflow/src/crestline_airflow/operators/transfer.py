@@ -42,15 +42,6 @@ class FirecRESTTransferTrigger(FirecRESTJobTrigger):
         self.job_ids = list(job_ids)
         self.temporary = list(temporary)
 
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        kwargs = {
-            "firecrest_conn_id": self.firecrest_conn_id,
-            "system": self.system,
-            "job_ids": self.job_ids,
-            "temporary": self.temporary,
-        }
-        return f"{__name__}.{type(self).__name__}", kwargs
-
     async def _run(self, shared: Shared) -> TriggerEvent:
         for job_id in self.job_ids:
             with contextlib.suppress(JobNotFoundError):  # it has ended so long ago that it is forgotten

@@ -6,15 +6,15 @@ import abc
 from collections.abc import AsyncIterator
 from typing import Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import TriggerEvent
 
 from crestline.client import System
 from crestline.model import CrestlineError
 from crestline_airflow.shared import acquire, release
-from crestline_airflow.triggers import packed
+from crestline_airflow.triggers import FirecRESTTrigger, packed
 
 
-class FirecRESTSensorTrigger(BaseTrigger):
+class FirecRESTSensorTrigger(FirecRESTTrigger):
     """Fires once, with what `wait_on` returns, or with a dictionary that has an `error`.
 
     All triggers of one connection share an open system, and so its job monitor. While the gateway or its token issuer
@@ -56,15 +56,6 @@ class FirecRESTFileSensorTrigger(FirecRESTSensorTrigger):
         self.path = path
         self.poke_interval = poke_interval
 
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        kwargs = {
-            "firecrest_conn_id": self.firecrest_conn_id,
-            "system": self.system,
-            "path": self.path,
-            "poke_interval": self.poke_interval,
-        }
-        return f"{__name__}.{type(self).__name__}", kwargs
-
     async def wait_on(self, system: System) -> list[str]:
         return await system.wait_for_path(self.path, interval=self.poke_interval)
 
@@ -75,10 +66,6 @@ class FirecRESTJobSensorTrigger(FirecRESTSensorTrigger):
     def __init__(self, firecrest_conn_id: str, system: str | None, job_id: str) -> None:
         super().__init__(firecrest_conn_id, system)
         self.job_id = job_id
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        kwargs = {"firecrest_conn_id": self.firecrest_conn_id, "system": self.system, "job_id": self.job_id}
-        return f"{__name__}.{type(self).__name__}", kwargs
 
     async def wait_on(self, system: System) -> str:
         return (await system.wait(self.job_id)).job_id
