@@ -56,6 +56,11 @@ def test_a_job(lab: BlockingSystem, plain: PlainFirecrest) -> None:
     lab.cancel(job)
 
 
+def test_relative_paths_are_below_the_users_directory(lab: BlockingSystem) -> None:
+    home = lab.default_workdir()
+    assert [lab.resolve_path(path) for path in ("/a/b", "a/b", "a b")] == ["/a/b", f"{home}/a/b", f"{home}/a b"]
+
+
 def test_files(lab: BlockingSystem, plain: PlainFirecrest, tmp_path: Path) -> None:
     home = lab.default_workdir()
     (tmp_path / "tree/sub").mkdir(parents=True)

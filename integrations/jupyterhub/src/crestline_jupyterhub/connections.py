@@ -18,8 +18,7 @@ class Connections:
     def __init__(self) -> None:
         # A session calls back by itself once it is up; lists tell of its end, and of the queue meanwhile.
         self.policy = Policy(poll=PollPolicy(shortest=5.0))
-        self._open: dict[Hashable, System] = {}
-        self._opening: dict[Hashable, asyncio.Task[System]] = {}
+        self._systems: dict[Hashable, asyncio.Task[System]] = {}
 
     async def get(self, target: str, authorizer: Authorizer | None = None, host: str = "") -> System:
         """The system, opened if nobody has yet.
@@ -45,30 +44,27 @@ class Connections:
     async def _get(
         self, key: Hashable, target: str, site: str, host: str, authorizer: Authorizer | None, policy: Policy
     ) -> System:
-        if key in self._open:
-            return self._open[key]
-        if key not in self._opening:
-            self._opening[key] = asyncio.ensure_future(self._connect(key, target, site, host, authorizer, policy))
-        return await asyncio.shield(self._opening[key])
-
-    async def _connect(
-        self, key: Hashable, target: str, site: str, host: str, authorizer: Authorizer | None, policy: Policy
-    ) -> System:
-        try:
-            found, name = find_site(site or None)
-            if site != target:
-                _, name = find_site(target or None)
-            system = connect(msgspec.structs.replace(found, system=host or name), policy=policy, authorizer=authorizer)
-            self._open[key] = await system.open()
-            return self._open[key]
-        finally:
-            del self._opening[key]
+        opening = self._systems.get(key)
+        if opening is None or (opening.done() and (opening.cancelled() or opening.exception() is not None)):
+            opening = asyncio.ensure_future(_open(target, site, host, authorizer, policy))
+            self._systems[key] = opening
+        return await asyncio.shield(opening)
 
     async def close(self) -> None:
         """Close all systems; a later call opens them anew."""
-        for system in self._open.values():
-            await system.close()
-        self._open.clear()
+        opened = await asyncio.gather(*self._systems.values(), return_exceptions=True)
+        self._systems.clear()
+        for system in opened:
+            if isinstance(system, System):
+                await system.close()
+
+
+async def _open(target: str, site: str, host: str, authorizer: Authorizer | None, policy: Policy) -> System:
+    found, name = find_site(site or None)
+    if site != target:
+        _, name = find_site(target or None)
+    system = connect(msgspec.structs.replace(found, system=host or name), policy=policy, authorizer=authorizer)
+    return await system.open()
 
 
 connections = Connections()

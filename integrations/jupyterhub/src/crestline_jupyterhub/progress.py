@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 from crestline.client import JobEvent, System
-from crestline.model import Job, JobState
+from crestline.model import Job, JobState, describe_end
 from crestline_jupyterhub.background import in_background
 
 ESTIMATE_INTERVAL = 5.0
@@ -116,7 +116,7 @@ def describe(event: JobEvent, job: Job) -> Message:
     if event.state is JobState.CONFIGURING:
         return {"progress": 50, "message": f"Job {job.job_id}: its nodes are being prepared."}
     if event.state.is_terminal:
-        return {"progress": 90, "message": f"Job {job.job_id} has ended: {event.state}."}
+        return {"progress": 90, "message": describe_end(event.job)}
     where = f" on {event.job.nodes}" if event.job.nodes else ""
     return {"progress": 70, "message": f"Job {job.job_id} runs{where}; the server is starting."}
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, get_type_hints
+from typing import Any
+
+import msgspec
 
 from crestline.model import InvalidRequestError
 
 
-@dataclass(frozen=True, kw_only=True)
-class Software:
-    """One choice; what is not empty is used, in this order."""
+class Software(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One choice; what is not empty is used, in this order.
+
+    Example: `{"modules": ["cray-python"], "venv": "/capstor/venvs/course", "variables": {"OMP_NUM_THREADS": 4}}`.
+    """
 
     module_paths: tuple[str, ...] = ()
     """for `module use`"""
@@ -22,7 +25,7 @@ class Software:
     """name or path of an environment"""
     venv: str = ""
     """folder of a virtual environment"""
-    variables: Mapping[str, str] = field(default_factory=dict)
+    variables: dict[str, str] = {}
     """environment variables"""
     container: str = ""
     """image; the session and its clusters run in it, so it has Python and JupyterHub's single-user server"""
@@ -53,38 +56,32 @@ class Software:
 
 
 def software(value: Mapping[str, Any]) -> Software:
-    """The setting `software` as it is configured.
+    """Read the setting `software`.
+
+    Args:
+        value: fields of `Software`; numbers among `variables` are taken as texts.
 
     Raises:
         InvalidRequestError: an unknown field, or a value of another type; says which.
     """
-    hints = get_type_hints(Software)
-    names = [each.name for each in fields(Software)]
-    checked: dict[str, Any] = {}
-    for name, given in value.items():
-        if name not in names:
-            raise InvalidRequestError(f"software has no field {name!r}.", hint=f"Its fields: {', '.join(names)}.")
-        checked[name] = _typed(name, given, hints[name])
-    return Software(**checked)
+    given = dict(value)
+    if isinstance(variables := given.get("variables"), Mapping):
+        given["variables"] = {name: _text_of(each) for name, each in variables.items()}
+    try:
+        chosen = msgspec.convert(given, Software)
+    except msgspec.ValidationError as error:
+        hint = f"Its fields: {', '.join(Software.__struct_fields__)}."
+        raise InvalidRequestError(f"software: {error}.", hint=hint) from None
+    for name in chosen.variables:
+        if not (name.isascii() and name.isidentifier()):
+            raise InvalidRequestError(f"{name!r} cannot name an environment variable.", hint="See software.")
+    for name in Software.__struct_fields__:
+        field = getattr(chosen, name)
+        for text in [field] if isinstance(field, str) else field.values() if isinstance(field, dict) else field:
+            if not text.isprintable():
+                raise InvalidRequestError(f"software: {name} has {text!r}.", hint="Give text of one line.")
+    return chosen
 
 
-def _typed(name: str, given: Any, wanted: Any) -> Any:
-    if wanted is str and isinstance(given, str):
-        return _one_line(name, given)
-    if wanted == tuple[str, ...] and isinstance(given, list | tuple):
-        return tuple(_one_line(name, each) for each in given)
-    if wanted == Mapping[str, str] and isinstance(given, Mapping):
-        if wrong := [key for key in given if not (isinstance(key, str) and key.isascii() and key.isidentifier())]:
-            raise InvalidRequestError(f"{wrong[0]!r} cannot name an environment variable.", hint="See software.")
-        return {key: _one_line(name, str(each) if _is_number(each) else each) for key, each in given.items()}
-    raise InvalidRequestError(f"software: {name} is {given!r}.", hint="Give text, or a list of texts; see its type.")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _one_line(name: str, given: Any) -> str:
-    if not isinstance(given, str) or not given.isprintable():
-        raise InvalidRequestError(f"software: {name} has {given!r}.", hint="Give text of one line.")
-    return given
+def _text_of(value: Any) -> Any:
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
