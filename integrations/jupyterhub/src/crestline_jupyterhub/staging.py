@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,13 +36,8 @@ async def stage(system: System, folder: str, config: Mapping[str, Any]) -> None:
     """
     await system.mkdir(folder, parents=True)
     await system.chmod(folder, "700")
-    with tempfile.TemporaryDirectory() as local:
-        files = {PROGRAM: session_program(), CONFIG: json.dumps(config).encode()}
-        for name, data in files.items():
-            path = Path(local, name)
-            path.touch(0o600)
-            path.write_bytes(data)
-        await asyncio.gather(*(system.upload(Path(local, name), f"{folder}/{name}") for name in files))
+    files = {PROGRAM: session_program(), CONFIG: json.dumps(config).encode()}
+    await asyncio.gather(*(system.write_bytes(f"{folder}/{name}", data) for name, data in files.items()))
     await system.chmod(f"{folder}/{CONFIG}", "600")
 
 
