@@ -14,7 +14,7 @@ from airflow.sdk.io import store
 
 from crestline.client import System
 from crestline.model import SystemNotFoundError
-from crestline_airflow.filesystem import FirecRESTFileSystem
+from crestline_airflow.filesystem import ConnectionFileSystem
 from harness.airflow_backends import Place, anywhere
 from harness.airflow_dags import run
 
@@ -25,7 +25,7 @@ __all__ = ["anywhere"]
 def root(anywhere: Place) -> ObjectStoragePath:
     """A new directory on the system."""
     store._STORE_CACHE.clear()  # an earlier test meant another gateway by the same connection
-    FirecRESTFileSystem.clear_instance_cache()
+    ConnectionFileSystem.clear_instance_cache()
     return ObjectStoragePath(f"firecrest://firecrest_default@{anywhere.system}{anywhere.workdir}")
 
 

@@ -79,7 +79,7 @@ def test_relative_and_absent_working_directories_are_the_users(gateway: RunningG
     assert set(done.states.values()) == {"success"}
     assert done.xcom("absent")["working_dir"] == str(default)
     assert done.xcom("relative")["working_dir"] == str(default / "below/where")
-    assert (default / "below/where/where.txt").read_text().strip() == str((default / "below/where").resolve())
+    assert (default / "below/where/where.txt").read_text().strip() == str(default / "below/where")
 
 
 def test_a_script_beside_the_dag(workdir: Path, tmp_path: Path) -> None:

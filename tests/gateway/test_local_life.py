@@ -146,6 +146,7 @@ async def test_environment(local: Bench, monkeypatch: pytest.MonkeyPatch) -> Non
         "USER": account.pw_name,
         "LOGNAME": account.pw_name,
         "SHELL": account.pw_shell,
+        "PWD": str(local.work),
         "TZ": "Europe/Zurich",
         "SLURM_JOB_ID": info.job_id,
         "SLURM_JOBID": info.job_id,

@@ -1,363 +1,37 @@
-"""`firecrest://<connection>@<system>/<absolute path>` for `ObjectStoragePath` and whatever speaks fsspec."""
+"""`firecrest://<connection>@<system>/<absolute path>` for `ObjectStoragePath`."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import io
-import os
-import posixpath
-import shutil
-import stat
-import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import Any
 
-from fsspec.asyn import AsyncFileSystem, sync, sync_wrapper
-from fsspec.caching import ReadAheadCache
-from fsspec.registry import register_implementation
-from fsspec.spec import AbstractBufferedFile
-from upath import UPath
-
 from crestline.client import System, connect
-from crestline.model import (
-    ConflictError,
-    File,
-    FileType,
-    InvalidRequestError,
-    MissingFileError,
-    PermissionDeniedError,
-)
+from crestline.fsspec import FirecRESTFileSystem
 from crestline_airflow.hooks import FirecRESTHook
 
 schemes = ["firecrest"]
 
-_BLOCK = 8 * 1024 * 1024
-_AT_ONCE = 4
-"""files that are moved at the same time: a plain FirecREST has few sessions for one user"""
-
 
 def get_fs(conn_id: str | None, storage_options: dict[str, Any] | None = None) -> FirecRESTFileSystem:
     """What Airflow calls for the scheme."""
-    return FirecRESTFileSystem(conn_id=conn_id or FirecRESTHook.default_conn_name, **(storage_options or {}))
+    return ConnectionFileSystem(conn_id=conn_id or FirecRESTHook.default_conn_name, **(storage_options or {}))
 
 
-class FirecRESTFileSystem(AsyncFileSystem):  # type: ignore[misc]
-    """The systems of a connection; a path is `<system>/<absolute path there>`.
+class ConnectionFileSystem(FirecRESTFileSystem):
+    """The systems of an Airflow connection; a path is `<system>/<absolute path there>`.
 
-    Files are read in blocks where the gateway has ranges, else through a temporary file; they are written through a
-    temporary file which is sent, and verified, when it is closed. Neither needs memory for a whole file.
+    Args:
+        conn_id: a connection of the type `firecrest`.
     """
 
-    protocol = "firecrest"
-    cachable = True
-
     def __init__(self, conn_id: str = FirecRESTHook.default_conn_name, **kwargs: Any) -> None:
-        super().__init__(**{"batch_size": _AT_ONCE} | kwargs)
+        super().__init__(**kwargs)
         self.conn_id = conn_id
-        self._systems: dict[str, asyncio.Task[System]] = {}
-        self._site: Any = None
         self._hook = FirecRESTHook(conn_id)
 
     @property
     def fsid(self) -> str:
         return f"{self.protocol}-{self.conn_id}"
 
-    @asynccontextmanager
-    async def _on(self, path: str) -> AsyncIterator[tuple[System, str]]:
-        """The open system of a path, and the path there; what it raises is what Python's own files raise."""
-        name, _, rest = self._strip_protocol(path).partition("/")
-        if not name:
-            raise FileNotFoundError(f"firecrest://{path} names no system: write firecrest://{self.conn_id}@system/path")
-        if name not in self._systems:
-            self._systems[name] = asyncio.ensure_future(self._opened(name))
-        try:
-            system = await self._systems[name]
-        except BaseException:
-            self._systems.pop(name, None)
-            raise
-        with _errors(path):
-            yield system, "/" + rest
-
-    async def _opened(self, name: str) -> System:
-        """A connection that stays open as long as this object, so that a walk does not open one for each directory."""
-        return await connect(await asyncio.to_thread(self._hook.site), system=name).open()
-
-    async def _info(self, path: str, **kwargs: Any) -> dict[str, Any]:
-        async with self._on(path) as (system, there):
-            status = await system.stat(there)
-            mode = status["mode"]
-            kind = "directory" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else "other"
-            return {
-                "name": self._strip_protocol(path),
-                "type": kind,
-                "size": 0 if kind == "directory" else status["size"],
-                "mode": mode,
-                "mtime": status["mtime"],
-                "uid": status["uid"],
-                "gid": status["gid"],
-                "ino": status["ino"],
-                "nlink": status["nlink"],
-            }
-
-    async def _ls(self, path: str, detail: bool = True, **kwargs: Any) -> list[Any]:
-        path = self._strip_protocol(path)
-        itself = await self._info(path)
-        if itself["type"] != "directory":
-            return [itself] if detail else [path]
-        async with self._on(path) as (system, there):
-            entries = await system.ls(there.rstrip("/") + "/", hidden=True)  # the slash follows a link
-        found = [await self._described(path, entry) for entry in entries]
-        return found if detail else [each["name"] for each in found]
-
-    async def _described(self, directory: str, entry: File) -> dict[str, Any]:
-        name = posixpath.join(directory, entry.name)
-        if entry.type is FileType.LINK:
-            try:
-                return await self._info(name) | {"islink": True, "destination": entry.link_target}
-            except FileNotFoundError:
-                return {"name": name, "type": "other", "size": 0, "islink": True, "destination": entry.link_target}
-        kinds = {FileType.FILE: "file", FileType.DIRECTORY: "directory"}
-        kind = kinds.get(entry.type, "other")
-        return {"name": name, "type": kind, "size": entry.size if kind == "file" else 0}
-
-    async def _cat_file(self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:
-        async with self._on(path) as (system, there):
-            if start is None and end is None:
-                return await system.read_bytes(there)
-            size = (await system.stat(there))["size"]
-            first, last, _ = slice(start, end).indices(size)
-            if system.reads_ranges:
-                return await system.read_range(there, first, max(0, last - first))
-            return (await system.read_bytes(there))[first:last]
-
-    async def _pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
-        async with self._on(path) as (system, there):
-            if mode == "create" and await self._exists(path):
-                raise FileExistsError(path)
-            await system.write_bytes(there, bytes(value))
-
-    async def _get_file(self, rpath: str, lpath: str, **kwargs: Any) -> None:
-        async with self._on(rpath) as (system, there):
-            if stat.S_ISDIR((await system.stat(there))["mode"]):
-                os.makedirs(lpath, exist_ok=True)
-                return
-            if parent := os.path.dirname(lpath):
-                os.makedirs(parent, exist_ok=True)
-            await system.download(there, lpath)
-
-    async def _put_file(self, lpath: str, rpath: str, mode: str = "overwrite", **kwargs: Any) -> None:
-        async with self._on(rpath) as (system, there):
-            if os.path.isdir(lpath):
-                await system.mkdir(there, parents=True)
-                return
-            await system.mkdir(posixpath.dirname(there), parents=True)
-            await system.upload(lpath, there)
-
-    async def _cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
-        async with self._on(path1) as (source, there):
-            status = await source.stat(there)
-            async with self._on(path2) as (target, place):
-                if target.name != source.name:
-                    await self._copy_across(source, there, target, place)
-                elif stat.S_ISDIR(status["mode"]):
-                    await target.mkdir(place, parents=True)
-                else:
-                    await target.mkdir(posixpath.dirname(place), parents=True)
-                    await source.copy(there, place)
-
-    async def _copy_across(self, source: System, there: str, target: System, place: str) -> None:
-        """From one system of the gateway to another: through this machine's disk."""
-        with tempfile.TemporaryDirectory(prefix="crestline-") as directory:
-            copy = os.path.join(directory, "content")
-            await source.download(there, copy)
-            await target.upload(copy, place)
-
-    async def _mv_file(self, path1: str, path2: str) -> None:
-        async with self._on(path1) as (source, there), self._on(path2) as (target, place):
-            if target.name == source.name:
-                await source.move(there, place)
-                return
-        await self._cp_file(path1, path2)
-        await self._rm_file(path1)
-
-    def mv(self, path1: str, path2: str, recursive: bool = False, maxdepth: int | None = None, **kwargs: Any) -> None:
-        """Move a file or a directory; within a system that is one rename."""
-        one, other = (self._strip_protocol(path).partition("/")[0] for path in (path1, path2))
-        if one == other:
-            sync(self.loop, self._mv_file, path1, path2)
-        else:
-            super().mv(path1, path2, recursive=recursive, maxdepth=maxdepth, **kwargs)
-
-    async def _rm_file(self, path: str, **kwargs: Any) -> None:
-        async with self._on(path) as (system, there):
-            if stat.S_ISDIR((await system.stat(there))["mode"]):
-                raise IsADirectoryError(path)
-            await system.remove(there)
-
-    async def _rm(self, path: str | list[str], recursive: bool = False, maxdepth: int | None = None, **kw: Any) -> None:
-        for each in await self._expand_path([path] if isinstance(path, str) else path):
-            if recursive:
-                async with self._on(each) as (system, there):
-                    await system.remove(there)
-            else:
-                await self._rm_file(each)
-
-    async def _mkdir(self, path: str, create_parents: bool = True, **kwargs: Any) -> None:
-        async with self._on(path) as (system, there):
-            if await self._exists(path):
-                raise FileExistsError(path)
-            await system.mkdir(there, parents=create_parents)
-
-    async def _makedirs(self, path: str, exist_ok: bool = False) -> None:
-        try:
-            await self._mkdir(path)
-        except FileExistsError:
-            if not exist_ok or (await self._info(path))["type"] != "directory":
-                raise
-
-    async def _rmdir(self, path: str) -> None:
-        async with self._on(path) as (system, there):
-            if await system.ls(there, hidden=True):
-                raise OSError(f"{path} is not empty")
-            await system.remove(there)
-
-    rmdir = sync_wrapper(_rmdir)
-
-    async def _touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
-        if truncate or not await self._exists(path):
-            await self._pipe_file(path, b"")
-
-    touch = sync_wrapper(_touch)
-
-    async def _checksum(self, path: str) -> int:
-        async with self._on(path) as (system, there):
-            return int(await system.checksum(there), 16)
-
-    checksum = sync_wrapper(_checksum)
-
-    async def _modified(self, path: str) -> Any:
-        return datetime.fromtimestamp((await self._info(path))["mtime"], UTC)
-
-    modified = sync_wrapper(_modified)
-
-    def ukey(self, path: str) -> str:
-        """Return a text that changes when the file's content does."""
-        info = self.info(path)
-        return f"{info['ino']}-{info['size']}-{info['mtime']}"
-
-    def open(self, path: str, mode: str = "rb", **kwargs: Any) -> Any:
-        """As `open` of Python; what is written appears when the file is closed."""
-        if "b" in mode:
-            return super().open(path, mode, **kwargs)
-        text = {name: kwargs.pop(name) for name in ("encoding", "errors", "newline") if name in kwargs}
-        return _Text(self.open(path, mode.replace("t", "") + "b", **kwargs), **text)
-
-    def _open(
-        self, path: str, mode: str = "rb", block_size: int | None = None, autocommit: bool = True, **kwargs: Any
-    ) -> Any:
-        if mode == "rb":
-            return sync(self.loop, self._reader, path, block_size or _BLOCK)
-        if mode not in ("wb", "xb", "ab"):
-            raise ValueError(f"A file on a system cannot be opened with mode {mode!r}.")
-        if mode == "xb" and self.exists(path):
-            raise FileExistsError(path)
-        draft = _Draft(self, path)
-        if mode == "ab" and self.exists(path):
-            with self._open(path) as old:
-                shutil.copyfileobj(old, draft, _BLOCK)
-        return draft
-
-    async def _reader(self, path: str, block_size: int) -> Any:
-        async with self._on(path) as (system, there):
-            status = await system.stat(there)
-            if stat.S_ISDIR(status["mode"]):
-                raise IsADirectoryError(path)
-            if system.reads_ranges:
-                return _Blocks(self, path, block_size=block_size, size=status["size"], cache_type=ReadAheadCache.name)
-            with tempfile.TemporaryDirectory(prefix="crestline-") as directory:
-                copy = os.path.join(directory, "content")
-                await system.download(there, copy)
-                return io.BufferedReader(io.FileIO(copy))  # its name goes at once, its content with the last reader
-
-
-class FirecRESTPath(UPath):
-    """The path class with which `ObjectStoragePath` reads `firecrest://` URLs.
-
-    Example: `ObjectStoragePath("firecrest://my_conn@daint/scratch/u/run1/out.xml").read_text()`.
-    """
-
-    __slots__ = ()
-
-
-register_implementation("firecrest", FirecRESTFileSystem, clobber=True)  # where paths look how to take themselves apart
-
-
-class _Blocks(AbstractBufferedFile):  # type: ignore[misc]
-    """A file that is read in blocks."""
-
-    def _fetch_range(self, start: int, end: int) -> bytes:
-        content: bytes = self.fs.cat_file(self.path, start=start, end=end)
-        return content
-
-
-class _Draft(io.BufferedRandom):
-    """A file that is written here, and sent when it is closed; not so when an error ends its `with`."""
-
-    def __init__(self, fs: FirecRESTFileSystem, path: str) -> None:
-        self._directory = tempfile.TemporaryDirectory(prefix="crestline-")
-        super().__init__(io.FileIO(os.path.join(self._directory.name, "content"), "w+"))
-        self._fs = fs
-        self._path = path
-
-    @property
-    def name(self) -> str:
-        return os.path.join(self._directory.name, "content")
-
-    def close(self) -> None:
-        if not self.closed:
-            try:
-                super().close()
-                self._fs.put_file(self.name, self._path)
-            finally:
-                self._directory.cleanup()
-
-    def discard(self) -> None:
-        """Close it, and send nothing."""
-        if not self.closed:
-            super().close()
-            self._directory.cleanup()
-
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.discard()
-
-    def __del__(self) -> None:
-        self.discard()
-
-
-class _Text(io.TextIOWrapper):
-    """Text in a file of ours."""
-
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        if kind is not None and isinstance(self.buffer, _Draft):
-            self.buffer.discard()
-        self.close()
-
-
-@contextlib.contextmanager
-def _errors(path: str) -> Iterator[None]:
-    try:
-        yield
-    except MissingFileError as error:
-        raise FileNotFoundError(str(error)) from error
-    except PermissionDeniedError as error:
-        raise PermissionError(str(error)) from error
-    except ConflictError as error:
-        raise FileExistsError(str(error)) from error
-    except InvalidRequestError as error:
-        raise OSError(f"{path}: {error}") from error
+    async def _connected(self, name: str) -> System:
+        return connect(await asyncio.to_thread(self._hook.site), system=name)
