@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crestline.model import Job, JobState
+from crestline.private_files import write_private
 
 if TYPE_CHECKING:
     from crestline.client import System
@@ -28,10 +29,7 @@ def note_job(system: System, job_id: str) -> None:
             stream.write(f"{time.time():.0f} {system.gateway_url} {system.name} {job_id}\n")
         if file.stat().st_size > _LONGEST:
             lines = file.read_text().splitlines(keepends=True)
-            draft = file.with_name(f".{file.name}.{os.getpid()}")
-            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
-                stream.writelines(lines[len(lines) // 2 :])
-            draft.replace(file)
+            write_private(file, "".join(lines[len(lines) // 2 :]).encode())
 
 
 def recent_ids(system: System, seconds: float) -> list[str]:

@@ -13,14 +13,13 @@ system = "daint"
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import shlex
 import ssl
 import stat
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +37,7 @@ from crestline.client.auth import (
     TokenFile,
 )
 from crestline.model import ConfigError
+from crestline.private_files import locked, write_private
 
 _SECRETS = ("client_secret", "refresh_token", "token", "api_key")
 
@@ -231,11 +231,10 @@ def register_site(name: str, *, file: Path | None = None, **values: Any) -> Path
         msgspec.convert(table, Site)
     except msgspec.ValidationError as error:
         raise ConfigError(f"The site {name!r} cannot be used: {error}.", hint="Check its fields.") from None
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _locked(file):
+    with locked(file.with_name(f".{file.name}.lock")):
         _load(file)
         text = file.read_text() if file.exists() else ""
-        _replace(file, _with_site(text, name, table))
+        write_private(file.resolve(), _with_site(text, name, table).encode())
     return file
 
 
@@ -310,28 +309,6 @@ def _with_site(text: str, name: str, table: dict[str, Any]) -> str:
         if tomllib.loads(edited) == wanted:
             return edited
     return tomli_w.dumps(wanted)
-
-
-def _replace(file: Path, text: str) -> None:
-    file = file.resolve()
-    draft = file.with_name(f".{file.name}.new")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as stream:
-        os.fchmod(descriptor, 0o600)
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    draft.replace(file)
-
-
-@contextlib.contextmanager
-def _locked(file: Path) -> Iterator[None]:
-    descriptor = os.open(file.with_name(f".{file.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _file_name(site: Site) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import msgspec
 
 from crestline.client.auth import Authorizer, Token
+from crestline.private_files import write_private
 
 _GOOD_FOR = 600.0
 
@@ -64,8 +64,5 @@ class Handover:
         if content == self._content:
             return
         self._content = content
-        draft = self._file.with_name(f".{self._file.name}.{os.getpid()}")
         with contextlib.suppress(OSError):
-            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
-                stream.write(msgspec.json.encode(content))
-            draft.replace(self._file)
+            write_private(self._file, msgspec.json.encode(content))

@@ -6,7 +6,7 @@ import getpass
 import json
 import secrets
 
-from crestline.gateway.home import Home, write_private
+from crestline.gateway.home import Home, write_secret
 from crestline.gateway.identity.clients import Clients
 from crestline.model import ConflictError
 
@@ -17,7 +17,7 @@ def write_first_client(home: Home) -> None:
     """Make up its secret, in `client.json`, unless that is there."""
     if not home.first_client.exists():
         content = {"client_id": FIRST_CLIENT, "client_secret": secrets.token_urlsafe(24)}
-        write_private(home.first_client, json.dumps(content, indent=2).encode())
+        write_secret(home.first_client, json.dumps(content, indent=2).encode())
 
 
 async def ensure_first_client(home: Home, clients: Clients) -> None:

@@ -24,6 +24,7 @@ from typing import TypeVar
 import msgspec
 
 from crestline.model import ConfigError
+from crestline.private_files import write_private
 
 _KEY = 32
 """bytes of the key of signed URLs"""
@@ -96,7 +97,7 @@ class Home:
         """
         file = self.private / name
         if not file.exists():
-            write_private(file, make())
+            write_secret(file, make())
         return _parsed(file, self._read(file), read)
 
     def read_first_client(self) -> tuple[str, str]:
@@ -109,7 +110,7 @@ class Home:
 
     def record_endpoint(self, endpoint: Endpoint) -> None:
         """Note where the gateway is served now."""
-        write_private(self.endpoint, msgspec.json.format(msgspec.json.encode(endpoint)))
+        write_secret(self.endpoint, msgspec.json.format(msgspec.json.encode(endpoint)))
 
     def read_endpoint(self) -> Endpoint:
         """Where the gateway was last served.
@@ -192,18 +193,15 @@ def _is_private_group(gid: int) -> bool:
     return group.gr_name == user.pw_name and user.pw_gid == gid and set(group.gr_mem) <= {user.pw_name}
 
 
-def write_private(file: Path, content: bytes) -> None:
-    """Write a file that only its owner may read, whole or not at all."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+def write_secret(file: Path, content: bytes) -> None:
+    """Write a file that only its owner may read, whole or not at all.
+
+    Raises:
+        ConfigError: the disk is full, say.
+    """
     try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-    except OSError as error:  # a full disk, say
-        temporary.unlink()
+        write_private(file, content)
+    except OSError as error:
         raise ConfigError(
             f"Cannot write {file}: {error.strerror}.", hint="Make room, or choose another disk."
         ) from error
-    temporary.rename(file)

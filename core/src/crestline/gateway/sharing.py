@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from crestline.gateway.config import GatewayConfig
 from crestline.gateway.first_client import write_first_client
-from crestline.gateway.home import Home, write_private
+from crestline.gateway.home import Home, write_secret
 from crestline.gateway.identity.keys import signing_key
 from crestline.gateway.store import Store, metadata
 
@@ -65,4 +65,4 @@ async def _share_file(store: Store, name: str, file: Path) -> None:
         async with store.engine.connect() as connection:
             shared = (await connection.execute(wanted)).scalar_one()
     if shared != mine:
-        write_private(file, shared)
+        write_secret(file, shared)

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import crestline
 from crestline.model import describe_end
+from crestline.private_files import locked, write_private
 from crestline_gitlab_runner import images, log, resources, sharing, sources
 from crestline_gitlab_runner.ci_job import CiJob
 from crestline_gitlab_runner.failures import SystemFailureError
 from crestline_gitlab_runner.identity import Connect, project_client
 from crestline_gitlab_runner.settings import SAFE_PATH, Settings
-from crestline_gitlab_runner.state import State, folder_of, locked, write_durably
+from crestline_gitlab_runner.state import State, folder_of
 
 if TYPE_CHECKING:
     from crestline.client import System
@@ -104,7 +105,8 @@ async def _root(settings: Settings, client_id: str, connect: Connect) -> str:
         return note.read_text()
     async with connect() as system:
         found = await workspaces(settings, system)
-    write_durably(note, found.encode())
+    note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_private(note, found.encode())
     return found
 
 

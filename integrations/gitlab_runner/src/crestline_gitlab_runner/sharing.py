@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crestline.model import JobNotFoundError
+from crestline.private_files import locked
 from crestline_gitlab_runner.ci_job import CiJob
 from crestline_gitlab_runner.failures import BuildFailureError
 from crestline_gitlab_runner.identity import Connect
 from crestline_gitlab_runner.settings import Settings
-from crestline_gitlab_runner.state import State, locked
+from crestline_gitlab_runner.state import State
 
 if TYPE_CHECKING:
     pass

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from crestline.model import ConfigError
+from crestline.private_files import write_private
 from crestline_gitlab_runner import log, sandbox
 from crestline_gitlab_runner.ci_job import CiJob
 from crestline_gitlab_runner.failures import BuildFailureError, SystemFailureError
@@ -200,7 +201,7 @@ class Git:
         """Write the configuration and the credential, for git alone to read."""
         server = urlsplit(url)
         base = f"{server.scheme}://{server.netloc}"
-        _write(self._home / "credential", f"username=gitlab-ci-token\npassword={self._job.token}\n")
+        write_private(self._home / "credential", f"username=gitlab-ci-token\npassword={self._job.token}\n".encode())
         lines = [
             "[init]\n\tdefaultBranch = none\n[gc]\n\tauto = 0\n[core]\n\thooksPath = /dev/null\n\tfsmonitor = false\n",
             "[advice]\n\tdetachedHead = false\n[http]\n\tuserAgent = gitlab-runner crestline\n",
@@ -208,12 +209,12 @@ class Git:
         ]
         authority = self._job.variables.get("CI_SERVER_TLS_CA_FILE", "")
         if authority:
-            _write(self._home / "ca.pem", authority)
+            write_private(self._home / "ca.pem", authority.encode())
             lines.append(f'[http "{base}"]\n\tsslCAInfo = {self._home}/ca.pem\n')
         if self._job.variables.get("GIT_SUBMODULE_FORCE_HTTPS", "").lower() in ("true", "1"):
             host = server.hostname or ""
             lines.append(f'[url "{base}/"]\n\tinsteadOf = git@{host}:\n\tinsteadOf = ssh://git@{host}/\n')
-        _write(self._home / ".gitconfig", "".join(lines))
+        write_private(self._home / ".gitconfig", "".join(lines).encode())
 
 
 def _flags(job: CiJob, name: str) -> list[str]:
@@ -246,12 +247,6 @@ def _plain(url: str) -> str:
     if parts.scheme not in ("http", "https") or not re.fullmatch(r"[A-Za-z0-9.:\[\]-]+", netloc):
         raise BuildFailureError("The repository's address is not one of HTTP.", hint="Set clone_url of the runner.")
     return parts._replace(netloc=netloc).geturl()
-
-
-def _write(file: Path, text: str) -> None:
-    file.unlink(missing_ok=True)
-    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-        stream.write(text)
 
 
 def _remove(folder: Path) -> None:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
 from crestline.model import CrestlineError
+from crestline.private_files import write_private
 from crestline_gitlab_runner.ci_job import CiJob
 from crestline_gitlab_runner.settings import Settings
 
@@ -90,7 +87,8 @@ class State:
 
     def save(self) -> None:
         """Write it down, so that a crash of the machine does not lose it."""
-        write_durably(self.folder / "record.json", msgspec.json.encode(self.record))
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_private(self.folder / "record.json", msgspec.json.encode(self.record))
 
     def touch(self) -> None:
         """Set the time from which `age` counts, so that `gc` leaves the job alone."""
@@ -125,41 +123,6 @@ class State:
 def folder_of(settings: Settings, job: CiJob) -> Path:
     """Where this machine remembers a job."""
     return settings.state_dir / f"job-{job.label}"
-
-
-def write_durably(file: Path, content: bytes) -> None:
-    """Replace a file (0600) at once or not at all."""
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = file.with_name(f".{file.name}.new")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    draft.replace(file)
-
-
-@contextmanager
-def locked(file: Path) -> Iterator[None]:
-    """Alone among the processes of this machine."""
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    while True:
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if _is_still(file, descriptor):
-            break
-        os.close(descriptor)  # another process has removed the file meanwhile
-    try:
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _is_still(file: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(file.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
 
 
 def _make_removable(function: object, path: str, error: object) -> None:

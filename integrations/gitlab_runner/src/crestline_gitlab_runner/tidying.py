@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from crestline.model import CrestlineError, MissingFileError
+from crestline.private_files import locked
 from crestline_gitlab_runner import sharing
 from crestline_gitlab_runner.allocation import Allocation
 from crestline_gitlab_runner.cache_store import remove_old
@@ -14,7 +15,7 @@ from crestline_gitlab_runner.failures import SystemFailureError
 from crestline_gitlab_runner.identity import Connect
 from crestline_gitlab_runner.preparing import workspaces
 from crestline_gitlab_runner.settings import Settings, seconds
-from crestline_gitlab_runner.state import State, folder_of, locked
+from crestline_gitlab_runner.state import State, folder_of
 
 if TYPE_CHECKING:
     from crestline.client import System

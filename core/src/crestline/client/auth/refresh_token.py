@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import ssl
 from collections.abc import Hashable, Iterator
 from contextlib import AbstractContextManager
@@ -15,6 +13,7 @@ from crestline.client.auth.base import BearerAuthorizer, fingerprint
 from crestline.client.auth.token import Token, shared_source
 from crestline.client.auth.token_endpoint import request_token
 from crestline.model import ConfigError
+from crestline.private_files import locked, write_private
 
 
 class RefreshTokenStore(Protocol):
@@ -82,18 +81,15 @@ class TokenFile:
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
         """Hold the lock."""
-        try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(self._path.with_name(self._path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise ConfigError(
-                f"No refresh token can be kept in {self._path}: {error.strerror}.", hint="Make its directory writable."
-            ) from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with contextlib.ExitStack() as lock:
+            try:
+                lock.enter_context(locked(self._path.with_name(self._path.name + ".lock")))
+            except OSError as error:
+                raise ConfigError(
+                    f"No refresh token can be kept in {self._path}: {error.strerror}.",
+                    hint="Make its directory writable.",
+                ) from error
             yield
-        finally:
-            os.close(descriptor)
 
     def load(self) -> str:
         """The token that is valid now."""
@@ -107,14 +103,8 @@ class TokenFile:
 
     def save(self, refresh_token: str) -> None:
         """Replace it at once or not at all."""
-        draft = self._path.with_name(self._path.name + ".new")
         try:
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(f"{fingerprint(self._first)}\n{refresh_token}\n")
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(self._path)
+            write_private(self._path, f"{fingerprint(self._first)}\n{refresh_token}\n".encode())
         except OSError as error:
             raise ConfigError(
                 f"The new refresh token cannot be kept in {self._path}: {error.strerror}.",

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from crestline.client.config import sites_file
 from crestline.model import ConfigError
+from crestline.private_files import write_private
 
 _KEPT = 90 * 86400
 """seconds"""
@@ -36,11 +37,7 @@ def note(key: str, target: str) -> str:
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _forget_old(file.parent)
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as stream:
-            stream.write(f"{target}\n")
-            stream.flush()
-            os.fsync(stream.fileno())
+        write_private(draft, f"{target}\n".encode())
         with contextlib.suppress(FileExistsError):
             os.link(draft, file)  # whole, or not at all
         draft.unlink()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
 
 from crestline.client.backends.base import TransferMethod
 from crestline.client.files.local import PartFile
+from crestline.private_files import write_private
 
 
 class Begun:
@@ -29,10 +29,7 @@ class Begun:
 
     def write(self, transfer: TransferMethod) -> None:
         """Remember it."""
-        self.forget()
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with open(os.open(self._path, flags, 0o600), "wb") as file:
-            file.write(msgspec.json.encode(transfer))
+        write_private(self._path, msgspec.json.encode(transfer))
 
     def forget(self) -> None:
         """It is of no use any more."""

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import msgspec
 
+from crestline.private_files import write_private
+
 
 class JobRecord(msgspec.Struct, kw_only=True):
     """A job as it was submitted; times in seconds, paths absolute."""
@@ -92,7 +94,7 @@ class Records:
         file = self.directory(number) / "script"
         file.write_text(script)
         file.chmod(0o700)
-        self._write(self.directory(number) / "job.json", msgspec.json.encode(job))  # last: what has it is whole
+        write_private(self.directory(number) / "job.json", msgspec.json.encode(job))  # last: what has it is whole
 
     def drop(self, number: int) -> None:
         """Forget a job that was never handed over."""
@@ -118,7 +120,7 @@ class Records:
 
     def hand_over(self, number: int, engine_id: int) -> None:
         """Note that HyperQueue has it."""
-        self._write(self.directory(number) / "handed_over", str(engine_id).encode())
+        write_private(self.directory(number) / "handed_over", str(engine_id).encode())
 
     def cancel(self, number: int, task: int | None) -> None:
         """Ask a task to end, or not to begin."""
@@ -138,12 +140,6 @@ class Records:
         if (directory / "cancel").exists():
             return TaskRecord(state="CANCELLED", exit_code=0, signal=0, end=int((directory / "cancel").stat().st_mtime))
         return TaskRecord()
-
-    def _write(self, file: Path, content: bytes) -> None:
-        temporary = file.with_name(f".{file.name}")
-        temporary.write_bytes(content)
-        temporary.chmod(0o600)
-        temporary.replace(file)
 
 
 def _words(file: Path) -> list[str]:
