@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 LOCKED := .venv/locked.txt
 WORKERS ?= 2
+# folders without a fast test; to collect them would take longer than the tests
+NOT_FAST := airflow chaos end_to_end gateway_page docs
 FAST := not (docker or slurm or browser or airflow or slow or soak)
 
 .PHONY: help install demo test test-fast soak bench lint format build lock audit docs
@@ -30,7 +32,7 @@ test: lint  ## run all tests (long runs in their small, seeded size)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests
 
 test-fast: install  ## run the tests that need no container, browser or Airflow and take little time
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile -m '$(FAST)' tests
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile -m '$(FAST)' $(NOT_FAST:%=--ignore=tests/%) tests
 
 soak: install  ## run the long runs in their full size
 	$(BIN)/python -m pytest -m soak tests

@@ -1,13 +1,16 @@
-"""A served gateway and the command that reaches it, for the tests of the command line."""
+"""A served gateway and the command that reaches it; a stand-in and its backend, for a file's own `plain_server`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from crestline.client.backends.firecrest import FirecrestBackend
+from harness.backends import plain_backend
 from harness.command import Command
+from plain_firecrest.fixture import PlainFirecrest
 
 
 @pytest.fixture(scope="module")
@@ -22,3 +25,25 @@ def crestline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
 def alone(tmp_path: Path) -> Command:
     """The command on a machine without any site."""
     return Command(tmp_path)
+
+
+@pytest.fixture
+def plain(plain_server: PlainFirecrest) -> Iterator[PlainFirecrest]:
+    """The stand-in of the whole file, without requests or faults of earlier tests."""
+    plain_server.requests.clear()
+    yield plain_server
+    plain_server.faults.reset()
+
+
+@pytest.fixture
+async def backend(plain: PlainFirecrest) -> AsyncIterator[FirecrestBackend]:
+    async with plain_backend(plain) as backend:
+        yield backend
+
+
+@pytest.fixture
+def remote(plain: PlainFirecrest, tmp_path: Path) -> Path:
+    """A directory of the test's own in the first user's home."""
+    place = plain.home / tmp_path.name
+    place.mkdir()
+    return place

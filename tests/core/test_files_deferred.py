@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from crestline.client.backends.firecrest import FirecrestBackend
 from crestline.client.files import Report, download, signed_urls, upload
 from crestline.client.files.tree import MANIFEST
 from crestline.model import TransferError
-from harness.backends import plain_backend
 from harness.trees import tree_of
 from plain_firecrest.fixture import PlainFirecrest, running
 
@@ -40,19 +39,6 @@ def plain(plain_server: PlainFirecrest) -> Iterator[PlainFirecrest]:
         plain_server.faults.fail(408, path=f"/ops/{verb}", count=None)
     yield plain_server
     plain_server.faults.reset()
-
-
-@pytest.fixture
-async def backend(plain: PlainFirecrest) -> AsyncIterator[FirecrestBackend]:
-    async with plain_backend(plain) as backend:
-        yield backend
-
-
-@pytest.fixture
-def remote(plain: PlainFirecrest, tmp_path: Path) -> Path:
-    place = plain.home / tmp_path.name
-    place.mkdir()
-    return place
 
 
 @contextmanager

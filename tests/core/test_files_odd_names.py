@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,6 @@ from crestline.client.backends.firecrest import FirecrestBackend
 from crestline.client.files import download, upload
 from crestline.client.files.bundle import Member, Selection, download_bundle, upload_bundle
 from crestline.model import InvalidRequestError
-from harness.backends import plain_backend
 from plain_firecrest.fixture import PlainFirecrest, running
 
 pytestmark = pytest.mark.anyio
@@ -60,19 +59,6 @@ def plain(plain_server: PlainFirecrest) -> Iterator[PlainFirecrest]:
     assert not [path for path in plain_server.settings.root.rglob("*PWNED*") if path.name == "PWNED"]
     left = [path for mount in plain_server.settings.mounts for path in mount.rglob(".crestline-*")]
     assert not left, "temporary files were left behind"
-
-
-@pytest.fixture
-async def backend(plain: PlainFirecrest) -> AsyncIterator[FirecrestBackend]:
-    async with plain_backend(plain) as backend:
-        yield backend
-
-
-@pytest.fixture
-def remote(plain: PlainFirecrest, tmp_path: Path) -> Path:
-    place = plain.home / tmp_path.name
-    place.mkdir()
-    return place
 
 
 def content(size: int = SIZE) -> bytes:

@@ -6,7 +6,7 @@ import os
 import random
 import time
 import traceback
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -15,7 +15,6 @@ import pytest
 from crestline.client.backends.firecrest import FirecrestBackend
 from crestline.client.files import download, upload
 from crestline.model import File, InvalidRequestError, MissingFileError, PermissionDeniedError, TransferError
-from harness.backends import plain_backend
 from harness.cutting import relay_to
 from harness.trees import make_tree, tree_of
 from plain_firecrest.fixture import PlainFirecrest, running
@@ -32,26 +31,6 @@ SIZES = (0, 1, DIRECT - 1, DIRECT, DIRECT + 1, LIMIT - 1, LIMIT, LIMIT + 1, 20 *
 def plain_server() -> Iterator[PlainFirecrest]:
     with running(max_ops_file_size=LIMIT, max_part_size=3 * 1024 * 1024, upload_poll=0.02) as plain:
         yield plain
-
-
-@pytest.fixture
-def plain(plain_server: PlainFirecrest) -> Iterator[PlainFirecrest]:
-    plain_server.requests.clear()
-    yield plain_server
-    plain_server.faults.reset()
-
-
-@pytest.fixture
-async def backend(plain: PlainFirecrest) -> AsyncIterator[FirecrestBackend]:
-    async with plain_backend(plain) as backend:
-        yield backend
-
-
-@pytest.fixture
-def remote(plain: PlainFirecrest, tmp_path: Path) -> Path:
-    place = plain.home / tmp_path.name
-    place.mkdir()
-    return place
 
 
 def content(size: int) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from crestline.model import (
     TransferError,
     UnsupportedError,
 )
-from harness.backends import plain_backend
 from plain_firecrest.fixture import PlainFirecrest, running
 
 pytestmark = pytest.mark.anyio
@@ -37,26 +36,6 @@ LARGER = 12 * LIMIT
 def plain_server(request: pytest.FixtureRequest) -> Iterator[PlainFirecrest]:
     with running(max_ops_file_size=LIMIT, upload_poll=0.02, command_timeout=1, data_transfer=request.param) as plain:
         yield plain
-
-
-@pytest.fixture
-def plain(plain_server: PlainFirecrest) -> Iterator[PlainFirecrest]:
-    plain_server.requests.clear()
-    yield plain_server
-    plain_server.faults.reset()
-
-
-@pytest.fixture
-async def backend(plain: PlainFirecrest) -> AsyncIterator[FirecrestBackend]:
-    async with plain_backend(plain) as backend:
-        yield backend
-
-
-@pytest.fixture
-def remote(plain: PlainFirecrest, tmp_path: Path) -> Path:
-    place = plain.home / tmp_path.name
-    place.mkdir()
-    return place
 
 
 no_s3 = pytest.mark.parametrize("plain_server", ["streamer", "wormhole", None], indirect=True)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from crestline.gateway.identity.clients import Clients
 from crestline.gateway.replicas import Replicas
-from crestline.gateway.store import Store
+from crestline.gateway.store import _MIGRATION_LOCK, Store
 from crestline.model import ConfigError, GatewayUnavailableError
 from harness.postgresql import PostgresServer
 
@@ -40,6 +41,20 @@ async def test_gateways_that_start_at_once_make_the_tables_once(postgresql: Post
     assert await Clients(stores[1]).authenticate("one", "secret") is not None
     for store in stores:
         await store.close()
+
+
+async def test_a_gateway_waits_for_the_long_migration_of_another(
+    postgresql: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crestline.gateway.store._COMMAND_TIMEOUT", 2.0)
+    url = postgresql.create_database("long_migration")
+    other = await asyncpg.connect(url)
+    await other.execute(f"SELECT pg_advisory_lock({_MIGRATION_LOCK})")
+    opening = asyncio.create_task(Store.open(url))
+    done, _ = await asyncio.wait({opening}, timeout=4.0)
+    assert not done
+    await other.close()
+    await (await opening).close()
 
 
 @pytest.mark.parametrize(

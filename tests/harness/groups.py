@@ -16,7 +16,7 @@ MARKERS = {
     "slurm": "needs a real Slurm",
     "browser": "needs Chromium",
     "airflow": "needs Airflow, whose import and database alone take a while",
-    "slow": "its file takes long: whole programs at work, or long waits for them",
+    "slow": "runs whole programs, or takes long",
 }
 
 _OF_FOLDERS = {
@@ -26,14 +26,20 @@ _OF_FOLDERS = {
     "gateway_page": ("browser",),
 }
 _OF_FIXTURES = {
+    "alone": ("slow",),
     "browser": ("browser",),
     "chromium": ("browser",),
     "cluster": ("docker", "slurm"),
+    "crestline": ("slow",),
     "example_hub": ("slow",),
     "hub": ("slow",),
     "oidc_provider": ("slow",),
+    "on_local": ("slow",),
+    "on_own": ("slow",),
+    "on_plain": ("slow",),
     "own_gateway": ("slow",),
     "postgresql": ("slow",),
+    "site": ("slow",),
     "s3_server": ("slow",),
 }
 _OF_BACKENDS = {"slurm": ("docker", "slurm")}

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ class Done:
     exit_status: int
     output: str
     report: dict[str, Any]
+    seconds: float = 0.0
+    """how long `Suite.run` took"""
 
     @property
     def cases(self) -> dict[str, dict[str, Any]]:
@@ -122,6 +124,7 @@ class Suite:
     def run(self, *arguments: str | Path, program: str = "crestline-reframe", timeout: float = 240) -> Done:
         """Run to the end."""
         (self.place / "report.json").unlink(missing_ok=True)
+        begin = time.monotonic()
         done = subprocess.run(
             self.command(*arguments, program=program),
             cwd=self.place,
@@ -132,7 +135,7 @@ class Suite:
             timeout=timeout,
             check=False,
         )
-        return self._done(done.returncode, done.stdout)
+        return replace(self._done(done.returncode, done.stdout), seconds=time.monotonic() - begin)
 
     def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
         """Begin; the output goes to a file, for `finish`."""

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from anyio import CancelScope
+from anyio import CancelScope, fail_after, sleep
 from sqlalchemy import Connection, MetaData, event, inspect, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
@@ -33,6 +33,9 @@ RETRY_AFTER = 2.0
 _CONNECT_TIMEOUT = 5.0
 _COMMAND_TIMEOUT = 5.0
 _POOL_TIMEOUT = 5.0
+_MIGRATION_TIMEOUT = 300.0
+"""how long a gateway waits while another one migrates"""
+_LOCK_POLL_INTERVAL = 0.1
 # PostgreSQL's classes of errors that are no fault of the statement (Appendix A of its manual): connection, resources,
 # operator intervention, system; and a server that is read-only for now.
 _OUTAGES = ("08", "53", "57", "58", "25006")
@@ -136,14 +139,24 @@ class Store:
                 if present == (earlier or SCHEMA):
                     return
                 # Of gateways that start at once, one migrates while the others wait.
-                lock = f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})" if self.shared else "BEGIN IMMEDIATE"
-                await connection.exec_driver_sql(lock)
+                if self.shared:
+                    await _acquire_migration_lock(connection)
+                else:
+                    await connection.exec_driver_sql("BEGIN IMMEDIATE")
                 await connection.run_sync(_migrate, earlier)
         except SQLAlchemyError as error:
             hint = "Does the database exist, and may its user make tables there?"
             raise ConfigError(
                 f"The database cannot be used: {_reason(error)}.", hint="Make room." if _is_full(error) else hint
             ) from error
+
+
+async def _acquire_migration_lock(connection: AsyncConnection) -> None:
+    """Wait longer for it than any one command may take."""
+    with fail_after(_MIGRATION_TIMEOUT):
+        statement = f"SELECT pg_try_advisory_xact_lock({_MIGRATION_LOCK})"
+        while not (await connection.exec_driver_sql(statement)).scalar():  # noqa: ASYNC110 - a lock tells nothing
+            await sleep(_LOCK_POLL_INTERVAL)
 
 
 def _sqlite(file: Path) -> AsyncEngine:
