@@ -10,6 +10,7 @@ from crestline.gateway.hosts.ssh import SshHost, SshSettings
 from crestline.gateway.hosts.ssh.credentials import Credentials, UserKeys
 from crestline.gateway.paths import PathGuard
 from crestline.wire.status import SshTimeouts
+from crestline.wire.tar import ArchiveLimits
 from harness.cluster import Cluster
 
 PATIENT = SshTimeouts(connection=20, login=20, command_execution=60, keep_alive=30)
@@ -17,7 +18,9 @@ PATIENT = SshTimeouts(connection=20, login=20, command_execution=60, keep_alive=
 
 
 @asynccontextmanager
-async def ssh_host(cluster: Cluster, credentials: Credentials | None = None, **settings: Any) -> AsyncIterator[SshHost]:
+async def ssh_host(
+    cluster: Cluster, credentials: Credentials | None = None, limits: ArchiveLimits | None = None, **settings: Any
+) -> AsyncIterator[SshHost]:
     """The cluster as a host that serves `/scratch` and `/home`."""
     defaults = {"host": cluster.host, "port": cluster.port, "known_hosts": cluster.known_hosts, "timeout": PATIENT}
     host = SshHost(
@@ -25,6 +28,7 @@ async def ssh_host(cluster: Cluster, credentials: Credentials | None = None, **s
         PathGuard("cluster", ["/scratch", "/home"]),
         SshSettings(**(defaults | settings)),
         credentials or UserKeys(cluster.keys),
+        limits,
     )
     await host.start()
     try:

@@ -9,18 +9,26 @@ import os
 import shutil
 import tarfile
 import tracemalloc
+import uuid
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
+import anyio
 import pytest
+from anyio import to_thread
 
 from crestline.client.files.archive import unpack
+from crestline.gateway.hosts import selections
+from crestline.gateway.hosts.ssh import SshHost
 from crestline.gateway.hosts.this_machine import ThisMachine
 from crestline.gateway.paths import PathGuard
 from crestline.model import InvalidRequestError, TooLargeError, TransferError
 from crestline.wire import tar
+from crestline.wire.extensions import TarSelection
 from crestline.wire.tar import ArchiveLimits
+from harness.cluster import Cluster
+from harness.ssh import ssh_host
 
 pytestmark = pytest.mark.anyio
 
@@ -109,7 +117,7 @@ async def test_many_global_headers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", PACKERS)
 async def test_a_ratio_that_is_too_high(tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tar, "_ALLOWANCE", 8 * MIB)
+    monkeypatch.setattr(tar, "ALLOWANCE", 8 * MIB)
     size = 16 * MIB
 
     def zeros() -> Iterator[bytes]:
@@ -150,6 +158,90 @@ async def test_more_members_directories_and_bytes_than_allowed(tmp_path: Path) -
     await refused(tmp_path, deeper + bytes(1024), "none", "more than 20 directories", limits)
     large = header("large", 1001) + bytes(1536)
     await refused(tmp_path, large + bytes(1024), "none", "more than 1000 bytes", limits)
+
+
+@pytest.fixture
+async def remote(cluster: Cluster) -> AsyncIterator[tuple[SshHost, str]]:
+    """A host behind SSH with small limits, and a new directory on it."""
+    root = f"/scratch/limits-{uuid.uuid4().hex}"
+    limits = ArchiveLimits(members=50, depth=20, ratio=10, bytes=200 * MIB)
+    async with ssh_host(cluster, limits=limits) as host:
+        await host.files("alice").make_directory(root)
+        yield host, root
+
+
+async def test_limits_hold_behind_ssh(remote: tuple[SshHost, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crestline.gateway.hosts.ssh.archives.ALLOWANCE", 8 * MIB)
+    host, root = remote
+    files = host.files("alice")
+
+    def zeros() -> Iterator[bytes]:
+        yield header("zeros", 150 * MIB)
+        for _ in range(150):
+            yield bytes(MIB)
+
+    many = b"".join(header(f"f{number}", 0) for number in range(60)) + bytes(1024)
+    dirs = b"".join(header(f"{letter}/" * 15 + "f", 0) for letter in "abcd") + bytes(1024)
+    deep = header("d/" * 30 + "f", 0) + bytes(1024)
+    large = header("large", 300 * MIB) + bytes(MIB)
+    for content, how, match in (
+        (many, "none", "more than 50 members"),
+        (dirs, "none", "more than 50 members"),
+        (deep, "none", "more than 20 directories"),
+        (large, "none", f"more than {200 * MIB} bytes"),
+        (packed(zeros(), "gzip"), "gzip", "more than 10 bytes for each of its own"),
+    ):
+        await files.write(f"{root}/archive", once(content))
+        with pytest.raises(TooLargeError, match=match):
+            await files.extract(f"{root}/archive", root, how)  # type: ignore[arg-type]
+        with pytest.raises(TooLargeError, match=match):
+            await files.untar(root, once(content))
+        assert [each.name for each in await files.list(root, hidden=True)] == ["archive"]
+
+
+async def test_what_is_looked_through_behind_ssh_has_a_limit(remote: tuple[SshHost, str]) -> None:
+    host, root = remote
+    files = host.files("alice")
+    for number in range(3):
+        members = b"".join(header(f"{number}-{each}", 0) for each in range(20))
+        await files.untar(root, once(members + bytes(1024)))
+    for work in (
+        files.select(root, [TarSelection(directory=".", patterns=("*",))]),
+        anext(files.tar(root)),
+        files.compress(root, "/scratch/never.tar", "none", pattern=".*", dereference=False),
+    ):
+        with pytest.raises(TooLargeError, match="more than 50 files and directories"):
+            await work  # type: ignore[misc]
+
+
+async def test_patterns_have_a_limit(remote: tuple[SshHost, str], tmp_path: Path) -> None:
+    host, root = remote
+    here = ThisMachine("here", PathGuard("here", [str(tmp_path)]))
+    names = tuple(f"name-{number}" for number in range(5000))
+    for files, path in ((host.files("alice"), root), (here.files("alice"), str(tmp_path))):
+        await files.write(f"{path}/name-7", once(b""))
+        await files.write(f"{path}/[x]*", once(b""))
+        found = await files.select(path, [TarSelection(directory=".", patterns=(*names, "[[]x]*", "[[]x][*]"))])
+        assert {os.path.normpath(each) for each in found} == {"name-7", "[x]*"}
+        for too_many in (
+            [TarSelection(directory=".", patterns=tuple(f"*{number}" for number in range(1001)))],
+            [TarSelection(directory=".", patterns=("*",))] * 1001,
+            [TarSelection(directory=".")] * 10_001,
+        ):
+            with pytest.raises(TooLargeError, match="More than 10000 selections, or 1000 patterns"):
+                await files.select(path, too_many)
+
+
+def test_comparisons_of_patterns_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selections, "MAX_COMPARISONS", 100)
+    ages = {f"f{number}": 0 for number in range(60)}
+    selection = TarSelection(directory=".", patterns=("*1", "*2"))
+
+    async def choose() -> None:
+        await to_thread.run_sync(selections.Selector([selection]).choose, ages, selection)
+
+    with pytest.raises(TooLargeError, match="more than 100 comparisons"):
+        anyio.run(choose)
 
 
 async def test_memory_that_xz_asks_for(tmp_path: Path) -> None:

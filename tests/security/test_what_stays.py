@@ -18,6 +18,8 @@ import pytest
 from crestline.gateway.config import load_config, read_secret_file
 from crestline.gateway.first_client import write_first_client
 from crestline.gateway.home import Home
+from crestline.gateway.hosts.base import Completed
+from crestline.gateway.hosts.ssh.errors import refusal
 from crestline.gateway.hosts.this_machine import ThisMachine
 from crestline.gateway.identity.keys import signing_key
 from crestline.gateway.paths import PathGuard
@@ -25,8 +27,10 @@ from crestline.gateway.store import Store
 from crestline.gateway.systems import build_systems
 from crestline.gateway.transfers import service
 from crestline.model import ConfigError, TooLargeError
+from harness.cluster import Cluster
 from harness.command import Command
 from harness.gateway import in_thread
+from harness.ssh import ssh_host
 
 READ: dict[str, Callable[[Home], object]] = {
     "private/transfer_key": Home.transfer_key,
@@ -174,3 +178,43 @@ async def test_a_full_disk_is_called_a_full_disk(tmp_path: Path, number: int, mo
             await attempt
         assert "The disk of the system is full" in str(refused.value)
     assert sorted(each for each in os.listdir(tmp_path) if not each.endswith(".part")) == ["there"]
+
+
+@pytest.mark.anyio
+async def test_a_full_disk_behind_ssh_is_called_a_full_disk(cluster: Cluster) -> None:
+    """SFTP says "Failure" of a full disk; the small file system of the container's shared memory is one."""
+
+    async def more_than_there_is() -> AsyncIterator[bytes]:
+        for _ in range(room // len(block) + 2):
+            yield block
+
+    block = bytes(1024 * 1024)
+    name = f"full-{time.monotonic_ns()}"
+    cluster.check("alice", ["mkdir", f"/dev/shm/{name}"])
+    cluster.check("alice", ["ln", "-s", f"/dev/shm/{name}", f"/scratch/{name}"])
+    free = cluster.check("alice", ["stat", "--file-system", "--format=%a %S", "/dev/shm"]).split()
+    room = int(free[0]) * int(free[1])
+    assert room < 1024**3, "the container's /dev/shm is too large for this test"
+    try:
+        async with ssh_host(cluster) as host:
+            files = host.files("alice")
+            for attempt in (
+                files.write(f"/scratch/{name}/new", more_than_there_is()),
+                files.upload_part(f"/scratch/{name}/new", "1", 0, more_than_there_is()),
+            ):
+                with pytest.raises(TooLargeError, match="No space left on device") as refused:
+                    await attempt
+                assert "The disk of the system is full" in str(refused.value)
+                assert f"{name}/new" in str(refused.value)
+            await files.upload_discard(f"/scratch/{name}/new", "1")
+            assert await files.list(f"/scratch/{name}/", hidden=True) == []
+    finally:
+        cluster.check("alice", ["rm", "-r", f"/dev/shm/{name}"])
+
+
+def test_full_disks_and_quotas_of_commands_behind_ssh() -> None:
+    for reason in (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT)):
+        error = refusal("cp", Completed(1, b"", f"cp: error writing '/scratch/x': {reason}\n".encode()))
+        assert isinstance(error, TooLargeError)
+        assert "/scratch/x" in error.message
+        assert "Make room there" in error.hint

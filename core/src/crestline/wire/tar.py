@@ -31,7 +31,7 @@ _HEADER = 64 * 1024
 """bytes of names and extended headers of one member; a path has 4 KiB at most"""
 _GLOBAL_HEADERS = 64
 _DIGITS = re.compile(rb"[0-9]{256}")  # no name has as many, and tarfile's search takes the square of their number
-_ALLOWANCE = 64 * 1024 * 1024
+ALLOWANCE = 64 * 1024 * 1024
 """bytes that may come of however few"""
 _XZ_MEMORY = 128 * 1024 * 1024
 """bytes; `xz -9` needs 65 MiB"""
@@ -198,7 +198,7 @@ class _Forward:
 
     def check_ratio(self, more: int = 0) -> None:
         self._made += more
-        if self._ratio and self._made > _ALLOWANCE + self._ratio * self._packed.came:
+        if self._ratio and self._made > ALLOWANCE + self._ratio * self._packed.came:
             raise TarLimitError(f"more than {self._ratio} bytes for each byte of the archive")
 
     def _pull(self, size: int) -> bytes:

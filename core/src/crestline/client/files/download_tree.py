@@ -47,6 +47,8 @@ _INCOMPLETE = re.compile(r"exit status:[12]\b.*\btar: ")
 
 _UNREADABLE = "\ufffd"
 """stands in a listing for bytes that are not UTF-8"""
+_MAX_PATTERNS = 500
+"""patterns in one request; a gateway takes 1000"""
 
 _FEW = 8
 """so many files of plain FirecREST come one by one"""
@@ -208,6 +210,8 @@ def _tar_of(backend: Backend, remote: str, names: list[str], root: Path) -> Asyn
     if "tar-select" not in backend.features or not any(_UNREADABLE in name for name in names):
         return backend.get_tar(remote, names)
     patterns = tuple(re.sub(r"([*?[])", r"[\1]", name).replace(_UNREADABLE, "*") for name in names)
+    if sum(_UNREADABLE in name for name in names) > _MAX_PATTERNS:
+        patterns = ("*",)  # the gateway takes no more at once; what was not asked for is skipped
     return backend.select_tar(remote, [Selection(directory=".", target=root, patterns=patterns)])
 
 

@@ -57,9 +57,34 @@ def upload_stands_at(stored: int, offset: int) -> ConflictError:
     return ConflictError(f"The upload stands at {stored}, not at {offset}.", hint="Go on from where it stands.")
 
 
+FULL_DISK = "The disk of the system is full, or your quota of it. Make room there, then repeat."
+"""what to do where a system refuses to store more"""
+
+
+def disk_full(command: str, path: str, reason: str) -> TooLargeError:
+    """The file system of `path` takes no more; `reason` is the operating system's."""
+    where = f" '{printable(path)}'" if path else ""
+    return TooLargeError(f"{command}:{where} {reason}", hint=FULL_DISK)
+
+
 def no_room(directory: str, size: int) -> TooLargeError:
     """The file system has fewer than `size` bytes left."""
-    return TooLargeError(f"'{printable(directory)}': No space left on device for {size} bytes.")
+    return TooLargeError(f"'{printable(directory)}': No space left on device for {size} bytes.", hint=FULL_DISK)
+
+
+def too_many_entries(limit: int) -> TooLargeError:
+    """The request looks at more than `limit` files and directories."""
+    return TooLargeError(
+        f"There are more than {limit} files and directories.",
+        hint="Take its directories one by one, or ask the operator to raise `archives.members` of this system.",
+    )
+
+
+def unpacks_to_too_much(what: str) -> TooLargeError:
+    """An archive meets a limit of the system."""
+    return TooLargeError(
+        f"tar: The archive has {what}.", hint="Split it, or ask the operator to raise `archives` of this system."
+    )
 
 
 def not_regular(path: str) -> InvalidRequestError:

@@ -40,6 +40,6 @@ def create_host(setup: HostSetup) -> Host:
         case "ssh":
             from crestline.gateway.hosts.ssh.setup import create_ssh_host
 
-            return create_ssh_host(setup.name, setup.guard, setup.options, setup.directory)
+            return create_ssh_host(setup.name, setup.guard, setup.options, setup.directory, setup.archives)
         case other:
             raise ConfigError(f"There is no kind of host {other!r}.", hint="Choose one of: this_machine, ssh.")

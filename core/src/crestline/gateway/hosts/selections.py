@@ -5,14 +5,24 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from anyio.from_thread import check_cancelled
+
 from crestline.gateway.paths import printable
-from crestline.model import InvalidRequestError
+from crestline.model import InvalidRequestError, TooLargeError
 from crestline.wire.extensions import TarSelection
 
+MAX_SELECTIONS = 10_000
+"""directories that one request may select in"""
+MAX_PATTERNS = 1000
+"""patterns in one request; names as they are do not count"""
+MAX_COMPARISONS = 20_000_000
+"""of patterns with names of files in one request: some ten seconds of one thread"""
 _MAX_PATTERN = 4096
+_QUOTED = re.compile(r"\[([*?[])\]")
+_WILDCARD = re.compile(r"[*?[]")
 _PATTERN_MEMORY = 8 * 1024 * 1024
 """bytes that the automaton of a pattern may take"""
 # Backslash and a letter or sign, where find(1) and RE2 differ in what that means.
@@ -21,19 +31,57 @@ _SAME_ESCAPES = "wWbB"
 _BRACKET = re.compile(r"\[\^?\]?(?:\[:[a-z]+:\]|\[[.=][^\]]*\]|[^\]])*\]", re.DOTALL)
 
 
-def chosen(ages: Mapping[str, int], selection: TarSelection) -> list[str]:
-    """The selected names, sorted.
+class Selector:
+    """Chooses the files of one request, in a thread and within limits."""
 
-    Args:
-        ages: path below the directory -> nanoseconds since the epoch of the last change.
-    """
-    found = set()
-    if selection.since is not None and (since := ages.get(selection.since)) is not None:
-        found = {name for name, changed in ages.items() if changed >= since and name != selection.since}
-    for pattern in selection.patterns:
-        matches = re.compile(fnmatch.translate(pattern)).match
-        found |= {name for name in ages if matches(name)}
-    return sorted(found)
+    def __init__(self, selections: Sequence[TarSelection]) -> None:
+        """Check the number of patterns and their lengths.
+
+        Raises:
+            TooLargeError: there are too many selections or patterns, or one is longer than a path.
+        """
+        patterns = [pattern for each in selections for pattern in each.patterns]
+        if len(selections) > MAX_SELECTIONS or sum(map(_is_pattern, patterns)) > MAX_PATTERNS:
+            raise TooLargeError(
+                f"More than {MAX_SELECTIONS} selections, or {MAX_PATTERNS} patterns with *, ? or [.",
+                hint="Send the selections in several requests.",
+            )
+        if any(len(pattern) > _MAX_PATTERN for pattern in patterns):
+            raise TooLargeError(f"A pattern has more than {_MAX_PATTERN} characters.", hint="Shorten the pattern.")
+        self._comparisons = 0
+
+    def choose(self, ages: Mapping[str, int], selection: TarSelection) -> list[str]:
+        """Return the selected names, sorted.
+
+        Args:
+            ages: path below the directory -> nanoseconds since the epoch of the last change.
+
+        Raises:
+            TooLargeError: there are too many patterns for so many files.
+        """
+        found = set()
+        if selection.since is not None and (since := ages.get(selection.since)) is not None:
+            found = {name for name, changed in ages.items() if changed >= since and name != selection.since}
+        for pattern in selection.patterns:
+            check_cancelled()
+            name = _QUOTED.sub(r"\1", pattern)
+            if not _is_pattern(pattern):
+                found |= ages.keys() & {name}
+                continue
+            self._comparisons += len(ages)
+            if self._comparisons > MAX_COMPARISONS:
+                raise TooLargeError(
+                    f"The patterns need more than {MAX_COMPARISONS} comparisons with names of files.",
+                    hint="Send fewer patterns in one request, or select in smaller directories.",
+                )
+            matches = re.compile(fnmatch.translate(pattern)).match
+            found |= {each for each in ages if matches(each)}
+        return sorted(found)
+
+
+def _is_pattern(text: str) -> bool:
+    """Whether a text can match more than one name."""
+    return _WILDCARD.search(_QUOTED.sub("", text)) is not None
 
 
 def listing_order(path: str) -> str:

@@ -3,39 +3,55 @@
 from __future__ import annotations
 
 import os
+import re
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from functools import partial
+from typing import ParamSpec, TypeVar
 
 from crestline.gateway.hosts.base import Completed
-from crestline.gateway.hosts.selections import chosen, path_pattern
+from crestline.gateway.hosts.refusals import too_many_entries, unpacks_to_too_much
+from crestline.gateway.hosts.selections import Selector, path_pattern
 from crestline.gateway.hosts.ssh.commands import PLAIN, SshCommands
 from crestline.gateway.hosts.ssh.errors import refusal
 from crestline.gateway.hosts.streams import temporary_of
+from crestline.gateway.hosts.threads import ThreadShares
 from crestline.gateway.paths import directory_below, member_path, printable
 from crestline.model import InvalidRequestError, MissingFileError
 from crestline.wire.extensions import TarSelection
 from crestline.wire.filesystem import Compression
+from crestline.wire.tar import ALLOWANCE, ArchiveLimits
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _PACKERS = {"none": [], "gzip": ["--gzip"], "bzip2": ["--bzip2"], "xz": ["--xz"]}
 _GZIP = b"\x1f\x8b"
 _CREATED = (0, 1)
 """exit statuses of a tar that made a whole archive; 1 says that a file changed while it was read"""
+_RECORD = 10 * 1024
+_TELLING = ["-vv", "--numeric-owner", "--quoting-style=escape", "--checkpoint=100"]
+"""a line for each member on standard output, and one for each 100 records on standard error"""
+_CHECKPOINT = re.compile(rb"tar: Read checkpoint (\d+)")
 _FROM_INPUT = ["--null", "--verbatim-files-from", "--files-from=-"]
 
 
 class Archives:
     """Packs and unpacks as one user."""
 
-    def __init__(self, user: str, commands: SshCommands) -> None:
+    def __init__(self, user: str, commands: SshCommands, threads: ThreadShares, limits: ArchiveLimits) -> None:
         self._user = user
         self._commands = commands
+        self._threads = threads
+        self._limits = limits
 
     async def compress(
         self, source: str, target: str, compression: Compression, *, pattern: str | None, dereference: bool
     ) -> None:
         """Write an archive under a temporary name and rename it."""
         directory, name = os.path.split(source)
-        names = await self._matching(directory, name, pattern) if pattern else [name]
+        names = await self._matching(directory, name, pattern) if pattern else _listed([name])
         temporary = temporary_of(target, uuid.uuid4().hex)
         argv = ["tar", "--create", f"--file={temporary}", f"--directory={directory}", *_PACKERS[compression]]
         argv += ["--dereference"] if dereference else []
@@ -43,80 +59,100 @@ class Archives:
         argv += ["--no-wildcards", "--anchored", *(f"--exclude={each}" for each in itself)]
         argv += ["--warning=no-file-changed", *(["--no-recursion"] if pattern else []), *_FROM_INPUT]
         try:
-            await self._check(argv, input=_listed(names), statuses=_CREATED)
+            await self._check(argv, input=names, statuses=_CREATED)
             await self._check(["mv", "--force", "--no-target-directory", "--", temporary, target])
         except BaseException:
             await self._commands.tidy(self._user, ["rm", "--force", "--", temporary])
             raise
 
     async def extract(self, archive: str, target: str, compression: Compression) -> None:
-        """Unpack an archive that lies on the machine."""
-        await self._unpack(target, [f"--file={archive}", *_PACKERS[compression]], b"")
+        """Unpack an archive that lies on the machine.
+
+        Raises:
+            TooLargeError: it meets a limit.
+        """
+        size = await self._check(["stat", "--dereference", "--printf=%s", "--", archive])
+        progress = _Progress(self._limits)
+        progress.came = int(size.stdout)
+        await self._unpack(target, [f"--file={archive}", *_PACKERS[compression]], b"", progress)
 
     async def untar(self, path: str, chunks: AsyncIterator[bytes]) -> None:
-        """Unpack a stream, plain or gzip."""
-        start, rest = await _first(chunks)
+        """Unpack a stream, plain or gzip.
+
+        Raises:
+            TooLargeError: it meets a limit.
+        """
+        progress = _Progress(self._limits)
+        start, rest = await _first(progress.counted(chunks))
         packer = _PACKERS["gzip"] if start.startswith(_GZIP) else []
-        await self._unpack(path, ["--file=-", *packer], rest)
+        await self._unpack(path, ["--file=-", *packer], rest, progress)
 
     async def tar(self, path: str, members: Sequence[str] | None, *, gzip: bool) -> AsyncIterator[bytes]:
         """A directory, or these members of it, as a stream."""
         if members is None:
-            found = await self._check(
+            found = await self._find(
                 ["find", f"{path}/", "-mindepth", "1", "-maxdepth", "1", "!", "-type", "s", "-printf", r"%P\0"]
             )
-            names = sorted(os.fsdecode(each) for each in found.stdout.split(b"\0") if each)
+            listed = await self._in_thread(_sorted, found)
         else:
-            names = [os.path.relpath(member_path(path, each), path) for each in members]
+            names = await self._in_thread(lambda: [os.path.relpath(member_path(path, each), path) for each in members])
             await self._must_exist(path, names)
+            listed = await self._in_thread(_listed, names)
         argv = ["tar", "--create", "--file=-", f"--directory={path}", "--sort=name", "--hard-dereference"]
         argv += [*_PACKERS["gzip" if gzip else "none"], "--warning=no-file-changed"]
         argv += [*([] if members is None else ["--no-recursion"]), *_FROM_INPUT]
-        async for chunk in self._commands.stream(self._user, argv, input=_listed(names), env=PLAIN, statuses=_CREATED):
+        async for chunk in self._commands.stream(self._user, argv, input=listed, env=PLAIN, statuses=_CREATED):
             yield chunk
 
     async def select(self, path: str, selections: Sequence[TarSelection]) -> Sequence[str]:
-        """Names below `path` of the files and links that are selected."""
+        """Names below `path` of the files and links that are selected.
+
+        Raises:
+            TooLargeError: there are too many selections, patterns or files.
+        """
+        selector = Selector(selections)
         directories = [directory_below(path, each.directory) for each in selections]
         show = ["(", "-type", "f", "-o", "-type", "l", ")", "-printf", r"%H\0%P\0%T@\0"]
         argv = ["xargs", "--null", "--no-run-if-empty", "-I{}", "find", "./{}", *show]
         listed = _listed(list(dict.fromkeys(directories)))
-        result = await self._commands.run(self._user, argv, input=listed, env=PLAIN, cwd=path, timeout=None)
-        complaints = [line for line in result.stderr.splitlines() if b"No such file or directory" not in line]
-        if result.exit_status and (complaints or b"cannot change directory" in result.stderr):
-            raise refusal("find", result)
-        fields = [os.fsdecode(each) for each in result.stdout.split(b"\0")]
-        ages: dict[str, dict[str, int]] = {}
-        for place, name, changed in zip(fields[::3], fields[1::3], fields[2::3], strict=False):
-            seconds, _, fraction = changed.partition(".")
-            ages.setdefault(place[2:], {})[name] = int(seconds) * 10**9 + int(fraction[:9].ljust(9, "0"))
-        found: dict[str, None] = {}
-        for directory, selection in zip(directories, selections, strict=True):
-            names = chosen(ages.get(directory, {}), selection)
-            found |= dict.fromkeys(f"{directory}/{name}" for name in names)
-        return list(found)
+        found = await self._find(argv, fields=3, input=listed, cwd=path, forgive=_is_absent)
+        return await self._in_thread(_chosen, found, directories, selections, selector)
 
     async def changed(self, path: str, checksums: dict[str, str]) -> Sequence[str]:
         """Which of these regular files are absent or have another SHA-256."""
-        names = {os.path.relpath(member_path(path, each), path): each for each in checksums}
+        names = await self._in_thread(
+            lambda: {os.path.relpath(member_path(path, each), path): each for each in checksums}
+        )
         there = await self._kinds(path, list(names))
-        regular = [name for name, kind in there.items() if kind in (b"regular file", b"regular empty file")]
+
+        def regular() -> bytes:
+            return _listed([name for name, kind in there.items() if kind in (b"regular file", b"regular empty file")])
+
+        def differing(output: bytes) -> list[str]:
+            found = {os.fsdecode(each[66:]): each[:64].decode() for each in output.split(b"\0") if each}
+            return [given for name, given in names.items() if found.get(name) != checksums[given].lower()]
+
         argv = ["xargs", "--null", "--no-run-if-empty", "sha256sum", "--zero", "--"]
-        result = await self._commands.run(self._user, argv, input=_listed(regular), env=PLAIN, cwd=path, timeout=None)
+        listed = await self._in_thread(regular)
+        result = await self._commands.run(self._user, argv, input=listed, env=PLAIN, cwd=path, timeout=None)
         if b"Permission denied" in result.stderr:
             raise refusal("sha256sum", result)
-        found = {os.fsdecode(each[66:]): each[:64].decode() for each in result.stdout.split(b"\0") if each}
-        return [given for name, given in names.items() if found.get(name) != checksums[given].lower()]
+        return await self._in_thread(differing, result.stdout)
 
-    async def _unpack(self, target: str, source: list[str], chunks: AsyncIterator[bytes] | bytes) -> None:
+    async def _unpack(
+        self, target: str, source: list[str], chunks: AsyncIterator[bytes] | bytes, progress: _Progress
+    ) -> None:
         """Unpack beside the files of `target`, then give them their names: nobody ever sees half of one."""
         stage = temporary_of(f"{target.rstrip('/')}/tar", uuid.uuid4().hex)
         await self._check(["mkdir", "--mode=700", "--", stage])
         try:
-            argv = ["tar", "--extract", f"--directory={stage}", "--no-same-owner", "--delay-directory-restore", *source]
+            argv = ["tar", "--extract", f"--directory={stage}", "--no-same-owner", "--delay-directory-restore"]
+            argv += [*_TELLING, *source]
             try:
-                async for _ in self._commands.stream(self._user, argv, input=chunks, env=PLAIN):
-                    pass
+                output = self._commands.stream(self._user, argv, input=chunks, env=PLAIN, progress=progress.read)
+                async with aclosing(output):
+                    async for chunk in output:
+                        progress.listed(chunk)
             except InvalidRequestError as error:
                 raise InvalidRequestError(
                     f"tar: This does not look like a whole tar archive: {error.message}",
@@ -132,44 +168,32 @@ class Archives:
 
         Some parallel file systems have no hard links across directories; there they are copied.
         """
-        found = await self._check(["find", stage, "-mindepth", "1", "-maxdepth", "1", "-print0"])
+        found = await self._find(["find", stage, "-mindepth", "1", "-maxdepth", "1", "-print0"])
         copy = ["cp", "--recursive", "--force", "--no-dereference", "--preserve=mode,timestamps"]
         for how in (["--link"], []):
             argv = ["xargs", "--null", "--no-run-if-empty", *copy, *how, f"--target-directory={target}", "--"]
-            result = await self._commands.run(self._user, argv, input=found.stdout, env=PLAIN, timeout=None)
+            result = await self._commands.run(self._user, argv, input=found, env=PLAIN, timeout=None)
             if not result.exit_status:
                 return
         raise refusal("cp", result)
 
     async def _refuse_links_out(self, stage: str) -> None:
         """Links that leave the directory are refused, as on every host."""
-        found = await self._check(["find", stage, "-type", "l", "-printf", r"%P\0%l\0"])
-        fields = [os.fsdecode(each) for each in found.stdout.split(b"\0")]
-        for path, points_to in zip(fields[::2], fields[1::2], strict=False):
-            end = os.path.normpath(os.path.join(os.path.dirname(path), points_to))
-            if end.startswith(("/", "../")) or end == "..":
-                raise InvalidRequestError(
-                    f"tar: '{printable(path)}' would link to outside the destination",
-                    hint="Members must stay below the target directory.",
-                )
+        found = await self._find(["find", stage, "-type", "l", "-printf", r"%P\0%l\0"], fields=2)
+        await self._in_thread(_check_links, found)
 
-    async def _matching(self, directory: str, name: str, pattern: str) -> list[str]:
-        """The files below `name` whose path matches, as find(1) understands the expression.
+    async def _matching(self, directory: str, name: str, pattern: str) -> bytes:
+        """The files below `name` whose path matches, as find(1) understands the expression, each with a NUL.
 
         FirecREST starts in the directory above, so paths look like `./name/file`; `./file` is tried as well.
         """
         path_pattern(pattern)  # without back references the machine's own matcher is quick, too
-        found: set[str] = set()
+        outputs: list[tuple[str, bytes]] = []
         for start, at, prefix in ((directory, f"./{name}", ""), (os.path.join(directory, name), ".", name)):
             argv = ["find", at, "-type", "f", "-regex", pattern, "-print0"]
-            result = await self._commands.run(self._user, argv, env=PLAIN, cwd=start, timeout=None)
-            if result.exit_status:
-                if prefix and b"cannot change directory" in result.stderr:
-                    continue  # a file
-                raise refusal("find", result)
-            paths = (os.fsdecode(each) for each in result.stdout.split(b"\0") if each)
-            found |= {os.path.normpath(os.path.join(prefix, each)) for each in paths}
-        return sorted(found)
+            forgive = _is_no_directory if prefix else None  # a file
+            outputs.append((prefix, await self._find(argv, cwd=start, forgive=forgive)))
+        return await self._in_thread(_joined, outputs)
 
     async def _must_exist(self, path: str, names: Sequence[str]) -> None:
         there = await self._kinds(path, names)
@@ -180,17 +204,162 @@ class Archives:
     async def _kinds(self, path: str, names: Sequence[str]) -> dict[str, bytes]:
         """What kind of file each of these is, without those that are absent."""
         argv = ["xargs", "--null", "--no-run-if-empty", "stat", r"--printf=%F\0%n\0", "--"]
-        result = await self._commands.run(self._user, argv, input=_listed(names), env=PLAIN, cwd=path, timeout=None)
-        if b"cannot change directory" in result.stderr:
+        listed = await self._in_thread(_listed, names)
+        result = await self._commands.run(self._user, argv, input=listed, env=PLAIN, cwd=path, timeout=None)
+        if _is_no_directory(result.stderr):
             raise refusal("stat", result)
-        fields = result.stdout.split(b"\0")
-        return {os.fsdecode(name): kind for kind, name in zip(fields[::2], fields[1::2], strict=False)}
+
+        def kinds() -> dict[str, bytes]:
+            fields = result.stdout.split(b"\0")
+            return {os.fsdecode(name): kind for kind, name in zip(fields[::2], fields[1::2], strict=False)}
+
+        return await self._in_thread(kinds)
+
+    async def _find(
+        self,
+        argv: list[str],
+        *,
+        fields: int = 1,
+        input: bytes = b"",
+        cwd: str | None = None,
+        forgive: Callable[[bytes], bool] | None = None,
+    ) -> bytes:
+        """The output of a program that writes `fields` texts, each with a NUL, for each file.
+
+        Raises:
+            TooLargeError: there are more files than an archive may have members.
+        """
+        chunks: list[bytes] = []
+        texts = 0
+        output = self._commands.stream(self._user, argv, input=input, env=PLAIN, cwd=cwd, forgive=forgive)
+        async with aclosing(output):
+            async for chunk in output:
+                chunks.append(chunk)
+                texts += chunk.count(b"\0")
+                if 0 < self._limits.members * fields < texts:
+                    raise too_many_entries(self._limits.members)
+        return b"".join(chunks)
+
+    async def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do what takes time in proportion to what the user sent or has."""
+        return await self._threads.run(self._user, partial(work, *args, **kwargs))
 
     async def _check(self, argv: list[str], *, input: bytes | None = None, statuses: Sequence[int] = (0,)) -> Completed:
         result = await self._commands.run(self._user, argv, input=input, env=PLAIN, timeout=None)
         if result.exit_status not in statuses:
             raise refusal(argv[0], result)
         return result
+
+
+class _Progress:
+    """What tar(1) tells while it unpacks, held against the limits of this system; 0 is no limit."""
+
+    def __init__(self, limits: ArchiveLimits) -> None:
+        self.came = 0
+        """bytes of the archive, as it is packed"""
+        self._limits = limits
+        self._rest = b""
+        self._before: list[bytes] = []
+        self._members = self._bytes = 0
+
+    async def counted(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """The same, counted."""
+        async for chunk in chunks:
+            self.came += len(chunk)
+            yield chunk
+
+    def read(self, line: bytes) -> bool:
+        """Take a line about how much was read of the archive.
+
+        Raises:
+            TooLargeError: that is too much for what came.
+        """
+        found = _CHECKPOINT.fullmatch(line)
+        if found is None:
+            return False
+        if self._limits.ratio > 0 and int(found[1]) * _RECORD > ALLOWANCE + self._limits.ratio * self.came:
+            raise unpacks_to_too_much(f"more than {self._limits.ratio} bytes for each of its own")
+        return True
+
+    def listed(self, chunk: bytes) -> None:
+        """Take some of the list of members, as `tar -vv` prints it just before it unpacks each.
+
+        Raises:
+            TooLargeError: there are too many, or they are too large or too deep.
+        """
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        for line in lines:
+            fields = line.split(None, 5)
+            self._bytes += int(fields[2]) if len(fields) > 2 and fields[2].isdigit() else 0
+            name = fields[5].partition(b" -> ")[0].partition(b" link to ")[0] if len(fields) > 5 else b""
+            path = name.strip(b"/").split(b"/")
+            # Beside itself a member brings the directories above it that the member before did not have.
+            self._members += max(1, len(path) - _shared(path[:-1], self._before))
+            self._before = path
+            if 0 < self._limits.depth < len(path) - 1:
+                raise unpacks_to_too_much(f"a path of more than {self._limits.depth} directories")
+        if 0 < self._limits.members < self._members:
+            raise unpacks_to_too_much(f"more than {self._limits.members} members")
+        if 0 < self._limits.bytes < self._bytes:
+            raise unpacks_to_too_much(f"more than {self._limits.bytes} bytes")
+
+
+def _shared(one: list[bytes], other: list[bytes]) -> int:
+    """How many parts two paths have in common at their start."""
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def _chosen(
+    found: bytes, directories: Sequence[str], selections: Sequence[TarSelection], selector: Selector
+) -> list[str]:
+    """The selected names, of what find(1) printed of all directories."""
+    fields = [os.fsdecode(each) for each in found.split(b"\0")]
+    ages: dict[str, dict[str, int]] = {}
+    for place, name, changed in zip(fields[::3], fields[1::3], fields[2::3], strict=False):
+        seconds, _, fraction = changed.partition(".")
+        ages.setdefault(place[2:], {})[name] = int(seconds) * 10**9 + int(fraction[:9].ljust(9, "0"))
+    selected: dict[str, None] = {}
+    for directory, selection in zip(directories, selections, strict=True):
+        names = selector.choose(ages.get(directory, {}), selection)
+        selected |= dict.fromkeys(f"{directory}/{name}" for name in names)
+    return list(selected)
+
+
+def _check_links(found: bytes) -> None:
+    fields = [os.fsdecode(each) for each in found.split(b"\0")]
+    for path, points_to in zip(fields[::2], fields[1::2], strict=False):
+        end = os.path.normpath(os.path.join(os.path.dirname(path), points_to))
+        if end.startswith(("/", "../")) or end == "..":
+            raise InvalidRequestError(
+                f"tar: '{printable(path)}' would link to outside the destination",
+                hint="Members must stay below the target directory.",
+            )
+
+
+def _joined(outputs: Sequence[tuple[str, bytes]]) -> bytes:
+    """Paths that find(1) printed, below prefixes, sorted and each once."""
+    return _listed(
+        sorted(
+            {
+                os.path.normpath(os.path.join(prefix, os.fsdecode(each)))
+                for prefix, output in outputs
+                for each in output.split(b"\0")
+                if each
+            }
+        )
+    )
+
+
+def _sorted(found: bytes) -> bytes:
+    return _listed(sorted(os.fsdecode(each) for each in found.split(b"\0") if each))
+
+
+def _is_no_directory(complaint: bytes) -> bool:
+    return b"cannot change directory" in complaint
+
+
+def _is_absent(complaint: bytes) -> bool:
+    return b"No such file or directory" in complaint and not _is_no_directory(complaint)
 
 
 def _listed(names: Sequence[str]) -> bytes:

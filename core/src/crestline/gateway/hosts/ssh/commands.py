@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import shlex
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import asyncssh
@@ -14,10 +14,12 @@ import asyncssh
 from crestline.gateway.hosts.base import Commands, Completed
 from crestline.gateway.hosts.ssh.errors import connected, refusal
 from crestline.gateway.hosts.ssh.pools import Pools
-from crestline.model import CrestlineError, GatewayUnavailableError
+from crestline.model import CrestlineError, GatewayUnavailableError, TooLargeError
 
 _CHUNK = 256 * 1024
 _COMPLAINTS = 64 * 1024
+_MOST_OUTPUT = 256 * 1024 * 1024
+"""bytes that a program may write that is read as a whole"""
 _FAREWELL = 5.0
 
 PLAIN = {"LC_ALL": "C"}
@@ -54,8 +56,9 @@ class SshCommands(Commands):
                 with _ENDED:
                     process.stdin.write(input or b"")
                     process.stdin.write_eof()
-                stdout, stderr = await process.communicate()
-                return self._completed(argv, process, stdout or b"", stderr or b"")
+                stdout, stderr = await asyncio.gather(_whole(process.stdout), _whole(process.stderr))
+                await process.wait_closed()
+                return self._completed(argv, process, stdout, stderr)
 
     async def stream(
         self,
@@ -66,20 +69,22 @@ class SshCommands(Commands):
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
         statuses: Sequence[int] = (0,),
-        forgive: bytes | None = None,
-    ) -> AsyncIterator[bytes]:
+        forgive: Callable[[bytes], bool] | None = None,
+        progress: Callable[[bytes], bool] | None = None,
+    ) -> AsyncGenerator[bytes]:
         """The standard output of a program, as it comes, while `input` goes in.
 
         Args:
             statuses: exit statuses that are no failure.
-            forgive: complaints with this text are no failure either, if there are no others.
+            forgive: says of a line on standard error whether it is no failure either, if there are no others.
+            progress: takes a line on standard error that is no complaint; False for any other line. It may raise.
 
         Raises:
             CrestlineError: the program failed, at the end; or the connection did.
         """
         with connected(self._name, argv[0]):
             async with self._process(user, command_line(argv, env, cwd)) as process:
-                complaints = asyncio.ensure_future(_head(process.stderr))
+                complaints = asyncio.ensure_future(_complaints(process, progress))
                 feeding = asyncio.ensure_future(_feed(process, input))
                 try:
                     while chunk := await process.stdout.read(_CHUNK):
@@ -89,7 +94,9 @@ class SshCommands(Commands):
                         feeding.result()  # what went wrong with the input is why the program had to end
                     result = self._completed(argv, process, b"", await complaints)
                     complained = result.stderr.splitlines()
-                    forgiven = forgive and complained and all(forgive in each for each in complained)
+                    if len(result.stderr) == _COMPLAINTS:
+                        complained = complained[:-1]  # it was cut
+                    forgiven = forgive and complained and all(map(forgive, complained))
                     if result.exit_status not in statuses and not forgiven:
                         raise refusal(argv[0], result)
                 finally:
@@ -156,6 +163,37 @@ async def _feed(process: Process, source: bytes | AsyncIterator[bytes]) -> None:
     except BaseException:
         process.close()  # never let it take half of its input for the whole
         raise
+
+
+async def _whole(stream: asyncssh.SSHReader[bytes]) -> bytes:
+    """All that a stream brings.
+
+    Raises:
+        TooLargeError: that is too much for the gateway's memory.
+    """
+    chunks: list[bytes] = []
+    size = 0
+    while chunk := await stream.read(_CHUNK):
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > _MOST_OUTPUT:
+            raise TooLargeError("Command output exceeded buffer limit.", hint="Ask for less at once.")
+    return b"".join(chunks)
+
+
+async def _complaints(process: Process, progress: Callable[[bytes], bool] | None) -> bytes:
+    """The first lines on standard error but for those that `progress` takes; what it raises ends the program."""
+    if progress is None:
+        return await _head(process.stderr)
+    kept = rest = b""
+    try:
+        while chunk := await process.stderr.read(_COMPLAINTS):
+            *lines, rest = (rest + chunk)[-_COMPLAINTS:].split(b"\n")
+            kept = (kept + b"".join(line + b"\n" for line in lines if not progress(line)))[:_COMPLAINTS]
+    except CrestlineError:
+        await _end(process)
+        raise
+    return (kept + rest)[:_COMPLAINTS]
 
 
 async def _head(stream: asyncssh.SSHReader[bytes]) -> bytes:

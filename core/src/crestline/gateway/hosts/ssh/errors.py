@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import asyncssh
 
 from crestline.gateway.hosts.base import Completed
-from crestline.gateway.hosts.refusals import BY_ERRNO
+from crestline.gateway.hosts.refusals import BY_ERRNO, FULL_DISK, disk_full
 from crestline.gateway.paths import printable
 from crestline.model import (
     CrestlineError,
@@ -17,7 +17,6 @@ from crestline.model import (
     InvalidRequestError,
     MissingFileError,
     PermissionDeniedError,
-    TooLargeError,
     UnsupportedError,
 )
 
@@ -28,8 +27,10 @@ _BY_REASON = {os.strerror(number): kind for number, kind in BY_ERRNO.items()}
 _SFTP: dict[type[asyncssh.SFTPError], tuple[type[CrestlineError], str]] = {
     asyncssh.SFTPNoSuchFile: (MissingFileError, "No such file or directory"),
     asyncssh.SFTPPermissionDenied: (PermissionDeniedError, "Permission denied"),
-    asyncssh.SFTPNoSpaceOnFilesystem: (TooLargeError, "No space left on device"),
-    asyncssh.SFTPQuotaExceeded: (TooLargeError, "Disk quota exceeded"),
+}
+_FULL: dict[type[asyncssh.SFTPError], str] = {
+    asyncssh.SFTPNoSpaceOnFilesystem: "No space left on device",
+    asyncssh.SFTPQuotaExceeded: "Disk quota exceeded",
 }
 _LOST = (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection, asyncssh.SFTPBadMessage)
 
@@ -42,7 +43,8 @@ def refusal(command: str, result: Completed) -> CrestlineError:
     for line in lines:
         for reason, kind in _BY_REASON.items():
             if reason in line:
-                return kind(line.replace("find:", "ls: cannot access", 1))
+                hint = FULL_DISK if reason in _FULL.values() else ""
+                return kind(line.replace("find:", "ls: cannot access", 1), hint=hint)
     return InvalidRequestError(lines[0])
 
 
@@ -74,5 +76,7 @@ def transferring(system: str, doing: str, path: str) -> Iterator[None]:
 def _from_sftp(error: asyncssh.SFTPError, doing: str, path: str) -> CrestlineError:
     if isinstance(error, _LOST):
         return GatewayUnavailableError(f"{doing}: the SFTP session was lost.", retry_after=1)
+    if type(error) in _FULL:
+        return disk_full(doing, path, _FULL[type(error)])
     kind, reason = _SFTP.get(type(error), (CrestlineError, error.reason))
     return kind(f"{doing}: cannot access '{printable(path)}': {reason}")

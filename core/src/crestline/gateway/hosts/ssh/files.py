@@ -16,10 +16,12 @@ from crestline.gateway.hosts.ssh.names import Names
 from crestline.gateway.hosts.ssh.pools import Pools
 from crestline.gateway.hosts.ssh.settings import SshSettings
 from crestline.gateway.hosts.ssh.uploads import Claims, Uploads, sha256
+from crestline.gateway.hosts.threads import ThreadShares
 from crestline.gateway.paths import PathGuard, printable
 from crestline.model import PermissionDeniedError
 from crestline.wire.extensions import TarSelection
 from crestline.wire.filesystem import Checksum, Compression, FileEntry, FileStat
+from crestline.wire.tar import ArchiveLimits
 
 
 class SshFiles(Files):
@@ -38,6 +40,8 @@ class SshFiles(Files):
         commands: SshCommands,
         names: Names,
         claims: Claims,
+        threads: ThreadShares,
+        limits: ArchiveLimits,
     ) -> None:
         self._name = name
         self._guard = guard
@@ -47,7 +51,7 @@ class SshFiles(Files):
         self._pools = pools
         self._commands = commands
         self._listing = Listing(user, commands, names, self._timeout)
-        self._archives = Archives(user, commands)
+        self._archives = Archives(user, commands, threads, limits)
         self._uploads = Uploads(name, user, pools, commands, claims, settings.stall)
 
     async def list(

@@ -21,7 +21,7 @@ from crestline.gateway.slices import in_order, slices
 from crestline.model import TooLargeError
 from crestline.wire.filesystem import FileEntry, FileStat
 
-_MAX_ENTRIES = 1_000_000
+_MAX_ENTRIES = 300_000
 # What find says of a link back to a directory that it came from; `ls -L` would not follow it either.
 _LOOP = b"File system loop detected"
 _FIELDS = ("%M", "%U", "%G", "%s", "%T+", "%P", "%l")
@@ -60,7 +60,7 @@ class Listing:
         """The entries of a directory, or the one of anything else, named by its whole path.
 
         Raises:
-            TooLargeError: there are more than a million.
+            TooLargeError: there are more than 300,000.
         """
         argv = ["find", "-L" if dereference else "-P", path, "-ignore_readdir_race"]
         argv += [] if recursive else ["-maxdepth", "1"]
@@ -104,7 +104,9 @@ class Listing:
 
     async def _find(self, argv: Sequence[str]) -> AsyncIterator[Sequence[_Row]]:
         rest = b""
-        async for chunk in self._commands.stream(self._user, argv, env=_ENVIRONMENT, forgive=_LOOP):
+        async for chunk in self._commands.stream(
+            self._user, argv, env=_ENVIRONMENT, forgive=lambda line: _LOOP in line
+        ):
             fields = (rest + chunk).split(b"\0")
             whole = (len(fields) - 1) // len(_FIELDS) * len(_FIELDS)
             rest = b"\0".join(fields[whole:])

@@ -18,9 +18,11 @@ from crestline.gateway.hosts.ssh.names import Names
 from crestline.gateway.hosts.ssh.pools import Pools
 from crestline.gateway.hosts.ssh.settings import SshSettings
 from crestline.gateway.hosts.ssh.uploads import Claims
+from crestline.gateway.hosts.threads import ThreadShares
 from crestline.gateway.paths import PathGuard
 from crestline.model import CrestlineError, GatewayUnavailableError
 from crestline.wire.status import PosixGroup, PosixId, UserInfo
+from crestline.wire.tar import ArchiveLimits
 
 # `1000(alice)`, or `1000` where the group has no name; names may have spaces and parentheses.
 _ID = re.compile(r"(\d+)(?:\((.*?)\))?(?=,| gid=| groups=| context=|$)")
@@ -29,7 +31,14 @@ _ID = re.compile(r"(\d+)(?:\((.*?)\))?(?=,| gid=| groups=| context=|$)")
 class SshHost(Host):
     """A machine that is reached over SSH; every user logs in as themselves."""
 
-    def __init__(self, name: str, guard: PathGuard, settings: SshSettings, credentials: Credentials) -> None:
+    def __init__(
+        self,
+        name: str,
+        guard: PathGuard,
+        settings: SshSettings,
+        credentials: Credentials,
+        limits: ArchiveLimits | None = None,
+    ) -> None:
         self.name = name
         self._guard = guard
         self._settings = settings
@@ -39,6 +48,8 @@ class SshHost(Host):
         self._commands = SshCommands(name, self._pools)
         self._names = Names(self._commands, settings.timeout.command_execution)
         self._claims = Claims()
+        self._threads = ThreadShares(8, 2)
+        self._limits = limits or ArchiveLimits()
 
     async def start(self) -> None:
         asyncssh.set_log_level(logging.WARNING)  # below, it logs whole command lines
@@ -58,6 +69,8 @@ class SshHost(Host):
             self._commands,
             self._names,
             self._claims,
+            self._threads,
+            self._limits,
         )
 
     async def run(

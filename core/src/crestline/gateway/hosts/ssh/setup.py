@@ -14,6 +14,7 @@ from crestline.gateway.hosts.ssh.machine import SshHost
 from crestline.gateway.hosts.ssh.settings import SshSettings
 from crestline.gateway.paths import PathGuard
 from crestline.model import ConfigError
+from crestline.wire.tar import ArchiveLimits
 
 
 class UserKeysOptions(msgspec.Struct, tag="user_keys", kw_only=True, forbid_unknown_fields=True):
@@ -43,7 +44,9 @@ class ServiceOptions(msgspec.Struct, tag="service", kw_only=True, forbid_unknown
 CredentialsOptions = UserKeysOptions | AuthorityOptions | ServiceOptions
 
 
-def create_ssh_host(name: str, guard: PathGuard, options: Mapping[str, Any], directory: Path) -> SshHost:
+def create_ssh_host(
+    name: str, guard: PathGuard, options: Mapping[str, Any], directory: Path, archives: ArchiveLimits
+) -> SshHost:
     """The host, not yet started.
 
     Raises:
@@ -60,7 +63,7 @@ def create_ssh_host(name: str, guard: PathGuard, options: Mapping[str, Any], dir
         raise ConfigError(
             f"The host of the system {name!r} cannot be set up: {error}.", hint="Correct its table."
         ) from error
-    return SshHost(name, guard, settings, _credentials(chosen, directory))
+    return SshHost(name, guard, settings, _credentials(chosen, directory), archives)
 
 
 def _credentials(options: CredentialsOptions, directory: Path) -> Credentials:

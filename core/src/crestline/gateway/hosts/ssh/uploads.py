@@ -9,12 +9,20 @@ import asyncio
 import hashlib
 import os
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 
 import asyncssh
 
-from crestline.gateway.hosts.refusals import check_sum, no_room, upload_is_busy, upload_stands_at, wrong_length
+from crestline.gateway.hosts.refusals import (
+    check_sum,
+    disk_full,
+    no_room,
+    upload_is_busy,
+    upload_stands_at,
+    wrong_length,
+)
 from crestline.gateway.hosts.ssh.commands import PLAIN, SshCommands
 from crestline.gateway.hosts.ssh.content import check_regular
 from crestline.gateway.hosts.ssh.errors import refusal, transferring
@@ -22,6 +30,7 @@ from crestline.gateway.hosts.ssh.pools import Pools
 from crestline.gateway.hosts.ssh.sums import RunningSums
 from crestline.gateway.hosts.ssh.window import Writer, read
 from crestline.gateway.hosts.streams import Digest, blocks, digest_of, is_crc32, temporary_of
+from crestline.model import TooLargeError
 from crestline.model.crc32 import Crc32
 
 _MODE = 0o7777
@@ -155,14 +164,41 @@ class Uploads:
                     target = await sftp.realpath(os.fsencode(path))
                     replaced = await _writable(sftp, target, path) if check else None
                 temporary = os.fsencode(temporary_of(os.fsdecode(target), identifier))
-                yield _Upload(sftp, target, temporary, replaced, self._stall)
+                explain = partial(self._explain, os.fsdecode(target))
+                upload = _Upload(sftp, target, temporary, replaced, self._stall, explain)
+                try:
+                    yield upload
+                except asyncssh.SFTPFailure as error:
+                    await explain(error)
+                    raise
+
+    async def _explain(self, target: str, error: asyncssh.SFTPFailure) -> None:
+        """Ask why nothing more can be stored: all that SFTP says is "Failure".
+
+        Raises:
+            TooLargeError: the disk is full, or the user's quota of it.
+        """
+        probe = temporary_of(target, uuid.uuid4().hex)
+        argv = ["dd", "if=/dev/zero", f"of={probe}", "bs=1M", "count=1", "conv=excl,fsync", "status=none"]
+        result = await self._commands.run(self._user, argv, env=PLAIN, timeout=self._stall)
+        await self._commands.tidy(self._user, ["rm", "--force", "--", probe])
+        if result.exit_status:
+            found = refusal("write", result)
+            if isinstance(found, TooLargeError):
+                raise disk_full("write", target, found.message.rpartition(": ")[2]) from error
 
 
 class _Upload:
     """A temporary file that will take its target's name."""
 
     def __init__(
-        self, sftp: asyncssh.SFTPClient, target: bytes, temporary: bytes, replaced: int | None, stall: float
+        self,
+        sftp: asyncssh.SFTPClient,
+        target: bytes,
+        temporary: bytes,
+        replaced: int | None,
+        stall: float,
+        explain: Callable[[asyncssh.SFTPFailure], Awaitable[None]],
     ) -> None:
         self.temporary = temporary
         self._sftp = sftp
@@ -170,6 +206,7 @@ class _Upload:
         self._replaced = replaced
         """permissions of the file that is there"""
         self._stall = stall
+        self._explain = explain
 
     @asynccontextmanager
     async def opened(self, flags: int) -> AsyncIterator[asyncssh.SFTPClientFile]:
@@ -211,9 +248,12 @@ class _Upload:
             finally:
                 await writer.flush()  # what has arrived is kept, also when no more came
         except asyncssh.SFTPError as error:
-            if limit is None:
-                await file.truncate(writer.stored)  # no hole where one write failed and a later one did not
-            await self._explain(error)
+            try:
+                if isinstance(error, asyncssh.SFTPFailure):
+                    await self._explain(error)  # now: what is removed next makes room again
+            finally:
+                if limit is None:
+                    await file.truncate(writer.stored)  # no hole where one write failed and a later one did not
             raise
         finally:
             writer.drop()
@@ -258,13 +298,6 @@ class _Upload:
                 await self._sftp.remove(self.temporary)
         except asyncssh.SFTPNoSuchFile:
             return
-
-    async def _explain(self, error: asyncssh.SFTPError) -> None:
-        """Say so where the file system is full: all that SFTP says is "Failure"."""
-        directory = os.path.dirname(self._target)
-        room = await self._sftp.statvfs(directory)
-        if room.bavail == 0:
-            raise no_room(os.fsdecode(directory), 1) from error
 
 
 async def _writable(sftp: asyncssh.SFTPClient, target: bytes, path: str) -> int | None:

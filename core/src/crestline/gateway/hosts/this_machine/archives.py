@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from anyio.from_thread import check_cancelled
 
-from crestline.gateway.hosts.selections import chosen, path_pattern
+from crestline.gateway.hosts.refusals import too_many_entries
+from crestline.gateway.hosts.selections import Selector, path_pattern
 from crestline.gateway.hosts.streams import BLOCK
 from crestline.gateway.hosts.this_machine.beneath import Directory, Place, ServedTrees
 from crestline.gateway.hosts.this_machine.content import open_regular, open_target, replacing, write_all
@@ -22,6 +23,7 @@ from crestline.gateway.hosts.this_machine.walk import DirectoryCache, Visit, wal
 from crestline.gateway.paths import directory_below, member_path
 from crestline.wire.extensions import TarSelection
 from crestline.wire.filesystem import Compression
+from crestline.wire.tar import ArchiveLimits
 
 if TYPE_CHECKING or sys.version_info >= (3, 12):
     import tarfile
@@ -77,8 +79,14 @@ def pack(trees: ServedTrees, path: str, members: Sequence[str] | None, *, gzip: 
         yield from _packed(_tar(_named(directories, names), None), packer)
 
 
-def select(trees: ServedTrees, path: str, selections: Sequence[TarSelection]) -> list[str]:
-    """Names below `path` of the files and links that are selected."""
+def select(trees: ServedTrees, path: str, selections: Sequence[TarSelection], limits: ArchiveLimits) -> list[str]:
+    """Names below `path` of the files and links that are selected.
+
+    Raises:
+        TooLargeError: there are too many selections, patterns or files.
+    """
+    selector = Selector(selections)
+    seen = 0
     root = trees.check(path)
     with trees.directory(root):
         pass  # it must be there
@@ -89,11 +97,15 @@ def select(trees: ServedTrees, path: str, selections: Sequence[TarSelection]) ->
         try:
             with trees.locate(os.path.join(root, directory), follow=directory == ".") as place:
                 for visit in walk(place.directory, place.name):
+                    seen += not visit.leaving
+                    if 0 < limits.members < seen:
+                        raise too_many_entries(limits.members)
                     if stat.S_ISREG(visit.status.st_mode) or stat.S_ISLNK(visit.status.st_mode):
                         ages[visit.below or "."] = visit.status.st_mtime_ns
         except (FileNotFoundError, NotADirectoryError):
             continue
-        found |= dict.fromkeys(os.path.normpath(os.path.join(directory, name)) for name in chosen(ages, selection))
+        names = selector.choose(ages, selection)
+        found |= dict.fromkeys(os.path.normpath(os.path.join(directory, name)) for name in names)
     return list(found)
 
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from crestline.gateway.hosts.refusals import BY_ERRNO
+from crestline.gateway.hosts.refusals import BY_ERRNO, disk_full
 from crestline.gateway.paths import printable
 from crestline.model import CrestlineError, InvalidRequestError
 
@@ -27,8 +27,9 @@ def refusal(command: str, error: OSError) -> CrestlineError:
     kind = BY_ERRNO.get(number, InvalidRequestError)
     reason = os.strerror(number) if number else str(error)
     name = error.filename2 or error.filename
-    where = f" '{printable(os.fsdecode(name))}'" if isinstance(name, str | bytes) else ""
+    path = printable(os.fsdecode(name)) if isinstance(name, str | bytes) else ""
     if number in (errno.ENOSPC, errno.EDQUOT):
-        return kind(f"{command}:{where} {reason}", hint="The disk of the system is full. Make room there, then repeat.")
+        return disk_full(command, path, reason)
+    where = f" '{path}'" if path else ""
     doing = "statx" if command == "stat" else "access"
     return kind(f"{command}: cannot {doing}{where}: {reason}")

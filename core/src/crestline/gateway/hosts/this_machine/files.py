@@ -137,7 +137,7 @@ class LocalFiles(Files):
         return self._workers.iterate("tar", archives.pack(self._trees, path, members, gzip=gzip))
 
     async def select(self, path: str, selections: Sequence[TarSelection]) -> Sequence[str]:
-        return await self._workers.long("tar", archives.select, self._trees, path, selections)
+        return await self._workers.long("tar", archives.select, self._trees, path, selections, self._limits)
 
     async def untar(self, path: str, chunks: AsyncIterator[bytes]) -> None:
         await self._workers.arriving("tar", unpacking.unpack, self._trees, _Chunks(chunks), path, self._limits)

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from anyio.from_thread import check_cancelled
 
+from crestline.gateway.hosts.refusals import unpacks_to_too_much
 from crestline.gateway.hosts.this_machine.beneath import Directory, Place, ServedTrees
 from crestline.gateway.hosts.this_machine.content import check_target, open_path, replacing, write_all
 from crestline.gateway.hosts.this_machine.walk import DirectoryCache
 from crestline.gateway.paths import printable
-from crestline.model import InvalidRequestError, TooLargeError
+from crestline.model import InvalidRequestError
 from crestline.wire.filesystem import Compression
 from crestline.wire.tar import ArchiveLimits, Packing, Source, TarDamagedError, TarLimitError, TarReader
 
@@ -46,9 +47,7 @@ def unpack(trees: ServedTrees, stream: Source, target: str, limits: ArchiveLimit
         with DirectoryCache(trees, root, make=True) as directories:
             _Unpacking(trees, TarReader(stream, packing, limits), root, directories).run()
     except TarLimitError as error:
-        raise TooLargeError(
-            f"tar: The archive has {error}.", hint="Split it, or ask the operator to raise `archives` of this system."
-        ) from error
+        raise unpacks_to_too_much(str(error)) from error
     except tarfile.FilterError as error:
         raise InvalidRequestError(
             f"tar: {printable(str(error))}", hint="Members must stay below the target directory."

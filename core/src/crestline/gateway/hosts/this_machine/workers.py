@@ -5,39 +5,21 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from typing import ParamSpec, TypeVar
-from weakref import WeakValueDictionary
-
-from anyio import CapacityLimiter, to_thread
 
 from crestline.gateway.hosts.this_machine.errors import worded
+from crestline.gateway.hosts.threads import ThreadShares
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class _Pool:
-    """So many threads, of which one user has a share at most: the others find the rest free."""
-
-    def __init__(self, threads: int, share: int) -> None:
-        self._threads = CapacityLimiter(threads)
-        self._share = share
-        self._shares: WeakValueDictionary[str, CapacityLimiter] = WeakValueDictionary()
-
-    async def run(self, user: str, work: Callable[[], T]) -> T:
-        share = self._shares.get(user)
-        if share is None:
-            self._shares[user] = share = CapacityLimiter(self._share)
-        async with share:
-            return await to_thread.run_sync(work, limiter=self._threads)
 
 
 class Pools:
     """The threads of one machine: work on whole trees must not hold up what takes milliseconds."""
 
     def __init__(self) -> None:
-        self.quick = _Pool(32, 8)
-        self.long = _Pool(12, 3)
-        self.arriving = _Pool(16, 4)
+        self.quick = ThreadShares(32, 8)
+        self.long = ThreadShares(12, 3)
+        self.arriving = ThreadShares(16, 4)
         """for what waits for bytes from the network"""
 
 
