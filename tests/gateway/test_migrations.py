@@ -193,6 +193,8 @@ def test_operator_downgrades(tmp_path: Path) -> None:
             await store.close()
 
     asyncio.run((asyncio.run(Store.open(database))).close())
+    refused = CliRunner().invoke(app, ["database", "downgrade", "nosuch", "--home", str(tmp_path)])
+    assert isinstance(refused.exception, ConfigError)  # and no record says that it was done
     done = CliRunner().invoke(app, ["database", "downgrade", "0001", "--home", str(tmp_path)])
     assert done.exit_code == 0, done.output
     assert asyncio.run(versions()) == [("0001", "crestline database downgrade")]

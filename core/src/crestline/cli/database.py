@@ -31,5 +31,5 @@ def downgrade(
 
 async def _downgrade(config: Path | None, home: Path | None, revision: str) -> None:
     async with gateway_store.open_store(config, home) as (store, _):
-        await gateway_store.note(store, "database downgrade", revision)
         await store.downgrade(revision)
+        await gateway_store.note(store, "database downgrade", revision)
