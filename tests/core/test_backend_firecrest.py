@@ -97,7 +97,7 @@ def test_pyfirecrest_waits_for_nobody(plain: PlainFirecrest) -> None:
 
 
 async def test_what_a_plain_gateway_is(backend: FirecrestBackend, plain: PlainFirecrest) -> None:
-    assert backend.features == frozenset()
+    assert backend.capabilities == frozenset()
     assert backend.max_direct_upload == 5 * 1024 * 1024
     content = b"x" * backend.max_direct_download
     (plain.home / "limit").write_bytes(content)

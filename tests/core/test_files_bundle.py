@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from crestline.client import Site, System, connect, counting, map_link
+from crestline.client import Capability, Site, System, connect, counting, map_link
 from crestline.client.files import Member, Selection
 from crestline.model import InvalidRequestError
 from harness.sites import BRISK, gateway_site, plain_site
@@ -67,7 +67,7 @@ async def test_there_and_back(system: System, place: str, tmp_path: Path) -> Non
     with counting() as traffic:
         sent = await system.upload_bundle(place, members, tidy=False)
     assert sent == 5000 + 6  # what is shared once
-    assert traffic.requests == (1 if system.backend.features else 2)
+    assert traffic.requests == (1 if system.backend.capabilities else 2)
     assert {file.name for file in await system.ls(place)} == {"one", "two", "empty"}
     assert (await system.stat(f"{place}/two/sub/c.sh"))["mode"] & 0o111
 
@@ -79,7 +79,7 @@ async def test_there_and_back(system: System, place: str, tmp_path: Path) -> Non
     with counting() as traffic:
         came = await system.download_bundle(place, selections, tidy=False)
     assert came == {"one": ["a"], "two": ["b", "sub/c.sh"], "absent": []}
-    assert traffic.requests == (1 if system.backend.features else 3)
+    assert traffic.requests == (1 if system.backend.capabilities else 3)
     assert (tmp_path / "back/x/a").read_text() == (here / "a").read_text()
     assert os.access(tmp_path / "back/y/sub/c.sh", os.X_OK)
 
@@ -91,7 +91,7 @@ async def test_what_is_new_since_a_file(system: System, place: str, tmp_path: Pa
     await system.upload_bundle(place, [Member(path=f"d/{each.name}", source=each) for each in here.iterdir()])
     selection = Selection(directory="d", target=tmp_path / "back", since="mark", patterns=("lo?",))
     came = await system.download_bundle(place, [selection])
-    by_age = "tar-select" in system.backend.features
+    by_age = Capability.TAR_SELECT in system.backend.capabilities
     assert sorted(came["d"]) == (["log", "new"] if by_age else ["log", "new", "old"])
     assert not (tmp_path / "back/mark").exists()
 
@@ -105,7 +105,7 @@ async def test_nothing_leaves_the_directory(system: System, place: str, tmp_path
     (tmp_path / "file").write_text("x")
     with pytest.raises(Exception, match=r"leaves|below|outside"):
         await system.upload_bundle(place, [Member(path="../file", source=tmp_path / "file")])
-    if system.backend.features:
+    if system.backend.capabilities:
         selection = Selection(directory="../..", target=tmp_path / "back", patterns=("*",))
         with pytest.raises(InvalidRequestError):
             await system.download_bundle(place, [selection])
@@ -159,7 +159,7 @@ async def test_links_of_a_bundle(system: System, place: str, tmp_path: Path) -> 
         return map_link(path, target, root)
 
     came = await system.download_bundle(place, [selection], map_link=rule)
-    if "tar-select" not in system.backend.features:
+    if Capability.TAR_SELECT not in system.backend.capabilities:
         assert came["d"] == ["file"]  # plain FirecREST packs by a pattern, and then no links
         return
     assert sorted(came["d"]) == ["abs", "circle", "file"]

@@ -122,7 +122,7 @@ async def test_an_unfinished_line_comes_whole_on_plain_and_at_once_on_crestline(
     job = Job()
     file.write_bytes(b"10%\r20%\r")
     async with aclosing(start(backend, file, job)) as texts:
-        if backend.features:
+        if backend.capabilities:
             assert await read_until(texts, "20%\r") == "10%\r20%\r"
             append(file, b"30%\ndone\n")
             assert await read_until(texts, "done\n") == "30%\ndone\n"
@@ -175,7 +175,7 @@ async def test_it_goes_on_in_another_process(backend: FirecrestBackend, file: Pa
         append(file, data[start_at:cut])
         async with aclosing(start(backend, file, job, position)) as texts:
             wanted = data[:cut].decode(errors="ignore")
-            if not backend.features:
+            if not backend.capabilities:
                 wanted = wanted[: wanted.rfind("\n") + 1]
             while found != wanted:
                 with anyio.fail_after(60):
@@ -198,7 +198,14 @@ async def test_the_end_is_not_handed_out_again(backend: FirecrestBackend, file: 
 
 
 async def test_a_position_of_the_other_kind_is_refused(backend: FirecrestBackend, file: Path) -> None:
-    for position in ("", "bytes", "bytes:x", "lines:-1", "nonsense:1", "lines:1" if backend.features else "bytes:1"):
+    for position in (
+        "",
+        "bytes",
+        "bytes:x",
+        "lines:-1",
+        "nonsense:1",
+        "lines:1" if backend.capabilities else "bytes:1",
+    ):
         if position:
             with pytest.raises(InvalidRequestError, match="no position"):
                 start(backend, file, Job(), position)
@@ -207,7 +214,7 @@ async def test_a_position_of_the_other_kind_is_refused(backend: FirecrestBackend
 
 
 async def test_what_may_not_be_read_is_an_error(backend: FirecrestBackend, plain: PlainFirecrest, file: Path) -> None:
-    if backend.features:
+    if backend.capabilities:
         with pytest.raises(InvalidRequestError):
             await all_of(start(backend, Path("/proc/kmsg"), Job()))
     else:

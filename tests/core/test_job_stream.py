@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 import crestline
-from crestline.client import System
+from crestline.client import Capability, System
 from crestline.model import GatewayUnavailableError, JobSpec, JobState, UnsupportedError
 from harness.cutting import Relay, relay_to
 from harness.gateway import GatewayProcess, RunningGateway
@@ -215,13 +215,13 @@ async def test_a_gateway_that_stops_does_not_wait_for_streams(tmp_path_factory: 
 
 async def test_without_the_feature_lists_do(gateway: RunningGateway) -> None:
     async with crestline.connect(gateway_site(gateway), policy=BRISK) as lab:
-        lab.backend.features = lab.backend.features - {"job-events"}
+        lab.backend.capabilities = lab.backend.capabilities - {Capability.JOB_EVENTS}
         job = await lab.submit(JobSpec(script="#!/bin/sh\ntrue\n", workdir="/tmp"))
         assert (await lab.wait(job)).state is S.COMPLETED
         assert lab.monitor.list_requests
         with pytest.raises(UnsupportedError):
             await anext(lab.backend.job_events(None))
-        lab.backend.features = lab.backend.features | {"job-events"}  # the connection is shared
+        lab.backend.capabilities = lab.backend.capabilities | {Capability.JOB_EVENTS}  # the connection is shared
 
 
 async def test_real_slurm_is_streamed_too(slurm_gateway: SlurmGateway) -> None:

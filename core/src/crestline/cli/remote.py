@@ -26,7 +26,9 @@ async def check_known(system: System, job_id: str) -> None:
     Raises:
         JobNotFoundError: there is no such job.
     """
-    if "job-ids" in system.backend.features:
+    from crestline.client import Capability
+
+    if Capability.JOB_IDS in system.capabilities:
         await system.job(job_id)
 
 
@@ -88,7 +90,9 @@ async def read_file(system: System, path: str) -> AsyncIterator[bytes]:
     Raises:
         MissingFileError: there is none.
     """
-    if "content" in system.backend.features:
+    from crestline.client import Capability
+
+    if Capability.CONTENT in system.capabilities:
         async for chunk in system.backend.read(path):
             yield chunk
         return

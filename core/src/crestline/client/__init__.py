@@ -14,6 +14,7 @@ from pathlib import Path
 
 from crestline.client.api_keys import create_api_key, list_api_keys, revoke_api_key
 from crestline.client.auth import Authorizer
+from crestline.client.backends.capabilities import Capability
 from crestline.client.blocking import BlockingSystem
 from crestline.client.config import Site, find_site, load_sites, register_site, site_from_environment, sites_file
 from crestline.client.federation import Choice, choose_system, connect_any
@@ -30,6 +31,7 @@ from crestline.client.watched import JobEvent
 __all__ = [
     "DUPLICATE_EXIT_CODE",
     "BlockingSystem",
+    "Capability",
     "Choice",
     "IgnoreRules",
     "JobEvent",

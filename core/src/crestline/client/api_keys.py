@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from crestline.client.backends.firecrest.key_calls import KeyCalls
+from crestline.client.backends.base import ApiKeyEndpoints
+from crestline.client.backends.registry import backend_class
 from crestline.client.config import Site
 from crestline.client.policy import Policy
 from crestline.wire.extensions import ApiKeyInfo, NewApiKey, Scope
@@ -30,8 +31,8 @@ async def create_api_key(
         UnsupportedError: the gateway is no Crestline gateway.
         PermissionDeniedError: the site's credential may not create keys, or lacks one of the scopes.
     """
-    async with _calls(site, policy) as calls:
-        return await calls.create(name, scopes, expires_in)
+    async with _endpoints(site, policy) as keys:
+        return await keys.create(name, scopes, expires_in)
 
 
 async def list_api_keys(site: Site, policy: Policy | None = None) -> list[ApiKeyInfo]:
@@ -40,8 +41,8 @@ async def list_api_keys(site: Site, policy: Policy | None = None) -> list[ApiKey
     Raises:
         UnsupportedError: the gateway is no Crestline gateway.
     """
-    async with _calls(site, policy) as calls:
-        return await calls.list()
+    async with _endpoints(site, policy) as keys:
+        return await keys.list()
 
 
 async def revoke_api_key(site: Site, key_id: str, policy: Policy | None = None) -> None:
@@ -50,14 +51,14 @@ async def revoke_api_key(site: Site, key_id: str, policy: Policy | None = None) 
     Raises:
         NotFoundError: the caller has no such key.
     """
-    async with _calls(site, policy) as calls:
-        await calls.revoke(key_id)
+    async with _endpoints(site, policy) as keys:
+        await keys.revoke(key_id)
 
 
 @asynccontextmanager
-async def _calls(site: Site, policy: Policy | None) -> AsyncIterator[KeyCalls]:
-    calls = KeyCalls(site.url, site.authorizer(), verify=site.trust(), retry=(policy or Policy()).retry)
+async def _endpoints(site: Site, policy: Policy | None) -> AsyncIterator[ApiKeyEndpoints]:
+    backend = backend_class(site.api)(site.url, None, site.authorizer(), verify=site.trust(), policy=policy)
     try:
-        yield calls
+        yield backend.api_keys
     finally:
-        await calls.close()
+        await backend.close()

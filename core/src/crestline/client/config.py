@@ -50,6 +50,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """
 
     url: str
+    api: str = "firecrest"
+    """the facility API behind `url`: built in is `firecrest`; plug-ins add others"""
     token_url: str | None = None
     client_id: str | None = None
     client_secret: str | None = None

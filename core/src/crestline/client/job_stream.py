@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from crestline.client.backends.base import Backend
+from crestline.client.backends.capabilities import Capability
 from crestline.client.policy import PollPolicy
 from crestline.model import CrestlineError, Job
 
@@ -57,7 +58,7 @@ class JobStream:
 
     def want(self, ids: Sequence[str]) -> None:
         """Listen to these jobs from now on; a stream that lacks some is opened anew, though not at every call."""
-        if "job-events" not in self._backend.features or time.monotonic() - self._opened < self._pause:
+        if Capability.JOB_EVENTS not in self._backend.capabilities or time.monotonic() - self._opened < self._pause:
             return
         wanted = frozenset(ids)
         if self._task is not None and (self._all or wanted <= self._asked):

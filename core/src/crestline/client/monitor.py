@@ -17,6 +17,7 @@ from collections.abc import AsyncGenerator, Iterable
 import msgspec
 
 from crestline.client.backends.base import Backend, JobFilter
+from crestline.client.backends.capabilities import Capability
 from crestline.client.job_ids import check_id, merge_answer
 from crestline.client.job_stream import JobStream
 from crestline.client.listed import Listed
@@ -232,7 +233,7 @@ class JobMonitor:
     async def _list(self, entries: list[Entry]) -> Listed:
         """The jobs of the identity."""
         ids = None
-        if "job-ids" in self._backend.features and len(entries) <= _IDS_IN_A_QUERY:
+        if Capability.JOB_IDS in self._backend.capabilities and len(entries) <= _IDS_IN_A_QUERY:
             ids = tuple(entry.job.job_id for entry in entries)
         try:
             jobs = await self._list_once(ids)
@@ -267,7 +268,7 @@ class JobMonitor:
 
     async def _look_up(self, entries: list[Entry]) -> None:
         """Ask for single jobs, in turn, so that all get theirs however many there are."""
-        if "job-ids" in self._backend.features and len(entries) > self._policy.lookups:
+        if Capability.JOB_IDS in self._backend.capabilities and len(entries) > self._policy.lookups:
             await self._look_up_many(entries)
             return
         count = min(self._policy.lookups, len(entries))

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from crestline.client.backends.base import Backend, NotSentError
+from crestline.client.backends.capabilities import Capability
 from crestline.client.job_ids import parent
 from crestline.client.policy import SubmitPolicy
 from crestline.client.run_once import guarded, is_array, is_duplicate, lock_path, tag_in, tag_of, tagged_name
@@ -69,7 +70,7 @@ async def _submit(
     """As `submit`; `gate` limits what is asked for single jobs at the same time."""
     async with gate:
         spec = await _complete(backend, spec)
-    if "idempotency-key" in backend.features:
+    if Capability.IDEMPOTENCY_KEY in backend.capabilities:
         async with gate:
             job_id = await _submit_with_header(backend, spec, key or uuid.uuid4().hex, policy)
         return _submitted(backend, spec, job_id)
@@ -82,7 +83,7 @@ async def was_submitted(backend: Backend, spec: JobSpec, key: str, policy: Submi
     Raises:
         CrestlineError: nobody can say.
     """
-    if "idempotency-key" in backend.features:
+    if Capability.IDEMPOTENCY_KEY in backend.capabilities:
         return await backend.knows_key(key)
     spec = await _complete(backend, spec)
     return await _Submission(backend, spec, key, policy or SubmitPolicy(), asyncio.Semaphore(1)).was_there()
@@ -109,7 +110,7 @@ async def submit_many(
     if len(keys) != len(specs) or len(set(keys)) != len(keys):
         raise InvalidRequestError("Each job needs a key of its own.", hint="Give as many keys as jobs, all different.")
     found: dict[int, Job | CrestlineError] = {}
-    if {"batch", "idempotency-key"} <= backend.features:
+    if {Capability.BATCH, Capability.IDEMPOTENCY_KEY} <= backend.capabilities:
         for begin in range(0, len(specs), _IN_A_REQUEST):
             some = range(begin, min(begin + _IN_A_REQUEST, len(specs)))
             found |= await _submit_together(backend, {number: (specs[number], keys[number]) for number in some})
@@ -168,7 +169,7 @@ async def _complete(backend: Backend, spec: JobSpec) -> JobSpec:
     spec = msgspec.structs.replace(spec, workdir=workdir)
     if spec.script_path is None:
         return spec
-    if "idempotency-key" in backend.features and not render_directives(spec):
+    if Capability.IDEMPOTENCY_KEY in backend.capabilities and not render_directives(spec):
         return spec
     try:
         script = (await backend.download_small(spec.script_path)).decode()

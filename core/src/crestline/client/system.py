@@ -16,7 +16,8 @@ import msgspec
 from crestline.client import shared
 from crestline.client.auth import Authorizer
 from crestline.client.backends.base import Backend, JobFilter
-from crestline.client.backends.firecrest import FirecrestBackend
+from crestline.client.backends.capabilities import Capability
+from crestline.client.backends.registry import backend_class
 from crestline.client.config import Site
 from crestline.client.handover import Handover
 from crestline.client.job_ids import merge_answer
@@ -74,6 +75,7 @@ class System(SystemFiles):
             trust = self._site.trust()
             url, asked = self._site.url.rstrip("/"), self._asked
             key = (
+                self._site.api,
                 url,
                 (asked or "").casefold(),
                 authorizer.identity,
@@ -91,7 +93,7 @@ class System(SystemFiles):
                 handover.take(authorizer)
 
             def make() -> Backend:
-                return FirecrestBackend(
+                return backend_class(self._site.api)(
                     url, asked, authorizer, account=self._site.account, verify=trust, policy=self._policy, known=known
                 )
 
@@ -125,6 +127,11 @@ class System(SystemFiles):
         if self._backend is None:
             raise RuntimeError("The connection is not open; use it in an `async with`.")
         return self._backend
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What the gateway offers beyond the required calls; empty on plain FirecREST."""
+        return self.backend.capabilities
 
     @property
     def monitor(self) -> JobMonitor:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from crestline.client import files
 from crestline.client.backends.base import Backend
+from crestline.client.backends.capabilities import Capability
 from crestline.client.directory_watch import watch_directory
 from crestline.client.files import IgnoreRules, MapLink, Member, Progress, Report, Selection, map_link
 from crestline.client.files.appearance import appearance
@@ -138,7 +139,7 @@ class SystemFiles(abc.ABC):
     @property
     def reads_ranges(self) -> bool:
         """Whether the gateway hands out a part of a file; a plain FirecREST does not."""
-        return "content" in self.backend.features
+        return Capability.CONTENT in self.backend.capabilities
 
     async def read_range(self, path: str, offset: int, length: int) -> bytes:
         """`length` bytes from byte `offset` on, fewer at the end.
@@ -161,6 +162,19 @@ class SystemFiles(abc.ABC):
         return await files.download_bundle(
             self.backend, remote, selections, patience=self._policy.retry.budget, tidy=tidy, map_link=map_link
         )
+
+    @property
+    def max_direct_size(self) -> int:
+        """Bytes that `read_direct` and `write_direct` certainly carry in one request."""
+        return min(self.backend.max_direct_upload, self.backend.max_direct_download)
+
+    async def read_direct(self, path: str) -> bytes:
+        """Read a file of at most `max_direct_size` bytes in one request."""
+        return await self.backend.download_small(path)
+
+    async def write_direct(self, directory: str, name: str, content: bytes) -> None:
+        """Write a file of at most `max_direct_size` bytes in one request."""
+        await self.backend.upload_small(directory, name, content)
 
     async def read_bytes(self, path: str) -> bytes:
         """A whole file, of any size that memory holds."""

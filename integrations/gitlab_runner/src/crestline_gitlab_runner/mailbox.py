@@ -53,8 +53,7 @@ class Mailbox:
     @property
     def part_size(self) -> int:
         """Bytes that certainly travel in one request, either way."""
-        backend = self._system.backend
-        return min(backend.max_direct_upload, backend.max_direct_download, 8 * 1024 * 1024)
+        return min(self._system.max_direct_size, 8 * 1024 * 1024)
 
     async def beat(self) -> None:
         """Tell the agent that somebody is there, and what it may delete."""
@@ -109,13 +108,13 @@ class Mailbox:
             raise CrestlineError(f"The job has written {piece} itself.", hint="Leave the agent's files alone.")
         self.is_receiving = True
         try:
-            return await self._system.backend.download_small(f"{self._workspace}/out/{piece}")
+            return await self._system.read_direct(f"{self._workspace}/out/{piece}")
         finally:
             self.received += 1
             self.is_receiving = False
 
     async def _put(self, name: str, content: bytes) -> None:
-        await self._system.backend.upload_small(f"{self._workspace}/in", name, content)
+        await self._system.write_direct(f"{self._workspace}/in", name, content)
 
 
 def _ended(name: str, entry: str) -> tuple[Ended, int] | None:

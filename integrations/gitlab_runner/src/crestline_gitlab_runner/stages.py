@@ -319,7 +319,7 @@ class Stages:
         self._exchange.check_size(sum(parts.values()))
         with target.open("wb") as file:
             for path in sorted(parts):
-                file.write(await system.backend.download_small(path))
+                file.write(await system.read_direct(path))
                 self._exchange.check_size(file.tell())  # a job may have written to it meanwhile
         return bool(parts)
 

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from crestline.client import Selection, System, Traffic, connect, counting, map_link
+from crestline.client import Capability, Selection, System, Traffic, connect, counting, map_link
 from crestline.model import (
     CrestlineError,
     GatewayUnavailableError,
@@ -183,7 +183,7 @@ class Run:
         base = self.options.base() or posixpath.join(await system.default_workdir(), "reframe")
         self.places.root = posixpath.join(base, self._journal.run)
         await system.mkdir(self.places.root, parents=True)
-        if "tar" not in system.backend.features:  # two requests up, three down
+        if Capability.TAR not in system.capabilities:  # two requests up, three down
             self._bring.be_patient(1.5, 10.0)
             self._collect.be_patient(2.5, 10.0)
         return system

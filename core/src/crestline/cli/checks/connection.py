@@ -108,7 +108,7 @@ async def _system(system: System) -> AsyncIterator[Check]:
         yield Check(name, Verdict.OK if sound else Verdict.WARN, f"Health: {found}.", hint)
     except CrestlineError as error:
         yield failed(name, error)
-    features = ", ".join(sorted(system.backend.features))
+    features = ", ".join(sorted(system.capabilities))
     yield Check("features", Verdict.OK, f"{features}." if features else "A plain FirecREST: everything works without.")
     if not features:
         yield _large_files(system)

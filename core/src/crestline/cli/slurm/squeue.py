@@ -84,7 +84,9 @@ async def _look_up(system: System, job_id: str) -> list[Job]:
     try:
         return await system.backend.job(job_id)
     except JobNotFoundError:
-        if "job-ids" in system.backend.features:
+        from crestline.client import Capability
+
+        if Capability.JOB_IDS in system.capabilities:
             return []
     found = await system.find(lambda job: parent(job.job_id) == job_id)
     return [found] if found else []

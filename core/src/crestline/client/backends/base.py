@@ -9,10 +9,13 @@ from __future__ import annotations
 import abc
 import ssl
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from crestline.client.auth import Authorizer
+from crestline.client.backends.capabilities import Capability
+from crestline.client.policy import Policy
 from crestline.client.traffic import Traffic
 from crestline.model import (
     CrestlineError,
@@ -25,6 +28,7 @@ from crestline.model import (
     Reservation,
     UnsupportedError,
 )
+from crestline.wire.extensions import ApiKeyInfo, NewApiKey, Scope
 
 if TYPE_CHECKING:
     from crestline.client.files.bundle import Selection
@@ -80,8 +84,42 @@ class TransferMethod(msgspec.Struct, frozen=True, kw_only=True):
         return (self.pieces,) if self.pieces else ()
 
 
+class ApiKeyEndpoints(Protocol):
+    """The caller's API keys, which belong to no one system."""
+
+    async def create(self, name: str, scopes: Sequence[Scope] | None, expires_in: int | None) -> NewApiKey:
+        """Create a key; never repeated inside, because a lost answer loses the key's secret."""
+
+    async def list(self) -> list[ApiKeyInfo]:
+        """The caller's keys that were not revoked, the newest first."""
+
+    async def revoke(self, key_id: str) -> None:
+        """End a key."""
+
+
 class Backend(abc.ABC):
-    """One system behind one gateway for one identity."""
+    """One system behind one gateway for one identity.
+
+    Args:
+        url: base URL of the API.
+        system: the system's name, in any case; None: the only one that the facility has.
+        account: charged for jobs that name none.
+        verify: how certificates are checked.
+        known: the description that an earlier process received, if it is fresh.
+    """
+
+    @abc.abstractmethod
+    def __init__(
+        self,
+        url: str,
+        system: str | None,
+        authorizer: Authorizer,
+        *,
+        account: str | None = None,
+        verify: ssl.SSLContext | bool = True,
+        policy: Policy | None = None,
+        known: Description | None = None,
+    ) -> None: ...
 
     gateway_url: str
     system: str
@@ -91,8 +129,8 @@ class Backend(abc.ABC):
     """the one watcher of this backend's jobs"""
     submissions: SubmissionLookup
     """looks for the jobs of earlier submissions"""
-    features: frozenset[str]
-    """additions the gateway advertises (`crestline.wire.extensions.FEATURES`); empty on plain FirecREST"""
+    capabilities: frozenset[Capability]
+    """what the API offers beyond the required calls; empty on plain FirecREST"""
     max_direct_upload: int
     """bytes that one direct upload really carries"""
     max_direct_download: int
@@ -116,6 +154,20 @@ class Backend(abc.ABC):
 
     @abc.abstractmethod
     async def close(self) -> None: ...
+
+    # before a system is chosen: these need no `open`
+    @abc.abstractmethod
+    async def systems(self) -> list[dict[str, Any]]:
+        """The entries of all systems of the facility, in the words of FirecREST's `/status/systems`."""
+
+    @property
+    def api_keys(self) -> ApiKeyEndpoints:
+        """The endpoints for the caller's API keys.
+
+        Raises:
+            UnsupportedError: the API has none.
+        """
+        raise UnsupportedError(f"{self.gateway_url} has no API keys.", hint="Only a Crestline gateway has.")
 
     # status
     @abc.abstractmethod

@@ -22,6 +22,7 @@ import msgspec
 from anyio.to_thread import run_sync
 
 from crestline.client.backends.base import Backend
+from crestline.client.backends.capabilities import Capability
 from crestline.client.files.archive import Pull, stream, unpack, write_gzip
 from crestline.client.files.download_file import download_file
 from crestline.client.files.links import MapLink, map_link
@@ -82,7 +83,7 @@ async def upload_bundle(
     """
     remote = check_remote(remote)
     in_stream, alone = list(members), []
-    if "tar" in backend.features:
+    if Capability.TAR in backend.capabilities:
         alone = [(each.path, each.source) for each in members if each.source and each.source.stat().st_size > _ALONE]
         paths = {path for path, _ in alone}
         in_stream = [each for each in members if each.path not in paths]
@@ -90,7 +91,7 @@ async def upload_bundle(
     packed = await run_sync(_Packing, in_stream)
     while True:
         try:
-            if "tar" in backend.features:
+            if Capability.TAR in backend.capabilities:
                 await backend.put_tar(remote, stream(packed.pieces()))
             else:
                 await _unpack_there(backend, remote, packed.pieces(), tidy=tidy)
@@ -129,7 +130,7 @@ async def download_bundle(
     """
     remote = check_remote(remote)
     budget, damages = Patience(budget=patience), Patience()
-    fetch = _select if "tar-select" in backend.features else _compress_there
+    fetch = _select if Capability.TAR_SELECT in backend.capabilities else _compress_there
     while True:
         came: dict[str, list[str]] = {each.directory: [] for each in selections}
         try:

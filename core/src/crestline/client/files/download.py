@@ -7,6 +7,7 @@ import posixpath
 from pathlib import Path
 
 from crestline.client.backends.base import Backend
+from crestline.client.backends.capabilities import Capability
 from crestline.client.files.download_file import begin_download, download_file
 from crestline.client.files.download_tree import download_tree
 from crestline.client.files.failures import Failures
@@ -104,7 +105,11 @@ async def _download_one(
     if target.is_dir():
         target = target / name
     size = status["size"]
-    if size > backend.max_direct_download and "content" not in backend.features and not moves_in_pieces(backend):
+    if (
+        size > backend.max_direct_download
+        and Capability.CONTENT not in backend.capabilities
+        and not moves_in_pieces(backend)
+    ):
         path = await _without_links(backend, path)
     meter.total = meter.done + size
     may_be_here = size >= _WORTH_ASKING and target.is_file() and target.stat().st_size == size

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from crestline.client.backends.base import Backend, TransferMethod
+from crestline.client.backends.capabilities import Capability
 from crestline.client.files import signed_urls
 from crestline.client.files.begun import Begun
 from crestline.client.files.local import PartFile
@@ -84,7 +85,7 @@ def _part(backend: Backend, path: str, status: dict[str, int], target: Path) -> 
 
 async def _arrives(backend: Backend, path: str, size: int, part: PartFile, meter: Meter) -> bool:
     """Fetch what is lacking; whether it is then as it is there."""
-    if "content" not in backend.features:
+    if Capability.CONTENT not in backend.capabilities:
         await _fill(backend, path, size, part, meter)
         return await is_same(backend, path, part.size, await part.checksum())
     there: str | None = None
@@ -101,7 +102,7 @@ async def _arrives(backend: Backend, path: str, size: int, part: PartFile, meter
 
 
 async def _fill(backend: Backend, path: str, size: int, part: PartFile, meter: Meter) -> None:
-    if "content" in backend.features:
+    if Capability.CONTENT in backend.capabilities:
         await _read_ranges(backend, path, size, part, meter)
     elif size <= backend.max_direct_download:
         part.truncate()

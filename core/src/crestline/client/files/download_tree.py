@@ -14,6 +14,7 @@ from typing import IO
 from anyio.to_thread import run_sync
 
 from crestline.client.backends.base import Backend, TransferMethod
+from crestline.client.backends.capabilities import Capability
 from crestline.client.files.archive import Pull, make_link, temporary_beside, unpack
 from crestline.client.files.bundle import Selection
 from crestline.client.files.download_file import begin_download, download_file
@@ -71,21 +72,21 @@ async def download_tree(
     """
     listing = await list_tree(backend, remote)
     known: dict[str, str] = {}
-    if "tar" not in backend.features:
+    if Capability.TAR not in backend.capabilities:
         known = await read_manifest(backend, remote, listing)
     listing.files.pop(MANIFEST, None)
     root.mkdir(parents=True, exist_ok=True)
     same = await _same_content(backend, remote, root, listing, known)
     files = {name: file for name, file in listing.files.items() if file.type is FileType.FILE}
     needed = {name: file for name, file in files.items() if name not in same}
-    escaped = set() if "tar" in backend.features else _escaped(listing)
+    escaped = set() if Capability.TAR in backend.capabilities else _escaped(listing)
     left_out = await run_sync(_make_directories_and_links, remote, root, listing, escaped)
     absent = await run_sync(_absent, root, escaped)
     meter.total = meter.done + sum(file.size for file in needed.values())
     pending: list[str] = []
     temporary: list[str] = []
     failures = Failures()
-    if "tar" in backend.features:
+    if Capability.TAR in backend.capabilities:
         await _from_crestline(backend, remote, root, needed, meter, failures)
     elif absent or len(needed) > _FEW or any(is_ambiguous(name) for name in needed):
         archive = _Archive(backend, remote, root, listing, key)
@@ -128,7 +129,7 @@ async def download_tree(
 async def _same_content(backend: Backend, remote: str, root: Path, listing: Listing, known: dict[str, str]) -> set[str]:
     """The files that are here already, byte for byte."""
     here = [name for name, file in listing.files.items() if file.type is FileType.FILE and _is_file(root / name)]
-    if "tar" in backend.features:
+    if Capability.TAR in backend.capabilities:
         return await same_on_crestline(backend, remote, root, here, listing)
     checksums = {
         name: (size, await sha256(root / name))
@@ -181,7 +182,9 @@ def _absent(root: Path, escaped: set[str]) -> set[str]:
 async def _from_crestline(
     backend: Backend, remote: str, root: Path, needed: dict[str, File], meter: Meter, failures: Failures
 ) -> None:
-    unnamed = {name for name in needed if _UNREADABLE in name} if "tar-select" in backend.features else set()
+    unnamed = (
+        {name for name in needed if _UNREADABLE in name} if Capability.TAR_SELECT in backend.capabilities else set()
+    )
     together = sorted(name for name, file in needed.items() if file.size <= _ALONE and name not in unnamed)
     groups = [sorted(unnamed)] * bool(unnamed) + [together] * bool(together)
     while groups:
@@ -207,7 +210,7 @@ def _tar_of(backend: Backend, remote: str, names: list[str], root: Path) -> Asyn
 
     No request can hold a name that is not UTF-8: patterns select such files, and the stream has the bytes of the name.
     """
-    if "tar-select" not in backend.features or not any(_UNREADABLE in name for name in names):
+    if Capability.TAR_SELECT not in backend.capabilities or not any(_UNREADABLE in name for name in names):
         return backend.get_tar(remote, names)
     patterns = tuple(re.sub(r"([*?[])", r"[\1]", name).replace(_UNREADABLE, "*") for name in names)
     if sum(_UNREADABLE in name for name in names) > _MAX_PATTERNS:

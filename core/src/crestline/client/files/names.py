@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 import anyio
 
 from crestline.client.backends.base import Backend
+from crestline.client.backends.capabilities import Capability
 from crestline.model import ConflictError, InvalidRequestError, MissingFileError, TransferError
 
 _NOT_DIRECT = re.compile(r"[\x00-\x1f\x7f\"\\]")
@@ -71,7 +72,7 @@ def is_direct(name: str) -> bool:
 
 def is_askable(backend: Backend, path: str) -> bool:
     """Whether a path can be asked for: plain FirecREST has it between single quotes of a shell, as it is."""
-    return bool(backend.features) or not any(character in path for character in "'\n\r")
+    return bool(backend.capabilities) or not any(character in path for character in "'\n\r")
 
 
 def is_fit_for_jobs(path: str) -> bool:
@@ -82,18 +83,18 @@ def is_fit_for_jobs(path: str) -> bool:
 def takes_a_job(backend: Backend, path: str, size: int, direct: int) -> bool:
     """Whether the gateway moves a file of this name and size, more than `direct` bytes, in a job of its scheduler."""
     fits = moves_in_pieces(backend) or is_fit_for_jobs(path)
-    return "content" not in backend.features and size > direct and fits
+    return Capability.CONTENT not in backend.capabilities and size > direct and fits
 
 
 def moves_in_pieces(backend: Backend) -> bool:
     """Whether large files travel in pieces of what a direct operation carries, since the site offers no S3."""
-    return "content" not in backend.features and backend.transfer_service != "s3"
+    return Capability.CONTENT not in backend.capabilities and backend.transfer_service != "s3"
 
 
 @asynccontextmanager
 async def alias_for_jobs(backend: Backend, directory: str) -> AsyncIterator[str]:
     """A path of a directory that may enter scripts of transfer jobs: its own, or for its time that of a link to it."""
-    if "content" in backend.features or is_fit_for_jobs(directory):
+    if Capability.CONTENT in backend.capabilities or is_fit_for_jobs(directory):
         yield directory
         return
     link = await temporary_path(backend)
@@ -109,7 +110,7 @@ async def alias_for_jobs(backend: Backend, directory: str) -> AsyncIterator[str]
 async def file_for_jobs(backend: Backend, path: str) -> AsyncIterator[str]:
     """As `alias_for_jobs`, for a file; where its own name is the odd one, a job gives it a second."""
     directory, name = posixpath.split(path)
-    if "content" in backend.features or is_fit_for_jobs(name):
+    if Capability.CONTENT in backend.capabilities or is_fit_for_jobs(name):
         async with alias_for_jobs(backend, directory) as place:
             yield posixpath.join(place, name)
         return

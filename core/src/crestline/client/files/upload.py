@@ -11,6 +11,7 @@ from pathlib import Path
 from anyio.to_thread import run_sync
 
 from crestline.client.backends.base import Backend
+from crestline.client.backends.capabilities import Capability
 from crestline.client.files.ignore import IgnoreRules
 from crestline.client.files.local import local_errors, sha256
 from crestline.client.files.names import (
@@ -89,7 +90,7 @@ async def upload(
             status = await _status(backend, path) if size >= worth_asking else None
             if is_directory(status):
                 raise InvalidRequestError(f"{path} is a directory.", hint="Remove it, or give the file another name.")
-        if status is None and size > backend.max_direct_upload and "content" not in backend.features:
+        if status is None and size > backend.max_direct_upload and Capability.CONTENT not in backend.capabilities:
             await backend.stat(posixpath.dirname(path))  # before a job finds out that there is no such directory
         meter.total = size
         checksum: str | None = None
@@ -121,7 +122,7 @@ async def _status(backend: Backend, path: str) -> dict[str, int] | None:
 
 def _needs_archive(backend: Backend, path: str, size: int) -> bool:
     """Whether plain FirecREST can write this only by unpacking it; it never answers a direct upload of no bytes."""
-    if "content" in backend.features:
+    if Capability.CONTENT in backend.capabilities:
         return False
     name = posixpath.basename(path)
     if size > backend.max_direct_upload and is_direct(name):

@@ -15,6 +15,7 @@ import anyio
 import msgspec
 
 from crestline.client.backends.base import Backend, TransferMethod
+from crestline.client.backends.capabilities import Capability
 from crestline.client.files import signed_urls
 from crestline.client.files.local import RunningSum, read_chunks, sha256
 from crestline.client.files.names import alias_for_jobs, make_directory, moves_in_pieces, remove_if_there
@@ -60,7 +61,7 @@ async def upload_file(backend: Backend, source: Path, path: str, meter: Meter, *
     """
     status = source.stat()
     size = status.st_size
-    if "content" in backend.features:
+    if Capability.CONTENT in backend.capabilities:
         await _send_parts(backend, source, path, status.st_mtime_ns, size, checksum, meter)
     elif size <= backend.max_direct_upload:
         await _send_direct(backend, source, path, size, checksum or await sha256(source), meter)

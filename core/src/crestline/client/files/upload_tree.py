@@ -8,6 +8,7 @@ from pathlib import Path
 from anyio.to_thread import run_sync
 
 from crestline.client.backends.base import Backend
+from crestline.client.backends.capabilities import Capability
 from crestline.client.files.archive import pack, stream
 from crestline.client.files.failures import Failures
 from crestline.client.files.ignore import IgnoreRules
@@ -55,7 +56,7 @@ async def upload_tree(
         TransferError: something did not arrive, changed while it was sent, or cannot be read; then all else was sent.
     """
     found = await run_sync(scan, root, ignore)
-    if "tar" in backend.features:
+    if Capability.TAR in backend.capabilities:
         sent = await _to_crestline(backend, root, remote, found.entries, meter)
     else:
         unfinished = Unfinished(backend, remote, f"{backend.system}\n{remote}\n{key}")

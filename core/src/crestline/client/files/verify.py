@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from crestline.client.backends.base import Backend
+from crestline.client.backends.capabilities import Capability
 from crestline.client.files.names import remote_stat
 from crestline.model import GatewayUnavailableError, InvalidRequestError, MissingFileError, UnsupportedError
 
@@ -38,7 +39,7 @@ async def remote_checksum(backend: Backend, path: str, size: int) -> str | None:
     Raises:
         MissingFileError: it is not there.
     """
-    is_plain = "content" not in backend.features
+    is_plain = Capability.CONTENT not in backend.capabilities
     if (path, size) not in backend.slow_checksums and not (is_plain and size > _CHECKSUM_LIMIT):
         try:
             return await backend.checksum(path)

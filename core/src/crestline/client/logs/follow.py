@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 import anyio
 
 from crestline.client.backends.base import Backend
+from crestline.client.backends.capabilities import Capability
 from crestline.client.logs.sources import ByteSource, LineSource, Source
 from crestline.client.streams import closing
 from crestline.model import GatewayUnavailableError, MissingFileError, RateLimitedError
@@ -50,7 +51,7 @@ def follow(
 
 def source_of(backend: Backend, path: str) -> Source:
     """How this gateway's growing files are read."""
-    return (ByteSource if "content" in backend.features else LineSource)(backend, path)
+    return (ByteSource if Capability.CONTENT in backend.capabilities else LineSource)(backend, path)
 
 
 class Follower(AsyncIterator[str]):

@@ -12,10 +12,12 @@ import msgspec
 
 from crestline.client.auth import Authorizer
 from crestline.client.backends.base import Backend
+from crestline.client.backends.capabilities import Capability
 from crestline.client.backends.firecrest.content_calls import ContentCalls
 from crestline.client.backends.firecrest.file_calls import FileCalls
 from crestline.client.backends.firecrest.job_events import EventCalls
 from crestline.client.backends.firecrest.jobs import JobCalls
+from crestline.client.backends.firecrest.key_calls import KeyCalls
 from crestline.client.backends.firecrest.status_calls import StatusCalls
 from crestline.client.handover import Description
 from crestline.client.monitor import JobMonitor
@@ -93,7 +95,7 @@ class FirecrestBackend(JobCalls, EventCalls, FileCalls, ContentCalls, StatusCall
         super().__init__(url, authorizer, verify=verify, retry=policy.retry)
         self.system = system or ""
         self.account = account
-        self.features = frozenset()
+        self.capabilities = frozenset()
         self.scheduler_type = ""
         self.slow_checksums = set()
         self.transfer_directives = ()
@@ -108,7 +110,7 @@ class FirecrestBackend(JobCalls, EventCalls, FileCalls, ContentCalls, StatusCall
 
     async def open(self) -> None:
         self.description = self._known or await self._introduction()
-        self.features = frozenset(self.description.features)
+        self.capabilities = Capability.parse(self.description.features)
         self._described = self.description.system
         system = msgspec.convert(self._described, _System, strict=False)
         self.system = system.name
@@ -118,7 +120,7 @@ class FirecrestBackend(JobCalls, EventCalls, FileCalls, ContentCalls, StatusCall
         self.transfer_directives = tuple(files.datatransfer_jobs_directives or ())
         self.scheduler_type = (system.scheduler or _Scheduler()).type.lower()
         self.max_direct_upload = limit
-        self.max_direct_download = limit if self.features else _base64_limit(limit)
+        self.max_direct_download = limit if self.capabilities else _base64_limit(limit)
 
     async def _introduction(self) -> Description:
         response = await self._request("get", "/status/systems", expect=200)
@@ -133,6 +135,10 @@ class FirecrestBackend(JobCalls, EventCalls, FileCalls, ContentCalls, StatusCall
         """The entries of all systems behind the gateway; it need not be open for that."""
         response = await self._request("get", "/status/systems", expect=200)
         return self._read(response, _Systems).systems
+
+    @property
+    def api_keys(self) -> KeyCalls:
+        return KeyCalls(self)
 
     async def describe(self) -> dict[str, Any]:
         return self._pick(await self.systems())

@@ -16,6 +16,7 @@ from firecrest.v2 import AsyncFirecrest
 
 from crestline.client.auth import Authorizer
 from crestline.client.backends.base import NotSentError
+from crestline.client.backends.capabilities import Capability
 from crestline.client.backends.firecrest.refusals import error_of, unreachable, unusable
 from crestline.client.backends.firecrest.transport import Attempts, Repeat, attempts, make_client, repeat
 from crestline.client.plain_http import check_url
@@ -33,7 +34,7 @@ PRIVATE_NAMES = ("_session", "_get_request", "_post_request", "_put_request", "_
 class Calls:
     """Holds the pyfirecrest client of one gateway and one identity."""
 
-    features: frozenset[str]
+    capabilities: frozenset[Capability]
 
     def __init__(
         self,
@@ -146,13 +147,13 @@ class Calls:
 
         return await self._ask(send, how)
 
-    def _need(self, feature: str) -> None:
+    def _need(self, feature: Capability) -> None:
         """Refuse what this gateway lacks.
 
         Raises:
             UnsupportedError: it does not advertise the addition.
         """
-        if feature not in self.features:
+        if feature not in self.capabilities:
             raise UnsupportedError(
                 f"{self.gateway_url} does not offer '{feature}'.", hint="Only a Crestline gateway does."
             )

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import httpx
 import msgspec
 
+from crestline.client.backends.capabilities import Capability
 from crestline.client.backends.firecrest.calls import Calls
 from crestline.client.files.bundle import Selection
 from crestline.model import InvalidRequestError, TransferError, UnsupportedError
@@ -27,7 +28,7 @@ class ContentCalls(Calls):
     """The additions `content` and `tar`."""
 
     system: str
-    features: frozenset[str]
+    capabilities: frozenset[Capability]
 
     async def read(self, path: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         if length == 0:
@@ -78,7 +79,7 @@ class ContentCalls(Calls):
             raise
 
     async def changed(self, path: str, checksums: dict[str, str]) -> Sequence[str]:
-        self._need("tar")
+        self._need(Capability.TAR)
         body = ManifestRequest(path=path, files=checksums)
         response = await self._request("post", f"/filesystem/{self.system}/ops/manifest", expect=200, body=body)
         return self._read(response, ManifestAnswer).changed
@@ -98,7 +99,7 @@ class ContentCalls(Calls):
                 yield chunk
 
     async def select_tar(self, path: str, selections: Sequence[Selection]) -> AsyncIterator[bytes]:
-        self._need("tar-select")
+        self._need(Capability.TAR_SELECT)
         select = [
             TarSelection(directory=each.directory, since=each.since, patterns=each.patterns) for each in selections
         ]
@@ -118,7 +119,7 @@ class ContentCalls(Calls):
         headers: Mapping[str, str] | None = None,
         content: AsyncIterator[bytes] | bytes | None = None,
     ) -> AsyncIterator[httpx.Response]:
-        self._need(operation)
+        self._need(Capability(operation))
         params = {"path": path} if path is not None else None
         place = f"/filesystem/{self.system}/ops/{operation}"
         async with self._open(method, place, params=params, headers=headers, content=content) as response:

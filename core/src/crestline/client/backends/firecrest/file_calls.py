@@ -50,7 +50,7 @@ class FileCalls(TransferCalls):
 
     async def checksum(self, path: str) -> str:
         self._safe(path)
-        if not self.features and any(character.isspace() for character in path):
+        if not self.capabilities and any(character.isspace() for character in path):
             # FirecREST cannot read sha256sum's answer for such a name.
             link = posixpath.join(await self.default_workdir(), temporary_name())
             await self.symlink(path, link)
@@ -102,7 +102,7 @@ class FileCalls(TransferCalls):
     async def upload_small(self, directory: str, name: str, content: bytes) -> None:
         self._safe(directory, f"/{name}")
         path = posixpath.join(directory, name)
-        how: Repeat = "freely" if self.features else "once"
+        how: Repeat = "freely" if self.capabilities else "once"
         for is_last in (False, False, True):
             try:
                 await self._request(
@@ -116,7 +116,7 @@ class FileCalls(TransferCalls):
                 return
             except GatewayUnavailableError as error:
                 # It may be there, and only the answer be lost: plain FirecREST never answers an upload of no bytes.
-                if self.features:
+                if self.capabilities:
                     raise
                 if await self._holds(directory, path, content):
                     return
@@ -178,7 +178,7 @@ class FileCalls(TransferCalls):
         """Pack or unpack directly, or as a job where that takes longer than a request may."""
         pattern = body.match_pattern if isinstance(body, CompressRequest) else None
         fits = self._fits_in_job(body.path, body.target_path)
-        if pattern is not None and not self.features:
+        if pattern is not None and not self.capabilities:
             # With a pattern, FirecREST's direct command holds these in double quotes, and one without any.
             fits = fits and file_scripts.is_safe_regex(pattern)
         if pattern is None or fits:
@@ -205,7 +205,7 @@ class FileCalls(TransferCalls):
 
     def _file(self, entry: FileEntry) -> File:
         file = _file_of(entry)
-        if self.features:
+        if self.capabilities:
             return file
         target = unescaped(file.link_target) if file.link_target is not None else None
         return msgspec.structs.replace(file, name=unescaped(file.name), link_target=target)

@@ -8,6 +8,7 @@ import httpx
 import msgspec
 
 from crestline.client.backends.base import JobNews
+from crestline.client.backends.capabilities import Capability
 from crestline.client.backends.firecrest.calls import Calls
 from crestline.client.backends.firecrest.job_rows import read_job
 from crestline.model import GatewayUnavailableError
@@ -22,7 +23,7 @@ class EventCalls(Calls):
     system: str
 
     async def job_events(self, ids: Sequence[str] | None) -> AsyncIterator[JobNews]:
-        self._need("job-events")
+        self._need(Capability.JOB_EVENTS)
         path = f"/compute/{self.system}/jobs/events"
         params = {"ids": ",".join(ids)} if ids is not None else None
         headers = {"Accept": "text/event-stream"}

@@ -10,6 +10,7 @@ import httpx
 import msgspec
 
 from crestline.client.backends.base import JobFilter
+from crestline.client.backends.capabilities import Capability
 from crestline.client.backends.firecrest.array_metadata import is_of_array, of_elements
 from crestline.client.backends.firecrest.calls import Calls
 from crestline.client.backends.firecrest.job_rows import read_jobs
@@ -50,14 +51,14 @@ class JobCalls(Calls):
 
     system: str
     account: str | None
-    features: frozenset[str]
+    capabilities: frozenset[Capability]
 
     @property
     def _jobs_path(self) -> str:
         return f"/compute/{self.system}/jobs"
 
     async def submit(self, spec: JobSpec, key: str) -> str:
-        idempotent = "idempotency-key" in self.features
+        idempotent = Capability.IDEMPOTENCY_KEY in self.capabilities
         headers = {IDEMPOTENCY_HEADER: key} if idempotent else {}
         job = describe(spec)
         job.account = job.account or self.account
@@ -72,7 +73,7 @@ class JobCalls(Calls):
         return self._read(response, SubmitAnswer).job_id
 
     async def submit_many(self, jobs: Sequence[tuple[JobSpec, str]]) -> list[str | CrestlineError]:
-        self._need("batch")
+        self._need(Capability.BATCH)
         items = [BatchItem(job=describe(spec), key=key) for spec, key in jobs]
         for item in items:
             item.job.account = item.job.account or self.account
@@ -84,7 +85,7 @@ class JobCalls(Calls):
         return [_outcome(each) for each in results]
 
     async def knows_key(self, key: str) -> bool:
-        self._need("submission-lookup")
+        self._need(Capability.SUBMISSION_LOOKUP)
         headers = {IDEMPOTENCY_HEADER: key}
         path = f"{self._jobs_path}/submitted"
         response = await self._request("get", path, expect=200, additional_headers=headers)
@@ -100,7 +101,7 @@ class JobCalls(Calls):
             "name": ",".join(sorted(names)) or None,
             "time_window": _window_name(query.window),
         }
-        if query.ids is not None and "job-ids" in self.features:
+        if query.ids is not None and Capability.JOB_IDS in self.capabilities:
             params["ids"] = ",".join(query.ids)
         how: Repeat = "freely" if patient else "impatiently"
         response = await self._request("get", self._jobs_path, expect=200, how=how, params=params)
@@ -145,7 +146,7 @@ class JobCalls(Calls):
             )
             for each in found
         ]
-        if not self.features and len(jobs) == 1 and is_of_array(jobs[0]):
+        if not self.capabilities and len(jobs) == 1 and is_of_array(jobs[0]):
             # Those that still wait share one row (`12_[4-9]`), and have written nothing.
             ids = [job_id] if is_element(job_id) else [job.job_id for job in await self.job(job_id)]
             indexes = sorted(int(match[1]) for match in map(_ELEMENT.search, ids) if match)
@@ -169,7 +170,7 @@ class JobCalls(Calls):
     def _askable(self, job_id: str) -> str:
         """The id that this gateway takes in a path; plain FirecREST refuses those of array elements."""
         check_id(job_id)
-        if _PLAIN_ID.match(job_id) or self.features:
+        if _PLAIN_ID.match(job_id) or self.capabilities:
             return job_id
         return parent(job_id)
 

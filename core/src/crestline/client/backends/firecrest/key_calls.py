@@ -10,29 +10,32 @@ from crestline.model import NotFoundError, UnsupportedError
 from crestline.wire.extensions import ApiKeyInfo, ApiKeyRequest, ApiKeysAnswer, NewApiKey, Scope
 
 
-class KeyCalls(Calls):
-    """The addition `api-keys`, which is no matter of one system."""
+class KeyCalls:
+    """The addition `api-keys`, which belongs to no one system."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
 
     async def create(self, name: str, scopes: Sequence[Scope] | None, expires_in: int | None) -> NewApiKey:
         """`POST /keys`; not repeated: where the answer is lost, so is the key."""
         body = ApiKeyRequest(name=name, scopes=list(scopes) if scopes is not None else None, expires_in=expires_in)
         try:
-            response = await self._request("post", "/keys", expect=201, how="once", body=body)
+            response = await self._calls._request("post", "/keys", expect=201, how="once", body=body)
         except NotFoundError:
             raise self._unsupported() from None
-        return self._read(response, NewApiKey)
+        return self._calls._read(response, NewApiKey)
 
     async def list(self) -> list[ApiKeyInfo]:
         """`GET /keys`"""
         try:
-            response = await self._request("get", "/keys", expect=200)
+            response = await self._calls._request("get", "/keys", expect=200)
         except NotFoundError:
             raise self._unsupported() from None
-        return self._read(response, ApiKeysAnswer).keys
+        return self._calls._read(response, ApiKeysAnswer).keys
 
     async def revoke(self, key_id: str) -> None:
         """`DELETE /keys/{key_id}`"""
-        await self._request("delete", f"/keys/{quote(key_id, safe='')}", expect=204)
+        await self._calls._request("delete", f"/keys/{quote(key_id, safe='')}", expect=204)
 
     def _unsupported(self) -> UnsupportedError:
-        return UnsupportedError(f"{self.gateway_url} has no API keys.", hint="Only a Crestline gateway has.")
+        return UnsupportedError(f"{self._calls.gateway_url} has no API keys.", hint="Only a Crestline gateway has.")

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from crestline.client.backends.base import TransferMethod
+from crestline.client.backends.capabilities import Capability
 from crestline.client.backends.firecrest import file_scripts
 from crestline.client.backends.firecrest.calls import Calls
 from crestline.client.files.names import is_fit_for_jobs, is_temporary, temporary_name
@@ -42,7 +43,7 @@ class TransferCalls(Calls):
 
     system: str
     account: str | None
-    features: frozenset[str]
+    capabilities: frozenset[Capability]
     monitor: JobMonitor
     transfer_service: str | None
     transfer_directives: tuple[str, ...]
@@ -63,7 +64,7 @@ class TransferCalls(Calls):
         for path in paths:
             if not path.startswith("/"):
                 raise InvalidRequestError(f"{path!r} is not an absolute path.", hint="Begin it with '/'.")
-            if not self.features and any(character in path for character in "'\n\r\0"):
+            if not self.capabilities and any(character in path for character in "'\n\r\0"):
                 raise InvalidRequestError(
                     f"Plain FirecREST cannot handle the path {path!r}.", hint="Avoid quotes and line breaks in names."
                 )
@@ -77,7 +78,7 @@ class TransferCalls(Calls):
         for path in paths:
             if not path.startswith("/") or "\0" in path:
                 raise InvalidRequestError(f"{path!r} is not an absolute path.", hint="Begin it with '/'.")
-        if self.features:
+        if self.capabilities:
             return True
         self._check_account()
         return all(is_fit_for_jobs(path) for path in paths)
@@ -125,7 +126,7 @@ class TransferCalls(Calls):
             raise InvalidRequestError(
                 f"Plain FirecREST's transfer jobs cannot be given the path {path!r}.", hint="Rename the file."
             )
-        if not self.features and self.transfer_service != "s3":
+        if not self.capabilities and self.transfer_service != "s3":
             offer = f"only {self.transfer_service!r}" if self.transfer_service else "nothing"
             raise UnsupportedError(
                 f"{self.system} offers {offer} for large files, and this needs S3.", hint="Ask the site for S3."

@@ -1,0 +1,26 @@
+"""What a facility API offers beyond the required calls."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+
+
+class Capability(enum.StrEnum):
+    """What an API offers beyond the required calls; the values are the names that a Crestline gateway advertises."""
+
+    IDEMPOTENCY_KEY = "idempotency-key"
+    JOB_IDS = "job-ids"
+    CONTENT = "content"
+    JOB_ETAGS = "job-etags"
+    JOB_EVENTS = "job-events"
+    BATCH = "batch"
+    TAR = "tar"
+    API_KEYS = "api-keys"
+    SUBMISSION_LOOKUP = "submission-lookup"
+    TAR_SELECT = "tar-select"
+
+    @classmethod
+    def parse(cls, names: Iterable[str]) -> frozenset[Capability]:
+        """The known ones among `names`; a newer gateway may advertise others."""
+        return frozenset(each for each in cls if each.value in set(names))
