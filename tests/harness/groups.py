@@ -42,7 +42,7 @@ _OF_FIXTURES = {
     "site": ("slow",),
     "s3_server": ("slow",),
 }
-_OF_BACKENDS = {"slurm": ("docker", "slurm")}
+_OF_BACKENDS = {"slurm": ("docker", "slurm"), "ssh": ("docker",)}
 
 LONGEST = (
     "docs/test_code_blocks.py",
@@ -86,6 +86,15 @@ LONGEST = (
     "gitlab_runner/test_shared.py",
     "jupyterhub/test_notice.py",
     "gitlab_runner/test_images.py",
+    "core/test_job_stream.py",
+    "core/test_files_odd_names.py",
+    "gateway/test_operation.py",
+    "gateway/test_authorization.py",
+    "security/test_event_loop.py",
+    "security/test_symlink_race.py",
+    "security/test_held_threads.py",
+    "security/test_endpoint_chains.py",
+    "security/test_injection_adapters.py",
 )
 """files that take a worker longest, the longest first; all are `slow`
 
