@@ -213,7 +213,7 @@ def test_job_that_ended_while_the_hub_was_dead_is_told(hub: Hub, plain: PlainFir
     plain.scheduler.end(job_id, "NODE_FAIL", 1)
     hub.start()
     hub.wait(lambda: not (hub.server("kurt") or {}).get("pending"), "the check stays pending")
-    assert f"Job {job_id} ended before the server was up" in hub.log()
+    assert f"The server did not start. A node of job {job_id}" in hub.log()
     plain.settings.start_delay = 0
     hub.spawn("kurt")
     hub.ready("kurt")

@@ -15,8 +15,10 @@ from crestline.model import (
     CrestlineError,
     InvalidRequestError,
     Job,
-    JobState,
     PermissionDeniedError,
+    describe_end,
+    end_hint,
+    end_reason,
 )
 
 try:
@@ -34,15 +36,6 @@ MAX_LOG = 1 << 20
 """bytes of a log that are read to show its end"""
 LOG_TIMEOUT = 20.0
 COMMAND_NOT_FOUND = 127
-
-_HINTS = {
-    JobState.OUT_OF_MEMORY: "It ran out of memory: ask for more.",
-    JobState.TIMEOUT: "It reached its time limit before the server was up: ask for more time.",
-    JobState.NODE_FAIL: "Its node failed: start it again.",
-    JobState.BOOT_FAIL: "Its node did not boot: start it again.",
-    JobState.PREEMPTED: "Another job took its place: start it again.",
-    JobState.CANCELLED: "It was cancelled.",
-}
 
 
 class SpawnFailedError(_SpawnException):
@@ -85,18 +78,15 @@ async def ended(system: System, job: Job, folder: str, name: str) -> SpawnFailed
         folder: the session's own on the system.
         name: of the log in it.
     """
-    parts = [f"Job {job.job_id} ended before the server was up: {job.state}"]
-    if job.exit_code not in (None, 0):
-        parts[0] += f", exit code {job.exit_code}"
-    parts[0] += "."
-    if job.reason and job.reason.lower() != "none":
-        parts.append(f"Reason: {job.reason}.")
+    parts = ["The server did not start.", describe_end(job)]
+    if reason := end_reason(job):
+        parts.append(f"Reason: {reason}.")
     if job.exit_code == COMMAND_NOT_FOUND:
         parts.append(
-            "A command was not found on the node. Tell your administrator: the server's command must be in PATH after "
-            "req_prologue, or have an absolute path in c.Spawner.cmd."
+            "Tell your administrator: the server's command must be in PATH after req_prologue, or have an absolute "
+            "path in c.Spawner.cmd."
         )
-    elif hint := _HINTS.get(job.state):
+    elif hint := end_hint(job):
         parts.append(hint)
     log = await _tail(system, folder, name)
     return SpawnFailedError(" ".join(parts), reason="job", status_code=500, log=log)
