@@ -109,20 +109,23 @@ async def test_who_is_dead(postgresql: PostgresServer) -> None:
     other = Replicas(await Store.open(url), patience=10, clock=lambda: now)
     await other.look()
     await one.look()
-    assert not one.is_dead(one.id)
-    assert not one.is_dead(other.id)
-    assert one.is_dead("nobody")
-    assert one.is_dead(None)
+    assert not await one.is_dead(one.id)
+    assert not await one.is_dead(other.id)
+    late = Replicas(other._store)
+    await late.look()
+    assert not await one.is_dead(late.id), "it started after the last look"
+    assert await one.is_dead("nobody")
+    assert await one.is_dead(None)
     for now in (6.0, 12.0):  # noqa: B007 - the clock reads it
         await other.look()
         await one.look()
-        assert not one.is_dead(other.id)
+        assert not await one.is_dead(other.id)
     now = 23.0
     await one.look()
-    assert one.is_dead(other.id)
+    assert await one.is_dead(other.id)
     await other.look()
     await one.look()
-    assert not one.is_dead(other.id), "it was only slow"
+    assert not await one.is_dead(other.id), "it was only slow"
     for each in (one, other):
         await each._store.close()
 
@@ -141,9 +144,9 @@ async def test_an_outage_of_the_database_kills_no_replica(postgresql: PostgresSe
     now = 60.0
     postgresql.start()
     await one.look()
-    assert not one.is_dead(other.id)
+    assert not await one.is_dead(other.id)
     now = 71.0
     await one.look()
-    assert one.is_dead(other.id)
+    assert await one.is_dead(other.id)
     for each in (one, other):
         await each._store.close()

@@ -76,12 +76,20 @@ class Replicas:
         except GatewayUnavailableError:
             _log.warning("the other gateways will notice after %g s that this one has gone", self._patience)
 
-    def is_dead(self, replica: str | None) -> bool:
-        """Whether what belongs to `replica` may be taken over."""
+    async def is_dead(self, replica: str | None) -> bool:
+        """Whether what belongs to `replica` may be taken over.
+
+        Raises:
+            GatewayUnavailableError: the database does not answer.
+        """
         if replica is None or (replica != self.id and not self._store.shared):
             return True
-        if replica == self.id:
+        if replica == self.id or not self._is_silent(replica):
             return False
+        await self.look()  # it may have started, or have beaten, since the last look
+        return self._is_silent(replica)
+
+    def _is_silent(self, replica: str) -> bool:
         known = self._seen.get(replica)
         return known is None or self._clock() - known[1] > self._patience
 

@@ -200,7 +200,7 @@ class Submissions:
                 return known
             if known.owner == self._replicas.id:  # of an earlier call: the lock has let this one in
                 return known
-            given_up = self._replicas.is_dead(known.owner) or known.created < time.time() - _GIVEN_UP
+            given_up = known.created < time.time() - _GIVEN_UP or await self._replicas.is_dead(known.owner)
             if given_up and await self._take(row, known):
                 return known
             if time.monotonic() > deadline:

@@ -105,7 +105,7 @@ class TransferService:
     async def attend(self) -> None:
         """Settle what gateways left behind that are no more, and end what other gateways were asked to end."""
         for transfer in await self._records.unfinished():
-            if not self._replicas.is_dead(transfer.owner):
+            if not await self._replicas.is_dead(transfer.owner):
                 if transfer.cancel:
                     await self._operations.cancel(transfer.transfer_id)
             elif self._staging is not None and await self._staging.knows(transfer):
