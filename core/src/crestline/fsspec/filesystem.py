@@ -19,6 +19,7 @@ from fsspec.asyn import AsyncFileSystem, sync, sync_wrapper
 from fsspec.caching import ReadAheadCache
 from fsspec.callbacks import DEFAULT_CALLBACK, Callback
 from fsspec.core import has_magic
+from fsspec.registry import register_implementation
 from fsspec.utils import stringify_path
 
 from crestline.client import System, connect
@@ -371,3 +372,7 @@ def _reporting(callback: Callback) -> Progress:
         callback.absolute_update(done)
 
     return report
+
+
+# `UPath` asks the loaded implementations alone how to take a path apart.
+register_implementation(FirecRESTFileSystem.protocol, FirecRESTFileSystem, clobber=True)
