@@ -15,6 +15,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 
 from anyio.from_thread import BlockingPortal, BlockingPortalProvider
 
+from crestline.client.backends.capabilities import Capability
 from crestline.client.system import System
 from crestline.client.traffic import Traffic
 
@@ -162,6 +163,16 @@ class BlockingSystem:
         return self._system.scheduler_type
 
     @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What its gateway can do beyond plain FirecREST."""
+        return self._system.capabilities
+
+    @property
+    def max_direct_size(self) -> int:
+        """Bytes that `read_direct` and `write_direct` certainly carry in one request."""
+        return self._system.max_direct_size
+
+    @property
     def reads_ranges(self) -> bool:
         """Whether the gateway hands out a part of a file."""
         return self._system.reads_ranges
@@ -209,6 +220,8 @@ class BlockingSystem:
     read_range = _blocking(System.read_range)
     upload_bundle = _blocking(System.upload_bundle)
     download_bundle = _blocking(System.download_bundle)
+    read_direct = _blocking(System.read_direct)
+    write_direct = _blocking(System.write_direct)
     read_bytes = _blocking(System.read_bytes)
     read_text = _blocking(System.read_text)
     write_bytes = _blocking(System.write_bytes)
