@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ def test_a_stranger_stores_nothing_of_their_choice(fresh: RunningGateway) -> Non
     """Whatever is sent with the id of a client that is known: one record, and one with the number of the others."""
     client_id, secret = fresh.client
     noise = "chosen-by-the-stranger"
+    began = time.monotonic()
     for number in range(200):
         httpx.post(
             f"{fresh.token_url}?path={noise * 500}{number}",
@@ -55,8 +57,10 @@ def test_a_stranger_stores_nothing_of_their_choice(fresh: RunningGateway) -> Non
             auth=(client_id, "wrong"),
             headers={"User-Agent": noise},
         )
-    (first,) = [each for each in audit_records(fresh) if each.status in (401, 429)]
-    assert (first.client_id, first.target, first.system) == (client_id, "", "")
+    minutes = int((time.monotonic() - began) / 60)  # on a busy machine more than none
+    refused = [each for each in audit_records(fresh) if each.status in (401, 429)]
+    assert 1 <= len(refused) <= 1 + 2 * minutes
+    assert {(each.client_id, each.target, each.system) for each in refused} == {(client_id, "", "")}
     everything = b"".join(each.read_bytes() for each in (fresh.home / "private").glob("gateway.db*"))
     assert noise.encode() not in everything
     assert secret.encode() not in everything
