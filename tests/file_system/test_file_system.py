@@ -12,9 +12,11 @@ import pyarrow.parquet
 import pytest
 from upath import UPath
 
-from crestline.client import Site, connect_blocking
+from crestline.client import Site, connect_blocking, register_site
 from crestline.fsspec import FirecRESTFileSystem
 from crestline.model import SystemNotFoundError
+from harness.gateway import in_thread
+from harness.sites import gateway_site
 
 pytestmark = pytest.mark.usefixtures("fs")
 HERE = {"site": "here"}
@@ -88,6 +90,26 @@ def test_a_path_can_name_its_site(fs_path: str, site: Site) -> None:
         open_system.write_text(f"/{rest}/file", "there")
     with fsspec.open(f"firecrest://{system}@here/{rest}/file", "rt") as file:
         assert file.read() == "there"
+
+
+def test_systems_of_two_sites_may_have_one_name(fs: FirecRESTFileSystem, fs_path: str, tmp_path: Path) -> None:
+    system, _, rest = fs_path.partition("/")
+    with in_thread(tmp_path / "there", systems={system: {"scheduler": {"type": "local"}}}) as other:
+        there = gateway_site(other, system=system)
+        register_site(
+            "there",
+            url=there.url,
+            token_url=there.token_url,
+            client_id=there.client_id,
+            client_secret=there.client_secret,
+        )
+        with connect_blocking(there) as open_system:
+            away = f"{system}@there{open_system.default_workdir()}"
+        for way in (fs.cp, fs.mv):
+            fs.pipe(f"{system}@here/{rest}/file", b"x")
+            way(f"{system}@here/{rest}/file", f"{away}/{way.__name__}")
+            assert fs.cat(f"{away}/{way.__name__}") == b"x"
+        assert fs.ls(f"{system}@here/{rest}") == []
 
 
 def test_a_file_system_travels_to_other_processes_without_secrets(

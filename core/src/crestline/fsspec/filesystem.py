@@ -52,8 +52,8 @@ class FirecRESTFileSystem(AsyncFileSystem):  # type: ignore[misc]
 
     Args:
         site: a site of the sites file. None: the site that a path names, else what the `FIRECREST_*` variables say,
-            else the default site. Secrets are no options of a file system, since these are shown, stored and sent to
-            other machines.
+            else the default site. A file system takes no secret as an option, since fsspec shows options, stores
+            them and sends them to other machines.
 
     Raises:
         OSError: as `open` of Python: `FileNotFoundError`, `PermissionError`, `FileExistsError`, `IsADirectoryError`.
@@ -215,7 +215,7 @@ class FirecRESTFileSystem(AsyncFileSystem):  # type: ignore[misc]
         async with self._on(path1) as (source, there):
             status = await source.stat(there)
             async with self._on(path2) as (target, place):
-                if target.name != source.name:
+                if target is not source:  # systems of two sites may have one name
                     await self._copy_across(source, there, target, place)
                 elif stat.S_ISDIR(status["mode"]):
                     await target.mkdir(place, parents=True)
@@ -224,7 +224,7 @@ class FirecRESTFileSystem(AsyncFileSystem):  # type: ignore[misc]
                     await source.copy(there, place)
 
     async def _copy_across(self, source: System, there: str, target: System, place: str) -> None:
-        """From one system of the gateway to another: through this machine's disk."""
+        """Copy a file from one system to another through this machine's disk."""
         with tempfile.TemporaryDirectory(prefix="crestline-") as directory:
             copy = os.path.join(directory, "content")
             await source.download(there, copy)
@@ -232,7 +232,7 @@ class FirecRESTFileSystem(AsyncFileSystem):  # type: ignore[misc]
 
     async def _mv_file(self, path1: str, path2: str) -> None:
         async with self._on(path1) as (source, there), self._on(path2) as (target, place):
-            if target.name == source.name:
+            if target is source:
                 await source.move(there, place)
                 return
         await self._cp_file(path1, path2)

@@ -123,7 +123,7 @@ class Store:
         """Bring the schema back to an earlier revision, for an earlier version of the gateway.
 
         Raises:
-            ConfigError: there is no such revision, or the database cannot be used.
+            ConfigError: the revision does not exist, or the database cannot be used.
             GatewayUnavailableError: it does not answer.
         """
         await self._migrate(revision)

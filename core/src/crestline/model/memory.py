@@ -16,7 +16,9 @@ def parse_memory(text: str) -> int:
     """
     match = re.fullmatch(r"(\d{1,12})([KMGT]?)B?", text, re.ASCII | re.IGNORECASE)
     if match is None:
-        raise InvalidRequestError(f"{shortened(text)} is no amount of memory.", hint="Write for example 4G or 500M.")
+        raise InvalidRequestError(
+            f"{shortened(text)} is not an amount of memory.", hint="Write for example 4G or 500M."
+        )
     number, unit = int(match[1]), match[2].upper()
     if unit == "K":
         return -(-number // 1024)

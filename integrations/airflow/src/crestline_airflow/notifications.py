@@ -37,7 +37,7 @@ class FirecRESTJobNotifier(BaseNotifier):
             `script_path`), where (`working_dir`, `job_name`) and with what (from `account` to `environment`).
 
     Raises:
-        TypeError: there is no such argument.
+        TypeError: an argument is unknown.
     """
 
     template_fields = ("firecrest_conn_id", "system", *JOB_FIELDS)

@@ -58,7 +58,7 @@ class Stages:
         gone = asyncio.ensure_future(_end_of_parent(runner))
         try:
             await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
-            # Work that fails at that moment, for its output has no reader, is no reason to leave the job running.
+            # The work may fail at that moment because its output has no reader; the job is cancelled all the same.
             if os.getppid() != runner:
                 self._abandoned = True
                 work.cancel()

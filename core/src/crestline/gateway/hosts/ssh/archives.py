@@ -252,7 +252,7 @@ class Archives:
 
 
 class _Progress:
-    """What tar(1) tells while it unpacks, held against the limits of this system; 0 is no limit."""
+    """Check what tar(1) reports while it unpacks against the limits of this system; 0 means unlimited."""
 
     def __init__(self, limits: ArchiveLimits) -> None:
         self.came = 0

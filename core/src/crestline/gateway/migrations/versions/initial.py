@@ -147,7 +147,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """There is no older schema: what is left would be an empty database."""
+    """Refuse: this is the first schema, and an empty database would remain."""
     raise ConfigError("0001 is the oldest schema.", hint="To begin anew, name another home or an empty database.")
 
 

@@ -19,7 +19,7 @@ async def diagnose(name: str, run: RunProgram) -> AsyncIterator[Check]:
     said = _first(await run("sinfo", "--version"))
     found = re.search(r"(\d+)\.(\d+)", said)
     if found and (int(found[1]), int(found[2])) < _OLDEST:
-        yield Check(name, Verdict.WARN, f"{said} is older than 22.05.", "It may work; nobody has tried.")
+        yield Check(name, Verdict.WARN, f"{said} is older than 22.05.", "It may work, but has not been tested.")
     else:
         yield Check(name, Verdict.OK, f"{said or 'Slurm'}, with all its programs.")
     munge = await run("munge", "--no-input")
