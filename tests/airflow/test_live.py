@@ -132,6 +132,8 @@ def begun(stack: AirflowStack, *dag_ids: str) -> list[TaskOf]:
     for task, dag_id in zip(tasks, dag_ids, strict=True):
         task.until("running" if dag_id.endswith("worker") else "deferred")
         task.until_logged(f"{dag_id} begins")
+        if dag_id.endswith("deferred"):
+            task.until_off_workers()
     return tasks
 
 
@@ -200,6 +202,8 @@ def test_clearing_ends_with_one_live_job(stack: AirflowStack, backends: Backends
         task.clear()
     for task, dag_id in zip(tasks, dag_ids, strict=True):
         stack.until(lambda dag_id=dag_id: len(backend.jobs(dag_id)) == 2)
+        if dag_id.endswith("deferred"):
+            task.until_off_workers(times=2)
         backend.go(dag_id)
         task.until("success", try_number=2)
         assert states(backend, dag_id, jobs=2) == ["cancelled", "completed"]
@@ -223,6 +227,8 @@ def test_deleting_a_task_instance_leaves_one_live_job(stack: AirflowStack, backe
     task.until_made_anew()
     assert backend.system.wait(job, timeout=120).state is JobState.CANCELLED
     stack.until(lambda: len(backend.jobs(dag_id)) == 2)
+    if mode == "deferred":
+        task.until_off_workers(times=2)
     for each, name in ((task, dag_id), (other, beside)):
         backend.go(name)
         each.until("success")

@@ -103,7 +103,7 @@ def test_memory(text: str, mebi: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "G", "1.5G", "-1", "4X", "4 G", "\u0664"])
 def test_no_memory(text: str) -> None:
-    with pytest.raises(InvalidRequestError, match="no amount"):
+    with pytest.raises(InvalidRequestError, match="is not an amount of memory"):
         parse_memory(text)
 
 

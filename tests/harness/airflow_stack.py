@@ -241,6 +241,19 @@ class TaskOf:
 
         self._stack.until(is_new)
 
+    def until_off_workers(self, times: int = 1) -> None:
+        """Return when the scheduler has seen this task leave a worker so often.
+
+        Airflow fails a deferred task whose trigger fires before that.
+        """
+        key = f"dag_id='{self._dag_id}', task_id='{self._task_id}', run_id='{self._run_id}'"
+
+        def seen() -> bool:
+            lines = self._stack.output_of("scheduler")
+            return sum("Received executor event" in line and key in line for line in lines) >= times
+
+        self._stack.until(seen)
+
     def xcom(self, key: str = "return_value") -> Any:
         """One of its XComs; None if there is none."""
         answer = self._stack.api.get(f"{self._run}/taskInstances/{self._task_id}/xcomEntries/{key}")
