@@ -44,14 +44,12 @@ class SystemRuntime:
         *,
         signing_key: bytes,
         public_url: Callable[[], str],
-        guard: PathGuard,
     ) -> None:
         self.name = name
         self.config = config
         self.scheduler = scheduler
         self.host = host
         self.file_systems: list[FileSystem] = wire_file_systems(config)
-        self.guard = guard
         self.submissions = Submissions(store, name, scheduler, replicas)
         self.feeds = JobFeeds(scheduler)
         self.transfers = TransferService(
@@ -222,7 +220,6 @@ def build_system(
         replicas,
         signing_key=home.transfer_key(),
         public_url=public_url,
-        guard=guard,
     )
 
 

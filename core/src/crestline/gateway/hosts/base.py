@@ -39,6 +39,14 @@ class Files(abc.ABC):
     """
 
     @abc.abstractmethod
+    def check(self, path: str) -> str:
+        """Return `path` normalised, to be stored or compared; asks no file system.
+
+        Raises:
+            InvalidRequestError: it is outside the system's file systems.
+        """
+
+    @abc.abstractmethod
     async def list(
         self,
         path: str,

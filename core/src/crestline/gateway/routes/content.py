@@ -91,23 +91,22 @@ async def put_content(
         raise InvalidRequestError(f"{CRC_HEADER} is not a CRC-32.", hint="Send 8 hexadecimal digits.")
     checksum = sha256 or crc32
     files = system.files(caller)
-    checked = system.guard.check(path)
     try:
         if upload_id is None:
             if offset or complete != "?1":
                 raise InvalidRequestError(
                     "A part of a file needs an upload to belong to.", hint=f"Send {UPLOAD_ID_HEADER}."
                 )
-            await files.write(checked, request.stream(), checksum=checksum)
+            await files.write(path, request.stream(), checksum=checksum)
             return Response(None, status_code=204)
-        await system.transfers.unfinished.touch(caller.username, checked, upload_id)
+        await system.transfers.unfinished.touch(caller.username, path, upload_id)
         try:
-            stored = await files.upload_part(checked, upload_id, offset, request.stream())
+            stored = await files.upload_part(path, upload_id, offset, request.stream())
         except ConflictError as error:
-            return _conflict(error, caller, await files.upload_offset(checked, upload_id))
+            return _conflict(error, caller, await files.upload_offset(path, upload_id))
         if complete == "?1":
-            await files.upload_finish(checked, upload_id, checksum)
-            await system.transfers.unfinished.forget(caller.username, checked, upload_id)
+            await files.upload_finish(path, upload_id, checksum)
+            await system.transfers.unfinished.forget(caller.username, path, upload_id)
     except TransferError as error:
         raise InvalidRequestError(error.message, hint=error.hint) from error
     return Response(

@@ -16,7 +16,6 @@ from crestline.gateway.routes.multipart import FileField, too_large
 from crestline.gateway.routes.queries import camelize_query
 from crestline.gateway.routes.ready import Ready
 from crestline.gateway.slices import encode_list
-from crestline.gateway.systems import SystemRuntime
 from crestline.model import InvalidRequestError, TooLargeError
 from crestline.wire.filesystem import (
     ChecksumAnswer,
@@ -232,13 +231,13 @@ async def delete_rm(system: SystemDependency, caller: CallerDependency, path: Fi
 @post("/ops/compress", status_code=204)
 async def post_compress(system: SystemDependency, caller: CallerDependency, data: JSONBody[CompressRequest]) -> None:
     """Pack a tar archive."""
-    await _compress(system, data)(system.files(caller))
+    await _compress(data)(system.files(caller))
 
 
 @post("/ops/extract", status_code=204)
 async def post_extract(system: SystemDependency, caller: CallerDependency, data: JSONBody[ExtractRequest]) -> None:
     """Unpack a tar archive into a directory."""
-    await _extract(system, data)(system.files(caller))
+    await _extract(data)(system.files(caller))
 
 
 @post("/transfer/upload", status_code=201)
@@ -248,7 +247,7 @@ async def post_transfer_upload(
     """Begin the upload of a large file by signed URLs."""
     _require_s3(data.transfer_directives)
     size = _file_size(data.transfer_directives.get("fileSize"))
-    return await system.transfers.upload(caller, system.guard.check(data.path), size)
+    return await system.transfers.upload(caller, data.path, size)
 
 
 @post("/transfer/download", status_code=201, scope="files:read")
@@ -257,7 +256,7 @@ async def post_transfer_download(
 ) -> UploadAnswer:
     """Offer a large file by a signed URL."""
     _require_s3(data.transfer_directives)
-    return await system.transfers.download(caller, system.guard.check(data.path))
+    return await system.transfers.download(caller, data.path)
 
 
 @post("/transfer/mv", status_code=201)
@@ -265,8 +264,13 @@ async def post_transfer_mv(
     system: SystemDependency, caller: CallerDependency, data: JSONBody[MoveRequest]
 ) -> TransferAnswer:
     """Move or rename, in the background."""
-    source, target = system.guard.check(data.path), system.guard.check(data.target_path)
-    return await system.transfers.run(caller, "mv", target, lambda files: files.move(source, target))
+    return await system.transfers.run(
+        caller,
+        "mv",
+        data.target_path,
+        lambda files: files.move(data.path, data.target_path),
+        source=data.path,
+    )
 
 
 @post("/transfer/cp", status_code=201)
@@ -274,9 +278,12 @@ async def post_transfer_cp(
     system: SystemDependency, caller: CallerDependency, data: JSONBody[CopyRequest]
 ) -> TransferAnswer:
     """Copy, in the background."""
-    source, target = system.guard.check(data.path), system.guard.check(data.target_path)
     return await system.transfers.run(
-        caller, "cp", target, lambda files: files.copy(source, target, dereference=data.dereference)
+        caller,
+        "cp",
+        data.target_path,
+        lambda files: files.copy(data.path, data.target_path, dereference=data.dereference),
+        source=data.path,
     )
 
 
@@ -288,8 +295,7 @@ async def delete_transfer_rm(
     account: Annotated[str | None, QueryParameter(name="account")] = None,
 ) -> TransferAnswer:
     """Remove, in the background."""
-    checked = system.guard.check(path)
-    return await system.transfers.run(caller, "rm", checked, lambda files: files.remove(checked))
+    return await system.transfers.run(caller, "rm", path, lambda files: files.remove(path))
 
 
 @post("/transfer/compress", status_code=201)
@@ -297,7 +303,7 @@ async def post_transfer_compress(
     system: SystemDependency, caller: CallerDependency, data: JSONBody[CompressRequest]
 ) -> TransferAnswer:
     """Pack a tar archive, in the background."""
-    return await system.transfers.run(caller, "compress", data.target_path, _compress(system, data))
+    return await system.transfers.run(caller, "compress", data.target_path, _compress(data), source=data.path)
 
 
 @post("/transfer/extract", status_code=201)
@@ -305,19 +311,17 @@ async def post_transfer_extract(
     system: SystemDependency, caller: CallerDependency, data: JSONBody[ExtractRequest]
 ) -> TransferAnswer:
     """Unpack a tar archive, in the background."""
-    return await system.transfers.run(caller, "extract", data.target_path, _extract(system, data))
+    return await system.transfers.run(caller, "extract", data.target_path, _extract(data), source=data.path)
 
 
-def _compress(system: SystemRuntime, data: CompressRequest) -> Callable[[Files], Awaitable[None]]:
-    source, target = system.guard.check(data.path), system.guard.check(data.target_path)
+def _compress(data: CompressRequest) -> Callable[[Files], Awaitable[None]]:
     return lambda files: files.compress(
-        source, target, data.compression, pattern=data.match_pattern, dereference=data.dereference
+        data.path, data.target_path, data.compression, pattern=data.match_pattern, dereference=data.dereference
     )
 
 
-def _extract(system: SystemRuntime, data: ExtractRequest) -> Callable[[Files], Awaitable[None]]:
-    archive, target = system.guard.check(data.path), system.guard.check(data.target_path)
-    return lambda files: files.extract(archive, target, data.compression)
+def _extract(data: ExtractRequest) -> Callable[[Files], Awaitable[None]]:
+    return lambda files: files.extract(data.path, data.target_path, data.compression)
 
 
 def _count(byte_count: int | None, lines: int | None) -> tuple[int, bool]:

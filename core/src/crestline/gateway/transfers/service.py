@@ -189,9 +189,23 @@ class TransferService:
         )
 
     async def run(
-        self, caller: Caller, kind: str, path: str, work: Callable[[Files], Awaitable[None]]
+        self,
+        caller: Caller,
+        kind: str,
+        path: str,
+        work: Callable[[Files], Awaitable[None]],
+        *,
+        source: str | None = None,
     ) -> TransferAnswer:
-        """Do `work` in the background; `kind` is one that `reports` has a sentence for."""
+        """Do `work` in the background.
+
+        Args:
+            kind: one that `reports` has a sentence for.
+            path: what it changes.
+            source: what else it reads, so that a path outside the file systems is refused now.
+        """
+        if source is not None:
+            self._files(caller.username).check(source)
         transfer = await self._new(caller, kind, path)
         await self._records.add(transfer)
 
@@ -297,8 +311,10 @@ class TransferService:
     # inside
 
     async def _new(self, caller: Caller, kind: str, path: str, *, size: int = 0, part_size: int = 0) -> Transfer:
+        files = self._files(caller.username)
+        path = files.check(path)
         directory = self._default_directory(caller)
-        await self._files(caller.username).make_directory(directory, parents=True)
+        await files.make_directory(directory, parents=True)
         now = time.time()
         return Transfer(
             transfer_id=f"t{secrets.token_hex(8)}",

@@ -41,6 +41,7 @@ class UnfinishedUploads:
 
     async def touch(self, username: str, path: str, upload_id: str) -> None:
         """A part comes. Where that cannot be written down the upload goes on, and is never swept."""
+        path = self._files(username).check(path)
         row = _uploads.c.digest == self._digest(username, path, upload_id)
         values = {"system": self._system, "username": username, "path": path, "upload_id": upload_id}
         try:
@@ -57,7 +58,7 @@ class UnfinishedUploads:
     async def forget(self, username: str, path: str, upload_id: str) -> None:
         """It has ended."""
         try:
-            await self._delete(self._digest(username, path, upload_id))
+            await self._delete(self._digest(username, self._files(username).check(path), upload_id))
         except GatewayUnavailableError as error:
             _log.warning("the end of an upload is not written down: %s", error)  # the sweep will find nothing to drop
 

@@ -54,6 +54,9 @@ class SshFiles(Files):
         self._archives = Archives(user, commands, threads, limits)
         self._uploads = Uploads(name, user, pools, commands, claims, settings.stall)
 
+    def check(self, path: str) -> str:
+        return self._guard.check(path)
+
     async def list(
         self,
         path: str,
@@ -63,7 +66,7 @@ class SshFiles(Files):
         dereference: bool = False,
         numeric: bool = False,
     ) -> Sequence[FileEntry]:
-        normal = self._guard.check(path)
+        normal = self.check(path)
         return await self._listing.entries(
             f"{normal.rstrip('/')}/" if path.endswith("/") else normal,
             hidden=hidden,
@@ -73,106 +76,104 @@ class SshFiles(Files):
         )
 
     async def entry(self, path: str) -> FileEntry:
-        return await self._listing.entry(self._guard.check(path))
+        return await self._listing.entry(self.check(path))
 
     async def stat(self, path: str, *, dereference: bool = False) -> FileStat:
-        return await self._listing.stat(self._guard.check(path), dereference=dereference)
+        return await self._listing.stat(self.check(path), dereference=dereference)
 
     async def open(self, path: str) -> OpenFile:
-        return await open_file(
-            self._name, self._guard.check(path), self._user, self._pools, self._commands, self._stall
-        )
+        return await open_file(self._name, self.check(path), self._user, self._pools, self._commands, self._stall)
 
     async def write(self, path: str, chunks: AsyncIterator[bytes], *, checksum: str | None = None) -> None:
-        await self._uploads.write(self._guard.check(path), chunks, checksum)
+        await self._uploads.write(self.check(path), chunks, checksum)
 
     async def upload_offset(self, path: str, upload_id: str) -> int:
-        return await self._uploads.offset(self._guard.check(path), upload_id)
+        return await self._uploads.offset(self.check(path), upload_id)
 
     async def upload_part(self, path: str, upload_id: str, offset: int, chunks: AsyncIterator[bytes]) -> int:
-        return await self._uploads.append(self._guard.check(path), upload_id, offset, chunks)
+        return await self._uploads.append(self.check(path), upload_id, offset, chunks)
 
     async def upload_reserve(self, path: str, upload_id: str, size: int) -> None:
-        await self._uploads.reserve(self._guard.check(path), upload_id, size)
+        await self._uploads.reserve(self.check(path), upload_id, size)
 
     async def upload_piece(
         self, path: str, upload_id: str, offset: int, length: int, chunks: AsyncIterator[bytes]
     ) -> str:
-        return await self._uploads.piece(self._guard.check(path), upload_id, offset, length, chunks)
+        return await self._uploads.piece(self.check(path), upload_id, offset, length, chunks)
 
     async def upload_finish(self, path: str, upload_id: str, checksum: str | None = None) -> None:
-        await self._uploads.finish(self._guard.check(path), upload_id, checksum)
+        await self._uploads.finish(self.check(path), upload_id, checksum)
 
     async def upload_discard(self, path: str, upload_id: str) -> None:
-        await self._uploads.discard(self._guard.check(path), upload_id)
+        await self._uploads.discard(self.check(path), upload_id)
 
     async def make_directory(self, path: str, *, parents: bool = False) -> FileEntry:
-        path = self._guard.check(path)
+        path = self.check(path)
         await self._quick("mkdir", *(["--parents"] if parents else []), "--", path)
         return await self.entry(path)
 
     async def symlink(self, target: str, link: str) -> FileEntry:
-        link = self._guard.check(link)
-        await self._quick("ln", "--symbolic", "--no-target-directory", "--", self._guard.check(target), link)
+        link = self.check(link)
+        await self._quick("ln", "--symbolic", "--no-target-directory", "--", self.check(target), link)
         return await self.entry(link)
 
     async def chmod(self, path: str, mode: str) -> FileEntry:
-        path = self._guard.check(path)
+        path = self.check(path)
         await self._quick("chmod", "--", check_mode(mode), path)
         return await self.entry(path)
 
     async def chown(self, path: str, owner: str, group: str) -> FileEntry:
-        path = self._guard.check(path)
+        path = self.check(path)
         if owner or group:
             await self._quick("chown", "--", f"{owner}:{group}" if group else owner, path)
         return await self.entry(path)
 
     async def remove(self, path: str) -> None:
-        path = self._guard.check(path)
+        path = self.check(path)
         await self._refuse_if_kept(path, "rm: refusing to remove")
         await self._long("rm", "--recursive", "--interactive=never", "--", path)
 
     async def copy(self, source: str, target: str, *, dereference: bool = False) -> None:
         follow = "--dereference" if dereference else "--no-dereference"
-        await self._long("cp", "--recursive", follow, "--", self._guard.check(source), self._guard.check(target))
+        await self._long("cp", "--recursive", follow, "--", self.check(source), self.check(target))
 
     async def move(self, source: str, target: str) -> None:
-        source = self._guard.check(source)
+        source = self.check(source)
         await self._refuse_if_kept(source, "mv: refusing to move")
-        await self._long("mv", "--force", "--", source, self._guard.check(target))
+        await self._long("mv", "--force", "--", source, self.check(target))
 
     async def checksum(self, path: str) -> Checksum:
-        return Checksum(checksum=await sha256(self._commands, self._user, self._guard.check(path)))
+        return Checksum(checksum=await sha256(self._commands, self._user, self.check(path)))
 
     async def file_type(self, path: str) -> str:
-        out = await self._quick("file", "--brief", "--", self._guard.check(path))
+        out = await self._quick("file", "--brief", "--", self.check(path))
         return printable(os.fsdecode(out)).strip()
 
     async def compress(
         self, source: str, target: str, compression: Compression, *, pattern: str | None, dereference: bool
     ) -> None:
         await self._archives.compress(
-            self._guard.check(source),
-            self._guard.check(target),
+            self.check(source),
+            self.check(target),
             compression,
             pattern=pattern,
             dereference=dereference,
         )
 
     async def extract(self, archive: str, target: str, compression: Compression) -> None:
-        await self._archives.extract(self._guard.check(archive), self._guard.check(target), compression)
+        await self._archives.extract(self.check(archive), self.check(target), compression)
 
     def tar(self, path: str, members: Sequence[str] | None = None, *, gzip: bool = False) -> AsyncIterator[bytes]:
-        return self._archives.tar(self._guard.check(path), members, gzip=gzip)
+        return self._archives.tar(self.check(path), members, gzip=gzip)
 
     async def select(self, path: str, selections: Sequence[TarSelection]) -> Sequence[str]:
-        return await self._archives.select(self._guard.check(path), selections)
+        return await self._archives.select(self.check(path), selections)
 
     async def untar(self, path: str, chunks: AsyncIterator[bytes]) -> None:
-        await self._archives.untar(self._guard.check(path), chunks)
+        await self._archives.untar(self.check(path), chunks)
 
     async def changed(self, path: str, checksums: dict[str, str]) -> Sequence[str]:
-        return await self._archives.changed(self._guard.check(path), checksums)
+        return await self._archives.changed(self.check(path), checksums)
 
     async def _quick(self, *argv: str) -> bytes:
         return await self._run(argv, self._timeout)

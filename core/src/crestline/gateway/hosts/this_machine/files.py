@@ -35,6 +35,9 @@ class LocalFiles(Files):
         self._limits = limits
         self._uploads = Uploads(trees, user, workers)
 
+    def check(self, path: str) -> str:
+        return self._trees.check(path)
+
     async def list(
         self,
         path: str,
