@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
-import tomli_w
+import tomlkit
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
@@ -109,7 +109,7 @@ def site() -> Iterator[Site]:
         alone = {**counted, "scheduler": {"type": "slurm", "directory": _COUNTED}}
         config = folder / "site.toml"
         systems = {"slurm": system, "counted": counted, "unobserved": alone}
-        config.write_text(tomli_w.dumps({"issuer": {"token_lifetime": 86400}, "systems": systems}))
+        config.write_text(tomlkit.dumps({"issuer": {"token_lifetime": 86400}, "systems": systems}))
         (folder / "known_hosts").write_text(cluster.known_hosts)
         secrets = json.loads((home / "clients.json").read_text())
         gateway = GatewayProcess(home, free_port(), "--config", str(config))

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import tomli_w
+import tomlkit
 
 from chaos.faults import Fault, Faults
 from chaos.workloads import DAGS, AirflowTasks, CiJobs, HubServers, ReframeRun
@@ -68,7 +68,7 @@ FULL = Size(200, 50, 100, 20, seconds=float(os.environ.get("CRESTLINE_CHAOS_SECO
 def gateway(cluster: Cluster, tmp_path: Path) -> Iterator[Gateway]:
     home = tmp_path / "home"
     config = tmp_path / "gateway.toml"
-    config.write_text(tomli_w.dumps({"systems": {"cluster": prepare(cluster, home)}}))
+    config.write_text(tomlkit.dumps({"systems": {"cluster": prepare(cluster, home)}}))
     process = Gateway(home, free_port(), "--config", str(config))
     process.start()
     yield process

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tomli_w
+import tomlkit
 
 from crestline.cli.checks import Check, Verdict
 from crestline.cli.checks.gateway import check_gateway
@@ -50,7 +50,7 @@ class Site:
 
     def _write(self) -> Path:
         file = self._command.place / "gateway.toml"
-        file.write_text(tomli_w.dumps(self.config))
+        file.write_text(tomlkit.dumps(self.config))
         return file
 
 

@@ -185,11 +185,12 @@ def test_register(file: Path) -> None:
 
 
 def test_register_in_a_file_of_another_layout(file: Path) -> None:
-    write(file, 'sites.a.url = "http://a"\n')
+    write(file, 'sites.a.url = "http://a"\ndefault = "a"\n')
     register_site("a", url="http://b")
     assert load_sites()["a"].url == "http://b"
     register_site("c", url="http://c")
     assert set(load_sites()) == {"a", "c"}
+    assert find_site()[0].name == "a"
 
 
 def test_register_makes_the_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

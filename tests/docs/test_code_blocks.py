@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import tomli_w
+import tomlkit
 
 from harness.gateway import RunningGateway, in_thread
 from harness.page_blocks import ROOT, Block, blocks, pages, run_page
@@ -71,7 +71,7 @@ def _name_the_sites(home: Path, site: RunningGateway, names: tuple[str, ...]) ->
     file = home / ".config/crestline/sites.toml"
     file.parent.mkdir(parents=True)
     sites = {name: values | {"system": "daint"} for name in names}
-    file.write_text(tomli_w.dumps({"default": names[0], "sites": sites}))
+    file.write_text(tomlkit.dumps({"default": names[0], "sites": sites}))
     file.chmod(0o600)
 
 

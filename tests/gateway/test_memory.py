@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
-import tomli_w
+import tomlkit
 
 from harness.cluster import Cluster
 from harness.gateway import GatewayProcess
@@ -73,7 +73,7 @@ def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
     if request.param == "ssh":
         cluster: Cluster = request.getfixturevalue("cluster")
         config = tmp_path / "gateway.toml"
-        config.write_text(tomli_w.dumps({"systems": {"cluster": prepare(cluster, home)}}))
+        config.write_text(tomlkit.dumps({"systems": {"cluster": prepare(cluster, home)}}))
         process = GatewayProcess(home, port, "--config", str(config))
         process.start()
         client: tuple[str, str] | None = SlurmGateway(process.url, home).client_of("alice")
@@ -83,7 +83,7 @@ def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
         if request.param == "s3":
             server: S3Server = request.getfixturevalue("s3_server")
             config = tmp_path / "gateway.toml"
-            config.write_text(tomli_w.dumps({"systems": {"local": {"s3": server.config}}}))
+            config.write_text(tomlkit.dumps({"systems": {"local": {"s3": server.config}}}))
             arguments = ["--config", str(config)]
         process = GatewayProcess(home, port, *arguments)
         process.start()

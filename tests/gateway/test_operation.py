@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-import tomli_w
+import tomlkit
 
 from harness.gateway import GatewayProcess
 from harness.ports import free_port
@@ -46,7 +46,7 @@ class Operated:
         self.process = GatewayProcess(place / "home", free_port(), *arguments)
 
     def write(self, **config: Any) -> None:
-        self.file.write_text(tomli_w.dumps(self._always | config))
+        self.file.write_text(tomlkit.dumps(self._always | config))
 
     def reload(self, **config: Any) -> None:
         """Let it take up this configuration."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import firecrest
 import httpx
 import pytest
-import tomli_w
+import tomlkit
 from cryptography import x509
 from firecrest.v2 import Firecrest
 
@@ -106,7 +106,7 @@ def test_tls_of_its_own_and_a_renewed_certificate(authority: Authority, tmp_path
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
     first = authority.issue(certificate, key)
     config = tmp_path / "gateway.toml"
-    config.write_text(tomli_w.dumps({"tls": {"certificate": str(certificate), "key": str(key)}}))
+    config.write_text(tomlkit.dumps({"tls": {"certificate": str(certificate), "key": str(key)}}))
     command = Command(tmp_path)
     context = ssl.create_default_context(cafile=str(authority.file))
     options = ["--config", config, "--home", "home", "--port", "0"]
@@ -163,7 +163,7 @@ def test_tls_files_that_cannot_be_used(authority: Authority, tmp_path: Path, bro
 
 def test_without_a_usable_certificate_it_does_not_start(tmp_path: Path) -> None:
     tls = {"certificate": str(tmp_path / "certificate.pem"), "key": str(tmp_path / "key.pem")}
-    (tmp_path / "gateway.toml").write_text(tomli_w.dumps({"tls": tls}))
+    (tmp_path / "gateway.toml").write_text(tomlkit.dumps({"tls": tls}))
     line = Command(tmp_path).refused("serve", "--config", "gateway.toml", "--home", "home", "--port", "0", code=78)
     assert "cannot be used for TLS" in line
 
@@ -171,10 +171,10 @@ def test_without_a_usable_certificate_it_does_not_start(tmp_path: Path) -> None:
 def test_plain_http_beyond_this_machine_by_the_configuration(tmp_path: Path) -> None:
     config = {"host": "0.0.0.0", "port": 0, "home": str(tmp_path / "home")}
     file = tmp_path / "gateway.toml"
-    file.write_text(tomli_w.dumps(config))
+    file.write_text(tomlkit.dumps(config))
     command = Command(tmp_path)
     assert "--allow-plain-http" in command.refused("serve", "--config", file, code=78)
-    file.write_text(tomli_w.dumps(config | {"allow_plain_http": True, "public_url": "http://gateway.example.org"}))
+    file.write_text(tomlkit.dumps(config | {"allow_plain_http": True, "public_url": "http://gateway.example.org"}))
     with command.start("serve", "--json", "--config", file) as process:
         assert process.stdout is not None
         assert b"gateway.example.org" in process.stdout.readline()

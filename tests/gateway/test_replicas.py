@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
-import tomli_w
+import tomlkit
 
 from crestline.gateway.audit import AuditQuery, AuditTrail
 from crestline.gateway.identity.clients import Clients
@@ -71,7 +71,7 @@ def replicas(
         },
     }
     file = place / "gateway.toml"
-    file.write_text(tomli_w.dumps(config))
+    file.write_text(tomlkit.dumps(config))
     processes = [
         GatewayProcess(place / name, free_port(), "--config", str(file), "--log-level", "info")
         for name in ("one", "two")
@@ -285,7 +285,7 @@ def test_without_the_database(replicas: list[GatewayProcess], cluster: Cluster, 
 
 
 def test_a_local_system_cannot_be_shared(database: str, tmp_path: Path) -> None:
-    (tmp_path / "gateway.toml").write_text(tomli_w.dumps({"database": database}))
+    (tmp_path / "gateway.toml").write_text(tomlkit.dumps({"database": database}))
     line = Command(tmp_path).refused("serve", "--config", "gateway.toml", "--home", "home", "--port", "0", code=78)
     assert "belong to one gateway" in line
     assert re.search("postgresql://", line) is None
@@ -293,7 +293,7 @@ def test_a_local_system_cannot_be_shared(database: str, tmp_path: Path) -> None:
 
 def test_a_database_that_is_away_at_the_start(tmp_path: Path) -> None:
     url = f"postgresql://crestline:not-to-be-shown@127.0.0.1:{free_port()}/x"
-    (tmp_path / "gateway.toml").write_text(tomli_w.dumps({"database": url}))
+    (tmp_path / "gateway.toml").write_text(tomlkit.dumps({"database": url}))
     done = Command(tmp_path)("serve", "--config", "gateway.toml", "--home", "home", "--port", "0", code=69)
     assert b"database does not answer" in done.stderr
     assert b"not-to-be-shown" not in done.stderr

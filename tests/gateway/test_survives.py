@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
-import tomli_w
+import tomlkit
 
 from harness.cluster import Cluster
 from harness.gateway import GatewayProcess
@@ -45,7 +45,7 @@ def gateway(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
     system["scheduler"] = {"type": "slurm", "timeout": TIMEOUT, "submit_timeout": TIMEOUT}
     system["host"]["timeout"] = {"connection": 8, "login": 8, "command_execution": 8, "keep_alive": 4}
     config = home.with_name("gateway.toml")
-    config.write_text(tomli_w.dumps({"systems": {"cluster": system}}))
+    config.write_text(tomlkit.dumps({"systems": {"cluster": system}}))
     process = KillableGateway(home, free_ports(1)[0], "--config", str(config))
     process.start()
     yield process

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tomli_w
+import tomlkit
 
 from crestline.client import Site
 from gitlab_runner.stand_in.ci_job import CiJob
@@ -87,7 +87,7 @@ def _site(place: Path, site: Site, **tables: Any) -> DriverSite:
         content[name] = content.get(name, {}) | table
     file = place / "driver.toml"
     file.touch(0o600)
-    file.write_text(tomli_w.dumps(content))
+    file.write_text(tomlkit.dumps(content))
 
     def call(stage: str) -> list[str]:
         return [str(CRESTLINE), "gitlab", stage, "-c", str(file)]

@@ -12,7 +12,6 @@ system = "daint"
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shlex
@@ -25,7 +24,6 @@ from typing import Any
 
 import msgspec
 import platformdirs
-import tomli_w
 
 from crestline.client.auth import (
     ApiKey,
@@ -294,23 +292,16 @@ def _has_secret(site: Site) -> bool:
 
 
 def _with_site(text: str, name: str, table: dict[str, Any]) -> str:
-    """The file's text with this site. Comments elsewhere stay, if the text is laid out in tables as usual."""
+    """The file's text with this site; all else stays as it is written."""
+    import tomlkit  # slow to import, and most programs change no sites
+
     wanted = tomllib.loads(text)
     wanted.setdefault("sites", {})[name] = table
-    kept, ours = [], False
-    for line in text.splitlines():
-        if header := re.match(r"\s*\[\s*sites\s*\.\s*(\"[^\"]*\"|'[^']*'|[\w-]+)\s*[].]", line):
-            ours = header.group(1).strip("\"'") == name
-        elif line.lstrip().startswith("["):
-            ours = False
-        if not ours:
-            kept.append(line)
-    edited = "\n".join([*kept, ""]).rstrip("\n") + ("\n\n" if any(kept) else "")
-    edited += tomli_w.dumps({"sites": {name: table}})
-    with contextlib.suppress(tomllib.TOMLDecodeError):
-        if tomllib.loads(edited) == wanted:
-            return edited
-    return tomli_w.dumps(wanted)
+    document = tomlkit.parse(text)
+    document.setdefault("sites", tomlkit.table(is_super_table=True))[name] = table
+    edited = tomlkit.dumps(document)
+    # tomlkit misplaces a table after dotted keys (`sites.a.url = ...`) that plain keys follow.
+    return edited if tomllib.loads(edited) == wanted else tomlkit.dumps(wanted)
 
 
 def _file_name(site: Site) -> str:
