@@ -16,11 +16,11 @@ import pytest
 
 from crestline.client import Policy, RetryPolicy
 from crestline.client.auth import ApiKey, ClientCredentials, StaticToken
-from crestline.client.backends.base import JobFilter, NotSentError
 from crestline.client.backends.firecrest import FirecrestBackend
 from crestline.client.backends.firecrest.calls import PRIVATE_NAMES
 from crestline.client.backends.firecrest.job_rows import read_jobs
 from crestline.client.backends.firecrest.refusals import error_of
+from crestline.client.backends.messages import JobFilter, NotSentError
 from crestline.model import (
     AuthenticationError,
     ConfigError,

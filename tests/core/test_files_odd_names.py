@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from crestline.client.backends.firecrest import FirecrestBackend
+from crestline.client.backends.messages import Selection
 from crestline.client.files import download, upload
-from crestline.client.files.bundle import Member, Selection, download_bundle, upload_bundle
+from crestline.client.files.bundle import Member, download_bundle, upload_bundle
 from crestline.model import InvalidRequestError
 from plain_firecrest.fixture import PlainFirecrest, running
 

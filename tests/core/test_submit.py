@@ -14,7 +14,7 @@ import pytest
 
 import crestline
 from crestline.client import DUPLICATE_EXIT_CODE, System
-from crestline.client.backends.base import JobFilter
+from crestline.client.backends.messages import JobFilter
 from crestline.client.run_once import guarded, lock_path, tag_in, tag_of, tagged_name
 from crestline.model import (
     ConflictError,

@@ -124,7 +124,7 @@ def ps(
 
 def _is_of_list(system: System, error: CrestlineError) -> bool:
     """Whether a plain FirecREST fails at the list itself: one that is too long, or broken by a job's name."""
-    from crestline.client.backends.base import NotSentError
+    from crestline.client.backends.messages import NotSentError
 
     is_plain = not system.capabilities
     return is_plain and error.status in (408, 413, 500) and not isinstance(error, (NotFoundError, NotSentError))

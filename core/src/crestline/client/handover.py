@@ -5,24 +5,14 @@ from __future__ import annotations
 import contextlib
 import time
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from crestline.client.auth import Authorizer, Token
+from crestline.client.backends.messages import Description
 from crestline.private_files import write_private
 
 _GOOD_FOR = 600.0
-
-
-class Description(msgspec.Struct):
-    """An answer of `/status/systems`."""
-
-    features: list[str]
-    system: dict[str, Any]
-    """the system's entry"""
-    asked: float
-    """seconds since the epoch"""
 
 
 class _Content(msgspec.Struct):

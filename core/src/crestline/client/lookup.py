@@ -6,7 +6,8 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from crestline.client.backends.base import Backend, JobFilter
+from crestline.client.backends.base import Backend
+from crestline.client.backends.messages import JobFilter
 from crestline.client.policy import Policy
 from crestline.client.run_once import is_duplicate
 from crestline.model import CrestlineError, Job

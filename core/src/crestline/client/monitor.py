@@ -16,8 +16,9 @@ from collections.abc import AsyncGenerator, Iterable
 
 import msgspec
 
-from crestline.client.backends.base import Backend, JobFilter
+from crestline.client.backends.base import Backend
 from crestline.client.backends.capabilities import Capability
+from crestline.client.backends.messages import JobFilter
 from crestline.client.job_ids import check_id, merge_answer
 from crestline.client.job_stream import JobStream
 from crestline.client.listed import Listed

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 
-from crestline.client.backends.base import Backend, JobFilter, NotSentError
+from crestline.client.backends.base import Backend
+from crestline.client.backends.messages import JobFilter, NotSentError
 from crestline.client.job_ids import parent
 from crestline.client.run_once import lock_path, tag_in
 from crestline.model import CrestlineError, File, Job, MissingFileError

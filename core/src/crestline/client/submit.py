@@ -14,8 +14,9 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from crestline.client.backends.base import Backend, NotSentError
+from crestline.client.backends.base import Backend
 from crestline.client.backends.capabilities import Capability
+from crestline.client.backends.messages import NotSentError
 from crestline.client.job_ids import parent
 from crestline.client.policy import SubmitPolicy
 from crestline.client.run_once import guarded, is_array, is_duplicate, lock_path, tag_in, tag_of, tagged_name

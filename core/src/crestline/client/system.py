@@ -15,8 +15,9 @@ import msgspec
 
 from crestline.client import shared
 from crestline.client.auth import Authorizer
-from crestline.client.backends.base import Backend, JobFilter
+from crestline.client.backends.base import Backend
 from crestline.client.backends.capabilities import Capability
+from crestline.client.backends.messages import JobFilter
 from crestline.client.backends.registry import backend_class
 from crestline.client.config import Site
 from crestline.client.handover import Handover

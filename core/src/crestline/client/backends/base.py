@@ -11,16 +11,14 @@ import ssl
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-import msgspec
-
 from crestline.client.auth import Authorizer
 from crestline.client.backends.capabilities import Capability
+from crestline.client.backends.messages import Description, JobFilter, JobNews, Selection, TransferMethod
 from crestline.client.policy import Policy
 from crestline.client.traffic import Traffic
 from crestline.model import (
     CrestlineError,
     File,
-    GatewayUnavailableError,
     Job,
     JobSpec,
     Node,
@@ -31,57 +29,8 @@ from crestline.model import (
 from crestline.wire.extensions import ApiKeyInfo, NewApiKey, Scope
 
 if TYPE_CHECKING:
-    from crestline.client.files.bundle import Selection
-    from crestline.client.handover import Description
     from crestline.client.monitor import JobMonitor
     from crestline.client.submission_lookup import SubmissionLookup
-
-
-class NotSentError(GatewayUnavailableError):
-    """What was asked has certainly not happened: the request never left, or the gateway says that it did not begin."""
-
-
-class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which jobs a list shall hold; a gateway that does not know a filter answers with more."""
-
-    ids: tuple[str, ...] | None = None
-    name: str | None = None
-    names: tuple[str, ...] = ()
-    """beside `name`; together at most 235 characters, commas included"""
-    account: str | None = None
-    all_users: bool = False
-    window: int | None = None
-    """seconds back"""
-
-
-class JobNews(msgspec.Struct, frozen=True, kw_only=True):
-    """One message of a stream of job events; one field is set."""
-
-    job: Job | None = None
-    """as it is now"""
-    missing: tuple[str, ...] = ()
-    """ids that the scheduler does not list, or no longer"""
-    outage: str | None = None
-    """why nothing is known about any of them"""
-
-
-class TransferMethod(msgspec.Struct, frozen=True, kw_only=True):
-    """Signed URLs for one large file; `part_size` in bytes."""
-
-    job_id: str
-    part_urls: tuple[str, ...] = ()
-    complete_url: str | None = None
-    download_url: str | None = None
-    part_size: int = 0
-    log: str = ""
-    """path of the transfer job's output on the system"""
-    pieces: str = ""
-    """directory on the system where the file lies in pieces of `part_size` bytes, `000000` and so on; empty: none"""
-
-    @property
-    def temporary(self) -> tuple[str, ...]:
-        """What lies on the system until the transfer has ended."""
-        return (self.pieces,) if self.pieces else ()
 
 
 class ApiKeyEndpoints(Protocol):

@@ -6,7 +6,8 @@ that of a directory; `bundle` takes files of several directories together; `link
 beside the gateway.
 """
 
-from crestline.client.files.bundle import Member, Selection, download_bundle, upload_bundle
+from crestline.client.backends.messages import Selection
+from crestline.client.files.bundle import Member, download_bundle, upload_bundle
 from crestline.client.files.download import download
 from crestline.client.files.ignore import IgnoreRules
 from crestline.client.files.links import MapLink, map_link

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from crestline.client.backends.base import TransferMethod
+from crestline.client.backends.messages import TransferMethod
 from crestline.client.files.local import PartFile
 from crestline.private_files import write_private
 

@@ -23,6 +23,7 @@ from anyio.to_thread import run_sync
 
 from crestline.client.backends.base import Backend
 from crestline.client.backends.capabilities import Capability
+from crestline.client.backends.messages import Selection
 from crestline.client.files.archive import Pull, stream, unpack, write_gzip
 from crestline.client.files.download_file import download_file
 from crestline.client.files.links import MapLink, map_link
@@ -53,20 +54,6 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     link_target: str = ""
     is_shared: bool = False
     """nobody will write to the file: of shared ones with equal content one travels, the others become links to it"""
-
-
-class Selection(msgspec.Struct, frozen=True, kw_only=True):
-    """What to fetch from one directory: what is not older than a file there, and what matches a pattern."""
-
-    directory: str
-    """below the remote directory; one that is not there holds nothing"""
-    target: Path
-    """the local directory"""
-    since: str | None = None
-    """name of a file in the directory. Plain FirecREST cannot look at ages: there it stands for everything"""
-    patterns: tuple[str, ...] = ()
-    """as a shell writes them, for paths below the directory; `*` also matches `/`. Plain FirecREST, which packs by a
-    pattern, brings no symbolic links"""
 
 
 async def upload_bundle(

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import msgspec
 
-from crestline.client.backends.base import Backend, TransferMethod
+from crestline.client.backends.base import Backend
 from crestline.client.backends.capabilities import Capability
+from crestline.client.backends.messages import TransferMethod
 from crestline.client.files import signed_urls
 from crestline.client.files.begun import Begun
 from crestline.client.files.local import PartFile

@@ -13,10 +13,10 @@ from typing import IO
 
 from anyio.to_thread import run_sync
 
-from crestline.client.backends.base import Backend, TransferMethod
+from crestline.client.backends.base import Backend
 from crestline.client.backends.capabilities import Capability
+from crestline.client.backends.messages import Selection, TransferMethod
 from crestline.client.files.archive import Pull, make_link, temporary_beside, unpack
-from crestline.client.files.bundle import Selection
 from crestline.client.files.download_file import begin_download, download_file
 from crestline.client.files.failures import REFUSED, Failures
 from crestline.client.files.links import map_link

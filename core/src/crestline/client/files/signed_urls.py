@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape
 
 import httpx
 
-from crestline.client.backends.base import TransferMethod
+from crestline.client.backends.messages import TransferMethod
 from crestline.client.files.local import PartFile, read_chunks
 from crestline.client.files.parallel import run_parallel
 from crestline.client.files.report import Meter

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 import anyio
 import msgspec
 
-from crestline.client.backends.base import Backend, TransferMethod
+from crestline.client.backends.base import Backend
+from crestline.client.backends.messages import TransferMethod
 from crestline.client.files.names import remove_if_there
 from crestline.model import CrestlineError, JobNotFoundError, JobState, MissingFileError, TransferError
 

@@ -12,7 +12,8 @@ import anyio
 import msgspec
 from anyio.to_thread import run_sync
 
-from crestline.client.backends.base import Backend, TransferMethod
+from crestline.client.backends.base import Backend
+from crestline.client.backends.messages import TransferMethod
 from crestline.client.files.archive import pack, write_gzip
 from crestline.client.files.local import sha256
 from crestline.client.files.manifest import Known, read_manifest, write_manifest

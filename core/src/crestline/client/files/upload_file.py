@@ -14,8 +14,9 @@ from pathlib import Path
 import anyio
 import msgspec
 
-from crestline.client.backends.base import Backend, TransferMethod
+from crestline.client.backends.base import Backend
 from crestline.client.backends.capabilities import Capability
+from crestline.client.backends.messages import TransferMethod
 from crestline.client.files import signed_urls
 from crestline.client.files.local import RunningSum, read_chunks, sha256
 from crestline.client.files.names import alias_for_jobs, make_directory, moves_in_pieces, remove_if_there

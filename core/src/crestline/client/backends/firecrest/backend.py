@@ -19,7 +19,7 @@ from crestline.client.backends.firecrest.job_events import EventCalls
 from crestline.client.backends.firecrest.jobs import JobCalls
 from crestline.client.backends.firecrest.key_calls import KeyCalls
 from crestline.client.backends.firecrest.status_calls import StatusCalls
-from crestline.client.handover import Description
+from crestline.client.backends.messages import Description
 from crestline.client.monitor import JobMonitor
 from crestline.client.policy import Policy
 from crestline.client.submission_lookup import SubmissionLookup

@@ -15,10 +15,10 @@ from firecrest.tracing import ensure_correlation_id
 from firecrest.v2 import AsyncFirecrest
 
 from crestline.client.auth import Authorizer
-from crestline.client.backends.base import NotSentError
 from crestline.client.backends.capabilities import Capability
 from crestline.client.backends.firecrest.refusals import error_of, unreachable, unusable
 from crestline.client.backends.firecrest.transport import Attempts, Repeat, attempts, make_client, repeat
+from crestline.client.backends.messages import NotSentError
 from crestline.client.plain_http import check_url
 from crestline.client.policy import RetryPolicy
 from crestline.client.secrets_in_logs import keep_secrets_out_of_logs

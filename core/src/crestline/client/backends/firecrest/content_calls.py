@@ -10,7 +10,7 @@ import msgspec
 
 from crestline.client.backends.capabilities import Capability
 from crestline.client.backends.firecrest.calls import Calls
-from crestline.client.files.bundle import Selection
+from crestline.client.backends.messages import Selection
 from crestline.model import InvalidRequestError, TransferError, UnsupportedError
 from crestline.wire.extensions import (
     CRC_HEADER,

@@ -10,10 +10,10 @@ from typing import Any
 import anyio
 import msgspec
 
-from crestline.client.backends.base import TransferMethod
 from crestline.client.backends.firecrest import file_scripts
 from crestline.client.backends.firecrest.transfer_calls import TransferCalls
 from crestline.client.backends.firecrest.transport import Repeat
+from crestline.client.backends.messages import TransferMethod
 from crestline.client.files.names import temporary_name, unescaped
 from crestline.model import ConflictError, File, FileType, GatewayUnavailableError, MissingFileError, TransferError
 from crestline.wire.filesystem import (

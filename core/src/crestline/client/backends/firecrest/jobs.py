@@ -9,13 +9,13 @@ from typing import Any
 import httpx
 import msgspec
 
-from crestline.client.backends.base import JobFilter
 from crestline.client.backends.capabilities import Capability
 from crestline.client.backends.firecrest.array_metadata import is_of_array, of_elements
 from crestline.client.backends.firecrest.calls import Calls
 from crestline.client.backends.firecrest.job_rows import read_jobs
 from crestline.client.backends.firecrest.refusals import error_of, unusable
 from crestline.client.backends.firecrest.transport import Repeat
+from crestline.client.backends.messages import JobFilter
 from crestline.client.job_ids import check_id, chosen, is_element, parent
 from crestline.model import (
     CrestlineError,

@@ -10,7 +10,7 @@ from time import time
 import httpx
 import msgspec
 
-from crestline.client.backends.base import NotSentError
+from crestline.client.backends.messages import NotSentError
 from crestline.model import (
     AuthenticationError,
     ConflictError,

@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 
-from crestline.client.backends.base import TransferMethod
 from crestline.client.backends.capabilities import Capability
 from crestline.client.backends.firecrest import file_scripts
 from crestline.client.backends.firecrest.calls import Calls
+from crestline.client.backends.messages import TransferMethod
 from crestline.client.files.names import is_fit_for_jobs, is_temporary, temporary_name
 from crestline.client.monitor import JobMonitor
 from crestline.model import (

@@ -1,0 +1,81 @@
+"""What passes between the client and a backend: requests, answers and the error of what was never sent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from crestline.model import GatewayUnavailableError, Job
+
+
+class NotSentError(GatewayUnavailableError):
+    """What was asked has certainly not happened: the request never left, or the gateway says that it did not begin."""
+
+
+class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which jobs a list shall hold; a gateway that does not know a filter answers with more."""
+
+    ids: tuple[str, ...] | None = None
+    name: str | None = None
+    names: tuple[str, ...] = ()
+    """beside `name`; together at most 235 characters, commas included"""
+    account: str | None = None
+    all_users: bool = False
+    window: int | None = None
+    """seconds back"""
+
+
+class JobNews(msgspec.Struct, frozen=True, kw_only=True):
+    """One message of a stream of job events; one field is set."""
+
+    job: Job | None = None
+    """as it is now"""
+    missing: tuple[str, ...] = ()
+    """ids that the scheduler does not list, or no longer"""
+    outage: str | None = None
+    """why nothing is known about any of them"""
+
+
+class TransferMethod(msgspec.Struct, frozen=True, kw_only=True):
+    """Signed URLs for one large file; `part_size` in bytes."""
+
+    job_id: str
+    part_urls: tuple[str, ...] = ()
+    complete_url: str | None = None
+    download_url: str | None = None
+    part_size: int = 0
+    log: str = ""
+    """path of the transfer job's output on the system"""
+    pieces: str = ""
+    """directory on the system where the file lies in pieces of `part_size` bytes, `000000` and so on; empty: none"""
+
+    @property
+    def temporary(self) -> tuple[str, ...]:
+        """What lies on the system until the transfer has ended."""
+        return (self.pieces,) if self.pieces else ()
+
+
+class Selection(msgspec.Struct, frozen=True, kw_only=True):
+    """What to fetch from one directory: what is not older than a file there, and what matches a pattern."""
+
+    directory: str
+    """below the remote directory; one that is not there holds nothing"""
+    target: Path
+    """the local directory"""
+    since: str | None = None
+    """name of a file in the directory. Plain FirecREST cannot look at ages: there it stands for everything"""
+    patterns: tuple[str, ...] = ()
+    """as a shell writes them, for paths below the directory; `*` also matches `/`. Plain FirecREST, which packs by a
+    pattern, brings no symbolic links"""
+
+
+class Description(msgspec.Struct):
+    """An answer of `/status/systems`."""
+
+    features: list[str]
+    system: dict[str, Any]
+    """the system's entry"""
+    asked: float
+    """seconds since the epoch"""
