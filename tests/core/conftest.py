@@ -1,4 +1,4 @@
-"""A served gateway and the command that reaches it; a stand-in and its backend, for a file's own `plain_server`."""
+"""A served gateway and the command that reaches it; a stand-in and a connection, for a file's own `plain_server`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from crestline.client.backends.firecrest import FirecrestBackend
-from harness.backends import plain_backend
+from crestline.client.connection import Connection
+from harness.backends import plain_connection
 from harness.command import Command
 from plain_firecrest.fixture import PlainFirecrest
 
@@ -36,9 +36,9 @@ def plain(plain_server: PlainFirecrest) -> Iterator[PlainFirecrest]:
 
 
 @pytest.fixture
-async def backend(plain: PlainFirecrest) -> AsyncIterator[FirecrestBackend]:
-    async with plain_backend(plain) as backend:
-        yield backend
+async def connection(plain: PlainFirecrest) -> AsyncIterator[Connection]:
+    async with plain_connection(plain) as connection:
+        yield connection
 
 
 @pytest.fixture

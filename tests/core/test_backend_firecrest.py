@@ -21,6 +21,7 @@ from crestline.client.backends.firecrest.calls import PRIVATE_NAMES
 from crestline.client.backends.firecrest.job_rows import read_jobs
 from crestline.client.backends.firecrest.refusals import error_of
 from crestline.client.backends.messages import JobFilter, NotSentError
+from crestline.client.connection import Connection
 from crestline.model import (
     AuthenticationError,
     ConfigError,
@@ -69,6 +70,13 @@ async def backend(plain: PlainFirecrest) -> AsyncIterator[FirecrestBackend]:
     plain.requests.clear()
     yield backend
     await backend.close()
+
+
+@pytest.fixture
+async def connection(backend: FirecrestBackend) -> AsyncIterator[Connection]:
+    connection = Connection(backend, BRISK.poll)
+    yield connection
+    await connection.monitor.close()
 
 
 async def started(backend: FirecrestBackend, plain: PlainFirecrest, script: str = SLEEP) -> str:
@@ -288,15 +296,16 @@ async def test_tokens_that_expire_while_we_work(plain: PlainFirecrest) -> None:
 async def test_no_secret_in_the_logs(plain: PlainFirecrest, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     backend = backend_of(plain)
-    await backend.open()
+    connection = Connection(backend, BRISK.poll)
+    await connection.open()
     plain.faults.fail(401, path="/stat", count=1)
     await backend.stat(str(plain.home))
     (plain.home / "f").write_bytes(b"1")
-    await backend.end_transfer(await backend.begin_download(f"{plain.home}/f"))
+    await connection.finish(await backend.begin_download(f"{plain.home}/f"))
     plain.faults.reject_tokens = True
     with pytest.raises(AuthenticationError):
         await backend.list(str(plain.home))
-    await backend.close()
+    await connection.close()
     assert caplog.records
     assert "eyJ" not in caplog.text
     assert "Bearer" not in caplog.text
@@ -391,14 +400,14 @@ def test_error_texts_hold_no_secrets_and_have_an_end() -> None:
 # jobs
 
 
-async def test_life_of_a_job(backend: FirecrestBackend, plain: PlainFirecrest) -> None:
+async def test_life_of_a_job(connection: Connection, backend: FirecrestBackend, plain: PlainFirecrest) -> None:
     spec = JobSpec(script="#!/bin/bash\nread x; echo got $x; exit 7\n", workdir=str(plain.home), name="n", stdin="in")
     (plain.home / "in").write_text("word\n")
     job_id = await backend.submit(
         JobSpec(script=spec.script, workdir=spec.workdir, name="n", stdin="in", stdout="out", time_limit=90, nodes=1),
         "k",
     )
-    await backend.monitor.wait(job_id)
+    await connection.monitor.wait(job_id)
     (job,) = await backend.job(job_id)
     assert (job.state, job.exit_code, job.name, job.user) == (JobState.FAILED, 7, "n", plain.client_id)
     assert job.workdir == str(plain.home)
@@ -438,15 +447,15 @@ async def test_anothers_job(backend: FirecrestBackend, plain: PlainFirecrest) ->
     await other.close()
 
 
-async def test_array_ids(backend: FirecrestBackend, plain: PlainFirecrest) -> None:
+async def test_array_ids(connection: Connection, backend: FirecrestBackend, plain: PlainFirecrest) -> None:
     spec = JobSpec(script="#!/bin/bash\nexit $SLURM_ARRAY_TASK_ID\n", workdir=str(plain.home), array="0-2")
     job_id = await backend.submit(spec, "k")
-    whole = await backend.monitor.wait(job_id)
+    whole = await connection.monitor.wait(job_id)
     assert (whole.job_id, whole.state) == (job_id, JobState.FAILED)
     assert len(await backend.job(job_id)) == 3
     (element,) = await backend.job(f"{job_id}_2")
     assert (element.job_id, element.exit_code) == (f"{job_id}_2", 2)
-    assert (await backend.monitor.wait(f"{job_id}_0")).state is JobState.COMPLETED
+    assert (await connection.monitor.wait(f"{job_id}_0")).state is JobState.COMPLETED
     with pytest.raises(JobNotFoundError):
         await backend.job(f"{job_id}_9")
     with pytest.raises(UnsupportedError):
@@ -526,7 +535,7 @@ async def test_paths_that_would_break_out_of_the_shell(
     assert plain.requests == []
 
 
-async def test_file_operations(backend: FirecrestBackend, plain: PlainFirecrest) -> None:
+async def test_file_operations(connection: Connection, backend: FirecrestBackend, plain: PlainFirecrest) -> None:
     home = str(plain.home)
     await backend.mkdir(f"{home}/d/e", parents=True)
     await backend.upload_small(f"{home}/d", "f", b"\x00content\xff")
@@ -539,14 +548,14 @@ async def test_file_operations(backend: FirecrestBackend, plain: PlainFirecrest)
     assert entries["link"].link_target == f"{home}/d/f"
     assert entries["f"].permissions == "rw-------"
     assert entries["e"].is_directory
-    await backend.copy(f"{home}/d/f", f"{home}/g")
-    await backend.move(f"{home}/g", f"{home}/h")
+    await connection.finish(await backend.copy(f"{home}/d/f", f"{home}/g"))
+    await connection.finish(await backend.move(f"{home}/g", f"{home}/h"))
     assert (plain.home / "h").read_bytes() == b"\x00content\xff"
-    await backend.compress(f"{home}/d", f"{home}/d.tgz")
+    await connection.finish(await backend.compress(f"{home}/d", f"{home}/d.tgz"))
     await backend.mkdir(f"{home}/out")
-    await backend.extract(f"{home}/d.tgz", f"{home}/out")
+    await connection.finish(await backend.extract(f"{home}/d.tgz", f"{home}/out"))
     assert (plain.home / "out/d/f").exists()
-    await backend.remove(f"{home}/d")
+    await connection.finish(await backend.remove(f"{home}/d"))
     assert not (plain.home / "d").exists()
     (plain.home / "log").write_text("1\n2\n3\n")
     assert await backend.tail_lines(f"{home}/log", 2) == "2\n3\n"
@@ -574,47 +583,52 @@ async def test_changes_whose_answer_is_lost(
 
 
 @pytest.mark.parametrize("verb", ["rm", "compress", "extract"])
-async def test_what_takes_too_long_becomes_a_job(backend: FirecrestBackend, plain: PlainFirecrest, verb: str) -> None:
+async def test_what_takes_too_long_becomes_a_job(
+    connection: Connection, backend: FirecrestBackend, plain: PlainFirecrest, verb: str
+) -> None:
     home = str(plain.home)
     (plain.home / "d").mkdir()
     (plain.home / "d/f").touch()
-    await backend.compress(f"{home}/d", f"{home}/a.tgz")
+    await connection.finish(await backend.compress(f"{home}/d", f"{home}/a.tgz"))
     (plain.home / "out").mkdir()
     plain.faults.fail(408, path=f"/ops/{verb}", count=1)
     if verb == "rm":
-        await backend.remove(f"{home}/d")
+        await connection.finish(await backend.remove(f"{home}/d"))
         assert not (plain.home / "d").exists()
     elif verb == "compress":
-        await backend.compress(f"{home}/d", f"{home}/b.tgz")
+        await connection.finish(await backend.compress(f"{home}/d", f"{home}/b.tgz"))
         assert (plain.home / "b.tgz").exists()
     else:
-        await backend.extract(f"{home}/a.tgz", f"{home}/out")
+        await connection.finish(await backend.extract(f"{home}/a.tgz", f"{home}/out"))
         assert (plain.home / "out/d/f").exists()
     assert len(plain.jobs()) == 1
 
 
 async def test_the_account_of_the_site_is_charged(plain: PlainFirecrest) -> None:
     backend = backend_of(plain, account="proj7")
-    await backend.open()
+    connection = Connection(backend, BRISK.poll)
+    await connection.open()
     home = str(plain.home)
     (plain.home / "f").touch()
     await started(backend, plain)
     await backend.submit(JobSpec(script=SLEEP, workdir=home, account="proj8"), "k")
-    await backend.copy(f"{home}/f", f"{home}/g")
-    await backend.move(f"{home}/g", f"{home}/h")
-    await backend.end_transfer(await backend.begin_download(f"{home}/f"))
+    await connection.finish(await backend.copy(f"{home}/f", f"{home}/g"))
+    await connection.finish(await backend.move(f"{home}/g", f"{home}/h"))
+    await connection.finish(await backend.begin_download(f"{home}/f"))
     plain.faults.fail(408, path="/ops/rm", count=1)
-    await backend.remove(f"{home}/f")
+    await connection.finish(await backend.remove(f"{home}/f"))
     assert [job.account for job in plain.jobs()] == ["proj7", "proj8", "proj7", "proj7", "proj7", "proj7"]
-    await backend.close()
+    await connection.close()
 
 
-async def test_a_failed_transfer_job_is_an_error(backend: FirecrestBackend, plain: PlainFirecrest) -> None:
+async def test_a_failed_transfer_job_is_an_error(
+    connection: Connection, backend: FirecrestBackend, plain: PlainFirecrest
+) -> None:
     with pytest.raises(TransferError):
-        await backend.copy(f"{plain.home}/none", f"{plain.home}/x")
+        await connection.finish(await backend.copy(f"{plain.home}/none", f"{plain.home}/x"))
     plain.faults.failed_transfer_completes = False
     with pytest.raises(TransferError):
-        await backend.move(f"{plain.home}/none", f"{plain.home}/x")
+        await connection.finish(await backend.move(f"{plain.home}/none", f"{plain.home}/x"))
 
 
 def test_a_system_must_be_named_where_there_are_several(plain: PlainFirecrest) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from crestline.client.backends.firecrest import FirecrestBackend
+from crestline.client.connection import Connection
 from crestline.client.files import Report, download, signed_urls, upload
 from crestline.client.files.tree import MANIFEST
 from crestline.model import TransferError
@@ -73,33 +73,33 @@ def jobs_begun(plain: PlainFirecrest) -> list[str]:
     return found
 
 
-async def ended(backend: FirecrestBackend, report: Report) -> None:
+async def ended(connection: Connection, report: Report) -> None:
     for job_id in report.pending:
-        await backend.monitor.wait(job_id)
+        await connection.monitor.wait(job_id)
 
 
 async def test_a_download_goes_on_where_it_stood(
-    backend: FirecrestBackend, plain: PlainFirecrest, remote: Path, tmp_path: Path
+    connection: Connection, plain: PlainFirecrest, remote: Path, tmp_path: Path
 ) -> None:
     fill(remote)
     here, target = tmp_path / "lost", tmp_path / "out"
 
     async def call(root: Path = target) -> Report:
-        return await download(backend, str(remote), root, wait=False, key="task")
+        return await download(connection, str(remote), root, wait=False, key="task")
 
     with full_cluster(plain):
         packing = await call(here)
         assert jobs_begun(plain) == ["compress"]
         assert (await call(here)).pending == packing.pending
         assert len(packing.pending) == 1
-    await ended(backend, packing)
+    await ended(connection, packing)
     with full_cluster(plain):  # on a machine that knows of nothing
         coming = await call()
         assert (await call()).pending == coming.pending
         assert jobs_begun(plain) == ["download"]
         assert coming.files == 0
         assert set(coming.temporary) == set(packing.temporary) == {str(path) for path in plain.home.glob(".crest*")}
-    await ended(backend, coming)
+    await ended(connection, coming)
     got = await call()
     assert (got.files, got.skipped, got.pending, got.temporary) == (13, 0, (), ())
     assert jobs_begun(plain) == []
@@ -108,54 +108,54 @@ async def test_a_download_goes_on_where_it_stood(
 
 
 async def test_an_upload_goes_on_where_it_stood(
-    backend: FirecrestBackend, plain: PlainFirecrest, remote: Path, tmp_path: Path
+    connection: Connection, plain: PlainFirecrest, remote: Path, tmp_path: Path
 ) -> None:
     source, target = tmp_path / "in", remote / "tree"
     fill(source)
 
     async def call() -> Report:
-        return await upload(backend, source, str(target), wait=False)
+        return await upload(connection, source, str(target), wait=False)
 
     with full_cluster(plain):
         sent = await call()
         assert (sent.files, len(sent.pending)) == (13, 1)
         assert (await call()).pending == sent.pending
-    await ended(backend, sent)
+    await ended(connection, sent)
     with full_cluster(plain):
         unpacking = await call()
         assert jobs_begun(plain) == ["upload", "extract"]
         assert (await call()).pending == unpacking.pending != sent.pending
         assert {str(path) for path in target.glob(".crest*.*z")} < set(unpacking.temporary)
-    await ended(backend, unpacking)
+    await ended(connection, unpacking)
     done = await call()
     assert (done.files, done.skipped, done.pending) == (0, 13, ())
     assert tree_of(target, without=(MANIFEST,)) == tree_of(source)
     assert left_over(target) == []
-    assert (await upload(backend, source, str(target))).skipped == 13
+    assert (await upload(connection, source, str(target))).skipped == 13
     assert jobs_begun(plain) == []
 
 
 async def test_a_call_that_waits_completes_what_was_begun(
-    backend: FirecrestBackend, plain: PlainFirecrest, remote: Path, tmp_path: Path
+    connection: Connection, plain: PlainFirecrest, remote: Path, tmp_path: Path
 ) -> None:
     fill(tmp_path / "in")
-    await upload(backend, tmp_path / "in", f"{remote}/tree", wait=False)
-    assert (await upload(backend, tmp_path / "in", f"{remote}/tree")).skipped == 13
+    await upload(connection, tmp_path / "in", f"{remote}/tree", wait=False)
+    assert (await upload(connection, tmp_path / "in", f"{remote}/tree")).skipped == 13
     assert jobs_begun(plain) == ["upload", "extract"]
-    await download(backend, f"{remote}/tree", tmp_path / "out", wait=False)
-    assert (await download(backend, f"{remote}/tree", tmp_path / "out")).files == 13
+    await download(connection, f"{remote}/tree", tmp_path / "out", wait=False)
+    assert (await download(connection, f"{remote}/tree", tmp_path / "out")).files == 13
     assert jobs_begun(plain) == ["compress", "download"]
     assert tree_of(tmp_path / "out") == tree_of(tmp_path / "in")
     assert left_over(remote / "tree", plain.home, tmp_path / "out") == []
 
 
 async def test_what_fits_into_a_request_waits_for_nothing(
-    backend: FirecrestBackend, plain: PlainFirecrest, remote: Path, tmp_path: Path
+    connection: Connection, plain: PlainFirecrest, remote: Path, tmp_path: Path
 ) -> None:
     plain.faults.reset()
     fill(tmp_path / "in", size=100)
-    sent = await upload(backend, tmp_path / "in", f"{remote}/tree", wait=False)
-    got = await download(backend, f"{remote}/tree", tmp_path / "out", wait=False)
+    sent = await upload(connection, tmp_path / "in", f"{remote}/tree", wait=False)
+    got = await download(connection, f"{remote}/tree", tmp_path / "out", wait=False)
     assert (sent.files, sent.pending, got.files, got.pending) == (13, (), 13, ())
     assert tree_of(tmp_path / "out") == tree_of(tmp_path / "in")
     assert left_over(remote / "tree", plain.home, tmp_path / "out") == []
@@ -163,64 +163,64 @@ async def test_what_fits_into_a_request_waits_for_nothing(
 
 
 async def test_an_archive_of_what_has_changed_since_is_not_used(
-    backend: FirecrestBackend, plain: PlainFirecrest, remote: Path, tmp_path: Path
+    connection: Connection, plain: PlainFirecrest, remote: Path, tmp_path: Path
 ) -> None:
     fill(remote / "tree")
-    packed = await download(backend, f"{remote}/tree", tmp_path / "out", wait=False)
-    await ended(backend, packed)
+    packed = await download(connection, f"{remote}/tree", tmp_path / "out", wait=False)
+    await ended(connection, packed)
     (remote / "tree/deep/0.bin").write_bytes(b"changed".ljust(10_000))
     os.utime(remote / "tree/deep/0.bin", (1, 1))
-    again = await download(backend, f"{remote}/tree", tmp_path / "out", wait=False)
+    again = await download(connection, f"{remote}/tree", tmp_path / "out", wait=False)
     assert again.pending != packed.pending
-    await download(backend, f"{remote}/tree", tmp_path / "out")
+    await download(connection, f"{remote}/tree", tmp_path / "out")
     assert tree_of(tmp_path / "out") == tree_of(remote / "tree")
 
-    await ended(backend, await upload(backend, tmp_path / "out", f"{remote}/copy", wait=False))
+    await ended(connection, await upload(connection, tmp_path / "out", f"{remote}/copy", wait=False))
     (tmp_path / "out/deep/1.bin").write_bytes(b"changed".ljust(10_000))
-    await upload(backend, tmp_path / "out", f"{remote}/copy")
+    await upload(connection, tmp_path / "out", f"{remote}/copy")
     assert tree_of(remote / "copy", without=(MANIFEST,)) == tree_of(tmp_path / "out")
     assert left_over(remote / "copy", plain.home, tmp_path / "out") == []
 
 
 async def test_half_an_archive_is_never_taken_for_a_whole_one(
-    backend: FirecrestBackend, plain: PlainFirecrest, remote: Path, tmp_path: Path
+    connection: Connection, plain: PlainFirecrest, remote: Path, tmp_path: Path
 ) -> None:
     fill(remote / "tree")
     with full_cluster(plain):
-        begun = await download(backend, f"{remote}/tree", tmp_path / "out", wait=False)
+        begun = await download(connection, f"{remote}/tree", tmp_path / "out", wait=False)
         Path(begun.temporary[0]).write_bytes(b"\x1f\x8b half")
         plain.scheduler.end(begun.pending[0], "CANCELLED")
-        again = await download(backend, f"{remote}/tree", tmp_path / "out", wait=False)
+        again = await download(connection, f"{remote}/tree", tmp_path / "out", wait=False)
         assert again.pending != begun.pending
-    await ended(backend, again)
+    await ended(connection, again)
     archive = Path(again.temporary[0])
     archive.write_bytes(archive.read_bytes()[:-1000])
     with pytest.raises(TransferError, match="damaged"):
-        await download(backend, f"{remote}/tree", tmp_path / "out")
+        await download(connection, f"{remote}/tree", tmp_path / "out")
     assert left_over(plain.home, tmp_path / "out") == []
-    await download(backend, f"{remote}/tree", tmp_path / "out")
+    await download(connection, f"{remote}/tree", tmp_path / "out")
     assert tree_of(tmp_path / "out") == tree_of(remote / "tree")
 
 
 async def test_a_job_that_failed_leaves_nothing(
-    backend: FirecrestBackend, plain: PlainFirecrest, remote: Path, tmp_path: Path
+    connection: Connection, plain: PlainFirecrest, remote: Path, tmp_path: Path
 ) -> None:
     fill(tmp_path / "in")
-    sent = await upload(backend, tmp_path / "in", f"{remote}/tree", wait=False)
-    await ended(backend, sent)
+    sent = await upload(connection, tmp_path / "in", f"{remote}/tree", wait=False)
+    await ended(connection, sent)
     archive = Path(sent.temporary[0])
     archive.write_bytes(archive.read_bytes()[:-1000])
-    unpacking = await upload(backend, tmp_path / "in", f"{remote}/tree", wait=False)
-    await ended(backend, unpacking)
+    unpacking = await upload(connection, tmp_path / "in", f"{remote}/tree", wait=False)
+    await ended(connection, unpacking)
     with pytest.raises(TransferError, match="its log is empty"):
-        await upload(backend, tmp_path / "in", f"{remote}/tree", wait=False)
+        await upload(connection, tmp_path / "in", f"{remote}/tree", wait=False)
     assert left_over(remote / "tree") == []
-    await upload(backend, tmp_path / "in", f"{remote}/tree")
+    await upload(connection, tmp_path / "in", f"{remote}/tree")
     assert tree_of(remote / "tree", without=(MANIFEST,)) == tree_of(tmp_path / "in")
 
 
 async def test_an_archive_whose_sender_was_lost_is_given_up(
-    backend: FirecrestBackend, plain: PlainFirecrest, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    connection: Connection, plain: PlainFirecrest, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its job would wait for it for a day."""
     fill(tmp_path / "in")
@@ -232,32 +232,32 @@ async def test_an_archive_whose_sender_was_lost_is_given_up(
 
     with monkeypatch.context() as patch:
         patch.setattr(signed_urls, "put_parts", hang)
-        lost = asyncio.create_task(upload(backend, tmp_path / "in", f"{remote}/tree", wait=False))
+        lost = asyncio.create_task(upload(connection, tmp_path / "in", f"{remote}/tree", wait=False))
         await sending.wait()
     [job] = [job for job in plain.jobs() if not job.is_over]
-    sent = await upload(backend, tmp_path / "in", f"{remote}/tree", wait=False)
+    sent = await upload(connection, tmp_path / "in", f"{remote}/tree", wait=False)
     assert job.is_over
-    await ended(backend, sent)
-    await upload(backend, tmp_path / "in", f"{remote}/tree")
+    await ended(connection, sent)
+    await upload(connection, tmp_path / "in", f"{remote}/tree")
     assert tree_of(remote / "tree", without=(MANIFEST,)) == tree_of(tmp_path / "in")
     lost.cancel()
     await asyncio.wait({lost})
 
 
 async def test_a_call_that_is_cut_off_leaves_no_job(
-    backend: FirecrestBackend, plain: PlainFirecrest, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    connection: Connection, plain: PlainFirecrest, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(remote / "tree")
     with full_cluster(plain):
-        begun = await download(backend, f"{remote}/tree", tmp_path / "out", wait=False)
-        waits, wait = asyncio.Event(), backend.monitor.wait
+        begun = await download(connection, f"{remote}/tree", tmp_path / "out", wait=False)
+        waits, wait = asyncio.Event(), connection.monitor.wait
 
         async def watched(job_id: str) -> Any:
             waits.set()
             return await wait(job_id)
 
-        monkeypatch.setattr(backend.monitor, "wait", watched)
-        going_on = asyncio.create_task(download(backend, f"{remote}/tree", tmp_path / "out"))
+        monkeypatch.setattr(connection.monitor, "wait", watched)
+        going_on = asyncio.create_task(download(connection, f"{remote}/tree", tmp_path / "out"))
         await waits.wait()
         going_on.cancel()
         await asyncio.wait({going_on})
@@ -267,30 +267,30 @@ async def test_a_call_that_is_cut_off_leaves_no_job(
 
 
 async def test_two_that_fetch_the_same_at_once(
-    backend: FirecrestBackend, plain: PlainFirecrest, remote: Path, tmp_path: Path
+    connection: Connection, plain: PlainFirecrest, remote: Path, tmp_path: Path
 ) -> None:
     fill(remote)
     roots = [tmp_path / "one", tmp_path / "two"]
-    while any(reports := [await download(backend, str(remote), root, wait=False) for root in roots]):
+    while any(reports := [await download(connection, str(remote), root, wait=False) for root in roots]):
         if not any(report.pending for report in reports):
             break
         assert not set(reports[0].temporary) & set(reports[1].temporary)
         for report in reports:
-            await ended(backend, report)
+            await ended(connection, report)
     assert [tree_of(root) for root in roots] == [tree_of(remote)] * 2
     assert left_over(plain.home, *roots) == []
 
 
 async def test_what_others_changed_meanwhile_is_not_taken_for_sent(
-    backend: FirecrestBackend, plain: PlainFirecrest, remote: Path, tmp_path: Path
+    connection: Connection, plain: PlainFirecrest, remote: Path, tmp_path: Path
 ) -> None:
     source, target = tmp_path / "in", remote / "tree"
     fill(source)
-    await upload(backend, source, str(target))
+    await upload(connection, source, str(target))
     (source / "deep/0.bin").write_bytes(b"new")
     with full_cluster(plain):
-        begun = await upload(backend, source, str(target), wait=False)
+        begun = await upload(connection, source, str(target), wait=False)
         (target / "deep/1.bin").write_bytes(b"theirs".ljust(10_000))
-    await ended(backend, begun)
-    await upload(backend, source, str(target))
+    await ended(connection, begun)
+    await upload(connection, source, str(target))
     assert tree_of(target, without=(MANIFEST,)) == tree_of(source)

@@ -12,11 +12,11 @@ import anyio
 import msgspec
 import pytest
 
-from crestline.client.backends.firecrest import FirecrestBackend
+from crestline.client.connection import Connection
 from crestline.client.files import download, download_tree, upload, upload_file, upload_tree
 from crestline.client.files.local import PartFile, RunningSum
 from crestline.model import ConflictError, File, GatewayUnavailableError, MissingFileError, TransferError
-from harness.backends import gateway_backend
+from harness.backends import gateway_connection
 from harness.cutting import Relay, relay_to
 from harness.gateway import RunningGateway
 from harness.nginx import nginx
@@ -35,14 +35,14 @@ async def relay(gateway: RunningGateway) -> AsyncIterator[Relay]:
 
 
 @pytest.fixture
-async def backend(gateway: RunningGateway, relay: Relay) -> AsyncIterator[FirecrestBackend]:
-    async with gateway_backend(gateway, relay.url) as backend:
-        yield backend
+async def connection(gateway: RunningGateway, relay: Relay) -> AsyncIterator[Connection]:
+    async with gateway_connection(gateway, relay.url) as connection:
+        yield connection
 
 
 @pytest.fixture
-async def remote(backend: FirecrestBackend, tmp_path: Path) -> Path:
-    place = Path(await backend.default_workdir()) / tmp_path.name
+async def remote(connection: Connection, tmp_path: Path) -> Path:
+    place = Path(await connection.backend.default_workdir()) / tmp_path.name
     place.mkdir(parents=True)
     return place
 
@@ -52,12 +52,12 @@ def content(size: int) -> bytes:
 
 
 @pytest.mark.parametrize("size", [0, 1, 5 * MIB - 1, 5 * MIB, 5 * MIB + 1, 20 * MIB])
-async def test_every_size_arrives_both_ways(backend: FirecrestBackend, remote: Path, tmp_path: Path, size: int) -> None:
+async def test_every_size_arrives_both_ways(connection: Connection, remote: Path, tmp_path: Path, size: int) -> None:
     (tmp_path / "in").write_bytes(content(size))
     told: list[tuple[int, int, str]] = []
-    sent = await upload(backend, tmp_path / "in", f"{remote}/f", progress=lambda *news: told.append(news))
+    sent = await upload(connection, tmp_path / "in", f"{remote}/f", progress=lambda *news: told.append(news))
     assert (remote / "f").read_bytes() == content(size)
-    got = await download(backend, f"{remote}/f", tmp_path / "out", progress=lambda *news: told.append(news))
+    got = await download(connection, f"{remote}/f", tmp_path / "out", progress=lambda *news: told.append(news))
     assert (tmp_path / "out").read_bytes() == content(size)
     assert (sent.bytes, got.bytes) == (size, size)
     if size:
@@ -67,66 +67,66 @@ async def test_every_size_arrives_both_ways(backend: FirecrestBackend, remote: P
 
 
 async def test_a_large_file_that_is_there_does_not_travel(
-    backend: FirecrestBackend, relay: Relay, remote: Path, tmp_path: Path
+    connection: Connection, relay: Relay, remote: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "f").write_bytes(content(2 * MIB))
-    await upload(backend, tmp_path / "f", f"{remote}/")
+    await upload(connection, tmp_path / "f", f"{remote}/")
     before = relay.up + relay.down
-    assert (await upload(backend, tmp_path / "f", f"{remote}/")).skipped == 1
-    assert (await download(backend, f"{remote}/f", tmp_path)).skipped == 1
+    assert (await upload(connection, tmp_path / "f", f"{remote}/")).skipped == 1
+    assert (await download(connection, f"{remote}/f", tmp_path)).skipped == 1
     assert relay.up + relay.down - before < 100_000
 
 
 async def test_a_directory_and_then_only_its_changes(
-    backend: FirecrestBackend, relay: Relay, remote: Path, tmp_path: Path
+    connection: Connection, relay: Relay, remote: Path, tmp_path: Path
 ) -> None:
     source, back = tmp_path / "tree", tmp_path / "back"
     make_tree(source, odd_names=True, files=50)
     (source / "big").write_bytes(content(3 * MIB))
-    first = await upload(backend, source, f"{remote}/new/copy")
+    first = await upload(connection, source, f"{remote}/new/copy")
     assert tree_of(remote / "new/copy") == tree_of(source)
     assert first.skipped == 0
 
     before = relay.up
-    again = await upload(backend, source, f"{remote}/new/copy/")
+    again = await upload(connection, source, f"{remote}/new/copy/")
     assert (again.files, again.skipped, again.bytes) == (0, first.files, 0)
     assert relay.up - before < 100_000
 
     (remote / "new/copy/sub/b.txt").write_text("BETA")  # the same size
     (remote / "new/copy/sub/tool").chmod(0o644)
     (remote / "new/copy/link").unlink()
-    report = await upload(backend, source, f"{remote}/new/copy")
+    report = await upload(connection, source, f"{remote}/new/copy")
     assert report.files == 2
     assert tree_of(remote / "new/copy") == tree_of(source)
 
-    fetched = await download(backend, f"{remote}/new/copy", back)
+    fetched = await download(connection, f"{remote}/new/copy", back)
     assert fetched.files == first.files
     assert tree_of(back) == tree_of(source)
     (remote / "new/copy/sub/b.txt").write_text("GAMMA")
     before = relay.down
-    changed = await download(backend, f"{remote}/new/copy", back)
+    changed = await download(connection, f"{remote}/new/copy", back)
     assert (changed.files, changed.skipped, changed.bytes) == (1, first.files - 1, 5)
     assert relay.down - before < 200_000
     assert tree_of(back) == tree_of(remote / "new/copy")
 
 
-async def test_links_that_lead_out(backend: FirecrestBackend, remote: Path, tmp_path: Path) -> None:
+async def test_links_that_lead_out(connection: Connection, remote: Path, tmp_path: Path) -> None:
     source = tmp_path / "tree"
     source.mkdir()
     (source / "up").symlink_to("../elsewhere")
     (source / "data").symlink_to(remote)
     (source / "ok").symlink_to("nowhere")
-    report = await upload(backend, source, f"{remote}/copy")
+    report = await upload(connection, source, f"{remote}/copy")
     assert os.readlink(remote / "copy/data") == str(remote)
     assert os.readlink(remote / "copy/ok") == "nowhere"
     assert report.left_out == ("up",)  # the gateway makes no link whose end it does not know
     (source / "data").unlink()
     (source / "data").symlink_to(remote / "copy")
-    await upload(backend, source, f"{remote}/copy")
+    await upload(connection, source, f"{remote}/copy")
     assert os.readlink(remote / "copy/data") == str(remote / "copy")
 
     (remote / "copy/up").symlink_to("../elsewhere")
-    report = await download(backend, f"{remote}/copy", tmp_path / "back")
+    report = await download(connection, f"{remote}/copy", tmp_path / "back")
     assert report.left_out == ("up",)
     assert {name: os.readlink(tmp_path / "back" / name) for name in os.listdir(tmp_path / "back")} == {
         "data": ".",  # absolute there, and in the directory
@@ -135,7 +135,7 @@ async def test_links_that_lead_out(backend: FirecrestBackend, remote: Path, tmp_
 
 
 async def test_absolute_links_in_a_directory_become_relative(
-    backend: FirecrestBackend, remote: Path, tmp_path: Path
+    connection: Connection, remote: Path, tmp_path: Path
 ) -> None:
     """Those of a directory that is sent, and those that a job made in one that comes."""
     source = tmp_path / "tree"
@@ -143,10 +143,10 @@ async def test_absolute_links_in_a_directory_become_relative(
     (source / "file").write_text("content")
     (source / "sub" / "link").symlink_to(source / "file")
     (source / "sub" / "circle").symlink_to("circle")
-    assert (await upload(backend, source, f"{remote}/copy")).left_out == ()
+    assert (await upload(connection, source, f"{remote}/copy")).left_out == ()
     assert (remote / "copy/sub/link").read_text() == "content"
     (remote / "copy/sub/job").symlink_to(remote / "copy/file")
-    report = await download(backend, f"{remote}/copy", tmp_path / "back")
+    report = await download(connection, f"{remote}/copy", tmp_path / "back")
     assert report.left_out == ()
     assert {path.name: os.readlink(path) for path in (tmp_path / "back/sub").iterdir()} == {
         "link": "../file",
@@ -155,29 +155,29 @@ async def test_absolute_links_in_a_directory_become_relative(
     }
 
 
-async def test_links_that_lead_out_together(backend: FirecrestBackend, remote: Path, tmp_path: Path) -> None:
+async def test_links_that_lead_out_together(connection: Connection, remote: Path, tmp_path: Path) -> None:
     (remote / "tree/a/b").mkdir(parents=True)
     (remote / "tree/a/b/top").symlink_to("../..")
     (remote / "tree/out").symlink_to("a/b/top/../secret")
-    report = await download(backend, f"{remote}/tree", tmp_path / "back")
+    report = await download(connection, f"{remote}/tree", tmp_path / "back")
     assert report.left_out == ("out",)
     assert os.readlink(tmp_path / "back/a/b/top") == "../.."
     assert not os.path.lexists(tmp_path / "back/out")
 
 
-async def test_nothing_is_written_through_a_link(backend: FirecrestBackend, remote: Path, tmp_path: Path) -> None:
+async def test_nothing_is_written_through_a_link(connection: Connection, remote: Path, tmp_path: Path) -> None:
     (remote / "tree/sub").mkdir(parents=True)
     (remote / "tree/sub/f").write_text("x")
     (tmp_path / "precious").mkdir()
     (tmp_path / "target").mkdir()
     (tmp_path / "target/sub").symlink_to(tmp_path / "precious")
     with pytest.raises(Exception, match="nothing is written through it"):
-        await download(backend, f"{remote}/tree", tmp_path / "target")
+        await download(connection, f"{remote}/tree", tmp_path / "target")
     assert os.listdir(tmp_path / "precious") == []
 
 
 async def test_a_cut_upload_goes_on_where_it_stood(
-    backend: FirecrestBackend, relay: Relay, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    connection: Connection, relay: Relay, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = 20 * MIB
     monkeypatch.setattr(upload_file, "PART", 4 * MIB)
@@ -192,7 +192,7 @@ async def test_a_cut_upload_goes_on_where_it_stood(
         told.append(news)
         seen.append((remote / "f").read_bytes())
 
-    await upload(backend, tmp_path / "f", f"{remote}/f", progress=progress)
+    await upload(connection, tmp_path / "f", f"{remote}/f", progress=progress)
     assert not relay.cuts_up
     assert relay.up - before < size + 5 * MIB
     assert (remote / "f").read_bytes() == content(size)
@@ -201,18 +201,18 @@ async def test_a_cut_upload_goes_on_where_it_stood(
 
 
 async def test_a_later_call_goes_on_with_an_upload(
-    backend: FirecrestBackend, relay: Relay, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    connection: Connection, relay: Relay, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = 20 * MIB
     monkeypatch.setattr(upload_file, "PART", 4 * MIB)
     (tmp_path / "f").write_bytes(content(size))
     relay.cuts_up += [13 * MIB, *[100] * 50]
     with pytest.raises(GatewayUnavailableError):
-        await upload(backend, tmp_path / "f", f"{remote}/f")
+        await upload(connection, tmp_path / "f", f"{remote}/f")
     assert not (remote / "f").exists()
     relay.cuts_up.clear()
     before = relay.up
-    await upload(backend, tmp_path / "f", f"{remote}/f")
+    await upload(connection, tmp_path / "f", f"{remote}/f")
     assert relay.up - before < 13 * MIB
     assert (remote / "f").read_bytes() == content(size)
     assert os.listdir(remote) == ["f"]
@@ -233,40 +233,40 @@ async def test_a_proxy_that_takes_only_small_requests(
         location / {{ proxy_pass {gateway.url}; proxy_request_buffering off; }}
     }}"""
     with nginx(tmp_path / "nginx", server, port) as log:
-        async with gateway_backend(gateway, f"http://127.0.0.1:{port}") as backend:
-            await upload(backend, tmp_path / "f", f"{remote}/f")
+        async with gateway_connection(gateway, f"http://127.0.0.1:{port}") as connection:
+            await upload(connection, tmp_path / "f", f"{remote}/f")
     answers = [line.split('"')[2].split()[0] for line in log.read_text().splitlines() if '"PUT ' in line]
     assert (remote / "f").read_bytes() == content(size)
     assert answers == ["204", "413"] + ["204"] * 7
 
 
 async def test_parts_grow_where_they_take_little_time(
-    backend: FirecrestBackend, relay: Relay, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    connection: Connection, relay: Relay, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = 30 * MIB
     monkeypatch.setattr(upload_file, "PART", 2 * MIB)
     (tmp_path / "f").write_bytes(content(size))
-    await upload(backend, tmp_path / "f", f"{remote}/f")
+    await upload(connection, tmp_path / "f", f"{remote}/f")
     assert (remote / "f").read_bytes() == content(size)
     lengths = [int(length) // MIB for length in re.findall(rb"(?i)content-length: (\d{7,})", relay.heard)]
     assert lengths == [2, 4, 8, 14, 2]  # the last one small, as its checksum comes before it
 
 
 async def test_another_content_does_not_go_on_with_it(
-    backend: FirecrestBackend, relay: Relay, remote: Path, tmp_path: Path
+    connection: Connection, relay: Relay, remote: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "f").write_bytes(content(4 * MIB))
     relay.cuts_up += [2 * MIB, *[100] * 50]
     with pytest.raises(GatewayUnavailableError):
-        await upload(backend, tmp_path / "f", f"{remote}/f")
+        await upload(connection, tmp_path / "f", f"{remote}/f")
     relay.cuts_up.clear()
     (tmp_path / "f").write_bytes(content(4 * MIB)[::-1])
-    await upload(backend, tmp_path / "f", f"{remote}/f")
+    await upload(connection, tmp_path / "f", f"{remote}/f")
     assert (remote / "f").read_bytes() == content(4 * MIB)[::-1]
 
 
 async def test_a_damaged_upload_is_found_by_the_server(
-    backend: FirecrestBackend, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    connection: Connection, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "f").write_bytes(content(MIB))
     damaged = iter([True])
@@ -277,60 +277,60 @@ async def test_a_damaged_upload_is_found_by_the_server(
             yield bytes(len(chunk)) if next(damaged, False) else chunk
 
     monkeypatch.setattr(upload_file, "read_chunks", damaging)
-    await upload(backend, tmp_path / "f", f"{remote}/f")
+    await upload(connection, tmp_path / "f", f"{remote}/f")
     assert next(damaged, None) is None
     assert (remote / "f").read_bytes() == content(MIB)
 
 
 async def test_a_cut_download_goes_on_where_it_stood(
-    backend: FirecrestBackend, relay: Relay, remote: Path, tmp_path: Path
+    connection: Connection, relay: Relay, remote: Path, tmp_path: Path
 ) -> None:
     size = 20 * MIB
     (remote / "f").write_bytes(content(size))
     (tmp_path / "f").write_text("old")
     relay.cuts_down += [9 * MIB, 6 * MIB]
     before = relay.down
-    await download(backend, f"{remote}/f", tmp_path / "f")
+    await download(connection, f"{remote}/f", tmp_path / "f")
     assert not relay.cuts_down
     assert relay.down - before < size + MIB
     assert (tmp_path / "f").read_bytes() == content(size)
 
 
 async def test_a_later_call_goes_on_with_a_download(
-    backend: FirecrestBackend, relay: Relay, remote: Path, tmp_path: Path
+    connection: Connection, relay: Relay, remote: Path, tmp_path: Path
 ) -> None:
     size = 20 * MIB
     (remote / "f").write_bytes(content(size))
     (tmp_path / "f").write_text("old")
     relay.cuts_down += [15 * MIB, *[100] * 50]
     with pytest.raises(GatewayUnavailableError):
-        await download(backend, f"{remote}/f", tmp_path / "f")
+        await download(connection, f"{remote}/f", tmp_path / "f")
     assert (tmp_path / "f").read_text() == "old"
     relay.cuts_down.clear()
     before = relay.down
-    await download(backend, f"{remote}/f", tmp_path / "f")
+    await download(connection, f"{remote}/f", tmp_path / "f")
     assert relay.down - before < 6 * MIB
     assert (tmp_path / "f").read_bytes() == content(size)
     assert os.listdir(tmp_path) == ["f"]
 
 
 async def test_a_part_of_another_version_is_not_used(
-    backend: FirecrestBackend, relay: Relay, remote: Path, tmp_path: Path
+    connection: Connection, relay: Relay, remote: Path, tmp_path: Path
 ) -> None:
     (remote / "f").write_bytes(content(4 * MIB))
     relay.cuts_down += [2 * MIB, *[100] * 50]
     with pytest.raises(GatewayUnavailableError):
-        await download(backend, f"{remote}/f", tmp_path / "f")
+        await download(connection, f"{remote}/f", tmp_path / "f")
     relay.cuts_down.clear()
     status = (remote / "f").stat()
     (remote / "f").write_bytes(content(4 * MIB)[::-1])
     os.utime(remote / "f", (status.st_atime, status.st_mtime))  # even if size and time say that it is the same
-    await download(backend, f"{remote}/f", tmp_path / "f")
+    await download(connection, f"{remote}/f", tmp_path / "f")
     assert (tmp_path / "f").read_bytes() == content(4 * MIB)[::-1]
 
 
 async def test_a_cut_directory_sends_and_fetches_only_what_lacks(
-    backend: FirecrestBackend, relay: Relay, remote: Path, tmp_path: Path
+    connection: Connection, relay: Relay, remote: Path, tmp_path: Path
 ) -> None:
     source = tmp_path / "tree"
     source.mkdir()
@@ -338,14 +338,14 @@ async def test_a_cut_directory_sends_and_fetches_only_what_lacks(
         (source / f"{number:02d}").write_bytes(content(100_000 + number))
     relay.cuts_up += [3 * MIB]
     before = relay.up
-    await upload(backend, source, f"{remote}/tree")
+    await upload(connection, source, f"{remote}/tree")
     assert not relay.cuts_up
     assert relay.up - before < 5.5 * MIB  # of 3.9 MiB twice
     assert tree_of(remote / "tree") == tree_of(source)
 
     relay.cuts_down += [3 * MIB]
     before = relay.down
-    report = await download(backend, f"{remote}/tree", tmp_path / "back")
+    report = await download(connection, f"{remote}/tree", tmp_path / "back")
     assert not relay.cuts_down
     assert relay.down - before < 5.5 * MIB
     assert tree_of(tmp_path / "back") == tree_of(source)
@@ -353,15 +353,15 @@ async def test_a_cut_directory_sends_and_fetches_only_what_lacks(
 
 
 async def test_large_files_of_a_directory_go_by_themselves(
-    backend: FirecrestBackend, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    connection: Connection, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(upload_tree, "_ALONE", MIB)
     monkeypatch.setattr(download_tree, "_ALONE", MIB)
     make_tree(tmp_path / "tree")
     (tmp_path / "tree/sub/large").write_bytes(content(3 * MIB))
     (tmp_path / "tree/sub/large").chmod(0o755)
-    await upload(backend, tmp_path / "tree", f"{remote}/tree")
-    await download(backend, f"{remote}/tree", tmp_path / "back")
+    await upload(connection, tmp_path / "tree", f"{remote}/tree")
+    await download(connection, f"{remote}/tree", tmp_path / "back")
     assert tree_of(tmp_path / "back") == tree_of(remote / "tree") == tree_of(tmp_path / "tree")
 
 
@@ -381,21 +381,21 @@ def test_one_download_at_a_time(tmp_path: Path) -> None:
 
 
 async def test_what_a_killed_transfer_left_is_not_taken_along(
-    backend: FirecrestBackend, remote: Path, tmp_path: Path
+    connection: Connection, remote: Path, tmp_path: Path
 ) -> None:
     left = ".crestline-0123456789abcdef.tar.gz"
     for place in (tmp_path / "tree", remote / "other"):
         place.mkdir()
         (place / left).write_text("x")
         (place / "f").write_text("f")
-    await upload(backend, tmp_path / "tree", f"{remote}/tree")
+    await upload(connection, tmp_path / "tree", f"{remote}/tree")
     assert os.listdir(remote / "tree") == ["f"]
-    await download(backend, f"{remote}/other", tmp_path / "other")
+    await download(connection, f"{remote}/other", tmp_path / "other")
     assert os.listdir(tmp_path / "other") == ["f"]
 
 
 async def test_a_cancelled_download_of_a_directory_leaves_no_half_file(
-    backend: FirecrestBackend, remote: Path, tmp_path: Path
+    connection: Connection, remote: Path, tmp_path: Path
 ) -> None:
     (remote / "tree").mkdir()
     for number in range(5):
@@ -406,28 +406,28 @@ async def test_a_cancelled_download_of_a_directory_leaves_no_half_file(
             if done > 7 * MIB:
                 scope.cancel()
 
-        await download(backend, f"{remote}/tree", tmp_path / "back", progress=progress)
+        await download(connection, f"{remote}/tree", tmp_path / "back", progress=progress)
     assert scope.cancelled_caught
     names = os.listdir(tmp_path / "back")
     assert len(names) < 5
     assert all((tmp_path / "back" / name).read_bytes() == content(3 * MIB) for name in names)
 
 
-async def test_what_is_absent_is_an_error(backend: FirecrestBackend, remote: Path, tmp_path: Path) -> None:
+async def test_what_is_absent_is_an_error(connection: Connection, remote: Path, tmp_path: Path) -> None:
     with pytest.raises(MissingFileError):
-        await download(backend, f"{remote}/none", tmp_path / "f")
+        await download(connection, f"{remote}/none", tmp_path / "f")
     (tmp_path / "f").write_text("x")
     with pytest.raises(MissingFileError):
-        await upload(backend, tmp_path / "f", f"{remote}/none/f")
+        await upload(connection, tmp_path / "f", f"{remote}/none/f")
 
 
 async def test_files_that_vanish_after_the_listing_keep_no_others_back(
-    backend: FirecrestBackend, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    connection: Connection, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("a", "b", "c"):
         (remote / name).write_text(name)
     (remote / "huge").write_bytes(bytes(100))
-    everything = backend.list
+    everything = connection.backend.list
 
     async def and_then_two_are_gone(path: str, **options: bool) -> list[File]:
         found = await everything(path, **options)
@@ -436,34 +436,32 @@ async def test_files_that_vanish_after_the_listing_keep_no_others_back(
             *(msgspec.structs.replace(found[0], name=name) for name in ("gone", "too")),
         ]
 
-    monkeypatch.setattr(backend, "list", and_then_two_are_gone)
+    monkeypatch.setattr(connection.backend, "list", and_then_two_are_gone)
     with pytest.raises(TransferError, match=r"2 entries of .*'gone', 'too'"):
-        await download(backend, str(remote), tmp_path / "tree")
+        await download(connection, str(remote), tmp_path / "tree")
     assert sorted(os.listdir(tmp_path / "tree")) == ["a", "b", "c", "huge"]
 
 
 async def test_a_local_name_that_no_message_carries_keeps_no_others_back(
-    backend: FirecrestBackend, remote: Path, tmp_path: Path
+    connection: Connection, remote: Path, tmp_path: Path
 ) -> None:
     source = tmp_path / "in"
     source.mkdir()
     for name in (b"a", b"b", b"\xff"):
         (source / os.fsdecode(name)).write_bytes(name)
     with pytest.raises(TransferError, match="UTF-8"):
-        await upload(backend, source, f"{remote}/tree")
+        await upload(connection, source, f"{remote}/tree")
     assert sorted(os.listdir(remote / "tree")) == ["a", "b"]
 
 
-async def test_names_that_are_not_utf8_arrive_as_they_are(
-    backend: FirecrestBackend, remote: Path, tmp_path: Path
-) -> None:
+async def test_names_that_are_not_utf8_arrive_as_they_are(connection: Connection, remote: Path, tmp_path: Path) -> None:
     raw = [b"plain", b"caf\xe9", b"caf\xe8", b"d\xff/inner\xfe[x]", b"d\xff/plain", b"sub/\xfa*?"]
     names = [os.fsdecode(each) for each in raw]
     for name in names:
         (remote / name).parent.mkdir(exist_ok=True)
         (remote / name).write_bytes(os.fsencode(name))
     told: list[str] = []
-    await download(backend, str(remote), tmp_path / "out", progress=lambda *news: told.append(news[2]))
+    await download(connection, str(remote), tmp_path / "out", progress=lambda *news: told.append(news[2]))
     for name in names:
         assert (tmp_path / "out" / name).read_bytes() == os.fsencode(name)
     found = [each for each in (tmp_path / "out").rglob("*") if each.is_file()]

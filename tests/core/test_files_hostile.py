@@ -19,7 +19,7 @@ from crestline.client.files.archive import unpack
 from crestline.client.files.links import map_link
 from crestline.client.files.names import is_safe_link, safe_relative, spellings, stays_inside
 from crestline.model import File, FileType, TransferError
-from harness.backends import gateway_backend
+from harness.backends import gateway_connection
 from harness.gateway import RunningGateway
 
 pytestmark = pytest.mark.anyio
@@ -183,32 +183,32 @@ def test_spellings_of_a_listing(name: str, spelled: str) -> None:
 async def test_a_listing_that_leaves_the_directory_is_refused(
     gateway: RunningGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    async with gateway_backend(gateway) as backend:
-        remote = Path(await backend.default_workdir()) / tmp_path.name
+    async with gateway_connection(gateway) as connection:
+        remote = Path(await connection.backend.default_workdir()) / tmp_path.name
         (remote / "tree").mkdir(parents=True)
         answer = [File(name=name, type=FileType.FILE, size=4)]
-        monkeypatch.setattr(backend, "list", _returning(answer))
+        monkeypatch.setattr(connection.backend, "list", _returning(answer))
         with pytest.raises(TransferError, match="leaves"):
-            await download(backend, f"{remote}/tree", tmp_path / "target")
+            await download(connection, f"{remote}/tree", tmp_path / "target")
         with pytest.raises(TransferError, match="leaves"):
-            await download(backend, f"{remote}/tree/*", tmp_path / "target")
+            await download(connection, f"{remote}/tree/*", tmp_path / "target")
     assert not (tmp_path / "escaped").exists()
 
 
 async def test_a_stream_with_other_files_than_listed(
     gateway: RunningGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with gateway_backend(gateway) as backend:
-        remote = Path(await backend.default_workdir()) / tmp_path.name
+    async with gateway_connection(gateway) as connection:
+        remote = Path(await connection.backend.default_workdir()) / tmp_path.name
         (remote / "tree").mkdir(parents=True)
         (remote / "tree/file").write_text("good")
         packed = archive(("../escaped", {}), ("extra", {}), ("file", {}))
         monkeypatch.setattr(FirecrestBackend, "get_tar", _streaming(packed))
         with pytest.raises(TransferError, match="leaves"):
-            await download(backend, f"{remote}/tree", tmp_path / "target")
+            await download(connection, f"{remote}/tree", tmp_path / "target")
         monkeypatch.setattr(FirecrestBackend, "get_tar", _streaming(archive(("extra", {}))))
         with pytest.raises(TransferError, match="did not come"):
-            await download(backend, f"{remote}/tree", tmp_path / "target")
+            await download(connection, f"{remote}/tree", tmp_path / "target")
     assert sorted(os.listdir(tmp_path)) == ["target"]
     assert os.listdir(tmp_path / "target") == []
 

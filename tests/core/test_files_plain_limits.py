@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from crestline.client.backends.firecrest import FirecrestBackend
+from crestline.client.connection import Connection
 from crestline.client.files import download, upload
 from crestline.model import (
     File,
@@ -53,67 +53,65 @@ def left(plain: PlainFirecrest) -> list[str]:
 
 
 async def test_an_empty_file_is_not_waited_for(
-    plain: PlainFirecrest, backend: FirecrestBackend, remote: Path, tmp_path: Path
+    plain: PlainFirecrest, connection: Connection, remote: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "empty").touch(mode=0o755)
     (remote / "empty").write_text("old")
-    await upload(backend, tmp_path / "empty", f"{remote}/empty")
+    await upload(connection, tmp_path / "empty", f"{remote}/empty")
     assert (remote / "empty").read_bytes() == b""
     assert os.access(remote / "empty", os.X_OK)
     assert 408 not in [seen.status for seen in plain.requests]
 
 
-async def test_an_upload_of_nothing_is_sent_once(
-    plain: PlainFirecrest, backend: FirecrestBackend, remote: Path
-) -> None:
-    await backend.upload_small(str(remote), "empty", b"")
+async def test_an_upload_of_nothing_is_sent_once(plain: PlainFirecrest, connection: Connection, remote: Path) -> None:
+    await connection.backend.upload_small(str(remote), "empty", b"")
     assert (remote / "empty").read_bytes() == b""
     assert plain.count("POST", "/ops/upload") == 1
 
 
 @pytest.mark.parametrize("how", [{"status": 408}, {"status": 500}, {"status": 502}, {"drop": True}])
 async def test_an_upload_is_looked_for_before_it_is_repeated(
-    plain: PlainFirecrest, backend: FirecrestBackend, remote: Path, tmp_path: Path, how: dict[str, Any]
+    plain: PlainFirecrest, connection: Connection, remote: Path, tmp_path: Path, how: dict[str, Any]
 ) -> None:
     (tmp_path / "f").write_bytes(content(100))
     if "drop" in how:
         plain.faults.drop("/ops/upload", when="after")
     else:
         plain.faults.fail(how["status"], "/ops/upload", when="after")
-    await upload(backend, tmp_path / "f", f"{remote}/f")
+    await upload(connection, tmp_path / "f", f"{remote}/f")
     assert (remote / "f").read_bytes() == content(100)
     assert plain.count("POST", "/ops/upload") == 1
 
 
 async def test_an_upload_that_was_not_done_is_repeated(
-    plain: PlainFirecrest, backend: FirecrestBackend, remote: Path, tmp_path: Path
+    plain: PlainFirecrest, connection: Connection, remote: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "f").write_bytes(content(100))
     (remote / "f").write_bytes(content(100)[::-1])
     plain.faults.fail(408, "/ops/upload")
-    await upload(backend, tmp_path / "f", f"{remote}/f")
+    await upload(connection, tmp_path / "f", f"{remote}/f")
     assert (remote / "f").read_bytes() == content(100)
     assert plain.count("POST", "/ops/upload") == 2
 
 
 @pytest.mark.parametrize("size", [100, LARGE])
 async def test_a_directory_that_is_missing_is_named(
-    plain: PlainFirecrest, backend: FirecrestBackend, remote: Path, tmp_path: Path, size: int
+    plain: PlainFirecrest, connection: Connection, remote: Path, tmp_path: Path, size: int
 ) -> None:
     (tmp_path / "f").write_bytes(content(size))
     with pytest.raises(MissingFileError):
-        await upload(backend, tmp_path / "f", f"{remote}/none/f")
+        await upload(connection, tmp_path / "f", f"{remote}/none/f")
     assert len(plain.requests) < 6
     assert not plain.jobs()
 
 
 async def test_a_directory_that_takes_no_file_is_an_error(
-    plain: PlainFirecrest, backend: FirecrestBackend, remote: Path, tmp_path: Path
+    plain: PlainFirecrest, connection: Connection, remote: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "f").write_bytes(content(100))
     (remote / "f").mkdir()
     with pytest.raises(TransferError, match="cannot be written"):
-        await backend.upload_small(str(remote), "f", content(100))
+        await connection.backend.upload_small(str(remote), "f", content(100))
     assert plain.count("POST", "/ops/upload") == 3
 
 
@@ -121,27 +119,27 @@ async def test_a_directory_that_takes_no_file_is_an_error(
 
 
 async def test_a_checksum_that_takes_too_long_is_asked_once_for_a_file_of_a_size(
-    plain: PlainFirecrest, backend: FirecrestBackend, remote: Path, tmp_path: Path
+    plain: PlainFirecrest, connection: Connection, remote: Path, tmp_path: Path
 ) -> None:
     plain.faults.checksum_408_above = LIMIT
     (tmp_path / "f").write_bytes(content(LARGE))
-    await upload(backend, tmp_path / "f", f"{remote}/f")
-    await upload(backend, tmp_path / "f", f"{remote}/f")
-    await download(backend, f"{remote}/f", tmp_path / "g")
+    await upload(connection, tmp_path / "f", f"{remote}/f")
+    await upload(connection, tmp_path / "f", f"{remote}/f")
+    await download(connection, f"{remote}/f", tmp_path / "g")
     assert (tmp_path / "g").read_bytes() == content(LARGE)
     assert plain.count("GET", "/ops/checksum") == 1
     (tmp_path / "f").write_bytes(content(LARGE + 1))
-    await upload(backend, tmp_path / "f", f"{remote}/f")
+    await upload(connection, tmp_path / "f", f"{remote}/f")
     assert plain.count("GET", "/ops/checksum") == 2
 
 
 async def test_a_listing_of_all_levels_that_takes_too_long_is_asked_once(
-    plain: PlainFirecrest, backend: FirecrestBackend, remote: Path, tmp_path: Path
+    plain: PlainFirecrest, connection: Connection, remote: Path, tmp_path: Path
 ) -> None:
     (remote / "a" / "b").mkdir(parents=True)
     (remote / "a" / "b" / "f").write_text("f")
     plain.faults.fail(408, "/ops/ls", query="recursive=(true|True|1)", count=None)
-    await download(backend, str(remote), tmp_path / "tree")
+    await download(connection, str(remote), tmp_path / "tree")
     assert (tmp_path / "tree/a/b/f").read_text() == "f"
     assert sum(seen.status == 408 for seen in plain.requests) == 1
 
@@ -151,19 +149,19 @@ async def test_a_listing_of_all_levels_that_takes_too_long_is_asked_once(
 
 @no_s3
 async def test_large_files_travel_in_pieces(
-    plain: PlainFirecrest, backend: FirecrestBackend, remote: Path, tmp_path: Path
+    plain: PlainFirecrest, connection: Connection, remote: Path, tmp_path: Path
 ) -> None:
     source, target = tmp_path / "in", tmp_path / "out"
     source.write_bytes(content(LARGE))
     source.chmod(0o755)
     told: list[tuple[int, int, str]] = []
-    await upload(backend, source, f"{remote}/f", progress=lambda *news: told.append(news))
+    await upload(connection, source, f"{remote}/f", progress=lambda *news: told.append(news))
     assert (remote / "f").read_bytes() == content(LARGE)
     assert os.access(remote / "f", os.X_OK)
     assert told[-1][:2] == (LARGE, LARGE)
     assert plain.count("POST", "/ops/upload") == 4
     told.clear()
-    await download(backend, f"{remote}/f", target, progress=lambda *news: told.append(news))
+    await download(connection, f"{remote}/f", target, progress=lambda *news: told.append(news))
     assert target.read_bytes() == content(LARGE)
     assert told[-1][:2] == (LARGE, LARGE)
     assert plain.count("GET", "/ops/download") == -(-LARGE // DIRECT)
@@ -176,25 +174,25 @@ async def test_large_files_travel_in_pieces(
 
 @no_s3
 async def test_pieces_that_are_there_do_not_travel_again(
-    plain: PlainFirecrest, backend: FirecrestBackend, remote: Path, tmp_path: Path
+    plain: PlainFirecrest, connection: Connection, remote: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "in").write_bytes(content(LARGER))
     plain.faults.fail(403, "/ops/upload", skip=6, count=None)
     with pytest.raises(PermissionDeniedError):
-        await upload(backend, tmp_path / "in", f"{remote}/f")
+        await upload(connection, tmp_path / "in", f"{remote}/f")
     plain.faults.reset()
     plain.requests.clear()
-    await upload(backend, tmp_path / "in", f"{remote}/f")
+    await upload(connection, tmp_path / "in", f"{remote}/f")
     assert (remote / "f").read_bytes() == content(LARGER)
     # Six pieces arrived; up to three more were under way and are cut off when the first is refused.
     assert plain.count("POST", "/ops/upload") <= 12 - 6 + 3
 
     plain.faults.fail(403, "/ops/download", skip=8, count=None)
     with pytest.raises(PermissionDeniedError):
-        await download(backend, f"{remote}/f", tmp_path / "out")
+        await download(connection, f"{remote}/f", tmp_path / "out")
     plain.faults.reset()
     plain.requests.clear()
-    await download(backend, f"{remote}/f", tmp_path / "out")
+    await download(connection, f"{remote}/f", tmp_path / "out")
     assert (tmp_path / "out").read_bytes() == content(LARGER)
     assert plain.count("GET", "/ops/download") < -(-LARGER // DIRECT)
     assert not left(plain)
@@ -202,39 +200,39 @@ async def test_pieces_that_are_there_do_not_travel_again(
 
 @no_s3
 async def test_a_damaged_piece_is_found(
-    plain: PlainFirecrest, backend: FirecrestBackend, remote: Path, tmp_path: Path
+    plain: PlainFirecrest, connection: Connection, remote: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "in").write_bytes(content(LARGE))
     (remote / "f").write_text("old")
     plain.faults.fail(204, "/ops/upload")  # confirmed, and not done
-    await upload(backend, tmp_path / "in", f"{remote}/f")
+    await upload(connection, tmp_path / "in", f"{remote}/f")
     assert (remote / "f").read_bytes() == content(LARGE)
     assert not [path for path in left(plain) if not path.endswith(".log")]  # the failed job's, which the error names
 
 
 @no_s3
 async def test_transfers_in_pieces_that_are_left_to_their_jobs(
-    plain: PlainFirecrest, backend: FirecrestBackend, remote: Path, tmp_path: Path
+    plain: PlainFirecrest, connection: Connection, remote: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "in").write_bytes(content(LARGE))
     for step in range(2):
-        sent = await upload(backend, tmp_path / "in", f"{remote}/f", wait=False)
+        sent = await upload(connection, tmp_path / "in", f"{remote}/f", wait=False)
         assert len(sent.temporary) == 1 - step
         for job_id in sent.pending:
-            await backend.monitor.wait(job_id)
+            await connection.monitor.wait(job_id)
     assert (sent.files, sent.skipped, sent.pending) == (0, 1, ())
     for step in range(2):
-        got = await download(backend, f"{remote}/f", tmp_path / "out", wait=False)
+        got = await download(connection, f"{remote}/f", tmp_path / "out", wait=False)
         assert len(got.temporary) == 1 - step
         for job_id in got.pending:
-            await backend.monitor.wait(job_id)
+            await connection.monitor.wait(job_id)
     assert (got.files, got.pending) == (1, ())
     assert (tmp_path / "out").read_bytes() == content(LARGE)
 
 
 @no_s3
-async def test_what_needs_s3_says_what_the_site_offers(plain: PlainFirecrest, backend: FirecrestBackend) -> None:
-    for begin in (backend.begin_download("/home/f"), backend.begin_upload("/home/f", LARGE)):
+async def test_what_needs_s3_says_what_the_site_offers(plain: PlainFirecrest, connection: Connection) -> None:
+    for begin in (connection.backend.begin_download("/home/f"), connection.backend.begin_upload("/home/f", LARGE)):
         with pytest.raises(UnsupportedError, match=plain.settings.data_transfer or "nothing"):
             await begin
     assert not [seen for seen in plain.requests if "/transfer/" in seen.path]
@@ -242,14 +240,14 @@ async def test_what_needs_s3_says_what_the_site_offers(plain: PlainFirecrest, ba
 
 @no_s3
 async def test_a_site_that_wants_an_account(
-    plain: PlainFirecrest, backend: FirecrestBackend, remote: Path, tmp_path: Path
+    plain: PlainFirecrest, connection: Connection, remote: Path, tmp_path: Path
 ) -> None:
     (remote / "f").write_bytes(content(LARGE))
-    backend.transfer_directives = ("#SBATCH --account={account}",)
+    connection.backend.transfer_directives = ("#SBATCH --account={account}",)
     with pytest.raises(InvalidRequestError, match="needs an account"):
-        await download(backend, f"{remote}/f", tmp_path / "f")
-    backend.account = "proj1"
-    await download(backend, f"{remote}/f", tmp_path / "f")
+        await download(connection, f"{remote}/f", tmp_path / "f")
+    connection.backend.account = "proj1"
+    await download(connection, f"{remote}/f", tmp_path / "f")
     assert (tmp_path / "f").read_bytes() == content(LARGE)
 
 
@@ -257,20 +255,20 @@ async def test_a_site_that_wants_an_account(
 
 
 async def test_one_file_that_cannot_come_keeps_no_other_back(
-    plain: PlainFirecrest, backend: FirecrestBackend, remote: Path, tmp_path: Path
+    plain: PlainFirecrest, connection: Connection, remote: Path, tmp_path: Path
 ) -> None:
     for number in range(4):
         (remote / f"f{number}").write_text(str(number))
     plain.faults.fail(403, "/ops/download", query="f1$", count=None)
     with pytest.raises(TransferError, match=r"'f1' of .* all else did"):
-        await download(backend, str(remote), tmp_path / "tree")
+        await download(connection, str(remote), tmp_path / "tree")
     assert sorted(os.listdir(tmp_path / "tree")) == ["f0", "f2", "f3"]
 
 
 @pytest.mark.parametrize("in_a_job", [False, True])
 async def test_an_archive_without_one_of_its_files_is_good_for_the_others(
     plain: PlainFirecrest,
-    backend: FirecrestBackend,
+    connection: Connection,
     remote: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -278,13 +276,13 @@ async def test_an_archive_without_one_of_its_files_is_good_for_the_others(
 ) -> None:
     for number in range(30):
         (remote / f"f{number}").write_text(str(number))
-    everything = backend.list
+    everything = connection.backend.list
 
     async def with_another(path: str, **options: bool) -> list[File]:
         found = await everything(path, **options)
         return [*found, msgspec.structs.replace(found[0], name="secret")]
 
-    monkeypatch.setattr(backend, "list", with_another)
+    monkeypatch.setattr(connection.backend, "list", with_another)
     said = "Remote process failed with exit status:2 and error message:tar: secret: Cannot open: Permission denied"
     if in_a_job:
         plain.faults.fail(408, "/ops/compress")
@@ -292,36 +290,40 @@ async def test_an_archive_without_one_of_its_files_is_good_for_the_others(
     else:
         plain.faults.fail(403, "/ops/compress", when="after", body=json.dumps({"message": said}))
     with pytest.raises(TransferError, match=r"'secret' of .* all else did"):
-        await download(backend, str(remote), tmp_path / "tree")
+        await download(connection, str(remote), tmp_path / "tree")
     assert len(os.listdir(tmp_path / "tree")) == 30
 
 
 async def test_a_job_that_lists_what_it_packed_has_packed_it(
-    plain: PlainFirecrest, backend: FirecrestBackend, remote: Path, tmp_path: Path
+    plain: PlainFirecrest, connection: Connection, remote: Path, tmp_path: Path
 ) -> None:
     for number in range(60):
         (remote / f"f{number}").write_text(str(number))
     plain.faults.fail(408, "/ops/compress")
-    await backend.compress(str(remote), f"{plain.home}/{remote.name}.tar.gz", pattern=f"\\./{remote.name}/.*")
+    await connection.finish(
+        await connection.backend.compress(
+            str(remote), f"{plain.home}/{remote.name}.tar.gz", pattern=f"\\./{remote.name}/.*"
+        )
+    )
     assert (plain.home / f"{remote.name}.tar.gz").exists()
 
 
 async def test_a_directory_that_cannot_be_packed_is_an_error(
-    plain: PlainFirecrest, backend: FirecrestBackend, remote: Path, tmp_path: Path
+    plain: PlainFirecrest, connection: Connection, remote: Path, tmp_path: Path
 ) -> None:
     for number in range(30):
         (remote / f"f{number}").write_text(str(number))
     plain.faults.fail(403, "/ops/compress")
     with pytest.raises(PermissionDeniedError):
-        await download(backend, str(remote), tmp_path / "tree")
+        await download(connection, str(remote), tmp_path / "tree")
 
 
-async def test_of_a_pattern_too(plain: PlainFirecrest, backend: FirecrestBackend, remote: Path, tmp_path: Path) -> None:
+async def test_of_a_pattern_too(plain: PlainFirecrest, connection: Connection, remote: Path, tmp_path: Path) -> None:
     for name in "abc":
         (remote / name).write_text(name)
     plain.faults.fail(403, "/ops/download", query="a$", count=None)
     with pytest.raises(TransferError, match="a' of"):
-        await download(backend, f"{remote}/*", tmp_path / "here")
+        await download(connection, f"{remote}/*", tmp_path / "here")
     assert sorted(os.listdir(tmp_path / "here")) == ["b", "c"]
 
 
@@ -330,31 +332,31 @@ async def test_of_a_pattern_too(plain: PlainFirecrest, backend: FirecrestBackend
 
 @pytest.mark.parametrize("name", ["plain", "sp ace", "b&g 20.bin", "it's"])
 async def test_a_file_of_the_same_size_is_not_taken_for_the_same(
-    plain: PlainFirecrest, backend: FirecrestBackend, remote: Path, tmp_path: Path, name: str
+    plain: PlainFirecrest, connection: Connection, remote: Path, tmp_path: Path, name: str
 ) -> None:
     old, new = content(2**20), content(2**20)[::-1]
     (tmp_path / name).write_bytes(new)
     (remote / name).write_bytes(old)
-    await upload(backend, tmp_path / name, f"{remote}/{name}")
+    await upload(connection, tmp_path / name, f"{remote}/{name}")
     assert (remote / name).read_bytes() == new
     (tmp_path / "here").write_bytes(old)
-    await download(backend, f"{remote}/{name}", tmp_path / "here")
+    await download(connection, f"{remote}/{name}", tmp_path / "here")
     assert (tmp_path / "here").read_bytes() == new
 
 
 async def test_without_a_checksum_the_newer_file_of_the_same_size_travels(
-    plain: PlainFirecrest, backend: FirecrestBackend, remote: Path, tmp_path: Path
+    plain: PlainFirecrest, connection: Connection, remote: Path, tmp_path: Path
 ) -> None:
     plain.faults.checksum_408_above = LIMIT
     old, new = content(2**20), content(2**20)[::-1]
     (remote / "f").write_bytes(new)
     (tmp_path / "f").write_bytes(old)
     os.utime(tmp_path / "f", (1, 1))
-    await download(backend, f"{remote}/f", tmp_path / "f")
+    await download(connection, f"{remote}/f", tmp_path / "f")
     assert (tmp_path / "f").read_bytes() == new
     (tmp_path / "f").write_bytes(old)
     os.utime(remote / "f", (1, 1))
-    await upload(backend, tmp_path / "f", f"{remote}/f")
+    await upload(connection, tmp_path / "f", f"{remote}/f")
     assert (remote / "f").read_bytes() == old
     os.utime(tmp_path / "f", (1, 1))
-    assert (await upload(backend, tmp_path / "f", f"{remote}/f")).skipped == 1
+    assert (await upload(connection, tmp_path / "f", f"{remote}/f")).skipped == 1

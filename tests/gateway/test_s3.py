@@ -128,13 +128,13 @@ def test_our_client_by_signed_urls(served: RunningGateway, source: Path, work: P
 
     async def both() -> None:
         async with connect(gateway_site(served)) as system:
-            backend = system._backend
+            backend = system.backend
             meter = Meter(None)
             transfer = await backend.begin_upload(str(work / "file"), SIZE)
             await signed_urls.put_parts(transfer, source, SIZE, meter, backend.verify)
-            await backend.end_transfer(transfer)
+            await system.connection.finish(transfer)
             transfer = await backend.begin_download(str(work / "file"))
-            await backend.end_transfer(transfer)
+            await system.connection.finish(transfer)
             assert transfer.download_url is not None
             with PartFile(tmp_path / "back", "identity") as part:
                 await signed_urls.get(transfer.download_url, part, SIZE, meter, backend.verify)

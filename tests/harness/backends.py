@@ -1,4 +1,4 @@
-"""Backends of the client for a stand-in and for a running gateway."""
+"""Connections of the client to a stand-in and for a running gateway."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from crestline.client.auth import StaticToken
+from crestline.client.backends.base import Backend
 from crestline.client.backends.firecrest import FirecrestBackend
+from crestline.client.connection import Connection
 from crestline.client.policy import Policy, PollPolicy, RetryPolicy
 from harness.gateway import RunningGateway
 from plain_firecrest.fixture import PlainFirecrest
@@ -18,24 +20,39 @@ QUICK = Policy(
 
 
 @asynccontextmanager
-async def plain_backend(plain: PlainFirecrest) -> AsyncIterator[FirecrestBackend]:
+async def plain_connection(plain: PlainFirecrest) -> AsyncIterator[Connection]:
     """The first user on a stand-in."""
-    async with _opened(FirecrestBackend(plain.url, plain.system, StaticToken(plain.token()), policy=QUICK)) as backend:
-        yield backend
+    async with _opened(FirecrestBackend(plain.url, plain.system, StaticToken(plain.token()), policy=QUICK)) as opened:
+        yield opened
 
 
 @asynccontextmanager
-async def gateway_backend(gateway: RunningGateway, url: str | None = None) -> AsyncIterator[FirecrestBackend]:
+async def plain_backend(plain: PlainFirecrest) -> AsyncIterator[Backend]:
+    """The backend of `plain_connection`."""
+    async with plain_connection(plain) as connection:
+        yield connection.backend
+
+
+@asynccontextmanager
+async def gateway_connection(gateway: RunningGateway, url: str | None = None) -> AsyncIterator[Connection]:
     """The first client of a gateway, reached by another address if `url` is given."""
     token = StaticToken(gateway.token())
-    async with _opened(FirecrestBackend(url or gateway.url, gateway.system, token, policy=QUICK)) as backend:
-        yield backend
+    async with _opened(FirecrestBackend(url or gateway.url, gateway.system, token, policy=QUICK)) as opened:
+        yield opened
 
 
 @asynccontextmanager
-async def _opened(backend: FirecrestBackend) -> AsyncIterator[FirecrestBackend]:
-    await backend.open()
+async def gateway_backend(gateway: RunningGateway, url: str | None = None) -> AsyncIterator[Backend]:
+    """The backend of `gateway_connection`."""
+    async with gateway_connection(gateway, url) as connection:
+        yield connection.backend
+
+
+@asynccontextmanager
+async def _opened(backend: Backend) -> AsyncIterator[Connection]:
+    connection = Connection(backend, QUICK.poll)
+    await connection.open()
     try:
-        yield backend
+        yield connection
     finally:
-        await backend.close()
+        await connection.close()

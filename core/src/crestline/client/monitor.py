@@ -24,7 +24,7 @@ from crestline.client.job_stream import JobStream
 from crestline.client.listed import Listed
 from crestline.client.policy import PollPolicy
 from crestline.client.run_once import is_duplicate
-from crestline.client.submit import successor
+from crestline.client.submission_lookup import SubmissionLookup
 from crestline.client.watched import Entry, JobEvent, Watcher
 from crestline.model import CrestlineError, Job, JobNotFoundError, JobState
 
@@ -50,8 +50,9 @@ class JobMonitor:
         error: why the last round brought nothing; None when it did.
     """
 
-    def __init__(self, backend: Backend, policy: PollPolicy | None = None) -> None:
+    def __init__(self, backend: Backend, submissions: SubmissionLookup, policy: PollPolicy | None = None) -> None:
         self._backend = backend
+        self._submissions = submissions
         self._policy = policy or PollPolicy()
         self._entries: dict[str, Entry] = {}
         self._task: asyncio.Task[None] | None = None
@@ -349,7 +350,7 @@ class JobMonitor:
     async def _adopt(self, entry: Entry, job: Job) -> None:
         """From now on `entry` is about the job that runs in place of this duplicate."""
         try:
-            heir = await successor(self._backend, job)
+            heir = await self._submissions.original_job_id(job)
         except CrestlineError as error:
             await self._tell_unknown([entry], str(error))
             return

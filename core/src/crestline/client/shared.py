@@ -1,4 +1,4 @@
-"""One open backend, with its monitor and its connections, for everybody in an event loop who means the same."""
+"""One open connection for all users in an event loop that mean the same system and identity."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import weakref
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
-from crestline.client.backends.base import Backend
+from crestline.client.connection import Connection
 
 
 @dataclass
 class _Share:
-    backend: Backend
+    connection: Connection
     users: int = 0
     opened: bool = False
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -21,8 +21,8 @@ class _Share:
 _shares: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Hashable, _Share]] = weakref.WeakKeyDictionary()
 
 
-async def acquire(key: Hashable, make: Callable[[], Backend]) -> Backend:
-    """The open backend for `key`, made and opened by the first who asks; give it back with `release`.
+async def acquire(key: Hashable, make: Callable[[], Connection]) -> Connection:
+    """The open connection for `key`, made and opened by the first who asks; give it back with `release`.
 
     Raises:
         CrestlineError: what opening it raises.
@@ -35,12 +35,12 @@ async def acquire(key: Hashable, make: Callable[[], Backend]) -> Backend:
     try:
         async with share.lock:
             if not share.opened:
-                await share.backend.open()
+                await share.connection.open()
                 share.opened = True
     except BaseException:
         await release(key)
         raise
-    return share.backend
+    return share.connection
 
 
 async def release(key: Hashable) -> None:
@@ -50,4 +50,4 @@ async def release(key: Hashable) -> None:
     share.users -= 1
     if share.users == 0:
         del shares[key]
-        await share.backend.close()
+        await share.connection.close()

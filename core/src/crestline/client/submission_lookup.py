@@ -8,7 +8,7 @@ import time
 from crestline.client.backends.base import Backend
 from crestline.client.backends.messages import JobFilter, NotSentError
 from crestline.client.job_ids import parent
-from crestline.client.run_once import lock_path, tag_in
+from crestline.client.run_once import is_duplicate, lock_path, tag_in
 from crestline.model import CrestlineError, File, Job, MissingFileError
 
 _RECENT = 3600
@@ -117,6 +117,14 @@ class SubmissionLookup:
         if isinstance(entries, CrestlineError):
             raise entries
         return next((entry.link_target for entry in entries if entry.name == name and entry.link_target), None)
+
+    async def original_job_id(self, job: Job) -> str | None:
+        """For a job that ended as a duplicate, the id of the one that runs in its place; None for any other job."""
+        tag = tag_in(job.name)
+        if not is_duplicate(job) or tag is None or not job.workdir:
+            return None
+        holder = await self.lock_holder(job.workdir, tag)
+        return holder if holder != job.job_id else None
 
     def _join(self) -> _Round:
         if self._next is None:

@@ -14,12 +14,12 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from crestline.client.backends.base import Backend
 from crestline.client.backends.capabilities import Capability
 from crestline.client.backends.messages import NotSentError
+from crestline.client.connection import Connection
 from crestline.client.job_ids import parent
 from crestline.client.policy import SubmitPolicy
-from crestline.client.run_once import guarded, is_array, is_duplicate, lock_path, tag_in, tag_of, tagged_name
+from crestline.client.run_once import guarded, is_array, is_duplicate, lock_path, tag_of, tagged_name
 from crestline.model import (
     CrestlineError,
     GatewayUnavailableError,
@@ -44,7 +44,7 @@ _AT_ONCE = 8
 
 
 async def submit(
-    backend: Backend,
+    connection: Connection,
     spec: JobSpec,
     key: str | None = None,
     policy: SubmitPolicy | None = None,
@@ -62,36 +62,42 @@ async def submit(
         ConflictError: the key was used with another job (Crestline gateways only).
         SubmitOutcomeUnknownError: it could not be found out whether there is a job; repeat with the same key.
     """
-    return await _submit(backend, spec, key, policy or SubmitPolicy(), is_new=is_new, gate=asyncio.Semaphore(1))
+    return await _submit(connection, spec, key, policy or SubmitPolicy(), is_new=is_new, gate=asyncio.Semaphore(1))
 
 
 async def _submit(
-    backend: Backend, spec: JobSpec, key: str | None, policy: SubmitPolicy, *, is_new: bool, gate: asyncio.Semaphore
+    connection: Connection,
+    spec: JobSpec,
+    key: str | None,
+    policy: SubmitPolicy,
+    *,
+    is_new: bool,
+    gate: asyncio.Semaphore,
 ) -> Job:
     """As `submit`; `gate` limits what is asked for single jobs at the same time."""
     async with gate:
-        spec = await _complete(backend, spec)
-    if Capability.IDEMPOTENCY_KEY in backend.capabilities:
+        spec = await _complete(connection, spec)
+    if Capability.IDEMPOTENCY_KEY in connection.backend.capabilities:
         async with gate:
-            job_id = await _submit_with_header(backend, spec, key or uuid.uuid4().hex, policy)
-        return _submitted(backend, spec, job_id)
-    return await _Submission(backend, spec, key, policy, gate, is_new=is_new).run()
+            job_id = await _submit_with_header(connection, spec, key or uuid.uuid4().hex, policy)
+        return _submitted(connection, spec, job_id)
+    return await _Submission(connection, spec, key, policy, gate, is_new=is_new).run()
 
 
-async def was_submitted(backend: Backend, spec: JobSpec, key: str, policy: SubmitPolicy | None = None) -> bool:
+async def was_submitted(connection: Connection, spec: JobSpec, key: str, policy: SubmitPolicy | None = None) -> bool:
     """Whether an earlier call with this key has submitted the job there.
 
     Raises:
         CrestlineError: nobody can say.
     """
-    if Capability.IDEMPOTENCY_KEY in backend.capabilities:
-        return await backend.knows_key(key)
-    spec = await _complete(backend, spec)
-    return await _Submission(backend, spec, key, policy or SubmitPolicy(), asyncio.Semaphore(1)).was_there()
+    if Capability.IDEMPOTENCY_KEY in connection.backend.capabilities:
+        return await connection.backend.knows_key(key)
+    spec = await _complete(connection, spec)
+    return await _Submission(connection, spec, key, policy or SubmitPolicy(), asyncio.Semaphore(1)).was_there()
 
 
 async def submit_many(
-    backend: Backend,
+    connection: Connection,
     specs: Sequence[JobSpec],
     keys: Sequence[str] | None = None,
     policy: SubmitPolicy | None = None,
@@ -111,15 +117,15 @@ async def submit_many(
     if len(keys) != len(specs) or len(set(keys)) != len(keys):
         raise InvalidRequestError("Each job needs a key of its own.", hint="Give as many keys as jobs, all different.")
     found: dict[int, Job | CrestlineError] = {}
-    if {Capability.BATCH, Capability.IDEMPOTENCY_KEY} <= backend.capabilities:
+    if {Capability.BATCH, Capability.IDEMPOTENCY_KEY} <= connection.backend.capabilities:
         for begin in range(0, len(specs), _IN_A_REQUEST):
             some = range(begin, min(begin + _IN_A_REQUEST, len(specs)))
-            found |= await _submit_together(backend, {number: (specs[number], keys[number]) for number in some})
+            found |= await _submit_together(connection, {number: (specs[number], keys[number]) for number in some})
     gate = asyncio.Semaphore(_AT_ONCE)
 
     async def one(number: int) -> None:
         try:
-            found[number] = await _submit(backend, specs[number], keys[number], policy, is_new=are_new, gate=gate)
+            found[number] = await _submit(connection, specs[number], keys[number], policy, is_new=are_new, gate=gate)
         except CrestlineError as error:
             found[number] = error
 
@@ -131,49 +137,40 @@ async def submit_many(
 
 
 async def _submit_together(
-    backend: Backend, jobs: Mapping[int, tuple[JobSpec, str]]
+    connection: Connection, jobs: Mapping[int, tuple[JobSpec, str]]
 ) -> dict[int, Job | CrestlineError]:
     """What is certain after one request; what is left out has to be submitted, with its key, by itself."""
     found: dict[int, Job | CrestlineError] = {}
     ready: dict[int, tuple[JobSpec, str]] = {}
     for number, (spec, key) in jobs.items():
         try:
-            ready[number] = (await _complete(backend, spec), key)
+            ready[number] = (await _complete(connection, spec), key)
         except CrestlineError as error:
             found[number] = error
     try:
-        outcomes = await backend.submit_many(list(ready.values()))
+        outcomes = await connection.backend.submit_many(list(ready.values()))
     except (GatewayUnavailableError, RateLimitedError, TooLargeError):
         return found
     for (number, (spec, _)), outcome in zip(ready.items(), outcomes, strict=True):
         if isinstance(outcome, str):
-            found[number] = _submitted(backend, spec, outcome)
+            found[number] = _submitted(connection, spec, outcome)
         elif not isinstance(outcome, (GatewayUnavailableError, RateLimitedError)):
             found[number] = outcome
     return found
 
 
-async def successor(backend: Backend, job: Job) -> str | None:
-    """For a job that ended as a duplicate, the id of the one that runs in its place; None for any other job."""
-    tag = tag_in(job.name)
-    if not is_duplicate(job) or tag is None or not job.workdir:
-        return None
-    holder = await backend.submissions.lock_holder(job.workdir, tag)
-    return holder if holder != job.job_id else None
-
-
-async def _complete(backend: Backend, spec: JobSpec) -> JobSpec:
+async def _complete(connection: Connection, spec: JobSpec) -> JobSpec:
     """With a working directory, and with its text where a script on the system has to be changed."""
     if (spec.script is None) == (spec.script_path is None):
         raise InvalidRequestError("A job needs exactly one of script and script_path.", hint="Give one of them.")
-    workdir = spec.workdir or await backend.default_workdir()
+    workdir = spec.workdir or await connection.backend.default_workdir()
     spec = msgspec.structs.replace(spec, workdir=workdir)
     if spec.script_path is None:
         return spec
-    if Capability.IDEMPOTENCY_KEY in backend.capabilities and not render_directives(spec):
+    if Capability.IDEMPOTENCY_KEY in connection.backend.capabilities and not render_directives(spec):
         return spec
     try:
-        script = (await backend.download_small(spec.script_path)).decode()
+        script = (await connection.backend.download_small(spec.script_path)).decode()
     except UnicodeDecodeError:
         raise InvalidRequestError(
             f"The script {spec.script_path} is not UTF-8 text.", hint="Convert it, or give its text as `script`."
@@ -181,12 +178,12 @@ async def _complete(backend: Backend, spec: JobSpec) -> JobSpec:
     return msgspec.structs.replace(spec, script=script, script_path=None)
 
 
-async def _submit_with_header(backend: Backend, spec: JobSpec, key: str, policy: SubmitPolicy) -> str:
+async def _submit_with_header(connection: Connection, spec: JobSpec, key: str, policy: SubmitPolicy) -> str:
     deadline = time.monotonic() + policy.budget
     doubt: CrestlineError | None = None
     while True:
         try:
-            return await backend.submit(spec, key)
+            return await connection.backend.submit(spec, key)
         except (GatewayUnavailableError, RateLimitedError) as error:
             if not isinstance(error, _NOTHING_BEGAN):
                 doubt = error
@@ -213,7 +210,7 @@ class _Submission:
 
     def __init__(
         self,
-        backend: Backend,
+        connection: Connection,
         spec: JobSpec,
         key: str | None,
         policy: SubmitPolicy,
@@ -221,7 +218,7 @@ class _Submission:
         *,
         is_new: bool = False,
     ) -> None:
-        self._backend = backend
+        self._connection = connection
         self._policy = policy
         self._gate = gate
         self._may_be_there = key is not None and not is_new
@@ -253,7 +250,7 @@ class _Submission:
         while True:
             try:
                 async with self._gate:
-                    job_id = await self._backend.submit(self._spec, self._key)
+                    job_id = await self._connection.backend.submit(self._spec, self._key)
             except _NOTHING_BEGAN as error:
                 await _pause(deadline, self._policy, error)
             except GatewayUnavailableError as error:
@@ -261,8 +258,8 @@ class _Submission:
                 if found is not None:
                     return found
             else:
-                self._backend.submissions.remember(self._tag, job_id)
-                return _submitted(self._backend, self._spec, job_id)
+                self._connection.submissions.remember(self._tag, job_id)
+                return _submitted(self._connection, self._spec, job_id)
 
     async def was_there(self) -> bool:
         """Whether there is a job of an earlier process with this key."""
@@ -277,8 +274,8 @@ class _Submission:
             found = await self._settled_look()
         except CrestlineError:
             found = await self._look_at_lock()
-        if found is None and (job_id := self._backend.submissions.submitted(self._tag)):
-            found = _submitted(self._backend, self._spec, job_id)
+        if found is None and (job_id := self._connection.submissions.submitted(self._tag)):
+            found = _submitted(self._connection, self._spec, job_id)
         return found
 
     async def _settled_look(self) -> Job | None:
@@ -325,7 +322,7 @@ class _Submission:
         Raises:
             CrestlineError: it was not found, and not all lists could be had.
         """
-        rows, nameless = await self._backend.submissions.find(self._spec.name or "", is_old=self._may_be_there)
+        rows, nameless = await self._connection.submissions.find(self._spec.name or "", is_old=self._may_be_there)
         found = await self._ours(rows)
         return found, nameless if found is not None else nameless | {job.job_id for job in rows}
 
@@ -346,10 +343,10 @@ class _Submission:
     async def _look_at_lock(self) -> Job | None:
         """A job that has begun to run has left its id in the lock."""
         try:
-            holder = await self._backend.submissions.lock_holder(self._spec.workdir, self._tag)
+            holder = await self._connection.submissions.lock_holder(self._spec.workdir, self._tag)
         except CrestlineError:
             return None
-        return _submitted(self._backend, self._spec, holder) if holder else None
+        return _submitted(self._connection, self._spec, holder) if holder else None
 
 
 class _Absence:
@@ -373,12 +370,12 @@ class _Absence:
         return self._over and not self._suspects
 
 
-def _submitted(backend: Backend, spec: JobSpec, job_id: str) -> Job:
+def _submitted(connection: Connection, spec: JobSpec, job_id: str) -> Job:
     return Job(
         job_id=job_id,
         state=JobState.SUBMITTED,
         name=spec.name or "",
-        system=backend.system,
+        system=connection.backend.system,
         account=spec.account or "",
         partition=spec.partition or "",
         workdir=spec.workdir,

@@ -15,11 +15,11 @@ import msgspec
 
 from crestline.client import shared
 from crestline.client.auth import Authorizer
-from crestline.client.backends.base import Backend
 from crestline.client.backends.capabilities import Capability
 from crestline.client.backends.messages import JobFilter
 from crestline.client.backends.registry import backend_class
 from crestline.client.config import Site
+from crestline.client.connection import Connection
 from crestline.client.handover import Handover
 from crestline.client.job_ids import merge_answer
 from crestline.client.logs import Follower, JobOutput, Turn, follow, source_of
@@ -68,10 +68,10 @@ class System(SystemFiles):
         self._key: Any = None
         self._handover_file = handover
         self._leave: Callable[[], None] | None = None
-        self._backend: Backend | None = None
+        self._connection: Connection | None = None
 
     async def __aenter__(self) -> Self:
-        if self._backend is None:
+        if self._connection is None:
             authorizer = self._authorizer or self._site.authorizer()
             trust = self._site.trust()
             url, asked = self._site.url.rstrip("/"), self._asked
@@ -93,15 +93,16 @@ class System(SystemFiles):
             if handover:
                 handover.take(authorizer)
 
-            def make() -> Backend:
-                return backend_class(self._site.api)(
+            def make() -> Connection:
+                backend = backend_class(self._site.api)(
                     url, asked, authorizer, account=self._site.account, verify=trust, policy=self._policy, known=known
                 )
+                return Connection(backend, self._policy.poll)
 
-            self._backend = backend = await shared.acquire(key, make)
+            self._connection = connection = await shared.acquire(key, make)
             self._key = key
             if handover:
-                self._leave = partial(handover.leave, authorizer, backend.description)
+                self._leave = partial(handover.leave, authorizer, connection.backend.description)
                 self._leave()
         return self
 
@@ -116,18 +117,17 @@ class System(SystemFiles):
 
     async def close(self) -> None:
         """Let go of the connection; its last user closes it."""
-        if self._backend is not None:
-            self._backend = None
+        if self._connection is not None:
+            self._connection = None
             if self._leave is not None:
                 self._leave()
             await shared.release(self._key)
 
     @property
-    def backend(self) -> Backend:
-        """The interface below, for what this class does not offer."""
-        if self._backend is None:
+    def connection(self) -> Connection:
+        if self._connection is None:
             raise RuntimeError("The connection is not open; use it in an `async with`.")
-        return self._backend
+        return self._connection
 
     @property
     def capabilities(self) -> frozenset[Capability]:
@@ -137,7 +137,7 @@ class System(SystemFiles):
     @property
     def monitor(self) -> JobMonitor:
         """The watcher behind `watch` and `wait`; `monitor.snapshot(id)` is for those who are asked themselves."""
-        return self.backend.monitor
+        return self.connection.monitor
 
     @property
     def name(self) -> str:
@@ -172,7 +172,7 @@ class System(SystemFiles):
             InvalidRequestError: the job itself is wrong.
             SubmitOutcomeUnknownError: repeat with the same key.
         """
-        return await submit(self.backend, spec, key, self._policy.submit)
+        return await submit(self.connection, spec, key, self._policy.submit)
 
     async def submit_many(
         self, specs: Sequence[JobSpec], keys: Sequence[str] | None = None, *, are_new: bool = False
@@ -187,7 +187,7 @@ class System(SystemFiles):
         Returns:
             of each the job or the error that `submit` would have raised, in their order.
         """
-        return await submit_many(self.backend, specs, keys, self._policy.submit, are_new=are_new)
+        return await submit_many(self.connection, specs, keys, self._policy.submit, are_new=are_new)
 
     async def job(self, job_id: str) -> Job:
         """A job as the scheduler reports it now; an array as one job.

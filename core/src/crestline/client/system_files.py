@@ -12,6 +12,7 @@ from pathlib import Path
 from crestline.client import files
 from crestline.client.backends.base import Backend
 from crestline.client.backends.capabilities import Capability
+from crestline.client.connection import Connection
 from crestline.client.directory_watch import watch_directory
 from crestline.client.files import IgnoreRules, MapLink, Member, Progress, Report, Selection, map_link
 from crestline.client.files.appearance import appearance
@@ -27,8 +28,13 @@ class SystemFiles(abc.ABC):
 
     @property
     @abc.abstractmethod
+    def connection(self) -> Connection:
+        """The open backend, with what waits for its jobs."""
+
+    @property
     def backend(self) -> Backend:
-        """The gateway's endpoints."""
+        """The interface below, for what this class does not offer."""
+        return self.connection.backend
 
     # names in the file system
 
@@ -87,7 +93,7 @@ class SystemFiles(abc.ABC):
 
     async def remove(self, path: str) -> None:
         """Delete a file, or a directory with all that is in it."""
-        await self.backend.remove(path)
+        await self.connection.finish(await self.backend.remove(path))
 
     async def symlink(self, target: str, link: str) -> None:
         """Make `link` point to `target`."""
@@ -103,11 +109,11 @@ class SystemFiles(abc.ABC):
 
     async def copy(self, source: str, target: str) -> None:
         """Copy within the system; on plain FirecREST a job of the scheduler."""
-        await self.backend.copy(source, target)
+        await self.connection.finish(await self.backend.copy(source, target))
 
     async def move(self, source: str, target: str) -> None:
         """Rename or move within the system; on plain FirecREST a job of the scheduler."""
-        await self.backend.move(source, target)
+        await self.connection.finish(await self.backend.move(source, target))
 
     # content
 
@@ -122,7 +128,7 @@ class SystemFiles(abc.ABC):
         ignore: IgnoreRules | None = None,
     ) -> Report:
         """Send a file or a directory; see `crestline.client.files.upload`."""
-        return await files.upload(self.backend, local, remote, progress=progress, wait=wait, key=key, ignore=ignore)
+        return await files.upload(self.connection, local, remote, progress=progress, wait=wait, key=key, ignore=ignore)
 
     async def download(
         self,
@@ -134,7 +140,7 @@ class SystemFiles(abc.ABC):
         key: str | None = None,
     ) -> Report:
         """Fetch a file or a directory; see `crestline.client.files.download`."""
-        return await files.download(self.backend, remote, local, progress=progress, wait=wait, key=key)
+        return await files.download(self.connection, remote, local, progress=progress, wait=wait, key=key)
 
     @property
     def reads_ranges(self) -> bool:
@@ -153,14 +159,16 @@ class SystemFiles(abc.ABC):
 
     async def upload_bundle(self, remote: str, members: Sequence[Member], *, tidy: bool = True) -> int:
         """Send files into several directories in one stream; see `crestline.client.files.upload_bundle`."""
-        return await files.upload_bundle(self.backend, remote, members, patience=self._policy.retry.budget, tidy=tidy)
+        return await files.upload_bundle(
+            self.connection, remote, members, patience=self._policy.retry.budget, tidy=tidy
+        )
 
     async def download_bundle(
         self, remote: str, selections: Sequence[Selection], *, tidy: bool = True, map_link: MapLink = map_link
     ) -> dict[str, list[str]]:
         """Fetch from several directories in one stream; see `crestline.client.files.download_bundle`."""
         return await files.download_bundle(
-            self.backend, remote, selections, patience=self._policy.retry.budget, tidy=tidy, map_link=map_link
+            self.connection, remote, selections, patience=self._policy.retry.budget, tidy=tidy, map_link=map_link
         )
 
     @property

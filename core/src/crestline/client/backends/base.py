@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 import ssl
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from crestline.client.auth import Authorizer
 from crestline.client.backends.capabilities import Capability
@@ -27,10 +27,6 @@ from crestline.model import (
     UnsupportedError,
 )
 from crestline.wire.extensions import ApiKeyInfo, NewApiKey, Scope
-
-if TYPE_CHECKING:
-    from crestline.client.monitor import JobMonitor
-    from crestline.client.submission_lookup import SubmissionLookup
 
 
 class ApiKeyEndpoints(Protocol):
@@ -74,10 +70,6 @@ class Backend(abc.ABC):
     system: str
     identity: str
     """names the identity without revealing a secret: part of the key under which a monitor is shared"""
-    monitor: JobMonitor
-    """the one watcher of this backend's jobs"""
-    submissions: SubmissionLookup
-    """looks for the jobs of earlier submissions"""
     capabilities: frozenset[Capability]
     """what the API offers beyond the required calls; empty on plain FirecREST"""
     max_direct_upload: int
@@ -214,7 +206,8 @@ class Backend(abc.ABC):
     async def mkdir(self, path: str, *, parents: bool = False) -> None: ...
 
     @abc.abstractmethod
-    async def remove(self, path: str) -> None: ...
+    async def remove(self, path: str) -> TransferMethod | None:
+        """Delete a file, or a directory with all that is in it; returns the job that does so, None once it is done."""
 
     @abc.abstractmethod
     async def symlink(self, target: str, link: str) -> None: ...
@@ -224,12 +217,12 @@ class Backend(abc.ABC):
         """The file or directory as it is afterwards, where the gateway says that."""
 
     @abc.abstractmethod
-    async def copy(self, source: str, target: str) -> None:
-        """A job on plain FirecREST; awaited and its log checked."""
+    async def copy(self, source: str, target: str) -> TransferMethod | None:
+        """Copy within the system; returns the job that does so, None once it is done."""
 
     @abc.abstractmethod
-    async def move(self, source: str, target: str) -> None:
-        """As `copy`."""
+    async def move(self, source: str, target: str) -> TransferMethod | None:
+        """Rename or move within the system, as `copy`."""
 
     @abc.abstractmethod
     async def upload_small(self, directory: str, name: str, content: bytes) -> None: ...
@@ -253,24 +246,19 @@ class Backend(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def extract(self, archive: str, target: str) -> None:
-        """Unpack a gzip tar archive into a directory."""
+    async def extract(self, archive: str, target: str) -> TransferMethod | None:
+        """Unpack a gzip tar archive into a directory; returns the job that does so, None once it is done."""
 
     @abc.abstractmethod
-    async def compress(self, source: str, archive: str, *, pattern: str | None = None) -> None:
+    async def compress(self, source: str, archive: str, *, pattern: str | None = None) -> TransferMethod | None:
         """Pack a directory as gzip tar archive; its members are named from the directory's own name on.
 
         Args:
             pattern: what find(1) takes as `-regex` in the directory above, for the files to pack; None: all.
+
+        Returns:
+            the job that does so; None once it is done.
         """
-
-    @abc.abstractmethod
-    async def begin_extract(self, archive: str, target: str) -> TransferMethod | None:
-        """As `extract`, but where that takes a job, `end_transfer` waits for it; None: it is done."""
-
-    @abc.abstractmethod
-    async def begin_compress(self, source: str, archive: str) -> TransferMethod | None:
-        """As `compress`, of all that is there, and as `begin_extract`."""
 
     async def begin_stage(self, path: str, name: str) -> TransferMethod:
         """Let a job give a file a second name that any job can be told, and a directory a link."""
@@ -292,8 +280,11 @@ class Backend(abc.ABC):
     async def begin_download(self, path: str) -> TransferMethod: ...
 
     @abc.abstractmethod
-    async def end_transfer(self, transfer: TransferMethod) -> None:
-        """Wait for a transfer's job and check its log.
+    async def end_transfer(self, transfer: TransferMethod, job: Job) -> None:
+        """Check how a transfer came out whose job has ended, and remove what it leaves.
+
+        Args:
+            job: the transfer's job as it ended.
 
         Raises:
             TransferError: it failed.

@@ -148,7 +148,7 @@ async def _find(spec: JobSpec, key: str, candidates: list[str], reasons: dict[st
     async def ask(target: str) -> bool | str:
         try:
             async with _opened(target) as system:
-                return await was_submitted(system.backend, spec, key)
+                return await was_submitted(system.connection, spec, key)
         except UnsupportedError as error:
             return error.message
         except CrestlineError as error:

@@ -21,9 +21,9 @@ import anyio
 import msgspec
 from anyio.to_thread import run_sync
 
-from crestline.client.backends.base import Backend
 from crestline.client.backends.capabilities import Capability
 from crestline.client.backends.messages import Selection
+from crestline.client.connection import Connection
 from crestline.client.files.archive import Pull, stream, unpack, write_gzip
 from crestline.client.files.download_file import download_file
 from crestline.client.files.links import MapLink, map_link
@@ -57,7 +57,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def upload_bundle(
-    backend: Backend, remote: str, members: Sequence[Member], *, patience: float = 45.0, tidy: bool = True
+    connection: Connection, remote: str, members: Sequence[Member], *, patience: float = 45.0, tidy: bool = True
 ) -> int:
     """Write members below the directory `remote`, which is there; returns the bytes of the files that travelled.
 
@@ -70,7 +70,7 @@ async def upload_bundle(
     """
     remote = check_remote(remote)
     in_stream, alone = list(members), []
-    if Capability.TAR in backend.capabilities:
+    if Capability.TAR in connection.backend.capabilities:
         alone = [(each.path, each.source) for each in members if each.source and each.source.stat().st_size > _ALONE]
         paths = {path for path, _ in alone}
         in_stream = [each for each in members if each.path not in paths]
@@ -78,22 +78,22 @@ async def upload_bundle(
     packed = await run_sync(_Packing, in_stream)
     while True:
         try:
-            if Capability.TAR in backend.capabilities:
-                await backend.put_tar(remote, stream(packed.pieces()))
+            if Capability.TAR in connection.backend.capabilities:
+                await connection.backend.put_tar(remote, stream(packed.pieces()))
             else:
-                await _unpack_there(backend, remote, packed.pieces(), tidy=tidy)
+                await _unpack_there(connection, remote, packed.pieces(), tidy=tidy)
             break
         except _PASSING as error:
             await budget.wait(error)
         except TransferError as error:
             await damages.wait(error)
     for path, source in alone:
-        await upload_file(backend, source, posixpath.join(remote, path), Meter(None))
+        await upload_file(connection, source, posixpath.join(remote, path), Meter(None))
     return packed.size + sum(source.stat().st_size for _, source in alone)
 
 
 async def download_bundle(
-    backend: Backend,
+    connection: Connection,
     remote: str,
     selections: Sequence[Selection],
     *,
@@ -117,11 +117,11 @@ async def download_bundle(
     """
     remote = check_remote(remote)
     budget, damages = Patience(budget=patience), Patience()
-    fetch = _select if Capability.TAR_SELECT in backend.capabilities else _compress_there
+    fetch = _select if Capability.TAR_SELECT in connection.backend.capabilities else _compress_there
     while True:
         came: dict[str, list[str]] = {each.directory: [] for each in selections}
         try:
-            await fetch(backend, remote, selections, partial(_unpack_here, remote, selections, came, map_link), tidy)
+            await fetch(connection, remote, selections, partial(_unpack_here, remote, selections, came, map_link), tidy)
         except _PASSING as error:
             await budget.wait(error)
         except TransferError as error:
@@ -184,56 +184,58 @@ def _content(source: Path, size: int) -> Iterator[bytes]:
     yield bytes(-size % tarfile.BLOCKSIZE)
 
 
-async def _unpack_there(backend: Backend, remote: str, pieces: Iterator[bytes], *, tidy: bool) -> None:
+async def _unpack_there(connection: Connection, remote: str, pieces: Iterator[bytes], *, tidy: bool) -> None:
     archive = posixpath.join(remote, temporary_name(".tar.gz"))
     with tempfile.NamedTemporaryFile(prefix="crestline-", suffix=".tar.gz") as file:
         await run_sync(write_gzip, file, pieces)
         file.flush()
         size = file.tell()
         try:
-            if size <= backend.max_direct_upload:  # gzip's own checksum tells whether it came whole
+            if size <= connection.backend.max_direct_upload:  # gzip's own checksum tells whether it came whole
                 content = await anyio.Path(file.name).read_bytes()
-                await backend.upload_small(remote, posixpath.basename(archive), content)
+                await connection.backend.upload_small(remote, posixpath.basename(archive), content)
             else:
-                await upload_file(backend, Path(file.name), archive, Meter(None))
-            await backend.extract(archive, remote)
+                await upload_file(connection, Path(file.name), archive, Meter(None))
+            await connection.finish(await connection.backend.extract(archive, remote))
         finally:
             if tidy:
                 with anyio.CancelScope(shield=True):
-                    await remove_if_there(backend, archive)
+                    await remove_if_there(connection, archive)
 
 
 async def _select(
-    backend: Backend, remote: str, selections: Sequence[Selection], unpack_here: _Unpack, tidy: bool
+    connection: Connection, remote: str, selections: Sequence[Selection], unpack_here: _Unpack, tidy: bool
 ) -> None:
-    async with closing(backend.select_tar(remote, selections)) as chunks:
+    async with closing(connection.backend.select_tar(remote, selections)) as chunks:
         await run_sync(unpack_here, Pull(chunks), False)
 
 
 async def _compress_there(
-    backend: Backend, remote: str, selections: Sequence[Selection], unpack_here: _Unpack, tidy: bool
+    connection: Connection, remote: str, selections: Sequence[Selection], unpack_here: _Unpack, tidy: bool
 ) -> None:
     archive = posixpath.join(remote, temporary_name(".tar.gz"))
     try:
         try:
-            await backend.compress(remote, archive, pattern=_expression(remote, selections))
+            await connection.finish(
+                await connection.backend.compress(remote, archive, pattern=_expression(remote, selections))
+            )
         except CrestlineError as error:
             if "empty archive" in f"{error} {error.details}":
                 return
             raise
-        status = await backend.stat(archive)
+        status = await connection.backend.stat(archive)
         with tempfile.TemporaryDirectory(prefix="crestline-") as place:
             local = Path(place) / "archive.tar.gz"
-            if status["size"] <= backend.max_direct_download:
-                await anyio.Path(local).write_bytes(await backend.download_small(archive))
+            if status["size"] <= connection.backend.max_direct_download:
+                await anyio.Path(local).write_bytes(await connection.backend.download_small(archive))
             else:
-                await download_file(backend, archive, status, local, Meter(None))
+                await download_file(connection, archive, status, local, Meter(None))
             with local.open("rb") as file:
                 await run_sync(unpack_here, file, True)
     finally:
         if tidy:
             with anyio.CancelScope(shield=True):
-                await remove_if_there(backend, archive)
+                await remove_if_there(connection, archive)
 
 
 def _unpack_here(

@@ -13,9 +13,9 @@ from typing import IO
 
 from anyio.to_thread import run_sync
 
-from crestline.client.backends.base import Backend
 from crestline.client.backends.capabilities import Capability
 from crestline.client.backends.messages import Selection, TransferMethod
+from crestline.client.connection import Connection
 from crestline.client.files.archive import Pull, make_link, temporary_beside, unpack
 from crestline.client.files.download_file import begin_download, download_file
 from crestline.client.files.failures import REFUSED, Failures
@@ -56,7 +56,7 @@ _FEW = 8
 
 
 async def download_tree(
-    backend: Backend, remote: str, root: Path, meter: Meter, *, wait: bool = True, key: str
+    connection: Connection, remote: str, root: Path, meter: Meter, *, wait: bool = True, key: str
 ) -> Report:
     """Make `root` hold what the directory `remote` holds; what else is there stays.
 
@@ -70,43 +70,43 @@ async def download_tree(
     Raises:
         TransferError: something did not arrive.
     """
-    listing = await list_tree(backend, remote)
+    listing = await list_tree(connection.backend, remote)
     known: dict[str, str] = {}
-    if Capability.TAR not in backend.capabilities:
-        known = await read_manifest(backend, remote, listing)
+    if Capability.TAR not in connection.backend.capabilities:
+        known = await read_manifest(connection, remote, listing)
     listing.files.pop(MANIFEST, None)
     root.mkdir(parents=True, exist_ok=True)
-    same = await _same_content(backend, remote, root, listing, known)
+    same = await _same_content(connection, remote, root, listing, known)
     files = {name: file for name, file in listing.files.items() if file.type is FileType.FILE}
     needed = {name: file for name, file in files.items() if name not in same}
-    escaped = set() if Capability.TAR in backend.capabilities else _escaped(listing)
+    escaped = set() if Capability.TAR in connection.backend.capabilities else _escaped(listing)
     left_out = await run_sync(_make_directories_and_links, remote, root, listing, escaped)
     absent = await run_sync(_absent, root, escaped)
     meter.total = meter.done + sum(file.size for file in needed.values())
     pending: list[str] = []
     temporary: list[str] = []
     failures = Failures()
-    if Capability.TAR in backend.capabilities:
-        await _from_crestline(backend, remote, root, needed, meter, failures)
+    if Capability.TAR in connection.backend.capabilities:
+        await _from_crestline(connection, remote, root, needed, meter, failures)
     elif absent or len(needed) > _FEW or any(is_ambiguous(name) for name in needed):
-        archive = _Archive(backend, remote, root, listing, key)
+        archive = _Archive(connection, remote, root, listing, key)
         if (job_id := await archive.fetch(needed.keys() | absent, meter, failures, wait=wait)) is not None:
             return Report(
                 skipped=len(same), left_out=tuple(left_out), pending=(job_id,), temporary=archive.unfinished.paths
             )
     else:
         if not wait:
-            large = [name for name, file in sorted(needed.items()) if _takes_a_job(backend, remote, file)]
+            large = [name for name, file in sorted(needed.items()) if _takes_a_job(connection, remote, file)]
             later: dict[str, TransferMethod] = {}
             for name in large:
                 with failures.collect(name):
-                    if (transfer := await _begin_one(backend, remote, root, name)) is not None:
+                    if (transfer := await _begin_one(connection, remote, root, name)) is not None:
                         later[name] = transfer
             pending = [transfer.job_id for transfer in later.values()]
             temporary = [path for transfer in later.values() for path in transfer.temporary]
             needed = {name: file for name, file in needed.items() if name not in later}
         await run_parallel(
-            failures.task(name, partial(_download_one, backend, remote, root, name, meter))
+            failures.task(name, partial(_download_one, connection, remote, root, name, meter))
             for name in needed
             if name not in failures.errors
         )
@@ -126,17 +126,19 @@ async def download_tree(
     )
 
 
-async def _same_content(backend: Backend, remote: str, root: Path, listing: Listing, known: dict[str, str]) -> set[str]:
+async def _same_content(
+    connection: Connection, remote: str, root: Path, listing: Listing, known: dict[str, str]
+) -> set[str]:
     """The files that are here already, byte for byte."""
     here = [name for name, file in listing.files.items() if file.type is FileType.FILE and _is_file(root / name)]
-    if Capability.TAR in backend.capabilities:
-        return await same_on_crestline(backend, remote, root, here, listing)
+    if Capability.TAR in connection.backend.capabilities:
+        return await same_on_crestline(connection.backend, remote, root, here, listing)
     checksums = {
         name: (size, await sha256(root / name))
         for name in here
         if not is_ambiguous(name) and (size := (root / name).stat().st_size) == listing.files[name].size
     }
-    return await same_on_plain(backend, remote, checksums, listing, known)
+    return await same_on_plain(connection.backend, remote, checksums, listing, known)
 
 
 def _is_file(path: Path) -> bool:
@@ -180,17 +182,19 @@ def _absent(root: Path, escaped: set[str]) -> set[str]:
 
 
 async def _from_crestline(
-    backend: Backend, remote: str, root: Path, needed: dict[str, File], meter: Meter, failures: Failures
+    connection: Connection, remote: str, root: Path, needed: dict[str, File], meter: Meter, failures: Failures
 ) -> None:
     unnamed = (
-        {name for name in needed if _UNREADABLE in name} if Capability.TAR_SELECT in backend.capabilities else set()
+        {name for name in needed if _UNREADABLE in name}
+        if Capability.TAR_SELECT in connection.backend.capabilities
+        else set()
     )
     together = sorted(name for name, file in needed.items() if file.size <= _ALONE and name not in unnamed)
     groups = [sorted(unnamed)] * bool(unnamed) + [together] * bool(together)
     while groups:
         missing = set(groups.pop())
         try:
-            await _stream(backend, remote, root, missing, meter)
+            await _stream(connection, remote, root, missing, meter)
         except REFUSED as error:  # all, because of one: the halves tell which
             names = sorted(missing)
             if len(names) == 1:
@@ -202,30 +206,30 @@ async def _from_crestline(
     alone = [name for name, file in needed.items() if file.size > _ALONE and name not in unnamed]
     for name in alone:
         with failures.collect(name):
-            await _download_one(backend, remote, root, name, meter)
+            await _download_one(connection, remote, root, name, meter)
 
 
-def _tar_of(backend: Backend, remote: str, names: list[str], root: Path) -> AsyncIterator[bytes]:
+def _tar_of(connection: Connection, remote: str, names: list[str], root: Path) -> AsyncIterator[bytes]:
     """Files as one tar stream.
 
     No request can hold a name that is not UTF-8: patterns select such files, and the stream has the bytes of the name.
     """
-    if Capability.TAR_SELECT not in backend.capabilities or not any(_UNREADABLE in name for name in names):
-        return backend.get_tar(remote, names)
+    if Capability.TAR_SELECT not in connection.backend.capabilities or not any(_UNREADABLE in name for name in names):
+        return connection.backend.get_tar(remote, names)
     patterns = tuple(re.sub(r"([*?[])", r"[\1]", name).replace(_UNREADABLE, "*") for name in names)
     if sum(_UNREADABLE in name for name in names) > _MAX_PATTERNS:
         patterns = ("*",)  # the gateway takes no more at once; what was not asked for is skipped
-    return backend.select_tar(remote, [Selection(directory=".", target=root, patterns=patterns)])
+    return connection.backend.select_tar(remote, [Selection(directory=".", target=root, patterns=patterns)])
 
 
-async def _stream(backend: Backend, remote: str, root: Path, missing: set[str], meter: Meter) -> None:
+async def _stream(connection: Connection, remote: str, root: Path, missing: set[str], meter: Meter) -> None:
     """Fetch files as one tar stream, what a cut keeps back as another; takes out of `missing` what is here."""
     patience = Patience()
     while missing:
         came: set[str] = set()
         try:
             try:
-                async with closing(_tar_of(backend, remote, sorted(missing), root)) as chunks:
+                async with closing(_tar_of(connection, remote, sorted(missing), root)) as chunks:
                     await _unpack(Pull(chunks), root, missing.__contains__, came, meter)
             finally:
                 missing -= came
@@ -272,20 +276,22 @@ def _as_listed(path: str) -> str:
     return path if path.isascii() else os.fsencode(path).decode("utf-8", "replace")
 
 
-async def _download_one(backend: Backend, remote: str, root: Path, name: str, meter: Meter) -> None:
+async def _download_one(connection: Connection, remote: str, root: Path, name: str, meter: Meter) -> None:
     path = posixpath.join(remote, name)
     temporary_beside(root, name)
-    await download_file(backend, path, await backend.stat(path), root / name, meter)
+    await download_file(connection, path, await connection.backend.stat(path), root / name, meter)
 
 
-def _takes_a_job(backend: Backend, remote: str, file: File) -> bool:
-    return takes_a_job(backend, posixpath.join(remote, file.name), file.size, backend.max_direct_download)
+def _takes_a_job(connection: Connection, remote: str, file: File) -> bool:
+    return takes_a_job(
+        connection.backend, posixpath.join(remote, file.name), file.size, connection.backend.max_direct_download
+    )
 
 
-async def _begin_one(backend: Backend, remote: str, root: Path, name: str) -> TransferMethod | None:
+async def _begin_one(connection: Connection, remote: str, root: Path, name: str) -> TransferMethod | None:
     path = posixpath.join(remote, name)
     temporary_beside(root, name)
-    return await begin_download(backend, path, await backend.stat(path), root / name)
+    return await begin_download(connection, path, await connection.backend.stat(path), root / name)
 
 
 class _Archive:
@@ -293,21 +299,21 @@ class _Archive:
 
     unfinished: Unfinished
 
-    def __init__(self, backend: Backend, remote: str, root: Path, listing: Listing, key: str) -> None:
-        self._backend = backend
+    def __init__(self, connection: Connection, remote: str, root: Path, listing: Listing, key: str) -> None:
+        self._connection = connection
         self._remote = remote
         self._has_own_name = not is_temporary(posixpath.basename(remote))  # else it is a link, which tar would pack
         self._root = root
-        self._key = f"{backend.system}\n{remote}\n{key}"
+        self._key = f"{connection.backend.system}\n{remote}\n{key}"
         self._about = fingerprint(sorted(listing.files.items()))
 
     async def fetch(self, needed: set[str], meter: Meter, failures: Failures, *, wait: bool) -> str | None:
         """Write what is needed; returns the id of a job that has to end first, None if all that can come is there."""
-        place = await self._backend.default_workdir()
-        self.unfinished = Unfinished(self._backend, place, self._key)
+        place = await self._connection.backend.default_workdir()
+        self.unfinished = Unfinished(self._connection, place, self._key)
         note = await self.unfinished.read(self._about)
         if note is None and wait:  # nobody goes on with this one, and somebody else may be at work
-            self.unfinished = Unfinished(self._backend, place, secrets.token_hex())
+            self.unfinished = Unfinished(self._connection, place, secrets.token_hex())
         local = self._root / posixpath.basename(self.unfinished.archive)
         job_id = None
         try:
@@ -323,7 +329,7 @@ class _Archive:
                     job_id = note.job_id
                     return job_id
             except TransferError:  # also where tar could not read one of the files
-                if await remote_stat(self._backend, self.unfinished.archive) is None:
+                if await remote_stat(self._connection.backend, self.unfinished.archive) is None:
                     raise
             job_id = await self._to_here(local, note, wait=wait)
             if job_id is None:
@@ -339,24 +345,26 @@ class _Archive:
         """Let it be packed. An archive without the files that tar could not read is as good as another."""
         source = self._remote if self._has_own_name else f"{self._remote}/."
         try:
-            return await self._backend.begin_compress(source, self.unfinished.archive)
+            return await self._connection.backend.compress(source, self.unfinished.archive)
         except (GatewayUnavailableError, MissingFileError, PermissionDeniedError) as error:
             if not _INCOMPLETE.search(f"{error.message} {' '.join(error.details)}"):
                 raise
-            if await remote_stat(self._backend, self.unfinished.archive) is None:
+            if await remote_stat(self._connection.backend, self.unfinished.archive) is None:
                 raise
             return None
 
     async def _to_here(self, local: Path, note: Note, *, wait: bool) -> str | None:
         archive = self.unfinished.archive
-        status = await self._backend.stat(archive)
-        if not wait and takes_a_job(self._backend, archive, status["size"], self._backend.max_direct_download):
+        status = await self._connection.backend.stat(archive)
+        if not wait and takes_a_job(
+            self._connection.backend, archive, status["size"], self._connection.backend.max_direct_download
+        ):
             if not note.job_id:  # nobody has noted yet that it is there
                 await self.unfinished.write(note)
-            transfer = await begin_download(self._backend, archive, status, local)
+            transfer = await begin_download(self._connection, archive, status, local)
             if transfer is not None:
                 return transfer.job_id
-        await download_file(self._backend, archive, status, local, Meter(None))
+        await download_file(self._connection, archive, status, local, Meter(None))
         return None
 
     async def _unpack(self, local: Path, needed: set[str], meter: Meter, failures: Failures) -> None:

@@ -14,6 +14,7 @@ import anyio
 
 from crestline.client.backends.base import Backend
 from crestline.client.backends.capabilities import Capability
+from crestline.client.connection import Connection
 from crestline.model import ConflictError, InvalidRequestError, MissingFileError, TransferError
 
 _NOT_DIRECT = re.compile(r"[\x00-\x1f\x7f\"\\]")
@@ -57,10 +58,10 @@ async def make_directory(backend: Backend, path: str) -> None:
             raise
 
 
-async def remove_if_there(backend: Backend, path: str) -> None:
+async def remove_if_there(connection: Connection, path: str) -> None:
     """Remove a file or directory; none is no error."""
     try:
-        await backend.remove(path)
+        await connection.finish(await connection.backend.remove(path))
     except MissingFileError:
         return
 
@@ -92,42 +93,42 @@ def moves_in_pieces(backend: Backend) -> bool:
 
 
 @asynccontextmanager
-async def alias_for_jobs(backend: Backend, directory: str) -> AsyncIterator[str]:
+async def alias_for_jobs(connection: Connection, directory: str) -> AsyncIterator[str]:
     """A path of a directory that may enter scripts of transfer jobs: its own, or for its time that of a link to it."""
-    if Capability.CONTENT in backend.capabilities or is_fit_for_jobs(directory):
+    if Capability.CONTENT in connection.backend.capabilities or is_fit_for_jobs(directory):
         yield directory
         return
-    link = await temporary_path(backend)
-    await backend.symlink(directory, link)
+    link = await temporary_path(connection.backend)
+    await connection.backend.symlink(directory, link)
     try:
         yield link
     finally:
         with anyio.CancelScope(shield=True):
-            await backend.remove(link)
+            await connection.finish(await connection.backend.remove(link))
 
 
 @asynccontextmanager
-async def file_for_jobs(backend: Backend, path: str) -> AsyncIterator[str]:
+async def file_for_jobs(connection: Connection, path: str) -> AsyncIterator[str]:
     """As `alias_for_jobs`, for a file; where its own name is the odd one, a job gives it a second."""
     directory, name = posixpath.split(path)
-    if Capability.CONTENT in backend.capabilities or is_fit_for_jobs(name):
-        async with alias_for_jobs(backend, directory) as place:
+    if Capability.CONTENT in connection.backend.capabilities or is_fit_for_jobs(name):
+        async with alias_for_jobs(connection, directory) as place:
             yield posixpath.join(place, name)
         return
-    async with staged(backend, path) as second:
+    async with staged(connection, path) as second:
         yield second
 
 
 @asynccontextmanager
-async def staged(backend: Backend, path: str) -> AsyncIterator[str]:
+async def staged(connection: Connection, path: str) -> AsyncIterator[str]:
     """For its time, a plain name for a file or directory that cannot be asked for by its own; a job makes it."""
-    name = await temporary_path(backend)
+    name = await temporary_path(connection.backend)
     try:
-        await backend.end_transfer(await backend.begin_stage(path, name))
+        await connection.finish(await connection.backend.begin_stage(path, name))
         yield name
     finally:
         with anyio.CancelScope(shield=True):
-            await remove_if_there(backend, name)
+            await remove_if_there(connection, name)
 
 
 async def temporary_path(backend: Backend, suffix: str = "") -> str:

@@ -12,6 +12,7 @@ import msgspec
 
 from crestline.client.backends.base import Backend
 from crestline.client.backends.messages import TransferMethod
+from crestline.client.connection import Connection
 from crestline.client.files.names import remove_if_there
 from crestline.model import CrestlineError, JobNotFoundError, JobState, MissingFileError, TransferError
 
@@ -47,8 +48,8 @@ class Unfinished:
         key: calls with the same one find each other's.
     """
 
-    def __init__(self, backend: Backend, directory: str, key: str) -> None:
-        self._backend = backend
+    def __init__(self, connection: Connection, directory: str, key: str) -> None:
+        self._connection = connection
         self._directory = directory
         digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:16]
         self.archive = posixpath.join(directory, f".crestline-{digest}.tar.gz")
@@ -63,7 +64,7 @@ class Unfinished:
     async def read(self, about: str) -> Note | None:
         """What an earlier call has begun; None: nothing, or nothing of use any more, and then it is given up."""
         try:
-            content = await self._backend.download_small(self.paths[1])
+            content = await self._connection.backend.download_small(self.paths[1])
         except MissingFileError:
             return None
         self._is_noted = True
@@ -80,7 +81,7 @@ class Unfinished:
     async def write(self, note: Note) -> None:
         """Let later calls know."""
         self._is_noted = True
-        await self._backend.upload_small(self._directory, self._note, msgspec.json.encode(note))
+        await self._connection.backend.upload_small(self._directory, self._note, msgspec.json.encode(note))
 
     async def is_done(self, note: Note, *, wait: bool) -> bool:
         """Whether the note's job has done its work; False only if it shall not be waited for.
@@ -90,10 +91,10 @@ class Unfinished:
         """
         if not note.job_id:
             return True
-        if not wait and not await has_ended(self._backend, note.job_id):
+        if not wait and not await has_ended(self._connection.backend, note.job_id):
             return False
         try:
-            await self._backend.end_transfer(TransferMethod(job_id=note.job_id, log=note.log))
+            await self._connection.finish(TransferMethod(job_id=note.job_id, log=note.log))
         except JobNotFoundError as error:
             raise TransferError(f"The transfer job {note.job_id} is gone.", hint="Try again.") from error
         return True
@@ -103,8 +104,8 @@ class Unfinished:
         with anyio.CancelScope(shield=True):
             if note is not None and note.job_id:
                 try:
-                    if not await has_ended(self._backend, note.job_id):
-                        await self._backend.cancel(note.job_id)
+                    if not await has_ended(self._connection.backend, note.job_id):
+                        await self._connection.backend.cancel(note.job_id)
                 except CrestlineError as error:
                     log.warning("transfer job %s could not be cancelled: %s", note.job_id, error)
             await self.remove()
@@ -113,13 +114,13 @@ class Unfinished:
         """The archive and the note."""
         with anyio.CancelScope(shield=True):
             for path in self.paths if self._is_noted else self.paths[:1]:
-                await remove_if_there(self._backend, path)
+                await remove_if_there(self._connection, path)
 
     async def _was_cancelled(self, note: Note) -> bool:
         if not note.job_id:
             return False
         try:
-            jobs = await self._backend.job(note.job_id)
+            jobs = await self._connection.backend.job(note.job_id)
         except JobNotFoundError:
             return False
         return any(job.state is JobState.CANCELLED for job in jobs)

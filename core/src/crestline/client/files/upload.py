@@ -10,8 +10,8 @@ from pathlib import Path
 
 from anyio.to_thread import run_sync
 
-from crestline.client.backends.base import Backend
 from crestline.client.backends.capabilities import Capability
+from crestline.client.connection import Connection
 from crestline.client.files.ignore import IgnoreRules
 from crestline.client.files.local import local_errors, sha256
 from crestline.client.files.names import (
@@ -38,7 +38,7 @@ _WORTH_ASKING = 1024 * 1024
 
 
 async def upload(
-    backend: Backend,
+    connection: Connection,
     local: str | os.PathLike[str],
     remote: str,
     *,
@@ -76,61 +76,67 @@ async def upload(
         source = Path(local)
         if await run_sync(source.is_dir):
             return await upload_tree(
-                backend, source, path, meter, wait=wait, key=key or str(source.absolute()), ignore=ignore
+                connection, source, path, meter, wait=wait, key=key or str(source.absolute()), ignore=ignore
             )
         size = source.stat().st_size
-        worth_asking = _WORTH_ASKING if wait else min(_WORTH_ASKING, backend.max_direct_upload + 1)
-        status = await _status(backend, path)
+        worth_asking = _WORTH_ASKING if wait else min(_WORTH_ASKING, connection.backend.max_direct_upload + 1)
+        status = await _status(connection, path)
         if remote.endswith("/") or is_directory(status):
             if status is None:
-                await make_directory(backend, path)
+                await make_directory(connection.backend, path)
             elif not is_directory(status):
                 raise InvalidRequestError(f"{path} is no directory.", hint="Leave the slash at its end out.")
             path = posixpath.join(path, source.name)
-            status = await _status(backend, path) if size >= worth_asking else None
+            status = await _status(connection, path) if size >= worth_asking else None
             if is_directory(status):
                 raise InvalidRequestError(f"{path} is a directory.", hint="Remove it, or give the file another name.")
-        if status is None and size > backend.max_direct_upload and Capability.CONTENT not in backend.capabilities:
-            await backend.stat(posixpath.dirname(path))  # before a job finds out that there is no such directory
+        if (
+            status is None
+            and size > connection.backend.max_direct_upload
+            and Capability.CONTENT not in connection.backend.capabilities
+        ):
+            await connection.backend.stat(
+                posixpath.dirname(path)
+            )  # before a job finds out that there is no such directory
         meter.total = size
         checksum: str | None = None
         if size >= worth_asking and status is not None and status["size"] == size:
             checksum = await sha256(source)
             # What a job has brought is newer there, unless that machine's clock is slow: then it would travel for ever.
             is_newer_there = not wait or source.stat().st_mtime < status["mtime"]
-            if await is_same(backend, path, size, checksum, otherwise=is_newer_there):
+            if await is_same(connection.backend, path, size, checksum, otherwise=is_newer_there):
                 mode = source.stat().st_mode
                 if mode & 0o100 and not status["mode"] & 0o100:
-                    await backend.chmod(path, f"{mode & 0o777:o}")
+                    await connection.backend.chmod(path, f"{mode & 0o777:o}")
                 return Report(skipped=1)
-        if _needs_archive(backend, path, size):
-            await _upload_in_archive(backend, source, path, meter)
-        elif not wait and takes_a_job(backend, path, size, backend.max_direct_upload):
-            job = await send_ahead(backend, source, path, size, meter)
+        if _needs_archive(connection, path, size):
+            await _upload_in_archive(connection, source, path, meter)
+        elif not wait and takes_a_job(connection.backend, path, size, connection.backend.max_direct_upload):
+            job = await send_ahead(connection, source, path, size, meter)
             return Report(files=1, bytes=size, pending=(job.job_id,), temporary=job.temporary)
         else:
-            await upload_file(backend, source, path, meter, checksum=checksum)
+            await upload_file(connection, source, path, meter, checksum=checksum)
         return Report(files=1, bytes=size)
 
 
-async def _status(backend: Backend, path: str) -> dict[str, int] | None:
+async def _status(connection: Connection, path: str) -> dict[str, int] | None:
     """As `remote_stat`; a name that cannot be asked for counts as new, since an archive puts it there anyhow."""
-    if not is_askable(backend, posixpath.basename(path)):
+    if not is_askable(connection.backend, posixpath.basename(path)):
         return None
-    return await remote_stat(backend, path)
+    return await remote_stat(connection.backend, path)
 
 
-def _needs_archive(backend: Backend, path: str, size: int) -> bool:
+def _needs_archive(connection: Connection, path: str, size: int) -> bool:
     """Whether plain FirecREST can write this only by unpacking it; it never answers a direct upload of no bytes."""
-    if Capability.CONTENT in backend.capabilities:
+    if Capability.CONTENT in connection.backend.capabilities:
         return False
     name = posixpath.basename(path)
-    if size > backend.max_direct_upload and is_direct(name):
-        return not (moves_in_pieces(backend) or is_fit_for_jobs(name))
+    if size > connection.backend.max_direct_upload and is_direct(name):
+        return not (moves_in_pieces(connection.backend) or is_fit_for_jobs(name))
     return size == 0 or not is_direct(name)
 
 
-async def _upload_in_archive(backend: Backend, source: Path, path: str, meter: Meter) -> None:
+async def _upload_in_archive(connection: Connection, source: Path, path: str, meter: Meter) -> None:
     directory, name = posixpath.split(path)
     status = source.stat()
     entry = Entry(
@@ -142,6 +148,6 @@ async def _upload_in_archive(backend: Backend, source: Path, path: str, meter: M
     )
     with tempfile.TemporaryDirectory(prefix="crestline-") as place:
         Path(place, name).symlink_to(source.resolve())
-        await pack_and_extract(backend, Path(place), directory, [entry], meter)
-    if Listing(await backend.list(directory, hidden=True)).differs(entry, same_content=True):
+        await pack_and_extract(connection, Path(place), directory, [entry], meter)
+    if Listing(await connection.backend.list(directory, hidden=True)).differs(entry, same_content=True):
         raise TransferError(f"{path!r} did not arrive as it is here.", hint="Send it again.")

@@ -14,9 +14,9 @@ from pathlib import Path
 import anyio
 import msgspec
 
-from crestline.client.backends.base import Backend
 from crestline.client.backends.capabilities import Capability
 from crestline.client.backends.messages import TransferMethod
+from crestline.client.connection import Connection
 from crestline.client.files import signed_urls
 from crestline.client.files.local import RunningSum, read_chunks, sha256
 from crestline.client.files.names import alias_for_jobs, make_directory, moves_in_pieces, remove_if_there
@@ -46,7 +46,9 @@ _WHOLE_TRIES = 3
 _PASSING = (GatewayUnavailableError, RateLimitedError)
 
 
-async def upload_file(backend: Backend, source: Path, path: str, meter: Meter, *, checksum: str | None = None) -> None:
+async def upload_file(
+    connection: Connection, source: Path, path: str, meter: Meter, *, checksum: str | None = None
+) -> None:
     """Send `source` as `path` and make sure that it arrived.
 
     On a Crestline gateway the file appears whole or not at all, and an upload that was cut off goes on where it
@@ -62,22 +64,24 @@ async def upload_file(backend: Backend, source: Path, path: str, meter: Meter, *
     """
     status = source.stat()
     size = status.st_size
-    if Capability.CONTENT in backend.capabilities:
-        await _send_parts(backend, source, path, status.st_mtime_ns, size, checksum, meter)
-    elif size <= backend.max_direct_upload:
-        await _send_direct(backend, source, path, size, checksum or await sha256(source), meter)
-    elif moves_in_pieces(backend):
-        await _send_in_pieces(backend, source, path, size, checksum or await sha256(source), meter)
+    if Capability.CONTENT in connection.backend.capabilities:
+        await _send_parts(connection, source, path, status.st_mtime_ns, size, checksum, meter)
+    elif size <= connection.backend.max_direct_upload:
+        await _send_direct(connection, source, path, size, checksum or await sha256(source), meter)
+    elif moves_in_pieces(connection.backend):
+        await _send_in_pieces(connection, source, path, size, checksum or await sha256(source), meter)
     else:
-        await _send_by_signed_urls(backend, source, path, size, checksum or await sha256(source), meter)
+        await _send_by_signed_urls(connection, source, path, size, checksum or await sha256(source), meter)
     if status.st_mode & 0o100:
-        await backend.chmod(path, f"{status.st_mode & 0o777:o}")
+        await connection.backend.chmod(path, f"{status.st_mode & 0o777:o}")
 
 
 async def _send_parts(
-    backend: Backend, source: Path, path: str, modified: int, size: int, checksum: str | None, meter: Meter
+    connection: Connection, source: Path, path: str, modified: int, size: int, checksum: str | None, meter: Meter
 ) -> None:
-    identity = f"{backend.gateway_url}\n{backend.system}\n{path}\n{source.resolve()}\n{size}\n{modified}"
+    identity = (
+        f"{connection.backend.gateway_url}\n{connection.backend.system}\n{path}\n{source.resolve()}\n{size}\n{modified}"
+    )
     upload_id = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:32]
     total = RunningSum(Crc32())
     patience = Patience()
@@ -88,7 +92,7 @@ async def _send_parts(
     while True:
         try:
             if offset is None:
-                offset = await backend.upload_offset(path, upload_id)
+                offset = await connection.backend.upload_offset(path, upload_id)
             meter.add(begun + offset - meter.done, source.name)
             # The checksum of all goes ahead of the last part, so that one is small.
             end = size if size - offset <= PART else min(offset + part, size - PART)
@@ -97,7 +101,7 @@ async def _send_parts(
                 crc = await total.of(source)
             content = _counted(source, offset, end, total, meter)
             began = time.monotonic()
-            offset = await backend.upload_part(
+            offset = await connection.backend.upload_part(
                 path, upload_id, offset, content, end - offset, last=last, checksum=crc if last else None
             )
             if last:
@@ -114,7 +118,7 @@ async def _send_parts(
             # The last part may have been stored and only its answer lost; then there is no upload to go on with.
             if crc and not isinstance(error, TransferError):
                 checksum = checksum or await sha256(source)
-                if await is_same(backend, path, size, checksum):
+                if await is_same(connection.backend, path, size, checksum):
                     return
             await patience.wait(error)
             part = largest = max(PART, part // 2)
@@ -127,7 +131,7 @@ async def _counted(source: Path, start: int, end: int, total: RunningSum, meter:
         meter.add(len(chunk), source.name)
 
 
-async def _send_direct(backend: Backend, source: Path, path: str, size: int, checksum: str, meter: Meter) -> None:
+async def _send_direct(connection: Connection, source: Path, path: str, size: int, checksum: str, meter: Meter) -> None:
     content = await anyio.Path(source).read_bytes()
     directory, name = posixpath.split(path)
     patience = Patience()
@@ -136,18 +140,18 @@ async def _send_direct(backend: Backend, source: Path, path: str, size: int, che
             log.warning("%s did not arrive whole, sending it again", path)
         while True:
             try:
-                await backend.upload_small(directory, name, content)
+                await connection.backend.upload_small(directory, name, content)
                 break
             except _PASSING as error:
                 await patience.wait(error)
-        if await is_same(backend, path, size, checksum):
+        if await is_same(connection.backend, path, size, checksum):
             meter.add(size, source.name)
             return
     raise _not_whole(path)
 
 
 async def send_ahead(
-    backend: Backend,
+    connection: Connection,
     source: Path,
     path: str,
     size: int,
@@ -165,18 +169,18 @@ async def send_ahead(
     Raises:
         TransferError: the store did not take it.
     """
-    if moves_in_pieces(backend):
-        return await _begin_join(backend, source, path, size, await sha256(source), meter)
-    transfer = await backend.begin_upload(path, size)
-    async with _cancelled_on_error(backend, transfer):
+    if moves_in_pieces(connection.backend):
+        return await _begin_join(connection, source, path, size, await sha256(source), meter)
+    transfer = await connection.backend.begin_upload(path, size)
+    async with _cancelled_on_error(connection, transfer):
         if begun is not None:
             await begun(transfer)
-        await signed_urls.put_parts(transfer, source, size, meter, backend.verify)
+        await signed_urls.put_parts(transfer, source, size, meter, connection.backend.verify)
     return transfer
 
 
 async def _send_by_signed_urls(
-    backend: Backend, source: Path, path: str, size: int, checksum: str, meter: Meter
+    connection: Connection, source: Path, path: str, size: int, checksum: str, meter: Meter
 ) -> None:
     begun = meter.done
     directory, name = posixpath.split(path)
@@ -185,68 +189,70 @@ async def _send_by_signed_urls(
             log.warning("%s did not arrive whole, sending it again", path)
             meter.add(begun - meter.done, source.name)
         try:
-            async with alias_for_jobs(backend, directory) as place:
-                transfer = await backend.begin_upload(posixpath.join(place, name), size)
-                async with _cancelled_on_error(backend, transfer):
-                    await signed_urls.put_parts(transfer, source, size, meter, backend.verify)
-                    await backend.end_transfer(transfer)
+            async with alias_for_jobs(connection, directory) as place:
+                transfer = await connection.backend.begin_upload(posixpath.join(place, name), size)
+                async with _cancelled_on_error(connection, transfer):
+                    await signed_urls.put_parts(transfer, source, size, meter, connection.backend.verify)
+                    await connection.finish(transfer)
         except TransferError:
             if attempt + 1 == _WHOLE_TRIES:
                 raise
             continue
-        if await is_same(backend, path, size, checksum):
+        if await is_same(connection.backend, path, size, checksum):
             return
     raise _not_whole(path)
 
 
-async def _send_in_pieces(backend: Backend, source: Path, path: str, size: int, checksum: str, meter: Meter) -> None:
+async def _send_in_pieces(
+    connection: Connection, source: Path, path: str, size: int, checksum: str, meter: Meter
+) -> None:
     """Send pieces that one direct upload carries each, and let a job put them together; it also checks the whole."""
     begun = meter.done
     for attempt in range(_WHOLE_TRIES):
         meter.add(begun - meter.done, source.name)
-        transfer = await _begin_join(backend, source, path, size, checksum, meter)
+        transfer = await _begin_join(connection, source, path, size, checksum, meter)
         try:
-            await backend.end_transfer(transfer)
+            await connection.finish(transfer)
             return
         except TransferError as error:
-            await remove_if_there(backend, transfer.pieces)
+            await remove_if_there(connection, transfer.pieces)
             if attempt + 1 == _WHOLE_TRIES:
                 raise
             log.warning("%s is sent again: %s", path, error.message)
 
 
 async def _begin_join(
-    backend: Backend, source: Path, path: str, size: int, checksum: str, meter: Meter
+    connection: Connection, source: Path, path: str, size: int, checksum: str, meter: Meter
 ) -> TransferMethod:
     """Send what is lacking of the pieces; returns the job that makes `path` of them and then removes them."""
-    step = backend.max_direct_upload
+    step = connection.backend.max_direct_upload
     identity = hashlib.sha256(f"{path}\n{checksum}\n{step}".encode("utf-8", "surrogateescape")).hexdigest()
-    pieces = posixpath.join(await backend.default_workdir(), f".crestline-{identity[:16]}.pieces")
-    await make_directory(backend, pieces)
-    there = {file.name: file.size for file in await backend.list(pieces)}
+    pieces = posixpath.join(await connection.backend.default_workdir(), f".crestline-{identity[:16]}.pieces")
+    await make_directory(connection.backend, pieces)
+    there = {file.name: file.size for file in await connection.backend.list(pieces)}
 
     async def send(start: int) -> None:
         end = min(start + step, size)
         name = f"{start // step:06d}"
         if there.get(name) != end - start:
             content = b"".join([chunk async for chunk in read_chunks(source, start, end)])
-            await backend.upload_small(pieces, name, content)
+            await connection.backend.upload_small(pieces, name, content)
         meter.add(end - start, source.name)
 
     await run_parallel(partial(send, start) for start in range(0, size, step))
-    transfer = await backend.begin_join(pieces, path, checksum)
+    transfer = await connection.backend.begin_join(pieces, path, checksum)
     return msgspec.structs.replace(transfer, pieces=pieces)
 
 
 @contextlib.asynccontextmanager
-async def _cancelled_on_error(backend: Backend, transfer: TransferMethod) -> AsyncIterator[None]:
+async def _cancelled_on_error(connection: Connection, transfer: TransferMethod) -> AsyncIterator[None]:
     """The job that waits for the file holds a node for up to a day, so it must not outlive a failure."""
     try:
         yield
     except BaseException:
         with anyio.CancelScope(shield=True):
             try:
-                await backend.cancel(transfer.job_id)
+                await connection.backend.cancel(transfer.job_id)
             except CrestlineError as error:
                 log.warning("transfer job %s could not be cancelled: %s", transfer.job_id, error)
         raise

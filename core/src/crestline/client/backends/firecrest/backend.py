@@ -20,9 +20,7 @@ from crestline.client.backends.firecrest.jobs import JobCalls
 from crestline.client.backends.firecrest.key_calls import KeyCalls
 from crestline.client.backends.firecrest.status_calls import StatusCalls
 from crestline.client.backends.messages import Description
-from crestline.client.monitor import JobMonitor
 from crestline.client.policy import Policy
-from crestline.client.submission_lookup import SubmissionLookup
 from crestline.model import ConfigError, SystemNotFoundError
 from crestline.wire.codec import Message
 from crestline.wire.extensions import FEATURES_HEADER
@@ -101,8 +99,6 @@ class FirecrestBackend(JobCalls, EventCalls, FileCalls, ContentCalls, StatusCall
         self.transfer_directives = ()
         self.max_direct_upload = 5 * _MIB
         self.max_direct_download = _base64_limit(5 * _MIB)
-        self.monitor = JobMonitor(self, policy.poll)
-        self.submissions = SubmissionLookup(self)
         self._known = known
         self._described: dict[str, Any] = {}
         self._workdir: str | None = None
@@ -126,10 +122,6 @@ class FirecrestBackend(JobCalls, EventCalls, FileCalls, ContentCalls, StatusCall
         response = await self._request("get", "/status/systems", expect=200)
         features = sorted(response.headers.get(FEATURES_HEADER, "").split())
         return Description(features, self._pick(self._read(response, _Systems).systems), time.time())
-
-    async def close(self) -> None:
-        await self.monitor.close()
-        await super().close()
 
     async def systems(self) -> list[dict[str, Any]]:
         """The entries of all systems behind the gateway; it need not be open for that."""

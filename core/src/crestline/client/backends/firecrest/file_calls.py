@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import posixpath
 from functools import partial
@@ -83,18 +84,16 @@ class FileCalls(TransferCalls):
         found = await self._result(send, list[FileEntry])
         return self._file(found[0]) if found else None
 
-    async def remove(self, path: str) -> None:
+    async def remove(self, path: str) -> TransferMethod | None:
         self._safe(path)
         try:
             await self._remove_directly(path)
         except GatewayUnavailableError as error:
             if error.status == 408 or "status:124" in error.message:
-                await self._remove_in_job(path)
-                return
-            try:
+                return await self._remove_in_job(path)
+            with contextlib.suppress(MissingFileError):  # the first request did it, only its answer was lost
                 await self._remove_directly(path)
-            except MissingFileError:
-                return  # the first request did it, only its answer was lost
+        return None
 
     async def _remove_directly(self, path: str) -> None:
         await self._request("delete", f"{self._ops}/rm", expect=204, how="once", params={"path": path})
@@ -159,19 +158,12 @@ class FileCalls(TransferCalls):
         response = await self._request("get", f"{self._ops}/view", expect=200, params=params)
         return self._read(response, TextAnswer).output or ""
 
-    async def extract(self, archive: str, target: str) -> None:
-        await self._end(await self.begin_extract(archive, target))
-
-    async def compress(self, source: str, archive: str, *, pattern: str | None = None) -> None:
-        body = CompressRequest(path=source, target_path=archive, match_pattern=pattern, account=self.account)
-        await self._end(await self._begin_tar("compress", body))
-
-    async def begin_extract(self, archive: str, target: str) -> TransferMethod | None:
+    async def extract(self, archive: str, target: str) -> TransferMethod | None:
         body = ExtractRequest(path=archive, target_path=target, account=self.account)
         return await self._begin_tar("extract", body)
 
-    async def begin_compress(self, source: str, archive: str) -> TransferMethod | None:
-        body = CompressRequest(path=source, target_path=archive, account=self.account)
+    async def compress(self, source: str, archive: str, *, pattern: str | None = None) -> TransferMethod | None:
+        body = CompressRequest(path=source, target_path=archive, match_pattern=pattern, account=self.account)
         return await self._begin_tar("compress", body)
 
     async def _begin_tar(self, verb: str, body: CompressRequest | ExtractRequest) -> TransferMethod | None:
@@ -198,10 +190,6 @@ class FileCalls(TransferCalls):
             directory, name = posixpath.split(body.path)
             commands = file_scripts.compress(directory, name, body.target_path, pattern)
         return await self._begin_script(commands)
-
-    async def _end(self, transfer: TransferMethod | None) -> None:
-        if transfer is not None:
-            await self.end_transfer(transfer)
 
     def _file(self, entry: FileEntry) -> File:
         file = _file_of(entry)

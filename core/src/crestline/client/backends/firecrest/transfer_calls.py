@@ -15,10 +15,10 @@ from crestline.client.backends.firecrest import file_scripts
 from crestline.client.backends.firecrest.calls import Calls
 from crestline.client.backends.messages import TransferMethod
 from crestline.client.files.names import is_fit_for_jobs, is_temporary, temporary_name
-from crestline.client.monitor import JobMonitor
 from crestline.model import (
     CrestlineError,
     InvalidRequestError,
+    Job,
     JobSpec,
     MissingFileError,
     TransferError,
@@ -44,7 +44,6 @@ class TransferCalls(Calls):
     system: str
     account: str | None
     capabilities: frozenset[Capability]
-    monitor: JobMonitor
     transfer_service: str | None
     transfer_directives: tuple[str, ...]
     """lines that the site puts at the head of its transfer jobs; `{account}` stands for the account"""
@@ -87,25 +86,23 @@ class TransferCalls(Calls):
         if self.account is not None and not is_fit_for_jobs(self.account):
             raise InvalidRequestError(f"Invalid account {self.account!r}.", hint="Correct `account` of the site.")
 
-    async def copy(self, source: str, target: str) -> None:
+    async def copy(self, source: str, target: str) -> TransferMethod:
         if self._fits_in_job(source, target):
             body = CopyRequest(path=source, target_path=target, account=self.account)
-            await self._run_transfer("post", "cp", expect=201, body=body)
-        else:
-            await self.end_transfer(await self._begin_script(file_scripts.copy(source, target)))
+            return await self._begin_command("post", "cp", expect=201, body=body)
+        return await self._begin_script(file_scripts.copy(source, target))
 
-    async def move(self, source: str, target: str) -> None:
+    async def move(self, source: str, target: str) -> TransferMethod:
         if self._fits_in_job(source, target):
             body = MoveRequest(path=source, target_path=target, account=self.account)
-            await self._run_transfer("post", "mv", expect=201, body=body)
-        else:
-            await self.end_transfer(await self._begin_script(file_scripts.move(source, target)))
+            return await self._begin_command("post", "mv", expect=201, body=body)
+        return await self._begin_script(file_scripts.move(source, target))
 
-    async def _remove_in_job(self, path: str) -> None:
+    async def _remove_in_job(self, path: str) -> TransferMethod:
         if self._fits_in_job(path):
-            await self._run_transfer("delete", "rm", expect=200, params={"path": path, "account": self.account})
-        else:
-            await self.end_transfer(await self._begin_script(file_scripts.remove(path)))
+            params = {"path": path, "account": self.account}
+            return await self._begin_command("delete", "rm", expect=200, params=params)
+        return await self._begin_script(file_scripts.remove(path))
 
     async def begin_upload(self, path: str, size: int) -> TransferMethod:
         self._check_for_job(path)
@@ -143,9 +140,6 @@ class TransferCalls(Calls):
         part = posixpath.join(posixpath.dirname(path), temporary_name(".part"))
         return await self._begin_script(file_scripts.join(pieces, path, part, checksum))
 
-    async def end_transfer(self, transfer: TransferMethod) -> None:
-        await self._finish(transfer.job_id, transfer.log)
-
     async def _begin(self, verb: str, body: UploadRequest | DownloadRequest) -> TransferMethod:
         response = await self._request(
             "post", f"/filesystem/{self.system}/transfer/{verb}", expect=201, how="once", body=body
@@ -160,10 +154,6 @@ class TransferCalls(Calls):
             part_size=directives.max_part_size or 0,
             log=answer.transfer_job.logs.output_log,
         )
-
-    async def _run_transfer(self, method: str, verb: str, *, expect: int, **content: Any) -> None:
-        """Start a transfer job and wait until it has done its work."""
-        await self.end_transfer(await self._begin_command(method, verb, expect=expect, **content))
 
     async def _begin_command(self, method: str, verb: str, *, expect: int, **content: Any) -> TransferMethod:
         response = await self._request(
@@ -198,8 +188,8 @@ class TransferCalls(Calls):
         )
         return TransferMethod(job_id=await self.submit(spec, secrets.token_hex()), log=output)
 
-    async def _finish(self, job_id: str, log: str) -> None:
-        job = await self.monitor.wait(job_id)
+    async def end_transfer(self, transfer: TransferMethod, job: Job) -> None:
+        log = transfer.log
         said = await self._read_log(log, "tail")
         is_good = any(sentence in said for sentence in _GOOD)
         if job.state.is_success and not is_good:  # what a job packed comes behind the sentence
@@ -208,7 +198,7 @@ class TransferCalls(Calls):
         if not (job.state.is_success and is_good):
             last = said.strip().splitlines()[-1:] or ["its log is empty"]
             raise TransferError(
-                f"The transfer job {job_id} failed ({job.raw_state}): {last[0][:200]}",
+                f"The transfer job {transfer.job_id} failed ({job.raw_state}): {last[0][:200]}",
                 hint=f"See {log} on the system.",
             )
         if is_temporary(posixpath.basename(log)):
