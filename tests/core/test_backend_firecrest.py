@@ -74,7 +74,7 @@ async def backend(plain: PlainFirecrest) -> AsyncIterator[FirecrestBackend]:
 
 @pytest.fixture
 async def connection(backend: FirecrestBackend) -> AsyncIterator[Connection]:
-    connection = Connection(backend, BRISK.poll)
+    connection = Connection(backend, BRISK)
     yield connection
     await connection.monitor.close()
 
@@ -296,7 +296,7 @@ async def test_tokens_that_expire_while_we_work(plain: PlainFirecrest) -> None:
 async def test_no_secret_in_the_logs(plain: PlainFirecrest, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     backend = backend_of(plain)
-    connection = Connection(backend, BRISK.poll)
+    connection = Connection(backend, BRISK)
     await connection.open()
     plain.faults.fail(401, path="/stat", count=1)
     await backend.stat(str(plain.home))
@@ -606,7 +606,7 @@ async def test_what_takes_too_long_becomes_a_job(
 
 async def test_the_account_of_the_site_is_charged(plain: PlainFirecrest) -> None:
     backend = backend_of(plain, account="proj7")
-    connection = Connection(backend, BRISK.poll)
+    connection = Connection(backend, BRISK)
     await connection.open()
     home = str(plain.home)
     (plain.home / "f").touch()

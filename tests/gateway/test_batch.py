@@ -83,7 +83,7 @@ def test_too_many(http: httpx.Client) -> None:
 
 @pytest.mark.anyio
 async def test_the_client_submits_many(gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crestline.client.submit._IN_A_REQUEST", 10)
+    monkeypatch.setattr("crestline.client.submission.header._IN_A_REQUEST", 10)
     specs = [JobSpec(script=HELD, workdir="/tmp", name=f"many-{number}") for number in range(25)]
     specs[7] = JobSpec(script=HELD, workdir="relative")
     specs[9] = JobSpec(workdir="/tmp")

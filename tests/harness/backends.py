@@ -50,7 +50,7 @@ async def gateway_backend(gateway: RunningGateway, url: str | None = None) -> As
 
 @asynccontextmanager
 async def _opened(backend: Backend) -> AsyncIterator[Connection]:
-    connection = Connection(backend, QUICK.poll)
+    connection = Connection(backend, QUICK)
     await connection.open()
     try:
         yield connection

@@ -1,12 +1,12 @@
-"""An open backend with what belongs to it once in an event loop: the monitor of its jobs and the look-up of its
-submissions."""
+"""An open backend with what belongs to it once in an event loop: its jobs' monitor and the strategy of submission."""
 
 from __future__ import annotations
 
 from crestline.client.backends.base import Backend
 from crestline.client.backends.messages import TransferMethod
 from crestline.client.monitor import JobMonitor
-from crestline.client.policy import PollPolicy
+from crestline.client.policy import Policy
+from crestline.client.submission import SubmissionStrategy, choose_submission
 from crestline.client.submission_lookup import SubmissionLookup
 
 
@@ -15,18 +15,21 @@ class Connection:
 
     Attributes:
         backend: the binding to the facility's API; it never waits.
-        submissions: finds the jobs of earlier submissions.
         monitor: the one watcher of the backend's jobs.
+        submission: how submissions are made unique; chosen by `open`.
     """
 
-    def __init__(self, backend: Backend, policy: PollPolicy | None = None) -> None:
+    def __init__(self, backend: Backend, policy: Policy | None = None) -> None:
+        self._policy = policy or Policy()
+        self._lookup = SubmissionLookup(backend)
         self.backend = backend
-        self.submissions = SubmissionLookup(backend)
-        self.monitor = JobMonitor(backend, self.submissions, policy)
+        self.monitor = JobMonitor(backend, self._lookup, self._policy.poll)
+        self.submission: SubmissionStrategy
 
     async def open(self) -> None:
-        """Open the backend."""
+        """Open the backend, and choose how submissions are made unique there."""
         await self.backend.open()
+        self.submission = choose_submission(self.backend, self._lookup, self._policy.submit)
 
     async def close(self) -> None:
         """Stop the monitor and close the backend."""

@@ -26,7 +26,6 @@ from crestline.client.logs import Follower, JobOutput, Turn, follow, source_of
 from crestline.client.lookup import find_job
 from crestline.client.monitor import JobMonitor
 from crestline.client.policy import Policy
-from crestline.client.submit import submit, submit_many
 from crestline.client.system_files import SystemFiles
 from crestline.client.traffic import Traffic
 from crestline.client.watched import JobEvent
@@ -97,7 +96,7 @@ class System(SystemFiles):
                 backend = backend_class(self._site.api)(
                     url, asked, authorizer, account=self._site.account, verify=trust, policy=self._policy, known=known
                 )
-                return Connection(backend, self._policy.poll)
+                return Connection(backend, self._policy)
 
             self._connection = connection = await shared.acquire(key, make)
             self._key = key
@@ -172,7 +171,7 @@ class System(SystemFiles):
             InvalidRequestError: the job itself is wrong.
             SubmitOutcomeUnknownError: repeat with the same key.
         """
-        return await submit(self.connection, spec, key, self._policy.submit)
+        return await self.connection.submission.submit(spec, key)
 
     async def submit_many(
         self, specs: Sequence[JobSpec], keys: Sequence[str] | None = None, *, are_new: bool = False
@@ -187,7 +186,7 @@ class System(SystemFiles):
         Returns:
             of each the job or the error that `submit` would have raised, in their order.
         """
-        return await submit_many(self.connection, specs, keys, self._policy.submit, are_new=are_new)
+        return await self.connection.submission.submit_many(specs, keys, are_new=are_new)
 
     async def job(self, job_id: str) -> Job:
         """A job as the scheduler reports it now; an array as one job.

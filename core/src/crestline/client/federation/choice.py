@@ -12,7 +12,6 @@ from crestline.client.federation import ledger
 from crestline.client.federation.looks import Look, look_at
 from crestline.client.federation.needs import Needs, needs_of
 from crestline.client.policy import Policy, RetryPolicy
-from crestline.client.submit import was_submitted
 from crestline.client.system import System
 from crestline.client.systems import list_systems
 from crestline.model import ConfigError, CrestlineError, InvalidRequestError, JobSpec, NoSiteFitsError, UnsupportedError
@@ -148,7 +147,7 @@ async def _find(spec: JobSpec, key: str, candidates: list[str], reasons: dict[st
     async def ask(target: str) -> bool | str:
         try:
             async with _opened(target) as system:
-                return await was_submitted(system.connection, spec, key)
+                return await system.connection.submission.was_submitted(spec, key)
         except UnsupportedError as error:
             return error.message
         except CrestlineError as error:

@@ -1,0 +1,210 @@
+"""Submissions to an API that knows no keys, such as plain FirecREST.
+
+The job's name carries a tag made of the key: the job is looked for by that before anything is repeated, and a lock in
+the script ends a second job at once should there ever be one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+
+import msgspec
+
+from crestline.client.backends.base import Backend
+from crestline.client.backends.messages import NotSentError
+from crestline.client.job_ids import parent
+from crestline.client.policy import SubmitPolicy
+from crestline.client.run_once import guarded, is_array, is_duplicate, lock_path, tag_of, tagged_name
+from crestline.client.submission.strategy import NOTHING_BEGAN, SubmissionStrategy, pause, submitted
+from crestline.client.submission_lookup import SubmissionLookup
+from crestline.model import CrestlineError, GatewayUnavailableError, Job, JobSpec, JobState, render_script
+
+
+class TagSubmission(SubmissionStrategy):
+    """A tag in the job's name, looked up before any repeat, and a lock in the script."""
+
+    def __init__(self, backend: Backend, lookup: SubmissionLookup, policy: SubmitPolicy) -> None:
+        super().__init__(backend, policy)
+        self._lookup = lookup
+
+    async def was_submitted(self, spec: JobSpec, key: str) -> bool:
+        spec = await self._complete(spec)
+        gate = asyncio.Semaphore(1)
+        return await _Submission(self._backend, self._lookup, spec, key, self._policy, gate).was_there()
+
+    async def _submit(self, spec: JobSpec, key: str | None, *, is_new: bool, gate: asyncio.Semaphore) -> Job:
+        async with gate:
+            spec = await self._complete(spec)
+        return await _Submission(self._backend, self._lookup, spec, key, self._policy, gate, is_new=is_new).run()
+
+    def _changes_script(self, spec: JobSpec) -> bool:
+        return True
+
+
+class _Submission:
+    """One submission."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        lookup: SubmissionLookup,
+        spec: JobSpec,
+        key: str | None,
+        policy: SubmitPolicy,
+        gate: asyncio.Semaphore,
+        *,
+        is_new: bool = False,
+    ) -> None:
+        self._backend = backend
+        self._lookup = lookup
+        self._policy = policy
+        self._gate = gate
+        self._may_be_there = key is not None and not is_new
+        self._key = key or uuid.uuid4().hex
+        self._tag = tag_of(self._key)
+        lock = lock_path(spec.workdir, self._tag)
+        script = render_script(spec)
+        name = tagged_name(spec.name, script, self._tag)
+        self._is_array = is_array(script)
+        self._spec = JobSpec(  # all the rest is in the script now
+            script=guarded(script, name=name, lock=lock, environment=dict(spec.environment)),
+            workdir=spec.workdir,
+            name=name,
+            account=spec.account,
+            partition=spec.partition,
+            reservation=spec.reservation,
+            constraint=spec.constraint,
+            stdin=spec.stdin,
+            stdout=spec.stdout,
+            stderr=spec.stderr,
+        )
+
+    async def run(self) -> Job:
+        deadline = time.monotonic() + self._policy.budget
+        if self._may_be_there:
+            found = await self._look_before()
+            if found is not None:
+                return found
+        while True:
+            try:
+                async with self._gate:
+                    job_id = await self._backend.submit(self._spec, self._key)
+            except NOTHING_BEGAN as error:
+                await pause(deadline, self._policy, error)
+            except GatewayUnavailableError as error:
+                found = await self._find_out(deadline, error)
+                if found is not None:
+                    return found
+            else:
+                self._lookup.remember(self._tag, job_id)
+                return submitted(self._backend, self._spec, job_id)
+
+    async def was_there(self) -> bool:
+        """Whether there is a job of an earlier process with this key."""
+        return await self._settled_look() is not None or await self._look_at_lock() is not None
+
+    async def _look_before(self) -> Job | None:
+        """The job of an earlier process with this key.
+
+        Lists that cannot be had do not stop the submission: the lock in the script holds also then.
+        """
+        try:
+            found = await self._settled_look()
+        except CrestlineError:
+            found = await self._look_at_lock()
+        if found is None and (job_id := self._lookup.submitted(self._tag)):
+            found = submitted(self._backend, self._spec, job_id)
+        return found
+
+    async def _settled_look(self) -> Job | None:
+        """The job of this submission, once none in the list may be it without saying so."""
+        deadline = time.monotonic() + self._policy.visibility
+        suspects: set[str] | None = None
+        while True:
+            try:
+                found, nameless = await self._look()
+            except NotSentError:  # the system is busy, which passes
+                if time.monotonic() >= deadline:
+                    raise
+            else:
+                suspects = nameless if suspects is None else suspects & nameless
+                if found is not None or not suspects or time.monotonic() >= deadline:
+                    return found
+            await asyncio.sleep(self._policy.look_every)
+
+    async def _find_out(self, deadline: float, cause: CrestlineError) -> Job | None:
+        """After an answer that leaves it open: the job, or None once it is sure that there is none.
+
+        A list that cannot be had says nothing, and takes nothing back of what others have said.
+
+        Raises:
+            SubmitOutcomeUnknownError: neither could be established in time.
+        """
+        absence = _Absence(self._policy.visibility)
+        while True:
+            obstacle = None
+            try:
+                found, nameless = await self._look()
+            except CrestlineError as error:
+                obstacle = error
+            else:
+                if found is not None:
+                    return found
+                if absence.is_certain(nameless):
+                    return await self._look_at_lock()
+            await pause(deadline, self._policy, cause, obstacle)
+
+    async def _look(self) -> tuple[Job | None, set[str]]:
+        """The job of this submission, and the ids of those that may be it for all that the lists say.
+
+        Raises:
+            CrestlineError: it was not found, and not all lists could be had.
+        """
+        rows, nameless = await self._lookup.find(self._spec.name or "", is_old=self._may_be_there)
+        found = await self._ours(rows)
+        return found, nameless if found is not None else nameless | {job.job_id for job in rows}
+
+    async def _ours(self, rows: list[Job]) -> Job | None:
+        """The oldest of ours that is no duplicate; where all are, the one that they left the work to."""
+        ours = [job for job in rows if not is_duplicate(job)]
+        if not ours:
+            return await self._look_at_lock() if rows else None
+        as_elements = [job for job in ours if not job.job_id.isalnum()]
+        if self._is_array and not as_elements:
+            # An element that runs has an id of its own. What waits has the array's.
+            ours = [job for job in ours if job.state is JobState.PENDING]
+            if not ours:
+                return await self._look_at_lock()
+        first = min(as_elements or ours, key=lambda job: (len(parent(job.job_id)), parent(job.job_id)))
+        return msgspec.structs.replace(first, job_id=parent(first.job_id))
+
+    async def _look_at_lock(self) -> Job | None:
+        """A job that has begun to run has left its id in the lock."""
+        try:
+            holder = await self._lookup.lock_holder(self._spec.workdir, self._tag)
+        except CrestlineError:
+            return None
+        return submitted(self._backend, self._spec, holder) if holder else None
+
+
+class _Absence:
+    """Whether a job that is in no list can be said not to be there."""
+
+    def __init__(self, visibility: float) -> None:
+        self._until = time.monotonic() + visibility
+        self._over = False
+        self._suspects: set[str] = set()
+
+    def is_certain(self, nameless: set[str]) -> bool:
+        """After one more list without it.
+
+        Args:
+            nameless: jobs in the list that may be it. Those that come up when the time is over cannot be.
+        """
+        if not self._over:
+            self._suspects |= nameless
+            self._over = time.monotonic() >= self._until
+        self._suspects &= nameless
+        return self._over and not self._suspects
