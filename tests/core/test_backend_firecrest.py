@@ -73,8 +73,10 @@ async def backend(plain: PlainFirecrest) -> AsyncIterator[FirecrestBackend]:
 
 
 @pytest.fixture
-async def connection(backend: FirecrestBackend) -> AsyncIterator[Connection]:
+async def connection(backend: FirecrestBackend, plain: PlainFirecrest) -> AsyncIterator[Connection]:
     connection = Connection(backend, BRISK)
+    await connection.open()
+    plain.requests.clear()
     yield connection
     await connection.monitor.close()
 
@@ -301,7 +303,7 @@ async def test_no_secret_in_the_logs(plain: PlainFirecrest, caplog: pytest.LogCa
     plain.faults.fail(401, path="/stat", count=1)
     await backend.stat(str(plain.home))
     (plain.home / "f").write_bytes(b"1")
-    await connection.finish(await backend.begin_download(f"{plain.home}/f"))
+    await connection.files.finish(await backend.begin_download(f"{plain.home}/f"))
     plain.faults.reject_tokens = True
     with pytest.raises(AuthenticationError):
         await backend.list(str(plain.home))
@@ -548,14 +550,14 @@ async def test_file_operations(connection: Connection, backend: FirecrestBackend
     assert entries["link"].link_target == f"{home}/d/f"
     assert entries["f"].permissions == "rw-------"
     assert entries["e"].is_directory
-    await connection.finish(await backend.copy(f"{home}/d/f", f"{home}/g"))
-    await connection.finish(await backend.move(f"{home}/g", f"{home}/h"))
+    await connection.files.finish(await backend.copy(f"{home}/d/f", f"{home}/g"))
+    await connection.files.finish(await backend.move(f"{home}/g", f"{home}/h"))
     assert (plain.home / "h").read_bytes() == b"\x00content\xff"
-    await connection.finish(await backend.compress(f"{home}/d", f"{home}/d.tgz"))
+    await connection.files.finish(await backend.compress(f"{home}/d", f"{home}/d.tgz"))
     await backend.mkdir(f"{home}/out")
-    await connection.finish(await backend.extract(f"{home}/d.tgz", f"{home}/out"))
+    await connection.files.finish(await backend.extract(f"{home}/d.tgz", f"{home}/out"))
     assert (plain.home / "out/d/f").exists()
-    await connection.finish(await backend.remove(f"{home}/d"))
+    await connection.files.finish(await backend.remove(f"{home}/d"))
     assert not (plain.home / "d").exists()
     (plain.home / "log").write_text("1\n2\n3\n")
     assert await backend.tail_lines(f"{home}/log", 2) == "2\n3\n"
@@ -589,17 +591,17 @@ async def test_what_takes_too_long_becomes_a_job(
     home = str(plain.home)
     (plain.home / "d").mkdir()
     (plain.home / "d/f").touch()
-    await connection.finish(await backend.compress(f"{home}/d", f"{home}/a.tgz"))
+    await connection.files.finish(await backend.compress(f"{home}/d", f"{home}/a.tgz"))
     (plain.home / "out").mkdir()
     plain.faults.fail(408, path=f"/ops/{verb}", count=1)
     if verb == "rm":
-        await connection.finish(await backend.remove(f"{home}/d"))
+        await connection.files.finish(await backend.remove(f"{home}/d"))
         assert not (plain.home / "d").exists()
     elif verb == "compress":
-        await connection.finish(await backend.compress(f"{home}/d", f"{home}/b.tgz"))
+        await connection.files.finish(await backend.compress(f"{home}/d", f"{home}/b.tgz"))
         assert (plain.home / "b.tgz").exists()
     else:
-        await connection.finish(await backend.extract(f"{home}/a.tgz", f"{home}/out"))
+        await connection.files.finish(await backend.extract(f"{home}/a.tgz", f"{home}/out"))
         assert (plain.home / "out/d/f").exists()
     assert len(plain.jobs()) == 1
 
@@ -612,11 +614,11 @@ async def test_the_account_of_the_site_is_charged(plain: PlainFirecrest) -> None
     (plain.home / "f").touch()
     await started(backend, plain)
     await backend.submit(JobSpec(script=SLEEP, workdir=home, account="proj8"), "k")
-    await connection.finish(await backend.copy(f"{home}/f", f"{home}/g"))
-    await connection.finish(await backend.move(f"{home}/g", f"{home}/h"))
-    await connection.finish(await backend.begin_download(f"{home}/f"))
+    await connection.files.finish(await backend.copy(f"{home}/f", f"{home}/g"))
+    await connection.files.finish(await backend.move(f"{home}/g", f"{home}/h"))
+    await connection.files.finish(await backend.begin_download(f"{home}/f"))
     plain.faults.fail(408, path="/ops/rm", count=1)
-    await connection.finish(await backend.remove(f"{home}/f"))
+    await connection.files.finish(await backend.remove(f"{home}/f"))
     assert [job.account for job in plain.jobs()] == ["proj7", "proj8", "proj7", "proj7", "proj7", "proj7"]
     await connection.close()
 
@@ -625,10 +627,10 @@ async def test_a_failed_transfer_job_is_an_error(
     connection: Connection, backend: FirecrestBackend, plain: PlainFirecrest
 ) -> None:
     with pytest.raises(TransferError):
-        await connection.finish(await backend.copy(f"{plain.home}/none", f"{plain.home}/x"))
+        await connection.files.finish(await backend.copy(f"{plain.home}/none", f"{plain.home}/x"))
     plain.faults.failed_transfer_completes = False
     with pytest.raises(TransferError):
-        await connection.finish(await backend.move(f"{plain.home}/none", f"{plain.home}/x"))
+        await connection.files.finish(await backend.move(f"{plain.home}/none", f"{plain.home}/x"))
 
 
 def test_a_system_must_be_named_where_there_are_several(plain: PlainFirecrest) -> None:

@@ -85,7 +85,7 @@ async def test_a_download_goes_on_where_it_stood(
     here, target = tmp_path / "lost", tmp_path / "out"
 
     async def call(root: Path = target) -> Report:
-        return await download(connection, str(remote), root, wait=False, key="task")
+        return await download(connection.files, str(remote), root, wait=False, key="task")
 
     with full_cluster(plain):
         packing = await call(here)
@@ -114,7 +114,7 @@ async def test_an_upload_goes_on_where_it_stood(
     fill(source)
 
     async def call() -> Report:
-        return await upload(connection, source, str(target), wait=False)
+        return await upload(connection.files, source, str(target), wait=False)
 
     with full_cluster(plain):
         sent = await call()
@@ -131,7 +131,7 @@ async def test_an_upload_goes_on_where_it_stood(
     assert (done.files, done.skipped, done.pending) == (0, 13, ())
     assert tree_of(target, without=(MANIFEST,)) == tree_of(source)
     assert left_over(target) == []
-    assert (await upload(connection, source, str(target))).skipped == 13
+    assert (await upload(connection.files, source, str(target))).skipped == 13
     assert jobs_begun(plain) == []
 
 
@@ -139,11 +139,11 @@ async def test_a_call_that_waits_completes_what_was_begun(
     connection: Connection, plain: PlainFirecrest, remote: Path, tmp_path: Path
 ) -> None:
     fill(tmp_path / "in")
-    await upload(connection, tmp_path / "in", f"{remote}/tree", wait=False)
-    assert (await upload(connection, tmp_path / "in", f"{remote}/tree")).skipped == 13
+    await upload(connection.files, tmp_path / "in", f"{remote}/tree", wait=False)
+    assert (await upload(connection.files, tmp_path / "in", f"{remote}/tree")).skipped == 13
     assert jobs_begun(plain) == ["upload", "extract"]
-    await download(connection, f"{remote}/tree", tmp_path / "out", wait=False)
-    assert (await download(connection, f"{remote}/tree", tmp_path / "out")).files == 13
+    await download(connection.files, f"{remote}/tree", tmp_path / "out", wait=False)
+    assert (await download(connection.files, f"{remote}/tree", tmp_path / "out")).files == 13
     assert jobs_begun(plain) == ["compress", "download"]
     assert tree_of(tmp_path / "out") == tree_of(tmp_path / "in")
     assert left_over(remote / "tree", plain.home, tmp_path / "out") == []
@@ -154,8 +154,8 @@ async def test_what_fits_into_a_request_waits_for_nothing(
 ) -> None:
     plain.faults.reset()
     fill(tmp_path / "in", size=100)
-    sent = await upload(connection, tmp_path / "in", f"{remote}/tree", wait=False)
-    got = await download(connection, f"{remote}/tree", tmp_path / "out", wait=False)
+    sent = await upload(connection.files, tmp_path / "in", f"{remote}/tree", wait=False)
+    got = await download(connection.files, f"{remote}/tree", tmp_path / "out", wait=False)
     assert (sent.files, sent.pending, got.files, got.pending) == (13, (), 13, ())
     assert tree_of(tmp_path / "out") == tree_of(tmp_path / "in")
     assert left_over(remote / "tree", plain.home, tmp_path / "out") == []
@@ -166,18 +166,18 @@ async def test_an_archive_of_what_has_changed_since_is_not_used(
     connection: Connection, plain: PlainFirecrest, remote: Path, tmp_path: Path
 ) -> None:
     fill(remote / "tree")
-    packed = await download(connection, f"{remote}/tree", tmp_path / "out", wait=False)
+    packed = await download(connection.files, f"{remote}/tree", tmp_path / "out", wait=False)
     await ended(connection, packed)
     (remote / "tree/deep/0.bin").write_bytes(b"changed".ljust(10_000))
     os.utime(remote / "tree/deep/0.bin", (1, 1))
-    again = await download(connection, f"{remote}/tree", tmp_path / "out", wait=False)
+    again = await download(connection.files, f"{remote}/tree", tmp_path / "out", wait=False)
     assert again.pending != packed.pending
-    await download(connection, f"{remote}/tree", tmp_path / "out")
+    await download(connection.files, f"{remote}/tree", tmp_path / "out")
     assert tree_of(tmp_path / "out") == tree_of(remote / "tree")
 
-    await ended(connection, await upload(connection, tmp_path / "out", f"{remote}/copy", wait=False))
+    await ended(connection, await upload(connection.files, tmp_path / "out", f"{remote}/copy", wait=False))
     (tmp_path / "out/deep/1.bin").write_bytes(b"changed".ljust(10_000))
-    await upload(connection, tmp_path / "out", f"{remote}/copy")
+    await upload(connection.files, tmp_path / "out", f"{remote}/copy")
     assert tree_of(remote / "copy", without=(MANIFEST,)) == tree_of(tmp_path / "out")
     assert left_over(remote / "copy", plain.home, tmp_path / "out") == []
 
@@ -187,18 +187,18 @@ async def test_half_an_archive_is_never_taken_for_a_whole_one(
 ) -> None:
     fill(remote / "tree")
     with full_cluster(plain):
-        begun = await download(connection, f"{remote}/tree", tmp_path / "out", wait=False)
+        begun = await download(connection.files, f"{remote}/tree", tmp_path / "out", wait=False)
         Path(begun.temporary[0]).write_bytes(b"\x1f\x8b half")
         plain.scheduler.end(begun.pending[0], "CANCELLED")
-        again = await download(connection, f"{remote}/tree", tmp_path / "out", wait=False)
+        again = await download(connection.files, f"{remote}/tree", tmp_path / "out", wait=False)
         assert again.pending != begun.pending
     await ended(connection, again)
     archive = Path(again.temporary[0])
     archive.write_bytes(archive.read_bytes()[:-1000])
     with pytest.raises(TransferError, match="damaged"):
-        await download(connection, f"{remote}/tree", tmp_path / "out")
+        await download(connection.files, f"{remote}/tree", tmp_path / "out")
     assert left_over(plain.home, tmp_path / "out") == []
-    await download(connection, f"{remote}/tree", tmp_path / "out")
+    await download(connection.files, f"{remote}/tree", tmp_path / "out")
     assert tree_of(tmp_path / "out") == tree_of(remote / "tree")
 
 
@@ -206,16 +206,16 @@ async def test_a_job_that_failed_leaves_nothing(
     connection: Connection, plain: PlainFirecrest, remote: Path, tmp_path: Path
 ) -> None:
     fill(tmp_path / "in")
-    sent = await upload(connection, tmp_path / "in", f"{remote}/tree", wait=False)
+    sent = await upload(connection.files, tmp_path / "in", f"{remote}/tree", wait=False)
     await ended(connection, sent)
     archive = Path(sent.temporary[0])
     archive.write_bytes(archive.read_bytes()[:-1000])
-    unpacking = await upload(connection, tmp_path / "in", f"{remote}/tree", wait=False)
+    unpacking = await upload(connection.files, tmp_path / "in", f"{remote}/tree", wait=False)
     await ended(connection, unpacking)
     with pytest.raises(TransferError, match="its log is empty"):
-        await upload(connection, tmp_path / "in", f"{remote}/tree", wait=False)
+        await upload(connection.files, tmp_path / "in", f"{remote}/tree", wait=False)
     assert left_over(remote / "tree") == []
-    await upload(connection, tmp_path / "in", f"{remote}/tree")
+    await upload(connection.files, tmp_path / "in", f"{remote}/tree")
     assert tree_of(remote / "tree", without=(MANIFEST,)) == tree_of(tmp_path / "in")
 
 
@@ -232,13 +232,13 @@ async def test_an_archive_whose_sender_was_lost_is_given_up(
 
     with monkeypatch.context() as patch:
         patch.setattr(signed_urls, "put_parts", hang)
-        lost = asyncio.create_task(upload(connection, tmp_path / "in", f"{remote}/tree", wait=False))
+        lost = asyncio.create_task(upload(connection.files, tmp_path / "in", f"{remote}/tree", wait=False))
         await sending.wait()
     [job] = [job for job in plain.jobs() if not job.is_over]
-    sent = await upload(connection, tmp_path / "in", f"{remote}/tree", wait=False)
+    sent = await upload(connection.files, tmp_path / "in", f"{remote}/tree", wait=False)
     assert job.is_over
     await ended(connection, sent)
-    await upload(connection, tmp_path / "in", f"{remote}/tree")
+    await upload(connection.files, tmp_path / "in", f"{remote}/tree")
     assert tree_of(remote / "tree", without=(MANIFEST,)) == tree_of(tmp_path / "in")
     lost.cancel()
     await asyncio.wait({lost})
@@ -249,7 +249,7 @@ async def test_a_call_that_is_cut_off_leaves_no_job(
 ) -> None:
     fill(remote / "tree")
     with full_cluster(plain):
-        begun = await download(connection, f"{remote}/tree", tmp_path / "out", wait=False)
+        begun = await download(connection.files, f"{remote}/tree", tmp_path / "out", wait=False)
         waits, wait = asyncio.Event(), connection.monitor.wait
 
         async def watched(job_id: str) -> Any:
@@ -257,7 +257,7 @@ async def test_a_call_that_is_cut_off_leaves_no_job(
             return await wait(job_id)
 
         monkeypatch.setattr(connection.monitor, "wait", watched)
-        going_on = asyncio.create_task(download(connection, f"{remote}/tree", tmp_path / "out"))
+        going_on = asyncio.create_task(download(connection.files, f"{remote}/tree", tmp_path / "out"))
         await waits.wait()
         going_on.cancel()
         await asyncio.wait({going_on})
@@ -271,7 +271,7 @@ async def test_two_that_fetch_the_same_at_once(
 ) -> None:
     fill(remote)
     roots = [tmp_path / "one", tmp_path / "two"]
-    while any(reports := [await download(connection, str(remote), root, wait=False) for root in roots]):
+    while any(reports := [await download(connection.files, str(remote), root, wait=False) for root in roots]):
         if not any(report.pending for report in reports):
             break
         assert not set(reports[0].temporary) & set(reports[1].temporary)
@@ -286,11 +286,11 @@ async def test_what_others_changed_meanwhile_is_not_taken_for_sent(
 ) -> None:
     source, target = tmp_path / "in", remote / "tree"
     fill(source)
-    await upload(connection, source, str(target))
+    await upload(connection.files, source, str(target))
     (source / "deep/0.bin").write_bytes(b"new")
     with full_cluster(plain):
-        begun = await upload(connection, source, str(target), wait=False)
+        begun = await upload(connection.files, source, str(target), wait=False)
         (target / "deep/1.bin").write_bytes(b"theirs".ljust(10_000))
     await ended(connection, begun)
-    await upload(connection, source, str(target))
+    await upload(connection.files, source, str(target))
     assert tree_of(target, without=(MANIFEST,)) == tree_of(source)

@@ -55,9 +55,9 @@ def content(size: int) -> bytes:
 async def test_every_size_arrives_both_ways(connection: Connection, remote: Path, tmp_path: Path, size: int) -> None:
     (tmp_path / "in").write_bytes(content(size))
     told: list[tuple[int, int, str]] = []
-    sent = await upload(connection, tmp_path / "in", f"{remote}/f", progress=lambda *news: told.append(news))
+    sent = await upload(connection.files, tmp_path / "in", f"{remote}/f", progress=lambda *news: told.append(news))
     assert (remote / "f").read_bytes() == content(size)
-    got = await download(connection, f"{remote}/f", tmp_path / "out", progress=lambda *news: told.append(news))
+    got = await download(connection.files, f"{remote}/f", tmp_path / "out", progress=lambda *news: told.append(news))
     assert (tmp_path / "out").read_bytes() == content(size)
     assert (sent.bytes, got.bytes) == (size, size)
     if size:
@@ -70,10 +70,10 @@ async def test_a_large_file_that_is_there_does_not_travel(
     connection: Connection, relay: Relay, remote: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "f").write_bytes(content(2 * MIB))
-    await upload(connection, tmp_path / "f", f"{remote}/")
+    await upload(connection.files, tmp_path / "f", f"{remote}/")
     before = relay.up + relay.down
-    assert (await upload(connection, tmp_path / "f", f"{remote}/")).skipped == 1
-    assert (await download(connection, f"{remote}/f", tmp_path)).skipped == 1
+    assert (await upload(connection.files, tmp_path / "f", f"{remote}/")).skipped == 1
+    assert (await download(connection.files, f"{remote}/f", tmp_path)).skipped == 1
     assert relay.up + relay.down - before < 100_000
 
 
@@ -83,28 +83,28 @@ async def test_a_directory_and_then_only_its_changes(
     source, back = tmp_path / "tree", tmp_path / "back"
     make_tree(source, odd_names=True, files=50)
     (source / "big").write_bytes(content(3 * MIB))
-    first = await upload(connection, source, f"{remote}/new/copy")
+    first = await upload(connection.files, source, f"{remote}/new/copy")
     assert tree_of(remote / "new/copy") == tree_of(source)
     assert first.skipped == 0
 
     before = relay.up
-    again = await upload(connection, source, f"{remote}/new/copy/")
+    again = await upload(connection.files, source, f"{remote}/new/copy/")
     assert (again.files, again.skipped, again.bytes) == (0, first.files, 0)
     assert relay.up - before < 100_000
 
     (remote / "new/copy/sub/b.txt").write_text("BETA")  # the same size
     (remote / "new/copy/sub/tool").chmod(0o644)
     (remote / "new/copy/link").unlink()
-    report = await upload(connection, source, f"{remote}/new/copy")
+    report = await upload(connection.files, source, f"{remote}/new/copy")
     assert report.files == 2
     assert tree_of(remote / "new/copy") == tree_of(source)
 
-    fetched = await download(connection, f"{remote}/new/copy", back)
+    fetched = await download(connection.files, f"{remote}/new/copy", back)
     assert fetched.files == first.files
     assert tree_of(back) == tree_of(source)
     (remote / "new/copy/sub/b.txt").write_text("GAMMA")
     before = relay.down
-    changed = await download(connection, f"{remote}/new/copy", back)
+    changed = await download(connection.files, f"{remote}/new/copy", back)
     assert (changed.files, changed.skipped, changed.bytes) == (1, first.files - 1, 5)
     assert relay.down - before < 200_000
     assert tree_of(back) == tree_of(remote / "new/copy")
@@ -116,17 +116,17 @@ async def test_links_that_lead_out(connection: Connection, remote: Path, tmp_pat
     (source / "up").symlink_to("../elsewhere")
     (source / "data").symlink_to(remote)
     (source / "ok").symlink_to("nowhere")
-    report = await upload(connection, source, f"{remote}/copy")
+    report = await upload(connection.files, source, f"{remote}/copy")
     assert os.readlink(remote / "copy/data") == str(remote)
     assert os.readlink(remote / "copy/ok") == "nowhere"
     assert report.left_out == ("up",)  # the gateway makes no link whose end it does not know
     (source / "data").unlink()
     (source / "data").symlink_to(remote / "copy")
-    await upload(connection, source, f"{remote}/copy")
+    await upload(connection.files, source, f"{remote}/copy")
     assert os.readlink(remote / "copy/data") == str(remote / "copy")
 
     (remote / "copy/up").symlink_to("../elsewhere")
-    report = await download(connection, f"{remote}/copy", tmp_path / "back")
+    report = await download(connection.files, f"{remote}/copy", tmp_path / "back")
     assert report.left_out == ("up",)
     assert {name: os.readlink(tmp_path / "back" / name) for name in os.listdir(tmp_path / "back")} == {
         "data": ".",  # absolute there, and in the directory
@@ -143,10 +143,10 @@ async def test_absolute_links_in_a_directory_become_relative(
     (source / "file").write_text("content")
     (source / "sub" / "link").symlink_to(source / "file")
     (source / "sub" / "circle").symlink_to("circle")
-    assert (await upload(connection, source, f"{remote}/copy")).left_out == ()
+    assert (await upload(connection.files, source, f"{remote}/copy")).left_out == ()
     assert (remote / "copy/sub/link").read_text() == "content"
     (remote / "copy/sub/job").symlink_to(remote / "copy/file")
-    report = await download(connection, f"{remote}/copy", tmp_path / "back")
+    report = await download(connection.files, f"{remote}/copy", tmp_path / "back")
     assert report.left_out == ()
     assert {path.name: os.readlink(path) for path in (tmp_path / "back/sub").iterdir()} == {
         "link": "../file",
@@ -159,7 +159,7 @@ async def test_links_that_lead_out_together(connection: Connection, remote: Path
     (remote / "tree/a/b").mkdir(parents=True)
     (remote / "tree/a/b/top").symlink_to("../..")
     (remote / "tree/out").symlink_to("a/b/top/../secret")
-    report = await download(connection, f"{remote}/tree", tmp_path / "back")
+    report = await download(connection.files, f"{remote}/tree", tmp_path / "back")
     assert report.left_out == ("out",)
     assert os.readlink(tmp_path / "back/a/b/top") == "../.."
     assert not os.path.lexists(tmp_path / "back/out")
@@ -172,7 +172,7 @@ async def test_nothing_is_written_through_a_link(connection: Connection, remote:
     (tmp_path / "target").mkdir()
     (tmp_path / "target/sub").symlink_to(tmp_path / "precious")
     with pytest.raises(Exception, match="nothing is written through it"):
-        await download(connection, f"{remote}/tree", tmp_path / "target")
+        await download(connection.files, f"{remote}/tree", tmp_path / "target")
     assert os.listdir(tmp_path / "precious") == []
 
 
@@ -192,7 +192,7 @@ async def test_a_cut_upload_goes_on_where_it_stood(
         told.append(news)
         seen.append((remote / "f").read_bytes())
 
-    await upload(connection, tmp_path / "f", f"{remote}/f", progress=progress)
+    await upload(connection.files, tmp_path / "f", f"{remote}/f", progress=progress)
     assert not relay.cuts_up
     assert relay.up - before < size + 5 * MIB
     assert (remote / "f").read_bytes() == content(size)
@@ -208,11 +208,11 @@ async def test_a_later_call_goes_on_with_an_upload(
     (tmp_path / "f").write_bytes(content(size))
     relay.cuts_up += [13 * MIB, *[100] * 50]
     with pytest.raises(GatewayUnavailableError):
-        await upload(connection, tmp_path / "f", f"{remote}/f")
+        await upload(connection.files, tmp_path / "f", f"{remote}/f")
     assert not (remote / "f").exists()
     relay.cuts_up.clear()
     before = relay.up
-    await upload(connection, tmp_path / "f", f"{remote}/f")
+    await upload(connection.files, tmp_path / "f", f"{remote}/f")
     assert relay.up - before < 13 * MIB
     assert (remote / "f").read_bytes() == content(size)
     assert os.listdir(remote) == ["f"]
@@ -234,7 +234,7 @@ async def test_a_proxy_that_takes_only_small_requests(
     }}"""
     with nginx(tmp_path / "nginx", server, port) as log:
         async with gateway_connection(gateway, f"http://127.0.0.1:{port}") as connection:
-            await upload(connection, tmp_path / "f", f"{remote}/f")
+            await upload(connection.files, tmp_path / "f", f"{remote}/f")
     answers = [line.split('"')[2].split()[0] for line in log.read_text().splitlines() if '"PUT ' in line]
     assert (remote / "f").read_bytes() == content(size)
     assert answers == ["204", "413"] + ["204"] * 7
@@ -246,7 +246,7 @@ async def test_parts_grow_where_they_take_little_time(
     size = 30 * MIB
     monkeypatch.setattr(upload_file, "PART", 2 * MIB)
     (tmp_path / "f").write_bytes(content(size))
-    await upload(connection, tmp_path / "f", f"{remote}/f")
+    await upload(connection.files, tmp_path / "f", f"{remote}/f")
     assert (remote / "f").read_bytes() == content(size)
     lengths = [int(length) // MIB for length in re.findall(rb"(?i)content-length: (\d{7,})", relay.heard)]
     assert lengths == [2, 4, 8, 14, 2]  # the last one small, as its checksum comes before it
@@ -258,10 +258,10 @@ async def test_another_content_does_not_go_on_with_it(
     (tmp_path / "f").write_bytes(content(4 * MIB))
     relay.cuts_up += [2 * MIB, *[100] * 50]
     with pytest.raises(GatewayUnavailableError):
-        await upload(connection, tmp_path / "f", f"{remote}/f")
+        await upload(connection.files, tmp_path / "f", f"{remote}/f")
     relay.cuts_up.clear()
     (tmp_path / "f").write_bytes(content(4 * MIB)[::-1])
-    await upload(connection, tmp_path / "f", f"{remote}/f")
+    await upload(connection.files, tmp_path / "f", f"{remote}/f")
     assert (remote / "f").read_bytes() == content(4 * MIB)[::-1]
 
 
@@ -277,7 +277,7 @@ async def test_a_damaged_upload_is_found_by_the_server(
             yield bytes(len(chunk)) if next(damaged, False) else chunk
 
     monkeypatch.setattr(upload_file, "read_chunks", damaging)
-    await upload(connection, tmp_path / "f", f"{remote}/f")
+    await upload(connection.files, tmp_path / "f", f"{remote}/f")
     assert next(damaged, None) is None
     assert (remote / "f").read_bytes() == content(MIB)
 
@@ -290,7 +290,7 @@ async def test_a_cut_download_goes_on_where_it_stood(
     (tmp_path / "f").write_text("old")
     relay.cuts_down += [9 * MIB, 6 * MIB]
     before = relay.down
-    await download(connection, f"{remote}/f", tmp_path / "f")
+    await download(connection.files, f"{remote}/f", tmp_path / "f")
     assert not relay.cuts_down
     assert relay.down - before < size + MIB
     assert (tmp_path / "f").read_bytes() == content(size)
@@ -304,11 +304,11 @@ async def test_a_later_call_goes_on_with_a_download(
     (tmp_path / "f").write_text("old")
     relay.cuts_down += [15 * MIB, *[100] * 50]
     with pytest.raises(GatewayUnavailableError):
-        await download(connection, f"{remote}/f", tmp_path / "f")
+        await download(connection.files, f"{remote}/f", tmp_path / "f")
     assert (tmp_path / "f").read_text() == "old"
     relay.cuts_down.clear()
     before = relay.down
-    await download(connection, f"{remote}/f", tmp_path / "f")
+    await download(connection.files, f"{remote}/f", tmp_path / "f")
     assert relay.down - before < 6 * MIB
     assert (tmp_path / "f").read_bytes() == content(size)
     assert os.listdir(tmp_path) == ["f"]
@@ -320,12 +320,12 @@ async def test_a_part_of_another_version_is_not_used(
     (remote / "f").write_bytes(content(4 * MIB))
     relay.cuts_down += [2 * MIB, *[100] * 50]
     with pytest.raises(GatewayUnavailableError):
-        await download(connection, f"{remote}/f", tmp_path / "f")
+        await download(connection.files, f"{remote}/f", tmp_path / "f")
     relay.cuts_down.clear()
     status = (remote / "f").stat()
     (remote / "f").write_bytes(content(4 * MIB)[::-1])
     os.utime(remote / "f", (status.st_atime, status.st_mtime))  # even if size and time say that it is the same
-    await download(connection, f"{remote}/f", tmp_path / "f")
+    await download(connection.files, f"{remote}/f", tmp_path / "f")
     assert (tmp_path / "f").read_bytes() == content(4 * MIB)[::-1]
 
 
@@ -338,14 +338,14 @@ async def test_a_cut_directory_sends_and_fetches_only_what_lacks(
         (source / f"{number:02d}").write_bytes(content(100_000 + number))
     relay.cuts_up += [3 * MIB]
     before = relay.up
-    await upload(connection, source, f"{remote}/tree")
+    await upload(connection.files, source, f"{remote}/tree")
     assert not relay.cuts_up
     assert relay.up - before < 5.5 * MIB  # of 3.9 MiB twice
     assert tree_of(remote / "tree") == tree_of(source)
 
     relay.cuts_down += [3 * MIB]
     before = relay.down
-    report = await download(connection, f"{remote}/tree", tmp_path / "back")
+    report = await download(connection.files, f"{remote}/tree", tmp_path / "back")
     assert not relay.cuts_down
     assert relay.down - before < 5.5 * MIB
     assert tree_of(tmp_path / "back") == tree_of(source)
@@ -360,8 +360,8 @@ async def test_large_files_of_a_directory_go_by_themselves(
     make_tree(tmp_path / "tree")
     (tmp_path / "tree/sub/large").write_bytes(content(3 * MIB))
     (tmp_path / "tree/sub/large").chmod(0o755)
-    await upload(connection, tmp_path / "tree", f"{remote}/tree")
-    await download(connection, f"{remote}/tree", tmp_path / "back")
+    await upload(connection.files, tmp_path / "tree", f"{remote}/tree")
+    await download(connection.files, f"{remote}/tree", tmp_path / "back")
     assert tree_of(tmp_path / "back") == tree_of(remote / "tree") == tree_of(tmp_path / "tree")
 
 
@@ -388,9 +388,9 @@ async def test_what_a_killed_transfer_left_is_not_taken_along(
         place.mkdir()
         (place / left).write_text("x")
         (place / "f").write_text("f")
-    await upload(connection, tmp_path / "tree", f"{remote}/tree")
+    await upload(connection.files, tmp_path / "tree", f"{remote}/tree")
     assert os.listdir(remote / "tree") == ["f"]
-    await download(connection, f"{remote}/other", tmp_path / "other")
+    await download(connection.files, f"{remote}/other", tmp_path / "other")
     assert os.listdir(tmp_path / "other") == ["f"]
 
 
@@ -406,7 +406,7 @@ async def test_a_cancelled_download_of_a_directory_leaves_no_half_file(
             if done > 7 * MIB:
                 scope.cancel()
 
-        await download(connection, f"{remote}/tree", tmp_path / "back", progress=progress)
+        await download(connection.files, f"{remote}/tree", tmp_path / "back", progress=progress)
     assert scope.cancelled_caught
     names = os.listdir(tmp_path / "back")
     assert len(names) < 5
@@ -415,10 +415,10 @@ async def test_a_cancelled_download_of_a_directory_leaves_no_half_file(
 
 async def test_what_is_absent_is_an_error(connection: Connection, remote: Path, tmp_path: Path) -> None:
     with pytest.raises(MissingFileError):
-        await download(connection, f"{remote}/none", tmp_path / "f")
+        await download(connection.files, f"{remote}/none", tmp_path / "f")
     (tmp_path / "f").write_text("x")
     with pytest.raises(MissingFileError):
-        await upload(connection, tmp_path / "f", f"{remote}/none/f")
+        await upload(connection.files, tmp_path / "f", f"{remote}/none/f")
 
 
 async def test_files_that_vanish_after_the_listing_keep_no_others_back(
@@ -438,7 +438,7 @@ async def test_files_that_vanish_after_the_listing_keep_no_others_back(
 
     monkeypatch.setattr(connection.backend, "list", and_then_two_are_gone)
     with pytest.raises(TransferError, match=r"2 entries of .*'gone', 'too'"):
-        await download(connection, str(remote), tmp_path / "tree")
+        await download(connection.files, str(remote), tmp_path / "tree")
     assert sorted(os.listdir(tmp_path / "tree")) == ["a", "b", "c", "huge"]
 
 
@@ -450,7 +450,7 @@ async def test_a_local_name_that_no_message_carries_keeps_no_others_back(
     for name in (b"a", b"b", b"\xff"):
         (source / os.fsdecode(name)).write_bytes(name)
     with pytest.raises(TransferError, match="UTF-8"):
-        await upload(connection, source, f"{remote}/tree")
+        await upload(connection.files, source, f"{remote}/tree")
     assert sorted(os.listdir(remote / "tree")) == ["a", "b"]
 
 
@@ -461,7 +461,7 @@ async def test_names_that_are_not_utf8_arrive_as_they_are(connection: Connection
         (remote / name).parent.mkdir(exist_ok=True)
         (remote / name).write_bytes(os.fsencode(name))
     told: list[str] = []
-    await download(connection, str(remote), tmp_path / "out", progress=lambda *news: told.append(news[2]))
+    await download(connection.files, str(remote), tmp_path / "out", progress=lambda *news: told.append(news[2]))
     for name in names:
         assert (tmp_path / "out" / name).read_bytes() == os.fsencode(name)
     found = [each for each in (tmp_path / "out").rglob("*") if each.is_file()]

@@ -189,9 +189,9 @@ async def test_a_listing_that_leaves_the_directory_is_refused(
         answer = [File(name=name, type=FileType.FILE, size=4)]
         monkeypatch.setattr(connection.backend, "list", _returning(answer))
         with pytest.raises(TransferError, match="leaves"):
-            await download(connection, f"{remote}/tree", tmp_path / "target")
+            await download(connection.files, f"{remote}/tree", tmp_path / "target")
         with pytest.raises(TransferError, match="leaves"):
-            await download(connection, f"{remote}/tree/*", tmp_path / "target")
+            await download(connection.files, f"{remote}/tree/*", tmp_path / "target")
     assert not (tmp_path / "escaped").exists()
 
 
@@ -205,10 +205,10 @@ async def test_a_stream_with_other_files_than_listed(
         packed = archive(("../escaped", {}), ("extra", {}), ("file", {}))
         monkeypatch.setattr(FirecrestBackend, "get_tar", _streaming(packed))
         with pytest.raises(TransferError, match="leaves"):
-            await download(connection, f"{remote}/tree", tmp_path / "target")
+            await download(connection.files, f"{remote}/tree", tmp_path / "target")
         monkeypatch.setattr(FirecrestBackend, "get_tar", _streaming(archive(("extra", {}))))
         with pytest.raises(TransferError, match="did not come"):
-            await download(connection, f"{remote}/tree", tmp_path / "target")
+            await download(connection.files, f"{remote}/tree", tmp_path / "target")
     assert sorted(os.listdir(tmp_path)) == ["target"]
     assert os.listdir(tmp_path / "target") == []
 

@@ -70,7 +70,7 @@ def content(size: int = SIZE) -> bytes:
 @pytest.mark.parametrize("name", [*NAMES[:8], *NAMES[9:], *UNASKABLE])  # without the one that is a pattern
 async def test_a_large_file_comes(connection: Connection, remote: Path, tmp_path: Path, name: str) -> None:
     (remote / name).write_bytes(content())
-    await download(connection, f"{remote}/{name}", tmp_path / "here")
+    await download(connection.files, f"{remote}/{name}", tmp_path / "here")
     assert (tmp_path / "here").read_bytes() == content()
 
 
@@ -78,7 +78,7 @@ async def test_a_large_file_comes(connection: Connection, remote: Path, tmp_path
 @pytest.mark.parametrize("name", NAMES)
 async def test_a_large_file_goes(connection: Connection, remote: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(content())
-    await upload(connection, tmp_path / name, f"{remote}/{name}")
+    await upload(connection.files, tmp_path / name, f"{remote}/{name}")
     assert (remote / name).read_bytes() == content()
 
 
@@ -87,9 +87,9 @@ async def test_a_large_file_goes(connection: Connection, remote: Path, tmp_path:
 async def test_a_directory_of_that_name(connection: Connection, remote: Path, tmp_path: Path, name: str) -> None:
     (remote / name).mkdir()
     (tmp_path / "f").write_bytes(content())
-    await upload(connection, tmp_path / "f", f"{remote}/{name}/")
+    await upload(connection.files, tmp_path / "f", f"{remote}/{name}/")
     assert (remote / name / "f").read_bytes() == content()
-    await download(connection, f"{remote}/{name}/f", tmp_path / "g")
+    await download(connection.files, f"{remote}/{name}/f", tmp_path / "g")
     assert (tmp_path / "g").read_bytes() == content()
 
 
@@ -103,11 +103,11 @@ async def test_what_cannot_be_asked_for_comes_under_its_own_name(
     (remote / name / name).write_bytes(content())
     for count in range(12):
         (remote / name / f"f{count}").write_text(str(count))
-    await download(connection, f"{remote}/{name}", tmp_path / "tree")
+    await download(connection.files, f"{remote}/{name}", tmp_path / "tree")
     assert (tmp_path / "tree" / "small").read_text() == "small"
     assert (tmp_path / "tree" / name).read_bytes() == content()
     assert len(os.listdir(tmp_path / "tree")) == 14
-    await download(connection, f"{remote}/{name}/small", f"{tmp_path}/into/")
+    await download(connection.files, f"{remote}/{name}/small", f"{tmp_path}/into/")
     assert (tmp_path / "into/small").read_text() == "small"
 
 
@@ -122,8 +122,8 @@ async def test_a_tree_with_all_of_them_both_ways(
         (source / name).write_bytes(content(SIZE + number))
     for number in range(others):
         (source / f"f{number}").write_text(str(number))
-    await upload(connection, source, f"{remote}/tree")
-    await download(connection, f"{remote}/tree", back)
+    await upload(connection.files, source, f"{remote}/tree")
+    await download(connection.files, f"{remote}/tree", back)
     for tree in (remote / "tree", back):
         there = {name: (tree / name).read_bytes() for name in os.listdir(tree) if name[:10] != ".crestline"}
         assert there == {name: (source / name).read_bytes() for name in os.listdir(source)}
@@ -133,13 +133,13 @@ async def test_a_tree_with_all_of_them_both_ways(
 @pytest.mark.parametrize("name", [*NAMES, *UNASKABLE])
 async def test_copy_move_and_remove(plain: PlainFirecrest, connection: Connection, remote: Path, name: str) -> None:
     (remote / "a").write_text("a")
-    await connection.finish(await connection.backend.copy(f"{remote}/a", f"{remote}/{name}"))
+    await connection.files.finish(await connection.backend.copy(f"{remote}/a", f"{remote}/{name}"))
     assert (remote / name).read_text() == "a"
-    await connection.finish(await connection.backend.move(f"{remote}/{name}", f"{remote}/{name}2"))
+    await connection.files.finish(await connection.backend.move(f"{remote}/{name}", f"{remote}/{name}2"))
     assert (remote / f"{name}2").read_text() == "a"
     if name in NAMES:
         plain.faults.fail(408, "/ops/rm")
-        await connection.finish(await connection.backend.remove(f"{remote}/{name}2"))
+        await connection.files.finish(await connection.backend.remove(f"{remote}/{name}2"))
         assert os.listdir(remote) == ["a"]
 
 
@@ -152,8 +152,8 @@ async def test_jobs_that_pack_and_unpack(
     (remote / f"to {name}").mkdir()
     plain.faults.fail(408, "/ops/compress")
     plain.faults.fail(408, "/ops/extract")
-    await connection.finish(await connection.backend.compress(f"{remote}/{name}", f"{remote}/{name}.tar.gz"))
-    await connection.finish(await connection.backend.extract(f"{remote}/{name}.tar.gz", f"{remote}/to {name}"))
+    await connection.files.finish(await connection.backend.compress(f"{remote}/{name}", f"{remote}/{name}.tar.gz"))
+    await connection.files.finish(await connection.backend.extract(f"{remote}/{name}.tar.gz", f"{remote}/to {name}"))
     assert (remote / f"to {name}" / name / "f").read_text() == "f"
 
 
@@ -166,13 +166,13 @@ async def test_bundles_below_and_of_that_name(
     stage.mkdir(parents=True)
     (tmp_path / "f").write_text("f")
     await upload_bundle(
-        connection, str(stage), [Member(path=name), Member(path=f"{name}/{name}", source=tmp_path / "f")]
+        connection.files, str(stage), [Member(path=name), Member(path=f"{name}/{name}", source=tmp_path / "f")]
     )
     assert (stage / name / name).read_text() == "f"
     if is_slow:
         plain.faults.fail(408, "/ops/compress")
     selection = Selection(directory=name, target=tmp_path / "out", patterns=(name.replace("[", "?"),))
-    assert await download_bundle(connection, str(stage), [selection]) == {name: [name]}
+    assert await download_bundle(connection.files, str(stage), [selection]) == {name: [name]}
     assert (tmp_path / "out" / name).read_text() == "f"
 
 
@@ -184,7 +184,7 @@ async def test_a_link_brings_the_file_that_it_leads_to(connection: Connection, r
     (remote / "link").symlink_to("sub/second")
     (remote / "odd link").symlink_to("sub/second")
     for name in ("link", "odd link"):
-        await download(connection, f"{remote}/{name}", tmp_path / name)
+        await download(connection.files, f"{remote}/{name}", tmp_path / name)
         assert (tmp_path / name).read_bytes() == content()
 
 
@@ -203,7 +203,7 @@ async def test_an_account_is_no_line_of_a_script(plain: PlainFirecrest, connecti
     connection.backend.account = "proj1\ntouch PWNED"
     (remote / "f").write_bytes(content())
     with pytest.raises(InvalidRequestError, match="account"):
-        await connection.finish(await connection.backend.copy(f"{remote}/f", f"{remote}/g"))
+        await connection.files.finish(await connection.backend.copy(f"{remote}/f", f"{remote}/g"))
     with pytest.raises(InvalidRequestError, match="account"):
         await connection.backend.begin_split(f"{remote}/f", f"{remote}/pieces", LIMIT)
     assert not [seen for seen in plain.requests if seen.method == "POST"]

@@ -47,14 +47,14 @@ async def test_every_size_arrives_both_ways(connection: Connection, remote: Path
     source.write_bytes(content(size))
     told: list[tuple[int, int, str]] = []
 
-    sent = await upload(connection, source, f"{remote}/f.bin", progress=lambda *news: told.append(news))
+    sent = await upload(connection.files, source, f"{remote}/f.bin", progress=lambda *news: told.append(news))
     assert (remote / "f.bin").read_bytes() == content(size)
     assert (sent.files, sent.skipped, sent.bytes) == (1, 0, size)
     if size:
         assert told[-1] == (size, size, "in.bin")
 
     told.clear()
-    got = await download(connection, f"{remote}/f.bin", target, progress=lambda *news: told.append(news))
+    got = await download(connection.files, f"{remote}/f.bin", target, progress=lambda *news: told.append(news))
     assert target.read_bytes() == content(size)
     assert (got.files, got.bytes) == (1, size)
     if size:
@@ -68,11 +68,11 @@ async def test_the_cheapest_way_is_taken(
 ) -> None:
     source = tmp_path / "f"
     source.write_bytes(content(LIMIT - 100))
-    await upload(connection, source, f"{remote}/f")
+    await upload(connection.files, source, f"{remote}/f")
     assert plain.count("POST", "/ops/upload") == 1
     assert plain.count("POST", "/transfer/upload") == 0
     source.write_bytes(content(LIMIT + 1))
-    await upload(connection, source, f"{remote}/f")
+    await upload(connection.files, source, f"{remote}/f")
     assert plain.count("POST", "/transfer/upload") == 1
 
 
@@ -81,16 +81,16 @@ async def test_a_file_goes_into_a_directory_as_cp_does(connection: Connection, r
     source.write_text("#!/bin/sh\n")
     source.chmod(0o750)
     (remote / "there").mkdir()
-    await upload(connection, source, f"{remote}/there")
-    await upload(connection, source, f"{remote}/new/deep/")
-    await upload(connection, source, f"{remote}/plain-name")
+    await upload(connection.files, source, f"{remote}/there")
+    await upload(connection.files, source, f"{remote}/new/deep/")
+    await upload(connection.files, source, f"{remote}/plain-name")
     for path in ("there/run.sh", "new/deep/run.sh", "plain-name"):
         assert (remote / path).read_text() == "#!/bin/sh\n"
         assert (remote / path).stat().st_mode & 0o777 == 0o750
 
     (tmp_path / "here").mkdir()
-    await download(connection, f"{remote}/plain-name", tmp_path / "here")
-    await download(connection, f"{remote}/plain-name", f"{tmp_path}/made/")
+    await download(connection.files, f"{remote}/plain-name", tmp_path / "here")
+    await download(connection.files, f"{remote}/plain-name", f"{tmp_path}/made/")
     for place in ("here", "made"):
         assert os.access(tmp_path / place / "plain-name", os.X_OK)
 
@@ -100,18 +100,18 @@ async def test_a_directory_arrives_and_only_changes_travel_again(
 ) -> None:
     source = tmp_path / "tree"
     make_tree(source, odd_names=True)
-    first = await upload(connection, source, f"{remote}/copy/")
+    first = await upload(connection.files, source, f"{remote}/copy/")
     assert tree_of(remote / "copy", without=(".crestline-manifest.json",)) == tree_of(source)
     assert first.files == sum(1 for path in source.rglob("*") if path.is_file() and not path.is_symlink())
     assert first.skipped == 0
 
     plain.requests.clear()
-    again = await upload(connection, source, f"{remote}/copy")
+    again = await upload(connection.files, source, f"{remote}/copy")
     assert (again.files, again.skipped, again.bytes) == (0, first.files, 0)
     assert not [path for path in paths(plain, "POST") if not path.endswith("/token")]
 
     (source / "a.txt").write_text("changed")
-    third = await upload(connection, source, f"{remote}/copy")
+    third = await upload(connection.files, source, f"{remote}/copy")
     assert (third.files, third.skipped, third.bytes) == (1, first.files - 1, 7)
     assert tree_of(remote / "copy", without=(".crestline-manifest.json",)) == tree_of(source)
 
@@ -119,11 +119,11 @@ async def test_a_directory_arrives_and_only_changes_travel_again(
 async def test_what_a_job_changed_is_sent_again(connection: Connection, remote: Path, tmp_path: Path) -> None:
     source = tmp_path / "tree"
     make_tree(source)
-    await upload(connection, source, f"{remote}/copy")
+    await upload(connection.files, source, f"{remote}/copy")
     (remote / "copy/a.txt").write_text("ALPHA")  # the same size
     (remote / "copy/sub/b.txt").unlink()
     (remote / "copy/sub/tool").chmod(0o644)
-    report = await upload(connection, source, f"{remote}/copy")
+    report = await upload(connection.files, source, f"{remote}/copy")
     assert report.files == 3
     assert tree_of(remote / "copy", without=(".crestline-manifest.json",)) == tree_of(source)
 
@@ -135,10 +135,10 @@ async def test_a_change_in_the_second_of_the_upload_is_found(
     make_tree(source)
     young = time.time() + 3600
     os.utime(source / "a.txt", (young, young))
-    await upload(connection, source, f"{remote}/copy")
+    await upload(connection.files, source, f"{remote}/copy")
     (remote / "copy/a.txt").write_text("ALPHA")
     os.utime(remote / "copy/a.txt", (young, young))
-    report = await upload(connection, source, f"{remote}/copy")
+    report = await upload(connection.files, source, f"{remote}/copy")
     assert report.files == 1
     assert (remote / "copy/a.txt").read_text() == "alpha"
 
@@ -148,14 +148,14 @@ async def test_a_directory_comes_and_only_changes_travel_again(
 ) -> None:
     make_tree(remote / "tree", odd_names=True, files=20)
     target = tmp_path / "copy"
-    first = await download(connection, f"{remote}/tree", target)
+    first = await download(connection.files, f"{remote}/tree", target)
     assert tree_of(target) == tree_of(remote / "tree")
     assert plain.count("POST", "/ops/compress") == 1
 
     plain.requests.clear()
     (remote / "tree/a.txt").write_text("changed")
     # Names that plain FirecREST cannot be asked for by themselves come again.
-    again = await download(connection, f"{remote}/tree", target)
+    again = await download(connection.files, f"{remote}/tree", target)
     assert again.files < first.files
     assert again.files + again.skipped == first.files
     assert tree_of(target) == tree_of(remote / "tree")
@@ -180,12 +180,12 @@ async def test_a_server_that_lists_names_with_escapes(
     make_tree(source, odd_names=True)
     (source / "leer ä").mkdir()
     (source / "zu ä").symlink_to("leer ä")
-    sent = await upload(connection, source, f"{remote}/copy")
+    sent = await upload(connection.files, source, f"{remote}/copy")
     assert tree_of(remote / "copy", without=(".crestline-manifest.json",)) == tree_of(source)
-    assert (await upload(connection, source, f"{remote}/copy")).skipped == sent.files
-    await download(connection, f"{remote}/copy", tmp_path / "back")
+    assert (await upload(connection.files, source, f"{remote}/copy")).skipped == sent.files
+    await download(connection.files, f"{remote}/copy", tmp_path / "back")
     assert tree_of(tmp_path / "back") == tree_of(source)
-    await download(connection, f"{remote}/copy", tmp_path / "back")
+    await download(connection.files, f"{remote}/copy", tmp_path / "back")
     assert tree_of(tmp_path / "back") == tree_of(source)
 
 
@@ -203,10 +203,10 @@ async def test_few_changed_files_come_one_by_one(
 ) -> None:
     source = tmp_path / "tree"
     make_tree(source, files=30)
-    await upload(connection, source, f"{remote}/tree")
+    await upload(connection.files, source, f"{remote}/tree")
     (remote / "tree/sub/b.txt").write_text("result")
     plain.requests.clear()
-    report = await download(connection, f"{remote}/tree", source)
+    report = await download(connection.files, f"{remote}/tree", source)
     assert (report.files, report.bytes) == (1, 6)
     assert (source / "sub/b.txt").read_text() == "result"
     assert plain.count("POST", "/ops/compress") == 0
@@ -219,28 +219,28 @@ async def test_odd_names_survive(connection: Connection, plain: PlainFirecrest, 
     for size in (10, LIMIT + 10):
         for name in names:
             (tmp_path / name).write_bytes(content(size))
-            await upload(connection, tmp_path / name, f"{remote}/")
+            await upload(connection.files, tmp_path / name, f"{remote}/")
         assert sorted(os.listdir(remote)) == sorted(names)
         for name in names:
             assert (remote / name).read_bytes() == content(size)
             target = tmp_path / "back" / str(size) / "file"
             target.parent.mkdir(parents=True, exist_ok=True)
-            await download(connection, f"{remote}/{name}", target)
+            await download(connection.files, f"{remote}/{name}", target)
             assert target.read_bytes() == content(size)
         for name in names:
             (remote / name).unlink()
     assert not [name for name in os.listdir(plain.home) if name.startswith(".crestline-")]
     with pytest.raises(InvalidRequestError, match="annot handle"):
-        await upload(connection, tmp_path / "名前", f"{remote}/it's/")
+        await upload(connection.files, tmp_path / "名前", f"{remote}/it's/")
 
 
 async def test_large_files_reach_directories_with_odd_names(
     connection: Connection, plain: PlainFirecrest, remote: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "f").write_bytes(content(LIMIT + 1))
-    await upload(connection, tmp_path / "f", f"{remote}/R&D <1>/")
+    await upload(connection.files, tmp_path / "f", f"{remote}/R&D <1>/")
     assert (remote / "R&D <1>" / "f").read_bytes() == content(LIMIT + 1)
-    await download(connection, f"{remote}/R&D <1>/f", tmp_path / "g")
+    await download(connection.files, f"{remote}/R&D <1>/f", tmp_path / "g")
     assert (tmp_path / "g").read_bytes() == content(LIMIT + 1)
     assert not [name for name in os.listdir(plain.home) if name.startswith(".crestline-")]
 
@@ -250,15 +250,17 @@ async def test_patterns(connection: Connection, remote: Path, tmp_path: Path) ->
         (remote / name).write_text(name)
     (remote / "sub").mkdir()
     (remote / "sub/c1.out").write_text("c1")
-    report = await download(connection, f"{remote}/*.out", tmp_path / "got")
+    report = await download(connection.files, f"{remote}/*.out", tmp_path / "got")
     assert report.files == 3
     assert sorted(os.listdir(tmp_path / "got")) == ["[x].out", "a1.out", "a2.out"]
-    await download(connection, f"{remote}/s*/c[0-9].out", tmp_path / "deep")
+    await download(connection.files, f"{remote}/s*/c[0-9].out", tmp_path / "deep")
     assert os.listdir(tmp_path / "deep") == ["c1.out"]
-    await download(connection, f"{remote}/[x].out", tmp_path / "literal")  # the pattern matches nothing, the name does
+    await download(
+        connection.files, f"{remote}/[x].out", tmp_path / "literal"
+    )  # the pattern matches nothing, the name does
     assert (tmp_path / "literal").read_text() == "[x].out"
     with pytest.raises(MissingFileError, match="Nothing matches"):
-        await download(connection, f"{remote}/*.none", tmp_path / "none")
+        await download(connection.files, f"{remote}/*.none", tmp_path / "none")
 
 
 async def test_a_cut_download_goes_on_where_it_stood(
@@ -269,7 +271,7 @@ async def test_a_cut_download_goes_on_where_it_stood(
     with relay_to(plain.neighbours_url) as relay:
         monkeypatch.setattr(plain._world.store, "base_url", relay.url)
         relay.cuts_down += [5 * 1024 * 1024, 3 * 1024 * 1024]
-        await download(connection, f"{remote}/f", tmp_path / "f")
+        await download(connection.files, f"{remote}/f", tmp_path / "f")
         assert not relay.cuts_down
         assert relay.down < size + 1024 * 1024  # nothing came twice
     assert (tmp_path / "f").read_bytes() == content(size)
@@ -285,10 +287,10 @@ async def test_a_later_call_goes_on_with_the_part_that_is_there(
         relay.cuts_down += [9 * 1024 * 1024]
         plain.faults.fail(403, path="/s3/", method="GET", skip=1, count=3)  # as when the URL expires meanwhile
         with pytest.raises(TransferError):
-            await download(connection, f"{remote}/f", tmp_path / "f")
+            await download(connection.files, f"{remote}/f", tmp_path / "f")
         assert [path.suffix for path in tmp_path.iterdir()] == [".part"]
         before = relay.down
-        await download(connection, f"{remote}/f", tmp_path / "f")
+        await download(connection.files, f"{remote}/f", tmp_path / "f")
         assert relay.down - before < 4 * 1024 * 1024
     assert (tmp_path / "f").read_bytes() == content(size)
     assert os.listdir(tmp_path) == ["f"]
@@ -302,7 +304,7 @@ async def test_parts_are_sent_again(
     plain.faults.drop(path="/s3/", method="PUT", when="after")
     plain.faults.fail(500, path="/s3/", method="POST")
     told: list[tuple[int, int, str]] = []
-    await upload(connection, tmp_path / "f", f"{remote}/f", progress=lambda *news: told.append(news))
+    await upload(connection.files, tmp_path / "f", f"{remote}/f", progress=lambda *news: told.append(news))
     assert (remote / "f").read_bytes() == content(10 * 1024 * 1024)
     assert told[-1][:2] == (10 * 1024 * 1024, 10 * 1024 * 1024)
 
@@ -313,7 +315,7 @@ async def test_a_refused_url_is_no_secret_spilt_and_no_job_left(
     (tmp_path / "f").write_bytes(content(LIMIT + 1))
     plain.faults.fail(403, path="/s3/", method="PUT", count=None)
     with caplog.at_level("DEBUG"), pytest.raises(TransferError, match="403") as caught:
-        await upload(connection, tmp_path / "f", f"{remote}/f")
+        await upload(connection.files, tmp_path / "f", f"{remote}/f")
     errors: list[BaseException | None] = [caught.value]
     for error in errors:
         if error is not None:
@@ -331,8 +333,8 @@ async def test_no_credentials_reach_the_store(
     (tmp_path / "f").write_bytes(bytes(LIMIT + 1))
     with relay_to(plain.neighbours_url) as relay:
         monkeypatch.setattr(plain._world.store, "base_url", relay.url)
-        await upload(connection, tmp_path / "f", f"{remote}/f")
-        await download(connection, f"{remote}/f", tmp_path / "g")
+        await upload(connection.files, tmp_path / "f", f"{remote}/f")
+        await download(connection.files, f"{remote}/f", tmp_path / "g")
         for verb in (b"PUT", b"POST", b"GET"):
             assert verb + b" /s3/" in relay.heard
         assert b"authorization" not in relay.heard.lower()
@@ -343,11 +345,11 @@ async def test_a_corrupted_answer_is_found(
 ) -> None:
     (remote / "f").write_text("the truth")
     plain.faults.garble("/ops/download", body="the trash")
-    await download(connection, f"{remote}/f", tmp_path / "f")
+    await download(connection.files, f"{remote}/f", tmp_path / "f")
     assert (tmp_path / "f").read_text() == "the truth"
     plain.faults.garble("/ops/download", body="the trash", count=None)
     with pytest.raises(TransferError, match="did not arrive"):
-        await download(connection, f"{remote}/f", tmp_path / "g")
+        await download(connection.files, f"{remote}/f", tmp_path / "g")
     assert not (tmp_path / "g").exists()
 
 
@@ -356,27 +358,27 @@ async def test_a_wrong_upload_is_sent_again(
 ) -> None:
     (tmp_path / "f").write_text("the truth")
     plain.faults.fail(204, "/ops/upload")  # confirmed, and not done
-    await upload(connection, tmp_path / "f", f"{remote}/f")
+    await upload(connection.files, tmp_path / "f", f"{remote}/f")
     assert (remote / "f").read_text() == "the truth"
     plain.faults.fail(204, "/ops/upload", count=None)
     (tmp_path / "f").write_text("another truth")
     with pytest.raises(TransferError, match="did not arrive"):
-        await upload(connection, tmp_path / "f", f"{remote}/f")
+        await upload(connection.files, tmp_path / "f", f"{remote}/f")
 
 
 async def test_errors_are_typed(connection: Connection, remote: Path, tmp_path: Path) -> None:
     (tmp_path / "f").write_text("x")
     with pytest.raises(MissingFileError, match="on this machine"):
-        await upload(connection, tmp_path / "none", f"{remote}/f")
+        await upload(connection.files, tmp_path / "none", f"{remote}/f")
     with pytest.raises(MissingFileError):
-        await upload(connection, tmp_path / "f", f"{remote}/no/such/f")
+        await upload(connection.files, tmp_path / "f", f"{remote}/no/such/f")
     with pytest.raises(MissingFileError):
-        await download(connection, f"{remote}/none", tmp_path / "g")
+        await download(connection.files, f"{remote}/none", tmp_path / "g")
     with pytest.raises(InvalidRequestError, match="absolute"):
-        await upload(connection, tmp_path / "f", "relative/f")
+        await upload(connection.files, tmp_path / "f", "relative/f")
     (remote / "f").write_text("x")
     with pytest.raises(MissingFileError, match="on this machine"):
-        await download(connection, f"{remote}/f", tmp_path / "no" / "g")
+        await download(connection.files, f"{remote}/f", tmp_path / "no" / "g")
 
 
 async def test_another_users_file_is_refused(connection: Connection, plain: PlainFirecrest, tmp_path: Path) -> None:
@@ -384,7 +386,7 @@ async def test_another_users_file_is_refused(connection: Connection, plain: Plai
     secret.write_text("x")
     secret.chmod(0o600)
     with pytest.raises(PermissionDeniedError):
-        await download(connection, str(secret), tmp_path / "f")
+        await download(connection.files, str(secret), tmp_path / "f")
     assert not (tmp_path / "f").exists()
 
 
@@ -397,11 +399,11 @@ async def test_an_upload_that_is_left_to_its_job(
     source = tmp_path / "in.bin"
     source.write_bytes(content(LARGE))
     source.chmod(0o755)
-    sent = await upload(connection, source, f"{remote}/f.bin", wait=False)
+    sent = await upload(connection.files, source, f"{remote}/f.bin", wait=False)
     [job_id] = sent.pending
     await connection.monitor.wait(job_id)
     plain.requests.clear()
-    again = await upload(connection, source, f"{remote}/f.bin")
+    again = await upload(connection.files, source, f"{remote}/f.bin")
     assert (again.files, again.skipped, again.pending) == (0, 1, ())
     assert not [path for path in paths(plain) if "/transfer/" in path]
     assert (remote / "f.bin").read_bytes() == content(LARGE)
@@ -414,14 +416,14 @@ async def test_a_download_that_is_left_to_its_job(
     (remote / "f.bin").write_bytes(content(LARGE))
     target = tmp_path / "out.bin"
     slots, plain.settings.transfer_slots = plain.settings.transfer_slots, 0
-    begun = await download(connection, f"{remote}/f.bin", target, wait=False)
+    begun = await download(connection.files, f"{remote}/f.bin", target, wait=False)
     assert begun.files == 0
     assert not target.exists()
-    assert (await download(connection, f"{remote}/f.bin", target, wait=False)).pending == begun.pending
+    assert (await download(connection.files, f"{remote}/f.bin", target, wait=False)).pending == begun.pending
     plain.settings.transfer_slots = slots
     assert [path.stat().st_mode & 0o777 for path in tmp_path.glob("*.transfer")] == [0o600]
     await connection.monitor.wait(begun.pending[0])
-    got = await download(connection, f"{remote}/f.bin", target, wait=False)
+    got = await download(connection.files, f"{remote}/f.bin", target, wait=False)
     assert (got.files, got.pending) == (1, ())
     assert target.read_bytes() == content(LARGE)
     assert sum("/transfer/download" in path for path in paths(plain)) == 1
@@ -441,21 +443,21 @@ async def test_large_files_of_a_directory_are_left_to_their_jobs(
     (remote / "tree").mkdir()
     (remote / "elsewhere").write_text("theirs")
     (remote / "tree/a.bin").symlink_to("../elsewhere")
-    sent = await upload(connection, source, f"{remote}/tree", wait=False)
+    sent = await upload(connection.files, source, f"{remote}/tree", wait=False)
     assert len(sent.pending) == 2  # one of an archive, since a link is not written through
     assert (sent.files, sent.bytes) == (3, 2 * LARGE + 1 + len("#!/bin/sh\n"))
     for job_id in sent.pending:
         await connection.monitor.wait(job_id)
     plain.requests.clear()
-    again = await upload(connection, source, f"{remote}/tree")
+    again = await upload(connection.files, source, f"{remote}/tree")
     assert (again.files, again.skipped, again.pending) == (0, 3, ())
     assert (remote / "elsewhere").read_text() == "theirs"
 
-    begun = await download(connection, f"{remote}/tree", back, wait=False)
+    begun = await download(connection.files, f"{remote}/tree", back, wait=False)
     assert (begun.files, len(begun.pending)) == (1, 2)
     for job_id in begun.pending:
         await connection.monitor.wait(job_id)
-    got = await download(connection, f"{remote}/tree", back)
+    got = await download(connection.files, f"{remote}/tree", back)
     assert (got.files, got.skipped, got.pending) == (2, 1, ())
     assert sum("/transfer/download" in path for path in paths(plain)) == 2
     for tree in (remote / "tree", back):
@@ -469,10 +471,10 @@ async def test_a_large_file_of_a_directory_that_did_not_arrive_is_sent_again(
 ) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.bin").write_bytes(content(LARGE))
-    sent = await upload(connection, tmp_path / "in", f"{remote}/tree", wait=False)
+    sent = await upload(connection.files, tmp_path / "in", f"{remote}/tree", wait=False)
     await connection.monitor.wait(sent.pending[0])
     (remote / "tree/a.bin").write_bytes(content(LARGE)[1:] + b"!")
-    again = await upload(connection, tmp_path / "in", f"{remote}/tree")
+    again = await upload(connection.files, tmp_path / "in", f"{remote}/tree")
     assert (again.files, again.pending) == (1, ())
     assert (remote / "tree/a.bin").read_bytes() == content(LARGE)
 
@@ -481,11 +483,11 @@ async def test_a_begun_download_that_leads_nowhere_is_begun_anew(
     plain: PlainFirecrest, connection: Connection, remote: Path, tmp_path: Path
 ) -> None:
     (remote / "f.bin").write_bytes(content(LARGE))
-    begun = await download(connection, f"{remote}/f.bin", tmp_path / "out.bin", wait=False)
+    begun = await download(connection.files, f"{remote}/f.bin", tmp_path / "out.bin", wait=False)
     await connection.monitor.wait(begun.pending[0])
     [known] = tmp_path.glob("*.transfer")
     known.write_text(known.read_text().replace("f.bin", "g.bin"))
-    await download(connection, f"{remote}/f.bin", tmp_path / "out.bin")
+    await download(connection.files, f"{remote}/f.bin", tmp_path / "out.bin")
     assert (tmp_path / "out.bin").read_bytes() == content(LARGE)
     assert sum("/transfer/download" in path for path in paths(plain)) == 2
     assert os.listdir(tmp_path) == ["out.bin"]
@@ -494,6 +496,6 @@ async def test_a_begun_download_that_leads_nowhere_is_begun_anew(
 async def test_small_files_do_not_wait_for_jobs(connection: Connection, remote: Path, tmp_path: Path) -> None:
     source = tmp_path / "in.bin"
     source.write_bytes(content(DIRECT))
-    assert not (await upload(connection, source, f"{remote}/f.bin", wait=False)).pending
-    got = await download(connection, f"{remote}/f.bin", tmp_path / "out.bin", wait=False)
+    assert not (await upload(connection.files, source, f"{remote}/f.bin", wait=False)).pending
+    got = await download(connection.files, f"{remote}/f.bin", tmp_path / "out.bin", wait=False)
     assert (got.files, got.pending) == (1, ())

@@ -57,7 +57,7 @@ async def test_an_empty_file_is_not_waited_for(
 ) -> None:
     (tmp_path / "empty").touch(mode=0o755)
     (remote / "empty").write_text("old")
-    await upload(connection, tmp_path / "empty", f"{remote}/empty")
+    await upload(connection.files, tmp_path / "empty", f"{remote}/empty")
     assert (remote / "empty").read_bytes() == b""
     assert os.access(remote / "empty", os.X_OK)
     assert 408 not in [seen.status for seen in plain.requests]
@@ -78,7 +78,7 @@ async def test_an_upload_is_looked_for_before_it_is_repeated(
         plain.faults.drop("/ops/upload", when="after")
     else:
         plain.faults.fail(how["status"], "/ops/upload", when="after")
-    await upload(connection, tmp_path / "f", f"{remote}/f")
+    await upload(connection.files, tmp_path / "f", f"{remote}/f")
     assert (remote / "f").read_bytes() == content(100)
     assert plain.count("POST", "/ops/upload") == 1
 
@@ -89,7 +89,7 @@ async def test_an_upload_that_was_not_done_is_repeated(
     (tmp_path / "f").write_bytes(content(100))
     (remote / "f").write_bytes(content(100)[::-1])
     plain.faults.fail(408, "/ops/upload")
-    await upload(connection, tmp_path / "f", f"{remote}/f")
+    await upload(connection.files, tmp_path / "f", f"{remote}/f")
     assert (remote / "f").read_bytes() == content(100)
     assert plain.count("POST", "/ops/upload") == 2
 
@@ -100,7 +100,7 @@ async def test_a_directory_that_is_missing_is_named(
 ) -> None:
     (tmp_path / "f").write_bytes(content(size))
     with pytest.raises(MissingFileError):
-        await upload(connection, tmp_path / "f", f"{remote}/none/f")
+        await upload(connection.files, tmp_path / "f", f"{remote}/none/f")
     assert len(plain.requests) < 6
     assert not plain.jobs()
 
@@ -123,13 +123,13 @@ async def test_a_checksum_that_takes_too_long_is_asked_once_for_a_file_of_a_size
 ) -> None:
     plain.faults.checksum_408_above = LIMIT
     (tmp_path / "f").write_bytes(content(LARGE))
-    await upload(connection, tmp_path / "f", f"{remote}/f")
-    await upload(connection, tmp_path / "f", f"{remote}/f")
-    await download(connection, f"{remote}/f", tmp_path / "g")
+    await upload(connection.files, tmp_path / "f", f"{remote}/f")
+    await upload(connection.files, tmp_path / "f", f"{remote}/f")
+    await download(connection.files, f"{remote}/f", tmp_path / "g")
     assert (tmp_path / "g").read_bytes() == content(LARGE)
     assert plain.count("GET", "/ops/checksum") == 1
     (tmp_path / "f").write_bytes(content(LARGE + 1))
-    await upload(connection, tmp_path / "f", f"{remote}/f")
+    await upload(connection.files, tmp_path / "f", f"{remote}/f")
     assert plain.count("GET", "/ops/checksum") == 2
 
 
@@ -139,7 +139,7 @@ async def test_a_listing_of_all_levels_that_takes_too_long_is_asked_once(
     (remote / "a" / "b").mkdir(parents=True)
     (remote / "a" / "b" / "f").write_text("f")
     plain.faults.fail(408, "/ops/ls", query="recursive=(true|True|1)", count=None)
-    await download(connection, str(remote), tmp_path / "tree")
+    await download(connection.files, str(remote), tmp_path / "tree")
     assert (tmp_path / "tree/a/b/f").read_text() == "f"
     assert sum(seen.status == 408 for seen in plain.requests) == 1
 
@@ -155,13 +155,13 @@ async def test_large_files_travel_in_pieces(
     source.write_bytes(content(LARGE))
     source.chmod(0o755)
     told: list[tuple[int, int, str]] = []
-    await upload(connection, source, f"{remote}/f", progress=lambda *news: told.append(news))
+    await upload(connection.files, source, f"{remote}/f", progress=lambda *news: told.append(news))
     assert (remote / "f").read_bytes() == content(LARGE)
     assert os.access(remote / "f", os.X_OK)
     assert told[-1][:2] == (LARGE, LARGE)
     assert plain.count("POST", "/ops/upload") == 4
     told.clear()
-    await download(connection, f"{remote}/f", target, progress=lambda *news: told.append(news))
+    await download(connection.files, f"{remote}/f", target, progress=lambda *news: told.append(news))
     assert target.read_bytes() == content(LARGE)
     assert told[-1][:2] == (LARGE, LARGE)
     assert plain.count("GET", "/ops/download") == -(-LARGE // DIRECT)
@@ -179,20 +179,20 @@ async def test_pieces_that_are_there_do_not_travel_again(
     (tmp_path / "in").write_bytes(content(LARGER))
     plain.faults.fail(403, "/ops/upload", skip=6, count=None)
     with pytest.raises(PermissionDeniedError):
-        await upload(connection, tmp_path / "in", f"{remote}/f")
+        await upload(connection.files, tmp_path / "in", f"{remote}/f")
     plain.faults.reset()
     plain.requests.clear()
-    await upload(connection, tmp_path / "in", f"{remote}/f")
+    await upload(connection.files, tmp_path / "in", f"{remote}/f")
     assert (remote / "f").read_bytes() == content(LARGER)
     # Six pieces arrived; up to three more were under way and are cut off when the first is refused.
     assert plain.count("POST", "/ops/upload") <= 12 - 6 + 3
 
     plain.faults.fail(403, "/ops/download", skip=8, count=None)
     with pytest.raises(PermissionDeniedError):
-        await download(connection, f"{remote}/f", tmp_path / "out")
+        await download(connection.files, f"{remote}/f", tmp_path / "out")
     plain.faults.reset()
     plain.requests.clear()
-    await download(connection, f"{remote}/f", tmp_path / "out")
+    await download(connection.files, f"{remote}/f", tmp_path / "out")
     assert (tmp_path / "out").read_bytes() == content(LARGER)
     assert plain.count("GET", "/ops/download") < -(-LARGER // DIRECT)
     assert not left(plain)
@@ -205,7 +205,7 @@ async def test_a_damaged_piece_is_found(
     (tmp_path / "in").write_bytes(content(LARGE))
     (remote / "f").write_text("old")
     plain.faults.fail(204, "/ops/upload")  # confirmed, and not done
-    await upload(connection, tmp_path / "in", f"{remote}/f")
+    await upload(connection.files, tmp_path / "in", f"{remote}/f")
     assert (remote / "f").read_bytes() == content(LARGE)
     assert not [path for path in left(plain) if not path.endswith(".log")]  # the failed job's, which the error names
 
@@ -216,13 +216,13 @@ async def test_transfers_in_pieces_that_are_left_to_their_jobs(
 ) -> None:
     (tmp_path / "in").write_bytes(content(LARGE))
     for step in range(2):
-        sent = await upload(connection, tmp_path / "in", f"{remote}/f", wait=False)
+        sent = await upload(connection.files, tmp_path / "in", f"{remote}/f", wait=False)
         assert len(sent.temporary) == 1 - step
         for job_id in sent.pending:
             await connection.monitor.wait(job_id)
     assert (sent.files, sent.skipped, sent.pending) == (0, 1, ())
     for step in range(2):
-        got = await download(connection, f"{remote}/f", tmp_path / "out", wait=False)
+        got = await download(connection.files, f"{remote}/f", tmp_path / "out", wait=False)
         assert len(got.temporary) == 1 - step
         for job_id in got.pending:
             await connection.monitor.wait(job_id)
@@ -245,9 +245,9 @@ async def test_a_site_that_wants_an_account(
     (remote / "f").write_bytes(content(LARGE))
     connection.backend.transfer_directives = ("#SBATCH --account={account}",)
     with pytest.raises(InvalidRequestError, match="needs an account"):
-        await download(connection, f"{remote}/f", tmp_path / "f")
+        await download(connection.files, f"{remote}/f", tmp_path / "f")
     connection.backend.account = "proj1"
-    await download(connection, f"{remote}/f", tmp_path / "f")
+    await download(connection.files, f"{remote}/f", tmp_path / "f")
     assert (tmp_path / "f").read_bytes() == content(LARGE)
 
 
@@ -261,7 +261,7 @@ async def test_one_file_that_cannot_come_keeps_no_other_back(
         (remote / f"f{number}").write_text(str(number))
     plain.faults.fail(403, "/ops/download", query="f1$", count=None)
     with pytest.raises(TransferError, match=r"'f1' of .* all else did"):
-        await download(connection, str(remote), tmp_path / "tree")
+        await download(connection.files, str(remote), tmp_path / "tree")
     assert sorted(os.listdir(tmp_path / "tree")) == ["f0", "f2", "f3"]
 
 
@@ -290,7 +290,7 @@ async def test_an_archive_without_one_of_its_files_is_good_for_the_others(
     else:
         plain.faults.fail(403, "/ops/compress", when="after", body=json.dumps({"message": said}))
     with pytest.raises(TransferError, match=r"'secret' of .* all else did"):
-        await download(connection, str(remote), tmp_path / "tree")
+        await download(connection.files, str(remote), tmp_path / "tree")
     assert len(os.listdir(tmp_path / "tree")) == 30
 
 
@@ -300,7 +300,7 @@ async def test_a_job_that_lists_what_it_packed_has_packed_it(
     for number in range(60):
         (remote / f"f{number}").write_text(str(number))
     plain.faults.fail(408, "/ops/compress")
-    await connection.finish(
+    await connection.files.finish(
         await connection.backend.compress(
             str(remote), f"{plain.home}/{remote.name}.tar.gz", pattern=f"\\./{remote.name}/.*"
         )
@@ -315,7 +315,7 @@ async def test_a_directory_that_cannot_be_packed_is_an_error(
         (remote / f"f{number}").write_text(str(number))
     plain.faults.fail(403, "/ops/compress")
     with pytest.raises(PermissionDeniedError):
-        await download(connection, str(remote), tmp_path / "tree")
+        await download(connection.files, str(remote), tmp_path / "tree")
 
 
 async def test_of_a_pattern_too(plain: PlainFirecrest, connection: Connection, remote: Path, tmp_path: Path) -> None:
@@ -323,7 +323,7 @@ async def test_of_a_pattern_too(plain: PlainFirecrest, connection: Connection, r
         (remote / name).write_text(name)
     plain.faults.fail(403, "/ops/download", query="a$", count=None)
     with pytest.raises(TransferError, match="a' of"):
-        await download(connection, f"{remote}/*", tmp_path / "here")
+        await download(connection.files, f"{remote}/*", tmp_path / "here")
     assert sorted(os.listdir(tmp_path / "here")) == ["b", "c"]
 
 
@@ -337,10 +337,10 @@ async def test_a_file_of_the_same_size_is_not_taken_for_the_same(
     old, new = content(2**20), content(2**20)[::-1]
     (tmp_path / name).write_bytes(new)
     (remote / name).write_bytes(old)
-    await upload(connection, tmp_path / name, f"{remote}/{name}")
+    await upload(connection.files, tmp_path / name, f"{remote}/{name}")
     assert (remote / name).read_bytes() == new
     (tmp_path / "here").write_bytes(old)
-    await download(connection, f"{remote}/{name}", tmp_path / "here")
+    await download(connection.files, f"{remote}/{name}", tmp_path / "here")
     assert (tmp_path / "here").read_bytes() == new
 
 
@@ -352,11 +352,11 @@ async def test_without_a_checksum_the_newer_file_of_the_same_size_travels(
     (remote / "f").write_bytes(new)
     (tmp_path / "f").write_bytes(old)
     os.utime(tmp_path / "f", (1, 1))
-    await download(connection, f"{remote}/f", tmp_path / "f")
+    await download(connection.files, f"{remote}/f", tmp_path / "f")
     assert (tmp_path / "f").read_bytes() == new
     (tmp_path / "f").write_bytes(old)
     os.utime(remote / "f", (1, 1))
-    await upload(connection, tmp_path / "f", f"{remote}/f")
+    await upload(connection.files, tmp_path / "f", f"{remote}/f")
     assert (remote / "f").read_bytes() == old
     os.utime(tmp_path / "f", (1, 1))
-    assert (await upload(connection, tmp_path / "f", f"{remote}/f")).skipped == 1
+    assert (await upload(connection.files, tmp_path / "f", f"{remote}/f")).skipped == 1

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crestline.client.backends.firecrest import FirecrestBackend
+from crestline.client.files.strategy import FileStrategy
 from crestline.client.logs import Follower, follow
 from crestline.client.logs.sources import ByteSource, LineSource, Source
 from crestline.model import InvalidRequestError, PermissionDeniedError
-from harness.backends import gateway_backend, plain_backend
+from harness.backends import gateway_connection, plain_connection
 from harness.cutting import relay_to
 from harness.gateway import RunningGateway
 from plain_firecrest.fixture import PlainFirecrest, running
@@ -36,17 +36,17 @@ def plain() -> Iterator[PlainFirecrest]:
 
 
 @pytest.fixture(params=["plain", "crestline"])
-async def backend(
+async def files(
     request: pytest.FixtureRequest, plain: PlainFirecrest, gateway: RunningGateway
-) -> AsyncIterator[FirecrestBackend]:
-    async with plain_backend(plain) if request.param == "plain" else gateway_backend(gateway) as backend:
-        yield backend
+) -> AsyncIterator[FileStrategy]:
+    async with plain_connection(plain) if request.param == "plain" else gateway_connection(gateway) as connection:
+        yield connection.files
     plain.faults.reset()
 
 
 @pytest.fixture
-async def file(backend: FirecrestBackend, tmp_path: Path) -> Path:
-    place = Path(await backend.default_workdir()) / tmp_path.name
+async def file(files: FileStrategy, tmp_path: Path) -> Path:
+    place = Path(await files.backend.default_workdir()) / tmp_path.name
     place.mkdir(parents=True)
     return place / "job.out"
 
@@ -61,8 +61,10 @@ class Job:
         return self.ended
 
 
-def start(backend: FirecrestBackend, file: Path, job: Job, position: str | None = None) -> Follower:
-    return follow(backend, str(file), finished=job.finished, position=position, interval=0.01, max_interval=0.05)
+def start(files: FileStrategy, file: Path, job: Job, position: str | None = None) -> Follower:
+    return follow(
+        files.log_source(str(file)), finished=job.finished, position=position, interval=0.01, max_interval=0.05
+    )
 
 
 def append(file: Path, data: bytes) -> None:
@@ -84,17 +86,17 @@ async def all_of(texts: Follower) -> str:
         return "".join([text async for text in texts])
 
 
-async def test_a_file_that_is_complete(backend: FirecrestBackend, file: Path) -> None:
+async def test_a_file_that_is_complete(files: FileStrategy, file: Path) -> None:
     job = Job()
     job.ended = True
     for text in ("", "x", "no newline at the end", TEXT, TEXT + "unfinished"):
         file.write_text(text, newline="")
-        assert await all_of(start(backend, file, job)) == text
+        assert await all_of(start(files, file, job)) == text
 
 
-async def test_text_comes_while_the_job_runs(backend: FirecrestBackend, file: Path) -> None:
+async def test_text_comes_while_the_job_runs(files: FileStrategy, file: Path) -> None:
     job = Job()
-    async with aclosing(start(backend, file, job)) as texts:
+    async with aclosing(start(files, file, job)) as texts:
         with anyio.fail_after(60):
             waiting: list[str] = []
             async with anyio.create_task_group() as group:
@@ -117,12 +119,12 @@ async def test_text_comes_while_the_job_runs(backend: FirecrestBackend, file: Pa
 
 
 async def test_an_unfinished_line_comes_whole_on_plain_and_at_once_on_crestline(
-    backend: FirecrestBackend, file: Path
+    files: FileStrategy, file: Path
 ) -> None:
     job = Job()
     file.write_bytes(b"10%\r20%\r")
-    async with aclosing(start(backend, file, job)) as texts:
-        if backend.capabilities:
+    async with aclosing(start(files, file, job)) as texts:
+        if files.backend.capabilities:
             assert await read_until(texts, "20%\r") == "10%\r20%\r"
             append(file, b"30%\ndone\n")
             assert await read_until(texts, "done\n") == "30%\ndone\n"
@@ -131,13 +133,13 @@ async def test_an_unfinished_line_comes_whole_on_plain_and_at_once_on_crestline(
             assert await anext(texts) == "10%\r20%\r30%\n"
 
 
-async def test_a_job_that_never_wrote(backend: FirecrestBackend, file: Path) -> None:
+async def test_a_job_that_never_wrote(files: FileStrategy, file: Path) -> None:
     job = Job()
     job.ended = True
-    assert await all_of(start(backend, file, job)) == ""
+    assert await all_of(start(files, file, job)) == ""
 
 
-async def test_what_is_written_after_the_end_is_not_lost(backend: FirecrestBackend, file: Path) -> None:
+async def test_what_is_written_after_the_end_is_not_lost(files: FileStrategy, file: Path) -> None:
     asked = 0
 
     async def finished() -> bool:
@@ -148,14 +150,14 @@ async def test_what_is_written_after_the_end_is_not_lost(backend: FirecrestBacke
         return True
 
     file.write_bytes(b"early\n")
-    texts = follow(backend, str(file), finished=finished, interval=0.01)
+    texts = follow(files.log_source(str(file)), finished=finished, interval=0.01)
     assert await all_of(texts) == "early\nlate\n"
 
 
-async def test_a_requeued_job_is_followed_from_its_beginning(backend: FirecrestBackend, file: Path) -> None:
+async def test_a_requeued_job_is_followed_from_its_beginning(files: FileStrategy, file: Path) -> None:
     job = Job()
     file.write_bytes(b"first run, line 1\nfirst run, line 2\n")
-    async with aclosing(start(backend, file, job)) as texts:
+    async with aclosing(start(files, file, job)) as texts:
         assert await read_until(texts, "line 2\n") == "first run, line 1\nfirst run, line 2\n"
         file.write_bytes(b"second\n")  # truncated
         assert await read_until(texts, "second\n") == "second\n"
@@ -165,7 +167,7 @@ async def test_a_requeued_job_is_followed_from_its_beginning(backend: FirecrestB
         assert await read_until(texts, "one\n") == "a longer third one\n"
 
 
-async def test_it_goes_on_in_another_process(backend: FirecrestBackend, file: Path) -> None:
+async def test_it_goes_on_in_another_process(files: FileStrategy, file: Path) -> None:
     job = Job()
     data = (TEXT * 3 + "and the end").encode()
     position: str | None = None
@@ -173,56 +175,56 @@ async def test_it_goes_on_in_another_process(backend: FirecrestBackend, file: Pa
     cuts = [20, 21, 35, 36, 60, 61, len(data)]  # in the midst of characters and lines
     for start_at, cut in zip([0, *cuts], cuts, strict=False):
         append(file, data[start_at:cut])
-        async with aclosing(start(backend, file, job, position)) as texts:
+        async with aclosing(start(files, file, job, position)) as texts:
             wanted = data[:cut].decode(errors="ignore")
-            if not backend.capabilities:
+            if not files.backend.capabilities:
                 wanted = wanted[: wanted.rfind("\n") + 1]
             while found != wanted:
                 with anyio.fail_after(60):
                     found += await anext(texts)
                 position = texts.position
     job.ended = True
-    assert found + await all_of(start(backend, file, job, position)) == data.decode()
+    assert found + await all_of(start(files, file, job, position)) == data.decode()
 
 
-async def test_the_end_is_not_handed_out_again(backend: FirecrestBackend, file: Path) -> None:
+async def test_the_end_is_not_handed_out_again(files: FileStrategy, file: Path) -> None:
     job = Job()
     job.ended = True
     file.write_bytes(b"line\nunfinished")
-    texts = start(backend, file, job)
+    texts = start(files, file, job)
     assert await all_of(texts) == "line\nunfinished"
-    again = start(backend, file, job, texts.position)
+    again = start(files, file, job, texts.position)
     assert await all_of(again) == ""
     append(file, b" no more\nnext\n")
-    assert await all_of(start(backend, file, job, again.position)) == " no more\nnext\n"
+    assert await all_of(start(files, file, job, again.position)) == " no more\nnext\n"
 
 
-async def test_a_position_of_the_other_kind_is_refused(backend: FirecrestBackend, file: Path) -> None:
+async def test_a_position_of_the_other_kind_is_refused(files: FileStrategy, file: Path) -> None:
     for position in (
         "",
         "bytes",
         "bytes:x",
         "lines:-1",
         "nonsense:1",
-        "lines:1" if backend.capabilities else "bytes:1",
+        "lines:1" if files.backend.capabilities else "bytes:1",
     ):
         if position:
             with pytest.raises(InvalidRequestError, match="no position"):
-                start(backend, file, Job(), position)
+                start(files, file, Job(), position)
         else:
-            start(backend, file, Job(), position)
+            start(files, file, Job(), position)
 
 
-async def test_what_may_not_be_read_is_an_error(backend: FirecrestBackend, plain: PlainFirecrest, file: Path) -> None:
-    if backend.capabilities:
+async def test_what_may_not_be_read_is_an_error(files: FileStrategy, plain: PlainFirecrest, file: Path) -> None:
+    if files.backend.capabilities:
         with pytest.raises(InvalidRequestError):
-            await all_of(start(backend, Path("/proc/kmsg"), Job()))
+            await all_of(start(files, Path("/proc/kmsg"), Job()))
     else:
         file = plain.settings.home_of(plain.second_user.name) / "log"
         file.write_text("secret")
         file.chmod(0o600)
         with pytest.raises(PermissionDeniedError):
-            await all_of(start(backend, file, Job()))
+            await all_of(start(files, file, Job()))
 
 
 # what a backlog and outages do
@@ -240,8 +242,8 @@ async def test_a_backlog_beyond_one_answer_comes_in_pieces(
     file.write_text(text)
     job = Job()
     job.ended = True
-    async with plain_backend(plain) as backend:
-        texts = start(backend, file, job, f"lines:{lines}" if lines else None)
+    async with plain_connection(plain) as connection:
+        texts = start(connection.files, file, job, f"lines:{lines}" if lines else None)
         assert await all_of(texts) == text[2 * lines :]
         assert texts.position == f"lines:{text.count(chr(10))}:{len(text) - text.rfind(chr(10)) - 1}"
 
@@ -249,7 +251,7 @@ async def test_a_backlog_beyond_one_answer_comes_in_pieces(
 async def test_a_follower_that_falls_behind_catches_up(plain: PlainFirecrest, tmp_path: Path) -> None:
     file = plain.home / f"{tmp_path.name}.out"
     job = Job()
-    async with plain_backend(plain) as backend, aclosing(start(backend, file, job)) as texts:
+    async with plain_connection(plain) as connection, aclosing(start(connection.files, file, job)) as texts:
         expected = ""
         for burst in (10, 3000, 1, 5000, 2):
             new = "".join(f"{len(expected) + number} ü\n" for number in range(burst))
@@ -264,7 +266,7 @@ async def test_a_failing_gateway_loses_and_repeats_nothing(plain: PlainFirecrest
     file = plain.home / f"{tmp_path.name}.out"
     text = "".join(f"line {number} ü\n" for number in range(3000))
     job = Job()
-    async with plain_backend(plain) as backend, aclosing(start(backend, file, job)) as texts:
+    async with plain_connection(plain) as connection, aclosing(start(connection.files, file, job)) as texts:
         append(file, text[:105].encode())
         plain.faults.fail(503, "/ops/tail", count=6)
         plain.faults.drop("/ops/stat", count=6)
@@ -283,7 +285,7 @@ async def test_an_outage_is_waited_out(plain: PlainFirecrest, tmp_path: Path) ->
     file = plain.home / f"{tmp_path.name}.out"
     job = Job()
     file.write_text("before\n")
-    async with plain_backend(plain) as backend, aclosing(start(backend, file, job)) as texts:
+    async with plain_connection(plain) as connection, aclosing(start(connection.files, file, job)) as texts:
         assert await anext(texts) == "before\n"
         append(file, b"while it was down\n")
         job.ended = True
@@ -296,11 +298,11 @@ async def test_cuts_lose_and_repeat_nothing(gateway: RunningGateway, tmp_path: P
     job = Job()
     job.ended = True
     with relay_to(gateway.url) as relay:
-        async with gateway_backend(gateway, relay.url) as backend:
-            file = Path(await backend.default_workdir()) / f"{tmp_path.name}.out"
+        async with gateway_connection(gateway, relay.url) as connection:
+            file = Path(await connection.files.backend.default_workdir()) / f"{tmp_path.name}.out"
             file.write_text(text)
             relay.cuts_down += [100_001, 1, 50_003, 200_005, 2, 77_777]
-            assert await all_of(start(backend, file, job)) == text
+            assert await all_of(start(connection.files, file, job)) == text
             assert not relay.cuts_down
 
 

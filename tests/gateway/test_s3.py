@@ -132,9 +132,9 @@ def test_our_client_by_signed_urls(served: RunningGateway, source: Path, work: P
             meter = Meter(None)
             transfer = await backend.begin_upload(str(work / "file"), SIZE)
             await signed_urls.put_parts(transfer, source, SIZE, meter, backend.verify)
-            await system.connection.finish(transfer)
+            await system.connection.files.finish(transfer)
             transfer = await backend.begin_download(str(work / "file"))
-            await system.connection.finish(transfer)
+            await system.connection.files.finish(transfer)
             assert transfer.download_url is not None
             with PartFile(tmp_path / "back", "identity") as part:
                 await signed_urls.get(transfer.download_url, part, SIZE, meter, backend.verify)

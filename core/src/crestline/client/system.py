@@ -22,7 +22,7 @@ from crestline.client.config import Site
 from crestline.client.connection import Connection
 from crestline.client.handover import Handover
 from crestline.client.job_ids import merge_answer
-from crestline.client.logs import Follower, JobOutput, Turn, follow, source_of
+from crestline.client.logs import Follower, JobOutput, Turn, follow
 from crestline.client.lookup import find_job
 from crestline.client.monitor import JobMonitor
 from crestline.client.policy import Policy
@@ -336,7 +336,9 @@ class System(SystemFiles):
         def finished() -> bool:
             return writer is not None and self.monitor.snapshot(writer).is_finished
 
-        return follow(self.backend, log, finished=finished, position=position, max_interval=max_interval)
+        return follow(
+            self.connection.files.log_source(log), finished=finished, position=position, max_interval=max_interval
+        )
 
     def output(self, job: Job, *, position: str | None = None, turn: Turn | None = None) -> JobOutput:
         """The lines of a job's stdout and stderr while it writes them, to their ends when it has ended.
@@ -350,7 +352,7 @@ class System(SystemFiles):
             InvalidRequestError: `position` is of another gateway.
         """
         paths = {"stdout": job.stdout, "stderr": job.stderr if job.stderr != job.stdout else None}
-        sources = {stream: source_of(self.backend, path) for stream, path in paths.items() if path is not None}
+        sources = {stream: self.connection.files.log_source(path) for stream, path in paths.items() if path is not None}
         return JobOutput(sources, lambda: self.monitor.snapshot(job).is_finished, position, turn)
 
     # the system

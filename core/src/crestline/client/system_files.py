@@ -11,7 +11,6 @@ from pathlib import Path
 
 from crestline.client import files
 from crestline.client.backends.base import Backend
-from crestline.client.backends.capabilities import Capability
 from crestline.client.connection import Connection
 from crestline.client.directory_watch import watch_directory
 from crestline.client.files import IgnoreRules, MapLink, Member, Progress, Report, Selection, map_link
@@ -93,7 +92,7 @@ class SystemFiles(abc.ABC):
 
     async def remove(self, path: str) -> None:
         """Delete a file, or a directory with all that is in it."""
-        await self.connection.finish(await self.backend.remove(path))
+        await self.connection.files.remove(path)
 
     async def symlink(self, target: str, link: str) -> None:
         """Make `link` point to `target`."""
@@ -109,11 +108,11 @@ class SystemFiles(abc.ABC):
 
     async def copy(self, source: str, target: str) -> None:
         """Copy within the system; on plain FirecREST a job of the scheduler."""
-        await self.connection.finish(await self.backend.copy(source, target))
+        await self.connection.files.finish(await self.backend.copy(source, target))
 
     async def move(self, source: str, target: str) -> None:
         """Rename or move within the system; on plain FirecREST a job of the scheduler."""
-        await self.connection.finish(await self.backend.move(source, target))
+        await self.connection.files.finish(await self.backend.move(source, target))
 
     # content
 
@@ -128,7 +127,9 @@ class SystemFiles(abc.ABC):
         ignore: IgnoreRules | None = None,
     ) -> Report:
         """Send a file or a directory; see `crestline.client.files.upload`."""
-        return await files.upload(self.connection, local, remote, progress=progress, wait=wait, key=key, ignore=ignore)
+        return await files.upload(
+            self.connection.files, local, remote, progress=progress, wait=wait, key=key, ignore=ignore
+        )
 
     async def download(
         self,
@@ -140,12 +141,12 @@ class SystemFiles(abc.ABC):
         key: str | None = None,
     ) -> Report:
         """Fetch a file or a directory; see `crestline.client.files.download`."""
-        return await files.download(self.connection, remote, local, progress=progress, wait=wait, key=key)
+        return await files.download(self.connection.files, remote, local, progress=progress, wait=wait, key=key)
 
     @property
     def reads_ranges(self) -> bool:
         """Whether the gateway hands out a part of a file; a plain FirecREST does not."""
-        return Capability.CONTENT in self.backend.capabilities
+        return self.connection.files.reads_ranges
 
     async def read_range(self, path: str, offset: int, length: int) -> bytes:
         """`length` bytes from byte `offset` on, fewer at the end.
@@ -160,7 +161,7 @@ class SystemFiles(abc.ABC):
     async def upload_bundle(self, remote: str, members: Sequence[Member], *, tidy: bool = True) -> int:
         """Send files into several directories in one stream; see `crestline.client.files.upload_bundle`."""
         return await files.upload_bundle(
-            self.connection, remote, members, patience=self._policy.retry.budget, tidy=tidy
+            self.connection.files, remote, members, patience=self._policy.retry.budget, tidy=tidy
         )
 
     async def download_bundle(
@@ -168,7 +169,7 @@ class SystemFiles(abc.ABC):
     ) -> dict[str, list[str]]:
         """Fetch from several directories in one stream; see `crestline.client.files.download_bundle`."""
         return await files.download_bundle(
-            self.connection, remote, selections, patience=self._policy.retry.budget, tidy=tidy, map_link=map_link
+            self.connection.files, remote, selections, patience=self._policy.retry.budget, tidy=tidy, map_link=map_link
         )
 
     @property

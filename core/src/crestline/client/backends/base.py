@@ -78,8 +78,6 @@ class Backend(abc.ABC):
     """bytes that one direct download really carries"""
     transfer_service: str | None = "s3"
     """what a plain FirecREST moves large files with: `s3`, `streamer`, `wormhole`, or None: with nothing"""
-    slow_checksums: set[tuple[str, int]]
-    """paths and sizes of the files whose checksum took longer than the gateway waits"""
     description: Description
     """what the gateway said of itself, known once it is open"""
     scheduler_type: str

@@ -12,7 +12,7 @@ import posixpath
 import re
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -21,18 +21,16 @@ import anyio
 import msgspec
 from anyio.to_thread import run_sync
 
-from crestline.client.backends.capabilities import Capability
 from crestline.client.backends.messages import Selection
-from crestline.client.connection import Connection
-from crestline.client.files.archive import Pull, stream, unpack, write_gzip
+from crestline.client.files.archive import Pull, unpack, write_gzip
 from crestline.client.files.download_file import download_file
 from crestline.client.files.links import MapLink, map_link
 from crestline.client.files.local import CHUNK, changed_error
-from crestline.client.files.names import check_remote, remove_if_there, safe_relative, temporary_name
+from crestline.client.files.names import check_remote, safe_relative, temporary_name
 from crestline.client.files.report import Meter
 from crestline.client.files.retry import Patience
+from crestline.client.files.strategy import FileStrategy, Unpack
 from crestline.client.files.upload_file import upload_file
-from crestline.client.streams import closing
 from crestline.model import CrestlineError, GatewayUnavailableError, RateLimitedError, TransferError
 
 _ALONE = 64 * 1024 * 1024
@@ -40,8 +38,6 @@ _ALONE = 64 * 1024 * 1024
 
 _PASSING = (GatewayUnavailableError, RateLimitedError)
 _END = bytes(2 * tarfile.BLOCKSIZE)
-_Unpack = Callable[[Pull | IO[bytes], bool], None]
-"""unpacks a tar archive, compressed or not"""
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +53,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def upload_bundle(
-    connection: Connection, remote: str, members: Sequence[Member], *, patience: float = 45.0, tidy: bool = True
+    strategy: FileStrategy, remote: str, members: Sequence[Member], *, patience: float = 45.0, tidy: bool = True
 ) -> int:
     """Write members below the directory `remote`, which is there; returns the bytes of the files that travelled.
 
@@ -70,7 +66,7 @@ async def upload_bundle(
     """
     remote = check_remote(remote)
     in_stream, alone = list(members), []
-    if Capability.TAR in connection.backend.capabilities:
+    if strategy.streams_trees:
         alone = [(each.path, each.source) for each in members if each.source and each.source.stat().st_size > _ALONE]
         paths = {path for path, _ in alone}
         in_stream = [each for each in members if each.path not in paths]
@@ -78,22 +74,19 @@ async def upload_bundle(
     packed = await run_sync(_Packing, in_stream)
     while True:
         try:
-            if Capability.TAR in connection.backend.capabilities:
-                await connection.backend.put_tar(remote, stream(packed.pieces()))
-            else:
-                await _unpack_there(connection, remote, packed.pieces(), tidy=tidy)
+            await strategy.unpack_there(remote, packed.pieces(), tidy=tidy)
             break
         except _PASSING as error:
             await budget.wait(error)
         except TransferError as error:
             await damages.wait(error)
     for path, source in alone:
-        await upload_file(connection, source, posixpath.join(remote, path), Meter(None))
+        await upload_file(strategy, source, posixpath.join(remote, path), Meter(None))
     return packed.size + sum(source.stat().st_size for _, source in alone)
 
 
 async def download_bundle(
-    connection: Connection,
+    strategy: FileStrategy,
     remote: str,
     selections: Sequence[Selection],
     *,
@@ -117,11 +110,11 @@ async def download_bundle(
     """
     remote = check_remote(remote)
     budget, damages = Patience(budget=patience), Patience()
-    fetch = _select if Capability.TAR_SELECT in connection.backend.capabilities else _compress_there
     while True:
         came: dict[str, list[str]] = {each.directory: [] for each in selections}
         try:
-            await fetch(connection, remote, selections, partial(_unpack_here, remote, selections, came, map_link), tidy)
+            unpack_here = partial(_unpack_here, remote, selections, came, map_link)
+            await strategy.fetch_selected(remote, selections, unpack_here, tidy=tidy)
         except _PASSING as error:
             await budget.wait(error)
         except TransferError as error:
@@ -184,58 +177,53 @@ def _content(source: Path, size: int) -> Iterator[bytes]:
     yield bytes(-size % tarfile.BLOCKSIZE)
 
 
-async def _unpack_there(connection: Connection, remote: str, pieces: Iterator[bytes], *, tidy: bool) -> None:
+async def unpack_archive(strategy: FileStrategy, remote: str, pieces: Iterator[bytes], *, tidy: bool) -> None:
+    """Send a tar archive to plain FirecREST and let it be unpacked in `remote`."""
     archive = posixpath.join(remote, temporary_name(".tar.gz"))
     with tempfile.NamedTemporaryFile(prefix="crestline-", suffix=".tar.gz") as file:
         await run_sync(write_gzip, file, pieces)
         file.flush()
         size = file.tell()
         try:
-            if size <= connection.backend.max_direct_upload:  # gzip's own checksum tells whether it came whole
+            if size <= strategy.backend.max_direct_upload:  # gzip's own checksum tells whether it came whole
                 content = await anyio.Path(file.name).read_bytes()
-                await connection.backend.upload_small(remote, posixpath.basename(archive), content)
+                await strategy.backend.upload_small(remote, posixpath.basename(archive), content)
             else:
-                await upload_file(connection, Path(file.name), archive, Meter(None))
-            await connection.finish(await connection.backend.extract(archive, remote))
+                await upload_file(strategy, Path(file.name), archive, Meter(None))
+            await strategy.finish(await strategy.backend.extract(archive, remote))
         finally:
             if tidy:
                 with anyio.CancelScope(shield=True):
-                    await remove_if_there(connection, archive)
+                    await strategy.remove_if_there(archive)
 
 
-async def _select(
-    connection: Connection, remote: str, selections: Sequence[Selection], unpack_here: _Unpack, tidy: bool
+async def fetch_archive(
+    strategy: FileStrategy, remote: str, selections: Sequence[Selection], unpack_here: Unpack, *, tidy: bool
 ) -> None:
-    async with closing(connection.backend.select_tar(remote, selections)) as chunks:
-        await run_sync(unpack_here, Pull(chunks), False)
-
-
-async def _compress_there(
-    connection: Connection, remote: str, selections: Sequence[Selection], unpack_here: _Unpack, tidy: bool
-) -> None:
+    """Let plain FirecREST pack what is selected, fetch the archive and unpack it."""
     archive = posixpath.join(remote, temporary_name(".tar.gz"))
     try:
         try:
-            await connection.finish(
-                await connection.backend.compress(remote, archive, pattern=_expression(remote, selections))
+            await strategy.finish(
+                await strategy.backend.compress(remote, archive, pattern=_expression(remote, selections))
             )
         except CrestlineError as error:
             if "empty archive" in f"{error} {error.details}":
                 return
             raise
-        status = await connection.backend.stat(archive)
+        status = await strategy.backend.stat(archive)
         with tempfile.TemporaryDirectory(prefix="crestline-") as place:
             local = Path(place) / "archive.tar.gz"
-            if status["size"] <= connection.backend.max_direct_download:
-                await anyio.Path(local).write_bytes(await connection.backend.download_small(archive))
+            if status["size"] <= strategy.backend.max_direct_download:
+                await anyio.Path(local).write_bytes(await strategy.backend.download_small(archive))
             else:
-                await download_file(connection, archive, status, local, Meter(None))
+                await download_file(strategy, archive, status, local, Meter(None))
             with local.open("rb") as file:
                 await run_sync(unpack_here, file, True)
     finally:
         if tidy:
             with anyio.CancelScope(shield=True):
-                await remove_if_there(connection, archive)
+                await strategy.remove_if_there(archive)
 
 
 def _unpack_here(

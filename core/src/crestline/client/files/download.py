@@ -6,9 +6,8 @@ import os
 import posixpath
 from pathlib import Path
 
-from crestline.client.backends.capabilities import Capability
-from crestline.client.connection import Connection
-from crestline.client.files.download_file import begin_download, download_file
+from crestline.client.files.aliases import staged
+from crestline.client.files.download_file import download_file
 from crestline.client.files.download_tree import download_tree
 from crestline.client.files.failures import Failures
 from crestline.client.files.local import local_errors, sha256
@@ -16,14 +15,11 @@ from crestline.client.files.names import (
     check_remote,
     expand,
     has_pattern,
-    is_askable,
     is_directory,
-    moves_in_pieces,
     remote_stat,
-    staged,
-    takes_a_job,
 )
 from crestline.client.files.report import Meter, Progress, Report
+from crestline.client.files.strategy import FileStrategy
 from crestline.client.files.verify import is_same
 from crestline.model import FileType, InvalidRequestError, MissingFileError
 
@@ -33,7 +29,7 @@ _MOST_LINKS = 40
 
 
 async def download(
-    connection: Connection,
+    strategy: FileStrategy,
     remote: str,
     local: str | os.PathLike[str],
     *,
@@ -67,12 +63,12 @@ async def download(
     into = os.fspath(local).endswith(("/", os.sep))
     with local_errors():
         if not has_pattern(path):
-            return await _download_one(connection, path, Path(local), meter, into=into, wait=wait, key=key)
-        matches = await expand(connection.backend, path)
+            return await _download_one(strategy, path, Path(local), meter, into=into, wait=wait, key=key)
+        matches = await expand(strategy.backend, path)
         if not matches:
-            if await remote_stat(connection.backend, path) is None:
+            if await remote_stat(strategy.backend, path) is None:
                 raise MissingFileError(f"Nothing matches {remote}.", hint="List the directory to see what is there.")
-            return await _download_one(connection, path, Path(local), meter, into=into, wait=wait, key=key)
+            return await _download_one(strategy, path, Path(local), meter, into=into, wait=wait, key=key)
         directory = Path(local)
         if directory.exists() and not directory.is_dir():
             raise InvalidRequestError(f"{directory} is no directory.", hint="A pattern needs one to write into.")
@@ -81,59 +77,50 @@ async def download(
             directory.mkdir(parents=True, exist_ok=True)
             target = directory / posixpath.basename(match)
             with failures.collect(match):
-                report += await _download_one(connection, match, target, meter, into=False, wait=wait, key=key)
+                report += await _download_one(strategy, match, target, meter, into=False, wait=wait, key=key)
         if not report.pending:  # else another call follows, which says so
             failures.raise_any(remote)
         return report
 
 
 async def _download_one(
-    connection: Connection, path: str, target: Path, meter: Meter, *, into: bool, wait: bool, key: str | None
+    strategy: FileStrategy, path: str, target: Path, meter: Meter, *, into: bool, wait: bool, key: str | None
 ) -> Report:
     name = posixpath.basename(path)
-    if not is_askable(connection.backend, path):
-        async with staged(connection, path) as second:
-            here = (
-                target / name if into or (target.is_dir() and not await _is_directory(connection, second)) else target
-            )
+    if not strategy.is_askable(path):
+        async with staged(strategy, path) as second:
+            here = target / name if into or (target.is_dir() and not await _is_directory(strategy, second)) else target
             if into:
                 target.mkdir(parents=True, exist_ok=True)
-            return await _download_one(connection, second, here, meter, into=False, wait=True, key=key)
-    status = await connection.backend.stat(path)
+            return await _download_one(strategy, second, here, meter, into=False, wait=True, key=key)
+    status = await strategy.backend.stat(path)
     if is_directory(status):
-        return await download_tree(connection, path, target, meter, wait=wait, key=key or str(target.absolute()))
+        return await download_tree(strategy, path, target, meter, wait=wait, key=key or str(target.absolute()))
     if into:
         target.mkdir(parents=True, exist_ok=True)
     if target.is_dir():
         target = target / name
     size = status["size"]
-    if (
-        size > connection.backend.max_direct_download
-        and Capability.CONTENT not in connection.backend.capabilities
-        and not moves_in_pieces(connection.backend)
-    ):
-        path = await _without_links(connection, path)
+    path = await strategy.path_to_fetch(path, size)
     meter.total = meter.done + size
     may_be_here = size >= _WORTH_ASKING and target.is_file() and target.stat().st_size == size
     if may_be_here:
         is_newer_here = status["mtime"] < target.stat().st_mtime
-        if await is_same(connection.backend, path, size, await sha256(target), otherwise=is_newer_here):
+        if await is_same(strategy, path, size, await sha256(target), otherwise=is_newer_here):
             return Report(skipped=1)
-    if not wait and takes_a_job(connection.backend, path, size, connection.backend.max_direct_download):
-        transfer = await begin_download(connection, path, status, target)
-        if transfer is not None:
-            return Report(pending=(transfer.job_id,), temporary=transfer.temporary)
-    return Report(files=1, bytes=await download_file(connection, path, status, target, meter))
+    if not wait and (transfer := await strategy.begin_fetch(path, status, target)) is not None:
+        return Report(pending=(transfer.job_id,), temporary=transfer.temporary)
+    return Report(files=1, bytes=await download_file(strategy, path, status, target, meter))
 
 
-async def _is_directory(connection: Connection, path: str) -> bool:
-    return is_directory(await connection.backend.stat(path))
+async def _is_directory(strategy: FileStrategy, path: str) -> bool:
+    return is_directory(await strategy.backend.stat(path))
 
 
-async def _without_links(connection: Connection, path: str) -> str:
+async def without_links(strategy: FileStrategy, path: str) -> str:
     """Where a link leads, and the next one: FirecREST's transfer job takes a link's own length for the file's."""
     for _ in range(_MOST_LINKS):
-        found = await connection.backend.list(path, hidden=True)
+        found = await strategy.backend.list(path, hidden=True)
         if len(found) != 1 or found[0].type is not FileType.LINK or not found[0].link_target:
             return path
         path = posixpath.join(posixpath.dirname(path), found[0].link_target)

@@ -10,25 +10,25 @@ from pathlib import Path
 
 import msgspec
 
-from crestline.client.backends.capabilities import Capability
 from crestline.client.backends.messages import TransferMethod
-from crestline.client.connection import Connection
 from crestline.client.files import signed_urls
+from crestline.client.files.aliases import file_for_jobs
 from crestline.client.files.begun import Begun
 from crestline.client.files.local import PartFile
-from crestline.client.files.names import file_for_jobs, moves_in_pieces, remove_if_there, temporary_path
+from crestline.client.files.names import moves_in_pieces, temporary_path
 from crestline.client.files.parallel import AT_ONCE, run_parallel
 from crestline.client.files.report import Meter
 from crestline.client.files.retry import Patience
+from crestline.client.files.strategy import FileStrategy
 from crestline.client.files.unfinished import has_ended
-from crestline.client.files.verify import is_same, remote_checksum
+from crestline.client.files.verify import is_same
 from crestline.client.streams import closing
 from crestline.model import GatewayUnavailableError, JobNotFoundError, MissingFileError, RateLimitedError, TransferError
 
 _WHOLE_TRIES = 3
 
 
-async def download_file(connection: Connection, path: str, status: dict[str, int], target: Path, meter: Meter) -> int:
+async def download_file(strategy: FileStrategy, path: str, status: dict[str, int], target: Path, meter: Meter) -> int:
     """Fetch `path` as `target`, which appears whole and verified or not at all; returns its size in bytes.
 
     What is there of it after a failure lies in `<name>.<identity>.part` beside `target`; a later call goes on with it
@@ -41,7 +41,7 @@ async def download_file(connection: Connection, path: str, status: dict[str, int
         TransferError: it did not arrive as it is there, for example because it is being written.
     """
     size = status["size"]
-    with _part(connection, path, status, target) as part:
+    with _part(strategy, path, status, target) as part:
         begun = meter.done
         failure = TransferError(
             f"{path} did not arrive as it is there, in {_WHOLE_TRIES} tries.",
@@ -50,7 +50,7 @@ async def download_file(connection: Connection, path: str, status: dict[str, int
         for _ in range(_WHOLE_TRIES):
             meter.add(begun + part.size - meter.done, target.name)
             try:
-                arrived = await _arrives(connection, path, size, part, meter)
+                arrived = await strategy.fetch(path, size, part, meter)
             except TransferError as error:
                 failure = error
                 continue
@@ -62,28 +62,28 @@ async def download_file(connection: Connection, path: str, status: dict[str, int
 
 
 async def begin_download(
-    connection: Connection, path: str, status: dict[str, int], target: Path
+    strategy: FileStrategy, path: str, status: dict[str, int], target: Path
 ) -> TransferMethod | None:
     """Let a plain FirecREST bring a file to its store, or cut it into pieces; returns what the job that does so is.
 
     None: it has ended, and `download_file` with the same arguments fetches the file from there.
     """
-    with _part(connection, path, status, target) as part:
+    with _part(strategy, path, status, target) as part:
         begun = Begun(part)
         transfer = begun.read()
         if transfer is None:
-            transfer = await _begin(connection, path)
+            transfer = await _begin(strategy, path)
             begun.write(transfer)
-        elif not transfer.job_id or await has_ended(connection.backend, transfer.job_id):
+        elif not transfer.job_id or await has_ended(strategy.backend, transfer.job_id):
             return None
         return transfer
 
 
-def _part(connection: Connection, path: str, status: dict[str, int], target: Path) -> PartFile:
+def _part(strategy: FileStrategy, path: str, status: dict[str, int], target: Path) -> PartFile:
     identity = "\n".join(
         [
-            connection.backend.gateway_url,
-            connection.backend.system,
+            strategy.backend.gateway_url,
+            strategy.backend.system,
             path,
             str(status["size"]),
             str(status["mtime"]),
@@ -93,74 +93,73 @@ def _part(connection: Connection, path: str, status: dict[str, int], target: Pat
     return PartFile(target, hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest())
 
 
-async def _arrives(connection: Connection, path: str, size: int, part: PartFile, meter: Meter) -> bool:
-    """Fetch what is lacking; whether it is then as it is there."""
-    if Capability.CONTENT not in connection.backend.capabilities:
-        await _fill(connection, path, size, part, meter)
-        return await is_same(connection.backend, path, part.size, await part.checksum())
+async def fetch_ranges(strategy: FileStrategy, path: str, size: int, part: PartFile, meter: Meter) -> bool:
+    """Fetch what is lacking from a Crestline gateway; whether it is then as it is there."""
     there: str | None = None
 
     async def ask() -> None:
         nonlocal there
-        there = await remote_checksum(connection.backend, path, size)
+        there = await strategy.checksum(path, size)
 
     # At once, since the checksum of a large file takes as long as a good part of its transfer.
-    await run_parallel([partial(_fill, connection, path, size, part, meter), ask])
+    await run_parallel([partial(_read_ranges, strategy, path, size, part, meter), ask])
     if there is None:
-        return await is_same(connection.backend, path, part.size, await part.checksum())
+        return await is_same(strategy, path, part.size, await part.checksum())
     return there == await part.checksum()
 
 
-async def _fill(connection: Connection, path: str, size: int, part: PartFile, meter: Meter) -> None:
-    if Capability.CONTENT in connection.backend.capabilities:
-        await _read_ranges(connection, path, size, part, meter)
-    elif size <= connection.backend.max_direct_download:
+async def fetch_by_size(strategy: FileStrategy, path: str, size: int, part: PartFile, meter: Meter) -> bool:
+    """Fetch what is lacking from plain FirecREST: directly if it is small, else from a store or in pieces."""
+    if size <= strategy.backend.max_direct_download:
         part.truncate()
-        await _append(part, _once(await connection.backend.download_small(path)), meter)
+        await _append(part, _once(await strategy.backend.download_small(path)), meter)
     else:
-        begun = Begun(part)
-        transfer = begun.read()
-        try:
-            if transfer is not None:
-                if transfer.job_id:
-                    await connection.finish(transfer)
-            elif moves_in_pieces(connection.backend):
-                transfer = await _begin(connection, path)
-                begun.write(transfer)
-                await connection.finish(transfer)
-            else:
-                async with file_for_jobs(connection, path) as name:
-                    transfer = await connection.backend.begin_download(name)
-                    await connection.finish(transfer)
-            if transfer.pieces:
-                begun.write(msgspec.structs.replace(transfer, job_id=""))  # it has ended well
-                await _fetch_pieces(connection, transfer, size, part, meter)
-            elif transfer.download_url is not None:
-                await signed_urls.get(transfer.download_url, part, size, meter, connection.backend.verify)
-            else:
-                raise TransferError("The gateway gave no URL for a download.", hint="Report it to the site.")
-        except (JobNotFoundError, TransferError) as error:
-            begun.forget()
-            if transfer is not None and transfer.pieces:
-                await remove_if_there(connection, transfer.pieces)
-            if isinstance(error, TransferError):
-                raise
-            raise TransferError(
-                f"The job that brings {path} to the store is gone.", hint="Download it again."
-            ) from error
+        await _fetch_from_job(strategy, path, size, part, meter)
+    return await is_same(strategy, path, part.size, await part.checksum())
+
+
+async def _fetch_from_job(strategy: FileStrategy, path: str, size: int, part: PartFile, meter: Meter) -> None:
+    begun = Begun(part)
+    transfer = begun.read()
+    try:
+        if transfer is not None:
+            if transfer.job_id:
+                await strategy.finish(transfer)
+        elif moves_in_pieces(strategy.backend):
+            transfer = await _begin(strategy, path)
+            begun.write(transfer)
+            await strategy.finish(transfer)
+        else:
+            async with file_for_jobs(strategy, path) as name:
+                transfer = await strategy.backend.begin_download(name)
+                await strategy.finish(transfer)
+        if transfer.pieces:
+            begun.write(msgspec.structs.replace(transfer, job_id=""))  # it has ended well
+            await _fetch_pieces(strategy, transfer, size, part, meter)
+        elif transfer.download_url is not None:
+            await signed_urls.get(transfer.download_url, part, size, meter, strategy.backend.verify)
+        else:
+            raise TransferError("The gateway gave no URL for a download.", hint="Report it to the site.")
+    except (JobNotFoundError, TransferError) as error:
         begun.forget()
+        if transfer is not None and transfer.pieces:
+            await strategy.remove_if_there(transfer.pieces)
+        if isinstance(error, TransferError):
+            raise
+        raise TransferError(f"The job that brings {path} to the store is gone.", hint="Download it again.") from error
+    begun.forget()
 
 
-async def _begin(connection: Connection, path: str) -> TransferMethod:
-    if not moves_in_pieces(connection.backend):
-        return await connection.backend.begin_download(path)
-    return await connection.backend.begin_split(
-        path, await temporary_path(connection.backend, ".pieces"), connection.backend.max_direct_download
+async def _begin(strategy: FileStrategy, path: str) -> TransferMethod:
+    if not moves_in_pieces(strategy.backend):
+        return await strategy.backend.begin_download(path)
+    return await strategy.backend.begin_split(
+        path, await temporary_path(strategy.backend, ".pieces"), strategy.backend.max_direct_download
     )
 
 
 async def _fetch_pieces(
-    connection: Connection, transfer: TransferMethod, size: int, part: PartFile, meter: Meter
+    strategy: FileStrategy, transfer: TransferMethod, size: int, part: PartFile, meter: Meter
 ) -> None:
     """Append the pieces that are lacking, some at once, and then remove them all there."""
     if part.size % transfer.part_size:
@@ -173,7 +172,7 @@ async def _fetch_pieces(
         async def fetch(number: int, into: dict[int, bytes] = content) -> None:
             path = posixpath.join(transfer.pieces, f"{number:06d}")
             try:
-                into[number] = await connection.backend.download_small(path)
+                into[number] = await strategy.backend.download_small(path)
             except MissingFileError as error:
                 raise TransferError(f"The piece {path} is gone.", hint="Download the file again.") from error
 
@@ -184,15 +183,15 @@ async def _fetch_pieces(
             if len(content[number]) != expected:
                 raise TransferError(f"A piece has {len(content[number])} bytes of {expected}.", hint="Try again.")
             await _append(part, _once(content[number]), meter)
-    await remove_if_there(connection, transfer.pieces)
+    await strategy.remove_if_there(transfer.pieces)
 
 
-async def _read_ranges(connection: Connection, path: str, size: int, part: PartFile, meter: Meter) -> None:
+async def _read_ranges(strategy: FileStrategy, path: str, size: int, part: PartFile, meter: Meter) -> None:
     patience = Patience()
     while part.size < size:
         before = part.size
         try:
-            async with closing(connection.backend.read(path, before)) as chunks:
+            async with closing(strategy.backend.read(path, before)) as chunks:
                 await _append(part, chunks, meter)
             if part.size < size:
                 raise GatewayUnavailableError(f"{path} ends before its {size} bytes.")

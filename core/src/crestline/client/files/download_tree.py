@@ -6,16 +6,14 @@ import os
 import posixpath
 import re
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Set
 from functools import partial
 from pathlib import Path
 from typing import IO
 
 from anyio.to_thread import run_sync
 
-from crestline.client.backends.capabilities import Capability
 from crestline.client.backends.messages import Selection, TransferMethod
-from crestline.client.connection import Connection
 from crestline.client.files.archive import Pull, make_link, temporary_beside, unpack
 from crestline.client.files.download_file import begin_download, download_file
 from crestline.client.files.failures import REFUSED, Failures
@@ -27,6 +25,7 @@ from crestline.client.files.parallel import run_parallel
 from crestline.client.files.report import Meter, Report
 from crestline.client.files.retry import Patience
 from crestline.client.files.same import is_ambiguous, same_on_crestline, same_on_plain
+from crestline.client.files.strategy import FileStrategy, Later
 from crestline.client.files.tree import MANIFEST, Listing, is_executable, list_tree, scan
 from crestline.client.files.unfinished import Note, Unfinished, fingerprint
 from crestline.client.streams import closing
@@ -56,7 +55,7 @@ _FEW = 8
 
 
 async def download_tree(
-    connection: Connection, remote: str, root: Path, meter: Meter, *, wait: bool = True, key: str
+    strategy: FileStrategy, remote: str, root: Path, meter: Meter, *, wait: bool = True, key: str
 ) -> Report:
     """Make `root` hold what the directory `remote` holds; what else is there stays.
 
@@ -70,82 +69,98 @@ async def download_tree(
     Raises:
         TransferError: something did not arrive.
     """
-    listing = await list_tree(connection.backend, remote)
-    known: dict[str, str] = {}
-    if Capability.TAR not in connection.backend.capabilities:
-        known = await read_manifest(connection, remote, listing)
-    listing.files.pop(MANIFEST, None)
+    listing = await list_tree(strategy.backend, remote)
     root.mkdir(parents=True, exist_ok=True)
-    same = await _same_content(connection, remote, root, listing, known)
+    same = await strategy.same_here(remote, root, listing)
     files = {name: file for name, file in listing.files.items() if file.type is FileType.FILE}
     needed = {name: file for name, file in files.items() if name not in same}
-    escaped = set() if Capability.TAR in connection.backend.capabilities else _escaped(listing)
-    left_out = await run_sync(_make_directories_and_links, remote, root, listing, escaped)
-    absent = await run_sync(_absent, root, escaped)
+    doubtful = strategy.doubtful(listing)
+    left_out = await run_sync(_make_directories_and_links, remote, root, listing, doubtful)
+    absent = await run_sync(_absent, root, doubtful)
     meter.total = meter.done + sum(file.size for file in needed.values())
-    pending: list[str] = []
-    temporary: list[str] = []
     failures = Failures()
-    if Capability.TAR in connection.backend.capabilities:
-        await _from_crestline(connection, remote, root, needed, meter, failures)
-    elif absent or len(needed) > _FEW or any(is_ambiguous(name) for name in needed):
-        archive = _Archive(connection, remote, root, listing, key)
-        if (job_id := await archive.fetch(needed.keys() | absent, meter, failures, wait=wait)) is not None:
-            return Report(
-                skipped=len(same), left_out=tuple(left_out), pending=(job_id,), temporary=archive.unfinished.paths
-            )
-    else:
-        if not wait:
-            large = [name for name, file in sorted(needed.items()) if _takes_a_job(connection, remote, file)]
-            later: dict[str, TransferMethod] = {}
-            for name in large:
-                with failures.collect(name):
-                    if (transfer := await _begin_one(connection, remote, root, name)) is not None:
-                        later[name] = transfer
-            pending = [transfer.job_id for transfer in later.values()]
-            temporary = [path for transfer in later.values() for path in transfer.temporary]
-            needed = {name: file for name, file in needed.items() if name not in later}
-        await run_parallel(
-            failures.task(name, partial(_download_one, connection, remote, root, name, meter))
-            for name in needed
-            if name not in failures.errors
-        )
+    later = await strategy.fetch_tree(remote, root, listing, needed.keys(), absent, meter, failures, wait=wait, key=key)
     for name in same:
         if is_executable(files[name]) and not os.access(root / name, os.X_OK):
             make_executable(root / name)
-    if not pending:  # else another call follows, which says so
+    if not later.pending:  # else another call follows, which says so
         failures.raise_any(remote)
-    needed = {name: file for name, file in needed.items() if name not in failures.errors}
+    came = [file for name, file in needed.items() if name not in later.names and name not in failures.errors]
     return Report(
-        files=len(needed),
+        files=len(came),
         skipped=len(same),
-        bytes=sum(file.size for file in needed.values()),
+        bytes=sum(file.size for file in came),
         left_out=tuple(left_out),
-        pending=tuple(pending),
-        temporary=tuple(temporary),
+        pending=tuple(later.pending),
+        temporary=tuple(later.temporary),
     )
 
 
-async def _same_content(
-    connection: Connection, remote: str, root: Path, listing: Listing, known: dict[str, str]
-) -> set[str]:
-    """The files that are here already, byte for byte."""
-    here = [name for name, file in listing.files.items() if file.type is FileType.FILE and _is_file(root / name)]
-    if Capability.TAR in connection.backend.capabilities:
-        return await same_on_crestline(connection.backend, remote, root, here, listing)
+async def same_in_manifest(strategy: FileStrategy, remote: str, root: Path, listing: Listing) -> set[str]:
+    """`FileStrategy.same_here` for plain FirecREST."""
+    known = await read_manifest(strategy, remote, listing)
+    listing.files.pop(MANIFEST, None)
     checksums = {
         name: (size, await sha256(root / name))
-        for name in here
+        for name in _here(root, listing)
         if not is_ambiguous(name) and (size := (root / name).stat().st_size) == listing.files[name].size
     }
-    return await same_on_plain(connection.backend, remote, checksums, listing, known)
+    return await same_on_plain(strategy, remote, checksums, listing, known)
+
+
+async def same_on_gateway(strategy: FileStrategy, remote: str, root: Path, listing: Listing) -> set[str]:
+    """`FileStrategy.same_here` for a Crestline gateway."""
+    listing.files.pop(MANIFEST, None)
+    return await same_on_crestline(strategy, remote, root, _here(root, listing), listing)
+
+
+def _here(root: Path, listing: Listing) -> list[str]:
+    return [name for name, file in listing.files.items() if file.type is FileType.FILE and _is_file(root / name)]
+
+
+async def fetch_tree_by_size(
+    strategy: FileStrategy,
+    remote: str,
+    root: Path,
+    listing: Listing,
+    needed: Set[str],
+    absent: Set[str],
+    meter: Meter,
+    failures: Failures,
+    *,
+    wait: bool,
+    key: str,
+) -> Later:
+    """`FileStrategy.fetch_tree` for plain FirecREST: one archive, or a few files one by one."""
+    if absent or len(needed) > _FEW or any(is_ambiguous(name) for name in needed):
+        archive = _Archive(strategy, remote, root, listing, key)
+        if (job_id := await archive.fetch(needed | absent, meter, failures, wait=wait)) is not None:
+            return Later(needed, (job_id,), archive.unfinished.paths)
+        return Later()
+    begun: dict[str, TransferMethod] = {}
+    if not wait:
+        for name in sorted(needed):
+            if _takes_a_job(strategy, remote, listing.files[name]):
+                with failures.collect(name):
+                    if (transfer := await _begin_one(strategy, remote, root, name)) is not None:
+                        begun[name] = transfer
+    await run_parallel(
+        failures.task(name, partial(_download_one, strategy, remote, root, name, meter))
+        for name in needed
+        if name not in begun and name not in failures.errors
+    )
+    return Later(
+        begun.keys(),
+        [transfer.job_id for transfer in begun.values()],
+        [path for transfer in begun.values() for path in transfer.temporary],
+    )
 
 
 def _is_file(path: Path) -> bool:
     return path.is_file() and not path.is_symlink()
 
 
-def _make_directories_and_links(remote: str, root: Path, listing: Listing, escaped: set[str]) -> list[str]:
+def _make_directories_and_links(remote: str, root: Path, listing: Listing, doubtful: set[str]) -> list[str]:
     """Make them, but for those whose true name only an archive tells.
 
     Returns:
@@ -153,7 +168,7 @@ def _make_directories_and_links(remote: str, root: Path, listing: Listing, escap
     """
     left_out = []
     for name, file in sorted(listing.files.items()):
-        if file.type is FileType.FILE or name in escaped:
+        if file.type is FileType.FILE or name in doubtful:
             continue
         if file.type is FileType.DIRECTORY:
             if _UNREADABLE not in name:  # else its files bring its true name
@@ -165,7 +180,7 @@ def _make_directories_and_links(remote: str, root: Path, listing: Listing, escap
     return left_out
 
 
-def _escaped(listing: Listing) -> set[str]:
+def may_be_escaped(listing: Listing) -> set[str]:
     """Directories and links that plain FirecREST may have listed with escapes."""
     return {
         name
@@ -174,27 +189,31 @@ def _escaped(listing: Listing) -> set[str]:
     }
 
 
-def _absent(root: Path, escaped: set[str]) -> set[str]:
+def _absent(root: Path, doubtful: set[str]) -> set[str]:
     """Those that are not here yet."""
-    if not escaped:
-        return escaped
-    return escaped - {spelling for entry in scan(root).entries for spelling in spellings(entry.path)}
+    if not doubtful:
+        return doubtful
+    return doubtful - {spelling for entry in scan(root).entries for spelling in spellings(entry.path)}
 
 
-async def _from_crestline(
-    connection: Connection, remote: str, root: Path, needed: dict[str, File], meter: Meter, failures: Failures
+async def fetch_tree_in_stream(
+    strategy: FileStrategy,
+    remote: str,
+    root: Path,
+    listing: Listing,
+    needed: Set[str],
+    meter: Meter,
+    failures: Failures,
 ) -> None:
-    unnamed = (
-        {name for name in needed if _UNREADABLE in name}
-        if Capability.TAR_SELECT in connection.backend.capabilities
-        else set()
-    )
-    together = sorted(name for name, file in needed.items() if file.size <= _ALONE and name not in unnamed)
+    """`FileStrategy.fetch_tree` for a Crestline gateway."""
+    sizes = {name: listing.files[name].size for name in needed}
+    unnamed = {name for name in needed if _UNREADABLE in name}
+    together = sorted(name for name, size in sizes.items() if size <= _ALONE and name not in unnamed)
     groups = [sorted(unnamed)] * bool(unnamed) + [together] * bool(together)
     while groups:
         missing = set(groups.pop())
         try:
-            await _stream(connection, remote, root, missing, meter)
+            await _stream(strategy, remote, root, missing, meter)
         except REFUSED as error:  # all, because of one: the halves tell which
             names = sorted(missing)
             if len(names) == 1:
@@ -203,33 +222,33 @@ async def _from_crestline(
                 groups += [names[: len(names) // 2], names[len(names) // 2 :]]
         except TransferError as error:
             failures.errors |= dict.fromkeys(missing, error)
-    alone = [name for name, file in needed.items() if file.size > _ALONE and name not in unnamed]
+    alone = [name for name, size in sizes.items() if size > _ALONE and name not in unnamed]
     for name in alone:
         with failures.collect(name):
-            await _download_one(connection, remote, root, name, meter)
+            await _download_one(strategy, remote, root, name, meter)
 
 
-def _tar_of(connection: Connection, remote: str, names: list[str], root: Path) -> AsyncIterator[bytes]:
+def _tar_of(strategy: FileStrategy, remote: str, names: list[str], root: Path) -> AsyncIterator[bytes]:
     """Files as one tar stream.
 
     No request can hold a name that is not UTF-8: patterns select such files, and the stream has the bytes of the name.
     """
-    if Capability.TAR_SELECT not in connection.backend.capabilities or not any(_UNREADABLE in name for name in names):
-        return connection.backend.get_tar(remote, names)
+    if not any(_UNREADABLE in name for name in names):
+        return strategy.backend.get_tar(remote, names)
     patterns = tuple(re.sub(r"([*?[])", r"[\1]", name).replace(_UNREADABLE, "*") for name in names)
     if sum(_UNREADABLE in name for name in names) > _MAX_PATTERNS:
         patterns = ("*",)  # the gateway takes no more at once; what was not asked for is skipped
-    return connection.backend.select_tar(remote, [Selection(directory=".", target=root, patterns=patterns)])
+    return strategy.backend.select_tar(remote, [Selection(directory=".", target=root, patterns=patterns)])
 
 
-async def _stream(connection: Connection, remote: str, root: Path, missing: set[str], meter: Meter) -> None:
+async def _stream(strategy: FileStrategy, remote: str, root: Path, missing: set[str], meter: Meter) -> None:
     """Fetch files as one tar stream, what a cut keeps back as another; takes out of `missing` what is here."""
     patience = Patience()
     while missing:
         came: set[str] = set()
         try:
             try:
-                async with closing(_tar_of(connection, remote, sorted(missing), root)) as chunks:
+                async with closing(_tar_of(strategy, remote, sorted(missing), root)) as chunks:
                     await _unpack(Pull(chunks), root, missing.__contains__, came, meter)
             finally:
                 missing -= came
@@ -276,22 +295,22 @@ def _as_listed(path: str) -> str:
     return path if path.isascii() else os.fsencode(path).decode("utf-8", "replace")
 
 
-async def _download_one(connection: Connection, remote: str, root: Path, name: str, meter: Meter) -> None:
+async def _download_one(strategy: FileStrategy, remote: str, root: Path, name: str, meter: Meter) -> None:
     path = posixpath.join(remote, name)
     temporary_beside(root, name)
-    await download_file(connection, path, await connection.backend.stat(path), root / name, meter)
+    await download_file(strategy, path, await strategy.backend.stat(path), root / name, meter)
 
 
-def _takes_a_job(connection: Connection, remote: str, file: File) -> bool:
+def _takes_a_job(strategy: FileStrategy, remote: str, file: File) -> bool:
     return takes_a_job(
-        connection.backend, posixpath.join(remote, file.name), file.size, connection.backend.max_direct_download
+        strategy.backend, posixpath.join(remote, file.name), file.size, strategy.backend.max_direct_download
     )
 
 
-async def _begin_one(connection: Connection, remote: str, root: Path, name: str) -> TransferMethod | None:
+async def _begin_one(strategy: FileStrategy, remote: str, root: Path, name: str) -> TransferMethod | None:
     path = posixpath.join(remote, name)
     temporary_beside(root, name)
-    return await begin_download(connection, path, await connection.backend.stat(path), root / name)
+    return await begin_download(strategy, path, await strategy.backend.stat(path), root / name)
 
 
 class _Archive:
@@ -299,21 +318,21 @@ class _Archive:
 
     unfinished: Unfinished
 
-    def __init__(self, connection: Connection, remote: str, root: Path, listing: Listing, key: str) -> None:
-        self._connection = connection
+    def __init__(self, strategy: FileStrategy, remote: str, root: Path, listing: Listing, key: str) -> None:
+        self._strategy = strategy
         self._remote = remote
         self._has_own_name = not is_temporary(posixpath.basename(remote))  # else it is a link, which tar would pack
         self._root = root
-        self._key = f"{connection.backend.system}\n{remote}\n{key}"
+        self._key = f"{strategy.backend.system}\n{remote}\n{key}"
         self._about = fingerprint(sorted(listing.files.items()))
 
-    async def fetch(self, needed: set[str], meter: Meter, failures: Failures, *, wait: bool) -> str | None:
+    async def fetch(self, needed: Set[str], meter: Meter, failures: Failures, *, wait: bool) -> str | None:
         """Write what is needed; returns the id of a job that has to end first, None if all that can come is there."""
-        place = await self._connection.backend.default_workdir()
-        self.unfinished = Unfinished(self._connection, place, self._key)
+        place = await self._strategy.backend.default_workdir()
+        self.unfinished = Unfinished(self._strategy, place, self._key)
         note = await self.unfinished.read(self._about)
         if note is None and wait:  # nobody goes on with this one, and somebody else may be at work
-            self.unfinished = Unfinished(self._connection, place, secrets.token_hex())
+            self.unfinished = Unfinished(self._strategy, place, secrets.token_hex())
         local = self._root / posixpath.basename(self.unfinished.archive)
         job_id = None
         try:
@@ -329,7 +348,7 @@ class _Archive:
                     job_id = note.job_id
                     return job_id
             except TransferError:  # also where tar could not read one of the files
-                if await remote_stat(self._connection.backend, self.unfinished.archive) is None:
+                if await remote_stat(self._strategy.backend, self.unfinished.archive) is None:
                     raise
             job_id = await self._to_here(local, note, wait=wait)
             if job_id is None:
@@ -345,29 +364,29 @@ class _Archive:
         """Let it be packed. An archive without the files that tar could not read is as good as another."""
         source = self._remote if self._has_own_name else f"{self._remote}/."
         try:
-            return await self._connection.backend.compress(source, self.unfinished.archive)
+            return await self._strategy.backend.compress(source, self.unfinished.archive)
         except (GatewayUnavailableError, MissingFileError, PermissionDeniedError) as error:
             if not _INCOMPLETE.search(f"{error.message} {' '.join(error.details)}"):
                 raise
-            if await remote_stat(self._connection.backend, self.unfinished.archive) is None:
+            if await remote_stat(self._strategy.backend, self.unfinished.archive) is None:
                 raise
             return None
 
     async def _to_here(self, local: Path, note: Note, *, wait: bool) -> str | None:
         archive = self.unfinished.archive
-        status = await self._connection.backend.stat(archive)
+        status = await self._strategy.backend.stat(archive)
         if not wait and takes_a_job(
-            self._connection.backend, archive, status["size"], self._connection.backend.max_direct_download
+            self._strategy.backend, archive, status["size"], self._strategy.backend.max_direct_download
         ):
             if not note.job_id:  # nobody has noted yet that it is there
                 await self.unfinished.write(note)
-            transfer = await begin_download(self._connection, archive, status, local)
+            transfer = await begin_download(self._strategy, archive, status, local)
             if transfer is not None:
                 return transfer.job_id
-        await download_file(self._connection, archive, status, local, Meter(None))
+        await download_file(self._strategy, archive, status, local, Meter(None))
         return None
 
-    async def _unpack(self, local: Path, needed: set[str], meter: Meter, failures: Failures) -> None:
+    async def _unpack(self, local: Path, needed: Set[str], meter: Meter, failures: Failures) -> None:
         came: set[str] = set()
 
         def is_wanted(path: str) -> bool:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import msgspec
 
-from crestline.client.connection import Connection
 from crestline.client.files.download_file import download_file
 from crestline.client.files.report import Meter
+from crestline.client.files.strategy import FileStrategy
 from crestline.client.files.tree import MANIFEST, Listing
 from crestline.client.files.upload_file import upload_file
 
@@ -30,14 +30,14 @@ class _Manifest(msgspec.Struct):
     version: int = 1
 
 
-async def read_manifest(connection: Connection, directory: str, listing: Listing) -> dict[str, str]:
+async def read_manifest(strategy: FileStrategy, directory: str, listing: Listing) -> dict[str, str]:
     """Path below the directory -> hexadecimal SHA-256, of the files that nobody has touched since they were sent."""
     if (itself := listing.files.get(MANIFEST)) is None:
         return {}
     path = posixpath.join(directory, MANIFEST)
     with tempfile.TemporaryDirectory(prefix="crestline-") as place:
         local = Path(place) / MANIFEST
-        await download_file(connection, path, await connection.backend.stat(path), local, Meter(None))
+        await download_file(strategy, path, await strategy.backend.stat(path), local, Meter(None))
         try:
             known = msgspec.json.decode(local.read_bytes(), type=_Manifest).files
         except msgspec.DecodeError:
@@ -51,9 +51,9 @@ async def read_manifest(connection: Connection, directory: str, listing: Listing
     return trusted
 
 
-async def write_manifest(connection: Connection, directory: str, files: Iterable[tuple[str, Known]]) -> None:
+async def write_manifest(strategy: FileStrategy, directory: str, files: Iterable[tuple[str, Known]]) -> None:
     """Replace the manifest of a directory."""
     with tempfile.TemporaryDirectory(prefix="crestline-") as place:
         local = Path(place) / MANIFEST
         local.write_bytes(msgspec.json.encode(_Manifest(files=dict(files))))
-        await upload_file(connection, local, posixpath.join(directory, MANIFEST), Meter(None))
+        await upload_file(strategy, local, posixpath.join(directory, MANIFEST), Meter(None))

@@ -7,14 +7,8 @@ import posixpath
 import re
 import secrets
 import stat
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
-import anyio
 
 from crestline.client.backends.base import Backend
-from crestline.client.backends.capabilities import Capability
-from crestline.client.connection import Connection
 from crestline.model import ConflictError, InvalidRequestError, MissingFileError, TransferError
 
 _NOT_DIRECT = re.compile(r"[\x00-\x1f\x7f\"\\]")
@@ -58,22 +52,9 @@ async def make_directory(backend: Backend, path: str) -> None:
             raise
 
 
-async def remove_if_there(connection: Connection, path: str) -> None:
-    """Remove a file or directory; none is no error."""
-    try:
-        await connection.finish(await connection.backend.remove(path))
-    except MissingFileError:
-        return
-
-
 def is_direct(name: str) -> bool:
     """Whether plain FirecREST's direct upload writes this file name as it is."""
     return not _NOT_DIRECT.search(name) and "'" not in name
-
-
-def is_askable(backend: Backend, path: str) -> bool:
-    """Whether a path can be asked for: plain FirecREST has it between single quotes of a shell, as it is."""
-    return bool(backend.capabilities) or not any(character in path for character in "'\n\r")
 
 
 def is_fit_for_jobs(path: str) -> bool:
@@ -82,53 +63,14 @@ def is_fit_for_jobs(path: str) -> bool:
 
 
 def takes_a_job(backend: Backend, path: str, size: int, direct: int) -> bool:
-    """Whether the gateway moves a file of this name and size, more than `direct` bytes, in a job of its scheduler."""
+    """Whether plain FirecREST moves a file of this name and size, more than `direct` bytes, in a job."""
     fits = moves_in_pieces(backend) or is_fit_for_jobs(path)
-    return Capability.CONTENT not in backend.capabilities and size > direct and fits
+    return size > direct and fits
 
 
 def moves_in_pieces(backend: Backend) -> bool:
     """Whether large files travel in pieces of what a direct operation carries, since the site offers no S3."""
-    return Capability.CONTENT not in backend.capabilities and backend.transfer_service != "s3"
-
-
-@asynccontextmanager
-async def alias_for_jobs(connection: Connection, directory: str) -> AsyncIterator[str]:
-    """A path of a directory that may enter scripts of transfer jobs: its own, or for its time that of a link to it."""
-    if Capability.CONTENT in connection.backend.capabilities or is_fit_for_jobs(directory):
-        yield directory
-        return
-    link = await temporary_path(connection.backend)
-    await connection.backend.symlink(directory, link)
-    try:
-        yield link
-    finally:
-        with anyio.CancelScope(shield=True):
-            await connection.finish(await connection.backend.remove(link))
-
-
-@asynccontextmanager
-async def file_for_jobs(connection: Connection, path: str) -> AsyncIterator[str]:
-    """As `alias_for_jobs`, for a file; where its own name is the odd one, a job gives it a second."""
-    directory, name = posixpath.split(path)
-    if Capability.CONTENT in connection.backend.capabilities or is_fit_for_jobs(name):
-        async with alias_for_jobs(connection, directory) as place:
-            yield posixpath.join(place, name)
-        return
-    async with staged(connection, path) as second:
-        yield second
-
-
-@asynccontextmanager
-async def staged(connection: Connection, path: str) -> AsyncIterator[str]:
-    """For its time, a plain name for a file or directory that cannot be asked for by its own; a job makes it."""
-    name = await temporary_path(connection.backend)
-    try:
-        await connection.finish(await connection.backend.begin_stage(path, name))
-        yield name
-    finally:
-        with anyio.CancelScope(shield=True):
-            await remove_if_there(connection, name)
+    return backend.transfer_service != "s3"
 
 
 async def temporary_path(backend: Backend, suffix: str = "") -> str:

@@ -6,8 +6,8 @@ import posixpath
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from crestline.client.backends.base import Backend
 from crestline.client.files.local import sha256
+from crestline.client.files.strategy import FileStrategy
 from crestline.client.files.tree import Listing
 from crestline.client.files.verify import is_same
 from crestline.model import FileType
@@ -19,19 +19,19 @@ _CHECKSUMS = 64
 
 
 async def same_on_crestline(
-    backend: Backend, remote: str, root: Path, names: Iterable[str], listing: Listing
+    strategy: FileStrategy, remote: str, root: Path, names: Iterable[str], listing: Listing
 ) -> set[str]:
     """Those of the local files `names` below `root` that are the same below `remote`; only equal sizes are hashed."""
     candidates = [name for name in names if _has_size(listing, name, (root / name).stat().st_size)]
     same: set[str] = set()
     for start in range(0, len(candidates), _ASKED_AT_ONCE):
         checksums = {name: await sha256(root / name) for name in candidates[start : start + _ASKED_AT_ONCE]}
-        same |= checksums.keys() - set(await backend.changed(remote, checksums))
+        same |= checksums.keys() - set(await strategy.backend.changed(remote, checksums))
     return same
 
 
 async def same_on_plain(
-    backend: Backend,
+    strategy: FileStrategy,
     remote: str,
     sizes_and_checksums: Mapping[str, tuple[int, str]],
     listing: Listing,
@@ -53,7 +53,7 @@ async def same_on_plain(
                 same.add(name)
         elif asked < _CHECKSUMS and not is_ambiguous(name):
             asked += 1
-            if await is_same(backend, posixpath.join(remote, name), size, checksum):
+            if await is_same(strategy, posixpath.join(remote, name), size, checksum):
                 same.add(name)
     return same
 

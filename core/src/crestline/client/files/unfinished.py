@@ -12,8 +12,7 @@ import msgspec
 
 from crestline.client.backends.base import Backend
 from crestline.client.backends.messages import TransferMethod
-from crestline.client.connection import Connection
-from crestline.client.files.names import remove_if_there
+from crestline.client.files.strategy import FileStrategy
 from crestline.model import CrestlineError, JobNotFoundError, JobState, MissingFileError, TransferError
 
 log = logging.getLogger(__name__)
@@ -48,8 +47,8 @@ class Unfinished:
         key: calls with the same one find each other's.
     """
 
-    def __init__(self, connection: Connection, directory: str, key: str) -> None:
-        self._connection = connection
+    def __init__(self, strategy: FileStrategy, directory: str, key: str) -> None:
+        self._strategy = strategy
         self._directory = directory
         digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:16]
         self.archive = posixpath.join(directory, f".crestline-{digest}.tar.gz")
@@ -64,7 +63,7 @@ class Unfinished:
     async def read(self, about: str) -> Note | None:
         """What an earlier call has begun; None: nothing, or nothing of use any more, and then it is given up."""
         try:
-            content = await self._connection.backend.download_small(self.paths[1])
+            content = await self._strategy.backend.download_small(self.paths[1])
         except MissingFileError:
             return None
         self._is_noted = True
@@ -81,7 +80,7 @@ class Unfinished:
     async def write(self, note: Note) -> None:
         """Let later calls know."""
         self._is_noted = True
-        await self._connection.backend.upload_small(self._directory, self._note, msgspec.json.encode(note))
+        await self._strategy.backend.upload_small(self._directory, self._note, msgspec.json.encode(note))
 
     async def is_done(self, note: Note, *, wait: bool) -> bool:
         """Whether the note's job has done its work; False only if it shall not be waited for.
@@ -91,10 +90,10 @@ class Unfinished:
         """
         if not note.job_id:
             return True
-        if not wait and not await has_ended(self._connection.backend, note.job_id):
+        if not wait and not await has_ended(self._strategy.backend, note.job_id):
             return False
         try:
-            await self._connection.finish(TransferMethod(job_id=note.job_id, log=note.log))
+            await self._strategy.finish(TransferMethod(job_id=note.job_id, log=note.log))
         except JobNotFoundError as error:
             raise TransferError(f"The transfer job {note.job_id} is gone.", hint="Try again.") from error
         return True
@@ -104,8 +103,8 @@ class Unfinished:
         with anyio.CancelScope(shield=True):
             if note is not None and note.job_id:
                 try:
-                    if not await has_ended(self._connection.backend, note.job_id):
-                        await self._connection.backend.cancel(note.job_id)
+                    if not await has_ended(self._strategy.backend, note.job_id):
+                        await self._strategy.backend.cancel(note.job_id)
                 except CrestlineError as error:
                     log.warning("transfer job %s could not be cancelled: %s", note.job_id, error)
             await self.remove()
@@ -114,13 +113,13 @@ class Unfinished:
         """The archive and the note."""
         with anyio.CancelScope(shield=True):
             for path in self.paths if self._is_noted else self.paths[:1]:
-                await remove_if_there(self._connection, path)
+                await self._strategy.remove_if_there(path)
 
     async def _was_cancelled(self, note: Note) -> bool:
         if not note.job_id:
             return False
         try:
-            jobs = await self._connection.backend.job(note.job_id)
+            jobs = await self._strategy.backend.job(note.job_id)
         except JobNotFoundError:
             return False
         return any(job.state is JobState.CANCELLED for job in jobs)

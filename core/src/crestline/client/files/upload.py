@@ -10,13 +10,10 @@ from pathlib import Path
 
 from anyio.to_thread import run_sync
 
-from crestline.client.backends.capabilities import Capability
-from crestline.client.connection import Connection
 from crestline.client.files.ignore import IgnoreRules
 from crestline.client.files.local import local_errors, sha256
 from crestline.client.files.names import (
     check_remote,
-    is_askable,
     is_direct,
     is_directory,
     is_fit_for_jobs,
@@ -26,6 +23,7 @@ from crestline.client.files.names import (
     takes_a_job,
 )
 from crestline.client.files.report import Meter, Progress, Report
+from crestline.client.files.strategy import FileStrategy
 from crestline.client.files.tree import Entry, Listing
 from crestline.client.files.upload_archive import pack_and_extract
 from crestline.client.files.upload_file import send_ahead, upload_file
@@ -38,7 +36,7 @@ _WORTH_ASKING = 1024 * 1024
 
 
 async def upload(
-    connection: Connection,
+    strategy: FileStrategy,
     local: str | os.PathLike[str],
     remote: str,
     *,
@@ -76,67 +74,74 @@ async def upload(
         source = Path(local)
         if await run_sync(source.is_dir):
             return await upload_tree(
-                connection, source, path, meter, wait=wait, key=key or str(source.absolute()), ignore=ignore
+                strategy, source, path, meter, wait=wait, key=key or str(source.absolute()), ignore=ignore
             )
         size = source.stat().st_size
-        worth_asking = _WORTH_ASKING if wait else min(_WORTH_ASKING, connection.backend.max_direct_upload + 1)
-        status = await _status(connection, path)
+        worth_asking = _WORTH_ASKING if wait else min(_WORTH_ASKING, strategy.backend.max_direct_upload + 1)
+        status = await _status(strategy, path)
         if remote.endswith("/") or is_directory(status):
             if status is None:
-                await make_directory(connection.backend, path)
+                await make_directory(strategy.backend, path)
             elif not is_directory(status):
                 raise InvalidRequestError(f"{path} is no directory.", hint="Leave the slash at its end out.")
             path = posixpath.join(path, source.name)
-            status = await _status(connection, path) if size >= worth_asking else None
+            status = await _status(strategy, path) if size >= worth_asking else None
             if is_directory(status):
                 raise InvalidRequestError(f"{path} is a directory.", hint="Remove it, or give the file another name.")
-        if (
-            status is None
-            and size > connection.backend.max_direct_upload
-            and Capability.CONTENT not in connection.backend.capabilities
-        ):
-            await connection.backend.stat(
-                posixpath.dirname(path)
-            )  # before a job finds out that there is no such directory
         meter.total = size
         checksum: str | None = None
         if size >= worth_asking and status is not None and status["size"] == size:
             checksum = await sha256(source)
             # What a job has brought is newer there, unless that machine's clock is slow: then it would travel for ever.
             is_newer_there = not wait or source.stat().st_mtime < status["mtime"]
-            if await is_same(connection.backend, path, size, checksum, otherwise=is_newer_there):
+            if await is_same(strategy, path, size, checksum, otherwise=is_newer_there):
                 mode = source.stat().st_mode
                 if mode & 0o100 and not status["mode"] & 0o100:
-                    await connection.backend.chmod(path, f"{mode & 0o777:o}")
+                    await strategy.backend.chmod(path, f"{mode & 0o777:o}")
                 return Report(skipped=1)
-        if _needs_archive(connection, path, size):
-            await _upload_in_archive(connection, source, path, meter)
-        elif not wait and takes_a_job(connection.backend, path, size, connection.backend.max_direct_upload):
-            job = await send_ahead(connection, source, path, size, meter)
-            return Report(files=1, bytes=size, pending=(job.job_id,), temporary=job.temporary)
-        else:
-            await upload_file(connection, source, path, meter, checksum=checksum)
-        return Report(files=1, bytes=size)
+        return await strategy.send_one(source, path, meter, status=status, checksum=checksum, wait=wait)
 
 
-async def _status(connection: Connection, path: str) -> dict[str, int] | None:
+async def _status(strategy: FileStrategy, path: str) -> dict[str, int] | None:
     """As `remote_stat`; a name that cannot be asked for counts as new, since an archive puts it there anyhow."""
-    if not is_askable(connection.backend, posixpath.basename(path)):
+    if not strategy.is_askable(posixpath.basename(path)):
         return None
-    return await remote_stat(connection.backend, path)
+    return await remote_stat(strategy.backend, path)
 
 
-def _needs_archive(connection: Connection, path: str, size: int) -> bool:
+async def send_one_to_plain(
+    strategy: FileStrategy,
+    source: Path,
+    path: str,
+    meter: Meter,
+    *,
+    status: dict[str, int] | None,
+    checksum: str | None,
+    wait: bool,
+) -> Report:
+    """`FileStrategy.send_one` for plain FirecREST."""
+    size, direct = source.stat().st_size, strategy.backend.max_direct_upload
+    if status is None and size > direct:
+        await strategy.backend.stat(posixpath.dirname(path))  # before a job finds out that there is no such directory
+    if _needs_archive(strategy, path, size):
+        await _upload_in_archive(strategy, source, path, meter)
+    elif not wait and takes_a_job(strategy.backend, path, size, direct):
+        job = await send_ahead(strategy, source, path, size, meter)
+        return Report(files=1, bytes=size, pending=(job.job_id,), temporary=job.temporary)
+    else:
+        await upload_file(strategy, source, path, meter, checksum=checksum)
+    return Report(files=1, bytes=size)
+
+
+def _needs_archive(strategy: FileStrategy, path: str, size: int) -> bool:
     """Whether plain FirecREST can write this only by unpacking it; it never answers a direct upload of no bytes."""
-    if Capability.CONTENT in connection.backend.capabilities:
-        return False
     name = posixpath.basename(path)
-    if size > connection.backend.max_direct_upload and is_direct(name):
-        return not (moves_in_pieces(connection.backend) or is_fit_for_jobs(name))
+    if size > strategy.backend.max_direct_upload and is_direct(name):
+        return not (moves_in_pieces(strategy.backend) or is_fit_for_jobs(name))
     return size == 0 or not is_direct(name)
 
 
-async def _upload_in_archive(connection: Connection, source: Path, path: str, meter: Meter) -> None:
+async def _upload_in_archive(strategy: FileStrategy, source: Path, path: str, meter: Meter) -> None:
     directory, name = posixpath.split(path)
     status = source.stat()
     entry = Entry(
@@ -148,6 +153,6 @@ async def _upload_in_archive(connection: Connection, source: Path, path: str, me
     )
     with tempfile.TemporaryDirectory(prefix="crestline-") as place:
         Path(place, name).symlink_to(source.resolve())
-        await pack_and_extract(connection, Path(place), directory, [entry], meter)
-    if Listing(await connection.backend.list(directory, hidden=True)).differs(entry, same_content=True):
+        await pack_and_extract(strategy, Path(place), directory, [entry], meter)
+    if Listing(await strategy.backend.list(directory, hidden=True)).differs(entry, same_content=True):
         raise TransferError(f"{path!r} did not arrive as it is here.", hint="Send it again.")

@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import posixpath
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import anyio
 import msgspec
 from anyio.to_thread import run_sync
 
 from crestline.client.backends.messages import TransferMethod
-from crestline.client.connection import Connection
 from crestline.client.files.archive import pack, write_gzip
 from crestline.client.files.local import sha256
 from crestline.client.files.manifest import Known, read_manifest, write_manifest
-from crestline.client.files.names import (
-    make_directory,
-    remove_if_there,
-    takes_a_job,
-    temporary_name,
-)
+from crestline.client.files.names import make_directory, takes_a_job, temporary_name
 from crestline.client.files.report import Meter
 from crestline.client.files.same import same_on_plain
+from crestline.client.files.strategy import FileStrategy, Sent
 from crestline.client.files.tree import Entry, Listing, list_tree
 from crestline.client.files.unfinished import Note, Unfinished, fingerprint
 from crestline.client.files.upload_file import send_ahead, upload_file
@@ -40,20 +34,8 @@ _FEW = 8
 """so many large files are left to jobs of plain FirecREST, one each"""
 
 
-class Sent(NamedTuple):
-    """What of a directory has been sent."""
-
-    entries: list[Entry]
-    refused: Sequence[str] = ()
-    """links that the gateway did not take"""
-    pending: Sequence[str] = ()
-    """ids of jobs that were not waited for"""
-    temporary: Sequence[str] = ()
-    """on the system, until they have ended"""
-
-
 async def pack_and_extract(
-    connection: Connection, root: Path, remote: str, entries: Iterable[Entry], meter: Meter
+    strategy: FileStrategy, root: Path, remote: str, entries: Iterable[Entry], meter: Meter
 ) -> None:
     """Send entries below `root` as one archive and unpack it in the directory `remote`; for plain FirecREST."""
     archive = posixpath.join(remote, temporary_name(".tar.gz"))
@@ -61,24 +43,24 @@ async def pack_and_extract(
         await run_sync(write_gzip, file, pack(root, entries, meter.add_from_thread))
         file.flush()
         try:
-            await upload_file(connection, Path(file.name), archive, Meter(None))
-            await connection.finish(await connection.backend.extract(archive, remote))
+            await upload_file(strategy, Path(file.name), archive, Meter(None))
+            await strategy.finish(await strategy.backend.extract(archive, remote))
         finally:
             with anyio.CancelScope(shield=True):
-                await remove_if_there(connection, archive)
+                await strategy.remove_if_there(archive)
 
 
-async def list_or_make(connection: Connection, remote: str) -> Listing:
+async def list_or_make(strategy: FileStrategy, remote: str) -> Listing:
     """What the directory `remote` holds; it is made if it is not there."""
     try:
-        return await list_tree(connection.backend, remote)
+        return await list_tree(strategy.backend, remote)
     except MissingFileError:
-        await make_directory(connection.backend, remote)
+        await make_directory(strategy.backend, remote)
         return Listing([])
 
 
 async def to_plain(
-    connection: Connection,
+    strategy: FileStrategy,
     root: Path,
     remote: str,
     entries: list[Entry],
@@ -95,7 +77,7 @@ async def to_plain(
     Raises:
         TransferError: something did not arrive.
     """
-    listing = await list_or_make(connection, remote)
+    listing = await list_or_make(strategy, remote)
     checksums = {entry.path: (entry.size, await sha256(root / entry.path)) for entry in entries if entry.is_file}
     about = fingerprint((entry.path, entry.type, entry.mode, entry.link_target) for entry in entries)
     about = fingerprint([about, checksums])
@@ -103,23 +85,23 @@ async def to_plain(
     if unfinished.is_in(listing.temporary):
         note = await unfinished.read(about)
         if note is not None:
-            if (job_id := await _go_on(connection, remote, unfinished, note, wait)) is not None:
+            if (job_id := await _go_on(strategy, remote, unfinished, note, wait)) is not None:
                 return Sent([], pending=[job_id], temporary=unfinished.paths)
-            listing = await list_tree(connection.backend, remote)
+            listing = await list_tree(strategy.backend, remote)
             packed = {entry.path for entry, is_packed in zip(entries, note.packed, strict=True) if is_packed == "1"}
             unpacked = {path: checksum for path, (_, checksum) in checksums.items() if path in packed}
         else:
             await unfinished.remove()
-    known = await read_manifest(connection, remote, listing) | unpacked
-    same = await same_on_plain(connection.backend, remote, checksums, listing, known)
+    known = await read_manifest(strategy, remote, listing) | unpacked
+    same = await same_on_plain(strategy, remote, checksums, listing, known)
     todo = [entry for entry in entries if listing.differs(entry, same_content=entry.path in same)]
     if unpacked:
         arrived = [entry for entry in entries if entry.path in same]
-        await write_manifest(connection, remote, _manifest(arrived, checksums, listing))
+        await write_manifest(strategy, remote, _manifest(arrived, checksums, listing))
     if not todo:
         return Sent([])
     meter.total = meter.done + sum(entry.size for entry in todo)
-    ahead = [] if wait else [entry for entry in todo if _may_go_ahead(connection, remote, entry, listing)]
+    ahead = [] if wait else [entry for entry in todo if _may_go_ahead(strategy, remote, entry, listing)]
     if len(ahead) > _FEW:
         ahead = []
     note = None
@@ -127,19 +109,19 @@ async def to_plain(
         if not wait:
             packed = {entry.path for entry in together}
             note = Note(about=about, packed="".join("1" if entry.path in packed else "0" for entry in entries))
-            note = await _begin_together(connection, root, remote, together, meter, unfinished, note)
+            note = await _begin_together(strategy, root, remote, together, meter, unfinished, note)
         if note is None:
-            listing = await _send_together(connection, root, remote, together, meter, is_sent=not wait)
+            listing = await _send_together(strategy, root, remote, together, meter, is_sent=not wait)
             arrived = [entry for entry in entries if entry not in ahead]
-            await write_manifest(connection, remote, _manifest(arrived, checksums, listing))
+            await write_manifest(strategy, remote, _manifest(arrived, checksums, listing))
     pending = [] if note is None else [note.job_id]
     try:
         for directory in {posixpath.dirname(entry.path) for entry in ahead}:
             if directory and listing.find(directory) is None:  # its archive is still on the way
-                await make_directory(connection.backend, posixpath.join(remote, directory))
+                await make_directory(strategy.backend, posixpath.join(remote, directory))
         for entry in ahead:
             path = posixpath.join(remote, entry.path)
-            pending.append((await send_ahead(connection, root / entry.path, path, entry.size, meter)).job_id)
+            pending.append((await send_ahead(strategy, root / entry.path, path, entry.size, meter)).job_id)
     except BaseException:
         if note is not None:
             await unfinished.give_up(note)
@@ -148,7 +130,7 @@ async def to_plain(
 
 
 async def _begin_together(
-    connection: Connection,
+    strategy: FileStrategy,
     root: Path,
     remote: str,
     entries: list[Entry],
@@ -167,12 +149,12 @@ async def _begin_together(
             await run_sync(write_gzip, file, pack(root, entries, meter.add_from_thread))
             file.flush()
             source, size = Path(file.name), file.tell()
-            if takes_a_job(connection.backend, archive, size, connection.backend.max_direct_upload):
-                job = await send_ahead(connection, source, archive, size, Meter(None), begun=begun)
+            if takes_a_job(strategy.backend, archive, size, strategy.backend.max_direct_upload):
+                job = await send_ahead(strategy, source, archive, size, Meter(None), begun=begun)
                 last = note.with_job(job)
             else:
-                await upload_file(connection, source, archive, Meter(None))
-                last = await _begin_to_unpack(connection, remote, archive, note)
+                await upload_file(strategy, source, archive, Meter(None))
+                last = await _begin_to_unpack(strategy, remote, archive, note)
         if last is not None:
             await unfinished.write(last)
         else:
@@ -183,13 +165,13 @@ async def _begin_together(
     return last
 
 
-async def _begin_to_unpack(connection: Connection, remote: str, archive: str, note: Note) -> Note | None:
+async def _begin_to_unpack(strategy: FileStrategy, remote: str, archive: str, note: Note) -> Note | None:
     """The note of the job that does it; None: it is done."""
-    job = await connection.backend.extract(archive, remote)
+    job = await strategy.backend.extract(archive, remote)
     return None if job is None else msgspec.structs.replace(note.with_job(job), is_unpacked=True)
 
 
-async def _go_on(connection: Connection, remote: str, unfinished: Unfinished, note: Note, wait: bool) -> str | None:
+async def _go_on(strategy: FileStrategy, remote: str, unfinished: Unfinished, note: Note, wait: bool) -> str | None:
     """Go on with what an earlier call has begun; returns the id of the job to wait for, None if all is unpacked."""
     last: Note | None = note
     try:
@@ -198,7 +180,7 @@ async def _go_on(connection: Connection, remote: str, unfinished: Unfinished, no
                 return last.job_id
             if last.is_unpacked:
                 break
-            last = await _begin_to_unpack(connection, remote, unfinished.archive, last)
+            last = await _begin_to_unpack(strategy, remote, unfinished.archive, last)
             if last is not None:
                 await unfinished.write(last)
                 if not wait:
@@ -210,7 +192,7 @@ async def _go_on(connection: Connection, remote: str, unfinished: Unfinished, no
     return None
 
 
-def _may_go_ahead(connection: Connection, remote: str, entry: Entry, listing: Listing) -> bool:
+def _may_go_ahead(strategy: FileStrategy, remote: str, entry: Entry, listing: Listing) -> bool:
     """Whether a job alone can bring this to where it belongs, with nothing to be done behind it."""
     if not entry.is_file or entry.mode & 0o100:
         return False
@@ -222,12 +204,12 @@ def _may_go_ahead(connection: Connection, remote: str, entry: Entry, listing: Li
         if (there := listing.find(above)) is not None and not there.is_directory:
             return False
     return takes_a_job(
-        connection.backend, posixpath.join(remote, entry.path), entry.size, connection.backend.max_direct_upload
+        strategy.backend, posixpath.join(remote, entry.path), entry.size, strategy.backend.max_direct_upload
     )
 
 
 async def _send_together(
-    connection: Connection, root: Path, remote: str, entries: list[Entry], meter: Meter, *, is_sent: bool
+    strategy: FileStrategy, root: Path, remote: str, entries: list[Entry], meter: Meter, *, is_sent: bool
 ) -> Listing:
     """Send them as one archive, again where something did not arrive; returns what is there then.
 
@@ -238,8 +220,8 @@ async def _send_together(
     for attempt in range(_TRIES):
         begun = meter.done - (sum(entry.size for entry in todo) if is_sent and not attempt else 0)
         if attempt or not is_sent:
-            await pack_and_extract(connection, root, remote, todo, meter)
-        listing = await list_tree(connection.backend, remote)
+            await pack_and_extract(strategy, root, remote, todo, meter)
+        listing = await list_tree(strategy.backend, remote)
         todo = [entry for entry in todo if listing.differs(entry, same_content=True)]
         if not todo:
             return listing

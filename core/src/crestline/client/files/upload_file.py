@@ -14,15 +14,15 @@ from pathlib import Path
 import anyio
 import msgspec
 
-from crestline.client.backends.capabilities import Capability
 from crestline.client.backends.messages import TransferMethod
-from crestline.client.connection import Connection
 from crestline.client.files import signed_urls
+from crestline.client.files.aliases import alias_for_jobs
 from crestline.client.files.local import RunningSum, read_chunks, sha256
-from crestline.client.files.names import alias_for_jobs, make_directory, moves_in_pieces, remove_if_there
+from crestline.client.files.names import make_directory, moves_in_pieces
 from crestline.client.files.parallel import run_parallel
 from crestline.client.files.report import Meter
 from crestline.client.files.retry import Patience
+from crestline.client.files.strategy import FileStrategy
 from crestline.client.files.verify import is_same
 from crestline.model import (
     ConflictError,
@@ -47,7 +47,7 @@ _PASSING = (GatewayUnavailableError, RateLimitedError)
 
 
 async def upload_file(
-    connection: Connection, source: Path, path: str, meter: Meter, *, checksum: str | None = None
+    strategy: FileStrategy, source: Path, path: str, meter: Meter, *, checksum: str | None = None
 ) -> None:
     """Send `source` as `path` and make sure that it arrived.
 
@@ -63,24 +63,27 @@ async def upload_file(
         TransferError: it did not arrive as it is here.
     """
     status = source.stat()
-    size = status.st_size
-    if Capability.CONTENT in connection.backend.capabilities:
-        await _send_parts(connection, source, path, status.st_mtime_ns, size, checksum, meter)
-    elif size <= connection.backend.max_direct_upload:
-        await _send_direct(connection, source, path, size, checksum or await sha256(source), meter)
-    elif moves_in_pieces(connection.backend):
-        await _send_in_pieces(connection, source, path, size, checksum or await sha256(source), meter)
-    else:
-        await _send_by_signed_urls(connection, source, path, size, checksum or await sha256(source), meter)
+    await strategy.send(source, path, meter, checksum)
     if status.st_mode & 0o100:
-        await connection.backend.chmod(path, f"{status.st_mode & 0o777:o}")
+        await strategy.backend.chmod(path, f"{status.st_mode & 0o777:o}")
 
 
-async def _send_parts(
-    connection: Connection, source: Path, path: str, modified: int, size: int, checksum: str | None, meter: Meter
-) -> None:
+async def send_by_size(strategy: FileStrategy, source: Path, path: str, meter: Meter, checksum: str | None) -> None:
+    """Send the content of a file to plain FirecREST: directly if it is small, else through a store or in pieces."""
+    size = source.stat().st_size
+    if size <= strategy.backend.max_direct_upload:
+        await _send_direct(strategy, source, path, size, checksum or await sha256(source), meter)
+    elif moves_in_pieces(strategy.backend):
+        await _send_in_pieces(strategy, source, path, size, checksum or await sha256(source), meter)
+    else:
+        await _send_by_signed_urls(strategy, source, path, size, checksum or await sha256(source), meter)
+
+
+async def send_parts(strategy: FileStrategy, source: Path, path: str, meter: Meter, checksum: str | None) -> None:
+    """Send the content of a file to a Crestline gateway, in parts that an interrupted upload need not repeat."""
+    size, modified = (status := source.stat()).st_size, status.st_mtime_ns
     identity = (
-        f"{connection.backend.gateway_url}\n{connection.backend.system}\n{path}\n{source.resolve()}\n{size}\n{modified}"
+        f"{strategy.backend.gateway_url}\n{strategy.backend.system}\n{path}\n{source.resolve()}\n{size}\n{modified}"
     )
     upload_id = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:32]
     total = RunningSum(Crc32())
@@ -92,7 +95,7 @@ async def _send_parts(
     while True:
         try:
             if offset is None:
-                offset = await connection.backend.upload_offset(path, upload_id)
+                offset = await strategy.backend.upload_offset(path, upload_id)
             meter.add(begun + offset - meter.done, source.name)
             # The checksum of all goes ahead of the last part, so that one is small.
             end = size if size - offset <= PART else min(offset + part, size - PART)
@@ -101,7 +104,7 @@ async def _send_parts(
                 crc = await total.of(source)
             content = _counted(source, offset, end, total, meter)
             began = time.monotonic()
-            offset = await connection.backend.upload_part(
+            offset = await strategy.backend.upload_part(
                 path, upload_id, offset, content, end - offset, last=last, checksum=crc if last else None
             )
             if last:
@@ -118,7 +121,7 @@ async def _send_parts(
             # The last part may have been stored and only its answer lost; then there is no upload to go on with.
             if crc and not isinstance(error, TransferError):
                 checksum = checksum or await sha256(source)
-                if await is_same(connection.backend, path, size, checksum):
+                if await is_same(strategy, path, size, checksum):
                     return
             await patience.wait(error)
             part = largest = max(PART, part // 2)
@@ -131,7 +134,7 @@ async def _counted(source: Path, start: int, end: int, total: RunningSum, meter:
         meter.add(len(chunk), source.name)
 
 
-async def _send_direct(connection: Connection, source: Path, path: str, size: int, checksum: str, meter: Meter) -> None:
+async def _send_direct(strategy: FileStrategy, source: Path, path: str, size: int, checksum: str, meter: Meter) -> None:
     content = await anyio.Path(source).read_bytes()
     directory, name = posixpath.split(path)
     patience = Patience()
@@ -140,18 +143,18 @@ async def _send_direct(connection: Connection, source: Path, path: str, size: in
             log.warning("%s did not arrive whole, sending it again", path)
         while True:
             try:
-                await connection.backend.upload_small(directory, name, content)
+                await strategy.backend.upload_small(directory, name, content)
                 break
             except _PASSING as error:
                 await patience.wait(error)
-        if await is_same(connection.backend, path, size, checksum):
+        if await is_same(strategy, path, size, checksum):
             meter.add(size, source.name)
             return
     raise _not_whole(path)
 
 
 async def send_ahead(
-    connection: Connection,
+    strategy: FileStrategy,
     source: Path,
     path: str,
     size: int,
@@ -169,18 +172,18 @@ async def send_ahead(
     Raises:
         TransferError: the store did not take it.
     """
-    if moves_in_pieces(connection.backend):
-        return await _begin_join(connection, source, path, size, await sha256(source), meter)
-    transfer = await connection.backend.begin_upload(path, size)
-    async with _cancelled_on_error(connection, transfer):
+    if moves_in_pieces(strategy.backend):
+        return await _begin_join(strategy, source, path, size, await sha256(source), meter)
+    transfer = await strategy.backend.begin_upload(path, size)
+    async with _cancelled_on_error(strategy, transfer):
         if begun is not None:
             await begun(transfer)
-        await signed_urls.put_parts(transfer, source, size, meter, connection.backend.verify)
+        await signed_urls.put_parts(transfer, source, size, meter, strategy.backend.verify)
     return transfer
 
 
 async def _send_by_signed_urls(
-    connection: Connection, source: Path, path: str, size: int, checksum: str, meter: Meter
+    strategy: FileStrategy, source: Path, path: str, size: int, checksum: str, meter: Meter
 ) -> None:
     begun = meter.done
     directory, name = posixpath.split(path)
@@ -189,70 +192,70 @@ async def _send_by_signed_urls(
             log.warning("%s did not arrive whole, sending it again", path)
             meter.add(begun - meter.done, source.name)
         try:
-            async with alias_for_jobs(connection, directory) as place:
-                transfer = await connection.backend.begin_upload(posixpath.join(place, name), size)
-                async with _cancelled_on_error(connection, transfer):
-                    await signed_urls.put_parts(transfer, source, size, meter, connection.backend.verify)
-                    await connection.finish(transfer)
+            async with alias_for_jobs(strategy, directory) as place:
+                transfer = await strategy.backend.begin_upload(posixpath.join(place, name), size)
+                async with _cancelled_on_error(strategy, transfer):
+                    await signed_urls.put_parts(transfer, source, size, meter, strategy.backend.verify)
+                    await strategy.finish(transfer)
         except TransferError:
             if attempt + 1 == _WHOLE_TRIES:
                 raise
             continue
-        if await is_same(connection.backend, path, size, checksum):
+        if await is_same(strategy, path, size, checksum):
             return
     raise _not_whole(path)
 
 
 async def _send_in_pieces(
-    connection: Connection, source: Path, path: str, size: int, checksum: str, meter: Meter
+    strategy: FileStrategy, source: Path, path: str, size: int, checksum: str, meter: Meter
 ) -> None:
     """Send pieces that one direct upload carries each, and let a job put them together; it also checks the whole."""
     begun = meter.done
     for attempt in range(_WHOLE_TRIES):
         meter.add(begun - meter.done, source.name)
-        transfer = await _begin_join(connection, source, path, size, checksum, meter)
+        transfer = await _begin_join(strategy, source, path, size, checksum, meter)
         try:
-            await connection.finish(transfer)
+            await strategy.finish(transfer)
             return
         except TransferError as error:
-            await remove_if_there(connection, transfer.pieces)
+            await strategy.remove_if_there(transfer.pieces)
             if attempt + 1 == _WHOLE_TRIES:
                 raise
             log.warning("%s is sent again: %s", path, error.message)
 
 
 async def _begin_join(
-    connection: Connection, source: Path, path: str, size: int, checksum: str, meter: Meter
+    strategy: FileStrategy, source: Path, path: str, size: int, checksum: str, meter: Meter
 ) -> TransferMethod:
     """Send what is lacking of the pieces; returns the job that makes `path` of them and then removes them."""
-    step = connection.backend.max_direct_upload
+    step = strategy.backend.max_direct_upload
     identity = hashlib.sha256(f"{path}\n{checksum}\n{step}".encode("utf-8", "surrogateescape")).hexdigest()
-    pieces = posixpath.join(await connection.backend.default_workdir(), f".crestline-{identity[:16]}.pieces")
-    await make_directory(connection.backend, pieces)
-    there = {file.name: file.size for file in await connection.backend.list(pieces)}
+    pieces = posixpath.join(await strategy.backend.default_workdir(), f".crestline-{identity[:16]}.pieces")
+    await make_directory(strategy.backend, pieces)
+    there = {file.name: file.size for file in await strategy.backend.list(pieces)}
 
     async def send(start: int) -> None:
         end = min(start + step, size)
         name = f"{start // step:06d}"
         if there.get(name) != end - start:
             content = b"".join([chunk async for chunk in read_chunks(source, start, end)])
-            await connection.backend.upload_small(pieces, name, content)
+            await strategy.backend.upload_small(pieces, name, content)
         meter.add(end - start, source.name)
 
     await run_parallel(partial(send, start) for start in range(0, size, step))
-    transfer = await connection.backend.begin_join(pieces, path, checksum)
+    transfer = await strategy.backend.begin_join(pieces, path, checksum)
     return msgspec.structs.replace(transfer, pieces=pieces)
 
 
 @contextlib.asynccontextmanager
-async def _cancelled_on_error(connection: Connection, transfer: TransferMethod) -> AsyncIterator[None]:
+async def _cancelled_on_error(strategy: FileStrategy, transfer: TransferMethod) -> AsyncIterator[None]:
     """The job that waits for the file holds a node for up to a day, so it must not outlive a failure."""
     try:
         yield
     except BaseException:
         with anyio.CancelScope(shield=True):
             try:
-                await connection.backend.cancel(transfer.job_id)
+                await strategy.backend.cancel(transfer.job_id)
             except CrestlineError as error:
                 log.warning("transfer job %s could not be cancelled: %s", transfer.job_id, error)
         raise

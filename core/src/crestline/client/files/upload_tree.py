@@ -7,21 +7,16 @@ from pathlib import Path
 
 from anyio.to_thread import run_sync
 
-from crestline.client.backends.capabilities import Capability
-from crestline.client.connection import Connection
 from crestline.client.files.archive import pack, stream
 from crestline.client.files.failures import Failures
 from crestline.client.files.ignore import IgnoreRules
-from crestline.client.files.names import (
-    remove_if_there,
-    stays_inside,
-)
+from crestline.client.files.names import stays_inside
 from crestline.client.files.report import Meter, Report
 from crestline.client.files.retry import Patience
 from crestline.client.files.same import same_on_crestline
+from crestline.client.files.strategy import FileStrategy, Sent
 from crestline.client.files.tree import Entry, scan
-from crestline.client.files.unfinished import Unfinished
-from crestline.client.files.upload_archive import Sent, list_or_make, to_plain
+from crestline.client.files.upload_archive import list_or_make
 from crestline.client.files.upload_file import upload_file
 from crestline.model import (
     FileType,
@@ -36,7 +31,7 @@ _ALONE = 64 * 1024 * 1024
 
 
 async def upload_tree(
-    connection: Connection,
+    strategy: FileStrategy,
     root: Path,
     remote: str,
     meter: Meter,
@@ -56,11 +51,7 @@ async def upload_tree(
         TransferError: something did not arrive, changed while it was sent, or cannot be read; then all else was sent.
     """
     found = await run_sync(scan, root, ignore)
-    if Capability.TAR in connection.backend.capabilities:
-        sent = await _to_crestline(connection, root, remote, found.entries, meter)
-    else:
-        unfinished = Unfinished(connection, remote, f"{connection.backend.system}\n{remote}\n{key}")
-        sent = await to_plain(connection, root, remote, found.entries, meter, unfinished, wait)
+    sent = await strategy.send_tree(root, remote, found.entries, meter, wait=wait, key=key)
     if not sent.pending:  # else another call follows, which says so
         failures = Failures()
         failures.errors |= found.failed
@@ -76,14 +67,15 @@ async def upload_tree(
     )
 
 
-async def _to_crestline(connection: Connection, root: Path, remote: str, entries: list[Entry], meter: Meter) -> Sent:
+async def to_crestline(strategy: FileStrategy, root: Path, remote: str, entries: list[Entry], meter: Meter) -> Sent:
+    """Send what differs as one tar stream."""
     patience = Patience()
     sent: dict[str, Entry] = {}
     left = len(entries)
     while True:
-        listing = await list_or_make(connection, remote)
+        listing = await list_or_make(strategy, remote)
         same = await same_on_crestline(
-            connection.backend, remote, root, [entry.path for entry in entries if entry.is_file], listing
+            strategy, remote, root, [entry.path for entry in entries if entry.is_file], listing
         )
         todo = [entry for entry in entries if listing.differs(entry, same_content=entry.path in same)]
         meter.total = meter.done + sum(entry.size for entry in todo)
@@ -94,13 +86,13 @@ async def _to_crestline(connection: Connection, root: Path, remote: str, entries
         try:
             alone = [entry for entry in todo if entry.size > _ALONE or _leads_out(entry)]
             if together := [entry for entry in todo if entry not in alone]:
-                await connection.backend.put_tar(remote, stream(pack(root, together, meter.add_from_thread)))
+                await strategy.backend.put_tar(remote, stream(pack(root, together, meter.add_from_thread)))
             refused = []
             for entry in alone:
                 path = posixpath.join(remote, entry.path)
                 if entry.is_file:
-                    await upload_file(connection, root / entry.path, path, meter)
-                elif not await _link(connection, entry.link_target, path):
+                    await upload_file(strategy, root / entry.path, path, meter)
+                elif not await _link(strategy, entry.link_target, path):
                     refused.append(entry.path)
             return Sent(list(sent.values()), refused)
         except (GatewayUnavailableError, RateLimitedError) as error:
@@ -112,11 +104,11 @@ def _leads_out(entry: Entry) -> bool:
     return entry.type is FileType.LINK and not stays_inside(entry.path, entry.link_target)
 
 
-async def _link(connection: Connection, target: str, path: str) -> bool:
+async def _link(strategy: FileStrategy, target: str, path: str) -> bool:
     """Make a link by itself; False if the gateway does not let it lead there."""
-    await remove_if_there(connection, path)
+    await strategy.remove_if_there(path)
     try:
-        await connection.backend.symlink(target, path)
+        await strategy.backend.symlink(target, path)
     except (InvalidRequestError, PermissionDeniedError):
         return False
     return True

@@ -1,6 +1,6 @@
 """What jobs write while they run: `sources` read a growing file, `follow` its text, `output` a job's lines."""
 
-from crestline.client.logs.follow import Follower, follow, source_of
+from crestline.client.logs.follow import Follower, follow
 from crestline.client.logs.output import JobOutput, OutputLine, Turn
 
-__all__ = ["Follower", "JobOutput", "OutputLine", "Turn", "follow", "source_of"]
+__all__ = ["Follower", "JobOutput", "OutputLine", "Turn", "follow"]

@@ -7,9 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 
 import anyio
 
-from crestline.client.backends.base import Backend
-from crestline.client.backends.capabilities import Capability
-from crestline.client.logs.sources import ByteSource, LineSource, Source
+from crestline.client.logs.sources import Source
 from crestline.client.streams import closing
 from crestline.model import GatewayUnavailableError, MissingFileError, RateLimitedError
 
@@ -18,15 +16,14 @@ _QUIET_READS = 2
 
 
 def follow(
-    backend: Backend,
-    path: str,
+    source: Source,
     *,
     finished: Callable[[], bool | Awaitable[bool]],
     position: str | None = None,
     interval: float = 0.5,
     max_interval: float = 5.0,
 ) -> Follower:
-    """Follow `path` until `finished` says that nobody writes to it any more, and to its end.
+    """Follow a file until `finished` says that nobody writes to it any more, and to its end.
 
     The file may appear later, or never: then the iteration ends without text once `finished`. A file that became
     shorter or was replaced (a requeued job) is read again from its beginning. A gateway that does not answer is waited
@@ -43,15 +40,9 @@ def follow(
     Raises:
         InvalidRequestError: `position` is of the other kind of gateway.
     """
-    source = source_of(backend, path)
     if position:
         source.seek(position)
     return Follower(source, finished, interval, max_interval)
-
-
-def source_of(backend: Backend, path: str) -> Source:
-    """How this gateway's growing files are read."""
-    return (ByteSource if Capability.CONTENT in backend.capabilities else LineSource)(backend, path)
 
 
 class Follower(AsyncIterator[str]):

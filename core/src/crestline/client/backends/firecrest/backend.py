@@ -95,7 +95,6 @@ class FirecrestBackend(JobCalls, EventCalls, FileCalls, ContentCalls, StatusCall
         self.account = account
         self.capabilities = frozenset()
         self.scheduler_type = ""
-        self.slow_checksums = set()
         self.transfer_directives = ()
         self.max_direct_upload = 5 * _MIB
         self.max_direct_download = _base64_limit(5 * _MIB)

@@ -1,0 +1,171 @@
+"""How files move to and from a system: the interface of the strategies, one of which is chosen when it is opened."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Iterator, Sequence, Set
+from pathlib import Path
+from typing import IO, ClassVar, NamedTuple
+
+from crestline.client.backends.base import Backend
+from crestline.client.backends.messages import Selection, TransferMethod
+from crestline.client.files.archive import Pull
+from crestline.client.files.failures import Failures
+from crestline.client.files.local import PartFile
+from crestline.client.files.report import Meter, Report
+from crestline.client.files.tree import Entry, Listing
+from crestline.client.logs.sources import Source
+from crestline.client.monitor import JobMonitor
+from crestline.model import MissingFileError
+
+Unpack = Callable[[Pull | IO[bytes], bool], None]
+"""unpacks a tar archive, compressed or not"""
+
+
+class Sent(NamedTuple):
+    """What of a directory has been sent."""
+
+    entries: list[Entry]
+    refused: Sequence[str] = ()
+    """links that the gateway did not take"""
+    pending: Sequence[str] = ()
+    """ids of jobs that were not waited for"""
+    temporary: Sequence[str] = ()
+    """on the system, until they have ended"""
+
+
+class Later(NamedTuple):
+    """What of a directory another call has to fetch, when jobs have ended."""
+
+    names: Set[str] = frozenset()
+    pending: Sequence[str] = ()
+    """ids of the jobs"""
+    temporary: Sequence[str] = ()
+    """on the system, until they have ended"""
+
+
+class FileStrategy(abc.ABC):
+    """How files move to and from one system."""
+
+    reads_ranges: ClassVar[bool]
+    """whether a part of a file can be fetched"""
+    streams_trees: ClassVar[bool]
+    """whether the files of a directory travel as one stream, in which large ones are better left out"""
+
+    def __init__(self, backend: Backend, monitor: JobMonitor) -> None:
+        self.backend = backend
+        self._monitor = monitor
+
+    async def finish(self, transfer: TransferMethod | None) -> None:
+        """Wait until a transfer's job has done its work; None: the work is done already.
+
+        Raises:
+            JobNotFoundError: the scheduler does not know the job.
+            TransferError: the job failed.
+        """
+        if transfer is not None:
+            await self.backend.end_transfer(transfer, await self._monitor.wait(transfer.job_id))
+
+    async def remove(self, path: str) -> None:
+        """Delete a file, or a directory with all that is in it."""
+        await self.finish(await self.backend.remove(path))
+
+    async def remove_if_there(self, path: str) -> None:
+        """As `remove`; nothing to delete is no error."""
+        try:
+            await self.remove(path)
+        except MissingFileError:
+            return
+
+    @abc.abstractmethod
+    def log_source(self, path: str) -> Source:
+        """How a growing text file is read."""
+
+    @abc.abstractmethod
+    def is_askable(self, path: str) -> bool:
+        """Whether requests can name this path."""
+
+    @abc.abstractmethod
+    async def checksum(self, path: str, size: int) -> str | None:
+        """Hexadecimal SHA-256 of a remote file of about `size` bytes, None where it is not to be had in time.
+
+        Raises:
+            MissingFileError: it is not there.
+        """
+
+    # to the system
+
+    @abc.abstractmethod
+    async def send(self, source: Path, path: str, meter: Meter, checksum: str | None) -> None:
+        """Send the content of a file, and make sure that it arrived; its mode is set by the caller."""
+
+    @abc.abstractmethod
+    async def send_one(
+        self, source: Path, path: str, meter: Meter, *, status: dict[str, int] | None, checksum: str | None, wait: bool
+    ) -> Report:
+        """Send a file that differs, under any name.
+
+        Args:
+            status: what stat(2) says of `path`; None: nothing is known of it.
+            wait: see `upload`.
+        """
+
+    @abc.abstractmethod
+    async def send_tree(
+        self, root: Path, remote: str, entries: list[Entry], meter: Meter, *, wait: bool, key: str
+    ) -> Sent:
+        """Send what differs of the entries below `root`. `wait`, `key`: see `upload`."""
+
+    @abc.abstractmethod
+    async def unpack_there(self, remote: str, pieces: Iterator[bytes], *, tidy: bool) -> None:
+        """Write the members of a tar archive below `remote`; `tidy`: see `upload_bundle`."""
+
+    # from the system
+
+    @abc.abstractmethod
+    async def fetch(self, path: str, size: int, part: PartFile, meter: Meter) -> bool:
+        """Fetch what `part` lacks of a file; whether it is then as it is there."""
+
+    @abc.abstractmethod
+    async def begin_fetch(self, path: str, status: dict[str, int], target: Path) -> TransferMethod | None:
+        """Let a job prepare a file for `download_file`, where one has to; returns that job if it has not ended."""
+
+    @abc.abstractmethod
+    async def path_to_fetch(self, path: str, size: int) -> str:
+        """The path by which a file is fetched."""
+
+    @abc.abstractmethod
+    async def same_here(self, remote: str, root: Path, listing: Listing) -> set[str]:
+        """The files of a listing that are the same below `root`, byte for byte; leaves out of it what is our own."""
+
+    @abc.abstractmethod
+    def doubtful(self, listing: Listing) -> set[str]:
+        """Directories and links that may be listed under another name than their own."""
+
+    @abc.abstractmethod
+    async def fetch_tree(
+        self,
+        remote: str,
+        root: Path,
+        listing: Listing,
+        needed: Set[str],
+        absent: Set[str],
+        meter: Meter,
+        failures: Failures,
+        *,
+        wait: bool,
+        key: str,
+    ) -> Later:
+        """Fetch files of a directory.
+
+        Args:
+            needed: the files.
+            absent: of the `doubtful`, those that are not here.
+            failures: collects what does not come.
+            wait: see `download`.
+            key: see `download`.
+        """
+
+    @abc.abstractmethod
+    async def fetch_selected(self, remote: str, selections: Sequence[Selection], unpack: Unpack, *, tidy: bool) -> None:
+        """Fetch what is selected as one tar archive; `tidy`: see `upload_bundle`."""
