@@ -20,6 +20,7 @@ from crestline.client.backends.firecrest import FirecrestBackend
 from crestline.client.backends.firecrest.calls import PRIVATE_NAMES
 from crestline.client.backends.firecrest.job_rows import read_jobs
 from crestline.client.backends.firecrest.refusals import error_of
+from crestline.client.backends.firecrest.status_calls import pick_system
 from crestline.client.backends.messages import JobFilter, NotSentError
 from crestline.client.connection import Connection
 from crestline.model import (
@@ -82,7 +83,7 @@ async def connection(backend: FirecrestBackend, plain: PlainFirecrest) -> AsyncI
 
 
 async def started(backend: FirecrestBackend, plain: PlainFirecrest, script: str = SLEEP) -> str:
-    return await backend.submit(JobSpec(script=script, workdir=str(plain.home)), "key")
+    return await backend.jobs.submit(JobSpec(script=script, workdir=str(plain.home)), "key")
 
 
 # pyfirecrest
@@ -111,13 +112,13 @@ async def test_what_a_plain_gateway_is(backend: FirecrestBackend, plain: PlainFi
     assert backend.max_direct_upload == 5 * 1024 * 1024
     content = b"x" * backend.max_direct_download
     (plain.home / "limit").write_bytes(content)
-    assert await backend.download_small(f"{plain.home}/limit") == content
+    assert await backend.files.download_small(f"{plain.home}/limit") == content
     (plain.home / "limit").write_bytes(content + b"x")
     plain.faults.download_too_large = 413
     with pytest.raises(TooLargeError):
-        await backend.download_small(f"{plain.home}/limit")
-    assert await backend.default_workdir() == str(plain.home)
-    assert (await backend.describe())["name"] == plain.system
+        await backend.files.download_small(f"{plain.home}/limit")
+    assert await backend.system.default_workdir() == str(plain.home)
+    assert (await backend.system.describe())["name"] == plain.system
 
 
 @pytest.mark.parametrize(("asked", "fine"), [("LAB", True), (None, True), ("daint", False)])
@@ -125,7 +126,7 @@ async def test_system_names(plain: PlainFirecrest, asked: str | None, fine: bool
     backend = backend_of(plain, system=asked)
     if fine:
         await backend.open()
-        assert backend.system == "lab"
+        assert backend.system_name == "lab"
     else:
         with pytest.raises(SystemNotFoundError, match="daint") as caught:
             await backend.open()
@@ -136,9 +137,9 @@ async def test_system_names(plain: PlainFirecrest, asked: str | None, fine: bool
 async def test_additions_are_refused_on_a_plain_gateway(backend: FirecrestBackend, plain: PlainFirecrest) -> None:
     plain.requests.clear()
     with pytest.raises(UnsupportedError):
-        await backend.changed("/x", {})
+        await backend.files.changed("/x", {})
     with pytest.raises(UnsupportedError):
-        await anext(backend.read("/x"))
+        await anext(backend.files.read("/x"))
     assert plain.requests == []
 
 
@@ -148,20 +149,20 @@ async def test_additions_are_refused_on_a_plain_gateway(backend: FirecrestBacken
 @pytest.mark.parametrize("status", [408, 424, 429, 500, 502, 503, 504])
 async def test_safe_requests_are_repeated(backend: FirecrestBackend, plain: PlainFirecrest, status: int) -> None:
     plain.faults.fail(status, path="/stat", count=2)
-    assert (await backend.stat(str(plain.home)))["size"] > 0
+    assert (await backend.files.stat(str(plain.home)))["size"] > 0
     assert plain.count("GET", "/stat") == 3
 
 
 async def test_a_final_500_is_not_repeated_for_long(backend: FirecrestBackend, plain: PlainFirecrest) -> None:
     plain.faults.fail(500, path="/stat", count=None)
     with pytest.raises(GatewayUnavailableError):
-        await backend.stat(str(plain.home))
+        await backend.files.stat(str(plain.home))
     assert plain.count("GET", "/stat") == 3
 
 
 async def test_dropped_connections_are_repeated(backend: FirecrestBackend, plain: PlainFirecrest) -> None:
     plain.faults.drop(path="/stat", count=3)
-    assert (await backend.stat(str(plain.home)))["size"] > 0
+    assert (await backend.files.stat(str(plain.home)))["size"] > 0
 
 
 async def test_an_answer_that_breaks_off_is_repeated(plain: PlainFirecrest) -> None:
@@ -170,7 +171,7 @@ async def test_an_answer_that_breaks_off_is_repeated(plain: PlainFirecrest) -> N
         backend = backend_of(plain, url=relay.url)
         await backend.open()
         relay.cuts_down.append(200_000)
-        assert len(await backend.download_small(f"{plain.home}/big")) == 1_000_000
+        assert len(await backend.files.download_small(f"{plain.home}/big")) == 1_000_000
         assert plain.count("GET", "/download") == 2
         await backend.close()
 
@@ -178,14 +179,14 @@ async def test_an_answer_that_breaks_off_is_repeated(plain: PlainFirecrest) -> N
 async def test_retry_after_is_honoured(backend: FirecrestBackend, plain: PlainFirecrest) -> None:
     plain.faults.throttle(retry_after=1, path="/stat", count=1)
     began = asyncio.get_running_loop().time()
-    await backend.stat(str(plain.home))
+    await backend.files.stat(str(plain.home))
     assert asyncio.get_running_loop().time() - began >= 0.9
 
 
 async def test_endless_refusal_ends(backend: FirecrestBackend, plain: PlainFirecrest) -> None:
     plain.faults.throttle(retry_after=0, path="/stat", count=None)
     with pytest.raises(RateLimitedError):
-        await backend.stat(str(plain.home))
+        await backend.files.stat(str(plain.home))
 
 
 async def test_a_budget_in_seconds(plain: PlainFirecrest) -> None:
@@ -194,7 +195,7 @@ async def test_a_budget_in_seconds(plain: PlainFirecrest) -> None:
     await backend.open()
     plain.faults.delay(3, path="/stat", count=None)
     with pytest.raises(GatewayUnavailableError, match="did not answer within"):
-        await backend.stat(str(plain.home))
+        await backend.files.stat(str(plain.home))
     await backend.close()
 
 
@@ -226,14 +227,14 @@ async def test_a_gateway_that_is_not_there(plain: PlainFirecrest) -> None:
 
 async def test_garbage(backend: FirecrestBackend, plain: PlainFirecrest) -> None:
     for call in (
-        lambda: backend.stat("/x"),
-        lambda: backend.list("/x"),
-        lambda: backend.checksum("/x"),
-        lambda: backend.job("1"),
-        lambda: backend.jobs(JobFilter()),
-        lambda: backend.metadata("1"),
-        lambda: backend.describe(),
-        lambda: backend.default_workdir(),
+        lambda: backend.files.stat("/x"),
+        lambda: backend.files.list("/x"),
+        lambda: backend.files.checksum("/x"),
+        lambda: backend.jobs.get("1"),
+        lambda: backend.jobs.list(JobFilter()),
+        lambda: backend.jobs.metadata("1"),
+        lambda: backend.system.describe(),
+        lambda: backend.system.default_workdir(),
     ):
         for body in ("<html>Bad gateway</html>", "{}", "[]", "null", '{"output": {"wrong": 1}, "jobs": 3}'):
             plain.faults.reset()
@@ -247,7 +248,7 @@ async def test_garbage(backend: FirecrestBackend, plain: PlainFirecrest) -> None
 
 async def test_one_refresh_on_401(backend: FirecrestBackend, plain: PlainFirecrest) -> None:
     plain.faults.fail(401, path="/stat", count=1)
-    assert (await backend.stat(str(plain.home)))["size"] > 0
+    assert (await backend.files.stat(str(plain.home)))["size"] > 0
     assert plain.count("POST", "/token") == 1
     assert plain.count("GET", "/stat") == 2
 
@@ -255,7 +256,7 @@ async def test_one_refresh_on_401(backend: FirecrestBackend, plain: PlainFirecre
 async def test_no_second_refresh_on_401(backend: FirecrestBackend, plain: PlainFirecrest) -> None:
     plain.faults.reject_tokens = True
     with pytest.raises(AuthenticationError) as caught:
-        await backend.stat(str(plain.home))
+        await backend.files.stat(str(plain.home))
     assert plain.count("POST", "/token") == 1
     assert plain.count("GET", "/stat") == 2
     assert "eyJ" not in str(caught.value)
@@ -271,7 +272,7 @@ async def test_a_submission_with_a_refused_token_goes_out_again(
 
 async def test_50_refused_requests_make_one_refresh(backend: FirecrestBackend, plain: PlainFirecrest) -> None:
     plain.faults.fail(401, path="/stat", count=20)
-    await asyncio.gather(*(backend.stat(str(plain.home)) for _ in range(20)))
+    await asyncio.gather(*(backend.files.stat(str(plain.home)) for _ in range(20)))
     assert plain.count("POST", "/token") == 1
 
 
@@ -289,7 +290,7 @@ async def test_tokens_that_expire_while_we_work(plain: PlainFirecrest) -> None:
     backend = backend_of(plain, ClientCredentials(plain.token_url, *plain.second_client))
     await backend.open()
     for _ in range(8):
-        await backend.stat(str(plain.settings.home_of(plain.second_user.name)))
+        await backend.files.stat(str(plain.settings.home_of(plain.second_user.name)))
         await asyncio.sleep(0.3)
     await backend.close()
     assert plain.count("POST", "/token") >= 2
@@ -301,12 +302,12 @@ async def test_no_secret_in_the_logs(plain: PlainFirecrest, caplog: pytest.LogCa
     connection = Connection(backend, BRISK)
     await connection.open()
     plain.faults.fail(401, path="/stat", count=1)
-    await backend.stat(str(plain.home))
+    await backend.files.stat(str(plain.home))
     (plain.home / "f").write_bytes(b"1")
-    await connection.files.finish(await backend.begin_download(f"{plain.home}/f"))
+    await connection.files.finish(await backend.transfers.download(f"{plain.home}/f"))
     plain.faults.reject_tokens = True
     with pytest.raises(AuthenticationError):
-        await backend.list(str(plain.home))
+        await backend.files.list(str(plain.home))
     await connection.close()
     assert caplog.records
     assert "eyJ" not in caplog.text
@@ -405,17 +406,17 @@ def test_error_texts_hold_no_secrets_and_have_an_end() -> None:
 async def test_life_of_a_job(connection: Connection, backend: FirecrestBackend, plain: PlainFirecrest) -> None:
     spec = JobSpec(script="#!/bin/bash\nread x; echo got $x; exit 7\n", workdir=str(plain.home), name="n", stdin="in")
     (plain.home / "in").write_text("word\n")
-    job_id = await backend.submit(
+    job_id = await backend.jobs.submit(
         JobSpec(script=spec.script, workdir=spec.workdir, name="n", stdin="in", stdout="out", time_limit=90, nodes=1),
         "k",
     )
     await connection.monitor.wait(job_id)
-    (job,) = await backend.job(job_id)
+    (job,) = await backend.jobs.get(job_id)
     assert (job.state, job.exit_code, job.name, job.user) == (JobState.FAILED, 7, "n", plain.client_id)
     assert job.workdir == str(plain.home)
     assert job.times.limit == 90
     assert (plain.home / "out").read_text() == "got word\n"
-    (metadata,) = await backend.metadata(job_id)
+    (metadata,) = await backend.jobs.metadata(job_id)
     assert metadata.stdout == f"{plain.home}/out"
     assert metadata.script is not None
     assert "#SBATCH --time=00:01:30" in metadata.script
@@ -423,20 +424,20 @@ async def test_life_of_a_job(connection: Connection, backend: FirecrestBackend, 
 
 async def test_cancel_is_idempotent(backend: FirecrestBackend, plain: PlainFirecrest) -> None:
     job_id = await started(backend, plain)
-    await backend.cancel(job_id)
-    await backend.cancel(job_id)
-    assert (await backend.job(job_id))[0].state is JobState.CANCELLED
-    assert (await backend.job(job_id))[0].raw_state == f"CANCELLED by {plain.user.uid}"
+    await backend.jobs.cancel(job_id)
+    await backend.jobs.cancel(job_id)
+    assert (await backend.jobs.get(job_id))[0].state is JobState.CANCELLED
+    assert (await backend.jobs.get(job_id))[0].raw_state == f"CANCELLED by {plain.user.uid}"
     with pytest.raises(JobNotFoundError):
-        await backend.cancel("4711")
+        await backend.jobs.cancel("4711")
     with pytest.raises(InvalidRequestError):
-        await backend.cancel("1;id")
+        await backend.jobs.cancel("1;id")
 
 
 async def test_cancel_in_a_bad_moment(backend: FirecrestBackend, plain: PlainFirecrest) -> None:
     job_id = await started(backend, plain)
     plain.faults.fail(500, path="/jobs/", method="DELETE", count=1)
-    await backend.cancel(job_id)
+    await backend.jobs.cancel(job_id)
     assert plain.jobs(job_id)[0].is_over
 
 
@@ -445,37 +446,37 @@ async def test_anothers_job(backend: FirecrestBackend, plain: PlainFirecrest) ->
     await other.open()
     job_id = await started(backend, plain)
     with pytest.raises(PermissionDeniedError):
-        await other.cancel(job_id)
+        await other.jobs.cancel(job_id)
     await other.close()
 
 
 async def test_array_ids(connection: Connection, backend: FirecrestBackend, plain: PlainFirecrest) -> None:
     spec = JobSpec(script="#!/bin/bash\nexit $SLURM_ARRAY_TASK_ID\n", workdir=str(plain.home), array="0-2")
-    job_id = await backend.submit(spec, "k")
+    job_id = await backend.jobs.submit(spec, "k")
     whole = await connection.monitor.wait(job_id)
     assert (whole.job_id, whole.state) == (job_id, JobState.FAILED)
-    assert len(await backend.job(job_id)) == 3
-    (element,) = await backend.job(f"{job_id}_2")
+    assert len(await backend.jobs.get(job_id)) == 3
+    (element,) = await backend.jobs.get(f"{job_id}_2")
     assert (element.job_id, element.exit_code) == (f"{job_id}_2", 2)
     assert (await connection.monitor.wait(f"{job_id}_0")).state is JobState.COMPLETED
     with pytest.raises(JobNotFoundError):
-        await backend.job(f"{job_id}_9")
+        await backend.jobs.get(f"{job_id}_9")
     with pytest.raises(UnsupportedError):
-        await backend.cancel(f"{job_id}_1")
+        await backend.jobs.cancel(f"{job_id}_1")
 
 
 async def test_list_filters(backend: FirecrestBackend, plain: PlainFirecrest) -> None:
     for name in ("a", "b", "b"):
-        await backend.submit(JobSpec(script=SLEEP, workdir=str(plain.home), name=name), "k")
-    assert len(await backend.jobs(JobFilter())) == 3
-    assert len(await backend.jobs(JobFilter(name="b"))) == 2
-    assert [job.job_id for job in await backend.jobs(JobFilter(ids=("2",)))] == ["2"]
-    assert await backend.jobs(JobFilter(ids=())) == []
+        await backend.jobs.submit(JobSpec(script=SLEEP, workdir=str(plain.home), name=name), "k")
+    assert len(await backend.jobs.list(JobFilter())) == 3
+    assert len(await backend.jobs.list(JobFilter(name="b"))) == 2
+    assert [job.job_id for job in await backend.jobs.list(JobFilter(ids=("2",)))] == ["2"]
+    assert await backend.jobs.list(JobFilter(ids=())) == []
     with running(version="2.5.6") as old:
         elder = backend_of(old)
         await elder.open()
-        await elder.submit(JobSpec(script=SLEEP, workdir=str(old.home), name="a"), "k")
-        assert await elder.jobs(JobFilter(name="b", window=3600)) == []
+        await elder.jobs.submit(JobSpec(script=SLEEP, workdir=str(old.home), name="a"), "k")
+        assert await elder.jobs.list(JobFilter(name="b", window=3600)) == []
         await elder.close()
 
 
@@ -523,47 +524,56 @@ async def test_a_long_list_leaves_the_loop_its_breath() -> None:
 async def test_paths_that_would_break_out_of_the_shell(
     backend: FirecrestBackend, plain: PlainFirecrest, path: str
 ) -> None:
-    for call in (backend.stat, backend.list, backend.checksum, backend.remove, backend.download_small, backend.mkdir):
+    for call in (
+        backend.files.stat,
+        backend.files.list,
+        backend.files.checksum,
+        backend.files.remove,
+        backend.files.download_small,
+        backend.files.mkdir,
+    ):
         with pytest.raises(InvalidRequestError):
             await call(path)
     with pytest.raises(InvalidRequestError):
-        await backend.symlink(path, "/home/link") if path.startswith("/") else await backend.symlink("/home", path)
+        await backend.files.symlink(path, "/home/link") if path.startswith("/") else await backend.files.symlink(
+            "/home", path
+        )
     with pytest.raises(InvalidRequestError):
-        await backend.begin_download(path)
+        await backend.transfers.download(path)
     with pytest.raises(InvalidRequestError):
-        await backend.begin_upload("/home/a&b", 1)
+        await backend.transfers.upload("/home/a&b", 1)
     with pytest.raises(InvalidRequestError):
-        await backend.chmod("/home/a", "7'55")
+        await backend.files.chmod("/home/a", "7'55")
     assert plain.requests == []
 
 
 async def test_file_operations(connection: Connection, backend: FirecrestBackend, plain: PlainFirecrest) -> None:
     home = str(plain.home)
-    await backend.mkdir(f"{home}/d/e", parents=True)
-    await backend.upload_small(f"{home}/d", "f", b"\x00content\xff")
-    assert await backend.download_small(f"{home}/d/f") == b"\x00content\xff"
-    changed = await backend.chmod(f"{home}/d/f", "600")
+    await backend.files.mkdir(f"{home}/d/e", parents=True)
+    await backend.files.upload_small(f"{home}/d", "f", b"\x00content\xff")
+    assert await backend.files.download_small(f"{home}/d/f") == b"\x00content\xff"
+    changed = await backend.files.chmod(f"{home}/d/f", "600")
     assert changed is not None
     assert changed.permissions == "rw-------"
-    await backend.symlink(f"{home}/d/f", f"{home}/d/link")
-    entries = {entry.name: entry for entry in await backend.list(f"{home}/d")}
+    await backend.files.symlink(f"{home}/d/f", f"{home}/d/link")
+    entries = {entry.name: entry for entry in await backend.files.list(f"{home}/d")}
     assert entries["link"].link_target == f"{home}/d/f"
     assert entries["f"].permissions == "rw-------"
     assert entries["e"].is_directory
-    await connection.files.finish(await backend.copy(f"{home}/d/f", f"{home}/g"))
-    await connection.files.finish(await backend.move(f"{home}/g", f"{home}/h"))
+    await connection.files.finish(await backend.files.copy(f"{home}/d/f", f"{home}/g"))
+    await connection.files.finish(await backend.files.move(f"{home}/g", f"{home}/h"))
     assert (plain.home / "h").read_bytes() == b"\x00content\xff"
-    await connection.files.finish(await backend.compress(f"{home}/d", f"{home}/d.tgz"))
-    await backend.mkdir(f"{home}/out")
-    await connection.files.finish(await backend.extract(f"{home}/d.tgz", f"{home}/out"))
+    await connection.files.finish(await backend.files.compress(f"{home}/d", f"{home}/d.tgz"))
+    await backend.files.mkdir(f"{home}/out")
+    await connection.files.finish(await backend.files.extract(f"{home}/d.tgz", f"{home}/out"))
     assert (plain.home / "out/d/f").exists()
-    await connection.files.finish(await backend.remove(f"{home}/d"))
+    await connection.files.finish(await backend.files.remove(f"{home}/d"))
     assert not (plain.home / "d").exists()
     (plain.home / "log").write_text("1\n2\n3\n")
-    assert await backend.tail_lines(f"{home}/log", 2) == "2\n3\n"
-    assert await backend.view(f"{home}/log", 2, 2) == "2\n"
+    assert await backend.files.tail_lines(f"{home}/log", 2) == "2\n3\n"
+    assert await backend.files.view(f"{home}/log", 2, 2) == "2\n"
     with pytest.raises(ConflictError):
-        await backend.mkdir(f"{home}/out")
+        await backend.files.mkdir(f"{home}/out")
 
 
 @pytest.mark.parametrize(("verb", "method"), [("rm", "DELETE"), ("mkdir", "POST"), ("symlink", "POST")])
@@ -574,13 +584,13 @@ async def test_changes_whose_answer_is_lost(
     plain.faults.drop(path=f"/{verb}", method=method, when="after", count=1)
     (plain.home / "f").touch()
     if verb == "rm":
-        await backend.remove(f"{home}/f")
+        await backend.files.remove(f"{home}/f")
         assert not (plain.home / "f").exists()
     elif verb == "mkdir":
-        await backend.mkdir(f"{home}/d")
+        await backend.files.mkdir(f"{home}/d")
         assert (plain.home / "d").is_dir()
     else:
-        await backend.symlink(f"{home}/f", f"{home}/l")
+        await backend.files.symlink(f"{home}/f", f"{home}/l")
         assert (plain.home / "l").is_symlink()
 
 
@@ -591,17 +601,17 @@ async def test_what_takes_too_long_becomes_a_job(
     home = str(plain.home)
     (plain.home / "d").mkdir()
     (plain.home / "d/f").touch()
-    await connection.files.finish(await backend.compress(f"{home}/d", f"{home}/a.tgz"))
+    await connection.files.finish(await backend.files.compress(f"{home}/d", f"{home}/a.tgz"))
     (plain.home / "out").mkdir()
     plain.faults.fail(408, path=f"/ops/{verb}", count=1)
     if verb == "rm":
-        await connection.files.finish(await backend.remove(f"{home}/d"))
+        await connection.files.finish(await backend.files.remove(f"{home}/d"))
         assert not (plain.home / "d").exists()
     elif verb == "compress":
-        await connection.files.finish(await backend.compress(f"{home}/d", f"{home}/b.tgz"))
+        await connection.files.finish(await backend.files.compress(f"{home}/d", f"{home}/b.tgz"))
         assert (plain.home / "b.tgz").exists()
     else:
-        await connection.files.finish(await backend.extract(f"{home}/a.tgz", f"{home}/out"))
+        await connection.files.finish(await backend.files.extract(f"{home}/a.tgz", f"{home}/out"))
         assert (plain.home / "out/d/f").exists()
     assert len(plain.jobs()) == 1
 
@@ -613,12 +623,12 @@ async def test_the_account_of_the_site_is_charged(plain: PlainFirecrest) -> None
     home = str(plain.home)
     (plain.home / "f").touch()
     await started(backend, plain)
-    await backend.submit(JobSpec(script=SLEEP, workdir=home, account="proj8"), "k")
-    await connection.files.finish(await backend.copy(f"{home}/f", f"{home}/g"))
-    await connection.files.finish(await backend.move(f"{home}/g", f"{home}/h"))
-    await connection.files.finish(await backend.begin_download(f"{home}/f"))
+    await backend.jobs.submit(JobSpec(script=SLEEP, workdir=home, account="proj8"), "k")
+    await connection.files.finish(await backend.files.copy(f"{home}/f", f"{home}/g"))
+    await connection.files.finish(await backend.files.move(f"{home}/g", f"{home}/h"))
+    await connection.files.finish(await backend.transfers.download(f"{home}/f"))
     plain.faults.fail(408, path="/ops/rm", count=1)
-    await connection.files.finish(await backend.remove(f"{home}/f"))
+    await connection.files.finish(await backend.files.remove(f"{home}/f"))
     assert [job.account for job in plain.jobs()] == ["proj7", "proj8", "proj7", "proj7", "proj7", "proj7"]
     await connection.close()
 
@@ -627,16 +637,16 @@ async def test_a_failed_transfer_job_is_an_error(
     connection: Connection, backend: FirecrestBackend, plain: PlainFirecrest
 ) -> None:
     with pytest.raises(TransferError):
-        await connection.files.finish(await backend.copy(f"{plain.home}/none", f"{plain.home}/x"))
+        await connection.files.finish(await backend.files.copy(f"{plain.home}/none", f"{plain.home}/x"))
     plain.faults.failed_transfer_completes = False
     with pytest.raises(TransferError):
-        await connection.files.finish(await backend.move(f"{plain.home}/none", f"{plain.home}/x"))
+        await connection.files.finish(await backend.files.move(f"{plain.home}/none", f"{plain.home}/x"))
 
 
 def test_a_system_must_be_named_where_there_are_several(plain: PlainFirecrest) -> None:
     backend = backend_of(plain, system=None)
     with pytest.raises(ConfigError, match="Name one"):
-        backend._pick([{"name": "a"}, {"name": "b"}])
+        pick_system(backend, [{"name": "a"}, {"name": "b"}])
 
 
 @pytest.mark.parametrize(
@@ -657,12 +667,12 @@ async def test_a_call_that_runs_out_of_time_tells_the_last_answer(
     await backend.open()
     plain.faults.add(Rule(path="/jobs$", count=None, **fault))
     with pytest.raises(GatewayUnavailableError, match=said):
-        await backend.jobs(JobFilter())
+        await backend.jobs.list(JobFilter())
     await backend.close()
 
 
 async def test_a_list_that_a_name_has_broken_tells_the_cause(backend: FirecrestBackend, plain: PlainFirecrest) -> None:
-    await backend.submit(JobSpec(script=SLEEP, name="a|b", workdir=str(plain.home)), "key")
+    await backend.jobs.submit(JobSpec(script=SLEEP, name="a|b", workdir=str(plain.home)), "key")
     with pytest.raises(GatewayUnavailableError) as caught:
-        await backend.jobs(JobFilter(), patient=False)
+        await backend.jobs.list(JobFilter(), patient=False)
     assert "'|' or a line break" in caught.value.hint

@@ -150,7 +150,7 @@ async def test_links_of_a_bundle(system: System, place: str, tmp_path: Path) -> 
     members = [Member(path=f"{name}/file", source=here / "file") for name in ("d", "e")]
     await system.upload_bundle(place, [*members, Member(path="d/circle", link_target="circle")])
     for name, target in {"abs": f"{place}/d/file", "other": f"{place}/e/file"}.items():
-        await system.backend.symlink(target, f"{place}/d/{name}")
+        await system.backend.files.symlink(target, f"{place}/d/{name}")
     selection = Selection(directory="d", target=tmp_path / "back", patterns=("*",))
     asked = []
 

@@ -42,7 +42,7 @@ async def connection(gateway: RunningGateway, relay: Relay) -> AsyncIterator[Con
 
 @pytest.fixture
 async def remote(connection: Connection, tmp_path: Path) -> Path:
-    place = Path(await connection.backend.default_workdir()) / tmp_path.name
+    place = Path(await connection.backend.system.default_workdir()) / tmp_path.name
     place.mkdir(parents=True)
     return place
 
@@ -427,7 +427,7 @@ async def test_files_that_vanish_after_the_listing_keep_no_others_back(
     for name in ("a", "b", "c"):
         (remote / name).write_text(name)
     (remote / "huge").write_bytes(bytes(100))
-    everything = connection.backend.list
+    everything = connection.backend.files.list
 
     async def and_then_two_are_gone(path: str, **options: bool) -> list[File]:
         found = await everything(path, **options)
@@ -436,7 +436,7 @@ async def test_files_that_vanish_after_the_listing_keep_no_others_back(
             *(msgspec.structs.replace(found[0], name=name) for name in ("gone", "too")),
         ]
 
-    monkeypatch.setattr(connection.backend, "list", and_then_two_are_gone)
+    monkeypatch.setattr(connection.backend.files, "list", and_then_two_are_gone)
     with pytest.raises(TransferError, match=r"2 entries of .*'gone', 'too'"):
         await download(connection.files, str(remote), tmp_path / "tree")
     assert sorted(os.listdir(tmp_path / "tree")) == ["a", "b", "c", "huge"]

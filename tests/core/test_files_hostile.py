@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crestline.client.backends.firecrest import FirecrestBackend
+from crestline.client.backends.firecrest.content_calls import ContentCalls
 from crestline.client.files import download
 from crestline.client.files.archive import unpack
 from crestline.client.files.links import map_link
@@ -184,10 +184,10 @@ async def test_a_listing_that_leaves_the_directory_is_refused(
     gateway: RunningGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     async with gateway_connection(gateway) as connection:
-        remote = Path(await connection.backend.default_workdir()) / tmp_path.name
+        remote = Path(await connection.backend.system.default_workdir()) / tmp_path.name
         (remote / "tree").mkdir(parents=True)
         answer = [File(name=name, type=FileType.FILE, size=4)]
-        monkeypatch.setattr(connection.backend, "list", _returning(answer))
+        monkeypatch.setattr(connection.backend.files, "list", _returning(answer))
         with pytest.raises(TransferError, match="leaves"):
             await download(connection.files, f"{remote}/tree", tmp_path / "target")
         with pytest.raises(TransferError, match="leaves"):
@@ -199,14 +199,14 @@ async def test_a_stream_with_other_files_than_listed(
     gateway: RunningGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with gateway_connection(gateway) as connection:
-        remote = Path(await connection.backend.default_workdir()) / tmp_path.name
+        remote = Path(await connection.backend.system.default_workdir()) / tmp_path.name
         (remote / "tree").mkdir(parents=True)
         (remote / "tree/file").write_text("good")
         packed = archive(("../escaped", {}), ("extra", {}), ("file", {}))
-        monkeypatch.setattr(FirecrestBackend, "get_tar", _streaming(packed))
+        monkeypatch.setattr(ContentCalls, "get_tar", _streaming(packed))
         with pytest.raises(TransferError, match="leaves"):
             await download(connection.files, f"{remote}/tree", tmp_path / "target")
-        monkeypatch.setattr(FirecrestBackend, "get_tar", _streaming(archive(("extra", {}))))
+        monkeypatch.setattr(ContentCalls, "get_tar", _streaming(archive(("extra", {}))))
         with pytest.raises(TransferError, match="did not come"):
             await download(connection.files, f"{remote}/tree", tmp_path / "target")
     assert sorted(os.listdir(tmp_path)) == ["target"]

@@ -133,13 +133,13 @@ async def test_a_tree_with_all_of_them_both_ways(
 @pytest.mark.parametrize("name", [*NAMES, *UNASKABLE])
 async def test_copy_move_and_remove(plain: PlainFirecrest, connection: Connection, remote: Path, name: str) -> None:
     (remote / "a").write_text("a")
-    await connection.files.finish(await connection.backend.copy(f"{remote}/a", f"{remote}/{name}"))
+    await connection.files.finish(await connection.backend.files.copy(f"{remote}/a", f"{remote}/{name}"))
     assert (remote / name).read_text() == "a"
-    await connection.files.finish(await connection.backend.move(f"{remote}/{name}", f"{remote}/{name}2"))
+    await connection.files.finish(await connection.backend.files.move(f"{remote}/{name}", f"{remote}/{name}2"))
     assert (remote / f"{name}2").read_text() == "a"
     if name in NAMES:
         plain.faults.fail(408, "/ops/rm")
-        await connection.files.finish(await connection.backend.remove(f"{remote}/{name}2"))
+        await connection.files.finish(await connection.backend.files.remove(f"{remote}/{name}2"))
         assert os.listdir(remote) == ["a"]
 
 
@@ -152,8 +152,12 @@ async def test_jobs_that_pack_and_unpack(
     (remote / f"to {name}").mkdir()
     plain.faults.fail(408, "/ops/compress")
     plain.faults.fail(408, "/ops/extract")
-    await connection.files.finish(await connection.backend.compress(f"{remote}/{name}", f"{remote}/{name}.tar.gz"))
-    await connection.files.finish(await connection.backend.extract(f"{remote}/{name}.tar.gz", f"{remote}/to {name}"))
+    await connection.files.finish(
+        await connection.backend.files.compress(f"{remote}/{name}", f"{remote}/{name}.tar.gz")
+    )
+    await connection.files.finish(
+        await connection.backend.files.extract(f"{remote}/{name}.tar.gz", f"{remote}/to {name}")
+    )
     assert (remote / f"to {name}" / name / "f").read_text() == "f"
 
 
@@ -194,7 +198,7 @@ async def test_listings_have_names_as_they_are(connection: Connection, remote: P
         (remote / name).touch()
     (remote / "link").symlink_to("ü")
     (remote / os.fsdecode(b"\xff\xfe")).touch()
-    found = {file.name: file for file in await connection.backend.list(str(remote), recursive=True)}
+    found = {file.name: file for file in await connection.backend.files.list(str(remote), recursive=True)}
     assert found.keys() == names | {"link", "\\377\\376"}
     assert found["link"].link_target == "ü"
 
@@ -203,7 +207,7 @@ async def test_an_account_is_no_line_of_a_script(plain: PlainFirecrest, connecti
     connection.backend.account = "proj1\ntouch PWNED"
     (remote / "f").write_bytes(content())
     with pytest.raises(InvalidRequestError, match="account"):
-        await connection.files.finish(await connection.backend.copy(f"{remote}/f", f"{remote}/g"))
+        await connection.files.finish(await connection.backend.files.copy(f"{remote}/f", f"{remote}/g"))
     with pytest.raises(InvalidRequestError, match="account"):
-        await connection.backend.begin_split(f"{remote}/f", f"{remote}/pieces", LIMIT)
+        await connection.backend.transfers.split(f"{remote}/f", f"{remote}/pieces", LIMIT)
     assert not [seen for seen in plain.requests if seen.method == "POST"]

@@ -165,7 +165,7 @@ async def test_a_server_that_lists_names_with_escapes(
     connection: Connection, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As FirecREST does where the login shell has no UTF-8 locale: ls escapes, and nothing takes the escapes out.
-    honest = connection.backend.list
+    honest = connection.backend.files.list
 
     async def escaping(path: str, **options: bool) -> list[File]:
         return [
@@ -175,7 +175,7 @@ async def test_a_server_that_lists_names_with_escapes(
             for file in await honest(path, **options)
         ]
 
-    monkeypatch.setattr(connection.backend, "list", escaping)
+    monkeypatch.setattr(connection.backend.files, "list", escaping)
     source = tmp_path / "tree"
     make_tree(source, odd_names=True)
     (source / "leer ä").mkdir()

@@ -64,7 +64,7 @@ async def test_an_empty_file_is_not_waited_for(
 
 
 async def test_an_upload_of_nothing_is_sent_once(plain: PlainFirecrest, connection: Connection, remote: Path) -> None:
-    await connection.backend.upload_small(str(remote), "empty", b"")
+    await connection.backend.files.upload_small(str(remote), "empty", b"")
     assert (remote / "empty").read_bytes() == b""
     assert plain.count("POST", "/ops/upload") == 1
 
@@ -111,7 +111,7 @@ async def test_a_directory_that_takes_no_file_is_an_error(
     (tmp_path / "f").write_bytes(content(100))
     (remote / "f").mkdir()
     with pytest.raises(TransferError, match="cannot be written"):
-        await connection.backend.upload_small(str(remote), "f", content(100))
+        await connection.backend.files.upload_small(str(remote), "f", content(100))
     assert plain.count("POST", "/ops/upload") == 3
 
 
@@ -232,7 +232,10 @@ async def test_transfers_in_pieces_that_are_left_to_their_jobs(
 
 @no_s3
 async def test_what_needs_s3_says_what_the_site_offers(plain: PlainFirecrest, connection: Connection) -> None:
-    for begin in (connection.backend.begin_download("/home/f"), connection.backend.begin_upload("/home/f", LARGE)):
+    for begin in (
+        connection.backend.transfers.download("/home/f"),
+        connection.backend.transfers.upload("/home/f", LARGE),
+    ):
         with pytest.raises(UnsupportedError, match=plain.settings.data_transfer or "nothing"):
             await begin
     assert not [seen for seen in plain.requests if "/transfer/" in seen.path]
@@ -276,13 +279,13 @@ async def test_an_archive_without_one_of_its_files_is_good_for_the_others(
 ) -> None:
     for number in range(30):
         (remote / f"f{number}").write_text(str(number))
-    everything = connection.backend.list
+    everything = connection.backend.files.list
 
     async def with_another(path: str, **options: bool) -> list[File]:
         found = await everything(path, **options)
         return [*found, msgspec.structs.replace(found[0], name="secret")]
 
-    monkeypatch.setattr(connection.backend, "list", with_another)
+    monkeypatch.setattr(connection.backend.files, "list", with_another)
     said = "Remote process failed with exit status:2 and error message:tar: secret: Cannot open: Permission denied"
     if in_a_job:
         plain.faults.fail(408, "/ops/compress")
@@ -301,7 +304,7 @@ async def test_a_job_that_lists_what_it_packed_has_packed_it(
         (remote / f"f{number}").write_text(str(number))
     plain.faults.fail(408, "/ops/compress")
     await connection.files.finish(
-        await connection.backend.compress(
+        await connection.backend.files.compress(
             str(remote), f"{plain.home}/{remote.name}.tar.gz", pattern=f"\\./{remote.name}/.*"
         )
     )

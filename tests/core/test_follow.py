@@ -46,7 +46,7 @@ async def files(
 
 @pytest.fixture
 async def file(files: FileStrategy, tmp_path: Path) -> Path:
-    place = Path(await files.backend.default_workdir()) / tmp_path.name
+    place = Path(await files.backend.system.default_workdir()) / tmp_path.name
     place.mkdir(parents=True)
     return place / "job.out"
 
@@ -299,7 +299,7 @@ async def test_cuts_lose_and_repeat_nothing(gateway: RunningGateway, tmp_path: P
     job.ended = True
     with relay_to(gateway.url) as relay:
         async with gateway_connection(gateway, relay.url) as connection:
-            file = Path(await connection.files.backend.default_workdir()) / f"{tmp_path.name}.out"
+            file = Path(await connection.files.backend.system.default_workdir()) / f"{tmp_path.name}.out"
             file.write_text(text)
             relay.cuts_down += [100_001, 1, 50_003, 200_005, 2, 77_777]
             assert await all_of(start(connection.files, file, job)) == text
@@ -317,6 +317,7 @@ class _Growing:
 
     def __init__(self, limit: int) -> None:
         self.data = b""
+        self.files = self
         self.max_direct_download = limit
 
     async def stat(self, path: str) -> dict[str, int]:

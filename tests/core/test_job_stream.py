@@ -81,7 +81,7 @@ async def test_an_answer_that_is_older_than_an_event_changes_nothing(
 ) -> None:
     job = (await lab.submit(HELD)).job_id
     asked, release = asyncio.Event(), asyncio.Event()
-    jobs = lab.backend.jobs
+    jobs = lab.backend.jobs.list
 
     async def late(*arguments: Any, **options: Any) -> Any:
         answer = await jobs(*arguments, **options)
@@ -89,7 +89,7 @@ async def test_an_answer_that_is_older_than_an_event_changes_nothing(
         await release.wait()
         return answer
 
-    monkeypatch.setattr(lab.backend, "jobs", late)
+    monkeypatch.setattr(lab.backend.jobs, "list", late)
     lab.monitor.snapshot(job)  # it is kept in mind after its end
     watch = Watch(lab, job)
     await asked.wait()
@@ -203,7 +203,7 @@ async def test_a_gateway_that_stops_does_not_wait_for_streams(tmp_path_factory: 
     gateway.start()
     async with crestline.connect(gateway_site(gateway), policy=STREAMING) as lab:
         job = (await lab.submit(HELD)).job_id
-        events = lab.backend.job_events([job])
+        events = lab.backend.jobs.events([job])
         assert (await anext(events)).job is not None
         await lab.cancel(job)
         stopping = asyncio.create_task(asyncio.to_thread(gateway.stop))
@@ -220,7 +220,7 @@ async def test_without_the_feature_lists_do(gateway: RunningGateway) -> None:
         assert (await lab.wait(job)).state is S.COMPLETED
         assert lab.monitor.list_requests
         with pytest.raises(UnsupportedError):
-            await anext(lab.backend.job_events(None))
+            await anext(lab.backend.jobs.events(None))
         lab.backend.capabilities = lab.backend.capabilities | {Capability.JOB_EVENTS}  # the connection is shared
 
 

@@ -241,7 +241,7 @@ async def test_an_unknown_outcome_is_said_and_cleared_up_later(plain: PlainFirec
 
 async def test_a_spoilt_list_stops_no_submission_and_the_lock_holds(lab: System, plain: PlainFirecrest) -> None:
     spoiler = JobSpec(script=SLEEP, name="a|b", workdir=str(plain.home))
-    await lab.backend.submit(spoiler, "k0")
+    await lab.backend.jobs.submit(spoiler, "k0")
     first = await lab.submit(JobSpec(script=SLEEP), key="k")
     await until(lambda: ran(plain) == 2)
     again = await lab.submit(JobSpec(script=SLEEP), key="k")
@@ -343,10 +343,10 @@ async def test_each_of_many_runs_once_through_a_bad_network(lab: System, plain: 
 async def twice(lab: System, spec: JobSpec, key: str = "k") -> tuple[str, str]:
     """Two jobs of one submission, as they can only come about where the look-up was deceived."""
     first = await lab.submit(spec, key=key)
-    job = (await lab.backend.jobs(JobFilter(ids=(first.job_id,))))[0]
-    metadata = (await lab.backend.metadata(first.job_id))[0]
+    job = (await lab.backend.jobs.list(JobFilter(ids=(first.job_id,))))[0]
+    metadata = (await lab.backend.jobs.metadata(first.job_id))[0]
     assert metadata.script is not None
-    return first.job_id, await lab.backend.submit(
+    return first.job_id, await lab.backend.jobs.submit(
         JobSpec(script=metadata.script, workdir=first.workdir, name=job.name), key
     )
 

@@ -17,15 +17,15 @@ pytestmark = pytest.mark.anyio
 
 async def test_each_entry_once_in_order(gateway: RunningGateway) -> None:
     async with gateway_backend(gateway) as backend:
-        home = await backend.default_workdir()
+        home = await backend.system.default_workdir()
         path = f"{home}/watched"
         seen: list[str] = []
         async with contextlib.aclosing(watch_directory(backend, path, interval=0.01, max_interval=0.02)) as looks:
             assert await anext(looks) == [], "it is not there yet"
-            await backend.mkdir(path)
+            await backend.files.mkdir(path)
             for batch in (["b", "a"], [], ["c"]):
                 for name in batch:
-                    await backend.upload_small(path, name, b"x")
+                    await backend.files.upload_small(path, name, b"x")
                 while len(seen) < len({*seen, *batch}):
                     seen += [entry.name for entry in await anext(looks)]
         assert seen == ["a", "b", "c"]

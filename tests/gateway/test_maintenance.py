@@ -59,7 +59,7 @@ async def test_a_system_in_maintenance_says_so(tmp_path: Path) -> None:
         try:
             sent = backend.traffic.requests
             with pytest.raises(MaintenanceError, match="being replaced") as caught:
-                await backend.nodes()
+                await backend.system.nodes()
             assert backend.traffic.requests == sent + 1  # repeats would not help
             assert caught.value.end == end
         finally:

@@ -130,10 +130,10 @@ def test_our_client_by_signed_urls(served: RunningGateway, source: Path, work: P
         async with connect(gateway_site(served)) as system:
             backend = system.backend
             meter = Meter(None)
-            transfer = await backend.begin_upload(str(work / "file"), SIZE)
+            transfer = await backend.transfers.upload(str(work / "file"), SIZE)
             await signed_urls.put_parts(transfer, source, SIZE, meter, backend.verify)
             await system.connection.files.finish(transfer)
-            transfer = await backend.begin_download(str(work / "file"))
+            transfer = await backend.transfers.download(str(work / "file"))
             await system.connection.files.finish(transfer)
             assert transfer.download_url is not None
             with PartFile(tmp_path / "back", "identity") as part:

@@ -39,7 +39,7 @@ async def output_files(system: System, job_id: str, *, stderr: bool = False) -> 
         JobNotFoundError: there is no such job.
         MissingFileError: nobody knows where it writes to.
     """
-    jobs = await system.backend.metadata(job_id)
+    jobs = await system.backend.jobs.metadata(job_id)
     paths = [(job.stderr if stderr else None) or job.stdout for job in jobs]
     known = list(dict.fromkeys(path for path in paths if path))
     if not known:
@@ -93,7 +93,7 @@ async def read_file(system: System, path: str) -> AsyncIterator[bytes]:
     from crestline.client import Capability
 
     if Capability.CONTENT in system.capabilities:
-        async for chunk in system.backend.read(path):
+        async for chunk in system.backend.files.read(path):
             yield chunk
         return
     with tempfile.TemporaryDirectory(prefix="crestline-") as place:

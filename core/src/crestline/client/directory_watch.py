@@ -30,7 +30,7 @@ async def watch_directory(
     answered = time.monotonic()
     while True:
         try:
-            entries = await backend.list(path)
+            entries = await backend.files.list(path)
         except MissingFileError:
             entries = []
         except (GatewayUnavailableError, RateLimitedError) as error:

@@ -80,7 +80,7 @@ class JobStream:
         try:
             await _end(previous)
             ids = None if self._all else sorted(self._asked)
-            async with contextlib.aclosing(self._backend.job_events(ids)) as events:  # type: ignore[type-var]
+            async with contextlib.aclosing(self._backend.jobs.events(ids)) as events:  # type: ignore[type-var]
                 async for news in events:
                     self._pause = self._policy.restream
                     if news.job is not None:

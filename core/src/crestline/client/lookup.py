@@ -24,7 +24,7 @@ async def find_job(backend: Backend, matches: Callable[[Job], bool], policy: Pol
     while True:
         pause = policy.submit.look_every
         try:
-            jobs = await backend.jobs(JobFilter(all_users=policy.poll.all_users), patient=False)
+            jobs = await backend.jobs.list(JobFilter(all_users=policy.poll.all_users), patient=False)
         except CrestlineError as error:
             pause = max(policy.poll.longest, error.retry_after or 0.0)
         else:

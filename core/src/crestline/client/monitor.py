@@ -133,7 +133,7 @@ class JobMonitor:
         if entry is None:
             check_id(job_id)
             if isinstance(job, str):
-                job = Job(job_id=job_id, state=JobState.UNKNOWN, system=self._backend.system)
+                job = Job(job_id=job_id, state=JobState.UNKNOWN, system=self._backend.system_name)
             entry = self._entries[job_id] = Entry(job, now)
             self._wake.set()
         return entry
@@ -249,7 +249,7 @@ class JobMonitor:
     async def _list_once(self, ids: tuple[str, ...] | None) -> list[Job]:
         self.list_requests += 1
         window = _NARROW if self._narrow else None
-        return await self._backend.jobs(
+        return await self._backend.jobs.list(
             JobFilter(ids=ids, window=window, all_users=self._policy.all_users), patient=False
         )
 
@@ -292,7 +292,7 @@ class JobMonitor:
         job_id = entry.job.job_id
         job: Job | None = None
         try:
-            job = merge_answer(await self._backend.job(job_id, patient=False), job_id)
+            job = merge_answer(await self._backend.jobs.get(job_id, patient=False), job_id)
         except JobNotFoundError:
             pass
         except CrestlineError as error:
@@ -310,7 +310,9 @@ class JobMonitor:
             asked = time.monotonic()
             try:
                 ids = tuple(entry.job.job_id for entry in some)
-                jobs = await self._backend.jobs(JobFilter(ids=ids, all_users=self._policy.all_users), patient=False)
+                jobs = await self._backend.jobs.list(
+                    JobFilter(ids=ids, all_users=self._policy.all_users), patient=False
+                )
             except CrestlineError as error:
                 await self._tell_unknown(some, str(error))
                 continue
@@ -326,7 +328,7 @@ class JobMonitor:
         """Whether the gateway is there at all, although the list is not."""
         self.id_requests += 1
         try:
-            await self._backend.job(entry.job.job_id, patient=False)
+            await self._backend.jobs.get(entry.job.job_id, patient=False)
         except JobNotFoundError:
             return True
         except CrestlineError:

@@ -164,7 +164,7 @@ class SubmissionLookup:
 
     async def _list_directory(self, joined: _Round, directory: str) -> None:
         try:
-            joined.entries[directory] = await self._backend.list(directory)
+            joined.entries[directory] = await self._backend.files.list(directory)
         except MissingFileError:
             joined.entries[directory] = []
         except CrestlineError as error:
@@ -178,7 +178,7 @@ class SubmissionLookup:
         old = [name for name, is_old in joined.names.items() if is_old]
         if old and self._may_list_week(len(old), now):
             try:
-                jobs = await self._backend.jobs(JobFilter(window=_LONG_AGO), patient=False)
+                jobs = await self._backend.jobs.list(JobFilter(window=_LONG_AGO), patient=False)
             except CrestlineError as error:
                 if not _is_of_list(error):
                     findings.error = error
@@ -189,7 +189,7 @@ class SubmissionLookup:
                 findings.add(jobs, own)
                 return
         try:
-            findings.add(await self._backend.jobs(JobFilter(window=_RECENT), patient=False), own)
+            findings.add(await self._backend.jobs.list(JobFilter(window=_RECENT), patient=False), own)
         except CrestlineError as error:
             findings.error = error
             if not _is_of_list(error):
@@ -198,7 +198,9 @@ class SubmissionLookup:
         missing = [name for name in old if tag_in(name) not in findings.jobs]
         for names in _portions(missing):
             try:
-                findings.add(await self._backend.jobs(JobFilter(names=names, window=_LONG_AGO), patient=False), own)
+                findings.add(
+                    await self._backend.jobs.list(JobFilter(names=names, window=_LONG_AGO), patient=False), own
+                )
             except CrestlineError as error:
                 findings.error = findings.error or error
                 return

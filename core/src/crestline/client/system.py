@@ -141,7 +141,7 @@ class System(SystemFiles):
     @property
     def name(self) -> str:
         """The system's name."""
-        return self.backend.system
+        return self.backend.system_name
 
     @property
     def target(self) -> str:
@@ -194,7 +194,7 @@ class System(SystemFiles):
         Raises:
             JobNotFoundError: there is none, or not yet: a fresh job may be invisible for some seconds.
         """
-        job = merge_answer(await self.backend.job(job_id), job_id)
+        job = merge_answer(await self.backend.jobs.get(job_id), job_id)
         if job is None:
             raise JobNotFoundError(f"There is no job {job_id}.", hint="Check the job id; old jobs are forgotten.")
         return job
@@ -208,10 +208,10 @@ class System(SystemFiles):
             JobNotFoundError: as `job`.
         """
         job_id = job if isinstance(job, str) else job.job_id
-        found = await self.backend.job(job_id)
+        found = await self.backend.jobs.get(job_id)
         found = [each for each in found if not each.job_id.isalnum()] or found  # not once more under their own ids
         try:
-            paths = {each.job_id: each for each in await self.backend.metadata(job_id)}
+            paths = {each.job_id: each for each in await self.backend.jobs.metadata(job_id)}
         except JobNotFoundError:  # known to the accounting alone
             paths = {}
         elements = [
@@ -236,7 +236,7 @@ class System(SystemFiles):
         Args:
             window: how many seconds back a job may have ended; None: the gateway's default, usually a day.
         """
-        return await self.backend.jobs(
+        return await self.backend.jobs.list(
             JobFilter(
                 ids=tuple(ids) if ids is not None else None,
                 name=name,
@@ -289,7 +289,7 @@ class System(SystemFiles):
         Raises:
             JobNotFoundError: there is no such job.
         """
-        await self.backend.cancel(job if isinstance(job, str) else job.job_id)
+        await self.backend.jobs.cancel(job if isinstance(job, str) else job.job_id)
 
     async def metadata(self, job: Job | str) -> Job:
         """The job with its `script`, `stdin`, `stdout` and `stderr`; of an array those of its first element.
@@ -299,7 +299,7 @@ class System(SystemFiles):
         Raises:
             JobNotFoundError: there is no such job, or not yet.
         """
-        found = (await self.backend.metadata(job if isinstance(job, str) else job.job_id))[0]
+        found = (await self.backend.jobs.metadata(job if isinstance(job, str) else job.job_id))[0]
         if isinstance(job, str):
             return found
         return msgspec.structs.replace(
@@ -364,11 +364,11 @@ class System(SystemFiles):
 
     async def describe(self) -> dict[str, Any]:
         """The system's entry in the gateway's `/status/systems`: scheduler, file systems, health, limits."""
-        return await self.backend.describe()
+        return await self.backend.system.describe()
 
     async def default_workdir(self) -> str:
         """The user's directory on the system's default file system."""
-        return await self.backend.default_workdir()
+        return await self.backend.system.default_workdir()
 
     async def resolve_path(self, path: str) -> str:
         """Return the absolute path on the system; a relative one is below the user's directory (`default_workdir`)."""
@@ -378,15 +378,15 @@ class System(SystemFiles):
 
     async def nodes(self) -> list[Node]:
         """The compute nodes with their states, as far as the gateway tells."""
-        return await self.backend.nodes()
+        return await self.backend.system.nodes()
 
     async def partitions(self) -> list[Partition]:
         """The partitions (queues)."""
-        return await self.backend.partitions()
+        return await self.backend.system.partitions()
 
     async def reservations(self) -> list[Reservation]:
         """The advance reservations."""
-        return await self.backend.reservations()
+        return await self.backend.system.reservations()
 
     @property
     def traffic(self) -> Traffic:

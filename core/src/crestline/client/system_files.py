@@ -39,7 +39,7 @@ class SystemFiles(abc.ABC):
 
     async def ls(self, path: str, *, hidden: bool = False, recursive: bool = False) -> list[File]:
         """The entries of a directory, or a file itself."""
-        return await self.backend.list(path, hidden=hidden, recursive=recursive)
+        return await self.backend.files.list(path, hidden=hidden, recursive=recursive)
 
     async def glob(self, pattern: str) -> list[str]:
         """The absolute paths that a pattern (`*`, `?`, `[...]`) matches, sorted; a plain path if it is there.
@@ -80,15 +80,15 @@ class SystemFiles(abc.ABC):
 
     async def stat(self, path: str) -> dict[str, int]:
         """The numbers of stat(2), links followed."""
-        return await self.backend.stat(path)
+        return await self.backend.files.stat(path)
 
     async def checksum(self, path: str) -> str:
         """Hexadecimal SHA-256."""
-        return await self.backend.checksum(path)
+        return await self.backend.files.checksum(path)
 
     async def mkdir(self, path: str, *, parents: bool = False) -> None:
         """Make a directory; with `parents` also those above it, and none of them need be new."""
-        await self.backend.mkdir(path, parents=parents)
+        await self.backend.files.mkdir(path, parents=parents)
 
     async def remove(self, path: str) -> None:
         """Delete a file, or a directory with all that is in it."""
@@ -96,7 +96,7 @@ class SystemFiles(abc.ABC):
 
     async def symlink(self, target: str, link: str) -> None:
         """Make `link` point to `target`."""
-        await self.backend.symlink(target, link)
+        await self.backend.files.symlink(target, link)
 
     async def chmod(self, path: str, mode: str) -> File | None:
         """Set permissions, in octal digits (`"644"`).
@@ -104,15 +104,15 @@ class SystemFiles(abc.ABC):
         Returns:
             the file or directory as it is afterwards, where the gateway says that.
         """
-        return await self.backend.chmod(path, mode)
+        return await self.backend.files.chmod(path, mode)
 
     async def copy(self, source: str, target: str) -> None:
         """Copy within the system; on plain FirecREST a job of the scheduler."""
-        await self.connection.files.finish(await self.backend.copy(source, target))
+        await self.connection.files.finish(await self.backend.files.copy(source, target))
 
     async def move(self, source: str, target: str) -> None:
         """Rename or move within the system; on plain FirecREST a job of the scheduler."""
-        await self.connection.files.finish(await self.backend.move(source, target))
+        await self.connection.files.finish(await self.backend.files.move(source, target))
 
     # content
 
@@ -156,7 +156,7 @@ class SystemFiles(abc.ABC):
         """
         if not self.reads_ranges:
             raise UnsupportedError(f"{self.backend.gateway_url} reads whole files only.", hint="Download it.")
-        return b"".join([chunk async for chunk in self.backend.read(path, offset, length)])
+        return b"".join([chunk async for chunk in self.backend.files.read(path, offset, length)])
 
     async def upload_bundle(self, remote: str, members: Sequence[Member], *, tidy: bool = True) -> int:
         """Send files into several directories in one stream; see `crestline.client.files.upload_bundle`."""
@@ -179,16 +179,16 @@ class SystemFiles(abc.ABC):
 
     async def read_direct(self, path: str) -> bytes:
         """Read a file of at most `max_direct_size` bytes in one request."""
-        return await self.backend.download_small(path)
+        return await self.backend.files.download_small(path)
 
     async def write_direct(self, directory: str, name: str, content: bytes) -> None:
         """Write a file of at most `max_direct_size` bytes in one request."""
-        await self.backend.upload_small(directory, name, content)
+        await self.backend.files.upload_small(directory, name, content)
 
     async def read_bytes(self, path: str) -> bytes:
         """A whole file, of any size that memory holds."""
-        if (await self.backend.stat(path))["size"] <= self.backend.max_direct_download:
-            return await self.backend.download_small(path)
+        if (await self.backend.files.stat(path))["size"] <= self.backend.max_direct_download:
+            return await self.backend.files.download_small(path)
         with tempfile.TemporaryDirectory(prefix="crestline-") as directory:
             copy = Path(directory, "content")
             await self.download(path, copy)

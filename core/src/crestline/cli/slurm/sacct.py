@@ -92,7 +92,7 @@ async def _read(system: System, ids: list[str], begin: float, options: dict[str,
     found: list[Job] = []
     for job_id in dict.fromkeys(map(parent, ids)):
         try:
-            found += await system.backend.job(job_id)
+            found += await system.backend.jobs.get(job_id)
         except JobNotFoundError:
             continue
     return found

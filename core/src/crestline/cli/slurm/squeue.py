@@ -82,7 +82,7 @@ async def _read(system: System, ids: list[str], options: dict[str, str]) -> tupl
 async def _look_up(system: System, job_id: str) -> list[Job]:
     """The job, or all elements of the array; a plain FirecREST may not see a job in its first seconds."""
     try:
-        return await system.backend.job(job_id)
+        return await system.backend.jobs.get(job_id)
     except JobNotFoundError:
         from crestline.client import Capability
 

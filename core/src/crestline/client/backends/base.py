@@ -1,7 +1,8 @@
 """The interface behind which a facility's API stands, in the model's words.
 
-Monitor, submit, files and logs know nothing else of a gateway. One backend object serves one system for one identity.
-Every method raises only errors of `crestline.model`; reads and other safe verbs are already retried inside.
+Monitor, submission, files and logs know nothing else of a gateway. One backend object serves one system for one
+identity. It turns one call into one request and nothing more: it waits for no job and watches none. Every method raises
+only errors of `crestline.model`; reads and other safe verbs are already retried inside.
 """
 
 from __future__ import annotations
@@ -42,91 +43,9 @@ class ApiKeyEndpoints(Protocol):
         """End a key."""
 
 
-class Backend(abc.ABC):
-    """One system behind one gateway for one identity.
+class JobEndpoints(abc.ABC):
+    """The jobs of one system."""
 
-    Args:
-        url: base URL of the API.
-        system: the system's name, in any case; None: the only one that the facility has.
-        account: charged for jobs that name none.
-        verify: how certificates are checked.
-        known: the description that an earlier process received, if it is fresh.
-    """
-
-    @abc.abstractmethod
-    def __init__(
-        self,
-        url: str,
-        system: str | None,
-        authorizer: Authorizer,
-        *,
-        account: str | None = None,
-        verify: ssl.SSLContext | bool = True,
-        policy: Policy | None = None,
-        known: Description | None = None,
-    ) -> None: ...
-
-    gateway_url: str
-    system: str
-    identity: str
-    """names the identity without revealing a secret: part of the key under which a monitor is shared"""
-    capabilities: frozenset[Capability]
-    """what the API offers beyond the required calls; empty on plain FirecREST"""
-    max_direct_upload: int
-    """bytes that one direct upload really carries"""
-    max_direct_download: int
-    """bytes that one direct download really carries"""
-    transfer_service: str | None = "s3"
-    """what a plain FirecREST moves large files with: `s3`, `streamer`, `wormhole`, or None: with nothing"""
-    description: Description
-    """what the gateway said of itself, known once it is open"""
-    scheduler_type: str
-    """`slurm` or `pbs`, known once it is open"""
-    traffic: Traffic
-    """all that was sent and received since it was made"""
-    verify: ssl.SSLContext | bool = True
-    """how certificates are checked, also those of the hosts that signed URLs name"""
-
-    @abc.abstractmethod
-    async def open(self) -> None:
-        """Read what the gateway is and which limits it has."""
-
-    @abc.abstractmethod
-    async def close(self) -> None: ...
-
-    # before a system is chosen: these need no `open`
-    @abc.abstractmethod
-    async def systems(self) -> list[dict[str, Any]]:
-        """The entries of all systems of the facility, in the words of FirecREST's `/status/systems`."""
-
-    @property
-    def api_keys(self) -> ApiKeyEndpoints:
-        """The endpoints for the caller's API keys.
-
-        Raises:
-            UnsupportedError: the API has none.
-        """
-        raise UnsupportedError(f"{self.gateway_url} has no API keys.", hint="Only a Crestline gateway has.")
-
-    # status
-    @abc.abstractmethod
-    async def describe(self) -> dict[str, Any]:
-        """The system's entry of `/status/systems`, decoded."""
-
-    @abc.abstractmethod
-    async def default_workdir(self) -> str:
-        """`<path of the default file system>/<user>`"""
-
-    @abc.abstractmethod
-    async def nodes(self) -> list[Node]: ...
-
-    @abc.abstractmethod
-    async def partitions(self) -> list[Partition]: ...
-
-    @abc.abstractmethod
-    async def reservations(self) -> list[Reservation]: ...
-
-    # jobs
     @abc.abstractmethod
     async def submit(self, spec: JobSpec, key: str) -> str:
         """One attempt, never repeated inside; `key` goes along where the gateway takes one.
@@ -136,19 +55,8 @@ class Backend(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def jobs(self, query: JobFilter, *, patient: bool = True) -> list[Job]:
-        """A list request.
-
-        Args:
-            patient: repeat what may succeed later; False for callers that ask again by themselves.
-
-        Raises:
-            TooLargeError: the list does not fit (413); a 408 is a GatewayUnavailableError.
-        """
-
-    @abc.abstractmethod
-    async def job(self, job_id: str, *, patient: bool = True) -> list[Job]:
-        """By-id look-up; several for an array. `patient` as in `jobs`.
+    async def get(self, job_id: str, *, patient: bool = True) -> list[Job]:
+        """By-id look-up; several for an array. `patient` as in `list`.
 
         Raises:
             JobNotFoundError: 404.
@@ -162,14 +70,14 @@ class Backend(abc.ABC):
     async def cancel(self, job_id: str) -> None:
         """Idempotent: a job that has ended is no error, also where the gateway answers 500 for it."""
 
-    def job_events(self, ids: Sequence[str] | None) -> AsyncIterator[JobNews]:
+    def events(self, ids: Sequence[str] | None) -> AsyncIterator[JobNews]:
         """The state of these jobs (None: of the caller's), then every change, until the connection ends.
 
         Raises:
             UnsupportedError: the gateway does not offer `job-events`.
             GatewayUnavailableError: no connection, or it broke.
         """
-        raise UnsupportedError(f"{self.gateway_url} does not offer 'job-events'.", hint="Ask for the jobs instead.")
+        raise UnsupportedError("The API does not offer 'job-events'.", hint="Ask for the jobs instead.")
 
     async def submit_many(self, jobs: Sequence[tuple[JobSpec, str]]) -> list[str | CrestlineError]:
         """One request for all, never repeated inside; of each the id or what became of it. Keys as in `submit`.
@@ -178,7 +86,7 @@ class Backend(abc.ABC):
             UnsupportedError: the gateway does not offer `batch`.
             GatewayUnavailableError: the outcome is unknown for all of them.
         """
-        raise UnsupportedError(f"{self.gateway_url} does not offer 'batch'.", hint="Submit one after the other.")
+        raise UnsupportedError("The API does not offer 'batch'.", hint="Submit one after the other.")
 
     async def knows_key(self, key: str) -> bool:
         """Whether a job was submitted with this key.
@@ -186,11 +94,22 @@ class Backend(abc.ABC):
         Raises:
             UnsupportedError: the gateway does not offer `submission-lookup`.
         """
-        raise UnsupportedError(f"{self.gateway_url} does not offer 'submission-lookup'.", hint="Look for the job.")
+        raise UnsupportedError("The API does not offer 'submission-lookup'.", hint="Look for the job.")
 
-    # files, all direct
     @abc.abstractmethod
-    async def list(self, path: str, *, hidden: bool = False, recursive: bool = False) -> list[File]: ...
+    async def list(self, query: JobFilter, *, patient: bool = True) -> list[Job]:
+        """A list request.
+
+        Args:
+            patient: repeat what may succeed later; False for callers that ask again by themselves.
+
+        Raises:
+            TooLargeError: the list does not fit (413); a 408 is a GatewayUnavailableError.
+        """
+
+
+class FileEndpoints(abc.ABC):
+    """The files of one system; what needs a job of the scheduler begins it and returns it."""
 
     @abc.abstractmethod
     async def stat(self, path: str) -> dict[str, int]:
@@ -258,46 +177,16 @@ class Backend(abc.ABC):
             the job that does so; None once it is done.
         """
 
-    async def begin_stage(self, path: str, name: str) -> TransferMethod:
-        """Let a job give a file a second name that any job can be told, and a directory a link."""
-        raise UnsupportedError(f"{self.gateway_url} needs no other names for files.", hint="Use the path itself.")
+    # additions of a Crestline gateway
 
-    async def begin_split(self, path: str, pieces: str, size: int) -> TransferMethod:
-        """Let a job cut a file into pieces of `size` bytes in the directory `pieces`, which is made anew."""
-        raise UnsupportedError(f"{self.gateway_url} moves files without pieces.", hint="Download the file itself.")
-
-    async def begin_join(self, pieces: str, path: str, checksum: str) -> TransferMethod:
-        """Let a job put pieces together as `path`, if the whole has this SHA-256, and then remove them."""
-        raise UnsupportedError(f"{self.gateway_url} moves files without pieces.", hint="Upload the file itself.")
-
-    # large files
-    @abc.abstractmethod
-    async def begin_upload(self, path: str, size: int) -> TransferMethod: ...
-
-    @abc.abstractmethod
-    async def begin_download(self, path: str) -> TransferMethod: ...
-
-    @abc.abstractmethod
-    async def end_transfer(self, transfer: TransferMethod, job: Job) -> None:
-        """Check how a transfer came out whose job has ended, and remove what it leaves.
-
-        Args:
-            job: the transfer's job as it ended.
-
-        Raises:
-            TransferError: it failed.
-        """
-
-    # additions of a Crestline gateway; UnsupportedError elsewhere
-    @abc.abstractmethod
     def read(self, path: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         """Bytes from `offset` on; nothing where the file ends at or before it. Not retried once bytes have come."""
+        raise UnsupportedError("The API does not offer 'content'.", hint="Move whole files instead.")
 
-    @abc.abstractmethod
     async def upload_offset(self, path: str, upload_id: str) -> int:
         """Bytes that the unfinished upload has stored, 0 if there is none."""
+        raise UnsupportedError("The API does not offer 'content'.", hint="Move whole files instead.")
 
-    @abc.abstractmethod
     async def upload_part(
         self,
         path: str,
@@ -319,19 +208,152 @@ class Backend(abc.ABC):
             TooLargeError: a proxy takes fewer bytes in one request.
             TransferError: the whole has another CRC-32 than `checksum`.
         """
+        raise UnsupportedError("The API does not offer 'content'.", hint="Move whole files instead.")
 
-    @abc.abstractmethod
     async def changed(self, path: str, checksums: dict[str, str]) -> Sequence[str]:
         """Which of these files below `path` are absent or have another SHA-256."""
+        raise UnsupportedError("The API does not offer 'tar'.", hint="Move whole files instead.")
 
-    @abc.abstractmethod
     async def put_tar(self, path: str, content: AsyncIterator[bytes]) -> None:
         """Write a tar stream's members below `path`, each atomically; never repeated inside."""
+        raise UnsupportedError("The API does not offer 'tar'.", hint="Move whole files instead.")
 
-    @abc.abstractmethod
     def get_tar(self, path: str, files: Sequence[str] | None = None) -> AsyncIterator[bytes]:
         """A directory, or the named files and links below it, as one tar stream with names below the directory."""
+        raise UnsupportedError("The API does not offer 'tar'.", hint="Move whole files instead.")
 
-    @abc.abstractmethod
     def select_tar(self, path: str, selections: Sequence[Selection]) -> AsyncIterator[bytes]:
         """What is selected in directories below `path`, as one tar stream with names below `path`."""
+        raise UnsupportedError("The API does not offer 'tar-select'.", hint="Move whole files instead.")
+
+    @abc.abstractmethod
+    async def list(self, path: str, *, hidden: bool = False, recursive: bool = False) -> list[File]: ...
+
+
+class TransferEndpoints(abc.ABC):
+    """Files that are too large for direct operations: each call begins a job and returns it."""
+
+    @abc.abstractmethod
+    async def upload(self, path: str, size: int) -> TransferMethod:
+        """Begin the upload of a large file."""
+
+    @abc.abstractmethod
+    async def download(self, path: str) -> TransferMethod:
+        """Begin the download of a large file."""
+
+    @abc.abstractmethod
+    async def end(self, transfer: TransferMethod, job: Job) -> None:
+        """Check how a transfer came out whose job has ended, and remove what it leaves.
+
+        Args:
+            job: the transfer's job as it ended.
+
+        Raises:
+            TransferError: it failed.
+        """
+
+    async def stage(self, path: str, name: str) -> TransferMethod:
+        """Let a job give a file a second name that any job can be told, and a directory a link."""
+        raise UnsupportedError("The API needs no other names for files.", hint="Use the path itself.")
+
+    async def split(self, path: str, pieces: str, size: int) -> TransferMethod:
+        """Let a job cut a file into pieces of `size` bytes in the directory `pieces`, which is made anew."""
+        raise UnsupportedError("The API moves files without pieces.", hint="Download the file itself.")
+
+    async def join(self, pieces: str, path: str, checksum: str) -> TransferMethod:
+        """Let a job put pieces together as `path`, if the whole has this SHA-256, and then remove them."""
+        raise UnsupportedError("The API moves files without pieces.", hint="Upload the file itself.")
+
+
+class SystemEndpoints(abc.ABC):
+    """What the system is and has."""
+
+    @abc.abstractmethod
+    async def describe(self) -> dict[str, Any]:
+        """The system's entry of `/status/systems`, decoded."""
+
+    @abc.abstractmethod
+    async def default_workdir(self) -> str:
+        """`<path of the default file system>/<user>`"""
+
+    @abc.abstractmethod
+    async def nodes(self) -> list[Node]: ...
+
+    @abc.abstractmethod
+    async def partitions(self) -> list[Partition]: ...
+
+    @abc.abstractmethod
+    async def reservations(self) -> list[Reservation]: ...
+
+
+class Backend(abc.ABC):
+    """One system behind one gateway for one identity.
+
+    Args:
+        url: base URL of the API.
+        system: the system's name, in any case; None: the only one that the facility has.
+        account: charged for jobs that name none.
+        verify: how certificates are checked.
+        known: the description that an earlier process received, if it is fresh.
+    """
+
+    @abc.abstractmethod
+    def __init__(
+        self,
+        url: str,
+        system: str | None,
+        authorizer: Authorizer,
+        *,
+        account: str | None = None,
+        verify: ssl.SSLContext | bool = True,
+        policy: Policy | None = None,
+        known: Description | None = None,
+    ) -> None: ...
+
+    jobs: JobEndpoints
+    files: FileEndpoints
+    transfers: TransferEndpoints
+    system: SystemEndpoints
+    gateway_url: str
+    """the API's base URL, without a slash at its end"""
+    system_name: str
+    """the system's name as the API spells it, known once it is open"""
+    identity: str
+    """names the identity without revealing a secret: part of the key under which a monitor is shared"""
+    capabilities: frozenset[Capability]
+    """what the API offers beyond the required calls; empty on plain FirecREST"""
+    max_direct_upload: int
+    """bytes that one direct upload really carries"""
+    max_direct_download: int
+    """bytes that one direct download really carries"""
+    transfer_service: str | None = "s3"
+    """what a plain FirecREST moves large files with: `s3`, `streamer`, `wormhole`, or None: with nothing"""
+    description: Description
+    """what the gateway said of itself, known once it is open"""
+    scheduler_type: str
+    """`slurm` or `pbs`, known once it is open"""
+    traffic: Traffic
+    """all that was sent and received since it was made"""
+    verify: ssl.SSLContext | bool = True
+    """how certificates are checked, also those of the hosts that signed URLs name"""
+
+    @abc.abstractmethod
+    async def open(self) -> None:
+        """Read what the gateway is and which limits it has."""
+
+    @abc.abstractmethod
+    async def close(self) -> None: ...
+
+    # these need no `open`
+    @abc.abstractmethod
+    async def systems(self) -> list[dict[str, Any]]:
+        """The entries of all systems of the facility, in the words of FirecREST's `/status/systems`."""
+
+    @property
+    def api_keys(self) -> ApiKeyEndpoints:
+        """The endpoints for the caller's API keys.
+
+        Raises:
+            UnsupportedError: the API has none.
+        """
+        raise UnsupportedError(f"{self.gateway_url} has no API keys.", hint="Only a Crestline gateway has.")

@@ -19,7 +19,7 @@ async def alias_for_jobs(strategy: FileStrategy, directory: str) -> AsyncIterato
         yield directory
         return
     link = await temporary_path(strategy.backend)
-    await strategy.backend.symlink(directory, link)
+    await strategy.backend.files.symlink(directory, link)
     try:
         yield link
     finally:
@@ -44,7 +44,7 @@ async def staged(strategy: FileStrategy, path: str) -> AsyncIterator[str]:
     """For its time, a plain name for a file or directory that cannot be asked for by its own; a job makes it."""
     name = await temporary_path(strategy.backend)
     try:
-        await strategy.finish(await strategy.backend.begin_stage(path, name))
+        await strategy.finish(await strategy.backend.transfers.stage(path, name))
         yield name
     finally:
         with anyio.CancelScope(shield=True):

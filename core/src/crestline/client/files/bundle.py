@@ -187,10 +187,10 @@ async def unpack_archive(strategy: FileStrategy, remote: str, pieces: Iterator[b
         try:
             if size <= strategy.backend.max_direct_upload:  # gzip's own checksum tells whether it came whole
                 content = await anyio.Path(file.name).read_bytes()
-                await strategy.backend.upload_small(remote, posixpath.basename(archive), content)
+                await strategy.backend.files.upload_small(remote, posixpath.basename(archive), content)
             else:
                 await upload_file(strategy, Path(file.name), archive, Meter(None))
-            await strategy.finish(await strategy.backend.extract(archive, remote))
+            await strategy.finish(await strategy.backend.files.extract(archive, remote))
         finally:
             if tidy:
                 with anyio.CancelScope(shield=True):
@@ -205,17 +205,17 @@ async def fetch_archive(
     try:
         try:
             await strategy.finish(
-                await strategy.backend.compress(remote, archive, pattern=_expression(remote, selections))
+                await strategy.backend.files.compress(remote, archive, pattern=_expression(remote, selections))
             )
         except CrestlineError as error:
             if "empty archive" in f"{error} {error.details}":
                 return
             raise
-        status = await strategy.backend.stat(archive)
+        status = await strategy.backend.files.stat(archive)
         with tempfile.TemporaryDirectory(prefix="crestline-") as place:
             local = Path(place) / "archive.tar.gz"
             if status["size"] <= strategy.backend.max_direct_download:
-                await anyio.Path(local).write_bytes(await strategy.backend.download_small(archive))
+                await anyio.Path(local).write_bytes(await strategy.backend.files.download_small(archive))
             else:
                 await download_file(strategy, archive, status, local, Meter(None))
             with local.open("rb") as file:

@@ -52,7 +52,7 @@ class DirectFiles(FileStrategy):
     async def checksum(self, path: str, size: int) -> str | None:
         if (path, size) not in self._slow_checksums and size <= _CHECKSUM_LIMIT:
             try:
-                return await self.backend.checksum(path)
+                return await self.backend.files.checksum(path)
             except GatewayUnavailableError as error:
                 if error.status == 408:
                     self._slow_checksums.add((path, size))
@@ -72,7 +72,7 @@ class DirectFiles(FileStrategy):
     async def send_tree(
         self, root: Path, remote: str, entries: list[Entry], meter: Meter, *, wait: bool, key: str
     ) -> Sent:
-        unfinished = Unfinished(self, remote, f"{self.backend.system}\n{remote}\n{key}")
+        unfinished = Unfinished(self, remote, f"{self.backend.system_name}\n{remote}\n{key}")
         return await to_plain(self, root, remote, entries, meter, unfinished, wait)
 
     async def unpack_there(self, remote: str, pieces: Iterator[bytes], *, tidy: bool) -> None:

@@ -93,7 +93,7 @@ async def _download_one(
             if into:
                 target.mkdir(parents=True, exist_ok=True)
             return await _download_one(strategy, second, here, meter, into=False, wait=True, key=key)
-    status = await strategy.backend.stat(path)
+    status = await strategy.backend.files.stat(path)
     if is_directory(status):
         return await download_tree(strategy, path, target, meter, wait=wait, key=key or str(target.absolute()))
     if into:
@@ -114,13 +114,13 @@ async def _download_one(
 
 
 async def _is_directory(strategy: FileStrategy, path: str) -> bool:
-    return is_directory(await strategy.backend.stat(path))
+    return is_directory(await strategy.backend.files.stat(path))
 
 
 async def without_links(strategy: FileStrategy, path: str) -> str:
     """Where a link leads, and the next one: FirecREST's transfer job takes a link's own length for the file's."""
     for _ in range(_MOST_LINKS):
-        found = await strategy.backend.list(path, hidden=True)
+        found = await strategy.backend.files.list(path, hidden=True)
         if len(found) != 1 or found[0].type is not FileType.LINK or not found[0].link_target:
             return path
         path = posixpath.join(posixpath.dirname(path), found[0].link_target)

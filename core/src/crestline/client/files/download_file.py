@@ -83,7 +83,7 @@ def _part(strategy: FileStrategy, path: str, status: dict[str, int], target: Pat
     identity = "\n".join(
         [
             strategy.backend.gateway_url,
-            strategy.backend.system,
+            strategy.backend.system_name,
             path,
             str(status["size"]),
             str(status["mtime"]),
@@ -112,7 +112,7 @@ async def fetch_by_size(strategy: FileStrategy, path: str, size: int, part: Part
     """Fetch what is lacking from plain FirecREST: directly if it is small, else from a store or in pieces."""
     if size <= strategy.backend.max_direct_download:
         part.truncate()
-        await _append(part, _once(await strategy.backend.download_small(path)), meter)
+        await _append(part, _once(await strategy.backend.files.download_small(path)), meter)
     else:
         await _fetch_from_job(strategy, path, size, part, meter)
     return await is_same(strategy, path, part.size, await part.checksum())
@@ -131,7 +131,7 @@ async def _fetch_from_job(strategy: FileStrategy, path: str, size: int, part: Pa
             await strategy.finish(transfer)
         else:
             async with file_for_jobs(strategy, path) as name:
-                transfer = await strategy.backend.begin_download(name)
+                transfer = await strategy.backend.transfers.download(name)
                 await strategy.finish(transfer)
         if transfer.pieces:
             begun.write(msgspec.structs.replace(transfer, job_id=""))  # it has ended well
@@ -152,8 +152,8 @@ async def _fetch_from_job(strategy: FileStrategy, path: str, size: int, part: Pa
 
 async def _begin(strategy: FileStrategy, path: str) -> TransferMethod:
     if not moves_in_pieces(strategy.backend):
-        return await strategy.backend.begin_download(path)
-    return await strategy.backend.begin_split(
+        return await strategy.backend.transfers.download(path)
+    return await strategy.backend.transfers.split(
         path, await temporary_path(strategy.backend, ".pieces"), strategy.backend.max_direct_download
     )
 
@@ -172,7 +172,7 @@ async def _fetch_pieces(
         async def fetch(number: int, into: dict[int, bytes] = content) -> None:
             path = posixpath.join(transfer.pieces, f"{number:06d}")
             try:
-                into[number] = await strategy.backend.download_small(path)
+                into[number] = await strategy.backend.files.download_small(path)
             except MissingFileError as error:
                 raise TransferError(f"The piece {path} is gone.", hint="Download the file again.") from error
 
@@ -191,7 +191,7 @@ async def _read_ranges(strategy: FileStrategy, path: str, size: int, part: PartF
     while part.size < size:
         before = part.size
         try:
-            async with closing(strategy.backend.read(path, before)) as chunks:
+            async with closing(strategy.backend.files.read(path, before)) as chunks:
                 await _append(part, chunks, meter)
             if part.size < size:
                 raise GatewayUnavailableError(f"{path} ends before its {size} bytes.")

@@ -234,11 +234,11 @@ def _tar_of(strategy: FileStrategy, remote: str, names: list[str], root: Path) -
     No request can hold a name that is not UTF-8: patterns select such files, and the stream has the bytes of the name.
     """
     if not any(_UNREADABLE in name for name in names):
-        return strategy.backend.get_tar(remote, names)
+        return strategy.backend.files.get_tar(remote, names)
     patterns = tuple(re.sub(r"([*?[])", r"[\1]", name).replace(_UNREADABLE, "*") for name in names)
     if sum(_UNREADABLE in name for name in names) > _MAX_PATTERNS:
         patterns = ("*",)  # the gateway takes no more at once; what was not asked for is skipped
-    return strategy.backend.select_tar(remote, [Selection(directory=".", target=root, patterns=patterns)])
+    return strategy.backend.files.select_tar(remote, [Selection(directory=".", target=root, patterns=patterns)])
 
 
 async def _stream(strategy: FileStrategy, remote: str, root: Path, missing: set[str], meter: Meter) -> None:
@@ -298,7 +298,7 @@ def _as_listed(path: str) -> str:
 async def _download_one(strategy: FileStrategy, remote: str, root: Path, name: str, meter: Meter) -> None:
     path = posixpath.join(remote, name)
     temporary_beside(root, name)
-    await download_file(strategy, path, await strategy.backend.stat(path), root / name, meter)
+    await download_file(strategy, path, await strategy.backend.files.stat(path), root / name, meter)
 
 
 def _takes_a_job(strategy: FileStrategy, remote: str, file: File) -> bool:
@@ -310,7 +310,7 @@ def _takes_a_job(strategy: FileStrategy, remote: str, file: File) -> bool:
 async def _begin_one(strategy: FileStrategy, remote: str, root: Path, name: str) -> TransferMethod | None:
     path = posixpath.join(remote, name)
     temporary_beside(root, name)
-    return await begin_download(strategy, path, await strategy.backend.stat(path), root / name)
+    return await begin_download(strategy, path, await strategy.backend.files.stat(path), root / name)
 
 
 class _Archive:
@@ -323,12 +323,12 @@ class _Archive:
         self._remote = remote
         self._has_own_name = not is_temporary(posixpath.basename(remote))  # else it is a link, which tar would pack
         self._root = root
-        self._key = f"{strategy.backend.system}\n{remote}\n{key}"
+        self._key = f"{strategy.backend.system_name}\n{remote}\n{key}"
         self._about = fingerprint(sorted(listing.files.items()))
 
     async def fetch(self, needed: Set[str], meter: Meter, failures: Failures, *, wait: bool) -> str | None:
         """Write what is needed; returns the id of a job that has to end first, None if all that can come is there."""
-        place = await self._strategy.backend.default_workdir()
+        place = await self._strategy.backend.system.default_workdir()
         self.unfinished = Unfinished(self._strategy, place, self._key)
         note = await self.unfinished.read(self._about)
         if note is None and wait:  # nobody goes on with this one, and somebody else may be at work
@@ -364,7 +364,7 @@ class _Archive:
         """Let it be packed. An archive without the files that tar could not read is as good as another."""
         source = self._remote if self._has_own_name else f"{self._remote}/."
         try:
-            return await self._strategy.backend.compress(source, self.unfinished.archive)
+            return await self._strategy.backend.files.compress(source, self.unfinished.archive)
         except (GatewayUnavailableError, MissingFileError, PermissionDeniedError) as error:
             if not _INCOMPLETE.search(f"{error.message} {' '.join(error.details)}"):
                 raise
@@ -374,7 +374,7 @@ class _Archive:
 
     async def _to_here(self, local: Path, note: Note, *, wait: bool) -> str | None:
         archive = self.unfinished.archive
-        status = await self._strategy.backend.stat(archive)
+        status = await self._strategy.backend.files.stat(archive)
         if not wait and takes_a_job(
             self._strategy.backend, archive, status["size"], self._strategy.backend.max_direct_download
         ):

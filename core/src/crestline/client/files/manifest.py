@@ -37,7 +37,7 @@ async def read_manifest(strategy: FileStrategy, directory: str, listing: Listing
     path = posixpath.join(directory, MANIFEST)
     with tempfile.TemporaryDirectory(prefix="crestline-") as place:
         local = Path(place) / MANIFEST
-        await download_file(strategy, path, await strategy.backend.stat(path), local, Meter(None))
+        await download_file(strategy, path, await strategy.backend.files.stat(path), local, Meter(None))
         try:
             known = msgspec.json.decode(local.read_bytes(), type=_Manifest).files
         except msgspec.DecodeError:

@@ -33,7 +33,7 @@ def check_remote(path: str) -> str:
 async def remote_stat(backend: Backend, path: str) -> dict[str, int] | None:
     """The numbers of stat(2), links followed; None if there is nothing."""
     try:
-        return await backend.stat(path)
+        return await backend.files.stat(path)
     except MissingFileError:
         return None
 
@@ -46,7 +46,7 @@ def is_directory(status: dict[str, int] | None) -> bool:
 async def make_directory(backend: Backend, path: str) -> None:
     """`mkdir -p`"""
     try:
-        await backend.mkdir(path, parents=True)
+        await backend.files.mkdir(path, parents=True)
     except (ConflictError, InvalidRequestError):
         if not is_directory(await remote_stat(backend, path)):
             raise
@@ -75,7 +75,7 @@ def moves_in_pieces(backend: Backend) -> bool:
 
 async def temporary_path(backend: Backend, suffix: str = "") -> str:
     """A new name in the default working directory."""
-    return posixpath.join(await backend.default_workdir(), temporary_name(suffix))
+    return posixpath.join(await backend.system.default_workdir(), temporary_name(suffix))
 
 
 def temporary_name(suffix: str = "") -> str:
@@ -171,7 +171,7 @@ async def expand(backend: Backend, pattern: str) -> list[str]:
 
 async def _matches(backend: Backend, parent: str, part: str) -> list[str]:
     try:
-        files = await backend.list(parent.rstrip("/") + "/", hidden=part.startswith("."))
+        files = await backend.files.list(parent.rstrip("/") + "/", hidden=part.startswith("."))
     except (MissingFileError, InvalidRequestError):
         return []
     names = [file.name for file in files]

@@ -26,7 +26,7 @@ async def same_on_crestline(
     same: set[str] = set()
     for start in range(0, len(candidates), _ASKED_AT_ONCE):
         checksums = {name: await sha256(root / name) for name in candidates[start : start + _ASKED_AT_ONCE]}
-        same |= checksums.keys() - set(await strategy.backend.changed(remote, checksums))
+        same |= checksums.keys() - set(await strategy.backend.files.changed(remote, checksums))
     return same
 
 

@@ -64,11 +64,11 @@ class FileStrategy(abc.ABC):
             TransferError: the job failed.
         """
         if transfer is not None:
-            await self.backend.end_transfer(transfer, await self._monitor.wait(transfer.job_id))
+            await self.backend.transfers.end(transfer, await self._monitor.wait(transfer.job_id))
 
     async def remove(self, path: str) -> None:
         """Delete a file, or a directory with all that is in it."""
-        await self.finish(await self.backend.remove(path))
+        await self.finish(await self.backend.files.remove(path))
 
     async def remove_if_there(self, path: str) -> None:
         """As `remove`; nothing to delete is no error."""

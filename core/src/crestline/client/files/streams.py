@@ -37,7 +37,7 @@ class StreamFiles(FileStrategy):
 
     async def checksum(self, path: str, size: int) -> str | None:
         try:
-            return await self.backend.checksum(path)
+            return await self.backend.files.checksum(path)
         except (GatewayUnavailableError, InvalidRequestError, UnsupportedError):
             return None
 
@@ -57,7 +57,7 @@ class StreamFiles(FileStrategy):
         return await to_crestline(self, root, remote, entries, meter)
 
     async def unpack_there(self, remote: str, pieces: Iterator[bytes], *, tidy: bool) -> None:
-        await self.backend.put_tar(remote, stream(pieces))
+        await self.backend.files.put_tar(remote, stream(pieces))
 
     async def fetch(self, path: str, size: int, part: PartFile, meter: Meter) -> bool:
         return await fetch_ranges(self, path, size, part, meter)
@@ -91,5 +91,5 @@ class StreamFiles(FileStrategy):
         return Later()
 
     async def fetch_selected(self, remote: str, selections: Sequence[Selection], unpack: Unpack, *, tidy: bool) -> None:
-        async with closing(self.backend.select_tar(remote, selections)) as chunks:
+        async with closing(self.backend.files.select_tar(remote, selections)) as chunks:
             await run_sync(unpack, Pull(chunks), False)

@@ -179,13 +179,13 @@ async def list_tree(backend: Backend, path: str) -> Listing:
     """
     root = path.rstrip("/") + "/"  # the slash follows a link to a directory
     try:
-        return Listing(await backend.list(root, hidden=True, recursive=True))
+        return Listing(await backend.files.list(root, hidden=True, recursive=True))
     except (TooLargeError, GatewayUnavailableError):
         found: list[File] = []
         pending = [""]
         while pending:
             directory = pending.pop()
-            for file in await backend.list(posixpath.join(root, directory), hidden=True):
+            for file in await backend.files.list(posixpath.join(root, directory), hidden=True):
                 name = posixpath.join(directory, safe_relative(file.name))
                 found.append(msgspec.structs.replace(file, name=name))
                 if file.is_directory:

@@ -63,7 +63,7 @@ class Unfinished:
     async def read(self, about: str) -> Note | None:
         """What an earlier call has begun; None: nothing, or nothing of use any more, and then it is given up."""
         try:
-            content = await self._strategy.backend.download_small(self.paths[1])
+            content = await self._strategy.backend.files.download_small(self.paths[1])
         except MissingFileError:
             return None
         self._is_noted = True
@@ -80,7 +80,7 @@ class Unfinished:
     async def write(self, note: Note) -> None:
         """Let later calls know."""
         self._is_noted = True
-        await self._strategy.backend.upload_small(self._directory, self._note, msgspec.json.encode(note))
+        await self._strategy.backend.files.upload_small(self._directory, self._note, msgspec.json.encode(note))
 
     async def is_done(self, note: Note, *, wait: bool) -> bool:
         """Whether the note's job has done its work; False only if it shall not be waited for.
@@ -104,7 +104,7 @@ class Unfinished:
             if note is not None and note.job_id:
                 try:
                     if not await has_ended(self._strategy.backend, note.job_id):
-                        await self._strategy.backend.cancel(note.job_id)
+                        await self._strategy.backend.jobs.cancel(note.job_id)
                 except CrestlineError as error:
                     log.warning("transfer job %s could not be cancelled: %s", note.job_id, error)
             await self.remove()
@@ -119,7 +119,7 @@ class Unfinished:
         if not note.job_id:
             return False
         try:
-            jobs = await self._strategy.backend.job(note.job_id)
+            jobs = await self._strategy.backend.jobs.get(note.job_id)
         except JobNotFoundError:
             return False
         return any(job.state is JobState.CANCELLED for job in jobs)
@@ -128,7 +128,7 @@ class Unfinished:
 async def has_ended(backend: Backend, job_id: str) -> bool:
     """Whether a job of an earlier call has ended, or is not known any more."""
     try:
-        return all(job.is_finished for job in await backend.job(job_id))
+        return all(job.is_finished for job in await backend.jobs.get(job_id))
     except JobNotFoundError:
         return True
 

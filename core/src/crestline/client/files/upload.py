@@ -97,7 +97,7 @@ async def upload(
             if await is_same(strategy, path, size, checksum, otherwise=is_newer_there):
                 mode = source.stat().st_mode
                 if mode & 0o100 and not status["mode"] & 0o100:
-                    await strategy.backend.chmod(path, f"{mode & 0o777:o}")
+                    await strategy.backend.files.chmod(path, f"{mode & 0o777:o}")
                 return Report(skipped=1)
         return await strategy.send_one(source, path, meter, status=status, checksum=checksum, wait=wait)
 
@@ -122,7 +122,9 @@ async def send_one_to_plain(
     """`FileStrategy.send_one` for plain FirecREST."""
     size, direct = source.stat().st_size, strategy.backend.max_direct_upload
     if status is None and size > direct:
-        await strategy.backend.stat(posixpath.dirname(path))  # before a job finds out that there is no such directory
+        await strategy.backend.files.stat(
+            posixpath.dirname(path)
+        )  # before a job finds out that there is no such directory
     if _needs_archive(strategy, path, size):
         await _upload_in_archive(strategy, source, path, meter)
     elif not wait and takes_a_job(strategy.backend, path, size, direct):
@@ -154,5 +156,5 @@ async def _upload_in_archive(strategy: FileStrategy, source: Path, path: str, me
     with tempfile.TemporaryDirectory(prefix="crestline-") as place:
         Path(place, name).symlink_to(source.resolve())
         await pack_and_extract(strategy, Path(place), directory, [entry], meter)
-    if Listing(await strategy.backend.list(directory, hidden=True)).differs(entry, same_content=True):
+    if Listing(await strategy.backend.files.list(directory, hidden=True)).differs(entry, same_content=True):
         raise TransferError(f"{path!r} did not arrive as it is here.", hint="Send it again.")

@@ -44,7 +44,7 @@ async def pack_and_extract(
         file.flush()
         try:
             await upload_file(strategy, Path(file.name), archive, Meter(None))
-            await strategy.finish(await strategy.backend.extract(archive, remote))
+            await strategy.finish(await strategy.backend.files.extract(archive, remote))
         finally:
             with anyio.CancelScope(shield=True):
                 await strategy.remove_if_there(archive)
@@ -167,7 +167,7 @@ async def _begin_together(
 
 async def _begin_to_unpack(strategy: FileStrategy, remote: str, archive: str, note: Note) -> Note | None:
     """The note of the job that does it; None: it is done."""
-    job = await strategy.backend.extract(archive, remote)
+    job = await strategy.backend.files.extract(archive, remote)
     return None if job is None else msgspec.structs.replace(note.with_job(job), is_unpacked=True)
 
 

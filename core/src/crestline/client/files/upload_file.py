@@ -65,7 +65,7 @@ async def upload_file(
     status = source.stat()
     await strategy.send(source, path, meter, checksum)
     if status.st_mode & 0o100:
-        await strategy.backend.chmod(path, f"{status.st_mode & 0o777:o}")
+        await strategy.backend.files.chmod(path, f"{status.st_mode & 0o777:o}")
 
 
 async def send_by_size(strategy: FileStrategy, source: Path, path: str, meter: Meter, checksum: str | None) -> None:
@@ -82,9 +82,8 @@ async def send_by_size(strategy: FileStrategy, source: Path, path: str, meter: M
 async def send_parts(strategy: FileStrategy, source: Path, path: str, meter: Meter, checksum: str | None) -> None:
     """Send the content of a file to a Crestline gateway, in parts that an interrupted upload need not repeat."""
     size, modified = (status := source.stat()).st_size, status.st_mtime_ns
-    identity = (
-        f"{strategy.backend.gateway_url}\n{strategy.backend.system}\n{path}\n{source.resolve()}\n{size}\n{modified}"
-    )
+    backend = strategy.backend
+    identity = f"{backend.gateway_url}\n{backend.system_name}\n{path}\n{source.resolve()}\n{size}\n{modified}"
     upload_id = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:32]
     total = RunningSum(Crc32())
     patience = Patience()
@@ -95,7 +94,7 @@ async def send_parts(strategy: FileStrategy, source: Path, path: str, meter: Met
     while True:
         try:
             if offset is None:
-                offset = await strategy.backend.upload_offset(path, upload_id)
+                offset = await strategy.backend.files.upload_offset(path, upload_id)
             meter.add(begun + offset - meter.done, source.name)
             # The checksum of all goes ahead of the last part, so that one is small.
             end = size if size - offset <= PART else min(offset + part, size - PART)
@@ -104,7 +103,7 @@ async def send_parts(strategy: FileStrategy, source: Path, path: str, meter: Met
                 crc = await total.of(source)
             content = _counted(source, offset, end, total, meter)
             began = time.monotonic()
-            offset = await strategy.backend.upload_part(
+            offset = await strategy.backend.files.upload_part(
                 path, upload_id, offset, content, end - offset, last=last, checksum=crc if last else None
             )
             if last:
@@ -143,7 +142,7 @@ async def _send_direct(strategy: FileStrategy, source: Path, path: str, size: in
             log.warning("%s did not arrive whole, sending it again", path)
         while True:
             try:
-                await strategy.backend.upload_small(directory, name, content)
+                await strategy.backend.files.upload_small(directory, name, content)
                 break
             except _PASSING as error:
                 await patience.wait(error)
@@ -174,7 +173,7 @@ async def send_ahead(
     """
     if moves_in_pieces(strategy.backend):
         return await _begin_join(strategy, source, path, size, await sha256(source), meter)
-    transfer = await strategy.backend.begin_upload(path, size)
+    transfer = await strategy.backend.transfers.upload(path, size)
     async with _cancelled_on_error(strategy, transfer):
         if begun is not None:
             await begun(transfer)
@@ -193,7 +192,7 @@ async def _send_by_signed_urls(
             meter.add(begun - meter.done, source.name)
         try:
             async with alias_for_jobs(strategy, directory) as place:
-                transfer = await strategy.backend.begin_upload(posixpath.join(place, name), size)
+                transfer = await strategy.backend.transfers.upload(posixpath.join(place, name), size)
                 async with _cancelled_on_error(strategy, transfer):
                     await signed_urls.put_parts(transfer, source, size, meter, strategy.backend.verify)
                     await strategy.finish(transfer)
@@ -230,20 +229,20 @@ async def _begin_join(
     """Send what is lacking of the pieces; returns the job that makes `path` of them and then removes them."""
     step = strategy.backend.max_direct_upload
     identity = hashlib.sha256(f"{path}\n{checksum}\n{step}".encode("utf-8", "surrogateescape")).hexdigest()
-    pieces = posixpath.join(await strategy.backend.default_workdir(), f".crestline-{identity[:16]}.pieces")
+    pieces = posixpath.join(await strategy.backend.system.default_workdir(), f".crestline-{identity[:16]}.pieces")
     await make_directory(strategy.backend, pieces)
-    there = {file.name: file.size for file in await strategy.backend.list(pieces)}
+    there = {file.name: file.size for file in await strategy.backend.files.list(pieces)}
 
     async def send(start: int) -> None:
         end = min(start + step, size)
         name = f"{start // step:06d}"
         if there.get(name) != end - start:
             content = b"".join([chunk async for chunk in read_chunks(source, start, end)])
-            await strategy.backend.upload_small(pieces, name, content)
+            await strategy.backend.files.upload_small(pieces, name, content)
         meter.add(end - start, source.name)
 
     await run_parallel(partial(send, start) for start in range(0, size, step))
-    transfer = await strategy.backend.begin_join(pieces, path, checksum)
+    transfer = await strategy.backend.transfers.join(pieces, path, checksum)
     return msgspec.structs.replace(transfer, pieces=pieces)
 
 
@@ -255,7 +254,7 @@ async def _cancelled_on_error(strategy: FileStrategy, transfer: TransferMethod) 
     except BaseException:
         with anyio.CancelScope(shield=True):
             try:
-                await strategy.backend.cancel(transfer.job_id)
+                await strategy.backend.jobs.cancel(transfer.job_id)
             except CrestlineError as error:
                 log.warning("transfer job %s could not be cancelled: %s", transfer.job_id, error)
         raise

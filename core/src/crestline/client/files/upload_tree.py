@@ -86,7 +86,7 @@ async def to_crestline(strategy: FileStrategy, root: Path, remote: str, entries:
         try:
             alone = [entry for entry in todo if entry.size > _ALONE or _leads_out(entry)]
             if together := [entry for entry in todo if entry not in alone]:
-                await strategy.backend.put_tar(remote, stream(pack(root, together, meter.add_from_thread)))
+                await strategy.backend.files.put_tar(remote, stream(pack(root, together, meter.add_from_thread)))
             refused = []
             for entry in alone:
                 path = posixpath.join(remote, entry.path)
@@ -108,7 +108,7 @@ async def _link(strategy: FileStrategy, target: str, path: str) -> bool:
     """Make a link by itself; False if the gateway does not let it lead there."""
     await strategy.remove_if_there(path)
     try:
-        await strategy.backend.symlink(target, path)
+        await strategy.backend.files.symlink(target, path)
     except (InvalidRequestError, PermissionDeniedError):
         return False
     return True

@@ -58,7 +58,7 @@ class Source(abc.ABC):
 
     async def _size(self) -> int:
         """The file's size; another or a shortened file is taken up from its beginning."""
-        status = await self._backend.stat(self._path)
+        status = await self._backend.files.stat(self._path)
         inode, size = status.get("ino"), status["size"]
         if size < self._known_size() or (self._inode and inode and inode != self._inode):
             self._seek(0)
@@ -89,7 +89,7 @@ class ByteSource(Source):
     async def read(self) -> AsyncIterator[str]:
         if await self._size() <= self._offset:
             return
-        async with closing(self._backend.read(self._path, self._offset)) as chunks:
+        async with closing(self._backend.files.read(self._path, self._offset)) as chunks:
             async for chunk in chunks:
                 self._offset += len(chunk)
                 if text := self._decoder.decode(chunk):
@@ -147,7 +147,7 @@ class LineSource(Source):
         if self._bytes is not None and size - self._bytes > self._backend.max_direct_download:
             return None
         try:
-            return await self._backend.tail_lines(self._path, self._lines + 1)
+            return await self._backend.files.tail_lines(self._path, self._lines + 1)
         except TooLargeError:
             return None
 
@@ -172,7 +172,7 @@ class LineSource(Source):
         number, before = self._mark
         skip = self._lines - before
         straddling = 0
-        while text := await self._backend.view(self._path, number * self._window, self._window):
+        while text := await self._backend.files.view(self._path, number * self._window, self._window):
             text = text[straddling:]
             text, straddling, is_last = _within(text, self._window - straddling)
             ends = text.count("\n")

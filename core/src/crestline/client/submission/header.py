@@ -27,7 +27,7 @@ class HeaderSubmission(SubmissionStrategy):
     """The key goes along with each request, so that a request may be repeated."""
 
     async def was_submitted(self, spec: JobSpec, key: str) -> bool:
-        return await self._backend.knows_key(key)
+        return await self._backend.jobs.knows_key(key)
 
     async def _submit(self, spec: JobSpec, key: str | None, *, is_new: bool, gate: asyncio.Semaphore) -> Job:
         key = key or uuid.uuid4().hex
@@ -41,7 +41,7 @@ class HeaderSubmission(SubmissionStrategy):
         doubt: CrestlineError | None = None
         while True:
             try:
-                return await self._backend.submit(spec, key)
+                return await self._backend.jobs.submit(spec, key)
             except (GatewayUnavailableError, RateLimitedError) as error:
                 if not isinstance(error, NOTHING_BEGAN):
                     doubt = error
@@ -65,7 +65,7 @@ class HeaderSubmission(SubmissionStrategy):
             except CrestlineError as error:
                 found[number] = error
         try:
-            outcomes = await self._backend.submit_many(list(ready.values()))
+            outcomes = await self._backend.jobs.submit_many(list(ready.values()))
         except (GatewayUnavailableError, RateLimitedError, TooLargeError):
             return found
         for (number, (spec, _)), outcome in zip(ready.items(), outcomes, strict=True):

@@ -107,12 +107,12 @@ class SubmissionStrategy(abc.ABC):
         """With a working directory, and with its text where a script on the system has to be changed."""
         if (spec.script is None) == (spec.script_path is None):
             raise InvalidRequestError("A job needs exactly one of script and script_path.", hint="Give one of them.")
-        workdir = spec.workdir or await self._backend.default_workdir()
+        workdir = spec.workdir or await self._backend.system.default_workdir()
         spec = msgspec.structs.replace(spec, workdir=workdir)
         if spec.script_path is None or not self._changes_script(spec):
             return spec
         try:
-            script = (await self._backend.download_small(spec.script_path)).decode()
+            script = (await self._backend.files.download_small(spec.script_path)).decode()
         except UnicodeDecodeError:
             raise InvalidRequestError(
                 f"The script {spec.script_path} is not UTF-8 text.", hint="Convert it, or give its text as `script`."
@@ -141,7 +141,7 @@ def submitted(backend: Backend, spec: JobSpec, job_id: str) -> Job:
         job_id=job_id,
         state=JobState.SUBMITTED,
         name=spec.name or "",
-        system=backend.system,
+        system=backend.system_name,
         account=spec.account or "",
         partition=spec.partition or "",
         workdir=spec.workdir,

@@ -90,7 +90,7 @@ class _Submission:
         while True:
             try:
                 async with self._gate:
-                    job_id = await self._backend.submit(self._spec, self._key)
+                    job_id = await self._backend.jobs.submit(self._spec, self._key)
             except NOTHING_BEGAN as error:
                 await pause(deadline, self._policy, error)
             except GatewayUnavailableError as error:

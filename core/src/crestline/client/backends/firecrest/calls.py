@@ -32,9 +32,17 @@ PRIVATE_NAMES = ("_session", "_get_request", "_post_request", "_put_request", "_
 
 
 class Calls:
-    """Holds the pyfirecrest client of one gateway and one identity."""
+    """Holds the pyfirecrest client of one gateway and one identity, and what all calls to one of its systems need."""
 
-    capabilities: frozenset[Capability]
+    system_name: str = ""
+    account: str | None = None
+    """charged for jobs that name none, transfer jobs among them"""
+    capabilities: frozenset[Capability] = frozenset()
+    entry: dict[str, Any]
+    """the system's entry of `/status/systems`"""
+    transfer_service: str | None = "s3"
+    transfer_directives: tuple[str, ...] = ()
+    """lines that the site puts at the head of its transfer jobs; `{account}` stands for the account"""
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import httpx
 import msgspec
 
+from crestline.client.backends.base import FileEndpoints
 from crestline.client.backends.capabilities import Capability
 from crestline.client.backends.firecrest.calls import Calls
 from crestline.client.backends.messages import Selection
@@ -24,11 +25,11 @@ from crestline.wire.extensions import (
 )
 
 
-class ContentCalls(Calls):
+class ContentCalls(FileEndpoints):
     """The additions `content` and `tar`."""
 
-    system: str
-    capabilities: frozenset[Capability]
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
 
     async def read(self, path: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         if length == 0:
@@ -39,7 +40,8 @@ class ContentCalls(Calls):
             async with self._stream("GET", "content", path, headers=headers) as response:
                 if offset and response.status_code != 206:
                     raise UnsupportedError(
-                        f"{self.gateway_url} ignores byte ranges.", hint="A proxy before it may drop the Range header."
+                        f"{self._calls.gateway_url} ignores byte ranges.",
+                        hint="A proxy before it may drop the Range header.",
                     )
                 async for chunk in response.aiter_raw():
                     yield chunk
@@ -79,10 +81,12 @@ class ContentCalls(Calls):
             raise
 
     async def changed(self, path: str, checksums: dict[str, str]) -> Sequence[str]:
-        self._need(Capability.TAR)
+        self._calls._need(Capability.TAR)
         body = ManifestRequest(path=path, files=checksums)
-        response = await self._request("post", f"/filesystem/{self.system}/ops/manifest", expect=200, body=body)
-        return self._read(response, ManifestAnswer).changed
+        response = await self._calls._request(
+            "post", f"/filesystem/{self._calls.system_name}/ops/manifest", expect=200, body=body
+        )
+        return self._calls._read(response, ManifestAnswer).changed
 
     async def put_tar(self, path: str, content: AsyncIterator[bytes]) -> None:
         async with self._stream("PUT", "tar", path, content=content):
@@ -99,7 +103,7 @@ class ContentCalls(Calls):
                 yield chunk
 
     async def select_tar(self, path: str, selections: Sequence[Selection]) -> AsyncIterator[bytes]:
-        self._need(Capability.TAR_SELECT)
+        self._calls._need(Capability.TAR_SELECT)
         select = [
             TarSelection(directory=each.directory, since=each.since, patterns=each.patterns) for each in selections
         ]
@@ -119,8 +123,8 @@ class ContentCalls(Calls):
         headers: Mapping[str, str] | None = None,
         content: AsyncIterator[bytes] | bytes | None = None,
     ) -> AsyncIterator[httpx.Response]:
-        self._need(Capability(operation))
+        self._calls._need(Capability(operation))
         params = {"path": path} if path is not None else None
-        place = f"/filesystem/{self.system}/ops/{operation}"
-        async with self._open(method, place, params=params, headers=headers, content=content) as response:
+        place = f"/filesystem/{self._calls.system_name}/ops/{operation}"
+        async with self._calls._open(method, place, params=params, headers=headers, content=content) as response:
             yield response

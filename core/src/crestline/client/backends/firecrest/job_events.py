@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 import httpx
 import msgspec
 
+from crestline.client.backends.base import JobEndpoints
 from crestline.client.backends.capabilities import Capability
 from crestline.client.backends.firecrest.calls import Calls
 from crestline.client.backends.firecrest.job_rows import read_job
@@ -17,17 +18,18 @@ from crestline.wire.extensions import EVENT_HEARTBEAT, JobsMissing, Outage
 _SILENCE = 2.5 * EVENT_HEARTBEAT
 
 
-class EventCalls(Calls):
+class EventCalls(JobEndpoints):
     """The addition `job-events`."""
 
-    system: str
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
 
-    async def job_events(self, ids: Sequence[str] | None) -> AsyncIterator[JobNews]:
-        self._need(Capability.JOB_EVENTS)
-        path = f"/compute/{self.system}/jobs/events"
+    async def events(self, ids: Sequence[str] | None) -> AsyncIterator[JobNews]:
+        self._calls._need(Capability.JOB_EVENTS)
+        path = f"/compute/{self._calls.system_name}/jobs/events"
         params = {"ids": ",".join(ids)} if ids is not None else None
         headers = {"Accept": "text/event-stream"}
-        async with self._open("GET", path, params=params, headers=headers, silence=_SILENCE) as response:
+        async with self._calls._open("GET", path, params=params, headers=headers, silence=_SILENCE) as response:
             event = data = b""
             async for line in _lines(response):
                 if line.startswith(b"event: "):
@@ -43,13 +45,13 @@ class EventCalls(Calls):
         try:
             match event:
                 case b"job":
-                    return JobNews(job=read_job(data, self.system))
+                    return JobNews(job=read_job(data, self._calls.system_name))
                 case b"missing":
                     return JobNews(missing=tuple(msgspec.json.decode(data, type=JobsMissing).job_ids))
                 case b"outage":
                     return JobNews(outage=msgspec.json.decode(data, type=Outage).message)
         except msgspec.DecodeError as error:
-            raise GatewayUnavailableError(f"An event of {self.gateway_url} cannot be read: {error}.") from None
+            raise GatewayUnavailableError(f"An event of {self._calls.gateway_url} cannot be read: {error}.") from None
         return None  # what newer gateways may tell
 
 

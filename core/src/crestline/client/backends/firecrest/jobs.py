@@ -11,7 +11,7 @@ import msgspec
 
 from crestline.client.backends.capabilities import Capability
 from crestline.client.backends.firecrest.array_metadata import is_of_array, of_elements
-from crestline.client.backends.firecrest.calls import Calls
+from crestline.client.backends.firecrest.job_events import EventCalls
 from crestline.client.backends.firecrest.job_rows import read_jobs
 from crestline.client.backends.firecrest.refusals import error_of, unusable
 from crestline.client.backends.firecrest.transport import Repeat
@@ -46,23 +46,19 @@ _PLAIN_ID = re.compile(r"^[A-Za-z0-9]+$")
 _ELEMENT = re.compile(r"_(\d+)\Z", re.ASCII)
 
 
-class JobCalls(Calls):
+class JobCalls(EventCalls):
     """The jobs of one system."""
-
-    system: str
-    account: str | None
-    capabilities: frozenset[Capability]
 
     @property
     def _jobs_path(self) -> str:
-        return f"/compute/{self.system}/jobs"
+        return f"/compute/{self._calls.system_name}/jobs"
 
     async def submit(self, spec: JobSpec, key: str) -> str:
-        idempotent = Capability.IDEMPOTENCY_KEY in self.capabilities
+        idempotent = Capability.IDEMPOTENCY_KEY in self._calls.capabilities
         headers = {IDEMPOTENCY_HEADER: key} if idempotent else {}
         job = describe(spec)
-        job.account = job.account or self.account
-        response = await self._request(
+        job.account = job.account or self._calls.account
+        response = await self._calls._request(
             "post",
             self._jobs_path,
             expect=201,
@@ -70,58 +66,33 @@ class JobCalls(Calls):
             body=SubmitRequest(job=job),
             additional_headers=headers,
         )
-        return self._read(response, SubmitAnswer).job_id
+        return self._calls._read(response, SubmitAnswer).job_id
 
     async def submit_many(self, jobs: Sequence[tuple[JobSpec, str]]) -> list[str | CrestlineError]:
-        self._need(Capability.BATCH)
+        self._calls._need(Capability.BATCH)
         items = [BatchItem(job=describe(spec), key=key) for spec, key in jobs]
         for item in items:
-            item.job.account = item.job.account or self.account
+            item.job.account = item.job.account or self._calls.account
         path = f"{self._jobs_path}/batch"
-        response = await self._request("post", path, expect=200, how="once", body=BatchRequest(jobs=items))
-        results = self._read(response, BatchAnswer).results
+        response = await self._calls._request("post", path, expect=200, how="once", body=BatchRequest(jobs=items))
+        results = self._calls._read(response, BatchAnswer).results
         if len(results) != len(jobs):
             raise unusable(response, "it has not one outcome for each job")
         return [_outcome(each) for each in results]
 
     async def knows_key(self, key: str) -> bool:
-        self._need(Capability.SUBMISSION_LOOKUP)
+        self._calls._need(Capability.SUBMISSION_LOOKUP)
         headers = {IDEMPOTENCY_HEADER: key}
         path = f"{self._jobs_path}/submitted"
-        response = await self._request("get", path, expect=200, additional_headers=headers)
-        return self._read(response, SubmissionAnswer).known
+        response = await self._calls._request("get", path, expect=200, additional_headers=headers)
+        return self._calls._read(response, SubmissionAnswer).known
 
-    async def jobs(self, query: JobFilter, *, patient: bool = True) -> list[Job]:
-        if query.ids is not None and not query.ids:
-            return []
-        names = {*query.names, *([query.name] if query.name is not None else [])}
-        params: dict[str, Any] = {
-            "allusers": query.all_users or None,
-            "account": query.account,
-            "name": ",".join(sorted(names)) or None,
-            "time_window": _window_name(query.window),
-        }
-        if query.ids is not None and Capability.JOB_IDS in self.capabilities:
-            params["ids"] = ",".join(query.ids)
-        how: Repeat = "freely" if patient else "impatiently"
-        response = await self._request("get", self._jobs_path, expect=200, how=how, params=params)
-        try:
-            jobs = await read_jobs(response.content, self.system)
-        except msgspec.DecodeError as error:
-            raise unusable(response, str(error)) from None
-        if names:  # FirecREST before 2.6 does not know the filter
-            jobs = [job for job in jobs if job.name in names]
-        if query.ids is not None:
-            wanted = set(query.ids)
-            jobs = [job for job in jobs if job.job_id in wanted or parent(job.job_id) in wanted]
-        return jobs
-
-    async def job(self, job_id: str, *, patient: bool = True) -> list[Job]:
+    async def get(self, job_id: str, *, patient: bool = True) -> list[Job]:
         asked = self._askable(job_id)
         how: Repeat = "freely" if patient else "impatiently"
-        response = await self._request("get", f"{self._jobs_path}/{asked}", expect=200, how=how)
+        response = await self._calls._request("get", f"{self._jobs_path}/{asked}", expect=200, how=how)
         try:
-            jobs = await read_jobs(response.content, self.system)
+            jobs = await read_jobs(response.content, self._calls.system_name)
         except msgspec.DecodeError as error:
             raise unusable(response, str(error)) from None
         if is_element(job_id):
@@ -133,12 +104,14 @@ class JobCalls(Calls):
 
     async def metadata(self, job_id: str) -> list[Job]:
         asked = self._askable(job_id)
-        found = await self._result(lambda: self._api.job_metadata(self.system, asked), list[JobMetadata])
+        found = await self._calls._result(
+            lambda: self._calls._api.job_metadata(self._calls.system_name, asked), list[JobMetadata]
+        )
         jobs = [
             Job(
                 job_id=str(each.job_id),
                 state=JobState.UNKNOWN,
-                system=self.system,
+                system=self._calls.system_name,
                 script=each.script,
                 stdin=each.standard_input,
                 stdout=each.standard_output,
@@ -146,9 +119,9 @@ class JobCalls(Calls):
             )
             for each in found
         ]
-        if not self.capabilities and len(jobs) == 1 and is_of_array(jobs[0]):
+        if not self._calls.capabilities and len(jobs) == 1 and is_of_array(jobs[0]):
             # Those that still wait share one row (`12_[4-9]`), and have written nothing.
-            ids = [job_id] if is_element(job_id) else [job.job_id for job in await self.job(job_id)]
+            ids = [job_id] if is_element(job_id) else [job.job_id for job in await self.get(job_id)]
             indexes = sorted(int(match[1]) for match in map(_ELEMENT.search, ids) if match)
             return of_elements(jobs[0], indexes) or jobs
         exact = [job for job in jobs if job.job_id == job_id]
@@ -161,18 +134,43 @@ class JobCalls(Calls):
                 f"This gateway cannot cancel the single element {job_id}.", hint=f"Cancel the whole of {asked}."
             )
         try:
-            await self._ask(lambda: self._api.cancel_job(self.system, asked), "impatiently")
+            await self._calls._ask(lambda: self._calls._api.cancel_job(self._calls.system_name, asked), "impatiently")
         except (GatewayUnavailableError, JobNotFoundError, InvalidRequestError):
             # scancel fails for a job that has ended, and FirecREST then answers 500
-            if not all(job.is_finished for job in await self.job(job_id)):
-                await self._ask(lambda: self._api.cancel_job(self.system, asked))
+            if not all(job.is_finished for job in await self.get(job_id)):
+                await self._calls._ask(lambda: self._calls._api.cancel_job(self._calls.system_name, asked))
 
     def _askable(self, job_id: str) -> str:
         """The id that this gateway takes in a path; plain FirecREST refuses those of array elements."""
         check_id(job_id)
-        if _PLAIN_ID.match(job_id) or self.capabilities:
+        if _PLAIN_ID.match(job_id) or self._calls.capabilities:
             return job_id
         return parent(job_id)
+
+    async def list(self, query: JobFilter, *, patient: bool = True) -> list[Job]:
+        if query.ids is not None and not query.ids:
+            return []
+        names = {*query.names, *([query.name] if query.name is not None else [])}
+        params: dict[str, Any] = {
+            "allusers": query.all_users or None,
+            "account": query.account,
+            "name": ",".join(sorted(names)) or None,
+            "time_window": _window_name(query.window),
+        }
+        if query.ids is not None and Capability.JOB_IDS in self._calls.capabilities:
+            params["ids"] = ",".join(query.ids)
+        how: Repeat = "freely" if patient else "impatiently"
+        response = await self._calls._request("get", self._jobs_path, expect=200, how=how, params=params)
+        try:
+            jobs = await read_jobs(response.content, self._calls.system_name)
+        except msgspec.DecodeError as error:
+            raise unusable(response, str(error)) from None
+        if names:  # FirecREST before 2.6 does not know the filter
+            jobs = [job for job in jobs if job.name in names]
+        if query.ids is not None:
+            wanted = set(query.ids)
+            jobs = [job for job in jobs if job.job_id in wanted or parent(job.job_id) in wanted]
+        return jobs
 
 
 def describe(spec: JobSpec) -> JobDescription:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from functools import partial
+from typing import Any
+
 import msgspec
 
+from crestline.client.backends.base import SystemEndpoints
 from crestline.client.backends.firecrest.calls import Calls
-from crestline.model import Node, Partition, Reservation
+from crestline.model import ConfigError, Node, Partition, Reservation, SystemNotFoundError
 from crestline.wire.codec import Message
 
 
@@ -50,13 +55,105 @@ class _Reservations(msgspec.Struct):
     reservations: list[_Reservation]
 
 
-class StatusCalls(Calls):
+MIB = 1024 * 1024
+
+
+class _DataTransfer(Message):
+    service_type: str = "s3"
+
+
+class DataOperation(msgspec.Struct):
+    """How the system moves files."""
+
+    max_ops_file_size: int = 5 * MIB
+    data_transfer: _DataTransfer | None = msgspec.field(default_factory=_DataTransfer)
+    datatransfer_jobs_directives: list[str] | None = None
+
+
+class Scheduler(Message):
+    """The system's scheduler."""
+
+    type: str = "slurm"
+
+
+class _FileSystem(Message):
+    path: str
+    default_work_dir: bool = False
+
+
+class SystemEntry(Message):
+    """The little of `wire.status.System` that the client needs; the rest differs between versions and sites."""
+
+    name: str
+    scheduler: Scheduler | None = None
+    file_systems: list[_FileSystem] | None = None
+    data_operation: DataOperation | None = None
+
+
+class Systems(Message):
+    """The answer of `/status/systems`."""
+
+    systems: list[dict[str, Any]]
+
+
+class _Named(Message):
+    name: str
+
+
+class _UserInfo(Message):
+    user: _Named
+
+
+async def fetch_systems(calls: Calls) -> list[dict[str, Any]]:
+    """The entries of all systems behind the gateway."""
+    response = await calls._request("get", "/status/systems", expect=200)
+    return calls._read(response, Systems).systems
+
+
+def pick_system(calls: Calls, systems: list[dict[str, Any]]) -> dict[str, Any]:
+    """The entry of the system that is meant.
+
+    Raises:
+        ConfigError: none is named, and there are several.
+        SystemNotFoundError: there is no such system.
+    """
+    names = [str(each.get("name")) for each in systems]
+    if not calls.system_name and len(systems) == 1:
+        return systems[0]
+    for name, each in zip(names, systems, strict=True):
+        if name.casefold() == calls.system_name.casefold() and calls.system_name:
+            return each
+    hint = f"It has: {', '.join(names) or 'none'}."
+    if not calls.system_name:
+        raise ConfigError(f"Name one of the systems of {calls.gateway_url}.", hint=hint)
+    raise SystemNotFoundError(f"{calls.gateway_url} has no system {calls.system_name!r}.", hint=hint)
+
+
+class StatusCalls(SystemEndpoints):
     """The resources of one system."""
 
-    system: str
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self._workdir: str | None = None
+        self._workdir_lock = asyncio.Lock()
+
+    async def describe(self) -> dict[str, Any]:
+        return pick_system(self._calls, await fetch_systems(self._calls))
+
+    async def default_workdir(self) -> str:
+        async with self._workdir_lock:  # one request for all who ask meanwhile
+            if self._workdir is None:
+                name = self._calls.system_name
+                mounts = msgspec.convert(self._calls.entry, SystemEntry, strict=False).file_systems or []
+                if not mounts:
+                    raise ConfigError(f"{name} names no file system.", hint="Give a working directory.")
+                mount = next((each for each in mounts if each.default_work_dir), mounts[0])
+                info = await self._calls._result(partial(self._calls._api.userinfo, name), _UserInfo)
+                self._workdir = f"{mount.path.rstrip('/')}/{info.user.name}"
+            return self._workdir
 
     async def nodes(self) -> list[Node]:
-        response = await self._request("get", f"/status/{self.system}/nodes", expect=200)
+        response = await self._calls._request("get", f"/status/{self._calls.system_name}/nodes", expect=200)
         return [
             Node(
                 name=each.name,
@@ -70,12 +167,12 @@ class StatusCalls(Calls):
                 memory_free=each.free_memory,
                 cpus_allocated=each.alloc_cpus,
             )
-            for each in self._read(response, _Nodes).nodes
+            for each in self._calls._read(response, _Nodes).nodes
         ]
 
     async def partitions(self) -> list[Partition]:
-        response = await self._request("get", f"/status/{self.system}/partitions", expect=200)
-        found = self._read(response, _Partitions).partitions
+        response = await self._calls._request("get", f"/status/{self._calls.system_name}/partitions", expect=200)
+        found = self._calls._read(response, _Partitions).partitions
         return [
             Partition(
                 name=each.name,
@@ -90,8 +187,8 @@ class StatusCalls(Calls):
         ]
 
     async def reservations(self) -> list[Reservation]:
-        response = await self._request("get", f"/status/{self.system}/reservations", expect=200)
-        found = self._read(response, _Reservations).reservations
+        response = await self._calls._request("get", f"/status/{self._calls.system_name}/reservations", expect=200)
+        found = self._calls._read(response, _Reservations).reservations
         return [Reservation(name=each.name, nodes=each.node_list or "", state=each.state or "") for each in found]
 
 

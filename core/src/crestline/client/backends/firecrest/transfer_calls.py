@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import abc
 import contextlib
 import posixpath
 import secrets
@@ -10,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from crestline.client.backends.capabilities import Capability
+from crestline.client.backends.base import JobEndpoints, SystemEndpoints, TransferEndpoints
 from crestline.client.backends.firecrest import file_scripts
 from crestline.client.backends.firecrest.calls import Calls
 from crestline.client.backends.messages import TransferMethod
@@ -25,10 +24,8 @@ from crestline.model import (
     UnsupportedError,
 )
 from crestline.wire.filesystem import (
-    CopyRequest,
     DownloadRequest,
     FileContentAnswer,
-    MoveRequest,
     TransferAnswer,
     UploadAnswer,
     UploadRequest,
@@ -38,37 +35,15 @@ from crestline.wire.filesystem import (
 _GOOD = (file_scripts.DONE, "File was successfully", "Multipart file upload successfully completed")
 
 
-class TransferCalls(Calls):
+class TransferCalls(TransferEndpoints):
     """The transfer jobs of one system."""
 
-    system: str
-    account: str | None
-    capabilities: frozenset[Capability]
-    transfer_service: str | None
-    transfer_directives: tuple[str, ...]
-    """lines that the site puts at the head of its transfer jobs; `{account}` stands for the account"""
+    def __init__(self, calls: Calls, jobs: JobEndpoints, system: SystemEndpoints) -> None:
+        self._calls = calls
+        self._jobs = jobs
+        self._system = system
 
-    @abc.abstractmethod
-    async def submit(self, spec: JobSpec, key: str) -> str: ...
-
-    @abc.abstractmethod
-    async def default_workdir(self) -> str: ...
-
-    def _safe(self, *paths: str) -> None:
-        """Plain FirecREST puts paths between single quotes of a shell as they are.
-
-        Raises:
-            InvalidRequestError: a path that would break out of them, or is not absolute.
-        """
-        for path in paths:
-            if not path.startswith("/"):
-                raise InvalidRequestError(f"{path!r} is not an absolute path.", hint="Begin it with '/'.")
-            if not self.capabilities and any(character in path for character in "'\n\r\0"):
-                raise InvalidRequestError(
-                    f"Plain FirecREST cannot handle the path {path!r}.", hint="Avoid quotes and line breaks in names."
-                )
-
-    def _fits_in_job(self, *paths: str) -> bool:
+    def fits_in_job(self, *paths: str) -> bool:
         """Whether these paths may enter the scripts of the gateway's own transfer jobs.
 
         Raises:
@@ -77,74 +52,59 @@ class TransferCalls(Calls):
         for path in paths:
             if not path.startswith("/") or "\0" in path:
                 raise InvalidRequestError(f"{path!r} is not an absolute path.", hint="Begin it with '/'.")
-        if self.capabilities:
+        if self._calls.capabilities:
             return True
         self._check_account()
         return all(is_fit_for_jobs(path) for path in paths)
 
     def _check_account(self) -> None:
-        if self.account is not None and not is_fit_for_jobs(self.account):
-            raise InvalidRequestError(f"Invalid account {self.account!r}.", hint="Correct `account` of the site.")
+        if self._calls.account is not None and not is_fit_for_jobs(self._calls.account):
+            raise InvalidRequestError(
+                f"Invalid account {self._calls.account!r}.", hint="Correct `account` of the site."
+            )
 
-    async def copy(self, source: str, target: str) -> TransferMethod:
-        if self._fits_in_job(source, target):
-            body = CopyRequest(path=source, target_path=target, account=self.account)
-            return await self._begin_command("post", "cp", expect=201, body=body)
-        return await self._begin_script(file_scripts.copy(source, target))
-
-    async def move(self, source: str, target: str) -> TransferMethod:
-        if self._fits_in_job(source, target):
-            body = MoveRequest(path=source, target_path=target, account=self.account)
-            return await self._begin_command("post", "mv", expect=201, body=body)
-        return await self._begin_script(file_scripts.move(source, target))
-
-    async def _remove_in_job(self, path: str) -> TransferMethod:
-        if self._fits_in_job(path):
-            params = {"path": path, "account": self.account}
-            return await self._begin_command("delete", "rm", expect=200, params=params)
-        return await self._begin_script(file_scripts.remove(path))
-
-    async def begin_upload(self, path: str, size: int) -> TransferMethod:
+    async def upload(self, path: str, size: int) -> TransferMethod:
         self._check_for_job(path)
         directives = {"transferMethod": "s3", "fileSize": size}
         return await self._begin(
-            "upload", UploadRequest(path=path, transfer_directives=directives, account=self.account)
+            "upload", UploadRequest(path=path, transfer_directives=directives, account=self._calls.account)
         )
 
-    async def begin_download(self, path: str) -> TransferMethod:
+    async def download(self, path: str) -> TransferMethod:
         self._check_for_job(path)
         directives = {"transferMethod": "s3"}
         return await self._begin(
-            "download", DownloadRequest(path=path, transfer_directives=directives, account=self.account)
+            "download", DownloadRequest(path=path, transfer_directives=directives, account=self._calls.account)
         )
 
     def _check_for_job(self, path: str) -> None:
-        if not self._fits_in_job(path):
+        if not self.fits_in_job(path):
             raise InvalidRequestError(
                 f"Plain FirecREST's transfer jobs cannot be given the path {path!r}.", hint="Rename the file."
             )
-        if not self.capabilities and self.transfer_service != "s3":
-            offer = f"only {self.transfer_service!r}" if self.transfer_service else "nothing"
+        if not self._calls.capabilities and self._calls.transfer_service != "s3":
+            offer = f"only {self._calls.transfer_service!r}" if self._calls.transfer_service else "nothing"
             raise UnsupportedError(
-                f"{self.system} offers {offer} for large files, and this needs S3.", hint="Ask the site for S3."
+                f"{self._calls.system_name} offers {offer} for large files, and this needs S3.",
+                hint="Ask the site for S3.",
             )
 
-    async def begin_stage(self, path: str, name: str) -> TransferMethod:
-        return await self._begin_script(file_scripts.stage(path, name))
+    async def stage(self, path: str, name: str) -> TransferMethod:
+        return await self.begin_script(file_scripts.stage(path, name))
 
-    async def begin_split(self, path: str, pieces: str, size: int) -> TransferMethod:
-        job = await self._begin_script(file_scripts.split(path, pieces, size))
+    async def split(self, path: str, pieces: str, size: int) -> TransferMethod:
+        job = await self.begin_script(file_scripts.split(path, pieces, size))
         return msgspec.structs.replace(job, pieces=pieces, part_size=size)
 
-    async def begin_join(self, pieces: str, path: str, checksum: str) -> TransferMethod:
+    async def join(self, pieces: str, path: str, checksum: str) -> TransferMethod:
         part = posixpath.join(posixpath.dirname(path), temporary_name(".part"))
-        return await self._begin_script(file_scripts.join(pieces, path, part, checksum))
+        return await self.begin_script(file_scripts.join(pieces, path, part, checksum))
 
     async def _begin(self, verb: str, body: UploadRequest | DownloadRequest) -> TransferMethod:
-        response = await self._request(
-            "post", f"/filesystem/{self.system}/transfer/{verb}", expect=201, how="once", body=body
+        response = await self._calls._request(
+            "post", f"/filesystem/{self._calls.system_name}/transfer/{verb}", expect=201, how="once", body=body
         )
-        answer = self._read(response, UploadAnswer)
+        answer = self._calls._read(response, UploadAnswer)
         directives = answer.transfer_directives
         return TransferMethod(
             job_id=answer.transfer_job.job_id,
@@ -155,28 +115,29 @@ class TransferCalls(Calls):
             log=answer.transfer_job.logs.output_log,
         )
 
-    async def _begin_command(self, method: str, verb: str, *, expect: int, **content: Any) -> TransferMethod:
-        response = await self._request(
-            method, f"/filesystem/{self.system}/transfer/{verb}", expect=expect, how="once", **content
+    async def begin_command(self, method: str, verb: str, *, expect: int, **content: Any) -> TransferMethod:
+        """Begin a transfer job of the gateway."""
+        response = await self._calls._request(
+            method, f"/filesystem/{self._calls.system_name}/transfer/{verb}", expect=expect, how="once", **content
         )
-        job = self._read(response, TransferAnswer).transfer_job
+        job = self._calls._read(response, TransferAnswer).transfer_job
         return TransferMethod(job_id=job.job_id, log=job.logs.output_log)
 
-    async def _begin_script(self, commands: str) -> TransferMethod:
+    async def begin_script(self, commands: str) -> TransferMethod:
         """Submit a script of our own, where the site wants its transfer jobs to run.
 
         Raises:
             InvalidRequestError: the site wants an account for that, and none is configured.
         """
         self._check_account()
-        directives = "\n".join(self.transfer_directives)
+        directives = "\n".join(self._calls.transfer_directives)
         if "{account}" in directives:
-            if self.account is None:
+            if self._calls.account is None:
                 raise InvalidRequestError(
-                    f"{self.system} needs an account for transfer jobs.", hint="Set `account` of the site."
+                    f"{self._calls.system_name} needs an account for transfer jobs.", hint="Set `account` of the site."
                 )
-            directives = directives.replace("{account}", self.account)
-        workdir = await self.default_workdir()
+            directives = directives.replace("{account}", self._calls.account)
+        workdir = await self._system.default_workdir()
         output = posixpath.join(workdir, temporary_name(".log"))
         spec = JobSpec(
             script=file_scripts.render(tuple(directives.splitlines()), commands),
@@ -184,11 +145,11 @@ class TransferCalls(Calls):
             name="crestline-files",
             stdout=output,
             stderr=output,
-            account=self.account,
+            account=self._calls.account,
         )
-        return TransferMethod(job_id=await self.submit(spec, secrets.token_hex()), log=output)
+        return TransferMethod(job_id=await self._jobs.submit(spec, secrets.token_hex()), log=output)
 
-    async def end_transfer(self, transfer: TransferMethod, job: Job) -> None:
+    async def end(self, transfer: TransferMethod, job: Job) -> None:
         log = transfer.log
         said = await self._read_log(log, "tail")
         is_good = any(sentence in said for sentence in _GOOD)
@@ -203,14 +164,18 @@ class TransferCalls(Calls):
             )
         if is_temporary(posixpath.basename(log)):
             with contextlib.suppress(CrestlineError):  # it is in the way, but harmless
-                await self._request("delete", f"/filesystem/{self.system}/ops/rm", expect=204, params={"path": log})
+                await self._calls._request(
+                    "delete", f"/filesystem/{self._calls.system_name}/ops/rm", expect=204, params={"path": log}
+                )
 
     async def _read_log(self, path: str, end: str) -> str:
         """The last (`tail`) or first (`head`) lines of a job's output; nothing where there is none."""
         params = {"path": path, "lines": 20}
         try:
-            response = await self._request("get", f"/filesystem/{self.system}/ops/{end}", expect=200, params=params)
+            response = await self._calls._request(
+                "get", f"/filesystem/{self._calls.system_name}/ops/{end}", expect=200, params=params
+            )
         except MissingFileError:
             return ""
-        content = self._read(response, FileContentAnswer).output
+        content = self._calls._read(response, FileContentAnswer).output
         return content.content if content else ""
