@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from crestline.client import load_sites
+from crestline.client.backends import registry as backends
 from crestline.gateway.config import GatewayConfig, load_config
 from crestline.gateway.hosts.registry import HostSetup, create_host
 from crestline.gateway.paths import PathGuard
@@ -29,7 +30,8 @@ def check_toml(text: str, place: Path) -> None:
         (place / key).chmod(0o600)
     tables = tomllib.loads(text).keys()
     if tables == {"project"}:
-        assert registry.GROUP in tomllib.loads(text)["project"]["entry-points"]
+        groups = tomllib.loads(text)["project"]["entry-points"].keys()
+        assert groups <= {registry.GROUP, backends.GROUP}
     elif tables & {"sites", "default"}:
         load_sites(file)
     elif "hubs" in tables:

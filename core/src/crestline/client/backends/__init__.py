@@ -1,6 +1,26 @@
-"""Facility APIs, one module each, behind the interface in `base`. FirecREST v2 is the one that is there."""
+"""Facility APIs, one package each, behind the interface in `base`. Built in is FirecREST v2; plug-ins add others."""
 
-from crestline.client.backends.base import Backend
-from crestline.client.backends.messages import JobFilter
+from crestline.client.backends.base import (
+    Backend,
+    FileEndpoints,
+    JobEndpoints,
+    SystemEndpoints,
+    TransferEndpoints,
+)
+from crestline.client.backends.capabilities import Capability
+from crestline.client.backends.messages import Description, JobFilter, JobNews, NotSentError, Selection, TransferMethod
 
-__all__ = ["Backend", "JobFilter"]
+__all__ = [
+    "Backend",
+    "Capability",
+    "Description",
+    "FileEndpoints",
+    "JobEndpoints",
+    "JobFilter",
+    "JobNews",
+    "NotSentError",
+    "Selection",
+    "SystemEndpoints",
+    "TransferEndpoints",
+    "TransferMethod",
+]

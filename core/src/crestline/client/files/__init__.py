@@ -1,7 +1,8 @@
 """Moves files and directories between this machine and a system, the cheapest safe way that the gateway has.
 
-`upload` and `download` are what others call. `upload_file` and `download_file` choose the way of one file, `..._tree`
-that of a directory; `bundle` takes files of several directories together; `links` says where symbolic links lead;
+`upload` and `download` are what others call. How files move is a `strategy`, which `choice` makes when a system is
+opened: `streams` for a Crestline gateway, `direct` for plain FirecREST. `..._file` and `..._tree` hold the ways of one
+file and of a directory; `bundle` takes files of several directories together; `links` says where symbolic links lead;
 `archive` packs and unpacks, `begun` and `unfinished` remember what jobs do meanwhile, `signed_urls` speaks to a store
 beside the gateway.
 """
