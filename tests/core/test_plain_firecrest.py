@@ -310,7 +310,10 @@ def test_cancel_time_limit_failure_and_requeue(plain: PlainFirecrest, client: Fi
     failed = submit(plain, "#!/bin/bash\nexit 3\n")
     assert over(plain, failed) == "FAILED"
     assert look(plain, failed)["status"]["exitCode"] == 3
-    (place / "job.sh").write_text("#!/bin/bash\necho ${SLURM_RESTART_COUNT:-0} >> counts; sleep 0.2\n")
+    count_and_wait = (
+        '#!/bin/bash\necho ${SLURM_RESTART_COUNT:-0} >> counts\n[ -n "$SLURM_RESTART_COUNT" ] || sleep 60\n'
+    )
+    (place / "job.sh").write_text(count_and_wait)
     again = client.submit("lab", str(place), script_remote_path=f"{place}/job.sh")["jobId"]
     started(plain, again)
     until((place / "counts").exists)
