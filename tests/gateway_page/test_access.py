@@ -122,12 +122,41 @@ def test_every_view_can_be_read(browser: Browser, gateway: RunningGateway, tmp_p
         page.goto(f"{gateway.url}/#/files/local/nowhere")
         page.locator("[role=alert]").wait_for()
         assert_accessible(page)
-        page.set_viewport_size({"width": 360, "height": 740})
-        for place in ("", "jobs/local", f"files/local{tmp_path}", "submit/local", "keys"):
-            page.goto(f"{gateway.url}/#/{place}")
-            page.get_by_role("heading", level=1).wait_for()
-            page.locator("main table, main form").first.wait_for()
-            assert structure_faults(page) == [], place
+
+
+@pytest.mark.parametrize(
+    ("place", "heading", "message"),
+    [
+        ("jobs/local/999999", "Job 999999 not found", "has no job 999999"),
+        ("jobs/nowhere", "System not found", "no system nowhere"),
+        ("nonsense", "Page not found", "names no page"),
+    ],
+)
+def test_what_is_missing_has_a_heading_and_a_way_back(
+    page: Page, gateway: RunningGateway, place: str, heading: str, message: str
+) -> None:
+    sign_in(page, gateway)
+    page.goto(f"{gateway.url}/#/{place}")
+    page.locator("[role=alert]", has_text=message).wait_for()
+    page.get_by_role("heading", name=heading, level=1).wait_for()
+    page.wait_for_function("() => document.activeElement.tagName === 'H1'")
+    assert_accessible(page)
+    page.locator("main").get_by_role("link", name="Jobs on local").click()
+    page.get_by_role("heading", name="Jobs on local").wait_for()
+    page.go_back()
+    page.locator("main").get_by_role("link", name="Systems").click()
+    page.get_by_role("heading", name="Systems").wait_for()
+
+
+def test_what_could_not_be_loaded_can_be_tried_again(page: Page, gateway: RunningGateway) -> None:
+    sign_in(page, gateway)
+    page.route("**/compute/local/jobs/17", lambda route: route.abort())
+    page.goto(f"{gateway.url}/#/jobs/local/17")
+    page.get_by_role("heading", name="This page could not be loaded").wait_for()
+    assert_accessible(page)
+    page.unroute("**/compute/local/jobs/17")
+    page.get_by_role("button", name="Try again").click()
+    page.get_by_role("heading", name="Job 17 not found").wait_for()
 
 
 def submit_failing(page: Page, gateway: RunningGateway) -> str:

@@ -1,7 +1,7 @@
 // The page: which view is shown, for which system, and for whom.
 
 import { get } from './api.js';
-import { announce, complain, h } from './dom.js';
+import { announce, h, showFailure } from './dom.js';
 import { showFile } from './file.js';
 import { showFiles } from './files.js';
 import { showJob } from './job.js';
@@ -25,6 +25,11 @@ const VIEWS = {
   keys: { title: 'API keys', show: showKeys },
   view: { show: showFile, system: true },
 };
+
+/** Headings of views that the gateway refused, by status. */
+const TITLES = { 403: 'Not allowed', 404: 'Not found' };
+
+const failure = (title, message) => Object.assign(new Error(message), { title });
 
 const state = { settings: null, systems: null, chosen: null, leaving: null };
 
@@ -56,7 +61,9 @@ async function show() {
     const found = state.systems.find((each) => each.name.toLowerCase() === system?.toLowerCase());
     state.chosen = found ?? state.chosen ?? state.systems[0];
     draw(name);
-    if (!view || (view.system && system && !found)) throw new Error('There is nothing here. Choose something above.');
+    if (!view) throw failure('Page not found', 'The address names no page of this gateway.');
+    if (view.system && system && !found) throw failure('System not found', `This gateway has no system ${system}, or you are not allowed to use it.`);
+    if (view.system && !state.chosen) throw failure('No system', 'This gateway has no system that you are allowed to use. Ask its operator.');
     const context = { place, rest, signal, system: state.chosen, systems: state.systems, settings: state.settings };
     const title = await view.show(context);
     if (!signal.aborted) settle(title ?? view.title, place);
@@ -64,8 +71,15 @@ async function show() {
     // A sign-in that has ended shows its own view.
     if (signal.aborted || !session.credential) return undefined;
     draw(name);
-    complain(place, error);
-    settle('Trouble', place);
+    const title = error.title ?? TITLES[error.status] ?? 'This page could not be loaded';
+    const { chosen } = state;
+    const isFinal = error.title || TITLES[error.status];
+    showFailure(place, title, error, [
+      isFinal ? null : h('button', { type: 'button', onclick: show }, 'Try again'),
+      chosen ? h('a', { href: `#/jobs/${encodeURIComponent(chosen.name)}` }, `Jobs on ${chosen.name}`) : null,
+      h('a', { href: '#/' }, 'Systems'),
+    ]);
+    settle(title, place);
   }
   return undefined;
 }
@@ -131,4 +145,8 @@ async function start() {
   await show();
 }
 
-start().catch((error) => complain(main, error));
+start().catch((error) => {
+  const title = 'This page could not be loaded';
+  showFailure(main, title, error, [h('button', { type: 'button', onclick: () => location.reload() }, 'Reload')]);
+  settle(title, main);
+});

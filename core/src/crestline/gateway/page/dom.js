@@ -52,6 +52,13 @@ export function complain(place, error) {
   place.replaceChildren(h('p', { class: 'alert', role: 'alert' }, error.message ?? String(error)));
 }
 
+/** A view that could not be shown: what happened, and what to do instead (links and buttons). */
+export function showFailure(place, title, error, actions) {
+  const alert = h('div');
+  complain(alert, error);
+  place.replaceChildren(h('h1', {}, title), alert, h('p', { class: 'links' }, actions));
+}
+
 /** Do what a control was pressed for, once at a time; what goes wrong is announced, or shown at `place`. */
 export async function act(control, work, place) {
   control.setAttribute('aria-disabled', 'true');

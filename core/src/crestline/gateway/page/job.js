@@ -10,8 +10,14 @@ import { duration, hasEnded, moment, spans } from './words.js';
 
 export async function showJob({ place, system, rest: [id], signal }) {
   const parts = new Map();
-  const first = await look(system.name, id, signal);
-  if (!first.length) throw new Error(`There is no job ${id} on ${system.name}.`);
+  const first = await look(system.name, id, signal).catch((error) => {
+    if (error.status !== 404) throw error;
+    return [];
+  });
+  if (!first.length) {
+    const message = `${system.name} has no job ${id}, or its record has expired. Check the id, or look for the job in the list.`;
+    throw Object.assign(new Error(message), { title: `Job ${id} not found` });
+  }
   const mode = h('span', { class: 'mode' });
   const trouble = h('div');
   place.append(h('h1', {}, `Job ${id} on ${system.name}`), h('div', { class: 'tools' }, mode), trouble);
