@@ -12,7 +12,7 @@ from harness.gateway import RunningGateway
 from harness.gateway_page import faint_texts, log, sign_in, state, structure_faults, submit, unnamed_controls
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Route
 
 _NAME = """() => { const it = document.activeElement;
   return it.ariaLabel ?? it.labels?.[0]?.textContent.trim() ?? it.textContent.trim(); }"""
@@ -122,6 +122,74 @@ def test_every_view_can_be_read(browser: Browser, gateway: RunningGateway, tmp_p
         page.goto(f"{gateway.url}/#/files/local/nowhere")
         page.locator("[role=alert]").wait_for()
         assert_accessible(page)
+
+
+def test_a_phone_shows_long_names_whole(page: Page, gateway: RunningGateway, tmp_path: Path) -> None:
+    long = "relaxation-of-a-defect_" + "x" * 100
+    directory = tmp_path / long / "a" / "b"
+    directory.mkdir(parents=True)
+    (directory / f"{long}.in").write_text("&control\n")
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.route("**/status/systems", add_systems)
+    page.route("**/partitions", lengthen_partitions)
+    page.goto(gateway.url)
+    page.get_by_role("heading", name="With a client").wait_for()
+    assert structure_faults(page) == []
+    sign_in(page, gateway)
+    page.goto(f"{gateway.url}/#/submit/local")
+    page.get_by_label("Partition").locator("option").nth(1).wait_for(state="attached")
+    assert structure_faults(page) == []
+    job = submit(page, f"#!/bin/bash\necho {'y' * 500}\n", name=long, working_directory=str(directory))
+    state(page, "COMPLETED").wait_for()
+    log(page, "yyy").wait_for()
+    page.get_by_text("Script", exact=True).click()
+    assert structure_faults(page) == []
+    for place, shown in {
+        "": "table",
+        "jobs/local": f"td:text('{long}')",
+        f"files/local{directory}": "table a",
+        f"view/local{directory}/{long}.in": "pre:text('&control')",
+        "keys": "form",
+        f"jobs/local/{long}": "[role=alert]",
+        f"files/local/{long}": "[role=alert]",
+        f"files/{long}": "[role=alert]",
+    }.items():
+        page.goto(f"{gateway.url}/#/{place}")
+        page.get_by_role("heading", level=1).wait_for()
+        page.locator("main").locator(shown).first.wait_for()
+        assert structure_faults(page) == [], place
+        picture(page, f"phone-{place[:8].replace('/', '-')}")
+        for name in page.locator("td.name, th.name").all():
+            assert name.evaluate("each => each.clientWidth") >= 160, place  # not one letter in each line
+    page.goto(f"{gateway.url}/#/files/local{directory}")
+    page.get_by_role("button", name=f"Delete {long}").click()
+    page.get_by_role("dialog").wait_for()
+    assert page.get_by_role("dialog").evaluate(
+        "each => each.scrollWidth <= innerWidth && each.getBoundingClientRect().left >= 0"
+    )
+    assert structure_faults(page) == []
+    page.keyboard.press("Escape")
+    page.goto(f"{gateway.url}/#/jobs/local/{job}")
+    page.get_by_role("heading", name=f"Job {job}").wait_for()
+
+
+def add_systems(route: Route) -> None:
+    """Let the gateway have another system, of a long name and with a long file system."""
+    answer = route.fetch()
+    found = answer.json()
+    (first, *_) = found["systems"]
+    tree = {**first["fileSystems"][0], "path": "/" + "capstor-store" * 10}
+    first["fileSystems"].append(tree)
+    found["systems"].append({**first, "name": "a-system-that-" * 8})
+    route.fulfill(response=answer, json=found)
+
+
+def lengthen_partitions(route: Route) -> None:
+    answer = route.fetch()
+    found = answer.json()
+    for each in found.get("partitions", []):
+        each["name"] += "-with-a-long-name" * 6
+    route.fulfill(response=answer, json=found)
 
 
 @pytest.mark.parametrize(

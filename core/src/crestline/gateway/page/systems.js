@@ -55,7 +55,7 @@ async function drawPartitions(place, system, signal) {
     const rows = partitions.map((each) => {
       const own = nodes.filter((node) => node.partitions.includes(each.name));
       const idle = own.filter((node) => node.state.some((word) => word.toUpperCase() === 'IDLE')).length;
-      return h('tr', {}, h('th', { scope: 'row' }, each.name), h('td', {}, [each.partition].flat().join(' ')),
+      return h('tr', {}, h('th', { scope: 'row', class: 'name' }, each.name), h('td', {}, [each.partition].flat().join(' ')),
         h('td', { class: 'number' }, `${idle} of ${each.totalNodes}`), h('td', { class: 'number' }, String(each.cpus)));
     });
     place.replaceChildren(table(`Partitions of ${system.name}`, ['Partition', 'State', 'Idle nodes', 'CPUs'], h('tbody', {}, rows)));
