@@ -79,7 +79,7 @@ async def test_there_and_back(system: System, place: str, tmp_path: Path) -> Non
     with counting() as traffic:
         came = await system.download_bundle(place, selections, tidy=False)
     assert came == {"one": ["a"], "two": ["b", "sub/c.sh"], "absent": []}
-    assert traffic.requests == (1 if system.backend.capabilities else 3)
+    assert traffic.requests == (1 if system.backend.capabilities else 4)  # a list has the links
     assert (tmp_path / "back/x/a").read_text() == (here / "a").read_text()
     assert os.access(tmp_path / "back/y/sub/c.sh", os.X_OK)
 
@@ -159,10 +159,44 @@ async def test_links_of_a_bundle(system: System, place: str, tmp_path: Path) -> 
         return map_link(path, target, root)
 
     came = await system.download_bundle(place, [selection], map_link=rule)
-    if Capability.TAR_SELECT not in system.backend.capabilities:
-        assert came["d"] == ["file"]  # plain FirecREST packs by a pattern, and then no links
-        return
     assert sorted(came["d"]) == ["abs", "circle", "file"]
     assert os.readlink(tmp_path / "back/abs") == "file"
     assert os.readlink(tmp_path / "back/circle") == "circle"
     assert ("other", f"{place}/e/file", f"{place}/d") in asked
+    assert not (tmp_path / "back/other").is_symlink()
+
+
+async def test_links_are_selected_as_files_are(system: System, place: str, tmp_path: Path) -> None:
+    here = _files(tmp_path / "here", file="content\n")
+    members = [Member(path=f"{name}/{file}", source=here / "file") for name in "de" for file in ("mark", "r1.txt")]
+    links = [Member(path=f"{name}/{link}", link_target="r1.txt") for name in "de" for link in ("last.txt", "other")]
+    await system.upload_bundle(
+        place, [*members, *links, Member(path="e/sub"), Member(path="e/sub/up", link_target="../r1.txt")]
+    )
+    selections = [
+        Selection(directory="d", target=tmp_path / "d", patterns=("*.txt",)),
+        Selection(
+            directory="e", target=tmp_path / "e", since="mark", patterns=("r1.txt", "last.txt", "other", "sub/up")
+        ),
+        Selection(directory="absent", target=tmp_path / "absent", patterns=("*",)),
+    ]
+    came = {name: sorted(paths) for name, paths in (await system.download_bundle(place, selections)).items()}
+    assert came == {"d": ["last.txt", "r1.txt"], "e": ["last.txt", "other", "r1.txt", "sub/up"], "absent": []}
+    assert os.readlink(tmp_path / "d/last.txt") == "r1.txt"
+    assert os.readlink(tmp_path / "e/sub/up") == "../r1.txt"
+
+
+async def test_links_that_cannot_be_listed_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").write_text("content\n")
+    with running() as plain:
+        async with connect(plain_site(plain), policy=BRISK) as system:
+            place = str(plain.home)
+            await system.upload_bundle(place, [Member(path="d/file", source=tmp_path / "file")])
+            by_name = Selection(directory="d", target=tmp_path / "back", patterns=("file",))
+            with counting() as traffic:
+                await system.download_bundle(place, [by_name], tidy=False)
+            assert traffic.requests == 3  # all that was named came: no link can be missing
+            plain.faults.fail(403, path="ops/ls", count=50)
+            selection = Selection(directory="d", target=tmp_path / "back", patterns=("*",))
+            assert await system.download_bundle(place, [selection]) == {"d": ["file"]}
+    assert f"Symbolic links below {place} were left out" in caplog.text

@@ -67,8 +67,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     since: str | None = None
     """name of a file in the directory. Plain FirecREST cannot look at ages: there it stands for everything"""
     patterns: tuple[str, ...] = ()
-    """as a shell writes them, for paths below the directory; `*` also matches `/`. Plain FirecREST, which packs by a
-    pattern, brings no symbolic links"""
+    """as a shell writes them, for paths below the directory; `*` also matches `/`"""
 
 
 class Description(msgspec.Struct):

@@ -7,12 +7,15 @@ unpacked there.
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
+import logging
 import posixpath
 import re
 import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -21,8 +24,9 @@ import anyio
 import msgspec
 from anyio.to_thread import run_sync
 
+from crestline.client.backends.base import Backend
 from crestline.client.backends.messages import Selection
-from crestline.client.files.archive import Pull, unpack, write_gzip
+from crestline.client.files.archive import Pull, make_link, unpack, write_gzip
 from crestline.client.files.download_file import download_file
 from crestline.client.files.links import MapLink, map_link
 from crestline.client.files.local import CHUNK, changed_error
@@ -30,8 +34,20 @@ from crestline.client.files.names import check_remote, safe_relative, temporary_
 from crestline.client.files.report import Meter
 from crestline.client.files.retry import Patience
 from crestline.client.files.strategy import FileStrategy, Unpack
+from crestline.client.files.tree import list_tree
 from crestline.client.files.upload_file import upload_file
-from crestline.model import CrestlineError, GatewayUnavailableError, RateLimitedError, TransferError
+from crestline.model import (
+    CrestlineError,
+    File,
+    FileType,
+    GatewayUnavailableError,
+    MissingFileError,
+    RateLimitedError,
+    TooLargeError,
+    TransferError,
+)
+
+_log = logging.getLogger("crestline.files")
 
 _ALONE = 64 * 1024 * 1024
 """a file of more bytes is sent by itself to a Crestline gateway, so that a cut does not begin it again"""
@@ -120,7 +136,10 @@ async def download_bundle(
         except TransferError as error:
             await damages.wait(error)
         else:
-            return came
+            break
+    if not strategy.packs_links:
+        await _fetch_links(strategy.backend, remote, selections, came, map_link)
+    return came
 
 
 class _Packing:
@@ -224,6 +243,54 @@ async def fetch_archive(
         if tidy:
             with anyio.CancelScope(shield=True):
                 await strategy.remove_if_there(archive)
+
+
+async def _fetch_links(
+    backend: Backend, remote: str, selections: Sequence[Selection], came: dict[str, list[str]], map_link: MapLink
+) -> None:
+    """Make the symbolic links that were selected, from a listing: what is packed by a pattern holds only files."""
+    incomplete = [each for each in selections if not _is_complete(each, came[each.directory])]
+    if not incomplete:
+        return
+    try:
+        links = await _list_links(backend, remote, incomplete)
+    except CrestlineError as error:
+        _log.warning("Symbolic links below %s were left out, since they could not be listed: %s", remote, error)
+        return
+    for each in incomplete:
+        root = posixpath.join(remote, each.directory)
+        for path, link in sorted(links[each.directory].items()):
+            if each.since is None and not any(fnmatch.fnmatchcase(path, pattern) for pattern in each.patterns):
+                continue
+            if (target := map_link(path, link.link_target or "", root)) is not None:
+                await run_sync(make_link, each.target, path, target)
+                came[each.directory].append(path)
+
+
+def _is_complete(selection: Selection, came: list[str]) -> bool:
+    """Whether every file that was selected came, so that no link can be missing."""
+    return selection.since is None and set(selection.patterns) <= set(came)
+
+
+async def _list_links(backend: Backend, remote: str, selections: Sequence[Selection]) -> dict[str, dict[str, File]]:
+    """The links of each directory, by their paths below it; in one request if one answer holds all."""
+    found: dict[str, dict[str, File]] = {each.directory: {} for each in selections}
+    if len(selections) > 1:
+        try:
+            files = (await list_tree(backend, remote, in_levels=False)).files
+        except (TooLargeError, GatewayUnavailableError):
+            pass  # the directories of others are in there, too
+        else:
+            for path, file in files.items():
+                directory = next((each for each in _above(path) if each in found), None)
+                if file.type is FileType.LINK and directory is not None:
+                    found[directory][path[len(directory) + 1 :]] = file
+            return found
+    for directory, links in found.items():
+        with suppress(MissingFileError):
+            files = (await list_tree(backend, posixpath.join(remote, directory))).files
+            links |= {path: file for path, file in files.items() if file.type is FileType.LINK}
+    return found
 
 
 def _unpack_here(

@@ -37,6 +37,7 @@ class DirectFiles(FileStrategy):
 
     reads_ranges = False
     streams_trees = False
+    packs_links = False
 
     def __init__(self, backend: Backend, monitor: JobMonitor) -> None:
         super().__init__(backend, monitor)

@@ -51,6 +51,8 @@ class FileStrategy(abc.ABC):
     """whether a part of a file can be fetched"""
     streams_trees: ClassVar[bool]
     """whether the files of a directory travel as one stream, in which large ones are better left out"""
+    packs_links: ClassVar[bool]
+    """whether what is selected by patterns comes with its symbolic links"""
 
     def __init__(self, backend: Backend, monitor: JobMonitor) -> None:
         self.backend = backend

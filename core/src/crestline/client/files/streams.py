@@ -28,6 +28,7 @@ class StreamFiles(FileStrategy):
 
     reads_ranges = True
     streams_trees = True
+    packs_links = True
 
     def log_source(self, path: str) -> ByteSource:
         return ByteSource(self.backend, path)

@@ -171,16 +171,22 @@ def is_executable(file: File) -> bool:
     return file.permissions[2:3] in ("x", "s")
 
 
-async def list_tree(backend: Backend, path: str) -> Listing:
-    """All below a directory, hidden files included; level by level where one answer cannot hold it.
+async def list_tree(backend: Backend, path: str, *, in_levels: bool = True) -> Listing:
+    """All below a directory, hidden files included.
+
+    Args:
+        in_levels: if one answer cannot hold all, list level by level.
 
     Raises:
         MissingFileError: there is no such directory.
+        TooLargeError, GatewayUnavailableError: one answer cannot hold it, and `in_levels` is False.
     """
     root = path.rstrip("/") + "/"  # the slash follows a link to a directory
     try:
         return Listing(await backend.files.list(root, hidden=True, recursive=True))
     except (TooLargeError, GatewayUnavailableError):
+        if not in_levels:
+            raise
         found: list[File] = []
         pending = [""]
         while pending:
