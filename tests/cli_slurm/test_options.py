@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+import socket
 
 import pytest
 
+from crestline.cli.slurm.accounting_fields import FIELDS
+from crestline.cli.slurm.layout import long_format, short_format
+from crestline.cli.slurm.queue_fields import LONG, SHORT
+from crestline.model import Job, JobState
 from harness.gateway import RunningGateway
 from harness.slurm_commands import SlurmCommands
 
@@ -71,7 +76,6 @@ def test_a_dependency_and_an_array(local: SlurmCommands) -> None:
         (["scancel", "--nodelist=a"], "--nodelist cannot be served"),
         (["sacct", "--qos=a"], "--qos cannot be served"),
         (["sbatch", "--wrap", "true", "script"], "Script arguments not permitted with --wrap"),
-        (["squeue", "-M", "all"], "-M takes one cluster at a time"),
         (["sacct", "-S", "yesterday-ish"], "Invalid time specification: yesterday-ish"),
         (["squeue", "-o", "%$i %@"], ""),
         (["scancel", "--batch", "1"], "the API sends none"),
@@ -96,3 +100,47 @@ def test_sacct_adds_up_repeated_options(local: SlurmCommands) -> None:
 def test_a_script_in_another_encoding_is_named(local: SlurmCommands) -> None:
     (local.place / "latin.sh").write_bytes(b"#!/bin/sh\n# gr\xfc\xdf\ntrue\n")
     assert "is not UTF-8" in local.refused("sbatch", "latin.sh")
+
+
+def test_all_clusters(local: SlurmCommands, gateway: RunningGateway) -> None:
+    job = local("sbatch", "--parsable", "-H", "--wrap", "true", "-M", "all").strip().split(";")[0]
+    queue = ["squeue", "-h", "-j", job, "-o", "%i"]
+    accounting = ["sacct", "-X", "-P", "--format=JobIdRaw", "-j", job, "--noheader"]
+    assert local(*queue, "-M", "all").split() == [job]
+    assert local(*accounting, "--clusters", "all").split() == [job]
+    assert local(*accounting, "--clusters", "laptop,").split() == [job]
+    assert local("sinfo", "-M", "all").startswith("CLUSTER: local\n")
+
+    local.add_site("second", gateway.url, gateway.token_url, gateway.client, gateway.system)
+    assert local(*queue, "-M", "all").split() == [job, job]
+    assert local(*accounting, "-L").split() == [job, job]
+    shown = local("squeue", "-j", job, "-o", "%i", CRESTLINE_SITE="second").splitlines()
+    assert shown == ["JOBID", job]
+    shown = local("squeue", "-j", job, "-o", "%i", "-M", "laptop,second").splitlines()
+    assert shown == ["CLUSTER: local", "JOBID", job, "", "CLUSTER: local", "JOBID", job]
+    assert "may have the same id" in local.refused("scancel", "-M", "all", job)
+    assert local("squeue", "-h", "-j", job, "-o", "%T", "-M", "all", CRESTLINE_SITE="second").split() == ["PENDING"]
+    local("scancel", "-M", "all", job, CRESTLINE_SITE="second")
+
+
+def test_a_cluster_that_is_gone_is_named_among_others(local: SlurmCommands, gateway: RunningGateway) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    local.add_site("gone", url, f"{url}/oauth2/token", ("a", "b"), "there")
+    done = local.run("sinfo", "-h", "-o", "%P", "-M", "gone,laptop")
+    assert done.returncode == 1
+    assert "sinfo: error: cluster gone: " in done.stderr
+    assert done.stdout.strip() == "normal*"
+
+
+@pytest.mark.parametrize("said", ["ReqNodeNotAvail, UnavailableNodes:n[1-3]", "Job held by\nalice\ton Mon", ""])
+def test_a_reason_is_one_word(said: str) -> None:
+    """Programs read the columns by the blanks between them."""
+    job = Job(job_id="12", state=JobState.PENDING, raw_state="PENDING", reason=said)
+    (plain,) = short_format("squeue", "%r", SHORT)
+    (shown,) = short_format("squeue", "%R", SHORT)
+    (long,) = long_format("squeue", "Reason:60", LONG)
+    for text in (plain.cell(job), shown.cell(job).strip("()"), long.cell(job), FIELDS["reason"].text(job)):
+        assert text.strip() == ("_".join(said.split()) or "None")
+        assert len(text.split()) == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from crestline.cli.slurm.layout import Field
-from crestline.cli.slurm.queue_fields import job_name
+from crestline.cli.slurm.queue_fields import job_name, reason
 from crestline.cli.slurm.states import state_of
 from crestline.cli.slurm.times import long_duration, moment
 from crestline.model import Job
@@ -69,7 +69,7 @@ _ALL = (
     Wide("Partition", lambda job: job.partition),
     Wide("Priority", lambda job: _number(job.priority)),
     Wide("QOS", _untold),
-    Wide("Reason", lambda job: job.reason or "None", 22),
+    Wide("Reason", reason, 22),
     Wide("ReqCPUS", lambda job: _number(job.cpus), 8),
     Wide("ReqMem", _untold),
     Wide("ReqTRES", _untold),

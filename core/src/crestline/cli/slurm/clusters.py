@@ -1,14 +1,76 @@
-"""`-M`: which system is meant."""
+"""`-M`: which systems are meant."""
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
 
-from crestline.cli.slurm.program import CommandError
+from crestline.cli.slurm.program import CommandError, on_system, one_line
+from crestline.model import CrestlineError
+
+if TYPE_CHECKING:
+    from crestline.client import System
+
+T = TypeVar("T")
+Cluster = tuple[str | None, str | None]
+"""what `connect` takes as target and system"""
 
 
-def find_cluster(program: str, named: str | None) -> tuple[str | None, str | None]:
-    """What `connect` takes as target and system.
+def on_clusters(
+    program: str, named: str | None, action: Callable[[System], Awaitable[T]], show: Callable[[T, bool], None]
+) -> int:
+    """Show what `action` finds on each cluster; returns the exit code.
+
+    One that fails among several is named on stderr, and the others are shown nevertheless, as by Slurm's commands.
+
+    Args:
+        program, named: as for `find_clusters`.
+        action: what to ask of a system.
+        show: prints the result; the second argument is whether it is the first.
+    """
+    clusters = find_clusters(program, named)
+    shown = failed = 0
+    for target, system in clusters:
+        try:
+            found = on_system(target, system, action)
+        except (CommandError, CrestlineError) as error:
+            if len(clusters) == 1:
+                raise
+            failed += 1
+            print(f"{program}: error: cluster {target or system}: {one_line(str(error))}", file=sys.stderr)
+            continue
+        show(found, not shown)
+        shown += 1
+    return int(bool(failed))
+
+
+def find_clusters(program: str, named: str | None) -> list[Cluster]:
+    """The clusters that a value of `-M` means: one, several after commas, or `all`.
+
+    `all` is the one that a call without `-M` uses if `CRESTLINE_SITE` or `FIRECREST_URL` names it, else every site of
+    the sites file.
+
+    Raises:
+        CommandError: as `find_cluster`, or there is no site.
+        ConfigError: the sites file cannot be used.
+    """
+    named = named or os.environ.get("SLURM_CLUSTERS")
+    if named != "all":
+        names = [each for each in (named or "").split(",") if each]
+        return list(dict.fromkeys(find_cluster(program, each) for each in names)) or [_default()]
+    if target := os.environ.get("CRESTLINE_SITE"):
+        return [(target, None)]
+    if os.environ.get("FIRECREST_URL"):
+        return [(None, None)]
+    from crestline.client import load_sites
+
+    return [(site, None) for site in load_sites()] or [(None, None)]
+
+
+def find_cluster(program: str, named: str | None) -> Cluster:
+    """The one cluster that a value of `-M` means.
 
     Args:
         program: for the message.
@@ -16,14 +78,19 @@ def find_cluster(program: str, named: str | None) -> tuple[str | None, str | Non
             has. None: what `SLURM_CLUSTERS` says, then `CRESTLINE_SITE`, then the default.
 
     Raises:
-        CommandError: there is no such thing, or there are several.
+        CommandError: the cluster is unknown, or `named` means several.
         ConfigError: the sites file cannot be used.
     """
     named = named or os.environ.get("SLURM_CLUSTERS")
     if not named:
-        return os.environ.get("CRESTLINE_SITE") or None, None
+        return _default()
     if "," in named or named == "all":
-        raise CommandError(f"{program}: error: -M takes one cluster at a time, not '{named}'.")
+        if len(clusters := find_clusters(program, named)) == 1:
+            return clusters[0]
+        raise CommandError(
+            f"{program}: error: '{named}' means {len(clusters)} clusters, and jobs of different clusters may have the "
+            f"same id. Name one with -M or in CRESTLINE_SITE."
+        )
     if "@" in named:
         return named, None
     from crestline.client import load_sites
@@ -44,3 +111,7 @@ def find_cluster(program: str, named: str | None) -> tuple[str | None, str | Non
         f"{program}: error: '{named}' can't be reached now, or it is an invalid entry for --cluster. "
         f"Name system@site, or a site of the sites file, which has: {known}."
     )
+
+
+def _default() -> Cluster:
+    return os.environ.get("CRESTLINE_SITE") or None, None

@@ -63,7 +63,7 @@ def run(program: str, work: Callable[[list[str]], int | None]) -> NoReturn:
             print(line, file=sys.stderr)
         code = failure.code
     except CrestlineError as error:
-        print(f"{program}: error: {_one_line(str(error))}", file=sys.stderr)
+        print(f"{program}: error: {one_line(str(error))}", file=sys.stderr)
         code = 1
     except OSError as error:
         print(f"{program}: error: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
@@ -163,5 +163,6 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
         raise CommandError(code=ENDED_BY_SIGTERM) from None
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """The text with blanks for what does not print, line ends among them."""
     return "".join(each if each.isprintable() else " " for each in text)

@@ -31,8 +31,8 @@ def array_task(job: Job) -> str:
 
 
 def reason(job: Job) -> str:
-    """As squeue: `None` where there is none."""
-    return job.reason or "None"
+    """As squeue, `None` where there is none; in one word, since programs split the lines at blanks."""
+    return "_".join(job.reason.split()) or "None"
 
 
 def _nodes_or_reason(job: Job) -> str:

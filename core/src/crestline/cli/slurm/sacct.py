@@ -9,8 +9,8 @@ import time
 from typing import TYPE_CHECKING
 
 from crestline.cli.slurm.accounting_fields import FIELDS, Wide
-from crestline.cli.slurm.clusters import find_cluster
-from crestline.cli.slurm.program import CommandError, on_system, read_options, run
+from crestline.cli.slurm.clusters import on_clusters
+from crestline.cli.slurm.program import CommandError, read_options, run
 from crestline.cli.slurm.queue_fields import job_name
 from crestline.cli.slurm.states import read_states, state_of
 from crestline.cli.slurm.times import read_moment
@@ -55,12 +55,14 @@ def sacct(words: list[str]) -> int:
         if not re.fullmatch(r"\d+([_+]\S+)?", each):
             raise CommandError(f"{_PROGRAM}: fatal: Bad job/step specified: {each}")
     columns = _columns(options)
-    target, system = find_cluster(_PROGRAM, options.get("clusters"))
     begin, end = _span(options, ids)
-    jobs = on_system(target, system, lambda there: _read(there, ids, begin, options))
-    wanted = [job for job in jobs if _is_meant(job, ids, begin, end, options)]
-    _print(columns, wanted, options)
-    return 0
+
+    def show(jobs: list[Job], first: bool) -> None:
+        wanted = [job for job in jobs if _is_meant(job, ids, begin, end, options)]
+        _print(columns, wanted, options, header=first and "noheader" not in options)
+
+    named = "all" if "allclusters" in options else options.get("clusters")
+    return on_clusters(_PROGRAM, named, lambda there: _read(there, ids, begin, options), show)
 
 
 def _columns(options: dict[str, str]) -> list[_Column]:
@@ -122,8 +124,7 @@ def _is_meant(job: Job, ids: list[str], begin: float, end: float, options: dict[
     )
 
 
-def _print(columns: list[_Column], jobs: list[Job], options: dict[str, str]) -> None:
-    header = "noheader" not in options
+def _print(columns: list[_Column], jobs: list[Job], options: dict[str, str], *, header: bool) -> None:
     rows = [[field.text(job) for field, _, _ in columns] for job in jobs]
     if "parsable" in options or "parsable2" in options:
         mark = options.get("delimiter", "|")

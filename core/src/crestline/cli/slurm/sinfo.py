@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from crestline.cli.slurm.clusters import find_cluster
+from crestline.cli.slurm.clusters import on_clusters
 from crestline.cli.slurm.layout import Column, long_format, print_rows, short_format
 from crestline.cli.slurm.node_fields import LONG, OF_PARTITION, SHORT, SUMS, Group, long_state, short_state
-from crestline.cli.slurm.program import CommandError, on_system, read_options, run
+from crestline.cli.slurm.program import CommandError, read_options, run
 from crestline.model import Node, Partition
 from crestline.model.hostlist import unfold
 
@@ -38,13 +38,15 @@ def sinfo(words: list[str]) -> int:
     if rest:
         raise CommandError(f"{_PROGRAM}: error: Unrecognized option: {rest[0]}")
     columns = _columns(options)
-    target, system = find_cluster(_PROGRAM, options.get("clusters"))
-    nodes, partitions, name = on_system(target, system, _read)
     header = "noheader" not in options
-    if options.get("clusters") and header:
-        print(f"CLUSTER: {name}")
-    print_rows(columns, _groups(columns, nodes, partitions, options), header=header)
-    return 0
+
+    def show(found: tuple[list[Node], list[Partition], str], first: bool) -> None:
+        nodes, partitions, name = found
+        if options.get("clusters") and header:
+            print(f"CLUSTER: {name}" if first else f"\nCLUSTER: {name}")
+        print_rows(columns, _groups(columns, nodes, partitions, options), header=header)
+
+    return on_clusters(_PROGRAM, options.get("clusters"), _read, show)
 
 
 def _columns(options: dict[str, str]) -> list[Column[Group]]:

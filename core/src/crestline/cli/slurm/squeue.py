@@ -7,9 +7,9 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from crestline.cli.slurm.clusters import find_cluster
+from crestline.cli.slurm.clusters import on_clusters
 from crestline.cli.slurm.layout import Column, long_format, print_rows, short_format
-from crestline.cli.slurm.program import CommandError, on_system, read_options, run
+from crestline.cli.slurm.program import CommandError, read_options, run
 from crestline.cli.slurm.queue_fields import LONG, ORDER, SHORT, job_name
 from crestline.cli.slurm.states import ACTIVE, read_states, state_of
 from crestline.model import Job, JobNotFoundError
@@ -46,18 +46,19 @@ def squeue(words: list[str]) -> int:
     for unserved in ("iterate", "licenses", "qos", "reservation", "nodelist"):
         if unserved in options:
             raise CommandError(f"{_PROGRAM}: error: --{unserved} cannot be served: the API does not tell.")
-    target, system = find_cluster(_PROGRAM, options.get("clusters"))
     columns = _columns(options)
     ids = [each for each in options.get("jobs", "").split(",") if each]
     if any(not parent(each).isdigit() for each in ids):
         raise CommandError(f"{_PROGRAM}: error: Invalid job id: {options['jobs']}")
-    jobs, name = on_system(target, system, lambda there: _read(there, ids, options))
-    jobs = _ordered(_chosen(jobs, ids, options), options.get("sort"))
     header = "noheader" not in options
-    if options.get("clusters") and header:
-        print(f"CLUSTER: {name}")
-    print_rows(columns, jobs, header=header)
-    return 0
+
+    def show(found: tuple[list[Job], str], first: bool) -> None:
+        jobs, name = found
+        if options.get("clusters") and header:
+            print(f"CLUSTER: {name}" if first else f"\nCLUSTER: {name}")
+        print_rows(columns, _ordered(_chosen(jobs, ids, options), options.get("sort")), header=header)
+
+    return on_clusters(_PROGRAM, options.get("clusters"), lambda there: _read(there, ids, options), show)
 
 
 def _columns(options: dict[str, str]) -> list[Column[Job]]:
