@@ -182,3 +182,49 @@ def test_completion_knows_jobs_and_remote_paths(crestline: Command) -> None:
         assert complete_paths("tabb") == []
     finally:
         os.environ["CRESTLINE_SITES"] = environment["CRESTLINE_SITES"] or ""
+
+
+def test_one_sentence_for_a_directory_that_does_not_exist(crestline: Command) -> None:
+    (crestline.place / "x").write_text("x")
+    (crestline.place / "job.sh").write_text("#!/bin/sh\necho\n")
+    crestline("mkdir", "-p", "some")
+    default = Path(crestline.refused("cat", "absent", code=66).split("'")[1]).parent
+    absent = default / "some" / "absent"
+    said = (
+        f"crestline: The directory {absent} does not exist on the system. Make it with `crestline mkdir -p {absent}`, "
+    )
+    said += "or name another directory."
+    assert crestline.refused("submit", "job.sh", "--workdir", absent, code=65) == said
+    for command in (
+        ("ls", absent),
+        ("cp", "x", f":{absent}/x"),
+        ("cp", f":{absent}/x", "."),
+        ("cat", absent / "x"),
+        ("tail", absent / "x"),
+        ("rm", absent / "x"),
+        ("mkdir", absent / "x"),
+    ):
+        assert crestline.refused(*command, code=66) == said
+    assert "No such file" in crestline.refused("cat", "some/absent", code=66)  # its directory is there
+    here = crestline.place / "no"
+    crestline("cp", "x", ":some/x")
+    said = f"The directory {here} does not exist on this machine. Make it with `mkdir -p {here}`"
+    assert said in crestline.refused("cp", ":some/x", "no/x", code=66)
+    assert "y does not exist on this machine" in crestline.refused("cp", "y", f":{absent}/x", code=66)
+
+
+def test_a_user_without_the_default_directory(tmp_path: Path) -> None:
+    crestline = Command(tmp_path)
+    (tmp_path / "x").write_text("x")
+    with crestline.serving("--home", tmp_path / "home"):
+        default = Path(crestline.refused("cat", "absent", code=66).split("'")[1]).parent
+        (tmp_path / "job.sh").write_text(f"#!/bin/sh\nrm -r {default}\n")
+        job = crestline("submit", "job.sh", "--wait").stdout.decode().split()[0]
+        said = f"The directory {default} does not exist on the system. Make it with `crestline mkdir -p {default}`"
+        commands = (("ls",), ("ls", "sub/sub"), ("cp", "x", ":a/b"), ("cp", ":x", "y"), ("logs", job))
+        for command in commands:
+            assert said in crestline.refused(*command, code=66), command
+        assert said in crestline.refused("submit", "job.sh", code=65)
+        assert said in crestline("doctor", code=1).stdout.decode()
+        crestline("mkdir", "-p", default)
+        assert crestline("ls").stdout == b""

@@ -75,6 +75,18 @@ def test_files_and_doctor(crestline: Command) -> None:
     assert {check["verdict"] for check in checks} == {"ok"}
 
 
+def test_one_sentence_where_the_users_directory_does_not_exist(plain: PlainFirecrest, crestline: Command) -> None:
+    (crestline.place / "x").write_text("x")
+    plain.home.rename(plain.home.with_name("elsewhere"))
+    commands = (("ls",), ("ls", "sub"), ("cp", "x", ":a/b"), ("cp", ":x", "y"), ("cat", "x"))
+    for command in commands:
+        said = crestline.refused(*command, code=66)
+        assert f"The directory {plain.home} does not exist on the system. Make it with `crestline mkdir -p" in said, (
+            command
+        )
+    assert f"The directory {plain.home} does not exist" in crestline("doctor", code=1).stdout.decode()
+
+
 def test_names_are_shown_and_one_bad_file_of_many_is_named(plain: PlainFirecrest, crestline: Command) -> None:
     (plain.home / "tree").mkdir()
     for name in ("für.txt", "b", "c"):

@@ -203,7 +203,7 @@ def _description(local: Bench, **fields: Any) -> JobDescription:
         ({"script_path": "/etc"}, "cannot be read: Is a directory"),
         ({"script_path": "/a\0b"}, "cannot be read"),
         ({"script": "#!/bin/sh\n", "working_directory": "/no/such/folder"}, "does not exist"),
-        ({"script": "#!/bin/sh\n", "working_directory": "/etc/passwd"}, "does not exist"),
+        ({"script": "#!/bin/sh\n", "working_directory": "/etc/passwd"}, "is not a directory"),
         ({"script": "#!/bin/sh\n", "partition": "gpu"}, "Choose one of: normal"),
         ({"script": "#!/bin/sh\n#SBATCH -n 5\n"}, "can never run"),
         ({"script": "#!/bin/sh\n#SBATCH --mem=1T\n"}, "can never run"),

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from crestline.gateway.hosts import Completed
 from crestline.gateway.schedulers.command_lines import CommandLine
+from crestline.gateway.schedulers.pbs import submission as pbs_submission
 from crestline.gateway.schedulers.slurm import accounting, ids, submission, tables
 from crestline.gateway.schedulers.slurm.streams import Streams, asked_for, job_metadata
 from crestline.model import (
@@ -21,6 +23,7 @@ from crestline.model import (
     InvalidRequestError,
     PermissionDeniedError,
 )
+from crestline.model.directories import missing_directory
 from crestline.wire.compute import JobDescription, JobInfo, JobStatus, JobTime
 
 MARK = "@0123456789abcdef@"
@@ -215,6 +218,16 @@ def test_refusals(status: int, stdout: str, stderr: str, kind: type[Exception]) 
     with pytest.raises(kind) as caught:
         submission.job_id_of(Completed(status, stdout.encode(), stderr.encode()))
     assert getattr(caught.value, "hint", "")
+
+
+@pytest.mark.parametrize("job_id_of", [submission.job_id_of, pbs_submission.job_id_of])
+def test_a_working_directory_that_cannot_be_used(job_id_of: Callable[[Completed], str]) -> None:
+    complaint = b"env: cannot change directory to '/scratch/it's new': No such file or directory\n"
+    with pytest.raises(InvalidRequestError) as caught:
+        job_id_of(Completed(125, b"", complaint))
+    assert (caught.value.message, caught.value.hint) == missing_directory("/scratch/it's new")
+    with pytest.raises(InvalidRequestError, match="The working directory /root cannot be used: Permission denied"):
+        job_id_of(Completed(125, b"", b"env: cannot change directory to '/root': Permission denied\n"))
 
 
 @pytest.mark.parametrize("stdout", ["12\n", "12;cluster\n", "Welcome to the site\n12\n"])

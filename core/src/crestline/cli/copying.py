@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crestline.cli.places import Place
-from crestline.cli.remote import is_directory
+from crestline.cli.remote import is_directory, naming_missing_directory
 from crestline.client.files import Progress, Report
-from crestline.model import InvalidRequestError
+from crestline.model import InvalidRequestError, MissingFileError
 
 if TYPE_CHECKING:
     from crestline.client import System
@@ -41,14 +41,17 @@ async def _send(
 ) -> Report:
     path = await system.resolve_path(target)
     local = Path(source)
+    if not local.exists() and not local.is_symlink():
+        raise MissingFileError(f"{source} does not exist on this machine.", hint="Check its name.")
     into = several or _names_a_directory(target)
     if local.is_dir():
         _check_recursive(source, recursive)
-        return await system.upload(
-            local, posixpath.join(path, local.resolve().name) if into else path, progress=progress
-        )
-    into = into or await is_directory(system, path)
-    return await system.upload(local, path.rstrip("/") + "/" if into else path, progress=progress)
+        path = posixpath.join(path, local.resolve().name) if into else path
+    else:
+        into = into or await is_directory(system, path)
+        path = path.rstrip("/") + "/" if into else path
+    async with naming_missing_directory(system, path):
+        return await system.upload(local, path, progress=progress)
 
 
 async def _fetch(
@@ -61,7 +64,8 @@ async def _fetch(
         local = Path(target, posixpath.basename(posixpath.normpath(path))) if into else Path(target)
         return await system.download(path, local, progress=progress)
     into = into or Path(target).is_dir()
-    return await system.download(path, target.rstrip("/") + "/" if into else target, progress=progress)
+    async with naming_missing_directory(system, path):
+        return await system.download(path, target.rstrip("/") + "/" if into else target, progress=progress)
 
 
 def _names_a_directory(target: str) -> bool:

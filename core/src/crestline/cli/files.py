@@ -16,7 +16,7 @@ from crestline.cli.options import Json, Site
 from crestline.cli.output import note, one_line, print_json, print_table, write
 from crestline.cli.places import parse_place
 from crestline.cli.progress import progress_bar
-from crestline.cli.remote import is_directory, read_file, read_last_lines
+from crestline.cli.remote import is_directory, naming_missing_directory, read_file, read_last_lines
 from crestline.model import File, InvalidRequestError, MissingFileError
 
 if TYPE_CHECKING:
@@ -44,7 +44,9 @@ def ls(
     place = parse_place(path, site, remote=True)
 
     async def action(system: System) -> list[File]:
-        return await system.ls(await system.resolve_path(place.path), hidden=hidden, recursive=recursive)
+        directory = await system.resolve_path(place.path)
+        async with naming_missing_directory(system, posixpath.join(directory, "")):
+            return await system.ls(directory, hidden=hidden, recursive=recursive)
 
     files = on_system(place.site, action, patient=False)
     if json:
@@ -72,12 +74,13 @@ def cat(
 
         async def action(system: System, path: str = place.path) -> None:
             source = await system.resolve_path(path)
-            if json:
-                content = b"".join([chunk async for chunk in read_file(system, source)])
-                print_json({"path": source, "text": content.decode(errors="replace")})
-                return
-            async for chunk in read_file(system, source):
-                write(chunk)
+            async with naming_missing_directory(system, source):
+                if json:
+                    content = b"".join([chunk async for chunk in read_file(system, source)])
+                    print_json({"path": source, "text": content.decode(errors="replace")})
+                    return
+                async for chunk in read_file(system, source):
+                    write(chunk)
 
         on_system(place.site, action, patient=False)
 
@@ -135,7 +138,8 @@ def tail(
 
     async def action(system: System) -> None:
         source = await system.resolve_path(place.path)
-        content, position = await read_last_lines(system, source, lines)
+        async with naming_missing_directory(system, source):
+            content, position = await read_last_lines(system, source, lines)
         write(content)
         if follow:
             async for text in system.follow(source, position=position):
@@ -208,7 +212,9 @@ def _each(paths: list[str], site: str | None, work: Callable[[System, str], Awai
         place = parse_place(path, site, remote=True)
 
         async def action(system: System, path: str = place.path) -> None:
-            await work(system, await system.resolve_path(path))
+            whole = await system.resolve_path(path)
+            async with naming_missing_directory(system, whole):
+                await work(system, whole)
 
         on_system(place.site, action, patient=False)
 

@@ -21,7 +21,7 @@ from crestline.cli.options import Json, Site
 from crestline.cli.outcome import describe_end, job_exit_code
 from crestline.cli.output import note, print_json, print_table, write
 from crestline.cli.recent_jobs import as_submitted, note_job, recent_ids
-from crestline.cli.remote import check_known, output_files, read_file
+from crestline.cli.remote import check_known, is_missing, naming_missing_directory, output_files, read_file
 from crestline.cli.resources import takes_resources
 from crestline.model import (
     CrestlineError,
@@ -33,6 +33,7 @@ from crestline.model import (
     NotFoundError,
     endings,
 )
+from crestline.model.directories import missing_directory
 
 if TYPE_CHECKING:
     from crestline.client import System
@@ -224,7 +225,8 @@ def logs(
                         write(piece)
         except MissingFileError:
             await _check_started(system, job)
-            raise
+            async with naming_missing_directory(system, paths[0]):
+                raise
         if not shown:
             await _check_started(system, job)
 
@@ -239,7 +241,11 @@ async def _check_started(system: System, job_id: str) -> None:
     """
     job = await system.job(job_id)
     if endings.launch_failed(job):
-        raise MissingFileError(f"{endings.describe_end(job)} It has no output.", hint=endings.end_hint(job))
+        message, hint = f"{endings.describe_end(job)} It has no output.", endings.end_hint(job)
+        if job.workdir and await is_missing(system, job.workdir):
+            missing, hint = missing_directory(job.workdir)
+            message = f"{message} {missing}"
+        raise MissingFileError(message, hint=hint)
 
 
 @app.command()

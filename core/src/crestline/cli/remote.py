@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import posixpath
 import stat
 import tempfile
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
 
-from crestline.model import MissingFileError
+from crestline.model import CrestlineError, MissingFileError
+from crestline.model.directories import missing_directory
 
 if TYPE_CHECKING:
     from crestline.client import System
@@ -47,6 +50,38 @@ async def output_files(system: System, job_id: str, *, stderr: bool = False) -> 
             f"The gateway does not say where job {job_id} writes to.", hint="Name its file: crestline cat PATH"
         )
     return known
+
+
+@asynccontextmanager
+async def naming_missing_directory(system: System, path: str) -> AsyncIterator[None]:
+    """Name the directory if a file is missing for want of it: the user's default one, or the one that `path` is in.
+
+    A path that ends in a slash is a directory itself.
+
+    Raises:
+        MissingFileError: a directory does not exist, or what is missing was raised inside.
+    """
+    try:
+        yield
+    except MissingFileError as error:
+        default = await system.default_workdir()
+        is_below = f"{path.rstrip('/')}/".startswith(f"{default.rstrip('/')}/")
+        for directory in [default] * is_below + [posixpath.dirname(path)]:
+            if await is_missing(system, directory):
+                message, hint = missing_directory(directory)
+                raise MissingFileError(message, hint=hint, details=error.details) from error
+        raise
+
+
+async def is_missing(system: System, path: str) -> bool:
+    """Whether the system says that a path does not exist; False also where it does not tell."""
+    try:
+        await system.stat(path)
+    except MissingFileError:
+        return True
+    except CrestlineError:
+        return False
+    return False
 
 
 async def is_directory(system: System, path: str) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 
 from crestline.cli.checks import Check, Verdict, failed
-from crestline.cli.remote import read_file
+from crestline.cli.remote import naming_missing_directory, read_file
 from crestline.cli.systems import health
 from crestline.client import Policy, RetryPolicy, Site, System, connect, find_site, site_from_environment, sites_file
 from crestline.model import AuthenticationError, CrestlineError
@@ -145,7 +145,8 @@ async def _write_test(system: System) -> Check:
     with tempfile.TemporaryDirectory(prefix="crestline-") as place:
         local = Path(place, name)
         local.write_bytes(content)
-        await system.upload(local, path)
+        async with naming_missing_directory(system, path):
+            await system.upload(local, path)
     try:
         back = b"".join([chunk async for chunk in read_file(system, path)])
     finally:

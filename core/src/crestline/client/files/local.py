@@ -23,6 +23,7 @@ from crestline.model import (
     TransferError,
 )
 from crestline.model.crc32 import Crc32
+from crestline.model.directories import missing_directory
 
 _T = TypeVar("_T")
 
@@ -36,6 +37,10 @@ def local_errors() -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
+        parent = os.path.dirname(os.path.abspath(os.fsdecode(error.filename or "")))
+        if error.filename and not os.path.exists(parent):
+            message, hint = missing_directory(parent, here=True)
+            raise MissingFileError(message, hint=hint) from error
         raise MissingFileError(f"{error.filename} does not exist on this machine.") from error
     except PermissionError as error:
         raise PermissionDeniedError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import secrets
 import shlex
@@ -10,11 +12,15 @@ from dataclasses import dataclass
 
 from crestline.gateway.hosts import Completed
 from crestline.model import InvalidRequestError
+from crestline.model.directories import missing_directory
 from crestline.wire.compute import JobDescription
 
 # The first N bytes of standard input are assignments, the script follows. So no value shows in a list of processes and
 # none can be cut at a comma. $0 is the program, found before the job's PATH takes over.
 _WITH_ENVIRONMENT = 'set -- "$(command -v "$0")" "$@" && eval "$(head -c %d)" && exec "$@"'
+
+_UNUSABLE_DIRECTORY = re.compile(r"cannot change directory to '(.*)': (.*)")
+"""of env(1), in the C locale"""
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,26 @@ def directory_of(job: JobDescription) -> str:
             hint="Give a path that begins with '/'.",
         )
     return job.working_directory
+
+
+def directory_refusal(said: tuple[str, ...]) -> InvalidRequestError | None:
+    """The error for a working directory that env(1) could not change into; None if it complains of nothing such.
+
+    Args:
+        said: the lines that the command line wrote to stderr.
+    """
+    for line in said:
+        if match := _UNUSABLE_DIRECTORY.search(line):
+            path, reason = match.groups()
+            if reason == os.strerror(errno.ENOENT):
+                message, hint = missing_directory(path)
+            else:
+                message, hint = (
+                    f"The working directory {path} cannot be used: {reason}.",
+                    "Name one that you may enter.",
+                )
+            return InvalidRequestError(message, hint=hint, details=said)
+    return None
 
 
 def together(lines: Sequence[CommandLine], timeout: float) -> tuple[CommandLine, str]:

@@ -12,6 +12,7 @@ from crestline.gateway.schedulers.local.options import PartitionConfig
 from crestline.gateway.schedulers.local.queue import Cluster
 from crestline.gateway.schedulers.local.request import Request, check_script, read_request
 from crestline.model import InvalidRequestError
+from crestline.model.directories import missing_directory
 from crestline.wire.compute import JobDescription
 
 _MAX_SCRIPT = 4 * 1024 * 1024  # bytes, as Slurm's max_script_size
@@ -37,11 +38,11 @@ def accept(
     )
     request = _limited(request, next(each for each in partitions if each.name == request.partition))
     cluster.check(request.partition, request.resources)
+    if not os.path.exists(request.directory):
+        message, hint = missing_directory(request.directory)
+        raise InvalidRequestError(message, hint=hint)
     if not os.path.isdir(request.directory):
-        raise InvalidRequestError(
-            f"The working directory {request.directory} does not exist, or is no directory.",
-            hint="Create it before you submit, or name another.",
-        )
+        raise InvalidRequestError(f"{request.directory} is not a directory.", hint="Name a directory.")
     return script, request
 
 

@@ -11,6 +11,7 @@ from crestline.gateway.hosts import Completed
 from crestline.gateway.schedulers.command_lines import (
     CommandLine,
     directory_of,
+    directory_refusal,
     environment_of,
     script_of,
     submitting,
@@ -67,10 +68,12 @@ def job_id_of(done: Completed) -> str:
     words = done.stdout.decode(errors="replace").split()
     if done.exit_status == 0 and words and re.match(r"\d", words[-1]) and is_job_id(words[-1]):
         return words[-1]
+    said = complaints(done)
+    if (unusable := directory_refusal(said)) is not None:
+        raise unusable
     known = refusal("qsub", done)
     if known is not None and not isinstance(known, JobNotFoundError):
         raise known
-    said = complaints(done)
     what = said[0] if said else f"qsub ended with {done.exit_status} and named no job."
     raise InvalidRequestError(f"PBS refused the job: {what}", hint="Correct the job description.", details=said)
 

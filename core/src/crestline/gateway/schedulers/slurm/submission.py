@@ -9,6 +9,7 @@ from crestline.gateway.hosts import Completed
 from crestline.gateway.schedulers.command_lines import (
     CommandLine,
     directory_of,
+    directory_refusal,
     environment_of,
     script_of,
     submitting,
@@ -63,12 +64,8 @@ def job_id_of(done: Completed) -> str:
 
 def _refused(done: Completed) -> CrestlineError:
     said = complaints(done)
-    if missing := next((line for line in said if "cannot change directory to" in line), ""):
-        return InvalidRequestError(
-            f"The working directory cannot be used: {missing.removeprefix('env: ')}.",
-            hint="Make it, or name one that exists and that you may enter.",
-            details=said,
-        )
+    if (unusable := directory_refusal(said)) is not None:
+        return unusable
     known = refusal("sbatch", done)
     if known is not None and not isinstance(known, JobNotFoundError):  # a dependency on an unknown job is the asker's
         return known
