@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
+from crestline.gateway.identity.clients import Clients
+from crestline.gateway.store import Store
 from harness.browser import Browser
 from harness.gateway import RunningGateway
 from harness.gateway_page import go, sign_in
@@ -80,6 +84,49 @@ def test_a_token_is_renewed_ahead(page: Page, gateway: RunningGateway) -> None:
     page.clock.fast_forward(225_000)
     go(page, "Files")
     page.get_by_role("heading", name="Files on local").wait_for()
+
+
+def new_code(gateway: RunningGateway) -> str:
+    """The code of a new sign-in link, made in a thread that has no browser and so may have an event loop."""
+
+    async def make() -> str:
+        store = await Store.open(gateway.home / "private" / "gateway.db")
+        try:
+            return await Clients(store).new_sign_in_code(gateway.client[0])
+        finally:
+            await store.close()
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, make()).result()
+
+
+def test_by_a_link_once(browser: Browser, page: Page, gateway: RunningGateway) -> None:
+    code = new_code(gateway)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{gateway.url}/#/sign-in/{code}")
+    page.get_by_role("heading", name="Systems").wait_for()
+    assert page.evaluate("location.href") == f"{gateway.url}/#/"
+    assert all(code not in url.partition("#")[0] for url in asked)
+    held = page.evaluate("JSON.parse(Object.values(sessionStorage)[0])")
+    assert code not in str(held)
+    go(page, "API keys")
+    page.get_by_role("cell", name=held["keyId"]).wait_for()
+
+    with browser.page() as another:
+        another.goto(f"{gateway.url}/#/sign-in/{code}")
+        another.locator(ALERT, has_text="used already").wait_for()
+        another.get_by_role("heading", name="Sign in").first.wait_for()
+        assert another.evaluate("sessionStorage.length") == 0
+        assert another.evaluate("location.href") == f"{gateway.url}/#/"
+        another.goto(f"{gateway.url}/#/sign-in/{new_code(gateway)}")  # in a tab that shows the page already
+        another.get_by_role("button", name="Sign out").wait_for()
+
+    with page.expect_response(f"**/keys/{held['keyId']}") as revoked:
+        page.get_by_role("button", name="Sign out").click()
+    assert revoked.value.status == 204
+    headers = {"Authorization": f"Bearer {held['token']}"}
+    assert httpx.get(f"{gateway.url}/status/systems", headers=headers).status_code == 401
 
 
 @pytest.mark.parametrize("path", ["/", "/page/app.js", "/page/style.css", "/page/settings.json"])

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import getpass
+import signal
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +19,10 @@ import pytest
 
 from crestline.gateway.audit import AuditQuery, AuditRecord, AuditTrail
 from crestline.gateway.config import AuditConfig
-from crestline.gateway.home import Home
+from crestline.gateway.home import Endpoint, Home
 from crestline.gateway.store import Store
 from harness.audit import audit_records
+from harness.command import Command
 from harness.forging_issuer import ForgingIssuer
 from harness.gateway import RunningGateway, in_thread
 
@@ -78,6 +83,72 @@ def test_refused_credentials_are_counted_together(tmp_path: Path) -> None:
     assert [each.client_id for each in refused] == [key["keyId"]] * 2
     assert "29 more" in refused[1].reason or "28 more" in refused[1].reason
     assert [each.target for each in refused] == ["", ""]
+
+
+def redeem(gateway: RunningGateway, code: str) -> httpx.Response:
+    return httpx.post(f"{gateway.url}/page/sign-in", json={"code": code})
+
+
+def test_a_sign_in_link_works_once_and_for_minutes(fresh: RunningGateway) -> None:
+    home = Home(fresh.home)
+    home.record_endpoint(Endpoint(url=fresh.url, token_url=fresh.token_url, system=fresh.system))
+    codes = []
+    crestline(fresh, "clients", "add", "other", "--user", getpass.getuser())
+    for words in ([], [], ["other"]):
+        address, _, code = crestline(fresh, "clients", "link", *words).partition("/#/sign-in/")
+        assert address == fresh.url
+        codes.append(code)
+    with ThreadPoolExecutor(8) as threads:  # all at once, one of them is served
+        answers = list(threads.map(lambda _: redeem(fresh, codes[0]), range(8)))
+    assert sorted(each.status_code for each in answers)[:2] == [201, 401]
+    (served,) = [each for each in answers if each.status_code == 201]
+    assert served.headers["Cache-Control"] == "no-store"
+    key = served.json()
+    assert 0 < key["expires"] - key["created"] <= 12 * 3600
+    assert httpx.get(f"{fresh.url}/keys/", headers={"X-API-Key": key["secret"]}).status_code == 200
+
+    with sqlite3.connect(home.database) as store:
+        store.execute(
+            "UPDATE sign_in_codes SET expires = 1 WHERE code_hash = ?", (sha256(codes[1].encode()).hexdigest(),)
+        )
+    assert redeem(fresh, codes[1]).status_code in (401, 429)
+    with fresh.http() as http:
+        http.delete(f"/keys/{key['keyId']}").raise_for_status()
+    assert httpx.get(f"{fresh.url}/keys/", headers={"X-API-Key": key["secret"]}).status_code == 401
+    crestline(fresh, "clients", "remove", "other")
+    assert redeem(fresh, codes[2]).status_code in (401, 429)  # nor does a link outlive its client
+    everything = b"".join(each.read_bytes() for each in (fresh.home / "private").glob("gateway.db*"))
+    assert not any(each.encode() in everything for each in codes)
+
+
+def test_guessed_sign_in_codes_are_limited(fresh: RunningGateway) -> None:
+    answers = [redeem(fresh, f"guess-{number}") for number in range(20)]
+    assert [each.status_code for each in answers] == [401] * 5 + [429] * 15
+    assert [redeem(fresh, each).status_code for each in ("", "x" * 129)] == [400, 400]
+    assert not any("guess-" in each.text for each in answers)
+
+
+def test_a_sign_in_link_is_printed_where_it_is_asked_for(tmp_path: Path) -> None:
+    """Not into files and pipes, which keep it, unless the user says so; and never into the log."""
+    command = Command(tmp_path)
+    with command.serving("--home", tmp_path / "home") as facts:
+        assert "sign_in_link" not in facts
+    with command.start(
+        "serve", "--home", tmp_path / "home", "--port", "0", "--log-level", "debug", "--sign-in-link"
+    ) as process:
+        assert process.stdout is not None
+        lines = []
+        while not lines or not lines[-1].startswith("Ctrl-C"):
+            lines.append(process.stdout.readline().decode())
+            assert lines[-1], process.communicate()
+        (link,) = [word for line in lines for word in line.split() if "/#/sign-in/" in word]
+        url, _, code = link.partition("/#/sign-in/")
+        assert httpx.post(f"{url}/page/sign-in", json={"code": code}).status_code == 201
+        process.send_signal(signal.SIGINT)
+        rest, log = process.communicate(timeout=60)
+    assert code.encode() not in rest + log
+    with command.serving("--home", tmp_path / "home", "--sign-in-link") as facts:
+        assert facts["sign_in_link"].startswith(f"{facts['url']}/#/sign-in/")
 
 
 @pytest.mark.anyio

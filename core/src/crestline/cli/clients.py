@@ -55,6 +55,18 @@ def list_(home: HomeFolder = None, config: ConfigFile = None, json: Json = False
 
 
 @clients.command()
+def link(
+    client_id: Annotated[
+        str | None, typer.Argument(metavar="[CLIENT]", help="Its id; default: that of client.json.", show_default=False)
+    ] = None,
+    home: HomeFolder = None,
+    config: ConfigFile = None,
+) -> None:
+    """Print a link that signs a browser in as a client, once, within ten minutes."""
+    print(run_async(_link(config, home, client_id)))
+
+
+@clients.command()
 def remove(
     client_id: Annotated[str, typer.Argument(metavar="CLIENT", help="Its id.")],
     home: HomeFolder = None,
@@ -74,6 +86,19 @@ async def _add(config: Path | None, home: Path | None, client_id: str, user: str
         secret = await Clients(store).add(client_id, user, scopes=scopes or SCOPES)
         await gateway_store.note(store, "clients add", f"{client_id} {user}")
         return secret
+
+
+async def _link(config: Path | None, home: Path | None, client_id: str | None) -> str:
+    async with gateway_store.open_store(config, home) as (store, settings):
+        from crestline.gateway.home import Home
+        from crestline.gateway.identity.clients import Clients, sign_in_link
+
+        place = Home(settings.home)
+        client_id = client_id or place.read_first_client()[0]
+        public_url = settings.public_url or place.read_endpoint().url
+        code = await Clients(store).new_sign_in_code(client_id)
+        await gateway_store.note(store, "clients link", client_id)
+        return sign_in_link(public_url.rstrip("/"), code)
 
 
 async def _list(config: Path | None, home: Path | None) -> list[Client]:

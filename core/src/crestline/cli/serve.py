@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from enum import StrEnum
@@ -63,6 +64,14 @@ def serve(
         typer.Option("--trust-all-users", help="Let users other than the operator use systems of this machine."),
     ] = False,
     log_level: Annotated[LogLevel, typer.Option(help="What the log on stderr holds.")] = LogLevel.WARNING,
+    sign_in_link: Annotated[
+        bool | None,
+        typer.Option(
+            "--sign-in-link/--no-sign-in-link",
+            help="Print a link that signs a browser in once, within ten minutes.",
+            show_default="on a terminal, without --json",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Serve the FirecREST v2 API for this machine or the configured systems, until Ctrl-C.
@@ -78,8 +87,10 @@ def serve(
         return load_config(config, **given, **switches)
 
     settings = read_config()
+    if sign_in_link is None:  # what is written to a file or a journal stays readable for longer than a screen
+        sign_in_link = sys.stdout.isatty() and not json
     try:
-        server = _bind(settings, log_level, read_config if config else None)
+        server = _bind(settings, log_level, read_config if config else None, with_sign_in_link=sign_in_link)
         with suppress(KeyboardInterrupt):
             server.run_forever(lambda: _announce(settings, server, json))
     except (ConfigError, ExceptionGroup) as error:  # of several systems that start at the same time
@@ -105,7 +116,13 @@ def _running(settings: GatewayConfig) -> Endpoint | None:
     return endpoint
 
 
-def _bind(settings: GatewayConfig, log_level: LogLevel, read_config: Callable[[], GatewayConfig] | None) -> Server:
+def _bind(
+    settings: GatewayConfig,
+    log_level: LogLevel,
+    read_config: Callable[[], GatewayConfig] | None,
+    *,
+    with_sign_in_link: bool,
+) -> Server:
     try:
         from crestline.gateway.server import Server, configure_logging
     except ModuleNotFoundError as error:
@@ -115,7 +132,7 @@ def _bind(settings: GatewayConfig, log_level: LogLevel, read_config: Callable[[]
             f"The gateway needs {error.name}, which is not installed.", hint="Run: pip install 'crestline[gateway]'"
         ) from error
     configure_logging(log_level.upper())
-    return Server(settings, read_config=read_config)
+    return Server(settings, read_config=read_config, with_sign_in_link=with_sign_in_link)
 
 
 def _announce(settings: GatewayConfig, server: Server, json: bool) -> None:
@@ -142,11 +159,13 @@ def _announce(settings: GatewayConfig, server: Server, json: bool) -> None:
         "system": endpoint.system,
     }
     if json:
-        print_json(facts)
+        print_json(facts | ({"sign_in_link": server.sign_in_link} if server.sign_in_link else {}))
         return
+    link = server.sign_in_link
+    sign_in = f"  sign-in     {link} (works once, for 10 minutes)\n" if link else ""
     print(
         f"Crestline serves {', '.join(settings.systems)} at {endpoint.url}\n"
-        f"  API docs    {facts['docs']}\n"
+        f"{sign_in}  API docs    {facts['docs']}\n"
         f"  client      id and secret are in {home.first_client}\n"
         f'  shell       eval "$(crestline env --home {shlex.quote(str(home.path))})"\n'
         f"  adapters    site '{SITE}' in {sites_file}\n"

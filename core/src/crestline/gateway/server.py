@@ -18,6 +18,7 @@ from types import FrameType
 from crestline.gateway.app import create_app
 from crestline.gateway.config import GatewayConfig
 from crestline.gateway.envelope import request_id
+from crestline.gateway.identity.clients import sign_in_link
 from crestline.gateway.metrics_server import MetricsServer
 from crestline.gateway.runtime import GatewayRuntime
 from crestline.gateway.tls import ServerTls
@@ -40,6 +41,7 @@ class Server(HttpServer):
         port: int | None = None,
         *,
         read_config: Callable[[], GatewayConfig] | None = None,
+        with_sign_in_link: bool = False,
     ) -> None:
         """Bind.
 
@@ -48,11 +50,15 @@ class Server(HttpServer):
             port: None: the configured one; 0 takes a free one.
             read_config: reads the configuration again at SIGHUP; None: SIGHUP ends the process, as a closed terminal
                 should.
+            with_sign_in_link: whether to make `sign_in_link`, for the client that every gateway has.
 
         Raises:
             ConfigError: the address cannot be bound, or is reachable from elsewhere without TLS.
         """
         self._read_config = read_config
+        self._with_sign_in_link = with_sign_in_link
+        self.sign_in_link: str | None = None
+        """A URL that signs a browser in once within minutes of the start; a secret, which is never logged."""
         self.tls = ServerTls(config.tls) if config.tls else None
         listener = bind(host or config.host, config.port if port is None else port)
         try:
@@ -126,6 +132,10 @@ class Server(HttpServer):
             if self._read_config is not None:
                 asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hung_up.set)
                 self._lifespan.callback(asyncio.create_task(self._reload_forever(), name="reload").cancel)
+        if self._with_sign_in_link:
+            client_id, _ = self.runtime.home.read_first_client()
+            code = await self.runtime.clients.new_sign_in_code(client_id)
+            self.sign_in_link = sign_in_link(self.public_url, code)
         self._on_ready()
 
     async def on_tick(self, counter: int) -> bool:

@@ -1,4 +1,4 @@
-"""The built-in issuer's clients and refresh tokens; only hashes of secrets are stored."""
+"""The built-in issuer's clients, refresh tokens and sign-in codes; only hashes of secrets are stored."""
 
 from __future__ import annotations
 
@@ -49,6 +49,17 @@ _refresh_tokens = Table(
     Column("expires", Float, nullable=False),
     Column("scope", Text),  # as it was granted; None in tokens of earlier versions: all that the client has
 )
+
+_sign_in_codes = Table(
+    "sign_in_codes",
+    metadata,
+    Column("code_hash", String, primary_key=True),
+    Column("client_id", String, nullable=False),
+    Column("expires", Float, nullable=False),
+)
+
+SIGN_IN_CODE_LIFETIME = 600
+"""Seconds in which a sign-in code can be used."""
 
 
 class Client(msgspec.Struct, frozen=True):
@@ -119,7 +130,7 @@ class Clients:
         """
         async with self._engine.begin() as connection:
             done = await connection.execute(delete(_clients).where(_clients.c.client_id == client_id))
-            for table in (_client_scopes, _refresh_tokens):
+            for table in (_client_scopes, _refresh_tokens, _sign_in_codes):
                 await connection.execute(delete(table).where(table.c.client_id == client_id))
         if not done.rowcount:
             raise NotFoundError(f"There is no client {client_id!r}.", hint="List them for their ids.")
@@ -172,6 +183,32 @@ class Clients:
             )
             return bool(used.rowcount)
 
+    async def new_sign_in_code(self, client_id: str) -> str:
+        """A code that signs a browser in as the client, once, within `SIGN_IN_CODE_LIFETIME`.
+
+        Raises:
+            NotFoundError: the client does not exist.
+        """
+        if not await self.exists(client_id):
+            raise NotFoundError(f"There is no client {client_id!r}.", hint="List them for their ids.")
+        code, now = secrets.token_urlsafe(32), time.time()
+        async with self._engine.begin() as connection:
+            await connection.execute(delete(_sign_in_codes).where(_sign_in_codes.c.expires < now))
+            await connection.execute(
+                insert(_sign_in_codes).values(
+                    code_hash=_hash(code), client_id=client_id, expires=now + SIGN_IN_CODE_LIFETIME
+                )
+            )
+        return code
+
+    async def use_sign_in_code(self, code: str) -> Client | None:
+        """Use up a sign-in code; its client, or None if the code is unknown, used or expired."""
+        which = (_sign_in_codes.c.code_hash == _hash(code)) & (_sign_in_codes.c.expires >= time.time())
+        async with self._engine.begin() as connection:
+            client_id = await connection.scalar(select(_sign_in_codes.c.client_id).where(which))
+            used = await connection.execute(delete(_sign_in_codes).where(which))
+        return await self.find(client_id) if client_id is not None and used.rowcount else None
+
 
 class ActiveClients:
     """Which clients there are, asked of the store once a second at most, so that a removal ends access tokens."""
@@ -205,6 +242,11 @@ class ActiveClients:
         except GatewayUnavailableError as error:
             _log.warning("removed clients cannot be looked for: %s", error)
         self._checked = time.monotonic()
+
+
+def sign_in_link(public_url: str, code: str) -> str:
+    """The address of the gateway's page with a sign-in code. Browsers send nothing of what stands behind the `#`."""
+    return f"{public_url}/#/sign-in/{code}"
 
 
 def _hash(secret: str) -> str:

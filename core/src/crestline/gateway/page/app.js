@@ -8,7 +8,7 @@ import { showJob } from './job.js';
 import { showJobs } from './jobs.js';
 import { showKeys } from './keys.js';
 import { arrive } from './oidc.js';
-import { session, signOut, useProvider } from './session.js';
+import { session, signOut, useLink, useProvider } from './session.js';
 import { showSignIn } from './signin.js';
 import { showSubmit } from './submit.js';
 import { showSystems } from './systems.js';
@@ -127,10 +127,28 @@ session.addEventListener('end', (event) => {
   Object.assign(state, { systems: null, chosen: null, notice: event.detail });
   show();
 });
-window.addEventListener('hashchange', show);
+window.addEventListener('hashchange', async () => {
+  await signInByLink();
+  await show();
+});
 document.getElementById('skip').addEventListener('click', () => main.focus());
 
+/** Sign in if the address is a sign-in link. The code leaves the address, and the history, before anything else. */
+async function signInByLink() {
+  const [name, code] = route();
+  if (name !== 'sign-in') return;
+  history.replaceState(null, '', `${location.pathname}${location.search}#/`);
+  try {
+    await useLink(code ?? '');
+    Object.assign(state, { systems: null, chosen: null, notice: '' });
+  } catch (error) {
+    state.notice = error.message;
+    announce(error.message, true);
+  }
+}
+
 async function start() {
+  await signInByLink();
   const answer = await fetch('page/settings.json').catch(() => null);
   if (!answer?.ok) throw new Error('The gateway does not answer. Reload the page.');
   state.settings = await answer.json();

@@ -29,10 +29,29 @@ export async function useClient(id, secret) {
   keep({ kind: 'client', id, secret, ...await clientToken(id, secret) });
 }
 
+/** Sign in by the one-time code of a link: the gateway gives an API key for it, which signing out revokes. */
+export async function useLink(code) {
+  const options = { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ code }) };
+  const answer = await fetch('page/sign-in', options).catch(() => null);
+  if (!answer) throw new Error('The gateway does not answer. Open the link again.');
+  const body = await answer.json().catch(() => ({}));
+  if (!answer.ok) throw new Error(body.message ?? `The gateway answered ${answer.status}.`);
+  revokeLinked();
+  keep({ kind: 'link', token: body.secret, keyId: body.keyId });
+}
+
+function revokeLinked() {
+  const { credential } = session;
+  if (credential?.kind !== 'link') return;
+  const headers = { Authorization: `Bearer ${credential.token}` };
+  fetch(`keys/${credential.keyId}`, { method: 'DELETE', headers, keepalive: true }).catch(() => {});
+}
+
 /** Sign in with what the provider gave for a code. */
 export const useProvider = (found) => keep({ kind: 'oidc', ...found });
 
 export function signOut(reason = '') {
+  if (!reason) revokeLinked();
   session.credential = null;
   session.user = null;
   sessionStorage.removeItem(KEY);

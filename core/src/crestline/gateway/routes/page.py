@@ -1,4 +1,7 @@
-"""`/`: the gateway's own page. Its files are in `gateway/page`; it works through the endpoints of this gateway."""
+"""`/`: the gateway's own page. Its files are in `gateway/page`; it works through the endpoints of this gateway.
+
+A sign-in link has a code that works once. The page exchanges it for an API key, which ends when the user signs out.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,24 @@ import hashlib
 import re
 from html import escape
 from importlib import resources
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 from urllib.parse import urlsplit
 
-from litestar import Response, Router, get
+from litestar import Response, Router, get, post
 from litestar.exceptions import NotFoundException
-from litestar.params import HeaderParameter, PathParameter
+from litestar.params import HeaderParameter, JSONBody, PathParameter
+from msgspec import Meta
 
 from crestline import __version__
+from crestline.gateway.audit.notes import note_target, set_principal
 from crestline.gateway.config import GatewayConfig
+from crestline.gateway.identity import Caller
 from crestline.gateway.page_headers import COMMON, page_headers
 from crestline.gateway.requests import GatewayRequest
 from crestline.gateway.routes.entity_tags import matches
+from crestline.model import AuthenticationError, RateLimitedError
 from crestline.wire.codec import Message
+from crestline.wire.extensions import NewApiKey, Scope
 
 _TYPES = {"css": "text/css", "html": "text/html", "js": "text/javascript", "svg": "image/svg+xml"}
 _FILES = {
@@ -27,8 +35,19 @@ _FILES = {
     for file in (resources.files("crestline.gateway") / "page").iterdir()
     if file.name.rpartition(".")[2] in _TYPES
 }
+_SESSION = 12 * 3600
+"""seconds that a sign-in by a link lasts at most"""
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+")
 _PACKED = {name: gzip.compress(content, mtime=0) for name, content in _FILES.items()}
+
+
+class SignInCode(Message):
+    """The code of a sign-in link."""
+
+    code: Annotated[str, Meta(min_length=1, max_length=128)]
+
+    def __repr__(self) -> str:
+        return "SignInCode()"
 
 
 class PageProvider(Message):
@@ -84,6 +103,29 @@ async def get_settings(request: GatewayRequest) -> Response[PageSettings]:
     return Response(settings, headers=COMMON)
 
 
+@post("/page/sign-in", status_code=201, include_in_schema=False, public=True, request_max_body_size=4096)
+async def post_sign_in(request: GatewayRequest, data: JSONBody[SignInCode]) -> Response[NewApiKey]:
+    """An API key with all scopes of the client whose sign-in code this is."""
+    runtime = request.runtime
+    client = await runtime.clients.use_sign_in_code(data.code)
+    if client is None:
+        address = request.client.host if request.client else ""
+        runtime.sign_ins.note(address)
+        if (pause := runtime.sign_ins.retry_after(address)) is not None:
+            raise RateLimitedError("Too many failed sign-ins.", hint="Try again later.", retry_after=pause)
+        raise AuthenticationError(
+            "The sign-in link was used already, or has expired.",
+            hint="Make another one with `crestline clients link`, or sign in below.",
+        )
+    caller = Caller(username=client.username, client_id=client.client_id, scopes=client.scopes, via="client")
+    set_principal(request.scope, caller)
+    scopes: list[Scope] = [each for each in get_args(Scope) if each in client.scopes]
+    lifetime = min(_SESSION, runtime.config.api_keys.max_lifetime)
+    key = await runtime.api_keys.create(caller, "page, by a sign-in link", scopes, lifetime)
+    note_target(request.scope, key.key_id)
+    return Response(key, headers={"Cache-Control": "no-store"})
+
+
 @get("/page/{name:str}", include_in_schema=False, public=True)
 async def get_file(
     name: Annotated[str, PathParameter()], known: KnownTag = None, encodings: Encodings = ""
@@ -117,4 +159,4 @@ def _policy(config: GatewayConfig) -> dict[str, str]:
     }
 
 
-router = Router("/", route_handlers=[get_page, get_settings, get_file])
+router = Router("/", route_handlers=[get_page, get_settings, post_sign_in, get_file])
