@@ -195,7 +195,7 @@ def lengthen_partitions(route: Route) -> None:
 @pytest.mark.parametrize(
     ("place", "heading", "message"),
     [
-        ("jobs/local/999999", "Job 999999 not found", "has no job 999999"),
+        ("jobs/local/999999", "Job not found", "has no job 999999"),
         ("jobs/nowhere", "System not found", "no system nowhere"),
         ("nonsense", "Page not found", "names no page"),
     ],
@@ -224,7 +224,7 @@ def test_what_could_not_be_loaded_can_be_tried_again(page: Page, gateway: Runnin
     assert_accessible(page)
     page.unroute("**/compute/local/jobs/17")
     page.get_by_role("button", name="Try again").click()
-    page.get_by_role("heading", name="Job 17 not found").wait_for()
+    page.get_by_role("heading", name="Job not found").wait_for()
 
 
 def submit_failing(page: Page, gateway: RunningGateway) -> str:

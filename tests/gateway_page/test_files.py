@@ -154,7 +154,7 @@ def test_what_may_not_be_is_said(page: Page, gateway: RunningGateway) -> None:
     sign_in(page, gateway, "#/files/local/nowhere/at/all")
     page.locator("[role=alert]").wait_for()
     page.goto(f"{gateway.url}/#/files/none/tmp")
-    page.locator("[role=alert]", has_text="nothing here").wait_for()
+    page.locator("[role=alert]", has_text="no system none").wait_for()
 
 
 def test_an_api_key_is_shown_once_serves_and_is_revoked(page: Page, gateway: RunningGateway) -> None:

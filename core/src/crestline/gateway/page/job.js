@@ -16,7 +16,7 @@ export async function showJob({ place, system, rest: [id], signal }) {
   });
   if (!first.length) {
     const message = `${system.name} has no job ${id}, or its record has expired. Check the id, or look for the job in the list.`;
-    throw Object.assign(new Error(message), { title: `Job ${id} not found` });
+    throw Object.assign(new Error(message), { title: 'Job not found' });
   }
   const mode = h('span', { class: 'mode' });
   const trouble = h('div');
