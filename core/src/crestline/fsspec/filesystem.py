@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import posixpath
@@ -34,6 +33,7 @@ from crestline.model import (
     MissingFileError,
     PermissionDeniedError,
 )
+from crestline.single_flight import SingleFlight
 
 _BLOCK = 8 * 1024 * 1024
 _AT_ONCE = 4
@@ -66,7 +66,7 @@ class FirecRESTFileSystem(AsyncFileSystem):  # type: ignore[misc]
     def __init__(self, site: str | None = None, **kwargs: Any) -> None:
         super().__init__(**{"batch_size": _AT_ONCE} | kwargs)
         self.site = site
-        self._systems: dict[str, asyncio.Task[System]] = {}
+        self._systems: SingleFlight[str, System] = SingleFlight()
 
     @property
     def fsid(self) -> str:
@@ -78,13 +78,7 @@ class FirecRESTFileSystem(AsyncFileSystem):  # type: ignore[misc]
         name, _, rest = self._strip_protocol(path).partition("/")
         if not name:
             raise FileNotFoundError(f"firecrest://{path} names no system: write firecrest://SYSTEM/PATH")
-        if name not in self._systems:
-            self._systems[name] = asyncio.ensure_future(self._opened(name))
-        try:
-            system = await self._systems[name]
-        except BaseException:
-            self._systems.pop(name, None)
-            raise
+        system = await self._systems.get(name, lambda: self._opened(name))
         with _errors(path):
             yield system, "/" + rest
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ import msgspec
 
 from crestline.client import Policy, PollPolicy, System, connect, find_site
 from crestline.client.auth import Authorizer
+from crestline.single_flight import SingleFlight
 
 
 class Connections:
@@ -18,7 +18,7 @@ class Connections:
     def __init__(self) -> None:
         # A session calls back by itself once it is up; lists tell of its end, and of the queue meanwhile.
         self.policy = Policy(poll=PollPolicy(shortest=5.0))
-        self._systems: dict[Hashable, asyncio.Task[System]] = {}
+        self._systems: SingleFlight[Hashable, System] = SingleFlight()
 
     async def get(self, target: str, authorizer: Authorizer | None = None, host: str = "") -> System:
         """The system, opened if nobody has yet.
@@ -44,19 +44,12 @@ class Connections:
     async def _get(
         self, key: Hashable, target: str, site: str, host: str, authorizer: Authorizer | None, policy: Policy
     ) -> System:
-        opening = self._systems.get(key)
-        if opening is None or (opening.done() and (opening.cancelled() or opening.exception() is not None)):
-            opening = asyncio.ensure_future(_open(target, site, host, authorizer, policy))
-            self._systems[key] = opening
-        return await asyncio.shield(opening)
+        return await self._systems.get(key, lambda: _open(target, site, host, authorizer, policy))
 
     async def close(self) -> None:
         """Close all systems; a later call opens them anew."""
-        opened = await asyncio.gather(*self._systems.values(), return_exceptions=True)
-        self._systems.clear()
-        for system in opened:
-            if isinstance(system, System):
-                await system.close()
+        for system in await self._systems.drain():
+            await system.close()
 
 
 async def _open(target: str, site: str, host: str, authorizer: Authorizer | None, policy: Policy) -> System:

@@ -31,6 +31,7 @@ from crestline.model import (
     NotFoundError,
     UnsupportedError,
 )
+from crestline.single_flight import SingleFlight
 from crestline_reframe.gathering import Gathering
 from crestline_reframe.journal import Entry, Journal, age
 from crestline_reframe.options import Options
@@ -78,7 +79,7 @@ class Run:
         self._works: list[Work] = []
         self._left_links: set[tuple[str, str, str]] = set()
         """those that were left out, each said once"""
-        self._opening: asyncio.Task[System] | None = None
+        self._opening: SingleFlight[None, System] = SingleFlight()
         self._traffic = Traffic()
         self._gate = asyncio.Semaphore(_AT_ONCE)
         self._loop = asyncio.new_event_loop()
@@ -124,7 +125,7 @@ class Run:
 
     def connect(self) -> None:
         """Open the connection while ReFrame prepares the first tests; returns at once."""
-        if self._opening is None:
+        if not len(self._opening):
             self._start(self._open())
 
     @property
@@ -174,9 +175,7 @@ class Run:
 
     async def _open(self) -> System:
         """The connection, with the run's directory; opened by the first who needs it."""
-        if self._opening is None or (self._opening.done() and self._opening.exception() is not None):
-            self._opening = asyncio.get_running_loop().create_task(self._really_open())
-        return await asyncio.shield(self._opening)
+        return await self._opening.get(None, self._really_open)
 
     async def _really_open(self) -> System:
         system = await self._system.open()
@@ -410,7 +409,7 @@ class Run:
 
     async def _farewell(self) -> None:
         """Cancel what still runs, also jobs of an earlier process that no test has asked for, and remove the files."""
-        if self._opening is None and not self._journal.entries:
+        if not len(self._opening) and not self._journal.entries:
             return
         self._journal.abandoned()
         system = await self._open()

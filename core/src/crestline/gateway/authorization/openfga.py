@@ -6,13 +6,13 @@ import asyncio
 import logging
 import re
 import ssl
-import time
 
 import httpx
 import msgspec
 
 from crestline.gateway.config import OpenFgaConfig, read_secret_file
 from crestline.model import ConfigError, GatewayUnavailableError
+from crestline.single_flight import SingleFlight
 
 _CACHE_SIZE = 10_000
 _PLAIN = re.compile(r"[^\s:#*]+")
@@ -46,8 +46,7 @@ class OpenFga:
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError("A file of [openfga] cannot be used.", hint="Check token_file and ca_file.") from error
         self._client = httpx.AsyncClient(headers=headers, verify=trust, timeout=config.timeout)
-        self._known: dict[tuple[str, str], tuple[float, bool]] = {}
-        self._asking: dict[tuple[str, str], asyncio.Task[bool]] = {}
+        self._answers: SingleFlight[tuple[str, str], bool] = SingleFlight(ttl=config.cache, max_size=_CACHE_SIZE)
 
     async def allows(self, username: str, system: str) -> bool:
         """Whether the user has the relation to the system.
@@ -57,23 +56,14 @@ class OpenFga:
         """
         if not _PLAIN.fullmatch(username):
             return False
-        key = (username, system)
-        known = self._known.get(key)
-        if known is not None and time.monotonic() - known[0] < self._config.cache:
-            return known[1]
-        task = self._asking.get(key)
-        if task is None:
-            task = self._asking[key] = asyncio.create_task(self._ask(username, system), name="OpenFGA")
-            task.add_done_callback(lambda _: self._asking.pop(key, None))
-        return await asyncio.shield(task)
+        return await self._answers.get((username, system), lambda: self._ask(username, system))
 
     async def close(self) -> None:
         """Close connections, once the questions that are asked already have their answers."""
-        await asyncio.gather(*self._asking.values(), return_exceptions=True)
+        await self._answers.drain()
         await self._client.aclose()
 
     async def _ask(self, username: str, system: str) -> bool:
-        started = time.monotonic()
         question: dict[str, object] = {
             "tuple_key": {
                 "user": self._config.user.replace("{username}", username),
@@ -88,13 +78,9 @@ class OpenFga:
                 response = await self._client.post(self._url, json=question)
             if response.status_code != httpx.codes.OK:
                 raise self._silent(f"{response.status_code} {response.text[:200]}")
-            answer = msgspec.json.decode(response.content, type=_Answer).allowed
+            return msgspec.json.decode(response.content, type=_Answer).allowed
         except (httpx.HTTPError, TimeoutError, msgspec.DecodeError) as error:
             raise self._silent(repr(error)) from error
-        if len(self._known) >= _CACHE_SIZE:
-            self._known.clear()
-        self._known[username, system] = (started, answer)
-        return answer
 
     def _silent(self, why: str) -> GatewayUnavailableError:
         _log.warning("%s gives no answer: %s", self._url, why)

@@ -10,9 +10,10 @@ import time
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 
+from crestline import cooperative
+from crestline.cooperative import slices
 from crestline.gateway.job_events.marks import Mark, has_ended, mark
 from crestline.gateway.schedulers.base import JobQuery, Scheduler
-from crestline.gateway.slices import slices
 from crestline.model import CrestlineError, GatewayUnavailableError
 from crestline.model.job_ids import parent
 from crestline.wire.codec import Message, encode
@@ -200,7 +201,7 @@ class Feed:
             outage = _message("outage", Outage(message=str(error)))
             if outage != self._outage:
                 self._outage = outage
-                async for watcher in _unhurried(self.watchers):
+                async for watcher in cooperative.each(self.watchers, _SLICE):
                     watcher.note(outage)
             return
         except Exception:  # a fault of ours must not leave watchers waiting for ever: they come again
@@ -245,7 +246,7 @@ class Feed:
         concerned = [*self._of_all, *self._by_id.get(job_id, ())]
         if (family := parent(job_id)) != job_id:
             concerned += self._by_id.get(family, ())
-        async for watcher in _unhurried(concerned):
+        async for watcher in cooperative.each(concerned, _SLICE):
             watcher.tell(job_id)
 
     async def _tell_missing(self, before: set[str], jobs: Iterable[JobInfo]) -> None:
@@ -257,7 +258,7 @@ class Feed:
             del self._known[job_id]
             if not known.ended:
                 line = _message("missing", JobsMissing(job_ids=[job_id]))
-                async for watcher in _unhurried(self.watchers):
+                async for watcher in cooperative.each(self.watchers, _SLICE):
                     if self._concerns(watcher, job_id):
                         watcher.note(line)
 
@@ -322,11 +323,3 @@ class JobFeeds:
 
 def _message(event: str, content: Message) -> bytes:
     return b"event: %s\ndata: %s\n\n" % (event.encode(), encode(content))
-
-
-async def _unhurried(watchers: Iterable[Watcher]) -> AsyncIterator[Watcher]:
-    """Leaves the event loop free in between."""
-    for number, watcher in enumerate(list(watchers)):
-        if number % _SLICE == _SLICE - 1:
-            await asyncio.sleep(0)
-        yield watcher

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from crestline.gateway.slices import slices
+from crestline.cooperative import slices
 from crestline.model import normalize_state
 from crestline.wire.compute import JobInfo
 

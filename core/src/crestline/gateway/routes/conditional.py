@@ -11,9 +11,8 @@ from litestar import Response
 from crestline.gateway.job_events import entity_tag
 from crestline.gateway.job_events.feeds import Watcher
 from crestline.gateway.routes.entity_tags import matches
-from crestline.gateway.routes.ready import Ready
+from crestline.gateway.routes.ready import Ready, encode_list
 from crestline.gateway.schedulers.base import JobList
-from crestline.gateway.slices import encode_list
 from crestline.wire.compute import JobInfo, JobsAnswer
 from crestline.wire.extensions import PARTIAL_HEADER
 

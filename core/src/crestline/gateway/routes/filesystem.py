@@ -14,8 +14,7 @@ from crestline.gateway.requests import CallerDependency, GatewayRequest, SystemD
 from crestline.gateway.routes import bodies, excerpts
 from crestline.gateway.routes.multipart import FileField, too_large
 from crestline.gateway.routes.queries import camelize_query
-from crestline.gateway.routes.ready import Ready
-from crestline.gateway.slices import encode_list
+from crestline.gateway.routes.ready import Ready, encode_list
 from crestline.model import InvalidRequestError, TooLargeError
 from crestline.wire.filesystem import (
     ChecksumAnswer,

@@ -11,9 +11,10 @@ from collections.abc import Collection, Iterable
 
 import msgspec
 
+from crestline import cooperative
+from crestline.cooperative import SLICE, slices
 from crestline.gateway.schedulers.base import JobList
 from crestline.gateway.schedulers.snapshot import MAX_AGE, Batch, Snapshot
-from crestline.gateway.slices import SLICE, let_go, slices
 from crestline.model import CrestlineError, normalize_state
 from crestline.wire.compute import JobInfo, JobStatus, JobTime
 
@@ -283,7 +284,7 @@ class JobBook:
         for entry in left:
             self._leave(entry)
         if len(self._held.entries) > SLICE:  # by the time the task runs, nobody but late readers has that index
-            self._letting_go = asyncio.create_task(let_go(list(self._held.entries.values())))
+            self._letting_go = asyncio.create_task(cooperative.clear(list(self._held.entries.values())))
         self._held = new
         return new
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from crestline import cooperative
+from crestline.cooperative import slices
 from crestline.gateway.schedulers.base import JobList, JobQuery
 from crestline.gateway.schedulers.job_book import Entry, JobBook, JobSource
-from crestline.gateway.slices import in_order, slices
 
 _IDLE = 600.0
 """seconds after which a book that nobody reads is closed"""
@@ -59,7 +60,7 @@ class JobViews:
             if (owner is None or job.user == owner or job.status.state == "UNKNOWN")
             and query.selects(job.name, job.account)
         ]
-        jobs = JobList(await in_order(wanted, key=lambda job: (job.time.submit or 0, self._order(job.job_id))))
+        jobs = JobList(await cooperative.sort(wanted, key=lambda job: (job.time.submit or 0, self._order(job.job_id))))
         jobs.partial = found.partial
         return jobs
 

@@ -12,12 +12,13 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from operator import itemgetter
 
+from crestline import cooperative
+from crestline.cooperative import slices
 from crestline.gateway.hosts.selections import listing_order
 from crestline.gateway.hosts.ssh.commands import PLAIN, SshCommands
 from crestline.gateway.hosts.ssh.errors import refusal
 from crestline.gateway.hosts.ssh.names import Names
 from crestline.gateway.paths import printable
-from crestline.gateway.slices import in_order, slices
 from crestline.model import TooLargeError
 from crestline.wire.filesystem import FileEntry, FileStat
 
@@ -72,7 +73,7 @@ class Listing:
             rows += [(listing_order(row[5]), row) for row in chunk]
             if len(rows) > _MAX_ENTRIES:
                 raise TooLargeError("Command output exceeded buffer limit.", hint="List its directories one by one.")
-        rows = await in_order(rows, key=itemgetter(0))  # `path` itself comes first, with an empty name
+        rows = await cooperative.sort(rows, key=itemgetter(0))  # `path` itself comes first, with an empty name
         if rows and rows[0][1][0].startswith("d"):
             del rows[0]
         elif rows:

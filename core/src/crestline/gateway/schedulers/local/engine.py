@@ -16,6 +16,7 @@ from functools import cache
 
 import msgspec
 
+from crestline import cooperative
 from crestline.gateway.schedulers.local.dependencies import Verdict, judge, parse_dependency
 from crestline.gateway.schedulers.local.jobs import LAUNCHED, PENDING, Job
 from crestline.gateway.schedulers.local.launch import Launcher
@@ -281,9 +282,7 @@ class Engine:
             for job in self._jobs.values():
                 oldest.setdefault((job.user, job.request.name), job.id)
         self._next_begin = None
-        for position, job in enumerate(list(self._conditional.values())):
-            if position % 200 == 199:
-                await asyncio.sleep(0)  # others want the loop too
+        async for job in cooperative.each(self._conditional.values(), 200):
             if job.has_ended:
                 continue
             request, now = job.request, time.time()

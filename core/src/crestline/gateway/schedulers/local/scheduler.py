@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 import crestline
+from crestline import cooperative
 from crestline.gateway.schedulers.base import JobQuery, Scheduler
 from crestline.gateway.schedulers.local import listing, machine
 from crestline.gateway.schedulers.local.engine import Engine
@@ -35,7 +36,7 @@ from crestline.wire.compute import JobDescription, JobInfo, JobMetadata
 from crestline.wire.status import Account, Node, Partition, Reservation
 
 _RETENTION = 30 * 86400.0
-_BREATHE = 200  # jobs
+_SLICE = 200  # jobs
 
 
 def create_scheduler(setup: SchedulerSetup) -> LocalScheduler:
@@ -164,10 +165,8 @@ class LocalScheduler(Scheduler):
     async def _shown(self, jobs: Iterable[Job]) -> dict[int, JobInfo]:
         """Jobs of the engine, by number; thousands of them leave the event loop free in between."""
         infos = {}
-        for position, job in enumerate(list(jobs)):
+        async for job in cooperative.each(jobs, _SLICE):
             infos[job.id] = listing.job_info(job, self._name)
-            if position % _BREATHE == _BREATHE - 1:
-                await asyncio.sleep(0)
         return infos
 
     async def metadata(self, user: str, job_id: str) -> list[JobMetadata]:
@@ -177,10 +176,8 @@ class LocalScheduler(Scheduler):
 
     async def cancel(self, user: str, job_id: str) -> None:
         jobs = await self._own(user, job_id)
-        for start in range(0, len(jobs), _BREATHE):
-            some = jobs[start : start + _BREATHE]
+        async for some in cooperative.slices(jobs, _SLICE):
             await when_unlocked(partial(self._engine.cancel, some, user))
-            await asyncio.sleep(0)
 
     async def suspend(self, user: str, job_id: str) -> None:
         """Stop the processes of a running job; its cores and memory stay taken, its time limit waits.

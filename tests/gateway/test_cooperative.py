@@ -9,12 +9,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from crestline.cooperative import SLICE, clear, slices, sort
 from crestline.gateway.job_events import entity_tag
+from crestline.gateway.routes.ready import encode_list
 from crestline.gateway.schedulers.base import JobQuery
 from crestline.gateway.schedulers.job_book import Entry, JobSource
 from crestline.gateway.schedulers.job_views import JobViews
 from crestline.gateway.schedulers.slurm import ids as job_ids
-from crestline.gateway.slices import SLICE, encode_list, in_order, let_go, slices
 from crestline.wire.codec import encode
 from crestline.wire.compute import JobInfo, JobsAnswer, JobStatus, JobTime
 
@@ -55,7 +56,7 @@ async def test_slices_hold_all_items(size: int) -> None:
 @pytest.mark.parametrize("size", SIZES)
 async def test_order_is_that_of_sorted(size: int) -> None:
     items = [(random.Random(number).randrange(100), number) for number in range(size)]
-    assert await in_order(items, key=lambda item: item[0]) == sorted(items, key=lambda item: item[0])
+    assert await sort(items, key=lambda item: item[0]) == sorted(items, key=lambda item: item[0])
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -74,7 +75,7 @@ async def test_every_job_counts_in_the_tag() -> None:
 
 async def test_nothing_is_left_in_a_list_that_is_let_go() -> None:
     items = list(range(3 * SLICE))
-    await let_go(items)
+    await clear(items)
     assert items == []
 
 

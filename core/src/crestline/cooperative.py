@@ -1,14 +1,12 @@
-"""Long lists, worked on in slices between which the event loop serves the others."""
+"""Work on long lists that yields to the event loop in between."""
 
 from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any, TypeVar
-
-from crestline.wire.codec import encode
 
 T = TypeVar("T")
 
@@ -17,7 +15,7 @@ SLICE = 1000
 
 
 async def slices(items: Sequence[T], size: int = SLICE) -> AsyncIterator[Sequence[T]]:
-    """All items, at most `size` at once."""
+    """Yield all items, at most `size` at once."""
     if len(items) <= size:
         yield items
         return
@@ -26,8 +24,15 @@ async def slices(items: Sequence[T], size: int = SLICE) -> AsyncIterator[Sequenc
         await asyncio.sleep(0)
 
 
-async def in_order(items: Sequence[T], key: Callable[[T], Any]) -> list[T]:
-    """As `sorted`."""
+async def each(items: Iterable[T], size: int = SLICE) -> AsyncIterator[T]:
+    """Yield the items that there are now one by one; the event loop gets its turn after every `size` of them."""
+    async for some in slices(list(items), size):
+        for item in some:
+            yield item
+
+
+async def sort(items: Sequence[T], key: Callable[[T], Any]) -> list[T]:
+    """Sort as `sorted` does."""
     runs = [sorted(some, key=key) async for some in slices(items)]
     if len(runs) == 1:
         return runs[0]
@@ -39,14 +44,8 @@ async def in_order(items: Sequence[T], key: Callable[[T], Any]) -> list[T]:
     return ordered
 
 
-async def let_go(items: list[Any]) -> None:
-    """Empty a list that holds the last references to what is in it: to free all of it at once takes its time too."""
+async def clear(items: list[Any]) -> None:
+    """Empty a list that holds the last references to what is in it: freeing all of it at once takes its time too."""
     while items:
         del items[-SLICE:]
         await asyncio.sleep(0)
-
-
-async def encode_list(name: str, items: Sequence[Any]) -> bytes:
-    """The JSON of an object whose one field `name` is this list."""
-    parts = [encode(some)[1:-1] async for some in slices(items)]
-    return b'{"%s":[%s]}' % (name.encode(), b",".join(parts))
