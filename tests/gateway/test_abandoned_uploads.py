@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import socket
+import tarfile
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+import tomli_w
 
 from crestline.gateway.config import load_config
 from crestline.gateway.home import Home
+from crestline.gateway.hosts.this_machine import ThisMachine
+from crestline.gateway.paths import PathGuard
 from crestline.gateway.store import Store
 from crestline.gateway.systems import build_systems
 from crestline.gateway.transfers import unfinished
 from harness.cluster import Cluster
-from harness.gateway import RunningGateway, in_thread
+from harness.gateway import GatewayProcess, RunningGateway, in_thread, place_home
+from harness.ports import free_port
 from harness.slurm_gateway import SlurmGateway, prepare
 
 
@@ -80,3 +89,80 @@ def test_over_ssh(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         while cluster.check("alice", ["ls", "-A", name]):
             assert time.monotonic() < deadline
             time.sleep(0.1)
+
+
+def test_temporary_files_of_a_killed_gateway_over_ssh(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a file that is written at once, of an archive that is packed, and of one that is unpacked."""
+    name = f"/scratch/killed-{time.monotonic_ns()}"
+    cluster.check("alice", ["mkdir", "-p", f"{name}/large", f"{name}/tar"])
+    cluster.check("alice", ["truncate", "--size=200G", f"{name}/large/sparse"])
+    home = tmp_path / "home"
+    place_home(home)
+    system = prepare(cluster, home)
+    config = tmp_path / "gateway.toml"
+    config.write_text(tomli_w.dumps({"systems": {"cluster": system}}))
+    gateway = GatewayProcess(home, free_port(), "--config", str(config))
+    gateway.start()
+    alice = SlurmGateway(gateway.url, home).client_of("alice")
+    with ExitStack() as stack:
+        stack.callback(cluster.check, "alice", ["rm", "-rf", name])
+        stack.callback(gateway.kill)
+        token = gateway.token(alice)
+        for end in ("content", "tar"):
+            stack.enter_context(stopped_body(gateway, f"/filesystem/cluster/ops/{end}?path={name}/{end}", token))
+        with gateway.http(alice) as http:
+            body = {"path": f"{name}/large", "targetPath": f"{name}/packed.tar"}
+            assert http.post("/filesystem/cluster/transfer/compress", json=body).status_code == 201
+        deadline = time.monotonic() + 60
+        while len(left_behind(cluster, name)) < 3:
+            assert time.monotonic() < deadline, left_behind(cluster, name)
+            time.sleep(0.1)
+        gateway.kill()
+        assert len(left_behind(cluster, name)) == 3
+        monkeypatch.setattr(unfinished, "ABANDONED", -10)
+        with in_thread(home, systems={"cluster": system}):
+            while left_behind(cluster, name):
+                assert time.monotonic() < deadline + 60, left_behind(cluster, name)
+                time.sleep(0.1)
+
+
+@pytest.mark.anyio
+async def test_a_temporary_file_in_use_is_not_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long it is in use; one of another gateway that still works is touched by that one."""
+    monkeypatch.setattr(unfinished, "ABANDONED", -10)
+    folder = tmp_path / "served"
+    folder.mkdir()
+    used, left = folder / ".crestline-1.part", folder / ".crestline-2.part"
+    home = Home(tmp_path / "home")
+    home.create()
+    store = await Store.open(home.database)
+    try:
+        uploads = unfinished.UnfinishedUploads(store.engine, "local")
+        host = ThisMachine("local", PathGuard("local", [str(folder)]), temporary_files=uploads)
+        for each in (used, left):
+            each.mkdir()
+            await uploads.begin("alice", str(each))
+        await uploads.end("alice", str(left), is_gone=False)
+        await uploads.sweep(host.files)
+        assert [used.exists(), left.exists()] == [True, False]
+        await uploads.end("alice", str(used), is_gone=True)
+        await uploads.sweep(host.files)
+        assert used.exists()  # nothing is known of it any more
+    finally:
+        await store.close()
+
+
+@contextmanager
+def stopped_body(gateway: RunningGateway, target: str, token: str) -> Iterator[None]:
+    """A request whose body begins and does not go on."""
+    address = urlsplit(gateway.url)
+    with socket.create_connection((address.hostname or "", address.port or 0)) as connection:
+        head = f"PUT {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: 99999999\r\n\r\n"
+        connection.sendall(head.encode() + tarfile.TarInfo("member").tobuf()[:100])
+        yield
+
+
+def left_behind(cluster: Cluster, name: str) -> list[str]:
+    return cluster.check("alice", ["find", name, "-name", ".crestline-*"]).split()

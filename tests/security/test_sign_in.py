@@ -22,9 +22,11 @@ from crestline.gateway.config import AuditConfig
 from crestline.gateway.home import Endpoint, Home
 from crestline.gateway.store import Store
 from harness.audit import audit_records
+from harness.cluster import Cluster
 from harness.command import Command
 from harness.forging_issuer import ForgingIssuer
 from harness.gateway import RunningGateway, in_thread
+from harness.slurm_gateway import SlurmGateway, prepare
 
 
 @pytest.fixture
@@ -277,6 +279,67 @@ def test_the_smallest_uid_holds_without_a_list(provider: ForgingIssuer, tmp_path
     trusted = {"issuer": provider.issuer, "audience": provider.audience, "denied_users": []}
     with in_thread(tmp_path / "home", oidc=[trusted]) as gateway:
         assert [status_for(gateway, provider, user) for user in ("root", "daemon", "0", "alice")] == [403] * 3 + [200]
+
+
+def test_api_keys_of_users_who_are_denied_later(provider: ForgingIssuer, tmp_path: Path) -> None:
+    trusted: dict[str, Any] = {"issuer": provider.issuer, "audience": provider.audience}
+    home = tmp_path / "home"
+    keys: dict[str, dict[str, str]] = {}
+
+    def statuses(**policy: Any) -> dict[str, int]:
+        with in_thread(home, oidc=[trusted | policy]) as gateway:
+            return {
+                name: httpx.get(f"{gateway.url}/compute/local/jobs", headers=each).status_code
+                for name, each in keys.items()
+            }
+
+    def make(gateway: RunningGateway, name: str, credential: dict[str, str]) -> None:
+        body = {"name": name, "scopes": ["jobs:read", "keys:write"]}
+        answer = httpx.post(f"{gateway.url}/keys", json=body, headers=credential)
+        keys[name] = {"X-API-Key": answer.json()["secret"]}
+
+    with in_thread(home, oidc=[trusted]) as gateway:
+        secret = crestline(gateway, "clients", "add", "own", "--user", "alice")
+        for user in ("alice", "carol"):
+            make(gateway, user, {"Authorization": f"Bearer {provider.token(preferred_username=user)}"})
+        make(gateway, "by a key", keys["alice"])
+        make(gateway, "own", {"Authorization": f"Bearer {gateway.token(('own', secret))}"})
+    assert statuses() == dict.fromkeys(("alice", "carol", "by a key", "own"), 200)
+    denied = {"alice": 403, "by a key": 403, "carol": 200, "own": 200}
+    assert statuses(denied_users=["ali*"]) == denied
+    assert statuses(allowed_users=["carol"]) == denied
+
+
+@pytest.mark.parametrize("observed", [False, True])
+def test_the_uid_on_a_system_behind_ssh_counts(
+    cluster: Cluster, provider: ForgingIssuer, tmp_path: Path, observed: bool
+) -> None:
+    """Of tokens, and of API keys that were made when the user was allowed; for every request about the system."""
+    home = tmp_path / "home"
+    system = prepare(cluster, home)
+    if not observed:
+        del system["host"]["observer"]
+    trusted = {"issuer": provider.issuer, "audience": provider.audience}
+    credential = {"Authorization": f"Bearer {provider.token(preferred_username='alice')}"}
+    requests = [
+        ("GET", "/filesystem/cluster/ops/ls?path=/scratch"),
+        ("PUT", "/filesystem/cluster/ops/content?path=/scratch/never"),
+        ("GET", "/compute/cluster/jobs"),
+        ("GET", "/status/cluster/userinfo"),
+        ("DELETE", "/filesystem/cluster/transfer/rm?path=/scratch/never"),
+    ]
+    with in_thread(home, oidc=[trusted], systems={"cluster": system}) as gateway:
+        assert httpx.get(f"{gateway.url}{requests[0][1]}", headers=credential, timeout=60).status_code == 200
+        key = httpx.post(f"{gateway.url}/keys", json={"name": "a"}, headers=credential).json()["secret"]
+    with in_thread(home, oidc=[trusted | {"min_uid": 60_000}], systems={"cluster": system}) as gateway:
+        for headers in (credential, {"X-API-Key": key}):
+            for method, target in requests:
+                answer = httpx.request(method, f"{gateway.url}{target}", headers=headers, timeout=60)
+                assert answer.status_code == 403, (target, answer.text)
+                assert "below 60000" in answer.text
+        alice = SlurmGateway(gateway.url, home).client_of("alice")
+        with gateway.http(alice) as http:  # the operator has chosen the user of a client
+            assert http.get(requests[0][1]).status_code == 200
 
 
 def test_a_failed_start_leaves_the_database_closed(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from crestline.gateway.identity.issuer import Issuer
 from crestline.gateway.identity.keys import KeySource, OwnKeys
 from crestline.gateway.identity.oidc import ProviderKeys
 from crestline.gateway.identity.tokens import TokenVerifier, TrustedIssuer
-from crestline.gateway.identity.users import SYSTEM_ACCOUNTS, UserPolicy
+from crestline.gateway.identity.users import SYSTEM_ACCOUNTS, KeyUsers, UserPolicy
 from crestline.gateway.store import Store
 from crestline.wire.extensions import SCOPES
 
@@ -44,7 +44,8 @@ def build_authenticator(
         )
         for each in config.oidc
     ]
-    return Authenticator(TokenVerifier([own, *providers], min_ttl=config.min_token_ttl), keys)
+    users = KeyUsers([each.users for each in providers if each.users is not None], issuer.active_clients.made)
+    return Authenticator(TokenVerifier([own, *providers], min_ttl=config.min_token_ttl), keys, users)
 
 
 def build_authorization(config: GatewayConfig) -> Authorization:

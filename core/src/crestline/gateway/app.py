@@ -67,7 +67,7 @@ def create_app(runtime: GatewayRuntime) -> Litestar:
         request_class=GatewayRequest,
         dependencies={
             "caller": Provide(provide_caller, sync_to_thread=False),
-            "system": Provide(provide_system, sync_to_thread=False),
+            "system": Provide(provide_system),
         },
         middleware=layers[route + 1 :],
         exception_handlers={

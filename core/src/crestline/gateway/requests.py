@@ -103,7 +103,7 @@ def provide_caller(request: Request[Caller, Any, Any]) -> Caller:
     return caller
 
 
-def provide_system(request: GatewayRequest, caller: NamedDependency[Caller | None]) -> SystemRuntime:
+async def provide_system(request: GatewayRequest, caller: NamedDependency[Caller | None]) -> SystemRuntime:
     """The dependency `system`, from the path parameter `system_name`.
 
     It asks for `caller` so that it comes after it: what Litestar may provide at the same time it provides in a task
@@ -111,7 +111,8 @@ def provide_system(request: GatewayRequest, caller: NamedDependency[Caller | Non
 
     Raises:
         SystemNotFoundError: there is none of that name.
-        PermissionDeniedError: everybody acts as the gateway's account there, and the caller may not.
+        PermissionDeniedError: all users act as the gateway's account there, and the caller may not; or the user's uid
+            there is too small.
         MaintenanceError: it is in maintenance.
     """
     config = request.runtime.config
@@ -121,6 +122,7 @@ def provide_system(request: GatewayRequest, caller: NamedDependency[Caller | Non
             maintenance.check(system.name)
     if caller is not None:
         check_shared_user(config, system.config, caller.username)
+        await system.check_user(caller)
     return system
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ from crestline.gateway.home import Home
 from crestline.gateway.hosts import Files, Host
 from crestline.gateway.hosts.registry import HostSetup, create_host
 from crestline.gateway.identity import Caller
+from crestline.gateway.identity.users import DeniedUserError
 from crestline.gateway.isolation import acts_as_gateway, check_served_trees, without_secrets
 from crestline.gateway.job_events import JobFeeds
 from crestline.gateway.paths import PathGuard
@@ -26,8 +28,13 @@ from crestline.gateway.schedulers.registry import SchedulerSetup, create_schedul
 from crestline.gateway.store import Store
 from crestline.gateway.submissions import Submissions
 from crestline.gateway.transfers import TransferService
+from crestline.gateway.transfers.unfinished import UnfinishedUploads
 from crestline.model import ConfigError, GatewayUnavailableError, SystemNotFoundError
 from crestline.wire.status import FileSystem
+
+_UID_KEPT = 600.0
+"""seconds after which a system is asked again for the uid of a user"""
+_MOST_UIDS = 10_000
 
 
 class SystemRuntime:
@@ -41,6 +48,7 @@ class SystemRuntime:
         host: Host,
         store: Store,
         replicas: Replicas,
+        unfinished: UnfinishedUploads,
         *,
         signing_key: bytes,
         public_url: Callable[[], str],
@@ -53,14 +61,48 @@ class SystemRuntime:
         self.submissions = Submissions(store, name, scheduler, replicas)
         self.feeds = JobFeeds(scheduler)
         self.transfers = TransferService(
-            name, host.files, self.default_directory, config.s3, store, replicas, signing_key, public_url
+            name, unfinished, host.files, self.default_directory, config.s3, store, replicas, signing_key, public_url
         )
+        self._uids: dict[str, tuple[float, int]] = {}
         self._started = AsyncExitStack()
         self._patience = 0.0
 
     def files(self, caller: Caller) -> Files:
         """The machine's files as the caller sees them."""
         return self.host.files(caller.username)
+
+    async def check_user(self, caller: Caller) -> None:
+        """Refuse a user whose uid on the system is smaller than the caller's identity provider may name.
+
+        Raises:
+            DeniedUserError: it is.
+            GatewayUnavailableError: the system, which must be asked, does not answer.
+        """
+        if caller.min_uid <= 0:
+            return
+        uid = await self._uid(caller.username)
+        if uid is not None and uid < caller.min_uid:
+            raise DeniedUserError(
+                f"The uid of {caller.username[:64]!r} on {self.name} is below {caller.min_uid}.",
+                caller,
+                hint="For a person's account, the operator changes the identity provider's min_uid.",
+            )
+
+    async def _uid(self, user: str) -> int | None:
+        until, uid = self._uids.get(user, (0.0, None))
+        if uid is not None and time.monotonic() < until:
+            return uid
+        try:
+            found = await self.host.uid(user)
+        except GatewayUnavailableError:
+            if uid is None:
+                raise
+            return uid
+        if found is not None:
+            if len(self._uids) >= _MOST_UIDS:
+                self._uids.clear()
+            self._uids[user] = time.monotonic() + _UID_KEPT, found
+        return found
 
     def default_directory(self, caller: Caller) -> str:
         """`<default file system>/<user>`, where FirecREST's clients expect to work."""
@@ -204,7 +246,8 @@ def build_system(
     roots = [each.path for each in config.file_systems or []]
     guard = PathGuard(name, roots)
     directory = home.private / "systems" / name
-    host = create_host(HostSetup(name, guard, config.host, directory, config.archives))
+    unfinished = UnfinishedUploads(store.engine, name)
+    host = create_host(HostSetup(name, guard, config.host, directory, config.archives, unfinished))
     options = dict(config.scheduler)
     kind = str(options.pop("type", DEFAULT_SCHEDULER))
     commands = MeasuredCommands(name, host)
@@ -218,6 +261,7 @@ def build_system(
         host,
         store,
         replicas,
+        unfinished,
         signing_key=home.transfer_key(),
         public_url=public_url,
     )

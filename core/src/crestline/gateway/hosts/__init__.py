@@ -1,5 +1,5 @@
 """The machines that hold the files, behind the interface in `base`."""
 
-from crestline.gateway.hosts.base import Commands, Completed, Files, Host, OpenFile
+from crestline.gateway.hosts.base import Commands, Completed, Files, Host, OpenFile, TemporaryFiles
 
-__all__ = ["Commands", "Completed", "Files", "Host", "OpenFile"]
+__all__ = ["Commands", "Completed", "Files", "Host", "OpenFile", "TemporaryFiles"]

@@ -29,6 +29,19 @@ class OpenFile(abc.ABC):
     async def close(self) -> None: ...
 
 
+class TemporaryFiles:
+    """Where a host writes down its temporary files: what a killed gateway leaves of them is removed later.
+
+    This one forgets them.
+    """
+
+    async def begin(self, username: str, path: str) -> None:
+        """A temporary file or directory of `username` is about to be made."""
+
+    async def end(self, username: str, path: str, *, is_gone: bool) -> None:
+        """The gateway is done with it; `is_gone` says that nothing has its name any more."""
+
+
 class Files(abc.ABC):
     """The files of one machine as one user sees them.
 
@@ -132,6 +145,10 @@ class Files(abc.ABC):
     @abc.abstractmethod
     async def upload_discard(self, path: str, upload_id: str) -> None:
         """Drop an upload; nothing happens where there is none."""
+
+    @abc.abstractmethod
+    async def discard_temporary(self, path: str) -> None:
+        """Remove a temporary file or directory that a killed gateway has left, if it is there."""
 
     @abc.abstractmethod
     async def make_directory(self, path: str, *, parents: bool = False) -> FileEntry: ...
@@ -250,6 +267,15 @@ class Host(Commands):
     @abc.abstractmethod
     async def user_info(self, user: str) -> UserInfo:
         """Ids and groups of `user`; `accounts` is the scheduler's to say."""
+
+    async def uid(self, user: str) -> int | None:
+        """The uid that `user` has there; None where that is unknown, or all users act as the gateway's own account.
+
+        Raises:
+            GatewayUnavailableError: the machine does not answer.
+            PermissionDeniedError: it does not let `user` in.
+        """
+        return None
 
     @abc.abstractmethod
     async def ping(self) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from crestline.gateway.hosts.base import Host
+from crestline.gateway.hosts.base import Host, TemporaryFiles
 from crestline.gateway.hosts.this_machine import ThisMachine
 from crestline.gateway.paths import PathGuard
 from crestline.model import ConfigError
@@ -26,6 +26,7 @@ class HostSetup:
     directory: Path
     """of the gateway, private to this system"""
     archives: ArchiveLimits = field(default_factory=ArchiveLimits)
+    temporary_files: TemporaryFiles = field(default_factory=TemporaryFiles)
 
 
 def create_host(setup: HostSetup) -> Host:
@@ -36,10 +37,12 @@ def create_host(setup: HostSetup) -> Host:
     """
     match setup.options.get("type", "this_machine"):
         case "this_machine":
-            return ThisMachine(setup.name, setup.guard, setup.archives)
+            return ThisMachine(setup.name, setup.guard, setup.archives, setup.temporary_files)
         case "ssh":
             from crestline.gateway.hosts.ssh.setup import create_ssh_host
 
-            return create_ssh_host(setup.name, setup.guard, setup.options, setup.directory, setup.archives)
+            return create_ssh_host(
+                setup.name, setup.guard, setup.options, setup.directory, setup.archives, setup.temporary_files
+            )
         case other:
             raise ConfigError(f"There is no kind of host {other!r}.", hint="Choose one of: this_machine, ssh.")

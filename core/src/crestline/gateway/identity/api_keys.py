@@ -213,6 +213,7 @@ class ApiKeys:
             groups=frozenset(msgspec.json.decode(row.groups, type=list[str])),
             via="api-key",
             expires=row.expires,
+            made_by=row.client_id,
         )
         if row.revoked is not None:
             raise RefusedCredentialError("The API key was revoked", caller, hint="Create a new one.")

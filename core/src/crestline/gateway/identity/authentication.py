@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from crestline.gateway.identity.api_keys import ApiKeys
 from crestline.gateway.identity.caller import Caller, caller_token
 from crestline.gateway.identity.tokens import TokenVerifier
+from crestline.gateway.identity.users import KeyUsers
 from crestline.model import AuthenticationError
 from crestline.wire.extensions import API_KEY_HEADER, API_KEY_PREFIX
 
@@ -14,15 +15,17 @@ from crestline.wire.extensions import API_KEY_HEADER, API_KEY_PREFIX
 class Authenticator:
     """Takes an access token as Bearer, and an API key as Bearer or in a header of its own."""
 
-    def __init__(self, tokens: TokenVerifier, keys: ApiKeys) -> None:
+    def __init__(self, tokens: TokenVerifier, keys: ApiKeys, key_users: KeyUsers) -> None:
         self.tokens = tokens
         self._keys = keys
+        self._key_users = key_users
 
     async def authenticate(self, headers: Mapping[str, str]) -> Caller:
         """The caller; an access token is put into `caller_token`.
 
         Raises:
             AuthenticationError: there is no credential, or it cannot be used.
+            DeniedUserError: the configuration of the identity provider excludes its user.
             GatewayUnavailableError: it cannot be checked at present.
         """
         scheme, _, credential = headers.get("authorization", "").partition(" ")
@@ -34,9 +37,12 @@ class Authenticator:
                     "Not authenticated",
                     hint="Send 'Authorization: Bearer <token>' with a token of the token endpoint, or an API key.",
                 )
-            return await self._keys.verify(credential)
+            return await self._by_key(credential)
         if credential.startswith(API_KEY_PREFIX):
-            return await self._keys.verify(credential)
+            return await self._by_key(credential)
         caller = await self.tokens.verify(credential)
         caller_token.set(credential)
         return caller
+
+    async def _by_key(self, key: str) -> Caller:
+        return await self._key_users.check(await self._keys.verify(key))

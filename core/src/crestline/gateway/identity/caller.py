@@ -27,6 +27,10 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """how it was proven: `token` or `api-key`"""
     expires: float = float("inf")
     """when the credential ends, in seconds since the epoch"""
+    min_uid: int = 0
+    """smallest uid that the user may have on a system; 0 means any"""
+    made_by: str | None = None
+    """the OAuth2 client that made the API key, itself or by another key"""
 
 
 class RefusedCredentialError(AuthenticationError):

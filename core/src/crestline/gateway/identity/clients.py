@@ -215,7 +215,7 @@ class ActiveClients:
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
-        self._ids: frozenset[str] | None = None
+        self._users: dict[str, str] | None = None
         self._checked = float("-inf")
         self._lock = asyncio.Lock()
 
@@ -227,18 +227,42 @@ class ActiveClients:
         Raises:
             RefusedCredentialError: the client was removed.
         """
-        if time.monotonic() - self._checked > _CHECK or (self._ids is not None and caller.client_id not in self._ids):
-            async with self._lock:
-                if time.monotonic() - self._checked > _CHECK or caller.client_id not in (self._ids or ()):
-                    await self._look()
-        if self._ids is not None and caller.client_id not in self._ids:
+        users = await self._current(caller.client_id)
+        if users is not None and caller.client_id not in users:
             raise RefusedCredentialError(
                 "The client of this token was removed.", caller, hint="Ask the operator for another client."
             )
 
+    async def made(self, caller: Caller) -> bool:
+        """Whether one of them made the caller's API key, for its own user.
+
+        Raises:
+            GatewayUnavailableError: the store has not answered yet.
+        """
+        users = await self._current()
+        if users is None:
+            raise GatewayUnavailableError("The store does not answer.", hint="Try again soon.", retry_after=1)
+        if caller.made_by is None:  # an earlier version made it
+            return caller.username in users.values()
+        return users.get(caller.made_by) == caller.username
+
+    async def _current(self, wanted: str | None = None) -> dict[str, str] | None:
+        """The user of each client, asked for anew where `wanted` is not known; None: the store has not answered yet."""
+
+        def is_known() -> bool:
+            if time.monotonic() - self._checked > _CHECK:
+                return False
+            return wanted is None or self._users is None or wanted in self._users
+
+        if not is_known():
+            async with self._lock:
+                if not is_known():
+                    await self._look()
+        return self._users
+
     async def _look(self) -> None:
         try:
-            self._ids = frozenset(each.client_id for each in await self._clients.list())
+            self._users = {each.client_id: each.username for each in await self._clients.list()}
         except GatewayUnavailableError as error:
             _log.warning("removed clients cannot be looked for: %s", error)
         self._checked = time.monotonic()

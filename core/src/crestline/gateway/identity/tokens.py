@@ -154,6 +154,7 @@ def _principal(issuer: TrustedIssuer, claims: Mapping[str, Any]) -> Caller:
         scopes=_scopes(issuer, claims),
         groups=frozenset(_words(_claim(claims, issuer.groups_claim))) if issuer.groups_claim else frozenset(),
         expires=float(expires) if isinstance(expires, int | float) else 0.0,
+        min_uid=issuer.users.min_uid if issuer.users is not None else 0,
     )
 
 

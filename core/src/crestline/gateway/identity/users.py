@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import pwd
-from collections.abc import Sequence
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from fnmatch import fnmatchcase
 
 import msgspec
@@ -29,8 +30,13 @@ SYSTEM_ACCOUNTS = (
 """patterns of names that systems give to services"""
 
 
+_KEPT = 10.0
+"""seconds that an answer about the user of an API key holds"""
+_CACHE_SIZE = 10_000
+
+
 class DeniedUserError(PermissionDeniedError):
-    """A genuine token names a user that its issuer may not name.
+    """A genuine credential names a user that its issuer may not name.
 
     Attributes:
         principal: whom it speaks for.
@@ -63,11 +69,56 @@ class UserPolicy(msgspec.Struct, frozen=True, kw_only=True):
             raise self._denied(caller, f"Its uid is below {self.min_uid}.")
 
     def _denied(self, caller: Caller, reason: str) -> DeniedUserError:
+        what = "An API key may not stand for" if caller.via == "api-key" else "A token may not name"
         return DeniedUserError(
-            f"A token may not name the user {caller.username[:64]!r}. {reason}",
+            f"{what} the user {caller.username[:64]!r}. {reason}",
             caller,
             hint="For a person's account, the operator changes the provider's allowed_users, denied_users or min_uid.",
         )
+
+
+class KeyUsers:
+    """Which users API keys may stand for: those that the identity providers may name now.
+
+    Keys that a client of the built-in issuer made are not checked, since the operator has chosen its user. A key does
+    not say which provider its user came from, so one provider that may name the user is enough.
+    """
+
+    def __init__(self, policies: Sequence[UserPolicy], is_own: Callable[[Caller], Awaitable[bool]]) -> None:
+        """`is_own` says whether a client of the built-in issuer made the caller's key."""
+        self._policies = policies
+        self._is_own = is_own
+        self._known: dict[str, tuple[float, int]] = {}
+
+    async def check(self, caller: Caller) -> Caller:
+        """The caller, with the smallest uid that the user may have on a system.
+
+        Raises:
+            DeniedUserError: no provider may name the user.
+        """
+        if not self._policies or await self._is_own(caller):
+            return caller
+        until, min_uid = self._known.get(caller.username, (0.0, 0))
+        if until < time.monotonic():
+            min_uid = await self._min_uid(caller)
+            if len(self._known) >= _CACHE_SIZE:
+                self._known.clear()
+            self._known[caller.username] = time.monotonic() + _KEPT, min_uid
+        return msgspec.structs.replace(caller, min_uid=min_uid)
+
+    async def _min_uid(self, caller: Caller) -> int:
+        found: list[int] = []
+        denied: DeniedUserError | None = None
+        for policy in self._policies:
+            try:
+                await policy.check(caller)
+            except DeniedUserError as error:
+                denied = error
+            else:
+                found.append(policy.min_uid)
+        if denied is not None and not found:
+            raise denied
+        return min(found)
 
 
 def _names(username: str) -> list[str]:

@@ -99,14 +99,14 @@ async def put_content(
                 )
             await files.write(path, request.stream(), checksum=checksum)
             return Response(None, status_code=204)
-        await system.transfers.unfinished.touch(caller.username, path, upload_id)
+        await system.transfers.unfinished.touch(caller.username, files.check(path), upload_id)
         try:
             stored = await files.upload_part(path, upload_id, offset, request.stream())
         except ConflictError as error:
             return _conflict(error, caller, await files.upload_offset(path, upload_id))
         if complete == "?1":
             await files.upload_finish(path, upload_id, checksum)
-            await system.transfers.unfinished.forget(caller.username, path, upload_id)
+            await system.transfers.unfinished.forget(caller.username, files.check(path), upload_id)
     except TransferError as error:
         raise InvalidRequestError(error.message, hint=error.hint) from error
     return Response(

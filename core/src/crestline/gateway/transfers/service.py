@@ -63,6 +63,7 @@ class TransferService:
     def __init__(
         self,
         name: str,
+        unfinished: UnfinishedUploads,
         files: Callable[[str], Files],
         default_directory: Callable[[Caller], str],
         s3: S3Config | None,
@@ -75,7 +76,8 @@ class TransferService:
 
         Args:
             name: the system's.
-            files: the files of the system's machine as a user sees them.
+            unfinished: what may stay behind on the system's machine.
+            files: the files of that machine as a user sees them.
             default_directory: where the logs of a caller's transfers go.
             s3: the object store that files travel by; None: they travel through the gateway alone.
         """
@@ -90,7 +92,7 @@ class TransferService:
         self._public_url = public_url
         self._operations = Operations()
         self._staging = self._staging_of(s3, store)
-        self.unfinished = UnfinishedUploads(store.engine, name, files)
+        self.unfinished = unfinished
         self._keepers: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -348,7 +350,7 @@ class TransferService:
     async def sweep(self) -> None:
         """Drop uploads that nobody completed in time, and what is known of transfers that ended long ago."""
         now = time.time()
-        await self.unfinished.sweep()
+        await self.unfinished.sweep(self._files)
         if self._staging is not None:
             await self._staging.sweep()
         for transfer in await self._records.expired(now):

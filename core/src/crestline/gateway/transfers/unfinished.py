@@ -1,4 +1,8 @@
-"""Uploads in parts (`PUT ops/content`) that have begun and not ended, so that those that nobody ends can be dropped."""
+"""What may stay behind on a system, and is removed when it is old.
+
+These are uploads in parts (`PUT ops/content`) that have begun and not ended, and temporary files of a gateway that was
+killed.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,12 @@ from collections.abc import Callable
 from sqlalchemy import Column, Float, String, Table, Text, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from crestline.gateway.hosts import Files
+from crestline.gateway.hosts import Files, TemporaryFiles
 from crestline.gateway.store import Engine, metadata
 from crestline.model import CrestlineError, GatewayUnavailableError
 
 ABANDONED = 3 * 86400
-"""seconds after its last part that an upload is dropped"""
+"""seconds after its last part that an upload is dropped, and after its gateway has gone that a temporary file is"""
 
 _uploads = Table(
     "unfinished_uploads",
@@ -31,17 +35,26 @@ _uploads = Table(
 _log = logging.getLogger("crestline.transfers")
 
 
-class UnfinishedUploads:
-    """Those of one system."""
+class UnfinishedUploads(TemporaryFiles):
+    """Those of one system. A temporary file is a row without an upload's id."""
 
-    def __init__(self, engine: Engine, system: str, files: Callable[[str], Files]) -> None:
+    def __init__(self, engine: Engine, system: str) -> None:
         self._engine = engine
         self._system = system
-        self._files = files
+        self._held: dict[str, tuple[str, str]] = {}
+        """digest -> user and path of each temporary file that this gateway works on"""
+
+    async def begin(self, username: str, path: str) -> None:
+        self._held[self._digest(username, path, "")] = username, path
+        await self.touch(username, path, "")
+
+    async def end(self, username: str, path: str, *, is_gone: bool) -> None:
+        self._held.pop(self._digest(username, path, ""), None)
+        if is_gone:
+            await self.forget(username, path, "")
 
     async def touch(self, username: str, path: str, upload_id: str) -> None:
         """A part comes. Where that cannot be written down the upload goes on, and is never swept."""
-        path = self._files(username).check(path)
         row = _uploads.c.digest == self._digest(username, path, upload_id)
         values = {"system": self._system, "username": username, "path": path, "upload_id": upload_id}
         try:
@@ -58,22 +71,30 @@ class UnfinishedUploads:
     async def forget(self, username: str, path: str, upload_id: str) -> None:
         """It has ended."""
         try:
-            await self._delete(self._digest(username, self._files(username).check(path), upload_id))
+            await self._delete(self._digest(username, path, upload_id))
         except GatewayUnavailableError as error:
             _log.warning("the end of an upload is not written down: %s", error)  # the sweep will find nothing to drop
 
-    async def sweep(self) -> None:
-        """Drop what nobody has added to for long.
+    async def sweep(self, files: Callable[[str], Files]) -> None:
+        """Drop what was not added to for long.
+
+        Args:
+            files: the files of the system's machine as a user sees them.
 
         Raises:
             GatewayUnavailableError: the store does not answer.
         """
+        for username, path in list(self._held.values()):
+            await self.touch(username, path, "")
         old = (_uploads.c.system == self._system) & (_uploads.c.touched < time.time() - ABANDONED)
         async with self._engine.connect() as connection:
             found = list(await connection.execute(select(_uploads).where(old)))
         for row in found:
             try:
-                await self._files(row.username).upload_discard(row.path, row.upload_id)
+                if row.upload_id:
+                    await files(row.username).upload_discard(row.path, row.upload_id)
+                elif row.digest not in self._held:
+                    await files(row.username).discard_temporary(row.path)
             except GatewayUnavailableError as error:
                 _log.warning("an abandoned upload of %s stays for now: %s", row.username, error)
                 continue

@@ -15,6 +15,7 @@ from crestline.gateway.hosts.refusals import too_many_entries, unpacks_to_too_mu
 from crestline.gateway.hosts.selections import Selector, path_pattern
 from crestline.gateway.hosts.ssh.commands import PLAIN, SshCommands
 from crestline.gateway.hosts.ssh.errors import refusal
+from crestline.gateway.hosts.ssh.temporaries import Temporaries
 from crestline.gateway.hosts.streams import temporary_of
 from crestline.gateway.hosts.threads import ThreadShares
 from crestline.gateway.paths import directory_below, member_path, printable
@@ -40,9 +41,12 @@ _FROM_INPUT = ["--null", "--verbatim-files-from", "--files-from=-"]
 class Archives:
     """Packs and unpacks as one user."""
 
-    def __init__(self, user: str, commands: SshCommands, threads: ThreadShares, limits: ArchiveLimits) -> None:
+    def __init__(
+        self, user: str, commands: SshCommands, temporaries: Temporaries, threads: ThreadShares, limits: ArchiveLimits
+    ) -> None:
         self._user = user
         self._commands = commands
+        self._temporaries = temporaries
         self._threads = threads
         self._limits = limits
 
@@ -58,12 +62,9 @@ class Archives:
         itself = [os.path.relpath(each, directory) for each in (temporary, target)]
         argv += ["--no-wildcards", "--anchored", *(f"--exclude={each}" for each in itself)]
         argv += ["--warning=no-file-changed", *(["--no-recursion"] if pattern else []), *_FROM_INPUT]
-        try:
+        async with self._temporaries.use(temporary, is_renamed=True):
             await self._check(argv, input=names, statuses=_CREATED)
             await self._check(["mv", "--force", "--no-target-directory", "--", temporary, target])
-        except BaseException:
-            await self._commands.tidy(self._user, ["rm", "--force", "--", temporary])
-            raise
 
     async def extract(self, archive: str, target: str, compression: Compression) -> None:
         """Unpack an archive that lies on the machine.
@@ -144,8 +145,8 @@ class Archives:
     ) -> None:
         """Unpack beside the files of `target`, then give them their names: nobody ever sees half of one."""
         stage = temporary_of(f"{target.rstrip('/')}/tar", uuid.uuid4().hex)
-        await self._check(["mkdir", "--mode=700", "--", stage])
-        try:
+        async with self._temporaries.use(stage, is_renamed=False):
+            await self._check(["mkdir", "--mode=700", "--", stage])
             argv = ["tar", "--extract", f"--directory={stage}", "--no-same-owner", "--delay-directory-restore"]
             argv += [*_TELLING, *source]
             try:
@@ -160,8 +161,6 @@ class Archives:
                 ) from error
             await self._refuse_links_out(stage)
             await self._take_names(stage, target)
-        finally:
-            await self._commands.tidy(self._user, ["rm", "--recursive", "--force", "--", stage])
 
     async def _take_names(self, stage: str, target: str) -> None:
         """Give what lies in `stage` its names below `target`, by hard links: each replaces its file at once.

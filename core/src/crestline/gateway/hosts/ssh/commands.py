@@ -39,7 +39,6 @@ class SshCommands(Commands):
     def __init__(self, name: str, pools: Pools) -> None:
         self._name = name
         self._pools = pools
-        self._tidying: set[asyncio.Task[None]] = set()
 
     async def run(
         self,
@@ -103,21 +102,16 @@ class SshCommands(Commands):
                     complaints.cancel()
                     feeding.cancel()
 
-    async def tidy(self, user: str, argv: Sequence[str]) -> None:
-        """Run what cleans up; to its end even where the caller is cancelled meanwhile. A failure is only logged."""
-        task = asyncio.ensure_future(self._tidy(user, argv))
-        self._tidying.add(task)
-        task.add_done_callback(self._tidying.discard)
-        await asyncio.shield(task)
-
-    async def _tidy(self, user: str, argv: Sequence[str]) -> None:
+    async def tidy(self, user: str, argv: Sequence[str]) -> bool:
+        """Run what cleans up; a failure is only logged. Whether it succeeded."""
         try:
             result = await self.run(user, argv, timeout=None)
         except CrestlineError as error:
             _log.warning("%s: could not clean up with %s: %s", self._name, argv[0], error.message)
-            return
+            return False
         if result.exit_status:
             _log.warning("%s: could not clean up: %s", self._name, refusal(argv[0], result).message)
+        return result.exit_status == 0
 
     @asynccontextmanager
     async def _process(self, user: str, line: bytes) -> AsyncIterator[Process]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Sequence
 
-from crestline.gateway.hosts.base import Files, OpenFile
+from crestline.gateway.hosts.base import Files, OpenFile, TemporaryFiles
 from crestline.gateway.hosts.file_modes import check_mode
 from crestline.gateway.hosts.ssh.archives import Archives
 from crestline.gateway.hosts.ssh.commands import PLAIN, SshCommands
@@ -15,6 +15,7 @@ from crestline.gateway.hosts.ssh.listing import Listing
 from crestline.gateway.hosts.ssh.names import Names
 from crestline.gateway.hosts.ssh.pools import Pools
 from crestline.gateway.hosts.ssh.settings import SshSettings
+from crestline.gateway.hosts.ssh.temporaries import Temporaries
 from crestline.gateway.hosts.ssh.uploads import Claims, Uploads, sha256
 from crestline.gateway.hosts.threads import ThreadShares
 from crestline.gateway.paths import PathGuard, printable
@@ -42,6 +43,7 @@ class SshFiles(Files):
         claims: Claims,
         threads: ThreadShares,
         limits: ArchiveLimits,
+        temporary_files: TemporaryFiles,
     ) -> None:
         self._name = name
         self._guard = guard
@@ -51,8 +53,9 @@ class SshFiles(Files):
         self._pools = pools
         self._commands = commands
         self._listing = Listing(user, commands, names, self._timeout)
-        self._archives = Archives(user, commands, threads, limits)
-        self._uploads = Uploads(name, user, pools, commands, claims, settings.stall)
+        self._temporaries = Temporaries(user, commands, temporary_files)
+        self._archives = Archives(user, commands, self._temporaries, threads, limits)
+        self._uploads = Uploads(name, user, pools, commands, self._temporaries, claims, settings.stall)
 
     def check(self, path: str) -> str:
         return self._guard.check(path)
@@ -106,6 +109,9 @@ class SshFiles(Files):
 
     async def upload_discard(self, path: str, upload_id: str) -> None:
         await self._uploads.discard(self.check(path), upload_id)
+
+    async def discard_temporary(self, path: str) -> None:
+        await self._temporaries.remove(self._guard.check(path))
 
     async def make_directory(self, path: str, *, parents: bool = False) -> FileEntry:
         path = self.check(path)

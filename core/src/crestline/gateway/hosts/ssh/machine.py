@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import asyncssh
 
-from crestline.gateway.hosts.base import Completed, Files, Host
+from crestline.gateway.hosts.base import Completed, Files, Host, TemporaryFiles
 from crestline.gateway.hosts.ssh.commands import PLAIN, SshCommands
 from crestline.gateway.hosts.ssh.connector import Connector
 from crestline.gateway.hosts.ssh.credentials import Credentials
@@ -19,7 +19,7 @@ from crestline.gateway.hosts.ssh.pools import Pools
 from crestline.gateway.hosts.ssh.settings import SshSettings
 from crestline.gateway.hosts.ssh.uploads import Claims
 from crestline.gateway.hosts.threads import ThreadShares
-from crestline.gateway.paths import PathGuard
+from crestline.gateway.paths import PathGuard, printable
 from crestline.model import CrestlineError, GatewayUnavailableError
 from crestline.wire.status import PosixGroup, PosixId, UserInfo
 from crestline.wire.tar import ArchiveLimits
@@ -38,6 +38,7 @@ class SshHost(Host):
         settings: SshSettings,
         credentials: Credentials,
         limits: ArchiveLimits | None = None,
+        temporary_files: TemporaryFiles | None = None,
     ) -> None:
         self.name = name
         self._guard = guard
@@ -50,6 +51,7 @@ class SshHost(Host):
         self._claims = Claims()
         self._threads = ThreadShares(8, 2)
         self._limits = limits or ArchiveLimits()
+        self._temporary_files = temporary_files or TemporaryFiles()
 
     async def start(self) -> None:
         asyncssh.set_log_level(logging.WARNING)  # below, it logs whole command lines
@@ -71,6 +73,7 @@ class SshHost(Host):
             self._claims,
             self._threads,
             self._limits,
+            self._temporary_files,
         )
 
     async def run(
@@ -94,6 +97,19 @@ class SshHost(Host):
             group=PosixId(id=gid, name=group),
             groups=[PosixGroup(id=each, name=called, default=each == gid) for each, called in others],
         )
+
+    async def uid(self, user: str) -> int | None:
+        """As the observer knows it, so that nobody logs in as `user`; without one, as a login of `user` has it."""
+        observer = self._settings.observer
+        argv = ["id", "-u"] if observer is None else ["id", "-u", "--", user]
+        timeout = self._settings.timeout.command_execution
+        result = await self._commands.run(observer or user, argv, env=PLAIN, timeout=timeout)
+        found = result.stdout.split()
+        if result.exit_status == 0 and found and found[-1].isdigit():
+            return int(found[-1])
+        if observer is not None:
+            return None  # the machine has no such user, and will say so
+        raise GatewayUnavailableError(f"{self.name} does not say which uid '{printable(user)}' has.", retry_after=1)
 
     async def ping(self) -> None:
         if self._settings.observer is None:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from crestline.gateway.config import read_secret_file
+from crestline.gateway.hosts.base import TemporaryFiles
 from crestline.gateway.hosts.ssh.credentials import CertificateAuthority, CertificateService, Credentials, UserKeys
 from crestline.gateway.hosts.ssh.machine import SshHost
 from crestline.gateway.hosts.ssh.settings import SshSettings
@@ -45,7 +46,12 @@ CredentialsOptions = UserKeysOptions | AuthorityOptions | ServiceOptions
 
 
 def create_ssh_host(
-    name: str, guard: PathGuard, options: Mapping[str, Any], directory: Path, archives: ArchiveLimits
+    name: str,
+    guard: PathGuard,
+    options: Mapping[str, Any],
+    directory: Path,
+    archives: ArchiveLimits,
+    temporary_files: TemporaryFiles,
 ) -> SshHost:
     """The host, not yet started.
 
@@ -63,7 +69,7 @@ def create_ssh_host(
         raise ConfigError(
             f"The host of the system {name!r} cannot be set up: {error}.", hint="Correct its table."
         ) from error
-    return SshHost(name, guard, settings, _credentials(chosen, directory), archives)
+    return SshHost(name, guard, settings, _credentials(chosen, directory), archives, temporary_files)
 
 
 def _credentials(options: CredentialsOptions, directory: Path) -> Credentials:

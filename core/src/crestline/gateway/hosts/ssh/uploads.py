@@ -28,6 +28,7 @@ from crestline.gateway.hosts.ssh.content import check_regular
 from crestline.gateway.hosts.ssh.errors import refusal, transferring
 from crestline.gateway.hosts.ssh.pools import Pools
 from crestline.gateway.hosts.ssh.sums import RunningSums
+from crestline.gateway.hosts.ssh.temporaries import Temporaries
 from crestline.gateway.hosts.ssh.window import Writer, read
 from crestline.gateway.hosts.streams import Digest, blocks, digest_of, is_crc32, temporary_of
 from crestline.model import TooLargeError
@@ -69,30 +70,35 @@ class Uploads:
     """The unfinished uploads of one user."""
 
     def __init__(
-        self, system: str, user: str, pools: Pools, commands: SshCommands, claims: Claims, stall: float
+        self,
+        system: str,
+        user: str,
+        pools: Pools,
+        commands: SshCommands,
+        temporaries: Temporaries,
+        claims: Claims,
+        stall: float,
     ) -> None:
         self._system = system
         self._user = user
         self._pools = pools
         self._commands = commands
+        self._temporaries = temporaries
         self._claims = claims
         self._stall = stall
 
     async def write(self, path: str, chunks: AsyncIterator[bytes], checksum: str | None) -> None:
         """A whole file at once."""
-        async with self._target(path, uuid.uuid4().hex) as upload:
-            written = False
-            try:
-                digest = digest_of(checksum) if checksum is not None else None
-                async with upload.opened(asyncssh.FXF_WRITE | asyncssh.FXF_CREAT | asyncssh.FXF_EXCL) as file:
-                    await upload.store(file, 0, chunks, digest)
-                if digest is not None and checksum is not None:
-                    check_sum(digest.hexdigest(), checksum)
-                await upload.publish()
-                written = True
-            finally:
-                if not written:
-                    await self._commands.tidy(self._user, ["rm", "--force", "--", os.fsdecode(upload.temporary)])
+        async with (
+            self._target(path, uuid.uuid4().hex) as upload,
+            self._temporaries.use(os.fsdecode(upload.temporary), is_renamed=True),
+        ):
+            digest = digest_of(checksum) if checksum is not None else None
+            async with upload.opened(asyncssh.FXF_WRITE | asyncssh.FXF_CREAT | asyncssh.FXF_EXCL) as file:
+                await upload.store(file, 0, chunks, digest)
+            if digest is not None and checksum is not None:
+                check_sum(digest.hexdigest(), checksum)
+            await upload.publish()
 
     async def offset(self, path: str, upload_id: str) -> int:
         """Bytes that are stored."""
@@ -180,8 +186,8 @@ class Uploads:
         """
         probe = temporary_of(target, uuid.uuid4().hex)
         argv = ["dd", "if=/dev/zero", f"of={probe}", "bs=1M", "count=1", "conv=excl,fsync", "status=none"]
-        result = await self._commands.run(self._user, argv, env=PLAIN, timeout=self._stall)
-        await self._commands.tidy(self._user, ["rm", "--force", "--", probe])
+        async with self._temporaries.use(probe, is_renamed=False):
+            result = await self._commands.run(self._user, argv, env=PLAIN, timeout=self._stall)
         if result.exit_status:
             found = refusal("write", result)
             if isinstance(found, TooLargeError):

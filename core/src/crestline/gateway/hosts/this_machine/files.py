@@ -7,11 +7,12 @@ import os
 import pwd
 import stat
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 
 from anyio import from_thread
 from anyio.from_thread import check_cancelled
 
-from crestline.gateway.hosts.base import Files, OpenFile
+from crestline.gateway.hosts.base import Files, OpenFile, TemporaryFiles
 from crestline.gateway.hosts.file_modes import apply_mode
 from crestline.gateway.hosts.this_machine import archives, listing, trees, unpacking
 from crestline.gateway.hosts.this_machine.beneath import ServedTrees
@@ -20,7 +21,7 @@ from crestline.gateway.hosts.this_machine.kind import file_type
 from crestline.gateway.hosts.this_machine.uploads import Uploads
 from crestline.gateway.hosts.this_machine.workers import Workers
 from crestline.gateway.paths import member_path, printable
-from crestline.model import InvalidRequestError
+from crestline.model import InvalidRequestError, MissingFileError
 from crestline.wire.extensions import TarSelection
 from crestline.wire.filesystem import Checksum, Compression, FileEntry, FileStat
 from crestline.wire.tar import ArchiveLimits
@@ -29,11 +30,13 @@ from crestline.wire.tar import ArchiveLimits
 class LocalFiles(Files):
     """Every call works in a thread, and below the descriptors of directories that `beneath` opens."""
 
-    def __init__(self, trees: ServedTrees, user: str, workers: Workers, limits: ArchiveLimits) -> None:
+    def __init__(
+        self, trees: ServedTrees, user: str, workers: Workers, limits: ArchiveLimits, temporary_files: TemporaryFiles
+    ) -> None:
         self._trees = trees
         self._workers = workers
         self._limits = limits
-        self._uploads = Uploads(trees, user, workers)
+        self._uploads = Uploads(trees, user, workers, temporary_files)
 
     def check(self, path: str) -> str:
         return self._trees.check(path)
@@ -91,6 +94,10 @@ class LocalFiles(Files):
 
     async def upload_discard(self, path: str, upload_id: str) -> None:
         await self._uploads.discard(path, upload_id)
+
+    async def discard_temporary(self, path: str) -> None:
+        with suppress(MissingFileError):
+            await self._workers.long("rm", trees.remove, self._trees, path)
 
     async def make_directory(self, path: str, *, parents: bool = False) -> FileEntry:
         return await self._workers.quick("mkdir", _make_directory, self._trees, path, parents)

@@ -6,7 +6,7 @@ import os
 import pwd
 from collections.abc import Mapping, Sequence
 
-from crestline.gateway.hosts.base import Completed, Files, Host
+from crestline.gateway.hosts.base import Completed, Files, Host, TemporaryFiles
 from crestline.gateway.hosts.this_machine import commands
 from crestline.gateway.hosts.this_machine.beneath import ServedTrees
 from crestline.gateway.hosts.this_machine.files import LocalFiles
@@ -21,14 +21,21 @@ from crestline.wire.tar import ArchiveLimits
 class ThisMachine(Host):
     """The machine that the gateway runs on. Everybody's files are those of the gateway's own OS user."""
 
-    def __init__(self, name: str, guard: PathGuard, limits: ArchiveLimits | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        guard: PathGuard,
+        limits: ArchiveLimits | None = None,
+        temporary_files: TemporaryFiles | None = None,
+    ) -> None:
         self.name = name
         self._trees = ServedTrees(guard)
         self._limits = limits or ArchiveLimits()
+        self._temporary_files = temporary_files or TemporaryFiles()
         self._pools = Pools()
 
     def files(self, user: str) -> Files:
-        return LocalFiles(self._trees, user, Workers(self._pools, user), self._limits)
+        return LocalFiles(self._trees, user, Workers(self._pools, user), self._limits, self._temporary_files)
 
     async def run(
         self,

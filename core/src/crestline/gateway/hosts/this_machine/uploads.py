@@ -11,6 +11,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
+from crestline.gateway.hosts.base import TemporaryFiles
 from crestline.gateway.hosts.refusals import check_sum, no_room, upload_stands_at, wrong_length
 from crestline.gateway.hosts.streams import blocks, digest_of, temporary_of
 from crestline.gateway.hosts.this_machine.beneath import Place, ServedTrees
@@ -29,17 +30,21 @@ from crestline.model import MissingFileError
 class Uploads:
     """The unfinished uploads of one user."""
 
-    def __init__(self, trees: ServedTrees, user: str, workers: Workers) -> None:
+    def __init__(self, trees: ServedTrees, user: str, workers: Workers, temporary_files: TemporaryFiles) -> None:
         self._trees = trees
         self._user = user
         self._workers = workers
+        self._temporary_files = temporary_files
 
     async def write(self, path: str, chunks: AsyncIterator[bytes], checksum: str | None) -> None:
         """A whole file at once."""
         async with self._target(path, "") as (place, _):
             descriptor, temporary = await self._workers.quick("write", create, place)
             published = False
+            named = None if temporary is None else place.directory.path_of(temporary)
             try:
+                if named is not None:
+                    await self._temporary_files.begin(self._user, named)
                 digest = digest_of(checksum) if checksum is not None else None
                 offset = 0
                 async for block in blocks(chunks):
@@ -56,6 +61,8 @@ class Uploads:
                 if not published and temporary is not None:
                     with suppress(FileNotFoundError):  # it was given its name as the request was cancelled
                         place.directory.unlink(temporary)
+                if named is not None:
+                    await self._temporary_files.end(self._user, named, is_gone=True)
 
     async def offset(self, path: str, upload_id: str) -> int:
         """Bytes that are stored."""

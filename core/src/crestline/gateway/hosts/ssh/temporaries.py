@@ -1,0 +1,62 @@
+"""Temporary files and directories on the other machine, of which nothing stays, whatever ends their use."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+from crestline.gateway.hosts.base import TemporaryFiles
+from crestline.gateway.hosts.ssh.commands import PLAIN, SshCommands
+from crestline.gateway.hosts.ssh.errors import refusal
+
+
+class Temporaries:
+    """Those of one user."""
+
+    def __init__(self, user: str, commands: SshCommands, files: TemporaryFiles) -> None:
+        self._user = user
+        self._commands = commands
+        self._files = files
+
+    @asynccontextmanager
+    async def use(self, path: str, *, is_renamed: bool) -> AsyncIterator[None]:
+        """Use a temporary name, which is written down before; a failure removes what has it.
+
+        Args:
+            is_renamed: success leaves nothing of that name, so nothing has to be removed then.
+        """
+        await self._files.begin(self._user, path)
+        done = False
+        try:
+            yield
+            done = is_renamed
+        finally:
+            await _to_its_end(self._end(path, is_gone=done))
+
+    async def remove(self, path: str) -> None:
+        """Remove what has this name, if it is there.
+
+        Raises:
+            CrestlineError: it cannot be removed.
+        """
+        argv = ["rm", "--recursive", "--force", "--", path]
+        result = await self._commands.run(self._user, argv, env=PLAIN, timeout=None)
+        if result.exit_status:
+            raise refusal("rm", result)
+
+    async def _end(self, path: str, *, is_gone: bool) -> None:
+        is_gone = is_gone or await self._commands.tidy(self._user, ["rm", "--recursive", "--force", "--", path])
+        await self._files.end(self._user, path, is_gone=is_gone)
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Do it also where the caller is cancelled meanwhile."""
+    task = asyncio.ensure_future(work)
+    _running.add(task)
+    task.add_done_callback(_running.discard)
+    await asyncio.shield(task)
+
+
+_running: set[asyncio.Future[None]] = set()
