@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from crestline.client.backends.base import ApiKeyEndpoints
-from crestline.client.backends.registry import backend_class
+from crestline.client.backends.registry import create_backend
 from crestline.client.config import Site
 from crestline.client.policy import Policy
 from crestline.wire.extensions import ApiKeyInfo, NewApiKey, Scope
@@ -57,7 +57,7 @@ async def revoke_api_key(site: Site, key_id: str, policy: Policy | None = None) 
 
 @asynccontextmanager
 async def _endpoints(site: Site, policy: Policy | None) -> AsyncIterator[ApiKeyEndpoints]:
-    backend = backend_class(site.api)(site.url, None, site.authorizer(), verify=site.trust(), policy=policy)
+    backend = create_backend(site, None, site.authorizer(), policy=policy)
     try:
         yield backend.api_keys
     finally:

@@ -49,7 +49,9 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     url: str
     api: str = "firecrest"
-    """the facility API behind `url`: built in is `firecrest`; plug-ins add others"""
+    """the facility API behind `url`: `firecrest` or `iri`; plug-ins add others"""
+    options: dict[str, Any] = {}
+    """what the backend of `api` needs to know beyond this; FirecREST needs nothing"""
     token_url: str | None = None
     client_id: str | None = None
     client_secret: str | None = None
@@ -203,6 +205,7 @@ def site_from_environment(environment: Mapping[str, str] = os.environ) -> Site |
     return Site(
         name="FIRECREST_URL",
         url=url,
+        api=value("FIRECREST_API") or "firecrest",
         token_url=value("AUTH_TOKEN_URL"),
         client_id=value("FIRECREST_CLIENT_ID"),
         client_secret=value("FIRECREST_CLIENT_SECRET"),

@@ -17,7 +17,7 @@ from crestline.client import shared
 from crestline.client.auth import Authorizer
 from crestline.client.backends.capabilities import Capability
 from crestline.client.backends.messages import JobFilter
-from crestline.client.backends.registry import backend_class
+from crestline.client.backends.registry import create_backend
 from crestline.client.config import Site
 from crestline.client.connection import Connection
 from crestline.client.handover import Handover
@@ -82,6 +82,7 @@ class System(SystemFiles):
                 self._site.account,
                 self._site.verify,
                 self._site.ca_file,
+                msgspec.json.encode(self._site.options, order="sorted"),
                 self._policy,
             )
 
@@ -93,8 +94,14 @@ class System(SystemFiles):
                 handover.take(authorizer)
 
             def make() -> Connection:
-                backend = backend_class(self._site.api)(
-                    url, asked, authorizer, account=self._site.account, verify=trust, policy=self._policy, known=known
+                backend = create_backend(
+                    self._site,
+                    asked,
+                    authorizer,
+                    account=self._site.account,
+                    verify=trust,
+                    policy=self._policy,
+                    known=known,
                 )
                 return Connection(backend, self._policy)
 

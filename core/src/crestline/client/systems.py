@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from crestline.client.backends.registry import backend_class
+from crestline.client.backends.registry import create_backend
 from crestline.client.config import Site
 from crestline.client.policy import Policy
 
@@ -16,7 +16,7 @@ async def list_systems(site: Site, policy: Policy | None = None) -> list[dict[st
         ConfigError: the site has no credentials.
         GatewayUnavailableError: no usable answer.
     """
-    backend = backend_class(site.api)(site.url, None, site.authorizer(), verify=site.trust(), policy=policy)
+    backend = create_backend(site, None, site.authorizer(), policy=policy)
     try:
         return await backend.systems()
     finally:

@@ -88,7 +88,7 @@ class _OutageHandler(logging.Handler):
 
 def show_outages() -> None:
     """Show outages of gateways on the terminal."""
-    outages = logging.getLogger("crestline.client.backends.firecrest.outages")
+    outages = logging.getLogger("crestline.client.backends.outages")
     outages.setLevel(logging.INFO)
     outages.addHandler(_OutageHandler())
     outages.propagate = False

@@ -46,6 +46,11 @@ class ApiKeyEndpoints(Protocol):
 class JobEndpoints(abc.ABC):
     """The jobs of one system."""
 
+    @property
+    def recognises_keys(self) -> bool:
+        """Whether a second `submit` with the same key leads to the first job in most cases, though not in all."""
+        return False
+
     @abc.abstractmethod
     async def submit(self, spec: JobSpec, key: str) -> str:
         """One attempt, never repeated inside; `key` goes along where the gateway takes one.
@@ -233,6 +238,14 @@ class FileEndpoints(abc.ABC):
 class TransferEndpoints(abc.ABC):
     """Files that are too large for direct operations: each call begins a job and returns it."""
 
+    async def check_size(self, path: str, size: int) -> None:
+        """Refuse a file that is too large for any way that the API has, before a byte of it moves.
+
+        Raises:
+            TransferError: it is; the hint names the facility's other ways.
+        """
+        return
+
     @abc.abstractmethod
     async def upload(self, path: str, size: int) -> TransferMethod:
         """Begin the upload of a large file."""
@@ -295,6 +308,8 @@ class Backend(abc.ABC):
         account: charged for jobs that name none.
         verify: how certificates are checked.
         known: the description that an earlier process received, if it is fresh.
+
+    A backend that takes `options`, the mapping of that name of its site, is given it where it is not empty.
     """
 
     @abc.abstractmethod

@@ -11,8 +11,12 @@ Nothing of a backend is imported before a site asks for it.
 from __future__ import annotations
 
 from importlib import import_module
+from inspect import signature
+from typing import Any
 
+from crestline.client.auth import Authorizer
 from crestline.client.backends.base import Backend
+from crestline.client.config import Site
 from crestline.model import ConfigError
 
 GROUP = "crestline.backends"
@@ -45,6 +49,23 @@ def backend_class(api: str) -> type[Backend]:
         raise ConfigError(
             f"The plug-in for the facility API {api!r} cannot be loaded: {error}.", hint="Repair its package."
         ) from error
+
+
+def create_backend(site: Site, system: str | None, authorizer: Authorizer, **more: Any) -> Backend:
+    """The backend for a system of a site, not yet open.
+
+    Args:
+        more: further arguments of the backend's constructor.
+
+    Raises:
+        ConfigError: as `backend_class`, or the backend cannot use the site's `options`.
+    """
+    kind = backend_class(site.api)
+    if site.options:
+        if "options" not in signature(kind.__init__).parameters:
+            raise ConfigError(f"The facility API {site.api!r} takes no `options`.", hint="Remove them from the site.")
+        more["options"] = site.options
+    return kind(site.url.rstrip("/"), system, authorizer, **{"verify": site.trust(), **more})
 
 
 def _checked(api: str, found: object) -> type[Backend]:

@@ -126,6 +126,7 @@ async def _fetch_from_job(strategy: FileStrategy, path: str, size: int, part: Pa
             if transfer.job_id:
                 await strategy.finish(transfer)
         elif moves_in_pieces(strategy.backend):
+            await strategy.backend.transfers.check_size(path, size)
             transfer = await _begin(strategy, path)
             begun.write(transfer)
             await strategy.finish(transfer)

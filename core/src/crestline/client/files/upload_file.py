@@ -227,6 +227,7 @@ async def _begin_join(
     strategy: FileStrategy, source: Path, path: str, size: int, checksum: str, meter: Meter
 ) -> TransferMethod:
     """Send what is lacking of the pieces; returns the job that makes `path` of them and then removes them."""
+    await strategy.backend.transfers.check_size(path, size)
     step = strategy.backend.max_direct_upload
     identity = hashlib.sha256(f"{path}\n{checksum}\n{step}".encode("utf-8", "surrogateescape")).hexdigest()
     pieces = posixpath.join(await strategy.backend.system.default_workdir(), f".crestline-{identity[:16]}.pieces")

@@ -19,7 +19,15 @@ from crestline.client.policy import SubmitPolicy
 from crestline.client.run_once import guarded, is_array, is_duplicate, lock_path, tag_of, tagged_name
 from crestline.client.submission.strategy import NOTHING_BEGAN, SubmissionStrategy, pause, submitted
 from crestline.client.submission_lookup import SubmissionLookup
-from crestline.model import CrestlineError, GatewayUnavailableError, Job, JobSpec, JobState, render_script
+from crestline.model import (
+    CrestlineError,
+    GatewayUnavailableError,
+    Job,
+    JobSpec,
+    JobState,
+    UnsupportedError,
+    render_script,
+)
 
 
 class TagSubmission(SubmissionStrategy):
@@ -135,7 +143,7 @@ class _Submission:
             await asyncio.sleep(self._policy.look_every)
 
     async def _find_out(self, deadline: float, cause: CrestlineError) -> Job | None:
-        """After an answer that leaves it open: the job, or None once it is sure that there is none.
+        """After an answer that leaves it open: the job, or None once the submission may be repeated.
 
         A list that cannot be had says nothing, and takes nothing back of what others have said.
 
@@ -149,12 +157,16 @@ class _Submission:
                 found, nameless = await self._look()
             except CrestlineError as error:
                 obstacle = error
+                if isinstance(error, UnsupportedError) and (found := await self._look_at_lock()) is not None:
+                    return found
             else:
                 if found is not None:
                     return found
                 if absence.is_certain(nameless):
                     return await self._look_at_lock()
             await pause(deadline, self._policy, cause, obstacle)
+            if obstacle is not None and self._backend.jobs.recognises_keys:
+                return None
 
     async def _look(self) -> tuple[Job | None, set[str]]:
         """The job of this submission, and the ids of those that may be it for all that the lists say.

@@ -15,10 +15,11 @@ from firecrest.tracing import ensure_correlation_id
 from firecrest.v2 import AsyncFirecrest
 
 from crestline.client.auth import Authorizer
+from crestline.client.backends.answers import unreachable, unusable
 from crestline.client.backends.capabilities import Capability
-from crestline.client.backends.firecrest.refusals import error_of, unreachable, unusable
-from crestline.client.backends.firecrest.transport import Attempts, Repeat, attempts, make_client, repeat
+from crestline.client.backends.firecrest.refusals import error_of
 from crestline.client.backends.messages import NotSentError
+from crestline.client.backends.transport import Attempts, Repeat, attempts, make_client, repeat
 from crestline.client.plain_http import check_url
 from crestline.client.policy import RetryPolicy
 from crestline.client.secrets_in_logs import keep_secrets_out_of_logs
@@ -61,7 +62,7 @@ class Calls:
         self._policy = retry or RetryPolicy()
         self.traffic = Traffic()
         trust = httpx.create_ssl_context() if verify is True else verify  # once: it reads all authorities
-        self._http = make_client(self.gateway_url, trust, self._policy, self.traffic)
+        self._http = make_client(self.gateway_url, trust, self._policy, error_of, self.traffic)
         self._api = AsyncFirecrest(self.gateway_url, authorizer, verify=trust)
         self._api._session = self._http
         self._api.timeout = self._http.timeout

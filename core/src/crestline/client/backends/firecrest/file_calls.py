@@ -11,13 +11,13 @@ from typing import Any
 import anyio
 import msgspec
 
+from crestline.client.backends import file_scripts
 from crestline.client.backends.base import SystemEndpoints
-from crestline.client.backends.firecrest import file_scripts
 from crestline.client.backends.firecrest.calls import Calls
 from crestline.client.backends.firecrest.content_calls import ContentCalls
 from crestline.client.backends.firecrest.transfer_calls import TransferCalls
-from crestline.client.backends.firecrest.transport import Repeat
 from crestline.client.backends.messages import TransferMethod
+from crestline.client.backends.transport import Repeat
 from crestline.client.files.names import temporary_name, unescaped
 from crestline.model import (
     ConflictError,

@@ -9,13 +9,14 @@ from typing import Any
 import httpx
 import msgspec
 
+from crestline.client.backends.answers import unusable
 from crestline.client.backends.capabilities import Capability
 from crestline.client.backends.firecrest.array_metadata import is_of_array, of_elements
 from crestline.client.backends.firecrest.job_events import EventCalls
 from crestline.client.backends.firecrest.job_rows import read_jobs
-from crestline.client.backends.firecrest.refusals import error_of, unusable
-from crestline.client.backends.firecrest.transport import Repeat
+from crestline.client.backends.firecrest.refusals import error_of
 from crestline.client.backends.messages import JobFilter
+from crestline.client.backends.transport import Repeat
 from crestline.client.job_ids import check_id, chosen, is_element, parent
 from crestline.model import (
     CrestlineError,

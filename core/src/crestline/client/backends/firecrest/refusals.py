@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from email.utils import parsedate_to_datetime
-from time import time
 
 import httpx
 import msgspec
 
+from crestline.client.backends.answers import is_refusal, retry_after
 from crestline.client.backends.messages import NotSentError
 from crestline.model import (
     AuthenticationError,
@@ -29,18 +28,6 @@ from crestline.model import (
 )
 from crestline.wire.errors import ErrorBody
 
-# Texts of Slurm and PBS that say the request was wrong, behind FirecREST's 500.
-_REFUSED = re.compile(
-    r"Batch job submission failed|does not look like a batch script|qsub: "
-    r"|sbatch: (error|fatal|unrecognized|invalid|ambiguous|unknown|option )|Try .sbatch --help",
-    re.IGNORECASE,
-)
-# Texts that leave open whether the scheduler took the request.
-_UNDECIDED = re.compile(
-    r"timed out|timeout|unable to contact|zero bytes|communication connection|connection refused|connection reset"
-    r"|cannot connect|try again|temporarily|slurm_(receive|send)|no response",
-    re.IGNORECASE,
-)
 # Texts of FirecREST itself that are said before any command runs on the system.
 _NOT_BEGUN = re.compile(
     r"Unable to open a new SSH channel|SSH connection pool capacity exceeded|SSH connection timeout limit exceeded"
@@ -58,26 +45,6 @@ def error_of(response: httpx.Response) -> CrestlineError:
     error = _classify(response, body)
     error.status = response.status_code
     return error
-
-
-def unusable(response: httpx.Response, why: str) -> GatewayUnavailableError:
-    """An answer of the expected status that cannot be read."""
-    place = f"{response.request.method} {response.request.url.path}"
-    return GatewayUnavailableError(
-        f"The gateway's answer to {place} cannot be read: {why}.",
-        hint="Something between here and the gateway may answer in its place; check the URL.",
-    )
-
-
-def unreachable(
-    error: httpx.HTTPError | httpx.InvalidURL, url: str, kind: type[GatewayUnavailableError] = GatewayUnavailableError
-) -> GatewayUnavailableError:
-    """No answer at all."""
-    text = str(error)
-    hint = "Check the URL and the network, then try again."
-    if "CERTIFICATE_VERIFY_FAILED" in text:
-        hint = "Its certificate is not trusted: name its authority in `ca_file` of the site."
-    return kind(f"{url} does not answer ({type(error).__name__}).", hint=hint)
 
 
 def _read(response: httpx.Response) -> ErrorBody:
@@ -178,17 +145,6 @@ def _refusal(message: str, said: str, details: tuple[str, ...]) -> CrestlineErro
         return JobNotFoundError(message, hint="Check the job id.", details=details)
     if "No SSH credentials" in said or re.search(r"permission denied|not permitted|Invalid user", said, re.IGNORECASE):
         return PermissionDeniedError(message, hint="The identity in use may not do this.", details=details)
-    if _REFUSED.search(said) and not _UNDECIDED.search(said):
+    if is_refusal(said):
         return InvalidRequestError(message, hint="The scheduler refused it: correct the job.", details=details)
     return None
-
-
-def retry_after(response: httpx.Response) -> float | None:
-    """Seconds that a `Retry-After` header asks for (RFC 9110, section 10.2.3)."""
-    value = response.headers.get("Retry-After", "").strip()
-    if value.isascii() and value.isdigit():
-        return float(value)
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time())
-    except (TypeError, ValueError):
-        return None

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
+from crestline.client.backends import file_scripts
 from crestline.client.backends.base import JobEndpoints, SystemEndpoints, TransferEndpoints
-from crestline.client.backends.firecrest import file_scripts
 from crestline.client.backends.firecrest.calls import Calls
 from crestline.client.backends.messages import TransferMethod
 from crestline.client.files.names import is_fit_for_jobs, is_temporary, temporary_name

@@ -1,4 +1,4 @@
-"""Batch scripts for what plain FirecREST's own transfer jobs cannot do: odd names, and files in pieces.
+"""Batch scripts for what an API's own operations cannot do: odd names on plain FirecREST, and files in pieces.
 
 FirecREST writes paths into its scripts without quoting them safely. Here every path is one quoted word.
 """

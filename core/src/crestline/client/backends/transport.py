@@ -1,4 +1,4 @@
-"""The httpx client under pyfirecrest: what is repeated, for how long, and what never reaches a log."""
+"""The httpx client under every backend: what is repeated, for how long, and what never reaches a log."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Literal
 import httpx
 from httpx_retries import Retry, RetryTransport
 
-from crestline.client.backends.firecrest.outages import OutageLog
-from crestline.client.backends.firecrest.refusals import error_of, unreachable
+from crestline.client.backends.answers import unreachable
+from crestline.client.backends.outages import OutageLog
 from crestline.client.policy import RetryPolicy
 from crestline.client.traffic import CountingTransport, Traffic
-from crestline.model import MaintenanceError
+from crestline.model import CrestlineError, MaintenanceError
 
 Repeat = Literal["freely", "unless_slow", "once", "impatiently"]
 """How a request may be repeated.
@@ -76,10 +76,17 @@ def retries(policy: RetryPolicy) -> dict[Repeat, Retry]:
 class _WholeAnswers(httpx.AsyncBaseTransport):
     """Reads an answer to its end here, so that one that breaks off is repeated like one that never began."""
 
-    def __init__(self, kept: httpx.AsyncBaseTransport, fresh: httpx.AsyncBaseTransport, outages: OutageLog) -> None:
+    def __init__(
+        self,
+        kept: httpx.AsyncBaseTransport,
+        fresh: httpx.AsyncBaseTransport,
+        outages: OutageLog,
+        error_of: Callable[[httpx.Response], CrestlineError],
+    ) -> None:
         self._kept = kept
         self._fresh = fresh
         self._outages = outages
+        self._error_of = error_of
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         connections = self._fresh if request.extensions.get("crestline.once") else self._kept
@@ -111,11 +118,11 @@ class _WholeAnswers(httpx.AsyncBaseTransport):
         )
         if whole.status_code == MaintenanceError.status:
             await whole.aread()
-            if isinstance(error := error_of(whole), MaintenanceError):
+            if isinstance(error := self._error_of(whole), MaintenanceError):
                 raise error  # no repeat helps before it ends
         if whole.status_code in _PASSING:
             await whole.aread()
-            self._outages.failed(request, error_of(whole).message)
+            self._outages.failed(request, self._error_of(whole).message)
         else:
             self._outages.succeeded(request)
         return whole
@@ -126,9 +133,16 @@ class _WholeAnswers(httpx.AsyncBaseTransport):
 
 
 def make_client(
-    url: str, verify: ssl.SSLContext | bool, policy: RetryPolicy, traffic: Traffic | None = None
+    url: str,
+    verify: ssl.SSLContext | bool,
+    policy: RetryPolicy,
+    error_of: Callable[[httpx.Response], CrestlineError],
+    traffic: Traffic | None = None,
 ) -> httpx.AsyncClient:
     """A client for one gateway that counts in `traffic`.
+
+    Args:
+        error_of: the error that an answer other than the expected one means.
 
     A request with the extension `crestline.stream` is neither buffered nor repeated.
     """
@@ -148,8 +162,9 @@ def make_client(
             request.extensions["retry"] = by_kind[repeat.get()]
             request.extensions["crestline.once"] = repeat.get() == "once"
 
+    answers = _WholeAnswers(kept, fresh, OutageLog(url), error_of)
     return httpx.AsyncClient(
-        transport=RetryTransport(CountingTransport(_WholeAnswers(kept, fresh, OutageLog(url)), traffic or Traffic())),
+        transport=RetryTransport(CountingTransport(answers, traffic or Traffic())),
         timeout=httpx.Timeout(policy.answer_timeout, connect=policy.connect_timeout),
         event_hooks={"request": [choose]},
     )

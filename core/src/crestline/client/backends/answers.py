@@ -1,0 +1,60 @@
+"""What the answers of all facility APIs have in common: absent, unreadable, and a scheduler's own words."""
+
+from __future__ import annotations
+
+import re
+from email.utils import parsedate_to_datetime
+from time import time
+
+import httpx
+
+from crestline.model import GatewayUnavailableError
+
+# Texts of Slurm and PBS that say the request was wrong, behind FirecREST's 500.
+_REFUSED = re.compile(
+    r"Batch job submission failed|does not look like a batch script|qsub: "
+    r"|sbatch: (error|fatal|unrecognized|invalid|ambiguous|unknown|option )|Try .sbatch --help",
+    re.IGNORECASE,
+)
+# Texts that leave open whether the scheduler took the request.
+_UNDECIDED = re.compile(
+    r"timed out|timeout|unable to contact|zero bytes|communication connection|connection refused|connection reset"
+    r"|cannot connect|try again|temporarily|slurm_(receive|send)|no response",
+    re.IGNORECASE,
+)
+
+
+def is_refusal(text: str) -> bool:
+    """Whether a scheduler's words say that the request was wrong, and leave no doubt that there is no job."""
+    return _REFUSED.search(text) is not None and _UNDECIDED.search(text) is None
+
+
+def unusable(response: httpx.Response, why: str) -> GatewayUnavailableError:
+    """An answer of the expected status that cannot be read."""
+    place = f"{response.request.method} {response.request.url.path}"
+    return GatewayUnavailableError(
+        f"The gateway's answer to {place} cannot be read: {why}.",
+        hint="Something between here and the gateway may answer in its place; check the URL.",
+    )
+
+
+def unreachable(
+    error: httpx.HTTPError | httpx.InvalidURL, url: str, kind: type[GatewayUnavailableError] = GatewayUnavailableError
+) -> GatewayUnavailableError:
+    """No answer at all."""
+    text = str(error)
+    hint = "Check the URL and the network, then try again."
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        hint = "Its certificate is not trusted: name its authority in `ca_file` of the site."
+    return kind(f"{url} does not answer ({type(error).__name__}).", hint=hint)
+
+
+def retry_after(response: httpx.Response) -> float | None:
+    """Seconds that a `Retry-After` header asks for (RFC 9110, section 10.2.3)."""
+    value = response.headers.get("Retry-After", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time())
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,206 @@
+"""One request to an IRI facility: credentials, repeats, a time limit, and errors of the model."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, TypeVar
+
+import httpx
+import msgspec
+
+from crestline.client.auth import Authorizer
+from crestline.client.backends.answers import unreachable, unusable
+from crestline.client.backends.iri.errors import error_from_response
+from crestline.client.backends.messages import NotSentError
+from crestline.client.backends.transport import Attempts, Repeat, attempts, make_client, repeat
+from crestline.client.plain_http import check_url
+from crestline.client.policy import Policy
+from crestline.client.secrets_in_logs import keep_secrets_out_of_logs
+from crestline.client.traffic import Traffic
+from crestline.model import AuthenticationError, CrestlineError, GatewayUnavailableError, NotFoundError, TooLargeError
+
+T = TypeVar("T")
+
+_PAGE = 1000
+"""entries of one page; the API allows no more"""
+_PAGES = 20
+"""of one list; a longer one is refused, as its reader would wait for minutes"""
+_VERSION = re.compile(r"/v(\d+)$")
+
+
+class Calls:
+    """The HTTP client of one facility and one identity.
+
+    Attributes:
+        base: base URL of the version in use, without a slash at its end; known after `find_version`.
+        version: 1 or 2; known after `find_version`.
+    """
+
+    def __init__(self, url: str, authorizer: Authorizer, *, verify: ssl.SSLContext | bool, policy: Policy) -> None:
+        check_url(url)
+        keep_secrets_out_of_logs()
+        self.url = url.rstrip("/")
+        self.base = ""
+        self.version = 0
+        self.policy = policy
+        self.traffic = Traffic()
+        self._authorizer = authorizer
+        trust = httpx.create_ssl_context() if verify is True else verify  # once: it reads all authorities
+        self._http = make_client(self.url, trust, policy.retry, error_from_response, self.traffic)
+        self._version_lock = asyncio.Lock()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def find_version(self) -> None:
+        """Find out which version the facility serves, unless the URL says it.
+
+        Raises:
+            NotFoundError: neither v2 nor v1 is there.
+        """
+        async with self._version_lock:
+            if self.version:
+                return
+            if match := _VERSION.search(self.url):
+                self.use_version(self.url, int(match[1]))
+                return
+            for version in (2, 1):
+                base = f"{self.url}/api/v{version}"
+                try:
+                    await self.request("GET", "/facility", base=base)
+                except NotFoundError:
+                    continue
+                self.use_version(base, version)
+                return
+            raise NotFoundError(
+                f"{self.url} serves no IRI Facility API.",
+                hint="Set the site's `url` to the base that ends in /v1 or /v2.",
+            )
+
+    def use_version(self, base: str, version: int) -> None:
+        """Speak this version from now on."""
+        self.base, self.version = base, version
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        how: Repeat = "freely",
+        params: Mapping[str, Any] | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        upload: tuple[str, bytes] | None = None,
+        base: str | None = None,
+    ) -> httpx.Response:
+        """Send a request; every answer from 300 on is raised as an error.
+
+        Args:
+            path: below the base URL, with quoted segments.
+            body: a message for the JSON body.
+            upload: name and content of a file for a form.
+        """
+        token = repeat.set(how)
+        so_far = Attempts()
+        noted = attempts.set(so_far)
+        try:
+            async with asyncio.timeout(self.policy.retry.budget):
+                for may_renew in (True, False):
+                    try:
+                        return await self._send(method, (base or self.base) + path, params, body, headers, upload)
+                    except AuthenticationError as error:
+                        if not (may_renew and getattr(error, "renewable", False)):
+                            raise
+        except TimeoutError:
+            raise self._out_of_time(so_far) from None
+        finally:
+            attempts.reset(noted)
+            repeat.reset(token)
+        raise AssertionError("unreachable")
+
+    async def _send(
+        self,
+        method: str,
+        url: str,
+        params: Mapping[str, Any] | None,
+        body: Any,
+        headers: Mapping[str, str] | None,
+        upload: tuple[str, bytes] | None,
+    ) -> httpx.Response:
+        more = dict(await self._authorizer.auth_headers()) | {"Accept": "application/json"} | dict(headers or {})
+        content = None
+        if body is not None:
+            content = msgspec.json.encode(body)
+            more["Content-Type"] = "application/json"
+        try:
+            response = await self._http.request(
+                method,
+                url,
+                params={name: _query(value) for name, value in (params or {}).items() if value is not None},
+                content=content,
+                files={"file": upload} if upload is not None else None,
+                headers=more,
+            )
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            raise unreachable(error, self.url, NotSentError) from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise unreachable(error, self.url) from None
+        if response.status_code >= 300:
+            found = error_from_response(response)
+            if response.status_code == 401 and self._authorizer.refused(response.request.headers):
+                found.renewable = True  # type: ignore[attr-defined]
+            raise found
+        return response
+
+    def _out_of_time(self, so_far: Attempts) -> CrestlineError:
+        """The error of a call that was tried until its time was up."""
+        budget = f"{self.policy.retry.budget:.0f} s"
+        if not so_far.count:
+            return GatewayUnavailableError(
+                f"No access token for {self.url} within {budget}.",
+                hint="Check what gives the token, and try again later.",
+            )
+        if so_far.last is None:
+            return GatewayUnavailableError(f"{self.url} did not answer within {budget}.", hint="Try again later.")
+        if isinstance(so_far.last, httpx.HTTPError):
+            return unreachable(so_far.last, self.url)
+        return error_from_response(so_far.last())
+
+    def read(self, response: httpx.Response, kind: type[T]) -> T:
+        """The answer as a message."""
+        try:
+            return msgspec.json.decode(response.content, type=kind, strict=False)
+        except msgspec.DecodeError as error:
+            raise unusable(response, str(error)) from None
+
+    async def pages(
+        self, method: str, path: str, kind: type[T], *, params: Mapping[str, Any] | None = None, **more: Any
+    ) -> AsyncIterator[list[T]]:
+        """The pages of a list. The API gives no total: a page that is not full is the last one.
+
+        Raises:
+            TooLargeError: there are more than 20,000 entries.
+        """
+        previous = b""
+        for page in range(_PAGES):
+            response = await self.request(
+                method, path, params={**(params or {}), "offset": page * _PAGE, "limit": _PAGE}, **more
+            )
+            found = self.read(response, list[kind])  # type: ignore[valid-type]
+            if page and response.content == previous:  # some facilities ignore the offset
+                return
+            previous = response.content
+            yield found
+            if len(found) < _PAGE:
+                return
+        raise TooLargeError(
+            f"{path} of {self.url} has more than {_PAGE * _PAGES} entries.", hint="Ask for single ones."
+        )
+
+
+def _query(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,168 @@
+"""Messages of the DOE's IRI Facility API, v1 and v2; what a server adds to them is ignored."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+import msgspec
+
+COMPUTE = "compute"
+FILESYSTEM = "filesystem"
+URN = "urn:doe-iri:"
+"""begins the words of v2"""
+
+SIZE_LIMIT = 5 * 1024 * 1024
+"""bytes that one upload, download or view carries"""
+
+
+class State(enum.StrEnum):
+    """The states of a job."""
+
+    NEW = "new"
+    QUEUED = "queued"
+    HELD = "held"
+    ACTIVE = "active"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+
+class TaskState(enum.StrEnum):
+    """The states of a task."""
+
+    PENDING = "pending"
+    ACTIVE = "active"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+
+class Resource(msgspec.Struct, kw_only=True):
+    """An entry of `/status/resources`."""
+
+    id: str
+    name: str | None = None
+    description: str | None = None
+    group: str | None = None
+    current_status: str | None = None
+    resource_type: str = ""
+    supported_endpoints: list[str] | None = None
+
+
+class Incident(msgspec.Struct, kw_only=True):
+    """An entry of `/status/incidents`."""
+
+    name: str | None = None
+    description: str | None = None
+    status: str = ""
+
+
+class JobResources(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What a job asks for; `memory` in bytes. The API's default of `exclusive_node_use` is true."""
+
+    node_count: int | None = None
+    process_count: int | None = None
+    processes_per_node: int | None = None
+    cpu_cores_per_process: int | None = None
+    gpu_cores_per_process: int | None = None
+    exclusive_node_use: bool | None = None
+    memory: int | None = None
+
+
+class JobAttributes(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Where and for how long a job runs; `duration` in seconds."""
+
+    duration: int | None = None
+    queue_name: str | None = None
+    account: str | None = None
+    reservation_id: str | None = None
+    custom_attributes: dict[str, str] | None = None
+
+
+class JobSpec(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A job as PSI/J describes it: a program with arguments, not a batch script."""
+
+    executable: str | None = None
+    arguments: list[str] | None = None
+    directory: str | None = None
+    name: str | None = None
+    inherit_environment: bool | None = None
+    environment: dict[str, str] | None = None
+    stdin_path: str | None = None
+    stdout_path: str | None = None
+    stderr_path: str | None = None
+    resources: JobResources | None = None
+    attributes: JobAttributes | None = None
+    pre_launch: str | None = None
+    post_launch: str | None = None
+    launcher: str | None = None
+
+
+class JobStatus(msgspec.Struct, kw_only=True):
+    """The state of a job; `time` in seconds since the epoch."""
+
+    state: str
+    time: float | None = None
+    message: str | None = None
+    exit_code: int | None = None
+    meta_data: dict[str, Any] | None = None
+
+
+class Job(msgspec.Struct, kw_only=True):
+    """A job as the facility reports it; `job_spec` only where it was asked for."""
+
+    id: str
+    status: JobStatus | None = None
+    job_spec: JobSpec | None = None
+
+
+class TaskSubmitted(msgspec.Struct):
+    """The answer of every operation on files."""
+
+    task_id: str
+
+
+class Task(msgspec.Struct, kw_only=True):
+    """An operation on files that runs or has ended."""
+
+    id: str = ""
+    status: str = ""
+    result: Any = None
+
+
+class File(msgspec.Struct, kw_only=True):
+    """An entry of a listing."""
+
+    name: str
+    type: str = "-"
+    link_target: str | None = None
+    user: str | None = None
+    group: str | None = None
+    permissions: str | None = None
+    last_modified: str | None = None
+    size: int = 0
+
+
+class StorageLocation(msgspec.Struct, kw_only=True):
+    """A directory that the facility gives the user (v2)."""
+
+    logical_name: str = ""
+    path: str
+
+
+class AccessEndpoint(msgspec.Struct, kw_only=True):
+    """Another way to the files of a resource (v2)."""
+
+    protocol: str = ""
+    display_name: str | None = None
+    endpoint_id: str | None = None
+    uri: str | None = None
+
+
+class Problem(msgspec.Struct, kw_only=True):
+    """An error, as `application/problem+json` (RFC 9457)."""
+
+    title: str | None = None
+    detail: Any = None
+    invalid_params: list[dict[str, Any]] | None = None
