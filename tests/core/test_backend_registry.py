@@ -83,7 +83,7 @@ async def test_unusable_api_is_a_configuration_error(plain: PlainFirecrest, api:
 async def test_error_for_an_unknown_api_lists_the_known_ones(plain: PlainFirecrest) -> None:
     with pytest.raises(ConfigError) as caught:
         await list_systems(site_of(plain, "nowhere"))
-    assert "absent, firecrest, number, tiny" in str(caught.value.hint)
+    assert "absent, firecrest, iri, number, tiny" in str(caught.value.hint)
 
 
 def test_every_feature_of_a_gateway_is_a_capability() -> None:

@@ -11,9 +11,19 @@ from typing import Any
 
 import pytest
 
-from crestline.client import Policy, PollPolicy, RetryPolicy, Site, SubmitPolicy, connect, list_systems
+from crestline.client import (
+    Policy,
+    PollPolicy,
+    RetryPolicy,
+    Site,
+    SubmitPolicy,
+    connect,
+    list_systems,
+    site_from_environment,
+)
 from crestline.client.backends.iri.job_specs import decode_script, describe
 from crestline.client.backends.iri.job_states import iri_state, normalize, read_job
+from crestline.client.backends.registry import create_backend
 from crestline.client.files import Member, Selection
 from crestline.client.system import System
 from crestline.model import (
@@ -148,6 +158,20 @@ async def test_what_the_api_cannot_tell_is_named(system: System, what: str) -> N
         await getattr(system, what)()
 
 
+def test_variables_name_the_api(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIRECREST_URL", "https://api.example.gov")
+    monkeypatch.setenv("FIRECREST_API", "iri")
+    found = site_from_environment()
+    assert found is not None
+    assert found.api == "iri"
+
+
+def test_options_are_for_backends_that_take_some() -> None:
+    site = Site(url="https://x.example", token="t", options={"workdir": "/"})
+    with pytest.raises(ConfigError, match="takes no `options`"):
+        create_backend(site, None, site.authorizer())
+
+
 # jobs
 
 
@@ -163,9 +187,7 @@ async def test_a_key_leads_to_one_job(site: Site, system: System, place: Path) -
 
 
 @pytest.mark.parametrize("version", [1, 2])
-@pytest.mark.parametrize(
-    "deviations", [{}, {"has_key_store": False}, {"has_list": False}, {"has_specs": False}], ids=str
-)
+@pytest.mark.parametrize("lacks", ["", "has_key_store", "has_list", "has_specs"])
 async def test_lost_answers_lead_to_one_job(start: Start, place: Path, version: int, lacks: str) -> None:
     facility = start(**{lacks: False} if lacks else {})
     facility.lose_answers = 2

@@ -16,7 +16,15 @@ from crestline.client.api_keys import create_api_key, list_api_keys, revoke_api_
 from crestline.client.auth import Authorizer
 from crestline.client.backends.capabilities import Capability
 from crestline.client.blocking import BlockingSystem
-from crestline.client.config import Site, find_site, load_sites, register_site, site_from_environment, sites_file
+from crestline.client.config import (
+    ADDRESS_FIELDS,
+    Site,
+    find_site,
+    load_sites,
+    register_site,
+    site_from_environment,
+    sites_file,
+)
 from crestline.client.federation import Choice, choose_system, connect_any
 from crestline.client.files import IgnoreRules, Member, Report, Selection, map_link
 from crestline.client.logs import JobOutput, OutputLine
@@ -29,6 +37,7 @@ from crestline.client.traffic import Traffic, counting
 from crestline.client.watched import JobEvent
 
 __all__ = [
+    "ADDRESS_FIELDS",
     "DUPLICATE_EXIT_CODE",
     "BlockingSystem",
     "Capability",

@@ -37,6 +37,8 @@ from crestline.client.auth import (
 from crestline.model import ConfigError
 from crestline.private_files import locked, write_private
 
+ADDRESS_FIELDS = ("url", "api", "options", "ca_file", "verify")
+"""the fields of `Site` that say what is where, not as whom: every adapter's configuration has them"""
 _SECRETS = ("client_secret", "refresh_token", "token", "api_key")
 
 

@@ -164,6 +164,14 @@ def _site(connection: Connection, extra: dict[str, Any]) -> Site:
                 f"The token_command of connection {connection.conn_id} is no command line: {error}.",
                 hint="Check its quotes.",
             ) from None
+    if isinstance(options := extra.get("options"), str):  # a URI's query has only texts
+        try:
+            extra["options"] = msgspec.json.decode(options)
+        except msgspec.DecodeError as error:
+            raise ConfigError(
+                f"The options of connection {connection.conn_id} are not JSON: {error}.",
+                hint='Write them as {"workdir": "/scratch/me"}.',
+            ) from None
     known = {
         "name": connection.conn_id,
         "url": url,

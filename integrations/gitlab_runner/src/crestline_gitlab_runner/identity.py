@@ -63,14 +63,13 @@ def site(settings: Settings, job: CiJob | None) -> Site:
         ConfigError: the runner's identity cannot be used.
         BuildFailureError: as `project_client`.
     """
-    from crestline.client import Site
+    from crestline.client import ADDRESS_FIELDS, Site
 
     gateway = settings.gateway
     addresses: dict[str, Any] = {
+        **{name: getattr(gateway, name) for name in ADDRESS_FIELDS},
         "name": settings.name,
-        "url": gateway.url,
         "token_url": gateway.token_url,
-        "ca_file": gateway.ca_file,
         "system": gateway.system,
         "account": settings.job.account,
     }

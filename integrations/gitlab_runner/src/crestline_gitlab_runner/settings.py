@@ -7,7 +7,7 @@ import re
 import stat
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -31,6 +31,12 @@ class Gateway(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     api_key_file: str | None = None
     token_command: list[str] | None = None
     ca_file: str | None = None
+    api: str = "firecrest"
+    """the facility API behind `url`, such as `iri`"""
+    options: dict[str, Any] = {}
+    """what that API needs to know, as `options` of a site in the sites file"""
+    verify: bool = True
+    """False: skip certificate verification (tests only)"""
     allow_job_credentials: bool = False
     """a job may be its project's own client (F7T_CLIENT_ID and F7T_CLIENT_SECRET), at these URLs only"""
 

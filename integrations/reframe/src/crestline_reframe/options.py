@@ -14,10 +14,10 @@ from typing import Any, Literal
 import msgspec
 from reframe.core.exceptions import ConfigError as ReframeConfigError
 
-from crestline.client import Authorizer, Policy, PollPolicy, RetryPolicy, Site, SubmitPolicy, find_site
+from crestline.client import ADDRESS_FIELDS, Authorizer, Policy, PollPolicy, RetryPolicy, Site, SubmitPolicy, find_site
 from crestline.model import ConfigError
 
-_SITE_FIELDS = ("url", "token_url", "client_id", "client_secret_file", "token_command", "scope", "ca_file", "verify")
+_IDENTITY_FIELDS = ("token_url", "client_id", "client_secret_file", "token_command", "scope")
 _SECRETS = frozenset({"client_secret", "token", "api_key", "refresh_token"})
 
 
@@ -29,6 +29,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     system: str | None = None
     url: str | None = None
     """the gateway, in place of `site`; the next ones belong to it"""
+    api: str | None = None
+    """the facility API behind `url`, such as `iri`; default: FirecREST"""
+    options: dict[str, Any] | None = None
+    """what that API needs to know, as `options` of a site in the sites file"""
     token_url: str | None = None
     client_id: str | None = None
     client_secret_file: str | None = None
@@ -68,13 +72,16 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def _site(self) -> tuple[Site, str | None]:
         if self.url is not None:
-            values = {name: value for name in _SITE_FIELDS if (value := getattr(self, name)) is not None}
-            if isinstance(values.get("token_command"), tuple):
-                values["token_command"] = list(values["token_command"])
-            if len(values) == 1:  # the identity is that of the variables
+            address, identity = (
+                {name: value for name in names if (value := getattr(self, name)) is not None}
+                for names in (ADDRESS_FIELDS, _IDENTITY_FIELDS)
+            )
+            if isinstance(identity.get("token_command"), tuple):
+                identity["token_command"] = list(identity["token_command"])
+            if not identity:  # it is that of the variables
                 site, _ = find_site()
-                return msgspec.structs.replace(site, url=self.url), self.system or site.system
-            return Site(name=self.url, **values), self.system
+                return msgspec.structs.replace(site, **address), self.system or site.system
+            return Site(name=self.url, **address, **identity), self.system
         site, system = find_site(self.site)
         return site, self.system or system
 
