@@ -47,7 +47,10 @@ nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(airflow|collections|datetime|msgspec|os|pathlib|ssl|types|typing)\..*"),  # no network, no inventories
     ("py:.*", r"AirflowNotFoundException"),
-    ("py:class", r"crestline\.client\.(auth\.token|backends|logs\.sources)\..*"),  # the inside of the client
+    (
+        "py:class",
+        r"crestline\.client\.(auth\.token|backends|connection|logs\.sources|submission_lookup)\..*",
+    ),  # its inside
 ]
 
 

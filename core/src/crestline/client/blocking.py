@@ -153,6 +153,11 @@ class BlockingSystem:
         return self._system.target
 
     @property
+    def api(self) -> str:
+        """As `System.api`."""
+        return self._system.api
+
+    @property
     def gateway_url(self) -> str:
         """The gateway's base URL."""
         return self._system.gateway_url

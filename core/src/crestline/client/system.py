@@ -156,6 +156,11 @@ class System(SystemFiles):
         return f"{self.name}@{self._site.name}"
 
     @property
+    def api(self) -> str:
+        """The facility API that the site speaks, such as `iri`; `firecrest` is also that of a Crestline gateway."""
+        return self._site.api
+
+    @property
     def gateway_url(self) -> str:
         """The gateway's base URL."""
         return self.backend.gateway_url

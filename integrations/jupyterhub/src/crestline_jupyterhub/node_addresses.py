@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from urllib.parse import urlsplit
 
 from crestline.client import System
-from crestline.model import hostlist
+from crestline.model import UnsupportedError, hostlist
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -112,7 +113,9 @@ async def check_nodes(system: System) -> AsyncIterator[tuple[str, str, str]]:
     Yields:
         the check's name, what holds, and what to do.
     """
-    nodes: Sequence[str] = [node.name for node in await system.nodes()][:SHOWN_NODES]
+    nodes: Sequence[str] = []
+    with contextlib.suppress(UnsupportedError):  # some APIs do not list nodes
+        nodes = [node.name for node in await system.nodes()][:SHOWN_NODES]
     addresses = sorted(await resolve(nodes))
     message = f"Without node_networks, sessions may listen in private networks ({', '.join(PRIVATE)})"
     message += f" and at the addresses of their jobs' nodes ({', '.join(addresses)}, ...)" if addresses else ""

@@ -9,7 +9,7 @@ from reframe.core.exceptions import JobSchedulerError
 from reframe.core.schedulers.slurm import _SlurmNode
 from reframe.utility import nodelist_expand
 
-from crestline.model import Node
+from crestline.model import Node, UnsupportedError
 from crestline_reframe.runs import Run
 
 _FRESH = 10.0
@@ -59,7 +59,10 @@ class Nodes:
         Raises:
             JobSchedulerError: there are several, and the gateway does not say which is the default.
         """
-        partitions = self._run.ask(lambda system: system.partitions())
+        try:
+            partitions = self._run.ask(lambda system: system.partitions())
+        except UnsupportedError:  # the API does not list them, and the scheduler takes its own default
+            return None
         for partition in partitions:
             if partition.default:
                 return partition.name

@@ -81,6 +81,8 @@ def _site(site: Site) -> Check:
 
 
 def _gateway(site: Site, answer: httpx.Response, version: str | None) -> Check:
+    if site.api != "firecrest":
+        return Check("gateway", Verdict.OK, f"{site.url} answers; its API is {site.api!r}.")
     if version is not None:
         return Check("gateway", Verdict.OK, f"FirecREST {version} answers.")
     message = f"{site.url} answers with {answer.status_code}, and not as FirecREST does."
@@ -109,7 +111,8 @@ async def _system(system: System) -> AsyncIterator[Check]:
     except CrestlineError as error:
         yield failed(name, error)
     features = ", ".join(sorted(system.capabilities))
-    yield Check("features", Verdict.OK, f"{features}." if features else "A plain FirecREST: everything works without.")
+    plain = "A plain FirecREST" if system.api == "firecrest" else f"The API is {system.api!r}"
+    yield Check("features", Verdict.OK, f"{features}." if features else f"{plain}: everything works without.")
     if not features:
         yield _large_files(system)
     try:
@@ -132,6 +135,8 @@ def _large_files(system: System) -> Check:
     limit = f"{system.backend.max_direct_upload / 2**20:g} MiB"
     if system.backend.transfer_service == "s3":
         return Check("large files", Verdict.OK, f"Files of more than {limit} travel by way of the site's S3 store.")
+    if not system.backend.max_direct_upload:
+        return Check("files", Verdict.WARN, "The API has no operations on files here.", "Move files by other means.")
     offer = f"only the {system.backend.transfer_service}" if system.backend.transfer_service else "nothing"
     message = f"The site offers {offer} for files of more than {limit}: each travels in pieces, with one job."
     return Check("large files", Verdict.WARN, message, "Ask the site for S3 if that is too slow.")

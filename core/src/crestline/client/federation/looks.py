@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from crestline.client.federation.needs import Needs
-from crestline.model import Node, Partition
+from crestline.model import Node, Partition, UnsupportedError
 from crestline.model.sbatch import shortened
 
 if TYPE_CHECKING:
@@ -60,9 +60,14 @@ async def look_at(system: System, target: str, needs: Needs) -> Look | str:
     """
     if sick := sickness(await system.describe()):
         return sick
-    nodes = await system.nodes()
-    if reason := obstacle(needs, await system.partitions(), nodes):
-        return reason
+    nodes: list[Node] = []
+    try:
+        nodes, partitions = await system.nodes(), await system.partitions()
+    except UnsupportedError:  # the API tells of neither, so that the site itself refuses what does not fit
+        pass
+    else:
+        if reason := obstacle(needs, partitions, nodes):
+            return reason
     jobs = await system.jobs(all_users=True, window=_WINDOW)
     waiting = sum(
         job.state.is_waiting and (needs.partition is None or job.partition == needs.partition) for job in jobs
