@@ -11,6 +11,7 @@ import pytest
 
 import crestline
 from crestline.client import Policy, PollPolicy, System
+from crestline.clock import use_clocks
 from crestline.model import (
     CrestlineError,
     InvalidRequestError,
@@ -223,6 +224,29 @@ async def test_a_nameless_row_decides_nothing(lab: System, plain: PlainFirecrest
     await until(lambda: all(job.is_over for job in plain.jobs(job_id)))
     for job in (await lab.job(job_id), *[each for each in await lab.jobs() if each.job_id == job_id]):
         assert (job.job_id, job.state, job.exit_code) == (job_id, S.RUNNING, None)
+
+
+async def test_a_clock_that_is_wrong_makes_no_nameless_row_final(lab: System, plain: PlainFirecrest) -> None:
+    plain.faults.accounting_lag = 1e6
+    job_id = start(plain, ARRAY_WITH_A_FAILURE)
+    await until(lambda: all(job.is_over for job in plain.jobs(job_id)))
+    with use_clocks(time.monotonic, lambda: time.time() + 1200):
+        assert (await lab.job(job_id)).state is S.RUNNING
+
+
+async def test_an_array_has_not_ended_before_all_its_elements_are_shown(lab: System, plain: PlainFirecrest) -> None:
+    """An element that ended before the accounting learnt its name is in no row for some seconds."""
+    job_id = start(plain, ARRAY_WITH_A_FAILURE)
+    await until(lambda: all(job.is_over for job in plain.jobs(job_id)))
+    started = plain.jobs(f"{job_id}_1")[0].started
+    assert started is not None
+    for job in plain.jobs(job_id):
+        job.started = started if job.task == 1 else started - 3600
+    plain.faults.accounting_lag = 1800
+    assert f"{job_id}_1" not in {job.job_id for job in await lab.jobs()}
+    assert (await lab.job(job_id)).state is S.RUNNING
+    plain.faults.accounting_lag = 0
+    assert (await lab.job(job_id)).state is S.FAILED
 
 
 async def test_elements_under_ids_of_their_own_keep_an_array_running(lab: System, plain: PlainFirecrest) -> None:

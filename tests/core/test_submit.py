@@ -204,6 +204,18 @@ async def test_an_array_is_found_by_its_own_id(lab: System, plain: PlainFirecres
         assert (await other.submit(spec, key="k")).job_id == job.job_id
 
 
+async def test_a_found_array_has_not_ended_with_its_first_element(lab: System, plain: PlainFirecrest) -> None:
+    spec = JobSpec(script="#!/bin/bash\n[ $SLURM_ARRAY_TASK_ID = 0 ] || sleep 60\n", array="0-2")
+    job = await lab.submit(spec, key="k")
+    await until(lambda: plain.jobs(f"{job.job_id}_0")[0].is_over)
+    async with crestline.connect(plain_site(plain), policy=OTHER_PROCESS) as other:
+        found = await other.submit(spec, key="k")
+        assert (found.job_id, found.is_finished) == (job.job_id, False)
+        for each in plain.jobs():
+            plain.scheduler.end(each.id, "FAILED", exit_code=3)
+        assert (await other.wait(await other.submit(spec, key="k"))).state is JobState.FAILED
+
+
 async def test_the_same_key_is_the_same_job(lab: System, plain: PlainFirecrest) -> None:
     spec = JobSpec(script=QUICK, name="scf")
     first = await lab.submit(spec, key="k")

@@ -45,6 +45,7 @@ SITES = {"examples/federation": ("laptop", "centre")}
 OPTIONS_OF_OTHERS = {
     "docs/explanation/threat-model.md": {"--require-hashes"},  # pip
     "docs/how-to/doe-facility.md": {"--export", "--gpus-per-task"},  # sbatch
+    "docs/explanation/simulation.md": {"--only", "--trace"},  # of python -m crestline.testing.simulation
     "docs/how-to/gateway.md": {"--begin", "--hold"},  # sbatch
     "docs/how-to/jupyterhub-forms.md": {"--uenv", "--view"},  # sbatch, with CSCS's plug-in
     "docs/how-to/slurm-commands.md": {"--export", "--parsable", "--wrap"},  # sbatch

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import httpx
+
 from crestline.client.api_keys import create_api_key, list_api_keys, revoke_api_key
 from crestline.client.auth import Authorizer
 from crestline.client.backends.capabilities import Capability
@@ -82,6 +84,7 @@ def connect(
     policy: Policy | None = None,
     authorizer: Authorizer | None = None,
     handover: Path | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
 ) -> System:
     """A system, to be used in an `async with`.
 
@@ -93,6 +96,7 @@ def connect(
         authorizer: who we are there, in place of what the site says.
         handover: a file in a private directory, through which processes of one identity that live for seconds hand
             the access token and what the gateway said of itself on to each other.
+        transport: carries the requests in place of the network, as httpx's own `transport` does; for tests.
 
     Raises:
         ConfigError: there is no such site, or it has no credentials.
@@ -101,7 +105,7 @@ def connect(
         site, named = target, target.system
     else:
         site, named = find_site(target)
-    return System(site, system or named, policy or Policy(), authorizer, handover)
+    return System(site, system or named, policy or Policy(), authorizer, handover, transport)
 
 
 def connect_blocking(

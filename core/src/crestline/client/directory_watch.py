@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncGenerator
 
 import anyio
 
+from crestline import clock
 from crestline.client.backends.base import Backend
 from crestline.model import File, GatewayUnavailableError, MissingFileError, RateLimitedError
 
@@ -27,18 +27,18 @@ async def watch_directory(
     """
     seen: set[str] = set()
     pause = interval
-    answered = time.monotonic()
+    answered = clock.monotonic()
     while True:
         try:
             entries = await backend.files.list(path)
         except MissingFileError:
             entries = []
         except (GatewayUnavailableError, RateLimitedError) as error:
-            if time.monotonic() - answered > patience:
+            if clock.monotonic() - answered > patience:
                 raise
             await anyio.sleep(error.retry_after or max_interval)
             continue
-        answered = time.monotonic()
+        answered = clock.monotonic()
         new = sorted((entry for entry in entries if entry.name not in seen), key=lambda entry: entry.name)
         seen = {entry.name for entry in entries}
         pause = interval if new else min(pause * 1.5, max_interval)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from pathlib import Path
 
 import msgspec
 
+from crestline import clock
 from crestline.client.auth import Authorizer, Token
 from crestline.client.backends.messages import Description
 from crestline.private_files import write_private
@@ -41,7 +41,7 @@ class Handover:
     def description(self) -> Description | None:
         """What is known of the gateway, while that is fresh."""
         found = self._content.description
-        return found if found is not None and time.time() - found.asked < _GOOD_FOR else None
+        return found if found is not None and clock.time() - found.asked < _GOOD_FOR else None
 
     def take(self, authorizer: Authorizer) -> None:
         """Give the token to the authorizer."""

@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import logging
 import math
-import time
 from collections.abc import Awaitable, Callable, Sequence
 
+from crestline import clock
 from crestline.client.backends.base import Backend
 from crestline.client.backends.capabilities import Capability
 from crestline.client.policy import PollPolicy
@@ -58,12 +58,12 @@ class JobStream:
 
     def want(self, ids: Sequence[str]) -> None:
         """Listen to these jobs from now on; a stream that lacks some is opened anew, though not at every call."""
-        if Capability.JOB_EVENTS not in self._backend.capabilities or time.monotonic() - self._opened < self._pause:
+        if Capability.JOB_EVENTS not in self._backend.capabilities or clock.monotonic() - self._opened < self._pause:
             return
         wanted = frozenset(ids)
         if self._task is not None and (self._all or wanted <= self._asked):
             return
-        self._opened = time.monotonic()
+        self._opened = clock.monotonic()
         self._asked, self._all = wanted, len(wanted) > _NAMED
         previous, self._task = self._task, None
         self._task = asyncio.create_task(self._listen(previous), name="crestline-events")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 
+from crestline import clock
 from crestline.client.backends.base import Backend
 from crestline.client.backends.messages import JobFilter
 from crestline.client.policy import Policy
@@ -31,7 +31,7 @@ async def find_job(backend: Backend, matches: Callable[[Job], bool], policy: Pol
             for job in jobs:
                 if matches(job) and not is_duplicate(job):
                     return job
-            now = time.monotonic()
+            now = clock.monotonic()
             missing_since = missing_since if missing_since is not None else now
             if now - missing_since >= policy.submit.visibility:
                 return None

@@ -11,11 +11,11 @@ import asyncio
 import contextlib
 import logging
 import random
-import time
 from collections.abc import AsyncGenerator, Iterable
 
 import msgspec
 
+from crestline import clock
 from crestline.client.backends.base import Backend
 from crestline.client.backends.capabilities import Capability
 from crestline.client.backends.messages import JobFilter
@@ -105,8 +105,8 @@ class JobMonitor:
             JobNotFoundError: as `watch`.
         """
         entry = self._entry(job)
-        entry.wanted_until = time.monotonic() + self._policy.remember
-        if self._is_gone(entry, time.monotonic()):
+        entry.wanted_until = clock.monotonic() + self._policy.remember
+        if self._is_gone(entry, clock.monotonic()):
             raise _gone(entry.job.job_id)
         self._start()
         return entry.job
@@ -127,7 +127,7 @@ class JobMonitor:
     # who is watched
 
     def _entry(self, job: Job | str) -> Entry:
-        now = time.monotonic()
+        now = clock.monotonic()
         job_id = job if isinstance(job, str) else job.job_id
         entry = self._entries.get(job_id)
         if entry is None:
@@ -153,7 +153,7 @@ class JobMonitor:
 
     async def _run(self) -> None:
         try:
-            while self._active(time.monotonic()):
+            while self._active(clock.monotonic()):
                 await self._rounds()
                 await self._stream.close()  # meanwhile somebody may have come
         except Exception as error:
@@ -168,10 +168,10 @@ class JobMonitor:
     async def _rounds(self) -> None:
         last_round = -self._policy.longest
         cost = 0.0
-        while entries := self._active(time.monotonic()):
+        while entries := self._active(clock.monotonic()):
             self._wake.clear()
             self._stream.want([entry.job.job_id for entry in entries])
-            now = time.monotonic()
+            now = clock.monotonic()
             quiet = now - max(entry.last_news for entry in entries)
             interval = self._policy.interval(quiet, cost)
             if self.error is not None:
@@ -190,9 +190,9 @@ class JobMonitor:
                 else:
                     await asyncio.sleep(_GATHERING * len(entries))
                     continue
-            last_round = time.monotonic()
+            last_round = clock.monotonic()
             await self._round(entries)
-            cost = time.monotonic() - last_round
+            cost = clock.monotonic() - last_round
 
     def _hear(self, job: Job) -> bool:
         """An event; returns whether that is all there is to say about the jobs it concerns."""
@@ -200,16 +200,16 @@ class JobMonitor:
         if entry is None or is_duplicate(job):
             return False
         if not entry.job.is_finished:
-            entry.heard = time.monotonic()
+            entry.heard = clock.monotonic()
             self._seen(entry, job, entry.heard)
         return True
 
     async def _hear_outage(self, reason: str) -> None:
-        now = time.monotonic()
+        now = clock.monotonic()
         await self._tell_unknown([entry for entry in self._active(now) if self._stream.tells(entry.job.job_id)], reason)
 
     async def _round(self, entries: list[Entry]) -> None:
-        now = time.monotonic()
+        now = clock.monotonic()
         missed = entries
         self._duplicates.clear()
         if now >= self._list_again_at:
@@ -288,7 +288,7 @@ class JobMonitor:
 
     async def _look(self, entry: Entry) -> None:
         self.id_requests += 1
-        asked = time.monotonic()
+        asked = clock.monotonic()
         job_id = entry.job.job_id
         job: Job | None = None
         try:
@@ -307,7 +307,7 @@ class JobMonitor:
         for begin in range(0, len(entries), _IDS_IN_A_QUERY):
             some = entries[begin : begin + _IDS_IN_A_QUERY]
             self.id_requests += 1
-            asked = time.monotonic()
+            asked = clock.monotonic()
             try:
                 ids = tuple(entry.job.job_id for entry in some)
                 jobs = await self._backend.jobs.list(
@@ -340,7 +340,7 @@ class JobMonitor:
     def _answered(self, entry: Entry, job: Job, asked: float) -> None:
         """What an answer says of a job, unless an event that came after the question has said more."""
         if entry.heard < asked:
-            self._seen(entry, job, time.monotonic())
+            self._seen(entry, job, clock.monotonic())
 
     def _seen(self, entry: Entry, job: Job, now: float) -> None:
         entry.missing_since, entry.looks = None, 0
@@ -359,10 +359,10 @@ class JobMonitor:
         if heir is not None:
             _LOG.warning("Job %s is a duplicate of %s, which is watched instead", job.job_id, heir)
             job = msgspec.structs.replace(job, job_id=heir, state=JobState.SUBMITTED, raw_state="", exit_code=None)
-        entry.learn(job, time.monotonic())
+        entry.learn(job, clock.monotonic())
 
     def _missing(self, entry: Entry) -> None:
-        now = time.monotonic()
+        now = clock.monotonic()
         if entry.missing_since is None:
             entry.missing_since = now
         entry.looks += 1
@@ -380,7 +380,7 @@ class JobMonitor:
         return entry.looks >= looks and now - entry.missing_since >= timeout
 
     async def _tell_unknown(self, entries: Iterable[Entry], reason: str) -> None:
-        now = time.monotonic()
+        now = clock.monotonic()
         for number, entry in enumerate(entries):
             if number % _SLICE == _SLICE - 1:
                 await asyncio.sleep(0)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
+from crestline import clock
 from crestline.client.backends.base import Backend
 from crestline.client.backends.messages import JobFilter, NotSentError
 from crestline.client.job_ids import parent
@@ -79,7 +79,7 @@ class SubmissionLookup:
 
     def remember(self, tag: str, job_id: str) -> None:
         """Note the id of a job that was just submitted: while nameless, it is not taken for another one."""
-        self._own[job_id] = (tag, time.monotonic() + _REMEMBER)
+        self._own[job_id] = (tag, clock.monotonic() + _REMEMBER)
 
     def submitted(self, tag: str) -> str | None:
         """The id of the job that was submitted here lately under this tag."""
@@ -171,7 +171,7 @@ class SubmissionLookup:
             joined.entries[directory] = error
 
     async def _list_jobs(self, joined: _Round) -> None:
-        now = time.monotonic()
+        now = clock.monotonic()
         self._own = {job_id: entry for job_id, entry in self._own.items() if entry[1] > now}
         own = {job_id: tag for job_id, (tag, _) in self._own.items()}
         findings = joined.findings

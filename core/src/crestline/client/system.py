@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import httpx
 import msgspec
 
 from crestline.client import shared
@@ -59,6 +60,7 @@ class System(SystemFiles):
         policy: Policy,
         authorizer: Authorizer | None = None,
         handover: Path | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._site = site
         self._authorizer = authorizer
@@ -66,6 +68,7 @@ class System(SystemFiles):
         self._policy = policy
         self._key: Any = None
         self._handover_file = handover
+        self._transport = transport
         self._leave: Callable[[], None] | None = None
         self._connection: Connection | None = None
 
@@ -84,6 +87,7 @@ class System(SystemFiles):
                 self._site.ca_file,
                 msgspec.json.encode(self._site.options, order="sorted"),
                 self._policy,
+                self._transport,
             )
 
             handover = (
@@ -92,6 +96,8 @@ class System(SystemFiles):
             known = handover.description if handover else None
             if handover:
                 handover.take(authorizer)
+
+            more = {"transport": self._transport} if self._transport is not None else {}
 
             def make() -> Connection:
                 backend = create_backend(
@@ -102,6 +108,7 @@ class System(SystemFiles):
                     verify=trust,
                     policy=self._policy,
                     known=known,
+                    **more,
                 )
                 return Connection(backend, self._policy)
 

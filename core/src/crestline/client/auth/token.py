@@ -7,13 +7,14 @@ import base64
 import binascii
 import os
 import threading
-import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 
 import msgspec
+
+from crestline import clock
 
 _LONGEST_MARGIN = 60.0
 _SERVER_MARGIN = 35.0
@@ -84,7 +85,7 @@ class TokenSource:
     async def get(self) -> Token:
         """A token that is fresh. Raises what `fetch` raises."""
         token = self._token
-        if token is not None and token.is_fresh(time.time()):
+        if token is not None and token.is_fresh(clock.time()):
             return token
         return await asyncio.shield(asyncio.wrap_future(self._renewal()))
 
@@ -96,7 +97,7 @@ class TokenSource:
     def adopt(self, token: Token) -> None:
         """Begin with a token from elsewhere, where none is kept yet."""
         with self._lock:
-            if self._token is None and token.is_fresh(time.time()):
+            if self._token is None and token.is_fresh(clock.time()):
                 self._token = token
 
     def refuse(self, value: str) -> None:

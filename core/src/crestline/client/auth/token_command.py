@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from crestline import clock
 from crestline.client.auth.base import BearerAuthorizer, fingerprint
 from crestline.client.auth.token import Token, make_token, shared_source
 from crestline.model import AuthenticationError
@@ -42,7 +42,7 @@ def _working_directory() -> Path | None:
 
 
 def _run(argv: tuple[str, ...], directory: Path | None) -> Token:
-    issued = time.time()
+    issued = clock.time()
     try:
         done = subprocess.run(
             argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_TIMEOUT, check=False, cwd=directory

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ssl
-import time
 
 import httpx
 import msgspec
 from httpx_retries import Retry, RetryTransport
 
+from crestline import clock
 from crestline.client.auth.token import Token, make_token
 from crestline.client.plain_http import check_url
 from crestline.model import AuthenticationError, GatewayUnavailableError
@@ -59,7 +59,7 @@ def request_token(
     exceptions = None if repeatable else (httpx.ConnectError, httpx.ConnectTimeout)
     retry = _RETRY.copy_with(allowed_methods=("POST",), retry_on_exceptions=exceptions)
     timeout = _TIMEOUT if repeatable else _ONLY_CHANCE
-    issued = time.time()
+    issued = clock.time()
     try:
         transport = RetryTransport(httpx.HTTPTransport(verify=verify), retry)
         with httpx.Client(verify=verify, mounts={"all://": transport}) as client:

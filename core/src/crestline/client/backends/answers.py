@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from email.utils import parsedate_to_datetime
-from time import time
 
 import httpx
 
+from crestline.clock import time
 from crestline.model import GatewayUnavailableError
 
 # Texts of Slurm and PBS that say the request was wrong, behind FirecREST's 500.

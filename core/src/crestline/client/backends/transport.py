@@ -138,21 +138,26 @@ def make_client(
     policy: RetryPolicy,
     error_of: Callable[[httpx.Response], CrestlineError],
     traffic: Traffic | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
 ) -> httpx.AsyncClient:
     """A client for one gateway that counts in `traffic`.
 
+    A request with the extension `crestline.stream` is neither buffered nor repeated.
+
     Args:
         error_of: the error that an answer other than the expected one means.
-
-    A request with the extension `crestline.stream` is neither buffered nor repeated.
+        transport: carries all requests in place of the network.
     """
-    proxy = _proxy(url)
-    kept = httpx.AsyncHTTPTransport(
-        verify=verify, proxy=proxy, limits=httpx.Limits(max_connections=20, keepalive_expiry=30)
-    )
-    # A kept connection may break just as it is used again (FirecREST's do, after some errors). What must not go out
-    # twice gets a new one, so that it is not left in doubt by that.
-    fresh = httpx.AsyncHTTPTransport(verify=verify, proxy=proxy, limits=httpx.Limits(max_keepalive_connections=0))
+    if transport is not None:
+        kept = fresh = transport
+    else:
+        proxy = _proxy(url)
+        kept = httpx.AsyncHTTPTransport(
+            verify=verify, proxy=proxy, limits=httpx.Limits(max_connections=20, keepalive_expiry=30)
+        )
+        # A kept connection may break just as it is used again (FirecREST's do, after some errors). What must not go
+        # out twice gets a new one, so that it is not left in doubt by that.
+        fresh = httpx.AsyncHTTPTransport(verify=verify, proxy=proxy, limits=httpx.Limits(max_keepalive_connections=0))
     by_kind = retries(policy)
 
     async def choose(request: httpx.Request) -> None:

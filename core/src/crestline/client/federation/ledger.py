@@ -9,9 +9,9 @@ import contextlib
 import hashlib
 import os
 import secrets
-import time
 from pathlib import Path
 
+from crestline import clock
 from crestline.client.config import sites_file
 from crestline.model import ConfigError
 from crestline.private_files import write_private
@@ -56,7 +56,7 @@ def _file(key: str) -> Path:
 
 
 def _forget_old(folder: Path) -> None:
-    oldest = time.time() - _KEPT
+    oldest = clock.time() - _KEPT
     for file in folder.iterdir():
         with contextlib.suppress(FileNotFoundError):
             if file.stat().st_mtime < oldest:

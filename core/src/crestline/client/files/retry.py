@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import time
 
 import anyio
 
+from crestline import clock
 from crestline.model import CrestlineError
 
 _LOG = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ class Patience:
     def _is_over(self) -> bool:
         if self._budget is None:
             return self._failures >= self._tries
-        return time.monotonic() - self._since >= self._budget
+        return clock.monotonic() - self._since >= self._budget
 
     async def wait(self, error: CrestlineError) -> None:
         """Pause before the next try: 0.2 s, doubled with every failure, or what the server asks for.
@@ -42,7 +42,7 @@ class Patience:
         """
         self._failures += 1
         if self._failures == 1:
-            self._since = time.monotonic()
+            self._since = clock.monotonic()
         if self._is_over():
             raise error
         _LOG.warning("A transfer is tried again: %s", error.message)

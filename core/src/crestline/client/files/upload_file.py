@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import logging
 import posixpath
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import anyio
 import msgspec
 
+from crestline import clock
 from crestline.client.backends.messages import TransferMethod
 from crestline.client.files import signed_urls
 from crestline.client.files.aliases import alias_for_jobs
@@ -102,14 +102,14 @@ async def send_parts(strategy: FileStrategy, source: Path, path: str, meter: Met
             if last:
                 crc = await total.of(source)
             content = _counted(source, offset, end, total, meter)
-            began = time.monotonic()
+            began = clock.monotonic()
             offset = await strategy.backend.files.upload_part(
                 path, upload_id, offset, content, end - offset, last=last, checksum=crc if last else None
             )
             if last:
                 return
             patience.renew()
-            if time.monotonic() - began < _SHORT:
+            if clock.monotonic() - began < _SHORT:
                 part = min(2 * part, largest)
         except TooLargeError:  # a proxy's limit
             if part == PART:

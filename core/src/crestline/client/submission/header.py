@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import uuid
 from collections.abc import Mapping
 
+from crestline import clock
 from crestline.client.backends.capabilities import Capability
 from crestline.client.submission.strategy import NOTHING_BEGAN, SubmissionStrategy, pause, submitted
 from crestline.model import (
@@ -37,7 +37,7 @@ class HeaderSubmission(SubmissionStrategy):
             return submitted(self._backend, spec, await self._send(spec, key))
 
     async def _send(self, spec: JobSpec, key: str) -> str:
-        deadline = time.monotonic() + self._policy.budget
+        deadline = clock.monotonic() + self._policy.budget
         doubt: CrestlineError | None = None
         while True:
             try:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import abc
 import asyncio
-import time
 import uuid
 from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from crestline import clock
 from crestline.client.backends.base import Backend
 from crestline.client.backends.messages import NotSentError
 from crestline.client.policy import SubmitPolicy
@@ -130,7 +130,7 @@ async def pause(
         obstacle: what kept a later request from finding out.
     """
     wait = max(policy.look_every, cause.retry_after or 0.0, obstacle.retry_after or 0.0 if obstacle else 0.0)
-    if time.monotonic() + wait > deadline:
+    if clock.monotonic() + wait > deadline:
         raise _outcome(cause, obstacle) from cause
     await asyncio.sleep(wait)
 

@@ -7,14 +7,12 @@ the script ends a second job at once should there ever be one.
 from __future__ import annotations
 
 import asyncio
-import time
 import uuid
 
-import msgspec
-
+from crestline import clock
 from crestline.client.backends.base import Backend
 from crestline.client.backends.messages import NotSentError
-from crestline.client.job_ids import parent
+from crestline.client.job_ids import merge_answer, parent
 from crestline.client.policy import SubmitPolicy
 from crestline.client.run_once import guarded, is_array, is_duplicate, lock_path, tag_of, tagged_name
 from crestline.client.submission.strategy import NOTHING_BEGAN, SubmissionStrategy, pause, submitted
@@ -90,7 +88,7 @@ class _Submission:
         )
 
     async def run(self) -> Job:
-        deadline = time.monotonic() + self._policy.budget
+        deadline = clock.monotonic() + self._policy.budget
         if self._may_be_there:
             found = await self._look_before()
             if found is not None:
@@ -128,17 +126,17 @@ class _Submission:
 
     async def _settled_look(self) -> Job | None:
         """The job of this submission, once none in the list may be it without saying so."""
-        deadline = time.monotonic() + self._policy.visibility
+        deadline = clock.monotonic() + self._policy.visibility
         suspects: set[str] | None = None
         while True:
             try:
                 found, nameless = await self._look()
             except NotSentError:  # the system is busy, which passes
-                if time.monotonic() >= deadline:
+                if clock.monotonic() >= deadline:
                     raise
             else:
                 suspects = nameless if suspects is None else suspects & nameless
-                if found is not None or not suspects or time.monotonic() >= deadline:
+                if found is not None or not suspects or clock.monotonic() >= deadline:
                     return found
             await asyncio.sleep(self._policy.look_every)
 
@@ -189,8 +187,11 @@ class _Submission:
             ours = [job for job in ours if job.state is JobState.PENDING]
             if not ours:
                 return await self._look_at_lock()
-        first = min(as_elements or ours, key=lambda job: (len(parent(job.job_id)), parent(job.job_id)))
-        return msgspec.structs.replace(first, job_id=parent(first.job_id))
+        job_id = min((parent(job.job_id) for job in as_elements or ours), key=lambda each: (len(each), each))
+        found = merge_answer([job for job in ours if parent(job.job_id) == job_id], job_id)
+        if found is None or (self._is_array and found.is_finished):
+            return submitted(self._backend, self._spec, job_id)  # the list may lack elements that go on
+        return found
 
     async def _look_at_lock(self) -> Job | None:
         """A job that has begun to run has left its id in the lock."""
@@ -205,7 +206,7 @@ class _Absence:
     """Whether a job that is in no list can be said not to be there."""
 
     def __init__(self, visibility: float) -> None:
-        self._until = time.monotonic() + visibility
+        self._until = clock.monotonic() + visibility
         self._over = False
         self._suspects: set[str] = set()
 
@@ -217,6 +218,6 @@ class _Absence:
         """
         if not self._over:
             self._suspects |= nameless
-            self._over = time.monotonic() >= self._until
+            self._over = clock.monotonic() >= self._until
         self._suspects &= nameless
         return self._over and not self._suspects

@@ -12,7 +12,8 @@ from pathlib import PurePosixPath
 
 import msgspec
 
-from crestline.model import InvalidRequestError, Job
+from crestline.client.job_ids import parent
+from crestline.model import InvalidRequestError, Job, JobState
 from crestline.model.sbatch import parse_directives
 
 _NO_INDEX = 4294967294
@@ -38,6 +39,23 @@ def of_elements(record: Job, indexes: Iterable[int]) -> list[Job]:
         )
         for index in indexes
     ]
+
+
+def missing_element(record: Job, jobs: Iterable[Job]) -> Job | None:
+    """An element of the array that is in none of these rows, as a job that goes on; None if there is none.
+
+    Args:
+        record: the array's metadata.
+        jobs: the rows that an answer has of it.
+    """
+    jobs = list(jobs)
+    shown = [span for job in jobs for span in _spans(job.job_id.partition("_")[2].strip("[]"))]
+    for span in _spans(_options(record).get("array", "")):
+        for index in span:
+            if not any(index in each for each in shown):
+                job_id = f"{parent(record.job_id)}_{index}"
+                return Job(job_id=job_id, state=JobState.RUNNING, name=jobs[0].name, system=jobs[0].system)
+    return None
 
 
 def _options(record: Job) -> dict[str, str]:
@@ -74,7 +92,12 @@ def _holds(text: str, number: str) -> bool:
 
 def _last(array: str) -> int:
     """The highest index of `0-9:3,20%2`."""
-    found = [0]
-    for first, last, step in _PARTS.findall(array.partition("%")[0]):
-        found.append(range(int(first), int(last or first) + 1, int(step or 1) or 1)[-1] if last else int(first))
-    return max(found)
+    return max((span[-1] for span in _spans(array) if span), default=0)
+
+
+def _spans(array: str) -> list[range]:
+    """The indexes of `0-9:3,20%2`."""
+    return [
+        range(int(first), int(last or first) + 1, int(step or 1) or 1)
+        for first, last, step in _PARTS.findall(array.partition("%")[0])
+    ]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ssl
-import time
 from typing import Any
 
+import httpx
 import msgspec
 
+from crestline import clock
 from crestline.client.auth import Authorizer
 from crestline.client.backends.base import Backend
 from crestline.client.backends.capabilities import Capability
@@ -39,6 +40,7 @@ class FirecrestBackend(Calls, Backend):
         system: its name for the system, in any case; None: the only one that the gateway has.
         account: charged for jobs that name none, transfer jobs among them.
         known: what the gateway has said of itself lately; without it, it is asked first.
+        transport: carries the requests in place of the network, for tests.
     """
 
     def __init__(
@@ -51,9 +53,10 @@ class FirecrestBackend(Calls, Backend):
         verify: ssl.SSLContext | bool = True,
         policy: Policy | None = None,
         known: Description | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         policy = policy or Policy()
-        super().__init__(url, authorizer, verify=verify, retry=policy.retry)
+        super().__init__(url, authorizer, verify=verify, retry=policy.retry, transport=transport)
         self.system_name = system or ""
         self.account = account
         self.scheduler_type = ""
@@ -82,7 +85,7 @@ class FirecrestBackend(Calls, Backend):
     async def _introduction(self) -> Description:
         response = await self._request("get", "/status/systems", expect=200)
         features = sorted(response.headers.get(FEATURES_HEADER, "").split())
-        return Description(features, pick_system(self, self._read(response, Systems).systems), time.time())
+        return Description(features, pick_system(self, self._read(response, Systems).systems), clock.time())
 
     async def systems(self) -> list[dict[str, Any]]:
         """The entries of all systems behind the gateway; it need not be open for that."""

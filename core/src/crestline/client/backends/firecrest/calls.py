@@ -52,6 +52,7 @@ class Calls:
         *,
         verify: ssl.SSLContext | bool = True,
         retry: RetryPolicy | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         check_url(url)
         keep_secrets_out_of_logs()
@@ -62,7 +63,7 @@ class Calls:
         self._policy = retry or RetryPolicy()
         self.traffic = Traffic()
         trust = httpx.create_ssl_context() if verify is True else verify  # once: it reads all authorities
-        self._http = make_client(self.gateway_url, trust, self._policy, error_of, self.traffic)
+        self._http = make_client(self.gateway_url, trust, self._policy, error_of, self.traffic, transport)
         self._api = AsyncFirecrest(self.gateway_url, authorizer, verify=trust)
         self._api._session = self._http
         self._api.timeout = self._http.timeout

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from time import time as now
 
 import msgspec
 
+from crestline.clock import time as now
 from crestline.model import Job, JobState, JobTimes, normalize_state
 from crestline.wire.codec import Message
 
 _SLICE = 250
 """jobs decoded between two breaths of the event loop; some milliseconds"""
-_ACCOUNTING_LAG = 600
+ACCOUNTING_LAG = 600
 """Seconds after a job's end in which Slurm's accounting may still learn the job's name and its array."""
 
 
@@ -56,8 +56,11 @@ class _Rows(msgspec.Struct):
     jobs: list[msgspec.Raw] | None
 
 
-async def read_jobs(body: bytes, system: str) -> list[Job]:
+async def read_jobs(body: bytes, system: str, answered: float | None = None) -> list[Job]:
     """The jobs of an answer. A row that cannot be read is left out rather than breaking the list.
+
+    Args:
+        answered: seconds since the epoch when it was given, by the server's clock; None: now, by this machine's.
 
     Raises:
         msgspec.DecodeError: the answer as a whole is no list of jobs.
@@ -65,12 +68,13 @@ async def read_jobs(body: bytes, system: str) -> list[Job]:
     rows = msgspec.json.decode(body, type=_Rows).jobs or []
     decoder = msgspec.json.Decoder(_Row, strict=False)
     texts: dict[str, str] = {}
+    answered = now() if answered is None else answered
     jobs = []
     for number, raw in enumerate(rows):
         if number % _SLICE == _SLICE - 1:
             await asyncio.sleep(0)
         try:
-            jobs.append(_job(decoder.decode(raw), system, texts))
+            jobs.append(_job(decoder.decode(raw), system, texts, answered))
         except msgspec.DecodeError:
             continue
     return jobs
@@ -82,10 +86,10 @@ def read_job(body: bytes, system: str) -> Job:
     Raises:
         msgspec.DecodeError: it is none.
     """
-    return _job(msgspec.json.decode(body, type=_Row, strict=False), system, {})
+    return _job(msgspec.json.decode(body, type=_Row, strict=False), system, {}, now())
 
 
-def _job(row: _Row, system: str, texts: dict[str, str]) -> Job:
+def _job(row: _Row, system: str, texts: dict[str, str], answered: float) -> Job:
     """The job of a row; what it says like others before it is kept once, in `texts`, for who keeps thousands."""
     kept = texts.setdefault
     status = row.status or _Status()
@@ -95,7 +99,7 @@ def _job(row: _Row, system: str, texts: dict[str, str]) -> Job:
     name, workdir = row.name or "", row.working_directory or ""
     if name == "allocation" and not workdir:  # Slurm's accounting has a row for the job before it knows the job
         name = ""
-        if state.is_terminal and not (time.end and time.end < now() - _ACCOUNTING_LAG):
+        if state.is_terminal and not (time.end and time.end < answered - ACCOUNTING_LAG):
             state = JobState.RUNNING  # it may be one element of an array whose others run
     user, group, account, partition = row.user or "", row.group or "", row.account or "", row.partition or ""
     reason, cluster, nodes = _said(status.state_reason), row.cluster or "", _said(row.nodes)

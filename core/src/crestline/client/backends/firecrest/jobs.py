@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
 import msgspec
 
+from crestline import clock
 from crestline.client.backends.answers import unusable
 from crestline.client.backends.capabilities import Capability
-from crestline.client.backends.firecrest.array_metadata import is_of_array, of_elements
+from crestline.client.backends.firecrest.array_metadata import is_of_array, missing_element, of_elements
 from crestline.client.backends.firecrest.job_events import EventCalls
-from crestline.client.backends.firecrest.job_rows import read_jobs
+from crestline.client.backends.firecrest.job_rows import ACCOUNTING_LAG, read_jobs
 from crestline.client.backends.firecrest.refusals import error_of
 from crestline.client.backends.messages import JobFilter
 from crestline.client.backends.transport import Repeat
@@ -93,7 +95,7 @@ class JobCalls(EventCalls):
         how: Repeat = "freely" if patient else "impatiently"
         response = await self._calls._request("get", f"{self._jobs_path}/{asked}", expect=200, how=how)
         try:
-            jobs = await read_jobs(response.content, self._calls.system_name)
+            jobs = await read_jobs(response.content, self._calls.system_name, _answered(response))
         except msgspec.DecodeError as error:
             raise unusable(response, str(error)) from None
         if is_element(job_id):
@@ -101,14 +103,43 @@ class JobCalls(EventCalls):
             jobs = [element] if element else []
         if not jobs:
             raise JobNotFoundError(f"There is no job {job_id}.", hint="Check the job id; old jobs are forgotten.")
+        if not self._calls.capabilities and not is_element(job_id) and self._may_lack_elements(jobs, response):
+            jobs += await self._missing_element(job_id, jobs, how)
         return jobs
 
+    def _may_lack_elements(self, jobs: Sequence[Job], response: httpx.Response) -> bool:
+        """Whether all rows of an array have ended, and the accounting may not know one of its elements yet."""
+        since = _answered(response) - ACCOUNTING_LAG
+        return all(job.is_finished for job in jobs) and any(
+            not _PLAIN_ID.match(job.job_id) and (job.times.end or since) >= since for job in jobs
+        )
+
+    async def _missing_element(self, job_id: str, jobs: Sequence[Job], how: Repeat) -> list[Job]:
+        """An element that the array's script asks for and the rows lack, if there is one."""
+        try:
+            records = await self._records(job_id, how)
+        except JobNotFoundError:  # known to the accounting alone
+            return []
+        element = missing_element(msgspec.structs.replace(records[0], job_id=job_id), jobs)
+        return [element] if element else []
+
     async def metadata(self, job_id: str) -> list[Job]:
+        jobs = await self._records(job_id)
+        if not self._calls.capabilities and len(jobs) == 1 and is_of_array(jobs[0]):
+            # Those that still wait share one row (`12_[4-9]`), and have written nothing.
+            ids = [job_id] if is_element(job_id) else [job.job_id for job in await self.get(job_id)]
+            indexes = sorted(int(match[1]) for match in map(_ELEMENT.search, ids) if match)
+            return of_elements(jobs[0], indexes) or jobs
+        exact = [job for job in jobs if job.job_id == job_id]
+        return exact or jobs
+
+    async def _records(self, job_id: str, how: Repeat = "freely") -> list[Job]:
+        """The metadata as the gateway has them."""
         asked = self._askable(job_id)
         found = await self._calls._result(
-            lambda: self._calls._api.job_metadata(self._calls.system_name, asked), list[JobMetadata]
+            lambda: self._calls._api.job_metadata(self._calls.system_name, asked), list[JobMetadata], how
         )
-        jobs = [
+        return [
             Job(
                 job_id=str(each.job_id),
                 state=JobState.UNKNOWN,
@@ -120,13 +151,6 @@ class JobCalls(EventCalls):
             )
             for each in found
         ]
-        if not self._calls.capabilities and len(jobs) == 1 and is_of_array(jobs[0]):
-            # Those that still wait share one row (`12_[4-9]`), and have written nothing.
-            ids = [job_id] if is_element(job_id) else [job.job_id for job in await self.get(job_id)]
-            indexes = sorted(int(match[1]) for match in map(_ELEMENT.search, ids) if match)
-            return of_elements(jobs[0], indexes) or jobs
-        exact = [job for job in jobs if job.job_id == job_id]
-        return exact or jobs
 
     async def cancel(self, job_id: str) -> None:
         asked = self._askable(job_id)
@@ -163,7 +187,7 @@ class JobCalls(EventCalls):
         how: Repeat = "freely" if patient else "impatiently"
         response = await self._calls._request("get", self._jobs_path, expect=200, how=how, params=params)
         try:
-            jobs = await read_jobs(response.content, self._calls.system_name)
+            jobs = await read_jobs(response.content, self._calls.system_name, _answered(response))
         except msgspec.DecodeError as error:
             raise unusable(response, str(error)) from None
         if names:  # FirecREST before 2.6 does not know the filter
@@ -205,6 +229,14 @@ def _outcome(result: BatchOutcome) -> str | CrestlineError:
     headers = {"Retry-After": str(round(error.retry_after))} if error.retry_after is not None else {}
     body = ErrorBody(message=error.message, caused_by=error.caused_by)
     return error_of(httpx.Response(error.status, headers=headers, content=encode(body)))
+
+
+def _answered(response: httpx.Response) -> float:
+    """Seconds since the epoch when an answer was given, by the clock that also dates the jobs in it."""
+    try:
+        return parsedate_to_datetime(response.headers["Date"]).timestamp()
+    except (KeyError, ValueError):
+        return clock.time()
 
 
 def _window_name(seconds: int | None) -> str | None:

@@ -1,0 +1,216 @@
+"""A simulated Slurm cluster: what really happens to jobs, whatever an API says of it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass, field
+
+from crestline.testing.simulation.world import World
+
+_WORK = re.compile(r"^simulated-work (\S+)$", re.MULTILINE)
+_LOCK = re.compile(r"^crestline_lock=(.+)$", re.MULTILINE)
+_ARRAY = re.compile(r"^#SBATCH --array=(\d+)-(\d+)$", re.MULTILINE)
+_DUPLICATE = 113
+ENDED = frozenset({"COMPLETED", "FAILED", "CANCELLED by 0", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"})
+
+
+def work(key: str) -> str:
+    """The command of a simulated script that stands for the work of the submission `key`."""
+    return f"simulated-work {key}"
+
+
+@dataclass
+class Moment:
+    """A job's state from a time on."""
+
+    time: float
+    state: str
+    exit_code: int = 0
+    signal: int = 0
+
+
+@dataclass
+class SimulatedJob:
+    """A job, or an element of an array.
+
+    Attributes:
+        hidden: seconds after its submission in which no answer shows it.
+        nameless: seconds after its submission in which the accounting knows its number only.
+        lag: seconds after its start in which the accounting has a nameless row for it.
+        stale: seconds after its start in which it is still shown as waiting.
+        by: the request that brought it.
+    """
+
+    number: int
+    key: str
+    name: str
+    script: str
+    workdir: str
+    by: str
+    submitted: float
+    array_id: int | None = None
+    index: int | None = None
+    moments: list[Moment] = field(default_factory=list)
+    hidden: float = 0.0
+    nameless: float = 0.0
+    lag: float = 0.0
+    stale: float = 0.0
+
+    @property
+    def whole(self) -> str:
+        """The id that its submission was answered with."""
+        return str(self.array_id or self.number)
+
+    @property
+    def is_over(self) -> bool:
+        return self.moments[-1].state in ENDED
+
+    @property
+    def has_completed(self) -> bool:
+        return self.moments[-1].state == "COMPLETED"
+
+    def at(self, time: float) -> Moment:
+        """Its state at that time."""
+        return next((each for each in reversed(self.moments) if each.time <= time), self.moments[0])
+
+    def start(self, time: float) -> float | None:
+        """When its present run had begun, as seen at that time."""
+        moment = self.at(time)
+        if moment.state == "PENDING":
+            return None
+        return max((each.time for each in self.moments if each.state == "RUNNING" and each.time <= time), default=None)
+
+    def end(self, time: float) -> float | None:
+        """When it had ended, as seen at that time."""
+        moment = self.at(time)
+        return moment.time if moment.state in ENDED else None
+
+
+class SimulatedCluster:
+    """Jobs, and the links in its file system.
+
+    Attributes:
+        links: targets of symbolic links by their paths.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.jobs: list[SimulatedJob] = []
+        self.links: dict[str, str] = {}
+        self._worked: dict[str, str] = {}
+        self._next = 100
+
+    def submit(self, script: str, workdir: str, name: str, by: str) -> str:
+        """Take a job; returns its id."""
+        first = self._next
+        fault = self._world.adversary.strikes(f"job {first} hidden", 0.3, "hidden", "job")
+        hidden = fault.uniform(0.1, 6) if fault else 0.0
+        bounds = _ARRAY.search(script)
+        indexes = list(range(int(bounds[1]), int(bounds[2]) + 1)) if bounds else [None]
+        self._next += len(indexes)
+        match = _WORK.search(script)
+        key = match[1] if match else ""
+        # Slurm splits an array as its elements start: the last one keeps the number that the array was given.
+        for number, index in zip((*range(first + 1, self._next), first), indexes, strict=True):
+            self._accept(
+                SimulatedJob(
+                    number=number,
+                    key=key,
+                    name=name,
+                    script=script,
+                    workdir=workdir,
+                    by=by,
+                    submitted=self._world.now,
+                    hidden=hidden,
+                    array_id=first if bounds else None,
+                    index=index,
+                    moments=[Moment(self._world.now, "PENDING")],
+                )
+            )
+        self._world.note("cluster", f"accepts job {first}{f' of {len(indexes)} elements' if bounds else ''} for {key}")
+        return str(first)
+
+    def find(self, job_id: str) -> list[SimulatedJob]:
+        """The jobs that an id means: none, one, or all elements of an array."""
+        return [job for job in self.jobs if job_id in (job.whole, str(job.number))]
+
+    def of_key(self, key: str) -> dict[str, list[SimulatedJob]]:
+        """The jobs that were accepted for a submission, by their ids."""
+        found: dict[str, list[SimulatedJob]] = {}
+        for job in self.jobs:
+            if job.key == key:
+                found.setdefault(job.whole, []).append(job)
+        return found
+
+    def worked(self, key: str) -> str | None:
+        """The id of the job that does the work of a submission."""
+        return self._worked.get(key)
+
+    def cancel(self, job: SimulatedJob) -> None:
+        """End a job."""
+        if not job.is_over:
+            self._become(job, "CANCELLED by 0", signal=15)
+
+    def _accept(self, job: SimulatedJob) -> None:
+        self.jobs.append(job)
+        adversary, one = self._world.adversary, f"job {job.number}"
+        if fault := adversary.strikes(f"{one} nameless", 0.3, "nameless", "job"):
+            job.nameless = fault.uniform(0.1, 8)
+        if fault := adversary.strikes(f"{one} accounting lag", 0.4, "accounting lag", "job"):
+            job.lag = fault.uniform(0.5, 8)
+        if fault := adversary.strikes(f"{one} stale", 0.2, "stale state", "job"):
+            job.stale = fault.uniform(0.3, 4)
+        random = adversary.random(one)
+        wait = random.choice((0.3, 2.0, 15.0, 60.0)) * random.uniform(0.5, 1.5)
+        self._world.loop.call_later(wait, self._start, job, 0)
+
+    def _start(self, job: SimulatedJob, try_number: int) -> None:
+        if job.is_over:
+            return
+        self._become(job, "RUNNING")
+        later = self._world.loop.call_later
+        if not self._takes_lock(job):
+            later(0.1, self._finish, job, try_number, "FAILED", _DUPLICATE, 0)
+            return
+        before = self._worked.setdefault(job.key, job.whole)
+        self._world.check(
+            before == job.whole, f"The work of {job.key} runs twice: in job {before} and in job {job.whole}."
+        )
+        random = self._world.adversary.random(f"job {job.number} run {try_number}")
+        length = random.choice((0.2, 3.0, 30.0, 200.0)) * random.uniform(0.5, 1.5)
+        end = random.choices(
+            (("COMPLETED", 0, 0), ("FAILED", 1, 0), ("FAILED", 7, 0), ("TIMEOUT", 0, 15), ("OUT_OF_MEMORY", 0, 9)),
+            (70, 10, 5, 5, 5),
+        )[0]
+        name = f"job {job.number} run {try_number}"
+        if fault := self._world.adversary.strikes(f"{name} requeued", 0.1, "requeue", "job"):
+            later(length * fault.random(), self._requeue, job, try_number, fault.uniform(0.5, 30))
+        elif fault := self._world.adversary.strikes(f"{name} node fails", 0.05, "node failure", "job"):
+            later(length * fault.random(), self._finish, job, try_number, "NODE_FAIL", 1, 0)
+        elif fault := self._world.adversary.strikes(f"{name} preempted", 0.05, "preemption", "job"):
+            later(length * fault.random(), self._finish, job, try_number, "PREEMPTED", 0, 15)
+        else:
+            later(length, self._finish, job, try_number, *end)
+
+    def _takes_lock(self, job: SimulatedJob) -> bool:
+        """As the lines do that `crestline.client.run_once` puts before a script."""
+        lock = _LOCK.search(job.script)
+        if lock is None:
+            return True
+        return self.links.setdefault(shlex.split(lock[1])[0], job.whole) == job.whole
+
+    def _finish(self, job: SimulatedJob, try_number: int, state: str, exit_code: int, signal: int) -> None:
+        if not job.is_over:
+            self._become(job, state, exit_code, signal)
+
+    def _requeue(self, job: SimulatedJob, try_number: int, wait: float) -> None:
+        if not job.is_over:
+            self._become(job, "PENDING")
+            self._world.loop.call_later(wait, self._start, job, try_number + 1)
+
+    def _become(self, job: SimulatedJob, state: str, exit_code: int = 0, signal: int = 0) -> None:
+        job.moments.append(Moment(self._world.now, state, exit_code, signal))
+        shown = f"{job.whole}_{job.index}" if job.index is not None else str(job.number)
+        code = f", exit code {exit_code}" if exit_code else ""
+        self._world.note("cluster", f"job {shown} is {state}{code}")

@@ -1,0 +1,226 @@
+"""A simulated plain FirecREST v2 in front of a simulated cluster, with the distortions of Slurm's accounting.
+
+An answer is a pure function of the cluster's history and a time, so that a replica with older data can give it, too.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from email.utils import formatdate
+from typing import Any
+from urllib.parse import parse_qs
+
+import httpx
+
+from crestline.testing.simulation.cluster import ENDED, SimulatedCluster, SimulatedJob
+from crestline.testing.simulation.world import World
+
+SYSTEM = "cluster"
+USER = "alice"
+HOME = f"/home/{USER}"
+EPOCH = 1_800_000_000.0
+"""Seconds since 1970 at which a simulation begins, as the servers' clocks say."""
+_WINDOWS = {"1h": 3600, "8h": 8 * 3600, "24h": 86400, "3d": 3 * 86400, "7d": 7 * 86400}
+_LEAST_LIFE = 30.0
+"""Seconds that a token must live to be taken."""
+_OPS = re.compile(rf"^/filesystem/{SYSTEM}/ops/(?P<operation>\w+)$")
+_JOBS = re.compile(rf"^/compute/{SYSTEM}/jobs(/(?P<job_id>[^/]+)(?P<metadata>/metadata)?)?$")
+
+
+class SimulatedFirecrest:
+    """Answers requests; has no memory of its own but the tokens that it takes.
+
+    Attributes:
+        has_filters: whether it is of version 2.6 or later, which filters lists by name and time.
+    """
+
+    def __init__(self, world: World, cluster: SimulatedCluster, *, has_filters: bool, token_life: float) -> None:
+        self._world = world
+        self._cluster = cluster
+        self.has_filters = has_filters
+        self.token_life = token_life
+        self._tokens: dict[str, float] = {}
+
+    def issue(self) -> str:
+        """A new access token, as an identity provider hands it out."""
+        token = f"token-{len(self._tokens) + 1}"
+        self._tokens[token] = self._world.now + self.token_life
+        return token
+
+    def revoke_all(self) -> None:
+        """Take none of the tokens any more that were issued so far: the keys that signed them are gone."""
+        self._tokens = dict.fromkeys(self._tokens, 0.0)
+
+    def answer(self, request: httpx.Request, body: bytes, by: str, time: float) -> httpx.Response:
+        """Carry a request out.
+
+        Args:
+            by: names the request in what it leaves behind.
+            time: of the data that the answer is made of.
+        """
+        response = self._respond(request, body, by, time)
+        response.headers["Date"] = formatdate(EPOCH + self._world.now, usegmt=True)
+        return response
+
+    def _respond(self, request: httpx.Request, body: bytes, by: str, time: float) -> httpx.Response:
+        token = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if self._world.now > self._tokens.get(token, 0.0) - _LEAST_LIFE:
+            return refusal(401, "Access token expires too soon (less than 30s remaining).")
+        path, query = request.url.path, {name: each[-1] for name, each in parse_qs(request.url.query.decode()).items()}
+        if path == "/status/systems":
+            return _ok({"systems": [_SYSTEM_ENTRY]})
+        if path == f"/status/{SYSTEM}/userinfo":
+            named = {"id": "1001", "name": USER}
+            return _ok({"user": named, "group": named, "groups": [named], "accounts": []})
+        if match := _JOBS.match(path):
+            return self._jobs(request.method, match["job_id"], match["metadata"], query, body, by, time)
+        if (match := _OPS.match(path)) and request.method == "GET" and match["operation"] == "ls":
+            return self._list_directory(query["path"])
+        return refusal(404, "Not Found")
+
+    def _jobs(
+        self,
+        method: str,
+        job_id: str | None,
+        metadata: str | None,
+        query: dict[str, str],
+        body: bytes,
+        by: str,
+        time: float,
+    ) -> httpx.Response:
+        if method == "POST":
+            job = json.loads(body)["job"]
+            return _ok({"jobId": self._cluster.submit(job["script"], job["workingDirectory"], job["name"], by)}, 201)
+        if job_id is None:
+            return self._list(query, time)
+        jobs = self._cluster.find(job_id)
+        if method == "DELETE":
+            if not jobs or all(job.is_over for job in jobs):
+                return refusal(500, "Unexpected Slurm command response. std_err:scancel: error: Kill job error")
+            for job in jobs:
+                self._cluster.cancel(job)
+            return httpx.Response(204)
+        rows = self._rows(jobs, time)
+        if rows and metadata:
+            rows = [{"jobId": job_id, "script": jobs[0].script, "standardInput": "/dev/null"}]
+        return _ok({"jobs": rows}) if rows else refusal(404, "Job not found.")
+
+    def _list(self, query: dict[str, str], time: float) -> httpx.Response:
+        window = _WINDOWS[query.get("time_window", "24h") if self.has_filters else "7d"]
+        jobs = [job for job in self._cluster.jobs if (end := job.end(time)) is None or time - end < window]
+        rows = self._rows(jobs, time)
+        if self.has_filters and "name" in query:
+            names = query["name"].split(",")
+            rows = [row for row in rows if row["name"] in names]
+        return _ok({"jobs": rows})
+
+    def _list_directory(self, path: str) -> httpx.Response:
+        inside = {name: target for name, target in self._cluster.links.items() if name.rpartition("/")[0] == path}
+        if not inside:
+            text = f"Remote process failed with exit status:2 and error message:ls: {path}: No such file or directory"
+            return refusal(404, text)
+        entries = [
+            {
+                "name": name.rpartition("/")[2],
+                "type": "l",
+                "linkTarget": target,
+                "user": USER,
+                "group": USER,
+                "permissions": "rwxrwxrwx",
+                "lastModified": "2027-01-15T08:00:00",
+                "size": str(len(target)),
+            }
+            for name, target in inside.items()
+        ]
+        return _ok({"output": entries})
+
+    # rows of the accounting, with those of the queue beside them
+
+    def _rows(self, jobs: list[SimulatedJob], time: float) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = []
+        queued: list[dict[str, Any]] = []
+        waiting: dict[int, list[SimulatedJob]] = {}
+        for job in jobs:
+            if time < job.submitted + job.hidden:
+                continue
+            start = job.start(time)
+            if start is not None and time < start + job.lag:
+                rows += self._lagging(job, time)
+            elif job.array_id is None:
+                rows.append(self._row(job, str(job.number), time, nameless=time < job.submitted + job.nameless))
+            elif start is None and job.at(time).state not in ENDED:
+                waiting.setdefault(job.array_id, []).append(job)
+            else:
+                rows.append(self._row(job, f"{job.array_id}_{job.index}", time))
+                if job.at(time).state not in ENDED:
+                    queued.append(self._row(job, str(job.number), time, is_queue=True))
+        for array_id, elements in waiting.items():
+            indexes = ",".join(str(each.index) for each in elements)
+            rows.append(self._row(elements[0], f"{array_id}_[{indexes}]", time))
+            queued.append(self._row(elements[0], str(array_id), time))
+        return rows + queued
+
+    def _lagging(self, job: SimulatedJob, time: float) -> list[dict[str, Any]]:
+        """What is shown of a job that runs or has ended, while the accounting has not learnt its name."""
+        if job.array_id in (None, job.number):  # the last element of an array has the array's own number
+            row = self._row(job, str(job.number), time, nameless=True)
+            if job.at(time).state not in ENDED:
+                row["status"] |= {"state": "PENDING"}
+            return [row]
+        return [] if job.at(time).state in ENDED else [self._row(job, str(job.number), time, is_queue=True)]
+
+    def _row(
+        self, job: SimulatedJob, shown_id: str, time: float, *, nameless: bool = False, is_queue: bool = False
+    ) -> dict[str, Any]:
+        moment, start, end = job.at(time), job.start(time), job.end(time)
+        state = moment.state
+        if state == "RUNNING" and not is_queue and start is not None and time < start + job.stale:
+            state = "PENDING"
+        times = {
+            "elapsed": int((end or time) - start) if start is not None else 0,
+            "start": None if start is None else int(EPOCH + start),
+            "end": None if end is None else int(EPOCH + end),
+            "suspended": 0,
+            "limit": 86400,
+        }
+        return {
+            "jobId": shown_id,
+            "name": "allocation" if nameless else job.name,
+            "status": {
+                "state": state,
+                "stateReason": "None",
+                "exitCode": moment.exit_code,
+                "interruptSignal": moment.signal,
+            },
+            "tasks": [],
+            "time": times,
+            "account": "project",
+            "allocationNodes": 1,
+            "cluster": SYSTEM,
+            "group": USER,
+            "nodes": "n01" if start is not None else "None assigned",
+            "partition": "normal",
+            "killRequestUser": None,
+            "user": USER,
+            "workingDirectory": "" if nameless else job.workdir,
+            "priority": 1000,
+        }
+
+
+_SYSTEM_ENTRY = {
+    "name": SYSTEM,
+    "scheduler": {"type": "slurm"},
+    "fileSystems": [{"path": "/home", "dataType": "users", "defaultWorkDir": True}],
+    "dataOperation": {"max_ops_file_size": 5242880, "data_transfer": {"serviceType": "s3"}},
+}
+
+
+def refusal(status: int, message: str, headers: dict[str, str] | None = None) -> httpx.Response:
+    """An answer with FirecREST's error body."""
+    body = {"errorType": "error", "message": message, "causedBy": None, "data": None, "user": USER}
+    return httpx.Response(status, json=body, headers=headers)
+
+
+def _ok(body: dict[str, Any], status: int = 200) -> httpx.Response:
+    return httpx.Response(status, json=body)

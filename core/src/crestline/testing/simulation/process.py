@@ -1,0 +1,97 @@
+"""A simulated process: the tasks that began in it, which a kill ends all at once at any await."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Generator
+from contextvars import ContextVar
+from typing import Any
+
+from crestline import clock
+
+_current: ContextVar[Process | None] = ContextVar("crestline_simulated_process", default=None)
+
+
+class Process:
+    """One process of a program that uses the client.
+
+    A killed process reaches nothing any more: its tasks are cancelled and its requests do not leave. What is on the
+    way already goes on.
+
+    Args:
+        name: stands in the time line.
+        kill_at: the number of the step between two awaits at which the process dies; None: it lives.
+        epoch: seconds since 1970 at the loop's time zero, as this process's clock says.
+    """
+
+    def __init__(self, name: str, *, kill_at: int | None = None, epoch: float = 0.0) -> None:
+        self.name = name
+        self.steps = 0
+        self.is_alive = True
+        self._kill_at = kill_at
+        self._epoch = epoch
+        self._tasks: dict[asyncio.Task[Any], None] = {}
+
+    async def run(self, main: Coroutine[Any, Any, None]) -> bool:
+        """Run a program in this process; returns whether it came to its end alive."""
+        loop = asyncio.get_running_loop()
+        token = _current.set(self)
+        try:
+            with clock.use_clocks(loop.time, lambda: self._epoch + loop.time()):
+                task = loop.create_task(main)
+        finally:
+            _current.reset(token)
+        await asyncio.wait([task])
+        if not self.is_alive:
+            return False
+        task.result()
+        return True
+
+    def kill(self) -> None:
+        """End the process as SIGKILL would."""
+        self.is_alive = False
+        for task in list(self._tasks):
+            task.cancel()
+
+    @property
+    def unfinished(self) -> list[str]:
+        """The names of tasks that have not ended."""
+        return [task.get_name() for task in self._tasks if not task.done()]
+
+    def _step(self) -> None:
+        self.steps += 1
+        if self.steps == self._kill_at:
+            self.kill()
+        task = asyncio.current_task()
+        if task is not None and task not in self._tasks:
+            self._tasks[task] = None
+            task.add_done_callback(lambda done: self._tasks.pop(done, None))
+            if not self.is_alive:
+                task.cancel()
+
+
+class _Steps(Coroutine[Any, Any, Any]):
+    """A coroutine that tells its process of each step."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], process: Process) -> None:
+        self._coroutine = coroutine
+        self._process = process
+
+    def send(self, value: Any) -> Any:
+        self._process._step()
+        return self._coroutine.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        return self._coroutine.throw(*error)
+
+    def close(self) -> None:
+        self._coroutine.close()
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self._coroutine.__await__()
+
+
+def in_process(coroutine: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
+    """Make a new task part of the process that creates it."""
+    process = _current.get()
+    return _Steps(coroutine, process) if process is not None else coroutine

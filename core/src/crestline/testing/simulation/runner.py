@@ -1,0 +1,174 @@
+"""Running one seed, and finding the shortest form of one that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections import Counter
+from collections.abc import Callable, Container, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from crestline.testing.simulation.adversary import Adversary
+from crestline.testing.simulation.event_loop import BEGIN, EndlessWaitError, TimeLimitError, VirtualEventLoop
+from crestline.testing.simulation.process import in_process
+from crestline.testing.simulation.submission import Submission
+from crestline.testing.simulation.world import ViolationError, World
+
+LIMIT = 7200.0
+"""Seconds of virtual time after which a run counts as one that never ends."""
+
+
+class Subject(Protocol):
+    """A scenario with its invariants."""
+
+    async def run(self) -> None:
+        """Run it to its end."""
+
+
+SUBJECTS: dict[str, Callable[[World], Subject]] = {"submission": Submission}
+
+
+@dataclass
+class Outcome:
+    """What came of one run.
+
+    Attributes:
+        violation: the invariant that did not hold; None if all did.
+        faults: the names of the faults that happened.
+        lines: time, actor and text of what happened.
+        seconds: how long it took in virtual time.
+    """
+
+    subject: str
+    seed: int
+    violation: str | None = None
+    faults: list[str] = field(default_factory=list)
+    lines: list[tuple[float, str, str]] = field(default_factory=list)
+    coverage: Counter[tuple[str, str]] = field(default_factory=Counter)
+    seconds: float = 0.0
+
+    @property
+    def time_line(self) -> str:
+        """The run, for people."""
+        head = f"{self.subject}, seed {self.seed}: {self.violation or 'all invariants hold'}"
+        lines = [f"{time:9.3f} s  {actor:<18} {text}" for time, actor, text in self.lines]
+        return "\n".join([head, *(f"  fault: {name}" for name in self.faults), *lines])
+
+
+def run(subject: str, seed: int, only: Container[str] | None = None) -> Outcome:
+    """Run a subject with a seed.
+
+    Args:
+        subject: its name.
+        seed: of everything that is left to chance.
+        only: names of the faults that may happen; None: all.
+    """
+    outcome = Outcome(subject, seed)
+    loop = VirtualEventLoop(LIMIT, in_process)
+    adversary = Adversary(seed, only)
+    worlds: list[World] = []
+
+    async def main() -> None:
+        world = World(adversary)
+        worlds.append(world)
+        loop.set_exception_handler(lambda _, context: world.check(False, _describe(context)))
+        task = loop.create_task(SUBJECTS[subject](world).run())
+        await asyncio.wait([task, world.broken], return_when=asyncio.FIRST_COMPLETED)
+        if world.broken.done():
+            world.broken.result()
+        task.result()
+
+    with _seeded(seed), _quiet():
+        try:
+            loop.run_until_complete(main())
+        except* ViolationError as errors:
+            outcome.violation = str(_first(errors))
+        except* (EndlessWaitError, TimeLimitError) as errors:
+            outcome.violation = f"{type(_first(errors)).__name__}: {_first(errors)}"
+        except* Exception as errors:
+            error = _first(errors)
+            outcome.violation = f"{type(error).__name__}: {error}"
+        outcome.seconds = loop.time() - BEGIN
+        _close(loop)
+    outcome.lines = worlds[0].lines if worlds else []
+    outcome.faults, outcome.coverage = adversary.faults, adversary.coverage
+    return outcome
+
+
+def shrink(outcome: Outcome, attempts: int = 400) -> Outcome:
+    """The run with as few faults as break the same invariant; faults are left out in halves, then one by one.
+
+    Args:
+        outcome: of a run that broke one.
+        attempts: runs at most.
+    """
+    best, size = outcome, max(1, len(outcome.faults))
+    while attempts > 0:
+        begin = 0
+        is_shorter = False
+        while begin < len(best.faults) and attempts > 0:
+            attempts -= 1
+            shorter = run(outcome.subject, outcome.seed, {*best.faults[:begin], *best.faults[begin + size :]})
+            if shorter.violation is not None and _kind(shorter.violation) == _kind(outcome.violation or ""):
+                best, is_shorter = shorter, True
+            else:
+                begin += size
+        if size == 1 and not is_shorter:
+            break
+        size = max(1, size // 2)
+    return best
+
+
+def _kind(violation: str) -> str:
+    """A violation without the numbers in it."""
+    return "".join(" " if each.isdigit() else each for each in violation).split(":")[0][:24]
+
+
+def _first(errors: BaseExceptionGroup[Any]) -> BaseException:
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _describe(context: dict[str, Any]) -> str:
+    error = context.get("exception")
+    return f"{context['message']}: {type(error).__name__}: {error}" if error else context["message"]
+
+
+def _close(loop: VirtualEventLoop) -> None:
+    """End what is left; what it does on its way out is no part of the run."""
+    loop.set_exception_handler(lambda *_: None)
+    for _ in range(20):
+        if not (tasks := asyncio.all_tasks(loop)):
+            break
+        for task in tasks:
+            task.cancel()
+        with contextlib.suppress(Exception):
+            loop.run_until_complete(asyncio.wait(tasks, timeout=1.0))
+    loop.close()
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """The module `random`, from which backoffs take their jitter, seeded."""
+    state = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(state)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without log records, thousands of which would say nothing."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,53 @@
+"""What all parts of one simulation share: its clock, its adversary, its time line and the first broken invariant."""
+
+from __future__ import annotations
+
+import asyncio
+
+from crestline.testing.simulation.adversary import Adversary
+from crestline.testing.simulation.event_loop import BEGIN
+
+
+class ViolationError(AssertionError):
+    """An invariant does not hold."""
+
+
+class World:
+    """One simulation.
+
+    Attributes:
+        adversary: decides what goes wrong.
+        broken: ends with the first `ViolationError`.
+        lines: the time line.
+    """
+
+    def __init__(self, adversary: Adversary) -> None:
+        self.adversary = adversary
+        self.loop = asyncio.get_running_loop()
+        self.broken: asyncio.Future[None] = self.loop.create_future()
+        self._outages: list[tuple[float, float, str]] = []
+        self.lines: list[tuple[float, str, str]] = []
+
+    @property
+    def now(self) -> float:
+        """Seconds since the simulation began."""
+        return self.loop.time() - BEGIN
+
+    def note(self, actor: str, text: str) -> None:
+        """Add a line to the time line."""
+        self.lines.append((self.now, actor, text))
+
+    def plan_outage(self, begin: float, length: float, kind: str) -> None:
+        """Let all requests fail in one way for a while."""
+        self._outages.append((begin, begin + length, kind))
+
+    def is_out(self, kind: str) -> bool:
+        """Whether this outage is going on."""
+        return any(begin <= self.now < end and kind == each for begin, end, each in self._outages)
+
+    def check(self, holds: bool, invariant: str) -> None:
+        """End the simulation unless an invariant holds."""
+        if not holds:
+            self.note("VIOLATION", invariant)
+            if not self.broken.done():
+                self.broken.set_exception(ViolationError(invariant))

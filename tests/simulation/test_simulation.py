@@ -1,0 +1,180 @@
+"""The client's code on virtual time, against an adversary."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from crestline.client.run_once import DUPLICATE_EXIT_CODE, guarded
+from crestline.testing.simulation import EndlessWaitError, Process, TimeLimitError, VirtualEventLoop, run, shrink
+from crestline.testing.simulation.adversary import Adversary
+from crestline.testing.simulation.cluster import SimulatedCluster, work
+from crestline.testing.simulation.network import FAULTS, OUTAGES, READ_FAULTS
+from crestline.testing.simulation.process import in_process
+from crestline.testing.simulation.runner import SUBJECTS
+from crestline.testing.simulation.world import World
+
+SEEDS = Path(__file__).with_name("seeds.txt")
+SMALL = {"submission": 400}
+FULL = 200_000
+IN_A_TEST = 50
+
+
+def kept() -> list[tuple[str, int]]:
+    lines = [line.split() for line in SEEDS.read_text().splitlines() if line.strip() and not line.startswith("#")]
+    return [(words[0], int(words[1])) for words in lines]
+
+
+def check(subject: str, seeds: range) -> Counter[tuple[str, str]]:
+    """Run them all; the first that fails is kept, shrunk and told."""
+    coverage: Counter[tuple[str, str]] = Counter()
+    for seed in seeds:
+        outcome = run(subject, seed)
+        coverage += outcome.coverage
+        if outcome.violation is not None:
+            if (subject, seed) not in kept():
+                with SEEDS.open("a") as file:
+                    file.write(f"{subject} {seed} {outcome.violation}\n")
+            replay = f"python -m crestline.testing.simulation {subject} --seeds {seed}"
+            pytest.fail(f"{shrink(outcome).time_line}\n\n{replay}")
+    return coverage
+
+
+@pytest.mark.parametrize(("subject", "seed"), kept())
+def test_a_seed_that_failed_once(subject: str, seed: int) -> None:
+    check(subject, range(seed, seed + 1))
+
+
+@pytest.mark.parametrize(
+    ("subject", "first"), [(name, first) for name in SUBJECTS for first in range(0, SMALL[name], IN_A_TEST)]
+)
+def test_seeds(subject: str, first: int) -> None:
+    check(subject, range(first, first + IN_A_TEST))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(24 * 3600)
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_very_many_seeds(subject: str) -> None:
+    """Every fault meets every kind of request that it can hit."""
+    began = time.perf_counter()
+    coverage = check(subject, range(FULL))
+    print(f"{subject}: {FULL / (time.perf_counter() - began):.0f} seeds/s")
+    for (kind, occasion), count in sorted(coverage.items()):
+        print(f"{count:9} {kind:28} {occasion}")
+    for occasion in ("GET systems", "GET jobs", "POST jobs", "GET job", "GET ls"):
+        kinds = FAULTS + READ_FAULTS if occasion.startswith("GET") else FAULTS
+        assert not [kind for kind in kinds if not coverage[kind, occasion]]
+    assert all(any(kind == f"outage: {name}" for kind, _ in coverage) for name in OUTAGES)
+
+
+TRACE = """
+from crestline.testing.simulation import run
+for seed in (3, 7, 178, 943):
+    print(run("submission", seed).time_line)
+"""
+
+
+def test_a_seed_is_the_same_run_in_every_process() -> None:
+    """Whatever the hashes of strings are there."""
+    traces = [
+        subprocess.run(
+            [sys.executable, "-c", TRACE], env={"PYTHONHASHSEED": number}, capture_output=True, text=True, check=True
+        ).stdout
+        for number in ("1", "2")
+    ]
+    assert traces[0] == traces[1]
+    assert "POST jobs: 201" in traces[0]
+
+
+def test_time_jumps_to_the_next_timer() -> None:
+    async def main() -> tuple[float, str]:
+        began = asyncio.get_running_loop().time()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(asyncio.sleep(3600))
+            text = group.create_task(asyncio.to_thread(lambda: "in this thread, at once"))
+        return asyncio.get_running_loop().time() - began, await text
+
+    loop = VirtualEventLoop()
+    assert loop.run_until_complete(main()) == (pytest.approx(3600), "in this thread, at once")
+    loop.close()
+
+
+def test_a_wait_without_an_end_is_an_error() -> None:
+    loop = VirtualEventLoop(limit=100)
+    with pytest.raises(EndlessWaitError):
+        loop.run_until_complete(asyncio.Event().wait())
+    with pytest.raises(TimeLimitError):
+        loop.run_until_complete(asyncio.sleep(101))
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+
+
+def test_a_killed_process_does_nothing_more() -> None:
+    steps: list[int] = []
+
+    async def program() -> None:
+        async with asyncio.TaskGroup() as group:
+            for number in range(3):
+                group.create_task(count(number))
+
+    async def count(number: int) -> None:
+        while True:
+            await asyncio.sleep(1)
+            steps.append(number)
+
+    loop = VirtualEventLoop(wrap=in_process)
+    process = Process("p", kill_at=12)
+    assert loop.run_until_complete(process.run(program())) is False
+    assert (len(steps), process.unfinished) == (8, [])
+    loop.close()
+
+
+def test_the_model_of_the_lock_is_what_a_shell_does(tmp_path: Path) -> None:
+    """The simulated cluster and /bin/sh agree on which jobs run, whatever the lock says."""
+    script = guarded(
+        f"#!/bin/sh\n{work('key')}\n", name="n-c" + "0" * 20, lock=f"{tmp_path}/.crestline/tag", environment={}
+    )
+    ids = ["7", "7", "8", "9", "7"]
+    (tmp_path / "job.sh").write_text(script.replace(work("key"), "exit 0"))
+    shell = [
+        subprocess.run(["/bin/sh", "job.sh"], cwd=tmp_path, env={"SLURM_JOB_ID": job_id, "PATH": "/usr/bin:/bin"})
+        for job_id in ids
+    ]
+
+    async def model() -> list[bool]:
+        cluster = SimulatedCluster(World(Adversary(0)))
+        cluster.submit(script, str(tmp_path), "n", "test")
+        found = []
+        for job_id in ids:
+            cluster.jobs[0].number = int(job_id)
+            found.append(cluster._takes_lock(cluster.jobs[0]))
+        return found
+
+    loop = VirtualEventLoop()
+    assert [0 if runs else DUPLICATE_EXIT_CODE for runs in loop.run_until_complete(model())] == [
+        each.returncode for each in shell
+    ]
+    loop.close()
+
+
+def test_a_violation_is_shrunk_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the lock, jobs run twice; the shortest form of such a run has few faults."""
+    monkeypatch.setattr(SimulatedCluster, "_takes_lock", lambda *_: True)
+    failing = next(outcome for seed in range(500) if (outcome := run("submission", seed)).violation is not None)
+    assert failing.violation is not None
+    assert "runs twice" in failing.violation
+    short = shrink(failing)
+    assert short.violation is not None
+    assert "runs twice" in short.violation
+    assert len(short.faults) <= min(len(failing.faults), 4)
+    assert "VIOLATION" in short.time_line
+    assert run("submission", short.seed, short.faults).lines == short.lines
