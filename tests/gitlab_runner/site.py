@@ -20,6 +20,7 @@ from gitlab_runner.stand_in.runner import Build
 from harness import sites
 from harness.gateway import RunningGateway
 from harness.slurm_gateway import SlurmGateway
+from iri_facility import TOKEN, Facility
 from plain_firecrest.fixture import PlainFirecrest
 
 CRESTLINE = Path(sys.executable).with_name("crestline")
@@ -69,20 +70,23 @@ def plain_site(place: Path, plain: PlainFirecrest, **tables: Any) -> DriverSite:
     return _site(place, sites.plain_site(plain), **tables)
 
 
+def iri_site(place: Path, facility: Facility, **tables: Any) -> DriverSite:
+    site = Site(url=facility.url, api="iri", token=TOKEN, system="Pearl", options={"workdir": str(facility.root)})
+    gateway = {"api": "iri", "options": site.options, "token_command": ["echo", TOKEN]}
+    return _site(place, site, gateway=gateway, **tables)
+
+
 def _site(place: Path, site: Site, **tables: Any) -> DriverSite:
     secret = place / "secret"
     secret.touch(0o600)
     secret.write_text(site.client_secret or "")
     content: dict[str, Any] = {
-        "gateway": {
-            "url": site.url,
-            "token_url": site.token_url,
-            "client_id": site.client_id,
-            "client_secret_file": str(secret),
-            "system": site.system,
-        },
+        "gateway": {"url": site.url, "system": site.system},
         "recovery": {"state_dir": str(place / "state")},
     }
+    if site.client_id:
+        identity = {"token_url": site.token_url, "client_id": site.client_id, "client_secret_file": str(secret)}
+        content["gateway"] |= identity
     for name, table in tables.items():
         content[name] = content.get(name, {}) | table
     file = place / "driver.toml"
