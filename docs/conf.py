@@ -23,6 +23,9 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "notfound.extension",
     "crestline_reference",
 ]
 exclude_patterns = ["_build", "_ext", "measurements"]
@@ -31,6 +34,11 @@ myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 
 html_theme = "furo"
+html_logo = html_favicon = "_static/logo.svg"
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
+copybutton_exclude = ".linenos, .gp, .go"
+notfound_urls_prefix = None
 html_title = f"Crestline {version}"
 html_show_sphinx = False
 html_show_copyright = False
@@ -50,7 +58,7 @@ nitpick_ignore_regex = [
     (
         "py:class",
         r"crestline\.client\.(auth\.token|backends|connection|logs\.sources|submission_lookup)\..*",
-    ),  # its inside
+    ),  # the inside of the client
 ]
 
 

@@ -57,6 +57,8 @@ def test_every_page_is_there(site: Path) -> None:
     [
         ("reference/command-line", ["crestline run", "--idempotency-key", "never waits for its nodes"]),
         ("reference/gateway-configuration", ["max_ops_file_size", "5242880", "jwt_key_file", "public_url"]),
+        ("how-to/troubleshooting", ["MissingFileError", "The sign-in link was used already"]),
+        ("index", ["ssh sacct -j", "one poller per task"]),
         ("reference/rest", ["POST /compute/{system_name}/jobs", "ops/content", "Idempotency-Key"]),
         ("reference/python", ["class crestline.client.System", "upload_bundle", "time_limit", "minutes:seconds"]),
         ("reference/errors", ["SubmitOutcomeUnknownError", "HTTP 503"]),

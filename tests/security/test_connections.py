@@ -134,6 +134,57 @@ def test_an_endless_head_is_refused(served: Served, what: str) -> None:
     assert served.is_answering()
 
 
+@pytest.mark.parametrize(
+    ("begin", "piece"),
+    [(b"1\r\na\r\n0\r\nX: ", b"a"), (b"1\r\na\r\n0\r\n", b"a: b\r\n"), (b"1;x=", b"a"), (b"", b"0")],
+    ids=["trailer", "trailers", "extension of a chunk", "size of a chunk"],
+)
+def test_a_body_whose_framing_never_ends_is_refused(served: Served, begin: bytes, piece: bytes) -> None:
+    """What is between the bytes of a body counts as a head does, wherever the request is answered."""
+    with served.connect(served.post + b"Transfer-Encoding: chunked\r\n\r\n" + begin) as connection:
+        with suppress(ConnectionError, ssl.SSLError):
+            for _ in range(32):
+                connection.sendall(piece * (256 * 1024 // len(piece)))
+        assert status_of(connection) in (404, 431)
+
+
+def test_trailers_are_not_headers(tmp_path: Path) -> None:
+    with in_thread(tmp_path / "home") as gateway, gateway.http() as http:
+        file = gateway.home / "files" / "file"
+        head = (
+            f"PUT /filesystem/local/ops/content?path={file} HTTP/1.1\r\nHost: x\r\nUpload-Id: 1\r\n"
+            f"Authorization: {http.headers['Authorization']}\r\n"
+            "Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nUpload-Complete: ?0\r\n\r\n"
+        )
+        with socket.create_connection(("127.0.0.1", int(gateway.url.rpartition(":")[2]))) as connection:
+            connection.sendall(head.encode())
+            assert status_of(connection) == 204
+        assert file.read_bytes() == b"a"
+
+
+def test_slow_bodies_make_way(tmp_path: Path) -> None:
+    """Bodies that bring enough bytes not to be ended, from the address of a well-behaved client."""
+    limits = {**LIMITS, "max_connections_per_address": 4, "body_timeout": 30.0}
+    with in_thread(tmp_path / "home", limits=limits) as gateway, ExitStack() as stack:
+        address = ("127.0.0.1", int(gateway.url.rpartition(":")[2]))
+        slow = [stack.enter_context(socket.create_connection(address, timeout=PATIENCE)) for _ in range(4)]
+        form = b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 16000\r\n\r\n"
+        for connection in slow:
+            connection.sendall(b"POST /oauth2/token HTTP/1.1\r\nHost: x\r\n" + form)
+        answer, poll = 0, select.poll()
+        for _ in range(60):  # none of the bodies is complete meanwhile
+            for connection in slow:
+                with suppress(ConnectionError):
+                    connection.sendall(b"a" * 256)
+            with socket.create_connection(address, timeout=PATIENCE) as good:
+                with suppress(ConnectionError):
+                    good.sendall(b"GET /status/liveness HTTP/1.1\r\nHost: x\r\n\r\n")
+                if (answer := status_of(good)) == 200:
+                    break
+            poll.poll(250)
+        assert answer == 200
+
+
 def test_a_head_below_the_limit_is_read_in_any_pieces(served: Served) -> None:
     head = served.get + b"X: " + b"a" * 60_000 + b"\r\n\r\n"
     with served.connect() as connection:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from docutils.nodes import Node
 from sphinx.util.docutils import SphinxDirective
 
-from crestline_reference import commands, errors, features, keys, measurements, operations, settings
+from crestline_reference import commands, errors, features, keys, measurements, messages, operations, settings
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -23,8 +23,10 @@ _DIRECTIVES: dict[str, Callable[..., str]] = {
     "crestline-commands": commands.markdown,
     "crestline-errors": errors.markdown,
     "crestline-features": features.markdown,
+    "crestline-highlights": measurements.highlights,
     "crestline-keys": keys.markdown,
     "crestline-measurements": measurements.markdown,
+    "crestline-messages": messages.markdown,
     "crestline-operations": operations.markdown,
     "crestline-settings": settings.markdown,
 }

@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from crestline.model import CrestlineError
+from crestline_reference import messages
 
 
 def markdown() -> str:
-    """A nested list: class, HTTP status, meaning; then each class with its attributes."""
+    """A nested list: class, HTTP status, meaning, its messages; then each class with its attributes."""
     described = "".join(f".. autoexception:: {_name(kind)}\n" for kind, _ in _tree(CrestlineError))
     return "".join(_line(kind, depth) for kind, depth in _tree(CrestlineError)) + f"\n```{{eval-rst}}\n{described}```\n"
 
 
 def _line(kind: type[CrestlineError], depth: int) -> str:
     about = (kind.__doc__ or "").split("\n\n")[0].strip()
-    return f"{'  ' * depth}- {{py:exc}}`~{_name(kind)}` (HTTP {kind.status}): {about}\n"
+    return f"{'  ' * depth}- {{py:exc}}`~{_name(kind)}` (HTTP {kind.status}): {about}{_messages(kind)}\n"
+
+
+def _messages(kind: type[CrestlineError]) -> str:
+    """A link to the messages of this class, where the code has any."""
+    return f" ([messages](#{messages.label(kind.__name__)}))" if kind.__name__ in messages.raised() else ""
 
 
 def _name(kind: type[CrestlineError]) -> str:

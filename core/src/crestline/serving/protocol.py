@@ -18,8 +18,10 @@ from crestline.serving.limits import ConnectionLimits
 _MOST_PIPELINED = 16
 _LINGER = 10.0
 """seconds that what a client still sends is read and dropped, so that it finds the answer that refuses it"""
-_STALLED = 2.0
-"""seconds of silence after which a request whose body is not complete makes way where places are short"""
+_GRACE = 2.0
+"""seconds after which a request whose body comes slowly makes way where places are short"""
+_SLOW = 16 * 1024
+"""bytes a second below which a body comes slowly; a body that needs no credential is not larger"""
 
 _log = logging.getLogger("crestline.server.http")
 _log.setLevel(logging.ERROR)  # of requests that are not HTTP: a stranger must not fill the log
@@ -58,6 +60,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._head_size = 0  # of pieces before the one that is parsed now
         self._begun_in_piece = self._ended_in_piece = False
         self._received = 0
+        self._brought_body = False  # of the piece that is parsed now
+        self._framing = 0  # of a body: bytes since the last piece that brought some of it
         self._resumed = 0
         self._waits_since = self.loop.time()
         self._closes_at: float | None = None
@@ -74,19 +78,31 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`; the parser is given no more of an endless head than the limit."""
         self._received += len(data)
-        if self._in_body:
-            self._slot.set_waiting(False)
         most = self._limits.max_head_size
         for start in range(0, len(data), most):
             if self._is_refused or self.transport.is_closing():
                 return
             piece = data if len(data) <= most else data[start : start + most]
-            self._begun_in_piece = self._ended_in_piece = False
+            self._begun_in_piece = self._ended_in_piece = self._brought_body = False
             super().data_received(piece)
             if self._in_head and not self._ended_in_piece and not self._is_refused:
                 self._head_size += len(piece)
                 if self._head_size > most or len(self.headers or ()) > self._limits.max_header_count:
                     self.refuse(self._too_large())
+            elif self._in_body and not self._is_refused:
+                self._framing = 0 if self._brought_body else self._framing + len(piece)
+                if self._framing > most:
+                    self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """See `httptools.HttpRequestParser`; trailers are dropped."""
+        if not self._in_body:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        """See `httptools.HttpRequestParser`."""
+        self._brought_body = True
+        super().on_body(body)
 
     def on_message_begin(self) -> None:
         """See `httptools.HttpRequestParser`."""
@@ -103,7 +119,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             raise ValueError("the head is too large")
         if len(self.pipeline) >= _MOST_PIPELINED:
             raise ValueError("too many requests at once")
-        self._in_head, self._in_body, self._head_size = False, True, 0
+        self._in_head, self._in_body, self._head_size, self._framing = False, True, 0, 0
         self._window = (self.loop.time(), self._received)
         self._slot.set_waiting(False)
         super().on_headers_complete()
@@ -185,8 +201,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             if self._received - received <= self._limits.min_body_rate * self._limits.body_timeout:
                 self.refuse(HTTPStatus.REQUEST_TIMEOUT)
             self._window = (now, self._received)
-        elif self._received == received and now - since >= _STALLED:
-            self._slot.set_waiting(True)
+        elif now - since >= _GRACE:
+            self._slot.set_waiting(self._received - received < _SLOW * (now - since))
 
     def _is_stuck(self, now: float) -> bool:
         """Whether the client has taken nothing of what is written for it in time."""
