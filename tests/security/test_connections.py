@@ -168,9 +168,10 @@ def test_slow_bodies_make_way(tmp_path: Path) -> None:
     with in_thread(tmp_path / "home", limits=limits) as gateway, ExitStack() as stack:
         address = ("127.0.0.1", int(gateway.url.rpartition(":")[2]))
         slow = [stack.enter_context(socket.create_connection(address, timeout=PATIENCE)) for _ in range(4)]
-        form = b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 16000\r\n\r\n"
+        form = b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 16000\r\n"
         for connection in slow:
-            connection.sendall(b"POST /oauth2/token HTTP/1.1\r\nHost: x\r\n" + form)
+            connection.sendall(b"POST /oauth2/token HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n" + form + b"\r\n")
+        assert [status_of(connection) for connection in slow] == [100] * 4  # the gateway waits for the bodies
         answer, poll = 0, select.poll()
         for _ in range(60):  # none of the bodies is complete meanwhile
             for connection in slow:

@@ -181,7 +181,8 @@ class OidcConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     ca_file: str | None = None
     """PEM file of the authority that signed the provider's certificate"""
     min_uid: int = 1000
-    """a token may not name a user of the gateway's machine whose uid is smaller"""
+    """a token may not name a user whose uid on the gateway's machine is smaller, or on the system behind SSH that a
+    request is about"""
     allowed_users: list[str] = msgspec.field(default_factory=lambda: ["*"])
     """patterns of the users that a token may name"""
     denied_users: list[str] | None = None
