@@ -12,7 +12,8 @@ import yaml
 from crestline.client import load_sites
 from crestline.client.backends import registry as backends
 from crestline.gateway.config import GatewayConfig, load_config
-from crestline.gateway.hosts.registry import HostSetup, create_host
+from crestline.gateway.hosts.base import HostSetup
+from crestline.gateway.hosts.registry import create_host
 from crestline.gateway.paths import PathGuard
 from crestline.gateway.schedulers import registry
 from crestline.relay.config import load_relay_config

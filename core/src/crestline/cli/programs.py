@@ -40,7 +40,6 @@ BUILT_IN = {
     "clients": "clients",
     "audit": "audit",
     "database": "database",
-    "slurm-commands": "slurm.links",
 }
 
 Program = Callable[[list[str]], int]

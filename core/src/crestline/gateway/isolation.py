@@ -12,6 +12,7 @@ import msgspec
 
 from crestline.gateway.config import FileSystemConfig, GatewayConfig, SystemConfig
 from crestline.gateway.home import Home
+from crestline.gateway.hosts.registry import host_class
 from crestline.gateway.paths import is_inside
 from crestline.model import ConfigError, PermissionDeniedError
 
@@ -98,7 +99,7 @@ def operator() -> str:
 
 def acts_as_gateway(system: SystemConfig) -> bool:
     """Whether everybody's files and commands there are those of the gateway's own account."""
-    return bool(system.host.get("type", "this_machine") == "this_machine")
+    return host_class(system.host).acts_as_gateway
 
 
 def _secrets(config: GatewayConfig, home: Home) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,10 @@ from sqlalchemy.exc import IntegrityError
 from crestline.gateway.config import GatewayConfig
 from crestline.gateway.first_client import write_first_client
 from crestline.gateway.home import Home, write_secret
+from crestline.gateway.hosts.base import HostSetup
+from crestline.gateway.hosts.registry import create_host
 from crestline.gateway.identity.keys import signing_key
+from crestline.gateway.paths import PathGuard
 from crestline.gateway.store import Store, metadata
 
 _secrets = Table(
@@ -35,21 +38,10 @@ async def share(config: GatewayConfig, home: Home, store: Store) -> None:
     for file in (home.private / "identifier", home.private / "signing_key.json", home.private / "transfer_key"):
         await _share_file(store, file.name, file)
     await _share_file(store, "client.json", home.first_client)
-    for name in config.systems:
-        if (key_file := _own_authority(config, home, name)) is not None:
-            from crestline.gateway.hosts.ssh.credentials import CertificateAuthority
-
-            key_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            CertificateAuthority.create(key_file)
-            await _share_file(store, f"systems/{name.lower()}/ssh_authority", key_file)
-
-
-def _own_authority(config: GatewayConfig, home: Home, system: str) -> Path | None:
-    """Where the system's certificate authority is kept, if it is one that the gateway made."""
-    credentials = config.systems[system].host.get("credentials")
-    if not isinstance(credentials, dict) or credentials.get("type") != "authority" or credentials.get("key_file"):
-        return None
-    return home.private / "systems" / system / "ssh_authority"
+    for name, system in config.systems.items():
+        host = create_host(HostSetup(name, PathGuard(name, []), system.host, home.private / "systems" / name))
+        for file in host.secret_files:
+            await _share_file(store, f"systems/{name.lower()}/{file.name}", file)
 
 
 async def _share_file(store: Store, name: str, file: Path) -> None:

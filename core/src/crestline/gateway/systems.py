@@ -15,7 +15,8 @@ import msgspec
 from crestline.gateway.config import DEFAULT_SCHEDULER, FileSystemConfig, GatewayConfig, SystemConfig, wire_file_systems
 from crestline.gateway.home import Home
 from crestline.gateway.hosts import Files, Host
-from crestline.gateway.hosts.registry import HostSetup, create_host
+from crestline.gateway.hosts.base import HostSetup
+from crestline.gateway.hosts.registry import create_host
 from crestline.gateway.identity import Caller
 from crestline.gateway.identity.users import DeniedUserError
 from crestline.gateway.isolation import acts_as_gateway, check_served_trees, without_secrets

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import abc
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
 
+from crestline.gateway.paths import PathGuard
+from crestline.model.checks import Check
 from crestline.wire.extensions import TarSelection
 from crestline.wire.filesystem import Checksum, Compression, FileEntry, FileStat
 from crestline.wire.status import UserInfo
+from crestline.wire.tar import ArchiveLimits
 
 
 class OpenFile(abc.ABC):
@@ -249,16 +254,53 @@ class Commands(abc.ABC):
         """
 
 
+@dataclass(frozen=True)
+class HostSetup:
+    """What a host is made from."""
+
+    name: str
+    """of the system"""
+    guard: PathGuard
+    options: Mapping[str, Any]
+    """the system's `host` table"""
+    directory: Path
+    """of the gateway, private to this system"""
+    archives: ArchiveLimits = field(default_factory=ArchiveLimits)
+    temporary_files: TemporaryFiles = field(default_factory=TemporaryFiles)
+
+
 class Host(Commands):
     """A machine."""
 
+    acts_as_gateway: ClassVar[bool] = False
+    """whether all users' files and commands are those of the gateway's own account, on its own machine"""
     name: str
+    secret_files: Sequence[Path] = ()
+    """secrets that the host made in its directory; gateways on one database share them"""
+
+    @classmethod
+    @abc.abstractmethod
+    def create(cls, setup: HostSetup) -> Host:
+        """Make the host, not yet started.
+
+        Raises:
+            ConfigError: an option is missing, unknown or cannot be used.
+        """
 
     async def start(self) -> None:
         """Take up work; called once in the event loop that all other calls come from."""
 
     async def stop(self) -> None:
         """Let go of everything."""
+
+    async def diagnose(self, name: str) -> AsyncIterator[Check]:
+        """What `crestline doctor` says of the machine without a login.
+
+        Args:
+            name: of the check.
+        """
+        return
+        yield
 
     @abc.abstractmethod
     def files(self, user: str) -> Files:

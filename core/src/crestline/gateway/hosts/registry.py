@@ -1,32 +1,31 @@
-"""Hosts by the word that the configuration uses for them."""
+"""Hosts by the word that the configuration uses for them, all found through entry points.
+
+A host, of this distribution or of another one, is a subclass of `Host`, listed in its distribution as
+
+    [project.entry-points."crestline.hosts"]
+    kubernetes = "my_package:KubernetesHost"
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from functools import cache
 from typing import Any
 
-from crestline.gateway.hosts.base import Host, TemporaryFiles
-from crestline.gateway.hosts.this_machine import ThisMachine
-from crestline.gateway.paths import PathGuard
-from crestline.model import ConfigError
-from crestline.wire.tar import ArchiveLimits
+from crestline.gateway.hosts.base import Host, HostSetup
+from crestline.plugins import load_plugin
+
+GROUP = "crestline.hosts"
+"""the entry point group"""
 
 
-@dataclass(frozen=True)
-class HostSetup:
-    """What a host is made from."""
+def host_class(options: Mapping[str, Any]) -> type[Host]:
+    """The class that the `type` of a system's `host` table names.
 
-    name: str
-    """of the system"""
-    guard: PathGuard
-    options: Mapping[str, Any]
-    """the system's `host` table"""
-    directory: Path
-    """of the gateway, private to this system"""
-    archives: ArchiveLimits = field(default_factory=ArchiveLimits)
-    temporary_files: TemporaryFiles = field(default_factory=TemporaryFiles)
+    Raises:
+        ConfigError: there is none of that name, or it cannot be imported.
+    """
+    return _class_of(str(options.get("type", "this_machine")))
 
 
 def create_host(setup: HostSetup) -> Host:
@@ -35,14 +34,10 @@ def create_host(setup: HostSetup) -> Host:
     Raises:
         ConfigError: there is none of that name, or its options are wrong.
     """
-    match setup.options.get("type", "this_machine"):
-        case "this_machine":
-            return ThisMachine(setup.name, setup.guard, setup.archives, setup.temporary_files)
-        case "ssh":
-            from crestline.gateway.hosts.ssh.setup import create_ssh_host
+    return host_class(setup.options).create(setup)
 
-            return create_ssh_host(
-                setup.name, setup.guard, setup.options, setup.directory, setup.archives, setup.temporary_files
-            )
-        case other:
-            raise ConfigError(f"There is no kind of host {other!r}.", hint="Choose one of: this_machine, ssh.")
+
+@cache  # asked for at each request
+def _class_of(kind: str) -> type[Host]:
+    found: type[Host] = load_plugin(GROUP, kind, "kind of host")
+    return found

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +21,7 @@ import msgspec
 from crestline.gateway.hosts import Commands
 from crestline.gateway.schedulers.base import Scheduler
 from crestline.model import ConfigError
+from crestline.plugins import load_plugin, plugin_names
 
 T = TypeVar("T")
 
@@ -71,23 +71,10 @@ def create_scheduler(type_: str, setup: SchedulerSetup) -> Scheduler:
     Raises:
         ConfigError: there is none of that name, it cannot be imported, or its options are wrong.
     """
-    return _factory(type_)(setup)
+    factory: SchedulerFactory = load_plugin(GROUP, type_, "scheduler")
+    return factory(setup)
 
 
 def scheduler_types() -> list[str]:
     """The words that `type` may be, those of installed plug-ins included."""
-    return sorted({each.name for each in entry_points(group=GROUP)})
-
-
-def _factory(type_: str) -> SchedulerFactory:
-    found = list(entry_points(group=GROUP, name=type_))
-    if not found:
-        raise ConfigError(f"There is no scheduler {type_!r}.", hint=f"Choose one of: {', '.join(scheduler_types())}.")
-    if len(found) > 1:
-        names = ", ".join(sorted(each.value for each in found))
-        raise ConfigError(f"Several plug-ins call themselves {type_!r}: {names}.", hint="Uninstall all but one.")
-    try:
-        factory: SchedulerFactory = found[0].load()
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"The scheduler {type_!r} cannot be loaded: {error}.", hint="Repair its package.") from error
-    return factory
+    return plugin_names(GROUP)

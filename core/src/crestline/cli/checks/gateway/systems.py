@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import getpass
+import shutil
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from crestline.cli.checks import Check, Verdict, failed
 from crestline.cli.checks.gateway import batch_systems
@@ -47,11 +45,18 @@ async def _system(setup: Setup, name: str, config: SystemConfig, home: Home, sto
     from crestline.gateway.replicas import Replicas
     from crestline.gateway.systems import build_system, check_shareable
 
-    real = Home(setup.config.home).private / "systems" / name / "ssh_authority"
     is_configured = bool(config.file_systems)  # else they are made in the home
     try:
-        config = _with_real_authority(config, real)
         runtime = build_system(name, config, home, store, lambda: "http://127.0.0.1", Replicas(store))
+        new_secrets, known_secrets = [], []
+        for file in runtime.host.secret_files:
+            real = Home(setup.config.home).private / "systems" / name / file.name
+            if real.exists():
+                known_secrets.append(shutil.copyfile(real, file))
+            else:
+                new_secrets.append(file.name)
+        if known_secrets:  # read them
+            runtime = build_system(name, config, home, store, lambda: "http://127.0.0.1", Replicas(store))
         if setup.config.database is not None:
             check_shareable(name, runtime.scheduler)
     except CrestlineError as error:
@@ -62,13 +67,11 @@ async def _system(setup: Setup, name: str, config: SystemConfig, home: Home, sto
         yield Check(f"system {name}", Verdict.FAIL, message, "Correct the path, or its owner and mode.")
         return
     user = setup.user or config.host.get("observer") or config.scheduler.get("observer")
-    if config.host.get("type", "this_machine") == "this_machine":
+    if runtime.host.acts_as_gateway:
         user = user or getpass.getuser()
     try:
         await runtime.host.start()
-        async for each in _machine(
-            runtime, user, is_new_authority=_makes_authority(config) and not real.exists(), is_configured=is_configured
-        ):
+        async for each in _machine(runtime, user, new_secrets=new_secrets, is_configured=is_configured):
             yield each
             if each.verdict is not Verdict.OK and each.name.startswith(("machine", "login")):
                 return
@@ -82,17 +85,18 @@ async def _system(setup: Setup, name: str, config: SystemConfig, home: Home, sto
 
 
 async def _machine(
-    runtime: SystemRuntime, user: str | None, *, is_new_authority: bool, is_configured: bool
+    runtime: SystemRuntime, user: str | None, *, new_secrets: list[str], is_configured: bool
 ) -> AsyncIterator[Check]:
     name = runtime.name
-    is_here = runtime.config.host.get("type", "this_machine") == "this_machine"
-    if not is_here:
-        machine = await _greeting(runtime)
-        yield machine
-        if machine.verdict is Verdict.FAIL:
-            return
-        if is_new_authority:
-            message = "The gateway makes its certificate authority at the first start; sshd has to trust it then."
+    if not runtime.host.acts_as_gateway:
+        async for each in runtime.host.diagnose(f"machine of {name}"):
+            yield each
+            if each.verdict is Verdict.FAIL:
+                return
+        if new_secrets:
+            message = (
+                f"The gateway makes {', '.join(new_secrets)} at the first start; the machine has to trust it then."
+            )
             yield Check(f"login on {name}", Verdict.WARN, message, "Start it once, then look again.")
             return
         if user is None:
@@ -109,28 +113,8 @@ async def _machine(
             yield Check(f"login on {name}", Verdict.FAIL, message, "What is the login shell, and what do its files do?")
             return
         yield Check(f"login on {name}", Verdict.OK, f"{user} logs in, and the host key is the known one.")
-    for each in runtime.file_systems if is_configured else []:
-        yield await _file_system(runtime, each.path, str(user), is_default=each.default_work_dir)
-
-
-async def _greeting(runtime: SystemRuntime) -> Check:
-    """What can be seen without a login."""
-    name = f"machine of {runtime.name}"
-    host, port = runtime.config.host["host"], runtime.config.host.get("port", 22)
-    try:
-        async with asyncio.timeout(_TIMEOUT):
-            reader, writer = await asyncio.open_connection(host, port)
-            try:
-                line = await reader.readline()
-            finally:
-                writer.close()
-    except (OSError, ValueError) as error:  # a TimeoutError is an OSError
-        why = (error.strerror if isinstance(error, OSError) else None) or "no answer in time"
-        message = f"{host} port {port} cannot be reached: {why}."
-        return Check(name, Verdict.FAIL, message, "Is sshd running there, and does a firewall lie between?")
-    if not line.startswith(b"SSH-"):
-        return Check(name, Verdict.FAIL, f"No SSH server greets on {host} port {port}.", "Correct host and port.")
-    return Check(name, Verdict.OK, f"An SSH server answers on {host} port {port}.")
+    for served in runtime.file_systems if is_configured else []:
+        yield await _file_system(runtime, served.path, str(user), is_default=served.default_work_dir)
 
 
 async def _file_system(runtime: SystemRuntime, path: str, user: str, *, is_default: bool) -> Check:
@@ -161,16 +145,3 @@ async def _object_store(system: str, ping: object) -> Check:
     except CrestlineError as error:
         return failed(f"object store of {system}", error)
     return Check(f"object store of {system}", Verdict.OK, f"{said or 'It answers'}.")
-
-
-def _makes_authority(config: SystemConfig) -> bool:
-    credentials = config.host.get("credentials")
-    return isinstance(credentials, dict) and credentials.get("type") == "authority" and not credentials.get("key_file")
-
-
-def _with_real_authority(config: SystemConfig, key_file: Path) -> SystemConfig:
-    """The gateway's own authority lies in its home, and not in the one that is thrown away."""
-    if not (_makes_authority(config) and key_file.exists()):
-        return config
-    credentials = config.host["credentials"] | {"key_file": str(key_file)}
-    return msgspec.structs.replace(config, host=config.host | {"credentials": credentials})

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 import asyncssh
 
-from crestline.gateway.hosts.base import Completed, Files, Host, TemporaryFiles
+from crestline.gateway.hosts.base import Completed, Files, Host, HostSetup, TemporaryFiles
 from crestline.gateway.hosts.ssh.commands import PLAIN, SshCommands
 from crestline.gateway.hosts.ssh.connector import Connector
 from crestline.gateway.hosts.ssh.credentials import Credentials
@@ -17,10 +17,12 @@ from crestline.gateway.hosts.ssh.files import SshFiles
 from crestline.gateway.hosts.ssh.names import Names
 from crestline.gateway.hosts.ssh.pools import Pools
 from crestline.gateway.hosts.ssh.settings import SshSettings
+from crestline.gateway.hosts.ssh.setup import read_options
 from crestline.gateway.hosts.ssh.uploads import Claims
 from crestline.gateway.hosts.threads import ThreadShares
 from crestline.gateway.paths import PathGuard, printable
 from crestline.model import CrestlineError, GatewayUnavailableError
+from crestline.model.checks import Check, Verdict, failed
 from crestline.wire.status import PosixGroup, PosixId, UserInfo
 from crestline.wire.tar import ArchiveLimits
 
@@ -30,6 +32,13 @@ _ID = re.compile(r"(\d+)(?:\((.*?)\))?(?=,| gid=| groups=| context=|$)")
 
 class SshHost(Host):
     """A machine that is reached over SSH; every user logs in as themselves."""
+
+    @classmethod
+    def create(cls, setup: HostSetup) -> SshHost:
+        settings, credentials, secret_files = read_options(setup)
+        host = cls(setup.name, setup.guard, settings, credentials, setup.archives, setup.temporary_files)
+        host.secret_files = secret_files
+        return host
 
     def __init__(
         self,
@@ -60,6 +69,15 @@ class SshHost(Host):
     async def stop(self) -> None:
         await self._pools.stop()
         await self._credentials.close()
+
+    async def diagnose(self, name: str) -> AsyncIterator[Check]:
+        try:
+            await self._connector.greet()
+        except CrestlineError as error:
+            yield failed(name, error)
+        else:
+            where = f"{self._settings.host} port {self._settings.port}"
+            yield Check(name, Verdict.OK, f"An SSH server answers on {where}.")
 
     def files(self, user: str) -> Files:
         return SshFiles(

@@ -1,21 +1,17 @@
-"""An SSH host from its table in the configuration."""
+"""What a table in the configuration says of an SSH host."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from crestline.gateway.config import read_secret_file
-from crestline.gateway.hosts.base import TemporaryFiles
+from crestline.gateway.hosts.base import HostSetup
 from crestline.gateway.hosts.ssh.credentials import CertificateAuthority, CertificateService, Credentials, UserKeys
-from crestline.gateway.hosts.ssh.machine import SshHost
 from crestline.gateway.hosts.ssh.settings import SshSettings
-from crestline.gateway.paths import PathGuard
 from crestline.model import ConfigError
-from crestline.wire.tar import ArchiveLimits
 
 
 class UserKeysOptions(msgspec.Struct, tag="user_keys", kw_only=True, forbid_unknown_fields=True):
@@ -45,42 +41,33 @@ class ServiceOptions(msgspec.Struct, tag="service", kw_only=True, forbid_unknown
 CredentialsOptions = UserKeysOptions | AuthorityOptions | ServiceOptions
 
 
-def create_ssh_host(
-    name: str,
-    guard: PathGuard,
-    options: Mapping[str, Any],
-    directory: Path,
-    archives: ArchiveLimits,
-    temporary_files: TemporaryFiles,
-) -> SshHost:
-    """The host, not yet started.
+def read_options(setup: HostSetup) -> tuple[SshSettings, Credentials, Sequence[Path]]:
+    """The settings, the credentials, and the files that were made for these.
 
     Raises:
         ConfigError: an option is missing, unknown or cannot be used.
     """
-    values = {key: value for key, value in options.items() if key not in ("type", "credentials")}
+    values = {key: value for key, value in setup.options.items() if key not in ("type", "credentials")}
     try:
         settings = msgspec.convert(values, SshSettings)
-        chosen: CredentialsOptions = msgspec.convert(
-            options.get("credentials"),
-            CredentialsOptions,
-        )
+        chosen: CredentialsOptions = msgspec.convert(setup.options.get("credentials"), CredentialsOptions)
     except msgspec.ValidationError as error:
         raise ConfigError(
-            f"The host of the system {name!r} cannot be set up: {error}.", hint="Correct its table."
+            f"The host of the system {setup.name!r} cannot be set up: {error}.", hint="Correct its table."
         ) from error
-    return SshHost(name, guard, settings, _credentials(chosen, directory), archives, temporary_files)
+    return settings, *_credentials(chosen, setup.directory)
 
 
-def _credentials(options: CredentialsOptions, directory: Path) -> Credentials:
+def _credentials(options: CredentialsOptions, directory: Path) -> tuple[Credentials, Sequence[Path]]:
     match options:
         case UserKeysOptions():
-            return UserKeys(Path(options.directory))
+            return UserKeys(Path(options.directory)), ()
         case AuthorityOptions():
             key_file = Path(options.key_file) if options.key_file else directory / "ssh_authority"
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             CertificateAuthority.create(key_file)
-            return CertificateAuthority(key_file, lifetime=options.lifetime, source_address=options.source_address)
+            authority = CertificateAuthority(key_file, lifetime=options.lifetime, source_address=options.source_address)
+            return authority, () if options.key_file else (key_file,)
         case ServiceOptions():
             token = read_secret_file(options.token_file, "credentials.token_file") if options.token_file else None
-            return CertificateService(options.url, token=token, timeout=options.timeout)
+            return CertificateService(options.url, token=token, timeout=options.timeout), ()

@@ -6,7 +6,7 @@ import os
 import pwd
 from collections.abc import Mapping, Sequence
 
-from crestline.gateway.hosts.base import Completed, Files, Host, TemporaryFiles
+from crestline.gateway.hosts.base import Completed, Files, Host, HostSetup, TemporaryFiles
 from crestline.gateway.hosts.this_machine import commands
 from crestline.gateway.hosts.this_machine.beneath import ServedTrees
 from crestline.gateway.hosts.this_machine.files import LocalFiles
@@ -20,6 +20,12 @@ from crestline.wire.tar import ArchiveLimits
 
 class ThisMachine(Host):
     """The machine that the gateway runs on. Everybody's files are those of the gateway's own OS user."""
+
+    acts_as_gateway = True
+
+    @classmethod
+    def create(cls, setup: HostSetup) -> ThisMachine:
+        return cls(setup.name, setup.guard, setup.archives, setup.temporary_files)
 
     def __init__(
         self,
