@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from harness.slurm_commands import SlurmCommands
 
 
@@ -28,6 +30,26 @@ def test_a_job_from_submission_to_its_end(anywhere: SlurmCommands) -> None:
     assert row == f"{failed}|FAILED|7:0|wrap\n"
     assert job not in anywhere("squeue", "-h", "--me", "-o", "%A", "-t", "R,PD").split()
     assert anywhere("sacct", "-X", "-n", "-P", "-j", job, "-o", "State").startswith("CANCELLED")
+
+
+def test_one_command_by_srun(anywhere: SlurmCommands) -> None:
+    done = anywhere.run("srun", "-t", "5", "sh", "-c", 'echo "it\'s $1"; echo wrong >&2; exit 3', "-", "me")
+    assert (done.returncode, done.stdout) == (3, "it's me\n")
+    assert "wrong\n" in done.stderr
+    assert "with exit code 3" in done.stderr
+
+
+def test_what_scontrol_shows(anywhere: SlurmCommands) -> None:
+    job = anywhere("sbatch", "--parsable", "-W", "-J", "shown", "--wrap", "true").strip()
+    shown = anywhere("scontrol", "-o", "show", "job", job)
+    assert f"JobId={job} JobName=shown " in shown
+    assert " JobState=COMPLETED " in shown
+    (document,) = json.loads(anywhere("squeue", "-t", "all", "-j", job, "--json"))["jobs"]
+    assert (document["job_id"], document["job_state"], document["name"]) == (int(job), ["COMPLETED"], "shown")
+    assert anywhere("scontrol", "show", "partition").startswith("PartitionName=")
+    assert anywhere("scontrol", "show", "node").startswith("NodeName=")
+    assert "MinJobAge" in anywhere("scontrol", "show", "config")
+    assert anywhere("scontrol", "ping").endswith(" is UP\n")
 
 
 def test_a_script_with_arguments_from_a_file_and_from_stdin(anywhere: SlurmCommands) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import signal
 import socket
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +15,7 @@ from crestline.cli.slurm.layout import long_format, short_format
 from crestline.cli.slurm.queue_fields import LONG, SHORT
 from crestline.model import Job, JobState
 from harness.gateway import RunningGateway
-from harness.slurm_commands import SlurmCommands
+from harness.slurm_commands import BIN, SlurmCommands
 
 
 def test_every_option_reaches_the_job(local: SlurmCommands, gateway: RunningGateway) -> None:
@@ -54,6 +57,34 @@ def test_variables_stand_for_options(local: SlurmCommands) -> None:
     local("scancel", job)
 
 
+def test_variables_narrow_what_is_cancelled(local: SlurmCommands) -> None:
+    kept, ended = (local("sbatch", "--parsable", "-H", "-J", name, "--wrap", "true").strip() for name in ("a1", "b1"))
+    local("scancel", "--me", SCANCEL_NAME="b1")
+    assert local("squeue", "-h", "-j", f"{kept},{ended}", "-o", "%i").split() == [kept]
+    local("scancel", "-n", "a1", SCANCEL_NAME="b1")
+    assert local("squeue", "-h", "-j", f"{kept},{ended}", "-o", "%i") == ""
+
+
+def test_srun_inside_a_job_is_the_nodes_own(local: SlurmCommands, tmp_path: Path) -> None:
+    links = local.link(tmp_path / "names")
+    job = local("sbatch", "-W", "--parsable", "-n", "2", "-o", "out", "--wrap",
+                f"PATH={links}:$PATH; srun sh -c 'echo $SLURM_PROCID'").strip()  # fmt: skip
+    assert sorted((local.place / "out").read_text().split()) == ["0", "1"], job
+    assert "PATH has none" in local.run("srun", "true", SLURM_JOB_ID="1").stderr
+
+
+def test_srun_cancels_its_job_when_it_is_ended(local: SlurmCommands) -> None:
+    started = subprocess.Popen(
+        [BIN / "crestline-srun", "-J", "ended", "sh", "-c", "echo begun; sleep 600"],
+        env=local.environment, cwd=local.place, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert started.stdout is not None
+    assert started.stdout.readline() == "begun\n"
+    started.terminate()
+    assert started.wait(60) == 128 + signal.SIGTERM
+    assert local("squeue", "-h", "-n", "ended", "-o", "%T") == ""
+
+
 def test_a_dependency_and_an_array(local: SlurmCommands) -> None:
     first = local("sbatch", "--parsable", "-H", "-J", "chain", "--wrap", "true").strip()
     array = local(
@@ -79,6 +110,15 @@ def test_a_dependency_and_an_array(local: SlurmCommands) -> None:
         (["sacct", "-S", "yesterday-ish"], "Invalid time specification: yesterday-ish"),
         (["squeue", "-o", "%$i %@"], ""),
         (["scancel", "--batch", "1"], "the API sends none"),
+        (["salloc", "-n", "1"], "hands out no allocation"),
+        (["srun", "--pty", "bash"], "--pty cannot be served: the API carries no terminal"),
+        (["srun"], "No command given to execute"),
+        (["scontrol", "hold", "1"], "The API cannot hold jobs"),
+        (["scontrol", "update", "jobid=1", "timelimit=5"], "cancel it and submit it again with the other options"),
+        (["scontrol", "reconfigure"], "Ask the operators of the system"),
+        (["scontrol", "show", "licenses"], "'show licenses' cannot be served"),
+        (["squeue", "--json=v0.0.37"], "Unknown data_parser 'v0.0.37'"),
+        (["sprio", "--weights"], "--weights cannot be served"),
     ],
     ids=lambda value: re.sub(r"\W+", "-", " ".join(value))[:30] if isinstance(value, list) else "",
 )

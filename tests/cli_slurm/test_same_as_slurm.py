@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 import pytest
@@ -71,6 +73,157 @@ def test_squeue(pair: Pair, jobs: dict[str, str], layout: list[str]) -> None:
     wanted = ",".join(jobs.values())
     shown = pair.same("squeue", "-t", "all", "-S", "i", "-j", wanted, *layout)
     assert len(shown.splitlines()) >= len(jobs)
+
+
+def _contained(ours: Any, theirs: Any, path: str = "") -> list[str]:
+    """Where something that is told differs from what Slurm tells; what is left out is no difference."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        missing = [f"{path}.{key}" for key in ours if key not in theirs]
+        return missing + [
+            each for key in ours if key in theirs for each in _contained(ours[key], theirs[key], f"{path}.{key}")
+        ]
+    return [] if ours == theirs else [f"{path}: {ours!r}, not {theirs!r}"]
+
+
+def _pairs(text: str) -> list[dict[str, str]]:
+    """The blocks of scontrol."""
+    return [dict(re.findall(r"(\S+?)=(\S*)", block)) for block in re.split(r"\n\s*\n", text) if block.strip()]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["show", "job", "{}"],
+        ["-o", "show", "job", "{}"],
+        ["show", "node"],
+        ["show", "node", "n[01-02]"],
+        ["show", "partition"],
+        ["show", "partition", "xfer"],
+    ],
+    ids=" ".join,
+)
+def test_scontrol_shows(pair: Pair, jobs: dict[str, str], words: list[str]) -> None:
+    for name in ("same-done", "held", "array", "later") if "{}" in words else ("",):
+        given = ["scontrol", *(word.format(jobs.get(name)) for word in words)]
+        ours, theirs = _pairs(pair.commands(*given)), _pairs(pair.real(*given))
+        assert len(ours) == len(theirs)
+        for told, real in zip(ours, theirs, strict=True):
+            assert len(told) >= 10 - 3 * ("partition" in words)
+            told.pop("FreeMem", None)  # changes meanwhile
+            if "NumNodes" in real:
+                real["NumNodes"] = real["NumNodes"].partition("-")[0]  # 2-2 while it waits, in some versions
+            assert _contained(told, real) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["show", "hostnames", "n[01-03,07],login"],
+        ["show", "hostlist", "n01,n02,n04"],
+        ["show", "hostlistsorted", "n02,n01"],
+        ["show", "reservation"],
+    ],
+    ids=" ".join,
+)
+def test_scontrol_prints_the_same(pair: Pair, words: list[str]) -> None:
+    assert pair.same("scontrol", *words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["show", "job", "999999"],
+        ["show", "node", "nowhere"],
+        ["show", "partition", "nowhere"],
+        ["show", "colours"],
+        ["frobnicate"],
+    ],
+    ids=" ".join,
+)
+def test_scontrol_refuses_in_slurms_words(pair: Pair, cluster: Cluster, words: list[str]) -> None:
+    theirs = cluster.exec("alice", ["scontrol", *words])
+    assert pair.commands.refused("scontrol", *words).strip() in (theirs.stderr + theirs.stdout)
+    assert theirs.exit_status == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [
+        (["squeue", "-t", "all", "-S", "i", "-j", "{}", "--json"], "jobs"),
+        (["scontrol", "show", "job", "{}", "--json"], "jobs"),
+        (["sacct", "-X", "-j", "{}", "--json"], "jobs"),
+        (["sinfo", "-p", "xfer", "--json"], "sinfo"),
+        (["scontrol", "show", "node", "n02", "--json"], "nodes"),
+        (["scontrol", "show", "partition", "debug", "--json"], "partitions"),
+    ],
+    ids=["squeue", "scontrol job", "sacct", "sinfo", "scontrol node", "scontrol partition"],
+)
+def test_documents_tell_what_slurms_tell(
+    pair: Pair, cluster: Cluster, jobs: dict[str, str], words: list[str], key: str
+) -> None:
+    """In the shape of Slurm 24.11; an older one has another shape, which no command of ours prints."""
+    for name in ("same-done", "same-failed", "held", "array") if "{}" in words else ("",):
+        if name in ("held", "array") and words[0] == "sacct":
+            continue  # accounting and queue differ on jobs that wait
+        given = [word.format(jobs.get(name)) for word in words]
+        ours = json.loads(pair.commands(*given))
+        assert set(ours) >= {key, "meta", "errors", "warnings"}
+        if pair.commands("scontrol", "version") and "24.11" not in pair.real("scontrol", "version"):
+            continue
+        theirs = json.loads(pair.real(*given))
+        assert len(ours[key]) == len(theirs[key])
+        for told, real in zip(ours[key], theirs[key], strict=True):
+            told.pop("free_mem", None)
+            if words[0] == "sacct":
+                told.pop("steps")  # none are told
+            assert _contained(told, real) == []
+
+
+def test_srun_prints_what_the_real_one_prints(pair: Pair, cluster: Cluster) -> None:
+    assert pair.same("srun", "-n", "2", "echo", "a task").splitlines() == ["a task"] * 2
+    ours = pair.commands.run("srun", "-J", "seven", "sh", "-c", "echo out; echo err >&2; exit 7")
+    theirs = cluster.exec("alice", ["srun", "sh", "-c", "echo out; exit 7"], cwd="/home/alice")
+    assert (ours.returncode, ours.stdout) == (theirs.exit_status, theirs.stdout) == (7, "out\n")
+    assert "err\n" in ours.stderr
+    assert ".srun-" not in cluster.check("alice", ["ls", "-A", "/home/alice"])
+
+
+def test_a_large_array(pair: Pair, cluster: Cluster) -> None:
+    array = pair.commands("sbatch", "--parsable", "-H", "-J", "large", "-a", "0-1999%7", "--wrap", "true").strip()
+    try:
+        shown = pair.same("squeue", "-h", "-r", "-j", array, "-o", "%i %K %t")
+        assert len(shown.splitlines()) == 2000
+        pair.same("squeue", "-h", "-j", array, "-o", "%i %t")
+        pair.commands("scancel", f"{array}_[3-1999]")
+        assert pair.same("squeue", "-h", "-r", "-j", array, "-o", "%i") == f"{array}_0\n{array}_1\n{array}_2\n"
+    finally:
+        pair.commands("scancel", array)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"SQUEUE_FORMAT": "%i|%j"},
+        {"SQUEUE_FORMAT2": "JobID:12,Name:20"},
+        {"SQUEUE_STATES": "PD", "SQUEUE_SORT": "-i", "SQUEUE_NAMES": "held-array"},
+        {"SQUEUE_USERS": "bob"},
+        {"SQUEUE_ACCOUNT": "other"},
+        {"SQUEUE_PARTITION": "xfer"},
+        {"SQUEUE_ARRAY": "1", "SQUEUE_FORMAT": "%i"},
+    ],
+    ids=lambda given: " ".join(given),
+)
+def test_variables_of_squeue(pair: Pair, cluster: Cluster, jobs: dict[str, str], variables: dict[str, str]) -> None:
+    wanted = ["-j", ",".join(jobs.values())]
+    ours = pair.commands("squeue", *wanted, **variables)
+    environment = {"TZ": "UTC", **variables}
+    assert ours == cluster.check("alice", ["squeue", *wanted], cwd="/home/alice", env=environment)
+
+
+def test_sprio(pair: Pair, jobs: dict[str, str]) -> None:
+    assert pair.commands("sprio", "-h", "-j", jobs["held"]) == ""  # held jobs have none
+    line = pair.commands("sprio", "-h", "-o", "%i %Y", "-j", jobs["begins"])
+    assert line == pair.real("squeue", "-h", "-j", jobs["begins"], "-o", "%i %Q")
 
 
 def test_squeue_chooses(pair: Pair, jobs: dict[str, str]) -> None:

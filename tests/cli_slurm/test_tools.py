@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from crestline.cli.slurm.links import COMMANDS
 from harness.slurm_commands import SlurmCommands
 
 
@@ -26,7 +27,8 @@ def path(local: SlurmCommands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_links_can_be_made_again_and_spare_what_is_there(local: SlurmCommands, tmp_path: Path) -> None:
     links = local.link(tmp_path / "slurm")
-    assert sorted(each.name for each in links.iterdir()) == ["sacct", "sbatch", "scancel", "sinfo", "squeue"]
+    assert sorted(each.name for each in links.iterdir()) == sorted(COMMANDS)
+    assert {"sbatch", "srun", "salloc", "squeue", "scancel", "sacct", "sinfo", "scontrol", "sprio"} <= set(COMMANDS)
     local.link(links)
     version = subprocess.run([str(links / "sbatch"), "--version"], check=True, capture_output=True, text=True).stdout
     assert re.fullmatch(r"slurm \d+\.\d+\.\d+ \(crestline .+\)\n", version)

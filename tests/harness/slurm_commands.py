@@ -10,7 +10,6 @@ from pathlib import Path
 from crestline.client import register_site
 
 BIN = Path(sys.executable).parent
-NAMES = ("sbatch", "squeue", "scancel", "sacct", "sinfo")
 
 Result = subprocess.CompletedProcess[str]
 
@@ -22,7 +21,7 @@ class SlurmCommands:
         place.mkdir(parents=True, exist_ok=True)
         self.place = place
         self.sites_file = place / "sites.toml"
-        hidden = ("FIRECREST_", "AUTH_TOKEN", "SBATCH_", "SQUEUE_", "SACCT_", "SINFO_", "SLURM_")
+        hidden = ("FIRECREST_", "AUTH_TOKEN", "SBATCH_", "SQUEUE_", "SACCT_", "SINFO_", "SLURM_", "SCANCEL_")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
         kept.pop("CRESTLINE_SITE", None)
         self.environment = kept | {"CRESTLINE_SITES": str(self.sites_file)} | environment

@@ -30,15 +30,31 @@ _FLAG = """
 
 
 def _names(text: str) -> list[list[str]]:
-    return [part.split() for part in text.split(",")]
+    return [part.split() for part in text.split(",") if part.strip()]
 
 
-_KIND = {
-    names[0]: kind
-    for kind, text in (("value", _VALUE), ("optional", _OPTIONAL), ("flag", _FLAG))
-    for names in _names(text)
-}
-_LONG = {names[1]: names[0] for text in (_VALUE, _OPTIONAL, _FLAG) for names in _names(text) if len(names) > 1}
+class Grammar:
+    """The options that a command takes, by what follows them.
+
+    Args:
+        value: long names, separated by commas, each with its letter behind it: options with a value.
+        optional: options that have a value after `=` only.
+        flag: options without one.
+    """
+
+    def __init__(self, *, value: str, optional: str, flag: str) -> None:
+        texts = (("value", value), ("optional", optional), ("flag", flag))
+        self.kinds = {names[0]: kind for kind, text in texts for names in _names(text)}
+        self.letters = {names[1]: names[0] for _, text in texts for names in _names(text) if len(names) > 1}
+
+    def __or__(self, other: Grammar) -> Grammar:
+        joined = Grammar(value="", optional="", flag="")
+        joined.kinds = self.kinds | other.kinds
+        joined.letters = self.letters | other.letters
+        return joined
+
+
+_SBATCH = Grammar(value=_VALUE, optional=_OPTIONAL, flag=_FLAG)
 
 
 @dataclass(frozen=True)
@@ -73,60 +89,64 @@ def parse_directives(script: str) -> Directives:
             if words[:1] == ["hetjob"]:  # what follows belongs to another component
                 unknown.append("hetjob")
                 break
-            _read(words, options, unknown)
+            _read(words, options, unknown, _SBATCH)
         elif line.strip() and not line.startswith("#"):
             break
     return Directives(options, tuple(unknown))
 
 
-def parse_arguments(words: Sequence[str]) -> tuple[Directives, list[str]]:
+def parse_arguments(words: Sequence[str], more: Grammar | None = None) -> tuple[Directives, list[str]]:
     """Read a command line of sbatch: its options, and from the first word that is none on the script and its arguments.
+
+    Args:
+        more: options that the command takes beside sbatch's, or with another meaning.
 
     Raises:
         InvalidRequestError: an option lacks its value.
     """
     options: dict[str, str] = {}
     unknown: list[str] = []
+    grammar = _SBATCH | more if more else _SBATCH
     rest = list(words)
     while rest and rest[0].startswith("-") and rest[0] != "-":
         word = rest.pop(0)
         if word == "--":
             break
-        word = _in_full(word)
+        word = _in_full(word, grammar)
         if word.startswith("--"):
             name, equals, _ = word[2:].partition("=")
         else:
-            name, equals = _LONG.get(word[1], ""), word[2:]
-            if _KIND.get(name) == "flag" and equals:  # several in one word
+            name, equals = grammar.letters.get(word[1], ""), word[2:]
+            if grammar.kinds.get(name) == "flag" and equals:  # several in one word
                 rest.insert(0, f"-{equals}")
                 word = word[:2]
-        value = [rest.pop(0)] if rest and not equals and _KIND.get(name) == "value" else []
-        _read([word, *value], options, unknown)
+        value = [rest.pop(0)] if rest and not equals and grammar.kinds.get(name) == "value" else []
+        _read([word, *value], options, unknown, grammar)
     return Directives(options, tuple(unknown)), rest
 
 
-def _in_full(word: str) -> str:
+def _in_full(word: str, grammar: Grammar) -> str:
     """A long option that was cut short, as getopt_long(3) allows where only one begins like that."""
     name, equals, value = word[2:].partition("=")
-    if not word.startswith("--") or name in _KIND:
+    if not word.startswith("--") or name in grammar.kinds:
         return word
-    meant = [each for each in _KIND if each.startswith(name)]
+    meant = [each for each in grammar.kinds if each.startswith(name)]
     return f"--{meant[0]}{equals}{value}" if len(meant) == 1 else word
 
 
-def _read(words: list[str], options: dict[str, str], unknown: list[str]) -> None:
+def _read(words: list[str], options: dict[str, str], unknown: list[str], grammar: Grammar) -> None:
     rest = iter(words)
     for word in rest:
         if word.startswith("--"):
             name, equals, value = word[2:].partition("=")
             given = bool(equals)
         elif word.startswith("-") and len(word) > 1:
-            name, value = _LONG.get(word[1], ""), word[2:].removeprefix("=")
+            name, value = grammar.letters.get(word[1], ""), word[2:].removeprefix("=")
             given = bool(value)
         else:
             unknown.append(word)
             continue
-        kind = _KIND.get(name)
+        kind = grammar.kinds.get(name)
         if kind is None:
             unknown.append(word)
         elif kind == "value" and not given:

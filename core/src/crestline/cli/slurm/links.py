@@ -11,7 +11,9 @@ import typer
 from crestline.cli.help import make_app
 from crestline.model import ConfigError, ConflictError
 
-COMMANDS = ("sbatch", "squeue", "scancel", "sacct", "sinfo")
+COMMANDS = (
+    "sbatch", "srun", "salloc", "squeue", "scancel", "sacct", "sinfo", "scontrol", "sprio"
+)  # fmt: skip
 
 app = make_app()
 
@@ -20,7 +22,7 @@ app = make_app()
 def slurm_commands(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Made where it does not exist.")],
 ) -> None:
-    """Link Slurm's names (sbatch, squeue, scancel, sacct, sinfo) to Crestline's commands in a folder, for PATH."""
+    """Link the names of Slurm's commands (sbatch, squeue, ...) to Crestline's in a folder, for PATH."""
     installed = Path(sys.argv[0]).resolve().parent
     directory.mkdir(parents=True, exist_ok=True)
     for name in COMMANDS:

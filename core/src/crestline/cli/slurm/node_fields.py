@@ -71,7 +71,7 @@ def _no_limit(group: Group) -> str:
     return "n/a" if group.partition.default is None else "infinite"
 
 
-def _counts(nodes: Sequence[Node]) -> tuple[int, int, int, int]:
+def count_nodes(nodes: Sequence[Node]) -> tuple[int, int, int, int]:
     """Nodes allocated, idle, otherwise, all."""
     states = [long_state(node).rstrip("*") for node in nodes]
     taken = sum(state in _TAKEN for state in states)
@@ -79,7 +79,7 @@ def _counts(nodes: Sequence[Node]) -> tuple[int, int, int, int]:
     return taken, idle, len(states) - taken - idle, len(states)
 
 
-def _cpus(nodes: Sequence[Node]) -> tuple[int, int, int, int]:
+def count_cpus(nodes: Sequence[Node]) -> tuple[int, int, int, int]:
     """Cores allocated, idle, otherwise, all."""
     taken = sum(node.cpus_allocated or 0 for node in nodes)
     total = sum(node.cpus for node in nodes)
@@ -118,9 +118,9 @@ _STATE = Field[Group]("STATE", lambda group: _one(group, (group.nodes and short_
 _STATE_LONG = Field[Group]("STATE", lambda group: _one(group, (group.nodes and long_state(group.nodes[0])) or ""))
 _FEATURES = Field("AVAIL_FEATURES", _features)
 _GRES = Field[Group]("GRES", lambda _: _NULL)
-_AI = Field[Group]("NODES(A/I)", lambda group: _joined(_counts(group.nodes)[:2]))
-_AIOT = Field[Group]("NODES(A/I/O/T)", lambda group: _joined(_counts(group.nodes)))
-_CPUS_AIOT = Field[Group]("CPUS(A/I/O/T)", lambda group: _joined(_cpus(group.nodes)))
+_AI = Field[Group]("NODES(A/I)", lambda group: _joined(count_nodes(group.nodes)[:2]))
+_AIOT = Field[Group]("NODES(A/I/O/T)", lambda group: _joined(count_nodes(group.nodes)))
+_CPUS_AIOT = Field[Group]("CPUS(A/I/O/T)", lambda group: _joined(count_cpus(group.nodes)))
 _FREE = Field[Group](
     "FREE_MEM", lambda group: _least([each.memory_free for each in group.nodes if each.memory_free is not None])
 )
@@ -149,5 +149,7 @@ LONG: dict[str, Field[Group]] = {
 
 SUMS = frozenset(map(id, (_LIST, _COUNT, _AI, _AIOT, _CPUS_AIOT, _FREE, _CPU, *(SHORT[each] for each in "XYZz"))))
 """fields that tell of many nodes at once; groups differ in all others"""
+DISTINCT = (_PLAIN, _STATE_LONG, _FEATURES, SHORT["z"])
+"""what tells the groups of a document apart"""
 OF_PARTITION = frozenset(map(id, (_PARTITION, _PLAIN, _AVAIL, _TIME, _SIZE)))
 """fields for which the partition counts"""

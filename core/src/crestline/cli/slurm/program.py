@@ -9,7 +9,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -120,6 +120,16 @@ def read_options(
         name = long_of.get(option, option.removeprefix("--").removesuffix("-given"))
         options[name] = f"{options[name]},{value}" if name in lists and name in options else value
     return options, rest
+
+
+def read_environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """The options that environment variables stand for; of an option without a value it counts that they are set.
+
+    Args:
+        variables: the variable, and the option's long name, with `!` behind it if it takes no value.
+    """
+    found = {option: os.environ[name] for name, option in variables.items() if name in os.environ}
+    return {option.rstrip("!"): "" if option.endswith("!") else value for option, value in found.items()}
 
 
 def on_system(target: str | None, system: str | None, action: Callable[[System], Awaitable[T]]) -> T:

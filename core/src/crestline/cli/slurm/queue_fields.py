@@ -30,6 +30,19 @@ def array_task(job: Job) -> str:
     return job.job_id.partition("_")[2].strip("[]") or _UNTOLD
 
 
+def array_elements(job_id: str) -> list[str]:
+    """`12_[1-3,7%2]` -> `12_1`, `12_2`, `12_3` and `12_7`; any other id alone."""
+    array, bracket, inside = job_id.partition("_[")
+    if not bracket or "..." in inside:
+        return [job_id]
+    elements = []
+    for part in re.sub(r"%\d+", "", inside).rstrip("]").split(","):
+        span, _, step = part.partition(":")
+        low, _, high = span.partition("-")
+        elements += [f"{array}_{number}" for number in range(int(low), int(high or low) + 1, int(step or 1))]
+    return elements
+
+
 def reason(job: Job) -> str:
     """As squeue, `None` where there is none; in one word, since programs split the lines at blanks."""
     return "_".join(job.reason.split()) or "None"
@@ -59,11 +72,12 @@ def _left(job: Job) -> str:
 def _end(job: Job) -> str:
     if job.times.end:
         return moment(job.times.end, _UNTOLD)
-    begin = _begin(job)
+    begin = begin_of(job)
     return moment(begin + job.times.limit, _UNTOLD) if begin and job.times.limit else _UNTOLD
 
 
-def _begin(job: Job) -> int | None:
+def begin_of(job: Job) -> int | None:
+    """When it began, or is expected to."""
     return job.times.start or job.times.expected_start
 
 
@@ -87,7 +101,7 @@ _HOST = Field[Job]("EXEC_HOST", lambda job: next(unfold(job.nodes), "n/a"))
 _CPUS = Field[Job]("CPUS", lambda job: _number(job.cpus))
 _PRIORITY = Field[Job]("PRIORITY", lambda job: _number(job.priority))
 _TRES = Field[Job]("TRES_PER_NODE", _always(_UNTOLD))
-_START = Field[Job]("START_TIME", lambda job: moment(_begin(job), _UNTOLD))
+_START = Field[Job]("START_TIME", lambda job: moment(begin_of(job), _UNTOLD))
 _SUBMIT = Field[Job]("SUBMIT_TIME", lambda job: moment(job.times.submit, _UNTOLD))
 
 SHORT: dict[str, Field[Job]] = {

@@ -8,6 +8,7 @@ import re
 import time
 from typing import TYPE_CHECKING
 
+from crestline.cli.slurm import documents
 from crestline.cli.slurm.accounting_fields import FIELDS, Wide
 from crestline.cli.slurm.clusters import on_clusters
 from crestline.cli.slurm.program import CommandError, read_options, run
@@ -15,6 +16,7 @@ from crestline.cli.slurm.queue_fields import job_name
 from crestline.cli.slurm.states import read_states, state_of
 from crestline.cli.slurm.times import read_moment
 from crestline.model import Job, JobNotFoundError
+from crestline.model.hostlist import unfold
 from crestline.model.job_ids import parent
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ _OPTIONS = """
     s/state= S/starttime= T/truncate u/user= uid= units= v/verbose X/allocations W/wckeys= q/qos= N/nodelist=
     x/associations= g/gid= local
 """
-_LISTS = frozenset({"accounts", "account", "jobs", "name", "partition", "state", "user"})
+_LISTS = frozenset({"accounts", "account", "jobs", "name", "nodelist", "partition", "state", "user"})
 _DEFAULT = "JobID,JobName,Partition,Account,AllocCPUS,State,ExitCode"
 _BRIEF = "JobID,State,ExitCode"
 _Column = tuple[Wide, int, bool]
@@ -41,13 +43,13 @@ def main() -> None:
 
 def sacct(words: list[str]) -> int:
     """Print jobs of the accounting, without their steps."""
-    options, rest = read_options(_PROGRAM, words, _OPTIONS, lists=_LISTS)
+    options, rest = read_options(_PROGRAM, words, f"{_OPTIONS} {documents.OPTIONS}", lists=_LISTS)
     if "helpformat" in options:
         print("\n".join(field.head for field in FIELDS.values()))
         return 0
     if rest:
         raise CommandError(f"{_PROGRAM}: error: Unrecognized argument: {rest[0]}")
-    for unserved in ("wckeys", "qos", "nodelist", "associations", "gid", "uid"):
+    for unserved in ("wckeys", "qos", "associations", "gid", "uid"):
         if unserved in options:
             raise CommandError(f"{_PROGRAM}: error: --{unserved} cannot be served: the API does not tell.")
     ids = [each.partition(".")[0] for each in options.get("jobs", "").split(",") if each]
@@ -56,9 +58,13 @@ def sacct(words: list[str]) -> int:
             raise CommandError(f"{_PROGRAM}: fatal: Bad job/step specified: {each}")
     columns = _columns(options)
     begin, end = _span(options, ids)
+    as_document = documents.wants_document(_PROGRAM, options)
 
     def show(jobs: list[Job], first: bool) -> None:
         wanted = [job for job in jobs if _is_meant(job, ids, begin, end, options)]
+        if as_document:
+            documents.print_document(options, documents.accounted_jobs(wanted), wanted[0].cluster if wanted else "")
+            return
         _print(columns, wanted, options, header=first and "noheader" not in options)
 
     named = "all" if "allclusters" in options else options.get("clusters")
@@ -111,6 +117,7 @@ def _is_everybody(options: dict[str, str]) -> bool:
 def _is_meant(job: Job, ids: list[str], begin: float, end: float, options: dict[str, str]) -> bool:
     states = read_states(_PROGRAM, options["state"]) if "state" in options else None
     users = _users(options)
+    nodes = set(unfold(options.get("nodelist", "")))
     accounts = options.get("accounts", options.get("account"))
     return (
         (not ids or job.job_id in ids or parent(job.job_id) in ids)
@@ -118,6 +125,7 @@ def _is_meant(job: Job, ids: list[str], begin: float, end: float, options: dict[
         and (not users or getpass.getuser() in users or job.user in users)
         and (job.times.end is None or job.times.end >= begin)
         and (job.times.submit is None or job.times.submit <= end)
+        and (not nodes or not nodes.isdisjoint(unfold(job.nodes)))
         and (accounts is None or job.account in accounts.split(","))
         and ("name" not in options or job_name(job) in options["name"].split(","))
         and ("partition" not in options or job.partition in options["partition"].split(","))

@@ -6,13 +6,15 @@ import os
 import re
 import shlex
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from crestline.cli.slurm.clusters import find_cluster
-from crestline.cli.slurm.program import CommandError, on_system, run
+from crestline.cli.slurm.program import CommandError, on_system, read_environment, run
 from crestline.model import InvalidRequestError, Job, JobSpec, MissingFileError, PermissionDeniedError
 from crestline.model.sbatch import parse_arguments, parse_directives
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from crestline.client import System
 
 _PROGRAM = "sbatch"
-_FIELDS = {
+FIELDS = {
     "account": "account",
     "partition": "partition",
     "reservation": "reservation",
@@ -31,11 +33,12 @@ _FIELDS = {
     "error": "stderr",
 }
 """options that FirecREST has fields for; all others travel as `#SBATCH` lines"""
-_OURS = frozenset({"chdir", "clusters", "export", "parsable", "quiet", "verbose", "wait", "wrap", "ignore-pbs"})
+_OURS = frozenset(
+    {"chdir", "clusters", "export", "get-user-env", "parsable", "quiet", "verbose", "wait", "wrap", "ignore-pbs"}
+)
 _UNSERVED = {
     "test-only": "the API submits, or does not",
     "export-file": "name the variables in --export",
-    "get-user-env": None,
     "uid": "jobs run as who is signed in",
     "gid": "jobs run as who is signed in",
 }
@@ -45,7 +48,17 @@ _VARIABLES = {
     "SBATCH_GRES": "gres", "SBATCH_GPUS": "gpus", "SBATCH_JOB_NAME": "job-name", "SBATCH_MEM_PER_NODE": "mem",
     "SBATCH_MEM_PER_CPU": "mem-per-cpu", "SBATCH_OUTPUT": "output", "SBATCH_ERROR": "error", "SBATCH_INPUT": "input",
     "SBATCH_PARTITION": "partition", "SBATCH_QOS": "qos", "SBATCH_RESERVATION": "reservation",
-    "SBATCH_TIMELIMIT": "time",
+    "SBATCH_ACCTG_FREQ": "acctg-freq", "SBATCH_BATCH": "batch", "SBATCH_CHDIR": "chdir",
+    "SBATCH_CORE_SPEC": "core-spec", "SBATCH_CPU_FREQ_REQ": "cpu-freq", "SBATCH_CPUS_PER_GPU": "cpus-per-gpu",
+    "SBATCH_DEBUG": "verbose!", "SBATCH_DELAY_BOOT": "delay-boot", "SBATCH_DEPENDENCY": "dependency",
+    "SBATCH_DISTRIBUTION": "distribution", "SBATCH_GPU_BIND": "gpu-bind", "SBATCH_GPU_FREQ": "gpu-freq",
+    "SBATCH_GPUS_PER_NODE": "gpus-per-node", "SBATCH_GPUS_PER_TASK": "gpus-per-task", "SBATCH_HINT": "hint",
+    "SBATCH_MEM_PER_GPU": "mem-per-gpu", "SBATCH_NETWORK": "network", "SBATCH_NO_REQUEUE": "no-requeue!",
+    "SBATCH_OPEN_MODE": "open-mode", "SBATCH_OVERCOMMIT": "overcommit!", "SBATCH_PROFILE": "profile",
+    "SBATCH_REQ_SWITCH": "switches", "SBATCH_REQUEUE": "requeue!", "SBATCH_SIGNAL": "signal",
+    "SBATCH_SPREAD_JOB": "spread-job!", "SBATCH_THREADS_PER_CORE": "threads-per-core",
+    "SBATCH_TIMELIMIT": "time", "SBATCH_USE_MIN_NODES": "use-min-nodes!", "SBATCH_WAIT": "wait!",
+    "SBATCH_WCKEY": "wckey", "SLURM_CLUSTERS": "clusters",
 }  # fmt: skip
 """what stands for an option; it beats the script, and the command line beats it"""
 
@@ -58,9 +71,7 @@ def main() -> None:
 def sbatch(words: list[str]) -> int:
     """Submit, and print the job's id."""
     given, rest = _arguments(words)
-    for name, why in _UNSERVED.items():
-        if name in given and why is not None:
-            raise CommandError(f"{_PROGRAM}: error: --{name} cannot be served: {why}.")
+    refuse(_PROGRAM, given, _UNSERVED)
     script = _script(given, rest)
     try:
         written = parse_directives(script).options
@@ -71,22 +82,43 @@ def sbatch(words: list[str]) -> int:
     chdir = given.get("chdir", written.get("chdir"))
 
     async def submit(there: System) -> Job:
-        workdir = await _workdir(there, chdir)
+        workdir = await find_workdir(_PROGRAM, there, chdir)
         job = await there.submit(msgspec.structs.replace(spec, workdir=workdir))
         _announce(job, there.name, given)
         return await there.wait(job) if "wait" in given else job
 
-    try:
+    with scheduler_refusals(_PROGRAM, "Batch job submission failed"):
         job = on_system(target, system, submit)
-    except InvalidRequestError as error:
-        said = [f"{_PROGRAM}: error: {line.removeprefix('sbatch: error: ')}" for line in error.details]
-        message = error.message.removeprefix("Slurm refused the job: ")
-        if message.startswith("Batch job submission failed") and said:
-            raise CommandError(*said) from None
-        raise CommandError(f"{_PROGRAM}: error: Batch job submission failed: {message} {error.hint}".rstrip()) from None
     if "wait" not in given or job.state.is_success:
         return 0
     return job.exit_code or 1
+
+
+def refuse(program: str, given: Mapping[str, str], unserved: Mapping[str, str]) -> None:
+    """Refuse what cannot be served.
+
+    Args:
+        unserved: options, and why.
+
+    Raises:
+        CommandError: one of them is given.
+    """
+    for name, why in unserved.items():
+        if name in given:
+            raise CommandError(f"{program}: error: --{name} cannot be served: {why}.")
+
+
+@contextmanager
+def scheduler_refusals(program: str, what: str) -> Iterator[None]:
+    """Report what the scheduler refuses in its own words."""
+    try:
+        yield
+    except InvalidRequestError as error:
+        said = [f"{program}: error: {line.removeprefix('sbatch: error: ')}" for line in error.details]
+        message = error.message.removeprefix("Slurm refused the job: ")
+        if message.startswith(what) and said:
+            raise CommandError(*said) from None
+        raise CommandError(f"{program}: error: {what}: {message} {error.hint}".rstrip()) from None
 
 
 def _arguments(words: list[str]) -> tuple[dict[str, str], list[str]]:
@@ -102,8 +134,7 @@ def _arguments(words: list[str]) -> tuple[dict[str, str], list[str]]:
             f'Try "{_PROGRAM} --help" for more information',
             code=255,
         )
-    variables = {option: os.environ[name] for name, option in _VARIABLES.items() if name in os.environ}
-    return variables | parsed.options, rest
+    return read_environment(_VARIABLES) | parsed.options, rest
 
 
 def _script(given: dict[str, str], rest: list[str]) -> str:
@@ -144,13 +175,13 @@ def _spec(given: dict[str, str], written: dict[str, str], script: str, rest: lis
     name = given.get("job-name") or written.get("job-name")
     if name is None:
         name = "wrap" if "wrap" in given else Path(rest[0]).name if rest else "sbatch"
-    options = {key: value for key, value in given.items() if key not in _OURS | _FIELDS.keys() | _UNSERVED.keys()}
-    fields = {field: given[option] for option, field in _FIELDS.items() if option in given}
+    options = {key: value for key, value in given.items() if key not in _OURS | FIELDS.keys() | _UNSERVED.keys()}
+    fields = {field: given[option] for option, field in FIELDS.items() if option in given}
     return JobSpec(
         **(fields | {"name": name}),  # type: ignore[arg-type]
         script=_with_arguments(script, rest[1:]),
         directives=tuple(f"--{key}={shlex.quote(value)}" if value else f"--{key}" for key, value in options.items()),
-        environment=_environment(given.get("export", written.get("export", ""))),
+        environment=environment_of(given.get("export", written.get("export", ""))),
     )
 
 
@@ -167,7 +198,7 @@ def _with_arguments(script: str, arguments: list[str]) -> str:
     return "\n".join([*lines[:place], f"set -- {shlex.join(arguments)}", *lines[place:]])
 
 
-def _environment(export: str) -> dict[str, str]:
+def environment_of(export: str) -> dict[str, str]:
     """The variables that `--export` names.
 
     `ALL`, the default, adds none: the job has the environment of a login on the system, not that of this machine.
@@ -182,7 +213,7 @@ def _environment(export: str) -> dict[str, str]:
     return found
 
 
-async def _workdir(system: System, chdir: str | None) -> str:
+async def find_workdir(program: str, system: System, chdir: str | None) -> str:
     """What `--chdir` says; else this directory where the system has it too, else the user's directory there."""
     if chdir is not None:
         return await system.resolve_path(chdir)
@@ -192,7 +223,7 @@ async def _workdir(system: System, chdir: str | None) -> str:
     except (MissingFileError, InvalidRequestError, PermissionDeniedError):  # not there, or not for us
         there = await system.default_workdir()
         await system.mkdir(there, parents=True)
-        print(f"{_PROGRAM}: warning: {system.name} has no {here}; the job works in {there}", file=sys.stderr)
+        print(f"{program}: warning: {system.name} has no {here}; the job works in {there}", file=sys.stderr)
         return there
     return here
 

@@ -8,8 +8,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from crestline.cli.slurm.clusters import find_cluster
-from crestline.cli.slurm.program import CommandError, on_system, read_options, run
-from crestline.cli.slurm.queue_fields import job_name
+from crestline.cli.slurm.program import CommandError, on_system, read_environment, read_options, run
+from crestline.cli.slurm.queue_fields import array_elements, job_name
 from crestline.cli.slurm.states import read_states, state_of
 from crestline.model import CrestlineError, Job, JobNotFoundError
 
@@ -24,6 +24,8 @@ _OPTIONS = """
 _ID = re.compile(r"\d+(\+\d+|_\d+|_\[[\d,:-]+\])?")
 _FILTERS = ("account", "name", "jobname", "me", "partition", "state", "user")
 
+_VARIABLES = {f"SCANCEL_{each.upper()}": each for each in ("account", "name", "partition", "qos", "state", "user")}
+
 
 def main() -> None:
     """The console script."""
@@ -32,7 +34,8 @@ def main() -> None:
 
 def scancel(words: list[str]) -> int:
     """Cancel jobs."""
-    options, rest = read_options(_PROGRAM, words, _OPTIONS)
+    options, rest = read_options(_PROGRAM, words, _OPTIONS, lists=_FILTERS)
+    options = read_environment(_VARIABLES) | options
     for unserved in ("nodelist", "qos", "reservation", "wckey", "sibling", "interactive"):
         if unserved in options:
             raise CommandError(f"{_PROGRAM}: error: --{unserved} cannot be served: the API does not tell.")
@@ -56,25 +59,13 @@ def _split(word: str) -> list[str]:
     for each in ids:
         if not _ID.fullmatch(each):
             raise CommandError(f"{_PROGRAM}: error: Invalid job id {each}")
-    return [element for each in ids for element in _elements(each)]
-
-
-def _elements(job_id: str) -> list[str]:
-    array, bracket, inside = job_id.partition("_[")
-    if not bracket:
-        return [job_id]
-    elements = []
-    for part in inside.rstrip("]").split(","):
-        span, _, step = part.partition(":")
-        low, _, high = span.partition("-")
-        elements += [f"{array}_{number}" for number in range(int(low), int(high or low) + 1, int(step or 1))]
-    return elements
+    return [element for each in ids for element in array_elements(each)]
 
 
 def _cancelled_as(job_id: str, by_state: bool) -> list[str]:
     """What waits of an array: one by one where the elements that run shall go on, else the whole array."""
     if by_state and "..." not in job_id:
-        return _elements(re.sub(r"%\d+", "", job_id))
+        return array_elements(job_id)
     return [job_id.partition("_[")[0]]
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from crestline.cli.slurm import documents
 from crestline.cli.slurm.clusters import on_clusters
 from crestline.cli.slurm.layout import Column, long_format, print_rows, short_format
-from crestline.cli.slurm.node_fields import LONG, OF_PARTITION, SHORT, SUMS, Group, long_state, short_state
-from crestline.cli.slurm.program import CommandError, read_options, run
+from crestline.cli.slurm.node_fields import DISTINCT, LONG, OF_PARTITION, SHORT, SUMS, Group, long_state, short_state
+from crestline.cli.slurm.program import CommandError, read_environment, read_options, run
 from crestline.model import Node, Partition
 from crestline.model.hostlist import unfold
 
@@ -34,17 +35,25 @@ def main() -> None:
 
 def sinfo(words: list[str]) -> int:
     """Print partitions and nodes."""
-    options, rest = read_options(_PROGRAM, words, _OPTIONS)
+    options, rest = read_options(
+        _PROGRAM, words, f"{_OPTIONS} {documents.OPTIONS}", lists=("partition", "nodes", "states")
+    )
+    options = read_environment({"SINFO_PARTITION": "partition"}) | options
     if rest:
         raise CommandError(f"{_PROGRAM}: error: Unrecognized option: {rest[0]}")
-    columns = _columns(options)
+    as_document = documents.wants_document(_PROGRAM, options)
+    columns = [Column(each) for each in DISTINCT] if as_document else _columns(options)
     header = "noheader" not in options
 
     def show(found: tuple[list[Node], list[Partition], str], first: bool) -> None:
         nodes, partitions, name = found
+        groups = _groups(columns, nodes, partitions, options)
+        if as_document:
+            documents.print_document(options, documents.groups_document(groups, nodes), name)
+            return
         if options.get("clusters") and header:
             print(f"CLUSTER: {name}" if first else f"\nCLUSTER: {name}")
-        print_rows(columns, _groups(columns, nodes, partitions, options), header=header)
+        print_rows(columns, groups, header=header)
 
     return on_clusters(_PROGRAM, options.get("clusters"), _read, show)
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import getpass
-import os
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from crestline.cli.slurm import documents
 from crestline.cli.slurm.clusters import on_clusters
 from crestline.cli.slurm.layout import Column, long_format, print_rows, short_format
-from crestline.cli.slurm.program import CommandError, read_options, run
-from crestline.cli.slurm.queue_fields import LONG, ORDER, SHORT, job_name
+from crestline.cli.slurm.program import CommandError, read_environment, read_options, run
+from crestline.cli.slurm.queue_fields import LONG, ORDER, SHORT, array_elements, job_name
 from crestline.cli.slurm.states import ACTIVE, read_states, state_of
 from crestline.model import Job, JobNotFoundError
+from crestline.model.hostlist import unfold
 from crestline.model.job_ids import parent
 
 if TYPE_CHECKING:
@@ -24,6 +27,12 @@ _OPTIONS = """
     n/name= noconvert w/nodelist= o/format= O/Format= only-job-state p/partition= q/qos= R/reservation= sibling
     S/sort= start t/states= u/user= users= v/verbose P/priority
 """
+_LISTS = ("account", "jobs", "name", "partition", "states", "user", "users", "nodelist")
+_VARIABLES = {
+    "SQUEUE_ACCOUNT": "account", "SQUEUE_ALL": "all!", "SQUEUE_ARRAY": "array!", "SQUEUE_FORMAT": "format",
+    "SQUEUE_FORMAT2": "Format", "SQUEUE_LICENSES": "licenses", "SQUEUE_NAMES": "name", "SQUEUE_PARTITION": "partition",
+    "SQUEUE_QOS": "qos", "SQUEUE_SORT": "sort", "SQUEUE_STATES": "states", "SQUEUE_USERS": "users",
+}  # fmt: skip
 _DEFAULT = "%.18i %.9P %.8j %.8u %.2t %.10M %.6D %R"
 _LONG_LIST = "%.18i %.9P %.8j %.8u %.8T %.10M %.9l %.6D %R"
 _START_LIST = "%.18i %.9P %.8j %.8u %.2t %.19S %.6D %20Y %R"
@@ -38,12 +47,16 @@ def main() -> None:
 
 def squeue(words: list[str]) -> int:
     """Print the queue."""
-    options, rest = read_options(_PROGRAM, words, _OPTIONS)
+    options, rest = read_options(_PROGRAM, words, f"{_OPTIONS} {documents.OPTIONS}", lists=_LISTS)
+    variables = read_environment(_VARIABLES)
+    if options.keys() & {"format", "Format"}:
+        variables = {name: value for name, value in variables.items() if name.lower() != "format"}
+    options = variables | options
     if rest:
         raise CommandError(
             f"{_PROGRAM}: error: Unrecognized option: {rest[0]}", 'Try "squeue --help" for more information'
         )
-    for unserved in ("iterate", "licenses", "qos", "reservation", "nodelist"):
+    for unserved in ("iterate", "licenses", "qos", "reservation"):
         if unserved in options:
             raise CommandError(f"{_PROGRAM}: error: --{unserved} cannot be served: the API does not tell.")
     columns = _columns(options)
@@ -51,12 +64,17 @@ def squeue(words: list[str]) -> int:
     if any(not parent(each).isdigit() for each in ids):
         raise CommandError(f"{_PROGRAM}: error: Invalid job id: {options['jobs']}")
     header = "noheader" not in options
+    as_document = documents.wants_document(_PROGRAM, options)
 
     def show(found: tuple[list[Job], str], first: bool) -> None:
         jobs, name = found
+        jobs = _ordered(_chosen(jobs, ids, options), options.get("sort"))
+        if as_document:
+            documents.print_document(options, documents.queued_jobs(jobs), jobs[0].cluster if jobs else name)
+            return
         if options.get("clusters") and header:
             print(f"CLUSTER: {name}" if first else f"\nCLUSTER: {name}")
-        print_rows(columns, _ordered(_chosen(jobs, ids, options), options.get("sort")), header=header)
+        print_rows(columns, jobs, header=header)
 
     return on_clusters(_PROGRAM, options.get("clusters"), lambda there: _read(there, ids, options), show)
 
@@ -65,7 +83,7 @@ def _columns(options: dict[str, str]) -> list[Column[Job]]:
     if "Format" in options:
         return long_format(_PROGRAM, options["Format"], LONG)
     default = _LONG_LIST if "long" in options else _START_LIST if "start" in options else _DEFAULT
-    return short_format(_PROGRAM, options.get("format") or os.environ.get("SQUEUE_FORMAT") or default, SHORT)
+    return short_format(_PROGRAM, options.get("format") or default, SHORT)
 
 
 async def _read(system: System, ids: list[str], options: dict[str, str]) -> tuple[list[Job], str]:
@@ -111,6 +129,7 @@ def _names_me(options: dict[str, str]) -> bool:
 def _chosen(jobs: list[Job], ids: list[str], options: dict[str, str]) -> list[Job]:
     states = read_states(_PROGRAM, options["states"]) if "states" in options else ACTIVE
     users = None if "me" in options or _names_me(options) else _named_users(options)
+    nodes = set(unfold(options.get("nodelist", "")))
     oldest = time.time() - _REMEMBERED
 
     def wanted(job: Job) -> bool:
@@ -121,10 +140,14 @@ def _chosen(jobs: list[Job], ids: list[str], options: dict[str, str]) -> list[Jo
             and _listed(job_name(job), options.get("name"))
             and _listed(job.partition, options.get("partition"))
             and _listed(job.account, options.get("account"))
+            and (not nodes or not nodes.isdisjoint(unfold(job.nodes)))
             and (not ids or job.job_id in ids or parent(job.job_id) in ids)
         )
 
-    return [job for job in jobs if wanted(job)]
+    chosen = [job for job in jobs if wanted(job)]
+    if "array" not in options:
+        return chosen
+    return [msgspec.structs.replace(job, job_id=each) for job in chosen for each in array_elements(job.job_id)]
 
 
 def _listed(value: str, names: str | None) -> bool:
