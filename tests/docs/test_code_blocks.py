@@ -48,7 +48,11 @@ OPTIONS_OF_OTHERS = {
     "docs/explanation/simulation.md": {"--only", "--trace"},  # of python -m crestline.testing.simulation
     "docs/how-to/gateway.md": {"--begin", "--hold"},  # sbatch
     "docs/how-to/jupyterhub-forms.md": {"--uenv", "--view"},  # sbatch, with CSCS's plug-in
-    "docs/how-to/slurm-commands.md": {"--export", "--parsable", "--wrap"},  # sbatch
+    "docs/how-to/slurm-commands.md": {
+        *("--export", "--parsable", "--wrap"),  # sbatch
+        *("--cpu-bind", "--label", "--mpi"),  # srun
+        "--yaml",  # squeue and others
+    },
 }
 
 _SETTINGS = {"OIDC_CLIENT_ID": "hub", "OIDC_CLIENT_SECRET": "not-one"}
