@@ -21,6 +21,7 @@ from crestline.client import (
     list_systems,
     site_from_environment,
 )
+from crestline.client.backends import JobFilter
 from crestline.client.backends.iri.job_specs import decode_script, describe
 from crestline.client.backends.iri.job_states import iri_state, normalize, read_job
 from crestline.client.backends.registry import create_backend
@@ -36,6 +37,7 @@ from crestline.model import (
     JobSpec,
     JobState,
     MissingFileError,
+    NotFoundError,
     PermissionDeniedError,
     SystemNotFoundError,
     TransferError,
@@ -114,6 +116,28 @@ async def test_the_root_of_a_facility_leads_to_its_newest_version(
     async with connect(site_of(facility), policy=QUICK) as system:
         assert system.backend.description.system["iri"]["version"] == used
         assert (await system.wait(await system.submit(JobSpec(script=HELLO)))).state is JobState.COMPLETED
+
+
+@pytest.mark.parametrize("absent", [401, 403, 405, 501])
+async def test_proxies_may_hide_the_version_that_is_not_served(start: Start, absent: int) -> None:
+    async with connect(site_of(start(versions=(1,), absent=absent)), policy=QUICK) as system:
+        assert system.backend.description.system["iri"]["version"] == 1
+
+
+async def test_a_url_without_the_api_is_named(start: Start) -> None:
+    facility = start(versions=())
+    with pytest.raises(NotFoundError, match="serves no IRI Facility API"):
+        async with connect(site_of(facility), policy=QUICK):
+            pass
+
+
+async def test_one_slow_list_does_not_end_lists(start: Start) -> None:
+    facility = start(has_list=False)
+    async with connect(site_of(facility, 1), policy=QUICK) as system:
+        with pytest.raises(GatewayUnavailableError):
+            await system.backend.jobs.list(JobFilter(), patient=False)
+        facility.deviations.has_list = True
+        assert await system.jobs() == []
 
 
 async def test_v2_tells_the_users_directory_and_v1_does_not(start: Start, place: Path) -> None:
@@ -297,6 +321,8 @@ async def test_without_a_list_jobs_are_asked_for_one_by_one(start: Start, place:
     async with connect(site_of(facility, 1), policy=QUICK) as system:
         job = await system.submit(JobSpec(script=HELLO))
         assert (await system.wait(job)).state is JobState.COMPLETED
+        with contextlib.suppress(GatewayUnavailableError):  # the second list that times out, if not the third
+            await system.jobs()
         asked = facility.requests.count("getJobs")
         with pytest.raises(UnsupportedError, match="does not list jobs"):
             await system.jobs()
@@ -322,7 +348,7 @@ async def test_seven_states_are_enough(start: Start) -> None:
         assert ended.state is JobState.FAILED
 
 
-async def test_a_word_that_nobody_knows_ends_no_job(start: Start, place: Path) -> None:
+async def test_an_unknown_state_ends_no_job(start: Start, place: Path) -> None:
     async with connect(site_of(start(unknown_state="suspended"), 1), policy=QUICK) as system:
         job = await system.submit(JobSpec(script="#!/bin/bash\nuntil [ -e go ]; do sleep 0.05; done\n"))
         while (state := (await system.job(job.job_id)).state) is not JobState.UNKNOWN:

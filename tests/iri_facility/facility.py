@@ -44,6 +44,8 @@ class Deviations:
     """False: compute only, as at OLCF"""
     says_scheduler_words: bool = True
     """False: nothing but the seven states"""
+    absent: int = 404
+    """what a proxy answers for paths that are not served"""
     tasks_stay_pending: bool = False
     polls: int = 1
     """looks at a task before it has ended"""
@@ -389,7 +391,7 @@ class _Handler(BaseHTTPRequestHandler):
             elif body:
                 request.body = json.loads(body)
             return self.facility.call(route.version, route.name, request)
-        raise ProblemError(404, "Not Found")
+        raise ProblemError(deviations.absent, "Not Found")
 
     def log_message(self, format: str, *args: Any) -> None:
         """Stay quiet."""

@@ -2,26 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from anyio.from_thread import start_blocking_portal
 
 from crestline.client import register_site
 from harness.hub import Hub
 from harness.hub_settings import HUB, QUICK, TINY
+from harness.relay import serving
 from iri_facility import TOKEN, Deviations, serve
 
+OVER = ("canceled", "completed", "failed")
 
+
+@contextmanager
+def way_to(folder: Path, mode: str) -> Iterator[str]:
+    """The hub's settings for reaching its sessions."""
+    if mode == "direct":
+        yield ""
+        return
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(serving(folder)) as relay:
+        yield f"""
+c.FirecRESTSpawner.connect_mode = "relay"
+c.FirecRESTSpawner.relay_key_file = "{folder}/relay.key"
+c.FirecRESTSpawner.relay_ingress = "http://127.0.0.1:{relay.ingress}"
+c.FirecRESTSpawner.relay_url = "{relay.url}"
+"""
+
+
+@pytest.mark.parametrize("mode", ["direct", "relay"])
 @pytest.mark.parametrize("version", [1, 2])
-def test_a_session_starts_answers_and_ends(tmp_path: Path, version: int) -> None:
+def test_a_session_starts_answers_and_ends(tmp_path: Path, version: int, mode: str) -> None:
     place, folder = tmp_path / "facility", tmp_path / "hub"
     place.mkdir()
     folder.mkdir()
-    with serve(place, Deviations(versions=(version,))) as facility:
+    with serve(place, Deviations(versions=(version,))) as facility, way_to(folder, mode) as settings:
         sites = folder / "sites.toml"
         options = {"workdir": str(place)}
         register_site("doe", file=sites, url=facility.url, api="iri", token=TOKEN, system="Pearl", options=options)
-        with Hub(folder, HUB + TINY + QUICK, {"CRESTLINE_SITES": str(sites)}) as hub:
+        with Hub(folder, HUB + TINY + QUICK + settings, {"CRESTLINE_SITES": str(sites)}) as hub:
             assert hub.spawn("anna").status_code in (201, 202)
             hub.ready("anna")
             with hub.http() as http:
@@ -29,6 +51,5 @@ def test_a_session_starts_answers_and_ends(tmp_path: Path, version: int) -> None
             hub.stop_server("anna")
             [job] = facility.jobs.values()
             hub.wait(
-                lambda: job.show(says_scheduler_words=False)["status"]["state"] in ("canceled", "completed", "failed"),
-                "the job was not cancelled",
+                lambda: job.show(says_scheduler_words=False)["status"]["state"] in OVER, "the job was not cancelled"
             )

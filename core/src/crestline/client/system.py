@@ -90,9 +90,9 @@ class System(SystemFiles):
                 self._transport,
             )
 
-            handover = (
-                Handover(self._handover_file, f"{url} {asked} {authorizer.identity}") if self._handover_file else None
-            )
+            options = msgspec.json.encode(self._site.options, order="sorted").decode()
+            about = f"{self._site.api} {url} {asked} {authorizer.identity} {options}"
+            handover = Handover(self._handover_file, about) if self._handover_file else None
             known = handover.description if handover else None
             if handover:
                 handover.take(authorizer)

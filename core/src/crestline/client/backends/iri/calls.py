@@ -28,6 +28,8 @@ _PAGE = 1000
 """entries of one page; the API allows no more"""
 _PAGES = 20
 """of one list; a longer one is refused, as its reader would wait for minutes"""
+_ABSENT = (401, 403, 404, 405, 501)
+"""what proxies answer for a version that the facility does not serve; these calls need no token"""
 _VERSION = re.compile(r"/v(\d+)$")
 
 
@@ -72,8 +74,12 @@ class Calls:
                 base = f"{self.url}/api/v{version}"
                 try:
                     await self.request("GET", "/facility", base=base)
-                except NotFoundError:
-                    continue
+                except CrestlineError as error:
+                    if version > 1 and error.status in _ABSENT:
+                        continue
+                    if isinstance(error, NotFoundError):
+                        break
+                    raise
                 self.use_version(base, version)
                 return
             raise NotFoundError(

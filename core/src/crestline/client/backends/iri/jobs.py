@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 _RELIST = 600.0
 """seconds for which a list that a facility refused or never answered is not asked for again"""
+_SLOW_LISTS = 2
+"""lists in a row that time out before the facility counts as one without lists"""
 _KEPT = 5000
 """own submissions in memory, for facilities that do not repeat a job's description"""
 _DEFAULT_WINDOW = 86400
@@ -64,6 +66,7 @@ class Jobs(JobEndpoints):
         self._honours_keys = True
         self._no_list_until = 0.0
         self._no_list_reason = ""
+        self._slow_lists = 0
         self._no_history_until = 0.0
 
     @property
@@ -205,10 +208,14 @@ class Jobs(JobEndpoints):
                 self._no_history_until = now + _RELIST
                 found = await self._pages(how, historical=False)
         except (UnsupportedError, GatewayUnavailableError) as error:
-            if isinstance(error, UnsupportedError) or error.status in (408, 504) or "Timeout" in error.message:
+            is_slow = error.status in (408, 504) or "Timeout" in error.message
+            self._slow_lists += is_slow
+            if isinstance(error, UnsupportedError) or (is_slow and self._slow_lists >= _SLOW_LISTS):
+                self._slow_lists = 0
                 self._no_list_until, self._no_list_reason = now + _RELIST, error.message
                 logger.warning("No job list from %s, asking job by job: %s", self._system, error.message)
             raise
+        self._slow_lists = 0
         jobs = [self._completed(read_job(each, self._system)) for each in found]
         return [job for job in jobs if _matches(job, query)]
 
