@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
+from crestline import cooperative
 from crestline.client.job_ids import chosen, is_element, parent
 from crestline.model import Job
-
-_SLICE = 1000
-"""jobs sorted in between two breaths of the event loop"""
 
 
 class Listed:
@@ -23,9 +20,7 @@ class Listed:
     async def of(cls, jobs: Sequence[Job]) -> Listed:
         """Sort them in; of an id that is listed twice the first counts."""
         listed = cls()
-        for number, job in enumerate(jobs):
-            if number % _SLICE == _SLICE - 1:
-                await asyncio.sleep(0)
+        async for job in cooperative.each(jobs):
             job_id = job.job_id
             listed._jobs.setdefault(job_id, job)
             if not job_id.isalnum() and (whole := parent(job_id)) != job_id:

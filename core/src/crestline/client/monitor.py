@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Iterable
 
 import msgspec
 
-from crestline import clock
+from crestline import clock, cooperative
 from crestline.client.backends.base import Backend
 from crestline.client.backends.capabilities import Capability
 from crestline.client.backends.messages import JobFilter
@@ -256,9 +256,7 @@ class JobMonitor:
     async def _tell_listed(self, entries: list[Entry], listed: Listed, asked: float) -> list[Entry]:
         """Hand out what the list says that was asked for then; returns those it says nothing final about."""
         missed = []
-        for number, entry in enumerate(entries):
-            if number % _SLICE == _SLICE - 1:
-                await asyncio.sleep(0)
+        async for entry in cooperative.each(entries, _SLICE):
             job = listed.about(entry.job.job_id)
             if job is None or (job.is_finished and listed.may_be_partial(job.job_id)):
                 missed.append(entry)
@@ -381,9 +379,7 @@ class JobMonitor:
 
     async def _tell_unknown(self, entries: Iterable[Entry], reason: str) -> None:
         now = clock.monotonic()
-        for number, entry in enumerate(entries):
-            if number % _SLICE == _SLICE - 1:
-                await asyncio.sleep(0)
+        async for entry in cooperative.each(entries, _SLICE):
             entry.tell(JobEvent(job=entry.job, state=JobState.UNKNOWN, reason=reason), now)
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import msgspec
 
+from crestline import cooperative
 from crestline.clock import time as now
 from crestline.model import Job, JobState, JobTimes, normalize_state
 from crestline.wire.codec import Message
@@ -70,9 +69,7 @@ async def read_jobs(body: bytes, system: str, answered: float | None = None) -> 
     texts: dict[str, str] = {}
     answered = now() if answered is None else answered
     jobs = []
-    for number, raw in enumerate(rows):
-        if number % _SLICE == _SLICE - 1:
-            await asyncio.sleep(0)
+    async for raw in cooperative.each(rows, _SLICE):
         try:
             jobs.append(_job(decoder.decode(raw), system, texts, answered))
         except msgspec.DecodeError:
