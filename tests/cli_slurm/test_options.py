@@ -118,6 +118,8 @@ def test_a_dependency_and_an_array(local: SlurmCommands) -> None:
         (["scontrol", "reconfigure"], "Ask the operators of the system"),
         (["scontrol", "show", "licenses"], "'show licenses' cannot be served"),
         (["squeue", "--json=v0.0.37"], "Unknown data_parser 'v0.0.37'"),
+        (["sacctmgr", "add", "user", "me"], "Ask the operators of the system"),
+        (["sacctmgr", "show", "qos"], "'show qos' cannot be served"),
         (["sprio", "--weights"], "--weights cannot be served"),
     ],
     ids=lambda value: re.sub(r"\W+", "-", " ".join(value))[:30] if isinstance(value, list) else "",

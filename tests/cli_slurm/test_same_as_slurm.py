@@ -221,6 +221,24 @@ def test_variables_of_squeue(pair: Pair, cluster: Cluster, jobs: dict[str, str],
     assert ours == cluster.check("alice", ["squeue", *wanted], cwd="/home/alice", env=environment)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["sacctmgr", "-n", "-s", "list", "user", "alice", "format=account%256"],
+        ["sacctmgr", "-P", "show", "association", "user=alice", "format=account,user"],
+        ["sacctmgr", "show", "user", "alice", "format=user,defaultaccount%20"],
+        ["sacctmgr", "-nP", "show", "user", "alice", "withassoc", "format=Account"],
+        ["sshare", "-U", "--format", "Account%256", "--noheader"],
+        ["sshare", "-U", "-P", "-o", "Account,User"],
+    ],
+    ids=" ".join,
+)
+def test_accounts(pair: Pair, words: list[str]) -> None:
+    ours, theirs = pair.commands(*words), pair.real(*words)
+    assert sorted(ours.splitlines()) == sorted(theirs.splitlines())  # versions differ in the order
+    assert ours
+
+
 def test_sprio(pair: Pair, jobs: dict[str, str]) -> None:
     assert pair.commands("sprio", "-h", "-j", jobs["held"]) == ""  # held jobs have none
     line = pair.commands("sprio", "-h", "-o", "%i %Y", "-j", jobs["begins"])

@@ -49,7 +49,8 @@ OPTIONS_OF_OTHERS = {
     "docs/how-to/gateway.md": {"--begin", "--hold"},  # sbatch
     "docs/how-to/jupyterhub-forms.md": {"--uenv", "--view"},  # sbatch, with CSCS's plug-in
     "docs/how-to/slurm-commands.md": {
-        *("--export", "--parsable", "--wrap"),  # sbatch
+        *("--export", "--parsable", "--signal", "--wrap"),  # sbatch
+        "--executor",  # Snakemake
         *("--cpu-bind", "--label", "--mpi"),  # srun
         "--yaml",  # squeue and others
     },

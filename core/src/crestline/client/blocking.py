@@ -203,6 +203,7 @@ class BlockingSystem:
     describe = _blocking(System.describe)
     nodes = _blocking(System.nodes)
     partitions = _blocking(System.partitions)
+    accounts = _blocking(System.accounts)
     reservations = _blocking(System.reservations)
     default_workdir = _blocking(System.default_workdir)
     resolve_path = _blocking(System.resolve_path)

@@ -31,6 +31,7 @@ from crestline.client.system_files import SystemFiles
 from crestline.client.traffic import Traffic
 from crestline.client.watched import JobEvent
 from crestline.model import (
+    Account,
     CrestlineError,
     InvalidRequestError,
     Job,
@@ -402,6 +403,14 @@ class System(SystemFiles):
     async def partitions(self) -> list[Partition]:
         """The partitions (queues)."""
         return await self.backend.system.partitions()
+
+    async def accounts(self) -> list[Account]:
+        """The accounts that the user may charge.
+
+        Raises:
+            UnsupportedError: the API does not tell; FirecREST does since 2.6.
+        """
+        return await self.backend.system.accounts()
 
     async def reservations(self) -> list[Reservation]:
         """The advance reservations."""

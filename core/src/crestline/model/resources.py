@@ -23,6 +23,16 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     cpus_allocated: int | None = None
 
 
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """An account that the user may charge."""
+
+    name: str
+    user: str
+    """who asks, by the name on the system"""
+    default: bool = False
+    """whether jobs that name none are charged to it"""
+
+
 class Partition(msgspec.Struct, frozen=True, kw_only=True):
     """A partition (queue)."""
 

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from crestline.cli.slurm.layout import Field
+from crestline.cli.slurm.layout import Wide
 from crestline.cli.slurm.queue_fields import job_name, reason
 from crestline.cli.slurm.states import state_of
 from crestline.cli.slurm.times import long_duration, moment
 from crestline.model import Job
-
-
-@dataclass(frozen=True)
-class Wide(Field[Job]):
-    """A field with the width that it has in tables for people."""
-
-    width: int = 10
-    left: bool = False
 
 
 def _state(job: Job) -> str:
@@ -43,7 +33,7 @@ def _untold(_: Job) -> str:
     return ""
 
 
-_ALL = (
+_ALL: tuple[Wide[Job], ...] = (
     Wide("Account", lambda job: job.account),
     Wide("AllocCPUS", lambda job: _number(job.cpus)),
     Wide("AllocNodes", lambda job: str(0 if job.state.is_waiting else job.node_count or 0)),

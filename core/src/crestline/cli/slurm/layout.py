@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -107,3 +107,62 @@ def print_rows(columns: list[Column[T]], rows: list[T], *, header: bool) -> None
         print("".join(column.heading() for column in columns))
     for row in rows:
         print("".join(column.cell(row) for column in columns))
+
+
+@dataclass(frozen=True)
+class Wide(Field[T]):
+    """A field of sacct and sacctmgr, with the width that it has in tables for people."""
+
+    width: int = 10
+    left: bool = False
+
+
+WideColumn = tuple[Wide[T], int, bool]
+"""field, width, left-aligned"""
+
+
+def wide_format(program: str, text: str, fields: Mapping[str, Wide[T]]) -> list[WideColumn[T]]:
+    """The columns of `field[%[-]width],...`.
+
+    Args:
+        fields: by their names in lower case.
+
+    Raises:
+        CommandError: a field that does not exist.
+    """
+    columns: list[WideColumn[T]] = []
+    for part in filter(None, text.split(",")):
+        name, _, size = part.strip().partition("%")
+        field = fields.get(name.lower())
+        if field is None or not re.fullmatch(r"(-?\d+)?", size):
+            raise CommandError(f'{program}: error: Invalid field requested: "{name}"')
+        columns.append((field, abs(int(size or field.width)), size.startswith("-") or (field.left and not size)))
+    return columns
+
+
+def print_wide(
+    columns: Sequence[WideColumn[T]], items: Sequence[T], options: Mapping[str, str], *, header: bool
+) -> None:
+    """Print them as sacct does: in columns, or with `parsable` and `parsable2` apart by `delimiter`."""
+    rows = [[field.text(item) for field, _, _ in columns] for item in items]
+    if "parsable" in options or "parsable2" in options:
+        mark = options.get("delimiter", "|")
+        last = mark if "parsable" in options else ""
+        for row in [[field.head for field, _, _ in columns]] * header + rows:
+            print(mark.join(row) + last)
+        return
+    if header:
+        print(" ".join(_fitted(field.head, width, left) for field, width, left in columns) + " ")
+        print(" ".join("-" * width for _, width, _ in columns) + " ")
+    for row in rows:
+        print(" ".join(_cell(text, *column) for text, column in zip(row, columns, strict=True)) + " ")
+
+
+def _cell(text: str, field: Wide[T], width: int, left: bool) -> str:
+    if len(text) > width:
+        text = text[: width - 1] + "+"
+    return _fitted(text, width, left)
+
+
+def _fitted(text: str, width: int, left: bool) -> str:
+    return text[:width].ljust(width) if left else text[:width].rjust(width)

@@ -12,7 +12,7 @@ from crestline.cli.help import make_app
 from crestline.model import ConfigError, ConflictError
 
 COMMANDS = (
-    "sbatch", "srun", "salloc", "squeue", "scancel", "sacct", "sinfo", "scontrol", "sprio"
+    "sbatch", "srun", "salloc", "squeue", "scancel", "sacct", "sinfo", "scontrol", "sprio", "sacctmgr", "sshare"
 )  # fmt: skip
 
 app = make_app()

@@ -9,8 +9,9 @@ import time
 from typing import TYPE_CHECKING
 
 from crestline.cli.slurm import documents
-from crestline.cli.slurm.accounting_fields import FIELDS, Wide
+from crestline.cli.slurm.accounting_fields import FIELDS
 from crestline.cli.slurm.clusters import on_clusters
+from crestline.cli.slurm.layout import WideColumn, print_wide, wide_format
 from crestline.cli.slurm.program import CommandError, read_options, run
 from crestline.cli.slurm.queue_fields import job_name
 from crestline.cli.slurm.states import read_states, state_of
@@ -32,8 +33,6 @@ _OPTIONS = """
 _LISTS = frozenset({"accounts", "account", "jobs", "name", "nodelist", "partition", "state", "user"})
 _DEFAULT = "JobID,JobName,Partition,Account,AllocCPUS,State,ExitCode"
 _BRIEF = "JobID,State,ExitCode"
-_Column = tuple[Wide, int, bool]
-"""field, width, left-aligned"""
 
 
 def main() -> None:
@@ -65,22 +64,15 @@ def sacct(words: list[str]) -> int:
         if as_document:
             documents.print_document(options, documents.accounted_jobs(wanted), wanted[0].cluster if wanted else "")
             return
-        _print(columns, wanted, options, header=first and "noheader" not in options)
+        print_wide(columns, wanted, options, header=first and "noheader" not in options)
 
     named = "all" if "allclusters" in options else options.get("clusters")
     return on_clusters(_PROGRAM, named, lambda there: _read(there, ids, begin, options), show)
 
 
-def _columns(options: dict[str, str]) -> list[_Column]:
+def _columns(options: dict[str, str]) -> list[WideColumn[Job]]:
     default = _BRIEF if "brief" in options else os.environ.get("SACCT_FORMAT") or _DEFAULT
-    columns = []
-    for part in filter(None, options.get("format", default).split(",")):
-        name, _, size = part.strip().partition("%")
-        field = FIELDS.get(name.lower())
-        if field is None or not re.fullmatch(r"(-?\d+)?", size):
-            raise CommandError(f'{_PROGRAM}: error: Invalid field requested: "{name}"')
-        columns.append((field, abs(int(size or field.width)), size.startswith("-") or (field.left and not size)))
-    return columns
+    return wide_format(_PROGRAM, options.get("format", default), FIELDS)
 
 
 def _span(options: dict[str, str], ids: list[str]) -> tuple[float, float]:
@@ -130,28 +122,3 @@ def _is_meant(job: Job, ids: list[str], begin: float, end: float, options: dict[
         and ("name" not in options or job_name(job) in options["name"].split(","))
         and ("partition" not in options or job.partition in options["partition"].split(","))
     )
-
-
-def _print(columns: list[_Column], jobs: list[Job], options: dict[str, str], *, header: bool) -> None:
-    rows = [[field.text(job) for field, _, _ in columns] for job in jobs]
-    if "parsable" in options or "parsable2" in options:
-        mark = options.get("delimiter", "|")
-        last = mark if "parsable" in options else ""
-        for row in [[field.head for field, _, _ in columns]] * header + rows:
-            print(mark.join(row) + last)
-        return
-    if header:
-        print(" ".join(_fitted(field.head, width, left) for field, width, left in columns) + " ")
-        print(" ".join("-" * width for _, width, _ in columns) + " ")
-    for row in rows:
-        print(" ".join(_cell(text, *column) for text, column in zip(row, columns, strict=True)) + " ")
-
-
-def _cell(text: str, field: Wide, width: int, left: bool) -> str:
-    if len(text) > width:
-        text = text[: width - 1] + "+"
-    return _fitted(text, width, left)
-
-
-def _fitted(text: str, width: int, left: bool) -> str:
-    return text[:width].ljust(width) if left else text[:width].rjust(width)

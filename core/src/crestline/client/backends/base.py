@@ -18,6 +18,7 @@ from crestline.client.backends.messages import Description, JobFilter, JobNews, 
 from crestline.client.policy import Policy
 from crestline.client.traffic import Traffic
 from crestline.model import (
+    Account,
     CrestlineError,
     File,
     Job,
@@ -297,6 +298,14 @@ class SystemEndpoints(abc.ABC):
 
     @abc.abstractmethod
     async def reservations(self) -> list[Reservation]: ...
+
+    async def accounts(self) -> list[Account]:
+        """The accounts that the user may charge.
+
+        Raises:
+            UnsupportedError: the API does not tell.
+        """
+        raise UnsupportedError("The API does not tell accounts.", hint="Ask the site which account to name.")
 
 
 class Backend(abc.ABC):

@@ -10,7 +10,7 @@ import msgspec
 
 from crestline.client.backends.base import SystemEndpoints
 from crestline.client.backends.firecrest.calls import Calls
-from crestline.model import ConfigError, Node, Partition, Reservation, SystemNotFoundError
+from crestline.model import Account, ConfigError, Node, Partition, Reservation, SystemNotFoundError
 from crestline.wire.codec import Message
 
 
@@ -100,8 +100,13 @@ class _Named(Message):
     name: str
 
 
+class _Account(_Named):
+    default: bool = False
+
+
 class _UserInfo(Message):
     user: _Named
+    accounts: list[_Account] | None = None
 
 
 async def fetch_systems(calls: Calls) -> list[dict[str, Any]]:
@@ -151,6 +156,13 @@ class StatusCalls(SystemEndpoints):
                 info = await self._calls._result(partial(self._calls._api.userinfo, name), _UserInfo)
                 self._workdir = f"{mount.path.rstrip('/')}/{info.user.name}"
             return self._workdir
+
+    async def accounts(self) -> list[Account]:
+        name = self._calls.system_name
+        info = await self._calls._result(partial(self._calls._api.userinfo, name), _UserInfo)
+        if info.accounts is None:
+            return await super().accounts()
+        return [Account(name=each.name, user=info.user.name, default=each.default) for each in info.accounts]
 
     async def nodes(self) -> list[Node]:
         response = await self._calls._request("get", f"/status/{self._calls.system_name}/nodes", expect=200)
