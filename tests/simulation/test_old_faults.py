@@ -1,0 +1,116 @@
+"""The simulation bites: faults that the client once had, or could have, are put back one by one, and found."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from crestline.client import run_once
+from crestline.client.backends.firecrest import calls, job_rows, refusals
+from crestline.client.backends.firecrest import jobs as job_calls
+from crestline.client.monitor import JobMonitor
+from crestline.client.submission import tag
+from crestline.model import Job
+from crestline.testing.simulation import run
+
+SEEDS = 2000
+"""Number of seeds within which each fault has to be found."""
+Patch = Callable[[pytest.MonkeyPatch], None]
+
+
+def nameless_rows_decide(patch: pytest.MonkeyPatch) -> None:
+    """The accounting's nameless row, really one element, was taken for the end of a whole array."""
+    patch.setattr(job_rows, "ACCOUNTING_LAG", -math.inf)
+
+
+def missing_elements_are_not_missed(patch: pytest.MonkeyPatch) -> None:
+    """An array had ended when the elements that the accounting knew had."""
+    patch.setattr(job_calls, "missing_element", lambda *_: None)
+
+
+def clocks_agree(patch: pytest.MonkeyPatch) -> None:
+    """How old a nameless row is was judged by the client's own clock."""
+    patch.setattr(job_calls, "_answered", lambda _: job_rows.now())
+
+
+def first_element_speaks(patch: pytest.MonkeyPatch) -> None:
+    """An array that was found by its key was told with the state of one element."""
+    real = tag._Submission._ours
+
+    async def ours(submission: Any, rows: list[Job]) -> Job | None:
+        found = await real(submission, rows)
+        first = next((row for row in rows if found and row.job_id.startswith(f"{found.job_id}_")), found)
+        return first and msgspec.structs.replace(first, job_id=found.job_id)
+
+    patch.setattr(tag._Submission, "_ours", ours)
+
+
+def last_element_speaks(patch: pytest.MonkeyPatch) -> None:
+    """An array ended as the element did that was listed last, whatever the others came to."""
+    patch.setattr("crestline.client.job_ids._speaker", lambda jobs: jobs[-1])
+
+
+def nothing_locks(patch: pytest.MonkeyPatch) -> None:
+    """Only the look before a repeat kept a job from running twice."""
+    patch.setattr(run_once, "_lock_lines", lambda lock: [])
+
+
+def duplicates_are_results(patch: pytest.MonkeyPatch) -> None:
+    """A duplicate that had ended for the lock was told as the job that failed."""
+    patch.setattr("crestline.client.monitor.is_duplicate", lambda job: False)
+
+
+def gone_at_first_sight(patch: pytest.MonkeyPatch) -> None:
+    """A job was gone as soon as one look missed it."""
+    patch.setattr(JobMonitor, "_is_gone", lambda monitor, entry, now: entry.missing_since is not None)
+
+
+def errors_mean_gone(patch: pytest.MonkeyPatch) -> None:
+    """A look-up that failed was an absence."""
+
+    async def missing(monitor: Any, entries: Any, reason: str) -> None:
+        for entry in entries:
+            monitor._missing(entry)
+
+    patch.setattr(JobMonitor, "_tell_unknown", missing)
+
+
+def refused_tokens_are_kept(patch: pytest.MonkeyPatch) -> None:
+    """A token that a server had refused was sent until it expired."""
+    patch.setattr(calls.Calls, "_refusal", lambda self, response: refusals.error_of(response))
+
+
+OLD_FAULTS: dict[Patch, int] = {
+    nameless_rows_decide: 11,
+    missing_elements_are_not_missed: 943,
+    clocks_agree: 178,
+    first_element_speaks: 9,
+    last_element_speaks: 7,
+    nothing_locks: 5,
+    duplicates_are_results: 5,
+    gone_at_first_sight: 2,
+    errors_mean_gone: 40,
+    refused_tokens_are_kept: 10,
+}
+"""Each with the first seed that finds it; `test_the_first_seed` searches for it anew."""
+
+
+@pytest.mark.parametrize("put_back", OLD_FAULTS, ids=lambda each: each.__name__)
+def test_an_old_fault_is_found(put_back: Patch, monkeypatch: pytest.MonkeyPatch) -> None:
+    seed = OLD_FAULTS[put_back]
+    assert run("submission", seed).violation is None
+    put_back(monkeypatch)
+    assert run("submission", seed).violation is not None, "After a change of the simulation, search for another seed."
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("put_back", OLD_FAULTS, ids=lambda each: each.__name__)
+def test_the_first_seed(put_back: Patch, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_back(monkeypatch)
+    first = next((seed for seed in range(SEEDS) if run("submission", seed).violation is not None), None)
+    assert first == OLD_FAULTS[put_back]
