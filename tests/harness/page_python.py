@@ -74,9 +74,9 @@ def _serve(page: str, answers: int) -> None:
     text = (ROOT / page).read_text()
     with ExitStack() as around, os.fdopen(answers, "w") as out:
         names: dict[str, Any] = {"__name__": "__main__", "__file__": page}
-        if name.startswith("jupyterhub") or name in ("README.md", "firecrestspawner.md", "batchspawner.md"):
+        if name.startswith("jupyterhub") or name in ("README.md", "index.md", "firecrestspawner.md", "batchspawner.md"):
             names |= hub_names()
-        if name.startswith("airflow") or name == "README.md":
+        if name.startswith("airflow") or name in ("README.md", "index.md"):
             from airflow.sdk import DAG
 
             around.enter_context(DAG("page", schedule=None))
