@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from crestline.client import Capability, Site, connect, create_api_key, list_systems
 from crestline.client.backends import registry
-from crestline.model import ConfigError
+from crestline.client.backends.firecrest import FirecrestBackend
+from crestline.model import ConfigError, CrestlineError
 from crestline.wire.extensions import FEATURES
 from plain_firecrest.fixture import PlainFirecrest, running
 
@@ -90,3 +92,27 @@ def test_every_feature_of_a_gateway_is_a_capability() -> None:
     assert Capability.parse(FEATURES) == frozenset(Capability)
     assert {each.value for each in Capability} == set(FEATURES)
     assert Capability.parse(["of-the-future", "tar"]) == {Capability.TAR}
+
+
+@pytest.mark.parametrize("api", ["firecrest", "iri"])
+async def test_a_transport_takes_the_place_of_the_network(api: str) -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.host)
+        return httpx.Response(404, stream=httpx.ByteStream(b"{}"))
+
+    site = Site(url="https://facility.example", token="t", api=api)
+    with pytest.raises(CrestlineError):
+        await connect(site, system="any", transport=httpx.MockTransport(answer)).open()
+    assert set(asked) == {"facility.example"}
+
+
+async def test_a_backend_without_a_transport_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FirecrestBackend, "__init__", lambda self, url, system, authorizer, **_: None)
+    monkeypatch.setattr(registry, "backend_class", lambda api: FirecrestBackend)
+    with pytest.raises(ConfigError, match="takes no `transport`"):
+        await connect(
+            Site(url="https://facility.example", token="t"),
+            transport=httpx.MockTransport(lambda _: httpx.Response(404)),
+        ).open()

@@ -98,8 +98,6 @@ class System(SystemFiles):
             if handover:
                 handover.take(authorizer)
 
-            more = {"transport": self._transport} if self._transport is not None else {}
-
             def make() -> Connection:
                 backend = create_backend(
                     self._site,
@@ -109,7 +107,7 @@ class System(SystemFiles):
                     verify=trust,
                     policy=self._policy,
                     known=known,
-                    **more,
+                    transport=self._transport,
                 )
                 return Connection(backend, self._policy)
 

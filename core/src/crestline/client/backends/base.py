@@ -318,7 +318,8 @@ class Backend(abc.ABC):
         verify: how certificates are checked.
         known: the description that an earlier process received, if it is fresh.
 
-    A backend that takes `options`, the mapping of that name of its site, is given it where it is not empty.
+    A backend that takes `options`, the mapping of that name of its site, is given it where it is not empty. One that
+    takes `transport`, an httpx transport for tests in place of the network, is given it where `connect` is.
     """
 
     @abc.abstractmethod

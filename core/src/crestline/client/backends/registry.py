@@ -55,12 +55,16 @@ def create_backend(site: Site, system: str | None, authorizer: Authorizer, **mor
     """The backend for a system of a site, not yet open.
 
     Args:
-        more: further arguments of the backend's constructor.
+        more: further arguments of the backend's constructor; a `transport` of None is none.
 
     Raises:
-        ConfigError: as `backend_class`, or the backend cannot use the site's `options`.
+        ConfigError: as `backend_class`, or the backend cannot use the site's `options`, or a `transport`.
     """
     kind = backend_class(site.api)
+    if more.get("transport") is None:
+        more.pop("transport", None)
+    elif "transport" not in signature(kind.__init__).parameters:
+        raise ConfigError(f"The facility API {site.api!r} takes no `transport`.", hint="Connect over the network.")
     if site.options:
         if "options" not in signature(kind.__init__).parameters:
             raise ConfigError(f"The facility API {site.api!r} takes no `options`.", hint="Remove them from the site.")

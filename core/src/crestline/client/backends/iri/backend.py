@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import httpx
 import msgspec
 
 from crestline.client.auth import Authorizer
@@ -75,12 +76,13 @@ class IriBackend(Backend):
         policy: Policy | None = None,
         known: Description | None = None,
         options: Mapping[str, Any] | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         try:
             self._options = msgspec.convert(options or {}, Options)
         except msgspec.ValidationError as error:
             raise ConfigError(f"Invalid `options` for {url}: {error}.", hint="Correct them.") from None
-        self._calls = Calls(url, authorizer, verify=verify, policy=policy or Policy())
+        self._calls = Calls(url, authorizer, verify=verify, policy=policy or Policy(), transport=transport)
         self._tasks: TaskMonitor | None = None
         self._account = account
         self._known = known

@@ -41,7 +41,15 @@ class Calls:
         version: 1 or 2; known after `find_version`.
     """
 
-    def __init__(self, url: str, authorizer: Authorizer, *, verify: ssl.SSLContext | bool, policy: Policy) -> None:
+    def __init__(
+        self,
+        url: str,
+        authorizer: Authorizer,
+        *,
+        verify: ssl.SSLContext | bool,
+        policy: Policy,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
         check_url(url)
         keep_secrets_out_of_logs()
         self.url = url.rstrip("/")
@@ -51,7 +59,7 @@ class Calls:
         self.traffic = Traffic()
         self._authorizer = authorizer
         trust = httpx.create_ssl_context() if verify is True else verify  # once: it reads all authorities
-        self._http = make_client(self.url, trust, policy.retry, error_from_response, self.traffic)
+        self._http = make_client(self.url, trust, policy.retry, error_from_response, self.traffic, transport)
         self._version_lock = asyncio.Lock()
 
     async def close(self) -> None:
