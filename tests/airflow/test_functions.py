@@ -191,7 +191,7 @@ def test_the_source_of_a_function() -> None:
 
     with pytest.raises(InvalidRequestError, match="@decorated stays behind"):
         source_of(strange)
-    with pytest.raises(InvalidRequestError, match="no function with a name"):
+    with pytest.raises(InvalidRequestError, match="not a function with a name"):
         source_of(lambda: 1)
 
     if BIG:

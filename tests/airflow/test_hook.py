@@ -191,7 +191,7 @@ def test_a_token_command_needs_the_deployments_word(
     monkeypatch.setenv("AIRFLOW__FIRECREST__ALLOW_LOCAL_CREDENTIALS", "True")
     assert FirecRESTHook().test_connection()[0]
     define(gateway, extra={"token_command": "cat 'unended"})
-    with pytest.raises(ConfigError, match="no command line"), FirecRESTHook().get_conn():
+    with pytest.raises(ConfigError, match="not a command line"), FirecRESTHook().get_conn():
         pass
 
 

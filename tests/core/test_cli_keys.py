@@ -64,7 +64,7 @@ def test_a_key_with_few_scopes(crestline: Command) -> None:
     assert said(monitor, "ps") is not None
     assert "lacks the scope 'files:read'" in monitor.refused("ls", "/tmp", code=77)
     assert "lacks the scope 'keys:write'" in monitor.refused("keys", "create", "more", code=77)
-    assert "'jobs:all' is no scope" in crestline.refused("keys", "create", "x", "--scope", "jobs:all", code=2)
+    assert "'jobs:all' is not a scope" in crestline.refused("keys", "create", "x", "--scope", "jobs:all", code=2)
 
 
 def test_a_key_in_the_sites_file(crestline: Command, alone: Command) -> None:

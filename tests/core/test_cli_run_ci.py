@@ -100,7 +100,7 @@ def test_outputs_summary_and_reports(crestline: Command) -> None:
     work = f"echo '{REPORT}' > a.xml; echo '<broken' > b.xml"
     done = crestline("run", "--name", "x|y", "--junit", "*.xml", "--output-dir", "reports", "bash", "-c", work)
     assert b"::notice title=Crestline::Job " in done.stderr
-    assert b"b.xml is no JUnit report" in done.stderr
+    assert b"b.xml is not a JUnit report" in done.stderr
     values = dict(zip(*[iter(line for line in outputs.read_text().splitlines() if not line.startswith("end-"))] * 2))  # noqa: B905
     values = {name.partition("<<")[0]: value for name, value in values.items()}
     assert (values["state"], values["exit-code"]) == ("completed", "0")

@@ -209,7 +209,7 @@ async def test_a_position_of_the_other_kind_is_refused(files: FileStrategy, file
         "lines:1" if files.backend.capabilities else "bytes:1",
     ):
         if position:
-            with pytest.raises(InvalidRequestError, match="no position"):
+            with pytest.raises(InvalidRequestError, match="not a position"):
                 start(files, file, Job(), position)
         else:
             start(files, file, Job(), position)

@@ -220,7 +220,7 @@ def test_openfga_gone_and_back(fga: OpenFga, tmp_path: Path) -> None:
         fga.stop()
         refusal = ask(gateway, token, "/compute/local/jobs")
         assert (refusal.status_code, refusal.headers["Retry-After"]) == (503, "2")
-        assert ask(gateway, token).status_code == 200, "what is no matter of one system goes on"
+        assert ask(gateway, token).status_code == 200, "what is not a matter of one system goes on"
         fga.start()
         assert ask(gateway, token, "/compute/local/jobs").status_code == 200
 

@@ -278,7 +278,7 @@ def test_upload_overwrites_at_once_and_keeps_permissions(http: httpx.Client, wor
 def test_uploads_that_cannot_be(http: httpx.Client, work: Path) -> None:
     url, params = f"{OPS}/upload", {"path": str(work)}
     for name in ("../up", "a/b", "..", "."):
-        refused(http.post(url, params=params, files={"file": (name, b"x")}), 400, "no name for a file")
+        refused(http.post(url, params=params, files={"file": (name, b"x")}), 400, "not a name for a file")
     refused(http.post(url, params=params, files={"other": ("name", b"x")}), 400, "no field 'file'")
     refused(http.post(url, params=params, json={}), 400, "multipart/form-data")
     refused(http.post(url, params=params), 400, "multipart/form-data")

@@ -169,7 +169,7 @@ def test_begin(text: str, moment: datetime) -> None:
     "text", ["", "25:00", "now+", "now+1fortnight", "2026-02-30", "9999-12-31", "now+999999999weeks"]
 )
 def test_no_begin(text: str) -> None:
-    with pytest.raises(InvalidRequestError, match="no time to begin"):
+    with pytest.raises(InvalidRequestError, match="not a time to begin"):
         parse_begin(text, NOW)
 
 

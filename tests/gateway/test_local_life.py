@@ -208,7 +208,7 @@ def _description(local: Bench, **fields: Any) -> JobDescription:
         ({"script": "#!/bin/sh\n#SBATCH -n 5\n"}, "can never run"),
         ({"script": "#!/bin/sh\n#SBATCH --mem=1T\n"}, "can never run"),
         ({"script": "#!/bin/sh\n#SBATCH -d afterok:999\n"}, "job 999, which does not exist"),
-        ({"script": "#!/bin/sh\n#SBATCH -d nonsense\n"}, "is no condition"),
+        ({"script": "#!/bin/sh\n#SBATCH -d nonsense\n"}, "is not a condition"),
     ],
 )
 async def test_refusals_say_what_to_do(local: Bench, fields: dict[str, Any], text: str) -> None:

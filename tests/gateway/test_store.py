@@ -62,7 +62,7 @@ async def test_a_gateway_waits_for_the_long_migration_of_another(
     [
         ("postgresql://crestline:{secret}@127.0.0.1:{port}/postgres", "refuses"),
         ("postgresql://crestline:of-the-tests@127.0.0.1:{port}/nosuch", "nosuch"),
-        ("mysql://crestline:{secret}@127.0.0.1/x", "no URL of PostgreSQL"),
+        ("mysql://crestline:{secret}@127.0.0.1/x", "not a URL of PostgreSQL"),
     ],
 )
 async def test_a_database_that_cannot_be_used(postgresql: PostgresServer, database: str, said: str) -> None:

@@ -422,10 +422,10 @@ def test_move(http: httpx.Client, work: Path) -> None:
 
 def test_move_to_another_file_system(http: httpx.Client, work: Path) -> None:
     other = Path("/dev/shm")
-    require(other.is_dir() and other.stat().st_dev != work.stat().st_dev, "/dev/shm is no second file system")
+    require(other.is_dir() and other.stat().st_dev != work.stat().st_dev, "/dev/shm is not a second file system")
     from harness.gateway import in_thread
 
-    # /dev/shm is no file system of the shared gateway.
+    # /dev/shm is not a file system of the shared gateway.
     place = other / f"crestline-test-{os.getpid()}"
     place.mkdir()
     try:

@@ -149,7 +149,7 @@ def test_prepare_is_tried_again_after_our_own_failures(site: DriverSite, gitlab:
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
-        ({"SLURM_JOB_NUM_NODES": "two"}, "no number of nodes"),
+        ({"SLURM_JOB_NUM_NODES": "two"}, "not a number of nodes"),
         ({"SLURM_TIMELIMIT": "1800"}, 'write "00:30:00"'),
         ({"CRESTLINE_PARTITION": "large"}, "not allowed here"),
     ],

@@ -31,7 +31,7 @@ from plain_firecrest.fixture import PlainFirecrest
         ({"hooks": [{"name": "pre_get_sources_script", "script": ["touch canary"]}]}, "cannot run"),
         ({"variables": {"F7T_CLIENT_ID": "me", "F7T_CLIENT_SECRET": "mine"}}, "does not take"),
         ({"variables": {"CRESTLINE_ALLOC": "../../etc"}}, "cannot be a name"),
-        ({"image": "$(touch canary)"}, "no name of an image"),
+        ({"image": "$(touch canary)"}, "not a name of an image"),
     ],
 )
 def test_what_is_refused_before_anything_happens(change: dict, said: str, site: DriverSite, gitlab: GitLab) -> None:

@@ -161,7 +161,7 @@ class AirflowStack:
         return TaskOf(self, dag_id, answer.json()["dag_run_id"], task_id)
 
     def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """An answer of the API that is no error; repeated where a busy machine keeps SQLite's lock for too long."""
+        """An answer of the API that is not an error; repeated where a busy machine keeps SQLite's lock for too long."""
         answer = self.until(lambda: _usable(self.api.request(method, path, **options)))
         answer.raise_for_status()
         return answer  # type: ignore[no-any-return]

@@ -23,7 +23,7 @@ _PASSWORD = "of-the-tests"
 
 
 class PostgresServer:
-    """The server as a process; `database` may be made as often as needed. Root is no user that it runs as."""
+    """The server as a process; `database` may be made as often as needed. Root is not a user that it runs as."""
 
     def __init__(self) -> None:
         self._user = "postgres" if os.geteuid() == 0 else None

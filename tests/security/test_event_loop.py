@@ -112,7 +112,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     assert ready.wait(240)
     gateway = RunningGateway(server.url, home)
     with gateway.http() as http:
-        http.get("/status/systems")  # what is made at first use is no matter of size
+        http.get("/status/systems")  # what is made at first use is not a matter of size
         yield Watched(gateway, watchdog, http)
     server.should_exit = True
     thread.join(60)

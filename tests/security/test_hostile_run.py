@@ -206,7 +206,7 @@ class Hostile:
 
 
 class WellBehaved:
-    """Asks for this and that, one after the other; a connection that was closed between two requests is no failure."""
+    """Ask for this and that, one after the other; a connection closed between two requests is not a failure."""
 
     def __init__(self, gateway: GatewayProcess, number: int) -> None:
         self._gateway = gateway

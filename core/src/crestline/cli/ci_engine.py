@@ -39,7 +39,7 @@ def count_tests(reports: list[Path]) -> Tests:
                 raise ValueError("it is too large")
             root = ElementTree.parse(report).getroot()  # noqa: S314 - expat bounds what entities may become
         except (ElementTree.ParseError, ValueError, OSError) as error:
-            note(f"{report} is no JUnit report: {error}")
+            note(f"{report} is not a JUnit report: {error}")
             continue
         for suite in root.iter("testsuite"):
             total.tests += _number(suite, "tests")

@@ -22,7 +22,7 @@ async def copy_all(
     """Copy every source.
 
     Raises:
-        InvalidRequestError: a directory without `recursive`, or several sources and a target that is no directory.
+        InvalidRequestError: a directory without `recursive`, or several sources and a target that is not a directory.
     """
     report = Report()
     for source in sources:

@@ -162,7 +162,7 @@ def mkdir(
 def rm(
     paths: Annotated[list[str], typer.Argument(metavar="PATH...", help=_WHERE, autocompletion=complete_remote_paths)],
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Directories with all that is in them.")] = False,
-    force: Annotated[bool, typer.Option("--force", "-f", help="What does not exist is no error.")] = False,
+    force: Annotated[bool, typer.Option("--force", "-f", help="What does not exist is not an error.")] = False,
     site: Site = None,
 ) -> None:
     """Remove files of the system."""

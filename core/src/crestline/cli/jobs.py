@@ -258,7 +258,7 @@ def cancel(
     site: Site = None,
     json: Json = False,
 ) -> None:
-    """Cancel jobs; one that has ended already is no error."""
+    """Cancel jobs; one that has ended already is not an error."""
     if bool(jobs) == bool(key):
         raise UsageError("Give either jobs or --key KEY.")
 

@@ -22,7 +22,7 @@ def read_scopes(words: list[str] | None) -> list[Scope] | None:
     try:
         return [known[word] for word in words] if words else None  # type: ignore[index]
     except KeyError as error:
-        raise UsageError(f"{error.args[0]!r} is no scope; there are {_ALL}.") from None
+        raise UsageError(f"{error.args[0]!r} is not a scope; there are {_ALL}.") from None
 
 
 ScopeNames = Annotated[

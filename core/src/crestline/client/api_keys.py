@@ -28,7 +28,7 @@ async def create_api_key(
         expires_in: seconds; None: the gateway's default.
 
     Raises:
-        UnsupportedError: the gateway is no Crestline gateway.
+        UnsupportedError: the gateway is not a Crestline gateway.
         PermissionDeniedError: the site's credential may not create keys, or lacks one of the scopes.
     """
     async with _endpoints(site, policy) as keys:
@@ -39,7 +39,7 @@ async def list_api_keys(site: Site, policy: Policy | None = None) -> list[ApiKey
     """The caller's keys that were not revoked, the newest first.
 
     Raises:
-        UnsupportedError: the gateway is no Crestline gateway.
+        UnsupportedError: the gateway is not a Crestline gateway.
     """
     async with _endpoints(site, policy) as keys:
         return await keys.list()

@@ -154,7 +154,7 @@ def load_sites(file: Path | None = None) -> dict[str, Site]:
     """All sites of the file by name; none if there is no file.
 
     Raises:
-        ConfigError: the file is no TOML, has a key or value that cannot be used, or shows secrets to others.
+        ConfigError: the file is not TOML, has a key or value that cannot be used, or shows secrets to others.
     """
     return _load(file or sites_file()).sites
 
@@ -177,7 +177,7 @@ def find_site(target: str | None = None, *, file: Path | None = None) -> tuple[S
         return site, site.system
     system, at, name = target.rpartition("@")
     if at and not (system and name):
-        raise ConfigError(f"{target!r} is no target.", hint="Write system@site, or the name of a site.")
+        raise ConfigError(f"{target!r} is not a target.", hint="Write system@site, or the name of a site.")
     sites = load_sites(file)
     if name not in sites:
         known = ", ".join(sorted(sites)) or "none"
@@ -199,7 +199,9 @@ def site_from_environment(environment: Mapping[str, str] = os.environ) -> Site |
     try:
         command = shlex.split(environment.get("FIRECREST_TOKEN_COMMAND", ""))
     except ValueError as error:
-        raise ConfigError(f"FIRECREST_TOKEN_COMMAND is no command line: {error}.", hint="Check its quotes.") from None
+        raise ConfigError(
+            f"FIRECREST_TOKEN_COMMAND is not a command line: {error}.", hint="Check its quotes."
+        ) from None
 
     def value(name: str) -> str | None:
         return environment.get(name) or None

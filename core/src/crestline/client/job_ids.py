@@ -20,7 +20,7 @@ def check_id(job_id: str) -> None:
     """Refuse what no scheduler would call a job, and what would change the path of a request.
 
     Raises:
-        InvalidRequestError: it is no job id.
+        InvalidRequestError: it is not a job id.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+\[\]-]*", job_id):
         raise InvalidRequestError(f"{job_id!r} is not a job id.", hint="Give it as the scheduler prints it.")

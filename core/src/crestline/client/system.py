@@ -302,7 +302,7 @@ class System(SystemFiles):
         return last
 
     async def cancel(self, job: Job | str) -> None:
-        """End a job; one that has ended is no error.
+        """End a job; one that has ended is not an error.
 
         Raises:
             JobNotFoundError: there is no such job.

@@ -183,7 +183,7 @@ def _postgresql(url: str) -> AsyncEngine:
         except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
             raise ConfigError(f"The database refuses: {error}.", hint="Correct `database`.") from error
         except (ValueError, asyncpg.ClientConfigurationError) as error:  # the text may hold the password
-            raise ConfigError("`database` is no URL of PostgreSQL.", hint=POSTGRESQL_URL) from error
+            raise ConfigError("`database` is not a URL of PostgreSQL.", hint=POSTGRESQL_URL) from error
 
     return create_async_engine(
         "postgresql+asyncpg://",

@@ -70,7 +70,7 @@ class Submissions:
             return await self._counted(self._scheduler.submit(username, job))
         if not _is_key(key):
             raise InvalidRequestError(
-                "The Idempotency-Key is no key.", hint="Send 1 to 255 printable ASCII characters, unique to the job."
+                "The Idempotency-Key is not a key.", hint="Send 1 to 255 printable ASCII characters, unique to the job."
             )
         lock = self._locks.setdefault((username, key), asyncio.Lock())
         async with lock:

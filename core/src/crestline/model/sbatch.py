@@ -167,7 +167,7 @@ def parse_count(text: str, option: str) -> int:
         InvalidRequestError: not a number from 1.
     """
     if not re.fullmatch(r"\d{1,9}", text, re.ASCII) or int(text) < 1:
-        raise InvalidRequestError(f"--{option}={shortened(text)} is no count.", hint="Give a whole number from 1.")
+        raise InvalidRequestError(f"--{option}={shortened(text)} is not a count.", hint="Give a whole number from 1.")
     return int(text)
 
 

@@ -40,7 +40,7 @@ def seconds_of(limit: str | int | None) -> int | None:
     """Seconds of `JobSpec.time_limit`: a number of them, or text as `parse_time_limit` reads it; None for no limit.
 
     Raises:
-        InvalidRequestError: a text that is no time limit.
+        InvalidRequestError: a text that is not a time limit.
     """
     return parse_time_limit(limit.strip()) if isinstance(limit, str) else limit
 

@@ -106,7 +106,7 @@ class FirecRESTHook(BaseHook):
             of_gateway: whether the gateway has pages, which a plain FirecREST has not; the answer may be empty then.
 
         Raises:
-            ConfigError: `job_page` is no URL with the placeholders `{system}` and `{job_id}`.
+            ConfigError: `job_page` is not a URL with the placeholders `{system}` and `{job_id}`.
         """
         gateway = self.site().url.rstrip("/")
         if not self._job_page and not of_gateway:
@@ -118,7 +118,7 @@ class FirecRESTHook(BaseHook):
             url = ""
         if not url.startswith(("https://", "http://")):
             raise ConfigError(
-                f"The job_page of connection {self.firecrest_conn_id} is no URL: {page!r}.",
+                f"The job_page of connection {self.firecrest_conn_id} is not a URL: {page!r}.",
                 hint="Write it as https://monitoring.example.org/jobs/{system}/{job_id}.",
             )
         return url
@@ -161,7 +161,7 @@ def _site(connection: Connection, extra: dict[str, Any]) -> Site:
             extra["token_command"] = shlex.split(command)
         except ValueError as error:
             raise ConfigError(
-                f"The token_command of connection {connection.conn_id} is no command line: {error}.",
+                f"The token_command of connection {connection.conn_id} is not a command line: {error}.",
                 hint="Check its quotes.",
             ) from None
     if isinstance(options := extra.get("options"), str):  # a URI's query has only texts

@@ -90,7 +90,7 @@ def after_jobs(jobs: Iterable[tuple[str, Any]]) -> str | None:
     """The dependency on the jobs of other tasks.
 
     Args:
-        jobs: task ids, and what these tasks have returned. A job that has completed is no condition any more.
+        jobs: task ids, and what these tasks have returned. A job that has completed is not a condition any more.
 
     Raises:
         InvalidRequestError: a task has left no job.

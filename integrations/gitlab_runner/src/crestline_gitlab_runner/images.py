@@ -26,7 +26,7 @@ def launch(images: Images, image: str, workspace: str, shell: str, script: str, 
     if not image:
         return [f"exec {shlex.join([*srun, *command])}"]
     if not _NAME.fullmatch(image):
-        raise BuildFailureError(f"image: {image!r} is no name of an image.", hint="Check the variables in it.")
+        raise BuildFailureError(f"image: {image!r} is not a name of an image.", hint="Check the variables in it.")
     if images.allowed and not any(fnmatch.fnmatchcase(image, pattern) for pattern in images.allowed):
         raise BuildFailureError(f"image: {image} is not allowed here.", hint=f"Allowed: {', '.join(images.allowed)}.")
     match images.runtime:

@@ -131,7 +131,7 @@ class Gate:
         return "/".join(parts)
 
     def replace(self, name: str) -> None:
-        """A member that is no link takes the place of one."""
+        """A member that is not a link takes the place of one."""
         self._links.discard(name)
 
     def refuse(self, name: str, why: str) -> str | None:

@@ -137,7 +137,9 @@ def ask(defaults: Defaults, variables: Mapping[str, str], ci_timeout: int) -> tu
                 )
         elif field in _COUNTS:
             if not re.fullmatch(r"[1-9]\d{0,6}", text):
-                raise BuildFailureError(f"{who}: {text!r} is no number of {field.replace('_', ' ')}.", hint="Write 2.")
+                raise BuildFailureError(
+                    f"{who}: {text!r} is not a number of {field.replace('_', ' ')}.", hint="Write 2."
+                )
             values[field] = int(text)
         else:
             values[field] = _checked(text, who)
@@ -202,7 +204,7 @@ class _Limits:
                 from crestline.model import ConfigError
 
                 raise ConfigError(
-                    f"allowed: {rule!r} is no rule.", hint="Write partition:a,b or nodes<=8 or time<=04:00:00."
+                    f"allowed: {rule!r} is not a rule.", hint="Write partition:a,b or nodes<=8 or time<=04:00:00."
                 )
 
     def most(self, field: str) -> int | None:

@@ -27,7 +27,7 @@ def parse_limit(text: str, who: str, *, longest: int | None) -> Minutes:
         longest: seconds; a bare number beyond it that YAML may have made of `hours:minutes:seconds` is refused.
 
     Raises:
-        BuildFailureError: it is no time limit, or probably not the one that was meant.
+        BuildFailureError: it is not a time limit, or probably not the one that was meant.
     """
     if re.fullmatch(r"\d{1,9}", text):
         number = int(text)

@@ -58,7 +58,7 @@ class CallbackHandler(APIHandler):
     """Takes `{"nonce": ..., "port": ..., "host": ..., "run": ...}` of a session that has come up."""
 
     def check_xsrf_cookie(self) -> None:
-        """No browser comes here, and the nonce is no cookie."""
+        """No browser comes here, and the nonce is not a cookie."""
 
     async def post(self) -> None:
         """Pass the address on: 403 for an unknown nonce, 400 for another form, 409 for another address."""

@@ -89,7 +89,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         """The directory for all runs, if anybody has said one."""
         base = self.basedir or os.environ.get("FIRECREST_BASEDIR") or None
         if base is not None and not base.startswith("/"):
-            raise ReframeConfigError(f"the base directory {base!r} is no absolute path on the system")
+            raise ReframeConfigError(f"the base directory {base!r} is not an absolute path on the system")
         return base
 
     def policy(self) -> Policy:

@@ -74,7 +74,7 @@ class JobEndpoints(abc.ABC):
 
     @abc.abstractmethod
     async def cancel(self, job_id: str) -> None:
-        """Idempotent: a job that has ended is no error, also where the gateway answers 500 for it."""
+        """Idempotent: a job that has ended is not an error, also where the gateway answers 500 for it."""
 
     def events(self, ids: Sequence[str] | None) -> AsyncIterator[JobNews]:
         """The state of these jobs (None: of the caller's), then every change, until the connection ends.

@@ -233,6 +233,6 @@ def temporary_beside(root: Path, path: str) -> Path:
             place.mkdir()
         except FileExistsError as error:
             if not stat.S_ISDIR(place.lstat().st_mode):
-                message = f"{place} is no directory; nothing is written through it."
+                message = f"{place} is not a directory; nothing is written through it."
                 raise TransferError(message, hint="Move it away.") from error
     return place / temporary_name(".part")

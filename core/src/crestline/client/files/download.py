@@ -71,7 +71,7 @@ async def download(
             return await _download_one(strategy, path, Path(local), meter, into=into, wait=wait, key=key)
         directory = Path(local)
         if directory.exists() and not directory.is_dir():
-            raise InvalidRequestError(f"{directory} is no directory.", hint="A pattern needs one to write into.")
+            raise InvalidRequestError(f"{directory} is not a directory.", hint="A pattern needs one to write into.")
         report, failures = Report(), Failures()
         for match in matches:
             directory.mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,7 @@ def check_remote(path: str) -> str:
         InvalidRequestError: it is not absolute.
     """
     if not path.startswith("/") or "\x00" in path:
-        raise InvalidRequestError(f"{path!r} is no absolute path.", hint="Write the whole path, from / on.")
+        raise InvalidRequestError(f"{path!r} is not an absolute path.", hint="Write the whole path, from / on.")
     return posixpath.normpath("/" + path.lstrip("/"))
 
 

@@ -73,7 +73,7 @@ class FileStrategy(abc.ABC):
         await self.finish(await self.backend.files.remove(path))
 
     async def remove_if_there(self, path: str) -> None:
-        """As `remove`; nothing to delete is no error."""
+        """As `remove`; nothing to delete is not an error."""
         try:
             await self.remove(path)
         except MissingFileError:

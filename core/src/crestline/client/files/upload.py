@@ -83,7 +83,7 @@ async def upload(
             if status is None:
                 await make_directory(strategy.backend, path)
             elif not is_directory(status):
-                raise InvalidRequestError(f"{path} is no directory.", hint="Leave the slash at its end out.")
+                raise InvalidRequestError(f"{path} is not a directory.", hint="Leave the slash at its end out.")
             path = posixpath.join(path, source.name)
             status = await _status(strategy, path) if size >= worth_asking else None
             if is_directory(status):

@@ -36,7 +36,7 @@ class Source(abc.ABC):
         kind, *numbers = position.split(":")
         if kind != self.kind or not numbers or not all(number.isascii() and number.isdigit() for number in numbers):
             raise InvalidRequestError(
-                f"{position!r} is no position in a log of {self._backend.gateway_url}.",
+                f"{position!r} is not a position in a log of {self._backend.gateway_url}.",
                 hint="Follow the file from its beginning.",
             )
         self._seek(*(int(number) for number in numbers[:2]))

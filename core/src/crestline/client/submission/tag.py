@@ -177,7 +177,7 @@ class _Submission:
         return found, nameless if found is not None else nameless | {job.job_id for job in rows}
 
     async def _ours(self, rows: list[Job]) -> Job | None:
-        """The oldest of ours that is no duplicate; where all are, the one that they left the work to."""
+        """The oldest of ours that is not a duplicate; where all are, the one that they left the work to."""
         ours = [job for job in rows if not is_duplicate(job)]
         if not ours:
             return await self._look_at_lock() if rows else None

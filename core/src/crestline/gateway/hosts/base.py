@@ -239,7 +239,7 @@ class Commands(abc.ABC):
         cwd: str | None = None,
         timeout: float,
     ) -> Completed:
-        """Run one program to its end; whatever its exit status, that is no error here.
+        """Run one program to its end; whatever its exit status, that is not an error here.
 
         Args:
             user: the POSIX user that it runs as.

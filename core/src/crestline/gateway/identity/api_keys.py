@@ -181,7 +181,7 @@ class ApiKeys:
         """Whom `key` speaks for.
 
         Raises:
-            AuthenticationError: it is no key; RefusedCredentialError: it has expired or was revoked.
+            AuthenticationError: it is not a key; RefusedCredentialError: it has expired or was revoked.
             GatewayUnavailableError: the store does not answer.
         """
         digest = _hash(key)

@@ -73,7 +73,7 @@ def _file_name(segment: MultipartSegment) -> str:
     header = next((value for name, value in segment.headerlist if name.lower() == "content-disposition"), "")
     name = parse_options_header(header, unquote=_unquote)[1].get("filename")
     if not name or name in (".", "..") or "/" in name or "\0" in name:
-        raise InvalidRequestError(f"{name!r} is no name for a file.", hint=_HINT)
+        raise InvalidRequestError(f"{name!r} is not a name for a file.", hint=_HINT)
     return str(name)
 
 

@@ -146,7 +146,7 @@ class Scheduler(abc.ABC):
         """Run `command` as a step inside the running job; its output is dropped.
 
         Raises:
-            InvalidRequestError: the job is not running, or the command is no command line.
+            InvalidRequestError: the job is not running, or the command is not a command line.
         """
 
     @abc.abstractmethod

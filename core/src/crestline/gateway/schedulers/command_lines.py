@@ -66,7 +66,7 @@ def environment_of(job: JobDescription) -> dict[str, str]:
     """The job's environment as a mapping.
 
     Raises:
-        InvalidRequestError: an entry is no assignment.
+        InvalidRequestError: an entry is not an assignment.
     """
     if isinstance(job.env, Mapping):
         return dict(job.env)

@@ -43,7 +43,7 @@ def parse_array(text: str) -> Array:
         match = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9})(?::(\d{1,9}))?)?", part, re.ASCII)
         if match is None:
             raise InvalidRequestError(
-                f"{shortened(text)} is no job array.", hint="Write for example 0-9, 1,4,9 or 0-9:2%4."
+                f"{shortened(text)} is not a job array.", hint="Write for example 0-9, 1,4,9 or 0-9:2%4."
             )
         first, last, step = int(match[1]), int(match[2] or match[1]), int(match[3] or 1)
         if last < first or step < 1 or last > MAX_ARRAY_INDEX or len(range(first, last + 1, step)) > MAX_ARRAY_TASKS:
@@ -80,7 +80,7 @@ def parse_begin(text: str, now: datetime) -> datetime:
     except (ValueError, OverflowError):
         pass  # a 25th hour or a 31st of June: refused as any other text
     raise InvalidRequestError(
-        f"{shortened(text)} is no time to begin.", hint="Write for example now+1hour, 16:00 or 2027-01-20T12:30:00."
+        f"{shortened(text)} is not a time to begin.", hint="Write for example now+1hour, 16:00 or 2027-01-20T12:30:00."
     )
 
 

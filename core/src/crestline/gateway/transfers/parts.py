@@ -77,9 +77,9 @@ def read_completion(body: bytes) -> dict[int, str]:
             if _local(part.tag) == "Part"
         }
     except (ElementTree.ParseError, ValueError) as error:
-        raise MalformedXMLError("The body is no CompleteMultipartUpload document.") from error
+        raise MalformedXMLError("The body is not a CompleteMultipartUpload document.") from error
     if _local(root.tag) != "CompleteMultipartUpload":
-        raise MalformedXMLError("The body is no CompleteMultipartUpload document.")
+        raise MalformedXMLError("The body is not a CompleteMultipartUpload document.")
     return found
 
 

@@ -77,7 +77,7 @@ def source_of(function: Callable[..., Any]) -> str:
     [block] = ast.parse(text).body
     definition = block.body[0] if isinstance(block, ast.If) else block
     if not isinstance(definition, ast.FunctionDef | ast.AsyncFunctionDef):
-        raise _not_alone(function, "it is no function with a name")
+        raise _not_alone(function, "it is not a function with a name")
     for decorator in definition.decorator_list:
         if not _is_airflows(decorator):
             raise _not_alone(function, f"@{ast.unparse(decorator)} stays behind")

@@ -125,7 +125,7 @@ async def _file_system(runtime: SystemRuntime, path: str, user: str, *, is_defau
 
     try:
         if not await holds("-d", path):
-            return Check(name, Verdict.FAIL, "It is no directory.", "Make it, or correct the path.")
+            return Check(name, Verdict.FAIL, "It is not a directory.", "Make it, or correct the path.")
         if not await holds("-x", path):
             return Check(name, Verdict.FAIL, f"{user} may not enter it.", "Change its mode.")
         own = f"{path.rstrip('/')}/{user}"

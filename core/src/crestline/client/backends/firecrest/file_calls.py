@@ -76,7 +76,7 @@ class FileCalls(ContentCalls):
 
     async def mkdir(self, path: str, *, parents: bool = False) -> None:
         self._safe(path)
-        if parents:  # what is there already is no error, so it may be repeated
+        if parents:  # what is there already is not an error, so it may be repeated
             await self._calls._result(
                 lambda: self._calls._api.mkdir(self._calls.system_name, path, create_parents=True), Any
             )

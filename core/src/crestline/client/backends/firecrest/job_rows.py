@@ -62,7 +62,7 @@ async def read_jobs(body: bytes, system: str, answered: float | None = None) -> 
         answered: seconds since the epoch when it was given, by the server's clock; None: now, by this machine's.
 
     Raises:
-        msgspec.DecodeError: the answer as a whole is no list of jobs.
+        msgspec.DecodeError: the answer as a whole is not a list of jobs.
     """
     rows = msgspec.json.decode(body, type=_Rows).jobs or []
     decoder = msgspec.json.Decoder(_Row, strict=False)

@@ -75,7 +75,7 @@ class SshCommands(Commands):
 
         Args:
             statuses: exit statuses that are no failure.
-            forgive: says of a line on standard error whether it is no failure either, if there are no others.
+            forgive: says of a line on standard error whether it is not a failure either, if there are no others.
             progress: takes a line on standard error that is no complaint; False for any other line. It may raise.
 
         Raises:

@@ -75,7 +75,7 @@ async def open_file(system: str, path: str, user: str, pools: Pools, commands: S
 
 
 def check_regular(status: asyncssh.SFTPAttrs, path: str) -> None:
-    """Refuse what is no regular file.
+    """Refuse what is not a regular file.
 
     Raises:
         InvalidRequestError: it is none.

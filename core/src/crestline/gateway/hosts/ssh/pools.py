@@ -36,7 +36,7 @@ class Pools:
             PermissionDeniedError: no machine has a user of such a name.
         """
         if not _USER_NAME.fullmatch(user):
-            raise PermissionDeniedError(f"'{printable(user)}' is no user name of {self._name}.")
+            raise PermissionDeniedError(f"'{printable(user)}' is not a user name of {self._name}.")
         if user not in self._pools:
             self._pools[user] = Pool(self._name, self._settings, partial(self._connect, user))
         return self._pools[user]

@@ -113,7 +113,7 @@ class Directory:
         self._do(name, os.rmdir, name, dir_fd=self._descriptor)
 
     def chmod(self, name: str, mode: int) -> None:
-        """chmod(2) of what is no link."""
+        """chmod(2) of what is not a link."""
         if not hasattr(os, "O_PATH"):
             self._do(name, os.chmod, name, mode, dir_fd=self._descriptor, follow_symlinks=False)
             return
@@ -263,7 +263,7 @@ class ServedTrees:
                 directory.mkdir(name)
                 made += 1
             except FileExistsError:
-                pass  # it is there by now, or is no directory, as `enter` says
+                pass  # it is there by now, or is not a directory, as `enter` says
             except BaseException:
                 directory.close()
                 raise

@@ -70,11 +70,11 @@ def parse_dependency(text: str) -> Dependency:
             clauses.append(Clause(kind))
             continue
         if kind not in _KINDS or not targets:
-            raise _refusal(text, f"{part[:40]!r} is no condition")
+            raise _refusal(text, f"{part[:40]!r} is not a condition")
         for target in targets:
             match = re.fullmatch(r"(\d{1,18})(?:_(\d{1,9}|\*))?(?:\+(\d{1,9}))?", target, re.ASCII)
             if match is None or (match[3] and kind != "after"):
-                raise _refusal(text, f"{target[:40]!r} is no job id")
+                raise _refusal(text, f"{target[:40]!r} is not a job id")
             task = int(match[2]) if match[2] and match[2] != "*" else None
             clauses.append(Clause(kind, int(match[1]), task, 60 * int(match[3] or 0)))
     return Dependency(tuple(clauses), any_of)

@@ -113,7 +113,7 @@ class Launcher:
         """The job's steps beside the batch script, in their order."""
         steps = []
         for step in records.read_steps(str(self.job_directory(job_id))):
-            with suppress(msgspec.ValidationError):  # the job itself can write there; its nonsense is no step
+            with suppress(msgspec.ValidationError):  # the job itself can write there; its nonsense is not a step
                 steps.append(msgspec.convert(step, StepInfo))
         return tuple(steps)
 

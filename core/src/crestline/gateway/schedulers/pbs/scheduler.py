@@ -190,7 +190,7 @@ class _Source(JobSource):
 
 
 def _judged(done: Completed) -> bytes:
-    """What qstat printed; that some of many jobs are unknown or have finished is no failure."""
+    """What qstat printed; that some of many jobs are unknown or have finished is not a failure."""
     if done.exit_status == 0 or all(
         re.search(r"unknown job ?id|job has finished", line, re.IGNORECASE) for line in complaints(done)
     ):

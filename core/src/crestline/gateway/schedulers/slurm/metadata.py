@@ -38,7 +38,7 @@ async def read_metadata(commands: SlurmCommands, user: str, jobs: list[JobInfo])
         if (row := _row(held, job.job_id)) is not None:
             paths = {text(row["STDOUT"]), text(row["STDERR"])} - {None}
             if "_" in job.job_id and paths <= _defaults(job, row["JobID"]):
-                # Of an element that asked for no file squeue shows the default of a job that is no array.
+                # Of an element that asked for no file squeue shows the default of a job that is not an array.
                 streams = Streams(row["JobID"], text(row["STDIN"]), None, None)
             else:
                 streams = Streams(row["JobID"], text(row["STDIN"]), text(row["STDOUT"]), text(row["STDERR"]))

@@ -178,7 +178,7 @@ class SlurmScheduler(CommandScheduler):
         if self._rest is not None:
             return await self._rest.cancel(user, job_id)
         done = await self._slurm.act(user, "scancel", job_id)
-        if done.exit_status != 0:  # one that has ended meanwhile is no error; of others Slurm knows who may
+        if done.exit_status != 0:  # one that has ended meanwhile is not an error; of others Slurm knows who may
             error = refusal("scancel", done)
             if error is not None and not isinstance(error, JobNotFoundError):
                 raise error

@@ -99,7 +99,7 @@ class CertificateService(Credentials):
             certificate = asyncssh.import_certificate(line)
             details = load_ssh_public_identity(line)
         except (msgspec.MsgspecError, asyncssh.KeyImportError, ValueError) as error:
-            raise GatewayUnavailableError("The SSH certificate service's answer is no certificate.") from error
+            raise GatewayUnavailableError("The SSH certificate service's answer is not a certificate.") from error
         if (
             not isinstance(details, SSHCertificate)
             or certificate.key.public_data != key.public_data

@@ -51,5 +51,5 @@ def read_private_key(path: Path, whose: str) -> asyncssh.SSHKey:
     except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
         # Without its text and its cause: they may hold parts of what was read.
         raise ConfigError(
-            f"The SSH key of '{whose}' is no private key without a passphrase ({type(error).__name__})."
+            f"The SSH key of '{whose}' is not a private key without a passphrase ({type(error).__name__})."
         ) from None

@@ -140,7 +140,7 @@ def read_steps(directory: str) -> list[Step]:
     for name in sorted(names, key=lambda name: int(name.removesuffix(".json"))):
         try:
             step = read(os.path.join(folder, name))
-        except ValueError:  # the job itself can write there; its nonsense is no step
+        except ValueError:  # the job itself can write there; its nonsense is not a step
             continue
         if isinstance(step, dict) and step.keys() == Step.__annotations__.keys():
             steps.append(cast(Step, step))

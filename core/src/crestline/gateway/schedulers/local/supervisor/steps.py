@@ -52,7 +52,7 @@ def run(argv: list[str]) -> int:
     wanted = options.get("n") or options.get("ntasks") or options.get("N") or options.get("nodes")
     wanted = (wanted or os.environ.get("SLURM_NTASKS", "1")).partition("-")[0]
     if not (wanted.isascii() and wanted.isdigit() and 0 < int(wanted) <= 10_000):
-        return _fail(f"{wanted!r} is no number of tasks", 1)
+        return _fail(f"{wanted!r} is not a number of tasks", 1)
     count = int(wanted)
     step = records.add_step(
         directory,

@@ -305,7 +305,7 @@ def _become(task: Task, argv: list[str], group: int, step: Step | None) -> NoRet
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
-        os._exit(127)  # whatever happened, this is no second supervisor
+        os._exit(127)  # whatever happened, this is not a second supervisor
 
 
 def _redirect(task: Task) -> None:
