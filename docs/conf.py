@@ -53,7 +53,7 @@ napoleon_use_ivar = True
 
 nitpicky = True
 nitpick_ignore_regex = [
-    ("py:.*", r"(airflow|collections|datetime|msgspec|os|pathlib|ssl|types|typing)\..*"),  # no network, no inventories
+    ("py:.*", r"(airflow|collections|datetime|httpx|msgspec|os|pathlib|ssl|types|typing)\..*"),  # no inventories
     ("py:.*", r"AirflowNotFoundException"),
     (
         "py:class",
