@@ -42,6 +42,7 @@ STREAMS = {
 """whose bodies are stored as they come"""
 PUBLIC = {
     "POST /oauth2/token": 16 * 1024,
+    "POST /page/sign-in": 4096,
     "POST /transfers/{system_name:str}/{transfer_id:str}/complete": 4 * MIB,  # read for a good signature alone
 }
 VALUES = {"system_name": "local", "job_id": "1", "key_id": "0" * 12, "transfer_id": "t" + "0" * 16, "number": "1"}
