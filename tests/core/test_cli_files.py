@@ -154,7 +154,7 @@ def test_rm_mkdir_mv_and_tail(crestline: Command) -> None:
     assert "No such file" in crestline.refused("rm", "more/renamed", code=66)
     crestline("rm", "-f", "more/renamed")
     crestline("rm", "-r", "more")
-    assert "No such file" in crestline.refused("ls", "more", code=66)
+    assert "more does not exist" in crestline.refused("ls", "more", code=66)
 
 
 def test_tail_follows_what_is_added(crestline: Command) -> None:
