@@ -20,6 +20,7 @@ from crestline.model import (
     ConflictError,
     GatewayUnavailableError,
     InvalidRequestError,
+    Job,
     JobSpec,
     JobState,
     MissingFileError,
@@ -347,6 +348,33 @@ async def test_each_of_many_runs_once_through_a_bad_network(lab: System, plain: 
     ids = await asyncio.gather(*(run(number) for number in range(count)))
     assert len(set(ids)) == count
     assert sorted((plain.home / "ran").read_text().split(), key=int) == [str(number) for number in range(count)]
+
+
+@pytest.fixture(params=["plain", "ours"])
+async def either(
+    request: pytest.FixtureRequest, plain: PlainFirecrest, gateway: RunningGateway
+) -> AsyncIterator[System]:
+    site = plain_site(plain) if request.param == "plain" else gateway_site(gateway)
+    async with crestline.connect(site, policy=BRISK) as system:
+        yield system
+
+
+@pytest.mark.parametrize("key", ["a\n", " a ", "\x00", "w\xe4rme/1", "\udcff", "k" * 5000])
+async def test_any_text_is_a_key(either: System, key: str) -> None:
+    spec = JobSpec(script=QUICK)
+    first = await either.submit(spec, key=key)
+    assert (await either.submit(spec, key=key)).job_id == first.job_id
+    [again, other] = await either.submit_many([spec, spec], [key, key + "b"])
+    assert isinstance(again, Job)
+    assert isinstance(other, Job)
+    assert again.job_id == first.job_id != other.job_id
+
+
+async def test_an_empty_key_is_refused(either: System) -> None:
+    with pytest.raises(InvalidRequestError, match="key is empty"):
+        await either.submit(JobSpec(script=QUICK), key="")
+    with pytest.raises(InvalidRequestError, match="key is empty"):
+        await either.submit_many([JobSpec(script=QUICK)], [""])
 
 
 # the lock

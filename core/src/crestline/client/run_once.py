@@ -27,7 +27,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 def tag_of(key: str) -> str:
     """20 hexadecimal digits that stand for the key in names."""
-    return hashlib.sha256(key.encode()).hexdigest()[:20]
+    return hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:20]
 
 
 def tagged_name(name: str | None, script: str, tag: str) -> str:

@@ -46,10 +46,11 @@ class SubmissionStrategy(abc.ABC):
             is_new: the key was never used before, so that its job need not be looked for first.
 
         Raises:
-            InvalidRequestError: the job itself is wrong.
+            InvalidRequestError: the job itself is wrong, or the key is empty.
             ConflictError: the key was used with another job (where the API recognises keys).
             SubmitOutcomeUnknownError: it could not be found out whether there is a job; repeat with the same key.
         """
+        _refuse_empty(key)
         return await self._submit(spec, key, is_new=is_new, gate=asyncio.Semaphore(1))
 
     async def submit_many(
@@ -68,6 +69,8 @@ class SubmissionStrategy(abc.ABC):
             raise InvalidRequestError(
                 "Each job needs a key of its own.", hint="Give as many keys as jobs, all different."
             )
+        for key in keys:
+            _refuse_empty(key)
         found = await self._submit_together(dict(enumerate(zip(specs, keys, strict=True))))
         gate = asyncio.Semaphore(_AT_ONCE)
 
@@ -165,3 +168,9 @@ def _outcome(cause: CrestlineError, obstacle: CrestlineError | None) -> GatewayU
         hint="Submit again with the same key; a job that is there already will be found.",
         details=(*cause.details, *looks),
     )
+
+
+def _refuse_empty(key: str | None) -> None:
+    """Refuse what would name every attempt, or none."""
+    if key == "":
+        raise InvalidRequestError("The key is empty.", hint="Give a word that names this attempt, or None.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
@@ -48,6 +49,16 @@ _PLAIN_ID = re.compile(r"^[A-Za-z0-9]+$")
 
 _ELEMENT = re.compile(r"_(\d+)\Z", re.ASCII)
 
+_LONGEST_KEY = 255
+"""characters that a Crestline gateway takes"""
+
+
+def _sendable(key: str) -> str:
+    """A key as a header and the gateway take it: one that is long, or has other characters, travels as its hash."""
+    if len(key) <= _LONGEST_KEY and key.isascii() and key.isprintable() and key == key.strip():
+        return key
+    return f"sha256:{hashlib.sha256(key.encode(errors='surrogatepass')).hexdigest()}"
+
 
 class JobCalls(EventCalls):
     """The jobs of one system."""
@@ -58,7 +69,7 @@ class JobCalls(EventCalls):
 
     async def submit(self, spec: JobSpec, key: str) -> str:
         idempotent = Capability.IDEMPOTENCY_KEY in self._calls.capabilities
-        headers = {IDEMPOTENCY_HEADER: key} if idempotent else {}
+        headers = {IDEMPOTENCY_HEADER: _sendable(key)} if idempotent else {}
         job = describe(spec)
         job.account = job.account or self._calls.account
         response = await self._calls._request(
@@ -73,7 +84,7 @@ class JobCalls(EventCalls):
 
     async def submit_many(self, jobs: Sequence[tuple[JobSpec, str]]) -> list[str | CrestlineError]:
         self._calls._need(Capability.BATCH)
-        items = [BatchItem(job=describe(spec), key=key) for spec, key in jobs]
+        items = [BatchItem(job=describe(spec), key=_sendable(key)) for spec, key in jobs]
         for item in items:
             item.job.account = item.job.account or self._calls.account
         path = f"{self._jobs_path}/batch"
@@ -85,7 +96,7 @@ class JobCalls(EventCalls):
 
     async def knows_key(self, key: str) -> bool:
         self._calls._need(Capability.SUBMISSION_LOOKUP)
-        headers = {IDEMPOTENCY_HEADER: key}
+        headers = {IDEMPOTENCY_HEADER: _sendable(key)}
         path = f"{self._jobs_path}/submitted"
         response = await self._calls._request("get", path, expect=200, additional_headers=headers)
         return self._calls._read(response, SubmissionAnswer).known

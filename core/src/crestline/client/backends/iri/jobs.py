@@ -93,7 +93,9 @@ class Jobs(JobEndpoints):
     async def _launch(self, job: iri.JobSpec, key: str) -> str:
         path = f"/compute/job/{self._resource}"
         sends_key = self.recognises_keys
-        headers = {"Idempotency-Key": hashlib.sha256(key.encode()).hexdigest()} if sends_key else {}
+        headers = (
+            {"Idempotency-Key": hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()} if sends_key else {}
+        )
         try:
             response = await self._calls.request("POST", path, how="once", body=job, headers=headers)
         except UnsupportedError:
