@@ -218,11 +218,11 @@ def test_what_is_missing_has_a_heading_and_a_way_back(
 
 def test_what_could_not_be_loaded_can_be_tried_again(page: Page, gateway: RunningGateway) -> None:
     sign_in(page, gateway)
-    page.route("**/compute/local/jobs/17", lambda route: route.abort())
-    page.goto(f"{gateway.url}/#/jobs/local/17")
+    page.route("**/compute/local/jobs/999999", lambda route: route.abort())
+    page.goto(f"{gateway.url}/#/jobs/local/999999")
     page.get_by_role("heading", name="This page could not be loaded").wait_for()
     assert_accessible(page)
-    page.unroute("**/compute/local/jobs/17")
+    page.unroute("**/compute/local/jobs/999999")
     page.get_by_role("button", name="Try again").click()
     page.get_by_role("heading", name="Job not found").wait_for()
 
