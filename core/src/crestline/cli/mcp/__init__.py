@@ -1,0 +1,55 @@
+"""`crestline mcp`: a system's jobs and files as tools of the Model Context Protocol, for agents.
+
+`tools` has the tools, `server` their transport and their errors; both need the extra `crestline[mcp]`, and are imported
+when the command runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import Annotated
+
+import typer
+
+from crestline.cli.errors import UsageError
+from crestline.cli.help import make_app
+from crestline.cli.options import Site
+from crestline.model import ConfigError
+
+ACTIONS = ("submit", "cancel", "write", "delete")
+"""what changes something, and is a dry run unless it is allowed"""
+
+app = make_app()
+
+
+@app.command("mcp")
+def mcp(
+    allow: Annotated[
+        list[str] | None,
+        typer.Option("--allow", metavar="ACTION,...", help=f"What the agent may do: {', '.join(ACTIONS)}. Repeatable."),
+    ] = None,
+    site: Site = None,
+) -> None:
+    """Serve systems, jobs, logs and files to an agent as MCP tools, over stdin and stdout.
+
+    Without --allow, tools that submit, cancel, write or delete only answer what they would do. With SYSTEM@SITE the
+    tools reach that system alone, with SITE every system of the site that its credential opens.
+    """
+    allowed = frozenset(word.strip() for words in allow or () for word in words.split(","))
+    if unknown := allowed.difference(ACTIONS):
+        raise UsageError(f"{', '.join(map(repr, sorted(unknown)))}: --allow takes {', '.join(ACTIONS)}.")
+    from crestline.client.config import find_site
+
+    find_site(site)  # an unknown site ends the command; a gateway that is down does not
+    try:
+        from crestline.cli.mcp.server import make_server
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("crestline"):
+            raise
+        raise ConfigError(
+            f"`crestline mcp` needs {error.name}, which is not installed.", hint="Run: pip install 'crestline[mcp]'"
+        ) from error
+    # A thread waits for stdin, so an interrupted event loop would wait for it; nothing is lost by ending at once.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    asyncio.run(make_server(site, allowed).run_stdio_async())
