@@ -7,6 +7,7 @@ when the command runs.
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from typing import Annotated
 
@@ -50,6 +51,7 @@ def mcp(
         raise ConfigError(
             f"`crestline mcp` needs {error.name}, which is not installed.", hint="Run: pip install 'crestline[mcp]'"
         ) from error
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")  # else the SDK draws boxes on stderr
     # A thread waits for stdin, so an interrupted event loop would wait for it; nothing is lost by ending at once.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     asyncio.run(make_server(site, allowed).run_stdio_async())

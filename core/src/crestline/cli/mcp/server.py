@@ -22,8 +22,7 @@ and what they would do unless the user who started this server has allowed them.
 _MOST_ERROR_TEXT = 4000
 
 _READS = ToolAnnotations(read_only_hint=True)
-_ADDS = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True)
-_DESTROYS = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True)
+_CHANGES = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True)
 
 
 def make_server(target: str | None, allowed: frozenset[str]) -> MCPServer[Any]:
@@ -35,9 +34,9 @@ def make_server(target: str | None, allowed: frozenset[str]) -> MCPServer[Any]:
     """
     tools = Tools(target, allowed)
     reads = (tools.list_systems, tools.list_jobs, tools.show_job, tools.tail_log, tools.list_files, tools.read_file)
-    destroys = (tools.cancel_job, tools.write_file, tools.delete_path)
+    changes = (tools.submit_job, tools.cancel_job, tools.write_file, tools.delete_path)
     made = []
-    for kind, functions in ((_READS, reads), (_ADDS, (tools.submit_job,)), (_DESTROYS, destroys)):
+    for kind, functions in ((_READS, reads), (_CHANGES, changes)):
         for function in functions:
             tool = Tool.from_function(function, annotations=kind)
             tool.parameters["additionalProperties"] = False

@@ -171,7 +171,7 @@ class Tools:
             if rehearsal := self._rehearse("submit", f"submit this script to {opened.name}{where}", script=rendered):
                 return rehearsal
             job = await opened.submit(spec, key=f"mcp/{key}")
-        return _bounded({"submitted": job.job_id, "state": job.state, "system": opened.name})
+            return _bounded({"submitted": job.job_id, "state": job.state, "system": opened.name})
 
     async def cancel_job(self, job_id: JobId, system: SystemName = "") -> dict[str, Any]:
         """Cancel a job; one that has ended already stays as it is."""
