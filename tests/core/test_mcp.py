@@ -231,9 +231,7 @@ async def test_a_key_decides_whatever_is_allowed(crestline: Command, place: Path
     assert len(denials) >= 4, audit
 
 
-async def test_an_expired_or_revoked_key_says_so_and_a_new_one_counts_at_once(
-    crestline: Command, tmp_path: Path
-) -> None:
+async def test_a_revoked_key_says_so_and_a_new_one_counts_at_once(crestline: Command, tmp_path: Path) -> None:
     limited = by_key(crestline, tmp_path, *READ)
     async with agent(limited) as call:
         await call("list_jobs")
@@ -306,6 +304,9 @@ async def test_a_file_is_read_in_parts_without_cutting_a_character(crestline: Co
         ("show_job", {"job_id": "1", "dry_run": False}, "Unknown argument 'dry_run'. show_job takes job_id, system."),
         ("tail_log", {"job_id": "1", "stream": "both"}, "stream: Input should be 'stdout' or 'stderr'."),
         ("list_files", {"path": "/nonexistent/x"}, "InvalidRequestError: The provided path"),
+        ("write_file", {"path": ".", "content": "x", "overwrite": True}, " is a directory. Name a file in it."),
+        ("read_file", {"path": "."}, "InvalidRequestError: "),
+        ("submit_job", {"script": "#!/bin/sh", "key": "a\n"}, "InvalidRequestError: key: "),
         ("list_files", {"path": "nowhere"}, "MissingFileError: The directory "),
         ("list_files", {"system": "elsewhere"}, "SystemNotFoundError: "),
         ("list_files", {"path": "a\0b"}, "InvalidRequestError: "),
@@ -354,6 +355,7 @@ async def test_a_hostile_log_stays_data(crestline: Command, place: Path) -> None
 async def test_one_system_alone_where_it_is_named(crestline: Command) -> None:
     async with agent(crestline, "--site", "local@local") as call:
         await call("list_jobs", system="local")
+        assert [each["name"] for each in (await call("list_systems"))["systems"]] == ["local"]
         assert (await call.refused("list_jobs", system="other")).startswith(
             "PermissionDeniedError: This server reaches"
         )
@@ -383,6 +385,10 @@ async def test_parts_of_files_of_a_plain_firecrest(tmp_path: Path) -> None:
                 assert part["text"] == numbered[offset : offset + 4096]
             part = await call("read_file", path=f"{plain.home}/small", offset=16, max_bytes=16)
             assert part["text"] == numbered[16:32]
+
+
+def test_it_ends_with_its_input_and_reads_over_what_is_not_json(crestline: Command) -> None:
+    assert crestline("mcp", stdin=b"not JSON\n\xff\n[" + b"[" * 100_000).returncode == 0
 
 
 def test_the_command_line_starts_without_the_sdk() -> None:

@@ -128,6 +128,14 @@ def test_it_needs_what_it_declares(
     assert done.returncode == 0, done.stderr
 
 
+def test_the_tools_for_agents_need_what_their_extra_declares(wheels: dict[str, Path], tmp_path: Path) -> None:
+    place = Place(tmp_path, wheels, "crestline", "mcp")
+    code = "import asyncio; from crestline.cli.mcp.server import make_server as make\n"
+    code += "assert asyncio.run(make(None, frozenset()).list_tools())"
+    done = place.python("".join(absent(*HOSTS)) + code)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_gateway_starts_from_its_wheel(wheels: dict[str, Path], tmp_path: Path) -> None:
     place = Place(tmp_path, wheels, "crestline", "gateway")
     home = tmp_path / "home"

@@ -1,7 +1,7 @@
 """`crestline mcp`: a system's jobs and files as tools of the Model Context Protocol, for agents.
 
-`tools` has the tools, `server` their transport and their errors; both need the extra `crestline[mcp]`, and are imported
-when the command runs.
+`tools` has the tools, `remote_files` reads for them, `server` has their schemas and their errors. They need the extra
+`crestline[mcp]`, and are imported when the command runs.
 """
 
 from __future__ import annotations

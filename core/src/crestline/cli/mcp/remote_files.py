@@ -1,0 +1,34 @@
+"""Paths and parts of files of a system, for the tools."""
+
+from __future__ import annotations
+
+import posixpath
+
+from crestline.client import System
+from crestline.model import InvalidRequestError
+
+
+async def resolve(system: System, path: str) -> str:
+    """The absolute path, without `.` and doubled slashes.
+
+    Raises:
+        InvalidRequestError: it has `..`, which may lead elsewhere than it seems behind a link.
+    """
+    if ".." in path.split("/"):
+        raise InvalidRequestError(f"{path!r} contains `..`.", hint="Name the path without it.")
+    return posixpath.normpath(await system.resolve_path(path)).replace("//", "/")
+
+
+async def read_part(system: System, path: str, start: int, length: int, size: int) -> bytes:
+    """A part of a file; of a large one on plain FirecREST by its windows, which count characters as bytes."""
+    if system.reads_ranges:
+        return await system.read_range(path, start, length)
+    files, most = system.backend.files, system.backend.max_direct_download
+    if size <= most:
+        return (await files.download_small(path))[start : start + length]
+    window = most // 2
+    first = start // window * window
+    text = await files.view(path, first, window)
+    if start + length > first + window:
+        text += await files.view(path, first + window, window)
+    return text.encode()[start - first :][:length]
