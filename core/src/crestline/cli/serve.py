@@ -29,6 +29,13 @@ SITE = "local"
 app = make_app()
 
 
+class LogFormat(StrEnum):
+    """What a line of the log is."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 class LogLevel(StrEnum):
     """How much the log says."""
 
@@ -64,6 +71,9 @@ def serve(
         typer.Option("--trust-all-users", help="Let users other than the operator use systems of this machine."),
     ] = False,
     log_level: Annotated[LogLevel, typer.Option(help="What the log on stderr holds.")] = LogLevel.WARNING,
+    log_format: Annotated[
+        LogFormat, typer.Option(help="Lines of the log: text, or a JSON object each.")
+    ] = LogFormat.TEXT,
     sign_in_link: Annotated[
         bool | None,
         typer.Option(
@@ -90,7 +100,8 @@ def serve(
     if sign_in_link is None:  # what is written to a file or a journal stays readable for longer than a screen
         sign_in_link = sys.stdout.isatty() and not json
     try:
-        server = _bind(settings, log_level, read_config if config else None, with_sign_in_link=sign_in_link)
+        reload = read_config if config else None
+        server = _bind(settings, log_level, log_format, reload, with_sign_in_link=sign_in_link)
         with suppress(KeyboardInterrupt):
             server.run_forever(lambda: _announce(settings, server, json))
     except (ConfigError, ExceptionGroup) as error:  # of several systems that start at the same time
@@ -119,19 +130,21 @@ def _running(settings: GatewayConfig) -> Endpoint | None:
 def _bind(
     settings: GatewayConfig,
     log_level: LogLevel,
+    log_format: LogFormat,
     read_config: Callable[[], GatewayConfig] | None,
     *,
     with_sign_in_link: bool,
 ) -> Server:
     try:
-        from crestline.gateway.server import Server, configure_logging
+        from crestline.gateway.logs import configure_logging
+        from crestline.gateway.server import Server
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("crestline"):
             raise
         raise ConfigError(
             f"The gateway needs {error.name}, which is not installed.", hint="Run: pip install 'crestline[gateway]'"
         ) from error
-    configure_logging(log_level.upper())
+    configure_logging(log_level.upper(), as_json=log_format is LogFormat.JSON)
     return Server(settings, read_config=read_config, with_sign_in_link=with_sign_in_link)
 
 

@@ -81,7 +81,9 @@ class Envelope:
                 milliseconds = (time.perf_counter() - started) * 1000
                 # As it was sent, so it is one line; without the query, where signed URLs carry their signature.
                 path = scope["raw_path"].partition(b"?")[0][:_LONGEST_PATH].decode("ascii", "backslashreplace")
-                _log.info("%s %s %s %d %.1fms", user, scope["method"], path, status, milliseconds)
+                fields = {"user": user, "method": scope["method"], "path": path, "status": status}
+                extra = {"fields": fields | {"milliseconds": round(milliseconds, 1)}}
+                _log.info("%s %s %s %d %.1fms", user, scope["method"], path, status, milliseconds, extra=extra)
             request_id.reset(token)
 
 

@@ -17,7 +17,6 @@ from types import FrameType
 
 from crestline.gateway.app import create_app
 from crestline.gateway.config import GatewayConfig
-from crestline.gateway.envelope import request_id
 from crestline.gateway.identity.clients import sign_in_link
 from crestline.gateway.metrics_server import MetricsServer
 from crestline.gateway.runtime import GatewayRuntime
@@ -187,18 +186,3 @@ def _check_exposure(config: GatewayConfig, listener: socket.socket) -> None:
         raise ConfigError(
             "Clients on other machines need to know the gateway's URL.", hint="Give it: --public-url https://HOST:PORT"
         )
-
-
-class _RequestIds(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.request_id = request_id.get()
-        return True
-
-
-def configure_logging(level: str = "INFO") -> None:
-    """Log lines with the request's id, to stderr."""
-    handler = logging.StreamHandler()
-    handler.addFilter(_RequestIds())
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s [%(request_id)s] %(name)s: %(message)s"))
-    logging.basicConfig(level=level, handlers=[handler], force=True)
-    logging.getLogger("aiosqlite").setLevel(logging.WARNING)
