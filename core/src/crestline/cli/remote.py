@@ -103,17 +103,18 @@ async def read_last_lines(system: System, path: str, count: int) -> tuple[bytes,
     if not system.reads_ranges:
         content = await system.read_bytes(path)
         whole, partial = content.count(b"\n"), content.rpartition(b"\n")[2]
-        return _last_lines(content, count), f"lines:{whole}:{len(partial.decode(errors='replace'))}"
+        return last_lines(content, count), f"lines:{whole}:{len(partial.decode(errors='replace'))}"
     end = start = (await system.stat(path))["size"]
     content = b""
     while start > 0 and content.count(b"\n") <= count:
         length = min(_CHUNK, start)
         start -= length
         content = await system.read_range(path, start, length) + content
-    return _last_lines(content, count), f"bytes:{end}"
+    return last_lines(content, count), f"bytes:{end}"
 
 
-def _last_lines(content: bytes, count: int) -> bytes:
+def last_lines(content: bytes, count: int) -> bytes:
+    """The last `count` lines; what follows the last line break is one, too."""
     lines = content.split(b"\n")
     end = [] if lines[-1] else [lines.pop()]  # the text ends with a line break
     return b"\n".join([*lines[-count:], *end]) if count else b""

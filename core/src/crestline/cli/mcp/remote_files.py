@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 
 from crestline.client import System
-from crestline.model import InvalidRequestError
+from crestline.model import InvalidRequestError, PermissionDeniedError
 
 
 async def resolve(system: System, path: str) -> str:
@@ -17,6 +17,18 @@ async def resolve(system: System, path: str) -> str:
     if ".." in path.split("/"):
         raise InvalidRequestError(f"{path!r} contains `..`.", hint="Name the path without it.")
     return posixpath.normpath(await system.resolve_path(path)).replace("//", "/")
+
+
+async def check_deletable(system: System, path: str) -> None:
+    """Refuse what holds all files of the user, or a whole file system.
+
+    Raises:
+        PermissionDeniedError: it is, or holds, the user's default directory or the root of a file system.
+    """
+    served = [place.get("path") or "/" for place in (await system.describe()).get("fileSystems") or []]
+    for kept in (await system.default_workdir(), *served):
+        if f"{kept.rstrip('/')}/".startswith(f"{path.rstrip('/')}/"):
+            raise PermissionDeniedError(f"{path} holds all files of {kept}.", hint="Name what is inside it.")
 
 
 async def read_part(system: System, path: str, start: int, length: int, size: int) -> bytes:

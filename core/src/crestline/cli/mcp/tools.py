@@ -14,8 +14,8 @@ import msgspec
 from pydantic import Field
 
 from crestline.cli.connecting import check_listening
-from crestline.cli.mcp.remote_files import read_part, resolve
-from crestline.cli.remote import check_known, naming_missing_directory, output_files
+from crestline.cli.mcp.remote_files import check_deletable, read_part, resolve
+from crestline.cli.remote import check_known, last_lines, naming_missing_directory, output_files
 from crestline.cli.systems import health
 from crestline.client import Policy, RetryPolicy, System, connect, find_site, list_systems
 from crestline.model import (
@@ -34,11 +34,14 @@ _POLICY = Policy(retry=RetryPolicy(attempts=2, budget=15))
 _MOST_BYTES = 65536
 _MOST_SCRIPT = 16384
 _MOST_WORDS = 500
-"""characters of a name or a reason"""
+"""characters of a name or a reason in a list"""
+_LONGEST_PATH = 4096
 
 SystemName = Annotated[str, Field(max_length=100, description="A name from list_systems; empty: the default.")]
 JobId = Annotated[str, Field(min_length=1, max_length=64, description="12, or 12_3 for element 3 of array 12.")]
-Path = Annotated[str, Field(min_length=1, max_length=4096, description="Absolute, or below the user's directory.")]
+Path = Annotated[
+    str, Field(min_length=1, max_length=_LONGEST_PATH, description="Absolute, or below the user's directory.")
+]
 Limit = Annotated[int, Field(ge=1, le=500, description="Entries in the answer.")]
 Bytes = Annotated[int, Field(ge=16, le=_MOST_BYTES, description="Bytes in the answer.")]
 Word = Annotated[str, Field(max_length=255)]
@@ -109,7 +112,7 @@ class Tools:
         """Show a job: its state, resources and times, how it ended, its script, and the paths of its output."""
         async with self._open(system) as opened:
             job = await opened.metadata(await opened.job(job_id))
-        answer = _bounded(msgspec.to_builtins(msgspec.structs.replace(job, script=None)))
+        answer = _bounded(msgspec.to_builtins(msgspec.structs.replace(job, script=None)), _LONGEST_PATH)
         if job.is_finished:
             answer["end"] = visible(f"{describe_end(job)} {end_hint(job)}".strip())
         return answer | ({"script": visible(job.script[:_MOST_SCRIPT])} if job.script else {})
@@ -133,7 +136,7 @@ class Tools:
             size = (await opened.stat(paths[0]))["size"]
             start = max(0, size - max_bytes)
             content = await read_part(opened, paths[0], start, max_bytes, size)
-        kept = b"".join(content.splitlines(keepends=True)[-lines:])
+        kept = last_lines(content, lines)
         return {
             "path": visible(paths[0]),
             "size": size,
@@ -149,7 +152,7 @@ class Tools:
             Field(max_length=200, pattern="^[!-~]+$", description="Names this attempt: it starts at most one job."),
         ],
         name: Word = "",
-        workdir: Annotated[str, Field(max_length=4096)] = "",
+        workdir: Annotated[str, Field(max_length=_LONGEST_PATH)] = "",
         partition: Word = "",
         account: Word = "",
         time_limit: Annotated[str, Field(max_length=32, description="[D-]HH:MM:SS")] = "",
@@ -194,7 +197,7 @@ class Tools:
             async with naming_missing_directory(opened, f"{whole}/"):
                 files = sorted(await opened.ls(whole, hidden=hidden), key=lambda file: file.name)
         shown = [msgspec.to_builtins(file) for file in files[:limit]]
-        return _bounded({"path": whole, "files": shown, "left_out": max(0, len(files) - limit)})
+        return {"path": whole} | _bounded({"files": shown, "left_out": max(0, len(files) - limit)})
 
     async def read_file(
         self, path: Path, offset: Annotated[int, Field(ge=0)] = 0, max_bytes: Bytes = 16384, system: SystemName = ""
@@ -245,8 +248,7 @@ class Tools:
         """Delete a file, or with `recursive` a directory with all that is in it."""
         async with self._open(system) as opened:
             whole = await resolve(opened, path)
-            if f"{await opened.default_workdir()}/".startswith(f"{whole.rstrip('/')}/"):
-                raise PermissionDeniedError(f"{whole} holds all files of the user.", hint="Name what is inside it.")
+            await check_deletable(opened, whole)
             found = await opened.stat(whole)
             is_directory = stat.S_ISDIR(found["mode"])
             if is_directory and not recursive:
@@ -265,14 +267,16 @@ def _summary(job: Job) -> dict[str, Any]:
     return {field: msgspec.to_builtins(getattr(job, field)) for field in fields}
 
 
-def _bounded(answer: dict[str, Any]) -> dict[str, Any]:
-    """Without what is empty, and with short, visible texts."""
-    return {key: _short(value) for key, value in answer.items() if value not in (None, "", {})}
+def _bounded(answer: dict[str, Any], most: int = _MOST_WORDS) -> dict[str, Any]:
+    """Without what is empty, and with visible texts of at most so many characters."""
+    return {key: _short(value, most) for key, value in answer.items() if value not in (None, "", {})}
 
 
-def _short(value: Any) -> Any:
+def _short(value: Any, most: int) -> Any:
     if isinstance(value, dict):
-        return _bounded(value)
+        return _bounded(value, most)
     if isinstance(value, list):
-        return [_short(each) for each in value]
-    return visible(value[:_MOST_WORDS]) if isinstance(value, str) else value
+        return [_short(each, most) for each in value]
+    if not isinstance(value, str):
+        return value
+    return visible(value[:most]) + ("…" if len(value) > most else "")
