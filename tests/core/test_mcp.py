@@ -16,6 +16,7 @@ from mcp.types import TextContent, Tool
 
 from crestline.client import load_sites, register_site
 from harness.command import CRESTLINE, Command
+from harness.patience import until
 from plain_firecrest.fixture import running
 
 pytestmark = pytest.mark.anyio
@@ -128,9 +129,11 @@ async def test_systems_jobs_and_logs(crestline: Command, place: Path) -> None:
         assert (errors["text"], errors["is_whole"]) == ("to stderr\n", True)
 
 
-async def test_cancelling(crestline: Command) -> None:
+async def test_cancelling(crestline: Command, tmp_path: Path) -> None:
     async with agent(crestline, "--allow", "submit, cancel") as call:
-        job_id = (await call("submit_job", script="#!/bin/bash\nsleep 600\n", key="cancelled"))["submitted"]
+        script = f"#!/bin/bash\ntouch {tmp_path}/began\nsleep 600\n"
+        job_id = (await call("submit_job", script=script, key="cancelled"))["submitted"]
+        await until((tmp_path / "began").exists)  # one that has not begun leaves no signal
         assert await call("cancel_job", job_id=job_id) == {"cancelled": job_id}
         crestline("wait", job_id, code=143)
         assert (await call("show_job", job_id=job_id))["state"] == "cancelled"
