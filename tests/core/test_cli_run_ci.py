@@ -34,6 +34,12 @@ def test_the_same_key_is_the_same_run(crestline: Command) -> None:
     assert "no job of a run" in crestline.refused("run", "--key", "another", "--attach", code=66)
 
 
+def test_an_empty_key_is_refused(crestline: Command) -> None:
+    assert "--key is empty" in crestline.refused("run", "--key", "", "true", code=2)
+    (crestline.place / "job.sh").write_text("#!/bin/sh\n")
+    assert "key is empty" in crestline.refused("submit", "--key", "", "job.sh", code=65)
+
+
 def test_a_key_does_not_stand_for_another_run(crestline: Command) -> None:
     """As the gateway refuses a key that comes back with other content: a run that did not happen is no success."""
     file = crestline.place / "data.txt"

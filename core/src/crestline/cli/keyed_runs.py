@@ -63,7 +63,7 @@ def check_same_request(key: str, note: RunNote, request: str) -> None:
 async def keyed_workdir(system: System, key: str) -> str:
     """The working directory of the run called `key`, the same in every process."""
     readable = re.sub(r"[^A-Za-z0-9._-]", "-", key)[:60].lstrip(".-")
-    digest = hashlib.sha256(key.encode()).hexdigest()[:10]
+    digest = hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:10]
     return await system.resolve_path(f"crestline-runs/{readable}-{digest}")
 
 

@@ -93,6 +93,8 @@ def run(
     directory; it stays. Ctrl-C and SIGTERM cancel the job. With --json every step and every piece of output is a line
     of JSON. In GitHub Actions the step gets outputs and a summary.
     """
+    if key == "":  # such as an unset variable's: each run would be a new one, against what the option promises
+        raise UsageError("--key is empty: name the run, or leave the option out.")
     if attach and not key:
         raise UsageError("--attach needs the --key of the run.")
     if attach and site and site.partition(":")[0] == "any":
