@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import contextlib
+import logging
 import posixpath
 import re
 import time
@@ -23,6 +23,8 @@ from crestline.client.backends.iri.tasks import TaskMonitor, failure_of, output_
 from crestline.client.backends.transport import Repeat
 from crestline.model import ConflictError, File, FileType, GatewayUnavailableError, NotFoundError, UnsupportedError
 from crestline.wire import iri
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -166,8 +168,10 @@ class Files(FileEndpoints):
         try:
             task = await self._tasks.wait(task_id, max(limit, _SLOW_LIMIT) if operation in _SLOW else limit)
         except asyncio.CancelledError:
-            with contextlib.suppress(Exception):
+            try:
                 await asyncio.shield(self._tasks.cancel(task_id))
+            except Exception:  # the caller has left: the facility ends the task by itself
+                logger.debug("Task %s of %s could not be cancelled", task_id, self._system, exc_info=True)
             raise
         if task.status == iri.TaskState.COMPLETED:
             return output_of(task)
