@@ -1,4 +1,4 @@
-"""Tasks on a facility API that is no FirecREST: the example of "Write a facility backend"."""
+"""Tasks on a facility API other than FirecREST: the example of "Write a facility backend"."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def test_squeue(pair: Pair, jobs: dict[str, str], layout: list[str]) -> None:
 
 
 def _contained(ours: Any, theirs: Any, path: str = "") -> list[str]:
-    """Where something that is told differs from what Slurm tells; what is left out is no difference."""
+    """Return the values that differ from Slurm's; values that are left out do not count."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
         missing = [f"{path}.{key}" for key in ours if key not in theirs]
         return missing + [

@@ -1,4 +1,4 @@
-"""A suite on a facility API that is no FirecREST: the example of "Write a facility backend"."""
+"""A suite on a facility API other than FirecREST: the example of "Write a facility backend"."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _shares: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Hashable, _Sh
 
 
 async def acquire(key: Hashable, make: Callable[[], Connection]) -> Connection:
-    """The open connection for `key`, made and opened by the first who asks; give it back with `release`.
+    """Return the open connection for `key`, which the first caller opens; give it back with `release`.
 
     Raises:
         CrestlineError: what opening it raises.

@@ -28,7 +28,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     user: str
-    """who asks, by the name on the system"""
+    """name of the caller on the system"""
     default: bool = False
     """whether jobs that name none are charged to it"""
 

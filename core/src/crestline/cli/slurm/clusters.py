@@ -53,7 +53,7 @@ def find_clusters(program: str, named: str | None) -> list[Cluster]:
     the sites file.
 
     Raises:
-        CommandError: as `find_cluster`, or there is no site.
+        CommandError: as `find_cluster`, or the sites file has no site.
         ConfigError: the sites file cannot be used.
     """
     named = named or os.environ.get("SLURM_CLUSTERS")

@@ -25,7 +25,7 @@ _UNDECIDED = re.compile(
 
 
 def is_refusal(text: str) -> bool:
-    """Whether a scheduler's words say that the request was wrong, and leave no doubt that there is no job."""
+    """Return whether the scheduler's message says that the request was wrong, so that it certainly made no job."""
     return _REFUSED.search(text) is not None and _UNDECIDED.search(text) is None
 
 

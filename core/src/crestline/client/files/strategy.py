@@ -89,7 +89,7 @@ class FileStrategy(abc.ABC):
 
     @abc.abstractmethod
     async def checksum(self, path: str, size: int) -> str | None:
-        """Hexadecimal SHA-256 of a remote file of about `size` bytes, None where it is not to be had in time.
+        """Hexadecimal SHA-256 of a remote file of about `size` bytes, None if the system does not compute it in time.
 
         Raises:
             MissingFileError: it is not there.

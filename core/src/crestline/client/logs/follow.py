@@ -23,7 +23,7 @@ def follow(
     interval: float = 0.5,
     max_interval: float = 5.0,
 ) -> Follower:
-    """Follow a file until `finished` says that nobody writes to it any more, and to its end.
+    """Follow a file until `finished` says that no process writes to it any more, and to its end.
 
     The file may appear later, or never: then the iteration ends without text once `finished`. A file that became
     shorter or was replaced (a requeued job) is read again from its beginning. A gateway that does not answer is waited

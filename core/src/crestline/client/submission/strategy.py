@@ -26,7 +26,7 @@ from crestline.model import (
 )
 
 NOTHING_BEGAN = (NotSentError, RateLimitedError, MaintenanceError)
-"""answers after which there certainly is no job"""
+"""errors after which certainly no job exists"""
 _AT_ONCE = 8
 """single submissions at the same time"""
 

@@ -140,7 +140,7 @@ def _describe(context: dict[str, Any]) -> str:
 
 
 def _close(loop: VirtualEventLoop) -> None:
-    """End what is left; what it does on its way out is no part of the run."""
+    """Cancel the remaining tasks and close the loop; errors of their clean-up do not count as part of the run."""
     loop.set_exception_handler(lambda *_: None)
     for _ in range(20):
         if not (tasks := asyncio.all_tasks(loop)):

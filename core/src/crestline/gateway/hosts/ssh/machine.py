@@ -117,7 +117,7 @@ class SshHost(Host):
         )
 
     async def uid(self, user: str) -> int | None:
-        """As the observer knows it, so that nobody logs in as `user`; without one, as a login of `user` has it."""
+        """Ask the observer for the uid, without a login as `user`; if there is no observer, log in as `user`."""
         observer = self._settings.observer
         argv = ["id", "-u"] if observer is None else ["id", "-u", "--", user]
         timeout = self._settings.timeout.command_execution
