@@ -45,7 +45,7 @@ def test_no_secret_is_in_it(tmp_path: Path) -> None:
     try:
         remember("client secret", gateway.client[1])
         with gateway.http() as http:
-            remember("access token", http.headers["Authorization"].removeprefix("Bearer "))
+            remember("access token", http.auth.token)
             remember("API key", http.post("/keys", json={"name": "planted"}).json()["secret"])
             upload = {"path": f"{gateway.home}/files/x", "transferDirectives": {"transferMethod": "s3", "fileSize": 1}}
             directives = http.post("/filesystem/local/transfer/upload", json=upload).json()["transferDirectives"]

@@ -313,7 +313,7 @@ def state(http: httpx.Client, job: str) -> str:
 
 
 def http_token(http: httpx.Client) -> str:
-    return str(http.headers["Authorization"]).removeprefix("Bearer ")
+    return http.auth.token
 
 
 def eventually(condition: Callable[[], Any]) -> None:

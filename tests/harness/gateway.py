@@ -58,10 +58,28 @@ class RunningGateway:
         return str(answer.json()["access_token"])
 
     def http(self, client: tuple[str, str] | None = None) -> httpx.Client:
-        """A plain HTTP client with a token."""
-        return httpx.Client(
-            base_url=self.url, headers={"Authorization": f"Bearer {self.token(client)}"}, timeout=60, trust_env=False
-        )
+        """A plain HTTP client with a token, renewed in time for as long as the client is in use."""
+        return httpx.Client(base_url=self.url, auth=_Tokens(self, client), timeout=60, trust_env=False)
+
+
+class _Tokens(httpx.Auth):
+    """A token for requests that bring no credential, fetched again long before it expires."""
+
+    def __init__(self, gateway: RunningGateway, client: tuple[str, str] | None) -> None:
+        self._gateway = gateway
+        self._client = client
+        self._renew()
+
+    def auth_flow(self, request: httpx.Request) -> Iterator[httpx.Request]:
+        if "Authorization" not in request.headers and "X-API-Key" not in request.headers:
+            if time.monotonic() > self._until:
+                self._renew()
+            request.headers["Authorization"] = f"Bearer {self.token}"
+        yield request
+
+    def _renew(self) -> None:
+        self.token = self._gateway.token(self._client)
+        self._until = time.monotonic() + 100
 
 
 @contextmanager

@@ -153,7 +153,7 @@ def test_trailers_are_not_headers(tmp_path: Path) -> None:
         file = gateway.home / "files" / "file"
         head = (
             f"PUT /filesystem/local/ops/content?path={file} HTTP/1.1\r\nHost: x\r\nUpload-Id: 1\r\n"
-            f"Authorization: {http.headers['Authorization']}\r\n"
+            f"Authorization: Bearer {http.auth.token}\r\n"
             "Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nUpload-Complete: ?0\r\n\r\n"
         )
         with socket.create_connection(("127.0.0.1", int(gateway.url.rpartition(":")[2]))) as connection:

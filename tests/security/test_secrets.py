@@ -67,7 +67,7 @@ def test_a_gateway_of_this_machine(gateway: GatewayProcess, tmp_path: Path) -> N
     answers: list[httpx.Response] = []
 
     with gateway.http() as http:
-        remember("another access token", http.headers["Authorization"].removeprefix("Bearer "))
+        remember("another access token", http.auth.token)
         http.event_hooks["response"].append(lambda answer: answers.append(answer))
         api_key = http.post("/keys", json={"name": "planted"}).json()["secret"]
         answers.clear()  # the one answer that shows it
@@ -150,7 +150,7 @@ def test_a_job_of_the_cluster(slurm_gateway: SlurmGateway, cluster: Cluster, tmp
     client = slurm_gateway.client_of("alice")
     remember("client secret of alice", client[1])
     with slurm_gateway.http(client) as http:
-        token = http.headers["Authorization"].removeprefix("Bearer ")
+        token = http.auth.token
         remember("access token of alice", token)
         variable, content = plant("environment variable on the cluster"), plant("file on the cluster")
         cluster.check("alice", ["mkdir", "-p", "/home/alice/secrets"])
