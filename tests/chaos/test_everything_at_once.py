@@ -76,7 +76,11 @@ def gateway(cluster: Cluster, tmp_path: Path) -> Iterator[Gateway]:
 
 
 @pytest.mark.parametrize(
-    "size", [SMALL, pytest.param(FULL, marks=[pytest.mark.soak, pytest.mark.timeout(14400)])], ids=["small", "full"]
+    "size",
+    [
+        pytest.param(SMALL, id="small", marks=pytest.mark.timeout(1200)),
+        pytest.param(FULL, id="full", marks=[pytest.mark.soak, pytest.mark.timeout(14400)]),
+    ],
 )
 def test_everything_ends_as_it_should(
     size: Size, cluster: Cluster, gateway: Gateway, gitlab: GitLab, tmp_path: Path

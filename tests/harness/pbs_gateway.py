@@ -33,17 +33,27 @@ class Mom(threading.Thread):
 
     def jobs(self) -> dict[str, dict[str, Any]]:
         """The books."""
-        file = self._books / "jobs.json"
-        return json.loads(file.read_text()) if file.exists() else {}
+        with self._locked():
+            return self._read()
 
     def run(self) -> None:
         while not self._stopping.wait(0.1):
-            with (self._books / "lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                jobs = self.jobs()
+            with self._locked():
+                jobs = self._read()
                 for job_id, job in jobs.items():
                     self._move(job_id, job)
                 (self._books / "jobs.json").write_text(json.dumps(jobs))
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keep every other process from the books, which are written in place."""
+        with (self._books / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        file = self._books / "jobs.json"
+        return json.loads(file.read_text()) if file.exists() else {}
 
     def stop(self) -> None:
         """Kill what still runs."""

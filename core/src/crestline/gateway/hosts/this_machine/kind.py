@@ -13,7 +13,7 @@ from crestline.gateway.paths import printable
 
 _PROBE = 1024 * 1024
 """bytes that file(1) gets to see, as many as it looks at by itself"""
-_TIMEOUT = 10  # seconds
+_TIMEOUT = 60  # seconds; on a busy machine even what takes milliseconds waits its turn
 
 
 async def file_type(workers: Workers, trees: ServedTrees, path: str) -> str:
