@@ -7,6 +7,9 @@ WORKERS ?= 2
 NOT_FAST := airflow chaos end_to_end gateway_page docs
 FAST := not (docker or slurm or browser or airflow or slow or soak)
 
+# Most tests start programs, each of which would compile its modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help install demo test test-fast soak bench lint format build lock audit docs
 
 help:  ## list the targets
@@ -20,7 +23,7 @@ install: .venv/installed  ## make .venv with every distribution of the workspace
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		"$$(sed -n 's/^  "\(uv==[0-9.]*\)",/\1/p' pyproject.toml)"
 	$(BIN)/uv export --quiet --frozen --all-packages --all-groups --no-emit-workspace --no-emit-project -o $(LOCKED)
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r $(LOCKED)
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r $(LOCKED)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps \
 		-e core $(patsubst %/pyproject.toml,-e %,$(wildcard integrations/*/pyproject.toml))
 	@touch $@
