@@ -58,6 +58,7 @@ def test_every_page_is_there(site: Path) -> None:
         ("reference/command-line", ["crestline run", "--idempotency-key", "never waits for its nodes"]),
         ("reference/gateway-configuration", ["max_ops_file_size", "5242880", "jwt_key_file", "public_url"]),
         ("how-to/troubleshooting", ["MissingFileError", "The sign-in link was used already"]),
+        ("how-to/faq", ["Can a job be submitted twice?"]),
         ("index", ["ssh sacct -j", "one poller per task"]),
         ("reference/rest", ["POST /compute/{system_name}/jobs", "ops/content", "Idempotency-Key"]),
         ("reference/python", ["class crestline.client.System", "upload_bundle", "time_limit", "minutes:seconds"]),
@@ -82,6 +83,16 @@ def test_every_table_of_the_configuration_is_described() -> None:
 def test_every_addition_to_the_wire_is_specified() -> None:
     page = (ROOT / "docs/explanation/wire-extensions.md").read_text()
     assert [name for name in FEATURES if f"\n## `{name}`\n" not in page] == []
+
+
+def test_comparisons_say_when_to_choose_the_other_tool() -> None:
+    page = (ROOT / "docs/explanation/compared.md").read_text()
+    comparisons = page.split("\n## ")[1:-1]  # the last section lists what Crestline lacks
+    assert len(comparisons) == 6
+    for comparison in comparisons:
+        tool = comparison.splitlines()[0]
+        assert comparison.count("\n- Choose Crestline") >= 1, tool
+        assert len(re.findall(r"\n- Choose (?!Crestline)", comparison)) >= 1, tool
 
 
 def test_measurements_have_a_date_and_a_machine(site: Path) -> None:
