@@ -60,7 +60,10 @@ def test_every_page_is_there(site: Path) -> None:
         ("how-to/troubleshooting", ["MissingFileError", "The sign-in link was used already"]),
         ("how-to/faq", ["Can a job be submitted twice?"]),
         ("index", ["ssh sacct -j", "one poller per task"]),
-        ("reference/rest", ["POST /compute/{system_name}/jobs", "ops/content", "Idempotency-Key"]),
+        (
+            "reference/rest",
+            ["POST /compute/{system_name}/jobs", "Idempotency-Key", "jobs[].job.script", "nid001234"],
+        ),
         ("reference/python", ["class crestline.client.System", "upload_bundle", "time_limit", "minutes:seconds"]),
         ("reference/errors", ["SubmitOutcomeUnknownError", "HTTP 503"]),
         ("reference/airflow", ["start_from_trigger", "FirecRESTJobSensor"]),

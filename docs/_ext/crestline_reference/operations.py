@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from crestline.gateway.app import create_app
 from crestline.gateway.config import GatewayConfig
 from crestline.gateway.runtime import GatewayRuntime
+from crestline_reference.examples import Examples
 from crestline_reference.tables import code, table
 
 if TYPE_CHECKING:
@@ -27,16 +29,32 @@ _ROOMS = {
 
 
 def markdown() -> str:
-    """A table of operations for each part of the API."""
-    parts: dict[str, list[list[str]]] = {}
-    for path, item in document()["paths"].items():
+    """Each operation of the API: its parameters, its bodies, and an example of each."""
+    examples = Examples(document())
+    parts: dict[str, list[str]] = {}
+    for method, path, operation in operations(document()):
         room = _ROOMS.get(path.split("/")[1], "The gateway itself")
+        parts.setdefault(room, []).append(_section(method, path, operation, examples))
+    error = {"$ref": "#/components/schemas/Error"}
+    parts["Errors"] = [*_body(error, examples.value(error), examples)]
+    return "\n".join(f"## {room}\n\n{''.join(sections)}" for room, sections in parts.items())
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Method, path and description of each operation."""
+    for path, item in document["paths"].items():
         for method in ("get", "head", "post", "put", "delete"):
             if method in item:
-                parts.setdefault(room, []).append(_row(method, path, item[method]))
-    return "\n".join(
-        f"## {room}\n\n{table(['operation', 'parameters', 'answers', 'what'], rows)}" for room, rows in parts.items()
-    )
+                yield method.upper(), path, item[method]
+
+
+def bodies(operation: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """What each body of a request or a successful answer is, its media type and its schema."""
+    answers = {f"Answer {status}": each for status, each in operation["responses"].items() if status.isdigit()}
+    request = {"Body": operation["requestBody"]} if "requestBody" in operation else {}
+    for title, body in (request | answers).items():
+        for media, content in body.get("content", {}).items():
+            yield title, media, content["schema"]
 
 
 @cache
@@ -51,10 +69,37 @@ def write_document(app: Sphinx, error: Exception | None) -> None:
         Path(app.outdir, "openapi.json").write_text(json.dumps(document(), indent=1))
 
 
-def _row(method: str, path: str, operation: dict[str, Any]) -> list[str]:
-    asked = [code(each["name"]) for each in operation.get("parameters", []) if each["in"] != "path"]
-    if "requestBody" in operation:
-        asked.append("a body")
-    answers = ", ".join(code(status) for status in operation["responses"] if status not in ("4XX", "5XX"))
+def _section(method: str, path: str, operation: dict[str, Any], examples: Examples) -> str:
     about = (operation.get("description") or operation["summary"]).split("\n\n")[0]
-    return [f"`{method.upper()} {path}`", ", ".join(asked), answers, about.replace("*", r"\*")]
+    lines = [f"### `{method} {path}`\n", about.replace("*", r"\*") + "\n"]
+    if operation.get("parameters"):
+        rows = [
+            [code(each["name"]), each["in"], examples.type(each["schema"]), _required(each["required"]), _about(each)]
+            for each in sorted(operation["parameters"], key=lambda each: each["in"] != "path")
+        ]
+        lines.append(table(["parameter", "in", "type", "", ""], rows))
+    for title, media, schema in bodies(operation):
+        lines.append(f"**{title}** ({code(media)})\n")
+        lines += _body(schema, examples.body(f"{method} {path}", media, schema), examples)
+    lines += [f"**Answer {status}**, without a body\n" for status in _bodiless(operation)]
+    return "\n".join(lines) + "\n"
+
+
+def _body(schema: dict[str, Any], example: Any, examples: Examples) -> Iterator[str]:
+    rows = [[code(name), kind, _required(required), about] for name, kind, required, about in examples.fields(schema)]
+    if rows:
+        yield table(["field", "type", "", ""], rows)
+    if example is not None:
+        yield f"```json\n{json.dumps(example, indent=2)}\n```\n"
+
+
+def _bodiless(operation: dict[str, Any]) -> list[str]:
+    return [status for status, each in operation["responses"].items() if status.isdigit() and not each.get("content")]
+
+
+def _required(required: bool) -> str:
+    return "required" if required else ""
+
+
+def _about(parameter: dict[str, Any]) -> str:
+    return str(parameter.get("description", "")).replace("*", r"\*")
