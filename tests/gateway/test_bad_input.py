@@ -272,3 +272,19 @@ def test_filters_of_the_job_list(http: httpx.Client, gateway: RunningGateway) ->
     assert listed(name="filter,c") == {"filter,c"}
     assert listed(account="two,three") == {"filter-b", "filter,c"}
     assert listed(name="filter-a", account="two") == set()
+
+
+def test_options_names_every_method_of_a_path(gateway: RunningGateway) -> None:
+    expected = {
+        "/compute/local/jobs": "GET, OPTIONS, POST",
+        "/compute/local/jobs/1": "DELETE, GET, OPTIONS",
+        "/filesystem/local/ops/content": "GET, HEAD, OPTIONS, PUT",
+        "/filesystem/LOCAL/ops/tar": "GET, OPTIONS, POST, PUT",
+        "/keys": "GET, OPTIONS, POST",
+        "/oauth2/token": "OPTIONS, POST",
+        "/": "GET, OPTIONS",
+    }
+    found = {path: httpx.options(f"{gateway.url}{path}") for path in expected}
+    assert {path: answer.headers["Allow"] for path, answer in found.items()} == expected
+    assert {answer.status_code for answer in found.values()} == {204}
+    assert httpx.options(f"{gateway.url}/nowhere").status_code == 404

@@ -17,7 +17,7 @@ from crestline.gateway.hosts import Completed
 from crestline.gateway.schedulers.command_lines import CommandLine
 from crestline.gateway.schedulers.pbs import submission as pbs_submission
 from crestline.gateway.schedulers.slurm import accounting, ids, submission, tables
-from crestline.gateway.schedulers.slurm.streams import Streams, asked_for, job_metadata
+from crestline.gateway.schedulers.slurm.streams import Streams, asked_for, job_metadata, options_of
 from crestline.model import (
     GatewayUnavailableError,
     InvalidRequestError,
@@ -290,8 +290,8 @@ def test_default_file_names() -> None:
 def test_streams_as_they_were_asked_for() -> None:
     script = "#!/bin/sh\n#SBATCH -o from-script -e err\n"
     line = "sbatch --parsable --comment=x --chdir=/w --output=from option --constraint=c"
-    assert dict(asked_for(script, line)) == {"output": "from option", "error": "err"}
-    assert asked_for(script, "")["output"] == "from-script"
+    assert dict(asked_for(options_of(script), line)) == {"output": "from option", "error": "err"}
+    assert asked_for(options_of(script), "")["output"] == "from-script"
 
 
 @pytest.mark.parametrize(

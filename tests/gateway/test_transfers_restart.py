@@ -131,6 +131,11 @@ async def test_a_stopped_gateway_ends_its_operations(tmp_path: Path) -> None:
     assert not [name for name in os.listdir(files) if name.startswith(".crestline-") or name == "copy"]
 
 
+async def allow(caller: Caller) -> None:
+    """As where nothing about the user has changed."""
+    assert caller.username == CALLER.username
+
+
 @pytest.mark.anyio
 @pytest.mark.parametrize("renamed", [False, True])
 async def test_a_kill_around_the_rename(tmp_path: Path, renamed: bool) -> None:
@@ -140,7 +145,9 @@ async def test_a_kill_around_the_rename(tmp_path: Path, renamed: bool) -> None:
         begun = await runtime.transfers.upload(CALLER, str(target), 3)
         job_id = begun.transfer_job.job_id
         url = httpx.URL((begun.transfer_directives.parts_upload_urls or [""])[0])
-        await runtime.transfers.urls.put_part(job_id, 1, url.params["expires"], url.params["signature"], 3, one(b"abc"))
+        await runtime.transfers.urls.put_part(
+            job_id, 1, url.params["expires"], url.params["signature"], 3, one(b"abc"), allow
+        )
         records = runtime.transfers._records
         assert await records.move(job_id, ("RUNNING",), "COMPLETING")
         if renamed:
@@ -151,7 +158,7 @@ async def test_a_kill_around_the_rename(tmp_path: Path, renamed: bool) -> None:
         etag = '"900150983cd24fb0d6963f7d28e17f72"'
         url = httpx.URL(begun.transfer_directives.complete_upload_url or "")
         await runtime.transfers.urls.complete(
-            job_id, url.params["expires"], url.params["signature"], lambda: whole(completion([etag]).encode())
+            job_id, url.params["expires"], url.params["signature"], lambda: whole(completion([etag]).encode()), allow
         )
         assert target.read_bytes() == b"abc"
 
@@ -166,7 +173,7 @@ async def test_uploads_that_nobody_completes_are_dropped(tmp_path: Path, monkeyp
         url = httpx.URL((begun.transfer_directives.parts_upload_urls or [""])[0])
         with pytest.raises(service.CrestlineError, match="expired") as caught:
             await runtime.transfers.urls.put_part(
-                begun.transfer_job.job_id, 1, url.params["expires"], url.params["signature"], 1, one(b"x")
+                begun.transfer_job.job_id, 1, url.params["expires"], url.params["signature"], 1, one(b"x"), allow
             )
         assert caught.value.status == 403
         assert len([name for name in os.listdir(files) if name.startswith(".crestline-")]) == 2

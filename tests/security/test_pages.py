@@ -33,6 +33,39 @@ def test_pages_load_nothing_from_elsewhere_and_stand_in_no_frame(gateway: Runnin
     assert not re.search(r"<script(?![^>]* src=)", answer.text), "a script within the page"
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/docs/assets/index.html"),
+        ("GET", "/docs/assets/oauth2-redirect.html"),
+        ("GET", "/docs/nowhere"),
+        ("GET", "/transfers/local/t0000000000000000/content"),
+        ("POST", "/transfers/local/t0000000000000000/complete"),
+    ],
+)
+def test_whatever_else_a_browser_shows_is_empty_and_stands_in_no_frame(
+    gateway: RunningGateway, method: str, path: str
+) -> None:
+    """Files that come with the documentation's scripts, refusals in XML, and pages of other paths."""
+    answer = httpx.request(method, f"{gateway.url}{path}")
+    if answer.headers["Content-Type"].startswith(("text/html", "application/xml")):
+        assert {"default-src 'none'", "frame-ancestors 'none'"} <= set(
+            answer.headers["Content-Security-Policy"].split("; ")
+        )
+        assert answer.headers["X-Frame-Options"] == "DENY"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_pages_of_users_files_are_no_pages(gateway: RunningGateway) -> None:
+    file = gateway.home / "files" / "page.html"
+    file.write_text("<script>1</script>")
+    with gateway.http() as http:
+        for path in ("content", "download", "view"):
+            answer = http.get(f"/filesystem/local/ops/{path}", params={"path": str(file)})
+            assert answer.headers["Content-Type"].split(";")[0] in ("application/octet-stream", "application/json")
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
 def test_the_document_of_the_api_is_no_page(gateway: RunningGateway) -> None:
     answer = httpx.get(f"{gateway.url}/docs/openapi.json")
     assert answer.headers["X-Content-Type-Options"] == "nosniff"

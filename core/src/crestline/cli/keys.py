@@ -125,7 +125,7 @@ async def _create_at_home(
         from crestline.gateway.identity import Caller
         from crestline.wire.extensions import SCOPES
 
-        owner = Caller(username=user, client_id="", scopes=SCOPES, groups=frozenset(groups))
+        owner = Caller(username=user, client_id="", scopes=SCOPES, groups=frozenset(groups), issuer="")
         key = await build_api_keys(settings, store).create(owner, name, scopes, life)
         await gateway_store.note(store, "keys create", f"{key.key_id} {user}")
         return key

@@ -44,7 +44,8 @@ def build_authenticator(
         )
         for each in config.oidc
     ]
-    users = KeyUsers([each.users for each in providers if each.users is not None], issuer.active_clients.made)
+    policies = {each.name: each.users for each in providers if each.users is not None}
+    users = KeyUsers(policies, issuer.name, issuer.active_clients.made)
     return Authenticator(TokenVerifier([own, *providers], min_ttl=config.min_token_ttl), keys, users)
 
 

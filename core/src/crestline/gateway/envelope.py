@@ -10,10 +10,12 @@ import uuid
 from datetime import UTC, datetime
 
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.routes import HTTPRoute
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from crestline import __version__
 from crestline.gateway import metrics
+from crestline.gateway.page_headers import page_headers
 from crestline.wire.extensions import FEATURES, FEATURES_HEADER, VERSION_HEADER
 
 request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="-")
@@ -29,6 +31,8 @@ _FEATURES = (FEATURES_HEADER.lower().encode(), " ".join(FEATURES).encode())
 _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 """files of users are no pages of the gateway, whatever is in them"""
 _LONGEST_PATH = 1024
+_PAGE = [(name.lower().encode(), value.encode()) for name, value in page_headers({}).items() if name != "Cache-Control"]
+"""Headers of pages that no page of the gateway is meant to be: they show nothing and stand in no frame."""
 
 
 class Envelope:
@@ -67,6 +71,10 @@ class Envelope:
                     (b"x-request-id", identifier),
                     (b"x-correlation-id", correlation),
                 ]
+                if scope["method"] == "OPTIONS":
+                    _allow_all_methods(scope, headers_out)
+                if _is_unprotected_page(headers_out):
+                    headers_out.extend(_PAGE)
                 user = getattr(scope.get("user"), "username", None)
                 if user is not None:
                     headers_out.append((b"f7t-authusername", user.encode("ascii", "backslashreplace")))
@@ -85,6 +93,26 @@ class Envelope:
                 extra = {"fields": fields | {"milliseconds": round(milliseconds, 1)}}
                 _log.info("%s %s %s %d %.1fms", user, scope["method"], path, status, milliseconds, extra=extra)
             request_id.reset(token)
+
+
+def _is_unprotected_page(headers: list[tuple[bytes, bytes]]) -> bool:
+    """Whether a browser would show it as a page of the gateway's origin that has no policy of its own."""
+    is_page = False
+    for name, value in headers:
+        if name == b"content-security-policy":
+            return False
+        is_page |= name == b"content-type" and (value.startswith(b"text/html") or b"xml" in value)
+    return is_page
+
+
+def _allow_all_methods(scope: HTTPScope, headers: list[tuple[bytes, bytes]]) -> None:
+    """Let `Allow` name every method of the path: Litestar's answer to OPTIONS names the first."""
+    template = scope.get("path_template")
+    routes = [each for each in scope["litestar_app"].routes if each.path_format == template]
+    if routes:
+        headers[:] = [each for each in headers if each[0] != b"allow"]
+        methods = {str(method) for each in routes if isinstance(each, HTTPRoute) for method in each.methods}
+        headers.append((b"allow", ", ".join(sorted(methods)).encode()))
 
 
 def _given(value: bytes | None) -> bytes | None:

@@ -17,18 +17,20 @@ from crestline.gateway.config import GatewayConfig
 from crestline.gateway.first_client import ensure_first_client
 from crestline.gateway.health import Health
 from crestline.gateway.home import Home
+from crestline.gateway.identity import Caller
 from crestline.gateway.identity.api_keys import ApiKeys
 from crestline.gateway.identity.authentication import Authenticator
 from crestline.gateway.identity.clients import Clients
 from crestline.gateway.identity.issuer import Issuer
 from crestline.gateway.identity.keys import signing_key
-from crestline.gateway.isolation import check_served_trees, check_shared_account
+from crestline.gateway.isolation import check_served_trees, check_shared_account, check_shared_user
 from crestline.gateway.readiness import Readiness
 from crestline.gateway.replicas import Replicas
 from crestline.gateway.sharing import share
 from crestline.gateway.store import Store
 from crestline.gateway.systems import SystemRuntime, Systems, build_system, build_systems
 from crestline.relay.server import Relay
+from crestline.wire.extensions import Scope
 
 _TAKEN_UP = frozenset({"systems", "maintenance", "oidc", "openfga", "min_token_ttl", "drain", "deadline"})
 
@@ -151,6 +153,19 @@ class GatewayRuntime:
         _log.info(
             "configuration taken up; systems changed: %s; gone: %s", ", ".join(changed) or "-", ", ".join(gone) or "-"
         )
+
+    async def check_again(self, caller: Caller, scope: Scope, system: SystemRuntime) -> None:
+        """Refuse what the caller of an earlier request began, if that caller could not begin it now.
+
+        Raises:
+            AuthenticationError: the credential was revoked, or its client or provider removed.
+            PermissionDeniedError: the user may not do this on the system any more.
+            GatewayUnavailableError: it cannot be found out at present.
+        """
+        caller = await self.authenticator.check(caller)
+        await self.authorization.check(caller, scope, system.name)
+        check_shared_user(self.config, system.config, caller.username)
+        await system.check_user(caller)
 
     async def _check_isolation(self, config: GatewayConfig) -> None:
         check_shared_account(config, {each.username for each in await Clients(self.store).list()})

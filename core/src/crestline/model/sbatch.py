@@ -54,6 +54,9 @@ class Grammar:
         return joined
 
 
+_SYNTAX = re.compile(r"[\"'\\#]")
+_WORD = re.compile(r"[^ \t\r\n]+")
+_LONGEST_QUOTED = 16 * 1024
 _SBATCH = Grammar(value=_VALUE, optional=_OPTIONAL, flag=_FLAG)
 
 
@@ -81,7 +84,7 @@ def parse_directives(script: str) -> Directives:
     for line in script.split("\n"):
         if re.match(r"#SBATCH(\s|$)", line):
             try:
-                words = shlex.split(line.removeprefix("#SBATCH"), comments=True)
+                words = split_words(line.removeprefix("#SBATCH"))
             except ValueError as error:
                 raise InvalidRequestError(
                     f"The line {shortened(line)} cannot be read: {error}.", hint="Close the quotation."
@@ -93,6 +96,21 @@ def parse_directives(script: str) -> Directives:
         elif line.strip() and not line.startswith("#"):
             break
     return Directives(options, tuple(unknown))
+
+
+def split_words(text: str) -> list[str]:
+    """The words of what follows `#SBATCH` or `#PBS` on a line.
+
+    shlex takes time by the square of a word's length, so it gets short lines alone, and those that need it.
+
+    Raises:
+        ValueError: a quotation is not closed, or a long line has one.
+    """
+    if not _SYNTAX.search(text):
+        return _WORD.findall(text)
+    if len(text) > _LONGEST_QUOTED:
+        raise ValueError(f"quotations need a line of at most {_LONGEST_QUOTED} characters")
+    return shlex.split(text, comments=True)
 
 
 def parse_arguments(words: Sequence[str], more: Grammar | None = None) -> tuple[Directives, list[str]]:

@@ -17,22 +17,28 @@ TIME_WINDOWS: dict[str, int] = {"1h": 3600, "8h": 28800, "24h": 86400, "3d": 259
 """seconds of each `TimeWindow`"""
 
 
+LONGEST_TEXT = 4096
+"""Characters of a name or path of a job."""
+
+JobText = Annotated[str, msgspec.Meta(max_length=LONGEST_TEXT)]
+
+
 class JobDescription(Message):
     """What a client may ask for at submission. Everything else is `#SBATCH` text of the script."""
 
-    working_directory: str
-    name: str | None = None
-    account: str | None = None
-    reservation: str | None = None
-    partition: str | None = None
-    standard_input: str | None = None
-    standard_output: str | None = None
-    standard_error: str | None = None
+    working_directory: JobText
+    name: JobText | None = None
+    account: JobText | None = None
+    reservation: JobText | None = None
+    partition: JobText | None = None
+    standard_input: JobText | None = None
+    standard_output: JobText | None = None
+    standard_error: JobText | None = None
     env: dict[str, str] | list[str] | None = None
     """a mapping, or `NAME=value` strings"""
-    constraints: str | None = None
+    constraints: JobText | None = None
     script: str | None = None
-    script_path: str | None = None
+    script_path: JobText | None = None
 
 
 class SubmitRequest(Message):

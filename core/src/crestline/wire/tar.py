@@ -32,7 +32,9 @@ _HEADER = 64 * 1024
 _GLOBAL_HEADERS = 64
 _DIGITS = re.compile(rb"[0-9]{256}")  # no name has as many, and tarfile's search takes the square of their number
 ALLOWANCE = 64 * 1024 * 1024
-"""bytes that may come of however few"""
+"""bytes that may come of however few, and bytes of which nothing may come"""
+_LEAST_YIELD = 2
+"""bytes of an archive for each that is unpacked: what cannot be compressed grows by far less"""
 _XZ_MEMORY = 128 * 1024 * 1024
 """bytes; `xz -9` needs 65 MiB"""
 _GZIP = b"\x1f\x8b"
@@ -144,6 +146,8 @@ class _Counted:
         self._source = source
         self._start = b""
         self.came = 0
+        self.made = 0
+        """bytes that were unpacked from it"""
 
     def peek(self, size: int) -> bytes:
         while len(self._start) < size and (more := self._source.read(size - len(self._start))):
@@ -156,6 +160,8 @@ class _Counted:
         else:
             block = self._source.read(size)
         self.came += len(block)
+        if self.came > ALLOWANCE + _LEAST_YIELD * self.made:
+            raise TarLimitError(f"more than {ALLOWANCE} bytes of which nothing is unpacked")
         return block
 
 
@@ -167,7 +173,6 @@ class _Forward:
         self._plain = _unpacked(self._packed, packing)
         self._ratio = ratio
         self._position = 0
-        self._made = 0
         self._header_left: int | None = _HEADER  # TarFile reads the first header when it is made
 
     def begin_header(self) -> None:
@@ -197,8 +202,8 @@ class _Forward:
         return block
 
     def check_ratio(self, more: int = 0) -> None:
-        self._made += more
-        if self._ratio and self._made > ALLOWANCE + self._ratio * self._packed.came:
+        self._packed.made += more
+        if self._ratio and self._packed.made > ALLOWANCE + self._ratio * self._packed.came:
             raise TarLimitError(f"more than {self._ratio} bytes for each byte of the archive")
 
     def _pull(self, size: int) -> bytes:

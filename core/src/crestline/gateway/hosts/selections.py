@@ -20,6 +20,7 @@ MAX_PATTERNS = 1000
 """patterns in one request; names as they are do not count"""
 MAX_COMPARISONS = 20_000_000
 """of patterns with names of files in one request: some ten seconds of one thread"""
+_COMPARISONS_AT_ONCE = 1000
 _MAX_PATTERN = 4096
 _QUOTED = re.compile(r"\[([*?[])\]")
 _WILDCARD = re.compile(r"[*?[]")
@@ -75,7 +76,11 @@ class Selector:
                     hint="Send fewer patterns in one request, or select in smaller directories.",
                 )
             matches = re.compile(fnmatch.translate(pattern)).match
-            found |= {each for each in ages if matches(each)}
+            for number, each in enumerate(ages):
+                if not number % _COMPARISONS_AT_ONCE:
+                    check_cancelled()
+                if matches(each):
+                    found.add(each)
         return sorted(found)
 
 

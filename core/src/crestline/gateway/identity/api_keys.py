@@ -45,6 +45,7 @@ _keys = Table(
     Column("revoked", Float, index=True),
     Column("client_id", String),  # the OAuth2 client that made it, itself or by another key; None: an earlier version
     Column("parent", String, index=True),  # the key that made it
+    Column("issuer", String),  # of the token that made it; empty: the operator; None: an earlier version
 )
 
 MOST_PER_USER = 100
@@ -118,6 +119,7 @@ class ApiKeys:
             "expires": expires,
             "client_id": owner.client_id,
             "parent": None,
+            "issuer": owner.issuer,
         }
         alive = (_keys.c.username == owner.username) & _keys.c.revoked.is_(None) & (_keys.c.expires > now)
         async with self._engine.begin() as connection:
@@ -197,6 +199,17 @@ class ApiKeys:
         self._used.add(caller.client_id)
         return caller
 
+    async def check(self, caller: Caller) -> None:
+        """Refuse what was begun with a key that was revoked.
+
+        Raises:
+            RefusedCredentialError: it was.
+        """
+        alive = (_keys.c.key_id == caller.client_id) & _keys.c.revoked.is_(None)
+        async with self._engine.connect() as connection:
+            if await connection.scalar(select(_keys.c.key_id).where(alive)) is None:
+                raise RefusedCredentialError("The API key was revoked", caller, hint="Create a new one.")
+
     async def _look_up(self, key: str, digest: bytes) -> Caller:
         form = _FORM.fullmatch(key)
         row = None
@@ -214,6 +227,7 @@ class ApiKeys:
             via="api-key",
             expires=row.expires,
             made_by=row.client_id,
+            issuer=row.issuer,
         )
         if row.revoked is not None:
             raise RefusedCredentialError("The API key was revoked", caller, hint="Create a new one.")

@@ -44,5 +44,20 @@ class Authenticator:
         caller_token.set(credential)
         return caller
 
+    async def check(self, caller: Caller) -> Caller:
+        """The caller of an earlier request, if that caller could still come with the same credential.
+
+        A credential that has expired since is no reason to refuse.
+
+        Raises:
+            RefusedCredentialError: the credential was revoked, or its client or provider removed.
+            DeniedUserError: the configuration of the identity provider excludes its user.
+            GatewayUnavailableError: it cannot be checked at present.
+        """
+        if caller.via == "api-key":
+            await self._keys.check(caller)
+            return await self._key_users.check(caller)
+        return await self.tokens.check(caller)
+
     async def _by_key(self, key: str) -> Caller:
         return await self._key_users.check(await self._keys.verify(key))

@@ -31,6 +31,9 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """smallest uid that the user may have on a system; 0 means any"""
     made_by: str | None = None
     """the OAuth2 client that made the API key, itself or by another key"""
+    issuer: str | None = None
+    """the issuer of the token, or of the token that the API key was made with; empty for a key that the operator made,
+    None for a key of an earlier version"""
 
 
 class RefusedCredentialError(AuthenticationError):

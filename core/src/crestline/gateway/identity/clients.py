@@ -225,10 +225,10 @@ class ActiveClients:
         While the store does not answer, what it said last counts.
 
         Raises:
-            RefusedCredentialError: the client was removed.
+            RefusedCredentialError: the client was removed, or is another user's now.
         """
         users = await self._current(caller.client_id)
-        if users is not None and caller.client_id not in users:
+        if users is not None and users.get(caller.client_id) != caller.username:
             raise RefusedCredentialError(
                 "The client of this token was removed.", caller, hint="Ask the operator for another client."
             )

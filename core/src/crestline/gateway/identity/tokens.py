@@ -106,6 +106,25 @@ class TokenVerifier:
             await known.check(caller)
         return caller
 
+    async def check(self, caller: Caller) -> Caller:
+        """The caller of an earlier request, with the smallest uid that the user may have on a system now.
+
+        Raises:
+            RefusedCredentialError: the client was removed, or the issuer from the configuration.
+            DeniedUserError: the issuer may not name the user.
+        """
+        issuer = self._issuers.get(caller.issuer or "")
+        if issuer is None:
+            raise RefusedCredentialError(
+                f"The identity provider {caller.issuer} is not configured any more.", caller, hint="Sign in again."
+            )
+        if issuer.check is not None:
+            await issuer.check(caller)
+        if issuer.users is None:
+            return caller
+        await issuer.users.check(caller)
+        return msgspec.structs.replace(caller, min_uid=issuer.users.min_uid)
+
     async def _decode(self, token: str) -> _Verified:
         try:
             unverified = jws.extract_compact(token.encode())
@@ -155,6 +174,7 @@ def _principal(issuer: TrustedIssuer, claims: Mapping[str, Any]) -> Caller:
         groups=frozenset(_words(_claim(claims, issuer.groups_claim))) if issuer.groups_claim else frozenset(),
         expires=float(expires) if isinstance(expires, int | float) else 0.0,
         min_uid=issuer.users.min_uid if issuer.users is not None else 0,
+        issuer=issuer.name,
     )
 
 

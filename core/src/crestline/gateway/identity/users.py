@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import pwd
+import re
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 import msgspec
 
-from crestline.gateway.identity.caller import Caller
+from crestline.gateway.identity.caller import Caller, RefusedCredentialError
 from crestline.model import PermissionDeniedError
 
 SYSTEM_ACCOUNTS = (
@@ -30,9 +31,13 @@ SYSTEM_ACCOUNTS = (
 """patterns of names that systems give to services"""
 
 
+_POSIX_NAME = re.compile(r"(?:[a-z0-9_.-]+\\)?[a-z0-9_][a-z0-9_.+-]*\$?(?:@[a-z0-9_.-]+)?", re.ASCII | re.IGNORECASE)
+"""a name with or without its domain; neither a path, nor a list, nor an option"""
+_LONGEST_NAME = 256
 _KEPT = 10.0
 """seconds that an answer about the user of an API key holds"""
 _CACHE_SIZE = 10_000
+_OTHER_KEY = "Sign in again and create another key."
 
 
 class DeniedUserError(PermissionDeniedError):
@@ -58,9 +63,11 @@ class UserPolicy(msgspec.Struct, frozen=True, kw_only=True):
         """Let the user of a token pass.
 
         Raises:
-            DeniedUserError: it is a system account, or not one of the allowed users.
+            DeniedUserError: it is a system account, not one of the allowed users, or not the name of a user.
         """
         names = _names(caller.username)
+        if not _POSIX_NAME.fullmatch(caller.username) or len(caller.username) > _LONGEST_NAME:
+            raise self._denied(caller, "It is not the name of a POSIX user.")
         if any(_matches(name, self.denied) for name in names) or not _matches(names[0], self.allowed):
             raise self._denied(caller, "The configuration of the identity provider excludes this name.")
         # A directory service may take its time.
@@ -78,47 +85,71 @@ class UserPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeyUsers:
-    """Which users API keys may stand for: those that the identity providers may name now.
+    """Which users API keys may stand for: those that the issuers of the tokens that made them may name now."""
 
-    Keys that a client of the built-in issuer made are not checked, since the operator has chosen its user. A key does
-    not say which provider its user came from, so one provider that may name the user is enough.
-    """
+    def __init__(
+        self, policies: Mapping[str, UserPolicy], own: str, is_own: Callable[[Caller], Awaitable[bool]]
+    ) -> None:
+        """Prepare it.
 
-    def __init__(self, policies: Sequence[UserPolicy], is_own: Callable[[Caller], Awaitable[bool]]) -> None:
-        """`is_own` says whether a client of the built-in issuer made the caller's key."""
+        Args:
+            policies: of each identity provider, by its name.
+            own: the name of the built-in issuer.
+            is_own: whether a client of the built-in issuer made the caller's key, for its own user.
+        """
         self._policies = policies
+        self._own = own
         self._is_own = is_own
-        self._known: dict[str, tuple[float, int]] = {}
+        self._known: dict[tuple[str, str | None], tuple[float, int]] = {}
 
     async def check(self, caller: Caller) -> Caller:
         """The caller, with the smallest uid that the user may have on a system.
 
+        Of a key that does not say which issuer its user came from, one provider that may name the user is enough.
+
         Raises:
             DeniedUserError: no provider may name the user.
+            RefusedCredentialError: the client, or the provider, was removed.
         """
-        if not self._policies or await self._is_own(caller):
+        if caller.issuer == self._own or not caller.issuer:
+            if await self._is_own(caller):
+                return caller
+            if caller.issuer == self._own or (caller.made_by and not self._policies):
+                raise RefusedCredentialError("The client of this API key was removed", caller, hint=_OTHER_KEY)
+            policies = list(self._policies.values())
+        elif caller.issuer in self._policies:
+            policies = [self._policies[caller.issuer]]
+        else:
+            raise RefusedCredentialError(
+                f"The identity provider of this API key, {caller.issuer}, is not configured any more",
+                caller,
+                hint=_OTHER_KEY,
+            )
+        if not policies:
             return caller
-        until, min_uid = self._known.get(caller.username, (0.0, 0))
+        known = (caller.username, caller.issuer)
+        until, min_uid = self._known.get(known, (0.0, 0))
         if until < time.monotonic():
-            min_uid = await self._min_uid(caller)
+            min_uid = await _smallest_uid(caller, policies)
             if len(self._known) >= _CACHE_SIZE:
                 self._known.clear()
-            self._known[caller.username] = time.monotonic() + _KEPT, min_uid
+            self._known[known] = time.monotonic() + _KEPT, min_uid
         return msgspec.structs.replace(caller, min_uid=min_uid)
 
-    async def _min_uid(self, caller: Caller) -> int:
-        found: list[int] = []
-        denied: DeniedUserError | None = None
-        for policy in self._policies:
-            try:
-                await policy.check(caller)
-            except DeniedUserError as error:
-                denied = error
-            else:
-                found.append(policy.min_uid)
-        if denied is not None and not found:
-            raise denied
-        return min(found)
+
+async def _smallest_uid(caller: Caller, policies: Sequence[UserPolicy]) -> int:
+    found: list[int] = []
+    denied: DeniedUserError | None = None
+    for policy in policies:
+        try:
+            await policy.check(caller)
+        except DeniedUserError as error:
+            denied = error
+        else:
+            found.append(policy.min_uid)
+    if denied is not None and not found:
+        raise denied
+    return min(found)
 
 
 def _names(username: str) -> list[str]:

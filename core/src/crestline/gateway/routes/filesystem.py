@@ -12,7 +12,7 @@ from litestar.response import Stream
 from crestline.gateway.hosts import Files
 from crestline.gateway.requests import CallerDependency, GatewayRequest, SystemDependency
 from crestline.gateway.routes import bodies, excerpts
-from crestline.gateway.routes.multipart import FileField, too_large
+from crestline.gateway.routes.multipart import FORM_OVERHEAD, FileField, too_large
 from crestline.gateway.routes.queries import camelize_query
 from crestline.gateway.routes.ready import Ready, encode_list
 from crestline.model import InvalidRequestError, TooLargeError
@@ -40,7 +40,6 @@ from crestline.wire.filesystem import (
 
 _DEFAULT_LINES = 10
 _MOST = 2**62  # what a file offset can hold, with room to add
-_FORM_OVERHEAD = 64 * 1024  # boundaries and headers of a form around its file
 
 FilePath = Annotated[str, QueryParameter(name="path", min_length=1, description="An absolute path")]
 Dereference = Annotated[bool, QueryParameter(name="dereference")]
@@ -181,7 +180,7 @@ async def post_upload(
     """A small file into a directory."""
     limit = system.config.max_ops_file_size
     announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > limit + _FORM_OVERHEAD:
+    if announced.isdigit() and int(announced) > limit + FORM_OVERHEAD:
         raise too_large()
     field = FileField(request.headers.get("content-type", ""), request.stream(), limit)
     name = await field.open()

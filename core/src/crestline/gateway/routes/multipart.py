@@ -11,6 +11,8 @@ from crestline.model import InvalidRequestError, TooLargeError
 
 # How browsers, httpx, curl and others write what a quoted string cannot hold.
 _ESCAPE = re.compile(r'\\([\\"])|%(22|0[0-9A-Fa-f]|1[0-9A-Fa-f])')
+FORM_OVERHEAD = 64 * 1024
+"""bytes of boundaries, headers and other fields of a form around its file"""
 _HINT = "Send the file as the form field 'file', with its name as filename."
 
 
@@ -18,13 +20,14 @@ class FileField:
     """The field `file` of a form. Await `open()` for its name, then iterate over its content."""
 
     def __init__(self, content_type: str, body: AsyncIterator[bytes], limit: int) -> None:
-        """`limit`: bytes that the file may have."""
+        """`limit`: bytes that the file may have; the rest of the form has `FORM_OVERHEAD`."""
         kind, options = parse_options_header(content_type)
         if kind != "multipart/form-data" or not options.get("boundary"):
             raise InvalidRequestError("The body is not multipart/form-data.", hint=_HINT)
         self._parser = PushMultipartParser(options["boundary"], max_header_size=16384, max_segment_count=16)
         self._body = body
         self._left = limit
+        self._form_left = limit + FORM_OVERHEAD
         self._events = self._parse()
 
     async def open(self) -> str:
@@ -56,6 +59,9 @@ class FileField:
     async def _parse(self) -> AsyncIterator[MultipartSegment | bytes | None]:
         try:
             async for chunk in self._body:
+                self._form_left -= len(chunk)
+                if self._form_left < 0:
+                    raise too_large()
                 if chunk:
                     for event in self._parser.parse(chunk):
                         yield event

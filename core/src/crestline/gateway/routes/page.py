@@ -117,7 +117,13 @@ async def post_sign_in(request: GatewayRequest, data: JSONBody[SignInCode]) -> R
             "The sign-in link was used already, or has expired.",
             hint="Make another one with `crestline clients link`, or sign in below.",
         )
-    caller = Caller(username=client.username, client_id=client.client_id, scopes=client.scopes, via="client")
+    caller = Caller(
+        username=client.username,
+        client_id=client.client_id,
+        scopes=client.scopes,
+        via="client",
+        issuer=runtime.issuer.name,
+    )
     set_principal(request.scope, caller)
     scopes: list[Scope] = [each for each in get_args(Scope) if each in client.scopes]
     lifetime = min(_SESSION, runtime.config.api_keys.max_lifetime)

@@ -8,6 +8,7 @@ from litestar import MediaType, Request, Response, Router, get, head, post, put
 from litestar.params import PathParameter, QueryParameter
 
 from crestline.gateway.deadline import OWN_LIMITS
+from crestline.gateway.identity import Caller
 from crestline.gateway.requests import GatewayRequest, SystemDependency
 from crestline.gateway.routes import bodies
 from crestline.gateway.routes.ranges import (
@@ -17,8 +18,18 @@ from crestline.gateway.routes.ranges import (
     RangeHeader,
     file_answer,
 )
+from crestline.gateway.systems import SystemRuntime
 from crestline.gateway.transfers import parts
-from crestline.model import ConflictError, CrestlineError, NotFoundError, PermissionDeniedError, TooLargeError
+from crestline.gateway.transfers.signed_urls import Allow
+from crestline.model import (
+    AuthenticationError,
+    ConflictError,
+    CrestlineError,
+    NotFoundError,
+    PermissionDeniedError,
+    TooLargeError,
+)
+from crestline.wire.extensions import Scope
 
 _CODES: list[tuple[type[CrestlineError], str]] = [
     (parts.InvalidPartError, "InvalidPart"),
@@ -48,7 +59,13 @@ async def put_part(
     """Store a part of an upload."""
     length = request.headers.get("content-length", "")
     etag = await system.transfers.urls.put_part(
-        transfer_id, number, expires, signature, int(length) if length.isdigit() else None, request.stream()
+        transfer_id,
+        number,
+        expires,
+        signature,
+        int(length) if length.isdigit() else None,
+        request.stream(),
+        _allow(request, system, "files:write"),
     )
     return Response(None, headers={"ETag": f'"{etag}"'})
 
@@ -68,12 +85,14 @@ async def post_complete(
     signature: Signature = "",
 ) -> str:
     """Make an upload visible."""
-    etag = await system.transfers.urls.complete(transfer_id, expires, signature, request.body)
+    allow = _allow(request, system, "files:write")
+    etag = await system.transfers.urls.complete(transfer_id, expires, signature, request.body, allow)
     return parts.completion_answer(request.url.path, f'"{etag}"')
 
 
 @get("/content", media_type="application/octet-stream", responses=PARTIAL_ANSWERS)
 async def get_content(
+    request: GatewayRequest,
     system: SystemDependency,
     transfer_id: TransferId,
     expires: Expires = "",
@@ -83,16 +102,36 @@ async def get_content(
     if_none_match: IfNoneMatchHeader = None,
 ) -> Response[Any]:
     """The bytes of an offered file, or a range of them."""
-    file = await system.transfers.urls.open_download(transfer_id, expires, signature)
+    allow = _allow(request, system, "files:read")
+    file = await system.transfers.urls.open_download(transfer_id, expires, signature, allow)
     return await file_answer(file, wanted=wanted, if_range=if_range, if_none_match=if_none_match)
 
 
 @head("/content")
 async def head_content(
-    system: SystemDependency, transfer_id: TransferId, expires: Expires = "", signature: Signature = ""
+    request: GatewayRequest,
+    system: SystemDependency,
+    transfer_id: TransferId,
+    expires: Expires = "",
+    signature: Signature = "",
 ) -> Response[None]:
     """Size and ETag of an offered file."""
-    return await file_answer(await system.transfers.urls.open_download(transfer_id, expires, signature), body=False)
+    allow = _allow(request, system, "files:read")
+    return await file_answer(
+        await system.transfers.urls.open_download(transfer_id, expires, signature, allow), body=False
+    )
+
+
+def _allow(request: GatewayRequest, system: SystemRuntime, scope: Scope) -> Allow:
+    """What asks whether the user who got the URL may still do this."""
+
+    async def allow(caller: Caller) -> None:
+        try:
+            await request.runtime.check_again(caller, scope, system)
+        except AuthenticationError as error:
+            raise PermissionDeniedError(error.message, hint=error.hint) from error
+
+    return allow
 
 
 def handle_refusal(request: Request[Any, Any, Any], error: CrestlineError) -> Response[str]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from crestline.gateway.hosts import Completed
+from crestline.gateway.schedulers.script_files import check_script_size
 from crestline.model import InvalidRequestError
 from crestline.model.directories import missing_directory
 from crestline.wire.compute import JobDescription
@@ -85,11 +86,13 @@ def script_of(job: JobDescription) -> str:
     """The text of the script, empty for one that lies on the system.
 
     Raises:
-        InvalidRequestError: there is none.
+        InvalidRequestError: there is none, or it is too long.
     """
     if not job.script and not job.script_path:
         raise InvalidRequestError("There is no script.", hint="Send `script` or `scriptPath`.")
-    return "" if job.script_path else job.script or ""
+    script = "" if job.script_path else job.script or ""
+    check_script_size(len(script))
+    return script
 
 
 def directory_of(job: JobDescription) -> str:

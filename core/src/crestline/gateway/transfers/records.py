@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
+from crestline.gateway.identity import Caller
 from crestline.gateway.store import Engine, metadata
 
 ENDED = ("COMPLETED", "FAILED", "CANCELLED")
@@ -45,6 +46,7 @@ _transfers = Table(
     Column("expires", Float, nullable=False),
     Column("owner", String),
     Column("cancel", Boolean),
+    Column("caller", Text),  # as JSON
 )
 
 _parts = Table(
@@ -81,6 +83,12 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
     """the replica that moved it last"""
     cancel: bool | None = None
     """whether its owner is asked to end it"""
+    caller: str | None = None
+    """who began it, as JSON of a `Caller`; None: a gateway of an earlier version"""
+
+    def who(self) -> Caller | None:
+        """Who began it; None: a gateway of an earlier version."""
+        return msgspec.json.decode(self.caller, type=Caller) if self.caller is not None else None
 
     @property
     def output_log(self) -> str:
@@ -91,6 +99,11 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
     def error_log(self) -> str:
         """Path of the log of errors."""
         return f"{self.directory}/.f7t_file_handling_job_error_{self.transfer_id}.log"
+
+
+def encode_caller(caller: Caller) -> str:
+    """A caller as a transfer keeps it, without the time when the credential ends."""
+    return msgspec.json.encode(msgspec.structs.replace(caller, expires=0.0)).decode()
 
 
 class Records:

@@ -21,7 +21,7 @@ from crestline.gateway.transfers import parts
 from crestline.gateway.transfers.endings import UNFINISHED, Endings
 from crestline.gateway.transfers.objects import StagedObjects
 from crestline.gateway.transfers.operations import Operations
-from crestline.gateway.transfers.records import ENDED, Records, Transfer
+from crestline.gateway.transfers.records import ENDED, Records, Transfer, encode_caller
 from crestline.gateway.transfers.reports import as_job
 from crestline.gateway.transfers.signed_urls import SignedUrls
 from crestline.gateway.transfers.signing import UrlSigner
@@ -330,6 +330,7 @@ class TransferService:
             part_size=part_size,
             created=now,
             expires=now + min(LIFETIME + size / parts.MIB, MAX_LIFETIME),
+            caller=encode_caller(caller),
         )
 
     async def _settle_completion(self, transfer: Transfer) -> None:

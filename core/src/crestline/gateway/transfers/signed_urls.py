@@ -11,15 +11,22 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from urllib.parse import quote
 
 from crestline.gateway.hosts import Files, OpenFile
+from crestline.gateway.identity import Caller
 from crestline.gateway.transfers import parts
 from crestline.gateway.transfers.endings import Endings
 from crestline.gateway.transfers.records import Records, Transfer
 from crestline.gateway.transfers.signing import UrlSigner
 from crestline.model import ConflictError, CrestlineError, InvalidRequestError, NotFoundError
 
+Allow = Callable[[Caller], Awaitable[None]]
+"""Raises a `CrestlineError` where the user who began a transfer may not go on with it."""
+
 
 class SignedUrls:
-    """Makes the URLs of one system's transfers, and does what is asked by them."""
+    """Makes the URLs of one system's transfers, and does what is asked by them.
+
+    Whoever has a URL may use it, as long as the user who got it may use the system.
+    """
 
     def __init__(
         self, system: str, signer: UrlSigner, records: Records, endings: Endings, files: Callable[[str], Files]
@@ -52,10 +59,11 @@ class SignedUrls:
         signature: str,
         length: int | None,
         body: AsyncIterator[bytes],
+        allow: Allow,
     ) -> str:
         """Store one part; returns its ETag (MD5 in hexadecimal)."""
         self._signer.check("PUT", self._part_path(transfer_id, number), expires, signature)
-        transfer = await self._get(transfer_id, "upload")
+        transfer = await self._get(transfer_id, "upload", allow)
         if transfer.state != "RUNNING":
             raise NotFoundError(f"The upload is {transfer.state}.")
         offset, expected = parts.extent(transfer.size, transfer.part_size, number)
@@ -66,14 +74,14 @@ class SignedUrls:
         return etag
 
     async def complete(
-        self, transfer_id: str, expires: str, signature: str, body: Callable[[], Awaitable[bytes]]
+        self, transfer_id: str, expires: str, signature: str, body: Callable[[], Awaitable[bytes]], allow: Allow
     ) -> str:
         """Make an upload visible; returns the file's ETag as S3 makes it. Nothing is copied or read for it.
 
         `body` is asked for when the signature is found good.
         """
         self._signer.check("POST", self._path(transfer_id, "complete"), expires, signature)
-        transfer = await self._get(transfer_id, "upload")
+        transfer = await self._get(transfer_id, "upload", allow)
         stored = await self._records.parts(transfer_id)
         self._check_parts(transfer, await asyncio.to_thread(parts.read_completion, await body()), stored)
         digests = b"".join(bytes.fromhex(etag) for _, etag in sorted(stored.items()))
@@ -90,10 +98,10 @@ class SignedUrls:
         await self._endings.end(transfer, "COMPLETED", sources=("COMPLETING",))
         return etag
 
-    async def open_download(self, transfer_id: str, expires: str, signature: str) -> OpenFile:
+    async def open_download(self, transfer_id: str, expires: str, signature: str, allow: Allow) -> OpenFile:
         """A file that was offered."""
         self._signer.check("GET", self._path(transfer_id, "content"), expires, signature)
-        transfer = await self._get(transfer_id, "download")
+        transfer = await self._get(transfer_id, "download", allow)
         return await self._files(transfer.username).open(transfer.path)
 
     def _check_parts(self, transfer: Transfer, named: dict[int, str], stored: dict[int, str]) -> None:
@@ -105,10 +113,12 @@ class SignedUrls:
         if unknown := sorted(named.keys() - stored.keys()):
             raise parts.InvalidPartError(f"The upload has no part {unknown[0]}.")
 
-    async def _get(self, transfer_id: str, kind: str) -> Transfer:
+    async def _get(self, transfer_id: str, kind: str, allow: Allow) -> Transfer:
         transfer = await self._records.get(transfer_id)
         if transfer is None or transfer.kind != kind:
             raise NotFoundError("There is no such transfer any more.", hint="Start it again.")
+        if (caller := transfer.who()) is not None:
+            await allow(caller)
         return transfer
 
     def _url(self, method: str, path: str, transfer: Transfer) -> str:

@@ -30,7 +30,18 @@ _NOWHERE = "/\x7f"
 def extract(trees: ServedTrees, archive: str, target: str, compression: Compression, limits: ArchiveLimits) -> None:
     """Unpack an archive into an existing directory."""
     with os.fdopen(open_path(trees, archive), "rb") as stream:
-        unpack(trees, stream, target, limits, compression)
+        unpack(trees, _Interruptible(stream), target, limits, compression)
+
+
+class _Interruptible:
+    """A file whose reader stops when the request was cancelled, also where it unpacks nothing from what it reads."""
+
+    def __init__(self, stream: Source) -> None:
+        self._stream = stream
+
+    def read(self, size: int, /) -> bytes:
+        check_cancelled()
+        return self._stream.read(size)
 
 
 def unpack(trees: ServedTrees, stream: Source, target: str, limits: ArchiveLimits, packing: Packing = "detect") -> None:

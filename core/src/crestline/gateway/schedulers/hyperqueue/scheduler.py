@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.resources
+import posixpath
 import re
 import time
 import uuid
@@ -16,6 +17,7 @@ from crestline.gateway.schedulers.directives import parse_array
 from crestline.gateway.schedulers.hyperqueue.engine import Engine
 from crestline.gateway.schedulers.hyperqueue.options import HyperQueueOptions
 from crestline.gateway.schedulers.hyperqueue.records import JobRecord, Records, TaskRecord
+from crestline.gateway.schedulers.script_files import check_script_size, read_script
 from crestline.gateway.schedulers.snapshot import Snapshot
 from crestline.model import (
     InvalidRequestError,
@@ -208,9 +210,10 @@ def _record(job: JobDescription, user: str, tag: str) -> tuple[JobRecord, str]:
     script = job.script or ""
     if job.script_path:
         try:
-            script = (Path(directory_of(job)) / job.script_path).read_text()
-        except (OSError, UnicodeDecodeError) as error:
+            script = read_script(posixpath.join(directory_of(job), job.script_path)).decode()
+        except UnicodeDecodeError as error:
             raise InvalidRequestError(f"The script cannot be read: {error}.", hint="Name a text file.") from error
+    check_script_size(len(script))
     if not script.startswith("#!"):
         raise InvalidRequestError("The script does not start with '#!'.", hint="Begin it with #!/bin/bash, say.")
     options = parse_directives(script).options

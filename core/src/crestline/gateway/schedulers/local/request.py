@@ -15,7 +15,7 @@ from crestline.model import InvalidRequestError
 from crestline.model.memory import parse_memory
 from crestline.model.sbatch import Directives, parse_count, parse_directives, parse_nodes
 from crestline.model.time_limits import parse_time_limit
-from crestline.wire.compute import JobDescription
+from crestline.wire.compute import LONGEST_TEXT, JobDescription
 
 _HEEDED = frozenset(
     {
@@ -31,6 +31,10 @@ _HARMLESS = frozenset(
         "time-min", "use-min-nodes", "verbose", "wait-all-nodes", "wckey",
     }
 )  # fmt: skip
+
+
+_MOST_WARNINGS = 20
+"""about unknown options"""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,9 +144,14 @@ def read_request(
         warnings=_warnings(job, directives),
     )
     for field in ("name", "account", "directory", "stdin", "stdout", "stderr"):
-        if not _is_text(getattr(request, field) or ""):
+        value = getattr(request, field) or ""
+        if not _is_text(value):
             raise InvalidRequestError(
                 f"The {field} of the job has a NUL character or is not Unicode.", hint="Leave that character out."
+            )
+        if len(value) > LONGEST_TEXT:  # lists of jobs bring it to everybody
+            raise InvalidRequestError(
+                f"The {field} of the job has more than {LONGEST_TEXT} characters.", hint="Shorten it."
             )
     return request
 
@@ -157,7 +166,9 @@ def _is_text(value: str) -> bool:
 
 
 def _warnings(job: JobDescription, directives: Directives) -> tuple[str, ...]:
-    lines = [f"#SBATCH option {word} is unknown and was ignored" for word in directives.unknown]
+    lines = [f"#SBATCH option {word[:80]} is unknown and was ignored" for word in directives.unknown[:_MOST_WARNINGS]]
+    if (more := len(directives.unknown) - _MOST_WARNINGS) > 0:
+        lines.append(f"{more} more #SBATCH options are unknown and were ignored")
     lines += [
         f"#SBATCH option --{name} has no effect on this system"
         for name in directives.options

@@ -11,11 +11,10 @@ from crestline.gateway.schedulers.local.dependencies import Lookup, parse_depend
 from crestline.gateway.schedulers.local.options import PartitionConfig
 from crestline.gateway.schedulers.local.queue import Cluster
 from crestline.gateway.schedulers.local.request import Request, check_script, read_request
+from crestline.gateway.schedulers.script_files import check_script_size, read_script
 from crestline.model import InvalidRequestError
 from crestline.model.directories import missing_directory
 from crestline.wire.compute import JobDescription
-
-_MAX_SCRIPT = 4 * 1024 * 1024  # bytes, as Slurm's max_script_size
 
 
 def accept(
@@ -73,18 +72,8 @@ def _load_script(job: JobDescription) -> bytes:
             raise InvalidRequestError(
                 f"The scriptPath {job.script_path!r} is not absolute.", hint="Give a path that begins with '/'."
             )
-        try:
-            with open(job.script_path, "rb") as file:
-                script = file.read(_MAX_SCRIPT + 1)
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise InvalidRequestError(
-                f"The script {job.script_path!r} cannot be read: {reason}.", hint="Name a readable file."
-            ) from error
-    if len(script) > _MAX_SCRIPT:
-        raise InvalidRequestError(
-            f"The script has more than {_MAX_SCRIPT} bytes.", hint="Move data out of it, into files."
-        )
+        script = read_script(job.script_path)
+    check_script_size(len(script))
     return script
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
@@ -132,7 +133,8 @@ class PbsScheduler(CommandScheduler):
         return self._server
 
     async def _submit(self, user: str, job: JobDescription, tag: str) -> str:
-        line = submission.prepare(job, tag, qsub=self._pbs.path("qsub"), timeout=self._options.submit_timeout)
+        timeout = self._options.submit_timeout
+        line = await asyncio.to_thread(submission.prepare, job, tag, qsub=self._pbs.path("qsub"), timeout=timeout)
         return submission.job_id_of(await self._pbs.submit(user, line, job.working_directory))
 
     async def _find(self, user: str, tag: str) -> str | None:

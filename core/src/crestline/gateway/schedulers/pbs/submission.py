@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import posixpath
 import re
-import shlex
 from itertools import pairwise
 
 from crestline.gateway.hosts import Completed
@@ -19,6 +18,7 @@ from crestline.gateway.schedulers.command_lines import (
 from crestline.gateway.schedulers.pbs.commands import complaints, refusal
 from crestline.gateway.schedulers.pbs.jobs import KEY_VARIABLE, is_job_id
 from crestline.model import InvalidRequestError, JobNotFoundError
+from crestline.model.sbatch import split_words
 from crestline.wire.compute import JobDescription
 
 
@@ -84,7 +84,7 @@ def _variables_of(script: str) -> list[str]:
     for line in script.split("\n")[1:]:
         if line.startswith("#PBS"):
             try:
-                words = shlex.split(line.removeprefix("#PBS"), comments=True)
+                words = split_words(line.removeprefix("#PBS"))
             except ValueError:
                 continue  # qsub itself complains, in better words
             lists = [after for word, after in pairwise(words) if word == "-v"]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import posixpath
 import re
 
 from crestline.gateway.schedulers.slurm import ids as job_ids
 from crestline.gateway.schedulers.slurm.commands import SlurmCommands
 from crestline.gateway.schedulers.slurm.queue import read_queue_fields
-from crestline.gateway.schedulers.slurm.streams import Streams, asked_for, job_metadata
+from crestline.gateway.schedulers.slurm.streams import Streams, asked_for, job_metadata, options_of
 from crestline.gateway.schedulers.slurm.tables import read_rows, text
 from crestline.wire.compute import JobInfo, JobMetadata
 
@@ -33,6 +34,7 @@ async def read_metadata(commands: SlurmCommands, user: str, jobs: list[JobInfo])
     else:
         rows = await read_rows(commands, user, "sacct", _RECORDED, "--allocations", f"--jobs={number}")
         recorded = {row["JobID"]: row for row in rows}
+    options = await asyncio.to_thread(options_of, script or "")
     answer = []
     for job in jobs:
         if (row := _row(held, job.job_id)) is not None:
@@ -44,7 +46,7 @@ async def read_metadata(commands: SlurmCommands, user: str, jobs: list[JobInfo])
                 streams = Streams(row["JobID"], text(row["STDIN"]), text(row["STDOUT"]), text(row["STDERR"]))
         else:
             row = recorded.get(job.job_id, {})
-            asked = asked_for(script or "", row.get("SubmitLine", "").replace(f"--job-name={job.name}", ""))
+            asked = asked_for(options, row.get("SubmitLine", "").replace(f"--job-name={job.name}", ""))
             raw_id = row.get("JobIDRaw", number)
             streams = Streams(raw_id, asked.get("input"), asked.get("output"), asked.get("error"))
         answer.append(job_metadata(job, script, streams))

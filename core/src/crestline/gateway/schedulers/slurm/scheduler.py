@@ -185,7 +185,7 @@ class SlurmScheduler(CommandScheduler):
 
     async def _submit(self, user: str, job: JobDescription, tag: str) -> str:
         timeout = self._options.submit_timeout
-        line = submission.prepare(job, tag, sbatch=self._slurm.path("sbatch"), timeout=timeout)
+        line = await asyncio.to_thread(submission.prepare, job, tag, sbatch=self._slurm.path("sbatch"), timeout=timeout)
         return submission.job_id_of(await self._slurm.run(user, line.argv, input=line.input, timeout=timeout))
 
     async def _submit_many(self, user: str, jobs: Sequence[tuple[JobDescription, str]]) -> list[str | CrestlineError]:
@@ -194,7 +194,8 @@ class SlurmScheduler(CommandScheduler):
         for number, (job, tag) in enumerate(jobs):
             try:
                 sbatch, timeout = self._slurm.path("sbatch"), self._options.submit_timeout
-                ready.append((number, submission.prepare(job, tag, sbatch=sbatch, timeout=timeout)))
+                line = await asyncio.to_thread(submission.prepare, job, tag, sbatch=sbatch, timeout=timeout)
+                ready.append((number, line))
             except CrestlineError as error:
                 found[number] = error
         async with asyncio.TaskGroup() as group:

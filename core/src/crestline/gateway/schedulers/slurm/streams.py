@@ -40,14 +40,20 @@ def job_metadata(job: JobInfo, script: str | None, streams: Streams) -> JobMetad
     )
 
 
-def asked_for(script: str, submit_line: str) -> Mapping[str, str]:
-    """`input`, `output` and `error` as they were asked for: by options of our sbatch command, or `#SBATCH` lines."""
+def options_of(script: str) -> Mapping[str, str]:
+    """The options of a script that sbatch took; it may be long, so this belongs into a thread."""
     try:
-        found = dict(parse_directives(script).options)
+        return parse_directives(script).options
     except InvalidRequestError:
-        found = {}  # sbatch took the script, whatever we make of it
-    found |= dict(re.findall(r" --(input|output|error)=(.*?)(?= --[a-z]+=|$)", submit_line, re.DOTALL))
-    return found
+        return {}  # whatever we make of it
+
+
+def asked_for(options: Mapping[str, str], submit_line: str) -> Mapping[str, str]:
+    """`input`, `output` and `error` as they were asked for: by options of our sbatch command, or `#SBATCH` lines."""
+    return {
+        **options,
+        **dict(re.findall(r" --(input|output|error)=(.*?)(?= --[a-z]+=|$)", submit_line, re.DOTALL)),
+    }
 
 
 def _path(job: JobInfo, raw_id: str, pattern: str) -> str:
