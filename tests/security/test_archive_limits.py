@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import gzip
 import io
 import lzma
 import os
@@ -312,3 +313,22 @@ async def test_the_client_is_as_careful(tmp_path: Path, kind: bytes) -> None:
         list(unpack(io.BytesIO(content), tmp_path, lambda _: True, lambda *_: None, compressed=True))
     assert tracemalloc.get_traced_memory()[1] < 8 * MIB
     tracemalloc.stop()
+
+
+NOTHING = {
+    "gzip": gzip.compress(b""),
+    "bzip2": bz2.compress(b""),
+    "xz": lzma.compress(b""),
+}
+
+
+@pytest.mark.parametrize("how", [*NOTHING, "gzip name", "gzip padding"])
+async def test_bytes_of_which_nothing_is_unpacked(tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty streams without end, an endless file name in gzip's header, zeros between two of its members."""
+    monkeypatch.setattr(tar, "ALLOWANCE", MIB)
+    contents = {
+        "gzip name": b"\x1f\x8b\x08\x08" + bytes(6) + b"n" * 2 * MIB,
+        "gzip padding": gzip.compress(header("file", 0)) + bytes(2 * MIB),
+    }
+    content = contents.get(how) or NOTHING[how] * (2 * MIB // len(NOTHING[how]))
+    await refused(tmp_path, content, how.partition(" ")[0], "nothing is unpacked")

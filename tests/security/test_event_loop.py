@@ -7,7 +7,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +19,15 @@ from litestar.handlers import HTTPRouteHandler
 
 from crestline.gateway.app import create_app
 from crestline.gateway.config import GatewayConfig, load_config
+from crestline.gateway.hosts import Commands, Completed
 from crestline.gateway.routes.bodies import MAX_FIELDS
 from crestline.gateway.runtime import GatewayRuntime
+from crestline.gateway.schedulers.measured import MeasuredCommands
+from crestline.gateway.schedulers.registry import SchedulerSetup, create_scheduler
 from crestline.gateway.server import Server
+from crestline.model import InvalidRequestError
+from crestline.model.sbatch import parse_directives
+from crestline.wire.compute import JobDescription
 from harness.gateway import RunningGateway, in_thread
 
 MIB = 1024 * 1024
@@ -247,3 +253,53 @@ def test_a_program_that_keeps_the_job_database_to_itself_is_named(tmp_path: Path
         assert int(refused.headers["Retry-After"]) > 0
         locker.execute("ROLLBACK")
         locker.close()
+
+
+LONG_LINES = {
+    "a word": "#SBATCH --comment=" + "x" * (3 * MIB),
+    "words": "#SBATCH" + " -J x" * (MIB // 2),
+    "lines": "\n".join(["#SBATCH -J x"] * (MIB // 4)),
+    "PBS": "#PBS -v A=" + "x" * (3 * MIB),
+}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("line", LONG_LINES)
+@pytest.mark.parametrize("kind", ["slurm", "pbs"])
+async def test_a_script_with_long_lines_is_not_read_in_the_loop(kind: str, line: str) -> None:
+    """Nor in a time that grows by the square of their length, wherever it is read."""
+    commands, watchdog = AnyCommands(), Watchdog()
+    scheduler = create_scheduler(kind, SchedulerSetup("there", {}, MeasuredCommands("there", commands), Path("/tmp")))
+    job = JobDescription(working_directory="/tmp", script=f"#!/bin/sh\n{LONG_LINES[line]}\n")
+    watchdog.attach()
+    begin = time.process_time()
+    assert await scheduler.submit("alice", job) == "7"
+    assert time.process_time() - begin < 500 * unit()  # by the square it takes 10,000
+    assert watchdog.longest < UNITS * unit()
+
+
+class AnyCommands(Commands):
+    """Programs that submit whatever they are given."""
+
+    async def run(self, user: str, argv: Sequence[str], **_: Any) -> Completed:
+        return Completed(0, b"7\n", b"")
+
+
+@pytest.mark.parametrize("line", ['#SBATCH --comment="' + "x" * MIB + '"', "#SBATCH -J 'x' " * 2000])
+def test_long_lines_with_quotations_are_refused(line: str) -> None:
+    with pytest.raises(InvalidRequestError, match="quotations need a line of at most 16384 characters"):
+        parse_directives(f"#!/bin/sh\n{line}\n")
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_names_and_paths_of_a_job_have_a_limit(watched: Watched, large: bool) -> None:
+    """Every list of jobs brings them to everybody."""
+    text = "/tmp/" + "x" * (MIB if large else 5000)
+    for field in ("account", "name", "standardOutput", "standardError", "standardInput", "constraints", "partition"):
+        job = {"script": "#!/bin/sh\ntrue\n", "workingDirectory": "/tmp", field: text}
+        refused = watched.http.post("/compute/local/jobs", json={"job": job})
+        assert (refused.status_code, len(refused.text) < 1000) == (400, True), field
+    for option in ("account", "job-name", "output", "error", "input", "chdir"):
+        job = {"script": f"#!/bin/sh\n#SBATCH --{option}={text}\ntrue\n", "workingDirectory": "/tmp"}
+        refused = watched.http.post("/compute/local/jobs", json={"job": job})
+        assert (refused.status_code, len(refused.text) < 1000) == (400 if option != "chdir" else 201, True), option

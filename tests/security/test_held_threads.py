@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import os
+import stat
+import tarfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from crestline.gateway.hosts.selections import path_pattern
 from crestline.gateway.hosts.this_machine import ThisMachine
 from crestline.gateway.paths import PathGuard
 from crestline.model import InvalidRequestError
+from crestline.wire import tar
 from harness.gateway import in_thread
 
 OPS = "/filesystem/local/ops"
@@ -57,15 +61,24 @@ async def once(content: bytes) -> AsyncIterator[bytes]:
     yield content
 
 
-@pytest.mark.parametrize("call", ["checksum", "compress", "manifest", "tar"])
-def test_an_operation_ends_when_its_client_has_left(tmp_path: Path, call: str) -> None:
+@pytest.mark.parametrize("call", ["checksum", "compress", "manifest", "tar", "extract"])
+def test_an_operation_ends_when_its_client_has_left(tmp_path: Path, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tar, "ALLOWANCE", 8 * 1024**4)  # else the archive is refused first
     home = tmp_path / "home"
     with in_thread(home, deadline=3600) as gateway, gateway.http() as http:
         endless = home / "files" / "d" / "endless"
         endless.parent.mkdir()
         endless.touch()
         os.truncate(endless, 8 * 1024**4)
+        packed = endless.with_name("archive")
+        packed.write_bytes(gzip.compress(tarfile.TarInfo("member").tobuf()))
+        os.truncate(packed, 8 * 1024**4)  # zeros without end, between two members of gzip's
         requests = {
+            "extract": http.build_request(
+                "POST",
+                f"{OPS}/extract",
+                json={"path": str(packed), "targetPath": str(endless.parent), "compression": "gzip"},
+            ),
             "checksum": http.build_request("GET", f"{OPS}/checksum", params={"path": str(endless)}),
             "compress": http.build_request(
                 "POST", f"{OPS}/compress", json={"path": str(endless), "targetPath": f"{home}/files/packed"}
@@ -84,6 +97,20 @@ def test_an_operation_ends_when_its_client_has_left(tmp_path: Path, call: str) -
         assert http.get(f"{OPS}/checksum", params={"path": f"{home}/files/small"}).status_code == 200
         assert [each.name for each in (home / "files").iterdir() if each.name.startswith(".crestline")] == []
         assert not (home / "files" / "packed").exists()
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFIFO, stat.S_IFCHR])
+def test_a_script_that_never_ends_holds_no_thread(tmp_path: Path, kind: int) -> None:
+    """A named pipe that nothing writes to, and a device without end, each as often as there are threads."""
+    script = Path("/dev/zero")
+    if kind == stat.S_IFIFO:
+        script = tmp_path / "pipe"
+        os.mkfifo(script)
+    with in_thread(tmp_path / "home", deadline=3600) as gateway, gateway.http() as http:
+        job = {"scriptPath": str(script), "workingDirectory": "/tmp"}
+        for _ in range(3):
+            refused = http.post("/compute/local/jobs", json={"job": job}, timeout=30)
+            assert (refused.status_code, "is not a regular file" in refused.text) == (400, True)
 
 
 # What find(1) says of each, by default.

@@ -234,7 +234,8 @@ def test_a_refresh_keeps_the_scopes(fresh: RunningGateway) -> None:
 
 
 NAMES = ["root", "ROOT", " root", "root@example.org", "EXAMPLE\\root", "0", "daemon", "slurm", "slurmrestd", "munge",
-         "systemd-network", "_apt", "nobody", "www-data", "postgres"]  # fmt: skip
+         "systemd-network", "_apt", "nobody", "www-data", "postgres",
+         "alice,root", "../alice", "-l", "alice\n", "\uff52oot", "alice@x/../root"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
