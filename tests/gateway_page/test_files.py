@@ -105,6 +105,31 @@ def test_files_come_and_go(page: Page, gateway: RunningGateway, tmp_path: Path) 
     page.locator("pre", has_text="no longer and more").wait_for()
 
 
+def test_pictures_and_tables_are_shown(page: Page, gateway: RunningGateway, tmp_path: Path) -> None:
+    from playwright.sync_api import expect
+
+    drawing = '<svg xmlns="http://www.w3.org/2000/svg" width="7" height="5"><script>alert(1)</script></svg>'
+    (tmp_path / "band structure.svg").write_text(drawing)
+    rows = [f'{number},"a ""quoted"" name, {number}"' for number in range(250)]
+    (tmp_path / "energies.csv").write_text("\r\n".join(["step,label", *rows]))
+    (tmp_path / "empty.tsv").touch()
+    sign_in(page, gateway, f"#/files/local{tmp_path}")
+    page.get_by_role("link", name="band structure.svg").click()
+    shown = page.get_by_role("img", name="band structure.svg")
+    expect(shown).to_have_js_property("naturalWidth", 7)
+    assert page.get_by_role("region", name="Content").locator("pre").count() == 0
+    page.get_by_role("link", name="Its directory").click()
+    page.get_by_role("link", name="energies.csv").click()
+    table = page.get_by_role("table", name="The first 200 rows")
+    expect(table.locator("tbody tr")).to_have_count(200)
+    expect(table.get_by_role("columnheader")).to_have_text(["step", "label"])
+    expect(table.locator("tbody tr").nth(7).locator("td")).to_have_text(["7", 'a "quoted" name, 7'])
+    page.locator("pre", has_text="249,").wait_for()  # the text is there as well
+    page.get_by_role("link", name="Its directory").click()
+    page.get_by_role("link", name="empty.tsv").click()
+    page.get_by_text("Empty.", exact=True).wait_for()
+
+
 def test_a_large_file_comes_by_a_signed_url(page: Page, gateway: RunningGateway, tmp_path: Path) -> None:
     large = tmp_path / "large.h5"
     large.write_bytes(random.Random(9).randbytes(MIB) * 40)

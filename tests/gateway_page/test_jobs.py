@@ -130,6 +130,85 @@ def test_queue_and_run_are_a_picture_and_systems_are_chosen(page: Page, two_syst
     assert page.evaluate("() => document.activeElement.ariaLabel") == "System"
 
 
+def test_the_list_is_sorted_folded_and_filtered_by_its_address(page: Page, two_systems: RunningGateway) -> None:
+    """And what was chosen is cancelled at once: an array as a whole, and a job."""
+    from playwright.sync_api import expect
+
+    ids = []
+    with two_systems.http() as http:
+        # `hold` waits behind `array`, whose first task has the only place of the system.
+        for name, header in (("zz-array", "#SBATCH --array=1-3"), ("zz-hold", "")):
+            job = {"workingDirectory": str(two_systems.home.parent), "script": f"#!/bin/bash\n{header}\nsleep 600\n"}
+            answer = http.post("/compute/daint/jobs", json={"job": job | {"name": name}}).raise_for_status()
+            ids.append(answer.json()["jobId"])
+    array, hold = ids
+    sign_in(page, two_systems, "#/jobs/daint?find=zz-&sort=name")
+    table = page.get_by_role("table", name="Jobs on daint")
+    assert_rows(table, 2)
+    assert page.get_by_label("Find by id or name").input_value() == "zz-"
+    folded = table.get_by_role("row", name="zz-array")
+    folded.get_by_text("▶ 1 running").wait_for()
+    folded.get_by_text("… 2 pending").wait_for()
+    names = table.locator("tbody td.name")
+    expect(names).to_have_text(["zz-array", "zz-hold"])
+    table.get_by_role("button", name="Name").click()
+    expect(names).to_have_text(["zz-hold", "zz-array"])
+    assert page.url.endswith("#/jobs/daint?find=zz-&sort=-name")
+    assert table.get_by_role("columnheader", name="Name").get_attribute("aria-sort") == "descending"
+
+    table.get_by_role("button", name=f"Show the 3 tasks of {array}").click()
+    assert_rows(table, 4)
+    table.get_by_role("button", name=f"Fold the tasks of {array}").click()
+    assert_rows(table, 2)
+    page.get_by_label("State").select_option("Running")
+    assert_rows(table, 1)
+    table.get_by_role("link", name=f"{array}_1").click()
+    page.get_by_role("heading", name=f"Job {array}_1 on daint").wait_for()
+    page.go_back()
+    assert_rows(table, 1)  # as it was left
+    page.get_by_label("State").select_option("All")
+    assert_rows(table, 2)
+
+    table.get_by_label(f"Choose job {array}", exact=True).check()
+    table.get_by_label(f"Choose job {hold}").check()
+    with page.expect_request(lambda request: request.method == "DELETE" and request.url.endswith(f"/jobs/{array}")):
+        page.get_by_role("button", name="Cancel 2 chosen").click()
+        page.get_by_role("dialog").get_by_role("button", name="Cancel the jobs").click()
+    folded.get_by_text("⊘ 3 cancelled").wait_for()
+    state(table.get_by_role("row", name="zz-hold"), "CANCELLED").wait_for()
+    assert page.get_by_role("button", name="chosen").count() == 0
+
+
+def test_output_is_searched_downloaded_and_found_in_its_folder(
+    page: Page, gateway: RunningGateway, tmp_path: Path
+) -> None:
+    from playwright.sync_api import expect
+
+    sign_in(page, gateway, "#/submit/local")
+    script = "#!/bin/bash\nfor n in {1..40}; do echo step $n; done\necho 'ERROR: (1+1) diverged'\necho error again\n"
+    job = submit(page, script, working_directory=str(tmp_path))
+    log(page, "error again").wait_for()
+    pane = page.get_by_role("region", name="Output")
+    find = pane.get_by_label("Find in Output")
+    find.fill("error")
+    expect(pane.get_by_text("1 of 2", exact=True)).to_be_visible()
+    find.press("Enter")
+    expect(pane.get_by_text("2 of 2", exact=True)).to_be_visible()
+    marked = "(name) => [...CSS.highlights.get(name)].map(String)"
+    assert page.evaluate(marked, "found") == ["ERROR", "error"]
+    assert page.evaluate(marked, "current") == ["error"]
+    find.fill("(1+1)")  # text, not a pattern
+    expect(pane.get_by_text("1 of 1", exact=True)).to_be_visible()
+    find.fill("nowhere")
+    expect(pane.get_by_text("0 of 0", exact=True)).to_be_visible()
+    name = f"slurm-{job}.out"
+    with page.expect_download() as found:
+        pane.get_by_role("button", name=f"Download {name}").click()
+    assert found.value.path().read_text().endswith("error again\n")
+    pane.get_by_role("link", name=name).click()
+    page.get_by_role("table", name=f"Files in {tmp_path}").get_by_role("link", name=name).wait_for()
+
+
 def test_names_and_texts_stay_text(page: Page, gateway: RunningGateway, tmp_path: Path) -> None:
     (tmp_path / HOSTILE.replace("/", "")).write_text(HOSTILE)
     sign_in(page, gateway, "#/submit/local")

@@ -34,13 +34,16 @@ const failure = (title, message) => Object.assign(new Error(message), { title })
 const state = { settings: null, systems: null, chosen: null, leaving: null };
 
 /** `#/jobs/daint/12` as its words. */
-const route = () => location.hash.replace(/^#\/?/, '').split('/').filter(Boolean).map((word) => {
+const route = () => location.hash.replace(/^#\/?/, '').split('?')[0].split('/').filter(Boolean).map((word) => {
   try {
     return decodeURIComponent(word);
   } catch {
     return word;
   }
 });
+
+/** What follows a question mark in the address. */
+const query = () => new URLSearchParams(location.hash.split('?')[1] ?? '');
 
 async function show() {
   state.leaving?.abort();
@@ -64,7 +67,7 @@ async function show() {
     if (!view) throw failure('Page not found', 'The address names no page of this gateway.');
     if (view.system && system && !found) throw failure('System not found', `This gateway has no system ${system}, or you are not allowed to use it.`);
     if (view.system && !state.chosen) throw failure('No system', 'This gateway has no system that you are allowed to use. Ask its operator.');
-    const context = { place, rest, signal, system: state.chosen, systems: state.systems, settings: state.settings };
+    const context = { place, rest, query: query(), signal, system: state.chosen, systems: state.systems, settings: state.settings };
     const title = await view.show(context);
     if (!signal.aborted) settle(title ?? view.title, place);
   } catch (error) {

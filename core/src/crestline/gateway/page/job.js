@@ -8,7 +8,7 @@ import { follow } from './log.js';
 import { again } from './submit.js';
 import { duration, hasEnded, moment, spans } from './words.js';
 
-export async function showJob({ place, system, rest: [id], signal }) {
+export async function showJob({ place, system, rest: [id], settings, signal }) {
   const parts = new Map();
   const first = await look(system.name, id, signal).catch((error) => {
     if (error.status !== 404) throw error;
@@ -25,7 +25,7 @@ export async function showJob({ place, system, rest: [id], signal }) {
 
   function note(job) {
     if (!parts.has(job.jobId)) {
-      const part = onePart(system, job, parts.size === 0, signal);
+      const part = onePart(system, job, parts.size === 0, settings, signal);
       parts.set(job.jobId, part);
       place.append(part.element);
     }
@@ -48,7 +48,7 @@ export async function showJob({ place, system, rest: [id], signal }) {
 }
 
 /** A job, or an element of an array. */
-function onePart(system, job, open, signal) {
+function onePart(system, job, open, settings, signal) {
   let latest = job;
   const state = h('span');
   const facts = h('dl', { class: 'facts' });
@@ -106,7 +106,7 @@ function onePart(system, job, open, signal) {
       for (const [title, file] of outputs) {
         const pane = h('section', { class: 'log', 'aria-label': title });
         logs.append(pane);
-        follow(pane, { title, system: system.name, file, ended: () => hasEnded(latest), signal });
+        follow(pane, { title, system, file, ended: () => hasEnded(latest), settings, signal });
       }
     } catch (error) {
       begun = false;

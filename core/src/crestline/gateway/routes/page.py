@@ -157,7 +157,7 @@ def _policy(config: GatewayConfig) -> dict[str, str]:
     return {
         "script-src": "'self'",
         "style-src": "'self'",
-        "img-src": "'self'",
+        "img-src": "'self' blob:",
         "connect-src": " ".join(["'self'", *sorted({each for each in origins if _ORIGIN.fullmatch(each)})]),
         "base-uri": "'self'",
         "require-trusted-types-for": "'script'",
