@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,7 +16,8 @@ import tomli_w
 
 from crestline.gateway.config import load_config
 from crestline.gateway.home import Home
-from crestline.gateway.hosts.this_machine import ThisMachine
+from crestline.gateway.hosts.this_machine import ThisMachine, content
+from crestline.gateway.hosts.this_machine.beneath import Directory
 from crestline.gateway.paths import PathGuard
 from crestline.gateway.store import Store
 from crestline.gateway.systems import build_systems
@@ -166,3 +168,63 @@ def stopped_body(gateway: RunningGateway, target: str, token: str) -> Iterator[N
 
 def left_behind(cluster: Cluster, name: str) -> list[str]:
     return cluster.check("alice", ["find", name, "-name", ".crestline-*"]).split()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("call", ["copy a tree", "copy", "compress", "extract", "untar", "write"])
+async def test_what_an_operation_leaves_where_files_need_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """On a file system without O_TMPFILE, such as NFS, a gateway that is killed halfway."""
+    folder = tmp_path / "served"
+    (folder / "tree" / "deep").mkdir(parents=True)
+    (folder / "tree" / "deep" / "file").write_bytes(bytes(1000))
+    (folder / "into").mkdir()
+    with tarfile.open(folder / "archive", "w") as packed:
+        packed.add(folder / "tree", "tree")
+    store = await Store.open(tmp_path / "store.db")
+    monkeypatch.setattr(content, "_NAMELESS", 0)
+
+    class KilledError(BaseException):
+        """As a kill: nothing is cleaned up."""
+
+    def kill(descriptor: int, *_: object) -> int:
+        raise KilledError
+
+    def machine() -> ThisMachine:
+        guard = PathGuard("here", [str(folder)])
+        return ThisMachine("here", guard, temporary_files=unfinished.UnfinishedUploads(store.engine, "here"))
+
+    async def arriving() -> AsyncIterator[bytes]:
+        yield (folder / "archive").read_bytes()
+
+    files = machine().files("alice")
+    attempts: dict[str, Callable[[], Awaitable[None]]] = {
+        "copy a tree": lambda: files.copy(f"{folder}/tree", f"{folder}/into"),
+        "copy": lambda: files.copy(f"{folder}/archive", f"{folder}/copy"),
+        "compress": lambda: files.compress(
+            f"{folder}/tree", f"{folder}/packed", "gzip", pattern=None, dereference=False
+        ),
+        "extract": lambda: files.extract(f"{folder}/archive", f"{folder}/into", "none"),
+        "untar": lambda: files.untar(f"{folder}/into", arriving()),
+        "write": lambda: files.write(f"{folder}/new", arriving()),
+    }
+    with monkeypatch.context() as killed:
+        killed.setattr(os, "pwrite", kill)
+        killed.setattr(Directory, "unlink", lambda *_: None)
+        killed.setattr(unfinished.UnfinishedUploads, "forget", never)
+        with pytest.raises(BaseException):  # noqa: B017, PT011 - also in a group
+            await attempts[call]()
+    try:
+        assert len(list(folder.rglob("*.part"))) == 1
+        (folder / "tree" / ".crestline-mine.part").touch()
+        monkeypatch.setattr(unfinished, "ABANDONED", -10)
+        again = machine()
+        await again._temporary_files.sweep(again.files)  # type: ignore[attr-defined]
+        assert [each.name for each in folder.rglob("*.part")] == [".crestline-mine.part"]
+    finally:
+        await store.close()
+
+
+async def never(*_: object) -> None:
+    """Forget nothing."""

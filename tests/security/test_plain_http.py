@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import pytest
 
 from crestline.client.auth import StaticToken
 from crestline.client.auth.token_endpoint import request_token
 from crestline.client.backends.firecrest import FirecrestBackend
-from crestline.client.plain_http import ALLOW, check_url
+from crestline.gateway.authorization.openfga import OpenFga
+from crestline.gateway.config import GatewayConfig, OidcConfig, OpenFgaConfig
+from crestline.gateway.runtime import GatewayRuntime
+from crestline.gateway.schedulers.slurm.options import RestOptions
+from crestline.gateway.schedulers.slurm.restd import Slurmrestd
 from crestline.model import ConfigError
+from crestline.plain_http import ALLOW, check_url
 
 ELSEWHERE = [
     "http://api.example.org/firecrest/v2",
@@ -45,3 +51,22 @@ def test_a_switch_allows_it_and_warns_once(monkeypatch: pytest.MonkeyPatch, capl
     assert [record.getMessage() for record in caplog.records].count(
         f"credentials travel to http://once.example.org in the clear, as {ALLOW} allows"
     ) == 1
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("url", ELSEWHERE)
+async def test_what_a_gateway_trusts_does_not_come_in_the_clear(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keys of an identity provider, answers of OpenFGA, and tokens for slurmrestd."""
+    monkeypatch.delenv(ALLOW, raising=False)
+    (tmp_path / "key").write_text("k" * 32)
+    (tmp_path / "key").chmod(0o600)
+    config = GatewayConfig(home=tmp_path / "home", oidc=[OidcConfig(issuer=url, audience="x")])
+    with pytest.raises(ConfigError, match="plain HTTP"):
+        async with GatewayRuntime(config).run():
+            pass
+    with pytest.raises(ConfigError, match="plain HTTP"):
+        OpenFga(OpenFgaConfig(url=url, store_id="x"))
+    with pytest.raises(ConfigError, match="plain HTTP"):
+        Slurmrestd(RestOptions(url=url, jwt_key_file=tmp_path / "key"), 1.0)

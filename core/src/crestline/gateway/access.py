@@ -13,6 +13,7 @@ from crestline.gateway.identity.oidc import ProviderKeys
 from crestline.gateway.identity.tokens import TokenVerifier, TrustedIssuer
 from crestline.gateway.identity.users import SYSTEM_ACCOUNTS, KeyUsers, UserPolicy
 from crestline.gateway.store import Store
+from crestline.plain_http import check_url
 from crestline.wire.extensions import SCOPES
 
 
@@ -23,6 +24,9 @@ def build_authenticator(
 
     Args:
         before: whose place it takes; what that knows of the providers' keys is kept.
+
+    Raises:
+        ConfigError: the keys of a provider would come over plain HTTP from another machine.
     """
     known = before.tokens.key_sources if before else {}
     own = TrustedIssuer(
@@ -32,6 +36,8 @@ def build_authenticator(
         scopes={},
         check=issuer.active_clients.check,
     )
+    for each in config.oidc:
+        check_url(each.issuer)  # its keys come from there: another key would sign for every user
     providers = [
         TrustedIssuer(
             name=each.issuer,

@@ -10,8 +10,8 @@ from httpx_retries import Retry, RetryTransport
 
 from crestline import clock
 from crestline.client.auth.token import Token, make_token
-from crestline.client.plain_http import check_url
 from crestline.model import AuthenticationError, GatewayUnavailableError
+from crestline.plain_http import check_url
 
 _TIMEOUT = httpx.Timeout(15.0, connect=10.0)
 _ONLY_CHANCE = httpx.Timeout(60.0, connect=10.0)
@@ -52,7 +52,7 @@ def request_token(
 
     Raises:
         AuthenticationError: the endpoint refused.
-        ConfigError: it is plain HTTP on another machine; see `crestline.client.plain_http`.
+        ConfigError: it is plain HTTP on another machine; see `crestline.plain_http`.
         GatewayUnavailableError: it did not answer, or nothing that makes sense.
     """
     check_url(url)

@@ -12,6 +12,7 @@ import msgspec
 
 from crestline.gateway.config import OpenFgaConfig, read_secret_file
 from crestline.model import ConfigError, GatewayUnavailableError
+from crestline.plain_http import check_url
 from crestline.single_flight import SingleFlight
 
 _CACHE_SIZE = 10_000
@@ -32,8 +33,9 @@ class OpenFga:
         """See `OpenFgaConfig`.
 
         Raises:
-            ConfigError: a file cannot be read.
+            ConfigError: a file cannot be read, or the URL is plain HTTP to another machine.
         """
+        check_url(config.url)
         self._config = config
         self._url = f"{config.url.rstrip('/')}/stores/{config.store_id}/check"
         try:

@@ -46,6 +46,12 @@ class TemporaryFiles:
     async def end(self, username: str, path: str, *, is_gone: bool) -> None:
         """The gateway is done with it; `is_gone` says that nothing has its name any more."""
 
+    async def begin_operation(self, username: str, path: str, identifier: str) -> None:
+        """Temporary files that `identifier` names are about to be made, beside `path` or below it."""
+
+    async def end_operation(self, username: str, path: str, identifier: str) -> None:
+        """None of them is there any more."""
+
 
 class Files(abc.ABC):
     """The files of one machine as one user sees them.
@@ -154,6 +160,12 @@ class Files(abc.ABC):
     @abc.abstractmethod
     async def discard_temporary(self, path: str) -> None:
         """Remove a temporary file or directory that a killed gateway has left, if it is there."""
+
+    async def discard_temporaries(self, path: str, identifier: str) -> None:
+        """Remove what a killed gateway has left of an operation (see `TemporaryFiles.begin_operation`).
+
+        This removes nothing, for hosts whose operations make no such files.
+        """
 
     @abc.abstractmethod
     async def make_directory(self, path: str, *, parents: bool = False) -> FileEntry: ...

@@ -21,6 +21,9 @@ from crestline.model import CrestlineError, GatewayUnavailableError
 ABANDONED = 3 * 86400
 """seconds after its last part that an upload is dropped, and after its gateway has gone that a temporary file is"""
 
+_OPERATION = "\n"
+"""begins the ids of operations; a header, from which the ids of uploads come, cannot hold it"""
+
 _uploads = Table(
     "unfinished_uploads",
     metadata,
@@ -36,22 +39,35 @@ _log = logging.getLogger("crestline.transfers")
 
 
 class UnfinishedUploads(TemporaryFiles):
-    """Those of one system. A temporary file is a row without an upload's id."""
+    """Those of one system.
+
+    A temporary file is a row without an upload's id, an operation that makes some is one with an id that none has.
+    """
 
     def __init__(self, engine: Engine, system: str) -> None:
         self._engine = engine
         self._system = system
-        self._held: dict[str, tuple[str, str]] = {}
-        """digest -> user and path of each temporary file that this gateway works on"""
+        self._held: dict[str, tuple[str, str, str]] = {}
+        """digest -> user, path and id of what this gateway works on"""
 
     async def begin(self, username: str, path: str) -> None:
-        self._held[self._digest(username, path, "")] = username, path
-        await self.touch(username, path, "")
+        await self._begin(username, path, "")
 
     async def end(self, username: str, path: str, *, is_gone: bool) -> None:
         self._held.pop(self._digest(username, path, ""), None)
         if is_gone:
             await self.forget(username, path, "")
+
+    async def begin_operation(self, username: str, path: str, identifier: str) -> None:
+        await self._begin(username, path, f"{_OPERATION}{identifier}")
+
+    async def end_operation(self, username: str, path: str, identifier: str) -> None:
+        self._held.pop(self._digest(username, path, f"{_OPERATION}{identifier}"), None)
+        await self.forget(username, path, f"{_OPERATION}{identifier}")
+
+    async def _begin(self, username: str, path: str, identifier: str) -> None:
+        self._held[self._digest(username, path, identifier)] = username, path, identifier
+        await self.touch(username, path, identifier)
 
     async def touch(self, username: str, path: str, upload_id: str) -> None:
         """A part comes. Where that cannot be written down the upload goes on, and is never swept."""
@@ -84,16 +100,21 @@ class UnfinishedUploads(TemporaryFiles):
         Raises:
             GatewayUnavailableError: the store does not answer.
         """
-        for username, path in list(self._held.values()):
-            await self.touch(username, path, "")
+        for username, path, identifier in list(self._held.values()):
+            await self.touch(username, path, identifier)
         old = (_uploads.c.system == self._system) & (_uploads.c.touched < time.time() - ABANDONED)
         async with self._engine.connect() as connection:
             found = list(await connection.execute(select(_uploads).where(old)))
         for row in found:
             try:
-                if row.upload_id:
+                if row.digest in self._held:
+                    continue
+                if row.upload_id.startswith(_OPERATION):
+                    identifier = row.upload_id.removeprefix(_OPERATION)
+                    await files(row.username).discard_temporaries(row.path, identifier)
+                elif row.upload_id:
                     await files(row.username).upload_discard(row.path, row.upload_id)
-                elif row.digest not in self._held:
+                else:
                     await files(row.username).discard_temporary(row.path)
             except GatewayUnavailableError as error:
                 _log.warning("an abandoned upload of %s stays for now: %s", row.username, error)

@@ -20,11 +20,11 @@ from crestline.client.backends.capabilities import Capability
 from crestline.client.backends.firecrest.refusals import error_of
 from crestline.client.backends.messages import NotSentError
 from crestline.client.backends.transport import Attempts, Repeat, attempts, make_client, repeat
-from crestline.client.plain_http import check_url
 from crestline.client.policy import RetryPolicy
 from crestline.client.secrets_in_logs import keep_secrets_out_of_logs
 from crestline.client.traffic import Traffic
 from crestline.model import AuthenticationError, CrestlineError, GatewayUnavailableError, UnsupportedError
+from crestline.plain_http import check_url
 
 T = TypeVar("T")
 

@@ -16,11 +16,11 @@ from crestline.client.backends.answers import unreachable, unusable
 from crestline.client.backends.iri.errors import error_from_response
 from crestline.client.backends.messages import NotSentError
 from crestline.client.backends.transport import Attempts, Repeat, attempts, make_client, repeat
-from crestline.client.plain_http import check_url
 from crestline.client.policy import Policy
 from crestline.client.secrets_in_logs import keep_secrets_out_of_logs
 from crestline.client.traffic import Traffic
 from crestline.model import AuthenticationError, CrestlineError, GatewayUnavailableError, NotFoundError, TooLargeError
+from crestline.plain_http import check_url
 
 T = TypeVar("T")
 

@@ -41,14 +41,21 @@ _Found = tuple[Directory, str, str, os.stat_result]
 
 
 def compress(
-    trees: ServedTrees, source: str, target: str, compression: Compression, *, pattern: str | None, dereference: bool
+    trees: ServedTrees,
+    source: str,
+    target: str,
+    compression: Compression,
+    temporary: str,
+    *,
+    pattern: str | None,
+    dereference: bool,
 ) -> None:
     """Write a tar archive of `source`, its members named from its own name on."""
     is_wanted = path_pattern(pattern) if pattern else None
     with trees.locate(source) as original:
         original.directory.lstat(original.name)
         place = open_target(trees, target)
-        with place.directory, replacing(place) as descriptor:
+        with place.directory, replacing(place, temporary) as descriptor:
             top = os.path.basename(trees.check(source)) or "."
             itself = (os.fstat(descriptor), _status(place))
             found = _below(trees, original, top, itself, dereference=dereference and not pattern)

@@ -94,8 +94,8 @@ def open_target(trees: ServedTrees, path: str) -> Place:
     return place
 
 
-def create(place: Place) -> tuple[int, str | None]:
-    """A descriptor of a new file beside `place`, and its name.
+def create(place: Place, name: str | None = None) -> tuple[int, str | None]:
+    """A descriptor of a new file beside `place`, and its name: `name`, or one of its own.
 
     It has none where the file system can do so: then nothing stays of it, whatever ends the gateway.
     """
@@ -105,17 +105,21 @@ def create(place: Place) -> tuple[int, str | None]:
         except OSError as error:
             if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT):
                 raise
-    temporary = temporary_of(place.name, uuid.uuid4().hex)
+    temporary = name or temporary_of(place.name, uuid.uuid4().hex)
     return place.directory.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL), temporary
 
 
 @contextmanager
-def replacing(place: Place, mode: int | None = None) -> Iterator[int]:
-    """A descriptor of a new temporary file that becomes `place` at the end, or vanishes on an error."""
-    descriptor, temporary = create(place)
+def replacing(place: Place, name: str, mode: int | None = None) -> Iterator[int]:
+    """A descriptor of a new temporary file that becomes `place` at the end, or vanishes on an error.
+
+    Args:
+        name: what the file is called where it needs a name, the same for a whole operation.
+    """
+    descriptor, temporary = create(place, name)
     try:
         yield descriptor
-        publish(descriptor, temporary, place, mode)
+        publish(descriptor, temporary, place, mode, name)
     except BaseException:
         if temporary is not None:
             place.directory.unlink(temporary)
@@ -124,7 +128,9 @@ def replacing(place: Place, mode: int | None = None) -> Iterator[int]:
         os.close(descriptor)
 
 
-def publish(descriptor: int, temporary: str | None, place: Place, mode: int | None = None) -> None:
+def publish(
+    descriptor: int, temporary: str | None, place: Place, mode: int | None = None, name: str | None = None
+) -> None:
     """Rename a written file to its name, with the permissions of the file it replaces, or `mode`, or the usual."""
     if mode is None:
         try:
@@ -133,7 +139,7 @@ def publish(descriptor: int, temporary: str | None, place: Place, mode: int | No
             mode = 0o666 & ~_UMASK
     os.fchmod(descriptor, mode)
     if temporary is None:
-        temporary = temporary_of(place.name, uuid.uuid4().hex)
+        temporary = name or temporary_of(place.name, uuid.uuid4().hex)
         place.directory.link_descriptor(descriptor, temporary)
         try:
             place.directory.rename(temporary, place.directory, place.name)

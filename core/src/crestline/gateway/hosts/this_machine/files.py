@@ -6,14 +6,16 @@ import grp
 import os
 import pwd
 import stat
+import uuid
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 
 from anyio import from_thread
 from anyio.from_thread import check_cancelled
 
 from crestline.gateway.hosts.base import Files, OpenFile, TemporaryFiles
 from crestline.gateway.hosts.file_modes import apply_mode
+from crestline.gateway.hosts.streams import temporary_of
 from crestline.gateway.hosts.this_machine import archives, listing, trees, unpacking
 from crestline.gateway.hosts.this_machine.beneath import ServedTrees
 from crestline.gateway.hosts.this_machine.content import LocalFile, open_path, sha256_of
@@ -36,6 +38,8 @@ class LocalFiles(Files):
         self._trees = trees
         self._workers = workers
         self._limits = limits
+        self._user = user
+        self._temporary_files = temporary_files
         self._uploads = Uploads(trees, user, workers, temporary_files)
 
     def check(self, path: str) -> str:
@@ -99,6 +103,21 @@ class LocalFiles(Files):
         with suppress(MissingFileError):
             await self._workers.long("rm", trees.remove, self._trees, path)
 
+    async def discard_temporaries(self, path: str, identifier: str) -> None:
+        with suppress(MissingFileError):
+            await self._workers.long("rm", trees.remove_named, self._trees, path, _temporary(identifier))
+
+    @asynccontextmanager
+    async def _operation(self, target: str) -> AsyncIterator[str]:
+        """The name of the temporary files of an operation that writes to `target`, which is written down before."""
+        identifier = uuid.uuid4().hex
+        path = self.check(target)
+        await self._temporary_files.begin_operation(self._user, path, identifier)
+        try:
+            yield _temporary(identifier)
+        finally:
+            await self._temporary_files.end_operation(self._user, path, identifier)
+
     async def make_directory(self, path: str, *, parents: bool = False) -> FileEntry:
         return await self._workers.quick("mkdir", _make_directory, self._trees, path, parents)
 
@@ -115,10 +134,12 @@ class LocalFiles(Files):
         await self._workers.long("rm", trees.remove, self._trees, path)
 
     async def copy(self, source: str, target: str, *, dereference: bool = False) -> None:
-        await self._workers.long("cp", trees.copy, self._trees, source, target, dereference=dereference)
+        async with self._operation(target) as temporary:
+            await self._workers.long("cp", trees.copy, self._trees, source, target, temporary, dereference=dereference)
 
     async def move(self, source: str, target: str) -> None:
-        await self._workers.long("mv", trees.move, self._trees, source, target)
+        async with self._operation(target) as temporary:
+            await self._workers.long("mv", trees.move, self._trees, source, target, temporary)
 
     async def checksum(self, path: str) -> Checksum:
         return Checksum(checksum=await self._workers.long("sha256sum", _sha256, self._trees, path))
@@ -129,19 +150,24 @@ class LocalFiles(Files):
     async def compress(
         self, source: str, target: str, compression: Compression, *, pattern: str | None, dereference: bool
     ) -> None:
-        await self._workers.long(
-            "tar",
-            archives.compress,
-            self._trees,
-            source,
-            target,
-            compression,
-            pattern=pattern,
-            dereference=dereference,
-        )
+        async with self._operation(target) as temporary:
+            await self._workers.long(
+                "tar",
+                archives.compress,
+                self._trees,
+                source,
+                target,
+                compression,
+                temporary,
+                pattern=pattern,
+                dereference=dereference,
+            )
 
     async def extract(self, archive: str, target: str, compression: Compression) -> None:
-        await self._workers.long("tar", unpacking.extract, self._trees, archive, target, compression, self._limits)
+        async with self._operation(target) as temporary:
+            await self._workers.long(
+                "tar", unpacking.extract, self._trees, archive, target, compression, self._limits, temporary
+            )
 
     def tar(self, path: str, members: Sequence[str] | None = None, *, gzip: bool = False) -> AsyncIterator[bytes]:
         return self._workers.iterate("tar", archives.pack(self._trees, path, members, gzip=gzip))
@@ -150,7 +176,10 @@ class LocalFiles(Files):
         return await self._workers.long("tar", archives.select, self._trees, path, selections, self._limits)
 
     async def untar(self, path: str, chunks: AsyncIterator[bytes]) -> None:
-        await self._workers.arriving("tar", unpacking.unpack, self._trees, _Chunks(chunks), path, self._limits)
+        async with self._operation(path) as temporary:
+            await self._workers.arriving(
+                "tar", unpacking.unpack, self._trees, _Chunks(chunks), path, self._limits, temporary
+            )
 
     async def changed(self, path: str, checksums: dict[str, str]) -> Sequence[str]:
         return await self._workers.long("sha256sum", _changed, self._trees, path, checksums)
@@ -175,6 +204,10 @@ class _Chunks:
 
     async def _next(self) -> bytes | None:
         return await anext(self._chunks, None)
+
+
+def _temporary(identifier: str) -> str:
+    return temporary_of("", identifier)
 
 
 def _make_directory(trees: ServedTrees, path: str, parents: bool) -> FileEntry:

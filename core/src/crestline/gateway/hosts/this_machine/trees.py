@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 
 from crestline.gateway.hosts.this_machine.beneath import Directory, Place, ServedTrees
 from crestline.gateway.hosts.this_machine.content import blocks_of, check_target, open_regular, replacing, write_all
@@ -13,7 +14,7 @@ from crestline.gateway.paths import printable
 from crestline.model import InvalidRequestError, PermissionDeniedError
 
 
-def copy(trees: ServedTrees, source: str, target: str, *, dereference: bool) -> None:
+def copy(trees: ServedTrees, source: str, target: str, temporary: str, *, dereference: bool) -> None:
     """As `cp -r` does, each file atomically: into `target` where that is a directory."""
     with trees.locate(source, follow=dereference) as original:
         status = original.directory.lstat(original.name)
@@ -23,10 +24,10 @@ def copy(trees: ServedTrees, source: str, target: str, *, dereference: bool) -> 
                 raise InvalidRequestError(f"cp: cannot copy a directory, '{printable(source)}', into itself")
             if _is_same(place, status):
                 raise _are_the_same("cp", source, place)
-            _copy(trees if dereference else None, original, place)
+            _copy(trees if dereference else None, original, place, temporary)
 
 
-def _copy(follow: ServedTrees | None, original: Place, place: Place) -> None:
+def _copy(follow: ServedTrees | None, original: Place, place: Place, temporary: str) -> None:
     modes: dict[str, int] = {}
     # A descriptor of its own, for the chain to close.
     with Chain(Directory(os.dup(place.directory.fileno()), place.directory.path)) as chain:
@@ -35,7 +36,7 @@ def _copy(follow: ServedTrees | None, original: Place, place: Place) -> None:
             if visit.loops:
                 raise InvalidRequestError(f"cp: a link leads back to '{printable(visit.path)}'")
             if not visit.is_directory:
-                _copy_one(visit, Place(chain.current, name))
+                _copy_one(visit, Place(chain.current, name), temporary)
             elif visit.leaving:
                 chain.up()
                 if (mode := modes.pop(visit.below, None)) is not None:
@@ -46,7 +47,7 @@ def _copy(follow: ServedTrees | None, original: Place, place: Place) -> None:
                 chain.down(chain.current.enter(name))
 
 
-def _copy_one(visit: Visit, place: Place) -> None:
+def _copy_one(visit: Visit, place: Place, temporary: str) -> None:
     mode = visit.status.st_mode
     if stat.S_ISLNK(mode):
         points_to = visit.directory.readlink(visit.name)
@@ -60,7 +61,7 @@ def _copy_one(visit: Visit, place: Place) -> None:
     try:
         check_target(place)
         kept = None if place.directory.exists(place.name) else stat.S_IMODE(mode)
-        with replacing(place, kept) as written:
+        with replacing(place, temporary, kept) as written:
             offset = 0
             for block in blocks_of(descriptor):
                 write_all(written, block, offset)
@@ -80,7 +81,7 @@ def make_directory(directory: Directory, name: str) -> bool:
     return True
 
 
-def move(trees: ServedTrees, source: str, target: str) -> None:
+def move(trees: ServedTrees, source: str, target: str, temporary: str) -> None:
     """As `mv` does: into `target` where that is a directory; across file systems as a copy and a removal."""
     with trees.locate(source) as original:
         status = original.directory.lstat(original.name)
@@ -96,7 +97,7 @@ def move(trees: ServedTrees, source: str, target: str) -> None:
             except OSError as error:
                 if error.errno != errno.EXDEV:
                     raise
-                _copy(None, original, place)
+                _copy(None, original, place, temporary)
                 _remove(original)
 
 
@@ -106,6 +107,22 @@ def remove(trees: ServedTrees, path: str) -> None:
         place.directory.lstat(place.name)
         _refuse_if_kept(trees, place, "rm: refusing to remove")
         _remove(place)
+
+
+def remove_named(trees: ServedTrees, path: str, name: str) -> None:
+    """Remove the files called `name` beside `path`, and anywhere below it."""
+    with trees.locate(path, follow=True) as place:
+        _unlink(place.directory, name)
+        if not place.directory.exists(place.name):
+            return
+        for visit in walk(place.directory, place.name):
+            if visit.name == name and not visit.is_directory:
+                _unlink(visit.directory, name)
+
+
+def _unlink(directory: Directory, name: str) -> None:
+    with suppress(FileNotFoundError):
+        directory.unlink(name)
 
 
 def _remove(place: Place) -> None:

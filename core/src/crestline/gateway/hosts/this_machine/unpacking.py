@@ -27,10 +27,12 @@ _NOWHERE = "/\x7f"
 """tarfile's filter follows links below its root; here it is to look at the text alone"""
 
 
-def extract(trees: ServedTrees, archive: str, target: str, compression: Compression, limits: ArchiveLimits) -> None:
+def extract(
+    trees: ServedTrees, archive: str, target: str, compression: Compression, limits: ArchiveLimits, temporary: str
+) -> None:
     """Unpack an archive into an existing directory."""
     with os.fdopen(open_path(trees, archive), "rb") as stream:
-        unpack(trees, _Interruptible(stream), target, limits, compression)
+        unpack(trees, _Interruptible(stream), target, limits, temporary, compression)
 
 
 class _Interruptible:
@@ -44,7 +46,14 @@ class _Interruptible:
         return self._stream.read(size)
 
 
-def unpack(trees: ServedTrees, stream: Source, target: str, limits: ArchiveLimits, packing: Packing = "detect") -> None:
+def unpack(
+    trees: ServedTrees,
+    stream: Source,
+    target: str,
+    limits: ArchiveLimits,
+    temporary: str,
+    packing: Packing = "detect",
+) -> None:
     """Write the members of a tar stream below `target`, each file atomically.
 
     Raises:
@@ -56,7 +65,7 @@ def unpack(trees: ServedTrees, stream: Source, target: str, limits: ArchiveLimit
         pass  # it must be there
     try:
         with DirectoryCache(trees, root, make=True) as directories:
-            _Unpacking(trees, TarReader(stream, packing, limits), root, directories).run()
+            _Unpacking(trees, TarReader(stream, packing, limits), root, directories, temporary).run()
     except TarLimitError as error:
         raise unpacks_to_too_much(str(error)) from error
     except tarfile.FilterError as error:
@@ -73,11 +82,14 @@ def unpack(trees: ServedTrees, stream: Source, target: str, limits: ArchiveLimit
 class _Unpacking:
     """One run. tarfile's data filter keeps members below the root, `beneath` keeps them in what is served."""
 
-    def __init__(self, trees: ServedTrees, tar: TarReader, root: str, directories: DirectoryCache) -> None:
+    def __init__(
+        self, trees: ServedTrees, tar: TarReader, root: str, directories: DirectoryCache, temporary: str
+    ) -> None:
         self._trees = trees
         self._tar = tar
         self._root = root
         self._directories = directories
+        self._temporary = temporary
 
     def run(self) -> None:
         """Unpack all members."""
@@ -117,7 +129,7 @@ class _Unpacking:
     def _write_file(self, member: tarfile.TarInfo, place: Place) -> None:
         _make_way(place, all_but_directories=False)
         check_target(place)
-        with replacing(place, member.mode) as descriptor:
+        with replacing(place, self._temporary, member.mode) as descriptor:
             offset = 0
             for block in self._tar.content(member):
                 check_cancelled()

@@ -29,6 +29,7 @@ from crestline.model import (
     PermissionDeniedError,
     normalize_state,
 )
+from crestline.plain_http import check_url
 
 OLDEST, NEWEST = 38, 44
 """of the interface's versions v0.0.N that are understood; the newest that both ends speak is used"""
@@ -83,6 +84,7 @@ class Slurmrestd:
     """One slurmrestd with `rest_auth/jwt`. Tokens are signed here, with the key that slurmctld checks them with."""
 
     def __init__(self, options: RestOptions, timeout: float) -> None:
+        check_url(options.url)  # a token that is read on the way acts as its user
         self._key = OctKey.import_key(_read_key(options.jwt_key_file))
         self._tokens: dict[str, tuple[str, float]] = {}
         self._http = httpx.AsyncClient(

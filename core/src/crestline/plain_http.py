@@ -20,7 +20,7 @@ def check_url(url: str) -> None:
     """Refuse to send a secret or a token to another machine without TLS.
 
     Args:
-        url: of a gateway or a token endpoint.
+        url: of a gateway, a token endpoint, or a service that a gateway trusts.
 
     Raises:
         ConfigError: plain HTTP to an address that is not loopback, and not allowed.
@@ -31,7 +31,7 @@ def check_url(url: str) -> None:
     place = f"http://{parts.hostname}"
     if os.environ.get(ALLOW) != "1":
         raise ConfigError(
-            f"{place} is plain HTTP: everyone on the way could read the credentials.",
+            f"{place} is plain HTTP: everyone on the way could read or change what travels.",
             hint=f"Use https, or set {ALLOW}=1 if the network itself is protected.",
         )
     _warn(place)
