@@ -28,6 +28,7 @@ from crestline.client.backends.registry import create_backend
 from crestline.client.files import Member, Selection
 from crestline.client.system import System
 from crestline.model import (
+    Allocation,
     AuthenticationError,
     ConfigError,
     ConflictError,
@@ -97,6 +98,10 @@ async def test_compute_resources_are_systems(site: Site, system: System) -> None
     assert system.name == "Pearl"
     assert [each["name"] for each in await list_systems(site)] == ["Pearl"]
     assert (await system.describe())["servicesHealth"] == [{"serviceType": "scheduler", "healthy": True}]
+
+
+async def test_allocations_of_the_system(system: System) -> None:
+    assert await system.allocations() == [Allocation(account="climate", unit="node-hours", budget=1000, used=250.5)]
 
 
 async def test_a_facility_that_is_down_says_why(start: Start) -> None:

@@ -121,7 +121,7 @@ class Facility:
                 "id": key, "name": name, "description": "", "last_modified": "2026-01-01T00:00:00Z", "group": "pearl",
                 "current_status": self.status, "resource_type": kind, "supported_endpoints": endpoints,
                 "self_uri": f"http://elsewhere.invalid/resources/{key}", "site_uri": "http://elsewhere.invalid/sites/1",
-                "capability_uris": [],
+                "capability_uris": [f"http://elsewhere.invalid/capabilities/{name}"],
             }  # fmt: skip
 
         compute, storage = (
@@ -152,6 +152,34 @@ class Facility:
         if self.status == "up":
             raise ProblemError(404, "No incidents")
         return 200, [{"id": "1", "name": "cooling", "description": "The cooling has failed.", "status": self.status}]
+
+    # account
+
+    def _get_projects(self, version: int, request: Request) -> tuple[int, Any]:
+        return 200, [
+            {
+                "id": f"p/{number}", "name": name, "description": "", "user_ids": [],
+                "last_modified": "2026-01-01T00:00:00Z", "self_uri": f"http://elsewhere.invalid/projects/{number}",
+            }
+            for number, name in enumerate(("climate", "empty"))
+        ]  # fmt: skip
+
+    def _get_project_allocations_by_project(self, version: int, request: Request) -> tuple[int, Any]:
+        def allocation(capability: str, amount: float, usage: float, kind: str, unit: str) -> dict[str, Any]:
+            word = f"urn:doe-iri:allocation:{kind}:{unit.replace('_', '-')}" if version >= 2 else unit
+            return {
+                "id": capability, "entries": [{"allocation": amount, "usage": usage, "unit": word}],
+                "project_uri": "http://elsewhere.invalid/projects/0",
+                "capability_uri": f"http://elsewhere.invalid/v{version}/capabilities/{capability}/",
+            }  # fmt: skip
+
+        if request.path["project_id"] != "p/0":
+            return 200, []
+        return 200, [
+            allocation("Pearl", 1000.0, 250.5, "compute", "node_hours"),
+            allocation("Pearl", 1e12, 5.0, "storage", "bytes"),
+            allocation("Another", 7.0, 0.0, "compute", "node_hours"),
+        ]
 
     # compute
 

@@ -22,6 +22,7 @@ BUILT_IN = {
     "relay": "relay",
     "env": "env",
     "systems": "systems",
+    "allocations": "allocations",
     "run": "run",
     "submit": "jobs",
     "ps": "jobs",

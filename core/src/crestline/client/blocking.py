@@ -204,6 +204,7 @@ class BlockingSystem:
     nodes = _blocking(System.nodes)
     partitions = _blocking(System.partitions)
     accounts = _blocking(System.accounts)
+    allocations = _blocking(System.allocations)
     reservations = _blocking(System.reservations)
     default_workdir = _blocking(System.default_workdir)
     resolve_path = _blocking(System.resolve_path)

@@ -32,6 +32,7 @@ from crestline.client.traffic import Traffic
 from crestline.client.watched import JobEvent
 from crestline.model import (
     Account,
+    Allocation,
     CrestlineError,
     InvalidRequestError,
     Job,
@@ -409,6 +410,15 @@ class System(SystemFiles):
             UnsupportedError: the API does not tell; FirecREST does since 2.6.
         """
         return await self.backend.system.accounts()
+
+    async def allocations(self) -> list[Allocation]:
+        """What the user's accounts may use and have used, one entry for each account and unit.
+
+        Raises:
+            UnsupportedError: the API or its scheduler does not tell; of Crestline's gateways those of Slurm do, and
+                facilities of the IRI API.
+        """
+        return await self.backend.system.allocations()
 
     async def reservations(self) -> list[Reservation]:
         """The advance reservations."""

@@ -28,12 +28,13 @@ from crestline.model.errors import (
 )
 from crestline.model.files import File, FileType
 from crestline.model.job import Job, JobSpec, JobTimes
-from crestline.model.resources import Account, Node, Partition, Reservation
+from crestline.model.resources import Account, Allocation, Node, Partition, Reservation
 from crestline.model.script import render_script
 from crestline.model.state import JobState, normalize_state
 
 __all__ = [
     "Account",
+    "Allocation",
     "AuthenticationError",
     "ConfigError",
     "ConflictError",

@@ -1,4 +1,4 @@
-"""What a system has: nodes, partitions, reservations."""
+"""What a system has: nodes, partitions, reservations, accounts and their allocations."""
 
 from __future__ import annotations
 
@@ -31,6 +31,31 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     """name of the caller on the system"""
     default: bool = False
     """whether jobs that name none are charged to it"""
+
+
+class Allocation(msgspec.Struct, frozen=True, kw_only=True):
+    """What of an account may be used, in one unit.
+
+    Attributes:
+        account: name of the account, or of the project.
+        unit: `cpu-hours`, `node-hours`, `gres/gpu-hours` or the like, in the scheduler's words.
+        budget: granted in all; None: there is no limit.
+        used: of that, until now; None: not told.
+        user: the user whom alone the budget limits; None: it is shared by all users of the account.
+    """
+
+    account: str
+    unit: str
+    budget: float | None = None
+    used: float | None = None
+    user: str | None = None
+
+    @property
+    def left(self) -> float | None:
+        """What remains of the budget, at least 0; None: there is no limit, or the use is not told."""
+        if self.budget is None or self.used is None:
+            return None
+        return max(self.budget - self.used, 0.0)
 
 
 class Partition(msgspec.Struct, frozen=True, kw_only=True):

@@ -32,6 +32,7 @@ FEATURES = (
     "api-keys",  # GET, POST and DELETE /keys: the caller's API keys
     "submission-lookup",  # GET jobs/submitted with Idempotency-Key: whether that key was used here, below
     "tar-select",  # POST ops/tar with `select`: files of several directories, by age and name
+    "allocations",  # GET /status/{system}/allocations: budget and use of the caller's accounts, below
 )
 
 UPLOAD_ID_HEADER = "Upload-Id"
@@ -73,6 +74,28 @@ class Outage(Message):
     """The event `outage`: nothing is known at present. When that is over, every job's state comes again."""
 
     message: str
+
+
+class AllocationInfo(Message):
+    """What of an account may be used, in one unit such as `cpu-hours`."""
+
+    account: str
+    unit: str
+    budget: float | None = None
+    """absent: there is no limit"""
+    used: float | None = None
+    """absent: not told"""
+    user: str | None = None
+    """the user whom alone the budget limits; absent: all users of the account"""
+
+
+class AllocationsAnswer(Message):
+    """200 of `GET /status/{system}/allocations`."""
+
+    allocations: list[AllocationInfo] | None = None
+    """absent: the scheduler does not tell"""
+    reason: str | None = None
+    """why `allocations` is absent"""
 
 
 class SubmissionAnswer(Message):

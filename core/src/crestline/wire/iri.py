@@ -48,6 +48,29 @@ class Resource(msgspec.Struct, kw_only=True):
     current_status: str | None = None
     resource_type: str = ""
     supported_endpoints: list[str] | None = None
+    capability_uris: list[str] = []
+
+
+class Project(msgspec.Struct, kw_only=True):
+    """An entry of `/account/projects`."""
+
+    id: str
+    name: str | None = None
+
+
+class AllocationEntry(msgspec.Struct, kw_only=True):
+    """An amount; `unit` is `node_hours` in v1, `urn:doe-iri:allocation:compute:node-hours` in v2."""
+
+    allocation: float
+    usage: float
+    unit: str
+
+
+class ProjectAllocation(msgspec.Struct, kw_only=True):
+    """An entry of `/account/projects/{id}/project_allocations`."""
+
+    entries: list[AllocationEntry] = []
+    capability_uri: str = ""
 
 
 class Incident(msgspec.Struct, kw_only=True):

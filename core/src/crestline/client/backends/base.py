@@ -19,6 +19,7 @@ from crestline.client.policy import Policy
 from crestline.client.traffic import Traffic
 from crestline.model import (
     Account,
+    Allocation,
     CrestlineError,
     File,
     Job,
@@ -306,6 +307,14 @@ class SystemEndpoints(abc.ABC):
             UnsupportedError: the API does not tell.
         """
         raise UnsupportedError("The API does not tell accounts.", hint="Ask the site which account to name.")
+
+    async def allocations(self) -> list[Allocation]:
+        """What the user's accounts may use and have used.
+
+        Raises:
+            UnsupportedError: the API or the scheduler does not tell.
+        """
+        raise UnsupportedError("The API does not tell allocations.", hint="See the site's own accounting.")
 
 
 class Backend(abc.ABC):

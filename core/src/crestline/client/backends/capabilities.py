@@ -19,6 +19,7 @@ class Capability(enum.StrEnum):
     API_KEYS = "api-keys"
     SUBMISSION_LOOKUP = "submission-lookup"
     TAR_SELECT = "tar-select"
+    ALLOCATIONS = "allocations"
 
     @classmethod
     def parse(cls, names: Iterable[str]) -> frozenset[Capability]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from crestline.client.config import Site, find_site, load_sites, site_from_environment
 from crestline.client.federation import ledger
@@ -44,7 +44,7 @@ def is_any(target: str | None) -> bool:
 
 
 async def choose_system(spec: JobSpec, target: str = ANY, *, key: str | None = None) -> Choice:
-    """The system that a job shall go to: healthy, large enough, and with the shortest queue.
+    """The system that a job shall go to: healthy, large enough, with budget left, and the shortest queue.
 
     With a key the choice is made once. It is written down beside the sites file before anything is submitted, and a
     repeated call returns it, whatever has become of the system. Where nothing is written down, for example on another
@@ -77,7 +77,7 @@ async def choose_system(spec: JobSpec, target: str = ANY, *, key: str | None = N
             reasons[name] = answer
     if not looks:
         raise NoSiteFitsError("No site can take this job:", reasons, hint="Ask for less, or try again later.")
-    best = min(looks, key=lambda look: (look.waiting, -look.idle, candidates.index(look.target)))
+    best = min(looks, key=lambda look: (look.waiting, -look.idle, -look.left, candidates.index(look.target)))
     reasons |= {each.target: _longer(each, best) for each in looks if each is not best}
     chosen = ledger.note(key, best.target) if key is not None else best.target
     return Choice(chosen, reasons, again=chosen != best.target)
@@ -170,7 +170,8 @@ async def _find(spec: JobSpec, key: str, candidates: list[str], reasons: dict[st
 async def _look(target: str, needs: Needs) -> Look | str:
     try:
         async with _opened(target) as system:
-            return await look_at(system, target, needs)
+            account = needs.account or find_site(target)[0].account
+            return await look_at(system, target, replace(needs, account=account))
     except CrestlineError as error:
         return f"no answer: {error.message}"
 
@@ -186,4 +187,6 @@ def _longer(look: Look, best: Look) -> str:
         return f"{look.waiting} jobs wait there, {best.waiting} at {best.target}"
     if look.idle < best.idle:
         return f"{look.idle} nodes are idle there, {best.idle} at {best.target}"
+    if look.left < best.left:
+        return f"{look.left:.0%} of the budget is left there, {best.left:.0%} at {best.target}"
     return f"{best.target} comes first"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from crestline.client.federation.needs import Needs
-from crestline.model import Node, Partition, UnsupportedError
+from crestline.model import Allocation, CrestlineError, Node, Partition, UnsupportedError
 from crestline.model.sbatch import shortened
 
 if TYPE_CHECKING:
@@ -24,11 +24,13 @@ class Look:
     Attributes:
         waiting: jobs that wait there, of all users that the caller may see.
         idle: nodes without any job.
+        left: share of the account's budget that is left, 1 where there is no limit or none is told.
     """
 
     target: str
     waiting: int
     idle: int
+    left: float = 1.0
 
 
 def sickness(described: dict[str, Any]) -> str | None:
@@ -52,6 +54,16 @@ def obstacle(needs: Needs, partitions: list[Partition], nodes: list[Node]) -> st
     return "; ".join(why) or "it has no partition" if len(why) == len(asked) else None
 
 
+def budget_left(allocations: list[Allocation], account: str | None) -> float:
+    """The share that is left of the account's scarcest budget, of several accounts the largest; 1: no limit is told."""
+    shares: dict[str, float] = {}
+    for each in allocations:
+        if account in (None, each.account):
+            share = 1.0 if each.left is None else each.left / each.budget if each.budget else 0.0
+            shares[each.account] = min(share, shares.get(each.account, 1.0))
+    return max(shares.values(), default=1.0)
+
+
 async def look_at(system: System, target: str, needs: Needs) -> Look | str:
     """Look; a text says why the job cannot go there.
 
@@ -68,11 +80,24 @@ async def look_at(system: System, target: str, needs: Needs) -> Look | str:
     else:
         if reason := obstacle(needs, partitions, nodes):
             return reason
+    left = budget_left(await _allocations(system), needs.account)
+    if left <= 0:
+        return (
+            f"account {shortened(needs.account)} has no budget left" if needs.account else "your accounts are used up"
+        )
     jobs = await system.jobs(all_users=True, window=_WINDOW)
     waiting = sum(
         job.state.is_waiting and (needs.partition is None or job.partition == needs.partition) for job in jobs
     )
-    return Look(target, waiting, sum("IDLE" in node.states and not node.states & _UNUSABLE for node in nodes))
+    idle = sum("IDLE" in node.states and not node.states & _UNUSABLE for node in nodes)
+    return Look(target, waiting, idle, left)
+
+
+async def _allocations(system: System) -> list[Allocation]:
+    try:
+        return await system.allocations()
+    except CrestlineError:  # without budgets, load alone decides; the site itself refuses what cannot be paid
+        return []
 
 
 def _limit(needs: Needs, partition: Partition, nodes: list[Node]) -> str | None:

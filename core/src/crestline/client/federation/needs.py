@@ -17,6 +17,7 @@ class Needs:
     nodes: int
     cores: int
     time: int | None
+    account: str | None = None
 
 
 def needs_of(spec: JobSpec) -> Needs:
@@ -37,6 +38,7 @@ def needs_of(spec: JobSpec) -> Needs:
         nodes=nodes,
         cores=max(tasks or 1, nodes * (per_node or 1)) * (per_task or 1),
         time=seconds_of(limit),
+        account=spec.account or written.get("account"),
     )
 
 

@@ -11,7 +11,8 @@ from litestar.params import QueryParameter
 from crestline.gateway.health import INTERVAL, Health
 from crestline.gateway.requests import CallerDependency, GatewayRequest, SystemDependency
 from crestline.gateway.systems import SystemRuntime
-from crestline.wire.extensions import Readiness
+from crestline.model import UnsupportedError
+from crestline.wire.extensions import AllocationsAnswer, Readiness
 from crestline.wire.status import (
     DataOperation,
     Liveness,
@@ -65,6 +66,15 @@ async def get_userinfo(system: SystemDependency, caller: CallerDependency) -> Us
     return info
 
 
+@get("/{system_name:str}/allocations")
+async def get_allocations(system: SystemDependency, caller: CallerDependency) -> AllocationsAnswer:
+    """Budget and use of the caller's accounts."""
+    try:
+        return AllocationsAnswer(allocations=await system.scheduler.allocations(caller.username))
+    except UnsupportedError as error:  # common, and no failure of the gateway
+        return AllocationsAnswer(reason=error.message)
+
+
 @get("/liveness", public=True)
 async def get_liveness(request: GatewayRequest) -> Liveness:
     """Sign of life, open to everybody."""
@@ -102,6 +112,7 @@ router = Router(
         get_reservations,
         get_partitions,
         get_userinfo,
+        get_allocations,
         get_liveness,
         get_readiness,
     ],

@@ -10,9 +10,10 @@ from typing import TypeVar
 import msgspec
 
 from crestline.gateway.hosts.base import Completed
-from crestline.model import CrestlineError
+from crestline.model import CrestlineError, UnsupportedError
 from crestline.model.checks import Check
 from crestline.wire.compute import JobDescription, JobInfo, JobMetadata
+from crestline.wire.extensions import AllocationInfo
 from crestline.wire.status import Account, Node, Partition, Reservation
 
 T = TypeVar("T")
@@ -164,6 +165,16 @@ class Scheduler(abc.ABC):
     @abc.abstractmethod
     async def accounts(self, user: str) -> list[Account]:
         """The accounts that `user` may charge."""
+
+    async def allocations(self, user: str) -> list[AllocationInfo]:
+        """What the accounts of `user` may use and have used.
+
+        Raises:
+            UnsupportedError: the scheduler keeps no account of use.
+        """
+        raise UnsupportedError(
+            "This system's scheduler does not tell budgets.", hint="Ask the site what your accounts may use."
+        )
 
     @abc.abstractmethod
     async def ping(self) -> str:

@@ -9,9 +9,20 @@ from typing import Any
 import msgspec
 
 from crestline.client.backends.base import SystemEndpoints
+from crestline.client.backends.capabilities import Capability
 from crestline.client.backends.firecrest.calls import Calls
-from crestline.model import Account, ConfigError, Node, Partition, Reservation, SystemNotFoundError
+from crestline.model import (
+    Account,
+    Allocation,
+    ConfigError,
+    Node,
+    Partition,
+    Reservation,
+    SystemNotFoundError,
+    UnsupportedError,
+)
 from crestline.wire.codec import Message
+from crestline.wire.extensions import AllocationsAnswer
 
 
 class _Node(Message):
@@ -163,6 +174,19 @@ class StatusCalls(SystemEndpoints):
         if info.accounts is None:
             return await super().accounts()
         return [Account(name=each.name, user=info.user.name, default=each.default) for each in info.accounts]
+
+    async def allocations(self) -> list[Allocation]:
+        self._calls._need(Capability.ALLOCATIONS)
+        response = await self._calls._request("get", f"/status/{self._calls.system_name}/allocations", expect=200)
+        answer = self._calls._read(response, AllocationsAnswer)
+        if answer.allocations is None:
+            raise UnsupportedError(
+                answer.reason or "The scheduler does not tell budgets.", hint="Ask the site what your accounts may use."
+            )
+        return [
+            Allocation(account=each.account, unit=each.unit, budget=each.budget, used=each.used, user=each.user)
+            for each in answer.allocations
+        ]
 
     async def nodes(self) -> list[Node]:
         response = await self._calls._request("get", f"/status/{self._calls.system_name}/nodes", expect=200)

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from crestline.client.backends.base import SystemEndpoints
 from crestline.client.backends.iri.calls import Calls
 from crestline.model import (
+    Allocation,
     ConfigError,
     CrestlineError,
     Node,
@@ -22,6 +23,8 @@ from crestline.wire import iri
 
 _DIRECTORIES = ("scratch", "project", "home")
 _GLOBUS = "Globus Transfer"
+_AT_ONCE = 8
+"""projects that are asked for at the same time"""
 
 
 async def fetch_resources(calls: Calls) -> list[iri.Resource]:
@@ -185,6 +188,28 @@ class System(SystemEndpoints):
         ]
         return " or ".join(names) or _GLOBUS
 
+    async def allocations(self) -> list[Allocation]:
+        resource = self._calls.read(
+            await self._calls.request("GET", f"/status/resources/{self._compute}"), iri.Resource
+        )
+        capabilities = {_last_segment(each) for each in resource.capability_uris}
+        projects = self._calls.read(await self._calls.request("GET", "/account/projects"), list[iri.Project])
+        gate = asyncio.Semaphore(_AT_ONCE)
+
+        async def ask(project: iri.Project) -> list[Allocation]:
+            async with gate:
+                path = f"/account/projects/{quote(project.id, safe='')}/project_allocations"
+                found = self._calls.read(await self._calls.request("GET", path), list[iri.ProjectAllocation])
+            return [
+                Allocation(account=project.name or project.id, unit=unit, budget=entry.allocation, used=entry.usage)
+                for each in found
+                if not capabilities or _last_segment(each.capability_uri) in capabilities
+                for entry in each.entries
+                if (unit := _unit(entry.unit)).endswith("-hours")
+            ]
+
+        return [each for found in await asyncio.gather(*map(ask, projects)) for each in found]
+
     async def nodes(self) -> list[Node]:
         raise self._untold("nodes")
 
@@ -199,3 +224,13 @@ class System(SystemEndpoints):
             f"{self._name} does not list its {what}: the IRI API has no call for them.",
             hint="See the facility's documentation, and name them yourself.",
         )
+
+
+def _last_segment(url: str) -> str:
+    """The id at the end of a URL; facilities behind proxies name other hosts than their own."""
+    return url.rstrip("/").rpartition("/")[2]
+
+
+def _unit(unit: str) -> str:
+    """`node-hours`, of `node_hours` (v1) or of a URN (v2)."""
+    return unit.rpartition(":")[2].replace("_", "-")

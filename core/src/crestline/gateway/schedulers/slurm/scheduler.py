@@ -18,6 +18,7 @@ from crestline.gateway.schedulers.job_book import Entry, JobSource
 from crestline.gateway.schedulers.slurm import diagnosis, resources, submission
 from crestline.gateway.schedulers.slurm import ids as job_ids
 from crestline.gateway.schedulers.slurm.accounting import read_accounting, read_history
+from crestline.gateway.schedulers.slurm.allocations import read_allocations
 from crestline.gateway.schedulers.slurm.commands import SlurmCommands, complaints, refusal
 from crestline.gateway.schedulers.slurm.metadata import read_metadata
 from crestline.gateway.schedulers.slurm.options import SlurmOptions
@@ -37,6 +38,7 @@ from crestline.model import (
 )
 from crestline.model.checks import Check
 from crestline.wire.compute import JobDescription, JobMetadata, JobStatus
+from crestline.wire.extensions import AllocationInfo
 from crestline.wire.status import Account, Node, Partition, Reservation
 
 _log = logging.getLogger(__name__)
@@ -151,6 +153,9 @@ class SlurmScheduler(CommandScheduler):
 
     async def accounts(self, user: str) -> list[Account]:
         return await resources.read_accounts(self._slurm, checked_user(user))
+
+    async def allocations(self, user: str) -> list[AllocationInfo]:
+        return await read_allocations(self._slurm, checked_user(user))
 
     async def ping(self) -> str:
         if self._options.observer is not None:

@@ -1,0 +1,69 @@
+"""What accounts may use and have used: the limits GrpTRESMins of associations, as sshare tells them."""
+
+from __future__ import annotations
+
+from crestline.gateway.schedulers.slurm.commands import SlurmCommands
+from crestline.gateway.schedulers.slurm.resources import read_accounts
+from crestline.gateway.schedulers.slurm.tables import decimal
+from crestline.model import GatewayUnavailableError, UnsupportedError
+from crestline.wire.extensions import AllocationInfo
+
+_MINUTES = 60
+"""in an hour; Slurm counts minutes"""
+_FIELDS = ("Account", "User", "GrpTRESMins", "GrpTRESRaw")
+_UNLIMITED_UNIT = "cpu"
+"""whose use is told of an association without any limit"""
+
+
+async def read_allocations(commands: SlurmCommands, user: str) -> list[AllocationInfo]:
+    """The allocations of the accounts that `user` may charge, and those of the user within an account.
+
+    Raises:
+        UnsupportedError: this Slurm keeps no accounts or no usage.
+    """
+    accounts = sorted({each.name for each in await read_accounts(commands, user)})
+    if not accounts:
+        raise _not_told("it names no account of yours")
+    try:
+        output = await commands.read(
+            user, "sshare", "--noheader", "--parsable2", f"--accounts={','.join(accounts)}", f"--users={user}",
+            f"--format={','.join(_FIELDS)}",
+        )  # fmt: skip
+    except GatewayUnavailableError as error:
+        if "priority plugin" in " ".join(error.details):
+            raise _not_told("its priority plugin keeps no usage") from error
+        raise
+    return allocations_of(output.decode(errors="replace"), accounts, user)
+
+
+def allocations_of(output: str, accounts: list[str], user: str) -> list[AllocationInfo]:
+    """Rows of sshare as allocations in hours; ancestors of the accounts, and other users, are left out."""
+    found = []
+    for line in output.splitlines():
+        cells = [each.strip() for each in line.split("|")]
+        if len(cells) != len(_FIELDS) or cells[0] not in accounts or cells[1] not in ("", user):
+            continue
+        account, owner, limits, usage = cells[0], cells[1] or None, _amounts(cells[2]), _amounts(cells[3])
+        if not limits and owner is None:
+            found.append(_allocation(account, None, _UNLIMITED_UNIT, None, usage.get(_UNLIMITED_UNIT)))
+        found += [_allocation(account, owner, unit, limit, usage.get(unit, 0.0)) for unit, limit in limits.items()]
+    return found
+
+
+def _allocation(account: str, user: str | None, unit: str, budget: float | None, used: float | None) -> AllocationInfo:
+    def hours(minutes: float | None) -> float | None:
+        return None if minutes is None else round(minutes / _MINUTES, 2)
+
+    return AllocationInfo(account=account, user=user, unit=f"{unit}-hours", budget=hours(budget), used=hours(used))
+
+
+def _amounts(cell: str) -> dict[str, float]:
+    """`cpu=60000,gres/gpu=600` as numbers; what is no number (`N`: no limit) is left out."""
+    pairs = [each.partition("=") for each in cell.split(",")]
+    return {unit: amount for unit, _, value in pairs if (amount := decimal(value)) is not None}
+
+
+def _not_told(why: str) -> UnsupportedError:
+    return UnsupportedError(
+        f"This Slurm does not tell budgets: {why}.", hint="Ask the site what your accounts may use."
+    )
