@@ -23,7 +23,7 @@ from crestline.client import (
 )
 from crestline.client.backends import JobFilter
 from crestline.client.backends.iri.job_specs import decode_script, describe
-from crestline.client.backends.iri.job_states import iri_state, normalize, read_job
+from crestline.client.backends.iri.job_states import normalize, read_job
 from crestline.client.backends.registry import create_backend
 from crestline.client.files import Member, Selection
 from crestline.client.system import System
@@ -591,7 +591,7 @@ def test_schedulers_words_refine_states(word: str, meta: dict[str, Any], message
 
 @pytest.mark.parametrize("state", JobState)
 def test_states_survive_the_way_there_and_back(state: JobState) -> None:
-    word = iri_state(state)
+    word = iri.state_word(state)
     found = read_job(iri.Job(id="1", status=iri.JobStatus(state=word, meta_data={"raw_state": state.name})), "pearl")
     coarse = {
         JobState.SUBMITTED: JobState.PENDING,

@@ -21,6 +21,7 @@ from crestline.gateway.app import create_app
 from crestline.gateway.config import GatewayConfig, load_config
 from crestline.gateway.hosts import Commands, Completed
 from crestline.gateway.routes.bodies import MAX_FIELDS
+from crestline.gateway.routes.iri.compute import MAX_JOB
 from crestline.gateway.runtime import GatewayRuntime
 from crestline.gateway.schedulers.measured import MeasuredCommands
 from crestline.gateway.schedulers.registry import SchedulerSetup, create_scheduler
@@ -39,11 +40,22 @@ LARGE_ROUTES = {
     "POST /filesystem/{system_name:str}/ops/tar",
 }
 """whose bodies may have scripts or lists of files"""
+JOB_ROUTES = {
+    f"{route}/{{resource_id:str}}{job}"
+    for version in (1, 2)
+    for route, job in [
+        (f"POST /iri/api/v{version}/compute/job", ""),
+        (f"PUT /iri/api/v{version}/compute/job", "/{job_id:str}"),
+    ]
+}
+"""whose bodies may have one script"""
 STREAMS = {
     "PUT /filesystem/{system_name:str}/ops/content",
     "PUT /filesystem/{system_name:str}/ops/tar",
     "POST /filesystem/{system_name:str}/ops/upload",
     "PUT /transfers/{system_name:str}/{transfer_id:str}/parts/{number:int}",
+    "POST /iri/api/v1/filesystem/upload/{resource_id:str}",
+    "POST /iri/api/v2/filesystem/upload/{resource_id:str}",
 }
 """whose bodies are stored as they come"""
 PUBLIC = {
@@ -52,6 +64,10 @@ PUBLIC = {
     "POST /transfers/{system_name:str}/{transfer_id:str}/complete": 4 * MIB,  # read for a good signature alone
 }
 VALUES = {"system_name": "local", "job_id": "1", "key_id": "0" * 12, "transfer_id": "t" + "0" * 16, "number": "1"}
+VALUES |= {"resource_id": "local"}
+VALUES |= dict.fromkeys(
+    ["site_id", "incident_id", "event_id", "capability_id", "project_id", "allocation_id", "part_id", "task_id"], "x"
+)
 UNITS = 20
 """times that reading one MiB of small JSON values takes, for one turn of the loop; without limits it takes hundreds"""
 
@@ -75,7 +91,8 @@ def test_every_body_has_the_limit_that_its_purpose_needs() -> None:
     changing = {name: limit for name, limit in limits.items() if not name.startswith(("GET", "DELETE"))}
     for name, limit in changing.items():
         if name not in STREAMS:
-            assert limit == (LARGE if name in LARGE_ROUTES else PUBLIC.get(name, MAX_FIELDS)), name
+            large = MAX_JOB if name in JOB_ROUTES else LARGE if name in LARGE_ROUTES else None
+            assert limit == (large or PUBLIC.get(name, MAX_FIELDS)), name
 
 
 class Watchdog:
@@ -158,6 +175,14 @@ def bodies(name: str, size: int) -> dict[str, bytes]:
             "jobs": filled(b'{"jobs":[', b'{"job":{}},', b'{"job":{}}]}', size),
             "empty jobs": filled(b'{"jobs":[', b"{},", b"{}]}", size),
             "keys": b"{" + names + b"}",
+        }
+    if name in JOB_ROUTES:
+        names = b",".join(b'"V%07x":""' % number for number in range(size // 14))
+        found |= {
+            "executable": filled(b'{"executable":"#!/bin/sh\\n', b"#SBATCH\\n", b'"}', size),
+            "arguments": filled(b'{"executable":"true","arguments":[', b'"",', b'""]}', size),
+            "environment": b'{"executable":"true","environment":{' + names + b"}}",
+            "attributes": b'{"executable":"true","attributes":{"custom_attributes":{' + names + b"}}}",
         }
     return found
 

@@ -23,7 +23,7 @@ from crestline.gateway.errors import (
 from crestline.gateway.openapi import assets_router, describe_errors, openapi_config
 from crestline.gateway.relay import WithRelay
 from crestline.gateway.requests import Authentication, GatewayRequest, provide_caller, provide_system
-from crestline.gateway.routes import compute, content, filesystem, keys, oauth, page, status, transfers
+from crestline.gateway.routes import compute, content, filesystem, iri, keys, oauth, page, status, transfers
 from crestline.gateway.runtime import GatewayRuntime
 from crestline.model import CrestlineError
 
@@ -62,6 +62,7 @@ def create_app(runtime: GatewayRuntime) -> Litestar:
             keys.router,
             oauth.router,
             page.router,
+            *(iri.routers() if runtime.config.iri.enabled else []),
             assets_router(),
         ],
         request_class=GatewayRequest,

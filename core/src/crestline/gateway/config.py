@@ -249,6 +249,18 @@ class MetricsConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     port: int = 9464
 
 
+class IriConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The IRI Facility API below `/iri`, and what it says of the facility."""
+
+    enabled: bool = True
+    """False: `/iri` is not served. Its resources and their states are open to everybody, as that API demands"""
+    name: str = "Crestline"
+    short_name: str | None = None
+    description: str | None = None
+    organization: str | None = None
+    support_url: str | None = None
+
+
 class DrainConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """How a gateway goes that is asked to (SIGTERM); seconds."""
 
@@ -292,6 +304,7 @@ class GatewayConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     maintenance: MaintenanceConfig | None = None
     """of all systems"""
     systems: dict[str, SystemConfig] = msgspec.field(default_factory=lambda: {"local": SystemConfig()})
+    iri: IriConfig = msgspec.field(default_factory=IriConfig)
     relay: RelayConfig = msgspec.field(default_factory=RelayConfig)
     """hubs whose sessions are reached through this gateway"""
     deadline: Annotated[float, msgspec.Meta(gt=0)] = 90.0

@@ -33,6 +33,7 @@ _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 _LONGEST_PATH = 1024
 _PAGE = [(name.lower().encode(), value.encode()) for name, value in page_headers({}).items() if name != "Cache-Control"]
 """Headers of pages that no page of the gateway is meant to be: they show nothing and stand in no frame."""
+IRI_PREFIX = "/iri/"
 
 
 class Envelope:
@@ -123,6 +124,8 @@ def _given(value: bytes | None) -> bytes | None:
 def _lower(path: str) -> str:
     """The path in lower case, as FirecREST routes, but for a job id, which is the scheduler's own word."""
     lower = path.lower()
+    if lower.startswith(IRI_PREFIX):  # its ids, words and paths are as they are
+        return path
     if not lower.startswith("/compute/"):
         return lower
     segments = lower.split("/")

@@ -1,4 +1,4 @@
-"""Every failure as FirecREST's error body."""
+"""Every failure as FirecREST's error body, or as a problem where the IRI API is asked."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from litestar.exceptions import HTTPException, SerializationException, Validatio
 
 from crestline.gateway.audit.notes import REFUSAL
 from crestline.gateway.authorization.authorization import MissingScopeError
+from crestline.gateway.iri.errors import problem
+from crestline.gateway.iri.facility import PREFIX
 from crestline.model import AuthenticationError, CrestlineError
 from crestline.wire.errors import ErrorBody
 
@@ -20,7 +22,7 @@ _MISSING = re.compile(r"Missing required (\w+(?: parameter)?) '([^']+)'")
 _log = logging.getLogger("crestline.gateway")
 
 
-def handle_crestline_error(request: Request[Any, Any, Any], error: CrestlineError) -> Response[ErrorBody]:
+def handle_crestline_error(request: Request[Any, Any, Any], error: CrestlineError) -> Response[Any]:
     """An error that somebody raised on purpose; its class knows the status."""
     headers = {}
     if error.retry_after is not None:
@@ -33,6 +35,7 @@ def handle_crestline_error(request: Request[Any, Any, Any], error: CrestlineErro
         _log.warning("%s %s: %s %s", request.method, request.url.path, error, list(error.details))
     return _response(
         request,
+        error,
         error.status,
         str(error),
         caused_by=list(error.details) or None,
@@ -41,10 +44,10 @@ def handle_crestline_error(request: Request[Any, Any, Any], error: CrestlineErro
     )
 
 
-def handle_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[ErrorBody]:
+def handle_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     """What Litestar itself refuses: unknown routes, other methods, bodies and parameters of another shape."""
     if isinstance(error.__cause__, SerializationException):
-        return _invalid(request, f"The body is not JSON: {error.detail}. Send one JSON object.", [])
+        return _invalid(request, error, f"The body is not JSON: {error.detail}. Send one JSON object.", [])
     if isinstance(error, ValidationException):
         extra = error.extra if isinstance(error.extra, list) else []
         # Litestar reports a path parameter of the router as a fault of its own beside every real one.
@@ -53,33 +56,42 @@ def handle_http_exception(request: Request[Any, Any, Any], error: HTTPException)
         if not what and (missing := _MISSING.match(error.detail)):
             what = f"{missing[2]}: this {missing[1]} is required"
             fields = [{"location": missing[1].removesuffix(" parameter"), "name": missing[2], "message": "required"}]
-        return _invalid(request, what or "The body is absent or has another shape. See /docs for it.", fields)
+        return _invalid(request, error, what or "The body is absent or has another shape. See /docs for it.", fields)
     headers = {key: value for key, value in (error.headers or {}).items() if key.lower() in ("allow", "retry-after")}
-    return _response(request, error.status_code, error.detail, headers=headers)
+    return _response(request, error, error.status_code, error.detail, headers=headers)
 
 
-def handle_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[ErrorBody]:
+def handle_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     """A fault of ours: the log has the traceback, the caller the id to find it by."""
     request_id = request.scope.get("crestline_request_id", "")
     _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return _response(request, 500, f"Internal error. Tell the operator the request id {request_id}.")
+    return _response(request, error, 500, f"Internal error. Tell the operator the request id {request_id}.")
 
 
-def _invalid(request: Request[Any, Any, Any], message: str, fields: list[dict[str, str]]) -> Response[ErrorBody]:
+def _invalid(
+    request: Request[Any, Any, Any], error: Exception, message: str, fields: list[dict[str, str]]
+) -> Response[Any]:
+    if _asks_iri(request):
+        return _response(request, error, 400, message)
     body = ErrorBody(error_type="validation", message=message, data={"fields": fields}, user=_user(request))
     return Response(body, status_code=400)
 
 
 def _response(
     request: Request[Any, Any, Any],
+    error: Exception,
     status: int,
     message: str,
     *,
     caused_by: list[str] | None = None,
     data: dict[str, Any] | None = None,
     headers: dict[str, str] | None = None,
-) -> Response[ErrorBody]:
+) -> Response[Any]:
     request.scope[REFUSAL] = message  # type: ignore[literal-required]
+    if _asks_iri(request):
+        detail = "\n".join([message, *(caused_by or [])])
+        base = request.app.state.runtime.public_url()
+        return problem(base, f"{base}{request.url.path}", status, detail, headers or {}, error)
     body = ErrorBody(message=message, caused_by=caused_by, data=data, user=_user(request))
     return Response(body, status_code=status, headers=headers)
 
@@ -96,3 +108,7 @@ def _field(extra: Any) -> dict[str, str]:
 
 def _user(request: Request[Any, Any, Any]) -> str | None:
     return getattr(request.scope.get("user"), "username", None)
+
+
+def _asks_iri(request: Request[Any, Any, Any]) -> bool:
+    return str(request.scope["path"]).startswith(f"{PREFIX}/")

@@ -33,6 +33,8 @@ class Health:
         self._begun: dict[str, float] = {}
         self.services: dict[str, list[ServiceHealth]] = {}
         self.checked: dict[str, datetime] = {}
+        self.failing_since: dict[str, datetime] = {}
+        """of each system with a service that does not respond, since when"""
 
     async def start(self) -> None:
         """Probe everything once, then go on in the background."""
@@ -58,6 +60,7 @@ class Health:
         for service in {each.service_type for each in self.services.pop(name, [])}:
             metrics.HEALTHY.remove(name, service)
         self.checked.pop(name, None)
+        self.failing_since.pop(name, None)
         self._begun.pop(name, None)
         if (system := self._systems.find(name)) is not None:
             self._probe(system)
@@ -89,7 +92,11 @@ class Health:
         if self._systems.find(system.name) is not system:  # exchanged meanwhile
             return
         self.services[system.name] = found
-        self.checked[system.name] = datetime.now(UTC)
+        self.checked[system.name] = now = datetime.now(UTC)
+        if all(each.healthy for each in found):
+            self.failing_since.pop(system.name, None)
+        else:
+            self.failing_since.setdefault(system.name, now)
         for service in {each.service_type for each in found}:
             healthy = all(each.healthy for each in found if each.service_type == service)
             metrics.HEALTHY.labels(system.name, service).set(healthy)

@@ -90,8 +90,7 @@ class Authentication(AbstractAuthenticationMiddleware):
             set_principal(connection.scope, error.principal)
             raise
         connection.scope["user"] = caller  # a refusal says who it was
-        name = connection.path_params.get("system_name")
-        system = runtime.systems.get(name).name if name is not None else None
+        system = _system_of(connection, runtime)
         method = str(connection.scope.get("method", "GET"))  # a WebSocket's handshake is a GET
         await runtime.authorization.check(caller, required_scope(method, connection.route_handler.opt), system)
         return AuthenticationResult(user=caller, auth=None)
@@ -115,15 +114,35 @@ async def provide_system(request: GatewayRequest, caller: NamedDependency[Caller
             there is too small.
         MaintenanceError: it is in maintenance.
     """
-    config = request.runtime.config
     system = request.runtime.systems.get(request.path_params["system_name"])
+    await admit(request.runtime, system, caller)
+    return system
+
+
+async def admit(runtime: GatewayRuntime, system: SystemRuntime, caller: Caller | None) -> None:
+    """Refuse a request to a system that is in maintenance, or of a caller who must not act there.
+
+    Raises:
+        PermissionDeniedError: as `provide_system` says.
+        MaintenanceError: it is in maintenance.
+    """
+    config = runtime.config
     for maintenance in (config.maintenance, system.config.maintenance):
         if maintenance is not None:
             maintenance.check(system.name)
     if caller is not None:
         check_shared_user(config, system.config, caller.username)
         await system.check_user(caller)
-    return system
+
+
+def _system_of(connection: ASGIConnection[Any, Any, Any, Any], runtime: GatewayRuntime) -> str | None:
+    """The name of the system that a request is about, which a path of the IRI API names by a resource."""
+    params = connection.path_params
+    if "resource_id" in params:
+        resource = runtime.facility.find(params["resource_id"], connection.route_handler.opt["resource"])
+        params["system_name"] = resource.system.name
+    name = params.get("system_name")
+    return runtime.systems.get(name).name if name is not None else None
 
 
 def _read(content: bytes, kind: type) -> Any:

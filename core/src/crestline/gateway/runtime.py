@@ -23,6 +23,7 @@ from crestline.gateway.identity.authentication import Authenticator
 from crestline.gateway.identity.clients import Clients
 from crestline.gateway.identity.issuer import Issuer
 from crestline.gateway.identity.keys import signing_key
+from crestline.gateway.iri import Facility, FileTasks
 from crestline.gateway.isolation import check_served_trees, check_shared_account, check_shared_user
 from crestline.gateway.readiness import Readiness
 from crestline.gateway.replicas import Replicas
@@ -65,6 +66,8 @@ class GatewayRuntime:
     systems: Systems
     readiness: Readiness
     health: Health
+    facility: Facility
+    file_tasks: FileTasks
     started: float
     """seconds since the epoch"""
     drain_time: float = 0.0
@@ -109,6 +112,11 @@ class GatewayRuntime:
             self.readiness = Readiness(self.store)
             stack.push_async_callback(self.readiness.close)
             self.health = await _start(stack, Health(self.systems))
+            self.facility = Facility(
+                self.home.identifier(), lambda: self.config, self.systems, self.health, self.public_url
+            )
+            self.file_tasks = FileTasks()
+            stack.push_async_callback(self.file_tasks.stop)
             await _start(stack, self.relay)
             self.started = time.time()
             yield

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import enum
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
+from crestline.model import JobState
+
 COMPUTE = "compute"
 FILESYSTEM = "filesystem"
+STORAGE = "storage"
 URN = "urn:doe-iri:"
 """begins the words of v2"""
 
@@ -26,6 +29,23 @@ class State(enum.StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELED = "canceled"
+
+
+def state_word(state: JobState, reason: str = "") -> State:
+    """The API's word for a state of the model.
+
+    Args:
+        reason: why the job waits, in Slurm's words.
+    """
+    if state is JobState.COMPLETED:
+        return State.COMPLETED
+    if state is JobState.CANCELLED:
+        return State.CANCELED
+    if state.is_terminal:
+        return State.FAILED
+    if state in (JobState.RUNNING, JobState.SUSPENDED, JobState.COMPLETING):
+        return State.ACTIVE
+    return State.HELD if reason.startswith("JobHeld") or reason.endswith("NeverSatisfied") else State.QUEUED
 
 
 class TaskState(enum.StrEnum):
@@ -120,6 +140,67 @@ class JobSpec(msgspec.Struct, kw_only=True, omit_defaults=True):
     pre_launch: str | None = None
     post_launch: str | None = None
     launcher: str | None = None
+
+
+NonEmpty = Annotated[str, msgspec.Meta(min_length=1)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+
+
+class ResourcesRequest(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """`JobResources` as a server takes them; what it does not know is dropped, as the API's document allows."""
+
+    node_count: Count | None = None
+    process_count: Count | None = None
+    processes_per_node: Count | None = None
+    cpu_cores_per_process: Count | None = None
+    gpu_cores_per_process: Count | None = None
+    exclusive_node_use: bool = True
+    memory: Count | None = None
+
+
+class AttributesRequest(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """`JobAttributes` as a server takes them."""
+
+    duration: Count | None = None
+    queue_name: NonEmpty | None = None
+    account: NonEmpty | None = None
+    reservation_id: NonEmpty | None = None
+    custom_attributes: dict[str, str] = {}
+
+
+class VolumeMount(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A directory in a container."""
+
+    source: NonEmpty
+    target: NonEmpty
+    read_only: bool = True
+
+
+class Container(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The container that a job's program runs in."""
+
+    image: NonEmpty
+    volume_mounts: list[VolumeMount] = []
+
+
+class JobRequest(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """`JobSpec` as a server takes it: of all messages this one alone may have no other fields."""
+
+    executable: NonEmpty | None = None
+    container: Container | None = None
+    arguments: list[str] = []
+    directory: NonEmpty | None = None
+    name: NonEmpty | None = None
+    inherit_environment: bool = True
+    environment: dict[str, str] = {}
+    stdin_path: NonEmpty | None = None
+    stdout_path: NonEmpty | None = None
+    stderr_path: NonEmpty | None = None
+    resources: ResourcesRequest | None = None
+    attributes: AttributesRequest | None = None
+    pre_launch: NonEmpty | None = None
+    post_launch: NonEmpty | None = None
+    launcher: NonEmpty | None = None
 
 
 class JobStatus(msgspec.Struct, kw_only=True):

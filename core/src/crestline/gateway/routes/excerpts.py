@@ -2,11 +2,60 @@
 
 from __future__ import annotations
 
-from crestline.gateway.hosts import OpenFile
-from crestline.model import TooLargeError
+from crestline.gateway.hosts import Files, OpenFile
+from crestline.model import InvalidRequestError, TooLargeError
+from crestline.wire.filesystem import FileContent
 
+_DEFAULT_LINES = 10
 _BLOCK = 1024 * 1024
 _LONGEST_CHARACTER = 4  # bytes of UTF-8
+
+
+async def read_head(
+    files: Files, path: str, byte_count: int | None, lines: int | None, skip_trailing: bool, limit: int
+) -> FileContent:
+    """The beginning of a file, by bytes or lines."""
+    count, by_lines = _count(byte_count, lines)
+    # As head(1): a negative number is all but the last so many.
+    skip = (skip_trailing and (byte_count, lines) != (None, None)) or count < 0
+    file = await files.open(path)
+    try:
+        content = await head(file, count=abs(count), lines=by_lines, skip=skip, limit=limit)
+    finally:
+        await file.close()
+    return _excerpt(content, by_lines, 0, -abs(count) if skip else count)
+
+
+async def read_tail(
+    files: Files, path: str, byte_count: int | None, lines: int | None, skip_heading: bool, limit: int
+) -> FileContent:
+    """The end of a file, by bytes or lines."""
+    count, by_lines = _count(byte_count, lines)
+    skip = skip_heading and (byte_count, lines) != (None, None)
+    file = await files.open(path)
+    try:
+        content = await tail(file, count=abs(count), lines=by_lines, skip=skip, limit=limit)
+    finally:
+        await file.close()
+    return _excerpt(content, by_lines, abs(count) if skip else -abs(count), -1)
+
+
+async def read_small(files: Files, path: str, limit: int) -> bytes:
+    """A whole file.
+
+    Raises:
+        TooLargeError: it has more than `limit` bytes.
+    """
+    file = await files.open(path)
+    try:
+        if file.size > limit:
+            raise TooLargeError(
+                "File to download is too large.",
+                hint=f"Up to {limit} bytes; use the transfer endpoints, or GET ops/content.",
+            )
+        return b"".join([chunk async for chunk in file.chunks(0, limit)])
+    finally:
+        await file.close()
 
 
 async def head(file: OpenFile, *, count: int, lines: bool, skip: bool, limit: int) -> str:
@@ -118,3 +167,18 @@ async def _read(file: OpenFile, offset: int, length: int) -> bytes:
 
 def _too_large() -> TooLargeError:
     return TooLargeError("Command output exceeded buffer limit.", hint="Ask for less, or use ops/content.")
+
+
+def _count(byte_count: int | None, lines: int | None) -> tuple[int, bool]:
+    """How many, and whether they are lines."""
+    if byte_count is not None and lines is not None:
+        raise InvalidRequestError("Only one of `bytes` or `lines` can be specified.")
+    if byte_count is not None:
+        return byte_count, False
+    return _DEFAULT_LINES if lines is None else lines, True
+
+
+def _excerpt(content: str, by_lines: bool, start: int, end: int) -> FileContent:
+    return FileContent(
+        content=content, content_type="lines" if by_lines else "bytes", start_position=start, end_position=end
+    )

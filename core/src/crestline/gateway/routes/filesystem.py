@@ -15,7 +15,7 @@ from crestline.gateway.routes import bodies, excerpts
 from crestline.gateway.routes.multipart import FORM_OVERHEAD, FileField, too_large
 from crestline.gateway.routes.queries import camelize_query
 from crestline.gateway.routes.ready import Ready, encode_list
-from crestline.model import InvalidRequestError, TooLargeError
+from crestline.model import InvalidRequestError
 from crestline.wire.filesystem import (
     ChecksumAnswer,
     ChmodRequest,
@@ -24,7 +24,6 @@ from crestline.wire.filesystem import (
     CopyRequest,
     DownloadRequest,
     ExtractRequest,
-    FileContent,
     FileContentAnswer,
     FileEntriesAnswer,
     FileEntryAnswer,
@@ -38,7 +37,6 @@ from crestline.wire.filesystem import (
     UploadRequest,
 )
 
-_DEFAULT_LINES = 10
 _MOST = 2**62  # what a file offset can hold, with room to add
 
 FilePath = Annotated[str, QueryParameter(name="path", min_length=1, description="An absolute path")]
@@ -76,17 +74,8 @@ async def get_head(
     skip_trailing: Annotated[bool, QueryParameter(name="skipTrailing")] = False,
 ) -> FileContentAnswer:
     """The beginning of a file."""
-    count, by_lines = _count(byte_count, lines)
-    # As head(1): a negative number is all but the last so many.
-    skip = (skip_trailing and (byte_count, lines) != (None, None)) or count < 0
-    file = await system.files(caller).open(path)
-    try:
-        content = await excerpts.head(
-            file, count=abs(count), lines=by_lines, skip=skip, limit=system.config.max_ops_file_size
-        )
-    finally:
-        await file.close()
-    return _excerpt(content, by_lines, 0, -abs(count) if skip else count)
+    files, limit = system.files(caller), system.config.max_ops_file_size
+    return FileContentAnswer(output=await excerpts.read_head(files, path, byte_count, lines, skip_trailing, limit))
 
 
 @get("/ops/tail")
@@ -99,16 +88,8 @@ async def get_tail(
     skip_heading: Annotated[bool, QueryParameter(name="skipHeading")] = False,
 ) -> FileContentAnswer:
     """The end of a file."""
-    count, by_lines = _count(byte_count, lines)
-    skip = skip_heading and (byte_count, lines) != (None, None)
-    file = await system.files(caller).open(path)
-    try:
-        content = await excerpts.tail(
-            file, count=abs(count), lines=by_lines, skip=skip, limit=system.config.max_ops_file_size
-        )
-    finally:
-        await file.close()
-    return _excerpt(content, by_lines, abs(count) if skip else -abs(count), -1)
+    files, limit = system.files(caller), system.config.max_ops_file_size
+    return FileContentAnswer(output=await excerpts.read_tail(files, path, byte_count, lines, skip_heading, limit))
 
 
 @get("/ops/view")
@@ -157,16 +138,7 @@ async def get_stat(
 @get("/ops/download", media_type="application/octet-stream")
 async def get_download(system: SystemDependency, caller: CallerDependency, path: FilePath) -> Stream:
     """A small file."""
-    file = await system.files(caller).open(path)
-    limit = system.config.max_ops_file_size
-    if file.size > limit:
-        await file.close()
-        raise TooLargeError(
-            "File to download is too large.",
-            hint=f"Up to {limit} bytes; use the transfer endpoints, or GET ops/content.",
-        )
-    content = b"".join([chunk async for chunk in file.chunks(0, limit)])
-    await file.close()
+    content = await excerpts.read_small(system.files(caller), path, system.config.max_ops_file_size)
     return Stream(iter([content]), headers={"Content-Length": str(len(content))}, media_type="application/octet-stream")
 
 
@@ -320,23 +292,6 @@ def _compress(data: CompressRequest) -> Callable[[Files], Awaitable[None]]:
 
 def _extract(data: ExtractRequest) -> Callable[[Files], Awaitable[None]]:
     return lambda files: files.extract(data.path, data.target_path, data.compression)
-
-
-def _count(byte_count: int | None, lines: int | None) -> tuple[int, bool]:
-    """How many, and whether they are lines."""
-    if byte_count is not None and lines is not None:
-        raise InvalidRequestError("Only one of `bytes` or `lines` can be specified.")
-    if byte_count is not None:
-        return byte_count, False
-    return _DEFAULT_LINES if lines is None else lines, True
-
-
-def _excerpt(content: str, by_lines: bool, start: int, end: int) -> FileContentAnswer:
-    return FileContentAnswer(
-        output=FileContent(
-            content=content, content_type="lines" if by_lines else "bytes", start_position=start, end_position=end
-        )
-    )
 
 
 def _require_s3(directives: dict[str, Any]) -> None:

@@ -30,15 +30,15 @@ class FileField:
         self._form_left = limit + FORM_OVERHEAD
         self._events = self._parse()
 
-    async def open(self) -> str:
-        """The name of the file.
+    async def open(self, *, is_named: bool = True) -> str:
+        """The name of the file; empty if it is not `is_named`, as its path is elsewhere.
 
         Raises:
             InvalidRequestError: there is no such field, it has no usable name, or the body is broken.
         """
         async for event in self._events:
             if isinstance(event, MultipartSegment) and event.name == "file":
-                return _file_name(event)
+                return _file_name(event) if is_named else ""
         raise InvalidRequestError("The form has no field 'file'.", hint=_HINT)
 
     async def chunks(self) -> AsyncIterator[bytes]:

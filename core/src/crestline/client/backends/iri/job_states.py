@@ -51,19 +51,6 @@ def normalize(status: JobStatus | None) -> tuple[JobState, str]:
     return coarse, status.state
 
 
-def iri_state(state: JobState, reason: str = "") -> State:
-    """The API's word for a state of the model."""
-    if state is JobState.COMPLETED:
-        return State.COMPLETED
-    if state is JobState.CANCELLED:
-        return State.CANCELED
-    if state.is_terminal:
-        return State.FAILED
-    if state in (JobState.RUNNING, JobState.SUSPENDED, JobState.COMPLETING):
-        return State.ACTIVE
-    return State.HELD if reason.startswith("JobHeld") or reason.endswith("NeverSatisfied") else State.QUEUED
-
-
 def read_job(found: IriJob, system: str) -> Job:
     """The job with all that the facility tells of it."""
     state, word = normalize(found.status)

@@ -1,0 +1,6 @@
+"""The gateway in the words of the DOE's IRI Facility API: resources, jobs, tasks. Its endpoints are in `routes.iri`."""
+
+from crestline.gateway.iri.facility import Facility
+from crestline.gateway.iri.tasks import FileTasks
+
+__all__ = ["Facility", "FileTasks"]

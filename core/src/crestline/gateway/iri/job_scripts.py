@@ -1,0 +1,199 @@
+"""From the API's job, a program with arguments as PSI/J describes it, to a batch script, and back."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+from crestline.gateway.iri.errors import UnprocessableError
+from crestline.model import InvalidRequestError, UnsupportedError
+from crestline.wire.compute import JobDescription, JobInfo, JobMetadata
+from crestline.wire.iri import AttributesRequest, JobAttributes, JobRequest, JobSpec, ResourcesRequest
+
+_OPTION = re.compile(r"[a-z][a-z0-9-]{0,63}")
+_PBS_RESOURCE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+_VALUE = re.compile(r"[^\x00-\x1f\x7f'\"\\#]{0,4096}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_BEGIN, _END = "# The job's program:", "# Its end:"
+_NOT_WITH_SCRIPT = ("arguments", "pre_launch", "post_launch", "launcher")
+
+
+def describe(job: JobRequest, kind: str, default_directory: str) -> JobDescription:
+    """The job as the gateway's schedulers take it.
+
+    Args:
+        job: as it was asked for.
+        kind: `slurm` or `pbs`: whose directives the script gets.
+        default_directory: where a job runs that names no directory.
+
+    Raises:
+        InvalidRequestError: a value cannot reach the scheduler.
+        UnprocessableError: it names no program.
+        UnsupportedError: it needs a container.
+    """
+    if job.container is not None:
+        raise UnsupportedError("Containers are not supported.", hint="Run the container's program in the job.")
+    attributes = job.attributes or AttributesRequest()
+    return JobDescription(
+        working_directory=job.directory or default_directory,
+        name=job.name,
+        account=attributes.account,
+        reservation=attributes.reservation_id,
+        partition=attributes.queue_name,
+        standard_input=job.stdin_path,
+        standard_output=job.stdout_path,
+        standard_error=job.stderr_path,
+        env=job.environment if job.environment and job.inherit_environment else None,
+        script=_script(job, _directives(job, kind)),
+    )
+
+
+def launched(script: str) -> list[str] | None:
+    """The program and the arguments that `describe` has put into a script; None if it has made no such script."""
+    begin, end = script.find(f"\n{_BEGIN}\n"), script.rfind(f"\n{_END}\n")
+    if not 0 <= begin < end:
+        return None
+    try:
+        return shlex.split(script[begin + len(_BEGIN) + 2 : end])
+    except ValueError:
+        return None
+
+
+def spec_of(info: JobInfo, metadata: JobMetadata | None) -> JobSpec:
+    """A job of the scheduler in the API's words; without `metadata` its program is left out."""
+    spec = JobSpec(
+        name=info.name or None,
+        directory=info.working_directory or None,
+        attributes=JobAttributes(
+            duration=info.time.limit or None, queue_name=info.partition or None, account=info.account or None
+        ),
+    )
+    if metadata is not None:
+        spec.stdin_path = metadata.standard_input or None
+        spec.stdout_path = metadata.standard_output or None
+        spec.stderr_path = metadata.standard_error or None
+        if metadata.script:
+            words = launched(metadata.script) or ["/bin/bash", "-c", metadata.script]
+            spec.executable, spec.arguments = words[0], words[1:]
+    return spec
+
+
+def _script(job: JobRequest, directives: list[str]) -> str:
+    if job.executable is None:
+        raise UnprocessableError(
+            "The job has no executable.", hint="Name a program, or give a whole script that begins with #!."
+        )
+    if job.executable.startswith("#!"):
+        if given := [name for name in _NOT_WITH_SCRIPT if getattr(job, name)]:
+            raise UnprocessableError(
+                f"An executable that is a script takes no {', '.join(given)}.", hint="Write them into the script."
+            )
+        first, _, rest = job.executable.partition("\n")
+        return "\n".join([first, *directives, rest])
+    lines = ["#!/bin/bash", *directives]
+    if not job.inherit_environment:
+        lines += [f"export {_variable(name)}={shlex.quote(value)}" for name, value in job.environment.items()]
+    # Without a command before it, comments of it would be directives.
+    lines += [":", job.pre_launch] if job.pre_launch else []
+    command = [*_launcher(job.launcher), job.executable, *job.arguments]
+    lines += [_BEGIN, shlex.join(command), _END]
+    if job.post_launch:
+        lines += ["crestline_status=$?", job.post_launch, 'exit "$crestline_status"']
+    return "\n".join(lines) + "\n"
+
+
+def _launcher(text: str | None) -> list[str]:
+    try:
+        words = shlex.split(text or "")
+    except ValueError as error:
+        raise InvalidRequestError(f"Invalid launcher: {error}.", hint="Name a program, for example srun.") from None
+    if words == ["single"]:
+        return []
+    if words == ["multiple"]:
+        raise UnprocessableError("The launcher `multiple` is not supported.", hint="Name srun or mpirun.")
+    return words
+
+
+def _variable(name: str) -> str:
+    if not _VARIABLE.fullmatch(name):
+        raise InvalidRequestError(
+            f"Invalid name of an environment variable: {name[:40]!r}.",
+            hint="Use letters, digits and underscores.",
+        )
+    return name
+
+
+def _directives(job: JobRequest, kind: str) -> list[str]:
+    attributes = job.attributes or AttributesRequest()
+    return _pbs(job, attributes) if kind == "pbs" else _slurm(job, attributes)
+
+
+def _slurm(job: JobRequest, attributes: AttributesRequest) -> list[str]:
+    wanted = job.resources or ResourcesRequest(exclusive_node_use=False)
+    options: dict[str, object] = {
+        "nodes": wanted.node_count,
+        "ntasks": wanted.process_count,
+        "ntasks-per-node": wanted.processes_per_node,
+        "cpus-per-task": wanted.cpu_cores_per_process,
+        "gpus-per-task": wanted.gpu_cores_per_process,
+        "mem": f"{_mebibytes(wanted.memory)}M" if wanted.memory else None,
+        "time": _minutes_and_seconds(attributes.duration),
+        "export": None if job.inherit_environment else "NONE",
+    }
+    lines = [f"#SBATCH --{name}={value}" for name, value in options.items() if value is not None]
+    lines += ["#SBATCH --exclusive"] if wanted.exclusive_node_use else []
+    for name, value in attributes.custom_attributes.items():
+        if not _OPTION.fullmatch(name):
+            raise InvalidRequestError(
+                f"Invalid custom attribute: {name[:80]!r}.",
+                hint="Name an option of sbatch without its dashes, for example constraint.",
+            )
+        lines.append(f"#SBATCH --{name}{'=' + shlex.quote(_plain(name, value)) if value else ''}")
+    return lines
+
+
+def _pbs(job: JobRequest, attributes: AttributesRequest) -> list[str]:
+    lines = []
+    wanted = job.resources
+    if wanted is not None:
+        per_node = wanted.processes_per_node
+        nodes = wanted.node_count
+        if nodes is None and wanted.process_count and per_node:
+            nodes = -(-wanted.process_count // per_node)
+        if per_node is None and wanted.process_count:
+            per_node = -(-wanted.process_count // (nodes or 1))
+        chunk = {
+            "ncpus": (per_node or 1) * wanted.cpu_cores_per_process if wanted.cpu_cores_per_process else per_node,
+            "mpiprocs": per_node,
+            "ngpus": (per_node or 1) * wanted.gpu_cores_per_process if wanted.gpu_cores_per_process else None,
+            "mem": f"{_mebibytes(wanted.memory)}mb" if wanted.memory else None,
+        }
+        said = [f"{name}={value}" for name, value in chunk.items() if value is not None]
+        lines.append(f"#PBS -l select={':'.join([str(nodes or 1), *said])}")
+        lines += ["#PBS -l place=excl"] if wanted.exclusive_node_use else []
+    if attributes.duration:
+        lines.append(f"#PBS -l walltime={attributes.duration}")
+    for name, value in attributes.custom_attributes.items():
+        if not _PBS_RESOURCE.fullmatch(name) or not value or " " in value:
+            raise InvalidRequestError(
+                f"Invalid custom attribute: {name[:80]!r}.", hint="Name a resource of PBS and a value without spaces."
+            )
+        lines.append(f"#PBS -l {name}={_plain(name, value)}")
+    return lines
+
+
+def _plain(name: str, value: str) -> str:
+    if not _VALUE.fullmatch(value):
+        raise InvalidRequestError(
+            f"Invalid value of the custom attribute {name}.",
+            hint="Leave out quotation marks, backslashes, # and control characters.",
+        )
+    return value
+
+
+def _mebibytes(count: int) -> int:
+    return -(-count // 1024**2)
+
+
+def _minutes_and_seconds(seconds: int | None) -> str | None:
+    return None if seconds is None else f"{seconds // 60}:{seconds % 60:02d}"

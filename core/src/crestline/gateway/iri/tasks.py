@@ -1,0 +1,249 @@
+"""The operations on files that run in the background, with their results, each its user's alone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from crestline.model import CrestlineError, NotFoundError, RateLimitedError
+from crestline.wire.codec import encode
+from crestline.wire.iri import TaskState
+
+logger = logging.getLogger(__name__)
+
+MOST_WAITING = 100
+"""tasks of one user that have not ended"""
+MOST_KEPT = 1000
+"""tasks of one user"""
+MOST_BYTES = 64 * 1024**2
+"""bytes of results that are kept for one user"""
+MOST_BYTES_IN_ALL = 512 * 1024**2
+LARGEST_RESULT = 16 * 1024**2
+"""bytes"""
+TTL = 3600.0
+"""seconds for which a task is remembered after its end"""
+_AT_ONCE = 4
+"""tasks of one user that run at the same time"""
+_RETRY_AFTER = 5.0
+_CANCEL_TIMEOUT = 5.0
+"""seconds that a request to cancel waits for the end of the work, which may hang in a file system"""
+
+
+class TaskCommand(msgspec.Struct):
+    """What a task does."""
+
+    router: str
+    command: str
+    args: dict[str, Any]
+
+
+class FileTask:
+    """One operation.
+
+    Attributes:
+        result: as JSON; None as long as it has not ended.
+    """
+
+    def __init__(self, command: TaskCommand) -> None:
+        self.id = str(uuid.uuid4())
+        self.command = command
+        self.status = TaskState.PENDING
+        self.result: bytes | None = None
+        self.was_read = False
+        self.work: asyncio.Task[None] | None = None
+        self.expiry: asyncio.TimerHandle | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing of it changes any more."""
+        return self.status not in (TaskState.PENDING, TaskState.ACTIVE)
+
+    @property
+    def size(self) -> int:
+        """Bytes of its result."""
+        return len(self.result or b"")
+
+    def show(self, *, with_result: bool = True) -> bytes:
+        """The task as JSON."""
+        shown: dict[str, Any] = {"id": self.id, "status": self.status, "command": self.command}
+        if with_result and self.result is not None:
+            shown["result"] = msgspec.Raw(self.result)
+        return encode(shown)
+
+
+class _Owner:
+    """The tasks of one user, the oldest first."""
+
+    def __init__(self) -> None:
+        self.tasks: OrderedDict[str, FileTask] = OrderedDict()
+        self.gate = asyncio.Semaphore(_AT_ONCE)
+        self.bytes = 0
+
+
+class FileTasks:
+    """All tasks of one gateway, in memory: bounded in number, size and age for each user, and in size for all."""
+
+    def __init__(self) -> None:
+        self._owners: dict[str, _Owner] = {}
+        self._bytes = 0
+
+    async def stop(self) -> None:
+        """Cancel what runs, and forget everything."""
+        tasks = [task for owner in self._owners.values() for task in owner.tasks.values()]
+        works = [task.work for task in tasks if task.work is not None]
+        for task in tasks:
+            if task.expiry is not None:
+                task.expiry.cancel()
+        for work in works:
+            work.cancel()
+        await asyncio.gather(*works, return_exceptions=True)
+        self._owners.clear()
+
+    def begin(
+        self, username: str, command: TaskCommand, run: Callable[[], Awaitable[bytes]], *, timeout: float
+    ) -> FileTask:
+        """Run an operation in the background.
+
+        Args:
+            run: gives the result as JSON.
+            timeout: seconds that it may take, without the time in which it waits for other tasks of the user.
+
+        Raises:
+            RateLimitedError: the user has too many tasks that have not ended.
+        """
+        owner = self._owner(username)
+        task = FileTask(command)
+        owner.tasks[task.id] = task
+        task.work = asyncio.create_task(self._run(username, task, run, timeout), name="iri-task")
+        return task
+
+    async def run(self, username: str, command: TaskCommand, run: Callable[[], Awaitable[bytes]]) -> FileTask:
+        """Carry an operation out at once, for one that needs its request; errors of it become the task's result.
+
+        Raises:
+            RateLimitedError: the user has too many tasks that have not ended.
+        """
+        owner = self._owner(username)
+        task = FileTask(command)
+        owner.tasks[task.id] = task
+        try:
+            await self._attempt(task, run)
+        finally:
+            self._end(username, task)
+        return task
+
+    def get(self, username: str, task_id: str) -> FileTask:
+        """A task of the user.
+
+        Raises:
+            NotFoundError: there is none, or it is another user's.
+        """
+        owner = self._owners.get(username)
+        task = owner.tasks.get(task_id) if owner is not None else None
+        if task is None:
+            raise NotFoundError("Task not found", hint="Tasks are remembered for an hour after their end.")
+        return task
+
+    def list(self, username: str) -> list[FileTask]:
+        """All tasks of the user, the oldest first."""
+        owner = self._owners.get(username)
+        return list(owner.tasks.values()) if owner is not None else []
+
+    async def cancel(self, username: str, task_id: str) -> None:
+        """Stop a task; one that has ended stays as it is.
+
+        Raises:
+            NotFoundError: there is none, or it is another user's.
+        """
+        task = self.get(username, task_id)
+        if task.work is not None and not task.has_ended:
+            task.work.cancel()
+            await asyncio.wait([task.work], timeout=_CANCEL_TIMEOUT)
+            if task.work is not None and task.work.done():  # cancelled before its first step
+                self._end(username, task)
+
+    def _owner(self, username: str) -> _Owner:
+        """The user's tasks, with room for one more."""
+        owner = self._owners.setdefault(username, _Owner())
+        waiting = sum(not task.has_ended for task in owner.tasks.values())
+        if waiting >= MOST_WAITING:
+            raise RateLimitedError(
+                f"{waiting} operations on files are under way.",
+                hint="Wait until some have ended.",
+                retry_after=_RETRY_AFTER,
+            )
+        while len(owner.tasks) >= MOST_KEPT:
+            self._forget(username, _least_wanted(owner))
+        return owner
+
+    async def _run(self, username: str, task: FileTask, run: Callable[[], Awaitable[bytes]], timeout: float) -> None:
+        try:
+            async with self._owners[username].gate:
+                task.status = TaskState.ACTIVE
+                try:
+                    async with asyncio.timeout(timeout):
+                        await self._attempt(task, run)
+                except TimeoutError:
+                    _fail(task, f"It has not ended within {timeout:g} s.")
+        except asyncio.CancelledError:
+            task.status = TaskState.CANCELED
+        finally:
+            self._end(username, task)
+
+    async def _attempt(self, task: FileTask, run: Callable[[], Awaitable[bytes]]) -> None:
+        try:
+            result = await run()
+        except CrestlineError as error:
+            _fail(task, str(error))
+        except Exception:
+            logger.exception("task %s failed (%s)", task.id, task.command.command)
+            _fail(task, f"Internal error. Tell the operator the id {task.id}.")
+        else:
+            if len(result) > LARGEST_RESULT:
+                _fail(task, f"The result is too large: it has {len(result)} bytes, {LARGEST_RESULT} are allowed.")
+            else:
+                task.result, task.status = result, TaskState.COMPLETED
+
+    def _end(self, username: str, task: FileTask) -> None:
+        if not task.has_ended:
+            task.status = TaskState.CANCELED
+        task.work = None
+        owner = self._owners.get(username)
+        if owner is None or task.id not in owner.tasks:
+            return
+        owner.bytes += task.size
+        self._bytes += task.size
+        task.expiry = asyncio.get_running_loop().call_later(TTL, self._forget, username, task)
+        while owner.bytes > MOST_BYTES:
+            self._forget(username, _least_wanted(owner))
+        while self._bytes > MOST_BYTES_IN_ALL:
+            heaviest = max(self._owners, key=lambda name: self._owners[name].bytes)
+            self._forget(heaviest, _least_wanted(self._owners[heaviest]))
+
+    def _forget(self, username: str, task: FileTask) -> None:
+        owner = self._owners.get(username)
+        if owner is None or owner.tasks.pop(task.id, None) is None:
+            return
+        if task.expiry is not None:
+            task.expiry.cancel()
+        owner.bytes -= task.size
+        self._bytes -= task.size
+        if not owner.tasks:
+            del self._owners[username]
+
+
+def _least_wanted(owner: _Owner) -> FileTask:
+    """The task to forget first: one whose result was fetched, then the oldest that has ended."""
+    ended = [task for task in owner.tasks.values() if task.has_ended]
+    return next((task for task in ended if task.was_read), ended[0])
+
+
+def _fail(task: FileTask, text: str) -> None:
+    task.status = TaskState.FAILED
+    task.result = encode({"output": f"Error: {text}"})

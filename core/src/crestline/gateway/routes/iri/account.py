@@ -1,0 +1,216 @@
+"""`/account`: capabilities, the accounts that the caller may charge as projects, and who the caller is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import msgspec
+from litestar import Response, get
+
+from crestline.gateway.identity import Caller
+from crestline.gateway.iri.facility import Facility
+from crestline.gateway.requests import CallerDependency, GatewayRequest, admit
+from crestline.gateway.routes.iri.answers import json, page, version_of
+from crestline.gateway.routes.iri.facility import Limit, ModifiedQuery, NoQuery
+from crestline.gateway.routes.iri.reading import read_query
+from crestline.gateway.systems import SystemRuntime
+from crestline.model import CrestlineError, NotFoundError
+from crestline.wire.iri import NonEmpty
+
+_SCOPE = "status:read"
+
+
+class CapabilitiesQuery(ModifiedQuery):
+    """`GET /account/capabilities`"""
+
+    name: NonEmpty | None = None
+    offset: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 0
+    limit: Limit = 100
+
+
+@get("/account/capabilities", public=True)
+async def get_capabilities(request: GatewayRequest) -> Response[Any]:
+    """What allocations are made of."""
+    query = read_query(request, CapabilitiesQuery)
+    found = [
+        each
+        for each in request.runtime.facility.capabilities(version_of(request))
+        if query.name in (None, each["name"])
+    ]
+    return json(page(found, query.offset, query.limit))
+
+
+@get("/account/capabilities/{capability_id:str}", public=True)
+async def get_capability(request: GatewayRequest) -> Response[Any]:
+    """One capability."""
+    read_query(request, ModifiedQuery)
+    for each in request.runtime.facility.capabilities(version_of(request)):
+        if each["id"] == request.path_params["capability_id"]:
+            return json(each)
+    raise NotFoundError("Capability not found", hint="Take an id of the list.")
+
+
+@get("/account/projects", scope=_SCOPE)
+async def get_projects(request: GatewayRequest, caller: CallerDependency) -> Response[Any]:
+    """The accounts that the caller may charge on some system."""
+    read_query(request, NoQuery)
+    accounts = await _accounts(request, caller)
+    return json([_project(request, caller, name) for name in accounts])
+
+
+@get("/account/projects/{project_id:str}", scope=_SCOPE)
+async def get_project(request: GatewayRequest, caller: CallerDependency) -> Response[Any]:
+    """One of them."""
+    read_query(request, NoQuery)
+    name, _ = await _asked(request, caller)
+    return json(_project(request, caller, name))
+
+
+@get("/account/projects/{project_id:str}/project_allocations", scope=_SCOPE)
+async def get_project_allocations(request: GatewayRequest, caller: CallerDependency) -> Response[Any]:
+    """One allocation for each system where the account is known; schedulers say no amounts here."""
+    read_query(request, NoQuery)
+    name, systems = await _asked(request, caller)
+    return json([_allocation(request, name, each) for each in systems])
+
+
+@get("/account/projects/{project_id:str}/project_allocations/{allocation_id:str}", scope=_SCOPE)
+async def get_project_allocation(request: GatewayRequest, caller: CallerDependency) -> Response[Any]:
+    """One of them."""
+    read_query(request, NoQuery)
+    name, system = await _asked_allocation(request, caller)
+    return json(_allocation(request, name, system))
+
+
+@get("/account/projects/{project_id:str}/project_allocations/{allocation_id:str}/user_allocations", scope=_SCOPE)
+async def get_user_allocations(request: GatewayRequest, caller: CallerDependency) -> Response[Any]:
+    """The caller's part of an allocation."""
+    read_query(request, NoQuery)
+    name, system = await _asked_allocation(request, caller)
+    return json([_user_allocation(request, caller, name, system)])
+
+
+@get(
+    "/account/projects/{project_id:str}/project_allocations/{allocation_id:str}/user_allocations/{part_id:str}",
+    scope=_SCOPE,
+)
+async def get_user_allocation(request: GatewayRequest, caller: CallerDependency) -> Response[Any]:
+    """The caller's part, by its id."""
+    read_query(request, NoQuery)
+    name, system = await _asked_allocation(request, caller)
+    found = _user_allocation(request, caller, name, system)
+    if found["id"] != request.path_params["part_id"]:
+        raise NotFoundError("User allocation not found", hint="Take an id of the list.")
+    return json(found)
+
+
+@get("/account/whoami", scope=_SCOPE)
+async def get_whoami(request: GatewayRequest, caller: CallerDependency) -> Response[Any]:
+    """The POSIX user that the caller is on the systems."""
+    read_query(request, NoQuery)
+    return json({"username": caller.username})
+
+
+async def _accounts(request: GatewayRequest, caller: Caller) -> dict[str, list[SystemRuntime]]:
+    """The accounts with the systems where the caller may charge them; systems that refuse the caller are left out.
+
+    Raises:
+        CrestlineError: of no system it could be found out.
+    """
+    runtime = request.runtime
+    systems = list(runtime.systems)
+
+    async def ask(system: SystemRuntime) -> Sequence[str] | CrestlineError:
+        try:
+            await runtime.authorization.check(caller, _SCOPE, system.name)
+            await admit(runtime, system, caller)
+            return [each.name for each in await system.scheduler.accounts(caller.username)]
+        except CrestlineError as error:
+            return error
+
+    answers = await asyncio.gather(*map(ask, systems))
+    errors = [each for each in answers if isinstance(each, CrestlineError)]
+    if errors and len(errors) == len(answers) and all(each.status >= 500 for each in errors):
+        raise errors[0]
+    found: dict[str, list[SystemRuntime]] = {}
+    for system, names in zip(systems, answers, strict=True):
+        if not isinstance(names, CrestlineError):
+            for name in names:
+                found.setdefault(name, []).append(system)
+    return found
+
+
+async def _asked(request: GatewayRequest, caller: Caller) -> tuple[str, list[SystemRuntime]]:
+    name = request.path_params["project_id"]
+    systems = (await _accounts(request, caller)).get(name)
+    if systems is None:
+        raise NotFoundError("Project not found", hint="GET /account/projects lists yours.")
+    return name, systems
+
+
+async def _asked_allocation(request: GatewayRequest, caller: Caller) -> tuple[str, SystemRuntime]:
+    name, systems = await _asked(request, caller)
+    for each in systems:
+        if _allocation_id(request.runtime.facility, name, each) == request.path_params["allocation_id"]:
+            return name, each
+    raise NotFoundError("Project allocation not found", hint="Take an id of the list.")
+
+
+def _project(request: GatewayRequest, caller: Caller, name: str) -> dict[str, Any]:
+    version, facility = version_of(request), request.runtime.facility
+    url = facility.url(version, f"/account/projects/{_quoted(name)}")
+    return {
+        "id": name,
+        "name": name,
+        "description": f"Account {name}",
+        "user_ids": [caller.username],
+        "last_modified": facility.facility(version)["last_modified"],
+        "self_uri": url,
+    }
+
+
+def _allocation_id(facility: Facility, name: str, system: SystemRuntime) -> str:
+    return facility.id_of("allocation", system.name.lower(), name)
+
+
+def _allocation(request: GatewayRequest, name: str, system: SystemRuntime) -> dict[str, Any]:
+    version, facility = version_of(request), request.runtime.facility
+    capability = facility.id_of("capability", system.name.lower())
+    return {
+        "id": _allocation_id(facility, name, system),
+        "entries": [],
+        "project_uri": facility.url(version, f"/account/projects/{_quoted(name)}"),
+        "capability_uri": facility.url(version, f"/account/capabilities/{capability}"),
+    }
+
+
+def _user_allocation(request: GatewayRequest, caller: Caller, name: str, system: SystemRuntime) -> dict[str, Any]:
+    version, facility = version_of(request), request.runtime.facility
+    allocation = _allocation_id(facility, name, system)
+    path = f"/account/projects/{_quoted(name)}/project_allocations/{allocation}"
+    return {
+        "id": facility.id_of("user-allocation", system.name.lower(), name, caller.username),
+        "user_id": caller.username,
+        "entries": [],
+        "project_allocation_uri": facility.url(version, path),
+    }
+
+
+def _quoted(name: str) -> str:
+    return quote(name, safe="")
+
+
+handlers = [
+    get_capabilities,
+    get_capability,
+    get_projects,
+    get_project,
+    get_project_allocations,
+    get_project_allocation,
+    get_user_allocations,
+    get_user_allocation,
+]
+newer_handlers = [get_whoami]

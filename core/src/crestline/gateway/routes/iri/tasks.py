@@ -1,0 +1,36 @@
+"""`/task`: the caller's operations on files, and their results."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Response, delete, get
+
+from crestline.gateway.requests import CallerDependency, GatewayRequest
+from crestline.gateway.routes.iri.answers import json
+from crestline.gateway.routes.ready import Ready
+
+
+@get("/task", scope="files:read")
+async def get_tasks(request: GatewayRequest, caller: CallerDependency) -> Response[Any]:
+    """The caller's tasks, without their results."""
+    found = request.runtime.file_tasks.list(caller.username)
+    return Ready.json(b"[%s]" % b",".join(each.show(with_result=False) for each in found))
+
+
+@get("/task/{task_id:str}", scope="files:read")
+async def get_task(request: GatewayRequest, caller: CallerDependency) -> Response[Any]:
+    """One of them, with its result."""
+    task = request.runtime.file_tasks.get(caller.username, request.path_params["task_id"])
+    task.was_read = task.has_ended
+    return Ready.json(task.show())
+
+
+@delete("/task/{task_id:str}", status_code=200, scope="files:write")
+async def delete_task(request: GatewayRequest, caller: CallerDependency) -> Response[Any]:
+    """Cancel one; what it has done to files so far stays."""
+    await request.runtime.file_tasks.cancel(caller.username, request.path_params["task_id"])
+    return json("cancelled")
+
+
+handlers = [get_tasks, get_task, delete_task]
