@@ -22,7 +22,7 @@ MOST_WAITING = 100
 MOST_KEPT = 1000
 """tasks of one user"""
 MOST_BYTES = 64 * 1024**2
-"""bytes of results that are kept for one user"""
+"""bytes of ended tasks that are kept for one user"""
 MOST_BYTES_IN_ALL = 512 * 1024**2
 LARGEST_RESULT = 16 * 1024**2
 """bytes"""
@@ -53,6 +53,7 @@ class FileTask:
     def __init__(self, command: TaskCommand) -> None:
         self.id = str(uuid.uuid4())
         self.command = command
+        self._command_size = len(encode(command))
         self.status = TaskState.PENDING
         self.result: bytes | None = None
         self.was_read = False
@@ -66,8 +67,8 @@ class FileTask:
 
     @property
     def size(self) -> int:
-        """Bytes of its result."""
-        return len(self.result or b"")
+        """Bytes that are kept of it."""
+        return len(self.result or b"") + self._command_size
 
     def show(self, *, with_result: bool = True) -> bytes:
         """The task as JSON."""

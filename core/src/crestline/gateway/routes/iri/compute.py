@@ -81,7 +81,7 @@ async def post_job(
         raise UnprocessableError(error.message, hint=error.hint) from error
     note_target(request.scope, job_id)
     answer = Job(id=job_id, status=JobStatus(state=State.NEW))
-    return json(answer, *([(_REPLY_HEADER, b"hit" if known else b"miss")] if key is not None else []))
+    return json(_shown(answer), *([(_REPLY_HEADER, b"hit" if known else b"miss")] if key is not None else []))
 
 
 @put(

@@ -9,7 +9,7 @@ import msgspec
 from litestar import Response, get, post, route
 from litestar.handlers import HTTPRouteHandler
 
-from crestline.gateway.audit.notes import note_paths
+from crestline.gateway.audit.notes import LONGEST_PATH, note_paths
 from crestline.gateway.deadline import OWN_LIMITS
 from crestline.gateway.iri.tasks import FileTask, TaskCommand
 from crestline.gateway.requests import CallerDependency, GatewayRequest, SystemDependency
@@ -155,7 +155,12 @@ async def get_access_endpoints(
 
 def _command(name: str, fields: PathRequest) -> TaskCommand:
     arguments = {field: getattr(fields, field) for field in fields.__struct_fields__}
-    return TaskCommand(FILESYSTEM, name, {field: value for field, value in arguments.items() if value is not None})
+    shown = {
+        field: value[:LONGEST_PATH] if isinstance(value, str) else value
+        for field, value in arguments.items()
+        if value is not None
+    }
+    return TaskCommand(FILESYSTEM, name, shown)
 
 
 def _submitted(request: GatewayRequest, task: FileTask) -> Response[Any]:
