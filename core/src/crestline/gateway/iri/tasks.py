@@ -98,12 +98,12 @@ class FileTasks:
         """Cancel what runs, and forget everything."""
         tasks = [task for owner in self._owners.values() for task in owner.tasks.values()]
         works = [task.work for task in tasks if task.work is not None]
-        for task in tasks:
-            if task.expiry is not None:
-                task.expiry.cancel()
         for work in works:
             work.cancel()
         await asyncio.gather(*works, return_exceptions=True)
+        for task in tasks:
+            if task.expiry is not None:
+                task.expiry.cancel()
         self._owners.clear()
 
     def begin(
@@ -121,7 +121,8 @@ class FileTasks:
         owner = self._owner(username)
         task = FileTask(command)
         owner.tasks[task.id] = task
-        task.work = asyncio.create_task(self._run(username, task, run, timeout), name="iri-task")
+        task.work = asyncio.create_task(_run(task, owner.gate, run, timeout), name="iri-task")
+        task.work.add_done_callback(lambda _: self._end(username, task))
         return task
 
     async def run(self, username: str, command: TaskCommand, run: Callable[[], Awaitable[bytes]]) -> FileTask:
@@ -134,7 +135,7 @@ class FileTasks:
         task = FileTask(command)
         owner.tasks[task.id] = task
         try:
-            await self._attempt(task, run)
+            await _attempt(task, run)
         finally:
             self._end(username, task)
         return task
@@ -166,8 +167,6 @@ class FileTasks:
         if task.work is not None and not task.has_ended:
             task.work.cancel()
             await asyncio.wait([task.work], timeout=_CANCEL_TIMEOUT)
-            if task.work is not None and task.work.done():  # cancelled before its first step
-                self._end(username, task)
 
     def _owner(self, username: str) -> _Owner:
         """The user's tasks, with room for one more."""
@@ -182,34 +181,6 @@ class FileTasks:
         while len(owner.tasks) >= MOST_KEPT:
             self._forget(username, _least_wanted(owner))
         return owner
-
-    async def _run(self, username: str, task: FileTask, run: Callable[[], Awaitable[bytes]], timeout: float) -> None:
-        try:
-            async with self._owners[username].gate:
-                task.status = TaskState.ACTIVE
-                try:
-                    async with asyncio.timeout(timeout):
-                        await self._attempt(task, run)
-                except TimeoutError:
-                    _fail(task, f"It has not ended within {timeout:g} s.")
-        except asyncio.CancelledError:
-            task.status = TaskState.CANCELED
-        finally:
-            self._end(username, task)
-
-    async def _attempt(self, task: FileTask, run: Callable[[], Awaitable[bytes]]) -> None:
-        try:
-            result = await run()
-        except CrestlineError as error:
-            _fail(task, str(error))
-        except Exception:
-            logger.exception("task %s failed (%s)", task.id, task.command.command)
-            _fail(task, f"Internal error. Tell the operator the id {task.id}.")
-        else:
-            if len(result) > LARGEST_RESULT:
-                _fail(task, f"The result is too large: it has {len(result)} bytes, {LARGEST_RESULT} are allowed.")
-            else:
-                task.result, task.status = result, TaskState.COMPLETED
 
     def _end(self, username: str, task: FileTask) -> None:
         if not task.has_ended:
@@ -237,6 +208,31 @@ class FileTasks:
         self._bytes -= task.size
         if not owner.tasks:
             del self._owners[username]
+
+
+async def _run(task: FileTask, gate: asyncio.Semaphore, run: Callable[[], Awaitable[bytes]], timeout: float) -> None:
+    async with gate:
+        task.status = TaskState.ACTIVE
+        try:
+            async with asyncio.timeout(timeout):
+                await _attempt(task, run)
+        except TimeoutError:
+            _fail(task, f"It has not ended within {timeout:g} s.")
+
+
+async def _attempt(task: FileTask, run: Callable[[], Awaitable[bytes]]) -> None:
+    try:
+        result = await run()
+    except CrestlineError as error:
+        _fail(task, str(error))
+    except Exception:
+        logger.exception("task %s failed (%s)", task.id, task.command.command)
+        _fail(task, f"Internal error. Tell the operator the id {task.id}.")
+    else:
+        if len(result) > LARGEST_RESULT:
+            _fail(task, f"The result is too large: it has {len(result)} bytes, {LARGEST_RESULT} are allowed.")
+        else:
+            task.result, task.status = result, TaskState.COMPLETED
 
 
 def _least_wanted(owner: _Owner) -> FileTask:

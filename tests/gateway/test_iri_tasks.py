@@ -1,0 +1,149 @@
+"""Tasks of the IRI API: how many, how large, how long, and for whom."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from crestline.gateway.iri import tasks
+from crestline.gateway.iri.tasks import FileTask, FileTasks, TaskCommand
+from crestline.model import MissingFileError, NotFoundError, RateLimitedError
+from crestline.wire.iri import TaskState
+
+pytestmark = pytest.mark.anyio
+
+COMMAND = TaskCommand("filesystem", "ls", {"path": "/x"})
+
+
+async def nothing() -> bytes:
+    return b'{"output":null}'
+
+
+def of_size(size: int) -> bytes:
+    return b'"%s"' % (b"x" * (size - 2))
+
+
+async def ended(task: FileTask) -> None:
+    if task.work is not None:
+        await asyncio.wait([task.work])
+
+
+async def test_too_many_that_have_not_ended_are_refused_for_their_user_alone() -> None:
+    store, gate = FileTasks(), asyncio.Event()
+
+    async def wait() -> bytes:
+        await gate.wait()
+        return b"null"
+
+    begun = [store.begin("alice", COMMAND, wait, timeout=60) for _ in range(tasks.MOST_WAITING)]
+    with pytest.raises(RateLimitedError) as refused:
+        store.begin("alice", COMMAND, wait, timeout=60)
+    assert refused.value.retry_after
+    other = store.begin("bob", COMMAND, nothing, timeout=60)
+    await ended(other)
+    assert other.status is TaskState.COMPLETED
+    assert sum(task.status is TaskState.ACTIVE for task in begun) == 4
+    gate.set()
+    await asyncio.gather(*map(ended, begun))
+    assert {task.status for task in begun} == {TaskState.COMPLETED}
+    await store.stop()
+
+
+async def test_the_oldest_are_forgotten_above_a_number() -> None:
+    store = FileTasks()
+    kept = await store.run("bob", COMMAND, nothing)
+    made = [await store.run("alice", COMMAND, nothing) for _ in range(tasks.MOST_KEPT + 5)]
+    assert [each.id for each in store.list("alice")] == [each.id for each in made[5:]]
+    assert store.get("bob", kept.id) is kept
+    with pytest.raises(NotFoundError):
+        store.get("bob", made[-1].id)
+    await store.stop()
+
+
+async def test_results_that_were_fetched_are_forgotten_first_above_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "MOST_BYTES", 10_000)
+    store = FileTasks()
+
+    async def result() -> bytes:
+        return of_size(3000)
+
+    first, second, third = [await store.run("alice", COMMAND, result) for _ in range(3)]
+    second.was_read = True
+    fourth = await store.run("alice", COMMAND, result)
+    assert store.list("alice") == [first, third, fourth]
+    fifth = await store.run("alice", COMMAND, result)
+    assert store.list("alice") == [third, fourth, fifth]
+    await store.stop()
+
+
+async def test_one_users_results_make_way_in_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "MOST_BYTES_IN_ALL", 10_000)
+    store = FileTasks()
+
+    async def result() -> bytes:
+        return of_size(2800)
+
+    mine = [await store.run("alice", COMMAND, result) for _ in range(3)]
+    theirs = await store.run("bob", COMMAND, result)
+    assert store.list("alice") == mine[1:]
+    assert store.list("bob") == [theirs]
+    await store.stop()
+
+
+async def test_a_result_that_is_too_large_and_an_error_are_failures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "LARGEST_RESULT", 1000)
+    store = FileTasks()
+
+    async def large() -> bytes:
+        return of_size(1001)
+
+    async def absent() -> bytes:
+        raise MissingFileError("/x: No such file or directory")
+
+    async def broken() -> bytes:
+        raise ZeroDivisionError("secret")
+
+    for run, text in ((large, "too large"), (absent, "No such file or directory"), (broken, "Internal error")):
+        task = await store.run("alice", COMMAND, run)
+        shown = json.loads(task.show())
+        assert shown["status"] == "failed"
+        assert text in shown["result"]["output"]
+        assert "secret" not in shown["result"]["output"]
+    await store.stop()
+
+
+async def test_a_task_ends_after_its_time_and_is_forgotten_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "TTL", 0.0)
+    store = FileTasks()
+    task = store.begin("alice", COMMAND, asyncio.Event().wait, timeout=0.01)  # type: ignore[arg-type]
+    await ended(task)
+    assert task.status is TaskState.FAILED
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert store.list("alice") == []
+    await store.stop()
+
+
+async def test_cancelling_before_and_during_the_work() -> None:
+    store, began = FileTasks(), asyncio.Event()
+
+    async def wait() -> bytes:
+        began.set()
+        await asyncio.Event().wait()
+        return b"null"
+
+    early = store.begin("alice", COMMAND, wait, timeout=60)
+    await store.cancel("alice", early.id)
+    late = store.begin("alice", COMMAND, wait, timeout=60)
+    await began.wait()
+    with pytest.raises(NotFoundError):
+        await store.cancel("bob", late.id)
+    await store.cancel("alice", late.id)
+    await store.cancel("alice", late.id)
+    assert early.status is late.status is TaskState.CANCELED
+    left = store.begin("alice", COMMAND, wait, timeout=60)
+    await store.stop()
+    assert left.status is TaskState.CANCELED
+    assert store.list("alice") == []
