@@ -385,7 +385,7 @@ def test_an_environment_that_is_not_inherited_and_a_script_as_executable(face: F
         ({"executable": "true", "arguments": "one"}, 400, "arguments"),
         ({"executable": "true", "attributes": {"custom_attributes": {"qos": "a\n#SBATCH --uid=0"}}}, 400, "qos"),
         ({"executable": "true", "attributes": {"custom_attributes": {"qos\nx": "1"}}}, 400, "custom attribute"),
-        ({"executable": "true", "container": {"image": "x"}}, 501, "Containers"),
+        ({"executable": "true", "container": {"image": "x"}}, 422, "Containers"),
         ({"executable": "true", "attributes": {"queue_name": "nosuch"}}, 400, "nosuch"),
         ({"executable": "true", "directory": "relative"}, 400, "absolute"),
         ({"executable": "#!/bin/sh\n", "arguments": ["x"]}, 422, "arguments"),

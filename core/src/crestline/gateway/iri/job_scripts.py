@@ -6,7 +6,7 @@ import re
 import shlex
 
 from crestline.gateway.iri.errors import UnprocessableError
-from crestline.model import InvalidRequestError, UnsupportedError
+from crestline.model import InvalidRequestError
 from crestline.wire.compute import JobDescription, JobInfo, JobMetadata
 from crestline.wire.iri import AttributesRequest, JobAttributes, JobRequest, JobSpec, ResourcesRequest
 
@@ -28,11 +28,11 @@ def describe(job: JobRequest, kind: str, default_directory: str) -> JobDescripti
 
     Raises:
         InvalidRequestError: a value cannot reach the scheduler.
-        UnprocessableError: it names no program.
-        UnsupportedError: it needs a container.
+        UnprocessableError: it names no program, or needs a container.
+
     """
     if job.container is not None:
-        raise UnsupportedError("Containers are not supported.", hint="Run the container's program in the job.")
+        raise UnprocessableError("Containers are not supported.", hint="Run the container's program in the job.")
     attributes = job.attributes or AttributesRequest()
     return JobDescription(
         working_directory=job.directory or default_directory,

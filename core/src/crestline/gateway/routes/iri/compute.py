@@ -28,6 +28,7 @@ MAX_JOB = 1024 * 1024
 """bytes of a job's description; a script is a part of it"""
 _MAX_FILTERS = 64 * 1024
 _JOB_ID = re.compile(r"[A-Za-z0-9_.+\[\]-]{1,64}")
+_NULLABLE = ("historical", "include_spec")
 _REPLY_HEADER = b"idempotency-key-reply"
 
 
@@ -106,7 +107,7 @@ async def put_job(request: GatewayRequest, system: SystemDependency, caller: Cal
 )
 async def get_job(request: GatewayRequest, system: SystemDependency, caller: CallerDependency) -> Response[Any]:
     """One job of the caller's."""
-    query = read_query(request, JobQueryParameters)
+    query = read_query(request, JobQueryParameters, _NULLABLE)
     found = await _look_up(request, system, caller.username)
     job = job_of(found, request.path_params["job_id"])
     if query.historical is False and job.status is not None and job.status.state in ENDED:
@@ -126,7 +127,7 @@ async def get_job(request: GatewayRequest, system: SystemDependency, caller: Cal
 )
 async def post_jobs(request: GatewayRequest, system: SystemDependency, caller: CallerDependency) -> Response[Any]:
     """The caller's jobs of the last week, or those that have not ended; `include_spec` leaves out their programs."""
-    query = read_query(request, JobsQueryParameters)
+    query = read_query(request, JobsQueryParameters, _NULLABLE)
     filters = await read_body(request, JobFilters, may_be_empty=True)
     asked = JobQuery(
         names=frozenset({filters.name}) if filters.name is not None else None,

@@ -126,7 +126,7 @@ async def post_upload(request: GatewayRequest, system: SystemDependency, caller:
 @get("/storage/locations/{resource_id:str}", scope="files:read", resource=STORAGE)
 async def get_locations(request: GatewayRequest, system: SystemDependency, caller: CallerDependency) -> Response[Any]:
     """The caller's directories: one on each file system, the default one first."""
-    query = read_query(request, LocationsQuery)
+    query = read_query(request, LocationsQuery, ("logicalpath", "intent"))
     file_systems = sorted(system.file_systems, key=lambda each: not each.default_work_dir)
     found = [
         {
@@ -149,7 +149,7 @@ async def get_access_endpoints(
     request: GatewayRequest, system: SystemDependency, caller: CallerDependency
 ) -> Response[Any]:
     """Other ways to the files: none; the gateway's own large transfers are at its FirecREST endpoints."""
-    read_query(request, AccessQuery)
+    read_query(request, AccessQuery, ("protocol",))
     return json([])
 
 

@@ -21,11 +21,13 @@ T = TypeVar("T", bound=msgspec.Struct)
 _MOST_FIELDS = 100
 """parameters of one query"""
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
-_WORDS = {"true": True, "false": False, "null": None}
 
 
-def read_query(request: GatewayRequest, kind: type[T]) -> T:
+def read_query(request: GatewayRequest, kind: type[T], nullable: Collection[str] = ()) -> T:
     """The query as a message.
+
+    Args:
+        nullable: parameters for which `null` means that they are not given.
 
     Raises:
         UnprocessableError: a parameter is unknown, or given twice.
@@ -36,7 +38,7 @@ def read_query(request: GatewayRequest, kind: type[T]) -> T:
     for name, text in _pairs(request):
         if name not in kinds:
             raise UnprocessableError(f"Unknown query parameter: {name[:100]}.", hint="Leave it out.")
-        value = _value(text, kinds[name])
+        value = None if text == "null" and name in nullable else _value(text, kinds[name])
         if list in kinds[name]:
             values.setdefault(name, []).append(value)
         elif name in values:
@@ -120,8 +122,8 @@ def _convert(values: Any, kind: type[T]) -> T:
 
 def _value(text: str, kinds: frozenset[Any]) -> Any:
     """The text of a query as a value of one of these types; what is neither stays text, and is refused later."""
-    if (bool in kinds and text in ("true", "false")) or (text == "null" and type(None) in kinds and str not in kinds):
-        return _WORDS[text]
+    if bool in kinds and text in ("true", "false"):
+        return text == "true"
     if int in kinds and _INTEGER.fullmatch(text):
         return int(text)
     return text

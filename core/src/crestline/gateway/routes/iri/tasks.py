@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from litestar import Response, delete, get
+from litestar import Response, get, route
 
 from crestline.gateway.requests import CallerDependency, GatewayRequest
 from crestline.gateway.routes.iri.answers import json
@@ -18,19 +18,19 @@ async def get_tasks(request: GatewayRequest, caller: CallerDependency) -> Respon
     return Ready.json(b"[%s]" % b",".join(each.show(with_result=False) for each in found))
 
 
-@get("/task/{task_id:str}", scope="files:read")
-async def get_task(request: GatewayRequest, caller: CallerDependency) -> Response[Any]:
-    """One of them, with its result."""
-    task = request.runtime.file_tasks.get(caller.username, request.path_params["task_id"])
+@route("/task/{task_id:str}", http_method=["GET", "DELETE"], status_code=200, area="files")
+async def handle_task(request: GatewayRequest, caller: CallerDependency) -> Response[Any]:
+    """One of them with its result, or its end: what it has done to files so far stays.
+
+    It is one handler, as the answer to OPTIONS would name the first of two methods only.
+    """
+    tasks, task_id = request.runtime.file_tasks, request.path_params["task_id"]
+    if request.method == "DELETE":
+        await tasks.cancel(caller.username, task_id)
+        return json("cancelled")
+    task = tasks.get(caller.username, task_id)
     task.was_read = task.has_ended
     return Ready.json(task.show())
 
 
-@delete("/task/{task_id:str}", status_code=200, scope="files:write")
-async def delete_task(request: GatewayRequest, caller: CallerDependency) -> Response[Any]:
-    """Cancel one; what it has done to files so far stays."""
-    await request.runtime.file_tasks.cancel(caller.username, request.path_params["task_id"])
-    return json("cancelled")
-
-
-handlers = [get_tasks, get_task, delete_task]
+handlers = [get_tasks, handle_task]

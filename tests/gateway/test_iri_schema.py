@@ -1,0 +1,99 @@
+"""schemathesis over the API's own documents, as its authors run it: with unknown ids, and with real ones."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+from schemathesis import Case
+from schemathesis.checks import CHECKS
+
+from harness.gateway import RunningGateway, in_thread
+
+DOCUMENTS = Path(__file__).parents[1] / "iri_facility"
+EXCLUDED = {"content_type_conformance", "unsupported_method", "ignored_auth"}
+"""by the API's authors"""
+# The token is put into every request, also into the one that was made without.
+EXCLUDED |= {"missing_required_header"}
+NOT_FOR_REAL_IDS = {"positive_data_acceptance", "negative_data_rejection"}
+"""a program that does not exist, or a job that cannot be changed, fits the document and is refused"""
+
+OLDER = schemathesis.openapi.from_path(DOCUMENTS / "openapi-v1.json")
+NEWER = schemathesis.openapi.from_path(DOCUMENTS / "openapi-v2.json")
+BOUNDED = settings(
+    max_examples=5,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.fixture(scope="module")
+def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
+    """A gateway that serves one scratch directory and nothing of the machine's own."""
+    scratch = tmp_path_factory.mktemp("fuzzed")
+    system = {"file_systems": [{"path": str(scratch), "default_work_dir": True}]}
+    with in_thread(tmp_path_factory.mktemp("gateway") / "home", systems={"local": system}) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def token(fuzzed: RunningGateway) -> str:
+    return fuzzed.token()
+
+
+def check(case: Case, gateway: RunningGateway, token: str, ids: dict[str, str]) -> None:
+    for name, value in (case.path_parameters or {}).items():
+        if name in ids:
+            case.path_parameters[name] = ids[name]
+        elif not re.fullmatch(r"[A-Za-z0-9._~-]+", str(value)):
+            case.path_parameters[name] = "1"
+    headers = {name: re.sub(r"[^ -~]", "", str(value)) for name, value in (case.headers or {}).items()}
+    case.headers = headers | {"Authorization": f"Bearer {token}", "Accept": "application/json"}
+    response = case.call(base_url=f"{gateway.url}/iri", timeout=60)
+    excluded = EXCLUDED | (NOT_FOR_REAL_IDS if ids else set())
+    case.validate_response(response, excluded_checks=[each for each in CHECKS.get_all() if each.__name__ in excluded])
+
+
+@OLDER.parametrize()
+@BOUNDED
+def test_v1_with_unknown_ids(case: Case, fuzzed: RunningGateway, token: str) -> None:
+    check(case, fuzzed, token, {})
+
+
+@OLDER.parametrize()
+@BOUNDED
+def test_v1_with_real_ids(case: Case, fuzzed: RunningGateway, token: str) -> None:
+    check(case, fuzzed, token, {"resource_id": "local"})
+
+
+@NEWER.parametrize()
+@BOUNDED
+def test_v2_with_unknown_ids(case: Case, fuzzed: RunningGateway, token: str) -> None:
+    check(case, fuzzed, token, {})
+
+
+@NEWER.parametrize()
+@BOUNDED
+def test_v2_with_real_ids(case: Case, fuzzed: RunningGateway, token: str) -> None:
+    check(case, fuzzed, token, {"resource_id": "local"})
+
+
+def test_every_operation_of_the_documents_is_served(fuzzed: RunningGateway, token: str) -> None:
+    absent = []
+    headers = {"Authorization": f"Bearer {token}"}
+    for document in (OLDER, NEWER):
+        for each in document.get_all_operations():
+            operation: Any = each.ok()
+            url = f"{fuzzed.url}/iri{re.sub(r'{.*?}', 'nosuch', operation.path)}"
+            answer = httpx.request(operation.method, url, headers=headers)
+            if answer.status_code == 405 or '"detail":"Not Found"' in answer.text:
+                absent.append((operation.method, operation.path))
+    assert absent == []
