@@ -38,6 +38,7 @@ def test_serve_tells_how_to_connect_and_keeps_the_secret(alone: Command) -> None
     assert errors == b""
     for fact in (
         f"{url}/docs",
+        f"{url}/iri/api/v1",
         str(home / "client.json"),
         f"eval \"$(crestline env --home '{home}')\"",
         "site 'local'",
@@ -56,6 +57,7 @@ def test_serve_registers_the_latest_gateway_as_site_local(alone: Command) -> Non
             assert site["client_secret"] == json.loads((home / "client.json").read_text())["client_secret"]
             assert alone.json("ps", "--site", "local@local") == []
             assert facts["sites_file"] == str(alone.sites_file)
+            assert facts["iri_url"] == f"{facts['url']}/iri/api/v1"
     assert _mode(alone.sites_file) == 0o600
     assert alone.sites_file.read_text().startswith("# mine\n[sites.cscs]")
     assert _mode(homes[0] / "client.json") == 0o600

@@ -171,14 +171,17 @@ def _announce(settings: GatewayConfig, server: Server, json: bool) -> None:
         "sites_file": str(sites_file),
         "system": endpoint.system,
     }
+    if settings.iri.enabled:
+        facts["iri_url"] = f"{endpoint.url}/iri/api/v1"
     if json:
         print_json(facts | ({"sign_in_link": server.sign_in_link} if server.sign_in_link else {}))
         return
     link = server.sign_in_link
     sign_in = f"  sign-in     {link} (works once, for 10 minutes)\n" if link else ""
+    iri = f"  IRI API     {facts['iri_url']} and .../v2\n" if settings.iri.enabled else ""
     print(
         f"Crestline serves {', '.join(settings.systems)} at {endpoint.url}\n"
-        f"{sign_in}  API docs    {facts['docs']}\n"
+        f"{sign_in}{iri}  API docs    {facts['docs']}\n"
         f"  client      id and secret are in {home.first_client}\n"
         f'  shell       eval "$(crestline env --home {shlex.quote(str(home.path))})"\n'
         f"  adapters    site '{SITE}' in {sites_file}\n"
