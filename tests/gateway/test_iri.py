@@ -233,6 +233,7 @@ def test_the_facility_and_its_resources_are_open_and_nothing_else_is(gateway: Ru
         ({"capability": "node_hours"}, ["local"]),
         ({"modified_since": "2999-01-01T00:00:00Z"}, []),
         ({"limit": 0}, []),
+        ({"offset": 10**30}, []),
     ],
 )
 def test_filters_of_resources(gateway: RunningGateway, query: dict[str, Any], names: list[str]) -> None:

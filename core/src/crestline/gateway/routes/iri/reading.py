@@ -20,7 +20,9 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 _MOST_FIELDS = 100
 """parameters of one query"""
-_INTEGER = re.compile(r"-?[0-9]{1,18}")
+_INTEGER = re.compile(r"-?[0-9]{1,100}")
+_MOST = 2**53
+"""what larger integers count as; no list has so many entries"""
 
 
 def read_query(request: GatewayRequest, kind: type[T], nullable: Collection[str] = ()) -> T:
@@ -125,7 +127,7 @@ def _value(text: str, kinds: frozenset[Any]) -> Any:
     if bool in kinds and text in ("true", "false"):
         return text == "true"
     if int in kinds and _INTEGER.fullmatch(text):
-        return int(text)
+        return max(-_MOST, min(int(text), _MOST))
     return text
 
 
