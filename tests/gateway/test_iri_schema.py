@@ -11,6 +11,7 @@ import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
+from openapi_spec_validator import OpenAPIV31SpecValidator
 from schemathesis import Case
 from schemathesis.checks import CHECKS
 
@@ -97,3 +98,31 @@ def test_every_operation_of_the_documents_is_served(fuzzed: RunningGateway, toke
             if answer.status_code == 405 or '"detail":"Not Found"' in answer.text:
                 absent.append((operation.method, operation.path))
     assert absent == []
+
+
+@pytest.mark.parametrize(
+    ("path", "official"),
+    [("/openapi.json", OLDER), ("/api/v1/openapi.json", OLDER), ("/api/v2/openapi.json", NEWER)],
+    ids=["root", "v1", "v2"],
+)
+def test_the_gateways_own_document_has_every_operation(fuzzed: RunningGateway, path: str, official: Any) -> None:
+    document = httpx.get(f"{fuzzed.url}/iri{path}").json()
+    assert list(OpenAPIV31SpecValidator(document).iter_errors()) == []
+    assert document["servers"] == [{"url": f"{fuzzed.url}/iri"}]
+    own = operations(document)
+    wanted = operations(official.raw_schema)
+    assert wanted.keys() - own.keys() == set()
+    assert own.keys() - wanted.keys() <= {"whoami"}
+    for name, (method, where, query) in wanted.items():
+        assert own[name][:2] == (method, where)
+        assert own[name][2] >= query, name
+
+
+def operations(document: dict[str, Any]) -> dict[str, tuple[str, str, set[str]]]:
+    """Of each operation its method, path and parameters."""
+    return {
+        operation["operationId"]: (method, path, {each["name"] for each in operation.get("parameters", [])})
+        for path, entry in document["paths"].items()
+        for method, operation in entry.items()
+        if method != "parameters"
+    }

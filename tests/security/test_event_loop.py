@@ -65,9 +65,8 @@ PUBLIC = {
 }
 VALUES = {"system_name": "local", "job_id": "1", "key_id": "0" * 12, "transfer_id": "t" + "0" * 16, "number": "1"}
 VALUES |= {"resource_id": "local"}
-VALUES |= dict.fromkeys(
-    ["site_id", "incident_id", "event_id", "capability_id", "project_id", "allocation_id", "part_id", "task_id"], "x"
-)
+VALUES |= dict.fromkeys(("site_id", "incident_id", "event_id", "capability_id", "task_id"), "x")
+VALUES |= dict.fromkeys(("project_id", "project_allocation_id", "user_allocation_id"), "x")
 UNITS = 20
 """times that reading one MiB of small JSON values takes, for one turn of the loop; without limits it takes hundreds"""
 

@@ -21,6 +21,8 @@ from crestline.model import CrestlineError, NotFoundError
 from crestline.wire.iri import NonEmpty
 
 _SCOPE = "status:read"
+_ALLOCATIONS = "/account/projects/{project_id:str}/project_allocations"
+_PARTS = f"{_ALLOCATIONS}/{{project_allocation_id:str}}/user_allocations"
 
 
 class CapabilitiesQuery(ModifiedQuery):
@@ -31,7 +33,7 @@ class CapabilitiesQuery(ModifiedQuery):
     limit: Limit = 100
 
 
-@get("/account/capabilities", public=True)
+@get("/account/capabilities", public=True, operation="getCapabilities", query=CapabilitiesQuery)
 async def get_capabilities(request: GatewayRequest) -> Response[Any]:
     """What allocations are made of."""
     query = read_query(request, CapabilitiesQuery)
@@ -43,7 +45,7 @@ async def get_capabilities(request: GatewayRequest) -> Response[Any]:
     return json(page(found, query.offset, query.limit))
 
 
-@get("/account/capabilities/{capability_id:str}", public=True)
+@get("/account/capabilities/{capability_id:str}", public=True, operation="getCapability", query=ModifiedQuery)
 async def get_capability(request: GatewayRequest) -> Response[Any]:
     """One capability."""
     read_query(request, ModifiedQuery)
@@ -53,7 +55,7 @@ async def get_capability(request: GatewayRequest) -> Response[Any]:
     raise NotFoundError("Capability not found", hint="Take an id of the list.")
 
 
-@get("/account/projects", scope=_SCOPE)
+@get("/account/projects", scope=_SCOPE, operation="getProjects")
 async def get_projects(request: GatewayRequest, caller: CallerDependency) -> Response[Any]:
     """The accounts that the caller may charge on some system."""
     read_query(request, NoQuery)
@@ -61,7 +63,7 @@ async def get_projects(request: GatewayRequest, caller: CallerDependency) -> Res
     return json([_project(request, caller, name) for name in accounts])
 
 
-@get("/account/projects/{project_id:str}", scope=_SCOPE)
+@get("/account/projects/{project_id:str}", scope=_SCOPE, operation="getProject")
 async def get_project(request: GatewayRequest, caller: CallerDependency) -> Response[Any]:
     """One of them."""
     read_query(request, NoQuery)
@@ -69,7 +71,7 @@ async def get_project(request: GatewayRequest, caller: CallerDependency) -> Resp
     return json(_project(request, caller, name))
 
 
-@get("/account/projects/{project_id:str}/project_allocations", scope=_SCOPE)
+@get(_ALLOCATIONS, scope=_SCOPE, operation="getProjectAllocationsByProject")
 async def get_project_allocations(request: GatewayRequest, caller: CallerDependency) -> Response[Any]:
     """One allocation for each system where the account is known; schedulers say no amounts here."""
     read_query(request, NoQuery)
@@ -77,7 +79,7 @@ async def get_project_allocations(request: GatewayRequest, caller: CallerDepende
     return json([_allocation(request, name, each) for each in systems])
 
 
-@get("/account/projects/{project_id:str}/project_allocations/{allocation_id:str}", scope=_SCOPE)
+@get(f"{_ALLOCATIONS}/{{project_allocation_id:str}}", scope=_SCOPE, operation="getProjectAllocationByProject")
 async def get_project_allocation(request: GatewayRequest, caller: CallerDependency) -> Response[Any]:
     """One of them."""
     read_query(request, NoQuery)
@@ -85,7 +87,7 @@ async def get_project_allocation(request: GatewayRequest, caller: CallerDependen
     return json(_allocation(request, name, system))
 
 
-@get("/account/projects/{project_id:str}/project_allocations/{allocation_id:str}/user_allocations", scope=_SCOPE)
+@get(_PARTS, scope=_SCOPE, operation="getUserAllocationsByProjectAllocation")
 async def get_user_allocations(request: GatewayRequest, caller: CallerDependency) -> Response[Any]:
     """The caller's part of an allocation."""
     read_query(request, NoQuery)
@@ -93,21 +95,18 @@ async def get_user_allocations(request: GatewayRequest, caller: CallerDependency
     return json([_user_allocation(request, caller, name, system)])
 
 
-@get(
-    "/account/projects/{project_id:str}/project_allocations/{allocation_id:str}/user_allocations/{part_id:str}",
-    scope=_SCOPE,
-)
+@get(f"{_PARTS}/{{user_allocation_id:str}}", scope=_SCOPE, operation="getUserAllocationByProjectAllocation")
 async def get_user_allocation(request: GatewayRequest, caller: CallerDependency) -> Response[Any]:
     """The caller's part, by its id."""
     read_query(request, NoQuery)
     name, system = await _asked_allocation(request, caller)
     found = _user_allocation(request, caller, name, system)
-    if found["id"] != request.path_params["part_id"]:
+    if found["id"] != request.path_params["user_allocation_id"]:
         raise NotFoundError("User allocation not found", hint="Take an id of the list.")
     return json(found)
 
 
-@get("/account/whoami", scope=_SCOPE)
+@get("/account/whoami", scope=_SCOPE, operation="whoami")
 async def get_whoami(request: GatewayRequest, caller: CallerDependency) -> Response[Any]:
     """The POSIX user that the caller is on the systems."""
     read_query(request, NoQuery)
@@ -154,7 +153,7 @@ async def _asked(request: GatewayRequest, caller: Caller) -> tuple[str, list[Sys
 async def _asked_allocation(request: GatewayRequest, caller: Caller) -> tuple[str, SystemRuntime]:
     name, systems = await _asked(request, caller)
     for each in systems:
-        if _allocation_id(request.runtime.facility, name, each) == request.path_params["allocation_id"]:
+        if _allocation_id(request.runtime.facility, name, each) == request.path_params["project_allocation_id"]:
             return name, each
     raise NotFoundError("Project allocation not found", hint="Take an id of the list.")
 

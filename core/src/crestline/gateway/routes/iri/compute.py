@@ -14,8 +14,9 @@ from crestline.gateway.iri.errors import UnprocessableError
 from crestline.gateway.iri.job_scripts import describe, spec_of
 from crestline.gateway.iri.jobs import ENDED, job_of, state_of
 from crestline.gateway.requests import CallerDependency, GatewayRequest, SystemDependency
+from crestline.gateway.routes.bodies import MAX_FIELDS
 from crestline.gateway.routes.iri.answers import json, page
-from crestline.gateway.routes.iri.facility import Limit, Offset
+from crestline.gateway.routes.iri.facility import Limit, NoQuery, Offset
 from crestline.gateway.routes.iri.reading import read_body, read_query
 from crestline.gateway.schedulers.base import JobQuery
 from crestline.gateway.systems import SystemRuntime
@@ -26,7 +27,6 @@ from crestline.wire.iri import COMPUTE, Job, JobRequest, JobStatus, State, state
 
 MAX_JOB = 1024 * 1024
 """bytes of a job's description; a script is a part of it"""
-_MAX_FILTERS = 64 * 1024
 _JOB_ID = re.compile(r"[A-Za-z0-9_.+\[\]-]{1,64}")
 _NULLABLE = ("historical", "include_spec")
 _REPLY_HEADER = b"idempotency-key-reply"
@@ -55,12 +55,10 @@ class JobFilters(msgspec.Struct, kw_only=True):
     state: str | None = None
 
 
-class NoQuery(msgspec.Struct, kw_only=True):
-    """No parameters."""
-
-
 @post(
     "/compute/job/{resource_id:str}",
+    operation="launchJob",
+    body=JobRequest,
     status_code=200,
     request_max_body_size=MAX_JOB,
     scope="jobs:write",
@@ -87,6 +85,8 @@ async def post_job(
 
 @put(
     "/compute/job/{resource_id:str}/{job_id:str}",
+    operation="updateJob",
+    body=JobRequest,
     status_code=200,
     request_max_body_size=MAX_JOB,
     scope="jobs:write",
@@ -102,6 +102,8 @@ async def put_job(request: GatewayRequest, system: SystemDependency, caller: Cal
 
 @get(
     "/compute/status/{resource_id:str}/{job_id:str}",
+    operation="getJob",
+    query=JobQueryParameters,
     scope="jobs:read",
     resource=COMPUTE,
 )
@@ -120,8 +122,11 @@ async def get_job(request: GatewayRequest, system: SystemDependency, caller: Cal
 
 @post(
     "/compute/status/{resource_id:str}",
+    operation="getJobs",
+    query=JobsQueryParameters,
+    body=JobFilters,
     status_code=200,
-    request_max_body_size=_MAX_FILTERS,
+    request_max_body_size=MAX_FIELDS,
     scope="jobs:read",
     resource=COMPUTE,
 )
@@ -147,6 +152,7 @@ async def post_jobs(request: GatewayRequest, system: SystemDependency, caller: C
 
 @delete(
     "/compute/cancel/{resource_id:str}/{job_id:str}",
+    operation="cancelJob",
     status_code=204,
     scope="jobs:write",
     resource=COMPUTE,

@@ -67,6 +67,9 @@ class NewerResourcesQuery(_ResourcesQuery):
     capability: list[Annotated[str, msgspec.Meta(pattern=_URN_UNIT)]] = []
 
 
+RESOURCES_QUERIES: dict[int, type[_ResourcesQuery]] = {1: ResourcesQuery, 2: NewerResourcesQuery}
+
+
 class EventsQuery(ModifiedQuery, rename={"begin": "from"}):
     """`GET /status/events`"""
 
@@ -98,14 +101,14 @@ class IncidentsQuery(ModifiedQuery, rename={"begin": "from"}):
     limit: Limit = 100
 
 
-@get("/facility", public=True)
+@get("/facility", public=True, operation="getFacility", query=ModifiedQuery)
 async def get_facility(request: GatewayRequest) -> Response[Any]:
     """The facility."""
     read_query(request, ModifiedQuery)
     return json(request.runtime.facility.facility(version_of(request)))
 
 
-@get("/facility/sites", public=True)
+@get("/facility/sites", public=True, operation="getSites", query=SitesQuery)
 async def get_sites(request: GatewayRequest) -> Response[Any]:
     """The sites: one."""
     query = read_query(request, SitesQuery)
@@ -114,7 +117,7 @@ async def get_sites(request: GatewayRequest) -> Response[Any]:
     return json(page([site] if fits and _is_new(site, query) else [], query.offset, query.limit))
 
 
-@get("/facility/sites/{site_id:str}", public=True)
+@get("/facility/sites/{site_id:str}", public=True, operation="getSite", query=ModifiedQuery)
 async def get_site(request: GatewayRequest) -> Response[Any]:
     """One site."""
     read_query(request, ModifiedQuery)
@@ -122,15 +125,15 @@ async def get_site(request: GatewayRequest) -> Response[Any]:
     return json(_one([site], request.path_params["site_id"], "Site"))
 
 
-@get("/status/resources", public=True)
+@get("/status/resources", public=True, operation="getResources", query=RESOURCES_QUERIES)
 async def get_resources(request: GatewayRequest) -> Response[Any]:
     """The resources: two for each system."""
     version = version_of(request)
-    query: _ResourcesQuery = read_query(request, NewerResourcesQuery if version >= 2 else ResourcesQuery)
+    query = read_query(request, RESOURCES_QUERIES[version])
     return json(page(_resources(request, query), query.offset, query.limit))
 
 
-@get("/status/resources/{resource_id:str}", public=True)
+@get("/status/resources/{resource_id:str}", public=True, operation="getResource")
 async def get_resource(request: GatewayRequest) -> Response[Any]:
     """One resource."""
     read_query(request, NoQuery)
@@ -138,26 +141,32 @@ async def get_resource(request: GatewayRequest) -> Response[Any]:
     return json(facility.resource(version_of(request), facility.find(request.path_params["resource_id"])))
 
 
-@get("/compute/resources", public=True)
+@get("/compute/resources", public=True, operation="getComputeResources")
 async def get_compute_resources(request: GatewayRequest) -> Response[Any]:
     """The resources that take jobs."""
     read_query(request, NoQuery)
     return json(_of_kind(request, is_compute=True))
 
 
-@get("/filesystem/resources", public=True)
+@get("/filesystem/resources", public=True, operation="getFilesystemResources")
 async def get_filesystem_resources(request: GatewayRequest) -> Response[Any]:
     """The resources that have files."""
     return json(_of_kind(request, is_compute=False))
 
 
-@post("/filesystem/resources", public=True, status_code=200, request_max_body_size=MAX_FIELDS)
+@post(
+    "/filesystem/resources",
+    public=True,
+    operation="getFilesystemResources",
+    status_code=200,
+    request_max_body_size=MAX_FIELDS,
+)
 async def post_filesystem_resources(request: GatewayRequest) -> Response[Any]:
     """The resources that have files, as v2 asks for them."""
     return json(_of_kind(request, is_compute=False))
 
 
-@get("/status/incidents", public=True)
+@get("/status/incidents", public=True, operation="getIncidents", query=IncidentsQuery)
 async def get_incidents(request: GatewayRequest) -> Response[Any]:
     """What is wrong, and what is announced."""
     query = read_query(request, IncidentsQuery)
@@ -172,7 +181,7 @@ async def get_incidents(request: GatewayRequest) -> Response[Any]:
     return json(page(found, query.offset, query.limit))
 
 
-@get("/status/incidents/{incident_id:str}", public=True)
+@get("/status/incidents/{incident_id:str}", public=True, operation="getIncident")
 async def get_incident(request: GatewayRequest) -> Response[Any]:
     """One incident."""
     read_query(request, NoQuery)
@@ -181,7 +190,7 @@ async def get_incident(request: GatewayRequest) -> Response[Any]:
     return json(_one(found, request.path_params["incident_id"], "Incident"))
 
 
-@get("/status/events", public=True)
+@get("/status/events", public=True, operation="getEventsByIncident", query=EventsQuery)
 async def get_events(request: GatewayRequest) -> Response[Any]:
     """The beginnings of the incidents."""
     query = read_query(request, EventsQuery)
@@ -194,7 +203,7 @@ async def get_events(request: GatewayRequest) -> Response[Any]:
     return json(page(found, query.offset, query.limit))
 
 
-@get("/status/events/{event_id:str}", public=True)
+@get("/status/events/{event_id:str}", public=True, operation="getEventByIncident")
 async def get_event(request: GatewayRequest) -> Response[Any]:
     """One event."""
     read_query(request, NoQuery)

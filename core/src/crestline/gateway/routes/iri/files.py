@@ -76,6 +76,9 @@ def _handler(operation: Operation, version: int) -> HTTPRouteHandler:
         request_max_body_size=MAX_FIELDS,
         scope=f"files:{'write' if operation.writes else 'read'}",
         resource=STORAGE,
+        operation=operation.name,
+        query=kind if in_query else None,
+        body=None if in_query else kind,
     )
     async def begin(request: GatewayRequest, system: SystemDependency, caller: CallerDependency) -> Response[Any]:
         if in_query:
@@ -103,6 +106,8 @@ def _handler(operation: Operation, version: int) -> HTTPRouteHandler:
     request_max_body_size=None,
     scope="files:write",
     resource=STORAGE,
+    operation="upload",
+    query=PathRequest,
     opt={OWN_LIMITS: True},
 )
 async def post_upload(request: GatewayRequest, system: SystemDependency, caller: CallerDependency) -> Response[Any]:
@@ -123,7 +128,13 @@ async def post_upload(request: GatewayRequest, system: SystemDependency, caller:
     return _submitted(request, task)
 
 
-@get("/storage/locations/{resource_id:str}", scope="files:read", resource=STORAGE)
+@get(
+    "/storage/locations/{resource_id:str}",
+    scope="files:read",
+    resource=STORAGE,
+    operation="getStorageLocations",
+    query=LocationsQuery,
+)
 async def get_locations(request: GatewayRequest, system: SystemDependency, caller: CallerDependency) -> Response[Any]:
     """The caller's directories: one on each file system, the default one first."""
     query = read_query(request, LocationsQuery, ("logicalpath", "intent"))
@@ -144,7 +155,13 @@ async def get_locations(request: GatewayRequest, system: SystemDependency, calle
     return json(found)
 
 
-@get("/storage/access-endpoints/{resource_id:str}", scope="files:read", resource=STORAGE)
+@get(
+    "/storage/access-endpoints/{resource_id:str}",
+    scope="files:read",
+    resource=STORAGE,
+    operation="getStorageAccessEndpoints",
+    query=AccessQuery,
+)
 async def get_access_endpoints(
     request: GatewayRequest, system: SystemDependency, caller: CallerDependency
 ) -> Response[Any]:
