@@ -620,6 +620,19 @@ def test_rules_of_a_system_hold_for_its_resources(tmp_path: Path) -> None:
         assert face.http.get(f"/filesystem/ls/{ids['open']}", params={"path": "/"}).status_code == 404
 
 
+def test_a_systems_name_comes_before_that_of_anothers_files(tmp_path: Path) -> None:
+    trees = {name: tmp_path / name for name in ("one", "one-files")}
+    for tree in trees.values():
+        tree.mkdir()
+    systems = {name: {"file_systems": [{"path": str(tree)}]} for name, tree in trees.items()}
+    with in_thread(tmp_path / "home", systems=systems) as gateway:
+        face = Face(gateway, 2, gateway.token())
+        for name, tree in trees.items():
+            assert face.task("ls", resource=name, path=str(tree))["status"] == "completed"
+        assert face.task("ls", resource="one-files-files", path=str(trees["one-files"]))["status"] == "completed"
+        assert face.task("ls", resource="one-files", path=str(trees["one"]))["status"] == "failed"
+
+
 def test_what_changes_something_is_in_the_audit_trail(gateway: RunningGateway, workdir: Path) -> None:
     face = Face(gateway, 2, gateway.token())
     job_id = face.submit(executable="true", directory=str(workdir)).json()["id"]

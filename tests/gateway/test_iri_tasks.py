@@ -106,7 +106,8 @@ async def test_a_result_that_is_too_large_and_an_error_are_failures(monkeypatch:
         raise ZeroDivisionError("secret")
 
     for run, text in ((large, "too large"), (absent, "No such file or directory"), (broken, "Internal error")):
-        task = await store.run("alice", COMMAND, run)
+        task = store.begin("alice", COMMAND, run, timeout=60)
+        await ended(task)
         shown = json.loads(task.show())
         assert shown["status"] == "failed"
         assert text in shown["result"]["output"]
@@ -147,3 +148,15 @@ async def test_cancelling_before_and_during_the_work() -> None:
     await store.stop()
     assert left.status is TaskState.CANCELED
     assert store.list("alice") == []
+
+
+async def test_an_unexpected_error_of_a_request_stays_the_requests() -> None:
+    store = FileTasks()
+
+    async def broken() -> bytes:
+        raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        await store.run("alice", COMMAND, broken)
+    assert [task.status for task in store.list("alice")] == [TaskState.CANCELED]
+    await store.stop()

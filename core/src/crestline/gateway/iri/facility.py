@@ -99,10 +99,14 @@ class Facility:
         Raises:
             SystemNotFoundError: there is none.
         """
-        for each in self.resources():
-            names = {each.id, each.name.lower()} | ({each.system.name.lower()} if kind else set())
-            if name.lower() in names and kind in (None, each.kind):
-                return each
+        wanted = name.lower()
+        found = [each for each in self.resources() if kind in (None, each.kind)]
+        # By the id, then the system's name, then the resource's own, which a system may also have.
+        ranked = [(each.id, each.system.name.lower() if kind else "", each.name.lower()) for each in found]
+        for rank in range(3):
+            for each, names in zip(found, ranked, strict=True):
+                if wanted and names[rank] == wanted:
+                    return each
         raise SystemNotFoundError(
             "Resource not found", hint="GET /status/resources lists the resources with their ids."
         )

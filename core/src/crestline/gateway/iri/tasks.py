@@ -126,7 +126,7 @@ class FileTasks:
         return task
 
     async def run(self, username: str, command: TaskCommand, run: Callable[[], Awaitable[bytes]]) -> FileTask:
-        """Carry an operation out at once, for one that needs its request; errors of it become the task's result.
+        """Carry an operation out at once, for one that needs its request; what it refuses becomes the task's result.
 
         Raises:
             RateLimitedError: the user has too many tasks that have not ended.
@@ -135,7 +135,7 @@ class FileTasks:
         task = FileTask(command)
         owner.tasks[task.id] = task
         try:
-            await _attempt(task, run)
+            await _complete(task, run)
         finally:
             self._end(username, task)
         return task
@@ -221,18 +221,24 @@ async def _run(task: FileTask, gate: asyncio.Semaphore, run: Callable[[], Awaita
 
 
 async def _attempt(task: FileTask, run: Callable[[], Awaitable[bytes]]) -> None:
+    """Carry it out where no request is left that an unexpected error could be an answer to."""
+    try:
+        await _complete(task, run)
+    except Exception:
+        logger.exception("task %s failed (%s)", task.id, task.command.command)
+        _fail(task, f"Internal error. Tell the operator the id {task.id}.")
+
+
+async def _complete(task: FileTask, run: Callable[[], Awaitable[bytes]]) -> None:
     try:
         result = await run()
     except CrestlineError as error:
         _fail(task, str(error))
-    except Exception:
-        logger.exception("task %s failed (%s)", task.id, task.command.command)
-        _fail(task, f"Internal error. Tell the operator the id {task.id}.")
+        return
+    if len(result) > LARGEST_RESULT:
+        _fail(task, f"The result is too large: it has {len(result)} bytes, {LARGEST_RESULT} are allowed.")
     else:
-        if len(result) > LARGEST_RESULT:
-            _fail(task, f"The result is too large: it has {len(result)} bytes, {LARGEST_RESULT} are allowed.")
-        else:
-            task.result, task.status = result, TaskState.COMPLETED
+        task.result, task.status = result, TaskState.COMPLETED
 
 
 def _least_wanted(owner: _Owner) -> FileTask:
