@@ -29,7 +29,6 @@ def describe(job: JobRequest, kind: str, default_directory: str) -> JobDescripti
     Raises:
         InvalidRequestError: a value cannot reach the scheduler.
         UnprocessableError: it names no program, or needs a container.
-
     """
     if job.container is not None:
         raise UnprocessableError("Containers are not supported.", hint="Run the container's program in the job.")
