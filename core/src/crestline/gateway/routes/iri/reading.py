@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import types
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 from urllib.parse import parse_qsl
@@ -79,13 +80,16 @@ async def read_file_body(request: GatewayRequest, kind: type[T], words: Collecti
     Raises:
         InvalidRequestError: it is absent, not JSON, or has another shape.
     """
-    values = camelize_keys(await _read(request, may_be_empty=False))
+    content = await _read(request, may_be_empty=False)
+    with _refusing_depth():
+        values = camelize_keys(content)
     if isinstance(values, dict) and prefix:
         for name in words:
-            if name in values and not str(values[name]).startswith(prefix):
+            value = values.get(name, prefix)
+            if not isinstance(value, str) or not value.startswith(prefix):
                 raise InvalidFieldError(name, f"Invalid value, it begins with {prefix}")
             if name in values:
-                values[name] = str(values[name]).removeprefix(prefix)
+                values[name] = value.removeprefix(prefix)
     return _convert(values, kind)
 
 
@@ -94,11 +98,10 @@ async def _read(request: GatewayRequest, may_be_empty: bool) -> Any:
     if may_be_empty and not content.strip():
         return {}
     try:
-        value = msgspec.json.decode(content)
+        with _refusing_depth():
+            value = msgspec.json.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequestError(f"The body is not JSON: {error}.", hint="Send one JSON object.") from None
-    except RecursionError:
-        raise InvalidRequestError("The body is nested too deeply.", hint="See the API's document.") from None
     if value is None and may_be_empty:
         return {}
     return value
@@ -114,10 +117,17 @@ def _pairs(request: GatewayRequest) -> list[tuple[str, str]]:
 
 def _convert(values: Any, kind: type[T]) -> T:
     try:
-        return msgspec.convert(values, kind, strict=True)
+        with _refusing_depth():
+            return msgspec.convert(values, kind, strict=True)
     except msgspec.ValidationError as error:
         reason, _, path = str(error).partition(" - at `")
         raise InvalidFieldError(path.rstrip("`").removeprefix("$").lstrip("."), reason) from None
+
+
+@contextmanager
+def _refusing_depth() -> Iterator[None]:
+    try:
+        yield
     except RecursionError:
         raise InvalidRequestError("The body is nested too deeply.", hint="See the API's document.") from None
 
