@@ -394,7 +394,7 @@ async def test_a_facility_with_pbs(start: Start, place: Path) -> None:
     options = {"scheduler": "pbs", "custom_attributes": {"filesystems": "home:eagle"}}
     async with connect(site_of(facility, 1, **options), policy=QUICK) as system:
         assert system.scheduler_type == "pbs"
-        job = await system.submit(JobSpec(script=HELLO, nodes=1, time_limit="10:00"))
+        job = await system.submit(JobSpec(script=HELLO, nodes=1, time_limit="10:00", partition="debug"))
         assert (await system.wait(job)).state is JobState.COMPLETED
         assert (await system.metadata(job)).stdout is not None
         with pytest.raises(JobNotFoundError):
@@ -488,6 +488,31 @@ async def test_files_of_more_than_a_request_carries_move_in_pieces(system: Syste
     await system.download(f"{place}/large", tmp_path / "back")
     assert (tmp_path / "back").read_bytes() == content
     assert sorted(path.name for path in place.iterdir() if path.name != ".crestline") == ["large"]
+
+
+async def test_jobs_that_move_files_have_what_the_site_says(start: Start, place: Path, tmp_path: Path) -> None:
+    facility = start(is_pbs=True)
+    (tmp_path / "large").write_bytes(bytes(6 * 1024**2))
+    options: dict[str, Any] = {"scheduler": "pbs", "custom_attributes": {"filesystems": "home:eagle"}}
+    async with connect(site_of(facility, 1, **options), policy=QUICK) as system:
+        with pytest.raises(TransferError, match=r"queue_name required.*transfer_directives"):
+            await system.upload(tmp_path / "large", f"{place}/large")
+    options["transfer_directives"] = ["#SBATCH --partition=prod --time=5:00", "#SBATCH --account=proj"]
+    async with connect(site_of(facility, 1, **options), policy=QUICK) as system:
+        await system.upload(tmp_path / "large", f"{place}/large")
+    [job] = facility.jobs.values()
+    assert job.spec["attributes"] == {
+        "queue_name": "prod", "duration": 300, "account": "proj", "custom_attributes": {"filesystems": "home:eagle"}
+    }  # fmt: skip
+    assert job.spec["resources"]["node_count"] == 1
+    assert (place / "large").stat().st_size == 6 * 1024**2
+
+
+@pytest.mark.parametrize("line", ["--partition=debug", "rm -rf /", "#SBATCH --time=1\nrm -rf /", "#SBATCH"])
+async def test_directives_of_a_site_are_directives(start: Start, line: str) -> None:
+    with pytest.raises(ConfigError, match="transfer_directives"):
+        async with connect(site_of(start(), 1, transfer_directives=[line]), policy=QUICK):
+            raise AssertionError("opened")
 
 
 async def test_files_that_are_too_large_name_globus(start: Start, place: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Requests to the IRI API that are meant to break it: each is refused with a problem that says why, and none is a 5xx."""
+"""Requests to the IRI API that are meant to break it: each is refused with a problem that says why."""
 
 from __future__ import annotations
 
@@ -24,14 +24,16 @@ TEXTS = [
 ]  # fmt: skip
 PATHS = [
     "GET /compute/status/local/{}", "PUT /compute/job/local/{}", "DELETE /compute/cancel/local/{}",
-    "GET /compute/status/{}/1", "POST /compute/job/{}", "POST /compute/status/{}", "GET /compute/status/local/1?historical={}",
+    "GET /compute/status/{}/1", "POST /compute/job/{}", "POST /compute/status/{}",
+    "GET /compute/status/local/1?historical={}",
     "GET /task/{}", "DELETE /task/{}", "GET /status/resources/{}", "GET /status/events/{}", "GET /status/incidents/{}",
     "GET /status/resources?offset={}", "GET /status/resources?name={}", "GET /status/resources?resource_type={}",
     "GET /status/resources?modified_since={}", "GET /status/incidents?from={}", "GET /status/events?time={}",
     "GET /facility/sites/{}", "GET /account/capabilities/{}", "GET /account/capabilities?offset={}",
     "GET /account/projects/{}", "GET /account/projects/{}/project_allocations/x/user_allocations/y",
     "GET /storage/locations/{}", "GET /storage/locations/local?logicalpath={}", "GET /filesystem/ls/{}?path=/",
-    "GET /filesystem/ls/local?path={}", "GET /filesystem/head/local?path=/x&lines={}", "DELETE /filesystem/rm/local?path={}",
+    "GET /filesystem/ls/local?path={}", "GET /filesystem/head/local?path=/x&lines={}",
+    "DELETE /filesystem/rm/local?path={}",
     "GET /filesystem/view/local?path=/x&offset={}", "POST /filesystem/upload/local?path={}",
 ]  # fmt: skip
 

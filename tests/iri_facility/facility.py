@@ -56,7 +56,7 @@ class Deviations:
     ignores_paths: bool = False
     """`directory` and the output paths have no effect, as reported of NERSC"""
     is_pbs: bool = False
-    """refuses what ALCF refuses, demands the output paths, and tells unknown jobs by 400"""
+    """refuses what ALCF refuses, demands output paths, a queue and a time, and tells unknown jobs by 400"""
     has_recursive_listings: bool = True
     unknown_state: str = ""
     """what the API calls running jobs, in a word that no document has"""
@@ -226,6 +226,8 @@ class Facility:
         attributes = spec.get("attributes") or {}
         if "filesystems" not in (attributes.get("custom_attributes") or {}):
             raise ProblemError(400, "GraphQL error: filesystems are required")
+        if missing := [name for name in ("queue_name", "duration") if not attributes.get(name)]:
+            raise ProblemError(400, f"GraphQL error: {', '.join(missing)} required")
 
     def _job(self, request: Request) -> Job:
         try:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import httpx
 import msgspec
@@ -43,6 +43,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """`slurm` or `pbs`"""
     custom_attributes: Mapping[str, str] = {}
     """sent with every job (`{filesystems = "home:eagle"}` at ALCF)"""
+    transfer_directives: Sequence[Annotated[str, msgspec.Meta(pattern=r"^#SBATCH +-[^\n]*$")]] = ()
+    """`#SBATCH` lines of the jobs that join and split large files, for example `#SBATCH --partition=debug`"""
 
 
 class _Ids(msgspec.Struct, kw_only=True):
@@ -109,7 +111,7 @@ class IriBackend(Backend):
         )
         self.jobs = Jobs(self._calls, name, ids.compute, self._account, self._options.custom_attributes)
         self.files = Files(self._calls, self._tasks, name, ids.files)
-        self.transfers = Transfers(self.jobs, self.files, system)
+        self.transfers = Transfers(self.jobs, self.files, system, self._options.transfer_directives)
 
     async def _introduction(self) -> Description:
         resources = await fetch_resources(self._calls)

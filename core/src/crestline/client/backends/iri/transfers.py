@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import posixpath
 import secrets
+from collections.abc import Sequence
 
 import msgspec
 
@@ -13,17 +14,24 @@ from crestline.client.backends.base import FileEndpoints, JobEndpoints, SystemEn
 from crestline.client.backends.iri.system import System
 from crestline.client.backends.messages import TransferMethod
 from crestline.client.files.names import temporary_name
-from crestline.model import CrestlineError, Job, JobSpec, TransferError, UnsupportedError
+from crestline.model import CrestlineError, InvalidRequestError, Job, JobSpec, TransferError, UnsupportedError
 
 LARGEST = 256 * 1024**2
 """bytes of a file that still moves in pieces; each piece is a task of some seconds"""
+_DIRECTIVES = ("#SBATCH --nodes=1", "#SBATCH --time=30:00")
+"""of transfer jobs, unless the site's options say others; some facilities demand a time limit"""
 
 
 class Transfers(TransferEndpoints):
-    """The transfer jobs of one system."""
+    """The transfer jobs of one system.
 
-    def __init__(self, jobs: JobEndpoints, files: FileEndpoints, system: System) -> None:
+    Args:
+        directives: `#SBATCH` lines of these jobs, for example with their partition.
+    """
+
+    def __init__(self, jobs: JobEndpoints, files: FileEndpoints, system: System, directives: Sequence[str]) -> None:
         self._jobs = jobs
+        self._directives = (*_DIRECTIVES, *directives)
         self._files = files
         self._system: SystemEndpoints = system
         self._ways = system.other_ways_to_files
@@ -67,11 +75,17 @@ class Transfers(TransferEndpoints):
         workdir = await self._system.default_workdir()
         output = posixpath.join(workdir, temporary_name(".log"))
         spec = JobSpec(
-            script=file_scripts.render((), commands),
+            script=file_scripts.render(self._directives, commands),
             workdir=workdir,
             name="crestline-files",
-            nodes=1,
             stdout=output,
             stderr=output,
         )
-        return TransferMethod(job_id=await self._jobs.submit(spec, secrets.token_hex()), log=output)
+        try:
+            job_id = await self._jobs.submit(spec, secrets.token_hex())
+        except (InvalidRequestError, UnsupportedError) as error:
+            raise TransferError(
+                f"The facility refused the job that moves the file: {error.message}",
+                hint="Name its queue and time limit in `transfer_directives` of the site's `options`.",
+            ) from error
+        return TransferMethod(job_id=job_id, log=output)
