@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,11 +70,33 @@ def test_files(facility: Facility, crestline: Command) -> None:
     assert (crestline.place / "back/f").read_text() == "f"
 
 
-def test_doctor_names_the_api(crestline: Command) -> None:
-    said = crestline("doctor").stdout.decode()
-    assert "'iri'" in said
-    assert "plain FirecREST" not in said
-    assert "not as FirecREST does" not in said
+def checks(command: Command, code: int = 0) -> dict[str, dict[str, Any]]:
+    lines = command("doctor", "--json", code=code).stdout.splitlines()
+    return {check["name"]: check for check in map(json.loads, lines)}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("is_root", [True, False])
+def test_doctor_knows_the_api(tmp_path: Path, version: int, is_root: bool) -> None:
+    command = Command(tmp_path / "here")
+    with serve(tmp_path, Deviations(versions=(version,))) as facility:
+        url = facility.url if is_root else f"{facility.url}/api/v{version}"
+        options = {"workdir": str(tmp_path)}
+        register_site("doe", file=command.sites_file, url=url, api="iri", token=TOKEN, options=options)
+        found = checks(command)
+        assert found["gateway"]["message"] == f"The IRI Facility API v{version} answers."
+        assert "A plain FirecREST" not in str(found)
+        register_site("doe", file=command.sites_file, url=url, token=TOKEN)
+        wrong = checks(command, code=1)["gateway"]
+        assert (wrong["verdict"], 'Set `api = "iri"`' in wrong["hint"]) == ("fail", True)
+
+
+def test_doctor_finds_firecrest_where_a_facility_should_be(tmp_path: Path) -> None:
+    command = Command(tmp_path)
+    with running() as plain:
+        register_site("doe", file=command.sites_file, url=plain.url, api="iri", token=TOKEN)
+        wrong = checks(command, code=1)["gateway"]
+        assert (wrong["verdict"], 'Set `api = "firecrest"`' in wrong["hint"]) == ("fail", True)
 
 
 def test_slurm_commands(facility: Facility, crestline: Command) -> None:

@@ -8,6 +8,7 @@ import stat
 import tempfile
 import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -22,6 +23,12 @@ from crestline.wire.extensions import VERSION_HEADER
 
 _SKEW = 20
 """seconds that clocks may differ before tokens look expired or not yet valid"""
+
+_APIS = {
+    "firecrest": ("FirecREST", "Does the URL end where the API begins (often /firecrest/v2)?"),
+    "iri": ("the IRI Facility API", "Does the URL end before /api/v1, or with /v1 or /v2?"),
+}
+"""names of the APIs, by a site's `api`, and what to ask when they are not found"""
 
 _PATIENCE = Policy(retry=RetryPolicy(attempts=1, budget=20))
 
@@ -42,12 +49,15 @@ async def check_connection(target: str | None) -> AsyncIterator[Check]:
             before = time.time()
             answer = await http.get(f"{site.url.rstrip('/')}/status/liveness", follow_redirects=True)
             after = time.time()
+            found = await _find_api(http, site.url, answer)
     except httpx.HTTPError as error:
         message = f"{site.url} does not answer: {error or type(error).__name__}."
         yield Check("gateway", Verdict.FAIL, message, "Is the URL right, and is the gateway running?")
         return
-    version = answer.headers.get(VERSION_HEADER)
-    yield _gateway(site, answer, version)
+    check = _gateway(site, answer, found)
+    yield check
+    if check.verdict is Verdict.FAIL:
+        return
     yield _clock(answer, before, after)
     try:
         async with connect(target, policy=_PATIENCE) as system:
@@ -80,13 +90,47 @@ def _site(site: Site) -> Check:
     return Check("site", Verdict.OK, f"{what}.")
 
 
-def _gateway(site: Site, answer: httpx.Response, version: str | None) -> Check:
-    if site.api != "firecrest":
+@dataclass(frozen=True)
+class _FoundApi:
+    """What answers at a URL.
+
+    Attributes:
+        name: a value of a site's `api`; empty if it is neither of those that are known here.
+        version: of the API, or of the server.
+    """
+
+    name: str = ""
+    version: str = ""
+
+
+async def _find_api(http: httpx.AsyncClient, url: str, liveness: httpx.Response) -> _FoundApi:
+    """The API behind a site's URL.
+
+    Args:
+        liveness: the answer to FirecREST's `/status/liveness`; a gateway names its version in every answer.
+    """
+    base = url.rstrip("/")
+    for version in ("2", "1"):
+        root = base if base.endswith(f"/v{version}") else f"{base}/api/v{version}"
+        answer = await http.get(f"{root}/facility", headers={"Accept": "application/json"}, follow_redirects=True)
+        if answer.status_code == 200 and b'"site_uris"' in answer.content:
+            return _FoundApi("iri", f"v{version}")
+    if liveness.is_success and VERSION_HEADER in liveness.headers:
+        return _FoundApi("firecrest", liveness.headers[VERSION_HEADER])
+    return _FoundApi()
+
+
+def _gateway(site: Site, answer: httpx.Response, found: _FoundApi) -> Check:
+    if site.api not in _APIS:
         return Check("gateway", Verdict.OK, f"{site.url} answers; its API is {site.api!r}.")
-    if version is not None:
-        return Check("gateway", Verdict.OK, f"FirecREST {version} answers.")
-    message = f"{site.url} answers with {answer.status_code}, and not as FirecREST does."
-    return Check("gateway", Verdict.WARN, message, "Does the URL end where the API begins (often /firecrest/v2)?")
+    wanted, hint = _APIS[site.api]
+    if found.name == site.api:
+        return Check("gateway", Verdict.OK, f"{wanted[0].upper()}{wanted[1:]} {found.version} answers.")
+    if found.name:
+        message = f"{site.url} answers as {_APIS[found.name][0]} does, and the site's `api` is {site.api!r}."
+        hint = f'Set `api = "{found.name}"`, or the URL of {wanted}.'
+        return Check("gateway", Verdict.FAIL, message, hint)
+    return Check("gateway", Verdict.WARN, f"{site.url} answers with {answer.status_code}, not as {wanted} does.", hint)
 
 
 def _clock(answer: httpx.Response, before: float, after: float) -> Check:
