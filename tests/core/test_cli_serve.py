@@ -38,7 +38,8 @@ def test_serve_tells_how_to_connect_and_keeps_the_secret(alone: Command) -> None
     assert errors == b""
     for fact in (
         f"{url}/docs",
-        f"{url}/iri/api/v1",
+        f"FirecREST   {url}\n",
+        f"IRI API     {url}/iri/api/v1, or with v2\n",
         str(home / "client.json"),
         f"eval \"$(crestline env --home '{home}')\"",
         "site 'local'",

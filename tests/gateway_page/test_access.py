@@ -76,6 +76,10 @@ def test_all_by_keyboard(page: Page, gateway: RunningGateway) -> None:
 def test_the_way_past_the_header(page: Page, gateway: RunningGateway) -> None:
     sign_in(page, gateway)
     page.get_by_role("heading", name="Systems").wait_for()
+    assert page.get_by_label("System", exact=True).get_attribute("title") == "Served by FirecREST v2, IRI v1, IRI v2"
+    apis = page.get_by_role("listitem").filter(has=page.locator("code"))
+    bases = [gateway.url, *(f"{gateway.url}/iri/api/v{version}" for version in (1, 2))]
+    assert [each.locator("code").inner_text() for each in apis.all()] == bases
     page.reload()
     page.get_by_role("table").wait_for()
     page.evaluate("() => document.activeElement.blur()")

@@ -178,10 +178,10 @@ def _announce(settings: GatewayConfig, server: Server, json: bool) -> None:
         return
     link = server.sign_in_link
     sign_in = f"  sign-in     {link} (works once, for 10 minutes)\n" if link else ""
-    iri = f"  IRI API     {facts['iri_url']} and .../v2\n" if settings.iri.enabled else ""
+    iri = f"  IRI API     {facts['iri_url']}, or with v2\n" if settings.iri.enabled else ""
     print(
         f"Crestline serves {', '.join(settings.systems)} at {endpoint.url}\n"
-        f"{sign_in}{iri}  API docs    {facts['docs']}\n"
+        f"{sign_in}  FirecREST   {endpoint.url}\n{iri}  API docs    {facts['docs']}\n"
         f"  client      id and secret are in {home.first_client}\n"
         f'  shell       eval "$(crestline env --home {shlex.quote(str(home.path))})"\n'
         f"  adapters    site '{SITE}' in {sites_file}\n"

@@ -17,13 +17,14 @@ from crestline.wire.status import ServiceHealth
 
 PREFIX = "/iri/api"
 """begins the paths of all versions"""
+VERSIONS = (1, 2)
 _FILES_SUFFIX = "-files"
 _UP, _DOWN, _DEGRADED, _UNKNOWN = "up", "down", "degraded", "unknown"
 
 
 def api_version(path: str) -> int:
     """The version that a request's path names; 0 if it is not one of this API."""
-    return next((version for version in (1, 2) if path.startswith(f"{PREFIX}/v{version}/")), 0)
+    return next((version for version in VERSIONS if path.startswith(f"{PREFIX}/v{version}/")), 0)
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,8 @@ function draw(current) {
     'aria-current': name === current || (name === 'files' && current === 'view') ? 'page' : null,
   }, view.title));
   navigation.replaceChildren(...links);
-  const select = h('select', { 'aria-label': 'System', onchange: () => choose(select.value) },
+  const apis = state.settings.apis.map((each) => each.name).join(', ');
+  const select = h('select', { 'aria-label': 'System', title: `Served by ${apis}`, onchange: () => choose(select.value) },
     (state.systems ?? []).map((each) => h('option', { value: each.name, selected: each.name === chosen }, each.name)));
   const out = h('button', { type: 'button', onclick: () => signOut() }, 'Sign out');
   const held = account.querySelector('select') === document.activeElement && document.activeElement;

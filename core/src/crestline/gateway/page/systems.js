@@ -5,9 +5,10 @@ import { complain, h, table } from './dom.js';
 
 const REFRESH = 20000;
 
-export async function showSystems({ place, systems, signal }) {
+export async function showSystems({ place, systems, settings, signal }) {
   const cards = h('div', { class: 'cards' });
-  place.append(h('h1', {}, 'Systems'), cards);
+  const apis = settings.apis.map((each) => h('li', {}, `${each.name}: `, h('code', {}, each.url)));
+  place.append(h('h1', {}, 'Systems'), cards, h('h2', {}, 'APIs'), h('ul', {}, apis));
   const parts = systems.map((system) => {
     const health = h('div');
     const partitions = h('div');

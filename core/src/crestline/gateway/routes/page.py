@@ -22,6 +22,7 @@ from crestline import __version__
 from crestline.gateway.audit.notes import note_target, set_principal
 from crestline.gateway.config import GatewayConfig
 from crestline.gateway.identity import Caller
+from crestline.gateway.iri.facility import PREFIX, VERSIONS
 from crestline.gateway.page_headers import COMMON, page_headers
 from crestline.gateway.requests import GatewayRequest
 from crestline.gateway.routes.entity_tags import matches
@@ -60,6 +61,14 @@ class PageProvider(Message):
     resource: str | None = None
 
 
+class PageApi(Message):
+    """An API that the gateway serves for all its systems."""
+
+    name: str
+    url: str
+    """its base URL"""
+
+
 class PageSettings(Message):
     """What the page has to know before anybody has signed in."""
 
@@ -67,6 +76,7 @@ class PageSettings(Message):
     public_url: str
     """base of the URLs that the gateway signs"""
     providers: list[PageProvider]
+    apis: list[PageApi]
 
 
 KnownTag = Annotated[str | None, HeaderParameter(name="If-None-Match", max_length=4096)]
@@ -99,6 +109,7 @@ async def get_settings(request: GatewayRequest) -> Response[PageSettings]:
             for each in request.runtime.config.oidc
             if each.page is not None
         ],
+        apis=_apis(request),
     )
     return Response(settings, headers=COMMON)
 
@@ -148,6 +159,14 @@ async def get_file(
         content = _PACKED[name]
         headers["Content-Encoding"] = "gzip"
     return Response(content, media_type=f"{_TYPES[name.rpartition('.')[2]]}; charset=utf-8", headers=headers)
+
+
+def _apis(request: GatewayRequest) -> list[PageApi]:
+    url = request.runtime.public_url()
+    found = [PageApi(name="FirecREST v2", url=url)]
+    if request.runtime.config.iri.enabled:
+        found += [PageApi(name=f"IRI v{version}", url=f"{url}{PREFIX}/v{version}") for version in VERSIONS]
+    return found
 
 
 def _policy(config: GatewayConfig) -> dict[str, str]:

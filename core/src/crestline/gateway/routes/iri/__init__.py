@@ -5,7 +5,7 @@ from __future__ import annotations
 from litestar import Router
 from litestar.handlers import HTTPRouteHandler
 
-from crestline.gateway.iri.facility import PREFIX
+from crestline.gateway.iri.facility import PREFIX, VERSIONS
 from crestline.gateway.routes.iri import account, compute, facility, files, tasks
 from crestline.gateway.routes.iri.document import document_handlers
 
@@ -14,7 +14,7 @@ def routers() -> list[Router | HTTPRouteHandler]:
     """One for each version, which differ in methods, bodies and words alone; and their documents."""
     shared = [*facility.handlers, *account.handlers, *compute.handlers, *tasks.handlers]
     found: list[Router | HTTPRouteHandler] = []
-    for version in (1, 2):
+    for version in VERSIONS:
         handlers = [*shared, *files.handlers(version), *(account.newer_handlers if version >= 2 else [])]
         found.append(Router(f"{PREFIX}/v{version}", route_handlers=handlers, include_in_schema=False))
         found += document_handlers(version, handlers)
