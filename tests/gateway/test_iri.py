@@ -241,6 +241,15 @@ def test_filters_of_resources(gateway: RunningGateway, query: dict[str, Any], na
     assert [each["name"] for each in found.json()] == names
 
 
+def test_filters_of_capabilities(gateway: RunningGateway) -> None:
+    face = Face(gateway, 1)
+    for query, names in (
+        ({}, ["local"]), ({"name": "other"}, []), ({"modified_since": "2999-01-01T00:00:00Z"}, []), ({"offset": 1}, [])
+    ):  # fmt: skip
+        found = face.http.get("/account/capabilities", params=query)
+        assert [each["name"] for each in found.json()] == names
+
+
 def test_types_of_resources_are_found_by_their_first_segments(gateway: RunningGateway) -> None:
     face = Face(gateway, 2)
     for wanted, names in (("compute", ["local"]), ("storage:filesystem", ["local-files"]), ("comp", [])):

@@ -14,7 +14,7 @@ from crestline.gateway.identity import Caller
 from crestline.gateway.iri.facility import Facility
 from crestline.gateway.requests import CallerDependency, GatewayRequest, admit
 from crestline.gateway.routes.iri.answers import json, page, version_of
-from crestline.gateway.routes.iri.facility import Limit, ModifiedQuery, NoQuery
+from crestline.gateway.routes.iri.facility import Limit, ModifiedQuery, NoQuery, is_new
 from crestline.gateway.routes.iri.reading import read_query
 from crestline.gateway.systems import SystemRuntime
 from crestline.model import CrestlineError, NotFoundError
@@ -40,7 +40,7 @@ async def get_capabilities(request: GatewayRequest) -> Response[Any]:
     found = [
         each
         for each in request.runtime.facility.capabilities(version_of(request))
-        if query.name in (None, each["name"])
+        if query.name in (None, each["name"]) and is_new(each, query)
     ]
     return json(page(found, query.offset, query.limit))
 

@@ -114,7 +114,7 @@ async def get_sites(request: GatewayRequest) -> Response[Any]:
     query = read_query(request, SitesQuery)
     site = request.runtime.facility.site(version_of(request))
     fits = all(wanted in (None, site[field]) for field, wanted in _named(query, "name", "short_name"))
-    return json(page([site] if fits and _is_new(site, query) else [], query.offset, query.limit))
+    return json(page([site] if fits and is_new(site, query) else [], query.offset, query.limit))
 
 
 @get("/facility/sites/{site_id:str}", public=True, operation="getSite", query=ModifiedQuery)
@@ -224,7 +224,7 @@ def _resources(request: GatewayRequest, query: _ResourcesQuery) -> list[dict[str
             and (query.description or "") in entry["description"]
             and _has_type(entry["resource_type"], getattr(query, "resource_type", None))
             and (not wanted_units or (resource.kind == COMPUTE and bool(wanted_units & units)))
-            and _is_new(entry, query)
+            and is_new(entry, query)
         )
         if fits:
             found.append(entry)
@@ -261,7 +261,8 @@ def _named(query: Any, *names: str) -> list[tuple[str, Any]]:
     return [(name, getattr(query, name)) for name in names]
 
 
-def _is_new(entry: dict[str, Any], query: ModifiedQuery) -> bool:
+def is_new(entry: dict[str, Any], query: ModifiedQuery) -> bool:
+    """Whether it was modified since the time that the query names, if it names one."""
     return query.modified_since is None or datetime.fromisoformat(entry["last_modified"]) >= query.modified_since
 
 
