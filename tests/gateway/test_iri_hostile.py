@@ -134,6 +134,16 @@ def test_texts_of_any_kind_in_a_job(http: httpx.Client, version: int) -> None:
 
 
 @VERSIONS
+def test_names_and_paths_of_a_job_have_a_limit(http: httpx.Client, version: int) -> None:
+    """Every list of jobs brings them."""
+    text = "/tmp/" + "x" * 5000
+    for field in ("directory", "name", "stdin_path", "stdout_path", "stderr_path"):
+        assert submit(http, {field: text}).status_code == 400, field
+    for field in ("account", "queue_name", "reservation_id"):
+        assert submit(http, {"attributes": {field: text}}).status_code == 400, field
+
+
+@VERSIONS
 def test_filters_of_jobs_find_the_callers_own_or_nothing(http: httpx.Client, version: int) -> None:
     for text in TEXTS:
         for field in ("name", "account", "queue_name", "state"):

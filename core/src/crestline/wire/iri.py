@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import msgspec
 
 from crestline.model import JobState
+from crestline.wire.compute import LONGEST_TEXT
 
 COMPUTE = "compute"
 FILESYSTEM = "filesystem"
@@ -143,6 +144,8 @@ class JobSpec(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 NonEmpty = Annotated[str, msgspec.Meta(min_length=1)]
+JobText = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_TEXT)]
+"""a name or path of a job"""
 Count = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
 
 
@@ -162,24 +165,24 @@ class AttributesRequest(msgspec.Struct, kw_only=True, omit_defaults=True):
     """`JobAttributes` as a server takes them."""
 
     duration: Count | None = None
-    queue_name: NonEmpty | None = None
-    account: NonEmpty | None = None
-    reservation_id: NonEmpty | None = None
+    queue_name: JobText | None = None
+    account: JobText | None = None
+    reservation_id: JobText | None = None
     custom_attributes: dict[str, str] = {}
 
 
 class VolumeMount(msgspec.Struct, kw_only=True, omit_defaults=True):
     """A directory in a container."""
 
-    source: NonEmpty
-    target: NonEmpty
+    source: JobText
+    target: JobText
     read_only: bool = True
 
 
 class Container(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The container that a job's program runs in."""
 
-    image: NonEmpty
+    image: JobText
     volume_mounts: list[VolumeMount] = []
 
 
@@ -189,18 +192,18 @@ class JobRequest(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknow
     executable: NonEmpty | None = None
     container: Container | None = None
     arguments: list[str] = []
-    directory: NonEmpty | None = None
-    name: NonEmpty | None = None
+    directory: JobText | None = None
+    name: JobText | None = None
     inherit_environment: bool = True
     environment: dict[str, str] = {}
-    stdin_path: NonEmpty | None = None
-    stdout_path: NonEmpty | None = None
-    stderr_path: NonEmpty | None = None
+    stdin_path: JobText | None = None
+    stdout_path: JobText | None = None
+    stderr_path: JobText | None = None
     resources: ResourcesRequest | None = None
     attributes: AttributesRequest | None = None
     pre_launch: NonEmpty | None = None
     post_launch: NonEmpty | None = None
-    launcher: NonEmpty | None = None
+    launcher: JobText | None = None
 
 
 class JobStatus(msgspec.Struct, kw_only=True):

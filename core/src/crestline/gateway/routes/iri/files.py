@@ -18,7 +18,7 @@ from crestline.gateway.routes.iri.answers import json, version_of
 from crestline.gateway.routes.iri.facility import get_filesystem_resources, post_filesystem_resources
 from crestline.gateway.routes.iri.file_operations import OPERATIONS, Operation
 from crestline.gateway.routes.iri.reading import read_file_body, read_file_query, read_query
-from crestline.gateway.routes.multipart import FileField, too_large
+from crestline.gateway.routes.multipart import FORM_OVERHEAD, FileField, too_large
 from crestline.model import NotFoundError
 from crestline.wire.codec import encode
 from crestline.wire.filesystem import PathRequest
@@ -26,7 +26,6 @@ from crestline.wire.iri import FILESYSTEM, STORAGE, URN
 
 _SLOW_LIMIT = 6 * 3600.0
 """seconds that an operation may take whose time depends on the number of bytes or files"""
-_FORM_OVERHEAD = 64 * 1024
 _LOGICAL_NAMES = {
     "users": "home",
     "scratch": "scratch",
@@ -115,7 +114,7 @@ async def post_upload(request: GatewayRequest, system: SystemDependency, caller:
     fields = read_file_query(request, PathRequest)
     limit = system.config.max_ops_file_size
     announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > limit + _FORM_OVERHEAD:
+    if announced.isdigit() and int(announced) > limit + FORM_OVERHEAD:
         raise too_large()
     field = FileField(request.headers.get("content-type", ""), request.stream(), limit)
     await field.open(is_named=False)
