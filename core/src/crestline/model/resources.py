@@ -52,7 +52,7 @@ class Allocation(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def left(self) -> float | None:
-        """What remains of the budget, at least 0; None: there is no limit, or the use is not told."""
+        """Return what remains, 0 if the budget is overdrawn; None if there is no limit or the use is not told."""
         if self.budget is None or self.used is None:
             return None
         return max(self.budget - self.used, 0.0)
