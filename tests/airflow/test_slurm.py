@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,24 @@ from harness.cluster import Cluster
 from harness.slurm_gateway import SlurmGateway
 
 
-@pytest.fixture(autouse=True)
-def _as_alice(slurm_gateway: SlurmGateway, define: Any) -> None:
+@pytest.fixture
+def as_alice(slurm_gateway: SlurmGateway, define: Any) -> Callable[..., None]:
+    """Define the connection; `as_alice(host=...)` with another field."""
     client_id, secret = slurm_gateway.client_of("alice")
-    define(slurm_gateway, login=client_id, password=secret)
+    return partial(define, slurm_gateway, login=client_id, password=secret)
 
 
-def test_the_talk(slurm_gateway: SlurmGateway, cluster: Cluster, tmp_path: Path, task_log: Any) -> None:
+@pytest.mark.parametrize("api", ["firecrest", "iri"])
+def test_the_talk(
+    api: str,
+    slurm_gateway: SlurmGateway,
+    as_alice: Callable[..., None],
+    cluster: Cluster,
+    tmp_path: Path,
+    task_log: Any,
+) -> None:
+    extra = {"auth_url": slurm_gateway.token_url, "system": slurm_gateway.system}
+    as_alice(**({"host": f"{slurm_gateway.url}/iri", "extra": extra | {"api": api}} if api == "iri" else {}))
     done = run(the_talk(slurm_gateway.system, tmp_path))
     assert set(done.states.values()) == {"success"}, task_log.errors
     assert (tmp_path / "sum.txt").read_text() == "16\n"
@@ -30,7 +43,8 @@ def test_the_talk(slurm_gateway: SlurmGateway, cluster: Cluster, tmp_path: Path,
     assert task_log.lines("submit").count("adding") == 1
 
 
-def test_a_failed_job(slurm_gateway: SlurmGateway, task_log: Any) -> None:
+def test_a_failed_job(slurm_gateway: SlurmGateway, as_alice: Callable[..., None], task_log: Any) -> None:
+    as_alice()
     with DAG("slurm_fails", schedule=None) as dag:
         FirecRESTSubmitOperator(
             task_id="job", system=slurm_gateway.system, script="#!/bin/bash\necho wrong units >&2\nexit 5\n"

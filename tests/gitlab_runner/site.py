@@ -76,6 +76,12 @@ def iri_site(place: Path, facility: Facility, **tables: Any) -> DriverSite:
     return _site(place, site, gateway=gateway, **tables)
 
 
+def iri_slurm_site(place: Path, running: SlurmGateway, /, user: str = "alice", **tables: Any) -> DriverSite:
+    client_id, secret = running.client_of(user)
+    site = sites.iri_site(running, client_id=client_id, client_secret=secret)
+    return _site(place, site, gateway={"api": "iri"}, **tables)
+
+
 def _site(place: Path, site: Site, **tables: Any) -> DriverSite:
     secret = place / "secret"
     secret.touch(0o600)

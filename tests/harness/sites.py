@@ -40,3 +40,8 @@ def gateway_site(gateway: RunningGateway, **changes: Any) -> Site:
         "system": gateway.system,
     }
     return Site(**(values | changes))
+
+
+def iri_site(gateway: RunningGateway, **changes: Any) -> Site:
+    """The same by the gateway's IRI API."""
+    return gateway_site(gateway, **({"name": "iri", "url": f"{gateway.url}/iri", "api": "iri"} | changes))

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from crestline.client import register_site
 from harness.cluster import Cluster
 from harness.example_hub import EXAMPLES
 from harness.hub import Hub
@@ -28,6 +29,9 @@ clusters["mpi"]["spawner_override"]["clusters"]["ipyparallel"]["launcher"] = "mp
 c.FirecRESTSpawner.req_prologue = "export PATH={sys.prefix}/bin:$PATH"
 c.FirecRESTSpawner.req_memory = "1G"  # Dask believes the limit that Slurm sets
 c.Spawner.args = []
+c.FirecRESTSpawner.profile_list["iri"] = {{
+    "display_name": "The same by another API", "spawner_override": {{"system": "cluster@iri"}}
+}}
 """
 SESSIONS = "/home/alice/.crestline/jupyterhub"
 TWO_NODES = {"queue": "debug", "nodes": 2, "tasks": 2}
@@ -56,7 +60,18 @@ def hub(
 ) -> Iterator[Hub]:
     folder = tmp_path_factory.mktemp("hub")
     cluster.share_python()
-    environment = variables(slurm_gateway, slurm_gateway.client_of("alice"))
+    alice = slurm_gateway.client_of("alice")
+    sites = folder / "sites.toml"
+    register_site(
+        "iri",
+        file=sites,
+        url=f"{slurm_gateway.url}/iri",
+        api="iri",
+        token_url=slurm_gateway.token_url,
+        client_id=alice[0],
+        client_secret=alice[1],
+    )
+    environment = variables(slurm_gateway, alice) | {"CRESTLINE_SITES": str(sites)}
     settings = HUB + QUICK + SERVER
     if request.param == "direct":
         with Hub(folder, settings, environment, host=cluster.machine) as hub:
@@ -110,6 +125,16 @@ def test_a_cluster_of_the_form_answers_in_a_notebook(hub: Hub, cluster: Cluster)
         hub.stop_server("alice")
     hub.wait(lambda: not sessions(cluster), "the job goes on")
     hub.wait(lambda: not cluster.check("root", ["find", SESSIONS, "-name", "session.json"]), "the secrets stay")
+
+
+@pytest.mark.parametrize("hub", ["relay"], indirect=True)
+def test_a_session_of_another_site_by_the_iri_api(hub: Hub, cluster: Cluster) -> None:
+    hub.spawn("alice", {"profile": "iri"})
+    hub.ready("alice")
+    assert len(sessions(cluster)) == 1
+    assert is_up(hub, "alice")
+    hub.stop_server("alice")
+    hub.wait(lambda: not sessions(cluster), "the job goes on")
 
 
 def test_a_session_shows_no_secret_and_comes_back_when_slurm_requeues_it(hub: Hub, cluster: Cluster) -> None:

@@ -1,46 +1,49 @@
-"""A suite on an IRI facility: the site is all that differs."""
+"""A suite by the IRI API, on the stand-in of a facility and on real Slurm: the site alone differs."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from crestline.client import Site, register_site
 from harness.reframe_suite import Suite
+from harness.sites import iri_site
+from harness.slurm_gateway import SlurmGateway
 from iri_facility import TOKEN, Deviations, serve
 
 CHECKS = Path(__file__).parent / "checks"
 UNUSED = ("url", "token_url", "client_id", "client_secret_file", "system")
 
 
-@pytest.mark.parametrize("version", [1, 2])
-def test_suite(tmp_path: Path, version: int) -> None:
+@pytest.fixture
+def on_facility(tmp_path: Path) -> Iterator[Suite]:
     place = tmp_path / "facility"
     place.mkdir()
-    with serve(place, Deviations(versions=(version,))) as facility:
-        suite = Suite(
-            tmp_path / "suite",
-            Site(url=facility.url, api="iri"),
-            firecrest=dict.fromkeys(UNUSED) | {"site": "doe"},
-        )
-        register_site(
-            "doe",
-            file=Path(os.environ["CRESTLINE_SITES"]),
-            url=facility.url,
-            api="iri",
-            token=TOKEN,
-            options={"workdir": str(place)},
-        )
-        done = suite.run("-c", CHECKS / "pipeline.py", "-r", "-n", "Reads|Fails")
-    assert done.results == {
-        "Sum": "pass",
-        "Data ~remote": "pass",
-        "LocalData ~remote": "pass",
-        "Writes": "pass",
-        "Reads": "pass",
-        "Contained": "pass",
-        "Fails": "fail",
-    }, done.output
+    with serve(place, Deviations(versions=(1,))) as facility:
+        file, options = Path(os.environ["CRESTLINE_SITES"]), {"workdir": str(place)}
+        register_site("doe", file=file, url=facility.url, api="iri", token=TOKEN, options=options)
+        site = Site(url=facility.url, api="iri")
+        yield Suite(tmp_path / "suite", site, firecrest=dict.fromkeys(UNUSED) | {"site": "doe"})
+
+
+@pytest.fixture
+def on_slurm(slurm_gateway: SlurmGateway, tmp_path: Path) -> Suite:
+    client_id, secret = slurm_gateway.client_of("alice")
+    site = iri_site(slurm_gateway, client_id=client_id, client_secret=secret)
+    return Suite(
+        tmp_path / "suite",
+        site,
+        partition={"access": ["--partition=debug"], "launcher": "srun"},
+        firecrest={"api": "iri"},
+    )
+
+
+@pytest.mark.parametrize("where", ["facility", "slurm"])
+def test_sources_dependencies_results_and_failures(request: pytest.FixtureRequest, where: str) -> None:
+    suite: Suite = request.getfixturevalue(f"on_{where}")
+    done = suite.run("-c", CHECKS / "pipeline.py", "-r", "-n", "Reads|Fails")
+    assert done.results == {"Writes": "pass", "Reads": "pass", "Fails": "fail"}, done.output
     assert "yes" in done.cases["Fails"]["fail_reason"]
