@@ -33,8 +33,7 @@ c.FirecRESTSpawner.relay_url = "{relay.url}"
 """
 
 
-@pytest.mark.parametrize("mode", ["direct", "relay"])
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize(("version", "mode"), [(1, "direct"), (2, "relay")])
 def test_a_session_starts_answers_and_ends(tmp_path: Path, version: int, mode: str) -> None:
     place, folder = tmp_path / "facility", tmp_path / "hub"
     place.mkdir()
