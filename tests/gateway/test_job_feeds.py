@@ -14,7 +14,7 @@ import pytest
 from crestline.gateway.job_events import JobFeeds, feeds
 from crestline.gateway.job_events.feeds import Watcher
 from crestline.gateway.schedulers.base import JobQuery, Scheduler
-from crestline.model import GatewayUnavailableError
+from crestline.model import GatewayUnavailableError, RateLimitedError
 from crestline.wire.compute import JobInfo, JobStatus, JobTime
 
 pytestmark = pytest.mark.anyio
@@ -224,3 +224,18 @@ async def test_a_gateway_that_stops_ends_the_streams() -> None:
     with pytest.raises(GatewayUnavailableError):
         async with feeds.watching("alice", ["a"]):
             pass
+
+
+async def test_one_user_watches_a_bounded_number_of_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scheduler is asked for each of them at every look."""
+    monkeypatch.setattr(feeds, "MOST_IDS", 10)
+    watched = feeds_of(Jobs(a="RUNNING"))
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(watched.watching("alice", [f"{number}" for number in range(8)]))
+        await stack.enter_async_context(watched.watching("alice", ["7", "8", "9"]))
+        with pytest.raises(RateLimitedError, match="may watch 10"):
+            await stack.enter_async_context(watched.watching("alice", ["9", "10"]))
+        await stack.enter_async_context(watched.watching("bob", ["10"]))
+        await stack.enter_async_context(watched.watching("alice", None))
+    async with watched.watching("alice", ["10"]):
+        pass

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-import json
 import os
 import re
 import time
@@ -14,9 +14,9 @@ from xml.etree import ElementTree
 
 import httpx
 import pytest
-from joserfc import jwt
-from joserfc.jwk import RSAKey
 
+from crestline.gateway.identity.clients import Clients
+from crestline.gateway.store import Store
 from harness.gateway import RunningGateway
 from harness.parts import require
 
@@ -290,13 +290,20 @@ def test_transfer_ids_answer_like_job_ids(http: httpx.Client, store: httpx.Clien
     assert http.get(f"{JOBS}/t{'0' * 16}/metadata").status_code == 404
 
 
+async def client_of_another_user(gateway: RunningGateway) -> tuple[str, str]:
+    """Id and secret of a new one."""
+    store = Store.connect(gateway.home / "private" / "gateway.db")
+    try:
+        client_id = f"other-{time.monotonic_ns()}"
+        return client_id, await Clients(store).add(client_id, "somebody")
+    finally:
+        await store.close()
+
+
 def test_transfers_of_others(http: httpx.Client, gateway: RunningGateway, work: Path) -> None:
-    key = RSAKey.import_key(json.loads((gateway.home / "private" / "signing_key.json").read_text()))
-    key.ensure_kid()
-    mine = jwt.decode(gateway.token(), key).claims
-    other = jwt.encode({"alg": "RS256", "kid": key.kid}, mine | {"preferred_username": "somebody"}, key)
+    client = asyncio.run(client_of_another_user(gateway))
     job_id = begin_upload(http, work / "file", 1)["transferJob"]["jobId"]
-    headers = {"Authorization": f"Bearer {other}"}
+    headers = {"Authorization": f"Bearer {gateway.token(client)}"}
     for call in (http.get, http.delete):
         assert call(f"{JOBS}/{job_id}", headers=headers).status_code == 404
     assert http.get(f"{JOBS}/{job_id}/metadata", headers=headers).status_code == 404

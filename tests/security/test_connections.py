@@ -186,6 +186,29 @@ def test_slow_bodies_make_way(tmp_path: Path) -> None:
         assert answer == 200
 
 
+@pytest.mark.parametrize("query", ["/events", "?wait=30"])
+def test_answers_that_wait_for_events_make_way(tmp_path: Path, query: str) -> None:
+    """Event streams and long polls of one user, from the address of a well-behaved client."""
+    with in_thread(tmp_path / "home", limits={**LIMITS, "max_connections_per_address": 6}) as gateway:
+        with gateway.http() as http:
+            known = http.get("/compute/local/jobs").headers["ETag"]
+        address = ("127.0.0.1", int(gateway.url.rpartition(":")[2]))
+        head = f"Host: x\r\nAuthorization: Bearer {gateway.token()}\r\nIf-None-Match: {known}\r\n\r\n"
+        with ExitStack() as stack:
+            held = [stack.enter_context(socket.create_connection(address, timeout=PATIENCE)) for _ in range(6)]
+            for connection in held:
+                connection.sendall(f"GET /compute/local/jobs{query} HTTP/1.1\r\n{head}".encode())
+            if query == "/events":
+                assert [status_of(connection) for connection in held] == [200] * 6
+            answer = 0
+            while answer != 200:  # the last requests may still be on their way
+                with socket.create_connection(address, timeout=PATIENCE) as good, suppress(ConnectionError):
+                    good.sendall(b"GET /status/liveness HTTP/1.1\r\nHost: x\r\n\r\n")
+                    answer = status_of(good)
+                    assert answer in (0, 200, 503)
+            assert is_closed_by_peer(held[0])
+
+
 def test_a_head_below_the_limit_is_read_in_any_pieces(served: Served) -> None:
     head = served.get + b"X: " + b"a" * 60_000 + b"\r\n\r\n"
     with served.connect() as connection:
@@ -300,16 +323,20 @@ def test_the_listener_for_metrics_has_limits_too(tmp_path: Path) -> None:
 
 
 def test_requests_under_way_keep_their_places(tmp_path: Path) -> None:
-    limits = {**LIMITS, "max_connections": 20, "max_connections_per_address": 4}
+    limits = {**LIMITS, "max_connections": 20, "max_connections_per_address": 4, "body_timeout": PATIENCE}
     with in_thread(tmp_path / "home", limits=limits) as gateway, ExitStack() as stack:
         address = ("127.0.0.1", int(gateway.url.rpartition(":")[2]))
-        events = (
-            f"GET /compute/local/jobs/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {gateway.token()}\r\n\r\n"
+        large = tmp_path / "home" / "files" / "large"
+        with large.open("wb") as file:
+            file.truncate(256 * 1024 * 1024)
+        download = (
+            f"GET /filesystem/local/ops/content?path={large} HTTP/1.1\r\nHost: x\r\n"
+            f"Authorization: Bearer {gateway.token()}\r\n\r\n"
         ).encode()
-        streams = [stack.enter_context(socket.create_connection(address, timeout=PATIENCE)) for _ in range(4)]
-        for stream in streams:
-            stream.sendall(events)
-            assert status_of(stream) == 200
+        downloads = [stack.enter_context(socket.create_connection(address, timeout=PATIENCE)) for _ in range(4)]
+        for each in downloads:
+            each.sendall(download)
+            assert status_of(each) == 200
         with socket.create_connection(address, timeout=PATIENCE) as one_more:
             assert status_of(one_more) == 503
         # From elsewhere there are places left.
@@ -317,8 +344,8 @@ def test_requests_under_way_keep_their_places(tmp_path: Path) -> None:
             other.sendall(b"GET /status/liveness HTTP/1.1\r\nHost: x\r\n\r\n")
             assert status_of(other) == 200
         poll = select.poll()
-        for stream in streams:
-            poll.register(stream, select.POLLRDHUP | select.POLLHUP | select.POLLERR)
+        for each in downloads:
+            poll.register(each, select.POLLRDHUP | select.POLLHUP | select.POLLERR)
         assert not poll.poll(0)
 
 

@@ -14,6 +14,7 @@ from litestar.types import ASGIApp, HTTPReceiveMessage, HTTPScope, Message, Rece
 from crestline.gateway.errors import handle_crestline_error
 from crestline.gateway.runtime import GatewayRuntime
 from crestline.model import GatewayUnavailableError
+from crestline.serving.connections import make_way
 from crestline.wire.extensions import LONGEST_WAIT
 
 OWN_LIMITS = "own_limits"
@@ -57,7 +58,9 @@ class Deadline:
             refusal = asyncio.create_task(_refuse(limit, scope, receive, send), name="deadline")
             work.cancel()
 
-        timer = asyncio.get_running_loop().call_later(limit + _asked_wait(scope), give_up)
+        if wait := _asked_wait(scope):
+            make_way(scope)
+        timer = asyncio.get_running_loop().call_later(limit + wait, give_up)
         try:
             with CancelScope() as work:
                 await self._app(scope, receive, send_in_time)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from crestline.serving.limits import ConnectionLimits
 
+MAKE_WAY = "crestline.make_way"
+"""Key of an ASGI scope's extensions: see `make_way`."""
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -76,6 +79,18 @@ class Connections:
         if not self._counts[slot.group]:
             del self._counts[slot.group]
             self._waiting_from.pop(slot.group, None)
+
+
+def make_way(scope: Mapping[str, Any]) -> None:
+    """Let the connection of a request make way where places are short: its answer waits for events, and its client can
+    ask again.
+
+    Args:
+        scope: the ASGI scope of the request; that of another server changes nothing.
+    """
+    offer: Callable[[], None] | None = (scope.get("extensions") or {}).get(MAKE_WAY)
+    if offer is not None:
+        offer()
 
 
 class Slot:

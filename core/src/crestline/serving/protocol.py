@@ -12,7 +12,7 @@ from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from crestline.serving.connections import Slot
+from crestline.serving.connections import MAKE_WAY, Slot
 from crestline.serving.limits import ConnectionLimits
 
 _MOST_PIPELINED = 16
@@ -122,7 +122,13 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._in_head, self._in_body, self._head_size, self._framing = False, True, 0, 0
         self._window = (self.loop.time(), self._received)
         self._slot.set_waiting(False)
+        extensions: dict[str, Any] = {**(self.scope.get("extensions") or {}), MAKE_WAY: self._make_way}
+        self.scope["extensions"] = extensions
         super().on_headers_complete()
+
+    def _make_way(self) -> None:
+        if not self._in_body and not self.pipeline:
+            self._slot.set_waiting(True)
 
     def on_message_complete(self) -> None:
         """See `httptools.HttpRequestParser`."""

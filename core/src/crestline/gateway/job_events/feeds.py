@@ -14,7 +14,7 @@ from crestline import cooperative
 from crestline.cooperative import slices
 from crestline.gateway.job_events.marks import Mark, has_ended, mark
 from crestline.gateway.schedulers.base import JobQuery, Scheduler
-from crestline.model import CrestlineError, GatewayUnavailableError
+from crestline.model import CrestlineError, GatewayUnavailableError, RateLimitedError
 from crestline.model.job_ids import parent
 from crestline.wire.codec import Message, encode
 from crestline.wire.compute import JobInfo
@@ -31,6 +31,9 @@ _IDLE = 600.0
 
 _LONGEST = 3600.0
 """seconds that one may watch before the credential has to be shown again"""
+
+MOST_IDS = 20_000
+"""Ids that one identity may watch: the scheduler is asked for each at every look."""
 
 _SLICE = 500
 """watchers told between two breaths of the event loop"""
@@ -129,6 +132,13 @@ class Feed:
         """
         self.used = time.monotonic()
         watcher = Watcher(self, frozenset(ids) if ids is not None else None)
+        new = sum(each not in self._by_id for each in watcher.ids or ())
+        if len(self._by_id) + new > MOST_IDS:
+            raise RateLimitedError(
+                f"You watch {len(self._by_id)} jobs by their ids, and may watch {MOST_IDS}.",
+                hint="Watch all your jobs, without ids.",
+                retry_after=60,
+            )
         seen = self._version_of(after)
         jobs = await self._ask(watcher.ids, watcher.ids is None)
         self.watchers.add(watcher)
