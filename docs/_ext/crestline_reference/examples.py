@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -41,6 +42,8 @@ class Examples:
         items = resolved.get("items")
         if items is not None and "properties" in self.resolve(items)[1]:
             return [self.value(items)]
+        if isinstance(sample, str) and not re.search(resolved.get("pattern", ""), sample):
+            return resolved.get("default")
         return sample
 
     def body(self, operation: str, media: str, schema: dict[str, Any]) -> Any:

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from crestline.gateway.app import create_app
 from crestline.gateway.config import GatewayConfig
+from crestline.gateway.iri.facility import VERSIONS
+from crestline.gateway.routes.iri import handlers
+from crestline.gateway.routes.iri.document import describe
 from crestline.gateway.runtime import GatewayRuntime
 from crestline_reference.examples import Examples
 from crestline_reference.tables import code, table
@@ -25,17 +28,23 @@ _ROOMS = {
     "keys": "API keys",
     "oauth2": "Tokens",
     ".well-known": "Tokens",
+    "facility": "The facility",
+    "account": "Accounts",
+    "task": "Tasks",
+    "storage": "Storage",
 }
+_IRI = f"/api/v{max(VERSIONS)}"
 
 
-def markdown() -> str:
-    """Each operation of the API: its parameters, its bodies, and an example of each."""
-    examples = Examples(document())
+def markdown(api: str = "firecrest") -> str:
+    """Each operation of an API: its parameters, its bodies, and an example of each."""
+    described = DOCUMENTS[api]()
+    examples = Examples(described)
     parts: dict[str, list[str]] = {}
-    for method, path, operation in operations(document()):
-        room = _ROOMS.get(path.split("/")[1], "The gateway itself")
+    for method, path, operation in operations(described):
+        room = _ROOMS.get(path.removeprefix(_IRI).split("/")[1], "The gateway itself")
         parts.setdefault(room, []).append(_section(method, path, operation, examples))
-    error = {"$ref": "#/components/schemas/Error"}
+    error = {"$ref": f"#/components/schemas/{'Error' if api == 'firecrest' else 'Problem'}"}
     parts["Errors"] = [*_body(error, examples.value(error), examples)]
     return "\n".join(f"## {room}\n\n{''.join(sections)}" for room, sections in parts.items())
 
@@ -61,6 +70,16 @@ def bodies(operation: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]
 def document() -> dict[str, Any]:
     """The OpenAPI document of a gateway with its defaults."""
     return create_app(GatewayRuntime(GatewayConfig())).openapi_schema.to_schema()
+
+
+@cache
+def iri_document() -> dict[str, Any]:
+    """The newest version of the IRI API."""
+    newest = max(VERSIONS)
+    return describe(newest, handlers(newest), "https://gateway.example.org/iri")
+
+
+DOCUMENTS = {"firecrest": document, "iri": iri_document}
 
 
 def write_document(app: Sphinx, error: Exception | None) -> None:

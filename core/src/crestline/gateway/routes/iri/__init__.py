@@ -10,12 +10,17 @@ from crestline.gateway.routes.iri import account, compute, facility, files, task
 from crestline.gateway.routes.iri.document import document_handlers
 
 
+def handlers(version: int) -> list[HTTPRouteHandler]:
+    """The endpoints of a version."""
+    shared = [*facility.handlers, *account.handlers, *compute.handlers, *tasks.handlers]
+    return [*shared, *files.handlers(version), *(account.newer_handlers if version >= 2 else [])]
+
+
 def routers() -> list[Router | HTTPRouteHandler]:
     """One for each version, which differ in methods, bodies and words alone; and their documents."""
-    shared = [*facility.handlers, *account.handlers, *compute.handlers, *tasks.handlers]
     found: list[Router | HTTPRouteHandler] = []
     for version in VERSIONS:
-        handlers = [*shared, *files.handlers(version), *(account.newer_handlers if version >= 2 else [])]
-        found.append(Router(f"{PREFIX}/v{version}", route_handlers=handlers, include_in_schema=False))
-        found += document_handlers(version, handlers)
+        described = handlers(version)
+        found.append(Router(f"{PREFIX}/v{version}", route_handlers=described, include_in_schema=False))
+        found += document_handlers(version, described)
     return found
