@@ -31,8 +31,10 @@ install: .venv/installed  ## make .venv with every distribution of the workspace
 demo: install  ## run the talk's DAG on real Airflow against a gateway on this machine
 	$(BIN)/python examples/airflow/demo.py
 
+# AGAIN=1 repeats the tests that failed, one after the other: one that fails for want of time alone passes then.
 test: lint  ## run all tests (long runs in their small, seeded size)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests \
+		|| { [ $$? = 1 ] && [ -n "$(AGAIN)" ] && $(BIN)/python -m pytest --last-failed --last-failed-no-failures none tests; }
 
 test-fast: install  ## run the tests that need no container, browser or Airflow and take little time
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile -m '$(FAST)' $(NOT_FAST:%=--ignore=tests/%) tests
