@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness.container_shell import ContainerShell
 from harness.parts import require
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Cluster:
         self.slurm_version = slurm_version
         """`22.05`"""
         self._container = container
+        self.shell = ContainerShell(container.get_wrapped_container().id)
         self.host = host
         self.keys = keys
         self.host_public_key = host_public_key
@@ -93,11 +95,8 @@ class Cluster:
         self, user: str, argv: Sequence[str], *, cwd: str | None = None, env: dict[str, str] | None = None
     ) -> Output:
         """Run a command in the container, past sshd."""
-        answer = self._container.get_wrapped_container().exec_run(
-            list(argv), user=user, workdir=cwd, environment=env or {}, demux=True
-        )
-        out, err = answer.output
-        return Output(answer.exit_code, (out or b"").decode(), (err or b"").decode())
+        ended = self.shell.start(user, argv, cwd=cwd, env=env).result()
+        return Output(ended.exit_status, ended.stdout.decode(), ended.stderr.decode())
 
     def check(self, user: str, argv: Sequence[str], **options: Any) -> str:
         """As `exec`, for a command that must succeed; returns its stdout."""
@@ -243,6 +242,7 @@ def started(folder: Path, slurm_version: str = "22.05") -> Iterator[Cluster]:
         for prefix in _python():
             cluster.check("root", ["chmod", "a+x", *map(str, prefix.parents[:-1])])  # Docker made these for root alone
         yield cluster
+        cluster.shell.close()
 
 
 def _python() -> list[Path]:

@@ -12,10 +12,10 @@ from harness.cluster import Cluster
 
 
 class ContainerCommands(Commands):
-    """`docker exec` as any user; counts what it runs."""
+    """As any user; counts what it runs."""
 
     def __init__(self, cluster: Cluster) -> None:
-        self._container = cluster._container.get_wrapped_container().id
+        self._shell = cluster.shell
         self.ran: Counter[str] = Counter()
         """Slurm's programs by name"""
         self.argvs: list[list[str]] = []
@@ -32,23 +32,10 @@ class ContainerCommands(Commands):
     ) -> Completed:
         self.argvs.append(list(argv))
         self.ran[next(word for word in argv if word.startswith(("s", "true")) and word.isalpha() and word != "sh")] += 1
-        variables = [word for name, value in (env or {}).items() for word in ("--env", f"{name}={value}")]
-        process = await asyncio.create_subprocess_exec(
-            *("docker", "exec", "--interactive", f"--user={user}", f"--workdir={cwd or f'/home/{user}'}"),
-            *variables,
-            self._container,
-            *argv,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        running = self._shell.start(user, argv, input=input or b"", env=env, cwd=cwd or f"/home/{user}")
         try:
             async with asyncio.timeout(timeout):
-                stdout, stderr = await process.communicate(input or b"")
+                ended = await asyncio.wrap_future(running)
         except TimeoutError:
             raise GatewayUnavailableError("No answer in time.") from None
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.communicate()
-        return Completed(process.returncode or 0, stdout, stderr)
+        return Completed(ended.exit_status, ended.stdout, ended.stderr)

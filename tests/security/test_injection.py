@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -65,11 +64,6 @@ class Target:
             time.sleep(0.2)
 
 
-def _read(cluster: Cluster, path: str) -> str:
-    """A file that is not empty: Docker may lose the output of a command that is over at once."""
-    return next(filter(None, (cluster.check("root", ["cat", path]) for _ in range(5))), "")
-
-
 @pytest.fixture(scope="module")
 def on_local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     home = tmp_path_factory.mktemp("injected")
@@ -99,7 +93,7 @@ def on_slurm(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[Targe
         return cluster.exec("root", ["find", "/", *pruned, "-name", name, "-print"]).stdout.splitlines()
 
     with gateway.http(gateway.client_of("alice")) as http:
-        yield Target(http, "cluster", work, outside, search, partial(_read, cluster))
+        yield Target(http, "cluster", work, outside, search, lambda path: cluster.check("root", ["cat", path]))
 
 
 @pytest.fixture(params=["local", "slurm"])
