@@ -283,6 +283,7 @@ def test_refusals_are_problems(gateway: RunningGateway, path: str, status: int, 
 def test_another_method_is_refused_with_the_true_ones(face: Face) -> None:
     answer = face.http.patch("/compute/job/local")
     assert (answer.status_code, set(answer.headers["Allow"].split(", "))) == (405, {"OPTIONS", "POST"})
+    assert {"GET", "DELETE"} < set(face.http.options("/task/x").headers["Allow"].split(", "))
 
 
 def test_a_maintenance_and_an_outage_are_incidents(tmp_path: Path) -> None:

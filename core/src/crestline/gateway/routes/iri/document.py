@@ -62,7 +62,7 @@ def describe(version: int, handlers: Sequence[HTTPRouteHandler], url: str) -> di
         for path in handler.paths:
             for method in sorted(handler.http_methods):
                 entry = paths.setdefault(_PARAMETER.sub(r"{\1}", f"/api/v{version}{path}"), {})
-                entry[method.lower()] = _operation(handler, method, path, version, components)
+                entry[method.lower()] = _operation(handler, path, version, components)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -96,9 +96,7 @@ def _query(handler: HTTPRouteHandler, version: int) -> Any:
     return query[version] if isinstance(query, dict) else query
 
 
-def _operation(
-    handler: HTTPRouteHandler, method: str, path: str, version: int, components: dict[str, Any]
-) -> dict[str, Any]:
+def _operation(handler: HTTPRouteHandler, path: str, version: int, components: dict[str, Any]) -> dict[str, Any]:
     name = handler.opt["operation"]
     parameters = [
         {"name": each, "in": "path", "required": True, "schema": {"type": "string"}}
@@ -120,7 +118,7 @@ def _operation(
     if status != 204:
         answer["content"] = {"application/json": {"schema": {}}}
     operation: dict[str, Any] = {
-        "operationId": name[method] if isinstance(name, dict) else name,
+        "operationId": name,
         "summary": (handler.fn.__doc__ or "").strip().partition("\n")[0],
         "tags": [path.split("/")[1]],
         "parameters": parameters,
