@@ -63,6 +63,21 @@ def test_cp_several_and_patterns(crestline: Command) -> None:
     assert "matches" in crestline.refused("cp", ":inputs/*.out", "fetched/", code=66)
 
 
+def test_one_that_fails_keeps_no_others_back(crestline: Command) -> None:
+    (crestline.place / "good").write_text("good")
+    done = crestline("cp", "absent", "good", "gone", ":several/", code=66)
+    assert [line.split()[1] for line in done.stderr.decode().splitlines()] == ["absent", "gone"]
+    done = crestline("cat", ":several/none", ":several/good", code=66)
+    assert (done.stdout, b"several/none" in done.stderr) == (b"good", True)
+    crestline("cp", ":several/none", ":several/good", "back/", code=66)
+    assert (crestline.place / "back" / "good").read_text() == "good"
+    crestline("mkdir", "several/no/way", "several/below", code=66)
+    crestline("mv", "several/none", "several/good", "several/below", code=74)
+    assert [file["name"] for file in crestline.json("ls", "several/below")] == ["good"]
+    crestline("rm", "several/none", "several/below/good", code=66)
+    assert crestline.json("ls", "several/below") == []
+
+
 def test_cp_within_the_system(crestline: Command) -> None:
     (crestline.place / "original").write_text("text")
     crestline("cp", "original", ":original")

@@ -95,6 +95,13 @@ def test_cancel_ends_jobs_and_is_idempotent(crestline: Command) -> None:
     assert b"cancelled" in done.stderr
 
 
+def test_cancel_goes_on_past_an_id_that_does_not_exist(crestline: Command) -> None:
+    job_id = _submit(crestline, "sleep 600")
+    done = crestline("cancel", "424242", job_id, "434343", code=66)
+    assert [line.split(": ")[1] for line in done.stderr.decode().splitlines()] == ["424242", "434343"]
+    crestline("wait", job_id, code=143)
+
+
 def test_a_time_limit_has_one_exit_code(crestline: Command) -> None:
     job_id = _submit(crestline, "#SBATCH --time=0:01\nsleep 600")
     crestline("wait", job_id, code=124)

@@ -135,6 +135,7 @@ def test_upload_sends_no_repository_and_nothing_ignored(crestline: Command, tmp_
     for name, text in {
         ".git/config": "url = https://user:token@example.org/",
         "sub/.git": "gitdir: /elsewhere",
+        ".hg/hgrc": "default = https://user:token@example.org/",
         ".gitignore": "*.log\n!keep.log\n/build/\n",
         ".crestlineignore": "*.big\n",
         "sub/.gitignore": "local.txt\n!seen.log\n",

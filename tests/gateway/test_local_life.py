@@ -383,6 +383,14 @@ async def test_srun_is_found_by_login_shells(local: Bench, interpreter: str) -> 
     assert about.endswith("/script 0")
 
 
+@pytest.mark.parametrize("command", ["bash -lc 'srun false'", ". /etc/profile; srun false", "PATH=/usr/bin:/bin; srun false"])
+async def test_srun_is_found_where_path_is_set_anew(local: Bench, command: str) -> None:
+    info = await local.run(f"#!/bin/bash\n{command}\n")
+    assert info.status.exit_code == 1
+    assert info.tasks is not None
+    assert [task.name for task in info.tasks] == ["batch", "false"]
+
+
 async def test_steps_end_with_their_job(local: Bench) -> None:
     info = await local.run("srun sh -c 'echo up > up; sleep 1000' & while [ ! -e up ]; do sleep 0.01; done; exit 0")
     assert info.status.state == "COMPLETED"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from crestline.cli.places import Place
 from crestline.cli.remote import is_directory, naming_missing_directory
+from crestline.cli.several import Several
 from crestline.client.files import Progress, Report
 from crestline.model import InvalidRequestError, MissingFileError
 
@@ -17,22 +18,25 @@ if TYPE_CHECKING:
 
 
 async def copy_all(
-    system: System, sources: Sequence[Place], target: Place, *, recursive: bool, progress: Progress | None
+    system: System, sources: Sequence[Place], target: Place, *, recursive: bool, progress: Progress | None, json: bool
 ) -> Report:
-    """Copy every source.
+    """Copy every source; one that fails keeps none of the others back.
 
     Raises:
         InvalidRequestError: a directory without `recursive`, or several sources and a target that is not a directory.
     """
     report = Report()
+    several = Several([source.path for source in sources], json=json)
     for source in sources:
-        if not target.remote:
-            report += await _fetch(system, source.path, target.path, recursive, progress, several=len(sources) > 1)
-        elif not source.remote:
-            report += await _send(system, source.path, target.path, recursive, progress, several=len(sources) > 1)
-        else:
-            await system.copy(await system.resolve_path(source.path), await system.resolve_path(target.path))
-            report += Report(files=1)
+        with several.one(source.path):
+            if not target.remote:
+                report += await _fetch(system, source.path, target.path, recursive, progress, several=len(sources) > 1)
+            elif not source.remote:
+                report += await _send(system, source.path, target.path, recursive, progress, several=len(sources) > 1)
+            else:
+                await system.copy(await system.resolve_path(source.path), await system.resolve_path(target.path))
+                report += Report(files=1)
+    several.raise_any()
     return report
 
 

@@ -17,6 +17,7 @@ from crestline.cli.output import note, one_line, print_json, print_table, write
 from crestline.cli.places import parse_place
 from crestline.cli.progress import progress_bar
 from crestline.cli.remote import is_directory, naming_missing_directory, read_file, read_last_lines
+from crestline.cli.several import Several
 from crestline.model import File, InvalidRequestError, MissingFileError
 
 if TYPE_CHECKING:
@@ -69,20 +70,16 @@ def cat(
     json: Json = False,
 ) -> None:
     """Print files of the system, byte for byte; with --json as text."""
-    for path in paths:
-        place = parse_place(path, site, remote=True)
 
-        async def action(system: System, path: str = place.path) -> None:
-            source = await system.resolve_path(path)
-            async with naming_missing_directory(system, source):
-                if json:
-                    content = b"".join([chunk async for chunk in read_file(system, source)])
-                    print_json({"path": source, "text": content.decode(errors="replace")})
-                    return
-                async for chunk in read_file(system, source):
-                    write(chunk)
+    async def show(system: System, path: str) -> None:
+        if json:
+            content = b"".join([chunk async for chunk in read_file(system, path)])
+            print_json({"path": path, "text": content.decode(errors="replace")})
+            return
+        async for chunk in read_file(system, path):
+            write(chunk)
 
-        on_system(place.site, action, patient=False)
+    _each(paths, site, show, json=json)
 
 
 @app.command()
@@ -117,7 +114,7 @@ def cp(
         from crestline.cli.copying import copy_all
 
         with progress_bar() as progress:
-            return await copy_all(system, sources, target, recursive=recursive, progress=progress)
+            return await copy_all(system, sources, target, recursive=recursive, progress=progress, json=json)
 
     report = on_system(systems.pop(), action)
     if json:
@@ -199,15 +196,22 @@ def mv(
         directory = await is_directory(system, into)
         if (len(sources) > 1 or target.path.endswith("/")) and not directory:
             raise InvalidRequestError(f"{target.path} is not a directory.", hint="Make it first: crestline mkdir.")
+        several = Several([source.path for source in sources])
         for source in sources:
             path = await system.resolve_path(source.path)
-            await system.move(path, posixpath.join(into, posixpath.basename(path.rstrip("/"))) if directory else into)
+            with several.one(source.path):
+                end = posixpath.join(into, posixpath.basename(path.rstrip("/"))) if directory else into
+                await system.move(path, end)
+        several.raise_any()
 
     on_system(target.site, action)
 
 
-def _each(paths: list[str], site: str | None, work: Callable[[System, str], Awaitable[None]]) -> None:
+def _each(
+    paths: list[str], site: str | None, work: Callable[[System, str], Awaitable[None]], *, json: bool = False
+) -> None:
     """Do the same with every path, on the system that each names."""
+    several = Several(paths, json=json)
     for path in paths:
         place = parse_place(path, site, remote=True)
 
@@ -216,7 +220,9 @@ def _each(paths: list[str], site: str | None, work: Callable[[System, str], Awai
             async with naming_missing_directory(system, whole):
                 await work(system, whole)
 
-        on_system(place.site, action, patient=False)
+        with several.one(path):
+            on_system(place.site, action, patient=False)
+    several.raise_any()
 
 
 def _shown(file: File) -> str:

@@ -23,6 +23,7 @@ from crestline.cli.output import note, print_json, print_table, write
 from crestline.cli.recent_jobs import as_submitted, note_job, recent_ids
 from crestline.cli.remote import check_known, is_missing, naming_missing_directory, output_files, read_file
 from crestline.cli.resources import takes_resources
+from crestline.cli.several import Several
 from crestline.model import (
     CrestlineError,
     InvalidRequestError,
@@ -265,13 +266,22 @@ def cancel(
     async def action(system: System) -> list[str]:
         try:
             wanted = [await find_job(system, key)] if key else list(jobs or ())
-            for job in wanted:
-                await system.cancel(job)
         except JobNotFoundError:
             if not quiet:
                 raise
             return []
-        return wanted
+        cancelled = []
+        several = Several(wanted, json=json)
+        for job in wanted:
+            with several.one(job):
+                try:
+                    await system.cancel(job)
+                    cancelled.append(job)
+                except JobNotFoundError:
+                    if not quiet:
+                        raise
+        several.raise_any()
+        return cancelled
 
     cancelled = on_system(site, action)
     if json:

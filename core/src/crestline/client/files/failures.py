@@ -12,6 +12,7 @@ from crestline.model import (
     CrestlineError,
     GatewayUnavailableError,
     InvalidRequestError,
+    JobNotFoundError,
     MissingFileError,
     PermissionDeniedError,
     TooLargeError,
@@ -22,9 +23,10 @@ from crestline.model import (
 REFUSED = (InvalidRequestError, MissingFileError, PermissionDeniedError)
 """what a gateway says of a request because of one of the files in it"""
 
-_OF_ONE_FILE = (
+_OF_ONE = (
     ConflictError,
     InvalidRequestError,
+    JobNotFoundError,
     MissingFileError,
     PermissionDeniedError,
     TooLargeError,
@@ -48,7 +50,7 @@ class Failures:
             with local_errors():
                 yield
         except CrestlineError as error:
-            if not _concerns_one_file(error):
+            if not concerns_one(error):
                 raise
             self.errors[name] = error
 
@@ -87,8 +89,11 @@ class Failures:
         ) from first
 
 
-def _concerns_one_file(error: CrestlineError) -> bool:
-    """FirecREST answers 500 and 408 for a command that failed, whatever the reason."""
+def concerns_one(error: CrestlineError) -> bool:
+    """Whether an error concerns one file or job alone, so that others may do.
+
+    FirecREST answers 500 and 408 for a command that failed, whatever the reason.
+    """
     if isinstance(error, GatewayUnavailableError):
         return error.status in (408, 500)
-    return isinstance(error, _OF_ONE_FILE)
+    return isinstance(error, _OF_ONE)

@@ -1,4 +1,4 @@
-"""Which files below a directory are not to be sent: `.git`, and what ignore files and patterns exclude."""
+"""Which files below a directory are not to be sent: repositories, and what ignore files and patterns exclude."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from crestline.model import InvalidRequestError
 
 _FILES = (".gitignore", ".crestlineignore")
 """read in this order; a later line wins"""
+_REPOSITORIES = frozenset({".bzr", ".git", ".hg", ".jj", ".svn"})
 
 
 class IgnoreRules:
     """The rules of a project directory, in the syntax of gitignore(5).
 
-    `.git` is always excluded, since its configuration may hold credentials. `.gitignore` and `.crestlineignore` count
+    `.git` is always excluded, since its configuration may hold credentials, and so are `.hg`, `.svn`, `.jj` and `.bzr`. `.gitignore` and `.crestlineignore` count
     in every directory below the root, and in those above it up to the top of the Git repository.
 
     Args:
@@ -68,7 +69,7 @@ class IgnoreRules:
 
     def _matches(self, path: str, *, is_directory: bool) -> bool:
         slash = "/" if is_directory else ""
-        if posixpath.basename(path) == ".git":
+        if posixpath.basename(path) in _REPOSITORIES:
             return True
         if self._exclude is not None and self._exclude.match_file(path + slash):
             return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -26,6 +27,9 @@ def job_environment(job: Job, *, cluster: str, home_id: str, directory: Path, co
     found = login_environment() | job.request.environment
     found["PATH"] = f"{commands}{os.pathsep}{found['PATH']}"
     found |= dict(_slurm(job, cluster))
+    # For a bash whose PATH was set anew (`bash -l`, `. /etc/profile`): a function that it and those below it inherit.
+    fallback = shlex.quote(str(commands / "srun"))
+    found["BASH_FUNC_srun%%"] = f'() {{ "$(type -P srun || echo {fallback})" "$@"; }}'
     found["PWD"] = job.request.directory  # as the user named it: without, shells print where its links lead
     return found | {records.MARKER: f"{home_id}/{job.id}", records.DIRECTORY: str(directory)}
 
