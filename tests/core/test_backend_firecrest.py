@@ -146,6 +146,19 @@ async def test_additions_are_refused_on_a_plain_gateway(backend: FirecrestBacken
 # repeats
 
 
+async def test_text_that_no_request_carries_is_named(backend: FirecrestBackend, plain: PlainFirecrest) -> None:
+    for call in (
+        lambda: backend.jobs.submit(JobSpec(script="#!/bin/sh\n# caf\udce9\n", workdir="/"), "key"),
+        lambda: backend.jobs.list(JobFilter(name="caf\udce9")),
+        lambda: backend.files.list("/caf\udce9"),
+        lambda: backend.files.stat("/caf\udce9"),
+        lambda: backend.files.mkdir("/caf\udce9"),
+    ):
+        with pytest.raises(InvalidRequestError, match=r"caf\\udce9.* is not UTF-8"):
+            await call()
+    assert not plain.requests
+
+
 @pytest.mark.parametrize("status", [408, 424, 429, 500, 502, 503, 504])
 async def test_safe_requests_are_repeated(backend: FirecrestBackend, plain: PlainFirecrest, status: int) -> None:
     plain.faults.fail(status, path="/stat", count=2)

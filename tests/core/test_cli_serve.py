@@ -159,3 +159,6 @@ def test_commands_without_a_gateway_name_serve(alone: Command) -> None:
         pass
     for words in (["ps"], ["ls"], ["submit", "-"], ["wait", "1"], ["logs", "1"], ["cancel", "1"], ["cp", "x", ":"]):
         assert "Start it with `crestline serve`" in alone.refused(*words, code=69), words
+    for words in (["systems"], ["keys", "list"], ["keys", "create", "x"], ["keys", "revoke", "x"]):
+        assert "Start it with `crestline serve`" in alone.refused(*words, code=69), words
+    assert b"Start it with `crestline serve`" in alone("doctor", code=1).stdout

@@ -104,6 +104,12 @@ async def test_allocations_of_the_system(system: System) -> None:
     assert await system.allocations() == [Allocation(account="climate", unit="node-hours", budget=1000, used=250.5)]
 
 
+async def test_text_that_no_request_carries_is_named(system: System) -> None:
+    for call in (lambda: system.submit(JobSpec(script="#!/bin/sh\n# caf\udce9\n")), lambda: system.stat("/caf\udce9")):
+        with pytest.raises(InvalidRequestError, match=r"caf\\udce9.* is not UTF-8"):
+            await call()
+
+
 async def test_a_facility_that_is_down_says_why(start: Start) -> None:
     facility = start()
     async with connect(site_of(facility, 1), policy=QUICK) as system:

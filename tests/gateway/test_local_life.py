@@ -383,7 +383,9 @@ async def test_srun_is_found_by_login_shells(local: Bench, interpreter: str) -> 
     assert about.endswith("/script 0")
 
 
-@pytest.mark.parametrize("command", ["bash -lc 'srun false'", ". /etc/profile; srun false", "PATH=/usr/bin:/bin; srun false"])
+@pytest.mark.parametrize(
+    "command", ["bash -lc 'srun false'", ". /etc/profile; srun false", "PATH=/usr/bin:/bin; srun false"]
+)
 async def test_srun_is_found_where_path_is_set_anew(local: Bench, command: str) -> None:
     info = await local.run(f"#!/bin/bash\n{command}\n")
     assert info.status.exit_code == 1

@@ -15,7 +15,7 @@ from crestline.cli.output import note
 from crestline.model import GatewayUnavailableError
 
 if TYPE_CHECKING:
-    from crestline.client import System
+    from crestline.client import Site, System
     from crestline.model import JobSpec
 
 T = TypeVar("T")
@@ -31,9 +31,9 @@ def on_system(target: str | None, action: Callable[[System], Awaitable[T]], *, p
     """
 
     async def connected() -> T:
-        from crestline.client import Policy, PollPolicy, RetryPolicy, connect
+        from crestline.client import Policy, PollPolicy, RetryPolicy, connect, find_site
 
-        check_listening(target)
+        check_listening(find_site(target)[0])
         retry = RetryPolicy() if patient else RetryPolicy(attempts=2, budget=15)
         policy = Policy(retry=retry, poll=PollPolicy(unseen_timeout=_UNSEEN))
         async with connect(target, policy=policy) as system:
@@ -42,16 +42,13 @@ def on_system(target: str | None, action: Callable[[System], Awaitable[T]], *, p
     return run_async(connected())
 
 
-def check_listening(target: str | None) -> None:
-    """Fail at once where the target is a gateway of this machine that is not running; any other is given time.
+def check_listening(site: Site) -> None:
+    """Fail at once where the site is a gateway of this machine that is not running; any other is given time.
 
     Raises:
         GatewayUnavailableError: connection refused.
-        ConfigError: there is no such site.
     """
-    from crestline.client.config import find_site
-
-    address = urlsplit(find_site(target)[0].url)
+    address = urlsplit(site.url)
     if address.hostname not in ("127.0.0.1", "::1", "localhost"):
         return
     try:

@@ -9,15 +9,17 @@ import typer
 from msgspec import structs
 
 from crestline.cli import gateway_store
-from crestline.cli.connecting import run_async
+from crestline.cli.connecting import check_listening, run_async
 from crestline.cli.durations import seconds, when
 from crestline.cli.errors import UsageError
 from crestline.cli.help import make_app
 from crestline.cli.options import ConfigFile, HomeFolder, Json, Site
 from crestline.cli.output import note, print_json, print_table
 from crestline.cli.scopes import ScopeNames, read_scopes
+from crestline.cli.several import Several
 
 if TYPE_CHECKING:
+    from crestline import client
     from crestline.wire.extensions import ApiKeyInfo, NewApiKey, Scope
 
 app = make_app()
@@ -106,9 +108,9 @@ def revoke(
 
 
 async def _create(site: str | None, name: str, scopes: list[Scope] | None, life: int | None) -> NewApiKey:
-    from crestline.client import create_api_key, find_site
+    from crestline.client import create_api_key
 
-    return await create_api_key(find_site(site)[0], name, scopes=scopes, expires_in=life)
+    return await create_api_key(_listening(site), name, scopes=scopes, expires_in=life)
 
 
 async def _create_at_home(
@@ -132,9 +134,18 @@ async def _create_at_home(
 
 
 async def _list(site: str | None) -> list[ApiKeyInfo]:
-    from crestline.client import find_site, list_api_keys
+    from crestline.client import list_api_keys
 
-    return await list_api_keys(find_site(site)[0])
+    return await list_api_keys(_listening(site))
+
+
+def _listening(target: str | None) -> client.Site:
+    """The site, unless its gateway would have to run on this machine and does not."""
+    from crestline.client import find_site
+
+    site = find_site(target)[0]
+    check_listening(site)
+    return site
 
 
 async def _list_at_home(config: Path | None, home: Path | None, user: str | None) -> list[ApiKeyInfo]:
@@ -145,10 +156,13 @@ async def _list_at_home(config: Path | None, home: Path | None, user: str | None
 
 
 async def _revoke(site: str | None, key_ids: list[str]) -> None:
-    from crestline.client import find_site, revoke_api_key
+    from crestline.client import revoke_api_key
 
+    several = Several(key_ids)
     for key_id in key_ids:
-        await revoke_api_key(find_site(site)[0], key_id)
+        with several.one(key_id):
+            await revoke_api_key(_listening(site), key_id)
+    several.raise_any()
 
 
 async def _revoke_at_home(config: Path | None, home: Path | None, user: str | None, key_ids: list[str]) -> None:

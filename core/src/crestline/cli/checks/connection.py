@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 
 from crestline.cli.checks import Check, Verdict, failed
+from crestline.cli.connecting import check_listening
 from crestline.cli.remote import naming_missing_directory, read_file
 from crestline.cli.systems import health
 from crestline.client import Policy, RetryPolicy, Site, System, connect, find_site, site_from_environment, sites_file
@@ -51,6 +52,11 @@ async def check_connection(target: str | None) -> AsyncIterator[Check]:
             after = time.time()
             found = await _find_api(http, site.url, answer)
     except httpx.HTTPError as error:
+        try:
+            check_listening(site)
+        except CrestlineError as refused:
+            yield failed("gateway", refused)
+            return
         message = f"{site.url} does not answer: {error or type(error).__name__}."
         yield Check("gateway", Verdict.FAIL, message, "Is the URL right, and is the gateway running?")
         return

@@ -72,7 +72,7 @@ class Tools:
         site, default = find_site(self._target)  # each time: keys expire, and the file gets new ones
         if name and self._is_one_system and name.casefold() != (default or "").casefold():
             raise PermissionDeniedError(f"This server reaches {default} alone.", hint="Leave `system` out.")
-        await asyncio.to_thread(check_listening, self._target)
+        await asyncio.to_thread(check_listening, site)
         async with connect(site, system=name or default, policy=_POLICY) as system:
             yield system
 
@@ -86,7 +86,7 @@ class Tools:
     async def list_systems(self) -> dict[str, Any]:
         """List the site's systems with their scheduler, file systems and health."""
         site, default = find_site(self._target)
-        await asyncio.to_thread(check_listening, self._target)
+        await asyncio.to_thread(check_listening, site)
         found = [
             {
                 "name": each.get("name"),

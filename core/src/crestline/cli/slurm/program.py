@@ -136,9 +136,9 @@ def on_system(target: str | None, system: str | None, action: Callable[[System],
     """Connect, do `action`, and disconnect. Who polls will come again, so that no command waits for long."""
 
     async def connected() -> T:
-        from crestline.client import Policy, RetryPolicy, connect
+        from crestline.client import Policy, RetryPolicy, connect, find_site
 
-        check_listening(target)
+        check_listening(find_site(target)[0])
         policy = Policy(retry=RetryPolicy(attempts=4, budget=30))
         async with connect(target, system=system, policy=policy, handover=_handover(target, system)) as there:
             return await action(there)

@@ -1,14 +1,16 @@
-"""What the answers of all facility APIs have in common: absent, unreadable, and a scheduler's own words."""
+"""What all facility APIs have in common: text that no request carries, and answers that are absent or unreadable."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 
 import httpx
 
 from crestline.clock import time
-from crestline.model import GatewayUnavailableError
+from crestline.model import GatewayUnavailableError, InvalidRequestError
 
 # Texts of Slurm and PBS that say the request was wrong, behind FirecREST's 500.
 _REFUSED = re.compile(
@@ -23,10 +25,29 @@ _UNDECIDED = re.compile(
     re.IGNORECASE,
 )
 
+_EXCERPT = 20
+"""Characters around what is not UTF-8."""
+
 
 def is_refusal(text: str) -> bool:
     """Return whether the scheduler's message says that the request was wrong, so that it certainly made no job."""
     return _REFUSED.search(text) is not None and _UNDECIDED.search(text) is None
+
+
+@contextmanager
+def only_utf8() -> Iterator[None]:
+    """While a request is made: name the text of the user's that it cannot carry.
+
+    Raises:
+        InvalidRequestError: a name or a script is not UTF-8.
+    """
+    try:
+        yield
+    except UnicodeEncodeError as error:
+        excerpt = error.object[max(0, error.start - _EXCERPT) : error.end + _EXCERPT]
+        raise InvalidRequestError(
+            f"{excerpt!r} is not UTF-8, and the API carries no other encoding.", hint="Rename or convert it."
+        ) from None
 
 
 def unusable(response: httpx.Response, why: str) -> GatewayUnavailableError:

@@ -20,8 +20,9 @@ _REPOSITORIES = frozenset({".bzr", ".git", ".hg", ".jj", ".svn"})
 class IgnoreRules:
     """The rules of a project directory, in the syntax of gitignore(5).
 
-    `.git` is always excluded, since its configuration may hold credentials, and so are `.hg`, `.svn`, `.jj` and `.bzr`. `.gitignore` and `.crestlineignore` count
-    in every directory below the root, and in those above it up to the top of the Git repository.
+    `.git` is always excluded, since its configuration may hold credentials, and so are `.hg`, `.svn`, `.jj` and `.bzr`.
+    `.gitignore` and `.crestlineignore` count in every directory below the root, and in those above it up to the top of
+    the Git repository.
 
     Args:
         root: the directory that is sent.

@@ -15,7 +15,7 @@ from firecrest.tracing import ensure_correlation_id
 from firecrest.v2 import AsyncFirecrest
 
 from crestline.client.auth import Authorizer
-from crestline.client.backends.answers import unreachable, unusable
+from crestline.client.backends.answers import only_utf8, unreachable, unusable
 from crestline.client.backends.capabilities import Capability
 from crestline.client.backends.firecrest.refusals import error_of
 from crestline.client.backends.messages import NotSentError
@@ -113,7 +113,8 @@ class Calls:
 
     async def _send(self, send: Callable[[], Awaitable[T]]) -> T:
         try:
-            return await send()
+            with only_utf8():
+                return await send()
         except FirecrestException as error:
             raise self._refusal(error.responses[-1]) from None
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
@@ -186,15 +187,16 @@ class Calls:
         """
         timeout = httpx.Timeout(silence or self._policy.answer_timeout, connect=self._policy.connect_timeout)
         for may_renew in (not isinstance(content, AsyncIterator), False):
-            request = self._http.build_request(
-                method,
-                self.gateway_url + path,
-                params=params,
-                headers={**await self._authorizer.auth_headers(), **(headers or {})},
-                content=content,
-                timeout=timeout,
-                extensions={"crestline.stream": True},
-            )
+            with only_utf8():
+                request = self._http.build_request(
+                    method,
+                    self.gateway_url + path,
+                    params=params,
+                    headers={**await self._authorizer.auth_headers(), **(headers or {})},
+                    content=content,
+                    timeout=timeout,
+                    extensions={"crestline.stream": True},
+                )
             try:
                 response = await self._http.send(request, stream=True)
                 try:

@@ -12,7 +12,7 @@ import httpx
 import msgspec
 
 from crestline.client.auth import Authorizer
-from crestline.client.backends.answers import unreachable, unusable
+from crestline.client.backends.answers import only_utf8, unreachable, unusable
 from crestline.client.backends.iri.errors import error_from_response
 from crestline.client.backends.messages import NotSentError
 from crestline.client.backends.transport import Attempts, Repeat, attempts, make_client, repeat
@@ -125,7 +125,8 @@ class Calls:
             async with asyncio.timeout(self.policy.retry.budget):
                 for may_renew in (True, False):
                     try:
-                        return await self._send(method, (base or self.base) + path, params, body, headers, upload)
+                        with only_utf8():
+                            return await self._send(method, (base or self.base) + path, params, body, headers, upload)
                     except AuthenticationError as error:
                         if not (may_renew and getattr(error, "renewable", False)):
                             raise

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from urllib.parse import quote
 
-from crestline.client.backends.answers import is_refusal
+from crestline.client.backends.answers import is_refusal, only_utf8
 from crestline.client.backends.base import JobEndpoints
 from crestline.client.backends.iri.calls import Calls
 from crestline.client.backends.iri.job_specs import decode_script, describe
@@ -74,7 +74,8 @@ class Jobs(JobEndpoints):
         return self._calls.version >= 2 and self._honours_keys
 
     async def submit(self, spec: JobSpec, key: str) -> str:
-        job = describe(spec, account=self._account, custom_attributes=self._custom_attributes)
+        with only_utf8():
+            job = describe(spec, account=self._account, custom_attributes=self._custom_attributes)
         if not self._may_share_nodes and job.resources is not None:
             job.resources.exclusive_node_use = None
         try:
