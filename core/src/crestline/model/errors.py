@@ -6,12 +6,20 @@ uses for the case: the gateway answers with it, the client turns an answer back 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from crestline.model.job import Job
+
+# Slurm names the limit of the association or QOS (AssocMaxSubmitJobLimit), PBS writes a sentence.
+_SUBMIT_LIMIT = re.compile(
+    r"\b(Assoc|QOS)(Max|Grp)SubmitJob"
+    r"|would exceed .*\blimit (of|on) .*\bjobs?\b|maximum number of jobs .*\balready in",
+    re.IGNORECASE,
+)
 
 
 class CrestlineError(Exception):
@@ -52,6 +60,15 @@ class InvalidRequestError(CrestlineError):
     """The request itself is wrong: repeating it cannot help."""
 
     status = 400
+
+
+class SubmitLimitError(InvalidRequestError):
+    """The scheduler takes no further job of this user until one has ended; this one was not submitted."""
+
+    @staticmethod
+    def is_meant(text: str) -> bool:
+        """Whether a scheduler's refusal names a limit on jobs that are submitted at the same time."""
+        return _SUBMIT_LIMIT.search(text) is not None
 
 
 class AuthenticationError(CrestlineError):

@@ -14,6 +14,7 @@ from crestline.model import (
     JobFailedError,
     JobState,
     PermissionDeniedError,
+    SubmitLimitError,
     SystemNotFoundError,
     UnsupportedError,
     describe_end,
@@ -107,7 +108,7 @@ class _Policy:
 
     def verdict(self, error: BaseException, task: Any) -> tuple[bool | None, str]:
         """Whether to try again (None: as usual) after `error`, and why."""
-        if isinstance(error, HOPELESS):
+        if isinstance(error, HOPELESS) and not isinstance(error, SubmitLimitError):
             return False, "A second try cannot mend this."
         if not isinstance(error, JobFailedError):
             return None, ""

@@ -29,6 +29,7 @@ from crestline.model import (
     JobSpec,
     JobState,
     NotFoundError,
+    SubmitLimitError,
     UnsupportedError,
 )
 from crestline.single_flight import SingleFlight
@@ -38,6 +39,7 @@ from crestline_reframe.options import Options
 from crestline_reframe.packing import EXIT_FILE, pack_script, packs
 from crestline_reframe.places import Places
 from crestline_reframe.staging import Staging, fingerprint, marker, prepared
+from crestline_reframe.submit_limit import SubmitLimit
 from crestline_reframe.work import Pack, Work
 
 T = TypeVar("T")
@@ -76,6 +78,7 @@ class Run:
         else:  # the more the better
             self._submit = Gathering(self._submit_together, quiet=1.5, longest=15.0)
         self._collect = Gathering(self._collect_together, quiet=0.15, most=200, are_all=self._are_all_that_run)
+        self._submit_limit = SubmitLimit()
         self._works: list[Work] = []
         self._left_links: set[tuple[str, str, str]] = set()
         """those that were left out, each said once"""
@@ -193,10 +196,7 @@ class Run:
             what = await asyncio.to_thread(fingerprint, work, self.places)
             if not await self._is_resumed(work, what):
                 await self._bring.add(work)
-                if not work.is_cancelled:
-                    await self._submit.add(work)
-                if work.job is not None:
-                    await self._follow(work)
+                await self._submit_and_follow(work)
         except JobNotFoundError as error:
             work.end(f"the scheduler does not know the job any more: {error}")
         except CrestlineError as error:
@@ -208,6 +208,24 @@ class Run:
             work.end(f"{type(error).__name__}: {error}")
         else:
             work.end()
+
+    async def _submit_and_follow(self, work: Work) -> None:
+        """Submit a job when the scheduler takes it, and wait for its end."""
+        while True:
+            await self._submit_limit.acquire()
+            work.was_refused = False
+            try:
+                if not work.is_cancelled:
+                    await self._submit.add(work)
+                if work.job is not None:
+                    await self._watch(work)
+            finally:
+                if not work.was_refused:  # else the limit counts it no longer
+                    self._submit_limit.release()
+            if work.job is not None:
+                await self._collect.add(work)
+            if not work.was_refused or work.is_cancelled:
+                return
 
     async def _is_resumed(self, work: Work, what: str) -> bool:
         """Whether the job of an earlier process has brought the results; if not, the work has a key to submit with."""
@@ -255,12 +273,16 @@ class Run:
 
     async def _follow(self, work: Work) -> None:
         """Wait for a job's end and collect its results."""
+        await self._watch(work)
+        await self._collect.add(work)
+
+    async def _watch(self, work: Work) -> None:
+        """Wait for a job's end."""
         if work.is_cancelled:
             await self._cancel(work)
         async with contextlib.aclosing((await self._open()).watch(work.job)) as events:
             async for event in events:
                 work.saw(event)
-        await self._collect.add(work)
 
     def _resumable_entry(self, work: Work, what: str) -> Entry | None:
         """The job that an earlier process has begun for the same, as long as the test had not come to its end."""
@@ -314,7 +336,7 @@ class Run:
         directories = [self.places.absolute(work.place) for work in pack.works]
         for work in pack.works:
             work.pack = pack
-            if pack.kind == "allocation":
+            if pack.kind == "allocation" and EXIT_FILE not in work.outputs:
                 work.outputs = (*work.outputs, EXIT_FILE)
         outputs = [(work.outputs[0], work.outputs[1]) for work in pack.works]
         return JobSpec(script=pack_script(pack.kind, scripts, directories, outputs), workdir=self.places.root)
@@ -328,10 +350,17 @@ class Run:
 
     def _settle(self, works: list[Work], key: str, outcome: Job | CrestlineError) -> None:
         """Tell those who wait for a submission how it went."""
+        if isinstance(outcome, SubmitLimitError):
+            log.info("%s and %d more wait until the scheduler takes them: %s", works[0].test, len(works) - 1, outcome)
+            for work in works:
+                work.not_submitted()
+            self._submit_limit.refused(len(works))
+            return
         if isinstance(outcome, CrestlineError):
             for work in works:
                 work.end(str(outcome))
             return
+        self._submit_limit.accepted()
         self._journal.submitted(key, outcome.job_id)
         for work in works:
             if work.pack is not None:

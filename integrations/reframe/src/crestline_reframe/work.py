@@ -48,6 +48,8 @@ class Work:
     has_files: bool = False
     """whether these are any files"""
     is_cancelled: bool = False
+    was_refused: bool = False
+    """whether the scheduler took no more jobs when it was last submitted"""
     is_submitting: bool = False
     """whether the request has gone out that may make it a job"""
     pack: Pack | None = None
@@ -83,6 +85,12 @@ class Work:
             return
         self.job = event.job
         self.waits_for = event.reason if event.state is JobState.PENDING else ""
+
+    def not_submitted(self) -> None:
+        """Note that the scheduler did not take it now, so that it is to be submitted again."""
+        self.was_refused, self.is_submitting, self.pack = True, False, None
+        self.settled.set()  # for those who wait at present
+        self.settled.clear()
 
     def reset(self) -> None:
         """Forget the job of an earlier process."""

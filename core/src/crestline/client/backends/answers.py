@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 import httpx
 
 from crestline.clock import time
-from crestline.model import GatewayUnavailableError, InvalidRequestError
+from crestline.model import GatewayUnavailableError, InvalidRequestError, SubmitLimitError
 
 # Texts of Slurm and PBS that say the request was wrong, behind FirecREST's 500.
 _REFUSED = re.compile(
@@ -48,6 +48,13 @@ def only_utf8() -> Iterator[None]:
         raise InvalidRequestError(
             f"{excerpt!r} is not UTF-8, and the API carries no other encoding.", hint="Rename or convert it."
         ) from None
+
+
+def refused(message: str, hint: str = "", details: tuple[str, ...] = ()) -> InvalidRequestError:
+    """The error of a request that was refused, by the words of the scheduler."""
+    if SubmitLimitError.is_meant(" ".join((message, *details))):
+        return SubmitLimitError(message, hint="Submit it again when one of your jobs has ended.", details=details)
+    return InvalidRequestError(message, hint=hint, details=details)
 
 
 def unusable(response: httpx.Response, why: str) -> GatewayUnavailableError:

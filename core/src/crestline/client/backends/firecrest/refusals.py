@@ -8,14 +8,13 @@ from datetime import datetime
 import httpx
 import msgspec
 
-from crestline.client.backends.answers import is_refusal, retry_after
+from crestline.client.backends.answers import is_refusal, refused, retry_after
 from crestline.client.backends.messages import NotSentError
 from crestline.model import (
     AuthenticationError,
     ConflictError,
     CrestlineError,
     GatewayUnavailableError,
-    InvalidRequestError,
     JobNotFoundError,
     MaintenanceError,
     MissingFileError,
@@ -114,7 +113,7 @@ def _classify(response: httpx.Response, body: ErrorBody) -> CrestlineError:
             details=details,
             retry_after=retry_after(response),
         )
-    return InvalidRequestError(message, details=details)
+    return refused(message, details=details)
 
 
 def _announcement(message: str, data: dict[str, object]) -> tuple[str, str, datetime | None]:
@@ -146,5 +145,5 @@ def _refusal(message: str, said: str, details: tuple[str, ...]) -> CrestlineErro
     if "No SSH credentials" in said or re.search(r"permission denied|not permitted|Invalid user", said, re.IGNORECASE):
         return PermissionDeniedError(message, hint="The identity in use may not do this.", details=details)
     if is_refusal(said):
-        return InvalidRequestError(message, hint="The scheduler refused it: correct the job.", details=details)
+        return refused(message, "The scheduler refused it: correct the job.", details)
     return None

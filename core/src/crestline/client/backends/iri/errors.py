@@ -7,7 +7,7 @@ import re
 import httpx
 import msgspec
 
-from crestline.client.backends.answers import is_refusal, retry_after
+from crestline.client.backends.answers import is_refusal, refused, retry_after
 from crestline.model import (
     AuthenticationError,
     ConflictError,
@@ -57,7 +57,7 @@ def _classify(response: httpx.Response) -> CrestlineError:
     status = response.status_code
     message = _message(response)
     if status in (400, 422):
-        return InvalidRequestError(message, hint="Correct the request.")
+        return refused(message, "Correct the request.")
     if status == 401:
         return AuthenticationError(
             message, hint="Renew the token of the site. Facilities also refuse tokens whose login is too old."
@@ -79,7 +79,7 @@ def _classify(response: httpx.Response) -> CrestlineError:
     if status in (405, 501):
         return UnsupportedError(f"The facility does not offer this: {message}", hint="See `Use a DOE facility`.")
     if status == 500 and is_refusal(message):
-        return InvalidRequestError(message, hint="The scheduler refused it: correct the job.")
+        return refused(message, "The scheduler refused it: correct the job.")
     if status in (408, 424) or status >= 500 or status < 400:
         return GatewayUnavailableError(
             f"The facility answered {status}: {message}", hint="Try again later.", retry_after=retry_after(response)

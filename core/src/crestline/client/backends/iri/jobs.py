@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from urllib.parse import quote
 
-from crestline.client.backends.answers import is_refusal, only_utf8
+from crestline.client.backends.answers import is_refusal, only_utf8, refused
 from crestline.client.backends.base import JobEndpoints
 from crestline.client.backends.iri.calls import Calls
 from crestline.client.backends.iri.job_specs import decode_script, describe
@@ -122,7 +122,7 @@ class Jobs(JobEndpoints):
             raise
         except NotFoundError as error:
             if is_refusal(error.message):
-                raise InvalidRequestError(error.message, hint="The scheduler refused it: correct the job.") from None
+                raise refused(error.message, "The scheduler refused it: correct the job.") from None
             raise SystemNotFoundError(error.message, hint="`crestline systems` lists those that are there.") from None
         return self._calls.read(response, iri.Job).id
 

@@ -17,7 +17,7 @@ from crestline.gateway.schedulers.command_lines import (
 )
 from crestline.gateway.schedulers.pbs.commands import complaints, refusal
 from crestline.gateway.schedulers.pbs.jobs import KEY_VARIABLE, is_job_id
-from crestline.model import InvalidRequestError, JobNotFoundError
+from crestline.model import InvalidRequestError, JobNotFoundError, SubmitLimitError
 from crestline.model.sbatch import split_words
 from crestline.wire.compute import JobDescription
 
@@ -75,6 +75,9 @@ def job_id_of(done: Completed) -> str:
     if known is not None and not isinstance(known, JobNotFoundError):
         raise known
     what = said[0] if said else f"qsub ended with {done.exit_status} and named no job."
+    if SubmitLimitError.is_meant(" ".join(said)):
+        hint = "Submit it again when one of your jobs has ended."
+        raise SubmitLimitError(f"PBS refused the job: {what}", hint=hint, details=said)
     raise InvalidRequestError(f"PBS refused the job: {what}", hint="Correct the job description.", details=said)
 
 

@@ -15,7 +15,7 @@ from crestline.gateway.schedulers.command_lines import (
     submitting,
 )
 from crestline.gateway.schedulers.slurm.commands import complaints, refusal
-from crestline.model import CrestlineError, InvalidRequestError, JobNotFoundError
+from crestline.model import CrestlineError, InvalidRequestError, JobNotFoundError, SubmitLimitError
 from crestline.model.sbatch import parse_directives
 from crestline.wire.compute import JobDescription
 
@@ -71,6 +71,10 @@ def _refused(done: Completed) -> CrestlineError:
         return known
     reason = next((line for line in reversed(said) if line.startswith("Batch job submission failed")), "")
     what = reason or (said[0] if said else f"sbatch ended with {done.exit_status} and named no job.")
+    if SubmitLimitError.is_meant(" ".join(said)):
+        return SubmitLimitError(
+            f"Slurm refused the job: {what}", hint="Submit it again when one of your jobs has ended.", details=said
+        )
     return InvalidRequestError(f"Slurm refused the job: {what}", hint=_hint(" ".join(said)), details=said)
 
 
