@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -11,10 +12,13 @@ import pytest
 
 from crestline.relay.frames import OPEN, RESET, frame, parse
 from crestline.relay.hub_calls import MAX_PER_SESSION, MAX_PER_USER
+from crestline.relay.ingress import Ingress
 from crestline.relay.mux import MAX_UNREAD
+from crestline.relay.sessions import Sessions
 from crestline.relay.stream_limits import FEW, LimitReachedError, StreamLimits, descriptor_share
 from crestline.relay.tokens import Session
 from crestline.relay.websocket import WebSocket, connect
+from harness.certificates import Authority
 from harness.relay import Relayed, read_request, relay, serving
 
 __all__ = ["relay"]
@@ -201,3 +205,43 @@ def test_user_with_many_sessions_has_one_share() -> None:
 
 def test_hubs_share_half_of_the_descriptors() -> None:
     assert descriptor_share(1) >= 2 * descriptor_share(2) > 0
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_connections_that_send_nothing_are_limited_from_before_tls(tmp_path: Path, tls: bool) -> None:
+    """A stranger at the hub's way in, who never begins TLS; places come free as soon as the connections end."""
+    authority, trust, context = Authority(tmp_path), None, None
+    if tls:
+        authority.issue(tmp_path / "certificate", tmp_path / "key")
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(tmp_path / "certificate", tmp_path / "key")
+        trust = ssl.create_default_context(cafile=authority.file)
+    ingress = Ingress(
+        Sessions(), "127.0.0.1:0", limits=StreamLimits(1, 1, 10), max_heads=8, idle_timeout=30, tls=context
+    )
+
+    async def ask() -> bytes:
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", ingress.port, ssl=trust)
+            writer.write(b"GET /user/nobody/ HTTP/1.1\r\nHost: x\r\n\r\n")
+            answer = await reader.read()
+            writer.close()
+        except OSError:
+            return b""
+        return answer[9:12]
+
+    await ingress.start()
+    try:
+        assert await ask() == b"503"
+        idle = [await asyncio.open_connection("127.0.0.1", ingress.port) for _ in range(40)]
+        for reader, _ in idle[8:]:
+            assert await reader.read() == b""  # closed at once
+        assert await ask() == b""
+        for _, writer in idle:
+            writer.close()
+        for _ in range(1000):
+            if await ask() == b"503":
+                break
+        assert [await ask() for _ in range(5)] == [b"503"] * 5
+    finally:
+        await ingress.stop()

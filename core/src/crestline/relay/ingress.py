@@ -4,16 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import ssl
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 from crestline.relay.frames import CHUNK_SIZE
-from crestline.relay.http_exchange import Exchange, Passage, RefusedRequestError, SocketPeer, StreamPeer, read_exchange
+from crestline.relay.http_exchange import (
+    HEAD_TIMEOUT,
+    Exchange,
+    Passage,
+    RefusedRequestError,
+    SocketPeer,
+    StreamPeer,
+    read_exchange,
+)
 from crestline.relay.mux import ChannelLostError, Multiplexer
 from crestline.relay.sessions import Place, Sessions
 from crestline.relay.stream_limits import LimitReachedError, StreamLimits
 
 logger = logging.getLogger(__name__)
+
+_BACKLOG = 1024
+_PAUSE = 0.5
+"""seconds without new connections after the system had no descriptor or memory for one"""
+_ACCEPTING = "relay ingress"
 
 RECONNECT_GRACE = 20.0
 """seconds that a request waits for an agent whose connection is lost"""
@@ -25,7 +41,8 @@ class Ingress:
     Args:
         address: `host:port`, or `unix:/path` (made for its owner alone).
         limits: of the requests that sessions may have open at once.
-        max_heads: connections at once whose request has not been read yet; further ones are closed.
+        max_heads: connections at once whose request has not been read yet, or that are not encrypted yet; further ones
+            are closed.
         idle_timeout: seconds without a byte in either direction after which a request ends.
         tls: certificate and key of the listener; None: plain HTTP, which belongs on loopback.
     """
@@ -47,7 +64,8 @@ class Ingress:
         self._idle_timeout = idle_timeout
         self.address = address
         self._tls = tls
-        self._server: asyncio.Server | None = None
+        self._listeners: list[socket.socket] = []
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Listen.
@@ -58,38 +76,86 @@ class Ingress:
         if self.address.startswith("unix:"):
             path = Path(self.address.removeprefix("unix:"))
             path.unlink(missing_ok=True)
-            self._server = await asyncio.start_unix_server(self._serve, path, limit=CHUNK_SIZE, ssl=self._tls)
+            listener = socket.socket(socket.AF_UNIX)
+            self._listeners.append(listener)
+            listener.bind(str(path))
             path.chmod(0o600)
         else:
             host, _, port = self.address.rpartition(":")
-            self._server = await asyncio.start_server(
-                self._serve, host.strip("[]"), int(port), limit=CHUNK_SIZE, ssl=self._tls
-            )
+            loop = asyncio.get_running_loop()
+            found = await loop.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+            for family, _, _, _, address in dict.fromkeys(found):
+                listener = socket.socket(family)
+                self._listeners.append(listener)
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                listener.bind(address)
+        for listener in self._listeners:
+            listener.setblocking(False)
+            listener.listen(_BACKLOG)
+            self._spawn(self._accept(listener))
 
     @property
     def port(self) -> int:
         """The port that was taken, where the address says 0."""
-        if self._server is None:
+        if not self._listeners:
             raise RuntimeError("The ingress has not been started.")
-        return int(self._server.sockets[0].getsockname()[1])
+        return int(self._listeners[0].getsockname()[1])
 
     async def stop(self) -> None:
         """Listen no more."""
-        if self._server is not None:
-            self._server.close()
+        for task in [each for each in self._tasks if each.get_name() == _ACCEPTING]:
+            task.cancel()
+        for listener in self._listeners:
+            listener.close()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        client = SocketPeer(reader, writer)
-        if self._heads >= self._max_heads:
-            await client.close()
-            return
-        try:
-            self._heads += 1
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str = _ACCEPTING) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _accept(self, listener: socket.socket) -> None:
+        """Take connections, and count each from before TLS on."""
+        loop = asyncio.get_running_loop()
+        while True:
             try:
-                exchange = await read_exchange(client)
-            finally:
-                self._heads -= 1
-            await self._pass_on(exchange)
+                connection, _ = await loop.sock_accept(listener)
+            except OSError as error:  # no descriptor or no memory: others may come free
+                logger.error("relay: no connection can be accepted at %s for now: %s", self.address, error.strerror)
+                await asyncio.sleep(_PAUSE)
+                continue
+            if self._heads >= self._max_heads:
+                connection.close()
+                continue
+            self._heads += 1
+            self._spawn(self._connect(connection), "relay request")
+
+    async def _connect(self, connection: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=CHUNK_SIZE)
+        protocol = asyncio.StreamReaderProtocol(reader)
+        try:
+            try:
+                transport, _ = await loop.connect_accepted_socket(
+                    lambda: protocol,
+                    connection,
+                    ssl=self._tls,
+                    ssl_handshake_timeout=HEAD_TIMEOUT if self._tls is not None else None,
+                )
+            except BaseException:
+                connection.close()
+                raise
+            client = SocketPeer(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
+            exchange = await _head(client)
+        except OSError as error:
+            logger.debug("relay: a connection at %s brought no request: %s", self.address, error)
+            return
+        finally:
+            self._heads -= 1
+        try:
+            if exchange is not None:
+                await self._pass_on(exchange)
         except (RefusedRequestError, OSError) as error:
             logger.debug("relay: a request at %s was not passed on: %s", self.address, error)
         finally:
@@ -118,6 +184,15 @@ class Ingress:
         except (TimeoutError, ConnectionError):
             text = "The job's connection to the relay is interrupted.\n"
             await exchange.refuse(RefusedRequestError(503, text, retry_after=5))
+
+
+async def _head(client: SocketPeer) -> Exchange | None:
+    """The request of a new connection; None for one that was refused, or whose client went away."""
+    try:
+        return await read_exchange(client)
+    except (RefusedRequestError, OSError) as error:
+        logger.debug("relay: a request was not passed on: %s", error)
+        return None
 
 
 async def _connected(place: Place) -> Multiplexer:
