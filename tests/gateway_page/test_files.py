@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -103,6 +104,38 @@ def test_files_come_and_go(page: Page, gateway: RunningGateway, tmp_path: Path) 
     with (work / "empty.txt").open("a") as file:
         file.write(" and more")
     page.locator("pre", has_text="no longer and more").wait_for()
+
+
+def test_files_are_renamed_and_copied_and_directories_fetched(
+    page: Page, gateway: RunningGateway, tmp_path: Path
+) -> None:
+    (tmp_path / "run1").mkdir()
+    (tmp_path / "run1" / "in.txt").write_text("input")
+    (tmp_path / "taken").touch()
+
+    def relocate(verb: str, name: str, target: str) -> None:
+        page.get_by_role("button", name=f"{verb} {name}", exact=True).click()
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_label("New name or path").fill(target)
+        dialog.get_by_role("button", name=verb).click()
+
+    sign_in(page, gateway, f"#/files/local{tmp_path}")
+    relocate("Rename", "taken", "run1")
+    page.locator("[role=alert]", has_text="run1 exists.").wait_for()
+    relocate("Rename", "taken", "free ü")
+    entry(page, "free ü").wait_for()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["free ü", "run1"]
+    relocate("Copy", "free ü", f"{tmp_path}/run1/copy")
+    page.get_by_role("status").filter(has_text="Copied free ü").wait_for()
+    assert (tmp_path / "run1" / "copy").exists()
+    relocate("Copy", "run1", "run2")
+    entry(page, "run2/").wait_for()
+    assert (tmp_path / "run2" / "in.txt").read_text() == "input"
+    with page.expect_download() as found:
+        page.get_by_role("button", name="Download run2").click()
+    assert found.value.suggested_filename == "run2.tar"
+    with tarfile.open(found.value.path()) as tar:
+        assert {Path(name).name for name in tar.getnames()} >= {"in.txt", "copy"}
 
 
 def test_pictures_and_tables_are_shown(page: Page, gateway: RunningGateway, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,12 @@ def two_systems(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGat
         "partitions": [{"name": "normal"}, {"name": "debug"}],
     }
     trees = [{"path": str(folder), "default_work_dir": True}]
-    systems = {"daint": {"scheduler": small, "file_systems": trees}, "eiger": {"file_systems": trees}}
+    announced = {"message": "The file system is replaced.", "start": datetime(2100, 1, 31, 18, tzinfo=UTC)}
+    over = {"message": "That was it.", "end": datetime(2020, 1, 1, tzinfo=UTC)}
+    systems = {
+        "daint": {"scheduler": small, "file_systems": trees, "maintenance": over},
+        "eiger": {"file_systems": trees, "maintenance": announced},
+    }
     with in_thread(folder / "home", systems=systems) as running:
         yield running
 
@@ -177,6 +183,46 @@ def test_the_list_is_sorted_folded_and_filtered_by_its_address(page: Page, two_s
     folded.get_by_text("⊘ 3 cancelled").wait_for()
     state(table.get_by_role("row", name="zz-hold"), "CANCELLED").wait_for()
     assert page.get_by_role("button", name="chosen").count() == 0
+
+
+def test_nodes_and_maintenances_are_shown(page: Page, two_systems: RunningGateway) -> None:
+    sign_in(page, two_systems)
+    card = page.get_by_role("region", name="daint")
+    card.get_by_text("Nodes: 1 ").click()
+    row = card.get_by_role("table", name="Nodes of daint").get_by_role("row", name="n1")
+    row.get_by_text("of 1", exact=False).wait_for()
+    row.get_by_text("normal debug").wait_for()
+    notices = page.locator(".notice")
+    notices.get_by_text("The file system is replaced.").wait_for()
+    assert notices.count() == 1
+    assert notices.inner_text().startswith("Maintenance of eiger from Jan 31")
+    page.goto(f"{two_systems.url}/#/jobs/eiger")
+    notices.get_by_text("The file system is replaced.").wait_for()
+
+
+def test_all_resources_are_in_the_form(page: Page, two_systems: RunningGateway) -> None:
+    with two_systems.http() as http:
+        job = {"workingDirectory": str(two_systems.home.parent), "script": "#!/bin/bash\nsleep 600\n", "name": "first"}
+        first = http.post("/compute/eiger/jobs", json={"job": job}).raise_for_status().json()["jobId"]
+        sign_in(page, two_systems, "#/submit/eiger")
+        page.get_by_text("More resources").click()
+        resources = {"Array": "1-2", "Dependency": f"afterok:{first}", "CPUs per task": "1"}
+        for label, value in resources.items():
+            page.get_by_label(label, exact=True).fill(value)
+        page.get_by_label("Memory per node", exact=True).fill("1 G")  # no option of its own may come in
+        page.get_by_role("button", name="Submit", exact=True).click()
+        assert page.get_by_label("Memory per node").evaluate("(input) => input.validity.patternMismatch")
+        page.get_by_label("Memory per node", exact=True).fill("")
+        folder = str(two_systems.home.parent)
+        job_id = submit(page, "#!/bin/bash\ntrue\n", name="second", working_directory=folder)
+        script = http.get(f"/compute/eiger/jobs/{job_id}/metadata").json()["jobs"][0]["script"]
+        assert script.splitlines()[1:4] == [
+            "#SBATCH --cpus-per-task=1",
+            "#SBATCH --array=1-2",
+            f"#SBATCH --dependency=afterok:{first}",
+        ]
+        for each in (first, job_id):
+            http.delete(f"/compute/eiger/jobs/{each}").raise_for_status()
 
 
 def test_output_is_searched_downloaded_and_found_in_its_folder(

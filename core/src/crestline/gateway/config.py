@@ -123,6 +123,10 @@ class MaintenanceConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknow
         if (self.start is None or self.start <= now) and (self.end is None or now < self.end):
             raise MaintenanceError(what, self.message, self.end)
 
+    def has_ended(self) -> bool:
+        """Whether it is over."""
+        return self.end is not None and self.end <= datetime.now(UTC)
+
 
 class SystemConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """One system; FirecREST's `cluster`."""

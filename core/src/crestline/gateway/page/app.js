@@ -12,6 +12,7 @@ import { session, signOut, useLink, useProvider } from './session.js';
 import { showSignIn } from './signin.js';
 import { showSubmit } from './submit.js';
 import { showSystems } from './systems.js';
+import { moment } from './words.js';
 
 const main = document.getElementById('main');
 const navigation = document.getElementById('navigation');
@@ -52,12 +53,14 @@ async function show() {
   const [name = '', system, ...rest] = route();
   const view = Object.hasOwn(VIEWS, name) ? VIEWS[name] : null;
   const place = h('div', { class: `view ${name}` });
-  main.replaceChildren(place);
+  const notices = h('div');
+  main.replaceChildren(notices, place);
   if (!session.credential) {
     draw('');
     showSignIn({ place, settings: state.settings, notice: state.notice, entered: show });
     return settle('Sign in', place);
   }
+  showNotices(notices, signal);
   try {
     state.systems ??= (await get('status/systems', {}, { signal })).systems;
     if (signal.aborted) return undefined;
@@ -85,6 +88,14 @@ async function show() {
     settle(title, place);
   }
   return undefined;
+}
+
+/** Maintenances that are under way or ahead. A gateway that tells of none has none. */
+async function showNotices(place, signal) {
+  const { notices = [] } = await get('page/notices.json', {}, { signal }).catch(() => ({}));
+  const span = ({ start, end }) => [start && `from ${moment(start)}`, end && `until ${moment(end)}`].filter(Boolean).join(' ');
+  place.replaceChildren(...notices.map((each) => h('p', { class: 'notice' },
+    h('strong', {}, `Maintenance${each.system ? ` of ${each.system}` : ''} ${span(each)}: `), each.message)));
 }
 
 /** Name the view and put the focus at its start, as a new page would. */

@@ -1,7 +1,8 @@
 // Files: look around, fetch, bring, make and remove.
 
-import { ApiError, get, path, pause, send } from './api.js';
+import { get, path, send } from './api.js';
 import { act, announce, ask, complain, field, h, table } from './dom.js';
+import { archive, ended, relocate } from './fileactions.js';
 import { session } from './session.js';
 import { upload } from './upload.js';
 import { size } from './words.js';
@@ -22,6 +23,19 @@ export function defaultDirectory(system) {
   return join(tree?.path ?? '/', session.user ?? '');
 }
 
+function saveBlob(blob, name) {
+  const found = URL.createObjectURL(blob);
+  h('a', { href: found, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(found), 60000);
+}
+
+/** A button that saves a directory as an archive. */
+function downloadDirectory(system, directory, name) {
+  const button = h('button', { type: 'button', 'aria-label': `Download ${name}` }, 'Download');
+  button.addEventListener('click', () => act(button, async () => saveBlob(await archive(system, directory), `${name}.tar`)));
+  return button;
+}
+
 /** A button that saves a file on the user's machine. */
 export function download(system, file, name, settings) {
   const button = h('button', { type: 'button', 'aria-label': `Download ${name}` }, 'Download');
@@ -30,30 +44,17 @@ export function download(system, file, name, settings) {
     const { headers } = await send(`${operations(system)}/content`, { method: 'HEAD', query: { path: file } });
     if (Number(headers.get('Content-Length')) <= SMALL) {
       const answer = await send(`${operations(system)}/content`, { query: { path: file } });
-      const found = URL.createObjectURL(await answer.blob());
-      save(found);
-      setTimeout(() => URL.revokeObjectURL(found), 60000);
+      saveBlob(await answer.blob(), name);
       return;
     }
     const json = { path: file, transferDirectives: { transferMethod: 's3' } };
     const offer = await (await send(`filesystem/${path(system.name)}/transfer/download`, { method: 'POST', json })).json();
-    await arrived(system, offer.transferJob.jobId);
+    await ended(system, offer.transferJob.jobId, 'The file is being made ready.');
     const { downloadUrl, download_url: same = downloadUrl } = offer.transferDirectives;
     // By the address that this page came by, so that the browser takes the name for it.
     save(same.startsWith(`${settings.publicUrl}/`) ? new URL(same.slice(settings.publicUrl.length + 1), document.baseURI).href : same);
   }));
   return button;
-}
-
-/** Wait until a transfer is where its URL leads; an object store has to be filled first. */
-async function arrived(system, id) {
-  for (;;) {
-    const [job] = (await get(`compute/${path(system.name, 'jobs', id)}`)).jobs;
-    if (job.status.state === 'COMPLETED') return;
-    if (!['PENDING', 'RUNNING'].includes(job.status.state)) throw new ApiError(0, job.status.stateReason ?? `The transfer is ${job.status.state}.`);
-    announce('The file is being made ready.');
-    await pause(1000);
-  }
 }
 
 export async function showFiles({ place, system, rest, settings, signal }) {
@@ -122,10 +123,16 @@ export async function showFiles({ place, system, rest, settings, signal }) {
     }
     const remove = h('button', { type: 'button', 'aria-label': `Delete ${entry.name}` }, 'Delete');
     remove.addEventListener('click', () => act(remove, () => drop(entry, full), trouble));
+    const elsewhere = [['mv', 'Rename'], ['cp', 'Copy']].map(([verb, text]) => {
+      const button = h('button', { type: 'button', 'aria-label': `${text} ${entry.name}` }, text);
+      button.addEventListener('click', () => act(button, async () => { if (await relocate(system, directory, entry, verb)) await load(); }, trouble));
+      return button;
+    });
+    const fetched = entry.type === 'd' ? downloadDirectory(system, full, entry.name) : download(system, full, entry.name, settings);
     return h('tr', {}, h('th', { scope: 'row', class: 'name' }, link, entry.linkTarget ? ` → ${entry.linkTarget}` : ''),
       h('td', { class: 'number' }, entry.type === 'd' ? '' : size(entry.size)), h('td', {}, entry.lastModified.replace('T', ' ')),
       h('td', {}, h('code', {}, `${entry.type}${entry.permissions}`)), h('td', {}, entry.user),
-      h('td', { class: 'actions' }, entry.type === 'd' ? '' : download(system, full, entry.name, settings), remove));
+      h('td', { class: 'actions' }, fetched, elsewhere, remove));
   }
 
   /** A link leads to a directory or to a file. */

@@ -5,6 +5,12 @@ import { act, complain, field, h } from './dom.js';
 import { defaultDirectory } from './files.js';
 import { linkTo } from './jobparts.js';
 
+/** Further resources: label, Slurm's option, placeholder, hint. */
+const MORE = [
+  ['Tasks per node', 'ntasks-per-node', '4'], ['CPUs per task', 'cpus-per-task', '16'], ['Memory per node', 'mem', '64G'],
+  ['GPUs per node', 'gpus-per-node', '4'], ['Array', 'array', '1-10%2', 'Indices; after % how many run at once.'],
+  ['Dependency', 'dependency', 'afterok:4711'], ['Reservation', 'reservation', ''], ['Quality of service', 'qos', ''],
+];
 const EXAMPLE = '#!/bin/bash\n\necho "Hello from $(hostname)"\n';
 
 let given = {};
@@ -34,12 +40,17 @@ export async function showSubmit({ place, system, signal }) {
   const nodes = h('input', { type: 'number', min: 1, step: 1 });
   const limit = h('input', { pattern: '[0-9]+([:\\-][0-9]+){0,3}', placeholder: '00:30:00', autocomplete: 'off' });
   const directory = h('input', { required: true, value: begin.workingDirectory || defaultDirectory(system), spellcheck: 'false', autocapitalize: 'none' });
+  const more = MORE.map(([label, option, placeholder, hint]) => {
+    const input = h('input', { placeholder, pattern: '[^\\s#]*', autocomplete: 'off', spellcheck: 'false', autocapitalize: 'none' });
+    return { input, option, field: field(label, input, hint) };
+  });
   const trouble = h('div');
   const button = h('button', { type: 'submit', class: 'primary' }, 'Submit');
   const form = h('form', { class: 'card' },
     field('Script', script, 'It begins with #! and may have #SBATCH lines; what is filled in below wins over them.'),
     h('div', { class: 'grid' }, field('Name', name), field('Partition', partition), field('Account', account), field('Nodes', nodes),
       field('Time limit', limit, 'Days-hours:minutes:seconds; a number alone is minutes.')),
+    h('details', {}, h('summary', {}, 'More resources'), h('div', { class: 'grid' }, more.map((each) => each.field))),
     field('Working directory', directory),
     trouble, button);
   place.append(h('h1', {}, `Submit to ${system.name}`), form);
@@ -52,7 +63,8 @@ export async function showSubmit({ place, system, signal }) {
     act(button, async () => {
       key ??= [...crypto.getRandomValues(new Uint32Array(4))].join('-');
       if (!script.value.startsWith('#!')) throw new Error('The script does not begin with #!. Begin it with a line such as #!/bin/bash.');
-      const directives = [nodes.value && `#SBATCH --nodes=${nodes.value}`, limit.value && `#SBATCH --time=${limit.value}`].filter(Boolean);
+      const directives = [nodes.value && `#SBATCH --nodes=${nodes.value}`, limit.value && `#SBATCH --time=${limit.value}`,
+        ...more.map(({ input, option }) => input.value && `#SBATCH --${option}=${input.value}`)].filter(Boolean);
       const job = {
         workingDirectory: directory.value, script: withDirectives(script.value, directives),
         ...(name.value && { name: name.value }), ...(partition.value && { partition: partition.value }),

@@ -48,6 +48,23 @@ function drawHealth(place, system) {
     each.healthy ? h('span', { class: 'quiet' }, ` ${Math.round((each.latency ?? 0) * 1000)} ms`) : h('span', {}, ` ${each.message ?? ''}`)))));
 }
 
+const MOST_NODES = 1000;
+
+/** The nodes of a system, how busy they are, and why they are not to be had; made when they are asked for. */
+function drawNodes(system, nodes) {
+  const states = Map.groupBy(nodes, (node) => node.state.join(' ').toLowerCase());
+  const told = [...states].map(([state, some]) => `${some.length} ${state}`).join(', ');
+  const element = h('details', {}, h('summary', {}, `Nodes: ${told || 'none'}`));
+  const share = (used, all) => (all ? `${used ?? 0} of ${all}` : '–');
+  element.addEventListener('toggle', () => {
+    const rows = nodes.slice(0, MOST_NODES).map((node) => h('tr', {}, h('th', { scope: 'row' }, node.name), h('td', {}, node.state.join(' ')),
+      h('td', { class: 'number' }, share(node.allocCpus, node.cpus)), h('td', { class: 'number' }, node.freeMemory ? `${node.freeMemory} MiB` : '–'),
+      h('td', {}, node.partitions.join(' ')), h('td', {}, [node.features].flat().filter(Boolean).join(' '))));
+    element.append(table(`Nodes of ${system.name}`, ['Node', 'State', 'CPUs in use', 'Free memory', 'Partitions', 'Features'], h('tbody', {}, rows)));
+  }, { once: true });
+  return element;
+}
+
 async function drawPartitions(place, system, signal) {
   try {
     const [{ partitions }, { nodes }] = await Promise.all([
@@ -59,7 +76,7 @@ async function drawPartitions(place, system, signal) {
       return h('tr', {}, h('th', { scope: 'row', class: 'name' }, each.name), h('td', {}, [each.partition].flat().join(' ')),
         h('td', { class: 'number' }, `${idle} of ${each.totalNodes}`), h('td', { class: 'number' }, String(each.cpus)));
     });
-    place.replaceChildren(table(`Partitions of ${system.name}`, ['Partition', 'State', 'Idle nodes', 'CPUs'], h('tbody', {}, rows)));
+    place.replaceChildren(table(`Partitions of ${system.name}`, ['Partition', 'State', 'Idle nodes', 'CPUs'], h('tbody', {}, rows)), drawNodes(system, nodes));
   } catch (error) {
     if (!signal.aborted) complain(place, error);
   }

@@ -79,6 +79,24 @@ class PageSettings(Message):
     apis: list[PageApi]
 
 
+class PageNotice(Message):
+    """A maintenance that is under way or ahead."""
+
+    message: str
+    system: str | None = None
+    """None: all systems"""
+    start: int | None = None
+    """Unix time"""
+    end: int | None = None
+    """Unix time"""
+
+
+class PageNotices(Message):
+    """What users should know at present."""
+
+    notices: list[PageNotice]
+
+
 KnownTag = Annotated[str | None, HeaderParameter(name="If-None-Match", max_length=4096)]
 Encodings = Annotated[str, HeaderParameter(name="Accept-Encoding", max_length=4096)]
 
@@ -112,6 +130,27 @@ async def get_settings(request: GatewayRequest) -> Response[PageSettings]:
         apis=_apis(request),
     )
     return Response(settings, headers=COMMON)
+
+
+@get("/page/notices.json", include_in_schema=False, scope="status:read")
+async def get_notices(request: GatewayRequest) -> Response[PageNotices]:
+    """The maintenances that have not ended."""
+    runtime = request.runtime
+    announced = [
+        (None, runtime.config.maintenance),
+        *((each.name, each.config.maintenance) for each in runtime.systems),
+    ]
+    notices = [
+        PageNotice(
+            message=maintenance.message,
+            system=system,
+            start=int(maintenance.start.timestamp()) if maintenance.start else None,
+            end=int(maintenance.end.timestamp()) if maintenance.end else None,
+        )
+        for system, maintenance in announced
+        if maintenance is not None and not maintenance.has_ended()
+    ]
+    return Response(PageNotices(notices=notices), headers=COMMON)
 
 
 @post("/page/sign-in", status_code=201, include_in_schema=False, public=True, request_max_body_size=4096)
@@ -184,4 +223,4 @@ def _policy(config: GatewayConfig) -> dict[str, str]:
     }
 
 
-router = Router("/", route_handlers=[get_page, get_settings, post_sign_in, get_file])
+router = Router("/", route_handlers=[get_page, get_settings, get_notices, post_sign_in, get_file])
