@@ -16,8 +16,10 @@ from crestline.client import Policy, PollPolicy, RetryPolicy, Site, SubmitPolicy
 from crestline.client.system import System
 from crestline.gateway.audit import AuditQuery, AuditTrail
 from crestline.gateway.identity.clients import Clients
+from crestline.gateway.schedulers.local.scheduler import LocalScheduler
 from crestline.gateway.store import Store
 from crestline.model import JobSpec, JobState, MissingFileError
+from crestline.wire.extensions import AllocationInfo
 from harness.gateway import RunningGateway, in_thread
 
 pytestmark = pytest.mark.anyio
@@ -328,6 +330,32 @@ def test_ids_outlast_the_gateway_and_the_api_can_be_switched_off(tmp_path: Path)
 
 
 # accounts
+
+
+def test_projects_have_the_amounts_that_the_scheduler_tells(
+    face: Face, gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def tell(scheduler: LocalScheduler, user: str) -> list[AllocationInfo]:
+        return [
+            AllocationInfo(account=user, unit="node-hours", budget=10, used=2.5),
+            AllocationInfo(account=user, unit="gres/gpu-hours", budget=4, used=1),
+            AllocationInfo(account=user, unit="node-hours", budget=3, used=2, user=user),
+            AllocationInfo(account=user, unit="billing-hours", used=7),
+            AllocationInfo(account="another", unit="node-hours", budget=1, used=0),
+        ]
+
+    monkeypatch.setattr(LocalScheduler, "allocations", tell)
+    [project] = face.http.get("/account/projects").json()
+    url = f"/account/projects/{project['id']}/project_allocations"
+    [allocation] = face.http.get(url).json()
+    [mine] = face.http.get(f"{url}/{allocation['id']}/user_allocations").json()
+    unit = "urn:doe-iri:allocation:compute:{}" if face.version >= 2 else "{}"
+    word = unit.format("node-hours" if face.version >= 2 else "node_hours")
+    expected = [{"allocation": 10, "usage": 2.5, "unit": word}]
+    if face.version >= 2:
+        expected.append({"allocation": 4, "usage": 1, "unit": unit.format("gres/gpu-hours")})
+    assert allocation["entries"] == expected
+    assert mine["entries"] == [{"allocation": 3, "usage": 2, "unit": word}]
 
 
 def test_accounts_are_projects(face: Face, gateway: RunningGateway) -> None:

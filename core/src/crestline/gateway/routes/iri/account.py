@@ -17,8 +17,8 @@ from crestline.gateway.routes.iri.answers import json, page, version_of
 from crestline.gateway.routes.iri.facility import Limit, ModifiedQuery, NoQuery, is_new
 from crestline.gateway.routes.iri.reading import read_query
 from crestline.gateway.systems import SystemRuntime
-from crestline.model import CrestlineError, NotFoundError
-from crestline.wire.iri import NonEmpty
+from crestline.model import CrestlineError, NotFoundError, UnsupportedError
+from crestline.wire.iri import URN, NonEmpty
 
 _SCOPE = "status:read"
 _ALLOCATIONS = "/account/projects/{project_id:str}/project_allocations"
@@ -73,10 +73,10 @@ async def get_project(request: GatewayRequest, caller: CallerDependency) -> Resp
 
 @get(_ALLOCATIONS, scope=_SCOPE, operation="getProjectAllocationsByProject")
 async def get_project_allocations(request: GatewayRequest, caller: CallerDependency) -> Response[Any]:
-    """One allocation for each system where the account is known; schedulers say no amounts here."""
+    """One allocation for each system where the account is known, with the amounts that its scheduler tells."""
     read_query(request, NoQuery)
     name, systems = await _asked(request, caller)
-    return json([_allocation(request, name, each) for each in systems])
+    return json(list(await asyncio.gather(*(_allocation(request, caller, name, each) for each in systems))))
 
 
 @get(f"{_ALLOCATIONS}/{{project_allocation_id:str}}", scope=_SCOPE, operation="getProjectAllocationByProject")
@@ -84,7 +84,7 @@ async def get_project_allocation(request: GatewayRequest, caller: CallerDependen
     """One of them."""
     read_query(request, NoQuery)
     name, system = await _asked_allocation(request, caller)
-    return json(_allocation(request, name, system))
+    return json(await _allocation(request, caller, name, system))
 
 
 @get(_PARTS, scope=_SCOPE, operation="getUserAllocationsByProjectAllocation")
@@ -92,7 +92,7 @@ async def get_user_allocations(request: GatewayRequest, caller: CallerDependency
     """The caller's part of an allocation."""
     read_query(request, NoQuery)
     name, system = await _asked_allocation(request, caller)
-    return json([_user_allocation(request, caller, name, system)])
+    return json([await _user_allocation(request, caller, name, system)])
 
 
 @get(f"{_PARTS}/{{user_allocation_id:str}}", scope=_SCOPE, operation="getUserAllocationByProjectAllocation")
@@ -100,7 +100,7 @@ async def get_user_allocation(request: GatewayRequest, caller: CallerDependency)
     """The caller's part, by its id."""
     read_query(request, NoQuery)
     name, system = await _asked_allocation(request, caller)
-    found = _user_allocation(request, caller, name, system)
+    found = await _user_allocation(request, caller, name, system)
     if found["id"] != request.path_params["user_allocation_id"]:
         raise NotFoundError("User allocation not found", hint="Take an id of the list.")
     return json(found)
@@ -175,25 +175,47 @@ def _allocation_id(facility: Facility, name: str, system: SystemRuntime) -> str:
     return facility.id_of("allocation", system.name.lower(), name)
 
 
-def _allocation(request: GatewayRequest, name: str, system: SystemRuntime) -> dict[str, Any]:
+async def _entries(
+    request: GatewayRequest, caller: Caller, name: str, system: SystemRuntime, user: str | None
+) -> list[dict[str, Any]]:
+    """The amounts of an account, or of its part for `user`; v1 knows no unit for jobs but node hours."""
+    try:
+        told = await system.scheduler.allocations(caller.username)
+    except UnsupportedError:  # an allocation without amounts is valid
+        return []
+    version = version_of(request)
+    return [
+        {
+            "allocation": each.budget,
+            "usage": each.used or 0.0,
+            "unit": f"{URN}allocation:compute:{quote(each.unit)}" if version >= 2 else "node_hours",
+        }
+        for each in told
+        if (each.account, each.user) == (name, user)
+        and each.budget is not None
+        and (version >= 2 or each.unit == "node-hours")
+    ]
+
+
+async def _allocation(request: GatewayRequest, caller: Caller, name: str, system: SystemRuntime) -> dict[str, Any]:
     version, facility = version_of(request), request.runtime.facility
     capability = facility.id_of("capability", system.name.lower())
     return {
         "id": _allocation_id(facility, name, system),
-        "entries": [],
+        "entries": await _entries(request, caller, name, system, None),
         "project_uri": facility.url(version, f"/account/projects/{_quoted(name)}"),
         "capability_uri": facility.url(version, f"/account/capabilities/{capability}"),
     }
 
 
-def _user_allocation(request: GatewayRequest, caller: Caller, name: str, system: SystemRuntime) -> dict[str, Any]:
+async def _user_allocation(request: GatewayRequest, caller: Caller, name: str, system: SystemRuntime) -> dict[str, Any]:
     version, facility = version_of(request), request.runtime.facility
     allocation = _allocation_id(facility, name, system)
     path = f"/account/projects/{_quoted(name)}/project_allocations/{allocation}"
     return {
         "id": facility.id_of("user-allocation", system.name.lower(), name, caller.username),
         "user_id": caller.username,
-        "entries": [],
+        "entries": await _entries(request, caller, name, system, caller.username),
         "project_allocation_uri": facility.url(version, path),
     }
 
