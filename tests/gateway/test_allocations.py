@@ -18,8 +18,11 @@ from crestline.gateway.schedulers.slurm.commands import SlurmCommands
 from crestline.gateway.schedulers.slurm.options import SlurmOptions
 from crestline.model import Allocation, GatewayUnavailableError, JobSpec, NoSiteFitsError, UnsupportedError
 from crestline.wire.extensions import AllocationInfo
+from harness.cluster import Cluster
 from harness.command import Command
 from harness.gateway import RunningGateway, in_thread
+from harness.sites import gateway_site
+from harness.slurm_gateway import SlurmGateway
 
 pytestmark = pytest.mark.anyio
 
@@ -170,3 +173,18 @@ async def test_the_command(gateway: RunningGateway, budgets: None, tmp_path: Pat
     assert json.loads(command("allocations", "--json").stdout)[1] == {
         "account": "rich", "unit": "node-hours", "budget": 1000, "used": 250.25, "user": None, "left": 749.75,
     }  # fmt: skip
+
+
+async def test_real_slurm_tells_a_budget(slurm_gateway: SlurmGateway, cluster: Cluster) -> None:
+    client_id, secret = slurm_gateway.client_of("alice")
+    account = ["sacctmgr", "-i", "modify", "account", "where", "name=other", "set"]
+    cluster.check("root", [*account, "GrpTRESMins=cpu=6000"])
+    try:
+        async with connect(gateway_site(slurm_gateway, client_id=client_id, client_secret=secret)) as system:
+            found = {(each.account, each.unit): each for each in await system.allocations()}
+    finally:
+        cluster.check("root", [*account, "GrpTRESMins=cpu=-1"])
+    other, proj = found["other", "cpu-hours"], found["proj", "cpu-hours"]
+    assert (other.budget, other.user, other.left) == (100, None, 100 - (other.used or 0))
+    assert proj.budget is None
+    assert proj.used is not None

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from crestline.client import connect_blocking
 from crestline.client.backends.firecrest.refusals import error_of
 from crestline.client.backends.iri.errors import error_from_response
 from crestline.gateway.hosts.base import Completed
@@ -15,9 +16,12 @@ from crestline.gateway.schedulers.base import JobQuery
 from crestline.gateway.schedulers.local.scheduler import LocalScheduler
 from crestline.gateway.schedulers.pbs import submission as pbs
 from crestline.gateway.schedulers.slurm import submission as slurm
-from crestline.model import InvalidRequestError, SubmitLimitError, normalize_state
+from crestline.model import InvalidRequestError, JobSpec, SubmitLimitError, normalize_state
 from crestline_reframe.submit_limit import SubmitLimit
+from harness.cluster import Cluster
 from harness.reframe_suite import Suite
+from harness.sites import gateway_site
+from harness.slurm_gateway import running
 
 CHECKS = Path(__file__).parent / "checks"
 POLICY = "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's size"
@@ -139,3 +143,30 @@ def test_a_run_waits_until_the_scheduler_takes_more(
     assert list(done.results.values()) == ["pass"] * 6, done.output
     assert refused
     assert max(counts) <= 3
+
+
+def test_a_run_keeps_to_the_limit_of_real_slurm(
+    cluster: Cluster, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    def limit(number: int) -> None:
+        about = ["user", "where", "name=user30", "account=proj", "set", f"MaxSubmitJobs={number}"]
+        cluster.check("root", ["sacctmgr", "-i", "modify", *about])
+
+    held = JobSpec(script="#!/bin/sh\n", directives=("--hold",))
+    with running(cluster, tmp_path_factory.mktemp("limited") / "home", users=("user30",)) as gateway:
+        client_id, secret = gateway.client_of("user30")
+        site = gateway_site(gateway, client_id=client_id, client_secret=secret)
+        suite = Suite(tmp_path / "suite", site)
+        suite.variables["RFM_TEST_COUNT"] = "3"
+        limit(2)
+        try:
+            with connect_blocking(site) as system:
+                others = [system.submit(held) for _ in range(2)]
+                with pytest.raises(SubmitLimitError):
+                    system.submit(held)
+                system.cancel(others.pop())
+                done = suite.run("-c", CHECKS / "many.py", "-r")
+                system.cancel(others.pop())
+        finally:
+            limit(-1)
+    assert list(done.results.values()) == ["pass"] * 3, done.output
