@@ -255,6 +255,15 @@ def test_a_missing_parameter_is_named(http: httpx.Client, path: str) -> None:
     assert_refused(http.get(f"/filesystem/local/ops/{path}"), 400, "path", "required")
 
 
+@pytest.mark.parametrize(
+    ("query", "name"), [("ls?path=/tmp&showHidden=no-bool", "showHidden"), ("head?path=/tmp/x&bytes=many", "bytes")]
+)
+def test_a_wrong_parameter_has_its_name_in_the_request(http: httpx.Client, query: str, name: str) -> None:
+    answer = http.get(f"/filesystem/local/ops/{query}")
+    assert_refused(answer, 400, f"{name}: ")
+    assert [field["name"] for field in answer.json()["data"]["fields"]] == [name]
+
+
 def test_filters_of_the_job_list(http: httpx.Client, gateway: RunningGateway) -> None:
     """As FirecREST and Slurm: an empty filter is none, several values are alternatives."""
     made = {}

@@ -50,8 +50,9 @@ def handle_http_exception(request: Request[Any, Any, Any], error: HTTPException)
         return _invalid(request, error, f"The body is not JSON: {error.detail}. Send one JSON object.", [])
     if isinstance(error, ValidationException):
         extra = error.extra if isinstance(error.extra, list) else []
+        faults = [_field(request, each) for each in extra]
         # Litestar reports a path parameter of the router as a fault of its own beside every real one.
-        fields = [field for field in map(_field, extra) if field["message"] != repr(field["name"])]
+        fields = [field for field in faults if field["message"] != repr(field["name"])]
         what = "; ".join(f"{each['name']}: {each['message']}" for each in fields)
         if not what and (missing := _MISSING.match(error.detail)):
             what = f"{missing[2]}: this {missing[1]} is required"
@@ -96,14 +97,20 @@ def _response(
     return Response(body, status_code=status, headers=headers)
 
 
-def _field(extra: Any) -> dict[str, str]:
+def _field(request: Request[Any, Any, Any], extra: Any) -> dict[str, str]:
     if not isinstance(extra, dict):
         return {"location": "", "name": "", "message": str(extra)}
     return {
         "location": str(getattr(extra.get("source"), "value", extra.get("source", "body"))),
-        "name": str(extra.get("key", "")),
+        "name": _wire_name(request, str(extra.get("key", ""))),
         "message": str(extra.get("message", "")),
     }
+
+
+def _wire_name(request: Request[Any, Any, Any], name: str) -> str:
+    """The name of a handler's parameter in the request."""
+    parameter = request.scope["route_handler"].parsed_fn_signature.parameters.get(name)
+    return getattr(parameter and parameter.kwarg_definition, "name", None) or name
 
 
 def _user(request: Request[Any, Any, Any]) -> str | None:
