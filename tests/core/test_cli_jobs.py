@@ -143,6 +143,13 @@ def test_a_job_that_is_not_there(crestline: Command, command: str) -> None:
     assert crestline.refused(command, "424242", code=66).startswith("crestline: Job not found")
 
 
+def test_a_job_that_could_not_be_started(crestline: Command) -> None:
+    done = crestline("submit", "-", "--output", "/tmp/no/such", "--wait", code=127, stdin=b"#!/bin/sh\n")
+    why = f"Job {int(done.stdout)} could not be started: /tmp/no/such No such file or directory"
+    assert done.stderr.decode() == f"{why}\n"
+    assert f"{why}. It has no output." in crestline.refused("logs", str(int(done.stdout)), code=66)
+
+
 def test_logs_follow_while_the_job_writes(crestline: Command) -> None:
     gate = crestline.place / "gate"
     job_id = _submit(crestline, f"echo 'früh'; until [ -e {gate} ]; do sleep 0.1; done; printf late")

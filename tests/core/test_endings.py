@@ -28,6 +28,7 @@ LIMIT = JobTimes(limit=90_000)
         ("preempted", {}, "Job 7 was preempted by other jobs.", "run it again"),
         ("failed", {"exit_code": 0, "signal": 53}, "Job 7 could not be started.", "working directory"),
         ("failed", {"raw_state": "LAUNCH_FAILED"}, "Job 7 could not be started.", "working directory"),
+        ("failed", {"reason": "Cannot start the job: /x denied"}, "Job 7 could not be started.", "working directory"),
         ("failed", {"exit_code": 0, "signal": 11}, "Job 7 was ended by signal 11 (SIGSEGV).", ""),
         ("failed", {"exit_code": 0, "signal": 9}, "Job 7 was ended by signal 9 (SIGKILL).", "memory"),
         ("failed", {"exit_code": 271}, "Job 7 was ended by signal 15 (SIGTERM).", ""),

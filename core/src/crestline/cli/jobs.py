@@ -224,7 +224,7 @@ def logs(
                         print_json({"job_id": job, "path": path, "text": text})
                     else:
                         write(piece)
-        except MissingFileError:
+        except (InvalidRequestError, MissingFileError):  # its file is out of what the gateway serves, or is not there
             await _check_started(system, job)
             async with naming_missing_directory(system, paths[0]):
                 raise
@@ -242,7 +242,7 @@ async def _check_started(system: System, job_id: str) -> None:
     """
     job = await system.job(job_id)
     if endings.launch_failed(job):
-        message, hint = f"{endings.describe_end(job)} It has no output.", endings.end_hint(job)
+        message, hint = f"{describe_end(job)}. It has no output.", endings.end_hint(job)
         if job.workdir and await is_missing(system, job.workdir):
             missing, hint = missing_directory(job.workdir)
             message = f"{message} {missing}"

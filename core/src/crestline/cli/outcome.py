@@ -21,6 +21,8 @@ def job_exit_code(job: Job) -> int:
 
 def describe_end(job: Job) -> str:
     """For people, in a line of several; without a full stop."""
+    if endings.launch_failed(job) and (reason := endings.end_reason(job)):
+        return f"{endings.describe_end(job).removesuffix('.')}: {reason}"
     has_code = job.exit_code is not None if job.state.is_success else job.state is JobState.FAILED and job.exit_code
     if has_code and not job.signal:
         return f"Job {job.job_id} {job.state}, exit code {job.exit_code}"

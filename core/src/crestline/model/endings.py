@@ -10,6 +10,8 @@ from crestline.model.time_limits import format_duration
 
 _LAUNCH_FAILED = 53
 """signal that Slurm reports where a job could not be started; no program ends by it"""
+_NOT_STARTED = "Cannot start the job:"
+"""begins the reason that the gateway's `local` scheduler gives where it could not start a job"""
 _SHELL_SIGNAL = 128
 """a shell's exit code for a command that a signal ended is this and the signal"""
 _PBS_SIGNAL = 256
@@ -72,7 +74,7 @@ def describe_end(job: Job) -> str:
 
 def end_reason(job: Job) -> str:
     """The scheduler's reason for an end, where it says more than the state; else empty."""
-    return "" if job.reason.lower().startswith(_NO_NEWS) else job.reason
+    return "" if job.reason.lower().startswith(_NO_NEWS) else job.reason.removeprefix(_NOT_STARTED).strip()
 
 
 def end_hint(job: Job) -> str:
@@ -92,7 +94,9 @@ def end_hint(job: Job) -> str:
 def launch_failed(job: Job) -> bool:
     """Whether the scheduler could not start the job, so that it has no output."""
     return job.state is JobState.FAILED and (
-        job.signal == _LAUNCH_FAILED or job.raw_state.upper().startswith("LAUNCH_FAILED")
+        job.signal == _LAUNCH_FAILED
+        or job.raw_state.upper().startswith("LAUNCH_FAILED")
+        or job.reason.startswith(_NOT_STARTED)
     )
 
 
