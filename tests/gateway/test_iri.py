@@ -21,6 +21,7 @@ from crestline.gateway.store import Store
 from crestline.model import JobSpec, JobState, MissingFileError
 from crestline.wire.extensions import AllocationInfo
 from harness.gateway import RunningGateway, in_thread
+from harness.sites import gateway_site, iri_site
 
 pytestmark = pytest.mark.anyio
 
@@ -594,6 +595,19 @@ def test_directories_of_the_caller(gateway: RunningGateway, served: Path) -> Non
     assert (location["logical_name"], location["path"]) == ("scratch", f"{served}/{user}")
     assert face.http.get("/storage/locations/local", params={"logicalpath": "archive"}).status_code == 404
     assert face.http.get("/storage/access-endpoints/local").json() == []
+
+
+async def test_the_default_directory_is_that_of_firecrest(tmp_path: Path) -> None:
+    file_systems = [
+        {"path": str(tmp_path / name), "data_type": kind, "default_work_dir": kind == "users"}
+        for name, kind in (("scratch", "scratch"), ("home", "users"))
+    ]
+    for each in file_systems:
+        Path(str(each["path"])).mkdir()
+    with in_thread(tmp_path / "gateway", systems={"local": {"file_systems": file_systems}}) as gateway:
+        for site in (gateway_site(gateway), iri_site(gateway)):
+            async with connect(site, policy=QUICK) as system:
+                assert (await system.default_workdir()).startswith(f"{tmp_path}/home/")
 
 
 # who may what

@@ -256,6 +256,8 @@ class StorageLocation(msgspec.Struct, kw_only=True):
 
     logical_name: str = ""
     path: str
+    is_default: bool = False
+    """Whether jobs run there that name no directory; an addition of Crestline's gateway."""
 
 
 class AccessEndpoint(msgspec.Struct, kw_only=True):

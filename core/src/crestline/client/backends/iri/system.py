@@ -12,6 +12,7 @@ from crestline.model import (
     Allocation,
     ConfigError,
     CrestlineError,
+    InvalidRequestError,
     Node,
     NotFoundError,
     Partition,
@@ -158,20 +159,25 @@ class System(SystemEndpoints):
 
     async def _location(self) -> str:
         if self._calls.version >= 2 and self._files is not None:
+            found = await self._locations(self._files, None)
+            named = [each for each in found if each.is_default]
             for name in _DIRECTORIES:
-                try:
-                    response = await self._calls.request(
-                        "GET", f"/storage/locations/{self._files}", params={"logicalpath": name}
-                    )
-                except (NotFoundError, UnsupportedError):
-                    continue
-                found = self._calls.read(response, list[iri.StorageLocation])
-                if found:
-                    return found[0].path.rstrip("/") or "/"
+                named = named or [each for each in found if each.logical_name == name]
+                named = named or await self._locations(self._files, name)
+            if named:
+                return named[0].path.rstrip("/") or "/"
         raise ConfigError(
             f"{self._name} does not tell where your files belong.",
             hint="Name the working directory, or set `workdir` in the site's `options`.",
         )
+
+    async def _locations(self, files: str, name: str | None) -> list[iri.StorageLocation]:
+        """The user's directories, or those with a logical name."""
+        try:
+            response = await self._calls.request("GET", f"/storage/locations/{files}", params={"logicalpath": name})
+        except (NotFoundError, UnsupportedError, InvalidRequestError):
+            return []
+        return self._calls.read(response, list[iri.StorageLocation])
 
     async def other_ways_to_files(self) -> str:
         """What moves large files, as text for messages."""

@@ -145,6 +145,7 @@ async def get_locations(request: GatewayRequest, system: SystemDependency, calle
             "filesystem": each.path,
             "shared": each.data_type in ("apps", "project", "store"),
             "access": {"read": True, "write": True, "execute": True},
+            "is_default": each.default_work_dir,
         }
         for each in file_systems
         if query.logicalpath in (None, _LOGICAL_NAMES[each.data_type])
