@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import gzip
 import os
+import select
+import socket
 import stat
 import tarfile
 from collections.abc import AsyncIterator
@@ -16,10 +18,12 @@ import pytest
 
 from crestline.gateway.hosts.selections import path_pattern
 from crestline.gateway.hosts.this_machine import ThisMachine
+from crestline.gateway.identity.clients import Clients
 from crestline.gateway.paths import PathGuard
+from crestline.gateway.store import Store
 from crestline.model import InvalidRequestError
 from crestline.wire import tar
-from harness.gateway import in_thread
+from harness.gateway import RunningGateway, in_thread
 
 OPS = "/filesystem/local/ops"
 
@@ -152,3 +156,35 @@ def test_a_pattern_takes_time_in_proportion_to_the_path() -> None:
     """Each of these takes a backtracking matcher longer than anybody lives."""
     for pattern in (r"\(a*\)*b", r"\(a\|aa\)+b", r"\(.*a\)\(.*a\)\(.*a\)\(.*a\)\(.*a\)\(.*a\)\(.*a\)\(.*a\)\(.*a\)b"):
         assert not path_pattern(pattern)("a" * 4000)
+
+
+@pytest.mark.parametrize("call", ["head?bytes=5000000", "view?size=5000000", "download?"])
+def test_answers_that_are_not_taken_are_few_in_memory(tmp_path: Path, call: str) -> None:
+    """Forty of one user, of megabytes each; another user is answered meanwhile."""
+    with in_thread(tmp_path / "home") as gateway, contextlib.ExitStack() as stack:
+        zeros = tmp_path / "home" / "files" / "zeros"
+        zeros.write_bytes(bytes(5_000_000))
+        asked = f"{OPS}/{call}{'' if call.endswith('?') else '&'}path={zeros}"
+        held = [stack.enter_context(socket.socket()) for _ in range(40)]
+        for connection in held:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect(("127.0.0.1", int(gateway.url.rpartition(":")[2])))
+            connection.sendall(
+                f"GET {asked} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {gateway.token()}\r\n\r\n".encode()
+            )
+        other = asyncio.run(client_of_another_user(gateway))
+        with gateway.http(other) as http:
+            assert len(http.get(asked).content) >= 5_000_000
+        poll = select.poll()
+        for connection in held:
+            poll.register(connection, select.POLLIN)
+        assert len(poll.poll(0)) <= 8
+
+
+async def client_of_another_user(gateway: RunningGateway) -> tuple[str, str]:
+    """Id and secret of a new one."""
+    store = Store.connect(gateway.home / "private" / "gateway.db")
+    try:
+        return "other", await Clients(store).add("other", "somebody")
+    finally:
+        await store.close()

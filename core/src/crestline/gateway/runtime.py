@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from crestline.gateway.access import build_api_keys, build_authenticator, build_authorization
+from crestline.gateway.answer_shares import AnswerShares
 from crestline.gateway.audit import AuditTrail, FailedSignIns
 from crestline.gateway.authorization import Authorization
 from crestline.gateway.config import GatewayConfig
@@ -78,6 +79,7 @@ class GatewayRuntime:
         self.config = config
         self.public_url = public_url or (lambda: config.public_url or "")
         self.relay = Relay(config.relay)
+        self.answers = AnswerShares()
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:

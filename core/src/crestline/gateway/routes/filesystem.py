@@ -9,6 +9,7 @@ from litestar import Response, Router, delete, get, post, put
 from litestar.params import JSONBody, QueryParameter
 from litestar.response import Stream
 
+from crestline.gateway.answer_shares import shared_answers
 from crestline.gateway.hosts import Files
 from crestline.gateway.requests import CallerDependency, GatewayRequest, SystemDependency
 from crestline.gateway.routes import bodies, excerpts
@@ -43,7 +44,7 @@ FilePath = Annotated[str, QueryParameter(name="path", min_length=1, description=
 Dereference = Annotated[bool, QueryParameter(name="dereference")]
 
 
-@get("/ops/ls")
+@get("/ops/ls", middleware=[shared_answers])
 async def get_ls(
     system: SystemDependency,
     caller: CallerDependency,
@@ -64,7 +65,7 @@ async def get_ls(
     return Ready.json(await encode_list("output", entries))
 
 
-@get("/ops/head")
+@get("/ops/head", middleware=[shared_answers])
 async def get_head(
     system: SystemDependency,
     caller: CallerDependency,
@@ -78,7 +79,7 @@ async def get_head(
     return FileContentAnswer(output=await excerpts.read_head(files, path, byte_count, lines, skip_trailing, limit))
 
 
-@get("/ops/tail")
+@get("/ops/tail", middleware=[shared_answers])
 async def get_tail(
     system: SystemDependency,
     caller: CallerDependency,
@@ -92,7 +93,7 @@ async def get_tail(
     return FileContentAnswer(output=await excerpts.read_tail(files, path, byte_count, lines, skip_heading, limit))
 
 
-@get("/ops/view")
+@get("/ops/view", middleware=[shared_answers])
 async def get_view(
     system: SystemDependency,
     caller: CallerDependency,
@@ -135,7 +136,7 @@ async def get_stat(
     return FileStatAnswer(output=await system.files(caller).stat(path, dereference=dereference))
 
 
-@get("/ops/download", media_type="application/octet-stream")
+@get("/ops/download", media_type="application/octet-stream", middleware=[shared_answers])
 async def get_download(system: SystemDependency, caller: CallerDependency, path: FilePath) -> Stream:
     """A small file."""
     content = await excerpts.read_small(system.files(caller), path, system.config.max_ops_file_size)
