@@ -306,6 +306,22 @@ def test_some_members(http: httpx.Client, work: Path) -> None:
     answer = http.post(f"{OPS}/tar", json={"path": str(work), "files": wanted})
     with tarfile.open(fileobj=io.BytesIO(answer.content)) as tar:
         assert tar.getnames() == wanted
+
+
+def test_headers_of_tar_streams_are_those_of_tarfile(http: httpx.Client, work: Path) -> None:
+    (work / ("d" * 98)).mkdir()
+    (work / ("d" * 99)).mkdir()  # with its slash as long as a header's name can be
+    (work / "run").write_bytes(b"x" * 1025)
+    (work / "run").chmod(0o6751)
+    (work / "link").symlink_to("../" + "t" * 96)
+    os.utime(work / "run", (1, 8**11 - 1), follow_symlinks=False)
+    content = http.get(f"{OPS}/tar", params={"path": str(work)}).content
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        members = tar.getmembers()
+    assert len(members) == 4
+    for member in members:
+        header = content[member.offset : member.offset + tarfile.BLOCKSIZE]
+        assert header == member.tobuf(tarfile.USTAR_FORMAT), member.name
     whole = http.post(f"{OPS}/tar", json={"path": str(work)})
     assert whole.content == http.get(f"{OPS}/tar", params={"path": str(work)}).content
     for name, status in (("nope", 404), ("../x", 400), ("/etc/passwd", 400), ("", 400), ("sub/../..", 400)):
