@@ -85,6 +85,19 @@ def test_srun_cancels_its_job_when_it_is_ended(local: SlurmCommands) -> None:
     assert local("squeue", "-h", "-n", "ended", "-o", "%T") == ""
 
 
+def test_hold_and_release(local: SlurmCommands) -> None:
+    waits = local("sbatch", "--parsable", "-b", "now+1hour", "-J", "waits", "--wrap", "true").strip()
+    first = local("sbatch", "--parsable", "-H", "--wrap", "true").strip()
+    local("scontrol", "hold", waits)
+    assert local("squeue", "-h", "-j", waits, "-o", "%r").strip() == "JobHeldUser"
+    local("scontrol", "release", f"{waits},{first}")
+    assert local("squeue", "-h", "-j", waits, "-o", "%r").strip() != "JobHeldUser"
+    local("scancel", waits)
+    assert "Invalid job id specified for job 987654" in local.refused("scontrol", "release", "987654")
+    assert "Only jobs that wait can be held" in local.refused("scontrol", "hold", waits)
+    assert "too few arguments" in local.refused("scontrol", "hold")
+
+
 def test_a_dependency_and_an_array(local: SlurmCommands) -> None:
     first = local("sbatch", "--parsable", "-H", "-J", "chain", "--wrap", "true").strip()
     array = local(
@@ -113,7 +126,7 @@ def test_a_dependency_and_an_array(local: SlurmCommands) -> None:
         (["salloc", "-n", "1"], "hands out no allocation"),
         (["srun", "--pty", "bash"], "--pty cannot be served: the API carries no terminal"),
         (["srun"], "No command given to execute"),
-        (["scontrol", "hold", "1"], "The API cannot hold jobs"),
+        (["scontrol", "suspend", "1"], "The API cannot suspend jobs"),
         (["scontrol", "update", "jobid=1", "timelimit=5"], "cancel it and submit it again with the other options"),
         (["scontrol", "reconfigure"], "Ask the operators of the system"),
         (["scontrol", "show", "licenses"], "'show licenses' cannot be served"),

@@ -240,6 +240,23 @@ async def test_cancel(slurm: SlurmScheduler) -> None:
 
 
 @every_way
+async def test_hold_and_release(slurm: SlurmScheduler) -> None:
+    job_id = await slurm.submit("alice", describe("#SBATCH --begin=now+1hour\ntrue"))
+    await slurm.hold("alice", job_id)
+    (seen,) = await slurm.jobs("alice", JobQuery(ids=(job_id,)))
+    assert seen.status.state_reason == "JobHeldUser"
+    with pytest.raises(PermissionDeniedError):
+        await slurm.release("bob", job_id)
+    await slurm.release("alice", job_id)
+    (seen,) = await slurm.jobs("alice", JobQuery(ids=(job_id,)))
+    assert seen.status.state_reason != "JobHeldUser"
+    await slurm.cancel("alice", job_id)
+    with pytest.raises(InvalidRequestError, match="Only jobs that wait"):
+        await slurm.hold("alice", job_id)
+    with pytest.raises(JobNotFoundError):
+        await slurm.hold("alice", "99999999")
+
+
 async def test_a_reader_never_sees_less_than_what_he_did(slurm: SlurmScheduler) -> None:
     for _ in range(5):
         job_id = await slurm.submit("alice", describe("#SBATCH --hold"))

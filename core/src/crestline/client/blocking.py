@@ -199,6 +199,8 @@ class BlockingSystem:
     watch = _iterating(System.watch)
     wait = _blocking(System.wait)
     cancel = _blocking(System.cancel)
+    hold = _blocking(System.hold)
+    release = _blocking(System.release)
     metadata = _blocking(System.metadata)
     describe = _blocking(System.describe)
     nodes = _blocking(System.nodes)

@@ -310,6 +310,20 @@ class System(SystemFiles):
         """
         await self.backend.jobs.cancel(job if isinstance(job, str) else job.job_id)
 
+    async def hold(self, job: Job | str) -> None:
+        """Keep a job that waits from starting until it is released.
+
+        Raises:
+            JobNotFoundError: there is no such job.
+            InvalidRequestError: it does not wait any more.
+            UnsupportedError: the gateway or its scheduler holds no jobs; Crestline's does on `local` and Slurm.
+        """
+        await self.backend.jobs.hold(job if isinstance(job, str) else job.job_id)
+
+    async def release(self, job: Job | str) -> None:
+        """Let a held job start; errors as for `hold`."""
+        await self.backend.jobs.release(job if isinstance(job, str) else job.job_id)
+
     async def metadata(self, job: Job | str) -> Job:
         """The job with its `script`, `stdin`, `stdout` and `stderr`; of an array those of its first element.
 

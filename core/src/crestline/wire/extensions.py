@@ -32,6 +32,7 @@ FEATURES = (
     "api-keys",  # GET, POST and DELETE /keys: the caller's API keys
     "submission-lookup",  # GET jobs/submitted with Idempotency-Key: whether that key was used here, below
     "tar-select",  # POST ops/tar with `select`: files of several directories, by age and name
+    "job-hold",  # PUT and DELETE jobs/{id}/hold: keep a waiting job from starting, and let it start
     "allocations",  # GET /status/{system}/allocations: budget and use of the caller's accounts, below
 )
 

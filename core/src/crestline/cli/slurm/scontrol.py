@@ -1,7 +1,9 @@
-"""`crestline-scontrol`: what it shows; what changes a job or the cluster has no call in the API."""
+"""`crestline-scontrol`: what it shows, and hold and release; other changes have no call in the API."""
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -19,10 +21,10 @@ from crestline.cli.slurm.documents import (
 )
 from crestline.cli.slurm.node_fields import long_state
 from crestline.cli.slurm.program import SLURM_VERSION, CommandError, on_system, read_options, run
-from crestline.cli.slurm.queue_fields import array_task, begin_of, job_name, reason
+from crestline.cli.slurm.queue_fields import array_elements, array_task, begin_of, job_name, reason
 from crestline.cli.slurm.states import state_of
 from crestline.cli.slurm.times import long_duration, moment
-from crestline.model import Job, JobNotFoundError, Node, Partition, Reservation
+from crestline.model import CrestlineError, Job, JobNotFoundError, Node, Partition, Reservation
 from crestline.model.hostlist import fold, unfold
 from crestline.model.job_ids import parent
 
@@ -34,9 +36,6 @@ _OPTIONS = (
     f"a/all d/details F/future h/help hide M/clusters= local o/oneliner Q/quiet sibling u/uid= v/verbose {OPTIONS}"
 )
 _UNSERVED = {
-    "hold": "submit it with --hold, or cancel it",
-    "uhold": "submit it with --hold, or cancel it",
-    "release": "submit it again without --hold",
     "update": "cancel it and submit it again with the other options",
     "requeue": "submit it again",
     "requeuehold": "submit it again with --hold",
@@ -72,6 +71,8 @@ def scontrol(words: list[str]) -> int:
         )
     if command in _OF_OPERATORS:
         raise CommandError(f"{_PROGRAM}: error: The API has no '{command}'. Ask the operators of the system.")
+    if command in ("hold", "uhold", "release"):
+        return _hold_or_release(command, arguments, options)
     if command == "version":
         print(f"slurm {SLURM_VERSION}")
         return 0
@@ -80,6 +81,26 @@ def scontrol(words: list[str]) -> int:
     if command != "show":
         raise CommandError(f"invalid keyword: {rest[0]}")
     return _show(arguments, options)
+
+
+def _hold_or_release(command: str, arguments: list[str], options: dict[str, str]) -> int:
+    words = [each for word in arguments for each in re.split(r",(?![^\[]*\])", word.removeprefix("jobid="))]
+    if not words:
+        raise CommandError(f"too few arguments for keyword:{command}")
+    target, system = find_cluster(_PROGRAM, options.get("clusters"))
+
+    async def change(there: System) -> int:
+        failed = False
+        for job_id in (element for word in words for element in array_elements(word)):
+            try:
+                await (there.release(job_id) if command == "release" else there.hold(job_id))
+            except CrestlineError as error:
+                why = "Invalid job id specified" if isinstance(error, JobNotFoundError) else str(error)
+                print(f"{why} for job {job_id}", file=sys.stderr)
+                failed = True
+        return int(failed)
+
+    return on_system(target, system, change)
 
 
 def _show(arguments: list[str], options: dict[str, str]) -> int:

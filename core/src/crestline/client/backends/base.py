@@ -77,6 +77,18 @@ class JobEndpoints(abc.ABC):
     async def cancel(self, job_id: str) -> None:
         """Idempotent: a job that has ended is not an error, also where the gateway answers 500 for it."""
 
+    async def hold(self, job_id: str) -> None:
+        """Keep a job that waits from starting.
+
+        Raises:
+            UnsupportedError: the gateway does not offer `job-hold`, or its scheduler holds no jobs.
+        """
+        raise UnsupportedError("The API cannot hold jobs.", hint="Submit the job with --hold, or cancel it.")
+
+    async def release(self, job_id: str) -> None:
+        """Let a held job start; errors as for `hold`."""
+        raise UnsupportedError("The API cannot release jobs.", hint="Cancel it and submit it again without --hold.")
+
     def events(self, ids: Sequence[str] | None) -> AsyncIterator[JobNews]:
         """The state of these jobs (None: of the caller's), then every change, until the connection ends.
 

@@ -19,6 +19,7 @@ class Capability(enum.StrEnum):
     API_KEYS = "api-keys"
     SUBMISSION_LOOKUP = "submission-lookup"
     TAR_SELECT = "tar-select"
+    JOB_HOLD = "job-hold"
     ALLOCATIONS = "allocations"
 
     @classmethod

@@ -180,6 +180,18 @@ async def put_attach(
     await system.scheduler.attach(caller.username, job_id, data.command)
 
 
+@put("/{job_id:str}/hold", status_code=204)
+async def put_hold(system: SystemDependency, caller: CallerDependency, job_id: JobIdPath) -> None:
+    """Keep a waiting job from starting."""
+    await system.scheduler.hold(caller.username, job_id)
+
+
+@delete("/{job_id:str}/hold", status_code=204)
+async def delete_hold(system: SystemDependency, caller: CallerDependency, job_id: JobIdPath) -> None:
+    """Let a held job start."""
+    await system.scheduler.release(caller.username, job_id)
+
+
 @delete("/{job_id:str}", status_code=204)
 async def delete_job(system: SystemDependency, caller: CallerDependency, job_id: JobIdPath) -> None:
     """Cancel a job; one that has ended stays as it is."""
@@ -218,6 +230,8 @@ router = Router(
         get_job,
         get_metadata,
         put_attach,
+        put_hold,
+        delete_hold,
         delete_job,
     ],
     opt={"area": "jobs"},

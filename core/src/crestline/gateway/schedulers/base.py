@@ -142,6 +142,22 @@ class Scheduler(abc.ABC):
             PermissionDeniedError: it is another user's.
         """
 
+    async def hold(self, user: str, job_id: str) -> None:
+        """Keep a job that waits from starting until it is released.
+
+        Raises:
+            JobNotFoundError, PermissionDeniedError: as for `cancel`.
+            InvalidRequestError: it does not wait any more.
+            UnsupportedError: the scheduler holds no jobs.
+        """
+        raise UnsupportedError(
+            "This system's scheduler holds no jobs.", hint="Submit the job with --hold, or cancel it."
+        )
+
+    async def release(self, user: str, job_id: str) -> None:
+        """Let a held job start; errors as for `hold`."""
+        raise UnsupportedError("This system's scheduler releases no jobs.", hint="Submit the job without --hold.")
+
     @abc.abstractmethod
     async def attach(self, user: str, job_id: str, command: str) -> None:
         """Run `command` as a step inside the running job; its output is dropped.

@@ -163,6 +163,14 @@ class JobCalls(EventCalls):
             for each in found
         ]
 
+    async def hold(self, job_id: str) -> None:
+        self._calls._need(Capability.JOB_HOLD)
+        await self._calls._request("put", f"{self._jobs_path}/{job_id}/hold", expect=204)
+
+    async def release(self, job_id: str) -> None:
+        self._calls._need(Capability.JOB_HOLD)
+        await self._calls._request("delete", f"{self._jobs_path}/{job_id}/hold", expect=204)
+
     async def cancel(self, job_id: str) -> None:
         asked = self._askable(job_id)
         if asked != job_id:

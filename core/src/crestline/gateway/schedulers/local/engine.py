@@ -134,6 +134,13 @@ class Engine:
         for job in started:
             self._launcher.cancel(job.id)
 
+    def hold(self, jobs: Sequence[Job]) -> None:
+        """Keep pending jobs from starting."""
+        held = [job for job in jobs if job.is_pending]
+        self._change(held, held=True)
+        self._conditional.update({job.id: job for job in held})
+        self._changed.set()
+
     def release(self, jobs: Sequence[Job]) -> None:
         """Forget the hold of pending jobs."""
         self._change([job for job in jobs if job.is_pending], held=False)

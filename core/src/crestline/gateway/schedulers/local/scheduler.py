@@ -192,6 +192,18 @@ class LocalScheduler(Scheduler):
         """Let a suspended job go on; errors as for `suspend`."""
         await self._engine.ask(await self._running(user, job_id), "resume")
 
+    async def hold(self, user: str, job_id: str) -> None:
+        """Keep jobs that wait from starting.
+
+        Raises:
+            JobNotFoundError, PermissionDeniedError: as for `cancel`.
+            InvalidRequestError: none of them waits.
+        """
+        jobs = await self._own(user, job_id)
+        if not any(job.is_pending for job in jobs):
+            raise InvalidRequestError(f"Job {job_id} does not wait any more.", hint="Only jobs that wait can be held.")
+        await when_unlocked(lambda: self._engine.hold(jobs))
+
     async def release(self, user: str, job_id: str) -> None:
         """Let jobs go that were submitted with `--hold`.
 

@@ -120,6 +120,26 @@ class SlurmScheduler(CommandScheduler):
             when = msgspec.structs.replace(jobs[0].time, end=int(time.time()), elapsed=0)
             await self._views.keep(user, Entry(msgspec.structs.replace(jobs[0], status=status, time=when)))
 
+    async def hold(self, user: str, job_id: str) -> None:
+        await self._control(user, "hold", job_id)
+
+    async def release(self, user: str, job_id: str) -> None:
+        await self._control(user, "release", job_id)
+
+    async def _control(self, user: str, command: str, job_id: str) -> None:
+        await self._own(user, job_id)
+        try:
+            done = await self._slurm.act(user, "scontrol", command, job_id)
+        finally:
+            self._views.change(user)
+        if done.exit_status != 0:
+            said = complaints(done)
+            raise refusal("scontrol", done) or InvalidRequestError(
+                f"Slurm refused to {command} job {job_id}: {said[-1] if said else f'exit status {done.exit_status}'}",
+                hint="Only jobs that wait can be held and released.",
+                details=said,
+            )
+
     async def attach(self, user: str, job_id: str, command: str) -> None:
         try:
             words = shlex.split(command)
