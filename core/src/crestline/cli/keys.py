@@ -1,4 +1,4 @@
-"""`crestline keys`: API keys, one's own by way of a gateway, or anybody's on the gateway's own home."""
+"""`crestline keys`: manage your own API keys through a gateway, or any user's keys in the gateway's home."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 app = make_app()
 keys = make_app(
-    help="Your API keys; or with --user, --home or --config anybody's, for the operator of a gateway of this machine.",
+    help="Your API keys; or with --user, --home or --config any user's, for the operator of a gateway on this machine.",
     no_args_is_help=True,
 )
 app.add_typer(keys, name="keys")

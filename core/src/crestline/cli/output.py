@@ -48,7 +48,7 @@ def one_line(text: str) -> str:
 
 
 def write(piece: str | bytes) -> None:
-    """A piece of somebody's output, byte for byte."""
+    """Write a piece of a job's output or of a file to stdout, byte for byte."""
     sys.stdout.buffer.write(piece.encode() if isinstance(piece, str) else piece)
     sys.stdout.buffer.flush()
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[int, int, str], None] | None]:
-    """Yields what a transfer reports to: bytes done, bytes in all, name of the file; None where nobody looks."""
+    """Yields the callback of a transfer (bytes done, bytes in all, file name); None if stderr is not a terminal."""
     if not sys.stderr.isatty():
         yield None
         return

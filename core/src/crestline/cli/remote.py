@@ -40,7 +40,7 @@ async def output_files(system: System, job_id: str, *, stderr: bool = False) -> 
 
     Raises:
         JobNotFoundError: there is no such job.
-        MissingFileError: nobody knows where it writes to.
+        MissingFileError: the path of its output is unknown.
     """
     jobs = await system.backend.jobs.metadata(job_id)
     paths = [(job.stderr if stderr else None) or job.stdout for job in jobs]

@@ -69,7 +69,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     account: str | None = None
     """charged for jobs that name none, and for those that FirecREST runs to move files"""
     verify: bool = True
-    """False: whoever answers is believed; for tests alone"""
+    """False: skip certificate verification, for tests only"""
     ca_file: str | None = None
     """PEM file of the authority that signed the gateway's certificate"""
     name: str = ""

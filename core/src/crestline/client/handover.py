@@ -25,7 +25,7 @@ class Handover:
     """A file (0600) for one gateway, system and identity; whatever else it holds is ignored and replaced.
 
     Args:
-        file: in a directory that nobody else may write.
+        file: in a directory that only its owner may write to.
         of: what its content holds for.
     """
 

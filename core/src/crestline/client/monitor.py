@@ -1,4 +1,4 @@
-"""One watcher for all jobs of an identity on a system: whoever waits for a job asks here, and nobody polls.
+"""One watcher for all jobs of an identity on a system: callers that wait for a job subscribe here and do not poll.
 
 While any job is watched, one list request per interval serves all of them. Jobs that the list misses are asked for by
 id, a few at a time. An error changes no job's state; a job is gone only when it has been missing again and again.
@@ -139,7 +139,7 @@ class JobMonitor:
         return entry
 
     def _active(self, now: float) -> list[Entry]:
-        """Those that have to be looked at; forgets those that nobody asks for."""
+        """Return the jobs that have to be looked at; forget those that no caller asks for."""
         unwanted = [name for name, each in self._entries.items() if not each.watchers and each.wanted_until < now]
         for job_id in unwanted:
             del self._entries[job_id]
@@ -155,7 +155,7 @@ class JobMonitor:
         try:
             while self._active(clock.monotonic()):
                 await self._rounds()
-                await self._stream.close()  # meanwhile somebody may have come
+                await self._stream.close()  # meanwhile a watcher may have been added
         except Exception as error:
             _LOG.exception("The job monitor broke")
             for entry in self._entries.values():
@@ -184,7 +184,7 @@ class JobMonitor:
             if (left := last_round + interval - now) > 0:
                 try:
                     async with asyncio.timeout(left):
-                        await self._wake.wait()  # somebody came; perhaps with a fresh job
+                        await self._wake.wait()  # a watcher was added; perhaps of a fresh job
                 except TimeoutError:
                     pass
                 else:

@@ -48,9 +48,9 @@ class PollPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """The same for an id that was given without its job and that no look has ever found, in at least two looks; None:
     as for any other, since it may be that of a fresh job, which a plain FirecREST may not see for some seconds"""
     remember: float = 300.0
-    """how long a job is kept in mind after somebody last asked for it"""
+    """seconds for which a job is kept in memory after a caller last asked for it"""
     all_users: bool = False
-    """list everybody's jobs, for a service that watches the jobs of others"""
+    """list the jobs of all users, for a service that watches the jobs of others"""
 
     def interval(self, quiet: float, cost: float) -> float:
         """Seconds from one round to the next, before jitter.

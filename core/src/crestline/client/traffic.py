@@ -1,4 +1,4 @@
-"""What goes over the wire, counted: in all, and for a piece of work of one's own."""
+"""Counts of what goes over the wire: in all, and for one block of code."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _counting: ContextVar[tuple[Traffic, ...]] = ContextVar("crestline_traffic", def
 def counting() -> Iterator[Traffic]:
     """Count what the code in this block, and the tasks it starts, sends and receives.
 
-    What is done once for several (job lists, tokens) counts for nobody here.
+    What is done once for several callers (job lists, tokens) is not counted here.
     """
     traffic = Traffic()
     token = _counting.set((*_counting.get(), traffic))

@@ -196,7 +196,7 @@ class OidcConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     scopes: dict[str, frozenset[Scope | Literal["*"]]] | None = None
     """what each scope of the provider's allows here, `*` being everything; None: its tokens allow everything"""
     page: OidcPageConfig | None = None
-    """None: nobody signs in to the gateway's own page by this provider"""
+    """None: users cannot sign in to the gateway's own page by this provider"""
 
 
 class ApiKeysConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -247,7 +247,7 @@ class TlsConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class MetricsConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A listener of its own for Prometheus: `GET /metrics`, plain HTTP, open to whoever reaches it."""
+    """A listener of its own for Prometheus: `GET /metrics`, plain HTTP, open to every client that reaches it."""
 
     host: str = "127.0.0.1"
     port: int = 9464

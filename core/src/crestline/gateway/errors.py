@@ -23,7 +23,7 @@ _log = logging.getLogger("crestline.gateway")
 
 
 def handle_crestline_error(request: Request[Any, Any, Any], error: CrestlineError) -> Response[Any]:
-    """An error that somebody raised on purpose; its class knows the status."""
+    """Answer with a typed error of the gateway; its class knows the status."""
     headers = {}
     if error.retry_after is not None:
         headers["Retry-After"] = str(max(1, round(error.retry_after)))

@@ -1,4 +1,4 @@
-"""The health of the systems: probed when somebody asks and now and then, answered from memory."""
+"""The health of the systems: probed on request and at intervals, answered from memory."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from crestline.model import CrestlineError
 from crestline.wire.status import ServiceHealth
 
 INTERVAL = 120
-"""seconds between probes that nobody asked for, FirecREST's default"""
+"""seconds between probes without a request, FirecREST's default"""
 
 FRESH = 5.0
-"""seconds for which a probe answers who asks"""
+"""seconds for which the result of a probe is served"""
 
 _TIMEOUT = 5.0
 _PATIENCE = 1.0
-"""seconds that who asks waits for a probe; then the last one has to do"""
+"""seconds that a request waits for a probe; then it gets the last result"""
 
 
 class Health:

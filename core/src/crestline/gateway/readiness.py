@@ -8,7 +8,7 @@ from crestline.model import GatewayUnavailableError
 
 
 class Readiness:
-    """Ready while the database answers and nobody has asked the gateway to go.
+    """Ready while the database answers and the gateway has not been asked to stop.
 
     The systems behind it do not count: all replicas have the same ones, and one that is down is answered for.
     """

@@ -1,7 +1,8 @@
 """Which gateways of those on one database are alive.
 
-Each one counts a beat up in the database. Whoever has watched a beat stand still for long while the database answered
-takes its owner for dead; no clock of another machine is asked, and an outage of the database kills nobody.
+Each one increments its heartbeat in the database. A gateway considers another one dead if that heartbeat has long been
+the same while the database answered. Clocks of other machines are not compared, and an outage of the database marks
+no gateway as dead.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ class Replicas:
         before, self._seen = self._seen, {}
         for replica, beat in rows:
             last = before.get(replica)
-            # Nobody could beat while the database was away.
+            # No gateway could beat while the database was away.
             standing = last is not None and last[0] == beat and self._watching
             self._seen[replica] = last if standing and last is not None else (beat, now)
         self._watching = True

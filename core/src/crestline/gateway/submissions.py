@@ -223,7 +223,7 @@ class Submissions:
             return (await connection.execute(select(_submissions).where(row))).first()
 
     async def _remember(self, username: str, key: str, fingerprint: str) -> bool:
-        """Write a new key down; False where somebody else has just done so."""
+        """Write a new key down; False if another request has just done so."""
         now = time.time()
         try:
             async with self._engine.begin() as connection:
@@ -243,7 +243,7 @@ class Submissions:
         return True
 
     async def _take(self, row: ColumnElement[bool], known: Row[Any]) -> bool:
-        """Take a key over from a replica that is no more; False where somebody else was faster."""
+        """Take a key over from a dead replica; False if another gateway was faster."""
         before = _submissions.c.owner.is_not_distinct_from(known.owner) & _submissions.c.job_id.is_(None)
         async with self._engine.begin() as connection:
             changed = await connection.execute(

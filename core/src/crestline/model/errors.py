@@ -29,7 +29,7 @@ class CrestlineError(Exception):
         message: what is wrong, one sentence.
         hint: what the caller can do about it, one sentence; may be empty.
         details: the causes underneath, outermost first, as a server or a scheduler worded them.
-        retry_after: seconds after which trying again makes sense, where somebody said so.
+        retry_after: seconds after which to try again, if the server gave them.
     """
 
     status = 500

@@ -1,4 +1,4 @@
-"""A job as somebody asks for it, and a job as a scheduler reports it."""
+"""A job as a client submits it, and a job as a scheduler reports it."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class JobState(enum.StrEnum):
     BOOT_FAIL = "boot_fail"
     DEADLINE = "deadline"
     UNKNOWN = "unknown"
-    """Nobody could say: an error on the way, or a word that no table has. Never a reason to give a job up."""
+    """The state cannot be told: an error on the way, or a word in no table. Never a reason to give a job up."""
 
     @property
     def is_terminal(self) -> bool:

@@ -191,7 +191,7 @@ class FirecRESTSubmitTrigger(FirecRESTJobTrigger):
 
     async def _run(self, shared: Shared) -> TriggerEvent:
         assert shared.system is not None  # noqa: S101
-        # A kill must not leave a submission whose answer nobody hears.
+        # A kill must not leave a submission whose answer is lost.
         self._submission = asyncio.create_task(self._submit())
         attempt = await asyncio.shield(self._submission)
         assert attempt.job_id is not None  # noqa: S101
@@ -210,7 +210,7 @@ class FirecRESTSubmitTrigger(FirecRESTJobTrigger):
         )
 
     async def _submit(self) -> Attempt:
-        shared = await acquire(self.firecrest_conn_id, self.system)  # after a kill nobody else may hold it open
+        shared = await acquire(self.firecrest_conn_id, self.system)  # after a kill no other trigger may hold it open
         try:
             return await self._submitted(shared)
         finally:

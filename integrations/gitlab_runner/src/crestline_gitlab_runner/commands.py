@@ -108,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
 
 @contextlib.asynccontextmanager
 async def connected(settings: Settings, job: CiJob | None) -> AsyncIterator[System]:
-    """The system, as whoever the job is."""
+    """Connect to the system as the identity of the job."""
     gc.disable()  # what an import makes stays: looking through it meanwhile takes a quarter of the time
     from crestline.client import Policy, PollPolicy, connect
     from crestline_gitlab_runner.identity import project_client, site

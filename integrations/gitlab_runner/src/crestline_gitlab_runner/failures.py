@@ -22,4 +22,4 @@ class SystemFailureError(CrestlineError):
 
 
 class RunnerGoneError(SystemFailureError):
-    """Nobody is there any more for whom the job would run."""
+    """The runner for which the job would run is gone."""

@@ -54,7 +54,7 @@ def project_client(settings: Settings, job: CiJob | None) -> tuple[str, str] | N
 
 
 def site(settings: Settings, job: CiJob | None) -> Site:
-    """The gateway, as whoever this job is.
+    """Return the gateway's site with the identity of this job.
 
     Args:
         job: None for work that no job asked for (`gc`): the runner's own identity.

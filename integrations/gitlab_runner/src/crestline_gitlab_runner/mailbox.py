@@ -56,7 +56,7 @@ class Mailbox:
         return min(self._system.max_direct_size, 8 * 1024 * 1024)
 
     async def beat(self) -> None:
-        """Tell the agent that somebody is there, and what it may delete."""
+        """Tell the agent that the runner is alive, and what it may delete."""
         self._beats += 1
         await self._put("beat", f"{self._beats} {self._read}\n".encode())
 

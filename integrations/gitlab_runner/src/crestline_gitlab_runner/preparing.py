@@ -111,7 +111,7 @@ async def _root(settings: Settings, client_id: str, connect: Connect) -> str:
 
 
 async def workspaces(settings: Settings, system: System) -> str:
-    """The directory of all workspaces of this runner, for whoever is connected.
+    """Return the directory of all workspaces of this runner, for the connected user.
 
     Raises:
         SystemFailureError: it has a name that scripts would have to quote.

@@ -102,16 +102,16 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Recovery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What happens when somebody stays away."""
+    """What happens when the runner or the gateway stops answering."""
 
     heartbeat_ttl: str = "10m"
-    """after so long without the runner the allocation ends itself"""
+    """time without the runner after which the allocation ends itself, such as `10m`"""
     gateway_budget: str = "10m"
-    """after so long without the gateway the driver gives up"""
+    """time without an answer of the gateway after which the driver gives up, such as `10m`"""
     state_dir: str = ""
-    """on the runner's machine; empty: in the user's state directory"""
+    """directory on the runner's machine; empty: in the user's state directory"""
     remove_after: str = "7d"
-    """`gc` removes what nobody on this machine knows after so long"""
+    """age after which `gc` removes what the runner's machine has no record of, such as `7d`"""
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

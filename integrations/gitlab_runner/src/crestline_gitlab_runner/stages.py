@@ -46,7 +46,7 @@ class Stages:
         self._abandoned = False
 
     async def run(self, stage: str, script: Path, runner: int) -> None:
-        """Run a stage to its end; a name that nobody knows is the user's code.
+        """Run a stage to its end; an unknown name is the user's code.
 
         Args:
             runner: the pid of the runner; when that process has ended, so does the job.

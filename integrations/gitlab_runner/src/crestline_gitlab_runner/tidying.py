@@ -56,7 +56,7 @@ async def _remove(settings: Settings, state: State, connect: Connect, *, long_ag
 
 
 async def collect_garbage(settings: Settings, connect: Connect) -> None:
-    """Remove what nobody has cared for during twice the heartbeat's limit.
+    """Remove workspaces without a heartbeat for twice its limit.
 
     Raises:
         SystemFailureError: some of it could not be removed; all the rest was.

@@ -1,4 +1,4 @@
-"""Work that nobody waits for, and that is not lost meanwhile."""
+"""Background tasks: no caller waits for them, and they are kept until they end."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Dask and IPyParallel clusters that start with a session, on all nodes of its job.
 
 The shell lines here stand before the session. They start what listens (scheduler, controller) on the first node and
-what works (workers, engines) as tasks of the job, by `srun`; with MPI by `mpiexec` where `srun` has none. Nobody else
-on the nodes can use them: Dask speaks TLS with a certificate made for this session alone, IPyParallel encrypts by
+what works (workers, engines) as tasks of the job, by `srun`; with MPI by `mpiexec` where `srun` has none. Other users
+of the nodes cannot use them: Dask speaks TLS with a certificate made for this session alone, IPyParallel encrypts by
 CurveZMQ and signs. All their files lie in the session's folder, which is closed to others.
 """
 

@@ -1,4 +1,4 @@
-"""The systems that this hub talks to: opened once, kept open, whoever asks."""
+"""The systems that this hub talks to: opened once and shared by all users."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Connections:
         self._systems: SingleFlight[Hashable, System] = SingleFlight()
 
     async def get(self, target: str, authorizer: Authorizer | None = None, host: str = "") -> System:
-        """The system, opened if nobody has yet.
+        """Return the system, opened at the first call.
 
         Args:
             target: as `SpawnerSettings.system`.

@@ -1,11 +1,11 @@
-"""Finds what a hub has left on a system and nobody owns: jobs of sessions, and sessions' folders.
+"""Finds what a hub has left on a system without a server: jobs of sessions, and sessions' folders.
 
     python -m crestline_jupyterhub.reaper --hub-name main --target daint@service           # says what it would do
     python -m crestline_jupyterhub.reaper --hub-name main --target daint@service --delete  # does it
 
 Runs once, or again and again with `--every`; as a service of the hub it finds the hub's URL and its token in its
 environment (`JUPYTERHUB_API_URL`, `JUPYTERHUB_API_TOKEN`; scopes `list:users`, `read:servers`, `admin:server_state`).
-A job counts as nobody's when no server of the hub has its attempt in its state, in two looks `--grace` seconds apart.
+A job counts as orphaned if no server of the hub has its attempt in its state, in two looks `--grace` seconds apart.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ async def owned_attempts(hub_url: str, token: str) -> set[str]:
 
 
 async def find_leftovers(system: System, hub_name: str, folders: str = "", days: float = 14) -> list[Orphan]:
-    """Jobs that this hub has started, and folders of such as have ended; whether somebody owns them, the hub knows.
+    """Find jobs that this hub has started, and folders of ended ones; only the hub knows whether a server owns them.
 
     Args:
         folders: directory of the sessions' folders; empty: the default of the identity in use.

@@ -22,7 +22,7 @@ class Gathering(Generic[T]):
         quiet: seconds without another item after which the gathering ends, and at the latest after `longest`; both are
             longer where items come at longer intervals, as from a busy machine.
         most: items in one call.
-        are_all: whether nobody else can come, so that patience is in vain.
+        are_all: whether no further item can come, so that waiting is in vain.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Gathering(Generic[T]):
         self._task: asyncio.Task[None] | None = None
 
     def be_patient(self, patience: float, longest: float) -> None:
-        """Wait longer for others, unless nobody else can come: where a call costs more."""
+        """Wait longer for further items, unless none can come: for calls that cost more."""
         self._patience, self._longest = patience, longest
 
     async def add(self, item: T) -> None:
@@ -71,7 +71,7 @@ class Gathering(Generic[T]):
             batch = [(item, done) for item, done in batch if not done.done()]  # those who left need nothing
             error = await self._try([item for item, _ in batch])
             for item, done in batch:
-                # What goes wrong with one must not spoil the others; that nobody answers is no one's fault.
+                # An error of one item must not fail the others; a gateway that does not answer is no item's fault.
                 if error is not None and len(batch) > 1 and not isinstance(error, GatewayUnavailableError):
                     _tell(done, await self._try([item]))
                 else:

@@ -86,7 +86,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return site, self.system or system
 
     def base(self) -> str | None:
-        """The directory for all runs, if anybody has said one."""
+        """Return the directory for all runs, None if it is not set."""
         base = self.basedir or os.environ.get("FIRECREST_BASEDIR") or None
         if base is not None and not base.startswith("/"):
             raise ReframeConfigError(f"the base directory {base!r} is not an absolute path on the system")

@@ -471,7 +471,7 @@ class Run:
                 await system.remove(self.places.root)
 
     async def _remove_expired(self, system: System, base: str) -> None:
-        """Remove what runs have left that nobody will ever go on with."""
+        """Remove what runs have left that no run will resume."""
         for file in await system.ls(base):
             if file.is_directory and age(file.name, time.time()) > self.options.expire:
                 await system.remove(posixpath.join(base, file.name))

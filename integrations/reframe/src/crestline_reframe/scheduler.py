@@ -97,7 +97,7 @@ class FirecrestJobScheduler(SlurmJobScheduler):  # type: ignore[misc]
     def _scheduler_type(self) -> str:
         check = getlogger().check
         if self._options.scheduler is None and check is not None and check.is_dry_run():
-            return "slurm"  # nobody is asked for a dry run
+            return "slurm"  # a dry run sends no request
         return self._run.scheduler_type()
 
     def submit(self, job: FirecrestJob) -> None:

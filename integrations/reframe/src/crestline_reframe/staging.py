@@ -1,7 +1,7 @@
 """What has to travel before jobs can start: their stage directories, each content once.
 
-The inputs of a test go to a directory that is named by their content and that nobody writes to; the job copies them
-from there when it starts. So tests with equal sources send them once, and a build's products never travel back.
+The inputs of a test go to a directory that is named by their content and never changed; the job copies them from there
+when it starts. So tests with equal sources send them once, and a build's products never travel back.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ class Work:
         self.settled.set()
 
     def saw(self, event: JobEvent) -> None:
-        """News from the monitor; where nobody knows, the last state stays."""
+        """Apply an event of the monitor; if the state is unknown, the last one stays."""
         if event.state is JobState.UNKNOWN:
             return
         self.job = event.job

@@ -39,8 +39,8 @@ _OURS = frozenset(
 _UNSERVED = {
     "test-only": "the API submits, or does not",
     "export-file": "name the variables in --export",
-    "uid": "jobs run as who is signed in",
-    "gid": "jobs run as who is signed in",
+    "uid": "jobs run as the signed-in user",
+    "gid": "jobs run as the signed-in user",
 }
 _VARIABLES = {
     "SBATCH_ACCOUNT": "account", "SBATCH_ARRAY_INX": "array", "SBATCH_CLUSTERS": "clusters",

@@ -21,7 +21,7 @@ class Authorizer(abc.ABC):
 
         Raises:
             AuthenticationError: the credentials were refused.
-            GatewayUnavailableError: whoever issues tokens does not answer.
+            GatewayUnavailableError: the token issuer does not answer.
         """
 
     @abc.abstractmethod

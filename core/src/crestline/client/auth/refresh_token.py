@@ -25,7 +25,7 @@ class RefreshTokenStore(Protocol):
     """two stores with equal keys hold the same token"""
 
     def exclusive(self) -> AbstractContextManager[None]:
-        """Nobody else reads or writes meanwhile."""
+        """Lock the stored token: no other process reads or writes it inside the block."""
 
     def load(self) -> str: ...
 
@@ -68,8 +68,8 @@ class TokenFile:
 
     Args:
         path: the file.
-        first: the token to begin with. When it differs from the one that the file began with, somebody has signed in
-            anew, and it wins over what the file has rotated to since.
+        first: the initial token. If it differs from the one that the file began with, the user has signed in again,
+            and it replaces what the file has rotated to since.
     """
 
     def __init__(self, path: Path, first: str) -> None:

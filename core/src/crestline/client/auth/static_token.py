@@ -1,4 +1,4 @@
-"""A bearer token that somebody else renews."""
+"""A bearer token that is renewed outside the client."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class Token(msgspec.Struct, frozen=True):
     value: str
     issued: float
     expires: float | None = None
-    """None: nobody said; it is used until it is refused"""
+    """end of its lifetime; None: unknown, so the token is used until the gateway refuses it"""
 
     def __repr__(self) -> str:
         return f"Token(expires={self.expires})"

@@ -33,7 +33,7 @@ from crestline.wire.extensions import ApiKeyInfo, NewApiKey, Scope
 
 
 class ApiKeyEndpoints(Protocol):
-    """The caller's API keys, which belong to no one system."""
+    """The caller's API keys, which hold for all systems of a gateway."""
 
     async def create(self, name: str, scopes: Sequence[Scope] | None, expires_in: int | None) -> NewApiKey:
         """Create a key; never repeated inside, because a lost answer loses the key's secret."""

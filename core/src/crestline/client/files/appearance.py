@@ -1,4 +1,4 @@
-"""Waiting for files that somebody else writes."""
+"""Waiting for files that a job or another program writes."""
 
 from __future__ import annotations
 
@@ -26,6 +26,6 @@ async def appearance(backend: Backend, pattern: str, interval: float) -> list[st
                 return found
             pause = interval
         except (GatewayUnavailableError, RateLimitedError) as error:
-            log.warning("Nobody can say whether there is %s: %s", pattern, error)
+            log.warning("Cannot tell whether %s exists: %s", pattern, error)
             pause = max(interval, error.retry_after or 0.0)
         await asyncio.sleep(pause)

@@ -14,7 +14,7 @@ from crestline.private_files import write_private
 class Begun:
     """What is known of a transfer that was begun, in a file beside the unfinished download.
 
-    It holds a signed URL, so nobody else may read it.
+    It holds a signed URL, so only its owner may read it.
     """
 
     def __init__(self, part: PartFile) -> None:

@@ -65,7 +65,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     """the local file; None: a directory, or a link if there is a target"""
     link_target: str = ""
     is_shared: bool = False
-    """nobody will write to the file: of shared ones with equal content one travels, the others become links to it"""
+    """the file is read only: of shared files with equal content one is sent, the others become links to it"""
 
 
 async def upload_bundle(
@@ -75,7 +75,7 @@ async def upload_bundle(
 
     Args:
         patience: seconds in which passing failures are endured.
-        tidy: False leaves the archive that plain FirecREST needs to whoever removes `remote`: a request less.
+        tidy: False leaves the archive that plain FirecREST needs below `remote`, to be removed with it: a request less.
 
     Raises:
         CrestlineError: it did not arrive within that time.

@@ -331,7 +331,7 @@ class _Archive:
         place = await self._strategy.backend.system.default_workdir()
         self.unfinished = Unfinished(self._strategy, place, self._key)
         note = await self.unfinished.read(self._about)
-        if note is None and wait:  # nobody goes on with this one, and somebody else may be at work
+        if note is None and wait:  # there is none to resume, and another call may be at work
             self.unfinished = Unfinished(self._strategy, place, secrets.token_hex())
         local = self._root / posixpath.basename(self.unfinished.archive)
         job_id = None
@@ -378,7 +378,7 @@ class _Archive:
         if not wait and takes_a_job(
             self._strategy.backend, archive, status["size"], self._strategy.backend.max_direct_download
         ):
-            if not note.job_id:  # nobody has noted yet that it is there
+            if not note.job_id:  # no call has noted yet that it is there
                 await self.unfinished.write(note)
             transfer = await begin_download(self._strategy, archive, status, local)
             if transfer is not None:

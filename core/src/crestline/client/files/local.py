@@ -122,7 +122,7 @@ async def _done(work: Future[_T]) -> _T:
 
 
 def changed_error(path: Path) -> CrestlineError:
-    """For a local file that somebody writes to while it is sent."""
+    """Return the error for a local file that was changed while it was sent."""
     return TransferError(f"{path} changed while it was being read.", hint="Send it again when it is complete.")
 
 

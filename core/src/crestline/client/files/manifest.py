@@ -22,7 +22,7 @@ class Known(msgspec.Struct, frozen=True):
     sha256: str
     size: int
     modified: str
-    """as the listing showed it: whoever writes to the file changes it"""
+    """modification time as the listing showed it; each write to the file changes it"""
 
 
 class _Manifest(msgspec.Struct):
@@ -31,7 +31,7 @@ class _Manifest(msgspec.Struct):
 
 
 async def read_manifest(strategy: FileStrategy, directory: str, listing: Listing) -> dict[str, str]:
-    """Path below the directory -> hexadecimal SHA-256, of the files that nobody has touched since they were sent."""
+    """Map paths below the directory to hexadecimal SHA-256, for files that are unchanged since they were sent."""
     if (itself := listing.files.get(MANIFEST)) is None:
         return {}
     path = posixpath.join(directory, MANIFEST)

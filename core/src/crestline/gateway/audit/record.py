@@ -27,7 +27,7 @@ audit_table = Table(
 
 
 class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What somebody did, or was kept from doing. It holds no secret."""
+    """What a user did or was refused. It holds no secret."""
 
     at: float
     """seconds since the epoch"""
@@ -39,14 +39,14 @@ class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
     via: str
     """`token`, `api-key`, `client` (at the token endpoint) or `admin` (a command on the gateway's home)"""
     address: str
-    """of whoever connected"""
+    """network address of the client"""
     action: str
     """method and route, such as `DELETE /compute/{system_name}/jobs/{job_id}`"""
     system: str
     target: str
     """path, job id or key id"""
     status: int
-    """HTTP status of the answer; 499 where nobody waited for it"""
+    """HTTP status of the answer; 499 if the client had closed the connection"""
     reason: str = ""
     """why it was refused"""
 

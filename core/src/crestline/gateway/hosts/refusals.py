@@ -48,7 +48,7 @@ def check_sum(actual: str, expected: str) -> None:
 
 
 def upload_is_busy() -> ConflictError:
-    """Somebody else works on the same unfinished upload."""
+    """Return the error for an upload that another request works on."""
     return ConflictError("Another request works on this upload.", hint="Try again when it has ended.")
 
 

@@ -22,7 +22,7 @@ class KeySource(Protocol):
         """
 
     def current(self) -> KeySet | None:
-        """The keys as the issuer told them last, another object as soon as they may be others; waits for nobody."""
+        """Return the keys of the last fetch, a new object whenever they may have changed; does not wait."""
 
 
 class OwnKeys:

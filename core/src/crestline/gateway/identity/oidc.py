@@ -22,7 +22,7 @@ _REFRESH = 3600.0
 _PAUSE = 5.0
 """seconds between two fetches that unknown key ids ask for, so that forged tokens cause no flood"""
 _RETRY = 1.0
-"""seconds after a fetch that failed until the next one; whoever needs it meanwhile hears of the failure at once"""
+"""seconds after a failed fetch until the next one; requests that need it meanwhile fail at once"""
 
 
 class ProviderKeys:

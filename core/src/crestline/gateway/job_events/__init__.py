@@ -1,4 +1,4 @@
-"""Changes of jobs, told to whoever watches: one look at the scheduler per moment, however many watch."""
+"""Changes of jobs, sent to all watchers: one query of the scheduler at a time, however many clients watch."""
 
 from crestline.gateway.job_events.feeds import JobFeeds
 from crestline.gateway.job_events.marks import entity_tag

@@ -1,4 +1,4 @@
-"""One feed per (system, identity): it looks at the scheduler while somebody watches, and tells what changed."""
+"""One feed per (system, identity): it polls the scheduler while a client watches, and publishes what changed."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ const POLLED = 300000; // so long polls go on before a stream is tried again
 
 /**
  * Tell of jobs until `signal` aborts. `told.job(job)`, `told.ready()`, `told.missing(ids)`, `told.mode(text)`.
- * Nobody watches in a tab that nobody sees.
+ * A tab that is hidden does not watch.
  */
 export async function watch(system, ids, told, signal) {
   const jobs = `compute/${path(system)}/jobs`;

@@ -12,7 +12,7 @@ export function chip(job) {
 
 export const linkTo = (system, job) => `#/jobs/${encodeURIComponent(system)}/${encodeURIComponent(job.jobId)}`;
 
-/** Cancels a job, once somebody has said that they mean it. */
+/** Cancels a job after the user has confirmed it. */
 export function cancelButton(system, job) {
   const button = h('button', { type: 'button', 'aria-label': `Cancel job ${job.jobId}` }, 'Cancel');
   button.addEventListener('click', () => act(button, async () => {

@@ -25,7 +25,7 @@ export async function showKeys({ place, signal }) {
     h('div', { class: 'grid' }, field('Name', name, 'What it is for.'), field('Days that it lives', days)),
     h('fieldset', {}, h('legend', {}, 'It may'), scopes), trouble, button);
   const listed = h('div');
-  place.append(h('h1', {}, 'API keys'), h('p', {}, 'A key is for programs that cannot sign in. Whoever has it can do what it may, as you.'),
+  place.append(h('h1', {}, 'API keys'), h('p', {}, 'A key is for programs that cannot sign in. A program that has it acts as you, within the scopes of the key.'),
     made, listed, table('Your API keys', HEADS, body), form);
 
   form.addEventListener('submit', (event) => {

@@ -21,7 +21,7 @@ function keep(credential) {
   plan();
 }
 
-/** Sign in by an API key; it is tried by whoever uses it first. */
+/** Sign in by an API key; the first request with it shows whether it is valid. */
 export const useKey = (key) => keep({ kind: 'key', token: key });
 
 /** Sign in by a client of the built-in issuer. */

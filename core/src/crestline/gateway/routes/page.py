@@ -70,7 +70,7 @@ class PageApi(Message):
 
 
 class PageSettings(Message):
-    """What the page has to know before anybody has signed in."""
+    """What the page has to know before a user has signed in."""
 
     version: str
     public_url: str
@@ -112,7 +112,7 @@ async def get_page(request: GatewayRequest) -> Response[bytes]:
 
 @get("/page/settings.json", include_in_schema=False, public=True)
 async def get_settings(request: GatewayRequest) -> Response[PageSettings]:
-    """What the page has to know before anybody has signed in."""
+    """What the page has to know before a user has signed in."""
     settings = PageSettings(
         version=__version__,
         public_url=request.runtime.public_url(),

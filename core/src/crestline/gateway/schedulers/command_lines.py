@@ -132,7 +132,7 @@ def directory_refusal(said: tuple[str, ...]) -> InvalidRequestError | None:
 def together(lines: Sequence[CommandLine], timeout: float) -> tuple[CommandLine, str]:
     """One command line that runs these one after the other, and the word by which `outcomes` tells them apart.
 
-    What they read is part of the program, which travels by standard input like everything that is nobody's business.
+    What they read is part of the program, which travels by standard input like all that other users must not see.
     After one that ran into its time limit the others are left out: they would fare no better.
 
     Args:
@@ -152,7 +152,7 @@ def together(lines: Sequence[CommandLine], timeout: float) -> tuple[CommandLine,
 
 
 def outcomes(done: Completed, mark: str, count: int) -> list[Completed | None]:
-    """How each of `together`'s commands ended; None: nobody knows."""
+    """Return how each of `together`'s commands ended; None: unknown."""
     said = (_by_number(done.stdout, mark), _by_number(done.stderr, mark))
     found: list[Completed | None] = []
     for number in range(count):

@@ -29,7 +29,7 @@ _HISTORY_AGE = 60.0
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """A job as the batch system lists it. `job` is shared by all readers: nobody changes it."""
+    """A job as the batch system lists it. `job` is shared by all readers and must not be changed."""
 
     job: JobInfo
     raw_id: str = ""
@@ -173,7 +173,7 @@ class JobBook:
         self._letting_go: asyncio.Task[None] | None = None
         self._ended = _Index(source)
         self._vanished = _Index(source)
-        """left the queue before anybody saw them end, as last seen"""
+        """jobs that left the queue before their end was seen, as last seen"""
         self._vanished_at: dict[str, float] = {}
         self._whole: OrderedDict[str, None] = OrderedDict()
         """arrays whose elements are all in the queue or in `_ended`"""
@@ -283,7 +283,7 @@ class JobBook:
         self._read = now
         for entry in left:
             self._leave(entry)
-        if len(self._held.entries) > SLICE:  # by the time the task runs, nobody but late readers has that index
+        if len(self._held.entries) > SLICE:  # by the time the task runs, only late readers have that index
             self._letting_go = asyncio.create_task(cooperative.clear(list(self._held.entries.values())))
         self._held = new
         return new
@@ -353,7 +353,7 @@ class JobBook:
     async def _look_up(self, ids: set[str]) -> dict[str, list[Entry]]:
         """Learn about jobs that the queue did not list."""
         found = _Index(self._source)
-        if self._owner is not None and not self._queue.is_failing:  # somebody else's may still be in the queue
+        if self._owner is not None and not self._queue.is_failing:  # another user's may still be in the queue
             for entry in await self._source.queue(self._user, None, ids):
                 found.add(entry)
         rest = [each for each in ids if found.is_family(each) or not found.find(each)]

@@ -11,7 +11,7 @@ from crestline.gateway.schedulers.base import JobList, JobQuery
 from crestline.gateway.schedulers.job_book import Entry, JobBook, JobSource
 
 _IDLE = 600.0
-"""seconds after which a book that nobody reads is closed"""
+"""seconds after which a book without readers is closed"""
 
 _DEFAULT_WINDOW = 7 * 86400
 """seconds"""

@@ -20,7 +20,7 @@ MAX_AGE = 1.0
 """seconds that an answer may be old, counted from the start of the command that gave it"""
 
 _OUTAGE = 10.0
-"""seconds after a failure during which nobody waits for the next attempt: it runs, and they hear of the failure"""
+"""seconds after a failure during which callers do not wait for the next attempt: they get the failure at once"""
 
 
 class Snapshot(Generic[T]):
@@ -74,7 +74,7 @@ class Snapshot(Generic[T]):
         pause = self._task_begun + self._max_age - time.monotonic() if self._outage.is_on else 0.0
         self._task_begun = time.monotonic() + max(pause, 0.0)
         self._task = asyncio.create_task(self._attempt(pause))
-        self._task.add_done_callback(lambda task: task.cancelled() or task.exception())  # perhaps nobody waits for it
+        self._task.add_done_callback(lambda task: task.cancelled() or task.exception())  # perhaps no caller waits
         return self._task
 
     async def _attempt(self, pause: float) -> None:
@@ -155,7 +155,7 @@ class Batch(Generic[K, V]):
         except asyncio.CancelledError:
             round_.done.cancel()
             raise
-        except Exception as error:  # whoever waits for the round gets it
+        except Exception as error:  # the callers that wait for the round get it
             round_.done.set_exception(error)
         self._outage.note(round_.done.exception())
 

@@ -30,7 +30,7 @@ class Endings:
         self._stopping = False
 
     def stop(self) -> None:
-        """Wait for the database no longer: whoever starts next settles what has not ended."""
+        """Stop waiting for the database: the gateway that starts next settles what has not ended."""
         self._stopping = True
 
     async def end(
@@ -40,7 +40,7 @@ class Endings:
         reason: str = "",
         sources: tuple[str, ...] = ("PENDING", "RUNNING"),
     ) -> bool:
-        """Write the logs, then the state: whoever sees the state finds the logs. False where it had ended before."""
+        """Write the logs, then the state, so that readers of the state find the logs. False if it had ended before."""
         if not await self._records.move(transfer.transfer_id, sources, "COMPLETING"):
             return False
         await self._write_logs(transfer, state, reason)
@@ -56,7 +56,7 @@ class Endings:
                 await self.end(transfer, state, reason, sources=UNFINISHED)
                 return
             except GatewayUnavailableError:
-                if self._stopping:  # whoever starts next settles it
+                if self._stopping:  # the gateway that starts next settles it
                     raise
                 await asyncio.sleep(RETRY_AFTER)
 

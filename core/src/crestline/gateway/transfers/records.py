@@ -130,7 +130,7 @@ class Records:
         return await self._select(_transfers.c.state.not_in(ENDED))
 
     async def expired(self, now: float) -> list[Transfer]:
-        """Uploads that nobody completed in time."""
+        """Return the uploads that were not completed in time."""
         return await self._select(
             _transfers.c.kind == "upload", _transfers.c.state.not_in(ENDED), _transfers.c.expires < now
         )

@@ -105,7 +105,7 @@ class TransferService:
             self._keepers.append(asyncio.create_task(self._forever(self.attend, _ATTENTION)))
 
     async def attend(self) -> None:
-        """Settle what gateways left behind that are no more, and end what other gateways were asked to end."""
+        """Settle what dead gateways left behind, and end what other gateways were asked to end."""
         for transfer in await self._records.unfinished():
             if not await self._replicas.is_dead(transfer.owner):
                 if transfer.cancel:
@@ -349,7 +349,7 @@ class TransferService:
             await asyncio.sleep(interval)
 
     async def sweep(self) -> None:
-        """Drop uploads that nobody completed in time, and what is known of transfers that ended long ago."""
+        """Drop uploads that were not completed in time, and what is known of transfers that ended long ago."""
         now = time.time()
         await self.unfinished.sweep(self._files)
         if self._staging is not None:

@@ -25,7 +25,7 @@ Allow = Callable[[Caller], Awaitable[None]]
 class SignedUrls:
     """Makes the URLs of one system's transfers, and does what is asked by them.
 
-    Whoever has a URL may use it, as long as the user who got it may use the system.
+    A client that has a URL may use it, as long as the user who got it may use the system.
     """
 
     def __init__(

@@ -34,7 +34,7 @@ class FirecRESTMakeScratchOperator(FirecRESTBaseOperator):
         path: a path on the system that does not exist yet; a relative one is below the user's default directory.
 
     Raises:
-        ConflictError: there is something of that name which another task or somebody else has made.
+        ConflictError: a directory or file of that name exists that another task or user has made.
     """
 
     template_fields = ("firecrest_conn_id", "system", "path")

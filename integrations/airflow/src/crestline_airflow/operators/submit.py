@@ -57,7 +57,7 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         time_limit: `[days-]hours:minutes:seconds`, or seconds.
         nodes, tasks, tasks_per_node, cpus_per_task, gpus: how many.
         memory: per node, with its unit (`4G`).
-        exclusive: share the nodes with nobody.
+        exclusive: do not share the nodes with other jobs.
         array: indexes, as `sbatch --array` takes them (`0-9%2`). The task ends with the last element and fails if one
             does; the elements' output is not followed.
         dependency: as `sbatch --dependency` takes it.
@@ -332,7 +332,7 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         if attempt.job_id is not None:
             try:
                 job = system.job(attempt.job_id)
-            except JobNotFoundError:  # it may be too young to be seen: whoever waits for it finds out
+            except JobNotFoundError:  # it may be too young to be seen: the wait for it finds out
                 return attempt
             if job.is_finished and not job.state.is_success:
                 attempts.ended(attempt, job.state)
@@ -419,7 +419,7 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
     def _connected(self, context: Context) -> Iterator[BlockingSystem]:
         """The system, also at hand for `on_kill`, which a signal may call at any moment.
 
-        An error of the last try leaves no job behind that nobody waits for.
+        After an error of the last try no job is left that no task waits for.
         """
         try:
             with self.hook.get_conn(self.system) as self._system:

@@ -160,6 +160,6 @@ class FirecRESTTransferOperator(FirecRESTBaseOperator):
 
 
 def transfer_key(context: Context) -> str:
-    """Names what a task moves: its tries go on with each other's work, and with nobody else's."""
+    """Return the key of what a task moves: its tries resume each other's work, and that of no other task."""
     ti: Any = context["ti"]
     return f"{ti.dag_id}\n{ti.task_id}\n{ti.run_id}\n{ti.map_index}"

@@ -1,4 +1,4 @@
-"""Tells whoever works in JupyterLab that the job's time limit is near: an extension in one small file, made here.
+"""Warns the user in JupyterLab that the job's time limit is near: an extension in one small file, made here.
 
 JupyterLab loads what lies in `labextensions` of `JUPYTER_PATH`; this one needs nothing but the page's own modules.
 Programs find the same time, in seconds since the epoch, in `CRESTLINE_SESSION_END`. Needs Python 3.9 alone.

@@ -79,7 +79,7 @@ def _certificate(tls: TlsConfig, public_url: str | None) -> Iterator[Check]:
     name = urlsplit(public_url or "").hostname
     names = _names(certificate)
     if name is not None and not any(_covers(each, name) for each in names):
-        message = f"{tls.certificate} is for {', '.join(names) or 'nobody'}, and clients call {name}."
+        message = f"{tls.certificate} is for {', '.join(names) or 'no host name'}, and clients call {name}."
         yield Check("certificate", Verdict.FAIL, message, "Get one for the name in public_url.")
     elif left.days < _SOON:
         message = f"{tls.certificate} ends in {left.days} days."

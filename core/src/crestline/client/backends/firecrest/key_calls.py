@@ -11,7 +11,7 @@ from crestline.wire.extensions import ApiKeyInfo, ApiKeyRequest, ApiKeysAnswer, 
 
 
 class KeyCalls:
-    """The addition `api-keys`, which belongs to no one system."""
+    """Calls of the addition `api-keys`, which holds for all systems of a gateway."""
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls

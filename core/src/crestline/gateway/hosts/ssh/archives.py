@@ -143,7 +143,7 @@ class Archives:
     async def _unpack(
         self, target: str, source: list[str], chunks: AsyncIterator[bytes] | bytes, progress: _Progress
     ) -> None:
-        """Unpack beside the files of `target`, then give them their names: nobody ever sees half of one."""
+        """Unpack beside the files of `target`, then give them their names: no reader ever sees half a file."""
         stage = temporary_of(f"{target.rstrip('/')}/tar", uuid.uuid4().hex)
         async with self._temporaries.use(stage, is_renamed=False):
             await self._check(["mkdir", "--mode=700", "--", stage])

@@ -15,7 +15,7 @@ from crestline.gateway.hosts.ssh.credentials import Credentials, Identity
 from crestline.gateway.hosts.ssh.settings import SshSettings
 from crestline.model import ConfigError, CrestlineError, GatewayUnavailableError, PermissionDeniedError
 
-# sshd drops some of more than ten logins that are under way (MaxStartups 10:30:100), whoever makes them.
+# sshd drops some of more than ten logins that are under way (MaxStartups 10:30:100), of all clients together.
 _LOGINS_AT_ONCE = 4
 _PAUSE = 1.0
 _CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"  # first: five times faster here than the default

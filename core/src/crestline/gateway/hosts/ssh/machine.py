@@ -136,7 +136,7 @@ class SshHost(Host):
             await self._observe("true")
 
     async def ping_path(self, path: str) -> None:
-        """Without an observer the machine's own sign of life has to do: nobody else's rights are used for it."""
+        """Without an observer, check only that sshd answers: no user's rights are used for a probe."""
         if self._settings.observer is None:
             await self._connector.greet()
         else:

@@ -20,7 +20,7 @@ _LOST = (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection, asyncssh.SFTPBa
 
 
 class Pool:
-    """Hands out places on connections, and opens another connection when somebody waits and all are full.
+    """Hands out places on connections, and opens another connection when a command waits and all are full.
 
     Args:
         connect: logs in; called once at a time.
@@ -120,7 +120,7 @@ class Pool:
                 raise
 
     async def _place(self) -> Connection:
-        """A place for one command on a connection; whoever takes it gives it back."""
+        """Acquire a place for one command on a connection; the caller gives it back."""
         found = None if self._waiting else self._with_room()
         if found is not None:
             found.commands += 1

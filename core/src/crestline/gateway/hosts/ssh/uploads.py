@@ -49,7 +49,7 @@ class Claims:
         """Hold an upload, alone or `shared` with other pieces of it.
 
         Raises:
-            ConflictError: somebody else does.
+            ConflictError: another request does.
         """
         key = (user, temporary)
         held = self._held.get(key, 0)

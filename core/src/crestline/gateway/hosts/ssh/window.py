@@ -141,4 +141,4 @@ def _drop(tasks: deque[asyncio.Task[bytes]] | list[asyncio.Task[None]]) -> None:
         if not task.done():
             task.cancel()
         elif not task.cancelled():
-            task.exception()  # nobody wants to know any more
+            task.exception()  # no caller waits for it any more

@@ -1,4 +1,4 @@
-"""Reading files, and writing them so that nobody ever sees half of one."""
+"""Reading files, and writing them so that no reader ever sees half a file."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class LocalFile(OpenFile):
             self._descriptor = -1
 
     def __del__(self) -> None:
-        if self._descriptor >= 0:  # an answer that nobody began to read
+        if self._descriptor >= 0:  # an answer that no client began to read
             os.close(self._descriptor)
 
 
@@ -152,10 +152,10 @@ def publish(
 
 @contextmanager
 def locked(place: Place, temporary: str, *, create: bool = False, shared: bool = False) -> Iterator[int]:
-    """A descriptor of an unfinished upload, which nobody else writes (or, `shared`, nobody finishes) meanwhile.
+    """Lock an unfinished upload, so that no other request writes it (or, `shared`, finishes it); yields its descriptor.
 
     Raises:
-        ConflictError: somebody does.
+        ConflictError: another request does.
     """
     descriptor = place.directory.open(temporary, os.O_RDWR | (os.O_CREAT if create else 0))
     try:

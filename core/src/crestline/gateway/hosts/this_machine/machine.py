@@ -53,7 +53,7 @@ class ThisMachine(Host):
         cwd: str | None = None,
         timeout: float,
     ) -> Completed:
-        """As the gateway's own OS user, whoever `user` is."""
+        """Run it as the gateway's own OS user, for every `user`."""
         return await commands.run(argv, input=input, env=env, cwd=cwd, timeout=timeout)
 
     async def user_info(self, user: str) -> UserInfo:

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Engine:
-    """A server that somebody runs (`hq server start`), with its workers."""
+    """A HyperQueue server that runs already (`hq server start`), with its workers."""
 
     def __init__(self, options: HyperQueueOptions, records: Records) -> None:
         self._options = options

@@ -209,7 +209,7 @@ class Engine:
         for job_id, pid in list(self._supervisors.items()):
             try:
                 gone, _ = os.waitpid(pid, os.WNOHANG)
-            except ChildProcessError:  # somebody else in this process waits for any child
+            except ChildProcessError:  # other code in this process waits for any child
                 gone = pid
             if gone:
                 del self._supervisors[job_id]

@@ -119,7 +119,7 @@ def schedule(
     """Start what fits, in order; the allocations are taken from the cluster.
 
     A job that does not fit closes the nodes of its partition to all behind it, so that nothing overtakes it on nodes
-    it may need: it starts at the latest when they have run empty. Once all nodes are closed nobody looks further.
+    it may need: it starts at the latest when they have run empty. Once all nodes are closed, the search ends.
 
     Args:
         cluster: the nodes.

@@ -44,7 +44,7 @@ class PbsCommands:
     async def read(self, user: str, program: str, *arguments: str) -> Completed:
         """The output of a program that only looks; times in it are UTC.
 
-        qstat fails where one of many jobs is unknown, so whoever asks judges the exit status.
+        qstat fails where one of many jobs is unknown, so the caller judges the exit status.
 
         Raises:
             GatewayUnavailableError: no answer.

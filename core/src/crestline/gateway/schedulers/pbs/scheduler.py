@@ -120,7 +120,7 @@ class PbsScheduler(CommandScheduler):
         if self._pbs.failure is not None:
             raise self._pbs.failure
         if self._pbs.answered is None:
-            return "Nobody has asked yet."
+            return "No request has been sent yet."
         return f"Answered {time.monotonic() - self._pbs.answered:.0f} s ago."
 
     async def _server_name(self, user: str) -> str:

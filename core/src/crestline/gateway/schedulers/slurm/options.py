@@ -12,7 +12,7 @@ class RestOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     url: str
     jwt_key_file: Path
-    """a copy of slurmctld's `jwt_key`: whoever has it can act as any user"""
+    """a copy of slurmctld's `jwt_key`: with it, a process can act as any user"""
     ca_file: str | None = None
     """PEM file of the authority that signed its certificate"""
 

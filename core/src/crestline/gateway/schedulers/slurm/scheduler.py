@@ -186,7 +186,7 @@ class SlurmScheduler(CommandScheduler):
         if self._slurm.failure is not None:
             raise self._slurm.failure
         if self._slurm.answered is None:
-            return "Nobody has asked yet."
+            return "No request has been sent yet."
         return f"Answered {time.monotonic() - self._slurm.answered:.0f} s ago."
 
     async def _site(self, user: str) -> Site:

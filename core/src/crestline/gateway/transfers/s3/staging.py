@@ -19,7 +19,7 @@ from crestline.model import GatewayUnavailableError, MissingFileError, TransferE
 from crestline.wire.filesystem import S3Directives
 
 _SOON, _LATE = 0.5, 15.0
-"""seconds between two looks for an upload: as it is new, and as it is old; whoever asks for its job brings one about"""
+"""seconds between two looks for an upload: while it is new, and when it is old; a request for its job causes one"""
 _AT_ONCE = 0.2
 _PAUSE = 1.0
 """seconds before a store or a system that did not answer is asked again"""
@@ -153,7 +153,7 @@ class Staging:
                 await self._drop(staged)
 
     def nudge(self, transfer_id: str) -> None:
-        """Somebody wants to know how an upload is: look."""
+        """Look at an upload now: a client asks for its state."""
         if transfer_id in self._nudges:
             self._nudges[transfer_id].set()
 
@@ -165,7 +165,7 @@ class Staging:
         await self._store.ensure_bucket(bucket)
         try:
             upload_id = await self._store.begin(bucket, key)
-        except MissingFileError:  # somebody has removed the bucket since
+        except MissingFileError:  # the bucket has been removed since
             self._store.forget_bucket(bucket)
             await self._store.ensure_bucket(bucket)
             upload_id = await self._store.begin(bucket, key)

@@ -24,7 +24,7 @@ class UserKeys(Credentials):
 
 
 def read_private_key(path: Path, whose: str) -> asyncssh.SSHKey:
-    """A private key without a passphrase that nobody but the gateway's own OS user can read.
+    """Read a private key without a passphrase that only the gateway's own OS user can read.
 
     Raises:
         PermissionDeniedError: there is no such file.

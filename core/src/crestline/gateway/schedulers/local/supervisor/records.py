@@ -104,10 +104,10 @@ def write(path: str, value: Any) -> None:
 
 
 def poke(fifo: str, line: str) -> bool:
-    """Write one line into a FIFO; False if nobody listens, or there is no room left and so enough to wake for."""
+    """Write one line into a FIFO; False if it has no reader, or is full, so that its reader wakes anyway."""
     try:
         descriptor = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
-    except OSError:  # ENXIO: nobody has it open; ENOENT: not there yet
+    except OSError:  # ENXIO: it has no reader; ENOENT: not there yet
         return False
     try:
         os.write(descriptor, line.encode()[:500].replace(b"\n", b" ") + b"\n")

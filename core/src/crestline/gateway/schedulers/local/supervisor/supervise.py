@@ -15,7 +15,7 @@ from crestline.gateway.schedulers.local.supervisor import records
 from crestline.gateway.schedulers.local.supervisor.records import Record, Request, Step, Task
 
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
-# Signals that Python, or whoever started the gateway, may have set to something else than a program expects.
+# Signals that Python, or the program that started the gateway, may have set to something else than a program expects.
 _USUAL = tuple(getattr(signal, f"SIG{name}") for name in ["CHLD", "HUP", "INT", "PIPE", "QUIT", "TERM", "XFSZ"])
 _KILL_AGAIN = 0.1  # seconds between two rounds of SIGKILL
 _RECORD_AGAIN = 1.0  # seconds
