@@ -136,7 +136,7 @@ async def _file_system(runtime: SystemRuntime, path: str, user: str, *, is_defau
     if is_default:
         hint = f"Make {own} for each user, or let users write to {path}."
         return Check(name, Verdict.FAIL, f"{user} can write neither to it nor to {own}, where work goes.", hint)
-    return Check(name, Verdict.WARN, f"{user} cannot write there.", "Check that users can; else their jobs have no place for files.")
+    return Check(name, Verdict.WARN, f"{user} cannot write there.", "Let users write there, or remove the path.")
 
 
 async def _object_store(system: str, ping: object) -> Check:
