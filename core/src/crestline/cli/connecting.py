@@ -27,7 +27,7 @@ def on_system(target: str | None, action: Callable[[System], Awaitable[T]], *, p
     """Connect to `target`, do `action` there, and disconnect.
 
     Args:
-        patient: bear with a gateway that does not answer for a while; else a person waits for a quick look.
+        patient: retry while the gateway does not answer; False fails soon, for a user who waits.
     """
 
     async def connected() -> T:

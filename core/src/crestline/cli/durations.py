@@ -12,10 +12,10 @@ _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def seconds(text: str) -> int:
-    """`90`, `90s`, `15m`, `8h` or `3d` in seconds.
+    """Parse `90`, `90s`, `15m`, `8h` or `3d`; returns seconds.
 
     Raises:
-        UsageError: it is none of these.
+        UsageError: invalid duration.
     """
     match = re.fullmatch(r"(\d+)([smhd]?)", text)
     if match is None:

@@ -43,7 +43,7 @@ class _Finder(MetaPathFinder):
 
 
 class _LaterLoader(Loader):
-    """Runs a package's own code once something of it is asked for that is none of its modules."""
+    """Runs a package's own code at the first access to an attribute that is not one of its modules."""
 
     def __init__(self, spec: ModuleSpec) -> None:
         self._loader = spec.loader

@@ -92,8 +92,8 @@ def connect(
         target: `system@site`, or the name of a site, or a `Site`. None: what the `FIRECREST_*` variables say, or else
             the default or only site of the sites file.
         system: the system's name where the target has none.
-        policy: how patient to be.
-        authorizer: who we are there, in place of what the site says.
+        policy: retry, polling and submission settings.
+        authorizer: credentials to use in place of the site's.
         handover: a file in a private directory, through which processes of one identity that live for seconds hand
             the access token and what the gateway said of itself on to each other.
         transport: carries the requests in place of the network, as httpx's own `transport` does; for tests.

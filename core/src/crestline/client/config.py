@@ -151,7 +151,7 @@ def sites_file() -> Path:
 
 
 def load_sites(file: Path | None = None) -> dict[str, Site]:
-    """All sites of the file by name; none if there is no file.
+    """Return all sites of the file by name, an empty mapping if there is no file.
 
     Raises:
         ConfigError: the file is not TOML, has a key or value that cannot be used, or shows secrets to others.

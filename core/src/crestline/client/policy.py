@@ -1,4 +1,4 @@
-"""How patient the client is: repeats, polling and submission, as data with defaults that suit a real site."""
+"""Retry, polling and submission settings of the client, with defaults that suit a real site."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ class SubmissionLookup:
                 group.create_task(self._list_jobs(joined))
 
     def _may_list_week(self, names: int, now: float) -> bool:
-        """Whether one list of all jobs of a week is to be had, and no dearer than a recent one and those by names."""
+        """Whether a list of all jobs of a week is possible, and costs no more than a recent one and those by names."""
         length = self._week_length if now < self._week_length_until else 0
         return now >= self._no_week_until and length <= _LONG_LIST + 50 * names
 

@@ -141,7 +141,7 @@ class SystemConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     max_ops_file_size: int = 5 * 1024 * 1024
     """bytes that the `ops` endpoints carry in one request"""
     access: list[AccessRule] = []
-    """who may use it; empty: everybody whose credential is valid"""
+    """rules on who may use it; empty: every user with a valid credential"""
     maintenance: MaintenanceConfig | None = None
     """of this system alone"""
     archives: ArchiveLimits = msgspec.field(default_factory=ArchiveLimits)

@@ -29,7 +29,7 @@ _JOB_ID_SEGMENT = 4  # of /compute/{system}/jobs/{id}
 _VERSION = (VERSION_HEADER.lower().encode(), f"{PROTOCOL_VERSION}+crestline.{__version__}".encode())
 _FEATURES = (FEATURES_HEADER.lower().encode(), " ".join(FEATURES).encode())
 _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
-"""files of users are no pages of the gateway, whatever is in them"""
+"""headers of users' files, which must never act as pages of the gateway"""
 _LONGEST_PATH = 1024
 _PAGE = [(name.lower().encode(), value.encode()) for name, value in page_headers({}).items() if name != "Cache-Control"]
 """Headers of pages that no page of the gateway is meant to be: they show nothing and stand in no frame."""

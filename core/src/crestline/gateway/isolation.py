@@ -79,7 +79,7 @@ def check_shared_account(config: GatewayConfig, usernames: Collection[str] = ())
 
 
 def check_shared_user(config: GatewayConfig, system: SystemConfig, username: str) -> None:
-    """Refuse a user who has come since the start.
+    """Refuse a user who was added since the start.
 
     Raises:
         PermissionDeniedError: jobs and files there belong to the gateway's own account, and the user is another.

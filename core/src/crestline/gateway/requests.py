@@ -66,9 +66,9 @@ class GatewayRequest(Request[Caller, Any, Any]):
 
 
 class Authentication(AbstractAuthenticationMiddleware):
-    """Finds the caller of every route that is not marked `public`, and lets pass who may use it.
+    """Finds the caller of every route that is not marked `public`, and refuses callers that may not use it.
 
-    The second part is here and not in a guard, for whose sake Litestar would copy the route's handler at every request.
+    The second part is not in a guard, for which Litestar would copy the route's handler at every request.
     """
 
     def __init__(self, app: ASGIApp, runtime: GatewayRuntime) -> None:

@@ -36,7 +36,7 @@ _POOL_TIMEOUT = 5.0
 _MIGRATION_TIMEOUT = 300.0
 """how long a gateway waits while another one migrates"""
 _LOCK_POLL_INTERVAL = 0.1
-# PostgreSQL's classes of errors that are no fault of the statement (Appendix A of its manual): connection, resources,
+# PostgreSQL's classes of errors that the statement did not cause (Appendix A of its manual): connection, resources,
 # operator intervention, system; and a server that is read-only for now.
 _OUTAGES = ("08", "53", "57", "58", "25006")
 _MIGRATION_LOCK = 0x637265_7374  # any number, the same in all replicas

@@ -84,7 +84,7 @@ class Submissions:
     async def submit_many(
         self, username: str, jobs: Sequence[tuple[JobDescription, str | None]]
     ) -> list[str | CrestlineError]:
-        """Submit each job as `submit` does, all in one go; of each its id or why there is none, in their order."""
+        """Submit each job as `submit` does, in one batch; returns, in order, the id of each job or its error."""
         outcomes: dict[int, str | CrestlineError] = {}
         keys = {key: number for number, (_, key) in reversed(list(enumerate(jobs))) if key is not None and _is_key(key)}
         async with AsyncExitStack() as stack:
@@ -97,7 +97,7 @@ class Submissions:
                 found = await self._scheduler.submit_many(username, [jobs[number] for number in together])
                 outcomes |= zip(together, found, strict=True)
                 await self._record_many(username, [(jobs[number][1], outcomes[number]) for number in together])
-        # Keys that were used before, twice in this batch, or are none: as they come one by one.
+        # Keys that were used before, stand twice in this batch, or are invalid: one by one.
         rest = [number for number in range(len(jobs)) if number not in outcomes]
         outcomes |= zip(rest, await each_of(rest, lambda number: self.submit(username, *jobs[number])), strict=True)
         return [outcomes[number] for number in range(len(jobs))]

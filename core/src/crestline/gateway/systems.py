@@ -122,7 +122,7 @@ class SystemRuntime:
             self._started = stack.pop_all()
 
     async def stop(self, patience: float = 0.0) -> None:
-        """Let go, after `patience` seconds in which transfers may come to their end; jobs go on."""
+        """Close all resources after up to `patience` seconds for running transfers; jobs continue."""
         self._patience = patience
         await self._started.aclose()
 
@@ -166,7 +166,7 @@ class Systems:
         self._paused.discard(system.name.lower())
 
     def pause(self, system: SystemRuntime) -> None:
-        """Serve it no longer, and ask for patience until another is put in its place."""
+        """Stop serving it: requests get 503 until another one takes its place."""
         self._take(system)
         self._paused.add(system.name.lower())
 
@@ -197,7 +197,7 @@ class Systems:
                 self.retire(system, patience)
 
     async def close(self, patience: float = 0.0) -> None:
-        """Stop all; see `SystemRuntime.stop`. One that fails keeps none of the others."""
+        """Stop all systems; see `SystemRuntime.stop`. All are stopped even if one fails."""
         stops = [self.hasten(), *(system.stop(patience) for system in self)]
         failed = [each for each in await asyncio.gather(*stops, return_exceptions=True) if each is not None]
         if failed:

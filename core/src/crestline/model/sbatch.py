@@ -66,7 +66,7 @@ class Directives:
 
     Attributes:
         options: long option name -> value, `""` for one without; of two the last holds, as for sbatch.
-        unknown: words that are no option of sbatch, as they stand in the script.
+        unknown: unknown options, as they stand in the script.
     """
 
     options: dict[str, str] = field(default_factory=dict)

@@ -45,7 +45,7 @@ class TarLimitError(Exception):
 
 
 class TarDamagedError(Exception):
-    """The archive is cut off, or is none."""
+    """The archive is cut off, or is not a tar archive."""
 
 
 class ArchiveLimits(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -72,7 +72,7 @@ class TarReader:
 
     Raises:
         TarLimitError: a limit was met.
-        TarDamagedError: the archive is cut off, or is none. What the source raises passes through.
+        TarDamagedError: the archive is cut off, or is not a tar archive. What the source raises passes through.
     """
 
     def __init__(self, source: Source, packing: Packing, limits: ArchiveLimits) -> None:

@@ -152,7 +152,7 @@ def shared_source(key: Hashable, fetch: Callable[[], Token]) -> TokenSource:
 
 
 def _after_fork() -> None:
-    """The child has none of its parent's threads, so nothing that they held or promised is to be waited for."""
+    """Forget locks and fetches of the parent's threads, which the child does not have."""
     for source in list(_sources_alive):
         source.forget_others()
     _sources_lock.release()

@@ -21,10 +21,10 @@ class Needs:
 
 
 def needs_of(spec: JobSpec) -> Needs:
-    """From the fields of `spec`, else from the `#SBATCH` lines of its script.
+    """Read the requirements of a job from the fields of `spec`, else from the `#SBATCH` lines of its script.
 
     Raises:
-        InvalidRequestError: a number or a time that is none.
+        InvalidRequestError: invalid number or time limit.
     """
     written = parse_directives(spec.script or "").options
     written |= parse_directives("\n".join(f"#SBATCH {each}" for each in spec.directives)).options

@@ -22,12 +22,12 @@ class Note(msgspec.Struct, frozen=True, kw_only=True):
     """How far it is; lies beside the archive on the system, where any machine finds it. It holds no signed URL."""
 
     about: str
-    """tells whether it is still the same that is to be moved"""
+    """identifies the content, to see whether it has changed since"""
     job_id: str = ""
-    """of the job at work; empty: the archive is there as a whole"""
+    """the transfer job that is at work; empty: the archive is complete"""
     log: str = ""
     is_sent: bool = True
-    """False: who writes this is still sending the archive to the store, and if that ends early it never comes"""
+    """False: the writer of this note still sends the archive to the store; if it stops, the archive never arrives"""
     is_unpacked: bool = False
     """by the job"""
     packed: str = ""

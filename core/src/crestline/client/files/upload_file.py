@@ -51,9 +51,9 @@ async def upload_file(
 ) -> None:
     """Send `source` as `path` and make sure that it arrived.
 
-    On a Crestline gateway the file appears whole or not at all, and an upload that was cut off goes on where it
-    stood, in a later call too. Plain FirecREST writes over the old file: there the new one is verified and sent again
-    as a whole on doubt, but who reads it meanwhile may see half of it.
+    On a Crestline gateway the file appears whole or not at all, and an interrupted upload resumes where it stopped,
+    in a later call too. Plain FirecREST overwrites the old file: there the new one is verified and sent again as a
+    whole in doubt, but a reader may see half of it meanwhile.
 
     Args:
         path: absolute, of the file itself; its directory exists.

@@ -28,10 +28,10 @@ class Source(abc.ABC):
         """Where the text that was handed out ends."""
 
     def seek(self, position: str) -> None:
-        """Go on from an earlier `position`.
+        """Resume from an earlier `position`.
 
         Raises:
-            InvalidRequestError: it is none of this kind of source.
+            InvalidRequestError: invalid position, or one of another kind of source.
         """
         kind, *numbers = position.split(":")
         if kind != self.kind or not numbers or not all(number.isascii() and number.isdigit() for number in numbers):

@@ -9,7 +9,7 @@ from crestline.gateway.identity import Caller
 
 
 def allowed(rules: Sequence[AccessRule], caller: Caller, scope: str) -> bool:
-    """Whether one of the rules allows it; where there are none, everybody may."""
+    """Whether one of the rules allows it; without rules, every user may."""
     return not rules or any((rule.scopes is None or scope in rule.scopes) and _names(rule, caller) for rule in rules)
 
 

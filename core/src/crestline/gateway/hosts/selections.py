@@ -99,7 +99,7 @@ def path_pattern(pattern: str) -> Callable[[str], bool]:
     """Whether a whole path matches an expression as find(1) takes it by default, in time linear in the path.
 
     Raises:
-        InvalidRequestError: it is none, or has a back reference, which takes longer than that.
+        InvalidRequestError: invalid expression, or one with a back reference, which takes longer than that.
     """
     import re2
 

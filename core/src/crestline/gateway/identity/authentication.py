@@ -45,9 +45,9 @@ class Authenticator:
         return caller
 
     async def check(self, caller: Caller) -> Caller:
-        """The caller of an earlier request, if that caller could still come with the same credential.
+        """Check that the caller of an earlier request could still use the same credential; returns the caller.
 
-        A credential that has expired since is no reason to refuse.
+        A credential that has expired since is not refused.
 
         Raises:
             RefusedCredentialError: the credential was revoked, or its client or provider removed.

@@ -304,7 +304,7 @@ class JobFeeds:
         """A watcher of the jobs of `user`.
 
         Args:
-            user: the POSIX user who asks.
+            user: the POSIX user of the caller.
             ids: only these, whosever they are; an array's id stands for its elements.
             after: the id of the last message that an earlier watcher got; what it saw is not told again.
 

@@ -35,7 +35,7 @@ class JobQuery(msgspec.Struct, frozen=True, kw_only=True):
     window: int | None = None
     """only jobs that were active within the last so many seconds"""
     since: float | None = None
-    """reading of `time.monotonic()`: the answer is no older; None: as old as the scheduler sees fit"""
+    """the answer must not be older than this reading of `time.monotonic()`; None: the scheduler decides"""
 
     def selects(self, name: str, account: str | None) -> bool:
         """Whether name and account of a job are among those asked for."""

@@ -28,7 +28,7 @@ class CommandScheduler(Scheduler):
     Args:
         name: of the system.
         source: where job lists come from.
-        observer: POSIX user who may see all jobs, None: each user looks for himself.
+        observer: POSIX user who may see all jobs; None: the jobs are queried as each user.
         max_age: seconds that a list may be old.
         submit_timeout: seconds after which a submitting command has ended, whatever became of the gateway.
         order: sorts job ids.
@@ -163,10 +163,10 @@ def key_tag(key: str) -> str:
 
 
 def checked_user(user: str) -> str:
-    """A user name that a batch system's programs take for one user, and for nothing else.
+    """Return `user` if a batch system's programs take it for one user, and for nothing else.
 
     Raises:
-        PermissionDeniedError: it is none.
+        PermissionDeniedError: invalid user name.
     """
     if not re.fullmatch(r"[A-Za-z0-9_.][A-Za-z0-9_.@+-]*\$?", user, re.ASCII):
         raise PermissionDeniedError("Your user name cannot be a user of this system.", hint="Ask the operator.")

@@ -294,7 +294,7 @@ class JobBook:
         return new, [entry for job_id, entry in self._held.entries.items() if job_id not in new.entries]
 
     def _leave(self, entry: Entry) -> None:
-        """`entry` is no longer in the queue."""
+        """Remove `entry`, which is no longer in the queue."""
         if entry.has_ended:
             self._keep(entry)
         elif not self._source.stands_for_many(entry.job.job_id):
@@ -351,7 +351,7 @@ class JobBook:
         return self._held if self._silent is not None and self._silent - self._read < _GRACE else self._nothing
 
     async def _look_up(self, ids: set[str]) -> dict[str, list[Entry]]:
-        """Learn about jobs that the queue did not list."""
+        """Look up jobs that the queue did not list."""
         found = _Index(self._source)
         if self._owner is not None and not self._queue.is_failing:  # another user's may still be in the queue
             for entry in await self._source.queue(self._user, None, ids):

@@ -22,7 +22,7 @@ class JobViews:
 
     Args:
         source: the batch system.
-        observer: POSIX user who may see everybody's jobs; None: every user looks on his own.
+        observer: POSIX user who may see all users' jobs; None: the jobs are queried as each user.
         max_age: seconds that a list may be old.
         order: sorts jobs that were submitted in the same second, by their ids.
     """
@@ -41,7 +41,7 @@ class JobViews:
         """The jobs of `user`, as `Scheduler.jobs` says.
 
         Args:
-            user: who asks.
+            user: the POSIX user of the caller.
             query: which jobs.
             now: as of this moment, not of the last second.
             own_only: whether the batch system keeps users from seeing each other's jobs.

@@ -43,7 +43,7 @@ class MeasuredCommands(Commands):
         finally:
             seconds = time.perf_counter() - started
             metrics.COMMANDS.labels(self._system, program, outcome).observe(seconds)
-            # Arguments may be a user's own, and a script's environment is none of the log's business.
+            # Arguments may be a user's own, and a script's environment must not be logged.
             _log.info("%s as %s on %s: %s, %.1fms", program, user, self._system, said, seconds * 1000)
 
 

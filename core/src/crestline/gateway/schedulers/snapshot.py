@@ -24,7 +24,7 @@ _OUTAGE = 10.0
 
 
 class Snapshot(Generic[T]):
-    """A value that one call fetches for everybody who asks (single flight), on demand.
+    """A value that one call fetches on demand for all callers (single flight).
 
     After a failure an asker gets that failure at once while the next attempt runs behind; so a part that hangs holds up
     the first asker alone, and the first success after its return serves again.
@@ -182,7 +182,7 @@ class _Outage:
         return self._error is not None and time.monotonic() - self._since < _OUTAGE
 
     def note(self, error: BaseException | None) -> None:
-        """The last attempt ended like this; faults of ours are no outage."""
+        """Record how the last attempt ended; only a `CrestlineError` counts as an outage."""
         self._error = error if isinstance(error, CrestlineError) else None
         self._since = time.monotonic()
 

@@ -51,7 +51,7 @@ class StagedObjects:
         return await self._select()
 
     async def forget(self, transfer_id: str) -> None:
-        """It is no longer in the store."""
+        """Remove the record of an object that is no longer in the store."""
         async with self._engine.begin() as connection:
             await connection.execute(delete(_objects).where(_objects.c.transfer_id == transfer_id))
 

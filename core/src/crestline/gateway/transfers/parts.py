@@ -64,7 +64,7 @@ def read_completion(body: bytes) -> dict[int, str]:
     """The ETags by part number of a `CompleteMultipartUpload` document.
 
     Raises:
-        MalformedXMLError: it is none.
+        MalformedXMLError: invalid document.
     """
     try:
         parser = ElementTree.XMLParser(target=_WithoutDocumentType())  # noqa: S314

@@ -14,7 +14,7 @@ from crestline.model import PermissionDeniedError
 class UrlSigner:
     """Signs a method, a path and an expiry with HMAC-SHA256.
 
-    Paths are those of the gateway itself: the prefix that a proxy adds is no part of the signature.
+    Paths are those of the gateway itself: the prefix that a proxy adds is not part of the signature.
     """
 
     def __init__(self, key: bytes, public_url: Callable[[], str], clock: Callable[[], float] = time.time) -> None:

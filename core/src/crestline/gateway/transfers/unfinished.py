@@ -70,7 +70,7 @@ class UnfinishedUploads(TemporaryFiles):
         await self.touch(username, path, identifier)
 
     async def touch(self, username: str, path: str, upload_id: str) -> None:
-        """A part comes. Where that cannot be written down the upload goes on, and is never swept."""
+        """Record that a part arrives. If that fails, the upload continues and is never swept."""
         row = _uploads.c.digest == self._digest(username, path, upload_id)
         values = {"system": self._system, "username": username, "path": path, "upload_id": upload_id}
         try:

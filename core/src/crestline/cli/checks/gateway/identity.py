@@ -44,7 +44,7 @@ async def _provider(provider: OidcConfig) -> Check:
     except OSError as error:
         return Check(name, Verdict.FAIL, f"ca_file cannot be read: {error.strerror}.", "Name a readable PEM file.")
     except (ValueError, KeyError, TypeError, AttributeError):
-        return Check(name, Verdict.FAIL, "Its discovery document is none.", "Is the issuer's URL right?")
+        return Check(name, Verdict.FAIL, "Its discovery document is invalid.", "Is the issuer's URL right?")
     if not keys:
         return Check(name, Verdict.FAIL, "It has no keys, so no token can be checked.", "Ask its operators.")
     if (date := answer.headers.get("Date")) is not None:

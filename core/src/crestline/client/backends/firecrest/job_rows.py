@@ -78,10 +78,10 @@ async def read_jobs(body: bytes, system: str, answered: float | None = None) -> 
 
 
 def read_job(body: bytes, system: str) -> Job:
-    """One job.
+    """Decode one job.
 
     Raises:
-        msgspec.DecodeError: it is none.
+        msgspec.DecodeError: invalid JSON, or a field of a wrong type.
     """
     return _job(msgspec.json.decode(body, type=_Row, strict=False), system, {}, now())
 

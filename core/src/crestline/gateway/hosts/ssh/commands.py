@@ -74,9 +74,9 @@ class SshCommands(Commands):
         """The standard output of a program, as it comes, while `input` goes in.
 
         Args:
-            statuses: exit statuses that are no failure.
+            statuses: exit statuses that count as success.
             forgive: says of a line on standard error whether it is not a failure either, if there are no others.
-            progress: takes a line on standard error that is no complaint; False for any other line. It may raise.
+            progress: called with each line on standard error; returns False if the line reports an error. It may raise.
 
         Raises:
             CrestlineError: the program failed, at the end; or the connection did.

@@ -75,10 +75,10 @@ async def open_file(system: str, path: str, user: str, pools: Pools, commands: S
 
 
 def check_regular(status: asyncssh.SFTPAttrs, path: str) -> None:
-    """Refuse what is not a regular file.
+    """Refuse a path that is not a regular file.
 
     Raises:
-        InvalidRequestError: it is none.
+        InvalidRequestError: it is a directory, a device, a FIFO or a socket.
     """
     mode = status.permissions or 0
     if stat.S_ISDIR(mode):

@@ -210,7 +210,7 @@ class ServedTrees:
 
         Raises:
             InvalidRequestError: out of what is served.
-            OSError: a directory on the way is not there, or is none.
+            OSError: a directory on the way does not exist, or is not a directory.
         """
         place = self.open_place(path, follow=follow)
         try:

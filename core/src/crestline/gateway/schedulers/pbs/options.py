@@ -9,7 +9,7 @@ class PbsOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """The keys of a `scheduler` table with `type = "pbs"`; durations in seconds."""
 
     observer: str | None = None
-    """POSIX user who may see all jobs: one look at the queue then serves all. None: each user looks for himself."""
+    """POSIX user who may see all jobs: one query of the queue then serves all. None: one query for each user."""
     directory: str | None = None
     """where qsub and the others lie; None: in the PATH"""
     timeout: float = 5.0

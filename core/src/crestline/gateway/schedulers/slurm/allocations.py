@@ -58,7 +58,7 @@ def _allocation(account: str, user: str | None, unit: str, budget: float | None,
 
 
 def _amounts(cell: str) -> dict[str, float]:
-    """`cpu=60000,gres/gpu=600` as numbers; what is no number (`N`: no limit) is left out."""
+    """`cpu=60000,gres/gpu=600` as numbers; other values (`N`: no limit) are left out."""
     pairs = [each.partition("=") for each in cell.split(",")]
     return {unit: amount for unit, _, value in pairs if (amount := decimal(value)) is not None}
 

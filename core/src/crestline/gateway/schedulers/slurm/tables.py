@@ -37,7 +37,7 @@ async def read_table(
 
     Args:
         commands: Slurm's programs.
-        user: who asks.
+        user: the POSIX user of the caller.
         program: which of the three.
         fields: the columns.
         arguments: further words of the command line.
