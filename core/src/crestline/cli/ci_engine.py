@@ -56,7 +56,7 @@ def announce(job: Job, system: str, environment: Mapping[str, str] = os.environ)
 
 
 def conclude(job: Job, code: int, tests: Tests | None, environment: Mapping[str, str] = os.environ) -> None:
-    """The run is over."""
+    """Report the end of a run to the CI service: outputs, and a summary with the job's facts and its tests."""
     queued = queue_seconds(job)
     outputs = {"state": str(job.state), "exit-code": str(code)}
     if queued is not None:

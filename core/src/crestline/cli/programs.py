@@ -47,7 +47,7 @@ Program = Callable[[list[str]], int]
 
 
 def installed() -> EntryPoints:
-    """What other distributions add."""
+    """Return the entry points of commands that other distributions add."""
     from importlib.metadata import entry_points  # takes as long as all the rest of this module
 
     return entry_points(group=ENTRY_POINTS)

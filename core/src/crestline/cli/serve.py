@@ -37,7 +37,7 @@ class LogFormat(StrEnum):
 
 
 class LogLevel(StrEnum):
-    """How much the log says."""
+    """Levels of the gateway's log, the most verbose first."""
 
     DEBUG = "debug"
     INFO = "info"

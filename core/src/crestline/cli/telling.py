@@ -22,7 +22,7 @@ _SHOWN = 8
 
 
 class Teller:
-    """One run's voice."""
+    """Reports the events of one `crestline run`: sentences on stderr, or with `json` one JSON object per line."""
 
     def __init__(self, json: bool) -> None:
         self._json = json
@@ -34,7 +34,7 @@ class Teller:
             note(sentence)
 
     def uploaded(self, source: Path, report: Report) -> None:
-        """An `--upload` has arrived."""
+        """Report that an `--upload` is complete."""
         sentence = f"Uploaded {source}: {report.files} sent, {report.skipped} there already."
         if report.left_out:
             more = f" and {len(report.left_out) - _SHOWN} more" if len(report.left_out) > _SHOWN else ""
@@ -42,15 +42,15 @@ class Teller:
         self._say("uploaded", sentence, source=str(source), **msgspec.to_builtins(report))
 
     def submitted(self, job: Job, workdir: str) -> None:
-        """There is a job."""
+        """Report that the job was submitted."""
         self._say("submitted", f"Job {job.job_id} submitted in {workdir}.", job_id=job.job_id, workdir=workdir)
 
     def attached(self, job: Job, workdir: str) -> None:
-        """There is a job already."""
+        """Report that the job of the run's key was found."""
         self._say("attached", f"Job {job.job_id} found in {workdir}.", job_id=job.job_id, workdir=workdir)
 
     def state(self, event: JobEvent) -> None:
-        """The job's state has changed."""
+        """Report a change of the job's state, but for its submission and its end."""
         if event.state.is_terminal or event.state is JobState.SUBMITTED:  # said elsewhere
             return
         reason = "" if event.reason in ("", "None") else f" ({event.reason})"
@@ -63,7 +63,7 @@ class Teller:
         )
 
     def output(self, stream: str, text: str) -> None:
-        """A piece of what the job writes; `stream` is `stdout` or `stderr`."""
+        """Pass on a piece of the job's output; `stream` is `stdout` or `stderr`."""
         if self._json:
             print_json({"event": "output", "stream": stream, "text": text})
             return
@@ -72,18 +72,18 @@ class Teller:
         target.flush()
 
     def cancelled(self, job: Job) -> None:
-        """We were interrupted."""
+        """Report that the job was cancelled because the command was interrupted."""
         self._say("cancelled", f"Job {job.job_id} cancelled.", job_id=job.job_id)
 
     def collected(self, pattern: str, report: Report) -> None:
-        """Results are here."""
+        """Report that the files of a `--collect` pattern were fetched."""
         sentence = f"Collected {pattern}: {report.files} fetched, {report.skipped} here already."
         self._say("collected", sentence, source=pattern, **msgspec.to_builtins(report))
 
     def not_collected(self, pattern: str, error: CrestlineError) -> None:
-        """Results are not here."""
+        """Report that the files of a `--collect` pattern could not be fetched."""
         self._say("not_collected", f"Not collected: {error}", source=pattern, message=str(error))
 
     def ended(self, job: Job, code: int) -> None:
-        """That is all."""
+        """Report the end of the job and the exit code of the command."""
         self._say("ended", f"{describe_end(job)}.", job=job, exit_code=code)

@@ -97,7 +97,7 @@ class BlockingIterator(Iterator[T]):
         return await anext(self.items)
 
     def close(self) -> None:
-        """Stop before the end."""
+        """End the iteration early and release what it holds."""
         _run(self._portal, self.items.aclose)
 
 
@@ -128,7 +128,7 @@ class BlockingSystem:
         return self.__enter__()
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection. Jobs and transfers on the system continue."""
         if self._entered is not None:
             portal, self._entered = self._entered, None
             try:
@@ -144,7 +144,7 @@ class BlockingSystem:
 
     @property
     def name(self) -> str:
-        """The system's name."""
+        """Name of the system, as in its gateway's URLs."""
         return self._system.name
 
     @property
@@ -159,7 +159,7 @@ class BlockingSystem:
 
     @property
     def gateway_url(self) -> str:
-        """The gateway's base URL."""
+        """Base URL of the gateway's API."""
         return self._system.gateway_url
 
     @property

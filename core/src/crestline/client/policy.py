@@ -74,7 +74,7 @@ class SubmitPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it."""
+    """All retry, polling and submission settings of a connection."""
 
     retry: RetryPolicy = RetryPolicy()
     poll: PollPolicy = PollPolicy()

@@ -154,7 +154,7 @@ class System(SystemFiles):
 
     @property
     def name(self) -> str:
-        """The system's name."""
+        """Name of the system, as in its gateway's URLs."""
         return self.backend.system_name
 
     @property
@@ -169,7 +169,7 @@ class System(SystemFiles):
 
     @property
     def gateway_url(self) -> str:
-        """The gateway's base URL."""
+        """Base URL of the gateway's API."""
         return self.backend.gateway_url
 
     def __repr__(self) -> str:

@@ -21,7 +21,7 @@ from crestline.model import File, UnsupportedError, WaitTimeoutError
 
 
 class SystemFiles(abc.ABC):
-    """What `System` does with files."""
+    """The operations of `System` on files and directories."""
 
     _policy: Policy
 
@@ -83,7 +83,7 @@ class SystemFiles(abc.ABC):
         return await self.backend.files.stat(path)
 
     async def checksum(self, path: str) -> str:
-        """Hexadecimal SHA-256."""
+        """Return the SHA-256 of a remote file, in hexadecimal digits."""
         return await self.backend.files.checksum(path)
 
     async def mkdir(self, path: str, *, parents: bool = False) -> None:

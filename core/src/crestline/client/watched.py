@@ -40,7 +40,11 @@ class Watcher:
             self._waiting.set_result(None)
 
     async def next(self) -> JobEvent:
-        """The next news, waited for."""
+        """Wait for the next event of the job.
+
+        Raises:
+            CrestlineError: the job can no longer be watched.
+        """
         while not self._news:
             self._waiting = asyncio.get_running_loop().create_future()
             await self._waiting
@@ -67,7 +71,7 @@ class Entry:
         self.looks = 0
 
     def event(self) -> JobEvent:
-        """What is known, as news."""
+        """Return the job's last known state as an event."""
         return JobEvent(job=self.job, state=self.job.state, reason=self.job.reason)
 
     def learn(self, job: Job, now: float) -> None:

@@ -66,7 +66,7 @@ class Draft(io.BufferedRandom):
                 self.discard()
 
     def discard(self) -> None:
-        """Close it, and send nothing."""
+        """Close and remove the local draft without an upload."""
         self._is_discarded = True
         if not self.closed:
             super().close()

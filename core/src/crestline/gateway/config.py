@@ -52,7 +52,7 @@ class S3Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """An S3 server by way of which the large files of a system travel; needs `crestline[s3]`."""
 
     endpoint: str
-    """its URL"""
+    """URL of the object store"""
     access_key_id: str
     """of a key that may make buckets and objects"""
     secret_access_key_file: Path | None = None
@@ -96,7 +96,7 @@ class AccessRule(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_field
     groups: frozenset[str] = frozenset()
     """as `groups_claim` of the identity provider names them"""
     scopes: frozenset[Scope] | None = None
-    """None: everything"""
+    """scopes that the rule grants; None: all"""
 
 
 class MaintenanceConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -124,7 +124,7 @@ class MaintenanceConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknow
             raise MaintenanceError(what, self.message, self.end)
 
     def has_ended(self) -> bool:
-        """Whether it is over."""
+        """Whether the end of the maintenance has passed."""
         return self.end is not None and self.end <= datetime.now(UTC)
 
 
@@ -275,7 +275,7 @@ class DrainConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class GatewayConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The whole file."""
+    """The gateway's configuration file."""
 
     home: Path = DEFAULT_HOME
     database: str | None = None
@@ -295,10 +295,10 @@ class GatewayConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """whether every user is trusted as the operator is. It is needed where a system on the gateway's own machine, whose
     jobs and files belong to the gateway's account, stands beside a system behind SSH or has several users"""
     limits: ConnectionLimits = ConnectionLimits()
-    """of connections"""
+    """limits of connections and of requests on them"""
     drain: DrainConfig = msgspec.field(default_factory=DrainConfig)
     metrics: MetricsConfig | None = None
-    """None: there are none"""
+    """listener for Prometheus; None: no metrics are served"""
     issuer: IssuerConfig = msgspec.field(default_factory=IssuerConfig)
     oidc: list[OidcConfig] = []
     api_keys: ApiKeysConfig = msgspec.field(default_factory=ApiKeysConfig)

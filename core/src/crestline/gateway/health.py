@@ -24,7 +24,7 @@ _PATIENCE = 1.0
 
 
 class Health:
-    """What the last probes said."""
+    """Probes the services of all systems and keeps the last results."""
 
     def __init__(self, systems: Systems) -> None:
         self._systems = systems
@@ -42,7 +42,7 @@ class Health:
         self._task = asyncio.create_task(self._run(), name="health")
 
     async def stop(self) -> None:
-        """End the probes."""
+        """Cancel the periodic probes and those under way."""
         tasks = [*self._probes.values(), *([self._task] if self._task else [])]
         for task in tasks:
             task.cancel()

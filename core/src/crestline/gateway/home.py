@@ -40,7 +40,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     system: str
     """the first one"""
     pid: int | None = None
-    """of its process"""
+    """process id of the gateway"""
 
 
 class Home:
@@ -83,7 +83,7 @@ class Home:
         )
 
     def transfer_key(self) -> bytes:
-        """The key of signed URLs."""
+        """Return the key that signs URLs of transfers."""
         return self.secret("transfer_key", lambda: secrets.token_bytes(_KEY), _whole_key)
 
     def secret(self, name: str, make: Callable[[], bytes], read: Callable[[bytes], T]) -> T:

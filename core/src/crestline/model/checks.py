@@ -10,7 +10,7 @@ from crestline.model.errors import CrestlineError
 
 
 class Verdict(enum.StrEnum):
-    """How a check went."""
+    """Result of a check: passed, passed with a warning, or failed."""
 
     OK = "ok"
     WARN = "warn"
@@ -18,7 +18,7 @@ class Verdict(enum.StrEnum):
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One thing looked at."""
+    """One result of `crestline doctor`."""
 
     name: str
     verdict: Verdict

@@ -12,9 +12,9 @@ class Crc32:
         self._value = 0
 
     def update(self, block: bytes, /) -> None:
-        """Go on with these bytes."""
+        """Add a block of bytes to the checksum."""
         self._value = zlib.crc32(block, self._value)
 
     def hexdigest(self) -> str:
-        """Eight hexadecimal digits."""
+        """Return the checksum as eight hexadecimal digits."""
         return f"{self._value:08x}"

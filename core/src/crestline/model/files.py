@@ -26,7 +26,7 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     """name within its directory; with a recursive listing the path below the directory asked for"""
     type: FileType
     size: int
-    """bytes"""
+    """size in bytes"""
     permissions: str = ""
     """as `ls -l` prints them, without the type letter (`rwxr-xr-x`)"""
     user: str = ""

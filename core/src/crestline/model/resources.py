@@ -16,9 +16,9 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     cpus: int = 0
     sockets: int = 0
     cores: int = 0
-    """per socket"""
+    """cores per socket"""
     threads: int = 0
-    """per core"""
+    """hardware threads per core"""
     memory_free: int | None = None
     cpus_allocated: int | None = None
 

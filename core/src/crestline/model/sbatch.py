@@ -204,5 +204,5 @@ def parse_nodes(text: str) -> tuple[int, int]:
 
 
 def shortened(text: str) -> str:
-    """For messages."""
+    """Return the repr of the first 80 characters of `text`, for error messages."""
     return repr(text if len(text) <= 80 else text[:77] + "...")

@@ -46,7 +46,7 @@ def seconds_of(limit: str | int | None) -> int | None:
 
 
 def format_duration(seconds: int) -> str:
-    """`[D-]HH:MM:SS`, as Slurm writes durations."""
+    """Format seconds as Slurm writes durations: `[D-]HH:MM:SS`."""
     minutes, second = divmod(int(seconds), 60)
     hours, minute = divmod(minutes, 60)
     days, hour = divmod(hours, 24)

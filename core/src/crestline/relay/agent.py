@@ -34,12 +34,12 @@ GONE = 410
 
 
 class Config(NamedTuple):
-    """What the agent is told."""
+    """Settings of the agent, read from its configuration file."""
 
     url: str
     """of the relay's endpoint for agents"""
     token: str
-    """the session's"""
+    """token of the session"""
     server_socket: str
     """path of the unix socket that the server in the job listens on"""
     hub_socket: str
@@ -177,7 +177,7 @@ def tell(text: str) -> None:
 
 
 def main() -> None:
-    """The command."""
+    """Run the agent as a program: `agent.pyz CONFIG -- COMMAND...`."""
     if len(sys.argv) < 4 or sys.argv[2] != "--":
         sys.exit("usage: agent.pyz CONFIG -- COMMAND...")
     sys.exit(asyncio.run(run_command(Config.load(Path(sys.argv[1])), sys.argv[3:])))

@@ -15,7 +15,7 @@ from crestline.serving.limits import ConnectionLimits
 
 
 class HubConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """One hub."""
+    """Settings of one JupyterHub behind the relay."""
 
     key_file: str
     """file with the key that the hub signs sessions with, readable by its owner alone"""

@@ -57,10 +57,10 @@ class Peer(Protocol):
         """The next bytes; empty at the end."""
 
     async def write(self, data: bytes) -> None:
-        """Send all of it."""
+        """Send all of `data`; waits while the peer takes no more."""
 
     async def end(self) -> None:
-        """Nothing more will be written."""
+        """Close the writing direction."""
 
     async def finish(self) -> None:
         """Close the connection once the peer has read what was written, or after a while."""
@@ -91,7 +91,7 @@ class StreamPeer:
 
 
 class SocketPeer:
-    """A socket as one end."""
+    """A TCP or Unix socket as one end of an exchange."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -176,7 +176,7 @@ class Exchange:
         return next((int(value) for name, value in self._request.headers if name == b"content-length"), 0)
 
     async def refuse(self, refusal: RefusedRequestError) -> None:
-        """Answer in the server's place."""
+        """Answer the client with an error instead of forwarding the request."""
         await _refuse(self._client, self._incoming, refusal)
 
     async def run(self, server: Peer, passage: Passage) -> None:

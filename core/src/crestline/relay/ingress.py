@@ -104,7 +104,7 @@ class Ingress:
         return int(self._listeners[0].getsockname()[1])
 
     async def stop(self) -> None:
-        """Listen no more."""
+        """Close the listening socket."""
         for task in [each for each in self._tasks if each.get_name() == _ACCEPTING]:
             task.cancel()
         for listener in self._listeners:

@@ -90,7 +90,7 @@ class Stream:
             await self._mux.send(frame(DATA, self.number, piece))
 
     async def end(self) -> None:
-        """Nothing more will be written."""
+        """Close the writing direction of the stream."""
         if not self._ended and not self.broken:
             self._ended = True
             await self._mux.send(frame(END, self.number))

@@ -82,7 +82,7 @@ class Sessions:
                 del self._by_path[canonical(place.session.path)]
 
     def find(self, identifier: str) -> Place | None:
-        """By the session's id."""
+        """Return the session of this id, None if it is unknown."""
         return next((place for place in self._by_path.values() if place.session.id == identifier), None)
 
     def for_request(self, path: str) -> Place | None:

@@ -90,7 +90,7 @@ class WebSocket:
         await self.send(b"", PING)
 
     def close(self) -> None:
-        """Drop the connection."""
+        """Close the connection without a closing handshake."""
         self._writer.close()
 
     def abort(self) -> None:

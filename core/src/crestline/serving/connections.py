@@ -15,7 +15,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Connections:
-    """The table of one server."""
+    """The open connections of one server."""
 
     def __init__(self, limits: ConnectionLimits, trusted: tuple[Network, ...] = ()) -> None:
         """`limits`: resolved; `trusted`: proxies, which may bring as many connections as there are in all."""

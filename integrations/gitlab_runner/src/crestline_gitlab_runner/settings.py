@@ -73,7 +73,7 @@ class Stages(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`unconfined`: archives may be converted on this machine even where no process can be confined"""
     launch: Literal["once", "per-rank"] = "once"
     shell: str = "bash"
-    """in the job"""
+    """shell that runs the job's script"""
 
 
 class Images(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -20,14 +20,14 @@ class Record(msgspec.Struct, kw_only=True):
 
     ci_job: int
     name: str
-    """of the scheduler's job"""
+    """name of the scheduler's job"""
     workspace: str
-    """on the system"""
+    """directory on the system"""
     nonce: str
     client_id: str = ""
     """whose jobs these are, where the project's own client submitted them"""
     submitting: bool = False
-    """there may be a job"""
+    """a submission was begun, so a job may exist"""
     job_id: str | None = None
     shared: str | None = None
     """the shared allocation that the job runs in"""

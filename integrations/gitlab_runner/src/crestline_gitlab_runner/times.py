@@ -15,7 +15,7 @@ class Minutes(msgspec.Struct, frozen=True):
     """A time limit, with what the user should know about how it was read."""
 
     text: str
-    """as Slurm is told"""
+    """the time limit in Slurm's notation"""
     seconds: int
     remark: str = ""
 

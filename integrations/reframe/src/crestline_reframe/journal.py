@@ -30,7 +30,7 @@ class Entry:
     """its directory below the run's"""
     job_id: str | None = None
     is_collected: bool = False
-    """whether its results had come"""
+    """whether its results had been fetched"""
     is_abandoned: bool = False
     """whether its run cancelled it, or came to its own end: no later run continues with it"""
     is_packed: bool = False

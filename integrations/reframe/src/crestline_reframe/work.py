@@ -38,15 +38,15 @@ class Work:
     """False if an earlier process may have submitted a job under the key"""
 
     job: Job | None = None
-    """as last seen"""
+    """the job in its last known state"""
     waits_for: str = ""
-    """why it is pending"""
+    """the scheduler's reason while the job is pending"""
     error: str = ""
     """why it can never end well"""
     is_back: bool = False
-    """whether its results are here"""
+    """whether its results have been fetched"""
     has_files: bool = False
-    """whether these are any files"""
+    """whether the results include files"""
     is_cancelled: bool = False
     was_refused: bool = False
     """whether the scheduler took no more jobs when it was last submitted"""

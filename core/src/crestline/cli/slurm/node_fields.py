@@ -27,7 +27,7 @@ _TAKEN = ("allocated", "mixed", "completing", "draining")
 
 @dataclass
 class Group:
-    """Some nodes of a partition."""
+    """Nodes of one partition that share one row of sinfo."""
 
     partition: Partition
     nodes: list[Node] = field(default_factory=list)
@@ -72,7 +72,7 @@ def _no_limit(group: Group) -> str:
 
 
 def count_nodes(nodes: Sequence[Node]) -> tuple[int, int, int, int]:
-    """Nodes allocated, idle, otherwise, all."""
+    """Return the numbers of nodes that are allocated, idle, in any other state, and of all."""
     states = [long_state(node).rstrip("*") for node in nodes]
     taken = sum(state in _TAKEN for state in states)
     idle = sum(state in ("idle", "planned", "reserved") for state in states)
@@ -80,7 +80,7 @@ def count_nodes(nodes: Sequence[Node]) -> tuple[int, int, int, int]:
 
 
 def count_cpus(nodes: Sequence[Node]) -> tuple[int, int, int, int]:
-    """Cores allocated, idle, otherwise, all."""
+    """Return the numbers of cores that are allocated, idle, in any other state, and of all."""
     taken = sum(node.cpus_allocated or 0 for node in nodes)
     total = sum(node.cpus for node in nodes)
     usable = sum(node.cpus for node in nodes if long_state(node).rstrip("*") in ("idle", "mixed", "allocated"))

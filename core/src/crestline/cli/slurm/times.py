@@ -13,7 +13,7 @@ _MOMENTS = ("%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d", "%m/%d/%y-%H:%M:%
 
 
 def short_duration(seconds: int) -> str:
-    """As squeue: `[days-][hours:]minutes:seconds`."""
+    """Format seconds as squeue does: `[days-][hours:]minutes:seconds`."""
     days, hours, minutes, rest = _split(seconds)
     if days:
         return f"{days}-{hours:02}:{minutes:02}:{rest:02}"
@@ -21,12 +21,12 @@ def short_duration(seconds: int) -> str:
 
 
 def long_duration(seconds: int) -> str:
-    """As sacct: `[days-]hours:minutes:seconds`."""
+    """Format seconds as sacct does: `[days-]hours:minutes:seconds`."""
     return format_duration(max(int(seconds), 0))
 
 
 def moment(epoch: int | None, unknown: str) -> str:
-    """Local time."""
+    """Format seconds since the epoch as local time, as Slurm does; None gives `unknown`."""
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(epoch)) if epoch else unknown
 
 

@@ -80,7 +80,7 @@ class TokenFile:
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Hold the lock."""
+        """Hold the lock of the token file, across threads and processes."""
         with contextlib.ExitStack() as lock:
             try:
                 lock.enter_context(locked(self._path.with_name(self._path.name + ".lock")))

@@ -91,7 +91,7 @@ class TokenSource:
 
     @property
     def token(self) -> Token | None:
-        """The one kept."""
+        """The cached token, which may have expired; None if no token was fetched yet."""
         return self._token
 
     def adopt(self, token: Token) -> None:

@@ -58,7 +58,7 @@ def refused(message: str, hint: str = "", details: tuple[str, ...] = ()) -> Inva
 
 
 def unusable(response: httpx.Response, why: str) -> GatewayUnavailableError:
-    """An answer of the expected status that cannot be read."""
+    """Return the error for an answer of the expected status that cannot be read."""
     place = f"{response.request.method} {response.request.url.path}"
     return GatewayUnavailableError(
         f"The gateway's answer to {place} cannot be read: {why}.",
@@ -69,7 +69,7 @@ def unusable(response: httpx.Response, why: str) -> GatewayUnavailableError:
 def unreachable(
     error: httpx.HTTPError | httpx.InvalidURL, url: str, kind: type[GatewayUnavailableError] = GatewayUnavailableError
 ) -> GatewayUnavailableError:
-    """No answer at all."""
+    """Return the error for a request that got no answer: connection refused, name unknown, timeout, invalid URL."""
     text = str(error)
     hint = "Check the URL and the network, then try again."
     if "CERTIFICATE_VERIFY_FAILED" in text:

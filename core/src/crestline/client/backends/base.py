@@ -42,7 +42,7 @@ class ApiKeyEndpoints(Protocol):
         """The caller's keys that were not revoked, the newest first."""
 
     async def revoke(self, key_id: str) -> None:
-        """End a key."""
+        """Revoke an API key by its id."""
 
 
 class JobEndpoints(abc.ABC):
@@ -136,7 +136,7 @@ class FileEndpoints(abc.ABC):
 
     @abc.abstractmethod
     async def checksum(self, path: str) -> str:
-        """Hexadecimal SHA-256."""
+        """Return the SHA-256 of a remote file, in hexadecimal digits."""
 
     @abc.abstractmethod
     async def mkdir(self, path: str, *, parents: bool = False) -> None: ...

@@ -24,14 +24,14 @@ class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
     account: str | None = None
     all_users: bool = False
     window: int | None = None
-    """seconds back"""
+    """only jobs that were active within the last so many seconds; None: all"""
 
 
 class JobNews(msgspec.Struct, frozen=True, kw_only=True):
     """One message of a stream of job events; one field is set."""
 
     job: Job | None = None
-    """as it is now"""
+    """the job with its new state"""
     missing: tuple[str, ...] = ()
     """ids that the scheduler does not list, or no longer"""
     outage: str | None = None
@@ -77,4 +77,4 @@ class Description(msgspec.Struct):
     system: dict[str, Any]
     """the system's entry"""
     asked: float
-    """seconds since the epoch"""
+    """time of the answer, seconds since the epoch"""

@@ -20,7 +20,7 @@ from crestline.client.config import Site
 from crestline.model import ConfigError
 
 GROUP = "crestline.backends"
-"""the entry point group"""
+"""entry point group of backends"""
 
 _BUILT_IN = {"firecrest": "crestline.client.backends.firecrest:FirecrestBackend"}
 

@@ -55,7 +55,7 @@ class _Retry(Retry):
 
 
 def retries(policy: RetryPolicy) -> dict[Repeat, Retry]:
-    """The policy in httpx-retries' words."""
+    """Translate the policy into the `Retry` objects of httpx-retries, one for each kind of repetition."""
     freely = _Retry(
         total=policy.attempts,
         allowed_methods=_METHODS,

@@ -28,9 +28,9 @@ class Begun:
             return None
 
     def write(self, transfer: TransferMethod) -> None:
-        """Remember it."""
+        """Store the transfer in a file that only its owner may read."""
         write_private(self._path, msgspec.json.encode(transfer))
 
     def forget(self) -> None:
-        """It is of no use any more."""
+        """Remove the file, if it exists."""
         self._path.unlink(missing_ok=True)

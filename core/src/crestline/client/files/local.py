@@ -52,7 +52,7 @@ def local_errors() -> Iterator[None]:
 
 
 async def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
+    """Return the SHA-256 of a local file, in hexadecimal digits."""
     return await run_sync(_sha256, path)
 
 
@@ -172,11 +172,11 @@ class PartFile:
 
     @property
     def size(self) -> int:
-        """Bytes there."""
+        """Return the size of the file in bytes."""
         return os.fstat(self._file.fileno()).st_size
 
     def truncate(self) -> None:
-        """Begin again."""
+        """Empty the file, to start the download again."""
         self._file.truncate(0)
         self._sum = RunningSum(hashlib.sha256())
 

@@ -44,7 +44,7 @@ def is_directory(status: dict[str, int] | None) -> bool:
 
 
 async def make_directory(backend: Backend, path: str) -> None:
-    """`mkdir -p`"""
+    """Make a remote directory and its parents, as `mkdir -p` does."""
     try:
         await backend.files.mkdir(path, parents=True)
     except (ConflictError, InvalidRequestError):

@@ -19,7 +19,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What an upload or a download did."""
 
     files: int = 0
-    """sent, or fetched"""
+    """number of files sent or fetched"""
     skipped: int = 0
     """files that were the same on both sides"""
     bytes: int = 0

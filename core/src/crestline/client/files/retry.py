@@ -26,7 +26,7 @@ class Patience:
         self._since = 0.0
 
     def renew(self) -> None:
-        """Something got through."""
+        """Reset the budget after a success."""
         self._failures = 0
 
     def _is_over(self) -> bool:

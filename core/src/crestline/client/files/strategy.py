@@ -39,7 +39,7 @@ class Later(NamedTuple):
 
     names: Set[str] = frozenset()
     pending: Sequence[str] = ()
-    """ids of the jobs"""
+    """ids of the transfer jobs to wait for"""
     temporary: Sequence[str] = ()
     """on the system, until they have ended"""
 

@@ -29,7 +29,7 @@ class Note(msgspec.Struct, frozen=True, kw_only=True):
     is_sent: bool = True
     """False: the writer of this note still sends the archive to the store; if it stops, the archive never arrives"""
     is_unpacked: bool = False
-    """by the job"""
+    """whether the job unpacks the archive"""
     packed: str = ""
     """which of the local entries are in the archive: a `1` or `0` for each"""
 
@@ -78,7 +78,7 @@ class Unfinished:
         return None
 
     async def write(self, note: Note) -> None:
-        """Let later calls know."""
+        """Store the note on the system, for later calls on any machine."""
         self._is_noted = True
         await self._strategy.backend.files.upload_small(self._directory, self._note, msgspec.json.encode(note))
 
@@ -110,7 +110,7 @@ class Unfinished:
             await self.remove()
 
     async def remove(self) -> None:
-        """The archive and the note."""
+        """Remove the archive and the note from the system."""
         with anyio.CancelScope(shield=True):
             for path in self.paths if self._is_noted else self.paths[:1]:
                 await self._strategy.remove_if_there(path)

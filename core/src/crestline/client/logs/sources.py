@@ -50,7 +50,7 @@ class Source(abc.ABC):
 
     @abc.abstractmethod
     def read(self) -> AsyncIterator[str]:
-        """What is new."""
+        """Yield the text that was added since the last call."""
 
     @abc.abstractmethod
     def rest(self) -> str:

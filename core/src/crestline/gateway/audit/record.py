@@ -48,7 +48,7 @@ class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
     status: int
     """HTTP status of the answer; 499 if the client had closed the connection"""
     reason: str = ""
-    """why it was refused"""
+    """why the request was refused; empty if it was not"""
 
 
 class AuditQuery(msgspec.Struct, frozen=True, kw_only=True):

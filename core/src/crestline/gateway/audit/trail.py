@@ -47,7 +47,7 @@ class AuditTrail:
         self._before_sweep = flush
 
     async def start(self) -> None:
-        """Take up work."""
+        """Start the tasks that write records and remove expired ones."""
         for work, name in ((self._write_forever(), "audit"), (self._sweep_forever(), "audit retention")):
             self._tasks.append(asyncio.create_task(work, name=name))
 

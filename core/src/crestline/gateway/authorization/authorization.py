@@ -25,7 +25,7 @@ class MissingScopeError(PermissionDeniedError):
 
 
 class Authorization:
-    """Decides for one gateway."""
+    """Decides what each caller may do on the systems of one gateway."""
 
     def __init__(self, rules: Mapping[str, Sequence[AccessRule]], openfga: OpenFga | None = None) -> None:
         """`rules`: those of each system, by its name; a system without rules is open to all who are known."""

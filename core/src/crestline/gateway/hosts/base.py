@@ -229,7 +229,7 @@ class Files(abc.ABC):
 
 @dataclass(frozen=True)
 class Completed:
-    """A command that has ended."""
+    """Exit status and output of a command that has ended."""
 
     exit_status: int
     """128 + n for one that signal n ended"""
@@ -282,7 +282,7 @@ class HostSetup:
 
 
 class Host(Commands):
-    """A machine."""
+    """A machine of a system: runs commands and serves files as each user."""
 
     acts_as_gateway: ClassVar[bool] = False
     """whether all users' files and commands are those of the gateway's own account, on its own machine"""
@@ -303,7 +303,7 @@ class Host(Commands):
         """Take up work; called once in the event loop that all other calls come from."""
 
     async def stop(self) -> None:
-        """Let go of everything."""
+        """Close all connections and stop all tasks; jobs continue."""
 
     async def diagnose(self, name: str) -> AsyncIterator[Check]:
         """What `crestline doctor` says of the machine without a login.

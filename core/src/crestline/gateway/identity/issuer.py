@@ -25,7 +25,7 @@ class TokenAnswer(Message, rename=None, omit_defaults=True):
 
 
 class TokenRefusal(Message, rename=None):
-    """RFC 6749, 5.2."""
+    """Error answer of the token endpoint (RFC 6749, section 5.2)."""
 
     error: str
     error_description: str

@@ -26,13 +26,13 @@ class KeySource(Protocol):
 
 
 class OwnKeys:
-    """The built-in issuer's."""
+    """The public key of the built-in issuer."""
 
     def __init__(self, key: RSAKey) -> None:
         self._keys = KeySet([key])
 
     async def keys(self, kid: str | None) -> KeySet:
-        """Always the same."""
+        """Return the issuer's one key, whatever `kid` is."""
         return self._keys
 
     def current(self) -> KeySet:

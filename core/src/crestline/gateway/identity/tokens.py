@@ -27,7 +27,7 @@ _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "E
 
 
 class TrustedIssuer(msgspec.Struct, frozen=True, kw_only=True):
-    """Whose tokens are taken."""
+    """An issuer whose tokens the gateway accepts."""
 
     name: str
     """the claim `iss`"""

@@ -85,7 +85,7 @@ class Watcher:
         self._wake()
 
     def close(self) -> None:
-        """No more will come."""
+        """End the watcher: no further events are delivered."""
         self._closed = True
         self._wake()
 

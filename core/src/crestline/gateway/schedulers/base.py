@@ -23,7 +23,7 @@ RunProgram = Callable[..., Awaitable[Completed]]
 
 
 class JobQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Which jobs to list."""
+    """Filter of a job list; all conditions must hold."""
 
     ids: tuple[str, ...] | None = None
     """exactly these, whatever their age; array ids bring their elements"""
@@ -86,7 +86,7 @@ class Scheduler(abc.ABC):
         """Take up work; called once in the event loop that all other calls come from."""
 
     async def stop(self) -> None:
-        """Let go; jobs go on."""
+        """Close connections and stop tasks; jobs continue."""
 
     async def diagnose(self, name: str, run: RunProgram) -> AsyncIterator[Check]:
         """What `crestline doctor` says of this batch system once its programs are there.

@@ -261,7 +261,7 @@ class JobBook:
         self._keep(entry)
 
     async def close(self) -> None:
-        """End what is under way."""
+        """Cancel the queries that are under way."""
         await self._queue.close()
         await self._lookups.close()
         if self._letting_go is not None:

@@ -76,7 +76,7 @@ class JobViews:
         (await self._book(user, user)).keep(entry)
 
     async def close(self) -> None:
-        """Let go of everything."""
+        """Close all books and cancel their queries."""
         books, self._books = self._books, {}
         for book in books.values():
             await book.close()

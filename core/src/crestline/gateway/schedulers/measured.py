@@ -15,7 +15,7 @@ _log = logging.getLogger("crestline.commands")
 
 
 class MeasuredCommands(Commands):
-    """Passes on to other commands."""
+    """Passes commands on and measures their time and outcome."""
 
     def __init__(self, system: str, commands: Commands) -> None:
         self._system = system

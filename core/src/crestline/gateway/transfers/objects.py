@@ -29,7 +29,7 @@ class StagedObject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StagedObjects:
-    """Those of one system."""
+    """Database records of the objects that one system's transfers have in the store."""
 
     def __init__(self, engine: Engine, system: str) -> None:
         self._engine = engine

@@ -29,7 +29,7 @@ def output_log_text(transfer: Transfer, state: str, reason: str) -> str:
 
 
 def as_job(transfer: Transfer) -> JobInfo:
-    """As `GET jobs/{id}` shows it."""
+    """Return a transfer in the form in which `GET jobs/{id}` shows a job."""
     ended = transfer.state in ENDED
     begin, end = transfer.started, transfer.ended
     return JobInfo(

@@ -48,7 +48,7 @@ class SignedUrls:
         return self._url("POST", self._path(transfer.transfer_id, "complete"), transfer)
 
     def content(self, transfer: Transfer) -> str:
-        """Where to GET the file."""
+        """Return the signed URL of a download."""
         return self._url("GET", self._path(transfer.transfer_id, "content"), transfer)
 
     async def put_part(

@@ -85,7 +85,7 @@ class UnfinishedUploads(TemporaryFiles):
             _log.warning("an unfinished upload is not written down: %s", error)
 
     async def forget(self, username: str, path: str, upload_id: str) -> None:
-        """It has ended."""
+        """Remove the record of an upload that has ended."""
         try:
             await self._delete(self._digest(username, path, upload_id))
         except GatewayUnavailableError as error:

@@ -25,7 +25,7 @@ class Subject(Protocol):
     """A scenario with its invariants."""
 
     async def run(self) -> None:
-        """Run it to its end."""
+        """Run the scenario to its end and check its invariants."""
 
 
 SUBJECTS: dict[str, Callable[[World], Subject]] = {"submission": Submission}
@@ -52,7 +52,7 @@ class Outcome:
 
     @property
     def time_line(self) -> str:
-        """The run, for people."""
+        """Return the events of the run as readable lines."""
         head = f"{self.subject}, seed {self.seed}: {self.violation or 'all invariants hold'}"
         lines = [f"{time:9.3f} s  {actor:<18} {text}" for time, actor, text in self.lines]
         return "\n".join([head, *(f"  fault: {name}" for name in self.faults), *lines])

@@ -20,7 +20,7 @@ class Chosen:
 
     profile: Profile
     values: dict[str, str] = field(default_factory=dict)
-    """by option"""
+    """chosen values by the names of their options"""
     overrides: list[Override] = field(default_factory=list)
     """in order: the profile's, then each option's"""
 

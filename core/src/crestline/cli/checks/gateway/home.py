@@ -21,7 +21,7 @@ _ROOM = 100 * 1024 * 1024
 
 
 async def check(setup: Setup) -> AsyncIterator[Check]:
-    """The folder and its secrets."""
+    """Check that users are isolated from the gateway's home, its secrets are private, and it can be written."""
     home = Home(setup.config.home)
     try:
         check_served_trees(setup.config)

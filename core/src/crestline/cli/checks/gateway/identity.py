@@ -17,7 +17,7 @@ _SKEW = 20
 
 
 async def check(setup: Setup) -> AsyncIterator[Check]:
-    """Each provider, and OpenFGA."""
+    """Check that each identity provider and OpenFGA answer."""
     for provider in setup.config.oidc:
         yield await _provider(provider)
     if setup.config.openfga is not None:

@@ -20,7 +20,7 @@ _SOON = 14
 
 
 async def check(setup: Setup) -> AsyncIterator[Check]:
-    """Port, TLS, URL."""
+    """Check the port to listen on, the TLS certificate and `public_url`."""
     config = setup.config
     yield await _port(config)
     if config.tls is not None:

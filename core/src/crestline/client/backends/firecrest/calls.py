@@ -71,7 +71,7 @@ class Calls:
         self._api.disable_client_logging = True
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close all HTTP connections; later calls fail."""
         await self._api.close_session()
 
     async def _ask(self, send: Callable[[], Awaitable[T]], how: Repeat = "freely") -> T:

@@ -74,7 +74,7 @@ class _DataTransfer(Message):
 
 
 class DataOperation(msgspec.Struct):
-    """How the system moves files."""
+    """File transfers of a system, as in its entry of `/status/systems`."""
 
     max_ops_file_size: int = 5 * MIB
     data_transfer: _DataTransfer | None = msgspec.field(default_factory=_DataTransfer)
@@ -82,7 +82,7 @@ class DataOperation(msgspec.Struct):
 
 
 class Scheduler(Message):
-    """The system's scheduler."""
+    """The scheduler of a system, as in its entry of `/status/systems`."""
 
     type: str = "slurm"
 

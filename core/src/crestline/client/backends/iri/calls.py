@@ -63,7 +63,7 @@ class Calls:
         self._version_lock = asyncio.Lock()
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close all HTTP connections; later calls fail."""
         await self._http.aclose()
 
     async def find_version(self) -> None:

@@ -79,7 +79,7 @@ class TaskMonitor:
             await self._calls.request("DELETE", f"/task/{quote(task_id, safe='')}", how="impatiently")
 
     async def close(self) -> None:
-        """Stop asking."""
+        """Stop polling tasks."""
         if self._loop is not None:
             self._loop.cancel()
             with contextlib.suppress(asyncio.CancelledError):

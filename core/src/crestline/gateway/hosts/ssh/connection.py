@@ -88,7 +88,7 @@ class Connection:
         self.ssh.close()
 
     async def close(self) -> None:
-        """Take leave of the server."""
+        """Disconnect from the server."""
         if self._sftp is not None:
             self._sftp.cancel()
         self.ssh.close()

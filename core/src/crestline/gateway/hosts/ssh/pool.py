@@ -36,7 +36,7 @@ class Pool:
 
     @property
     def connections(self) -> list[Connection]:
-        """Those that are open."""
+        """Return the open connections."""
         self._connections = [each for each in self._connections if each.is_open]
         return self._connections
 

@@ -13,7 +13,7 @@ from crestline.gateway.hosts.ssh.errors import refusal
 
 
 class Temporaries:
-    """Those of one user."""
+    """Temporary files of one user on the machine, removed after a failure."""
 
     def __init__(self, user: str, commands: SshCommands, files: TemporaryFiles) -> None:
         self._user = user

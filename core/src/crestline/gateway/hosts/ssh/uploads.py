@@ -88,7 +88,7 @@ class Uploads:
         self._stall = stall
 
     async def write(self, path: str, chunks: AsyncIterator[bytes], checksum: str | None) -> None:
-        """A whole file at once."""
+        """Write a whole file in one request, under a temporary name until it is complete."""
         async with (
             self._target(path, uuid.uuid4().hex) as upload,
             self._temporaries.use(os.fsdecode(upload.temporary), is_renamed=True),
@@ -101,7 +101,7 @@ class Uploads:
             await upload.publish()
 
     async def offset(self, path: str, upload_id: str) -> int:
-        """Bytes that are stored."""
+        """Return the bytes that the unfinished upload has stored."""
         async with self._target(path, self._identifier(upload_id)) as upload:
             return await upload.size()
 
@@ -137,7 +137,7 @@ class Uploads:
                 return digest.hexdigest()
 
     async def finish(self, path: str, upload_id: str, checksum: str | None) -> None:
-        """Check and rename."""
+        """Verify the checksum of an upload and give the file its name."""
         async with self._target(path, self._identifier(upload_id)) as upload:
             with self._claims.claim(self._user, upload.temporary):
                 size = await upload.size()

@@ -109,7 +109,7 @@ class Writer:
             await self._next()
 
     def drop(self) -> None:
-        """Wait for nothing more."""
+        """Discard the answers of all writes under way."""
         _shares.leave()
         _drop([task for _, task in self._ahead])
 

@@ -130,7 +130,7 @@ class Directory:
         self._do(name, os.chown, name, uid, gid, dir_fd=self._descriptor, follow_symlinks=False)
 
     def utime(self, name: str, seconds: float) -> None:
-        """Set both times."""
+        """Set access and modification time, seconds since the epoch, without following a link."""
         self._do(name, os.utime, name, (seconds, seconds), dir_fd=self._descriptor, follow_symlinks=False)
 
     def rename(self, name: str, directory: Directory, new_name: str) -> None:

@@ -37,7 +37,7 @@ class Uploads:
         self._temporary_files = temporary_files
 
     async def write(self, path: str, chunks: AsyncIterator[bytes], checksum: str | None) -> None:
-        """A whole file at once."""
+        """Write a whole file in one request, under a temporary name until it is complete."""
         async with self._target(path, "") as (place, _):
             descriptor, temporary = await self._workers.quick("write", create, place)
             published = False
@@ -65,7 +65,7 @@ class Uploads:
                     await self._temporary_files.end(self._user, named, is_gone=True)
 
     async def offset(self, path: str, upload_id: str) -> int:
-        """Bytes that are stored."""
+        """Return the bytes that the unfinished upload has stored."""
         async with self._unfinished(path, upload_id) as (place, temporary):
             try:
                 return (await self._workers.quick("write", place.directory.lstat, temporary)).st_size
@@ -103,13 +103,13 @@ class Uploads:
             return digest.hexdigest()
 
     async def finish(self, path: str, upload_id: str, checksum: str | None) -> None:
-        """Check and rename."""
+        """Verify the checksum of an upload and give the file its name."""
         async with self._unfinished(path, upload_id) as (place, temporary):
             run = self._workers.quick if checksum is None else self._workers.long
             await run("write", finish, place, temporary, checksum)
 
     async def discard(self, path: str, upload_id: str) -> None:
-        """Drop it."""
+        """Remove an unfinished upload."""
         try:
             async with self._unfinished(path, upload_id, check=False) as (place, temporary):
                 await self._workers.quick("write", place.directory.unlink, temporary)

@@ -48,12 +48,12 @@ class Chain:
 
     @property
     def current(self) -> Directory:
-        """Where the walk is."""
+        """The directory at which the walk is."""
         return self._levels[-1].directory
 
     @property
     def depth(self) -> int:
-        """0 at the top."""
+        """Levels below the top directory, 0 at the top."""
         return len(self._levels) - 1
 
     def holds(self, status: os.stat_result) -> bool:

@@ -10,7 +10,7 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    """Add the columns."""
+    """Add the columns for the issuer of an API key and of a transfer."""
     op.add_column("api_keys", sa.Column("issuer", sa.String))
     op.add_column("transfers", sa.Column("caller", sa.Text))
 

@@ -62,7 +62,7 @@ class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Records:
-    """The directory."""
+    """Records and scripts of jobs on disk, one directory for each job."""
 
     def __init__(self, root: Path) -> None:
         self._jobs = root / "jobs"
@@ -72,11 +72,11 @@ class Records:
         self._jobs.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def directory(self, number: int) -> Path:
-        """Of one job."""
+        """Return the directory of one job."""
         return self._jobs / str(number)
 
     def task_directory(self, number: int, task: int | None) -> Path:
-        """Of one task."""
+        """Return the directory of one task of a job."""
         return self.directory(number) / ("task" if task is None else f"task_{task}")
 
     def add(self, job: JobRecord, script: str) -> None:

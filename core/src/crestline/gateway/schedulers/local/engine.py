@@ -80,7 +80,7 @@ class Engine:
         self._purger = asyncio.create_task(self._purge(), name="local scheduler's purge")
 
     async def stop(self) -> None:
-        """Stop working; jobs go on."""
+        """Stop starting and watching jobs; running ones continue."""
         self._stopping = True
         self._changed.set()
         self._purger.cancel()

@@ -100,7 +100,7 @@ class LocalScheduler(Scheduler):
         await when_unlocked(self._engine.start)
 
     async def stop(self) -> None:
-        """Let go; jobs go on."""
+        """Stop the engine and close the store; jobs continue."""
         if self._lock is not None:
             await self._engine.stop()
             self._store.close()

@@ -98,7 +98,7 @@ class Store:
         self._connection.execute("PRAGMA busy_timeout = 0")
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the database file."""
         for connection in (*self._readers, self._connection):
             connection.close()
 

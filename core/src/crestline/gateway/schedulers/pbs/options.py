@@ -13,8 +13,8 @@ class PbsOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     directory: str | None = None
     """where qsub and the others lie; None: in the PATH"""
     timeout: float = 5.0
-    """for each command but qsub"""
+    """seconds for each command but qsub"""
     submit_timeout: float = 10.0
-    """for qsub"""
+    """seconds for qsub"""
     max_age: float = 1.0
-    """of job lists"""
+    """seconds for which a job list is served from memory"""

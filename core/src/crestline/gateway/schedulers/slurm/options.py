@@ -25,10 +25,10 @@ class SlurmOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     directory: str | None = None
     """where sbatch and the others lie; None: in the PATH"""
     timeout: float = 5.0
-    """for each command but sbatch"""
+    """seconds for each command but sbatch"""
     submit_timeout: float = 10.0
-    """for sbatch"""
+    """seconds for sbatch"""
     max_age: float = 1.0
-    """of job lists"""
+    """seconds for which a job list is served from memory"""
     rest: RestOptions | None = None
     """read the queue and cancel by slurmrestd; None: by squeue and scancel"""

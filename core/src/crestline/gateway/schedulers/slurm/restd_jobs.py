@@ -17,7 +17,7 @@ _PASSING = ("COMPLETING", "CONFIGURING", "REQUEUE_HOLD", "REQUEUE_FED", "REQUEUE
 
 
 class Wrapped(msgspec.Struct):
-    """A number since v0.0.39."""
+    """A number as slurmrestd writes it since v0.0.39, with flags for unset and infinite."""
 
     number: int = 0
     is_set: bool = msgspec.field(default=True, name="set")
@@ -28,7 +28,7 @@ Number = int | Wrapped | None
 
 
 class Signal(msgspec.Struct):
-    """What ended a job."""
+    """The signal that ended a job."""
 
     id: Number = None
 

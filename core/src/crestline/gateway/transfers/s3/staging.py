@@ -39,11 +39,11 @@ class Staging:
         self._nudges: dict[str, asyncio.Event] = {}
 
     async def start(self) -> None:
-        """Make ready."""
+        """Open the client of the object store."""
         await self._store.start()
 
     async def stop(self) -> None:
-        """Let go."""
+        """Close the client of the object store."""
         await self._store.stop()
 
     async def knows(self, transfer: Transfer) -> bool:

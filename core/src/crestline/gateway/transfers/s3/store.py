@@ -193,7 +193,7 @@ class ObjectStore:
         raise failure
 
     async def complete(self, staged: StagedObject, etags: list[str]) -> None:
-        """Put the parts together."""
+        """Complete a multipart upload from its parts, whose ETags are given in order."""
         parts = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(etags, start=1)]
         with self._typed():
             await self._client.complete_multipart_upload(

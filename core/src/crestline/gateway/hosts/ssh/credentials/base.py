@@ -33,4 +33,4 @@ class Credentials(abc.ABC):
         """
 
     async def close(self) -> None:
-        """Let go of everything."""
+        """Close connections to other services."""
