@@ -7,6 +7,9 @@ WORKERS ?= 2
 NOT_FAST := airflow chaos end_to_end gateway_page docs
 FAST := not (docker or slurm or browser or airflow or slow or soak)
 
+# what codespell reads; tests contain misspellings on purpose
+PROSE := core/src benchmarks docs examples integrations tools $(wildcard *.md)
+
 # Most tests start programs, each of which would compile its modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -50,6 +53,7 @@ lint: install  ## check style, types and the rules of the house
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell $(PROSE)
 
 format: install  ## write the code as `make lint` wants it
 	$(BIN)/ruff check --fix .

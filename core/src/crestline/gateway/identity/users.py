@@ -16,7 +16,8 @@ from crestline.model import PermissionDeniedError
 
 SYSTEM_ACCOUNTS = (
     "root", "toor", "admin", "administrator", "daemon", "bin", "sys", "sync", "games", "man", "lp", "mail",
-    "mailnull", "news", "uucp", "proxy", "www-data", "backup", "list", "irc", "gnats", "nobody", "nogroup",
+    "mailnull", "news", "uucp", "proxy", "www-data", "backup", "list", "irc", "gnats", "nogroup",
+    "nobody",  # codespell:ignore nobody
     "nfsnobody", "operator", "halt", "shutdown", "ftp", "adm", "systemd*", "_*", "ssh", "sshd", "messagebus",
     "dbus", "polkitd", "rtkit", "avahi*", "chrony", "ntp", "rpc", "rpcuser", "statd", "syslog", "rsyslog",
     "cron", "crontab", "postfix", "smmsp", "dovecot", "postgres", "mysql", "mariadb", "mongodb", "redis",
