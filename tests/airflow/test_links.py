@@ -102,7 +102,7 @@ def test_a_plain_firecrest_has_no_pages(define: Any) -> None:
 
 
 @pytest.mark.parametrize("page", ["javascript:alert(1)", "https://example.org/{user}", "https://example.org/{"])
-def test_a_page_that_is_none(gateway: RunningGateway, define: Any, page: str) -> None:
+def test_invalid_job_page_is_refused(gateway: RunningGateway, define: Any, page: str) -> None:
     define(gateway, **with_page(gateway, page))
     with pytest.raises(ConfigError, match="job_page"):
         FirecRESTHook().job_page("local", "1")

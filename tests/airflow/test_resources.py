@@ -75,7 +75,7 @@ def test_an_attempt_may_ask_for_more() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "4 bananas", "G"])
-def test_what_is_no_memory_is_refused(text: str) -> None:
+def test_invalid_memory_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequestError):
         more_memory(text, 2)
 

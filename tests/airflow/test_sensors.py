@@ -46,7 +46,7 @@ def test_a_file_that_appears(anywhere: Place, deferrable: bool, task_log: Any) -
 
 
 @EITHER_WAY
-def test_a_job_of_somebody_else(anywhere: Place, deferrable: bool, task_log: Any) -> None:
+def test_sensor_waits_for_a_job_that_no_task_submitted(anywhere: Place, deferrable: bool, task_log: Any) -> None:
     with anywhere.open() as system:
         job = system.submit(JobSpec(script=SCRIPT, workdir=anywhere.workdir))
         with DAG(f"job_{anywhere.kind}_{deferrable}", schedule=None) as dag:

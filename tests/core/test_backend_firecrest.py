@@ -97,7 +97,7 @@ def test_the_private_names_that_are_used_still_exist() -> None:
     assert isinstance(client._session, httpx.AsyncClient)
 
 
-def test_pyfirecrest_waits_for_nobody(plain: PlainFirecrest) -> None:
+def test_pyfirecrest_has_timeouts_and_no_retries_of_its_own(plain: PlainFirecrest) -> None:
     client = backend_of(plain)._api
     assert client.num_retries_rate_limit == 0
     assert client.timeout.read
@@ -416,7 +416,9 @@ def test_error_texts_hold_no_secrets_and_have_an_end() -> None:
 # jobs
 
 
-async def test_life_of_a_job(connection: Connection, backend: FirecrestBackend, plain: PlainFirecrest) -> None:
+async def test_job_from_submission_to_end(
+    connection: Connection, backend: FirecrestBackend, plain: PlainFirecrest
+) -> None:
     spec = JobSpec(script="#!/bin/bash\nread x; echo got $x; exit 7\n", workdir=str(plain.home), name="n", stdin="in")
     (plain.home / "in").write_text("word\n")
     job_id = await backend.jobs.submit(

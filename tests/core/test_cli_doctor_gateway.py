@@ -114,7 +114,7 @@ def test_a_user_without_a_key_and_one_whom_sshd_refuses(slurm: Site, cluster: Cl
     assert "Permission denied" in fault.message
 
 
-def test_nobody_listens_there(slurm: Site) -> None:
+def test_a_closed_ssh_port_is_reported(slurm: Site) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         slurm.config["systems"]["cluster"]["host"]["port"] = taken.getsockname()[1]

@@ -130,7 +130,7 @@ async def test_limits_decide(two: Two) -> None:
     assert "no partition 'short'" in named.reasons["cluster@large"]
 
 
-async def test_nobody_can(two: Two) -> None:
+async def test_no_site_is_large_enough(two: Two) -> None:
     with pytest.raises(NoSiteFitsError) as refused:
         await choose_system(JobSpec(script=HELLO, nodes=64))
     assert set(refused.value.reasons) == {"local@small", "cluster@large"}

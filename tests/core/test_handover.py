@@ -53,7 +53,9 @@ async def test_a_token_that_is_refused_is_replaced(plain: PlainFirecrest, tmp_pa
     assert msgspec.json.decode(file.read_bytes())["token"]["value"] != "no.longer.valid"
 
 
-async def test_what_another_identity_left_or_nobody_can_read_is_not_used(plain: PlainFirecrest, tmp_path: Path) -> None:
+async def test_files_of_other_identities_and_unreadable_ones_are_not_used(
+    plain: PlainFirecrest, tmp_path: Path
+) -> None:
     file = tmp_path / "handover"
     await _asked(plain, file)
     content = msgspec.json.decode(file.read_bytes())

@@ -99,7 +99,7 @@ async def test_1000_jobs_cost_one_list_per_interval(plain: PlainFirecrest) -> No
     assert lookups(plain) == 0
 
 
-async def test_nobody_watches_nothing_is_asked(lab: System, plain: PlainFirecrest) -> None:
+async def test_no_requests_without_watchers(lab: System, plain: PlainFirecrest) -> None:
     await lab.wait(start(plain, QUICK))
     asked = lists(plain)
     await asyncio.sleep(0.5)
@@ -122,7 +122,7 @@ async def test_connections_share_the_monitor(lab: System, plain: PlainFirecrest)
         assert other.monitor is not lab.monitor
 
 
-async def test_a_closed_connection_leaves_nobody_waiting(plain: PlainFirecrest) -> None:
+async def test_closing_the_connection_ends_all_waits(plain: PlainFirecrest) -> None:
     async with crestline.connect(plain_site(plain), policy=PATIENT) as lab:
         told = Told(lab, start(plain))
         await told.said(S.RUNNING)
@@ -410,7 +410,7 @@ async def test_an_error_is_no_absence(plain: PlainFirecrest) -> None:
 
 
 @pytest.mark.parametrize("job_id", ["", "1;id", "../systems", "1/2", "a b"])
-async def test_what_is_no_job_id(lab: System, plain: PlainFirecrest, job_id: str) -> None:
+async def test_invalid_job_id(lab: System, plain: PlainFirecrest, job_id: str) -> None:
     plain.requests.clear()
     for ask in (lab.wait, lab.job, lab.cancel, lab.metadata):
         with pytest.raises(InvalidRequestError):
@@ -499,7 +499,7 @@ async def test_snapshots_cost_nothing(lab: System, plain: PlainFirecrest) -> Non
     assert lab.monitor.snapshot(job_id).exit_code == 3
 
 
-async def test_what_nobody_asks_for_any_more_is_forgotten(plain: PlainFirecrest) -> None:
+async def test_jobs_without_watchers_are_forgotten(plain: PlainFirecrest) -> None:
     policy = msgspec.structs.replace(PATIENT, poll=msgspec.structs.replace(PATIENT.poll, remember=0.3))
     async with crestline.connect(plain_site(plain), policy=policy) as lab:
         lab.monitor.snapshot(start(plain))

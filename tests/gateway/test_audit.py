@@ -71,7 +71,7 @@ def test_every_change_is_recorded_before_its_answer(audited: RunningGateway) -> 
         assert hidden not in everything
 
 
-def test_every_denial_of_somebody_known_is_recorded(audited: RunningGateway) -> None:
+def test_every_denial_of_a_known_user_is_recorded(audited: RunningGateway) -> None:
     with audited.http() as http:
         key = http.post("/keys", json={"name": "reader", "scopes": ["jobs:read"]}).json()
         revoked = http.post("/keys", json={"name": "revoked"}).json()

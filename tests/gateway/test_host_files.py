@@ -209,7 +209,7 @@ async def test_what_does_not_fit_is_the_clients_mistake(place: Place) -> None:
         await place.files.remove(os.path.dirname(place.root))
 
 
-async def test_a_pipe_is_refused_and_holds_nobody_up(place: Place, cluster_or_none: object) -> None:
+async def test_a_pipe_is_refused_without_delaying_others(place: Place, cluster_or_none: object) -> None:
     if cluster_or_none is None:
         os.mkfifo(place.path("pipe"))
     else:

@@ -128,7 +128,7 @@ def test_an_unknown_id_is_said_to_be_missing(http: httpx.Client) -> None:
         assert (event.name, event.data) == ("missing", {"jobIds": ["987654321"]})
 
 
-def test_an_end_while_nobody_listened_is_told_on_return(http: httpx.Client) -> None:
+def test_an_end_between_two_streams_is_sent_on_resume(http: httpx.Client) -> None:
     ended, going = submit(http, HELD), submit(http, HELD)
     with events(http, ids=f"{ended},{going}") as stream:
         seen = until_ready(stream)

@@ -116,7 +116,7 @@ async def test_no_look_makes_do_with_the_one_before(monkeypatch: pytest.MonkeyPa
     await alices.close()
 
 
-async def test_nobody_watches_nobody_looks() -> None:
+async def test_feed_without_watchers_does_not_poll() -> None:
     jobs = Jobs(a="RUNNING")
     feeds = feeds_of(jobs)
     async with feeds.watching("alice", ["a"]):
@@ -205,7 +205,7 @@ async def test_a_fault_of_ours_ends_the_streams_rather_than_silencing_them() -> 
     await feeds.close()
 
 
-async def test_nobody_watches_for_ever_with_one_look_at_the_credential(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stream_ends_after_its_longest_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("crestline.gateway.job_events.feeds._LONGEST", 0.0)
     feeds = feeds_of(Jobs(a="RUNNING"))
     async with feeds.watching("alice", ["a"]) as watcher:

@@ -118,7 +118,9 @@ JOBS = st.lists(
 
 
 @given(JOBS, st.lists(st.sampled_from(["all", "first"]), min_size=12, max_size=12), st.randoms(use_true_random=False))
-def test_never_too_much_and_nobody_starves(jobs: list[Resources], partitions: list[str], random: object) -> None:
+def test_queue_never_overcommits_and_never_starves_a_job(
+    jobs: list[Resources], partitions: list[str], random: object
+) -> None:
     """Jobs end in any order, new ones keep coming; the oldest of a partition starts before those behind it there."""
     nodes = cluster(3)
     queue = []

@@ -201,7 +201,7 @@ async def test_without_keys_the_answer_is_503(
 
 
 @pytest.mark.anyio
-async def test_a_provider_that_hangs_keeps_nobody_for_long(
+async def test_requests_do_not_wait_long_for_a_hanging_provider(
     without_keys: tuple[RunningGateway, str], oidc_provider: OidcProvider
 ) -> None:
     """Twenty that come at once wait for one look at it, not for twenty in turn."""

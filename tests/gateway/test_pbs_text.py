@@ -34,7 +34,7 @@ def test_bare_values_are_text(bare: str) -> None:
     assert read_objects(output.encode(), "Jobs")["1.s"] == {"Job_Name": bare, "Resource_List": {"ncpus": "1"}}
 
 
-def test_quotes_and_backslashes_that_nobody_escaped() -> None:
+def test_unescaped_quotes_and_backslashes() -> None:
     output = HEAD + job("1.s", r'"Job_Name":"say "hi" C:\new"', '"A":""', '"B":"""', '"job_state":"R"') + TAIL
     seen = read_objects(output.encode(), "Jobs")["1.s"]
     assert seen["job_state"] == "R"

@@ -91,7 +91,7 @@ def test_pending_tasks_that_are_listed_as_one(listed: str, job_id: str, expected
 @pytest.mark.parametrize(
     "text", ["", "-u", "--me", "12.batch", "12_", "a", "1;2", "12_[", "1,2", "12+", "\uff11\uff12"]
 )
-def test_what_is_no_job_id(text: str) -> None:
+def test_invalid_job_id(text: str) -> None:
     assert not ids.is_job_id(text)
 
 

@@ -95,7 +95,7 @@ async def test_a_cancelled_asker_does_not_end_the_fetch_of_others() -> None:
     assert gate.calls == 1
 
 
-async def test_after_a_failure_nobody_waits_and_the_next_success_serves() -> None:
+async def test_callers_do_not_wait_after_a_failure_until_the_next_success() -> None:
     gate = Gate()
     gate.open.set()
     gate.error = GatewayUnavailableError("down", retry_after=2)

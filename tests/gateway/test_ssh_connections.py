@@ -249,7 +249,7 @@ async def test_a_host_that_is_not_there(cluster: Cluster) -> None:
             await host.ping()
 
 
-async def test_signs_of_life(cluster: Cluster) -> None:
+async def test_ping_of_machine_and_paths(cluster: Cluster) -> None:
     async with ssh_host(cluster) as host:
         await host.ping()
         await host.ping_path("/scratch")

@@ -36,7 +36,7 @@ async def test_a_key_that_others_can_read_is_not_used(cluster: Cluster, tmp_path
         await UserKeys(tmp_path).credentials("bob")
 
 
-async def test_what_is_no_key_is_not_shown(tmp_path: Path) -> None:
+async def test_content_of_an_invalid_key_file_is_not_shown(tmp_path: Path) -> None:
     key = tmp_path / "alice"
     key.touch(0o600)
     key.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nhush-hush\n-----END OPENSSH PRIVATE KEY-----\n")

@@ -69,7 +69,7 @@ async def test_a_reader_that_leaves_lets_go(host: SshHost, cluster: Cluster) -> 
     await until(lambda: archivers() <= of_others)
 
 
-async def test_a_hundred_thousand_entries_hold_nobody_up(host: SshHost, cluster: Cluster) -> None:
+async def test_a_hundred_thousand_entries_do_not_delay_others(host: SshHost, cluster: Cluster) -> None:
     cluster.check("alice", ["mkdir", "/scratch/many"])
     cluster.check("alice", ["sh", "-c", "cd /scratch/many && seq -f 'entry-%06.0f' 1 100000 | xargs touch"])
     beats = 0

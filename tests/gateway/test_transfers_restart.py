@@ -164,7 +164,7 @@ async def test_a_kill_around_the_rename(tmp_path: Path, renamed: bool) -> None:
 
 
 @pytest.mark.anyio
-async def test_uploads_that_nobody_completes_are_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_incomplete_uploads_are_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = tmp_path / "home" / "files"
     async with system(tmp_path / "home") as runtime:
         fresh = (await runtime.transfers.upload(CALLER, f"{files}/fresh", 1)).transfer_job.job_id

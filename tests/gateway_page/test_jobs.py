@@ -84,7 +84,7 @@ def test_a_job_is_watched_and_its_output_followed(page: Page, gateway: RunningGa
     log(page, "trouble").wait_for()
 
 
-def test_a_job_is_cancelled_once_somebody_means_it(page: Page, gateway: RunningGateway) -> None:
+def test_cancel_asks_for_confirmation(page: Page, gateway: RunningGateway) -> None:
     sign_in(page, gateway, "#/submit/local")
     job = submit(page, "#!/bin/bash\nsleep 600\n", name="long")
     state(page, "RUNNING").wait_for()

@@ -78,7 +78,7 @@ def test_what_is_refused(variables: dict[str, str]) -> None:
         ask(Defaults(allowed=["partition:normal,debug", "nodes<=8", "time<=04:00:00"]), variables, 0)
 
 
-def test_a_limit_that_is_none() -> None:
+def test_invalid_limit_is_refused() -> None:
     with pytest.raises(ConfigError):
         ask(Defaults(allowed=["nodes=8"]), {}, 0)
 

@@ -143,7 +143,7 @@ def test_a_header_that_would_fill_the_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x05\x06" + bytes(18), gzip.compress(b"x" * 700, mtime=0)])
-def test_an_archive_that_is_none(tmp_path: Path, content: bytes) -> None:
+def test_invalid_archive_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a").write_bytes(content)
     for kind, target in (("zip", "tar"), ("tar", "zip")):
         code, _ = _repack(kind, tmp_path / "a", target, tmp_path / f"out-{kind}")

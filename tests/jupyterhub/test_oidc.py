@@ -225,7 +225,7 @@ def is_good(place: Place, token: str) -> bool:
     return httpx.get(f"{place.gateway.url}/status/systems", headers=bearer(token)).status_code == 200
 
 
-def test_a_provider_that_does_not_answer_holds_up_nobody(place: Place) -> None:
+def test_an_unresponsive_provider_delays_no_other_user(place: Place) -> None:
     place.log_in("dina")
     place.hub.wait(lambda: place.is_near_its_end("dina"), "it lives on")
     with ThreadPoolExecutor() as pool:

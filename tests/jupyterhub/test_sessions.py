@@ -142,7 +142,7 @@ def test_form_offers_what_the_system_has_and_sets_it(hub: Hub, plain: PlainFirec
     hub.stop_server("ada")
 
 
-def test_nobody_else_reads_a_session(hub: Hub, plain: PlainFirecrest) -> None:
+def test_no_other_user_reads_a_session(hub: Hub, plain: PlainFirecrest) -> None:
     hub.spawn("clara")
     hub.ready("clara")
     (folder,) = (plain.home / ".crestline/jupyterhub").glob("*-clara-*")
@@ -188,7 +188,7 @@ def reap(
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_reaper_removes_what_nobody_owns(hub: Hub, plain: PlainFirecrest) -> None:
+def test_reaper_removes_orphaned_jobs_and_folders(hub: Hub, plain: PlainFirecrest) -> None:
     hub.spawn("dora")
     hub.ready("dora")
     sessions = plain.home / ".crestline/jupyterhub"

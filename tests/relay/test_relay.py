@@ -86,7 +86,7 @@ async def _send(writer: asyncio.StreamWriter, data: bytes) -> None:
     await writer.drain()
 
 
-async def test_reader_that_stands_still_holds_up_nobody_else(relay: Relayed) -> None:
+async def test_a_stalled_reader_delays_no_other_stream(relay: Relayed) -> None:
     _, token = relay.session()
 
     async def endless_or_short(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -241,7 +241,7 @@ def test_larger_bodies_are_refused_before_they_are_read(watched: Watched) -> Non
     assert completion.status_code == 403
 
 
-def test_a_locked_job_database_stops_nobody_else(tmp_path: Path) -> None:
+def test_a_locked_job_database_delays_no_other_request(tmp_path: Path) -> None:
     """Requests that need the lock wait without the loop, and are answered once it is free, or with 503."""
     with in_thread(tmp_path / "home") as gateway, gateway.http() as http, ThreadPoolExecutor(8) as pool:
         job = {"script": "#!/bin/sh\ntrue\n", "workingDirectory": "/tmp"}

@@ -117,7 +117,7 @@ def at_once(calls: list[Callable[[], None]]) -> None:
             outcome.result()
 
 
-def test_the_canary_sings(target: Target) -> None:
+def test_canary_detects_script_injection(target: Target) -> None:
     """A script of the caller's own may do what the corpus must not, and is found out."""
     canary = Canary()
     job = {"workingDirectory": target.work, "script": f"#!/bin/sh\ntouch {canary.name}\n"}

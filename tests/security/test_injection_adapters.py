@@ -123,7 +123,7 @@ def test_a_value_stays_one_value(door: str, tools: Path, tmp_path: Path) -> None
     assert woken(canary, taken, tools, tmp_path) == []
 
 
-def test_the_canary_sings(tools: Path, tmp_path: Path) -> None:
+def test_canary_detects_script_injection(tools: Path, tmp_path: Path) -> None:
     """Where a value is put into a script as it is."""
     canary = Canary()
     scripts = [f"#!/bin/bash\n: {value}\n" for value in canary.words()]

@@ -135,7 +135,7 @@ async def test_client_that_leaves_frees_its_stream(relay: Relayed) -> None:
         await until(lambda: place.streams == 20 and place.mux is not None and not place.mux._streams)
 
 
-async def test_bytes_that_nobody_reads_are_bounded(relay: Relayed) -> None:
+async def test_unread_bytes_are_bounded(relay: Relayed) -> None:
     """A hundred downloads that stand still would hold 1 MiB each."""
 
     async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

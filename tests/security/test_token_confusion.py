@@ -159,7 +159,7 @@ FORGED: dict[str, Callable[[RunningGateway, ForgingIssuer], str]] = {
 
 
 @pytest.mark.parametrize("what", FORGED)
-def test_a_token_that_nobody_meant_is_refused(place: Place, what: str) -> None:
+def test_forged_and_misdirected_tokens_are_refused(place: Place, what: str) -> None:
     gateway, issuer = place
     token = FORGED[what](gateway, issuer)
     answer = ask(gateway, token)
