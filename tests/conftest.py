@@ -73,7 +73,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_site_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests neither read nor write the sites file and the variables of whoever runs them."""
+    """Tests neither read nor write the sites file and the variables of the user who runs them."""
     monkeypatch.setenv("CRESTLINE_SITES", str(tmp_path / "sites.toml"))
     for name in ("URL", "CLIENT_ID", "CLIENT_SECRET", "SYSTEM", "TOKEN", "API_KEY", "TOKEN_COMMAND"):
         monkeypatch.delenv(f"FIRECREST_{name}", raising=False)

@@ -1,4 +1,4 @@
-"""One attempt is one job: lost workers, cleared tasks, jobs that ended while nobody looked."""
+"""One attempt is one job: lost workers, cleared tasks, jobs that ended while no task watched."""
 
 from __future__ import annotations
 

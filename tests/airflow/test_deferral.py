@@ -86,7 +86,7 @@ def test_the_default_is_airflows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_deferral_that_times_out_cancels_the_job(workdir: Path, system: BlockingSystem) -> None:
-    """Airflow resumes the task with a word that it has failed; nobody tells the trigger."""
+    """Airflow resumes the task with a word that it has failed, and does not tell the trigger."""
     operator = one_job("deferred_late", workdir, "#!/bin/bash\nsleep 600\n").task_dict["job"]
     store: dict[str, Any] = {}
     context = {
@@ -124,7 +124,7 @@ def test_the_end_of_another_attempts_job_is_not_taken_for_this_ones(workdir: Pat
 
 @contextmanager
 def trigger_of(done: Run, job_id: str) -> Iterator[FirecRESTJobTrigger]:
-    """A trigger as a triggerer has it: with its task instance, and with somebody to ask about that."""
+    """A trigger as a triggerer has it: with its task instance, and a supervisor that answers requests about it."""
     from airflow.sdk.execution_time.supervisor import (
         InProcessSupervisorComms,
         InProcessTestSupervisor,

@@ -22,7 +22,7 @@ class Pair:
         self._cluster = cluster
 
     def real(self, *words: str) -> str:
-        # the timezone of whoever runs the tests, since both print local time
+        # the timezone of the user who runs the tests, since both print local time
         zone = self.commands.environment.get("TZ", "UTC")
         return self._cluster.check("alice", list(words), cwd="/home/alice", env={"TZ": zone})
 

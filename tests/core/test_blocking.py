@@ -92,7 +92,7 @@ def test_a_large_file_as_bytes(lab: BlockingSystem, plain: PlainFirecrest) -> No
 
 
 def test_every_method_is_there() -> None:
-    """Whoever adds a method to `System` adds it here."""
+    """Each method of `System` has its blocking form."""
     for name, member in inspect.getmembers(System):
         if not name.startswith("_") and name not in ("backend", "connection", "monitor"):
             assert hasattr(BlockingSystem, name), name

@@ -26,7 +26,7 @@ def url_of(command: Command) -> str:
 
 
 def with_key(command: Command, key: str) -> Command:
-    """The command for somebody who has nothing but a key."""
+    """The command for a user who has nothing but a key."""
     return Command(
         command.place / "elsewhere", FIRECREST_URL=url_of(command), FIRECREST_SYSTEM="local", FIRECREST_API_KEY=key
     )

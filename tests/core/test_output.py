@@ -1,4 +1,4 @@
-"""A job's stdout and stderr, line by line and once, also when somebody else goes on."""
+"""A job's stdout and stderr, line by line and once, also when another process resumes."""
 
 from __future__ import annotations
 

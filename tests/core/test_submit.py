@@ -263,7 +263,7 @@ async def test_a_spoilt_list_stops_no_submission_and_the_lock_holds(lab: System,
 
 
 async def test_many_at_once_do_not_wait_for_each_other(lab: System, plain: PlainFirecrest) -> None:
-    """Fresh jobs of others are nameless, too: they delay nobody for longer than they are."""
+    """Fresh jobs of others are nameless, too: they delay no submission for longer than they are."""
     plain.faults.allocation_window = 1.0
     jobs = await asyncio.gather(*(lab.submit(JobSpec(script=QUICK), key=f"k{number}") for number in range(20)))
     assert len({job.job_id for job in jobs}) == len(plain.jobs()) == 20

@@ -23,7 +23,7 @@ from harness.page_syntax import check_syntax
 from harness.parts import require
 
 SHOWN_ONLY = {"text"}
-"""languages of blocks that nobody runs: a program's output, a drawing"""
+"""languages of blocks that are not run: a program's output, a drawing"""
 
 MOST_NOT_RUN = 10
 
@@ -96,7 +96,7 @@ def _lay_out_the_example(page: Path, place: Path) -> Path:
 
 
 class Reader:
-    """Somebody who does what a page says, in an example's folder if the page is that of an example."""
+    """A reader who does what a page says, in an example's folder if the page is that of an example."""
 
     def __init__(self, page: Path, place: Path) -> None:
         self._page = str(page.relative_to(ROOT))
@@ -167,7 +167,7 @@ def test_few_blocks_are_only_read_and_each_says_why() -> None:
 
 
 def test_most_blocks_are_run() -> None:
-    """Nobody takes the checks away by calling everything text."""
+    """Checks cannot be removed by calling every block text."""
     languages = Counter(block.language for page in pages() for block in blocks(page))
     shown = sum(languages[name] for name in SHOWN_ONLY)
     assert shown < sum(languages.values()) / 5, languages

@@ -1,4 +1,4 @@
-"""Uploads in parts that nobody ends: written down, kept for a while, dropped."""
+"""Uploads in parts that are never completed: written down, kept for a while, dropped."""
 
 from __future__ import annotations
 

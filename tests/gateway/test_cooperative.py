@@ -26,7 +26,7 @@ SIZES = (0, 1, SLICE, SLICE + 1, 5 * SLICE + 7)
 
 @asynccontextmanager
 async def turns() -> AsyncIterator[list[int]]:
-    """Counts how often somebody else gets the event loop."""
+    """Counts how often another task gets the event loop."""
     count = [0]
 
     async def somebody() -> None:

@@ -60,7 +60,7 @@ async def test_every_job_runs_once(tmp_path: Path, kills: int) -> None:
     try:
         await all_ended(scheduler)
         found = {info.job_id: info for info in await scheduler.jobs(USER, JobQuery())}
-        assert set(found) == set(ids.values()), "a job that nobody was told of, or one that is lost"
+        assert set(found) == set(ids.values()), "a job whose id no client got, or one that is lost"
         for key, job_id in ids.items():
             number = int(key[1:]) % 7
             status = found[job_id].status

@@ -153,7 +153,7 @@ async def test_known_keys_are_renewed_beside_the_requests(
     try:
         monkeypatch.setattr(oidc, "_REFRESH", 0.0)
         monkeypatch.setattr(oidc, "_PAUSE", 0.0)
-        assert await keys.keys("first") is before, "nobody waits for a provider that hangs"
+        assert await keys.keys("first") is before, "a request waited for a provider that hangs"
     finally:
         oidc_provider.resume()
     await until(lambda: keys._keys is not before)

@@ -139,7 +139,7 @@ async def test_without_slurmctld_only_what_has_ended_is_told(
             *(slurm.jobs("alice", JobQuery(ids=(held,))) for _ in range(100)), return_exceptions=True
         )
         assert {type(answer) for answer in answers} == {GatewayUnavailableError}
-        assert sum(commands.ran.values()) <= 1  # known to be down: nobody waits for a command
+        assert sum(commands.ran.values()) <= 1  # known to be down: no request waits for a command
         (seen,) = await slurm.jobs("alice", JobQuery(ids=(done,)))
         assert seen.status.state == "COMPLETED"
         both = await slurm.jobs("alice", JobQuery(ids=(done, held)))

@@ -216,7 +216,7 @@ async def test_sshd_stopped_and_connections_cut(cluster: Cluster) -> None:
                 return_exceptions=True,
             )
             assert all(isinstance(each, GatewayUnavailableError) for each in refusals)
-            assert time.process_time() - before < 10  # nobody tries in vain again and again
+            assert time.process_time() - before < 10  # no caller retries in vain
         finally:
             cluster.start("sshd")
         await _recovers(host)

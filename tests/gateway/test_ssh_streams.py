@@ -1,4 +1,4 @@
-"""Large things over SSH: bounded memory, and nobody is held up."""
+"""Large files and lists over SSH: bounded memory, and other requests are not delayed."""
 
 from __future__ import annotations
 

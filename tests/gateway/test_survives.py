@@ -119,7 +119,7 @@ def test_slurmctld(
         detected = time.monotonic()
         refused(http.get(f"{JOBS}/{held}"))
         took = time.monotonic() - detected
-        assert took < TIMEOUT  # known to be down: nobody waits for a command
+        assert took < TIMEOUT  # known to be down: no request waits for a command
         refused(http.get(JOBS))
         refused(http.post(JOBS, json=job("refused")))
         refused(http.delete(f"{JOBS}/{held}"))
@@ -271,7 +271,7 @@ def _submit(gateway: KillableGateway, tokens: _Tokens, name: str, delay: float) 
 
 
 def _jobs_named(cluster: Cluster, run: str) -> set[tuple[str, str]]:
-    """Ids and names of all jobs of a run, whoever of Slurm knows them."""
+    """Ids and names of all jobs of a run, from any of Slurm's daemons."""
     rows = cluster.check("root", ["squeue", "--noheader", "--states=all", "--format=%A %j"])
     rows += cluster.check(
         "root", ["sacct", "-nPX", "--allusers", "--starttime=now-1day", "--delimiter= ", "-oJobID,JobName"]

@@ -86,7 +86,7 @@ def test_files_come_and_go(page: Page, gateway: RunningGateway, tmp_path: Path) 
     entry(page, "results/").wait_for(state="detached")
     assert not (work / "results").exists()
 
-    # A file that is there is replaced when somebody means it.
+    # An existing file is replaced after a confirmation.
     (mine / "empty.txt").write_text("no longer")
     upload(page, mine / "empty.txt")
     page.get_by_role("dialog").get_by_role("button", name="Keep as it is").click()

@@ -130,7 +130,7 @@ def test_a_queued_job_that_is_cancelled(site: DriverSite, gitlab: GitLab) -> Non
 
 
 def test_a_runner_that_is_killed_leaves_no_job(make_site: MakeSite, gitlab: GitLab) -> None:
-    """The driver sees that its parent has gone, or the allocation that nobody writes any more."""
+    """The driver sees that its parent has gone, or the allocation that the heartbeat has stopped."""
     site = make_site("gateway", recovery={"heartbeat_ttl": "20s"})
     job = _long()
     with site.start(gitlab, job) as build:
@@ -155,7 +155,7 @@ def test_gc_removes_what_a_killed_runner_left(make_site: MakeSite, gitlab: GitLa
         build.wait()
     gc = [*site.custom.cleanup[:2], "gc", "-c", str(site.file)]
     subprocess.run(gc, check=True)
-    assert len(site.left_behind()) == 1, "somebody cared for it a moment ago"
+    assert len(site.left_behind()) == 1, "its heartbeat is fresh"
     (record,) = site.state.glob("*/job-*/record.json")
     long_ago = time.time() - 3600
     os.utime(record, (long_ago, long_ago))

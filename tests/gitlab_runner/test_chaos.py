@@ -62,7 +62,7 @@ def _kill_driver(build: Build) -> None:
 
 
 def _kill_runner(build: Build) -> None:
-    """As when the machine goes down: nobody calls anything any more."""
+    """As when the machine goes down: no stage is called any more."""
     build.kill_runner()
     _kill_driver(build)
 

@@ -72,7 +72,7 @@ class Cluster:
 
     @property
     def machine(self) -> str:
-        """Address of this machine for whoever is in the container."""
+        """Address of this machine as seen from the container."""
         container = self._container.get_wrapped_container()
         container.reload()
         networks = container.attrs["NetworkSettings"]["Networks"]
@@ -175,7 +175,7 @@ class Cluster:
 
 
 def _greets(host: str, port: int) -> bool:
-    """Whether an SSH server says hello; docker-proxy accepts connections for a port that nobody listens on."""
+    """Whether an SSH server says hello; docker-proxy accepts connections for a port without a listener."""
     try:
         with socket.create_connection((host, port), timeout=5) as connection:
             return connection.recv(4) == b"SSH-"

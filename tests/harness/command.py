@@ -18,7 +18,7 @@ Result = subprocess.CompletedProcess[bytes]
 
 
 class Command:
-    """`crestline` with a sites file of its own, and no other setting of whoever runs the tests."""
+    """`crestline` with a sites file of its own, and no other setting of the user who runs the tests."""
 
     def __init__(self, place: Path, **environment: str) -> None:
         self.place = place

@@ -40,7 +40,7 @@ class Relay:
     def _serve(self, client: socket.socket) -> None:
         try:
             server = socket.create_connection(self.target)
-        except OSError:  # nobody is there now
+        except OSError:  # there is no listener now
             client.close()
             return
         with client, server:

@@ -155,7 +155,7 @@ class Hub:
 
     @contextmanager
     def browser(self, user: str) -> Iterator[httpx.Client]:
-        """The hub as somebody sees it who has signed in."""
+        """The hub as a signed-in user sees it."""
         with httpx.Client(base_url=self.url, timeout=60, trust_env=False, follow_redirects=True) as browser:
             browser.get("/hub/login")
             form = {"username": user, "password": PASSWORD, "_xsrf": browser.cookies["_xsrf"]}

@@ -32,7 +32,7 @@ connections.policy = Policy(
 
 
 def away_from_home(folder: Path) -> str:
-    """Sessions on this machine leave nothing in the home of whoever runs the tests."""
+    """Sessions on this machine leave nothing in the home of the user who runs the tests."""
     return f"""
 c.FirecRESTSpawner.session_dir = "{folder}/sessions"
 c.Spawner.environment = {{

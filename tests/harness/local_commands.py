@@ -1,4 +1,4 @@
-"""Programs on this machine, as whoever runs the tests: for stand-ins of what only clusters have."""
+"""Programs on this machine, as the user who runs the tests: for stand-ins of what only clusters have."""
 
 from __future__ import annotations
 

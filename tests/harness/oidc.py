@@ -22,7 +22,7 @@ class OidcProvider:
     """The provider as a process; its issuer stays the same when it is stopped and started.
 
     Args:
-        redirect_uri: where people who sign in come back to; empty: nobody signs in.
+        redirect_uri: where users return after signing in; empty: users cannot sign in.
         lifetime: seconds that an access token lives.
     """
 

@@ -19,7 +19,7 @@ _SERVICE = re.compile(r"(crestline serve|crestline relay|python app\.py)\b[^&#]*
 _READY = {"crestline serve": "Ctrl-C", "crestline relay": "agents", "python app.py": "Uvicorn running"}
 
 _PROGRAMS = {
-    # The port of the documentation may be taken; a test must not take the one of whoever runs it.
+    # The port of the documentation may be taken; a test must not take one that the user has in use.
     "crestline": """#!/bin/sh
 case "$1" in
   serve) shift; exec "{bin}/crestline" serve --port 0 "$@" ;;

@@ -10,13 +10,13 @@ from pathlib import Path
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
+    """Return a port without a listener."""
     (port,) = free_ports(1)
     return port
 
 
 def free_ports(count: int) -> list[int]:
-    """Different ports that nobody listens on now."""
+    """Return different ports without listeners."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
@@ -37,5 +37,5 @@ def until_open(port: int, process: subprocess.Popen[bytes], errors: Path) -> Non
             return
         except OSError:
             assert process.poll() is None, f"it has ended: {errors.read_text()}"
-            assert time.monotonic() < deadline, f"nobody listens on port {port}"
+            assert time.monotonic() < deadline, f"no process listens on port {port}"
             time.sleep(0.05)

@@ -15,7 +15,7 @@ Result = subprocess.CompletedProcess[str]
 
 
 class SlurmCommands:
-    """Beside a sites file of their own, and nothing else of whoever runs the tests."""
+    """Beside a sites file of their own, and nothing else of the user who runs the tests."""
 
     def __init__(self, place: Path, **environment: str) -> None:
         place.mkdir(parents=True, exist_ok=True)

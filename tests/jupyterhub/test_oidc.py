@@ -106,7 +106,7 @@ class Place:
         return float(json.loads(jws.extract_compact(token.encode()).payload)["exp"]) - time.time() < 30
 
     def log_in(self, user: str) -> httpx.Client:
-        """A browser of somebody who has signed in."""
+        """A browser of a user who has signed in."""
         browser = httpx.Client(follow_redirects=True, timeout=60, trust_env=False)
         page = browser.get(f"{self.hub.url}/hub/oauth_login")
         action = re.search(r'action="([^"]+)"', page.text)

@@ -1,4 +1,4 @@
-"""Options from anybody: what is not offered cannot be had, in the rendering and through the REST API of a real hub."""
+"""Options from any user: what is not offered cannot be had, in the rendering and through the REST API of a real hub."""
 
 from __future__ import annotations
 

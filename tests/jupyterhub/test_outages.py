@@ -60,7 +60,7 @@ def test_sessions_stay_whatever_the_gateway_answers(hub: Hub, plain: PlainFirecr
         plain.faults.reset()
     plain.faults.garble("/compute/", "GET", count=None)
     before = len(plain.requests)
-    hub.wait(lambda: len(plain.requests) > before + 4, "nobody asked")
+    hub.wait(lambda: len(plain.requests) > before + 4, "no request was sent")
     plain.faults.reset()
     plain.faults.reject_tokens = True
     before = bad_answers(401)
@@ -68,7 +68,7 @@ def test_sessions_stay_whatever_the_gateway_answers(hub: Hub, plain: PlainFirecr
     plain.faults.reject_tokens = False
     plain.down(seconds=3)
     before = len(plain.requests)
-    hub.wait(lambda: len(plain.requests) > before + 4, "nobody asked again after the outage")
+    hub.wait(lambda: len(plain.requests) > before + 4, "no request was sent after the outage")
 
     assert (hub.server("anna") or {})["ready"]
     assert answers(hub, "anna")

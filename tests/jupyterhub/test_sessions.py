@@ -1,4 +1,4 @@
-"""What may reach a session and what it may say: the callback, others' eyes, and what is left when nobody owns it."""
+"""What may reach a session and what it may say: the callback, other users' access, and what the reaper removes."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def test_server_spawns_answers_and_stops(hub: Hub) -> None:
 
 
 def check_that_others_stay_out(hub: Hub) -> None:
-    """Neither another user nor somebody on the hub's machine gets beyond the server's own door, whichever way it is."""
+    """Neither another user nor a process on the hub's machine gets past the server's authentication, in any mode."""
     with hub.browser("mallory") as browser:
         assert browser.get("/user/alice/api/contents").status_code == 403
         assert browser.get("/user/alice/lab").status_code == 403

@@ -98,7 +98,7 @@ def list_jobs(call: Call) -> Response:
 
 
 def get_job(call: Call) -> Response:
-    """A list with one job, or with all tasks of an array; anybody's jobs are found."""
+    """A list with one job, or with all tasks of an array; jobs of all users are found."""
     world = call.world
     jobs = _find(call)
     job_rows.check_parsable(jobs, world.faults)
@@ -125,7 +125,7 @@ def get_metadata(call: Call) -> Response:
 
 
 def cancel(call: Call) -> Response:
-    """204; a job that is unknown, over, or somebody else's is 500 with scancel's words."""
+    """204; a job that is unknown, over, or another user's is 500 with scancel's words."""
     job_id, faults = _job_id(call), call.world.faults
     if not job_id.isdigit():
         raise slurm_failure(f"scancel: error: Invalid job id {job_id}")

@@ -92,7 +92,7 @@ class PlainFirecrest:
 
     @property
     def scratch(self) -> Path:
-        """The mount that belongs to nobody."""
+        """The mount that belongs to no user."""
         return self.settings.scratch
 
     def token(self, user: User | None = None, lifetime: float | None = None) -> str:

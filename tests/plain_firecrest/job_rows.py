@@ -99,7 +99,7 @@ def listing(jobs: list[Job], faults: Faults, settings: Settings) -> list[dict[st
 
 
 def metadata(job: Job, faults: Faults, reader: str) -> dict[str, Any]:
-    """The `JobMetadata` object of the wire; nobody but the owner gets to see the script."""
+    """The `JobMetadata` object of the wire; only the owner gets the script."""
     return {
         "jobId": str(job.number) if faults.array_metadata_is_one else job.id,
         "script": job.script if job.user.name == reader else "",

@@ -32,7 +32,7 @@ class Refusal(Exception):  # noqa: N818 (an answer, not an error of ours)
         self.headers = headers or {}
 
     def response(self, user: str | None = None) -> Response:
-        """The answer, as seen by `user` (None while nobody is known)."""
+        """The answer, as seen by `user` (None before authentication)."""
         body = {
             "errorType": self.kind,
             "message": self.message,

@@ -87,7 +87,7 @@ def test_job_is_reached_through_the_relay_until_the_hub_ends_its_session(serving
         with httpx.Client(headers={"Authorization": f"Bearer {key.manager_token()}"}, trust_env=False) as hub:
             assert hub.get(f"{url}/sessions/{session.id}").json()["connected"]
             assert hub.delete(f"{url}/sessions/{session.id}").status_code == 204
-        assert process.wait(60) == 143  # SIGTERM: the server was ended, since nobody wants it any more
+        assert process.wait(60) == 143  # SIGTERM: the server was ended, since no session needs it any more
 
 
 def _once_it_serves(http: httpx.Client, path: str) -> httpx.Response:

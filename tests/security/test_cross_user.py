@@ -1,4 +1,4 @@
-"""Alice and Bob on a real cluster, through one gateway: nobody gets at what the system itself would not give."""
+"""Alice and Bob on a real cluster, through one gateway: neither gets what the system itself would refuse."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def http(gateway: RunningGateway) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="module")
 def anybody() -> Iterator[httpx.Client]:
-    """Whoever has got hold of a URL."""
+    """A client that has got hold of a URL."""
     with httpx.Client(timeout=60, trust_env=False) as client:
         yield client
 
@@ -269,7 +269,7 @@ async def test_a_session_that_is_over_does_not_come_back(relay: Relayed, monkeyp
 
 @pytest.mark.anyio
 async def test_an_agents_connection_carries_its_own_sessions_traffic_alone(relay: Relayed) -> None:
-    """Whoever holds Alice's token and names Bob's path in every header is still Alice's server."""
+    """A client with Alice's token that names Bob's path in every header still reaches Alice's server."""
     _, alice = relay.session("alice", "/user/alice/")
     _, bob = relay.session("bob", "/user/bob/")
     async with relay.agent(bob, "b"):

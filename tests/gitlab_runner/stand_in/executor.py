@@ -143,7 +143,7 @@ class Executor:
             self._news.notify_all()
 
     def end(self) -> None:
-        """Nothing is called any more: whoever waits need not."""
+        """Nothing is called any more: release all waiting threads."""
         with self._news:
             self._stage, self._over = "", True
             self._news.notify_all()

@@ -68,7 +68,7 @@ class GitLab:
         """while it is not set, clones wait"""
         self.answers_clones.set()
         self.is_asked = threading.Event()
-        """somebody has asked for a clone"""
+        """a client has asked for a clone"""
         self.refuse_clones = 0
         """so many of the next ones fail"""
         (place / "repositories" / "group").mkdir(parents=True)

@@ -106,7 +106,7 @@ class Build:
         self._aborted.set()
 
     def kill_runner(self) -> None:
-        """The runner's process is gone: nobody calls anything any more, and nobody reads the pipe."""
+        """The runner's process is gone: no stage is called any more, and the pipe has no reader."""
         self._executor.killed = True
         self._aborted.set()
 
@@ -288,7 +288,7 @@ class Build:
         self._call(stage, [*self._custom.run, str(path), stage], until=until)
 
     def _cleanup(self) -> None:
-        with contextlib.suppress(StopError):  # as in the real runner, nobody minds
+        with contextlib.suppress(StopError):  # ignored, as in the real runner
             self._call("cleanup", self._custom.cleanup, to_job_log=False, interruptible=False)
         shutil.rmtree(self._temporary, ignore_errors=True)
 
