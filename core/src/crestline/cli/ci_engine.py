@@ -1,4 +1,4 @@
-"""What a CI engine is told about a run beside its log.
+"""What a run reports to its CI engine, in addition to its log.
 
 GitHub Actions: a notice with the job's id, outputs (`job-id`, `state`, `exit-code`, `queue-seconds`, `workdir`) and a
 table in the step's summary, through the files that `GITHUB_OUTPUT` and `GITHUB_STEP_SUMMARY` name. Other engines have

@@ -84,7 +84,7 @@ def submit(
 
 @app.command()
 def ps(
-    all_users: Annotated[bool, typer.Option("--all-users", help="Jobs of everybody.")] = False,
+    all_users: Annotated[bool, typer.Option("--all-users", help="Jobs of all users.")] = False,
     name: Annotated[str | None, typer.Option("--name", help="Jobs of this name only.")] = None,
     account: Annotated[str | None, typer.Option("--account", "-A", help="Jobs of this account only.")] = None,
     window: Annotated[
@@ -176,7 +176,7 @@ def _print_jobs(jobs: list[Job], *, all_users: bool) -> None:
 def wait(
     jobs: JobIds,
     timeout: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Give up after so long (exit code 75); the jobs go on.")
+        str | None, typer.Option(metavar="TIME", help="Give up after so long (exit code 75); the jobs continue.")
     ] = None,
     site: Site = None,
     json: Json = False,

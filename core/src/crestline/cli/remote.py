@@ -93,7 +93,7 @@ async def is_directory(system: System, path: str) -> bool:
 
 
 async def read_last_lines(system: System, path: str, count: int) -> tuple[bytes, str]:
-    """The last lines of a file, and the position from which `System.follow` goes on.
+    """Return the last lines of a file, and the position from which `System.follow` continues.
 
     A plain FirecREST hands out no part of a file by bytes: there all of it is read.
 

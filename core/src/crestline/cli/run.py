@@ -77,7 +77,7 @@ def run(
         typer.Option(
             "--key",
             "--idempotency-key",
-            help="Names this run: the same key again goes on with it, and starts no second.",
+            help="Names this run: the same key again resumes it, and starts no second one.",
         ),
     ] = None,
     attach: Annotated[bool, typer.Option("--attach", help="Go on with the run of --key; start nothing.")] = False,

@@ -20,7 +20,7 @@ async def create_api_key(
     expires_in: int | None = None,
     policy: Policy | None = None,
 ) -> NewApiKey:
-    """Create a key; its `secret` is told this once.
+    """Create a key. Only this answer contains its `secret`.
 
     Args:
         name: what it is for.

@@ -20,7 +20,7 @@ async def watch_directory(
 
     Args:
         interval: seconds between two looks after something new; grows to `max_interval` while nothing comes.
-        patience: seconds that a gateway without answers is borne.
+        patience: seconds to retry while the gateway does not answer.
 
     Raises:
         GatewayUnavailableError: no answer for longer than that.

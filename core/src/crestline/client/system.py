@@ -285,7 +285,7 @@ class System(SystemFiles):
             check: raise for a job that did not complete.
 
         Raises:
-            WaitTimeoutError: the job goes on.
+            WaitTimeoutError: the job has not ended in time; it continues.
             JobFailedError: with `check`.
             JobNotFoundError: as `watch`.
         """

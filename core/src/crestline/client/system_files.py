@@ -71,7 +71,7 @@ class SystemFiles(abc.ABC):
         """The new entries of a directory, once per look (at most 1.2 s apart) and without end.
 
         Args:
-            patience: seconds that a gateway without answers is borne.
+            patience: seconds to retry while the gateway does not answer.
 
         Raises:
             GatewayUnavailableError: no answer for longer than that.

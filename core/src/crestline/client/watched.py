@@ -75,13 +75,13 @@ class Entry:
         return JobEvent(job=self.job, state=self.job.state, reason=self.job.reason)
 
     def learn(self, job: Job, now: float) -> None:
-        """The job as it is now, which the watchers are told unless they know."""
+        """Store the job's new state, and notify the watchers if it has changed."""
         self.job = job
         if self.told != (job.state, job.raw_state, job.reason):
             self.tell(self.event(), now)
 
     def tell(self, event: JobEvent, now: float) -> None:
-        """Tell the watchers unless they know."""
+        """Notify the watchers of an event unless they already had it."""
         news = (event.state, event.job.raw_state, event.reason)
         if news == self.told:
             return

@@ -84,7 +84,7 @@ class Draft(io.BufferedRandom):
 
 
 class Text(io.TextIOWrapper):
-    """Text in a file of ours."""
+    """A text file on top of a remote binary file."""
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         if kind is not None and isinstance(self.buffer, Draft):

@@ -257,7 +257,7 @@ class IriConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The IRI Facility API below `/iri`, and what it says of the facility."""
 
     enabled: bool = True
-    """False: `/iri` is not served. Its resources and their states are open to everybody, as that API demands"""
+    """False: `/iri` is not served. Its resources and their states are public, as that API requires"""
     name: str = "Crestline"
     short_name: str | None = None
     description: str | None = None

@@ -63,7 +63,7 @@ def handle_http_exception(request: Request[Any, Any, Any], error: HTTPException)
 
 
 def handle_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-    """A fault of ours: the log has the traceback, the caller the id to find it by."""
+    """Answer with 500 after an unexpected error: the log has the traceback, the client the request id to find it."""
     request_id = request.scope.get("crestline_request_id", "")
     _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     return _response(request, error, 500, f"Internal error. Tell the operator the request id {request_id}.")

@@ -37,7 +37,7 @@ class Health:
         """of each system with a service that does not respond, since when"""
 
     async def start(self) -> None:
-        """Probe everything once, then go on in the background."""
+        """Probe all services once, then at intervals in the background."""
         await asyncio.gather(*map(self._probe_system, self._systems))
         self._task = asyncio.create_task(self._run(), name="health")
 

@@ -98,7 +98,7 @@ def operator() -> str:
 
 
 def acts_as_gateway(system: SystemConfig) -> bool:
-    """Whether everybody's files and commands there are those of the gateway's own account."""
+    """Whether all users' files and commands there are those of the gateway's own account."""
     return host_class(system.host).acts_as_gateway
 
 

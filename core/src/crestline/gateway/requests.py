@@ -97,7 +97,7 @@ class Authentication(AbstractAuthenticationMiddleware):
 
 
 def provide_caller(request: Request[Caller, Any, Any]) -> Caller:
-    """The dependency `caller`; None on routes that are open to everybody, whose handlers do not ask for it."""
+    """The dependency `caller`; None on public routes, whose handlers do not ask for it."""
     caller: Caller = request.scope.get("user")
     return caller
 

@@ -47,7 +47,7 @@ _GIVEN_UP = 120.0
 class Submissions:
     """Submissions to one system.
 
-    A key is written down before the scheduler hears of the job and the job id after, so a crash in between leaves a key
+    A key is stored before the job is sent to the scheduler, and the job id after, so a crash in between leaves a key
     without an id; the scheduler itself, which keeps the key with the job, then says whether the job exists. Of several
     replicas the one that wrote the key down works on it, until it is done or dead.
     """
@@ -187,7 +187,7 @@ class Submissions:
             What was known of it before; without a job id, and not None, the outcome of an earlier attempt is open.
 
         Raises:
-            GatewayUnavailableError: another replica works on it, and goes on to.
+            GatewayUnavailableError: another replica still works on it.
         """
         deadline = time.monotonic() + _WAIT
         while True:

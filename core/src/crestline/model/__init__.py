@@ -1,6 +1,6 @@
 """What everything in Crestline speaks: jobs and their states, files, systems, and the errors.
 
-Nothing in this room knows HTTP, a scheduler or a host framework, and it imports nothing of ours.
+Nothing in this package knows HTTP, a scheduler or a host framework, and it imports no other part of Crestline.
 """
 
 from crestline.model.endings import describe_end, end_hint, end_reason

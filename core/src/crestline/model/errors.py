@@ -170,7 +170,7 @@ class TransferError(CrestlineError):
 
 
 class WaitTimeoutError(CrestlineError):
-    """The caller's own time limit for waiting ran out; the job goes on."""
+    """The caller's own time limit for waiting ran out; the job continues."""
 
     status = 408
 

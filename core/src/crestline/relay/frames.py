@@ -17,7 +17,7 @@ HEAD = struct.Struct("!BI")
 COUNT = struct.Struct("!I")
 
 WINDOW_SIZE = 1 << 20
-"""bytes that a side may send on a new stream before it hears of more room"""
+"""bytes that a side may send on a new stream before the other side grants more"""
 CHUNK_SIZE = 1 << 17
 """bytes in one DATA frame at most, so that no stream holds the others up for long"""
 

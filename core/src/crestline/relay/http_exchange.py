@@ -1,6 +1,6 @@
 """One HTTP exchange through the relay, read by an HTTP parser (h11) on both sides.
 
-What the parser understood is written anew, and nothing else goes on: one request and its answer per connection. Bytes
+What the parser understood is written anew, nothing else is sent: one request and its answer per connection. Bytes
 behind the request are dropped, headers of one connection (RFC 9110, section 7.6.1) stay on it, and a connection
 switches to another protocol only where the request may ask for that and the answer agrees.
 """
@@ -182,7 +182,7 @@ class Exchange:
     async def run(self, server: Peer, passage: Passage) -> None:
         """Pass the request on, and its answer back; the server's connection is closed then.
 
-        Where the exchange fails before the answer has begun, the client is told so; else its connection just ends.
+        If the exchange fails before the answer has begun, the client gets an error; else its connection just ends.
         """
         try:
             await self._run(server, passage)

@@ -17,7 +17,7 @@ ACCEPT_SUFFIX = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 MAX_MESSAGE = 1 << 20
 CONNECT_TIMEOUT = 30.0
-"""seconds until a connection that does not come about is given up"""
+"""seconds after which an attempt to connect is given up"""
 
 
 class RefusedError(ConnectionError):

@@ -189,7 +189,7 @@ class FirecRESTDecoratedOperator(DecoratedOperator, FirecRESTSubmitOperator):
         self._explanation = lines
 
     def _forget(self, system: BlockingSystem, directory: str, context: Context) -> None:
-        """Remove the call; a try that came after that could not go on with its job."""
+        """Remove the call; a later try could not resume its job."""
         attempts = Attempts.on_worker(context)
         if (attempt := attempts.last()) is not None:
             attempts.ended(attempt, "completed")

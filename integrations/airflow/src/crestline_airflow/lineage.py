@@ -1,4 +1,4 @@
-"""What OpenLineage is told of a job: the files it reads and writes, where it ran, and what it took."""
+"""Facts of a job for OpenLineage: the files it reads and writes, where it ran, and what it took."""
 
 from __future__ import annotations
 

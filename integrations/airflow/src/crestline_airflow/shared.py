@@ -16,7 +16,7 @@ from crestline_airflow.rendered import required, single
 _LOG = logging.getLogger(__name__)
 
 _POLICY = Policy(poll=PollPolicy(shortest=2.0, busy_share=0.1))
-"""A triggerer hears of an event within a second or two anyhow, and has other things to do."""
+"""A triggerer handles an event only after a second or two, and has other work to do."""
 
 _READS_AT_ONCE = 20
 _READS_PER_SECOND = 0.4

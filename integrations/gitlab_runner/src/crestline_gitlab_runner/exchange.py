@@ -48,7 +48,7 @@ class Exchange:
     # to the job
 
     async def restore_caches(self, calls: Sequence[HelperCall]) -> None:
-        """Fetch each cache, or the first of its fallbacks that is there; without any the job goes on."""
+        """Fetch each cache, or the first of its fallbacks that is there; without any, the job continues."""
         found_at: int | None = None
         for call in calls:
             if call.command != "cache-extractor":

@@ -1,6 +1,6 @@
 """What a CI job asks for: typed `CRESTLINE_*`, `SLURM_*` as sbatch's options are called, or `SCHEDULER_PARAMETERS`.
 
-Where several say the same thing the first of these wins; what none says comes from the configuration.
+If several set the same resource, the first of these takes precedence; unset ones come from the configuration.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class Bundle(msgspec.Struct, frozen=True):
 
     @property
     def is_cache(self) -> bool:
-        """Whether these are a cache's files, without which a pipeline goes on."""
+        """Whether these are a cache's files, without which a pipeline continues."""
         return self.call.command == "cache-archiver"
 
     @property

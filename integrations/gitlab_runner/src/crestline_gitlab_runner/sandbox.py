@@ -99,7 +99,7 @@ async def available(folder: Path) -> tuple[str | None, str]:
     """How programs can be confined on this machine.
 
     Args:
-        folder: a folder of ours to try it in.
+        folder: a private folder to try it in.
 
     Returns:
         the kind, None where there is none, and why not.

@@ -189,7 +189,7 @@ class Stages:
         last: bool,
         started: bool,
     ) -> Ended | Job:
-        """Have it run; when this process is told to end, so is the command."""
+        """Run the command; a signal that ends this process also ends the command."""
 
         async def send() -> None:
             await allocation.mailbox.order(name, lines, attached, last=last)

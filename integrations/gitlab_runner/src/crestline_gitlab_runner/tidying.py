@@ -36,7 +36,7 @@ async def clean_up(settings: Settings, job: CiJob, connect: Connect) -> None:
 
 
 async def _leave(settings: Settings, state: State, shared: State, connect: Connect) -> None:
-    """Remove what a job has in an allocation that goes on."""
+    """Remove a job's files in an allocation that keeps running."""
     async with connect() as system:
         await Allocation(system, settings, state).leave()
     shared.touch()

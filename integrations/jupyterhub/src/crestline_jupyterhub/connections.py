@@ -36,7 +36,7 @@ class Connections:
         return await self._get((target, host, identity), target, target, host, authorizer, self.policy)
 
     async def get_service(self, target: str, service_site: str, host: str = "") -> System:
-        """The same system as the hub's service account sees it: with everybody's jobs. Raises as `get`."""
+        """Return the same system as the hub's service account sees it: with all users' jobs. Raises as `get`."""
         poll = msgspec.structs.replace(self.policy.poll, all_users=True)
         policy = msgspec.structs.replace(self.policy, poll=poll)
         return await self._get((target, host, service_site), target, service_site, host, None, policy)

@@ -62,7 +62,7 @@ def session_config(
         shows_token: whether notebooks are shown the user's token for the gateway.
         relay: how to reach the relay, as `open_relay_session` returns it; None: the session listens on its node.
         time_limit: the job's, as `JobSpec` has it.
-        warn_before_end: seconds before it at which the user is told.
+        warn_before_end: seconds before it at which the user is warned.
     """
     return {
         "command": without_address(command),

@@ -2,7 +2,7 @@
 
 `import crestline_reframe` in a settings file registers it. `scheduler` is what ReFrame calls, `job` what it holds;
 `runs` carries the jobs in an event loop beside it; `staging`, `places` and `scripts` say what travels and what a script
-looks like there; `packing` makes one job of many tests; `journal` lets a run go on where another broke off; `reports`
+looks like there; `packing` makes one job of many tests; `journal` lets a run resume an interrupted one; `reports`
 adds to the run report.
 """
 

@@ -1,4 +1,4 @@
-"""What a run has done on the system, written down as it happens, so that the next one can go on where it broke off.
+"""What a run has done on the system, recorded as it happens, so that the next one can resume where it broke off.
 
 One file per run below ReFrame's prefix, locked as long as its process lives; it is removed when the run has ended in
 order.

@@ -1,4 +1,4 @@
-"""`--json` and `--yaml`: what is told of jobs, nodes and partitions in the shape of Slurm's data_parser.
+"""`--json` and `--yaml`: jobs, nodes and partitions in the shape of Slurm's data_parser.
 
 A field that the API does not tell is left out, so that no program takes a default for a fact. The shape is that of
 v0.0.40 to v0.0.42, in which numbers that may be unset are objects.

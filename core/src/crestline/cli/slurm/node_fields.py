@@ -1,4 +1,4 @@
-"""The columns of sinfo: what is told of a group of nodes that are alike in all that a format shows."""
+"""The columns of sinfo for a group of nodes that are alike in all that a format shows."""
 
 from __future__ import annotations
 

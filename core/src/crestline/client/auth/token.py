@@ -121,7 +121,7 @@ class TokenSource:
     def _renew(self, pending: Future[Token]) -> None:
         try:
             token = self._fetch()
-        except BaseException as error:  # whatever it is, those who wait must hear of it
+        except BaseException as error:  # whatever it is, the waiting callers must get it
             with self._lock:
                 self._pending = None
             pending.set_exception(error)

@@ -24,7 +24,7 @@ class Look:
     Attributes:
         waiting: jobs that wait there, of all users that the caller may see.
         idle: nodes without any job.
-        left: share of the account's budget that is left, 1 where there is no limit or none is told.
+        left: share of the account's budget that is left, 1 if there is no limit or the gateway reports none.
     """
 
     target: str
@@ -55,7 +55,7 @@ def obstacle(needs: Needs, partitions: list[Partition], nodes: list[Node]) -> st
 
 
 def budget_left(allocations: list[Allocation], account: str | None) -> float:
-    """The share that is left of the account's scarcest budget, of several accounts the largest; 1: no limit is told."""
+    """Return the share that is left of the account's scarcest budget, of several accounts the largest; 1: no limit."""
     shares: dict[str, float] = {}
     for each in allocations:
         if account in (None, each.account):

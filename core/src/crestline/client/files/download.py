@@ -43,7 +43,7 @@ async def download(
     Of a directory all that it holds is written into the directory `local`. `remote` may be a pattern of a shell
     (`*`, `?`, `[...]`): then `local` is a directory, and what matches is written into it under its own name.
 
-    Every file appears whole and verified or not at all; one that was cut off goes on where it stood, in a later call
+    Every file appears whole and verified or not at all; an interrupted one resumes where it stopped, in a later call
     too.
 
     Args:
@@ -51,7 +51,7 @@ async def download(
             a directory of which only few files have to come, and packing any other directory. When the jobs
             `Report.pending` have ended, another call goes on from there, and leaves jobs in its turn or none; what is
             in the store already only one on this machine knows.
-        key: calls with the same key go on with each other's archive of this directory, others do not. Default: the
+        key: calls with the same key resume each other's archive of this directory, others do not. Default: the
             absolute path of `local`.
 
     Raises:

@@ -31,7 +31,7 @@ _WHOLE_TRIES = 3
 async def download_file(strategy: FileStrategy, path: str, status: dict[str, int], target: Path, meter: Meter) -> int:
     """Fetch `path` as `target`, which appears whole and verified or not at all; returns its size in bytes.
 
-    What is there of it after a failure lies in `<name>.<identity>.part` beside `target`; a later call goes on with it
+    After a failure, the received part is in `<name>.<identity>.part` beside `target`; a later call resumes from it
     as long as the remote file stays the same.
 
     Args:

@@ -133,7 +133,7 @@ def make_executable(path: Path) -> None:
 
 
 class PartFile:
-    """The unfinished form of a download, beside its target; survives a failure, so that the next call goes on with it.
+    """The unfinished form of a download, beside its target; survives a failure, so that the next call can resume.
 
     Only one process writes to it at a time.
     """

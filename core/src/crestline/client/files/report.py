@@ -12,7 +12,7 @@ Progress = Callable[[int, int, str], None]
 """called in the event loop with the bytes done, the bytes in all and the name of the file at hand; must not block"""
 
 _GATHERED = 1024 * 1024
-"""bytes of small files that are told together"""
+"""bytes of small files that are reported together"""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,7 +30,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     pending: tuple[str, ...] = ()
     """ids of the transfer jobs that were not waited for"""
     temporary: tuple[str, ...] = ()
-    """what lies on the system for the call that goes on; if there shall be none, cancel the jobs and remove it"""
+    """paths on the system for the call that resumes; to give up, cancel the jobs and remove these"""
 
     def __add__(self, other: Report) -> Report:
         return Report(
@@ -59,7 +59,7 @@ class Meter:
 
     @contextmanager
     def gathered(self) -> Iterator[Callable[[int, str], None]]:
-        """As `add_from_thread`, for many small files: the event loop hears of them by the MiB, and at the end."""
+        """As `add_from_thread`, for many small files: reports to the event loop once per MiB, and at the end."""
         waiting = 0
         last = ""
 

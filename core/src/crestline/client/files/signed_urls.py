@@ -1,4 +1,4 @@
-"""Bytes to and from signed URLs: a store beside the gateway, reached without credentials of ours.
+"""Bytes to and from signed URLs: a store beside the gateway, reached without the client's credentials.
 
 A signed URL is a secret for as long as it lives: none reaches a log or an exception.
 """
@@ -180,7 +180,7 @@ def _refusal(status: int, host: str) -> CrestlineError:
 
 
 async def _typed(work: Coroutine[Any, Any, T]) -> T:
-    """httpx's errors carry the request, and with it the URL: none of them becomes the cause or context of ours."""
+    """httpx's errors carry the request, and with it the URL: none becomes the cause or context of another error."""
     failure: CrestlineError
     try:
         return await work

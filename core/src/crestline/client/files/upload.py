@@ -57,9 +57,9 @@ async def upload(
     Args:
         wait: False leaves what a plain FirecREST does in jobs to these: bringing a large file from its store to the
             system, also one of a directory where they are few, and the same with the archive of a directory, and
-            unpacking that. When the jobs `Report.pending` have ended, another call goes on from there, on any machine
+            unpacking that. When the jobs `Report.pending` have ended, another call resumes from there, on any machine
             that has the same files, and leaves jobs in its turn or none. In the end files are verified as ever.
-        key: calls with the same key go on with each other's archive of this directory, others do not. Default: the
+        key: calls with the same key resume each other's archive of this directory, others do not. Default: the
             absolute path of `local`.
         ignore: what of a directory is not sent; `Report.left_out` names it. Default: all is sent.
 

@@ -56,7 +56,7 @@ class Follower(AsyncIterator[str]):
 
     @property
     def position(self) -> str:
-        """Behind the text handed out last. Kept and given to `follow`, it goes on from there in another process."""
+        """Position after the text returned last. Another process that passes it to `follow` continues from there."""
         return self._source.position
 
     def __aiter__(self) -> Follower:

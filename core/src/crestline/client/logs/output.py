@@ -52,7 +52,7 @@ class JobOutput(AsyncIterator[OutputLine]):
 
     @property
     def position(self) -> str:
-        """Behind the line handed out last. Kept and given to `System.output`, it goes on there in another process."""
+        """Position after the line returned last. Another process passes it to `System.output` to continue."""
         stands = {
             stream: OutputPosition(source.position, "\n".join(self._held[stream]))
             for stream, source in self._sources.items()

@@ -12,7 +12,7 @@ from crestline.model import InvalidRequestError, TooLargeError
 
 
 class Source(abc.ABC):
-    """One file, read forwards. After an error `read` is called again and goes on where it stood."""
+    """One file, read forwards. After an error, call `read` again: it continues where it stopped."""
 
     kind: str
     """first word of a `position`"""

@@ -177,7 +177,7 @@ class _Submission:
         return found, nameless if found is not None else nameless | {job.job_id for job in rows}
 
     async def _ours(self, rows: list[Job]) -> Job | None:
-        """The oldest of ours that is not a duplicate; where all are, the one that they left the work to."""
+        """Return the oldest job of this submission that is not a duplicate; if all are, the one that does the work."""
         ours = [job for job in rows if not is_duplicate(job)]
         if not ours:
             return await self._look_at_lock() if rows else None
@@ -190,7 +190,7 @@ class _Submission:
         job_id = min((parent(job.job_id) for job in as_elements or ours), key=lambda each: (len(each), each))
         found = merge_answer([job for job in ours if parent(job.job_id) == job_id], job_id)
         if found is None or (self._is_array and found.is_finished):
-            return submitted(self._backend, self._spec, job_id)  # the list may lack elements that go on
+            return submitted(self._backend, self._spec, job_id)  # the list may lack elements that still run
         return found
 
     async def _look_at_lock(self) -> Job | None:

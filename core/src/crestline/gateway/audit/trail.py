@@ -124,7 +124,7 @@ class AuditTrail:
                 _log.error("not stored (%s): %s", error, msgspec.json.encode(record).decode())
 
     def _tell(self, batch: Sequence[tuple[AuditRecord, asyncio.Future[None]]]) -> None:
-        """Log each record once, and let its request go on."""
+        """Log each record once, and let its request proceed."""
         for record, stored in batch:
             if not stored.done():
                 _log.error("not stored yet: %s", msgspec.json.encode(record).decode())

@@ -57,7 +57,7 @@ _SKEW = 60.0
 """seconds that the clocks of two replicas may differ"""
 _NOTE_USE = 60.0
 _KEPT = 30 * 86400
-"""seconds that an expired key is remembered, so that its use is told apart from nonsense"""
+"""seconds that an expired key is remembered, to tell its use from that of an unknown key"""
 _CACHE_SIZE = 10_000
 _KEYS_SCOPES = frozenset({"keys:read", "keys:write"})
 

@@ -28,7 +28,7 @@ _RETRY = 1.0
 class ProviderKeys:
     """The JWKS of one provider.
 
-    Keys that are known go on to count when the provider is away, and are renewed while requests go on.
+    Known keys stay valid while the provider is away, and are renewed in the background.
     """
 
     def __init__(self, issuer: str, *, timeout: float = 3.0, ca_file: str | None = None) -> None:

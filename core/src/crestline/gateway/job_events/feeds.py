@@ -214,7 +214,7 @@ class Feed:
                 async for watcher in cooperative.each(self.watchers, _SLICE):
                     watcher.note(outage)
             return
-        except Exception:  # a fault of ours must not leave watchers waiting for ever: they come again
+        except Exception:  # an unexpected error must not leave watchers waiting for ever: they reconnect
             _log.exception("The job events of %s broke", self._user)
             for watcher in self.watchers:
                 watcher.close()

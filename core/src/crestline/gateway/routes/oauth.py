@@ -41,7 +41,7 @@ async def post_token(
         status = error.status
         if status == 401:
             failures.note(address)
-            # Right secrets go on to be taken: an address may be that of a proxy, or of many machines.
+            # Valid secrets are still accepted: an address may be that of a proxy, or of many machines.
             if (pause := failures.retry_after(address)) is not None:
                 status = 429
                 headers["Retry-After"] = str(math.ceil(pause))

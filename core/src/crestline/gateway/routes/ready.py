@@ -14,7 +14,7 @@ from crestline.wire.codec import encode
 
 class Ready(Response[Any]):
     """What status reads and long lists are answered with: Litestar's own way from content to bytes is a good part of
-    the work of the one, and would hold up everybody with the other."""
+    the work of the one, and would delay all requests with the other."""
 
     def __init__(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         self.status_code = status

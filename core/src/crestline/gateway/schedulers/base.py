@@ -119,7 +119,7 @@ class Scheduler(abc.ABC):
 
     @abc.abstractmethod
     async def jobs(self, user: str, query: JobQuery) -> list[JobInfo]:
-        """The jobs of `user` (with `query.all_users` of everybody), newest last. Unknown ids are left out.
+        """Return the jobs of `user` (with `query.all_users` of all users), newest last. Unknown ids are left out.
 
         A `JobList` may say that it is partial.
         """

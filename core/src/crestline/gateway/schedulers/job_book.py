@@ -22,7 +22,7 @@ _REMEMBERED = 50_000
 """ended jobs that a book keeps"""
 
 _GRACE = 60.0
-"""seconds within which accounting is expected to hear of a job that has left the queue"""
+"""seconds within which accounting is expected to have a job that has left the queue"""
 
 _HISTORY_AGE = 60.0
 """seconds after which accounting is asked again for jobs that ended since"""
@@ -49,7 +49,7 @@ class JobSource(abc.ABC):
 
     @abc.abstractmethod
     async def queue(self, user: str, owner: str | None, ids: Collection[str] | None = None) -> list[Entry]:
-        """The jobs of `owner` (None: of everybody) that the batch system still holds, ended ones included.
+        """The jobs of `owner` (None: of all users) that the batch system still holds, ended ones included.
 
         Args:
             ids: only these, if any of them is there.
@@ -123,7 +123,7 @@ class _Index:
         return entry
 
     def of(self, owner: str | None) -> Collection[Entry]:
-        """The entries of one user, or of everybody."""
+        """The entries of one user, or of all users."""
         return self.entries.values() if owner is None else self._owners.get(owner, {}).values()
 
     def is_family(self, job_id: str) -> bool:
@@ -226,7 +226,7 @@ class JobBook:
         return jobs
 
     async def recent(self, owner: str | None, start: float, since: float = -math.inf) -> JobList:
-        """The jobs of `owner` (None: of everybody) that the queue holds or that ended after `start`.
+        """The jobs of `owner` (None: of all users) that the queue holds or that ended after `start`.
 
         Without an answer from accounting the list is partial.
 
@@ -257,7 +257,7 @@ class JobBook:
         return jobs
 
     def keep(self, entry: Entry) -> None:
-        """Take note of a job that has ended and that the batch system may forget at once; the queue still wins."""
+        """Record a job that has ended and that the batch system may forget at once; the queue takes precedence."""
         self._keep(entry)
 
     async def close(self) -> None:

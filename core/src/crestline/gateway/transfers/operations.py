@@ -1,4 +1,4 @@
-"""Work that goes on after the answer was sent."""
+"""Background operations, which continue after the answer was sent."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Operations:
         """Run `work`; at its end `outcome` gets the state and the reason.
 
         Args:
-            resumes: whether the next gateway goes on with it, so that it has no outcome where this one is stopped.
+            resumes: whether the next gateway resumes it, so that it has no outcome if this one is stopped.
         """
         scope = CancelScope()
         task = asyncio.create_task(self._run(name, scope, work, outcome, resumes), name=f"transfer {name}")
@@ -48,7 +48,7 @@ class Operations:
             await asyncio.wait([task for _, task in self._running.values()], timeout=seconds)
 
     async def stop(self) -> None:
-        """End all, as failed but for those that the next gateway goes on with."""
+        """End all operations, as failed but for those that the next gateway resumes."""
         self._stopping = True
         await asyncio.gather(*(self.cancel(name) for name in list(self._running)))
 

@@ -1,4 +1,4 @@
-"""What is told of a transfer: as a job, and in the log that FirecREST's clients read."""
+"""Reports of a transfer: as a job, and in the log that FirecREST's clients read."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from crestline.gateway.transfers.signing import UrlSigner
 from crestline.model import ConflictError, CrestlineError, InvalidRequestError, NotFoundError
 
 Allow = Callable[[Caller], Awaitable[None]]
-"""Raises a `CrestlineError` where the user who began a transfer may not go on with it."""
+"""Raises a `CrestlineError` if the user who began a transfer may no longer continue it."""
 
 
 class SignedUrls:

@@ -119,4 +119,4 @@ class VirtualEventLoop(asyncio.SelectorEventLoop):
     def _jump(self, seconds: float) -> None:
         self._now += seconds
         if self._now > self._end:
-            raise TimeLimitError(f"After {self._end - BEGIN:g} s of virtual time something still goes on.")
+            raise TimeLimitError(f"After {self._end - BEGIN:g} s of virtual time some tasks still run.")

@@ -321,7 +321,7 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         return system.resolve_path(working_dir) if working_dir else ""
 
     def _unfinished(self, system: BlockingSystem, attempts: Attempts) -> Attempt | None:
-        """The last attempt, if this try shall go on with it."""
+        """Return the last attempt, if this try is to resume it."""
         attempt = attempts.last()
         if attempt is None or attempt.ended is not None:
             return None

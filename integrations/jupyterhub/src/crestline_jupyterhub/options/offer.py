@@ -1,4 +1,4 @@
-"""What an admin offers: the setting `profile_list`, in kubespawner's words and a few of ours, as types."""
+"""What an admin offers: the setting `profile_list`, with kubespawner's fields and a few more, as types."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ from crestline_jupyterhub.session import notice, token
 
 CHUNK = 65536
 HUB_CHECK_INTERVAL = 300.0
-"""seconds between two times that the hub is told where the server is"""
+"""seconds between two reports of the server's address to the hub"""
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 """exit codes of a shell for a command that cannot be started"""
 STRANGE_LIMIT = 3

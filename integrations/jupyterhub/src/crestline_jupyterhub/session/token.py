@@ -27,7 +27,7 @@ def command(program: str) -> str:
 
 
 def main() -> None:
-    """The command; what goes wrong is told on stderr, with exit code 1."""
+    """Run the command; errors go to stderr, with exit code 1."""
     try:
         print(fetch(os.environ))
     except (OSError, ValueError, http.client.HTTPException) as error:

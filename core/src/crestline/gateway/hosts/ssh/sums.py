@@ -20,7 +20,7 @@ class RunningSums:
         self._sums: OrderedDict[Upload, tuple[int, Crc32]] = OrderedDict()
 
     def take(self, upload: Upload, offset: int) -> Crc32 | None:
-        """The sum of the bytes before `offset`, to go on with; None where it is not known. It is forgotten here."""
+        """Return and forget the checksum of the bytes before `offset`, to continue it; None if it is unknown."""
         known, digest = self._sums.pop(upload, (0, None))
         if offset == 0:
             return Crc32()

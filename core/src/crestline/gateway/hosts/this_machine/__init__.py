@@ -1,4 +1,4 @@
-"""The machine that the gateway runs on; the gateway's own OS user is everybody's user.
+"""The machine that the gateway runs on; all users' files and commands are those of the gateway's own OS user.
 
 `machine` is the host, `files` its files; `listing`, `content`, `uploads`, `trees`, `archives`, `unpacking` and `kind`
 do the work, `workers` has the threads for it, `errors` words what goes wrong.

@@ -62,7 +62,7 @@ class Engine:
         self._stopping = False
 
     def start(self) -> None:
-        """Take up the jobs of an earlier life, and go on with them in the running event loop."""
+        """Load the jobs of an earlier gateway process, and continue them in the running event loop."""
         active = self._store.active()
         self._launcher.install_commands()
         self._wake = Wake(self._launcher.wake, self._on_news)

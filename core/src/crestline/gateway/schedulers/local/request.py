@@ -149,7 +149,7 @@ def read_request(
             raise InvalidRequestError(
                 f"The {field} of the job has a NUL character or is not Unicode.", hint="Leave that character out."
             )
-        if len(value) > LONGEST_TEXT:  # lists of jobs bring it to everybody
+        if len(value) > LONGEST_TEXT:  # lists of jobs bring it to all users
             raise InvalidRequestError(
                 f"The {field} of the job has more than {LONGEST_TEXT} characters.", hint="Shorten it."
             )

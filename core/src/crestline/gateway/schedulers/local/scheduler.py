@@ -86,7 +86,7 @@ class LocalScheduler(Scheduler):
         self._engine: Engine
 
     async def start(self) -> None:
-        """Take up work: jobs of an earlier life go on, or are found as they ended.
+        """Start the engine. Jobs of an earlier gateway process continue, or are found with their end.
 
         Raises:
             ConfigError: another scheduler works in the directory.
@@ -189,7 +189,7 @@ class LocalScheduler(Scheduler):
         await self._engine.ask(await self._running(user, job_id), "suspend")
 
     async def resume(self, user: str, job_id: str) -> None:
-        """Let a suspended job go on; errors as for `suspend`."""
+        """Resume a suspended job; errors as for `suspend`."""
         await self._engine.ask(await self._running(user, job_id), "resume")
 
     async def hold(self, user: str, job_id: str) -> None:

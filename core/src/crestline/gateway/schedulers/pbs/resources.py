@@ -42,7 +42,7 @@ async def read_reservations(commands: PbsCommands, user: str) -> list[Reservatio
     if done.exit_status != 0:
         raise no_answer("pbs_rstat", done)
     reservations = []
-    lines = re.sub(r"\n\t", "", done.stdout.decode(errors="replace"))  # long values go on behind a tab
+    lines = re.sub(r"\n\t", "", done.stdout.decode(errors="replace"))  # long values continue after a tab
     for block in re.split(r"^(?:Resv ID|Name): ", lines, flags=re.MULTILINE)[1:]:
         values = dict(re.findall(r"^\s*([\w.]+) = (.*)$", block, re.MULTILINE))
         start, end = epoch(values.get("reserve_start")), epoch(values.get("reserve_end"))

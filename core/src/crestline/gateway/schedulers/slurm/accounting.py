@@ -32,7 +32,7 @@ async def read_accounting(commands: SlurmCommands, user: str, ids: Collection[st
 
 
 async def read_history(commands: SlurmCommands, user: str, owner: str | None, since: float) -> list[Entry]:
-    """The jobs of `owner` (None: of everybody) that were active after `since` (seconds since the epoch)."""
+    """The jobs of `owner` (None: of all users) that were active after `since` (seconds since the epoch)."""
     whose = "--allusers" if owner is None else f"--user={owner}"
     age = max(round(time.time() - since), 1)
     span = [f"--starttime=now-{age}seconds", "--endtime=now"]

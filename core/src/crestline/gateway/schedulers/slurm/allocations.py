@@ -12,7 +12,7 @@ _MINUTES = 60
 """in an hour; Slurm counts minutes"""
 _FIELDS = ("Account", "User", "GrpTRESMins", "GrpTRESRaw")
 _UNLIMITED_UNIT = "cpu"
-"""whose use is told of an association without any limit"""
+"""resource whose use is reported for an association without any limit"""
 
 
 async def read_allocations(commands: SlurmCommands, user: str) -> list[AllocationInfo]:

@@ -25,7 +25,7 @@ _FIELDS = (
 async def read_queue(
     commands: SlurmCommands, user: str, owner: str | None, ids: Collection[str] | None = None
 ) -> list[Entry]:
-    """The jobs of `owner` (None: of everybody), ended ones of the last minutes (MinJobAge) included."""
+    """The jobs of `owner` (None: of all users), ended ones of the last minutes (MinJobAge) included."""
     return await _squeue(commands, user, owner, _FIELDS, ids, _entries)
 
 

@@ -104,7 +104,7 @@ class Slurmrestd:
     async def queue(
         self, user: str, owner: str | None, ids: Collection[str] | None = None
     ) -> tuple[list[Entry], list[str]]:
-        """The jobs of `owner` (None: of everybody), and the arrays whose waiting tasks slurmrestd cuts short.
+        """The jobs of `owner` (None: of all users), and the arrays whose waiting tasks slurmrestd cuts short.
 
         Raises:
             GatewayUnavailableError: it or Slurm does not answer.

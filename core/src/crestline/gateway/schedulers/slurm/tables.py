@@ -41,7 +41,7 @@ async def read_table(
         program: which of the three.
         fields: the columns.
         arguments: further words of the command line.
-        convert: makes of the rows what is wanted; in a thread if they are many, so that the event loop goes on.
+        convert: converts the rows; in a thread if they are many, so that the event loop is not blocked.
 
     Raises:
         GatewayUnavailableError: no answer, or one that was cut off.

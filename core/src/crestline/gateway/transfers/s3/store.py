@@ -115,7 +115,7 @@ class ObjectStore:
                 )
         except GatewayUnavailableError:
             raise
-        except CrestlineError as error:  # the gateway cleans up too; this is for what it never hears of again
+        except CrestlineError as error:  # the gateway cleans up too; this is for uploads that it never sees again
             _log.warning("bucket %s has no life cycle: %s", bucket, error)
         self._buckets.add(bucket)
 
@@ -183,7 +183,7 @@ class ObjectStore:
                     return str(answer.headers["ETag"])
                 failure = self._refused(str(answer.status), answer.status)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            # Errors of aiohttp name the URL, which is a secret: none of them becomes a cause of ours.
+            # Errors of aiohttp name the URL, which is a secret: none of them becomes the cause of a `CrestlineError`.
             if feed.error is None and feed.ended and feed.count < length:
                 failure = TransferError("The file became shorter while it was read.", hint="Start the transfer again.")
             else:

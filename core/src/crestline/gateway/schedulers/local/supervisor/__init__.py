@@ -1,4 +1,4 @@
-"""What runs beside each job of the `local` scheduler, and goes on without a gateway.
+"""The process that runs beside each job of the `local` scheduler, and continues without a gateway.
 
 `python -I -m crestline.gateway.schedulers.local.supervisor <job directory>` claims the job, runs its script once, keeps
 its time limit and records what happened (`records`). `steps` is the `srun` that jobs find. Standard library alone
