@@ -180,7 +180,7 @@ async def put_attach(
     await system.scheduler.attach(caller.username, job_id, data.command)
 
 
-@put("/{job_id:str}/hold", status_code=204)
+@put("/{job_id:str}/hold", status_code=204, request_max_body_size=MAX_FIELDS)
 async def put_hold(system: SystemDependency, caller: CallerDependency, job_id: JobIdPath) -> None:
     """Keep a waiting job from starting."""
     await system.scheduler.hold(caller.username, job_id)
