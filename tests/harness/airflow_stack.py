@@ -136,7 +136,7 @@ class AirflowStack:
             if process.poll() is not None:
                 raise RuntimeError(f"{process.args} ended while it started; see {self.home}/*.out")
         try:
-            health = httpx.get(f"{self.url}/api/v2/monitor/health", trust_env=False).json()
+            health = httpx.get(f"{self.url}/api/v2/monitor/health", trust_env=False, verify=False).json()
         except (httpx.TransportError, json.JSONDecodeError):
             return False
         parts = ("metadatabase", "scheduler", "triggerer", "dag_processor")

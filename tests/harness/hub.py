@@ -151,7 +151,9 @@ class Hub:
     def http(self) -> httpx.Client:
         """The hub as its administrator's program sees it."""
         headers = {"Authorization": f"token {TOKEN}"}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=60, trust_env=False, follow_redirects=True)
+        return httpx.Client(
+            base_url=self.url, headers=headers, timeout=60, trust_env=False, verify=False, follow_redirects=True
+        )
 
     @contextmanager
     def browser(self, user: str) -> Iterator[httpx.Client]:

@@ -123,8 +123,8 @@ class S3Server:
     def _is_up(self) -> bool:
         # A request without a signature is refused as soon as the server knows who may do what.
         try:
-            filer = httpx.get(f"http://127.0.0.1:{self._ports['filer.port']}/", trust_env=False)
-            return httpx.get(self.url, trust_env=False).status_code == 403 and filer.status_code == 200
+            filer = httpx.get(f"http://127.0.0.1:{self._ports['filer.port']}/", trust_env=False, verify=False)
+            return httpx.get(self.url, trust_env=False, verify=False).status_code == 403 and filer.status_code == 200
         except httpx.TransportError:
             return False
 
