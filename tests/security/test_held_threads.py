@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from crestline.gateway.hosts.selections import path_pattern
@@ -24,6 +25,7 @@ from crestline.gateway.store import Store
 from crestline.model import InvalidRequestError
 from crestline.wire import tar
 from harness.gateway import RunningGateway, in_thread
+from harness.patience import until, until_blocking
 
 OPS = "/filesystem/local/ops"
 
@@ -58,7 +60,30 @@ async def test_a_user_has_a_share_of_the_threads(tmp_path: Path) -> None:
     for task in held:
         task.cancel()
     await asyncio.gather(*held, return_exceptions=True)
+    await until(lambda: not is_open(tmp_path / "endless"))
     assert (await mallory.checksum(f"{tmp_path}/small")).checksum
+
+
+def is_open(path: Path) -> bool:
+    """Whether a thread of this process reads the file."""
+    return str(path) in {file.path for file in psutil.Process().open_files()}
+
+
+@pytest.mark.parametrize("end", ["cancel", "stop"])
+def test_a_task_that_is_cancelled_holds_no_thread(tmp_path: Path, end: str) -> None:
+    """A task of the IRI API, cancelled by its user or by the end of the gateway."""
+    home = tmp_path / "home"
+    with in_thread(home) as gateway, gateway.http() as http:
+        endless = (home / "files").resolve() / "endless"
+        endless.touch()
+        os.truncate(endless, 8 * 1024**4)
+        for _ in range(5):  # a user's share are three
+            started = http.get("/iri/api/v1/filesystem/checksum/local", params={"path": f"{home}/files/endless"})
+            assert started.is_success, started.text
+            until_blocking(lambda: is_open(endless))
+            if end == "cancel":
+                assert http.delete(f"/iri/api/v1/task/{started.json()['task_id']}").is_success
+    until_blocking(lambda: not is_open(endless))
 
 
 async def once(content: bytes) -> AsyncIterator[bytes]:

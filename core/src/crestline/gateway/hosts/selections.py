@@ -8,8 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from anyio.from_thread import check_cancelled
-
+from crestline.gateway.hosts.threads import check_cancelled
 from crestline.gateway.paths import printable
 from crestline.model import InvalidRequestError, TooLargeError
 from crestline.wire.extensions import TarSelection

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter, from_thread, to_thread
 
 T = TypeVar("T")
+
+_abandoned: ContextVar[threading.Event | None] = ContextVar("_abandoned", default=None)
+
+
+def check_cancelled() -> None:
+    """Stop the work of a thread whose caller does not wait any more.
+
+    anyio's function of this name sees a cancelled scope, but not a cancelled task.
+
+    Raises:
+        asyncio.CancelledError: the caller was cancelled, by a scope or as a task.
+    """
+    from_thread.check_cancelled()
+    abandoned = _abandoned.get()
+    if abandoned is not None and abandoned.is_set():
+        raise asyncio.CancelledError
 
 
 class ThreadShares:
@@ -25,4 +44,10 @@ class ThreadShares:
         if share is None:
             self._shares[user] = share = CapacityLimiter(self._share)
         async with share:
-            return await to_thread.run_sync(work, limiter=self._threads)
+            abandoned = threading.Event()
+            _abandoned.set(abandoned)  # the thread gets a copy of this context
+            try:
+                return await to_thread.run_sync(work, limiter=self._threads)
+            except asyncio.CancelledError:
+                abandoned.set()
+                raise

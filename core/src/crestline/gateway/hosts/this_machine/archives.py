@@ -11,8 +11,6 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from anyio.from_thread import check_cancelled
-
 from crestline.gateway.hosts.refusals import too_many_entries
 from crestline.gateway.hosts.selections import Selector, path_pattern
 from crestline.gateway.hosts.streams import BLOCK
@@ -20,6 +18,7 @@ from crestline.gateway.hosts.this_machine.beneath import Directory, Place, Serve
 from crestline.gateway.hosts.this_machine.content import open_regular, open_target, replacing, write_all
 from crestline.gateway.hosts.this_machine.listing import Names
 from crestline.gateway.hosts.this_machine.walk import DirectoryCache, Visit, walk
+from crestline.gateway.hosts.threads import check_cancelled
 from crestline.gateway.paths import directory_below, member_path
 from crestline.wire.extensions import TarSelection
 from crestline.wire.filesystem import Compression

@@ -11,13 +11,12 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
-from anyio.from_thread import check_cancelled
-
 from crestline.gateway.hosts.base import OpenFile
 from crestline.gateway.hosts.refusals import check_sum, not_regular, upload_is_busy
 from crestline.gateway.hosts.streams import BLOCK, digest_of, temporary_of
 from crestline.gateway.hosts.this_machine.beneath import Directory, Place, ServedTrees
 from crestline.gateway.hosts.this_machine.workers import Workers
+from crestline.gateway.hosts.threads import check_cancelled
 from crestline.model import InvalidRequestError, TransferError
 
 _NAMELESS: int = getattr(os, "O_TMPFILE", 0)

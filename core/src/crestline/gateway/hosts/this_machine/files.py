@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from anyio import from_thread
-from anyio.from_thread import check_cancelled
 
 from crestline.gateway.hosts.base import Files, OpenFile, TemporaryFiles
 from crestline.gateway.hosts.file_modes import apply_mode
@@ -22,6 +21,7 @@ from crestline.gateway.hosts.this_machine.content import LocalFile, open_path, s
 from crestline.gateway.hosts.this_machine.kind import file_type
 from crestline.gateway.hosts.this_machine.uploads import Uploads
 from crestline.gateway.hosts.this_machine.workers import Workers
+from crestline.gateway.hosts.threads import check_cancelled
 from crestline.gateway.paths import member_path, printable
 from crestline.model import InvalidRequestError, MissingFileError
 from crestline.wire.extensions import TarSelection

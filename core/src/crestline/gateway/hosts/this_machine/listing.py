@@ -8,11 +8,10 @@ import stat
 import time
 from collections.abc import Iterator
 
-from anyio.from_thread import check_cancelled
-
 from crestline.gateway.hosts.selections import listing_order
 from crestline.gateway.hosts.this_machine.beneath import Directory, Place, ServedTrees
 from crestline.gateway.hosts.this_machine.walk import walk
+from crestline.gateway.hosts.threads import check_cancelled
 from crestline.gateway.paths import printable
 from crestline.model import InvalidRequestError, TooLargeError
 from crestline.wire.filesystem import FileEntry, FileStat

@@ -7,12 +7,11 @@ import stat
 import sys
 from typing import TYPE_CHECKING
 
-from anyio.from_thread import check_cancelled
-
 from crestline.gateway.hosts.refusals import unpacks_to_too_much
 from crestline.gateway.hosts.this_machine.beneath import Directory, Place, ServedTrees
 from crestline.gateway.hosts.this_machine.content import check_target, open_path, replacing, write_all
 from crestline.gateway.hosts.this_machine.walk import DirectoryCache
+from crestline.gateway.hosts.threads import check_cancelled
 from crestline.gateway.paths import printable
 from crestline.model import InvalidRequestError
 from crestline.wire.filesystem import Compression

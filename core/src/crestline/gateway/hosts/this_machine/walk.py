@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Self
 
-from anyio.from_thread import check_cancelled
-
 from crestline.gateway.hosts.this_machine.beneath import Directory, ServedTrees
 from crestline.gateway.hosts.this_machine.errors import refusal
+from crestline.gateway.hosts.threads import check_cancelled
 
 _OPEN = 64
 """directories of a chain that are open at a time"""
