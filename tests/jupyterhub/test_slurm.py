@@ -145,8 +145,8 @@ def test_a_session_shows_no_secret_and_comes_back_when_slurm_requeues_it(hub: Hu
 
     first = run_code(hub, "alice", RUN)
     cluster.check("root", ["scontrol", "requeue", job_id])
-    hub.wait(lambda: waits_again(cluster, job_id), "the job is not requeued")
-    cluster.check("root", ["scontrol", "update", f"jobid={job_id}", "StartTime=now"])  # else in two minutes
+    hub.wait(lambda: "PENDING" in state(cluster, job_id), "the job is not requeued")
+    start_again(cluster, job_id)
     hub.wait(lambda: is_up(hub, "alice"), "the session does not come back")
     assert (hub.server("alice") or {})["ready"]
     assert run_code(hub, "alice", RUN) != first
@@ -163,7 +163,7 @@ def test_hub_killed_while_slurm_holds_a_requeued_job_takes_it_up_again(hub: Hub,
     (job_id,) = sessions(cluster)
     run_code(hub, "alice", "open('notes.txt', 'w').write('kept')")
     cluster.check("root", ["scontrol", "requeuehold", job_id])
-    hub.wait(lambda: waits_again(cluster, job_id), "the job is not requeued")
+    hub.wait(lambda: "PENDING" in state(cluster, job_id), "the job is not requeued")
 
     hub.kill()
     hub.start()
@@ -173,7 +173,7 @@ def test_hub_killed_while_slurm_holds_a_requeued_job_takes_it_up_again(hub: Hub,
     assert sessions(cluster, "PD") == [job_id]
 
     cluster.check("root", ["scontrol", "release", job_id])
-    cluster.check("root", ["scontrol", "update", f"jobid={job_id}", "StartTime=now"])  # else in two minutes
+    start_again(cluster, job_id)
     hub.wait(lambda: is_up(hub, "alice"), "the session does not come back")
     assert hub.ready("alice")["url"] == url
     assert run_code(hub, "alice", f"print(open('notes.txt').read()); {RUN}").split() == ["kept", "1"]
@@ -231,14 +231,12 @@ def state(cluster: Cluster, job_id: str) -> str:
     return cluster.check("alice", ["squeue", "-h", "-j", job_id, "-o", "%T"])
 
 
-def waits_again(cluster: Cluster, job_id: str) -> bool:
-    """Whether a requeued job waits, and Slurm has heard of the end of its first run.
+def start_again(cluster: Cluster, job_id: str) -> None:
+    """Start a requeued job soon, where Slurm waits two minutes.
 
-    It would take that for the end of a second run which has begun meanwhile.
+    Slurm refuses the credential of a second run that begins in the second in which it revoked that of the first.
     """
-    listed = cluster.check("root", ["sacct", "-nPD", "-j", f"{job_id}.batch", "-o", "State"]).splitlines()
-    ended = bool(listed) and not {"RUNNING", "REQUEUED"} & set(listed)
-    return ended and "PENDING" in state(cluster, job_id)
+    cluster.check("root", ["scontrol", "update", f"jobid={job_id}", "StartTime=now+2"])
 
 
 def is_up(hub: Hub, user: str) -> bool:
