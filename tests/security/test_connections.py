@@ -30,7 +30,7 @@ from crestline.serving.limits import inherited_descriptor_limit
 from harness.audit import audit_records
 from harness.certificates import Authority
 from harness.gateway import RunningGateway, in_thread
-from harness.patience import until
+from harness.patience import until, until_blocking
 from harness.ports import free_port
 from harness.relay import Relayed
 
@@ -324,7 +324,7 @@ def test_the_listener_for_metrics_has_limits_too(tmp_path: Path) -> None:
 
 def test_requests_under_way_keep_their_places(tmp_path: Path) -> None:
     limits = {**LIMITS, "max_connections": 20, "max_connections_per_address": 4, "body_timeout": PATIENCE}
-    with in_thread(tmp_path / "home", limits=limits) as gateway, ExitStack() as stack:
+    with in_thread(tmp_path / "home", limits=limits) as gateway:
         address = ("127.0.0.1", int(gateway.url.rpartition(":")[2]))
         large = tmp_path / "home" / "files" / "large"
         with large.open("wb") as file:
@@ -333,25 +333,32 @@ def test_requests_under_way_keep_their_places(tmp_path: Path) -> None:
             f"GET /filesystem/local/ops/content?path={large} HTTP/1.1\r\nHost: x\r\n"
             f"Authorization: Bearer {gateway.token()}\r\n\r\n"
         ).encode()
-        downloads: list[socket.socket] = []
-        while len(downloads) < 4:
-            each = stack.enter_context(socket.create_connection(address, timeout=PATIENCE))
-            with suppress(ConnectionError):
+        until_blocking(lambda: is_served(address))  # the connection that fetched the token is closed
+        with ExitStack() as stack:
+            downloads = [stack.enter_context(socket.create_connection(address, timeout=PATIENCE)) for _ in range(4)]
+            for each in downloads:
                 each.sendall(download)
-            if (status := status_of(each)) == 200:
-                downloads.append(each)
-            else:
-                assert status in (503, 0)  # the connection that fetched the token is not closed yet
-        with socket.create_connection(address, timeout=PATIENCE) as one_more:
-            assert status_of(one_more) == 503
-        # From elsewhere there are places left.
-        with socket.create_connection(address, timeout=PATIENCE, source_address=("127.0.0.2", 0)) as other:
-            other.sendall(b"GET /status/liveness HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert status_of(other) == 200
-        poll = select.poll()
-        for each in downloads:
-            poll.register(each, select.POLLRDHUP | select.POLLHUP | select.POLLERR)
-        assert not poll.poll(0)
+                assert status_of(each) == 200
+            with socket.create_connection(address, timeout=PATIENCE) as one_more:
+                assert status_of(one_more) == 503
+            # From elsewhere there are places left.
+            assert is_served(address, source="127.0.0.2")
+            poll = select.poll()
+            for each in downloads:
+                poll.register(each, select.POLLRDHUP | select.POLLHUP | select.POLLERR)
+            assert not poll.poll(0)
+        until_blocking(lambda: is_served(address))
+
+
+def is_served(address: tuple[str, int], source: str = "127.0.0.1") -> bool:
+    """Whether an address has a place left."""
+    with (
+        socket.create_connection(address, timeout=PATIENCE, source_address=(source, 0)) as connection,
+        suppress(ConnectionError),
+    ):
+        connection.sendall(b"GET /status/liveness HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        return status_of(connection) == 200 and is_closed_by_peer(connection)
+    return False
 
 
 def test_connections_of_one_network_count_together() -> None:
