@@ -17,6 +17,7 @@ from crestline_airflow.failures import FirecRESTRetryPolicy
 from crestline_airflow.operators import FirecRESTSubmitOperator
 from harness.airflow_dags import run
 from harness.gateway import RunningGateway
+from harness.patience import until_blocking
 
 
 @pytest.fixture
@@ -33,10 +34,15 @@ def _connected(gateway: RunningGateway, define: Any) -> None:
 
 
 def jobs_in(gateway: RunningGateway, workdir: Path) -> list[dict[str, Any]]:
-    """What the gateway knows of jobs that ran there."""
+    """What the gateway knows of jobs that ran there, once they have ended."""
     with gateway.http() as http:
-        jobs = http.get("/compute/local/jobs").json()["jobs"] or []
-    return [job for job in jobs if job["workingDirectory"] == str(workdir)]
+
+        def listed() -> list[dict[str, Any]]:
+            jobs = http.get("/compute/local/jobs").json()["jobs"] or []
+            return [job for job in jobs if job["workingDirectory"] == str(workdir)]
+
+        until_blocking(lambda: not {job["status"]["state"] for job in listed()} & {"PENDING", "RUNNING"})
+        return listed()
 
 
 def test_what_a_job_leaves(workdir: Path) -> None:
