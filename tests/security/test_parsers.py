@@ -26,7 +26,7 @@ from crestline.gateway.schedulers.pbs.output import read_objects
 from crestline.gateway.schedulers.slurm import accounting, queue, restd, restd_jobs
 from crestline.gateway.schedulers.slurm import resources as slurm_resources
 from crestline.gateway.schedulers.slurm import submission as slurm_submission
-from crestline.gateway.schedulers.slurm.streams import Streams, asked_for, job_metadata
+from crestline.gateway.schedulers.slurm.streams import Streams, asked_for, job_metadata, options_of
 from crestline.model import CrestlineError
 from crestline.model.sbatch import parse_directives
 from crestline.wire.compute import JobDescription, JobInfo, JobStatus, JobTime
@@ -146,7 +146,7 @@ READERS: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], Any]]] = {
     "a job for qsub": (JOBS, submit_to(lambda job: pbs_submission.prepare(job, "crestline:t", qsub="qsub", timeout=1))),
     "streams of a job": (
         st.tuples(SBATCH, TEXT, TEXT, TEXT),
-        lambda it: (asked_for(it[0], it[1]), job_metadata(SHOWN, it[0], Streams("9", it[1], it[2], it[3]))),
+        lambda it: (asked_for(options_of(it[0]), it[1]), job_metadata(SHOWN, it[0], Streams("9", it[1], it[2], it[3]))),
     ),
     "outcomes of several commands": (
         st.tuples(BYTES, BYTES),
