@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 
 import pytest
 
+from crestline.gateway.hosts.threads import ThreadShares
 from crestline.gateway.iri import tasks
 from crestline.gateway.iri.tasks import FileTask, FileTasks, TaskCommand
 from crestline.model import MissingFileError, NotFoundError, RateLimitedError
 from crestline.wire.iri import TaskState
+from harness.patience import until
 
 pytestmark = pytest.mark.anyio
 
@@ -159,4 +162,31 @@ async def test_an_unexpected_error_of_a_request_stays_the_requests() -> None:
     with pytest.raises(ConnectionResetError):
         await store.run("alice", COMMAND, broken)
     assert [task.status for task in store.list("alice")] == [TaskState.CANCELED]
+    await store.stop()
+
+
+@pytest.mark.parametrize("seconds", [60, 0.05])
+async def test_a_thread_that_hangs_keeps_its_users_share(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Cancelled by its user, or out of time: else a file system that hangs would take a thread for each such task."""
+    monkeypatch.setattr(tasks, "_CANCEL_TIMEOUT", 0.05)
+    store, threads, came_back = FileTasks(), ThreadShares(8, 1), threading.Event()
+    started: list[int] = []
+
+    def hang() -> bytes:
+        started.append(1)
+        came_back.wait()
+        return b"null"
+
+    begun = [store.begin("alice", COMMAND, lambda: threads.run("alice", hang), timeout=seconds) for _ in range(4)]
+    await until(lambda: started)
+    if seconds == 60:
+        for task in begun:
+            await store.cancel("alice", task.id)
+    else:
+        await asyncio.gather(*map(ended, begun[1:]))
+    assert started == [1]
+    assert not begun[0].has_ended
+    came_back.set()
+    await asyncio.gather(*map(ended, begun))
+    assert started == [1]
     await store.stop()

@@ -255,7 +255,7 @@ def cancel(
         list[str] | None, typer.Argument(metavar="[JOB...]", help="Job ids.", autocompletion=complete_jobs)
     ] = None,
     key: Annotated[str | None, typer.Option(help="The job of `crestline run --key KEY` instead.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Succeed if there is no such job.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Succeed if the job does not exist.")] = False,
     site: Site = None,
     json: Json = False,
 ) -> None:

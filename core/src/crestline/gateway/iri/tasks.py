@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
+from anyio import CancelScope, fail_after
 
 from crestline.model import CrestlineError, NotFoundError, RateLimitedError
 from crestline.wire.codec import encode
@@ -32,7 +33,7 @@ _AT_ONCE = 4
 """tasks of one user that run at the same time"""
 _RETRY_AFTER = 5.0
 _CANCEL_TIMEOUT = 5.0
-"""seconds that a request to cancel waits for the end of the work, which may hang in a file system"""
+"""seconds that a cancellation waits for the end of the work, which may hang in a file system"""
 
 
 class TaskCommand(msgspec.Struct):
@@ -58,6 +59,8 @@ class FileTask:
         self.result: bytes | None = None
         self.was_read = False
         self.work: asyncio.Task[None] | None = None
+        self.scope = CancelScope()
+        """of the work: a thread that hangs keeps its share, which a cancelled task would give back"""
         self.expiry: asyncio.TimerHandle | None = None
 
     @property
@@ -97,10 +100,10 @@ class FileTasks:
     async def stop(self) -> None:
         """Cancel what runs, and forget everything."""
         tasks = [task for owner in self._owners.values() for task in owner.tasks.values()]
-        works = [task.work for task in tasks if task.work is not None]
-        for work in works:
-            work.cancel()
-        await asyncio.gather(*works, return_exceptions=True)
+        for task in tasks:
+            task.scope.cancel()
+        if works := [task.work for task in tasks if task.work is not None]:
+            await asyncio.wait(works, timeout=_CANCEL_TIMEOUT)
         for task in tasks:
             if task.expiry is not None:
                 task.expiry.cancel()
@@ -165,7 +168,7 @@ class FileTasks:
         """
         task = self.get(username, task_id)
         if task.work is not None and not task.has_ended:
-            task.work.cancel()
+            task.scope.cancel()
             await asyncio.wait([task.work], timeout=_CANCEL_TIMEOUT)
 
     def _owner(self, username: str) -> _Owner:
@@ -211,13 +214,14 @@ class FileTasks:
 
 
 async def _run(task: FileTask, gate: asyncio.Semaphore, run: Callable[[], Awaitable[bytes]], timeout: float) -> None:
-    async with gate:
-        task.status = TaskState.ACTIVE
-        try:
-            async with asyncio.timeout(timeout):
-                await _attempt(task, run)
-        except TimeoutError:
-            _fail(task, f"It has not ended within {timeout:g} s.")
+    with task.scope:
+        async with gate:
+            task.status = TaskState.ACTIVE
+            try:
+                with fail_after(timeout):
+                    await _attempt(task, run)
+            except TimeoutError:
+                _fail(task, f"It has not ended within {timeout:g} s.")
 
 
 async def _attempt(task: FileTask, run: Callable[[], Awaitable[bytes]]) -> None:
