@@ -71,7 +71,7 @@ class Gathering(Generic[T]):
             batch = [(item, done) for item, done in batch if not done.done()]  # those who left need nothing
             error = await self._try([item for item, _ in batch])
             for item, done in batch:
-                # An error of one item must not fail the others; a gateway that does not answer is no item's fault.
+                # An error of one item must not fail the others; a gateway that does not answer concerns them all.
                 if error is not None and len(batch) > 1 and not isinstance(error, GatewayUnavailableError):
                     _tell(done, await self._try([item]))
                 else:
