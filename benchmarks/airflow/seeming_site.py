@@ -11,8 +11,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 
-from plain_firecrest.fixture import running
-from plain_firecrest.many import add_jobs, end_jobs
+from crestline.testing.firecrest import running
+from crestline.testing.firecrest.many import add_jobs, end_jobs
 
 
 def main() -> None:

@@ -26,8 +26,8 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parents[1] / "tests")]
 
 from report import Row, show, write  # noqa: E402
 
+from crestline.testing.firecrest import fixture as plain_firecrest  # noqa: E402
 from harness.airflow_stack import AirflowStack, TaskOf, running  # noqa: E402
-from plain_firecrest import fixture as plain_firecrest  # noqa: E402
 
 STYLES = {
     "ours, on a worker": "a worker waits, with a list for each worker",

@@ -27,10 +27,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 from report import Row, show, write
 
 from crestline.client import connect_blocking
+from crestline.testing.gitlab_runner import Build, CiJob, GitLab
 from gitlab_runner import site as sites
-from gitlab_runner.stand_in.ci_job import CiJob
-from gitlab_runner.stand_in.gitlab import GitLab
-from gitlab_runner.stand_in.runner import Build
 from harness.cluster import started
 from harness.slurm_gateway import running
 

@@ -72,9 +72,9 @@ async def watching(servers: int, seconds: float) -> list[Row]:
 
     from crestline.client import Site, connect
     from crestline.model import JobSpec
+    from crestline.testing.firecrest import running
     from crestline_jupyterhub import FirecRESTSpawner
     from jupyterhub import orm
-    from plain_firecrest.fixture import running
 
     with running(start_delay=3600.0) as plain:
         os.environ.update(variables(plain))

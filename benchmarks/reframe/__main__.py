@@ -28,12 +28,12 @@ from packaging.requirements import Requirement  # noqa: E402
 from report import Row, show, write  # noqa: E402
 
 from crestline.client import Site  # noqa: E402
+from crestline.testing.firecrest import running as plain_running  # noqa: E402
 from harness.cluster import Cluster, started  # noqa: E402
 from harness.gateway import RunningGateway, in_thread  # noqa: E402
 from harness.reframe_suite import Suite  # noqa: E402
 from harness.sites import gateway_site, plain_site  # noqa: E402
 from harness.slurm_gateway import running as slurm_running  # noqa: E402
-from plain_firecrest.fixture import running as plain_running  # noqa: E402
 
 _PLAIN = "crestline, plain FirecREST"
 

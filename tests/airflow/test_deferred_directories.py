@@ -15,12 +15,12 @@ from airflow.sdk import DAG
 from airflow.sdk.exceptions import TaskDeferralTimeout, TaskDeferred
 
 from crestline.model import MissingFileError
+from crestline.testing.firecrest import PlainFirecrest, running
 from crestline_airflow.operators import FirecRESTDownloadOperator, FirecRESTUploadOperator
 from crestline_airflow.operators.transfer import FirecRESTTransferOperator
 from harness import triggerer
 from harness.airflow_dags import run
 from harness.patience import until
-from plain_firecrest.fixture import PlainFirecrest, running
 
 LIMIT = 40_000
 """of one operation, in bytes"""

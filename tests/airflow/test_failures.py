@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG, TaskGroup, task
 
+from crestline.testing.firecrest import PlainFirecrest, running
 from crestline_airflow.failures import FirecRESTRetryPolicy
 from crestline_airflow.operators import FirecRESTSubmitOperator
 from harness.airflow_dags import run
-from plain_firecrest.fixture import PlainFirecrest, running
 
 SCRIPT = "#!/bin/bash\necho running up\nsleep 600\n"
 SOON = timedelta(0)

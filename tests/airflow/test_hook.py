@@ -11,10 +11,10 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 
 from crestline.client import register_site
 from crestline.model import AuthenticationError, ConfigError, SystemNotFoundError
+from crestline.testing.firecrest import running
 from crestline_airflow import get_provider_info
 from crestline_airflow.hooks import FirecRESTHook
 from harness.gateway import RunningGateway
-from plain_firecrest.fixture import running
 
 
 def test_blocking(gateway: RunningGateway, define: Any) -> None:

@@ -9,9 +9,9 @@ import pytest
 from airflow.sdk import DAG
 
 from crestline.client import register_site
+from crestline.testing.iri import TOKEN, Deviations, running
 from crestline_airflow.operators import FirecRESTDownloadOperator, FirecRESTSubmitOperator, FirecRESTUploadOperator
 from harness.airflow_dags import run
-from iri_facility import TOKEN, Deviations, serve
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -20,7 +20,7 @@ def test_a_dag_uploads_computes_and_downloads(tmp_path: Path, version: int) -> N
     place.mkdir()
     (tmp_path / "in").mkdir()
     (tmp_path / "in/numbers").write_text("40\n2\n")
-    with serve(place, Deviations(versions=(version,))) as facility:
+    with running(place, Deviations(versions=(version,))) as facility:
         register_site(
             "doe",
             file=Path(os.environ["CRESTLINE_SITES"]),

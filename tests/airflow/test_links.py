@@ -8,13 +8,13 @@ import pytest
 from airflow.sdk import DAG, task
 
 from crestline.model import ConfigError, JobSpec
+from crestline.testing.firecrest import running
 from crestline_airflow.hooks import FirecRESTHook
 from crestline_airflow.links import FirecRESTJobLink
 from crestline_airflow.operators import FirecRESTSubmitOperator
 from crestline_airflow.sensors import FirecRESTJobSensor
 from harness.airflow_dags import Run, run
 from harness.gateway import RunningGateway
-from plain_firecrest.fixture import running
 
 KEY = FirecRESTJobLink().xcom_key
 

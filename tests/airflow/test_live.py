@@ -12,11 +12,11 @@ import pytest
 
 from crestline.client import BlockingSystem, Site, connect_blocking
 from crestline.model import Job, JobState
+from crestline.testing.firecrest import fixture as plain_firecrest
 from harness.airflow_stack import AirflowStack, TaskOf, running
 from harness.gateway import in_thread
 from harness.sites import gateway_site, plain_site
 from harness.slurm_gateway import SlurmGateway
-from plain_firecrest import fixture as plain_firecrest
 
 MODES = ("worker", "deferred", "zero")
 WITHOUT_WORKER = ("deferred", "zero")

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 
+from crestline.testing.firecrest import PlainFirecrest, running
 from crestline_airflow.operators import FirecRESTSubmitOperator
 from harness.airflow_dags import run, the_talk
-from plain_firecrest.fixture import PlainFirecrest, running
 
 
 @pytest.fixture(params=["2.5.6", "2.6.0"])

@@ -10,13 +10,13 @@ import pytest
 from airflow.sdk import DAG
 
 from crestline.model import InvalidRequestError
+from crestline.testing.firecrest import running
 from crestline_airflow.attempts import Attempt
 from crestline_airflow.operators import FirecRESTSubmitOperator
 from crestline_airflow.resources import after_jobs, job_spec, more_memory
 from harness.airflow_dags import run
 from harness.gateway import RunningGateway
 from harness.slurm_gateway import SlurmGateway
-from plain_firecrest.fixture import running
 
 FIRST = Attempt(key="k", number=0, clearing=0)
 

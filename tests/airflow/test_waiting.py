@@ -11,13 +11,13 @@ import pytest
 from httpx_retries import Retry
 
 from crestline.client import Policy, RetryPolicy
+from crestline.testing.firecrest import PlainFirecrest, running
+from crestline.testing.firecrest.many import add_jobs, end_jobs
 from crestline_airflow.operators.transfer import FirecRESTTransferTrigger
 from crestline_airflow.sensors.triggers import FirecRESTFileSensorTrigger, FirecRESTJobSensorTrigger
 from crestline_airflow.triggers import FirecRESTJobTrigger
 from harness import triggerer
 from harness.patience import until
-from plain_firecrest.fixture import PlainFirecrest, running
-from plain_firecrest.many import add_jobs, end_jobs
 
 pytestmark = pytest.mark.anyio
 

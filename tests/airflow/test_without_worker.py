@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from crestline.testing.firecrest import PlainFirecrest, running
 from crestline_airflow.operators import FirecRESTSubmitOperator
 from crestline_airflow.triggers import FirecRESTSubmitTrigger
 from harness import triggerer
 from harness.patience import until
-from plain_firecrest.fixture import PlainFirecrest, running
 
 pytestmark = pytest.mark.anyio
 

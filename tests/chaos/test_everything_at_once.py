@@ -22,8 +22,8 @@ import tomlkit
 
 from chaos.faults import Fault, Faults
 from chaos.workloads import DAGS, AirflowTasks, CiJobs, HubServers, ReframeRun
+from crestline.testing.gitlab_runner import GitLab
 from gitlab_runner.site import slurm_site
-from gitlab_runner.stand_in.gitlab import GitLab
 from harness import airflow_stack, tiny_server
 from harness.cluster import Cluster
 from harness.gateway import GatewayProcess

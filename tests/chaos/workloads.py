@@ -9,10 +9,8 @@ from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+from crestline.testing.gitlab_runner import Build, CiJob, GitLab
 from gitlab_runner.site import CRESTLINE, DriverSite
-from gitlab_runner.stand_in.ci_job import CiJob
-from gitlab_runner.stand_in.gitlab import GitLab
-from gitlab_runner.stand_in.runner import Build
 from harness.airflow_stack import AirflowStack
 from harness.hub import Hub
 from harness.reframe_suite import Done, Suite

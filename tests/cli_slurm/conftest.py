@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from crestline.testing.firecrest import running
 from harness.gateway import RunningGateway
 from harness.slurm_commands import SlurmCommands
 from harness.slurm_gateway import SlurmGateway
-from plain_firecrest.fixture import running
 
 
 @pytest.fixture

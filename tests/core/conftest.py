@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from crestline.client.connection import Connection
+from crestline.testing.firecrest import PlainFirecrest
 from harness.backends import plain_connection
 from harness.command import Command
-from plain_firecrest.fixture import PlainFirecrest
 
 
 @pytest.fixture(scope="module")

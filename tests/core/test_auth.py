@@ -17,7 +17,7 @@ import pytest
 from crestline.client.auth import ApiKey, ClientCredentials, RefreshToken, StaticToken, TokenCommand, TokenFile
 from crestline.client.auth.token import Token, TokenSource, make_token, margin
 from crestline.model import AuthenticationError, ConfigError, GatewayUnavailableError
-from plain_firecrest.fixture import PlainFirecrest, running
+from crestline.testing.firecrest import PlainFirecrest, running
 
 pytestmark = pytest.mark.anyio
 

@@ -42,11 +42,10 @@ from crestline.model import (
     TransferError,
     UnsupportedError,
 )
+from crestline.testing.firecrest import PlainFirecrest, Rule, running
+from crestline.testing.firecrest.status import recorded
 from harness.cutting import relay_to
 from harness.sites import BRISK
-from plain_firecrest.faults import Rule
-from plain_firecrest.fixture import PlainFirecrest, running
-from plain_firecrest.status import recorded
 
 pytestmark = pytest.mark.anyio
 

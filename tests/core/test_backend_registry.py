@@ -12,8 +12,8 @@ from crestline.client import Capability, Site, connect, create_api_key, list_sys
 from crestline.client.backends import registry
 from crestline.client.backends.firecrest import FirecrestBackend
 from crestline.model import ConfigError, CrestlineError
+from crestline.testing.firecrest import PlainFirecrest, running
 from crestline.wire.extensions import FEATURES
-from plain_firecrest.fixture import PlainFirecrest, running
 
 pytestmark = pytest.mark.anyio
 

@@ -25,8 +25,8 @@ from crestline.model import (
     MissingFileError,
     SystemNotFoundError,
 )
+from crestline.testing.firecrest import PlainFirecrest, running
 from harness.sites import BRISK, plain_site
-from plain_firecrest.fixture import PlainFirecrest, running
 
 QUICK = "#!/bin/bash\necho done\n"
 

@@ -15,8 +15,8 @@ import httpx
 import pytest
 
 from crestline.client import register_site
+from crestline.testing.firecrest import PlainFirecrest, running
 from harness.command import CRESTLINE, Command
-from plain_firecrest.fixture import PlainFirecrest, running
 
 USER = getpass.getuser()
 

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from crestline.testing.firecrest import VERSIONS, PlainFirecrest, running
+from crestline.testing.firecrest.scheduler import Order
 from harness.command import TIMEOUT, Command
-from plain_firecrest.fixture import PlainFirecrest, running
-from plain_firecrest.scheduler import Order
-from plain_firecrest.settings import VERSIONS
 
 
 @pytest.fixture(params=VERSIONS[:2])

@@ -16,10 +16,10 @@ from crestline.client.federation import ledger
 from crestline.client.federation.looks import obstacle, sickness
 from crestline.client.federation.needs import Needs, needs_of
 from crestline.model import ConfigError, InvalidRequestError, JobSpec, Node, NoSiteFitsError, Partition
+from crestline.testing.firecrest import PlainFirecrest, running
 from harness.command import Command
 from harness.gateway import RunningGateway, in_thread
 from harness.slurm_gateway import SlurmGateway
-from plain_firecrest.fixture import PlainFirecrest, running
 
 pytestmark = pytest.mark.anyio
 

@@ -12,8 +12,8 @@ import pytest
 from crestline.client import Capability, Site, System, connect, counting, map_link
 from crestline.client.files import Member, Selection
 from crestline.model import InvalidRequestError
+from crestline.testing.firecrest import PlainFirecrest, running
 from harness.sites import BRISK, gateway_site, plain_site
-from plain_firecrest.fixture import PlainFirecrest, running
 
 pytestmark = pytest.mark.anyio
 

@@ -16,8 +16,8 @@ from crestline.client.connection import Connection
 from crestline.client.files import Report, download, signed_urls, upload
 from crestline.client.files.tree import MANIFEST
 from crestline.model import TransferError
+from crestline.testing.firecrest import PlainFirecrest, running
 from harness.trees import tree_of
-from plain_firecrest.fixture import PlainFirecrest, running
 
 pytestmark = pytest.mark.anyio
 

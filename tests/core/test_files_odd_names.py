@@ -14,7 +14,7 @@ from crestline.client.connection import Connection
 from crestline.client.files import download, upload
 from crestline.client.files.bundle import Member, download_bundle, upload_bundle
 from crestline.model import InvalidRequestError
-from plain_firecrest.fixture import PlainFirecrest, running
+from crestline.testing.firecrest import PlainFirecrest, running
 
 pytestmark = pytest.mark.anyio
 

@@ -15,9 +15,9 @@ import pytest
 from crestline.client.connection import Connection
 from crestline.client.files import download, upload
 from crestline.model import File, InvalidRequestError, MissingFileError, PermissionDeniedError, TransferError
+from crestline.testing.firecrest import PlainFirecrest, running
 from harness.cutting import relay_to
 from harness.trees import make_tree, tree_of
-from plain_firecrest.fixture import PlainFirecrest, running
 
 pytestmark = pytest.mark.anyio
 

@@ -22,7 +22,7 @@ from crestline.model import (
     TransferError,
     UnsupportedError,
 )
-from plain_firecrest.fixture import PlainFirecrest, running
+from crestline.testing.firecrest import PlainFirecrest, running
 
 pytestmark = pytest.mark.anyio
 

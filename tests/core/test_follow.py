@@ -18,10 +18,10 @@ from crestline.client.files.strategy import FileStrategy
 from crestline.client.logs import Follower, follow
 from crestline.client.logs.sources import ByteSource, LineSource, Source
 from crestline.model import InvalidRequestError, PermissionDeniedError
+from crestline.testing.firecrest import PlainFirecrest, running
 from harness.backends import gateway_connection, plain_connection
 from harness.cutting import relay_to
 from harness.gateway import RunningGateway
-from plain_firecrest.fixture import PlainFirecrest, running
 
 pytestmark = pytest.mark.anyio
 

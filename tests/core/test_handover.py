@@ -11,8 +11,8 @@ import pytest
 
 from crestline.client import connect
 from crestline.client.auth import token as tokens
+from crestline.testing.firecrest import PlainFirecrest, running
 from harness.sites import plain_site
-from plain_firecrest.fixture import PlainFirecrest, running
 
 pytestmark = pytest.mark.anyio
 

@@ -44,8 +44,8 @@ from crestline.model import (
     TransferError,
     UnsupportedError,
 )
+from crestline.testing.iri import TOKEN, Deviations, Facility, running
 from crestline.wire import iri
-from iri_facility import TOKEN, Deviations, Facility, serve
 
 pytestmark = pytest.mark.anyio
 
@@ -71,7 +71,7 @@ def place(tmp_path: Path) -> Path:
 def start(place: Path) -> Iterator[Start]:
     """Serves facilities with deviations."""
     with contextlib.ExitStack() as stack:
-        yield lambda **deviations: stack.enter_context(serve(place, Deviations(**deviations)))
+        yield lambda **deviations: stack.enter_context(running(place, Deviations(**deviations)))
 
 
 def site_of(facility: Facility, version: int | None = None, **options: Any) -> Site:
@@ -480,7 +480,7 @@ async def test_a_tasks_error_is_read_from_its_text(
     def fail(*_: object) -> None:
         raise OSError(text)
 
-    monkeypatch.setattr("iri_facility.facility.run_operation", fail)
+    monkeypatch.setattr("crestline.testing.iri.facility.run_operation", fail)
     async with connect(site_of(start(task_error_field=field), 1), policy=QUICK) as system:
         with pytest.raises(kind):
             await system.stat("/x")

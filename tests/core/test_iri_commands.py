@@ -11,10 +11,11 @@ import pytest
 
 from crestline.client import connect_any, register_site
 from crestline.model import JobSpec, JobState
+from crestline.testing import iri
+from crestline.testing.firecrest import running
+from crestline.testing.iri import TOKEN, Deviations, Facility
 from harness.command import Command
 from harness.slurm_commands import SlurmCommands
-from iri_facility import TOKEN, Deviations, Facility, serve
-from plain_firecrest.fixture import running
 
 VERSIONS = (1, 2)
 
@@ -22,7 +23,7 @@ VERSIONS = (1, 2)
 @pytest.fixture(params=VERSIONS, ids=["v1", "v2"])
 def facility(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Facility]:
     (tmp_path / "facility").mkdir()
-    with serve(tmp_path / "facility", Deviations(versions=(request.param,))) as facility:
+    with iri.running(tmp_path / "facility", Deviations(versions=(request.param,))) as facility:
         yield facility
 
 
@@ -79,7 +80,7 @@ def checks(command: Command, code: int = 0) -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize("is_root", [True, False])
 def test_doctor_knows_the_api(tmp_path: Path, version: int, is_root: bool) -> None:
     command = Command(tmp_path / "here")
-    with serve(tmp_path, Deviations(versions=(version,))) as facility:
+    with iri.running(tmp_path, Deviations(versions=(version,))) as facility:
         url = facility.url if is_root else f"{facility.url}/api/v{version}"
         options = {"workdir": str(tmp_path)}
         register_site("doe", file=command.sites_file, url=url, api="iri", token=TOKEN, options=options)
@@ -122,7 +123,7 @@ def test_options_that_the_api_cannot_carry_are_listed(facility: Facility, crestl
 async def test_any_site_chooses_among_both_apis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CRESTLINE_SITES", str(tmp_path / "sites.toml"))
     spec = JobSpec(script="#!/bin/bash\ntrue\n")
-    with running() as plain, serve(tmp_path) as facility:
+    with running() as plain, iri.running(tmp_path) as facility:
         register_site(
             "plain",
             url=plain.url,

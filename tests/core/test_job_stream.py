@@ -13,13 +13,13 @@ import pytest
 import crestline
 from crestline.client import Capability, System
 from crestline.model import GatewayUnavailableError, JobSpec, JobState, UnsupportedError
+from crestline.testing.firecrest import running
 from harness.cutting import Relay, relay_to
 from harness.gateway import GatewayProcess, RunningGateway
 from harness.patience import until
 from harness.ports import free_port
 from harness.sites import BRISK, gateway_site, plain_site
 from harness.slurm_gateway import SlurmGateway
-from plain_firecrest.fixture import running
 
 pytestmark = pytest.mark.anyio
 

@@ -15,9 +15,9 @@ from mcp import Client, StdioServerParameters, stdio_client
 from mcp.types import TextContent, Tool
 
 from crestline.client import load_sites, register_site
+from crestline.testing.firecrest import running
 from harness.command import CRESTLINE, Command
 from harness.patience import until
-from plain_firecrest.fixture import running
 
 pytestmark = pytest.mark.anyio
 

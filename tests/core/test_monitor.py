@@ -22,11 +22,11 @@ from crestline.model import (
     JobState,
     WaitTimeoutError,
 )
+from crestline.testing.firecrest import PlainFirecrest, running
+from crestline.testing.firecrest.scheduler import Order
 from harness.gateway import RunningGateway
 from harness.patience import until
 from harness.sites import BRISK, gateway_site, plain_site
-from plain_firecrest.fixture import PlainFirecrest, running
-from plain_firecrest.scheduler import Order
 
 pytestmark = pytest.mark.anyio
 

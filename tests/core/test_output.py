@@ -8,9 +8,9 @@ import pytest
 
 from crestline.client import connect
 from crestline.model import JobSpec
+from crestline.testing.firecrest import running
 from harness.gateway import RunningGateway
 from harness.sites import BRISK, gateway_site, plain_site
-from plain_firecrest.fixture import running
 
 pytestmark = pytest.mark.anyio
 

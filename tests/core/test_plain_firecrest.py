@@ -19,8 +19,8 @@ import pytest
 from firecrest.FirecrestException import TransferJobFailedException, UnexpectedStatusException
 from firecrest.v2 import Firecrest
 
-from plain_firecrest.fixture import PlainFirecrest, running
-from plain_firecrest.status import recorded
+from crestline.testing.firecrest import PlainFirecrest, running
+from crestline.testing.firecrest.status import recorded
 
 QUICK = "#!/bin/bash\necho hello\n"
 SLEEP = "#!/bin/bash\nsleep 60\n"
@@ -622,9 +622,8 @@ def reachable(plain: PlainFirecrest) -> bool:
 
 
 def test_control_over_http_and_the_command_line(tmp_path: Path) -> None:
-    tests = str(Path(__file__).parents[1])
-    command = [sys.executable, "-m", "plain_firecrest", "--home", str(tmp_path), "--version", "2.5.6"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": tests})
+    command = [sys.executable, "-m", "crestline.testing.firecrest", "--home", str(tmp_path), "--version", "2.5.6"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         facts = json.loads(process.stdout.readline())

@@ -26,11 +26,10 @@ from crestline.model import (
     MissingFileError,
     SubmitOutcomeUnknownError,
 )
+from crestline.testing.firecrest import PlainFirecrest, Rule, running
 from harness.gateway import RunningGateway
 from harness.patience import until
 from harness.sites import BRISK, gateway_site, plain_site
-from plain_firecrest.faults import Rule
-from plain_firecrest.fixture import PlainFirecrest, running
 
 pytestmark = pytest.mark.anyio
 

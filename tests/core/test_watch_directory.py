@@ -8,9 +8,9 @@ import pytest
 
 from crestline.client.directory_watch import watch_directory
 from crestline.model import GatewayUnavailableError
+from crestline.testing.firecrest import running
 from harness.backends import gateway_backend, plain_backend
 from harness.gateway import RunningGateway
-from plain_firecrest.fixture import running
 
 pytestmark = pytest.mark.anyio
 

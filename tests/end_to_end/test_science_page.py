@@ -19,12 +19,12 @@ import httpx
 import pytest
 
 from crestline.client import Site
+from crestline.testing.firecrest import running as plain_running
 from harness.browser import Browser, chromium, picture
 from harness.gateway import RunningGateway
 from harness.ports import free_port
 from harness.sites import gateway_site, plain_site
 from harness.slurm_gateway import SlurmGateway
-from plain_firecrest.fixture import running as plain_running
 
 APP = Path(__file__).parents[2] / "examples" / "science_page" / "app.py"
 

@@ -11,9 +11,9 @@ import pytest
 
 from crestline.client import Site, connect_blocking, register_site
 from crestline.fsspec import FirecRESTFileSystem
+from crestline.testing.firecrest import PlainFirecrest, running
 from harness.gateway import RunningGateway
 from harness.sites import gateway_site, plain_site
-from plain_firecrest.fixture import PlainFirecrest, running
 
 
 @pytest.fixture(scope="session")

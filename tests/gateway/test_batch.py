@@ -12,11 +12,11 @@ import crestline
 from crestline.gateway.hosts import Completed
 from crestline.gateway.schedulers.command_lines import CommandLine, outcomes, submitting, together
 from crestline.model import ConflictError, InvalidRequestError, Job, JobSpec
+from crestline.testing.firecrest import running
 from harness.gateway import RunningGateway
 from harness.local_commands import LocalCommands
 from harness.sites import BRISK, gateway_site, plain_site
 from harness.slurm_gateway import SlurmGateway
-from plain_firecrest.fixture import running
 
 JOBS = "/compute/local/jobs"
 HELD = "#!/bin/sh\n#SBATCH --hold\ntrue\n"

@@ -15,9 +15,10 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from schemathesis import Case
 from schemathesis.checks import CHECKS
 
+from crestline.testing import iri
 from harness.gateway import RunningGateway, in_thread
 
-DOCUMENTS = Path(__file__).parents[1] / "iri_facility"
+DOCUMENTS = Path(iri.__file__).parent
 EXCLUDED = {"content_type_conformance", "unsupported_method", "ignored_auth"}
 """by the API's authors"""
 # The token is put into every request, also into the one that was made without.

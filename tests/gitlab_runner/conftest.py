@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from crestline.testing.firecrest import running
+from crestline.testing.gitlab_runner import GitLab
 from gitlab_runner.site import DriverSite, gateway_site, plain_site, slurm_site
-from gitlab_runner.stand_in.gitlab import GitLab
 from harness.gateway import RunningGateway
-from plain_firecrest.fixture import running
 
 
 @pytest.fixture(scope="session")

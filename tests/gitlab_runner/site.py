@@ -13,15 +13,12 @@ from typing import Any
 import tomlkit
 
 from crestline.client import Site
-from gitlab_runner.stand_in.ci_job import CiJob
-from gitlab_runner.stand_in.executor import Custom
-from gitlab_runner.stand_in.gitlab import GitLab
-from gitlab_runner.stand_in.runner import Build
+from crestline.testing.firecrest import PlainFirecrest
+from crestline.testing.gitlab_runner import Build, CiJob, Custom, GitLab
+from crestline.testing.iri import TOKEN, Facility
 from harness import sites
 from harness.gateway import RunningGateway
 from harness.slurm_gateway import SlurmGateway
-from iri_facility import TOKEN, Facility
-from plain_firecrest.fixture import PlainFirecrest
 
 CRESTLINE = Path(sys.executable).with_name("crestline")
 

@@ -11,11 +11,9 @@ import pytest
 
 from crestline.client import connect_blocking
 from crestline.model import Job, JobSpec
+from crestline.testing.gitlab_runner import Build, CiJob, GitLab
 from gitlab_runner.conftest import MakeSite
 from gitlab_runner.site import DriverSite
-from gitlab_runner.stand_in.ci_job import CiJob
-from gitlab_runner.stand_in.gitlab import GitLab
-from gitlab_runner.stand_in.runner import Build
 
 BACKENDS = ["gateway", "slurm", "plain"]
 

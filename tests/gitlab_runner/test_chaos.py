@@ -15,14 +15,12 @@ from pathlib import Path
 import pytest
 
 from crestline.client import connect_blocking
+from crestline.testing.firecrest import PlainFirecrest
+from crestline.testing.gitlab_runner import Build, CiJob, GitLab
 from gitlab_runner.conftest import MakeSite
 from gitlab_runner.site import DriverSite, gateway_site
-from gitlab_runner.stand_in.ci_job import CiJob
-from gitlab_runner.stand_in.gitlab import GitLab
-from gitlab_runner.stand_in.runner import Build
 from harness.gateway import GatewayProcess
 from harness.ports import free_port
-from plain_firecrest.fixture import PlainFirecrest
 
 CALLS = [
     *("config", "prepare", "prepare_script", "get_sources", "build_script", "after_script"),

@@ -13,11 +13,9 @@ from pathlib import Path
 import pytest
 
 from crestline.client import connect_blocking
+from crestline.testing.gitlab_runner import Build, CiJob, GitLab
 from gitlab_runner.conftest import MakeSite
 from gitlab_runner.site import DriverSite
-from gitlab_runner.stand_in.ci_job import CiJob
-from gitlab_runner.stand_in.gitlab import GitLab
-from gitlab_runner.stand_in.runner import Build
 
 
 def _names(gitlab: GitLab, job: CiJob) -> list[str]:

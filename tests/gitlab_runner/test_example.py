@@ -13,10 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from crestline.testing.gitlab_runner import CiJob, GitLab
 from crestline_gitlab_runner.settings import load_settings
 from gitlab_runner.conftest import MakeSite
-from gitlab_runner.stand_in.ci_job import CiJob
-from gitlab_runner.stand_in.gitlab import GitLab
 from harness.parts import require
 from harness.slurm_gateway import SlurmGateway
 

@@ -13,13 +13,12 @@ import pytest
 
 from crestline.client import connect_blocking
 from crestline.model import ConfigError
+from crestline.testing.firecrest import PlainFirecrest
+from crestline.testing.gitlab_runner import CiJob, GitLab
 from crestline_gitlab_runner.settings import load_settings
 from gitlab_runner.conftest import MakeSite
 from gitlab_runner.site import DriverSite
-from gitlab_runner.stand_in.ci_job import CiJob
-from gitlab_runner.stand_in.gitlab import GitLab
 from harness.slurm_gateway import SlurmGateway
-from plain_firecrest.fixture import PlainFirecrest
 
 
 @pytest.mark.parametrize(

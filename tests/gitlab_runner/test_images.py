@@ -9,12 +9,11 @@ import zipfile
 
 import pytest
 
+from crestline.testing.gitlab_runner import CiJob, GitLab
 from crestline_gitlab_runner.failures import BuildFailureError
 from crestline_gitlab_runner.images import launch
 from crestline_gitlab_runner.settings import Images
 from gitlab_runner.conftest import MakeSite
-from gitlab_runner.stand_in.ci_job import CiJob
-from gitlab_runner.stand_in.gitlab import GitLab
 from harness.parts import require
 
 IMAGE = "debian:bookworm-slim"  # what the test cluster is built on

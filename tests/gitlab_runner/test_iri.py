@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from crestline.testing.gitlab_runner import CiJob, GitLab
+from crestline.testing.iri import Deviations, running
 from gitlab_runner.site import DriverSite, iri_site, iri_slurm_site
-from gitlab_runner.stand_in.ci_job import CiJob
-from gitlab_runner.stand_in.gitlab import GitLab
-from iri_facility import Deviations, serve
 
 
 @pytest.fixture(params=["facility", "slurm"])
@@ -23,7 +22,7 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DriverSite]
     if request.param == "slurm":
         yield iri_slurm_site(driver, request.getfixturevalue("slurm_gateway"))
         return
-    with serve(place, Deviations(versions=(1,))) as facility:
+    with running(place, Deviations(versions=(1,))) as facility:
         yield iri_site(driver, facility)
         assert len(facility.jobs) == 1
 

@@ -16,6 +16,7 @@ import pytest
 from crestline.client import System, connect_blocking
 from crestline.model import Job, JobState, PermissionDeniedError
 from crestline.private_files import locked
+from crestline.testing.gitlab_runner import CiJob, GitLab
 from crestline_gitlab_runner import allocation
 from crestline_gitlab_runner.allocation import Allocation
 from crestline_gitlab_runner.mailbox import Ended
@@ -23,8 +24,6 @@ from crestline_gitlab_runner.settings import load_settings
 from crestline_gitlab_runner.state import State
 from gitlab_runner.conftest import MakeSite
 from gitlab_runner.site import DriverSite
-from gitlab_runner.stand_in.ci_job import CiJob
-from gitlab_runner.stand_in.gitlab import GitLab
 
 
 def _names(gitlab: GitLab, job: CiJob) -> list[str]:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from crestline.testing.gitlab_runner import Quoting
 from crestline_gitlab_runner.failures import BuildFailureError
 from crestline_gitlab_runner.runner_script import helper_calls, repository_url
-from gitlab_runner.stand_in.scripts import Quoting
 
 CORPUS = tomllib.loads((Path(__file__).parents[1] / "security" / "corpus.toml").read_text())
 VALUES = [

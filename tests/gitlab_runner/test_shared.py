@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from crestline.client import connect_blocking
 from crestline.model import Job
+from crestline.testing.gitlab_runner import CiJob, GitLab
 from gitlab_runner.site import DriverSite
-from gitlab_runner.stand_in.ci_job import CiJob
-from gitlab_runner.stand_in.gitlab import GitLab
 
 
 def _allocations(site: DriverSite) -> list[Job]:

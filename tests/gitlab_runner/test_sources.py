@@ -7,13 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from crestline.testing.gitlab_runner import CiJob, GitLab, environment
 from crestline_gitlab_runner import sandbox, sources
 from crestline_gitlab_runner.ci_job import CiJob as Job
 from crestline_gitlab_runner.state import State
 from gitlab_runner.site import DriverSite
-from gitlab_runner.stand_in import environment
-from gitlab_runner.stand_in.ci_job import CiJob
-from gitlab_runner.stand_in.gitlab import GitLab
 from harness.parts import require
 
 

@@ -7,9 +7,8 @@ import zipfile
 
 import pytest
 
+from crestline.testing.gitlab_runner import CiJob, GitLab
 from gitlab_runner.conftest import MakeSite
-from gitlab_runner.stand_in.ci_job import CiJob
-from gitlab_runner.stand_in.gitlab import GitLab
 
 BACKENDS = ["gateway", "slurm", "plain"]
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from crestline.client import BlockingSystem, Site, connect_blocking
+from crestline.testing.firecrest import running
 from harness.gateway import RunningGateway
-from plain_firecrest.fixture import running
 
 
 @dataclass

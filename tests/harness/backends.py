@@ -10,8 +10,8 @@ from crestline.client.backends.base import Backend
 from crestline.client.backends.firecrest import FirecrestBackend
 from crestline.client.connection import Connection
 from crestline.client.policy import Policy, PollPolicy, RetryPolicy
+from crestline.testing.firecrest import PlainFirecrest
 from harness.gateway import RunningGateway
-from plain_firecrest.fixture import PlainFirecrest
 
 QUICK = Policy(
     retry=RetryPolicy(attempts=3, first_wait=0.05, longest_wait=0.3),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from crestline.testing.firecrest import PlainFirecrest
 from harness import tiny_server
 from harness.gateway import RunningGateway
-from plain_firecrest.fixture import PlainFirecrest
 
 HUB = """
 c.FirecRESTSpawner.hub_name = "test"

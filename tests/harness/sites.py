@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from crestline.client import Policy, PollPolicy, RetryPolicy, Site, SubmitPolicy
+from crestline.testing.firecrest import PlainFirecrest
 from harness.gateway import RunningGateway
-from plain_firecrest.fixture import PlainFirecrest
 
 BRISK = Policy(
     retry=RetryPolicy(attempts=4, first_wait=0.02, longest_wait=1.0, budget=20.0, answer_timeout=10.0),

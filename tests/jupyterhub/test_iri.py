@@ -10,10 +10,10 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 from crestline.client import register_site
+from crestline.testing.iri import TOKEN, Deviations, running
 from harness.hub import Hub
 from harness.hub_settings import HUB, QUICK, TINY
 from harness.relay import serving
-from iri_facility import TOKEN, Deviations, serve
 
 OVER = ("canceled", "completed", "failed")
 
@@ -38,7 +38,7 @@ def test_a_session_starts_answers_and_ends(tmp_path: Path, version: int, mode: s
     place, folder = tmp_path / "facility", tmp_path / "hub"
     place.mkdir()
     folder.mkdir()
-    with serve(place, Deviations(versions=(version,))) as facility, way_to(folder, mode) as settings:
+    with running(place, Deviations(versions=(version,))) as facility, way_to(folder, mode) as settings:
         sites = folder / "sites.toml"
         options = {"workdir": str(place)}
         register_site("doe", file=sites, url=facility.url, api="iri", token=TOKEN, system="Pearl", options=options)

@@ -10,10 +10,10 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
+from crestline.testing.firecrest import PlainFirecrest, running
 from crestline_jupyterhub import node_addresses
 from harness.hub import Hub
 from harness.hub_settings import HERE, HUB, QUICK, TINY, variables
-from plain_firecrest.fixture import PlainFirecrest, running
 
 HUB_URL = "http://127.0.0.1:8081/hub/api"
 OUTSIDE = "198.51.100.7"

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from crestline.testing.firecrest import PlainFirecrest, running
 from harness.example_hub import EXAMPLES
 from harness.hub import PASSWORD, Hub
 from harness.hub_settings import HUB, QUICK, TINY, variables
-from plain_firecrest.fixture import PlainFirecrest, running
 
 ROOT = Path(__file__).parents[2]
 DECLARED = re.search(r'"jupyterhub>=([0-9.]+)"', (ROOT / "integrations/jupyterhub/pyproject.toml").read_text())

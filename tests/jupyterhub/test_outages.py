@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from crestline.testing.firecrest import PlainFirecrest, running
 from harness.hub import Hub
 from harness.hub_settings import HUB, QUICK, TINY, variables
-from plain_firecrest.fixture import PlainFirecrest, running
 
 PATIENCE = "c.FirecRESTSpawner.cancel_patience = 0.5\n"
 

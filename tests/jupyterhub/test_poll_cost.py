@@ -12,12 +12,12 @@ from traitlets.config import Config
 
 from crestline.client import Policy, PollPolicy, Site, SubmitPolicy, connect
 from crestline.model import JobSpec
+from crestline.testing.firecrest import PlainFirecrest, running
 from crestline_jupyterhub import FirecRESTSpawner
 from crestline_jupyterhub.connections import connections
 from harness.hub_settings import variables
 from harness.patience import until
 from jupyterhub import orm
-from plain_firecrest.fixture import PlainFirecrest, running
 
 pytestmark = pytest.mark.anyio
 

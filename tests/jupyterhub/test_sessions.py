@@ -17,10 +17,10 @@ import pytest
 
 from crestline.client import Site, connect
 from crestline.model import JobSpec
+from crestline.testing.firecrest import PlainFirecrest, running
 from harness.example_hub import EXAMPLES
 from harness.hub import Hub
 from harness.hub_settings import HUB, QUICK, TINY, variables
-from plain_firecrest.fixture import PlainFirecrest, running
 
 REAPER_TOKEN = "a-token-of-the-reaper-in-the-tests"
 SETTINGS = f"""

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from crestline.testing.firecrest import PlainFirecrest, running
 from crestline_jupyterhub import FirecRESTSpawner
 from crestline_jupyterhub.failures import SpawnFailedError
 from crestline_jupyterhub.job import texts
@@ -17,7 +18,6 @@ from crestline_jupyterhub.spawner import MIN_TIME_LEFT
 from crestline_jupyterhub.staging import without_address
 from harness.hub import Hub
 from harness.hub_settings import HUB, QUICK, TINY, variables
-from plain_firecrest.fixture import PlainFirecrest, running
 
 SETTINGS = '''
 c.FirecRESTSpawner.options_form = """

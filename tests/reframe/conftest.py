@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from crestline.testing.firecrest import PlainFirecrest, running
 from harness.gateway import RunningGateway
 from harness.reframe_suite import Suite
 from harness.sites import gateway_site, plain_site
 from harness.slurm_gateway import SlurmGateway
-from plain_firecrest.fixture import PlainFirecrest, running
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from crestline.client import Site, register_site
+from crestline.testing.iri import TOKEN, Deviations, running
 from harness.reframe_suite import Suite
 from harness.sites import iri_site
 from harness.slurm_gateway import SlurmGateway
-from iri_facility import TOKEN, Deviations, serve
 
 CHECKS = Path(__file__).parent / "checks"
 UNUSED = ("url", "token_url", "client_id", "client_secret_file", "system")
@@ -22,7 +22,7 @@ UNUSED = ("url", "token_url", "client_id", "client_secret_file", "system")
 def on_facility(tmp_path: Path) -> Iterator[Suite]:
     place = tmp_path / "facility"
     place.mkdir()
-    with serve(place, Deviations(versions=(1,))) as facility:
+    with running(place, Deviations(versions=(1,))) as facility:
         file, options = Path(os.environ["CRESTLINE_SITES"]), {"workdir": str(place)}
         register_site("doe", file=file, url=facility.url, api="iri", token=TOKEN, options=options)
         site = Site(url=facility.url, api="iri")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from crestline.testing.firecrest import PlainFirecrest
 from harness.parts import require
 from harness.reframe_suite import Done, Suite
-from plain_firecrest.fixture import PlainFirecrest
 
 CHECKS = Path(__file__).parent / "checks"
 

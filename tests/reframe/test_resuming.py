@@ -11,12 +11,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from crestline.testing.firecrest import PlainFirecrest
 from harness.gateway import GatewayProcess
 from harness.patience import until_blocking
 from harness.ports import free_port
 from harness.reframe_suite import Suite
 from harness.sites import gateway_site
-from plain_firecrest.fixture import PlainFirecrest
 
 CHECKS = Path(__file__).parent / "checks"
 

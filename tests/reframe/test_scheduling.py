@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from crestline.testing.firecrest import PlainFirecrest
 from harness.cluster import Cluster
 from harness.gateway import RunningGateway
 from harness.patience import until_blocking
 from harness.reframe_suite import Suite
-from plain_firecrest.fixture import PlainFirecrest
 
 CHECKS = Path(__file__).parent / "checks"
 

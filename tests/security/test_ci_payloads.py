@@ -16,13 +16,10 @@ from typing import Any
 
 import pytest
 
+from crestline.testing.gitlab_runner import Build, CiJob, GitLab, Quoting
 from crestline_gitlab_runner import sandbox
 from gitlab_runner.conftest import MakeSite
 from gitlab_runner.site import DriverSite
-from gitlab_runner.stand_in.ci_job import CiJob
-from gitlab_runner.stand_in.gitlab import GitLab
-from gitlab_runner.stand_in.runner import Build
-from gitlab_runner.stand_in.scripts import Quoting
 from harness.parts import require
 
 CORPUS = tomllib.loads((Path(__file__).parent / "corpus.toml").read_text())

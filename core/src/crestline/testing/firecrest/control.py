@@ -1,0 +1,80 @@
+"""The control calls over HTTP, for those who started a stand-in as a process.
+
+No FirecREST has them; all begin with `/_`.
+
+
+GET/POST/DELETE /_faults    read, set by name, reset
+GET/DELETE      /_requests  what arrived; forget it
+POST /_down {"seconds": 5}  refuse connections, for good without `seconds` (then `/_up`, at the neighbours' door)
+POST /_jobs/{id}/requeue | end {"state", "exit_code"} | show_as {"state"} | hold {"held"} | age {"seconds"}
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from crestline.testing.firecrest.world import World
+
+_SOON = 0.1
+
+
+def routes(world: World, down: Callable[[float | None], None], up: Callable[[], None]) -> list[Route]:
+    """The endpoints, for both doors."""
+
+    async def faults(request: Request) -> Response:
+        if request.method == "POST":
+            try:
+                world.faults.update(await _body(request))
+            except ValueError as error:
+                return JSONResponse({"error": str(error)}, 400)
+        elif request.method == "DELETE":
+            world.faults.reset()
+        return JSONResponse(world.faults.as_dict())
+
+    async def requests(request: Request) -> Response:
+        if request.method == "DELETE":
+            world.requests.clear()
+        return JSONResponse([seen._asdict() for seen in world.requests])
+
+    async def outage(request: Request) -> Response:
+        asked = await _body(request)
+        threading.Timer(_SOON, down, [asked.get("seconds")]).start()
+        return JSONResponse({})
+
+    async def end_outage(request: Request) -> Response:
+        threading.Timer(_SOON, up).start()
+        return JSONResponse({})
+
+    async def job(request: Request) -> Response:
+        actions: dict[str, Callable[..., None]] = {
+            "requeue": world.scheduler.requeue,
+            "end": world.scheduler.end,
+            "show_as": world.scheduler.show_as,
+            "hold": world.scheduler.hold,
+            "age": world.scheduler.age,
+        }
+        try:
+            actions[request.path_params["action"]](request.path_params["job_id"], **await _body(request))
+        except (KeyError, TypeError, ValueError) as error:
+            return JSONResponse({"error": repr(error)}, 400)
+        return JSONResponse({})
+
+    return [
+        Route("/_faults", faults, methods=["GET", "POST", "DELETE"]),
+        Route("/_requests", requests, methods=["GET", "DELETE"]),
+        Route("/_down", outage, methods=["POST"]),
+        Route("/_up", end_outage, methods=["POST"]),
+        Route("/_jobs/{job_id}/{action}", job, methods=["POST"]),
+    ]
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    raw = await request.body()
+    return dict(json.loads(raw)) if raw else {}

@@ -1,0 +1,51 @@
+"""The two applications of a stand-in: FirecREST itself, and its neighbours (identity provider and S3).
+
+They have separate doors because they are separate hosts in life: an outage of FirecREST leaves the neighbours up.
+"""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from crestline.testing.firecrest import compute, files, status, transfers
+from crestline.testing.firecrest.endpoint import plain_error
+from crestline.testing.firecrest.fault_layer import FaultLayer
+from crestline.testing.firecrest.refusals import BrokenConnection
+from crestline.testing.firecrest.world import World
+
+
+def gateway(world: World, control: list[Route]) -> ASGIApp:
+    """FirecREST v2: paths match in any case."""
+    routes = [*status.routes(world), *compute.routes(world), *files.routes(world), *transfers.routes(world), *control]
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _unmatched, BrokenConnection: _broken})
+    return FaultLayer(_LowerCase(app), world)
+
+
+def neighbours(world: World, control: list[Route]) -> ASGIApp:
+    """`/token`, `/jwks` and the object store's `/s3/...`."""
+    return FaultLayer(Starlette(routes=[*world.issuer.routes(), *world.store.routes(), *control]), world)
+
+
+class _LowerCase:
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if "path" in scope:
+            scope = {**scope, "path": scope["path"].lower(), "raw_path": scope["path"].lower().encode()}
+        await self._app(scope, receive, send)
+
+
+async def _unmatched(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return plain_error(error.status_code, error.detail)
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    request.state.drop()
+    return Response(status_code=500)  # goes nowhere
