@@ -75,7 +75,41 @@ HIDING = {
     ),
     "a bare LF": request("X: 1\nUpgrade: x\nContent-Length: 0", body=SECOND),
     "a folded line": request("X: 1\r\n Upgrade: x", body=SECOND),
+    "a folded coding": request(
+        "Transfer-Encoding:\r\n chunked", "Content-Length: 200", method="POST", body=b"0\r\n\r\n" + SECOND
+    ),
+    "chunk extensions": request(
+        "Transfer-Encoding: chunked", method="POST", body=b'3;a="\r\nabc\r\n0;b\r\n\r\n' + SECOND
+    ),
+    "trailers": request(
+        "Transfer-Encoding: chunked",
+        "Trailer: Upgrade",
+        method="POST",
+        body=b"3\r\nabc\r\n0\r\nUpgrade: x\r\nHost: h\r\nContent-Length: 99\r\n\r\n" + SECOND,
+    ),
+    "the coding first": request(
+        "Transfer-Encoding: chunked", "Content-Length: 0", method="POST", body=b"0\r\n\r\n" + SECOND
+    ),
+    "a length named by the connection": request(
+        "Connection: content-length, host", "Content-Length: 3", method="POST", body=b"abc" + SECOND
+    ),
+    "one length twice": request("Content-Length: 3, 3", "Content-Length: 3", method="POST", body=b"abc" + SECOND),
+    "HTTP/1.0 that stays": b"GET /hub/api/users HTTP/1.0\r\nConnection: keep-alive\r\n\r\n" + SECOND,
+    "an expectation": request("Expect: 100-continue", "Content-Length: 3", method="POST", body=b"abc" + SECOND),
+    "HTTP/2": request(
+        "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAAP__", "Connection: Upgrade, HTTP2-Settings", body=SECOND
+    ),
 }
+
+PROXIES = ["Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "X-Scheme", "X-Original-URL"]
+PROXIES += ["X-Rewrite-URL", "X-HTTP-Method-Override", "x_forwarded_for", "Content_Length", "X-Client-IP"]
+
+
+async def test_job_does_not_speak_as_a_proxy_to_the_hub(relay: Relayed) -> None:
+    async with job_and_hub(relay) as (hub, send):
+        await send(request(*(f"{name}: 127.0.0.1" for name in PROXIES), "Authorization: token x"))  # type: ignore[misc]
+        (seen,) = hub.requests
+    assert seen.headers.keys() == {"host", "authorization", "connection"}
 
 
 @pytest.mark.parametrize("how", HIDING)
@@ -100,6 +134,20 @@ REFUSED = {
     "another host": (400, request(target="http://elsewhere/hub/api")),
     "a tunnel": (400, request(method="CONNECT", target="elsewhere:80")),
     "no HTTP": (400, b"hello\r\n\r\n"),
+    "the hub's own URL": (400, request(target="http://h/hub/api/users")),
+    "no path": (400, request(target="*", method="OPTIONS")),
+    "another scheme": (400, request(target="file:///hub/api")),
+    "two hosts": (400, request("Host: elsewhere")),
+    "a NUL in the path": (400, request(target="/hub/api/users\0/x")),
+    "a tab for a space": (400, b"GET\t/hub/api/users\tHTTP/1.1\r\nHost: h\r\n\r\n"),
+    "a head of CR alone": (400, b"GET /hub/api/users HTTP/1.1\rHost: h\r\r\n\r\n"),
+    "a folded first line": (400, b"GET /hub/api/users HTTP/1.1\r\n Host: h\r\n\r\n"),
+    "a sign in a length": (400, request("Content-Length: +3", method="POST", body=b"abc")),
+    "a list of lengths": (400, request("Content-Length: 3, 4", method="POST", body=b"abc")),
+    "codings twice": (501, request("Transfer-Encoding: chunked", "Transfer-Encoding: chunked", method="POST")),
+    "a coding that looks like it": (400, request("Transfer-Encoding: \x0bchunked", method="POST")),
+    "a coding behind it": (501, request("Transfer-Encoding: chunked, identity", method="POST")),
+    "many headers": (431, request(*("a: b" for _ in range(20_000)))),
     "a head without end": (431, request("X: " + "a" * 2 * MAX_HEAD)),
     "a long body": (413, request(f"Content-Length: {2 * MAX_BODY}", method="POST", body=bytes(2 * MAX_BODY))),
 }
@@ -130,6 +178,21 @@ ESCAPES = [
     "/hub",
     "//hub/api/users",
     "/hub%2fapi/users",
+    "/hub/api/..%00/home",
+    "/hub/api/%c0%ae%c0%ae/home",
+    "/hub/api/%c0%ae%c0%ae%c0%afhome",
+    "/hub/api/..%3f/home",
+    "/hub/api/..%23/home",
+    "/hub/api/..#/home",
+    "/hub/api/..%20/home",
+    "/hub/api/..%09/home",
+    "/hub/api/users%00",
+    "/hub/api/users%0d%0aX:%20y",
+    "/hub/api/./../home",
+    "/hub/api/;/../home",
+    "/hub/api/a/..%2f..%2fhome",
+    "/hub\\api\\..\\home",
+    "/hub/api\\..\\home",
 ]
 
 

@@ -8,6 +8,7 @@ switches to another protocol only where the request may ask for that and the ans
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -19,6 +20,7 @@ from crestline.relay.mux import Stream
 from crestline.relay.splice import give_up
 
 MAX_HEAD = 64 * 1024
+MAX_HEADERS = 256
 HEAD_TIMEOUT = 30.0
 """seconds until a request's head is complete"""
 LINGER = 30.0
@@ -34,6 +36,10 @@ _HOP_BY_HOP = {
     b"upgrade",
     b"http2-settings",
 }
+_OF_PROXIES = re.compile(
+    rb"forwarded|via|x-real-ip|x-scheme|x-(client|forwarded|original|rewrite|http-method)-?.*|.*_.*", re.IGNORECASE
+)
+"""headers by which a proxy says who asks, or for which path or method, and names that CGI takes for those of others"""
 _METHODS = {b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"PROPFIND", b"PROPPATCH", b"MKCOL"}
 _METHODS |= {b"COPY", b"MOVE", b"LOCK", b"UNLOCK", b"REPORT", b"SEARCH"}  # jupyter-server-proxy serves WebDAV, too
 _REASONS = {
@@ -136,7 +142,7 @@ class Passage:
     Args:
         idle_timeout: seconds without a byte in either direction after which the exchange ends.
         unanswered: what the client reads where the server went away without a byte.
-        host: replaces the header `Host`.
+        host: replaces the header `Host`; headers that only proxies write are dropped then.
         may_upgrade: whether a WebSocket may be opened.
         max_body: bytes of the request's body; None: no limit, as none of it is kept.
     """
@@ -307,6 +313,8 @@ async def read_exchange(client: Peer, *, needs_host: bool = True) -> Exchange:
                 connection.receive_data(await client.read())
         if not isinstance(event, h11.Request):
             raise RefusedRequestError(400, "The connection ended before a request.\n")
+        if len(event.headers) > MAX_HEADERS or sum(len(name) + len(value) for name, value in event.headers) > MAX_HEAD:
+            raise RefusedRequestError(431, f"More than {MAX_HEADERS} headers, or {MAX_HEAD} bytes of them.\n")
         if not event.target.startswith(b"/") or event.method not in _METHODS:
             raise RefusedRequestError(400, "Not an HTTP/1.1 request for a path.\n")
         if needs_host and not any(name == b"host" for name, _ in event.headers):
@@ -345,7 +353,8 @@ async def _refuse(client: Peer, connection: h11.Connection, refusal: RefusedRequ
 def _passed_on(request: h11.Request, host: str | None, upgrades: bool) -> h11.Request:
     headers = _end_to_end(request.headers, upgrades)
     if host is not None:
-        headers = [(b"Host", host.encode()), *(each for each in headers if each[0].lower() != b"host")]
+        kept = [each for each in headers if each[0].lower() != b"host" and not _OF_PROXIES.fullmatch(each[0])]
+        headers = [(b"Host", host.encode()), *kept]
     if not upgrades:
         headers.append((b"Connection", b"close"))
     return h11.Request(method=request.method, target=request.target, headers=headers)

@@ -30,6 +30,8 @@ CONNECT_TIMEOUT = 20.0
 MAX_BODY = 1 << 20
 MAX_DECODINGS = 4
 """times that a path may be encoded; each proxy on the way to the hub undoes one of them"""
+_LEADS_UP = re.compile(r"(?:^|[/\\])\.{1,2}(?:$|[/\\;?#\s])")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
 
 
 async def call_hub(stream: Stream, session: Session, limits: StreamLimits) -> None:
@@ -59,7 +61,7 @@ async def _serve(exchange: Exchange, hub_api: str) -> None:
         Passage(
             idle_timeout=IDLE_TIMEOUT,
             unanswered="The hub closed the connection without an answer.\n",
-            host=urlsplit(hub_api).netloc,
+            host=urlsplit(hub_api).netloc.rpartition("@")[2],
             max_body=MAX_BODY,
         ),
     )
@@ -93,9 +95,12 @@ def leads_below(path: str, base: str) -> bool:
     if not f"{path}/".startswith(base.rstrip("/") + "/"):
         return False
     for _ in range(MAX_DECODINGS):
-        if any(segment.partition(";")[0] in (".", "..") for segment in re.split(r"[/\\]", path)):
+        if _LEADS_UP.search(path) or _UNPRINTABLE.search(path):
             return False
-        decoded = unquote(path)
+        try:
+            decoded = unquote(path, errors="strict")
+        except UnicodeDecodeError:  # some decoders read `%c0%ae` as a dot
+            return False
         if decoded == path:
             return True
         path = decoded

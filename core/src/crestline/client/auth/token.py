@@ -15,6 +15,7 @@ from concurrent.futures import Future
 import msgspec
 
 from crestline import clock
+from crestline.client.bounded import decode
 
 _LONGEST_MARGIN = 60.0
 _SERVER_MARGIN = 35.0
@@ -49,6 +50,10 @@ def margin(lifetime: float) -> float:
     return max(third, _SERVER_MARGIN) if lifetime > _SERVER_MARGIN else third
 
 
+class _Claims(msgspec.Struct):
+    exp: float | None = None
+
+
 def make_token(value: str, issued: float, expires_in: float | None = None) -> Token:
     """A token from what an issuer said, or else from the token's own `exp` claim (read, not verified)."""
     if expires_in is not None:
@@ -61,11 +66,10 @@ def _expiry_claim(value: str) -> float | None:
     if len(parts) != 3:
         return None
     try:
-        claims = msgspec.json.decode(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+        claims = decode(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)), _Claims)
     except (binascii.Error, msgspec.DecodeError):
         return None
-    expiry = claims.get("exp") if isinstance(claims, dict) else None
-    return float(expiry) if isinstance(expiry, int | float) else None
+    return claims.exp
 
 
 class TokenSource:

@@ -10,10 +10,13 @@ from httpx_retries import Retry, RetryTransport
 
 from crestline import clock
 from crestline.client.auth.token import Token, make_token
+from crestline.client.bounded import ENCODING, MAX_REFUSAL, decode, read_whole_blocking
 from crestline.model import AuthenticationError, GatewayUnavailableError
 from crestline.plain_http import check_url
 
 _TIMEOUT = httpx.Timeout(15.0, connect=10.0)
+_BODY_TIMEOUT = 60.0
+"""seconds until the answer is complete"""
 _ONLY_CHANCE = httpx.Timeout(60.0, connect=10.0)
 """where the answer has a new refresh token: giving up loses the login"""
 # As patient as the requests that wait for the token: an issuer that restarts fails none of them.
@@ -63,7 +66,9 @@ def request_token(
     try:
         transport = RetryTransport(httpx.HTTPTransport(verify=verify), retry)
         with httpx.Client(verify=verify, mounts={"all://": transport}) as client:
-            answer = client.post(url, data=form, headers={"Accept": "application/json"}, timeout=timeout)
+            headers = {"Accept": "application/json", **ENCODING}
+            request = client.build_request("POST", url, data=form, headers=headers, timeout=timeout)
+            answer = read_whole_blocking(client.send(request, stream=True), request, MAX_REFUSAL, seconds=_BODY_TIMEOUT)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise GatewayUnavailableError(
             f"The token endpoint {_bare(url)} does not answer ({type(error).__name__}).",
@@ -76,7 +81,7 @@ def request_token(
     if answer.status_code != 200:
         raise _refusal(url, answer)
     try:
-        body = msgspec.json.decode(answer.content, type=_Answer, strict=False)
+        body = decode(answer.content, _Answer, strict=False)
     except msgspec.DecodeError:
         raise GatewayUnavailableError(
             f"The token endpoint {_bare(url)} answered 200 without an access token.", hint="Check token_url."
@@ -86,7 +91,7 @@ def request_token(
 
 def _refusal(url: str, answer: httpx.Response) -> AuthenticationError:
     try:
-        why = msgspec.json.decode(answer.content, type=_Refusal)
+        why = decode(answer.content, _Refusal)
     except msgspec.DecodeError:
         why = _Refusal()
     if why.error == "invalid_grant":

@@ -25,6 +25,9 @@ _UNDECIDED = re.compile(
     re.IGNORECASE,
 )
 
+MAX_RETRY_AFTER = 300.0
+"""Seconds: a server that names a longer pause is asked again after this one."""
+
 _EXCERPT = 20
 """Characters around what is not UTF-8."""
 
@@ -78,11 +81,11 @@ def unreachable(
 
 
 def retry_after(response: httpx.Response) -> float | None:
-    """Seconds that a `Retry-After` header asks for (RFC 9110, section 10.2.3)."""
+    """Seconds that a `Retry-After` header asks for (RFC 9110, section 10.2.3), at most `MAX_RETRY_AFTER`."""
     value = response.headers.get("Retry-After", "").strip()
     if value.isascii() and value.isdigit():
-        return float(value)
+        return min(float(value[:9]), MAX_RETRY_AFTER)
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time())
-    except (TypeError, ValueError):
+        return min(max(0.0, parsedate_to_datetime(value).timestamp() - time()), MAX_RETRY_AFTER)
+    except (TypeError, ValueError, OverflowError):
         return None

@@ -6,6 +6,7 @@ import ssl
 import urllib.request
 from collections.abc import Callable
 from contextvars import ContextVar
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Literal
 
 import httpx
@@ -13,6 +14,7 @@ from httpx_retries import Retry, RetryTransport
 
 from crestline.client.backends.answers import unreachable
 from crestline.client.backends.outages import OutageLog
+from crestline.client.bounded import ENCODING, read_whole
 from crestline.client.policy import RetryPolicy
 from crestline.client.traffic import CountingTransport, Traffic
 from crestline.model import CrestlineError, MaintenanceError
@@ -34,7 +36,7 @@ class Attempts:
 
     def __init__(self) -> None:
         self.count = 0
-        self.last: Callable[[], httpx.Response] | httpx.HTTPError | None = None
+        self.last: httpx.Response | httpx.HTTPError | None = None
 
 
 attempts: ContextVar[Attempts | None] = ContextVar("crestline_attempts", default=None)
@@ -95,34 +97,19 @@ class _WholeAnswers(httpx.AsyncBaseTransport):
         so_far = attempts.get() or Attempts()
         so_far.count += 1
         try:
-            response = await connections.handle_async_request(request)
-            try:
-                body = b"".join([part async for part in response.aiter_raw()])
-            finally:
-                await response.aclose()
+            whole = await read_whole(await connections.handle_async_request(request), request)
         except httpx.HTTPError as failure:
             so_far.last = failure
             self._outages.failed(
                 request, unreachable(failure, str(request.url.copy_with(path="/", query=None))).message
             )
             raise
-        so_far.last = lambda: httpx.Response(
-            response.status_code, headers=response.headers, content=body, request=request
-        )
-        whole = httpx.Response(
-            response.status_code,
-            headers=response.headers,
-            stream=httpx.ByteStream(body),
-            extensions=response.extensions,
-            request=request,
-        )
-        if whole.status_code == MaintenanceError.status:
-            await whole.aread()
-            if isinstance(error := self._error_of(whole), MaintenanceError):
-                raise error  # no repeat helps before it ends
+        so_far.last = whole
         if whole.status_code in _PASSING:
-            await whole.aread()
-            self._outages.failed(request, self._error_of(whole).message)
+            error = self._error_of(whole)
+            if isinstance(error, MaintenanceError):
+                raise error  # no repeat helps before it ends
+            self._outages.failed(request, error.message)
         else:
             self._outages.succeeded(request)
         return whole
@@ -167,10 +154,13 @@ def make_client(
             request.extensions["retry"] = by_kind[repeat.get()]
             request.extensions["crestline.once"] = repeat.get() == "once"
 
+    kept, fresh = (CountingTransport(each, traffic or Traffic()) for each in (kept, fresh))
     answers = _WholeAnswers(kept, fresh, OutageLog(url), error_of)
     return httpx.AsyncClient(
-        transport=RetryTransport(CountingTransport(answers, traffic or Traffic())),
+        transport=RetryTransport(answers),
         timeout=httpx.Timeout(policy.answer_timeout, connect=policy.connect_timeout),
+        headers=ENCODING,
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # none is kept
         event_hooks={"request": [choose]},
     )
 

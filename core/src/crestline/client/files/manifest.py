@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from crestline.client.bounded import decode
 from crestline.client.files.download_file import download_file
 from crestline.client.files.report import Meter
 from crestline.client.files.strategy import FileStrategy
@@ -39,7 +40,7 @@ async def read_manifest(strategy: FileStrategy, directory: str, listing: Listing
         local = Path(place) / MANIFEST
         await download_file(strategy, path, await strategy.backend.files.stat(path), local, Meter(None))
         try:
-            known = msgspec.json.decode(local.read_bytes(), type=_Manifest).files
+            known = decode(local.read_bytes(), _Manifest).files
         except msgspec.DecodeError:
             return {}  # only that everything is sent again
     trusted = {}

@@ -15,6 +15,7 @@ from xml.sax.saxutils import escape
 import httpx
 
 from crestline.client.backends.messages import TransferMethod
+from crestline.client.bounded import ENCODING, MAX_REFUSAL, read_whole
 from crestline.client.files.local import PartFile, read_chunks
 from crestline.client.files.parallel import run_parallel
 from crestline.client.files.report import Meter
@@ -89,7 +90,7 @@ async def _complete(client: httpx.AsyncClient, url: str, tags: dict[int, str]) -
         for number, tag in sorted(tags.items())
     )
     body = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
-    headers = {"Content-Type": "application/xml"}
+    headers = {"Content-Type": "application/xml", **ENCODING}
     patience = Patience()
     while True:
         try:
@@ -97,7 +98,7 @@ async def _complete(client: httpx.AsyncClient, url: str, tags: dict[int, str]) -
                 client, "POST", url, content=body, headers=headers, timeout=_COMPLETION_TIMEOUT
             ) as answer:
                 # S3 may say 200 first and find an error later.
-                if b"<Error" in await _typed(answer.aread()):
+                if b"<Error" in (await _typed(read_whole(answer, answer.request, MAX_REFUSAL))).content:
                     raise GatewayUnavailableError("The store could not put the parts together.")
                 return
         except GatewayUnavailableError as error:

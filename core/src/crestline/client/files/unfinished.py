@@ -12,6 +12,7 @@ import msgspec
 
 from crestline.client.backends.base import Backend
 from crestline.client.backends.messages import TransferMethod
+from crestline.client.bounded import decode
 from crestline.client.files.strategy import FileStrategy
 from crestline.model import CrestlineError, JobNotFoundError, JobState, MissingFileError, TransferError
 
@@ -68,7 +69,7 @@ class Unfinished:
             return None
         self._is_noted = True
         try:
-            note = msgspec.json.decode(content, type=Note)
+            note = decode(content, Note)
         except msgspec.DecodeError:  # it was cut off while it was written
             await self.remove()
             return None

@@ -20,6 +20,7 @@ from crestline.client.backends.capabilities import Capability
 from crestline.client.backends.firecrest.refusals import error_of
 from crestline.client.backends.messages import NotSentError
 from crestline.client.backends.transport import Attempts, Repeat, attempts, make_client, repeat
+from crestline.client.bounded import decode, read_whole
 from crestline.client.policy import RetryPolicy
 from crestline.client.secrets_in_logs import keep_secrets_out_of_logs
 from crestline.client.traffic import Traffic
@@ -107,7 +108,7 @@ class Calls:
         if isinstance(so_far.last, httpx.HTTPError):
             error: CrestlineError = unreachable(so_far.last, self.gateway_url)
         else:
-            error = error_of(so_far.last())
+            error = error_of(so_far.last)
         error.message = f"{error.message.rstrip('.')}, after {so_far.count} tries in {budget}."
         return error
 
@@ -117,6 +118,8 @@ class Calls:
                 return await send()
         except FirecrestException as error:
             raise self._refusal(error.responses[-1]) from None
+        except RecursionError:
+            raise GatewayUnavailableError(f"An answer of {self.gateway_url} is nested too deeply.") from None
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise unreachable(error, self.gateway_url, NotSentError) from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -201,8 +204,7 @@ class Calls:
                 response = await self._http.send(request, stream=True)
                 try:
                     if response.status_code >= 300:
-                        await response.aread()
-                        raise self._refusal(response)
+                        raise self._refusal(await read_whole(response, request))
                     yield response
                     return
                 finally:
@@ -225,7 +227,7 @@ class Calls:
 
     def _read(self, response: httpx.Response, kind: type[T]) -> T:
         try:
-            return msgspec.json.decode(response.content, type=kind, strict=False)
+            return decode(response.content, kind, strict=False)
         except msgspec.DecodeError as error:
             raise unusable(response, str(error)) from None
 

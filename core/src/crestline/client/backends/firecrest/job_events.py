@@ -12,10 +12,13 @@ from crestline.client.backends.capabilities import Capability
 from crestline.client.backends.firecrest.calls import Calls
 from crestline.client.backends.firecrest.job_rows import read_job
 from crestline.client.backends.messages import JobNews
+from crestline.client.bounded import decode
 from crestline.model import GatewayUnavailableError
 from crestline.wire.extensions import EVENT_HEARTBEAT, JobsMissing, Outage
 
 _SILENCE = 2.5 * EVENT_HEARTBEAT
+_MAX_LINE = 1 << 20
+"""bytes"""
 
 
 class EventCalls(JobEndpoints):
@@ -47,18 +50,26 @@ class EventCalls(JobEndpoints):
                 case b"job":
                     return JobNews(job=read_job(data, self._calls.system_name))
                 case b"missing":
-                    return JobNews(missing=tuple(msgspec.json.decode(data, type=JobsMissing).job_ids))
+                    return JobNews(missing=tuple(decode(data, JobsMissing).job_ids))
                 case b"outage":
-                    return JobNews(outage=msgspec.json.decode(data, type=Outage).message)
+                    return JobNews(outage=decode(data, Outage).message)
         except msgspec.DecodeError as error:
             raise GatewayUnavailableError(f"An event of {self._calls.gateway_url} cannot be read: {error}.") from None
         return None  # what newer gateways may tell
 
 
 async def _lines(response: httpx.Response) -> AsyncIterator[bytes]:
-    """Lines as our gateway ends them; names of jobs may hold what Unicode takes for the end of one."""
-    rest = b""
+    """Lines as our gateway ends them; names of jobs may hold what Unicode takes for the end of one.
+
+    Raises:
+        GatewayUnavailableError: a line without end.
+    """
+    rest = bytearray()
     async for chunk in response.aiter_raw():
-        *lines, rest = (rest + chunk).split(b"\n")
+        first, *lines = chunk.split(b"\n")
+        rest += first
+        if len(rest) > _MAX_LINE:
+            raise GatewayUnavailableError(f"An event of the gateway has more than {_MAX_LINE} bytes.")
         for line in lines:
-            yield line
+            yield bytes(rest)
+            rest = bytearray(line)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from crestline import cooperative
+from crestline.client.bounded import decode
 from crestline.clock import time as now
 from crestline.model import Job, JobState, JobTimes, normalize_state
 from crestline.wire.codec import Message
@@ -64,7 +65,7 @@ async def read_jobs(body: bytes, system: str, answered: float | None = None) -> 
     Raises:
         msgspec.DecodeError: the answer as a whole is not a list of jobs.
     """
-    rows = msgspec.json.decode(body, type=_Rows).jobs or []
+    rows = decode(body, _Rows).jobs or []
     decoder = msgspec.json.Decoder(_Row, strict=False)
     texts: dict[str, str] = {}
     answered = now() if answered is None else answered
@@ -83,7 +84,7 @@ def read_job(body: bytes, system: str) -> Job:
     Raises:
         msgspec.DecodeError: invalid JSON, or a field of a wrong type.
     """
-    return _job(msgspec.json.decode(body, type=_Row, strict=False), system, {}, now())
+    return _job(decode(body, _Row, strict=False), system, {}, now())
 
 
 def _job(row: _Row, system: str, texts: dict[str, str], answered: float) -> Job:

@@ -8,8 +8,9 @@ from datetime import datetime
 import httpx
 import msgspec
 
-from crestline.client.backends.answers import is_refusal, refused, retry_after
+from crestline.client.backends.answers import MAX_RETRY_AFTER, is_refusal, refused, retry_after
 from crestline.client.backends.messages import NotSentError
+from crestline.client.bounded import decode
 from crestline.model import (
     AuthenticationError,
     ConflictError,
@@ -43,12 +44,14 @@ def error_of(response: httpx.Response) -> CrestlineError:
     body = _read(response)
     error = _classify(response, body)
     error.status = response.status_code
+    if error.retry_after is not None:  # that of a maintenance is the time until its end
+        error.retry_after = min(error.retry_after, MAX_RETRY_AFTER)
     return error
 
 
 def _read(response: httpx.Response) -> ErrorBody:
     try:
-        body = msgspec.json.decode(response.content, type=ErrorBody)
+        body = decode(response.content, ErrorBody)
     except msgspec.DecodeError:
         return ErrorBody(message="")
     fields = (body.data or {}).get("fields")

@@ -16,6 +16,7 @@ from crestline.client.backends.answers import only_utf8, unreachable, unusable
 from crestline.client.backends.iri.errors import error_from_response
 from crestline.client.backends.messages import NotSentError
 from crestline.client.backends.transport import Attempts, Repeat, attempts, make_client, repeat
+from crestline.client.bounded import decode
 from crestline.client.policy import Policy
 from crestline.client.secrets_in_logs import keep_secrets_out_of_logs
 from crestline.client.traffic import Traffic
@@ -183,12 +184,12 @@ class Calls:
             return GatewayUnavailableError(f"{self.url} did not answer within {budget}.", hint="Try again later.")
         if isinstance(so_far.last, httpx.HTTPError):
             return unreachable(so_far.last, self.url)
-        return error_from_response(so_far.last())
+        return error_from_response(so_far.last)
 
     def read(self, response: httpx.Response, kind: type[T]) -> T:
         """The answer as a message."""
         try:
-            return msgspec.json.decode(response.content, type=kind, strict=False)
+            return decode(response.content, kind, strict=False)
         except msgspec.DecodeError as error:
             raise unusable(response, str(error)) from None
 

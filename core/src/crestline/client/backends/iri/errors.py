@@ -8,6 +8,7 @@ import httpx
 import msgspec
 
 from crestline.client.backends.answers import is_refusal, refused, retry_after
+from crestline.client.bounded import decode
 from crestline.model import (
     AuthenticationError,
     ConflictError,
@@ -89,7 +90,7 @@ def _classify(response: httpx.Response) -> CrestlineError:
 
 def _message(response: httpx.Response) -> str:
     try:
-        problem = msgspec.json.decode(response.content, type=Problem)
+        problem = decode(response.content, Problem)
     except msgspec.DecodeError:
         return f"{response.status_code} {response.reason_phrase}".strip()
     parts = [f"{each.get('name')}: {each.get('reason')}" for each in problem.invalid_params or []]

@@ -1,0 +1,153 @@
+"""Answers of servers within bounds of size, of values and of nesting, whatever the server sends."""
+
+from __future__ import annotations
+
+import zlib
+from typing import TypeVar
+
+import httpx
+import msgspec
+
+from crestline import clock
+from crestline.model import GatewayUnavailableError, TooLargeError
+
+T = TypeVar("T")
+
+MAX_ANSWER = 128 << 20
+"""bytes of an answer that is read as a whole, as it came and unpacked"""
+MAX_REFUSAL = 1 << 20
+"""bytes of an answer that only says what went wrong"""
+MAX_VALUES = 8_000_000
+"""commas and brackets of a JSON document, each of which stands for an object in memory"""
+
+ENCODING = {"Accept-Encoding": "gzip"}
+"""header of requests whose answers a `Body` takes"""
+_GZIP = 31
+
+
+class Body:
+    """Takes the bytes of an answer as they come, and unpacks them.
+
+    Args:
+        limit: bytes, as they come and unpacked. None: `MAX_ANSWER`, and `MAX_REFUSAL` from status 300 on.
+    """
+
+    def __init__(self, response: httpx.Response, request: httpx.Request, limit: int | None = None) -> None:
+        self._is_refusal = response.status_code >= 300
+        self._limit = limit or (MAX_REFUSAL if self._is_refusal else MAX_ANSWER)
+        self._where = f"The answer to {request.method} {request.url.path}"
+        self._parts: list[bytes] = []
+        self._sizes = [0, 0]
+        coding = response.headers.get("Content-Encoding", "").strip().lower()
+        self._unpacker = zlib.decompressobj(_GZIP) if coding in ("gzip", "x-gzip") else None
+        if coding not in ("", "identity", "gzip", "x-gzip"):
+            self._fail(GatewayUnavailableError(f"{self._where} is packed as {coding[:20]!r}, which was not asked for."))
+
+    def add(self, chunk: bytes) -> bool:
+        """Take the next bytes; returns False where no more are wanted.
+
+        Raises:
+            GatewayUnavailableError: they cannot be unpacked.
+            TooLargeError: they are more than the limit.
+        """
+        self._count(0, chunk)
+        if self._unpacker is not None and self._limit > 0:
+            try:
+                chunk = self._unpacker.decompress(chunk, self._limit + 1 - self._sizes[1])
+            except zlib.error:
+                self._fail(GatewayUnavailableError(f"{self._where} says that it is gzip, and is not."))
+                chunk = b""
+        self._count(1, chunk)
+        self._parts.append(chunk)
+        return self._limit > 0
+
+    def whole(self) -> bytes:
+        """All bytes, unpacked; none of a refusal that was beyond the limits.
+
+        Raises:
+            TooLargeError: it is JSON of more than `MAX_VALUES` values.
+        """
+        if self._limit <= 0:
+            return b""
+        content = b"".join(self._parts)
+        may_be_json = content[:64].lstrip()[:1] in (b"{", b"[")
+        if may_be_json and len(content) > MAX_VALUES < sum(map(content.count, (b",", b"[", b"{"))):
+            raise TooLargeError(f"{self._where} has more than {MAX_VALUES} values.", hint="Ask for less at once.")
+        return content
+
+    def _count(self, which: int, chunk: bytes) -> None:
+        self._sizes[which] += len(chunk)
+        if self._sizes[which] > self._limit > 0:
+            self._fail(TooLargeError(f"{self._where} has more than {self._limit} bytes.", hint="Ask for less at once."))
+
+    def _fail(self, error: GatewayUnavailableError | TooLargeError) -> None:
+        if not self._is_refusal:
+            raise error
+        self._limit = 0
+
+
+async def read_whole(response: httpx.Response, request: httpx.Request, limit: int | None = None) -> httpx.Response:
+    """Read an answer to its end, and close it.
+
+    Args:
+        limit: see `Body`.
+
+    Returns:
+        the answer with its content, unpacked.
+
+    Raises:
+        GatewayUnavailableError: it cannot be unpacked.
+        TooLargeError: it is beyond the limits.
+        httpx.HTTPError: it broke off.
+    """
+    try:
+        body = Body(response, request, limit)
+        async for chunk in response.aiter_raw():
+            if not body.add(chunk):
+                break
+    finally:
+        await response.aclose()
+    return _with_content(response, request, body)
+
+
+def read_whole_blocking(
+    response: httpx.Response, request: httpx.Request, limit: int | None = None, *, seconds: float
+) -> httpx.Response:
+    """As `read_whole`, without `await`.
+
+    Args:
+        seconds: after which an answer that is still coming counts as broken off.
+    """
+    end = clock.monotonic() + seconds
+    try:
+        body = Body(response, request, limit)
+        for chunk in response.iter_raw():
+            if clock.monotonic() > end:
+                raise httpx.ReadTimeout("The answer did not end in time.", request=request)
+            if not body.add(chunk):
+                break
+    finally:
+        response.close()
+    return _with_content(response, request, body)
+
+
+def decode(content: bytes, kind: type[T], *, strict: bool = True) -> T:
+    """A JSON document as a message.
+
+    Raises:
+        msgspec.DecodeError: it is not one, or nested without end.
+    """
+    try:
+        return msgspec.json.decode(content, type=kind, strict=strict)
+    except RecursionError:
+        raise msgspec.DecodeError("it is nested too deeply") from None
+
+
+def _with_content(response: httpx.Response, request: httpx.Request, body: Body) -> httpx.Response:
+    headers = response.headers.copy()
+    for name in ("Content-Encoding", "Content-Length", "Transfer-Encoding"):
+        headers.pop(name, None)
+    content, extensions = body.whole(), response.extensions
+    return httpx.Response(
+        response.status_code, headers=headers, content=content, extensions=extensions, request=request
+    )
