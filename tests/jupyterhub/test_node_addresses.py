@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from crestline.testing.firecrest import PlainFirecrest, running
-from crestline_jupyterhub import node_addresses
+from crestline_jupyterhub import callback, node_addresses
 from harness.hub import Hub
 from harness.hub_settings import HERE, HUB, QUICK, TINY, variables
 
@@ -27,7 +27,17 @@ def own_address() -> str:
 
 
 NEVER = ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1", "169.254.169.254", "fe80::1", "224.0.0.1", "ff02::1"]
-NEVER += ["0.0.0.0", "::", "fd00:ec2::254", own_address()]
+NEVER += ["0.0.0.0", "::", "fd00:ec2::254", own_address(), f"::ffff:{own_address()}", "::ffff:169.254.169.254"]
+NEVER += [
+    "fd00:ec2::23",
+    "fd20:ce::254",
+    "fd00:ec2::254%1",
+    "fe80::1%lo",
+    "::1%lo",
+    "::%1",
+    "::ffff:0.0.0.0",
+    "255.255.255.255",
+]
 
 
 @pytest.mark.anyio
@@ -49,8 +59,25 @@ async def test_address_that_the_hubs_name_has_belongs_to_no_node(monkeypatch: py
 def test_private_networks_are_believed_and_others_are_not() -> None:
     for host in ("10.1.2.3", "172.31.0.1", "192.168.1.1", "fd12::1", "::ffff:10.1.2.3"):
         assert node_addresses.is_private(host)
-    for host in ("8.8.8.8", "100.100.100.200", "172.32.0.1", "2001:db8::1", OUTSIDE):
+    translated = ("64:ff9b::7f00:1", "2002:7f00:1::", "::127.0.0.1", "::ffff:0:127.0.0.1")
+    for host in ("8.8.8.8", "100.100.100.200", "172.32.0.1", "2001:db8::1", OUTSIDE, *translated):
         assert not node_addresses.is_private(host)
+
+
+def test_only_an_address_in_its_usual_form_is_taken() -> None:
+    for host in ("2130706433", "0x7f000001", "127.1", "0177.0.0.1", "010.0.0.1", "localhost", "10.0.0.1 ", "::1]"):
+        with pytest.raises(ValueError, match="does not appear to be"):
+            callback._address(host, 80)
+
+
+@pytest.mark.anyio
+async def test_an_address_with_a_zone_is_no_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nodes() -> str:
+        return "nid01"
+
+    for networks in ([], ["fd00::/8", "fe80::/10"]):
+        for host in ("fd12::1%1", "fe80::1%eth0"):
+            assert not await node_addresses.is_trusted(host, networks, HUB_URL, nodes)
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
 """networks that are believed where the site names none"""
-METADATA = ("fd00:ec2::254", "fd20:ce::254")
-"""addresses in them at which clouds show a machine its secrets; the others are link-local"""
+METADATA = ("fd00:ec2::/32", "fd20:ce::/64")
+"""networks in them in which clouds show a machine its secrets; the others are link-local"""
 RESOLVE_TIMEOUT = 10.0
 MAX_NODES = 64
 """nodes of a job of which one may be where its session listens"""
@@ -38,11 +38,13 @@ async def is_trusted(
     Raises:
         CrestlineError: the scheduler does not say where the job runs.
     """
+    if "%" in host:  # the zone is an interface of the node, not of the hub
+        return False
     if networks:
         return is_configured(host, networks)
     if not await is_possible(host, hub_url):
         return False
-    return is_private(host) or host in await resolve(names_of(await job_nodes(), MAX_NODES))
+    return is_private(host) or str(_plain(host)) in await resolve(names_of(await job_nodes(), MAX_NODES))
 
 
 def is_configured(host: str, networks: Iterable[str]) -> bool:
@@ -59,7 +61,7 @@ async def is_possible(host: str, hub_url: str) -> bool:
     """
     address = _plain(host)
     special = address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified
-    if special or str(address) in METADATA or _is_here(address):
+    if special or is_configured(str(address), METADATA) or _is_here(address):
         return False
     return str(address) not in await resolve([urlsplit(hub_url).hostname or ""])
 
@@ -80,9 +82,7 @@ async def resolve(names: Collection[str]) -> set[str]:
             )
     except TimeoutError:
         return set()
-    return {
-        str(_plain(each[4][0].partition("%")[0])) for answer in found if isinstance(answer, list) for each in answer
-    }
+    return {str(_plain(each[4][0])) for answer in found if isinstance(answer, list) for each in answer}
 
 
 def names_of(nodes: str, limit: int) -> list[str]:
@@ -91,7 +91,8 @@ def names_of(nodes: str, limit: int) -> list[str]:
 
 
 def _plain(host: str) -> Address:
-    address = ipaddress.ip_address(host)
+    """The address without a zone, and an IPv4 address that is written as one of IPv6 as itself."""
+    address = ipaddress.ip_address(host.partition("%")[0])
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return mapped or address
 
