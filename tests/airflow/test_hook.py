@@ -71,6 +71,16 @@ def test_wrong_system(gateway: RunningGateway, define: Any) -> None:
         ({"host": "https://"}, "no gateway URL"),
         ({"host": "https://me:hunter2@gw"}, "credentials in Host"),
         ({"extra": {"auth_url": "https://a", "token_url": "https://b"}}, "auth_url and token_url"),
+        ({"host": "https://gw", "port": 70000}, "invalid gateway URL"),
+        ({"host": "https://gw:0"}, "invalid gateway URL"),
+        ({"host": "https://gw", "port": -1}, "invalid gateway URL"),
+        ({"host": "https://gw /v2"}, "invalid gateway URL"),
+        ({"host": "https://gw", "schema": "v2?x=1"}, "invalid gateway URL"),
+        ({"host": "https://gw", "schema": "v2#x"}, "invalid gateway URL"),
+        ({"extra": "[1]"}, "JSON, but not an object"),
+        ({"extra": {"url": "https://another"}}, "url in the extra and Host differ"),
+        ({"extra": {"client_secret": "hunter2"}}, "client_secret in the extra and Password differ"),
+        ({"extra": {"system": ["a", "b"]}}, "system"),
     ],
 )
 def test_a_connection_that_lacks_something(
@@ -101,6 +111,9 @@ def test_a_connection_without_a_system_says_what_there_is(gateway: RunningGatewa
         ("firecrest://id:secret@gw:8443/https", "https://gw:8443"),
         ("firecrest://id:secret@https%3A%2F%2Fgw%2FFire%2Fv2", "https://gw/Fire/v2"),
         ("firecrest://https://id:secret@[::1]:8443/v2", "https://[::1]:8443/v2"),
+        ("firecrest://HTTPS://id%40realm:s%2Fec%40r%3Aet@gw:8443/v2", "https://gw:8443/v2"),
+        ("firecrest://id:secret@[::1]:8443/https", "https://[::1]:8443"),
+        ({"host": "::1/v2", "schema": "https", "port": "8443"}, "https://[::1]:8443/v2"),
         ({"host": "https://gw:8443/v2"}, "https://gw:8443/v2"),
         ({"host": "https://gw/v2", "port": 8443}, "https://gw:8443/v2"),
         ({"host": "https://gw:8443/v2", "port": 8443, "schema": "https"}, "https://gw:8443/v2"),
@@ -112,6 +125,15 @@ def test_where_the_gateway_is(monkeypatch: pytest.MonkeyPatch, connection: Any, 
     text = connection if isinstance(connection, str) else json.dumps({"conn_type": "firecrest", **connection})
     monkeypatch.setenv("AIRFLOW_CONN_GW", text)
     assert FirecRESTHook("gw").site().url == url
+
+
+def test_numbers_in_the_extra_are_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    extra = {"account": 1234, "system": 5, "job_page": 5, "verify": "0"}
+    monkeypatch.setenv("AIRFLOW_CONN_GW", json.dumps({"conn_type": "firecrest", "host": "https://gw", "extra": extra}))
+    hook = FirecRESTHook("gw")
+    assert (hook.site().account, hook.site().system, hook.site().verify) == ("1234", "5", False)
+    with pytest.raises(ConfigError, match="job_page"):
+        hook.job_page("a", "1")
 
 
 def test_a_uri_survives_airflows_own_conversion(monkeypatch: pytest.MonkeyPatch) -> None:

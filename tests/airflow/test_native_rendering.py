@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +23,7 @@ from crestline_airflow.operators import (
 from crestline_airflow.rendered import required, single, texts
 from crestline_airflow.resources import RESOURCES, job_spec
 from crestline_airflow.sensors import FirecRESTFileSensor, FirecRESTJobSensor
+from crestline_airflow.triggers import FirecRESTSubmitTrigger
 from harness.airflow_dags import run
 from harness.gateway import RunningGateway
 
@@ -124,12 +127,27 @@ def spec_of(**fields: Any) -> Any:
         ("dependency", ["afterok:1", "afterok:2"], "afterok:1,afterok:2"),
         ("gpus", 4, 4),
         ("time_limit", 60, 60),
+        ("time_limit", timedelta(minutes=5), 300),
+        ("time_limit", " 5:00\n", "5:00"),
+        ("memory", 4096.0, "4096"),
+        ("memory", Decimal(4096), "4096"),
+        ("account", " proj1 ", "proj1"),
+        ("array", 3.0, "3"),
+        ("array", range(3), "0,1,2"),
+        ("nodes", Decimal(2), 2),
+        ("nodes", " 2 ", 2),
+        ("gpus", " a100:4 ", "a100:4"),
         ("nodes", 2.0, 2),
         ("nodes", "2", 2),
         ("exclusive", None, False),
         ("exclusive", "True", True),
         ("directives", "--mail-type=END", ("--mail-type=END",)),
         ("directives", None, ()),
+        (
+            "environment",
+            {"A": [Decimal(1)], "B": {"at": date(2026, 1, 1)}},
+            {"A": '["1"]', "B": '{"at": "2026-01-01"}'},
+        ),
         ("environment", {"A": None, 5: True, "J": {"x": 1}, "T": (1, 2)}, {"5": "True", "J": '{"x": 1}', "T": "1,2"}),
     ],
 )
@@ -158,9 +176,50 @@ def test_what_can_be_none_of_these_is_refused_by_name() -> None:
     assert texts([Path("/a"), ["b", None], 3]) == ["/a", "b", "3"]
 
 
-def test_a_task_without_a_worker_renders_as_its_dag_does() -> None:
-    from crestline_airflow.triggers import FirecRESTSubmitTrigger
+@pytest.mark.parametrize(
+    ("template", "is_then"),
+    [
+        ("{{ params.element }}", "12_3"),
+        ("{{ params.version }}", "1.10"),
+        ("12e4567", "12e4567"),
+        ("0x1f", "0x1f"),
+        ("{{ params.job }}", 12),
+        ("{{ 8 / 2 }}", 4.0),
+        ("{{ params.version, 1 }}", ("1.10", 1)),
+        (["{{ params.element }}"], ["12_3"]),
+    ],
+)
+def test_native_rendering_changes_no_text(template: Any, is_then: Any) -> None:
+    """As a literal of Python, the id `12_3` of an array's element is the number 123."""
+    params = {"element": "12_3", "version": "1.10", "job": "12"}
+    with DAG("exact", schedule=None, params=params, render_template_as_native_obj=True):
+        sensor = FirecRESTJobSensor(task_id="sensor", job_id="1")
+        operator = FirecRESTSubmitOperator(task_id="operator", command="true")
+    for task_of_dag in (sensor, operator):
+        rendered = task_of_dag.render_template(template, {"params": params})
+        assert (rendered, type(rendered)) == (is_then, type(is_then))
 
+
+def test_a_task_without_a_worker_takes_what_other_tasks_return() -> None:
+    with DAG("without_worker", schedule=None):
+        before = FirecRESTSubmitOperator(task_id="before", command="true")
+        operator = FirecRESTSubmitOperator(
+            task_id="job",
+            command="true",
+            array=before.output,
+            environment={"A": before.output, "B": ["1"]},
+            start_from_trigger=True,
+        )
+    operator.resolve_template_files()
+    trigger = FirecRESTSubmitTrigger(**operator.start_trigger_args.trigger_kwargs)
+    trigger = FirecRESTSubmitTrigger(**trigger.serialize()[1])
+    trigger.template_fields = ("array", "environment")
+    trigger.render_template_fields({"task_instance": SimpleNamespace(xcom_pull=lambda **_: [1, 3])})
+    assert trigger.array == [1, 3]  # type: ignore[attr-defined]
+    assert trigger.environment == {"A": "[1, 3]", "B": ["1"]}  # type: ignore[attr-defined]
+
+
+def test_a_task_without_a_worker_renders_as_its_dag_does() -> None:
     with DAG("native_zero", schedule=None, render_template_as_native_obj=True) as dag:
         operator = FirecRESTSubmitOperator(task_id="job", command="{{ [1, 2] }}", start_from_trigger=True)
     operator.resolve_template_files()  # as Airflow does before it serializes the task

@@ -71,3 +71,18 @@ def test_a_second_try_takes_what_the_first_made(anywhere: Place, task_log: Any) 
     with anywhere.open() as system:
         system.write_text(f"{anywhere.workdir}/mine/begun", "")
     assert again(dag).states == {"make": "success"}, task_log.errors
+
+
+def test_the_place_of_default_args() -> None:
+    with DAG("of_dag", schedule=None, default_args={"system": "daint", "firecrest_conn_id": "alps"}) as dag:
+        with scratch_directory("a"):
+            pass
+        with scratch_directory("b", task_id="own", system="lab"):
+            pass
+    places = {name: (task.system, task.firecrest_conn_id) for name, task in dag.task_dict.items()}
+    assert places == {
+        "scratch": ("daint", "alps"),
+        "scratch_removal": ("daint", "alps"),
+        "own": ("lab", "alps"),
+        "own_removal": ("lab", "alps"),
+    }

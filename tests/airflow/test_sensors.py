@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG
+from airflow.sdk.exceptions import TaskDeferred
 
-from crestline.model import JobSpec
+from crestline.model import GatewayUnavailableError, JobSpec
+from crestline_airflow.hooks import FirecRESTHook
 from crestline_airflow.sensors import FirecRESTFileSensor, FirecRESTJobSensor
 from crestline_airflow.sensors.triggers import FirecRESTFileSensorTrigger, FirecRESTJobSensorTrigger
 from harness.airflow_backends import Place, anywhere
@@ -91,6 +93,26 @@ def test_a_sensor_that_runs_out_of_time(anywhere: Place) -> None:
             soft_fail=True,
         )
     assert run(dag).states == {"wait": "skipped"}
+
+
+@pytest.mark.parametrize("kind", ["file", "job"])
+def test_a_sensor_on_a_worker_outlasts_an_outage(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: Any) -> Any:
+        raise GatewayUnavailableError("it does not answer")
+
+    monkeypatch.setattr(FirecRESTHook, "get_conn", away)
+
+    def sensor(**options: Any) -> Any:
+        return (
+            FirecRESTFileSensor(task_id="wait", path="out/*.h5", **options)
+            if kind == "file"
+            else FirecRESTJobSensor(task_id="wait", job_id="1", **options)
+        )
+
+    assert not sensor().poke({}).is_done
+    operator = sensor(deferrable=True)
+    with pytest.raises(TaskDeferred):
+        operator.execute.__wrapped__(operator, {})
 
 
 @LOCAL

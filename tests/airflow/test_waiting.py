@@ -13,9 +13,10 @@ from httpx_retries import Retry
 from crestline.client import Policy, RetryPolicy
 from crestline.testing.firecrest import PlainFirecrest, running
 from crestline.testing.firecrest.many import add_jobs, end_jobs
+from crestline_airflow.operators import FirecRESTSubmitOperator
 from crestline_airflow.operators.transfer import FirecRESTTransferTrigger
 from crestline_airflow.sensors.triggers import FirecRESTFileSensorTrigger, FirecRESTJobSensorTrigger
-from crestline_airflow.triggers import FirecRESTJobTrigger
+from crestline_airflow.triggers import FirecRESTJobTrigger, FirecRESTSubmitTrigger
 from harness import triggerer
 from harness.patience import until
 
@@ -67,7 +68,7 @@ TRIGGERS = {
 @pytest.fixture
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The client's own retries end at once, so that what a trigger does then is seen."""
-    monkeypatch.setattr("crestline_airflow.shared._POLICY", Policy(retry=RetryPolicy(budget=2.0)))
+    monkeypatch.setattr("crestline_airflow.shared._POLICY", Policy(retry=RetryPolicy(budget=1.0)))
     monkeypatch.setattr("crestline.client.auth.token_endpoint._RETRY", Retry(total=0))
     monkeypatch.setattr("crestline_airflow.shared._REOPEN_DELAY", 0.1)
 
@@ -99,6 +100,36 @@ async def test_a_trigger_that_starts_during_an_outage_waits(
     assert not at_work.failed
     [event] = at_work.events.values()
     assert "error" not in event.payload
+
+
+def task_without_worker(system: str, script: str) -> FirecRESTSubmitTrigger:
+    operator = FirecRESTSubmitOperator(task_id="job", system=system, script=script, start_from_trigger=True)
+    return FirecRESTSubmitTrigger(**operator.start_trigger_args.trigger_kwargs)
+
+
+@pytest.mark.usefixtures("_impatient")
+async def test_an_outage_while_another_trigger_holds_the_connection(
+    plain: PlainFirecrest, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is submitted, and what is cancelled, then waits for the gateway as everything does."""
+    [job_id] = add_jobs(plain, 1)
+    async with triggerer.running() as at_work:
+        at_work.add(FirecRESTJobTrigger("firecrest_default", plain.system, job_id, False))
+        killed = at_work.add(task_without_worker(plain.system, "#!/bin/bash\nsleep 600\n"))
+        await until(lambda: [job.state for job in plain.jobs()[1:]] == ["RUNNING"])
+        await until(lambda: len(at_work.supervisor.xcoms) >= 3)
+        plain.down()
+        begun = at_work.add(task_without_worker(plain.system, "#!/bin/bash\ntrue\n"))
+        await until(lambda: at_work.waiting == 3)
+        at_work.supervisor.state = "failed"
+        at_work.cancel(killed)
+        await until(lambda: sum("Connection firecrest_default" in line for line in caplog.messages) >= 2)
+        assert not at_work.events
+        at_work.supervisor.state = "deferred"
+        plain.up()
+        await until(lambda: begun in at_work.events and at_work.waiting == 1)
+    assert not at_work.failed
+    assert [job.state.split()[0] for job in plain.jobs()[1:]] == ["CANCELLED", "COMPLETED"]
 
 
 @pytest.mark.parametrize("kind", ["job", "job sensor", "file sensor"])

@@ -36,8 +36,9 @@ def gateway_url(connection: Connection) -> str:
             "has no gateway URL",
             "Put the whole URL into Host, with its https://. As a URI: firecrest://https://gateway:8443/path.",
         )
-    if rest.count(":") > 1 and not set("[/@") & set(rest):  # Airflow takes the brackets off an IPv6 address
-        rest = f"[{rest}]"
+    host, slash, path = rest.partition("/")
+    if host.count(":") > 1 and not set("[@") & set(host):  # Airflow takes the brackets off an IPv6 address
+        rest = f"[{host}]{slash}{path}"
     try:
         parts = urlsplit(f"{scheme}://{rest}")
         port = parts.port
@@ -52,8 +53,11 @@ def gateway_url(connection: Connection) -> str:
     path = parts.path.strip("/")
     if schema and path not in ("", schema):
         raise _unusable(connection, f"has the path /{path} in Host and /{schema} in Schema", "Remove one.")
+    ports = (port, connection.port or None)
     netloc = parts.netloc if port or not connection.port else f"{parts.netloc.rstrip(':')}:{connection.port}"
     path = path or schema
+    if set("?# \t\r\n\\") & set(netloc + path) or any(port is not None and not 0 < port < 65536 for port in ports):
+        raise _unusable(connection, "has an invalid gateway URL", "Correct its Host, Port and Schema.")
     return f"{scheme.lower()}://{netloc}/{path}".rstrip("/")
 
 

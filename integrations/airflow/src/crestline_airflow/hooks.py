@@ -136,8 +136,13 @@ class FirecRESTHook(BaseHook):
         except (CrestlineError, AirflowNotFoundException) as error:
             return False, str(error)
 
-    def _take(self, connection: Connection, extra: dict[str, Any]) -> None:
-        extra = {key: value for key, value in extra.items() if value not in (None, "")}
+    def _take(self, connection: Connection, extra: Any) -> None:
+        if not isinstance(extra, dict):
+            raise ConfigError(
+                f"The extra of connection {connection.conn_id} is JSON, but not an object.",
+                hint='Write it as {"auth_url": "https://...", "system": "..."}.',
+            )
+        extra = {key: _text(value) for key, value in extra.items() if value not in (None, "")}
         self._job_page = extra.pop("job_page", None)
         self._site = _site(connection, extra)
 
@@ -178,12 +183,28 @@ def _site(connection: Connection, extra: dict[str, Any]) -> Site:
         "client_id": connection.login,
         "client_secret": connection.password,
     }
+    for name, field in (
+        ("url", "Host"),
+        ("name", "Connection ID"),
+        ("client_id", "Login"),
+        ("client_secret", "Password"),
+    ):
+        if name in extra and known[name] and extra[name] != known[name]:
+            raise ConfigError(
+                f"In connection {connection.conn_id}, {name} in the extra and {field} differ.",
+                hint=f"Remove {name} from the extra.",
+            )
     try:
         return msgspec.convert(known | extra, Site, strict=False)  # the query of a URI has only texts
     except msgspec.ValidationError as error:
         raise ConfigError(
             f"The extra of connection {connection.conn_id} cannot be used: {error}.", hint="Check its keys."
         ) from None
+
+
+def _text(value: Any) -> Any:
+    """A number as the text that the field of a site has, such as an account; a text is converted where need be."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 def _site_fields(connection: Connection, extra: dict[str, Any]) -> dict[str, Any]:

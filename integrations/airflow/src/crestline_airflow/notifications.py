@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.notifier import BaseNotifier
 
 from crestline_airflow.hooks import FirecRESTHook
-from crestline_airflow.rendered import single
+from crestline_airflow.rendered import ExactRendering, single
 from crestline_airflow.resources import JOB_FIELDS, job_spec
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["FirecRESTJobNotifier"]
 
 
-class FirecRESTJobNotifier(BaseNotifier):
+class FirecRESTJobNotifier(ExactRendering, BaseNotifier):
     """Submits a job and does not wait for it, for example to archive results or to collect what a failure left.
 
     Works as a callback of DAGs and tasks (`on_failure_callback=`, ...) and, in an `AsyncCallback`, of a

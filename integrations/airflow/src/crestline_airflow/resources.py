@@ -12,7 +12,7 @@ from crestline.model import InvalidRequestError, JobSpec
 from crestline.model.memory import parse_memory
 from crestline.model.time_limits import seconds_of
 from crestline_airflow.attempts import Attempt
-from crestline_airflow.rendered import joined, single, texts, variables
+from crestline_airflow.rendered import count, joined, single, texts, variables
 
 RESOURCES = (
     "account",
@@ -41,6 +41,8 @@ JOB_FIELDS = ("script", "command", "script_path", "working_dir", "job_name", *RE
 _TEXTS = ("account", "partition", "reservation", "constraint", "qos", "memory", "array", "dependency")
 """those that are one text, in which a list has commas"""
 
+_COUNTS = ("time_limit", "nodes", "tasks", "tasks_per_node", "cpus_per_task", "gpus")
+
 
 def job_spec(task: Any, workdir: str, attempt: Attempt | None = None, after: str | None = None) -> JobSpec:
     """The job of a task.
@@ -55,7 +57,8 @@ def job_spec(task: Any, workdir: str, attempt: Attempt | None = None, after: str
         InvalidRequestError: a value cannot be what it is meant for, or there is not exactly one script.
     """
     values = {name: getattr(task, name) for name in RESOURCES}
-    values |= {name: joined(values[name]) for name in _TEXTS}
+    values |= {name: (joined(values[name]) or "").strip() for name in _TEXTS}
+    values |= {name: count(values[name]) for name in _COUNTS}
     values |= {"script": _script(task), "script_path": single(task.script_path, "script_path"), "workdir": workdir}
     values["name"] = joined(task.job_name)
     values["directives"] = texts(task.directives)

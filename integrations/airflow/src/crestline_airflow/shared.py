@@ -6,7 +6,9 @@ import asyncio
 import logging
 import time
 import weakref
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from crestline.client import Policy, PollPolicy, System, connect
 from crestline.model import GatewayUnavailableError, RateLimitedError
@@ -14,6 +16,7 @@ from crestline_airflow.hooks import FirecRESTHook
 from crestline_airflow.rendered import required, single
 
 _LOG = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
 
 _POLICY = Policy(poll=PollPolicy(shortest=2.0, busy_share=0.1))
 """A triggerer handles an event only after a second or two, and has other work to do."""
@@ -100,20 +103,33 @@ async def acquire(firecrest_conn_id: str, system: str | None) -> Shared:
     shared.users += 1
     try:
         async with shared.lock:
-            while shared.system is None:
-                await shared.hook.aget_conn(system)  # reads the connection
-                try:
-                    shared.system = await connect(shared.hook.site(), system=system, policy=_POLICY).open()
-                except (GatewayUnavailableError, RateLimitedError) as error:  # it was tried for most of a minute
-                    _LOG.warning("Connection %s: %s", firecrest_conn_id, error)
-                    await asyncio.sleep(max(_REOPEN_DELAY, error.retry_after or 0.0))
-                    shared.hook = FirecRESTHook(firecrest_conn_id)  # the connection may be what has to be mended
-                else:
-                    shared.opened_at = time.monotonic()
+            if shared.system is None:
+                await outlast(firecrest_conn_id, lambda: _open(shared, firecrest_conn_id, system))
     except BaseException:
         await release(shared)
         raise
     return shared
+
+
+async def _open(shared: Shared, firecrest_conn_id: str, system: str | None) -> None:
+    shared.hook = FirecRESTHook(firecrest_conn_id)  # the connection may be what has been mended since the last time
+    await shared.hook.aget_conn(system)  # reads the connection
+    shared.system = await connect(shared.hook.site(), system=system, policy=_POLICY).open()
+    shared.opened_at = time.monotonic()
+
+
+async def outlast(firecrest_conn_id: str, action: Callable[[], Awaitable[_Result]]) -> _Result:
+    """Do something that may be repeated, until the gateway and its token issuer answer.
+
+    Raises:
+        CrestlineError: what no waiting changes.
+    """
+    while True:
+        try:
+            return await action()
+        except (GatewayUnavailableError, RateLimitedError) as error:  # it was tried for most of a minute
+            _LOG.warning("Connection %s: %s", firecrest_conn_id, error)
+            await asyncio.sleep(max(_REOPEN_DELAY, error.retry_after or 0.0))
 
 
 async def release(shared: Shared) -> None:

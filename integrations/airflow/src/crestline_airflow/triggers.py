@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
@@ -19,9 +19,9 @@ from crestline_airflow.failures import FirecRESTRetryPolicy
 from crestline_airflow.links import FirecRESTJobLink, page_of
 from crestline_airflow.live_output import LiveOutput
 from crestline_airflow.outcome import outcome
-from crestline_airflow.rendered import single, texts
+from crestline_airflow.rendered import ExactRendering, single, texts
 from crestline_airflow.resources import after_jobs, job_spec
-from crestline_airflow.shared import Shared, acquire, release
+from crestline_airflow.shared import Shared, acquire, outlast, release
 from crestline_airflow.versions import HAS_ON_KILL
 
 _killing: set[asyncio.Task[None]] = set()
@@ -127,10 +127,11 @@ class FirecRESTJobTrigger(FirecRESTTrigger):
             await release(shared)
 
     async def _cancel(self, shared: Shared) -> None:
-        if self.job_id is not None and shared.system is not None:
-            self.log.info("Cancelling job %s", self.job_id)
+        system, job_id = shared.system, self.job_id
+        if job_id is not None and system is not None:
+            self.log.info("Cancelling job %s", job_id)
             with contextlib.suppress(JobNotFoundError):
-                await shared.system.cancel(self.job_id)
+                await outlast(self.firecrest_conn_id, lambda: system.cancel(job_id))
 
     async def _still_waits(self) -> bool:
         """Whether the task is deferred. Airflow answers by names: it may be another task instance of these names."""
@@ -143,7 +144,7 @@ class FirecRESTJobTrigger(FirecRESTTrigger):
         return "deferred" in states.get(ti.run_id, {}).values()
 
 
-class FirecRESTSubmitTrigger(FirecRESTJobTrigger):
+class FirecRESTSubmitTrigger(ExactRendering, FirecRESTJobTrigger):
     """A whole FirecRESTSubmitOperator in the triggerer: submits, waits, and ends the task if its job completes.
 
     Where it does not, a worker takes over and says so, since retry policies and callbacks belong there. The job of each
@@ -155,6 +156,7 @@ class FirecRESTSubmitTrigger(FirecRESTJobTrigger):
         push_outcome: whether the task's return value becomes an XCom.
         more_memory, more_time: as of `FirecRESTRetryPolicy`.
         native: whether templates are rendered to objects of Python.
+        from_tasks: names of the fields that are wholly what another task returned, which keeps its type.
         task: the fields of the operator, by name.
     """
 
@@ -165,6 +167,7 @@ class FirecRESTSubmitTrigger(FirecRESTJobTrigger):
         more_memory: float | None = None,
         more_time: float | None = None,
         native: bool = False,
+        from_tasks: Sequence[str] = (),
         **task: Any,
     ) -> None:
         super().__init__(firecrest_conn_id, task["system"], job_id="", log_output=task["log_output"])
@@ -173,6 +176,7 @@ class FirecRESTSubmitTrigger(FirecRESTJobTrigger):
         self.more_memory = more_memory
         self.more_time = more_time
         self.render_template_as_native_obj = native  # Airflow reads it when it renders
+        self.from_tasks = tuple(from_tasks)
         self._fields = tuple(task)
         for name, value in task.items():  # Airflow renders attributes that are called like the operator's
             setattr(self, name, value)
@@ -185,9 +189,18 @@ class FirecRESTSubmitTrigger(FirecRESTJobTrigger):
             "more_memory": self.more_memory,
             "more_time": self.more_time,
             "native": self.render_template_as_native_obj,
+            "from_tasks": list(self.from_tasks),
         }
         task = {name: getattr(self, name) for name in self._fields}
         return f"{__name__}.{type(self).__name__}", kwargs | task
+
+    def render_template_fields(self, context: Any, jinja_env: Any = None) -> None:
+        """Render as an operator on a worker does."""
+        env = jinja_env or self.get_template_env()
+        values = {name: env.compile_expression(getattr(self, name).strip("{} "))(context) for name in self.from_tasks}
+        super().render_template_fields(context, env)
+        for name, value in values.items():
+            setattr(self, name, value)
 
     async def _run(self, shared: Shared) -> TriggerEvent:
         assert shared.system is not None  # noqa: S101
@@ -198,21 +211,24 @@ class FirecRESTSubmitTrigger(FirecRESTJobTrigger):
         job, output = await self._ended(shared, attempt.job_id)
         if not job.state.is_success:
             return _resuming(job, output)
+        output = output or self._live_output(shared)
         async with shared.finishing:
-            job = await shared.system.metadata(job)
-            if self.log_output:
-                output = output or self._live_output(shared)
-                await output.finish(job)
-            elements = await shared.system.elements(job) if getattr(self, "array", None) else None
+            left = await outlast(self.firecrest_conn_id, lambda: self._finished(shared, job, output))
         self.log.info("Job %s has completed", job.job_id)
-        return TaskSuccessEvent(
-            xcoms={"return_value": outcome(job, shared.system.name, elements)} if self.push_outcome else None
-        )
+        return TaskSuccessEvent(xcoms={"return_value": left} if self.push_outcome else None)
+
+    async def _finished(self, shared: Shared, job: Job, output: LiveOutput) -> dict[str, Any]:
+        assert shared.system is not None  # noqa: S101
+        job = await shared.system.metadata(job)
+        if self.log_output:
+            await output.finish(job)
+        elements = await shared.system.elements(job) if getattr(self, "array", None) else None
+        return outcome(job, shared.system.name, elements)
 
     async def _submit(self) -> Attempt:
         shared = await acquire(self.firecrest_conn_id, self.system)  # after a kill no other trigger may hold it open
         try:
-            return await self._submitted(shared)
+            return await outlast(self.firecrest_conn_id, lambda: self._submitted(shared))
         finally:
             await release(shared)
 

@@ -8,9 +8,10 @@ from typing import Any
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from crestline_airflow.hooks import FirecRESTHook
+from crestline_airflow.rendered import ExactRendering
 
 
-class FirecRESTBaseOperator(BaseOperator):
+class FirecRESTBaseOperator(ExactRendering, BaseOperator):
     """An operator on one system.
 
     Args:

@@ -12,7 +12,6 @@ from airflow.sdk import XComArg
 
 from crestline.client import BlockingSystem
 from crestline.model import ConflictError, MissingFileError
-from crestline_airflow.hooks import FirecRESTHook
 from crestline_airflow.operators.base import FirecRESTBaseOperator
 from crestline_airflow.rendered import required
 
@@ -102,7 +101,7 @@ def scratch_directory(
     *,
     task_id: str = "scratch",
     system: str | None = None,
-    firecrest_conn_id: str = FirecRESTHook.default_conn_name,
+    firecrest_conn_id: str | None = None,
 ) -> Iterator[XComArg]:
     """A setup task that makes a directory, and the teardown that removes it, whatever happens to the tasks between.
 
@@ -114,20 +113,21 @@ def scratch_directory(
     Args:
         path: a path that does not exist yet; a relative one is below the user's default directory.
         task_id: of the setup; the teardown is called `<task_id>_removal`.
-        system: the system's name; None: the one that the connection names.
-        firecrest_conn_id: the Airflow connection.
+        system: the system's name; None: that of the DAG's `default_args`, or the one that the connection names.
+        firecrest_conn_id: the Airflow connection; None: that of the DAG's `default_args`, or the default one.
 
     Returns:
         the directory's absolute path, for templated arguments of the tasks between the two.
     """
-    make = FirecRESTMakeScratchOperator(task_id=task_id, path=path, system=system, firecrest_conn_id=firecrest_conn_id)
+    given = {"system": system, "firecrest_conn_id": firecrest_conn_id}
+    place: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    make = FirecRESTMakeScratchOperator(task_id=task_id, path=path, **place)
     made = XComArg(make)
     remove = FirecRESTRemoveScratchOperator(
         task_id=f"{task_id}_removal",
         path=made,
         made_by=make.task_id,
-        system=system,
-        firecrest_conn_id=firecrest_conn_id,
+        **place,
     )
     with remove.as_teardown(setups=make):
         yield made

@@ -175,8 +175,8 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
                 "more_memory": self._policy.more_memory,
                 "more_time": self._policy.more_time,
                 "native": self._should_render_native(self.dag if self.has_dag() else None),
-                # What another task returns is rendered as a template there.
-                **{name: str(value) if isinstance(value, XComArg) else value for name, value in fields.items()},
+                "from_tasks": [name for name, value in fields.items() if isinstance(value, XComArg)],
+                **{name: _as_templates(value) for name, value in fields.items()},
             }
             self.start_trigger_args = StartTriggerArgs(
                 trigger_cls=f"{FirecRESTSubmitTrigger.__module__}.{FirecRESTSubmitTrigger.__name__}",
@@ -437,6 +437,15 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
                     self._system = None
         except CrestlineError as error:
             raise as_airflow_fails(error, self._policy, self) from error.__cause__
+
+
+def _as_templates(value: Any) -> Any:
+    """The value with the templates of what other tasks return, since a trigger can be given texts alone."""
+    if isinstance(value, XComArg):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {name: _as_templates(each) for name, each in value.items()}
+    return [_as_templates(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _has_another_try(context: Context) -> bool:

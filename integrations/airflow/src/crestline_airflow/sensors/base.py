@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import abc
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowSkipException, BaseSensorOperator, conf
+from airflow.providers.common.compat.sdk import (
+    AirflowSkipException,
+    BaseSensorOperator,
+    PokeReturnValue,
+    conf,
+)
 
+from crestline.model import GatewayUnavailableError, RateLimitedError
 from crestline_airflow.hooks import FirecRESTHook
+from crestline_airflow.rendered import ExactRendering
 from crestline_airflow.triggers import unpacked
 
 if TYPE_CHECKING:
+    from airflow.sdk import Context
     from airflow.triggers.base import BaseTrigger
 
 
-class FirecRESTBaseSensor(BaseSensorOperator):
-    """A sensor on one system.
+class FirecRESTBaseSensor(ExactRendering, BaseSensorOperator):
+    """A sensor on one system. While the gateway or its token issuer is down, it waits.
 
     Args:
         system: the system's name; None: the one that the connection names.
@@ -41,6 +50,17 @@ class FirecRESTBaseSensor(BaseSensorOperator):
     def hook(self) -> FirecRESTHook:
         """The hook that opens systems of the connection."""
         return FirecRESTHook(self.firecrest_conn_id)
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        try:
+            return self.look()
+        except (GatewayUnavailableError, RateLimitedError) as error:
+            self.log.warning("%s", error)
+            return PokeReturnValue(is_done=False)
+
+    @abc.abstractmethod
+    def look(self) -> PokeReturnValue:
+        """Ask the gateway once whether there is still something to wait for."""
 
     def wait_in_triggerer(self, trigger: BaseTrigger) -> None:
         """Go on in `execute_complete` with the trigger's event; after `timeout` the sensor has failed."""

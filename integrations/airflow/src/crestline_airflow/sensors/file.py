@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import PokeReturnValue
 
-from crestline.client import BlockingSystem
-from crestline_airflow.rendered import required
+from crestline_airflow.rendered import required, single
 from crestline_airflow.sensors.base import FirecRESTBaseSensor
 from crestline_airflow.sensors.triggers import FirecRESTFileSensorTrigger
 
@@ -37,24 +36,21 @@ class FirecRESTFileSensor(FirecRESTBaseSensor):
         self.path = path
 
     def execute(self, context: Context) -> Any:
+        path = required(self.path, "path")
         if not self.deferrable:
             return super().execute(context)
-        with self.hook.get_conn(self.system) as system:
-            if found := self._look(system):
-                return found
-            path, name = system.resolve_path(required(self.path, "path")), system.name
-        self.wait_in_triggerer(FirecRESTFileSensorTrigger(self.firecrest_conn_id, name, path, self.poke_interval))
+        done = self.poke(context)
+        if done.is_done:
+            return done.xcom_value
+        system = single(self.system, "system")
+        self.wait_in_triggerer(FirecRESTFileSensorTrigger(self.firecrest_conn_id, system, path, self.poke_interval))
 
     def execute_complete(self, context: Context, event: Any) -> list[str]:
         """Go on where `execute` deferred: the files are there."""
         return list(self.payload(event))
 
-    def poke(self, context: Context) -> PokeReturnValue:
+    def look(self) -> PokeReturnValue:
         with self.hook.get_conn(self.system) as system:
-            found = self._look(system)
+            found = system.glob(system.resolve_path(required(self.path, "path")))
+            self.log.info("%s on %s: %s", self.path, system.name, ", ".join(found) or "not there yet")
         return PokeReturnValue(is_done=bool(found), xcom_value=found)
-
-    def _look(self, system: BlockingSystem) -> list[str]:
-        found = system.glob(system.resolve_path(required(self.path, "path")))
-        self.log.info("%s on %s: %s", self.path, system.name, ", ".join(found) or "not there yet")
-        return found

@@ -65,7 +65,7 @@ class FirecRESTJobSensor(FirecRESTBaseSensor):
             self._gateway_has_pages = has_pages(system)
             return self._checked(system, system.wait(event))
 
-    def poke(self, context: Context) -> PokeReturnValue:
+    def look(self) -> PokeReturnValue:
         with self.hook.get_conn(self.system) as system:
             self._gateway_has_pages = has_pages(system)
             with closing(system.watch(str(self.job_id))) as events:  # knows that fresh jobs may be invisible

@@ -10,7 +10,7 @@ from airflow.triggers.base import TriggerEvent
 
 from crestline.client import System
 from crestline.model import CrestlineError
-from crestline_airflow.shared import acquire, release
+from crestline_airflow.shared import acquire, outlast, release
 from crestline_airflow.triggers import FirecRESTTrigger, packed
 
 
@@ -57,7 +57,8 @@ class FirecRESTFileSensorTrigger(FirecRESTSensorTrigger):
         self.poke_interval = poke_interval
 
     async def wait_on(self, system: System) -> list[str]:
-        return await system.wait_for_path(self.path, interval=self.poke_interval)
+        path = await outlast(self.firecrest_conn_id, lambda: system.resolve_path(self.path))
+        return await system.wait_for_path(path, interval=self.poke_interval)
 
 
 class FirecRESTJobSensorTrigger(FirecRESTSensorTrigger):
