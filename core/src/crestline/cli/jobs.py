@@ -24,6 +24,7 @@ from crestline.cli.recent_jobs import as_submitted, note_job, recent_ids
 from crestline.cli.remote import check_known, is_missing, naming_missing_directory, output_files, read_file
 from crestline.cli.resources import takes_resources
 from crestline.cli.several import Several
+from crestline.concurrency import map_concurrently
 from crestline.model import (
     CrestlineError,
     InvalidRequestError,
@@ -139,15 +140,13 @@ async def _jobs_without_list(system: System, *, account: str | None, all_users: 
         with contextlib.suppress(CrestlineError):
             for job in await system.jobs(account=account, all_users=all_users, window=_HOUR):
                 found[job.job_id] = job
-    gate = asyncio.Semaphore(_AT_ONCE)
 
     async def look(job_id: str) -> None:
-        async with gate:
-            with contextlib.suppress(CrestlineError):
-                found[job_id] = await system.job(job_id)
+        with contextlib.suppress(CrestlineError):
+            found[job_id] = await system.job(job_id)
 
     ids = [job_id for job_id in recent_ids(system, window) if job_id not in found]
-    await asyncio.gather(*(look(job_id) for job_id in ids[:_LOOKUPS]))
+    await map_concurrently(look, ids[:_LOOKUPS], _AT_ONCE)
     return sorted(found.values(), key=lambda job: (len(job.job_id), job.job_id))
 
 

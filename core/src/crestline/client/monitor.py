@@ -26,6 +26,7 @@ from crestline.client.policy import PollPolicy
 from crestline.client.run_once import is_duplicate
 from crestline.client.submission_lookup import SubmissionLookup
 from crestline.client.watched import Entry, JobEvent, Watcher
+from crestline.concurrency import map_concurrently
 from crestline.model import CrestlineError, Job, JobNotFoundError, JobState
 
 _LOG = logging.getLogger(__name__)
@@ -274,15 +275,7 @@ class JobMonitor:
         count = min(self._policy.lookups, len(entries))
         begin = self._turn % max(len(entries), 1)
         self._turn += count
-        gate = asyncio.Semaphore(_AT_ONCE)
-
-        async def look(entry: Entry) -> None:
-            async with gate:
-                await self._look(entry)
-
-        async with asyncio.TaskGroup() as group:
-            for entry in (entries[begin:] + entries[:begin])[:count]:
-                group.create_task(look(entry))
+        await map_concurrently(self._look, (entries[begin:] + entries[:begin])[:count], _AT_ONCE)
 
     async def _look(self, entry: Entry) -> None:
         self.id_requests += 1

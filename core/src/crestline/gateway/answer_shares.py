@@ -2,35 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from weakref import WeakValueDictionary
-
-from anyio import CapacityLimiter
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-_ANSWERS = 32
-_SHARE = 8
+from crestline.gateway.user_shares import UserShares
+
 _PIECE = 256 * 1024
 """bytes that are sent at once, so that the server waits for a client that takes nothing"""
-
-
-class AnswerShares:
-    """So many answers of one gateway at a time, of which one user has a share at most."""
-
-    def __init__(self, answers: int = _ANSWERS, share: int = _SHARE) -> None:
-        self._answers = CapacityLimiter(answers)
-        self._share = share
-        self._shares: WeakValueDictionary[str, CapacityLimiter] = WeakValueDictionary()
-
-    @asynccontextmanager
-    async def hold(self, user: str) -> AsyncIterator[None]:
-        """Wait for a place, and have it."""
-        share = self._shares.get(user)
-        if share is None:
-            self._shares[user] = share = CapacityLimiter(self._share)
-        async with share, self._answers:
-            yield
 
 
 def shared_answers(app: ASGIApp) -> ASGIApp:
@@ -47,7 +24,7 @@ def shared_answers(app: ASGIApp) -> ASGIApp:
                 piece = bytes(body[start : start + _PIECE])
                 await send({"type": "http.response.body", "body": piece, "more_body": more})
 
-        shares: AnswerShares = scope["litestar_app"].state.runtime.answers
+        shares: UserShares = scope["litestar_app"].state.runtime.answers
         async with shares.hold(scope["user"].username):
             await app(scope, receive, send_in_pieces)
 

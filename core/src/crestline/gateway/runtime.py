@@ -11,7 +11,6 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from crestline.gateway.access import build_api_keys, build_authenticator, build_authorization
-from crestline.gateway.answer_shares import AnswerShares
 from crestline.gateway.audit import AuditTrail, FailedSignIns
 from crestline.gateway.authorization import Authorization
 from crestline.gateway.config import GatewayConfig
@@ -31,6 +30,7 @@ from crestline.gateway.replicas import Replicas
 from crestline.gateway.sharing import share
 from crestline.gateway.store import Store
 from crestline.gateway.systems import SystemRuntime, Systems, build_system, build_systems
+from crestline.gateway.user_shares import UserShares
 from crestline.relay.server import Relay
 from crestline.wire.extensions import Scope
 
@@ -79,7 +79,8 @@ class GatewayRuntime:
         self.config = config
         self.public_url = public_url or (lambda: config.public_url or "")
         self.relay = Relay(config.relay)
-        self.answers = AnswerShares()
+        self.answers = UserShares(32, 8)
+        """for answers that lie in memory as a whole, each until its client has taken it"""
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from crestline.concurrency import map_concurrently
 from crestline.model import CrestlineError
 from crestline_gitlab_runner.agent import order
 
@@ -67,16 +67,8 @@ class Mailbox:
             attached: files for the inbox that the lines wait for.
             last: the agent ends after this.
         """
-        gate = asyncio.Semaphore(_AT_ONCE)
-
-        async def put(file: str, content: bytes) -> None:
-            async with gate:
-                await self._put(file, content)
-
-        async with asyncio.TaskGroup() as group:
-            for file, content in attached.items():
-                group.create_task(put(file, content))
-            group.create_task(put(f"{name}.go", order(lines, last=last)))
+        files = [*attached.items(), (f"{name}.go", order(lines, last=last))]
+        await map_concurrently(lambda file: self._put(*file), files, _AT_ONCE)
 
     async def stop(self, name: str) -> None:
         """Order the agent to stop a command; it gets SIGTERM, and SIGKILL after the agent's grace."""

@@ -7,9 +7,10 @@ import threading
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TypeVar
-from weakref import WeakValueDictionary
 
-from anyio import CapacityLimiter, from_thread, to_thread
+from anyio import from_thread, to_thread
+
+from crestline.gateway.user_shares import UserShares
 
 T = TypeVar("T")
 
@@ -34,20 +35,15 @@ class ThreadShares:
     """So many threads, of which one user has a share at most: the others find the rest free."""
 
     def __init__(self, threads: int, share: int) -> None:
-        self._threads = CapacityLimiter(threads)
-        self._share = share
-        self._shares: WeakValueDictionary[str, CapacityLimiter] = WeakValueDictionary()
+        self._shares = UserShares(threads, share)
 
     async def run(self, user: str, work: Callable[[], T]) -> T:
         """Call `work` in a thread, once the user's share and the whole have one free."""
-        share = self._shares.get(user)
-        if share is None:
-            self._shares[user] = share = CapacityLimiter(self._share)
-        async with share:
+        async with self._shares.of(user):
             abandoned = threading.Event()
             _abandoned.set(abandoned)  # the thread gets a copy of this context
             try:
-                return await to_thread.run_sync(work, limiter=self._threads)
+                return await to_thread.run_sync(work, limiter=self._shares.places)
             except asyncio.CancelledError:
                 abandoned.set()
                 raise

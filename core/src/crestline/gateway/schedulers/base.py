@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import abc
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import msgspec
 
+from crestline.concurrency import map_concurrently
 from crestline.gateway.hosts.base import Completed
 from crestline.model import CrestlineError, UnsupportedError
 from crestline.model.checks import Check
@@ -53,16 +53,14 @@ async def each_of(
     items: Sequence[T], submit: Callable[[T], Awaitable[str]], *, at_once: int = 8
 ) -> list[str | CrestlineError]:
     """What `submit` returns or raises for each item, some at the same time."""
-    gate = asyncio.Semaphore(at_once)
 
     async def one(item: T) -> str | CrestlineError:
-        async with gate:
-            try:
-                return await submit(item)
-            except CrestlineError as error:
-                return error
+        try:
+            return await submit(item)
+        except CrestlineError as error:
+            return error
 
-    return await asyncio.gather(*map(one, items))
+    return await map_concurrently(one, items, at_once)
 
 
 class Scheduler(abc.ABC):

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from crestline.client.backends.base import SystemEndpoints
 from crestline.client.backends.iri.calls import Calls
+from crestline.concurrency import map_concurrently
 from crestline.model import (
     Allocation,
     ConfigError,
@@ -200,12 +201,10 @@ class System(SystemEndpoints):
         )
         capabilities = {_last_segment(each) for each in resource.capability_uris}
         projects = self._calls.read(await self._calls.request("GET", "/account/projects"), list[iri.Project])
-        gate = asyncio.Semaphore(_AT_ONCE)
 
         async def ask(project: iri.Project) -> list[Allocation]:
-            async with gate:
-                path = f"/account/projects/{quote(project.id, safe='')}/project_allocations"
-                found = self._calls.read(await self._calls.request("GET", path), list[iri.ProjectAllocation])
+            path = f"/account/projects/{quote(project.id, safe='')}/project_allocations"
+            found = self._calls.read(await self._calls.request("GET", path), list[iri.ProjectAllocation])
             return [
                 Allocation(account=project.name or project.id, unit=unit, budget=entry.allocation, used=entry.usage)
                 for each in found
@@ -214,7 +213,7 @@ class System(SystemEndpoints):
                 if (unit := _unit(entry.unit)).endswith("-hours")
             ]
 
-        return [each for found in await asyncio.gather(*map(ask, projects)) for each in found]
+        return [each for found in await map_concurrently(ask, projects, _AT_ONCE) for each in found]
 
     async def nodes(self) -> list[Node]:
         raise self._untold("nodes")

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from crestline.client.backends.iri.calls import Calls
+from crestline.concurrency import map_concurrently
 from crestline.model import CrestlineError, GatewayUnavailableError, NotFoundError, RateLimitedError
 from crestline.wire.iri import Task, TaskState
 
@@ -88,12 +89,6 @@ class TaskMonitor:
             waiting.ended.cancel()
 
     async def _run(self) -> None:
-        gate = asyncio.Semaphore(_AT_ONCE)
-
-        async def look(waiting: _Waiting) -> None:
-            async with gate:
-                await self._look(waiting)
-
         while self._waiting:
             self._more.clear()
             pause = min(each.next_look for each in self._waiting) - time.monotonic()
@@ -102,9 +97,8 @@ class TaskMonitor:
                     async with asyncio.timeout(pause):
                         await self._more.wait()
                 continue
-            async with asyncio.TaskGroup() as group:
-                for each in [each for each in self._waiting if each.next_look <= time.monotonic()]:
-                    group.create_task(look(each))
+            due = [each for each in self._waiting if each.next_look <= time.monotonic()]
+            await map_concurrently(self._look, due, _AT_ONCE)
 
     async def _look(self, waiting: _Waiting) -> None:
         self.requests += 1

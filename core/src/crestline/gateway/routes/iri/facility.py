@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -170,15 +171,15 @@ async def post_filesystem_resources(request: GatewayRequest) -> Response[Any]:
 async def get_incidents(request: GatewayRequest) -> Response[Any]:
     """What is wrong, and what is announced."""
     query = read_query(request, IncidentsQuery)
-    facility, version = request.runtime.facility, version_of(request)
-    found = [
-        facility.incident(version, each)
+    facility = request.runtime.facility
+    wanted = [
+        each
         for each in facility.incidents()
         if _fits(facility, each, query)
         and query.type in (None, each.type)
         and query.resolution in (None, each.resolution)
     ]
-    return json(page(found, query.offset, query.limit))
+    return _listed(request, wanted, facility.incident, query)
 
 
 @get("/status/incidents/{incident_id:str}", public=True, operation="getIncident")
@@ -194,13 +195,11 @@ async def get_incident(request: GatewayRequest) -> Response[Any]:
 async def get_events(request: GatewayRequest) -> Response[Any]:
     """The beginnings of the incidents."""
     query = read_query(request, EventsQuery)
-    facility, version = request.runtime.facility, version_of(request)
-    found = [
-        facility.event(version, each)
-        for each in facility.incidents()
-        if _fits(facility, each, query) and query.incident_id in (None, each.id)
+    facility = request.runtime.facility
+    wanted = [
+        each for each in facility.incidents() if _fits(facility, each, query) and query.incident_id in (None, each.id)
     ]
-    return json(page(found, query.offset, query.limit))
+    return _listed(request, wanted, facility.event, query)
 
 
 @get("/status/events/{event_id:str}", public=True, operation="getEventByIncident")
@@ -210,6 +209,16 @@ async def get_event(request: GatewayRequest) -> Response[Any]:
     facility = request.runtime.facility
     found = [facility.event(version_of(request), each) for each in facility.incidents()]
     return json(_one(found, request.path_params["event_id"], "Event"))
+
+
+def _listed(
+    request: GatewayRequest,
+    incidents: list[Incident],
+    show: Callable[[int, Incident], dict[str, Any]],
+    query: EventsQuery | IncidentsQuery,
+) -> Response[Any]:
+    version = version_of(request)
+    return json(page([show(version, each) for each in incidents], query.offset, query.limit))
 
 
 def _resources(request: GatewayRequest, query: _ResourcesQuery) -> list[dict[str, Any]]:
