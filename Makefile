@@ -13,7 +13,7 @@ PROSE := core/src benchmarks docs examples integrations tools $(wildcard *.md)
 # Most tests start programs, each of which would compile its modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo test test-fast soak bench lint format build lock audit docs
+.PHONY: help install demo test test-fast soak bench lint format build version release lock audit docs
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' Makefile | expand -t 12
@@ -22,7 +22,7 @@ install: .venv/installed  ## make .venv with every distribution of the workspace
 
 # The versions and hashes come from uv.lock; where the packages come from is the machine's own configuration.
 .venv/installed: uv.lock pyproject.toml core/pyproject.toml $(wildcard integrations/*/pyproject.toml)
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		"$$(sed -n 's/^  "\(uv==[0-9.]*\)",/\1/p' pyproject.toml)"
 	$(BIN)/uv export --quiet --frozen --all-packages --all-groups --no-emit-workspace --no-emit-project -o $(LOCKED)
@@ -64,6 +64,14 @@ docs: install  ## build the documentation into docs/_build/html; a warning fails
 
 build: install  ## build all distributions into dist/
 	$(BIN)/uv build --quiet --all-packages
+
+version: install  ## write VERSION into every file that holds it, and cut the changelog
+	$(BIN)/python tools/release version $(VERSION)
+	$(BIN)/uv lock
+	$(BIN)/python tools/neutral_lock.py uv.lock
+
+release: install  ## build, check and sign dist/ from the tagged commit (REHEARSAL=1: from any commit)
+	$(BIN)/python tools/release build $(if $(REHEARSAL),--rehearsal)
 
 audit: install  ## ask for known vulnerabilities of the locked versions (needs the network)
 	$(BIN)/uv export --quiet --frozen --all-packages --all-groups --no-emit-workspace --no-emit-project -o $(LOCKED)

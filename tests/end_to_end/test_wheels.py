@@ -15,8 +15,11 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from tools.release.build import digests, read
+from tools.release.recipes import conda_recipe, spack_package
 
 ROOT = Path(__file__).parents[2]
 HOSTS = ("airflow", "jupyterhub", "reframe", "litestar")
@@ -27,13 +30,16 @@ HOSTS = ("airflow", "jupyterhub", "reframe", "litestar")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The wheels by the name of their distribution."""
     out = tmp_path_factory.mktemp("dist")
-    uv = Path(sys.executable).with_name("uv")
-    command = [uv, "build", "--quiet", "--wheel", "--all-packages"]
-    done = subprocess.run(
-        [*command, "--python", sys.executable, "--out-dir", out], cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    build(out, "--all-packages")
     return {canonicalize_name(file.name.split("-")[0]): file for file in out.glob("*.whl")}
+
+
+def build(out: Path, *arguments: str) -> None:
+    """Build source distributions, and wheels from them."""
+    uv = Path(sys.executable).with_name("uv")
+    command = [uv, "build", "--quiet", *arguments, "--python", sys.executable, "--out-dir", out]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 class Place:
@@ -107,6 +113,40 @@ def test_all_distributions_build(wheels: dict[str, Path]) -> None:
         "crestline-jupyterhub",
         "crestline-reframe",
     }
+
+
+def test_a_second_build_is_the_same(wheels: dict[str, Path], tmp_path: Path) -> None:
+    build(tmp_path, "--package", "crestline-reframe")
+    second = digests(tmp_path)
+    first = digests(wheels["crestline-reframe"].parent)
+    assert second
+    assert second.items() <= first.items()
+
+
+def test_every_distribution_brings_the_licence(wheels: dict[str, Path]) -> None:
+    for wheel in wheels.values():
+        with zipfile.ZipFile(wheel) as archive:
+            [licence] = [name for name in archive.namelist() if name.endswith(".dist-info/licenses/LICENSE")]
+            assert archive.read(licence) == (ROOT / "LICENSE").read_bytes()
+
+
+def test_recipes_name_every_dependency(wheels: dict[str, Path]) -> None:
+    for wheel in wheels.values():
+        distribution = read(wheel)
+        recipe = yaml.safe_load(conda_recipe(distribution))
+        package = spack_package(distribution)
+        compile(package, "package.py", "exec")
+        assert [each["package"]["name"] for each in recipe["outputs"]] == [
+            distribution.name,
+            *(f"{distribution.name}-{extra}" for extra in distribution.extras),
+        ]
+        outputs = dict(zip(("", *distribution.extras), recipe["outputs"], strict=True))
+        for extra, output in outputs.items():
+            needs = {need.split()[0].replace("_", "-").replace(".", "-") for need in output["requirements"]["run"]}
+            for requirement in distribution.requirements(extra):
+                name = canonicalize_name(requirement.name)
+                assert needs & {name, *(f"{name}-{each}" for each in requirement.extras)}, (extra, requirement)
+                assert f'"py-{name}' in package or name == distribution.name, (extra, requirement)
 
 
 @pytest.mark.parametrize(

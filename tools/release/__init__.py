@@ -1,0 +1,1 @@
+"""Versions, changelog, distributions and package recipes of a release."""
