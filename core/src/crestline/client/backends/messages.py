@@ -7,11 +7,15 @@ from typing import Any
 
 import msgspec
 
-from crestline.model import GatewayUnavailableError, Job
+from crestline.model import GatewayUnavailableError, Job, MaintenanceError, RateLimitedError
 
 
 class NotSentError(GatewayUnavailableError):
     """What was asked has certainly not happened: the request never left, or the gateway says that it did not begin."""
+
+
+NOTHING_BEGAN = (NotSentError, RateLimitedError, MaintenanceError)
+"""errors after which what was asked has certainly not happened"""
 
 
 class JobFilter(msgspec.Struct, frozen=True, kw_only=True):

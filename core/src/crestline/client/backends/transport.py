@@ -13,11 +13,12 @@ import httpx
 from httpx_retries import Retry, RetryTransport
 
 from crestline.client.backends.answers import unreachable
+from crestline.client.backends.messages import NOTHING_BEGAN, NotSentError
 from crestline.client.backends.outages import OutageLog
 from crestline.client.bounded import ENCODING, read_whole
 from crestline.client.policy import RetryPolicy
 from crestline.client.traffic import CountingTransport, Traffic
-from crestline.model import CrestlineError, MaintenanceError
+from crestline.model import CrestlineError, GatewayUnavailableError, MaintenanceError, RateLimitedError
 
 Repeat = Literal["freely", "unless_slow", "once", "impatiently"]
 """How a request may be repeated.
@@ -32,17 +33,51 @@ repeat: ContextVar[Repeat] = ContextVar("crestline_repeat", default="freely")
 
 
 class Attempts:
-    """What has come of the tries of one call so far."""
+    """What has come of the tries of one call so far.
+
+    Attributes:
+        count: tries that have begun.
+        last: answer or failure of the last one that has ended.
+        doubtful: tries that may have changed something, since no answer says otherwise.
+    """
 
     def __init__(self) -> None:
         self.count = 0
         self.last: httpx.Response | httpx.HTTPError | None = None
+        self.doubtful = 0
+
+    def judged(self, error: CrestlineError) -> CrestlineError:
+        """The error of the whole call, where this is the one of its last try: another may have been carried out."""
+        if not (isinstance(error, (NotSentError, RateLimitedError)) and self.doubtful):
+            return error
+        return GatewayUnavailableError(
+            error.message, hint="Try again later.", details=error.details, retry_after=error.retry_after
+        )
+
+    def out_of_time(
+        self, url: str, policy: RetryPolicy, error_of: Callable[[httpx.Response], CrestlineError]
+    ) -> CrestlineError:
+        """The error of a call that was tried until its time was up: what came of the last try, if anything did."""
+        budget = f"{policy.budget:.0f} s"
+        if not self.count:
+            hint = "Check its token_url, or what else gives the token, and try again later."
+            return NotSentError(f"No access token for {url} within {budget}.", hint=hint)
+        if self.last is None:
+            return GatewayUnavailableError(f"{url} did not answer within {budget}.", hint="Try again later.")
+        if isinstance(self.last, httpx.HTTPError):
+            kind = NotSentError if isinstance(self.last, NEVER_LEFT) else GatewayUnavailableError
+            error: CrestlineError = self.judged(unreachable(self.last, url, kind))
+        else:
+            error = self.judged(error_of(self.last))
+        error.message = f"{error.message.rstrip('.')}, after {self.count} tries in {budget}."
+        return error
 
 
 attempts: ContextVar[Attempts | None] = ContextVar("crestline_attempts", default=None)
-"""noted here for a call that runs out of time"""
+"""noted here for the error of the whole call"""
 
-_NEVER_LEFT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+NEVER_LEFT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+"""failures of a request of which no server has seen a part"""
 _PASSING = {408, 424, 429, 500, 502, 503, 504}
 _METHODS = ("GET", "HEAD", "PUT", "POST", "DELETE")
 
@@ -70,7 +105,7 @@ def retries(policy: RetryPolicy) -> dict[Repeat, Retry]:
     return {
         "freely": freely,
         "unless_slow": freely.copy_with(status_forcelist=tuple(_PASSING - {408})),
-        "once": freely.copy_with(status_forcelist=(429,), retry_on_exceptions=_NEVER_LEFT),
+        "once": freely.copy_with(status_forcelist=(429,), retry_on_exceptions=NEVER_LEFT),
         "impatiently": freely.copy_with(total=1, status_forcelist=(429, 503)),
     }
 
@@ -96,22 +131,27 @@ class _WholeAnswers(httpx.AsyncBaseTransport):
             return await connections.handle_async_request(request)
         so_far = attempts.get() or Attempts()
         so_far.count += 1
+        changes = request.method not in ("GET", "HEAD")
+        so_far.doubtful += changes
         try:
             whole = await read_whole(await connections.handle_async_request(request), request)
         except httpx.HTTPError as failure:
             so_far.last = failure
+            so_far.doubtful -= changes and isinstance(failure, NEVER_LEFT)
             self._outages.failed(
                 request, unreachable(failure, str(request.url.copy_with(path="/", query=None))).message
             )
             raise
         so_far.last = whole
-        if whole.status_code in _PASSING:
-            error = self._error_of(whole)
-            if isinstance(error, MaintenanceError):
-                raise error  # no repeat helps before it ends
-            self._outages.failed(request, error.message)
-        else:
+        if whole.status_code not in _PASSING:
+            so_far.doubtful -= changes
             self._outages.succeeded(request)
+            return whole
+        error = self._error_of(whole)
+        so_far.doubtful -= changes and isinstance(error, NOTHING_BEGAN)
+        if isinstance(error, MaintenanceError):
+            raise error  # no repeat helps before it ends
+        self._outages.failed(request, error.message)
         return whole
 
     async def aclose(self) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 
 from crestline import clock
 from crestline.client.backends.capabilities import Capability
-from crestline.client.submission.strategy import NOTHING_BEGAN, SubmissionStrategy, pause, submitted
+from crestline.client.backends.messages import NOTHING_BEGAN
+from crestline.client.submission.strategy import SubmissionStrategy, pause, submitted
 from crestline.model import (
     CrestlineError,
     GatewayUnavailableError,

@@ -11,7 +11,7 @@ import msgspec
 
 from crestline import clock
 from crestline.client.backends.base import Backend
-from crestline.client.backends.messages import NotSentError
+from crestline.client.backends.messages import NOTHING_BEGAN, NotSentError
 from crestline.client.policy import SubmitPolicy
 from crestline.model import (
     CrestlineError,
@@ -21,12 +21,9 @@ from crestline.model import (
     JobSpec,
     JobState,
     MaintenanceError,
-    RateLimitedError,
     SubmitOutcomeUnknownError,
 )
 
-NOTHING_BEGAN = (NotSentError, RateLimitedError, MaintenanceError)
-"""errors after which certainly no job exists"""
 _AT_ONCE = 8
 """single submissions at the same time"""
 

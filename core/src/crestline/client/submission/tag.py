@@ -11,11 +11,11 @@ import uuid
 
 from crestline import clock
 from crestline.client.backends.base import Backend
-from crestline.client.backends.messages import NotSentError
+from crestline.client.backends.messages import NOTHING_BEGAN, NotSentError
 from crestline.client.job_ids import merge_answer, parent
 from crestline.client.policy import SubmitPolicy
 from crestline.client.run_once import guarded, is_array, is_duplicate, lock_path, tag_of, tagged_name
-from crestline.client.submission.strategy import NOTHING_BEGAN, SubmissionStrategy, pause, submitted
+from crestline.client.submission.strategy import SubmissionStrategy, pause, submitted
 from crestline.client.submission_lookup import SubmissionLookup
 from crestline.model import (
     CrestlineError,

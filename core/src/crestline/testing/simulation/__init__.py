@@ -17,6 +17,7 @@ from crestline.testing.simulation.event_loop import EndlessWaitError, TimeLimitE
 from crestline.testing.simulation.network import Network
 from crestline.testing.simulation.process import Process
 from crestline.testing.simulation.runner import Outcome, run, shrink
+from crestline.testing.simulation.scenario import Scenario
 from crestline.testing.simulation.world import ViolationError, World
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Network",
     "Outcome",
     "Process",
+    "Scenario",
     "SimulatedCluster",
     "TimeLimitError",
     "ViolationError",

@@ -33,15 +33,18 @@ class Adversary:
         """Random numbers of their own for each name."""
         return Random(f"{self.seed}/{name}")  # noqa: S311
 
-    def strikes(self, name: str, probability: float, kind: str, occasion: str) -> Random | None:
+    def strikes(
+        self, name: str, probability: float, kind: str, occasion: str, random: Random | None = None
+    ) -> Random | None:
         """Whether this fault happens: the random numbers for its details, or None.
 
         Args:
             name: of the fault, once in a run.
             kind: what it is, and
             occasion: what it hits, for the counts of coverage.
+            random: of what it hits; None: numbers of its own.
         """
-        random = self.random(name)
+        random = random or self.random(name)
         is_left_out = self._only is not None and name not in self._only
         if random.random() >= probability or self.is_calm or is_left_out:
             return None

@@ -132,8 +132,8 @@ class SimulatedCluster:
         return str(first)
 
     def find(self, job_id: str) -> list[SimulatedJob]:
-        """The jobs that an id means: none, one, or all elements of an array."""
-        return [job for job in self.jobs if job_id in (job.whole, str(job.number))]
+        """The jobs that an id means: none, one, one element, or all elements of an array."""
+        return [job for job in self.jobs if job_id in (job.whole, str(job.number), f"{job.whole}_{job.index}")]
 
     def of_key(self, key: str) -> dict[str, list[SimulatedJob]]:
         """The jobs that were accepted for a submission, by their ids."""
@@ -162,7 +162,7 @@ class SimulatedCluster:
         if fault := adversary.strikes(f"{one} stale", 0.2, "stale state", "job"):
             job.stale = fault.uniform(0.3, 4)
         random = adversary.random(one)
-        wait = random.choice((0.3, 2.0, 15.0, 60.0)) * random.uniform(0.5, 1.5)
+        wait = random.choice((0.3, 2.0, 10.0, 40.0)) * random.uniform(0.5, 1.5)
         self._world.loop.call_later(wait, self._start, job, 0)
 
     def _start(self, job: SimulatedJob, try_number: int) -> None:
@@ -178,7 +178,7 @@ class SimulatedCluster:
             before == job.whole, f"The work of {job.key} runs twice: in job {before} and in job {job.whole}."
         )
         random = self._world.adversary.random(f"job {job.number} run {try_number}")
-        length = random.choice((0.2, 3.0, 30.0, 200.0)) * random.uniform(0.5, 1.5)
+        length = random.choice((0.2, 3.0, 20.0, 60.0)) * random.uniform(0.5, 1.5)
         end = random.choices(
             (("COMPLETED", 0, 0), ("FAILED", 1, 0), ("FAILED", 7, 0), ("TIMEOUT", 0, 15), ("OUT_OF_MEMORY", 0, 9)),
             (70, 10, 5, 5, 5),

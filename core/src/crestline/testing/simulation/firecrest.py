@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import re
 from email.utils import formatdate
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qs
 
 import httpx
+import msgspec
 
 from crestline.testing.simulation.cluster import ENDED, SimulatedCluster, SimulatedJob
 from crestline.testing.simulation.world import World
@@ -60,7 +62,7 @@ class SimulatedFirecrest:
             time: of the data that the answer is made of.
         """
         response = self._respond(request, body, by, time)
-        response.headers["Date"] = formatdate(EPOCH + self._world.now, usegmt=True)
+        response.headers["Date"] = _date(int(EPOCH + self._world.now))
         return response
 
     def _respond(self, request: httpx.Request, body: bytes, by: str, time: float) -> httpx.Response:
@@ -100,7 +102,7 @@ class SimulatedFirecrest:
                 return refusal(500, "Unexpected Slurm command response. std_err:scancel: error: Kill job error")
             for job in jobs:
                 self._cluster.cancel(job)
-            return httpx.Response(204)
+            return answer(204, b"")
         rows = self._rows(jobs, time)
         if rows and metadata:
             rows = [{"jobId": job_id, "script": jobs[0].script, "standardInput": "/dev/null"}]
@@ -216,11 +218,25 @@ _SYSTEM_ENTRY = {
 }
 
 
+@lru_cache(16)
+def _date(time: int) -> str:
+    return formatdate(time, usegmt=True)
+
+
 def refusal(status: int, message: str, headers: dict[str, str] | None = None) -> httpx.Response:
     """An answer with FirecREST's error body."""
     body = {"errorType": "error", "message": message, "causedBy": None, "data": None, "user": USER}
-    return httpx.Response(status, json=body, headers=headers)
+    return _json(status, body, headers)
 
 
 def _ok(body: dict[str, Any], status: int = 200) -> httpx.Response:
-    return httpx.Response(status, json=body)
+    return _json(status, body)
+
+
+def _json(status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> httpx.Response:
+    return answer(status, msgspec.json.encode(body), {"Content-Type": "application/json", **(headers or {})})
+
+
+def answer(status: int, content: bytes, headers: dict[str, str] | None = None) -> httpx.Response:
+    """An answer that can be read once, as one from a network."""
+    return httpx.Response(status, headers=headers, stream=httpx.ByteStream(content))

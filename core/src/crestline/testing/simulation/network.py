@@ -7,10 +7,11 @@ import contextlib
 import re
 from collections.abc import AsyncIterator, Callable
 from random import Random
+from typing import cast
 
 import httpx
 
-from crestline.testing.simulation.firecrest import refusal
+from crestline.testing.simulation.firecrest import answer, refusal
 from crestline.testing.simulation.process import Process
 from crestline.testing.simulation.world import World
 
@@ -39,9 +40,11 @@ FAULTS = (
     "401",
 )
 """What may happen to a single request."""
-OUTAGES = ("refused connection", "lost request", "408 not done", "424 busy", "503 unhealthy", "502", "broken list")
+OUTAGES = ("refused connection", "lost request", "408 not done", "424 busy", "503 unhealthy", "502")
 """What may happen to all requests for a while."""
-CERTAIN = ("refused connection", "424 busy", "503 unhealthy", "429", "401")
+PARTIAL = {"broken list": "GET jobs", "no submissions": "POST jobs"}
+"""What may happen for a while to all requests of one kind."""
+CERTAIN = ("refused connection", "424 busy", "no submissions", "503 unhealthy", "429", "401")
 """Faults after which it is certain that the request was not carried out."""
 _TIMEOUT = "Command execution timeout limit exceeded."
 _HUNG = "('Channel not open for sending',)"
@@ -53,29 +56,41 @@ class Network(httpx.AsyncBaseTransport):
     """Carries the requests of one process to a facility.
 
     Attributes:
-        open_submissions: bodies of the submissions whose answers leave it open what came of them.
+        open_submissions: times and bodies of the submissions whose answers leave it open what came of them.
+        lists: times of the answers to job lists, and whether they were whole.
 
     Args:
         probability: of a fault for each request.
+        on_send: is called for each request.
     """
 
-    def __init__(self, world: World, process: Process, answer: Answer, probability: float) -> None:
+    def __init__(
+        self,
+        world: World,
+        process: Process,
+        answer: Answer,
+        probability: float,
+        on_send: Callable[[], None] = lambda: None,
+    ) -> None:
         self._world = world
         self._process = process
         self._answer = answer
         self._probability = probability
+        self._on_send = on_send
         self._count = 0
-        self.open_submissions: list[bytes] = []
+        self.open_submissions: list[tuple[float, bytes]] = []
+        self.lists: list[tuple[float, bool]] = []
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if not self._process.is_alive:
             raise asyncio.CancelledError
         self._count += 1
+        self._on_send()
         body = await request.aread()
         flight = _Flight(self._world, request, body, f"{self._process.name} request {self._count}", self._answer)
         fault, random = self._choose(flight)
         if fault and fault not in CERTAIN and flight.occasion == "POST jobs":
-            self.open_submissions.append(body)
+            self.open_submissions.append((self._world.now, body))
         done = flight.begin(fault, random)
         limit = request.extensions.get("timeout", {}).get("read")
         try:
@@ -84,19 +99,25 @@ class Network(httpx.AsyncBaseTransport):
         except TimeoutError:
             flight.note("no answer in time")
             raise httpx.ReadTimeout("no answer in time", request=request) from None
+        finally:
+            if flight.occasion == "GET jobs":
+                is_good = done.done() and not done.cancelled() and done.exception() is None
+                is_whole = is_good and done.result().status_code == 200 and fault != "cut answer"
+                self.lists.append((self._world.now, is_whole))
         response.request = request
         return response
 
     def _choose(self, flight: _Flight) -> tuple[str, Random]:
         world, adversary = self._world, self._world.adversary
-        for kind in OUTAGES:
-            if world.is_out(kind) and (kind != "broken list" or flight.occasion == "GET jobs"):
+        random = adversary.random(flight.name)
+        for kind in (*OUTAGES, *PARTIAL):
+            if world.is_out(kind) and PARTIAL.get(kind, flight.occasion) == flight.occasion:
                 adversary.coverage[f"outage: {kind}", flight.occasion] += 1
-                return kind, adversary.random(flight.name)
-        kinds = FAULTS + READ_FAULTS if flight.occasion.startswith("GET") else FAULTS
-        kind = adversary.random(f"{flight.name} kind").choice(kinds)
-        random = adversary.strikes(f"{flight.name}: {kind}", self._probability, kind, flight.occasion)
-        return ("", adversary.random(flight.name)) if random is None else (kind, random)
+                return kind, random
+        kind = random.choice(FAULTS + READ_FAULTS if flight.occasion.startswith("GET") else FAULTS)
+        name = f"{flight.name}: {kind}"
+        is_hit = adversary.strikes(name, self._probability, kind, flight.occasion, random) is not None
+        return (kind if is_hit else ""), random
 
 
 class _Flight:
@@ -148,15 +169,15 @@ class _Flight:
             case "500 done later":
                 self._refuse(there + 5, refusal(500, _HUNG), fault)
                 self._work(there + 5 + random.uniform(0, 30), None, fault)
-            case "424 busy":
+            case "424 busy" | "no submissions":
                 self._refuse(there, refusal(424, _BUSY), fault)
             case "503 unhealthy":
                 self._refuse(there, refusal(503, _UNHEALTHY), fault)
             case "502":
-                self._refuse(there, httpx.Response(502, text="<html>Bad Gateway</html>"), fault)
+                self._refuse(there, answer(502, b"<html>Bad Gateway</html>"), fault)
             case "504 done":
                 self._work(there, None, fault)
-                self._refuse(there + 10, httpx.Response(504, text="<html>Gateway Timeout</html>"), fault)
+                self._refuse(there + 10, answer(504, b"<html>Gateway Timeout</html>"), fault)
             case "429":
                 headers = {"Retry-After": str(random.randint(1, 20))}
                 self._refuse(there, refusal(429, "API rate limit exceeded", headers), fault)
@@ -202,18 +223,21 @@ class _Flight:
         if self._done.done():
             return
         if isinstance(outcome, httpx.Response):
-            stream = _CutStream(outcome.content) if is_cut else httpx.ByteStream(outcome.content)
-            self._done.set_result(httpx.Response(outcome.status_code, headers=outcome.headers, stream=stream))
+            if is_cut:
+                stream = _CutStream(outcome.stream)
+                outcome = httpx.Response(outcome.status_code, headers=outcome.headers, stream=stream)
+            self._done.set_result(outcome)
         else:
             self._done.set_exception(outcome)
 
 
 class _CutStream(httpx.AsyncByteStream):
-    def __init__(self, content: bytes) -> None:
-        self._content = content
+    def __init__(self, whole: httpx.AsyncByteStream | httpx.SyncByteStream) -> None:
+        self._whole = whole
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield self._content[: len(self._content) // 2]
+        async for part in cast(httpx.AsyncByteStream, self._whole):
+            yield part[: len(part) // 2]
         raise httpx.RemoteProtocolError("peer closed connection without sending complete message body")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import pkgutil
 import random
 from collections import Counter
 from collections.abc import Callable, Container, Iterator
@@ -15,6 +16,7 @@ from crestline.testing.simulation.adversary import Adversary
 from crestline.testing.simulation.event_loop import BEGIN, EndlessWaitError, TimeLimitError, VirtualEventLoop
 from crestline.testing.simulation.process import in_process
 from crestline.testing.simulation.submission import Submission
+from crestline.testing.simulation.watching import Watching
 from crestline.testing.simulation.world import ViolationError, World
 
 LIMIT = 7200.0
@@ -28,7 +30,14 @@ class Subject(Protocol):
         """Run the scenario to its end and check its invariants."""
 
 
-SUBJECTS: dict[str, Callable[[World], Subject]] = {"submission": Submission}
+SUBJECTS: dict[str, Callable[[World], Subject]] = {"submission": Submission, "watching": Watching}
+"""Those of the client; others are named `module:Class`."""
+
+
+def subject_of(name: str) -> Callable[[World], Subject]:
+    """The class of a subject, by its name in `SUBJECTS` or as `module:Class`."""
+    found: Callable[[World], Subject] = SUBJECTS.get(name) or pkgutil.resolve_name(name)
+    return found
 
 
 @dataclass
@@ -62,7 +71,7 @@ def run(subject: str, seed: int, only: Container[str] | None = None) -> Outcome:
     """Run a subject with a seed.
 
     Args:
-        subject: its name.
+        subject: its name, as `subject_of` takes it.
         seed: of everything that is left to chance.
         only: names of the faults that may happen; None: all.
     """
@@ -75,7 +84,7 @@ def run(subject: str, seed: int, only: Container[str] | None = None) -> Outcome:
         world = World(adversary)
         worlds.append(world)
         loop.set_exception_handler(lambda _, context: world.check(False, _describe(context)))
-        task = loop.create_task(SUBJECTS[subject](world).run())
+        task = loop.create_task(subject_of(subject)(world).run())
         await asyncio.wait([task, world.broken], return_when=asyncio.FIRST_COMPLETED)
         if world.broken.done():
             world.broken.result()

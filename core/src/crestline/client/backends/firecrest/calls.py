@@ -18,8 +18,8 @@ from crestline.client.auth import Authorizer
 from crestline.client.backends.answers import only_utf8, unreachable, unusable
 from crestline.client.backends.capabilities import Capability
 from crestline.client.backends.firecrest.refusals import error_of
-from crestline.client.backends.messages import NotSentError
-from crestline.client.backends.transport import Attempts, Repeat, attempts, make_client, repeat
+from crestline.client.backends.messages import NOTHING_BEGAN, NotSentError
+from crestline.client.backends.transport import NEVER_LEFT, Attempts, Repeat, attempts, make_client, repeat
 from crestline.client.bounded import decode, read_whole
 from crestline.client.policy import RetryPolicy
 from crestline.client.secrets_in_logs import keep_secrets_out_of_logs
@@ -90,27 +90,12 @@ class Calls:
                             raise
                     return await self._send(send)
         except TimeoutError:
-            raise self._out_of_time(so_far) from None
+            raise so_far.out_of_time(self.gateway_url, self._policy, error_of) from None
+        except NOTHING_BEGAN as error:
+            raise so_far.judged(error) from None
         finally:
             attempts.reset(noted)
             repeat.reset(token)
-
-    def _out_of_time(self, so_far: Attempts) -> CrestlineError:
-        """The error of a call that was tried until its time was up: what came of the last try, if anything did."""
-        budget = f"{self._policy.budget:.0f} s"
-        if not so_far.count:
-            hint = "Check its token_url, or what else gives the token, and try again later."
-            return GatewayUnavailableError(f"No access token for {self.gateway_url} within {budget}.", hint=hint)
-        if so_far.last is None:
-            return GatewayUnavailableError(
-                f"{self.gateway_url} did not answer within {budget}.", hint="Try again later."
-            )
-        if isinstance(so_far.last, httpx.HTTPError):
-            error: CrestlineError = unreachable(so_far.last, self.gateway_url)
-        else:
-            error = error_of(so_far.last)
-        error.message = f"{error.message.rstrip('.')}, after {so_far.count} tries in {budget}."
-        return error
 
     async def _send(self, send: Callable[[], Awaitable[T]]) -> T:
         try:
@@ -120,7 +105,7 @@ class Calls:
             raise self._refusal(error.responses[-1]) from None
         except RecursionError:
             raise GatewayUnavailableError(f"An answer of {self.gateway_url} is nested too deeply.") from None
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+        except NEVER_LEFT as error:
             raise unreachable(error, self.gateway_url, NotSentError) from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise unreachable(error, self.gateway_url) from None

@@ -14,13 +14,13 @@ import msgspec
 from crestline.client.auth import Authorizer
 from crestline.client.backends.answers import only_utf8, unreachable, unusable
 from crestline.client.backends.iri.errors import error_from_response
-from crestline.client.backends.messages import NotSentError
-from crestline.client.backends.transport import Attempts, Repeat, attempts, make_client, repeat
+from crestline.client.backends.messages import NOTHING_BEGAN, NotSentError
+from crestline.client.backends.transport import NEVER_LEFT, Attempts, Repeat, attempts, make_client, repeat
 from crestline.client.bounded import decode
 from crestline.client.policy import Policy
 from crestline.client.secrets_in_logs import keep_secrets_out_of_logs
 from crestline.client.traffic import Traffic
-from crestline.model import AuthenticationError, CrestlineError, GatewayUnavailableError, NotFoundError, TooLargeError
+from crestline.model import AuthenticationError, CrestlineError, NotFoundError, TooLargeError
 from crestline.plain_http import check_url
 
 T = TypeVar("T")
@@ -132,7 +132,9 @@ class Calls:
                         if not (may_renew and getattr(error, "renewable", False)):
                             raise
         except TimeoutError:
-            raise self._out_of_time(so_far) from None
+            raise so_far.out_of_time(self.url, self.policy.retry, error_from_response) from None
+        except NOTHING_BEGAN as error:
+            raise so_far.judged(error) from None
         finally:
             attempts.reset(noted)
             repeat.reset(token)
@@ -161,7 +163,7 @@ class Calls:
                 files={"file": upload} if upload is not None else None,
                 headers=more,
             )
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+        except NEVER_LEFT as error:
             raise unreachable(error, self.url, NotSentError) from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise unreachable(error, self.url) from None
@@ -171,20 +173,6 @@ class Calls:
                 found.renewable = True  # type: ignore[attr-defined]
             raise found
         return response
-
-    def _out_of_time(self, so_far: Attempts) -> CrestlineError:
-        """The error of a call that was tried until its time was up."""
-        budget = f"{self.policy.retry.budget:.0f} s"
-        if not so_far.count:
-            return GatewayUnavailableError(
-                f"No access token for {self.url} within {budget}.",
-                hint="Check what gives the token, and try again later.",
-            )
-        if so_far.last is None:
-            return GatewayUnavailableError(f"{self.url} did not answer within {budget}.", hint="Try again later.")
-        if isinstance(so_far.last, httpx.HTTPError):
-            return unreachable(so_far.last, self.url)
-        return error_from_response(so_far.last)
 
     def read(self, response: httpx.Response, kind: type[T]) -> T:
         """The answer as a message."""
