@@ -47,6 +47,12 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     One of `client_secret`, `client_secret_file`, `refresh_token`, `token`, `api_key` and `token_command` says who we
     are; the first two and `refresh_token` need `token_url` and `client_id` (`refresh_token` may go with a secret).
+
+    >>> site = Site(url="https://firecrest.cscs.ch", token="…", system="daint")
+    >>> site.api
+    'firecrest'
+
+    Example: `crestline.connect(site)`
     """
 
     url: str

@@ -49,6 +49,10 @@ class JobMonitor:
         list_requests: lists asked for so far.
         id_requests: look-ups by id so far.
         error: why the last round brought nothing; None when it did.
+
+    Example:
+        async for event in daint.monitor.watch(job):
+            print(event.state)
     """
 
     def __init__(self, backend: Backend, submissions: SubmissionLookup, policy: PollPolicy | None = None) -> None:

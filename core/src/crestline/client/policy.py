@@ -6,7 +6,11 @@ import msgspec
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """When a request is repeated; times in seconds."""
+    """When a request is repeated; times in seconds.
+
+    >>> RetryPolicy(attempts=3, budget=20).longest_wait
+    15.0
+    """
 
     attempts: int = 8
     """repeats after the first try"""
@@ -21,7 +25,11 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PollPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """How often the monitor looks; times in seconds."""
+    """How often the monitor looks; times in seconds.
+
+    >>> PollPolicy(shortest=5, longest=120).jitter
+    0.15
+    """
 
     shortest: float = 1.0
     """between two lists while a watched job is new or has just changed"""
@@ -64,7 +72,11 @@ class PollPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SubmitPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """What it takes to believe that a submission did not happen; times in seconds."""
+    """What it takes to believe that a submission did not happen; times in seconds.
+
+    >>> SubmitPolicy(budget=600).visibility
+    20.0
+    """
 
     visibility: float = 20.0
     """a job may stay invisible in lists for this long after it was accepted"""
@@ -74,7 +86,14 @@ class SubmitPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """All retry, polling and submission settings of a connection."""
+    """All retry, polling and submission settings of a connection.
+
+    >>> patient = Policy(retry=RetryPolicy(budget=600), poll=PollPolicy(longest=60))
+    >>> patient.submit.budget
+    180.0
+
+    Example: `crestline.connect("daint@cscs", policy=patient)`
+    """
 
     retry: RetryPolicy = RetryPolicy()
     poll: PollPolicy = PollPolicy()

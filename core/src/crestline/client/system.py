@@ -53,6 +53,13 @@ class System(SystemFiles):
 
     All connections of one event loop to the same system with the same identity share one set of sockets, one token and
     one job monitor, so opening another one costs nothing.
+
+    Example:
+        async with crestline.connect("daint@cscs") as daint:
+            await daint.upload("structures/", "/scratch/u/run1")
+            job = await daint.submit(JobSpec(script=script, workdir="/scratch/u/run1"), key="campaign/42")
+            job = await daint.wait(job, check=True)
+            await daint.download("/scratch/u/run1/out.xml", "out.xml")
     """
 
     def __init__(

@@ -11,7 +11,13 @@ import msgspec
 
 
 class Traffic(msgspec.Struct):
-    """Requests (repeats included), and bytes of bodies sent and received."""
+    """Requests (repeats included), and bytes of bodies sent and received.
+
+    Example:
+        with counting() as traffic:
+            await daint.upload("structures/", "/scratch/u/run1")
+        print(traffic.requests, traffic.sent)
+    """
 
     requests: int = 0
     sent: int = 0

@@ -2,6 +2,28 @@
 
 Every error says what is wrong and, in `hint`, what to do about it. `status` is the HTTP status that FirecREST v2
 uses for the case: the gateway answers with it, the client turns an answer back into the same class.
+
+    CrestlineError
+        ConfigError
+        InvalidRequestError
+            SubmitLimitError
+        AuthenticationError
+        PermissionDeniedError
+        NotFoundError
+            SystemNotFoundError
+            JobNotFoundError
+            MissingFileError
+        ConflictError
+        TooLargeError
+        RateLimitedError
+        UnsupportedError
+        GatewayUnavailableError
+            MaintenanceError
+            SubmitOutcomeUnknownError
+        NoSiteFitsError
+        TransferError
+        WaitTimeoutError
+        JobFailedError
 """
 
 from __future__ import annotations

@@ -8,7 +8,11 @@ import msgspec
 
 
 class FileType(enum.StrEnum):
-    """Kind of a directory entry, by the letter that `ls -l` prints first."""
+    """Kind of a directory entry, by the letter that `ls -l` prints first.
+
+    >>> FileType("d").name
+    'DIRECTORY'
+    """
 
     FILE = "-"
     DIRECTORY = "d"
@@ -20,7 +24,10 @@ class FileType(enum.StrEnum):
 
 
 class File(msgspec.Struct, frozen=True, kw_only=True):
-    """One entry of a listing (FirecREST `GET /filesystem/{system}/ops/ls`)."""
+    """One entry of a listing (FirecREST `GET /filesystem/{system}/ops/ls`).
+
+    Example: `sum(file.size for file in await daint.ls("/scratch/u/run1", recursive=True))`
+    """
 
     name: str
     """name within its directory; with a recursive listing the path below the directory asked for"""

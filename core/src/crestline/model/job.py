@@ -14,6 +14,9 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     Exactly one of `script` and `script_path` is needed. Resources beyond FirecREST's own fields travel as `#SBATCH`
     lines of the script (see `render_script`), so they work on every FirecREST v2 gateway.
+
+    >>> JobSpec(script="#!/bin/bash\\nsrun pw.x\\n", workdir="/scratch/u/run1", nodes=2, time_limit="00:20:00").nodes
+    2
     """
 
     script: str | None = None
@@ -51,7 +54,10 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobTimes(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Times of a job: seconds since the epoch, durations in seconds; None where the scheduler does not say."""
+    """Times of a job: seconds since the epoch, durations in seconds; None where the scheduler does not say.
+
+    >>> JobTimes(submit=1790000000, elapsed=42).start
+    """
 
     submit: int | None = None
     start: int | None = None
@@ -68,6 +74,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     `stdout` and `stderr` are paths on the system; they are known after `client.metadata(job)` or on a gateway that
     lists them, else None.
+
+    >>> job = Job(job_id="42", state=JobState.COMPLETED, exit_code=0)
+    >>> job.is_finished
+    True
     """
 
     job_id: str

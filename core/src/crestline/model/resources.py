@@ -6,7 +6,10 @@ import msgspec
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
-    """A compute node; memory in MiB."""
+    """A compute node; memory in MiB.
+
+    Example: `[node.name for node in await daint.nodes() if "IDLE" in node.states]`
+    """
 
     name: str
     states: frozenset[str]
@@ -24,7 +27,10 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """An account that the user may charge."""
+    """An account that the user may charge.
+
+    Example: `[account.name for account in await daint.accounts() if account.default]`
+    """
 
     name: str
     user: str
@@ -42,6 +48,9 @@ class Allocation(msgspec.Struct, frozen=True, kw_only=True):
         budget: granted in all; None: there is no limit.
         used: of that, until now; None: not told.
         user: the user whom alone the budget limits; None: it is shared by all users of the account.
+
+    >>> Allocation(account="proj1", unit="node-hours", budget=1000, used=940).left
+    60
     """
 
     account: str
@@ -59,7 +68,10 @@ class Allocation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Partition(msgspec.Struct, frozen=True, kw_only=True):
-    """A partition (queue)."""
+    """A partition (queue) of a system.
+
+    Example: `next(partition.name for partition in await daint.partitions() if partition.default)`
+    """
 
     name: str
     cpus: int = 0
@@ -75,7 +87,10 @@ class Partition(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reservation(msgspec.Struct, frozen=True, kw_only=True):
-    """An advance reservation."""
+    """An advance reservation of nodes.
+
+    Example: `[reservation.nodes for reservation in await daint.reservations()]`
+    """
 
     name: str
     nodes: str = ""

@@ -7,7 +7,11 @@ from functools import lru_cache
 
 
 class JobState(enum.StrEnum):
-    """State of a job; the names are Slurm's in lower case where Slurm has one."""
+    """State of a job; the names are Slurm's in lower case where Slurm has one.
+
+    >>> JobState.TIMEOUT.is_terminal, JobState.TIMEOUT.is_success
+    (True, False)
+    """
 
     SUBMITTED = "submitted"
     """Accepted by the gateway, not yet visible in any list."""

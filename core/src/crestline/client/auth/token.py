@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import logging
 import os
 import threading
 import weakref
@@ -16,6 +17,8 @@ import msgspec
 
 from crestline import clock
 from crestline.client.bounded import decode
+
+logger = logging.getLogger(__name__)
 
 _LONGEST_MARGIN = 60.0
 _SERVER_MARGIN = 35.0
@@ -126,6 +129,7 @@ class TokenSource:
         try:
             token = self._fetch()
         except BaseException as error:  # whatever it is, the waiting callers must get it
+            logger.debug("A token was not renewed: %s", error)
             with self._lock:
                 self._pending = None
             pending.set_exception(error)
@@ -133,6 +137,8 @@ class TokenSource:
         with self._lock:
             self._token = token
             self._pending = None
+        lifetime = "of unknown life" if token.expires is None else f"that lives {token.expires - token.issued:.0f} s"
+        logger.debug("A token was renewed by one %s", lifetime)
         pending.set_result(token)
 
 

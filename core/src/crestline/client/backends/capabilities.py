@@ -7,7 +7,11 @@ from collections.abc import Iterable
 
 
 class Capability(enum.StrEnum):
-    """What an API offers beyond the required calls; the values are the names that a Crestline gateway advertises."""
+    """What an API offers beyond the required calls; the values are the names that a Crestline gateway advertises.
+
+    >>> Capability("idempotency-key") is Capability.IDEMPOTENCY_KEY
+    True
+    """
 
     IDEMPOTENCY_KEY = "idempotency-key"
     JOB_IDS = "job-ids"

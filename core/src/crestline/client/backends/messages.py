@@ -62,7 +62,10 @@ class TransferMethod(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
-    """What to fetch from one directory: what is not older than a file there, and what matches a pattern."""
+    """What to fetch from one directory: what is not older than a file there, and what matches a pattern.
+
+    >>> Selection(directory="output", target=Path("results"), patterns=("*.xml",)).since
+    """
 
     directory: str
     """below the remote directory; one that is not there holds nothing"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 import urllib.request
 from collections.abc import Callable
@@ -19,6 +20,8 @@ from crestline.client.bounded import ENCODING, read_whole
 from crestline.client.policy import RetryPolicy
 from crestline.client.traffic import CountingTransport, Traffic
 from crestline.model import CrestlineError, GatewayUnavailableError, MaintenanceError, RateLimitedError
+
+logger = logging.getLogger(__name__)
 
 Repeat = Literal["freely", "unless_slow", "once", "impatiently"]
 """How a request may be repeated.
@@ -138,9 +141,8 @@ class _WholeAnswers(httpx.AsyncBaseTransport):
         except httpx.HTTPError as failure:
             so_far.last = failure
             so_far.doubtful -= changes and isinstance(failure, NEVER_LEFT)
-            self._outages.failed(
-                request, unreachable(failure, str(request.url.copy_with(path="/", query=None))).message
-            )
+            message = unreachable(failure, str(request.url.copy_with(path="/", query=None))).message
+            self._note(request, so_far.count, message)
             raise
         so_far.last = whole
         if whole.status_code not in _PASSING:
@@ -151,8 +153,12 @@ class _WholeAnswers(httpx.AsyncBaseTransport):
         so_far.doubtful -= changes and isinstance(error, NOTHING_BEGAN)
         if isinstance(error, MaintenanceError):
             raise error  # no repeat helps before it ends
-        self._outages.failed(request, error.message)
+        self._note(request, so_far.count, error.message)
         return whole
+
+    def _note(self, request: httpx.Request, count: int, message: str) -> None:
+        logger.debug("Try %d of %s %s failed: %s", count, request.method, request.url.path, message)
+        self._outages.failed(request, message)
 
     async def aclose(self) -> None:
         await self._kept.aclose()

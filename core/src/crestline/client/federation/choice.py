@@ -31,6 +31,11 @@ class Choice:
         target: `system@site`, for `connect`.
         reasons: of each other system, why it does not go there.
         again: it was chosen by an earlier call with the same key.
+
+    Example:
+        choice = await choose_system(spec, key="campaign/42")
+        async with crestline.connect(choice.target) as system:
+            job = await system.submit(spec, key="campaign/42")
     """
 
     target: str

@@ -57,7 +57,11 @@ _END = bytes(2 * tarfile.BLOCKSIZE)
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
-    """A file, a link or a directory to be sent."""
+    """A file, a link or a directory to be sent.
+
+    >>> Member(path="inputs/Si.cif", source=Path("Si.cif")).path
+    'inputs/Si.cif'
+    """
 
     path: str
     """below the remote directory"""

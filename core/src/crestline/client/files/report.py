@@ -16,7 +16,11 @@ _GATHERED = 1024 * 1024
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What an upload or a download did."""
+    """What an upload or a download did.
+
+    >>> Report(files=2, bytes=2048) + Report(files=1, skipped=5, bytes=100)
+    Report(files=3, skipped=5, bytes=2148, left_out=(), pending=(), temporary=())
+    """
 
     files: int = 0
     """number of files sent or fetched"""

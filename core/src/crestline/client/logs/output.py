@@ -21,6 +21,9 @@ class OutputLine(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         stream: `stdout` or `stderr`; what goes into one file is `stdout`.
+
+    >>> OutputLine("stdout", "Converged after 12 steps").text
+    'Converged after 12 steps'
     """
 
     stream: str
@@ -35,7 +38,12 @@ class OutputPosition(msgspec.Struct, frozen=True, gc=False):
 
 
 class JobOutput(AsyncIterator[OutputLine]):
-    """The lines of a job's output; made by `System.output`."""
+    """The lines of a job's output; made by `System.output`.
+
+    Example:
+        async for line in daint.output(job):
+            print(f"{line.stream}: {line.text}")
+    """
 
     def __init__(
         self, sources: Mapping[str, Source], finished: Callable[[], bool], position: str | None, turn: Turn | None

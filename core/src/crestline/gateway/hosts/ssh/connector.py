@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from crestline.gateway.hosts.ssh.connection import Connection
 from crestline.gateway.hosts.ssh.credentials import Credentials, Identity
 from crestline.gateway.hosts.ssh.settings import SshSettings
 from crestline.model import ConfigError, CrestlineError, GatewayUnavailableError, PermissionDeniedError
+
+logger = logging.getLogger(__name__)
 
 # sshd drops some of more than ten logins that are under way (MaxStartups 10:30:100), of all clients together.
 _LOGINS_AT_ONCE = 4
@@ -82,7 +85,10 @@ class Connector:
             async with asyncio.timeout(timeout.connection + timeout.login):
                 try:
                     return await self._open(user, identity)
-                except (asyncssh.ConnectionLost, ConnectionResetError):
+                except (asyncssh.ConnectionLost, ConnectionResetError) as error:
+                    logger.debug(
+                        "%s closed the connection of %s during the login, trying again: %s", self._where, user, error
+                    )
                     await asyncio.sleep(0.2)  # it may have had too many logins from others
                     return await self._open(user, identity)
         except asyncssh.HostKeyNotVerifiable as error:
@@ -119,6 +125,7 @@ class Connector:
             max_pktsize=_PACKET,
             rekey_bytes=_REKEY,
         )
+        logger.debug("Connected to %s as %s", self._where, user)
         return connection
 
     def _fail_fast(self) -> None:
