@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
+from traitlets import TraitError
 
 from crestline.testing.firecrest import PlainFirecrest, running
 from crestline_jupyterhub import FirecRESTSpawner
@@ -88,9 +89,13 @@ def test_options_of_the_rest_api_reach_the_sites_own_code(site: tuple[Hub, Plain
     hub.stop_server("berta")
 
 
+class _User(SimpleNamespace):
+    __hash__ = object.__hash__
+
+
 def spawner(**settings: object) -> FirecRESTSpawner:
     made = FirecRESTSpawner(hub_name="test", **settings)
-    made.user = SimpleNamespace(name="alice", settings={}, url="/user/alice/")
+    made.user = _User(name="alice", settings={}, url="/user/alice/")
     made.attempt = "0123456789ab"
     return made
 
@@ -113,8 +118,44 @@ def test_limits_are_asked_of_the_scheduler(settings: dict[str, object], memory: 
 def test_numbers_in_environments_are_texts() -> None:
     assert texts({"A": 1, "B": 0.5, "C": "c", "D": None, "E": True}) == {"A": "1", "B": "0.5", "C": "c", "E": "True"}
     assert software({"variables": {"N": 4}}).variables == {"N": "4"}
-    spec = spawner(req_submitenv={"N": 4}).job_spec("/home/a/.crestline/one", "/home/a")
-    assert spec.environment == {"N": "4"}
+    variables: dict[str, object] = {"N": 4, "USER": lambda spawner: spawner.user.name, "UNSET": None, "F": False}
+    spec = spawner(req_submitenv=variables).job_spec("/home/a/.crestline/one", "/home/a")
+    assert spec.environment == {"N": "4", "USER": "alice", "F": "False"}
+
+
+def test_numbers_in_settings_of_the_job_are_texts() -> None:
+    made = spawner(req_nnodes=2, req_nprocs=4.0, req_account=None, req_runtime="00:10:00")
+    spec = made.job_spec("/home/a/.crestline/one", "/home/a")
+    assert (spec.nodes, spec.cpus_per_task, spec.account) == (2, 4, None)
+    with pytest.raises(TraitError):
+        made.req_account = ["a"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("form", ["<input name='project'>", None])
+async def test_form_of_a_site_may_choose_a_profile_and_more(form: str | None) -> None:
+    option = {"display_name": "Q", "choices": {"a": {"display_name": "A", "spawner_override": {"req_qos": 7}}}}
+    profile = {"display_name": "Small", "spawner_override": {"req_nnodes": 1}, "profile_options": {"q": option}}
+    made = spawner(profile_list=[profile], **({"options_form": form} if form else {}))
+    given = {"profile": "small", "project": "p1", "gpu": True, "tags": ["x"], "none": None, "bad": "a\n#SBATCH"}
+    if form is None:
+        with pytest.raises(SpawnFailedError, match="There is no option"):
+            await made.apply_user_options(made, given)
+        return
+    await made.apply_user_options(made, given)
+    assert made.chosen_options == {"q": "a", "project": "p1", "gpu": "True"}
+    assert (made.req_nnodes, made.req_qos) == ("1", "7")
+    with pytest.raises(SpawnFailedError, match="Q cannot be"):
+        await made.apply_user_options(made, {"profile": "small", "q": "other"})
+
+
+@pytest.mark.anyio
+async def test_progress_says_why_there_is_no_news() -> None:
+    made = spawner(system="nowhere")
+    made.job_id = "12"
+    messages = [event["message"] async for event in made.progress()]
+    assert len(messages) == 1
+    assert messages[0].startswith("Job 12: there is no news of it.")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,15 @@ from crestline_jupyterhub.connections import Access
 from crestline_jupyterhub.tokens import login_of
 
 
+class _Text(Unicode):
+    """A text, which may be written as a number; None is empty."""
+
+    def validate(self, obj: HasTraits, value: object) -> str | None:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            value = str(int(value) if value == int(value) else value)
+        return super().validate(obj, "" if value is None else value)
+
+
 class SpawnerSettings(HasTraits):
     """Settings as traitlets. Those named `req_*` describe the job."""
 
@@ -80,45 +89,43 @@ class SpawnerSettings(HasTraits):
 
     # the job
 
-    req_partition = Unicode("", config=True, help="Partition (queue).")
-    req_queue = Unicode("", config=True, help="The same under its PBS name.")
-    req_account = Unicode("", config=True, help="Account that is charged.")
-    req_reservation = Unicode("", config=True, help="Advance reservation.")
-    req_reservation_custom = Unicode("", config=True, help="As req_reservation, which it overrides.")
-    req_qos = Unicode("", config=True, help="Quality of service.")
-    req_constraint = Unicode("", config=True, help="Node features: the node type, where sites name it so.")
-    req_runtime = Unicode("", config=True, help="Time limit, `hh:mm:ss`.")
-    req_nnodes = Unicode("", config=True, help="Number of nodes.")
-    req_ntasks = Unicode("", config=True, help="Number of tasks.")
-    req_nprocs = Unicode(
+    req_partition = _Text("", config=True, help="Partition (queue).")
+    req_queue = _Text("", config=True, help="The same under its PBS name.")
+    req_account = _Text("", config=True, help="Account that is charged.")
+    req_reservation = _Text("", config=True, help="Advance reservation.")
+    req_reservation_custom = _Text("", config=True, help="As req_reservation, which it overrides.")
+    req_qos = _Text("", config=True, help="Quality of service.")
+    req_constraint = _Text("", config=True, help="Node features: the node type, where sites name it so.")
+    req_runtime = _Text("", config=True, help="Time limit, `hh:mm:ss`.")
+    req_nnodes = _Text("", config=True, help="Number of nodes.")
+    req_ntasks = _Text("", config=True, help="Number of tasks.")
+    req_nprocs = _Text(
         "",
         config=True,
         help="CPUs per task, as batchspawner means it. Empty: `cpu_limit`, else `cpu_guarantee`, where one is set.",
     )
-    req_memory = Unicode(
+    req_memory = _Text(
         "",
         config=True,
         help="Memory per node, with unit. Empty: `mem_limit`, else `mem_guarantee`, where one is set.",
     )
-    req_ngpus = Unicode("", config=True, help="GPUs.")
-    req_gres = Unicode("", config=True, help="Generic resources, as `--gres` takes them.")
-    req_cluster = Unicode("", config=True, help="Cluster of a multi-cluster Slurm.")
-    req_host = Unicode("", config=True, help="Name of the system, in place of the one that `system` names.")
-    req_options = Unicode("", config=True, help="Further scheduler options, separated by white space.")
+    req_ngpus = _Text("", config=True, help="GPUs.")
+    req_gres = _Text("", config=True, help="Generic resources, as `--gres` takes them.")
+    req_cluster = _Text("", config=True, help="Cluster of a multi-cluster Slurm.")
+    req_host = _Text("", config=True, help="Name of the system, in place of the one that `system` names.")
+    req_options = _Text("", config=True, help="Further scheduler options, separated by white space.")
     req_submitenv = Dict(config=True, help="Environment of the job, not of the server alone.")
-    req_uenv = Unicode("", config=True, help="User environment, as `--uenv` takes it.")
-    req_uenv_view = Unicode("", config=True, help="View of the user environment, as `--view` takes it.")
-    req_srun = Unicode("", config=True, help="Command in front of the session: `srun`.")
-    req_prologue = Unicode(
-        "", config=True, help="Shell lines before the server: module load, source venv/bin/activate."
-    )
-    req_epilogue = Unicode("", config=True, help="Shell lines after it.")
-    req_keepvars = Unicode(
+    req_uenv = _Text("", config=True, help="User environment, as `--uenv` takes it.")
+    req_uenv_view = _Text("", config=True, help="View of the user environment, as `--view` takes it.")
+    req_srun = _Text("", config=True, help="Command in front of the session: `srun`.")
+    req_prologue = _Text("", config=True, help="Shell lines before the server: module load, source venv/bin/activate.")
+    req_epilogue = _Text("", config=True, help="Shell lines after it.")
+    req_keepvars = _Text(
         "", config=True, help="For templates; empty: `ALL`. The server's environment travels in a private file."
     )
-    req_keepvars_extra = Unicode("", config=True, help="As req_keepvars.")
-    req_homedir = Unicode("", config=True, help="As workdir, which it stands for where that is empty.")
-    req_username = Unicode(config=True, help="The user's name, for templates.")
+    req_keepvars_extra = _Text("", config=True, help="As req_keepvars.")
+    req_homedir = _Text("", config=True, help="As workdir, which it stands for where that is empty.")
+    req_username = _Text(config=True, help="The user's name, for templates.")
 
     @default("req_username")
     def _req_username(self) -> str:

@@ -224,7 +224,7 @@ class FirecRESTSpawner(SpawnerOptions, Spawner):
             software=self.software,
             clusters=self.clusters,
             batch_script=self.batch_script,
-            environment=self.req_submitenv,
+            environment={name: value(self) if callable(value) else value for name, value in self.req_submitenv.items()},
         )
 
     def _session_config(self, system: System, spec: JobSpec) -> dict[str, Any]:
@@ -486,10 +486,13 @@ class FirecRESTSpawner(SpawnerOptions, Spawner):
             if not self._spawn_pending:
                 return
         log, access = f"{self.folder}/{LOG}", self.access()
-        events = progress.tell(await access.as_observer(), access.as_user, self.job_id, log)
-        async with contextlib.aclosing(events):
-            async for event in events:
-                yield event
+        try:
+            events = progress.tell(await access.as_observer(), access.as_user, self.job_id, log)
+            async with contextlib.aclosing(events):
+                async for event in events:
+                    yield event
+        except CrestlineError as error:  # the start itself goes on, and says what becomes of it
+            yield {"progress": 30, "message": f"Job {self.job_id}: there is no news of it. {error}"}
 
 
 def _complete(start: asyncio.Future[None]) -> None:

@@ -41,6 +41,16 @@ def from_form(form: Mapping[str, list[Any]]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value != UNLISTED}
 
 
+def names_of(profiles: list[Profile], options: Mapping[str, Any]) -> set[str]:
+    """The names of options that the chosen profile has; a form of the site may have others."""
+    if not profiles:
+        return set()
+    slug = options.get("profile")
+    profile = default_profile(profiles) if slug is None else _profile(profiles, slug)
+    names = {option.name for option in profile.options}
+    return {"profile"} | names | {f"{name}--{UNLISTED}" for name in names}
+
+
 def choose(profiles: list[Profile], options: Mapping[str, Any], live: Live | None) -> Chosen:
     """What the options say.
 

@@ -15,7 +15,7 @@ from traitlets import Callable, Dict, Float, List, TraitError, Union, default
 from crestline.model import ConfigError, CrestlineError
 from crestline_jupyterhub.failures import SpawnFailedError
 from crestline_jupyterhub.options import form
-from crestline_jupyterhub.options.choice import choose, from_form, refuse
+from crestline_jupyterhub.options.choice import choose, from_form, names_of, refuse
 from crestline_jupyterhub.options.live import Live, look
 from crestline_jupyterhub.options.offer import Override, Profile, is_safe, read_profiles
 from crestline_jupyterhub.settings import SpawnerSettings
@@ -107,20 +107,24 @@ async def _apply(spawner: SpawnerOptions, options: dict[str, Any]) -> None:
     """
     _last_tried[spawner.user] = options
     profiles = await _profiles(spawner)
+    of_site: dict[str, str] = {}
+    if spawner.options_form is not _show or spawner.options_from_form is not from_form:
+        offered = names_of(profiles, options)
+        of_site = {
+            name: str(value)
+            for name, value in options.items()
+            if name not in offered and isinstance(value, str | int | float) and is_safe(str(value))
+        }
+        options = {name: value for name, value in options.items() if name in offered}
     if not profiles:
-        if spawner.options_form is not _show or spawner.options_from_form is not from_form:
-            spawner.chosen_options = {
-                name: str(value)
-                for name, value in options.items()
-                if isinstance(value, str | int | float) and is_safe(str(value))
-            }
-        elif options:
+        if options:
             raise refuse("This hub offers no options: start the server without any.")
+        spawner.chosen_options = of_site
         return
     chosen = choose(profiles, options, await _live(spawner, profiles, CHECK_PATIENCE))
     for override in chosen.overrides:
         await _set(spawner, override)
-    spawner.chosen_options = chosen.values
+    spawner.chosen_options = of_site | chosen.values
 
 
 async def _profiles(spawner: SpawnerOptions) -> list[Profile]:
