@@ -119,6 +119,14 @@ class FirecrestJobScheduler(SlurmJobScheduler):  # type: ignore[misc]
             self._cancel_if_blocked(submitted, reasons)
         self._cancel_if_pending_too_long(submitted)
 
+    def _cancel_if_pending_too_long(self, jobs: list[FirecrestJob]) -> None:
+        """Say why, as ReFrame's other backends do and its Slurm backend does not."""
+        waiting = [job for job in jobs if not job.is_cancelling]
+        super()._cancel_if_pending_too_long(jobs)
+        for job in waiting:
+            if job.is_cancelling:
+                job._exception = JobError("maximum pending time exceeded", job.jobid)
+
     def _look(self, job: FirecrestJob) -> None:
         """Bring what is known into ReFrame's fields."""
         work = job._work
