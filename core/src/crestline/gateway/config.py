@@ -150,6 +150,15 @@ class SystemConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """None: large files travel by signed URLs of the gateway itself"""
 
 
+class RateLimits(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """`[rate_limits]`: what one user may send to one gateway. The whole number may come at once."""
+
+    requests_per_minute: Positive | None = None
+    """requests with a credential; None: no limit"""
+    changes_per_minute: Positive | None = None
+    """of these, the ones that change something: submissions, cancellations, uploads, ...; None: no limit"""
+
+
 class IssuerConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The built-in OAuth2 issuer; durations in seconds."""
 
@@ -296,6 +305,8 @@ class GatewayConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     jobs and files belong to the gateway's account, stands beside a system behind SSH or has several users"""
     limits: ConnectionLimits = ConnectionLimits()
     """limits of connections and of requests on them"""
+    rate_limits: RateLimits = RateLimits()
+    """limits of each user's requests"""
     drain: DrainConfig = msgspec.field(default_factory=DrainConfig)
     metrics: MetricsConfig | None = None
     """listener for Prometheus; None: no metrics are served"""

@@ -47,6 +47,12 @@ SSH_CONNECTIONS = Gauge("crestline_ssh_connections", "Open SSH connections", ["s
 SSH_LOGINS = Counter(
     "crestline_ssh_logins_total", "SSH logins by outcome (`ok`, `failed`)", ["system", "outcome"], registry=REGISTRY
 )
+RATE_LIMITED = Counter(
+    "crestline_rate_limited_total",
+    "Requests of users that were refused for their rate, by limit (`requests`, `changes`)",
+    ["limit"],
+    registry=REGISTRY,
+)
 STORE_ERRORS = Counter(
     "crestline_store_errors_total", "Times that the gateway's database did not answer", registry=REGISTRY
 )

@@ -82,6 +82,7 @@ class Authentication(AbstractAuthenticationMiddleware):
             AuthenticationError: there is no credential, or it cannot be used.
             PermissionDeniedError: the caller may not.
             SystemNotFoundError: there is no such system.
+            RateLimitedError: the user has sent too many requests.
         """
         runtime = self._runtime
         try:
@@ -90,9 +91,11 @@ class Authentication(AbstractAuthenticationMiddleware):
             set_principal(connection.scope, error.principal)
             raise
         connection.scope["user"] = caller  # a refusal says who it was
-        system = _system_of(connection, runtime)
         method = str(connection.scope.get("method", "GET"))  # a WebSocket's handshake is a GET
-        await runtime.authorization.check(caller, required_scope(method, connection.route_handler.opt), system)
+        scope = required_scope(method, connection.route_handler.opt)
+        await runtime.rates.count(caller.username, is_change=scope.endswith(":write"))
+        system = _system_of(connection, runtime)
+        await runtime.authorization.check(caller, scope, system)
         return AuthenticationResult(user=caller, auth=None)
 
 

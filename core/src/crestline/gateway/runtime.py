@@ -25,6 +25,7 @@ from crestline.gateway.identity.issuer import Issuer
 from crestline.gateway.identity.keys import signing_key
 from crestline.gateway.iri import Facility, FileTasks
 from crestline.gateway.isolation import check_served_trees, check_shared_account, check_shared_user
+from crestline.gateway.rate_limits import UserRates
 from crestline.gateway.readiness import Readiness
 from crestline.gateway.replicas import Replicas
 from crestline.gateway.sharing import share
@@ -34,7 +35,9 @@ from crestline.gateway.user_shares import UserShares
 from crestline.relay.server import Relay
 from crestline.wire.extensions import Scope
 
-_TAKEN_UP = frozenset({"systems", "maintenance", "oidc", "openfga", "min_token_ttl", "drain", "deadline"})
+_TAKEN_UP = frozenset(
+    {"systems", "maintenance", "oidc", "openfga", "min_token_ttl", "drain", "deadline", "rate_limits"}
+)
 
 _log = logging.getLogger("crestline.runtime")
 
@@ -79,6 +82,7 @@ class GatewayRuntime:
         self.config = config
         self.public_url = public_url or (lambda: config.public_url or "")
         self.relay = Relay(config.relay)
+        self.rates = UserRates(config.rate_limits)
         self.answers = UserShares(32, 8)
         """for answers that lie in memory as a whole, each until its client has taken it"""
 
@@ -156,6 +160,8 @@ class GatewayRuntime:
         self.systems.exchange(built, config.systems, config.drain.limit)
         self.authenticator = authenticator
         self.authorization, before = authorization, self.authorization
+        if config.rate_limits != old.rate_limits:
+            self.rates = UserRates(config.rate_limits)
         self.config = config
         await before.close()
         gone = sorted(old.systems.keys() - config.systems.keys())

@@ -22,7 +22,7 @@ from crestline.gateway.metrics_server import MetricsServer
 from crestline.gateway.runtime import GatewayRuntime
 from crestline.gateway.tls import ServerTls
 from crestline.model import ConfigError, CrestlineError
-from crestline.serving.server import HttpServer, bind
+from crestline.serving.server import HttpServer, bind, take_activated_socket
 
 _TLS_LOOK = 300
 """ticks of uvicorn's main loop, ten a second, between two looks for a renewed certificate"""
@@ -31,7 +31,7 @@ _log = logging.getLogger("crestline.server")
 
 
 class Server(HttpServer):
-    """A gateway bound to its address; `url` is known before it serves."""
+    """A gateway on its address, or on the socket that systemd passed; `url` is known before it serves."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Server(HttpServer):
         self.sign_in_link: str | None = None
         """A URL that signs a browser in once within minutes of the start; a secret, which is never logged."""
         self.tls = ServerTls(config.tls) if config.tls else None
-        listener = bind(host or config.host, config.port if port is None else port)
+        listener = take_activated_socket() or bind(host or config.host, config.port if port is None else port)
         try:
             _check_exposure(config, listener)
             name, number = listener.getsockname()[:2]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from crestline.relay.config import RelayConfig
 from crestline.relay.server import Relay
 from crestline.serving import ConnectionLimits
-from crestline.serving.server import HttpServer, bind
+from crestline.serving.server import HttpServer, bind, take_activated_socket
 
 
 class Server(HttpServer):
@@ -33,7 +33,7 @@ class Server(HttpServer):
         trusted_proxies: Iterable[str] = (),
     ) -> None:
         self.relay = Relay(config)
-        listener = bind(host, port)
+        listener = take_activated_socket() or bind(host, port)
         self.address: tuple[str, int] = listener.getsockname()[:2]
         self.on_ready: Callable[[], None] = lambda: None
         try:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+import os
 import socket
 import ssl
 from collections.abc import Iterable
@@ -22,6 +23,8 @@ from crestline.serving.protocol import LimitedHttpProtocol
 _BATCH = 64
 """connections accepted before other work has its turn"""
 _BACKLOG = 2048
+_FIRST_ACTIVATED = 3
+"""the descriptor of the first socket that systemd passes"""
 _PAUSE = 0.5
 """seconds without new connections after the system had no descriptor or memory for one"""
 _LARGEST_MESSAGE = 1024 * 1024
@@ -170,6 +173,32 @@ class HttpServer(uvicorn.Server):
             for each in list(self.server_state.connections):
                 if isinstance(each, LimitedHttpProtocol):
                     each.check(loop.time())
+
+
+def take_activated_socket() -> socket.socket | None:
+    """Return the listening socket that systemd passed to this process (`LISTEN_FDS`); None if it passed none.
+
+    It is taken once, and programs that this process starts do not see it.
+
+    Raises:
+        ConfigError: there are several, or it is not a listening TCP socket.
+    """
+    process, count = os.environ.pop("LISTEN_PID", ""), os.environ.pop("LISTEN_FDS", "")
+    os.environ.pop("LISTEN_FDNAMES", None)
+    if process != str(os.getpid()) or not count:
+        return None
+    if count != "1":
+        raise ConfigError(f"systemd passed {count} sockets.", hint="Give the socket unit one ListenStream=.")
+    os.set_inheritable(_FIRST_ACTIVATED, False)
+    listener = socket.socket(fileno=_FIRST_ACTIVATED)
+    is_tcp = listener.family in (socket.AF_INET, socket.AF_INET6) and listener.type == socket.SOCK_STREAM
+    if not is_tcp or not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        listener.close()
+        raise ConfigError(
+            "The socket that systemd passed is not a listening TCP socket.",
+            hint="Write ListenStream=ADDRESS:PORT in the socket unit, with Accept=no.",
+        )
+    return listener
 
 
 def bind(host: str, port: int) -> socket.socket:

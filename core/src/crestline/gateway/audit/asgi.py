@@ -18,10 +18,11 @@ from crestline.gateway.runtime import GatewayRuntime
 
 _DENIED = (401, 403)
 _NO_ANSWER = 499
+_TOO_MANY = 429
 _LONGEST_TEXT = 16 * 1024  # room for the ids of a large batch
 _LONGEST_NAME = 256
 _LONGEST_REASON = 1024
-_REFUSED = (401, 403, 429)
+_REFUSED = (401, 403, _TOO_MANY)
 """statuses of a credential that was refused"""
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
@@ -76,7 +77,7 @@ class Audited:
             status=status,
             reason=_clean(str(scope.get(REFUSAL, "")), _LONGEST_REASON) if status >= 400 else "",
         )
-        if is_known or status not in _REFUSED:
+        if status not in _REFUSED or (is_known and status != _TOO_MANY):
             await self._runtime.audit.record(record)
         else:
             await self._runtime.sign_ins.record(record)
