@@ -19,6 +19,7 @@ HERE = Path(__file__).parent
 MEASUREMENTS = HERE.parent / "docs" / "measurements"
 PARTS = {
     "gateway": ("gateway/run.py",),
+    "queues": ("queues/run.py",),
     "airflow-waiting": ("airflow/waiting.py",),
     "airflow-styles": ("airflow/styles.py",),
     "jupyterhub": ("jupyterhub/run.py",),

@@ -6,10 +6,14 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
 from crestline import __version__
+from crestline.cli.app import app
+from crestline.cli.programs import BUILT_IN
 from harness.command import CRESTLINE, Command
 
 COMMANDS = ["serve", "env", "systems", "run", "submit", "ps", "wait", "logs", "cancel", "ls", "cat", "cp", "doctor"]
@@ -30,15 +34,22 @@ def test_every_command_has_help_and_json_and_takes_no_secret(alone: Command, com
     assert not [option for option in options if any(word in option for word in ("secret", "password", "token"))]
 
 
+def test_the_list_of_commands_has_each_help_s_first_sentence() -> None:
+    group: Any = get_command(app)
+    listed = {name: each.summary for name, each in BUILT_IN.items()}
+    assert listed == {name: group.get_command(None, name).short_help for name in BUILT_IN}
+
+
 def test_version(alone: Command) -> None:
     assert alone("--version").stdout.decode() == f"crestline {__version__}\n"
 
 
-def test_help_imports_neither_client_nor_gateway() -> None:
+def test_help_imports_no_command() -> None:
+    """Nor client and gateway, nor what starts slowly in the standard library."""
     script = (
         "import sys; from crestline.cli.app import run; run(['--help']);"
         "print(*[name for name in sys.modules if name.startswith(('crestline.client', 'crestline.gateway', 'httpx',"
-        " 'litestar', 'rich'))], file=sys.stderr)"
+        " 'litestar', 'rich', 'asyncio', 'ssl', 'crestline.cli.jobs', 'crestline.cli.files'))], file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
     assert b"crestline" not in done.stderr

@@ -277,7 +277,7 @@ async def test_many_pollers_share_one_qstat(commands: LocalCommands, tmp_path: P
 
 @pytest.mark.parametrize("how", ["down", "hang"])
 async def test_a_server_that_does_not_answer(commands: LocalCommands, server: Server, tmp_path: Path, how: str) -> None:
-    options = PbsOptions(directory=str(PROGRAMS), timeout=2, submit_timeout=2, max_age=0.05)
+    options = PbsOptions(directory=str(PROGRAMS), timeout=2, submit_timeout=2, max_age=0.05, max_stale=0)
     pbs = PbsScheduler("pbs", commands, options)
     job_id = await pbs.submit("alice", describe(tmp_path))
     await one(pbs, job_id)

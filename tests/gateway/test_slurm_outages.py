@@ -29,7 +29,8 @@ def commands(cluster: Cluster) -> ContainerCommands:
 
 @pytest.fixture
 async def slurm(commands: ContainerCommands) -> AsyncIterator[SlurmScheduler]:
-    scheduler = SlurmScheduler("test", commands, SlurmOptions(timeout=TIMEOUT, submit_timeout=TIMEOUT))
+    options = SlurmOptions(timeout=TIMEOUT, submit_timeout=TIMEOUT, max_stale=0.0)
+    scheduler = SlurmScheduler("test", commands, options)
     await scheduler.jobs("alice", JobQuery(window=3600))
     yield scheduler
     await scheduler.stop()

@@ -33,7 +33,7 @@ HELD = JobDescription(working_directory="/scratch", script="#!/bin/sh\n#SBATCH -
 async def test_versions_tokens_and_outages(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = rest_options(cluster, tmp_path)
     commands = ContainerCommands(cluster)
-    slurm = SlurmScheduler("test", commands, SlurmOptions(observer="observer", timeout=10, rest=options))
+    slurm = SlurmScheduler("test", commands, SlurmOptions(observer="observer", timeout=10, max_stale=0.0, rest=options))
     newest = {"22.05": "v0.0.38", "24.11": "v0.0.42"}[cluster.slurm_version]
     assert await slurm.ping() == f"slurmrestd answers with {newest}."
     job_id = await slurm.submit("alice", HELD)

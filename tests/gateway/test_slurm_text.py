@@ -8,6 +8,7 @@ import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
@@ -17,7 +18,10 @@ from crestline.gateway.hosts import Completed
 from crestline.gateway.schedulers.command_lines import CommandLine
 from crestline.gateway.schedulers.pbs import submission as pbs_submission
 from crestline.gateway.schedulers.slurm import accounting, ids, submission, tables
+from crestline.gateway.schedulers.slurm.commands import SlurmCommands
+from crestline.gateway.schedulers.slurm.queue import SlurmQueue
 from crestline.gateway.schedulers.slurm.streams import Streams, asked_for, job_metadata, options_of
+from crestline.gateway.schedulers.time_limit import TimeLimit
 from crestline.model import (
     GatewayUnavailableError,
     InvalidRequestError,
@@ -27,7 +31,7 @@ from crestline.model.directories import missing_directory
 from crestline.wire.compute import JobDescription, JobInfo, JobStatus, JobTime
 
 MARK = "@0123456789abcdef@"
-FIELDS = ("JobID", "JobName", "State")
+TABLE = tables.Layout("sacct", ("JobID", "JobName", "State"))
 ROW = st.tuples(st.integers(1, 10**9).map(str), st.text(), st.text())
 
 
@@ -37,21 +41,89 @@ def test_cells_come_back_whatever_they_hold(rows: list[tuple[str, str, str]], ba
     output = greeting + "".join("".join(cell + MARK for cell in row) + "\n" for row in rows)
     if not rows:
         output = ""
-    found = tables.cut(output.encode(errors="surrogatepass"), MARK, FIELDS)
+    found = TABLE.rows(TABLE.cut(output.encode(errors="surrogatepass"), MARK))
     printed = [tuple(cell.encode(errors="surrogatepass").decode(errors="replace") for cell in row) for row in rows]
     assert [tuple(row.values()) for row in found] == printed
 
 
+QUEUE = tables.Layout("squeue", ("JobArrayID", "JobID", "State", "Name", "WorkDir"))
+PLAIN = st.text(st.characters(blacklist_characters="|@"))
+
+
+@given(st.lists(st.tuples(st.integers(1, 10**9).map(str), PLAIN, PLAIN, st.text(), st.text())), st.text())
+def test_only_what_a_user_cannot_choose_ends_in_one_character(rows: list[tuple[str, ...]], banner: str) -> None:
+    assert QUEUE.arguments(MARK) == [f"--Format=JobArrayID:{MARK},JobID:|,State:|,Name:{MARK},WorkDir:{MARK}"]
+    ends = (MARK, "|", "|", MARK, MARK)
+    lines = ["".join(map("".join, zip(row, ends, strict=True))) for row in rows]
+    output = "\n".join([banner, *lines, ""]) if rows else ""
+    printed = [tuple(cell.encode(errors="surrogatepass").decode(errors="replace") for cell in row) for row in rows]
+    table = QUEUE.cut(output.encode(errors="surrogatepass"), MARK)
+    assert [tuple(QUEUE.cells(pieces)) for pieces in table] == printed
+
+
+def test_a_long_table_is_cut_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [("1", "2", "R", "n|\n" * n, "/ä") for n in range(60)]
+    text = "".join(f"{a}{MARK}{b}|{c}|{d}{MARK}{e}{MARK}\n" for a, b, c, d, e in rows)
+    for block in (1, 7, 64, 1000):
+        monkeypatch.setattr(tables, "_BLOCK", block)
+        assert [tuple(QUEUE.cells(pieces)) for pieces in QUEUE.cut(text.encode(), MARK)] == rows
+
+
+@pytest.mark.anyio
+async def test_unchanged_rows_of_the_queue_are_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def squeue(names: dict[str, str]) -> bytes:
+        plain = "RUNNING|0:0|u|g|p|c|1|1|n1|5|1|2|N/A|1:00|2:00|"
+        rows = (f"{n}{mark}{n}|{plain}None{mark}{name}{mark}a{mark}/w{mark}\n" for n, name in names.items())
+        return "".join(rows).encode()
+
+    mark = "@mark"
+    monkeypatch.setattr(tables.secrets, "token_urlsafe", lambda _: mark[1:])
+    answers = [squeue({"1": "one", "2": "two"}), squeue({"1": "one", "2": "other"}), b"1@mark1|"]
+
+    class Commands:
+        async def read(self, *_: object, **__: object) -> bytes:
+            return answers.pop(0)
+
+    queue = SlurmQueue(cast("SlurmCommands", Commands()), 5.0)
+    first, second = await queue.read("u"), await queue.read("u")
+    assert first[0] is second[0]
+    assert [entry.job.name for entry in (*first, *second)] == ["one", "two", "one", "other"]
+    with pytest.raises(GatewayUnavailableError):
+        await queue.read("u")
+
+
+def test_the_time_limit_of_a_look_follows_what_looks_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("crestline.gateway.schedulers.time_limit.time.monotonic", lambda: now[0])
+    limit = TimeLimit(5.0)
+
+    def look(seconds: float) -> float:
+        late = seconds >= limit.seconds
+        with contextlib.suppress(GatewayUnavailableError), limit.observe():
+            now[0] += min(seconds, limit.seconds)
+            if late:
+                raise GatewayUnavailableError("late")
+        return limit.seconds
+
+    limits = [look(seconds) for seconds in (0.1, 12.0, 12.0, 12.0, 2.0, 0.1)]
+    assert limits == pytest.approx([5, 10, 20, 48, 8, 5])
+    assert [look(1000.0) for _ in range(5)] == [10, 20, 40, 60, 60]
+    with contextlib.suppress(GatewayUnavailableError), limit.observe():
+        raise GatewayUnavailableError("refused at once")
+    assert limit.seconds == 60
+
+
 @given(st.binary())
 def test_any_bytes_are_a_table_or_are_refused(output: bytes) -> None:
-    with contextlib.suppress(GatewayUnavailableError):
-        tables.cut(output, MARK, FIELDS)
+    for layout in (TABLE, QUEUE):
+        with contextlib.suppress(GatewayUnavailableError):
+            layout.rows(layout.cut(output, MARK))
 
 
 def test_a_table_that_was_cut_off_is_refused() -> None:
     whole = f"1{MARK}name{MARK}RUNNING{MARK}\n2{MARK}na"
     with pytest.raises(GatewayUnavailableError):
-        tables.cut(whole.encode(), MARK, FIELDS)
+        TABLE.rows(TABLE.cut(whole.encode(), MARK))
 
 
 @given(st.text())

@@ -141,6 +141,35 @@ async def test_a_fault_of_ours_reaches_the_asker() -> None:
         await Snapshot(gate.fetch).get()
 
 
+async def test_a_value_that_costs_much_is_served_until_it_is_too_old() -> None:
+    gate = Gate()
+    gate.open.set()
+    snapshot = Snapshot(gate.fetch, max_age=0.0, max_stale=FOREVER, pause=lambda value: 100.0 * value)
+    assert [await snapshot.get() for _ in range(50)] == [1] * 50
+    assert await snapshot.get(preferred=time.monotonic()) == 1
+    assert (gate.calls, snapshot.is_costly) == (1, True)
+    changed = time.monotonic()
+    assert await snapshot.get(changed) == 2  # for a caller who changed something it is fetched all the same
+    hasty = Snapshot(gate.fetch, max_age=0.0, max_stale=0.0, pause=lambda _: 100.0)
+    assert [await hasty.get(), await hasty.get()] == [3, 4]
+
+
+@pytest.mark.parametrize("fails", [True, False], ids=["fails", "hangs"])
+async def test_an_older_value_stands_in_for_one_that_is_late(fails: bool) -> None:
+    gate = Gate()
+    gate.open.set()
+    snapshot = Snapshot(gate.fetch, max_age=0.0, max_stale=FOREVER)
+    assert await snapshot.get() == 1
+    gate.error = GatewayUnavailableError("did not answer in time")
+    assert await snapshot.get() == 1
+    if not fails:
+        gate.open.clear()
+    assert [await asyncio.wait_for(snapshot.get(), 60) for _ in range(20)] == [1] * 20
+    with pytest.raises(GatewayUnavailableError):
+        await snapshot.get(time.monotonic())
+    await snapshot.close()
+
+
 class Answers:
     """Squares numbers; remembers what was asked together."""
 
@@ -206,12 +235,15 @@ class FakeSlurm(JobSource):
         self.held: dict[str, Entry] = {}
         self.recorded: dict[str, Entry] = {}
         self.calls: Counter[str] = Counter()
+        self.owners: Counter[str | None] = Counter()
+        """whose jobs the queue was asked for; None: all"""
         self.queue_error: Exception | None = None
         self.accounting_error: Exception | None = None
         self.kept = FOREVER
 
     async def queue(self, user: str, owner: str | None, ids: Collection[str] | None = None) -> list[Entry]:
         self.calls["queue" if ids is None else "queue by id"] += 1
+        self.owners[owner] += 1
         if self.queue_error:
             raise self.queue_error
         wanted = None if ids is None else {self.family(each) for each in ids}
@@ -278,7 +310,7 @@ def slurm() -> FakeSlurm:
 @pytest.fixture
 def book(slurm: FakeSlurm) -> JobBook:
     """Looks at the queue anew for every reader, so that tests need not wait."""
-    return JobBook(slurm, "alice", "alice", max_age=0.0)
+    return JobBook(slurm, "alice", "alice", max_age=0.0, max_stale=0.0)
 
 
 async def test_the_queue_wins_over_accounting(slurm: FakeSlurm, book: JobBook) -> None:
@@ -296,6 +328,30 @@ async def test_polling_a_job_costs_one_look_at_the_queue_per_age(slurm: FakeSlur
     for n in range(1000):
         assert states(await book.by_ids([str(n)])) == {str(n): "RUNNING"}
     assert slurm.calls == {"queue": 1}
+
+
+async def test_a_long_queue_is_listed_once_for_all_who_poll(slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crestline.gateway.schedulers.job_book._PAUSE_PER_JOB", 1.0)
+    book = JobBook(slurm, "observer", None, max_age=0.0, max_stale=FOREVER)
+    users = ("alice", "bob", "carol")
+    slurm.hold(*(job(str(n), "PENDING", user=users[n % 3]) for n in range(300)))
+    for n in range(300):
+        assert states(await book.by_ids([str(n)], preferred=time.monotonic())) == {str(n): "PENDING"}
+        listed = await book.recent(users[n % 3], 0)
+        assert len(listed) == 100
+        assert listed.age > 0
+    assert (slurm.calls["queue"], slurm.calls["queue by id"]) == (1, 0)
+
+    # A caller who has changed something is told of these jobs alone, as they are now.
+    slurm.hold(*(entry for entry in slurm.held.values() if entry.job.job_id != "3"), job("900", "RUNNING"))
+    slurm.record(job("3", "CANCELLED"))
+    changed = time.monotonic()
+    assert states(await book.by_ids(["900"], changed)) == {"900": "RUNNING"}
+    assert states(await book.by_ids(["3"], changed)) == {"3": "CANCELLED"}
+    mine = await book.recent("alice", 0, changed)
+    assert (len(mine), mine[-1].job_id, states(mine)["3"]) == (101, "900", "CANCELLED")
+    assert (slurm.owners[None], slurm.calls["queue by id"]) == (3, 2)
+    assert slurm.owners["alice"] == 1
 
 
 async def test_a_job_seen_to_end_in_the_queue_needs_no_accounting(slurm: FakeSlurm, book: JobBook) -> None:

@@ -42,7 +42,7 @@ class KillableGateway(GatewayProcess, SlurmGateway):
 def gateway(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KillableGateway]:
     home = tmp_path_factory.mktemp("survives") / "home"
     system = prepare(cluster, home)
-    system["scheduler"] = {"type": "slurm", "timeout": TIMEOUT, "submit_timeout": TIMEOUT}
+    system["scheduler"] = {"type": "slurm", "timeout": TIMEOUT, "submit_timeout": TIMEOUT, "max_stale": 0.0}
     system["host"]["timeout"] = {"connection": 8, "login": 8, "command_execution": 8, "keep_alive": 4}
     config = home.with_name("gateway.toml")
     config.write_text(tomlkit.dumps({"systems": {"cluster": system}}))

@@ -49,8 +49,8 @@ class Says:
         self._cells = cells
         self._output = output
 
-    async def read(self, user: str, program: str, *arguments: str) -> Any:
-        mark = re.search("@[0-9a-f]{16}@", " ".join(arguments))
+    async def read(self, user: str, program: str, *arguments: str, **_: Any) -> Any:
+        mark = re.search("@[A-Za-z0-9_-]{12}(?=,|$| )", " ".join(arguments))
         if mark is None:
             return self._output
         layout = next(each for each in arguments if each.lower().startswith("--format="))
@@ -60,7 +60,7 @@ class Says:
 
 
 class PbsSays(Says):
-    async def read(self, user: str, program: str, *arguments: str) -> Any:
+    async def read(self, user: str, program: str, *arguments: str, **_: Any) -> Any:
         return Completed(0, self._output, b"")
 
 
@@ -118,7 +118,10 @@ PBS_SAID = st.tuples(
 SHOWN = JobInfo(job_id="12_3", name="n", nodes="n[1-2]", status=JobStatus(state="RUNNING"), time=JobTime())
 
 READERS: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], Any]]] = {
-    "squeue": (rows(queue._FIELDS), queue._entries),
+    "squeue": (
+        rows(queue._LAYOUT.fields),
+        lambda found: [queue._entry(list(row.values()), {}) for row in found],
+    ),
     "sacct": (rows(accounting._FIELDS), accounting.jobs_of),
     "sinfo, nodes": (SAID, read_with(slurm_resources.read_nodes, Says)),
     "scontrol show config": (SAID, read_with(slurm_resources.read_site, Says)),

@@ -32,7 +32,7 @@ class Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in self.commands:
             if cmd_name in BUILT_IN:
-                module = import_module(f"crestline.cli.{BUILT_IN[cmd_name]}")
+                module = import_module(f"crestline.cli.{BUILT_IN[cmd_name].module}")
                 self.commands.update(get_group(module.app).commands)
             elif found := tuple(installed().select(name=cmd_name)):
                 self.commands[cmd_name] = _load(found[0])
@@ -43,6 +43,12 @@ class Commands(TyperGroup):
         if command is not None and not command.short_help:
             command.short_help = first_sentence(command.help)  # else the list of commands cuts its lines
         return command
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the list of commands; of this package's none is imported for that."""
+        others = {name: self.get_command(ctx, name).short_help for name in self.list_commands(ctx)[len(BUILT_IN) :]}
+        with formatter.section("Commands"):
+            formatter.write_dl([*((name, each.summary) for name, each in BUILT_IN.items()), *others.items()])
 
 
 def _load(entry: EntryPoint) -> Any:

@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import LazyLoader
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader, MetaPathFinder
+else:  # importing importlib.abc takes longer than all the rest
+    Loader = MetaPathFinder = object
 
 _LEFT_OUT = "httpx._main"
 """httpx does without it where its dependencies are not installed."""

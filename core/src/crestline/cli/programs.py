@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoints
@@ -16,36 +17,61 @@ if TYPE_CHECKING:
 ENTRY_POINTS = "crestline.commands"
 """the group; an entry point's name is the command's"""
 
-# Command -> module of this package with an `app` that has it, in the order of `crestline --help`.
+
+class BuiltIn(NamedTuple):
+    """A command of this package."""
+
+    module: str
+    """below `crestline.cli`, with an `app` that has the command"""
+    summary: str
+    """the first sentence of its help, so that a list of the commands need not import their modules"""
+
+
 BUILT_IN = {
-    "serve": "serve",
-    "relay": "relay",
-    "env": "env",
-    "systems": "systems",
-    "allocations": "allocations",
-    "run": "run",
-    "submit": "jobs",
-    "ps": "jobs",
-    "wait": "jobs",
-    "logs": "jobs",
-    "cancel": "jobs",
-    "ls": "files",
-    "cat": "files",
-    "tail": "files",
-    "cp": "files",
-    "mv": "files",
-    "rm": "files",
-    "mkdir": "files",
-    "keys": "keys",
-    "doctor": "doctor",
-    "clients": "clients",
-    "audit": "audit",
-    "database": "database",
+    "serve": BuiltIn("serve", "Serve the FirecREST v2 API for this machine or the configured systems, until Ctrl-C."),
+    "relay": BuiltIn(
+        "relay",
+        "Serve the relay: jobs dial in at /relay/agents, hubs' proxies reach them through the configured ingresses.",
+    ),
+    "env": BuiltIn(
+        "env", 'Print shell exports that connect programs to the gateway of this machine: eval "$(crestline env)".'
+    ),
+    "systems": BuiltIn("systems", "List the systems of all configured sites, or of one, with their health."),
+    "allocations": BuiltIn(
+        "allocations", "Show the budget of your accounts on a system, what is used of it, and what is left."
+    ),
+    "run": BuiltIn("run", "Upload, submit, follow the output live, collect results, and exit with the job's code."),
+    "submit": BuiltIn("jobs", "Submit a batch script and print the job's id."),
+    "ps": BuiltIn("jobs", "List jobs."),
+    "wait": BuiltIn(
+        "jobs", "Wait until jobs have ended; exit with the first code that is not 0, in the order of the jobs given."
+    ),
+    "logs": BuiltIn("jobs", "Print a job's output; with --json, JSON lines with pieces of its text."),
+    "cancel": BuiltIn("jobs", "Cancel jobs; one that has ended already is not an error."),
+    "ls": BuiltIn("files", "List a directory of the system."),
+    "cat": BuiltIn("files", "Print files of the system, byte for byte; with --json as text."),
+    "tail": BuiltIn("files", "Print the end of a text file of the system."),
+    "cp": BuiltIn("files", "Copy files to or from the system; again after an interruption, it goes on where it stood."),
+    "mv": BuiltIn("files", "Move or rename files within the system; into TARGET if that is a directory."),
+    "rm": BuiltIn("files", "Remove files of the system."),
+    "mkdir": BuiltIn("files", "Make directories on the system."),
+    "keys": BuiltIn(
+        "keys",
+        "Your API keys; or with --user, --home or --config any user's, for the operator of a gateway on this machine.",
+    ),
+    "doctor": BuiltIn("doctor", "Check the connection to a system step by step; exit with 1 if something fails."),
+    "clients": BuiltIn(
+        "clients", "OAuth2 clients of the built-in issuer of a gateway of this machine, whether it is served or not."
+    ),
+    "audit": BuiltIn("audit", "Print the audit trail, the oldest record first; with --json one record per line."),
+    "database": BuiltIn("database", "The schema of a gateway's database."),
 }
+"""in the order of `crestline --help`"""
 
 Program = Callable[[list[str]], int]
 
 
+@cache
 def installed() -> EntryPoints:
     """Return the entry points of commands that other distributions add."""
     from importlib.metadata import entry_points  # takes as long as all the rest of this module

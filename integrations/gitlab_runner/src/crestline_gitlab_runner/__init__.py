@@ -5,6 +5,11 @@
 the other end.
 """
 
-from crestline_gitlab_runner.commands import main
-
 __all__ = ["main"]
+
+
+def main(arguments: list[str]) -> int:
+    """GitLab Runner custom executor: config, prepare, run, cleanup, gc."""
+    from crestline_gitlab_runner import commands  # the list of all commands does without it
+
+    return commands.main(arguments)

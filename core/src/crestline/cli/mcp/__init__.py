@@ -6,9 +6,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import signal
 from typing import Annotated
 
 import typer
@@ -40,6 +37,10 @@ def mcp(
     allowed = frozenset(word.strip() for words in allow or () for word in words.split(","))
     if unknown := allowed.difference(ACTIONS):
         raise UsageError(f"{', '.join(map(repr, sorted(unknown)))}: --allow takes {', '.join(ACTIONS)}.")
+    import asyncio
+    import logging
+    import signal
+
     from crestline.client.config import find_site
 
     find_site(site)  # an unknown site ends the command; a gateway that is down does not

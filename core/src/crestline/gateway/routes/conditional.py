@@ -50,6 +50,8 @@ async def _answer(jobs: list[JobInfo], known: str | None) -> Answer:
     partial = jobs.partial if isinstance(jobs, JobList) else ""
     etag = await entity_tag(jobs, partial)
     headers = [(b"etag", etag.encode())]
+    if isinstance(jobs, JobList) and jobs.age >= 1:  # RFC 9111, section 5.1
+        headers.append((b"age", b"%d" % min(jobs.age, 86400)))
     if matches(known, etag):
         return Ready(304, headers, b"")
     if partial:

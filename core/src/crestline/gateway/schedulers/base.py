@@ -35,7 +35,8 @@ class JobQuery(msgspec.Struct, frozen=True, kw_only=True):
     window: int | None = None
     """only jobs that were active within the last so many seconds"""
     since: float | None = None
-    """the answer must not be older than this reading of `time.monotonic()`; None: the scheduler decides"""
+    """the answer should not be older than this reading of `time.monotonic()`, unless that is costly; None: the
+    scheduler decides"""
 
     def selects(self, name: str, account: str | None) -> bool:
         """Whether name and account of a job are among those asked for."""
@@ -43,7 +44,10 @@ class JobQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobList(list[JobInfo]):
-    """Jobs, and what is missing among them."""
+    """Jobs, what is missing among them, and how old the list is."""
+
+    age: float = 0.0
+    """seconds since the batch system was asked"""
 
     partial: str = ""
     """why the list is not whole (accounting does not answer), empty if it is"""

@@ -29,7 +29,8 @@ class CommandScheduler(Scheduler):
         name: of the system.
         source: where job lists come from.
         observer: POSIX user who may see all jobs; None: the jobs are queried as each user.
-        max_age: seconds that a list may be old.
+        max_age: seconds for which a list is fresh.
+        max_stale: seconds for which an older list is served while a newer one is late.
         submit_timeout: seconds after which a submitting command has ended, whatever became of the gateway.
         order: sorts job ids.
     """
@@ -41,6 +42,7 @@ class CommandScheduler(Scheduler):
         *,
         observer: str | None,
         max_age: float,
+        max_stale: float,
         submit_timeout: float,
         order: Callable[[str], tuple[int, ...]],
     ) -> None:
@@ -49,7 +51,7 @@ class CommandScheduler(Scheduler):
         self._observer = observer
         self._max_age = max_age
         self._submit_timeout = submit_timeout
-        self._views = JobViews(source, observer, max_age, order)
+        self._views = JobViews(source, observer, max_age, max_stale, order)
         self._open: dict[tuple[str, str], float] = {}
         """(user, tag) of submissions without an answer -> when, by `time.monotonic()`, their command has ended"""
 

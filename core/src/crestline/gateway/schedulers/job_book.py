@@ -7,7 +7,7 @@ import asyncio
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
@@ -27,13 +27,25 @@ _GRACE = 60.0
 _HISTORY_AGE = 60.0
 """seconds after which accounting is asked again for jobs that ended since"""
 
+MAX_STALE = 30.0
+"""default for the seconds that a list of the queue may be old while a newer one is late"""
+
+_PAUSE_PER_JOB = 1e-4
+"""seconds between two looks at the queue for each job in it: ten times what reading a job takes, so that a tenth of a
+core is spent on it"""
+
+_DIRECT = 500
+"""jobs that are looked up by their ids rather than in a costly list of the queue"""
+
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
     """A job as the batch system lists it. `job` is shared by all readers and must not be changed."""
 
     job: JobInfo
     raw_id: str = ""
-    """another id by which the batch system knows it (Slurm: the number of an array task)"""
+    """another id by which the batch system knows it (Slurm: the number of an array task), empty for none"""
+    fingerprint: int = 0
+    """of the text that it was read from, where a source compares that with the next"""
 
     @property
     def has_ended(self) -> bool:
@@ -101,7 +113,8 @@ class _Index:
             self.drop(job_id)
         self.entries[job_id] = entry
         self._owners.setdefault(entry.job.user, {})[job_id] = entry
-        self._raw[entry.raw_id] = job_id
+        if entry.raw_id:
+            self._raw[entry.raw_id] = job_id
         if (family := self._source.family(job_id)) != job_id:
             self._families.setdefault(family, {})[job_id] = None
 
@@ -160,14 +173,39 @@ class JobBook:
 
     The queue speaks for every job that it holds; accounting for those that have left it, asked once per job, many jobs
     in one call. What has ended never changes, so it is kept.
+
+    The longer the queue, the older its list may be. A caller that needs a newer one, because they have just submitted
+    or cancelled a job, is then answered from a look at the jobs in question alone.
+
+    Args:
+        source: the batch system.
+        user: POSIX user who asks it.
+        owner: whose jobs; None: all users'.
+        max_age: seconds for which a list is fresh.
+        max_stale: seconds for which an older list is served while a newer one is late.
     """
 
-    def __init__(self, source: JobSource, user: str, owner: str | None, *, max_age: float = MAX_AGE) -> None:
+    def __init__(
+        self,
+        source: JobSource,
+        user: str,
+        owner: str | None,
+        *,
+        max_age: float = MAX_AGE,
+        max_stale: float = MAX_STALE,
+    ) -> None:
         self.used = time.monotonic()
         self._source = source
         self._user = user
         self._owner = owner
-        self._queue = Snapshot(self._read_queue, max_age=max_age)
+        self._queue = Snapshot(
+            self._read_queue,
+            max_age=max_age,
+            max_stale=max_stale,
+            pause=lambda held: len(held.entries) * _PAUSE_PER_JOB,
+        )
+        self._direct = Batch(self._look_by_id, max_age=max_age)
+        self._direct_by_owner = Batch(self._look_by_owner, max_age=max_age)
         self._lookups = Batch(self._look_up, max_age=max_age)
         self._held = _Index(source)
         self._letting_go: asyncio.Task[None] | None = None
@@ -187,34 +225,41 @@ class JobBook:
         """end of the youngest job that was dropped for want of room"""
         self._histories: dict[str | None, _History] = {}
 
-    async def by_ids(self, ids: Iterable[str], since: float = -math.inf) -> JobList:
+    async def by_ids(self, ids: Iterable[str], since: float = -math.inf, *, preferred: float = -math.inf) -> JobList:
         """These jobs; an array's id brings its elements.
 
         While the queue or accounting does not answer, a job that cannot be told is listed as `UNKNOWN` beside others.
 
         Args:
-            since: reading of `time.monotonic()`; the answer is no older.
+            ids: of the jobs.
+            since: reading of `time.monotonic()`; the answer is never older.
+            preferred: as `since`, but an older answer is given rather than a costly look at the queue.
 
         Raises:
             GatewayUnavailableError: nothing can be told about any of them.
         """
         self.used = time.monotonic()
         ids = list(dict.fromkeys(ids))
-        held: _Index | None = None
+        held: Mapping[str, _Index | None] = dict.fromkeys(ids)
         looked_up: dict[str, list[Entry]] | None = {}
         outage: CrestlineError | None = None
+        jobs, untold = JobList(), []
         try:
-            held, self._silent = await self._queue.get(since), None
+            if self._needs_direct_look(since) and len(ids) <= _DIRECT:
+                held = await self._direct.get(ids, since)
+            else:
+                held = dict.fromkeys(ids, await self._queue.get(since, preferred=preferred))
+                jobs.age = self._queue.age
+            self._silent = None
         except CrestlineError as error:
             outage, self._silent = error, self._silent or time.monotonic()
-        if missing := [each for each in ids if not self._is_told(held, each)]:
+        if missing := [each for each in ids if not self._is_told(held[each], each)]:
             try:
                 looked_up = await self._lookups.get(missing, since)
             except CrestlineError as error:
                 outage, looked_up = outage or error, None
-        jobs, untold = JobList(), []
         for each in ids:
-            entries, whole = self._tell(held, each, looked_up)
+            entries, whole = self._tell(held[each], each, looked_up)
             jobs += [entry.job for entry in entries]
             if not whole:
                 untold.append(each)
@@ -225,20 +270,29 @@ class JobBook:
             jobs.partial = outage.message
         return jobs
 
-    async def recent(self, owner: str | None, start: float, since: float = -math.inf) -> JobList:
+    async def recent(
+        self, owner: str | None, start: float, since: float = -math.inf, *, preferred: float = -math.inf
+    ) -> JobList:
         """The jobs of `owner` (None: of all users) that the queue holds or that ended after `start`.
 
         Without an answer from accounting the list is partial.
 
         Args:
+            owner: POSIX user; None: all users.
             start: seconds since the epoch.
             since: as for `by_ids`.
+            preferred: as for `by_ids`.
 
         Raises:
             GatewayUnavailableError: the queue does not answer.
         """
         self.used = time.monotonic()
-        held = await self._queue.get(since)
+        jobs = JobList()
+        if owner is not None and self._needs_direct_look(since):
+            held = (await self._direct_by_owner.get([owner], since))[owner]
+        else:
+            held = await self._queue.get(since, preferred=preferred)
+            jobs.age = self._queue.age
         partial = ""
         try:
             await self._cover(owner, start)
@@ -250,7 +304,6 @@ class JobBook:
             partial = partial or f"Only the last {_REMEMBERED} ended jobs are listed."
         left = [*self._ended.of(owner), *self._vanished.of(owner)]
         listed = [*(entry for entry in left if entry.job.job_id not in held.entries), *held.of(owner)]
-        jobs = JobList()
         async for some in slices(listed):
             jobs += [entry.job for entry in some if not entry.has_ended or (entry.job.time.end or math.inf) >= start]
         jobs.partial = partial
@@ -262,8 +315,8 @@ class JobBook:
 
     async def close(self) -> None:
         """Cancel the queries that are under way."""
-        await self._queue.close()
-        await self._lookups.close()
+        for part in (self._queue, self._direct, self._direct_by_owner, self._lookups):
+            await part.close()
         if self._letting_go is not None:
             self._letting_go.cancel()
         for history in self._histories.values():
@@ -287,6 +340,30 @@ class JobBook:
             self._letting_go = asyncio.create_task(cooperative.clear(list(self._held.entries.values())))
         self._held = new
         return new
+
+    def _needs_direct_look(self, since: float) -> bool:
+        """Whether the list of the queue is too old for a caller, and too costly to be made anew for them."""
+        return self._queue.is_costly and self._queue.begun < since
+
+    async def _look_by_id(self, ids: set[str]) -> dict[str, _Index]:
+        """What the queue holds of these jobs."""
+        found = _Index(self._source, await self._source.queue(self._user, self._owner, ids))
+        for each in ids:
+            self._leave_missing(self._held.find(each), found)
+        return dict.fromkeys(ids, found)
+
+    async def _look_by_owner(self, owners: set[str]) -> dict[str, _Index]:
+        """What the queue holds of the jobs of each of these users."""
+        found = {}
+        for owner in owners:
+            found[owner] = _Index(self._source, await self._source.queue(self._user, owner))
+            self._leave_missing(list(self._held.of(owner)), found[owner])
+        return found
+
+    def _leave_missing(self, before: Iterable[Entry], now: _Index) -> None:
+        for entry in before:
+            if entry.job.job_id not in now:
+                self._leave(entry)
 
     def _compare(self, entries: Iterable[Entry]) -> tuple[_Index, list[Entry]]:
         """What the queue holds now, and what it held before and does no more."""
@@ -360,7 +437,8 @@ class JobBook:
         for entry in await self._source.accounting(self._user, rest) if rest else ():
             if entry.job.job_id not in found:
                 found.add(entry)
-                if entry.has_ended and entry.job.job_id not in self._held:
+                job_id = entry.job.job_id
+                if entry.has_ended and (job_id not in self._held or job_id in self._vanished):
                     self._keep(entry)
         lost = time.monotonic() - _GRACE
         for each in rest:

@@ -23,16 +23,23 @@ class JobViews:
     Args:
         source: the batch system.
         observer: POSIX user who may see all users' jobs; None: the jobs are queried as each user.
-        max_age: seconds that a list may be old.
+        max_age: seconds for which a list is fresh.
+        max_stale: seconds for which an older list is served while a newer one is late.
         order: sorts jobs that were submitted in the same second, by their ids.
     """
 
     def __init__(
-        self, source: JobSource, observer: str | None, max_age: float, order: Callable[[str], tuple[int, ...]]
+        self,
+        source: JobSource,
+        observer: str | None,
+        max_age: float,
+        max_stale: float,
+        order: Callable[[str], tuple[int, ...]],
     ) -> None:
         self._source = source
         self._observer = observer
         self._max_age = max_age
+        self._max_stale = max_stale
         self._order = order
         self._books: dict[tuple[str, str | None], JobBook] = {}
         self._changed: dict[str, float] = {}
@@ -43,16 +50,17 @@ class JobViews:
         Args:
             user: the POSIX user of the caller.
             query: which jobs.
-            now: as of this moment, not of the last second.
+            now: as of this moment, not of the last list.
             own_only: whether the batch system keeps users from seeing each other's jobs.
         """
-        since = time.monotonic() if now else max(self._changed.get(user, 0.0), query.since or 0.0)
+        since = time.monotonic() if now else self._changed.get(user, 0.0)
+        preferred = query.since or 0.0
         owner = None if query.all_users and not own_only else user
         if query.ids is not None:
-            found = await (await self._book(user, user)).by_ids(query.ids, since)
+            found = await (await self._book(user, user)).by_ids(query.ids, since, preferred=preferred)
         else:
             start = time.time() - (query.window or _DEFAULT_WINDOW)
-            found = await (await self._book(user, owner)).recent(owner, start, since)
+            found = await (await self._book(user, owner)).recent(owner, start, since, preferred=preferred)
         wanted = [
             job
             async for some in slices(found)
@@ -61,14 +69,14 @@ class JobViews:
             and query.selects(job.name, job.account)
         ]
         jobs = JobList(await cooperative.sort(wanted, key=lambda job: (job.time.submit or 0, self._order(job.job_id))))
-        jobs.partial = found.partial
+        jobs.partial, jobs.age = found.partial, found.age
         return jobs
 
     def change(self, user: str) -> None:
         """`user` has submitted or cancelled: nothing older than this moment is for him."""
         self._changed[user] = time.monotonic()
         if len(self._changed) > 1000:
-            oldest = time.monotonic() - self._max_age
+            oldest = time.monotonic() - max(self._max_age, self._max_stale)
             self._changed = {each: when for each, when in self._changed.items() if when >= oldest}
 
     async def keep(self, user: str, entry: Entry) -> None:
@@ -88,5 +96,5 @@ class JobViews:
             idle = time.monotonic() - _IDLE
             for other in [each for each, book in self._books.items() if book.used < idle]:
                 await self._books.pop(other).close()
-            book = self._books[key] = JobBook(self._source, *key, max_age=self._max_age)
+            book = self._books[key] = JobBook(self._source, *key, max_age=self._max_age, max_stale=self._max_stale)
         return book

@@ -26,38 +26,82 @@ _OUTAGE = 10.0
 class Snapshot(Generic[T]):
     """A value that one call fetches on demand for all callers (single flight).
 
-    After a failure an asker gets that failure at once while the next attempt runs behind; so a part that hangs holds up
-    the first asker alone, and the first success after its return serves again.
+    A caller waits for the fetch if the value is too old. Two cases differ while the value is younger than `max_stale`:
+    if fetches are costly or the last one failed, callers get the older value at once, and the next fetch runs behind.
+    Without such a value, a caller gets the failure at once while the next attempt runs; so a part that hangs delays
+    the first caller alone, and the first success after its return serves again.
+
+    Args:
+        fetch: returns the value.
+        max_age: seconds for which a value is fresh, counted from the start of its fetch.
+        max_stale: seconds for which an older value is served while a newer one is late; 0: never.
+        pause: seconds between the starts of two fetches, by the value. Fetches are costly if that is more than
+            `max_age` and a second; then there is also as long between two as one takes.
     """
 
-    def __init__(self, fetch: Callable[[], Coroutine[Any, Any, T]], *, max_age: float = MAX_AGE) -> None:
+    def __init__(
+        self,
+        fetch: Callable[[], Coroutine[Any, Any, T]],
+        *,
+        max_age: float = MAX_AGE,
+        max_stale: float = 0.0,
+        pause: Callable[[T], float] = lambda _: 0.0,
+    ) -> None:
         self._fetch = fetch
         self._max_age = max_age
+        self._max_stale = max_stale
+        self._pause_for = pause
+        self._pause = 0.0
         self._value: T | None = None
         self._begun = -math.inf
         self._task: asyncio.Task[None] | None = None
         self._task_begun = -math.inf
         self._outage = _Outage()
 
-    async def get(self, since: float = -math.inf) -> T:
-        """The value as of at most `max_age` seconds before this call.
+    async def get(self, since: float = -math.inf, *, preferred: float = -math.inf) -> T:
+        """The value as of at most `max_age` seconds before this call, or an older one as the class says.
 
         Args:
-            since: reading of `time.monotonic()`; the value is no older than that either.
+            since: reading of `time.monotonic()`; the value is never older than that.
+            preferred: as `since`, but an older value is served rather than a costly fetch.
 
         Raises:
             CrestlineError: the fetch failed, this time or within the last seconds.
         """
-        oldest = max(time.monotonic() - self._max_age, since)
+        oldest = max(time.monotonic() - self._max_age, since, preferred)
         while self._begun < oldest:
+            if self._is_servable(since) and (self.is_costly or self._outage.is_on):
+                if self._task is None and time.monotonic() >= self._task_begun + self._pause:
+                    self._start()
+                break
             task = self._task or self._start()
-            self._outage.check()
+            if not self._is_servable(since):
+                self._outage.check()
             if self._task_begun < oldest:  # its answer may come from before `oldest`
                 await asyncio.wait({task})
-            else:
+                continue
+            try:
                 await asyncio.shield(task)
-        metrics.SNAPSHOT_AGE.observe(time.monotonic() - self._begun)
+            except CrestlineError:
+                if not self._is_servable(since):
+                    raise
+        metrics.SNAPSHOT_AGE.observe(self.age)
         return cast(T, self._value)
+
+    @property
+    def age(self) -> float:
+        """Seconds since the fetch of the value began; infinite before the first."""
+        return time.monotonic() - self._begun
+
+    @property
+    def begun(self) -> float:
+        """When the fetch of the value began, by `time.monotonic()`; minus infinity before the first."""
+        return self._begun
+
+    @property
+    def is_costly(self) -> bool:
+        """Whether callers are served an older value rather than kept waiting for a fetch."""
+        return self._pause > max(self._max_age, MAX_AGE)
 
     @property
     def is_failing(self) -> bool:
@@ -69,6 +113,10 @@ class Snapshot(Generic[T]):
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
+
+    def _is_servable(self, since: float) -> bool:
+        """Whether the value may be served although it is not fresh."""
+        return self._begun >= since and self.age < self._max_stale
 
     def _start(self) -> asyncio.Task[None]:
         pause = self._task_begun + self._max_age - time.monotonic() if self._outage.is_on else 0.0
@@ -83,6 +131,9 @@ class Snapshot(Generic[T]):
             if pause > 0:  # what fails at once is not asked again and again
                 await asyncio.sleep(pause)
             self._value, self._begun = await self._fetch(), self._task_begun
+            self._pause = min(self._pause_for(self._value), self._max_stale / 2)
+            if self.is_costly:
+                self._pause = min(max(self._pause, 2 * self.age), self._max_stale / 2)
             self._outage.note(None)
         except Exception as error:
             self._outage.note(error)

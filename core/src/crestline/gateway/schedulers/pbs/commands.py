@@ -5,10 +5,12 @@ from __future__ import annotations
 import posixpath
 import re
 import time
+from contextlib import nullcontext
 
 from crestline.gateway.hosts import Commands, Completed
 from crestline.gateway.schedulers.command_lines import CommandLine, limit
 from crestline.gateway.schedulers.pbs.options import PbsOptions
+from crestline.gateway.schedulers.time_limit import TimeLimit
 from crestline.gateway.schedulers.wording import RETRY_AFTER, TIMED_OUT, Wording
 from crestline.model import CrestlineError, GatewayUnavailableError
 
@@ -41,15 +43,24 @@ class PbsCommands:
         self.failure: CrestlineError | None = None
         """how the last look failed, None if it did not"""
 
-    async def read(self, user: str, program: str, *arguments: str) -> Completed:
+    async def read(self, user: str, program: str, *arguments: str, time_limit: TimeLimit | None = None) -> Completed:
         """The output of a program that only looks; times in it are UTC.
 
         qstat fails where one of many jobs is unknown, so the caller judges the exit status.
 
+        Args:
+            user: the POSIX user that it runs as.
+            program: of PBS's.
+            arguments: of the program.
+            time_limit: how long it may take; None: as long as any.
+
         Raises:
             GatewayUnavailableError: no answer.
         """
-        done = await self._run(user, ["env", "TZ=UTC0", *limit(self._options.timeout), self.path(program), *arguments])
+        seconds = self._options.timeout if time_limit is None else time_limit.seconds
+        with nullcontext() if time_limit is None else time_limit.observe():
+            words = ["env", "TZ=UTC0", *limit(seconds), self.path(program), *arguments]
+            done = await self._run(user, words, timeout=seconds)
         if WORDING.is_no_answer(done):
             self.failure = no_answer(program, done)
             raise self.failure

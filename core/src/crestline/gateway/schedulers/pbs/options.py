@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from crestline.gateway.schedulers.job_book import MAX_STALE
+
 
 class PbsOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The keys of a `scheduler` table with `type = "pbs"`; durations in seconds."""
@@ -18,3 +20,6 @@ class PbsOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """seconds for qsub"""
     max_age: float = 1.0
     """seconds for which a job list is served from memory"""
+    max_stale: float = MAX_STALE
+    """seconds for which an older list is served, with its age, while a newer one is late: the queue is long, or the
+    batch system slow"""

@@ -17,6 +17,7 @@ from crestline.gateway.schedulers.pbs.commands import HAS_FINISHED, PbsCommands,
 from crestline.gateway.schedulers.pbs.options import PbsOptions
 from crestline.gateway.schedulers.pbs.output import read_objects
 from crestline.gateway.schedulers.snapshot import Snapshot
+from crestline.gateway.schedulers.time_limit import TimeLimit
 from crestline.model import (
     GatewayUnavailableError,
     JobNotFoundError,
@@ -38,6 +39,9 @@ _RETENTION = 20.0
 _NO_HISTORY = re.compile(r"not configured to maintain job history", re.IGNORECASE)
 _JSON = ("-f", "-F", "json")
 
+_LARGE = 256 * 1024
+"""bytes from which reading leaves the event loop alone"""
+
 
 class PbsScheduler(CommandScheduler):
     """OpenPBS by its commands. A submission carries its tag in a variable of the job's environment.
@@ -56,12 +60,13 @@ class PbsScheduler(CommandScheduler):
     def __init__(self, name: str, commands: Commands, options: PbsOptions) -> None:
         self._options = options
         self._pbs = PbsCommands(commands, options)
-        self._source = _Source(self._pbs)
+        self._source = _Source(self._pbs, options.timeout)
         super().__init__(
             name,
             self._source,
             observer=options.observer,
             max_age=options.max_age,
+            max_stale=options.max_stale,
             submit_timeout=options.submit_timeout,
             order=pbs_jobs.order,
         )
@@ -153,14 +158,18 @@ class PbsScheduler(CommandScheduler):
 class _Source(JobSource):
     """PBS as a `JobBook` reads it."""
 
-    def __init__(self, pbs: PbsCommands) -> None:
+    def __init__(self, pbs: PbsCommands, timeout: float) -> None:
         self._pbs = pbs
+        self._time_limit = TimeLimit(timeout)
         self._has_history = True
 
     async def queue(self, user: str, owner: str | None, ids: Collection[str] | None = None) -> list[Entry]:
         words = sorted({self.family(each) for each in ids}) if ids is not None else []
-        jobs = read_objects(await self._qstat(user, "-t", *_JSON, *words), "Jobs")
-        return pbs_jobs.entries_of(_of(jobs, owner))
+        limit = self._time_limit if ids is None else None
+        output = _judged(await self._pbs.read(user, "qstat", "-t", *_JSON, *words, time_limit=limit))
+        if len(output) > _LARGE:
+            return await asyncio.to_thread(_entries, output, owner)
+        return _entries(output, owner)
 
     async def accounting(self, user: str, ids: Collection[str]) -> list[Entry]:
         return pbs_jobs.entries_of(await self.read(user, ids))
@@ -189,6 +198,10 @@ class _Source(JobSource):
 
     async def _qstat(self, user: str, *arguments: str) -> bytes:
         return _judged(await self._pbs.read(user, "qstat", *arguments))
+
+
+def _entries(output: bytes, owner: str | None) -> list[Entry]:
+    return pbs_jobs.entries_of(_of(read_objects(output, "Jobs"), owner))
 
 
 def _judged(done: Completed) -> bytes:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from crestline.gateway.schedulers.job_book import Entry
 from crestline.gateway.schedulers.slurm import ids as job_ids
 from crestline.gateway.schedulers.slurm.commands import SlurmCommands
-from crestline.gateway.schedulers.slurm.tables import Row, number, parse_exit, read_table, seconds, text
+from crestline.gateway.schedulers.slurm.tables import Layout, Pieces, Row, number, parse_exit, read_table, seconds, text
 from crestline.wire.compute import JobInfo, JobStatus, JobTask, JobTime
 
 _FIELDS = (
@@ -16,6 +16,8 @@ _FIELDS = (
     "ReqCPUS", "AllocCPUS", "NNodes", "NodeList", "WorkDir", "Priority", "Submit", "Start", "End", "ElapsedRaw",
     "Suspended", "TimelimitRaw", "SubmitLine",
 )  # fmt: skip
+
+_LAYOUT = Layout("sacct", _FIELDS)
 
 _AT_ONCE = 1000
 """ids in one call"""
@@ -27,7 +29,7 @@ async def read_accounting(commands: SlurmCommands, user: str, ids: Collection[st
     entries: list[Entry] = []
     for start in range(0, len(wanted), _AT_ONCE):
         some = ",".join(wanted[start : start + _AT_ONCE])
-        entries += await read_table(commands, user, "sacct", _FIELDS, f"--jobs={some}", convert=jobs_of)
+        entries += await read_table(commands, user, _LAYOUT, f"--jobs={some}", convert=_convert)
     return entries
 
 
@@ -36,7 +38,11 @@ async def read_history(commands: SlurmCommands, user: str, owner: str | None, si
     whose = "--allusers" if owner is None else f"--user={owner}"
     age = max(round(time.time() - since), 1)
     span = [f"--starttime=now-{age}seconds", "--endtime=now"]
-    return await read_table(commands, user, "sacct", _FIELDS, whose, *span, convert=jobs_of)
+    return await read_table(commands, user, _LAYOUT, whose, *span, convert=_convert)
+
+
+def _convert(table: Iterable[Pieces]) -> list[Entry]:
+    return jobs_of(_LAYOUT.rows(table))
 
 
 def jobs_of(rows: list[Row]) -> list[Entry]:

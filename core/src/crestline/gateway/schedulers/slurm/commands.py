@@ -5,10 +5,12 @@ from __future__ import annotations
 import posixpath
 import re
 import time
+from contextlib import nullcontext
 
 from crestline.gateway.hosts import Commands, Completed
 from crestline.gateway.schedulers.command_lines import limit
 from crestline.gateway.schedulers.slurm.options import SlurmOptions
+from crestline.gateway.schedulers.time_limit import TimeLimit
 from crestline.gateway.schedulers.wording import RETRY_AFTER, TIMED_OUT, Wording
 from crestline.model import CrestlineError, GatewayUnavailableError
 
@@ -50,14 +52,23 @@ class SlurmCommands:
         self.failure: CrestlineError | None = None
         """how the last command failed, None if it did not"""
 
-    async def read(self, user: str, program: str, *arguments: str) -> bytes:
+    async def read(self, user: str, program: str, *arguments: str, time_limit: TimeLimit | None = None) -> bytes:
         """The output of a program that only looks.
+
+        Args:
+            user: the POSIX user that it runs as.
+            program: of Slurm's.
+            arguments: of the program.
+            time_limit: how long it may take; None: as long as any.
 
         Raises:
             GatewayUnavailableError: no answer in time, or a failure that is not the asker's.
             JobNotFoundError, PermissionDeniedError: as Slurm words it.
         """
-        done = await self.run(user, [*_READING, *self._limited(program), *arguments])
+        seconds = self._options.timeout if time_limit is None else time_limit.seconds
+        with nullcontext() if time_limit is None else time_limit.observe():
+            words = [*_READING, *limit(seconds), self.path(program), *arguments]
+            done = await self.run(user, words, timeout=seconds)
         if done.exit_status != 0 and _NO_ACCOUNTING not in done.stderr:
             error = refusal(program, done) or no_answer(program, done)
             self.failure = error if isinstance(error, GatewayUnavailableError) else None

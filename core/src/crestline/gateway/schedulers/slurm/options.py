@@ -6,6 +6,8 @@ from pathlib import Path
 
 import msgspec
 
+from crestline.gateway.schedulers.job_book import MAX_STALE
+
 
 class RestOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The table `rest`: slurmrestd with `rest_auth/jwt`."""
@@ -30,5 +32,8 @@ class SlurmOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """seconds for sbatch"""
     max_age: float = 1.0
     """seconds for which a job list is served from memory"""
+    max_stale: float = MAX_STALE
+    """seconds for which an older list is served, with its age, while a newer one is late: the queue is long, or the
+    batch system slow"""
     rest: RestOptions | None = None
     """read the queue and cancel by slurmrestd; None: by squeue and scancel"""

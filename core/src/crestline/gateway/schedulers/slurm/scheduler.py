@@ -22,7 +22,7 @@ from crestline.gateway.schedulers.slurm.allocations import read_allocations
 from crestline.gateway.schedulers.slurm.commands import SlurmCommands, complaints, refusal
 from crestline.gateway.schedulers.slurm.metadata import read_metadata
 from crestline.gateway.schedulers.slurm.options import SlurmOptions
-from crestline.gateway.schedulers.slurm.queue import read_queue, read_queue_fields
+from crestline.gateway.schedulers.slurm.queue import SlurmQueue, read_queue, read_queue_fields
 from crestline.gateway.schedulers.slurm.resources import Site
 from crestline.gateway.schedulers.slurm.restd import Slurmrestd
 from crestline.gateway.schedulers.slurm.tables import read_rows
@@ -75,9 +75,10 @@ class SlurmScheduler(CommandScheduler):
         self._rest = Slurmrestd(options.rest, options.timeout) if options.rest is not None else None
         super().__init__(
             name,
-            _Source(self._slurm, self._rest, self._site),
+            _Source(self._slurm, self._rest, self._site, SlurmQueue(self._slurm, options.timeout)),
             observer=options.observer,
             max_age=options.max_age,
+            max_stale=options.max_stale,
             submit_timeout=options.submit_timeout,
             order=job_ids.order,
         )
@@ -277,13 +278,22 @@ class SlurmScheduler(CommandScheduler):
 class _Source(JobSource):
     """Slurm as a `JobBook` reads it."""
 
-    def __init__(self, slurm: SlurmCommands, rest: Slurmrestd | None, site: Callable[[str], Awaitable[Site]]) -> None:
+    def __init__(
+        self,
+        slurm: SlurmCommands,
+        rest: Slurmrestd | None,
+        site: Callable[[str], Awaitable[Site]],
+        whole: SlurmQueue,
+    ) -> None:
         self._slurm = slurm
         self._rest = rest
+        self._whole = whole
         self._site = site
 
     async def queue(self, user: str, owner: str | None, ids: Collection[str] | None = None) -> list[Entry]:
         if self._rest is None:
+            if owner is None and ids is None:
+                return await self._whole.read(user)
             return await read_queue(self._slurm, user, owner, ids)
         entries, cut_short = await self._rest.queue(user, owner, ids)
         return entries + (await read_queue(self._slurm, user, owner, cut_short) if cut_short else [])

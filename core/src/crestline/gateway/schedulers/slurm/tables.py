@@ -9,78 +9,139 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
 from typing import TypeVar
 
 from crestline.gateway.schedulers.slurm.commands import SlurmCommands
+from crestline.gateway.schedulers.time_limit import TimeLimit
 from crestline.model import GatewayUnavailableError
 
 T = TypeVar("T")
 Row = dict[str, str]
 """field -> text"""
+Pieces = list[str]
+"""a row as it is cut at the marks, for `Layout.cells`"""
 
 _NOTHING = frozenset({"", "(null)", "N/A", "None", "Unknown", "NONE", "n/a", "n/s"})
 
+_PLAIN = frozenset({
+    "JobID", "State", "exit_code", "UserName", "GroupName", "Partition", "Cluster", "NumCPUs", "NumNodes", "NodeList",
+    "PriorityLong", "SubmitTime", "StartTime", "EndTime", "TimeUsed", "TimeLimit",
+})  # fmt: skip
+"""squeue's columns that hold no text of a user's, so that one character can end them"""
+
 _LARGE = 256 * 1024
 """bytes from which cutting leaves the event loop alone"""
+
+_BLOCK = 64 * 1024
+"""bytes that are cut in one step, during which no other thread runs"""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a program is asked to print its rows: each cell ends in a mark, those of a run of plain fields in `|`."""
+
+    program: str
+    fields: Sequence[str]
+
+    @property
+    def plain(self) -> int:
+        """How many fields behind the first, and before the last, are plain."""
+        if self.program != "squeue":
+            return 0
+        return sum(1 for _ in takewhile(_PLAIN.__contains__, self.fields[1:-1]))
+
+    def arguments(self, mark: str) -> list[str]:
+        """The words of the command line."""
+        if self.program == "sacct":
+            return ["--parsable", f"--delimiter={mark}", f"--format={','.join(self.fields)}"]
+        ends = [mark, *["|"] * self.plain, *[mark] * len(self.fields)]
+        pairs = zip(self.fields, ends, strict=False)
+        return [f"--Format={','.join(f'{field}:{end}' for field, end in pairs)}"]
+
+    def cut(self, output: bytes, mark: str) -> Iterator[Pieces]:
+        """Cut a table into rows, block by block.
+
+        Raises:
+            GatewayUnavailableError: the last row is not whole.
+        """
+        end, width = mark.encode(), len(self.fields) - self.plain
+        pieces: Pieces = []
+        rest = ""
+        start = 0
+        while start < len(output):
+            stop = output.find(end, start + _BLOCK)
+            stop = len(output) if stop < 0 else stop + len(end)
+            *some, rest = output[start:stop].decode(errors="replace").split(mark)
+            start = stop
+            pieces += some
+            whole = len(pieces) // width * width
+            for begin in range(0, whole, width):
+                row = pieces[begin : begin + width]
+                # Before the first cell stand the line break of the row before, and what a login shell may print.
+                row[0] = row[0].rpartition("\n")[2]
+                yield row
+            del pieces[:whole]
+        if pieces or rest.strip():
+            raise _cut_off()
+
+    def cells(self, pieces: Pieces) -> list[str]:
+        """A row's cells, in the order of the fields.
+
+        Raises:
+            GatewayUnavailableError: one is missing.
+        """
+        cells = [pieces[0], *pieces[1].split("|", self.plain), *pieces[2:]] if self.plain else pieces
+        if len(cells) != len(self.fields):
+            raise _cut_off()
+        return cells
+
+    def rows(self, table: Iterable[Pieces]) -> list[Row]:
+        """Rows by the names of their fields."""
+        return [dict(zip(self.fields, self.cells(pieces), strict=True)) for pieces in table]
 
 
 async def read_table(
     commands: SlurmCommands,
     user: str,
-    program: str,
-    fields: Sequence[str],
+    layout: Layout,
     *arguments: str,
-    convert: Callable[[list[Row]], list[T]],
+    convert: Callable[[Iterable[Pieces]], list[T]],
+    time_limit: TimeLimit | None = None,
 ) -> list[T]:
     """What squeue, sinfo or sacct list.
 
     Args:
         commands: Slurm's programs.
         user: the POSIX user of the caller.
-        program: which of the three.
-        fields: the columns.
+        layout: program and columns.
         arguments: further words of the command line.
         convert: converts the rows; in a thread if they are many, so that the event loop is not blocked.
+        time_limit: how long the program may take; None: as long as any.
 
     Raises:
         GatewayUnavailableError: no answer, or one that was cut off.
     """
-    mark = f"@{secrets.token_hex(8)}@"
-    if program == "sacct":
-        layout = ["--parsable", f"--delimiter={mark}", f"--format={','.join(fields)}"]
-    else:
-        layout = [f"--Format={','.join(f'{field}:{mark}' for field in fields)}"]
-    output = await commands.read(user, program, "--noheader", *layout, *arguments)
+    mark = f"@{secrets.token_urlsafe(9)}"
+    words = ("--noheader", *layout.arguments(mark), *arguments)
+    output = await commands.read(user, layout.program, *words, time_limit=time_limit)
     if len(output) > _LARGE:
-        return await asyncio.to_thread(lambda: convert(cut(output, mark, fields)))
-    return convert(cut(output, mark, fields))
+        return await asyncio.to_thread(lambda: convert(layout.cut(output, mark)))
+    return convert(layout.cut(output, mark))
 
 
 async def read_rows(
     commands: SlurmCommands, user: str, program: str, fields: Sequence[str], *arguments: str
 ) -> list[Row]:
-    """As `read_table`, the rows as they are."""
-    return await read_table(commands, user, program, fields, *arguments, convert=list)
+    """As `read_table`, the rows by the names of their fields."""
+    layout = Layout(program, fields)
+    return await read_table(commands, user, layout, *arguments, convert=layout.rows)
 
 
-def cut(output: bytes, mark: str, fields: Sequence[str]) -> list[Row]:
-    """Cut a table whose every cell is followed by `mark`, every row by a line break.
-
-    Raises:
-        GatewayUnavailableError: the last row is not whole.
-    """
-    *cells, rest = output.decode(errors="replace").split(mark)
-    width = len(fields)
-    if len(cells) % width or rest.strip():
-        raise GatewayUnavailableError("Slurm's answer was cut off.", hint="Try again.", retry_after=1)
-    rows = []
-    for start in range(0, len(cells), width):
-        row = dict(zip(fields, cells[start : start + width], strict=True))
-        # Before the first cell stand the line break of the row before, and what a login shell may print.
-        row[fields[0]] = row[fields[0]].rpartition("\n")[2]
-        rows.append(row)
-    return rows
+def _cut_off() -> GatewayUnavailableError:
+    return GatewayUnavailableError("Slurm's answer was cut off.", hint="Try again.", retry_after=1)
 
 
 def text(cell: str) -> str | None:

@@ -1,0 +1,165 @@
+"""Measure what long queues cost the gateway, with clients that poll their jobs once a second.
+
+    python benchmarks/queues/run.py [--quick] [--json FILE]
+
+Needs no cluster: programs of the benchmark answer in Slurm's place. The baseline of each figure is the same traffic
+with a queue of 100 jobs, so what is left is the cost of looking at the long one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import getpass
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import psutil
+import tomlkit
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+
+from report import Curve, Row, show, write
+from slurm_stand_in import SlurmStandIn
+
+from harness.gateway import GatewayProcess
+from harness.ports import free_port
+
+RESULTS = Path(__file__).parent / "results"
+BASELINE_JOBS = 100
+
+
+@dataclass
+class Outcome:
+    """Of one run."""
+
+    cores: float
+    """processor time of the gateway's own process per second"""
+    p99: float
+    stall: float
+    memory: float
+    commands_per_second: float
+    age: float
+    failed: int
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="small sizes: to see that it works")
+    parser.add_argument("--json", type=Path, default=RESULTS / "queues.json")
+    arguments = parser.parse_args()
+    rows = measure(quick=arguments.quick)
+    write(rows, arguments.json)
+    print(f"\n{show(rows)}\n\nwritten to {arguments.json}")
+
+
+def measure(*, quick: bool) -> list[Row]:
+    sizes = (2_000, 20_000) if quick else (2_000, 20_000, 100_000)
+    clients, seconds = (50, 10) if quick else (200, 60)
+    base = run(BASELINE_JOBS, clients, seconds)
+    found = {size: run(size, clients, seconds) for size in sizes}
+    jobs = sizes[-1]
+    most = found[jobs]
+    looking = {size: max(0.0, 100 * (each.cores - base.cores)) for size, each in found.items()}
+    who = f"{jobs} jobs, {clients} clients"
+    beside = f"{BASELINE_JOBS} jobs"
+
+    def row(what: str, value: float, unit: str, limit: float, raw: float | None) -> Row:
+        return Row(f"{who}: {what}", value, unit, f"at most {limit:g} {unit}", value <= limit, raw or None, beside)
+
+    cost = row("processor time for looking", looking[jobs], "% of a core", 10, None)
+    cost.curve = Curve(
+        "jobs in the queue", "% of a core for looking", list(sizes), list(looking.values()), [10.0] * len(sizes)
+    )
+    return [
+        cost,
+        row("answers by id, p99", most.p99 * 1000, "ms", 250, base.p99 * 1000),
+        row("longest stall", most.stall * 1000, "ms", 50, base.stall * 1000),
+        row("peak memory", most.memory, "MiB", 300, base.memory),
+        row("oldest answer", most.age, "s", 30, base.age),
+        row("scheduler commands", most.commands_per_second, "1/s", 2, base.commands_per_second),
+        row("failed answers", most.failed, "answers", 0, None),
+    ]
+
+
+def run(jobs: int, clients: int, seconds: int) -> Outcome:
+    user = getpass.getuser()
+    with tempfile.TemporaryDirectory(prefix="crestline-bench-", dir="/var/tmp") as name:
+        folder = Path(name)
+        slurm = SlurmStandIn(folder / "bin")
+        ids = slurm.fill(jobs, [user, *(f"user{number:03}" for number in range(199))])
+        system = {"scheduler": {"type": "slurm", "directory": str(slurm.directory), "observer": user}}
+        config = folder / "site.toml"
+        config.write_text(tomlkit.dumps({"issuer": {"token_lifetime": 86400}, "systems": {"slurm": system}}))
+        gateway = GatewayProcess(folder / "home", free_port(), "--config", str(config))
+        gateway.start()
+        try:
+            outcome = asyncio.run(poll(gateway, slurm, ids[:: max(1, len(ids) // clients)], clients, seconds))
+        finally:
+            gateway.stop()
+    print(f"{jobs} jobs: {outcome}", flush=True)
+    return outcome
+
+
+async def poll(gateway: GatewayProcess, slurm: SlurmStandIn, ids: list[str], clients: int, seconds: int) -> Outcome:
+    """`clients` ask for one job each, once a second."""
+    assert gateway.process is not None
+    process = psutil.Process(gateway.process.pid)
+    headers = {"Authorization": f"Bearer {gateway.token()}"}
+    durations: list[float] = []
+    stalls: list[float] = []
+    ages: list[float] = [0.0]
+    failed = 0
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=60)) as session:
+
+        async def get(path: str, into: list[float]) -> None:
+            nonlocal failed
+            began = time.perf_counter()
+            try:
+                async with session.get(f"{gateway.url}{path}", headers=headers) as answer:
+                    await answer.read()
+                    failed += answer.status != 200
+                    ages.append(float(answer.headers.get("Age", 0)))
+            except (aiohttp.ClientError, TimeoutError):
+                failed += 1
+            into.append(time.perf_counter() - began)
+
+        async def client(number: int) -> None:
+            path = f"/compute/slurm/jobs/{ids[number % len(ids)]}"
+            for turn in range(seconds):
+                await asyncio.sleep(max(0.0, start + turn + number / clients - time.perf_counter()))
+                await get(path, durations)
+
+        async def liveness() -> None:
+            while time.perf_counter() < start + seconds:
+                await get("/status/liveness", stalls)
+                await asyncio.sleep(0.02)
+
+        await get(f"/compute/slurm/jobs/{ids[0]}", [])  # the first look at the queue
+        slurm.reset_commands()
+        used = sum(process.cpu_times()[:2])
+        start = time.perf_counter()
+        await asyncio.gather(liveness(), *(client(number) for number in range(clients)))
+        elapsed = time.perf_counter() - start
+        used = sum(process.cpu_times()[:2]) - used
+    peak = next(line for line in Path(f"/proc/{process.pid}/status").read_text().splitlines() if "VmHWM" in line)
+    durations.sort()
+    return Outcome(
+        cores=used / elapsed,
+        p99=durations[int(0.99 * len(durations))],
+        stall=max(stalls),
+        memory=int(peak.split()[1]) / 1024,
+        commands_per_second=len(slurm.commands()) / elapsed,
+        age=max(ages),
+        failed=failed,
+    )
+
+
+if __name__ == "__main__":
+    main()
