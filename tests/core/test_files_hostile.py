@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import tarfile
@@ -71,6 +72,20 @@ def test_an_archive_stays_in_its_target(tmp_path: Path, members: list[tuple[str,
     for path in root.rglob("*"):
         assert not path.is_symlink()
         assert path.is_dir() or path.read_bytes() == b"evil"
+
+
+@pytest.mark.parametrize("linkname", ["out", "up/secret", "pipe", "absent"])
+def test_a_hard_link_copies_no_file_from_elsewhere(tmp_path: Path, linkname: str) -> None:
+    root = tmp_path / "target"
+    root.mkdir()
+    (tmp_path / "secret").write_text("secret")
+    (root / "out").symlink_to(tmp_path / "secret")  # the user's own links
+    (root / "up").symlink_to(tmp_path)
+    os.mkfifo(root / "pipe")
+    packed = archive(("hard", {"type": tarfile.LNKTYPE, "linkname": linkname}))
+    with contextlib.suppress(TransferError, OSError):
+        list(unpack(io.BytesIO(packed), root, lambda path: True, nothing))
+    assert not (root / "hard").exists() or (root / "hard").read_bytes() == b""
 
 
 def test_a_member_that_was_not_asked_for_is_not_written(tmp_path: Path) -> None:

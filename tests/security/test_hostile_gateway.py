@@ -10,6 +10,7 @@ import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -19,6 +20,7 @@ from crestline.client import Policy, RetryPolicy, Site, System, bounded, connect
 from crestline.client.auth import token_endpoint
 from crestline.client.backends.answers import MAX_RETRY_AFTER, retry_after
 from crestline.client.backends.firecrest.refusals import error_of
+from crestline.fsspec import FirecRESTFileSystem, filesystem
 from crestline.model import CrestlineError, MaintenanceError
 
 pytestmark = pytest.mark.anyio
@@ -176,6 +178,36 @@ async def test_cookies_are_not_kept() -> None:
         for _ in range(3):
             await system.jobs()
     assert all("Cookie" not in request.headers for request in asked)
+
+
+@pytest.mark.parametrize("name", ["../../evil", "/etc/evil", "..", "a/../../evil", ""])
+def test_names_that_leave_a_directory_reach_no_file_system(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = {"atime": 1, "ctime": 1, "mtime": 1, "birthtime": 1}
+    numbers = {"mode": 0o40755, "ino": 1, "dev": 1, "nlink": 1, "uid": 1, "gid": 1, "size": 4, **times}
+    entry = {"name": name, "type": "-", "user": "u", "group": "g", "permissions": "rwx------", "size": "4"}
+
+    def reply(request: httpx.Request) -> httpx.Response:
+        of_the_file = "evil" in request.url.params.get("path", "")
+        output: object = [entry | {"lastModified": "2026-01-01T00:00:00", "linkTarget": None}]
+        if request.url.path.endswith("/stat"):
+            output = numbers | ({"mode": 0o100644} if of_the_file else {})
+        if request.url.path.endswith("/download"):
+            return answer(b"evil")(request)
+        return answer(json.dumps({"output": output}).encode())(request)
+
+    monkeypatch.setattr(filesystem, "connect", lambda *_, **__: system_of(reply))
+    fs = FirecRESTFileSystem(skip_instance_cache=True)
+    (tmp_path / "a/b").mkdir(parents=True)
+    for get in (
+        lambda: fs.get("s/a/*", f"{tmp_path}/a/b/"),
+        lambda: fs.get("s/a", f"{tmp_path}/a/b/", recursive=True),
+        lambda: fs.get("s/a", f"{tmp_path}/a/b/", recursive=True, maxdepth=2),
+    ):
+        with pytest.raises((CrestlineError, OSError)):
+            get()
+    assert not [path for path in tmp_path.rglob("*") if not path.is_dir()]
 
 
 def test_no_server_asks_for_a_pause_without_end() -> None:

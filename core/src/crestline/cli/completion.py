@@ -1,10 +1,15 @@
-"""What a shell offers at the Tab key: job ids, and paths on a system. A failure offers nothing."""
+"""What a shell offers at the Tab key: job ids, and paths on a system. A failure offers nothing.
+
+Shells evaluate what they are offered (zsh at once, others with the line that it completes), and names on a system were
+chosen by other people: only names without a special character are offered.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import posixpath
+import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,6 +21,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_PLAIN = re.compile(r"[\w@%+=:,./~-]+")
+_SPECIAL = re.compile(r"[^\w@%+=:,./ -]")
+
 _TIMEOUT = 3.0
 """seconds"""
 
@@ -24,9 +32,13 @@ def complete_jobs(incomplete: str) -> list[tuple[str, str]]:
     """Ids of the caller's jobs of the last day on the default system, with name and state."""
 
     async def look(system: System) -> list[tuple[str, str]]:
-        return [(job.job_id, f"{job.name} {job.state}") for job in await system.jobs()]
+        return [(job.job_id, _SPECIAL.sub("?", f"{job.name} {job.state}")) for job in await system.jobs()]
 
-    return [(job_id, about) for job_id, about in _ask(None, look) if job_id.startswith(incomplete)]
+    return [
+        (job_id, about)
+        for job_id, about in _ask(None, look)
+        if job_id.startswith(incomplete) and _PLAIN.fullmatch(job_id)
+    ]
 
 
 def complete_paths(incomplete: str) -> list[str]:
@@ -39,7 +51,9 @@ def complete_paths(incomplete: str) -> list[str]:
 
     async def look(system: System) -> list[str]:
         files = await system.ls(await system.resolve_path(directory), hidden=name.startswith("."))
-        return [prefix + file.name + ("/" if file.is_directory else "") for file in files]
+        return [
+            prefix + file.name + ("/" if file.is_directory else "") for file in files if _PLAIN.fullmatch(file.name)
+        ]
 
     return [path for path in _ask(place.site, look) if path.startswith(incomplete)]
 

@@ -19,7 +19,7 @@ from crestline.cli.help import make_app
 from crestline.cli.keyed_runs import find_job
 from crestline.cli.options import Json, Site
 from crestline.cli.outcome import describe_end, job_exit_code
-from crestline.cli.output import note, print_json, print_table, write
+from crestline.cli.output import note, one_line, print_json, print_table, write
 from crestline.cli.recent_jobs import as_submitted, note_job, recent_ids
 from crestline.cli.remote import check_known, is_missing, naming_missing_directory, output_files, read_file
 from crestline.cli.resources import takes_resources
@@ -74,7 +74,7 @@ def submit(
         if json and not wait:
             print_json({"job_id": job.job_id, "site": system.target})
         elif not json:
-            print(job.job_id, flush=True)
+            print(one_line(job.job_id), flush=True)
         return await system.wait(job) if wait else job
 
     job = on_site_for(spec, site, action, key=key)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import codecs
 import json
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from crestline.model.text import printable
+
+_UNSEEN = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""characters that JSON leaves as they are and terminals obey"""
+_SEQUENCE = re.compile(r"(\x1b\[[0-9;]{0,32}[mK])|[\x00-\x07\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+"""colours and the end of a line are the first group; of the rest backspace, tab and both line ends may pass"""
+_UNFINISHED = re.compile(r"\x1b(?:\[[0-9;]{0,32})?\Z")
+_on_terminal: dict[str, TerminalText] = {}
 _NARROWEST = 12
 """columns that a cut column keeps"""
 
@@ -16,7 +26,8 @@ def print_json(value: Any) -> None:
     """One line of JSON; model structs become objects with the names of their fields."""
     import msgspec
 
-    print(json.dumps(msgspec.to_builtins(value), ensure_ascii=False), flush=True)
+    line = json.dumps(msgspec.to_builtins(value), ensure_ascii=False)
+    print(_UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", line), flush=True)
 
 
 def print_table(heads: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> None:
@@ -44,13 +55,41 @@ def print_table(heads: Sequence[str], rows: Iterable[Sequence[object]], *, right
 
 def one_line(text: str) -> str:
     """`text` with control characters escaped: names that others chose must not drive the terminal."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+    return printable(text)
 
 
-def write(piece: str | bytes) -> None:
-    """Write a piece of a job's output or of a file to stdout, byte for byte."""
-    sys.stdout.buffer.write(piece.encode() if isinstance(piece, str) else piece)
-    sys.stdout.buffer.flush()
+def write(piece: str | bytes, stream: str = "stdout") -> None:
+    """Write a piece of a job's output or of a file, byte for byte; what drives a terminal is escaped on one.
+
+    Args:
+        stream: `stdout` or `stderr`.
+    """
+    target = getattr(sys, stream)
+    content = piece.encode(errors="replace") if isinstance(piece, str) else piece
+    if target.isatty():
+        content = _on_terminal.setdefault(stream, TerminalText()).take(content).encode(errors="replace")
+    target.flush()
+    target.buffer.write(content)
+    target.buffer.flush()
+
+
+class TerminalText:
+    """Text of others, in pieces, for a terminal: colours and progress bars pass, no other control sequence does.
+
+    A sequence that sets the title, fills the clipboard or asks the terminal for an answer, which would arrive as typed
+    input, is shown instead.
+    """
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._rest = ""
+
+    def take(self, piece: bytes) -> str:
+        """The next piece as it may be shown; the beginning of a sequence at its end is kept for the next one."""
+        text = self._rest + self._decoder.decode(piece)
+        cut = _UNFINISHED.search(text)
+        text, self._rest = (text[: cut.start()], cut[0]) if cut else (text, "")
+        return _SEQUENCE.sub(lambda match: match[1] or printable(match[0]), text)
 
 
 def note(text: str) -> None:

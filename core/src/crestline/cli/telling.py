@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from crestline.cli.outcome import describe_end
-from crestline.cli.output import note, print_json
+from crestline.cli.output import note, print_json, write
 from crestline.model import CrestlineError, Job, JobState
 
 if TYPE_CHECKING:
@@ -67,9 +66,7 @@ class Teller:
         if self._json:
             print_json({"event": "output", "stream": stream, "text": text})
             return
-        target = getattr(sys, stream)
-        target.write(text)
-        target.flush()
+        write(text, stream)
 
     def cancelled(self, job: Job) -> None:
         """Report that the job was cancelled because the command was interrupted."""

@@ -23,6 +23,7 @@ from fsspec.utils import stringify_path
 
 from crestline.client import System, connect
 from crestline.client.files import Progress
+from crestline.client.files.names import safe_relative
 from crestline.client.files.tree import MANIFEST
 from crestline.fsspec.files import Blocks, Download, Draft, Text
 from crestline.model import (
@@ -115,7 +116,7 @@ class FirecRESTFileSystem(AsyncFileSystem):  # type: ignore[misc]
             return [itself] if detail else [path]
         async with self._on(path) as (system, there):
             entries = await system.ls(there.rstrip("/") + "/", hidden=True)  # the slash follows a link
-        found = [await self._described(path, entry) for entry in entries]
+        found = [await self._described(path, entry) for entry in entries if safe_relative(entry.name)]
         return found if detail else [each["name"] for each in found]
 
     async def _described(self, directory: str, entry: File) -> dict[str, Any]:

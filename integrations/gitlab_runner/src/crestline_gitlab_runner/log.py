@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from crestline.model.text import printable
+
 _GREY, _RED, _END = b"\x1b[0;36m", b"\x1b[31;1m", b"\x1b[0m"
 
 
@@ -28,5 +30,5 @@ def failure(text: str) -> None:
 
 
 def plain(text: str) -> str:
-    """Text without control characters, in ASCII: names that others chose must not drive the log."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+    """Text with control characters escaped: names that others chose must not drive the log."""
+    return printable(text)

@@ -29,6 +29,7 @@ from crestline.model import (
     end_hint,
 )
 from crestline.model.script import render_script
+from crestline.model.text import printable
 
 _POLICY = Policy(retry=RetryPolicy(attempts=2, budget=15))
 _MOST_BYTES = 65536
@@ -49,9 +50,7 @@ Word = Annotated[str, Field(max_length=255)]
 
 def visible(text: str) -> str:
     """`text` with invisible characters escaped, so that a person sees all that an agent reads."""
-    return "".join(
-        each if each.isprintable() or each in "\n\t" else each.encode("unicode_escape").decode() for each in text
-    )
+    return printable(text, keep="\n\t")
 
 
 class Tools:

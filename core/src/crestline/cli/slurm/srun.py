@@ -132,7 +132,7 @@ class _Terminal(Teller):
     def output(self, stream: str, text: str) -> None:
         """Print it where it belongs."""
         if self._shows:
-            print(text, end="", flush=True, file=sys.stderr if stream == "stderr" else sys.stdout)
+            super().output(stream, text)
 
 
 async def _remove_output(there: System, workdir: str, job_id: str) -> None:

@@ -158,10 +158,13 @@ def unpack(
                     continue
                 make_link(root, path, target)
             elif member.islnk():
-                earlier = Path(*place(_below(member.linkname, skip_first)))
-                with earlier.open("rb") as content:
+                parent, below = place(_below(member.linkname, skip_first))
+                earlier = temporary_beside(parent, below).with_name(
+                    posixpath.basename(below)
+                )  # reached through no link
+                with open(os.open(earlier, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as content:
                     blocks = iter(partial(content.read, CHUNK), b"")
-                    _write(root, path, blocks, earlier.stat().st_mode, counted, known)
+                    _write(root, path, blocks, os.fstat(content.fileno()).st_mode, counted, known)
             else:
                 if not member.isreg():
                     raise tarfile.SpecialFileError(member)

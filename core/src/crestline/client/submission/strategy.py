@@ -23,6 +23,7 @@ from crestline.model import (
     MaintenanceError,
     SubmitOutcomeUnknownError,
 )
+from crestline.model.text import printable
 
 _AT_ONCE = 8
 """single submissions at the same time"""
@@ -138,7 +139,7 @@ async def pause(
 def submitted(backend: Backend, spec: JobSpec, job_id: str) -> Job:
     """A job that was just submitted."""
     return Job(
-        job_id=job_id,
+        job_id=printable(job_id),
         state=JobState.SUBMITTED,
         name=spec.name or "",
         system=backend.system_name,

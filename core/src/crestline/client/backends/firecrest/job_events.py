@@ -14,6 +14,7 @@ from crestline.client.backends.firecrest.job_rows import read_job
 from crestline.client.backends.messages import JobNews
 from crestline.client.bounded import decode
 from crestline.model import GatewayUnavailableError
+from crestline.model.text import printable
 from crestline.wire.extensions import EVENT_HEARTBEAT, JobsMissing, Outage
 
 _SILENCE = 2.5 * EVENT_HEARTBEAT
@@ -52,7 +53,7 @@ class EventCalls(JobEndpoints):
                 case b"missing":
                     return JobNews(missing=tuple(decode(data, JobsMissing).job_ids))
                 case b"outage":
-                    return JobNews(outage=decode(data, Outage).message)
+                    return JobNews(outage=printable(decode(data, Outage).message))
         except msgspec.DecodeError as error:
             raise GatewayUnavailableError(f"An event of {self._calls.gateway_url} cannot be read: {error}.") from None
         return None  # what newer gateways may tell

@@ -8,6 +8,7 @@ from crestline import cooperative
 from crestline.client.bounded import decode
 from crestline.clock import time as now
 from crestline.model import Job, JobState, JobTimes, normalize_state
+from crestline.model.text import printable
 from crestline.wire.codec import Message
 
 _SLICE = 250
@@ -92,7 +93,7 @@ def _job(row: _Row, system: str, texts: dict[str, str], answered: float) -> Job:
     kept = texts.setdefault
     status = row.status or _Status()
     time = row.time or _Time()
-    raw = "+".join(status.state) if isinstance(status.state, list) else status.state or ""
+    raw = printable("+".join(status.state) if isinstance(status.state, list) else status.state or "")
     state = normalize_state(raw, status.exit_code)
     name, workdir = row.name or "", row.working_directory or ""
     if name == "allocation" and not workdir:  # Slurm's accounting has a row for the job before it knows the job
@@ -102,7 +103,7 @@ def _job(row: _Row, system: str, texts: dict[str, str], answered: float) -> Job:
     user, group, account, partition = row.user or "", row.group or "", row.account or "", row.partition or ""
     reason, cluster, nodes = _said(status.state_reason), row.cluster or "", _said(row.nodes)
     return Job(
-        job_id=str(row.job_id),
+        job_id=printable(str(row.job_id)),
         state=state,
         raw_state=kept(raw, raw),
         reason=kept(reason, reason),
@@ -134,4 +135,4 @@ def _job(row: _Row, system: str, texts: dict[str, str], answered: float) -> Job:
 
 def _said(text: str | None) -> str:
     """The text unless it is a scheduler's way of saying nothing."""
-    return "" if text in (None, "None", "(null)", "None assigned", "None assig") else text
+    return "" if text in (None, "None", "(null)", "None assigned", "None assig") else printable(text)

@@ -26,6 +26,7 @@ from crestline.model import (
     TooLargeError,
     UnsupportedError,
 )
+from crestline.model.text import printable
 from crestline.wire.errors import ErrorBody
 
 # Texts of FirecREST itself that are said before any command runs on the system.
@@ -64,7 +65,7 @@ def _read(response: httpx.Response) -> ErrorBody:
 
 
 def _clean(text: str) -> str:
-    text = _SECRET.sub("…", " ".join(text.split()))
+    text = printable(_SECRET.sub("…", " ".join(text.split())))
     return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
 
 

@@ -22,6 +22,7 @@ from crestline.model import (
     TooLargeError,
     UnsupportedError,
 )
+from crestline.model.text import printable
 from crestline.wire.iri import Problem
 
 _SECRET = re.compile(r"eyJ[\w-]+\.[\w-]+(\.[\w-]+)?|(?i:bearer)\s+\S+")
@@ -101,5 +102,5 @@ def _message(response: httpx.Response) -> str:
 
 
 def _clean(text: str) -> str:
-    text = _SECRET.sub("…", " ".join(text.split()))
+    text = printable(_SECRET.sub("…", " ".join(text.split())))
     return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"

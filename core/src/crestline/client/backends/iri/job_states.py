@@ -7,6 +7,7 @@ from typing import Any
 
 from crestline.model import Job, JobState, JobTimes
 from crestline.model.state import normalize_state
+from crestline.model.text import printable
 from crestline.wire.iri import Job as IriJob
 from crestline.wire.iri import JobAttributes, JobSpec, JobStatus, State
 
@@ -66,7 +67,7 @@ def read_job(found: IriJob, system: str) -> Job:
         job_id=found.id,
         state=state,
         raw_state=word,
-        reason=status.message or ("held" if status.state == State.HELD else ""),
+        reason=printable(status.message or "") or ("held" if status.state == State.HELD else ""),
         name=spec.name or _text(meta, "name", "job_name"),
         system=system,
         user=_text(meta, "user", "user_name"),
