@@ -21,10 +21,11 @@ from crestline.testing.simulation.runner import SUBJECTS
 from crestline.testing.simulation.world import World
 
 SEEDS = Path(__file__).with_name("seeds.txt")
-SMALL = {"submission": 600, "watching": 600}
+SMALL = {"submission": 600, "watching": 600, "copying": 200}
 FULL = 200_000
 OCCASIONS = {
     "submission": ("GET systems", "GET jobs", "POST jobs", "GET job", "GET ls"),
+    "copying": ("GET systems", "GET stat", "GET ls", "GET checksum", "GET download", "POST upload", "DELETE rm"),
     "watching": ("GET systems", "GET jobs", "GET job", "DELETE job", "GET metadata"),
 }
 IN_A_TEST = 50

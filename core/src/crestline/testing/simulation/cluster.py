@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from random import Random
 
+from crestline.testing.simulation.answers import HOME
+from crestline.testing.simulation.files import SimulatedFiles
 from crestline.testing.simulation.world import World
 
 _WORK = re.compile(r"^simulated-work (\S+)$", re.MULTILINE)
@@ -88,17 +92,23 @@ class SimulatedJob:
 
 
 class SimulatedCluster:
-    """Jobs, and the links in its file system.
+    """Jobs and files.
 
     Attributes:
-        links: targets of symbolic links by their paths.
+        jobs: all that were accepted.
+        files: what lies on the system.
+        length: seconds that a job runs, unless something else ends it.
+        on_start: is called with each job that begins its work.
     """
 
     def __init__(self, world: World) -> None:
         self._world = world
         self.jobs: list[SimulatedJob] = []
-        self.links: dict[str, str] = {}
+        self.files = SimulatedFiles(world, HOME)
+        self.length: Callable[[Random], float] = lambda random: random.choice((0.2, 3.0, 20.0, 60.0))
+        self.on_start: Callable[[SimulatedJob], None] = lambda job: None
         self._worked: dict[str, str] = {}
+        self._endings: dict[str, Callable[[], None]] = {}
         self._next = 100
 
     def submit(self, script: str, workdir: str, name: str, by: str) -> str:
@@ -110,7 +120,7 @@ class SimulatedCluster:
         indexes = list(range(int(bounds[1]), int(bounds[2]) + 1)) if bounds else [None]
         self._next += len(indexes)
         match = _WORK.search(script)
-        key = match[1] if match else ""
+        key = match[1] if match else name
         # Slurm splits an array as its elements start: the last one keeps the number that the array was given.
         for number, index in zip((*range(first + 1, self._next), first), indexes, strict=True):
             self._accept(
@@ -130,6 +140,12 @@ class SimulatedCluster:
             )
         self._world.note("cluster", f"accepts job {first}{f' of {len(indexes)} elements' if bounds else ''} for {key}")
         return str(first)
+
+    def run(self, name: str, work: Callable[[], None]) -> str:
+        """Take a job of the system's own, which does its work as it completes; returns its id."""
+        job_id = self.submit("#!/bin/sh\n", HOME, f"{name}-{self._next}", "FirecREST")
+        self._endings[job_id] = work
+        return job_id
 
     def find(self, job_id: str) -> list[SimulatedJob]:
         """The jobs that an id means: none, one, one element, or all elements of an array."""
@@ -178,11 +194,12 @@ class SimulatedCluster:
             before == job.whole, f"The work of {job.key} runs twice: in job {before} and in job {job.whole}."
         )
         random = self._world.adversary.random(f"job {job.number} run {try_number}")
-        length = random.choice((0.2, 3.0, 20.0, 60.0)) * random.uniform(0.5, 1.5)
+        length = self.length(random) * random.uniform(0.5, 1.5)
         end = random.choices(
             (("COMPLETED", 0, 0), ("FAILED", 1, 0), ("FAILED", 7, 0), ("TIMEOUT", 0, 15), ("OUT_OF_MEMORY", 0, 9)),
             (70, 10, 5, 5, 5),
         )[0]
+        self.on_start(job)
         name = f"job {job.number} run {try_number}"
         if fault := self._world.adversary.strikes(f"{name} requeued", 0.1, "requeue", "job"):
             later(length * fault.random(), self._requeue, job, try_number, fault.uniform(0.5, 30))
@@ -198,10 +215,12 @@ class SimulatedCluster:
         lock = _LOCK.search(job.script)
         if lock is None:
             return True
-        return self.links.setdefault(shlex.split(lock[1])[0], job.whole) == job.whole
+        return self.files.link(job.whole, shlex.split(lock[1])[0]) == job.whole
 
     def _finish(self, job: SimulatedJob, try_number: int, state: str, exit_code: int, signal: int) -> None:
         if not job.is_over:
+            if state == "COMPLETED" and (work := self._endings.get(job.whole)) is not None:
+                work()
             self._become(job, state, exit_code, signal)
 
     def _requeue(self, job: SimulatedJob, try_number: int, wait: float) -> None:

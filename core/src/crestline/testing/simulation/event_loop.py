@@ -9,13 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+import threading
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from itertools import count
+from queue import SimpleQueue
 from typing import Any
+
+import anyio
+import anyio.to_thread
 
 BEGIN = 1000.0
 """Loop time at which a simulation begins, in seconds."""
+_LONGEST_WORK = 30.0
+"""Real seconds that a thread may take before it says something."""
 
 
 class EndlessWaitError(RuntimeError):
@@ -52,8 +59,11 @@ class _JumpingSelector(selectors.SelectSelector):
     """Takes no time to wait."""
 
     jump: Callable[[float], None]
+    hear_thread: Callable[[], bool]
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout != 0 and self.hear_thread():
+            return []
         if timeout is None:
             raise EndlessWaitError("Every task waits, and no timer is left.")
         if timeout > 0:
@@ -62,9 +72,10 @@ class _JumpingSelector(selectors.SelectSelector):
 
 
 class VirtualEventLoop(asyncio.SelectorEventLoop):
-    """An event loop without wall clock, threads and sockets.
+    """An event loop without wall clock and sockets.
 
-    What is handed to an executor runs at once, in the loop's own thread.
+    What is handed to an executor runs at once, in the loop's own thread. A thread of anyio's does its work while
+    everything else waits, so that the order of events does not depend on its speed.
 
     Args:
         limit: seconds of virtual time after which the loop gives up.
@@ -81,6 +92,9 @@ class VirtualEventLoop(asyncio.SelectorEventLoop):
         self._numbers = count(1)
         selector = _JumpingSelector()
         selector.jump = self._jump
+        selector.hear_thread = self._hear_thread
+        self._posted: SimpleQueue[asyncio.Handle] = SimpleQueue()
+        self._threads: anyio.CapacityLimiter | None = None
         super().__init__(selector)
         self._wrap = wrap
         self.set_task_factory(self._make_task)
@@ -100,6 +114,27 @@ class VirtualEventLoop(asyncio.SelectorEventLoop):
         except Exception as error:
             future.set_exception(error)
         return future
+
+    def call_soon_threadsafe(  # type: ignore[override]
+        self, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        if threading.get_ident() == self._thread_id:  # type: ignore[attr-defined]
+            return self.call_soon(callback, *args, context=context)
+        handle = asyncio.Handle(callback, args, self, context)
+        self._posted.put(handle)
+        return handle
+
+    def limit_threads(self) -> None:
+        """Let anyio have one thread; call it in the loop, before anything else."""
+        self._threads = anyio.to_thread.current_default_thread_limiter()
+        self._threads.total_tokens = 1
+
+    def _hear_thread(self) -> bool:
+        """Wait for what a thread at work has to say, if there is one."""
+        if self._threads is None or not self._threads.borrowed_tokens:
+            return False
+        self._ready.append(self._posted.get(timeout=_LONGEST_WORK))  # type: ignore[attr-defined]
+        return True
 
     def _make_task(
         self,

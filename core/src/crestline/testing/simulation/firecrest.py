@@ -7,26 +7,20 @@ from __future__ import annotations
 
 import json
 import re
-from email.utils import formatdate
-from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qs
 
 import httpx
-import msgspec
 
+from crestline.testing.simulation.answers import EPOCH, SYSTEM, USER, answer, http_date, ok, refusal
 from crestline.testing.simulation.cluster import ENDED, SimulatedCluster, SimulatedJob
+from crestline.testing.simulation.files import FileEndpoints
 from crestline.testing.simulation.world import World
 
-SYSTEM = "cluster"
-USER = "alice"
-HOME = f"/home/{USER}"
-EPOCH = 1_800_000_000.0
-"""Seconds since 1970 at which a simulation begins, as the servers' clocks say."""
 _WINDOWS = {"1h": 3600, "8h": 8 * 3600, "24h": 86400, "3d": 3 * 86400, "7d": 7 * 86400}
 _LEAST_LIFE = 30.0
 """Seconds that a token must live to be taken."""
-_OPS = re.compile(rf"^/filesystem/{SYSTEM}/ops/(?P<operation>\w+)$")
+_OPS = re.compile(rf"^/filesystem/{SYSTEM}/(?P<how>ops|transfer)/(?P<operation>\w+)$")
 _JOBS = re.compile(rf"^/compute/{SYSTEM}/jobs(/(?P<job_id>[^/]+)(?P<metadata>/metadata)?)?$")
 
 
@@ -40,6 +34,7 @@ class SimulatedFirecrest:
     def __init__(self, world: World, cluster: SimulatedCluster, *, has_filters: bool, token_life: float) -> None:
         self._world = world
         self._cluster = cluster
+        self._files = FileEndpoints(world, cluster.files, cluster.run)
         self.has_filters = has_filters
         self.token_life = token_life
         self._tokens: dict[str, float] = {}
@@ -62,7 +57,7 @@ class SimulatedFirecrest:
             time: of the data that the answer is made of.
         """
         response = self._respond(request, body, by, time)
-        response.headers["Date"] = _date(int(EPOCH + self._world.now))
+        response.headers["Date"] = http_date(int(EPOCH + self._world.now))
         return response
 
     def _respond(self, request: httpx.Request, body: bytes, by: str, time: float) -> httpx.Response:
@@ -71,14 +66,16 @@ class SimulatedFirecrest:
             return refusal(401, "Access token expires too soon (less than 30s remaining).")
         path, query = request.url.path, {name: each[-1] for name, each in parse_qs(request.url.query.decode()).items()}
         if path == "/status/systems":
-            return _ok({"systems": [_SYSTEM_ENTRY]})
+            return ok({"systems": [_SYSTEM_ENTRY]})
         if path == f"/status/{SYSTEM}/userinfo":
             named = {"id": "1001", "name": USER}
-            return _ok({"user": named, "group": named, "groups": [named], "accounts": []})
+            return ok({"user": named, "group": named, "groups": [named], "accounts": []})
         if match := _JOBS.match(path):
             return self._jobs(request.method, match["job_id"], match["metadata"], query, body, by, time)
-        if (match := _OPS.match(path)) and request.method == "GET" and match["operation"] == "ls":
-            return self._list_directory(query["path"])
+        if match := _OPS.match(path):
+            if match["how"] == "transfer":
+                return self._files.begin(request, match["operation"], query, body)
+            return self._files.answer(request, match["operation"], query, body, by)
         return refusal(404, "Not Found")
 
     def _jobs(
@@ -93,7 +90,7 @@ class SimulatedFirecrest:
     ) -> httpx.Response:
         if method == "POST":
             job = json.loads(body)["job"]
-            return _ok({"jobId": self._cluster.submit(job["script"], job["workingDirectory"], job["name"], by)}, 201)
+            return ok({"jobId": self._cluster.submit(job["script"], job["workingDirectory"], job["name"], by)}, 201)
         if job_id is None:
             return self._list(query, time)
         jobs = self._cluster.find(job_id)
@@ -106,7 +103,7 @@ class SimulatedFirecrest:
         rows = self._rows(jobs, time)
         if rows and metadata:
             rows = [{"jobId": job_id, "script": jobs[0].script, "standardInput": "/dev/null"}]
-        return _ok({"jobs": rows}) if rows else refusal(404, "Job not found.")
+        return ok({"jobs": rows}) if rows else refusal(404, "Job not found.")
 
     def _list(self, query: dict[str, str], time: float) -> httpx.Response:
         window = _WINDOWS[query.get("time_window", "24h") if self.has_filters else "7d"]
@@ -115,27 +112,7 @@ class SimulatedFirecrest:
         if self.has_filters and "name" in query:
             names = query["name"].split(",")
             rows = [row for row in rows if row["name"] in names]
-        return _ok({"jobs": rows})
-
-    def _list_directory(self, path: str) -> httpx.Response:
-        inside = {name: target for name, target in self._cluster.links.items() if name.rpartition("/")[0] == path}
-        if not inside:
-            text = f"Remote process failed with exit status:2 and error message:ls: {path}: No such file or directory"
-            return refusal(404, text)
-        entries = [
-            {
-                "name": name.rpartition("/")[2],
-                "type": "l",
-                "linkTarget": target,
-                "user": USER,
-                "group": USER,
-                "permissions": "rwxrwxrwx",
-                "lastModified": "2027-01-15T08:00:00",
-                "size": str(len(target)),
-            }
-            for name, target in inside.items()
-        ]
-        return _ok({"output": entries})
+        return ok({"jobs": rows})
 
     # rows of the accounting, with those of the queue beside them
 
@@ -216,27 +193,3 @@ _SYSTEM_ENTRY = {
     "fileSystems": [{"path": "/home", "dataType": "users", "defaultWorkDir": True}],
     "dataOperation": {"max_ops_file_size": 5242880, "data_transfer": {"serviceType": "s3"}},
 }
-
-
-@lru_cache(16)
-def _date(time: int) -> str:
-    return formatdate(time, usegmt=True)
-
-
-def refusal(status: int, message: str, headers: dict[str, str] | None = None) -> httpx.Response:
-    """An answer with FirecREST's error body."""
-    body = {"errorType": "error", "message": message, "causedBy": None, "data": None, "user": USER}
-    return _json(status, body, headers)
-
-
-def _ok(body: dict[str, Any], status: int = 200) -> httpx.Response:
-    return _json(status, body)
-
-
-def _json(status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> httpx.Response:
-    return answer(status, msgspec.json.encode(body), {"Content-Type": "application/json", **(headers or {})})
-
-
-def answer(status: int, content: bytes, headers: dict[str, str] | None = None) -> httpx.Response:
-    """An answer that can be read once, as one from a network."""
-    return httpx.Response(status, headers=headers, stream=httpx.ByteStream(content))

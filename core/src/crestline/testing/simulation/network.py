@@ -11,7 +11,7 @@ from typing import cast
 
 import httpx
 
-from crestline.testing.simulation.firecrest import answer, refusal
+from crestline.testing.simulation.answers import answer, refusal
 from crestline.testing.simulation.process import Process
 from crestline.testing.simulation.world import World
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from crestline.testing.simulation.adversary import Adversary
+from crestline.testing.simulation.copying import Copying
 from crestline.testing.simulation.event_loop import BEGIN, EndlessWaitError, TimeLimitError, VirtualEventLoop
 from crestline.testing.simulation.process import in_process
 from crestline.testing.simulation.submission import Submission
@@ -30,7 +31,11 @@ class Subject(Protocol):
         """Run the scenario to its end and check its invariants."""
 
 
-SUBJECTS: dict[str, Callable[[World], Subject]] = {"submission": Submission, "watching": Watching}
+SUBJECTS: dict[str, Callable[[World], Subject]] = {
+    "submission": Submission,
+    "watching": Watching,
+    "copying": Copying,
+}
 """Those of the client; others are named `module:Class`."""
 
 
@@ -81,6 +86,7 @@ def run(subject: str, seed: int, only: Container[str] | None = None) -> Outcome:
     worlds: list[World] = []
 
     async def main() -> None:
+        loop.limit_threads()
         world = World(adversary)
         worlds.append(world)
         loop.set_exception_handler(lambda _, context: world.check(False, _describe(context)))

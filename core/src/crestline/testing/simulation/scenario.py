@@ -12,8 +12,9 @@ from crestline.client.config import Site
 from crestline.client.policy import Policy
 from crestline.client.system import System
 from crestline.model import AuthenticationError, GatewayUnavailableError, RateLimitedError
+from crestline.testing.simulation.answers import EPOCH, SYSTEM
 from crestline.testing.simulation.cluster import SimulatedCluster
-from crestline.testing.simulation.firecrest import EPOCH, SYSTEM, SimulatedFirecrest
+from crestline.testing.simulation.firecrest import SimulatedFirecrest
 from crestline.testing.simulation.invariants import Bounds, RequestRate, TruthfulEnds
 from crestline.testing.simulation.login import SimulatedLogin
 from crestline.testing.simulation.network import OUTAGES, PARTIAL, Network

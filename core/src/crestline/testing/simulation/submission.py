@@ -9,8 +9,8 @@ from random import Random
 from crestline.client.backends.messages import NotSentError
 from crestline.client.system import System
 from crestline.model import CrestlineError, Job, JobNotFoundError, JobSpec, SubmitOutcomeUnknownError
+from crestline.testing.simulation.answers import HOME
 from crestline.testing.simulation.cluster import work
-from crestline.testing.simulation.firecrest import HOME
 from crestline.testing.simulation.network import Network
 from crestline.testing.simulation.process import Process
 from crestline.testing.simulation.scenario import PASSING, Scenario

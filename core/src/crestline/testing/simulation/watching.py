@@ -8,8 +8,8 @@ from random import Random
 
 from crestline.client.system import System
 from crestline.model import CrestlineError, Job, JobNotFoundError, JobState
+from crestline.testing.simulation.answers import HOME
 from crestline.testing.simulation.cluster import work
-from crestline.testing.simulation.firecrest import HOME
 from crestline.testing.simulation.process import Process
 from crestline.testing.simulation.scenario import PASSING, Scenario
 from crestline.testing.simulation.world import World
