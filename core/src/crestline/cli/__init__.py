@@ -17,8 +17,10 @@ def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit with its code; the console script `crestline`."""
     from crestline.cli.light_imports import install
     from crestline.cli.programs import find_program
+    from crestline.tracing import configure
 
     install()
+    configure()
     arguments = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     program = find_program(arguments[0])
     if program is not None:

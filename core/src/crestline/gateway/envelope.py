@@ -8,6 +8,7 @@ import re
 import time
 import uuid
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from litestar.enums import ScopeType
 from litestar.routes import HTTPRoute
@@ -16,7 +17,11 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from crestline import __version__
 from crestline.gateway import metrics
 from crestline.gateway.page_headers import page_headers
+from crestline.tracing import server_span
 from crestline.wire.extensions import FEATURES, FEATURES_HEADER, VERSION_HEADER
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="-")
 
@@ -83,7 +88,12 @@ class Envelope:
             await send(message)
 
         try:
-            await self._app(scope, receive, send_wrapped)
+            with server_span(scope["method"], headers) as span:
+                try:
+                    await self._app(scope, receive, send_wrapped)
+                finally:
+                    if span is not None:
+                        _describe(span, scope, status)
         finally:
             if _log.isEnabledFor(logging.INFO):
                 user = getattr(scope.get("user"), "username", "-")
@@ -94,6 +104,21 @@ class Envelope:
                 extra = {"fields": fields | {"milliseconds": round(milliseconds, 1)}}
                 _log.info("%s %s %s %d %.1fms", user, scope["method"], path, status, milliseconds, extra=extra)
             request_id.reset(token)
+
+
+def _describe(span: Span, scope: HTTPScope, status: int) -> None:
+    """Name a span by its route, and let it say what the request's log line says."""
+    route = scope.get("path_template") or "none"
+    span.update_name(f"{scope['method']} {route}")
+    span.set_attributes(
+        {
+            "http.request.method": scope["method"],
+            "http.route": route,
+            "http.response.status_code": status,
+            "crestline.request_id": str(scope.get("crestline_request_id", "")),
+            "enduser.id": getattr(scope.get("user"), "username", ""),
+        }
+    )
 
 
 def _is_unprotected_page(headers: list[tuple[bytes, bytes]]) -> bool:

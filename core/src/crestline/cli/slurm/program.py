@@ -18,6 +18,7 @@ from crestline.cli.connecting import check_listening
 from crestline.cli.interruptible import ENDED_BY_SIGTERM, run_interruptible
 from crestline.cli.light_imports import install
 from crestline.model import CrestlineError
+from crestline.tracing import configure
 
 if TYPE_CHECKING:
     from crestline.client import System
@@ -44,6 +45,7 @@ class CommandError(Exception):
 def run(program: str, work: Callable[[list[str]], int | None]) -> NoReturn:
     """Be the program: do its work with the command line's words, and exit."""
     install()
+    configure()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     words = sys.argv[1:]

@@ -20,6 +20,7 @@ from crestline.client.bounded import ENCODING, read_whole
 from crestline.client.policy import RetryPolicy
 from crestline.client.traffic import CountingTransport, Traffic
 from crestline.model import CrestlineError, GatewayUnavailableError, MaintenanceError, RateLimitedError
+from crestline.tracing import client_span
 
 logger = logging.getLogger(__name__)
 
@@ -129,6 +130,13 @@ class _WholeAnswers(httpx.AsyncBaseTransport):
         self._error_of = error_of
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        with client_span(request.method, request.url.host, request.url.path, request.headers) as span:
+            answer = await self._send(request)
+            if span is not None:
+                span.set_attribute("http.response.status_code", answer.status_code)
+            return answer
+
+    async def _send(self, request: httpx.Request) -> httpx.Response:
         connections = self._fresh if request.extensions.get("crestline.once") else self._kept
         if request.extensions.get("crestline.stream"):
             return await connections.handle_async_request(request)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from crestline.gateway import metrics
 from crestline.gateway.hosts import Commands, Completed
 from crestline.model import CrestlineError
+from crestline.tracing import child_span
 
 _log = logging.getLogger("crestline.commands")
 
@@ -34,7 +35,8 @@ class MeasuredCommands(Commands):
         started = time.perf_counter()
         program, outcome, said = program_of(argv), "unavailable", "no answer"
         try:
-            done = await self._commands.run(user, argv, input=input, env=env, cwd=cwd, timeout=timeout)
+            with child_span(program, {"crestline.system": self._system}):
+                done = await self._commands.run(user, argv, input=input, env=env, cwd=cwd, timeout=timeout)
             outcome, said = "failed" if done.exit_status else "ok", f"exit {done.exit_status}"
             return done
         except CrestlineError as error:
