@@ -106,7 +106,7 @@ class Queue(JobSource):
 
 async def test_a_long_queue_lets_others_have_their_turn() -> None:
     size = 20 * SLICE
-    views = JobViews(Queue(size), "observer", 1.0, 30.0, job_ids.order)
+    views = JobViews(Queue(size), "observer", 1.0, 30.0, 50.0, job_ids.order)
     try:
         async with turns() as count:
             everybody = await views.jobs("alice", JobQuery(all_users=True))

@@ -10,7 +10,9 @@ from collections.abc import Collection
 
 import pytest
 
+from crestline.gateway.schedulers.base import JobQuery
 from crestline.gateway.schedulers.job_book import Entry, JobBook, JobSource
+from crestline.gateway.schedulers.job_views import JobViews
 from crestline.gateway.schedulers.slurm import ids as job_ids
 from crestline.gateway.schedulers.snapshot import Batch, Snapshot
 from crestline.model import GatewayUnavailableError
@@ -352,6 +354,17 @@ async def test_a_long_queue_is_listed_once_for_all_who_poll(slurm: FakeSlurm, mo
     assert (len(mine), mine[-1].job_id, states(mine)["3"]) == (101, "900", "CANCELLED")
     assert (slurm.owners[None], slurm.calls["queue by id"]) == (3, 2)
     assert slurm.owners["alice"] == 1
+
+
+async def test_looks_of_many_users_keep_to_the_rate(slurm: FakeSlurm) -> None:
+    users = [f"user{number}" for number in range(1000)]
+    slurm.hold(*(job(str(number), "RUNNING", user=user) for number, user in enumerate(users)))
+    views = JobViews(slurm, None, 0.0, FOREVER, 0.1, job_ids.order)  # one look in ten seconds
+    for _ in range(3):
+        for number, user in enumerate(users):
+            assert states(await views.jobs(user, JobQuery(ids=(str(number),)))) == {str(number): "RUNNING"}
+    assert slurm.calls["queue"] == len(users)
+    await views.close()
 
 
 async def test_a_job_seen_to_end_in_the_queue_needs_no_accounting(slurm: FakeSlurm, book: JobBook) -> None:

@@ -24,7 +24,7 @@ from crestline.model import ConfigError, GatewayUnavailableError
 
 metadata = MetaData()
 
-SCHEMA = "0004"
+SCHEMA = "0005"
 """the revision of the schema that this version works with: the last of `migrations/versions`"""
 
 RETRY_AFTER = 2.0

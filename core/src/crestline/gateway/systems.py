@@ -24,8 +24,10 @@ from crestline.gateway.job_events import JobFeeds
 from crestline.gateway.paths import PathGuard
 from crestline.gateway.replicas import Replicas
 from crestline.gateway.schedulers.base import Scheduler
+from crestline.gateway.schedulers.by_commands import CommandScheduler
 from crestline.gateway.schedulers.measured import MeasuredCommands
 from crestline.gateway.schedulers.registry import SchedulerSetup, create_scheduler
+from crestline.gateway.schedulers.shared_lists import SharedLists
 from crestline.gateway.store import Store
 from crestline.gateway.submissions import Submissions
 from crestline.gateway.transfers import TransferService
@@ -255,6 +257,8 @@ def build_system(
     scheduler = create_scheduler(kind, SchedulerSetup(name, options, commands, directory))
     if store.shared:
         check_shareable(name, scheduler)
+        if isinstance(scheduler, CommandScheduler):
+            scheduler.share_lists(SharedLists(store, name))
     return SystemRuntime(
         name,
         config,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from crestline.gateway.schedulers.base import JobList, JobQuery, Scheduler, each_of
-from crestline.gateway.schedulers.job_book import JobSource
+from crestline.gateway.schedulers.job_book import JobSource, ListSharing
 from crestline.gateway.schedulers.job_views import JobViews
 from crestline.model import CrestlineError, GatewayUnavailableError, JobNotFoundError, PermissionDeniedError
 from crestline.wire.compute import JobDescription, JobInfo
@@ -31,6 +31,7 @@ class CommandScheduler(Scheduler):
         observer: POSIX user who may see all jobs; None: the jobs are queried as each user.
         max_age: seconds for which a list is fresh.
         max_stale: seconds for which an older list is served while a newer one is late.
+        read_rate: commands a second that only read, for the lists of all users.
         submit_timeout: seconds after which a submitting command has ended, whatever became of the gateway.
         order: sorts job ids.
     """
@@ -43,6 +44,7 @@ class CommandScheduler(Scheduler):
         observer: str | None,
         max_age: float,
         max_stale: float,
+        read_rate: float,
         submit_timeout: float,
         order: Callable[[str], tuple[int, ...]],
     ) -> None:
@@ -51,9 +53,13 @@ class CommandScheduler(Scheduler):
         self._observer = observer
         self._max_age = max_age
         self._submit_timeout = submit_timeout
-        self._views = JobViews(source, observer, max_age, max_stale, order)
+        self._views = JobViews(source, observer, max_age, max_stale, read_rate, order)
         self._open: dict[tuple[str, str], float] = {}
         """(user, tag) of submissions without an answer -> when, by `time.monotonic()`, their command has ended"""
+
+    def share_lists(self, sharing: ListSharing) -> None:
+        """Use the lists of the queue that other gateways have asked for; called before `start`."""
+        self._views.sharing = sharing
 
     async def stop(self) -> None:
         await self._views.close()

@@ -7,7 +7,9 @@ import asyncio
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from functools import partial
+from typing import Protocol
 
 import msgspec
 
@@ -90,6 +92,19 @@ class JobSource(abc.ABC):
     @abc.abstractmethod
     def element(self, entry: Entry, job_id: str) -> Entry | None:
         """The task `job_id` of an array whose pending tasks are listed as one, None if it is not among them."""
+
+
+class ListSharing(Protocol):
+    """Lets several gateways use one list of the queue."""
+
+    async def get(
+        self, user: str, owner: str | None, oldest: float, fetch: Callable[[], Awaitable[list[Entry]]]
+    ) -> tuple[list[Entry], float]:
+        """A list that is no older than `oldest`, and when it was asked for (both by `time.monotonic()`).
+
+        Raises:
+            CrestlineError: as `fetch`.
+        """
 
 
 class _Index:
@@ -183,6 +198,8 @@ class JobBook:
         owner: whose jobs; None: all users'.
         max_age: seconds for which a list is fresh.
         max_stale: seconds for which an older list is served while a newer one is late.
+        pause: seconds between two looks at the queue at least, however short it is.
+        sharing: with other gateways; None: this one asks alone.
     """
 
     def __init__(
@@ -193,7 +210,10 @@ class JobBook:
         *,
         max_age: float = MAX_AGE,
         max_stale: float = MAX_STALE,
+        pause: Callable[[], float] = lambda: 0.0,
+        sharing: ListSharing | None = None,
     ) -> None:
+        self._sharing = sharing
         self.used = time.monotonic()
         self._source = source
         self._user = user
@@ -202,7 +222,7 @@ class JobBook:
             self._read_queue,
             max_age=max_age,
             max_stale=max_stale,
-            pause=lambda held: len(held.entries) * _PAUSE_PER_JOB,
+            pause=lambda held: max(len(held.entries) * _PAUSE_PER_JOB, pause()),
         )
         self._direct = Batch(self._look_by_id, max_age=max_age)
         self._direct_by_owner = Batch(self._look_by_owner, max_age=max_age)
@@ -323,9 +343,14 @@ class JobBook:
             await history.fetched.close()
 
     async def _read_queue(self) -> _Index:
-        now = time.monotonic()
         retention = await self._source.retention(self._user)
-        entries = await self._source.queue(self._user, self._owner)
+        now = time.monotonic()
+        if self._sharing is None:
+            entries = await self._source.queue(self._user, self._owner)
+        else:
+            ask = partial(self._source.queue, self._user, self._owner)
+            entries, now = await self._sharing.get(self._user, self._owner, self._queue.oldest, ask)
+            self._queue.date(now)
         if len(entries) > SLICE:
             new, left = await asyncio.to_thread(self._compare, entries)
         else:

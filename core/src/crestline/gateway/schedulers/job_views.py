@@ -8,10 +8,13 @@ from collections.abc import Callable
 from crestline import cooperative
 from crestline.cooperative import slices
 from crestline.gateway.schedulers.base import JobList, JobQuery
-from crestline.gateway.schedulers.job_book import Entry, JobBook, JobSource
+from crestline.gateway.schedulers.job_book import Entry, JobBook, JobSource, ListSharing
 
 _IDLE = 600.0
 """seconds after which a book without readers is closed"""
+
+_ACTIVE = 60.0
+"""seconds after which a user who does not ask again no longer counts as active"""
 
 _DEFAULT_WINDOW = 7 * 86400
 """seconds"""
@@ -25,6 +28,7 @@ class JobViews:
         observer: POSIX user who may see all users' jobs; None: the jobs are queried as each user.
         max_age: seconds for which a list is fresh.
         max_stale: seconds for which an older list is served while a newer one is late.
+        read_rate: commands a second for the lists of all users: the more users are active, the older is each list.
         order: sorts jobs that were submitted in the same second, by their ids.
     """
 
@@ -34,13 +38,17 @@ class JobViews:
         observer: str | None,
         max_age: float,
         max_stale: float,
+        read_rate: float,
         order: Callable[[str], tuple[int, ...]],
     ) -> None:
         self._source = source
         self._observer = observer
         self._max_age = max_age
         self._max_stale = max_stale
+        self._read_rate = read_rate
         self._order = order
+        self.sharing: ListSharing | None = None
+        """with other gateways"""
         self._books: dict[tuple[str, str | None], JobBook] = {}
         self._changed: dict[str, float] = {}
 
@@ -89,6 +97,11 @@ class JobViews:
         for book in books.values():
             await book.close()
 
+    def _pause(self) -> float:
+        """Seconds between two looks of each active user, so that all of them together keep to the rate."""
+        recently = time.monotonic() - _ACTIVE
+        return sum(book.used > recently for book in self._books.values()) / self._read_rate
+
     async def _book(self, user: str, owner: str | None) -> JobBook:
         key = (self._observer, None) if self._observer is not None else (user, owner)
         book = self._books.get(key)
@@ -96,5 +109,12 @@ class JobViews:
             idle = time.monotonic() - _IDLE
             for other in [each for each, book in self._books.items() if book.used < idle]:
                 await self._books.pop(other).close()
-            book = self._books[key] = JobBook(self._source, *key, max_age=self._max_age, max_stale=self._max_stale)
+            book = self._books[key] = JobBook(
+                self._source,
+                *key,
+                max_age=self._max_age,
+                max_stale=self._max_stale,
+                pause=self._pause,
+                sharing=self.sharing,
+            )
         return book

@@ -57,6 +57,8 @@ class Snapshot(Generic[T]):
         self._task: asyncio.Task[None] | None = None
         self._task_begun = -math.inf
         self._outage = _Outage()
+        self.oldest = -math.inf
+        """how old, by `time.monotonic()`, the value of the fetch under way may be for the caller who started it"""
 
     async def get(self, since: float = -math.inf, *, preferred: float = -math.inf) -> T:
         """The value as of at most `max_age` seconds before this call, or an older one as the class says.
@@ -72,9 +74,9 @@ class Snapshot(Generic[T]):
         while self._begun < oldest:
             if self._is_servable(since) and (self.is_costly or self._outage.is_on):
                 if self._task is None and time.monotonic() >= self._task_begun + self._pause:
-                    self._start()
+                    self._start(oldest)
                 break
-            task = self._task or self._start()
+            task = self._task or self._start(oldest)
             if not self._is_servable(since):
                 self._outage.check()
             if self._task_begun < oldest:  # its answer may come from before `oldest`
@@ -108,6 +110,10 @@ class Snapshot(Generic[T]):
         """Whether the last attempt failed, not long ago."""
         return self._outage.is_on
 
+    def date(self, begun: float) -> None:
+        """Say, within a fetch, that its value is as old as this reading of `time.monotonic()`."""
+        self._task_begun = begun
+
     async def close(self) -> None:
         """End a fetch that is under way."""
         if self._task is not None:
@@ -118,7 +124,8 @@ class Snapshot(Generic[T]):
         """Whether the value may be served although it is not fresh."""
         return self._begun >= since and self.age < self._max_stale
 
-    def _start(self) -> asyncio.Task[None]:
+    def _start(self, oldest: float) -> asyncio.Task[None]:
+        self.oldest = oldest
         pause = self._task_begun + self._max_age - time.monotonic() if self._outage.is_on else 0.0
         self._task_begun = time.monotonic() + max(pause, 0.0)
         self._task = asyncio.create_task(self._attempt(pause))

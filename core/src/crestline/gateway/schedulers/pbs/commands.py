@@ -7,6 +7,8 @@ import re
 import time
 from contextlib import nullcontext
 
+from aiolimiter import AsyncLimiter
+
 from crestline.gateway.hosts import Commands, Completed
 from crestline.gateway.schedulers.command_lines import CommandLine, limit
 from crestline.gateway.schedulers.pbs.options import PbsOptions
@@ -38,6 +40,7 @@ class PbsCommands:
     def __init__(self, commands: Commands, options: PbsOptions) -> None:
         self._commands = commands
         self._options = options
+        self._reads = AsyncLimiter(options.read_rate, 1.0)
         self.answered: float | None = None
         """reading of `time.monotonic()` when PBS last answered"""
         self.failure: CrestlineError | None = None
@@ -58,6 +61,7 @@ class PbsCommands:
             GatewayUnavailableError: no answer.
         """
         seconds = self._options.timeout if time_limit is None else time_limit.seconds
+        await self._reads.acquire()
         with nullcontext() if time_limit is None else time_limit.observe():
             words = ["env", "TZ=UTC0", *limit(seconds), self.path(program), *arguments]
             done = await self._run(user, words, timeout=seconds)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from crestline.gateway.schedulers.job_book import MAX_STALE
@@ -23,3 +25,5 @@ class PbsOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     max_stale: float = MAX_STALE
     """seconds for which an older list is served, with its age, while a newer one is late: the queue is long, or the
     batch system slow"""
+    read_rate: Annotated[float, msgspec.Meta(ge=1)] = 50.0
+    """commands a second that only read; the others wait, and with many active users lists get older"""

@@ -67,6 +67,7 @@ class PbsScheduler(CommandScheduler):
             observer=options.observer,
             max_age=options.max_age,
             max_stale=options.max_stale,
+            read_rate=options.read_rate,
             submit_timeout=options.submit_timeout,
             order=pbs_jobs.order,
         )

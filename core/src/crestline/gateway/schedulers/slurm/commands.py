@@ -7,6 +7,8 @@ import re
 import time
 from contextlib import nullcontext
 
+from aiolimiter import AsyncLimiter
+
 from crestline.gateway.hosts import Commands, Completed
 from crestline.gateway.schedulers.command_lines import limit
 from crestline.gateway.schedulers.slurm.options import SlurmOptions
@@ -47,6 +49,7 @@ class SlurmCommands:
     def __init__(self, commands: Commands, options: SlurmOptions) -> None:
         self._commands = commands
         self._options = options
+        self._reads = AsyncLimiter(options.read_rate, 1.0)
         self.answered: float | None = None
         """reading of `time.monotonic()` when Slurm last answered"""
         self.failure: CrestlineError | None = None
@@ -66,6 +69,7 @@ class SlurmCommands:
             JobNotFoundError, PermissionDeniedError: as Slurm words it.
         """
         seconds = self._options.timeout if time_limit is None else time_limit.seconds
+        await self._reads.acquire()
         with nullcontext() if time_limit is None else time_limit.observe():
             words = [*_READING, *limit(seconds), self.path(program), *arguments]
             done = await self.run(user, words, timeout=seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -35,5 +36,7 @@ class SlurmOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     max_stale: float = MAX_STALE
     """seconds for which an older list is served, with its age, while a newer one is late: the queue is long, or the
     batch system slow"""
+    read_rate: Annotated[float, msgspec.Meta(ge=1)] = 50.0
+    """commands a second that only read; the others wait, and with many active users lists get older"""
     rest: RestOptions | None = None
     """read the queue and cancel by slurmrestd; None: by squeue and scancel"""

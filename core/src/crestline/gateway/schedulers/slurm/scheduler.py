@@ -79,6 +79,7 @@ class SlurmScheduler(CommandScheduler):
             observer=options.observer,
             max_age=options.max_age,
             max_stale=options.max_stale,
+            read_rate=options.read_rate,
             submit_timeout=options.submit_timeout,
             order=job_ids.order,
         )
