@@ -1,6 +1,7 @@
-"""A facility backend: the facility is this machine, jobs are processes, and the table of jobs is in memory."""
+"""A facility backend: the facility is this machine, jobs are processes, and the table of jobs is a directory."""
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
@@ -11,10 +12,10 @@ import subprocess
 import tarfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from anyio.to_thread import run_sync
 
 from crestline.client.backends import (
@@ -51,118 +52,161 @@ from crestline.model import (
 from crestline.model.sbatch import parse_directives
 
 NAME = "workstation"
+TABLE = ".workstation"
+"""directory with one directory for each job, below the users' directory"""
+STAT_FIELDS = ("mode", "ino", "dev", "nlink", "uid", "gid", "size", "atime", "mtime", "ctime")
+WRAPPER = """trap : TERM
+/bin/bash "$1/script"
+echo $? > "$1/part" && mv "$1/part" "$1/status"
+"""
 
 
-@dataclass
-class Run:
-    """A job that was submitted."""
+class Record(msgspec.Struct):
+    """What is written down of a job, so that each process that uses this backend knows it."""
 
     spec: JobSpec
-    process: subprocess.Popen[bytes]
+    pid: int
     stdout: str
     stderr: str
-    begun: int = field(default_factory=lambda: int(time.time()))
-    ended: int | None = None
-    is_cancelled: bool = False
+    begun: int
 
-    def as_job(self, job_id: str) -> Job:
-        status = self.process.poll()
-        if status is not None and self.ended is None:
-            self.ended = int(time.time())
-        state = JobState.RUNNING
+
+class Table:
+    """The jobs of a directory."""
+
+    def __init__(self, root: str) -> None:
+        self._root = Path(root, TABLE)
+
+    def submit(self, spec: JobSpec, key: str) -> str:
+        """Begin a job, or find the one that has this key."""
+        self._root.mkdir(exist_ok=True)
+        with (self._root / "lock").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            by_key = self._by_key(key)
+            if by_key.exists():
+                if self.read(by_key.name).spec != spec:
+                    raise ConflictError(f"The key {key} belongs to another job.", hint="Use a new key for a new job.")
+                return by_key.resolve().name
+            job_id = str(len(self.ids()) + 1)
+            folder = self._root / job_id
+            folder.mkdir()
+            (folder / "record").write_bytes(msgspec.json.encode(start(spec, folder)))
+            by_key.symlink_to(job_id)
+        return job_id
+
+    def ids(self) -> list[str]:
+        return [path.name for path in self._root.glob("[0-9]*")]
+
+    def knows(self, key: str) -> bool:
+        return self._by_key(key).exists()
+
+    def read(self, job_id: str) -> Record:
+        try:
+            return msgspec.json.decode((self._root / job_id / "record").read_bytes(), type=Record)
+        except FileNotFoundError:
+            raise JobNotFoundError(f"The workstation has no job {job_id}.", hint="Check the job id.") from None
+
+    def job(self, job_id: str) -> Job:
+        record, folder = self.read(job_id), self._root / job_id
+        status = exit_status(folder, record.pid)
+        state, ended = JobState.RUNNING, None
         if status is not None:
             state = JobState.COMPLETED if status == 0 else JobState.FAILED
-            state = JobState.CANCELLED if self.is_cancelled else state
+            state = JobState.CANCELLED if (folder / "cancelled").exists() else state
+            ended = int(folder.stat().st_mtime)
         return Job(
             job_id=job_id,
             state=state,
             raw_state=state.name,
-            name=self.spec.name or "",
+            name=record.spec.name or "",
             system=NAME,
-            workdir=self.spec.workdir,
-            exit_code=max(status, 0) if status is not None else None,
-            times=JobTimes(submit=self.begun, start=self.begun, end=self.ended),
+            workdir=record.spec.workdir,
+            exit_code=status,
+            times=JobTimes(submit=record.begun, start=record.begun, end=ended),
         )
 
+    def cancel(self, job_id: str) -> None:
+        record = self.read(job_id)
+        if not self.job(job_id).is_finished:
+            (self._root / job_id / "cancelled").touch()
+            os.killpg(record.pid, signal.SIGTERM)
 
-def start(spec: JobSpec, output: str) -> Run:
+    def _by_key(self, key: str) -> Path:
+        return self._root / f"key-{hashlib.sha256(key.encode()).hexdigest()}"
+
+
+def exit_status(folder: Path, pid: int) -> int | None:
+    """None while the job runs; that of SIGTERM if it was killed before it could write one."""
+    if not (folder / "status").exists() and is_alive(pid):
+        return None
+    try:
+        return int((folder / "status").read_text())
+    except FileNotFoundError:
+        return 128 + signal.SIGTERM
+
+
+def is_alive(pid: int) -> bool:
+    with contextlib.suppress(ChildProcessError):  # it is a child of another process
+        os.waitpid(pid, os.WNOHANG)
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def start(spec: JobSpec, folder: Path) -> Record:
     with file_errors(spec.script_path or ""):
         script = Path(spec.script_path).read_text() if spec.script_path else render_script(spec)
+    (folder / "script").write_text(script)
     options = parse_directives(script).options  # what a spec has no field for stands in `#SBATCH` lines
-    stdout = os.path.join(spec.workdir, spec.stdout or options.get("output") or output)
+    stdout = os.path.join(spec.workdir, spec.stdout or options.get("output") or f"{folder.name}.out")
     stderr = os.path.join(spec.workdir, spec.stderr or options.get("error") or stdout)
+    # Of the program that submits, jobs get nothing but this: it may hold secrets.
+    environment = {name: os.environ[name] for name in ("PATH", "HOME", "USER", "LANG") if name in os.environ}
+    environment |= spec.environment
     with file_errors(spec.workdir), open(stdout, "wb") as out, open(stderr, "ab") as err:
         process = subprocess.Popen(
-            ["/bin/bash", "-c", script],
+            ["/bin/bash", "-c", WRAPPER, "wrapper", folder],
             cwd=spec.workdir,
-            env={**os.environ, **spec.environment},
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err if stderr != stdout else subprocess.STDOUT,
             start_new_session=True,
         )
-    return Run(spec, process, stdout, stderr)
-
-
-@dataclass
-class Facility:
-    """What all connections to one URL share, as they would share a server."""
-
-    runs: dict[str, Run] = field(default_factory=dict)
-    keys: dict[str, tuple[JobSpec, str]] = field(default_factory=dict)
-
-
-facilities: dict[str, Facility] = {}
+    return Record(spec, process.pid, stdout, stderr, int(time.time()))
 
 
 class Jobs(JobEndpoints):
     """Jobs are processes."""
 
-    def __init__(self, facility: Facility) -> None:
-        self._facility = facility
+    def __init__(self, table: Table) -> None:
+        self._table = table
 
     async def submit(self, spec: JobSpec, key: str) -> str:
-        if key in self._facility.keys:
-            earlier, job_id = self._facility.keys[key]
-            if earlier != spec:
-                raise ConflictError(f"The key {key} belongs to another job.", hint="Use a new key for a new job.")
-            return job_id
         if spec.array is not None:
             raise UnsupportedError("A workstation has no arrays of jobs.", hint="Submit one job for each element.")
-        job_id = str(len(self._facility.runs) + 1)
-        self._facility.runs[job_id] = start(spec, f"{job_id}.out")
-        self._facility.keys[key] = (spec, job_id)
-        return job_id
+        return await run_sync(self._table.submit, spec, key)
 
     async def knows_key(self, key: str) -> bool:
-        return key in self._facility.keys
+        return self._table.knows(key)
 
     async def get(self, job_id: str, *, patient: bool = True) -> list[Job]:
-        return [self._run(job_id).as_job(job_id)]
+        return [self._table.job(job_id)]
 
     async def metadata(self, job_id: str) -> list[Job]:
-        run = self._run(job_id)
-        paths = {"stdout": run.stdout, "stderr": run.stderr}
-        return [Job(job_id=job_id, state=JobState.UNKNOWN, script=run.spec.script, **paths)]
+        record = self._table.read(job_id)
+        paths = {"stdout": record.stdout, "stderr": record.stderr}
+        return [Job(job_id=job_id, state=JobState.UNKNOWN, script=record.spec.script, **paths)]
 
     async def cancel(self, job_id: str) -> None:
-        run = self._run(job_id)
-        if run.process.poll() is None:
-            run.is_cancelled = True
-            os.killpg(run.process.pid, signal.SIGTERM)
-
-    def _run(self, job_id: str) -> Run:
-        try:
-            return self._facility.runs[job_id]
-        except KeyError:
-            raise JobNotFoundError(f"There is no job {job_id}.", hint="Check the job id.") from None
+        self._table.cancel(job_id)
 
     async def list(self, query: JobFilter, *, patient: bool = True) -> list[Job]:
         names = {*query.names, *([query.name] if query.name is not None else [])}
-        jobs = [run.as_job(job_id) for job_id, run in self._facility.runs.items()]
-        return [
-            job for job in jobs if (query.ids is None or job.job_id in query.ids) and (not names or job.name in names)
-        ]
+        ids = [job_id for job_id in self._table.ids() if query.ids is None or job_id in query.ids]
+        return [job for job in map(self._table.job, ids) if not names or job.name in names]
 
 
 class Files(FileEndpoints):
@@ -171,7 +215,7 @@ class Files(FileEndpoints):
     async def stat(self, path: str) -> dict[str, int]:
         with file_errors(path):
             found = os.stat(path)
-        return {name: int(getattr(found, f"st_{name}")) for name in ("mode", "ino", "size", "atime", "mtime", "ctime")}
+        return {name: int(getattr(found, f"st_{name}")) for name in STAT_FIELDS}
 
     async def checksum(self, path: str) -> str:
         def work() -> str:
@@ -324,7 +368,7 @@ class WorkstationBackend(Backend):
         self.max_direct_upload = self.max_direct_download = 2**62
         self.scheduler_type = "slurm"
         self.traffic = Traffic()
-        self.jobs = Jobs(facilities.setdefault(url, Facility()))
+        self.jobs = Jobs(Table(url.partition(":")[2]))
         self.files = Files()
         self.transfers = Transfers()
         self.system = System(url.partition(":")[2])

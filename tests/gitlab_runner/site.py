@@ -16,7 +16,7 @@ from crestline.client import Site
 from crestline.testing.firecrest import PlainFirecrest
 from crestline.testing.gitlab_runner import Build, CiJob, Custom, GitLab
 from crestline.testing.iri import TOKEN, Facility
-from harness import sites
+from harness import sites, workstation
 from harness.gateway import RunningGateway
 from harness.slurm_gateway import SlurmGateway
 
@@ -71,6 +71,14 @@ def iri_site(place: Path, facility: Facility, **tables: Any) -> DriverSite:
     site = Site(url=facility.url, api="iri", token=TOKEN, system="Pearl", options={"workdir": str(facility.root)})
     gateway = {"api": "iri", "options": site.options, "token_command": ["echo", TOKEN]}
     return _site(place, site, gateway=gateway, **tables)
+
+
+def workstation_site(place: Path, facility: Path, **tables: Any) -> DriverSite:
+    url = f"workstation:{facility}"
+    site = Site(url=url, api="workstation", token="unused", system="workstation")
+    made = _site(place, site, gateway={"api": "workstation", "token_command": ["echo", "unused"]}, **tables)
+    made.custom.environment["PYTHONPATH"] = os.pathsep.join(map(str, workstation.install(place / "installed")))
+    return made
 
 
 def iri_slurm_site(place: Path, running: SlurmGateway, /, user: str = "alice", **tables: Any) -> DriverSite:

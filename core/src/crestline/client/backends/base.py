@@ -132,7 +132,7 @@ class FileEndpoints(abc.ABC):
 
     @abc.abstractmethod
     async def stat(self, path: str) -> dict[str, int]:
-        """The numbers of stat(2), links followed."""
+        """The numbers of stat(2), links followed: `mode`, `ino`, `dev`, `nlink`, `uid`, `gid`, `size` and the times."""
 
     @abc.abstractmethod
     async def checksum(self, path: str) -> str:

@@ -1,7 +1,8 @@
-"""A session on an IRI facility: the site's `api` is all that differs."""
+"""Sessions by other APIs than FirecREST: the site's `api` is all that differs."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from anyio.from_thread import start_blocking_portal
 
 from crestline.client import register_site
 from crestline.testing.iri import TOKEN, Deviations, running
+from harness import workstation
 from harness.hub import Hub
 from harness.hub_settings import HUB, QUICK, TINY
 from harness.relay import serving
@@ -52,3 +54,20 @@ def test_a_session_starts_answers_and_ends(tmp_path: Path, version: int, mode: s
             hub.wait(
                 lambda: job.show(says_scheduler_words=False)["status"]["state"] in OVER, "the job was not cancelled"
             )
+
+
+def test_a_session_on_a_backend_of_others(tmp_path: Path) -> None:
+    place, folder = tmp_path / "facility", tmp_path / "hub"
+    place.mkdir()
+    folder.mkdir()
+    sites = folder / "sites.toml"
+    register_site("desk", file=sites, url=f"workstation:{place}", api="workstation", token="unused")
+    paths = os.pathsep.join(map(str, workstation.install(tmp_path / "installed")))
+    with Hub(folder, HUB + TINY + QUICK, {"CRESTLINE_SITES": str(sites), "PYTHONPATH": paths}) as hub:
+        assert hub.spawn("anna").status_code in (201, 202)
+        hub.ready("anna")
+        with hub.http() as http:
+            assert http.get("/user/anna/api").status_code == 200
+        hub.stop_server("anna")
+        hub.wait((place / ".workstation/1/cancelled").exists, "the job was not cancelled")
+        hub.wait((place / ".workstation/1/status").exists, "the job did not end")

@@ -1,4 +1,4 @@
-"""A CI job by the IRI API, on the stand-in of a facility and on real Slurm: the runner's `[gateway]` alone differs."""
+"""A CI job by other APIs than FirecREST: IRI (stand-in, real Slurm) and the example of "Write a facility backend"."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ import pytest
 
 from crestline.testing.gitlab_runner import CiJob, GitLab
 from crestline.testing.iri import Deviations, running
-from gitlab_runner.site import DriverSite, iri_site, iri_slurm_site
+from gitlab_runner.site import DriverSite, iri_site, iri_slurm_site, workstation_site
 
 
-@pytest.fixture(params=["facility", "slurm"])
+@pytest.fixture(params=["facility", "slurm", "workstation"])
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DriverSite]:
     driver, place = tmp_path / "driver", tmp_path / "facility"
     driver.mkdir()
     place.mkdir()
     if request.param == "slurm":
         yield iri_slurm_site(driver, request.getfixturevalue("slurm_gateway"))
+        return
+    if request.param == "workstation":
+        yield workstation_site(driver, place)
+        assert [path.name for path in place.glob(".workstation/[0-9]*")] == ["1"]
         return
     with running(place, Deviations(versions=(1,))) as facility:
         yield iri_site(driver, facility)
