@@ -1,4 +1,4 @@
-"""The public face of the packages: names that exist, an example for each class, and examples that hold."""
+"""The public names of the core and the adapters: listed in `__all__`, described, and with examples that work."""
 
 from __future__ import annotations
 
@@ -7,58 +7,100 @@ import doctest
 import inspect
 import re
 import textwrap
+import tomllib
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
+from airflow.sdk import DAG, task
+from traitlets.config import Config
 
 import crestline
 from crestline import client, model
 from crestline.model import errors
+from crestline_gitlab_runner.settings import Settings
 
-ROOT = Path(crestline.__file__).parent
-PACKAGES = sorted(
-    ".".join(file.parent.relative_to(ROOT.parent).parts)
-    for file in ROOT.rglob("__init__.py")
+ROOT = Path(__file__).parents[2]
+PUBLIC = [
+    "crestline_airflow.assets",
+    "crestline_airflow.decorators",
+    "crestline_airflow.failures",
+    "crestline_airflow.hooks",
+    "crestline_airflow.notifications",
+    "crestline_airflow.operators",
+    "crestline_airflow.sensors",
+    "crestline_gitlab_runner",
+    "crestline_jupyterhub",
+    "crestline_jupyterhub.tokens",
+    "crestline_reframe",
+]
+CORE = Path(crestline.__file__).parent
+CORE_PACKAGES = sorted(
+    ".".join(file.parent.relative_to(CORE.parent).parts)
+    for file in CORE.rglob("__init__.py")
     if "__all__" in file.read_text()
 )
-CLASSES = sorted(
-    {
-        found
-        for package in (client, model)
-        for name in package.__all__
-        if inspect.isclass(found := getattr(package, name)) and not issubclass(found, Exception)
-    },
-    key=lambda each: each.__name__,
-)
+NAMES = [(module, name) for module in PUBLIC for name in import_module(module).__all__]
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_public_names_exist_and_are_sorted(package: str) -> None:
+def names_in_examples() -> set[tuple[str, str]]:
+    """What Python files of the examples import from adapters."""
+    found = set()
+    for file in (ROOT / "examples").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("crestline_"):
+                found |= {(str(node.module), each.name) for each in node.names}
+    return found
+
+
+def example_of(described: Any) -> str:
+    """The block behind `Example::` in a docstring; empty if there is none."""
+    lines = inspect.cleandoc(described.__doc__ or "").split("\n")
+    begin = next((at for at, line in enumerate(lines) if line.startswith("Example") and line.endswith("::")), None)
+    if begin is None:
+        return ""
+    block = []
+    for line in lines[begin + 1 :]:
+        if line and not line.startswith("    "):
+            break
+        block.append(line)
+    return textwrap.dedent("\n".join(block)).strip()
+
+
+CLASSES = {
+    name: getattr(import_module(module), name)
+    for module, name in NAMES
+    if inspect.isclass(getattr(import_module(module), name)) and module.startswith("crestline_airflow")
+}
+
+CORE_CLASSES = {
+    name: found
+    for package in (client, model)
+    for name in package.__all__
+    if inspect.isclass(found := getattr(package, name)) and not issubclass(found, Exception)
+}
+
+
+@pytest.mark.parametrize("package", CORE_PACKAGES)
+def test_public_names_of_the_core_exist(package: str) -> None:
     module = import_module(package)
     assert [name for name in module.__all__ if not hasattr(module, name)] == []
     assert len(set(module.__all__)) == len(module.__all__)
 
 
-def examples(text: str) -> Iterator[str]:
-    """Code of a docstring that is no doctest: after `Example:`, or indented below a sentence."""
-    for inline, block in re.findall(
-        r"^Example: `(.+)`$|^(?:Example:)?\n((?:    .+\n?)+)", inspect.cleandoc(text), re.MULTILINE
-    ):
-        yield inline or textwrap.dedent(block)
-
-
-@pytest.mark.parametrize("public", CLASSES, ids=lambda each: each.__name__)
-def test_each_public_class_has_an_example_that_holds(public: type) -> None:
-    text = inspect.cleandoc(public.__doc__ or "")
-    codes = list(examples(text))
-    for code in codes:
-        compile(code, public.__name__, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    module = import_module(public.__module__)
-    found = doctest.DocTestParser().get_doctest(text, vars(module) | vars(model), public.__name__, None, 0)
+@pytest.mark.parametrize("name", sorted(CORE_CLASSES))
+def test_class_of_the_core_has_an_example_that_holds(name: str) -> None:
+    described = CORE_CLASSES[name]
+    text = inspect.cleandoc(described.__doc__ or "")
+    code = example_of(described) or "\n".join(re.findall("^Example: `(.+)`$", text, re.MULTILINE))
+    compile(code, name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    names = vars(import_module(described.__module__)) | vars(model)
+    found = doctest.DocTestParser().get_doctest(text, names, name, None, 0)
     assert doctest.DocTestRunner().run(found).failed == 0
-    assert codes or found.examples
+    assert code or found.examples
 
 
 def test_the_tree_of_errors_is_drawn_as_it_is() -> None:
@@ -69,3 +111,45 @@ def test_the_tree_of_errors_is_drawn_as_it_is() -> None:
                 yield from draw(each, depth + 1)
 
     assert "\n".join(draw(model.CrestlineError, 1)) in (errors.__doc__ or "")
+
+
+@pytest.mark.parametrize(("module", "name"), NAMES, ids=lambda each: each)
+def test_public_name_exists_and_is_described(module: str, name: str) -> None:
+    found = getattr(import_module(module), name)
+    if callable(found):
+        assert len((inspect.getdoc(found) or "").split()) > 5
+
+
+def test_examples_import_public_names_alone() -> None:
+    assert names_in_examples() <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", sorted(CLASSES))
+def test_example_of_airflow_class_runs(name: str) -> None:
+    example = example_of(CLASSES[name])
+    assert name in example or "@task.firecrest" in example
+    if "get_conn" in example:
+        compile(example, name, "exec")  # it needs a gateway
+        return
+    with DAG("examples", schedule=None):
+        exec(example, {**CLASSES, "DAG": DAG, "task": task})
+
+
+def test_example_of_the_spawner_names_settings() -> None:
+    spawner = import_module("crestline_jupyterhub").FirecRESTSpawner
+    config = Config()
+    exec(example_of(spawner), {"c": config})
+    assert config.FirecRESTSpawner
+    assert set(config.FirecRESTSpawner) <= set(spawner.class_trait_names(config=True))
+
+
+def test_example_of_the_scheduler_is_a_partition() -> None:
+    reframe = import_module("crestline_reframe")
+    partition = ast.literal_eval(example_of(reframe.FirecrestJobScheduler))
+    assert partition["scheduler"] == reframe.NAME
+    import_module("crestline_reframe.options").read(partition["sched_options"]["firecrest"])
+
+
+def test_example_of_the_ci_settings_is_a_configuration_file() -> None:
+    settings = msgspec.convert(tomllib.loads(example_of(Settings)), Settings)
+    assert settings.gateway.system == "daint"

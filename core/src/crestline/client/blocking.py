@@ -104,7 +104,8 @@ class BlockingIterator(Iterator[T]):
 class BlockingSystem:
     """`System` without `await`; made by `crestline.connect_blocking` and used in a `with`.
 
-    Example:
+    Example::
+
         with crestline.connect_blocking("daint@cscs") as daint:
             job = daint.submit(JobSpec(script=script), key="campaign/42")
             print(daint.wait(job, check=True).exit_code)

@@ -50,7 +50,8 @@ class JobMonitor:
         id_requests: look-ups by id so far.
         error: why the last round brought nothing; None when it did.
 
-    Example:
+    Example::
+
         async for event in daint.monitor.watch(job):
             print(event.state)
     """

@@ -54,7 +54,8 @@ class System(SystemFiles):
     All connections of one event loop to the same system with the same identity share one set of sockets, one token and
     one job monitor, so opening another one costs nothing.
 
-    Example:
+    Example::
+
         async with crestline.connect("daint@cscs") as daint:
             await daint.upload("structures/", "/scratch/u/run1")
             job = await daint.submit(JobSpec(script=script, workdir="/scratch/u/run1"), key="campaign/42")

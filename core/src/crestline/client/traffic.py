@@ -13,7 +13,8 @@ import msgspec
 class Traffic(msgspec.Struct):
     """Requests (repeats included), and bytes of bodies sent and received.
 
-    Example:
+    Example::
+
         with counting() as traffic:
             await daint.upload("structures/", "/scratch/u/run1")
         print(traffic.requests, traffic.sent)

@@ -18,7 +18,8 @@ class JobEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         state: its state; UNKNOWN while the gateway gives no answer about it, whatever `job.state` was before.
         reason: the scheduler's reason for the state; for UNKNOWN what went wrong.
 
-    Example:
+    Example::
+
         async for event in daint.watch(job):
             print(event.job.job_id, event.state, event.reason)
     """

@@ -32,7 +32,8 @@ class Choice:
         reasons: of each other system, why it does not go there.
         again: it was chosen by an earlier call with the same key.
 
-    Example:
+    Example::
+
         choice = await choose_system(spec, key="campaign/42")
         async with crestline.connect(choice.target) as system:
             job = await system.submit(spec, key="campaign/42")

@@ -40,7 +40,8 @@ class OutputPosition(msgspec.Struct, frozen=True, gc=False):
 class JobOutput(AsyncIterator[OutputLine]):
     """The lines of a job's output; made by `System.output`.
 
-    Example:
+    Example::
+
         async for line in daint.output(job):
             print(f"{line.stream}: {line.text}")
     """
