@@ -14,6 +14,7 @@ import uuid
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -27,7 +28,7 @@ from crestline.gateway.paths import PathGuard
 from crestline.model import InvalidRequestError, TooLargeError, TransferError
 from crestline.wire import tar
 from crestline.wire.extensions import TarSelection
-from crestline.wire.tar import ArchiveLimits
+from crestline.wire.tar import ArchiveLimits, TarReader, _Member
 from harness.cluster import Cluster
 from harness.ssh import ssh_host
 
@@ -332,3 +333,77 @@ async def test_bytes_of_which_nothing_is_unpacked(tmp_path: Path, how: str, monk
     }
     content = contents.get(how) or NOTHING[how] * (2 * MIB // len(NOTHING[how]))
     await refused(tmp_path, content, how.partition(" ")[0], "nothing is unpacked")
+
+
+def _archive(members: int, mode: int = tarfile.USTAR_FORMAT) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=mode) as tar:
+        for number in range(members):
+            info = tarfile.TarInfo(f"d/f{number}.txt")
+            info.size, info.mode, info.mtime = 500 + number, 0o640, 1_700_000_000 + number
+            tar.addfile(info, io.BytesIO(bytes([number % 256]) * info.size))
+    return file.getvalue()
+
+
+def _header(**fields: Any) -> bytes:
+    info = tarfile.TarInfo("d/name")
+    for name, value in fields.items():
+        setattr(info, name, value)
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+def _summed(header: bytes, at: int, text: bytes) -> bytes:
+    changed = header[:at] + text + header[at + len(text) :]
+    total = sum(changed) - sum(changed[148:156]) + 8 * 32
+    return changed[:148] + b"%06o\0 " % total + changed[156:]
+
+
+HEADERS = [
+    _header(size=5, mode=0o755, mtime=7),
+    _header(size=9 << 33),  # in binary
+    _header(mtime=-5),
+    _header(type=tarfile.DIRTYPE, name="d/"),
+    _header(type=tarfile.SYMTYPE, linkname="x"),
+    _header(type=tarfile.AREGTYPE),
+    _header(name="n" * 100),
+    _header(name="caf\u00e9"),
+    _summed(_header(), 345, b"above"),
+    _summed(_header(), 124, b" 0000000005 "),
+    _summed(_header(), 124, b"nonsense    "),
+    _summed(_header(), 124, b"-0000000005 "),
+    _summed(_header(), 136, bytes(12)),
+    _summed(_header(), 0, b"\xff\xfe"),
+    b"\1" + _header()[1:],  # its checksum is wrong
+    bytes(512),
+    b"",
+    b"short",
+]
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_headers_mean_what_tarfile_reads_in_them(header: bytes) -> None:
+    def read(kind: Any) -> tuple[object, ...]:
+        try:
+            info = kind.frombuf(header, "utf-8", "surrogateescape")
+        except (tar.tarfile.HeaderError, tarfile.HeaderError) as error:
+            return (type(error).__name__,)
+        return info.name, info.size, info.mode, info.mtime, info.type, info.linkname
+
+    assert read(_Member) == read(tarfile.TarInfo)
+
+
+def test_a_small_file_takes_two_reads() -> None:
+    """One of its header, and one of its content with what fills the block up."""
+
+    class Counted(io.BytesIO):
+        reads = 0
+
+        def read(self, size: int | None = -1) -> bytes:
+            self.reads += 1
+            return super().read(size)
+
+    source = Counted(_archive(300))
+    reader = TarReader(source, "none", ArchiveLimits())
+    contents = {member.name: b"".join(reader.content(member)) for member in reader}
+    assert contents == {f"d/f{number}.txt": bytes([number % 256]) * (500 + number) for number in range(300)}
+    assert source.reads <= 2 * 300 + 5

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import io
 import os
 import posixpath
 import stat
@@ -197,21 +196,24 @@ def _write(
         known.add((root, above))
     mode = 0o777 if mode & 0o100 else 0o666
     try:
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb", buffering=0) as file:
+        file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        try:
             for chunk in content:
                 _write_whole(file, chunk)
                 counted(len(chunk), path)
+        finally:
+            os.close(file)
         os.replace(temporary, f"{root}/{path}")
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
 
 
-def _write_whole(file: io.FileIO, block: bytes) -> None:
+def _write_whole(file: int, block: bytes) -> None:
     """write(2) until everything is written."""
-    view = memoryview(block)
-    while view:
-        view = view[file.write(view) or 0 :]
+    written = os.write(file, block)
+    while written < len(block):
+        written += os.write(file, memoryview(block)[written:])
 
 
 def make_link(root: Path, path: str, target: str) -> None:

@@ -6,6 +6,7 @@ import os
 import posixpath
 import re
 import secrets
+import stat
 from collections.abc import AsyncIterator, Callable, Set
 from functools import partial
 from pathlib import Path
@@ -115,7 +116,7 @@ async def same_on_gateway(strategy: FileStrategy, remote: str, root: Path, listi
 
 
 def _here(root: Path, listing: Listing) -> list[str]:
-    return [name for name, file in listing.files.items() if file.type is FileType.FILE and _is_file(root / name)]
+    return [name for name, file in listing.files.items() if file.type is FileType.FILE and _is_file(f"{root}/{name}")]
 
 
 async def fetch_tree_by_size(
@@ -156,8 +157,11 @@ async def fetch_tree_by_size(
     )
 
 
-def _is_file(path: Path) -> bool:
-    return path.is_file() and not path.is_symlink()
+def _is_file(path: str) -> bool:
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except OSError:
+        return False
 
 
 def _make_directories_and_links(remote: str, root: Path, listing: Listing, doubtful: set[str]) -> list[str]:

@@ -78,6 +78,9 @@ async def temporary_path(backend: Backend, suffix: str = "") -> str:
     return posixpath.join(await backend.system.default_workdir(), temporary_name(suffix))
 
 
+_NO_NAMES = frozenset({"", ".", ".."})
+
+
 def temporary_name(suffix: str = "") -> str:
     """A new name for what lives only as long as a transfer, here or on the system."""
     return f".crestline-{secrets.token_hex(8)}{suffix}"
@@ -94,8 +97,7 @@ def safe_relative(name: str) -> str:
     Raises:
         TransferError: it does not.
     """
-    parts = name.split("/")
-    if not name or name.startswith("/") or "\x00" in name or any(part in ("", ".", "..") for part in parts):
+    if "\x00" in name or not _NO_NAMES.isdisjoint(name.split("/")):
         raise TransferError(f"The gateway named a file {name!r}, which leaves the directory.", hint="Do not trust it.")
     return name
 

@@ -138,10 +138,11 @@ class Listing:
         self.temporary: set[str] = set()
         """what transfers have put there for their time"""
         for file in files:
-            if is_temporary(posixpath.basename(file.name)):
-                self.temporary.add(safe_relative(file.name))
+            name = safe_relative(file.name)
+            if is_temporary(name.rpartition("/")[2]):
+                self.temporary.add(name)
             else:
-                self.files[safe_relative(file.name)] = file
+                self.files[name] = file
 
     def find(self, path: str) -> File | None:
         """The entry of a path, however the listing spells it."""
