@@ -5,23 +5,11 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
-
-
-@dataclass
-class Curve:
-    """How a figure grows: `ours` and `raw` at each `x`."""
-
-    x_label: str
-    y_label: str
-    x: Sequence[float]
-    ours: Sequence[float]
-    raw: Sequence[float]
 
 
 @dataclass
@@ -38,7 +26,6 @@ class Row:
     met: bool | None
     raw: float | None = None
     raw_command: str = ""
-    curve: Curve | None = None
 
     @property
     def ratio(self) -> float | None:

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 import aiohttp
-from report import Curve, Row
+from report import Row
 from site_under_test import USERS, Site, percentile
 
 
@@ -63,13 +63,6 @@ def measure(site: Site, *, quick: bool) -> list[Row]:
             "1/s",
             "no growth",
             most <= 2,
-            curve=Curve(
-                "clients that poll once a second",
-                "scheduler commands a second",
-                list(sizes),
-                [each.commands_per_second for each in growth.values()],
-                list(sizes),
-            ),
         ),
     ]
 

@@ -24,7 +24,7 @@ import tomlkit
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
-from report import Curve, Row, show, write
+from report import Row, show, write
 from slurm_stand_in import SlurmStandIn
 
 from harness.gateway import GatewayProcess
@@ -72,12 +72,13 @@ def measure(*, quick: bool) -> list[Row]:
     def row(what: str, value: float, unit: str, limit: float, raw: float | None) -> Row:
         return Row(f"{who}: {what}", value, unit, f"at most {limit:g} {unit}", value <= limit, raw or None, beside)
 
-    cost = row("processor time for looking", looking[jobs], "% of a core", 10, None)
-    cost.curve = Curve(
-        "jobs in the queue", "% of a core for looking", list(sizes), list(looking.values()), [10.0] * len(sizes)
-    )
     return [
-        cost,
+        *(
+            Row(f"{size} jobs, {clients} clients: processor time for looking", share, "% of a core", "", None)
+            for size, share in looking.items()
+            if size != jobs
+        ),
+        row("processor time for looking", looking[jobs], "% of a core", 10, None),
         row("answers by id, p99", most.p99 * 1000, "ms", 250, base.p99 * 1000),
         row("longest stall", most.stall * 1000, "ms", 50, base.stall * 1000),
         row("peak memory", most.memory, "MiB", 300, base.memory),

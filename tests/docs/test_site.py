@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -104,6 +105,19 @@ def test_measurements_have_a_date_and_a_machine(site: Path) -> None:
         measured = json.loads(file.read_text())
         assert measured["date"] in text
         assert measured["machine"]["kernel"] in text
+
+
+def test_every_chart_has_its_figures_and_names_its_unit(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "docs/_ext")
+    charts = importlib.import_module("crestline_reference.charts")
+    text = (site / "reference/measurements.html").read_text()
+    for file in (ROOT / "docs/measurements").glob("*.json"):
+        rows = json.loads(file.read_text())["rows"]
+        for chart in charts.CHARTS[file.stem]:
+            drawn = "\n".join(charts.draw(chart, rows))
+            assert drawn in text
+            assert drawn.count('class="bar ') == len(chart.bars), chart.question
+            assert f"{chart.unit}, {'lower' if chart.lower_is_better else 'higher'} is better" in drawn
 
 
 def test_the_openapi_document_is_the_gateways(site: Path) -> None:

@@ -1,4 +1,4 @@
-"""What `make bench` has measured: a section for each file of `docs/measurements`, with its pictures."""
+"""What `make bench` has measured: a section for each file of `docs/measurements`, with its charts."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from crestline_reference.charts import CHARTS, TITLES, draw
 from crestline_reference.tables import code, table
 
 FOLDER = Path(__file__).parents[2] / "measurements"
@@ -37,17 +38,24 @@ def highlights() -> str:
 
 
 def markdown() -> str:
-    """Machine, date, table and pictures of each file, as `benchmarks/report.py` and `plots.py` write them."""
-    return "\n".join(line for file in sorted(FOLDER.glob("*.json")) for line in _section(file))
+    """For each file of `benchmarks/report.py` its charts, then machine, date and all rows."""
+    return "\n".join(line for name, title in TITLES.items() for line in _section(name, title))
 
 
-def _section(file: Path) -> Iterator[str]:
+def _section(name: str, title: str) -> Iterator[str]:
+    file = FOLDER / f"{name}.json"
+    if not file.exists():
+        return
     measured = json.loads(file.read_text())
-    yield f"## {file.stem.replace('-', ' ').capitalize()}\n"
+    yield f"## {title}\n"
+    yield "```{raw} html"
+    for chart in CHARTS[name]:
+        yield from draw(chart, measured["rows"])
+    yield "```\n"
+    yield f":::{{dropdown}} All figures of {title}\n"
     yield f"{_origin(measured)}\n"
     yield table(_HEAD, (_row(each) for each in measured["rows"]), right=(1, 3))
-    for picture in sorted(FOLDER.glob(f"{file.stem}-ratios.svg")) + sorted(FOLDER.glob(f"{file.stem}-growth-*.svg")):
-        yield f"![{picture.stem.replace('-', ' ')}](/measurements/{picture.name})\n"
+    yield ":::\n"
 
 
 def _origin(measured: dict[str, Any]) -> str:
