@@ -155,6 +155,8 @@ def test_sacct_adds_up_repeated_options(local: SlurmCommands) -> None:
 def test_a_script_in_another_encoding_is_named(local: SlurmCommands) -> None:
     (local.place / "latin.sh").write_bytes(b"#!/bin/sh\n# gr\xfc\xdf\ntrue\n")
     assert "is not UTF-8" in local.refused("sbatch", "latin.sh")
+    (local.place / "marked.sh").write_text("\ufeff#!/bin/sh\ntrue\n")
+    assert local("sbatch", "--parsable", "-H", "marked.sh").strip()
 
 
 def test_all_clusters(local: SlurmCommands, gateway: RunningGateway) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+import msgspec
 import pytest
 
 from crestline.gateway.schedulers.local.queue import Resources
 from crestline.gateway.schedulers.local.request import Request, check_script, interpreter, read_request
-from crestline.model import InvalidRequestError
+from crestline.model import InvalidRequestError, JobSpec, render_script
 from crestline.wire.compute import JobDescription
 
 NOW = datetime(2026, 11, 21, 15, 30)
@@ -133,3 +134,13 @@ def test_no_script(script: str) -> None:
 def test_interpreter() -> None:
     assert interpreter("#!/bin/sh\n") == ["/bin/sh"]
     assert interpreter("#! /usr/bin/env  -S python3 -u \n") == ["/usr/bin/env", "-S python3 -u"]
+
+
+def test_a_byte_order_mark_is_no_part_of_a_script() -> None:
+    text = "\ufeff#!/bin/bash\ntrue\n"
+    assert JobDescription(working_directory="/", script=text).script == text[1:]
+    assert (
+        msgspec.json.decode(msgspec.json.encode({"workingDirectory": "/", "script": text}), type=JobDescription).script
+        == text[1:]
+    )
+    assert render_script(JobSpec(script=text, nodes=2)) == "#!/bin/bash\n#SBATCH --nodes=2\ntrue\n"

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
 
 import typer
 
 from crestline.cli.interruptible import ENDED_BY_SIGTERM, run_interruptible
 from crestline.cli.output import note
-from crestline.model import GatewayUnavailableError
+from crestline.listening import check_listening
 
 if TYPE_CHECKING:
-    from crestline.client import Site, System
+    from crestline.client import System
     from crestline.model import JobSpec
 
 T = TypeVar("T")
@@ -33,33 +31,13 @@ def on_system(target: str | None, action: Callable[[System], Awaitable[T]], *, p
     async def connected() -> T:
         from crestline.client import Policy, PollPolicy, RetryPolicy, connect, find_site
 
-        check_listening(find_site(target)[0])
+        check_listening(find_site(target)[0].url)
         retry = RetryPolicy() if patient else RetryPolicy(attempts=2, budget=15)
         policy = Policy(retry=retry, poll=PollPolicy(unseen_timeout=_UNSEEN))
         async with connect(target, policy=policy) as system:
             return await action(system)
 
     return run_async(connected())
-
-
-def check_listening(site: Site) -> None:
-    """Fail at once where the site is a gateway of this machine that is not running; any other is given time.
-
-    Raises:
-        GatewayUnavailableError: connection refused.
-    """
-    address = urlsplit(site.url)
-    if address.hostname not in ("127.0.0.1", "::1", "localhost"):
-        return
-    try:
-        port = address.port or (443 if address.scheme == "https" else 80)
-        socket.create_connection((address.hostname, port), timeout=1).close()
-    except ConnectionRefusedError as error:
-        raise GatewayUnavailableError(
-            f"No gateway is listening at {address.scheme}://{address.netloc}.", hint="Start it with `crestline serve`."
-        ) from error
-    except (OSError, ValueError):
-        return  # what is wrong with the address, the client says
 
 
 def on_site_for(spec: JobSpec, target: str | None, action: Callable[[System], Awaitable[T]], *, key: str | None) -> T:

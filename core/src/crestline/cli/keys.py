@@ -9,7 +9,7 @@ import typer
 from msgspec import structs
 
 from crestline.cli import gateway_store
-from crestline.cli.connecting import check_listening, run_async
+from crestline.cli.connecting import run_async
 from crestline.cli.durations import seconds, when
 from crestline.cli.errors import UsageError
 from crestline.cli.help import make_app
@@ -17,6 +17,7 @@ from crestline.cli.options import ConfigFile, HomeFolder, Json, Site
 from crestline.cli.output import note, print_json, print_table
 from crestline.cli.scopes import ScopeNames, read_scopes
 from crestline.cli.several import Several
+from crestline.listening import check_listening
 
 if TYPE_CHECKING:
     from crestline import client
@@ -144,7 +145,7 @@ def _listening(target: str | None) -> client.Site:
     from crestline.client import find_site
 
     site = find_site(target)[0]
-    check_listening(site)
+    check_listening(site.url)
     return site
 
 

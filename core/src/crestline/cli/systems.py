@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from crestline.cli.connecting import check_listening, run_async
+from crestline.cli.connecting import run_async
 from crestline.cli.help import make_app
 from crestline.cli.options import Json, Site
 from crestline.cli.output import print_json, print_table
+from crestline.listening import check_listening
 from crestline.model import CrestlineError
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ async def _ask_all(sites: dict[str, client.Site]) -> list[tuple[str, list[dict[s
         # One site that is down must not keep the others waiting for long.
         quick = Policy(retry=RetryPolicy(attempts=1, budget=10, connect_timeout=5, answer_timeout=10))
         try:
-            check_listening(site)
+            check_listening(site.url)
             return name, await list_systems(site, quick)
         except CrestlineError as error:
             if len(sites) == 1:

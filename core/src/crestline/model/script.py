@@ -6,6 +6,9 @@ from crestline.model.errors import InvalidRequestError
 from crestline.model.job import JobSpec
 from crestline.model.time_limits import format_duration
 
+BYTE_ORDER_MARK = "\ufeff"
+"""what some editors begin a text with; the system would look for a program of that name"""
+
 # JobSpec field -> sbatch option, for what FirecREST's own JobDescription has no field for.
 _OPTIONS = {
     "time_limit": "time",
@@ -59,11 +62,12 @@ def render_script(spec: JobSpec) -> str:
     Raises:
         InvalidRequestError: no script, or one that does not start with `#!`.
     """
-    if not spec.script or not spec.script.startswith("#!"):
+    script = (spec.script or "").removeprefix(BYTE_ORDER_MARK)
+    if not script.startswith("#!"):
         raise InvalidRequestError(
             "The script does not start with '#!'.", hint="Begin it with an interpreter line such as #!/bin/bash."
         )
-    return insert_directives(spec.script, render_directives(spec))
+    return insert_directives(script, render_directives(spec))
 
 
 def insert_directives(script: str, directives: list[str]) -> str:

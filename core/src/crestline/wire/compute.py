@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from crestline.model.script import BYTE_ORDER_MARK
 from crestline.wire.codec import Message
 
 JobId = Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[A-Za-z0-9_.+\[\]-]+$")]
@@ -39,6 +40,10 @@ class JobDescription(Message):
     constraints: JobText | None = None
     script: str | None = None
     script_path: JobText | None = None
+
+    def __post_init__(self) -> None:
+        if self.script is not None:
+            self.script = self.script.removeprefix(BYTE_ORDER_MARK)
 
 
 class SubmitRequest(Message):

@@ -15,10 +15,10 @@ from pathlib import Path
 import httpx
 
 from crestline.cli.checks import Check, Verdict, failed
-from crestline.cli.connecting import check_listening
 from crestline.cli.remote import naming_missing_directory, read_file
 from crestline.cli.systems import health
 from crestline.client import Policy, RetryPolicy, Site, System, connect, find_site, site_from_environment, sites_file
+from crestline.listening import check_listening
 from crestline.model import AuthenticationError, CrestlineError
 from crestline.wire.extensions import VERSION_HEADER
 
@@ -53,7 +53,7 @@ async def check_connection(target: str | None) -> AsyncIterator[Check]:
             found = await _find_api(http, site.url, answer)
     except httpx.HTTPError as error:
         try:
-            check_listening(site)
+            check_listening(site.url)
         except CrestlineError as refused:
             yield failed("gateway", refused)
             return

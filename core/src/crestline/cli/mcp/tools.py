@@ -13,11 +13,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 from pydantic import Field
 
-from crestline.cli.connecting import check_listening
 from crestline.cli.mcp.remote_files import check_deletable, read_part, resolve
 from crestline.cli.remote import check_known, last_lines, naming_missing_directory, output_files
 from crestline.cli.systems import health
 from crestline.client import Policy, RetryPolicy, System, connect, find_site, list_systems
+from crestline.listening import check_listening
 from crestline.model import (
     ConflictError,
     InvalidRequestError,
@@ -71,7 +71,7 @@ class Tools:
         site, default = find_site(self._target)  # each time: keys expire, and the file gets new ones
         if name and self._is_one_system and name.casefold() != (default or "").casefold():
             raise PermissionDeniedError(f"This server reaches {default} alone.", hint="Leave `system` out.")
-        await asyncio.to_thread(check_listening, site)
+        await asyncio.to_thread(check_listening, site.url)
         async with connect(site, system=name or default, policy=_POLICY) as system:
             yield system
 
@@ -85,7 +85,7 @@ class Tools:
     async def list_systems(self) -> dict[str, Any]:
         """List the site's systems with their scheduler, file systems and health."""
         site, default = find_site(self._target)
-        await asyncio.to_thread(check_listening, site)
+        await asyncio.to_thread(check_listening, site.url)
         found = [
             {
                 "name": each.get("name"),

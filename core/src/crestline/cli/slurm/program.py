@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from crestline import __version__
-from crestline.cli.connecting import check_listening
 from crestline.cli.interruptible import ENDED_BY_SIGTERM, run_interruptible
 from crestline.cli.light_imports import install
+from crestline.listening import check_listening
 from crestline.model import CrestlineError
 from crestline.tracing import configure
 
@@ -140,7 +140,7 @@ def on_system(target: str | None, system: str | None, action: Callable[[System],
     async def connected() -> T:
         from crestline.client import Policy, RetryPolicy, connect, find_site
 
-        check_listening(find_site(target)[0])
+        check_listening(find_site(target)[0].url)
         policy = Policy(retry=RetryPolicy(attempts=4, budget=30))
         async with connect(target, system=system, policy=policy, handover=_handover(target, system)) as there:
             return await action(there)

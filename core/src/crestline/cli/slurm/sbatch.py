@@ -145,7 +145,7 @@ def _script(given: dict[str, str], rest: list[str]) -> str:
         return f"#!/bin/sh\n# This script was created by sbatch --wrap.\n\n{given['wrap']}\n"
     if rest:
         try:
-            text = Path(rest[0]).read_text(encoding="utf-8")
+            text = Path(rest[0]).read_text(encoding="utf-8-sig")
         except OSError:
             raise CommandError(f"{_PROGRAM}: error: Unable to open file {rest[0]}") from None
         except UnicodeDecodeError:

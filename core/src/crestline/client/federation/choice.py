@@ -14,6 +14,7 @@ from crestline.client.federation.needs import Needs, needs_of
 from crestline.client.policy import Policy, RetryPolicy
 from crestline.client.system import System
 from crestline.client.systems import list_systems
+from crestline.listening import check_listening
 from crestline.model import ConfigError, CrestlineError, InvalidRequestError, JobSpec, NoSiteFitsError, UnsupportedError
 
 ANY = "any"
@@ -143,6 +144,7 @@ async def _systems_of(name: str, reasons: dict[str, str]) -> Sequence[str]:
     if system is not None:
         return [f"{system}@{site.name}"]
     try:
+        check_listening(site.url)
         return [f"{each.get('name')}@{site.name}" for each in await list_systems(site, _QUICK)]
     except CrestlineError as error:
         reasons[name] = f"no answer: {error.message}"
@@ -185,6 +187,7 @@ async def _look(target: str, needs: Needs) -> Look | str:
 def _opened(target: str) -> System:
     site: Site
     site, name = find_site(target)
+    check_listening(site.url)
     return System(site, name, _QUICK)
 
 
