@@ -63,6 +63,8 @@ def measure(*, quick: bool) -> list[Row]:
     clients, seconds = (50, 10) if quick else (200, 60)
     base = run(BASELINE_JOBS, clients, seconds)
     found = {size: run(size, clients, seconds) for size in sizes}
+    systems = 5 if quick else 50
+    many = run(2_000, clients, seconds, systems=systems)
     jobs = sizes[-1]
     most = found[jobs]
     looking = {size: max(0.0, 100 * (each.cores - base.cores)) for size, each in found.items()}
@@ -85,30 +87,59 @@ def measure(*, quick: bool) -> list[Row]:
         row("oldest answer", most.age, "s", 30, base.age),
         row("scheduler commands", most.commands_per_second, "1/s", 2, base.commands_per_second),
         row("failed answers", most.failed, "answers", 0, None),
+        Row(
+            f"{systems} systems of 2000 jobs, one more hangs: processor time",
+            100 * many.cores,
+            "% of a core",
+            "under one core",
+            many.cores < 1,
+        ),
+        Row(
+            f"{systems} systems of 2000 jobs, one more hangs: failed answers of the others",
+            many.failed,
+            "answers",
+            "none",
+            many.failed == 0,
+        ),
     ]
 
 
-def run(jobs: int, clients: int, seconds: int) -> Outcome:
+def run(jobs: int, clients: int, seconds: int, *, systems: int = 1) -> Outcome:
+    """Poll jobs of some systems, each with a queue of so many; of several, one more hangs."""
     user = getpass.getuser()
     with tempfile.TemporaryDirectory(prefix="crestline-bench-", dir="/var/tmp") as name:
         folder = Path(name)
-        slurm = SlurmStandIn(folder / "bin")
-        ids = slurm.fill(jobs, [user, *(f"user{number:03}" for number in range(199))])
-        system = {"scheduler": {"type": "slurm", "directory": str(slurm.directory), "observer": user}}
+        stand_ins = {f"slurm{number}": SlurmStandIn(folder / f"bin{number}") for number in range(systems)}
+        for slurm in stand_ins.values():
+            ids = slurm.fill(jobs, [user, *(f"user{number:03}" for number in range(199))])
+        hung = {}
+        if systems > 1:
+            hung["hung"] = SlurmStandIn(folder / "hung")
+            hung["hung"].set_delay(3600)
+        tables = {
+            each: {"scheduler": {"type": "slurm", "directory": str(slurm.directory), "observer": user}}
+            for each, slurm in (stand_ins | hung).items()
+        }
         config = folder / "site.toml"
-        config.write_text(tomlkit.dumps({"issuer": {"token_lifetime": 86400}, "systems": {"slurm": system}}))
+        config.write_text(tomlkit.dumps({"issuer": {"token_lifetime": 86400}, "systems": tables}))
         gateway = GatewayProcess(folder / "home", free_port(), "--config", str(config))
         gateway.start()
+        targets = [
+            f"/compute/{list(stand_ins)[number % systems]}/jobs/{ids[number * len(ids) // clients]}"
+            for number in range(clients)
+        ]
         try:
-            outcome = asyncio.run(poll(gateway, slurm, ids[:: max(1, len(ids) // clients)], clients, seconds))
+            outcome = asyncio.run(poll(gateway, list(stand_ins.values()), targets, list(hung), seconds))
         finally:
             gateway.stop()
-    print(f"{jobs} jobs: {outcome}", flush=True)
+    print(f"{systems} systems, {jobs} jobs: {outcome}", flush=True)
     return outcome
 
 
-async def poll(gateway: GatewayProcess, slurm: SlurmStandIn, ids: list[str], clients: int, seconds: int) -> Outcome:
-    """`clients` ask for one job each, once a second."""
+async def poll(
+    gateway: GatewayProcess, stand_ins: list[SlurmStandIn], paths: list[str], hung: list[str], seconds: int
+) -> Outcome:
+    """A client for each path asks for it once a second; one more asks the systems that hang."""
     assert gateway.process is not None
     process = psutil.Process(gateway.process.pid)
     headers = {"Authorization": f"Bearer {gateway.token()}"}
@@ -131,24 +162,34 @@ async def poll(gateway: GatewayProcess, slurm: SlurmStandIn, ids: list[str], cli
                 failed += 1
             into.append(time.perf_counter() - began)
 
-        async def client(number: int) -> None:
-            path = f"/compute/slurm/jobs/{ids[number % len(ids)]}"
+        async def client(number: int, path: str) -> None:
             for turn in range(seconds):
-                await asyncio.sleep(max(0.0, start + turn + number / clients - time.perf_counter()))
+                await asyncio.sleep(max(0.0, start + turn + number / len(paths) - time.perf_counter()))
                 await get(path, durations)
+
+        async def ask(system: str) -> None:
+            while True:
+                async with session.get(f"{gateway.url}/compute/{system}/jobs", headers=headers) as answer:
+                    await answer.read()
+                await asyncio.sleep(1)
 
         async def liveness() -> None:
             while time.perf_counter() < start + seconds:
                 await get("/status/liveness", stalls)
                 await asyncio.sleep(0.02)
 
-        await get(f"/compute/slurm/jobs/{ids[0]}", [])  # the first look at the queue
-        slurm.reset_commands()
+        await asyncio.gather(*(get(path, []) for path in paths))  # the first look at each queue
+        for slurm in stand_ins:
+            slurm.reset_commands()
+        others = [asyncio.create_task(ask(system)) for system in hung]
         used = sum(process.cpu_times()[:2])
         start = time.perf_counter()
-        await asyncio.gather(liveness(), *(client(number) for number in range(clients)))
+        await asyncio.gather(liveness(), *(client(number, path) for number, path in enumerate(paths)))
         elapsed = time.perf_counter() - start
         used = sum(process.cpu_times()[:2]) - used
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
     peak = next(line for line in Path(f"/proc/{process.pid}/status").read_text().splitlines() if "VmHWM" in line)
     durations.sort()
     return Outcome(
@@ -156,7 +197,7 @@ async def poll(gateway: GatewayProcess, slurm: SlurmStandIn, ids: list[str], cli
         p99=durations[int(0.99 * len(durations))],
         stall=max(stalls),
         memory=int(peak.split()[1]) / 1024,
-        commands_per_second=len(slurm.commands()) / elapsed,
+        commands_per_second=sum(len(slurm.commands()) for slurm in stand_ins) / elapsed,
         age=max(ages),
         failed=failed,
     )
