@@ -43,6 +43,7 @@ _WAITING = "shared, with output, 10000 tasks"
 TITLES = {
     "gateway": "Gateway",
     "queues": "Long queues",
+    "far-away": "Files, far away",
     "airflow-waiting": "Airflow: waiting tasks",
     "airflow-styles": "Airflow: ways to run a task",
     "jupyterhub": "JupyterHub",
@@ -105,6 +106,19 @@ CHARTS: Mapping[str, Sequence[Chart]] = {
             (Bar("100,000 jobs", f"{_LONG_QUEUE}: oldest answer"),),
             limit=30,
         ),
+    ),
+    "far-away": tuple(
+        Chart(
+            f"How long does the {what} take, {delay} ms away?",
+            "s",
+            _pair("Crestline", other, f"{what}, {delay} ms each way"),
+        )
+        for delay in (50, 100)
+        for what, other in (
+            ("upload of 1024 MiB", "scp"),
+            ("download of 1024 MiB", "scp"),
+            ("upload of 10000 files of 4 KiB", "tar | ssh tar"),
+        )
     ),
     "airflow-waiting": (
         Chart(
