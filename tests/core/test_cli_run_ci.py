@@ -12,6 +12,9 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from crestline.cli.keyed_runs import digest_request
+from crestline.client.files import IgnoreRules
+from crestline.model import JobSpec
 from harness.command import CRESTLINE, TIMEOUT, Command
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "ci"
@@ -173,6 +176,49 @@ def test_upload_sends_no_repository_and_nothing_ignored(crestline: Command, tmp_
     assert found == sent | {"build/lib.so"}
     found, _ = run(directory=tmp_path / "sub")
     assert found == {".gitignore", "seen.log", "code.py"}, "the rules of the repository above count"
+
+
+def test_ignore_files_are_read_as_git_reads_them(tmp_path: Path) -> None:
+    """Of a work tree `.git` is a file; what its repository excludes counts, and a byte order mark does not."""
+    main, tree = tmp_path / "main/.git", tmp_path / "tree"
+    for file, text in {
+        main / "info/exclude": "private.txt\n*.tmp\n",
+        main / "worktrees/tree/commondir": "../..\n",
+        tree / ".git": f"gitdir: {main}/worktrees/tree\n",
+        tree / ".gitignore": "\ufeffsecret.env\r\n*.key\r\n!kept.tmp\r\n",
+    }.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, newline="")
+    for root, way in ((tree, ""), (tree / "sub", "sub/")):
+        root.mkdir(exist_ok=True)
+        rules = IgnoreRules(root)
+        names = ("secret.env", "a.key", "private.txt", "a.tmp", "kept.tmp", "code.py")
+        assert [name for name in names if not rules.excludes(name, is_directory=False)] == ["kept.tmp", "code.py"], way
+    (main / "info/exclude").rename(main.parent / "gone")
+    assert not IgnoreRules(tree).excludes("private.txt", is_directory=False)
+
+
+def test_results_of_a_run_are_not_what_its_key_stands_for(tmp_path: Path) -> None:
+    """The same command again follows the same run, also where `--upload .` now finds what `--collect` brought."""
+    spec = JobSpec(script="#!/bin/sh\n")
+    (tmp_path / "in.txt").write_text("in")
+
+    def digest(output_dir: Path) -> str:
+        uploads = [(tmp_path, IgnoreRules(tmp_path))]
+        return digest_request(spec, uploads, output_dir, ["*.xml", "results"])
+
+    for output_dir in (tmp_path, tmp_path / "a" / "out", tmp_path.parent / "elsewhere"):
+        before = digest(output_dir)
+        output_dir.mkdir(parents=True, exist_ok=True)
+        (output_dir / "results").mkdir()
+        (output_dir / "results" / "one.txt").write_text("1")
+        (output_dir / "junit.xml").write_text("<x/>")
+        assert digest(output_dir) == before
+        shutil.rmtree(output_dir / "results")
+        (output_dir / "junit.xml").unlink()
+    before = digest(tmp_path / "a" / "out")
+    (tmp_path / "a" / "out" / "in.csv").write_text("2")
+    assert digest(tmp_path / "a" / "out") != before
 
 
 def test_the_script_of_the_talk_and_its_three_lines(crestline: Command) -> None:

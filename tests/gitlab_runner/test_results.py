@@ -234,6 +234,8 @@ def _packed(project: Path, place: Path, *calls: list[str], tracked: bytes = b"")
         ([r"lit\[1\].txt"], {"lit[1].txt"}),
         (["lit[1].txt"], {"lit1.txt"}),
         (["lit[!2]*"], {"lit1.txt", "lit[1].txt"}),
+        (["build/[!.]*"], {"build/a.xml", "build/deep/er/b.xml", "build/c.log"}),
+        (["build/[^a-z]*", "[!a-z]op.txt", "[^Ü].txt"], {"build/.hidden.xml"}),
         (["?.txt"], {"Ü.txt"}),
         (["new*", "-d*", "q'*", "with space/*"], {"new\nline.txt", "-dash", "q'uote.txt", "with space/d d.txt"}),
         (["link"], {"link"}),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,15 +30,26 @@ class RunNote(msgspec.Struct, frozen=True, kw_only=True):
     """None before it is submitted"""
 
 
-def digest_request(spec: JobSpec, uploads: Iterable[tuple[Path, IgnoreRules]]) -> str:
-    """Digest of a run: script, resources, and names and content of what it uploads."""
+def digest_request(
+    spec: JobSpec, uploads: Iterable[tuple[Path, IgnoreRules]], output_dir: Path, results: Sequence[str]
+) -> str:
+    """Digest of a run: script, resources, and names and content of what it uploads.
+
+    Args:
+        output_dir: where the run puts its results; what it has put there is no part of what was asked for.
+        results: patterns of their names.
+    """
     from crestline.client.files.local import local_errors
     from crestline.client.files.tree import scan
 
     total = hashlib.sha256(msgspec.json.encode(spec, order="deterministic"))
     for source, ignore in uploads:
         with local_errors():
-            entries = scan(source, ignore).entries if source.is_dir() else []
+            entries = [
+                each
+                for each in (scan(source, ignore).entries if source.is_dir() else [])
+                if not _is_result(source.resolve() / each.path, output_dir.resolve(), results)
+            ]
             names = [(each.path, each.type, each.link_target) for each in entries]
             total.update(msgspec.json.encode([source.name, names]))
             files = [source / each.path for each in entries if each.is_file] if source.is_dir() else [source]
@@ -45,6 +57,15 @@ def digest_request(spec: JobSpec, uploads: Iterable[tuple[Path, IgnoreRules]]) -
                 with path.open("rb") as file:
                     total.update(hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()
+
+
+def _is_result(path: Path, output_dir: Path, results: Sequence[str]) -> bool:
+    if output_dir.is_relative_to(path):
+        return True
+    if not path.is_relative_to(output_dir):
+        return False
+    name = path.relative_to(output_dir).parts[0]
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in results)
 
 
 def check_same_request(key: str, note: RunNote, request: str) -> None:

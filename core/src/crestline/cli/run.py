@@ -113,7 +113,10 @@ def run(
         workdir = await _workdir(system, resources["workdir"], key)
         spec = JobSpec(**{**resources, "script": text, "name": name, "workdir": workdir})
         uploads = [(each, IgnoreRules(each, exclude=exclude, include=include)) for each in upload]
-        request = await asyncio.to_thread(digest_request, spec, uploads) if key and not attach else ""
+        results = [Path(each).name for each in (*collect, *junit)]
+        request = ""
+        if key and not attach:
+            request = await asyncio.to_thread(digest_request, spec, uploads, output_dir, results)
         note = await read_note(system, workdir) if key else None
         if key and note is not None and not attach:
             check_same_request(key, note, request)

@@ -158,7 +158,7 @@ def _set(text: str, at: int) -> tuple[str, int]:
         raise PatternError("a range that ends before it begins")
     wanted = {code for first, last in ranges for code in range(ord(first), ord(last) + 1)} - {ord("/")}
     if match[1]:
-        wanted = set(range(1, 128)) - {ord("/")} - wanted
+        wanted = set(range(1, 128)) - {ord("/"), ord("\n")} - wanted  # `literal` makes any character of a newline
     if not wanted:
         raise PatternError("a [ matches nothing")
     alternatives = [literal(chr(code)) for code in sorted(wanted)] + ([_MULTIBYTE] if match[1] else [])

@@ -22,7 +22,7 @@ class IgnoreRules:
 
     `.git` is always excluded, since its configuration may hold credentials, and so are `.hg`, `.svn`, `.jj` and `.bzr`.
     `.gitignore` and `.crestlineignore` count in every directory below the root, and in those above it up to the top of
-    the Git repository.
+    the Git repository; so does `info/exclude` of that.
 
     Args:
         root: the directory that is sent.
@@ -89,11 +89,13 @@ class IgnoreRules:
     def _specs_of(self, directory: str) -> list[GitIgnoreSpec]:
         if directory not in self._specs:
             found = []
-            for name in _FILES:
-                file = self._top / directory / name
+            files = [self._top / directory / name for name in _FILES]
+            if not directory:
+                files.insert(0, _git_directory(self._top) / "info" / "exclude")
+            for file in files:
                 if file.is_file():
-                    with local_errors():
-                        lines = file.read_text(errors="surrogateescape").splitlines()
+                    with local_errors():  # git, too, passes a byte order mark over
+                        lines = file.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
                     found.append(_spec(lines, str(file)) or GitIgnoreSpec([]))
             self._specs[directory] = found
         return self._specs[directory]
@@ -115,3 +117,13 @@ def _repository_of(root: Path) -> tuple[Path, str]:
             way = root.relative_to(directory).as_posix()
             return directory, "" if way == "." else way
     return root, ""
+
+
+def _git_directory(top: Path) -> Path:
+    """Where the repository keeps what all its work trees share; `.git` of a work tree or submodule is a file."""
+    place = top / ".git"
+    with local_errors():
+        if place.is_file():
+            place = top / place.read_text(errors="surrogateescape").strip().removeprefix("gitdir: ")
+        common = place / "commondir"
+        return place / common.read_text(errors="surrogateescape").strip() if common.is_file() else place
