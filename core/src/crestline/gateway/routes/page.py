@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import re
+from collections.abc import Iterable
 from html import escape
 from importlib import resources
 from typing import Annotated, Any, get_args
@@ -20,7 +21,6 @@ from msgspec import Meta
 
 from crestline import __version__
 from crestline.gateway.audit.notes import note_target, set_principal
-from crestline.gateway.config import GatewayConfig
 from crestline.gateway.identity import Caller
 from crestline.gateway.iri.facility import PREFIX, VERSIONS
 from crestline.gateway.page_headers import COMMON, page_headers
@@ -105,8 +105,15 @@ Encodings = Annotated[str, HeaderParameter(name="Accept-Encoding", max_length=40
 async def get_page(request: GatewayRequest) -> Response[bytes]:
     """The page; it asks for a credential itself."""
     base = urlsplit(request.runtime.public_url()).path.rstrip("/") + "/"
+    pages = [(each.issuer, *each.page.origins) for each in request.runtime.config.oidc if each.page is not None]
+    origins = [f"{url.scheme}://{url.netloc}" for urls in pages for url in map(urlsplit, urls)]
+    return page_response(base, origins)
+
+
+def page_response(base: str, origins: Iterable[str]) -> Response[bytes]:
+    """The page for a server whose paths begin with `base`, and that may ask identity providers at `origins`."""
     content = _FILES["index.html"].replace(b'<base href="/">', f'<base href="{escape(base)}">'.encode())
-    headers = page_headers(_policy(request.runtime.config))
+    headers = page_headers(_policy(origins))
     return Response(content, media_type="text/html; charset=utf-8", headers=headers)
 
 
@@ -208,10 +215,8 @@ def _apis(request: GatewayRequest) -> list[PageApi]:
     return found
 
 
-def _policy(config: GatewayConfig) -> dict[str, str]:
+def _policy(origins: Iterable[str]) -> dict[str, str]:
     """Content-Security-Policy: nothing inline, nothing from elsewhere; only the gateway and the providers are asked."""
-    pages = [(each.issuer, *each.page.origins) for each in config.oidc if each.page is not None]
-    origins = [f"{url.scheme}://{url.netloc}" for urls in pages for url in map(urlsplit, urls)]
     return {
         "script-src": "'self'",
         "style-src": "'self'",

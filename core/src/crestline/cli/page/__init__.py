@@ -1,0 +1,43 @@
+"""`crestline page`: the gateway's page before a site that has none, such as a plain FirecREST or an IRI facility.
+
+`server` answers what the page asks, `remote` does it by the client, `messages` writes it as the page expects. It needs
+the extra `crestline[gateway]`, and is imported when the command runs.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from crestline.cli.help import make_app
+from crestline.cli.options import Site
+from crestline.model import ConfigError
+
+app = make_app()
+
+
+@app.command("page")
+def page(
+    site: Site = None,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.", min=0, max=65535)] = 0,
+) -> None:
+    """Show a site's jobs and files in a browser, until Ctrl-C.
+
+    It listens on this machine alone and prints a link that opens the page once. With SYSTEM@SITE the page shows that
+    system alone, with SITE every system of the site.
+    """
+    from contextlib import suppress
+
+    try:
+        from crestline.cli.page.server import PageServer
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("crestline"):
+            raise
+        raise ConfigError(
+            f"`crestline page` needs {error.name}, which is not installed.",
+            hint="Run: pip install 'crestline[gateway]'",
+        ) from error
+    server = PageServer(site, port)
+    with suppress(KeyboardInterrupt):
+        server.run_forever()

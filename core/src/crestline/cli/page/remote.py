@@ -1,0 +1,209 @@
+"""The systems of one site, as the page uses them: connections, parts of files, uploads that come in parts."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import posixpath
+import secrets
+import tarfile
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from crestline.cli.mcp.remote_files import read_part
+from crestline.cli.page.messages import job_info, system_entry
+from crestline.client import Site, System, connect, list_systems
+from crestline.gateway.hosts import OpenFile
+from crestline.model import (
+    ConflictError,
+    CrestlineError,
+    InvalidRequestError,
+    JobSpec,
+    MissingFileError,
+    SystemNotFoundError,
+    TransferError,
+)
+from crestline.single_flight import SingleFlight
+
+_PART = 4 * 1024 * 1024
+_MOST_OFFERS = 100
+_LIST_TTL = 3.0
+"""seconds that a list of jobs serves all tabs"""
+
+
+class Remote:
+    """The systems of a site. Use it in one event loop, and close it."""
+
+    def __init__(self, site: Site, only: str | None) -> None:
+        """`only`: the system that the page shows; None: every system of the site."""
+        self._site = site
+        self._only = only
+        self.is_closing = asyncio.Event()
+        """set once no request should wait any longer"""
+        self._open = AsyncExitStack()
+        self._systems: SingleFlight[str, System] = SingleFlight()
+        self._lists: SingleFlight[tuple[str, ...], bytes] = SingleFlight(ttl=_LIST_TTL, max_size=64)
+        self._keys: set[str] = set()
+        self._offers: dict[str, tuple[str, str]] = {}
+        self._folder = Path(self._open.enter_context(tempfile.TemporaryDirectory(prefix="crestline-page-")))
+
+    async def close(self) -> None:
+        """Close all connections and drop what was not uploaded as a whole."""
+        await self._open.aclose()
+
+    async def entries(self) -> list[dict[str, Any]]:
+        """The systems, as `/status/systems` shows them."""
+        found = await list_systems(self._site)
+        if self._only is not None:
+            found = [each for each in found if str(each.get("name", "")).casefold() == self._only.casefold()]
+        return [system_entry(each, await (await self.system(each["name"])).default_workdir()) for each in found]
+
+    async def system(self, name: str) -> System:
+        """A connection to a system, made once.
+
+        Raises:
+            SystemNotFoundError: the page does not show it.
+        """
+        if self._only is not None and name.casefold() != self._only.casefold():
+            raise SystemNotFoundError(f"This page shows {self._only} alone.", hint="Start another one for that system.")
+        return await self._systems.get(
+            name.casefold(), lambda: self._open.enter_async_context(connect(self._site, system=name))
+        )
+
+    async def jobs(self, name: str, ids: tuple[str, ...], window: int | None) -> bytes:
+        """The JSON of a list of jobs, at most some seconds old."""
+
+        async def fetch() -> bytes:
+            system = await self.system(name)
+            found = await system.jobs(ids=ids or None, window=window)
+            return msgspec.json.encode({"jobs": [job_info(job) for job in found]})
+
+        return await self._lists.get((name, str(window), *ids), fetch)
+
+    async def submit(self, name: str, spec: JobSpec, key: str) -> str:
+        """Submit a job once and return its id; a key that this page has sent before finds the job of the first time."""
+        is_new = key not in self._keys
+        self._keys.add(key)
+        system = await self.system(name)
+        [job] = await system.submit_many([spec], [key], are_new=is_new)
+        if isinstance(job, CrestlineError):
+            raise job
+        return job.job_id
+
+    def offer(self, name: str, path: str) -> str:
+        """A secret that fetches a file once, without the page's token: a browser's own download sends none."""
+        while len(self._offers) >= _MOST_OFFERS:
+            del self._offers[next(iter(self._offers))]
+        ticket = secrets.token_urlsafe(32)
+        self._offers[ticket] = (name, path)
+        return ticket
+
+    def redeem(self, ticket: str) -> tuple[str, str]:
+        """The system and the path of an offer, which is gone then.
+
+        Raises:
+            MissingFileError: there is none.
+        """
+        try:
+            return self._offers.pop(ticket)
+        except KeyError:
+            raise MissingFileError("The download was fetched already.", hint="Press Download again.") from None
+
+    async def open(self, system: System, path: str) -> RemoteFile:
+        """Open a file, which is read as it is asked for."""
+        return RemoteFile(system, path, await system.stat(path), self._folder)
+
+    async def tar(self, system: System, path: str) -> AsyncIterator[bytes]:
+        """A directory as a tar archive."""
+        with tempfile.TemporaryDirectory(dir=self._folder) as folder:
+            tree, archive = Path(folder, "tree"), Path(folder, "archive.tar")
+            await system.download(path, tree)
+
+            def pack() -> None:
+                with tarfile.open(archive, "w") as tar:
+                    tar.add(tree, ".")
+
+            await asyncio.to_thread(pack)
+            async for chunk in _chunks(archive):
+                yield chunk
+
+    def upload(self, upload_id: str) -> Path:
+        """The local file of an upload whose parts are not all there."""
+        return self._folder / hashlib.sha256(upload_id.encode()).hexdigest()
+
+    async def receive(self, upload_id: str, offset: int, chunks: AsyncIterator[bytes]) -> Path:
+        """Append a part to an upload.
+
+        Raises:
+            ConflictError: it begins elsewhere than the last one has ended.
+        """
+        file = self.upload(upload_id)
+        size = file.stat().st_size if file.exists() else 0
+        if offset != size:
+            raise ConflictError(f"The upload is at {size} bytes, not at {offset}.", hint="Go on from there.")
+        with file.open("ab") as target:
+            async for chunk in chunks:
+                await asyncio.to_thread(target.write, chunk)
+        return file
+
+    async def send(self, system: System, file: Path, path: str, sha256: str | None) -> None:
+        """Upload a received file and drop the local copy.
+
+        Raises:
+            TransferError: it has another SHA-256 than the browser says.
+        """
+        try:
+            if sha256 is not None:
+                with file.open("rb") as content:
+                    found = (await asyncio.to_thread(hashlib.file_digest, content, "sha256")).hexdigest()
+                if found != sha256.lower():
+                    raise TransferError(f"{path} arrived with another checksum.", hint="Upload it again.")
+            await system.upload(file, path)
+        finally:
+            file.unlink(missing_ok=True)
+
+
+class RemoteFile(OpenFile):
+    """A file of a system, read by parts where the site can, and else by one download."""
+
+    def __init__(self, system: System, path: str, numbers: dict[str, int], folder: Path) -> None:
+        if numbers["mode"] & 0o170000 != 0o100000:
+            raise InvalidRequestError(f"{path} is not a regular file.", hint="Open a regular file.")
+        self._system = system
+        self._path = path
+        self._folder = folder
+        self.size = numbers["size"]
+        self.modified = float(numbers["mtime"])
+        self.etag = f"{numbers.get('ino', 0)}-{self.size}-{numbers['mtime']}"
+
+    async def chunks(self, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        end = self.size if length is None else min(self.size, offset + length)
+        if end - offset > _PART and not self._system.reads_ranges:
+            with tempfile.TemporaryDirectory(dir=self._folder) as folder:
+                copy = Path(folder, posixpath.basename(self._path))
+                await self._system.download(self._path, copy)
+                async for chunk in _chunks(copy, offset, end):
+                    yield chunk
+            return
+        while offset < end:
+            part = await read_part(self._system, self._path, offset, min(_PART, end - offset), self.size)
+            if not part:
+                return
+            offset += len(part)
+            yield part
+
+    async def close(self) -> None: ...
+
+
+async def _chunks(file: Path, offset: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+    with file.open("rb") as source:
+        source.seek(offset)
+        left = (file.stat().st_size if end is None else end) - offset
+        while left > 0 and (chunk := await asyncio.to_thread(source.read, min(_PART, left))):
+            left -= len(chunk)
+            yield chunk
