@@ -14,7 +14,7 @@ from typing import Protocol
 import msgspec
 
 from crestline import cooperative
-from crestline.cooperative import SLICE, slices
+from crestline.cooperative import SLICE, in_thread, slices
 from crestline.gateway.schedulers.base import JobList
 from crestline.gateway.schedulers.snapshot import MAX_AGE, Batch, Snapshot
 from crestline.model import CrestlineError, normalize_state
@@ -352,7 +352,7 @@ class JobBook:
             entries, now = await self._sharing.get(self._user, self._owner, self._queue.oldest, ask)
             self._queue.date(now)
         if len(entries) > SLICE:
-            new, left = await asyncio.to_thread(self._compare, entries)
+            new, left = await asyncio.to_thread(self._compare, in_thread(entries))
         else:
             new, left = self._compare(entries)
         if now - self._read > retention / 2:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import TypeVar
 
+from crestline.cooperative import in_thread
 from crestline.gateway.schedulers.slurm.commands import SlurmCommands
 from crestline.gateway.schedulers.time_limit import TimeLimit
 from crestline.model import GatewayUnavailableError
@@ -128,7 +129,7 @@ async def read_table(
     words = ("--noheader", *layout.arguments(mark), *arguments)
     output = await commands.read(user, layout.program, *words, time_limit=time_limit)
     if len(output) > _LARGE:
-        return await asyncio.to_thread(lambda: convert(layout.cut(output, mark)))
+        return await asyncio.to_thread(lambda: convert(in_thread(layout.cut(output, mark))))
     return convert(layout.cut(output, mark))
 
 
