@@ -5,10 +5,7 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 
-import dask.dataframe
 import fsspec
-import pandas
-import pyarrow.parquet
 import pytest
 from upath import UPath
 
@@ -28,6 +25,10 @@ def url(fs_path: str) -> str:
 
 
 def test_pandas_pyarrow_and_dask_read_and_write(url: str) -> None:
+    import dask.dataframe
+    import pandas
+    import pyarrow.parquet
+
     table = pandas.DataFrame({"atom": ["H", "O", "H"], "energy": [-0.5, -75.0, -0.5]})
     table.to_csv(f"{url}/table.csv", index=False, storage_options=HERE)
     assert pandas.read_csv(f"{url}/table.csv", storage_options=HERE).equals(table)

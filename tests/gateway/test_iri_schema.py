@@ -10,13 +10,14 @@ from typing import Any
 import httpx
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, settings
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from schemathesis import Case
 from schemathesis.checks import CHECKS
+from schemathesis.schemas import APIOperation
 
 from crestline.testing import iri
 from harness.gateway import RunningGateway, in_thread
+from harness.operations import check_operation, each_operation
 
 DOCUMENTS = Path(iri.__file__).parent
 EXCLUDED = {"content_type_conformance", "unsupported_method", "ignored_auth"}
@@ -28,13 +29,6 @@ NOT_FOR_REAL_IDS = {"positive_data_acceptance", "negative_data_rejection"}
 
 OLDER = schemathesis.openapi.from_path(DOCUMENTS / "openapi-v1.json")
 NEWER = schemathesis.openapi.from_path(DOCUMENTS / "openapi-v2.json")
-BOUNDED = settings(
-    max_examples=5,
-    deadline=None,
-    derandomize=True,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
 
 
 @pytest.fixture(scope="module")
@@ -65,28 +59,24 @@ def check(case: Case, gateway: RunningGateway, token: str, ids: dict[str, str]) 
     case.validate_response(response, excluded_checks=[each for each in CHECKS.get_all() if each.__name__ in excluded])
 
 
-@OLDER.parametrize()
-@BOUNDED
-def test_v1_with_unknown_ids(case: Case, fuzzed: RunningGateway, token: str) -> None:
-    check(case, fuzzed, token, {})
+@each_operation(OLDER)
+def test_v1_with_unknown_ids(operation: APIOperation, fuzzed: RunningGateway, token: str) -> None:
+    check_operation(operation, lambda case: check(case, fuzzed, token, {}), examples=5)
 
 
-@OLDER.parametrize()
-@BOUNDED
-def test_v1_with_real_ids(case: Case, fuzzed: RunningGateway, token: str) -> None:
-    check(case, fuzzed, token, {"resource_id": "local"})
+@each_operation(OLDER)
+def test_v1_with_real_ids(operation: APIOperation, fuzzed: RunningGateway, token: str) -> None:
+    check_operation(operation, lambda case: check(case, fuzzed, token, {"resource_id": "local"}), examples=5)
 
 
-@NEWER.parametrize()
-@BOUNDED
-def test_v2_with_unknown_ids(case: Case, fuzzed: RunningGateway, token: str) -> None:
-    check(case, fuzzed, token, {})
+@each_operation(NEWER)
+def test_v2_with_unknown_ids(operation: APIOperation, fuzzed: RunningGateway, token: str) -> None:
+    check_operation(operation, lambda case: check(case, fuzzed, token, {}), examples=5)
 
 
-@NEWER.parametrize()
-@BOUNDED
-def test_v2_with_real_ids(case: Case, fuzzed: RunningGateway, token: str) -> None:
-    check(case, fuzzed, token, {"resource_id": "local"})
+@each_operation(NEWER)
+def test_v2_with_real_ids(operation: APIOperation, fuzzed: RunningGateway, token: str) -> None:
+    check_operation(operation, lambda case: check(case, fuzzed, token, {"resource_id": "local"}), examples=5)
 
 
 def test_every_operation_of_the_documents_is_served(fuzzed: RunningGateway, token: str) -> None:

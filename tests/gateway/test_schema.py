@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, settings
 from schemathesis import Case
 from schemathesis.checks import not_a_server_error
+from schemathesis.schemas import APIOperation
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_schema_conformance,
@@ -19,6 +19,7 @@ from crestline.gateway.app import create_app
 from crestline.gateway.config import GatewayConfig
 from crestline.gateway.runtime import GatewayRuntime
 from harness.gateway import RunningGateway, in_thread
+from harness.operations import check_operation, each_operation
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
@@ -42,16 +43,12 @@ def token(fuzzed: RunningGateway) -> str:
     return fuzzed.token()
 
 
-@schema.parametrize()
-@settings(
-    max_examples=30,
-    deadline=None,
-    derandomize=True,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
-def test_the_gateway_keeps_its_own_schema(case: Case, fuzzed: RunningGateway, token: str) -> None:
-    if "system_name" in case.path_parameters:
-        case.path_parameters["system_name"] = fuzzed.system
-    headers = {"Authorization": f"Bearer {token}"}
-    case.call_and_validate(base_url=fuzzed.url, headers=headers, checks=CHECKS)
+@each_operation(schema)
+def test_the_gateway_keeps_its_own_schema(operation: APIOperation, fuzzed: RunningGateway, token: str) -> None:
+    def check(case: Case) -> None:
+        if "system_name" in case.path_parameters:
+            case.path_parameters["system_name"] = fuzzed.system
+        headers = {"Authorization": f"Bearer {token}"}
+        case.call_and_validate(base_url=fuzzed.url, headers=headers, checks=CHECKS)
+
+    check_operation(operation, check, examples=30)

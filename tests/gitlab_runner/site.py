@@ -17,6 +17,7 @@ from crestline.testing.firecrest import PlainFirecrest
 from crestline.testing.gitlab_runner import Build, CiJob, Custom, GitLab
 from crestline.testing.iri import TOKEN, Facility
 from harness import sites, workstation
+from harness.forked import forked
 from harness.gateway import RunningGateway
 from harness.slurm_gateway import SlurmGateway
 
@@ -105,7 +106,7 @@ def _site(place: Path, site: Site, **tables: Any) -> DriverSite:
     file.write_text(tomlkit.dumps(content))
 
     def call(stage: str) -> list[str]:
-        return [str(CRESTLINE), "gitlab", stage, "-c", str(file)]
+        return [str(forked()), "gitlab", stage, "-c", str(file)]
 
     environment = {
         "PATH": os.environ["PATH"],

@@ -1,4 +1,4 @@
-"""The real `crestline` executable, run as people run it."""
+"""The `crestline` command, run as people run it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from harness.forked import forked
+
 CRESTLINE = Path(sys.executable).with_name("crestline")
+"""the installed program"""
 TIMEOUT = 120
 
 Result = subprocess.CompletedProcess[bytes]
@@ -31,7 +34,7 @@ class Command:
     def __call__(self, *arguments: str | Path, code: int = 0, stdin: bytes = b"") -> Result:
         """Run to the end; the exit code must be `code`."""
         done = subprocess.run(
-            [CRESTLINE, *arguments],
+            [forked(), *arguments],
             env=self.environment,
             cwd=self.place,
             input=stdin,

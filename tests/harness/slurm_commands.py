@@ -1,4 +1,4 @@
-"""The real `crestline-sbatch` and its siblings, run as tools run them."""
+"""`crestline-sbatch` and its siblings, run as tools run them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from crestline.client import register_site
+from harness.forked import forked
 
 BIN = Path(sys.executable).parent
 
@@ -47,7 +48,7 @@ class SlurmCommands:
     def run(self, name: str, *arguments: str, stdin: str = "", **environment: str) -> Result:
         """Run to the end, whatever comes."""
         return subprocess.run(
-            [str(BIN / f"crestline-{name}"), *arguments],
+            [forked(f"crestline-{name}"), *arguments],
             env=self.environment | environment,
             cwd=self.place,
             input=stdin,

@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 import httpx
-from playwright.sync_api import expect, sync_playwright
 
 from crestline_jupyterhub.session import notice
 from harness.parts import require
@@ -25,6 +24,8 @@ def test_the_schedulers_word_comes_before_the_limit() -> None:
 
 
 def test_jupyterlab_shows_the_notice(tmp_path: Path) -> None:
+    from playwright.sync_api import expect, sync_playwright
+
     require(CHROMIUM is not None, "there is no browser: install chromium")
     more = notice.write(tmp_path / "session", time.time() + 300, ahead=600)
     port = free_port()
