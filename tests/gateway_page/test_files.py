@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 import tarfile
 from collections.abc import Iterator
@@ -146,7 +147,27 @@ def test_pictures_and_tables_are_shown(page: Page, gateway: RunningGateway, tmp_
     rows = [f'{number},"a ""quoted"" name, {number}"' for number in range(250)]
     (tmp_path / "energies.csv").write_text("\r\n".join(["step,label", *rows]))
     (tmp_path / "empty.tsv").touch()
+    dot = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+    outputs = [
+        {"output_type": "stream", "text": ["\x1b[31m<b>one</b>\x1b[0m\n"]},
+        {"output_type": "display_data", "data": {"image/png": dot, "text/html": "<script>alert(1)</script>"}},
+    ]
+    cells = [
+        {"cell_type": "markdown", "source": ["# <img src=x onerror=alert(1)>"]},
+        {"cell_type": "code", "source": ["print(1)"], "outputs": outputs},
+    ]
+    (tmp_path / "fit.ipynb").write_text(json.dumps({"nbformat": 4, "cells": cells}))
+    (tmp_path / "odd.ipynb").write_text("{")
     sign_in(page, gateway, f"#/files/local{tmp_path}")
+    page.get_by_role("link", name="fit.ipynb").click()
+    code = page.get_by_role("region", name="Cell 2")
+    expect(code.locator("pre")).to_have_text(["print(1)", "<b>one</b>\n"])
+    expect(code.get_by_role("img", name="Output of cell 2")).to_have_js_property("naturalWidth", 1)
+    page.get_by_role("region", name="Cell 1").get_by_text("# <img src=x").wait_for()
+    page.get_by_role("link", name="Its directory").click()
+    page.get_by_role("link", name="odd.ipynb").click()
+    page.locator("pre", has_text="{").wait_for()
+    page.get_by_role("link", name="Its directory").click()
     page.get_by_role("link", name="band structure.svg").click()
     shown = page.get_by_role("img", name="band structure.svg")
     expect(shown).to_have_js_property("naturalWidth", 7)

@@ -1,11 +1,12 @@
-// What is more readable as a picture or a table than as text.
+// What is more readable as a picture, a table or cells than as text.
 
 import { path, send } from './api.js';
 import { h, table } from './dom.js';
+import { showNotebook } from './notebook.js';
 
 const IMAGES = { avif: 'avif', gif: 'gif', jpeg: 'jpeg', jpg: 'jpeg', png: 'png', svg: 'svg+xml', webp: 'webp' };
 const SEPARATORS = { csv: ',', tsv: '\t' };
-const [LARGEST_IMAGE, LARGEST_TABLE, MOST_ROWS] = [32 * 1024 * 1024, 1024 * 1024, 200];
+const [LARGEST_IMAGE, LARGEST_NOTEBOOK, LARGEST_TABLE, MOST_ROWS] = [32 * 1024 * 1024, 16 * 1024 * 1024, 1024 * 1024, 200];
 
 /** Rows of fields; a field may be in double quotes, and then hold separators, line breaks and doubled quotes. */
 export function parseTable(text, separator) {
@@ -39,6 +40,11 @@ export async function preview(place, system, file, signal) {
     const shown = rows.slice(0, MOST_ROWS);
     place.append(table(`The first ${shown.length} rows of ${file}`, head, h('tbody', {}, shown.map((row) => h('tr', {}, row.map((cell) => h('td', {}, cell)))))));
     if (rows.length > MOST_ROWS) place.append(h('p', { class: 'quiet' }, `The first ${MOST_ROWS} rows; the text below has the rest.`));
+  }
+  if (kind === 'ipynb') {
+    const { headers } = await send(content, { method: 'HEAD', query, signal });
+    if (Number(headers.get('Content-Length')) > LARGEST_NOTEBOOK) return false;
+    return showNotebook(place, await (await send(content, { query, signal })).text(), signal);
   }
   return false;
 }
