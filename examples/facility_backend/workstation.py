@@ -402,7 +402,7 @@ def file_errors(path: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise MissingFileError(f"There is no {path}.", hint="Check the path.") from None
+        raise MissingFileError(f"{path} does not exist.", hint="Check the path.") from None
     except FileExistsError:
         raise ConflictError(f"{path} exists.", hint="Remove it first.") from None
     except PermissionError:

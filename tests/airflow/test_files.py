@@ -200,7 +200,7 @@ def test_nothing_that_matches_fails(remote: Path, tmp_path: Path, task_log: Any)
             task_id="down", system="local", remote_files=f"{remote}/*.none", local_path=str(tmp_path / "out")
         )
     assert run(dag).states == {"up": "failed", "down": "failed"}
-    assert f"There is no {tmp_path}/*.nosuch on this worker" in "".join(task_log.errors)
+    assert f"{tmp_path}/*.nosuch does not exist on this worker" in "".join(task_log.errors)
     assert f"Nothing matches {remote}/*.none" in "".join(task_log.errors)
 
 

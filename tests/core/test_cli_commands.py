@@ -90,7 +90,7 @@ def test_errors_as_json(alone: Command) -> None:
 
 def test_no_site(alone: Command) -> None:
     assert alone.refused("ps", code=78).startswith("crestline: No site is configured.")
-    assert "There is no site 'y'" in alone.refused("ps", "--site", "x@y", code=78)
+    assert "Unknown site 'y'" in alone.refused("ps", "--site", "x@y", code=78)
 
 
 def test_a_gateway_that_is_not_there(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def test_the_same_key_is_the_same_run(crestline: Command) -> None:
     assert "".join(each["text"] for each in second if each["event"] == "output") == "once\n"
     attached = _events(crestline("run", "--json", "--key", "pipeline/7", "--attach", code=3).stdout)
     assert attached[-1]["job"]["job_id"] == first[0]["job_id"]
-    assert "no job of a run" in crestline.refused("run", "--key", "another", "--attach", code=66)
+    assert "has no job" in crestline.refused("run", "--key", "another", "--attach", code=66)
 
 
 def test_an_empty_key_is_refused(crestline: Command) -> None:
@@ -95,7 +95,7 @@ def test_the_backup_that_cancels_by_key(crestline: Command) -> None:
     crestline("cancel", "--key", "backup")
     crestline("wait", job_id, code=143)
     crestline("cancel", "--quiet", "--key", "never was")
-    assert "no job of a run" in crestline.refused("cancel", "--key", "never was", code=66)
+    assert "has no job" in crestline.refused("cancel", "--key", "never was", code=66)
     crestline.refused("cancel", code=2)
 
 

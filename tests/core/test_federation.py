@@ -229,7 +229,7 @@ async def test_plain_firecrest_among_them(two: Two) -> None:
 
 
 async def test_no_sites() -> None:
-    with pytest.raises(ConfigError, match="no sites to choose from"):
+    with pytest.raises(ConfigError, match="No sites are configured"):
         await choose_system(JobSpec(script=HELLO))
 
 

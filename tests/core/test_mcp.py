@@ -371,7 +371,7 @@ async def test_it_starts_without_a_gateway_and_says_that_none_answers(alone: Com
 
 async def test_what_the_command_refuses(alone: Command) -> None:
     assert "--allow takes submit, cancel, write, delete" in alone.refused("mcp", "--allow", "submit,everything", code=2)
-    assert "There is no site 'nowhere'" in alone.refused("mcp", "--site", "nowhere", code=78)
+    assert "Unknown site 'nowhere'" in alone.refused("mcp", "--site", "nowhere", code=78)
 
 
 async def test_parts_of_files_of_a_plain_firecrest(tmp_path: Path) -> None:

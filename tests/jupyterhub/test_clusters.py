@@ -41,7 +41,7 @@ def test_dask_and_ipyparallel_answer_from_a_notebook(example_hub: Hub) -> None:
 @pytest.mark.parametrize(
     ("clusters", "wrong"),
     [
-        ({"spark": {}}, "no cluster 'spark'"),
+        ({"spark": {}}, "Unknown cluster 'spark'"),
         ({"dask": {"workers": 3}}, "cannot have workers=3"),
         ({"dask": {"workers_per_node": "3; true"}}, "cannot have workers_per_node"),
         ({"dask": {"workers_per_node": True}}, "cannot have workers_per_node"),

@@ -139,7 +139,7 @@ async def test_form_of_a_site_may_choose_a_profile_and_more(form: str | None) ->
     made = spawner(profile_list=[profile], **({"options_form": form} if form else {}))
     given = {"profile": "small", "project": "p1", "gpu": True, "tags": ["x"], "none": None, "bad": "a\n#SBATCH"}
     if form is None:
-        with pytest.raises(SpawnFailedError, match="There is no option"):
+        with pytest.raises(SpawnFailedError, match="Unknown option"):
             await made.apply_user_options(made, given)
         return
     await made.apply_user_options(made, given)

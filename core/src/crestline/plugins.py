@@ -32,7 +32,7 @@ def load_plugin(group: str, name: str, what: str) -> Any:
     """
     found = list(entry_points(group=group, name=name))
     if not found:
-        raise ConfigError(f"There is no {what} {name!r}.", hint=f"Choose one of: {', '.join(plugin_names(group))}.")
+        raise ConfigError(f"Unknown {what} {name!r}.", hint=f"Choose one of: {', '.join(plugin_names(group))}.")
     if len(found) > 1:
         packages = ", ".join(sorted(each.value for each in found))
         raise ConfigError(f"Several plug-ins call themselves {name!r}: {packages}.", hint="Uninstall all but one.")

@@ -118,5 +118,5 @@ async def find_job(system: System, key: str, workdir: str = "") -> str:
         return note.job_id
     found = [job.job_id for job in await system.jobs() if job.workdir.rstrip("/") == place]
     if not found:
-        raise JobNotFoundError(f"There is no job of a run {key!r}.", hint="Check the key; `crestline ps` lists jobs.")
+        raise JobNotFoundError(f"The run {key!r} has no job.", hint="Check the key; `crestline ps` lists jobs.")
     return found[-1]

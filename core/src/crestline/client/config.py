@@ -188,7 +188,7 @@ def find_site(target: str | None = None, *, file: Path | None = None) -> tuple[S
     if name not in sites:
         known = ", ".join(sorted(sites)) or "none"
         raise ConfigError(
-            f"There is no site {name!r}.", hint=f"{file or sites_file()} has: {known}. `crestline serve` adds one."
+            f"Unknown site {name!r}.", hint=f"{file or sites_file()} has: {known}. `crestline serve` adds one."
         )
     return sites[name], system or sites[name].system
 

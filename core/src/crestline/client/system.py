@@ -223,7 +223,9 @@ class System(SystemFiles):
         """
         job = merge_answer(await self.backend.jobs.get(job_id), job_id)
         if job is None:
-            raise JobNotFoundError(f"There is no job {job_id}.", hint="Check the job id; old jobs are forgotten.")
+            raise JobNotFoundError(
+                f"The scheduler does not know job {job_id}.", hint="Check the job id; old jobs are forgotten."
+            )
         return job
 
     async def elements(self, job: Job | str) -> list[Job]:

@@ -90,7 +90,7 @@ class CiJob:
         name = environment.get("JOB_RESPONSE_FILE")
         if not name:
             raise ConfigError(
-                "There is no JOB_RESPONSE_FILE.", hint="It takes a GitLab Runner of version 14.1 or newer."
+                "JOB_RESPONSE_FILE is not set.", hint="It takes a GitLab Runner of version 14.1 or newer."
             )
         try:
             response = msgspec.json.decode(Path(name).read_bytes(), type=_Response)

@@ -158,7 +158,7 @@ def closing_lines(clusters: Mapping[str, Any]) -> list[str]:
 
 def _cluster(kind: str, settings: Mapping[str, Any]) -> Dask | IPyParallel:
     if kind not in KINDS:
-        raise InvalidRequestError(f"There is no cluster {kind!r}.", hint=f"Choose of: {', '.join(KINDS)}.")
+        raise InvalidRequestError(f"Unknown cluster {kind!r}.", hint=f"Choose of: {', '.join(KINDS)}.")
     types = {each.name: each.type for each in fields(KINDS[kind])}
     for name, value in settings.items():
         if types.get(name) != type(value).__name__ or (isinstance(value, str) and not value.isprintable()):

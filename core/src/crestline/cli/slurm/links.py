@@ -28,7 +28,7 @@ def slurm_commands(
     for name in COMMANDS:
         target, link = installed / f"crestline-{name}", directory / name
         if not target.exists():
-            raise ConfigError(f"There is no {target}.", hint="Install crestline again.")
+            raise ConfigError(f"{target} does not exist.", hint="Install crestline again.")
         if link.is_symlink() and link.readlink() == target:
             continue
         if link.is_symlink() or link.exists():

@@ -134,7 +134,7 @@ async def _candidates(target: str, reasons: dict[str, str]) -> list[str]:
         names = list(load_sites())
     if not names:
         hint = "FIRECREST_URL names one site alone." if site_from_environment() else "`crestline serve` adds one."
-        raise ConfigError("There are no sites to choose from.", hint=f"Write several into the sites file. {hint}")
+        raise ConfigError("No sites are configured to choose from.", hint=f"Write several into the sites file. {hint}")
     lists = await asyncio.gather(*(_systems_of(name, reasons) for name in names))
     return list(dict.fromkeys(each for found in lists for each in found))
 

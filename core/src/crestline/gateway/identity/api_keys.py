@@ -157,7 +157,7 @@ class ApiKeys:
         async with self._engine.begin() as connection:
             revoked = await self._revoke(connection, mine)
         if not revoked:
-            raise NotFoundError(f"There is no API key {key_id!r}.", hint="List your keys for their ids.")
+            raise NotFoundError(f"Unknown API key {key_id!r}.", hint="List your keys for their ids.")
         self._forget(revoked)
 
     async def revoke_of_client(self, client_id: str, username: str) -> int:

@@ -133,7 +133,7 @@ class Clients:
             for table in (_client_scopes, _refresh_tokens, _sign_in_codes):
                 await connection.execute(delete(table).where(table.c.client_id == client_id))
         if not done.rowcount:
-            raise NotFoundError(f"There is no client {client_id!r}.", hint="List them for their ids.")
+            raise NotFoundError(f"Unknown client {client_id!r}.", hint="List them for their ids.")
 
     async def authenticate(self, client_id: str, secret: str) -> Client | None:
         """The client, None where id or secret is wrong."""
@@ -190,7 +190,7 @@ class Clients:
             NotFoundError: the client does not exist.
         """
         if not await self.exists(client_id):
-            raise NotFoundError(f"There is no client {client_id!r}.", hint="List them for their ids.")
+            raise NotFoundError(f"Unknown client {client_id!r}.", hint="List them for their ids.")
         code, now = secrets.token_urlsafe(32), time.time()
         async with self._engine.begin() as connection:
             await connection.execute(delete(_sign_in_codes).where(_sign_in_codes.c.expires < now))

@@ -89,7 +89,7 @@ def script_of(job: JobDescription) -> str:
         InvalidRequestError: there is none, or it is too long.
     """
     if not job.script and not job.script_path:
-        raise InvalidRequestError("There is no script.", hint="Send `script` or `scriptPath`.")
+        raise InvalidRequestError("A script is required.", hint="Send `script` or `scriptPath`.")
     script = "" if job.script_path else job.script or ""
     check_script_size(len(script))
     return script

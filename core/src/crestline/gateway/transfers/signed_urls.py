@@ -116,7 +116,7 @@ class SignedUrls:
     async def _get(self, transfer_id: str, kind: str, allow: Allow) -> Transfer:
         transfer = await self._records.get(transfer_id)
         if transfer is None or transfer.kind != kind:
-            raise NotFoundError("There is no such transfer any more.", hint="Start it again.")
+            raise NotFoundError("The transfer has ended or expired.", hint="Start it again.")
         if (caller := transfer.who()) is not None:
             await allow(caller)
         return transfer

@@ -94,7 +94,9 @@ def remote_targets(sources: Sequence[str], directory: str) -> dict[str, str]:
         else:
             matches = sorted(glob.glob(source, recursive=True))
         if not matches:
-            raise MissingFileError(f"There is no {source} on this worker.", hint="Look at what ran before, and where.")
+            raise MissingFileError(
+                f"{source} does not exist on this worker.", hint="Look at what ran before, and where."
+            )
         found += [os.path.abspath(match) for match in matches]
     if not found:
         raise InvalidRequestError("Nothing is to be sent.", hint="Give a source_path.")

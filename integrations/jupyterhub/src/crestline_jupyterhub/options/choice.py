@@ -73,7 +73,7 @@ def choose(profiles: list[Profile], options: Mapping[str, Any], live: Live | Non
         chosen.overrides.append(override)
     if left:
         offered = ", ".join(["profile", *(option.name for option in profile.options)])
-        raise refuse(f"There is no option {_shown(min(left, key=str))}. The options of {profile.slug!r}: {offered}.")
+        raise refuse(f"Unknown option {_shown(min(left, key=str))}. The options of {profile.slug!r}: {offered}.")
     return chosen
 
 
@@ -88,7 +88,7 @@ def _profile(profiles: list[Profile], slug: Any) -> Profile:
     for profile in profiles:
         if profile.slug == slug:
             return profile
-    raise refuse(f"There is no profile {_shown(slug)}. Choose of: {', '.join(each.slug for each in profiles)}.")
+    raise refuse(f"Unknown profile {_shown(slug)}. Choose of: {', '.join(each.slug for each in profiles)}.")
 
 
 def _listed(option: Option, given: Any, live: Live | None) -> tuple[str, Override]:

@@ -113,7 +113,9 @@ class JobCalls(EventCalls):
             element = chosen(jobs, job_id)
             jobs = [element] if element else []
         if not jobs:
-            raise JobNotFoundError(f"There is no job {job_id}.", hint="Check the job id; old jobs are forgotten.")
+            raise JobNotFoundError(
+                f"The scheduler does not know job {job_id}.", hint="Check the job id; old jobs are forgotten."
+            )
         if not self._calls.capabilities and not is_element(job_id) and self._may_lack_elements(jobs, response):
             jobs += await self._missing_element(job_id, jobs, how)
         return jobs

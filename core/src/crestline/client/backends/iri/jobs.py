@@ -259,5 +259,5 @@ def _named(path: str | None, job_id: str, spec: iri.JobSpec) -> str | None:
 
 def _no_job(job_id: str, error: CrestlineError) -> JobNotFoundError:
     return JobNotFoundError(
-        f"There is no job {job_id}: {error.message}", hint="Check the job id; old jobs are forgotten."
+        f"The scheduler does not know job {job_id}: {error.message}", hint="Check the job id; old jobs are forgotten."
     )

@@ -151,7 +151,7 @@ async def get_locations(request: GatewayRequest, system: SystemDependency, calle
         if query.logicalpath in (None, _LOGICAL_NAMES[each.data_type])
     ]
     if query.logicalpath is not None and not found:
-        raise NotFoundError(f"There is no {query.logicalpath}.", hint="Ask without logicalpath.")
+        raise NotFoundError(f"Unknown logical path {query.logicalpath}.", hint="Ask without logicalpath.")
     return json(found)
 
 

@@ -113,12 +113,10 @@ def read_request(
     directives = parse_directives(script)
     options = directives.options
     if job.reservation or "reservation" in options:
-        raise InvalidRequestError("There are no reservations on this system.", hint="Submit without a reservation.")
+        raise InvalidRequestError("This system has no reservations.", hint="Submit without a reservation.")
     partition = job.partition or options.get("partition") or next(iter(partitions))
     if partition not in partitions:
-        raise InvalidRequestError(
-            f"There is no partition {partition!r}.", hint=f"Choose one of: {', '.join(partitions)}."
-        )
+        raise InvalidRequestError(f"Unknown partition {partition!r}.", hint=f"Choose one of: {', '.join(partitions)}.")
     limit = parse_time_limit(options["time"]) if "time" in options else partitions[partition]
     array = options.get("array")
     tasks_at_once = parse_array(array).at_once if array is not None else None

@@ -261,7 +261,7 @@ class LocalScheduler(Scheduler):
         rows = await when_unlocked(lambda: self._store.named([pair]), in_thread=True) if pair else []
         jobs = await when_unlocked(lambda: [self._engine.newest(row) for row in rows])
         if not jobs:
-            raise JobNotFoundError("Job not found.", hint=f"There is no job {job_id[:40]!r} on {self._name}.")
+            raise JobNotFoundError("Job not found.", hint=f"{self._name} does not know job {job_id[:40]!r}.")
         if any(job.user != user for job in jobs):
             raise PermissionDeniedError("Permission denied.", hint=f"Job {job_id} belongs to another user.")
         return jobs

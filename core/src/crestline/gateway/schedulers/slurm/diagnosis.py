@@ -35,7 +35,7 @@ async def diagnose(name: str, run: RunProgram) -> AsyncIterator[Check]:
     yield Check("slurmctld", Verdict.OK, f"{_first(ping)}.")
     sacct = await run("sacct", "--noheader", "--allocations", "--starttime=now")
     if b"accounting storage is disabled" in sacct.stderr:
-        message = "There is no accounting: of jobs that have left the queue nothing is known."
+        message = "Slurm keeps no accounting, so it knows nothing of jobs that have left the queue."
         yield Check("slurmdbd", Verdict.WARN, message, "Set AccountingStorageType=accounting_storage/slurmdbd.")
     elif sacct.exit_status:
         hint = "Is slurmdbd running? Without it, nothing is known of jobs that have left the queue."

@@ -148,7 +148,7 @@ class SlurmScheduler(CommandScheduler):
         except ValueError as error:
             raise InvalidRequestError(f"The command cannot be read: {error}.", hint="Close the quotation.") from error
         if not words or "\0" in command:
-            raise InvalidRequestError("There is no command.", hint="Send a program and its arguments.")
+            raise InvalidRequestError("A command is required.", hint="Send a program and its arguments.")
         jobs = await self._own(user, job_id)
         if len(jobs) != 1 or normalize_state(jobs[0].status.state) is not JobState.RUNNING:
             raise InvalidRequestError(f"Job {job_id} is not running.", hint="Wait until it runs; name one array task.")

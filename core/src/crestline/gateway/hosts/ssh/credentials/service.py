@@ -70,7 +70,7 @@ class CertificateService(Credentials):
         token = caller_token.get() or self._token
         if token is None:
             raise AuthenticationError(
-                f"There is no access token to get an SSH certificate for '{user}' with.",
+                f"The request has no access token to get an SSH certificate for '{user}' with.",
                 hint="Log in again, or give the gateway a token of its own for the certificate service.",
             )
         request = CertificateRequest(username=user, public_key=key.export_public_key().decode().strip())
