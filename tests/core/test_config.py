@@ -102,7 +102,7 @@ def test_a_broken_token_command() -> None:
         site_from_environment({"FIRECREST_URL": "u", "FIRECREST_TOKEN_COMMAND": "unclosed 'quote"})
 
 
-@pytest.mark.parametrize("mode", [0o644, 0o640, 0o606])
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604])
 def test_secrets_that_others_can_read(file: Path, mode: int) -> None:
     write(file, TWO, mode)
     with pytest.raises(ConfigError) as caught:

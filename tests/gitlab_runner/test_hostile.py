@@ -175,9 +175,11 @@ def test_the_projects_own_client(slurm_gateway: SlurmGateway, make_site: MakeSit
 
 
 def test_a_configuration_that_others_may_read_or_change(site: DriverSite) -> None:
-    site.file.chmod(0o646)
-    with pytest.raises(ConfigError, match="open to other users"):
-        load_settings(site.file)
+    for mode in (0o646, 0o606, 0o620):
+        site.file.chmod(mode)
+        os.chown(site.file, -1, 12345)  # a group of others
+        with pytest.raises(ConfigError, match="Others may write"):
+            load_settings(site.file)
     site.file.chmod(0o600)
     assert load_settings(site.file).name == "driver"
     secret = site.file.with_name("secret")

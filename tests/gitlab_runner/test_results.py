@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 
 from crestline_gitlab_runner import repack
+from crestline_gitlab_runner.cache_store import CacheStore, remove_old
+from crestline_gitlab_runner.gitlab_api import is_of_project
 from crestline_gitlab_runner.patterns import PatternError, compile_pattern, fill_in
 from crestline_gitlab_runner.results import Bundle, pack_script
 from crestline_gitlab_runner.runner_script import HelperCall
@@ -128,6 +130,41 @@ def test_limits(tmp_path: Path, members: dict[str, int], options: dict[str, int]
     code, text = _repack("zip", archive, "tar", tmp_path / "out", **options)
     assert (code, said in text) == (repack.TOO_LARGE, True), text
     assert (tmp_path / "out").stat().st_size < 1 << 20
+
+
+@pytest.mark.parametrize("what", [".git/zeros", "../zeros", "/zeros", "device", "unknown"])
+def test_limits_count_what_is_left_out(tmp_path: Path, what: str) -> None:
+    kinds = {"device": tarfile.CHRTYPE, "unknown": b"Z"}
+    with gzip.open(tmp_path / "a.tgz", "wb", 1) as archive:
+        member = tarfile.TarInfo(what)
+        member.type, member.size = kinds.get(what, tarfile.REGTYPE), 512 << 20
+        archive.write(member.tobuf(tarfile.GNU_FORMAT))
+        for _ in range(80):
+            archive.write(bytes(1 << 20))
+    code, text = _repack("tar", tmp_path / "a.tgz", "zip", tmp_path / "out")
+    assert (code, "limits.ratio" in text) == (repack.TOO_LARGE, True), text
+
+
+def test_caches_of_a_project_have_one_limit(tmp_path: Path) -> None:
+    """Each branch has caches of its own where the runner does not say which are protected."""
+    for number in range(20):
+        archive = tmp_path / "a.zip"
+        archive.write_bytes(bytes(1000))
+        store = CacheStore(tmp_path / "caches", f"project {number % 2}", f"branch {number}", most=3500)
+        store.keep("key", archive)
+        kept = store.find("key")
+        assert kept is not None
+        os.utime(kept, (number, number))
+    assert len(list((tmp_path / "caches").rglob("*.zip"))) == 6
+    assert CacheStore(tmp_path / "caches", "project 1", "branch 19", most=1).find("key") is not None
+    remove_old(tmp_path / "caches", seconds=1)
+    assert not list((tmp_path / "caches").rglob("*.zip"))
+
+
+def test_a_cache_address_is_of_the_project_that_it_names_first() -> None:
+    assert is_of_project("https://s/cache/runner/t/project/8/k?signature=x", 8)
+    for path in ("project/7/k", "project/7/x/project/8/k", "project/7%2Fx%2Fproject%2F8%2Fk", "project/8/../7/k", "k"):
+        assert not is_of_project(f"https://s/cache/runner/t/{path}", 8)
 
 
 def test_a_header_that_would_fill_the_memory(tmp_path: Path) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from crestline.testing.gitlab_runner import CiJob, GitLab, environment
 from crestline_gitlab_runner import sandbox, sources
 from crestline_gitlab_runner.ci_job import CiJob as Job
+from crestline_gitlab_runner.failures import BuildFailureError
+from crestline_gitlab_runner.settings import Gateway, Limits, Settings
 from crestline_gitlab_runner.state import State
 from gitlab_runner.site import DriverSite
 from harness.parts import require
@@ -91,13 +95,40 @@ async def test_git_in_each_kind_of_confinement(
     variables = {f"CUSTOM_ENV_{name}": value for name, value in job.variables.items()}
     state = State.create(tmp_path / "state", ci_job=1, root="/r")
     read = Job.of_this_process({"JOB_RESPONSE_FILE": str(file), **variables})
-    await sources.fetch(state, read, "group/project", None)
+    settings = Settings(gateway=Gateway(url="https://g", system="s"))
+    await sources.fetch(settings, state, read, "group/project", None)
     project = tmp_path / "state" / "sources" / "group" / "project"
     # Other tests have left their files in this project.
     assert {path.name for path in project.iterdir()} >= {".git", ".gitmodules", "here.txt", "lib"}
     assert (project / "lib" / "library.txt").exists()
     assert [path.name for path in (tmp_path / "state" / "sources").iterdir()] == ["group"]
     assert job.token not in (project / ".git" / "config").read_text()
+    for limits in (Limits(members=20), Limits(unpacked="10K")):
+        limited = msgspec.structs.replace(settings, limits=limits)
+        with pytest.raises(BuildFailureError, match="The sources have more than"):
+            await sources.fetch(limited, state, read, "group/project", None)
+
+
+@pytest.mark.anyio
+async def test_git_is_stopped_once_its_files_are_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few KiB of trees that contain each other become any number of files."""
+    monkeypatch.setattr(sources, "_MEASURED_EVERY", 0.05)
+    endless = "i=0; while :; do i=$((i + 1)); : >$i; done"
+
+    async def run(*_: object, **__: object) -> tuple[int, bytes]:
+        process = await asyncio.create_subprocess_exec("sh", "-c", endless, cwd=tmp_path)
+        try:
+            return await process.wait(), b""
+        finally:
+            process.kill()
+            await process.wait()
+
+    monkeypatch.setattr(sandbox, "run", run)
+    settings = Settings(gateway=Gateway(url="https://g", system="s"), limits=Limits(members=500))
+    state = State.create(tmp_path / "state", ci_job=1, root="/r")
+    git = sources.Git(settings, state, None, tmp_path, tmp_path, "bubblewrap")  # type: ignore[arg-type]
+    with pytest.raises(BuildFailureError, match=r"limits\.members"):
+        await git._git("checkout")
 
 
 def test_masked_variables_are_not_shown(site: DriverSite, gitlab: GitLab) -> None:

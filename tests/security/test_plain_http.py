@@ -35,6 +35,15 @@ def test_no_credential_travels_in_the_clear(url: str, monkeypatch: pytest.Monkey
         request_token(url, {"client_id": "me", "client_secret": "secret"})
 
 
+@pytest.mark.parametrize("url", ["https://me:hunter2@gw.example/v2", "http://hunter2@localhost", "https://:hunter2@gw"])
+def test_a_url_that_holds_a_secret_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        FirecrestBackend(url, "system", StaticToken("secret"))
+    with pytest.raises(ConfigError) as of_tokens:
+        request_token(url, {"client_id": "me", "client_secret": "secret"})
+    assert "hunter2" not in str(caught.value) + str(of_tokens.value)
+
+
 @pytest.mark.parametrize(
     "url", ["http://127.0.0.1:8080", "http://localhost", "http://[::1]:1", "https://api.example.org"]
 )

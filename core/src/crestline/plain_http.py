@@ -17,15 +17,20 @@ logger = logging.getLogger(__name__)
 
 
 def check_url(url: str) -> None:
-    """Refuse to send a secret or a token to another machine without TLS.
+    """Refuse to send a secret or a token to another machine without TLS, and a URL that holds a secret itself.
 
     Args:
-        url: of a gateway, a token endpoint, or a service that a gateway trusts.
+        url: of a gateway, a token endpoint, or a service that a gateway trusts; it stands in messages and logs.
 
     Raises:
-        ConfigError: plain HTTP to an address that is not loopback, and not allowed.
+        ConfigError: plain HTTP to an address that is not loopback, and not allowed; or a user name or password in it.
     """
     parts = urlsplit(url)
+    if "@" in parts.netloc:
+        raise ConfigError(
+            f"The URL of {parts.hostname} has a user name or a password in it.",
+            hint="Write it without these; credentials have fields of their own.",
+        )
     if parts.scheme.lower() != "http" or _is_loopback(parts.hostname or ""):
         return
     place = f"http://{parts.hostname}"

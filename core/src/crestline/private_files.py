@@ -1,13 +1,54 @@
-"""Files that only their owner may read, and locks between the processes of one machine."""
+"""Files that only their owner may read or change, and locks between the processes of one machine."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import grp
 import os
+import pwd
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
+
+from crestline.model import ConfigError
+
+
+def others_may_write(status: os.stat_result) -> bool:
+    """Whether users other than this process's and root may write to a file, or change the entries of a directory.
+
+    The group of this user alone does not count, as many systems give each user one (umask 002).
+    """
+    if status.st_mode & stat.S_IWOTH:
+        return True
+    return bool(status.st_mode & stat.S_IWGRP) and not _is_private_group(status.st_gid)
+
+
+def read_config(file: Path) -> str:
+    """The text of a configuration file that says where credentials go, and which commands run.
+
+    Raises:
+        ConfigError: others may write to it.
+        OSError: it cannot be read.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    with file.open(encoding="utf-8") as stream:
+        status = os.fstat(stream.fileno())
+        if others_may_write(status):
+            raise ConfigError(
+                f"Others may write to {file} (mode {stat.S_IMODE(status.st_mode):o}).", hint=f"Run: chmod go-w {file}"
+            )
+        return stream.read()
+
+
+def _is_private_group(gid: int) -> bool:
+    """Whether it is the group of this process's user alone, as many systems give each user one (umask 002)."""
+    try:
+        user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
+    except KeyError:
+        return False
+    return group.gr_name == user.pw_name and user.pw_gid == gid and set(group.gr_mem) <= {user.pw_name}
 
 
 def write_private(file: Path, content: bytes) -> None:

@@ -35,7 +35,7 @@ from crestline.client.auth import (
     TokenFile,
 )
 from crestline.model import ConfigError
-from crestline.private_files import locked, write_private
+from crestline.private_files import locked, read_config, write_private
 
 ADDRESS_FIELDS = ("url", "api", "options", "ca_file", "verify")
 """the fields of `Site` that say what is where, not as whom: every adapter's configuration has them"""
@@ -271,7 +271,7 @@ def _default(file: Path) -> Site:
 
 def _load(file: Path) -> _File:
     try:
-        text = file.read_text()
+        text = read_config(file)
         mode = file.stat().st_mode
     except FileNotFoundError:
         return _File()

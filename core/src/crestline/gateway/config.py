@@ -12,6 +12,7 @@ import msgspec
 import platformdirs
 
 from crestline.model import ConfigError, MaintenanceError
+from crestline.private_files import read_config
 from crestline.relay.config import RelayConfig
 from crestline.serving.limits import ConnectionLimits
 from crestline.wire.extensions import Scope
@@ -340,7 +341,7 @@ def load_config(file: Path | None = None, **overrides: Any) -> GatewayConfig:
     values: dict[str, Any] = {}
     if file is not None:
         try:
-            values = tomllib.loads(file.read_text())
+            values = tomllib.loads(read_config(file))
         except OSError as error:
             raise ConfigError(f"Cannot read {file}: {error.strerror}.", hint="Name a readable file.") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

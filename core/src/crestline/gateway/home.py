@@ -10,10 +10,8 @@ endpoint.json: where it was last served
 
 from __future__ import annotations
 
-import grp
 import json
 import os
-import pwd
 import secrets
 import stat
 import uuid
@@ -24,7 +22,7 @@ from typing import TypeVar
 import msgspec
 
 from crestline.model import ConfigError
-from crestline.private_files import write_private
+from crestline.private_files import others_may_write, write_private
 
 _KEY = 32
 """bytes of the key of signed URLs"""
@@ -173,24 +171,12 @@ def check_ownership(path: Path) -> None:
                 hint="Choose a home below directories of the gateway's own user.",
             )
         # In a sticky directory, such as /tmp, only its owner can exchange an entry.
-        others = status.st_mode & stat.S_IWOTH
-        if not others and not _is_private_group(status.st_gid):
-            others = status.st_mode & stat.S_IWGRP
-        if others and (directory == real or not status.st_mode & stat.S_ISVTX):
+        if others_may_write(status) and (directory == real or not status.st_mode & stat.S_ISVTX):
             mode = stat.S_IMODE(status.st_mode)
             raise ConfigError(
                 f"Others may write to {directory} (mode {mode:o}) and so exchange the gateway's keys.",
                 hint=f"Run: chmod go-w {directory}",
             )
-
-
-def _is_private_group(gid: int) -> bool:
-    """Whether it is the group of this process's user alone, as many systems give each user one (umask 002)."""
-    try:
-        user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
-    except KeyError:
-        return False
-    return group.gr_name == user.pw_name and user.pw_gid == gid and set(group.gr_mem) <= {user.pw_name}
 
 
 def write_secret(file: Path, content: bytes) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import msgspec
 
 from crestline.model import ConfigError
+from crestline.private_files import read_config
 from crestline.relay.tokens import HubKey
 from crestline.serving.limits import ConnectionLimits
 
@@ -94,7 +95,7 @@ def load_relay_config(file: Path) -> StandaloneConfig:
         ConfigError: the file is absent, is not TOML, or has a key or value that cannot be used.
     """
     try:
-        values: dict[str, Any] = tomllib.loads(file.read_text())
+        values: dict[str, Any] = tomllib.loads(read_config(file))
         return msgspec.convert(values, StandaloneConfig)
     except OSError as error:
         raise ConfigError(f"Cannot read {file}: {error.strerror}.", hint="Name a readable file.") from error

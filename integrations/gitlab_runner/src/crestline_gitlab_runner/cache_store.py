@@ -1,7 +1,7 @@
-"""Caches on the runner's machine, for runners without a storage of their own: a folder for each scope.
+"""Caches on the runner's machine, for runners without a storage of their own: a folder for each project and scope.
 
-A scope is a project, its protected branches apart; see `CiJob.cache_scope`. Scope and key are names of files as digests
-only.
+The scopes of a project are its protected branches and the others; see `CiJob.cache_scope`. Project, scope and key are
+names of files as digests only.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -16,12 +17,13 @@ class CacheStore:
     """The caches of one scope.
 
     Args:
-        folder: of all scopes.
-        most: bytes of one scope's caches together; the oldest go first.
+        folder: of all projects.
+        most: bytes of all caches of the project together; the oldest go first.
     """
 
-    def __init__(self, folder: Path, scope: str, *, most: int) -> None:
-        self._folder = folder / _digest(scope)
+    def __init__(self, folder: Path, project: str, scope: str, *, most: int) -> None:
+        self._project = folder / _digest(project)
+        self._folder = self._project / _digest(scope)
         self._most = most
 
     def find(self, key: str) -> Path | None:
@@ -39,11 +41,15 @@ class CacheStore:
         self._shrink(file)
 
     def _shrink(self, newest: Path) -> None:
-        kept = sorted(self._folder.glob("*.zip"), key=lambda each: each.stat().st_mtime, reverse=True)
+        found = []
+        for file in self._project.glob("*/*.zip"):
+            with suppress(FileNotFoundError):  # another job of the project has removed it
+                status = file.stat()
+                found.append((file == newest, status.st_mtime, status.st_size, file))
         total = 0
-        for file in [newest, *(each for each in kept if each != newest)]:
-            total += file.stat().st_size
-            if total > self._most and file != newest:
+        for is_newest, _, size, file in sorted(found, reverse=True):
+            total += size
+            if total > self._most and not is_newest:
                 file.unlink(missing_ok=True)
 
     def _file(self, key: str) -> Path:
@@ -53,9 +59,10 @@ class CacheStore:
 def remove_old(folder: Path, *, seconds: int) -> None:
     """Remove caches that were not written for so long."""
     oldest = time.time() - seconds
-    for file in folder.glob("*/*.zip"):
-        if file.stat().st_mtime < oldest:
-            file.unlink(missing_ok=True)
+    for file in folder.rglob("*.zip"):
+        with suppress(FileNotFoundError):
+            if file.stat().st_mtime < oldest:
+                file.unlink()
 
 
 def _digest(text: str) -> str:

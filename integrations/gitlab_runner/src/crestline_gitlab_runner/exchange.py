@@ -43,7 +43,9 @@ class Exchange:
         self._project = project
         self._largest = size(settings.limits.archive)
         self._api = GitLabApi(authority=job.variables.get("CI_SERVER_TLS_CA_FILE", ""), largest=self._largest)
-        self._store = CacheStore(settings.state_dir / "caches", job.cache_scope, most=size(settings.limits.caches))
+        self._store = CacheStore(
+            settings.state_dir / "caches", job.project, job.cache_scope, most=size(settings.limits.caches)
+        )
 
     # to the job
 

@@ -167,7 +167,8 @@ class GitLabApi:
 def is_of_project(url: str, project_id: int) -> bool:
     """Whether an address of a cache's is one of the project's own, whatever the cache's key says."""
     path = unquote(urlsplit(url).path)
-    return ".." not in path.split("/") and f"/project/{project_id}/" in path
+    first = re.search(r"/project/(\d+)/", path)  # what follows is the key
+    return ".." not in path.split("/") and first is not None and int(first[1]) == project_id
 
 
 def safe_name(text: str) -> str:

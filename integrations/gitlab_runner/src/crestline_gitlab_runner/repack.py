@@ -149,6 +149,7 @@ def from_tar(source: IO[bytes], gate: Gate, limits: Limits) -> Iterator[Member]:
     with tarfile.open(fileobj=source, mode="r|gz", errorlevel=1) as archive:
         for entry in archive:
             limits.count_member()
+            limits.count_bytes(entry.size)  # also of what is left out: it is unpacked to get past it
             name = gate.admit(entry.name)
             if name is None or ".git" in name.split("/"):
                 continue
@@ -160,7 +161,6 @@ def from_tar(source: IO[bytes], gate: Gate, limits: Limits) -> Iterator[Member]:
             elif entry.isreg() and not entry.issparse():
                 gate.replace(name)
                 member.size = entry.size
-                limits.count_bytes(entry.size)
                 member.content = archive.extractfile(entry)
             elif not entry.isdir():
                 gate.refuse(entry.name, "it is neither a file, a directory nor a link")

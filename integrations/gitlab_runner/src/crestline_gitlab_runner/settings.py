@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from crestline.model import ConfigError
+from crestline.private_files import read_config
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 SAFE_PATH = re.compile(r"(/[A-Za-z0-9._-]+)+")
@@ -92,9 +93,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     archive: str = "4G"
     """bytes of one archive; also of what a job that has ended left behind"""
     unpacked: str = "32G"
-    """bytes of all files in one archive"""
+    """bytes of all files in one archive; also of a job's sources, with what git keeps of them"""
     members: int = 1_000_000
-    """files, directories and links in one archive"""
+    """files, directories and links in one archive; also in a job's sources"""
     ratio: int = 250
     """how many times larger than the archive its files may be, beyond the first 64 MiB"""
     caches: str = "16G"
@@ -164,14 +165,14 @@ def load_settings(file: Path) -> Settings:
         ConfigError: it cannot be used, or others may change it, or read secrets in it.
     """
     try:
-        text = file.read_text()
-        status = file.stat()
+        text = read_config(file)
+        mode = file.stat().st_mode
         settings = msgspec.convert(tomllib.loads(text), Settings)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} cannot be read: {error}.", hint="Make it readable for the runner.") from None
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise ConfigError(f"{file} cannot be used: {error}.", hint="Correct that.") from None
-    if status.st_mode & stat.S_IWOTH or (settings.gateway.client_secret and status.st_mode & 0o077):
+    if settings.gateway.client_secret and mode & 0o077:
         raise ConfigError(f"{file} is open to other users.", hint=f"Run: chmod 600 {file}")
     name = settings.name or re.sub(r"[^A-Za-z0-9_-]", "-", file.stem)
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name):

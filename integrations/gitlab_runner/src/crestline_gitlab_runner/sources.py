@@ -6,9 +6,12 @@ from a list. The credential is in a file beside the project that git alone reads
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shutil
+import time
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,11 +20,13 @@ from crestline.private_files import write_private
 from crestline_gitlab_runner import log, sandbox
 from crestline_gitlab_runner.ci_job import CiJob
 from crestline_gitlab_runner.failures import BuildFailureError, SystemFailureError
-from crestline_gitlab_runner.settings import SAFE_PATH
+from crestline_gitlab_runner.settings import SAFE_PATH, Settings, size
 from crestline_gitlab_runner.state import State
 
 _PASSED = re.compile(r"(?i)(https?|no|all)_proxy|LANG|LC_[A-Z]+|TZ")
 _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_MEASURED_EVERY = 2.0
+"""seconds between two looks at what git has written"""
 _WITH_NUMBER = "--(depth|deepen|jobs)"
 _ALLOWED = {
     "GIT_FETCH_EXTRA_FLAGS": re.compile(
@@ -86,7 +91,7 @@ async def require_confinement(state: State) -> str:
     return kind
 
 
-async def fetch(state: State, job: CiJob, project: str, url: str | None) -> None:
+async def fetch(settings: Settings, state: State, job: CiJob, project: str, url: str | None) -> None:
     """Fetch what a job is for into the folder that stands for the builds directory.
 
     Args:
@@ -107,13 +112,15 @@ async def fetch(state: State, job: CiJob, project: str, url: str | None) -> None
         log.write(b"Skipping Git repository setup\n")
         folder.mkdir(parents=True)
         return
-    await Git(state, job, place, folder, await require_confinement(state)).fetch(_plain(url or job.git_info.repo_url))
+    git = Git(settings, state, job, place, folder, await require_confinement(state))
+    await git.fetch(_plain(url or job.git_info.repo_url))
 
 
 class Git:
-    """Git for one job, confined to the folder of its sources."""
+    """Git for one job, confined to the folder of its sources, which is measured while git writes."""
 
-    def __init__(self, state: State, job: CiJob, place: Path, folder: Path, kind: str) -> None:
+    def __init__(self, settings: Settings, state: State, job: CiJob, place: Path, folder: Path, kind: str) -> None:
+        self._limits = settings.limits
         self._job = job
         self._place = place
         self._folder = folder
@@ -181,9 +188,32 @@ class Git:
         ]
         confined = sandbox.Sandbox(self._place, tuple(readable), network=True)
         command = ["git", "-C", str(self._folder), *arguments]
-        code, _ = await sandbox.run(command, confined, self._environment(), kind=self._kind)
+        work = asyncio.ensure_future(sandbox.run(command, confined, self._environment(), kind=self._kind))
+        try:
+            pause = _MEASURED_EVERY
+            while not (await asyncio.wait((work,), timeout=pause))[0]:
+                began = time.monotonic()
+                await self._check_size()
+                pause = max(_MEASURED_EVERY, 10 * (time.monotonic() - began))
+            code, _ = await work
+        finally:
+            work.cancel()
+            await asyncio.wait((work,))
+        await self._check_size()
         if code != 0:
             raise BuildFailureError(f"git {arguments[0]} ended with exit code {code}.")
+
+    async def _check_size(self) -> None:
+        """Refuse sources beyond the limits: a few KiB of trees, deltas or large objects can become any number of files.
+
+        Raises:
+            BuildFailureError: they are.
+        """
+        files, number = await asyncio.to_thread(_measure, self._place, self._limits.members)
+        if files > self._limits.members:
+            raise BuildFailureError(f"The sources have more than {self._limits.members} files (limits.members).")
+        if number > size(self._limits.unpacked):
+            raise BuildFailureError(f"The sources have more than {self._limits.unpacked} bytes (limits.unpacked).")
 
     def _environment(self) -> dict[str, str]:
         passed = {name: value for name, value in os.environ.items() if _PASSED.fullmatch(name)}
@@ -215,6 +245,23 @@ class Git:
             host = server.hostname or ""
             lines.append(f'[url "{base}/"]\n\tinsteadOf = git@{host}:\n\tinsteadOf = ssh://git@{host}/\n')
         write_private(self._home / ".gitconfig", "".join(lines).encode())
+
+
+def _measure(folder: Path, most: int) -> tuple[int, int]:
+    """How many files and directories there are below a folder, and their bytes on disk; counting ends above `most`."""
+    files = number = 0
+    pending = [os.fspath(folder)]
+    while pending and files <= most:
+        with suppress(OSError), os.scandir(pending.pop()) as entries:  # git removes some meanwhile
+            for entry in entries:
+                files += 1
+                with suppress(OSError):
+                    number += entry.stat(follow_symlinks=False).st_blocks * 512
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
+                if files > most:
+                    break
+    return files, number
 
 
 def _flags(job: CiJob, name: str) -> list[str]:

@@ -84,7 +84,9 @@ class Stages:
         elif stage in _SOURCES and self._settings.stages.get_sources == "host":
             if stage == "get_sources":
                 await self._on_host(
-                    sources.fetch(self._state, self._job, self._below, runner_script.repository_url(content))
+                    sources.fetch(
+                        self._settings, self._state, self._job, self._below, runner_script.repository_url(content)
+                    )
                 )
         elif stage == "restore_cache":
             await self._on_host(self._exchange.restore_caches(runner_script.helper_calls(content)))

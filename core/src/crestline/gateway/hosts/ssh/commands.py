@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import shlex
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 
@@ -19,7 +20,11 @@ from crestline.model import CrestlineError, GatewayUnavailableError, TooLargeErr
 _CHUNK = 256 * 1024
 _COMPLAINTS = 64 * 1024
 _MOST_OUTPUT = 256 * 1024 * 1024
-"""bytes that a program may write that is read as a whole"""
+"""bytes that all programs of a user may write at a time that are read as a whole"""
+_MOST_OF_ALL = 4 * _MOST_OUTPUT
+"""the same for all users of a system"""
+_MOST_ERRORS = 4 * 1024 * 1024
+"""bytes of a program's standard error that are kept"""
 _FAREWELL = 5.0
 
 PLAIN = {"LC_ALL": "C"}
@@ -39,6 +44,8 @@ class SshCommands(Commands):
     def __init__(self, name: str, pools: Pools) -> None:
         self._name = name
         self._pools = pools
+        self._held: Counter[str] = Counter()
+        """bytes of each user in memory, of programs that have not ended"""
 
     async def run(
         self,
@@ -55,7 +62,9 @@ class SshCommands(Commands):
                 with _ENDED:
                     process.stdin.write(input or b"")
                     process.stdin.write_eof()
-                stdout, stderr = await asyncio.gather(_whole(process.stdout), _whole(process.stderr))
+                stdout, stderr = await asyncio.gather(
+                    self._whole(user, process.stdout), _head(process.stderr, _MOST_ERRORS)
+                )
                 await process.wait_closed()
                 return self._completed(argv, process, stdout, stderr)
 
@@ -101,6 +110,30 @@ class SshCommands(Commands):
                 finally:
                     complaints.cancel()
                     feeding.cancel()
+
+    async def _whole(self, user: str, stream: asyncssh.SSHReader[bytes]) -> bytes:
+        """All that a stream brings.
+
+        Raises:
+            GatewayUnavailableError: with what others have it is too much for the gateway's memory.
+            TooLargeError: with what the same user's other programs write it is.
+        """
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            while chunk := await stream.read(_CHUNK):
+                chunks.append(chunk)
+                size += len(chunk)
+                self._held[user] += len(chunk)
+                if self._held[user] > _MOST_OUTPUT:
+                    raise TooLargeError("Command output exceeded buffer limit.", hint="Ask for less at once.")
+                if self._held.total() > _MOST_OF_ALL:
+                    raise GatewayUnavailableError(f"{self._name}: too much output at once.", retry_after=1)
+            return b"".join(chunks)
+        finally:
+            self._held[user] -= size
+            if not self._held[user]:
+                del self._held[user]
 
     async def tidy(self, user: str, argv: Sequence[str]) -> bool:
         """Run what cleans up; a failure is only logged. Whether it succeeded."""
@@ -159,26 +192,10 @@ async def _feed(process: Process, source: bytes | AsyncIterator[bytes]) -> None:
         raise
 
 
-async def _whole(stream: asyncssh.SSHReader[bytes]) -> bytes:
-    """All that a stream brings.
-
-    Raises:
-        TooLargeError: that is too much for the gateway's memory.
-    """
-    chunks: list[bytes] = []
-    size = 0
-    while chunk := await stream.read(_CHUNK):
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > _MOST_OUTPUT:
-            raise TooLargeError("Command output exceeded buffer limit.", hint="Ask for less at once.")
-    return b"".join(chunks)
-
-
 async def _complaints(process: Process, progress: Callable[[bytes], bool] | None) -> bytes:
     """The first lines on standard error but for those that `progress` takes; what it raises ends the program."""
     if progress is None:
-        return await _head(process.stderr)
+        return await _head(process.stderr, _COMPLAINTS)
     kept = rest = b""
     try:
         while chunk := await process.stderr.read(_COMPLAINTS):
@@ -190,12 +207,12 @@ async def _complaints(process: Process, progress: Callable[[bytes], bool] | None
     return (kept + rest)[:_COMPLAINTS]
 
 
-async def _head(stream: asyncssh.SSHReader[bytes]) -> bytes:
-    """The first of what a stream brings, which is read to its end."""
-    kept = b""
-    while chunk := await stream.read(_COMPLAINTS):
-        kept = (kept + chunk)[:_COMPLAINTS]
-    return kept
+async def _head(stream: asyncssh.SSHReader[bytes], most: int) -> bytes:
+    """The first bytes of what a stream brings, which is read to its end."""
+    kept = bytearray()
+    while chunk := await stream.read(_CHUNK):
+        kept += chunk[: most - len(kept)]
+    return bytes(kept)
 
 
 async def _end(process: Process) -> None:
