@@ -150,6 +150,18 @@ def test_a_body_whose_framing_never_ends_is_refused(served: Served, begin: bytes
         assert status_of(connection) in (404, 431)
 
 
+def test_a_body_that_goes_on_after_its_answer_is_not_read_on(served: Served) -> None:
+    piece = b"100000\r\n" + bytes(1 << 20) + b"\r\n"
+    with served.connect(served.post + b"Transfer-Encoding: chunked\r\n\r\n") as connection:
+        sent = 0
+        with suppress(OSError):
+            while sent < 512:
+                connection.sendall(piece)
+                sent += 1
+    assert sent < 128
+    assert served.is_answering()
+
+
 def test_trailers_are_not_headers(tmp_path: Path) -> None:
     with in_thread(tmp_path / "home") as gateway, gateway.http() as http:
         file = gateway.home / "files" / "file"

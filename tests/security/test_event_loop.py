@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import sqlite3
 import threading
@@ -239,6 +240,36 @@ def test_larger_bodies_are_refused_before_they_are_read(watched: Watched) -> Non
     assert mkdir.status_code == 413
     completion = httpx.post(f"{watched.gateway.url}/transfers/local/t{'0' * 16}/complete", content=b"<a/>" * MIB)
     assert completion.status_code == 403
+
+
+PART = b'--b\r\nContent-Disposition: form-data; name="%s"%s\r\n'
+FILE = PART % (b"file", b'; filename="f"')
+FORMS = {
+    "before the first part": (b"", b"x" * 65534 + b"\r\n"),
+    "another field": (PART % (b"x", b"") + b"\r\n", b"x" * 65536),
+    "many fields": (b"", (PART % (b"x", b"") + b"\r\nx\r\n") * 1000),
+    "many headers": (FILE, b"X: y\r\n" * 10_000),
+    "one header": (FILE + b"X: ", b"y" * 65536),
+    "a name": (b'--b\r\nContent-Disposition: form-data; name="file"; filename="', b"f" * 65536),
+    "the file": (FILE + b"\r\n", b"x" * 65536),
+    "empty files": (b"", (FILE + b"\r\n\r\n") * 1000),
+    "behind the last part": (FILE + b"\r\nx\r\n--b--\r\n", b"x" * 65536),
+}
+
+
+@pytest.mark.parametrize("what", FORMS)
+def test_a_form_of_an_upload_is_limited_as_a_whole(watched: Watched, what: str) -> None:
+    begin, piece = FORMS[what]
+    pieces = itertools.chain([begin], itertools.repeat(piece, 24 * MIB // len(piece)))
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    place = str(watched.gateway.home / "files")
+    watched.watchdog.longest = 0.0
+    answer = watched.http.post("/filesystem/local/ops/upload", params={"path": place}, content=pieces, headers=headers)
+    took_a_file = what in ("empty files", "behind the last part")  # the first one; what follows is dropped
+    assert answer.status_code in ((204,) if took_a_file else (400, 413)), answer.text
+    assert watched.watchdog.longest < UNITS * unit()
+    assert (Path(place) / "f").exists() is took_a_file
+    (Path(place) / "f").unlink(missing_ok=True)
 
 
 def test_a_locked_job_database_delays_no_other_request(tmp_path: Path) -> None:

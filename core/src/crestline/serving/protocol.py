@@ -18,6 +18,8 @@ from crestline.serving.limits import ConnectionLimits
 _MOST_PIPELINED = 16
 _LINGER = 10.0
 """seconds that what a client still sends is read and dropped, so that it finds the answer that refuses it"""
+_MOST_DROPPED = 32 * 1024 * 1024
+"""bytes of a body that are read and dropped after its answer; more wait in the client until the connection closes"""
 _GRACE = 2.0
 """seconds after which a request whose body comes slowly makes way where places are short"""
 _SLOW = 16 * 1024
@@ -62,6 +64,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._received = 0
         self._brought_body = False  # of the piece that is parsed now
         self._framing = 0  # of a body: bytes since the last piece that brought some of it
+        self._dropped = 0  # of the body of a request that was answered
         self._resumed = 0
         self._waits_since = self.loop.time()
         self._closes_at: float | None = None
@@ -78,6 +81,11 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`; the parser is given no more of an endless head than the limit."""
         self._received += len(data)
+        if self._in_body and self.cycle is not None and self.cycle.response_complete:
+            self._dropped += len(data)
+            if self._dropped > _MOST_DROPPED:
+                self.transport.pause_reading()
+                return
         most = self._limits.max_head_size
         for start in range(0, len(data), most):
             if self._is_refused or self.transport.is_closing():
@@ -119,7 +127,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             raise ValueError("the head is too large")
         if len(self.pipeline) >= _MOST_PIPELINED:
             raise ValueError("too many requests at once")
-        self._in_head, self._in_body, self._head_size, self._framing = False, True, 0, 0
+        self._in_head, self._in_body, self._head_size, self._framing, self._dropped = False, True, 0, 0, 0
         self._window = (self.loop.time(), self._received)
         self._slot.set_waiting(False)
         extensions: dict[str, Any] = {**(self.scope.get("extensions") or {}), MAKE_WAY: self._make_way}
