@@ -148,7 +148,7 @@ def test_a_cache_key_names_no_place(watched: Watched, gitlab: GitLab) -> None:
         assert "kept\n" in build.text, build.text
     kept = {path for path in watched.site.state.rglob("*") if path.name.endswith(".zip")} - before
     assert len(kept) == 3
-    assert {path.parent.parent.name for path in kept} == {"caches"}
+    assert {path.parents[2].name for path in kept} == {"caches"}
     assert not Path("/tmp/crestline-evil").exists()
 
 
