@@ -78,7 +78,8 @@ def test_unknown_jobs_and_wrong_words(anywhere: SlurmCommands) -> None:
 
 def test_unknown_id_in_the_queue(local: SlurmCommands) -> None:
     assert local.refused("squeue", "-j", "987654") == "slurm_load_jobs error: Invalid job id specified\n"
-    assert "Kill job error on job id 987654: Invalid job id specified" in local.refused("scancel", "987654")
+    assert local("scancel", "987654") == ""  # as with Slurm's own: it does not run
+    assert "Kill job error on job id 987654: Invalid job id specified" in local.run("scancel", "-v", "987654").stderr
 
 
 def test_nodes_and_partitions(anywhere: SlurmCommands) -> None:

@@ -117,7 +117,7 @@ def test_a_dependency_and_an_array(local: SlurmCommands) -> None:
         (["sbatch", "--test-only", "--wrap", "true"], "--test-only cannot be served"),
         (["sbatch", "--uid=0", "--wrap", "true"], "--uid cannot be served: jobs run as the signed-in user"),
         (["squeue", "--licenses=a"], "--licenses cannot be served"),
-        (["scancel", "--nodelist=a"], "--nodelist cannot be served"),
+        (["scancel", "--qos=a"], "--qos cannot be served"),
         (["sacct", "--qos=a"], "--qos cannot be served"),
         (["sbatch", "--wrap", "true", "script"], "Script arguments not permitted with --wrap"),
         (["sacct", "-S", "yesterday-ish"], "Invalid time specification: yesterday-ish"),

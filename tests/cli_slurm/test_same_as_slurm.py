@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import time
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from harness.cluster import Cluster, on_every_slurm
-from harness.slurm_commands import SlurmCommands
+from harness.slurm_commands import SlurmCommands, SlurmCommandsHere
+from harness.slurm_gateway import SlurmGateway
 
 pytestmark = on_every_slurm
 
@@ -22,14 +26,47 @@ class Pair:
         self._cluster = cluster
 
     def real(self, *words: str) -> str:
-        # the timezone of the user who runs the tests, since both print local time
-        zone = self.commands.environment.get("TZ", "UTC")
-        return self._cluster.check("alice", list(words), cwd="/home/alice", env={"TZ": zone})
+        return self._cluster.check("alice", list(words), cwd="/home/alice", env={"TZ": "UTC"})
 
     def same(self, *words: str) -> str:
         ours, theirs = self.commands(words[0], *words[1:]), self.real(*words)
         assert ours == theirs
         return ours
+
+    def differences(self, lines: Sequence[str]) -> list[str]:
+        """The command lines, variables before them, that leave something else here than there."""
+        return [line for line in lines if not self._agrees(line)]
+
+    def _agrees(self, line: str) -> bool:
+        words = shlex.split(line)
+        variables = {"TZ": "UTC"}
+        while "=" in words[0]:
+            name, _, value = words.pop(0).partition("=")
+            variables[name] = value
+        for _ in range(3):  # what is looked at may change between two looks
+            theirs = self._cluster.exec("alice", words, cwd="/home/alice", env=variables)
+            ours = self.commands.run(words[0], *words[1:], **variables)
+            if (ours.returncode, ours.stdout, ours.stderr.strip()) == (
+                theirs.exit_status,
+                theirs.stdout,
+                theirs.stderr.strip(),
+            ):
+                return True
+            print(line, ours, theirs, sep="\n")
+        return False
+
+
+def _ended(cluster: Cluster) -> dict[str, str]:
+    done = cluster.check("alice", ["sbatch", "-W", "--parsable", "--wrap", "exit 0", "-J", "same-done"], cwd="/tmp")
+    failed = cluster.exec("alice", ["sbatch", "-W", "--parsable", "--wrap", "exit 3", "-J", "same-failed"], cwd="/tmp")
+    return {"same-done": done.strip(), "same-failed": failed.stdout.strip(), "ended": str(time.monotonic())}
+
+
+@pytest.fixture(autouse=True)
+def _renewed(jobs: dict[str, str], cluster: Cluster) -> None:
+    """Slurm forgets ended jobs after five minutes, which a busy machine may need for this file."""
+    if time.monotonic() - float(jobs["ended"]) > 120:
+        jobs.update(_ended(cluster))
 
 
 @pytest.fixture(scope="module")
@@ -39,21 +76,258 @@ def jobs(cluster: Cluster, slurm_gateway: Any, tmp_path_factory: pytest.TempPath
     def submit(*options: str) -> str:
         return cluster.check("alice", ["sbatch", "--parsable", *options], cwd="/home/alice").strip()
 
-    cluster.check("alice", ["sbatch", "-W", "--wrap", "exit 0", "-J", "same-done"], cwd="/home/alice")
-    cluster.exec("alice", ["sbatch", "-W", "--wrap", "exit 3", "-J", "same-failed"], cwd="/home/alice")
-    ended = cluster.check("alice", ["squeue", "-h", "-t", "all", "-n", "same-done,same-failed", "-o", "%j %i"])
-    found = dict(line.split() for line in ended.splitlines())
+    found = _ended(cluster)
     found["held"] = submit("-H", "-J", "a name that is rather long", "-t", "1-02:03:04", "-n", "3", "--wrap", "true")
     found["array"] = submit("-H", "-J", "held-array", "-a", "1-3,7", "--wrap", "true")
     found["later"] = submit(f"-dafterok:{found['held']}", "-N", "2", "-p", "debug", "--wrap", "true")
     found["begins"] = submit("--begin=now+2days", "--wrap", "true")
+    found["limited"] = submit("-H", "-J", "limited", "-a", "1-5%2", "--wrap", "true")
+    rich = ["--comment", "a comment", "-A", "other", "-c", "2", "--mem", "100M", "-C", "cpu", "--nice=10", "-p", "xfer"]
+    found["rich"] = submit("-H", "-J", "rich", *rich, "-N", "1-1", "-x", "n01", "--exclusive", "--wrap", "true")
+    found["tasks"] = submit("-J", "some-tasks", "-a", "1-3", "--wrap", "exit $((SLURM_ARRAY_TASK_ID == 2))")
+    found["cancelled"] = submit("-J", "cancelled", "-t", "9", "--wrap", "sleep 600")
+    bobs = cluster.check("bob", ["sbatch", "--parsable", "-H", "-J", "bobs", "--wrap", "true"], cwd="/home/bob")
+    found["bobs"] = bobs.strip()
+    while "RUNNING" not in cluster.check("alice", ["squeue", "-h", "-j", found["cancelled"], "-o", "%T"]):
+        time.sleep(0.1)
+    cluster.check("alice", ["scancel", found["cancelled"]])
+    while cluster.check("alice", ["squeue", "-h", "-j", f"{found['tasks']},{found['cancelled']}"]):
+        time.sleep(0.1)
     return found
 
 
-@pytest.fixture
-def pair(slurm: SlurmCommands, cluster: Cluster) -> Pair:
-    slurm.environment["TZ"] = "UTC"
-    return Pair(slurm, cluster)
+@pytest.fixture(scope="module")
+def pair(cluster: Cluster, slurm_gateway: SlurmGateway, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    commands = SlurmCommandsHere(tmp_path_factory.mktemp("same") / "here", TZ="UTC")
+    client = slurm_gateway.client_of("alice")
+    commands.add_site("centre", slurm_gateway.url, slurm_gateway.token_url, client, slurm_gateway.system)
+    return Pair(commands, cluster)
+
+
+# {held} and the like are jobs of the fixture above; {all} are all of them.
+TABLES = {
+    "squeue": """
+        squeue -l -j {all} -h -S i
+        squeue --start -j {all} -S i
+        squeue -j {all}
+        squeue -h -r -S i -j {all} -o %i
+        squeue -j {array}_2,{limited}_1 -h -o "%i %K %t"
+        squeue -j {limited} -r -o "%i|%K"
+        squeue -j {array}_[1-3]
+        squeue -j {held}.0 -h -o %i
+        squeue -j 999999,{held} -h
+        squeue -j abc
+        squeue -j 999999
+        squeue -t Pending,running -n held-array -h -o %i
+        squeue -t PD,r -n held-array -h -o %i
+        squeue -t bogus
+        squeue -t "CD F"
+        squeue -u nosuch -h
+        squeue -u bob -h -o %i
+        squeue -A nosuch -h
+        squeue -p nosuch -h
+        squeue -w nosuch -h
+        squeue -q normal -n held-array -h -o %i
+        squeue -q nosuch -h
+        squeue -R none -h
+        squeue -L none -h
+        squeue -h -S Q,i -o "%Q %i" -j {all}
+        squeue -h -S -D,i -o "%D %i" -j {all}
+        squeue -h -S l,i -o "%l %i" -j {all}
+        squeue -j {all} -S i -o "%a|%A|%b|%B|%c|%C|%d|%D|%e|%E|%f|%F|%g|%G|%h|%H|%i|%I|%j|%J" -t all
+        squeue -j {all} -S i -o "%k|%K|%l|%L|%m|%M|%n|%N|%o|%O|%p|%P|%q|%Q|%r|%R|%S|%t|%T|%u|%U" -t all
+        squeue -j {all} -S i -o "%v|%V|%w|%W|%x|%X|%y|%Y|%z|%Z" -t all
+        squeue -o "" -h -n held-array
+        squeue -o "%3" -h -j {held}
+        squeue -o "%99i" -h -j {held}
+        squeue -o hello -h -j {held}
+        squeue -O nosuch -j {held}
+        squeue -O JobID,,Name -j {held}
+        squeue -O JobID:5,Name:.5,State:5x -j {held}
+        squeue -O "batchflag,burstbuffer,command,contiguous,corespec,dependency,eligibletime,feature" -j {rich}
+        squeue -O "groupid,licenses,maxcpus,minmemory,mintmpdisk,mincpus,nice,numtasks,oversubscribe" -j {rich}
+        squeue -O "qos,reqnodes,requeue,reservation,restartcnt,sct,stdout,tres-alloc,tres-per-node,userid" -j {rich}
+        squeue -s -h -u nosuch
+        squeue -Z
+        squeue --frob
+        squeue -ho%i -j{held}
+        squeue --nohead --form=%i --jobs={held}
+        SQUEUE_QOS=nosuch squeue -h
+        SQUEUE_FORMAT=%i squeue -h -j {held} -O Name
+    """,
+    "sacct": """
+        sacct -X -n -j {tasks} -o JobID,JobIDRaw,State
+        sacct -X -nP -j {tasks}_2 -o JobID,JobIDRaw,State
+        sacct -nP -j {same-done} -o JobID,State
+        sacct -j {same-failed}
+        sacct -b -j {same-failed}
+        sacct -n -j {same-done}.batch -o JobID%20,State,ExitCode
+        sacct -X -l -P -j {same-done}
+        sacct -X -nP -j {same-done} -o JobID,QOS,ReqTRES,AllocTRES,ReqMem,Comment,UID,GID,Eligible,Planned,CPUTime
+        sacct -X -nP -j {same-done} -o MaxRSS,NTasks,TotalCPU,DerivedExitCode,SubmitLine,AssocID,Flags
+        sacct -X -nP -j {held} -o JobID,State,Start,End,Elapsed,Timelimit,NNodes,AllocCPUS,ReqCPUS,NodeList,Priority
+        sacct -X -nP -j {array},{limited} -o JobID,JobIDRaw,State
+        sacct -X -nP -j {cancelled} -o JobID,State
+        sacct -X -nP -j {cancelled} -s CA -o JobID
+        sacct -X -nP -j {same-done} --units=G -o JobID,ReqMem
+        sacct -X -nP -j {same-done} --units=X -o JobID
+        sacct -X -nP -j {same-done} --noconvert -o JobID,ReqMem
+        sacct -X -nP -j {same-done} -o JobID -o State
+        sacct -X -nP -j {same-done} -o ALL
+        sacct -e
+        sacct -X -nP -s bogus -o JobID
+        sacct -X -nP -o bogus
+        sacct -X -nP -o JobID -S bogus
+        sacct -X -nP -o JobID -u nosuch
+        sacct -X -nP -o JobID -q nosuch
+        sacct -X -nP -o JobID -A nosuch
+        sacct -X -nP -o JobID --name held-array,same-done
+        sacct -X -nP -o JobID -s CD,F -S now-1hour -E now --name same-done,same-failed
+        sacct -X -nP -o JobID -s completed -S now-1hour --name same-done
+        sacct -X -nP -j abc
+        sacct -Z
+        sacct --frob
+        SLURM_TIME_FORMAT=%s sacct -X -nP -j {same-done} -o JobID,Start
+    """,
+    "sinfo": """
+        sinfo -N
+        sinfo -a
+        sinfo -R
+        sinfo -T
+        sinfo -d
+        sinfo -h -o "%n %c %m %t" -p xfer
+        sinfo -o "%a|%A|%b|%B|%c|%C|%d|%D|%f|%F|%g|%G|%h|%I|%l|%L|%m|%M|%n|%N|%o|%p|%P"
+        sinfo -o "%r|%R|%s|%S|%t|%T|%w|%X|%Y|%z|%Z|%E|%H|%u|%U|%v|%V" -p xfer
+        sinfo -O "allocmem,allocnodes,cluster,comment,cores,cpusstate,defaulttime,disk,features_act" -p xfer
+        sinfo -O "nodeaddr,nodehost,oversubscribe,port,prioritytier,reason,root,statelong,weight" -p xfer
+        sinfo -O nosuch
+        sinfo -o %J
+        sinfo -h -t idle,alloc -o "%D %t"
+        sinfo -h -t bogus
+        sinfo -n nosuch
+        sinfo -h -S -P -o %P
+        sinfo foo
+        sinfo --frob
+        SINFO_SORT=-P sinfo -h -o %P
+    """,
+    "scontrol": """
+        scontrol show job {held}
+        scontrol -o show job {rich}
+        scontrol show job {array}_2
+        scontrol show jobid={same-done}
+        scontrol show job {held} -d
+        scontrol show job abc
+        scontrol show part xfer
+        scontrol -o show partition debug
+        scontrol show node nosuch
+        scontrol show hostlist a1,b2,a3
+        scontrol show hostnames
+        scontrol show lic
+        scontrol show topology
+        scontrol show reservation nosuch
+        scontrol show bogus
+        scontrol show
+        scontrol bogus
+        scontrol ping
+        scontrol hold 999999
+        scontrol release 999999
+        scontrol hold
+        scontrol -Q show job 999999
+        scontrol --frob
+    """,
+    "accounts": """
+        sacctmgr show user
+        sacctmgr show assoc user=alice
+        sacctmgr -nP show assoc user=alice format=cluster,account,user,partition,qos,maxjobs,maxsubmit
+        sacctmgr -nP list accounts format=account,descr,org
+        sacctmgr -nP show cluster format=cluster
+        sacctmgr -nP show user alice withassoc
+        sacctmgr -nP show user alice cluster=test format=account
+        sacctmgr -nP show qos format=name,priority,maxwall,maxsubmitjobsperuser
+        sacctmgr -nP show tres
+        sacctmgr show bogus
+        sacctmgr bogus
+        sacctmgr show user alice format=bogus
+        sshare
+        sshare -l -U
+        sshare -A nosuch
+        sshare -o account,user,rawshares,fairshare -U
+        sshare -o bogus
+        sprio
+        sprio -l
+        sprio -w
+        sprio -n -j {begins}
+        sprio -j 999999
+        sprio -o "%i|%r|%u|%Y|%A|%F|%J|%P|%Q|%N|%T|%y|%o"
+        sprio foo
+    """,
+    "submissions": """
+        sbatch -D /home/alice -p nosuch --wrap true
+        sbatch -D /home/alice -A nosuch --wrap true
+        sbatch -D /home/alice -t bogus --wrap true
+        sbatch -D /home/alice -n 0 --wrap true
+        sbatch -D /home/alice -N 2-1 --wrap true
+        sbatch -D /home/alice --mem=bogus --wrap true
+        sbatch -D /home/alice -a 5-1 --wrap true
+        sbatch -D /home/alice -d afterok:999999 --wrap true
+        sbatch -D /home/alice --gres=gpu:1 --wrap true
+        sbatch -D /home/alice --signal=bogus --wrap true
+        sbatch -D /home/alice --hint=bogus --wrap true
+        sbatch --wrap
+        sbatch -Z --wrap true
+        sbatch --frob --wrap true
+        sbatch nosuch.sh
+        SBATCH_TIMELIMIT=bogus sbatch -D /home/alice --wrap true
+        srun -D /home/alice -p nosuch true
+        srun -D /home/alice -t bogus true
+        srun -D /home/alice -N 99 true
+    """,
+    "cancellations": """
+        scancel
+        scancel abc
+        scancel 999999
+        scancel {same-done}
+        scancel {bobs}
+        scancel -n nosuch
+        scancel -t bogus
+        scancel -t PENDING -n nosuch
+        scancel -q nosuch
+        scancel -w n04 -n nosuch
+        scancel --frob
+    """,
+}
+"""command lines whose exit code and both streams are compared"""
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_the_same_is_printed(pair: Pair, jobs: dict[str, str], table: str) -> None:
+    names = jobs | {
+        "all": ",".join(each for name, each in jobs.items() if name not in ("bobs", "ended", "tasks", "cancelled"))
+    }
+    lines = [line.strip() for line in TABLES[table].strip().splitlines()]
+    assert pair.differences([re.sub(r"\{(\S+?)\}", lambda match: names[match[1]], line) for line in lines]) == []
+
+
+def test_ranges_and_filters_choose_what_is_cancelled(pair: Pair, jobs: dict[str, str]) -> None:
+    """Twins, of which one is cancelled here and the other there by the same words."""
+
+    def left(array: str) -> str:
+        return pair.real("squeue", "-h", "-r", "-j", array, "-o", "%K").replace("\n", " ")
+
+    def submit(name: str) -> str:
+        return pair.real("sbatch", "--parsable", "-H", "-J", name, "-a", "1-9", "--wrap", "true").strip()
+
+    for number, words in enumerate(
+        ("{}_[2-3,7]", "{}_5", "-t PENDING {}_[8-9]", "-n {name} {}_1", "-q normal -n {name}")
+    ):
+        ours, theirs = submit(f"twin-{number}"), submit(f"pair-{number}")
+        pair.commands("scancel", *words.format(ours, name=f"twin-{number}").split())
+        pair.real("scancel", *words.format(theirs, name=f"pair-{number}").split())
+        assert left(ours) == left(theirs), words
+        pair.commands("scancel", ours, theirs)
+    asked = pair.commands.run("scancel", "-i", jobs["held"], stdin="n\n")
+    assert asked.stdout == f"Cancel job_id={jobs['held']} name=a name that is rather long partition=debug [y/n]? "
+    assert pair.same("squeue", "-h", "-j", jobs["held"], "-o", "%t") == "PD\n"
 
 
 @pytest.mark.parametrize(
@@ -70,9 +344,9 @@ def pair(slurm: SlurmCommands, cluster: Cluster) -> Pair:
     ids=["default", "no header", "fields", "widths", "long names", "more long names", "separators"],
 )
 def test_squeue(pair: Pair, jobs: dict[str, str], layout: list[str]) -> None:
-    wanted = ",".join(jobs.values())
-    shown = pair.same("squeue", "-t", "all", "-S", "i", "-j", wanted, *layout)
-    assert len(shown.splitlines()) >= len(jobs)
+    wanted = [each for name, each in jobs.items() if name not in ("bobs", "ended", "tasks", "cancelled")]
+    shown = pair.same("squeue", "-t", "all", "-S", "i", "-j", ",".join(wanted), *layout)
+    assert len(shown.splitlines()) >= len(wanted)
 
 
 def _contained(ours: Any, theirs: Any, path: str = "") -> list[str]:
@@ -110,8 +384,6 @@ def test_scontrol_shows(pair: Pair, jobs: dict[str, str], words: list[str]) -> N
         for told, real in zip(ours, theirs, strict=True):
             assert len(told) >= 10 - 3 * ("partition" in words)
             told.pop("FreeMem", None)  # changes meanwhile
-            if "NumNodes" in real:
-                real["NumNodes"] = real["NumNodes"].partition("-")[0]  # 2-2 while it waits, in some versions
             assert _contained(told, real) == []
 
 
@@ -127,23 +399,6 @@ def test_scontrol_shows(pair: Pair, jobs: dict[str, str], words: list[str]) -> N
 )
 def test_scontrol_prints_the_same(pair: Pair, words: list[str]) -> None:
     assert pair.same("scontrol", *words)
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["show", "job", "999999"],
-        ["show", "node", "nowhere"],
-        ["show", "partition", "nowhere"],
-        ["show", "colours"],
-        ["frobnicate"],
-    ],
-    ids=" ".join,
-)
-def test_scontrol_refuses_in_slurms_words(pair: Pair, cluster: Cluster, words: list[str]) -> None:
-    theirs = cluster.exec("alice", ["scontrol", *words])
-    assert pair.commands.refused("scontrol", *words).strip() in (theirs.stderr + theirs.stdout)
-    assert theirs.exit_status == 1
 
 
 @pytest.mark.parametrize(
@@ -215,7 +470,7 @@ def test_a_large_array(pair: Pair, cluster: Cluster) -> None:
 )
 def test_variables_of_squeue(pair: Pair, cluster: Cluster, jobs: dict[str, str], variables: dict[str, str]) -> None:
     variables = {"SQUEUE_SORT": "i"} | variables
-    wanted = ["-j", ",".join(jobs.values())]
+    wanted = ["-j", ",".join(each for each in jobs.values() if each.isdigit())]
     ours = pair.commands("squeue", *wanted, **variables)
     environment = {"TZ": "UTC", **variables}  # and an order, since equal priorities leave it open
     assert ours == cluster.check("alice", ["squeue", *wanted], cwd="/home/alice", env=environment)
@@ -237,12 +492,6 @@ def test_accounts(pair: Pair, words: list[str]) -> None:
     ours, theirs = pair.commands(*words), pair.real(*words)
     assert sorted(ours.splitlines()) == sorted(theirs.splitlines())  # versions differ in the order
     assert ours
-
-
-def test_sprio(pair: Pair, jobs: dict[str, str]) -> None:
-    assert pair.commands("sprio", "-h", "-j", jobs["held"]) == ""  # held jobs have none
-    line = pair.commands("sprio", "-h", "-o", "%i %Y", "-j", jobs["begins"])
-    assert line == pair.real("squeue", "-h", "-j", jobs["begins"], "-o", "%i %Q")
 
 
 def test_squeue_chooses(pair: Pair, jobs: dict[str, str]) -> None:

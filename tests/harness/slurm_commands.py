@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
+import time
+from importlib.metadata import entry_points
 from pathlib import Path
+from unittest import mock
 
 from crestline.client import register_site
 from harness.forked import forked
@@ -69,3 +73,29 @@ class SlurmCommands:
             [str(BIN / "crestline"), "slurm-commands", str(directory)], check=True, stdout=subprocess.DEVNULL
         )
         return directory
+
+
+class SlurmCommandsHere(SlurmCommands):
+    """The same in this process, for tables of many calls: a start of Python costs more than most of them."""
+
+    def run(self, name: str, *arguments: str, stdin: str = "", **environment: str) -> Result:
+        (script,) = entry_points(group="console_scripts", name=f"crestline-{name}")
+        main = script.load()
+        out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+        before = Path.cwd()
+        os.chdir(self.place)
+        try:
+            with (
+                mock.patch.dict(os.environ, self.environment | environment, clear=True),
+                mock.patch.multiple(sys, stdout=out, stderr=err, stdin=io.StringIO(stdin), argv=[name, *arguments]),
+                mock.patch("crestline.cli.slurm.program.install"),  # that is for the process of one command
+            ):
+                time.tzset()
+                main()
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        finally:
+            os.chdir(before)
+            time.tzset()
+        texts = [stream.buffer.getvalue().decode() for stream in (out, err)]  # type: ignore[attr-defined]
+        return subprocess.CompletedProcess([name, *arguments], code, *texts)

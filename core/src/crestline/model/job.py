@@ -82,6 +82,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     job_id: str
     state: JobState
+    raw_id: str = ""
+    """the scheduler's own number of an array task; empty where it is that of the array, or not told"""
     raw_state: str = ""
     """the scheduler's own word, unchanged"""
     reason: str = ""

@@ -111,6 +111,8 @@ class JobInfo(Message, gc=False):
     priority: int | None = None
     cpus: int | None = None
     """Crestline only: allocated, or asked for while the job waits"""
+    raw_id: str | None = None
+    """Crestline only: the scheduler's own number of an array task, where it differs from the array's"""
 
 
 class JobsAnswer(Message):

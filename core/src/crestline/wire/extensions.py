@@ -34,6 +34,7 @@ FEATURES = (
     "tar-select",  # POST ops/tar with `select`: files of several directories, by age and name
     "job-hold",  # PUT and DELETE jobs/{id}/hold: keep a waiting job from starting, and let it start
     "allocations",  # GET /status/{system}/allocations: budget and use of the caller's accounts, below
+    "slurm-queries",  # GET /status/{system}/slurm: what a command of Slurm that only reads prints, below
 )
 
 UPLOAD_ID_HEADER = "Upload-Id"
@@ -97,6 +98,15 @@ class AllocationsAnswer(Message):
     """absent: the scheduler does not tell"""
     reason: str | None = None
     """why `allocations` is absent"""
+
+
+class SlurmAnswer(Message):
+    """200 of `GET /status/{system}/slurm`: what the command left."""
+
+    exit_code: int | None = None
+    """absent: the scheduler is not Slurm, and nothing was run"""
+    output: str = ""
+    errors: str = ""
 
 
 class SubmissionAnswer(Message):

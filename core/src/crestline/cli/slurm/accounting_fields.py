@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from crestline.cli.slurm.layout import Wide
-from crestline.cli.slurm.queue_fields import job_name, reason
+from crestline.cli.slurm.queue_fields import job_name, raw_id, reason
 from crestline.cli.slurm.states import state_of
 from crestline.cli.slurm.times import long_duration, moment
 from crestline.model import Job
@@ -35,43 +35,43 @@ def _untold(_: Job) -> str:
 
 _ALL: tuple[Wide[Job], ...] = (
     Wide("Account", lambda job: job.account),
-    Wide("AllocCPUS", lambda job: _number(job.cpus)),
+    Wide("AllocCPUS", lambda job: "0" if job.state.is_waiting else _number(job.cpus)),
     Wide("AllocNodes", lambda job: str(0 if job.state.is_waiting else job.node_count or 0)),
-    Wide("AllocTRES", _untold),
+    Wide("AllocTRES", _untold, told=False),
     Wide("Cluster", lambda job: job.cluster),
-    Wide("Comment", _untold, 14),
-    Wide("DerivedExitCode", _untold, 15),
+    Wide("Comment", _untold, 14, told=False),
+    Wide("DerivedExitCode", _untold, 15, told=False),
     Wide("Elapsed", lambda job: long_duration(_elapsed(job))),
     Wide("ElapsedRaw", lambda job: str(_elapsed(job))),
-    Wide("Eligible", _untold, 19),
+    Wide("Eligible", _untold, 19, told=False),
     Wide("End", lambda job: moment(job.times.end, "Unknown"), 19),
     Wide("ExitCode", _exit, 8),
     Wide("Group", lambda job: job.group, 9),
     Wide("JobID", lambda job: job.job_id, 12, left=True),
-    Wide("JobIDRaw", lambda job: job.job_id, 12, left=True),
+    Wide("JobIDRaw", raw_id, 12, left=True),
     Wide("JobName", job_name),
-    Wide("MaxRSS", _untold),
-    Wide("MaxVMSize", _untold),
-    Wide("NCPUS", lambda job: _number(job.cpus)),
+    Wide("MaxRSS", _untold, told=False),
+    Wide("MaxVMSize", _untold, told=False),
+    Wide("NCPUS", lambda job: "0" if job.state.is_waiting else _number(job.cpus)),
     Wide("NNodes", lambda job: str(job.node_count or 1), 8),
     Wide("NodeList", lambda job: job.nodes or "None assigned", 15),
-    Wide("NTasks", _untold, 8),
+    Wide("NTasks", _untold, 8, told=False),
     Wide("Partition", lambda job: job.partition),
     Wide("Priority", lambda job: _number(job.priority)),
-    Wide("QOS", _untold),
+    Wide("QOS", _untold, told=False),
     Wide("Reason", reason, 22),
     Wide("ReqCPUS", lambda job: _number(job.cpus), 8),
-    Wide("ReqMem", _untold),
-    Wide("ReqTRES", _untold),
-    Wide("Reservation", _untold, 20),
+    Wide("ReqMem", _untold, told=False),
+    Wide("ReqTRES", _untold, told=False),
+    Wide("Reservation", _untold, 20, told=False),
     Wide("Start", lambda job: moment(job.times.start, "Unknown"), 19),
     Wide("State", _state),
     Wide("Submit", lambda job: moment(job.times.submit, "Unknown"), 19),
-    Wide("SubmitLine", _untold, 20),
+    Wide("SubmitLine", _untold, 20, told=False),
     Wide("Suspended", lambda job: long_duration(job.times.suspended or 0)),
     Wide("Timelimit", _limit),
     Wide("TimelimitRaw", lambda job: _number(job.times.limit // 60 if job.times.limit else None), 12),
-    Wide("TotalCPU", _untold),
+    Wide("TotalCPU", _untold, told=False),
     Wide("User", lambda job: job.user, 9),
     Wide("WorkDir", lambda job: job.workdir, 20),
 )

@@ -7,8 +7,9 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from crestline.cli.slurm.program import CommandError, on_system, one_line
+from crestline.cli.slurm.program import CommandError, on_system, one_line, print_answer, slurm_answer
 from crestline.model import CrestlineError
+from crestline.model.slurm_queries import SlurmOutput
 
 if TYPE_CHECKING:
     from crestline.client import System
@@ -19,7 +20,14 @@ Cluster = tuple[str | None, str | None]
 
 
 def on_clusters(
-    program: str, named: str | None, action: Callable[[System], Awaitable[T]], show: Callable[[T, bool], None]
+    program: str,
+    named: str | None,
+    action: Callable[[System], Awaitable[T | SlurmOutput]],
+    show: Callable[[T, bool], None],
+    *,
+    words: list[str] | None = None,
+    refusal: CommandError | None = None,
+    titled: bool = False,
 ) -> int:
     """Show what `action` finds on each cluster; returns the exit code.
 
@@ -27,23 +35,38 @@ def on_clusters(
 
     Args:
         program, named: as for `find_clusters`.
-        action: what to ask of a system.
-        show: prints the result; the second argument is whether it is the first.
+        action: what to ask of a system; what Slurm's own command has printed is printed as it is.
+        show: prints any other result; the second argument is whether it is the first.
+        words: the command line, if Slurm's own command shall answer wherever it can be asked.
+        refusal: why nothing else can answer it.
+        titled: print the name of each cluster above what is shown of it.
     """
+
+    async def ask(system: System) -> tuple[T | SlurmOutput, str]:
+        answer = await slurm_answer(system, program, words) if words is not None else None
+        if answer is None and refusal is not None:
+            raise refusal
+        return await action(system) if answer is None else answer, system.name
+
     clusters = find_clusters(program, named)
-    shown = failed = 0
+    shown = failed = code = 0
     for target, system in clusters:
         try:
-            found = on_system(target, system, action)
+            found, name = on_system(target, system, ask)
         except (CommandError, CrestlineError) as error:
             if len(clusters) == 1:
                 raise
             failed += 1
             print(f"{program}: error: cluster {target or system}: {one_line(str(error))}", file=sys.stderr)
             continue
-        show(found, not shown)
+        if titled:
+            print(f"\nCLUSTER: {name}" if shown else f"CLUSTER: {name}", flush=True)
+        if isinstance(found, SlurmOutput):
+            code = print_answer(found)
+        else:
+            show(found, not shown)
         shown += 1
-    return int(bool(failed))
+    return code or int(bool(failed))
 
 
 def find_clusters(program: str, named: str | None) -> list[Cluster]:

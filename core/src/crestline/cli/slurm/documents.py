@@ -20,8 +20,6 @@ from crestline.model import Job, Node, Partition
 from crestline.model.hostlist import fold
 from crestline.model.job_ids import parent
 
-OPTIONS = "json? yaml?"
-"""for the grammar of `read_options`"""
 _VERSIONS = ("v0.0.40", "v0.0.41", "v0.0.42")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from crestline.cli.output import one_line
@@ -19,10 +19,18 @@ class Field(Generic[T]):
 
     head: str
     value: Callable[[T], str]
+    told: bool = True
+    """False: the API does not tell it, and `value` is what Slurm shows where nothing was asked for"""
+    whole: bool = False
+    """whether a text that is wider than its column is shown nevertheless"""
 
     def text(self, row: T) -> str:
         """What stands there, control characters escaped: names that others chose must not drive the terminal."""
         return one_line(self.value(row))
+
+
+class UnknownFieldError(CommandError):
+    """A format asks for a field that these commands do not have."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +57,11 @@ class Column(Generic[T]):
 
     def cell(self, row: T) -> str:
         """Its part of a row's line."""
-        return self._fitted(self.field.text(row) if self.field else "")
+        return self._fitted(self.field.text(row), whole=self.field.whole) if self.field else self._fitted("")
 
-    def _fitted(self, text: str) -> str:
+    def _fitted(self, text: str, *, whole: bool = False) -> str:
         if self.width:
-            text = text[: self.width]
+            text = text if whole else text[: self.width]
             text = text.rjust(self.width) if self.right else text.ljust(self.width)
         return text + self.suffix
 
@@ -65,17 +73,18 @@ def short_format(program: str, text: str, fields: Mapping[str, Field[T]], what: 
         CommandError: a type that does not exist.
     """
     columns: list[Column[T]] = []
-    head, *rest = re.split(r"%(?=#?[.\d]*[A-Za-z%])", text)
+    head, *rest = text.split("%")
     if head:
         columns.append(Column(None, suffix=head))
-    for part in rest:
+    for part in filter(None, rest):
         match = re.match(r"(#?)(\.?)(\d*)([A-Za-z])", part)
         if match is None:
-            columns.append(Column(None, suffix="%" + part.removeprefix("%")))
+            literal = f"%{part}"
+            columns.append(Column(Field(literal, lambda _, text=literal: text, told=False)))  # type: ignore[misc]
             continue
         grows, dot, size, letter = match.groups()
         if letter not in fields:
-            raise CommandError(f"{program}: error: Invalid {what} format specification: {letter}")
+            raise UnknownFieldError(f"{program}: error: Invalid {what} format specification: {letter}")
         columns.append(Column(fields[letter], int(size or 0), bool(dot), part[match.end() :], bool(grows)))
     return columns
 
@@ -91,7 +100,7 @@ def long_format(program: str, text: str, fields: Mapping[str, Field[T]], what: s
     for part in filter(None, map(str.lstrip, text.split(","))):
         name, colon, size = part.partition(":")
         if name.lower() not in known:
-            raise CommandError(f"{program}: error: Invalid {what} format specification: {name}")
+            raise UnknownFieldError(f"{program}: error: Invalid {what} format specification: {name}")
         match = re.fullmatch(r"(\.?)(\d*)(.*)", size, re.DOTALL)
         assert match is not None  # noqa: S101
         dot, width, suffix = match.groups()
@@ -113,6 +122,8 @@ def print_rows(columns: list[Column[T]], rows: list[T], *, header: bool) -> None
 class Wide(Field[T]):
     """A field of sacct and sacctmgr, with the width that it has in tables for people."""
 
+    told: bool = field(default=True, kw_only=True)
+    whole: bool = field(default=False, kw_only=True)
     width: int = 10
     left: bool = False
 
@@ -135,7 +146,7 @@ def wide_format(program: str, text: str, fields: Mapping[str, Wide[T]]) -> list[
         name, _, size = part.strip().partition("%")
         field = fields.get(name.lower())
         if field is None or not re.fullmatch(r"(-?\d+)?", size):
-            raise CommandError(f'{program}: error: Invalid field requested: "{name}"')
+            raise UnknownFieldError(f'{program}: error: Invalid field requested: "{name}"')
         columns.append((field, abs(int(size or field.width)), size.startswith("-") or (field.left and not size)))
     return columns
 

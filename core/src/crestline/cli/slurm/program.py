@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import getopt
+import getpass
 import hashlib
 import os
-import re
 import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from crestline import __version__
 from crestline.cli.interruptible import ENDED_BY_SIGTERM, run_interruptible
 from crestline.cli.light_imports import install
+from crestline.cli.output import one_line as escaped
 from crestline.listening import check_listening
-from crestline.model import CrestlineError
+from crestline.model import CrestlineError, InvalidRequestError, UnsupportedError
+from crestline.model.slurm_queries import QUERIES, SlurmQuery, parse_options
 from crestline.tracing import configure
 
 if TYPE_CHECKING:
     from crestline.client import System
+    from crestline.model.slurm_queries import SlurmOutput
 
 T = TypeVar("T")
 SLURM_VERSION = "24.11.0"
 """whose options and output these commands follow"""
+_NOT_ANSWERED = (124, 126, 127, 137)
+"""exit codes of a command that is not installed there, or that had no time"""
 
 
 class CommandError(Exception):
@@ -93,35 +99,12 @@ def read_options(
     Raises:
         CommandError: what Slurm's command would say.
     """
-    letters, names, long_of = "", [], {}
-    optional = set()
-    for entry in grammar.split():
-        letter, slash, name = entry.rpartition("/")
-        bare = name.rstrip("=?")
-        if name.endswith("?"):
-            optional.add(bare)
-            names.append(f"{bare}-given=")
-        names.append(name.rstrip("?"))
-        if slash:
-            letters += letter + (":" if name.endswith("=") else "")
-            long_of[f"-{letter}"] = bare
-    if optional:
-        given = re.compile(rf"--({'|'.join(optional)})=")
-        words = [given.sub(r"--\1-given=", word) for word in words]
     try:
-        pairs, rest = getopt.gnu_getopt(list(words), letters, names)
-    except getopt.GetoptError as error:
-        raise CommandError(
-            f"{program}: unrecognized option '{'-' if len(error.opt) == 1 else '--'}{error.opt}'"
-            if "not recognized" in error.msg
-            else f"{program}: {error.msg}",
-            f'Try "{program} --help" for more information',
-        ) from None
-    options: dict[str, str] = {}
-    for option, value in pairs:
-        name = long_of.get(option, option.removeprefix("--").removesuffix("-given"))
-        options[name] = f"{options[name]},{value}" if name in lists and name in options else value
-    return options, rest
+        parsed = parse_options(words, grammar)
+    except InvalidRequestError as error:
+        hint = () if program == "sacct" else (f'Try "{program} --help" for more information',)
+        raise CommandError(f"{program}: {error.message}", *hint) from None
+    return parsed.settings(lists), parsed.words
 
 
 def read_environment(variables: Mapping[str, str]) -> dict[str, str]:
@@ -132,6 +115,73 @@ def read_environment(variables: Mapping[str, str]) -> dict[str, str]:
     """
     found = {option: os.environ[name] for name, option in variables.items() if name in os.environ}
     return {option.rstrip("!"): "" if option.endswith("!") else value for option, value in found.items()}
+
+
+async def slurm_answer(there: System, program: str, words: Sequence[str]) -> SlurmOutput | None:
+    """What Slurm's own command on the system prints.
+
+    Args:
+        there: the system.
+        program: one of `QUERIES`.
+        words: the command line, in which `-M` does not count.
+
+    Returns:
+        None if the gateway cannot ask it, or its command does not answer.
+    """
+    from crestline.client import Capability
+
+    if Capability.SLURM_QUERIES not in there.capabilities:
+        return None
+    parsed = parse_options(words, QUERIES[program])
+    pairs = [(name, value) for name, value in parsed.pairs if name != "clusters"]
+    query = SlurmQuery(
+        program=program,
+        arguments=(*replace(parsed, pairs=pairs).written(), *parsed.words),
+        environment={"TZ": os.environ.get("TZ") or _local_zone(), **_printing_variables(program)},
+        me=getpass.getuser(),
+    )
+    try:
+        answer = await there.backend.system.ask_slurm(query)
+    except (UnsupportedError, InvalidRequestError):
+        return None  # not Slurm, or more than it may be asked for: the command says itself what it can do
+    if answer.exit_code in _NOT_ANSWERED:
+        return None
+    if any(name in ("json", "yaml") for name, _ in pairs) and "data_parser/" not in answer.output:
+        return None  # an older Slurm has documents of another shape, or none
+    return answer
+
+
+def print_answer(answer: SlurmOutput) -> int:
+    """Print what Slurm's own command has printed; returns its exit code.
+
+    Names that other users chose must not drive the terminal, so control characters are escaped there.
+    """
+    for text, stream in ((answer.output, sys.stdout), (answer.errors, sys.stderr)):
+        lines = [escaped(line) for line in text.split("\n")] if stream.isatty() else [text]
+        print("\n".join(lines), end="", file=stream)
+    return answer.exit_code
+
+
+def _printing_variables(program: str) -> dict[str, str]:
+    """What changes the output of a command: `SQUEUE_FORMAT`, `SLURM_TIME_FORMAT` and the like."""
+    prefix = f"{program.upper()}_"
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if (name.startswith(prefix) and name != f"{prefix}CLUSTERS") or name == "SLURM_TIME_FORMAT"
+    }
+
+
+def _local_zone() -> str:
+    """The name of this machine's time zone (`Europe/Zurich`), since the commands print local times."""
+    try:
+        name = os.readlink("/etc/localtime").partition("zoneinfo/")[2]
+    except OSError:
+        name = ""
+    if name:
+        return name
+    offset = time.strftime("%z")  # `+0100`, which POSIX writes as `<+0100>-01:00`
+    return f"<{offset}>{'-' if offset[0] == '+' else '+'}{offset[1:3]}:{offset[3:]}"
 
 
 def on_system(target: str | None, system: str | None, action: Callable[[System], Awaitable[T]]) -> T:

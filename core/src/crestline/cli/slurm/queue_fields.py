@@ -81,8 +81,9 @@ def begin_of(job: Job) -> int | None:
     return job.times.start or job.times.expected_start
 
 
-def _raw_id(job: Job) -> str:
-    return parent(job.job_id)
+def raw_id(job: Job) -> str:
+    """The scheduler's own number of a job, which differs from that of its array."""
+    return job.raw_id or parent(job.job_id)
 
 
 def _number(value: int | None) -> str:
@@ -96,66 +97,65 @@ def _always(text: str) -> Callable[[Job], str]:
 _ID = Field[Job]("JOBID", lambda job: job.job_id)
 _NODES = Field[Job]("NODES", lambda job: str(job.node_count or 1))
 _REASONS = Field("NODELIST(REASON)", _nodes_or_reason)
-_USED = Field[Job]("TIME", lambda job: short_duration(_used(job)))
+_USED = Field[Job]("TIME", lambda job: short_duration(_used(job)), whole=True)
 _HOST = Field[Job]("EXEC_HOST", lambda job: next(unfold(job.nodes), "n/a"))
 _CPUS = Field[Job]("CPUS", lambda job: _number(job.cpus))
 _PRIORITY = Field[Job]("PRIORITY", lambda job: _number(job.priority))
-_TRES = Field[Job]("TRES_PER_NODE", _always(_UNTOLD))
+_TRES = Field[Job]("TRES_PER_NODE", _always(_UNTOLD), told=False)
 _START = Field[Job]("START_TIME", lambda job: moment(begin_of(job), _UNTOLD))
 _SUBMIT = Field[Job]("SUBMIT_TIME", lambda job: moment(job.times.submit, _UNTOLD))
 
 SHORT: dict[str, Field[Job]] = {
     "a": Field("ACCOUNT", lambda job: job.account),
-    "A": Field("JOBID", _raw_id),
+    "A": Field("JOBID", raw_id),
     "b": _TRES,
     "B": _HOST,
-    "c": Field("MIN_CPUS", _always(_UNTOLD)),
+    "c": Field("MIN_CPUS", _always(_UNTOLD), told=False),
     "C": _CPUS,
-    "d": Field("MIN_TMP_DISK", _always("0")),
+    "d": Field("MIN_TMP_DISK", _always("0"), told=False),
     "D": _NODES,
     "e": Field("END_TIME", _end),
-    "E": Field("DEPENDENCY", _always(_NULL)),
-    "f": Field("FEATURES", _always(_NULL)),
-    "F": Field("ARRAY_JOB_ID", _raw_id),
+    "E": Field("DEPENDENCY", _always(_NULL), told=False),
+    "f": Field("FEATURES", _always(_NULL), told=False),
+    "F": Field("ARRAY_JOB_ID", lambda job: parent(job.job_id)),
     "g": Field("GROUP", lambda job: job.group or _UNTOLD),
-    "G": Field("GROUP", _always(_UNTOLD)),
-    "h": Field("OVER_SUBSCRIBE", _always("OK")),
-    "H": Field("SOCKETS_PER_NODE", _always("*")),
+    "G": Field("GROUP", _always(_UNTOLD), told=False),
+    "h": Field("OVER_SUBSCRIBE", _always("OK"), told=False),
+    "H": Field("SOCKETS_PER_NODE", _always("*"), told=False),
     "i": _ID,
-    "I": Field("CORES_PER_SOCKET", _always("*")),
+    "I": Field("CORES_PER_SOCKET", _always("*"), told=False),
     "j": Field("NAME", job_name),
-    "J": Field("THREADS_PER_CORE", _always("*")),
-    "k": Field("COMMENT", _always(_NULL)),
+    "J": Field("THREADS_PER_CORE", _always("*"), told=False),
+    "k": Field("COMMENT", _always(_NULL), told=False),
     "K": Field("ARRAY_TASK_ID", array_task),
-    "l": Field("TIME_LIMIT", _limit),
-    "L": Field("TIME_LEFT", _left),
-    "m": Field("MIN_MEMORY", _always(_UNTOLD)),
+    "l": Field("TIME_LIMIT", _limit, whole=True),
+    "L": Field("TIME_LEFT", _left, whole=True),
+    "m": Field("MIN_MEMORY", _always(_UNTOLD), told=False),
     "M": _USED,
-    "n": Field("REQ_NODES", _always("")),
+    "n": Field("REQ_NODES", _always(""), told=False),
     "N": Field("NODELIST", lambda job: job.nodes),
-    "o": Field("COMMAND", _always(_NULL)),
-    "O": Field("CONTIGUOUS", _always("0")),
+    "o": Field("COMMAND", _always(_NULL), told=False),
+    "O": Field("CONTIGUOUS", _always("0"), told=False),
     "p": Field("PRIORITY", lambda job: f"{(job.priority or 0) / (2**32 - 1):.14f}"),
     "P": Field("PARTITION", lambda job: job.partition),
-    "q": Field("QOS", _always(_UNTOLD)),
+    "q": Field("QOS", _always(_UNTOLD), told=False),
     "Q": _PRIORITY,
     "r": Field("REASON", reason),
     "R": _REASONS,
-    "s": Field("", _always("")),
     "S": _START,
     "t": Field("ST", lambda job: short(state_of(job))),
     "T": Field("STATE", state_of),
     "u": Field("USER", lambda job: job.user),
-    "U": Field("UID", _always(_UNTOLD)),
-    "v": Field("RESERVATION", _always(_NULL)),
+    "U": Field("UID", _always(_UNTOLD), told=False),
+    "v": Field("RESERVATION", _always(_NULL), told=False),
     "V": _SUBMIT,
-    "w": Field("WCKEY", _always(_NULL)),
-    "W": Field("LICENSES", _always(_NULL)),
-    "x": Field("EXC_NODES", _always("")),
-    "X": Field("CORE_SPEC", _always(_UNTOLD)),
-    "y": Field("NICE", _always("0")),
-    "Y": Field("SCHEDNODES", _always(_NULL)),
-    "z": Field("S:C:T", _always("*:*:*")),
+    "w": Field("WCKEY", _always(_NULL), told=False),
+    "W": Field("LICENSES", _always(_NULL), told=False),
+    "x": Field("EXC_NODES", _always(""), told=False),
+    "X": Field("CORE_SPEC", _always(_UNTOLD), told=False),
+    "y": Field("NICE", _always("0"), told=False),
+    "Y": Field("SCHEDNODES", _always(_NULL), told=False),
+    "z": Field("S:C:T", _always("*:*:*"), told=False),
     "Z": Field("WORK_DIR", lambda job: job.workdir),
 }
 """by the letters of `--format`"""
@@ -214,6 +214,13 @@ ORDER: dict[str, Callable[[Job], object]] = {
     "S": lambda job: job.times.start or 0,
     "t": state_of,
     "T": state_of,
+    "a": lambda job: job.account,
+    "C": lambda job: job.cpus or 0,
+    "D": lambda job: job.node_count or 1,
+    "l": lambda job: job.times.limit or 2**40,
+    "N": lambda job: job.nodes,
+    "Q": lambda job: job.priority or 0,
+    "r": reason,
     "u": lambda job: job.user,
     "V": lambda job: job.times.submit or 0,
 }

@@ -12,25 +12,24 @@ from crestline.cli.slurm import documents
 from crestline.cli.slurm.accounting_fields import FIELDS
 from crestline.cli.slurm.clusters import on_clusters
 from crestline.cli.slurm.layout import WideColumn, print_wide, wide_format
-from crestline.cli.slurm.program import CommandError, read_options, run
+from crestline.cli.slurm.program import CommandError, read_options, run, slurm_answer
 from crestline.cli.slurm.queue_fields import job_name
 from crestline.cli.slurm.states import read_states, state_of
 from crestline.cli.slurm.times import read_moment
 from crestline.model import Job, JobNotFoundError
 from crestline.model.hostlist import unfold
 from crestline.model.job_ids import parent
+from crestline.model.slurm_queries import QUERIES, SlurmOutput
 
 if TYPE_CHECKING:
     from crestline.client import System
 
 _PROGRAM = "sacct"
-_OPTIONS = """
-    a/allusers A/accounts= account= array b/brief D/duplicates delimiter= e/helpformat E/endtime= expand-patterns
-    o/format= j/jobs= l/long L/allclusters M/clusters= n/noheader name= noconvert p/parsable P/parsable2 r/partition=
-    s/state= S/starttime= T/truncate u/user= uid= units= v/verbose X/allocations W/wckeys= q/qos= N/nodelist=
-    x/associations= g/gid= local
-"""
-_LISTS = frozenset({"accounts", "account", "jobs", "name", "nodelist", "partition", "state", "user"})
+_LISTS = frozenset({"format", "accounts", "account", "jobs", "name", "nodelist", "partition", "state", "user"})
+_UNSERVED = (
+    "associations", "batch-script", "completion", "env-vars", "file", "flags", "gid", "group", "ncpus", "nnodes", "qos",
+    "timelimit-max", "timelimit-min", "uid", "wckeys",
+)  # fmt: skip
 _DEFAULT = "JobID,JobName,Partition,Account,AllocCPUS,State,ExitCode"
 _BRIEF = "JobID,State,ExitCode"
 
@@ -41,33 +40,66 @@ def main() -> None:
 
 
 def sacct(words: list[str]) -> int:
-    """Print jobs of the accounting, without their steps."""
-    options, rest = read_options(_PROGRAM, words, f"{_OPTIONS} {documents.OPTIONS}", lists=_LISTS)
+    """Print jobs of the accounting; without their steps where Slurm itself does not answer."""
+    options, rest = read_options(_PROGRAM, words, QUERIES[_PROGRAM], lists=_LISTS)
+    ids = [each.partition(".")[0] for each in options.get("jobs", "").split(",") if each]
+    refusal: CommandError | None = None
+    columns: list[WideColumn[Job]] = []
+    begin = end = 0.0
+    try:
+        if rest:
+            raise CommandError(f"{_PROGRAM}: error: Unrecognized argument: {rest[0]}")
+        as_document = documents.wants_document(_PROGRAM, options)
+        columns = _columns(options)
+        begin, end = _span(options, ids)
+        _check(ids, options)
+        if begin > end:
+            raise CommandError(f"{_PROGRAM}: error: The start time is after the end time.")
+    except CommandError as error:
+        as_document, refusal = False, error
+    asks = refusal is not None or as_document or _needs_slurm(columns, options)
     if "helpformat" in options:
-        print("\n".join(field.head for field in FIELDS.values()))
-        return 0
-    if rest:
-        raise CommandError(f"{_PROGRAM}: error: Unrecognized argument: {rest[0]}")
-    for unserved in ("wckeys", "qos", "associations", "gid", "uid"):
+        asks, refusal = True, None
+
+    async def read(there: System) -> list[Job] | SlurmOutput:
+        if "helpformat" in options:
+            return SlurmOutput(exit_code=0, output="\n".join([*(each.head for each in FIELDS.values()), ""]), errors="")
+        jobs = [job for job in await _read(there, ids, begin, options) if _is_meant(job, ids, begin, end, options)]
+        if (not jobs and _users(options)) or any(job.raw_state == "CANCELLED" for job in jobs):
+            # Slurm knows whether there are such users, and its accounting which user cancelled a job.
+            return await slurm_answer(there, _PROGRAM, words) or jobs
+        return jobs
+
+    def show(jobs: list[Job], first: bool) -> None:
+        if as_document:
+            documents.print_document(options, documents.accounted_jobs(jobs), jobs[0].cluster if jobs else "")
+            return
+        print_wide(columns, jobs, options, header=first and "noheader" not in options)
+
+    named = "all" if "allclusters" in options else options.get("clusters")
+    return on_clusters(_PROGRAM, named, read, show, words=words if asks else None, refusal=refusal)
+
+
+def _check(ids: list[str], options: dict[str, str]) -> None:
+    for unserved in _UNSERVED:
         if unserved in options:
             raise CommandError(f"{_PROGRAM}: error: --{unserved} cannot be served: the API does not tell.")
-    ids = [each.partition(".")[0] for each in options.get("jobs", "").split(",") if each]
     for each in ids:
         if not re.fullmatch(r"\d+([_+]\S+)?", each):
             raise CommandError(f"{_PROGRAM}: fatal: Bad job/step specified: {each}")
-    columns = _columns(options)
-    begin, end = _span(options, ids)
-    as_document = documents.wants_document(_PROGRAM, options)
+    if "state" in options:
+        read_states(_PROGRAM, options["state"])
 
-    def show(jobs: list[Job], first: bool) -> None:
-        wanted = [job for job in jobs if _is_meant(job, ids, begin, end, options)]
-        if as_document:
-            documents.print_document(options, documents.accounted_jobs(wanted), wanted[0].cluster if wanted else "")
-            return
-        print_wide(columns, wanted, options, header=first and "noheader" not in options)
 
-    named = "all" if "allclusters" in options else options.get("clusters")
-    return on_clusters(_PROGRAM, named, lambda there: _read(there, ids, begin, options), show)
+def _needs_slurm(columns: list[WideColumn[Job]], options: dict[str, str]) -> bool:
+    """Whether only Slurm's own command tells all: steps, and columns and conditions that the API has not."""
+    return (
+        "allocations" not in options
+        or any(not field.told for field, _, _ in columns)
+        or bool(options.keys() & {"brief", "long", "units", "noconvert", "duplicates", "truncate"})
+        or ("state" in options and "endtime" not in options and "jobs" not in options)
+        or "SLURM_TIME_FORMAT" in os.environ
+    )
 
 
 def _columns(options: dict[str, str]) -> list[WideColumn[Job]]:
@@ -113,6 +145,7 @@ def _is_meant(job: Job, ids: list[str], begin: float, end: float, options: dict[
     accounts = options.get("accounts", options.get("account"))
     return (
         (not ids or job.job_id in ids or parent(job.job_id) in ids)
+        and (bool(ids) or not job.state.is_waiting or not _cannot_start_yet(job))
         and (states is None or state_of(job) in states)
         and (not users or getpass.getuser() in users or job.user in users)
         and (job.times.end is None or job.times.end >= begin)
@@ -122,3 +155,8 @@ def _is_meant(job: Job, ids: list[str], begin: float, end: float, options: dict[
         and ("name" not in options or job_name(job) in options["name"].split(","))
         and ("partition" not in options or job.partition in options["partition"].split(","))
     )
+
+
+def _cannot_start_yet(job: Job) -> bool:
+    """Whether the accounting does not list it without its id: it is held, or waits for a time or another job."""
+    return job.priority == 0 or job.reason in ("BeginTime", "Dependency")

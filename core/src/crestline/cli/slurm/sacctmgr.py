@@ -8,20 +8,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from crestline.cli.slurm.clusters import on_clusters
-from crestline.cli.slurm.layout import Wide, print_wide, wide_format
+from crestline.cli.slurm.layout import Wide, WideColumn, print_wide, wide_format
 from crestline.cli.slurm.program import CommandError, read_options, run
 from crestline.model import Account
+from crestline.model.slurm_queries import QUERIES
 
 if TYPE_CHECKING:
     from crestline.client import System
 
-_OPTIONS = """
-    h/help i/immediate local n/noheader o/oneliner p/parsable P/parsable2 Q/quiet r/readonly s/associations v/verbose
-"""
-_SHARES = """
-    a/all A/accounts= e/helpformat h/noheader l/long m/partition M/clusters= o/format= p/parsable P/parsable2
-    U/Users u/users= v/verbose
-"""
 _CHANGES = frozenset("add archive clear create delete dump load modify reconfigure remove shutdown update".split())
 
 
@@ -59,26 +53,32 @@ def sshare_main() -> None:
 def sacctmgr(words: list[str]) -> int:
     """Show the caller's accounts, associations, cluster, or the caller."""
     program = "sacctmgr"
-    options, rest = read_options(program, words, _OPTIONS)
+    options, rest = read_options(program, words, QUERIES[program])
     command, entity, *conditions = [*rest, "", ""][: max(len(rest), 2)]
     if command.lower() in _CHANGES:
         raise CommandError(
             f"{program}: error: The API has no '{command}' of accounts. Ask the operators of the system."
         )
-    if command.lower() not in ("show", "list"):
-        raise CommandError(f"{program}: error: Name what to show: user, account, association or cluster.")
-    what = next((each for each in ("user", "account", "association", "cluster") if _is_short(entity, each)), None)
-    if what is None:
-        raise CommandError(f"{program}: error: 'show {entity}' cannot be served: the API does not tell.")
-    where = _conditions(program, what, conditions)
-    each_association = "associations" in options or bool(where.keys() & {"withassoc", "withassocs"})
-    default = {
-        "user": "user,defacct,cluster,account" if each_association else "user,defacct",
-        "account": "account",
-        "association": "cluster,account,user",
-        "cluster": "cluster",
-    }[what]
-    columns = wide_format(program, where.get("format", default), _FIELDS)
+    refusal: CommandError | None = None
+    what, where, columns = "", dict[str, str](), list[WideColumn[_Association]]()
+    each_association = False
+    try:
+        if command.lower() not in ("show", "list"):
+            raise CommandError(f"invalid keyword: {command}")
+        what = next((each for each in ("user", "account", "association", "cluster") if _is_short(entity, each)), "")
+        if not what:
+            raise CommandError(f"{program}: error: 'show {entity}' cannot be served: the API does not tell.")
+        where = _conditions(program, what, conditions)
+        each_association = "associations" in options or bool(where.keys() & {"withassoc", "withassocs"})
+        default = {
+            "user": "user,defacct,cluster,account" if each_association else "user,defacct",
+            "account": "account",
+            "association": "cluster,account,user",
+            "cluster": "cluster",
+        }[what]
+        columns = wide_format(program, where.get("format", default), _FIELDS)
+    except CommandError as error:
+        refusal = error
 
     def show(found: list[_Association], first: bool) -> None:
         rows = [each for each in found if _is_meant(each, where)]
@@ -86,23 +86,28 @@ def sacctmgr(words: list[str]) -> int:
             rows = rows[:1]
         print_wide(columns, rows, options, header=first and "noheader" not in options)
 
-    return on_clusters(program, where.get("clusters"), _read, show)
+    return on_clusters(program, options.get("clusters"), _read, show, words=words, refusal=refusal)
 
 
 def sshare(words: list[str]) -> int:
     """Show the caller's accounts; the API tells nothing of shares and usage."""
     program = "sshare"
-    options, rest = read_options(program, words, _SHARES)
-    if rest:
-        raise CommandError(f"{program}: error: Unrecognized option: {rest[0]}")
-    columns = wide_format(program, options.get("format", "account,user"), _OF_SHARES)
+    options, rest = read_options(program, words, QUERIES[program])
+    refusal: CommandError | None = None
+    columns: list[WideColumn[_Association]] = []
+    try:
+        if rest:
+            raise CommandError(f"{program}: error: Unrecognized option: {rest[0]}")
+        columns = wide_format(program, options.get("format", "account,user"), _OF_SHARES)
+    except CommandError as error:
+        refusal = error
     where = {name: options[f"{name}s"] for name in ("account", "user") if f"{name}s" in options}
 
     def show(found: list[_Association], first: bool) -> None:
         rows = [each for each in found if _is_meant(each, where)]
         print_wide(columns, rows, options, header=first and "noheader" not in options)
 
-    return on_clusters(program, options.get("clusters"), _read, show)
+    return on_clusters(program, options.get("clusters"), _read, show, words=words, refusal=refusal)
 
 
 async def _read(system: System) -> list[_Association]:
@@ -128,9 +133,7 @@ def _conditions(program: str, what: str, words: list[str]) -> dict[str, str]:
         elif not equals:
             found[what] = word
         elif name.rstrip("s") in ("user", "account", "name", "format") or name in ("cluster", "clusters"):
-            found[
-                "clusters" if name.startswith("cluster") else what if name.startswith("name") else name.rstrip("s")
-            ] = value
+            found[what if name.startswith("name") else name.rstrip("s")] = value
         else:
             raise CommandError(f"{program}: error: '{name}' cannot be served: the API does not tell.")
     return found

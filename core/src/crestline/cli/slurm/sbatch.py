@@ -114,26 +114,34 @@ def scheduler_refusals(program: str, what: str) -> Iterator[None]:
     try:
         yield
     except InvalidRequestError as error:
-        said = [f"{program}: error: {line.removeprefix('sbatch: error: ')}" for line in error.details]
+        if error.details:
+            text = "\n".join(error.details).replace("Batch job submission failed", what)
+            # sbatch ends with 255 where it cannot read its own options
+            unread = re.search(r"Invalid --\S+ specification|Maximum node count", text)
+            lines = [f"{program}: error: {line.removeprefix('sbatch: error: ')}" for line in text.split("\n")]
+            raise CommandError(*lines, code=255 if unread else 1) from None
         message = error.message.removeprefix("Slurm refused the job: ")
-        if message.startswith(what) and said:
-            raise CommandError(*said) from None
         raise CommandError(f"{program}: error: {what}: {message} {error.hint}".rstrip()) from None
+
+
+def unknown_option(program: str, word: str) -> CommandError:
+    """What getopt_long(3) says of a word that is none of the options."""
+    what = f"invalid option -- '{word[1]}'" if not word.startswith("--") else f"unrecognized option '{word}'"
+    return CommandError(f"{program}: {what}", f'Try "{program} --help" for more information', code=255)
 
 
 def _arguments(words: list[str]) -> tuple[dict[str, str], list[str]]:
     try:
         parsed, rest = parse_arguments(words)
-    except InvalidRequestError:
+    except InvalidRequestError:  # only the last word can lack its value
+        word = words[-1]
+        what = f"option '{word}' requires an argument" if word.startswith("--") else "option requires an argument"
+        more = "" if word.startswith("--") else f" -- '{word[-1]}'"
         raise CommandError(
-            f"{_PROGRAM}: option requires an argument", f'Try "{_PROGRAM} --help" for more information', code=255
+            f"{_PROGRAM}: {what}{more}", f'Try "{_PROGRAM} --help" for more information', code=255
         ) from None
     if parsed.unknown:
-        raise CommandError(
-            f"{_PROGRAM}: unrecognized option '{parsed.unknown[0]}'",
-            f'Try "{_PROGRAM} --help" for more information',
-            code=255,
-        )
+        raise unknown_option(_PROGRAM, parsed.unknown[0])
     return read_environment(_VARIABLES) | parsed.options, rest
 
 

@@ -8,10 +8,12 @@ import sys
 from typing import TYPE_CHECKING
 
 from crestline.cli.slurm.clusters import find_cluster
-from crestline.cli.slurm.program import CommandError, on_system, read_environment, read_options, run
+from crestline.cli.slurm.program import CommandError, on_system, read_environment, read_options, run, slurm_answer
 from crestline.cli.slurm.queue_fields import array_elements, job_name
 from crestline.cli.slurm.states import read_states, state_of
-from crestline.model import CrestlineError, Job, JobNotFoundError
+from crestline.model import CrestlineError, Job, JobNotFoundError, PermissionDeniedError
+from crestline.model.hostlist import unfold
+from crestline.model.job_ids import parent
 
 if TYPE_CHECKING:
     from crestline.client import System
@@ -22,8 +24,11 @@ _OPTIONS = """
     q/qos= Q/quiet R/reservation= s/signal= t/state= u/user= v/verbose wckey= sibling=
 """
 _ID = re.compile(r"\d+(\+\d+|_\d+|_\[[\d,:-]+\])?")
-_FILTERS = ("account", "name", "jobname", "me", "partition", "state", "user")
-
+_FILTERS = ("account", "name", "jobname", "me", "nodelist", "partition", "qos", "reservation", "state", "user")
+_ASKED = ("qos", "reservation")
+"""filters that only Slurm's own squeue knows"""
+_ACCESS_DENIED = 2002 % 256
+"""exit code of scancel for a job of another user: what is left of Slurm's error number"""
 _VARIABLES = {f"SCANCEL_{each.upper()}": each for each in ("account", "name", "partition", "qos", "state", "user")}
 
 
@@ -36,9 +41,11 @@ def scancel(words: list[str]) -> int:
     """Cancel jobs."""
     options, rest = read_options(_PROGRAM, words, _OPTIONS, lists=_FILTERS)
     options = read_environment(_VARIABLES) | options
-    for unserved in ("nodelist", "qos", "reservation", "wckey", "sibling", "interactive"):
+    for unserved in ("wckey", "sibling"):
         if unserved in options:
             raise CommandError(f"{_PROGRAM}: error: --{unserved} cannot be served: the API does not tell.")
+    if "state" in options:
+        _read_states(options["state"])
     if options.get("signal", "KILL").upper().removeprefix("SIG") not in ("KILL", "9"):
         raise CommandError(
             f"{_PROGRAM}: error: The API cannot send signal {options['signal']}: it ends jobs, and nothing else. "
@@ -62,8 +69,13 @@ def _split(word: str) -> list[str]:
     return [element for each in ids for element in array_elements(each)]
 
 
-def _cancelled_as(job_id: str, by_state: bool) -> list[str]:
-    """What waits of an array: one by one where the elements that run shall go on, else the whole array."""
+def _cancelled_as(job_id: str, ids: list[str], by_state: bool) -> list[str]:
+    """Which ids to cancel of a listed job, of `ids` if there are any.
+
+    What waits of an array is cancelled one by one where the elements that run shall go on, else as the whole array.
+    """
+    if ids and not {job_id, parent(job_id)} & set(ids):
+        return [each for each in array_elements(job_id) if each in ids]
     if by_state and "..." not in job_id:
         return array_elements(job_id)
     return [job_id.partition("_[")[0]]
@@ -72,30 +84,88 @@ def _cancelled_as(job_id: str, by_state: bool) -> list[str]:
 async def _cancel(system: System, ids: list[str], options: dict[str, str]) -> int:
     wanted = ids
     if any(name in options for name in _FILTERS):
-        jobs = await system.jobs()
-        wanted = [job.job_id for job in jobs if not job.is_finished and _is_meant(job, ids, options)]
-        wanted = [each for job_id in wanted for each in _cancelled_as(job_id, "state" in options)]
-    failed = False
+        others = "user" in options and getpass.getuser() not in options["user"].split(",")
+        jobs = await system.jobs(all_users=others)
+        options = options | await _asked(system, options)
+        meant = [job.job_id for job in jobs if not job.is_finished and _is_meant(job, options)]
+        wanted = [each for job_id in meant for each in _cancelled_as(job_id, ids, "state" in options)]
+    code = 0
     for job_id in dict.fromkeys(wanted):
+        if "interactive" in options and not await _is_confirmed(system, job_id):
+            continue
         if "verbose" in options:
             print(f"{_PROGRAM}: Terminating job {job_id}", file=sys.stderr)
         try:
             await system.cancel(job_id)
+        except JobNotFoundError:  # as Slurm has it, no failure: such a job does not run
+            if "verbose" in options:
+                _complain(job_id, "Invalid job id specified")
         except CrestlineError as error:
-            why = "Invalid job id specified" if isinstance(error, JobNotFoundError) else str(error)
-            failed = True
+            denied = isinstance(error, PermissionDeniedError)
+            code = code or (_ACCESS_DENIED if denied else 1)
             if "quiet" not in options:
-                print(f"{_PROGRAM}: error: Kill job error on job id {job_id}: {why}", file=sys.stderr)
-    return int(failed)
+                _complain(job_id, "Access/permission denied" if denied else str(error))
+    return code
 
 
-def _is_meant(job: Job, ids: list[str], options: dict[str, str]) -> bool:
+def _complain(job_id: str, why: str) -> None:
+    print(f"{_PROGRAM}: error: Kill job error on job id {job_id}: {why}", file=sys.stderr)
+
+
+async def _is_confirmed(system: System, job_id: str) -> bool:
+    """Ask the user, as `--interactive` wants it."""
+    try:
+        job = (await system.elements(job_id))[0]
+    except JobNotFoundError:
+        _complain(job_id, "Invalid job id specified")
+        return False
+    print(f"Cancel job_id={job_id} name={job_name(job)} partition={job.partition} [y/n]? ", end="", flush=True)
+    return sys.stdin.readline().strip().lower().startswith("y")
+
+
+async def _asked(system: System, options: dict[str, str]) -> dict[str, str]:
+    """The ids, as the option `among`, of the jobs that meet the conditions of which only Slurm knows.
+
+    Raises:
+        CommandError: Slurm's own squeue cannot be asked.
+    """
+    conditions = [f"--{name}={options[name]}" for name in _ASKED if name in options]
+    if not conditions:
+        return {}
+    answer = await slurm_answer(system, "squeue", ["--noheader", "--format=%i", "--states=all", *conditions])
+    if answer is None or answer.exit_code:
+        raise CommandError(
+            f"{_PROGRAM}: error: {conditions[0].partition('=')[0]} cannot be served: the API does not tell."
+        )
+    return {"among": " ".join(answer.output.split())}
+
+
+def _read_states(text: str) -> frozenset[str]:
+    """The states that jobs may have which can be cancelled, of any case and in either spelling.
+
+    Raises:
+        CommandError: it is another.
+    """
+    try:
+        states = read_states(_PROGRAM, text)
+    except CommandError:
+        states = None
+    if states is None or not states <= {"PENDING", "RUNNING", "SUSPENDED"}:
+        raise CommandError(
+            f"Invalid job state specified: {text}", "Valid job states are PENDING, RUNNING, and SUSPENDED"
+        )
+    return states
+
+
+def _is_meant(job: Job, options: dict[str, str]) -> bool:
     """The API lists, and cancels, jobs of the caller alone, whose local name may be another one there."""
     users = options.get("user", "").split(",") if "user" in options else []
-    states = read_states(_PROGRAM, options["state"]) if "state" in options else None
+    states = _read_states(options["state"]) if "state" in options else None
+    nodes = set(unfold(options.get("nodelist", "")))
     names = options.get("name", options.get("jobname"))
     return (
-        (not ids or job.job_id in ids)
+        ("among" not in options or job.job_id in options["among"].split())
+        and (not nodes or not nodes.isdisjoint(unfold(job.nodes)))
         and (not users or job.user in users or getpass.getuser() in users)
         and (states is None or state_of(job) in states)
         and (names is None or job_name(job) in names.split(","))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,7 +13,6 @@ import msgspec
 from crestline.cli.output import one_line
 from crestline.cli.slurm.clusters import find_cluster
 from crestline.cli.slurm.documents import (
-    OPTIONS,
     nodes_document,
     partitions_document,
     print_document,
@@ -20,21 +20,27 @@ from crestline.cli.slurm.documents import (
     wants_document,
 )
 from crestline.cli.slurm.node_fields import long_state
-from crestline.cli.slurm.program import SLURM_VERSION, CommandError, on_system, read_options, run
+from crestline.cli.slurm.program import (
+    SLURM_VERSION,
+    CommandError,
+    on_system,
+    print_answer,
+    read_options,
+    run,
+    slurm_answer,
+)
 from crestline.cli.slurm.queue_fields import array_elements, array_task, begin_of, job_name, reason
 from crestline.cli.slurm.states import state_of
 from crestline.cli.slurm.times import long_duration, moment
 from crestline.model import CrestlineError, Job, JobNotFoundError, Node, Partition, Reservation
 from crestline.model.hostlist import fold, unfold
 from crestline.model.job_ids import parent
+from crestline.model.slurm_queries import QUERIES, SlurmOutput
 
 if TYPE_CHECKING:
     from crestline.client import System
 
 _PROGRAM = "scontrol"
-_OPTIONS = (
-    f"a/all d/details F/future h/help hide M/clusters= local o/oneliner Q/quiet sibling u/uid= v/verbose {OPTIONS}"
-)
 _UNSERVED = {
     "update": "cancel it and submit it again with the other options",
     "requeue": "submit it again",
@@ -60,7 +66,7 @@ def main() -> None:
 
 def scontrol(words: list[str]) -> int:
     """Do one command of scontrol."""
-    options, rest = read_options(_PROGRAM, words, _OPTIONS)
+    options, rest = read_options(_PROGRAM, words, QUERIES[_PROGRAM])
     if not rest:
         raise CommandError(f"{_PROGRAM}: error: Name a command: there is no interactive mode.")
     command, *arguments = rest[0].lower(), *rest[1:]
@@ -77,10 +83,10 @@ def scontrol(words: list[str]) -> int:
         print(f"slurm {SLURM_VERSION}")
         return 0
     if command == "ping":
-        return _ping(options)
+        return _ping(options, words)
     if command != "show":
         raise CommandError(f"invalid keyword: {rest[0]}")
-    return _show(arguments, options)
+    return _show(arguments, options, words)
 
 
 def _hold_or_release(command: str, arguments: list[str], options: dict[str, str]) -> int:
@@ -97,24 +103,32 @@ def _hold_or_release(command: str, arguments: list[str], options: dict[str, str]
             except CrestlineError as error:
                 why = "Invalid job id specified" if isinstance(error, JobNotFoundError) else str(error)
                 print(f"{why} for job {job_id}", file=sys.stderr)
+                print(f"slurm_suspend error: {why}", file=sys.stderr)
                 failed = True
         return int(failed)
 
     return on_system(target, system, change)
 
 
-def _show(arguments: list[str], options: dict[str, str]) -> int:
-    entity, *names = arguments or [""]
+def _show(arguments: list[str], options: dict[str, str], words: list[str]) -> int:
+    if not arguments:
+        raise CommandError("too few arguments for keyword:show")
+    entity, *names = arguments
     entity = entity.lower().partition("=")[0]
-    if "=" in (arguments or [""])[0]:
+    if "=" in arguments[0]:
         names = [arguments[0].partition("=")[2], *names]
     if entity.startswith("hostname"):
         print("\n".join(unfold(names[0] if names else _own_nodes())))
         return 0
     if entity.startswith("hostlist"):
         each = [name for word in names or [_own_nodes()] for name in unfold(word)]
-        print(fold(sorted(each) if entity == "hostlistsorted" else each))
+        runs = groupby(sorted(each) if entity == "hostlistsorted" else each, lambda name: name.rstrip("0123456789"))
+        print(",".join(fold(run) for _, run in runs))  # neighbours alone share brackets
         return 0
+    target, system = find_cluster(_PROGRAM, options.get("clusters"))
+    answer = on_system(target, system, lambda there: slurm_answer(there, _PROGRAM, words))
+    if answer is not None:
+        return print_answer(answer)
     if entity == "config":
         return _config(options)
     name = ",".join(names)
@@ -136,19 +150,20 @@ def _own_nodes() -> str:
     import os
 
     if not (nodes := os.environ.get("SLURM_JOB_NODELIST", "")):
-        raise CommandError("host list is empty")
+        raise CommandError(f"{_PROGRAM}: error: host list is empty", code=0)
     return nodes
 
 
-def _ping(options: dict[str, str]) -> int:
+def _ping(options: dict[str, str], words: list[str]) -> int:
     target, system = find_cluster(_PROGRAM, options.get("clusters"))
 
-    async def look(there: System) -> str:
+    async def look(there: System) -> SlurmOutput:
+        if (answer := await slurm_answer(there, _PROGRAM, words)) is not None:
+            return answer
         await there.partitions()
-        return there.gateway_url
+        return SlurmOutput(exit_code=0, output=f"Slurmctld(primary) at {there.gateway_url} is UP\n", errors="")
 
-    print(f"Slurmctld(primary) at {on_system(target, system, look)} is UP")
-    return 0
+    return print_answer(on_system(target, system, look))
 
 
 def _config(options: dict[str, str]) -> int:

@@ -12,15 +12,12 @@ from crestline.cli.slurm.node_fields import DISTINCT, LONG, OF_PARTITION, SHORT,
 from crestline.cli.slurm.program import CommandError, read_environment, read_options, run
 from crestline.model import Node, Partition
 from crestline.model.hostlist import unfold
+from crestline.model.slurm_queries import QUERIES
 
 if TYPE_CHECKING:
     from crestline.client import System
 
 _PROGRAM = "sinfo"
-_OPTIONS = """
-    a/all d/dead e/exact federation o/format= O/Format= h/noheader hide l/long M/clusters= n/nodes= noconvert N/Node
-    p/partition= r/responding local s/summarize S/sort= t/states= v/verbose
-"""
 _DEFAULT = "%#9P %.5a %.10l %.6D %.6t %N"
 _SUMMARY = "%#9P %.5a %.10l %.16F %N"
 _BY_NODE = "%#10N %.5D %#.9P %6t"
@@ -35,27 +32,39 @@ def main() -> None:
 
 def sinfo(words: list[str]) -> int:
     """Print partitions and nodes."""
-    options, rest = read_options(
-        _PROGRAM, words, f"{_OPTIONS} {documents.OPTIONS}", lists=("partition", "nodes", "states")
-    )
+    options, _ = read_options(_PROGRAM, words, QUERIES[_PROGRAM], lists=("partition", "nodes", "states"))
     options = read_environment({"SINFO_PARTITION": "partition"}) | options
-    if rest:
-        raise CommandError(f"{_PROGRAM}: error: Unrecognized option: {rest[0]}")
-    as_document = documents.wants_document(_PROGRAM, options)
-    columns = [Column(each) for each in DISTINCT] if as_document else _columns(options)
+    if "iterate" in options:
+        raise CommandError(f"{_PROGRAM}: error: --iterate cannot be served: call the command again.")
     header = "noheader" not in options
+    refusal: CommandError | None = None
+    columns: list[Column[Group]] = []
+    try:
+        for unserved in ("list-reasons", "reservation"):
+            if unserved in options:
+                raise CommandError(f"{_PROGRAM}: error: --{unserved} cannot be served: the API does not tell.")
+        as_document = documents.wants_document(_PROGRAM, options)
+        columns = [Column(each) for each in DISTINCT] if as_document else _columns(options)
+    except CommandError as error:
+        as_document, refusal = False, error
 
-    def show(found: tuple[list[Node], list[Partition], str], first: bool) -> None:
+    def show(found: tuple[list[Node], list[Partition], str], _: bool) -> None:
         nodes, partitions, name = found
         groups = _groups(columns, nodes, partitions, options)
         if as_document:
             documents.print_document(options, documents.groups_document(groups, nodes), name)
             return
-        if options.get("clusters") and header:
-            print(f"CLUSTER: {name}" if first else f"\nCLUSTER: {name}")
         print_rows(columns, groups, header=header)
 
-    return on_clusters(_PROGRAM, options.get("clusters"), _read, show)
+    return on_clusters(
+        _PROGRAM,
+        options.get("clusters"),
+        _read,
+        show,
+        words=words,
+        refusal=refusal,
+        titled="clusters" in options and header and not as_document,
+    )
 
 
 def _columns(options: dict[str, str]) -> list[Column[Group]]:

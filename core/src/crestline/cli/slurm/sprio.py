@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from crestline.cli.slurm.clusters import on_clusters
-from crestline.cli.slurm.layout import Field, print_rows, short_format
+from crestline.cli.slurm.layout import Column, Field, print_rows, short_format
 from crestline.cli.slurm.program import CommandError, read_options, run
 from crestline.cli.slurm.queue_fields import SHORT
 from crestline.cli.slurm.states import state_of
 from crestline.model import Job
 from crestline.model.job_ids import parent
+from crestline.model.slurm_queries import QUERIES
 
 if TYPE_CHECKING:
     from crestline.client import System
 
 _PROGRAM = "sprio"
-_OPTIONS = "h/noheader j/jobs= l/long M/clusters= n/norm o/format= p/partition= S/sort= u/user= v/verbose w/weights"
 _FIELDS: dict[str, Field[Job]] = {
     "i": Field("JOBID", lambda job: parent(job.job_id)),
     "o": SHORT["a"],
@@ -33,16 +33,21 @@ def main() -> None:
 
 def sprio(words: list[str]) -> int:
     """Print the priorities of jobs that wait."""
-    options, rest = read_options(_PROGRAM, words, _OPTIONS, lists=("jobs", "user", "partition"))
-    if rest:
-        raise CommandError(f"{_PROGRAM}: error: Unrecognized option: {rest[0]}")
-    for unserved in ("norm", "weights", "sort"):
-        if unserved in options:
-            raise CommandError(f"{_PROGRAM}: error: --{unserved} cannot be served: the API does not tell.")
+    options, rest = read_options(_PROGRAM, words, QUERIES[_PROGRAM], lists=("jobs", "user", "partition"))
+    refusal: CommandError | None = None
+    columns: list[Column[Job]] = []
     long = "%.15i %.9r %.8u %.10o %.10Y"
-    columns = short_format(
-        _PROGRAM, options.get("format") or (long if "long" in options else "%.15i %.9r %.10Y"), _FIELDS
-    )
+    try:
+        if rest:
+            raise CommandError(f"{_PROGRAM}: error: Unrecognized option: {rest[0]}")
+        for unserved in ("norm", "weights", "sort"):
+            if unserved in options:
+                raise CommandError(f"{_PROGRAM}: error: --{unserved} cannot be served: the API does not tell.")
+        columns = short_format(
+            _PROGRAM, options.get("format") or (long if "long" in options else "%.15i %.9r %.10Y"), _FIELDS
+        )
+    except CommandError as error:
+        refusal = error
     chosen = {name: options[name].split(",") for name in ("jobs", "user", "partition") if name in options}
 
     async def read(there: System) -> list[Job]:
@@ -60,4 +65,4 @@ def sprio(words: list[str]) -> int:
     def show(jobs: list[Job], first: bool) -> None:
         print_rows(columns, list(filter(is_meant, jobs)), header=first and "noheader" not in options)
 
-    return on_clusters(_PROGRAM, options.get("clusters"), read, show)
+    return on_clusters(_PROGRAM, options.get("clusters"), read, show, words=words, refusal=refusal)

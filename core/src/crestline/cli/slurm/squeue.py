@@ -11,23 +11,20 @@ import msgspec
 from crestline.cli.slurm import documents
 from crestline.cli.slurm.clusters import on_clusters
 from crestline.cli.slurm.layout import Column, long_format, print_rows, short_format
-from crestline.cli.slurm.program import CommandError, read_environment, read_options, run
+from crestline.cli.slurm.program import CommandError, read_environment, read_options, run, slurm_answer
 from crestline.cli.slurm.queue_fields import LONG, ORDER, SHORT, array_elements, job_name
 from crestline.cli.slurm.states import ACTIVE, read_states, state_of
 from crestline.model import Job, JobNotFoundError
 from crestline.model.hostlist import unfold
 from crestline.model.job_ids import parent
+from crestline.model.slurm_queries import QUERIES, SlurmOutput
 
 if TYPE_CHECKING:
     from crestline.client import System
 
 _PROGRAM = "squeue"
-_OPTIONS = """
-    a/all A/account= r/array federation h/noheader hide i/iterate= j/jobs= local l/long L/licenses= M/clusters= me
-    n/name= noconvert w/nodelist= o/format= O/Format= only-job-state p/partition= q/qos= R/reservation= sibling
-    S/sort= start t/states= u/user= users= v/verbose P/priority
-"""
 _LISTS = ("account", "jobs", "name", "partition", "states", "user", "users", "nodelist")
+_CHECKED_NAMES = frozenset({"user", "users", "nodelist"})
 _VARIABLES = {
     "SQUEUE_ACCOUNT": "account", "SQUEUE_ALL": "all!", "SQUEUE_ARRAY": "array!", "SQUEUE_FORMAT": "format",
     "SQUEUE_FORMAT2": "Format", "SQUEUE_LICENSES": "licenses", "SQUEUE_NAMES": "name", "SQUEUE_PARTITION": "partition",
@@ -47,7 +44,9 @@ def main() -> None:
 
 def squeue(words: list[str]) -> int:
     """Print the queue."""
-    options, rest = read_options(_PROGRAM, words, f"{_OPTIONS} {documents.OPTIONS}", lists=_LISTS)
+    if words[-1:] in (["-j"], ["--jobs"]):  # without ids: all jobs
+        words = words[:-1]
+    options, rest = read_options(_PROGRAM, words, QUERIES[_PROGRAM], lists=_LISTS)
     variables = read_environment(_VARIABLES)
     if options.keys() & {"format", "Format"}:
         variables = {name: value for name, value in variables.items() if name.lower() != "format"}
@@ -56,46 +55,76 @@ def squeue(words: list[str]) -> int:
         raise CommandError(
             f"{_PROGRAM}: error: Unrecognized option: {rest[0]}", 'Try "squeue --help" for more information'
         )
-    for unserved in ("iterate", "licenses", "qos", "reservation"):
-        if unserved in options:
-            raise CommandError(f"{_PROGRAM}: error: --{unserved} cannot be served: the API does not tell.")
-    columns = _columns(options)
-    ids = [each for each in options.get("jobs", "").split(",") if each]
-    if any(not parent(each).isdigit() for each in ids):
-        raise CommandError(f"{_PROGRAM}: error: Invalid job id: {options['jobs']}")
+    if "iterate" in options:
+        raise CommandError(f"{_PROGRAM}: error: --iterate cannot be served: call the command again.")
+    ids = [each.partition(".")[0] for each in options.get("jobs", "").split(",") if each]
     header = "noheader" not in options
-    as_document = documents.wants_document(_PROGRAM, options)
+    refusal: CommandError | None = None
+    columns: list[Column[Job]] = []
+    try:
+        as_document = documents.wants_document(_PROGRAM, options)
+        columns = _columns(options)
+        _check(ids, options)
+    except CommandError as error:
+        as_document, refusal = False, error
+    asks = refusal is not None or as_document or any(each.field and not each.field.told for each in columns)
 
-    def show(found: tuple[list[Job], str], first: bool) -> None:
+    async def read(there: System) -> tuple[list[Job], str] | SlurmOutput:
+        jobs = _ordered(_chosen(await _read(there, ids, options), ids, options), options.get("sort"))
+        jobs = _in_elements(jobs, ids, options)
+        if not jobs and (options.keys() & _CHECKED_NAMES):
+            # Slurm knows whether there are such users and nodes.
+            return await slurm_answer(there, _PROGRAM, words) or (jobs, there.name)
+        return jobs, there.name
+
+    def show(found: tuple[list[Job], str], _: bool) -> None:
         jobs, name = found
-        jobs = _ordered(_chosen(jobs, ids, options), options.get("sort"))
         if as_document:
             documents.print_document(options, documents.queued_jobs(jobs), jobs[0].cluster if jobs else name)
             return
-        if options.get("clusters") and header:
-            print(f"CLUSTER: {name}" if first else f"\nCLUSTER: {name}")
+        if "long" in options and header:
+            print(time.strftime("%a %b %d %H:%M:%S %Y"))
         print_rows(columns, jobs, header=header)
 
-    return on_clusters(_PROGRAM, options.get("clusters"), lambda there: _read(there, ids, options), show)
+    return on_clusters(
+        _PROGRAM,
+        options.get("clusters"),
+        read,
+        show,
+        words=words if asks else None,
+        refusal=refusal,
+        titled="clusters" in options and header and not as_document,
+    )
+
+
+def _check(ids: list[str], options: dict[str, str]) -> None:
+    for unserved in ("licenses", "qos", "reservation", "steps"):
+        if unserved in options:
+            raise CommandError(f"{_PROGRAM}: error: --{unserved} cannot be served: the API does not tell.")
+    if any(not parent(each).isdigit() for each in ids):
+        raise CommandError(f"{_PROGRAM}: error: Invalid job id: {options['jobs']}")
+    if "states" in options:
+        read_states(_PROGRAM, options["states"])
+    _ordered([], options.get("sort"))
 
 
 def _columns(options: dict[str, str]) -> list[Column[Job]]:
     if "Format" in options:
         return long_format(_PROGRAM, options["Format"], LONG)
     default = _LONG_LIST if "long" in options else _START_LIST if "start" in options else _DEFAULT
-    return short_format(_PROGRAM, options.get("format") or default, SHORT)
+    return short_format(_PROGRAM, options.get("format", default), SHORT)
 
 
-async def _read(system: System, ids: list[str], options: dict[str, str]) -> tuple[list[Job], str]:
+async def _read(system: System, ids: list[str], options: dict[str, str]) -> list[Job]:
     if not ids:
         everybody = "me" not in options and not _names_me(options)
-        return await system.jobs(all_users=everybody, window=_window(options)), system.name
+        return await system.jobs(all_users=everybody, window=_window(options))
     found: list[Job] = []
     for job_id in dict.fromkeys(map(parent, ids)):
         found += await _look_up(system, job_id)
     if not found and len(ids) == 1:
         raise CommandError("slurm_load_jobs error: Invalid job id specified")
-    return found, system.name
+    return found
 
 
 async def _look_up(system: System, job_id: str) -> list[Job]:
@@ -141,13 +170,22 @@ def _chosen(jobs: list[Job], ids: list[str], options: dict[str, str]) -> list[Jo
             and _listed(job.partition, options.get("partition"))
             and _listed(job.account, options.get("account"))
             and (not nodes or not nodes.isdisjoint(unfold(job.nodes)))
-            and (not ids or job.job_id in ids or parent(job.job_id) in ids)
+            and (state_of(job) == "PENDING" or "start" not in options)
         )
 
-    chosen = [job for job in jobs if wanted(job)]
-    if "array" not in options:
-        return chosen
-    return [msgspec.structs.replace(job, job_id=each) for job in chosen for each in array_elements(job.job_id)]
+    return [job for job in jobs if wanted(job)]
+
+
+def _in_elements(jobs: list[Job], ids: list[str], options: dict[str, str]) -> list[Job]:
+    """The rows to print: one by one where so asked, the tasks that stand together in a row."""
+    found: list[Job] = []
+    for job in jobs:
+        if (not ids or job.job_id in ids or parent(job.job_id) in ids) and "array" not in options:
+            found.append(job)
+            continue
+        elements = [each for each in array_elements(job.job_id) if not ids or {each, parent(each)} & set(ids)]
+        found += [msgspec.structs.replace(job, job_id=each) for each in elements]
+    return found
 
 
 def _listed(value: str, names: str | None) -> bool:
@@ -155,7 +193,8 @@ def _listed(value: str, names: str | None) -> bool:
 
 
 def _ordered(jobs: list[Job], sort: str | None) -> list[Job]:
-    """By `--sort`, else as squeue: by partition, state and priority."""
+    """By `--sort`, else as squeue: by partition, state and priority; of equal ones the newest first."""
+    jobs = jobs[::-1]
     for key in reversed((sort or "P,t,-p").split(",")):
         field = key.lstrip("+-")
         if field not in ORDER:

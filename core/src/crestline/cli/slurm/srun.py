@@ -21,6 +21,7 @@ from crestline.cli.slurm.sbatch import (
     find_workdir,
     refuse,
     scheduler_refusals,
+    unknown_option,
 )
 from crestline.cli.telling import Teller
 from crestline.model import InvalidRequestError, Job, JobSpec, MissingFileError
@@ -45,6 +46,7 @@ _UNSERVED = {
     "multi-prog": "the configuration file would have to lie on the system; call srun in a script",
     "no-allocate": "every command is a job",
     "pty": "the API carries no terminal",
+    "test-only": "the API submits, or does not",
 }
 _VARIABLES = {
     "SLURM_ACCOUNT": "account", "SLURM_CLUSTERS": "clusters", "SLURM_CONSTRAINT": "constraint",
@@ -83,11 +85,7 @@ def srun(words: list[str]) -> int:
     except InvalidRequestError as error:
         raise CommandError(f"{_PROGRAM}: error: {error}", code=255) from None
     if parsed.unknown:
-        raise CommandError(
-            f"{_PROGRAM}: unrecognized option '{parsed.unknown[0]}'",
-            f'Try "{_PROGRAM} --help" for more information',
-            code=255,
-        )
+        raise unknown_option(_PROGRAM, parsed.unknown[0])
     if not command:
         raise CommandError(f"{_PROGRAM}: fatal: No command given to execute.")
     given = read_environment(_VARIABLES) | parsed.options

@@ -29,6 +29,7 @@ from crestline.model import (
     Reservation,
     UnsupportedError,
 )
+from crestline.model.slurm_queries import SlurmOutput, SlurmQuery
 from crestline.wire.extensions import ApiKeyInfo, NewApiKey, Scope
 
 
@@ -327,6 +328,15 @@ class SystemEndpoints(abc.ABC):
             UnsupportedError: the API or the scheduler does not tell.
         """
         raise UnsupportedError("The API does not tell allocations.", hint="See the site's own accounting.")
+
+    async def ask_slurm(self, query: SlurmQuery) -> SlurmOutput:
+        """What one of Slurm's own commands prints on the system.
+
+        Raises:
+            InvalidRequestError: the command does more than read.
+            UnsupportedError: the API has no such call, or the scheduler is not Slurm.
+        """
+        raise UnsupportedError("The API runs no commands of Slurm.", hint="Ask by its other calls.")
 
 
 class Backend(abc.ABC):

@@ -12,7 +12,7 @@ from crestline.gateway.health import INTERVAL, Health
 from crestline.gateway.requests import CallerDependency, GatewayRequest, SystemDependency
 from crestline.gateway.systems import SystemRuntime
 from crestline.model import UnsupportedError
-from crestline.wire.extensions import AllocationsAnswer, Readiness
+from crestline.wire.extensions import AllocationsAnswer, Readiness, SlurmAnswer
 from crestline.wire.status import (
     DataOperation,
     Liveness,
@@ -75,6 +75,33 @@ async def get_allocations(system: SystemDependency, caller: CallerDependency) ->
         return AllocationsAnswer(reason=error.message)
 
 
+@get("/{system_name:str}/slurm")
+async def get_slurm(
+    request: GatewayRequest,
+    system: SystemDependency,
+    caller: CallerDependency,
+    program: Annotated[str, QueryParameter(name="program", max_length=16, description="`squeue`, `sinfo`, ...")],
+    argument: Annotated[
+        list[str] | None, QueryParameter(name="argument", max_items=256, description="Its words, one by one")
+    ] = None,
+    variable: Annotated[
+        list[str] | None, QueryParameter(name="variable", max_items=32, description="`NAME=value` of its environment")
+    ] = None,
+    me: Annotated[str, QueryParameter(name="me", max_length=256, description="A name for the caller")] = "",
+) -> SlurmAnswer:
+    """Crestline: what a command of Slurm that only reads prints to the caller."""
+    await request.runtime.authorization.check(caller, "jobs:read", system.name)  # they show jobs, too
+    try:
+        done = await system.scheduler.ask_slurm(caller.username, program, argument or [], variable or [], me)
+    except UnsupportedError:  # common, and no failure of the gateway
+        return SlurmAnswer()
+    return SlurmAnswer(
+        exit_code=done.exit_status,
+        output=done.stdout.decode(errors="replace"),
+        errors=done.stderr.decode(errors="replace"),
+    )
+
+
 @get("/liveness", public=True)
 async def get_liveness(request: GatewayRequest) -> Liveness:
     """Sign of life, open to everybody."""
@@ -113,6 +140,7 @@ router = Router(
         get_partitions,
         get_userinfo,
         get_allocations,
+        get_slurm,
         get_liveness,
         get_readiness,
     ],

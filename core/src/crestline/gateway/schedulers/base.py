@@ -194,6 +194,23 @@ class Scheduler(abc.ABC):
             "This system's scheduler does not tell budgets.", hint="Ask the site what your accounts may use."
         )
 
+    async def ask_slurm(
+        self, user: str, program: str, arguments: Sequence[str], environment: Sequence[str], me: str
+    ) -> Completed:
+        """Run one of Slurm's commands that only read (`squeue`, `sinfo`, ...), as `user`.
+
+        Args:
+            arguments: its command line.
+            environment: `NAME=value`, of variables that change what it prints.
+            me: the user's name where the command line was written, which stands for `user`.
+
+        Raises:
+            InvalidRequestError: the command line does more than read this system.
+            TooLargeError: it prints too much.
+            UnsupportedError: the scheduler is not Slurm.
+        """
+        raise UnsupportedError("This system's scheduler is not Slurm.", hint="Ask by the calls of the API.")
+
     @abc.abstractmethod
     async def ping(self) -> str:
         """Ask for a sign of life; returns a line for the health report.

@@ -46,6 +46,7 @@ class _Row(Message, gc=False):
     cluster: str | None = None
     priority: int | None = None
     cpus: int | None = None
+    raw_id: str | None = None
     allocation_nodes: int | None = None
     nodes: str | None = None
     partition: str | None = None
@@ -116,6 +117,7 @@ def _job(row: _Row, system: str, texts: dict[str, str], answered: float) -> Job:
         cluster=kept(cluster, cluster),
         priority=row.priority,
         cpus=row.cpus,
+        raw_id=row.raw_id or "",
         nodes=kept(nodes, nodes),
         node_count=row.allocation_nodes,
         workdir=kept(workdir, workdir),

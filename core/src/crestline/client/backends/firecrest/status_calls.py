@@ -21,8 +21,9 @@ from crestline.model import (
     SystemNotFoundError,
     UnsupportedError,
 )
+from crestline.model.slurm_queries import SlurmOutput, SlurmQuery
 from crestline.wire.codec import Message
-from crestline.wire.extensions import AllocationsAnswer
+from crestline.wire.extensions import AllocationsAnswer, SlurmAnswer
 
 
 class _Node(Message):
@@ -187,6 +188,21 @@ class StatusCalls(SystemEndpoints):
             Allocation(account=each.account, unit=each.unit, budget=each.budget, used=each.used, user=each.user)
             for each in answer.allocations
         ]
+
+    async def ask_slurm(self, query: SlurmQuery) -> SlurmOutput:
+        self._calls._need(Capability.SLURM_QUERIES)
+        params = {
+            "program": query.program,
+            "argument": list(query.arguments),
+            "variable": [f"{name}={value}" for name, value in query.environment.items()],
+            "me": query.me,
+        }
+        path = f"/status/{self._calls.system_name}/slurm"
+        response = await self._calls._request("get", path, expect=200, params=params)
+        answer = self._calls._read(response, SlurmAnswer)
+        if answer.exit_code is None:
+            raise UnsupportedError("The system's scheduler is not Slurm.", hint="Ask by the calls of the API.")
+        return SlurmOutput(exit_code=answer.exit_code, output=answer.output, errors=answer.errors)
 
     async def nodes(self) -> list[Node]:
         response = await self._calls._request("get", f"/status/{self._calls.system_name}/nodes", expect=200)

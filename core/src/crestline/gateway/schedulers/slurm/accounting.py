@@ -82,6 +82,7 @@ def _entry(row: Row) -> Entry:
         working_directory=row["WorkDir"],
         priority=number(row["Priority"]),
         cpus=number(row["AllocCPUS"]) or number(row["ReqCPUS"]),
+        raw_id=job_ids.raw_id(row["JobID"], row["JobIDRaw"]),
     )
     return Entry(job, row["JobIDRaw"])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
 
 from aiolimiter import AsyncLimiter
@@ -12,9 +13,10 @@ from aiolimiter import AsyncLimiter
 from crestline.gateway.hosts import Commands, Completed
 from crestline.gateway.schedulers.command_lines import limit
 from crestline.gateway.schedulers.slurm.options import SlurmOptions
+from crestline.gateway.schedulers.slurm.queries import as_words
 from crestline.gateway.schedulers.time_limit import TimeLimit
 from crestline.gateway.schedulers.wording import RETRY_AFTER, TIMED_OUT, Wording
-from crestline.model import CrestlineError, GatewayUnavailableError
+from crestline.model import CrestlineError, GatewayUnavailableError, TooLargeError
 
 WORDING = Wording(
     "Slurm",
@@ -32,6 +34,8 @@ complaints, refusal, no_answer = WORDING.complaints, WORDING.refusal, WORDING.no
 
 _NO_ACCOUNTING = b"accounting storage is disabled"
 """a site without slurmdbd: nothing is recorded"""
+LONGEST_OUTPUT = 8 * 1024 * 1024
+"""bytes that a program may print for a user's own eyes"""
 # Formats are ours to read: the epoch for times, whole lists of array tasks, and no filter that a user's own shell sets.
 _READING = [
     "env",
@@ -79,6 +83,18 @@ class SlurmCommands:
             raise error
         self.failure, self.answered = None, time.monotonic()
         return done.stdout
+
+    async def ask(self, user: str, variables: Mapping[str, str], program: str, *arguments: str) -> Completed:
+        """Run a program that only looks, for the user's own eyes; its exit status is the user's to judge.
+
+        Raises:
+            GatewayUnavailableError: no answer in time.
+            TooLargeError: it prints more than `LONGEST_OUTPUT`.
+        """
+        done = await self.run(user, [*as_words(variables), *self._limited(program), *arguments])
+        if len(done.stdout) > LONGEST_OUTPUT:
+            raise TooLargeError(f"{program} prints {len(done.stdout)} bytes.", hint="Ask for less at once.")
+        return done
 
     async def act(self, user: str, program: str, *arguments: str) -> Completed:
         """Run a program that changes something; its exit status is the caller's to judge."""

@@ -19,6 +19,11 @@ def family(job_id: str) -> str:
     return re.split(r"[_+]", job_id, maxsplit=1)[0]
 
 
+def raw_id(job_id: str, number: str) -> str | None:
+    """Slurm's own number of a job if its id does not begin with it: that of an array's task."""
+    return number if number != family(job_id) else None
+
+
 def holds(listed: str, job_id: str) -> bool:
     """Whether `12_[3-7:2%4]` holds `12_5`."""
     row, asked = _JOB.fullmatch(listed), _JOB.fullmatch(job_id)

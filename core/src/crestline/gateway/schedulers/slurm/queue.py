@@ -165,5 +165,6 @@ def _entry(cells: list[str], words: dict[str, str], fingerprint: int = 0) -> Ent
         working_directory=text(same(directory, directory)) or "",
         priority=number(priority),
         cpus=number(cpus),
+        raw_id=job_ids.raw_id(job_id, raw_id),
     )
     return Entry(job, "" if raw_id == job_id else raw_id, fingerprint)

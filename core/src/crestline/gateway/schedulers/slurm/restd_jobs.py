@@ -138,6 +138,7 @@ def _entry(job: SlurmJob) -> Entry:
         working_directory=job.current_working_directory or "",
         priority=_number(job.priority),
         cpus=_number(job.cpus),
+        raw_id=job_ids.raw_id(job.listed_id, str(job.job_id)),
     )
     return Entry(info, str(job.job_id))
 

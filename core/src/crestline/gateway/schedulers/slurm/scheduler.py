@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequ
 
 import msgspec
 
-from crestline.gateway.hosts import Commands
+from crestline.gateway.hosts import Commands, Completed
 from crestline.gateway.schedulers.base import RunProgram
 from crestline.gateway.schedulers.by_commands import CommandScheduler, checked_user
 from crestline.gateway.schedulers.command_lines import CommandLine, outcomes, together
 from crestline.gateway.schedulers.job_book import Entry, JobSource
-from crestline.gateway.schedulers.slurm import diagnosis, resources, submission
+from crestline.gateway.schedulers.slurm import diagnosis, queries, resources, submission
 from crestline.gateway.schedulers.slurm import ids as job_ids
 from crestline.gateway.schedulers.slurm.accounting import read_accounting, read_history
 from crestline.gateway.schedulers.slurm.allocations import read_allocations
@@ -178,6 +178,13 @@ class SlurmScheduler(CommandScheduler):
 
     async def allocations(self, user: str) -> list[AllocationInfo]:
         return await read_allocations(self._slurm, checked_user(user))
+
+    async def ask_slurm(
+        self, user: str, program: str, arguments: Sequence[str], environment: Sequence[str], me: str
+    ) -> Completed:
+        # Slurm's own tables, which are for people: nothing of them is read or kept here.
+        words = await asyncio.to_thread(queries.checked, program, arguments, checked_user(user), me)
+        return await self._slurm.ask(user, queries.variables(environment), program, *words)
 
     async def ping(self) -> str:
         if self._options.observer is not None:
