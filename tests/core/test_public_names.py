@@ -15,7 +15,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from airflow.sdk import DAG, task
 from traitlets.config import Config
 
 import crestline
@@ -43,7 +42,12 @@ CORE_PACKAGES = sorted(
     for file in CORE.rglob("__init__.py")
     if "__all__" in file.read_text()
 )
-NAMES = [(module, name) for module in PUBLIC for name in import_module(module).__all__]
+
+
+def public_names(module: str) -> dict[str, Any]:
+    """What a module of an adapter lists in `__all__`."""
+    found = import_module(module)
+    return {name: getattr(found, name) for name in found.__all__}
 
 
 def names_in_examples() -> set[tuple[str, str]]:
@@ -69,12 +73,6 @@ def example_of(described: Any) -> str:
         block.append(line)
     return textwrap.dedent("\n".join(block)).strip()
 
-
-CLASSES = {
-    name: getattr(import_module(module), name)
-    for module, name in NAMES
-    if inspect.isclass(getattr(import_module(module), name)) and module.startswith("crestline_airflow")
-}
 
 CORE_CLASSES = {
     name: found
@@ -113,26 +111,34 @@ def test_the_tree_of_errors_is_drawn_as_it_is() -> None:
     assert "\n".join(draw(model.CrestlineError, 1)) in (errors.__doc__ or "")
 
 
-@pytest.mark.parametrize(("module", "name"), NAMES, ids=lambda each: each)
-def test_public_name_exists_and_is_described(module: str, name: str) -> None:
-    found = getattr(import_module(module), name)
-    if callable(found):
-        assert len((inspect.getdoc(found) or "").split()) > 5
+@pytest.mark.parametrize("module", PUBLIC)
+def test_public_names_exist_and_are_described(module: str) -> None:
+    described = {
+        name: len((inspect.getdoc(found) or "").split())
+        for name, found in public_names(module).items()
+        if callable(found)
+    }
+    assert [name for name, words in described.items() if words <= 5] == []
 
 
 def test_examples_import_public_names_alone() -> None:
-    assert names_in_examples() <= set(NAMES)
+    assert names_in_examples() <= {(module, name) for module in PUBLIC for name in public_names(module)}
 
 
-@pytest.mark.parametrize("name", sorted(CLASSES))
-def test_example_of_airflow_class_runs(name: str) -> None:
-    example = example_of(CLASSES[name])
-    assert name in example or "@task.firecrest" in example
-    if "get_conn" in example:
-        compile(example, name, "exec")  # it needs a gateway
-        return
-    with DAG("examples", schedule=None):
-        exec(example, {**CLASSES, "DAG": DAG, "task": task})
+def test_examples_of_airflow_classes_run() -> None:
+    from airflow.sdk import DAG, task
+
+    modules = [module for module in PUBLIC if module.startswith("crestline_airflow")]
+    classes = {name: found for each in modules for name, found in public_names(each).items() if inspect.isclass(found)}
+    assert len(classes) > 10
+    for name, described in sorted(classes.items()):
+        example = example_of(described)
+        assert name in example or "@task.firecrest" in example, name
+        if "get_conn" in example:
+            compile(example, name, "exec")  # it needs a gateway
+            continue
+        with DAG("examples", schedule=None):
+            exec(example, {**classes, "DAG": DAG, "task": task})
 
 
 def test_example_of_the_spawner_names_settings() -> None:
