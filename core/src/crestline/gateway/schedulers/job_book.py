@@ -14,6 +14,7 @@ from typing import Protocol
 import msgspec
 
 from crestline import cooperative
+from crestline.concurrency import map_concurrently
 from crestline.cooperative import SLICE, in_thread, slices
 from crestline.gateway.schedulers.base import JobList
 from crestline.gateway.schedulers.snapshot import MAX_AGE, Batch, Snapshot
@@ -35,6 +36,9 @@ MAX_STALE = 30.0
 _PAUSE_PER_JOB = 1e-4
 """seconds between two looks at the queue for each job in it: ten times what reading a job takes, so that a tenth of a
 core is spent on it"""
+
+_OWNERS_AT_ONCE = 8
+"""users whose jobs are looked up at the same time"""
 
 _DIRECT = 500
 """jobs that are looked up by their ids rather than in a costly list of the queue"""
@@ -380,9 +384,12 @@ class JobBook:
     async def _look_by_owner(self, owners: set[str]) -> dict[str, _Index]:
         """What the queue holds of the jobs of each of these users."""
         found = {}
-        for owner in owners:
+
+        async def look(owner: str) -> None:
             found[owner] = _Index(self._source, await self._source.queue(self._user, owner))
             self._leave_missing(list(self._held.of(owner)), found[owner])
+
+        await map_concurrently(look, owners, _OWNERS_AT_ONCE)
         return found
 
     def _leave_missing(self, before: Iterable[Entry], now: _Index) -> None:
