@@ -73,3 +73,28 @@ def test_all_tries_decide(
         loop.run_until_complete(submit())
     loop.close()
     assert isinstance(caught.value, NOTHING_BEGAN) is is_certain
+
+
+@pytest.mark.parametrize("backend", [firecrest, iri])
+@pytest.mark.parametrize(("server_errors", "is_good"), [(2, True), (3, False)])
+def test_a_500_gets_two_chances_whatever_came_before(
+    backend: Callable[[httpx.AsyncBaseTransport], Callable[[Repeat], object]], server_errors: int, is_good: bool
+) -> None:
+    """FirecREST's 500 may be a final refusal; what else went wrong before does not make it one."""
+    outcomes = [502, 0, 502, *[500] * server_errors, 201]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if not (status := outcomes.pop(0)):
+            raise httpx.ReadError("reset")
+        return httpx.Response(status, stream=httpx.ByteStream(b"{}"))
+
+    async def submit() -> None:
+        await backend(httpx.MockTransport(answer))("freely")  # type: ignore[misc]
+
+    loop = VirtualEventLoop()
+    if is_good:
+        loop.run_until_complete(submit())
+    else:
+        with pytest.raises(CrestlineError):
+            loop.run_until_complete(submit())
+    loop.close()

@@ -18,9 +18,15 @@ from crestline.client.monitor import JobMonitor
 from crestline.client.submission import tag
 from crestline.model import CrestlineError, Job
 from crestline.testing.simulation import run
+from crestline_jupyterhub import FirecRESTSpawner
+from crestline_jupyterhub.failures import SpawnFailedError
+from crestline_reframe.journal import Journal
+from crestline_reframe.runs import Run
+from crestline_reframe.work import Work
 
 SEEDS = 2000
 """Number of seeds within which each fault has to be found."""
+SPAWNING, REFRAMING = "simulation.spawning:Spawning", "simulation.reframing:Reframing"
 Patch = Callable[[pytest.MonkeyPatch], None]
 
 
@@ -136,11 +142,35 @@ def uploads_are_believed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(FileCalls, "_holds", holds)
 
 
+def restarted_hub_waits_without_end(patch: pytest.MonkeyPatch) -> None:
+    """After its restart the hub's check of a queued server waited for the server's address, however long that took."""
+
+    async def get_url(spawner: FirecRESTSpawner) -> str:
+        try:
+            return await spawner._find_url()
+        except SpawnFailedError:
+            return "http://127.0.0.1:1"
+
+    patch.setattr(FirecRESTSpawner, "get_url", get_url)
+
+
+def cancelled_jobs_are_adopted(patch: pytest.MonkeyPatch) -> None:
+    """A run continued with the jobs that the run before had cancelled itself."""
+    real = Run._problem_of_resumed
+
+    async def no_problem(run: Run, work: Work) -> str:
+        await real(run, work)
+        return ""
+
+    patch.setattr(Run, "_problem_of_resumed", no_problem)
+    patch.setattr(Journal, "abandoned", lambda *_: None)
+
+
 OLD_FAULTS: dict[Patch, tuple[str, int]] = {
     nameless_rows_decide: ("submission", 21),
-    missing_elements_are_not_missed: ("submission", 168),
+    missing_elements_are_not_missed: ("submission", 554),
     clocks_agree: ("submission", 21),
-    first_element_speaks: ("submission", 15),
+    first_element_speaks: ("submission", 21),
     last_element_speaks: ("submission", 1),
     nothing_locks: ("submission", 5),
     duplicates_are_results: ("submission", 5),
@@ -149,7 +179,9 @@ OLD_FAULTS: dict[Patch, tuple[str, int]] = {
     refused_tokens_are_kept: ("submission", 10),
     refusals_are_open: ("submission", 103),
     failed_lists_start_anew: ("submission", 748),
-    uploads_are_believed: ("copying", 0),
+    uploads_are_believed: ("copying", 9),
+    restarted_hub_waits_without_end: (SPAWNING, 115),
+    cancelled_jobs_are_adopted: (REFRAMING, 4),
     cancelled_unasked: ("watching", 1),
 }
 """Each with the subject and the first seed that finds it; `test_the_first_seed` searches for it anew."""

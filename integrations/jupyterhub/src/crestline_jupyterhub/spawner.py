@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncGenerator, Coroutine
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,6 +15,7 @@ from jupyterhub.proxy import Proxy
 from jupyterhub.spawner import Spawner
 from jupyterhub.utils import maybe_future, url_path_join
 
+from crestline import clock
 from crestline.client import System
 from crestline.model import CrestlineError, GatewayUnavailableError, Job, JobNotFoundError, JobSpec, JobState
 from crestline_jupyterhub import callback, node_addresses, progress
@@ -390,7 +391,7 @@ class FirecRESTSpawner(SpawnerOptions, Spawner):
         A job that has run before was requeued, and waits anew.
         """
         started = self.orm_spawner.started if not self.run else None
-        gone = (datetime.now(UTC).replace(tzinfo=None) - started).total_seconds() if started else 0.0
+        gone = clock.time() - started.replace(tzinfo=UTC).timestamp() if started else 0.0
         return max(self.start_timeout - gone, MIN_TIME_LEFT)
 
     # the job

@@ -59,9 +59,18 @@ class Run:
     Args:
         prefix: ReFrame's prefix, for the journal.
         stage_prefix: where the stage directories are.
+        loop: an event loop that runs already; None: one in a thread of its own.
     """
 
-    def __init__(self, options: Options, prefix: Path, stage_prefix: Path, *, keep: bool = False) -> None:
+    def __init__(
+        self,
+        options: Options,
+        prefix: Path,
+        stage_prefix: Path,
+        *,
+        keep: bool = False,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
         self.options = options
         self._keep = keep
         site, name, authorizer = options.target()
@@ -85,9 +94,10 @@ class Run:
         self._opening: SingleFlight[None, System] = SingleFlight()
         self._traffic = Traffic()
         self._gate = asyncio.Semaphore(_AT_ONCE)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="crestline-reframe", daemon=True)
-        self._thread.start()
+        self._loop = loop or asyncio.new_event_loop()
+        if loop is None:
+            self._thread = threading.Thread(target=self._loop.run_forever, name="crestline-reframe", daemon=True)
+            self._thread.start()
 
     # for ReFrame's thread
 
@@ -149,20 +159,31 @@ class Run:
 
     def close(self, timeout: float = _FAREWELL) -> None:
         """End what still runs and leave nothing on the system. The journal stays if that cannot be done in time."""
+        try:
+            self._start(self.finish(timeout)).result()
+        finally:
+            self._start(_end_tasks()).result()
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+    def _start(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    # in the event loop
+
+    async def finish(self, timeout: float) -> None:
+        """As `close`, but for the event loop, which goes on."""
         problem = ""
         try:
-            self._start(self._farewell()).result(timeout)
+            async with asyncio.timeout(timeout):
+                await self._farewell()
         except CrestlineError as error:
             problem = str(error) or type(error).__name__
         except TimeoutError:
             problem = f"the gateway did not complete that within {timeout:.0f} s"
         else:
             self._journal.close()
-        finally:
-            self._start(_end_tasks()).result()
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-            self._loop.close()
         if problem:
             log.warning(
                 "run %s could not be cleaned up on the system: %s. The next run with this prefix does it.",
@@ -170,11 +191,6 @@ class Run:
                 problem,
             )
             self._journal.leave()
-
-    def _start(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-
-    # in the event loop
 
     async def _open(self) -> System:
         """The connection, with the run's directory; opened by the first who needs it."""

@@ -42,12 +42,14 @@ class Attempts:
     Attributes:
         count: tries that have begun.
         last: answer or failure of the last one that has ended.
+        server_errors: tries that were answered by 500.
         doubtful: tries that may have changed something, since no answer says otherwise.
     """
 
     def __init__(self) -> None:
         self.count = 0
         self.last: httpx.Response | httpx.HTTPError | None = None
+        self.server_errors = 0
         self.doubtful = 0
 
     def judged(self, error: CrestlineError) -> CrestlineError:
@@ -90,7 +92,7 @@ class _Retry(Retry):
     """A 500 of FirecREST is a passing failure of the scheduler or a final refusal: it gets two chances."""
 
     def is_retryable_status_code(self, status_code: int) -> bool:
-        if status_code == 500 and self.attempts_made >= 2:
+        if status_code == 500 and (so_far := attempts.get()) is not None and so_far.server_errors > 2:
             return False
         return super().is_retryable_status_code(status_code)
 
@@ -153,6 +155,7 @@ class _WholeAnswers(httpx.AsyncBaseTransport):
             self._note(request, so_far.count, message)
             raise
         so_far.last = whole
+        so_far.server_errors += whole.status_code == 500
         if whole.status_code not in _PASSING:
             so_far.doubtful -= changes
             self._outages.succeeded(request)

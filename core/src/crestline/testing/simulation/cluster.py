@@ -168,6 +168,10 @@ class SimulatedCluster:
         if not job.is_over:
             self._become(job, "CANCELLED by 0", signal=15)
 
+    def end(self, job: SimulatedJob, state: str) -> None:
+        """Let a job end by itself."""
+        self._finish(job, 0, state, 1, 0)
+
     def _accept(self, job: SimulatedJob) -> None:
         self.jobs.append(job)
         adversary, one = self._world.adversary, f"job {job.number}"

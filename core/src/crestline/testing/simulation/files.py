@@ -130,6 +130,8 @@ class FileEndpoints:
                 asked[name] = posixpath.normpath(asked[name])
             result: httpx.Response = handle(asked)
             return result
+        except (tarfile.TarError, EOFError) as error:
+            return refusal(500, f"Remote process failed with exit status:2 and error message:tar: {error}")
         except RemoteCommandError as error:
             status = 404 if "No such file" in str(error) else 400 if "File exists" in str(error) else 500
             return refusal(status, f"Remote process failed with exit status:1 and error message:{error}")

@@ -91,6 +91,8 @@ class Network(httpx.AsyncBaseTransport):
         fault, random = self._choose(flight)
         if fault and fault not in CERTAIN and flight.occasion == "POST jobs":
             self.open_submissions.append((self._world.now, body))
+        if self._count == self._process.kill_in:
+            self._world.loop.call_later(random.choice((0.2, 20.0)) * random.random(), self._process.kill)
         done = flight.begin(fault, random)
         limit = request.extensions.get("timeout", {}).get("read")
         try:

@@ -21,14 +21,18 @@ class Process:
     Args:
         name: stands in the time line.
         kill_at: the number of the step between two awaits at which the process dies; None: it lives.
+        kill_in: the number of the request during which it dies.
         epoch: seconds since 1970 at the loop's time zero, as this process's clock says.
     """
 
-    def __init__(self, name: str, *, kill_at: int | None = None, epoch: float = 0.0) -> None:
+    def __init__(
+        self, name: str, *, kill_at: int | None = None, kill_in: int | None = None, epoch: float = 0.0
+    ) -> None:
         self.name = name
         self.steps = 0
         self.is_alive = True
         self._kill_at = kill_at
+        self.kill_in = kill_in
         self._epoch = epoch
         self._tasks: dict[asyncio.Task[Any], None] = {}
 
@@ -55,8 +59,9 @@ class Process:
 
     @property
     def unfinished(self) -> list[str]:
-        """The names of tasks that have not ended."""
-        return [task.get_name() for task in self._tasks if not task.done()]
+        """The coroutines of tasks that have not ended."""
+        coroutines = (task.get_coro() for task in self._tasks if not task.done())
+        return [each.name if isinstance(each, _Steps) else str(each) for each in coroutines]
 
     def _step(self) -> None:
         self.steps += 1
@@ -76,6 +81,11 @@ class _Steps(Coroutine[Any, Any, Any]):
     def __init__(self, coroutine: Coroutine[Any, Any, Any], process: Process) -> None:
         self._coroutine = coroutine
         self._process = process
+
+    @property
+    def name(self) -> str:
+        """What the coroutine runs."""
+        return str(getattr(self._coroutine, "__qualname__", self._coroutine))
 
     def send(self, value: Any) -> Any:
         self._process._step()

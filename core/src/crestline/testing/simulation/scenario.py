@@ -5,7 +5,8 @@ from __future__ import annotations
 import abc
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
 
 import crestline.client
 from crestline.client.config import Site
@@ -21,6 +22,7 @@ from crestline.testing.simulation.network import OUTAGES, PARTIAL, Network
 from crestline.testing.simulation.process import Process
 from crestline.testing.simulation.world import World
 
+Program = Callable[[Process], Coroutine[Any, Any, None]]
 PASSING = (GatewayUnavailableError, RateLimitedError, AuthenticationError)
 """Errors after which a program repeats what it did."""
 SITE = Site(name="facility", url="https://facility.example", token="simulated", verify=False)  # noqa: S106
@@ -86,17 +88,23 @@ class Scenario(abc.ABC):
         self.world.adversary.is_calm = True
         self.world.note("facility", "is without faults from now on")
 
-    async def program(self, name: str, main: Callable[[Process], Awaitable[None]], delay: float = 0.0) -> None:
+    async def program(
+        self, name: str, main: Callable[[Process], Coroutine[Any, Any, None]], delay: float = 0.0
+    ) -> None:
         """A program that is started again after each kill, until it has come to its end."""
         adversary = self.world.adversary
         await asyncio.sleep(delay)
         for life in range(1, self.lives + 1):
             kill = adversary.strikes(f"{name}.{life} killed", 0.3 if life < self.lives else 0.0, "kill", "process")
-            kill_at = int(10 ** kill.uniform(0.5, 3.2)) if kill else None
+            kill_at = kill_in = None
+            if kill and kill.random() < 0.5:
+                kill_at = int(10 ** kill.uniform(0.5, 3.2))
+            elif kill:
+                kill_in = int(10 ** kill.uniform(0.0, 2.0))
             skew = adversary.strikes(f"{name}.{life} clock", 0.1, "clock skew", "process")
             epoch = EPOCH - 1000.0 + (skew.choice((-1200.0, -90.0, 90.0, 1200.0)) if skew else 0.0)
-            process = Process(f"{name}.{life}", kill_at=kill_at, epoch=epoch)
-            if await process.run(_as_coroutine(main(process))):
+            process = Process(f"{name}.{life}", kill_at=kill_at, kill_in=kill_in, epoch=epoch)
+            if await process.run(main(process)):
                 self.world.check(
                     not process.unfinished, f"{process.name} left tasks running: {', '.join(process.unfinished)}."
                 )
@@ -130,7 +138,3 @@ class Scenario(abc.ABC):
             yield system
         finally:
             await system.close()
-
-
-async def _as_coroutine(awaitable: Awaitable[None]) -> None:
-    await awaitable

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from contextvars import copy_context
+from typing import Any
 
 from crestline.testing.simulation.adversary import Adversary
 from crestline.testing.simulation.event_loop import BEGIN
@@ -27,6 +30,7 @@ class World:
         self.broken: asyncio.Future[None] = self.loop.create_future()
         self._outages: list[tuple[float, float, str]] = []
         self.lines: list[tuple[float, str, str]] = []
+        self._context = copy_context()
 
     @property
     def now(self) -> float:
@@ -36,6 +40,10 @@ class World:
     def note(self, actor: str, text: str) -> None:
         """Add a line to the time line."""
         self.lines.append((self.now, actor, text))
+
+    def start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run it as a part of the world, of no process, whatever process it is that brings it about."""
+        return self._context.run(self.loop.create_task, coroutine)
 
     def plan_outage(self, begin: float, length: float, kind: str) -> None:
         """Let all requests fail in one way for a while."""

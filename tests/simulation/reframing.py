@@ -1,0 +1,165 @@
+"""The subject `simulation.reframing:Reframing`: a suite of ReFrame that is interrupted, killed and started again.
+
+What ReFrame does is a model: it hands jobs over, looks at them, cancels at Ctrl-C, and ends. `Run` is the real one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import crestline.client
+from crestline.client import Selection, System
+from crestline.model import JobState
+from crestline.testing.simulation import Process, Scenario, World
+from crestline.testing.simulation.answers import HOME, SYSTEM
+from crestline.testing.simulation.cluster import SimulatedJob
+from crestline.testing.simulation.login import SimulatedLogin
+from crestline.testing.simulation.scenario import SITE
+from crestline_reframe.options import Options
+from crestline_reframe.runs import Run
+from crestline_reframe.work import Work
+
+OUTPUT = "rfm.out"
+END_BOUND = 400.0
+"""Seconds after the last fault and the start of a session in which all its tests have ended."""
+LAST_WORDS = 2.5
+FAREWELL = {True: 10.0, False: 60.0}
+"""Seconds for the clean-up, where it is interrupted and where it is not, as `sessions.py` has them."""
+
+
+class Reframing(Scenario):
+    """Sessions of one suite, one after the other, until one has come to its end undisturbed."""
+
+    lives = 5
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._names = [f"Test{number}" for number in range(self.random.choice((1, 2, 3)))]
+        self._interrupts = [self.random.random() < 0.5 for _ in range(self.lives - 1)]
+        self._root = Path("/nowhere")
+        self._run: Run | None = None
+        self.cluster.on_start = self._write_output
+
+    async def play(self) -> None:
+        self._root = Path(tempfile.mkdtemp(prefix="crestline-simulation-"))
+        try:
+            for _ in self._interrupts:
+                await self.program(f"session-{len(self.world.lines)}", self._session)
+                if not any(self._interrupts):
+                    break
+        finally:
+            shutil.rmtree(self._root)
+
+    def _write_output(self, job: SimulatedJob) -> None:
+        if job.workdir in self.cluster.files.nodes:
+            self.cluster.files.write(f"{job.workdir}/{OUTPUT}", str(job.number).encode())
+
+    async def _session(self, process: Process) -> None:
+        if self._run is not None:
+            self._run._journal._file.close()  # as the end of a process does
+        is_interrupted = bool(self._interrupts) and self._interrupts.pop(0)
+        random = self.world.adversary.random(process.name)
+        stop_at = self.world.now + random.choice((1, 10, 60)) * random.random()
+        began = self.world.now
+        with self._injected(process):
+            self._run = run = Run(
+                Options(system=SYSTEM), self._root, self._root / "stage", loop=asyncio.get_running_loop()
+            )
+            works = [self._work(run, name) for name in self._names]
+            for work in works:
+                run.take(work)
+            while not _all(work.ended for work in works):
+                await asyncio.sleep(0.5)  # as ReFrame polls
+                if is_interrupted and self.world.now >= stop_at:
+                    break
+                self.bounds.check("the suite", process, max(began, self.calm_at), END_BOUND)
+            is_interrupted = not _all(work.ended for work in works)
+            if is_interrupted:
+                self.world.note(process.name, "is interrupted")
+                run.cancel_all()
+                end = self.world.now + LAST_WORDS
+                while self.world.now < end and not _all(work.let_go for work in works):  # noqa: ASYNC110
+                    await asyncio.sleep(0.2)
+            else:
+                for work in works:
+                    self._check(process, work)
+            await run.finish(FAREWELL[is_interrupted])
+            self.world.note(process.name, "has ended")
+            others = set(process._tasks) - {asyncio.current_task()}
+            for task in others:
+                task.cancel()
+            await asyncio.sleep(2.0)
+
+    def _work(self, run: Run, name: str) -> Work:
+        local = self._root / "stage" / "system" / "partition" / "environment" / name
+        local.mkdir(parents=True, exist_ok=True)
+        (local / "input.txt").write_text(name)
+        script = f"#!/bin/sh\n: {name}\n"
+        (local / "rfm.sh").write_text(script)
+        (local / OUTPUT).unlink(missing_ok=True)
+        return Work(
+            place=run.places.place(local),
+            phase="run",
+            test=name,
+            script=script,
+            own_files=frozenset({"rfm.sh", OUTPUT}),
+            outputs=(OUTPUT,),
+        )
+
+    def _check(self, process: Process, work: Work) -> None:
+        """What ReFrame tells of a test is what became of a job that was its own, and was not cancelled by a run."""
+        world, told = self.world, f"{process.name} was told that {work.test}"
+        world.note(process.name, f"{work.test}: job {work.job and work.job.job_id} {work.job and work.job.state.value}")
+        world.check(not work.error, f"{told} failed: {work.error}")
+        assert work.job is not None
+        world.check(work.job.state is not JobState.CANCELLED, f"{told} was cancelled.")
+        self.ends.check(process.name, work.job)
+        output = work.place.local / OUTPUT
+        number = output.read_text() if output.exists() else "nothing"
+        world.check(number == work.job.job_id, f"{told} is job {work.job.job_id}, and has the output of {number}.")
+
+    @contextlib.contextmanager
+    def _injected(self, process: Process) -> Iterator[None]:
+        """The run's connection by the simulated network; its results by one request, where real ones take a job."""
+        network = self.network(process)
+
+        def connect(site: Any, *, policy: Any, **_: Any) -> System:
+            login = SimulatedLogin(self.firecrest)
+            return crestline.client.connect(SITE, system=SYSTEM, authorizer=login, transport=network, policy=policy)
+
+        async def download(
+            system: System, remote: str, selections: Sequence[Selection], **_: Any
+        ) -> dict[str, list[str]]:
+            await system.ls(remote)
+            found: dict[str, list[str]] = {}
+            for each in selections:
+                node = self.cluster.files.nodes.get(f"{remote}/{each.directory}/{OUTPUT}")
+                found[each.directory] = [OUTPUT] if node else []
+                if node:
+                    (each.target / OUTPUT).write_bytes(node.content)
+            return found
+
+        count = itertools.count()
+        secrets = SimpleNamespace(token_hex=lambda _: f"{process.name}-{next(count)}")
+        with (
+            mock.patch("crestline_reframe.runs.connect", connect),
+            mock.patch.object(Options, "target", return_value=(SITE, SYSTEM, None)),
+            mock.patch.object(Options, "base", return_value=f"{HOME}/reframe"),
+            mock.patch("crestline_reframe.runs.secrets", secrets),
+            mock.patch.object(System, "download_bundle", download),
+        ):
+            yield
+
+
+def _all(events: Iterable[threading.Event]) -> bool:
+    return all(event.is_set() for event in events)
