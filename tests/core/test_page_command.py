@@ -13,9 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
+from crestline.cli.page.remote import Remote
 from crestline.cli.page.server import PageServer
-from crestline.client import register_site
-from crestline.model import ConfigError
+from crestline.client import System, register_site
+from crestline.model import ConfigError, GatewayUnavailableError
 from crestline.testing import iri
 from crestline.testing.firecrest import running
 from crestline.testing.iri import TOKEN, Deviations
@@ -112,6 +113,14 @@ def test_systems_begin_at_the_directory_of_the_user(opened: Opened) -> None:
     assert "accounts" in opened.get(f"status/{opened.system}/userinfo")
 
 
+def test_a_system_that_does_not_answer_hides_no_other(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def silent(remote: Remote, name: str) -> System:
+        raise GatewayUnavailableError(f"{name} does not answer.", hint="Try again.")
+
+    monkeypatch.setattr(Remote, "system", silent)
+    assert opened.system in [each["name"] for each in opened.get("status/systems")["systems"]]
+
+
 def test_a_job_from_the_form_to_its_log(opened: Opened) -> None:
     jobs = f"compute/{opened.system}/jobs"
     script = "#!/bin/bash\n#SBATCH --time=00:05:00\necho from the page\n"
@@ -180,7 +189,7 @@ def test_files_come_and_go(opened: Opened) -> None:
 
 
 def test_an_unknown_site_and_a_taken_port_end_the_command(opened: Opened) -> None:
-    with pytest.raises(ConfigError, match="no site 'nowhere'"):
+    with pytest.raises(ConfigError, match="'nowhere'"):
         PageServer("nowhere", 0)
     register_site("there", url="http://127.0.0.1:9", token="unused")
     with pytest.raises(ConfigError, match="Cannot listen"):

@@ -18,6 +18,7 @@ import msgspec
 from crestline.cli.mcp.remote_files import read_part
 from crestline.cli.page.messages import job_info, system_entry
 from crestline.client import Site, System, connect, list_systems
+from crestline.concurrency import map_concurrently
 from crestline.gateway.hosts import OpenFile
 from crestline.model import (
     ConflictError,
@@ -61,7 +62,14 @@ class Remote:
         found = await list_systems(self._site)
         if self._only is not None:
             found = [each for each in found if str(each.get("name", "")).casefold() == self._only.casefold()]
-        return [system_entry(each, await (await self.system(each["name"])).default_workdir()) for each in found]
+        return await map_concurrently(self._entry, found, 8)
+
+    async def _entry(self, entry: dict[str, Any]) -> dict[str, Any]:
+        """The entry of a system; one that does not answer is shown as it is, beside the others."""
+        try:
+            return system_entry(entry, await (await self.system(entry["name"])).default_workdir())
+        except CrestlineError:
+            return entry
 
     async def system(self, name: str) -> System:
         """A connection to a system, made once.
