@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 LOCKED := .venv/locked.txt
 WORKERS ?= 2
+FAST_WORKERS ?= 4
 # folders without a fast test; to collect them would take longer than the tests
 NOT_FAST := airflow chaos end_to_end gateway_page docs
 FAST := not (docker or slurm or browser or airflow or slow or soak)
@@ -40,7 +41,7 @@ test: lint  ## run all tests (long runs in their small, seeded size)
 		|| { [ $$? = 1 ] && [ -n "$(AGAIN)" ] && $(BIN)/python -m pytest --last-failed --last-failed-no-failures none tests; }
 
 test-fast: install  ## run the tests that need no container, browser or Airflow and take little time
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile -m '$(FAST)' $(NOT_FAST:%=--ignore=tests/%) tests
+	$(BIN)/python -m pytest -q -n $(FAST_WORKERS) --dist loadfile -m '$(FAST)' $(NOT_FAST:%=--ignore=tests/%) tests
 
 soak: install  ## run the long runs in their full size
 	$(BIN)/python -m pytest -m soak tests

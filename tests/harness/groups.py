@@ -120,6 +120,13 @@ LONGEST = (
     "jupyterhub/test_notice.py",
     "security/test_endpoint_chains.py",
     "security/test_injection_adapters.py",
+    "security/test_denied_later.py",
+    "cli_slurm/test_options.py",
+    "security/test_shared_account.py",
+    "gateway/test_reachable.py",
+    "reframe/test_facility_backend.py",
+    "gateway/test_site_examples.py",
+    "gateway/test_transfers_large.py",
 )
 """files that take a worker longest, the longest first; all are `slow`
 
