@@ -165,7 +165,7 @@ TABLES = {
         sacct -X -l -P -j {same-done}
         sacct -X -nP -j {same-done} -o JobID,QOS,ReqTRES,AllocTRES,ReqMem,Comment,UID,GID,Eligible,Planned,CPUTime
         sacct -X -nP -j {same-done} -o MaxRSS,NTasks,TotalCPU,DerivedExitCode,SubmitLine,AssocID,Flags
-        sacct -X -nP -j {held} -o JobID,State,Start,End,Elapsed,Timelimit,NNodes,AllocCPUS,ReqCPUS,NodeList,Priority
+        sacct -X -nP -j {held} -o JobID,State,Start,End,Elapsed,Timelimit,NNodes,ReqCPUS,NodeList,Priority
         sacct -X -nP -j {array},{limited} -o JobID,JobIDRaw,State
         sacct -X -nP -j {cancelled} -o JobID,State
         sacct -X -nP -j {cancelled} -s CA -o JobID

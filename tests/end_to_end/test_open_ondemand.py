@@ -114,7 +114,7 @@ def test_a_job_in_the_job_composer(adapter: Adapter) -> None:
 def test_history(adapter: Adapter) -> None:
     job_id = adapter.submit("#!/bin/bash\nexit 0\n", "-W", "-J", "past", "--export", "NONE")
     words = ["-P", "--delimiter", UNIT, "-n", "--units", "G", "--allocations", "-o", ",".join(ACCOUNTING)]
-    said = adapter.call("sacct", *words, "--state", "COMPLETED", "-j", job_id, "-S", "2020-01-01")
+    said = adapter.call("sacct", *words, "--state", "COMPLETED", "-j", job_id, "-S", "2020-01-01", "-E", "now")
     (row,) = said.splitlines()
     found = dict(zip(ACCOUNTING, row.split(UNIT), strict=True))
     assert (found["JobId"], found["JobName"], found["State"]) == (job_id, "past", "COMPLETED")
