@@ -112,7 +112,7 @@ class JobMonitor:
         """
         entry = self._entry(job)
         entry.wanted_until = clock.monotonic() + self._policy.remember
-        if self._is_gone(entry, clock.monotonic()):
+        if self._is_gone(entry, entry.missed_at):
             raise _gone(entry.job.job_id)
         self._start()
         return entry.job
@@ -362,6 +362,7 @@ class JobMonitor:
         if entry.missing_since is None:
             entry.missing_since = now
         entry.looks += 1
+        entry.missed_at = now
         if self._is_gone(entry, now):
             for watcher in entry.watchers:
                 watcher.tell(_gone(entry.job.job_id))

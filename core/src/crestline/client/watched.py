@@ -62,7 +62,7 @@ class Watcher:
 class Entry:
     """What is known of one watched id; times in seconds of the monotonic clock."""
 
-    __slots__ = ("heard", "job", "last_news", "looks", "missing_since", "told", "wanted_until", "watchers")
+    __slots__ = ("heard", "job", "last_news", "looks", "missed_at", "missing_since", "told", "wanted_until", "watchers")
 
     def __init__(self, job: Job, now: float) -> None:
         self.job = job
@@ -73,6 +73,8 @@ class Entry:
         self.watchers: list[Watcher] = []  # a set takes four times as much
         self.told: tuple[JobState, str, str] | None = None
         self.missing_since: float | None = None
+        self.missed_at = now
+        """when a look missed it last; a time without looks says nothing"""
         self.looks = 0
 
     def event(self) -> JobEvent:
