@@ -6,7 +6,7 @@ import json
 import re
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -32,6 +32,11 @@ class Pair:
         ours, theirs = self.commands(words[0], *words[1:]), self.real(*words)
         assert ours == theirs
         return ours
+
+    def expected(self, lines: Iterable[str]) -> list[str]:
+        """Those that the cluster's Slurm answers as the newest one does."""
+        is_old = self._cluster.slurm_version == "22.05"
+        return [line for line in lines if not (is_old and line in OTHERWISE_IN_22_05)]
 
     def differences(self, lines: Sequence[str]) -> list[str]:
         """The command lines, variables before them, that leave something else here than there."""
@@ -297,6 +302,12 @@ TABLES = {
     """,
 }
 """command lines whose exit code and both streams are compared"""
+OTHERWISE_IN_22_05 = {
+    "sbatch -D /home/alice -d afterok:999999 --wrap true",  # is accepted, and waits for ever
+    "srun -D /home/alice -N 99 true",  # likewise
+    "-t PENDING {}_[8-9]",  # with a filter, scancel ends the whole array
+    "-n {name} {}_1",
+}
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -304,7 +315,7 @@ def test_the_same_is_printed(pair: Pair, jobs: dict[str, str], table: str) -> No
     names = jobs | {
         "all": ",".join(each for name, each in jobs.items() if name not in ("bobs", "ended", "tasks", "cancelled"))
     }
-    lines = [line.strip() for line in TABLES[table].strip().splitlines()]
+    lines = pair.expected(line.strip() for line in TABLES[table].strip().splitlines())
     assert pair.differences([re.sub(r"\{(\S+?)\}", lambda match: names[match[1]], line) for line in lines]) == []
 
 
@@ -317,9 +328,8 @@ def test_ranges_and_filters_choose_what_is_cancelled(pair: Pair, jobs: dict[str,
     def submit(name: str) -> str:
         return pair.real("sbatch", "--parsable", "-H", "-J", name, "-a", "1-9", "--wrap", "true").strip()
 
-    for number, words in enumerate(
-        ("{}_[2-3,7]", "{}_5", "-t PENDING {}_[8-9]", "-n {name} {}_1", "-q normal -n {name}")
-    ):
+    lines = ("{}_[2-3,7]", "{}_5", "-t PENDING {}_[8-9]", "-n {name} {}_1", "-q normal -n {name}")
+    for number, words in enumerate(pair.expected(lines)):
         ours, theirs = submit(f"twin-{number}"), submit(f"pair-{number}")
         pair.commands("scancel", *words.format(ours, name=f"twin-{number}").split())
         pair.real("scancel", *words.format(theirs, name=f"pair-{number}").split())
