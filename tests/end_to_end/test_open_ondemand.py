@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from harness.gateway import RunningGateway
+from harness.patience import until_blocking
 from harness.slurm_commands import SlurmCommands
 from harness.slurm_gateway import SlurmGateway
 
@@ -114,8 +115,9 @@ def test_a_job_in_the_job_composer(adapter: Adapter) -> None:
 def test_history(adapter: Adapter) -> None:
     job_id = adapter.submit("#!/bin/bash\nexit 0\n", "-W", "-J", "past", "--export", "NONE")
     words = ["-P", "--delimiter", UNIT, "-n", "--units", "G", "--allocations", "-o", ",".join(ACCOUNTING)]
-    said = adapter.call("sacct", *words, "--state", "COMPLETED", "-j", job_id, "-S", "2020-01-01", "-E", "now")
-    (row,) = said.splitlines()
+    words += ["--state", "COMPLETED", "-j", job_id, "-S", "2020-01-01", "-E", "now"]
+    until_blocking(lambda: adapter.call("sacct", *words))  # accounting hears of the end a little later
+    (row,) = adapter.call("sacct", *words).splitlines()
     found = dict(zip(ACCOUNTING, row.split(UNIT), strict=True))
     assert (found["JobId"], found["JobName"], found["State"]) == (job_id, "past", "COMPLETED")
     assert re.fullmatch(r"\d\d:\d\d:\d\d", found["Elapsed"])
