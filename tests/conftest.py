@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from harness import groups
@@ -22,12 +23,14 @@ __all__ = ["cluster", "clusters", "oidc_provider", "postgresql", "s3_server", "s
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the groups of tests, and let programs under test get SIGINT also in a background run.
+    """Declare the groups of tests, time no example, and let programs get SIGINT also in a background run.
 
     The shell of a background run ignores SIGINT for what it starts, and programs inherit that, but no handler.
     """
     for marker, meaning in groups.MARKERS.items():
         config.addinivalue_line("markers", f"{marker}: {meaning}")
+    hypothesis.settings.register_profile("untimed", deadline=None)
+    hypothesis.settings.load_profile("untimed")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, lambda number, frame: None)
 

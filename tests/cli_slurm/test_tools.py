@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from crestline.cli.slurm.links import COMMANDS
+from harness.patience import until_blocking
 from harness.slurm_commands import SlurmCommands
 
 
@@ -61,7 +62,7 @@ def test_dask_jobqueue_computes(path: SlurmCommands, tmp_path: Path) -> None:
         assert client.submit(os.getenv, "SLURM_JOB_NAME").result(timeout=60) == "dask-worker"
         (job,) = path("squeue", "--me", "-h", "-n", "dask-worker", "-t", "R", "-o", "%i").split()
     # leaving the cluster has called scancel
-    assert path("sacct", "-nPX", "-j", job, "-o", "State").startswith("CANCELLED")
+    until_blocking(lambda: path("sacct", "-nPX", "-j", job, "-o", "State").startswith("CANCELLED"))
 
 
 def test_batchspawner_reads_the_state(path: SlurmCommands) -> None:
