@@ -97,6 +97,8 @@ def _checked_show(words: Sequence[str]) -> list[str]:
         return ["ping"]
     if command != "show" or len(entity) < 3 or not any(each.startswith(entity) for each in _ENTITIES):
         raise InvalidRequestError("scontrol is served for 'show' alone.", hint="Name what to show, for example a job.")
+    if any(word.rpartition("=")[2].startswith("/") for word in words):
+        raise InvalidRequestError("scontrol would read the file of that name.", hint="Name hosts instead.")
     return list(words)
 
 
