@@ -169,6 +169,11 @@ async def test_the_users_whole_directory_is_not_deleted(crestline: Command) -> N
             assert (await call.refused("delete_path", path=path, recursive=True)).startswith("PermissionDeniedError:")
         for path in ("..", f"{home}/x/../..", "a/../../b"):
             assert "contains `..`" in await call.refused("delete_path", path=path, recursive=True)
+        link = Path(home, "above")
+        link.symlink_to("..")
+        path = f"{link}/{Path(home).name}"
+        assert "holds all files" in await call.refused("delete_path", path=path, recursive=True)
+        link.unlink()
     assert Path(home).is_dir()
 
 

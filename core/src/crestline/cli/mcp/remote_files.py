@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 
 from crestline.client import System
-from crestline.model import InvalidRequestError, PermissionDeniedError
+from crestline.model import CrestlineError, InvalidRequestError, PermissionDeniedError
 
 
 async def resolve(system: System, path: str) -> str:
@@ -20,15 +20,32 @@ async def resolve(system: System, path: str) -> str:
 
 
 async def check_deletable(system: System, path: str) -> None:
-    """Refuse what holds all files of the user, or a whole file system.
+    """Refuse what holds all files of the user, or a whole file system, by whatever name.
 
     Raises:
         PermissionDeniedError: it is, or holds, the user's default directory or the root of a file system.
     """
     served = [place.get("path") or "/" for place in (await system.describe()).get("fileSystems") or []]
+    found = await _identity(system, path)
     for kept in (await system.default_workdir(), *served):
-        if f"{kept.rstrip('/')}/".startswith(f"{path.rstrip('/')}/"):
+        is_below = f"{kept.rstrip('/')}/".startswith(f"{path.rstrip('/')}/")
+        if is_below or (found and found in [await _identity(system, each) for each in _and_above(kept)]):
             raise PermissionDeniedError(f"{path} holds all files of {kept}.", hint="Name what is inside it.")
+
+
+def _and_above(path: str) -> list[str]:
+    """The path and the directories above it, without the root, which has one name alone."""
+    parts = path.strip("/").split("/")
+    return ["/" + "/".join(parts[:count]) for count in range(len(parts), 0, -1)]
+
+
+async def _identity(system: System, path: str) -> tuple[int, int] | None:
+    """Device and inode, which are the same by whatever links a path leads there; None if they are not told."""
+    try:
+        numbers = await system.stat(path)
+    except CrestlineError:
+        return None
+    return (numbers.get("dev", 0), numbers["ino"]) if numbers.get("ino") else None
 
 
 async def read_part(system: System, path: str, start: int, length: int, size: int) -> bytes:
