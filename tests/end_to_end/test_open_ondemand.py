@@ -116,7 +116,8 @@ def test_history(adapter: Adapter) -> None:
     job_id = adapter.submit("#!/bin/bash\nexit 0\n", "-W", "-J", "past", "--export", "NONE")
     words = ["-P", "--delimiter", UNIT, "-n", "--units", "G", "--allocations", "-o", ",".join(ACCOUNTING)]
     words += ["--state", "COMPLETED", "-j", job_id, "-S", "2020-01-01", "-E", "now"]
-    until_blocking(lambda: adapter.call("sacct", *words))  # accounting hears of the end a little later
+    # Accounting hears of the end a little later, and that of Slurm 22.05 of the name later still.
+    until_blocking(lambda: "past" in adapter.call("sacct", *words))
     (row,) = adapter.call("sacct", *words).splitlines()
     found = dict(zip(ACCOUNTING, row.split(UNIT), strict=True))
     assert (found["JobId"], found["JobName"], found["State"]) == (job_id, "past", "COMPLETED")

@@ -76,7 +76,11 @@ class PostgresServer:
         """Stop, without waiting for clients."""
         if self._process is not None:
             self._process.send_signal(signal.SIGINT)
-            self._process.wait(60)
+            try:
+                self._process.wait(20)
+            except subprocess.TimeoutExpired:  # a client holds it up
+                self._process.send_signal(signal.SIGQUIT)
+                self._process.wait(60)
             self._process = None
 
     def pause(self) -> None:
