@@ -91,7 +91,7 @@ def _serve() -> Path:
 
 
 def main(listener: socket.socket) -> None:
-    """Fork for each connection, until there is no more stdin."""
+    """Fork for each connection, until stdin ends."""
     from crestline.cli.light_imports import install
 
     install()

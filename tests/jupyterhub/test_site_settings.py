@@ -155,7 +155,7 @@ async def test_progress_says_why_there_is_no_news() -> None:
     made.job_id = "12"
     messages = [event["message"] async for event in made.progress()]
     assert len(messages) == 1
-    assert messages[0].startswith("Job 12: there is no news of it.")
+    assert messages[0].startswith("Job 12: its state is not known at present.")
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def digest_request(
     """Digest of a run: script, resources, and names and content of what it uploads.
 
     Args:
-        output_dir: where the run puts its results; what it has put there is no part of what was asked for.
+        output_dir: where the run puts its results, which do not count as part of the request.
         results: patterns of their names.
     """
     from crestline.client.files.local import local_errors

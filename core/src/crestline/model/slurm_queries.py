@@ -85,7 +85,7 @@ class ParsedOptions:
     pairs: list[tuple[str, str]]
     """long names and values in their order; the value of an option without one is empty"""
     words: list[str]
-    """what is no option"""
+    """the arguments that are not options"""
     valued: frozenset[str]
     """names of the options that need a value"""
 

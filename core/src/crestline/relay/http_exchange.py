@@ -39,7 +39,7 @@ _HOP_BY_HOP = {
 _OF_PROXIES = re.compile(
     rb"forwarded|via|x-real-ip|x-scheme|x-(client|forwarded|original|rewrite|http-method)-?.*|.*_.*", re.IGNORECASE
 )
-"""headers by which a proxy says who asks, or for which path or method, and names that CGI takes for those of others"""
+"""headers in which a proxy names the client, the path or the method, and names that CGI takes for those of others"""
 _METHODS = {b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"PROPFIND", b"PROPPATCH", b"MKCOL"}
 _METHODS |= {b"COPY", b"MOVE", b"LOCK", b"UNLOCK", b"REPORT", b"SEARCH"}  # jupyter-server-proxy serves WebDAV, too
 _REASONS = {

@@ -493,7 +493,7 @@ class FirecRESTSpawner(SpawnerOptions, Spawner):
                 async for event in events:
                     yield event
         except CrestlineError as error:  # the start itself goes on, and says what becomes of it
-            yield {"progress": 30, "message": f"Job {self.job_id}: there is no news of it. {error}"}
+            yield {"progress": 30, "message": f"Job {self.job_id}: its state is not known at present. {error}"}
 
 
 def _complete(start: asyncio.Future[None]) -> None:

@@ -1,6 +1,6 @@
 """`crestline mcp`: a system's jobs and files as tools of the Model Context Protocol, for agents.
 
-`tools` has the tools, `remote_files` reads for them, `server` has their schemas and their errors. They need the extra
+`tools` has the tools, `server` has their schemas and their errors. They need the extra
 `crestline[mcp]`, and are imported when the command runs.
 """
 

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from pydantic import Field
 
-from crestline.cli.mcp.remote_files import check_deletable, read_part, resolve
 from crestline.cli.remote import check_known, last_lines, naming_missing_directory, output_files
+from crestline.cli.remote_files import check_deletable, read_part, resolve
 from crestline.cli.systems import health
 from crestline.client import Policy, RetryPolicy, System, connect, find_site, list_systems
 from crestline.listening import check_listening

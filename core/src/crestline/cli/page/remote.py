@@ -15,8 +15,8 @@ from typing import Any
 
 import msgspec
 
-from crestline.cli.mcp.remote_files import read_part
 from crestline.cli.page.messages import job_info, system_entry
+from crestline.cli.remote_files import read_part
 from crestline.client import Site, System, connect, list_systems
 from crestline.concurrency import map_concurrently
 from crestline.gateway.hosts import OpenFile

@@ -19,9 +19,9 @@ from litestar.params import HeaderParameter, JSONBody, PathParameter, QueryParam
 from litestar.response import Stream
 
 from crestline import __version__
-from crestline.cli.mcp.remote_files import check_deletable
 from crestline.cli.page.messages import file_entry, job_info, job_metadata, job_spec
 from crestline.cli.page.remote import Remote
+from crestline.cli.remote_files import check_deletable
 from crestline.client import System, find_site
 from crestline.gateway.errors import handle_crestline_error, handle_http_exception, handle_unexpected
 from crestline.gateway.identity.clients import sign_in_link

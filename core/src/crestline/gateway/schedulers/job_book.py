@@ -104,7 +104,7 @@ class ListSharing(Protocol):
     async def get(
         self, user: str, owner: str | None, oldest: float, fetch: Callable[[], Awaitable[list[Entry]]]
     ) -> tuple[list[Entry], float]:
-        """A list that is no older than `oldest`, and when it was asked for (both by `time.monotonic()`).
+        """A list that was asked for at `oldest` or later, and when it was asked for (both by `time.monotonic()`).
 
         Raises:
             CrestlineError: as `fetch`.
@@ -198,7 +198,7 @@ class JobBook:
 
     Args:
         source: the batch system.
-        user: POSIX user who asks it.
+        user: POSIX user on whose behalf it is asked.
         owner: whose jobs; None: all users'.
         max_age: seconds for which a list is fresh.
         max_stale: seconds for which an older list is served while a newer one is late.

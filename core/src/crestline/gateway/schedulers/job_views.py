@@ -14,7 +14,7 @@ _IDLE = 600.0
 """seconds after which a book without readers is closed"""
 
 _ACTIVE = 60.0
-"""seconds after which a user who does not ask again no longer counts as active"""
+"""seconds for which a user counts as active after a request"""
 
 _DEFAULT_WINDOW = 7 * 86400
 """seconds"""

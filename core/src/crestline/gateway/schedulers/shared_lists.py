@@ -82,12 +82,12 @@ class SharedLists:
     async def get(
         self, user: str, owner: str | None, oldest: float, fetch: Callable[[], Awaitable[list[Entry]]]
     ) -> tuple[list[Entry], float]:
-        """A list that is no older than `oldest`, and when it was asked for (both by `time.monotonic()`).
+        """A list that was asked for at `oldest` or later, and when it was asked for (both by `time.monotonic()`).
 
         Without an answer of the database the list is fetched here.
 
         Args:
-            user: POSIX user who asks the batch system: not everyone sees the same.
+            user: POSIX user on whose behalf the batch system is asked; users see different lists.
             owner: whose jobs; None: all users'.
             oldest: reading of `time.monotonic()`.
             fetch: asks the batch system.

@@ -296,10 +296,10 @@ class Facility:
         try:
             is_recursive = str(task["fields"].get("recursive")).lower() == "true"
             if is_recursive and not self.deviations.has_recursive_listings:
-                raise NotImplementedError("501: recursive is not supported")
+                raise ValueError("501: recursive is not supported")
             output = run_operation(task["name"], task["fields"], task["upload"])
             task["status"], task["result"] = "completed", {"output": output}
-        except (OSError, ValueError, NotImplementedError) as error:
+        except (OSError, ValueError) as error:
             task["status"], task["result"] = "failed", {self.deviations.task_error_field: f"Error: {error}"}
 
     def _get_tasks(self, version: int, request: Request) -> tuple[int, Any]:

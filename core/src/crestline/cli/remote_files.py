@@ -1,4 +1,4 @@
-"""Paths and parts of files of a system, for the tools."""
+"""Paths and parts of files of a system, for `crestline mcp` and `crestline page`."""
 
 from __future__ import annotations
 
