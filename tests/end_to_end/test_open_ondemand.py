@@ -42,10 +42,11 @@ ACCOUNTING = (
 class Adapter:
     """Calls the programs of a cluster's configuration as ood_core does."""
 
-    def __init__(self, job: dict[str, Any], environment: dict[str, str]) -> None:
+    def __init__(self, job: dict[str, Any], environment: dict[str, str], place: Path) -> None:
         assert job["adapter"] == "slurm"
         self._job = job
         self._environment = environment
+        self._place = place
 
     def call(self, command: str, *arguments: str, stdin: str = "", **environment: str) -> str:
         program = self._job.get("bin_overrides", {}).get(command) or str(Path(self._job["bin"]) / command)
@@ -54,6 +55,7 @@ class Adapter:
             [program, *words],
             input=stdin,
             env=self._environment | environment,
+            cwd=self._place,
             capture_output=True,
             text=True,
             timeout=120,
@@ -89,7 +91,7 @@ def adapter(request: pytest.FixtureRequest, tmp_path: Path) -> Adapter:
     text = (EXAMPLE / "clusters.d" / "daint.yml").read_text()
     text = text.replace("/opt/crestline/slurm", str(commands.link(tmp_path / "slurm")))
     text = text.replace("/opt/crestline/open_ondemand", str(EXAMPLE)).replace("daint@", f"{gateway.system}@")
-    return Adapter(yaml.safe_load(text)["v2"]["job"], commands.environment)
+    return Adapter(yaml.safe_load(text)["v2"]["job"], commands.environment, commands.place)
 
 
 def test_a_job_in_the_job_composer(adapter: Adapter) -> None:
