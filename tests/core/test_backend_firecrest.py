@@ -6,6 +6,7 @@ import asyncio
 import importlib.metadata
 import json
 import logging
+import sys
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -15,7 +16,7 @@ import msgspec
 import pytest
 
 from crestline.client import Policy, RetryPolicy
-from crestline.client.auth import ApiKey, ClientCredentials, StaticToken
+from crestline.client.auth import ApiKey, ClientCredentials, StaticToken, TokenCommand
 from crestline.client.backends.firecrest import FirecrestBackend
 from crestline.client.backends.firecrest.calls import PRIVATE_NAMES
 from crestline.client.backends.firecrest.job_rows import read_jobs
@@ -265,13 +266,32 @@ async def test_one_refresh_on_401(backend: FirecrestBackend, plain: PlainFirecre
     assert plain.count("GET", "/stat") == 2
 
 
-async def test_no_second_refresh_on_401(backend: FirecrestBackend, plain: PlainFirecrest) -> None:
+async def test_another_refresh_for_each_new_token(backend: FirecrestBackend, plain: PlainFirecrest) -> None:
+    plain.faults.fail(401, path="/stat", count=3)
+    assert (await backend.files.stat(str(plain.home)))["size"] > 0
+    assert plain.count("POST", "/token") == 3
+    assert plain.count("GET", "/stat") == 4
+
+
+async def test_refreshes_on_401_are_bounded(backend: FirecrestBackend, plain: PlainFirecrest) -> None:
     plain.faults.reject_tokens = True
     with pytest.raises(AuthenticationError) as caught:
         await backend.files.stat(str(plain.home))
-    assert plain.count("POST", "/token") == 1
-    assert plain.count("GET", "/stat") == 2
+    assert plain.count("POST", "/token") == 3
+    assert plain.count("GET", "/stat") == 4
     assert "eyJ" not in str(caught.value)
+
+
+async def test_a_renewal_that_brings_the_same_token_is_the_last(plain: PlainFirecrest) -> None:
+    token = plain.token(lifetime=600)
+    backend = backend_of(plain, TokenCommand([sys.executable, "-c", f"print({token!r})"]))
+    await backend.open()
+    before = plain.count("GET", "/stat")
+    plain.faults.reject_tokens = True
+    with pytest.raises(AuthenticationError):
+        await backend.files.stat(str(plain.home))
+    assert plain.count("GET", "/stat") - before == 2
+    await backend.close()
 
 
 async def test_a_submission_with_a_refused_token_goes_out_again(

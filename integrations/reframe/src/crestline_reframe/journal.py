@@ -41,14 +41,18 @@ class Journal:
     """The file of one run.
 
     Attributes:
-        run: names the run, and its directory on the system.
+        run: names the run.
+        directories: its directories on the system. The last one is in use; the removal of the others may go on.
         entries: what an earlier process has left of it, by test and phase.
     """
 
-    def __init__(self, path: Path, file: TextIO, run: str, entries: dict[tuple[str, str], Entry]) -> None:
+    def __init__(
+        self, path: Path, file: TextIO, run: str, entries: dict[tuple[str, str], Entry], farewells: int = 0
+    ) -> None:
         self._path = path
         self._file = file
         self.run = run
+        self.directories = [run, *(f"{run}.{number}" for number in range(1, farewells + 1))]
         self.entries = entries
 
     @classmethod
@@ -61,7 +65,8 @@ class Journal:
             if _locked(file):
                 lines = _lines(file)
                 if lines and lines[0].get("where") == where:
-                    return cls(path, file, path.stem, _entries(lines))
+                    farewells = sum("is_abandoned" in line and "key" not in line for line in lines)
+                    return cls(path, file, path.stem, _entries(lines), farewells)
             file.close()
         run = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
         path = folder / f"{run}.jsonl"
@@ -88,7 +93,7 @@ class Journal:
         self._write(key=key, is_packed=True)
 
     def abandoned(self, key: str | None = None) -> None:
-        """Let no later run continue with this job; without a key, with any job of the run."""
+        """Let no later run continue with this job; without a key, with any job or the directory of the run."""
         self._write(is_abandoned=True, **({"key": key} if key else {}))
 
     def close(self) -> None:

@@ -155,7 +155,7 @@ class Run:
     @property
     def name(self) -> str:
         """The run, as its directory on the system is called."""
-        return self._journal.run
+        return self._journal.directories[-1]
 
     def close(self, timeout: float = _FAREWELL) -> None:
         """End what still runs and leave nothing on the system. The journal stays if that cannot be done in time."""
@@ -199,7 +199,7 @@ class Run:
     async def _really_open(self) -> System:
         system = await self._system.open()
         base = self.options.base() or posixpath.join(await system.default_workdir(), "reframe")
-        self.places.root = posixpath.join(base, self._journal.run)
+        self.places.root = posixpath.join(base, self.name)
         await system.mkdir(self.places.root, parents=True)
         if Capability.TAR not in system.capabilities:  # two requests up, three down
             self._bring.be_patient(1.5, 10.0)
@@ -467,7 +467,8 @@ class Run:
                 *(self._cancel_left(system, entry) for entry in self._journal.entries.values()),
             )
             failures += await _failures(
-                self._remove_own(system), self._remove_expired(system, posixpath.dirname(self.places.root))
+                *(self._remove_own(system, directory) for directory in self._journal.directories),
+                self._remove_expired(system, posixpath.dirname(self.places.root)),
             )
             if failures:
                 raise failures[0]
@@ -481,10 +482,10 @@ class Run:
                 with contextlib.suppress(NotFoundError):
                     await system.cancel(entry.job_id)
 
-    async def _remove_own(self, system: System) -> None:
+    async def _remove_own(self, system: System, directory: str) -> None:
         if not self._keep:
             with contextlib.suppress(NotFoundError):
-                await system.remove(self.places.root)
+                await system.remove(posixpath.join(posixpath.dirname(self.places.root), directory))
 
     async def _remove_expired(self, system: System, base: str) -> None:
         """Remove what runs have left that no run will resume."""

@@ -13,13 +13,20 @@ from typing import Literal
 import httpx
 from httpx_retries import Retry, RetryTransport
 
+from crestline.client.auth.base import Authorizer, fingerprint
 from crestline.client.backends.answers import unreachable
 from crestline.client.backends.messages import NOTHING_BEGAN, NotSentError
 from crestline.client.backends.outages import OutageLog
 from crestline.client.bounded import ENCODING, read_whole
 from crestline.client.policy import RetryPolicy
 from crestline.client.traffic import CountingTransport, Traffic
-from crestline.model import CrestlineError, GatewayUnavailableError, MaintenanceError, RateLimitedError
+from crestline.model import (
+    AuthenticationError,
+    CrestlineError,
+    GatewayUnavailableError,
+    MaintenanceError,
+    RateLimitedError,
+)
 from crestline.tracing import client_span
 
 logger = logging.getLogger(__name__)
@@ -77,6 +84,32 @@ class Attempts:
             error = self.judged(error_of(self.last))
         error.message = f"{error.message.rstrip('.')}, after {self.count} tries in {budget}."
         return error
+
+
+class Renewals:
+    """The access tokens that a server refused during one call, which is sent again with each new one.
+
+    Args:
+        most: new tokens for one call.
+    """
+
+    def __init__(self, most: int = 3) -> None:
+        self._most = most
+        self._refused: set[str] = set()
+
+    def allow(self, error: AuthenticationError) -> bool:
+        """Whether to send the call again: `note_refusal` marked the error, and the refused token was a new one."""
+        token = getattr(error, "refused_token", None)
+        if token is None or token in self._refused or len(self._refused) >= self._most:
+            return False
+        self._refused.add(token)
+        return True
+
+
+def note_refusal(error: CrestlineError, request: httpx.Request, authorizer: Authorizer) -> None:
+    """Tell the authorizer that a server answered 401, and mark the error if another token may come."""
+    if authorizer.refused(request.headers):
+        error.refused_token = fingerprint(request.headers.get("Authorization", ""))  # type: ignore[attr-defined]
 
 
 attempts: ContextVar[Attempts | None] = ContextVar("crestline_attempts", default=None)

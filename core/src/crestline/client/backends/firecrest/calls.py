@@ -19,7 +19,16 @@ from crestline.client.backends.answers import only_utf8, unreachable, unusable
 from crestline.client.backends.capabilities import Capability
 from crestline.client.backends.firecrest.refusals import error_of
 from crestline.client.backends.messages import NOTHING_BEGAN, NotSentError
-from crestline.client.backends.transport import NEVER_LEFT, Attempts, Repeat, attempts, make_client, repeat
+from crestline.client.backends.transport import (
+    NEVER_LEFT,
+    Attempts,
+    Renewals,
+    Repeat,
+    attempts,
+    make_client,
+    note_refusal,
+    repeat,
+)
 from crestline.client.bounded import decode, read_whole
 from crestline.client.policy import RetryPolicy
 from crestline.client.secrets_in_logs import keep_secrets_out_of_logs
@@ -76,19 +85,20 @@ class Calls:
         await self._api.close_session()
 
     async def _ask(self, send: Callable[[], Awaitable[T]], how: Repeat = "freely") -> T:
-        """Run one of pyfirecrest's methods; `send` may be called twice, the second time after a refused token."""
+        """Run one of pyfirecrest's methods; `send` is called again after a refused token, as `Renewals` allows."""
         token = repeat.set(how)
         so_far = Attempts()
         noted = attempts.set(so_far)
         try:
             with ensure_correlation_id():
                 async with asyncio.timeout(self._policy.budget):
-                    try:
-                        return await self._send(send)
-                    except AuthenticationError as error:
-                        if not getattr(error, "renewable", False):
-                            raise
-                    return await self._send(send)
+                    renewals = Renewals()
+                    while True:
+                        try:
+                            return await self._send(send)
+                        except AuthenticationError as error:
+                            if not renewals.allow(error):
+                                raise
         except TimeoutError:
             raise so_far.out_of_time(self.gateway_url, self._policy, error_of) from None
         except NOTHING_BEGAN as error:
@@ -112,8 +122,8 @@ class Calls:
 
     def _refusal(self, response: httpx.Response) -> CrestlineError:
         error = error_of(response)
-        if response.status_code == 401 and self._authorizer.refused(response.request.headers):
-            error.renewable = isinstance(error, AuthenticationError)  # type: ignore[attr-defined]
+        if response.status_code == 401:
+            note_refusal(error, response.request, self._authorizer)
         return error
 
     async def _request(
@@ -174,7 +184,8 @@ class Calls:
             silence: seconds without a byte after which the answer counts as broken; None: the usual ones.
         """
         timeout = httpx.Timeout(silence or self._policy.answer_timeout, connect=self._policy.connect_timeout)
-        for may_renew in (not isinstance(content, AsyncIterator), False):
+        renewals = Renewals(0) if isinstance(content, AsyncIterator) else Renewals()
+        while True:
             with only_utf8():
                 request = self._http.build_request(
                     method,
@@ -195,7 +206,7 @@ class Calls:
                 finally:
                     await response.aclose()
             except AuthenticationError as error:
-                if not (may_renew and getattr(error, "renewable", False)):
+                if not renewals.allow(error):
                     raise
             except httpx.HTTPError as error:
                 raise unreachable(error, self.gateway_url) from None

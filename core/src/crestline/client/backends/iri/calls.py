@@ -15,7 +15,16 @@ from crestline.client.auth import Authorizer
 from crestline.client.backends.answers import only_utf8, unreachable, unusable
 from crestline.client.backends.iri.errors import error_from_response
 from crestline.client.backends.messages import NOTHING_BEGAN, NotSentError
-from crestline.client.backends.transport import NEVER_LEFT, Attempts, Repeat, attempts, make_client, repeat
+from crestline.client.backends.transport import (
+    NEVER_LEFT,
+    Attempts,
+    Renewals,
+    Repeat,
+    attempts,
+    make_client,
+    note_refusal,
+    repeat,
+)
 from crestline.client.bounded import decode
 from crestline.client.policy import Policy
 from crestline.client.secrets_in_logs import keep_secrets_out_of_logs
@@ -124,12 +133,13 @@ class Calls:
         noted = attempts.set(so_far)
         try:
             async with asyncio.timeout(self.policy.retry.budget):
-                for may_renew in (True, False):
+                renewals = Renewals()
+                while True:
                     try:
                         with only_utf8():
                             return await self._send(method, (base or self.base) + path, params, body, headers, upload)
                     except AuthenticationError as error:
-                        if not (may_renew and getattr(error, "renewable", False)):
+                        if not renewals.allow(error):
                             raise
         except TimeoutError:
             raise so_far.out_of_time(self.url, self.policy.retry, error_from_response) from None
@@ -138,7 +148,6 @@ class Calls:
         finally:
             attempts.reset(noted)
             repeat.reset(token)
-        raise AssertionError("unreachable")
 
     async def _send(
         self,
@@ -169,8 +178,8 @@ class Calls:
             raise unreachable(error, self.url) from None
         if response.status_code >= 300:
             found = error_from_response(response)
-            if response.status_code == 401 and self._authorizer.refused(response.request.headers):
-                found.renewable = True  # type: ignore[attr-defined]
+            if response.status_code == 401:
+                note_refusal(found, response.request, self._authorizer)
             raise found
         return response
 
