@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator
+from types import SimpleNamespace
+from typing import Any, cast
 
 import msgspec
 import pytest
 
 import crestline
 from crestline.client import Policy, PollPolicy, System
+from crestline.client.monitor import JobMonitor
 from crestline.clock import use_clocks
 from crestline.model import (
     CrestlineError,
@@ -24,6 +28,7 @@ from crestline.model import (
 )
 from crestline.testing.firecrest import PlainFirecrest, running
 from crestline.testing.firecrest.scheduler import Order
+from crestline.testing.simulation import VirtualEventLoop
 from harness.gateway import RunningGateway
 from harness.patience import until
 from harness.sites import BRISK, gateway_site, plain_site
@@ -97,6 +102,34 @@ async def test_1000_jobs_cost_one_list_per_interval(plain: PlainFirecrest) -> No
     assert [job.job_id for job in done] == ids
     assert 3 < lists(plain) <= rounds
     assert lookups(plain) == 0
+
+
+@pytest.mark.parametrize(("slow", "lists_in_a_minute"), [(1, range(15, 30)), (99, range(1, 4))])
+def test_one_slow_list_does_not_delay_the_next_ones(slow: int, lists_in_a_minute: range) -> None:
+    """A process that starts may block its event loop for long; only lists that stay slow are asked for less often."""
+    loop = VirtualEventLoop()
+    asked: list[float] = []
+
+    class Jobs:
+        async def list(self, _: object, *, patient: bool) -> list[Job]:
+            asked.append(loop.time())
+            await asyncio.sleep(12 if len(asked) <= slow else 0.01)
+            return [Job(job_id="1", state=S.RUNNING)]
+
+    backend = SimpleNamespace(jobs=Jobs(), capabilities=frozenset(), system_name="lab", gateway_url="")
+    policy = PollPolicy(shortest=2.0, busy_share=0.1, jitter=0.0)
+
+    async def watch() -> None:
+        monitor = JobMonitor(cast(Any, backend), cast(Any, None), policy)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(72):
+                await monitor.wait("1")
+        await monitor.close()
+
+    with use_clocks(loop.time, loop.time):
+        loop.run_until_complete(watch())
+    loop.close()
+    assert len([at for at in asked if at >= asked[0] + 12]) in lists_in_a_minute
 
 
 async def test_no_requests_without_watchers(lab: System, plain: PlainFirecrest) -> None:

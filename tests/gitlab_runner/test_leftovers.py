@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+import subprocess
 import threading
 import zipfile
+from collections.abc import AsyncIterator
 from io import BytesIO
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -19,8 +23,12 @@ from crestline.private_files import locked
 from crestline.testing.gitlab_runner import CiJob, GitLab
 from crestline_gitlab_runner import allocation
 from crestline_gitlab_runner.allocation import Allocation
+from crestline_gitlab_runner.ci_job import CiJob as CiJobOfRunner
+from crestline_gitlab_runner.failures import RunnerGoneError
 from crestline_gitlab_runner.mailbox import Ended
+from crestline_gitlab_runner.runner_process import identify
 from crestline_gitlab_runner.settings import load_settings
+from crestline_gitlab_runner.stages import Stages
 from crestline_gitlab_runner.state import State
 from gitlab_runner.conftest import MakeSite
 from gitlab_runner.site import DriverSite
@@ -166,6 +174,33 @@ def test_a_runner_that_is_killed_during_a_slow_fetch(make_site: MakeSite, gitlab
             assert not gitlab.answers_clones.is_set()
     finally:
         gitlab.answers_clones.set()
+
+
+@pytest.mark.parametrize("noted", ["runs", "has ended", "was not the runner"])
+def test_a_runner_that_died_before_the_stage_asked_for_its_parent(noted: str, tmp_path: Path) -> None:
+    """The stage's parent is then the process that took it over; what `config` has noted tells."""
+    (tmp_path / "driver.toml").write_text('[gateway]\nurl = "https://gateway.invalid"\nsystem = "lab"\n')
+    (tmp_path / "script").touch()
+
+    @contextlib.asynccontextmanager
+    async def connect() -> AsyncIterator[Any]:
+        yield SimpleNamespace(max_direct_size=1)
+
+    runner = subprocess.Popen(["sleep", "600"])
+    try:
+        state = State.create(tmp_path / "job", ci_job=1, root="/r", runner=identify(runner.pid))
+        stages = Stages(load_settings(tmp_path / "driver.toml"), cast(CiJobOfRunner, None), state, connect)
+        if noted != "runs":
+            runner.kill()
+            os.waitid(os.P_PID, runner.pid, os.WEXITED | os.WNOWAIT)  # no process has taken its exit code yet
+        if noted == "was not the runner":
+            state.record.runner = ""  # `prepare` found it gone although the job goes on
+        ending = pytest.raises(RunnerGoneError) if noted == "has ended" else contextlib.nullcontext()
+        with ending:
+            asyncio.run(stages.run("prepare_script", tmp_path / "script", os.getppid()))
+    finally:
+        runner.kill()
+        runner.wait()
 
 
 @pytest.mark.anyio

@@ -173,13 +173,13 @@ class JobMonitor:
 
     async def _rounds(self) -> None:
         last_round = -self._policy.longest
-        cost = 0.0
+        costs = 0.0, 0.0  # of the last two rounds: a single slow one may be due to a start, the next shows
         while entries := self._active(clock.monotonic()):
             self._wake.clear()
             self._stream.want([entry.job.job_id for entry in entries])
             now = clock.monotonic()
             quiet = now - max(entry.last_news for entry in entries)
-            interval = self._policy.interval(quiet, cost)
+            interval = self._policy.interval(quiet, min(costs))
             if self.error is not None:
                 interval = max(self._policy.longest, self.error.retry_after or 0.0)
             elif unheard := [entry for entry in entries if not self._stream.tells(entry.job.job_id)]:
@@ -198,7 +198,7 @@ class JobMonitor:
                     continue
             last_round = clock.monotonic()
             await self._round(entries)
-            cost = clock.monotonic() - last_round
+            costs = costs[1], clock.monotonic() - last_round
 
     def _hear(self, job: Job) -> bool:
         """An event; returns whether that is all there is to say about the jobs it concerns."""

@@ -65,7 +65,7 @@ class PollPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
         Args:
             quiet: seconds since the latest news of any watched job.
-            cost: seconds that the last round took.
+            cost: seconds that each of the last two rounds took at least.
         """
         wanted = min(max(self.growth * quiet, self.shortest), self.longest)
         return max(wanted, min(cost / self.busy_share, 3 * self.longest))

@@ -13,6 +13,7 @@ from crestline_gitlab_runner import images, log, resources, sharing, sources
 from crestline_gitlab_runner.ci_job import CiJob
 from crestline_gitlab_runner.failures import SystemFailureError
 from crestline_gitlab_runner.identity import Connect, project_client
+from crestline_gitlab_runner.runner_process import identify, runs
 from crestline_gitlab_runner.settings import SAFE_PATH, Settings
 from crestline_gitlab_runner.state import State, folder_of
 
@@ -33,7 +34,8 @@ async def describe(settings: Settings, job: CiJob, connect: Connect) -> dict[str
         root = await _root(settings, client_id, connect)
         name = sharing.asked_for(job)
         shared = await sharing.find_or_begin(settings, job, name, root, connect) if name else None
-        state = State.create(folder, ci_job=job.id, root=root, client_id=client_id, shared=shared)
+        runner = identify(os.getppid())
+        state = State.create(folder, ci_job=job.id, root=root, client_id=client_id, shared=shared, runner=runner)
     return {
         "builds_dir": state.builds_dir,
         "cache_dir": state.cache_dir,
@@ -51,6 +53,9 @@ async def prepare(settings: Settings, job: CiJob, connect: Connect) -> None:
         SystemFailureError: the job ended before it could be used.
     """
     state = known_state(settings, job)
+    if state.record.runner and not runs(state.record.runner):  # it was a program between the runner and `config`
+        state.record.runner = ""
+        state.save()
     if settings.stages.get_sources == "host":
         sources.check(job)
         if sources.needs_git(job):

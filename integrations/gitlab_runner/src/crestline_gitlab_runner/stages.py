@@ -23,6 +23,7 @@ from crestline_gitlab_runner.exchange import Exchange
 from crestline_gitlab_runner.failures import BuildFailureError, RunnerGoneError, SystemFailureError
 from crestline_gitlab_runner.identity import Connect
 from crestline_gitlab_runner.mailbox import Ended
+from crestline_gitlab_runner.runner_process import runs
 from crestline_gitlab_runner.settings import Settings
 from crestline_gitlab_runner.state import State
 
@@ -49,17 +50,18 @@ class Stages:
         """Run a stage to its end; an unknown name is the user's code.
 
         Args:
-            runner: the pid of the runner; when that process has ended, so does the job.
+            runner: the pid of this process's parent; when that has ended, or the runner that `config` noted, so does
+                the job.
 
         Raises:
             BuildFailureError, SystemFailureError: how it ended, unless well.
         """
         work = asyncio.ensure_future(self._run(stage, script))
-        gone = asyncio.ensure_future(_end_of_parent(runner))
+        gone = asyncio.ensure_future(self._end_of_runner(runner))
         try:
             await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
             # The work may fail at that moment because its output has no reader; the job is cancelled all the same.
-            if os.getppid() != runner:
+            if self._is_gone(runner):
                 self._abandoned = True
                 work.cancel()
                 await asyncio.wait((work,))
@@ -70,6 +72,16 @@ class Stages:
             gone.cancel()
             work.cancel()
             await asyncio.wait((work, gone))
+
+    def _is_gone(self, runner: int) -> bool:
+        noted = self._state.record.runner
+        return os.getppid() != runner or bool(noted and not runs(noted))
+
+    async def _end_of_runner(self, runner: int) -> None:
+        while True:
+            if self._is_gone(runner):
+                return
+            await asyncio.sleep(0.5)
 
     async def _abandon(self) -> None:
         """End what runs on the system for this job."""
@@ -337,13 +349,6 @@ class Stages:
                 await system.download(remote, place)
             except CrestlineError as error:
                 log.remark(f"WARNING: {path}: {error.message}")
-
-
-async def _end_of_parent(pid: int) -> None:
-    while True:
-        await asyncio.sleep(0.5)
-        if os.getppid() != pid:
-            return
 
 
 async def _size_of(system: System, remote: str) -> int:

@@ -36,6 +36,8 @@ class Record(msgspec.Struct, kw_only=True):
     """the job has ended, or never will begin"""
     commands: int = 0
     failed: bool = False
+    runner: str = ""
+    """the process that called `config`, by `runner_process.identify`; empty where that was not the runner itself"""
     started: float = 0.0
 
 
@@ -62,11 +64,20 @@ class State:
 
     @classmethod
     def create(
-        cls, folder: Path, *, ci_job: int, root: str, client_id: str = "", kind: str = "ci", shared: State | None = None
+        cls,
+        folder: Path,
+        *,
+        ci_job: int,
+        root: str,
+        client_id: str = "",
+        kind: str = "ci",
+        shared: State | None = None,
+        runner: str = "",
     ) -> State:
         """Begin to remember.
 
         Args:
+            runner: the process that does so for the job, by `runner_process.identify`.
             shared: the allocation that the job runs in, with its workspace; else both are its own.
         """
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -79,6 +90,7 @@ class State:
             shared=shared.folder.name if shared else None,
             nonce=nonce,
             client_id=client_id,
+            runner=runner,
             started=time.time(),
         )
         state = cls(folder, record)
