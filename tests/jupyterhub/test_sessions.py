@@ -34,7 +34,8 @@ c.JupyterHub.services.append(
         "api_token": "{REAPER_TOKEN}",
         "environment": {{name: os.environ[name] for name in os.environ if name.startswith(("FIRECREST_", "AUTH_"))}},
         "command": ["{sys.executable}", "-m", "crestline_jupyterhub.reaper", "--hub-name", "test", "--grace", "0.1",
-                    "--days", "0", "--every", "1", *(["--delete"] if Path("in-earnest").exists() else [])],
+                    "--days", "0", "--every", "1", "--hub-pid", str(os.getpid()),
+                    *(["--delete"] if Path("in-earnest").exists() else [])],
     }}
 )
 c.JupyterHub.load_roles.append(
@@ -186,6 +187,16 @@ def reap(
     environment |= {"JUPYTERHUB_API_URL": f"{hub.url}/hub/api", "JUPYTERHUB_API_TOKEN": token}
     command = [sys.executable, "-m", "crestline_jupyterhub.reaper", "--hub-name", "test", "--grace", "0", *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_reaper_ends_whose_hub_was_killed_while_it_started(plain: PlainFirecrest) -> None:
+    reaper = f"{sys.executable} -m crestline_jupyterhub.reaper --hub-name test --every 0.1"
+    environment = (
+        os.environ | variables(plain) | {"JUPYTERHUB_API_URL": "http://127.0.0.1:9", "JUPYTERHUB_API_TOKEN": "x"}
+    )
+    hub = f"{reaper} --hub-pid $$ & exit 0"  # the pipes stay open until the reaper ends
+    done = subprocess.run(["sh", "-c", hub], env=environment, capture_output=True, text=True, timeout=120, check=True)
+    assert "has gone" in done.stderr
 
 
 def test_reaper_removes_orphaned_jobs_and_folders(hub: Hub, plain: PlainFirecrest) -> None:

@@ -162,6 +162,17 @@ def test_a_body_that_goes_on_after_its_answer_is_not_read_on(served: Served) -> 
     assert served.is_answering()
 
 
+@pytest.mark.parametrize("length", [b"Content-Length: 68157440", b"Transfer-Encoding: chunked"])
+def test_an_answer_before_a_long_body_is_the_last(served: Served, length: bytes) -> None:
+    """A client that keeps the connection would wait for what is not read any more."""
+    with served.connect(served.post + length + b"\r\n\r\n") as connection:
+        head = connection.recv(64 * 1024).lower()
+        assert b"\r\nconnection: close\r\n" in head
+        with suppress(OSError):
+            connection.sendall(b"fffffff\r\n" + bytes(65 << 20))
+        assert is_closed_by_peer(connection)
+
+
 def test_trailers_are_not_headers(tmp_path: Path) -> None:
     with in_thread(tmp_path / "home") as gateway, gateway.http() as http:
         file = gateway.home / "files" / "file"

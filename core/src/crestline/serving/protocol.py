@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import struct
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -19,7 +20,7 @@ _MOST_PIPELINED = 16
 _LINGER = 10.0
 """seconds that what a client still sends is read and dropped, so that it finds the answer that refuses it"""
 _MOST_DROPPED = 32 * 1024 * 1024
-"""bytes of a body that are read and dropped after its answer; more wait in the client until the connection closes"""
+"""bytes of a body that are read and dropped after its answer; a client that sends more is cut off"""
 _GRACE = 2.0
 """seconds after which a request whose body comes slowly makes way where places are short"""
 _SLOW = 16 * 1024
@@ -29,6 +30,8 @@ _log = logging.getLogger("crestline.server.http")
 _log.setLevel(logging.ERROR)  # of requests that are not HTTP: a stranger must not fill the log
 _RESET = struct.pack("ii", 1, 0)
 """of SO_LINGER: drop what is not sent"""
+
+_App = Callable[[Any, Any, Any], Awaitable[None]]
 
 _TEXTS = {
     HTTPStatus.BAD_REQUEST: "The request is not valid HTTP/1.1.",
@@ -52,6 +55,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state)
         self.logger = _log
+        self.app = self._announce_end(self.app)
         self._limits = limits
         self._slot = slot
         self.url = b""
@@ -64,6 +68,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._received = 0
         self._brought_body = False  # of the piece that is parsed now
         self._framing = 0  # of a body: bytes since the last piece that brought some of it
+        self._body_size: int | None = 0  # as declared; None: chunked
+        self._is_last = False  # whether the answer under way has told that the connection closes after it
         self._dropped = 0  # of the body of a request that was answered
         self._resumed = 0
         self._waits_since = self.loop.time()
@@ -84,7 +90,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if self._in_body and self.cycle is not None and self.cycle.response_complete:
             self._dropped += len(data)
             if self._dropped > _MOST_DROPPED:
-                self.transport.pause_reading()
+                self.transport.abort()  # the answer arrived long before what is dropped here
                 return
         most = self._limits.max_head_size
         for start in range(0, len(data), most):
@@ -101,6 +107,30 @@ class LimitedHttpProtocol(HttpToolsProtocol):
                 self._framing = 0 if self._brought_body else self._framing + len(piece)
                 if self._framing > most:
                     self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+
+    def _announce_end(self, app: _App) -> _App:
+        """Let an answer that comes before its request's long body be the connection's last, and say so.
+
+        The client could otherwise send its next request behind what is not read any more (RFC 9110, section 9.3).
+        """
+
+        async def serve(scope: Any, receive: Any, send: Any) -> None:
+            async def send_wrapped(message: Any) -> None:
+                cycle = self.cycle
+                if message["type"] != "http.response.start" or self.pipeline or not self._has_long_rest():
+                    await send(message)
+                    return
+                message["headers"] = [*message["headers"], (b"connection", b"close")]
+                await send(message)
+                # uvicorn would close at once, and the reset that follows could overtake the answer.
+                cycle.keep_alive = self._is_last = True
+
+            await app(scope, receive, send_wrapped)
+
+        return serve
+
+    def _has_long_rest(self) -> bool:
+        return self._in_body and (self._body_size is None or self._body_size > _MOST_DROPPED)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """See `httptools.HttpRequestParser`; trailers are dropped."""
@@ -128,6 +158,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= _MOST_PIPELINED:
             raise ValueError("too many requests at once")
         self._in_head, self._in_body, self._head_size, self._framing, self._dropped = False, True, 0, 0, 0
+        headers = dict(self.headers)
+        self._body_size = None if b"transfer-encoding" in headers else int(headers.get(b"content-length", b"0"))
         self._window = (self.loop.time(), self._received)
         self._slot.set_waiting(False)
         extensions: dict[str, Any] = {**(self.scope.get("extensions") or {}), MAKE_WAY: self._make_way}
@@ -143,6 +175,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._in_head, self._in_body, self._ended_in_piece = True, False, True
         self._closes_at = None
         self._waits_since = self.loop.time()
+        if self._is_last and self.cycle.response_complete:
+            self.transport.close()
         super().on_message_complete()
         if self.cycle is not None and self.cycle.response_complete:
             self._slot.set_waiting(True)
@@ -151,6 +185,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """Called when an answer is complete."""
         super().on_response_complete()
         self._waits_since = self.loop.time()
+        if self._is_last and not self._in_body:
+            self.transport.close()
         if self.cycle.response_complete and not self._in_body:
             self._slot.set_waiting(True)
 

@@ -3,8 +3,9 @@
     python -m crestline_jupyterhub.reaper --hub-name main --target daint@service           # says what it would do
     python -m crestline_jupyterhub.reaper --hub-name main --target daint@service --delete  # does it
 
-Runs once, or again and again with `--every`; as a service of the hub it finds the hub's URL and its token in its
-environment (`JUPYTERHUB_API_URL`, `JUPYTERHUB_API_TOKEN`; scopes `list:users`, `read:servers`, `admin:server_state`).
+Runs once, or again and again with `--every`, until the hub that started it has gone (`--hub-pid`). As a service of the
+hub it finds the hub's URL and its token in its environment (`JUPYTERHUB_API_URL`, `JUPYTERHUB_API_TOKEN`; scopes
+`list:users`, `read:servers`, `admin:server_state`).
 A job counts as orphaned if no server of the hub has its attempt in its state, in two looks `--grace` seconds apart.
 """
 
@@ -148,6 +149,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--grace", type=float, default=120.0, help="seconds between the two looks (default: 120)")
     parser.add_argument("--days", type=float, default=14.0, help="how long the folder of a session that ended stays")
     parser.add_argument("--every", type=float, help="seconds between two runs; else one run")
+    parser.add_argument("--hub-pid", type=int, metavar="PID", help="end when this process has gone; with --every")
     parser.add_argument("--delete", action="store_true", help="remove it; else it is only told")
     return parser.parse_args(argv)
 
@@ -159,7 +161,6 @@ async def run(argv: Sequence[str]) -> int:
     if not url or not token:
         logger.error("JUPYTERHUB_API_URL and JUPYTERHUB_API_TOKEN are not set: run it as a service of the hub")
         return 2
-    hub = os.getppid() if "JUPYTERHUB_SERVICE_NAME" in os.environ else None
     while True:
         try:
             found = await reap(arguments, url, token)
@@ -171,7 +172,7 @@ async def run(argv: Sequence[str]) -> int:
         if arguments.every is None:
             return 0
         await asyncio.sleep(arguments.every)
-        if hub is not None and os.getppid() != hub:
+        if arguments.hub_pid is not None and os.getppid() != arguments.hub_pid:
             logger.info("the hub that started this service has gone, and its next one starts another")
             return 0
 
