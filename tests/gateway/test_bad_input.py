@@ -184,7 +184,7 @@ def forged(gateway: RunningGateway) -> dict[str, str]:
     public = httpx.get(f"{gateway.url}/oauth2/jwks").json()["keys"][0]
     tampered = good.split(".")
     return {
-        "garbage": "abc",
+        "garbage": "garbage",  # no hexadecimal digits alone, which a request id could hold
         "dots": "a.b.c",
         "another user": ".".join([tampered[0], b64(claims | {"preferred_username": "mallory"}), tampered[2]]),
         "no signature": ".".join([*tampered[:2], ""]),
