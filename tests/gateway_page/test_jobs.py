@@ -84,6 +84,40 @@ def test_a_job_is_watched_and_its_output_followed(page: Page, gateway: RunningGa
     log(page, "trouble").wait_for()
 
 
+NOTIFIED = """
+window.Notification = class extends EventTarget {
+  static permission = 'granted';
+  static requestPermission = async () => 'granted';
+  constructor(title, options) {
+    super();
+    window.last = this;
+    document.getElementById('version').append(` [${title} ${options.tag}]`);
+  }
+};
+Object.defineProperty(document, 'hidden', { get: () => Boolean(window.isHidden) });
+"""
+
+
+def test_the_end_of_a_job_is_notified_also_to_a_hidden_tab(page: Page, gateway: RunningGateway, tmp_path: Path) -> None:
+    page.add_init_script(NOTIFIED)
+    sign_in(page, gateway, "#/submit/local")
+    go_on = tmp_path / "go-on"
+    job = submit(page, f"#!/bin/bash\n#SBATCH --mem=1G\nwhile ! [ -e {go_on} ]; do sleep 0.05; done\n", name="long")
+    state(page, "RUNNING").wait_for()
+    go(page, "Jobs")
+    page.get_by_label("Notify me when a job ends").check()
+    row = page.get_by_role("row").filter(has=page.get_by_role("link", name=job, exact=True))
+    state(row, "RUNNING").wait_for()
+    page.evaluate("window.isHidden = true; document.dispatchEvent(new Event('visibilitychange'))")
+    go_on.touch()
+    page.locator("#version").get_by_text(f" [long: COMPLETED #/jobs/local/{job}]").wait_for()
+    page.evaluate("window.isHidden = false; window.last.dispatchEvent(new Event('click'))")
+    page.get_by_text("1.0 GiB (").wait_for()  # what it has used, on its own page
+    assert page.get_by_label("Notify me when a job ends").is_checked()
+    page.get_by_label("Notify me when a job ends").uncheck()
+    assert page.evaluate("localStorage.getItem('crestline-notify')") == "no"
+
+
 def test_cancel_asks_for_confirmation(page: Page, gateway: RunningGateway) -> None:
     sign_in(page, gateway, "#/submit/local")
     job = submit(page, "#!/bin/bash\nsleep 600\n", name="long")

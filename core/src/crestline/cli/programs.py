@@ -43,6 +43,7 @@ BUILT_IN = {
     "run": BuiltIn("run", "Upload, submit, follow the output live, collect results, and exit with the job's code."),
     "submit": BuiltIn("jobs", "Submit a batch script and print the job's id."),
     "ps": BuiltIn("jobs", "List jobs."),
+    "job": BuiltIn("job", "Show jobs, and the processor time, memory and GPUs that they use of what they hold."),
     "wait": BuiltIn(
         "jobs", "Wait until jobs have ended; exit with the first code that is not 0, in the order of the jobs given."
     ),

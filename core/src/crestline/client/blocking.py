@@ -208,6 +208,7 @@ class BlockingSystem:
     cancel = _blocking(System.cancel)
     hold = _blocking(System.hold)
     release = _blocking(System.release)
+    usage = _blocking(System.usage)
     metadata = _blocking(System.metadata)
     describe = _blocking(System.describe)
     nodes = _blocking(System.nodes)

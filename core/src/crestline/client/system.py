@@ -39,6 +39,7 @@ from crestline.model import (
     JobFailedError,
     JobNotFoundError,
     JobSpec,
+    JobUsage,
     Node,
     Partition,
     Reservation,
@@ -333,6 +334,16 @@ class System(SystemFiles):
     async def release(self, job: Job | str) -> None:
         """Let a held job start; errors as for `hold`."""
         await self.backend.jobs.release(job if isinstance(job, str) else job.job_id)
+
+    async def usage(self, job: Job | str) -> list[JobUsage]:
+        """What a job has used of what it holds or held; several for an array.
+
+        Raises:
+            JobNotFoundError: there is no such job.
+            UnsupportedError: the API or its scheduler does not tell; of Crestline's gateways those of Slurm do, and
+                `local` once a job has ended.
+        """
+        return await self.backend.jobs.usage(job if isinstance(job, str) else job.job_id)
 
     async def metadata(self, job: Job | str) -> Job:
         """The job with its `script`, `stdin`, `stdout` and `stderr`; of an array those of its first element.

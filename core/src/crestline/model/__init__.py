@@ -28,7 +28,7 @@ from crestline.model.errors import (
     WaitTimeoutError,
 )
 from crestline.model.files import File, FileType
-from crestline.model.job import Job, JobSpec, JobTimes
+from crestline.model.job import Job, JobSpec, JobTimes, JobUsage
 from crestline.model.resources import Account, Allocation, Node, Partition, Reservation
 from crestline.model.script import render_script
 from crestline.model.state import JobState, normalize_state
@@ -50,6 +50,7 @@ __all__ = [
     "JobSpec",
     "JobState",
     "JobTimes",
+    "JobUsage",
     "MaintenanceError",
     "MissingFileError",
     "NoSiteFitsError",

@@ -125,3 +125,44 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         if seconds is None or self.node_count is None:
             return None
         return self.node_count * seconds / 3600
+
+
+class JobUsage(msgspec.Struct, frozen=True, kw_only=True):
+    """What a job has used of what it holds or held; None where the scheduler does not say.
+
+    >>> JobUsage(job_id="42", elapsed=60, cpus=4, cpu_seconds=120).cpu_efficiency
+    0.5
+    """
+
+    job_id: str
+    elapsed: int | None = None
+    """seconds that it has run"""
+    cpus: int | None = None
+    """allocated"""
+    cpu_seconds: float | None = None
+    """processor time of all its processes"""
+    memory: int | None = None
+    """bytes at the peak, of all nodes"""
+    memory_limit: int | None = None
+    """bytes allocated, of all nodes"""
+    gpus: int | None = None
+    """allocated"""
+    gpu_use: float | None = None
+    """mean share of one GPU times the number of GPUs, between 0 and `gpus`"""
+
+    @property
+    def cpu_efficiency(self) -> float | None:
+        """Share of the allocated processor time that was used, between 0 and 1."""
+        if self.cpu_seconds is None or not self.cpus or not self.elapsed:
+            return None
+        return self.cpu_seconds / (self.cpus * self.elapsed)
+
+    @property
+    def memory_efficiency(self) -> float | None:
+        """Share of the allocated memory that was used at the peak."""
+        return self.memory / self.memory_limit if self.memory is not None and self.memory_limit else None
+
+    @property
+    def gpu_efficiency(self) -> float | None:
+        """Share of the allocated GPUs that was busy on average."""
+        return self.gpu_use / self.gpus if self.gpu_use is not None and self.gpus else None

@@ -34,6 +34,7 @@ FEATURES = (
     "tar-select",  # POST ops/tar with `select`: files of several directories, by age and name
     "job-hold",  # PUT and DELETE jobs/{id}/hold: keep a waiting job from starting, and let it start
     "allocations",  # GET /status/{system}/allocations: budget and use of the caller's accounts, below
+    "job-usage",  # GET jobs/{id}/usage: processor time, memory and GPUs that a job has used, below
     "slurm-queries",  # GET /status/{system}/slurm: what a command of Slurm that only reads prints, below
 )
 
@@ -98,6 +99,28 @@ class AllocationsAnswer(Message):
     """absent: the scheduler does not tell"""
     reason: str | None = None
     """why `allocations` is absent"""
+
+
+class JobUsageInfo(Message):
+    """What a job has used; the fields are those of `crestline.model.JobUsage`, absent where they are not told."""
+
+    job_id: str
+    elapsed: int | None = None
+    cpus: int | None = None
+    cpu_seconds: float | None = None
+    memory: int | None = None
+    memory_limit: int | None = None
+    gpus: int | None = None
+    gpu_use: float | None = None
+
+
+class UsageAnswer(Message):
+    """200 of `GET /compute/{system}/jobs/{id}/usage`; several entries for an array."""
+
+    usage: list[JobUsageInfo] | None = None
+    """absent: the scheduler does not tell"""
+    reason: str | None = None
+    """why `usage` is absent"""
 
 
 class SlurmAnswer(Message):

@@ -212,6 +212,16 @@ async def get_metadata(request: PageRequest, name: Name, job_id: Name) -> dict[s
     return {"jobs": [job_metadata(job) for job in await system.backend.jobs.metadata(job_id)]}
 
 
+@get("/compute/{name:str}/jobs/{job_id:str}/usage")
+async def get_usage(request: PageRequest, name: Name, job_id: Name) -> dict[str, Any]:
+    """What a job has used; empty where the site does not tell."""
+    system = await request.remote.system(name)
+    try:
+        return {"usage": camelize_keys(msgspec.to_builtins(await system.usage(job_id)))}
+    except UnsupportedError:
+        return {"usage": []}
+
+
 @post("/compute/{name:str}/jobs", status_code=201)
 async def post_job(
     request: PageRequest,
@@ -332,6 +342,7 @@ async def get_download(request: PageRequest, ticket: Name) -> Response[Any]:
 
 _HANDLERS = [
     *(get_systems, get_notices, get_keys, post_key, get_status, get_jobs, get_events, get_job, get_metadata, post_job),
+    get_usage,
     *(delete_job, get_list, get_stat, post_directory, delete_path, get_content, head_content, put_content, get_tar),
     post_transfer,
 ]

@@ -24,6 +24,7 @@ from crestline.model import (
     File,
     Job,
     JobSpec,
+    JobUsage,
     Node,
     Partition,
     Reservation,
@@ -77,6 +78,14 @@ class JobEndpoints(abc.ABC):
     @abc.abstractmethod
     async def cancel(self, job_id: str) -> None:
         """Idempotent: a job that has ended is not an error, also where the gateway answers 500 for it."""
+
+    async def usage(self, job_id: str) -> list[JobUsage]:
+        """What a job has used; several for an array.
+
+        Raises:
+            UnsupportedError: the gateway does not offer `job-usage`, or its scheduler does not tell.
+        """
+        raise UnsupportedError("The API does not tell what jobs use.", hint="See the site's own accounting.")
 
     async def hold(self, job_id: str) -> None:
         """Keep a job that waits from starting.

@@ -25,6 +25,7 @@ class Capability(enum.StrEnum):
     TAR_SELECT = "tar-select"
     JOB_HOLD = "job-hold"
     ALLOCATIONS = "allocations"
+    JOB_USAGE = "job-usage"
     SLURM_QUERIES = "slurm-queries"
 
     @classmethod

@@ -2,14 +2,16 @@
 // on the way holds streams back, long polls do.
 
 import { ApiError, get, path, pause, send } from './api.js';
+import { isWanted } from './notify.js';
 
 const FIRST = 10000; // milliseconds until something must have come
 const SILENCE = 40000; // the gateway says something every 15 s
+const isHidden = () => document.hidden && !isWanted();
 const POLLED = 300000; // so long polls go on before a stream is tried again
 
 /**
  * Tell of jobs until `signal` aborts. `told.job(job)`, `told.ready()`, `told.missing(ids)`, `told.mode(text)`.
- * A tab that is hidden does not watch.
+ * A tab that is hidden does not watch, unless the user wants to be notified.
  */
 export async function watch(system, ids, told, signal) {
   const jobs = `compute/${path(system)}/jobs`;
@@ -36,7 +38,7 @@ export async function watch(system, ids, told, signal) {
 function visible(signal) {
   return new Promise((resolve) => {
     const look = () => {
-      if (document.hidden && !signal.aborted) return;
+      if (isHidden() && !signal.aborted) return;
       document.removeEventListener('visibilitychange', look);
       resolve();
     };
@@ -49,7 +51,7 @@ function visible(signal) {
 /** Read one stream to its end; false if nothing came through. */
 async function stream(jobs, query, last, told, signal) {
   const stop = new AbortController();
-  const end = () => { if (signal.aborted || document.hidden) stop.abort(); };
+  const end = () => { if (signal.aborted || isHidden()) stop.abort(); };
   let came = false;
   let timer = setTimeout(() => stop.abort(), FIRST);
   signal.addEventListener('abort', end);
@@ -70,7 +72,7 @@ async function stream(jobs, query, last, told, signal) {
       blocks.forEach((block) => dispatch(block, told));
     }
   } catch (error) {
-    if (error.name === 'AbortError' || stop.signal.aborted) return came || signal.aborted || document.hidden;
+    if (error.name === 'AbortError' || stop.signal.aborted) return came || signal.aborted || isHidden();
     throw error instanceof ApiError ? error : new Error('The connection was lost.');
   } finally {
     clearTimeout(timer);

@@ -3,9 +3,11 @@
 import { get, path } from './api.js';
 import { announce, complain, h } from './dom.js';
 import { look, watch } from './events.js';
-import { cancelButton, chip } from './jobparts.js';
+import { cancelButton, chip, linkTo } from './jobparts.js';
 import { follow } from './log.js';
+import { notifyEnd, notifySwitch } from './notify.js';
 import { again } from './submit.js';
+import { usageOf } from './usage.js';
 import { duration, hasEnded, moment, spans } from './words.js';
 
 export async function showJob({ place, system, rest: [id], settings, signal }) {
@@ -20,7 +22,7 @@ export async function showJob({ place, system, rest: [id], settings, signal }) {
   }
   const mode = h('span', { class: 'mode' });
   const trouble = h('div');
-  place.append(h('h1', {}, `Job ${id} on ${system.name}`), h('div', { class: 'tools' }, mode), trouble);
+  place.append(h('h1', {}, `Job ${id} on ${system.name}`), h('div', { class: 'tools' }, mode, notifySwitch()), trouble);
   for (const job of first) note(job);
 
   function note(job) {
@@ -50,6 +52,7 @@ export async function showJob({ place, system, rest: [id], settings, signal }) {
 /** A job, or an element of an array. */
 function onePart(system, job, open, settings, signal) {
   let latest = job;
+  let used = {};
   const state = h('span');
   const facts = h('dl', { class: 'facts' });
   const actions = h('div', { class: 'actions' });
@@ -61,7 +64,10 @@ function onePart(system, job, open, settings, signal) {
 
   function update(found) {
     if (latest !== found && latest.status.state !== found.status.state) announce(`Job ${found.jobId}: ${found.status.state}`);
+    if (latest !== found) notifyEnd(latest, found, linkTo(system.name, found));
+    const ended = hasEnded(found) && !hasEnded(latest);
     latest = found;
+    if (ended && begun) showUsage();
     state.replaceChildren(chip(found));
     if (hasEnded(found)) actions.querySelector('.cancel')?.remove();
     else if (!actions.querySelector('.cancel')) {
@@ -80,7 +86,7 @@ function onePart(system, job, open, settings, signal) {
       Reason: status.stateReason, 'Exit code': hasEnded(latest) ? status.exitCode : null, Signal: status.interruptSignal || null,
       Partition: latest.partition, Account: latest.account, User: latest.user, Nodes: latest.nodes || latest.allocationNodes,
       Submitted: moment(time.submit), Started: moment(time.start), Ended: moment(hasEnded(latest) ? time.end : null),
-      'Queued for': duration(waited), 'Ran for': duration(ran), 'Time limit': time.limit ? duration(time.limit) : null,
+      'Queued for': duration(waited), 'Ran for': duration(ran), 'Time limit': time.limit ? duration(time.limit) : null, ...used,
     };
     const known = Object.entries(rows).filter(([, value]) => value !== null && value !== undefined && value !== '' && value !== 'None');
     const texts = known.flat().map(String);
@@ -89,9 +95,16 @@ function onePart(system, job, open, settings, signal) {
     else [...facts.querySelectorAll('dt, dd')].forEach((each, at) => { if (shown[at] !== texts[at]) each.textContent = texts[at]; });
   }
 
+  async function showUsage() {
+    if (!latest.time.start) return;
+    used = await usageOf(system.name, job.jobId, signal).catch(() => used); // another user's job, or an outage
+    if (!signal.aborted) tick(true);
+  }
+
   async function showLogs() {
     if (begun) return;
     begun = true;
+    showUsage();
     try {
       const { jobs } = await get(`compute/${path(system.name, 'jobs', job.jobId, 'metadata')}`, {}, { signal });
       const told = jobs?.find((each) => each.jobId === job.jobId) ?? jobs?.[0] ?? {};

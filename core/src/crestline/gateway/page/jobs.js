@@ -5,6 +5,7 @@ import { act, announce, ask, complain, h, table } from './dom.js';
 import { watch } from './events.js';
 import { arrayOf, newRow } from './jobrows.js';
 import { linkTo } from './jobparts.js';
+import { notifyEnd, notifySwitch } from './notify.js';
 import { timeline } from './timeline.js';
 import { hasEnded, kindOf, spans } from './words.js';
 
@@ -71,7 +72,7 @@ export async function showJobs({ place, system, query, signal }) {
   const sorters = Object.entries(COLUMNS).map(([name, [text]]) => h('button', { type: 'button', class: 'sort', onclick: () => sort(name) }, text));
   const heads = [h('span', { class: 'unseen' }, 'Choose'), ...sorters, 'Action'];
   place.append(h('h1', {}, `Jobs on ${system.name}`),
-    h('div', { class: 'tools' }, search, states, since, mode, count, cancel),
+    h('div', { class: 'tools' }, search, states, since, mode, count, cancel, notifySwitch()),
     trouble, picture.element, table(`Jobs on ${system.name}`, heads, body), more);
 
   function sort(name) {
@@ -168,6 +169,7 @@ export async function showJobs({ place, system, query, signal }) {
   function note(job) {
     const before = jobs.get(job.jobId);
     if (told && (!before || before.status.state !== job.status.state)) announce(`Job ${job.jobId} ${job.name}: ${job.status.state}`);
+    notifyEnd(before, job, linkTo(system.name, job));
     jobs.set(job.jobId, job);
     draw();
   }

@@ -15,7 +15,7 @@ from crestline.gateway.requests import CallerDependency, GatewayRequest, SystemD
 from crestline.gateway.routes.bodies import MAX_FIELDS
 from crestline.gateway.routes.conditional import answer_conditionally
 from crestline.gateway.schedulers.base import JobQuery
-from crestline.model import CrestlineError, InvalidRequestError, JobNotFoundError
+from crestline.model import CrestlineError, InvalidRequestError, JobNotFoundError, UnsupportedError
 from crestline.wire.compute import (
     TIME_WINDOWS,
     AttachRequest,
@@ -36,6 +36,7 @@ from crestline.wire.extensions import (
     BatchOutcome,
     BatchRequest,
     SubmissionAnswer,
+    UsageAnswer,
 )
 
 _MAX_IDS = 1000
@@ -172,6 +173,15 @@ async def get_metadata(system: SystemDependency, caller: CallerDependency, job_i
     return MetadataAnswer(jobs=await system.scheduler.metadata(caller.username, job_id))
 
 
+@get("/{job_id:str}/usage")
+async def get_usage(system: SystemDependency, caller: CallerDependency, job_id: JobIdPath) -> UsageAnswer:
+    """Crestline: processor time, memory and GPUs that a job has used."""
+    try:
+        return UsageAnswer(usage=await system.scheduler.usage(caller.username, job_id))
+    except UnsupportedError as error:  # common, and no failure of the gateway
+        return UsageAnswer(reason=error.message)
+
+
 @put("/{job_id:str}/attach", status_code=204, request_max_body_size=MAX_FIELDS)
 async def put_attach(
     system: SystemDependency, caller: CallerDependency, job_id: JobIdPath, data: JSONBody[AttachRequest]
@@ -229,6 +239,7 @@ router = Router(
         get_submitted,
         get_job,
         get_metadata,
+        get_usage,
         put_attach,
         put_hold,
         delete_hold,

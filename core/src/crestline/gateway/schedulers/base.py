@@ -13,7 +13,7 @@ from crestline.gateway.hosts.base import Completed
 from crestline.model import CrestlineError, UnsupportedError
 from crestline.model.checks import Check
 from crestline.wire.compute import JobDescription, JobInfo, JobMetadata
-from crestline.wire.extensions import AllocationInfo
+from crestline.wire.extensions import AllocationInfo, JobUsageInfo
 from crestline.wire.status import Account, Node, Partition, Reservation
 
 T = TypeVar("T")
@@ -134,6 +134,17 @@ class Scheduler(abc.ABC):
             JobNotFoundError: there is no such job.
             PermissionDeniedError: it is another user's.
         """
+
+    async def usage(self, user: str, job_id: str) -> list[JobUsageInfo]:
+        """What a job of `user`, or each element of an array, has used.
+
+        Raises:
+            JobNotFoundError, PermissionDeniedError: as for `metadata`.
+            UnsupportedError: the scheduler does not tell.
+        """
+        raise UnsupportedError(
+            "This system's scheduler does not tell what jobs use.", hint="Measure it inside the job, with time(1)."
+        )
 
     @abc.abstractmethod
     async def cancel(self, user: str, job_id: str) -> None:

@@ -29,6 +29,7 @@ from crestline.model import (
     JobNotFoundError,
     JobSpec,
     JobState,
+    JobUsage,
     UnsupportedError,
     render_script,
 )
@@ -43,6 +44,7 @@ from crestline.wire.extensions import (
     BatchOutcome,
     BatchRequest,
     SubmissionAnswer,
+    UsageAnswer,
 )
 
 _PLAIN_ID = re.compile(r"^[A-Za-z0-9]+$")
@@ -145,6 +147,16 @@ class JobCalls(EventCalls):
             return of_elements(jobs[0], indexes) or jobs
         exact = [job for job in jobs if job.job_id == job_id]
         return exact or jobs
+
+    async def usage(self, job_id: str) -> list[JobUsage]:
+        self._calls._need(Capability.JOB_USAGE)
+        path = f"{self._jobs_path}/{self._askable(job_id)}/usage"
+        answer = self._calls._read(await self._calls._request("get", path, expect=200), UsageAnswer)
+        if answer.usage is None:
+            raise UnsupportedError(
+                answer.reason or "The scheduler does not tell what jobs use.", hint="See the site's own accounting."
+            )
+        return [msgspec.convert(each, JobUsage, from_attributes=True) for each in answer.usage]
 
     async def _records(self, job_id: str, how: Repeat = "freely") -> list[Job]:
         """The metadata as the gateway has them."""

@@ -109,6 +109,13 @@ class Launcher:
         found: records.Record | None = records.read(str(self.job_directory(job_id) / records.RECORD))
         return found
 
+    def usage(self, job_id: int) -> records.Usage | None:
+        """What the job has used, None before its end."""
+        with suppress(ValueError):  # the job itself can write there; its nonsense is not told
+            found = records.read(str(self.job_directory(job_id) / records.USAGE))
+            return None if found is None else msgspec.convert(found, records.Usage)
+        return None
+
     def steps(self, job_id: int) -> tuple[StepInfo, ...]:
         """The job's steps beside the batch script, in their order."""
         steps = []

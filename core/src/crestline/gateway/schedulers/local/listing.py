@@ -10,8 +10,10 @@ from functools import cache
 
 from crestline.gateway.schedulers.local.jobs import LAUNCHED, PENDING, Job
 from crestline.gateway.schedulers.local.streams import stream_paths
+from crestline.gateway.schedulers.local.supervisor.records import Usage
 from crestline.model.hostlist import fold
 from crestline.wire.compute import JobInfo, JobMetadata, JobStatus, JobTask, JobTime
+from crestline.wire.extensions import JobUsageInfo
 
 _HIGHEST_PRIORITY = 2**32 - 2
 
@@ -44,6 +46,20 @@ def job_metadata(job: Job, script: str) -> JobMetadata:
     stdin, stdout, stderr = stream_paths(job)
     return JobMetadata(
         job_id=job.name, script=script, standard_input=stdin, standard_output=stdout, standard_error=stderr
+    )
+
+
+def job_usage(job: Job, used: Usage | None) -> JobUsageInfo:
+    """What a job has used of what it holds; the memory is that of its largest process."""
+    ran = _time(job, time.time())
+    memory = sum(share.memory for share in job.allocation.values()) * 1024 * 1024
+    return JobUsageInfo(
+        job_id=job.name,
+        elapsed=ran.elapsed if job.start is not None else None,
+        cpus=_cpus(job),
+        cpu_seconds=used["cpu_seconds"] if used else None,
+        memory=used["memory"] if used else None,
+        memory_limit=memory or None,
     )
 
 

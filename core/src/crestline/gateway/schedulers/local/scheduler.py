@@ -33,6 +33,7 @@ from crestline.model import (
     PermissionDeniedError,
 )
 from crestline.wire.compute import JobDescription, JobInfo, JobMetadata
+from crestline.wire.extensions import JobUsageInfo
 from crestline.wire.status import Account, Node, Partition, Reservation
 
 _RETENTION = 30 * 86400.0
@@ -84,6 +85,7 @@ class LocalScheduler(Scheduler):
         self._lock: int | None = None
         self._store: Store
         self._engine: Engine
+        self._launcher: Launcher
 
     async def start(self) -> None:
         """Start the engine. Jobs of an earlier gateway process continue, or are found with their end.
@@ -95,8 +97,8 @@ class LocalScheduler(Scheduler):
         self._directory.chmod(0o700)  # it holds the environments of jobs
         self._lock = await _lock(self._directory)
         self._store = await asyncio.to_thread(Store, self._directory / "jobs.db")
-        launcher = Launcher(self._directory, self._name, self._store.home_id, self._kill_wait)
-        self._engine = Engine(self._store, self._cluster, launcher, self._retention)
+        self._launcher = Launcher(self._directory, self._name, self._store.home_id, self._kill_wait)
+        self._engine = Engine(self._store, self._cluster, self._launcher, self._retention)
         await when_unlocked(self._engine.start)
 
     async def stop(self) -> None:
@@ -173,6 +175,13 @@ class LocalScheduler(Scheduler):
         jobs = await self._own(user, job_id)
         script = (await when_unlocked(lambda: self._store.script(jobs[0].submission))).decode(errors="replace")
         return [listing.job_metadata(job, script) for job in jobs]
+
+    async def usage(self, user: str, job_id: str) -> list[JobUsageInfo]:
+        """What jobs have used by their end; of one that runs, only what it holds."""
+        return await asyncio.to_thread(
+            lambda jobs: [listing.job_usage(job, self._launcher.usage(job.id)) for job in jobs],
+            await self._own(user, job_id),
+        )
 
     async def cancel(self, user: str, job_id: str) -> None:
         jobs = await self._own(user, job_id)

@@ -26,6 +26,7 @@ from crestline.gateway.schedulers.slurm.queue import SlurmQueue, read_queue, rea
 from crestline.gateway.schedulers.slurm.resources import Site
 from crestline.gateway.schedulers.slurm.restd import Slurmrestd
 from crestline.gateway.schedulers.slurm.tables import read_rows
+from crestline.gateway.schedulers.slurm.usage import read_usage
 from crestline.gateway.schedulers.snapshot import Snapshot
 from crestline.model import (
     CrestlineError,
@@ -38,7 +39,7 @@ from crestline.model import (
 )
 from crestline.model.checks import Check
 from crestline.wire.compute import JobDescription, JobMetadata, JobStatus
-from crestline.wire.extensions import AllocationInfo
+from crestline.wire.extensions import AllocationInfo, JobUsageInfo
 from crestline.wire.status import Account, Node, Partition, Reservation
 
 _log = logging.getLogger(__name__)
@@ -105,6 +106,9 @@ class SlurmScheduler(CommandScheduler):
 
     async def metadata(self, user: str, job_id: str) -> list[JobMetadata]:
         return await read_metadata(self._slurm, user, await self._own(user, job_id))
+
+    async def usage(self, user: str, job_id: str) -> list[JobUsageInfo]:
+        return await read_usage(self._slurm, user, await self._own(user, job_id))
 
     async def cancel(self, user: str, job_id: str) -> None:
         jobs = await self._known(user, job_id)

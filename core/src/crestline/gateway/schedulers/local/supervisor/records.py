@@ -6,6 +6,7 @@ record.json   what happened (`Record`); its presence says that the script was st
 control       FIFO that wakes the supervisor
 requests/     what the supervisor shall do: `cancel`, and one file per `Request`
 steps/        one file per job step (`Step`)
+usage.json    what it has used (`Usage`); written at the end
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ RECORD = "record.json"
 CONTROL = "control"
 REQUESTS = "requests"
 STEPS = "steps"
+USAGE = "usage.json"
 CANCEL = os.path.join(REQUESTS, "cancel")
 LAUNCH_ERROR = "launch_error"
 LOG = "supervisor.log"
@@ -62,6 +64,13 @@ class Record(TypedDict):
     suspended: float
     suspended_since: float | None
     boot: str
+
+
+class Usage(TypedDict):
+    """Processor time of all processes in seconds, memory of the largest one in bytes."""
+
+    cpu_seconds: float
+    memory: int
 
 
 class Request(TypedDict):

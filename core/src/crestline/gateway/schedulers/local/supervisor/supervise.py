@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import select
 import signal
 import sys
@@ -12,7 +13,7 @@ from types import FrameType
 from typing import NoReturn
 
 from crestline.gateway.schedulers.local.supervisor import records
-from crestline.gateway.schedulers.local.supervisor.records import Record, Request, Step, Task
+from crestline.gateway.schedulers.local.supervisor.records import Record, Request, Step, Task, Usage
 
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 # Signals that Python, or the program that started the gateway, may have set to something else than a program expects.
@@ -202,6 +203,11 @@ class Supervisor:
         elif exit_code:
             reason = "NonZeroExitCode"
         self._leave_suspension()
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        scale = 1 if sys.platform == "darwin" else 1024
+        usage: Usage = {"cpu_seconds": used.ru_utime + used.ru_stime, "memory": used.ru_maxrss * scale}
+        with suppress(OSError):  # a full disk; it is not worth the job's own record
+            records.write(records.USAGE, usage)
         self._record |= {"state": state, "reason": reason, "exit_code": exit_code, "signal": number}
         _end(self._task, {**self._record, "end": time.time()})
 
