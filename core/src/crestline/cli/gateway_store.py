@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from crestline.cli.extras import needs_extra
 from crestline.model import ConfigError
 
 if TYPE_CHECKING:
@@ -32,14 +33,8 @@ async def open_store(config: Path | None, home: Path | None) -> AsyncIterator[tu
     place = Home(settings.home)
     if settings.database is None:
         _check_owner(place.database, place.path)
-    try:
+    with needs_extra("The gateway", "gateway"):
         from crestline.gateway.store import Store
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("crestline"):
-            raise
-        raise ConfigError(
-            f"The gateway needs {error.name}, which is not installed.", hint="Run: pip install 'crestline[gateway]'"
-        ) from error
     store = await Store.open(settings.database or place.database)
     try:
         yield store, settings

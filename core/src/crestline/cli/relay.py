@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from crestline.cli.extras import needs_extra
 from crestline.cli.help import make_app
 from crestline.model import ConfigError
 
@@ -33,12 +34,8 @@ def relay(
     """Serve the relay: jobs dial in at /relay/agents, hubs' proxies reach them through the configured ingresses."""
     from crestline.relay.config import load_relay_config
 
-    try:
+    with needs_extra("The relay", "relay"):
         from crestline.relay.standalone import Server
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"The relay needs {error.name}, which is not installed.", hint="Run: pip install 'crestline[relay]'"
-        ) from error
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = load_relay_config(config)
     server = Server(

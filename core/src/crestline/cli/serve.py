@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from crestline.cli.extras import needs_extra
 from crestline.cli.help import make_app
 from crestline.cli.options import HomeFolder, Json
 from crestline.cli.output import print_json
@@ -135,15 +136,9 @@ def _bind(
     *,
     with_sign_in_link: bool,
 ) -> Server:
-    try:
+    with needs_extra("The gateway", "gateway"):
         from crestline.gateway.logs import configure_logging
         from crestline.gateway.server import Server
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("crestline"):
-            raise
-        raise ConfigError(
-            f"The gateway needs {error.name}, which is not installed.", hint="Run: pip install 'crestline[gateway]'"
-        ) from error
     configure_logging(log_level.upper(), as_json=log_format is LogFormat.JSON)
     return Server(settings, read_config=read_config, with_sign_in_link=with_sign_in_link)
 

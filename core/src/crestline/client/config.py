@@ -281,7 +281,9 @@ def _load(file: Path) -> _File:
         content = msgspec.convert(tomllib.loads(text), _File)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise ConfigError(f"{file} cannot be used: {error}.", hint="Correct that.") from None
-    if mode & (stat.S_IRWXG | stat.S_IRWXO) and any(_has_secret(site) for site in content.sites.values()):
+    if mode & (stat.S_IRWXG | stat.S_IRWXO) and any(
+        getattr(site, field) for site in content.sites.values() for field in _SECRETS
+    ):
         raise ConfigError(f"{file} shows secrets to other users.", hint=f"Run: chmod 600 {file}")
     directory = file.absolute().parent
     content.sites = {
@@ -298,10 +300,6 @@ def _resolve_paths(site: Site, directory: Path) -> dict[str, str]:
         for field in ("client_secret_file", "ca_file")
         if (named := getattr(site, field))
     }
-
-
-def _has_secret(site: Site) -> bool:
-    return any(getattr(site, field) for field in _SECRETS)
 
 
 def _with_site(text: str, name: str, table: dict[str, Any]) -> str:

@@ -72,8 +72,7 @@ class Replicas:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         try:
-            async with self._store.engine.begin() as connection:
-                await connection.execute(delete(_replicas).where(_replicas.c.replica_id == self.id))
+            await self._store.engine.change(delete(_replicas).where(_replicas.c.replica_id == self.id))
         except GatewayUnavailableError:
             _log.warning("the other gateways will notice after %g s that this one has gone", self._patience)
 

@@ -7,13 +7,13 @@ Each room describes the tables that it owns on `metadata`. Alembic makes and cha
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from anyio import CancelScope, fail_after, sleep
-from sqlalchemy import Connection, MetaData, event, inspect, text
+from sqlalchemy import Connection, Executable, MetaData, Row, event, inspect, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -66,6 +66,21 @@ class Engine:
         with CancelScope(shield=True), _outages():
             async with self._engine.begin() as connection:
                 yield connection
+
+    async def row(self, query: Executable) -> Row[Any] | None:
+        """The first row that a query finds."""
+        async with self.connect() as connection:
+            return (await connection.execute(query)).first()
+
+    async def rows(self, query: Executable) -> Sequence[Row[Any]]:
+        """All rows that a query finds."""
+        async with self.connect() as connection:
+            return (await connection.execute(query)).all()
+
+    async def change(self, statement: Executable, values: Sequence[Mapping[str, Any]] | None = None) -> int:
+        """Execute one statement, once or with each of `values`; returns the number of rows that it changed."""
+        async with self.begin() as connection:
+            return (await connection.execute(statement, values)).rowcount
 
     async def dispose(self) -> None:
         """Close all connections."""

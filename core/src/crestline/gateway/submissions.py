@@ -104,24 +104,12 @@ class Submissions:
 
     async def _remember_many(self, username: str, jobs: Mapping[str, JobDescription]) -> list[str]:
         """Write new keys down; returns those."""
-        now = time.time()
         mine = (_submissions.c.system == self._system) & (_submissions.c.username == username)
         try:
             async with self._engine.begin() as connection:
                 asked = select(_submissions.c.key).where(mine & _submissions.c.key.in_(list(jobs)))
                 known = set((await connection.execute(asked)).scalars())
-                rows = [
-                    {
-                        "system": self._system,
-                        "username": username,
-                        "key": key,
-                        "fingerprint": _fingerprint(job),
-                        "created": now,
-                        "owner": self._replicas.id,
-                    }
-                    for key, job in jobs.items()
-                    if key not in known
-                ]
+                rows = [self._new(username, key, _fingerprint(job)) for key, job in jobs.items() if key not in known]
                 if rows:
                     await connection.execute(insert(_submissions), rows)
         except IntegrityError:  # another replica was faster with one of them
@@ -174,8 +162,7 @@ class Submissions:
             await self._release(row)
             raise
         except CrestlineError:
-            async with self._engine.begin() as connection:
-                await connection.execute(delete(_submissions).where(row))
+            await self._engine.change(delete(_submissions).where(row))
             raise
         await self._record(row, job_id)
         return job_id
@@ -219,42 +206,39 @@ class Submissions:
         )
 
     async def _look(self, row: ColumnElement[bool]) -> Row[Any] | None:
-        async with self._engine.connect() as connection:
-            return (await connection.execute(select(_submissions).where(row))).first()
+        return await self._engine.row(select(_submissions).where(row))
 
     async def _remember(self, username: str, key: str, fingerprint: str) -> bool:
         """Write a new key down; False if another request has just done so."""
-        now = time.time()
+        old = _submissions.c.created < time.time() - _RETENTION
         try:
             async with self._engine.begin() as connection:
-                await connection.execute(delete(_submissions).where(_submissions.c.created < now - _RETENTION))
-                await connection.execute(
-                    insert(_submissions).values(
-                        system=self._system,
-                        username=username,
-                        key=key,
-                        fingerprint=fingerprint,
-                        created=now,
-                        owner=self._replicas.id,
-                    )
-                )
+                await connection.execute(delete(_submissions).where(old))
+                await connection.execute(insert(_submissions).values(self._new(username, key, fingerprint)))
         except IntegrityError:
             return False
         return True
 
+    def _new(self, username: str, key: str, fingerprint: str) -> dict[str, object]:
+        """The row of a key that this replica works on."""
+        return {
+            "system": self._system,
+            "username": username,
+            "key": key,
+            "fingerprint": fingerprint,
+            "created": time.time(),
+            "owner": self._replicas.id,
+        }
+
     async def _take(self, row: ColumnElement[bool], known: Row[Any]) -> bool:
         """Take a key over from a dead replica; False if another gateway was faster."""
         before = _submissions.c.owner.is_not_distinct_from(known.owner) & _submissions.c.job_id.is_(None)
-        async with self._engine.begin() as connection:
-            changed = await connection.execute(
-                update(_submissions).where(row, before).values(owner=self._replicas.id, created=time.time())
-            )
-            return bool(changed.rowcount)
+        mine = update(_submissions).where(row, before).values(owner=self._replicas.id, created=time.time())
+        return bool(await self._engine.change(mine))
 
     async def _release(self, row: ColumnElement[bool]) -> None:
         try:
-            async with self._engine.begin() as connection:
-                await connection.execute(update(_submissions).where(row).values(owner=None))
+            await self._engine.change(update(_submissions).where(row).values(owner=None))
         except GatewayUnavailableError:
             return  # it is given up by its age
 
@@ -274,8 +258,7 @@ class Submissions:
         metrics.SUBMISSIONS.labels(self._system, outcome).inc()
 
     async def _record(self, row: ColumnElement[bool], job_id: str) -> None:
-        async with self._engine.begin() as connection:
-            await connection.execute(update(_submissions).where(row).values(job_id=job_id))
+        await self._engine.change(update(_submissions).where(row).values(job_id=job_id))
 
 
 def _is_key(text: str) -> bool:

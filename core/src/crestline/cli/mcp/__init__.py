@@ -11,9 +11,9 @@ from typing import Annotated
 import typer
 
 from crestline.cli.errors import UsageError
+from crestline.cli.extras import needs_extra
 from crestline.cli.help import make_app
 from crestline.cli.options import Site
-from crestline.model import ConfigError
 
 ACTIONS = ("submit", "cancel", "write", "delete")
 """what changes something, and is a dry run unless it is allowed"""
@@ -44,14 +44,8 @@ def mcp(
     from crestline.client.config import find_site
 
     find_site(site)  # an unknown site ends the command; a gateway that is down does not
-    try:
+    with needs_extra("`crestline mcp`", "mcp"):
         from crestline.cli.mcp.server import make_server
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("crestline"):
-            raise
-        raise ConfigError(
-            f"`crestline mcp` needs {error.name}, which is not installed.", hint="Run: pip install 'crestline[mcp]'"
-        ) from error
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")  # else the SDK draws boxes on stderr
     # A thread waits for stdin, so an interrupted event loop would wait for it; nothing is lost by ending at once.
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -10,9 +10,9 @@ from typing import Annotated
 
 import typer
 
+from crestline.cli.extras import needs_extra
 from crestline.cli.help import make_app
 from crestline.cli.options import Site
-from crestline.model import ConfigError
 
 app = make_app()
 
@@ -29,15 +29,8 @@ def page(
     """
     from contextlib import suppress
 
-    try:
+    with needs_extra("`crestline page`", "gateway"):
         from crestline.cli.page.server import PageServer
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("crestline"):
-            raise
-        raise ConfigError(
-            f"`crestline page` needs {error.name}, which is not installed.",
-            hint="Run: pip install 'crestline[gateway]'",
-        ) from error
     server = PageServer(site, port)
     with suppress(KeyboardInterrupt):
         server.run_forever()

@@ -14,7 +14,7 @@ import posixpath
 import re
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -33,7 +33,7 @@ from crestline.client.files.local import CHUNK, changed_error
 from crestline.client.files.names import check_remote, safe_relative, temporary_name
 from crestline.client.files.report import Meter
 from crestline.client.files.retry import Patience
-from crestline.client.files.strategy import FileStrategy, Unpack
+from crestline.client.files.strategy import ALONE, FileStrategy, Unpack
 from crestline.client.files.tree import list_tree
 from crestline.client.files.upload_file import upload_file
 from crestline.model import (
@@ -48,9 +48,6 @@ from crestline.model import (
 )
 
 _log = logging.getLogger("crestline.files")
-
-_ALONE = 64 * 1024 * 1024
-"""a file of more bytes is sent by itself to a Crestline gateway, so that a cut does not begin it again"""
 
 _PASSING = (GatewayUnavailableError, RateLimitedError)
 _END = bytes(2 * tarfile.BLOCKSIZE)
@@ -87,7 +84,7 @@ async def upload_bundle(
     remote = check_remote(remote)
     in_stream, alone = list(members), []
     if strategy.streams_trees:
-        alone = [(each.path, each.source) for each in members if each.source and each.source.stat().st_size > _ALONE]
+        alone = [(each.path, each.source) for each in members if each.source and each.source.stat().st_size > ALONE]
         paths = {path for path, _ in alone}
         in_stream = [each for each in members if each.path not in paths]
     budget, damages = Patience(budget=patience), Patience()
@@ -306,6 +303,8 @@ def _unpack_here(
     packed: bool,
 ) -> None:
     targets = {each.directory: each for each in selections}
+    ages = {posixpath.join(each.directory, each.since) for each in selections if each.since}
+    """the files by whose age others are chosen"""
 
     def locate(path: str) -> tuple[Path, str] | None:
         """The selection's directory and the path below it."""
@@ -320,7 +319,7 @@ def _unpack_here(
     names = unpack(
         source,
         Path(),
-        lambda path: locate(path) is not None and not _is_unwanted(path, targets),
+        lambda path: locate(path) is not None and path not in ages,
         lambda count, name: None,
         compressed=packed,
         skip_first=packed,
@@ -336,17 +335,6 @@ def _unpack_here(
 def _above(path: str) -> Iterator[str]:
     while path := posixpath.dirname(path):
         yield path
-
-
-def _is_unwanted(path: str, targets: Mapping[str, Selection]) -> bool:
-    """Whether this is the file by whose age others are chosen."""
-    return any(
-        posixpath.join(directory, targets[directory].since or "") == path for directory in _above_in(path, targets)
-    )
-
-
-def _above_in(path: str, targets: Mapping[str, Selection]) -> Iterator[str]:
-    return (each for each in _above(path) if each in targets)
 
 
 def _expression(remote: str, selections: Iterable[Selection]) -> str:

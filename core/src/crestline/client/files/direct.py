@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from crestline.client.backends.base import Backend
@@ -12,11 +12,10 @@ from crestline.client.files.bundle import fetch_archive, unpack_archive
 from crestline.client.files.download import without_links
 from crestline.client.files.download_file import begin_download, fetch_by_size
 from crestline.client.files.download_tree import fetch_tree_by_size, may_be_escaped, same_in_manifest
-from crestline.client.files.failures import Failures
 from crestline.client.files.local import PartFile
 from crestline.client.files.names import moves_in_pieces, takes_a_job
 from crestline.client.files.report import Meter, Report
-from crestline.client.files.strategy import FileStrategy, Later, Sent, Unpack
+from crestline.client.files.strategy import FileStrategy, Later, Sent, TreeDownload, Unpack
 from crestline.client.files.tree import Entry, Listing
 from crestline.client.files.unfinished import Unfinished
 from crestline.client.files.upload import send_one_to_plain
@@ -98,22 +97,8 @@ class DirectFiles(FileStrategy):
     def doubtful(self, listing: Listing) -> set[str]:
         return may_be_escaped(listing)
 
-    async def fetch_tree(
-        self,
-        remote: str,
-        root: Path,
-        listing: Listing,
-        needed: Set[str],
-        absent: Set[str],
-        meter: Meter,
-        failures: Failures,
-        *,
-        wait: bool,
-        key: str,
-    ) -> Later:
-        return await fetch_tree_by_size(
-            self, remote, root, listing, needed, absent, meter, failures, wait=wait, key=key
-        )
+    async def fetch_tree(self, tree: TreeDownload) -> Later:
+        return await fetch_tree_by_size(self, tree)
 
     async def fetch_selected(self, remote: str, selections: Sequence[Selection], unpack: Unpack, *, tidy: bool) -> None:
         await fetch_archive(self, remote, selections, unpack, tidy=tidy)

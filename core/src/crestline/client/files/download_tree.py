@@ -7,7 +7,7 @@ import posixpath
 import re
 import secrets
 import stat
-from collections.abc import AsyncIterator, Callable, Set
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -17,7 +17,7 @@ from anyio.to_thread import run_sync
 from crestline.client.backends.messages import Selection, TransferMethod
 from crestline.client.files.archive import Pull, make_link, temporary_beside, unpack
 from crestline.client.files.download_file import begin_download, download_file
-from crestline.client.files.failures import REFUSED, Failures
+from crestline.client.files.failures import REFUSED
 from crestline.client.files.links import map_link
 from crestline.client.files.local import make_executable, sha256
 from crestline.client.files.manifest import read_manifest
@@ -26,12 +26,11 @@ from crestline.client.files.parallel import run_parallel
 from crestline.client.files.report import Meter, Report
 from crestline.client.files.retry import Patience
 from crestline.client.files.same import is_ambiguous, same_on_crestline, same_on_plain
-from crestline.client.files.strategy import FileStrategy, Later
+from crestline.client.files.strategy import ALONE, FileStrategy, Later, TreeDownload
 from crestline.client.files.tree import MANIFEST, Listing, is_executable, list_tree, scan
 from crestline.client.files.unfinished import Note, Unfinished, fingerprint
 from crestline.client.streams import closing
 from crestline.model import (
-    File,
     FileType,
     GatewayUnavailableError,
     MissingFileError,
@@ -39,9 +38,6 @@ from crestline.model import (
     RateLimitedError,
     TransferError,
 )
-
-_ALONE = 64 * 1024 * 1024
-"""a file of more bytes comes by itself from a Crestline gateway, so that a cut does not begin it again"""
 
 _INCOMPLETE = re.compile(r"exit status:[12]\b.*\btar: ")
 """what FirecREST says where tar packed all but what it could not read"""
@@ -79,14 +75,14 @@ async def download_tree(
     left_out = await run_sync(_make_directories_and_links, remote, root, listing, doubtful)
     absent = await run_sync(_absent, root, doubtful)
     meter.total = meter.done + sum(file.size for file in needed.values())
-    failures = Failures()
-    later = await strategy.fetch_tree(remote, root, listing, needed.keys(), absent, meter, failures, wait=wait, key=key)
+    tree = TreeDownload(remote, root, listing, needed.keys(), absent, meter, wait, key)
+    later = await strategy.fetch_tree(tree)
     for name in same:
         if is_executable(files[name]) and not os.access(root / name, os.X_OK):
             make_executable(root / name)
     if not later.pending:  # else another call follows, which says so
-        failures.raise_any(remote)
-    came = [file for name, file in needed.items() if name not in later.names and name not in failures.errors]
+        tree.failures.raise_any(remote)
+    came = [file for name, file in needed.items() if name not in later.names and name not in tree.failures.errors]
     return Report(
         files=len(came),
         skipped=len(same),
@@ -119,35 +115,28 @@ def _here(root: Path, listing: Listing) -> list[str]:
     return [name for name, file in listing.files.items() if file.type is FileType.FILE and _is_file(f"{root}/{name}")]
 
 
-async def fetch_tree_by_size(
-    strategy: FileStrategy,
-    remote: str,
-    root: Path,
-    listing: Listing,
-    needed: Set[str],
-    absent: Set[str],
-    meter: Meter,
-    failures: Failures,
-    *,
-    wait: bool,
-    key: str,
-) -> Later:
+async def fetch_tree_by_size(strategy: FileStrategy, tree: TreeDownload) -> Later:
     """`FileStrategy.fetch_tree` for plain FirecREST: one archive, or a few files one by one."""
-    if absent or len(needed) > _FEW or any(is_ambiguous(name) for name in needed):
-        archive = _Archive(strategy, remote, root, listing, key)
-        if (job_id := await archive.fetch(needed | absent, meter, failures, wait=wait)) is not None:
-            return Later(needed, (job_id,), archive.unfinished.paths)
+    failures = tree.failures
+    if tree.absent or len(tree.needed) > _FEW or any(is_ambiguous(name) for name in tree.needed):
+        archive = _Archive(strategy, tree)
+        if (job_id := await archive.fetch()) is not None:
+            return Later(tree.needed, (job_id,), archive.unfinished.paths)
         return Later()
     begun: dict[str, TransferMethod] = {}
-    if not wait:
-        for name in sorted(needed):
-            if _takes_a_job(strategy, remote, listing.files[name]):
+    if not tree.wait:
+        direct = strategy.backend.max_direct_download
+        for name in sorted(tree.needed):
+            path, size = tree.path(name), tree.listing.files[name].size
+            if takes_a_job(strategy.backend, path, size, direct):
                 with failures.collect(name):
-                    if (transfer := await _begin_one(strategy, remote, root, name)) is not None:
+                    temporary_beside(tree.root, name)
+                    status = await strategy.backend.files.stat(path)
+                    if (transfer := await begin_download(strategy, path, status, tree.root / name)) is not None:
                         begun[name] = transfer
     await run_parallel(
-        failures.task(name, partial(_download_one, strategy, remote, root, name, meter))
-        for name in needed
+        failures.task(name, partial(_download_one, strategy, tree, name))
+        for name in tree.needed
         if name not in begun and name not in failures.errors
     )
     return Later(
@@ -200,24 +189,16 @@ def _absent(root: Path, doubtful: set[str]) -> set[str]:
     return doubtful - {spelling for entry in scan(root).entries for spelling in spellings(entry.path)}
 
 
-async def fetch_tree_in_stream(
-    strategy: FileStrategy,
-    remote: str,
-    root: Path,
-    listing: Listing,
-    needed: Set[str],
-    meter: Meter,
-    failures: Failures,
-) -> None:
+async def fetch_tree_in_stream(strategy: FileStrategy, tree: TreeDownload) -> None:
     """`FileStrategy.fetch_tree` for a Crestline gateway."""
-    sizes = {name: listing.files[name].size for name in needed}
-    unnamed = {name for name in needed if _UNREADABLE in name}
-    together = sorted(name for name, size in sizes.items() if size <= _ALONE and name not in unnamed)
+    sizes, failures = {name: tree.listing.files[name].size for name in tree.needed}, tree.failures
+    unnamed = {name for name in tree.needed if _UNREADABLE in name}
+    together = sorted(name for name, size in sizes.items() if size <= ALONE and name not in unnamed)
     groups = [sorted(unnamed)] * bool(unnamed) + [together] * bool(together)
     while groups:
         missing = set(groups.pop())
         try:
-            await _stream(strategy, remote, root, missing, meter)
+            await _stream(strategy, tree, missing)
         except REFUSED as error:  # all, because of one: the halves tell which
             names = sorted(missing)
             if len(names) == 1:
@@ -226,38 +207,40 @@ async def fetch_tree_in_stream(
                 groups += [names[: len(names) // 2], names[len(names) // 2 :]]
         except TransferError as error:
             failures.errors |= dict.fromkeys(missing, error)
-    alone = [name for name, size in sizes.items() if size > _ALONE and name not in unnamed]
+    alone = [name for name, size in sizes.items() if size > ALONE and name not in unnamed]
     for name in alone:
         with failures.collect(name):
-            await _download_one(strategy, remote, root, name, meter)
+            await _download_one(strategy, tree, name)
 
 
-def _tar_of(strategy: FileStrategy, remote: str, names: list[str], root: Path) -> AsyncIterator[bytes]:
+def _tar_of(strategy: FileStrategy, tree: TreeDownload, names: list[str]) -> AsyncIterator[bytes]:
     """Files as one tar stream.
 
     No request can hold a name that is not UTF-8: patterns select such files, and the stream has the bytes of the name.
     """
     if not any(_UNREADABLE in name for name in names):
-        return strategy.backend.files.get_tar(remote, names)
+        return strategy.backend.files.get_tar(tree.remote, names)
     patterns = tuple(re.sub(r"([*?[])", r"[\1]", name).replace(_UNREADABLE, "*") for name in names)
     if sum(_UNREADABLE in name for name in names) > _MAX_PATTERNS:
         patterns = ("*",)  # the gateway takes no more at once; what was not asked for is skipped
-    return strategy.backend.files.select_tar(remote, [Selection(directory=".", target=root, patterns=patterns)])
+    return strategy.backend.files.select_tar(
+        tree.remote, [Selection(directory=".", target=tree.root, patterns=patterns)]
+    )
 
 
-async def _stream(strategy: FileStrategy, remote: str, root: Path, missing: set[str], meter: Meter) -> None:
+async def _stream(strategy: FileStrategy, tree: TreeDownload, missing: set[str]) -> None:
     """Fetch files as one tar stream, what a cut keeps back as another; takes out of `missing` what is here."""
     patience = Patience()
     while missing:
         came: set[str] = set()
         try:
             try:
-                async with closing(_tar_of(strategy, remote, sorted(missing), root)) as chunks:
-                    await _unpack(Pull(chunks), root, missing.__contains__, came, meter)
+                async with closing(_tar_of(strategy, tree, sorted(missing))) as chunks:
+                    await _unpack(Pull(chunks), tree, missing.__contains__, came)
             finally:
                 missing -= came
             if missing:
-                raise TransferError(f"{len(missing)} files of {remote} did not come.", hint="Try again.")
+                raise TransferError(f"{len(missing)} files of {tree.remote} did not come.", hint="Try again.")
         except (GatewayUnavailableError, RateLimitedError, TransferError) as error:
             if came:
                 patience.renew()
@@ -266,10 +249,9 @@ async def _stream(strategy: FileStrategy, remote: str, root: Path, missing: set[
 
 async def _unpack(
     source: Pull | IO[bytes],
-    root: Path,
+    tree: TreeDownload,
     wanted: Callable[[str], bool],
     came: set[str],
-    meter: Meter,
     *,
     compressed: bool = False,
     skip_first: bool = False,
@@ -281,13 +263,13 @@ async def _unpack(
         return wanted(_as_listed(path))
 
     def work() -> None:
-        with meter.gathered() as counted:
+        with tree.meter.gathered() as counted:
 
             def named(count: int, path: str) -> None:
                 counted(count, _as_listed(path))
 
             for path in unpack(
-                source, root, is_wanted, named, compressed=compressed, skip_first=skip_first, there=there
+                source, tree.root, is_wanted, named, compressed=compressed, skip_first=skip_first, there=there
             ):
                 came.add(_as_listed(path))
 
@@ -299,22 +281,10 @@ def _as_listed(path: str) -> str:
     return path if path.isascii() else os.fsencode(path).decode("utf-8", "replace")
 
 
-async def _download_one(strategy: FileStrategy, remote: str, root: Path, name: str, meter: Meter) -> None:
-    path = posixpath.join(remote, name)
-    temporary_beside(root, name)
-    await download_file(strategy, path, await strategy.backend.files.stat(path), root / name, meter)
-
-
-def _takes_a_job(strategy: FileStrategy, remote: str, file: File) -> bool:
-    return takes_a_job(
-        strategy.backend, posixpath.join(remote, file.name), file.size, strategy.backend.max_direct_download
-    )
-
-
-async def _begin_one(strategy: FileStrategy, remote: str, root: Path, name: str) -> TransferMethod | None:
-    path = posixpath.join(remote, name)
-    temporary_beside(root, name)
-    return await begin_download(strategy, path, await strategy.backend.files.stat(path), root / name)
+async def _download_one(strategy: FileStrategy, tree: TreeDownload, name: str) -> None:
+    path = tree.path(name)
+    temporary_beside(tree.root, name)
+    await download_file(strategy, path, await strategy.backend.files.stat(path), tree.root / name, tree.meter)
 
 
 class _Archive:
@@ -322,22 +292,23 @@ class _Archive:
 
     unfinished: Unfinished
 
-    def __init__(self, strategy: FileStrategy, remote: str, root: Path, listing: Listing, key: str) -> None:
+    def __init__(self, strategy: FileStrategy, tree: TreeDownload) -> None:
         self._strategy = strategy
-        self._remote = remote
+        self._tree = tree
+        remote = tree.remote
         self._has_own_name = not is_temporary(posixpath.basename(remote))  # else it is a link, which tar would pack
-        self._root = root
-        self._key = f"{strategy.backend.system_name}\n{remote}\n{key}"
-        self._about = fingerprint(sorted(listing.files.items()))
+        self._key = f"{strategy.backend.system_name}\n{remote}\n{tree.key}"
+        self._about = fingerprint(sorted(tree.listing.files.items()))
 
-    async def fetch(self, needed: Set[str], meter: Meter, failures: Failures, *, wait: bool) -> str | None:
+    async def fetch(self) -> str | None:
         """Write what is needed; returns the id of a job that has to end first, None if all that can come is there."""
+        wait = self._tree.wait
         place = await self._strategy.backend.system.default_workdir()
         self.unfinished = Unfinished(self._strategy, place, self._key)
         note = await self.unfinished.read(self._about)
         if note is None and wait:  # there is none to resume, and another call may be at work
             self.unfinished = Unfinished(self._strategy, place, secrets.token_hex())
-        local = self._root / posixpath.basename(self.unfinished.archive)
+        local = self._tree.root / posixpath.basename(self.unfinished.archive)
         job_id = None
         try:
             if note is None:
@@ -354,19 +325,19 @@ class _Archive:
             except TransferError:  # also where tar could not read one of the files
                 if await remote_stat(self._strategy.backend, self.unfinished.archive) is None:
                     raise
-            job_id = await self._to_here(local, note, wait=wait)
+            job_id = await self._to_here(local, note)
             if job_id is None:
-                await self._unpack(local, needed, meter, failures)
+                await self._unpack(local)
             return job_id
         finally:
             if job_id is None:
                 await self.unfinished.give_up(note)
-                for path in self._root.glob(f"{local.name}*"):
+                for path in self._tree.root.glob(f"{local.name}*"):
                     path.unlink()
 
     async def _begin(self) -> TransferMethod | None:
         """Let it be packed. An archive without the files that tar could not read is as good as another."""
-        source = self._remote if self._has_own_name else f"{self._remote}/."
+        source = self._tree.remote if self._has_own_name else f"{self._tree.remote}/."
         try:
             return await self._strategy.backend.files.compress(source, self.unfinished.archive)
         except (GatewayUnavailableError, MissingFileError, PermissionDeniedError) as error:
@@ -376,10 +347,10 @@ class _Archive:
                 raise
             return None
 
-    async def _to_here(self, local: Path, note: Note, *, wait: bool) -> str | None:
+    async def _to_here(self, local: Path, note: Note) -> str | None:
         archive = self.unfinished.archive
         status = await self._strategy.backend.files.stat(archive)
-        if not wait and takes_a_job(
+        if not self._tree.wait and takes_a_job(
             self._strategy.backend, archive, status["size"], self._strategy.backend.max_direct_download
         ):
             if not note.job_id:  # no call has noted yet that it is there
@@ -390,22 +361,15 @@ class _Archive:
         await download_file(self._strategy, archive, status, local, Meter(None))
         return None
 
-    async def _unpack(self, local: Path, needed: Set[str], meter: Meter, failures: Failures) -> None:
+    async def _unpack(self, local: Path) -> None:
+        needed = self._tree.needed | self._tree.absent
         came: set[str] = set()
 
         def is_wanted(path: str) -> bool:
             return not spellings(path).isdisjoint(needed)
 
         with local.open("rb") as file:
-            await _unpack(
-                file,
-                self._root,
-                is_wanted,
-                came,
-                meter,
-                compressed=True,
-                skip_first=self._has_own_name,
-                there=self._remote,
-            )
+            skip, there = self._has_own_name, self._tree.remote
+            await _unpack(file, self._tree, is_wanted, came, compressed=True, skip_first=skip, there=there)
         error = TransferError("It could not be read there, or was removed meanwhile.", hint="Check its permissions.")
-        failures.errors |= dict.fromkeys(needed - {name for path in came for name in spellings(path)}, error)
+        self._tree.failures.errors |= dict.fromkeys(needed - {name for path in came for name in spellings(path)}, error)

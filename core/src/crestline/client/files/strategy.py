@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import abc
+import posixpath
 from collections.abc import Callable, Iterator, Sequence, Set
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, ClassVar, NamedTuple
 
@@ -17,6 +19,9 @@ from crestline.client.files.tree import Entry, Listing
 from crestline.client.logs.sources import Source
 from crestline.client.monitor import JobMonitor
 from crestline.model import MissingFileError
+
+ALONE = 64 * 1024 * 1024
+"""a file of more bytes travels by itself to or from a Crestline gateway, so that a cut does not begin it again"""
 
 Unpack = Callable[[Pull | IO[bytes], bool], None]
 """unpacks a tar archive, compressed or not"""
@@ -42,6 +47,31 @@ class Later(NamedTuple):
     """ids of the transfer jobs to wait for"""
     temporary: Sequence[str] = ()
     """on the system, until they have ended"""
+
+
+@dataclass(frozen=True)
+class TreeDownload:
+    """A directory that is fetched."""
+
+    remote: str
+    root: Path
+    """the directory on this machine"""
+    listing: Listing
+    needed: Set[str]
+    """the files that differ"""
+    absent: Set[str]
+    """of the `doubtful`, those that are not here"""
+    meter: Meter
+    wait: bool
+    """see `download`"""
+    key: str
+    """see `download`"""
+    failures: Failures = field(default_factory=Failures)
+    """collects what does not come"""
+
+    def path(self, name: str) -> str:
+        """The path of a file on the system."""
+        return posixpath.join(self.remote, name)
 
 
 class FileStrategy(abc.ABC):
@@ -145,28 +175,8 @@ class FileStrategy(abc.ABC):
         """Directories and links that may be listed under another name than their own."""
 
     @abc.abstractmethod
-    async def fetch_tree(
-        self,
-        remote: str,
-        root: Path,
-        listing: Listing,
-        needed: Set[str],
-        absent: Set[str],
-        meter: Meter,
-        failures: Failures,
-        *,
-        wait: bool,
-        key: str,
-    ) -> Later:
-        """Fetch files of a directory.
-
-        Args:
-            needed: the files.
-            absent: of the `doubtful`, those that are not here.
-            failures: collects what does not come.
-            wait: see `download`.
-            key: see `download`.
-        """
+    async def fetch_tree(self, tree: TreeDownload) -> Later:
+        """Fetch files of a directory."""
 
     @abc.abstractmethod
     async def fetch_selected(self, remote: str, selections: Sequence[Selection], unpack: Unpack, *, tidy: bool) -> None:

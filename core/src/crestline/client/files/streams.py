@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from anyio.to_thread import run_sync
@@ -11,10 +11,9 @@ from crestline.client.backends.messages import Selection, TransferMethod
 from crestline.client.files.archive import Pull, stream
 from crestline.client.files.download_file import fetch_ranges
 from crestline.client.files.download_tree import fetch_tree_in_stream, same_on_gateway
-from crestline.client.files.failures import Failures
 from crestline.client.files.local import PartFile
 from crestline.client.files.report import Meter, Report
-from crestline.client.files.strategy import FileStrategy, Later, Sent, Unpack
+from crestline.client.files.strategy import FileStrategy, Later, Sent, TreeDownload, Unpack
 from crestline.client.files.tree import Entry, Listing
 from crestline.client.files.upload_file import send_parts, upload_file
 from crestline.client.files.upload_tree import to_crestline
@@ -75,20 +74,8 @@ class StreamFiles(FileStrategy):
     def doubtful(self, listing: Listing) -> set[str]:
         return set()
 
-    async def fetch_tree(
-        self,
-        remote: str,
-        root: Path,
-        listing: Listing,
-        needed: Set[str],
-        absent: Set[str],
-        meter: Meter,
-        failures: Failures,
-        *,
-        wait: bool,
-        key: str,
-    ) -> Later:
-        await fetch_tree_in_stream(self, remote, root, listing, needed, meter, failures)
+    async def fetch_tree(self, tree: TreeDownload) -> Later:
+        await fetch_tree_in_stream(self, tree)
         return Later()
 
     async def fetch_selected(self, remote: str, selections: Sequence[Selection], unpack: Unpack, *, tidy: bool) -> None:

@@ -14,7 +14,7 @@ from crestline.client.files.names import stays_inside
 from crestline.client.files.report import Meter, Report
 from crestline.client.files.retry import Patience
 from crestline.client.files.same import same_on_crestline
-from crestline.client.files.strategy import FileStrategy, Sent
+from crestline.client.files.strategy import ALONE, FileStrategy, Sent
 from crestline.client.files.tree import Entry, scan
 from crestline.client.files.upload_archive import list_or_make
 from crestline.client.files.upload_file import upload_file
@@ -25,9 +25,6 @@ from crestline.model import (
     PermissionDeniedError,
     RateLimitedError,
 )
-
-_ALONE = 64 * 1024 * 1024
-"""a file of more bytes is sent by itself to a Crestline gateway, so that a cut does not begin it again"""
 
 
 async def upload_tree(
@@ -84,7 +81,7 @@ async def to_crestline(strategy: FileStrategy, root: Path, remote: str, entries:
             patience.renew()
         left = len(todo)
         try:
-            alone = [entry for entry in todo if entry.size > _ALONE or _leads_out(entry)]
+            alone = [entry for entry in todo if entry.size > ALONE or _leads_out(entry)]
             if together := [entry for entry in todo if entry not in alone]:
                 await strategy.backend.files.put_tar(remote, stream(pack(root, together, meter.add_from_thread)))
             refused = []

@@ -69,13 +69,11 @@ class AuditTrail:
 
     async def write(self, records: Sequence[AuditRecord]) -> None:
         """Store records, or raise what the database does."""
-        async with self._engine.begin() as connection:
-            await connection.execute(insert(audit_table), [msgspec.structs.asdict(each) for each in records])
+        await self._engine.change(insert(audit_table), [msgspec.structs.asdict(each) for each in records])
 
     async def read(self, query: AuditQuery) -> Sequence[AuditRecord]:
         """Records, the oldest first."""
-        async with self._engine.connect() as connection:
-            rows = (await connection.execute(query.select())).all()
+        rows = await self._engine.rows(query.select())
         columns = [str(column.name) for column in audit_table.columns]
         return [msgspec.convert(dict(zip(columns, row, strict=True)), AuditRecord) for row in reversed(rows)]
 

@@ -139,8 +139,7 @@ class ApiKeys:
         query = select(_keys).where(_keys.c.revoked.is_(None)).order_by(_keys.c.created.desc(), _keys.c.key_id)
         if username is not None:
             query = query.where(_keys.c.username == username)
-        async with self._engine.connect() as connection:
-            return [_info(row._mapping) for row in await connection.execute(query)]
+        return [_info(row._mapping) for row in await self._engine.rows(query)]
 
     async def revoke(self, key_id: str, username: str | None = None) -> None:
         """End a key, and the keys that were made with it, at once here and within about a second in other replicas.
@@ -206,16 +205,13 @@ class ApiKeys:
             RefusedCredentialError: it was.
         """
         alive = (_keys.c.key_id == caller.client_id) & _keys.c.revoked.is_(None)
-        async with self._engine.connect() as connection:
-            if await connection.scalar(select(_keys.c.key_id).where(alive)) is None:
-                raise RefusedCredentialError("The API key was revoked", caller, hint="Create a new one.")
+        if await self._engine.row(select(_keys.c.key_id).where(alive)) is None:
+            raise RefusedCredentialError("The API key was revoked", caller, hint="Create a new one.")
 
     async def _look_up(self, key: str, digest: bytes) -> Caller:
-        form = _FORM.fullmatch(key)
         row = None
-        if form is not None:
-            async with self._engine.connect() as connection:
-                row = (await connection.execute(select(_keys).where(_keys.c.key_id == form[1]))).first()
+        if (form := _FORM.fullmatch(key)) is not None:
+            row = await self._engine.row(select(_keys).where(_keys.c.key_id == form[1]))
         # The digest of 256 random bits may be compared in any way: its bytes tell nothing of the key.
         if row is None or row.hash != digest.hex():
             raise AuthenticationError("The API key is not valid", hint="Send a key of this gateway, whole.")
@@ -250,9 +246,8 @@ class ApiKeys:
 
     async def _look_for_revoked(self) -> None:
         now = self._clock()
-        async with self._engine.connect() as connection:
-            rows = await connection.scalars(select(_keys.c.key_id).where(_keys.c.revoked > self._looked - _SKEW))
-            self._forget(set(rows))
+        recent = select(_keys.c.key_id).where(_keys.c.revoked > self._looked - _SKEW)
+        self._forget({row.key_id for row in await self._engine.rows(recent)})
         self._looked = now
         self._checked = time.monotonic()
         if self._used and time.monotonic() - self._noted > _NOTE_USE:
@@ -261,8 +256,7 @@ class ApiKeys:
     async def _note_use(self, now: float) -> None:
         used, self._used, self._noted = self._used, set(), time.monotonic()
         try:
-            async with self._engine.begin() as connection:
-                await connection.execute(update(_keys).where(_keys.c.key_id.in_(used)).values(last_used=now))
+            await self._engine.change(update(_keys).where(_keys.c.key_id.in_(used)).values(last_used=now))
         except GatewayUnavailableError as error:  # reads still work on a full disk, and so does the key
             _log.warning("the use of API keys could not be noted: %s", error)
 

@@ -78,9 +78,7 @@ class Clients:
 
     async def exists(self, client_id: str) -> bool:
         """Whether there is such a client."""
-        async with self._engine.connect() as connection:
-            found = await connection.execute(select(_clients.c.client_id).where(_clients.c.client_id == client_id))
-            return found.first() is not None
+        return await self._engine.row(select(_clients.c.client_id).where(_clients.c.client_id == client_id)) is not None
 
     async def add(
         self,
@@ -137,11 +135,8 @@ class Clients:
 
     async def authenticate(self, client_id: str, secret: str) -> Client | None:
         """The client, None where id or secret is wrong."""
-        async with self._engine.connect() as connection:
-            row = (await connection.execute(select(_clients).where(_clients.c.client_id == client_id))).first()
-            limits = (
-                await connection.execute(select(_client_scopes).where(_client_scopes.c.client_id == client_id))
-            ).all()
+        row = await self._engine.row(select(_clients).where(_clients.c.client_id == client_id))
+        limits = await self._engine.rows(select(_client_scopes).where(_client_scopes.c.client_id == client_id))
         # An absent client costs the same comparison as a wrong secret.
         matches = hmac.compare_digest(row.secret_hash if row else _hash(""), _hash(secret))
         return Client(row.client_id, row.username, _scopes(row.client_id, limits)) if row and matches else None
@@ -167,21 +162,17 @@ class Clients:
         query = select(_refresh_tokens.c.scope).where(
             _refresh_tokens.c.token_hash == _hash(token), _refresh_tokens.c.client_id == client.client_id
         )
-        async with self._engine.connect() as connection:
-            scope: str | None = await connection.scalar(query)
-        return scope
+        row = await self._engine.row(query)
+        return None if row is None else row.scope
 
     async def use_refresh_token(self, client: Client, token: str) -> bool:
         """Use up a refresh token; False where it is unknown, used, expired or another client's."""
-        async with self._engine.begin() as connection:
-            used = await connection.execute(
-                delete(_refresh_tokens).where(
-                    _refresh_tokens.c.token_hash == _hash(token),
-                    _refresh_tokens.c.client_id == client.client_id,
-                    _refresh_tokens.c.expires >= time.time(),
-                )
-            )
-            return bool(used.rowcount)
+        it = (
+            _refresh_tokens.c.token_hash == _hash(token),
+            _refresh_tokens.c.client_id == client.client_id,
+            _refresh_tokens.c.expires >= time.time(),
+        )
+        return bool(await self._engine.change(delete(_refresh_tokens).where(*it)))
 
     async def new_sign_in_code(self, client_id: str) -> str:
         """A code that signs a browser in as the client, once, within `SIGN_IN_CODE_LIFETIME`.

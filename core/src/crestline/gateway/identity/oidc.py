@@ -86,7 +86,8 @@ class ProviderKeys:
 
     async def _fetch(self) -> None:
         """OpenID Connect Discovery 1.0, section 4, then the document at `jwks_uri` (RFC 7517)."""
-        async with asyncio.timeout(self._timeout), httpx.AsyncClient(verify=self._trust()) as client:
+        trust = ssl.create_default_context(cafile=self.ca_file)
+        async with asyncio.timeout(self._timeout), httpx.AsyncClient(verify=trust) as client:
             discovery = await client.get(f"{self._issuer.rstrip('/')}/.well-known/openid-configuration")
             document = discovery.raise_for_status().json()
             if document["issuer"] != self._issuer:
@@ -96,9 +97,6 @@ class ProviderKeys:
         self._keys = keys
         self._names = frozenset(key.kid for key in keys.keys)
         self._fetched = time.monotonic()
-
-    def _trust(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cafile=self.ca_file)
 
     def _away(self) -> GatewayUnavailableError:
         return GatewayUnavailableError(

@@ -136,7 +136,7 @@ def _slurm(job: JobRequest, attributes: AttributesRequest) -> list[str]:
         "cpus-per-task": wanted.cpu_cores_per_process,
         "gpus-per-task": wanted.gpu_cores_per_process,
         "mem": f"{_mebibytes(wanted.memory)}M" if wanted.memory else None,
-        "time": _minutes_and_seconds(attributes.duration),
+        "time": None if (seconds := attributes.duration) is None else f"{seconds // 60}:{seconds % 60:02d}",
         "export": None if job.inherit_environment else "NONE",
     }
     lines = [f"#SBATCH --{name}={value}" for name, value in options.items() if value is not None]
@@ -192,7 +192,3 @@ def _plain(name: str, value: str) -> str:
 
 def _mebibytes(count: int) -> int:
     return -(-count // 1024**2)
-
-
-def _minutes_and_seconds(seconds: int | None) -> str | None:
-    return None if seconds is None else f"{seconds // 60}:{seconds % 60:02d}"

@@ -5,55 +5,71 @@ from __future__ import annotations
 import abc
 import asyncio
 import hashlib
+import logging
 import re
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
 from crestline.gateway.schedulers.base import JobList, JobQuery, Scheduler, each_of
 from crestline.gateway.schedulers.job_book import JobSource, ListSharing
 from crestline.gateway.schedulers.job_views import JobViews
-from crestline.model import CrestlineError, GatewayUnavailableError, JobNotFoundError, PermissionDeniedError
+from crestline.gateway.schedulers.programs import ProgramOptions
+from crestline.gateway.schedulers.snapshot import Snapshot
+from crestline.model import (
+    CrestlineError,
+    GatewayUnavailableError,
+    JobNotFoundError,
+    PermissionDeniedError,
+    normalize_state,
+)
 from crestline.wire.compute import JobDescription, JobInfo
+
+_log = logging.getLogger(__name__)
+
+_SITE_AGE = 3600.0
+"""seconds after which the batch system is asked again what it is"""
 
 _OPEN_KEPT = 3600.0
 """seconds that a submission without an answer is remembered after its command has ended"""
 
 
-class CommandScheduler(Scheduler):
+class Site(Protocol):
+    """What a batch system tells of itself."""
+
+    @property
+    def version(self) -> str:
+        """Of its software."""
+
+
+SiteT = TypeVar("SiteT", bound=Site)
+
+
+class CommandScheduler(Scheduler, Generic[SiteT]):
     """A batch system behind commands.
 
     Args:
         name: of the system.
         source: where job lists come from.
-        observer: POSIX user who may see all jobs; None: the jobs are queried as each user.
-        max_age: seconds for which a list is fresh.
-        max_stale: seconds for which an older list is served while a newer one is late.
-        read_rate: commands a second that only read, for the lists of all users.
-        submit_timeout: seconds after which a submitting command has ended, whatever became of the gateway.
+        options: what the site says of its batch system.
         order: sorts job ids.
     """
 
     def __init__(
-        self,
-        name: str,
-        source: JobSource,
-        *,
-        observer: str | None,
-        max_age: float,
-        max_stale: float,
-        read_rate: float,
-        submit_timeout: float,
-        order: Callable[[str], tuple[int, ...]],
+        self, name: str, source: JobSource, options: ProgramOptions, order: Callable[[str], tuple[int, ...]]
     ) -> None:
         self.name = name
         self.version = "unknown"
-        self._observer = observer
-        self._max_age = max_age
-        self._submit_timeout = submit_timeout
-        self._views = JobViews(source, observer, max_age, max_stale, read_rate, order)
+        self._observer = options.observer
+        self._max_age = options.max_age
+        self._submit_timeout = options.submit_timeout
+        self._views = JobViews(source, options, order)
+        self._asker = ""
+        self._site_known: SiteT | None = None
+        self._site_read = Snapshot(lambda: self._read_site(self._asker), max_age=_SITE_AGE)
         self._open: dict[tuple[str, str], float] = {}
         """(user, tag) of submissions without an answer -> when, by `time.monotonic()`, their command has ended"""
 
@@ -61,8 +77,16 @@ class CommandScheduler(Scheduler):
         """Use the lists of the queue that other gateways have asked for; called before `start`."""
         self._views.sharing = sharing
 
+    async def start(self) -> None:
+        if self._observer is not None:
+            try:
+                await self._site(self._observer)
+            except (GatewayUnavailableError, PermissionDeniedError) as error:
+                _log.warning("The scheduler of %s: %s %s", self.name, error, list(error.details))
+
     async def stop(self) -> None:
         await self._views.close()
+        await self._site_read.close()
 
     async def submit(self, user: str, job: JobDescription, key: str | None = None) -> str:
         tag = key_tag(key or uuid.uuid4().hex)
@@ -120,6 +144,39 @@ class CommandScheduler(Scheduler):
     async def jobs(self, user: str, query: JobQuery) -> JobList:
         return await self._jobs(user, query)
 
+    async def cancel(self, user: str, job_id: str) -> None:
+        jobs = await self._known(user, job_id)
+        if all(normalize_state(job.status.state, job.status.exit_code).is_terminal for job in jobs):
+            _refuse_others(jobs, user, job_id)
+            return
+        try:
+            await self._cancel(user, job_id, jobs)
+        finally:
+            self._views.change(user)
+
+    @abc.abstractmethod
+    async def _read_site(self, user: str) -> SiteT:
+        """Ask the batch system what it is."""
+
+    async def _site(self, user: str) -> SiteT:
+        """What the batch system is, as it told within the last hour or before it stopped answering.
+
+        Raises:
+            GatewayUnavailableError: it has never answered.
+        """
+        self._asker = self._observer or user
+        try:
+            self._site_known = await self._site_read.get()
+        except GatewayUnavailableError:
+            if self._site_known is None:
+                raise
+        self.version = self._site_known.version
+        return self._site_known
+
+    @abc.abstractmethod
+    async def _cancel(self, user: str, job_id: str, jobs: Sequence[JobInfo]) -> None:
+        """End a job or an array, of which `jobs` are the elements; nothing happens to what has ended meanwhile."""
+
     @abc.abstractmethod
     async def _submit(self, user: str, job: JobDescription, tag: str) -> str:
         """Submit a job that carries `tag`, and return its id."""
@@ -160,9 +217,13 @@ class CommandScheduler(Scheduler):
     async def _own(self, user: str, job_id: str) -> list[JobInfo]:
         """As `_known`, and the user's own."""
         jobs = await self._known(user, job_id)
-        if any(job.user != user for job in jobs):
-            raise PermissionDeniedError(f"Job {job_id} belongs to another user.", hint="Ask its owner.")
+        _refuse_others(jobs, user, job_id)
         return jobs
+
+
+def _refuse_others(jobs: Sequence[JobInfo], user: str, job_id: str) -> None:
+    if any(job.user != user for job in jobs):
+        raise PermissionDeniedError(f"Job {job_id} belongs to another user.", hint="Ask its owner.")
 
 
 def key_tag(key: str) -> str:

@@ -9,6 +9,7 @@ from crestline import cooperative
 from crestline.cooperative import slices
 from crestline.gateway.schedulers.base import JobList, JobQuery
 from crestline.gateway.schedulers.job_book import Entry, JobBook, JobSource, ListSharing
+from crestline.gateway.schedulers.programs import ProgramOptions
 
 _IDLE = 600.0
 """seconds after which a book without readers is closed"""
@@ -25,27 +26,14 @@ class JobViews:
 
     Args:
         source: the batch system.
-        observer: POSIX user who may see all users' jobs; None: the jobs are queried as each user.
-        max_age: seconds for which a list is fresh.
-        max_stale: seconds for which an older list is served while a newer one is late.
-        read_rate: commands a second for the lists of all users: the more users are active, the older is each list.
+        options: who looks, how old lists may be, and how often the batch system is asked. The more users are active,
+            the older is each list.
         order: sorts jobs that were submitted in the same second, by their ids.
     """
 
-    def __init__(
-        self,
-        source: JobSource,
-        observer: str | None,
-        max_age: float,
-        max_stale: float,
-        read_rate: float,
-        order: Callable[[str], tuple[int, ...]],
-    ) -> None:
+    def __init__(self, source: JobSource, options: ProgramOptions, order: Callable[[str], tuple[int, ...]]) -> None:
         self._source = source
-        self._observer = observer
-        self._max_age = max_age
-        self._max_stale = max_stale
-        self._read_rate = read_rate
+        self._options = options
         self._order = order
         self.sharing: ListSharing | None = None
         """with other gateways"""
@@ -84,7 +72,7 @@ class JobViews:
         """`user` has submitted or cancelled: nothing older than this moment is for him."""
         self._changed[user] = time.monotonic()
         if len(self._changed) > 1000:
-            oldest = time.monotonic() - max(self._max_age, self._max_stale)
+            oldest = time.monotonic() - max(self._options.max_age, self._options.max_stale)
             self._changed = {each: when for each, when in self._changed.items() if when >= oldest}
 
     async def keep(self, user: str, entry: Entry) -> None:
@@ -100,10 +88,11 @@ class JobViews:
     def _pause(self) -> float:
         """Seconds between two looks of each active user, so that all of them together keep to the rate."""
         recently = time.monotonic() - _ACTIVE
-        return sum(book.used > recently for book in self._books.values()) / self._read_rate
+        return sum(book.used > recently for book in self._books.values()) / self._options.read_rate
 
     async def _book(self, user: str, owner: str | None) -> JobBook:
-        key = (self._observer, None) if self._observer is not None else (user, owner)
+        observer = self._options.observer
+        key = (observer, None) if observer is not None else (user, owner)
         book = self._books.get(key)
         if book is None:
             idle = time.monotonic() - _IDLE
@@ -112,8 +101,8 @@ class JobViews:
             book = self._books[key] = JobBook(
                 self._source,
                 *key,
-                max_age=self._max_age,
-                max_stale=self._max_stale,
+                max_age=self._options.max_age,
+                max_stale=self._options.max_stale,
                 pause=self._pause,
                 sharing=self.sharing,
             )

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from crestline.gateway.hosts import Completed
-from crestline.model import CrestlineError, GatewayUnavailableError, JobNotFoundError, PermissionDeniedError
+from crestline.gateway.schedulers.command_lines import directory_refusal
+from crestline.model import (
+    CrestlineError,
+    GatewayUnavailableError,
+    InvalidRequestError,
+    JobNotFoundError,
+    PermissionDeniedError,
+    SubmitLimitError,
+)
 
 RETRY_AFTER = 2.0
 """seconds after which it makes sense to ask a batch system again that did not answer"""
@@ -16,6 +25,8 @@ NOT_FOUND = 127
 
 TIMED_OUT = (124, 137)
 """exit status of timeout(1)"""
+
+_CORRECT = "Correct the job description."
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,29 @@ class Wording:
         else:
             hint = "Try again in a moment."
         return GatewayUnavailableError(what, hint=hint, details=said, retry_after=RETRY_AFTER)
+
+    def submission_refusal(
+        self, program: str, done: Completed, *, what: str = "", hint: Callable[[str], str] = lambda said: _CORRECT
+    ) -> CrestlineError:
+        """Why a program that submits named no job.
+
+        Args:
+            program: its name.
+            done: how it ended.
+            what: the complaint that says why; empty: the first one.
+            hint: what to do, by all that it said.
+        """
+        said = self.complaints(done)
+        if (unusable := directory_refusal(said)) is not None:
+            return unusable
+        known = self.refusal(program, done)
+        if known is not None and not isinstance(known, JobNotFoundError):  # an unknown job is the asker's dependency
+            return known
+        what = what or (said[0] if said else f"{program} ended with {done.exit_status} and named no job.")
+        message, words = f"{self.name} refused the job: {what}", " ".join(said)
+        if SubmitLimitError.is_meant(words):
+            return SubmitLimitError(message, hint="Submit it again when one of your jobs has ended.", details=said)
+        return InvalidRequestError(message, hint=hint(words), details=said)
 
     def too_late(self) -> GatewayUnavailableError:
         """A program that did not end in time."""

@@ -52,11 +52,9 @@ class StagedObjects:
 
     async def forget(self, transfer_id: str) -> None:
         """Remove the record of an object that is no longer in the store."""
-        async with self._engine.begin() as connection:
-            await connection.execute(delete(_objects).where(_objects.c.transfer_id == transfer_id))
+        await self._engine.change(delete(_objects).where(_objects.c.transfer_id == transfer_id))
 
     async def _select(self, *conditions: object) -> list[StagedObject]:
         columns = (_objects.c.transfer_id, _objects.c.bucket, _objects.c.key, _objects.c.upload_id)
         query = select(*columns).where(_objects.c.system == self._system, *conditions)  # type: ignore[arg-type]
-        async with self._engine.connect() as connection:
-            return [StagedObject(**row._mapping) for row in await connection.execute(query)]
+        return [StagedObject(**row._mapping) for row in await self._engine.rows(query)]

@@ -117,8 +117,7 @@ class Records:
     async def add(self, transfer: Transfer) -> None:
         """Write down a new transfer."""
         values = msgspec.structs.asdict(transfer) | {"owner": self._owner}
-        async with self._engine.begin() as connection:
-            await connection.execute(insert(_transfers).values(values))
+        await self._engine.change(insert(_transfers).values(values))
 
     async def get(self, transfer_id: str) -> Transfer | None:
         """One transfer."""
@@ -147,31 +146,18 @@ class Records:
         elif state in ENDED:
             values["ended"] = time.time()
             values["started"] = func.coalesce(_transfers.c.started, _transfers.c.created)
-        async with self._engine.begin() as connection:
-            changed = await connection.execute(
-                update(_transfers)
-                .where(_transfers.c.transfer_id == transfer_id, _transfers.c.state.in_(sources))
-                .values(values)
-            )
-            return bool(changed.rowcount)
+        it = (_transfers.c.transfer_id == transfer_id, _transfers.c.state.in_(sources))
+        return bool(await self._engine.change(update(_transfers).where(*it).values(values)))
 
     async def take(self, transfer: Transfer) -> bool:
         """Make it this replica's; False where another has taken it meanwhile."""
         unchanged = _transfers.c.owner.is_not_distinct_from(transfer.owner)
-        async with self._engine.begin() as connection:
-            changed = await connection.execute(
-                update(_transfers)
-                .where(_transfers.c.transfer_id == transfer.transfer_id, unchanged)
-                .values(owner=self._owner)
-            )
-            return bool(changed.rowcount)
+        it = (_transfers.c.transfer_id == transfer.transfer_id, unchanged)
+        return bool(await self._engine.change(update(_transfers).where(*it).values(owner=self._owner)))
 
     async def ask_to_cancel(self, transfer_id: str) -> None:
         """Leave word for the replica at whose hands it is."""
-        async with self._engine.begin() as connection:
-            await connection.execute(
-                update(_transfers).where(_transfers.c.transfer_id == transfer_id).values(cancel=True)
-            )
+        await self._engine.change(update(_transfers).where(_transfers.c.transfer_id == transfer_id).values(cancel=True))
 
     async def forget(self, transfer_id: str) -> None:
         """Drop all that is known of it."""
@@ -187,19 +173,13 @@ class Records:
                 await connection.execute(delete(_parts).where(key))
                 await connection.execute(insert(_parts).values(transfer_id=transfer_id, number=number, etag=etag))
         except IntegrityError:  # the same part was sent twice at once
-            async with self._engine.begin() as connection:
-                await connection.execute(update(_parts).where(key).values(etag=etag))
+            await self._engine.change(update(_parts).where(key).values(etag=etag))
 
     async def parts(self, transfer_id: str) -> dict[int, str]:
         """ETags of the stored parts by number."""
-        async with self._engine.connect() as connection:
-            found = await connection.execute(
-                select(_parts.c.number, _parts.c.etag).where(_parts.c.transfer_id == transfer_id)
-            )
-            return {row.number: row.etag for row in found}
+        query = select(_parts.c.number, _parts.c.etag).where(_parts.c.transfer_id == transfer_id)
+        return {row.number: row.etag for row in await self._engine.rows(query)}
 
     async def _select(self, *conditions: object) -> list[Transfer]:
         query = select(_transfers).where(_transfers.c.system == self._system, *conditions)  # type: ignore[arg-type]
-        async with self._engine.connect() as connection:
-            found = await connection.execute(query.order_by(_transfers.c.created))
-            return [Transfer(**row._mapping) for row in found]
+        return [Transfer(**row._mapping) for row in await self._engine.rows(query.order_by(_transfers.c.created))]

@@ -103,9 +103,7 @@ class UnfinishedUploads(TemporaryFiles):
         for username, path, identifier in list(self._held.values()):
             await self.touch(username, path, identifier)
         old = (_uploads.c.system == self._system) & (_uploads.c.touched < time.time() - ABANDONED)
-        async with self._engine.connect() as connection:
-            found = list(await connection.execute(select(_uploads).where(old)))
-        for row in found:
+        for row in await self._engine.rows(select(_uploads).where(old)):
             try:
                 if row.digest in self._held:
                     continue
@@ -124,8 +122,7 @@ class UnfinishedUploads(TemporaryFiles):
             await self._delete(row.digest)
 
     async def _delete(self, digest: str) -> None:
-        async with self._engine.begin() as connection:
-            await connection.execute(delete(_uploads).where(_uploads.c.digest == digest))
+        await self._engine.change(delete(_uploads).where(_uploads.c.digest == digest))
 
     def _digest(self, *names: str) -> str:
         return hashlib.sha256("\0".join((self._system, *names)).encode("utf-8", "surrogateescape")).hexdigest()

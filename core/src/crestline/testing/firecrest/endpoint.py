@@ -86,7 +86,7 @@ def route(
     async def run(request: Request) -> Response:
         user: User | None = None
         try:
-            user = _nobody() if public else world.issuer.check(request.headers.get("authorization"))
+            user = User("", "", 0) if public else world.issuer.check(request.headers.get("authorization"))
             if request.path_params.get("system", world.settings.system) != world.settings.system:
                 raise Refusal(404, "System not found")
             if needs:
@@ -172,10 +172,6 @@ async def _file_of(request: Request) -> tuple[str, bytes]:
     if not isinstance(found, UploadFile):
         raise invalid("body", "file", "Field required")
     return found.filename or "", await found.read()
-
-
-def _nobody() -> User:
-    return User("", "", 0)
 
 
 def uptime(world: World) -> float:

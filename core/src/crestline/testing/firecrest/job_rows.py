@@ -74,7 +74,7 @@ def rows(jobs: list[Job], faults: Faults, settings: Settings) -> list[dict[str, 
         line = row(job, faults, settings)
         if line is None:
             continue
-        if _accounting_lags(job, faults):
+        if job.started is not None and time.time() - job.started < faults.accounting_lag:
             found += _lagging(job, line)
             continue
         if job.array_id is not None and job.task is not None:
@@ -141,10 +141,6 @@ def _batch_step(job: Job, state: str, started: float, ended: float | None, elaps
             "limit": None,
         },
     }
-
-
-def _accounting_lags(job: Job, faults: Faults) -> bool:
-    return job.started is not None and time.time() - job.started < faults.accounting_lag
 
 
 def _lagging(job: Job, line: dict[str, Any]) -> list[dict[str, Any]]:

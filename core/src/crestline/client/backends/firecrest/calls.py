@@ -156,6 +156,10 @@ class Calls:
 
         return await self._ask(send, how)
 
+    async def _fetch(self, kind: type[T], path: str, *, method: str = "get", expect: int = 200, **more: Any) -> T:
+        """The decoded answer of a request; `more` as for `_request`."""
+        return self._read(await self._request(method, path, expect=expect, **more), kind)
+
     def _need(self, feature: Capability) -> None:
         """Refuse what this gateway lacks.
 

@@ -83,10 +83,8 @@ class ContentCalls(FileEndpoints):
     async def changed(self, path: str, checksums: dict[str, str]) -> Sequence[str]:
         self._calls._need(Capability.TAR)
         body = ManifestRequest(path=path, files=checksums)
-        response = await self._calls._request(
-            "post", f"/filesystem/{self._calls.system_name}/ops/manifest", expect=200, body=body
-        )
-        return self._calls._read(response, ManifestAnswer).changed
+        place = f"/filesystem/{self._calls.system_name}/ops/manifest"
+        return (await self._calls._fetch(ManifestAnswer, place, method="post", body=body)).changed
 
     async def put_tar(self, path: str, content: AsyncIterator[bytes]) -> None:
         async with self._stream("PUT", "tar", path, content=content):

@@ -187,8 +187,7 @@ class FileCalls(ContentCalls):
     async def view(self, path: str, offset: int, size: int) -> str:
         self._safe(path)
         params = {"path": path, "offset": offset, "size": size}
-        response = await self._calls._request("get", f"{self._ops}/view", expect=200, params=params)
-        return self._calls._read(response, TextAnswer).output or ""
+        return (await self._calls._fetch(TextAnswer, f"{self._ops}/view", params=params)).output or ""
 
     async def extract(self, archive: str, target: str) -> TransferMethod | None:
         body = ExtractRequest(path=archive, target_path=target, account=self._calls.account)

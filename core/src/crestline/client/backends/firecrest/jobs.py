@@ -74,15 +74,16 @@ class JobCalls(EventCalls):
         headers = {IDEMPOTENCY_HEADER: _sendable(key)} if idempotent else {}
         job = describe(spec)
         job.account = job.account or self._calls.account
-        response = await self._calls._request(
-            "post",
+        answer = await self._calls._fetch(
+            SubmitAnswer,
             self._jobs_path,
+            method="post",
             expect=201,
             how="freely" if idempotent else "once",
             body=SubmitRequest(job=job),
             additional_headers=headers,
         )
-        return self._calls._read(response, SubmitAnswer).job_id
+        return answer.job_id
 
     async def submit_many(self, jobs: Sequence[tuple[JobSpec, str]]) -> list[str | CrestlineError]:
         self._calls._need(Capability.BATCH)
@@ -100,8 +101,7 @@ class JobCalls(EventCalls):
         self._calls._need(Capability.SUBMISSION_LOOKUP)
         headers = {IDEMPOTENCY_HEADER: _sendable(key)}
         path = f"{self._jobs_path}/submitted"
-        response = await self._calls._request("get", path, expect=200, additional_headers=headers)
-        return self._calls._read(response, SubmissionAnswer).known
+        return (await self._calls._fetch(SubmissionAnswer, path, additional_headers=headers)).known
 
     async def get(self, job_id: str, *, patient: bool = True) -> list[Job]:
         asked = self._askable(job_id)

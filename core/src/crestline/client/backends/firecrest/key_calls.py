@@ -20,18 +20,16 @@ class KeyCalls:
         """`POST /keys`; not repeated: where the answer is lost, so is the key."""
         body = ApiKeyRequest(name=name, scopes=list(scopes) if scopes is not None else None, expires_in=expires_in)
         try:
-            response = await self._calls._request("post", "/keys", expect=201, how="once", body=body)
+            return await self._calls._fetch(NewApiKey, "/keys", method="post", expect=201, how="once", body=body)
         except NotFoundError:
             raise self._unsupported() from None
-        return self._calls._read(response, NewApiKey)
 
     async def list(self) -> list[ApiKeyInfo]:
         """`GET /keys`"""
         try:
-            response = await self._calls._request("get", "/keys", expect=200)
+            return (await self._calls._fetch(ApiKeysAnswer, "/keys")).keys
         except NotFoundError:
             raise self._unsupported() from None
-        return self._calls._read(response, ApiKeysAnswer).keys
 
     async def revoke(self, key_id: str) -> None:
         """`DELETE /keys/{key_id}`"""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -24,6 +24,8 @@ from crestline.model import (
 from crestline.model.slurm_queries import SlurmOutput, SlurmQuery
 from crestline.wire.codec import Message
 from crestline.wire.extensions import AllocationsAnswer, SlurmAnswer
+
+T = TypeVar("T")
 
 
 class _Node(Message):
@@ -123,8 +125,7 @@ class _UserInfo(Message):
 
 async def fetch_systems(calls: Calls) -> list[dict[str, Any]]:
     """The entries of all systems behind the gateway."""
-    response = await calls._request("get", "/status/systems", expect=200)
-    return calls._read(response, Systems).systems
+    return (await calls._fetch(Systems, "/status/systems")).systems
 
 
 def pick_system(calls: Calls, systems: list[dict[str, Any]]) -> dict[str, Any]:
@@ -178,8 +179,7 @@ class StatusCalls(SystemEndpoints):
 
     async def allocations(self) -> list[Allocation]:
         self._calls._need(Capability.ALLOCATIONS)
-        response = await self._calls._request("get", f"/status/{self._calls.system_name}/allocations", expect=200)
-        answer = self._calls._read(response, AllocationsAnswer)
+        answer = await self._fetch(AllocationsAnswer, "allocations")
         if answer.allocations is None:
             raise UnsupportedError(
                 answer.reason or "The scheduler does not tell budgets.", hint="Ask the site what your accounts may use."
@@ -197,15 +197,12 @@ class StatusCalls(SystemEndpoints):
             "variable": [f"{name}={value}" for name, value in query.environment.items()],
             "me": query.me,
         }
-        path = f"/status/{self._calls.system_name}/slurm"
-        response = await self._calls._request("get", path, expect=200, params=params)
-        answer = self._calls._read(response, SlurmAnswer)
+        answer = await self._fetch(SlurmAnswer, "slurm", params=params)
         if answer.exit_code is None:
             raise UnsupportedError("The system's scheduler is not Slurm.", hint="Ask by the calls of the API.")
         return SlurmOutput(exit_code=answer.exit_code, output=answer.output, errors=answer.errors)
 
     async def nodes(self) -> list[Node]:
-        response = await self._calls._request("get", f"/status/{self._calls.system_name}/nodes", expect=200)
         return [
             Node(
                 name=each.name,
@@ -219,12 +216,10 @@ class StatusCalls(SystemEndpoints):
                 memory_free=each.free_memory,
                 cpus_allocated=each.alloc_cpus,
             )
-            for each in self._calls._read(response, _Nodes).nodes
+            for each in (await self._fetch(_Nodes, "nodes")).nodes
         ]
 
     async def partitions(self) -> list[Partition]:
-        response = await self._calls._request("get", f"/status/{self._calls.system_name}/partitions", expect=200)
-        found = self._calls._read(response, _Partitions).partitions
         return [
             Partition(
                 name=each.name,
@@ -235,13 +230,15 @@ class StatusCalls(SystemEndpoints):
                 max_nodes=each.max_nodes,
                 default=each.default,
             )
-            for each in found
+            for each in (await self._fetch(_Partitions, "partitions")).partitions
         ]
 
     async def reservations(self) -> list[Reservation]:
-        response = await self._calls._request("get", f"/status/{self._calls.system_name}/reservations", expect=200)
-        found = self._calls._read(response, _Reservations).reservations
+        found = (await self._fetch(_Reservations, "reservations")).reservations
         return [Reservation(name=each.name, nodes=each.node_list or "", state=each.state or "") for each in found]
+
+    async def _fetch(self, kind: type[T], what: str, **more: Any) -> T:
+        return await self._calls._fetch(kind, f"/status/{self._calls.system_name}/{what}", **more)
 
 
 def _words(value: str | list[str] | None) -> list[str]:

@@ -101,10 +101,8 @@ class TransferCalls(TransferEndpoints):
         return await self.begin_script(file_scripts.join(pieces, path, part, checksum))
 
     async def _begin(self, verb: str, body: UploadRequest | DownloadRequest) -> TransferMethod:
-        response = await self._calls._request(
-            "post", f"/filesystem/{self._calls.system_name}/transfer/{verb}", expect=201, how="once", body=body
-        )
-        answer = self._calls._read(response, UploadAnswer)
+        path = f"/filesystem/{self._calls.system_name}/transfer/{verb}"
+        answer = await self._calls._fetch(UploadAnswer, path, method="post", expect=201, how="once", body=body)
         directives = answer.transfer_directives
         return TransferMethod(
             job_id=answer.transfer_job.job_id,
@@ -117,10 +115,9 @@ class TransferCalls(TransferEndpoints):
 
     async def begin_command(self, method: str, verb: str, *, expect: int, **content: Any) -> TransferMethod:
         """Begin a transfer job of the gateway."""
-        response = await self._calls._request(
-            method, f"/filesystem/{self._calls.system_name}/transfer/{verb}", expect=expect, how="once", **content
-        )
-        job = self._calls._read(response, TransferAnswer).transfer_job
+        path = f"/filesystem/{self._calls.system_name}/transfer/{verb}"
+        answer = await self._calls._fetch(TransferAnswer, path, method=method, expect=expect, how="once", **content)
+        job = answer.transfer_job
         return TransferMethod(job_id=job.job_id, log=job.logs.output_log)
 
     async def begin_script(self, commands: str) -> TransferMethod:
@@ -170,12 +167,9 @@ class TransferCalls(TransferEndpoints):
 
     async def _read_log(self, path: str, end: str) -> str:
         """The last (`tail`) or first (`head`) lines of a job's output; nothing where there is none."""
-        params = {"path": path, "lines": 20}
+        url, params = f"/filesystem/{self._calls.system_name}/ops/{end}", {"path": path, "lines": 20}
         try:
-            response = await self._calls._request(
-                "get", f"/filesystem/{self._calls.system_name}/ops/{end}", expect=200, params=params
-            )
+            content = (await self._calls._fetch(FileContentAnswer, url, params=params)).output
         except MissingFileError:
             return ""
-        content = self._calls._read(response, FileContentAnswer).output
         return content.content if content else ""

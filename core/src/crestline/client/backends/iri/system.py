@@ -210,7 +210,8 @@ class System(SystemEndpoints):
                 for each in found
                 if not capabilities or _last_segment(each.capability_uri) in capabilities
                 for entry in each.entries
-                if (unit := _unit(entry.unit)).endswith("-hours")
+                # `node_hours` in v1, a URN in v2
+                if (unit := entry.unit.rpartition(":")[2].replace("_", "-")).endswith("-hours")
             ]
 
         return [each for found in await map_concurrently(ask, projects, _AT_ONCE) for each in found]
@@ -234,8 +235,3 @@ class System(SystemEndpoints):
 def _last_segment(url: str) -> str:
     """The id at the end of a URL; facilities behind proxies name other hosts than their own."""
     return url.rstrip("/").rpartition("/")[2]
-
-
-def _unit(unit: str) -> str:
-    """`node-hours`, of `node_hours` (v1) or of a URN (v2)."""
-    return unit.rpartition(":")[2].replace("_", "-")

@@ -17,7 +17,7 @@ from crestline.gateway.hosts.streams import BLOCK
 from crestline.gateway.hosts.this_machine.beneath import Directory, Place, ServedTrees
 from crestline.gateway.hosts.this_machine.content import open_regular, open_target, replacing, write_all
 from crestline.gateway.hosts.this_machine.listing import Names
-from crestline.gateway.hosts.this_machine.walk import DirectoryCache, Visit, walk
+from crestline.gateway.hosts.this_machine.walk import DirectoryCache, walk
 from crestline.gateway.hosts.threads import check_cancelled
 from crestline.gateway.paths import directory_below, member_path
 from crestline.wire.extensions import TarSelection
@@ -73,7 +73,11 @@ def pack(trees: ServedTrees, path: str, members: Sequence[str] | None, *, gzip: 
     if members is None:
         with trees.locate(path, follow=True) as place, place.directory.enter(place.name):
             visits = walk(place.directory, place.name)
-            found = ((each.directory, each.name, each.below, each.status) for each in visits if _is_inside(each))
+            found = (
+                (each.directory, each.name, each.below, each.status)
+                for each in visits
+                if each.below and not each.leaving
+            )
             yield from _packed(_tar(found, None), packer)
         return
     root = trees.check(path)
@@ -113,10 +117,6 @@ def select(trees: ServedTrees, path: str, selections: Sequence[TarSelection], li
         names = selector.choose(ages, selection)
         found |= dict.fromkeys(os.path.normpath(os.path.join(directory, name)) for name in names)
     return list(found)
-
-
-def _is_inside(visit: Visit) -> bool:
-    return bool(visit.below) and not visit.leaving
 
 
 def _status(place: Place) -> os.stat_result | None:

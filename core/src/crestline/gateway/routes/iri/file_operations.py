@@ -111,7 +111,7 @@ class Operation:
     async def result(self, files: Files, fields: Any, limit: int) -> bytes:
         """Carry it out; the task's result as JSON."""
         found = await self.run(files, fields, limit)
-        return encode({"output": found})
+        return encode({"output": _plain(found) if isinstance(found, msgspec.Struct) else found})
 
 
 async def _list(files: Files, fields: ListRequest, limit: int) -> Any:
@@ -126,21 +126,12 @@ async def _list(files: Files, fields: ListRequest, limit: int) -> Any:
     return msgspec.Raw(b"[%s]" % b",".join(parts))
 
 
-async def _stat(files: Files, fields: StatRequest, limit: int) -> Any:
-    return _plain(await files.stat(fields.path, dereference=fields.dereference))
-
-
-async def _file_type(files: Files, fields: PathRequest, limit: int) -> Any:
-    return await files.file_type(fields.path)
-
-
 async def _checksum(files: Files, fields: PathRequest, limit: int) -> Any:
     return {"algorithm": "SHA-256", "checksum": (await files.checksum(fields.path)).checksum}
 
 
 async def _head(files: Files, fields: HeadRequest, limit: int) -> Any:
-    found = await excerpts.read_head(files, fields.path, fields.bytes, fields.lines, fields.skip_trailing, limit)
-    return _plain(found)
+    return await excerpts.read_head(files, fields.path, fields.bytes, fields.lines, fields.skip_trailing, limit)
 
 
 async def _tail(files: Files, fields: TailRequest, limit: int) -> Any:
@@ -148,7 +139,7 @@ async def _tail(files: Files, fields: TailRequest, limit: int) -> Any:
     lines, count = fields.lines, fields.bytes
     if fields.skip_heading:
         lines, count = (None if each is None else each + 1 for each in (lines, count))
-    return _plain(await excerpts.read_tail(files, fields.path, count, lines, fields.skip_heading, limit))
+    return await excerpts.read_tail(files, fields.path, count, lines, fields.skip_heading, limit)
 
 
 async def _view(files: Files, fields: ViewRequest, limit: int) -> Any:
@@ -175,30 +166,14 @@ async def _remove(files: Files, fields: PathRequest, limit: int) -> Any:
     return f"{fields.path} was removed."
 
 
-async def _make_directory(files: Files, fields: MakeDirectoryRequest, limit: int) -> Any:
-    return _plain(await files.make_directory(fields.path, parents=fields.parent))
-
-
-async def _symlink(files: Files, fields: SymlinkRequest, limit: int) -> Any:
-    return _plain(await files.symlink(fields.path, fields.link_path))
-
-
-async def _chmod(files: Files, fields: ChmodRequest, limit: int) -> Any:
-    return _plain(await files.chmod(fields.path, fields.mode))
-
-
-async def _chown(files: Files, fields: ChownRequest, limit: int) -> Any:
-    return _plain(await files.chown(fields.path, fields.owner or "", fields.group or ""))
-
-
 async def _copy(files: Files, fields: CopyRequest, limit: int) -> Any:
     await files.copy(fields.path, fields.target_path, dereference=fields.dereference)
-    return _plain(await files.entry(fields.target_path))
+    return await files.entry(fields.target_path)
 
 
 async def _move(files: Files, fields: MoveRequest, limit: int) -> Any:
     await files.move(fields.path, fields.target_path)
-    return _plain(await files.entry(fields.target_path))
+    return await files.entry(fields.target_path)
 
 
 async def _compress(files: Files, fields: CompressRequest, limit: int) -> Any:
@@ -209,12 +184,12 @@ async def _compress(files: Files, fields: CompressRequest, limit: int) -> Any:
         pattern=fields.match_pattern,
         dereference=fields.dereference,
     )
-    return _plain(await files.entry(fields.target_path))
+    return await files.entry(fields.target_path)
 
 
 async def _extract(files: Files, fields: ExtractRequest, limit: int) -> Any:
     await files.extract(fields.path, fields.target_path, fields.compression)
-    return _plain(await files.entry(fields.target_path))
+    return await files.entry(fields.target_path)
 
 
 def _plain(message: FileEntry | msgspec.Struct) -> dict[str, Any]:
@@ -224,18 +199,26 @@ def _plain(message: FileEntry | msgspec.Struct) -> dict[str, Any]:
 
 OPERATIONS = [
     Operation("ls", "GET", ListRequest, _list, writes=False),
-    Operation("stat", "GET", StatRequest, _stat, writes=False),
-    Operation("file", "GET", PathRequest, _file_type, writes=False),
+    Operation(
+        "stat", "GET", StatRequest, lambda files, f, _: files.stat(f.path, dereference=f.dereference), writes=False
+    ),
+    Operation("file", "GET", PathRequest, lambda files, f, _: files.file_type(f.path), writes=False),
     Operation("head", "GET", HeadRequest, _head, writes=False),
     Operation("tail", "GET", TailRequest, _tail, writes=False),
     Operation("view", "GET", ViewRequest, _view, writes=False),
     Operation("checksum", "GET", PathRequest, _checksum, writes=False, is_slow=True),
     Operation("download", "GET", PathRequest, _download, writes=False),
     Operation("rm", "DELETE", PathRequest, _remove, is_slow=True),
-    Operation("chmod", "PUT", ChmodRequest, _chmod),
-    Operation("chown", "PUT", ChownRequest, _chown),
-    Operation("mkdir", "POST", MakeDirectoryRequest, _make_directory, status=201),
-    Operation("symlink", "POST", SymlinkRequest, _symlink, status=201),
+    Operation("chmod", "PUT", ChmodRequest, lambda files, f, _: files.chmod(f.path, f.mode)),
+    Operation("chown", "PUT", ChownRequest, lambda files, f, _: files.chown(f.path, f.owner or "", f.group or "")),
+    Operation(
+        "mkdir",
+        "POST",
+        MakeDirectoryRequest,
+        lambda files, f, _: files.make_directory(f.path, parents=f.parent),
+        status=201,
+    ),
+    Operation("symlink", "POST", SymlinkRequest, lambda files, f, _: files.symlink(f.path, f.link_path), status=201),
     Operation("cp", "POST", CopyRequest, _copy, status=201, is_slow=True),
     Operation("mv", "POST", MoveRequest, _move, status=201, is_slow=True),
     Operation("compress", "POST", CompressRequest, _compress, status=201, is_slow=True),

@@ -127,7 +127,9 @@ def read_request(
         partition=partition,
         directory=_directory(job, options),
         resources=_resources(options),
-        environment=_exported(options.get("export")) | _environment(job.env),
+        # `--export=ALL,A=1`: the assignments; the gateway's own environment never travels
+        environment=_environment([word for word in options.get("export", "").split(",") if "=" in word])
+        | _environment(job.env),
         stdin=job.standard_input or options.get("input"),
         stdout=job.standard_output or options.get("output"),
         stderr=job.standard_error or options.get("error"),
@@ -208,11 +210,6 @@ def _resources(options: Mapping[str, str]) -> Resources:
         memory_per_cpu=parse_memory(options["mem-per-cpu"]) if "mem-per-cpu" in options else None,
         exclusive="exclusive" in options,
     )
-
-
-def _exported(option: str | None) -> dict[str, str]:
-    """`--export=ALL,A=1`: the assignments; the gateway's own environment never travels."""
-    return _environment([word for word in (option or "").split(",") if "=" in word])
 
 
 def _environment(given: Mapping[str, str] | list[str] | None) -> dict[str, str]:

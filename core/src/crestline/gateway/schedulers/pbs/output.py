@@ -44,14 +44,10 @@ def read_value(output: bytes, key: str) -> str | None:
 def _read(text: str) -> Any:
     for mended in (text, _LINE.sub(_escape, text)):
         try:
-            return json.loads(_BARE.sub(_quote, mended), strict=False)
+            return json.loads(_BARE.sub(lambda match: match[1] or json.dumps(match[2]), mended), strict=False)
         except ValueError:
             continue
     return None
-
-
-def _quote(match: re.Match[str]) -> str:
-    return match[1] or json.dumps(match[2])
 
 
 def _escape(match: re.Match[str]) -> str:

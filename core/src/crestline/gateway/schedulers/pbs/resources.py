@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+from crestline.gateway.hosts import Completed
 from crestline.gateway.schedulers.pbs.commands import PbsCommands, no_answer
 from crestline.gateway.schedulers.pbs.jobs import epoch, resources, text
 from crestline.gateway.schedulers.pbs.output import read_objects
@@ -16,14 +17,13 @@ _KIB = {"b": 1 / 1024, "kb": 1, "mb": 1024, "gb": 1024**2, "tb": 1024**3, "": 1 
 
 async def read_nodes(commands: PbsCommands, user: str) -> list[Node]:
     """All vnodes."""
-    return [_node(name, values) for name, values in (await _read_vnodes(commands, user)).items()]
+    done = await _read(commands, user, "pbsnodes", "-a", "-F", "json")
+    return [_node(name, values) for name, values in read_objects(done.stdout, "nodes").items()]
 
 
 async def read_partitions(commands: PbsCommands, user: str) -> list[Partition]:
     """The queues; one without nodes of its own may use those that belong to none."""
-    done = await commands.read(user, "qstat", "-Q", "-f", "-F", "json")
-    if done.exit_status != 0:
-        raise no_answer("qstat", done)
+    done = await _read(commands, user, "qstat", "-Q", "-f", "-F", "json")
     nodes = await read_nodes(commands, user)
     partitions = []
     for name, values in read_objects(done.stdout, "Queue").items():
@@ -38,9 +38,7 @@ async def read_partitions(commands: PbsCommands, user: str) -> list[Partition]:
 
 async def read_reservations(commands: PbsCommands, user: str) -> list[Reservation]:
     """All reservations; `name` is the queue to submit to."""
-    done = await commands.read(user, "pbs_rstat", "-f")
-    if done.exit_status != 0:
-        raise no_answer("pbs_rstat", done)
+    done = await _read(commands, user, "pbs_rstat", "-f")
     reservations = []
     lines = re.sub(r"\n\t", "", done.stdout.decode(errors="replace"))  # long values continue after a tab
     for block in re.split(r"^(?:Resv ID|Name): ", lines, flags=re.MULTILINE)[1:]:
@@ -61,23 +59,30 @@ async def read_reservations(commands: PbsCommands, user: str) -> list[Reservatio
     return reservations
 
 
-async def read_version(commands: PbsCommands, user: str) -> tuple[str, str]:
-    """PBS's version and the name of its server, which job ids end with."""
-    done = await commands.read(user, "qstat", "-B", "-f", "-F", "json")
-    if done.exit_status != 0:
-        raise no_answer("qstat", done)
+class Server(NamedTuple):
+    """PBS's server."""
+
+    version: str
+    name: str
+    """which job ids end with"""
+
+
+async def read_server(commands: PbsCommands, user: str) -> Server:
+    """Ask for the server's version and name."""
+    done = await _read(commands, user, "qstat", "-B", "-f", "-F", "json")
     output = done.stdout.decode(errors="replace")
     version = re.search(r'"pbs_version"\s*:\s*"([^"\n]*)"', output)
     servers = list(read_objects(done.stdout, "Server"))
     named = re.search(r'"pbs_server"\s*:\s*"([^"\n]*)"', output)
-    return version[1] if version else "unknown", named[1] if named else servers[0] if servers else "pbs"
+    name = named[1] if named else servers[0] if servers else "pbs"
+    return Server(version[1] if version else "unknown", name)
 
 
-async def _read_vnodes(commands: PbsCommands, user: str) -> dict[str, dict[str, Any]]:
-    done = await commands.read(user, "pbsnodes", "-a", "-F", "json")
+async def _read(commands: PbsCommands, user: str, program: str, *arguments: str) -> Completed:
+    done = await commands.read(user, program, *arguments)
     if done.exit_status != 0:
-        raise no_answer("pbsnodes", done)
-    return read_objects(done.stdout, "nodes")
+        raise no_answer(program, done)
+    return done
 
 
 def _node(name: str, values: Mapping[str, Any]) -> Node:

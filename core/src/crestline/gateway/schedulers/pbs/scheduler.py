@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
-import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from crestline.gateway.hosts import Commands, Completed
 from crestline.gateway.schedulers.by_commands import CommandScheduler, checked_user
@@ -16,22 +14,10 @@ from crestline.gateway.schedulers.pbs import resources, submission
 from crestline.gateway.schedulers.pbs.commands import HAS_FINISHED, PbsCommands, complaints, no_answer, refusal
 from crestline.gateway.schedulers.pbs.options import PbsOptions
 from crestline.gateway.schedulers.pbs.output import read_objects
-from crestline.gateway.schedulers.snapshot import Snapshot
 from crestline.gateway.schedulers.time_limit import TimeLimit
-from crestline.model import (
-    GatewayUnavailableError,
-    JobNotFoundError,
-    PermissionDeniedError,
-    UnsupportedError,
-    normalize_state,
-)
+from crestline.model import JobNotFoundError, UnsupportedError
 from crestline.wire.compute import JobDescription, JobInfo, JobMetadata
 from crestline.wire.status import Account, Node, Partition, Reservation
-
-_log = logging.getLogger(__name__)
-
-_SITE_AGE = 3600.0
-"""seconds after which the server is asked again for its name and version"""
 
 _RETENTION = 20.0
 """seconds between two looks after which the history is read for jobs that came and went: qstat lists no ended ones"""
@@ -43,7 +29,7 @@ _LARGE = 256 * 1024
 """bytes from which reading leaves the event loop alone"""
 
 
-class PbsScheduler(CommandScheduler):
+class PbsScheduler(CommandScheduler[resources.Server]):
     """OpenPBS by its commands. A submission carries its tag in a variable of the job's environment.
 
     Jobs that have ended come from the server's job history (`job_history_enable`).
@@ -61,44 +47,16 @@ class PbsScheduler(CommandScheduler):
         self._options = options
         self._pbs = PbsCommands(commands, options)
         self._source = _Source(self._pbs, options.timeout)
-        super().__init__(
-            name,
-            self._source,
-            observer=options.observer,
-            max_age=options.max_age,
-            max_stale=options.max_stale,
-            read_rate=options.read_rate,
-            submit_timeout=options.submit_timeout,
-            order=pbs_jobs.order,
-        )
-        self._asker = ""
-        self._server: str | None = None
-        self._site = Snapshot(lambda: resources.read_version(self._pbs, self._asker), max_age=_SITE_AGE)
-
-    async def start(self) -> None:
-        if self._options.observer is not None:
-            try:
-                await self._server_name(self._options.observer)
-            except (GatewayUnavailableError, PermissionDeniedError) as error:
-                _log.warning("PBS of %s: %s %s", self.name, error, list(error.details))
-
-    async def stop(self) -> None:
-        await super().stop()
-        await self._site.close()
+        super().__init__(name, self._source, options, pbs_jobs.order)
 
     async def metadata(self, user: str, job_id: str) -> list[JobMetadata]:
         jobs = await self._own(user, job_id)
         found = await self._source.read(user, [job.job_id for job in jobs])
-        return [pbs_jobs.job_metadata(each, values) for each, values in found.items() if _is_one_of(each, jobs)]
+        names = {job.job_id for job in jobs}
+        return [pbs_jobs.job_metadata(each, values) for each, values in found.items() if each in names]
 
-    async def cancel(self, user: str, job_id: str) -> None:
-        jobs = await self._known(user, job_id)
-        if all(normalize_state(job.status.state, job.status.exit_code).is_terminal for job in jobs):
-            if any(job.user != user for job in jobs):
-                raise PermissionDeniedError(f"Job {job_id} belongs to another user.", hint="Ask its owner.")
-            return
+    async def _cancel(self, user: str, job_id: str, jobs: Sequence[JobInfo]) -> None:
         done = await self._pbs.act(user, "qdel", job_id)
-        self._views.change(user)
         if done.exit_status != 0 and not HAS_FINISHED.search(" ".join(complaints(done))):
             error = refusal("qdel", done) or no_answer("qdel", done)
             if not isinstance(error, JobNotFoundError):  # it has ended meanwhile
@@ -121,27 +79,19 @@ class PbsScheduler(CommandScheduler):
 
     async def ping(self) -> str:
         if self._options.observer is not None:
-            version, server = await resources.read_version(self._pbs, self._options.observer)
-            return f"PBS {version} on {server} answers."
-        if self._pbs.failure is not None:
-            raise self._pbs.failure
-        if self._pbs.answered is None:
-            return "No request has been sent yet."
-        return f"Answered {time.monotonic() - self._pbs.answered:.0f} s ago."
+            server = await self._read_site(self._options.observer)
+            return f"PBS {server.version} on {server.name} answers."
+        return self._pbs.last_answer()
 
-    async def _server_name(self, user: str) -> str:
-        self._asker = self._options.observer or user
-        try:
-            self.version, self._server = await self._site.get()
-        except GatewayUnavailableError:
-            if self._server is None:
-                raise
-        return self._server
+    async def _read_site(self, user: str) -> resources.Server:
+        return await resources.read_server(self._pbs, user)
 
     async def _submit(self, user: str, job: JobDescription, tag: str) -> str:
         timeout = self._options.submit_timeout
         line = await asyncio.to_thread(submission.prepare, job, tag, qsub=self._pbs.path("qsub"), timeout=timeout)
-        return submission.job_id_of(await self._pbs.submit(user, line, job.working_directory))
+        directory = job.working_directory
+        done = await self._pbs.run(user, line.argv, input=line.input, cwd=directory, timeout=timeout)
+        return submission.job_id_of(done)
 
     async def _find(self, user: str, tag: str) -> str | None:
         found = await self._source.read(user, None)
@@ -153,7 +103,7 @@ class PbsScheduler(CommandScheduler):
     async def _full_id(self, user: str, job_id: str) -> str | None:
         if not pbs_jobs.is_job_id(job_id):
             return None
-        return job_id if "." in job_id else pbs_jobs.full_id(job_id, await self._server_name(user))
+        return job_id if "." in job_id else pbs_jobs.full_id(job_id, (await self._site(user)).name)
 
 
 class _Source(JobSource):
@@ -195,10 +145,7 @@ class _Source(JobSource):
             if not _NO_HISTORY.search(" ".join(complaints(done))):
                 return read_objects(_judged(done), "Jobs")
             self._has_history = False
-        return read_objects(await self._qstat(user, "-t", *_JSON, *words), "Jobs")
-
-    async def _qstat(self, user: str, *arguments: str) -> bytes:
-        return _judged(await self._pbs.read(user, "qstat", *arguments))
+        return read_objects(_judged(await self._pbs.read(user, "qstat", "-t", *_JSON, *words)), "Jobs")
 
 
 def _entries(output: bytes, owner: str | None) -> list[Entry]:
@@ -216,7 +163,3 @@ def _judged(done: Completed) -> bytes:
 
 def _of(jobs: dict[str, dict[str, object]], owner: str | None) -> dict[str, dict[str, object]]:
     return {job_id: values for job_id, values in jobs.items() if owner is None or pbs_jobs.owner(values) == owner}
-
-
-def _is_one_of(job_id: str, jobs: list[JobInfo]) -> bool:
-    return any(job.job_id == job_id for job in jobs)

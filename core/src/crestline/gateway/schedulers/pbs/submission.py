@@ -7,17 +7,10 @@ import re
 from itertools import pairwise
 
 from crestline.gateway.hosts import Completed
-from crestline.gateway.schedulers.command_lines import (
-    CommandLine,
-    directory_of,
-    directory_refusal,
-    environment_of,
-    script_of,
-    submitting,
-)
-from crestline.gateway.schedulers.pbs.commands import complaints, refusal
+from crestline.gateway.schedulers.command_lines import CommandLine, directory_of, environment_of, script_of, submitting
+from crestline.gateway.schedulers.pbs.commands import WORDING
 from crestline.gateway.schedulers.pbs.jobs import KEY_VARIABLE, is_job_id
-from crestline.model import InvalidRequestError, JobNotFoundError, SubmitLimitError
+from crestline.model import InvalidRequestError
 from crestline.model.sbatch import split_words
 from crestline.wire.compute import JobDescription
 
@@ -68,17 +61,7 @@ def job_id_of(done: Completed) -> str:
     words = done.stdout.decode(errors="replace").split()
     if done.exit_status == 0 and words and re.match(r"\d", words[-1]) and is_job_id(words[-1]):
         return words[-1]
-    said = complaints(done)
-    if (unusable := directory_refusal(said)) is not None:
-        raise unusable
-    known = refusal("qsub", done)
-    if known is not None and not isinstance(known, JobNotFoundError):
-        raise known
-    what = said[0] if said else f"qsub ended with {done.exit_status} and named no job."
-    if SubmitLimitError.is_meant(" ".join(said)):
-        hint = "Submit it again when one of your jobs has ended."
-        raise SubmitLimitError(f"PBS refused the job: {what}", hint=hint, details=said)
-    raise InvalidRequestError(f"PBS refused the job: {what}", hint="Correct the job description.", details=said)
+    raise WORDING.submission_refusal("qsub", done)
 
 
 def _variables_of(script: str) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import shlex
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
@@ -27,25 +26,19 @@ from crestline.gateway.schedulers.slurm.resources import Site
 from crestline.gateway.schedulers.slurm.restd import Slurmrestd
 from crestline.gateway.schedulers.slurm.tables import read_rows
 from crestline.gateway.schedulers.slurm.usage import read_usage
-from crestline.gateway.schedulers.snapshot import Snapshot
 from crestline.model import (
     CrestlineError,
     GatewayUnavailableError,
     InvalidRequestError,
     JobNotFoundError,
     JobState,
-    PermissionDeniedError,
     normalize_state,
 )
 from crestline.model.checks import Check
-from crestline.wire.compute import JobDescription, JobMetadata, JobStatus
+from crestline.wire.compute import JobDescription, JobInfo, JobMetadata, JobStatus
 from crestline.wire.extensions import AllocationInfo, JobUsageInfo
 from crestline.wire.status import Account, Node, Partition, Reservation
 
-_log = logging.getLogger(__name__)
-
-_SITE_AGE = 3600.0
-"""seconds after which Slurm's own configuration is read again"""
 _KEY_DAYS = 30
 """days back that accounting is searched for a key"""
 
@@ -58,7 +51,7 @@ _UNREACHED = GatewayUnavailableError(
 )
 
 
-class SlurmScheduler(CommandScheduler):
+class SlurmScheduler(CommandScheduler[Site]):
     """Slurm by its commands. A submission carries its tag in the job's comment.
 
     Args:
@@ -74,33 +67,14 @@ class SlurmScheduler(CommandScheduler):
         self._options = options
         self._slurm = SlurmCommands(commands, options)
         self._rest = Slurmrestd(options.rest, options.timeout) if options.rest is not None else None
-        super().__init__(
-            name,
-            _Source(self._slurm, self._rest, self._site, SlurmQueue(self._slurm, options.timeout)),
-            observer=options.observer,
-            max_age=options.max_age,
-            max_stale=options.max_stale,
-            read_rate=options.read_rate,
-            submit_timeout=options.submit_timeout,
-            order=job_ids.order,
-        )
-        self._asker = ""
-        self._site_known: Site | None = None
-        self._site_read = Snapshot(lambda: resources.read_site(self._slurm, self._asker), max_age=_SITE_AGE)
-
-    async def start(self) -> None:
-        if self._options.observer is not None:
-            try:
-                await self._site(self._options.observer)
-            except (GatewayUnavailableError, PermissionDeniedError) as error:
-                _log.warning("Slurm of %s: %s %s", self.name, error, list(error.details))
+        source = _Source(self._slurm, self._rest, self._site, SlurmQueue(self._slurm, options.timeout))
+        super().__init__(name, source, options, job_ids.order)
 
     def diagnose(self, name: str, run: RunProgram) -> AsyncIterator[Check]:
         return diagnosis.diagnose(name, run)
 
     async def stop(self) -> None:
         await super().stop()
-        await self._site_read.close()
         if self._rest is not None:
             await self._rest.close()
 
@@ -110,16 +84,15 @@ class SlurmScheduler(CommandScheduler):
     async def usage(self, user: str, job_id: str) -> list[JobUsageInfo]:
         return await read_usage(self._slurm, user, await self._own(user, job_id))
 
-    async def cancel(self, user: str, job_id: str) -> None:
-        jobs = await self._known(user, job_id)
-        if all(normalize_state(job.status.state).is_terminal for job in jobs):
-            if any(job.user != user for job in jobs):
-                raise PermissionDeniedError(f"Job {job_id} belongs to another user.")
-            return
-        try:
-            await self._cancel(user, job_id)
-        finally:
-            self._views.change(user)
+    async def _cancel(self, user: str, job_id: str, jobs: Sequence[JobInfo]) -> None:
+        if self._rest is not None:
+            await self._rest.cancel(user, job_id)
+        else:
+            done = await self._slurm.act(user, "scancel", job_id)
+            if done.exit_status != 0:  # one that has ended meanwhile is not an error; of others Slurm knows who may
+                error = refusal("scancel", done)
+                if error is not None and not isinstance(error, JobNotFoundError):
+                    raise error
         if len(jobs) == 1 and jobs[0].job_id == job_id and "_" in job_id and not jobs[0].time.start:
             # Slurm forgets a task that it had not yet told apart from the other waiting ones of its array.
             status = JobStatus(state="CANCELLED", state_reason="None", exit_code=0, interrupt_signal=0)
@@ -196,30 +169,10 @@ class SlurmScheduler(CommandScheduler):
                 return await self._rest.ping(self._options.observer)
             output = await self._slurm.read(self._options.observer, "scontrol", "ping")
             return output.decode(errors="replace").strip()
-        if self._slurm.failure is not None:
-            raise self._slurm.failure
-        if self._slurm.answered is None:
-            return "No request has been sent yet."
-        return f"Answered {time.monotonic() - self._slurm.answered:.0f} s ago."
+        return self._slurm.last_answer()
 
-    async def _site(self, user: str) -> Site:
-        self._asker = self._options.observer or user
-        try:
-            self._site_known = await self._site_read.get()
-        except GatewayUnavailableError:
-            if self._site_known is None:
-                raise
-        self.version = self._site_known.version
-        return self._site_known
-
-    async def _cancel(self, user: str, job_id: str) -> None:
-        if self._rest is not None:
-            return await self._rest.cancel(user, job_id)
-        done = await self._slurm.act(user, "scancel", job_id)
-        if done.exit_status != 0:  # one that has ended meanwhile is not an error; of others Slurm knows who may
-            error = refusal("scancel", done)
-            if error is not None and not isinstance(error, JobNotFoundError):
-                raise error
+    async def _read_site(self, user: str) -> Site:
+        return await resources.read_site(self._slurm, user)
 
     async def _submit(self, user: str, job: JobDescription, tag: str) -> str:
         timeout = self._options.submit_timeout

@@ -6,16 +6,9 @@ import posixpath
 import re
 
 from crestline.gateway.hosts import Completed
-from crestline.gateway.schedulers.command_lines import (
-    CommandLine,
-    directory_of,
-    directory_refusal,
-    environment_of,
-    script_of,
-    submitting,
-)
-from crestline.gateway.schedulers.slurm.commands import complaints, refusal
-from crestline.model import CrestlineError, InvalidRequestError, JobNotFoundError, SubmitLimitError
+from crestline.gateway.schedulers.command_lines import CommandLine, directory_of, environment_of, script_of, submitting
+from crestline.gateway.schedulers.slurm.commands import WORDING
+from crestline.model import InvalidRequestError
 from crestline.model.sbatch import parse_directives
 from crestline.wire.compute import JobDescription
 
@@ -59,23 +52,9 @@ def job_id_of(done: Completed) -> str:
         lines = done.stdout.decode(errors="replace").split()
         if lines and (match := re.fullmatch(r"(\d+)(;\S*)?", lines[-1], re.ASCII)):
             return match[1]
-    raise _refused(done)
-
-
-def _refused(done: Completed) -> CrestlineError:
-    said = complaints(done)
-    if (unusable := directory_refusal(said)) is not None:
-        return unusable
-    known = refusal("sbatch", done)
-    if known is not None and not isinstance(known, JobNotFoundError):  # a dependency on an unknown job is the asker's
-        return known
-    reason = next((line for line in reversed(said) if line.startswith("Batch job submission failed")), "")
-    what = reason or (said[0] if said else f"sbatch ended with {done.exit_status} and named no job.")
-    if SubmitLimitError.is_meant(" ".join(said)):
-        return SubmitLimitError(
-            f"Slurm refused the job: {what}", hint="Submit it again when one of your jobs has ended.", details=said
-        )
-    return InvalidRequestError(f"Slurm refused the job: {what}", hint=_hint(" ".join(said)), details=said)
+    said = reversed(WORDING.complaints(done))
+    reason = next((line for line in said if line.startswith("Batch job submission failed")), "")
+    raise WORDING.submission_refusal("sbatch", done, what=reason, hint=_hint)
 
 
 _HINTS = {

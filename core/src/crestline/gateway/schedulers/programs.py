@@ -1,0 +1,131 @@
+"""The programs of a batch system: limited in time, read at a rate, and the state of its answers."""
+
+from __future__ import annotations
+
+import posixpath
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Annotated, ClassVar
+
+import msgspec
+from aiolimiter import AsyncLimiter
+
+from crestline.gateway.hosts import Commands, Completed
+from crestline.gateway.schedulers.command_lines import limit
+from crestline.gateway.schedulers.job_book import MAX_STALE
+from crestline.gateway.schedulers.time_limit import TimeLimit
+from crestline.gateway.schedulers.wording import RETRY_AFTER, TIMED_OUT, Wording
+from crestline.model import CrestlineError, GatewayUnavailableError
+
+
+class ProgramOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The keys of a `scheduler` table that all batch systems behind commands share; durations in seconds."""
+
+    observer: str | None = None
+    """POSIX user who may see all jobs: one query of the queue then serves all. None: one query for each user."""
+    directory: str | None = None
+    """where the batch system's programs lie; None: in the PATH"""
+    timeout: float = 5.0
+    """seconds for each command that does not submit"""
+    submit_timeout: float = 10.0
+    """seconds for a submission"""
+    max_age: float = 1.0
+    """seconds for which a job list is served from memory"""
+    max_stale: float = MAX_STALE
+    """seconds for which an older list is served, with its age, while a newer one is late: the queue is long, or the
+    batch system slow"""
+    read_rate: Annotated[float, msgspec.Meta(ge=1)] = 50.0
+    """commands a second that only read; the others wait, and with many active users lists get older"""
+
+
+class Programs:
+    """A batch system's programs on the machine that `commands` reaches."""
+
+    wording: ClassVar[Wording]
+    environment: ClassVar[Sequence[str]]
+    """what stands before a program that only reads"""
+
+    def __init__(self, commands: Commands, options: ProgramOptions) -> None:
+        self._commands = commands
+        self._options = options
+        self._reads = AsyncLimiter(options.read_rate, 1.0)
+        self.answered: float | None = None
+        """reading of `time.monotonic()` when the batch system last answered"""
+        self.failure: CrestlineError | None = None
+        """how the last command failed, None if it did not"""
+
+    async def look(self, user: str, program: str, *arguments: str, time_limit: TimeLimit | None = None) -> Completed:
+        """Run a program that only reads; its exit status is the caller's to judge.
+
+        Args:
+            user: the POSIX user that it runs as.
+            program: of the batch system's.
+            arguments: of the program.
+            time_limit: how long it may take; None: as long as any.
+
+        Raises:
+            GatewayUnavailableError: no answer in time, or the machine cannot be reached.
+        """
+        seconds = self._options.timeout if time_limit is None else time_limit.seconds
+        await self._reads.acquire()
+        with nullcontext() if time_limit is None else time_limit.observe():
+            words = [*self.environment, *limit(seconds), self.path(program), *arguments]
+            return await self.run(user, words, timeout=seconds)
+
+    def note(self, failure: CrestlineError | None) -> None:
+        """Record how a look ended: None if the batch system answered."""
+        self.failure = failure
+        if failure is None:
+            self.answered = time.monotonic()
+
+    async def act(self, user: str, program: str, *arguments: str) -> Completed:
+        """Run a program that changes something; its exit status is the caller's to judge."""
+        return await self.run(user, self.limited(program, *arguments))
+
+    async def run(
+        self, user: str, argv: list[str], *, input: bytes | None = None, cwd: str | None = None, timeout: float = 0.0
+    ) -> Completed:
+        """Run a whole command line.
+
+        Args:
+            user: the POSIX user that it runs as.
+            argv: the command line.
+            input: its standard input.
+            cwd: the directory in which it runs; None: any.
+            timeout: seconds; 0: the usual ones.
+
+        Raises:
+            GatewayUnavailableError: no answer in time, or the machine cannot be reached.
+        """
+        try:
+            # The programs limit themselves; what is longer than that is the way to them.
+            seconds = (timeout or self._options.timeout) + 1
+            done = await self._commands.run(user, argv, input=input, cwd=cwd, timeout=seconds)
+            if done.exit_status in TIMED_OUT:
+                raise self.wording.too_late()
+        except GatewayUnavailableError as error:
+            error.retry_after = error.retry_after or RETRY_AFTER
+            self.failure = error
+            raise
+        return done
+
+    def last_answer(self) -> str:
+        """When the batch system answered last, for the health report.
+
+        Raises:
+            CrestlineError: the last look failed.
+        """
+        if self.failure is not None:
+            raise self.failure
+        if self.answered is None:
+            return "No request has been sent yet."
+        return f"Answered {time.monotonic() - self.answered:.0f} s ago."
+
+    def path(self, program: str) -> str:
+        """The program as it is called."""
+        return posixpath.join(self._options.directory, program) if self._options.directory else program
+
+    def limited(self, program: str, *arguments: str) -> list[str]:
+        """A command line that ends after the usual time."""
+        return [*limit(self._options.timeout), self.path(program), *arguments]
