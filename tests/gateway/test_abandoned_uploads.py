@@ -24,6 +24,7 @@ from crestline.gateway.systems import build_systems
 from crestline.gateway.transfers import unfinished
 from harness.cluster import Cluster
 from harness.gateway import GatewayProcess, RunningGateway, in_thread, place_home
+from harness.patience import until_blocking
 from harness.ports import free_port
 from harness.slurm_gateway import SlurmGateway, prepare
 
@@ -87,10 +88,7 @@ def test_over_ssh(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert cluster.check("alice", ["ls", "-A", name]).startswith(".crestline-")
     monkeypatch.setattr(unfinished, "ABANDONED", -10)
     with in_thread(home, systems={"cluster": system}):  # sweeps as it starts
-        deadline = time.monotonic() + 60
-        while cluster.check("alice", ["ls", "-A", name]):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        until_blocking(lambda: not cluster.check("alice", ["ls", "-A", name]))
 
 
 def test_temporary_files_of_a_killed_gateway_over_ssh(
@@ -117,17 +115,12 @@ def test_temporary_files_of_a_killed_gateway_over_ssh(
         with gateway.http(alice) as http:
             body = {"path": f"{name}/large", "targetPath": f"{name}/packed.tar"}
             assert http.post("/filesystem/cluster/transfer/compress", json=body).status_code == 201
-        deadline = time.monotonic() + 60
-        while len(left_behind(cluster, name)) < 3:
-            assert time.monotonic() < deadline, left_behind(cluster, name)
-            time.sleep(0.1)
+        until_blocking(lambda: len(left_behind(cluster, name)) >= 3)
         gateway.kill()
         assert len(left_behind(cluster, name)) == 3
         monkeypatch.setattr(unfinished, "ABANDONED", -10)
         with in_thread(home, systems={"cluster": system}):
-            while left_behind(cluster, name):
-                assert time.monotonic() < deadline + 60, left_behind(cluster, name)
-                time.sleep(0.1)
+            until_blocking(lambda: not left_behind(cluster, name))
 
 
 @pytest.mark.anyio

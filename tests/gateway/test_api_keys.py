@@ -23,7 +23,7 @@ from crestline.model import (
 )
 from crestline.wire.extensions import SCOPES
 from harness.gateway import GatewayProcess, RunningGateway
-from harness.patience import until
+from harness.patience import until, until_answered
 from harness.ports import free_port
 from harness.postgresql import PostgresServer
 
@@ -253,7 +253,7 @@ async def test_a_database_that_is_away_and_back(postgresql: PostgresServer) -> N
         assert caught.value.retry_after
     finally:
         postgresql.start()
-    await _until_taken(keys, key.secret)
+    await until_answered(lambda: keys.verify(key.secret), GatewayUnavailableError)
     postgresql.pause()
     try:
         keys._checked = float("-inf")
@@ -262,18 +262,8 @@ async def test_a_database_that_is_away_and_back(postgresql: PostgresServer) -> N
         assert {type(each) for each in refusals} == {GatewayUnavailableError}
     finally:
         postgresql.resume()
-    await _until_taken(keys, key.secret)
+    await until_answered(lambda: keys.verify(key.secret), GatewayUnavailableError)
     await store.close()
-
-
-async def _until_taken(keys: ApiKeys, secret: str) -> None:
-    while True:
-        try:
-            await keys.verify(secret)
-        except GatewayUnavailableError:
-            await anyio.sleep(0.05)
-        else:
-            return
 
 
 @pytest.mark.anyio

@@ -11,7 +11,6 @@ import inspect
 import json
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from click.testing import CliRunner
 from firecrest.v2 import AsyncFirecrest, Firecrest
 
 from harness.gateway import RunningGateway
+from harness.patience import until_blocking
 
 SYSTEM = "local"
 CALLED: dict[str, set[str]] = {"sync": set(), "async": set()}
@@ -80,13 +80,12 @@ def work(client: Recorder, gateway: RunningGateway, tmp_path: Path) -> str:
 
 def wait(client: Recorder, job_id: str, *states: str) -> dict[str, Any]:
     """The job once it is in one of `states`."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
+
+    def look() -> dict[str, Any] | None:
         job: dict[str, Any] = client.job_info(SYSTEM, job_id)[0]
-        if job["status"]["state"].split()[0] in states:
-            return job
-        time.sleep(0.1)
-    raise TimeoutError(job["status"])
+        return job if job["status"]["state"].split()[0] in states else None
+
+    return until_blocking(look) or {}
 
 
 def put(client: Recorder, tmp_path: Path, directory: str, name: str, content: bytes) -> str:
@@ -157,15 +156,8 @@ def test_attach(client: Recorder, work: str) -> None:
 def test_array(client: Recorder, work: str) -> None:
     script = "#!/bin/sh\n#SBATCH --array=1-3\necho $SLURM_ARRAY_TASK_ID; exit $((SLURM_ARRAY_TASK_ID == 2))\n"
     job_id = client.submit(SYSTEM, work, script_str=script)["jobId"]
-    deadline = time.monotonic() + 60
-    jobs: list[dict[str, Any]] = []
-    while time.monotonic() < deadline and not (
-        len(jobs) == 3 and all(job["status"]["state"] in ("COMPLETED", "FAILED") for job in jobs)
-    ):
-        jobs = client.job_info(SYSTEM, job_id)
-        time.sleep(0.1)
-    states = {job["jobId"]: job["status"]["state"] for job in jobs}
-    assert states == {f"{job_id}_1": "COMPLETED", f"{job_id}_2": "FAILED", f"{job_id}_3": "COMPLETED"}
+    ended = {f"{job_id}_1": "COMPLETED", f"{job_id}_2": "FAILED", f"{job_id}_3": "COMPLETED"}
+    until_blocking(lambda: {job["jobId"]: job["status"]["state"] for job in client.job_info(SYSTEM, job_id)} == ended)
     assert client.job_info(SYSTEM, f"{job_id}_2")[0]["status"]["exitCode"] == 1
 
 
@@ -337,8 +329,8 @@ def test_the_firecrest_command(gateway: RunningGateway, tmp_path: Path) -> None:
     assert job_id in run("job-info", job_id)
     assert "hello.txt" in run("job-metadata", job_id)
     with gateway.http() as http:
-        while http.get(f"/compute/{SYSTEM}/jobs/{job_id}").json()["jobs"][0]["status"]["state"] == "PENDING":
-            time.sleep(0.05)
+        url = f"/compute/{SYSTEM}/jobs/{job_id}"
+        until_blocking(lambda: http.get(url).json()["jobs"][0]["status"]["state"] != "PENDING")
     run("attach-to-job", job_id, "touch go")
     assert "COMPLETED" in run("wait-for-job", job_id)
     run("cancel", job_id)

@@ -8,8 +8,7 @@ import os
 import socket
 import stat
 import tarfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import httpx
 import pytest
 
 from harness.gateway import RunningGateway
+from harness.patience import until_blocking
 
 OPS = "/filesystem/local/ops"
 MIB = 1024 * 1024
@@ -223,19 +223,11 @@ def cut_off(gateway: RunningGateway, path: Path, headers: str, sent: bytes) -> N
         connection.sendall(request.encode() + sent)
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError
-        time.sleep(0.01)
-
-
 def test_an_interrupted_write_goes_on_where_it_stopped(http: httpx.Client, gateway: RunningGateway, work: Path) -> None:
     file = work / "file"
     content = os.urandom(5 * MIB)
     cut_off(gateway, file, "Upload-Id: u\r\nUpload-Offset: 0\r\n", content[: 3 * MIB])
-    wait_until(lambda: stored(http, file, "u") >= 2 * MIB)
+    until_blocking(lambda: stored(http, file, "u") >= 2 * MIB)
     assert not file.exists()
     assert put(http, file, b"x", Upload_Id="u", Upload_Offset="0", Upload_Complete="?0").status_code == 409
 
@@ -243,14 +235,14 @@ def test_an_interrupted_write_goes_on_where_it_stopped(http: httpx.Client, gatew
         offset = stored(http, file, "u")
         return put(http, file, content[offset:], Upload_Id="u", Upload_Offset=str(offset))
 
-    wait_until(lambda: rest().status_code == 204)  # 409 until the one that was cut has let go
+    until_blocking(lambda: rest().status_code == 204)  # 409 until the one that was cut has let go
     assert file.read_bytes() == content
 
 
 def test_an_interrupted_write_at_once_leaves_nothing(http: httpx.Client, gateway: RunningGateway, work: Path) -> None:
     (work / "file").write_bytes(b"old")
     cut_off(gateway, work / "file", "", b"x" * 3 * MIB)
-    wait_until(lambda: os.listdir(work) == ["file"])
+    until_blocking(lambda: os.listdir(work) == ["file"])
     assert (work / "file").read_bytes() == b"old"
 
 

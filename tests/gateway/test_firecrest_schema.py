@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import jsonschema
 import pytest
 
 from harness.gateway import RunningGateway
+from harness.patience import until_blocking
 
 RECORDED = json.loads(Path(__file__).with_name("firecrest-openapi.json").read_text())
 METHODS = {"get", "post", "put", "delete"}
@@ -90,14 +90,16 @@ def test_jobs(http: httpx.Client, work: str) -> None:
     body = {"job": {"name": "schema", "workingDirectory": work, "script": script, "env": {"A": "1,2"}}}
     job_id = check(http.post("/compute/local/jobs", json=body), jobs, 201)["jobId"]
     url = f"/compute/local/jobs/{job_id}"
-    while check(http.get(url), f"{jobs}/{{job_id}}", 200)["jobs"][0]["status"]["state"] != "RUNNING":
-        time.sleep(0.05)
+
+    def state() -> str:
+        return str(check(http.get(url), f"{jobs}/{{job_id}}", 200)["jobs"][0]["status"]["state"])
+
+    until_blocking(lambda: state() == "RUNNING")
     check(http.get("/compute/local/jobs", params={"name": "schema", "allusers": True}), jobs, 200)
     check(http.get(f"{url}/metadata"), f"{jobs}/{{job_id}}/metadata", 200)
     check(http.put(f"{url}/attach", json={"command": "touch go"}), f"{jobs}/{{job_id}}/attach", 204)
-    while check(http.get(url), f"{jobs}/{{job_id}}", 200)["jobs"][0]["status"]["state"] == "RUNNING":
-        time.sleep(0.05)
-    assert check(http.get(url), f"{jobs}/{{job_id}}", 200)["jobs"][0]["status"]["state"] == "COMPLETED"
+    until_blocking(lambda: state() != "RUNNING")
+    assert state() == "COMPLETED"
     check(http.delete(url), f"{jobs}/{{job_id}}", 204)
     check(http.get("/compute/local/jobs/999999"), f"{jobs}/{{job_id}}", 404)
 
@@ -136,13 +138,13 @@ def test_transfers(http: httpx.Client, work: str) -> None:
 
     def finish(job_id: str) -> None:
         path = "/compute/{system_name}/jobs/{job_id}"
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            state = check(http.get(f"/compute/local/jobs/{job_id}"), path, 200)["jobs"][0]["status"]["state"]
-            if state not in ("PENDING", "RUNNING"):
-                break
-            time.sleep(0.05)
-        assert state == "COMPLETED"
+
+        def state() -> str:
+            answer = check(http.get(f"/compute/local/jobs/{job_id}"), path, 200)
+            return str(answer["jobs"][0]["status"]["state"])
+
+        until_blocking(lambda: state() not in ("PENDING", "RUNNING"))
+        assert state() == "COMPLETED"
 
     http.post("/filesystem/local/ops/upload", params={"path": work}, files={"file": ("data", b"data")})
     directives = {"transferMethod": "s3"}

@@ -7,7 +7,6 @@ import os
 import random
 import signal
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import harness.submitting_process
 from crestline.gateway.schedulers.base import JobQuery
 from crestline.gateway.schedulers.local.scheduler import LocalScheduler
 from harness.local_scheduler import PATIENCE
+from harness.patience import until
 from harness.submitting_process import CONFIG, USER
 
 pytestmark = pytest.mark.anyio
@@ -77,7 +77,7 @@ async def test_every_job_runs_once(tmp_path: Path, kills: int) -> None:
 
 
 async def all_ended(scheduler: LocalScheduler) -> None:
-    deadline = time.monotonic() + 5 * PATIENCE
-    while await scheduler.ping() != "0 running, 0 pending":
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.05)
+    async def idle() -> bool:
+        return await scheduler.ping() == "0 running, 0 pending"
+
+    await until(idle, 5 * PATIENCE)

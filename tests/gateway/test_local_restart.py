@@ -19,6 +19,7 @@ from crestline.gateway.schedulers.local.scheduler import LocalScheduler
 from crestline.gateway.schedulers.local.supervisor import records
 from crestline.model import ConfigError, GatewayUnavailableError
 from harness.local_scheduler import PATIENCE, USER, Bench, appears, bench, nodes
+from harness.patience import until
 
 pytestmark = pytest.mark.anyio
 
@@ -46,10 +47,9 @@ async def test_jobs_go_on_and_are_found_again(tmp_path: Path) -> None:
     ended, running = await left_running(tmp_path, f"{wait} exit 4", "sleep 1000")
     (tmp_path / "work" / "go").touch()
     record = tmp_path / "scheduler" / "jobs" / ended / records.RECORD
-    deadline = time.monotonic() + PATIENCE
-    while json.loads(record.read_text())["end"] is None:  # its supervisor needs no scheduler
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
+    await until(
+        lambda: json.loads(record.read_text())["end"] is not None, PATIENCE
+    )  # its supervisor needs no scheduler
     async with bench(tmp_path) as local:
         info = await local.end(ended)
         assert (info.status.state, info.status.exit_code) == ("FAILED", 4)
@@ -105,10 +105,11 @@ async def test_old_jobs_are_forgotten(tmp_path: Path) -> None:
     held = await before.submit("#!/bin/sh\n#SBATCH --hold\n", key="held")
     await first.stop()
     async with bench(tmp_path, retention=0.0) as local:
-        deadline = time.monotonic() + PATIENCE
-        while await local.scheduler.find(USER, "k") is not None:
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.01)
+
+        async def forgotten() -> bool:
+            return await local.scheduler.find(USER, "k") is None
+
+        await until(forgotten, PATIENCE)
         assert not (local.home / "jobs" / old).exists()
         assert [info.job_id for info in await local.scheduler.jobs(USER, JobQuery(ids=(old, held)))] == [held]
         assert await local.scheduler.find(USER, "held") == held

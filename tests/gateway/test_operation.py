@@ -7,8 +7,7 @@ import os
 import re
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import pytest
 import tomlkit
 
 from harness.gateway import GatewayProcess
+from harness.patience import until_blocking
 from harness.ports import free_port
 
 JOBS = "/compute/local/jobs"
@@ -26,13 +26,6 @@ MIB = 1024 * 1024
 PATIENCE = 240
 
 pytestmark = pytest.mark.timeout(900)
-
-
-def eventually(condition: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "what the test waits for did not happen"
-        time.sleep(0.1)
 
 
 class Operated:
@@ -57,7 +50,7 @@ class Operated:
         """Let it read the file again; returns when the log says `said`."""
         before = self.log.count(said)
         self.signal(signal.SIGHUP)
-        eventually(lambda: self.log.count(said) > before)
+        until_blocking(lambda: self.log.count(said) > before)
 
     def signal(self, number: signal.Signals) -> None:
         assert self.process.process is not None
@@ -126,7 +119,7 @@ def test_it_leaves_when_what_runs_has_ended(leaving: Operated) -> None:
             begun = third.post("/filesystem/local/transfer/compress", json=target).json()
             job = begun["transferJob"]["jobId"]
             leaving.signal(signal.SIGTERM)
-            eventually(lambda: third.get("/status/readiness").status_code == 503)
+            until_blocking(lambda: third.get("/status/readiness").status_code == 503)
             assert third.get("/status/liveness").status_code == 200, "it serves on while others look elsewhere"
             leaving.signal(signal.SIGTERM)  # enough of notice
         go_on.set()
@@ -191,7 +184,9 @@ def test_systems_come_and_change_and_go(serving: Operated, tmp_path: Path) -> No
         state = http.get(f"/compute/one/jobs/{running}").json()["jobs"][0]["status"]["state"]
         assert state == "RUNNING", "jobs go on"
         (one / "go").touch()
-        eventually(lambda: http.get(f"/compute/one/jobs/{running}").json()["jobs"][0]["status"]["state"] == "COMPLETED")
+        until_blocking(
+            lambda: http.get(f"/compute/one/jobs/{running}").json()["jobs"][0]["status"]["state"] == "COMPLETED"
+        )
         serving.reload(systems={"one": system(one), "two": system(tmp_path / "two")})
         assert http.get("/compute/two/jobs").status_code == 200, "back before the drain's limit has let the old one go"
         nobody = [{"users": ["nobody-of-the-tests"]}]
@@ -253,7 +248,7 @@ def test_a_hangup_in_the_middle_of_a_reload_counts(serving: Operated, tmp_path: 
         serving.hang_up("reading the configuration again")  # and waits for the lock
         serving.write(systems={"next": system(tmp_path / "next")})
         serving.signal(signal.SIGHUP)
-        eventually(lambda: http.get("/compute/next/jobs").status_code == 200)
+        until_blocking(lambda: http.get("/compute/next/jobs").status_code == 200)
 
 
 # no request hangs
@@ -280,7 +275,7 @@ def test_an_answer_comes_in_time_or_a_refusal_does(serving: Operated) -> None:
         assert answer.status_code == 503
         assert answer.json()["message"].startswith("There was no answer within 2 s")
         assert int(answer.headers["Retry-After"]) > 0
-        eventually(lambda: str(files / "endless") not in serving.open_files())
+        until_blocking(lambda: str(files / "endless") not in serving.open_files())
         assert upload.result(PATIENCE).status_code == 204
         assert (files / "slow").read_text() == "slow, but whole"
         tag = http.get(JOBS).headers["ETag"]
@@ -300,7 +295,7 @@ def test_metrics_have_a_listener_of_their_own(serving: Operated) -> None:
         http.get("/no/such/route")
         assert http.get("/metrics").status_code == 404, "not where the API is"
         health = '\ncrestline_service_healthy{service="scheduler",system="local"} 1.0'
-        eventually(lambda: health in serving.metrics())
+        until_blocking(lambda: health in serving.metrics())
         text = serving.metrics()
         jobs = "/compute/{system_name}/jobs"
         for method, route, status in (("POST", jobs, 201), ("GET", jobs + "/{job_id}", 404), ("GET", "none", 404)):
@@ -328,4 +323,4 @@ def test_readiness_and_liveness_need_no_token(serving: Operated) -> None:
 def test_request_ids(serving: Operated, given: str, kept: bool) -> None:
     answer = httpx.get(f"{serving.process.url}/status/liveness", headers={"X-Request-ID": given})
     assert (answer.headers["X-Request-ID"] == given) == kept
-    eventually(lambda: f"[{answer.headers['X-Request-ID']}] crestline.access" in serving.log)
+    until_blocking(lambda: f"[{answer.headers['X-Request-ID']}] crestline.access" in serving.log)

@@ -24,6 +24,7 @@ from crestline.model import (
 )
 from crestline.wire.compute import JobDescription, JobInfo
 from harness.local_commands import LocalCommands
+from harness.patience import until_answered
 
 pytestmark = pytest.mark.anyio
 
@@ -296,15 +297,7 @@ async def test_a_server_that_does_not_answer(commands: LocalCommands, server: Se
                 await ask()
         assert caught.value.retry_after
     (server.directory / how).unlink()
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            (seen,) = await pbs.jobs("alice", JobQuery(ids=(job_id,)))
-            break
-        except GatewayUnavailableError:
-            if time.monotonic() > deadline:
-                raise
-            await asyncio.sleep(0.1)
+    (seen,) = await until_answered(lambda: pbs.jobs("alice", JobQuery(ids=(job_id,))), GatewayUnavailableError)
     assert state(seen) is JobState.PENDING
     await pbs.stop()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import signal
 import ssl
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from crestline.model import ConfigError
 from harness.certificates import Authority
 from harness.command import Command
 from harness.gateway import GatewayProcess
+from harness.patience import until_blocking
 from harness.ports import free_port
 from harness.reverse_proxy import ReverseProxy, reverse_proxy
 
@@ -129,10 +129,7 @@ def test_tls_of_its_own_and_a_renewed_certificate(authority: Authority, tmp_path
         (tmp_path / "new-key.pem").replace(key)
         (tmp_path / "new.pem").replace(certificate)
         process.send_signal(signal.SIGHUP)
-        deadline = time.monotonic() + 60
-        while serial_of(url) != second:
-            assert time.monotonic() < deadline, "the new certificate is not served"
-            time.sleep(0.1)
+        until_blocking(lambda: serial_of(url) == second, what="the new certificate is not served")
         with httpx.Client(verify=context, base_url=url, trust_env=False) as http:
             assert http.get("/status/liveness").status_code == 200
         process.terminate()

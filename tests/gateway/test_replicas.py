@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import httpx
 import msgspec
@@ -23,6 +22,7 @@ from crestline.gateway.store import Store
 from harness.cluster import Cluster
 from harness.command import Command
 from harness.gateway import GatewayProcess
+from harness.patience import until_blocking
 from harness.ports import free_port
 from harness.postgresql import PostgresServer
 from harness.ssh import PATIENT
@@ -154,7 +154,7 @@ def test_keys_audit_and_the_id_of_a_request(replicas: list[GatewayProcess], data
             r"\[used-at-two\] crestline\.commands: sbatch as alice on cluster: exit 0, [\d.]+ms\n", two.log.read_text()
         )
         assert http.delete(f"/keys/{key['keyId']}").status_code == 204
-    eventually(lambda: httpx.get(f"{two.url}{JOBS}", headers=headers, timeout=PATIENCE).status_code == 401)
+    until_blocking(lambda: httpx.get(f"{two.url}{JOBS}", headers=headers, timeout=PATIENCE).status_code == 401)
 
     async def trail() -> list[tuple[str, str, str]]:
         store = await Store.open(database)
@@ -205,14 +205,14 @@ def test_a_starting_gateway_leaves_the_work_of_a_living_one_alone(
     cluster.check("alice", ["truncate", "--size=50G", "/scratch/large"])
     with two.http(ALICE) as http:
         job = begin(http, "/scratch/large")
-        eventually(lambda: state(http, job) == "RUNNING")
+        until_blocking(lambda: state(http, job) == "RUNNING")
         one.stop()
         one.start()
         assert state(http, job) == "RUNNING"
         with one.http(ALICE) as other:
             assert state(other, job) == "RUNNING"
             assert other.delete(f"{JOBS}/{job}").status_code == 204
-            eventually(lambda: state(other, job) == "CANCELLED")
+            until_blocking(lambda: state(other, job) == "CANCELLED")
     cluster.exec("root", ["pkill", "-KILL", "-u", "alice", "tar"])
     cluster.check("alice", ["rm", "-f", "/scratch/large"])
 
@@ -222,9 +222,9 @@ def test_a_dead_gateways_transfer_is_settled_by_the_other(replicas: list[Gateway
     cluster.check("alice", ["truncate", "--size=50G", "/scratch/large"])
     with one.http(ALICE) as http, two.http(ALICE) as other:
         job = begin(http, "/scratch/large")
-        eventually(lambda: state(other, job) == "RUNNING")
+        until_blocking(lambda: state(other, job) == "RUNNING")
         one.kill()
-        eventually(lambda: state(other, job) == "FAILED")
+        until_blocking(lambda: state(other, job) == "FAILED")
     one.start()
     cluster.exec("root", ["pkill", "-KILL", "-u", "alice", "tar"])
     cluster.check("alice", ["rm", "-f", "/scratch/large"])
@@ -242,7 +242,7 @@ def test_the_other_takes_over_a_submission_in_the_middle_of_which_one_was_killed
         cluster.pause()
         try:
             lost = pool.submit(submit, one, key, token)
-            eventually(lambda: "sbatch" in cluster.check("root", ["ps", "-eo", "comm"]))
+            until_blocking(lambda: "sbatch" in cluster.check("root", ["ps", "-eo", "comm"]))
             one.kill()
             assert isinstance(lost.exception(PATIENCE), httpx.TransportError)
         finally:
@@ -272,7 +272,7 @@ def test_without_the_database(replicas: list[GatewayProcess], cluster: Cluster, 
             for answer in unavailable:
                 assert answer.status_code == 503, answer.text
                 assert int(answer.headers["Retry-After"]) > 0
-            eventually(lambda: http.get("/status/readiness").status_code == 503)
+            until_blocking(lambda: http.get("/status/readiness").status_code == 503)
         finally:
             postgresql.start()
         for gateway in (one, two):
@@ -314,10 +314,3 @@ def state(http: httpx.Client, job: str) -> str:
 
 def http_token(http: httpx.Client) -> str:
     return http.auth.token
-
-
-def eventually(condition: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "what the test waits for did not happen"
-        time.sleep(0.1)

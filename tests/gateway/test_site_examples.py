@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from harness.command import CRESTLINE, Command
 from harness.gateway import GatewayProcess
 from harness.nginx import nginx
 from harness.parts import require
+from harness.patience import until_blocking
 from harness.ports import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -147,10 +147,7 @@ def test_the_container_file_is_built_and_serves(tmp_path: Path) -> None:
     container = docker("run", "--detach", "--publish", "127.0.0.1::8080", "--volume", mount, image)
     try:
         url = f"http://{docker('port', container, '8080')}"
-        deadline = time.monotonic() + PATIENCE
-        while not answers(f"{url}/status/readiness"):
-            assert time.monotonic() < deadline, docker("logs", container)
-            time.sleep(0.2)
+        until_blocking(lambda: answers(f"{url}/status/readiness"), PATIENCE)
         assert httpx.get(f"{url}/status/liveness").status_code == 200
         discovery = httpx.get(f"{url}/.well-known/openid-configuration").json()
         assert discovery["token_endpoint"] == "https://hpc.example.org/firecrest/oauth2/token"

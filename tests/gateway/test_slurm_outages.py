@@ -15,6 +15,7 @@ from crestline.model import GatewayUnavailableError, normalize_state
 from crestline.wire.compute import JobDescription
 from harness.cluster import Cluster
 from harness.container_commands import ContainerCommands
+from harness.patience import until, until_answered
 
 pytestmark = pytest.mark.anyio
 
@@ -63,15 +64,7 @@ outages = pytest.mark.parametrize("broken", [stopped, paused])
 
 async def recovered(ask: Callable[[], Awaitable[object]]) -> None:
     """Ask again and again, as pollers do, until there is an answer."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            await ask()
-            return
-        except GatewayUnavailableError:
-            if time.monotonic() > deadline:
-                raise
-            await asyncio.sleep(0.3)
+    await until_answered(ask, GatewayUnavailableError, PATIENCE)
 
 
 async def refused_in_time(ask: Callable[[], Awaitable[object]]) -> GatewayUnavailableError:
@@ -83,13 +76,11 @@ async def refused_in_time(ask: Callable[[], Awaitable[object]]) -> GatewayUnavai
 
 
 async def ended(slurm: SlurmScheduler, job_id: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while True:
+    async def has_ended() -> bool:
         (job,) = await slurm.jobs("alice", JobQuery(ids=(job_id,)))
-        if normalize_state(job.status.state).is_terminal:
-            return
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.3)
+        return normalize_state(job.status.state).is_terminal
+
+    await until(has_ended, PATIENCE)
 
 
 @outages

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from crestline.model import ConfigError, GatewayUnavailableError, PermissionDeni
 from crestline.wire.compute import JobDescription, JobInfo
 from harness.cluster import Cluster, on_every_slurm
 from harness.container_commands import ContainerCommands
+from harness.patience import until_answered
 from harness.slurmrestd import rest_options
 
 HELD = JobDescription(working_directory="/scratch", script="#!/bin/sh\n#SBATCH --hold\ntrue\n")
@@ -70,7 +69,7 @@ async def test_versions_tokens_and_outages(cluster: Cluster, tmp_path: Path, mon
         assert caught.value.retry_after
     finally:
         cluster.start("slurmrestd")
-    await _until_it_answers(lambda: slurm.jobs("alice", JobQuery(ids=(job_id,))))
+    await until_answered(lambda: slurm.jobs("alice", JobQuery(ids=(job_id,))), GatewayUnavailableError)
     await slurm.cancel("alice", job_id)
     (seen,) = await slurm.jobs("alice", JobQuery(ids=(job_id,)))
     assert seen.status.state == "CANCELLED"
@@ -82,22 +81,10 @@ async def test_versions_tokens_and_outages(cluster: Cluster, tmp_path: Path, mon
         assert caught.value.retry_after
     finally:
         cluster.start("slurmctld")
-    await _until_it_answers(lambda: door.queue("alice", None))
+    await until_answered(lambda: door.queue("alice", None), GatewayUnavailableError)
     await slurm.stop()
     await door.close()
     await other.close()
-
-
-async def _until_it_answers(ask: Callable[[], Awaitable[object]]) -> None:
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            await ask()
-            return
-        except GatewayUnavailableError:
-            if time.monotonic() > deadline:
-                raise
-            await anyio.sleep(0.2)
 
 
 @on_every_slurm

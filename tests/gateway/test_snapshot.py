@@ -17,6 +17,7 @@ from crestline.gateway.schedulers.slurm import ids as job_ids
 from crestline.gateway.schedulers.snapshot import Batch, Snapshot
 from crestline.model import GatewayUnavailableError
 from crestline.wire.compute import JobInfo, JobStatus, JobTime
+from harness.patience import until_answered
 
 pytestmark = pytest.mark.anyio
 
@@ -111,15 +112,7 @@ async def test_callers_do_not_wait_after_a_failure_until_the_next_success() -> N
     assert caught.value.retry_after == 2
     gate.error = None
     gate.open.set()
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            assert await snapshot.get() >= 2
-            break
-        except GatewayUnavailableError:
-            await asyncio.sleep(0.01)
-    else:
-        pytest.fail("never recovered")
+    assert await until_answered(snapshot.get, GatewayUnavailableError) >= 2
 
 
 async def test_what_fails_at_once_is_not_asked_again_and_again() -> None:
@@ -219,15 +212,7 @@ async def test_a_failed_look_up_is_told_to_all_who_asked() -> None:
     results = await asyncio.gather(*(batch.get([n]) for n in range(5)), return_exceptions=True)
     assert [type(result) for result in results] == [GatewayUnavailableError] * 5
     answers.error = None
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            assert await batch.get([4]) == {4: 16}
-            break
-        except GatewayUnavailableError:
-            await asyncio.sleep(0.01)
-    else:
-        pytest.fail("never recovered")
+    assert await until_answered(lambda: batch.get([4]), GatewayUnavailableError) == {4: 16}
 
 
 class FakeSlurm(JobSource):

@@ -14,7 +14,7 @@ from crestline.gateway.hosts.ssh import SshHost
 from crestline.model import ConfigError, GatewayUnavailableError, PermissionDeniedError, UnsupportedError
 from crestline.wire.status import SshTimeouts
 from harness.cluster import Cluster
-from harness.patience import until
+from harness.patience import until, until_answered
 from harness.ssh import PATIENT, ssh_host
 
 pytestmark = pytest.mark.anyio
@@ -270,13 +270,7 @@ async def test_idle_connections_are_closed(cluster: Cluster) -> None:
 
 async def _recovers(host: SshHost) -> None:
     """Answers again within a few tries."""
-    async with asyncio.timeout(120):
-        while True:
-            try:
-                await host.run("alice", ["true"], timeout=20)
-                return
-            except GatewayUnavailableError:
-                await asyncio.sleep(0.2)
+    await until_answered(lambda: host.run("alice", ["true"], timeout=20), GatewayUnavailableError)
 
 
 async def _once(content: bytes) -> AsyncIterator[bytes]:

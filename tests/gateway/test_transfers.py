@@ -19,6 +19,7 @@ from crestline.gateway.identity.clients import Clients
 from crestline.gateway.store import Store
 from harness.gateway import RunningGateway
 from harness.parts import require
+from harness.patience import until_blocking
 
 TRANSFER = "/filesystem/local/transfer"
 JOBS = "/compute/local/jobs"
@@ -473,8 +474,7 @@ def test_cancel_a_running_copy(http: httpx.Client, work: Path) -> None:
     with (work / "large").open("wb") as file:
         file.truncate(10**12)  # sparse: copying it would take long
     answer = http.post(f"{TRANSFER}/cp", json={"path": f"{work}/large", "targetPath": f"{work}/copy"})
-    while job_of(http, answer.json())["status"]["state"] == "PENDING":
-        time.sleep(0.01)
+    until_blocking(lambda: job_of(http, answer.json())["status"]["state"] != "PENDING")
     assert http.delete(f"{JOBS}/{answer.json()['transferJob']['jobId']}").status_code == 204
     state, said, _ = ended(http, answer)
     assert (state, "successfully" in said) == ("CANCELLED", False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from crestline.gateway.store import Store
 from crestline.gateway.systems import SystemRuntime, build_systems
 from crestline.gateway.transfers import service
 from harness.gateway import GatewayProcess
+from harness.patience import until_blocking
 
 TRANSFER = "/filesystem/local/transfer"
 JOBS = "/compute/local/jobs"
@@ -61,8 +61,7 @@ def test_after_a_kill(process: GatewayProcess) -> None:
         urls = upload.json()["transferDirectives"]["partsUploadUrls"]
         tags = [httpx.put(urls[0], content=content[: 16 * MIB], timeout=60).headers["ETag"]]
         copy = http.post(f"{TRANSFER}/cp", json={"path": f"{files}/large", "targetPath": f"{files}/copy"})
-        while state_of(http, copy)["state"] != "RUNNING":
-            time.sleep(0.01)
+        until_blocking(lambda: state_of(http, copy)["state"] == "RUNNING")
     process.kill()
     process.start()
     with process.http() as http:

@@ -17,6 +17,8 @@ from typing import Any
 
 import httpx
 
+from harness.patience import until_blocking
+
 AIRFLOW = Path(sys.executable).with_name("airflow")
 PATIENCE = 180.0
 """seconds for what other processes do on a busy machine"""
@@ -144,12 +146,7 @@ class AirflowStack:
 
     def until(self, condition: Callable[[], Any], seconds: float = PATIENCE) -> Any:
         """What the condition answers, as soon as that is true."""
-        deadline = time.monotonic() + seconds
-        while not (answer := condition()):
-            if time.monotonic() > deadline:
-                raise TimeoutError("what the test waits for did not happen in Airflow")
-            time.sleep(0.2)
-        return answer
+        return until_blocking(condition, seconds, what="what the test waits for did not happen in Airflow")
 
     # what users do
 

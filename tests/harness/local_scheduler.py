@@ -13,6 +13,7 @@ from crestline.gateway.schedulers.base import JobQuery
 from crestline.gateway.schedulers.local.options import LocalOptions, NodesConfig, PartitionConfig
 from crestline.gateway.schedulers.local.scheduler import LocalScheduler
 from crestline.wire.compute import JobDescription, JobInfo
+from harness.patience import until
 
 USER = "alice"
 PATIENCE = 60.0  # seconds; the machine may be busy
@@ -82,11 +83,9 @@ class Bench:
 
 async def appears(path: Path) -> str:
     """Content of a file once it ends with a line break."""
-    deadline = time.monotonic() + PATIENCE
-    while not path.exists() or not path.read_text().endswith("\n"):
-        assert time.monotonic() < deadline, f"no {path}"
-        await asyncio.sleep(0.01)
-    return path.read_text()
+    return await until(
+        lambda: text if path.exists() and (text := path.read_text()).endswith("\n") else "", PATIENCE, what=f"no {path}"
+    )
 
 
 @asynccontextmanager

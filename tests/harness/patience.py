@@ -2,25 +2,53 @@
 
 from __future__ import annotations
 
+import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 import anyio
 
+T = TypeVar("T")
 
-async def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
-    """Return as soon as the condition holds; a test that waits in vain fails."""
+
+async def until(condition: Callable[[], T | Awaitable[T]], seconds: float = 60.0, *, what: str = "") -> T:
+    """What the condition answers, as soon as that is true; a test that waits in vain fails.
+
+    Args:
+        condition: a function or a coroutine function.
+        seconds: to wait at most.
+        what: names what did not happen.
+    """
     deadline = time.monotonic() + seconds
-    while not condition():
+    while True:
+        found: Any = condition()
+        if inspect.isawaitable(found):
+            found = await found
+        if found:
+            return found  # type: ignore[no-any-return]
         if time.monotonic() > deadline:
-            raise TimeoutError("what the test waits for did not happen")
+            raise TimeoutError(what or "what the test waits for did not happen")
         await anyio.sleep(0.02)
 
 
-def until_blocking(condition: Callable[[], object], seconds: float = 180.0) -> None:
+async def until_answered(ask: Callable[[], Awaitable[T]], error: type[Exception], seconds: float = 120.0) -> T:
+    """What `ask` answers, as soon as it does not raise this error."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return await ask()
+        except error:
+            if time.monotonic() > deadline:
+                raise
+        await anyio.sleep(0.1)
+
+
+def until_blocking(condition: Callable[[], T], seconds: float = 180.0, *, what: str = "") -> T:
     """As `until`, for tests without an event loop."""
     deadline = time.monotonic() + seconds
-    while not condition():
+    while not (found := condition()):
         if time.monotonic() > deadline:
-            raise TimeoutError("what the test waits for did not happen")
+            raise TimeoutError(what or "what the test waits for did not happen")
         time.sleep(0.05)
+    return found

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from crestline.client import Site
+from harness.patience import until_blocking
 
 _BIN = Path(sys.executable).parent
 
@@ -86,11 +87,7 @@ class Suite:
 
     def waited_for(self, pattern: str, seconds: float = 120) -> None:
         """Return when a file that matches is below the suite's directory."""
-        deadline = time.monotonic() + seconds
-        while not any(self.place.glob(pattern)):
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"no {pattern} in {self.place}")
-            time.sleep(0.05)
+        until_blocking(lambda: any(self.place.glob(pattern)), seconds, what=f"no {pattern} in {self.place}")
 
     def settings(self) -> Path:
         """Write the site configuration."""

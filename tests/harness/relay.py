@@ -15,6 +15,7 @@ from crestline.relay.agent import Agent, Config
 from crestline.relay.config import HubConfig, RelayConfig
 from crestline.relay.standalone import Server
 from crestline.relay.tokens import HubKey, Session
+from harness.patience import until
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -84,12 +85,8 @@ class Relayed:
 
     async def connected(self, token: str) -> None:
         session = self.key.session(token)
-        for _ in range(3000):
-            place = self.server.relay.hubs[0].sessions.find(session.id)
-            if place is not None and place.mux is not None:
-                return
-            await asyncio.sleep(0.01)
-        raise TimeoutError("the agent did not connect")
+        sessions = self.server.relay.hubs[0].sessions
+        await until(lambda: (place := sessions.find(session.id)) is not None and place.mux is not None)
 
     @asynccontextmanager
     async def job(self, handler: Handler, name: str = "job", backlog: int = 100) -> AsyncIterator[None]:

@@ -41,7 +41,6 @@ class Teller:
         self._say("uploaded", sentence, source=str(source), **msgspec.to_builtins(report))
 
     def submitted(self, job: Job, workdir: str) -> None:
-        """Report that the job was submitted."""
         self._say("submitted", f"Job {job.job_id} submitted in {workdir}.", job_id=job.job_id, workdir=workdir)
 
     def attached(self, job: Job, workdir: str) -> None:

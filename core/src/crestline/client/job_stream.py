@@ -69,7 +69,6 @@ class JobStream:
         self._task = asyncio.create_task(self._listen(previous), name="crestline-events")
 
     async def close(self) -> None:
-        """Close the event stream."""
         task, self._task = self._task, None
         self._asked = frozenset()
         self._opened = -math.inf

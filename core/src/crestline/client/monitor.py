@@ -239,7 +239,6 @@ class JobMonitor:
             await self._adopt(entry, job)
 
     async def _list(self, entries: list[Entry]) -> Listed:
-        """The jobs of the identity."""
         ids = None
         if Capability.JOB_IDS in self._backend.capabilities and len(entries) <= _IDS_IN_A_QUERY:
             ids = tuple(entry.job.job_id for entry in entries)

@@ -125,7 +125,6 @@ class MaintenanceConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknow
             raise MaintenanceError(what, self.message, self.end)
 
     def has_ended(self) -> bool:
-        """Whether the end of the maintenance has passed."""
         return self.end is not None and self.end <= datetime.now(UTC)
 
 

@@ -102,7 +102,6 @@ class _Departure:
         self._first = await self.receive()
 
     async def receive(self) -> HTTPReceiveMessage:
-        """The next message."""
         if self._first is not None:
             first, self._first = self._first, None
             return first

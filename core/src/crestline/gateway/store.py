@@ -144,7 +144,6 @@ class Store:
         await self._migrate(revision)
 
     async def close(self) -> None:
-        """Close all connections."""
         await self.engine.dispose()
 
     async def _migrate(self, earlier: str | None = None) -> None:

@@ -95,7 +95,6 @@ class Sessions:
         return None
 
     def all(self) -> list[Place]:
-        """Every session."""
         return list(self._by_path.values())
 
     def _drop(self, place: Place) -> None:

@@ -130,7 +130,6 @@ class AcceptedSocket(socket.socket):
     slot: Slot | None = None
 
     def close(self) -> None:
-        """Close it."""
         super().close()
         self._release()
 

@@ -24,7 +24,6 @@ class FirecrestJob(Job):  # type: ignore[misc]
 
     @property
     def is_array(self) -> bool:
-        """Whether it is a job array."""
         return self._is_array
 
     @property

@@ -122,7 +122,6 @@ class PageRequest(Request[Any, Any, Any]):
 
     @property
     def remote(self) -> Remote:
-        """The site."""
         found: Remote = self.app.state.remote
         return found
 

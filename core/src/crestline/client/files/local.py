@@ -172,7 +172,6 @@ class PartFile:
 
     @property
     def size(self) -> int:
-        """Return the size of the file in bytes."""
         return os.fstat(self._file.fileno()).st_size
 
     def truncate(self) -> None:

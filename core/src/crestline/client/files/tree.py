@@ -44,7 +44,6 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_file(self) -> bool:
-        """True for a regular file."""
         return self.type is FileType.FILE
 
 
@@ -57,7 +56,6 @@ class Scan(msgspec.Struct, kw_only=True):
     """what ought to be sent, and why it cannot be"""
 
     def files(self) -> list[Entry]:
-        """The regular files."""
         return [entry for entry in self.entries if entry.is_file]
 
 

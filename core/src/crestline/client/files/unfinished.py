@@ -35,7 +35,6 @@ class Note(msgspec.Struct, frozen=True, kw_only=True):
     """which of the local entries are in the archive: a `1` or `0` for each"""
 
     def with_job(self, job: TransferMethod | None) -> Note:
-        """The note of the next job."""
         job = job or TransferMethod(job_id="")
         return msgspec.structs.replace(self, job_id=job.job_id, log=job.log)
 

@@ -66,7 +66,6 @@ class Follower(AsyncIterator[str]):
         return (await anext(self._texts))[1]
 
     async def aclose(self) -> None:
-        """Stop following."""
         await self._texts.aclose()
 
 

@@ -46,7 +46,6 @@ class FailedSignIns:
         return left if count > self._most and left > 0 else None
 
     def note(self, address: str) -> None:
-        """Count a failed sign-in of an address."""
         network, now = _network(address), time.monotonic()
         since, count = self._addresses.pop(network, (now, 0))
         if now - since > _WINDOW:

@@ -55,6 +55,5 @@ class Authorization:
             raise PermissionDeniedError(f"{caller.username!r} may not use {system}.", hint="Ask the site for access.")
 
     async def close(self) -> None:
-        """Close connections."""
         if self._openfga is not None:
             await self._openfga.close()

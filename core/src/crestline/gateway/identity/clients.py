@@ -114,7 +114,6 @@ class Clients:
         return secret
 
     async def list(self) -> list[Client]:
-        """All clients by id."""
         async with self._engine.connect() as connection:
             rows = (await connection.execute(select(_clients).order_by(_clients.c.client_id))).all()
             limits = (await connection.execute(select(_client_scopes))).all()
@@ -142,7 +141,6 @@ class Clients:
         return Client(row.client_id, row.username, _scopes(row.client_id, limits)) if row and matches else None
 
     async def find(self, client_id: str) -> Client | None:
-        """The client of this id."""
         return next((each for each in await self.list() if each.client_id == client_id), None)
 
     async def new_refresh_token(self, client: Client, lifetime: int, scope: str) -> str:

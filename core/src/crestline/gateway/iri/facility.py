@@ -127,7 +127,6 @@ class Facility:
         return self.id_of("site")
 
     def facility(self, version: int) -> dict[str, Any]:
-        """The gateway."""
         settings, url = self._config().iri, self.url(version, "/facility")
         return {
             "id": self.id_of("facility"),
@@ -156,7 +155,6 @@ class Facility:
         } | self._links(version, url)
 
     def resource(self, version: int, resource: Resource) -> dict[str, Any]:
-        """A resource with its state."""
         url = self.url(version, f"/status/resources/{resource.id}")
         computes = resource.kind == COMPUTE
         kind: str = resource.kind
@@ -275,11 +273,9 @@ class Facility:
         return [each for each in (self._config().maintenance, system.config.maintenance) if each is not None]
 
     def resource_ids(self, system: SystemRuntime) -> list[str]:
-        """The ids of a system's resources."""
         return [each.id for each in self.resources() if each.system is system]
 
     def incident(self, version: int, incident: Incident) -> dict[str, Any]:
-        """An incident."""
         url = self.url(version, f"/status/incidents/{incident.id}")
         return {
             "id": incident.id,
@@ -299,7 +295,6 @@ class Facility:
         } | self._links(version, url)
 
     def event(self, version: int, incident: Incident) -> dict[str, Any]:
-        """The beginning of an incident."""
         url = self.url(version, f"/status/events/{incident.event_id}")
         [resource, *_] = self.resource_ids(incident.system)
         return {

@@ -74,7 +74,6 @@ class FileTask:
         return len(self.result or b"") + self._command_size
 
     def show(self, *, with_result: bool = True) -> bytes:
-        """The task as JSON."""
         shown: dict[str, Any] = {"id": self.id, "status": self.status, "command": self.command}
         if with_result and self.result is not None:
             shown["result"] = msgspec.Raw(self.result)

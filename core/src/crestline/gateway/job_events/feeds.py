@@ -158,7 +158,6 @@ class Feed:
         return watcher
 
     def leave(self, watcher: Watcher) -> None:
-        """Forget a watcher."""
         self.used = time.monotonic()
         self.watchers.discard(watcher)
         self._of_all.discard(watcher)

@@ -123,7 +123,6 @@ class Programs:
         return f"Answered {time.monotonic() - self.answered:.0f} s ago."
 
     def path(self, program: str) -> str:
-        """The program as it is called."""
         return posixpath.join(self._options.directory, program) if self._options.directory else program
 
     def limited(self, program: str, *arguments: str) -> list[str]:

@@ -42,7 +42,6 @@ class StagedObjects:
             await connection.execute(insert(_objects).values(system=self._system, **msgspec.structs.asdict(staged)))
 
     async def get(self, transfer_id: str) -> StagedObject | None:
-        """The object of a transfer."""
         found = await self._select(_objects.c.transfer_id == transfer_id)
         return found[0] if found else None
 

@@ -97,7 +97,6 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def error_log(self) -> str:
-        """Path of the log of errors."""
         return f"{self.directory}/.f7t_file_handling_job_error_{self.transfer_id}.log"
 
 

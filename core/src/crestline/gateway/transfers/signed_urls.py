@@ -48,7 +48,6 @@ class SignedUrls:
         return self._url("POST", self._path(transfer.transfer_id, "complete"), transfer)
 
     def content(self, transfer: Transfer) -> str:
-        """Return the signed URL of a download."""
         return self._url("GET", self._path(transfer.transfer_id, "content"), transfer)
 
     async def put_part(
@@ -99,7 +98,6 @@ class SignedUrls:
         return etag
 
     async def open_download(self, transfer_id: str, expires: str, signature: str, allow: Allow) -> OpenFile:
-        """A file that was offered."""
         self._signer.check("GET", self._path(transfer_id, "content"), expires, signature)
         transfer = await self._get(transfer_id, "download", allow)
         return await self._files(transfer.username).open(transfer.path)

@@ -262,7 +262,6 @@ class _Progress:
         self._members = self._bytes = 0
 
     async def counted(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """The same, counted."""
         async for chunk in chunks:
             self.came += len(chunk)
             yield chunk

@@ -36,7 +36,6 @@ class Pool:
 
     @property
     def connections(self) -> list[Connection]:
-        """Return the open connections."""
         self._connections = [each for each in self._connections if each.is_open]
         return self._connections
 

@@ -35,7 +35,6 @@ class _Shares:
 
     @property
     def size(self) -> int:
-        """Bytes."""
         return max(_LEAST, min(_BYTES, _ALL // max(self._transfers, 1)))
 
 

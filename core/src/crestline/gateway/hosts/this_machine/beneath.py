@@ -57,7 +57,6 @@ class Directory:
             os.close(descriptor)
 
     def fileno(self) -> int:
-        """The descriptor."""
         return self._descriptor
 
     def path_of(self, name: str) -> str:
@@ -374,7 +373,6 @@ class _Held:
         return self._open.pop()
 
     def close(self) -> None:
-        """Close all that are left."""
         while self._open:
             os.close(self._open.pop())
 

@@ -28,13 +28,11 @@ class Names:
         self._groups: dict[int, str] = {}
 
     def user(self, uid: int) -> str:
-        """Name of a user."""
         if uid not in self._users:
             self._users[uid] = str(uid) if self._numeric else user_name(uid)
         return self._users[uid]
 
     def group(self, gid: int) -> str:
-        """Name of a group."""
         if gid not in self._groups:
             self._groups[gid] = str(gid) if self._numeric else group_name(gid)
         return self._groups[gid]

@@ -91,7 +91,6 @@ class _Unpacking:
         self._temporary = temporary
 
     def run(self) -> None:
-        """Unpack all members."""
         times: list[tuple[str, float]] = []
         for member in self._tar:
             check_cancelled()

@@ -47,7 +47,6 @@ class Chain:
 
     @property
     def current(self) -> Directory:
-        """The directory at which the walk is."""
         return self._levels[-1].directory
 
     @property
@@ -56,7 +55,6 @@ class Chain:
         return len(self._levels) - 1
 
     def holds(self, status: os.stat_result) -> bool:
-        """Whether this directory is one of the chain."""
         return any(level.identity == (status.st_dev, status.st_ino) for level in self._levels)
 
     def down(self, directory: Directory, *, by_link: bool = False) -> None:

@@ -96,7 +96,6 @@ class Operation:
     is_slow: bool = False
 
     def fields_of(self, version: int) -> type[PathRequest]:
-        """The fields in a version of the API."""
         return NewerViewRequest if self.fields is ViewRequest and version >= 2 else self.fields
 
     def check(self, fields: Any) -> None:

@@ -43,7 +43,6 @@ class JobRecord(msgspec.Struct, kw_only=True):
         return str(self.number) if task is None else f"{self.number}_{task}"
 
     def path(self, pattern: str, task: int | None) -> str:
-        """A stream path of one task."""
         values = {"%j": self.task_id(task), "%A": str(self.number), "%a": str(task), "%x": self.name, "%u": self.user}
         for word, value in values.items():
             pattern = pattern.replace(word, value)
@@ -72,11 +71,9 @@ class Records:
         self._jobs.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def directory(self, number: int) -> Path:
-        """Return the directory of one job."""
         return self._jobs / str(number)
 
     def task_directory(self, number: int, task: int | None) -> Path:
-        """Return the directory of one task of a job."""
         return self.directory(number) / ("task" if task is None else f"task_{task}")
 
     def add(self, job: JobRecord, script: str) -> None:
@@ -111,7 +108,6 @@ class Records:
         return found
 
     def script(self, number: int) -> str:
-        """The script of a job."""
         return (self.directory(number) / "script").read_text()
 
     def is_handed_over(self, number: int) -> bool:

@@ -138,7 +138,6 @@ class Store:
         return None if row is None else int(row["id"])
 
     def script(self, submission: int) -> bytes:
-        """The batch script of a submission."""
         row = self._read("SELECT script FROM submissions WHERE id = ?", (submission,)).fetchone()
         return bytes(row["script"])
 

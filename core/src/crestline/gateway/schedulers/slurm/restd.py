@@ -97,7 +97,6 @@ class Slurmrestd:
         self._version = Snapshot(self._negotiate, max_age=_VERSION_AGE)
 
     async def close(self) -> None:
-        """Close its connections."""
         await self._version.close()
         await self._http.aclose()
 

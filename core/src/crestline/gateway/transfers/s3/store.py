@@ -137,7 +137,6 @@ class ObjectStore:
         return await self._sign(self._signer, "complete_multipart_upload", staged, lifetime, **_upload(staged))
 
     async def download_url(self, staged: StagedObject, lifetime: int) -> str:
-        """A URL that gives the object by GET."""
         return await self._sign(self._signer, "get_object", staged, lifetime)
 
     async def head(self, staged: StagedObject) -> Head:
@@ -148,7 +147,6 @@ class ObjectStore:
         return Head(int(answer["ContentLength"]), str(answer["ETag"]).strip('"'), encryption != "AES256")
 
     async def read(self, staged: StagedObject, head: Head, offset: int, length: int) -> AsyncIterator[bytes]:
-        """Bytes of exactly this object."""
         if not length:
             return
         with self._typed():

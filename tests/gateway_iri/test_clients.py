@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +13,7 @@ import amsc_iri_v2
 import pytest
 
 from harness.gateway import RunningGateway, in_thread
+from harness.patience import until_blocking
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +48,7 @@ def ids(client: Any, library: ModuleType) -> dict[str, str]:
 
 
 def until(look: Callable[[], Any], has_ended: Callable[[Any], bool]) -> Any:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if has_ended(found := look()):
-            return found
-        time.sleep(0.05)
-    raise TimeoutError
+    return until_blocking(lambda: found if has_ended(found := look()) else None)
 
 
 def test_what_is_open_needs_no_token(gateway: RunningGateway, library: ModuleType) -> None:
