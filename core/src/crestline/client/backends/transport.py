@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import ssl
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Literal
+from typing import Literal, TypeVar
 
 import httpx
 from httpx_retries import Retry, RetryTransport
 
 from crestline.client.auth.base import Authorizer, fingerprint
-from crestline.client.backends.answers import unreachable
+from crestline.client.backends.answers import only_utf8, unreachable
 from crestline.client.backends.messages import NOTHING_BEGAN, NotSentError
 from crestline.client.backends.outages import OutageLog
 from crestline.client.bounded import ENCODING, read_whole
@@ -28,6 +29,8 @@ from crestline.model import (
     RateLimitedError,
 )
 from crestline.tracing import client_span
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -119,6 +122,51 @@ NEVER_LEFT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 """failures of a request of which no server has seen a part"""
 _PASSING = {408, 424, 429, 500, 502, 503, 504}
 _METHODS = ("GET", "HEAD", "PUT", "POST", "DELETE")
+
+
+async def carry_out(
+    send: Callable[[], Awaitable[T]],
+    how: Repeat,
+    url: str,
+    policy: RetryPolicy,
+    error_of: Callable[[httpx.Response], CrestlineError],
+) -> T:
+    """Make a call within the policy's budget, and again with each token that replaces a refused one.
+
+    Args:
+        send: the call, through a client of `make_client`.
+        how: how each of its requests may be repeated.
+        url: of the gateway, for messages.
+        policy: of the client.
+        error_of: the error that an answer means.
+
+    Raises:
+        CrestlineError: what became of the last try, judged by all of them.
+    """
+    token = repeat.set(how)
+    so_far = Attempts()
+    noted = attempts.set(so_far)
+    try:
+        async with asyncio.timeout(policy.budget):
+            renewals = Renewals()
+            while True:
+                try:
+                    with only_utf8():
+                        return await send()
+                except AuthenticationError as error:
+                    if not renewals.allow(error):
+                        raise
+                except NEVER_LEFT as error:
+                    raise unreachable(error, url, NotSentError) from None
+                except (httpx.HTTPError, httpx.InvalidURL) as error:
+                    raise unreachable(error, url) from None
+    except TimeoutError:
+        raise so_far.out_of_time(url, policy, error_of) from None
+    except NOTHING_BEGAN as error:
+        raise so_far.judged(error) from None
+    finally:
+        attempts.reset(noted)
+        repeat.reset(token)
 
 
 class _Retry(Retry):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -18,16 +17,12 @@ from crestline.client.auth import Authorizer
 from crestline.client.backends.answers import only_utf8, unreachable, unusable
 from crestline.client.backends.capabilities import Capability
 from crestline.client.backends.firecrest.refusals import error_of
-from crestline.client.backends.messages import NOTHING_BEGAN, NotSentError
 from crestline.client.backends.transport import (
-    NEVER_LEFT,
-    Attempts,
     Renewals,
     Repeat,
-    attempts,
+    carry_out,
     make_client,
     note_refusal,
-    repeat,
 )
 from crestline.client.bounded import decode, read_whole
 from crestline.client.policy import RetryPolicy
@@ -86,39 +81,16 @@ class Calls:
 
     async def _ask(self, send: Callable[[], Awaitable[T]], how: Repeat = "freely") -> T:
         """Run one of pyfirecrest's methods; `send` is called again after a refused token, as `Renewals` allows."""
-        token = repeat.set(how)
-        so_far = Attempts()
-        noted = attempts.set(so_far)
-        try:
-            with ensure_correlation_id():
-                async with asyncio.timeout(self._policy.budget):
-                    renewals = Renewals()
-                    while True:
-                        try:
-                            return await self._send(send)
-                        except AuthenticationError as error:
-                            if not renewals.allow(error):
-                                raise
-        except TimeoutError:
-            raise so_far.out_of_time(self.gateway_url, self._policy, error_of) from None
-        except NOTHING_BEGAN as error:
-            raise so_far.judged(error) from None
-        finally:
-            attempts.reset(noted)
-            repeat.reset(token)
+        with ensure_correlation_id():
+            return await carry_out(lambda: self._send(send), how, self.gateway_url, self._policy, error_of)
 
     async def _send(self, send: Callable[[], Awaitable[T]]) -> T:
         try:
-            with only_utf8():
-                return await send()
+            return await send()
         except FirecrestException as error:
             raise self._refusal(error.responses[-1]) from None
         except RecursionError:
             raise GatewayUnavailableError(f"An answer of {self.gateway_url} is nested too deeply.") from None
-        except NEVER_LEFT as error:
-            raise unreachable(error, self.gateway_url, NotSentError) from None
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise unreachable(error, self.gateway_url) from None
 
     def _refusal(self, response: httpx.Response) -> CrestlineError:
         error = error_of(response)

@@ -12,24 +12,19 @@ import httpx
 import msgspec
 
 from crestline.client.auth import Authorizer
-from crestline.client.backends.answers import only_utf8, unreachable, unusable
+from crestline.client.backends.answers import unusable
 from crestline.client.backends.iri.errors import error_from_response
-from crestline.client.backends.messages import NOTHING_BEGAN, NotSentError
 from crestline.client.backends.transport import (
-    NEVER_LEFT,
-    Attempts,
-    Renewals,
     Repeat,
-    attempts,
+    carry_out,
     make_client,
     note_refusal,
-    repeat,
 )
 from crestline.client.bounded import decode
 from crestline.client.policy import Policy
 from crestline.client.secrets_in_logs import keep_secrets_out_of_logs
 from crestline.client.traffic import Traffic
-from crestline.model import AuthenticationError, CrestlineError, NotFoundError, TooLargeError
+from crestline.model import CrestlineError, NotFoundError, TooLargeError
 from crestline.plain_http import check_url
 
 T = TypeVar("T")
@@ -128,26 +123,14 @@ class Calls:
             body: a message for the JSON body.
             upload: name and content of a file for a form.
         """
-        token = repeat.set(how)
-        so_far = Attempts()
-        noted = attempts.set(so_far)
-        try:
-            async with asyncio.timeout(self.policy.retry.budget):
-                renewals = Renewals()
-                while True:
-                    try:
-                        with only_utf8():
-                            return await self._send(method, (base or self.base) + path, params, body, headers, upload)
-                    except AuthenticationError as error:
-                        if not renewals.allow(error):
-                            raise
-        except TimeoutError:
-            raise so_far.out_of_time(self.url, self.policy.retry, error_from_response) from None
-        except NOTHING_BEGAN as error:
-            raise so_far.judged(error) from None
-        finally:
-            attempts.reset(noted)
-            repeat.reset(token)
+        url = (base or self.base) + path
+        return await carry_out(
+            lambda: self._send(method, url, params, body, headers, upload),
+            how,
+            self.url,
+            self.policy.retry,
+            error_from_response,
+        )
 
     async def _send(
         self,
@@ -163,19 +146,14 @@ class Calls:
         if body is not None:
             content = msgspec.json.encode(body)
             more["Content-Type"] = "application/json"
-        try:
-            response = await self._http.request(
-                method,
-                url,
-                params={name: _query(value) for name, value in (params or {}).items() if value is not None},
-                content=content,
-                files={"file": upload} if upload is not None else None,
-                headers=more,
-            )
-        except NEVER_LEFT as error:
-            raise unreachable(error, self.url, NotSentError) from None
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise unreachable(error, self.url) from None
+        response = await self._http.request(
+            method,
+            url,
+            params={name: _query(value) for name, value in (params or {}).items() if value is not None},
+            content=content,
+            files={"file": upload} if upload is not None else None,
+            headers=more,
+        )
         if response.status_code >= 300:
             found = error_from_response(response)
             if response.status_code == 401:
