@@ -11,6 +11,7 @@ import asyncio
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Protocol
 
 import h11
@@ -42,16 +43,6 @@ _OF_PROXIES = re.compile(
 """headers in which a proxy names the client, the path or the method, and names that CGI takes for those of others"""
 _METHODS = {b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"PROPFIND", b"PROPPATCH", b"MKCOL"}
 _METHODS |= {b"COPY", b"MOVE", b"LOCK", b"UNLOCK", b"REPORT", b"SEARCH"}  # jupyter-server-proxy serves WebDAV, too
-_REASONS = {
-    400: "Bad Request",
-    403: "Forbidden",
-    413: "Content Too Large",
-    431: "Request Header Fields Too Large",
-    501: "Not Implemented",
-    502: "Bad Gateway",
-    503: "Service Unavailable",
-    504: "Gateway Timeout",
-}
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -340,7 +331,7 @@ async def _refuse(client: Peer, connection: h11.Connection, refusal: RefusedRequ
     body = str(refusal).encode()
     headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
     headers += [("Retry-After", str(refusal.retry_after))] if refusal.retry_after else []
-    reason = _REASONS.get(refusal.status, "Refused")
+    reason = HTTPStatus(refusal.status).phrase
     answer = h11.Response(status_code=refusal.status, reason=reason, headers=[*headers, ("Connection", "close")])
     try:
         data = [connection.send(event) for event in (answer, h11.Data(data=body), h11.EndOfMessage())]
