@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import tarfile
 import threading
@@ -15,8 +16,8 @@ import pytest
 
 from crestline.cli.page.remote import Remote
 from crestline.cli.page.server import PageServer
-from crestline.client import System, register_site
-from crestline.model import ConfigError, GatewayUnavailableError
+from crestline.client import System, load_sites, register_site
+from crestline.model import ConfigError, GatewayUnavailableError, SystemNotFoundError
 from crestline.testing import iri
 from crestline.testing.firecrest import running
 from crestline.testing.iri import TOKEN, Deviations
@@ -47,6 +48,7 @@ class Opened:
         self.http = httpx.Client(base_url=server.url, verify=False, timeout=60)
         self.server = server
         self.home = home
+        self.site = load_sites()["there"]
         self.token = self.sign_in()
         self.system = system or self.get("status/systems")["systems"][0]["name"]
 
@@ -194,3 +196,30 @@ def test_an_unknown_site_and_a_taken_port_end_the_command(opened: Opened) -> Non
     register_site("there", url="http://127.0.0.1:9", token="unused")
     with pytest.raises(ConfigError, match="Cannot listen"):
         PageServer("there", int(opened.server.url.rsplit(":", 1)[1]))
+
+
+def test_the_systems_of_all_sites_are_on_one_page(
+    opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = opened.site
+    monkeypatch.setenv("CRESTLINE_SITES", str(tmp_path / "sites.toml"))
+    with pytest.raises(ConfigError, match="No site"):
+        PageServer(None, 0, all_sites=True)
+    register_site("gone", url="http://127.0.0.1:9", token="unused")
+    fields = {name: getattr(there, name) for name in ("url", "api", "options", "token", "client_secret")}
+    register_site("here", **fields, token_url=there.token_url, client_id=there.client_id)
+    remote = Remote(load_sites())
+
+    async def look() -> None:
+        found = {each["name"]: each for each in await remote.entries()}
+        name = f"{opened.system}@here"
+        assert {"gone", name} <= set(found)
+        assert found[name]["api"] == there.api
+        assert not found["gone"]["servicesHealth"][0]["healthy"]
+        assert (await remote.system(name)).name.casefold() == opened.system.casefold()
+        for unknown in (opened.system, f"{opened.system}@elsewhere"):
+            with pytest.raises(SystemNotFoundError):
+                await remote.system(unknown)
+        await remote.close()
+
+    asyncio.run(look())

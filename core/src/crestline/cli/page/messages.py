@@ -83,3 +83,14 @@ def system_entry(entry: dict[str, Any], workdir: str) -> dict[str, Any]:
         {**tree, "defaultWorkDir": False} for tree in entry.get("fileSystems") or [] if tree.get("path") != workdir
     ]
     return {**entry, "fileSystems": [{"path": workdir, "dataType": "users", "defaultWorkDir": True}, *trees]}
+
+
+def silent_site(name: str, api: str, message: str) -> dict[str, Any]:
+    """Return an entry for a site that does not answer."""
+    return {
+        "name": name,
+        "api": api,
+        "scheduler": {"type": "", "version": ""},
+        "fileSystems": [],
+        "servicesHealth": [{"serviceType": "site", "healthy": False, "message": message}],
+    }

@@ -1,4 +1,4 @@
-"""The systems of one site, as the page uses them: connections, parts of files, uploads that come in parts."""
+"""The systems of sites, as the page uses them: connections, parts of files, uploads that come in parts."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import posixpath
 import secrets
 import tarfile
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from crestline.cli.page.messages import job_info, system_entry
+from crestline.cli.page.messages import job_info, silent_site, system_entry
 from crestline.cli.remote_files import read_part
 from crestline.client import Site, System, connect, list_systems
 from crestline.concurrency import map_concurrently
@@ -38,11 +38,17 @@ _LIST_TTL = 3.0
 
 
 class Remote:
-    """The systems of a site. Use it in one event loop, and close it."""
+    """The systems of sites. Use it in one event loop, and close it."""
 
-    def __init__(self, site: Site, only: str | None) -> None:
-        """`only`: the system that the page shows; None: every system of the site."""
-        self._site = site
+    def __init__(self, sites: Mapping[str, Site], only: str | None = None) -> None:
+        """Prepare the connections.
+
+        Args:
+            sites: by name, for systems named `system@site`; or the only one under an empty name, whose systems have
+                their own names.
+            only: the system that the page shows; None: every system of the sites.
+        """
+        self._sites = sites
         self._only = only
         self.is_closing = asyncio.Event()
         """set once no request should wait any longer"""
@@ -59,10 +65,23 @@ class Remote:
 
     async def entries(self) -> list[dict[str, Any]]:
         """The systems, as `/status/systems` shows them."""
-        found = await list_systems(self._site)
+        parts = await map_concurrently(self._entries_of, list(self._sites), 8)
+        return [entry for part in parts for entry in part]
+
+    async def _entries_of(self, name: str) -> list[dict[str, Any]]:
+        """The entries of a site; of several, one that does not answer is shown with its error, beside the others."""
+        site = self._sites[name]
+        try:
+            found = await list_systems(site)
+        except CrestlineError as error:
+            if not name:
+                raise
+            return [silent_site(name, site.api, str(error))]
         if self._only is not None:
             found = [each for each in found if str(each.get("name", "")).casefold() == self._only.casefold()]
-        return await map_concurrently(self._entry, found, 8)
+        if name:
+            found = [{**each, "name": f"{each['name']}@{name}"} for each in found]
+        return await map_concurrently(self._entry, [{**each, "api": site.api} for each in found], 8)
 
     async def _entry(self, entry: dict[str, Any]) -> dict[str, Any]:
         """The entry of a system; one that does not answer is shown as it is, beside the others."""
@@ -79,8 +98,12 @@ class Remote:
         """
         if self._only is not None and name.casefold() != self._only.casefold():
             raise SystemNotFoundError(f"This page shows {self._only} alone.", hint="Start another one for that system.")
+        own, _, site_name = (name, "", "") if "" in self._sites else name.rpartition("@")
+        site = self._sites.get(site_name)
+        if site is None:
+            raise SystemNotFoundError(f"This page shows no system {name}.", hint="Choose one of those that it lists.")
         return await self._systems.get(
-            name.casefold(), lambda: self._open.enter_async_context(connect(self._site, system=name))
+            name.casefold(), lambda: self._open.enter_async_context(connect(site, system=own or None))
         )
 
     async def jobs(self, name: str, ids: tuple[str, ...], window: int | None) -> bytes:

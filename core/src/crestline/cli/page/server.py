@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Annotated, Any
 
@@ -22,14 +22,14 @@ from crestline import __version__
 from crestline.cli.page.messages import file_entry, job_info, job_metadata, job_spec
 from crestline.cli.page.remote import Remote
 from crestline.cli.remote_files import check_deletable
-from crestline.client import System, find_site
+from crestline.client import System, find_site, load_sites, sites_file
 from crestline.gateway.errors import handle_crestline_error, handle_http_exception, handle_unexpected
 from crestline.gateway.identity.clients import sign_in_link
 from crestline.gateway.page_headers import COMMON
 from crestline.gateway.routes.content import FilePath, UploadId
 from crestline.gateway.routes.page import PageApi, PageSettings, SignInCode, get_file, page_response
 from crestline.gateway.routes.ranges import RangeHeader, file_answer
-from crestline.model import AuthenticationError, CrestlineError, Job, JobState, UnsupportedError
+from crestline.model import AuthenticationError, ConfigError, CrestlineError, Job, JobState, UnsupportedError
 from crestline.serving.server import HttpServer, bind
 from crestline.wire.codec import camelize_keys
 from crestline.wire.compute import TIME_WINDOWS, SubmitAnswer, SubmitRequest
@@ -53,23 +53,32 @@ Name = Annotated[str, PathParameter()]
 
 
 class PageServer(HttpServer):
-    """The page of one site on a port of this machine.
+    """The page of one site, or of all configured ones, on a port of this machine.
 
     Args:
         target: the site, or SYSTEM@SITE.
         port: 0 takes a free one.
+        all_sites: show the systems of every site of the sites file instead, named SYSTEM@SITE.
 
     Raises:
-        ConfigError: the port is taken, or the site is unknown.
+        ConfigError: the port is taken, the site is unknown, or there is none.
     """
 
-    def __init__(self, target: str | None, port: int) -> None:
-        site, default = find_site(target)
-        only = default if "@" in (target or "") else None
+    def __init__(self, target: str | None, port: int, *, all_sites: bool = False) -> None:
+        only = None
+        if all_sites:
+            sites = load_sites()
+            if not sites:
+                raise ConfigError("No site is configured.", hint=f"Write one into {sites_file()}.")
+        else:
+            site, default = find_site(target)
+            sites = {"": site}
+            only = default if "@" in (target or "") else None
         listener = bind("127.0.0.1", port)
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         self.session = Session(self.url)
-        self._app = make_app(Remote(site, only), self.url, f"{site.api} at {site.url}", self.session)
+        titles = [f"{each.api} at {each.url}" for each in sites.values()]
+        self._app = make_app(Remote(sites, only), self.url, titles, self.session)
         super().__init__(self._app, listener)
 
     async def startup(self, sockets: Any = None) -> None:
@@ -347,7 +356,7 @@ _HANDLERS = [
 ]
 
 
-def make_app(remote: Remote, url: str, title: str, session: Session) -> Litestar:
+def make_app(remote: Remote, url: str, titles: Sequence[str], session: Session) -> Litestar:
     """The page and its endpoints as an ASGI application."""
 
     def check(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
@@ -359,7 +368,7 @@ def make_app(remote: Remote, url: str, title: str, session: Session) -> Litestar
 
     @get("/page/settings.json", sync_to_thread=False)
     def settings() -> Response[PageSettings]:
-        apis = [PageApi(name=title, url=url)]
+        apis = [PageApi(name=title, url=url) for title in titles]
         return Response(PageSettings(version=__version__, public_url=url, providers=[], apis=apis), headers=COMMON)
 
     @post("/page/sign-in", status_code=201, request_max_body_size=4096, sync_to_thread=False)

@@ -122,7 +122,7 @@ function draw(current) {
   }, view.title));
   navigation.replaceChildren(...links);
   const apis = state.settings.apis.map((each) => each.name).join(', ');
-  const select = h('select', { 'aria-label': 'System', title: `Served by ${apis}`, onchange: () => choose(select.value) },
+  const select = h('select', { 'aria-label': 'System', title: `Served by ${state.chosen?.api ?? apis}`, onchange: () => choose(select.value) },
     (state.systems ?? []).map((each) => h('option', { value: each.name, selected: each.name === chosen }, each.name)));
   const out = h('button', { type: 'button', onclick: () => signOut() }, 'Sign out');
   const held = account.querySelector('select') === document.activeElement && document.activeElement;

@@ -14,7 +14,7 @@ export async function showSystems({ place, systems, settings, signal }) {
     const partitions = h('div');
     const link = (view, text) => h('a', { href: `#/${view}/${encodeURIComponent(system.name)}` }, text);
     cards.append(h('section', { class: 'card', 'aria-label': system.name },
-      h('h2', {}, system.name), h('p', { class: 'quiet' }, system.scheduler.version), health, partitions,
+      h('h2', {}, system.name), h('p', { class: 'quiet' }, [system.api, system.scheduler.version].filter(Boolean).join(', ')), health, partitions,
       h('p', { class: 'links' }, link('jobs', 'Jobs'), link('submit', 'Submit'), link('files', 'Files'))));
     drawHealth(health, system);
     drawPartitions(partitions, system, signal);
