@@ -16,7 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
-from crestline.client import Policy, RetryPolicy, Site, System, bounded, connect
+from crestline import bounded
+from crestline.client import Policy, RetryPolicy, Site, System, connect
 from crestline.client.auth import token_endpoint
 from crestline.client.backends.answers import MAX_RETRY_AFTER, retry_after
 from crestline.client.backends.firecrest.refusals import error_of

@@ -6,18 +6,20 @@ import asyncio
 import re
 import ssl
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
 import httpx
 
+from crestline.bounded import MAX_REFUSAL, BoundedClient, no_cookies
 from crestline_gitlab_runner.failures import BuildFailureError, SystemFailureError
 
 _TRIES = 3
 _PAUSE = 5.0
 _MOST_REDIRECTS = 5
 _TIMEOUT = httpx.Timeout(60.0, read=600.0, write=600.0)
+_WHOLE = 4 * 3600.0
+"""seconds for an upload and its answer"""
 _CHUNK = 1 << 20
 
 
@@ -116,9 +118,9 @@ class GitLabApi:
                 await asyncio.sleep(_PAUSE)
 
     async def _fetch(self, url: str, headers: dict[str, str], target: Path, what: str) -> None:
-        async with self._client() as client:
+        async with httpx.AsyncClient(verify=self._verify, timeout=_TIMEOUT, cookies=no_cookies()) as client:
             for _ in range(_MOST_REDIRECTS):
-                async with client.stream("GET", url, headers=headers) as answer:
+                async with client.stream("GET", url, headers={**headers, "Accept-Encoding": "identity"}) as answer:
                     if answer.has_redirect_location:
                         following = urljoin(url, answer.headers["Location"])
                         if urlsplit(following).netloc != urlsplit(url).netloc:
@@ -134,9 +136,11 @@ class GitLabApi:
         raise SystemFailureError(f"{what} cannot be fetched: too many redirections.")
 
     async def _save(self, answer: httpx.Response, target: Path, what: str) -> None:
+        if answer.headers.get("Content-Encoding", "identity") != "identity":
+            raise SystemFailureError(f"{what} cannot be fetched: packed once more, which was not asked for.")
         received = 0
         with target.open("wb") as file:
-            async for chunk in answer.aiter_bytes(_CHUNK):
+            async for chunk in answer.aiter_raw(_CHUNK):
                 received += len(chunk)
                 if received > self._largest:
                     raise BuildFailureError(
@@ -158,10 +162,8 @@ class GitLabApi:
                 await asyncio.sleep(_PAUSE)
         raise SystemFailureError(f"{what}: {said}.")
 
-    @asynccontextmanager
-    async def _client(self) -> AsyncIterator[httpx.AsyncClient]:
-        async with httpx.AsyncClient(verify=self._verify, timeout=_TIMEOUT) as client:
-            yield client
+    def _client(self) -> BoundedClient:
+        return BoundedClient(limit=MAX_REFUSAL, seconds=_WHOLE, verify=self._verify, timeout=_TIMEOUT)
 
 
 def is_of_project(url: str, project_id: int) -> bool:

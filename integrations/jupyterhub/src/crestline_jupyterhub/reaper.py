@@ -19,9 +19,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import httpx
 
+from crestline.bounded import MAX_ANSWER, BoundedClient, decode
 from crestline.client import Policy, PollPolicy, System, connect
 from crestline.model import CrestlineError, FileType, MissingFileError, PermissionDeniedError
 from crestline_jupyterhub.job import hub_word, parse_name
@@ -58,17 +60,16 @@ async def owned_attempts(hub_url: str, token: str) -> set[str]:
     headers = {"Authorization": f"token {token}", "Accept": _PAGINATED}
     url: str | None = f"{hub_url.rstrip('/')}/users?limit={PAGE}"
     try:
-        async with httpx.AsyncClient(headers=headers, timeout=60) as http:
+        async with BoundedClient(limit=MAX_ANSWER, seconds=60, headers=headers) as http:
             while url is not None:
                 answer = await http.get(url)
-                answer.raise_for_status()
-                page = answer.json()
+                page = decode(answer.raise_for_status().content, dict[str, Any])
                 for user in page["items"]:
                     for server in user["servers"].values():
                         attempts.add(str((server["state"] or {}).get("attempt", "")))
                 following = page["_pagination"]["next"]
                 url = following["url"] if following else None
-    except (httpx.HTTPError, ValueError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         raise HubUnavailableError(f"The hub does not list its servers: {error}", hint="Try again.") from error
     except (KeyError, TypeError) as error:
         raise HubUnavailableError(

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import httpx
+import msgspec
 
+from crestline.bounded import MAX_REFUSAL, BoundedClient, decode
 from crestline.model import GatewayUnavailableError
 from crestline.relay.tokens import HubKey
+
+
+class _Session(msgspec.Struct):
+    job: str
 
 
 class SessionManager:
@@ -28,7 +34,12 @@ class SessionManager:
             GatewayUnavailableError: no usable answer.
         """
         answer = await self._request("GET", session_id)
-        return None if answer.status_code == 404 else str(answer.json()["job"])
+        if answer.status_code == 404:
+            return None
+        try:
+            return decode(answer.content, _Session).job
+        except msgspec.DecodeError as error:
+            raise GatewayUnavailableError(f"The relay at {self._url} answered with no session.") from error
 
     async def end(self, session_id: str) -> None:
         """End a session; its job ends its server.
@@ -41,7 +52,7 @@ class SessionManager:
     async def _request(self, method: str, session_id: str) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self._key.manager_token()}"}
         try:
-            async with httpx.AsyncClient(verify=self._verify, timeout=20) as http:
+            async with BoundedClient(limit=MAX_REFUSAL, seconds=20, verify=self._verify) as http:
                 answer = await http.request(method, f"{self._url}/sessions/{session_id}", headers=headers)
         except httpx.HTTPError as error:
             raise GatewayUnavailableError(f"The relay at {self._url} does not answer.", hint="Try again.") from error

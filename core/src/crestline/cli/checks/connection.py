@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import email.utils
 import secrets
 import stat
 import tempfile
@@ -14,16 +13,15 @@ from pathlib import Path
 
 import httpx
 
+from crestline.bounded import MAX_REFUSAL, BoundedClient
 from crestline.cli.checks import Check, Verdict, failed
+from crestline.cli.checks.clock import MAX_SKEW, date_of
 from crestline.cli.remote import naming_missing_directory, read_file
 from crestline.cli.systems import health
 from crestline.client import Policy, RetryPolicy, Site, System, connect, find_site, site_from_environment, sites_file
 from crestline.listening import check_listening
 from crestline.model import AuthenticationError, CrestlineError
 from crestline.wire.extensions import VERSION_HEADER
-
-_SKEW = 20
-"""seconds that clocks may differ before tokens look expired or not yet valid"""
 
 _APIS = {
     "firecrest": ("FirecREST", "Does the URL end where the API begins (often /firecrest/v2)?"),
@@ -46,7 +44,7 @@ async def check_connection(target: str | None) -> AsyncIterator[Check]:
         return
     yield _site(site)
     try:
-        async with httpx.AsyncClient(verify=trust, timeout=10) as http:
+        async with BoundedClient(limit=MAX_REFUSAL, seconds=10, verify=trust) as http:
             before = time.time()
             answer = await http.get(f"{site.url.rstrip('/')}/status/liveness", follow_redirects=True)
             after = time.time()
@@ -140,12 +138,11 @@ def _gateway(site: Site, answer: httpx.Response, found: _FoundApi) -> Check:
 
 
 def _clock(answer: httpx.Response, before: float, after: float) -> Check:
-    said = answer.headers.get("Date")
-    if said is None:
+    theirs = date_of(answer)
+    if theirs is None:
         return Check("clock", Verdict.WARN, "The gateway does not say what time it is.")
-    theirs = email.utils.parsedate_to_datetime(said).timestamp()
     skew = max(theirs - after, before - (theirs + 1), 0)
-    if skew > _SKEW:
+    if skew > MAX_SKEW:
         message = f"This machine's clock and the gateway's differ by {skew:.0f} s."
         return Check("clock", Verdict.FAIL, message, "Set them by NTP: tokens look expired otherwise.")
     return Check("clock", Verdict.OK, f"Differs from the gateway's by less than {skew + 1:.0f} s.")

@@ -16,7 +16,7 @@ from concurrent.futures import Future
 import msgspec
 
 from crestline import clock
-from crestline.client.bounded import decode
+from crestline.bounded import decode
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ import msgspec
 from httpx_retries import Retry, RetryTransport
 
 from crestline import clock
+from crestline.bounded import ENCODING, MAX_REFUSAL, decode, read_whole_blocking
 from crestline.client.auth.token import Token, make_token
-from crestline.client.bounded import ENCODING, MAX_REFUSAL, decode, read_whole_blocking
 from crestline.model import AuthenticationError, GatewayUnavailableError
 from crestline.plain_http import check_url
 

@@ -8,17 +8,16 @@ import ssl
 import urllib.request
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Literal, TypeVar
 
 import httpx
 from httpx_retries import Retry, RetryTransport
 
+from crestline.bounded import ENCODING, no_cookies, read_whole
 from crestline.client.auth.base import Authorizer, fingerprint
 from crestline.client.backends.answers import only_utf8, unreachable
 from crestline.client.backends.messages import NOTHING_BEGAN, NotSentError
 from crestline.client.backends.outages import OutageLog
-from crestline.client.bounded import ENCODING, read_whole
 from crestline.client.policy import RetryPolicy
 from crestline.client.traffic import CountingTransport, Traffic
 from crestline.model import (
@@ -298,7 +297,7 @@ def make_client(
         transport=RetryTransport(answers),
         timeout=httpx.Timeout(policy.answer_timeout, connect=policy.connect_timeout),
         headers=ENCODING,
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # none is kept
+        cookies=no_cookies(),
         event_hooks={"request": [choose]},
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from crestline.client.bounded import decode
+from crestline.bounded import decode
 from crestline.client.files.download_file import download_file
 from crestline.client.files.report import Meter
 from crestline.client.files.strategy import FileStrategy

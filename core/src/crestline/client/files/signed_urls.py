@@ -14,8 +14,8 @@ from xml.sax.saxutils import escape
 
 import httpx
 
+from crestline.bounded import ENCODING, MAX_REFUSAL, read_whole
 from crestline.client.backends.messages import TransferMethod
-from crestline.client.bounded import ENCODING, MAX_REFUSAL, read_whole
 from crestline.client.files.local import PartFile, read_chunks
 from crestline.client.files.parallel import run_parallel
 from crestline.client.files.report import Meter

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 import anyio
 import msgspec
 
+from crestline.bounded import decode
 from crestline.client.backends.base import Backend
 from crestline.client.backends.messages import TransferMethod
-from crestline.client.bounded import decode
 from crestline.client.files.strategy import FileStrategy
 from crestline.model import CrestlineError, JobNotFoundError, JobState, MissingFileError, TransferError
 

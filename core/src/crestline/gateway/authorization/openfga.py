@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 import ssl
@@ -10,6 +9,7 @@ import ssl
 import httpx
 import msgspec
 
+from crestline.bounded import MAX_REFUSAL, BoundedClient, decode
 from crestline.gateway.config import OpenFgaConfig, read_secret_file
 from crestline.model import ConfigError, GatewayUnavailableError
 from crestline.plain_http import check_url
@@ -47,7 +47,7 @@ class OpenFga:
             trust = ssl.create_default_context(cafile=config.ca_file)
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError("A file of [openfga] cannot be used.", hint="Check token_file and ca_file.") from error
-        self._client = httpx.AsyncClient(headers=headers, verify=trust, timeout=config.timeout)
+        self._client = BoundedClient(limit=MAX_REFUSAL, seconds=config.timeout, headers=headers, verify=trust)
         self._answers: SingleFlight[tuple[str, str], bool] = SingleFlight(ttl=config.cache, max_size=_CACHE_SIZE)
 
     async def allows(self, username: str, system: str) -> bool:
@@ -76,12 +76,11 @@ class OpenFga:
         if self._config.model_id:
             question["authorization_model_id"] = self._config.model_id
         try:
-            async with asyncio.timeout(self._config.timeout):
-                response = await self._client.post(self._url, json=question)
+            response = await self._client.post(self._url, json=question)
             if response.status_code != httpx.codes.OK:
-                raise self._silent(f"{response.status_code} {response.text[:200]}")
-            return msgspec.json.decode(response.content, type=_Answer).allowed
-        except (httpx.HTTPError, TimeoutError, msgspec.DecodeError) as error:
+                raise self._silent(f"{response.status_code} {response.text[:200]!r}")
+            return decode(response.content, _Answer).allowed
+        except (httpx.HTTPError, msgspec.DecodeError) as error:
             raise self._silent(repr(error)) from error
 
     def _silent(self, why: str) -> GatewayUnavailableError:

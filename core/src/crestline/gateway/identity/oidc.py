@@ -6,23 +6,39 @@ import asyncio
 import logging
 import ssl
 import time
+from typing import Any
 
 import httpx
-from joserfc.errors import JoseError
+import msgspec
 from joserfc.jwk import KeySet
 
-from crestline.model import GatewayUnavailableError
+from crestline.bounded import BoundedClient, decode
+from crestline.model import CrestlineError, GatewayUnavailableError
+from crestline.plain_http import check_url
 
 _log = logging.getLogger("crestline.identity")
 
-_FAILURES = (httpx.HTTPError, OSError, JoseError, ValueError, KeyError, TypeError)
+_FAILURES = (httpx.HTTPError, httpx.InvalidURL, OSError, CrestlineError, ValueError)
 """of a fetch; a TimeoutError is an OSError"""
+_MAX_DOCUMENT = 256 * 1024
+"""bytes of a discovery document, and of a set of keys"""
 _REFRESH = 3600.0
 """seconds after which keys are fetched again: a provider may have withdrawn one"""
 _PAUSE = 5.0
 """seconds between two fetches that unknown key ids ask for, so that forged tokens cause no flood"""
 _RETRY = 1.0
 """seconds after a failed fetch until the next one; requests that need it meanwhile fail at once"""
+
+
+class Discovery(msgspec.Struct):
+    """What is read of a discovery document."""
+
+    issuer: str
+    jwks_uri: str
+
+
+class _Keys(msgspec.Struct):
+    keys: list[dict[str, Any]]
 
 
 class ProviderKeys:
@@ -86,14 +102,17 @@ class ProviderKeys:
 
     async def _fetch(self) -> None:
         """OpenID Connect Discovery 1.0, section 4, then the document at `jwks_uri` (RFC 7517)."""
-        trust = ssl.create_default_context(cafile=self.ca_file)
-        async with asyncio.timeout(self._timeout), httpx.AsyncClient(verify=trust) as client:
-            discovery = await client.get(f"{self._issuer.rstrip('/')}/.well-known/openid-configuration")
-            document = discovery.raise_for_status().json()
-            if document["issuer"] != self._issuer:
+        client = BoundedClient(
+            limit=_MAX_DOCUMENT, seconds=self._timeout, verify=ssl.create_default_context(cafile=self.ca_file)
+        )
+        async with asyncio.timeout(self._timeout), client:
+            answer = await client.get(f"{self._issuer.rstrip('/')}/.well-known/openid-configuration")
+            document = decode(answer.raise_for_status().content, Discovery)
+            if document.issuer != self._issuer:
                 raise ValueError("the discovery document is another issuer's")
-            answer = await client.get(document["jwks_uri"])
-            keys = KeySet.import_key_set(answer.raise_for_status().json())
+            check_url(document.jwks_uri)
+            answer = await client.get(document.jwks_uri)
+            keys = read_keys(answer.raise_for_status().content)
         self._keys = keys
         self._names = frozenset(key.kid for key in keys.keys)
         self._fetched = time.monotonic()
@@ -102,3 +121,16 @@ class ProviderKeys:
         return GatewayUnavailableError(
             "The identity provider does not tell its keys.", hint="Try again soon.", retry_after=_RETRY
         )
+
+
+def read_keys(content: bytes) -> KeySet:
+    """A set of keys (RFC 7517, section 5).
+
+    Raises:
+        ValueError: it is not one.
+    """
+    document = decode(content, _Keys)
+    try:
+        return KeySet.import_key_set({"keys": document.keys})
+    except Exception as error:  # of any kind: it expects a set of keys
+        raise ValueError(f"its keys cannot be read: {error!r}"[:200]) from None

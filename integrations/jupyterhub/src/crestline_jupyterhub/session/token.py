@@ -49,7 +49,7 @@ def fetch(environment: Mapping[str, str]) -> str:
     path = f"{parts.path}/users/{quote(environment.get('JUPYTERHUB_USER', ''), safe='')}"
     connection.request("GET", path, headers={"Authorization": f"token {secret}"})
     answer = connection.getresponse()
-    body = answer.read()
+    body = answer.read(1 << 20)
     connection.close()
     state = json.loads(body).get("auth_state") if answer.status == 200 else None
     if not state or not state.get("access_token"):

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from crestline.bounded import MAX_REFUSAL, BoundedClient
 from crestline.cli.checks import Check, Verdict, failed
 from crestline.cli.checks.gateway.setup import Setup
 from crestline.gateway.config import GatewayConfig, TlsConfig
@@ -53,7 +54,7 @@ async def _is_gateway(config: GatewayConfig) -> bool:
     host = "127.0.0.1" if config.host in ("0.0.0.0", "::") else config.host  # noqa: S104 - a comparison
     try:
         # Who it is, not whether to trust it: nothing is sent.
-        async with httpx.AsyncClient(verify=False, timeout=5, trust_env=False) as http:  # noqa: S501
+        async with BoundedClient(limit=MAX_REFUSAL, seconds=5, verify=False, trust_env=False) as http:
             answer = await http.get(f"{scheme}://{host}:{config.port}/status/liveness")
     except httpx.HTTPError:
         return False

@@ -13,6 +13,7 @@ from firecrest.FirecrestException import FirecrestException
 from firecrest.tracing import ensure_correlation_id
 from firecrest.v2 import AsyncFirecrest
 
+from crestline.bounded import decode, read_whole
 from crestline.client.auth import Authorizer
 from crestline.client.backends.answers import only_utf8, unreachable, unusable
 from crestline.client.backends.capabilities import Capability
@@ -24,7 +25,6 @@ from crestline.client.backends.transport import (
     make_client,
     note_refusal,
 )
-from crestline.client.bounded import decode, read_whole
 from crestline.client.policy import RetryPolicy
 from crestline.client.secrets_in_logs import keep_secrets_out_of_logs
 from crestline.client.traffic import Traffic

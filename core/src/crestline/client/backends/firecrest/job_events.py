@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Sequence
 import httpx
 import msgspec
 
+from crestline.bounded import decode
 from crestline.client.backends.base import JobEndpoints
 from crestline.client.backends.capabilities import Capability
 from crestline.client.backends.firecrest.calls import Calls
 from crestline.client.backends.firecrest.job_rows import read_job
 from crestline.client.backends.messages import JobNews
-from crestline.client.bounded import decode
 from crestline.model import GatewayUnavailableError
 from crestline.model.text import printable
 from crestline.wire.extensions import EVENT_HEARTBEAT, JobsMissing, Outage

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from crestline import cooperative
-from crestline.client.bounded import decode
+from crestline.bounded import decode
 from crestline.clock import time as now
 from crestline.model import Job, JobState, JobTimes, normalize_state
 from crestline.model.text import printable

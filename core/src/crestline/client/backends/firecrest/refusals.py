@@ -8,9 +8,9 @@ from datetime import datetime
 import httpx
 import msgspec
 
+from crestline.bounded import decode
 from crestline.client.backends.answers import MAX_RETRY_AFTER, is_refusal, refused, retry_after
 from crestline.client.backends.messages import NotSentError
-from crestline.client.bounded import decode
 from crestline.model import (
     AuthenticationError,
     ConflictError,

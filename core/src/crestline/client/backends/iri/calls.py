@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import httpx
 import msgspec
 
+from crestline.bounded import decode
 from crestline.client.auth import Authorizer
 from crestline.client.backends.answers import unusable
 from crestline.client.backends.iri.errors import error_from_response
@@ -20,7 +21,6 @@ from crestline.client.backends.transport import (
     make_client,
     note_refusal,
 )
-from crestline.client.bounded import decode
 from crestline.client.policy import Policy
 from crestline.client.secrets_in_logs import keep_secrets_out_of_logs
 from crestline.client.traffic import Traffic

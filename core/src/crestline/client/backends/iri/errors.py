@@ -7,8 +7,8 @@ import re
 import httpx
 import msgspec
 
+from crestline.bounded import decode
 from crestline.client.backends.answers import is_refusal, refused, retry_after
-from crestline.client.bounded import decode
 from crestline.model import (
     AuthenticationError,
     ConflictError,

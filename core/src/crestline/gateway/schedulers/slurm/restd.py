@@ -6,7 +6,7 @@ import asyncio
 import re
 import ssl
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ import msgspec
 from joserfc import jwt
 from joserfc.jwk import OctKey
 
+from crestline.bounded import BoundedClient, decode
 from crestline.gateway.schedulers.job_book import Entry
 from crestline.gateway.schedulers.slurm import ids as job_ids
 from crestline.gateway.schedulers.slurm.options import RestOptions
@@ -38,8 +39,14 @@ _TOKEN_LIFE = 300.0
 _VERSION_AGE = 600.0
 _FEW = 4
 """ids that are asked for one by one"""
+_LIMIT = 512 << 20
+"""bytes of an answer: Slurm's newest versions need some 5 KB for each job of the queue"""
+_WHOLE = 60.0
+"""seconds until an answer is complete"""
 _LARGE = 256 * 1024
 """bytes from which decoding leaves the event loop alone"""
+_SAID = 10
+"""complaints of an answer that are read"""
 _NO_JOB = frozenset({2017, 2018, 2021, 9002})
 """error numbers: no such job (any more), or it has ended"""
 _NO_PERMISSION = frozenset({2002})
@@ -87,7 +94,9 @@ class Slurmrestd:
         check_url(options.url)  # a token that is read on the way acts as its user
         self._key = OctKey.import_key(_read_key(options.jwt_key_file))
         self._tokens: dict[str, tuple[str, float]] = {}
-        self._http = httpx.AsyncClient(
+        self._http = BoundedClient(
+            limit=_LIMIT,
+            seconds=_WHOLE,
             base_url=options.url,
             timeout=timeout,
             verify=ssl.create_default_context(cafile=options.ca_file) if options.url.startswith("https:") else True,
@@ -165,17 +174,15 @@ class Slurmrestd:
         try:
             content = await self._call("GET", user, what)
         except JobNotFoundError:
-            return JobsDocument()
-        if len(content) > _LARGE:
-            return await asyncio.to_thread(_decode, content, JobsDocument)
-        return _decode(content, JobsDocument)
+            return JobsDocument([])
+        return await _apart(content, _decode, content, JobsDocument)
 
     async def _call(self, method: str, user: str, what: str) -> bytes:
         answer = await self._send(method, user, f"/slurm/{await self._spoken(user)}/{what}")
         if answer.status_code == 404 and not answer.content.startswith(b"{"):
             await self._version.get(time.monotonic())  # Slurm was upgraded, and speaks other versions now
             answer = await self._send(method, user, f"/slurm/{await self._spoken(user)}/{what}")
-        error = _error_of(answer)
+        error = await _apart(answer.content, _error_of, answer)
         if error is not None:
             raise error
         return answer.content
@@ -204,7 +211,8 @@ class Slurmrestd:
             except httpx.RemoteProtocolError:  # it had closed a connection that was idle
                 return await self._http.request(method, path, headers=headers)
         except httpx.HTTPError as error:
-            raise _no_answer(f"slurmrestd does not answer ({type(error).__name__}).") from error
+            why = error if isinstance(error, httpx.DecodingError) else type(error).__name__
+            raise _no_answer(f"slurmrestd does not answer ({why}).") from error
 
     def _token(self, user: str) -> str:
         now = time.time()
@@ -227,25 +235,30 @@ def _read_key(file: Path) -> bytes:
         ) from error
 
 
+async def _apart(content: bytes, work: Callable[..., T], *arguments: object) -> T:
+    """Do what takes as long as the content is large; in a thread if it is."""
+    return await asyncio.to_thread(work, *arguments) if len(content) > _LARGE else work(*arguments)
+
+
 def _decode(content: bytes, kind: type[T]) -> T:
     try:
-        return msgspec.json.decode(content.decode(errors="replace"), type=kind)
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        return decode(content.decode(errors="replace"), kind)
+    except msgspec.DecodeError as error:
         raise _no_answer(f"slurmrestd's answer cannot be read: {error}") from error
 
 
 def _error_of(answer: httpx.Response) -> CrestlineError | None:
     """What an answer complains about, None if nothing."""
     try:
-        document = msgspec.json.decode(answer.content.decode(errors="replace"), type=_Answer)
-    except (msgspec.ValidationError, msgspec.DecodeError):
+        document = decode(answer.content.decode(errors="replace"), _Answer)
+    except msgspec.DecodeError:
         document = _Answer()
-    errors = [*document.errors]
+    errors = document.errors[:_SAID]
     for status in document.status or []:
         if status.error.code:
             errors.append(_Error(status.error.code, status.error.message))
     numbers = {each.error_number for each in errors}
-    said = tuple(text for each in errors for text in (each.description, each.error) if text)
+    said = tuple(text[:500] for each in errors for text in (each.description, each.error) if text)[:_SAID]
     if numbers & _NO_JOB:
         return JobNotFoundError("Job not found.", details=said)
     if numbers & _NO_PERMISSION:

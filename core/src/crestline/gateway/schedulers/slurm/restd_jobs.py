@@ -89,7 +89,7 @@ class SlurmJob(msgspec.Struct):
 class JobsDocument(msgspec.Struct):
     """`GET /slurm/v0.0.N/jobs` and `.../job/{id}`."""
 
-    jobs: list[SlurmJob] = []
+    jobs: list[SlurmJob]
 
 
 def is_cut_short(job: SlurmJob) -> bool:

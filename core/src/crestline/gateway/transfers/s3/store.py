@@ -19,6 +19,7 @@ from yarl import URL
 
 from crestline.gateway.config import S3Config
 from crestline.gateway.transfers.objects import StagedObject
+from crestline.gateway.transfers.s3.session import BoundedSession
 from crestline.model import CrestlineError, GatewayUnavailableError, MissingFileError, TransferError
 
 _CONNECT, _READ = 3.0, 5.0
@@ -160,6 +161,9 @@ class ObjectStore:
                     chunk = await anext(chunks, b"")
                 if not chunk:
                     return
+                length -= len(chunk)
+                if length < 0:
+                    raise self._no_answer("more bytes than were asked for")
                 yield chunk
 
     async def put_part(self, staged: StagedObject, number: int, length: int, chunks: AsyncIterator[bytes]) -> str:
@@ -177,7 +181,7 @@ class ObjectStore:
         try:
             body = feed.read() if length else b""
             async with self._http.put(URL(url, encoded=True), data=body, headers=headers) as answer:
-                if answer.status == 200:
+                if answer.status == 200 and "ETag" in answer.headers:
                     return str(answer.headers["ETag"])
                 failure = self._refused(str(answer.status), answer.status)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
@@ -215,6 +219,7 @@ class ObjectStore:
             read_timeout=_READ,
             retries={"total_max_attempts": 1},
             max_pool_connections=50,
+            http_session_cls=BoundedSession,
             # Newer checksums would become part of signed URLs, and clients of FirecREST do not send them.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
@@ -242,7 +247,7 @@ class ObjectStore:
         try:
             yield
         except ClientError as error:
-            code = str(error.response.get("Error", {}).get("Code", ""))
+            code = str(error.response.get("Error", {}).get("Code", ""))[:100]
             status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
             if code in exists:
                 raise FileExistsError from None

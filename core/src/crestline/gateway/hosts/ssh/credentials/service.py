@@ -9,8 +9,10 @@ from urllib.parse import urlsplit
 import asyncssh
 import httpx
 import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ssh_public_identity
 
+from crestline.bounded import MAX_REFUSAL, BoundedClient, decode
 from crestline.gateway.hosts.ssh.credentials.base import Credentials, Identity
 from crestline.gateway.identity import caller_token
 from crestline.model import AuthenticationError, ConfigError, GatewayUnavailableError, PermissionDeniedError
@@ -51,7 +53,7 @@ class CertificateService(Credentials):
             raise ConfigError(f"The certificate service's URL {url} is not https.", hint="Tokens travel to it.")
         self._url = url
         self._token = token
-        self._client = httpx.AsyncClient(timeout=timeout, follow_redirects=False)
+        self._client = BoundedClient(limit=MAX_REFUSAL, seconds=timeout)
         self._kept: dict[str, Identity] = {}
 
     async def credentials(self, user: str) -> Identity:
@@ -95,10 +97,10 @@ class CertificateService(Credentials):
     def _checked(self, user: str, key: asyncssh.SSHKey, body: bytes) -> Identity:
         """The identity, if the certificate is one for this user and key: a wrong one is found here, not by sshd."""
         try:
-            line = msgspec.json.decode(body, type=CertificateAnswer).certificate.encode()
+            line = decode(body, CertificateAnswer).certificate.encode()
             certificate = asyncssh.import_certificate(line)
             details = load_ssh_public_identity(line)
-        except (msgspec.MsgspecError, asyncssh.KeyImportError, ValueError) as error:
+        except (msgspec.DecodeError, asyncssh.KeyImportError, UnsupportedAlgorithm, ValueError) as error:
             raise GatewayUnavailableError("The SSH certificate service's answer is not a certificate.") from error
         if (
             not isinstance(details, SSHCertificate)

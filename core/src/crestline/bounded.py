@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
-from typing import TypeVar
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any, TypeVar
 
 import httpx
 import msgspec
@@ -18,7 +20,10 @@ MAX_ANSWER = 128 << 20
 MAX_REFUSAL = 1 << 20
 """bytes of an answer that only says what went wrong"""
 MAX_VALUES = 8_000_000
-"""commas and brackets of a JSON document, each of which stands for an object in memory"""
+"""commas and brackets of a JSON document, each of which stands for an object in memory; a limit of one's own brings a
+sixteenth of it"""
+
+_MAX_REDIRECTS = 5
 
 ENCODING = {"Accept-Encoding": "gzip"}
 """header of requests whose answers a `Body` takes"""
@@ -35,6 +40,7 @@ class Body:
     def __init__(self, response: httpx.Response, request: httpx.Request, limit: int | None = None) -> None:
         self._is_refusal = response.status_code >= 300
         self._limit = limit or (MAX_REFUSAL if self._is_refusal else MAX_ANSWER)
+        self._values = limit // 16 if limit else MAX_VALUES
         self._where = f"The answer to {request.method} {request.url.path}"
         self._parts: list[bytes] = []
         self._sizes = [0, 0]
@@ -65,14 +71,14 @@ class Body:
         """All bytes, unpacked; none of a refusal that was beyond the limits.
 
         Raises:
-            TooLargeError: it is JSON of more than `MAX_VALUES` values.
+            TooLargeError: it is JSON of more values than its limit.
         """
         if self._limit <= 0:
             return b""
         content = b"".join(self._parts)
         may_be_json = content[:64].lstrip()[:1] in (b"{", b"[")
-        if may_be_json and len(content) > MAX_VALUES < sum(map(content.count, (b",", b"[", b"{"))):
-            raise TooLargeError(f"{self._where} has more than {MAX_VALUES} values.", hint="Ask for less at once.")
+        if may_be_json and len(content) > self._values < sum(map(content.count, (b",", b"[", b"{"))):
+            raise TooLargeError(f"{self._where} has more than {self._values} values.", hint="Ask for less at once.")
         return content
 
     def _count(self, which: int, chunk: bytes) -> None:
@@ -131,7 +137,52 @@ def read_whole_blocking(
     return _with_content(response, request, body)
 
 
-def decode(content: bytes, kind: type[T], *, strict: bool = True) -> T:
+class BoundedClient(httpx.AsyncClient):
+    """A client that reads each answer to its end, within bounds, and keeps no cookie.
+
+    An answer beyond them is an `httpx.DecodingError`, one that takes too long an `httpx.ReadTimeout`.
+
+    Args:
+        limit: bytes of an answer, as it comes and unpacked.
+        seconds: until an answer is complete, redirects included.
+        options: those of `httpx.AsyncClient`.
+    """
+
+    def __init__(self, *, limit: int, seconds: float, **options: Any) -> None:
+        super().__init__(**{"timeout": seconds, "cookies": no_cookies(), **options})
+        self.headers.update(ENCODING)
+        self._limit = limit
+        self._seconds = seconds
+
+    async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
+        """Send a request, and read the answer; see `httpx.AsyncClient.send`.
+
+        Raises:
+            httpx.HTTPError: there is none within the bounds.
+        """
+        follow = options.pop("follow_redirects", httpx.USE_CLIENT_DEFAULT)
+        redirects = _MAX_REDIRECTS if (self.follow_redirects if follow is httpx.USE_CLIENT_DEFAULT else follow) else 0
+        options["stream"] = True
+        try:
+            async with asyncio.timeout(self._seconds):
+                while True:
+                    answer = await super().send(request, follow_redirects=False, **options)
+                    if answer.next_request is None or not redirects:
+                        return await read_whole(answer, request, self._limit)
+                    await answer.aclose()
+                    request, redirects = answer.next_request, redirects - 1
+        except TimeoutError:
+            raise httpx.ReadTimeout(f"no answer within {self._seconds:g} s", request=request) from None
+        except (GatewayUnavailableError, TooLargeError) as error:
+            raise httpx.DecodingError(error.message, request=request) from None
+
+
+def no_cookies() -> CookieJar:
+    """A jar that keeps nothing."""
+    return CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+
+
+def decode(content: bytes | str, kind: type[T], *, strict: bool = True) -> T:
     """A JSON document as a message.
 
     Raises:
