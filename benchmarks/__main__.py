@@ -20,6 +20,7 @@ PARTS = {
     "queues": ("queues/run.py",),
     "far-away": ("far_away/run.py",),
     "airflow-waiting": ("airflow/waiting.py",),
+    "airflow-ending": ("airflow/ending.py",),
     "airflow-styles": ("airflow/styles.py",),
     "jupyterhub": ("jupyterhub/run.py",),
     "reframe": ("reframe",),

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG
+from airflow.sdk import DAG, Asset
 from airflow.sdk.exceptions import TaskDeferralTimeout, TaskDeferred
 
 from crestline.client import BlockingSystem, Site, connect_blocking
@@ -48,8 +48,11 @@ def one_job(name: str, workdir: Path, script: str, **options: Any) -> DAG:
     return dag
 
 
-def test_a_deferred_job(workdir: Path, task_log: Any) -> None:
-    done = run(one_job("deferred", workdir, "#!/bin/bash\necho first\nsleep 1\necho last\n"))
+@pytest.mark.parametrize("end_from_trigger", [None, True])
+def test_a_deferred_job(workdir: Path, task_log: Any, end_from_trigger: bool | None) -> None:
+    """`dag.test()` resumes every task that is deferred."""
+    script = "#!/bin/bash\necho first\nsleep 1\necho last\n"
+    done = run(one_job(f"deferred_{end_from_trigger}", workdir, script, end_from_trigger=end_from_trigger))
     assert done.states == {"job": "success"}
     assert done.xcom("job")["state"] == "completed"
     assert [task_log.lines("crestline_airflow").count(line) for line in ("first", "last")] == [1, 1]
@@ -83,6 +86,30 @@ def test_the_default_is_airflows(monkeypatch: pytest.MonkeyPatch) -> None:
     finally:
         monkeypatch.delenv("AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE")
         importlib.reload(submit)
+
+
+def test_a_worker_ends_what_the_triggerer_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
+    listeners = SimpleNamespace(has_listeners=False)
+    monkeypatch.setattr("crestline_airflow.operators.submit.get_listener_manager", lambda: listeners)
+
+    class Derived(FirecRESTSubmitOperator):
+        pass
+
+    def ends_in_triggerer(kind: type[FirecRESTSubmitOperator] = FirecRESTSubmitOperator, **options: Any) -> bool:
+        return kind(task_id="job", script="#!/bin/sh\n", deferrable=True, **options)._ends_in_triggerer()
+
+    assert ends_in_triggerer()
+    assert ends_in_triggerer(array="0-3", on_failure_callback=print, retries=2)
+    needs_worker: list[dict[str, Any]] = [
+        {"outlets": [Asset("firecrest://daint/scratch/out")]},
+        {"on_success_callback": print},
+        {"post_execute": print},
+        {"multiple_outputs": True},
+        {"kind": Derived},
+    ]
+    assert [options for options in needs_worker if ends_in_triggerer(**options)] == []
+    listeners.has_listeners = True
+    assert not ends_in_triggerer()
 
 
 def test_a_deferral_that_times_out_cancels_the_job(workdir: Path, system: BlockingSystem) -> None:

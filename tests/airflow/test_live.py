@@ -168,6 +168,7 @@ def test_a_job_that_completes(stack: AirflowStack, backends: Backends) -> None:
         assert output_of(task, dag_id) == [1, 1]
         assert job.job_id in task.link("HPC job")
         assert (ended["pid"] is None) == dag_id.endswith("zero")
+        assert task.log_lines().count("::group::Pre Execute") == (not dag_id.endswith("zero"))  # legs on a worker
     asked = [line for line in stack.output_of("triggerer") if "XCom not found" in line]
     assert not [line for line in asked if "done_ours_zero" not in line], asked
     assert len(asked) <= 1, asked

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from airflow.triggers.base import TaskSuccessEvent
 
 from crestline.testing.firecrest import PlainFirecrest, running
+from crestline.testing.firecrest.many import add_jobs, end_jobs
 from crestline_airflow.operators import FirecRESTSubmitOperator
-from crestline_airflow.triggers import FirecRESTSubmitTrigger
+from crestline_airflow.triggers import FirecRESTJobTrigger, FirecRESTSubmitTrigger
 from harness import triggerer
 from harness.patience import until
 
@@ -72,3 +74,24 @@ async def test_a_new_task_asks_for_one_xcom_that_is_not_there(plain: PlainFirecr
         at_work.add(trigger_of(plain, "#!/bin/bash\necho done\n"))
         await until(lambda: at_work.events)
     assert at_work.supervisor.missed == ["firecrest_job"]
+
+
+@pytest.mark.parametrize("stored", ["of this job", "of another job", "none"])
+async def test_a_deferred_task_ends_in_the_triggerer_with_its_own_job_alone(plain: PlainFirecrest, stored: str) -> None:
+    """SQLite gives the number of a deleted task instance's trigger to that of the one made anew."""
+    job_id, other = add_jobs(plain, 2)
+    end_jobs(plain)
+    trigger = FirecRESTJobTrigger("firecrest_default", plain.system, job_id, end_from_trigger=True)
+    async with triggerer.running() as at_work:
+        if stored != "none":
+            place = ("scale", "run", "task_1", -1, "job_id")
+            at_work.supervisor.xcoms[place] = job_id if stored == "of this job" else other
+        number = at_work.add(trigger)
+        await until(lambda: at_work.events)
+    event = at_work.events[number]
+    if stored == "of this job":
+        assert isinstance(event, TaskSuccessEvent)
+        assert event.xcoms is not None
+        assert event.xcoms["return_value"]["job_id"] == job_id
+    else:
+        assert event.payload["state"] == "completed"

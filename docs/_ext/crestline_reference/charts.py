@@ -45,6 +45,7 @@ TITLES = {
     "queues": "Long queues",
     "far-away": "Files, far away",
     "airflow-waiting": "Airflow: waiting tasks",
+    "airflow-ending": "Airflow: ends of tasks",
     "airflow-styles": "Airflow: ways to run a task",
     "jupyterhub": "JupyterHub",
     "reframe": "ReFrame",
@@ -141,6 +142,19 @@ CHARTS: Mapping[str, Sequence[Chart]] = {
             "s",
             _pair("Crestline", "one poller per task", f"{_WAITING}: all known after"),
         ),
+    ),
+    "airflow-ending": tuple(
+        Chart(
+            f"How long after its job does a task end, {mode}?",
+            "s",
+            _pair("Crestline", "a trigger that sees a file", f"{mode}: from job's to task's end"),
+            limit=limit,
+        )
+        for mode, limit in (
+            ("deferred, ended by the triggerer", 1.0),
+            ("no worker", 1.0),
+            ("deferred, ended by a worker", None),
+        )
     ),
     "airflow-styles": tuple(
         Chart(

@@ -44,14 +44,35 @@ class FirecRESTJobTrigger(FirecRESTTrigger):
 
     All triggers of one connection in a triggerer share one job monitor and one budget for output: their number does not
     change how often the gateway is asked.
+
+    Args:
+        firecrest_conn_id: the Airflow connection.
+        system: the system's name.
+        job_id: the job to wait for.
+        log_output: put the job's output into the task log.
+        end_from_trigger: end the task here if the job completes, without a worker.
+        push_outcome: whether the return value of a task that ends here becomes an XCom.
+        array: as of the operator: whether that return value lists the elements.
     """
 
-    def __init__(self, firecrest_conn_id: str, system: str, job_id: str, log_output: bool = True) -> None:
+    def __init__(
+        self,
+        firecrest_conn_id: str,
+        system: str,
+        job_id: str,
+        log_output: bool = True,
+        end_from_trigger: bool = False,
+        push_outcome: bool = True,
+        array: str | None = None,
+    ) -> None:
         super().__init__()
         self.firecrest_conn_id = firecrest_conn_id
         self.system = system
         self.job_id: str | None = job_id
         self.log_output = log_output
+        self.end_from_trigger = end_from_trigger
+        self.push_outcome = push_outcome
+        self.array = array
         self._is_new = False
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -72,7 +93,35 @@ class FirecRESTJobTrigger(FirecRESTTrigger):
     async def _run(self, shared: Shared) -> TriggerEvent:
         assert self.job_id is not None  # noqa: S101
         job, output = await self._ended(shared, self.job_id)
+        if self.end_from_trigger and job.state.is_success and await self._is_the_tasks_job():
+            return await self._completed(shared, job, output)
         return _resuming(job, output)
+
+    async def _is_the_tasks_job(self) -> bool:
+        """Whether the task instance still waits for this job: SQLite reuses the numbers of deleted triggers.
+
+        `dag.test()` has no task instance to end.
+        """
+        if self.task_instance is None:
+            return False
+        stored = await sync_to_async(XComStore(self.task_instance).get)("job_id")
+        return bool(stored == self.job_id)
+
+    async def _completed(self, shared: Shared, job: Job, output: LiveOutput | None) -> TriggerEvent:
+        """End the task: the rest of the output is in its log, the outcome of the job is its return value."""
+        output = output or self._live_output(shared)
+        async with shared.finishing:
+            left = await outlast(self.firecrest_conn_id, lambda: self._finished(shared, job, output))
+        self.log.info("Job %s has completed", job.job_id)
+        return TaskSuccessEvent(xcoms={"return_value": left} if self.push_outcome else None)
+
+    async def _finished(self, shared: Shared, job: Job, output: LiveOutput) -> dict[str, Any]:
+        assert shared.system is not None  # noqa: S101
+        job = await shared.system.metadata(job)
+        if self.log_output:
+            await output.finish(job)
+        elements = await shared.system.elements(job) if self.array else None
+        return outcome(job, shared.system.name, elements)
 
     async def _ended(self, shared: Shared, job_id: str) -> tuple[Job, LiveOutput | None]:
         """The job when it has ended, and how far its output is in the log.
@@ -170,9 +219,10 @@ class FirecRESTSubmitTrigger(ExactRendering, FirecRESTJobTrigger):
         from_tasks: Sequence[str] = (),
         **task: Any,
     ) -> None:
-        super().__init__(firecrest_conn_id, task["system"], job_id="", log_output=task["log_output"])
+        super().__init__(
+            firecrest_conn_id, task["system"], job_id="", log_output=task["log_output"], push_outcome=push_outcome
+        )
         self.job_id = None
-        self.push_outcome = push_outcome
         self.more_memory = more_memory
         self.more_time = more_time
         self.render_template_as_native_obj = native  # Airflow reads it when it renders
@@ -211,19 +261,7 @@ class FirecRESTSubmitTrigger(ExactRendering, FirecRESTJobTrigger):
         job, output = await self._ended(shared, attempt.job_id)
         if not job.state.is_success:
             return _resuming(job, output)
-        output = output or self._live_output(shared)
-        async with shared.finishing:
-            left = await outlast(self.firecrest_conn_id, lambda: self._finished(shared, job, output))
-        self.log.info("Job %s has completed", job.job_id)
-        return TaskSuccessEvent(xcoms={"return_value": left} if self.push_outcome else None)
-
-    async def _finished(self, shared: Shared, job: Job, output: LiveOutput) -> dict[str, Any]:
-        assert shared.system is not None  # noqa: S101
-        job = await shared.system.metadata(job)
-        if self.log_output:
-            await output.finish(job)
-        elements = await shared.system.elements(job) if getattr(self, "array", None) else None
-        return outcome(job, shared.system.name, elements)
+        return await self._completed(shared, job, output)
 
     async def _submit(self) -> Attempt:
         shared = await acquire(self.firecrest_conn_id, self.system)  # after a kill no other trigger may hold it open

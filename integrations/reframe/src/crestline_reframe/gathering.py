@@ -22,7 +22,7 @@ class Gathering(Generic[T]):
         quiet: seconds without another item after which the gathering ends, and at the latest after `longest`; both are
             longer where items come at longer intervals, as from a busy machine.
         most: items in one call.
-        are_all: whether no further item can come, so that waiting is in vain.
+        are_all: whether no further item can come; then `quiet` is not lengthened.
     """
 
     def __init__(
@@ -91,11 +91,11 @@ class Gathering(Generic[T]):
         end = loop.time() + max(self._longest, 3 * quiet)
         while len(self._waiting) < self._most and loop.time() < end:
             self._came.clear()
+            are_all = self._are_all([item for item, _ in self._waiting])
             try:
-                await asyncio.wait_for(self._came.wait(), quiet)
+                await asyncio.wait_for(self._came.wait(), self._quiet if are_all else quiet)
             except TimeoutError:
-                is_late = loop.time() - self._came_at >= self._patience
-                if is_late or self._are_all([item for item, _ in self._waiting]):
+                if are_all or loop.time() - self._came_at >= self._patience:
                     return
 
 

@@ -83,7 +83,7 @@ class Run:
         self._staging = Staging(self.places)
         self._bring = Gathering(self._bring_together, quiet=0.2)
         if options.pack is None:  # those who were brought together come together
-            self._submit = Gathering(self._submit_together, quiet=0.02)
+            self._submit = Gathering(self._submit_together, quiet=0.02, are_all=lambda _: True)
         else:  # the more the better
             self._submit = Gathering(self._submit_together, quiet=1.5, longest=15.0)
         self._collect = Gathering(self._collect_together, quiet=0.15, most=200, are_all=self._are_all_that_run)

@@ -13,6 +13,8 @@ from crestline.model import GatewayUnavailableError, MissingFileError, RateLimit
 
 # A shared file system may show a job's last lines late: after the job's end so many reads in a row must bring nothing.
 _QUIET_READS = 2
+_ENDED_PAUSE = 0.1
+"""seconds between those, since a task or a command ends after them"""
 
 
 def follow(
@@ -109,7 +111,7 @@ async def follow_all(
             await anyio.sleep(trouble.retry_after or pause)
             pause = min(pause * 2, max_interval)
             continue
-        pause = interval if found or over else min(pause * 1.5, max_interval)
+        pause = min(interval, _ENDED_PAUSE) if over else interval if found else min(pause * 1.5, max_interval)
         quiet = quiet + 1 if over and not found else 0
         if quiet < _QUIET_READS:
             await anyio.sleep(pause)

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from airflow.providers.common.compat.sdk import XComArg, conf
+from airflow.providers.common.compat.sdk import XComArg, conf, get_listener_manager
+from airflow.sdk.bases.xcom import BaseXCom
+from airflow.sdk.execution_time.xcom import XCom
 from airflow.triggers.base import StartTriggerArgs
 
 from crestline.client import BlockingSystem
@@ -69,6 +71,10 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         wait: False ends the task when the job is submitted; the job then lives on by itself.
         log_output: put the job's output into the task log.
         deferrable: wait in the triggerer, not on a worker. Default: `[operators] default_deferrable`.
+        end_from_trigger: end a deferred task whose job completes in the triggerer, which saves the seconds that a
+            worker takes to start. None: if a worker would have nothing else to do, that is without outlets, callbacks
+            on success, `post_execute`, listeners (OpenLineage), several outputs, an XCom backend of your own, or a
+            class derived from this one.
         retry_policy: which failures are tried again; default: FirecRESTRetryPolicy().
         start_from_trigger: take no worker at all while nothing fails: the triggerer submits, too. Airflow tells
             listeners, and so OpenLineage, nothing of such a task. A mapped task takes a worker for its submission.
@@ -119,6 +125,7 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         wait: bool = True,
         log_output: bool = True,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        end_from_trigger: bool | None = None,
         start_from_trigger: bool = False,
         retry_policy: Any = None,
         **kwargs: Any,
@@ -157,6 +164,7 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         self.wait = wait
         self.log_output = log_output
         self.deferrable = deferrable
+        self.end_from_trigger = end_from_trigger
         self.start_from_trigger = start_from_trigger
         self.prepare_template()
         self._system: BlockingSystem | None = None
@@ -221,8 +229,29 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
             return self._finish(system, attempts, attempt, event["job_id"], event.get("output"))
 
     def _wait_in_triggerer(self, system: str, job_id: str) -> NoReturn:
-        trigger = FirecRESTJobTrigger(self.firecrest_conn_id, system, job_id, self._follows)
+        trigger = FirecRESTJobTrigger(
+            self.firecrest_conn_id,
+            system,
+            job_id,
+            self._follows,
+            end_from_trigger=self._ends_in_triggerer() if self.end_from_trigger is None else self.end_from_trigger,
+            push_outcome=self.do_xcom_push,
+            array=self.array,
+        )
         self.defer(trigger=trigger, method_name="execute_complete", timeout=self.execution_timeout)
+
+    def _ends_in_triggerer(self) -> bool:
+        """Whether a worker would do nothing at the end of the task that the triggerer cannot do."""
+        needs_worker = (
+            type(self) is not FirecRESTSubmitOperator
+            or self.outlets
+            or self.on_success_callback
+            or self._post_execute_hook
+            or self.multiple_outputs
+            or XCom is not BaseXCom
+            or get_listener_manager().has_listeners
+        )
+        return not needs_worker
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Airflow ends a deferral that lasts too long without a word to the trigger: here the job is cancelled."""
