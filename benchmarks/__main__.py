@@ -18,6 +18,7 @@ MEASUREMENTS = HERE.parent / "docs" / "measurements"
 PARTS = {
     "gateway": ("gateway/run.py",),
     "queues": ("queues/run.py",),
+    "client": ("queues/waiting.py",),
     "far-away": ("far_away/run.py",),
     "airflow-waiting": ("airflow/waiting.py",),
     "airflow-ending": ("airflow/ending.py",),

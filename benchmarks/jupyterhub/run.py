@@ -19,6 +19,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parents[1] / "tests")]
 
+from burst import burst  # noqa: E402
 from report import Row, show, write  # noqa: E402
 from way import way  # noqa: E402
 
@@ -138,11 +139,12 @@ def main() -> None:
     quick = asked.quick
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="crestline-bench-") as scratch:
-        places = [Path(scratch, name) for name in ("start", "way")]
+        places = [Path(scratch, name) for name in ("start", "way", "burst")]
         for place in places:
             place.mkdir()
         rows.append(start(places[0], 2 if quick else 10))
         rows += way(places[1], 16 if quick else 256, 50 if quick else 500)
+    rows += burst(places[2], 30 if quick else 1000)
     rows += asyncio.run(watching(50 if quick else 200, 10 if quick else 60))
     print(show(rows))
     if asked.json:

@@ -51,6 +51,23 @@ echo "${0##*/}" >> "$(dirname "$0")/commands"
 [ "${0##*/}" != scontrol ] || printf 'SLURM_VERSION = 24.11.0\\nMinJobAge = 300 sec\\nPrivateData = none\\n'
 """
 
+_SBATCH = r"""#!/bin/sh
+here=$(dirname "$0")
+echo sbatch >> "$here/commands"
+exec 9>> "$here/lock"
+flock 9
+number=$(($(wc -l < "$here/queue") + 999999))
+awk -F '\t' -v OFS='\t' -v id="$number" -v user="$(id -un)" '
+  NR == 1 {
+    value["JobArrayID"] = value["JobID"] = id; value["State"] = "RUNNING"; value["UserName"] = user
+    value["exit_code"] = "0:0"; value["NumNodes"] = value["NumCPUs"] = 1; value["NodeList"] = "nid000001"
+    for (i = 1; i <= NF; i++) $i = value[$i]
+    print
+  }' "$here/queue" > "$here/row"
+cat "$here/row" >> "$here/queue"
+echo "$number"
+"""
+
 
 class SlurmStandIn:
     """A directory of programs for the setting `directory` of a Slurm system."""
@@ -58,9 +75,9 @@ class SlurmStandIn:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         directory.mkdir(parents=True)
-        for name in ("squeue", "sacct", "scontrol", "sinfo", "sbatch", "scancel"):
+        for name in ("squeue", "sacct", "scontrol", "sinfo", "sacctmgr", "sbatch", "scancel"):
             program = directory / name
-            program.write_text(_SQUEUE if name == "squeue" else _OTHER)
+            program.write_text({"squeue": _SQUEUE, "sbatch": _SBATCH}.get(name, _OTHER))
             program.chmod(0o755)
         self.set_delay(0)
         self.reset_commands()
@@ -85,6 +102,14 @@ class SlurmStandIn:
             lines.append("\t".join(row[field] for field in FIELDS))
         (self.directory / "queue").write_text("\n".join(lines) + "\n")
         return ids
+
+    def end(self) -> None:
+        """Let all jobs complete."""
+        rows = [line.split("\t") for line in (self.directory / "queue").read_text().splitlines()]
+        state = FIELDS.index("State")
+        lines = ["\t".join([*row[:state], "COMPLETED", *row[state + 1 :]]) for row in rows[1:]]
+        (self.directory / "new").write_text("\n".join(["\t".join(rows[0]), *lines]) + "\n")
+        (self.directory / "new").rename(self.directory / "queue")
 
     def set_delay(self, seconds: float) -> None:
         """Let squeue take so long before it answers."""

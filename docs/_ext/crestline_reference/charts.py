@@ -38,11 +38,13 @@ def _pair(ours: str, other: str, what: str) -> tuple[Bar, Bar]:
 _SLOW_GATEWAY = "a CI job beyond queue and run, 50 ms more for each request"
 _POLLERS = "500 pollers, 30 users"
 _LONG_QUEUE = "100000 jobs, 200 clients"
+_MANY = "50000 jobs"
 _WAITING = "shared, with output, 10000 tasks"
 
 TITLES = {
     "gateway": "Gateway",
     "queues": "Long queues",
+    "client": "Client: waiting for many jobs",
     "far-away": "Files, far away",
     "airflow-waiting": "Airflow: waiting tasks",
     "airflow-ending": "Airflow: ends of tasks",
@@ -107,6 +109,22 @@ CHARTS: Mapping[str, Sequence[Chart]] = {
             (Bar("100,000 jobs", f"{_LONG_QUEUE}: oldest answer"),),
             limit=30,
         ),
+    ),
+    "client": tuple(
+        Chart(
+            question,
+            unit,
+            (Bar("Crestline", f"crestline, {_MANY}: {what}"), Bar("plain FirecREST", f"plain, {_MANY}: {what}")),
+        )
+        for question, unit, what in (
+            (
+                "How much of a core does it take to wait for 50,000 jobs?",
+                "% of a core",
+                "processor time while all wait",
+            ),
+            ("How much processor time until the ends of all are known?", "s", "processor seconds for the ends"),
+            ("How much memory do 50,000 waits take?", "MiB", "memory"),
+        )
     ),
     "far-away": tuple(
         Chart(
@@ -186,6 +204,12 @@ CHARTS: Mapping[str, Sequence[Chart]] = {
             "requests per minute",
             _pair("Crestline", "batchspawner", "requests for 200 running servers"),
             limit=13,
+        ),
+        Chart(
+            "How long does the hub stand still at most while 1,000 servers start?",
+            "ms of processor time",
+            (Bar("Crestline", "1000 servers start at once: longest stall, of the processor"),),
+            limit=100,
         ),
         Chart("How fast is a download through the relay?", "MiB/s", _pair("relay", "direct", "relay, download"), False),
         Chart("How fast is an upload through the relay?", "MiB/s", _pair("relay", "direct", "relay, upload"), False),
