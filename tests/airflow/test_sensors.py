@@ -8,9 +8,18 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import TaskDeferred
+from airflow.sdk.bases.sensor import PokeReturnValue
+from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 
-from crestline.model import GatewayUnavailableError, JobSpec
+from crestline.model import (
+    CrestlineError,
+    GatewayUnavailableError,
+    Job,
+    JobFailedError,
+    JobSpec,
+    JobState,
+    PermissionDeniedError,
+)
 from crestline_airflow.hooks import FirecRESTHook
 from crestline_airflow.sensors import FirecRESTFileSensor, FirecRESTJobSensor
 from crestline_airflow.sensors.triggers import FirecRESTFileSensorTrigger, FirecRESTJobSensorTrigger
@@ -113,6 +122,49 @@ def test_a_sensor_on_a_worker_outlasts_an_outage(kind: str, monkeypatch: pytest.
     operator = sensor(deferrable=True)
     with pytest.raises(TaskDeferred):
         operator.execute.__wrapped__(operator, {})
+
+
+@pytest.mark.parametrize("where", ["worker", "first look", "after a deferral"])
+@pytest.mark.parametrize(
+    ("option", "error", "skips"),
+    [
+        (None, JobFailedError, False),
+        ("soft_fail", JobFailedError, True),
+        ("never_fail", JobFailedError, True),
+        ("soft_fail", PermissionDeniedError, False),
+        ("never_fail", PermissionDeniedError, True),
+    ],
+)
+def test_sensor_fails_or_skips_alike_wherever_it_waits(
+    option: str | None, error: type[CrestlineError], skips: bool, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any) -> Any:
+        raise error("it failed", Job(job_id="1", state=JobState.FAILED)) if error is JobFailedError else error("no")
+
+    monkeypatch.setattr(FirecRESTHook, "get_conn", away)
+    sensor = FirecRESTJobSensor(
+        task_id="wait", job_id="1", deferrable=where != "worker", **({option: True} if option else {})
+    )
+    begin: Any = lambda: sensor.execute.__wrapped__(sensor, {})  # noqa: E731
+    resume: Any = lambda: sensor.resume_execution("execute_complete", {"event": "1"}, {})  # noqa: E731
+    with pytest.raises(AirflowSkipException if skips else error) as failed:
+        (resume if where == "after a deferral" else begin)()
+    assert "look" not in [frame.name for frame in failed.traceback]
+    assert failed.value.__suppress_context__
+
+
+def test_a_sensor_that_outlasts_every_error_waits_on_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = iter([PermissionDeniedError("not yet"), PokeReturnValue(is_done=True, xcom_value="there")])
+
+    def look(_: Any) -> Any:
+        found = next(looks)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(FirecRESTFileSensor, "look", look)
+    sensor = FirecRESTFileSensor(task_id="wait", path="x", deferrable=True, silent_fail=True, poke_interval=0)
+    assert sensor.execute.__wrapped__(sensor, {}) == "there"
 
 
 @LOCAL

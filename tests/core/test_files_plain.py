@@ -8,13 +8,23 @@ import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import pytest
 
 from crestline.client.connection import Connection
 from crestline.client.files import download, upload
-from crestline.model import File, InvalidRequestError, MissingFileError, PermissionDeniedError, TransferError
+from crestline.client.system_files import SystemFiles
+from crestline.model import (
+    File,
+    FileType,
+    InvalidRequestError,
+    MissingFileError,
+    PermissionDeniedError,
+    TransferError,
+)
 from crestline.testing.firecrest import PlainFirecrest, running
 from harness.cutting import relay_to
 from harness.trees import make_tree, tree_of
@@ -499,3 +509,35 @@ async def test_small_files_do_not_wait_for_jobs(connection: Connection, remote: 
     assert not (await upload(connection.files, source, f"{remote}/f.bin", wait=False)).pending
     got = await download(connection.files, f"{remote}/f.bin", tmp_path / "out.bin", wait=False)
     assert (got.files, got.pending) == (1, ())
+
+
+async def test_force_removes_read_only_directories() -> None:
+    modes = {"/w": "r-x", "/w/go": "r-x", "/w/go/mod": "---", "/w/out": "rwx"}
+
+    class Strict(SystemFiles):
+        @property
+        def connection(self) -> Any:
+            return SimpleNamespace(files=SimpleNamespace(remove=self._try))
+
+        async def _try(self, path: str) -> None:
+            if any(mode != "rwx" for mode in modes.values()):
+                raise PermissionDeniedError("rm: cannot remove")
+            modes.clear()
+
+        async def ls(self, path: str, *, hidden: bool = False, recursive: bool = False) -> list[File]:
+            assert hidden
+            assert "r" in modes[path]
+            below = [each for each in modes if each.rpartition("/")[0] == path]
+            return [
+                File(name=each.rpartition("/")[2], type=FileType.DIRECTORY, size=0, permissions=modes[each])
+                for each in below
+            ]
+
+        async def chmod(self, path: str, mode: str) -> None:
+            assert mode == "700"
+            modes[path] = "rwx"
+
+    with pytest.raises(PermissionDeniedError):
+        await Strict().remove("/w")
+    await Strict().remove("/w", force=True)
+    assert modes == {}

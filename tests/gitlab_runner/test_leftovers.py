@@ -18,7 +18,7 @@ from typing import Any, cast
 import pytest
 
 from crestline.client import System, connect_blocking
-from crestline.model import Job, JobState, PermissionDeniedError
+from crestline.model import Job, JobState
 from crestline.private_files import locked
 from crestline.testing.gitlab_runner import CiJob, GitLab
 from crestline_gitlab_runner import allocation
@@ -90,37 +90,6 @@ def test_read_only_directories_are_removed(make_site: MakeSite, gitlab: GitLab) 
         root = f"{system.default_workdir()}/.crestline-ci/driver"
         assert not [entry.name for entry in system.ls(root) if f"-{job.id}-" in entry.name]
     assert site.left_behind() == []
-
-
-@pytest.mark.anyio
-async def test_read_only_directories_that_an_agent_left(site: DriverSite) -> None:
-    """An agent that was killed could not make them removable."""
-    modes = {"/r/w": "rwx", "/r/w/go": "r-x", "/r/w/go/mod": "---", "/r/w/out": "rwx"}
-
-    class Strict:
-        backend = SimpleNamespace(max_direct_upload=1, max_direct_download=1)
-
-        async def remove(self, path: str) -> None:
-            if any(mode != "rwx" for mode in modes.values()):
-                raise PermissionDeniedError("rm: cannot remove")
-            modes.clear()
-
-        async def ls(self, path: str, *, hidden: bool) -> list[Any]:
-            assert "r" in modes[path]
-            below = [each for each in modes if each.rpartition("/")[0] == path]
-            return [
-                SimpleNamespace(name=each.rpartition("/")[2], is_directory=True, permissions=f"{modes[each]}------")
-                for each in below
-            ]
-
-        async def chmod(self, path: str, mode: str) -> None:
-            assert mode == "700"
-            modes[path] = "rwx"
-
-    state = State.create(site.state / "job-x", ci_job=1, root="/r")
-    state.record.workspace = "/r/w"
-    await Allocation(cast(System, Strict()), load_settings(site.file), state).remove_workspace()
-    assert modes == {}
 
 
 def test_a_root_that_cannot_be_leaves_nothing_for_ever(make_site: MakeSite, gitlab: GitLab) -> None:

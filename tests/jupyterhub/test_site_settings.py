@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from traitlets import TraitError
 
+from crestline.client import JobEvent
+from crestline.model import File, FileType, Job, JobState
 from crestline.testing.firecrest import PlainFirecrest, running
 from crestline_jupyterhub import FirecRESTSpawner
 from crestline_jupyterhub.failures import SpawnFailedError
@@ -201,3 +205,36 @@ def test_time_of_a_start_goes_on_over_a_restart_and_a_requeued_job_has_it_anew()
     assert made._time_left() == MIN_TIME_LEFT
     made.run = 1
     assert made._time_left() == 3600
+
+
+def _news(state: JobState, reason: str = "") -> JobEvent:
+    return JobEvent(job=Job(job_id="7", state=state, nodes="n1"), state=state, reason=reason)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("news", "said", "log"),
+    [
+        (None, "Nothing was heard of its job.", False),
+        (_news(JobState.PENDING, "(Priority)"), "other jobs come first", False),
+        (_news(JobState.RUNNING), "Job 7 runs on n1", True),
+    ],
+)
+async def test_start_that_takes_too_long_says_where_its_job_is(news: JobEvent | None, said: str, log: bool) -> None:
+    """The hub itself only says that it gave up, without a word about the queue."""
+    made = spawner(start_timeout=240)
+    made._watching, made._news = asyncio.get_running_loop().create_future(), news
+    system = SimpleNamespace(
+        ls=lambda _: _done([File(name="session.log", type=FileType.FILE, size=6)]), read_text=lambda _: _done("stuck\n")
+    )
+    made.access = lambda: SimpleNamespace(as_user=lambda: _done(system))
+    with pytest.raises(SpawnFailedError) as caught:
+        await made._listening(0.01)
+    message = caught.value.jupyterhub_message
+    assert message.startswith("The server did not start within 240 seconds, so its job is cancelled.")
+    assert said in message
+    assert ("stuck" in caught.value.jupyterhub_html_message) == log
+
+
+async def _done(value: Any) -> Any:
+    return value

@@ -17,7 +17,14 @@ from crestline.client.files import IgnoreRules, MapLink, Member, Progress, Repor
 from crestline.client.files.appearance import appearance
 from crestline.client.files.names import check_remote, expand
 from crestline.client.policy import Policy
-from crestline.model import File, UnsupportedError, WaitTimeoutError
+from crestline.model import (
+    CrestlineError,
+    File,
+    GatewayUnavailableError,
+    MissingFileError,
+    UnsupportedError,
+    WaitTimeoutError,
+)
 
 
 class SystemFiles(abc.ABC):
@@ -90,9 +97,30 @@ class SystemFiles(abc.ABC):
         """Make a directory; with `parents` also those above it, and none of them need be new."""
         await self.backend.files.mkdir(path, parents=parents)
 
-    async def remove(self, path: str) -> None:
-        """Delete a file, or a directory with all that is in it."""
-        await self.connection.files.remove(path)
+    async def remove(self, path: str, *, force: bool = False) -> None:
+        """Delete a file, or a directory with all that is in it.
+
+        Args:
+            force: where that is refused, make the directory and those in it writable, and try once more. So even
+                read-only ones go, such as Go's module cache; it takes two requests for each of them.
+        """
+        try:
+            await self.connection.files.remove(path)
+        except (MissingFileError, GatewayUnavailableError):
+            raise
+        except CrestlineError:
+            if not force:
+                raise
+            await self.chmod(path, "700")
+            await self._make_removable(path)
+            await self.connection.files.remove(path)
+
+    async def _make_removable(self, path: str) -> None:
+        for entry in await self.ls(path, hidden=True):
+            if entry.is_directory:
+                if entry.permissions[:3] != "rwx":
+                    await self.chmod(f"{path}/{entry.name}", "700")
+                await self._make_removable(f"{path}/{entry.name}")
 
     async def symlink(self, target: str, link: str) -> None:
         """Make `link` point to `target`."""

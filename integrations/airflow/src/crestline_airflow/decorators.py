@@ -15,7 +15,7 @@ from airflow.sdk.bases.decorator import DecoratedOperator, TaskDecorator, task_d
 from crestline.client import BlockingSystem
 from crestline.model import InvalidRequestError, JobFailedError, MissingFileError
 from crestline_airflow.attempts import Attempts
-from crestline_airflow.failures import as_airflow_fails
+from crestline_airflow.failures import as_airflow_fails, short_failures
 from crestline_airflow.functions import Call, RemoteFunctionError, pack, value_of
 from crestline_airflow.functions.packing import Serializer, source_of
 from crestline_airflow.operators.submit import FirecRESTSubmitOperator
@@ -116,7 +116,7 @@ class FirecRESTDecoratedOperator(DecoratedOperator, FirecRESTSubmitOperator):
             )
 
     def execute(self, context: Context) -> Any:
-        with self.hook.get_conn(self.system) as system:
+        with short_failures(), self.hook.get_conn(self.system) as system:
             self.script = self._send(system, context)
             return self._returned(context, lambda: FirecRESTSubmitOperator.execute(self, context))
 
@@ -193,7 +193,7 @@ class FirecRESTDecoratedOperator(DecoratedOperator, FirecRESTSubmitOperator):
         attempts = Attempts.on_worker(context)
         if (attempt := attempts.last()) is not None:
             attempts.ended(attempt, "completed")
-        system.remove(directory)
+        system.remove(directory, force=True)
 
     def _directory(self, system: BlockingSystem, context: Context) -> str:
         """Where the call lies: the same in every try."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from crestline.model import (
     AuthenticationError,
     ConfigError,
+    CrestlineError,
     InvalidRequestError,
     Job,
     JobFailedError,
@@ -54,6 +55,17 @@ _HINTS = {
     JobState.PREEMPTED: "The job is not the cause: with retries= it is tried again.",
 }
 """where an operator has arguments for it; else the hint is the core's"""
+
+
+class short_failures:  # noqa: N801 - a context manager; one of contextlib would put the frames back
+    """Raise an error of Crestline without the frames behind it: its text says what happened and what to do."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, CrestlineError):
+            raise error.with_traceback(None) from None
 
 
 def failure(job: Job) -> JobFailedError:

@@ -7,6 +7,7 @@ import posixpath
 import stat
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -260,21 +261,8 @@ class Allocation:
             print(f"{self._state.record.workspace} is left alone: {error.message}")
 
     async def _remove(self, path: str) -> None:
-        """Delete a directory; those in it that are read-only, such as Go's module cache, are made removable first."""
-        try:
-            await self._system.remove(path)
-        except MissingFileError:
-            return
-        except CrestlineError:
-            await self._make_removable(path)
-            await self._system.remove(path)
-
-    async def _make_removable(self, path: str) -> None:
-        for entry in await self._system.ls(path, hidden=True):
-            if entry.is_directory:
-                if entry.permissions[:3] != "rwx":
-                    await self._system.chmod(f"{path}/{entry.name}", "700")
-                await self._make_removable(f"{path}/{entry.name}")
+        with suppress(MissingFileError):
+            await self._system.remove(path, force=True)
 
 
 _ENDED_FROM_OUTSIDE = frozenset(JobState) - {JobState.COMPLETED, JobState.FAILED}

@@ -114,4 +114,4 @@ async def _remove_old_workspaces(settings: Settings, system: System, known: set[
             continue
         if beat < oldest:
             print(f"{root}/{entry.name} was left behind")
-            await system.remove(f"{root}/{entry.name}")
+            await system.remove(f"{root}/{entry.name}", force=True)

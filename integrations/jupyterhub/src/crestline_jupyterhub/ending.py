@@ -53,7 +53,7 @@ async def tidy(identities: Sequence[SystemFactory], folder: str, *, keep_log: bo
             there = {f"{folder}/{file.name}" for file in await system.ls(folder)} if keep_log else {folder}
             for path in doomed:
                 if path in there:
-                    await system.remove(path)
+                    await system.remove(path, force=True)
         except CrestlineError as error:
             logger.info("%s is left over for now: %s", folder, error)
         else:

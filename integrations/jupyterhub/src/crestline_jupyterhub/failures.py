@@ -8,7 +8,7 @@ from typing import Any
 
 from tornado import web
 
-from crestline.client import System
+from crestline.client import JobEvent, System
 from crestline.model import (
     AuthenticationError,
     ConfigError,
@@ -20,6 +20,7 @@ from crestline.model import (
     end_hint,
     end_reason,
 )
+from crestline_jupyterhub.progress import describe
 
 try:
     from jupyterhub.spawner import SpawnException as _SpawnException
@@ -90,6 +91,26 @@ async def ended(system: System, job: Job, folder: str, name: str) -> SpawnFailed
         parts.append(hint)
     log = await _tail(system, folder, name)
     return SpawnFailedError(" ".join(parts), reason="job", status_code=500, log=log)
+
+
+async def late(system: System, news: JobEvent | None, timeout: float, folder: str, name: str) -> SpawnFailedError:
+    """A start that takes longer than the hub waits: where its job is, and the end of its log if it runs.
+
+    Args:
+        news: what was heard of the job last.
+        timeout: seconds for which the hub waits.
+        folder: the session's own on the system.
+        name: of the log in it.
+    """
+    said = describe(news, news.job)["message"] if news is not None else "Nothing was heard of its job."
+    if news is None or news.state.is_waiting:
+        hint = "Ask for less, or for a shorter time, if you can choose. Your administrator can raise start_timeout."
+    else:
+        hint = "Try again. If that does not help, show your administrator the end of the log."
+    text = f"The server did not start within {timeout:.0f} seconds, so its job is cancelled. {said} {hint}"
+    runs = news is not None and not news.state.is_waiting
+    log = await _tail(system, folder, name) if runs else ""
+    return SpawnFailedError(text, reason="timeout", status_code=504, log=log)
 
 
 async def _tail(system: System, folder: str, name: str) -> str:

@@ -110,7 +110,7 @@ async def remove(system: System, orphan: Orphan) -> None:
         if orphan.job_id:
             await system.cancel(orphan.job_id)
         else:
-            await system.remove(orphan.path)
+            await system.remove(orphan.path, force=True)
         logger.info("removed %s", orphan)
     except PermissionDeniedError as error:
         logger.warning("%s cannot be removed: %s", orphan, error)

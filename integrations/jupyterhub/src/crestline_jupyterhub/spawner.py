@@ -16,12 +16,12 @@ from jupyterhub.spawner import Spawner
 from jupyterhub.utils import maybe_future, url_path_join
 
 from crestline import clock
-from crestline.client import System
+from crestline.client import JobEvent, System
 from crestline.model import CrestlineError, GatewayUnavailableError, Job, JobNotFoundError, JobSpec, JobState
 from crestline_jupyterhub import callback, node_addresses, progress
 from crestline_jupyterhub.background import in_background
 from crestline_jupyterhub.ending import cancel, tidy
-from crestline_jupyterhub.failures import SpawnFailedError, ended, refused
+from crestline_jupyterhub.failures import SpawnFailedError, ended, late, refused
 from crestline_jupyterhub.job import is_attempt, job_name, make_spec, template_fields, texts
 from crestline_jupyterhub.options import SpawnerOptions, apply_before_start
 from crestline_jupyterhub.relay_sessions import SessionManager
@@ -31,6 +31,8 @@ LOOK_PATIENCE = 10.0
 """seconds that a restarted hub waits for the first news of a job"""
 DIAL_PATIENCE = 5.0
 """seconds that it then tries the session's last address"""
+LAST_WORDS = 25.0
+"""seconds before the hub gives a start up in which this spawner says why; at most a tenth of its time"""
 MIN_TIME_LEFT = 60.0
 """seconds that it waits for a start at least"""
 NO_INTERNAL_SSL = (
@@ -70,8 +72,8 @@ class FirecRESTSpawner(SpawnerOptions, Spawner):
         self._called_back = asyncio.Event()
         self._looked = asyncio.Event()
         """something is known about the job, or why nothing is"""
-        self._waits = False
-        """whether the job is in the queue, as far as is known"""
+        self._news: JobEvent | None = None
+        """what was heard of the job last"""
         self._starting = False
         self._configured: dict[str, Any] = {}
         """settings, where an earlier hub's state has others"""
@@ -119,7 +121,7 @@ class FirecRESTSpawner(SpawnerOptions, Spawner):
             self._held = None
         if self.folder:
             in_background(tidy(self.access().identities, self.folder, keep_log=self.keep_log))
-        self._watching = self._ended = None
+        self._watching = self._ended = self._news = None
         self._looked.clear()
         self._called_back.clear()
         for name, unset in _KEPT.items():
@@ -150,6 +152,7 @@ class FirecRESTSpawner(SpawnerOptions, Spawner):
                 log_message=NO_INTERNAL_SSL,
             )
         self._starting = True
+        began = clock.monotonic()
         try:
             await apply_before_start(self)
             system = await self.access().as_user()
@@ -159,7 +162,7 @@ class FirecRESTSpawner(SpawnerOptions, Spawner):
             self.log.info("Server %s is job %s on %s", self._log_name, self.job_id, system)
             if self.after_submit_hook is not None:
                 await maybe_future(self.after_submit_hook(self, job))
-            return await self._listening()
+            return await self._listening(self.start_timeout - (clock.monotonic() - began))
         except CrestlineError as error:
             raise refused(error) from error
         finally:
@@ -253,22 +256,33 @@ class FirecRESTSpawner(SpawnerOptions, Spawner):
             warn_before_end=self.warn_before_end,
         )
 
-    async def _listening(self) -> str:
+    async def _listening(self, timeout: float | None = None) -> str:
         """The URL once the session has called back.
 
+        Args:
+            timeout: seconds until the hub gives up, which has no word for its user.
+
         Raises:
-            SpawnFailedError: the job has ended.
+            SpawnFailedError: the job has ended, or the time is nearly over.
         """
         if self.address:
             return self.address
         calling = asyncio.ensure_future(self._called_back.wait())
         try:
-            await asyncio.wait([calling, self._watch()], return_when=asyncio.FIRST_COMPLETED)
+            patience = None if timeout is None else timeout - min(LAST_WORDS, timeout / 10)
+            done, _ = await asyncio.wait(
+                [calling, self._watch()], timeout=patience, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not done:
+                raise await self._too_late()
             if not calling.done():
                 raise await ended(await self.access().as_user(), self._watch().result(), self.folder, LOG)
             return self.address
         finally:
             calling.cancel()
+
+    async def _too_late(self) -> SpawnFailedError:
+        return await late(await self.access().as_user(), self._news, self.start_timeout, self.folder, LOG)
 
     async def take_address(self, address: tuple[str, int] | None, run: int, proxy: Proxy) -> bool:
         """Learn from the session where it listens, and lead hub and proxy there if its job has run again.
@@ -340,9 +354,7 @@ class FirecRESTSpawner(SpawnerOptions, Spawner):
             self._ended = Job(job_id=self.job_id, state=JobState.CANCELLED)
         else:
             lost = finding.exception() if finding.done() else None
-            lost = lost or SpawnFailedError(
-                f"It did not start within {self.start_timeout} seconds.", reason="timeout", status_code=504
-            )
+            lost = lost or await self._too_late()
             self.log.error("The server %s is lost: %s", self._log_name, lost)
             resumed.set_exception(lost)
         finding.cancel()
@@ -361,7 +373,7 @@ class FirecRESTSpawner(SpawnerOptions, Spawner):
         if self._ended is not None:
             raise await ended(await self.access().as_user(), self._ended, self.folder, LOG)
         gone = self.address and not await listens(self.address)
-        if self._waits or (gone and not self._called_back.is_set()):
+        if (self._news is not None and self._news.state.is_waiting) or (gone and not self._called_back.is_set()):
             self.address = ""  # its job was requeued, and the session says where it is then
             self._called_back.clear()
         return url_path_join(await self._listening(), self.server.base_url)
@@ -413,7 +425,7 @@ class FirecRESTSpawner(SpawnerOptions, Spawner):
                 async with contextlib.aclosing(system.watch(self.job_id)) as events:
                     async for event in events:
                         job = event.job
-                        self._waits = event.state.is_waiting
+                        self._news = event
                         self._looked.set()
             except JobNotFoundError:
                 job = Job(job_id=self.job_id, state=JobState.FAILED, reason="the scheduler does not know it")

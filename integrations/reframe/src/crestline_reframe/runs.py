@@ -485,13 +485,13 @@ class Run:
     async def _remove_own(self, system: System, directory: str) -> None:
         if not self._keep:
             with contextlib.suppress(NotFoundError):
-                await system.remove(posixpath.join(posixpath.dirname(self.places.root), directory))
+                await system.remove(posixpath.join(posixpath.dirname(self.places.root), directory), force=True)
 
     async def _remove_expired(self, system: System, base: str) -> None:
         """Remove what runs have left that no run will resume."""
         for file in await system.ls(base):
             if file.is_directory and age(file.name, time.time()) > self.options.expire:
-                await system.remove(posixpath.join(base, file.name))
+                await system.remove(posixpath.join(base, file.name), force=True)
 
 
 async def _end_tasks() -> None:

@@ -12,6 +12,7 @@ from airflow.sdk import XComArg
 
 from crestline.client import BlockingSystem
 from crestline.model import ConflictError, MissingFileError
+from crestline_airflow.failures import short_failures
 from crestline_airflow.operators.base import FirecRESTBaseOperator
 from crestline_airflow.rendered import required
 
@@ -43,7 +44,7 @@ class FirecRESTMakeScratchOperator(FirecRESTBaseOperator):
         self.path = path
 
     def execute(self, context: Context) -> str:
-        with self.hook.get_conn(self.system) as system:
+        with short_failures(), self.hook.get_conn(self.system) as system:
             path = posixpath.normpath(system.resolve_path(required(self.path, "path")))
             owner = _owner(context, self.task_id)
             if _is_there(system, path) and _mark(system, path) != owner and system.ls(path, hidden=True):
@@ -81,8 +82,8 @@ class FirecRESTRemoveScratchOperator(FirecRESTBaseOperator):
         self.made_by = made_by
 
     def execute(self, context: Context) -> None:
-        path = required(self.path, "path")
-        with self.hook.get_conn(self.system) as system:
+        with short_failures(), self.hook.get_conn(self.system) as system:
+            path = required(self.path, "path")
             if not _is_there(system, path):
                 self.log.info("%s on %s is gone already", path, system.name)
                 return
@@ -91,7 +92,7 @@ class FirecRESTRemoveScratchOperator(FirecRESTBaseOperator):
                     f"{path} on {system.name} was not made by {self.made_by!r} in this run; it stays.",
                     hint="Give `path` the XCom of that task.",
                 )
-            system.remove(path)
+            system.remove(path, force=True)
             self.log.info("Removed %s on %s", path, system.name)
 
 

@@ -15,7 +15,7 @@ from crestline.client import BlockingSystem
 from crestline.model import CrestlineError, Job, JobFailedError, JobNotFoundError, JobState
 from crestline_airflow import lineage
 from crestline_airflow.attempts import Attempt, Attempts
-from crestline_airflow.failures import FirecRESTRetryPolicy, as_airflow_fails, explanation, failure
+from crestline_airflow.failures import FirecRESTRetryPolicy, as_airflow_fails, explanation, failure, short_failures
 from crestline_airflow.links import FirecRESTJobLink, has_pages, page_of
 from crestline_airflow.live_output import STORED_AS as OUTPUT_STORED_AS
 from crestline_airflow.live_output import last_lines, logged
@@ -193,10 +193,8 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
             )
 
     def execute(self, context: Context) -> dict[str, Any]:
-        try:
+        with short_failures():
             return self._execute(context)
-        except JobFailedError as error:
-            raise error.with_traceback(None) from None  # the log has explained it; our own frames explain nothing
 
     def _execute(self, context: Context) -> dict[str, Any]:
         self._job_id, self._job, self._killed = None, None, False
@@ -256,9 +254,8 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Airflow ends a deferral that lasts too long without a word to the trigger: here the job is cancelled."""
         try:
-            return super().resume_execution(next_method, next_kwargs, context)
-        except JobFailedError as error:
-            raise error.with_traceback(None) from None
+            with short_failures():
+                return super().resume_execution(next_method, next_kwargs, context)
         except (TaskDeferralError, TaskDeferralTimeout) as error:
             attempt = self._attempts(context).last()
             self._job_id = attempt.job_id if attempt is not None else None  # for the link

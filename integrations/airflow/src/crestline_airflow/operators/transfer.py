@@ -14,6 +14,7 @@ from airflow.triggers.base import TriggerEvent
 
 from crestline.client import BlockingSystem, Report
 from crestline.model import CrestlineError, JobNotFoundError, MissingFileError
+from crestline_airflow.failures import short_failures
 from crestline_airflow.operators.base import FirecRESTBaseOperator
 from crestline_airflow.shared import Shared
 from crestline_airflow.triggers import FirecRESTJobTrigger
@@ -89,7 +90,8 @@ class FirecRESTTransferOperator(FirecRESTBaseOperator):
     def execute(self, context: Context) -> Any:
         if self.execution_timeout is not None:
             self._deadline = time.time() + self.execution_timeout.total_seconds()
-        return self.transfer(context, wait=not self.deferrable)
+        with short_failures():
+            return self.transfer(context, wait=not self.deferrable)
 
     def execute_complete(
         self, context: Context, event: dict[str, Any], deferrals: int = 1, deadline: float | None = None
@@ -107,7 +109,8 @@ class FirecRESTTransferOperator(FirecRESTBaseOperator):
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Airflow ends a deferral that lasts too long without a word to the trigger: here the jobs are cancelled."""
         try:
-            return super().resume_execution(next_method, next_kwargs, context)
+            with short_failures():
+                return super().resume_execution(next_method, next_kwargs, context)
         except TaskDeferralTimeout:
             ti: Any = context["ti"]
             left = ti.xcom_pull(task_ids=self.task_id, key=_STORED_AS, map_indexes=ti.map_index)

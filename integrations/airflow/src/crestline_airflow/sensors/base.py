@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
-from crestline.model import GatewayUnavailableError, RateLimitedError
+from crestline.model import CrestlineError, GatewayUnavailableError, JobFailedError, RateLimitedError
 from crestline_airflow.hooks import FirecRESTHook
 from crestline_airflow.rendered import ExactRendering
 from crestline_airflow.triggers import unpacked
@@ -30,7 +31,8 @@ class FirecRESTBaseSensor(ExactRendering, BaseSensorOperator):
     Args:
         system: the system's name; None: the one that the connection names.
         firecrest_conn_id: the Airflow connection.
-        deferrable: wait in the triggerer, not on a worker. Default: `[operators] default_deferrable`.
+        deferrable: wait in the triggerer, not on a worker. Default: `[operators] default_deferrable`. With
+            `silent_fail`, which asks again after an error, the sensor waits on a worker.
     """
 
     def __init__(
@@ -62,20 +64,44 @@ class FirecRESTBaseSensor(ExactRendering, BaseSensorOperator):
     def look(self) -> PokeReturnValue:
         """Ask the gateway once whether there is still something to wait for."""
 
-    def wait_in_triggerer(self, trigger: BaseTrigger) -> None:
-        """Go on in `execute_complete` with the trigger's event; after `timeout` the sensor has failed."""
-        self.defer(trigger=trigger, method_name="execute_complete", timeout=timedelta(seconds=self.timeout))
+    @abc.abstractmethod
+    def trigger(self) -> BaseTrigger:
+        """What waits in the triggerer."""
+
+    def execute(self, context: Context) -> Any:
+        on_worker = super().execute
+        return self._run(
+            lambda: self._wait(context) if self.deferrable and not self.silent_fail else on_worker(context)
+        )
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        resume = super().resume_execution
+        return self._run(lambda: resume(next_method, next_kwargs, context))
+
+    def _wait(self, context: Context) -> Any:
+        done = self.poke(context)
+        if done.is_done:
+            return done.xcom_value
+        self.defer(trigger=self.trigger(), method_name="execute_complete", timeout=timedelta(seconds=self.timeout))
 
     def payload(self, event: Any) -> Any:
         """The event of a trigger.
 
         Raises:
             CrestlineError: the trigger has failed with it.
-            AirflowSkipException: it has failed, and the sensor has `soft_fail` or `never_fail`.
         """
-        if not isinstance(event, dict) or "error" not in event:
-            return event
-        error = unpacked(event["error"])
-        if self.soft_fail or self.never_fail:
-            raise AirflowSkipException(str(error)) from error
-        raise error
+        if isinstance(event, dict) and "error" in event:
+            raise unpacked(event["error"])
+        return event
+
+    def _run(self, wait: Callable[[], Any]) -> Any:
+        """Fail in the same way on a worker and after a deferral: with `never_fail` an error skips the task.
+
+        `soft_fail` is for what the sensor waits for: of errors, it is the end of a job that failed.
+        """
+        try:
+            return wait()
+        except CrestlineError as error:
+            if self.never_fail or (self.soft_fail and isinstance(error, JobFailedError)):
+                raise AirflowSkipException(str(error)) from None
+            raise error.with_traceback(None) from None

@@ -35,15 +35,9 @@ class FirecRESTFileSensor(FirecRESTBaseSensor):
         super().__init__(**kwargs)
         self.path = path
 
-    def execute(self, context: Context) -> Any:
-        path = required(self.path, "path")
-        if not self.deferrable:
-            return super().execute(context)
-        done = self.poke(context)
-        if done.is_done:
-            return done.xcom_value
-        system = single(self.system, "system")
-        self.wait_in_triggerer(FirecRESTFileSensorTrigger(self.firecrest_conn_id, system, path, self.poke_interval))
+    def trigger(self) -> FirecRESTFileSensorTrigger:
+        system, path = single(self.system, "system"), required(self.path, "path")
+        return FirecRESTFileSensorTrigger(self.firecrest_conn_id, system, path, self.poke_interval)
 
     def execute_complete(self, context: Context, event: Any) -> list[str]:
         """Go on where `execute` deferred: the files are there."""

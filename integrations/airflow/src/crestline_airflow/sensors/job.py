@@ -46,16 +46,9 @@ class FirecRESTJobSensor(FirecRESTBaseSensor):
         self._job_id: str | None = None
         self._gateway_has_pages = True
 
-    def execute(self, context: Context) -> Any:
-        self._job_id = self.job_id = required(self.job_id, "job_id").strip()
-        if not self.deferrable:
-            return super().execute(context)
-        done = self.poke(context)
-        if done.is_done:
-            return done.xcom_value
-        self.wait_in_triggerer(
-            FirecRESTJobSensorTrigger(self.firecrest_conn_id, single(self.system, "system"), self.job_id)
-        )
+    def trigger(self) -> FirecRESTJobSensorTrigger:
+        system = single(self.system, "system")
+        return FirecRESTJobSensorTrigger(self.firecrest_conn_id, system, required(self.job_id, "job_id").strip())
 
     def execute_complete(self, context: Context, event: Any) -> Any:
         """Go on where `execute` deferred: the job has ended."""
@@ -66,9 +59,10 @@ class FirecRESTJobSensor(FirecRESTBaseSensor):
             return self._checked(system, system.wait(event))
 
     def look(self) -> PokeReturnValue:
+        self._job_id = required(self.job_id, "job_id").strip()
         with self.hook.get_conn(self.system) as system:
             self._gateway_has_pages = has_pages(system)
-            with closing(system.watch(str(self.job_id))) as events:  # knows that fresh jobs may be invisible
+            with closing(system.watch(self._job_id)) as events:  # knows that fresh jobs may be invisible
                 news = next(events)
             self.log.info("Job %s on %s is %s", news.job.job_id, system.name, news.state)
             if not news.state.is_terminal:
