@@ -355,8 +355,8 @@ async def test_a_cut_directory_sends_and_fetches_only_what_lacks(
 async def test_large_files_of_a_directory_go_by_themselves(
     connection: Connection, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upload_tree, "_ALONE", MIB)
-    monkeypatch.setattr(download_tree, "_ALONE", MIB)
+    monkeypatch.setattr(upload_tree, "ALONE", MIB)
+    monkeypatch.setattr(download_tree, "ALONE", MIB)
     make_tree(tmp_path / "tree")
     (tmp_path / "tree/sub/large").write_bytes(content(3 * MIB))
     (tmp_path / "tree/sub/large").chmod(0o755)

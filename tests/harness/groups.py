@@ -6,6 +6,7 @@ over; nothing is marked by hand.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -133,6 +134,13 @@ LONGEST = (
 
 A worker takes whole files. If one of these came last, the others would wait for it. See `--durations=100`.
 """
+
+
+def is_left_out(path: Path, expression: str) -> bool:
+    """Whether a selection such as `not (a or b)` leaves out all tests of a file, which need not be imported then."""
+    left_out = re.fullmatch(r"not \(([\w ]+)\)", expression)
+    marks = {*_OF_FOLDERS.get(path.parent.name, ()), *(("slow",) if _name(path) in LONGEST else ())}
+    return left_out is not None and not marks.isdisjoint(left_out[1].split(" or "))
 
 
 def marks_of(item: pytest.Item) -> Iterator[str]:
