@@ -1,4 +1,7 @@
-"""Parsl: functions on workers that run in a job. Workers reach Parsl at ADDRESS, the name of this machine for them."""
+"""Parsl: functions on workers that run in a job. Workers reach Parsl at ADDRESS, the name of this machine for them.
+
+Parsl encrypts with a key in a file that its own user alone reads. Where jobs run as another user, set ENCRYPTED=no.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,11 @@ provider = SlurmProvider(
     cmd_timeout=60,
 )
 executor = HighThroughputExecutor(
-    label="jobs", address=os.environ.get("ADDRESS", "127.0.0.1"), max_workers_per_node=1, provider=provider
+    label="jobs",
+    address=os.environ.get("ADDRESS", "127.0.0.1"),
+    encrypted=os.environ.get("ENCRYPTED") != "no",
+    max_workers_per_node=1,
+    provider=provider,
 )
 with parsl.load(Config(executors=[executor], strategy_period=1)):
     print("squares", [each.result() for each in [square(number) for number in range(3)]])

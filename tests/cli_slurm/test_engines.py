@@ -2,39 +2,62 @@
 
 from __future__ import annotations
 
+import getpass
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from harness.cluster import Cluster
+from harness.gateway import HOMES
 from harness.slurm_commands import BIN, SlurmCommands
 
 pytestmark = pytest.mark.slow
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "engines"
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-@pytest.fixture
-def run(local: SlurmCommands, tmp_path: Path) -> Run:
-    """Runs a program that finds the commands first in its PATH."""
-    links = local.link(tmp_path / "slurm")
-    path = os.pathsep.join([str(links), str(BIN), os.environ["PATH"]])
+@dataclass
+class Engine:
+    """Runs programs that find the commands first in their PATH, in a directory that they share with their jobs."""
 
-    def run(*argv: str) -> subprocess.CompletedProcess[str]:
+    directory: Path
+    environment: dict[str, str]
+
+    def run(self, *argv: str) -> subprocess.CompletedProcess[str]:
+        """Run to the end."""
         return subprocess.run(
             argv,
-            cwd=local.place,
-            env=local.environment | {"PATH": path, "PYTHONWARNINGS": "ignore"},
+            cwd=self.directory,
+            env=self.environment,
+            umask=0,  # the jobs belong to another user
             text=True,
             capture_output=True,
-            timeout=240,
+            timeout=600,
         )
 
-    return run
+
+@pytest.fixture(params=["local", "slurm"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
+    """On this machine, and with jobs of alice on real Slurm."""
+    commands: SlurmCommands = request.getfixturevalue(request.param)
+    links = commands.link(tmp_path / "slurm")
+    path = os.pathsep.join([str(links), str(BIN), os.environ["PATH"]])
+    environment = commands.environment | {"PATH": path, "PYTHONWARNINGS": "ignore"}
+    if request.param == "local":
+        return Engine(commands.place, environment)
+    cluster: Cluster = request.getfixturevalue("cluster")
+    directory = Path(tempfile.mkdtemp(dir=cluster.shared))
+    directory.chmod(0o1777)
+    # Where this machine and the jobs each have their own: Snakemake makes a cache there for its user alone.
+    home = tempfile.mkdtemp(dir=HOMES)
+    environment |= {"USER": "alice", "LOGNAME": "alice", "HOME": home, "ADDRESS": cluster.machine, "ENCRYPTED": "no"}
+    return Engine(directory, environment)
 
 
 @pytest.mark.parametrize(
@@ -47,18 +70,24 @@ def run(local: SlurmCommands, tmp_path: Path) -> Run:
     ],
     ids=["simple-slurm", "submitit", "PSI/J", "Parsl"],
 )
-def test_an_engine_runs_its_jobs(run: Run, program: str, printed: list[str]) -> None:
-    done = run(sys.executable, str(EXAMPLES / f"{program}.py"))
+def test_an_engine_runs_its_jobs(engine: Engine, program: str, printed: list[str]) -> None:
+    done = engine.run(sys.executable, str(EXAMPLES / f"{program}.py"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-len(printed) :] == printed
 
 
-def test_snakemake_runs_groups_and_repeats_what_failed(run: Run, local: SlurmCommands) -> None:
-    done = run(
-        *("snakemake", "--snakefile", str(EXAMPLES / "Snakefile"), "--executor", "slurm", "--jobs", "4"),
-        *("--default-resources", "runtime=5", "mem_mb=100"),
+def test_snakemake_runs_groups_and_repeats_what_failed(request: pytest.FixtureRequest, engine: Engine) -> None:
+    whole = request.node.callspec.params["engine"] == "slurm"  # each job starts Snakemake twice
+    account = "proj" if whole else getpass.getuser()
+    shutil.copy(EXAMPLES / "Snakefile", engine.directory)  # the jobs read it, too
+    done = engine.run(
+        *("snakemake", "--executor", "slurm", "--jobs", "4"),
+        *("--default-resources", f"slurm_account={account}", "runtime=5", "mem_mb=100"),
         *("--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1"),
+        *(["total.txt"] if whole else ["second.txt", "numbers/1.txt"]),
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (local.place / "total.txt").read_text() == "33\n"
-    assert (local.place / "tried").exists()  # the first try of a rule that needs two
+    assert (engine.directory / "numbers" / "1.txt").read_text() == "1\n"
+    assert (engine.directory / "second.txt").read_text() == "30\n"
+    assert not whole or (engine.directory / "total.txt").read_text() == "33\n"
+    assert (engine.directory / "tried").exists()  # the first try of a rule that needs two

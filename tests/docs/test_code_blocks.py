@@ -48,6 +48,7 @@ OPTIONS_OF_OTHERS = {
     "docs/explanation/simulation.md": {"--only", "--trace"},  # of python -m crestline.testing.simulation
     "docs/how-to/gateway.md": {"--begin", "--hold"},  # sbatch
     "docs/how-to/jupyterhub-forms.md": {"--uenv", "--view"},  # sbatch, with CSCS's plug-in
+    "docs/how-to/snakemake.md": {"--crestline-setup", "--seconds-between-status-checks"},  # of Snakemake
     "docs/how-to/slurm-commands.md": {
         *("--export", "--parsable", "--signal", "--wrap"),  # sbatch
         "--executor",  # Snakemake

@@ -53,9 +53,12 @@ class Cluster:
         host_public_key: str,
         user_ca: asyncssh.SSHKey,
         slurm_version: str,
+        shared: Path,
     ) -> None:
         self.slurm_version = slurm_version
         """`22.05`"""
+        self.shared = shared
+        """a directory of this machine that the jobs have, too; everybody may write there"""
         self._container = container
         self.shell = ContainerShell(container.get_wrapped_container().id)
         self.host = host
@@ -227,6 +230,10 @@ def started(folder: Path, slurm_version: str = "22.05") -> Iterator[Cluster]:
         .with_copy_into_container(authorized, "/etc/ssh")
         .waiting_for(LogMessageWaitStrategy("CLUSTER READY").with_startup_timeout(120))
     )
+    shared = folder / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    container.with_volume_mapping(str(shared), str(shared), "rw")
     container.ports.update({f"{port}/tcp": ("127.0.0.1", None) for port in (_SSH, _SLURMRESTD)})
     for prefix in _python():
         container.with_volume_mapping(str(prefix), str(prefix), "ro")
@@ -238,9 +245,10 @@ def started(folder: Path, slurm_version: str = "22.05") -> Iterator[Cluster]:
             host_key.export_public_key().decode().strip(),
             user_ca,
             slurm_version,
+            shared,
         )
-        for prefix in _python():
-            cluster.check("root", ["chmod", "a+x", *map(str, prefix.parents[:-1])])  # Docker made these for root alone
+        for mount in (*_python(), shared):
+            cluster.check("root", ["chmod", "a+x", *map(str, mount.parents[:-1])])  # Docker made these for root alone
         yield cluster
         cluster.shell.close()
 

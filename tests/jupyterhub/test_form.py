@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 
-from crestline.model import ConfigError
+from crestline.model import Account, Allocation, ConfigError, UnsupportedError
 from crestline_jupyterhub.failures import SpawnFailedError
 from crestline_jupyterhub.options.choice import choose, from_form
 from crestline_jupyterhub.options.form import render
-from crestline_jupyterhub.options.live import Live
+from crestline_jupyterhub.options.live import Live, look
 from crestline_jupyterhub.options.offer import read_profiles
 
 LIVE = Live(
@@ -187,3 +188,49 @@ def test_a_wrong_profile_is_named(profile: object, wrong: str) -> None:
 def test_two_profiles_of_one_slug_are_refused() -> None:
     with pytest.raises(ConfigError, match="slug 'a'"):
         read_profiles([{"display_name": "A"}, {"display_name": "a"}])
+
+
+class Site:
+    """A system of two accounts, one of which has a budget."""
+
+    def __init__(self, *, tells_budgets: bool = True) -> None:
+        self._tells_budgets = tells_budgets
+        self.asked = 0
+
+    async def nothing(self) -> list[Any]:
+        return []
+
+    nodes = partitions = reservations = nothing
+
+    async def accounts(self) -> list[Account]:
+        self.asked += 1
+        return [Account(name=name, user="ada") for name in ("proj", "other", "not; safe")]
+
+    async def allocations(self) -> list[Allocation]:
+        if not self._tells_budgets:
+            raise UnsupportedError("This scheduler tells no budgets.")
+        return [
+            Allocation(account="proj", unit="node-hours", budget=1000, used=940.2),
+            Allocation(account="other", unit="node-hours", used=3),
+        ]
+
+
+@pytest.mark.anyio
+async def test_the_form_tells_what_is_left_of_an_account() -> None:
+    site: Any = Site()
+    live = await look(site, 30, 60, accounts=True)
+    assert live is not None
+    assert live.choices["accounts"] == {"proj": "proj (60 of 1000 node-hours left)", "other": "other"}
+    silent: Any = Site(tells_budgets=False)
+    live = await look(silent, 30, 60, accounts=True)
+    assert live is not None
+    assert live.choices["accounts"] == {"proj": "proj", "other": "other"}
+
+
+@pytest.mark.anyio
+async def test_accounts_are_asked_for_where_a_form_shows_them() -> None:
+    site: Any = Site()
+    await look(site, 30, 60)
+    assert site.asked == 0
+    profiles = read_profiles([{"display_name": "x", "profile_options": {"account": {"choices": "accounts"}}}])
+    assert profiles[0].options[0].live == "accounts"

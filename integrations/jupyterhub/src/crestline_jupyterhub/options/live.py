@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
 from crestline.client import System
-from crestline.model import CrestlineError, Node
+from crestline.model import Allocation, CrestlineError, Node, UnsupportedError
 from crestline_jupyterhub.options.offer import is_safe
 
 
@@ -28,20 +28,21 @@ class _Kept:
     failed: str = field(default="")
 
 
-_kept: WeakKeyDictionary[System, _Kept] = WeakKeyDictionary()
+_kept: WeakKeyDictionary[System, dict[bool, _Kept]] = WeakKeyDictionary()
 
 
-async def look(system: System, max_age: float, patience: float) -> Live | None:
+async def look(system: System, max_age: float, patience: float, *, accounts: bool = False) -> Live | None:
     """What the system has, at most `max_age` seconds ago; older, or None, where it does not answer.
 
     Args:
         patience: seconds to wait for the gateway.
+        accounts: ask for the user's accounts, too.
     """
-    kept = _kept.setdefault(system, _Kept())
+    kept = _kept.setdefault(system, {}).setdefault(accounts, _Kept())
     if kept.live is not None and time.monotonic() - kept.since < max_age:
         return kept.live
     if kept.asking is None or kept.asking.done():
-        kept.asking = asyncio.ensure_future(_ask(system))
+        kept.asking = asyncio.ensure_future(_ask(system, accounts))
         kept.asking.add_done_callback(lambda asked: _keep(kept, asked))
     await asyncio.wait([kept.asking], timeout=patience)
     return kept.live
@@ -53,7 +54,7 @@ def _keep(kept: _Kept, asked: asyncio.Task[Live]) -> None:
     kept.live, kept.since = asked.result(), time.monotonic()
 
 
-async def _ask(system: System) -> Live:
+async def _ask(system: System, accounts: bool) -> Live:
     nodes, partitions, reservations = await asyncio.gather(system.nodes(), system.partitions(), system.reservations())
     features = sorted({feature for node in nodes for feature in node.features})
     found = {
@@ -65,6 +66,7 @@ async def _ask(system: System) -> Live:
             each.name: f"{each.name} ({each.nodes})" if each.nodes else each.name for each in reservations
         },
         "features": {each: _title(each, [node for node in nodes if each in node.features], 0) for each in features},
+        "accounts": await _accounts(system) if accounts else {},
     }
     return Live({kind: {name: title for name, title in each.items() if is_safe(name)} for kind, each in found.items()})
 
@@ -73,3 +75,22 @@ def _title(name: str, nodes: list[Node], count: int) -> str:
     if not nodes:
         return f"{name} ({count} nodes)" if count else name
     return f"{name} ({sum(1 for node in nodes if node.states == {'IDLE'})} of {len(nodes)} nodes free)"
+
+
+async def _accounts(system: System) -> dict[str, str]:
+    try:
+        names = [each.name for each in await system.accounts()]
+    except UnsupportedError:
+        return {}
+    try:
+        allocations = await system.allocations()
+    except CrestlineError:  # the names suffice
+        allocations = []
+    return {name: account_title(name, allocations) for name in names}
+
+
+def account_title(name: str, allocations: Iterable[Allocation]) -> str:
+    """Return the name with what is left of each of its budgets."""
+    told = [each for each in allocations if each.account == name and each.left is not None]
+    left = ", ".join(f"{each.left:.0f} of {each.budget:.0f} {each.unit} left" for each in told)
+    return f"{name} ({left})" if left else name

@@ -11,7 +11,7 @@ from crestline.model import ConfigError
 
 UNLISTED = "unlisted-choice"
 """as a choice: something else, given under the name of the option, `--` and this"""
-LIVE = ("partitions", "reservations", "features")
+LIVE = ("partitions", "reservations", "features", "accounts")
 """what `choices` may name instead of listing them"""
 
 _SAFE = re.compile(r"[\w.,:/+@%=\[\]~-]+")

@@ -138,14 +138,15 @@ async def _profiles(spawner: SpawnerOptions) -> list[Profile]:
 
 
 async def _live(spawner: SpawnerOptions, profiles: list[Profile], patience: float) -> Live | None:
-    if not any(option.live for profile in profiles for option in profile.options):
+    kinds = {option.live for profile in profiles for option in profile.options} - {""}
+    if not kinds:
         return Live({})
     try:
         system = await spawner.access().as_user()
     except CrestlineError as error:
         spawner.log.warning("The form has no live data: %s", error)
         return None
-    return await look(system, spawner.live_max_age, patience)
+    return await look(system, spawner.live_max_age, patience, accounts="accounts" in kinds)
 
 
 async def _set(spawner: SpawnerOptions, override: Override) -> None:
