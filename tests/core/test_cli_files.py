@@ -72,7 +72,7 @@ def test_one_that_fails_keeps_no_others_back(crestline: Command) -> None:
     crestline("cp", ":several/none", ":several/good", "back/", code=66)
     assert (crestline.place / "back" / "good").read_text() == "good"
     crestline("mkdir", "several/no/way", "several/below", code=66)
-    crestline("mv", "several/none", "several/good", "several/below", code=74)
+    crestline("mv", "several/none", "several/good", "several/below", code=66)
     assert [file["name"] for file in crestline.json("ls", "several/below")] == ["good"]
     crestline("rm", "several/none", "several/below/good", code=66)
     assert crestline.json("ls", "several/below") == []
@@ -169,6 +169,9 @@ def test_rm_mkdir_mv_and_tail(crestline: Command) -> None:
     assert "No such file" in crestline.refused("rm", "more/renamed", code=66)
     crestline("rm", "-f", "more/renamed")
     crestline("rm", "-r", "more")
+    for path in ("", ":"):  # such as an unset variable's
+        assert "holds all files of" in crestline.refused("rm", "-rf", path, code=77), path
+    assert "holds all files of" in crestline.refused("mv", "", "elsewhere", code=77)
     assert "more does not exist" in crestline.refused("ls", "more", code=66)
 
 

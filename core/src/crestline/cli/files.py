@@ -163,11 +163,14 @@ def rm(
     site: Site = None,
 ) -> None:
     """Remove files of the system."""
+    from crestline.cli.remote_files import check_deletable
 
     async def remove(system: System, path: str) -> None:
         try:
-            if not recursive and await is_directory(system, path):
-                raise InvalidRequestError(f"{path} is a directory.", hint="Remove it with -r.")
+            if await is_directory(system, path):
+                if not recursive:
+                    raise InvalidRequestError(f"{path} is a directory.", hint="Remove it with -r.")
+                await check_deletable(system, path)
             await system.remove(path)
         except MissingFileError:
             if not force:
@@ -191,6 +194,8 @@ def mv(
     if {place.site for place in sources} != {target.site}:
         raise UsageError("All must be on one system; `cp` copies between this machine and a system.")
 
+    from crestline.cli.remote_files import check_deletable
+
     async def action(system: System) -> None:
         into = await system.resolve_path(target.path)
         directory = await is_directory(system, into)
@@ -200,6 +205,8 @@ def mv(
         for source in sources:
             path = await system.resolve_path(source.path)
             with several.one(source.path):
+                if await is_directory(system, path):
+                    await check_deletable(system, path)
                 end = posixpath.join(into, posixpath.basename(path.rstrip("/"))) if directory else into
                 await system.move(path, end)
         several.raise_any()

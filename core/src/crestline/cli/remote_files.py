@@ -1,4 +1,4 @@
-"""Paths and parts of files of a system, for `crestline mcp` and `crestline page`."""
+"""Paths and parts of files of a system, for `crestline mcp`, `crestline page` and the commands for files."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from crestline.client.connection import Connection
 from crestline.client.directory_watch import watch_directory
 from crestline.client.files import IgnoreRules, MapLink, Member, Progress, Report, Selection, map_link
 from crestline.client.files.appearance import appearance
+from crestline.client.files.copy_and_move import copy, move
 from crestline.client.files.names import check_remote, expand
 from crestline.client.policy import Policy
 from crestline.model import (
@@ -136,11 +137,11 @@ class SystemFiles(abc.ABC):
 
     async def copy(self, source: str, target: str) -> None:
         """Copy within the system; on plain FirecREST a job of the scheduler."""
-        await self.connection.files.finish(await self.backend.files.copy(source, target))
+        await copy(self.connection.files, source, target)
 
     async def move(self, source: str, target: str) -> None:
         """Rename or move within the system; on plain FirecREST a job of the scheduler."""
-        await self.connection.files.finish(await self.backend.files.move(source, target))
+        await move(self.connection.files, source, target)
 
     # content
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, ClassVar, NamedTuple
 
 from crestline.client.backends.base import Backend
+from crestline.client.backends.lost_answers import exists
 from crestline.client.backends.messages import Selection, TransferMethod
 from crestline.client.files.archive import Pull
 from crestline.client.files.failures import Failures
@@ -18,7 +19,7 @@ from crestline.client.files.report import Meter, Report
 from crestline.client.files.tree import Entry, Listing
 from crestline.client.logs.sources import Source
 from crestline.client.monitor import JobMonitor
-from crestline.model import MissingFileError
+from crestline.model import MissingFileError, TransferError
 
 ALONE = 64 * 1024 * 1024
 """a file of more bytes travels by itself to or from a Crestline gateway, so that a cut does not begin it again"""
@@ -100,7 +101,12 @@ class FileStrategy(abc.ABC):
 
     async def remove(self, path: str) -> None:
         """Delete a file, or a directory with all that is in it."""
-        await self.finish(await self.backend.files.remove(path))
+        transfer = await self.backend.files.remove(path)
+        try:
+            await self.finish(transfer)
+        except TransferError:  # also where a first request did it, beyond its time
+            if await exists(self.backend.files, path):
+                raise
 
     async def remove_if_there(self, path: str) -> None:
         """As `remove`; nothing to delete is not an error."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import posixpath
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -16,11 +16,11 @@ from crestline.client.backends.base import SystemEndpoints
 from crestline.client.backends.firecrest.calls import Calls
 from crestline.client.backends.firecrest.content_calls import ContentCalls
 from crestline.client.backends.firecrest.transfer_calls import TransferCalls
+from crestline.client.backends.lost_answers import exists, is_link, is_missing, never, settle
 from crestline.client.backends.messages import TransferMethod
 from crestline.client.backends.transport import Repeat
 from crestline.client.files.names import temporary_name, unescaped
 from crestline.model import (
-    ConflictError,
     File,
     FileType,
     GatewayUnavailableError,
@@ -81,11 +81,16 @@ class FileCalls(ContentCalls):
                 lambda: self._calls._api.mkdir(self._calls.system_name, path, create_parents=True), Any
             )
         else:
-            await self._create(lambda: self._calls._api.mkdir(self._calls.system_name, path))
+            await self._change(
+                lambda: self._calls._api.mkdir(self._calls.system_name, path), lambda: exists(self, path)
+            )
 
     async def symlink(self, target: str, link: str) -> None:
         self._safe(link, posixpath.join("/", target))
-        await self._create(lambda: self._calls._api.symlink(self._calls.system_name, target, link))
+        await self._change(
+            lambda: self._calls._api.symlink(self._calls.system_name, target, link),
+            lambda: is_link(self, link, target),
+        )
 
     async def chmod(self, path: str, mode: str) -> File | None:
         self._safe(path, f"/{mode}")
@@ -99,17 +104,17 @@ class FileCalls(ContentCalls):
 
     async def remove(self, path: str) -> TransferMethod | None:
         self._safe(path)
-        try:
-            await self._remove_directly(path)
-        except GatewayUnavailableError as error:
-            if error.status == 408 or "status:124" in error.message:
-                return await self._remove_in_job(path)
-            with contextlib.suppress(MissingFileError):  # the first request did it, only its answer was lost
-                await self._remove_directly(path)
-        return None
 
-    async def _remove_directly(self, path: str) -> None:
-        await self._calls._request("delete", f"{self._ops}/rm", expect=204, how="once", params={"path": path})
+        async def send() -> TransferMethod | None:
+            try:
+                await self._calls._request("delete", f"{self._ops}/rm", expect=204, how="once", params={"path": path})
+            except GatewayUnavailableError as error:
+                if error.status == 408 or "status:124" in error.message:
+                    return await self._remove_in_job(path)
+                raise
+            return None
+
+        return await settle(send, lambda: is_missing(self, path))
 
     async def copy(self, source: str, target: str) -> TransferMethod:
         if self._transfers.fits_in_job(source, target):
@@ -206,15 +211,23 @@ class FileCalls(ContentCalls):
             fits = fits and file_scripts.is_safe_regex(pattern)
         if pattern is None or fits:
             self._safe(body.path, body.target_path)
-            try:
+
+            async def send() -> bool:
                 await self._calls._request("post", f"{self._ops}/{verb}", expect=204, how="once", body=body)
+                return True
+
+            async def send_job() -> TransferMethod:
+                return await self._transfers.begin_command("post", verb, expect=201, body=body)
+
+            try:
+                await settle(send, never, final=(408, 500))
             except GatewayUnavailableError as error:
                 if error.status != 408:
                     raise
             else:
                 return None
             if fits:
-                return await self._transfers.begin_command("post", verb, expect=201, body=body)
+                return await settle(send_job, never)
         if isinstance(body, ExtractRequest):
             commands = file_scripts.extract(body.path, body.target_path)
         else:
@@ -257,15 +270,8 @@ class FileCalls(ContentCalls):
         target = unescaped(file.link_target) if file.link_target is not None else None
         return msgspec.structs.replace(file, name=unescaped(file.name), link_target=target)
 
-    async def _create(self, send: Any) -> None:
-        """Make something that must not be there yet, although the answer may be lost after it was made."""
-        try:
-            await self._calls._result(send, Any, how="once")
-        except GatewayUnavailableError:
-            try:
-                await self._calls._result(send, Any, how="once")
-            except ConflictError:
-                return
+    async def _change(self, send: Any, is_done: Callable[[], Awaitable[bool]]) -> None:
+        await settle(lambda: self._calls._result(send, Any, how="once"), is_done)
 
 
 def _file_of(entry: FileEntry) -> File:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import posixpath
+import re
 import secrets
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import msgspec
 
 from crestline.client.backends import file_scripts
 from crestline.client.backends.base import JobEndpoints, SystemEndpoints, TransferEndpoints
 from crestline.client.backends.firecrest.calls import Calls
-from crestline.client.backends.messages import TransferMethod
+from crestline.client.backends.lost_answers import never, settle
+from crestline.client.backends.messages import JobFilter, TransferMethod
 from crestline.client.files.names import is_fit_for_jobs, is_temporary, temporary_name
 from crestline.model import (
     CrestlineError,
@@ -33,6 +36,9 @@ from crestline.wire.filesystem import (
 
 # A failed transfer job ends like a good one; only its log tells (FirecREST's own clients read these sentences).
 _GOOD = (file_scripts.DONE, "File was successfully", "Multipart file upload successfully completed")
+
+_NAME = "crestline-files"
+"""of jobs that run a script of our own"""
 
 
 class TransferCalls(TransferEndpoints):
@@ -66,16 +72,22 @@ class TransferCalls(TransferEndpoints):
     async def upload(self, path: str, size: int) -> TransferMethod:
         self._check_for_job(path)
         directives = {"transferMethod": "s3", "fileSize": size}
-        return await self._begin(
-            "upload", UploadRequest(path=path, transfer_directives=directives, account=self._calls.account)
-        )
+        body = UploadRequest(path=path, transfer_directives=directives, account=self._calls.account)
+        word = re.compile(rf"(?<![\w./+@%:,-]){re.escape(path)}(?![\w./+@%:,-])")
+
+        async def cancel_lost() -> bool:
+            """The job of a lost answer waits for a file whose URLs are lost too."""
+            for job_id in await self._own_jobs("IngressFileTransfer", lambda job: bool(word.search(job.script or ""))):
+                await self._jobs.cancel(job_id)
+            return False
+
+        return cast(TransferMethod, await settle(lambda: self._begin("upload", body), cancel_lost))
 
     async def download(self, path: str) -> TransferMethod:
         self._check_for_job(path)
         directives = {"transferMethod": "s3"}
-        return await self._begin(
-            "download", DownloadRequest(path=path, transfer_directives=directives, account=self._calls.account)
-        )
+        body = DownloadRequest(path=path, transfer_directives=directives, account=self._calls.account)
+        return cast(TransferMethod, await settle(lambda: self._begin("download", body), never))
 
     def _check_for_job(self, path: str) -> None:
         if not self.fits_in_job(path):
@@ -139,12 +151,25 @@ class TransferCalls(TransferEndpoints):
         spec = JobSpec(
             script=file_scripts.render(tuple(directives.splitlines()), commands),
             workdir=workdir,
-            name="crestline-files",
+            name=_NAME,
             stdout=output,
             stderr=output,
             account=self._calls.account,
         )
-        return TransferMethod(job_id=await self._jobs.submit(spec, secrets.token_hex()), log=output)
+        key = secrets.token_hex()
+        found: list[str] = []
+
+        async def is_done() -> bool:
+            found.extend(await self._own_jobs(_NAME, lambda job: job.stdout == output))
+            return bool(found)
+
+        job_id = await settle(lambda: self._jobs.submit(spec, key), is_done)
+        return TransferMethod(job_id=job_id or found[0], log=output)
+
+    async def _own_jobs(self, name: str, is_meant: Callable[[Job], bool]) -> list[str]:
+        """Ids of the caller's jobs of this name whose metadata show that they are meant."""
+        jobs = [job for job in await self._jobs.list(JobFilter()) if job.name == name]
+        return [job.job_id for job in jobs if any(map(is_meant, await self._jobs.metadata(job.job_id)))]
 
     async def end(self, transfer: TransferMethod, job: Job) -> None:
         log = transfer.log

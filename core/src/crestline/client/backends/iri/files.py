@@ -20,6 +20,7 @@ from crestline.client.backends.base import FileEndpoints
 from crestline.client.backends.iri.calls import Calls
 from crestline.client.backends.iri.errors import error_from_task
 from crestline.client.backends.iri.tasks import TaskMonitor, failure_of, output_of
+from crestline.client.backends.lost_answers import exists, is_link, is_missing, settle
 from crestline.client.backends.transport import Repeat
 from crestline.model import ConflictError, File, FileType, GatewayUnavailableError, NotFoundError, UnsupportedError
 from crestline.wire import iri
@@ -40,7 +41,7 @@ _METHODS = {
 }
 """v1's methods for operations whose fields travel in the query, and of `chmod`; all others, and all of v2, are POST"""
 _IN_QUERY = ("GET", "DELETE")
-_SAFE = frozenset({"ls", "stat", "tail", "view", "checksum", "download", "chmod", "upload", "cp"})
+_SAFE = frozenset({"ls", "stat", "tail", "view", "checksum", "download", "chmod", "upload", "compress", "extract"})
 """operations that may run twice"""
 _SLOW = frozenset({"cp", "mv", "rm", "compress", "extract", "checksum"})
 """operations that take as long as there are files"""
@@ -81,13 +82,13 @@ class Files(FileEndpoints):
         return str(found.get("checksum") if isinstance(found, dict) else found).lower()
 
     async def mkdir(self, path: str, *, parents: bool = False) -> None:
-        await self._run("mkdir", path, parent=parents)
+        await settle(lambda: self._run("mkdir", path, parent=parents), lambda: exists(self, path))
 
     async def remove(self, path: str) -> None:
-        await self._run("rm", path)
+        await settle(lambda: self._run("rm", path), lambda: is_missing(self, path))
 
     async def symlink(self, target: str, link: str) -> None:
-        await self._run("symlink", target, link_path=link)
+        await settle(lambda: self._run("symlink", target, link_path=link), lambda: is_link(self, link, target))
 
     async def chmod(self, path: str, mode: str) -> File | None:
         found = await self._run("chmod", path, mode=mode)
