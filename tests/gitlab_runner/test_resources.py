@@ -66,6 +66,8 @@ def test_the_trap_is_explained_and_refused_where_it_cannot_be_meant() -> None:
         {"CRESTLINE_TIME": "05:00:00"},
         {"CRESTLINE_TIME": "soon"},
         {"CRESTLINE_TIME": "00:00:00"},
+        {"CRESTLINE_TIME": "0"},
+        {"CRESTLINE_TIME": "UNLIMITED"},
         {"SCHEDULER_PARAMETERS": "--uid=0"},
         {"SCHEDULER_PARAMETERS": "--wrap 'id'"},
         {"SCHEDULER_PARAMETERS": "-N 'open"},

@@ -29,8 +29,7 @@ def parse_limit(text: str, who: str, *, longest: int | None) -> Minutes:
     Raises:
         BuildFailureError: it is not a time limit, or probably not the one that was meant.
     """
-    if re.fullmatch(r"\d{1,9}", text):
-        number = int(text)
+    if re.fullmatch(r"\d{1,9}", text, re.ASCII) and (number := int(text)):
         seconds = number * 60
         meant = format_duration(number)
         trap = (
@@ -46,5 +45,5 @@ def parse_limit(text: str, who: str, *, longest: int | None) -> Minutes:
         hint = 'Write "01:30:00", "1-12:00:00", or minutes.'
         raise BuildFailureError(f"{who}: {error.message}", hint=hint) from error
     if not total:
-        raise BuildFailureError(f"{who}: a time limit of nothing.", hint='Write "00:10:00".')
+        raise BuildFailureError(f"{who}: {text!r} is no limit, and a job needs one.", hint='Write "00:10:00".')
     return Minutes(format_duration(total), total)

@@ -27,6 +27,7 @@ from crestline.gateway.errors import handle_crestline_error, handle_http_excepti
 from crestline.gateway.identity.clients import sign_in_link
 from crestline.gateway.page_headers import COMMON
 from crestline.gateway.routes.content import FilePath, UploadId
+from crestline.gateway.routes.entity_tags import matches
 from crestline.gateway.routes.page import PageApi, PageSettings, SignInCode, get_file, page_response
 from crestline.gateway.routes.ranges import RangeHeader, file_answer
 from crestline.model import AuthenticationError, ConfigError, CrestlineError, Job, JobState, UnsupportedError
@@ -189,7 +190,7 @@ async def get_jobs(
     while True:
         content = await request.remote.jobs(name, chosen, seconds)
         tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-        if tag != known:
+        if not matches(known, tag):
             return Response(content, media_type="application/json", headers={"ETag": tag})
         if asyncio.get_running_loop().time() >= end or request.remote.is_closing.is_set():
             return Response(b"", status_code=304, headers={"ETag": tag})
