@@ -64,7 +64,7 @@ class Programs(SshCommands):
 
 @pytest.fixture(autouse=True)
 def low_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "_MOST_OUTPUT", 100 * KIB)
+    monkeypatch.setattr(commands, "MAX_OUTPUT", 100 * KIB)
     monkeypatch.setattr(commands, "_MOST_OF_ALL", 250 * KIB)
     monkeypatch.setattr(commands, "_MOST_ERRORS", 10 * KIB)
 

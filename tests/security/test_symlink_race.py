@@ -23,7 +23,7 @@ from crestline.wire.extensions import TarSelection
 pytestmark = pytest.mark.anyio
 
 SECRET = b"the signing key"
-ROUNDS = 250
+ROUNDS = 120
 
 # Exchanges two names, each time in one system call, until its input ends.
 _SWAPPER = """
@@ -157,6 +157,74 @@ async def chown(files: Files, root: str) -> bytes:
     return b""
 
 
+async def copy_in(files: Files, root: str) -> bytes:
+    await files.copy(f"{root}/own", f"{root}/way/x")
+    return b""
+
+
+async def copy_tree_in(files: Files, root: str) -> bytes:
+    await files.copy(f"{root}/mine", f"{root}/way")
+    return b""
+
+
+async def copy_links(files: Files, root: str) -> bytes:
+    await files.copy(root, f"{root}/../copies/links")
+    return b""
+
+
+async def move_tree_in(files: Files, root: str) -> bytes:
+    await files.make_directory(f"{root}/brought/deep", parents=True)
+    await files.move(f"{root}/brought", f"{root}/way/brought")
+    return b""
+
+
+async def move_tree_out(files: Files, root: str) -> bytes:
+    await files.move(f"{root}/way/tree", f"{root}/gone")
+    return b""
+
+
+async def move_back(files: Files, root: str) -> bytes:
+    await files.move(f"{root}/gone", f"{root}/way/tree")
+    return b""
+
+
+async def compress_in(files: Files, root: str) -> bytes:
+    await files.compress(f"{root}/mine", f"{root}/way/x", "gzip", pattern=None, dereference=False)
+    return b""
+
+
+async def extract_from(files: Files, root: str) -> bytes:
+    # Outside lies an archive, and unpacked it would show what it holds.
+    await files.extract(f"{root}/way/archive", f"{root}/mine", "none")
+    return SECRET if "only-in-archive" in [each.name for each in await files.list(f"{root}/mine")] else b""
+
+
+async def extract_in(files: Files, root: str) -> bytes:
+    await files.extract(f"{root}/packed.tar", f"{root}/way", "none")
+    return b""
+
+
+async def file_type(files: Files, root: str) -> bytes:
+    return SECRET if "tar archive" in await files.file_type(f"{root}/way/archive") else b""
+
+
+async def pieces(files: Files, root: str) -> bytes:
+    await files.upload_reserve(f"{root}/way/x", "pieces", 4)
+    await files.upload_piece(f"{root}/way/x", "pieces", 0, 4, once(b"mine"))
+    await files.upload_finish(f"{root}/way/x", "pieces")
+    return b""
+
+
+async def discard(files: Files, root: str) -> bytes:
+    await files.upload_discard(f"{root}/way/x", "pieces")
+    return b""
+
+
+async def remove_tree(files: Files, root: str) -> bytes:
+    await files.remove(f"{root}/way/tree")
+    return b""
+
+
 async def remove(files: Files, root: str) -> bytes:
     await files.remove(f"{root}/way/x")
     return b""
@@ -165,6 +233,8 @@ async def remove(files: Files, root: str) -> bytes:
 ATTACKS: list[Attack] = [
     *(read, checksum, changed, stat, listing, tar, tar_of_names, select, copy, copy_tree, compress, move_out),
     *(move_in, write, append, untar, make_directory, symlink, chmod, chown, remove),
+    *(copy_in, copy_tree_in, copy_links, move_tree_in, move_tree_out, move_back, compress_in, extract_from),
+    *(extract_in, file_type, pieces, discard, remove_tree),
 ]
 
 
@@ -183,8 +253,9 @@ def exchanged(first: Path, second: Path) -> Iterator[None]:
 
 
 def state_of(outside: Path) -> list[tuple[str, int, int, bytes]]:
-    found = sorted(outside.iterdir())
-    return [(each.name, each.stat().st_mode, each.stat().st_gid, each.read_bytes()) for each in found]
+    found = sorted(outside.rglob("*"))
+    kept = [(each, each.read_bytes() if each.is_file() else b"") for each in found]
+    return [(str(each), each.stat().st_mode, each.stat().st_gid, content) for each, content in kept]
 
 
 @pytest.mark.parametrize("way", ["openat2", "walk"])
@@ -198,8 +269,13 @@ async def test_a_directory_exchanged_for_a_link_leads_nowhere(
     outside.mkdir()
     (outside / "x").write_bytes(SECRET)
     (outside / "only-outside").touch()
+    (outside / "tree" / "deep").mkdir(parents=True)
+    (outside / "archive").write_bytes(tar_of("only-in-archive"))
     (served / "root" / "way").mkdir(parents=True)
     (served / "copies").mkdir()
+    (served / "root" / "mine").mkdir()
+    (served / "root" / "own").touch()
+    (served / "root" / "packed.tar").write_bytes(tar_of("x", "new", "deep/new"))
     (served / "root" / "link").symlink_to(outside)
     root = f"{served}/root"
     before = state_of(outside)
@@ -209,6 +285,8 @@ async def test_a_directory_exchanged_for_a_link_leads_nowhere(
     with exchanged(served / "root" / "way", served / "root" / "link"):
         for _ in range(ROUNDS):
             os.close(os.open("x", os.O_CREAT | os.O_WRONLY, 0o600, dir_fd=own))  # some attacks take it away
+            with contextlib.suppress(FileExistsError):
+                os.mkdir("tree", dir_fd=own)
             with contextlib.suppress(CrestlineError):
                 shown = await attack(files, root)
                 assert SECRET not in shown

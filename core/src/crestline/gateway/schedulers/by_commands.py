@@ -18,7 +18,6 @@ from crestline.gateway.schedulers.base import JobList, JobQuery, Scheduler, each
 from crestline.gateway.schedulers.job_book import JobSource, ListSharing
 from crestline.gateway.schedulers.job_views import JobViews
 from crestline.gateway.schedulers.programs import ProgramOptions
-from crestline.gateway.schedulers.snapshot import Snapshot
 from crestline.model import (
     CrestlineError,
     GatewayUnavailableError,
@@ -26,6 +25,7 @@ from crestline.model import (
     PermissionDeniedError,
     normalize_state,
 )
+from crestline.single_flight import SingleFlight
 from crestline.wire.compute import JobDescription, JobInfo
 
 _log = logging.getLogger(__name__)
@@ -67,9 +67,9 @@ class CommandScheduler(Scheduler, Generic[SiteT]):
         self._max_age = options.max_age
         self._submit_timeout = options.submit_timeout
         self._views = JobViews(source, options, order)
-        self._asker = ""
-        self._site_known: SiteT | None = None
-        self._site_read = Snapshot(lambda: self._read_site(self._asker), max_age=_SITE_AGE)
+        # By who asks: without an observer a user's own login decides which programs answer.
+        self._site_known: dict[str, SiteT] = {}
+        self._site_read: SingleFlight[str, SiteT] = SingleFlight(ttl=_SITE_AGE)
         self._open: dict[tuple[str, str], float] = {}
         """(user, tag) of submissions without an answer -> when, by `time.monotonic()`, their command has ended"""
 
@@ -86,7 +86,7 @@ class CommandScheduler(Scheduler, Generic[SiteT]):
 
     async def stop(self) -> None:
         await self._views.close()
-        await self._site_read.close()
+        await self._site_read.drain()
 
     async def submit(self, user: str, job: JobDescription, key: str | None = None) -> str:
         tag = key_tag(key or uuid.uuid4().hex)
@@ -164,14 +164,15 @@ class CommandScheduler(Scheduler, Generic[SiteT]):
         Raises:
             GatewayUnavailableError: it has never answered.
         """
-        self._asker = self._observer or user
+        asker = self._observer or user
         try:
-            self._site_known = await self._site_read.get()
+            self._site_known[asker] = await self._site_read.get(asker, lambda: self._read_site(asker))
         except GatewayUnavailableError:
-            if self._site_known is None:
+            if asker not in self._site_known:
                 raise
-        self.version = self._site_known.version
-        return self._site_known
+        site = self._site_known[asker]
+        self.version = site.version
+        return site
 
     @abc.abstractmethod
     async def _cancel(self, user: str, job_id: str, jobs: Sequence[JobInfo]) -> None:

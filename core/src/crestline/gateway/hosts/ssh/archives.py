@@ -13,8 +13,8 @@ from typing import ParamSpec, TypeVar
 from crestline.gateway.hosts.base import Completed
 from crestline.gateway.hosts.refusals import too_many_entries, unpacks_to_too_much
 from crestline.gateway.hosts.selections import Selector, path_pattern
-from crestline.gateway.hosts.ssh.commands import PLAIN, SshCommands
-from crestline.gateway.hosts.ssh.errors import refusal
+from crestline.gateway.hosts.ssh.commands import MAX_OUTPUT, PLAIN, SshCommands
+from crestline.gateway.hosts.ssh.errors import reading, refusal
 from crestline.gateway.hosts.ssh.temporaries import Temporaries
 from crestline.gateway.hosts.streams import temporary_of
 from crestline.gateway.hosts.threads import ThreadShares
@@ -32,6 +32,7 @@ _GZIP = b"\x1f\x8b"
 _CREATED = (0, 1)
 """exit statuses of a tar that made a whole archive; 1 says that a file changed while it was read"""
 _RECORD = 10 * 1024
+_MAX_LINE = 1 << 20
 _TELLING = ["-vv", "--numeric-owner", "--quoting-style=escape", "--checkpoint=100"]
 """a line for each member on standard output, and one for each 100 records on standard error"""
 _CHECKPOINT = re.compile(rb"tar: Read checkpoint (\d+)")
@@ -74,7 +75,8 @@ class Archives:
         """
         size = await self._check(["stat", "--dereference", "--printf=%s", "--", archive])
         progress = _Progress(self._limits)
-        progress.came = int(size.stdout)
+        with reading("stat"):
+            progress.came = int(size.stdout)
         await self._unpack(target, [f"--file={archive}", *_PACKERS[compression]], b"", progress)
 
     async def untar(self, path: str, chunks: AsyncIterator[bytes]) -> None:
@@ -117,7 +119,8 @@ class Archives:
         argv = ["xargs", "--null", "--no-run-if-empty", "-I{}", "find", "./{}", *show]
         listed = _listed(list(dict.fromkeys(directories)))
         found = await self._find(argv, fields=3, input=listed, cwd=path, forgive=_is_absent)
-        return await self._in_thread(_chosen, found, directories, selections, selector)
+        with reading("find"):
+            return await self._in_thread(_chosen, found, directories, selections, selector)
 
     async def changed(self, path: str, checksums: dict[str, str]) -> Sequence[str]:
         """Which of these regular files are absent or have another SHA-256."""
@@ -138,7 +141,8 @@ class Archives:
         result = await self._commands.run(self._user, argv, input=listed, env=PLAIN, cwd=path, timeout=None)
         if b"Permission denied" in result.stderr:
             raise refusal("sha256sum", result)
-        return await self._in_thread(differing, result.stdout)
+        with reading("sha256sum"):
+            return await self._in_thread(differing, result.stdout)
 
     async def _unpack(
         self, target: str, source: list[str], chunks: AsyncIterator[bytes] | bytes, progress: _Progress
@@ -229,13 +233,14 @@ class Archives:
             TooLargeError: there are more files than an archive may have members.
         """
         chunks: list[bytes] = []
-        texts = 0
+        texts = came = 0
         output = self._commands.stream(self._user, argv, input=input, env=PLAIN, cwd=cwd, forgive=forgive)
         async with aclosing(output):
             async for chunk in output:
                 chunks.append(chunk)
                 texts += chunk.count(b"\0")
-                if 0 < self._limits.members * fields < texts:
+                came += len(chunk)
+                if 0 < self._limits.members * fields < texts or came > MAX_OUTPUT:
                     raise too_many_entries(self._limits.members)
         return b"".join(chunks)
 
@@ -275,7 +280,7 @@ class _Progress:
         found = _CHECKPOINT.fullmatch(line)
         if found is None:
             return False
-        if self._limits.ratio > 0 and int(found[1]) * _RECORD > ALLOWANCE + self._limits.ratio * self.came:
+        if self._limits.ratio > 0 and int(found[1][:20]) * _RECORD > ALLOWANCE + self._limits.ratio * self.came:
             raise unpacks_to_too_much(f"more than {self._limits.ratio} bytes for each of its own")
         return True
 
@@ -286,9 +291,11 @@ class _Progress:
             TooLargeError: there are too many, or they are too large or too deep.
         """
         *lines, self._rest = (self._rest + chunk).split(b"\n")
+        if len(self._rest) > _MAX_LINE:
+            raise unpacks_to_too_much(f"a name of more than {_MAX_LINE} bytes")
         for line in lines:
             fields = line.split(None, 5)
-            self._bytes += int(fields[2]) if len(fields) > 2 and fields[2].isdigit() else 0
+            self._bytes += int(fields[2][:20]) if len(fields) > 2 and fields[2].isdigit() else 0
             name = fields[5].partition(b" -> ")[0].partition(b" link to ")[0] if len(fields) > 5 else b""
             path = name.strip(b"/").split(b"/")
             # Beside itself a member brings the directories above it that the member before did not have.

@@ -19,9 +19,9 @@ from crestline.model import CrestlineError, GatewayUnavailableError, TooLargeErr
 
 _CHUNK = 256 * 1024
 _COMPLAINTS = 64 * 1024
-_MOST_OUTPUT = 256 * 1024 * 1024
+MAX_OUTPUT = 256 * 1024 * 1024
 """bytes that all programs of a user may write at a time that are read as a whole"""
-_MOST_OF_ALL = 4 * _MOST_OUTPUT
+_MOST_OF_ALL = 4 * MAX_OUTPUT
 """the same for all users of a system"""
 _MOST_ERRORS = 4 * 1024 * 1024
 """bytes of a program's standard error that are kept"""
@@ -125,7 +125,7 @@ class SshCommands(Commands):
                 chunks.append(chunk)
                 size += len(chunk)
                 self._held[user] += len(chunk)
-                if self._held[user] > _MOST_OUTPUT:
+                if self._held[user] > MAX_OUTPUT:
                     raise TooLargeError("Command output exceeded buffer limit.", hint="Ask for less at once.")
                 if self._held.total() > _MOST_OF_ALL:
                     raise GatewayUnavailableError(f"{self._name}: too much output at once.", retry_after=1)

@@ -14,7 +14,7 @@ from crestline.gateway.hosts.base import OpenFile
 from crestline.gateway.hosts.refusals import not_regular
 from crestline.gateway.hosts.ssh import window
 from crestline.gateway.hosts.ssh.commands import PLAIN, SshCommands
-from crestline.gateway.hosts.ssh.errors import transferring
+from crestline.gateway.hosts.ssh.errors import reading, transferring
 from crestline.gateway.hosts.ssh.pools import Pools
 from crestline.model import InvalidRequestError
 
@@ -93,9 +93,10 @@ async def _mark(user: str, path: str, commands: SshCommands, timeout: float) -> 
     result = await commands.run(user, argv, env=PLAIN, timeout=timeout)
     if result.exit_status:
         return None
-    inode, size, modified = result.stdout.decode().split()
-    seconds, _, fraction = modified.partition(".")
-    return int(inode), int(size), int(seconds), int(seconds) * 10**9 + int(fraction or 0)
+    with reading("stat"):
+        inode, size, modified = result.stdout.split()
+        seconds, _, fraction = modified.partition(b".")
+        return int(inode), int(size), int(seconds), int(seconds) * 10**9 + int(fraction or 0)
 
 
 async def _close(handle: asyncssh.SFTPClientFile) -> None:

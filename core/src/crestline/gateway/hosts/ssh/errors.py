@@ -49,6 +49,17 @@ def refusal(command: str, result: Completed) -> CrestlineError:
 
 
 @contextmanager
+def reading(program: str) -> Iterator[None]:
+    """Word an answer that cannot be read: a user's login may put anything in a program's place."""
+    try:
+        yield
+    except (ValueError, LookupError) as error:
+        raise GatewayUnavailableError(
+            f"{program}: its answer cannot be read.", hint=f"Is another {program} first in the PATH on the system?"
+        ) from error
+
+
+@contextmanager
 def connected(system: str, doing: str) -> Iterator[None]:
     """Word the loss of a connection, and a time limit, as an error that says that the outcome is open."""
     try:

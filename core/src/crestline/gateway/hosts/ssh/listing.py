@@ -15,14 +15,16 @@ from operator import itemgetter
 from crestline import cooperative
 from crestline.cooperative import slices
 from crestline.gateway.hosts.selections import listing_order
-from crestline.gateway.hosts.ssh.commands import PLAIN, SshCommands
-from crestline.gateway.hosts.ssh.errors import refusal
+from crestline.gateway.hosts.ssh.commands import MAX_OUTPUT, PLAIN, SshCommands
+from crestline.gateway.hosts.ssh.errors import reading, refusal
 from crestline.gateway.hosts.ssh.names import Names
 from crestline.gateway.paths import printable
 from crestline.model import TooLargeError
 from crestline.wire.filesystem import FileEntry, FileStat
 
 _MAX_ENTRIES = 300_000
+_MAX_ROW = 1 << 20
+"""bytes of what find prints of one entry"""
 # What find says of a link back to a directory that it came from; `ls -L` would not follow it either.
 _LOOP = b"File system loop detected"
 _FIELDS = ("%M", "%U", "%G", "%s", "%T+", "%P", "%l")
@@ -78,7 +80,8 @@ class Listing:
             del rows[0]
         elif rows:
             rows[0] = ("", _renamed(rows[0][1], path))
-        return await self._entries([row for _, row in rows], numeric=numeric)
+        with reading("find"):
+            return await self._entries([row for _, row in rows], numeric=numeric)
 
     async def entry(self, path: str) -> FileEntry:
         """`path` itself; `name` is the whole path."""
@@ -87,7 +90,8 @@ class Listing:
             async for chunk in self._find(["find", "-P", path, "-maxdepth", "0", "-printf", _FORMAT])
             for row in chunk
         ]
-        return (await self._entries([_renamed(rows[0], path)], numeric=False))[0]
+        with reading("find"):
+            return (await self._entries([_renamed(rows[0], path)], numeric=False))[0]
 
     async def stat(self, path: str, *, dereference: bool) -> FileStat:
         """The numbers of stat(2) or lstat(2)."""
@@ -95,19 +99,23 @@ class Listing:
         result = await self._commands.run(self._user, argv, env=PLAIN, timeout=self._timeout)
         if result.exit_status:
             raise refusal("stat", result)
-        values = result.stdout.split()
-        return FileStat(
-            **{
-                name: int(value, 16 if name == "mode" else 10)
-                for name, value in zip(_STAT.values(), values, strict=True)
-            }
-        )
+        with reading("stat"):
+            return FileStat(
+                **{
+                    name: int(value, 16 if name == "mode" else 10)
+                    for name, value in zip(_STAT.values(), result.stdout.split(), strict=True)
+                }
+            )
 
     async def _find(self, argv: Sequence[str]) -> AsyncIterator[Sequence[_Row]]:
         rest = b""
+        came = 0
         async for chunk in self._commands.stream(
             self._user, argv, env=_ENVIRONMENT, forgive=lambda line: _LOOP in line
         ):
+            came += len(chunk)
+            if came > MAX_OUTPUT or len(rest) > _MAX_ROW:
+                raise TooLargeError("Command output exceeded buffer limit.", hint="List its directories one by one.")
             fields = (rest + chunk).split(b"\0")
             whole = (len(fields) - 1) // len(_FIELDS) * len(_FIELDS)
             rest = b"\0".join(fields[whole:])

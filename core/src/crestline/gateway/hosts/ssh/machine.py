@@ -12,7 +12,7 @@ from crestline.gateway.hosts.base import Completed, Files, Host, HostSetup, Temp
 from crestline.gateway.hosts.ssh.commands import PLAIN, SshCommands
 from crestline.gateway.hosts.ssh.connector import Connector
 from crestline.gateway.hosts.ssh.credentials import Credentials
-from crestline.gateway.hosts.ssh.errors import refusal
+from crestline.gateway.hosts.ssh.errors import reading, refusal
 from crestline.gateway.hosts.ssh.files import SshFiles
 from crestline.gateway.hosts.ssh.names import Names
 from crestline.gateway.hosts.ssh.pools import Pools
@@ -109,7 +109,8 @@ class SshHost(Host):
     async def user_info(self, user: str) -> UserInfo:
         result = await self._run(user, "id")
         text = result.stdout.decode(errors="replace").strip()
-        (uid, name), (gid, group), *others = ((found[1], found[2] or found[1]) for found in _ID.finditer(text))
+        with reading("id"):
+            (uid, name), (gid, group), *others = ((found[1], found[2] or found[1]) for found in _ID.finditer(text))
         return UserInfo(
             user=PosixId(id=uid, name=name),
             group=PosixId(id=gid, name=group),
@@ -123,8 +124,8 @@ class SshHost(Host):
         timeout = self._settings.timeout.command_execution
         result = await self._commands.run(observer or user, argv, env=PLAIN, timeout=timeout)
         found = result.stdout.split()
-        if result.exit_status == 0 and found and found[-1].isdigit():
-            return int(found[-1])
+        if result.exit_status == 0 and found and found[-1][:20].isdigit():
+            return int(found[-1][:20])
         if observer is not None:
             return None  # the machine has no such user, and will say so
         raise GatewayUnavailableError(f"{self.name} does not say which uid '{printable(user)}' has.", retry_after=1)

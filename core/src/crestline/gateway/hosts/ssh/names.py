@@ -8,19 +8,24 @@ from collections.abc import Iterable
 from typing import Literal
 
 from crestline.gateway.hosts.base import Commands
+from crestline.model.text import printable
 
 _KEPT = 600.0
+_MAX_NAME = 256
 
 Kind = Literal["passwd", "group"]
 
 
 class Names:
-    """Asks getent(1) once for each number, and again after ten minutes."""
+    """Asks getent(1) once for each number and user, and again after ten minutes.
+
+    What one user's login answers is never shown to another, who would take an invented name for a file's owner.
+    """
 
     def __init__(self, commands: Commands, timeout: float) -> None:
         self._commands = commands
         self._timeout = timeout
-        self._known: dict[Kind, dict[str, tuple[str, float]]] = {"passwd": {}, "group": {}}
+        self._known: dict[tuple[str, Kind], dict[str, tuple[str, float]]] = {}
 
     async def look_up(
         self, user: str, uids: Iterable[str], gids: Iterable[str]
@@ -30,12 +35,13 @@ class Names:
         return users, groups
 
     async def _of(self, user: str, kind: Kind, numbers: set[str]) -> dict[str, str]:
-        known, now = self._known[kind], time.monotonic()
+        known, now = self._known.setdefault((user, kind), {}), time.monotonic()
         if missing := sorted(each for each in numbers if each not in known or known[each][1] < now):
             result = await self._commands.run(user, ["getent", kind, *missing], timeout=self._timeout)
             found = {each: each for each in missing}
             for line in result.stdout.decode(errors="replace").splitlines():
-                name, _, number, *_ = [*line.split(":"), "", ""]
-                found[number] = name
+                name, _, number, *_ = [*line.split(":", 3), "", ""]
+                if number in found:
+                    found[number] = printable(name)[:_MAX_NAME]
             known.update({number: (name, now + _KEPT) for number, name in found.items()})
         return {each: known[each][0] for each in numbers}

@@ -25,7 +25,7 @@ from crestline.gateway.hosts.refusals import (
 )
 from crestline.gateway.hosts.ssh.commands import PLAIN, SshCommands
 from crestline.gateway.hosts.ssh.content import check_regular
-from crestline.gateway.hosts.ssh.errors import refusal, transferring
+from crestline.gateway.hosts.ssh.errors import reading, refusal, transferring
 from crestline.gateway.hosts.ssh.pools import Pools
 from crestline.gateway.hosts.ssh.sums import RunningSums
 from crestline.gateway.hosts.ssh.temporaries import Temporaries
@@ -327,4 +327,5 @@ async def sha256(commands: SshCommands, user: str, path: str) -> str:
     result = await commands.run(user, ["sha256sum", "--zero", "--", path], env=PLAIN, timeout=None)
     if result.exit_status:
         raise refusal("sha256sum", result)
-    return result.stdout[:64].decode()
+    with reading("sha256sum"):
+        return result.stdout[:64].decode("ascii")

@@ -1,0 +1,123 @@
+"""What a user's login on a system answers in a program's place is refused in a typed way, and deceives no other."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
+
+import pytest
+
+from crestline.gateway.hosts import Completed
+from crestline.gateway.hosts.ssh import archives, content, listing, uploads
+from crestline.gateway.hosts.ssh.archives import Archives
+from crestline.gateway.hosts.ssh.commands import SshCommands
+from crestline.gateway.hosts.ssh.listing import Listing
+from crestline.gateway.hosts.ssh.names import Names
+from crestline.gateway.hosts.threads import ThreadShares
+from crestline.gateway.schedulers.slurm import SlurmOptions, SlurmScheduler
+from crestline.model import CrestlineError
+from crestline.wire.extensions import TarSelection
+from crestline.wire.tar import ArchiveLimits
+
+pytestmark = pytest.mark.anyio
+
+KIB = 1024
+LIMIT = 64 * KIB
+
+
+class Login(SshCommands):
+    """Every program of every user answers what is drawn; `getent` what the user says."""
+
+    def __init__(self, answer: bytes = b"", times: int = 1) -> None:
+        super().__init__("s", None)  # type: ignore[arg-type]
+        self._answer = answer
+        self._times = times
+        self.taken = 0
+        self.by_user: dict[str, bytes] = {}
+
+    async def run(self, user: str, argv: Sequence[str], **_: Any) -> Completed:
+        return Completed(0, self.by_user.get(user, self._answer), b"")
+
+    async def stream(self, user: str, argv: Sequence[str], **_: Any) -> AsyncIterator[bytes]:
+        for _time in range(self._times):
+            self.taken += len(self._answer)
+            yield self._answer
+
+
+ANSWERS = {
+    "nothing": b"",
+    "no fields": b"\0" * 21,
+    "bytes": bytes(range(256)),
+    "not UTF-8": b"\xff\xfe" * 40,
+    "digits": b"9" * 5000,
+    "digits in fields": (b"9" * 5000 + b"\0") * 21,
+    "unicode digits": "²³ ٣ ૮".encode() * 3,
+    "ten words": b"x " * 10,
+    "signs": b"-1 -1 -1.-1\0-\0-.-\0",
+}
+CALLS: dict[str, Callable[[Login], Awaitable[Any]]] = {
+    "list": lambda login: _listing(login).entries("/a", hidden=True, recursive=True, dereference=False, numeric=False),
+    "entry": lambda login: _listing(login).entry("/a"),
+    "stat": lambda login: _listing(login).stat("/a", dereference=False),
+    "mark": lambda login: content._mark("alice", "/a", login, 5),
+    "checksum": lambda login: uploads.sha256(login, "alice", "/a"),
+    "select": lambda login: _archives(login).select("/a", [TarSelection(directory="b", patterns=("*",))]),
+    "changed": lambda login: _archives(login).changed("/a", {"x": "0" * 64}),
+    "names": lambda login: Names(login, 5).look_up("alice", {"1"}, {"2"}),
+}
+
+
+def _listing(login: Login) -> Listing:
+    return Listing("alice", login, Names(login, 5), 5)
+
+
+def _archives(login: Login) -> Archives:
+    return Archives("alice", login, None, ThreadShares(2, 2), ArchiveLimits())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_any_answer_of_a_login_is_read_or_refused(call: str) -> None:
+    for what, answer in ANSWERS.items():
+        try:
+            await CALLS[call](Login(answer))
+        except CrestlineError:
+            continue
+        except Exception as error:
+            pytest.fail(f"{what}: {error!r}")
+
+
+@pytest.mark.parametrize("answer", [b"x" * KIB, b"x\0" * (KIB // 2)], ids=["one name", "many"])
+async def test_a_listing_without_end_is_left(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "MAX_OUTPUT", LIMIT)
+    monkeypatch.setattr(archives, "MAX_OUTPUT", LIMIT)
+    for call in ("list", "entry", "select"):
+        login = Login(answer, times=10_000)
+        with pytest.raises(CrestlineError):
+            await CALLS[call](login)
+        assert login.taken <= LIMIT + KIB
+
+
+async def test_no_user_names_the_owners_that_another_sees() -> None:
+    """Their own `getent` may print anything, for numbers that were not asked for too."""
+    login = Login()
+    login.by_user = {"mallory": b"root:x:1001:\nroot:x:1002:\nm\x1b[2J" + b"y" * 5000 + b":x:1003:\n"}
+    login.by_user["alice"] = b"ann:x:1001:\n"
+    names = Names(login, 5)
+    shown, _ = await names.look_up("mallory", {"1001", "1003"}, set())
+    assert shown["1001"] == "root"
+    assert "\x1b" not in shown["1003"]
+    assert len(shown["1003"]) < 1000
+    shown, _ = await names.look_up("alice", {"1001", "1002"}, set())
+    assert shown == {"1001": "ann", "1002": "1002"}
+
+
+async def test_no_user_says_what_the_batch_system_is_for_another() -> None:
+    """Without an observer the programs that answer are those of the user's own login."""
+    login = Login()
+    login.by_user = {"mallory": b"MinJobAge = 1 sec\nSLURM_VERSION = 9\n", "alice": b"MinJobAge = 300 sec\n"}
+    slurm = SlurmScheduler("s", login, SlurmOptions())
+    assert (await slurm._site("mallory")).retention == 1
+    assert (await slurm._site("alice")).retention == 300
+    login.by_user["mallory"] = b""
+    assert (await slurm._site("mallory")).retention == 1  # asked once an hour
+    await slurm.stop()
