@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from crestline.gateway import metrics
 from harness.page_blocks import ROOT
+from harness.parts import require
 
 FOLDER = ROOT / "examples/gateway/monitoring"
 RULES: list[dict[str, Any]] = [
@@ -102,3 +105,29 @@ def test_the_dashboard_can_be_imported() -> None:
     assert max(x for x, _ in cells) < 24
     variables = {each["name"] for each in DASHBOARD["templating"]["list"]}
     assert set(re.findall(r"\$\{?(\w+)", json.dumps(panels))) - {"__rate_interval"} == variables
+
+
+def test_prometheus_takes_the_rules_and_they_alert(tmp_path: Path) -> None:
+    require(shutil.which("promtool") is not None, "There is no `promtool`: install Debian's `prometheus`.")
+    rules = FOLDER / "alerts.yml"
+    done = subprocess.run(["promtool", "check", "rules", rules], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"SUCCESS: {len(RULES)} rules found" in done.stdout
+    (down,) = (rule for rule in RULES if rule["expr"].startswith("up"))
+    expected = {
+        "exp_labels": {**down["labels"], "job": "crestline", "instance": "hpc:9464"},
+        "exp_annotations": {"summary": "The gateway hpc:9464 does not answer."},
+    }
+    case = {
+        "interval": "1m",
+        "input_series": [{"series": 'up{job="crestline", instance="hpc:9464"}', "values": "1x10 0x30"}],
+        "alert_rule_test": [
+            {"eval_time": "10m", "alertname": down["alert"], "exp_alerts": []},
+            {"eval_time": "40m", "alertname": down["alert"], "exp_alerts": [expected]},
+        ],
+    }
+    (tmp_path / "test.yml").write_text(yaml.safe_dump({"rule_files": [str(rules)], "tests": [case]}))
+    done = subprocess.run(
+        ["promtool", "test", "rules", tmp_path / "test.yml"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

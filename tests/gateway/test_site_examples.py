@@ -9,15 +9,19 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from crestline.gateway.config import load_config
 from harness.certificates import Authority
 from harness.command import CRESTLINE, Command
 from harness.gateway import GatewayProcess
+from harness.helm import render
 from harness.nginx import nginx
 from harness.parts import require
 from harness.patience import until_blocking
@@ -131,18 +135,25 @@ def docker(*arguments: str | Path) -> str:
     return done.stdout.strip()
 
 
-@pytest.mark.soak
-@pytest.mark.timeout(1800)
-def test_the_container_file_is_built_and_serves(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The image of the Containerfile."""
     require(shutil.which("docker") is not None, "there is no `docker`")
     require(sys.version_info[:2] == (3, 11), "the wheels of this Python do not fit Debian 12's 3.11")
-    wheels = tmp_path / "wheels"
+    wheels = tmp_path_factory.mktemp("image") / "wheels"
     wheel = [sys.executable, "-m", "pip", "wheel", "--quiet", "--wheel-dir", wheels]
     subprocess.run([*wheel, f"{ROOT / 'core'}[gateway,postgresql,s3]"], check=True, timeout=PATIENCE)
-    config = tmp_path / "gateway.toml"
-    config.write_text('public_url = "https://hpc.example.org/firecrest"\n')
     # The host's network is the one that can reach Debian's packages.
     image = docker("build", "--quiet", "--network", "host", "--file", FOLDER / "Containerfile", wheels)
+    yield image
+    docker("image", "rm", "--force", image)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_the_container_file_is_built_and_serves(tmp_path: Path, image: str) -> None:
+    config = tmp_path / "gateway.toml"
+    config.write_text('public_url = "https://hpc.example.org/firecrest"\n')
     mount = f"{config}:/etc/crestline/gateway.toml:ro"
     container = docker("run", "--detach", "--publish", "127.0.0.1::8080", "--volume", mount, image)
     try:
@@ -159,7 +170,41 @@ def test_the_container_file_is_built_and_serves(tmp_path: Path) -> None:
         assert state["ExitCode"] in (0, 143), "it left by itself at SIGTERM"
     finally:
         docker("rm", "--force", "--volumes", container)
-        docker("image", "rm", "--force", image)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_the_containers_run_as_the_chart_says(tmp_path: Path, image: str) -> None:
+    (text,) = (each for name, each in render(FOLDER / "chart", {}).items() if name.endswith("/deployment.yaml"))
+    pod = yaml.safe_load(text)["spec"]["template"]["spec"]
+    user = f"{pod['securityContext']['runAsUser']}:{pod['securityContext']['runAsGroup']}"
+    places = {name: tmp_path / name for name in ("secret", "state", "tmp")}
+    for each in places.values():
+        each.mkdir()
+        each.chmod(0o777)  # as a fresh emptyDir is
+    (places["secret"] / "gateway.toml").write_text(
+        'host = "0.0.0.0"\nallow_plain_http = true\npublic_url = "https://hpc.example.org"\n'
+    )
+
+    def run(container: dict[str, Any], *options: str) -> str:
+        confined = ["--user", user, "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
+        mounts = [
+            f"--volume={places[each['name']] / each.get('subPath', '')}:{each['mountPath']}"
+            f"{':ro' if each.get('readOnly') else ''}"
+            for each in container["volumeMounts"]
+        ]
+        program, *words = container.get("command", [""])
+        entry = [f"--entrypoint={program}"] if program else []
+        return docker("run", *options, *confined, *mounts, *entry, image, *words, *container.get("args", []))
+
+    run(pod["initContainers"][0], "--rm")
+    container = run(pod["containers"][0], "--detach", "--publish", "127.0.0.1::8080")
+    try:
+        url = f"http://{docker('port', container, '8080')}"
+        until_blocking(lambda: answers(f"{url}/status/readiness"), PATIENCE)
+        assert docker("exec", container, "stat", "-c", "%a %u", "/etc/crestline/gateway.toml") == "600 10001"
+    finally:
+        docker("rm", "--force", "--volumes", container)
 
 
 def answers(url: str) -> bool:

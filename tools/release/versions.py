@@ -13,7 +13,7 @@ from packaging.version import InvalidVersion, Version
 UNRELEASED = "## Unreleased\n"
 IN_PROJECTS = re.compile(r'(?<=^version = ")[^"]+|(?<=crestline==)[\w.]+|(?<=\]==)[\w.]+(?=",$)', re.MULTILINE)
 IN_CODE = re.compile(r'(?<=^__version__ = ")[^"]+', re.MULTILINE)
-IN_EXAMPLE = re.compile(r"(?<=/crestline:)[\w.]+")
+IN_CHART = re.compile(r"(?<=^version: )\S+|(?<=^appVersion: )\S+", re.MULTILINE)
 
 
 class ReleaseError(Exception):
@@ -30,7 +30,7 @@ def places(root: Path) -> dict[Path, re.Pattern[str]]:
     return {
         **dict.fromkeys(projects(root), IN_PROJECTS),
         root / "core/src/crestline/__init__.py": IN_CODE,
-        root / "examples/gateway/kubernetes.yaml": IN_EXAMPLE,
+        root / "examples/gateway/chart/Chart.yaml": IN_CHART,
     }
 
 
