@@ -21,7 +21,8 @@ from crestline.testing.simulation.world import World
 
 SEEDS = Path(__file__).with_name("seeds.txt")
 SPAWNING, REFRAMING = "simulation.spawning:Spawning", "simulation.reframing:Reframing"
-SMALL = {"submission": 800, "watching": 500, "copying": 300, SPAWNING: 300, REFRAMING: 100}
+DEFERRING = "simulation.deferring:Deferring"
+SMALL = {"submission": 750, "watching": 500, "copying": 300, SPAWNING: 250, REFRAMING: 100, DEFERRING: 100}
 """Seeds of a test run; 2,000 in all."""
 FULL = 200_000
 OCCASIONS = {

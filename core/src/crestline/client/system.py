@@ -26,6 +26,7 @@ from crestline.client.job_ids import merge_answer
 from crestline.client.logs import Follower, JobOutput, Turn, follow
 from crestline.client.lookup import find_job
 from crestline.client.monitor import JobMonitor
+from crestline.client.network import injected
 from crestline.client.policy import Policy
 from crestline.client.system_files import SystemFiles
 from crestline.client.traffic import Traffic
@@ -73,13 +74,14 @@ class System(SystemFiles):
         handover: Path | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
+        injected_transport, injected_authorizer = injected()
         self._site = site
-        self._authorizer = authorizer
+        self._authorizer = authorizer or injected_authorizer
         self._asked = system
         self._policy = policy
         self._key: Any = None
         self._handover_file = handover
-        self._transport = transport
+        self._transport = transport or injected_transport
         self._leave: Callable[[], None] | None = None
         self._connection: Connection | None = None
 

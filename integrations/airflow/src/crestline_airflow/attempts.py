@@ -111,6 +111,15 @@ class Attempts:
         """Whether this task instance, not another one of the same names, began `attempt`."""
         return attempt.ti_id in (None, self._ti_id())
 
+    def is_later(self, attempt: Attempt) -> bool:
+        """Whether a later try of this task has begun `attempt`."""
+        return not self.is_of_this_task_instance(attempt) and attempt.try_number > self._try_number()
+
+    def is_last(self, attempt: Attempt) -> bool:
+        """Whether no other attempt was recorded since `attempt` began, and the task instance was not deleted."""
+        last = self.last()
+        return last is not None and last.key == attempt.key
+
     def begin(self, last: Attempt | None, memory_factor: float = 1.0, time_factor: float = 1.0) -> Attempt:
         """Start, and record, the attempt that follows `last`, the one recorded so far."""
         ti = self._ti

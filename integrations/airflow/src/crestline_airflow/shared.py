@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 import weakref
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from crestline import clock
 from crestline.client import Policy, PollPolicy, System, connect
 from crestline.model import GatewayUnavailableError, RateLimitedError
 from crestline_airflow.hooks import FirecRESTHook
@@ -40,7 +40,7 @@ class Budget:
     def __init__(self) -> None:
         self._places = _FOLLOWED
         self._left = float(_READS_AT_ONCE)
-        self._filled_at = time.monotonic()
+        self._filled_at = clock.monotonic()
         self._line = asyncio.Lock()
 
     def take_place(self) -> bool:
@@ -62,7 +62,7 @@ class Budget:
             self._left -= 1
 
     def _fill(self) -> float:
-        now = time.monotonic()
+        now = clock.monotonic()
         self._left = min(_READS_AT_ONCE, self._left + (now - self._filled_at) * _READS_PER_SECOND)
         self._filled_at = now
         return self._left
@@ -98,7 +98,7 @@ async def acquire(firecrest_conn_id: str, system: str | None) -> Shared:
     here = _shared.setdefault(asyncio.get_running_loop(), {})
     place = (firecrest_conn_id, system)
     shared = here.get(place)
-    if shared is None or (shared.opened_at and time.monotonic() - shared.opened_at > _TRUSTED_FOR):
+    if shared is None or (shared.opened_at and clock.monotonic() - shared.opened_at > _TRUSTED_FOR):
         shared = here[place] = Shared(FirecRESTHook(firecrest_conn_id))
     shared.users += 1
     try:
@@ -115,7 +115,7 @@ async def _open(shared: Shared, firecrest_conn_id: str, system: str | None) -> N
     shared.hook = FirecRESTHook(firecrest_conn_id)  # the connection may be what has been mended since the last time
     await shared.hook.aget_conn(system)  # reads the connection
     shared.system = await connect(shared.hook.site(), system=system, policy=_POLICY).open()
-    shared.opened_at = time.monotonic()
+    shared.opened_at = clock.monotonic()
 
 
 async def outlast(firecrest_conn_id: str, action: Callable[[], Awaitable[_Result]]) -> _Result:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import logging
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -12,8 +13,8 @@ from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 from asgiref.sync import sync_to_async
 
 import crestline.model
-from crestline.client import JobEvent
-from crestline.model import CrestlineError, Job, JobNotFoundError, JobState
+from crestline.client import JobEvent, System
+from crestline.model import ConflictError, CrestlineError, Job, JobNotFoundError, JobState
 from crestline_airflow.attempts import Attempt, Attempts, XComStore
 from crestline_airflow.failures import FirecRESTRetryPolicy
 from crestline_airflow.links import FirecRESTJobLink, page_of
@@ -24,8 +25,15 @@ from crestline_airflow.resources import after_jobs, job_spec
 from crestline_airflow.shared import Shared, acquire, outlast, release
 from crestline_airflow.versions import HAS_ON_KILL
 
+_LOG = logging.getLogger(__name__)
 _killing: set[asyncio.Task[None]] = set()
 """the event loop itself keeps no hold on its tasks"""
+
+
+def _note_kill(killing: asyncio.Task[None]) -> None:
+    _killing.discard(killing)
+    if not killing.cancelled() and (error := killing.exception()) is not None:  # Airflow may wait no longer
+        _LOG.warning("The job of a task that was ended may still run: %s", error)
 
 
 class FirecRESTTrigger(BaseTrigger):
@@ -74,6 +82,7 @@ class FirecRESTJobTrigger(FirecRESTTrigger):
         self.push_outcome = push_outcome
         self.array = array
         self._is_new = False
+        self._is_killed = False
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         try:
@@ -163,12 +172,13 @@ class FirecRESTJobTrigger(FirecRESTTrigger):
         """
         killing = asyncio.create_task(self._kill())
         _killing.add(killing)
-        killing.add_done_callback(_killing.discard)
+        killing.add_done_callback(_note_kill)
         await asyncio.shield(killing)
 
     async def _kill(self) -> None:
         if await self._still_waits():
             return
+        self._is_killed = True
         shared = await acquire(self.firecrest_conn_id, self.system)
         try:
             await self._cancel(shared)
@@ -231,6 +241,7 @@ class FirecRESTSubmitTrigger(ExactRendering, FirecRESTJobTrigger):
         for name, value in task.items():  # Airflow renders attributes that are called like the operator's
             setattr(self, name, value)
         self._submission: asyncio.Task[Attempt] | None = None
+        self._attempt: Attempt | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         kwargs = {
@@ -274,17 +285,7 @@ class FirecRESTSubmitTrigger(ExactRendering, FirecRESTJobTrigger):
         system = shared.system
         assert system is not None  # noqa: S101
         attempts = Attempts.without_worker(self.task_instance)
-        last = await sync_to_async(attempts.last)()
-        attempt = last
-        if attempt is not None and attempts.was_cleared_since(attempt):  # another try
-            if attempt.ended is None and attempt.job_id is not None:
-                self.log.info("Cancelling job %s of the try before", attempt.job_id)
-                with contextlib.suppress(JobNotFoundError):
-                    await system.cancel(attempt.job_id)
-            attempt = None
-        if attempt is None:
-            policy = FirecRESTRetryPolicy(more_memory=self.more_memory, more_time=self.more_time)
-            attempt = await sync_to_async(attempts.begin)(last, *policy.factors(last))
+        attempt = self._attempt = self._attempt or await self._begun(system, attempts)
         if attempt.job_id is not None:
             self.log.info("Job %s on %s was submitted before; going on with it", attempt.job_id, system.name)
         else:
@@ -292,8 +293,11 @@ class FirecRESTSubmitTrigger(ExactRendering, FirecRESTJobTrigger):
             workdir = await system.resolve_path(workdir) if workdir else ""
             spec = job_spec(self, workdir, attempt, await sync_to_async(self._after)())
             job = await system.submit(spec, key=attempt.key)
+            self.job_id = job.job_id
+            self.log.info("Submitted job %s to %s", job.job_id, system.name)
+            if not await sync_to_async(attempts.is_last)(attempt):  # `_cancel` has this job alone to go by
+                raise _task_is_over()
             attempt = await sync_to_async(attempts.submitted)(attempt, job.job_id)
-            self.log.info("Submitted job %s to %s", attempt.job_id, system.name)
             self._is_new = True
         self.job_id = attempt.job_id
         page = page_of(shared.hook, system, str(attempt.job_id))
@@ -302,6 +306,24 @@ class FirecRESTSubmitTrigger(ExactRendering, FirecRESTJobTrigger):
         for key, value in (("job_id", attempt.job_id), (FirecRESTJobLink().xcom_key, page)):
             await sync_to_async(XComStore(self.task_instance).set)(key, value)
         return attempt
+
+    async def _begun(self, system: System, attempts: Attempts) -> Attempt:
+        """The attempt of this try, new or recorded by another triggerer.
+
+        Raises:
+            ConflictError: the task needs none any more.
+        """
+        last = await sync_to_async(attempts.last)()
+        if last is not None and not attempts.was_cleared_since(last):
+            return last
+        if self._is_killed or (last is not None and attempts.is_later(last)):
+            raise _task_is_over()
+        if last is not None and last.ended is None and last.job_id is not None:
+            self.log.info("Cancelling job %s of the try before", last.job_id)
+            with contextlib.suppress(JobNotFoundError):
+                await system.cancel(last.job_id)
+        policy = FirecRESTRetryPolicy(more_memory=self.more_memory, more_time=self.more_time)
+        return await sync_to_async(attempts.begin)(last, *policy.factors(last))
 
     def _after(self) -> str | None:
         ti: Any = self.task_instance
@@ -314,6 +336,9 @@ class FirecRESTSubmitTrigger(ExactRendering, FirecRESTJobTrigger):
             return False
         attempts = Attempts.without_worker(self.task_instance)
         last = await sync_to_async(attempts.last)()
+        if last is None and self._attempt is None:  # no job yet: if the task waits, another triggerer submits it
+            self._is_killed = True
+            return True
         return last is not None and attempts.is_of_this_task_instance(last)
 
     async def _cancel(self, shared: Shared) -> None:
@@ -326,6 +351,10 @@ class FirecRESTSubmitTrigger(ExactRendering, FirecRESTJobTrigger):
             if last is not None and last.ended is None and attempts.is_of_this_task_instance(last):
                 self.job_id = last.job_id
         await super()._cancel(shared)
+
+
+def _task_is_over() -> ConflictError:
+    return ConflictError("The task was ended, or has another try by now.", hint="Only its present try submits a job.")
 
 
 def news(event: JobEvent) -> str:

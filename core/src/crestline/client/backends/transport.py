@@ -105,6 +105,8 @@ class Renewals:
         if token is None or token in self._refused or len(self._refused) >= self._most:
             return False
         self._refused.add(token)
+        if (so_far := attempts.get()) is not None:
+            so_far.last = None  # if the time is up before the next answer, the refused token is not the reason
         return True
 
 

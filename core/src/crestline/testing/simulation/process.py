@@ -101,6 +101,12 @@ class _Steps(Coroutine[Any, Any, Any]):
         return self._coroutine.__await__()
 
 
+def is_of_killed(task: Any) -> bool:
+    """Whether this is a task of a process that was killed."""
+    coroutine = task.get_coro() if isinstance(task, asyncio.Task) else None
+    return isinstance(coroutine, _Steps) and not coroutine._process.is_alive
+
+
 def in_process(coroutine: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
     """Make a new task part of the process that creates it."""
     process = _current.get()

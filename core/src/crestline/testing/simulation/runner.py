@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from crestline.testing.simulation.adversary import Adversary
 from crestline.testing.simulation.copying import Copying
 from crestline.testing.simulation.event_loop import BEGIN, EndlessWaitError, TimeLimitError, VirtualEventLoop
-from crestline.testing.simulation.process import in_process
+from crestline.testing.simulation.process import in_process, is_of_killed
 from crestline.testing.simulation.submission import Submission
 from crestline.testing.simulation.watching import Watching
 from crestline.testing.simulation.world import ViolationError, World
@@ -89,7 +89,9 @@ def run(subject: str, seed: int, only: Container[str] | None = None) -> Outcome:
         loop.limit_threads()
         world = World(adversary)
         worlds.append(world)
-        loop.set_exception_handler(lambda _, context: world.check(False, _describe(context)))
+        loop.set_exception_handler(
+            lambda _, context: world.check(is_of_killed(context.get("future")), _describe(context))
+        )
         task = loop.create_task(subject_of(subject)(world).run())
         await asyncio.wait([task, world.broken], return_when=asyncio.FIRST_COMPLETED)
         if world.broken.done():
