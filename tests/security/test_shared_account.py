@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import getpass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from crestline.gateway import systems
 from crestline.gateway.config import load_config
+from crestline.gateway.home import Home
 from crestline.gateway.isolation import check_shared_account
+from crestline.gateway.replicas import Replicas
+from crestline.gateway.store import Store
 from crestline.model import ConfigError
 from harness.command import Command
 from harness.gateway import in_thread
@@ -38,6 +43,27 @@ def test_local_beside_others_is_refused(tmp_path: Path, options: Any, users: tup
 @pytest.mark.parametrize("options", [{}, {"systems": {"there": SSH}, "oidc": OIDC}, {"systems": {"a": {}, "b": {}}}])
 def test_one_user_or_ssh_alone_is_fine(tmp_path: Path, options: Any) -> None:
     check_shared_account(load_config(home=tmp_path, **options), {getpass.getuser()})
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("scheduler", [None, {"type": "local"}, {"type": "plugin"}])
+async def test_jobs_of_a_system_behind_ssh_never_run_as_the_gateway(
+    tmp_path: Path, scheduler: dict[str, str] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`local` is the default, for a system with another host too."""
+    if scheduler == {"type": "plugin"}:
+        monkeypatch.setattr(systems, "create_scheduler", lambda *_: SimpleNamespace(acts_as_gateway=True))
+    host = {"type": "ssh", "host": "h", "known_hosts": "h ssh-ed25519 AAAA", "credentials": {"type": "authority"}}
+    table = {"host": host, "file_systems": [{"path": "/scratch"}]} | ({"scheduler": scheduler} if scheduler else {})
+    config = load_config(home=tmp_path, oidc=OIDC, systems={"there": table})
+    home = Home(tmp_path)
+    home.create()
+    store = await Store.open(home.database)
+    try:
+        with pytest.raises(ConfigError, match="would run its users' jobs as the gateway"):
+            systems.build_system("there", config.systems["there"], home, store, lambda: "", Replicas(store))
+    finally:
+        await store.close()
 
 
 def test_serve_and_doctor_say_it(tmp_path: Path) -> None:

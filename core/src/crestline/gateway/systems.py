@@ -255,6 +255,11 @@ def build_system(
     kind = str(options.pop("type", DEFAULT_SCHEDULER))
     commands = MeasuredCommands(name, host)
     scheduler = create_scheduler(kind, SchedulerSetup(name, options, commands, directory))
+    if scheduler.acts_as_gateway and not host.acts_as_gateway:
+        raise ConfigError(
+            f"The scheduler {kind!r} of the system {name!r} would run its users' jobs as the gateway, beside its keys.",
+            hint=f"Name the batch system of its host: type under [systems.{name}.scheduler].",
+        )
     if store.shared:
         check_shareable(name, scheduler)
         if isinstance(scheduler, CommandScheduler):

@@ -83,6 +83,8 @@ class Scheduler(abc.ABC):
     """commands that have to be on the system's machine"""
     is_exclusive = False
     """whether only one instance at a time may be at work, as with jobs that are the gateway's own"""
+    acts_as_gateway = False
+    """whether jobs run on the gateway's own machine as its own account, wherever the system's host is"""
 
     async def start(self) -> None:
         """Take up work; called once in the event loop that all other calls come from."""

@@ -54,6 +54,7 @@ class LocalScheduler(Scheduler):
     kind = "slurm"
     version = f"local {crestline.__version__}"
     is_exclusive = True
+    acts_as_gateway = True
 
     def __init__(
         self,
