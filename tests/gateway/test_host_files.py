@@ -172,8 +172,8 @@ async def test_what_is_absent_is_worded_as_clients_expect(place: Place) -> None:
         place.files.compress(absent, place.path("x.tar"), "none", pattern=None, dereference=False),
         place.files.extract(absent, place.root, "none"),
         place.files.untar(absent, chunks(b"")),
-        place.files.upload_piece(place.path("x"), "id", 0, 1, chunks(b"1")),
-        place.files.upload_finish(place.path("x"), "id"),
+        place.files.uploads.piece(place.path("x"), "id", 0, 1, chunks(b"1")),
+        place.files.uploads.finish(place.path("x"), "id"),
     ]
     for call in calls:
         with pytest.raises(MissingFileError, match="No such file or directory"):
@@ -279,15 +279,15 @@ async def test_write_is_whole_or_not_at_all(place: Place) -> None:
 async def test_the_sum_of_what_did_not_pass_in_order(place: Place) -> None:
     """As after a restart of the gateway: it is read again."""
     path, content = place.path("file"), b"0123456789" * 200_000
-    await place.files.upload_reserve(path, "u1", len(content))
+    await place.files.uploads.reserve(path, "u1", len(content))
     for offset in (1_000_000, 0):
-        await place.files.upload_piece(path, "u1", offset, 1_000_000, chunks(content[offset : offset + 1_000_000]))
+        await place.files.uploads.piece(path, "u1", offset, 1_000_000, chunks(content[offset : offset + 1_000_000]))
     with pytest.raises(TransferError, match="CRC-32 is"):
-        await place.files.upload_finish(path, "u1", crc32(b"another"))
-    await place.files.upload_reserve(path, "u2", len(content))
+        await place.files.uploads.finish(path, "u1", crc32(b"another"))
+    await place.files.uploads.reserve(path, "u2", len(content))
     for offset in (1_000_000, 0):
-        await place.files.upload_piece(path, "u2", offset, 1_000_000, chunks(content[offset : offset + 1_000_000]))
-    await place.files.upload_finish(path, "u2", crc32(content))
+        await place.files.uploads.piece(path, "u2", offset, 1_000_000, chunks(content[offset : offset + 1_000_000]))
+    await place.files.uploads.finish(path, "u2", crc32(content))
     assert await place.get("file") == content
 
 
@@ -298,32 +298,32 @@ async def test_an_upload_goes_on_where_it_stands(place: Place) -> None:
         yield b"01234"
         raise RuntimeError("the client is gone")
 
-    assert await place.files.upload_offset(path, "u1") == 0
+    assert await place.files.uploads.offset(path, "u1") == 0
     with pytest.raises(RuntimeError):
-        await place.files.upload_part(path, "u1", 0, breaks_off())
-    stands = await place.files.upload_offset(path, "u1")
+        await place.files.uploads.append(path, "u1", 0, breaks_off())
+    stands = await place.files.uploads.offset(path, "u1")
     assert stands in (0, 5)
     with pytest.raises(ConflictError):
-        await place.files.upload_part(path, "u1", stands + 1, chunks(b"x"))
-    assert await place.files.upload_part(path, "u1", stands, chunks(b"0123456789"[stands:])) == 10
-    assert await place.files.upload_offset(path, "u2") == 0
+        await place.files.uploads.append(path, "u1", stands + 1, chunks(b"x"))
+    assert await place.files.uploads.append(path, "u1", stands, chunks(b"0123456789"[stands:])) == 10
+    assert await place.files.uploads.offset(path, "u2") == 0
     assert await place.names() == []
-    await place.files.upload_finish(path, "u1", sha256(b"0123456789"))
+    await place.files.uploads.finish(path, "u1", sha256(b"0123456789"))
     assert await place.get("file") == b"0123456789"
     assert await place.names(hidden=True) == ["file"]
-    await place.files.upload_part(path, "u3", 0, chunks(b"wrong"))
+    await place.files.uploads.append(path, "u3", 0, chunks(b"wrong"))
     with pytest.raises(TransferError):
-        await place.files.upload_finish(path, "u3", sha256(b"right"))
-    await place.files.upload_part(path, "u3", 0, chunks(b"wrong"))
+        await place.files.uploads.finish(path, "u3", sha256(b"right"))
+    await place.files.uploads.append(path, "u3", 0, chunks(b"wrong"))
     with pytest.raises(TransferError, match="CRC-32 is"):
-        await place.files.upload_finish(path, "u3", crc32(b"right"))
-    await place.files.upload_part(path, "u3", 0, chunks(b"in two"))
-    await place.files.upload_part(path, "u3", 6, chunks(b" parts"))
-    await place.files.upload_finish(path, "u3", crc32(b"in two parts").upper())
+        await place.files.uploads.finish(path, "u3", crc32(b"right"))
+    await place.files.uploads.append(path, "u3", 0, chunks(b"in two"))
+    await place.files.uploads.append(path, "u3", 6, chunks(b" parts"))
+    await place.files.uploads.finish(path, "u3", crc32(b"in two parts").upper())
     assert await place.get("file") == b"in two parts"
-    await place.files.upload_part(path, "u4", 0, chunks(b"dropped"))
-    await place.files.upload_discard(path, "u4")
-    await place.files.upload_discard(path, "u4")
+    await place.files.uploads.append(path, "u4", 0, chunks(b"dropped"))
+    await place.files.uploads.discard(path, "u4")
+    await place.files.uploads.discard(path, "u4")
     assert await place.names(hidden=True) == ["file"]
     assert await place.get("file") == b"in two parts"
 
@@ -331,19 +331,19 @@ async def test_an_upload_goes_on_where_it_stands(place: Place) -> None:
 async def test_pieces_come_in_any_order(place: Place) -> None:
     path = place.path("file")
     content = os.urandom(300_000)
-    await place.files.upload_reserve(path, "u", len(content))
+    await place.files.uploads.reserve(path, "u", len(content))
     for offset in (200_000, 0, 100_000):
         piece = content[offset : offset + 100_000]
-        mark = await place.files.upload_piece(path, "u", offset, len(piece), chunks(piece[:7], piece[7:]))
+        mark = await place.files.uploads.piece(path, "u", offset, len(piece), chunks(piece[:7], piece[7:]))
         assert mark == hashlib.md5(piece).hexdigest()
     with pytest.raises(InvalidRequestError, match="Only 1 of the 2"):
-        await place.files.upload_piece(path, "u", 0, 2, chunks(content[:1]))
+        await place.files.uploads.piece(path, "u", 0, 2, chunks(content[:1]))
     with pytest.raises(InvalidRequestError, match="More than the 2"):
-        await place.files.upload_piece(path, "u", 0, 2, chunks(content[:3]))
-    await place.files.upload_finish(path, "u")
+        await place.files.uploads.piece(path, "u", 0, 2, chunks(content[:3]))
+    await place.files.uploads.finish(path, "u")
     assert await place.get("file") == content
     with pytest.raises(TooLargeError, match="No space left"):
-        await place.files.upload_reserve(path, "huge", 2**60)
+        await place.files.uploads.reserve(path, "huge", 2**60)
 
 
 async def test_trees_are_copied_moved_and_removed(place: Place) -> None:

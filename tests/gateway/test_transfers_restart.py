@@ -150,7 +150,7 @@ async def test_a_kill_around_the_rename(tmp_path: Path, renamed: bool) -> None:
         records = runtime.transfers._records
         assert await records.move(job_id, ("RUNNING",), "COMPLETING")
         if renamed:
-            await runtime.files(CALLER).upload_finish(str(target), job_id)
+            await runtime.files(CALLER).uploads.finish(str(target), job_id)
     async with system(tmp_path / "home") as runtime:
         state, _ = await job_state(runtime, job_id)
         assert state == ("COMPLETED" if renamed else "RUNNING")

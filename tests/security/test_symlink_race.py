@@ -127,8 +127,8 @@ async def write(files: Files, root: str) -> bytes:
 
 
 async def append(files: Files, root: str) -> bytes:
-    await files.upload_part(f"{root}/way/x", "upload", 0, once(b"mine"))
-    await files.upload_finish(f"{root}/way/x", "upload")
+    await files.uploads.append(f"{root}/way/x", "upload", 0, once(b"mine"))
+    await files.uploads.finish(f"{root}/way/x", "upload")
     return b""
 
 

@@ -169,7 +169,7 @@ async def test_a_full_disk_is_called_a_full_disk(tmp_path: Path, number: int, mo
     monkeypatch.setattr(os, "pwrite", full)
     for attempt in (
         files.write(f"{tmp_path}/new", content()),
-        files.upload_part(f"{tmp_path}/new", "1", 0, content()),
+        files.uploads.append(f"{tmp_path}/new", "1", 0, content()),
         files.untar(str(tmp_path), content(buffer.getvalue())),
         files.copy(f"{tmp_path}/there", f"{tmp_path}/copy"),
         files.compress(f"{tmp_path}/there", f"{tmp_path}/packed", "gzip", pattern=None, dereference=False),
@@ -200,13 +200,13 @@ async def test_a_full_disk_behind_ssh_is_called_a_full_disk(cluster: Cluster) ->
             files = host.files("alice")
             for attempt in (
                 files.write(f"/scratch/{name}/new", more_than_there_is()),
-                files.upload_part(f"/scratch/{name}/new", "1", 0, more_than_there_is()),
+                files.uploads.append(f"/scratch/{name}/new", "1", 0, more_than_there_is()),
             ):
                 with pytest.raises(TooLargeError, match="No space left on device") as refused:
                     await attempt
                 assert "The disk of the system is full" in str(refused.value)
                 assert f"{name}/new" in str(refused.value)
-            await files.upload_discard(f"/scratch/{name}/new", "1")
+            await files.uploads.discard(f"/scratch/{name}/new", "1")
             assert await files.list(f"/scratch/{name}/", hidden=True) == []
     finally:
         cluster.check("alice", ["rm", "-r", f"/dev/shm/{name}"])

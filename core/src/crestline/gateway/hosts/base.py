@@ -53,6 +53,55 @@ class TemporaryFiles:
         """None of them is there any more."""
 
 
+class Uploads(abc.ABC):
+    """Files that arrive, at once or over several requests, under a temporary name until they are whole."""
+
+    @abc.abstractmethod
+    async def write(self, path: str, chunks: AsyncIterator[bytes], checksum: str | None) -> None:
+        """Write a whole file; see `Files.write`."""
+
+    @abc.abstractmethod
+    async def offset(self, path: str, upload_id: str) -> int:
+        """Bytes that the unfinished upload `upload_id` of `path` has stored, 0 if there is none."""
+
+    @abc.abstractmethod
+    async def append(self, path: str, upload_id: str, offset: int, chunks: AsyncIterator[bytes]) -> int:
+        """Append to an unfinished upload; returns the bytes stored.
+
+        Raises:
+            ConflictError: `offset` is not where it stands.
+        """
+
+    @abc.abstractmethod
+    async def reserve(self, path: str, upload_id: str, size: int) -> None:
+        """Begin an upload whose pieces come in any order: its file has `size` bytes from the start.
+
+        Raises:
+            TooLargeError: the file system has no room for it.
+        """
+
+    @abc.abstractmethod
+    async def piece(self, path: str, upload_id: str, offset: int, length: int, chunks: AsyncIterator[bytes]) -> str:
+        """Write `length` bytes at `offset` of a reserved upload; returns their MD5 in hexadecimal.
+
+        Raises:
+            MissingFileError: nothing was reserved.
+            InvalidRequestError: more or fewer bytes came.
+        """
+
+    @abc.abstractmethod
+    async def finish(self, path: str, upload_id: str, checksum: str | None = None) -> None:
+        """Check an upload and rename it to `path`.
+
+        Raises:
+            TransferError: it has another one than `checksum`; it was dropped.
+        """
+
+    @abc.abstractmethod
+    async def discard(self, path: str, upload_id: str) -> None:
+        """Drop an upload; nothing happens where there is none."""
+
+
 class Files(abc.ABC):
     """The files of one machine as one user sees them.
 
@@ -61,6 +110,9 @@ class Files(abc.ABC):
     match: `MissingFileError` ("... No such file or directory"), `PermissionDeniedError` ("... Permission denied"),
     `InvalidRequestError` ("... File exists", "... Not a directory").
     """
+
+    uploads: Uploads
+    """what the user sends"""
 
     @abc.abstractmethod
     def check(self, path: str) -> str:
@@ -103,7 +155,6 @@ class Files(abc.ABC):
         finally:
             await file.close()
 
-    @abc.abstractmethod
     async def write(self, path: str, chunks: AsyncIterator[bytes], *, checksum: str | None = None) -> None:
         """Write a whole file atomically: under a temporary name beside it, then renamed.
 
@@ -113,49 +164,7 @@ class Files(abc.ABC):
         Raises:
             TransferError: it has another one; nothing was changed.
         """
-
-    @abc.abstractmethod
-    async def upload_offset(self, path: str, upload_id: str) -> int:
-        """Bytes that the unfinished upload `upload_id` of `path` has stored, 0 if there is none."""
-
-    @abc.abstractmethod
-    async def upload_part(self, path: str, upload_id: str, offset: int, chunks: AsyncIterator[bytes]) -> int:
-        """Append to an unfinished upload; returns the bytes stored.
-
-        Raises:
-            ConflictError: `offset` is not where it stands.
-        """
-
-    @abc.abstractmethod
-    async def upload_reserve(self, path: str, upload_id: str, size: int) -> None:
-        """Begin an upload whose pieces come in any order: its file has `size` bytes from the start.
-
-        Raises:
-            TooLargeError: the file system has no room for it.
-        """
-
-    @abc.abstractmethod
-    async def upload_piece(
-        self, path: str, upload_id: str, offset: int, length: int, chunks: AsyncIterator[bytes]
-    ) -> str:
-        """Write `length` bytes at `offset` of a reserved upload; returns their MD5 in hexadecimal.
-
-        Raises:
-            MissingFileError: nothing was reserved.
-            InvalidRequestError: more or fewer bytes came.
-        """
-
-    @abc.abstractmethod
-    async def upload_finish(self, path: str, upload_id: str, checksum: str | None = None) -> None:
-        """Check an upload and rename it to `path`.
-
-        Raises:
-            TransferError: it has another one than `checksum`; it was dropped.
-        """
-
-    @abc.abstractmethod
-    async def upload_discard(self, path: str, upload_id: str) -> None:
-        """Drop an upload; nothing happens where there is none."""
+        await self.uploads.write(path, chunks, checksum)
 
     @abc.abstractmethod
     async def discard_temporary(self, path: str) -> None:

@@ -65,7 +65,7 @@ async def head_content(
     files = system.files(caller)
     if upload_id is None:
         return await file_answer(await files.open(path), body=False)
-    offset = await files.upload_offset(path, upload_id)
+    offset = await files.uploads.offset(path, upload_id)
     return Response(None, headers={UPLOAD_OFFSET_HEADER: str(offset), "Cache-Control": "no-store"})
 
 
@@ -101,11 +101,11 @@ async def put_content(
             return Response(None, status_code=204)
         await system.transfers.unfinished.touch(caller.username, files.check(path), upload_id)
         try:
-            stored = await files.upload_part(path, upload_id, offset, request.stream())
+            stored = await files.uploads.append(path, upload_id, offset, request.stream())
         except ConflictError as error:
-            return _conflict(error, caller, await files.upload_offset(path, upload_id))
+            return _conflict(error, caller, await files.uploads.offset(path, upload_id))
         if complete == "?1":
-            await files.upload_finish(path, upload_id, checksum)
+            await files.uploads.finish(path, upload_id, checksum)
             await system.transfers.unfinished.forget(caller.username, files.check(path), upload_id)
     except TransferError as error:
         raise InvalidRequestError(error.message, hint=error.hint) from error

@@ -159,7 +159,7 @@ class TransferService:
         if self._staging is not None:
             return await self._offer(self._staging, transfer, self._staging.offer_upload)
         try:
-            await self._files(transfer.username).upload_reserve(path, transfer.transfer_id, size)
+            await self._files(transfer.username).uploads.reserve(path, transfer.transfer_id, size)
         except CrestlineError:
             await self._records.forget(transfer.transfer_id)
             raise
@@ -335,7 +335,7 @@ class TransferService:
 
     async def _settle_completion(self, transfer: Transfer) -> None:
         """The gateway was killed around the rename: the temporary file says on which side of it."""
-        if await self._files(transfer.username).upload_offset(transfer.path, transfer.transfer_id):
+        if await self._files(transfer.username).uploads.offset(transfer.path, transfer.transfer_id):
             await self._records.move(transfer.transfer_id, ("COMPLETING",), "RUNNING")
         else:
             await self._endings.end(transfer, "COMPLETED", sources=UNFINISHED)
@@ -374,7 +374,7 @@ class TransferService:
     async def _discard(self, transfer: Transfer) -> bool:
         """Drop what an upload has stored; False where the system does not answer, so that it stays for now."""
         try:
-            await self._files(transfer.username).upload_discard(transfer.path, transfer.transfer_id)
+            await self._files(transfer.username).uploads.discard(transfer.path, transfer.transfer_id)
         except GatewayUnavailableError as error:
             _log.warning("the unfinished upload %s stays for now: %s", transfer.transfer_id, error)
             return False

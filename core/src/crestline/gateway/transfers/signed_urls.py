@@ -68,7 +68,7 @@ class SignedUrls:
         offset, expected = parts.extent(transfer.size, transfer.part_size, number)
         if length is not None and length != expected:
             raise InvalidRequestError(f"Part {number} has {expected} bytes, not {length}.")
-        etag = await self._files(transfer.username).upload_piece(transfer.path, transfer_id, offset, expected, body)
+        etag = await self._files(transfer.username).uploads.piece(transfer.path, transfer_id, offset, expected, body)
         await self._records.add_part(transfer_id, number, etag)
         return etag
 
@@ -90,7 +90,7 @@ class SignedUrls:
         if not await self._records.move(transfer_id, ("RUNNING",), "COMPLETING"):
             raise ConflictError(f"The upload is {transfer.state} already.")
         try:
-            await self._files(transfer.username).upload_finish(transfer.path, transfer_id)
+            await self._files(transfer.username).uploads.finish(transfer.path, transfer_id)
         except CrestlineError:
             await self._records.move(transfer_id, ("COMPLETING",), "RUNNING")
             raise

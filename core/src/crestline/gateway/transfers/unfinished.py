@@ -111,7 +111,7 @@ class UnfinishedUploads(TemporaryFiles):
                     identifier = row.upload_id.removeprefix(_OPERATION)
                     await files(row.username).discard_temporaries(row.path, identifier)
                 elif row.upload_id:
-                    await files(row.username).upload_discard(row.path, row.upload_id)
+                    await files(row.username).uploads.discard(row.path, row.upload_id)
                 else:
                     await files(row.username).discard_temporary(row.path)
             except GatewayUnavailableError as error:

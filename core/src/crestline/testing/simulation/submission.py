@@ -137,7 +137,7 @@ class Submission(Scenario):
         return last
 
     def _check_open(self, process: Process, network: Network, key: str) -> None:
-        """What is told as open is so, and lists that could be had did not say how it went."""
+        """An outcome reported as open is open: no list that the client could get shows it."""
         times = [time for time, body in network.open_submissions if work(key).encode() in body]
         told = f"{process.name} was told that the outcome for {key} is open"
         self.world.check(bool(times), f"{told}, and it is not.")

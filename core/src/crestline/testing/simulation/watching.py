@@ -126,7 +126,7 @@ class Watching(Scenario):
             await asyncio.sleep(5)
 
     async def _unknown(self, system: System, process: Process) -> None:
-        """An id that the scheduler does not know is told as such, in time and not before that is certain."""
+        """The client reports an id as unknown, in time and not before that is certain, if the scheduler lacks it."""
         began, job_id = self.world.now, "99999"
         try:
             await system.wait(job_id)

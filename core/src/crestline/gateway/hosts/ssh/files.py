@@ -55,7 +55,7 @@ class SshFiles(Files):
         self._listing = Listing(user, commands, names, self._timeout)
         self._temporaries = Temporaries(user, commands, temporary_files)
         self._archives = Archives(user, commands, self._temporaries, threads, limits)
-        self._uploads = Uploads(name, user, pools, commands, self._temporaries, claims, settings.stall)
+        self.uploads = Uploads(name, user, guard.check, pools, commands, self._temporaries, claims, settings.stall)
 
     def check(self, path: str) -> str:
         return self._guard.check(path)
@@ -86,29 +86,6 @@ class SshFiles(Files):
 
     async def open(self, path: str) -> OpenFile:
         return await open_file(self._name, self.check(path), self._user, self._pools, self._commands, self._stall)
-
-    async def write(self, path: str, chunks: AsyncIterator[bytes], *, checksum: str | None = None) -> None:
-        await self._uploads.write(self.check(path), chunks, checksum)
-
-    async def upload_offset(self, path: str, upload_id: str) -> int:
-        return await self._uploads.offset(self.check(path), upload_id)
-
-    async def upload_part(self, path: str, upload_id: str, offset: int, chunks: AsyncIterator[bytes]) -> int:
-        return await self._uploads.append(self.check(path), upload_id, offset, chunks)
-
-    async def upload_reserve(self, path: str, upload_id: str, size: int) -> None:
-        await self._uploads.reserve(self.check(path), upload_id, size)
-
-    async def upload_piece(
-        self, path: str, upload_id: str, offset: int, length: int, chunks: AsyncIterator[bytes]
-    ) -> str:
-        return await self._uploads.piece(self.check(path), upload_id, offset, length, chunks)
-
-    async def upload_finish(self, path: str, upload_id: str, checksum: str | None = None) -> None:
-        await self._uploads.finish(self.check(path), upload_id, checksum)
-
-    async def upload_discard(self, path: str, upload_id: str) -> None:
-        await self._uploads.discard(self.check(path), upload_id)
 
     async def discard_temporary(self, path: str) -> None:
         await self._temporaries.remove(self._guard.check(path))

@@ -15,6 +15,7 @@ from functools import partial
 
 import asyncssh
 
+from crestline.gateway.hosts import base
 from crestline.gateway.hosts.refusals import (
     check_sum,
     disk_full,
@@ -66,13 +67,14 @@ class Claims:
                 del self._held[key]
 
 
-class Uploads:
-    """The unfinished uploads of one user."""
+class Uploads(base.Uploads):
+    """The unfinished uploads of one user; paths are checked as they come."""
 
     def __init__(
         self,
         system: str,
         user: str,
+        check: Callable[[str], str],
         pools: Pools,
         commands: SshCommands,
         temporaries: Temporaries,
@@ -81,6 +83,7 @@ class Uploads:
     ) -> None:
         self._system = system
         self._user = user
+        self._check = check
         self._pools = pools
         self._commands = commands
         self._temporaries = temporaries
@@ -88,7 +91,6 @@ class Uploads:
         self._stall = stall
 
     async def write(self, path: str, chunks: AsyncIterator[bytes], checksum: str | None) -> None:
-        """Write a whole file in one request, under a temporary name until it is complete."""
         async with (
             self._target(path, uuid.uuid4().hex) as upload,
             self._temporaries.use(os.fsdecode(upload.temporary), is_renamed=True),
@@ -101,7 +103,6 @@ class Uploads:
             await upload.publish()
 
     async def offset(self, path: str, upload_id: str) -> int:
-        """Return the bytes that the unfinished upload has stored."""
         async with self._target(path, self._identifier(upload_id)) as upload:
             return await upload.size()
 
@@ -120,13 +121,11 @@ class Uploads:
                 return end
 
     async def reserve(self, path: str, upload_id: str, size: int) -> None:
-        """Make the temporary file in its whole size."""
         async with self._target(path, self._identifier(upload_id)) as upload:
             with self._claims.claim(self._user, upload.temporary):
                 await upload.reserve(size)
 
     async def piece(self, path: str, upload_id: str, offset: int, length: int, chunks: AsyncIterator[bytes]) -> str:
-        """Write one piece and return its MD5, S3's ETag."""
         async with self._target(path, self._identifier(upload_id)) as upload:
             with self._claims.claim(self._user, upload.temporary, shared=True):
                 digest = hashlib.md5(usedforsecurity=False)
@@ -136,8 +135,7 @@ class Uploads:
                     raise wrong_length(written, length)
                 return digest.hexdigest()
 
-    async def finish(self, path: str, upload_id: str, checksum: str | None) -> None:
-        """Verify the checksum of an upload and give the file its name."""
+    async def finish(self, path: str, upload_id: str, checksum: str | None = None) -> None:
         async with self._target(path, self._identifier(upload_id)) as upload:
             with self._claims.claim(self._user, upload.temporary):
                 size = await upload.size()
@@ -164,6 +162,7 @@ class Uploads:
 
     @asynccontextmanager
     async def _target(self, path: str, identifier: str, *, check: bool = True) -> AsyncIterator[_Upload]:
+        path = self._check(path)
         with transferring(self._system, "write", path):
             async with self._pools.of(self._user).sftp() as sftp:
                 async with asyncio.timeout(self._stall):

@@ -40,7 +40,7 @@ class LocalFiles(Files):
         self._limits = limits
         self._user = user
         self._temporary_files = temporary_files
-        self._uploads = Uploads(trees, user, workers, temporary_files)
+        self.uploads = Uploads(trees, user, workers, temporary_files)
 
     def check(self, path: str) -> str:
         return self._trees.check(path)
@@ -75,29 +75,6 @@ class LocalFiles(Files):
     async def open(self, path: str) -> OpenFile:
         descriptor = await self._workers.quick("open", open_path, self._trees, path)
         return LocalFile(descriptor, self._workers)
-
-    async def write(self, path: str, chunks: AsyncIterator[bytes], *, checksum: str | None = None) -> None:
-        await self._uploads.write(path, chunks, checksum)
-
-    async def upload_offset(self, path: str, upload_id: str) -> int:
-        return await self._uploads.offset(path, upload_id)
-
-    async def upload_part(self, path: str, upload_id: str, offset: int, chunks: AsyncIterator[bytes]) -> int:
-        return await self._uploads.append(path, upload_id, offset, chunks)
-
-    async def upload_reserve(self, path: str, upload_id: str, size: int) -> None:
-        await self._uploads.reserve(path, upload_id, size)
-
-    async def upload_piece(
-        self, path: str, upload_id: str, offset: int, length: int, chunks: AsyncIterator[bytes]
-    ) -> str:
-        return await self._uploads.piece(path, upload_id, offset, length, chunks)
-
-    async def upload_finish(self, path: str, upload_id: str, checksum: str | None = None) -> None:
-        await self._uploads.finish(path, upload_id, checksum)
-
-    async def upload_discard(self, path: str, upload_id: str) -> None:
-        await self._uploads.discard(path, upload_id)
 
     async def discard_temporary(self, path: str) -> None:
         with suppress(MissingFileError):

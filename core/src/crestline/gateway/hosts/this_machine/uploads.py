@@ -11,6 +11,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
+from crestline.gateway.hosts import base
 from crestline.gateway.hosts.base import TemporaryFiles
 from crestline.gateway.hosts.refusals import check_sum, no_room, upload_stands_at, wrong_length
 from crestline.gateway.hosts.streams import blocks, digest_of, temporary_of
@@ -27,7 +28,7 @@ from crestline.gateway.hosts.this_machine.workers import Workers
 from crestline.model import MissingFileError
 
 
-class Uploads:
+class Uploads(base.Uploads):
     """The unfinished uploads of one user."""
 
     def __init__(self, trees: ServedTrees, user: str, workers: Workers, temporary_files: TemporaryFiles) -> None:
@@ -37,7 +38,6 @@ class Uploads:
         self._temporary_files = temporary_files
 
     async def write(self, path: str, chunks: AsyncIterator[bytes], checksum: str | None) -> None:
-        """Write a whole file in one request, under a temporary name until it is complete."""
         async with self._target(path, "") as (place, _):
             descriptor, temporary = await self._workers.quick("write", create, place)
             published = False
@@ -65,7 +65,6 @@ class Uploads:
                     await self._temporary_files.end(self._user, named, is_gone=True)
 
     async def offset(self, path: str, upload_id: str) -> int:
-        """Return the bytes that the unfinished upload has stored."""
         async with self._unfinished(path, upload_id) as (place, temporary):
             try:
                 return (await self._workers.quick("write", place.directory.lstat, temporary)).st_size
@@ -84,12 +83,10 @@ class Uploads:
             return offset
 
     async def reserve(self, path: str, upload_id: str, size: int) -> None:
-        """Make the temporary file in its whole size."""
         async with self._unfinished(path, upload_id) as (place, temporary):
             await self._workers.quick("write", _reserve, place, temporary, size)
 
     async def piece(self, path: str, upload_id: str, offset: int, length: int, chunks: AsyncIterator[bytes]) -> str:
-        """Write one piece and return its MD5, S3's ETag."""
         async with self._held(path, upload_id, shared=True) as descriptor:
             digest = hashlib.md5(usedforsecurity=False)
             written = 0
@@ -102,14 +99,12 @@ class Uploads:
                 raise wrong_length(written, length)
             return digest.hexdigest()
 
-    async def finish(self, path: str, upload_id: str, checksum: str | None) -> None:
-        """Verify the checksum of an upload and give the file its name."""
+    async def finish(self, path: str, upload_id: str, checksum: str | None = None) -> None:
         async with self._unfinished(path, upload_id) as (place, temporary):
             run = self._workers.quick if checksum is None else self._workers.long
             await run("write", finish, place, temporary, checksum)
 
     async def discard(self, path: str, upload_id: str) -> None:
-        """Remove an unfinished upload."""
         try:
             async with self._unfinished(path, upload_id, check=False) as (place, temporary):
                 await self._workers.quick("write", place.directory.unlink, temporary)

@@ -61,7 +61,7 @@ class Staging:
 
     async def offer_upload(self, transfer: Transfer) -> S3Directives:
         """URLs for the parts of a file; `land` waits for it."""
-        await self._files(transfer.username).upload_reserve(transfer.path, transfer.transfer_id, transfer.size)
+        await self._files(transfer.username).uploads.reserve(transfer.path, transfer.transfer_id, transfer.size)
         staged = await self._begin(transfer)
         lifetime = _lifetime(transfer)
         count = max(1, parts.count(transfer.size, transfer.part_size))  # S3 makes an empty file of an empty part
@@ -96,7 +96,7 @@ class Staging:
                 offset, length = parts.extent(transfer.size, transfer.part_size, number)
                 chunks = self._store.read(staged, head, offset, length)
                 try:
-                    stored[number] = await files.upload_piece(
+                    stored[number] = await files.uploads.piece(
                         transfer.path, transfer.transfer_id, offset, length, chunks
                     )
                     await self._records.add_part(transfer.transfer_id, number, stored[number])
@@ -106,7 +106,7 @@ class Staging:
                     await chunks.aclose()  # type: ignore[attr-defined]
         _check(head, stored)
         try:
-            await files.upload_finish(transfer.path, transfer.transfer_id)
+            await files.uploads.finish(transfer.path, transfer.transfer_id)
         except MissingFileError:
             if not resumed:  # else the gateway was killed just after it had got its name
                 raise
@@ -140,7 +140,7 @@ class Staging:
     async def clean(self, transfer: Transfer, state: str) -> None:
         """Remove what an ended transfer has left: a finished download stays until its URL has expired."""
         if transfer.kind == "upload" and state != "COMPLETED":
-            await self._files(transfer.username).upload_discard(transfer.path, transfer.transfer_id)
+            await self._files(transfer.username).uploads.discard(transfer.path, transfer.transfer_id)
         if transfer.kind == "upload" or state != "COMPLETED":
             await self._drop(await self._objects.get(transfer.transfer_id))
 
