@@ -15,6 +15,7 @@ from crestline.gateway.routes.ready import encode_list
 from crestline.gateway.schedulers.base import JobQuery
 from crestline.gateway.schedulers.job_book import Entry, JobSource
 from crestline.gateway.schedulers.job_views import JobViews
+from crestline.gateway.schedulers.programs import ProgramOptions
 from crestline.gateway.schedulers.slurm import ids as job_ids
 from crestline.wire.codec import encode
 from crestline.wire.compute import JobInfo, JobsAnswer, JobStatus, JobTime
@@ -106,7 +107,7 @@ class Queue(JobSource):
 
 async def test_a_long_queue_lets_others_have_their_turn() -> None:
     size = 20 * SLICE
-    views = JobViews(Queue(size), "observer", 1.0, 30.0, 50.0, job_ids.order)
+    views = JobViews(Queue(size), ProgramOptions(observer="observer"), job_ids.order)
     try:
         async with turns() as count:
             everybody = await views.jobs("alice", JobQuery(all_users=True))

@@ -13,6 +13,7 @@ import pytest
 from crestline.gateway.schedulers.base import JobQuery
 from crestline.gateway.schedulers.job_book import Entry, JobBook, JobSource
 from crestline.gateway.schedulers.job_views import JobViews
+from crestline.gateway.schedulers.programs import ProgramOptions
 from crestline.gateway.schedulers.slurm import ids as job_ids
 from crestline.gateway.schedulers.snapshot import Batch, Snapshot
 from crestline.model import GatewayUnavailableError
@@ -342,9 +343,10 @@ async def test_a_long_queue_is_listed_once_for_all_who_poll(slurm: FakeSlurm, mo
 
 
 async def test_looks_of_many_users_keep_to_the_rate(slurm: FakeSlurm) -> None:
+    """At one look in ten seconds."""
     users = [f"user{number}" for number in range(1000)]
     slurm.hold(*(job(str(number), "RUNNING", user=user) for number, user in enumerate(users)))
-    views = JobViews(slurm, None, 0.0, FOREVER, 0.1, job_ids.order)  # one look in ten seconds
+    views = JobViews(slurm, ProgramOptions(max_age=0.0, max_stale=FOREVER, read_rate=0.1), job_ids.order)
     for _ in range(3):
         for number, user in enumerate(users):
             assert states(await views.jobs(user, JobQuery(ids=(str(number),)))) == {str(number): "RUNNING"}
