@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from crestline.gateway.hosts import Files
+from crestline.gateway.hosts.base import Uploads
 from crestline.gateway.hosts.this_machine import ThisMachine, beneath
 from crestline.gateway.paths import PathGuard
 from crestline.model import CrestlineError, InvalidRequestError, PermissionDeniedError
@@ -397,9 +398,14 @@ async def test_no_descriptor_stays_open(tmp_path: Path) -> None:
 class _Renamed:
     """The same files, where each path that leads through `way` leads through another name."""
 
-    def __init__(self, files: Files, name: str) -> None:
+    def __init__(self, files: Files | Uploads, name: str) -> None:
         self._files = files
         self._name = name
+
+    @property
+    def uploads(self) -> _Renamed:
+        assert isinstance(self._files, Files)
+        return _Renamed(self._files.uploads, self._name)
 
     def __getattr__(self, method: str) -> Callable[..., object]:
         call = getattr(self._files, method)
