@@ -184,6 +184,30 @@ def test_pictures_and_tables_are_shown(page: Page, gateway: RunningGateway, tmp_
     page.get_by_text("Empty.", exact=True).wait_for()
 
 
+def test_a_small_text_is_edited(page: Page, gateway: RunningGateway, tmp_path: Path) -> None:
+    file = tmp_path / "run.sh"
+    file.write_bytes("#!/bin/sh\r\necho ü\r\n".encode())
+    file.chmod(0o755)
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    sign_in(page, gateway, f"#/view/local{tmp_path}/binary")
+    page.get_by_role("button", name="Edit").click()
+    page.get_by_text("not text in UTF-8").wait_for()
+    page.goto(f"{gateway.url}/#/view/local{file}")
+    page.get_by_role("heading", name="run.sh").wait_for()
+    page.get_by_role("button", name="Edit").click()
+    area = page.get_by_label(f"Content of {file}")
+    area.fill("#!/bin/sh\necho mine\n")
+    file.write_text("#!/bin/sh\necho theirs, and newer\n")
+    page.get_by_role("button", name="Save").click()
+    page.get_by_role("dialog").get_by_role("button", name="Keep as it is").click()
+    assert "theirs" in file.read_text()
+    page.get_by_role("button", name="Save").click()
+    page.get_by_role("dialog").get_by_role("button", name="Replace it").click()
+    page.get_by_role("region", name="Content").locator("pre", has_text="echo mine").wait_for()
+    assert file.read_bytes() == b"#!/bin/sh\r\necho mine\r\n"
+    assert file.stat().st_mode & 0o777 == 0o755
+
+
 def test_a_large_file_comes_by_a_signed_url(page: Page, gateway: RunningGateway, tmp_path: Path) -> None:
     large = tmp_path / "large.h5"
     large.write_bytes(random.Random(9).randbytes(MIB) * 40)

@@ -259,6 +259,26 @@ def test_all_resources_are_in_the_form(page: Page, two_systems: RunningGateway) 
             http.delete(f"/compute/eiger/jobs/{each}").raise_for_status()
 
 
+def test_templates_of_ones_own(page: Page, two_systems: RunningGateway) -> None:
+    sign_in(page, two_systems, "#/submit/daint")
+    page.get_by_label("Partition").locator("option", has_text="debug").wait_for(state="attached")
+    page.get_by_label("Script").fill("#!/bin/bash\necho <mine>\n")
+    page.get_by_label("Partition").select_option("debug")
+    page.get_by_label("Time limit").fill("00:07:00")
+    page.get_by_role("button", name="Save as a template").click()
+    page.get_by_role("dialog").get_by_label("Name").fill("<b>mine</b>")
+    page.get_by_role("dialog").get_by_role("button", name="Save").click()
+    page.reload()
+    page.get_by_label("Partition").locator("option", has_text="debug").wait_for(state="attached")
+    assert page.get_by_label("Time limit").input_value() == ""
+    page.get_by_label("Template").select_option("<b>mine</b>")
+    assert page.get_by_label("Script").input_value() == "#!/bin/bash\necho <mine>\n"
+    assert page.get_by_label("Partition").input_value() == "debug"
+    assert page.get_by_label("Time limit").input_value() == "00:07:00"
+    page.get_by_role("button", name="Delete the template").click()
+    assert page.get_by_label("Template").locator("option").all_inner_texts() == ["No templates yet"]
+
+
 def test_output_is_searched_downloaded_and_found_in_its_folder(
     page: Page, gateway: RunningGateway, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ import { get, path, send } from './api.js';
 import { act, complain, field, h } from './dom.js';
 import { defaultDirectory } from './files.js';
 import { linkTo } from './jobparts.js';
+import { templates } from './templates.js';
 
 /** Further resources: label, Slurm's option, placeholder, hint. */
 const MORE = [
@@ -46,7 +47,10 @@ export async function showSubmit({ place, system, signal }) {
   });
   const trouble = h('div');
   const button = h('button', { type: 'submit', class: 'primary' }, 'Submit');
-  const form = h('form', { class: 'card' },
+  let key = null;
+  const options = Object.fromEntries(more.map((each) => [each.option, each.input]));
+  const kept = templates({ script, name, partition, account, nodes, limit, directory, ...options }, () => { key = null; });
+  const form = h('form', { class: 'card' }, kept,
     field('Script', script, 'It begins with #! and may have #SBATCH lines; what is filled in below wins over them.'),
     h('div', { class: 'grid' }, field('Name', name), field('Partition', partition), field('Account', account), field('Nodes', nodes),
       field('Time limit', limit, 'Days-hours:minutes:seconds; a number alone is minutes.')),
@@ -56,7 +60,6 @@ export async function showSubmit({ place, system, signal }) {
   place.append(h('h1', {}, `Submit to ${system.name}`), form);
 
   // The same form sent twice is one job.
-  let key = null;
   form.addEventListener('input', () => { key = null; });
   form.addEventListener('submit', (event) => {
     event.preventDefault();
@@ -83,7 +86,9 @@ export async function showSubmit({ place, system, signal }) {
   }))));
 
   function fill(select, found, chosen) {
-    found.then((options) => select.append(...options.map((each) => h('option', { value: each.name, selected: each.name === chosen }, each.text))))
-      .catch((error) => complain(trouble, error));
+    found.then((options) => {
+      const wanted = select.dataset.wanted ?? chosen; // a template may have been chosen meanwhile
+      select.append(...options.map((each) => h('option', { value: each.name, selected: each.name === wanted }, each.text)));
+    }).catch((error) => complain(trouble, error));
   }
 }
