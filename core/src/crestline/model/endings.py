@@ -84,11 +84,13 @@ def end_hint(job: Job) -> str:
             "Check that its working directory and the directories of its output files exist on the compute nodes and "
             "are writable."
         )
-    if job.state is JobState.FAILED and job.exit_code in _CODES:
+    if job.state is not JobState.FAILED:  # the scheduler itself ends jobs by signals, too
+        return _HINTS.get(job.state, "")
+    if job.exit_code in _CODES:
         return "Check the command's path, and load the modules that provide it."
     if end_signal(job) == signal.SIGKILL or job.exit_code == _SHELL_SIGNAL + signal.SIGKILL:
         return "The kernel ends a process like this if memory runs out: ask for more memory."
-    return _HINTS.get(job.state, "")
+    return ""
 
 
 def launch_failed(job: Job) -> bool:
