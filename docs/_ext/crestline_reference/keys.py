@@ -14,19 +14,28 @@ from crestline_reference.tables import code, table
 
 def markdown(*names: str) -> str:
     """A table of the keys of each struct, which is named by its dotted name."""
-    return "\n".join(_keys(*_find(name)) for name in names)
+    return "\n".join(_keys(_find(name)) for name in names)
 
 
-def _find(name: str) -> tuple[type[msgspec.Struct], str]:
+def _find(name: str) -> type[msgspec.Struct]:
     module, _, attribute = name.rpartition(".")
-    return getattr(__import__(module, fromlist=[attribute]), attribute), module
+    return getattr(__import__(module, fromlist=[attribute]), attribute)
 
 
-def _keys(kind: type[msgspec.Struct], module: str) -> str:
-    said = ModuleAnalyzer.for_module(module).find_attr_docs()
-    rows = []
+def _docs(kind: type[msgspec.Struct]) -> dict[str, str]:
+    """What is said of each field, where it is defined: in the struct or in one that it extends."""
+    found: dict[str, str] = {}
+    for each in reversed(kind.__mro__):
+        if issubclass(each, msgspec.Struct) and each is not msgspec.Struct:
+            docs = ModuleAnalyzer.for_module(each.__module__).find_attr_docs()
+            found |= {name: " ".join(lines) for (owner, name), lines in docs.items() if owner == each.__name__}
+    return found
+
+
+def _keys(kind: type[msgspec.Struct]) -> str:
+    said, rows = _docs(kind), []
     for field in msgspec.structs.fields(kind):
-        about = " ".join(said.get((kind.__name__, field.name), [])) or _first_line(field.type)
+        about = said.get(field.name) or _first_line(field.type)
         rows.append([code(field.encode_name), code(_type(field.type)), code(_default(field)), about])
     return table(["key", "type", "default", "what"], rows)
 

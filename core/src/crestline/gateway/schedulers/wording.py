@@ -89,10 +89,14 @@ class Wording:
         if known is not None and not isinstance(known, JobNotFoundError):  # an unknown job is the asker's dependency
             return known
         what = what or (said[0] if said else f"{program} ended with {done.exit_status} and named no job.")
-        message, words = f"{self.name} refused the job: {what}", " ".join(said)
+        words = " ".join(said)
         if SubmitLimitError.is_meant(words):
-            return SubmitLimitError(message, hint="Submit it again when one of your jobs has ended.", details=said)
-        return InvalidRequestError(message, hint=hint(words), details=said)
+            return SubmitLimitError(
+                f"{self.name} refused the job: {what}",
+                hint="Submit it again when one of your jobs has ended.",
+                details=said,
+            )
+        return InvalidRequestError(f"{self.name} refused the job: {what}", hint=hint(words), details=said)
 
     def too_late(self) -> GatewayUnavailableError:
         """A program that did not end in time."""
