@@ -31,6 +31,9 @@ from harness.gateway import GatewayProcess
 from harness.hub_settings import variables
 from harness.ports import free_port
 
+ARRIVAL = 0.005
+"""seconds from one user's click to the next"""
+
 
 @contextmanager
 def _gateway(folder: Path) -> Iterator[GatewayProcess]:
@@ -81,7 +84,8 @@ async def _start(sessions: int) -> dict[str, float]:
         settings = {"authenticator": DummyAuthenticator(), "spawner_class": Thin, "config": Config(), "base_url": "/"}
         spawners.append(User(user, settings).spawners[""])
 
-    async def ready(spawner: Any) -> float:
+    async def ready(spawner: Any, arrives: float = 0.0) -> float:
+        await asyncio.sleep(arrives)
         began = time.perf_counter()
         spawner._spawn_pending = True
         starting = asyncio.ensure_future(spawner.start())
@@ -106,7 +110,9 @@ async def _start(sessions: int) -> dict[str, float]:
     watching = asyncio.create_task(watch())
     me = psutil.Process()
     used, memory, began = sum(me.cpu_times()[:2]), me.memory_info().rss, time.perf_counter()
-    found = await asyncio.gather(*(ready(each) for each in spawners), return_exceptions=True)
+    found = await asyncio.gather(
+        *(ready(each, number * ARRIVAL) for number, each in enumerate(spawners)), return_exceptions=True
+    )
     took, used = time.perf_counter() - began, sum(me.cpu_times()[:2]) - used
     watching.cancel()
     failures = [each for each in found if isinstance(each, BaseException)]

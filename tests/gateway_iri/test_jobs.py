@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from crestline.gateway.schedulers.base import JobList, JobQuery
+from crestline.gateway.schedulers.local.scheduler import LocalScheduler
 from harness.gateway import RunningGateway
 from harness.iri_api import Face
 
@@ -118,3 +120,21 @@ def test_an_array_is_one_job(face: Face, workdir: Path) -> None:
     job_id = face.submit(executable="/bin/sh", **spec).json()["id"]
     job = face.wait(job_id)
     assert (job["id"], job["status"]["state"]) == (job_id, "failed")
+
+
+def test_an_answer_tells_how_old_its_jobs_are(face: Face, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the FirecREST API's do."""
+    job_id = face.submit(executable="/bin/true", directory=str(workdir)).json()["id"]
+    face.wait(job_id)
+    ask = LocalScheduler.jobs
+
+    async def old(self: LocalScheduler, username: str, query: JobQuery) -> JobList:
+        found = JobList(await ask(self, username, query))
+        found.age = 7.9
+        return found
+
+    paths = (f"/compute/status/local/{job_id}", "/compute/status/local")
+    assert "Age" not in face.http.get(paths[0]).headers
+    monkeypatch.setattr(LocalScheduler, "jobs", old)
+    answers = (face.http.get(paths[0]), face.http.post(paths[1], params={"historical": "true"}))
+    assert [(answer.status_code, answer.headers["Age"]) for answer in answers] == [(200, "7")] * 2

@@ -18,6 +18,7 @@ from crestline.client.auth.base import Authorizer, fingerprint
 from crestline.client.backends.answers import only_utf8, unreachable
 from crestline.client.backends.messages import NOTHING_BEGAN, NotSentError
 from crestline.client.backends.outages import OutageLog
+from crestline.client.backends.request_gate import RequestGate
 from crestline.client.policy import RetryPolicy
 from crestline.client.traffic import CountingTransport, Traffic
 from crestline.model import (
@@ -53,7 +54,12 @@ class Attempts:
         last: answer or failure of the last one that has ended.
         server_errors: tries that were answered by 500.
         doubtful: tries that may have changed something, since no answer says otherwise.
+        deadline: of the whole call; None outside of one.
+        has_queued: a try had its token and waited for others to be answered.
     """
+
+    deadline: asyncio.Timeout | None = None
+    has_queued = False
 
     def __init__(self) -> None:
         self.count = 0
@@ -74,6 +80,8 @@ class Attempts:
     ) -> CrestlineError:
         """The error of a call that was tried until its time was up: what came of the last try, if anything did."""
         budget = f"{policy.budget:.0f} s"
+        if not self.count and self.has_queued:
+            return NotSentError(f"{url} did not answer other requests within {budget}.", hint="Try again later.")
         if not self.count:
             hint = "Check its token_url, or what else gives the token, and try again later."
             return NotSentError(f"No access token for {url} within {budget}.", hint=hint)
@@ -122,6 +130,8 @@ attempts: ContextVar[Attempts | None] = ContextVar("crestline_attempts", default
 NEVER_LEFT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 """failures of a request of which no server has seen a part"""
 _PASSING = {408, 424, 429, 500, 502, 503, 504}
+_AT_ONCE = 20
+"""requests of a client that wait for whole answers; as many connections are left for streams"""
 _METHODS = ("GET", "HEAD", "PUT", "POST", "DELETE")
 
 
@@ -148,7 +158,7 @@ async def carry_out(
     so_far = Attempts()
     noted = attempts.set(so_far)
     try:
-        async with asyncio.timeout(policy.budget):
+        async with asyncio.timeout(policy.budget) as so_far.deadline:
             renewals = Renewals()
             while True:
                 try:
@@ -212,6 +222,7 @@ class _WholeAnswers(httpx.AsyncBaseTransport):
         self._fresh = fresh
         self._outages = outages
         self._error_of = error_of
+        self._gate = RequestGate(_AT_ONCE)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         with client_span(request.method, request.url.host, request.url.path, request.headers) as span:
@@ -225,6 +236,13 @@ class _WholeAnswers(httpx.AsyncBaseTransport):
         if request.extensions.get("crestline.stream"):
             return await connections.handle_async_request(request)
         so_far = attempts.get() or Attempts()
+        so_far.has_queued = True
+        async with self._gate.place(so_far.deadline):
+            return await self._send_whole(request, connections, so_far)
+
+    async def _send_whole(
+        self, request: httpx.Request, connections: httpx.AsyncBaseTransport, so_far: Attempts
+    ) -> httpx.Response:
         so_far.count += 1
         changes = request.method not in ("GET", "HEAD")
         so_far.doubtful += changes
@@ -236,6 +254,7 @@ class _WholeAnswers(httpx.AsyncBaseTransport):
             message = unreachable(failure, str(request.url.copy_with(path="/", query=None))).message
             self._note(request, so_far.count, message)
             raise
+        self._gate.answers += 1
         so_far.last = whole
         so_far.server_errors += whole.status_code == 500
         if whole.status_code not in _PASSING:
@@ -279,7 +298,7 @@ def make_client(
     else:
         proxy = _proxy(url)
         kept = httpx.AsyncHTTPTransport(
-            verify=verify, proxy=proxy, limits=httpx.Limits(max_connections=20, keepalive_expiry=30)
+            verify=verify, proxy=proxy, limits=httpx.Limits(max_connections=2 * _AT_ONCE, keepalive_expiry=30)
         )
         # A kept connection may break just as it is used again (FirecREST's do, after some errors). What must not go
         # out twice gets a new one, so that it is not left in doubt by that.

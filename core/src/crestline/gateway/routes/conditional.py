@@ -11,7 +11,7 @@ from litestar import Response
 from crestline.gateway.job_events import entity_tag
 from crestline.gateway.job_events.feeds import Watcher
 from crestline.gateway.routes.entity_tags import matches
-from crestline.gateway.routes.ready import Ready, encode_list
+from crestline.gateway.routes.ready import Ready, age_of, encode_list
 from crestline.gateway.schedulers.base import JobList
 from crestline.wire.compute import JobInfo, JobsAnswer
 from crestline.wire.extensions import PARTIAL_HEADER
@@ -49,9 +49,7 @@ async def answer_conditionally(
 async def _answer(jobs: list[JobInfo], known: str | None) -> Answer:
     partial = jobs.partial if isinstance(jobs, JobList) else ""
     etag = await entity_tag(jobs, partial)
-    headers = [(b"etag", etag.encode())]
-    if isinstance(jobs, JobList) and jobs.age >= 1:  # RFC 9111, section 5.1
-        headers.append((b"age", b"%d" % min(jobs.age, 86400)))
+    headers = [(b"etag", etag.encode()), *age_of(jobs)]
     if matches(known, etag):
         return Ready(304, headers, b"")
     if partial:

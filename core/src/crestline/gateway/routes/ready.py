@@ -9,6 +9,7 @@ from litestar import Response
 from litestar.types import Message, Receive, Scope, Send
 
 from crestline.cooperative import slices
+from crestline.gateway.schedulers.base import JobList
 from crestline.wire.codec import encode
 
 
@@ -35,6 +36,12 @@ class Ready(Response[Any]):
     async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
         for message in self._messages:
             await send(message)
+
+
+def age_of(jobs: Sequence[Any]) -> list[tuple[bytes, bytes]]:
+    """The header `Age` (RFC 9111, section 5.1) of an answer that is made from these jobs; none below a second."""
+    age = jobs.age if isinstance(jobs, JobList) else 0.0
+    return [(b"age", b"%d" % min(age, 86400))] if age >= 1 else []
 
 
 async def encode_list(name: str, items: Sequence[Any]) -> bytes:

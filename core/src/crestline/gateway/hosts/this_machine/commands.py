@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import tempfile
 from collections.abc import Mapping, Sequence
+from typing import IO
 
 from crestline.gateway.hosts.base import Completed
 from crestline.gateway.hosts.this_machine.login import login_environment
@@ -20,12 +22,16 @@ async def run(
 ) -> Completed:
     """See `Commands.run`.
 
-    A program that is not installed ends with exit status 127, as in a shell.
+    A program that is not installed ends with exit status 127, as in a shell. The input is a file, not a pipe: a program
+    may end before it has read any of it, and uvloop raises RuntimeError where a pipe's reader is gone.
     """
+    stdin: int | IO[bytes] = asyncio.subprocess.DEVNULL
+    if input is not None:
+        stdin = await asyncio.to_thread(_file_with, input)
     try:
         process = await asyncio.create_subprocess_exec(
             *_with_usual_limit(argv),
-            stdin=asyncio.subprocess.DEVNULL if input is None else asyncio.subprocess.PIPE,
+            stdin=stdin,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=login_environment() | dict(env or {}),
@@ -34,9 +40,12 @@ async def run(
         )
     except FileNotFoundError as error:
         return Completed(exit_status=127, stdout=b"", stderr=str(error).encode(errors="replace"))
+    finally:
+        if not isinstance(stdin, int):
+            stdin.close()
     try:
         async with asyncio.timeout(timeout):
-            stdout, stderr = await process.communicate(input)
+            stdout, stderr = await process.communicate()
     except TimeoutError:
         raise GatewayUnavailableError(
             f"{argv[0]} did not answer within {timeout:g} s.", hint="Try again later.", retry_after=5
@@ -47,6 +56,14 @@ async def run(
             await process.wait()
     status = process.returncode or 0
     return Completed(exit_status=status if status >= 0 else 128 - status, stdout=stdout, stderr=stderr)
+
+
+def _file_with(content: bytes) -> IO[bytes]:
+    """An open file of no name, to be read from its beginning."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+    file.write(content)
+    file.seek(0)
+    return file
 
 
 def _with_usual_limit(argv: Sequence[str]) -> Sequence[str]:

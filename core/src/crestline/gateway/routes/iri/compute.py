@@ -18,6 +18,7 @@ from crestline.gateway.routes.bodies import MAX_FIELDS
 from crestline.gateway.routes.iri.answers import json, page
 from crestline.gateway.routes.iri.facility import Limit, NoQuery, Offset
 from crestline.gateway.routes.iri.reading import read_body, read_query
+from crestline.gateway.routes.ready import age_of
 from crestline.gateway.schedulers.base import JobQuery
 from crestline.gateway.systems import SystemRuntime
 from crestline.model import ConflictError, JobNotFoundError
@@ -117,7 +118,7 @@ async def get_job(request: GatewayRequest, system: SystemDependency, caller: Cal
     if query.include_spec:
         metadata = await system.scheduler.metadata(caller.username, request.path_params["job_id"])
         job.job_spec = spec_of(found[0], metadata[0] if metadata else None)
-    return json(_shown(job))
+    return json(_shown(job), *age_of(found))
 
 
 @post(
@@ -139,15 +140,17 @@ async def post_jobs(request: GatewayRequest, system: SystemDependency, caller: C
         accounts=frozenset({filters.account}) if filters.account is not None else None,
         window=TIME_WINDOWS["7d" if query.historical else "1h"],
     )
+    jobs = await system.scheduler.jobs(caller.username, asked)
     found = [
         info
-        for info in await system.scheduler.jobs(caller.username, asked)
+        for info in jobs
         if (query.historical or not state_of(info).is_terminal)
         and filters.queue_name in (None, info.partition)
         and filters.state in (None, state_word(state_of(info), info.status.state_reason or ""))
     ]
     shown = page(found, query.offset, query.limit)
-    return json([_shown(job_of([info], spec=spec_of(info, None) if query.include_spec else None)) for info in shown])
+    answer = [_shown(job_of([info], spec=spec_of(info, None) if query.include_spec else None)) for info in shown]
+    return json(answer, *age_of(jobs))
 
 
 @delete(

@@ -1,0 +1,34 @@
+"""Programs that the gateway runs on its own machine."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+import uvloop
+
+from crestline.gateway.hosts.this_machine import commands
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+@pytest.mark.parametrize(
+    ("script", "status", "printed"), [("wc -c", 0, b"300000"), ("exec 0<&-; echo refused >&2; exit 1", 1, b"refused")]
+)
+def test_a_program_may_end_without_having_read_its_input(
+    run: Any, script: str, status: int, printed: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as sbatch with an option that it does not know: what it says reaches the user."""
+    start = asyncio.create_subprocess_exec
+
+    async def start_on_a_busy_machine(*argv: Any, **options: Any) -> Any:
+        process = await start(*argv, **options)
+        if status:
+            await process.wait()
+            await asyncio.sleep(0.05)  # until the loop has closed the pipes
+        return process
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", start_on_a_busy_machine)
+    done = run(commands.run(["/bin/sh", "-c", script], input=b"x" * 300_000, env=None, cwd=None, timeout=60))
+    assert done.exit_status == status
+    assert printed in (done.stdout + done.stderr)
