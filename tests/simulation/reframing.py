@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import shutil
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-import crestline.client
 from crestline.client import Selection, System
-from crestline.model import JobState
+from crestline.client.network import use_network
+from crestline.model import JobState, NotFoundError
 from crestline.testing.simulation import Process, Scenario, World
 from crestline.testing.simulation.answers import HOME, SYSTEM
 from crestline.testing.simulation.cluster import SimulatedJob
@@ -35,6 +33,16 @@ END_BOUND = 400.0
 LAST_WORDS = 2.5
 FAREWELL = {True: 10.0, False: 60.0}
 """Seconds for the clean-up, where it is interrupted and where it is not, as `sessions.py` has them."""
+
+
+class _Options(Options):
+    """Those of the simulated site."""
+
+    def target(self) -> Any:
+        return SITE, SYSTEM, None
+
+    def base(self) -> str:
+        return f"{HOME}/reframe"
 
 
 class Reframing(Scenario):
@@ -64,16 +72,25 @@ class Reframing(Scenario):
         if job.workdir in self.cluster.files.nodes:
             self.cluster.files.write(f"{job.workdir}/{OUTPUT}", str(job.number).encode())
 
+    def _purge(self, process: Process) -> None:
+        """The site removes what lies in scratch directories, now and then."""
+        stages = [path for path in self.cluster.files.nodes if path.endswith("/stage")]
+        if stages and self.world.adversary.strikes(f"purge before {process.name}", 0.2, "purge", "scratch"):
+            self.world.note("facility", f"purges {', '.join(stages)}")
+            for path in stages:
+                self.cluster.files.remove(path)
+
     async def _session(self, process: Process) -> None:
         if self._run is not None:
             self._run._journal._file.close()  # as the end of a process does
+        self._purge(process)
         is_interrupted = bool(self._interrupts) and self._interrupts.pop(0)
         random = self.world.adversary.random(process.name)
         stop_at = self.world.now + random.choice((1, 10, 60)) * random.random()
         began = self.world.now
         with self._injected(process):
             self._run = run = Run(
-                Options(system=SYSTEM), self._root, self._root / "stage", loop=asyncio.get_running_loop()
+                _Options(system=SYSTEM), self._root, self._root / "stage", loop=asyncio.get_running_loop()
             )
             works = [self._work(run, name) for name in self._names]
             for work in works:
@@ -131,11 +148,6 @@ class Reframing(Scenario):
     @contextlib.contextmanager
     def _injected(self, process: Process) -> Iterator[None]:
         """The run's connection by the simulated network; its results by one request, where real ones take a job."""
-        network = self.network(process)
-
-        def connect(site: Any, *, policy: Any, **_: Any) -> System:
-            login = SimulatedLogin(self.firecrest)
-            return crestline.client.connect(SITE, system=SYSTEM, authorizer=login, transport=network, policy=policy)
 
         async def download(
             system: System, remote: str, selections: Sequence[Selection], **_: Any
@@ -143,19 +155,16 @@ class Reframing(Scenario):
             await system.ls(remote)
             found: dict[str, list[str]] = {}
             for each in selections:
+                if f"{remote}/{each.directory}" not in self.cluster.files.nodes:
+                    raise NotFoundError(f"There is no {remote}/{each.directory}.")
                 node = self.cluster.files.nodes.get(f"{remote}/{each.directory}/{OUTPUT}")
                 found[each.directory] = [OUTPUT] if node else []
                 if node:
                     (each.target / OUTPUT).write_bytes(node.content)
             return found
 
-        count = itertools.count()
-        secrets = SimpleNamespace(token_hex=lambda _: f"{process.name}-{next(count)}")
         with (
-            mock.patch("crestline_reframe.runs.connect", connect),
-            mock.patch.object(Options, "target", return_value=(SITE, SYSTEM, None)),
-            mock.patch.object(Options, "base", return_value=f"{HOME}/reframe"),
-            mock.patch("crestline_reframe.runs.secrets", secrets),
+            use_network(self.network(process), SimulatedLogin(self.firecrest)),
             mock.patch.object(System, "download_bundle", download),
         ):
             yield

@@ -118,7 +118,7 @@ class Spawning(Scenario):
     async def play(self) -> None:
         callback._receivers.clear()
         background._running.clear()
-        with _injected(self.random.randbytes, self._reaches):
+        with _injected(self._reaches):
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.program("hub", self._hub_life))
                 group.create_task(self._user())
@@ -361,18 +361,12 @@ class Spawning(Scenario):
 
 
 @contextlib.contextmanager
-def _injected(randbytes: Callable[[int], bytes], reaches: Callable[[str], bool]) -> Iterator[None]:
-    """The spawner's secrets from the seed, and its connections to sessions from the model."""
-    secrets = SimpleNamespace(
-        token_hex=lambda count: randbytes(count).hex(), token_urlsafe=lambda count: randbytes(count).hex()
-    )
+def _injected(reaches: Callable[[str], bool]) -> Iterator[None]:
+    """The spawner's connections to sessions from the model."""
 
     async def listens(url: str) -> bool:
         await asyncio.sleep(0.1)
         return reaches(url)
 
-    with (
-        mock.patch("crestline_jupyterhub.spawner.secrets", secrets),
-        mock.patch("crestline_jupyterhub.spawner.listens", listens),
-    ):
+    with mock.patch("crestline_jupyterhub.spawner.listens", listens):
         yield

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -142,6 +143,17 @@ def uploads_are_believed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(FileCalls, "_holds", holds)
 
 
+def empty_files_are_repeated_blindly(patch: pytest.MonkeyPatch) -> None:
+    """FirecREST never answers the upload of an empty file; it was repeated without a look at what is there."""
+
+    async def holds(*_: Any) -> bool:
+        return False
+
+    patch.setattr(FileCalls, "_holds", holds)
+    uploads = sys.modules["crestline.client.files.upload"]  # the package has a function of this name
+    patch.setattr(uploads, "_needs_archive", lambda *_: False)
+
+
 def restarted_hub_waits_without_end(patch: pytest.MonkeyPatch) -> None:
     """After its restart the hub's check of a queued server waited for the server's address, however long that took."""
 
@@ -166,6 +178,16 @@ def cancelled_jobs_are_adopted(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Journal, "abandoned", lambda *_: None)
 
 
+def lost_results_are_final(patch: pytest.MonkeyPatch) -> None:
+    """A test never ran again as long as the journal had a job of it whose results could not be had."""
+
+    async def follow(run: Run, work: Work) -> str:
+        await run._follow(work)
+        return ""
+
+    patch.setattr(Run, "_problem_of_resumed", follow)
+
+
 OLD_FAULTS: dict[Patch, tuple[str, int]] = {
     nameless_rows_decide: ("submission", 21),
     missing_elements_are_not_missed: ("submission", 554),
@@ -180,8 +202,10 @@ OLD_FAULTS: dict[Patch, tuple[str, int]] = {
     refusals_are_open: ("submission", 103),
     failed_lists_start_anew: ("submission", 748),
     uploads_are_believed: ("copying", 9),
+    empty_files_are_repeated_blindly: ("copying", 0),
     restarted_hub_waits_without_end: (SPAWNING, 115),
-    cancelled_jobs_are_adopted: (REFRAMING, 4),
+    cancelled_jobs_are_adopted: (REFRAMING, 1),
+    lost_results_are_final: (REFRAMING, 1),
     cancelled_unasked: ("watching", 1),
 }
 """Each with the subject and the first seed that finds it; `test_the_first_seed` searches for it anew."""
