@@ -37,6 +37,7 @@ html_theme = "furo"
 html_logo = html_favicon = "_static/logo.svg"
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
+html_js_files = [("versions.js", {"defer": "defer"})]
 copybutton_exclude = ".linenos, .gp, .go"
 notfound_urls_prefix = None
 html_title = f"Crestline {version}"

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from tools.release.build import bill_of_materials, sign
 from tools.release.recipes import _spack_range
+from tools.release.site import publish_docs
 from tools.release.versions import (
     ReleaseError,
     check_tag,
@@ -131,3 +132,17 @@ def test_the_workflow_publishes_what_make_release_made() -> None:
     assert any(step.get("run", "").startswith("make release") for step in build["steps"])
     assert publish["needs"] == "build"
     assert publish["permissions"] == {"id-token": "write", "attestations": "write", "contents": "write"}
+
+
+def test_documentation_of_each_version_stays(tmp_path: Path) -> None:
+    html, site = tmp_path / "html", tmp_path / "site"
+    with pytest.raises(ReleaseError, match="make docs"):
+        publish_docs(html, site, "0.1.0")
+    (html / "how-to").mkdir(parents=True)
+    for version in ("0.9.0", "0.10.0", "0.11.0rc1", "0.9.0"):
+        (html / "index.html").write_text(version)
+        publish_docs(html, site, version)
+    listed = json.loads((site / "versions.json").read_text())
+    assert listed == {"newest": "0.10.0", "versions": ["0.11.0rc1", "0.10.0", "0.9.0"]}
+    assert (site / "0.9.0/index.html").read_text() == "0.9.0"
+    assert "url=0.10.0/" in (site / "index.html").read_text()
