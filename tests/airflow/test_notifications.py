@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 
+from crestline.model import GatewayUnavailableError, Job, JobState
 from crestline_airflow.hooks import FirecRESTHook
 from crestline_airflow.notifications import FirecRESTJobNotifier
 from crestline_airflow.operators import FirecRESTSubmitOperator
@@ -60,6 +61,34 @@ def test_an_event_that_comes_twice_is_one_job(workdir: Path, awaited: bool) -> N
     for try_number in (1, 1, 2):
         deliver(try_number)
     assert jobs_in(workdir) == ["completed", "completed"]
+
+
+@pytest.mark.anyio
+async def test_a_deadline_outlasts_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys: list[str] = []
+
+    class Gateway:
+        name = "lab"
+
+        async def __aenter__(self) -> Gateway:
+            return self
+
+        async def __aexit__(self, *_: object) -> None: ...
+
+        async def submit(self, _: object, *, key: str) -> Job:
+            keys.append(key)
+            if len(keys) < 3:
+                raise GatewayUnavailableError("it does not answer")
+            return Job(job_id="1", state=JobState.SUBMITTED)
+
+    async def aget_conn(*_: object) -> Gateway:
+        return Gateway()
+
+    monkeypatch.setattr(FirecRESTHook, "aget_conn", aget_conn)
+    monkeypatch.setattr("crestline_airflow.shared._REOPEN_DELAY", 0.0)
+    await FirecRESTJobNotifier(command="true").async_notify({})
+    assert len(keys) == 3
+    assert len(set(keys)) == 1
 
 
 def test_an_unknown_resource_is_refused() -> None:

@@ -124,6 +124,21 @@ def test_a_sensor_on_a_worker_outlasts_an_outage(kind: str, monkeypatch: pytest.
         operator.execute.__wrapped__(operator, {})
 
 
+def ended(state: str) -> dict[str, Any]:
+    """The event of a job sensor's trigger."""
+    return {"job_id": "1", "system": "lab", "state": state, "exit_code": 0, "working_dir": "/w", "has_pages": False}
+
+
+def test_a_sensor_needs_no_gateway_after_its_deferral(monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: Any) -> Any:
+        raise GatewayUnavailableError("it does not answer")
+
+    monkeypatch.setattr(FirecRESTHook, "get_conn", away)
+    sensor = FirecRESTJobSensor(task_id="wait", job_id="1", deferrable=True)
+    left = sensor.resume_execution("execute_complete", {"event": ended("completed")}, {})
+    assert left == {"job_id": "1", "system": "lab", "state": "completed", "exit_code": 0, "working_dir": "/w"}
+
+
 @pytest.mark.parametrize("where", ["worker", "first look", "after a deferral"])
 @pytest.mark.parametrize(
     ("option", "error", "skips"),
@@ -146,7 +161,7 @@ def test_sensor_fails_or_skips_alike_wherever_it_waits(
         task_id="wait", job_id="1", deferrable=where != "worker", **({option: True} if option else {})
     )
     begin: Any = lambda: sensor.execute.__wrapped__(sensor, {})  # noqa: E731
-    resume: Any = lambda: sensor.resume_execution("execute_complete", {"event": "1"}, {})  # noqa: E731
+    resume: Any = lambda: sensor.resume_execution("execute_complete", {"event": ended("failed")}, {})  # noqa: E731
     with pytest.raises(AirflowSkipException if skips else error) as failed:
         (resume if where == "after a deferral" else begin)()
     assert "look" not in [frame.name for frame in failed.traceback]
@@ -186,7 +201,7 @@ async def test_waiting_is_shared(anywhere: Place) -> None:
     waiting = [asyncio.ensure_future(anext(trigger.run())) for trigger in triggers]
     Path(anywhere.workdir, "go").write_text("0")
     fired = await asyncio.gather(*waiting)
-    assert {event.payload for event in fired} == {job.job_id}
+    assert {event.payload["job_id"] for event in fired} == {job.job_id}
     assert len([seen for seen in anywhere.plain.requests if "/jobs" in seen.path]) < 20
 
 

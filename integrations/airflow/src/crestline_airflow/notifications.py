@@ -12,6 +12,7 @@ from airflow.providers.common.compat.notifier import BaseNotifier
 from crestline_airflow.hooks import FirecRESTHook
 from crestline_airflow.rendered import ExactRendering, single
 from crestline_airflow.resources import JOB_FIELDS, job_spec
+from crestline_airflow.shared import outlast
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -67,12 +68,17 @@ class FirecRESTJobNotifier(ExactRendering, BaseNotifier):
             self.log.info("Submitted job %s to %s", job.job_id, system.name)
 
     async def async_notify(self, context: Context) -> None:
-        """Submit the job; for deadlines, whose callbacks run in the triggerer."""
-        async with await FirecRESTHook(self.firecrest_conn_id).aget_conn(self.system) as system:
-            working_dir = single(self.working_dir, "working_dir")
-            workdir = await system.resolve_path(working_dir) if working_dir else ""
-            job = await system.submit(job_spec(self, workdir), key=self._key(context))
-            self.log.info("Submitted job %s to %s", job.job_id, system.name)
+        """Submit the job; for deadlines, in the triggerer, where it waits for a gateway that is down."""
+        key = self._key(context)
+
+        async def submit() -> None:
+            async with await FirecRESTHook(self.firecrest_conn_id).aget_conn(self.system) as system:
+                working_dir = single(self.working_dir, "working_dir")
+                workdir = await system.resolve_path(working_dir) if working_dir else ""
+                job = await system.submit(job_spec(self, workdir), key=key)
+                self.log.info("Submitted job %s to %s", job.job_id, system.name)
+
+        await outlast(self.firecrest_conn_id, submit)
 
     def _key(self, context: Context) -> str:
         """Names the event: the try of a task, or the end of a DAG run, and this notifier's own fields."""

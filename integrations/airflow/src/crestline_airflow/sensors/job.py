@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import PokeReturnValue
 
 from crestline.client import BlockingSystem
-from crestline.model import CrestlineError, Job
+from crestline.model import CrestlineError, Job, JobState
 from crestline_airflow.failures import explanation, failure
 from crestline_airflow.links import FirecRESTJobLink, has_pages
 from crestline_airflow.live_output import last_lines
 from crestline_airflow.rendered import required, single
 from crestline_airflow.sensors.base import FirecRESTBaseSensor
-from crestline_airflow.sensors.triggers import FirecRESTJobSensorTrigger
+from crestline_airflow.sensors.triggers import FirecRESTJobSensorTrigger, found
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -54,9 +54,11 @@ class FirecRESTJobSensor(FirecRESTBaseSensor):
         """Go on where `execute` deferred: the job has ended."""
         self._job_id = required(self.job_id, "job_id").strip()
         event = self.payload(event)
+        self._gateway_has_pages = event.pop("has_pages")
+        if event["state"] == JobState.COMPLETED:
+            return event
         with self.hook.get_conn(self.system) as system:
-            self._gateway_has_pages = has_pages(system)
-            return self._checked(system, system.wait(event))
+            return self._checked(system, system.wait(event["job_id"]))
 
     def look(self) -> PokeReturnValue:
         self._job_id = required(self.job_id, "job_id").strip()
@@ -77,10 +79,4 @@ class FirecRESTJobSensor(FirecRESTBaseSensor):
             for line in explanation(job, path, last_lines(system, path, self.log)):
                 self.log.error("%s", line)
             raise failure(job)
-        return {
-            "job_id": job.job_id,
-            "system": system.name,
-            "state": str(job.state),
-            "exit_code": job.exit_code,
-            "working_dir": job.workdir,
-        }
+        return found(job, system.name)

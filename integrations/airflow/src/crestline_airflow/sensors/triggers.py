@@ -9,7 +9,8 @@ from typing import Any
 from airflow.triggers.base import TriggerEvent
 
 from crestline.client import System
-from crestline.model import CrestlineError
+from crestline.model import CrestlineError, Job
+from crestline_airflow.links import has_pages
 from crestline_airflow.shared import acquire, outlast, release
 from crestline_airflow.triggers import FirecRESTTrigger, packed
 
@@ -62,11 +63,22 @@ class FirecRESTFileSensorTrigger(FirecRESTSensorTrigger):
 
 
 class FirecRESTJobSensorTrigger(FirecRESTSensorTrigger):
-    """Fires when a job has ended; the event is its id."""
+    """Fires when a job has ended; the event is what the sensor returns, so that a worker need not ask again."""
 
     def __init__(self, firecrest_conn_id: str, system: str | None, job_id: str) -> None:
         super().__init__(firecrest_conn_id, system)
         self.job_id = job_id
 
-    async def wait_on(self, system: System) -> str:
-        return (await system.wait(self.job_id)).job_id
+    async def wait_on(self, system: System) -> dict[str, Any]:
+        return found(await system.wait(self.job_id), system.name) | {"has_pages": has_pages(system)}
+
+
+def found(job: Job, system: str) -> dict[str, Any]:
+    """What became of a job that no task here has submitted, as an XCom."""
+    return {
+        "job_id": job.job_id,
+        "system": system,
+        "state": str(job.state),
+        "exit_code": job.exit_code,
+        "working_dir": job.workdir,
+    }
