@@ -173,6 +173,8 @@ class BoundedClient(httpx.AsyncClient):
                     request, redirects = answer.next_request, redirects - 1
         except TimeoutError:
             raise httpx.ReadTimeout(f"no answer within {self._seconds:g} s", request=request) from None
+        except httpx.LocalProtocolError:  # its text repeats the header, a credential perhaps
+            raise httpx.LocalProtocolError("a header has a character that none can carry", request=request) from None
         except (GatewayUnavailableError, TooLargeError) as error:
             raise httpx.DecodingError(error.message, request=request) from None
 

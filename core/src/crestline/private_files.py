@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import grp
+import logging
 import os
 import pwd
 import secrets
 import stat
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from crestline.model import ConfigError
+
+logger = logging.getLogger(__name__)
 
 
 def others_may_write(status: os.stat_result) -> bool:
@@ -40,6 +44,23 @@ def read_config(file: Path) -> str:
                 f"Others may write to {file} (mode {stat.S_IMODE(status.st_mode):o}).", hint=f"Run: chmod go-w {file}"
             )
         return stream.read()
+
+
+@cache
+def warn_if_open(file: Path) -> None:
+    """Log once that other users may read a secret.
+
+    A mount of Kubernetes (a link by way of `..data`) or `/run/secrets` belongs to its container, whatever its mode.
+    """
+    real = Path(os.path.realpath(file))
+    if real.is_relative_to("/run/secrets") or any(part.startswith("..") for part in real.parts):
+        return
+    try:
+        mode = stat.S_IMODE(real.stat().st_mode)
+    except OSError:
+        return
+    if mode & stat.S_IROTH:
+        logger.warning("Other users may read the secret in %s (mode %o). Run: chmod 600 %s", file, mode, file)
 
 
 def _is_private_group(gid: int) -> bool:

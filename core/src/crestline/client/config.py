@@ -35,7 +35,7 @@ from crestline.client.auth import (
     TokenFile,
 )
 from crestline.model import ConfigError
-from crestline.private_files import locked, read_config, write_private
+from crestline.private_files import locked, read_config, warn_if_open, write_private
 
 ADDRESS_FIELDS = ("url", "api", "options", "ca_file", "verify")
 """the fields of `Site` that say what is where, not as whom: every adapter's configuration has them"""
@@ -135,12 +135,13 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def _secret_from_file(self) -> str | None:
         if self.client_secret_file is None:
             return None
+        file = Path(self.client_secret_file).expanduser()
         try:
-            return Path(self.client_secret_file).expanduser().read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(
-                f"client_secret_file {self.client_secret_file} cannot be read.", hint="Make it readable."
-            ) from error
+            secret = file.read_text().strip()
+        except (OSError, UnicodeDecodeError):
+            raise ConfigError(f"client_secret_file {file} cannot be read.", hint="Make it readable.") from None
+        warn_if_open(file)
+        return secret
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):

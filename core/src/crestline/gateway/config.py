@@ -12,7 +12,7 @@ import msgspec
 import platformdirs
 
 from crestline.model import ConfigError, MaintenanceError
-from crestline.private_files import read_config
+from crestline.private_files import read_config, warn_if_open
 from crestline.relay.config import RelayConfig
 from crestline.serving.limits import ConnectionLimits
 from crestline.wire.extensions import Scope
@@ -38,7 +38,7 @@ def read_secret_file(file: str | Path, key: str) -> str:
     """The one line of a file that the configuration names under `key`.
 
     Raises:
-        ConfigError: it cannot be read, or is empty.
+        ConfigError: it cannot be read, is empty, or is not one line of ASCII.
     """
     try:
         secret = Path(file).expanduser().read_text().strip()
@@ -46,6 +46,9 @@ def read_secret_file(file: str | Path, key: str) -> str:
         raise ConfigError(f"`{key}`: {file} cannot be read.", hint="Name a readable text file.") from error
     if not secret:
         raise ConfigError(f"`{key}`: {file} is empty.", hint="Put the secret into it.")
+    if not (secret.isascii() and secret.isprintable()):
+        raise ConfigError(f"`{key}`: {file} is not one line of ASCII.", hint="Put the secret alone into it.")
+    warn_if_open(Path(file).expanduser())
     return secret
 
 

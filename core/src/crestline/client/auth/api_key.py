@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from crestline.client.auth.base import Authorizer, fingerprint
+from crestline.client.auth.base import Authorizer, fingerprint, sendable
 
 
 class ApiKey(Authorizer):
@@ -12,10 +12,10 @@ class ApiKey(Authorizer):
 
     def __init__(self, key: str, header: str = "X-API-Key") -> None:
         self.identity = f"API key {fingerprint(key)}"
-        self._headers = {header: key}
+        self._header, self._key = header, key
 
     async def auth_headers(self) -> dict[str, str]:
-        return dict(self._headers)
+        return {self._header: sendable(self._key)}
 
     def refused(self, headers: Mapping[str, str]) -> bool:
         return False

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Mapping
 
 from crestline.client.auth.token import Token, TokenSource
+from crestline.model import AuthenticationError
 
 
 class Authorizer(abc.ABC):
@@ -47,7 +48,7 @@ class BearerAuthorizer(Authorizer):
 
     async def auth_headers(self) -> dict[str, str]:
         token = await self._source.get()
-        return {"Authorization": f"Bearer {token.value}"}
+        return {"Authorization": f"Bearer {sendable(token.value)}"}
 
     @property
     def token(self) -> Token | None:
@@ -63,4 +64,17 @@ class BearerAuthorizer(Authorizer):
 
 def fingerprint(*parts: str) -> str:
     """Tells secrets apart without revealing them."""
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+    return hashlib.sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()[:16]
+
+
+def sendable(credential: str) -> str:
+    """The credential, if a header can carry it: the HTTP libraries would repeat it in their errors.
+
+    Raises:
+        AuthenticationError: it holds control characters, or others than ASCII.
+    """
+    if credential.isascii() and credential.isprintable():
+        return credential
+    raise AuthenticationError(
+        "The credential has a character that no HTTP header can carry.", hint="Store it again, whole and on one line."
+    )

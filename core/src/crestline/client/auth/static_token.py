@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from crestline.client.auth.base import Authorizer, fingerprint
+from crestline.client.auth.base import Authorizer, fingerprint, sendable
 
 
 class StaticToken(Authorizer):
@@ -12,10 +12,10 @@ class StaticToken(Authorizer):
 
     def __init__(self, token: str) -> None:
         self.identity = f"token {fingerprint(token)}"
-        self._headers = {"Authorization": f"Bearer {token}"}
+        self._token = token
 
     async def auth_headers(self) -> dict[str, str]:
-        return dict(self._headers)
+        return {"Authorization": f"Bearer {sendable(self._token)}"}
 
     def refused(self, headers: Mapping[str, str]) -> bool:
         return False

@@ -82,7 +82,7 @@ class CertificateService(Credentials):
                 content=msgspec.json.encode(request),
                 headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
             )
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, UnicodeEncodeError) as error:
             raise GatewayUnavailableError(
                 f"The SSH certificate service does not answer ({type(error).__name__}).", retry_after=1
             ) from error
