@@ -11,6 +11,7 @@ import pytest
 from crestline.client import connect_blocking
 from crestline.client.backends.firecrest.refusals import error_of
 from crestline.client.backends.iri.errors import error_from_response
+from crestline.client.submit_limits import limit_of
 from crestline.gateway.hosts.base import Completed
 from crestline.gateway.schedulers.base import JobQuery
 from crestline.gateway.schedulers.local.scheduler import LocalScheduler
@@ -116,6 +117,34 @@ async def test_a_job_that_is_cancelled_while_it_waits_takes_no_place() -> None:
     assert first.cancelled()
 
 
+@pytest.mark.anyio
+async def test_a_limit_that_is_known_refuses_none() -> None:
+    limit = SubmitLimit()
+    limit.set_most(20)
+    scheduler = Scheduler(limit, 20)
+    await asyncio.gather(*(scheduler.run() for _ in range(100)))
+    assert (scheduler.most, scheduler.refusals) == (20, 0)
+
+
+@pytest.mark.parametrize(
+    ("associations", "qualities", "limit"),
+    [
+        ([["normal", "", "20"]], [["normal", ""]], 20),
+        ([["normal", "", ""]], [["normal", "5"]], 5),
+        ([["normal", "", "20"]], [["normal", "5"]], 5),
+        ([["high,normal", "normal", "20"]], [["normal", "5"], ["high", "1"]], 5),
+        ([["high,normal", "", "20"]], [["normal", "5"], ["high", "1"]], 20),
+        ([["normal", "", "20"], ["normal", "", "30"]], [], 30),
+        ([["normal", "", "20"], ["normal", "", ""]], [], None),
+        ([], [], None),
+    ],
+)
+def test_limits_of_accounts_and_their_default_qos(
+    associations: list[list[str]], qualities: list[list[str]], limit: int | None
+) -> None:
+    assert limit_of(associations, qualities) == limit
+
+
 @pytest.mark.parametrize("pack", [None, "array"])
 def test_a_run_waits_until_the_scheduler_takes_more(
     on_local: Suite, monkeypatch: pytest.MonkeyPatch, pack: str | None
@@ -161,7 +190,9 @@ def test_a_run_keeps_to_the_limit_of_real_slurm(
         limit(2)
         try:
             with connect_blocking(site) as system:
+                assert system.remaining_submissions() == 2
                 others = [system.submit(held) for _ in range(2)]
+                assert system.remaining_submissions() == 0
                 with pytest.raises(SubmitLimitError):
                     system.submit(held)
                 system.cancel(others.pop())
@@ -170,3 +201,4 @@ def test_a_run_keeps_to_the_limit_of_real_slurm(
         finally:
             limit(-1)
     assert list(done.results.values()) == ["pass"] * 3, done.output
+    assert "wait until the scheduler takes them" not in done.output

@@ -215,6 +215,7 @@ class BlockingSystem:
     partitions = _blocking(System.partitions)
     accounts = _blocking(System.accounts)
     allocations = _blocking(System.allocations)
+    remaining_submissions = _blocking(System.remaining_submissions)
     reservations = _blocking(System.reservations)
     default_workdir = _blocking(System.default_workdir)
     resolve_path = _blocking(System.resolve_path)

@@ -28,6 +28,7 @@ from crestline.client.lookup import find_job
 from crestline.client.monitor import JobMonitor
 from crestline.client.network import injected
 from crestline.client.policy import Policy
+from crestline.client.submit_limits import submit_limit
 from crestline.client.system_files import SystemFiles
 from crestline.client.traffic import Traffic
 from crestline.client.watched import JobEvent
@@ -456,6 +457,21 @@ class System(SystemFiles):
                 facilities of the IRI API.
         """
         return await self.backend.system.allocations()
+
+    async def remaining_submissions(self) -> int | None:
+        """How many more jobs the scheduler takes from the user now (`MaxSubmitJobs` of Slurm).
+
+        Returns:
+            None if there is no limit, or if the API does not tell: Crestline's gateways do so for Slurm.
+        """
+        try:
+            limit = await submit_limit(self.backend.system)
+            if limit is None:
+                return None
+            jobs = await self.jobs()
+        except CrestlineError:  # the refusal of a submission tells it, too
+            return None
+        return max(limit - sum(not job.is_finished for job in jobs), 0)
 
     async def reservations(self) -> list[Reservation]:
         """The advance reservations."""

@@ -200,7 +200,8 @@ class Run:
         system = await self._system.open()
         base = self.options.base() or posixpath.join(await system.default_workdir(), "reframe")
         self.places.root = posixpath.join(base, self.name)
-        await system.mkdir(self.places.root, parents=True)
+        _, room = await asyncio.gather(system.mkdir(self.places.root, parents=True), system.remaining_submissions())
+        self._submit_limit.set_most(room)
         if Capability.TAR not in system.capabilities:  # two requests up, three down
             self._bring.be_patient(1.5, 10.0)
             self._collect.be_patient(2.5, 10.0)

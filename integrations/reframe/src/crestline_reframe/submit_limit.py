@@ -1,4 +1,4 @@
-"""How many jobs of a run may be submitted at the same time, learned from the scheduler's refusals."""
+"""How many jobs of a run may be submitted at the same time: asked, or learned from the scheduler's refusals."""
 
 from __future__ import annotations
 
@@ -25,6 +25,10 @@ class SubmitLimit:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._probe: asyncio.TimerHandle | None = None
         self._is_probing = False
+
+    def set_most(self, most: int | None) -> None:
+        """Admit that many jobs at first; None: as many as come."""
+        self._most = most
 
     async def acquire(self) -> None:
         """Wait until a job may be submitted, the one that waits longest first."""
