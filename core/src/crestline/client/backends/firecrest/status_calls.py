@@ -88,7 +88,7 @@ class Scheduler(Message):
     """The scheduler of a system, as in its entry of `/status/systems`."""
 
     type: str = "slurm"
-    version: str = ""
+    version: str | None = None
 
 
 class _FileSystem(Message):
@@ -193,7 +193,8 @@ class StatusCalls(SystemEndpoints):
     async def ask_slurm(self, query: SlurmQuery) -> SlurmOutput:
         self._calls._need(Capability.SLURM_QUERIES)
         entry = msgspec.convert(self._calls.entry, SystemEntry, strict=False)
-        if entry.scheduler is not None and entry.scheduler.version.startswith("local "):  # Crestline's own
+        scheduler = entry.scheduler or Scheduler()
+        if (scheduler.version or "").startswith("local "):  # Crestline's own
             raise UnsupportedError("The system's scheduler is not Slurm.", hint="Ask by the calls of the API.")
         params = {
             "program": query.program,
