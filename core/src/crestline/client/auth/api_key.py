@@ -12,10 +12,10 @@ class ApiKey(Authorizer):
 
     def __init__(self, key: str, header: str = "X-API-Key") -> None:
         self.identity = f"API key {fingerprint(key)}"
-        self._header, self._key = header, key
+        self._headers = {header: key}
 
     async def auth_headers(self) -> dict[str, str]:
-        return {self._header: sendable(self._key)}
+        return {name: sendable(key) for name, key in self._headers.items()}
 
     def refused(self, headers: Mapping[str, str]) -> bool:
         return False
