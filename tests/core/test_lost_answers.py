@@ -11,6 +11,9 @@ import pytest
 
 from crestline.client import Site, System, connect
 from crestline.client.backends.iri import tasks
+from crestline.client.backends.lost_answers import never, settle
+from crestline.client.backends.messages import NotSentError, UnfinishedError
+from crestline.model import GatewayUnavailableError
 from crestline.testing import iri
 from crestline.testing.firecrest import running
 from crestline.testing.iri import TOKEN
@@ -136,3 +139,20 @@ async def test_a_removal_that_took_too_long_was_one(facility: tuple[Site, Path])
         await system.remove(f"{place}/slow")
     assert not (place / "slow").exists()
     assert not transport.armed
+
+
+@pytest.mark.parametrize(
+    ("error", "tries"),
+    [(GatewayUnavailableError("lost"), 3), (UnfinishedError("slow"), 1), (NotSentError("refused"), 1)],
+)
+async def test_what_cannot_have_been_lost_is_not_sent_again(error: GatewayUnavailableError, tries: int) -> None:
+    """A task of an hour is not begun three times."""
+    sent = []
+
+    async def send() -> None:
+        sent.append(1)
+        raise error
+
+    with pytest.raises(type(error)):
+        await settle(send, never)
+    assert len(sent) == tries

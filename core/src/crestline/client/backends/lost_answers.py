@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from crestline.client.backends.base import FileEndpoints
-from crestline.client.backends.messages import NOTHING_BEGAN
+from crestline.client.backends.messages import NOTHING_BEGAN, UnfinishedError
 from crestline.model import CrestlineError, GatewayUnavailableError, MissingFileError
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ async def settle(
     for is_last in (*[False] * (_TRIES - 1), True):
         try:
             return await send()
-        except NOTHING_BEGAN:
+        except (*NOTHING_BEGAN, UnfinishedError):
             raise
         except CrestlineError as error:
             is_open = isinstance(error, GatewayUnavailableError) and error.status not in final

@@ -14,6 +14,10 @@ class NotSentError(GatewayUnavailableError):
     """What was asked has certainly not happened: the request never left, or the gateway says that it did not begin."""
 
 
+class UnfinishedError(GatewayUnavailableError):
+    """What was asked has begun, and was given up because it did not end in time."""
+
+
 NOTHING_BEGAN = (NotSentError, RateLimitedError, MaintenanceError)
 """errors after which what was asked has certainly not happened"""
 

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from crestline.client.backends.iri.calls import Calls
+from crestline.client.backends.messages import UnfinishedError
 from crestline.concurrency import map_concurrently
 from crestline.model import CrestlineError, GatewayUnavailableError, NotFoundError, RateLimitedError
 from crestline.wire.iri import Task, TaskState
@@ -55,7 +56,8 @@ class TaskMonitor:
             timeout: seconds.
 
         Raises:
-            GatewayUnavailableError: it has not ended in time, or the facility has forgotten it.
+            UnfinishedError: it has not ended in time.
+            GatewayUnavailableError: the facility has forgotten it.
         """
         waiting = _Waiting(task_id, asyncio.get_running_loop().create_future())
         self._waiting.add(waiting)
@@ -67,7 +69,7 @@ class TaskMonitor:
                 return await waiting.ended
         except TimeoutError:
             await self.cancel(task_id)
-            raise GatewayUnavailableError(
+            raise UnfinishedError(
                 f"Task {task_id} of {self._calls.url} has not ended within {timeout:.0f} s.",
                 hint="The facility may be busy with files; try again later.",
             ) from None
