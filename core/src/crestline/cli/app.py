@@ -121,7 +121,7 @@ def crestline(
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Run work on supercomputers through one REST API, FirecREST v2."""
+    """Run work on supercomputers through one REST API: FirecREST v2 or the IRI Facility API."""
 
 
 def run(arguments: list[str]) -> int:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 app = make_app()
 clients = make_app(
-    help="OAuth2 clients of the built-in issuer of a gateway of this machine, whether it is served or not.",
+    help="Add, list and remove OAuth2 clients of a gateway of this machine, whether it is being served or not.",
     no_args_is_help=True,
 )
 app.add_typer(clients, name="clients")

@@ -14,7 +14,9 @@ from crestline.cli.options import ConfigFile, HomeFolder
 from crestline.cli.output import note
 
 app = make_app()
-database = make_app(help="The schema of a gateway's database.", no_args_is_help=True)
+database = make_app(
+    help="Bring the schema of a gateway's database back to that of an earlier version.", no_args_is_help=True
+)
 app.add_typer(database, name="database")
 
 

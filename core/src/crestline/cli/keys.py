@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 app = make_app()
 keys = make_app(
-    help="Your API keys; or with --user, --home or --config any user's, for the operator of a gateway on this machine.",
+    help="Create, list and revoke API keys: yours, or any user's by --user, --home or --config on the gateway's host.",
     no_args_is_help=True,
 )
 app.add_typer(keys, name="keys")

@@ -58,14 +58,15 @@ BUILT_IN = {
     "mkdir": BuiltIn("files", "Make directories on the system."),
     "keys": BuiltIn(
         "keys",
-        "Your API keys; or with --user, --home or --config any user's, for the operator of a gateway on this machine.",
+        "Create, list and revoke API keys: yours, or any user's by --user, --home or --config on the gateway's host.",
     ),
     "doctor": BuiltIn("doctor", "Check the connection to a system step by step; exit with 1 if something fails."),
     "clients": BuiltIn(
-        "clients", "OAuth2 clients of the built-in issuer of a gateway of this machine, whether it is served or not."
+        "clients",
+        "Add, list and remove OAuth2 clients of a gateway of this machine, whether it is being served or not.",
     ),
     "audit": BuiltIn("audit", "Print the audit trail, the oldest record first; with --json one record per line."),
-    "database": BuiltIn("database", "The schema of a gateway's database."),
+    "database": BuiltIn("database", "Bring the schema of a gateway's database back to that of an earlier version."),
 }
 """in the order of `crestline --help`"""
 

@@ -53,7 +53,10 @@ def run(
     ] = None,
     upload: Annotated[
         list[Path],
-        typer.Option(metavar="PATH", help="Copy this into the working directory first; of . its content. Repeatable."),
+        typer.Option(
+            metavar="PATH",
+            help="Copy this into the working directory first; of a directory `.` what is in it. Repeatable.",
+        ),
     ] = [],  # noqa: B006
     exclude: Annotated[
         list[str],
@@ -66,7 +69,8 @@ def run(
         list[str], typer.Option(metavar="PATTERN", help="Upload this although it is excluded; repeatable.")
     ] = [],  # noqa: B006
     collect: Annotated[
-        list[str], typer.Option(metavar="GLOB", help="Fetch what matches there afterwards; repeatable.")
+        list[str],
+        typer.Option(metavar="GLOB", help="Fetch files of the working directory that match, afterwards; repeatable."),
     ] = [],  # noqa: B006
     junit: Annotated[
         list[str], typer.Option(metavar="GLOB", help="As --collect, for test reports, which are counted; repeatable.")
