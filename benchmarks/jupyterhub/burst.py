@@ -1,6 +1,7 @@
 """A lecture begins: how many servers start in one hub at once, and how long its event loop stands still meanwhile.
 
 Stalls are told by the clock, and by the processor, which is what the hub's own work takes on any machine.
+Python's garbage collector is told by itself: a full collection goes through all that the hub has in memory.
 
 Real spawners, the gateway in a process of its own, programs of the benchmark in Slurm's place. A session is said to
 listen as soon as its job is known, so the time to a ready server is what hub and gateway take.
@@ -9,6 +10,7 @@ listen as soon as its job is known, so the time to a ready server is what hub an
 from __future__ import annotations
 
 import asyncio
+import gc
 import getpass
 import os
 import sys
@@ -98,15 +100,26 @@ async def _start(sessions: int) -> dict[str, float]:
 
     stalls: list[float] = []
     turns: list[float] = []
+    collections: list[float] = []
+    collected = 0.0
+
+    def note_collection(phase: str, _: dict[str, int]) -> None:
+        nonlocal collected
+        if phase == "start":
+            collections.append(-time.thread_time())
+        else:
+            collections[-1] += time.thread_time()
+            collected += collections[-1]
 
     async def watch() -> None:
         while True:
-            began, used = time.perf_counter(), time.thread_time()
+            began, used = time.perf_counter(), time.thread_time() - collected
             await asyncio.sleep(0.005)
             stalls.append(time.perf_counter() - began - 0.005)
-            turns.append(time.thread_time() - used)
+            turns.append(time.thread_time() - collected - used)
 
     alone = await ready(spawners.pop())
+    gc.callbacks.append(note_collection)
     watching = asyncio.create_task(watch())
     me = psutil.Process()
     used, memory, began = sum(me.cpu_times()[:2]), me.memory_info().rss, time.perf_counter()
@@ -115,6 +128,7 @@ async def _start(sessions: int) -> dict[str, float]:
     )
     took, used = time.perf_counter() - began, sum(me.cpu_times()[:2]) - used
     watching.cancel()
+    gc.callbacks.remove(note_collection)
     failures = [each for each in found if isinstance(each, BaseException)]
     for each in failures[:3]:
         print(f"failed: {each!r} {getattr(each, 'log_message', '')}", file=sys.stderr)
@@ -130,6 +144,7 @@ async def _start(sessions: int) -> dict[str, float]:
         "jobs": float(jobs),
         "stall": max(stalls),
         "turn": max(turns),
+        "collection": max(collections, default=0.0),
         "cpu": used,
         "memory": memory / sessions / 1024,
     }
@@ -153,6 +168,7 @@ def burst(folder: Path, sessions: int) -> list[Row]:
             "below 100 ms",
             found["turn"] < 0.1,
         ),
+        Row(f"{what}: longest garbage collection of Python", 1000 * found["collection"], "ms", "", None),
         Row(f"{what}: processor time of the hub", found["cpu"], "s", "", None),
         Row(f"{what}: memory for each", found["memory"], "KiB", "", None),
     ]
