@@ -15,6 +15,7 @@ from crestline.client import run_once
 from crestline.client.backends.firecrest import calls, job_rows, refusals
 from crestline.client.backends.firecrest import jobs as job_calls
 from crestline.client.backends.firecrest.file_calls import FileCalls
+from crestline.client.logs.sources import LineSource
 from crestline.client.monitor import JobMonitor
 from crestline.client.submission import tag
 from crestline.model import CrestlineError, Job
@@ -154,6 +155,16 @@ def empty_files_are_repeated_blindly(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(uploads, "_needs_archive", lambda *_: False)
 
 
+def half_lines_are_told(patch: pytest.MonkeyPatch) -> None:
+    """A line that was not whole yet was handed out, and again when it was."""
+
+    def take(source: LineSource, text: str) -> str:
+        source._lines += text.count("\n")
+        return text
+
+    patch.setattr(LineSource, "_take", take)
+
+
 def restarted_hub_waits_without_end(patch: pytest.MonkeyPatch) -> None:
     """After its restart the hub's check of a queued server waited for the server's address, however long that took."""
 
@@ -203,6 +214,7 @@ OLD_FAULTS: dict[Patch, tuple[str, int]] = {
     failed_lists_start_anew: ("submission", 748),
     uploads_are_believed: ("copying", 9),
     empty_files_are_repeated_blindly: ("copying", 0),
+    half_lines_are_told: ("following", 4),
     restarted_hub_waits_without_end: (SPAWNING, 115),
     cancelled_jobs_are_adopted: (REFRAMING, 1),
     lost_results_are_final: (REFRAMING, 1),

@@ -22,13 +22,15 @@ from crestline.testing.simulation.world import World
 SEEDS = Path(__file__).with_name("seeds.txt")
 SPAWNING, REFRAMING = "simulation.spawning:Spawning", "simulation.reframing:Reframing"
 DEFERRING = "simulation.deferring:Deferring"
-SMALL = {"submission": 750, "watching": 500, "copying": 300, SPAWNING: 250, REFRAMING: 100, DEFERRING: 100}
+SMALL = {"submission": 700, "watching": 450, "copying": 300, "following": 200}
+SMALL |= {SPAWNING: 200, REFRAMING: 50, DEFERRING: 100}
 """Seeds of a test run; 2,000 in all."""
 FULL = 200_000
 OCCASIONS = {
     "submission": ("GET systems", "GET jobs", "POST jobs", "GET job", "GET ls"),
     "copying": ("GET systems", "GET stat", "GET ls", "GET checksum", "GET download", "POST upload", "DELETE rm"),
     "watching": ("GET systems", "GET jobs", "GET job", "DELETE job", "GET metadata"),
+    "following": ("GET systems", "GET jobs", "GET stat", "GET tail"),
 }
 IN_A_TEST = 50
 

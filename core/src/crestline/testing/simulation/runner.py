@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from crestline.testing.simulation.adversary import Adversary
 from crestline.testing.simulation.copying import Copying
 from crestline.testing.simulation.event_loop import BEGIN, EndlessWaitError, TimeLimitError, VirtualEventLoop
+from crestline.testing.simulation.following import Following
 from crestline.testing.simulation.process import in_process, is_of_killed
 from crestline.testing.simulation.submission import Submission
 from crestline.testing.simulation.watching import Watching
@@ -35,6 +36,7 @@ SUBJECTS: dict[str, Callable[[World], Subject]] = {
     "submission": Submission,
     "watching": Watching,
     "copying": Copying,
+    "following": Following,
 }
 """Those of the client; others are named `module:Class`."""
 
