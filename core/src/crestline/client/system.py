@@ -462,7 +462,7 @@ class System(SystemFiles):
         """How many more jobs the scheduler takes from the user now (`MaxSubmitJobs` of Slurm).
 
         Returns:
-            None if there is no limit, or if the API does not tell: Crestline's gateways do so for Slurm.
+            The number, or None if there is no limit or the API does not tell. Crestline's gateways tell it for Slurm.
         """
         try:
             limit = await submit_limit(self.backend.system)
