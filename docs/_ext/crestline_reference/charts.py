@@ -205,12 +205,6 @@ CHARTS: Mapping[str, Sequence[Chart]] = {
             _pair("Crestline", "batchspawner", "requests for 200 running servers"),
             limit=13,
         ),
-        Chart(
-            "How long does the hub stand still at most while 1,000 servers start?",
-            "ms of processor time",
-            (Bar("Crestline", "1000 servers start at once: longest stall, of the processor"),),
-            limit=100,
-        ),
         Chart("How fast is a download through the relay?", "MiB/s", _pair("relay", "direct", "relay, download"), False),
         Chart("How fast is an upload through the relay?", "MiB/s", _pair("relay", "direct", "relay, upload"), False),
     ),
