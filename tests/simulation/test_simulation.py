@@ -22,8 +22,8 @@ from crestline.testing.simulation.world import World
 SEEDS = Path(__file__).with_name("seeds.txt")
 SPAWNING, REFRAMING = "simulation.spawning:Spawning", "simulation.reframing:Reframing"
 DEFERRING = "simulation.deferring:Deferring"
-SMALL = {"submission": 700, "watching": 450, "copying": 300, "following": 200}
-SMALL |= {SPAWNING: 200, REFRAMING: 50, DEFERRING: 100}
+SMALL = {"submission": 700, "watching": 450, "copying": 300, "following": 250}
+SMALL |= {SPAWNING: 200, REFRAMING: 50, DEFERRING: 50}
 """Seeds of a test run; 2,000 in all."""
 FULL = 200_000
 OCCASIONS = {
