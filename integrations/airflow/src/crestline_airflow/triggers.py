@@ -126,7 +126,10 @@ class FirecRESTJobTrigger(FirecRESTTrigger):
 
     async def _finished(self, shared: Shared, job: Job, output: LiveOutput) -> dict[str, Any]:
         assert shared.system is not None  # noqa: S101
-        job = await shared.system.metadata(job)
+        try:
+            job = await shared.system.metadata(job)
+        except JobNotFoundError:  # a job that ended at once may not be in the accounting yet
+            self.log.warning("It is not known where job %s has written", job.job_id)
         if self.log_output:
             await output.finish(job)
         elements = await shared.system.elements(job) if self.array else None
@@ -322,6 +325,8 @@ class FirecRESTSubmitTrigger(ExactRendering, FirecRESTJobTrigger):
             self.log.info("Cancelling job %s of the try before", last.job_id)
             with contextlib.suppress(JobNotFoundError):
                 await system.cancel(last.job_id)
+            if self._is_killed or not await sync_to_async(attempts.is_last)(last):  # meanwhile
+                raise _task_is_over()
         policy = FirecRESTRetryPolicy(more_memory=self.more_memory, more_time=self.more_time)
         return await sync_to_async(attempts.begin)(last, *policy.factors(last))
 
