@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 
 from crestline.gateway.audit import AuditQuery, AuditTrail
+from crestline.gateway.hosts.this_machine.files import LocalFiles
+from crestline.gateway.identity import Caller
+from crestline.gateway.iri import tasks
+from crestline.gateway.runtime import GatewayRuntime
 from crestline.gateway.store import Store
+from crestline.gateway.systems import SystemRuntime
+from crestline.model import PermissionDeniedError
 from harness.gateway import RunningGateway, in_thread
 from harness.iri_api import VERSIONS, Face
 
@@ -59,6 +65,30 @@ def test_scopes_are_those_of_the_firecrest_endpoints(gateway: RunningGateway, ve
             assert (answer.status_code == 403) == (needed != scope), (method, path, answer.text)
             if needed != scope:
                 assert f'scope="{needed}"' in answer.headers["WWW-Authenticate"]
+
+
+@VERSIONS
+def test_a_task_that_lasts_asks_again_for_its_user(
+    gateway: RunningGateway, workdir: Path, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    asked = []
+
+    async def refuse(runtime: GatewayRuntime, caller: Caller, scope: str, system: SystemRuntime) -> None:
+        asked.append((caller.username, scope, system.name))
+        raise PermissionDeniedError("The client of this token was removed.")
+
+    async def hang(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(tasks, "_CHECK_INTERVAL", 0.0)
+    monkeypatch.setattr(GatewayRuntime, "check_again", refuse)
+    monkeypatch.setattr(LocalFiles, "checksum", hang)
+    monkeypatch.setattr(LocalFiles, "remove", hang)
+    face = Face(gateway, version, gateway.token())
+    for operation, scope in (("checksum", "files:read"), ("rm", "files:write")):
+        task = face.task(operation, path=str(workdir / "f"))
+        assert (task["status"], task["result"]["output"]) == ("failed", "Error: The client of this token was removed.")
+        assert asked.pop()[1:] == (scope, "local")
 
 
 def test_rules_of_a_system_hold_for_its_resources(tmp_path: Path) -> None:

@@ -11,7 +11,13 @@ import pytest
 from crestline.gateway.hosts.threads import ThreadShares
 from crestline.gateway.iri import tasks
 from crestline.gateway.iri.tasks import FileTask, FileTasks, TaskCommand
-from crestline.model import MissingFileError, NotFoundError, RateLimitedError
+from crestline.model import (
+    GatewayUnavailableError,
+    MissingFileError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitedError,
+)
 from crestline.wire.iri import TaskState
 from harness.patience import until
 
@@ -189,4 +195,44 @@ async def test_a_thread_that_hangs_keeps_its_users_share(monkeypatch: pytest.Mon
     came_back.set()
     await asyncio.gather(*map(ended, begun))
     assert started == [1]
+    await store.stop()
+
+
+async def test_a_task_ends_when_its_user_may_not_do_it_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "_CHECK_INTERVAL", 0.01)
+    store = FileTasks()
+    answers = iter([None, GatewayUnavailableError("OpenFGA did not respond"), None, PermissionDeniedError("Not yours")])
+    stopped = asyncio.Event()
+
+    async def allow() -> None:
+        if (answer := next(answers)) is not None:
+            raise answer
+
+    async def work() -> bytes:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+        return b"null"
+
+    task = store.begin("alice", COMMAND, work, timeout=60, allow=allow)
+    await ended(task)
+    assert stopped.is_set()
+    assert json.loads(task.show())["result"] == {"output": "Error: Not yours"}
+    await store.stop()
+
+
+async def test_a_task_that_waited_for_others_begins_if_its_user_still_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "_CHECK_INTERVAL", 0.0)
+    store = FileTasks()
+
+    async def allow() -> None:
+        raise PermissionDeniedError("Not yours")
+
+    async def work() -> bytes:
+        raise AssertionError("begun")
+
+    task = store.begin("alice", COMMAND, work, timeout=60, allow=allow)
+    await ended(task)
+    assert json.loads(task.show())["result"] == {"output": "Error: Not yours"}
     await store.stop()

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import msgspec
 from anyio import CancelScope, fail_after
 
-from crestline.model import CrestlineError, NotFoundError, RateLimitedError
+from crestline.model import CrestlineError, GatewayUnavailableError, NotFoundError, RateLimitedError
 from crestline.wire.codec import encode
 from crestline.wire.iri import TaskState
 
@@ -34,6 +36,11 @@ _AT_ONCE = 4
 _RETRY_AFTER = 5.0
 _CANCEL_TIMEOUT = 5.0
 """seconds that a cancellation waits for the end of the work, which may hang in a file system"""
+_CHECK_INTERVAL = 60.0
+"""seconds after which a task's user must still be allowed to do it"""
+
+Allow = Callable[[], Awaitable[None]]
+"""raises an error if the user of a task may not do it any more"""
 
 
 class TaskCommand(msgspec.Struct):
@@ -109,12 +116,19 @@ class FileTasks:
         self._owners.clear()
 
     def begin(
-        self, username: str, command: TaskCommand, run: Callable[[], Awaitable[bytes]], *, timeout: float
+        self,
+        username: str,
+        command: TaskCommand,
+        run: Callable[[], Awaitable[bytes]],
+        *,
+        timeout: float,
+        allow: Allow | None = None,
     ) -> FileTask:
         """Run an operation in the background.
 
         Args:
             run: gives the result as JSON.
+            allow: called every minute, and before one that waited; its error ends the operation.
             timeout: seconds that it may take, without the time in which it waits for other tasks of the user.
 
         Raises:
@@ -123,6 +137,8 @@ class FileTasks:
         owner = self._owner(username)
         task = FileTask(command)
         owner.tasks[task.id] = task
+        if allow is not None:
+            run = partial(_while_allowed, run, allow, time.monotonic())
         task.work = asyncio.create_task(_run(task, owner.gate, run, timeout), name="iri-task")
         task.work.add_done_callback(lambda _: self._end(username, task))
         return task
@@ -230,6 +246,37 @@ async def _attempt(task: FileTask, run: Callable[[], Awaitable[bytes]]) -> None:
     except Exception:
         logger.exception("task %s failed (%s)", task.id, task.command.command)
         _fail(task, f"Internal error. Tell the operator the id {task.id}.")
+
+
+async def _while_allowed(run: Callable[[], Awaitable[bytes]], allow: Allow, allowed: float) -> bytes:
+    """Do the work as long as its user may.
+
+    Args:
+        allowed: when the user was last found to be allowed to, on the monotonic clock.
+    """
+    refusals: list[Exception] = []
+    scope = CancelScope()
+
+    async def watch() -> None:
+        while not refusals:
+            await asyncio.sleep(_CHECK_INTERVAL)
+            try:
+                await allow()
+            except GatewayUnavailableError:  # it cannot be found out at present: the next check decides
+                continue
+            except Exception as error:  # raised below, by the work that it ends
+                refusals.append(error)
+                scope.cancel()
+
+    if time.monotonic() - allowed >= _CHECK_INTERVAL:  # it has waited for other tasks of the user
+        await allow()
+    watcher = asyncio.create_task(watch(), name="iri-task-check")
+    try:
+        with scope:
+            return await run()
+    finally:
+        watcher.cancel()
+    raise refusals[0]
 
 
 async def _complete(task: FileTask, run: Callable[[], Awaitable[bytes]]) -> None:

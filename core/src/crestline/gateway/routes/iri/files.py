@@ -21,6 +21,7 @@ from crestline.gateway.routes.iri.reading import read_file_body, read_file_query
 from crestline.gateway.routes.multipart import FORM_OVERHEAD, FileField, too_large
 from crestline.model import NotFoundError
 from crestline.wire.codec import encode
+from crestline.wire.extensions import Scope
 from crestline.wire.filesystem import PathRequest
 from crestline.wire.iri import FILESYSTEM, STORAGE, URN
 
@@ -66,6 +67,7 @@ def _handler(operation: Operation, version: int) -> HTTPRouteHandler:
     in_query = method in ("GET", "DELETE")
     kind = operation.fields_of(version)
     prefix = f"{URN}compression:" if version >= 2 else ""
+    scope: Scope = "files:write" if operation.writes else "files:read"
 
     @route(
         f"/filesystem/{operation.name}/{{resource_id:str}}",
@@ -73,7 +75,7 @@ def _handler(operation: Operation, version: int) -> HTTPRouteHandler:
         status_code=operation.status,
         name=f"iri-v{version}-{operation.name}",
         request_max_body_size=MAX_FIELDS,
-        scope=f"files:{'write' if operation.writes else 'read'}",
+        scope=scope,
         resource=STORAGE,
         operation=operation.name,
         query=kind if in_query else None,
@@ -86,12 +88,13 @@ def _handler(operation: Operation, version: int) -> HTTPRouteHandler:
             fields = await read_file_body(request, kind, ["compression"], prefix)
             note_paths(request.scope, fields)
         operation.check(fields)
-        files, limit = system.files(caller), system.config.max_ops_file_size
-        task = request.runtime.file_tasks.begin(
+        files, limit, runtime = system.files(caller), system.config.max_ops_file_size, request.runtime
+        task = runtime.file_tasks.begin(
             caller.username,
             _command(operation.name, fields),
             lambda: operation.result(files, fields, limit),
-            timeout=_SLOW_LIMIT if operation.is_slow else request.runtime.config.deadline,
+            timeout=_SLOW_LIMIT if operation.is_slow else runtime.config.deadline,
+            allow=lambda: runtime.check_again(caller, scope, system),
         )
         return _submitted(request, task)
 
