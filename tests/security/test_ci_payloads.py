@@ -5,11 +5,14 @@ Each field that reaches a script of the runner's carries the whole corpus, for r
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import subprocess
 import tomllib
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,14 @@ from typing import Any
 import pytest
 
 from crestline.testing.gitlab_runner import Build, CiJob, GitLab, Quoting
-from crestline_gitlab_runner import sandbox
+from crestline_gitlab_runner import resources, sandbox, sources
+from crestline_gitlab_runner.ci_job import CiJob as DriversJob
+from crestline_gitlab_runner.failures import BuildFailureError
+from crestline_gitlab_runner.gitlab_api import GitLabApi
+from crestline_gitlab_runner.patterns import PatternError, compile_pattern, fill_in
+from crestline_gitlab_runner.settings import Defaults, Gateway, Settings
+from crestline_gitlab_runner.stages import project_path
+from crestline_gitlab_runner.state import State
 from gitlab_runner.conftest import MakeSite
 from gitlab_runner.site import DriverSite
 from harness.parts import require
@@ -223,6 +233,80 @@ def test_results_beyond_the_limits(make_site: MakeSite, gitlab: GitLab, tmp_path
         uploaded = [query for number, query, _, _ in gitlab.uploads if number == job.id]
         assert [("sast" in query) for query in uploaded] == [True], "one that is too large does not cost the others"
         assert not list(site.state.rglob("*.zip"))
+
+
+# what no shell sees, and still no program can take
+
+NUMBERS = ["²", "٣", "9" * 5000, "-1", "1e9", "0x10", "1-²", "²:00", "00:٣:00", "9" * 4400 + "-00:00:00", "²G", "a:²"]
+WORDS = ["", " ", "é", "\u2028", "\r", "a\nb", "--wrap=x", "-", "'", '"', "\\", "x" * 100_000, "$(id)", "=", ":::"]
+PATTERNS = [
+    *NUMBERS,
+    *WORDS,
+    "n" * 256,
+    "{" * 101 + "a" + "}" * 101,
+    "{..,x}/b",
+    "[.][.]/x",
+    "[z-a]",
+    "[!é]",
+    "[",
+    "a/**b",
+]
+NAMES = ["n" * 256, "n/" * 2000 + "n", "..", "a/../b", "a//b", "a\nb"]
+GIT: list[tuple[dict[str, str], dict[str, Any]]] = [
+    *(({"GIT_SUBMODULE_DEPTH": each}, {}) for each in NUMBERS),
+    *(({name: f"--depth {each}"}, {}) for each in NUMBERS for name in sources._ALLOWED),
+    *(({name: each}, {}) for each in WORDS for name in (*sources._ALLOWED, "GIT_SUBMODULE_PATHS")),
+    *(({}, {"refspecs": [each]}) for each in ("a\0b", "x" * 200_000, "--upload-pack=x", "")),
+    ({}, {"refspecs": ["+refs/heads/main:refs/x"] * 100_000}),
+    ({}, {"refspecs": [], "ref": "a\0b"}),
+    ({}, {"sha": "main"}),
+]
+
+
+@pytest.mark.anyio
+async def test_what_no_program_can_take_is_the_jobs_own_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Neither a failure of the runner, which GitLab would try again, nor memory without bounds on its machine."""
+    settings = Settings(gateway=Gateway(url="https://firecrest.example.org", system="s"))
+    state = State.create(tmp_path / "state", ci_job=1, root="/w")
+    started: list[list[str]] = []
+
+    async def start(command: list[str], *_: object, **__: object) -> tuple[int, bytes]:
+        started.append(command)
+        Path(command[2], ".gitmodules").touch()
+        return 0, b""
+
+    def job(variables: dict[str, str], git_info: dict[str, Any]) -> DriversJob:
+        git_info = {"repo_url": "https://gitlab.example.org/g/p.git", "sha": "1" * 40, **git_info}
+        (tmp_path / "response").write_text(json.dumps({"id": 1, "git_info": git_info}))
+        environment = {f"CUSTOM_ENV_{name}": value for name, value in variables.items()}
+        return DriversJob.of_this_process({"JOB_RESPONSE_FILE": str(tmp_path / "response"), **environment})
+
+    monkeypatch.setattr(sandbox, "run", start)
+    monkeypatch.setattr(sandbox, "_found", ["bubblewrap"])
+    for variables, git_info in GIT:
+        asked = job({"GIT_SUBMODULE_STRATEGY": "normal", **variables}, git_info)
+        with suppress(BuildFailureError):
+            await sources.fetch(settings, state, asked, "g/p", None)
+    assert started
+    for command in started:
+        assert not [word for word in command if "\0" in word or len(word) > 100_000], command
+    for name in (*resources._TYPED, *resources._SLURM, *resources._SLURM_DIRECTIVES, "SCHEDULER_PARAMETERS"):
+        for value in (*NUMBERS, *WORDS, *(f"-N {each}" for each in NUMBERS), *(f"--mem={each}" for each in NUMBERS)):
+            with suppress(BuildFailureError):
+                resources.ask(Defaults(allowed=["nodes<=4", "time<=04:00:00"]), {name: value}, 3600)
+    for name in NAMES:
+        with pytest.raises(BuildFailureError):
+            project_path(state, job({"CI_PROJECT_DIR": f"{state.builds_dir}/{name}"}, {}))
+    for authority in (*NUMBERS, *WORDS[1:]):
+        with pytest.raises(BuildFailureError):
+            GitLabApi(authority=authority, largest=1)
+    for text in PATTERNS:
+        with suppress(PatternError):
+            re.compile(compile_pattern(text, "/w/p").expression.encode("latin-1"))
+    assert len(fill_in("$A" * 10_000, {"A": "x" * 100_000})) < 5000
+    capfd.readouterr()
 
 
 # the stand-in of the runner

@@ -41,7 +41,7 @@ class GitLabApi:
             self._verify = httpx.create_ssl_context()
             try:
                 self._verify.load_verify_locations(cadata=authority)
-            except (ssl.SSLError, ValueError):
+            except (ssl.SSLError, ValueError, TypeError):  # TypeError: not ASCII
                 raise BuildFailureError(
                     "CI_SERVER_TLS_CA_FILE holds no certificates in PEM.", hint="Unset it."
                 ) from None
@@ -155,7 +155,7 @@ class GitLabApi:
                     answer: httpx.Response = await send(client, url)  # type: ignore[operator]
                 if not answer.is_server_error:
                     return answer
-                said = f"{answer.status_code} {answer.reason_phrase}"
+                said = _status(answer)
             except httpx.HTTPError as error:
                 said = _said(error)
             if left:
@@ -186,10 +186,15 @@ async def _read(file: Path) -> AsyncIterator[bytes]:
 
 def _expect(answer: httpx.Response, what: str) -> None:
     if not answer.is_success:
-        raise BuildFailureError(f"{what}: {answer.status_code} {answer.reason_phrase}.")
+        raise BuildFailureError(f"{what}: {_status(answer)}.")
 
 
 def _said(error: httpx.HTTPError) -> str:
     if isinstance(error, httpx.HTTPStatusError):
-        return f"{error.response.status_code} {error.response.reason_phrase}"
+        return _status(error.response)
     return type(error).__name__
+
+
+def _status(answer: httpx.Response) -> str:
+    """The status as HTTP words it: a server may repeat a token in words of its own."""
+    return f"{answer.status_code} {httpx.codes.get_reason_phrase(answer.status_code)}".rstrip()

@@ -7,6 +7,7 @@ expressions.
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 from collections.abc import Mapping
@@ -16,6 +17,9 @@ import msgspec
 _VARIABLE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
 _MAGIC = "*?[{"
 _LONGEST = 4096
+_LONGEST_NAME = 255
+_DEEPEST = 100
+"""braces within each other"""
 _MULTIBYTE = "[\xc0-\xff][\x80-\xbf]*"
 _ANY = f"([^/\x80-\xff]|{_MULTIBYTE})"
 """One character in UTF-8, for expressions that are matched byte by byte."""
@@ -40,8 +44,24 @@ class PatternError(ValueError):
 
 
 def fill_in(text: str, variables: Mapping[str, str]) -> str:
-    """Replace `$NAME` and `${NAME}` by the job's variables; unknown ones by nothing, all else stays."""
-    return _VARIABLE.sub(lambda match: variables.get(match[1] or match[2], ""), text)
+    """Replace `$NAME` and `${NAME}` by the job's variables; unknown ones by nothing, all else stays.
+
+    Values are cut where they become longer together than a path can be: names without end would fill the memory.
+    """
+    left = _LONGEST + 1
+
+    def value(match: re.Match[str]) -> str:
+        nonlocal left
+        found = variables.get(match[1] or match[2], "")[:left]
+        left -= len(found)
+        return found
+
+    return _VARIABLE.sub(value, text)
+
+
+def is_too_long(path: str, most: int = _LONGEST) -> bool:
+    """Whether no file system takes a path: more than `most` bytes, or 255 in one name."""
+    return len(os.fsencode(path)) > most or any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.split("/"))
 
 
 def compile_pattern(text: str, project: str) -> Pattern:
@@ -62,6 +82,8 @@ def compile_pattern(text: str, project: str) -> Pattern:
     if path != project and not path.startswith(f"{project}/"):
         raise PatternError("it is outside of the project")
     below = path.removeprefix(project).strip("/")
+    if is_too_long(below):
+        raise PatternError("a name in it is too long")
     start = f"./{below}" if below else "."
     if not wild:
         return Pattern(text, start, "")
@@ -123,6 +145,8 @@ def _expression(text: str) -> str:
             out.append(expression)
         elif char == "{":
             groups += 1
+            if groups > _DEEPEST:
+                raise PatternError(f"more than {_DEEPEST} braces are within each other")
             out.append("(")
             at += 1
         elif char == "}" and groups:

@@ -27,6 +27,8 @@ _PASSED = re.compile(r"(?i)(https?|no|all)_proxy|LANG|LC_[A-Z]+|TZ")
 _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _MEASURED_EVERY = 2.0
 """seconds between two looks at what git has written"""
+_LONGEST_ARGUMENT, _ALL_ARGUMENTS = 100_000, 1_000_000
+"""bytes that each system lets a program have"""
 _WITH_NUMBER = "--(depth|deepen|jobs)"
 _ALLOWED = {
     "GIT_FETCH_EXTRA_FLAGS": re.compile(
@@ -168,8 +170,8 @@ class Git:
         chosen = ["--", *paths] if paths else []
         depth = self._job.variables.get("GIT_SUBMODULE_DEPTH", "")
         flags = _flags(self._job, "GIT_SUBMODULE_UPDATE_FLAGS")
-        if depth.isdigit() and int(depth) > 0:
-            flags = [f"--depth={int(depth)}", *flags]
+        if re.fullmatch(r"[1-9][0-9]{0,8}", depth):
+            flags = [f"--depth={depth}", *flags]
         log.remark("Updating submodules...")
         await self._git("submodule", "--quiet", "init")
         await self._git("submodule", "--quiet", "sync", *recursive, *chosen)
@@ -182,6 +184,12 @@ class Git:
             await self._git("lfs", "pull")
 
     async def _git(self, *arguments: str) -> None:
+        sizes = [len(os.fsencode(each)) for each in arguments]
+        if any("\0" in each for each in arguments) or max(sizes) > _LONGEST_ARGUMENT or sum(sizes) > _ALL_ARGUMENTS:
+            raise BuildFailureError(
+                f"git {arguments[0]}: an argument has a NUL in it, or they are too long.",
+                hint="Check the refs, the paths of submodules and the options of git that the job names.",
+            )
         readable = [
             self._home,
             *(Path(os.environ[name]) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if name in os.environ),

@@ -23,6 +23,7 @@ from crestline_gitlab_runner.exchange import Exchange
 from crestline_gitlab_runner.failures import BuildFailureError, RunnerGoneError, SystemFailureError
 from crestline_gitlab_runner.identity import Connect
 from crestline_gitlab_runner.mailbox import Ended
+from crestline_gitlab_runner.patterns import is_too_long
 from crestline_gitlab_runner.runner_process import runs
 from crestline_gitlab_runner.settings import Settings
 from crestline_gitlab_runner.state import State
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 _SOURCES = frozenset({"get_sources", "clear_worktree"})
 _COLLECTS = ("archive_cache", "upload_artifacts")
 _STOP_WITHIN = 15.0
+_LONGEST_PROJECT = 1024
+"""bytes of the project's directory below the builds directory"""
 
 
 class Stages:
@@ -366,4 +369,6 @@ def project_path(state: State, job: CiJob) -> str:
     below = path.removeprefix(f"{state.builds_dir}/")
     if below == path or not below or {"", ".", ".."} & set(below.split("/")) or "\n" in below:
         raise BuildFailureError(f"CI_PROJECT_DIR {path!r} is not below {state.builds_dir}.", hint="Do not set it.")
+    if is_too_long(below, _LONGEST_PROJECT):
+        raise BuildFailureError("CI_PROJECT_DIR is too long for a directory.", hint="Do not set it.")
     return below
