@@ -262,6 +262,41 @@ async def test_lists_of_many_pages(start: Start, monkeypatch: pytest.MonkeyPatch
         assert len(await system.jobs()) == 5
 
 
+async def test_entries_that_move_to_the_next_page_are_listed_once(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crestline.client.backends.iri.calls._PAGE", 2)
+    facility = start(ignores_offsets=True)
+    async with connect(site_of(facility, 1), policy=QUICK) as system:
+        jobs = await system.submit_many([JobSpec(script=HELLO)] * 5, are_new=True)
+        found = [job.job_id for job in await system.jobs()]
+        assert sorted(found) == sorted(job.job_id for job in jobs if not isinstance(job, Exception))
+
+
+async def test_a_history_that_is_too_long_leaves_the_current_jobs(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crestline.client.backends.iri.calls._PAGE", 2)
+    monkeypatch.setattr("crestline.client.backends.iri.calls._PAGES", 2)
+    facility = start()
+    async with connect(site_of(facility, 1), policy=QUICK) as system:
+        for job in await system.submit_many([JobSpec(script=HELLO)] * 5, are_new=True):
+            assert not isinstance(job, Exception)
+            await system.wait(job)
+        running = await system.submit(JobSpec(script="#!/bin/bash\nsleep 1000\n"))
+        assert [job.job_id for job in await system.jobs()] == [running.job_id]
+
+
+async def test_a_user_or_resource_that_the_facility_forgot_ends_no_job(start: Start) -> None:
+    facility = start()
+    async with connect(site_of(facility, 1), policy=QUICK) as system:
+        job = await system.submit(JobSpec(script=HELLO))
+        for unknown, kind in (("User", PermissionDeniedError), ("Resource", SystemNotFoundError)):
+            facility.unknown = unknown
+            with pytest.raises(kind, match=f"{unknown} not found"):
+                await system.job(job.job_id)
+
+
 async def test_output_is_followed_while_the_job_runs(system: System, place: Path) -> None:
     job = await system.submit(
         JobSpec(script="#!/bin/bash\necho größe\nuntil [ -e go ]; do sleep 0.05; done\necho end >&2\n")
@@ -299,6 +334,32 @@ async def test_metadata_has_the_script_and_the_paths(system: System, place: Path
     assert (found.stdout, found.stderr) == (f"{place}/out-{job.job_id}", f"{place}/err")
     assert (place / f"out-{job.job_id}").read_text() == "in"
     assert (place / "err").read_text() == "error\n"
+
+
+@pytest.mark.parametrize("ignores_paths", [False, True])
+async def test_a_directory_may_have_the_letters_of_a_pattern(start: Start, place: Path, ignores_paths: bool) -> None:
+    workdir = place / "%j%%x"
+    workdir.mkdir()
+    (workdir / "in-%").write_text("in")
+    async with connect(site_of(start(ignores_paths=ignores_paths), 1), policy=QUICK) as system:
+        script = "#!/bin/bash\n#SBATCH --open-mode=append\ncat; pwd\n"
+        spec = JobSpec(script=script, workdir=str(workdir), stdin="in-%%", stdout="out-%j", stderr=f"{place}/err-%j")
+        job = await system.submit(spec)
+        assert (await system.wait(job)).state is JobState.COMPLETED
+        found = await system.metadata(job)
+        assert (found.stdin, found.stdout) == (f"{workdir}/in-%", f"{workdir}/out-{job.job_id}")
+        assert (workdir / f"out-{job.job_id}").read_text() == f"in{workdir}\n"
+        assert found.stderr == f"{place}/err-{job.job_id}"
+
+
+async def test_a_key_belongs_to_one_resource(start: Start) -> None:
+    facility = start()
+    jobs = []
+    for compute in (facility.compute, str(uuid.uuid4())):
+        facility.compute = compute
+        async with connect(site_of(facility, 2), policy=QUICK) as system:
+            jobs.append(await system.backend.jobs.submit(JobSpec(script=HELLO, workdir=str(facility.root)), "key"))
+    assert len(set(jobs)) == 2
 
 
 async def test_scripts_of_other_interpreters_and_variables(system: System, place: Path) -> None:
@@ -377,6 +438,12 @@ async def test_tasks_that_stay_pending_end_with_an_error(start: Start, place: Pa
     assert [task["status"] for task in facility.tasks.values()] == ["canceled"]
 
 
+async def test_tasks_that_a_facility_forgets_end_with_an_error(start: Start, place: Path) -> None:
+    async with connect(site_of(start(forgets_tasks=True), 1), policy=QUICK) as system:
+        with pytest.raises(GatewayUnavailableError, match="has forgotten a task"):
+            await system.stat(str(place))
+
+
 async def test_one_loop_looks_at_all_tasks(start: Start, place: Path) -> None:
     facility = start(polls=2)
     async with connect(site_of(facility, 2), policy=QUICK) as system:
@@ -407,6 +474,12 @@ async def test_a_facility_with_pbs(start: Start, place: Path) -> None:
             await system.job("4711")
         with pytest.raises(UnsupportedError, match="process_count"):
             await system.submit(JobSpec(script=HELLO, tasks=4))
+        (place / "in").write_text("in")
+        spec = JobSpec(script="#!/bin/bash\ncat\n", time_limit="10:00", partition="debug", stdin="in", stdout="out-%j")
+        job = await system.submit(spec)
+        assert (await system.wait(job)).state is JobState.COMPLETED
+        assert (await system.metadata(job)).stdout == f"{place}/out-%j"
+    assert (place / "out-%j").read_text() == "in"
     async with connect(site_of(facility, 1), policy=QUICK) as system:
         with pytest.raises(InvalidRequestError, match="filesystems are required"):
             await system.submit(JobSpec(script=HELLO))
@@ -562,6 +635,53 @@ def test_options_of_scripts_become_fields() -> None:
     assert (found.stdout_path, found.stderr_path) == ("/w/out", "/w/err")
     assert found.inherit_environment is False
     assert decode_script(found.arguments or []) == script
+
+
+@pytest.mark.parametrize(
+    ("options", "resources", "attributes"),
+    [
+        ("--gpus=8 -N 2 --ntasks-per-node=4", {"gpu_cores_per_process": 1}, None),
+        ("--gpus=8 -N 2", {"gpu_cores_per_process": 4}, None),
+        ("--gpus=8 -N 2 -n 4", {"gpu_cores_per_process": 2}, None),
+        ("--gpus=a100:3 -n 2", {"gpu_cores_per_process": None}, {"gpus": "a100:3"}),
+        ("--gpus-per-task=a100:1", {"gpu_cores_per_process": None}, {"gpus-per-task": "a100:1"}),
+        ("--gpus-per-node=4 --mem-per-cpu=2G", {"memory": None}, {"gpus-per-node": "4", "mem-per-cpu": "2G"}),
+        ("--exclusive=user", {"exclusive_node_use": False}, {"exclusive": "user"}),
+        ("--exclusive", {"exclusive_node_use": True}, None),
+        ("--mem=0", {"memory": None}, {"mem": "0"}),
+        ("--mem=1500K", {"memory": 2 * 1024**2}, None),
+        ("--time=UNLIMITED", {}, {"time": "UNLIMITED"}),
+        ("--time=1-12", {}, None),
+    ],
+)
+def test_values_that_say_more_than_a_field_go_along(
+    options: str, resources: dict[str, Any], attributes: dict[str, str] | None
+) -> None:
+    found = describe(JobSpec(script=f"#!/bin/bash\n#SBATCH {options}\n", workdir="/w"))
+    assert found.resources is not None
+    assert {name: getattr(found.resources, name) for name in resources} == resources
+    assert found.attributes is not None
+    assert found.attributes.custom_attributes == attributes
+
+
+@pytest.mark.parametrize(
+    ("value", "environment", "inherits"),
+    [
+        ("ALL", None, None),
+        ("ALL,A=1,B=", {"A": "1", "B": ""}, None),
+        ("none", None, False),
+        ("NIL", None, False),
+        ("A=1", {"A": "1"}, False),
+    ],
+)
+def test_variables_of_a_script(value: str, environment: dict[str, str] | None, inherits: bool | None) -> None:
+    found = describe(JobSpec(script=f"#!/bin/bash\n#SBATCH --export={value}\n", workdir="/w"))
+    assert (found.environment, found.inherit_environment) == (environment, inherits)
+
+
+def test_variables_that_are_here_alone_are_refused() -> None:
+    with pytest.raises(UnsupportedError, match=r"--export=HOME .*write HOME=VALUE"):
+        describe(JobSpec(script="#!/bin/bash\n#SBATCH --export=ALL,HOME\n", workdir="/w"))
 
 
 def test_fields_of_a_spec_win_over_its_script() -> None:

@@ -58,6 +58,10 @@ class Deviations:
     is_pbs: bool = False
     """refuses what ALCF refuses, demands output paths, a queue and a time, and tells unknown jobs by 400"""
     has_recursive_listings: bool = True
+    ignores_offsets: bool = False
+    """lists of jobs begin at the first one, and have all of them"""
+    forgets_tasks: bool = False
+    """tasks are unknown as soon as they were begun"""
     unknown_state: str = ""
     """what the API calls running jobs, in a word that no document has"""
     task_error_field: str = "output"
@@ -81,6 +85,7 @@ class Facility:
         root: the user's directory.
         requests: the operations that were asked for, in order.
         lose_answers: so many submissions are carried out without an answer.
+        unknown: what requests for jobs cannot find: the `User` or the `Resource`.
     """
 
     root: Path
@@ -88,6 +93,7 @@ class Facility:
     url: str = ""
     requests: list[str] = field(default_factory=list)
     lose_answers: int = 0
+    unknown: str = ""
     status: str = "up"
     jobs: dict[str, Job] = field(default_factory=dict)
     tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -99,6 +105,8 @@ class Facility:
     def call(self, version: int, name: str, request: Request) -> tuple[int, Any]:
         """The answer of an operation, by its `operationId`."""
         self.requests.append(name)
+        if self.unknown and name in ("getJob", "getJobs", "launchJob"):
+            raise ProblemError(404, f"{self.unknown} not found")
         if "resource_id" in request.path and name not in ("getResource",):
             known = (
                 self.compute if name in ("launchJob", "updateJob", "getJob", "getJobs", "cancelJob") else self.storage
@@ -199,7 +207,13 @@ class Facility:
                 if before != spec:
                     raise ProblemError(422, "Idempotency-Key was used with another body")
                 return 200, answer
-            job = Job(str(1000 + len(self.jobs)), spec, self.root, ignores_paths=self.deviations.ignores_paths)
+            job = Job(
+                str(1000 + len(self.jobs)),
+                spec,
+                self.root,
+                ignores_paths=self.deviations.ignores_paths,
+                is_pbs=self.deviations.is_pbs,
+            )
             self.jobs[job.id] = job
             answer = {"id": job.id, "status": {"state": "new"}}
             if key:
@@ -245,6 +259,8 @@ class Facility:
         shown = [self._show(job, request) for job in list(self.jobs.values())]
         if request.query.get("historical") != "true":
             shown = [each for each in shown if each["status"]["state"] not in ("completed", "failed", "canceled")]
+        if self.deviations.ignores_offsets:
+            return 200, shown
         offset, limit = int(request.query.get("offset", "0")), int(request.query.get("limit", "100"))
         return 200, shown[offset : offset + limit]
 
@@ -284,7 +300,7 @@ class Facility:
         task_id = request.path["task_id"]
         with self.lock:
             task = self.tasks.get(task_id)
-            if task is None:
+            if task is None or self.deviations.forgets_tasks:
                 raise ProblemError(404, "Task not found")
             task["polls"] += 1
             is_due = task["polls"] >= self.deviations.polls and not self.deviations.tasks_stay_pending

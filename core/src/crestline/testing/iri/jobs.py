@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -15,11 +16,12 @@ from typing import Any
 class Job:
     """One job, with the fields of a PSI/J job spec."""
 
-    def __init__(self, job_id: str, spec: dict[str, Any], root: Path, *, ignores_paths: bool) -> None:
+    def __init__(self, job_id: str, spec: dict[str, Any], root: Path, *, ignores_paths: bool, is_pbs: bool) -> None:
         self.id = job_id
         self.spec = spec
         self._root = root
         self._ignores_paths = ignores_paths
+        self._is_pbs = is_pbs
         self._process: subprocess.Popen[bytes] | None = None
         self._state = "queued"
         self._word = "PENDING"
@@ -36,12 +38,19 @@ class Job:
         stderr = spec.get("stderr_path") or stdout
         if self._ignores_paths:
             directory, stdout, stderr = str(self._root), default, default
-        stdout, stderr = stdout.replace("%j", self.id), stderr.replace("%j", self.id)
+        name = str(spec.get("name") or "")
+        if self._is_pbs:
+            own = {"PBS_JOBID": self.id, "PBS_JOBNAME": name}
+        else:
+            own = {"SLURM_JOB_ID": self.id, "SLURM_JOB_NAME": name}
+            values = {"%j": self.id, "%A": self.id, "%x": name, "%%": "%"}
+            stdout, stderr = (
+                re.sub("%.", lambda match: values.get(match[0], match[0]), path) for path in (stdout, stderr)
+            )
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(self._root),
-            "SLURM_JOB_ID": self.id,
-            "SLURM_JOB_NAME": str(spec.get("name") or ""),
+            **own,
             **(spec.get("environment") or {}),
         }
         try:

@@ -109,7 +109,14 @@ class IriBackend(Backend):
         self.system = system = System(
             self._calls, self.scheduler_type, name, ids.compute, ids.files, self._options.workdir
         )
-        self.jobs = Jobs(self._calls, name, ids.compute, self._account, self._options.custom_attributes)
+        self.jobs = Jobs(
+            self._calls,
+            name,
+            ids.compute,
+            self._account,
+            self._options.custom_attributes,
+            has_patterns=self.scheduler_type != "pbs",
+        )
         self.files = Files(self._calls, self._tasks, name, ids.files)
         self.transfers = Transfers(self.jobs, self.files, system, self._options.transfer_directives)
 

@@ -26,8 +26,10 @@ from crestline.client.secrets_in_logs import keep_secrets_out_of_logs
 from crestline.client.traffic import Traffic
 from crestline.model import CrestlineError, NotFoundError, TooLargeError
 from crestline.plain_http import check_url
+from crestline.wire.iri import Job, Resource
 
 T = TypeVar("T")
+E = TypeVar("E", Resource, Job)
 
 _PAGE = 1000
 """entries of one page; the API allows no more"""
@@ -169,23 +171,25 @@ class Calls:
             raise unusable(response, str(error)) from None
 
     async def pages(
-        self, method: str, path: str, kind: type[T], *, params: Mapping[str, Any] | None = None, **more: Any
-    ) -> AsyncIterator[list[T]]:
-        """The pages of a list. The API gives no total: a page that is not full is the last one.
+        self, method: str, path: str, kind: type[E], *, params: Mapping[str, Any] | None = None, **more: Any
+    ) -> AsyncIterator[list[E]]:
+        """The pages of a list, each entry once. The API gives no total: a page that is not full is the last one.
 
         Raises:
             TooLargeError: there are more than 20,000 entries.
         """
-        previous = b""
+        known: set[str] = set()
         for page in range(_PAGES):
             response = await self.request(
                 method, path, params={**(params or {}), "offset": page * _PAGE, "limit": _PAGE}, **more
             )
-            found = self.read(response, list[kind])  # type: ignore[valid-type]
-            if page and response.content == previous:  # some facilities ignore the offset
+            found: list[E] = self.read(response, list[kind])  # type: ignore[valid-type]
+            # Entries move to the next page when one is added, and some facilities ignore the offset.
+            fresh = [each for each in found if each.id not in known]
+            if page and not fresh:
                 return
-            previous = response.content
-            yield found
+            known.update(each.id for each in fresh)
+            yield fresh
             if len(found) < _PAGE:
                 return
         raise TooLargeError(

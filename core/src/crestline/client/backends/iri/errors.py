@@ -64,7 +64,7 @@ def _classify(response: httpx.Response) -> CrestlineError:
         return AuthenticationError(
             message, hint="Renew the token of the site. Facilities also refuse tokens whose login is too old."
         )
-    if status == 403:
+    if status == 403 or (status == 404 and "user not found" in message.lower()):
         return PermissionDeniedError(message, hint="Ask the facility for access with this identity.")
     if status == 404:
         return NotFoundError(message, hint="Check the URL of the API and the name of the resource.")

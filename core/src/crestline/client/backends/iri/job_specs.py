@@ -31,6 +31,8 @@ _ATTRIBUTES = {"partition": "queue_name", "account": "account", "reservation": "
 _TRANSLATED = {*_COUNTS, *_ATTRIBUTES, "nodes", "time", "mem", "gpus", "gpus-per-task", "exclusive", "export"}
 _TRANSLATED |= {"job-name", "output", "error", "input", "chdir"}
 
+_EXPORTS = ("ALL", "NONE", "NIL")
+
 _IMPOSSIBLE = {
     "array": "submit one job for each element",
     "dependency": "wait for the other job, then submit",
@@ -50,13 +52,18 @@ _IMPOSSIBLE = {
 
 
 def describe(
-    spec: JobSpec, *, account: str | None = None, custom_attributes: Mapping[str, str] | None = None
+    spec: JobSpec,
+    *,
+    account: str | None = None,
+    custom_attributes: Mapping[str, str] | None = None,
+    has_patterns: bool = True,
 ) -> iri.JobSpec:
     """`spec` in the API's words.
 
     Args:
         account: charged if the job names none.
         custom_attributes: what the facility demands of every job.
+        has_patterns: whether the scheduler replaces `%j` and the like in paths, as Slurm does.
 
     Raises:
         UnsupportedError: options of sbatch that the API cannot carry; the message lists all of them.
@@ -70,9 +77,11 @@ def describe(
     _check(options, directives.unknown)
     workdir = spec.workdir or options.get("chdir") or "/"
     name = spec.name or options.get("job-name")
-    stdout = posixpath.join(workdir, spec.stdout or options.get("output") or f"{name or 'job'}.out")
+    # Slurm replaces patterns in the path that a job names, not in the directory before it.
+    base = workdir.replace("%", "%%") if has_patterns else workdir
+    stdout = posixpath.join(base, spec.stdout or options.get("output") or f"{name or 'job'}.out")
     stdin, stderr = (
-        posixpath.join(workdir, path) if path else None
+        posixpath.join(base, path) if path else None
         for path in (spec.stdin or options.get("input"), spec.stderr or options.get("error"))
     )
     attributes = {name: options[option] for option, name in _ATTRIBUTES.items() if options.get(option)}
@@ -85,11 +94,13 @@ def describe(
         )
         if value
     }
-    others = {option: value for option, value in options.items() if option not in _TRANSLATED}
+    others = {
+        option: value for option, value in options.items() if option not in _TRANSLATED or _is_special(option, value)
+    }
     environment, inherits = _export(options.get("export"))
     return iri.JobSpec(
         executable="/bin/bash",
-        arguments=["-c", encode_script(_in_place(script, workdir, stdin, stdout, stderr))],
+        arguments=["-c", encode_script(_in_place(script, workdir, stdin, stdout, stderr, options, has_patterns))],
         directory=workdir,
         name=name,
         inherit_environment=inherits,
@@ -144,7 +155,10 @@ def _check(options: dict[str, str], unknown: tuple[str, ...]) -> None:
             refused.append(f"--{option} (the API carries options with a value only)")
     if "nodes" in options and len(set(parse_nodes(options["nodes"]))) > 1:
         refused.append(f"--nodes={options['nodes']} (name one number)")
-    if "gpus" in options and _gpus_per_task(options) is None:
+    for word in options.get("export", "").split(","):
+        if word and "=" not in word and word.upper() not in _EXPORTS:
+            refused.append(f"--export={word} (the variables here do not reach the facility: write {word}=VALUE)")
+    if "gpus" in options and not _is_special("gpus", options["gpus"]) and _gpus_per_task(options) is None:
         refused.append(f"--gpus={options['gpus']} (the API counts GPUs for each task: write --gpus-per-task)")
     if refused:
         raise UnsupportedError(
@@ -163,44 +177,66 @@ def _resources(options: dict[str, str]) -> iri.JobResources:
     if memory := parse_memory(options.get("mem", "0")):
         found["memory"] = memory * 1024**2
     # Said in every case, as the API's default is true.
-    return iri.JobResources(**found, exclusive_node_use="exclusive" in options)
+    return iri.JobResources(**found, exclusive_node_use=options.get("exclusive") == "")
+
+
+def _is_special(option: str, value: str) -> bool:
+    """Whether a value of a translated option says more than the API's field can: it goes along as Slurm writes it."""
+    if option in ("gpus", "gpus-per-task"):
+        return ":" in value  # a type, `a100:4`
+    if option == "exclusive":
+        return value != ""  # `user`: shared with the user's own jobs
+    if option == "mem":
+        return parse_memory(value) == 0  # all memory of the node
+    return option == "time" and parse_time_limit(value) is None  # no limit
 
 
 def _gpus_per_task(options: dict[str, str]) -> int | None:
-    """GPUs of each task, None if the options ask for none or for a number that tasks cannot share evenly."""
+    """GPUs of each task, None if the options ask for none, for a type or for what tasks cannot share evenly."""
     if "gpus-per-task" in options:
-        return parse_count(options["gpus-per-task"].rpartition(":")[2], "gpus-per-task")
-    if "gpus" not in options:
+        value = options["gpus-per-task"]
+        return None if _is_special("gpus-per-task", value) else parse_count(value, "gpus-per-task")
+    if "gpus" not in options or _is_special("gpus", options["gpus"]):
         return None
-    gpus = parse_count(options["gpus"].rpartition(":")[2], "gpus")
-    tasks = parse_count(options.get("ntasks", "1"), "ntasks")
+    gpus = parse_count(options["gpus"], "gpus")
+    if "ntasks" in options:
+        tasks = parse_count(options["ntasks"], "ntasks")
+    else:  # Slurm starts one on each node
+        nodes = parse_nodes(options.get("nodes", "1"))[0]
+        tasks = nodes * parse_count(options.get("ntasks-per-node", "1"), "ntasks-per-node")
     return gpus // tasks if gpus % tasks == 0 else None
 
 
 def _export(value: str | None) -> tuple[dict[str, str], bool | None]:
     """Variables of `--export`, and whether the job inherits the others; None: the API's default, which is yes."""
-    if value is None:
-        return {}, None
-    words = [word for word in value.split(",") if word]
+    words = [word for word in (value or "").split(",") if word]
     variables = dict(word.split("=", 1) for word in words if "=" in word)
-    names = [word for word in words if "=" not in word]
-    return variables, False if "NONE" in names else None
+    return variables, None if not words or "ALL" in map(str.upper, words) else False
 
 
-def _in_place(script: str, workdir: str, stdin: str | None, stdout: str, stderr: str | None) -> str:
+def _in_place(
+    script: str,
+    workdir: str,
+    stdin: str | None,
+    stdout: str,
+    stderr: str | None,
+    options: dict[str, str],
+    has_patterns: bool,
+) -> str:
     """The script with lines before it that change directory and redirect where a facility does not.
 
     PBS copies its own output file over another's when the job ends, so that only Slurm's jobs are redirected.
     """
     lines = [f"cd -- {shlex.quote(workdir)} || exit"]
-    if stdin is not None:
-        lines.append(f"exec <{shlex.quote(stdin)} || exit")
+    if stdin is not None and (word := _expanded(stdin) if has_patterns else shlex.quote(stdin)):
+        lines.append(f"exec <{word} || exit")
+    arrow = ">>" if options.get("open-mode") == "append" else ">"
     for number, path in ((1, stdout), (2, stderr)):
         if path is None:
             lines.append("exec 2>&1")
-        elif (word := _expanded(path)) is not None:
+        elif word := _expanded(path):
             lines.append(
-                f'[ -z "${{SLURM_JOB_ID-}}" ] || [ /dev/fd/{number} -ef {word} ] || exec {number}>{word} || exit'
+                f'[ -z "${{SLURM_JOB_ID-}}" ] || [ /dev/fd/{number} -ef {word} ] || exec {number}{arrow}{word} || exit'
             )
     return "\n".join([*lines, script])
 

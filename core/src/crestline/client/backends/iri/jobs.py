@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ from crestline.model import (
     JobState,
     NotFoundError,
     SystemNotFoundError,
+    TooLargeError,
     UnsupportedError,
 )
 from crestline.wire import iri
@@ -50,19 +52,28 @@ class Jobs(JobEndpoints):
         resource: its id.
         account: charged for jobs that name none.
         custom_attributes: what the facility demands of every job.
+        has_patterns: whether its scheduler replaces `%j` and the like in paths.
     """
 
     def __init__(
-        self, calls: Calls, system: str, resource: str, account: str | None, custom_attributes: Mapping[str, str]
+        self,
+        calls: Calls,
+        system: str,
+        resource: str,
+        account: str | None,
+        custom_attributes: Mapping[str, str],
+        *,
+        has_patterns: bool,
     ) -> None:
         self._calls = calls
         self._system = system
         self._resource = quote(resource, safe="")
         self._account = account
         self._custom_attributes = custom_attributes
+        self._has_patterns = has_patterns
         self._submitted: OrderedDict[str, iri.JobSpec] = OrderedDict()
         self._has_specs = True
-        self._may_share_nodes = True
+        self._left_out: set[str] = set()
         self._honours_keys = True
         self._no_list_until = 0.0
         self._no_list_reason = ""
@@ -75,16 +86,27 @@ class Jobs(JobEndpoints):
 
     async def submit(self, spec: JobSpec, key: str) -> str:
         with only_utf8():
-            job = describe(spec, account=self._account, custom_attributes=self._custom_attributes)
-        if not self._may_share_nodes and job.resources is not None:
-            job.resources.exclusive_node_use = None
+            job = describe(
+                spec,
+                account=self._account,
+                custom_attributes=self._custom_attributes,
+                has_patterns=self._has_patterns,
+            )
+        # A facility that gives whole nodes only refuses to be told that a job needs none.
+        may_leave_out = {"stdin"}
+        if job.resources is not None and not job.resources.exclusive_node_use:
+            may_leave_out.add("exclusive")
+            if "exclusive" in self._left_out:
+                job.resources.exclusive_node_use = None
+        if "stdin" in self._left_out:  # the script reads it by itself
+            job.stdin_path = None
         try:
             job_id = await self._launch(job, key)
         except UnsupportedError as error:
-            # A facility that gives whole nodes only refuses to be told that a job needs none.
-            if "exclusive" not in error.message or spec.exclusive or not self._may_share_nodes:
+            refused = {word for word in may_leave_out - self._left_out if word in error.message}
+            if not refused:
                 raise
-            self._may_share_nodes = False
+            self._left_out |= refused
             return await self.submit(spec, key)
         self._submitted[job_id] = job
         if len(self._submitted) > _KEPT:
@@ -94,9 +116,9 @@ class Jobs(JobEndpoints):
     async def _launch(self, job: iri.JobSpec, key: str) -> str:
         path = f"/compute/job/{self._resource}"
         sends_key = self.recognises_keys
-        headers = (
-            {"Idempotency-Key": hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()} if sends_key else {}
-        )
+        # With the resource, as a key counts for all resources of a facility.
+        unique = f"{self._resource} {key}".encode(errors="surrogatepass")
+        headers = {"Idempotency-Key": hashlib.sha256(unique).hexdigest()} if sends_key else {}
         try:
             response = await self._calls.request("POST", path, how="once", body=job, headers=headers)
         except UnsupportedError:
@@ -139,11 +161,18 @@ class Jobs(JobEndpoints):
                 state=JobState.UNKNOWN,
                 system=self._system,
                 script=decode_script(spec.arguments or []),
-                stdin=spec.stdin_path,
-                stdout=_named(spec.stdout_path, job_id, spec),
-                stderr=_named(spec.stderr_path, job_id, spec),
+                stdin=self._named(spec.stdin_path, job_id, spec),
+                stdout=self._named(spec.stdout_path, job_id, spec),
+                stderr=self._named(spec.stderr_path, job_id, spec),
             )
         ]
+
+    def _named(self, path: str | None, job_id: str, spec: iri.JobSpec) -> str | None:
+        """A path with Slurm's patterns for the id and the name of a job replaced."""
+        if path is None or not self._has_patterns:
+            return path
+        values = {"%j": job_id, "%A": job_id, "%x": spec.name or "", "%%": "%"}
+        return re.sub("%.", lambda match: values.get(match[0], match[0]), path)
 
     async def cancel(self, job_id: str) -> None:
         check_id(job_id)
@@ -174,6 +203,10 @@ class Jobs(JobEndpoints):
         try:
             response = await self._calls.request("GET", path, params=params, how=how)
         except NotFoundError as error:
+            if error.message.lower().startswith("resource"):
+                raise SystemNotFoundError(
+                    error.message, hint="`crestline systems` lists those that are there."
+                ) from None
             raise _no_job(job_id, error) from None
         except InvalidRequestError as error:
             if "not found" in error.message.lower():
@@ -205,7 +238,7 @@ class Jobs(JobEndpoints):
         try:
             try:
                 found = await self._pages(how, historical=with_history)
-            except (UnsupportedError, InvalidRequestError):
+            except (UnsupportedError, InvalidRequestError, TooLargeError):
                 if not with_history or self._no_list_until > now:
                     raise
                 self._no_history_until = now + _RELIST
@@ -246,15 +279,6 @@ def _matches(job: Job, query: JobFilter) -> bool:
     if query.account is not None and job.account != query.account:
         return False
     return job.times.end is None or job.times.end >= time.time() - (query.window or _DEFAULT_WINDOW)
-
-
-def _named(path: str | None, job_id: str, spec: iri.JobSpec) -> str | None:
-    """A path with Slurm's patterns for the id and the name of a job replaced."""
-    if path is None:
-        return None
-    for pattern, value in (("%j", job_id), ("%A", job_id), ("%x", spec.name or "")):
-        path = path.replace(pattern, value)
-    return path
 
 
 def _no_job(job_id: str, error: CrestlineError) -> JobNotFoundError:
