@@ -1,49 +1,48 @@
-"""Tasks on an IRI facility: the connection's `api` is all that differs."""
+"""The talk's DAG by each API: the site is all that differs."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from airflow.sdk import DAG
 
 from crestline.client import register_site
+from crestline.testing import firecrest
 from crestline.testing.iri import TOKEN, Deviations, running
-from crestline_airflow.operators import FirecRESTDownloadOperator, FirecRESTSubmitOperator, FirecRESTUploadOperator
-from harness.airflow_dags import run
+from harness.airflow_dags import run, the_talk
+from harness.gateway import in_thread
 
 
-@pytest.mark.parametrize("version", [1, 2])
-def test_a_dag_uploads_computes_and_downloads(tmp_path: Path, version: int) -> None:
-    place = tmp_path / "facility"
+@pytest.fixture(params=["FirecREST", "facility v1", "facility v2", "gateway v2"])
+def system(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The system of the only site that the sites file has."""
+    kind, _, version = request.param.partition(" ")
+    sites, place = Path(os.environ["CRESTLINE_SITES"]), tmp_path / "place"
     place.mkdir()
-    (tmp_path / "in").mkdir()
-    (tmp_path / "in/numbers").write_text("40\n2\n")
-    with running(place, Deviations(versions=(version,))) as facility:
-        register_site(
-            "doe",
-            file=Path(os.environ["CRESTLINE_SITES"]),
-            url=facility.url,
-            api="iri",
-            token=TOKEN,
-            options={"workdir": str(place)},
-        )
-        with DAG("doe", schedule=None) as dag:
-            upload = FirecRESTUploadOperator(
-                task_id="upload", source_path=str(tmp_path / "in"), target_path=f"{place}/run"
-            )
-            job = FirecRESTSubmitOperator(
-                task_id="job",
-                script="#!/bin/bash\nawk '{ n += $1 } END { print n }' numbers > sum\n",
-                working_dir=f"{place}/run",
-            )
-            download = FirecRESTDownloadOperator(
-                task_id="download", remote_files=f"{place}/run/sum", local_path=str(tmp_path / "sum")
-            )
-            upload >> job >> download
-        done = run(dag)
-        assert done.states == {"upload": "success", "job": "success", "download": "success"}
-        assert done.xcom("job")["exit_code"] == 0
-        assert (tmp_path / "sum").read_text() == "42\n"
-        assert len(facility.jobs) == 1
+    iri: dict[str, Any] = {"file": sites, "api": "iri", "options": {"workdir": str(place)}}
+    if kind == "FirecREST":
+        with firecrest.running() as plain:
+            credentials = {"client_id": plain.client_id, "client_secret": plain.client_secret}
+            register_site("site", file=sites, url=plain.url, token_url=plain.token_url, **credentials)
+            yield plain.system
+    elif kind == "facility":
+        with running(place, Deviations(versions=(int(version[1:]),))) as facility:
+            register_site("site", url=facility.url, token=TOKEN, **iri)
+            yield "Pearl"
+            assert len(facility.jobs) == 1
+    else:
+        systems = {"local": {"file_systems": [{"path": str(place)}]}}
+        with in_thread(tmp_path / "home", systems=systems) as gateway:
+            register_site("site", url=f"{gateway.url}/iri/api/{version}", token=gateway.token(), **iri)
+            yield "local"
+
+
+def test_the_talk(system: str, tmp_path: Path, task_log: Any) -> None:
+    done = run(the_talk(system, tmp_path))
+    assert done.states == {"upload": "success", "submit": "success", "download": "success"}, task_log.errors
+    assert done.xcom("submit")["exit_code"] == 0
+    assert (tmp_path / "sum.txt").read_text() == "16\n"
+    assert task_log.lines("submit").count("adding") == 1

@@ -41,6 +41,7 @@ from crestline.model import (
     NotFoundError,
     PermissionDeniedError,
     SystemNotFoundError,
+    TooLargeError,
     TransferError,
     UnsupportedError,
 )
@@ -533,6 +534,23 @@ async def test_file_operations(system: System, place: Path) -> None:
     await system.remove(f"{place}/h")
     with pytest.raises(MissingFileError):
         await system.stat(f"{place}/h")
+
+
+async def test_text_arrives_from_a_facility_that_offers_views_alone(
+    start: Start, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "text").write_text("größe\nsecond\nend")
+    (place / "bytes").write_bytes(b"one\n\xff")
+    async with connect(site_of(start(lacks=("download", "tail")), 2), policy=QUICK) as system:
+        files = system.backend.files
+        assert await system.read_text(f"{place}/text") == "größe\nsecond\nend"
+        assert [await files.tail_lines(f"{place}/text", first) for first in (1, 3)] == ["größe\nsecond\nend", "end"]
+        assert await files.tail_lines(f"{place}/bytes", 1) == "one\n\ufffd"
+        with pytest.raises(UnsupportedError, match="download is not implemented"):
+            await files.download_small(f"{place}/bytes")
+        monkeypatch.setattr("crestline.wire.iri.SIZE_LIMIT", 5)
+        with pytest.raises(TooLargeError):
+            await files.tail_lines(f"{place}/text", 2)
 
 
 @pytest.mark.parametrize("field", ["output", "error"])

@@ -58,6 +58,8 @@ class Deviations:
     is_pbs: bool = False
     """refuses what ALCF refuses, demands output paths, a queue and a time, and tells unknown jobs by 400"""
     has_recursive_listings: bool = True
+    lacks: tuple[str, ...] = ()
+    """operations on files that answer 501, as many at ALCF"""
     ignores_offsets: bool = False
     """lists of jobs begin at the first one, and have all of them"""
     forgets_tasks: bool = False
@@ -282,6 +284,8 @@ class Facility:
     # files
 
     def _begin_task(self, name: str, request: Request) -> tuple[int, Any]:
+        if name in self.deviations.lacks:
+            raise ProblemError(501, f"{name} is not implemented")
         fields = dict(request.query) | request.body
         if name == "upload" and len(request.upload) > LIMIT:
             raise ProblemError(413, "File too large")

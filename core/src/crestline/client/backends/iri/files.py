@@ -22,7 +22,15 @@ from crestline.client.backends.iri.errors import error_from_task
 from crestline.client.backends.iri.tasks import TaskMonitor, failure_of, output_of
 from crestline.client.backends.lost_answers import exists, is_link, is_missing, settle
 from crestline.client.backends.transport import Repeat
-from crestline.model import ConflictError, File, FileType, GatewayUnavailableError, NotFoundError, UnsupportedError
+from crestline.model import (
+    ConflictError,
+    File,
+    FileType,
+    GatewayUnavailableError,
+    NotFoundError,
+    TooLargeError,
+    UnsupportedError,
+)
 from crestline.wire import iri
 
 logger = logging.getLogger(__name__)
@@ -104,7 +112,13 @@ class Files(FileEndpoints):
         await self._run("upload", posixpath.join(directory, name), upload=(name, content))
 
     async def download_small(self, path: str) -> bytes:
-        found = await self._run("download", path)
+        try:
+            found = await self._run("download", path)
+        except UnsupportedError as error:
+            text = await self._view_whole(path, error)
+            if "\ufffd" in text:  # bytes that are not UTF-8 are lost
+                raise
+            return text.encode()
         try:
             return base64.b64decode(found if isinstance(found, str) else "!", validate=False)
         except (binascii.Error, ValueError):
@@ -112,8 +126,31 @@ class Files(FileEndpoints):
 
     async def tail_lines(self, path: str, first: int) -> str:
         if first <= 1:
-            return (await self.download_small(path)).decode(errors="replace")
-        return _content(await self._run("tail", path, lines=first - 1, skipHeading=True))
+            try:
+                return (await self.download_small(path)).decode(errors="replace")
+            except UnsupportedError as error:
+                return await self._view_whole(path, error)
+        try:
+            return _content(await self._run("tail", path, lines=first - 1, skipHeading=True))
+        except UnsupportedError as error:
+            return "\n".join((await self._view_whole(path, error)).split("\n")[first - 1 :])
+
+    async def _view_whole(self, path: str, refusal: UnsupportedError) -> str:
+        """A text file of a facility that offers `view` alone.
+
+        Raises:
+            TooLargeError: it has more bytes than one view carries.
+            UnsupportedError: the facility serves no files, or no `view` either.
+        """
+        if self._resource is None:
+            raise refusal
+        text = _content(await self._run("view", path, size=iri.SIZE_LIMIT, offset=0))
+        if len(text.encode()) >= iri.SIZE_LIMIT:
+            raise TooLargeError(
+                f"{path} has more than {iri.SIZE_LIMIT} bytes: {self._system} shows no more of a file.",
+                hint="Move files with Globus Transfer or scp.",
+            )
+        return text
 
     async def view(self, path: str, offset: int, size: int) -> str:
         # The interface counts characters, the API bytes.
