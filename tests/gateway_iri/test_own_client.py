@@ -29,6 +29,16 @@ async def test_a_job_of_our_client_from_submission_to_its_logs(system: System, w
     assert [each.job_id for each in await system.jobs() if each.job_id == handle.job_id] == [handle.job_id]
 
 
+async def test_a_directory_may_have_the_letters_of_a_pattern(system: System, workdir: Path) -> None:
+    place = workdir / "%j%%x"
+    place.mkdir()
+    job = await system.submit(JobSpec(script="#!/bin/bash\necho hi\n", workdir=str(place), stdout="out-%j"))
+    assert (await system.wait(job)).state is JobState.COMPLETED
+    found = await system.metadata(job)
+    assert found.stdout == f"{place}/out-{job.job_id}"
+    assert Path(found.stdout).read_text() == "hi\n"
+
+
 async def test_a_job_that_fails_and_one_that_is_cancelled(system: System) -> None:
     failed = await system.wait(await system.submit(JobSpec(script="#!/bin/bash\nexit 3\n")))
     assert (failed.state, failed.exit_code) == (JobState.FAILED, 3)

@@ -171,6 +171,9 @@ class Jobs(JobEndpoints):
         """A path with Slurm's patterns for the id and the name of a job replaced."""
         if path is None or not self._has_patterns:
             return path
+        directory = spec.directory or ""
+        if "%" in directory and path.startswith(f"{directory}/"):  # not as it was sent: the facility has replaced them
+            return path
         values = {"%j": job_id, "%A": job_id, "%x": spec.name or "", "%%": "%"}
         return re.sub("%.", lambda match: values.get(match[0], match[0]), path)
 
