@@ -285,6 +285,8 @@ async def test_a_history_that_is_too_long_leaves_the_current_jobs(
             assert not isinstance(job, Exception)
             await system.wait(job)
         running = await system.submit(JobSpec(script="#!/bin/bash\nsleep 1000\n"))
+        with pytest.raises(TooLargeError):
+            await system.backend.jobs.list(JobFilter(window=3600))
         assert [job.job_id for job in await system.jobs()] == [running.job_id]
 
 

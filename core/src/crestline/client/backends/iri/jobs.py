@@ -241,8 +241,9 @@ class Jobs(JobEndpoints):
         try:
             try:
                 found = await self._pages(how, historical=with_history)
-            except (UnsupportedError, InvalidRequestError, TooLargeError):
-                if not with_history or self._no_list_until > now:
+            except (UnsupportedError, InvalidRequestError, TooLargeError) as error:
+                is_whole_history_asked = isinstance(error, TooLargeError) and query.window is not None
+                if not with_history or self._no_list_until > now or is_whole_history_asked:
                     raise
                 self._no_history_until = now + _RELIST
                 found = await self._pages(how, historical=False)
