@@ -14,7 +14,10 @@ def check_listening(url: str) -> None:
     Raises:
         GatewayUnavailableError: connection refused.
     """
-    address = urlsplit(url)
+    try:
+        address = urlsplit(url)
+    except ValueError:
+        return  # what is wrong with it, the client says
     if address.hostname not in ("127.0.0.1", "::1", "localhost"):
         return
     try:
@@ -22,7 +25,8 @@ def check_listening(url: str) -> None:
         socket.create_connection((address.hostname, port), timeout=1).close()
     except ConnectionRefusedError as error:
         raise GatewayUnavailableError(
-            f"No gateway is listening at {address.scheme}://{address.netloc}.", hint="Start it with `crestline serve`."
+            f"No gateway is listening at {address.scheme}://{address.netloc.rpartition('@')[2]}.",
+            hint="Start it with `crestline serve`.",
         ) from error
     except (OSError, ValueError):
         return  # what is wrong with the address, the client says

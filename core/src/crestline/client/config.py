@@ -35,6 +35,7 @@ from crestline.client.auth import (
     TokenFile,
 )
 from crestline.model import ConfigError
+from crestline.plain_http import bare
 from crestline.private_files import locked, read_config, warn_if_open, write_private
 
 ADDRESS_FIELDS = ("url", "api", "options", "ca_file", "verify")
@@ -81,10 +82,10 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     name: str = ""
 
     def __repr__(self) -> str:
-        return f"Site({self.name or self.url})"
+        return f"Site({self.name or bare(self.url)})"
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
-        return [("name", self.name or self.url)]
+        return [("name", self.name or bare(self.url))]
 
     def trust(self) -> ssl.SSLContext | bool:
         """What httpx takes as `verify`.
@@ -128,7 +129,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def _incomplete(self) -> ConfigError:
         return ConfigError(
-            f"{self.name or self.url} has no credentials.",
+            f"{self.name or bare(self.url)} has no credentials.",
             hint="Give client_id, client_secret and token_url, or a refresh_token, token, api_key or token_command.",
         )
 

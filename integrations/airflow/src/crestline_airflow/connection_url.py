@@ -42,9 +42,11 @@ def gateway_url(connection: Connection) -> str:
     try:
         parts = urlsplit(f"{scheme}://{rest}")
         port = parts.port
-    except ValueError as error:
-        raise _unusable(connection, f"has an invalid gateway URL ({error})", "Correct its Host.") from None
-    if "@" in parts.netloc:
+    except ValueError:  # its text may have a password in it
+        raise _unusable(
+            connection, "has an invalid gateway URL", "Correct its Host; credentials belong into Login and Password."
+        ) from None
+    if "@" in parts.netloc + parts.path:
         raise _unusable(connection, "has credentials in Host", "Put them into Login and Password.")
     if parts.query or parts.fragment or not parts.hostname:
         raise _unusable(connection, "has an invalid gateway URL", "It has a host and a path, but no ? and no #.")

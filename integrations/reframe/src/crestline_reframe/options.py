@@ -16,6 +16,7 @@ from reframe.core.exceptions import ConfigError as ReframeConfigError
 
 from crestline.client import ADDRESS_FIELDS, Authorizer, Policy, PollPolicy, RetryPolicy, Site, SubmitPolicy, find_site
 from crestline.model import ConfigError
+from crestline.plain_http import bare
 
 _IDENTITY_FIELDS = ("token_url", "client_id", "client_secret_file", "token_command", "scope")
 _SECRETS = frozenset({"client_secret", "token", "api_key", "refresh_token"})
@@ -81,7 +82,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             if not identity:  # it is that of the variables
                 site, _ = find_site()
                 return msgspec.structs.replace(site, **address), self.system or site.system
-            return Site(name=self.url, **address, **identity), self.system
+            return Site(name=bare(self.url), **address, **identity), self.system
         site, system = find_site(self.site)
         return site, self.system or system
 

@@ -21,6 +21,7 @@ from crestline.cli.systems import health
 from crestline.client import Policy, RetryPolicy, Site, System, connect, find_site, site_from_environment, sites_file
 from crestline.listening import check_listening
 from crestline.model import AuthenticationError, CrestlineError
+from crestline.plain_http import split_url
 from crestline.wire.extensions import VERSION_HEADER
 
 _APIS = {
@@ -38,6 +39,7 @@ async def check_connection(target: str | None) -> AsyncIterator[Check]:
         yield _sites_file()
     try:
         site, _ = find_site(target)
+        split_url(site.url)
         trust = site.trust()
     except CrestlineError as error:
         yield failed("site", error)

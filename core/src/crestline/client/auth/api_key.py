@@ -12,6 +12,7 @@ class ApiKey(Authorizer):
 
     def __init__(self, key: str, header: str = "X-API-Key") -> None:
         self.identity = f"API key {fingerprint(key)}"
+        self.header = header
         self._headers = {header: key}
 
     async def auth_headers(self) -> dict[str, str]:

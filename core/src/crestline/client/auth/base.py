@@ -15,6 +15,8 @@ class Authorizer(abc.ABC):
 
     identity: str
     """names the identity without revealing a secret; equal for equal identities in every process"""
+    header: str = "Authorization"
+    """name of the header that the credential travels in"""
 
     @abc.abstractmethod
     async def auth_headers(self) -> dict[str, str]:

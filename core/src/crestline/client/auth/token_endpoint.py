@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 
 import httpx
@@ -12,9 +13,11 @@ from crestline import clock
 from crestline.bounded import ENCODING, MAX_REFUSAL, decode, read_whole_blocking
 from crestline.client.auth.token import Token, make_token
 from crestline.model import AuthenticationError, GatewayUnavailableError
-from crestline.plain_http import check_url
+from crestline.plain_http import bare, check_url
 
 _TIMEOUT = httpx.Timeout(15.0, connect=10.0)
+_CODE = re.compile(r"[a-z_]{1,60}")
+"""what an error is called; any other text may repeat what was sent"""
 _BODY_TIMEOUT = 60.0
 """seconds until the answer is complete"""
 _ONLY_CHANCE = httpx.Timeout(60.0, connect=10.0)
@@ -71,25 +74,25 @@ def request_token(
             answer = read_whole_blocking(client.send(request, stream=True), request, MAX_REFUSAL, seconds=_BODY_TIMEOUT)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise GatewayUnavailableError(
-            f"The token endpoint {_bare(url)} does not answer ({type(error).__name__}).",
+            f"The token endpoint {bare(url)} does not answer ({type(error).__name__}).",
             hint="Check token_url and the network, then try again.",
         ) from None
     if answer.status_code in (408, 429) or answer.status_code >= 500:
         raise GatewayUnavailableError(
-            f"The token endpoint {_bare(url)} answered {answer.status_code}.", hint="Try again later."
+            f"The token endpoint {bare(url)} answered {answer.status_code}.", hint="Try again later."
         )
     if answer.status_code != 200:
-        raise _refusal(url, answer)
+        raise _refusal(url, answer, form)
     try:
         body = decode(answer.content, _Answer, strict=False)
     except msgspec.DecodeError:
         raise GatewayUnavailableError(
-            f"The token endpoint {_bare(url)} answered 200 without an access token.", hint="Check token_url."
+            f"The token endpoint {bare(url)} answered 200 without an access token.", hint="Check token_url."
         ) from None
     return make_token(body.access_token, issued, body.expires_in), body.refresh_token
 
 
-def _refusal(url: str, answer: httpx.Response) -> AuthenticationError:
+def _refusal(url: str, answer: httpx.Response, form: dict[str, str]) -> AuthenticationError:
     try:
         why = decode(answer.content, _Refusal)
     except msgspec.DecodeError:
@@ -98,9 +101,7 @@ def _refusal(url: str, answer: httpx.Response) -> AuthenticationError:
         hint = "The refresh token has expired or was used already: sign in again and store the new one."
     else:
         hint = "Check client id and secret, and that they belong to this token_url."
-    reason = why.error or f"status {answer.status_code}"
-    return AuthenticationError(f"The token endpoint {_bare(url)} refused the credentials ({reason}).", hint=hint)
-
-
-def _bare(url: str) -> str:
-    return url.partition("?")[0]
+    secrets = [form[name] for name in ("client_secret", "refresh_token") if name in form]
+    is_code = _CODE.fullmatch(why.error) and not any(each in why.error or why.error in each for each in secrets)
+    reason = why.error if is_code else f"status {answer.status_code}"
+    return AuthenticationError(f"The token endpoint {bare(url)} refused the credentials ({reason}).", hint=hint)

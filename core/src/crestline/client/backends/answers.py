@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 
 import httpx
 
 from crestline.clock import time
-from crestline.model import GatewayUnavailableError, InvalidRequestError, SubmitLimitError
+from crestline.model import CrestlineError, GatewayUnavailableError, InvalidRequestError, SubmitLimitError
 
 # Texts of Slurm and PBS that say the request was wrong, behind FirecREST's 500.
 _REFUSED = re.compile(
@@ -27,6 +27,9 @@ _UNDECIDED = re.compile(
 
 MAX_RETRY_AFTER = 300.0
 """Seconds: a server that names a longer pause is asked again after this one."""
+
+_SHORTEST_SECRET = 8
+"""Characters: what is shorter would be found in any text."""
 
 _EXCERPT = 20
 """Characters around what is not UTF-8."""
@@ -58,6 +61,31 @@ def refused(message: str, hint: str = "", details: tuple[str, ...] = ()) -> Inva
     if SubmitLimitError.is_meant(" ".join((message, *details))):
         return SubmitLimitError(message, hint="Submit it again when one of your jobs has ended.", details=details)
     return InvalidRequestError(message, hint=hint, details=details)
+
+
+def without_credential(
+    error_of: Callable[[httpx.Response], CrestlineError], header: str
+) -> Callable[[httpx.Response], CrestlineError]:
+    """Return `error_of` for answers that may repeat the credential of their request, which then shows nowhere.
+
+    Args:
+        header: name of the request's header that the credential is in.
+    """
+
+    def judge(response: httpx.Response) -> CrestlineError:
+        credential = response.request.headers.get(header, "").rpartition(" ")[2].encode()
+        content = response.content
+        if len(credential) >= _SHORTEST_SECRET:
+            for written in (credential, credential.replace(b"/", rb"\/")):
+                content = content.replace(written, "…".encode())
+        if content != response.content:
+            headers = {
+                name: value for name, value in response.headers.items() if name in ("content-type", "retry-after")
+            }
+            response = httpx.Response(response.status_code, headers=headers, content=content, request=response.request)
+        return error_of(response)
+
+    return judge
 
 
 def unusable(response: httpx.Response, why: str) -> GatewayUnavailableError:

@@ -15,7 +15,7 @@ from firecrest.v2 import AsyncFirecrest
 
 from crestline.bounded import decode, read_whole
 from crestline.client.auth import Authorizer
-from crestline.client.backends.answers import only_utf8, unreachable, unusable
+from crestline.client.backends.answers import only_utf8, unreachable, unusable, without_credential
 from crestline.client.backends.capabilities import Capability
 from crestline.client.backends.firecrest.refusals import error_of
 from crestline.client.backends.transport import (
@@ -68,7 +68,8 @@ class Calls:
         self._policy = retry or RetryPolicy()
         self.traffic = Traffic()
         trust = httpx.create_ssl_context() if verify is True else verify  # once: it reads all authorities
-        self._http = make_client(self.gateway_url, trust, self._policy, error_of, self.traffic, transport)
+        self._error_of = without_credential(error_of, authorizer.header)
+        self._http = make_client(self.gateway_url, trust, self._policy, self._error_of, self.traffic, transport)
         self._api = AsyncFirecrest(self.gateway_url, authorizer, verify=trust)
         self._api._session = self._http
         self._api.timeout = self._http.timeout
@@ -82,7 +83,7 @@ class Calls:
     async def _ask(self, send: Callable[[], Awaitable[T]], how: Repeat = "freely") -> T:
         """Run one of pyfirecrest's methods; `send` is called again after a refused token, as `Renewals` allows."""
         with ensure_correlation_id():
-            return await carry_out(lambda: self._send(send), how, self.gateway_url, self._policy, error_of)
+            return await carry_out(lambda: self._send(send), how, self.gateway_url, self._policy, self._error_of)
 
     async def _send(self, send: Callable[[], Awaitable[T]]) -> T:
         try:
@@ -93,7 +94,7 @@ class Calls:
             raise GatewayUnavailableError(f"An answer of {self.gateway_url} is nested too deeply.") from None
 
     def _refusal(self, response: httpx.Response) -> CrestlineError:
-        error = error_of(response)
+        error = self._error_of(response)
         if response.status_code == 401:
             note_refusal(error, response.request, self._authorizer)
         return error

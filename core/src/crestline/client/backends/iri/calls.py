@@ -13,7 +13,7 @@ import msgspec
 
 from crestline.bounded import decode
 from crestline.client.auth import Authorizer
-from crestline.client.backends.answers import unusable
+from crestline.client.backends.answers import unusable, without_credential
 from crestline.client.backends.iri.errors import error_from_response
 from crestline.client.backends.transport import (
     Repeat,
@@ -66,7 +66,8 @@ class Calls:
         self.traffic = Traffic()
         self._authorizer = authorizer
         trust = httpx.create_ssl_context() if verify is True else verify  # once: it reads all authorities
-        self._http = make_client(self.url, trust, policy.retry, error_from_response, self.traffic, transport)
+        self._error_of = without_credential(error_from_response, authorizer.header)
+        self._http = make_client(self.url, trust, policy.retry, self._error_of, self.traffic, transport)
         self._version_lock = asyncio.Lock()
 
     async def close(self) -> None:
@@ -131,7 +132,7 @@ class Calls:
             how,
             self.url,
             self.policy.retry,
-            error_from_response,
+            self._error_of,
         )
 
     async def _send(
@@ -157,7 +158,7 @@ class Calls:
             headers=more,
         )
         if response.status_code >= 300:
-            found = error_from_response(response)
+            found = self._error_of(response)
             if response.status_code == 401:
                 note_refusal(found, response.request, self._authorizer)
             raise found

@@ -93,7 +93,7 @@ def _message(response: httpx.Response) -> str:
     try:
         problem = decode(response.content, Problem)
     except msgspec.DecodeError:
-        return f"{response.status_code} {response.reason_phrase}".strip()
+        return f"{response.status_code} {httpx.codes.get_reason_phrase(response.status_code)}".strip()
     parts = [f"{each.get('name')}: {each.get('reason')}" for each in problem.invalid_params or []]
     said = problem.detail if isinstance(problem.detail, str) else ""
     return _clean("; ".join(part for part in (said or problem.title or "", *parts) if part)) or str(
