@@ -10,11 +10,12 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
 import os
 import tempfile
 import uuid
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -32,6 +33,7 @@ from airflow.sdk.execution_time import task_runner
 from airflow.triggers.base import TaskSuccessEvent
 
 from crestline.client.network import use_network
+from crestline.client.policy import RetryPolicy
 from crestline.testing.simulation import Process, Scenario, World
 from crestline.testing.simulation.answers import HOME, SYSTEM
 from crestline.testing.simulation.cluster import SimulatedJob, work
@@ -45,6 +47,8 @@ END_BOUND = 400.0
 """Seconds after the last fault, the last start of a triggerer, and the job's end in which its task has ended."""
 GONE_BOUND = 400.0
 """Seconds after a user ended a task, the last fault and the start of a triggerer in which its job has ended."""
+CALL_BOUND = RetryPolicy().budget
+"""Seconds in which one call sends its request again: if it was refused, or found no connection."""
 LOST_AFTER = 30.0
 """Seconds without a heartbeat after which another triggerer takes a triggerer's triggers."""
 ON_KILL = 30.0
@@ -85,7 +89,12 @@ class _Task:
 
 
 class _Database(Supervisor):
-    """Airflow's, as triggers reach it."""
+    """Airflow's, as triggers reach it.
+
+    Attributes:
+        begun: when each try recorded that it begins, by the key of its work.
+        recorded: when the ids of jobs were.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -93,10 +102,16 @@ class _Database(Supervisor):
         self.rows: dict[int, _Row] = {}
         self.heartbeats: dict[str, float] = {}
         self.count = 0
+        self.now: Callable[[], float] = lambda: 0.0
+        self.begun: dict[str, float] = {}
+        self.recorded: dict[str, float] = {}
 
     def send(self, message: Any) -> Any:
         if type(message).__name__ == "GetTaskStates":
             self.state = self.tasks[message.task_ids[0]].state
+        if type(message).__name__ == "SetXCom" and message.key == "firecrest_job":
+            self.begun.setdefault(f"{message.task_id}-try-{message.value['try_number']}", self.now())
+            self.recorded.setdefault(message.value["job_id"], self.now())
         return super().send(message)
 
     def defer(self, task: _Task) -> None:
@@ -134,7 +149,9 @@ class Deferring(Scenario):
         self._database = _Database()
         for number in range(self.random.choice((1, 1, 2, 3))):
             self._database.tasks[f"task-{number}"] = _Task(f"task-{number}")
+        self._database.now = lambda: world.now
         self._lost_work: set[str] = set()
+        self._held: dict[Process, dict[int, _Row]] = {}
         self._last_start = 0.0
         self.cluster.on_start = self._check_alone
 
@@ -154,14 +171,19 @@ class Deferring(Scenario):
                 self.world.check(bool(done), f"{task.name} is a success, and the jobs of its try are {list(jobs)}.")
 
     def _check_alone(self, job: SimulatedJob) -> None:
-        """A job of a try before has been cancelled before that of the next one is submitted."""
-        if len(self.cluster.of_key(job.key)) > 1:  # carried out late, when the job that the client knows was cancelled
-            self._lost_work.add(job.key)
-        name, _, number = job.key.partition("-try-")
+        """The job of an earlier try runs beside only if its submission was open when the later one began.
+
+        Then a request had left that could bring it, or left within the same call, and no answer had told of the job.
+        """
+        name, database = job.key.partition("-try-")[0], self._database
         for other in self.cluster.jobs:
-            if not other.is_over and other.key.startswith(f"{name}-try-") and other.key != job.key:
-                known = not {job.key, other.key} & self._lost_work
-                self.world.check(not known, f"Job {job.number} of try {number} runs beside job {other.number}.")
+            is_other_try = other.key.startswith(f"{name}-try-") and other.key != job.key
+            if is_other_try and other.moments[-1].state == "RUNNING" and self.cluster.worked(other.key) == other.whole:
+                earlier, later = sorted((job, other), key=lambda each: int(each.key.rpartition("-")[2]))
+                begun = database.begun[later.key]
+                was_known = database.recorded.get(earlier.whole, math.inf) < begun
+                is_open = not was_known and self.world.sent[earlier.by] < begun + CALL_BOUND
+                self.world.check(is_open, f"Job {earlier.number} of {earlier.key} runs beside job {later.number}.")
 
     # users
 
@@ -177,6 +199,8 @@ class Deferring(Scenario):
             action = random.choice(("failed", "cleared"))
             world.note("user", f"{task.name} is {action}")
             task.ended_by_user.append((world.now, task.key))
+            if not any(row.number in held for process, held in self._held.items() if process.is_alive):
+                self._lost_work.add(task.key)  # Airflow tells no triggerer
             self._database.end(row, action)
             if action == "failed":
                 break
@@ -188,12 +212,14 @@ class Deferring(Scenario):
             await self._check_gone(since, key)
 
     async def _check_gone(self, since: float, key: str) -> None:
-        while any(not job.is_over for jobs in self.cluster.of_key(key).values() for job in jobs):
-            if key in self._lost_work:
-                return
+        while key not in self._lost_work and any(self._is_left(job) for job in self.cluster.jobs if job.key == key):
             late = self.world.now - max(since, self.calm_at, self._last_start) - GONE_BOUND
             self.world.check(late < 0, f"The job of {key} still lives {GONE_BOUND:.0f} s after a user ended its task.")
             await asyncio.sleep(5)
+
+    def _is_left(self, job: SimulatedJob) -> bool:
+        """Whether it lives, and the client could know it."""
+        return not job.is_over and not (job.by in self.world.untold and job.whole not in self._database.recorded)
 
     # triggerers
 
@@ -201,6 +227,7 @@ class Deferring(Scenario):
         self._last_start = self.world.now
         name = process.name.partition(".")[0]
         running: dict[int, asyncio.Task[None]] = {}
+        self._held[process] = {}
         events: deque[tuple[_Row, Any]] = deque()
         random = self.world.adversary.random(f"rounds of {process.name}")
         login = SimulatedLogin(self.firecrest)
@@ -216,8 +243,9 @@ class Deferring(Scenario):
                     self._round(name, process, running, events)
                     await asyncio.sleep(random.uniform(0.5, 1.5))
         finally:
-            if not process.is_alive:  # what it had begun or had to cancel is lost
-                self._lost_work |= {key for task in self._database.tasks.values() for _, key in task.ended_by_user}
+            if not process.is_alive:  # what it had to cancel is lost
+                rows = [row for number, row in self._held[process].items() if number not in self._database.rows]
+                self._lost_work |= {f"{row.task.name}-try-{row.ti.try_number}" for row in rows}
         await asyncio.sleep(max(0.0, self.calm_at - self.world.now) + GONE_BOUND)  # for those that cancel
 
     @property
@@ -241,8 +269,11 @@ class Deferring(Scenario):
                 running[number].result()
             del running[number]
         for number in set(running) - own:
+            if number in database.rows:  # another triggerer has it
+                self._held[process].pop(number, None)
             running[number].cancel("user action")
         for number in sorted(own - set(running)):
+            self._held[process][number] = database.rows[number]
             running[number] = asyncio.create_task(self._run(process, database.rows[number], events))
         for row in database.rows.values():
             jobs = [job for each in self.cluster.of_key(row.task.key).values() for job in each]

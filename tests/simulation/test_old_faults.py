@@ -29,6 +29,7 @@ from crestline_reframe.work import Work
 SEEDS = 2000
 """Number of seeds within which each fault has to be found."""
 SPAWNING, REFRAMING = "simulation.spawning:Spawning", "simulation.reframing:Reframing"
+DEFERRING = "simulation.deferring:Deferring"
 Patch = Callable[[pytest.MonkeyPatch], None]
 
 
@@ -199,6 +200,15 @@ def lost_results_are_final(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Run, "_problem_of_resumed", follow)
 
 
+def lost_triggers_cancel(patch: pytest.MonkeyPatch) -> None:
+    """A triggerer that had lost a trigger to another one cancelled its job."""
+
+    async def still_waits(_: Any) -> bool:
+        return False
+
+    patch.setattr("crestline_airflow.triggers.FirecRESTSubmitTrigger._still_waits", still_waits)
+
+
 OLD_FAULTS: dict[Patch, tuple[str, int]] = {
     nameless_rows_decide: ("submission", 21),
     missing_elements_are_not_missed: ("submission", 554),
@@ -219,6 +229,7 @@ OLD_FAULTS: dict[Patch, tuple[str, int]] = {
     cancelled_jobs_are_adopted: (REFRAMING, 1),
     lost_results_are_final: (REFRAMING, 1),
     cancelled_unasked: ("watching", 1),
+    lost_triggers_cancel: (DEFERRING, 12),
 }
 """Each with the subject and the first seed that finds it; `test_the_first_seed` searches for it anew."""
 

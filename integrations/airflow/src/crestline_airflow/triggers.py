@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import inspect
 import logging
 from collections.abc import AsyncIterator, Sequence
@@ -295,7 +296,8 @@ class FirecRESTSubmitTrigger(ExactRendering, FirecRESTJobTrigger):
             workdir = single(getattr(self, "working_dir", None), "working_dir")
             workdir = await system.resolve_path(workdir) if workdir else ""
             spec = job_spec(self, workdir, attempt, await sync_to_async(self._after)())
-            job = await system.submit(spec, key=attempt.key)
+            confirm = functools.partial(self._confirm, attempts, attempt)
+            job = await system.connection.submission.submit(spec, attempt.key, confirm=confirm)
             self.job_id = job.job_id
             self.log.info("Submitted job %s to %s", job.job_id, system.name)
             if not await sync_to_async(attempts.is_last)(attempt):  # `_cancel` has this job alone to go by
@@ -309,6 +311,15 @@ class FirecRESTSubmitTrigger(ExactRendering, FirecRESTJobTrigger):
         for key, value in (("job_id", attempt.job_id), (FirecRESTJobLink().xcom_key, page)):
             await sync_to_async(XComStore(self.task_instance).set)(key, value)
         return attempt
+
+    async def _confirm(self, attempts: Attempts, attempt: Attempt) -> None:
+        """Refuse to begin the job of a try that was ended, or has a later one, by now.
+
+        Raises:
+            ConflictError: it was, or has.
+        """
+        if self._is_killed or not await sync_to_async(attempts.is_last)(attempt):
+            raise _task_is_over()
 
     async def _begun(self, system: System, attempts: Attempts) -> Attempt:
         """The attempt of this try, new or recorded by another triggerer.
@@ -325,8 +336,7 @@ class FirecRESTSubmitTrigger(ExactRendering, FirecRESTJobTrigger):
             self.log.info("Cancelling job %s of the try before", last.job_id)
             with contextlib.suppress(JobNotFoundError):
                 await system.cancel(last.job_id)
-            if self._is_killed or not await sync_to_async(attempts.is_last)(last):  # meanwhile
-                raise _task_is_over()
+            await self._confirm(attempts, last)  # meanwhile
         policy = FirecRESTRetryPolicy(more_memory=self.more_memory, more_time=self.more_time)
         return await sync_to_async(attempts.begin)(last, *policy.factors(last))
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from crestline import clock
 from crestline.client.backends.capabilities import Capability
 from crestline.client.backends.messages import NOTHING_BEGAN
-from crestline.client.submission.strategy import SubmissionStrategy, pause, submitted
+from crestline.client.submission.strategy import Confirm, SubmissionStrategy, pause, submitted
 from crestline.model import (
     CrestlineError,
     GatewayUnavailableError,
@@ -30,7 +30,15 @@ class HeaderSubmission(SubmissionStrategy):
     async def was_submitted(self, spec: JobSpec, key: str) -> bool:
         return await self._backend.jobs.knows_key(key)
 
-    async def _submit(self, spec: JobSpec, key: str | None, *, is_new: bool, gate: asyncio.Semaphore) -> Job:
+    async def _submit(
+        self,
+        spec: JobSpec,
+        key: str | None,
+        *,
+        is_new: bool,
+        gate: asyncio.Semaphore,
+        confirm: Confirm | None = None,
+    ) -> Job:
         key = key or uuid.uuid4().hex
         async with gate:
             spec = await self._complete(spec)

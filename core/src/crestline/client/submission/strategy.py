@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import asyncio
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 
@@ -27,6 +27,8 @@ from crestline.model.text import printable
 
 _AT_ONCE = 8
 """single submissions at the same time"""
+Confirm = Callable[[], Awaitable[None]]
+"""Raises if a submission shall not be sent any more."""
 
 
 class SubmissionStrategy(abc.ABC):
@@ -36,12 +38,16 @@ class SubmissionStrategy(abc.ABC):
         self._backend = backend
         self._policy = policy
 
-    async def submit(self, spec: JobSpec, key: str | None = None, *, is_new: bool = False) -> Job:
+    async def submit(
+        self, spec: JobSpec, key: str | None = None, *, is_new: bool = False, confirm: Confirm | None = None
+    ) -> Job:
         """Submit, or find the job that an earlier call with the same key has submitted.
 
         Args:
             key: names this attempt; None: a new attempt that only this call repeats.
             is_new: the key was never used before, so that its job need not be looked for first.
+            confirm: is awaited before each request that can begin a job, and raises if none shall begin any more.
+                An API that recognises keys is asked in any case: its answer names the job that the key has.
 
         Raises:
             InvalidRequestError: the job itself is wrong, or the key is empty.
@@ -49,7 +55,7 @@ class SubmissionStrategy(abc.ABC):
             SubmitOutcomeUnknownError: it could not be found out whether there is a job; repeat with the same key.
         """
         _refuse_empty(key)
-        return await self._submit(spec, key, is_new=is_new, gate=asyncio.Semaphore(1))
+        return await self._submit(spec, key, is_new=is_new, gate=asyncio.Semaphore(1), confirm=confirm)
 
     async def submit_many(
         self, specs: Sequence[JobSpec], keys: Sequence[str] | None = None, *, are_new: bool = False
@@ -93,7 +99,15 @@ class SubmissionStrategy(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def _submit(self, spec: JobSpec, key: str | None, *, is_new: bool, gate: asyncio.Semaphore) -> Job:
+    async def _submit(
+        self,
+        spec: JobSpec,
+        key: str | None,
+        *,
+        is_new: bool,
+        gate: asyncio.Semaphore,
+        confirm: Confirm | None = None,
+    ) -> Job:
         """As `submit`; `gate` limits what is asked for single jobs at the same time."""
 
     async def _submit_together(self, jobs: Mapping[int, tuple[JobSpec, str]]) -> dict[int, Job | CrestlineError]:

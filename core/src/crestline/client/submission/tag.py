@@ -15,7 +15,7 @@ from crestline.client.backends.messages import NOTHING_BEGAN, NotSentError
 from crestline.client.job_ids import merge_answer, parent
 from crestline.client.policy import SubmitPolicy
 from crestline.client.run_once import guarded, is_array, is_duplicate, lock_path, tag_of, tagged_name
-from crestline.client.submission.strategy import SubmissionStrategy, pause, submitted
+from crestline.client.submission.strategy import Confirm, SubmissionStrategy, pause, submitted
 from crestline.client.submission_lookup import SubmissionLookup
 from crestline.model import (
     CrestlineError,
@@ -40,10 +40,19 @@ class TagSubmission(SubmissionStrategy):
         gate = asyncio.Semaphore(1)
         return await _Submission(self._backend, self._lookup, spec, key, self._policy, gate).was_there()
 
-    async def _submit(self, spec: JobSpec, key: str | None, *, is_new: bool, gate: asyncio.Semaphore) -> Job:
+    async def _submit(
+        self,
+        spec: JobSpec,
+        key: str | None,
+        *,
+        is_new: bool,
+        gate: asyncio.Semaphore,
+        confirm: Confirm | None = None,
+    ) -> Job:
         async with gate:
             spec = await self._complete(spec)
-        return await _Submission(self._backend, self._lookup, spec, key, self._policy, gate, is_new=is_new).run()
+        submission = _Submission(self._backend, self._lookup, spec, key, self._policy, gate, is_new=is_new)
+        return await submission.run(confirm)
 
     def _changes_script(self, spec: JobSpec) -> bool:
         return True
@@ -87,13 +96,15 @@ class _Submission:
             stderr=spec.stderr,
         )
 
-    async def run(self) -> Job:
+    async def run(self, confirm: Confirm | None) -> Job:
         deadline = clock.monotonic() + self._policy.budget
         if self._may_be_there:
             found = await self._look_before()
             if found is not None:
                 return found
         while True:
+            if confirm is not None and not self._backend.jobs.recognises_keys:
+                await confirm()
             try:
                 async with self._gate:
                     job_id = await self._backend.jobs.submit(self._spec, self._key)

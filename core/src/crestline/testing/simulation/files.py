@@ -47,10 +47,12 @@ class SimulatedFiles:
 
     Attributes:
         nodes: files, directories and links by their absolute paths.
+        spoilt: files of which an upload has left half that was carried out when its sender had its answer.
     """
 
     def __init__(self, world: World, home: str) -> None:
         self._world = world
+        self.spoilt: set[str] = set()
         self.nodes: dict[str, Node] = {"/": Node("d", mode=0o755)}
         self.make_directory(home)
 
@@ -157,6 +159,8 @@ class FileEndpoints:
             self._files.write(path, b"")
             return refusal(408, "Command execution timeout limit exceeded.")
         if fault := self._world.adversary.strikes(f"{by} breaks off", 0.1, "half upload", "POST upload"):
+            if by in self._world.untold:
+                self._files.spoilt.add(path)
             self._files.write(path, content[: fault.randrange(len(content))])
             return refusal(500, "('Channel not open for sending',)")
         self._files.write(path, content)

@@ -93,6 +93,7 @@ class Network(httpx.AsyncBaseTransport):
             self.open_submissions.append((self._world.now, body))
         if self._count == self._process.kill_in:
             self._world.loop.call_later(random.choice((0.2, 20.0)) * random.random(), self._process.kill)
+        self._world.sent[flight.name] = self._world.now
         done = flight.begin(fault, random)
         limit = request.extensions.get("timeout", {}).get("read")
         try:
@@ -205,6 +206,8 @@ class _Flight:
         """Carry it out; with `back`, the answer comes so many seconds later."""
 
         def arrive() -> None:
+            if self._done.done() or fault == "the double":
+                self._world.untold.add(self.name)
             response = self._answer(self._request, self._body, self.name, self._world.now - age)
             self.note(f"{response.status_code}{f' ({fault})' if fault else ''}{'' if back else ', not answered'}")
             if back is not None:

@@ -22,6 +22,8 @@ class World:
         adversary: decides what goes wrong.
         broken: ends with the first `ViolationError`.
         lines: the time line.
+        sent: when each request left.
+        untold: requests that were carried out after their answer, or twice, so that no answer tells of it.
     """
 
     def __init__(self, adversary: Adversary) -> None:
@@ -30,6 +32,8 @@ class World:
         self.broken: asyncio.Future[None] = self.loop.create_future()
         self._outages: list[tuple[float, float, str]] = []
         self.lines: list[tuple[float, str, str]] = []
+        self.sent: dict[str, float] = {}
+        self.untold: set[str] = set()
         self._context = copy_context()
 
     @property
