@@ -210,14 +210,14 @@ async def file_type(files: Files, root: str) -> bytes:
 
 
 async def pieces(files: Files, root: str) -> bytes:
-    await files.upload_reserve(f"{root}/way/x", "pieces", 4)
-    await files.upload_piece(f"{root}/way/x", "pieces", 0, 4, once(b"mine"))
-    await files.upload_finish(f"{root}/way/x", "pieces")
+    await files.uploads.reserve(f"{root}/way/x", "pieces", 4)
+    await files.uploads.piece(f"{root}/way/x", "pieces", 0, 4, once(b"mine"))
+    await files.uploads.finish(f"{root}/way/x", "pieces")
     return b""
 
 
 async def discard(files: Files, root: str) -> bytes:
-    await files.upload_discard(f"{root}/way/x", "pieces")
+    await files.uploads.discard(f"{root}/way/x", "pieces")
     return b""
 
 
