@@ -134,7 +134,7 @@ class _Database(Supervisor):
         self.rows[self.count] = _Row(self.count, task, kwargs, task.ti)
 
     def end(self, row: _Row, state: str) -> None:
-        """A task ends, or is no longer deferred: its trigger goes."""
+        """Remove the trigger of a task that has ended or is no longer deferred."""
         row.task.state = state
         self.rows.pop(row.number, None)
 

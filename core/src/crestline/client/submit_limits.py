@@ -9,7 +9,7 @@ from crestline.model.slurm_queries import SlurmQuery
 
 
 async def submit_limit(system: SystemEndpoints) -> int | None:
-    """Return how many jobs the user may have submitted at once; None: there is no limit.
+    """Return how many jobs the user may have submitted at once; None: any number.
 
     Raises:
         UnsupportedError: the API or the scheduler does not tell.

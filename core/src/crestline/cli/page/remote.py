@@ -18,6 +18,7 @@ import msgspec
 from crestline.cli.page.messages import job_info, silent_site, system_entry
 from crestline.cli.remote_files import read_part
 from crestline.client import Site, System, connect, list_systems
+from crestline.client.federation import QUICK
 from crestline.concurrency import map_concurrently
 from crestline.gateway.hosts import OpenFile
 from crestline.model import (
@@ -72,7 +73,7 @@ class Remote:
         """The entries of a site; of several, one that does not answer is shown with its error, beside the others."""
         site = self._sites[name]
         try:
-            found = await list_systems(site)
+            found = await list_systems(site, QUICK if name else None)
         except CrestlineError as error:
             if not name:
                 raise

@@ -4,6 +4,6 @@
 `ledger` remembers where the job of a key went.
 """
 
-from crestline.client.federation.choice import ANY, Choice, choose_system, connect_any, is_any
+from crestline.client.federation.choice import ANY, QUICK, Choice, choose_system, connect_any, is_any
 
-__all__ = ["ANY", "Choice", "choose_system", "connect_any", "is_any"]
+__all__ = ["ANY", "QUICK", "Choice", "choose_system", "connect_any", "is_any"]

@@ -20,8 +20,8 @@ from crestline.model import ConfigError, CrestlineError, InvalidRequestError, Jo
 ANY = "any"
 """the target that stands for all sites of the sites file; `any:one@here,there` for some"""
 
-_QUICK = Policy(retry=RetryPolicy(attempts=1, budget=8, connect_timeout=4, answer_timeout=6))
-"""one site that is down must not keep the job from the others for long"""
+QUICK = Policy(retry=RetryPolicy(attempts=1, budget=8, connect_timeout=4, answer_timeout=6))
+"""of a look at one of several sites: one that is down must not keep the answers of the others back for long"""
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ async def _systems_of(name: str, reasons: dict[str, str]) -> Sequence[str]:
         return [f"{system}@{site.name}"]
     try:
         check_listening(site.url)
-        return [f"{each.get('name')}@{site.name}" for each in await list_systems(site, _QUICK)]
+        return [f"{each.get('name')}@{site.name}" for each in await list_systems(site, QUICK)]
     except CrestlineError as error:
         reasons[name] = f"no answer: {error.message}"
         return []
@@ -188,7 +188,7 @@ def _opened(target: str) -> System:
     site: Site
     site, name = find_site(target)
     check_listening(site.url)
-    return System(site, name, _QUICK)
+    return System(site, name, QUICK)
 
 
 def _longer(look: Look, best: Look) -> str:

@@ -67,7 +67,7 @@ class CommandScheduler(Scheduler, Generic[SiteT]):
         self._max_age = options.max_age
         self._submit_timeout = options.submit_timeout
         self._views = JobViews(source, options, order)
-        # By who asks: without an observer a user's own login decides which programs answer.
+        # For each user apart: without an observer a user's own login decides which programs answer.
         self._site_known: dict[str, SiteT] = {}
         self._site_read: SingleFlight[str, SiteT] = SingleFlight(ttl=_SITE_AGE)
         self._open: dict[tuple[str, str], float] = {}
