@@ -162,6 +162,25 @@ def test_a_request_that_cannot_be_is_the_jobs_own_fault(
     assert site.left_behind() == []
 
 
+@pytest.mark.parametrize(
+    ("backend", "variables", "said"),
+    [
+        ("gateway", {"CRESTLINE_PARTITION": "nowhere"}, "Unknown partition 'nowhere'"),
+        ("gateway", {"CRESTLINE_NODES": "9999"}, "node"),
+        ("plain", {"CRESTLINE_PARTITION": "nowhere"}, "nvalid partition"),
+        ("slurm", {"CRESTLINE_ACCOUNT": "nowhere"}, "nvalid account"),
+    ],
+)
+def test_what_the_scheduler_refuses_is_the_jobs_own_fault(
+    backend: str, variables: dict[str, str], said: str, make_site: MakeSite, gitlab: GitLab
+) -> None:
+    site = make_site(backend)
+    build = site.run(gitlab, CiJob(script=["true"], variables=variables))
+    assert (build.reason, build.stages) == ("script_failure", ["config", "prepare", "cleanup"]), build.text
+    assert said in build.text
+    assert site.left_behind() == []
+
+
 def test_only_the_configuration_of_the_runner_is_answered(site: DriverSite, tmp_path: Path) -> None:
     done = subprocess.run([*site.custom.config], capture_output=True, env=site.custom.environment, check=False)
     assert (done.returncode, done.stdout) == (2, b"")

@@ -15,16 +15,20 @@ import msgspec
 from crestline.model import (
     CrestlineError,
     GatewayUnavailableError,
+    InvalidRequestError,
     Job,
     JobNotFoundError,
     JobSpec,
     JobState,
     MissingFileError,
+    PermissionDeniedError,
+    SubmitLimitError,
+    UnsupportedError,
 )
 from crestline.model.time_limits import format_duration
 from crestline_gitlab_runner import log
 from crestline_gitlab_runner.agent import batch_script
-from crestline_gitlab_runner.failures import SystemFailureError
+from crestline_gitlab_runner.failures import BuildFailureError, SystemFailureError
 from crestline_gitlab_runner.mailbox import Ended, Mailbox
 from crestline_gitlab_runner.settings import Settings
 from crestline_gitlab_runner.state import State
@@ -36,6 +40,8 @@ _SETTLE = 8.0
 """seconds that a shared file system may show a job's last files late"""
 _SAY_AGAIN = 60.0
 _WAITING = (JobState.SUBMITTED, JobState.PENDING, JobState.UNKNOWN)
+_REFUSALS = (InvalidRequestError, PermissionDeniedError, UnsupportedError)
+"""Refusals of what was asked: no job was made."""
 
 
 class Allocation:
@@ -59,15 +65,23 @@ class Allocation:
         """Make the workspace, with a first heartbeat, and submit the agent; what an earlier try has done is found.
 
         Raises:
+            BuildFailureError: the system does not grant these resources.
             SystemFailureError: others could look into the workspace.
-            CrestlineError: the gateway refuses it.
+            CrestlineError: whether it was submitted is not known, or the user has too many jobs.
         """
         record = self._state.record
         if record.job_id is None:
             await self._make_workspace()
             record.submitting = True
             self._state.save()
-            job = await self._system.submit(self._spec(resources), key=f"gitlab/{record.name}")
+            try:
+                job = await self._system.submit(self._spec(resources), key=f"gitlab/{record.name}")
+            except _REFUSALS as error:
+                record.submitting = False
+                self._state.save()
+                if isinstance(error, SubmitLimitError):  # passes when another job ends
+                    raise
+                raise BuildFailureError("; ".join([str(error), *error.details[:2]])) from None
             record.job_id = job.job_id
             self._state.save()
             return job
