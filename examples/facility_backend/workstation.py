@@ -212,9 +212,9 @@ class Jobs(JobEndpoints):
 class Files(FileEndpoints):
     """The file system of this machine; every operation is direct and ends with its answer."""
 
-    async def stat(self, path: str) -> dict[str, int]:
+    async def stat(self, path: str, *, follow: bool = True) -> dict[str, int]:
         with file_errors(path):
-            found = os.stat(path)
+            found = os.stat(path, follow_symlinks=follow)
         return {name: int(getattr(found, f"st_{name}")) for name in STAT_FIELDS}
 
     async def checksum(self, path: str) -> str:

@@ -165,7 +165,11 @@ def test_rm_mkdir_mv_and_tail(crestline: Command) -> None:
     crestline("mv", "more/c/text", "more/renamed")
     assert {file["name"] for file in crestline.json("ls", "more")} == {"a", "c", "renamed"}
     assert "Remove it with -r." in crestline.refused("rm", "more/a", code=65)
-    crestline("rm", "more/renamed")
+    more = next(path for path in crestline.place.rglob("more") if (path / "renamed").exists())
+    (more / "link").symlink_to("a")
+    (more / "dangling").symlink_to("nothing")
+    crestline("rm", "more/link", "more/dangling", "more/renamed")
+    assert {file["name"] for file in crestline.json("ls", "more")} == {"a", "c"}
     assert "No such file" in crestline.refused("rm", "more/renamed", code=66)
     crestline("rm", "-f", "more/renamed")
     crestline("rm", "-r", "more")

@@ -41,6 +41,19 @@ def test_run(plain: PlainFirecrest, crestline: Command) -> None:
     assert len(plain.jobs()) == 1
 
 
+def test_rm_and_mv_of_a_link_are_about_the_link(plain: PlainFirecrest, crestline: Command) -> None:
+    kept = plain.home / "kept"
+    kept.mkdir()
+    (kept / "file").touch()
+    (plain.home / "link").symlink_to(kept)
+    (plain.home / "to-home").symlink_to(plain.home)
+    (plain.home / "dangling").symlink_to("nothing")
+    assert "Remove it with -r." in crestline.refused("rm", "link/", code=65)
+    crestline("rm", "link", "to-home", "dangling")
+    assert [path.name for path in plain.home.iterdir() if not path.name.startswith(".")] == ["kept"]
+    assert (kept / "file").exists()
+
+
 def test_logs_follow(plain: PlainFirecrest, crestline: Command) -> None:
     gate = plain.scratch / "gate"
     script = f"#!/bin/bash\necho früh\nuntil [ -e {gate} ]; do sleep 0.1; done\nprintf spät\n"

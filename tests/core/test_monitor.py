@@ -15,6 +15,7 @@ import pytest
 import crestline
 from crestline.client import Policy, PollPolicy, System
 from crestline.client.monitor import JobMonitor
+from crestline.client.submission_lookup import SubmissionLookup
 from crestline.clock import use_clocks
 from crestline.model import (
     CrestlineError,
@@ -39,7 +40,7 @@ S = JobState
 QUICK = "#!/bin/bash\ntrue\n"
 SLEEP = "#!/bin/bash\nsleep 60\n"
 HELD = "#!/bin/bash\n#SBATCH --hold\ntrue\n"
-PATIENT = msgspec.structs.replace(BRISK, poll=msgspec.structs.replace(BRISK.poll, gone_after=60.0))
+PATIENT = msgspec.structs.replace(BRISK, poll=msgspec.structs.replace(BRISK.poll, gone_after=60.0, unseen_timeout=None))
 
 
 @pytest.fixture
@@ -88,7 +89,9 @@ class Told:
 
 
 async def test_1000_jobs_cost_one_list_per_interval(plain: PlainFirecrest) -> None:
-    policy = msgspec.structs.replace(PATIENT, poll=PollPolicy(shortest=0.5, longest=0.5, busy_share=1.0, jitter=0.0))
+    policy = msgspec.structs.replace(
+        PATIENT, poll=PollPolicy(shortest=0.5, longest=0.5, busy_share=1.0, jitter=0.0, unseen_timeout=None)
+    )
     ids = [start(plain, HELD) for _ in range(1000)]
     async with crestline.connect(plain_site(plain), policy=policy) as lab:
         began = time.monotonic()
@@ -117,10 +120,10 @@ def test_one_slow_list_does_not_delay_the_next_ones(slow: int, lists_in_a_minute
             return [Job(job_id="1", state=S.RUNNING)]
 
     backend = SimpleNamespace(jobs=Jobs(), capabilities=frozenset(), system_name="lab", gateway_url="")
-    policy = PollPolicy(shortest=2.0, busy_share=0.1, jitter=0.0)
+    policy = PollPolicy(shortest=2.0, busy_share=0.1, jitter=0.0, unseen_timeout=None)
 
     async def watch() -> None:
-        monitor = JobMonitor(cast(Any, backend), cast(Any, None), policy)
+        monitor = JobMonitor(cast(Any, backend), SubmissionLookup(cast(Any, backend)), policy)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(72):
                 await monitor.wait("1")
@@ -392,13 +395,29 @@ def polling(**changes: float) -> Policy:
     return msgspec.structs.replace(BRISK, poll=msgspec.structs.replace(BRISK.poll, **changes))
 
 
-async def test_gone_needs_more_than_one_look(plain: PlainFirecrest) -> None:
+@pytest.mark.parametrize(("job", "looks"), [(Job(job_id="4711", state=S.SUBMITTED), 5), ("4711", 2)])
+async def test_gone_needs_more_than_one_look(job: Job | str, looks: int, plain: PlainFirecrest) -> None:
     async with crestline.connect(plain_site(plain), policy=polling(gone_after=0.0, gone_looks=5)) as lab:
         with pytest.raises(JobNotFoundError, match="4711"):
-            await lab.wait("4711")
-        assert lookups(plain) == 5
+            await lab.wait(job)
+        assert lookups(plain) == looks
         with pytest.raises(JobNotFoundError):
             lab.monitor.snapshot("4711")
+
+
+async def test_an_unknown_id_is_looked_up_twice_and_an_own_one_until_it_shows(plain: PlainFirecrest) -> None:
+    """With the default settings: an id given as text is a wrong one, unless this connection has submitted it."""
+    async with crestline.connect(plain_site(plain)) as lab:
+        with pytest.raises(JobNotFoundError, match="4711"):
+            await lab.wait("4711")
+        assert lookups(plain) == 2
+        plain.faults.fresh_job_404 = 1e6
+        job = await lab.submit(JobSpec(script=QUICK, workdir=str(plain.home)))
+        waiting = asyncio.ensure_future(lab.wait(job.job_id))
+        await until(lambda: lookups(plain) >= 2 + 3)
+        assert not waiting.done()
+        plain.faults.fresh_job_404 = 0
+        assert (await waiting).state is S.COMPLETED
 
 
 async def test_absence_that_is_interrupted_by_an_outage_is_not_gone(plain: PlainFirecrest) -> None:

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from crestline.model import JobSpec
 
 T = TypeVar("T")
-_UNSEEN = 0.5
-"""Seconds after which an id that a user has typed, and that the scheduler does not know, is a wrong one."""
 
 
 def on_system(target: str | None, action: Callable[[System], Awaitable[T]], *, patient: bool = True) -> T:
@@ -29,12 +27,11 @@ def on_system(target: str | None, action: Callable[[System], Awaitable[T]], *, p
     """
 
     async def connected() -> T:
-        from crestline.client import Policy, PollPolicy, RetryPolicy, connect, find_site
+        from crestline.client import Policy, RetryPolicy, connect, find_site
 
         check_listening(find_site(target)[0].url)
         retry = RetryPolicy() if patient else RetryPolicy(attempts=2, budget=15)
-        policy = Policy(retry=retry, poll=PollPolicy(unseen_timeout=_UNSEEN))
-        async with connect(target, policy=policy) as system:
+        async with connect(target, policy=Policy(retry=retry)) as system:
             return await action(system)
 
     return run_async(connected())

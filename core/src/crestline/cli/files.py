@@ -167,7 +167,7 @@ def rm(
 
     async def remove(system: System, path: str) -> None:
         try:
-            if await is_directory(system, path):
+            if await is_directory(system, path, follow=path.endswith("/")):
                 if not recursive:
                     raise InvalidRequestError(f"{path} is a directory.", hint="Remove it with -r.")
                 await check_deletable(system, path)
@@ -205,7 +205,7 @@ def mv(
         for source in sources:
             path = await system.resolve_path(source.path)
             with several.one(source.path):
-                if await is_directory(system, path):
+                if await is_directory(system, path, follow=path.endswith("/")):
                     await check_deletable(system, path)
                 end = posixpath.join(into, posixpath.basename(path.rstrip("/"))) if directory else into
                 await system.move(path, end)

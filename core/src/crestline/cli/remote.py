@@ -84,10 +84,10 @@ async def is_missing(system: System, path: str) -> bool:
     return False
 
 
-async def is_directory(system: System, path: str) -> bool:
-    """Whether a path of the system is a directory; False also where nothing is."""
+async def is_directory(system: System, path: str, *, follow: bool = True) -> bool:
+    """Whether a path of the system is a directory, or with `follow` a link to one; False also where nothing is."""
     try:
-        return stat.S_ISDIR((await system.stat(path))["mode"])
+        return stat.S_ISDIR((await system.stat(path, follow=follow))["mode"])
     except MissingFileError:
         return False
 

@@ -139,7 +139,8 @@ class JobMonitor:
         if entry is None:
             check_id(job_id)
             if isinstance(job, str):
-                job = Job(job_id=job_id, state=JobState.UNKNOWN, system=self._backend.system_name)
+                state = JobState.SUBMITTED if self._submissions.has_submitted(job_id) else JobState.UNKNOWN
+                job = Job(job_id=job_id, state=state, system=self._backend.system_name)
             entry = self._entries[job_id] = Entry(job, now)
             self._wake.set()
         return entry

@@ -52,9 +52,10 @@ class PollPolicy(msgspec.Struct, frozen=True, kw_only=True):
     gone_after: float = 60.0
     """a job is gone when it has been missing for this long, and in at least `gone_looks` looks"""
     gone_looks: int = 3
-    unseen_timeout: float | None = None
-    """The same for an id that was given without its job and that no look has ever found, in at least two looks; None:
-    as for any other, since it may be that of a fresh job, which a plain FirecREST may not see for some seconds"""
+    unseen_timeout: float | None = 0.8
+    """The same, in at least two looks, for an id that was given as text, that this connection has not submitted and
+    that no look has ever found; None: as for any other, since such ids may come from a process that has just submitted
+    them, and a plain FirecREST may not see a job for some seconds"""
     remember: float = 300.0
     """seconds for which a job is kept in memory after a caller last asked for it"""
     all_users: bool = False

@@ -85,6 +85,10 @@ class SubmissionLookup:
         """The id of the job that was submitted here lately under this tag."""
         return next((job_id for job_id, (own, _) in self._own.items() if own == tag), None)
 
+    def has_submitted(self, job_id: str) -> bool:
+        """Whether the job was submitted here lately, so that the scheduler may not show it yet."""
+        return job_id in self._own
+
     async def find(self, name: str, *, is_old: bool) -> tuple[list[Job], set[str]]:
         """The rows of the job called `name`, which ends in a tag, and the ids of those that may be it.
 

@@ -287,7 +287,8 @@ class System(SystemFiles):
         """The job's state and every change of it, until it has ended.
 
         Raises:
-            JobNotFoundError: the scheduler does not know it, confirmed over a minute.
+            JobNotFoundError: the scheduler does not know it, confirmed over a minute; of an id given as text over
+                `PollPolicy.unseen_timeout`.
         """
         return self.monitor.watch(job)
 

@@ -86,9 +86,9 @@ class SystemFiles(abc.ABC):
         """
         return watch_directory(self.backend, path, patience=patience)
 
-    async def stat(self, path: str) -> dict[str, int]:
-        """The numbers of stat(2), links followed."""
-        return await self.backend.files.stat(path)
+    async def stat(self, path: str, *, follow: bool = True) -> dict[str, int]:
+        """The numbers of stat(2), `mode` and `size` among them; with `follow=False` those of a link itself."""
+        return await self.backend.files.stat(path, follow=follow)
 
     async def checksum(self, path: str) -> str:
         """Return the SHA-256 of a remote file, in hexadecimal digits."""

@@ -11,7 +11,17 @@ import msgspec
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, conf
 
-from crestline.client import BlockingSystem, Site, System, connect, connect_blocking, find_site, list_systems
+from crestline.client import (
+    BlockingSystem,
+    Policy,
+    PollPolicy,
+    Site,
+    System,
+    connect,
+    connect_blocking,
+    find_site,
+    list_systems,
+)
 from crestline.model import ConfigError, CrestlineError
 from crestline_airflow.connection_url import gateway_url
 from crestline_airflow.rendered import required, single
@@ -23,6 +33,9 @@ __all__ = ["FirecRESTHook"]
 
 _LOCAL_CREDENTIALS = ("token_command", "client_secret_file")
 """what makes the worker run a program, or send a file of its own to the gateway that the connection names"""
+
+_POLICY = Policy(poll=PollPolicy(unseen_timeout=None))
+"""Ids come from tasks that may just have submitted their jobs."""
 
 _VISIBLE_NAMES = {
     "auth_url": "token_url",
@@ -72,7 +85,7 @@ class FirecRESTHook(BaseHook):
             ConfigError: the connection lacks something.
             AirflowNotFoundException: there is no such connection.
         """
-        return connect_blocking(self.site(), system=single(system, "system"))
+        return connect_blocking(self.site(), system=single(system, "system"), policy=_POLICY)
 
     async def aget_conn(self, system: str | None = None) -> System:
         """As `get_conn`, for triggers: to be used in an `async with`."""
@@ -84,7 +97,7 @@ class FirecRESTHook(BaseHook):
                 if self.firecrest_conn_id != self.default_conn_name:
                     raise
                 self._site = _site_of_the_machine()
-        return connect(self.site(), system=single(system, "system"))
+        return connect(self.site(), system=single(system, "system"), policy=_POLICY)
 
     def site(self) -> Site:
         """The gateway and the identity that the connection describes. Raises as `get_conn`."""

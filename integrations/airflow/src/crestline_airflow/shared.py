@@ -18,7 +18,7 @@ from crestline_airflow.rendered import required, single
 _LOG = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
-_POLICY = Policy(poll=PollPolicy(shortest=2.0, busy_share=0.1))
+_POLICY = Policy(poll=PollPolicy(shortest=2.0, busy_share=0.1, unseen_timeout=None))
 """A triggerer handles an event only after a second or two, and has other work to do."""
 
 _READS_AT_ONCE = 20

@@ -120,7 +120,7 @@ async def connected(settings: Settings, job: CiJob | None) -> AsyncIterator[Syst
     # Of the runner's own identity for all jobs; of a project's for the one job that has proved to know its secret.
     folder = folder_of(settings, job) if job and project_client(settings, job) else settings.state_dir
     handover = folder / "handover" if folder.exists() else None
-    policy = Policy(poll=PollPolicy(shortest=0.5, longest=5.0))
+    policy = Policy(poll=PollPolicy(shortest=0.5, longest=5.0, unseen_timeout=None))
     async with connect(site(settings, job), policy=policy, handover=handover) as system:
         yield system
 

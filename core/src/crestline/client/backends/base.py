@@ -141,8 +141,12 @@ class FileEndpoints(abc.ABC):
     """The files of one system; what needs a job of the scheduler begins it and returns it."""
 
     @abc.abstractmethod
-    async def stat(self, path: str) -> dict[str, int]:
-        """The numbers of stat(2), links followed: `mode`, `ino`, `dev`, `nlink`, `uid`, `gid`, `size` and the times."""
+    async def stat(self, path: str, *, follow: bool = True) -> dict[str, int]:
+        """The numbers of stat(2): `mode`, `ino`, `dev`, `nlink`, `uid`, `gid`, `size` and the times.
+
+        Args:
+            follow: of what a link leads to; False: of the link itself, as lstat(2).
+        """
 
     @abc.abstractmethod
     async def checksum(self, path: str) -> str:

@@ -19,7 +19,7 @@ from crestline.client.files.report import Meter, Report
 from crestline.client.files.tree import Entry, Listing
 from crestline.client.logs.sources import Source
 from crestline.client.monitor import JobMonitor
-from crestline.model import MissingFileError, TransferError
+from crestline.model import Job, JobState, MissingFileError, TransferError
 
 ALONE = 64 * 1024 * 1024
 """a file of more bytes travels by itself to or from a Crestline gateway, so that a cut does not begin it again"""
@@ -97,7 +97,8 @@ class FileStrategy(abc.ABC):
             TransferError: the job failed.
         """
         if transfer is not None:
-            await self.backend.transfers.end(transfer, await self._monitor.wait(transfer.job_id))
+            job = Job(job_id=transfer.job_id, state=JobState.SUBMITTED)
+            await self.backend.transfers.end(transfer, await self._monitor.wait(job))
 
     async def remove(self, path: str) -> None:
         """Delete a file, or a directory with all that is in it."""

@@ -53,10 +53,10 @@ class FileCalls(ContentCalls):
     def _ops(self) -> str:
         return f"/filesystem/{self._calls.system_name}/ops"
 
-    async def stat(self, path: str) -> dict[str, int]:
+    async def stat(self, path: str, *, follow: bool = True) -> dict[str, int]:
         self._safe(path)
         numbers = await self._calls._result(
-            lambda: self._calls._api.stat(self._calls.system_name, path, dereference=True), FileStat
+            lambda: self._calls._api.stat(self._calls.system_name, path, dereference=follow), FileStat
         )
         return msgspec.to_builtins(numbers)  # type: ignore[no-any-return]
 

@@ -78,8 +78,8 @@ class Files(FileEndpoints):
         self._system = system
         self._resource = quote(resource, safe="") if resource is not None else None
 
-    async def stat(self, path: str) -> dict[str, int]:
-        found = await self._run("stat", path, dereference=True)
+    async def stat(self, path: str, *, follow: bool = True) -> dict[str, int]:
+        found = await self._run("stat", path, dereference=follow)
         if not isinstance(found, dict):
             raise _unreadable("stat", path)
         numbers = {name: value for name, value in found.items() if isinstance(value, int | float | str)}
