@@ -6,12 +6,15 @@ import base64
 import json
 import time
 from typing import Any
+from urllib.parse import quote
 
 import httpx
+import pydantic
 import pytest
 from joserfc import jwt
 from joserfc.jwk import OctKey, RSAKey
 
+from crestline.wire.codec import camelize
 from harness.gateway import RunningGateway
 
 JOBS = "/compute/local/jobs"
@@ -262,6 +265,46 @@ def test_a_wrong_parameter_has_its_name_in_the_request(http: httpx.Client, query
     answer = http.get(f"/filesystem/local/ops/{query}")
     assert_refused(answer, 400, f"{name}: ")
     assert [field["name"] for field in answer.json()["data"]["fields"]] == [name]
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (bool, "true True TRUE 1 0 yes YES on On off t T f y n no 2 -1 1.0 01 wrong"),
+        (int, "5 +5 -5 05 1_000 1__0 _1 5.0 5.5 0x10 true five"),
+    ],
+)
+def test_words_of_a_query_are_taken_as_by_firecrest(http: httpx.Client, kind: type, words: str) -> None:
+    """FirecREST's parameters are read by pydantic."""
+    parameters = {
+        bool: [
+            *(f"/filesystem/local/ops/ls?path=/nowhere&{name}=" for name in ("showHidden", "show_hidden", "recursive")),
+            "/filesystem/local/ops/stat?path=/nowhere&dereference=",
+            "/filesystem/local/ops/tail?path=/nowhere&lines=1&skipHeading=",
+            f"{JOBS}?allusers=",
+            "/status/local/partitions?show_hidden=",
+        ],
+        int: [
+            "/filesystem/local/ops/head?path=/nowhere&bytes=",
+            "/filesystem/local/ops/tail?path=/nowhere&lines=",
+            "/filesystem/local/ops/view?path=/nowhere&offset=",
+        ],
+    }[kind]
+    differing = []
+    for word in [*words.split(), "", " 5", "5 ", "\u0665"]:
+        try:
+            pydantic.TypeAdapter(kind).validate_python(word)
+            is_valid = True
+        except pydantic.ValidationError:
+            is_valid = False
+        for parameter in parameters:
+            answer = http.get(parameter + quote(word))
+            name = parameter.rpartition("&")[2].rpartition("?")[2].removesuffix("=")
+            named = answer.json().get("data") or {}
+            refused = {camelize(field["name"]) for field in named.get("fields") or ()}
+            if (camelize(name) not in refused) is not is_valid:
+                differing.append((parameter, word, answer.text))
+    assert differing == []
 
 
 def test_filters_of_the_job_list(http: httpx.Client, gateway: RunningGateway) -> None:

@@ -14,6 +14,7 @@ from crestline.gateway.job_events import EventStream
 from crestline.gateway.requests import CallerDependency, GatewayRequest, SystemDependency
 from crestline.gateway.routes.bodies import MAX_FIELDS
 from crestline.gateway.routes.conditional import answer_conditionally
+from crestline.gateway.routes.queries import normalize_query
 from crestline.gateway.schedulers.base import JobQuery
 from crestline.model import CrestlineError, InvalidRequestError, JobNotFoundError, UnsupportedError
 from crestline.wire.compute import (
@@ -231,6 +232,7 @@ def _split(ids: str) -> tuple[str, ...]:
 
 router = Router(
     "/compute/{system_name:str}/jobs",
+    middleware=[normalize_query],
     route_handlers=[
         post_job,
         post_batch,

@@ -14,7 +14,7 @@ from crestline.gateway.hosts import Files
 from crestline.gateway.requests import CallerDependency, GatewayRequest, SystemDependency
 from crestline.gateway.routes import bodies, excerpts
 from crestline.gateway.routes.multipart import FORM_OVERHEAD, FileField, too_large
-from crestline.gateway.routes.queries import camelize_query
+from crestline.gateway.routes.queries import normalize_query
 from crestline.gateway.routes.ready import Ready, encode_list
 from crestline.model import InvalidRequestError
 from crestline.wire.filesystem import (
@@ -340,7 +340,7 @@ router = Router(
         post_transfer_compress,
         post_transfer_extract,
     ],
-    middleware=[camelize_query],
+    middleware=[normalize_query],
     request_max_body_size=bodies.MAX_FIELDS,
     opt={"area": "files"},
     tags=["filesystem"],

@@ -10,6 +10,7 @@ from litestar.params import QueryParameter
 
 from crestline.gateway.health import INTERVAL, Health
 from crestline.gateway.requests import CallerDependency, GatewayRequest, SystemDependency
+from crestline.gateway.routes.queries import normalize_query
 from crestline.gateway.systems import SystemRuntime
 from crestline.model import UnsupportedError
 from crestline.wire.extensions import AllocationsAnswer, Readiness, SlurmAnswer
@@ -133,6 +134,7 @@ def _describe(system: SystemRuntime, health: Health) -> System:
 
 router = Router(
     "/status",
+    middleware=[normalize_query],
     route_handlers=[
         get_systems,
         get_nodes,

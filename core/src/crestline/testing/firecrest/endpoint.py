@@ -38,9 +38,9 @@ class Call:
     def flag(self, name: str) -> bool:
         """A boolean of the query, false by default."""
         text = self.query.get(name, "false").lower()
-        if text not in ("true", "false", "1", "0", "yes", "no", "on", "off"):
+        if text not in ("true", "false", "1", "0", "yes", "no", "on", "off", "t", "f", "y", "n"):
             raise invalid("query", name, "Input should be a valid boolean, unable to interpret input", value=text)
-        return text in ("true", "1", "yes", "on")
+        return text in ("true", "1", "yes", "on", "t", "y")
 
     def number(self, name: str) -> int | None:
         """An integer of the query, None if not given."""
