@@ -50,6 +50,17 @@ def test_submit_and_wait(crestline: Command) -> None:
     assert job["signal"] == 9
 
 
+def test_a_script_that_is_not_utf8_is_refused_with_the_way_out(crestline: Command) -> None:
+    script = b"#!/bin/bash\r\n# gr\xfc\xdfe\r\n"
+    (crestline.place / "latin.sh").write_bytes(script)
+    for command in (("submit", "latin.sh"), ("submit", "-"), ("run", "--script", "latin.sh")):
+        done = crestline(*command, code=65, stdin=script)
+        assert b"not UTF-8 (byte 18)" in done.stderr
+        assert b"iconv" in done.stderr
+    windows = script.replace(b"\xfc\xdf", "üß".encode()) + b"echo done\r\n"
+    assert crestline("run", "--script", "-", stdin=windows).stdout == b"done\n"
+
+
 def test_resources_reach_the_scheduler(crestline: Command) -> None:
     options = "--name my-job --time 00:05:00 --cpus-per-task 1 --env A=1,2 --env B=x=y -o out-%j.txt -e err.txt"
     text = 'echo "$A|$B|$SLURM_CPUS_PER_TASK|$PWD"; echo oops >&2'

@@ -12,6 +12,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from crestline.cli.keyed_runs import digest_request
 from crestline.client.files import IgnoreRules
 from crestline.model import JobSpec
@@ -178,11 +180,15 @@ def test_upload_sends_no_repository_and_nothing_ignored(crestline: Command, tmp_
     assert found == {".gitignore", "seen.log", "code.py"}, "the rules of the repository above count"
 
 
-def test_ignore_files_are_read_as_git_reads_them(tmp_path: Path) -> None:
+def test_ignore_files_are_read_as_git_reads_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a work tree `.git` is a file; what its repository excludes counts, and a byte order mark does not."""
     main, tree = tmp_path / "main/.git", tmp_path / "tree"
     for file, text in {
         main / "info/exclude": "private.txt\n*.tmp\n",
+        main / "HEAD": "ref: refs/heads/main\n",
+        main / "objects/info/packs": "",
+        main / "refs/heads/.keep": "",
+        main / "worktrees/tree/HEAD": "ref: refs/heads/main\n",
         main / "worktrees/tree/commondir": "../..\n",
         tree / ".git": f"gitdir: {main}/worktrees/tree\n",
         tree / ".gitignore": "\ufeffsecret.env\r\n*.key\r\n!kept.tmp\r\n",
@@ -194,6 +200,12 @@ def test_ignore_files_are_read_as_git_reads_them(tmp_path: Path) -> None:
         rules = IgnoreRules(root)
         names = ("secret.env", "a.key", "private.txt", "a.tmp", "kept.tmp", "code.py")
         assert [name for name in names if not rules.excludes(name, is_directory=False)] == ["kept.tmp", "code.py"], way
+    (tmp_path / "of-the-user").write_text("code.py\n*.tmp\n")
+    (tmp_path / "config").write_text(f"[core]\n\texcludesFile = {tmp_path}/of-the-user\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "config"))
+    rules = IgnoreRules(tree)
+    assert rules.excludes("code.py", is_directory=False)
+    assert not rules.excludes("kept.tmp", is_directory=False)
     (main / "info/exclude").rename(main.parent / "gone")
     assert not IgnoreRules(tree).excludes("private.txt", is_directory=False)
 

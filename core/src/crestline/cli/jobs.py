@@ -292,12 +292,17 @@ def read_script(name: str) -> str:
 
     Raises:
         OSError: it cannot be read.
-        UsageError: it is not text.
+        InvalidRequestError: it is not text in UTF-8, and JSON carries no other.
     """
+    content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     try:
-        return sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
+        return content.decode().replace("\r\n", "\n")
     except UnicodeDecodeError as error:
-        raise UsageError(f"{name} is not a text in UTF-8.") from error
+        shown = "The script on stdin" if name == "-" else name
+        raise InvalidRequestError(
+            f"{shown} is not UTF-8 (byte {error.start + 1}), and the API carries no other encoding.",
+            hint="Convert it first, such as by `iconv -f ISO-8859-1 -t UTF-8`.",
+        ) from None
 
 
 async def _wait_for_all(system: System, jobs: list[str], limit: int | None) -> list[Job]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
+import shutil
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +25,7 @@ class IgnoreRules:
 
     `.git` is always excluded, since its configuration may hold credentials, and so are `.hg`, `.svn`, `.jj` and `.bzr`.
     `.gitignore` and `.crestlineignore` count in every directory below the root, and in those above it up to the top of
-    the Git repository; so does `info/exclude` of that.
+    the Git repository; so do `info/exclude` of that and the user's own ignore file (`core.excludesFile`).
 
     Args:
         root: the directory that is sent.
@@ -92,6 +95,8 @@ class IgnoreRules:
             files = [self._top / directory / name for name in _FILES]
             if not directory:
                 files.insert(0, _git_directory(self._top) / "info" / "exclude")
+                if (self._top / ".git").exists():
+                    files.insert(0, _user_file(self._top))
             for file in files:
                 if file.is_file():
                     with local_errors():  # git, too, passes a byte order mark over
@@ -117,6 +122,16 @@ def _repository_of(root: Path) -> tuple[Path, str]:
             way = root.relative_to(directory).as_posix()
             return directory, "" if way == "." else way
     return root, ""
+
+
+def _user_file(top: Path) -> Path:
+    """The ignore file of the user for all repositories, as Git finds it."""
+    if git := shutil.which("git"):
+        command = [git, "-C", str(top), "config", "--type=path", "--get", "core.excludesFile"]
+        answer = subprocess.run(command, capture_output=True, check=False).stdout
+        if answer:
+            return top / os.fsdecode(answer.removesuffix(b"\n"))
+    return Path(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"), "git", "ignore")
 
 
 def _git_directory(top: Path) -> Path:

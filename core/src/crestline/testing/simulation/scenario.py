@@ -10,7 +10,7 @@ from typing import Any
 
 import crestline.client
 from crestline.client.config import Site
-from crestline.client.policy import Policy
+from crestline.client.policy import Policy, PollPolicy
 from crestline.client.system import System
 from crestline.model import AuthenticationError, GatewayUnavailableError, RateLimitedError
 from crestline.testing.simulation.answers import EPOCH, SYSTEM
@@ -26,6 +26,8 @@ Program = Callable[[Process], Coroutine[Any, Any, None]]
 PASSING = (GatewayUnavailableError, RateLimitedError, AuthenticationError)
 """Errors after which a program repeats what it did."""
 SITE = Site(name="facility", url="https://facility.example", token="simulated", verify=False)  # noqa: S106
+_POLICY = Policy(poll=PollPolicy(unseen_timeout=None))
+"""Ids come from other processes that may just have submitted their jobs."""
 
 
 class Scenario(abc.ABC):
@@ -126,7 +128,7 @@ class Scenario(abc.ABC):
         network = network or self.network(process)
         while True:
             system = crestline.client.connect(
-                SITE, system=SYSTEM, authorizer=login, transport=network, policy=policy or Policy()
+                SITE, system=SYSTEM, authorizer=login, transport=network, policy=policy or _POLICY
             )
             try:
                 await system.open()
