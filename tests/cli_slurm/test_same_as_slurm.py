@@ -153,6 +153,8 @@ TABLES = {
         squeue -O "groupid,licenses,maxcpus,minmemory,mintmpdisk,mincpus,nice,numtasks,oversubscribe" -j {rich}
         squeue -O "qos,reqnodes,requeue,reservation,restartcnt,sct,stdout,tres-alloc,tres-per-node,userid" -j {rich}
         squeue -s -h -u nosuch
+        squeue -h -n held-array -n nosuch
+        squeue -h -A proj -A nosuch -p debug -p xfer
         squeue -Z
         squeue --frob
         squeue -ho%i -j{held}
@@ -278,6 +280,10 @@ TABLES = {
         sbatch -D /home/alice --gres=gpu:1 --wrap true
         sbatch -D /home/alice --signal=bogus --wrap true
         sbatch -D /home/alice --hint=bogus --wrap true
+        sbatch -D /home/alice --begin=bogus --wrap true
+        sbatch -D /home/alice -p nosuch --test-only --wrap true
+        sbatch -D /home/alice -N 99 --test-only --wrap true
+        sbatch -D /home/alice -QW -a 1-3 --wrap "exit $((SLURM_ARRAY_TASK_ID % 3 * 4))"
         sbatch --wrap
         sbatch -Z --wrap true
         sbatch --frob --wrap true
@@ -295,6 +301,7 @@ TABLES = {
         scancel {bobs}
         scancel -n nosuch
         scancel -t bogus
+        scancel -s FOO 1
         scancel -t PENDING -n nosuch
         scancel -q nosuch
         scancel -w n04 -n nosuch
@@ -451,6 +458,14 @@ def test_srun_prints_what_the_real_one_prints(pair: Pair, cluster: Cluster) -> N
     assert (ours.returncode, ours.stdout) == (theirs.exit_status, theirs.stdout) == (7, "out\n")
     assert "err\n" in ours.stderr
     assert ".srun-" not in cluster.check("alice", ["ls", "-A", "/home/alice"])
+
+
+def test_sbatch_tells_when_a_job_would_start(pair: Pair, cluster: Cluster) -> None:
+    words = ["sbatch", "-D", "/home/alice", "--test-only", "-N", "2", "--wrap", "true"]
+    ours, theirs = pair.commands.run(*words), cluster.exec("alice", words, env={"TZ": "UTC"})
+    assert (ours.returncode, ours.stdout) == (theirs.exit_status, theirs.stdout) == (0, "")
+    without = [re.sub(r"Job \d+|[\dT:-]{19}", "", text.stderr.strip()) for text in (ours, theirs)]
+    assert without[0] == without[1]
 
 
 def test_a_large_array(pair: Pair, cluster: Cluster) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from crestline.cli.slurm.clusters import find_cluster
-from crestline.cli.slurm.program import CommandError, on_system, read_environment, run
+from crestline.cli.slurm.program import CommandError, on_system, read_environment, run, slurm_answer
 from crestline.model import InvalidRequestError, Job, JobSpec, MissingFileError, PermissionDeniedError
 from crestline.model.sbatch import parse_arguments, parse_directives
 
@@ -36,8 +36,9 @@ FIELDS = {
 _OURS = frozenset(
     {"chdir", "clusters", "export", "get-user-env", "parsable", "quiet", "verbose", "wait", "wrap", "ignore-pbs"}
 )
+_BARE = ("allocation failure: ", "Invalid time specification")
+"""what sbatch says without its name before it"""
 _UNSERVED = {
-    "test-only": "the API submits, or does not",
     "export-file": "name the variables in --export",
     "uid": "jobs run as the signed-in user",
     "gid": "jobs run as the signed-in user",
@@ -81,17 +82,41 @@ def sbatch(words: list[str]) -> int:
     spec = _spec(given, written, script, rest)
     chdir = given.get("chdir", written.get("chdir"))
 
-    async def submit(there: System) -> Job:
+    async def submit(there: System) -> int:
         workdir = await find_workdir(_PROGRAM, there, chdir)
-        job = await there.submit(msgspec.structs.replace(spec, workdir=workdir))
+        there_spec = msgspec.structs.replace(spec, workdir=workdir)
+        if "test-only" in given | written:
+            return await _test_only(there, there_spec)
+        job = await there.submit(there_spec)
         _announce(job, there.name, given)
-        return await there.wait(job) if "wait" in given else job
+        if "wait" not in given or (await there.wait(job)).state.is_success:
+            return 0
+        return max((each.exit_code or 1) for each in await there.elements(job) if not each.state.is_success)
 
     with scheduler_refusals(_PROGRAM, "Batch job submission failed"):
-        job = on_system(target, system, submit)
-    if "wait" not in given or job.state.is_success:
+        return on_system(target, system, submit)
+
+
+async def _test_only(there: System, spec: JobSpec) -> int:
+    """Print when the job would start: Slurm's own sbatch says it in place of an id, for which a gateway refuses it.
+
+    Raises:
+        CommandError: another scheduler, or a gateway that is not Crestline's, might submit the job.
+    """
+    if await slurm_answer(there, "scontrol", ["ping"]) is None:
+        raise CommandError(
+            f"{_PROGRAM}: error: --test-only cannot be served: only a Crestline gateway on Slurm tells when a job "
+            "would start. Leave it out to submit the job."
+        )
+    try:
+        job = await there.submit(spec)
+    except InvalidRequestError as refusal:
+        if not (told := [line for line in refusal.details if " to start at " in line]):
+            raise
+        print(*(f"{_PROGRAM}: {line}" for line in told), sep="\n", file=sys.stderr)
         return 0
-    return job.exit_code or 1
+    await there.cancel(job)
+    raise CommandError(f"{_PROGRAM}: error: {there.name} submitted job {job.job_id} for all that; it is cancelled.")
 
 
 def refuse(program: str, given: Mapping[str, str], unserved: Mapping[str, str]) -> None:
@@ -118,7 +143,10 @@ def scheduler_refusals(program: str, what: str) -> Iterator[None]:
             text = "\n".join(error.details).replace("Batch job submission failed", what)
             # sbatch ends with 255 where it cannot read its own options
             unread = re.search(r"Invalid --\S+ specification|Maximum node count", text)
-            lines = [f"{program}: error: {line.removeprefix('sbatch: error: ')}" for line in text.split("\n")]
+            lines = [
+                line if line.startswith(_BARE) else f"{program}: error: {line.removeprefix('sbatch: error: ')}"
+                for line in text.split("\n")
+            ]
             raise CommandError(*lines, code=255 if unread else 1) from None
         message = error.message.removeprefix("Slurm refused the job: ")
         raise CommandError(f"{program}: error: {what}: {message} {error.hint}".rstrip()) from None

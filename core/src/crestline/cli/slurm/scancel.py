@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import re
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -39,14 +40,17 @@ def main() -> None:
 
 def scancel(words: list[str]) -> int:
     """Cancel jobs."""
-    options, rest = read_options(_PROGRAM, words, _OPTIONS, lists=_FILTERS)
+    options, rest = read_options(_PROGRAM, words, _OPTIONS)
     options = read_environment(_VARIABLES) | options
     for unserved in ("wckey", "sibling"):
         if unserved in options:
             raise CommandError(f"{_PROGRAM}: error: --{unserved} cannot be served: the API does not tell.")
     if "state" in options:
         _read_states(options["state"])
-    if options.get("signal", "KILL").upper().removeprefix("SIG") not in ("KILL", "9"):
+    sent = options.get("signal", "KILL").upper().removeprefix("SIG")
+    if not sent.isdigit() and f"SIG{sent}" not in signal.Signals.__members__:
+        raise CommandError(f"Unknown job signal: {options['signal']}")
+    if sent not in ("KILL", "9"):
         raise CommandError(
             f"{_PROGRAM}: error: The API cannot send signal {options['signal']}: it ends jobs, and nothing else. "
             "Leave --signal out to end the job."

@@ -32,7 +32,7 @@ def main() -> None:
 
 def sinfo(words: list[str]) -> int:
     """Print partitions and nodes."""
-    options, _ = read_options(_PROGRAM, words, QUERIES[_PROGRAM], lists=("partition", "nodes", "states"))
+    options, _ = read_options(_PROGRAM, words, QUERIES[_PROGRAM])
     options = read_environment({"SINFO_PARTITION": "partition"}) | options
     if "iterate" in options:
         raise CommandError(f"{_PROGRAM}: error: --iterate cannot be served: call the command again.")

@@ -33,7 +33,7 @@ def main() -> None:
 
 def sprio(words: list[str]) -> int:
     """Print the priorities of jobs that wait."""
-    options, rest = read_options(_PROGRAM, words, QUERIES[_PROGRAM], lists=("jobs", "user", "partition"))
+    options, rest = read_options(_PROGRAM, words, QUERIES[_PROGRAM])
     refusal: CommandError | None = None
     columns: list[Column[Job]] = []
     long = "%.15i %.9r %.8u %.10o %.10Y"

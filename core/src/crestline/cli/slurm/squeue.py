@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from crestline.client import System
 
 _PROGRAM = "squeue"
-_LISTS = ("account", "jobs", "name", "partition", "states", "user", "users", "nodelist")
 _CHECKED_NAMES = frozenset({"user", "users", "nodelist"})
 _VARIABLES = {
     "SQUEUE_ACCOUNT": "account", "SQUEUE_ALL": "all!", "SQUEUE_ARRAY": "array!", "SQUEUE_FORMAT": "format",
@@ -46,7 +45,7 @@ def squeue(words: list[str]) -> int:
     """Print the queue."""
     if words[-1:] in (["-j"], ["--jobs"]):  # without ids: all jobs
         words = words[:-1]
-    options, rest = read_options(_PROGRAM, words, QUERIES[_PROGRAM], lists=_LISTS)
+    options, rest = read_options(_PROGRAM, words, QUERIES[_PROGRAM])
     variables = read_environment(_VARIABLES)
     if options.keys() & {"format", "Format"}:
         variables = {name: value for name, value in variables.items() if name.lower() != "format"}

@@ -1,5 +1,6 @@
 // The systems, how they are, and what they have.
 
+import { drawAllocations } from './allocations.js';
 import { get, path, pause } from './api.js';
 import { complain, h, table } from './dom.js';
 
@@ -12,12 +13,16 @@ export async function showSystems({ place, systems, settings, signal }) {
   const parts = systems.map((system) => {
     const health = h('div');
     const partitions = h('div');
+    const budgets = h('div');
     const link = (view, text) => h('a', { href: `#/${view}/${encodeURIComponent(system.name)}` }, text);
     cards.append(h('section', { class: 'card', 'aria-label': system.name },
-      h('h2', {}, system.name), h('p', { class: 'quiet' }, [system.api, system.scheduler.version].filter(Boolean).join(', ')), health, partitions,
+      h('h2', {}, system.name), h('p', { class: 'quiet' }, [system.api, system.scheduler.version].filter(Boolean).join(', ')), health, partitions, budgets,
       h('p', { class: 'links' }, link('jobs', 'Jobs'), link('submit', 'Submit'), link('files', 'Files'))));
     drawHealth(health, system);
     drawPartitions(partitions, system, signal);
+    drawAllocations(system.name, signal).then((found) => found && budgets.replaceChildren(found), (error) => {
+      if (!signal.aborted) complain(budgets, error);
+    });
     return [system.name, health];
   });
   refresh(parts, signal);
