@@ -18,7 +18,10 @@ from crestline.gateway.schedulers.local.scheduler import LocalScheduler
 from crestline.gateway.schedulers.pbs import submission as pbs
 from crestline.gateway.schedulers.slurm import submission as slurm
 from crestline.model import InvalidRequestError, JobSpec, SubmitLimitError, normalize_state
+from crestline_reframe.packing import packs
+from crestline_reframe.places import Place
 from crestline_reframe.submit_limit import SubmitLimit
+from crestline_reframe.work import Work
 from harness.cluster import Cluster
 from harness.reframe_suite import Suite
 from harness.sites import gateway_site
@@ -75,7 +78,7 @@ class Scheduler:
             self.refusals += 1
             if self.refusals == 10:
                 self.tenth.set()
-            self.limit.refused(1)
+            self.limit.refused([""])
         self.held += 1
         self.most = max(self.most, self.held)
         self.limit.accepted()
@@ -107,7 +110,7 @@ async def test_a_job_that_is_cancelled_while_it_waits_takes_no_place() -> None:
     limit = SubmitLimit()
     await limit.acquire()
     await limit.acquire()
-    limit.refused(1)
+    limit.refused([""])
     first, second = (asyncio.ensure_future(limit.acquire()) for _ in range(2))
     await asyncio.sleep(0)
     first.cancel()
@@ -124,6 +127,39 @@ async def test_a_limit_that_is_known_refuses_none() -> None:
     scheduler = Scheduler(limit, 20)
     await asyncio.gather(*(scheduler.run() for _ in range(100)))
     assert (scheduler.most, scheduler.refusals) == (20, 0)
+
+
+@pytest.mark.anyio
+async def test_jobs_for_idle_nodes_come_first() -> None:
+    limit = SubmitLimit()
+    limit.set_most(3)
+    limit.set_busy(["n2"])
+    order: list[str] = []
+
+    async def run(nodes: str) -> None:
+        await limit.acquire(nodes)
+        order.append(nodes)
+
+    runs = [asyncio.ensure_future(run(nodes)) for nodes in ["n1"] * 3 + ["n2", "n2", "n[3-4]", "n5", ""]]
+    await asyncio.sleep(0)
+    assert order == ["n1"] * 3  # there was room for all of them
+    for nodes in ["n1", "n1", "n[3-4]", "n1", "n2"]:
+        limit.release(nodes)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    await asyncio.gather(*runs)
+    assert order[3:] == ["n[3-4]", "n5", "", "n2", "n2"]
+
+
+def test_tests_of_the_same_node_are_packed_together(tmp_path: Path) -> None:
+    def work(test: str, nodes: str) -> Work:
+        script = f"#!/bin/bash\n#SBATCH --job-name={test}\n#SBATCH --nodelist={nodes}\n"
+        return Work(Place(tmp_path, "x"), "run", test, script, frozenset(), (), is_packable=True)
+
+    works = [work(f"t{number}", f"n{number % 2}") for number in range(4)]
+    found, alone = packs(works, "allocation", 100)
+    assert ([[each.test for each in pack.works] for pack in found], alone) == ([["t0", "t2"], ["t1", "t3"]], [])
+    assert [each.nodes for each in works] == ["n0", "n1", "n0", "n1"]
 
 
 @pytest.mark.parametrize(
@@ -174,8 +210,9 @@ def test_a_run_waits_until_the_scheduler_takes_more(
     assert max(counts) <= 3
 
 
+@pytest.mark.parametrize(("tests", "most"), [(4, 5), pytest.param(100, 20, marks=pytest.mark.soak)])
 def test_a_run_keeps_to_the_limit_of_real_slurm(
-    cluster: Cluster, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+    cluster: Cluster, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, tests: int, most: int
 ) -> None:
     def limit(number: int) -> None:
         about = ["user", "where", "name=user30", "account=proj", "set", f"MaxSubmitJobs={number}"]
@@ -198,7 +235,12 @@ def test_a_run_keeps_to_the_limit_of_real_slurm(
                 system.cancel(others.pop())
                 done = suite.run("-c", CHECKS / "many.py", "-r")
                 system.cancel(others.pop())
+            limit(most)
+            suite.variables["RFM_TEST_COUNT"] = str(tests)
+            sweep = suite.run("-c", CHECKS / "many.py", "--distribute=all", "-r", timeout=3000)
         finally:
             limit(-1)
     assert list(done.results.values()) == ["pass"] * 3, done.output
-    assert "wait until the scheduler takes them" not in done.output
+    assert list(sweep.results.values()) == ["pass"] * tests * 3, sweep.output  # each on each of the three nodes
+    for run in (done, sweep):
+        assert "wait until the scheduler takes them" not in run.output

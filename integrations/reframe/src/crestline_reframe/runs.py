@@ -202,6 +202,9 @@ class Run:
         self.places.root = posixpath.join(base, self.name)
         _, room = await asyncio.gather(system.mkdir(self.places.root, parents=True), system.remaining_submissions())
         self._submit_limit.set_most(room)
+        if room is not None:
+            with contextlib.suppress(CrestlineError):  # then the run's own jobs alone say where there is room
+                self._submit_limit.set_busy([node.name for node in await system.nodes() if "IDLE" not in node.states])
         if Capability.TAR not in system.capabilities:  # two requests up, three down
             self._bring.be_patient(1.5, 10.0)
             self._collect.be_patient(2.5, 10.0)
@@ -229,7 +232,7 @@ class Run:
     async def _submit_and_follow(self, work: Work) -> None:
         """Submit a job when the scheduler takes it, and wait for its end."""
         while True:
-            await self._submit_limit.acquire()
+            await self._submit_limit.acquire(work.nodes)
             work.was_refused = False
             try:
                 if not work.is_cancelled:
@@ -238,7 +241,7 @@ class Run:
                     await self._watch(work)
             finally:
                 if not work.was_refused:  # else the limit counts it no longer
-                    self._submit_limit.release()
+                    self._submit_limit.release(work.nodes)
             if work.job is not None:
                 await self._collect.add(work)
             if not work.was_refused or work.is_cancelled:
@@ -371,7 +374,7 @@ class Run:
             log.info("%s and %d more wait until the scheduler takes them: %s", works[0].test, len(works) - 1, outcome)
             for work in works:
                 work.not_submitted()
-            self._submit_limit.refused(len(works))
+            self._submit_limit.refused([work.nodes for work in works])
             return
         if isinstance(outcome, CrestlineError):
             for work in works:

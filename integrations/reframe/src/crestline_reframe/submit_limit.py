@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Collection, Iterable
+
+from crestline.model.hostlist import unfold
 
 _MIN_INTERVAL, _MAX_INTERVAL = 2.0, 60.0
 """seconds after which one more job is tried: the first time after a refusal, and at most"""
@@ -13,6 +16,8 @@ class SubmitLimit:
     """Admits jobs as long as the scheduler takes them; after a refusal, as many as it had taken.
 
     From time to time one more is tried, at growing intervals, as others of the user's jobs may have ended.
+
+    Of the jobs that wait, those for idle nodes come first: the run spreads over the nodes to which tests are pinned.
     """
 
     def __init__(self, min_interval: float = _MIN_INTERVAL, max_interval: float = _MAX_INTERVAL) -> None:
@@ -22,7 +27,11 @@ class SubmitLimit:
         """jobs that the scheduler takes; None: no limit is known"""
         self._admitted = 0
         """jobs that were submitted and have not ended, or are about to be submitted"""
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._load: Counter[str] = Counter()
+        """admitted jobs by the nodes that they ask for"""
+        self._busy: frozenset[str] = frozenset()
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        """by the nodes that they ask for"""
         self._probe: asyncio.TimerHandle | None = None
         self._is_probing = False
 
@@ -30,25 +39,34 @@ class SubmitLimit:
         """Admit that many jobs at first; None: as many as come."""
         self._most = most
 
-    async def acquire(self) -> None:
-        """Wait until a job may be submitted, the one that waits longest first."""
+    def set_busy(self, nodes: Collection[str]) -> None:
+        """Let jobs for these nodes wait for those for others, as long as the run has as few jobs there."""
+        self._busy = frozenset(nodes)
+
+    async def acquire(self, nodes: str = "") -> None:
+        """Wait until a job may be submitted.
+
+        Args:
+            nodes: the hostlist that it asks for; empty: any. Of those that ask for the same, the one that waits longest
+                is first.
+        """
         if self._has_room() and not self._waiting:
-            self._admitted += 1
+            self._count(nodes)
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        self._waiting.setdefault(nodes, deque()).append(turn)
         if self._probe is None:
             self._schedule_probe()
         try:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self.release()
+                self.release(nodes)
             raise
 
-    def release(self) -> None:
+    def release(self, nodes: str = "") -> None:
         """Count a job that has ended, or that was not submitted after all."""
-        self._admitted -= 1
+        self._discount([nodes])
         self._admit()
 
     def accepted(self) -> None:
@@ -57,23 +75,40 @@ class SubmitLimit:
             self._is_probing, self._interval = False, self._min_interval
             self._schedule_probe()
 
-    def refused(self, count: int) -> None:
-        """Count `count` jobs that the scheduler has refused at once: what it has taken besides them is the limit."""
+    def refused(self, nodes: Collection[str]) -> None:
+        """Count jobs, by their nodes, that the scheduler refused at once: what it has taken besides is the limit."""
         self._is_probing = False
-        self._admitted -= count
+        self._discount(nodes)
         # If it has taken none of this run, the user's other jobs fill the limit, or it is smaller than one array.
-        self._most = self._admitted or count // 2
+        self._most = self._admitted or len(nodes) // 2
         self._admit()
+
+    def _count(self, nodes: str) -> None:
+        self._admitted += 1
+        self._load[nodes] += 1
+
+    def _discount(self, several: Iterable[str]) -> None:
+        for nodes in several:
+            self._admitted -= 1
+            self._load[nodes] -= 1
 
     def _has_room(self) -> bool:
         return self._most is None or self._admitted < self._most
 
     def _admit(self) -> None:
         while self._waiting and self._has_room():
-            turn = self._waiting.popleft()
+            nodes = min(self._waiting, key=self._rank)
+            turns = self._waiting[nodes]
+            turn = turns.popleft()
+            if not turns:
+                del self._waiting[nodes]
             if not turn.done():
-                self._admitted += 1
+                self._count(nodes)
                 turn.set_result(None)
+
+    def _rank(self, nodes: str) -> tuple[int, bool]:
+        """How long a job for these nodes would wait there; one for any node finds an idle one."""
+        return (self._load[nodes] if nodes else 0, not self._busy.isdisjoint(unfold(nodes)) if nodes else False)
 
     def _schedule_probe(self) -> None:
         if self._probe is not None:

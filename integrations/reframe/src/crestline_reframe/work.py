@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from crestline.client import JobEvent
 from crestline.model import Job, JobState
 from crestline_reframe.inputs import Inputs
 from crestline_reframe.places import Place
+
+_NODES = re.compile(r"^#SBATCH (?:--nodelist[= ]|-w *)(\S+)", re.MULTILINE)
 
 
 @dataclass(eq=False)
@@ -72,6 +76,12 @@ class Work:
         """as `ended`, or the cancellation has been asked for"""
         self.settled = asyncio.Event()
         """it is known whether there is a job; for the event loop"""
+
+    @cached_property
+    def nodes(self) -> str:
+        """The hostlist that its script asks for; empty: none."""
+        match = _NODES.search(self.script)
+        return match[1] if match else ""
 
     def accepted(self, job: Job) -> None:
         """Note the job under which it has been submitted."""
