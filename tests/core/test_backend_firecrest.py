@@ -460,6 +460,7 @@ async def test_cancel_is_idempotent(backend: FirecrestBackend, plain: PlainFirec
     job_id = await started(backend, plain)
     await backend.jobs.cancel(job_id)
     await backend.jobs.cancel(job_id)
+    assert [seen.method for seen in plain.requests if job_id in seen.path] == ["DELETE", "DELETE"]
     assert (await backend.jobs.get(job_id))[0].state is JobState.CANCELLED
     assert (await backend.jobs.get(job_id))[0].raw_state == f"CANCELLED by {plain.user.uid}"
     with pytest.raises(JobNotFoundError):

@@ -38,6 +38,7 @@ NAMES = (
     "back\\slash",
     "名前 ü.bin",
 )
+LONG = "n" * 255
 UNASKABLE = ("it's; touch PWNED; '", "new\ntouch PWNED\nline")
 """what FirecREST cannot be asked for, because its commands would end at these quotes"""
 
@@ -67,7 +68,7 @@ def content(size: int = SIZE) -> bytes:
 
 
 @with_and_without_s3
-@pytest.mark.parametrize("name", [*NAMES[:8], *NAMES[9:], *UNASKABLE])  # without the one that is a pattern
+@pytest.mark.parametrize("name", [*NAMES[:8], *NAMES[9:], *UNASKABLE, LONG])  # without the one that is a pattern
 async def test_a_large_file_comes(connection: Connection, remote: Path, tmp_path: Path, name: str) -> None:
     (remote / name).write_bytes(content())
     await download(connection.files, f"{remote}/{name}", tmp_path / "here")
@@ -75,7 +76,7 @@ async def test_a_large_file_comes(connection: Connection, remote: Path, tmp_path
 
 
 @with_and_without_s3
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, LONG])
 async def test_a_large_file_goes(connection: Connection, remote: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(content())
     await upload(connection.files, tmp_path / name, f"{remote}/{name}")

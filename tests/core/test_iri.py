@@ -22,6 +22,7 @@ from crestline.client import (
     site_from_environment,
 )
 from crestline.client.backends import JobFilter
+from crestline.client.backends.iri.errors import error_from_task
 from crestline.client.backends.iri.job_specs import decode_script, describe
 from crestline.client.backends.iri.job_states import normalize, read_job
 from crestline.client.backends.registry import create_backend
@@ -103,6 +104,16 @@ async def test_compute_resources_are_systems(site: Site, system: System) -> None
 
 async def test_allocations_of_the_system(system: System) -> None:
     assert await system.allocations() == [Allocation(account="climate", unit="node-hours", budget=1000, used=250.5)]
+
+
+async def test_the_words_behind_a_path_say_why_a_task_failed() -> None:
+    for path, words, kind in (
+        ("/x/does not exist", "Permission denied", PermissionDeniedError),
+        (f"/{'d' * 500}", "No such file or directory", MissingFileError),
+    ):
+        error = error_from_task(f"stat: cannot statx '{path}': {words}", "stat", path)
+        assert type(error) is kind
+        assert words in error.message
 
 
 async def test_text_that_no_request_carries_is_named(system: System) -> None:

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 
+def abbreviated(text: str, length: int) -> str:
+    """Return `text`, or of a longer one its beginning and its end, where commands say what was wrong."""
+    half = (length - 1) // 2
+    return text if len(text) <= length else f"{text[:half]}…{text[-half:]}"
+
+
 def printable(text: str, keep: str = "") -> str:
     r"""Return `text` with control and invisible characters escaped (`\x1b`), so that it cannot drive a terminal.
 

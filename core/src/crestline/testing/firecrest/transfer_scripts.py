@@ -58,7 +58,8 @@ if [ ! -f "$input_file" ]; then
 fi
 size=$(stat {follow} -c %s "$input_file")
 blocks=$(( ((size + parts - 1) / parts + {_BLOCK} - 1) / {_BLOCK} ))
-if head -c $((parts * blocks * {_BLOCK})) "$input_file" > {stored}.part && mv -- {stored}.part {stored}; then
+part=$(dirname {stored})/.part
+if head -c $((parts * blocks * {_BLOCK})) "$input_file" > "$part" && mv -- "$part" {stored}; then
     echo "[INFO] Multipart file upload successfully completed"
     exit 0
 fi

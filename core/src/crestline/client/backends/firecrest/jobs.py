@@ -51,6 +51,9 @@ _PLAIN_ID = re.compile(r"^[A-Za-z0-9]+$")
 
 _ELEMENT = re.compile(r"_(\d+)\Z", re.ASCII)
 
+_HAS_ENDED = "already completing or completed"
+"""scancel's words for a job that needs no signal any more"""
+
 _LONGEST_KEY = 255
 """characters that a Crestline gateway takes"""
 
@@ -193,7 +196,9 @@ class JobCalls(EventCalls):
             )
         try:
             await self._calls._ask(lambda: self._calls._api.cancel_job(self._calls.system_name, asked), "impatiently")
-        except (GatewayUnavailableError, JobNotFoundError, InvalidRequestError):
+        except (GatewayUnavailableError, JobNotFoundError, InvalidRequestError) as error:
+            if _HAS_ENDED in error.message:
+                return
             # scancel fails for a job that has ended, and FirecREST then answers 500
             if not all(job.is_finished for job in await self.get(job_id)):
                 await self._calls._ask(lambda: self._calls._api.cancel_job(self._calls.system_name, asked))

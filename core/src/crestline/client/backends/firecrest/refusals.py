@@ -26,7 +26,7 @@ from crestline.model import (
     TooLargeError,
     UnsupportedError,
 )
-from crestline.model.text import printable
+from crestline.model.text import abbreviated, printable
 from crestline.wire.errors import ErrorBody
 
 # Texts of FirecREST itself that are said before any command runs on the system.
@@ -65,8 +65,7 @@ def _read(response: httpx.Response) -> ErrorBody:
 
 
 def _clean(text: str) -> str:
-    text = printable(_SECRET.sub("…", " ".join(text.split())))
-    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
+    return abbreviated(printable(_SECRET.sub("…", " ".join(text.split()))), _LONGEST)
 
 
 def _classify(response: httpx.Response, body: ErrorBody) -> CrestlineError:

@@ -22,7 +22,7 @@ from crestline.model import (
     TooLargeError,
     UnsupportedError,
 )
-from crestline.model.text import printable
+from crestline.model.text import abbreviated, printable
 from crestline.wire.iri import Problem
 
 _SECRET = re.compile(r"eyJ[\w-]+\.[\w-]+(\.[\w-]+)?|(?i:bearer)\s+\S+")
@@ -47,10 +47,11 @@ def error_from_response(response: httpx.Response) -> CrestlineError:
 
 def error_from_task(text: str, operation: str, path: str) -> CrestlineError:
     """The error that a failed task means. The API has no codes for them, so that the text decides."""
+    words = text.replace(path, "")
     text = _clean(text).removeprefix("Error: ")
     message = f"{operation} of {path} failed: {text or 'the facility gives no reason'}"
     for pattern, kind in _TASK_ERRORS:
-        if re.search(pattern, text, re.IGNORECASE):
+        if re.search(pattern, words, re.IGNORECASE):
             return kind(message)
     return InvalidRequestError(message)
 
@@ -102,5 +103,4 @@ def _message(response: httpx.Response) -> str:
 
 
 def _clean(text: str) -> str:
-    text = printable(_SECRET.sub("…", " ".join(text.split())))
-    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
+    return abbreviated(printable(_SECRET.sub("…", " ".join(text.split()))), _LONGEST)
