@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from crestline.client.connection import Connection
+from crestline.client.files import retry
 from crestline.testing.firecrest import PlainFirecrest
 from harness.backends import plain_connection
 from harness.command import Command
@@ -47,3 +48,9 @@ def remote(plain: PlainFirecrest, tmp_path: Path) -> Path:
     place = plain.home / tmp_path.name
     place.mkdir()
     return place
+
+
+@pytest.fixture
+def brief_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transfer that does not get on is tried as often as ever, but at once."""
+    monkeypatch.setattr(retry, "_LONGEST_WAIT", 0.02)

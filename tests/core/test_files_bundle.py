@@ -111,6 +111,7 @@ async def test_nothing_leaves_the_directory(system: System, place: str, tmp_path
             await system.download_bundle(place, [selection])
 
 
+@pytest.mark.usefixtures("brief_pauses")
 async def test_passing_failures_only_delay(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("content\n")
     with running() as plain:

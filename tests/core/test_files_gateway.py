@@ -296,6 +296,7 @@ async def test_a_cut_download_goes_on_where_it_stood(
     assert (tmp_path / "f").read_bytes() == content(size)
 
 
+@pytest.mark.usefixtures("brief_pauses")
 async def test_a_later_call_goes_on_with_a_download(
     connection: Connection, relay: Relay, remote: Path, tmp_path: Path
 ) -> None:
@@ -314,6 +315,7 @@ async def test_a_later_call_goes_on_with_a_download(
     assert os.listdir(tmp_path) == ["f"]
 
 
+@pytest.mark.usefixtures("brief_pauses")
 async def test_a_part_of_another_version_is_not_used(
     connection: Connection, relay: Relay, remote: Path, tmp_path: Path
 ) -> None:

@@ -210,6 +210,7 @@ async def test_a_listing_that_leaves_the_directory_is_refused(
     assert not (tmp_path / "escaped").exists()
 
 
+@pytest.mark.usefixtures("brief_pauses")
 async def test_a_stream_with_other_files_than_listed(
     gateway: RunningGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import anyio
 import msgspec
 import pytest
 
@@ -227,16 +228,19 @@ async def test_few_changed_files_come_one_by_one(
 async def test_odd_names_survive(connection: Connection, plain: PlainFirecrest, remote: Path, tmp_path: Path) -> None:
     names = ["with space", "am&p <x>.bin", 'quo"te', "new\nline", "apo'strophe", "back\\slash", "名前", "$HOME `id`"]
     for size in (10, LIMIT + 10):
-        for name in names:
-            (tmp_path / name).write_bytes(content(size))
-            await upload(connection.files, tmp_path / name, f"{remote}/")
+        async with anyio.create_task_group() as group:
+            for name in names:
+                (tmp_path / name).write_bytes(content(size))
+                group.start_soon(upload, connection.files, tmp_path / name, f"{remote}/")
         assert sorted(os.listdir(remote)) == sorted(names)
-        for name in names:
-            assert (remote / name).read_bytes() == content(size)
-            target = tmp_path / "back" / str(size) / "file"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            await download(connection.files, f"{remote}/{name}", target)
-            assert target.read_bytes() == content(size)
+        back = tmp_path / "back" / str(size)
+        back.mkdir(parents=True)
+        async with anyio.create_task_group() as group:
+            for number, name in enumerate(names):
+                assert (remote / name).read_bytes() == content(size)
+                group.start_soon(download, connection.files, f"{remote}/{name}", back / str(number))
+        assert {file.read_bytes() for file in back.iterdir()} == {content(size)}
+        assert len(list(back.iterdir())) == len(names)
         for name in names:
             (remote / name).unlink()
     assert not [name for name in os.listdir(plain.home) if name.startswith(".crestline-")]

@@ -17,10 +17,12 @@ import pytest
 from crestline.cli.page.remote import Remote
 from crestline.cli.page.server import PageServer
 from crestline.client import System, load_sites, register_site
+from crestline.client.backends.iri import tasks
 from crestline.model import ConfigError, GatewayUnavailableError, SystemNotFoundError
 from crestline.testing import iri
 from crestline.testing.firecrest import running
 from crestline.testing.iri import TOKEN, Deviations
+from harness.patience import until_blocking
 
 
 @contextmanager
@@ -73,13 +75,14 @@ def opened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     place = tmp_path_factory.mktemp("page")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CRESTLINE_SITES", str(place / "sites.toml"))
+        patch.setattr(tasks, "_SHORTEST", 0.02)
         (place / "site").mkdir()
         with request.param(place / "site") as (system, home):
             server = PageServer("there", 0)
             thread = threading.Thread(target=server.run_forever, daemon=True)
             thread.start()
-            while not server.started:
-                assert thread.is_alive()
+            until_blocking(lambda: server.started or not thread.is_alive())
+            assert thread.is_alive()
             yield Opened(server, system, home)
             server.should_exit = True
             thread.join(30)

@@ -21,6 +21,7 @@ from firecrest.v2 import Firecrest
 
 from crestline.testing.firecrest import PlainFirecrest, running
 from crestline.testing.firecrest.status import recorded
+from harness.patience import until_blocking
 
 QUICK = "#!/bin/bash\necho hello\n"
 SLEEP = "#!/bin/bash\nsleep 60\n"
@@ -82,21 +83,13 @@ def look(plain: PlainFirecrest, job_id: str) -> dict[str, Any]:
     return found
 
 
-def until(condition: Callable[[], Any], seconds: float = 30) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
-    return found
-
-
 def over(plain: PlainFirecrest, job_id: str) -> str:
-    until(lambda: all(job.is_over and job.process is None for job in plain.jobs(job_id)))
+    until_blocking(lambda: all(job.is_over and job.process is None for job in plain.jobs(job_id)))
     return plain.jobs(job_id)[0].state
 
 
 def started(plain: PlainFirecrest, job_id: str) -> None:
-    until(lambda: plain.jobs(job_id)[0].started)
+    until_blocking(lambda: plain.jobs(job_id)[0].started)
 
 
 def refused(call: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[int, str]:
@@ -290,14 +283,14 @@ def test_arrays_dependencies_and_waiting(plain: PlainFirecrest, place: Path) -> 
     good = submit(plain, f"#!/bin/bash\n#SBATCH --dependency=afterok:{array_id}\ntrue\n")
     never = submit(plain, f"#!/bin/bash\n#SBATCH -d afternotok:{array_id}\n")
     expected = {f"{array_id}_0", f"{array_id}_[4-5]"}
-    until(lambda: expected <= {job["jobId"] for job in ask(plain, "GET", "/compute/lab/jobs").json()["jobs"]})
-    until(lambda: look(plain, good)["status"]["stateReason"] == "Dependency")
+    until_blocking(lambda: expected <= {job["jobId"] for job in ask(plain, "GET", "/compute/lab/jobs").json()["jobs"]})
+    until_blocking(lambda: look(plain, good)["status"]["stateReason"] == "Dependency")
     (plain.home / "go").touch()
     assert over(plain, array_id) == "COMPLETED"
     assert over(plain, good) == "COMPLETED"
     assert len(ask(plain, "GET", f"/compute/lab/jobs/{array_id}").json()["jobs"]) == 6
     assert sorted(path.read_text().strip() for path in place.iterdir()) == list("012345")
-    until(lambda: look(plain, never)["status"]["stateReason"] == "DependencyNeverSatisfied")
+    until_blocking(lambda: look(plain, never)["status"]["stateReason"] == "DependencyNeverSatisfied")
 
 
 def test_cancel_time_limit_failure_and_requeue(plain: PlainFirecrest, client: Firecrest, place: Path) -> None:
@@ -316,7 +309,7 @@ def test_cancel_time_limit_failure_and_requeue(plain: PlainFirecrest, client: Fi
     (place / "job.sh").write_text(count_and_wait)
     again = client.submit("lab", str(place), script_remote_path=f"{place}/job.sh")["jobId"]
     started(plain, again)
-    until((place / "counts").exists)
+    until_blocking((place / "counts").exists)
     plain.scheduler.requeue(again)
     assert over(plain, again) == "COMPLETED"
     assert (place / "counts").read_text().split() == ["0", "1"]
@@ -609,7 +602,7 @@ def test_an_outage_that_jobs_survive(plain: PlainFirecrest, client: Firecrest, p
     plain.up()
     assert client.job_info("lab", job_id)[0]["status"]["state"] == "COMPLETED"
     plain.down(0.2)
-    until(lambda: reachable(plain))
+    until_blocking(lambda: reachable(plain))
     plain.restart()
     assert client.systems()
 

@@ -21,6 +21,8 @@ from packaging.utils import canonicalize_name
 from tools.release.build import digests, read
 from tools.release.recipes import conda_recipe, spack_package
 
+from harness.certificates import environment_for_downloads
+
 ROOT = Path(__file__).parents[2]
 HOSTS = ("airflow", "jupyterhub", "reframe", "litestar")
 """what only some of the distributions may bring"""
@@ -38,7 +40,7 @@ def build(out: Path, *arguments: str) -> None:
     """Build source distributions, and wheels from them."""
     uv = Path(sys.executable).with_name("uv")
     command = [uv, "build", "--quiet", *arguments, "--python", sys.executable, "--out-dir", out]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment_for_downloads())
     assert done.returncode == 0, done.stderr
 
 

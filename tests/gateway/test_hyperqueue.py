@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ from crestline.model import (
     normalize_state,
 )
 from crestline.wire.compute import JobDescription, JobInfo
+from harness import patience
 from harness.parts import require
 
 pytestmark = pytest.mark.anyio
@@ -71,11 +70,11 @@ def describe(directory: Path, body: str = "true", **values: Any) -> JobDescripti
 
 
 async def until(hq: HyperQueueScheduler, job_id: str, met: Callable[[list[JobInfo]], bool]) -> list[JobInfo]:
-    deadline = time.monotonic() + PATIENCE
-    while not met(jobs := await hq.jobs("alice", JobQuery(ids=(job_id,)))):
-        assert time.monotonic() < deadline, jobs
-        await asyncio.sleep(0.1)
-    return jobs
+    async def told() -> list[JobInfo]:
+        jobs = await hq.jobs("alice", JobQuery(ids=(job_id,)))
+        return jobs if met(jobs) else []
+
+    return await patience.until(told, PATIENCE)
 
 
 def ended(jobs: list[JobInfo]) -> bool:

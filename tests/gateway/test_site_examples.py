@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from crestline.gateway.config import load_config
-from harness.certificates import Authority
+from harness.certificates import Authority, environment_for_downloads
 from harness.command import CRESTLINE, Command
 from harness.gateway import GatewayProcess
 from harness.helm import render
@@ -142,7 +142,8 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     require(sys.version_info[:2] == (3, 11), "the wheels of this Python do not fit Debian 12's 3.11")
     wheels = tmp_path_factory.mktemp("image") / "wheels"
     wheel = [sys.executable, "-m", "pip", "wheel", "--quiet", "--wheel-dir", wheels]
-    subprocess.run([*wheel, f"{ROOT / 'core'}[gateway,postgresql,s3]"], check=True, timeout=PATIENCE)
+    command = [*wheel, f"{ROOT / 'core'}[gateway,postgresql,s3]"]
+    subprocess.run(command, check=True, timeout=PATIENCE, env=environment_for_downloads())
     # The host's network is the one that can reach Debian's packages.
     image = docker("build", "--quiet", "--network", "host", "--file", FOLDER / "Containerfile", wheels)
     yield image

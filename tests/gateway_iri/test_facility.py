@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from crestline.gateway.schedulers.local.scheduler import LocalScheduler
 from crestline.wire.extensions import AllocationInfo
 from harness.gateway import RunningGateway, in_thread
 from harness.iri_api import VERSIONS, Face
+from harness.patience import until_blocking
 
 pytestmark = pytest.mark.anyio
 
@@ -129,13 +129,12 @@ def test_a_maintenance_and_an_outage_are_incidents(tmp_path: Path) -> None:
         refused = face.http.post("/compute/job/one", json={"executable": "true"})
         assert (refused.status_code, refused.json()["status"]) == (503, 503)
         tree.rmdir()
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            with gateway.http() as http:
-                http.get("/status/systems")
-            found = face.http.get("/status/incidents", params={"type": "unplanned", "resource_id": face.named("two")})
-            if found.json():
-                break
+        unplanned = {"type": "unplanned", "resource_id": face.named("two")}
+        with gateway.http() as http:
+            until_blocking(
+                lambda: http.get("/status/systems") and face.http.get("/status/incidents", params=unplanned).json()
+            )
+        found = face.http.get("/status/incidents", params=unplanned)
         [outage] = found.json()
         assert (outage["status"], outage["resolution"]) == ("degraded", "unresolved")
         assert "filesystem" in outage["description"]

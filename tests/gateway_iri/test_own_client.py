@@ -7,12 +7,18 @@ from pathlib import Path
 import pytest
 
 from crestline.client import Site, connect, list_systems
+from crestline.client.backends.iri import tasks
 from crestline.client.system import System
 from crestline.model import JobSpec, JobState, MissingFileError
 from harness.gateway import RunningGateway
 from harness.iri_api import QUICK
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True)
+def _brisk_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "_SHORTEST", 0.02)
 
 
 async def test_a_job_of_our_client_from_submission_to_its_logs(system: System, workdir: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from crestline.testing.firecrest import PlainFirecrest, running
+from harness.certificates import environment_for_downloads
 from harness.example_hub import EXAMPLES
 from harness.hub import PASSWORD, Hub
 from harness.hub_settings import HUB, QUICK, TINY, variables
@@ -32,7 +33,8 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> str:
     subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(place)], check=True, timeout=300)
     install = [uv, "pip", "install", "--quiet", "--python", str(place / "bin/python")]
     here = ["-e", f"{ROOT / 'core'}[relay]", "-e", str(ROOT / "integrations/jupyterhub")]
-    subprocess.run([*install, f"jupyterhub=={DECLARED[1]}.*", *here], check=True, timeout=600, cwd=place)
+    command = [*install, f"jupyterhub=={DECLARED[1]}.*", *here]
+    subprocess.run(command, check=True, timeout=600, cwd=place, env=environment_for_downloads())
     return str(place / "bin/python")
 
 
