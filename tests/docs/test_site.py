@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from crestline import model
 from crestline.gateway import config
 from crestline.gateway.app import create_app
 from crestline.gateway.config import GatewayConfig
@@ -60,7 +61,7 @@ def test_every_page_is_there(site: Path) -> None:
         ("reference/gateway-configuration", ["max_ops_file_size", "5242880", "jwt_key_file", "public_url"]),
         ("how-to/troubleshooting", ["MissingFileError", "The sign-in link was used already"]),
         ("how-to/faq", ["Can a job be submitted twice?"]),
-        ("index", ["ssh sacct -j", "one poller per task"]),
+        ("index", ["ssh sacct", "one poller per task", "ssh host 'sbatch -W'"]),
         (
             "reference/rest",
             ["POST /compute/{system_name}/jobs", "Idempotency-Key", "jobs[].job.script", "nid001234"],
@@ -76,6 +77,40 @@ def test_every_page_is_there(site: Path) -> None:
 def test_the_reference_is_made_from_the_code(site: Path, page: str, said: list[str]) -> None:
     text = " ".join(unescape(re.sub("<[^>]+>", "", (site / f"{page}.html").read_text())).split())
     assert [each for each in said if each not in text] == []
+
+
+def test_every_error_leads_to_its_messages(site: Path) -> None:
+    errors, messages = (site / "reference/errors.html").read_text(), (site / "how-to/troubleshooting.html").read_text()
+    classes = [name for name, value in vars(model).items() if isinstance(value, type) and issubclass(value, Exception)]
+    assert len(classes) > 15
+    for name in classes:
+        anchor = f"messages-{name.lower()}"
+        assert f'href="../how-to/troubleshooting.html#{anchor}"' in errors, name
+        section = messages.split(f'id="{anchor}"')[1].split("</table>")[0]
+        assert section.count("<td>") >= 2, f"{name} has no message with an instruction"
+
+
+def test_each_picture_is_made_by_a_test(site: Path) -> None:
+    sources = "".join(each.read_text() for each in (ROOT / "tests").rglob("test_*.py"))
+    made = [re.sub(r"\{[^}]*\}", "[a-z]+", name) for name in re.findall(r'picture\(page, f?"([^"]+)"\)', sources)]
+    pictures = list((ROOT / "docs/images").iterdir())
+    assert len(pictures) > 8
+    assert [each.name for each in pictures if not any(re.fullmatch(name, each.stem) for name in made)] == []
+
+
+def test_each_page_names_a_picture_for_other_sites(site: Path) -> None:
+    for page in ("index", "how-to/airflow"):
+        text = (site / f"{page}.html").read_text()
+        address = re.findall('property="og:image" content="([^"]+)"', text)
+        assert len(address) == 1
+        assert (site / page).parent.joinpath(address[0]).is_file()
+
+
+def test_each_role_has_its_pages_in_the_navigation(site: Path) -> None:
+    navigation = (site / "index.html").read_text().split('class="sidebar-tree"')[1].split("</aside>")[0]
+    roles = [each.stem for each in (ROOT / "docs/for").glob("*.md")]
+    assert [role for role in roles if f'href="for/{role}.html"' not in navigation] == []
+    assert navigation.count("toctree-l1") < 16
 
 
 def test_every_table_of_the_configuration_is_described() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import httpx
 
-from harness.browser import Browser
+from harness.browser import Browser, picture
 from harness.gateway import RunningGateway
+from harness.page_blocks import ROOT
 
 
 def test_it_shows_every_operation_and_loads_nothing_from_elsewhere(browser: Browser, gateway: RunningGateway) -> None:
@@ -23,3 +24,15 @@ def test_it_shows_every_operation_and_loads_nothing_from_elsewhere(browser: Brow
     assert [url for url in asked if not url.startswith((gateway.url, "data:"))] == []
     assert f"{gateway.url}/page/icon.svg" in asked or len(asked) > 4
     assert browser.troubles == []
+
+
+def test_the_picture_for_links_on_other_sites_holds_its_texts(browser: Browser) -> None:
+    with browser.page(viewport={"width": 1200, "height": 630}) as page:
+        page.goto((ROOT / "docs/_static/social-card.svg").as_uri())
+        outside = """() => [...document.querySelectorAll('text')].filter(text => {
+          const box = text.getBoundingClientRect();
+          return box.left < 0 || box.top < 0 || box.right > 1200 || box.bottom > 630;
+        }).map(text => text.textContent)"""
+        assert page.locator("text").count() > 10
+        assert page.evaluate(outside) == []
+        picture(page, "social-card")

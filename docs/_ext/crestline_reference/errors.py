@@ -16,12 +16,8 @@ def markdown() -> str:
 
 def _line(kind: type[CrestlineError], depth: int) -> str:
     about = (kind.__doc__ or "").split("\n\n")[0].strip()
-    return f"{'  ' * depth}- {{py:exc}}`~{_name(kind)}` (HTTP {kind.status}): {about}{_messages(kind)}\n"
-
-
-def _messages(kind: type[CrestlineError]) -> str:
-    """A link to the messages of this class, where the code has any."""
-    return f" ([messages](#{messages.label(kind.__name__)}))" if kind.__name__ in messages.raised() else ""
+    link = f"[messages](#{messages.label(kind.__name__)})"
+    return f"{'  ' * depth}- {{py:exc}}`~{_name(kind)}` (HTTP {kind.status}): {about} ({link})\n"
 
 
 def _name(kind: type[CrestlineError]) -> str:

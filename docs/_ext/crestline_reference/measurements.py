@@ -14,27 +14,17 @@ FOLDER = Path(__file__).parents[2] / "measurements"
 _HEAD = ["what", "ours", "what it replaces", "ratio", "aim", "met"]
 _MET = {True: "yes", False: "**no**", None: ""}
 
-_HIGHLIGHTS = (
-    ("gateway", "GET job, one client, p50", "Asking for a job: median"),
-    (
-        "airflow-waiting",
-        "shared, with output, 10000 tasks: requests per s",
-        "10,000 waiting Airflow tasks: requests per second",
-    ),
-    ("ci", "a CI job beyond queue and run, 50 ms more for each request", "A CI job beyond queue and run, 50 ms away"),
-)
-"""file, row and its title on the landing page"""
+_HIGHLIGHTS = ("gateway", "airflow-waiting", "ci")
+"""files whose first chart is on the landing page"""
 
 
 def highlights() -> str:
-    """Three figures beside what they replace; in all of them lower is better."""
-    rows = []
-    for name, what, title in _HIGHLIGHTS:
+    """The charts of three figures, each beside what it replaces, and where they were measured."""
+    lines = []
+    for name in _HIGHLIGHTS:
         measured = json.loads((FOLDER / f"{name}.json").read_text())
-        row = next(row for row in measured["rows"] if row["what"] == what)
-        unit = "" if row["unit"] == "1/s" else f" {row['unit']}"
-        rows.append([title, f"{row['ours']:.3g}{unit}", f"{row['raw']:.3g}{unit}", row["raw_command"]])
-    return table(["lower is better", "Crestline", "without it", "which is"], rows, right=(1, 2))
+        lines += ["```{raw} html", *draw(CHARTS[name][0], measured["rows"]), "```"]
+    return "\n".join(lines)
 
 
 def markdown() -> str:

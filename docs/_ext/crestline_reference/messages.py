@@ -8,7 +8,8 @@ from functools import cache
 from pathlib import Path
 
 from crestline import model
-from crestline.model import CrestlineError
+from crestline.model import CrestlineError, Job, JobState, MaintenanceError
+from crestline.model.endings import describe_end, end_hint
 from crestline_reference.tables import table
 
 _ROOT = Path(__file__).parents[3]
@@ -21,7 +22,7 @@ def markdown() -> str:
     for kind, found in raised().items():
         about = (getattr(model, kind).__doc__ or "").split("\n\n")[0].strip()
         rows = sorted(found, key=lambda row: row[0].lstrip("`…\\'\"").lower())
-        lines += [f"({label(kind)})=", f"### {kind}\n", f"{about}\n", table(["message", "what to do"], rows)]
+        lines += [f"### {kind}\n", f"({label(kind)})=\n{about}\n", table(["message", "what to do"], rows)]
     return "\n".join(lines)
 
 
@@ -32,11 +33,20 @@ def label(kind: str) -> str:
 
 @cache
 def raised() -> dict[str, set[tuple[str, str]]]:
-    """Messages and instructions of each class, by its name; classes without any are left out."""
+    """Messages and instructions of each class, by its name."""
     found: dict[str, set[tuple[str, str]]] = {}
-    for kind, message, hint in sorted(_all_raised()):
+    for kind, message, hint in sorted([*_all_raised(), *_composed()]):
         found.setdefault(kind, set()).add((message, hint))
     return found
+
+
+def _composed() -> Iterator[tuple[str, str, str]]:
+    """Messages that are put together at run time."""
+    yield "MaintenanceError", MaintenanceError("…", "…").message, "Repeat it when the maintenance has ended."
+    ends = [Job(job_id="…", state=state) for state in JobState if state.is_terminal and state is not JobState.COMPLETED]
+    ends += [Job(job_id="…", state=JobState.FAILED, exit_code=code) for code in (1, 126, 127, 137)]
+    for job in ends:
+        yield "JobFailedError", describe_end(job), end_hint(job) or "Look at its output."
 
 
 def _all_raised() -> Iterator[tuple[str, str, str]]:

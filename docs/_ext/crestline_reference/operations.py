@@ -96,7 +96,7 @@ def _section(method: str, path: str, operation: dict[str, Any], examples: Exampl
             [code(each["name"]), each["in"], examples.type(each["schema"]), _required(each["required"]), _about(each)]
             for each in sorted(operation["parameters"], key=lambda each: each["in"] != "path")
         ]
-        lines.append(table(["parameter", "in", "type", "", ""], rows))
+        lines.append(table(["parameter", "in", "type", "required", "meaning"], rows))
     for title, media, schema in bodies(operation):
         lines.append(f"**{title}** ({code(media)})\n")
         lines += _body(schema, examples.body(f"{method} {path}", media, schema), examples)
@@ -107,7 +107,7 @@ def _section(method: str, path: str, operation: dict[str, Any], examples: Exampl
 def _body(schema: dict[str, Any], example: Any, examples: Examples) -> Iterator[str]:
     rows = [[code(name), kind, _required(required), about] for name, kind, required, about in examples.fields(schema)]
     if rows:
-        yield table(["field", "type", "", ""], rows)
+        yield table(["field", "type", "required", "meaning"], rows)
     if example is not None:
         yield f"```json\n{json.dumps(example, indent=2)}\n```\n"
 
@@ -117,7 +117,7 @@ def _bodiless(operation: dict[str, Any]) -> list[str]:
 
 
 def _required(required: bool) -> str:
-    return "required" if required else ""
+    return "yes" if required else ""
 
 
 def _about(parameter: dict[str, Any]) -> str:
