@@ -18,7 +18,7 @@ from crestline.client.backends.firecrest.content_calls import ContentCalls
 from crestline.client.files import download
 from crestline.client.files.archive import unpack
 from crestline.client.files.links import map_link
-from crestline.client.files.names import is_safe_link, safe_relative, spellings, stays_inside
+from crestline.client.remote_names import is_safe_link, safe_relative, spellings, stays_inside
 from crestline.model import File, FileType, TransferError
 from harness.backends import gateway_connection
 from harness.gateway import RunningGateway

@@ -9,7 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from crestline.client import connect
+from crestline.cli.app import run
+from crestline.client import connect, register_site
 from crestline.client.auth import token as tokens
 from crestline.testing.firecrest import PlainFirecrest, running
 from harness.sites import plain_site
@@ -41,6 +42,32 @@ async def test_the_next_process_asks_for_nothing_that_is_known(plain: PlainFirec
     token = msgspec.json.decode(file.read_bytes())["token"]["value"]
     assert await _asked(plain, file) == ["ls"]
     assert msgspec.json.decode(file.read_bytes())["token"]["value"] == token
+
+
+def test_a_short_command_asks_for_nothing_that_the_last_one_knew(
+    plain: PlainFirecrest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sites = tmp_path / "private" / "sites.toml"
+    site = plain_site(plain)
+    register_site(
+        "plain",
+        file=sites,
+        url=site.url,
+        token_url=site.token_url,
+        client_id=site.client_id,
+        client_secret=site.client_secret,
+        system=site.system,
+    )
+    monkeypatch.setenv("CRESTLINE_SITES", str(sites))
+    monkeypatch.delenv("CRESTLINE_SITE", raising=False)
+    asked = []
+    for _ in range(2):
+        tokens._sources.clear()
+        plain.requests.clear()
+        assert run(["ps", "--site", "plain"]) == 0
+        asked.append([each.path.rpartition("/")[2] for each in plain.requests])
+    assert "systems" in asked[0]
+    assert asked[1] == ["jobs"]
 
 
 async def test_a_token_that_is_refused_is_replaced(plain: PlainFirecrest, tmp_path: Path) -> None:

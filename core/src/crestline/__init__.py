@@ -6,19 +6,15 @@ use, `crestline.wire` what crosses between them, and `crestline.cli` is the `cre
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from crestline.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from crestline.client import BlockingSystem, Site, System, connect, connect_blocking
     from crestline.model import Job, JobSpec, JobState
 
 __version__ = "0.1.0"
-
-_HOMES = {
-    "crestline.client": ("BlockingSystem", "Site", "System", "connect", "connect_blocking"),
-    "crestline.model": ("Job", "JobSpec", "JobState"),
-}
 
 __all__ = [
     "BlockingSystem",
@@ -32,10 +28,11 @@ __all__ = [
     "connect_blocking",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """The public names, imported when they are first used: the gateway needs no client."""
-    for home, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(home), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# The gateway needs no client.
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "crestline.client": ("BlockingSystem", "Site", "System", "connect", "connect_blocking"),
+        "crestline.model": ("Job", "JobSpec", "JobState"),
+    },
+)

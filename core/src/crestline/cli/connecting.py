@@ -23,15 +23,18 @@ def on_system(target: str | None, action: Callable[[System], Awaitable[T]], *, p
     """Connect to `target`, do `action` there, and disconnect.
 
     Args:
-        patient: retry while the gateway does not answer; False fails soon, for a user who waits.
+        patient: retry while the gateway does not answer; False fails soon, for a user who waits, and hands the access
+            token on to the next such command.
     """
 
     async def connected() -> T:
         from crestline.client import Policy, RetryPolicy, connect, find_site
+        from crestline.client.handover import handover_file
 
         check_listening(find_site(target)[0].url)
         retry = RetryPolicy() if patient else RetryPolicy(attempts=2, budget=15)
-        async with connect(target, policy=Policy(retry=retry)) as system:
+        handover = None if patient else handover_file(target)
+        async with connect(target, policy=Policy(retry=retry), handover=handover) as system:
             return await action(system)
 
     return run_async(connected())

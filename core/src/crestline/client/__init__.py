@@ -11,13 +11,9 @@ Below them: `submit` (once), `monitor` (all waiting), `files` and `logs`, `backe
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import httpx
-
-from crestline.client.api_keys import create_api_key, list_api_keys, revoke_api_key
-from crestline.client.auth import Authorizer
 from crestline.client.backends.capabilities import Capability
-from crestline.client.blocking import BlockingSystem
 from crestline.client.config import (
     ADDRESS_FIELDS,
     Site,
@@ -27,16 +23,24 @@ from crestline.client.config import (
     site_from_environment,
     sites_file,
 )
-from crestline.client.federation import Choice, choose_system, connect_any
-from crestline.client.files import IgnoreRules, Member, Report, Selection, map_link
-from crestline.client.logs import JobOutput, OutputLine
-from crestline.client.monitor import JobMonitor
 from crestline.client.policy import Policy, PollPolicy, RetryPolicy, SubmitPolicy
-from crestline.client.run_once import DUPLICATE_EXIT_CODE
 from crestline.client.system import System
-from crestline.client.systems import list_systems
-from crestline.client.traffic import Traffic, counting
-from crestline.client.watched import JobEvent
+from crestline.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    import httpx
+
+    from crestline.client.api_keys import create_api_key, list_api_keys, revoke_api_key
+    from crestline.client.auth import Authorizer
+    from crestline.client.blocking import BlockingSystem
+    from crestline.client.federation import Choice, choose_system, connect_any
+    from crestline.client.files import IgnoreRules, Member, Report, Selection, map_link
+    from crestline.client.logs import JobOutput, OutputLine
+    from crestline.client.monitor import JobMonitor
+    from crestline.client.run_once import DUPLICATE_EXIT_CODE
+    from crestline.client.systems import list_systems
+    from crestline.client.traffic import Traffic, counting
+    from crestline.client.watched import JobEvent
 
 __all__ = [
     "ADDRESS_FIELDS",
@@ -76,6 +80,22 @@ __all__ = [
     "sites_file",
 ]
 
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "crestline.client.api_keys": ("create_api_key", "list_api_keys", "revoke_api_key"),
+        "crestline.client.blocking": ("BlockingSystem",),
+        "crestline.client.federation": ("Choice", "choose_system", "connect_any"),
+        "crestline.client.files": ("IgnoreRules", "Member", "Report", "Selection", "map_link"),
+        "crestline.client.logs": ("JobOutput", "OutputLine"),
+        "crestline.client.monitor": ("JobMonitor",),
+        "crestline.client.run_once": ("DUPLICATE_EXIT_CODE",),
+        "crestline.client.systems": ("list_systems",),
+        "crestline.client.traffic": ("Traffic", "counting"),
+        "crestline.client.watched": ("JobEvent",),
+    },
+)
+
 
 def connect(
     target: str | Site | None = None,
@@ -112,4 +132,6 @@ def connect_blocking(
     target: str | Site | None = None, *, system: str | None = None, policy: Policy | None = None
 ) -> BlockingSystem:
     """As `connect`, without `await`: to be used in a `with`."""
+    from crestline.client.blocking import BlockingSystem
+
     return BlockingSystem(connect(target, system=system, policy=policy))

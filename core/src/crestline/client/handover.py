@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import os
 from pathlib import Path
 
 import msgspec
@@ -10,6 +12,7 @@ import msgspec
 from crestline import clock
 from crestline.client.auth import Authorizer, Token
 from crestline.client.backends.messages import Description
+from crestline.client.config import sites_file
 from crestline.private_files import write_private
 
 _GOOD_FOR = 600.0
@@ -19,6 +22,26 @@ class _Content(msgspec.Struct):
     of: str
     token: Token | None = None
     description: Description | None = None
+
+
+def handover_file(target: str | None, system: str | None = None) -> Path | None:
+    """Return where one command leaves its access token for the next; None where nothing can be left.
+
+    Tools call commands by the minute, and a token is good for longer than that.
+
+    Args:
+        target: what `crestline.connect` takes as target.
+        system: what it takes as system.
+    """
+    folder = sites_file().with_name("handover")
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return None
+    if folder.stat().st_mode & 0o077 or not os.access(folder, os.W_OK):
+        return None
+    meant = " ".join([target or os.environ.get("FIRECREST_URL", ""), system or ""])
+    return folder / hashlib.sha256(meant.encode()).hexdigest()[:16]
 
 
 class Handover:

@@ -8,15 +8,11 @@ import os
 import tempfile
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from crestline.client import files
 from crestline.client.backends.base import Backend
 from crestline.client.connection import Connection
 from crestline.client.directory_watch import watch_directory
-from crestline.client.files import IgnoreRules, MapLink, Member, Progress, Report, Selection, map_link
-from crestline.client.files.appearance import appearance
-from crestline.client.files.copy_and_move import copy, move
-from crestline.client.files.names import check_remote, expand
 from crestline.client.policy import Policy
 from crestline.model import (
     CrestlineError,
@@ -26,6 +22,9 @@ from crestline.model import (
     UnsupportedError,
     WaitTimeoutError,
 )
+
+if TYPE_CHECKING:
+    from crestline.client.files import IgnoreRules, MapLink, Member, Progress, Report, Selection
 
 
 class SystemFiles(abc.ABC):
@@ -55,6 +54,8 @@ class SystemFiles(abc.ABC):
         Raises:
             InvalidRequestError: it is not absolute.
         """
+        from crestline.client.remote_names import check_remote, expand
+
         return await expand(self.backend, check_remote(pattern))
 
     async def wait_for_path(self, pattern: str, *, interval: float = 10.0, timeout: float | None = None) -> list[str]:
@@ -67,6 +68,8 @@ class SystemFiles(abc.ABC):
         Raises:
             WaitTimeoutError: nothing has appeared.
         """
+        from crestline.client.files.appearance import appearance
+
         try:
             async with asyncio.timeout(timeout):
                 return await appearance(self.backend, pattern, interval)
@@ -137,10 +140,14 @@ class SystemFiles(abc.ABC):
 
     async def copy(self, source: str, target: str) -> None:
         """Copy within the system; on plain FirecREST a job of the scheduler."""
+        from crestline.client.files.copy_and_move import copy
+
         await copy(self.connection.files, source, target)
 
     async def move(self, source: str, target: str) -> None:
         """Rename or move within the system; on plain FirecREST a job of the scheduler."""
+        from crestline.client.files.copy_and_move import move
+
         await move(self.connection.files, source, target)
 
     # content
@@ -156,6 +163,8 @@ class SystemFiles(abc.ABC):
         ignore: IgnoreRules | None = None,
     ) -> Report:
         """Send a file or a directory; see `crestline.client.files.upload`."""
+        from crestline.client import files
+
         return await files.upload(
             self.connection.files, local, remote, progress=progress, wait=wait, key=key, ignore=ignore
         )
@@ -170,6 +179,8 @@ class SystemFiles(abc.ABC):
         key: str | None = None,
     ) -> Report:
         """Fetch a file or a directory; see `crestline.client.files.download`."""
+        from crestline.client import files
+
         return await files.download(self.connection.files, remote, local, progress=progress, wait=wait, key=key)
 
     @property
@@ -189,16 +200,25 @@ class SystemFiles(abc.ABC):
 
     async def upload_bundle(self, remote: str, members: Sequence[Member], *, tidy: bool = True) -> int:
         """Send files into several directories in one stream; see `crestline.client.files.upload_bundle`."""
+        from crestline.client import files
+
         return await files.upload_bundle(
             self.connection.files, remote, members, patience=self._policy.retry.budget, tidy=tidy
         )
 
     async def download_bundle(
-        self, remote: str, selections: Sequence[Selection], *, tidy: bool = True, map_link: MapLink = map_link
+        self, remote: str, selections: Sequence[Selection], *, tidy: bool = True, map_link: MapLink | None = None
     ) -> dict[str, list[str]]:
         """Fetch from several directories in one stream; see `crestline.client.files.download_bundle`."""
+        from crestline.client import files
+
         return await files.download_bundle(
-            self.connection.files, remote, selections, patience=self._policy.retry.budget, tidy=tidy, map_link=map_link
+            self.connection.files,
+            remote,
+            selections,
+            patience=self._policy.retry.budget,
+            tidy=tidy,
+            map_link=map_link or files.map_link,
         )
 
     @property

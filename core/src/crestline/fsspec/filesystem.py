@@ -23,8 +23,8 @@ from fsspec.utils import stringify_path
 
 from crestline.client import System, connect
 from crestline.client.files import Progress
-from crestline.client.files.names import safe_relative
 from crestline.client.files.tree import MANIFEST
+from crestline.client.remote_names import safe_relative
 from crestline.fsspec.files import Blocks, Download, Draft, Text
 from crestline.model import (
     ConflictError,

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import getpass
-import hashlib
 import os
 import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from crestline import __version__
@@ -189,31 +187,14 @@ def on_system(target: str | None, system: str | None, action: Callable[[System],
 
     async def connected() -> T:
         from crestline.client import Policy, RetryPolicy, connect, find_site
+        from crestline.client.handover import handover_file
 
         check_listening(find_site(target)[0].url)
         policy = Policy(retry=RetryPolicy(attempts=4, budget=30))
-        async with connect(target, system=system, policy=policy, handover=_handover(target, system)) as there:
+        async with connect(target, system=system, policy=policy, handover=handover_file(target, system)) as there:
             return await action(there)
 
     return _run(connected())
-
-
-def _handover(target: str | None, system: str | None) -> Path | None:
-    """Where one command leaves its access token for the next; none where nothing can be left.
-
-    Tools call these commands by the minute, and a token is good for longer than that.
-    """
-    from crestline.client import sites_file
-
-    folder = sites_file().with_name("handover")
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError:
-        return None
-    if folder.stat().st_mode & 0o077 or not os.access(folder, os.W_OK):
-        return None
-    meant = " ".join([target or os.environ.get("FIRECREST_URL", ""), system or ""])
-    return folder / hashlib.sha256(meant.encode()).hexdigest()[:16]
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

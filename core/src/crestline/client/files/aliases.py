@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 
 import anyio
 
-from crestline.client.files.names import is_fit_for_jobs, temporary_path
 from crestline.client.files.strategy import FileStrategy
+from crestline.client.remote_names import is_fit_for_jobs, temporary_path
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ import asyncio
 import logging
 
 from crestline.client.backends.base import Backend
-from crestline.client.files.names import check_remote, expand
+from crestline.client.remote_names import check_remote, expand
 from crestline.model import GatewayUnavailableError, RateLimitedError
 
 log = logging.getLogger(__name__)

@@ -17,8 +17,8 @@ from anyio.to_thread import run_sync
 
 from crestline.client.files.links import MapLink, map_link
 from crestline.client.files.local import CHUNK, changed_error
-from crestline.client.files.names import safe_relative, temporary_name
 from crestline.client.files.tree import Entry
+from crestline.client.remote_names import safe_relative, temporary_name
 from crestline.model import FileType, TransferError
 from crestline.wire.tar import ArchiveLimits, TarDamagedError, TarLimitError, TarReader
 

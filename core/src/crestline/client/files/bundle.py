@@ -30,12 +30,12 @@ from crestline.client.files.archive import Pull, make_link, unpack, write_gzip
 from crestline.client.files.download_file import download_file
 from crestline.client.files.links import MapLink, map_link
 from crestline.client.files.local import CHUNK, changed_error
-from crestline.client.files.names import check_remote, safe_relative, temporary_name
 from crestline.client.files.report import Meter
 from crestline.client.files.retry import Patience
 from crestline.client.files.strategy import ALONE, FileStrategy, Unpack
 from crestline.client.files.tree import list_tree
 from crestline.client.files.upload_file import upload_file
+from crestline.client.remote_names import check_remote, safe_relative, temporary_name
 from crestline.model import (
     CrestlineError,
     File,

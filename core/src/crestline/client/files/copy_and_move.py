@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 import anyio
 
 from crestline.client.backends.lost_answers import exists, is_missing, settle
-from crestline.client.files.names import is_directory, remote_stat, temporary_name
 from crestline.client.files.strategy import FileStrategy
 from crestline.client.files.tree import list_tree
+from crestline.client.remote_names import is_directory, remote_stat, temporary_name
 from crestline.model import MissingFileError, TransferError
 
 _LOOKS = 10

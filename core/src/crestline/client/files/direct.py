@@ -13,7 +13,6 @@ from crestline.client.files.download import without_links
 from crestline.client.files.download_file import begin_download, fetch_by_size
 from crestline.client.files.download_tree import fetch_tree_by_size, may_be_escaped, same_in_manifest
 from crestline.client.files.local import PartFile
-from crestline.client.files.names import moves_in_pieces, takes_a_job
 from crestline.client.files.report import Meter, Report
 from crestline.client.files.strategy import FileStrategy, Later, Sent, TreeDownload, Unpack
 from crestline.client.files.tree import Entry, Listing
@@ -23,6 +22,7 @@ from crestline.client.files.upload_archive import to_plain
 from crestline.client.files.upload_file import send_by_size
 from crestline.client.logs.sources import LineSource
 from crestline.client.monitor import JobMonitor
+from crestline.client.remote_names import moves_in_pieces, takes_a_job
 from crestline.model import GatewayUnavailableError, InvalidRequestError, UnsupportedError
 
 log = logging.getLogger(__name__)

@@ -11,16 +11,16 @@ from crestline.client.files.download_file import download_file
 from crestline.client.files.download_tree import download_tree
 from crestline.client.files.failures import Failures
 from crestline.client.files.local import local_errors, sha256
-from crestline.client.files.names import (
+from crestline.client.files.report import Meter, Progress, Report
+from crestline.client.files.strategy import FileStrategy
+from crestline.client.files.verify import is_same
+from crestline.client.remote_names import (
     check_remote,
     expand,
     has_pattern,
     is_directory,
     remote_stat,
 )
-from crestline.client.files.report import Meter, Progress, Report
-from crestline.client.files.strategy import FileStrategy
-from crestline.client.files.verify import is_same
 from crestline.model import FileType, InvalidRequestError, MissingFileError
 
 # Asking first whether the file is here already pays from here on.

@@ -15,13 +15,13 @@ from crestline.client.files import signed_urls
 from crestline.client.files.aliases import file_for_jobs
 from crestline.client.files.begun import Begun
 from crestline.client.files.local import PartFile
-from crestline.client.files.names import moves_in_pieces, temporary_path
 from crestline.client.files.parallel import AT_ONCE, run_parallel
 from crestline.client.files.report import Meter
 from crestline.client.files.retry import Patience
 from crestline.client.files.strategy import FileStrategy
 from crestline.client.files.unfinished import has_ended
 from crestline.client.files.verify import is_same
+from crestline.client.remote_names import moves_in_pieces, temporary_path
 from crestline.client.streams import closing
 from crestline.model import GatewayUnavailableError, JobNotFoundError, MissingFileError, RateLimitedError, TransferError
 

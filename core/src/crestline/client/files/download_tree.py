@@ -21,7 +21,6 @@ from crestline.client.files.failures import REFUSED
 from crestline.client.files.links import map_link
 from crestline.client.files.local import make_executable, sha256
 from crestline.client.files.manifest import read_manifest
-from crestline.client.files.names import is_temporary, remote_stat, spellings, takes_a_job
 from crestline.client.files.parallel import run_parallel
 from crestline.client.files.report import Meter, Report
 from crestline.client.files.retry import Patience
@@ -29,6 +28,7 @@ from crestline.client.files.same import is_ambiguous, same_on_crestline, same_on
 from crestline.client.files.strategy import ALONE, FileStrategy, Later, TreeDownload
 from crestline.client.files.tree import MANIFEST, Listing, is_executable, list_tree, scan
 from crestline.client.files.unfinished import Note, Unfinished, fingerprint
+from crestline.client.remote_names import is_temporary, remote_stat, spellings, takes_a_job
 from crestline.client.streams import closing
 from crestline.model import (
     FileType,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Callable
 
-from crestline.client.files.names import is_safe_link
+from crestline.client.remote_names import is_safe_link
 
 MapLink = Callable[[str, str, str], str | None]
 """as `map_link`"""

@@ -13,7 +13,7 @@ import msgspec
 from crestline.client.backends.base import Backend
 from crestline.client.files.ignore import IgnoreRules
 from crestline.client.files.links import map_link
-from crestline.client.files.names import is_temporary, safe_relative, spellings
+from crestline.client.remote_names import is_temporary, safe_relative, spellings
 from crestline.model import (
     CrestlineError,
     File,

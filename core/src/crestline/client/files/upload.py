@@ -12,7 +12,14 @@ from anyio.to_thread import run_sync
 
 from crestline.client.files.ignore import IgnoreRules
 from crestline.client.files.local import local_errors, sha256
-from crestline.client.files.names import (
+from crestline.client.files.report import Meter, Progress, Report
+from crestline.client.files.strategy import FileStrategy
+from crestline.client.files.tree import Entry, Listing
+from crestline.client.files.upload_archive import pack_and_extract
+from crestline.client.files.upload_file import send_ahead, upload_file
+from crestline.client.files.upload_tree import upload_tree
+from crestline.client.files.verify import is_same
+from crestline.client.remote_names import (
     check_remote,
     is_direct,
     is_directory,
@@ -22,13 +29,6 @@ from crestline.client.files.names import (
     remote_stat,
     takes_a_job,
 )
-from crestline.client.files.report import Meter, Progress, Report
-from crestline.client.files.strategy import FileStrategy
-from crestline.client.files.tree import Entry, Listing
-from crestline.client.files.upload_archive import pack_and_extract
-from crestline.client.files.upload_file import send_ahead, upload_file
-from crestline.client.files.upload_tree import upload_tree
-from crestline.client.files.verify import is_same
 from crestline.model import FileType, InvalidRequestError, TransferError
 
 # Asking first whether the file is there already pays from here on.

@@ -15,13 +15,13 @@ from crestline.client.backends.messages import TransferMethod
 from crestline.client.files.archive import pack, write_gzip
 from crestline.client.files.local import sha256
 from crestline.client.files.manifest import Known, read_manifest, write_manifest
-from crestline.client.files.names import make_directory, takes_a_job, temporary_name
 from crestline.client.files.report import Meter
 from crestline.client.files.same import same_on_plain
 from crestline.client.files.strategy import FileStrategy, Sent
 from crestline.client.files.tree import Entry, Listing, list_tree
 from crestline.client.files.unfinished import Note, Unfinished, fingerprint
 from crestline.client.files.upload_file import send_ahead, upload_file
+from crestline.client.remote_names import make_directory, takes_a_job, temporary_name
 from crestline.model import (
     FileType,
     MissingFileError,

@@ -18,12 +18,12 @@ from crestline.client.backends.messages import TransferMethod
 from crestline.client.files import signed_urls
 from crestline.client.files.aliases import alias_for_jobs
 from crestline.client.files.local import RunningSum, read_chunks, sha256
-from crestline.client.files.names import make_directory, moves_in_pieces
 from crestline.client.files.parallel import run_parallel
 from crestline.client.files.report import Meter
 from crestline.client.files.retry import Patience
 from crestline.client.files.strategy import FileStrategy
 from crestline.client.files.verify import is_same
+from crestline.client.remote_names import make_directory, moves_in_pieces
 from crestline.model import (
     ConflictError,
     CrestlineError,

@@ -10,7 +10,6 @@ from anyio.to_thread import run_sync
 from crestline.client.files.archive import pack, stream
 from crestline.client.files.failures import Failures
 from crestline.client.files.ignore import IgnoreRules
-from crestline.client.files.names import stays_inside
 from crestline.client.files.report import Meter, Report
 from crestline.client.files.retry import Patience
 from crestline.client.files.same import same_on_crestline
@@ -18,6 +17,7 @@ from crestline.client.files.strategy import ALONE, FileStrategy, Sent
 from crestline.client.files.tree import Entry, scan
 from crestline.client.files.upload_archive import list_or_make
 from crestline.client.files.upload_file import upload_file
+from crestline.client.remote_names import stays_inside
 from crestline.model import (
     FileType,
     GatewayUnavailableError,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from crestline.client.files.names import remote_stat
 from crestline.client.files.strategy import FileStrategy
+from crestline.client.remote_names import remote_stat
 from crestline.model import MissingFileError
 
 

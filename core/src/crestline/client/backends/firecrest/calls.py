@@ -67,7 +67,10 @@ class Calls:
         self._authorizer = authorizer
         self._policy = retry or RetryPolicy()
         self.traffic = Traffic()
-        trust = httpx.create_ssl_context() if verify is True else verify  # once: it reads all authorities
+        if httpx.URL(self.gateway_url).scheme != "https":
+            trust: ssl.SSLContext | bool = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # unused, so it trusts no authority
+        else:
+            trust = httpx.create_ssl_context() if verify is True else verify  # once: it reads all authorities
         self._error_of = without_credential(error_of, authorizer.header)
         self._http = make_client(self.gateway_url, trust, self._policy, self._error_of, self.traffic, transport)
         self._api = AsyncFirecrest(self.gateway_url, authorizer, verify=trust)

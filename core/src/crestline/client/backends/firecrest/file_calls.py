@@ -19,7 +19,7 @@ from crestline.client.backends.firecrest.transfer_calls import TransferCalls
 from crestline.client.backends.lost_answers import exists, is_link, is_missing, never, settle
 from crestline.client.backends.messages import TransferMethod
 from crestline.client.backends.transport import Repeat
-from crestline.client.files.names import temporary_name, unescaped
+from crestline.client.remote_names import temporary_name, unescaped
 from crestline.model import (
     File,
     FileType,

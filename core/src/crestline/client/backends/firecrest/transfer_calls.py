@@ -16,7 +16,7 @@ from crestline.client.backends.base import JobEndpoints, SystemEndpoints, Transf
 from crestline.client.backends.firecrest.calls import Calls
 from crestline.client.backends.lost_answers import never, settle
 from crestline.client.backends.messages import JobFilter, TransferMethod
-from crestline.client.files.names import is_fit_for_jobs, is_temporary, temporary_name
+from crestline.client.remote_names import is_fit_for_jobs, is_temporary, temporary_name
 from crestline.model import (
     CrestlineError,
     InvalidRequestError,

@@ -13,7 +13,7 @@ from crestline.client.backends import file_scripts
 from crestline.client.backends.base import FileEndpoints, JobEndpoints, SystemEndpoints, TransferEndpoints
 from crestline.client.backends.iri.system import System
 from crestline.client.backends.messages import TransferMethod
-from crestline.client.files.names import temporary_name
+from crestline.client.remote_names import temporary_name
 from crestline.model import CrestlineError, InvalidRequestError, Job, JobSpec, TransferError, UnsupportedError
 
 LARGEST = 256 * 1024**2
