@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import posixpath
 from pathlib import Path
 
 import fsspec
@@ -11,7 +12,7 @@ from upath import UPath
 
 from crestline.client import Site, connect_blocking, register_site
 from crestline.fsspec import FirecRESTFileSystem
-from crestline.model import SystemNotFoundError
+from crestline.model import InvalidRequestError, SystemNotFoundError
 from harness.gateway import in_thread
 from harness.sites import gateway_site
 
@@ -130,3 +131,26 @@ def test_what_does_not_exist(fs: FirecRESTFileSystem, fs_path: str) -> None:
         fs.ls("nosuch/tmp")
     with pytest.raises(FileNotFoundError, match="names no system"):
         fs.ls("/")
+
+
+def test_a_directory_is_not_a_file(fs: FirecRESTFileSystem, fs_path: str, site: Site) -> None:
+    fs.pipe(f"{fs_path}/d/file", b"x")
+    with pytest.raises(IsADirectoryError):
+        fs.pipe(f"{fs_path}/d", b"y")
+    with pytest.raises(IsADirectoryError), fs.open(f"{fs_path}/d", "wb") as file:
+        file.write(b"y")
+    with pytest.raises(IsADirectoryError):
+        fs.open(f"{fs_path}/d", "rb")
+    system_name, _, there = fs_path.partition("/")
+    with connect_blocking(site, system=system_name) as system, pytest.raises(InvalidRequestError, match="directory"):
+        system.write_text(f"/{there}/d", "y")
+    assert [posixpath.basename(each) for each in fs.ls(f"{fs_path}/d", detail=False)] == ["file"]
+
+
+def test_a_link_that_leads_nowhere(fs: FirecRESTFileSystem, fs_path: str, site: Site) -> None:
+    system_name, _, there = fs_path.partition("/")
+    with connect_blocking(site, system=system_name) as system:
+        system.symlink(f"/{there}/nowhere", f"/{there}/broken")
+    assert (fs.exists(f"{fs_path}/broken"), fs.lexists(f"{fs_path}/broken")) == (False, True)
+    assert not fs.lexists(f"{fs_path}/missing")
+    assert not fs.lexists(f"{fs_path}/missing/too")

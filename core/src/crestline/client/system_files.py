@@ -161,12 +161,13 @@ class SystemFiles(abc.ABC):
         wait: bool = True,
         key: str | None = None,
         ignore: IgnoreRules | None = None,
+        exact: bool = False,
     ) -> Report:
         """Send a file or a directory; see `crestline.client.files.upload`."""
         from crestline.client import files
 
         return await files.upload(
-            self.connection.files, local, remote, progress=progress, wait=wait, key=key, ignore=ignore
+            self.connection.files, local, remote, progress=progress, wait=wait, key=key, ignore=ignore, exact=exact
         )
 
     async def download(
@@ -248,11 +249,15 @@ class SystemFiles(abc.ABC):
         return (await self.read_bytes(path)).decode(errors="replace")
 
     async def write_bytes(self, path: str, content: bytes) -> None:
-        """Write a whole file; what was there is replaced."""
+        """Write a whole file; what was there is replaced.
+
+        Raises:
+            InvalidRequestError: `path` is a directory.
+        """
         with tempfile.TemporaryDirectory(prefix="crestline-") as directory:
             copy = Path(directory, "content")
             await asyncio.to_thread(copy.write_bytes, content)
-            await self.upload(copy, path)
+            await self.upload(copy, path, exact=True)
 
     async def write_text(self, path: str, text: str) -> None:
         """Write a whole text file in UTF-8; what was there is replaced."""

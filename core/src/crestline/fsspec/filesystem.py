@@ -130,6 +130,19 @@ class FirecRESTFileSystem(AsyncFileSystem):  # type: ignore[misc]
         kind = kinds.get(entry.type, "other")
         return {"name": name, "type": kind, "size": entry.size if kind == "file" else 0}
 
+    async def _lexists(self, path: str) -> bool:
+        """Whether there is something of that name, also a link that leads nowhere."""
+        path = self._strip_protocol(path)
+        try:
+            return await self._exists(path) or path in await self._ls(posixpath.dirname(path), detail=False)
+        except FileNotFoundError:
+            return False
+
+    def lexists(self, path: str, **kwargs: Any) -> bool:
+        """As `os.path.lexists`."""
+        found: bool = sync(self.loop, self._lexists, path)
+        return found
+
     async def _cat_file(self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:
         async with self._on(path) as (system, there):
             if start is None and end is None:
@@ -161,7 +174,7 @@ class FirecRESTFileSystem(AsyncFileSystem):  # type: ignore[misc]
             if os.path.isdir(lpath):
                 await system.mkdir(there, parents=True)
                 return
-            await _with_parents(system, there, lambda: system.upload(lpath, there))
+            await _with_parents(system, there, lambda: system.upload(lpath, there, exact=True))
 
     async def _put(
         self,
@@ -353,7 +366,10 @@ def _errors(path: str) -> Iterator[None]:
     except ConflictError as error:
         raise FileExistsError(str(error)) from error
     except InvalidRequestError as error:
-        raise OSError(f"{path}: {error}") from error
+        said = str(error).casefold()
+        kinds = {"is a directory": IsADirectoryError, "not a directory": NotADirectoryError}
+        kind = next((kind for words, kind in kinds.items() if words in said), OSError)
+        raise kind(f"{path}: {error}") from error
 
 
 def _is_one_path(path: Any) -> bool:

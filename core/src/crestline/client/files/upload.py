@@ -44,6 +44,7 @@ async def upload(
     wait: bool = True,
     key: str | None = None,
     ignore: IgnoreRules | None = None,
+    exact: bool = False,
 ) -> Report:
     """Send a file or a directory; what is the same on both sides does not travel.
 
@@ -62,6 +63,7 @@ async def upload(
         key: calls with the same key resume each other's archive of this directory, others do not. Default: the
             absolute path of `local`.
         ignore: what of a directory is not sent; `Report.left_out` names it. Default: all is sent.
+        exact: whether `remote` names the file itself, so that a directory in its place is an error.
 
     Raises:
         MissingFileError: `local`, or the directory that `remote` is in, does not exist.
@@ -79,15 +81,15 @@ async def upload(
         size = source.stat().st_size
         worth_asking = _WORTH_ASKING if wait else min(_WORTH_ASKING, strategy.backend.max_direct_upload + 1)
         status = await _status(strategy, path)
-        if remote.endswith("/") or is_directory(status):
+        if not exact and (remote.endswith("/") or is_directory(status)):
             if status is None:
                 await make_directory(strategy.backend, path)
             elif not is_directory(status):
                 raise InvalidRequestError(f"{path} is not a directory.", hint="Leave the slash at its end out.")
             path = posixpath.join(path, source.name)
             status = await _status(strategy, path) if size >= worth_asking else None
-            if is_directory(status):
-                raise InvalidRequestError(f"{path} is a directory.", hint="Remove it, or give the file another name.")
+        if is_directory(status):
+            raise InvalidRequestError(f"{path} is a directory.", hint="Remove it, or give the file another name.")
         meter.total = size
         checksum: str | None = None
         if size >= worth_asking and status is not None and status["size"] == size:
