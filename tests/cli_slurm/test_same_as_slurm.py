@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from harness.cluster import Cluster, on_every_slurm
+from harness.patience import until_blocking
 from harness.slurm_commands import SlurmCommands, SlurmCommandsHere
 from harness.slurm_gateway import SlurmGateway
 
@@ -93,11 +94,11 @@ def jobs(cluster: Cluster, slurm_gateway: Any, tmp_path_factory: pytest.TempPath
     found["cancelled"] = submit("-J", "cancelled", "-t", "9", "--wrap", "sleep 600")
     bobs = cluster.check("bob", ["sbatch", "--parsable", "-H", "-J", "bobs", "--wrap", "true"], cwd="/home/bob")
     found["bobs"] = bobs.strip()
-    while "RUNNING" not in cluster.check("alice", ["squeue", "-h", "-j", found["cancelled"], "-o", "%T"]):
-        time.sleep(0.1)
+    running = ["squeue", "-h", "-j", found["cancelled"], "-o", "%T"]
+    until_blocking(lambda: "RUNNING" in cluster.check("alice", running))
     cluster.check("alice", ["scancel", found["cancelled"]])
-    while cluster.check("alice", ["squeue", "-h", "-j", f"{found['tasks']},{found['cancelled']}"]):
-        time.sleep(0.1)
+    live = ["squeue", "-h", "-j", f"{found['tasks']},{found['cancelled']}"]
+    until_blocking(lambda: not cluster.check("alice", live))
     return found
 
 

@@ -23,6 +23,7 @@ import httpx
 import pytest
 
 from harness.gateway import RunningGateway
+from harness.patience import until_blocking
 
 OPS = "/filesystem/local/ops"
 NASTY_NAMES = [
@@ -463,9 +464,7 @@ def test_trees_deeper_than_the_interpreters_stack(http: httpx.Client, work: Path
     stream = http.get(f"{OPS}/tar", params={"path": str(work)}).content
     answer = http.post("/filesystem/local/transfer/cp", json={"path": f"{work}/tree", "targetPath": f"{work}/copy"})
     url = f"/compute/local/jobs/{answer.json()['transferJob']['jobId']}"
-    while (state := http.get(url).json()["jobs"][0]["status"]["state"]) in ("PENDING", "RUNNING"):
-        time.sleep(0.01)
-    assert state == "COMPLETED"
+    until_blocking(lambda: http.get(url).json()["jobs"][0]["status"]["state"] == "COMPLETED")
     for name in ("tree", "copy"):
         assert http.delete(f"{OPS}/rm", params={"path": f"{work}/{name}"}).status_code == 204
     assert os.listdir(work) == ["a"]

@@ -19,6 +19,7 @@ from firecrest.v2 import AsyncFirecrest, Firecrest
 from crestline.gateway.transfers.s3.buckets import bucket_of
 from harness.cutting import relay_to
 from harness.gateway import GatewayProcess, RunningGateway, in_thread
+from harness.patience import until_blocking
 from harness.ports import free_ports
 from harness.s3 import S3Server
 from harness.sites import gateway_site
@@ -65,13 +66,13 @@ def own_bucket() -> str:
 
 
 def wait(http: httpx.Client, answer: httpx.Response, seconds: float = 60) -> dict[str, Any]:
-    deadline = time.monotonic() + seconds
-    while True:
+    def ended() -> dict[str, Any] | None:
         (job,) = http.get(f"{JOBS}/{answer.json()['transferJob']['jobId']}").json()["jobs"]
-        if job["status"]["state"] not in ("PENDING", "RUNNING"):
-            return dict(job["status"])
-        assert time.monotonic() < deadline, job
-        time.sleep(0.1)
+        return dict(job["status"]) if job["status"]["state"] not in ("PENDING", "RUNNING") else None
+
+    status = until_blocking(ended, seconds)
+    assert status is not None
+    return status
 
 
 def begin(http: httpx.Client, path: Path, size: int) -> httpx.Response:

@@ -21,6 +21,7 @@ from crestline.model import (
     normalize_state,
 )
 from crestline.wire.compute import JobDescription, JobInfo
+from harness import patience
 from harness.cluster import Cluster, on_every_slurm
 from harness.container_commands import ContainerCommands
 from harness.slurmrestd import rest_options
@@ -70,13 +71,11 @@ async def one(slurm: SlurmScheduler, job_id: str, user: str = "alice") -> JobInf
 async def until(
     slurm: SlurmScheduler, job_id: str, met: Callable[[list[JobInfo]], bool], user: str = "alice"
 ) -> list[JobInfo]:
-    deadline = time.monotonic() + PATIENCE
-    while True:
+    async def told() -> list[JobInfo]:
         jobs = await slurm.jobs(user, JobQuery(ids=(job_id,)))
-        if met(jobs):
-            return jobs
-        assert time.monotonic() < deadline, jobs
-        await asyncio.sleep(0.2)
+        return jobs if met(jobs) else []
+
+    return await patience.until(told, PATIENCE)
 
 
 def ended(jobs: list[JobInfo]) -> bool:
@@ -147,10 +146,7 @@ async def purge(cluster: Cluster) -> None:
     """Make slurmctld forget all jobs that have ended, and wait until it has."""
     held = ["squeue", "--noheader", "--states=BF,CA,CD,F,NF,OOM,TO,DL,PR", "--format=%A"]
     _keep_ended_jobs(cluster, 2)
-    deadline = time.monotonic() + PATIENCE
-    while cluster.check("root", held).strip():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.5)
+    await patience.until(lambda: not cluster.check("root", held).strip(), PATIENCE)
     _keep_ended_jobs(cluster, 300)
 
 
@@ -342,11 +338,9 @@ async def test_after_slurmctld_has_forgotten_a_job(slurm: SlurmScheduler, cluste
     job = describe("#SBATCH --output=in-%j.out\nexit 5", name="gone --output=no", standard_error="e %j")
     job_id = await slurm.submit("alice", job)
     await until(slurm, job_id, ended)
-    deadline = time.monotonic() + PATIENCE
     # The accounting asks slurmctld for a script after the job itself: one that is forgotten by then never arrives.
-    while job.script not in cluster.check("root", ["sacct", "--batch-script", f"--jobs={job_id}"]):
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.5)
+    script_of = ["sacct", "--batch-script", f"--jobs={job_id}"]
+    await patience.until(lambda: job.script in cluster.check("root", script_of), PATIENCE)
     await purge(cluster)
     fresh_commands = ContainerCommands(cluster)
     fresh = SlurmScheduler("test", fresh_commands, SlurmOptions(timeout=30))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 
@@ -13,6 +12,7 @@ from crestline.gateway.schedulers.slurm import SlurmOptions, SlurmScheduler
 from crestline.model import InvalidRequestError, normalize_state
 from crestline.wire.compute import JobDescription
 from harness.cluster import Cluster
+from harness.patience import until
 from harness.ssh import ssh_host
 
 pytestmark = pytest.mark.anyio
@@ -39,13 +39,13 @@ async def test_a_job_over_ssh(cluster: Cluster) -> None:
         key = f"over ssh {time.time()}"
         job_id = await slurm.submit("alice", job, key)
         assert await slurm.find("alice", key) == job_id
-        deadline = time.monotonic() + 120
-        while True:
+
+        async def ended() -> bool:
             (seen,) = await slurm.jobs("alice", JobQuery(ids=(job_id,)))
-            if normalize_state(seen.status.state).is_terminal:
-                break
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.2)
+            return normalize_state(seen.status.state).is_terminal
+
+        await until(ended, 120)
+        (seen,) = await slurm.jobs("alice", JobQuery(ids=(job_id,)))
         assert (seen.name, seen.status.state) == (NAME, "COMPLETED")
         (about,) = await slurm.metadata("alice", job_id)
         assert about.script == script

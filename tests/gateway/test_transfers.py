@@ -89,10 +89,8 @@ def ended(http: httpx.Client, answer: httpx.Response, status: int = 201) -> tupl
     assert set(answer.json()) == {"transferJob"}
     job = answer.json()["transferJob"]
     assert set(job) == {"jobId", "system", "workingDirectory", "logs"}
-    deadline = time.monotonic() + 60
-    while (state := job_of(http, answer.json())["status"]["state"]) in ("PENDING", "RUNNING", "COMPLETING"):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until_blocking(lambda: job_of(http, answer.json())["status"]["state"] not in ("PENDING", "RUNNING", "COMPLETING"))
+    state = job_of(http, answer.json())["status"]["state"]
     texts = [
         http.get("/filesystem/local/ops/view", params={"path": job["logs"][log]}).json()["output"]
         for log in ("outputLog", "errorLog")

@@ -51,10 +51,13 @@ class Bench:
 
     async def until(self, job_id: str, accept: Callable[[JobInfo], bool]) -> JobInfo:
         """The job once `accept` likes it."""
-        deadline = time.monotonic() + PATIENCE
-        while not accept(info := await self.info(job_id)):
-            assert time.monotonic() < deadline, info
-            await asyncio.sleep(0.01)
+
+        async def accepted() -> JobInfo | None:
+            info = await self.info(job_id)
+            return info if accept(info) else None
+
+        info = await until(accepted, PATIENCE, what=f"what the test waits for of job {job_id}")
+        assert info is not None
         return info
 
     async def state(self, job_id: str, state: str) -> JobInfo:

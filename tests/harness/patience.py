@@ -12,6 +12,11 @@ import anyio
 T = TypeVar("T")
 
 
+def _pause(began: float, shortest: float) -> float:
+    """Seconds to the next look: many looks at what takes long would cost more than they save."""
+    return min(max(shortest, (time.monotonic() - began) / 20), 0.25)
+
+
 async def until(condition: Callable[[], T | Awaitable[T]], seconds: float = 60.0, *, what: str = "") -> T:
     """What the condition answers, as soon as that is true; a test that waits in vain fails.
 
@@ -20,16 +25,16 @@ async def until(condition: Callable[[], T | Awaitable[T]], seconds: float = 60.0
         seconds: to wait at most.
         what: names what did not happen.
     """
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
     while True:
         found: Any = condition()
         if inspect.isawaitable(found):
             found = await found
         if found:
             return found  # type: ignore[no-any-return]
-        if time.monotonic() > deadline:
+        if time.monotonic() > began + seconds:
             raise TimeoutError(what or "what the test waits for did not happen")
-        await anyio.sleep(0.02)
+        await anyio.sleep(_pause(began, 0.02))
 
 
 async def until_answered(ask: Callable[[], Awaitable[T]], error: type[Exception], seconds: float = 120.0) -> T:
@@ -46,9 +51,9 @@ async def until_answered(ask: Callable[[], Awaitable[T]], error: type[Exception]
 
 def until_blocking(condition: Callable[[], T], seconds: float = 180.0, *, what: str = "") -> T:
     """As `until`, for tests without an event loop."""
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
     while not (found := condition()):
-        if time.monotonic() > deadline:
+        if time.monotonic() > began + seconds:
             raise TimeoutError(what or "what the test waits for did not happen")
-        time.sleep(0.05)
+        time.sleep(_pause(began, 0.02))
     return found

@@ -12,6 +12,7 @@ from traitlets.config import Config
 
 from crestline.client import Policy, PollPolicy, Site, SubmitPolicy, connect
 from crestline.model import JobSpec
+from crestline.single_flight import SingleFlight
 from crestline.testing.firecrest import PlainFirecrest, running
 from crestline_jupyterhub import FirecRESTSpawner
 from crestline_jupyterhub.connections import connections
@@ -37,6 +38,7 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> Iterator[PlainFirecrest]:
 async def spawners(plain: PlainFirecrest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[FirecRESTSpawner]]:
     """As a hub has them that was restarted: each with the state of a server whose job waits."""
     monkeypatch.setattr(connections, "policy", QUICK)
+    monkeypatch.setattr(connections, "_systems", SingleFlight())  # none of an earlier test's event loop
     site = Site(url=plain.url, token=plain.token(), system=plain.system)
     specs = [JobSpec(script="#!/bin/sh\n", name=f"jupyter-{n}", workdir=str(plain.home)) for n in range(SERVERS)]
     async with connect(site) as system:

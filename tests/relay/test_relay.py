@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -14,6 +13,7 @@ import pytest
 from crestline.relay.agent import Agent, SessionEndedError
 from crestline.relay.tokens import HubKey
 from crestline.relay.websocket import RefusedError
+from harness.patience import until
 from harness.relay import Handler, Relayed, read_request, serving
 
 pytestmark = pytest.mark.anyio
@@ -128,7 +128,7 @@ async def test_streams_that_are_over_leave_nothing_behind(relay: Relayed) -> Non
         place = relay.server.relay.hubs[0].sessions.find(session.id)
         assert place is not None
         assert place.mux is not None
-        await _until(lambda: place.mux is not None and not place.mux._streams)
+        await until(lambda: place.mux is not None and not place.mux._streams)
 
 
 async def test_connection_that_broke_comes_back_and_requests_wait_for_it(relay: Relayed) -> None:
@@ -285,11 +285,3 @@ async def test_server_that_does_not_listen_yet_is_a_503(relay: Relayed) -> None:
     _, token = relay.session()
     async with relay.agent(token):
         assert (await relay.get("/user/alice/")).startswith(b"HTTP/1.1 503")
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    for _ in range(3000):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise TimeoutError

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from crestline.relay import websocket
 from crestline.relay.program import agent_program
 from crestline.relay.tokens import HubKey
 from harness.gateway import in_thread
+from harness.patience import until_blocking
 from harness.relay import key_file
 
 SERVER = """
@@ -91,12 +91,11 @@ def test_job_is_reached_through_the_relay_until_the_hub_ends_its_session(serving
 
 
 def _once_it_serves(http: httpx.Client, path: str) -> httpx.Response:
-    for _ in range(600):
+    def served() -> list[httpx.Response]:
         answer = http.get(path)
-        if answer.status_code != 503:
-            return answer
-        time.sleep(0.1)
-    raise TimeoutError(path)
+        return [answer] if answer.status_code != 503 else []
+
+    return until_blocking(served, what=path)[0]
 
 
 def test_relay_asks_for_a_signed_token(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from harness.cluster import Cluster
+from harness.patience import until_blocking
 from harness.slurm_gateway import SlurmGateway
 
 OPS = "/filesystem/cluster/ops"
@@ -56,10 +57,7 @@ def job(cluster: Cluster, alice: httpx.Client) -> Iterator[str]:
     answer = alice.post(JOBS, json={"job": description}, headers=headers)
     assert answer.status_code == 201, answer.text
     job_id = answer.json()["jobId"]
-    deadline = time.monotonic() + 120
-    while cluster.exec("alice", ["cat", "/home/alice/alone.log"]).stdout.strip() != SECRET:
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    until_blocking(lambda: cluster.exec("alice", ["cat", "/home/alice/alone.log"]).stdout.strip() == SECRET)
     yield job_id
     alice.delete(f"{JOBS}/{job_id}")
 
@@ -114,13 +112,11 @@ def streamed(http: httpx.Client, method: str, url: str, arguments: dict[str, Any
 
 
 def ended(http: httpx.Client, job_id: str) -> str:
-    deadline = time.monotonic() + 120
-    while True:
-        state = str(http.get(f"{JOBS}/{job_id}").json()["jobs"][0]["status"]["state"])
-        if state not in ("PENDING", "RUNNING", "COMPLETING"):
-            return state
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    def state() -> str:
+        return str(http.get(f"{JOBS}/{job_id}").json()["jobs"][0]["status"]["state"])
+
+    until_blocking(lambda: state() not in ("PENDING", "RUNNING", "COMPLETING"))
+    return state()
 
 
 def test_what_arrives_for_one_is_not_readable_for_others(cluster: Cluster, alice: httpx.Client, file: str) -> None:

@@ -22,6 +22,7 @@ import pytest
 from harness.cluster import Cluster
 from harness.corpus import Canary, ways_out
 from harness.gateway import in_thread
+from harness.patience import until_blocking
 
 RUNNING = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING")
 SECRET = "what is outside"
@@ -200,11 +201,8 @@ def test_names_of_files_in_the_background(target: Target, canary: Canary) -> Non
 
     at_once([lambda n=n, w=w: begin(n, w) for n, w in enumerate(canary.words()[::3])])  # type: ignore[misc]
     for job_id in started:
-        deadline = time.monotonic() + 120
-        while (state := target.http.get(f"{target.jobs}/{job_id}").json()["jobs"][0]["status"]["state"]) in RUNNING:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        assert state == "COMPLETED"
+        url = f"{target.jobs}/{job_id}"
+        until_blocking(lambda url=url: target.http.get(url).json()["jobs"][0]["status"]["state"] == "COMPLETED")
 
 
 def test_ways_out_of_the_tree(target: Target, canary: Canary) -> None:

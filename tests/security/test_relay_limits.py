@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from crestline.relay.stream_limits import FEW, LimitReachedError, StreamLimits, 
 from crestline.relay.tokens import Session
 from crestline.relay.websocket import WebSocket, connect
 from harness.certificates import Authority
+from harness.patience import until
 from harness.relay import Relayed, read_request, relay, serving
 
 __all__ = ["relay"]
@@ -35,14 +36,6 @@ async def answering(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
 async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await reader.read()
     writer.close()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(3000):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise TimeoutError
 
 
 @asynccontextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 
 from harness.cluster import Cluster
 from harness.gateway import GatewayProcess
+from harness.patience import until_blocking
 from harness.ports import free_port
 from harness.secret_scanner import (
     files_below,
@@ -110,10 +110,7 @@ def test_a_gateway_of_this_machine(gateway: GatewayProcess, tmp_path: Path) -> N
             )
         http.post("/compute/local/jobs", content=f'{{"job": {{"env": {{"A": "{refused}"')
 
-        deadline = time.monotonic() + 120
-        while not (work / "runs").exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        until_blocking((work / "runs").exists)
         known = known_below(tmp_path)
         arguments, environments = arguments_and_environments()
         assert found_in(arguments, known) == []
@@ -166,10 +163,7 @@ def test_a_job_of_the_cluster(slurm_gateway: SlurmGateway, cluster: Cluster, tmp
         assert answer.status_code == 201, answer.text
         job_id = answer.json()["jobId"]
         try:
-            deadline = time.monotonic() + 120
-            while cluster.exec("alice", ["test", "-s", "/home/alice/secrets/runs"]).exit_status:
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
+            until_blocking(lambda: not cluster.exec("alice", ["test", "-s", "/home/alice/secrets/runs"]).exit_status)
             known = known_below(tmp_path)
             keys = [file.read_text() for file in cluster.keys.iterdir()]
             known |= {f"SSH key {number}": key.splitlines()[1].encode() for number, key in enumerate(keys)}
