@@ -27,15 +27,25 @@ c.DummyAuthenticator.password = "{PASSWORD}"
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The interpreter of an environment with that JupyterHub and with what this workspace has."""
+    """The interpreter of an environment with that JupyterHub and the oldest versions of all that is declared."""
     assert DECLARED is not None
     uv, place = str(Path(sys.executable).with_name("uv")), tmp_path_factory.mktemp("oldest") / "venv"
     subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(place)], check=True, timeout=300)
     install = [uv, "pip", "install", "--quiet", "--python", str(place / "bin/python")]
-    here = ["-e", f"{ROOT / 'core'}[relay]", "-e", str(ROOT / "integrations/jupyterhub")]
+    core = f"{ROOT / 'core'}[relay,gateway,s3,postgresql,fsspec,mcp,otel,testing]"
+    here = ["--resolution=lowest-direct", "-e", core, "-e", str(ROOT / "integrations/jupyterhub")]
     command = [*install, f"jupyterhub=={DECLARED[1]}.*", *here]
     subprocess.run(command, check=True, timeout=600, cwd=place, env=environment_for_downloads())
     return str(place / "bin/python")
+
+
+IMPORTS = """
+import importlib, pkgutil, sys
+for root in sys.argv[1:]:
+    for module in pkgutil.walk_packages(importlib.import_module(root).__path__, f"{root}."):
+        if not module.name.endswith(".__main__"):
+            importlib.import_module(module.name)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +61,13 @@ def site(python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tupl
 
 def alive(plain: PlainFirecrest, user: str) -> list[str]:
     return [job.id for job in plain.jobs() if f"-{user}-" in job.name and not job.is_over]
+
+
+def test_every_module_can_be_imported_with_the_oldest_packages(python: str) -> None:
+    """What is declared as `package>=version` has what is imported from it."""
+    command = [python, "-c", IMPORTS, "crestline", "crestline_jupyterhub"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_choice_reaches_the_scheduler_and_the_server_answers(site: tuple[Hub, PlainFirecrest]) -> None:
