@@ -52,5 +52,5 @@ def test_a_workflow_of_this_machine_runs_there(
     assert not list(here.glob("**/squares"))
     answers = [record.getMessage().split() for record in caplog.records if record.name == "crestline.access"]
     sent = Counter(words[1] for words in answers if words[2].endswith("/ops/content") and words[3].startswith("2"))
-    assert sent == {"PUT": 2, "GET": 1}  # the input and the workflow's sources; the result
+    assert sent == {"PUT": 3, "GET": 1}  # the input, the workflow's sources and the jobs' storage plug-in; the result
     assert not any("/ops/upload" in words[2] or "/ops/download" in words[2] or "/tar" in words[2] for words in answers)
