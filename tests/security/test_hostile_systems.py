@@ -14,7 +14,7 @@ from crestline.gateway.hosts.ssh.commands import SshCommands
 from crestline.gateway.hosts.ssh.listing import Listing
 from crestline.gateway.hosts.ssh.names import Names
 from crestline.gateway.hosts.threads import ThreadShares
-from crestline.gateway.schedulers.slurm import SlurmOptions, SlurmScheduler
+from crestline.gateway.schedulers.slurm import SlurmOptions, SlurmScheduler, queue
 from crestline.model import CrestlineError
 from crestline.wire.extensions import TarSelection
 from crestline.wire.tar import ArchiveLimits
@@ -120,4 +120,21 @@ async def test_no_user_says_what_the_batch_system_is_for_another() -> None:
     assert (await slurm._site("alice")).retention == 300
     login.by_user["mallory"] = b""
     assert (await slurm._site("mallory")).retention == 1  # asked once an hour
+    assert slurm.version == "unknown"  # anybody reads it, so no user's login says it
     await slurm.stop()
+    login.by_user["watcher"] = b"SLURM_VERSION = 24\x1b[2J" + b"9" * 5000
+    slurm = SlurmScheduler("s", login, SlurmOptions(observer="watcher"))
+    await slurm._site("mallory")
+    assert slurm.version.startswith("24")
+    assert "\x1b" not in slurm.version
+    assert len(slurm.version) < 100
+    await slurm.stop()
+
+
+async def test_words_of_a_queue_are_not_kept_without_end() -> None:
+    """Each of these once stayed in memory for the gateway's life."""
+    for number in range(3000):
+        queue._limit(f"{number}:00")
+        queue._waits_or_has_ended(f"STATE{number}")
+    for kept in (queue._limit, queue._waits_or_has_ended):
+        assert kept.cache_info().currsize <= 1024

@@ -21,6 +21,8 @@ _CHUNK = 256 * 1024
 _COMPLAINTS = 64 * 1024
 MAX_OUTPUT = 256 * 1024 * 1024
 """bytes that all programs of a user may write at a time that are read as a whole"""
+_SHORT = 1024 * 1024
+"""bytes that a program may write from which a few words are expected"""
 _MOST_OF_ALL = 4 * MAX_OUTPUT
 """the same for all users of a system"""
 _MOST_ERRORS = 4 * 1024 * 1024
@@ -56,14 +58,16 @@ class SshCommands(Commands):
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
         timeout: float | None,
+        most: int = _SHORT,
     ) -> Completed:
+        """As `Commands.run`; more than `most` bytes of output are refused, since what reads them may be the loop."""
         with connected(self._name, argv[0]):
             async with self._process(user, command_line(argv, env, cwd)) as process, asyncio.timeout(timeout):
                 with _ENDED:
                     process.stdin.write(input or b"")
                     process.stdin.write_eof()
                 stdout, stderr = await asyncio.gather(
-                    self._whole(user, process.stdout), _head(process.stderr, _MOST_ERRORS)
+                    self._whole(user, process.stdout, most), _head(process.stderr, _MOST_ERRORS)
                 )
                 await process.wait_closed()
                 return self._completed(argv, process, stdout, stderr)
@@ -111,12 +115,12 @@ class SshCommands(Commands):
                     complaints.cancel()
                     feeding.cancel()
 
-    async def _whole(self, user: str, stream: asyncssh.SSHReader[bytes]) -> bytes:
+    async def _whole(self, user: str, stream: asyncssh.SSHReader[bytes], most: int) -> bytes:
         """All that a stream brings.
 
         Raises:
             GatewayUnavailableError: with what others have it is too much for the gateway's memory.
-            TooLargeError: with what the same user's other programs write it is.
+            TooLargeError: it is more than `most` bytes, or with what the same user's other programs write it is.
         """
         chunks: list[bytes] = []
         size = 0
@@ -125,7 +129,7 @@ class SshCommands(Commands):
                 chunks.append(chunk)
                 size += len(chunk)
                 self._held[user] += len(chunk)
-                if self._held[user] > MAX_OUTPUT:
+                if size > most or self._held[user] > MAX_OUTPUT:
                     raise TooLargeError("Command output exceeded buffer limit.", hint="Ask for less at once.")
                 if self._held.total() > _MOST_OF_ALL:
                     raise GatewayUnavailableError(f"{self._name}: too much output at once.", retry_after=1)

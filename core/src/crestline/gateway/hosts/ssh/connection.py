@@ -22,6 +22,7 @@ class Connection:
         self._capacity = max(settings.max_sessions - 1, 1)
         self._expires = expires
         self._idle_timeout = settings.timeout.idle_timeout
+        self._start_timeout = settings.timeout.command_execution
         self._last_used = time.monotonic()
         self._sftp: asyncio.Task[asyncssh.SFTPClient] | None = None
         self._dropped = False
@@ -70,10 +71,15 @@ class Connection:
 
         Raises:
             asyncssh.Error: the server has none, or the connection is gone.
+            TimeoutError: the server does not begin it.
         """
         if self._sftp is None or (self._sftp.done() and _result(self._sftp) is None):
-            self._sftp = asyncio.ensure_future(self.ssh.start_sftp_client(path_encoding=None))
+            self._sftp = asyncio.ensure_future(self._start_sftp())
         return await asyncio.shield(self._sftp)
+
+    async def _start_sftp(self) -> asyncssh.SFTPClient:
+        async with asyncio.timeout(self._start_timeout):  # so that the next transfer does not wait for this one's
+            return await self.ssh.start_sftp_client(path_encoding=None)
 
     def forget_sftp(self, session: asyncssh.SFTPClient | None) -> None:
         """The SFTP session is of no use any more, with all that is open in it: the next transfer opens another."""

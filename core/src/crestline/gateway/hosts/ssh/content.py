@@ -16,7 +16,11 @@ from crestline.gateway.hosts.ssh import window
 from crestline.gateway.hosts.ssh.commands import PLAIN, SshCommands
 from crestline.gateway.hosts.ssh.errors import reading, transferring
 from crestline.gateway.hosts.ssh.pools import Pools
-from crestline.model import InvalidRequestError
+from crestline.gateway.paths import printable
+from crestline.model import GatewayUnavailableError, InvalidRequestError
+
+_ATTEMPTS = 5
+"""to open a file and find that it is still the one that has its name"""
 
 
 class SshFile(OpenFile):
@@ -45,7 +49,8 @@ class SshFile(OpenFile):
                 yield block
 
     async def close(self) -> None:
-        await self._leave.aclose()
+        with transferring(self._system, "read", self._path):
+            await self._leave.aclose()
 
 
 async def open_file(system: str, path: str, user: str, pools: Pools, commands: SshCommands, stall: float) -> SshFile:
@@ -57,15 +62,21 @@ async def open_file(system: str, path: str, user: str, pools: Pools, commands: S
     with transferring(system, "read", path):
         async with AsyncExitStack() as stack, asyncio.timeout(stall):
             sftp = await stack.enter_async_context(pools.of(user).sftp())
-            while True:
+            for _attempt in range(_ATTEMPTS):
                 # Before it is opened: the server would wait for the writer of a pipe.
                 check_regular(await sftp.stat(name), path)
                 handle = await sftp.open(name, asyncssh.FXF_READ, encoding=None, block_size=0)
-                stack.push_async_callback(_close, handle)
-                status, mark = await asyncio.gather(handle.stat(), _mark(user, path, commands, stall))
-                if mark is not None and mark[1:3] == (status.size, status.mtime):
-                    break
-                await handle.close()
+                opened = AsyncExitStack()
+                opened.push_async_callback(_close, handle, stall)
+                async with opened:
+                    status, mark = await asyncio.gather(handle.stat(), _mark(user, path, commands, stall))
+                    if mark is not None and mark[1:3] == (status.size, status.mtime):
+                        stack.push_async_exit(opened.pop_all())
+                        break
+            else:
+                raise GatewayUnavailableError(
+                    f"read: '{printable(path)}' changed each time it was opened.", hint="Try again.", retry_after=1
+                )
             file = SshFile(system, path, handle, sftp.limits, stall, stack.pop_all())
     inode, size, _, nanoseconds = mark
     file.size = size
@@ -99,9 +110,10 @@ async def _mark(user: str, path: str, commands: SshCommands, timeout: float) -> 
         return int(inode), int(size), int(seconds), int(seconds) * 10**9 + int(fraction or 0)
 
 
-async def _close(handle: asyncssh.SFTPClientFile) -> None:
+async def _close(handle: asyncssh.SFTPClientFile, timeout: float) -> None:
     """Close an open file; one whose session is lost is closed already."""
     try:
-        await handle.close()
+        async with asyncio.timeout(timeout):
+            await handle.close()
     except (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection):
         return

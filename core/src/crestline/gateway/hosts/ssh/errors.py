@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import asyncssh
+from asyncssh.packet import PacketDecodeError
 
 from crestline.gateway.hosts.base import Completed
 from crestline.gateway.hosts.refusals import BY_ERRNO, FULL_DISK, disk_full
@@ -22,6 +23,9 @@ from crestline.model import (
 
 NOT_FOUND = 127
 """exit status of a shell, and of env(1), for a program that is not there"""
+
+_READ = 64 * 1024
+"""bytes of a program's standard error in which its reason is looked for"""
 
 _BY_REASON = {os.strerror(number): kind for number, kind in BY_ERRNO.items()}
 _SFTP: dict[type[asyncssh.SFTPError], tuple[type[CrestlineError], str]] = {
@@ -39,7 +43,7 @@ def refusal(command: str, result: Completed) -> CrestlineError:
     """The error that a command ended with, in its own words (those of the C locale)."""
     if result.exit_status == NOT_FOUND:
         return UnsupportedError(f"{command}: command not found", hint="Ask the site to install it.")
-    lines = printable(os.fsdecode(result.stderr)).strip().splitlines() or [f"{command}: failed"]
+    lines = printable(os.fsdecode(result.stderr[:_READ])).strip().splitlines() or [f"{command}: failed"]
     for line in lines:
         for reason, kind in _BY_REASON.items():
             if reason in line:
@@ -68,6 +72,8 @@ def connected(system: str, doing: str) -> Iterator[None]:
         raise GatewayUnavailableError(f"{system}: no answer in time to {doing}.", retry_after=1) from error
     except asyncssh.SFTPError as error:
         raise _from_sftp(error, doing, "") from error
+    except PacketDecodeError as error:
+        raise GatewayUnavailableError(f"{system}: an answer to {doing} cannot be read.", retry_after=1) from error
     except (asyncssh.Error, OSError) as error:
         raise GatewayUnavailableError(f"{system}: the connection was lost during {doing}.", retry_after=1) from error
 

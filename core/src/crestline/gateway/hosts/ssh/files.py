@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
 
@@ -16,7 +17,7 @@ from crestline.gateway.hosts.ssh.names import Names
 from crestline.gateway.hosts.ssh.pools import Pools
 from crestline.gateway.hosts.ssh.settings import SshSettings
 from crestline.gateway.hosts.ssh.temporaries import Temporaries
-from crestline.gateway.hosts.ssh.uploads import Claims, Uploads, sha256
+from crestline.gateway.hosts.ssh.uploads import Claims, Uploads, real_path, sha256
 from crestline.gateway.hosts.threads import ThreadShares
 from crestline.gateway.paths import PathGuard, printable
 from crestline.model import PermissionDeniedError
@@ -174,8 +175,8 @@ class SshFiles(Files):
         """A whole file system of this gateway stays, by whatever way a path leads to it."""
         directory, name = os.path.split(path)
         with transferring(self._name, complaint.partition(":")[0], path):
-            async with self._pools.of(self._user).sftp() as sftp:
-                real = os.path.join(os.fsdecode(await sftp.realpath(os.fsencode(directory))), name)
+            async with self._pools.of(self._user).sftp() as sftp, asyncio.timeout(self._stall):
+                real = os.path.join(os.fsdecode(await real_path(sftp, directory)), name)
         if self._guard.must_stay(os.path.normpath(real)):
             raise PermissionDeniedError(
                 f"{complaint} '{printable(path)}': Operation not permitted",

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 import asyncssh
 
 from crestline.gateway.hosts.base import Completed, Files, Host, HostSetup, TemporaryFiles
-from crestline.gateway.hosts.ssh.commands import PLAIN, SshCommands
+from crestline.gateway.hosts.ssh.commands import MAX_OUTPUT, PLAIN, SshCommands
 from crestline.gateway.hosts.ssh.connector import Connector
 from crestline.gateway.hosts.ssh.credentials import Credentials
 from crestline.gateway.hosts.ssh.errors import reading, refusal
@@ -104,7 +104,7 @@ class SshHost(Host):
         cwd: str | None = None,
         timeout: float,
     ) -> Completed:
-        return await self._commands.run(user, argv, input=input, env=env, cwd=cwd, timeout=timeout)
+        return await self._commands.run(user, argv, input=input, env=env, cwd=cwd, timeout=timeout, most=MAX_OUTPUT)
 
     async def user_info(self, user: str) -> UserInfo:
         result = await self._run(user, "id")

@@ -7,11 +7,13 @@ import time
 from collections.abc import Iterable
 from typing import Literal
 
-from crestline.gateway.hosts.base import Commands
+from crestline.gateway.hosts.ssh.commands import SshCommands
 from crestline.model.text import printable
 
 _KEPT = 600.0
 _MAX_NAME = 256
+_MOST = 16 * 1024 * 1024
+"""bytes that getent(1) may print: it names all members of a group"""
 
 Kind = Literal["passwd", "group"]
 
@@ -22,7 +24,7 @@ class Names:
     What one user's login answers is never shown to another, who would take an invented name for a file's owner.
     """
 
-    def __init__(self, commands: Commands, timeout: float) -> None:
+    def __init__(self, commands: SshCommands, timeout: float) -> None:
         self._commands = commands
         self._timeout = timeout
         self._known: dict[tuple[str, Kind], dict[str, tuple[str, float]]] = {}
@@ -37,7 +39,7 @@ class Names:
     async def _of(self, user: str, kind: Kind, numbers: set[str]) -> dict[str, str]:
         known, now = self._known.setdefault((user, kind), {}), time.monotonic()
         if missing := sorted(each for each in numbers if each not in known or known[each][1] < now):
-            result = await self._commands.run(user, ["getent", kind, *missing], timeout=self._timeout)
+            result = await self._commands.run(user, ["getent", kind, *missing], timeout=self._timeout, most=_MOST)
             found = {each: each for each in missing}
             for line in result.stdout.decode(errors="replace").splitlines():
                 name, _, number, *_ = [*line.split(":", 3), "", ""]

@@ -82,8 +82,7 @@ class Pool:
             connection.transfers += 1
         session = None
         try:
-            async with asyncio.timeout(self._settings.timeout.command_execution):
-                session = await connection.sftp()
+            session = await connection.sftp()
             yield session
         except (asyncssh.Error, TimeoutError) as error:
             if session is None or not isinstance(error, asyncssh.SFTPError) or isinstance(error, _LOST):

@@ -166,7 +166,7 @@ class Uploads(base.Uploads):
         with transferring(self._system, "write", path):
             async with self._pools.of(self._user).sftp() as sftp:
                 async with asyncio.timeout(self._stall):
-                    target = await sftp.realpath(os.fsencode(path))
+                    target = await real_path(sftp, path)
                     replaced = await _writable(sftp, target, path) if check else None
                 temporary = os.fsencode(temporary_of(os.fsdecode(target), identifier))
                 explain = partial(self._explain, os.fsdecode(target))
@@ -222,7 +222,8 @@ class _Upload:
         try:
             yield file
         finally:
-            await file.close()
+            async with asyncio.timeout(self._stall):
+                await file.close()
 
     async def store(
         self,
@@ -258,7 +259,8 @@ class _Upload:
                     await self._explain(error)  # now: what is removed next makes room again
             finally:
                 if limit is None:
-                    await file.truncate(writer.stored)  # no hole where one write failed and a later one did not
+                    async with asyncio.timeout(self._stall):
+                        await file.truncate(writer.stored)  # no hole where one write failed and a later one did not
             raise
         finally:
             writer.drop()
@@ -283,11 +285,13 @@ class _Upload:
     async def reserve(self, size: int) -> None:
         """Make it `size` bytes long, if there is room."""
         directory = os.path.dirname(self._target)
-        room = await self._sftp.statvfs(directory)
+        async with asyncio.timeout(self._stall):
+            room = await self._sftp.statvfs(directory)
         if size > room.bavail * room.frsize:
             raise no_room(os.fsdecode(directory), size)
         async with self.opened(asyncssh.FXF_WRITE | asyncssh.FXF_CREAT) as file:
-            await file.truncate(size)
+            async with asyncio.timeout(self._stall):
+                await file.truncate(size)
 
     async def publish(self) -> None:
         """Rename it to its target, with the permissions of the file that it replaces."""
@@ -303,6 +307,12 @@ class _Upload:
                 await self._sftp.remove(self.temporary)
         except asyncssh.SFTPNoSuchFile:
             return
+
+
+async def real_path(sftp: asyncssh.SFTPClient, path: str) -> bytes:
+    """Where `path` leads, as the server says."""
+    with reading("sftp-server"):
+        return await sftp.realpath(os.fsencode(path))
 
 
 async def _writable(sftp: asyncssh.SFTPClient, target: bytes, path: str) -> int | None:

@@ -19,6 +19,10 @@ _ALL = 16 * 1024 * 1024
 _LEAST = 512 * 1024
 _SAFE = 16 * 1024
 """bytes of a request that every server takes"""
+_LONGEST = 1024 * 1024
+"""bytes of a request, whatever the server says that it takes"""
+_REQUESTS = 256
+"""that are under way at once in one transfer, however short the server wants them"""
 
 
 class _Shares:
@@ -50,12 +54,12 @@ async def read(
         handle: opened with `block_size=0`.
         stall: seconds that one request may take.
     """
-    size = limits.max_read_len or _SAFE
+    size = min(limits.max_read_len or _SAFE, _LONGEST)
     ahead: deque[asyncio.Task[bytes]] = deque()
     _shares.join()
     try:
         while ahead or offset < end:
-            while offset < end and len(ahead) * size < _shares.size:
+            while offset < end and len(ahead) < min(_shares.size / size, _REQUESTS):
                 wanted = min(size, end - offset)
                 ahead.append(asyncio.ensure_future(_read_all(handle, offset, wanted, stall)))
                 offset += wanted
@@ -77,7 +81,7 @@ class Writer:
         self.stored = offset
         """up to here all is written"""
         self._handle = handle
-        self._size = limits.max_write_len or _SAFE
+        self._size = min(limits.max_write_len or _SAFE, _LONGEST)
         self._offset = offset
         self._stall = stall
         self._ahead: deque[tuple[int, asyncio.Task[None]]] = deque()
@@ -91,7 +95,7 @@ class Writer:
         """
         view = memoryview(block)
         while view:
-            while len(self._ahead) * self._size >= _shares.size:
+            while len(self._ahead) >= min(_shares.size / self._size, _REQUESTS):
                 await self._next()
             piece, view = view[: self._size], view[self._size :]
             task = asyncio.ensure_future(self._write(bytes(piece), self._offset))
@@ -130,6 +134,8 @@ async def _read_all(handle: asyncssh.SFTPClientFile, offset: int, size: int, sta
             part = cast("bytes", await handle.read(size, offset))
             if not part:
                 break
+            if len(part) > size:
+                raise asyncssh.SFTPBadMessage("more bytes than were asked for")
             parts.append(part)
             offset, size = offset + len(part), size - len(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)

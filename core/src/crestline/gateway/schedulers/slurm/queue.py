@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from functools import cache
+from functools import lru_cache
 from typing import TypeVar
 
 from crestline.gateway.schedulers.job_book import Entry
@@ -106,13 +106,13 @@ def _entries(table: Iterable[Pieces]) -> list[Entry]:
     return [_entry(_LAYOUT.cells(pieces), words) for pieces in table if job_ids.is_job_id(pieces[0])]
 
 
-@cache
+@lru_cache(maxsize=1024)
 def _waits_or_has_ended(state: str) -> tuple[bool, bool]:
     normal = normalize_state(state)
     return normal.is_waiting, normal.is_terminal
 
 
-@cache
+@lru_cache(maxsize=1024)
 def _limit(cell: str) -> int | None:
     return seconds(cell)
 
