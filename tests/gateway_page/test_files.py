@@ -139,6 +139,26 @@ def test_files_are_renamed_and_copied_and_directories_fetched(
         assert {Path(name).name for name in tar.getnames()} >= {"in.txt", "copy"}
 
 
+def test_files_are_dropped_on_the_page(page: Page, gateway: RunningGateway, tmp_path: Path) -> None:
+    sign_in(page, gateway, f"#/files/local{tmp_path}")
+    page.get_by_text("Nothing is here. To upload files, drop them on this page.").wait_for()
+    dropped = page.evaluate_handle("""() => {
+      const found = new DataTransfer();
+      for (const name of ['si.cif', 'ge ü.cif']) found.items.add(new File([name], name));
+      return found;
+    }""")
+    view = page.locator(".view.files")
+    view.dispatch_event("dragover", {"dataTransfer": dropped})
+    assert "dropping" in (view.get_attribute("class") or "")
+    view.dispatch_event("drop", {"dataTransfer": dropped})
+    assert "dropping" not in (view.get_attribute("class") or "")
+    for name in ("si.cif", "ge ü.cif"):
+        entry(page, name).wait_for()
+        assert (tmp_path / name).read_text() == name
+    page.get_by_label("Find by name").fill("zz")
+    page.get_by_text("No name contains that.").wait_for()
+
+
 def test_pictures_and_tables_are_shown(page: Page, gateway: RunningGateway, tmp_path: Path) -> None:
     from playwright.sync_api import expect
 

@@ -164,6 +164,8 @@ def test_queue_and_run_are_a_picture_and_systems_are_chosen(page: Page, two_syst
     page.get_by_role("combobox", name="System").select_option("eiger")
     page.get_by_text("No jobs yet.").wait_for()
     assert page.url.endswith("#/jobs/eiger")
+    assert page.get_by_role("link", name="Submit one").get_attribute("href") == "#/submit/eiger"
+    assert page.get_by_label("Choose all jobs shown").is_disabled()
     page.get_by_role("combobox", name="System").focus()
     page.keyboard.press("ArrowUp")
     page.get_by_role("heading", name="Jobs on daint").wait_for()
@@ -369,3 +371,35 @@ def test_where_streams_are_held_back_polls_do(page: Page, gateway: RunningGatewa
     page.clock.resume()
     state(row, "COMPLETED").wait_for()
     assert held
+
+
+def test_all_jobs_that_a_filter_shows_are_cancelled_at_once(page: Page, two_systems: RunningGateway) -> None:
+    sign_in(page, two_systems, "#/jobs/eiger")
+    with two_systems.http() as http:
+        for name in ("sweep-1", "sweep-2", "not-swept"):
+            job = {"workingDirectory": str(two_systems.home.parent), "script": "#!/bin/sh\nsleep 600\n", "name": name}
+            http.post("/compute/eiger/jobs", json={"job": job}).raise_for_status()
+    table = page.get_by_role("table", name="Jobs on eiger")
+    table.get_by_role("row", name="sweep-2").wait_for()
+    search = page.get_by_label("Find by id or name")
+    search.fill("no such job")
+    page.get_by_role("button", name="Show all").click()
+    table.get_by_role("row", name="not-swept").wait_for()
+    search.fill("sweep")
+    assert_rows(table, 2)
+    everything = page.get_by_label("Choose all jobs shown")
+    table.get_by_role("checkbox", name="Choose job").first.check()
+    assert everything.evaluate("each => each.indeterminate")
+    everything.check()
+    page.get_by_role("button", name="Cancel 2 chosen").click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel the jobs").click()
+    state(table, "CANCELLED").nth(1).wait_for()
+    search.fill("not-swept")
+    assert_rows(table, 1)
+    row = table.get_by_role("row", name="not-swept")
+    assert state(row, "CANCELLED").count() == 0
+    row.get_by_role("checkbox").check()
+    assert everything.is_checked()
+    page.get_by_role("button", name="Cancel 1 chosen").click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel the jobs").click()
+    state(row, "CANCELLED").wait_for()

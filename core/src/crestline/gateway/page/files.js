@@ -83,11 +83,20 @@ export async function showFiles({ place, system, rest, settings, signal }) {
     h('div', { class: 'tools' }, bring, h('label', { for: 'bring', class: 'button primary' }, 'Upload files'), make, search,
       h('label', {}, hidden, ' Hidden files'), count),
     trouble, uploads, table(`Files in ${directory}`, HEADS, body), more);
-  place.addEventListener('dragover', (event) => event.preventDefault());
+  place.addEventListener('dragover', (event) => {
+    event.preventDefault();
+    place.classList.add('dropping');
+  });
+  place.addEventListener('dragleave', (event) => { if (!place.contains(event.relatedTarget)) place.classList.remove('dropping'); });
   place.addEventListener('drop', (event) => {
     event.preventDefault();
-    take([...event.dataTransfer.files]);
+    place.classList.remove('dropping');
+    const { items, files } = event.dataTransfer;
+    const folders = [...items].map((each) => each.webkitGetAsEntry?.()).filter((each) => each?.isDirectory).map((each) => each.name);
+    if (folders.length) complain(trouble, new Error(`Directories cannot be uploaded here: ${folders.join(', ')}. Use crestline cp -r.`));
+    take([...files].filter((each) => !folders.includes(each.name)));
   });
+  say('Loading');
   await load();
   return directory;
 
@@ -98,8 +107,13 @@ export async function showFiles({ place, system, rest, settings, signal }) {
       entries.sort((one, other) => (other.type === 'd') - (one.type === 'd') || one.name.localeCompare(other.name, undefined, { numeric: true }));
       draw();
     } catch (error) {
+      body.replaceChildren();
       complain(trouble, error);
     }
+  }
+
+  function say(text) {
+    body.replaceChildren(h('tr', {}, h('td', { colspan: HEADS.length }, text)));
   }
 
   function draw() {
@@ -107,7 +121,7 @@ export async function showFiles({ place, system, rest, settings, signal }) {
     const found = entries.filter((each) => each.name.toLowerCase().includes(text));
     count.textContent = `${found.length} ${found.length === 1 ? 'entry' : 'entries'}`;
     body.replaceChildren(...found.slice(0, shown).map(row));
-    if (!found.length) body.append(h('tr', {}, h('td', { colspan: HEADS.length }, 'Nothing is here.')));
+    if (!found.length) say(entries.length ? 'No name contains that.' : 'Nothing is here. To upload files, drop them on this page.');
     more.hidden = found.length <= shown;
   }
 

@@ -26,7 +26,8 @@ export function newRow(system, item, told) {
   const fold = h('button', { type: 'button', class: 'fold', onclick: () => told.unfold(array) });
   id.append(h('a', { href: linkTo(system, named) }, named.jobId));
   let jobs = [];
-  const row = { element: h('tr', {}, cells), update, tick, unchoose };
+  const canBeChosen = () => !jobs.every(hasEnded);
+  const row = { element: h('tr', {}, cells), update, tick, choose, canBeChosen };
 
   function update({ jobs: found, fold: how }) {
     showFold(found, how);
@@ -70,9 +71,9 @@ export function newRow(system, item, told) {
     ran.textContent = duration(found.ran);
   }
 
-  function unchoose() {
-    box.checked = false;
-    told.choose(item.key, null);
+  function choose(wanted) {
+    box.checked = wanted && canBeChosen();
+    told.choose(item.key, box.checked ? jobs : null);
   }
   return row;
 }

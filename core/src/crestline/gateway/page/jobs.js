@@ -70,7 +70,8 @@ export async function showJobs({ place, system, query, signal }) {
   const trouble = h('div');
   const picture = timeline((job) => linkTo(system.name, job), signal);
   const sorters = Object.entries(COLUMNS).map(([name, [text]]) => h('button', { type: 'button', class: 'sort', onclick: () => sort(name) }, text));
-  const heads = [h('span', { class: 'unseen' }, 'Choose'), ...sorters, 'Action'];
+  const all = h('input', { type: 'checkbox', 'aria-label': 'Choose all jobs shown', onchange: () => chooseAll(all.checked) });
+  const heads = [all, ...sorters, 'Action'];
   place.append(h('h1', {}, `Jobs on ${system.name}`),
     h('div', { class: 'tools' }, search, states, since, mode, count, cancel, notifySwitch()),
     trouble, picture.element, table(`Jobs on ${system.name}`, heads, body), more);
@@ -119,7 +120,7 @@ export async function showJobs({ place, system, query, signal }) {
       if (body.children[place] !== row.element) body.insertBefore(row.element, body.children[place] ?? null);
     });
     body.querySelector('.none')?.remove();
-    if (!visible.length && told) body.append(h('tr', { class: 'none' }, h('td', { colspan: heads.length }, jobs.size ? 'No job is like that.' : 'No jobs yet.')));
+    if (!visible.length) body.append(h('tr', { class: 'none' }, h('td', { colspan: heads.length }, nothing())));
     more.hidden = items.length <= shown;
     count.textContent = told ? `${wanted.length} ${wanted.length === 1 ? 'job' : 'jobs'}` : '';
     const [column, direction] = [Object.keys(COLUMNS).indexOf(order.replace('-', '')), order.startsWith('-') ? 'descending' : 'ascending'];
@@ -128,9 +129,26 @@ export async function showJobs({ place, system, query, signal }) {
     picture.draw(visible.flatMap((item) => item.jobs));
   }
 
+  /** What stands in place of jobs. */
+  function nothing() {
+    if (!told) return 'Loading';
+    if (!jobs.size) return ['No jobs yet. ', h('a', { href: `#/submit/${path(system.name)}` }, 'Submit one')];
+    return ['No job is like that. ', h('button', { type: 'button', onclick: showAll }, 'Show all')];
+  }
+
+  function showAll() {
+    [search.value, states.value] = ['', 'all'];
+    filter();
+    search.focus();
+  }
+
   function unfold(array) {
     if (!open.delete(array)) open.add(array);
     draw();
+  }
+
+  function chooseAll(wanted) {
+    for (const row of rows.values()) row.choose(wanted);
   }
 
   function choose(key, found) {
@@ -140,6 +158,10 @@ export async function showJobs({ place, system, query, signal }) {
   }
 
   function drawCancel() {
+    const most = [...rows.values()].filter((row) => row.canBeChosen()).length;
+    all.disabled = !most;
+    all.checked = most > 0 && chosen.size === most;
+    all.indeterminate = chosen.size > 0 && !all.checked;
     cancel.hidden = !chosen.size;
     cancel.textContent = `Cancel ${chosen.size} chosen`;
   }
@@ -161,7 +183,7 @@ export async function showJobs({ place, system, query, signal }) {
     for (const id of ids) {
       await send(`compute/${path(system.name, 'jobs', id)}`, { method: 'DELETE' }).catch((error) => failures.push(`${id}: ${error.message}`));
     }
-    for (const row of rows.values()) row.unchoose();
+    chooseAll(false);
     if (failures.length) throw new Error(`${failures.length} of ${ids.length} could not be cancelled. ${failures[0]}`);
     announce(`${ids.length} ${ids.length === 1 ? 'job is' : 'jobs are'} being cancelled.`);
   }
@@ -184,6 +206,7 @@ export async function showJobs({ place, system, query, signal }) {
     }
   }
   if (since.value) older();
+  draw();
 
   // The clocks of what waits and runs go on between two events.
   const ticking = setInterval(() => { for (const row of rows.values()) row.tick(); }, 1000);
@@ -199,6 +222,7 @@ export async function showJobs({ place, system, query, signal }) {
     },
   }, signal).catch((error) => {
     mode.textContent = error instanceof ApiError && error.status === 403 ? 'Not allowed' : 'Stopped';
+    body.querySelector('.none')?.remove();
     complain(trouble, error);
   });
   return `Jobs on ${system.name}`;
