@@ -235,7 +235,8 @@ def test_a_refresh_keeps_the_scopes(fresh: RunningGateway) -> None:
 
 NAMES = ["root", "ROOT", " root", "root@example.org", "EXAMPLE\\root", "0", "daemon", "slurm", "slurmrestd", "munge",
          "systemd-network", "_apt", "nobody", "www-data", "postgres",
-         "alice,root", "../alice", "-l", "alice\n", "\uff52oot", "alice@x/../root"]  # fmt: skip
+         "alice,root", "../alice", "-l", "alice\n", "\uff52oot", "alice@x/../root",
+         "4294967296", "18446744073709551616", "0x0", "0.0", "4294967295", "D\\0x1"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -34,6 +34,9 @@ SYSTEM_ACCOUNTS = (
 
 _POSIX_NAME = re.compile(r"(?:[a-z0-9_.-]+\\)?[a-z0-9_][a-z0-9_.+-]*\$?(?:@[a-z0-9_.-]+)?", re.ASCII | re.IGNORECASE)
 """a name with or without its domain; neither a path, nor a list, nor an option"""
+_NUMBER = re.compile(r"(0x[0-9a-f]+|[0-9]+)(?:\.[0-9]+)?")
+"""a name that programs may read as the uid, or the uid and gid, of a user"""
+_MAX_UID = 2**32 - 2
 _LONGEST_NAME = 256
 _KEPT = 10.0
 """seconds that an answer about the user of an API key holds"""
@@ -167,8 +170,9 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
 def _uids(names: list[str]) -> list[int]:
     found = []
     for name in names:
-        if name.isdigit():
-            found.append(int(name[:20]))  # a number stands for the user that has it
+        if number := _NUMBER.fullmatch(name):
+            uid = int(number[1][:20], 16 if number[1].startswith("0x") else 10)
+            found.append(uid if uid <= _MAX_UID else 0)  # programs cut a longer one to 32 bits, which may be root's
             continue
         try:
             found.append(pwd.getpwnam(name).pw_uid)
