@@ -44,7 +44,7 @@ test-fast: install  ## run the tests that need no container, browser or Airflow 
 	$(BIN)/python -m pytest -q -n $(FAST_WORKERS) --dist loadfile -m '$(FAST)' $(NOT_FAST:%=--ignore=tests/%) tests
 
 soak: install  ## run the long runs in their full size
-	$(BIN)/python -m pytest -m soak tests
+	$(BIN)/python -m pytest -m soak -rP tests
 
 bench: install  ## run all benchmarks and write docs/measurements (an hour; wrk and an OpenSSH client needed)
 	$(BIN)/python benchmarks

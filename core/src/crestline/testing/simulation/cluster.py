@@ -233,6 +233,7 @@ class SimulatedCluster:
             self._world.loop.call_later(wait, self._start, job, try_number + 1)
 
     def _become(self, job: SimulatedJob, state: str, exit_code: int = 0, signal: int = 0) -> None:
+        self._world.transition("state of a job", job.moments[-1].state, state)
         job.moments.append(Moment(self._world.now, state, exit_code, signal))
         shown = f"{job.whole}_{job.index}" if job.index is not None else str(job.number)
         code = f", exit code {exit_code}" if exit_code else ""

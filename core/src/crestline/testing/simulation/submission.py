@@ -123,10 +123,11 @@ class Submission(Scenario):
         )
 
     async def _watch(self, system: System, process: Process, key: str, job: Job | str) -> Job:
-        world = self.world
+        world, state = self.world, "nothing"
         try:
             async with contextlib.aclosing(system.watch(job)) as events:
                 async for event in events:
+                    world.transition("state as watched", state, state := event.state.value)
                     world.note(process.name, f"job {event.job.job_id} of {key} is {event.state.value} {event.reason}")
                     if event.state.is_terminal:
                         self.ends.check(process.name, event.job, key)

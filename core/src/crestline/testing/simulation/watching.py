@@ -75,10 +75,11 @@ class Watching(Scenario):
 
     async def _watch(self, system: System, process: Process, job: Job | str) -> None:
         world, began = self.world, self.world.now
-        job_id = job if isinstance(job, str) else job.job_id
+        job_id, state = job if isinstance(job, str) else job.job_id, "nothing"
         try:
             async with contextlib.aclosing(system.watch(job)) as events:
                 async for event in events:
+                    world.transition("state as watched", state, state := event.state.value)
                     world.note(process.name, f"job {event.job.job_id} is {event.state.value} {event.reason}")
                     last = event
         except JobNotFoundError as error:

@@ -36,6 +36,10 @@ class World:
         self.untold: set[str] = set()
         self._context = copy_context()
 
+    def transition(self, of: str, before: str, after: str) -> None:
+        """Count that something went from one state to another."""
+        self.adversary.coverage[f"{before} -> {after}", of] += 1
+
     @property
     def now(self) -> float:
         """Seconds since the simulation began."""
