@@ -71,6 +71,27 @@ def lost(plain: PlainFirecrest, kind: str) -> None:
 # plain FirecREST
 
 
+async def test_each_request_that_can_begin_a_job_is_confirmed(lab: System, plain: PlainFirecrest) -> None:
+    """Where that is refused, no request leaves. The job that the key has is found all the same."""
+    plain.faults.fail(503, path="/jobs$", method="POST", count=1)
+    sent: list[int] = []
+
+    async def confirm() -> None:
+        sent.append(plain.count("POST", "/jobs"))
+        if len(sent) > 1:
+            raise ConflictError("the user has cleared the task")
+
+    spec = JobSpec(script=SLEEP, name="scf")
+    with pytest.raises(ConflictError):
+        await lab.connection.submission.submit(spec, "dag/task/1", confirm=confirm)
+    assert sent == [0, 1]
+    assert (plain.count("POST", "/jobs"), plain.jobs()) == (1, [])
+    job = await lab.submit(spec, key="dag/task/1")
+    async with crestline.connect(plain_site(plain), policy=OTHER_PROCESS) as later:
+        found = await later.connection.submission.submit(spec, "dag/task/1", confirm=confirm)
+    assert (found.job_id, sent) == (job.job_id, [0, 1])
+
+
 @pytest.mark.parametrize("kind", ["500", "408", "502", "503", "504", "424", "drop", "garbage"])
 async def test_a_lost_answer(lab: System, plain: PlainFirecrest, kind: str) -> None:
     lost(plain, kind)

@@ -49,6 +49,8 @@ GONE_BOUND = 400.0
 """Seconds after a user ended a task, the last fault and the start of a triggerer in which its job has ended."""
 CALL_BOUND = RetryPolicy().budget
 """Seconds in which one call sends its request again: if it was refused, or found no connection."""
+VISIBLE_AFTER = 15.0
+"""Seconds in which a look by the key may miss a job."""
 LOST_AFTER = 30.0
 """Seconds without a heartbeat after which another triggerer takes a triggerer's triggers."""
 ON_KILL = 30.0
@@ -186,6 +188,7 @@ class Deferring(Scenario):
                 begun = database.begun[later.key]
                 was_known = database.recorded.get(earlier.whole, math.inf) < begun
                 is_open = not was_known and self.world.sent[earlier.by] < begun + CALL_BOUND
+                is_open &= earlier.submitted > begun - VISIBLE_AFTER
                 self.world.check(is_open, f"Job {earlier.number} of {earlier.key} runs beside job {later.number}.")
 
     # users

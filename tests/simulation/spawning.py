@@ -182,7 +182,7 @@ class Spawning(Scenario):
         self._was_killed_at_work |= bool(background._running)
         background._running.clear()
         self._requests = asyncio.Queue()
-        async with self.connect(process, policy=Policy(poll=PollPolicy(shortest=5.0))) as system:
+        async with self.connect(process, policy=Policy(poll=PollPolicy(shortest=5.0, unseen_timeout=None))) as system:
             self._spawner = spawner = _Spawner(hub_name="hub", start_timeout=self._start_timeout)
             spawner.life, spawner.system_open, spawner.orm_spawner = self, system, self._orm
             spawner.user, spawner.hub = SimpleNamespace(name="alice"), SimpleNamespace(api_url="http://hub/api")

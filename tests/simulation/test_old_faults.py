@@ -18,6 +18,8 @@ from crestline.client.backends.firecrest.file_calls import FileCalls
 from crestline.client.logs.sources import LineSource
 from crestline.client.monitor import JobMonitor
 from crestline.client.submission import tag
+from crestline.gateway.replicas import Replicas
+from crestline.gateway.submissions import Submissions
 from crestline.model import CrestlineError, Job
 from crestline.testing.simulation import run
 from crestline_jupyterhub import FirecRESTSpawner
@@ -29,7 +31,7 @@ from crestline_reframe.work import Work
 SEEDS = 2000
 """Number of seeds within which each fault has to be found."""
 SPAWNING, REFRAMING = "simulation.spawning:Spawning", "simulation.reframing:Reframing"
-DEFERRING = "simulation.deferring:Deferring"
+DEFERRING, GATEWAYS = "simulation.deferring:Deferring", "simulation.gateways:Gateways"
 Patch = Callable[[pytest.MonkeyPatch], None]
 
 
@@ -207,6 +209,42 @@ def lost_triggers_cancel(patch: pytest.MonkeyPatch) -> None:
         return False
 
     patch.setattr("crestline_airflow.triggers.FirecRESTSubmitTrigger._still_waits", still_waits)
+
+
+def unrecorded_jobs_are_left(patch: pytest.MonkeyPatch) -> None:
+    """The job of a try whose triggerer was killed before it had recorded its id ran beside that of the next try."""
+
+    async def none(*_: Any) -> None:
+        return None
+
+    patch.setattr("crestline_airflow.triggers.FirecRESTSubmitTrigger._unrecorded", none)
+
+
+def claims_are_kept(patch: pytest.MonkeyPatch) -> None:
+    """A gateway whose scheduler did not answer kept a key to itself, so that the others refused it for two minutes."""
+
+    async def release(*_: Any) -> None: ...
+
+    patch.setattr(Submissions, "_release", release)
+
+
+def all_others_are_dead(patch: pytest.MonkeyPatch) -> None:
+    """A gateway took over what another one was still at work on."""
+
+    async def is_dead(replicas: Replicas, replica: str | None) -> bool:
+        return replica != replicas.id
+
+    patch.setattr(Replicas, "is_dead", is_dead)
+
+
+def open_keys_are_new(patch: pytest.MonkeyPatch) -> None:
+    """A key whose submission had an open outcome was submitted again without a look."""
+    real = Submissions._settle
+
+    async def settle(submissions: Submissions, *args: Any, is_new: bool) -> str:
+        return await real(submissions, *args, is_new=True)
+
+    patch.setattr(Submissions, "_settle", settle)
 
 
 OLD_FAULTS: dict[Patch, tuple[str, int]] = {

@@ -24,8 +24,9 @@ from crestline.testing.simulation.world import World
 SEEDS = Path(__file__).with_name("seeds.txt")
 SPAWNING, REFRAMING = "simulation.spawning:Spawning", "simulation.reframing:Reframing"
 DEFERRING = "simulation.deferring:Deferring"
-SMALL = {"submission": 700, "watching": 450, "copying": 300, "following": 275}
-SMALL |= {SPAWNING: 200, REFRAMING: 50, DEFERRING: 25}
+GATEWAYS = "simulation.gateways:Gateways"
+SMALL = {"submission": 550, "watching": 400, "copying": 250, "following": 350}
+SMALL |= {SPAWNING: 200, REFRAMING: 75, DEFERRING: 100, GATEWAYS: 75}
 """Seeds of a test run; 2,000 in all."""
 FULL = 200_000
 """Seeds of a long run, in the same proportions, in as many processes as there are cores."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 import uuid
 from collections.abc import Callable
 
 from sqlalchemy import BigInteger, Column, String, Table, delete, insert, select, update
 
+from crestline.clock import monotonic
 from crestline.gateway.store import Store, metadata
 from crestline.model import GatewayUnavailableError
 
@@ -46,7 +46,7 @@ class Replicas:
         *,
         beat: float = 2.0,
         patience: float = 10.0,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self.id = uuid.uuid4().hex
         """of this process, not of its home: after a restart it is another one"""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import time
 import weakref
 from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -13,6 +12,7 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Float, Row, String, Table, bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from crestline import clock
 from crestline.gateway import metrics
 from crestline.gateway.replicas import Replicas
 from crestline.gateway.schedulers.base import Scheduler, each_of
@@ -121,16 +121,16 @@ class Submissions:
         mine = (_submissions.c.system == self._system) & (_submissions.c.username == username)
         this = mine & (_submissions.c.key == bindparam("this"))
         ids = [{"this": key, "id": each} for key, each in found if key is not None and isinstance(each, str)]
-        refused = [
-            {"this": key}
-            for key, each in found
-            if key is not None and isinstance(each, CrestlineError) and not isinstance(each, GatewayUnavailableError)
-        ]
+        failed = [(key, each) for key, each in found if key is not None and isinstance(each, CrestlineError)]
+        unknown = [{"this": key} for key, each in failed if isinstance(each, GatewayUnavailableError)]
+        refused = [{"this": key} for key, each in failed if not isinstance(each, GatewayUnavailableError)]
         async with self._engine.begin() as connection:
             if ids:
                 await connection.execute(update(_submissions).where(this).values(job_id=bindparam("id")), ids)
             if refused:
                 await connection.execute(delete(_submissions).where(this), refused)
+            if unknown:  # the next call looks first, whichever replica it comes to
+                await connection.execute(update(_submissions).where(this).values(owner=None), unknown)
         for _, each in found:
             if isinstance(each, str):
                 self._count("submitted")
@@ -141,15 +141,25 @@ class Submissions:
         fingerprint = _fingerprint(job)
         row = self._row(username, key)
         known = await self._claim(row, username, key, fingerprint)
-        if known is not None:
-            if known.fingerprint != fingerprint:
-                raise ConflictError(
-                    "This Idempotency-Key was used for another job.", hint="Use a new key for a new job description."
-                )
-            if known.job_id is not None:
-                self._count("repeated")
-                return str(known.job_id)
-            # A crash, or an answer that never came: the scheduler knows.
+        if known is not None and known.fingerprint != fingerprint:
+            raise ConflictError(
+                "This Idempotency-Key was used for another job.", hint="Use a new key for a new job description."
+            )
+        if known is not None and known.job_id is not None:
+            self._count("repeated")
+            return str(known.job_id)
+        try:
+            return await self._settle(row, username, job, key, is_new=known is None)
+        except GatewayUnavailableError:
+            # The outcome is open: the key stays, and the next call looks first, whichever replica it comes to.
+            await self._release(row)
+            raise
+
+    async def _settle(
+        self, row: ColumnElement[bool], username: str, job: JobDescription, key: str, *, is_new: bool
+    ) -> str:
+        """Find the job of a key that this replica works on, or submit it, and write its id down."""
+        if not is_new:  # a crash, or an answer that never came: the scheduler knows
             found = await self._scheduler.find(username, key)
             if found is not None:
                 await self._record(row, found)
@@ -158,8 +168,6 @@ class Submissions:
         try:
             job_id = await self._counted(self._scheduler.submit(username, job, key))
         except GatewayUnavailableError:
-            # The outcome is open: the key stays, and the next call looks first, whichever replica it comes to.
-            await self._release(row)
             raise
         except CrestlineError:
             await self._engine.change(delete(_submissions).where(row))
@@ -176,7 +184,7 @@ class Submissions:
         Raises:
             GatewayUnavailableError: another replica still works on it.
         """
-        deadline = time.monotonic() + _WAIT
+        deadline = clock.monotonic() + _WAIT
         while True:
             known = await self._look(row)
             if known is None:
@@ -187,10 +195,10 @@ class Submissions:
                 return known
             if known.owner == self._replicas.id:  # of an earlier call: the lock has let this one in
                 return known
-            given_up = known.created < time.time() - _GIVEN_UP or await self._replicas.is_dead(known.owner)
+            given_up = known.created < clock.time() - _GIVEN_UP or await self._replicas.is_dead(known.owner)
             if given_up and await self._take(row, known):
                 return known
-            if time.monotonic() > deadline:
+            if clock.monotonic() > deadline:
                 raise GatewayUnavailableError(
                     "A submission with this Idempotency-Key is under way.",
                     hint="Repeat it with the same key.",
@@ -210,7 +218,7 @@ class Submissions:
 
     async def _remember(self, username: str, key: str, fingerprint: str) -> bool:
         """Write a new key down; False if another request has just done so."""
-        old = _submissions.c.created < time.time() - _RETENTION
+        old = _submissions.c.created < clock.time() - _RETENTION
         try:
             async with self._engine.begin() as connection:
                 await connection.execute(delete(_submissions).where(old))
@@ -226,14 +234,14 @@ class Submissions:
             "username": username,
             "key": key,
             "fingerprint": fingerprint,
-            "created": time.time(),
+            "created": clock.time(),
             "owner": self._replicas.id,
         }
 
     async def _take(self, row: ColumnElement[bool], known: Row[Any]) -> bool:
         """Take a key over from a dead replica; False if another gateway was faster."""
         before = _submissions.c.owner.is_not_distinct_from(known.owner) & _submissions.c.job_id.is_(None)
-        mine = update(_submissions).where(row, before).values(owner=self._replicas.id, created=time.time())
+        mine = update(_submissions).where(row, before).values(owner=self._replicas.id, created=clock.time())
         return bool(await self._engine.change(mine))
 
     async def _release(self, row: ColumnElement[bool]) -> None:

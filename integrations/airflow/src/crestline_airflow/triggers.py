@@ -15,7 +15,7 @@ from asgiref.sync import sync_to_async
 
 import crestline.model
 from crestline.client import JobEvent, System
-from crestline.model import ConflictError, CrestlineError, Job, JobNotFoundError, JobState
+from crestline.model import ConflictError, CrestlineError, Job, JobNotFoundError, JobSpec, JobState
 from crestline_airflow.attempts import Attempt, Attempts, XComStore
 from crestline_airflow.failures import FirecRESTRetryPolicy
 from crestline_airflow.links import FirecRESTJobLink, page_of
@@ -271,6 +271,7 @@ class FirecRESTSubmitTrigger(ExactRendering, FirecRESTJobTrigger):
         assert shared.system is not None  # noqa: S101
         # A kill must not leave a submission whose answer is lost.
         self._submission = asyncio.create_task(self._submit())
+        self._submission.add_done_callback(lambda done: done.cancelled() or done.exception())  # perhaps nothing waits
         attempt = await asyncio.shield(self._submission)
         assert attempt.job_id is not None  # noqa: S101
         job, output = await self._ended(shared, attempt.job_id)
@@ -293,9 +294,7 @@ class FirecRESTSubmitTrigger(ExactRendering, FirecRESTJobTrigger):
         if attempt.job_id is not None:
             self.log.info("Job %s on %s was submitted before; going on with it", attempt.job_id, system.name)
         else:
-            workdir = single(getattr(self, "working_dir", None), "working_dir")
-            workdir = await system.resolve_path(workdir) if workdir else ""
-            spec = job_spec(self, workdir, attempt, await sync_to_async(self._after)())
+            spec = await self._spec(system, attempt)
             confirm = functools.partial(self._confirm, attempts, attempt)
             job = await system.connection.submission.submit(spec, attempt.key, confirm=confirm)
             self.job_id = job.job_id
@@ -311,6 +310,26 @@ class FirecRESTSubmitTrigger(ExactRendering, FirecRESTJobTrigger):
         for key, value in (("job_id", attempt.job_id), (FirecRESTJobLink().xcom_key, page)):
             await sync_to_async(XComStore(self.task_instance).set)(key, value)
         return attempt
+
+    async def _spec(self, system: System, attempt: Attempt) -> JobSpec:
+        workdir = single(getattr(self, "working_dir", None), "working_dir")
+        workdir = await system.resolve_path(workdir) if workdir else ""
+        return job_spec(self, workdir, attempt, await sync_to_async(self._after)())
+
+    async def _unrecorded(self, system: System, attempt: Attempt) -> str | None:
+        """The id of the job of an earlier try whose triggerer was killed before it had recorded that."""
+
+        async def refuse() -> None:
+            raise _task_is_over()
+
+        spec, submission = await self._spec(system, attempt), system.connection.submission
+        if not await submission.was_submitted(spec, attempt.key):
+            return None
+        try:
+            return (await submission.submit(spec, attempt.key, confirm=refuse)).job_id
+        except ConflictError as error:
+            self.log.warning("The job of the try before was not found: %s", error)
+            return None
 
     async def _confirm(self, attempts: Attempts, attempt: Attempt) -> None:
         """Refuse to begin the job of a try that was ended, or has a later one, by now.
@@ -332,10 +351,12 @@ class FirecRESTSubmitTrigger(ExactRendering, FirecRESTJobTrigger):
             return last
         if self._is_killed or (last is not None and attempts.is_later(last)):
             raise _task_is_over()
-        if last is not None and last.ended is None and last.job_id is not None:
-            self.log.info("Cancelling job %s of the try before", last.job_id)
-            with contextlib.suppress(JobNotFoundError):
-                await system.cancel(last.job_id)
+        if last is not None and last.ended is None:
+            job_id = last.job_id or await self._unrecorded(system, last)
+            if job_id is not None:
+                self.log.info("Cancelling job %s of the try before", job_id)
+                with contextlib.suppress(JobNotFoundError):
+                    await system.cancel(job_id)
             await self._confirm(attempts, last)  # meanwhile
         policy = FirecRESTRetryPolicy(more_memory=self.more_memory, more_time=self.more_time)
         return await sync_to_async(attempts.begin)(last, *policy.factors(last))

@@ -6,11 +6,10 @@ import asyncio
 import logging
 import math
 import secrets
-import time
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 
-from crestline import cooperative
+from crestline import clock, cooperative
 from crestline.cooperative import slices
 from crestline.gateway.job_events.marks import Mark, has_ended, mark
 from crestline.gateway.schedulers.base import JobQuery, Scheduler
@@ -63,7 +62,7 @@ class Watcher:
 
     def __init__(self, feed: Feed, ids: frozenset[str] | None) -> None:
         self.ids = ids
-        self.began = time.monotonic()
+        self.began = clock.monotonic()
         self._feed = feed
         self._pending: set[str] = set()
         self._notes: list[bytes] = []
@@ -110,7 +109,7 @@ class Feed:
     """The jobs of one identity, or that it asked for, and who watches them."""
 
     def __init__(self, scheduler: Scheduler, user: str) -> None:
-        self.used = time.monotonic()
+        self.used = clock.monotonic()
         self.watchers: set[Watcher] = set()
         self._scheduler = scheduler
         self._user = user
@@ -130,7 +129,7 @@ class Feed:
         Raises:
             CrestlineError: the scheduler does not answer.
         """
-        self.used = time.monotonic()
+        self.used = clock.monotonic()
         watcher = Watcher(self, frozenset(ids) if ids is not None else None)
         new = sum(each not in self._by_id for each in watcher.ids or ())
         if len(self._by_id) + new > MOST_IDS:
@@ -158,7 +157,7 @@ class Feed:
         return watcher
 
     def leave(self, watcher: Watcher) -> None:
-        self.used = time.monotonic()
+        self.used = clock.monotonic()
         self.watchers.discard(watcher)
         self._of_all.discard(watcher)
         for each in watcher.ids or ():
@@ -184,7 +183,7 @@ class Feed:
 
     async def _run(self) -> None:
         while self.watchers:
-            now = time.monotonic()
+            now = clock.monotonic()
             # All feeds look at the same moments, so that those of one observer share a look. One that wakes a little
             # early must neither make do with the look before nor look twice.
             moment = (math.floor(now / INTERVAL + 0.1) + 1) * INTERVAL
@@ -192,7 +191,7 @@ class Feed:
             if not self.watchers:
                 return
             await self._look(moment - INTERVAL / 2)
-            if (now := time.monotonic()) - self._beaten >= EVENT_HEARTBEAT - INTERVAL:
+            if (now := clock.monotonic()) - self._beaten >= EVENT_HEARTBEAT - INTERVAL:
                 self._beaten = now
                 for watcher in self.watchers:
                     if now - watcher.began > _LONGEST:
@@ -314,7 +313,7 @@ class JobFeeds:
             raise GatewayUnavailableError("The gateway is going down.", hint="Try again in a moment.", retry_after=1)
         feed = self._feeds.get(user)
         if feed is None:
-            idle = time.monotonic() - _IDLE
+            idle = clock.monotonic() - _IDLE
             self._feeds = {name: each for name, each in self._feeds.items() if each.watchers or each.used > idle}
             feed = self._feeds[user] = Feed(self._scheduler, user)
         watcher = await feed.join(ids, after)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 import asyncio
 import math
-import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from functools import partial
@@ -13,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from crestline import cooperative
+from crestline import clock, cooperative
 from crestline.concurrency import map_concurrently
 from crestline.cooperative import SLICE, in_thread, slices
 from crestline.gateway.schedulers.base import JobList
@@ -218,7 +217,7 @@ class JobBook:
         sharing: ListSharing | None = None,
     ) -> None:
         self._sharing = sharing
-        self.used = time.monotonic()
+        self.used = clock.monotonic()
         self._source = source
         self._user = user
         self._owner = owner
@@ -262,7 +261,7 @@ class JobBook:
         Raises:
             GatewayUnavailableError: nothing can be told about any of them.
         """
-        self.used = time.monotonic()
+        self.used = clock.monotonic()
         ids = list(dict.fromkeys(ids))
         held: Mapping[str, _Index | None] = dict.fromkeys(ids)
         looked_up: dict[str, list[Entry]] | None = {}
@@ -276,7 +275,7 @@ class JobBook:
                 jobs.age = self._queue.age
             self._silent = None
         except CrestlineError as error:
-            outage, self._silent = error, self._silent or time.monotonic()
+            outage, self._silent = error, self._silent or clock.monotonic()
         if missing := [each for each in ids if not self._is_told(held[each], each)]:
             try:
                 looked_up = await self._lookups.get(missing, since)
@@ -310,7 +309,7 @@ class JobBook:
         Raises:
             GatewayUnavailableError: the queue does not answer.
         """
-        self.used = time.monotonic()
+        self.used = clock.monotonic()
         jobs = JobList()
         if owner is not None and self._needs_direct_look(since):
             held = (await self._direct_by_owner.get([owner], since))[owner]
@@ -348,7 +347,7 @@ class JobBook:
 
     async def _read_queue(self) -> _Index:
         retention = await self._source.retention(self._user)
-        now = time.monotonic()
+        now = clock.monotonic()
         if self._sharing is None:
             entries = await self._source.queue(self._user, self._owner)
         else:
@@ -408,7 +407,7 @@ class JobBook:
             self._keep(entry)
         elif not self._source.stands_for_many(entry.job.job_id):
             self._vanished.add(entry)
-            self._vanished_at[entry.job.job_id] = time.monotonic()
+            self._vanished_at[entry.job.job_id] = clock.monotonic()
             self._whole.pop(self._source.family(entry.job.job_id), None)
             if len(self._vanished.entries) > _REMEMBERED:
                 self._forget(next(iter(self._vanished.entries)))
@@ -420,7 +419,7 @@ class JobBook:
             self._forget(job_id)
         if len(self._ended.entries) > _REMEMBERED:
             dropped = self._ended.drop_oldest().job
-            self._forgotten = max(self._forgotten, dropped.time.end or time.time())
+            self._forgotten = max(self._forgotten, dropped.time.end or clock.time())
             self._whole.pop(self._source.family(dropped.job_id), None)
 
     def _forget(self, job_id: str) -> None:
@@ -472,7 +471,7 @@ class JobBook:
                 job_id = entry.job.job_id
                 if entry.has_ended and (job_id not in self._held or job_id in self._vanished):
                     self._keep(entry)
-        lost = time.monotonic() - _GRACE
+        lost = clock.monotonic() - _GRACE
         for each in rest:
             if found.is_family(each) and each not in found:
                 self._whole[each] = None
@@ -489,11 +488,11 @@ class JobBook:
             history = self._histories[owner] = _History()
             history.fetched = Snapshot(lambda: self._read_history(owner, history), max_age=_HISTORY_AGE)
         if start < history.wanted:
-            history.wanted, history.changed = start, time.monotonic()
+            history.wanted, history.changed = start, clock.monotonic()
         await history.fetched.get(max(history.changed, self._broken))
 
     async def _read_history(self, owner: str | None, history: _History) -> None:
-        now = time.time()
+        now = clock.time()
         start = history.wanted if history.wanted < history.start else history.upto - _HISTORY_AGE
         for entry in await self._source.history(self._user, owner, start):
             job_id = entry.job.job_id

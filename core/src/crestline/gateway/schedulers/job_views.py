@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
-from crestline import cooperative
+from crestline import clock, cooperative
 from crestline.cooperative import slices
 from crestline.gateway.schedulers.base import JobList, JobQuery
 from crestline.gateway.schedulers.job_book import Entry, JobBook, JobSource, ListSharing
@@ -49,13 +48,13 @@ class JobViews:
             now: as of this moment, not of the last list.
             own_only: whether the batch system keeps users from seeing each other's jobs.
         """
-        since = time.monotonic() if now else self._changed.get(user, 0.0)
+        since = clock.monotonic() if now else self._changed.get(user, 0.0)
         preferred = query.since or 0.0
         owner = None if query.all_users and not own_only else user
         if query.ids is not None:
             found = await (await self._book(user, user)).by_ids(query.ids, since, preferred=preferred)
         else:
-            start = time.time() - (query.window or _DEFAULT_WINDOW)
+            start = clock.time() - (query.window or _DEFAULT_WINDOW)
             found = await (await self._book(user, owner)).recent(owner, start, since, preferred=preferred)
         wanted = [
             job
@@ -70,9 +69,9 @@ class JobViews:
 
     def change(self, user: str) -> None:
         """`user` has submitted or cancelled: nothing older than this moment is for him."""
-        self._changed[user] = time.monotonic()
+        self._changed[user] = clock.monotonic()
         if len(self._changed) > 1000:
-            oldest = time.monotonic() - max(self._options.max_age, self._options.max_stale)
+            oldest = clock.monotonic() - max(self._options.max_age, self._options.max_stale)
             self._changed = {each: when for each, when in self._changed.items() if when >= oldest}
 
     async def keep(self, user: str, entry: Entry) -> None:
@@ -87,7 +86,7 @@ class JobViews:
 
     def _pause(self) -> float:
         """Seconds between two looks of each active user, so that all of them together keep to the rate."""
-        recently = time.monotonic() - _ACTIVE
+        recently = clock.monotonic() - _ACTIVE
         return sum(book.used > recently for book in self._books.values()) / self._options.read_rate
 
     async def _book(self, user: str, owner: str | None) -> JobBook:
@@ -95,7 +94,7 @@ class JobViews:
         key = (observer, None) if observer is not None else (user, owner)
         book = self._books.get(key)
         if book is None:
-            idle = time.monotonic() - _IDLE
+            idle = clock.monotonic() - _IDLE
             for other in [each for each, book in self._books.items() if book.used < idle]:
                 await self._books.pop(other).close()
             book = self._books[key] = JobBook(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import time
 import zlib
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -20,7 +19,7 @@ import msgspec
 from sqlalchemy import Column, ColumnElement, Double, LargeBinary, String, Table, cast, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from crestline import __version__
+from crestline import __version__, clock
 from crestline.gateway.schedulers.job_book import Entry
 from crestline.gateway.store import Store, metadata
 from crestline.model import GatewayUnavailableError
@@ -76,7 +75,7 @@ class SharedLists:
     def __init__(self, store: Store, system: str) -> None:
         self._engine = store.engine
         self._system = system
-        self._swept = time.monotonic()
+        self._swept = clock.monotonic()
         self._alone_until = -math.inf
 
     async def get(
@@ -97,14 +96,14 @@ class SharedLists:
         """
         name = self._name(user, owner)
         found: _State | tuple[list[Entry], float] | None = None
-        if time.monotonic() >= self._alone_until:
+        if clock.monotonic() >= self._alone_until:
             try:
                 found = await self._read_or_take_lease(name, oldest)
             except GatewayUnavailableError:  # the store has said so in the log
-                self._alone_until = time.monotonic() + _OUTAGE
+                self._alone_until = clock.monotonic() + _OUTAGE
         if isinstance(found, _State):
             return await self._fetch_and_publish(name, found, fetch)
-        begun = time.monotonic()
+        begun = clock.monotonic()
         return found or (await fetch(), begun)
 
     async def _read_or_take_lease(self, name: str, oldest: float) -> _State | tuple[list[Entry], float]:
@@ -125,7 +124,7 @@ class SharedLists:
         self, name: str, state: _State, fetch: Callable[[], Awaitable[list[Entry]]]
     ) -> tuple[list[Entry], float]:
         renewal = asyncio.create_task(self._renew(name), name=f"lease of the queue of {self._system}")
-        begun = time.monotonic()
+        begun = clock.monotonic()
         values: dict[str, object] = {"leased_until": 0.0}
         try:
             entries = await fetch()
@@ -138,12 +137,12 @@ class SharedLists:
             with suppress(GatewayUnavailableError):  # the lease ends by itself
                 async with self._engine.begin() as connection:
                     await connection.execute(update(_lists).where(_lists.c.name == name).values(**values))
-                    if time.monotonic() - self._swept > _KEPT:
-                        self._swept = time.monotonic()
+                    if clock.monotonic() - self._swept > _KEPT:
+                        self._swept = clock.monotonic()
                         await connection.execute(delete(_lists).where(_lists.c.begun < state.now - _KEPT))
 
     async def _look(self, name: str) -> _State:
-        asked = time.monotonic()
+        asked = clock.monotonic()
         async with self._engine.connect() as connection:
             row = (
                 await connection.execute(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import copy
 import math
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any, Generic, TypeVar, cast
 
+from crestline import clock
 from crestline.gateway import metrics
 from crestline.model import CrestlineError
 
@@ -70,10 +70,10 @@ class Snapshot(Generic[T]):
         Raises:
             CrestlineError: the fetch failed, this time or within the last seconds.
         """
-        oldest = max(time.monotonic() - self._max_age, since, preferred)
+        oldest = max(clock.monotonic() - self._max_age, since, preferred)
         while self._begun < oldest:
             if self._is_servable(since) and (self.is_costly or self._outage.is_on):
-                if self._task is None and time.monotonic() >= self._task_begun + self._pause:
+                if self._task is None and clock.monotonic() >= self._task_begun + self._pause:
                     self._start(oldest)
                 break
             task = self._task or self._start(oldest)
@@ -93,7 +93,7 @@ class Snapshot(Generic[T]):
     @property
     def age(self) -> float:
         """Seconds since the fetch of the value began; infinite before the first."""
-        return time.monotonic() - self._begun
+        return clock.monotonic() - self._begun
 
     @property
     def begun(self) -> float:
@@ -126,8 +126,8 @@ class Snapshot(Generic[T]):
 
     def _start(self, oldest: float) -> asyncio.Task[None]:
         self.oldest = oldest
-        pause = self._task_begun + self._max_age - time.monotonic() if self._outage.is_on else 0.0
-        self._task_begun = time.monotonic() + max(pause, 0.0)
+        pause = self._task_begun + self._max_age - clock.monotonic() if self._outage.is_on else 0.0
+        self._task_begun = clock.monotonic() + max(pause, 0.0)
         self._task = asyncio.create_task(self._attempt(pause))
         self._task.add_done_callback(lambda task: task.cancelled() or task.exception())  # perhaps no caller waits
         return self._task
@@ -166,7 +166,7 @@ class Batch(Generic[K, V]):
         Raises:
             CrestlineError: the call failed, this time or within the last seconds.
         """
-        oldest = max(time.monotonic() - self._max_age, since)
+        oldest = max(clock.monotonic() - self._max_age, since)
         found: dict[K, V] = {}
         missing = set(keys)
         if self._last is not None and self._last.begun >= oldest and (known := missing & self._last.keys):
@@ -197,7 +197,7 @@ class Batch(Generic[K, V]):
         try:
             while self._next is not None:
                 if self._last is not None:
-                    await asyncio.sleep(self._last.begun + self._max_age - time.monotonic())
+                    await asyncio.sleep(self._last.begun + self._max_age - clock.monotonic())
                 self._last, self._next = self._next, None
                 await self._ask(self._last)
         finally:
@@ -207,7 +207,7 @@ class Batch(Generic[K, V]):
                 self._next = None
 
     async def _ask(self, round_: _Round[K, V]) -> None:
-        round_.begun = time.monotonic()
+        round_.begun = clock.monotonic()
         try:
             round_.done.set_result(await self._fetch(round_.keys))
         except asyncio.CancelledError:
@@ -237,12 +237,12 @@ class _Outage:
     @property
     def is_on(self) -> bool:
         """Whether the last attempt failed, not long ago."""
-        return self._error is not None and time.monotonic() - self._since < _OUTAGE
+        return self._error is not None and clock.monotonic() - self._since < _OUTAGE
 
     def note(self, error: BaseException | None) -> None:
         """Record how the last attempt ended; only a `CrestlineError` counts as an outage."""
         self._error = error if isinstance(error, CrestlineError) else None
-        self._since = time.monotonic()
+        self._since = clock.monotonic()
 
     def check(self) -> None:
         """Raise the failure if it is recent; a copy, since many raise it."""

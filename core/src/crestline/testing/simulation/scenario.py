@@ -46,6 +46,8 @@ class Scenario(abc.ABC):
     """how often a program is started at most; the last life is not ended from outside"""
     most_requests = 400
     """requests of one process within a minute"""
+    skews: tuple[float, ...] = (-1200.0, -90.0, 90.0, 1200.0)
+    """seconds by which the clock of a process may be wrong"""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -104,7 +106,7 @@ class Scenario(abc.ABC):
             elif kill:
                 kill_in = int(10 ** kill.uniform(0.0, 2.0))
             skew = adversary.strikes(f"{name}.{life} clock", 0.1, "clock skew", "process")
-            epoch = EPOCH - 1000.0 + (skew.choice((-1200.0, -90.0, 90.0, 1200.0)) if skew else 0.0)
+            epoch = EPOCH - 1000.0 + (skew.choice(self.skews) if skew else 0.0)
             process = Process(f"{name}.{life}", kill_at=kill_at, kill_in=kill_in, epoch=epoch)
             if await process.run(main(process)):
                 self.world.check(
