@@ -268,6 +268,9 @@ OLD_FAULTS: dict[Patch, tuple[str, int]] = {
     lost_results_are_final: (REFRAMING, 1),
     cancelled_unasked: ("watching", 1),
     lost_triggers_cancel: (DEFERRING, 12),
+    claims_are_kept: (GATEWAYS, 108),
+    all_others_are_dead: (GATEWAYS, 24),
+    open_keys_are_new: (GATEWAYS, 4),
 }
 """Each with the subject and the first seed that finds it; `test_the_first_seed` searches for it anew."""
 
