@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ADDRESS_FIELDS",
     "DUPLICATE_EXIT_CODE",
+    "Authorizer",
     "BlockingSystem",
     "Capability",
     "Choice",
@@ -84,6 +85,7 @@ __getattr__ = lazy_exports(
     __name__,
     {
         "crestline.client.api_keys": ("create_api_key", "list_api_keys", "revoke_api_key"),
+        "crestline.client.auth": ("Authorizer",),
         "crestline.client.blocking": ("BlockingSystem",),
         "crestline.client.federation": ("Choice", "choose_system", "connect_any"),
         "crestline.client.files": ("IgnoreRules", "Member", "Report", "Selection", "map_link"),
