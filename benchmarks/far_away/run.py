@@ -1,8 +1,8 @@
-"""Measure transfers between a client and a gateway far away from each other, beside scp and tar over the same line.
+"""Measure transfers between a client and a gateway far away from each other, beside scp, tar and rsync over such lines.
 
     python benchmarks/far_away/run.py [--quick] [--json FILE]
 
-Needs Docker (the test cluster, whose sshd answers scp) and OpenSSH's client. A program holds bytes back on this
+Needs Docker (the test cluster, whose sshd answers scp), OpenSSH's client and rsync. A program holds bytes back on this
 machine, 50 ms each way and then 100, so that nothing leaves it.
 """
 
@@ -42,7 +42,7 @@ def main() -> None:
     with site() as running:
         for delay in DELAYS[: 1 if arguments.quick else None]:
             rows += measure(running, delay, quick=arguments.quick)
-    write(rows, arguments.json)
+            write(rows, arguments.json)
     print(f"\n{show(rows)}\n\nwritten to {arguments.json}")
 
 
@@ -111,11 +111,15 @@ def measure(running: Site, delay: float, *, quick: bool) -> list[Row]:
             print(show(rows[-1:]).splitlines()[-1], flush=True)
         for number in range(0, files, 100):
             (tree / str(number // 100) / str(number)).write_bytes(b"changed")
-        before = to_gateway.carried
-        took = _seconds(ours(str(tree), f"{home}/ours/tree", upload=True))
-        carried = (to_gateway.carried - before) / 1024
+        rsync = by_hand("rsync", "-a", "-e", " ".join(ssh), f"{tree}/", f"{there}:{home}/theirs/")
+        raw, by_rsync = _carried(to_sshd, rsync)
+        took, carried = _carried(to_gateway, ours(str(tree), f"{home}/ours/tree", upload=True))
         what = f"upload of the same files with 1 % changed, {1000 * delay:g} ms each way"
-        rows += [Row(what, took, "s", "", None), Row(f"{what}: carried", carried, "KiB", "", None)]
+        aim = "at most 1.2 times"
+        rows += [
+            Row(what, took, "s", aim, took <= 1.2 * raw, raw, "rsync"),
+            Row(f"{what}: carried", carried, "KiB", aim, carried <= 1.2 * by_rsync, by_rsync, "rsync"),
+        ]
     shutil.rmtree(folder)
     return rows
 
@@ -125,6 +129,13 @@ def _without_multiplexing(running: Site, line: DelayLine, tool: str) -> list[str
     words = running.ssh(USER, tool=tool)
     first = ("ControlMaster=no", "ControlPath=none", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null")
     return [tool, *(word for option in first for word in ("-o", option)), *words[1:-1], str(line.port)]
+
+
+def _carried(line: DelayLine, action: Callable[[], None]) -> tuple[float, float]:
+    """Seconds that an action takes, and the KiB that its line carries both ways."""
+    before = line.carried
+    took = _seconds(action)
+    return took, (line.carried - before) / 1024
 
 
 def _seconds(action: Callable[[], None]) -> float:

@@ -104,7 +104,7 @@ def test_local_files_that_are_not_there(alone: Command) -> None:
     assert alone.refused("submit", "nothing.sh", code=66) == "crestline: nothing.sh: No such file or directory."
     binary = alone.place / "binary"
     binary.write_bytes(b"\xff\xfe")
-    assert "UTF-8" in alone.refused("submit", binary, code=2)
+    assert "UTF-8" in alone.refused("submit", binary, code=65)
 
 
 def test_control_characters_in_messages_are_escaped(alone: Command) -> None:

@@ -34,6 +34,25 @@ async def test_a_fault_of_ours_is_no_outage(tmp_path: Path) -> None:
     await store.close()
 
 
+async def test_transactions_on_sqlite_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long that takes: SQLite's own wait is none here."""
+    monkeypatch.setattr("crestline.gateway.store._BUSY_TIMEOUT", 0)
+    store = await Store.open(tmp_path / "gateway.db")
+
+    async def add(name: str) -> None:
+        await store.engine.change(text("INSERT INTO clients VALUES (:name, 'hash', 'user')"), [{"name": name}])
+
+    async with asyncio.TaskGroup() as group, store.engine.begin() as connection:
+        await connection.execute(text("INSERT INTO clients VALUES ('first', 'hash', 'user')"))
+        for number in range(20):
+            group.create_task(add(f"client-{number}"))
+        # Readers need no turn, and the tasks have come to theirs when some reads are through.
+        for _ in range(20):
+            assert await store.engine.row(text("SELECT * FROM clients")) is None
+    assert len(await store.engine.rows(text("SELECT * FROM clients"))) == 21
+    await store.close()
+
+
 async def test_gateways_that_start_at_once_make_the_tables_once(postgresql: PostgresServer) -> None:
     url = postgresql.create_database("at_once")
     stores = await asyncio.gather(*(Store.open(url) for _ in range(4)))

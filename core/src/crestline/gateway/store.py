@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from anyio import CancelScope, fail_after, sleep
+from anyio import CancelScope, Lock, fail_after, sleep
 from sqlalchemy import Connection, Executable, MetaData, Row, event, inspect, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
@@ -32,6 +32,8 @@ RETRY_AFTER = 2.0
 
 _CONNECT_TIMEOUT = 5.0
 _COMMAND_TIMEOUT = 5.0
+_BUSY_TIMEOUT = 5.0
+"""how long SQLite waits for another process that writes"""
 _POOL_TIMEOUT = 5.0
 _MIGRATION_TIMEOUT = 300.0
 """how long a gateway waits while another one migrates"""
@@ -48,10 +50,16 @@ class Engine:
     """Opens connections to the database. What has begun there is not cut in the middle by a cancellation.
 
     While it does not answer, be it at the start, in between or at the commit, there is a `GatewayUnavailableError`.
+
+    Args:
+        engine: SQLAlchemy's.
+        one_writer: let one transaction begin after the other, in the order of their calls. SQLite has one writer, and
+            lets the others try again at random moments until `_BUSY_TIMEOUT` is over: in a burst some never succeed.
     """
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, *, one_writer: bool = False) -> None:
         self._engine = engine
+        self._turn = Lock() if one_writer else nullcontext()
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[AsyncConnection]:
@@ -62,9 +70,9 @@ class Engine:
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction: committed at the end, rolled back on an error."""
+        """A transaction: committed at the end, rolled back on an error. No other one may begin inside of it."""
         with CancelScope(shield=True), _outages():
-            async with self._engine.begin() as connection:
+            async with self._turn, self._engine.begin() as connection:
                 yield connection
 
     async def row(self, query: Executable) -> Row[Any] | None:
@@ -122,8 +130,9 @@ class Store:
         Raises:
             ConfigError: the database cannot be used.
         """
-        engine = _sqlite(database) if isinstance(database, Path) else _postgresql(database)
-        return cls(Engine(engine), shared=not isinstance(database, Path))
+        if isinstance(database, Path):
+            return cls(Engine(_sqlite(database), one_writer=True))
+        return cls(Engine(_postgresql(database)), shared=True)
 
     async def ping(self) -> None:
         """Ask for a sign of life.
@@ -244,7 +253,7 @@ def _set_pragmas(connection: object, _record: object) -> None:
     cursor = connection.cursor()  # type: ignore[attr-defined]
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=NORMAL")  # survives kill -9; a power cut may lose the last transactions
-    cursor.execute("PRAGMA busy_timeout=5000")
+    cursor.execute(f"PRAGMA busy_timeout={1000 * _BUSY_TIMEOUT:.0f}")
     cursor.close()
 
 
