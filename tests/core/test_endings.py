@@ -30,6 +30,7 @@ LIMIT = JobTimes(limit=90_000)
         ("boot_fail", {"nodes": "n1"}, "A node of job 7 (n1) did not boot.", "run it again"),
         ("preempted", {}, "Job 7 was preempted by other jobs.", "run it again"),
         ("failed", {"exit_code": 0, "signal": 53}, "Job 7 could not be started.", "working directory"),
+        ("failed", {"raw_state": "F", "exit_code": -1}, "Job 7 could not be started.", "working directory"),
         ("failed", {"raw_state": "LAUNCH_FAILED"}, "Job 7 could not be started.", "working directory"),
         ("failed", {"reason": "Cannot start the job: /x denied"}, "Job 7 could not be started.", "working directory"),
         ("failed", {"exit_code": 0, "signal": 11}, "Job 7 was ended by signal 11 (SIGSEGV).", ""),

@@ -125,7 +125,14 @@ async def test_ids_with_and_without_the_server(pbs: PbsScheduler, tmp_path: Path
 
 @pytest.mark.parametrize(
     ("status", "expected", "signal"),
-    [(0, JobState.COMPLETED, 0), (1, JobState.FAILED, 0), (271, JobState.FAILED, 15), (-29, JobState.FAILED, 0)],
+    [
+        (0, JobState.COMPLETED, 0),
+        (1, JobState.FAILED, 0),
+        (271, JobState.FAILED, 15),
+        (-1, JobState.FAILED, 0),
+        (-29, JobState.TIMEOUT, 0),
+        (-27, JobState.OUT_OF_MEMORY, 0),
+    ],
 )
 async def test_ends(
     pbs: PbsScheduler, server: Server, tmp_path: Path, status: int, expected: JobState, signal: int

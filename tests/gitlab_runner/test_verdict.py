@@ -39,6 +39,8 @@ def test_end_that_is_the_jobs_own_fails_the_build_in_the_common_words(job: Job, 
         ended(JobState.NODE_FAIL, nodes="nid[1-2]"),
         ended(JobState.PREEMPTED),
         ended(JobState.FAILED, raw_state="LAUNCH_FAILED"),
+        ended(JobState.FAILED, exit_code=0, signal=53),
+        ended(JobState.FAILED, reason="Cannot start the job: no such directory"),
         ended(JobState.FAILED, exit_code=90),  # the agent's own code
         ended(JobState.COMPLETED),
     ],

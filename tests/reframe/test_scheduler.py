@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Coroutine, Iterator
+from types import SimpleNamespace
 from typing import Any, cast
 
 import msgspec
@@ -13,7 +15,8 @@ from reframe.core.exceptions import JobSchedulerError
 from reframe.core.schedulers import Job
 
 from crestline.client import System
-from crestline.model import Node, Partition, Reservation
+from crestline.model import Job as CrestlineJob
+from crestline.model import JobState, Node, Partition, Reservation
 from crestline_reframe import NAME, close_all
 from crestline_reframe.nodes import Nodes
 from crestline_reframe.runs import Run
@@ -92,6 +95,15 @@ def test_a_cancelled_job_that_is_waited_for_has_a_state(make_job: Callable[..., 
         job.wait()
         assert job.finished()
         assert job.state == "CANCELLED"
+
+
+def test_a_job_that_could_not_be_started_says_so(make_job: Callable[..., Any]) -> None:
+    job, has_ended = make_job(), threading.Event()
+    has_ended.set()
+    seen = CrestlineJob(job_id="7", state=JobState.FAILED, exit_code=0, signal=53)
+    job._work = SimpleNamespace(job=seen, ended=has_ended, place=None, pack=None, error="", submitted_at=0.0)
+    job.scheduler._look(job)
+    assert "could not be started. Check that its working directory" in str(job.exception)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ from crestline.model.time_limits import format_duration
 
 _LAUNCH_FAILED = 53
 """signal that Slurm reports where a job could not be started; no program ends by it"""
+_PBS_NOT_STARTED = frozenset({-1, -2, -3, -10})
+"""exit statuses of PBS for a job that it could not start"""
 _NOT_STARTED = "Cannot start the job:"
 """begins the reason that the gateway's `local` scheduler gives where it could not start a job"""
 _SHELL_SIGNAL = 128
@@ -97,6 +99,7 @@ def launch_failed(job: Job) -> bool:
     """Whether the scheduler could not start the job, so that it has no output."""
     return job.state is JobState.FAILED and (
         job.signal == _LAUNCH_FAILED
+        or job.exit_code in _PBS_NOT_STARTED
         or job.raw_state.upper().startswith("LAUNCH_FAILED")
         or job.reason.startswith(_NOT_STARTED)
     )

@@ -107,6 +107,14 @@ _PBS = {
     "W": JobState.PENDING,
 }
 
+# Exit statuses of jobs that PBS ended itself, as its guide for users lists them.
+_PBS_ENDS = {
+    -29: JobState.TIMEOUT,
+    -28: JobState.TIMEOUT,
+    -27: JobState.OUT_OF_MEMORY,
+    -26: JobState.OUT_OF_MEMORY,
+}
+
 
 @lru_cache(maxsize=1024)
 def normalize_state(raw: str | None, exit_code: int | None = None) -> JobState:
@@ -130,5 +138,5 @@ def normalize_state(raw: str | None, exit_code: int | None = None) -> JobState:
     if letter in _PBS:
         return _PBS[letter]
     if letter in ("F", "X"):
-        return JobState.COMPLETED if not exit_code else JobState.FAILED
+        return JobState.COMPLETED if not exit_code else _PBS_ENDS.get(exit_code, JobState.FAILED)
     return JobState.UNKNOWN

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from crestline.model import Job, JobState, describe_end, end_hint, end_reason
-from crestline.model.endings import end_signal
+from crestline.model.endings import end_signal, launch_failed
 from crestline_gitlab_runner.agent import AWAY, BROKEN, STARTED_TWICE, WORKSPACE_GONE
 from crestline_gitlab_runner.failures import BuildFailureError, SystemFailureError
 
@@ -15,7 +15,7 @@ _AGENT = {
     STARTED_TWICE: "the scheduler started it a second time",
 }
 _SYSTEM_STATES = {JobState.NODE_FAIL, JobState.BOOT_FAIL, JobState.PREEMPTED}
-_SYSTEM_WORDS = ("REVOKED", "LAUNCH_FAILED", "RECONFIG_FAIL")
+_SYSTEM_WORDS = ("REVOKED", "RECONFIG_FAIL")
 
 
 def of_command(code: int) -> None:
@@ -38,7 +38,7 @@ def of_job(job: Job) -> None:
         SystemFailureError: anything else.
     """
     said = describe_end(job)
-    if job.state in _SYSTEM_STATES or job.raw_state.upper().startswith(_SYSTEM_WORDS):
+    if job.state in _SYSTEM_STATES or launch_failed(job) or job.raw_state.upper().startswith(_SYSTEM_WORDS):
         raise SystemFailureError(said, hint="The system failed, not the job.")
     if job.state in (JobState.TIMEOUT, JobState.DEADLINE):
         hint = 'Ask for more, such as SLURM_TIMELIMIT: "01:00:00" (in quotes).'

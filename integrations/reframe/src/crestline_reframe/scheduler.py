@@ -21,7 +21,8 @@ from reframe.core.schedulers.slurm import SlurmJobScheduler
 from reframe.frontend.executors import ABORT_REASONS
 from reframe.utility import nodelist_expand
 
-from crestline.model import CrestlineError, JobState
+from crestline.model import CrestlineError, JobState, describe_end, end_hint, end_reason
+from crestline.model.endings import launch_failed
 from crestline_reframe import sessions
 from crestline_reframe.job import FirecrestJob
 from crestline_reframe.nodes import MAINTENANCE, Nodes
@@ -150,9 +151,12 @@ class FirecrestJobScheduler(SlurmJobScheduler):  # type: ignore[misc]
             found = verdict(work.place.local, work.script)
             if found is not None:
                 job._exitcode, job._state = found
-        if has_ended and work.error and job._exception is None and not getattr(job, "_has_told", False):
+        error = work.error
+        if seen is not None and launch_failed(seen):
+            error = " ".join(filter(None, (describe_end(seen), end_reason(seen), end_hint(seen))))
+        if has_ended and error and job._exception is None and not getattr(job, "_has_told", False):
             job._has_told = True
-            job._exception = JobError(work.error, job.jobid)
+            job._exception = JobError(error, job.jobid)
 
     def finished(self, job: FirecrestJob) -> bool:
         return job._work is not None and (job._work.ended.is_set() or getattr(job, "_is_given_up", False))
