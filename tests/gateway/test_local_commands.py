@@ -9,6 +9,7 @@ import pytest
 import uvloop
 
 from crestline.gateway.hosts.this_machine import commands
+from crestline.model import TooLargeError
 
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
@@ -32,3 +33,15 @@ def test_a_program_may_end_without_having_read_its_input(
     done = run(commands.run(["/bin/sh", "-c", script], input=b"x" * 300_000, env=None, cwd=None, timeout=60))
     assert done.exit_status == status
     assert printed in (done.stdout + done.stderr)
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_programs_write_a_bounded_answer(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any user may ask for the whole history of a batch system."""
+    monkeypatch.setattr(commands, "MAX_OUTPUT", 300_000)
+    monkeypatch.setattr(commands, "MAX_ERRORS", 1000)
+    with pytest.raises(TooLargeError):
+        run(commands.run(["yes"], input=None, env=None, cwd=None, timeout=60))
+    script = "head -c 300000 /dev/zero; head -c 300000 /dev/zero >&2; exit 3"
+    done = run(commands.run(["/bin/sh", "-c", script], input=None, env=None, cwd=None, timeout=60))
+    assert (done.exit_status, len(done.stdout), len(done.stderr)) == (3, 300_000, 1000)

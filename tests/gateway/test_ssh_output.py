@@ -66,7 +66,7 @@ class Programs(SshCommands):
 def low_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands, "MAX_OUTPUT", 100 * KIB)
     monkeypatch.setattr(commands, "_MOST_OF_ALL", 250 * KIB)
-    monkeypatch.setattr(commands, "_MOST_ERRORS", 10 * KIB)
+    monkeypatch.setattr(commands, "MAX_ERRORS", 10 * KIB)
 
 
 async def test_output_of_one_program_has_a_limit() -> None:

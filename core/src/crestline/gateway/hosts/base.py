@@ -15,6 +15,11 @@ from crestline.wire.filesystem import Checksum, Compression, FileEntry, FileStat
 from crestline.wire.status import UserInfo
 from crestline.wire.tar import ArchiveLimits
 
+MAX_OUTPUT = 256 * 1024 * 1024
+"""bytes that all programs of a user may write at a time that are read as a whole"""
+MAX_ERRORS = 4 * 1024 * 1024
+"""bytes of a program's standard error that are kept"""
+
 
 class OpenFile(abc.ABC):
     """A regular file that is open for reading: it stays the same file, whatever takes its name meanwhile."""

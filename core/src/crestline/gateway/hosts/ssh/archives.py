@@ -10,10 +10,10 @@ from contextlib import aclosing
 from functools import partial
 from typing import ParamSpec, TypeVar
 
-from crestline.gateway.hosts.base import Completed
+from crestline.gateway.hosts.base import MAX_OUTPUT, Completed
 from crestline.gateway.hosts.refusals import too_many_entries, unpacks_to_too_much
 from crestline.gateway.hosts.selections import Selector, path_pattern
-from crestline.gateway.hosts.ssh.commands import MAX_OUTPUT, PLAIN, SshCommands
+from crestline.gateway.hosts.ssh.commands import PLAIN, SshCommands
 from crestline.gateway.hosts.ssh.errors import reading, refusal
 from crestline.gateway.hosts.ssh.temporaries import Temporaries
 from crestline.gateway.hosts.streams import temporary_of

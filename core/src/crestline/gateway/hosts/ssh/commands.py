@@ -12,21 +12,17 @@ from contextlib import asynccontextmanager, suppress
 
 import asyncssh
 
-from crestline.gateway.hosts.base import Commands, Completed
+from crestline.gateway.hosts.base import MAX_ERRORS, MAX_OUTPUT, Commands, Completed
 from crestline.gateway.hosts.ssh.errors import connected, refusal
 from crestline.gateway.hosts.ssh.pools import Pools
 from crestline.model import CrestlineError, GatewayUnavailableError, TooLargeError
 
 _CHUNK = 256 * 1024
 _COMPLAINTS = 64 * 1024
-MAX_OUTPUT = 256 * 1024 * 1024
-"""bytes that all programs of a user may write at a time that are read as a whole"""
 _SHORT = 1024 * 1024
 """bytes that a program may write from which a few words are expected"""
 _MOST_OF_ALL = 4 * MAX_OUTPUT
 """the same for all users of a system"""
-_MOST_ERRORS = 4 * 1024 * 1024
-"""bytes of a program's standard error that are kept"""
 _FAREWELL = 5.0
 
 PLAIN = {"LC_ALL": "C"}
@@ -67,7 +63,7 @@ class SshCommands(Commands):
                     process.stdin.write(input or b"")
                     process.stdin.write_eof()
                 stdout, stderr = await asyncio.gather(
-                    self._whole(user, process.stdout, most), _head(process.stderr, _MOST_ERRORS)
+                    self._whole(user, process.stdout, most), _head(process.stderr, MAX_ERRORS)
                 )
                 await process.wait_closed()
                 return self._completed(argv, process, stdout, stderr)

@@ -14,8 +14,9 @@ from operator import itemgetter
 
 from crestline import cooperative
 from crestline.cooperative import slices
+from crestline.gateway.hosts.base import MAX_OUTPUT
 from crestline.gateway.hosts.selections import listing_order
-from crestline.gateway.hosts.ssh.commands import MAX_OUTPUT, PLAIN, SshCommands
+from crestline.gateway.hosts.ssh.commands import PLAIN, SshCommands
 from crestline.gateway.hosts.ssh.errors import reading, refusal
 from crestline.gateway.hosts.ssh.names import Names
 from crestline.gateway.paths import printable

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 import asyncssh
 
-from crestline.gateway.hosts.base import Completed, Files, Host, HostSetup, TemporaryFiles
-from crestline.gateway.hosts.ssh.commands import MAX_OUTPUT, PLAIN, SshCommands
+from crestline.gateway.hosts.base import MAX_OUTPUT, Completed, Files, Host, HostSetup, TemporaryFiles
+from crestline.gateway.hosts.ssh.commands import PLAIN, SshCommands
 from crestline.gateway.hosts.ssh.connector import Connector
 from crestline.gateway.hosts.ssh.credentials import Credentials
 from crestline.gateway.hosts.ssh.errors import reading, refusal

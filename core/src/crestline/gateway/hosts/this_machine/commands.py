@@ -9,11 +9,12 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from typing import IO
 
-from crestline.gateway.hosts.base import Completed
+from crestline.gateway.hosts.base import MAX_ERRORS, MAX_OUTPUT, Completed
 from crestline.gateway.hosts.this_machine.login import login_environment
-from crestline.model import GatewayUnavailableError
+from crestline.model import GatewayUnavailableError, TooLargeError
 from crestline.serving.limits import inherited_descriptor_limit
 
+_CHUNK = 256 * 1024
 _LIMITED = ("/bin/sh", "-c", 'ulimit -S -n "$1" && shift && exec "$@"', "sh")
 
 
@@ -45,7 +46,8 @@ async def run(
             stdin.close()
     try:
         async with asyncio.timeout(timeout):
-            stdout, stderr = await process.communicate()
+            stdout, stderr = await asyncio.gather(_whole(process.stdout), _head(process.stderr))
+            await process.wait()
     except TimeoutError:
         raise GatewayUnavailableError(
             f"{argv[0]} did not answer within {timeout:g} s.", hint="Try again later.", retry_after=5
@@ -56,6 +58,30 @@ async def run(
             await process.wait()
     status = process.returncode or 0
     return Completed(exit_status=status if status >= 0 else 128 - status, stdout=stdout, stderr=stderr)
+
+
+async def _whole(stream: asyncio.StreamReader | None) -> bytes:
+    """All that a stream brings.
+
+    Raises:
+        TooLargeError: more than a program may write.
+    """
+    chunks: list[bytes] = []
+    size = 0
+    while stream is not None and (chunk := await stream.read(_CHUNK)):
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > MAX_OUTPUT:
+            raise TooLargeError("Command output exceeded buffer limit.", hint="Ask for less at once.")
+    return b"".join(chunks)
+
+
+async def _head(stream: asyncio.StreamReader | None) -> bytes:
+    """The first bytes of what a stream brings, which is read to its end."""
+    kept = bytearray()
+    while stream is not None and (chunk := await stream.read(_CHUNK)):
+        kept += chunk[: MAX_ERRORS - len(kept)]
+    return bytes(kept)
 
 
 def _file_with(content: bytes) -> IO[bytes]:
