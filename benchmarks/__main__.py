@@ -27,6 +27,7 @@ PARTS = {
     "reframe": ("reframe",),
     "ci": ("ci/overhead.py",),
     "slurm-commands": ("slurm_commands/overhead.py",),
+    "engines": ("engines/run.py",),
 }
 
 

@@ -53,6 +53,7 @@ TITLES = {
     "reframe": "ReFrame",
     "ci": "GitLab CI",
     "slurm-commands": "Slurm's commands",
+    "engines": "Workflow engines",
 }
 """file in `docs/measurements` -> heading, in the order of the page"""
 
@@ -236,6 +237,12 @@ CHARTS: Mapping[str, Sequence[Chart]] = {
             ("sinfo", "sinfo"),
             ("sbatch", "sbatch -D /home/alice --wrap=true"),
         )
+    ),
+    "engines": tuple(
+        Chart(
+            f"How long does the example of {name} take?", "s", _pair("Crestline", "Slurm's own", f"{name}: whole time")
+        )
+        for name in ("simple-slurm", "submitit", "PSI/J")
     ),
 }
 
