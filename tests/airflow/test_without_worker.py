@@ -69,6 +69,20 @@ async def test_a_deleted_task_instance_cancels_its_job(plain: PlainFirecrest, ag
         assert [job.state for job in plain.jobs()[1:]] == ["RUNNING"] * again
 
 
+async def test_the_next_try_cancels_a_job_whose_id_no_triggerer_recorded(plain: PlainFirecrest) -> None:
+    """Its triggerer was killed between the submission and the record; then a user cleared the task."""
+    script = "#!/bin/bash\nsleep 600\n"
+    async with triggerer.running() as at_work:
+        number = at_work.add(trigger_of(plain, script), task_id="job")
+        await until(lambda: [job.state for job in plain.jobs()] == ["RUNNING"] and len(at_work.supervisor.xcoms) >= 3)
+        at_work.cancel(number)
+        await until(lambda: at_work.waiting == 0)
+        place = next(each for each in at_work.supervisor.xcoms if each[-1] == "firecrest_job")
+        at_work.supervisor.xcoms[place] |= {"job_id": None}
+        at_work.add(trigger_of(plain, script), task_id="job")
+        await until(lambda: [job.state.split()[0] for job in plain.jobs()] == ["CANCELLED", "RUNNING"])
+
+
 async def test_a_new_task_asks_for_one_xcom_that_is_not_there(plain: PlainFirecrest) -> None:
     async with triggerer.running() as at_work:
         at_work.add(trigger_of(plain, "#!/bin/bash\necho done\n"))
