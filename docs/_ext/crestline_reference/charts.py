@@ -39,6 +39,7 @@ _SLOW_GATEWAY = "a CI job beyond queue and run, 50 ms more for each request"
 _POLLERS = "500 pollers, 30 users"
 _LONG_QUEUE = "100000 jobs, 200 clients"
 _MANY = "50000 jobs"
+_LASTS = ("long", "take", "s", "")
 _WAITING = "shared, with output, 10000 tasks"
 
 TITLES = {
@@ -99,6 +100,12 @@ CHARTS: Mapping[str, Sequence[Chart]] = {
             limit=250,
         ),
         Chart(
+            "How long does the gateway answer nothing at most?",
+            "ms",
+            _pair("100,000 jobs", "100 jobs", f"{_LONG_QUEUE}: longest stall"),
+            limit=50,
+        ),
+        Chart(
             "How much memory does the gateway need at most?",
             "MiB",
             _pair("100,000 jobs", "100 jobs", f"{_LONG_QUEUE}: peak memory"),
@@ -129,15 +136,17 @@ CHARTS: Mapping[str, Sequence[Chart]] = {
     ),
     "far-away": tuple(
         Chart(
-            f"How long does the {what} take, {delay} ms away?",
-            "s",
-            _pair("Crestline", other, f"{what}, {delay} ms each way"),
+            f"How {amount} does the {what} {verb}, {delay} ms away?",
+            unit,
+            _pair("Crestline", other, f"{what}, {delay} ms each way{figure}"),
         )
         for delay in (50, 100)
-        for what, other in (
-            ("upload of 1024 MiB", "scp"),
-            ("download of 1024 MiB", "scp"),
-            ("upload of 10000 files of 4 KiB", "tar | ssh tar"),
+        for what, other, (amount, verb, unit, figure) in (
+            ("upload of 1024 MiB", "scp", _LASTS),
+            ("download of 1024 MiB", "scp", _LASTS),
+            ("upload of 10000 files of 4 KiB", "tar | ssh tar", _LASTS),
+            ("upload of the same files with 1 % changed", "rsync", _LASTS),
+            ("upload of the same files with 1 % changed", "rsync", ("much", "carry", "KiB", ": carried")),
         )
     ),
     "airflow-waiting": (
