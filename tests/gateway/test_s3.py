@@ -16,7 +16,7 @@ import httpx
 import pytest
 from firecrest.v2 import AsyncFirecrest, Firecrest
 
-from crestline.gateway.transfers.s3.buckets import bucket_of
+from crestline.gateway.transfers.s3.staging import bucket_of
 from harness.cutting import relay_to
 from harness.gateway import GatewayProcess, RunningGateway, in_thread
 from harness.patience import until_blocking

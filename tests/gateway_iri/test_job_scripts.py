@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 
 from crestline.gateway.iri.job_scripts import describe, launched, spec_of
 from crestline.gateway.iri.jobs import job_of
+from crestline.gateway.schedulers.directives import sbatch_lines
+from crestline.gateway.schedulers.pbs.submission import directives as pbs_lines
 from crestline.model import InvalidRequestError
 from crestline.model.sbatch import parse_directives
 from crestline.wire.compute import JobInfo, JobMetadata, JobStatus, JobTime
@@ -22,8 +25,8 @@ def request(**fields: Any) -> JobRequest:
     return msgspec.convert({"executable": "true"} | fields, JobRequest)
 
 
-def script_of(kind: str = "slurm", **fields: Any) -> str:
-    return describe(request(**fields), kind, "/home/alice").script or ""
+def script_of(directives: Callable[[JobRequest], list[str]] = sbatch_lines, **fields: Any) -> str:
+    return describe(request(**fields), directives, "/home/alice").script or ""
 
 
 RESOURCES = {
@@ -50,7 +53,7 @@ def test_a_job_that_asks_for_nothing_gets_no_option() -> None:
 
 def test_resources_become_resources_of_pbs() -> None:
     attributes = {"duration": 3661, "custom_attributes": {"filesystems": "home:eagle"}}
-    lines = script_of("pbs", resources=RESOURCES, attributes=attributes).splitlines()
+    lines = script_of(pbs_lines, resources=RESOURCES, attributes=attributes).splitlines()
     assert [line for line in lines if line.startswith("#")][:5] == [
         "#!/bin/bash",
         "#PBS -l select=2:ncpus=12:mpiprocs=4:ngpus=4:mem=5121mb",
@@ -60,11 +63,11 @@ def test_resources_become_resources_of_pbs() -> None:
     ]
 
 
-@pytest.mark.parametrize("kind", ["slurm", "pbs"])
+@pytest.mark.parametrize("directives", [sbatch_lines, pbs_lines])
 @pytest.mark.parametrize("name", ["", "a b", "-x", "qos=1", "qos\n#SBATCH --uid", "Ünicode", "x" * 65])
-def test_names_of_custom_attributes_have_a_form(kind: str, name: str) -> None:
+def test_names_of_custom_attributes_have_a_form(directives: Callable[[JobRequest], list[str]], name: str) -> None:
     with pytest.raises(InvalidRequestError):
-        script_of(kind, attributes={"custom_attributes": {name: "1"}})
+        script_of(directives, attributes={"custom_attributes": {name: "1"}})
 
 
 def run(script: str, place: Path) -> subprocess.CompletedProcess[bytes]:

@@ -13,7 +13,6 @@ import msgspec
 from crestline.client.backends.messages import TransferMethod
 from crestline.client.files import signed_urls
 from crestline.client.files.aliases import file_for_jobs
-from crestline.client.files.begun import Begun
 from crestline.client.files.local import PartFile
 from crestline.client.files.parallel import AT_ONCE, run_parallel
 from crestline.client.files.report import Meter
@@ -24,6 +23,7 @@ from crestline.client.files.verify import is_same
 from crestline.client.remote_names import moves_in_pieces, temporary_path
 from crestline.client.streams import closing
 from crestline.model import GatewayUnavailableError, JobNotFoundError, MissingFileError, RateLimitedError, TransferError
+from crestline.private_files import write_private
 
 _WHOLE_TRIES = 3
 
@@ -69,7 +69,7 @@ async def begin_download(
     None: it has ended, and `download_file` with the same arguments fetches the file from there.
     """
     with _part(strategy, path, status, target) as part:
-        begun = Begun(part)
+        begun = _PendingTransfer(part)
         transfer = begun.read()
         if transfer is None:
             transfer = await _begin(strategy, path)
@@ -119,7 +119,7 @@ async def fetch_by_size(strategy: FileStrategy, path: str, size: int, part: Part
 
 
 async def _fetch_from_job(strategy: FileStrategy, path: str, size: int, part: PartFile, meter: Meter) -> None:
-    begun = Begun(part)
+    begun = _PendingTransfer(part)
     transfer = begun.read()
     try:
         if transfer is not None:
@@ -209,3 +209,28 @@ async def _append(part: PartFile, chunks: AsyncIterator[bytes], meter: Meter) ->
 
 async def _once(content: bytes) -> AsyncIterator[bytes]:
     yield content
+
+
+class _PendingTransfer:
+    """A download that plain FirecREST prepares in a job: a file beside the unfinished one, for a later call.
+
+    It holds a signed URL, so only its owner may read it.
+    """
+
+    def __init__(self, part: PartFile) -> None:
+        self._path: Path = part.path.with_suffix(".transfer")
+
+    def read(self) -> TransferMethod | None:
+        """The transfer; None if none was begun."""
+        try:
+            return msgspec.json.decode(self._path.read_bytes(), type=TransferMethod)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None
+
+    def write(self, transfer: TransferMethod) -> None:
+        """Store the transfer in a file that only its owner may read."""
+        write_private(self._path, msgspec.json.encode(transfer))
+
+    def forget(self) -> None:
+        """Remove the file, if it exists."""
+        self._path.unlink(missing_ok=True)

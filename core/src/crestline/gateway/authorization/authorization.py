@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from crestline.gateway.authorization.openfga import OpenFga
-from crestline.gateway.authorization.rules import allowed
 from crestline.gateway.config import AccessRule
 from crestline.gateway.identity import Caller
 from crestline.model import PermissionDeniedError
@@ -47,7 +46,7 @@ class Authorization:
             raise MissingScopeError(caller, scope)
         if system is None:
             return
-        if not allowed(self._rules.get(system, ()), caller, scope):
+        if not _allowed(self._rules.get(system, ()), caller, scope):
             raise PermissionDeniedError(
                 f"{caller.username!r} may not do this on {system} ({scope}).", hint="Ask the site for access."
             )
@@ -57,3 +56,12 @@ class Authorization:
     async def close(self) -> None:
         if self._openfga is not None:
             await self._openfga.close()
+
+
+def _allowed(rules: Sequence[AccessRule], caller: Caller, scope: str) -> bool:
+    """Whether one of the rules allows it; without rules, every user may."""
+    return not rules or any((rule.scopes is None or scope in rule.scopes) and _names(rule, caller) for rule in rules)
+
+
+def _names(rule: AccessRule, caller: Caller) -> bool:
+    return caller.username in rule.users or not rule.groups.isdisjoint(caller.groups)

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Callable
 
 from crestline.gateway.iri.errors import UnprocessableError
 from crestline.model import InvalidRequestError
 from crestline.wire.compute import JobDescription, JobInfo, JobMetadata
-from crestline.wire.iri import AttributesRequest, JobAttributes, JobRequest, JobSpec, ResourcesRequest
+from crestline.wire.iri import AttributesRequest, JobAttributes, JobRequest, JobSpec
 
-_OPTION = re.compile(r"[a-z][a-z0-9-]{0,63}")
-_PBS_RESOURCE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
-_VALUE = re.compile(r"[^\x00-\x1f\x7f'\"\\#]{0,4096}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _BEGIN, _END = "# The job's program:", "# Its end:"
 _NOT_WITH_SCRIPT = ("arguments", "pre_launch", "post_launch", "launcher")
 
 
-def describe(job: JobRequest, kind: str, default_directory: str) -> JobDescription:
+def describe(job: JobRequest, directives: Callable[[JobRequest], list[str]], default_directory: str) -> JobDescription:
     """The job as the gateway's schedulers take it.
 
     Args:
         job: as it was asked for.
-        kind: `slurm` or `pbs`: whose directives the script gets.
+        directives: of the scheduler, see `Scheduler.directives`.
         default_directory: where a job runs that names no directory.
 
     Raises:
@@ -43,7 +41,7 @@ def describe(job: JobRequest, kind: str, default_directory: str) -> JobDescripti
         standard_output=job.stdout_path,
         standard_error=job.stderr_path,
         env=job.environment if job.environment and job.inherit_environment else None,
-        script=_script(job, _directives(job, kind)),
+        script=_script(job, directives(job)),
     )
 
 
@@ -120,75 +118,3 @@ def _variable(name: str) -> str:
             hint="Use letters, digits and underscores.",
         )
     return name
-
-
-def _directives(job: JobRequest, kind: str) -> list[str]:
-    attributes = job.attributes or AttributesRequest()
-    return _pbs(job, attributes) if kind == "pbs" else _slurm(job, attributes)
-
-
-def _slurm(job: JobRequest, attributes: AttributesRequest) -> list[str]:
-    wanted = job.resources or ResourcesRequest(exclusive_node_use=False)
-    options: dict[str, object] = {
-        "nodes": wanted.node_count,
-        "ntasks": wanted.process_count,
-        "ntasks-per-node": wanted.processes_per_node,
-        "cpus-per-task": wanted.cpu_cores_per_process,
-        "gpus-per-task": wanted.gpu_cores_per_process,
-        "mem": f"{_mebibytes(wanted.memory)}M" if wanted.memory else None,
-        "time": None if (seconds := attributes.duration) is None else f"{seconds // 60}:{seconds % 60:02d}",
-        "export": None if job.inherit_environment else "NONE",
-    }
-    lines = [f"#SBATCH --{name}={value}" for name, value in options.items() if value is not None]
-    lines += ["#SBATCH --exclusive"] if wanted.exclusive_node_use else []
-    for name, value in attributes.custom_attributes.items():
-        if not _OPTION.fullmatch(name):
-            raise InvalidRequestError(
-                f"Invalid custom attribute: {name[:80]!r}.",
-                hint="Name an option of sbatch without its dashes, for example constraint.",
-            )
-        lines.append(f"#SBATCH --{name}{'=' + shlex.quote(_plain(name, value)) if value else ''}")
-    return lines
-
-
-def _pbs(job: JobRequest, attributes: AttributesRequest) -> list[str]:
-    lines = []
-    wanted = job.resources
-    if wanted is not None:
-        per_node = wanted.processes_per_node
-        nodes = wanted.node_count
-        if nodes is None and wanted.process_count and per_node:
-            nodes = -(-wanted.process_count // per_node)
-        if per_node is None and wanted.process_count:
-            per_node = -(-wanted.process_count // (nodes or 1))
-        chunk = {
-            "ncpus": (per_node or 1) * wanted.cpu_cores_per_process if wanted.cpu_cores_per_process else per_node,
-            "mpiprocs": per_node,
-            "ngpus": (per_node or 1) * wanted.gpu_cores_per_process if wanted.gpu_cores_per_process else None,
-            "mem": f"{_mebibytes(wanted.memory)}mb" if wanted.memory else None,
-        }
-        said = [f"{name}={value}" for name, value in chunk.items() if value is not None]
-        lines.append(f"#PBS -l select={':'.join([str(nodes or 1), *said])}")
-        lines += ["#PBS -l place=excl"] if wanted.exclusive_node_use else []
-    if attributes.duration:
-        lines.append(f"#PBS -l walltime={attributes.duration}")
-    for name, value in attributes.custom_attributes.items():
-        if not _PBS_RESOURCE.fullmatch(name) or not value or " " in value:
-            raise InvalidRequestError(
-                f"Invalid custom attribute: {name[:80]!r}.", hint="Name a resource of PBS and a value without spaces."
-            )
-        lines.append(f"#PBS -l {name}={_plain(name, value)}")
-    return lines
-
-
-def _plain(name: str, value: str) -> str:
-    if not _VALUE.fullmatch(value):
-        raise InvalidRequestError(
-            f"Invalid value of the custom attribute {name}.",
-            hint="Leave out quotation marks, backslashes, # and control characters.",
-        )
-    return value
-
-
-def _mebibytes(count: int) -> int:
-    return -(-count // 1024**2)

@@ -10,10 +10,12 @@ import msgspec
 
 from crestline.concurrency import map_concurrently
 from crestline.gateway.hosts.base import Completed
+from crestline.gateway.schedulers.directives import sbatch_lines
 from crestline.model import CrestlineError, UnsupportedError
 from crestline.model.checks import Check
 from crestline.wire.compute import JobDescription, JobInfo, JobMetadata
 from crestline.wire.extensions import AllocationInfo, JobUsageInfo
+from crestline.wire.iri import JobRequest
 from crestline.wire.status import Account, Node, Partition, Reservation
 
 T = TypeVar("T")
@@ -101,6 +103,14 @@ class Scheduler(abc.ABC):
         """
         return
         yield
+
+    def directives(self, job: JobRequest) -> list[str]:
+        """The lines of a script that ask for what a job of the IRI API names: `#SBATCH`, unless others are read.
+
+        Raises:
+            InvalidRequestError: a custom attribute cannot be written.
+        """
+        return sbatch_lines(job)
 
     @abc.abstractmethod
     async def submit(self, user: str, job: JobDescription, key: str | None = None) -> str:

@@ -1,18 +1,22 @@
-"""The notations of the values of `#SBATCH` lines (sbatch(1))."""
+"""`#SBATCH` lines (sbatch(1)): the notations of their values, and those that a job of the IRI API needs."""
 
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from crestline.model import InvalidRequestError
 from crestline.model.sbatch import parse_count, shortened
+from crestline.wire.iri import AttributesRequest, JobRequest, ResourcesRequest
 
 MAX_ARRAY_INDEX = 4_000_000
 """largest index of a job array, as in Slurm's MaxArraySize"""
 MAX_ARRAY_TASKS = 10_000
 """largest number of tasks of one job array"""
+_OPTION = re.compile(r"[a-z][a-z0-9-]{0,63}")
+_VALUE = re.compile(r"[^\x00-\x1f\x7f'\"\\#]{0,4096}")
 
 
 @dataclass(frozen=True)
@@ -98,3 +102,48 @@ def _moment(word: str, now: datetime) -> datetime | None:
     if re.fullmatch(r"\d{4}-\d\d-\d\d(t\d\d:\d\d(:\d\d)?)?", word, re.ASCII):
         return datetime.fromisoformat(word.upper())
     return None
+
+
+def sbatch_lines(job: JobRequest) -> list[str]:
+    """The `#SBATCH` lines that ask for what a job names, as `Scheduler.directives`."""
+    attributes = job.attributes or AttributesRequest()
+    wanted = job.resources or ResourcesRequest(exclusive_node_use=False)
+    options: dict[str, object] = {
+        "nodes": wanted.node_count,
+        "ntasks": wanted.process_count,
+        "ntasks-per-node": wanted.processes_per_node,
+        "cpus-per-task": wanted.cpu_cores_per_process,
+        "gpus-per-task": wanted.gpu_cores_per_process,
+        "mem": f"{mebibytes(wanted.memory)}M" if wanted.memory else None,
+        "time": None if (seconds := attributes.duration) is None else f"{seconds // 60}:{seconds % 60:02d}",
+        "export": None if job.inherit_environment else "NONE",
+    }
+    lines = [f"#SBATCH --{name}={value}" for name, value in options.items() if value is not None]
+    lines += ["#SBATCH --exclusive"] if wanted.exclusive_node_use else []
+    for name, value in attributes.custom_attributes.items():
+        if not _OPTION.fullmatch(name):
+            raise InvalidRequestError(
+                f"Invalid custom attribute: {name[:80]!r}.",
+                hint="Name an option of sbatch without its dashes, for example constraint.",
+            )
+        lines.append(f"#SBATCH --{name}{'=' + shlex.quote(plain_value(name, value)) if value else ''}")
+    return lines
+
+
+def plain_value(name: str, value: str) -> str:
+    """The value of a custom attribute, which stays one value on a directive's line.
+
+    Raises:
+        InvalidRequestError: it would not.
+    """
+    if not _VALUE.fullmatch(value):
+        raise InvalidRequestError(
+            f"Invalid value of the custom attribute {name}.",
+            hint="Leave out quotation marks, backslashes, # and control characters.",
+        )
+    return value
+
+
+def mebibytes(count: int) -> int:
+    """Bytes in mebibytes, rounded up."""
+    return -(-count // 1024**2)

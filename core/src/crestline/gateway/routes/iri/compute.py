@@ -73,7 +73,7 @@ async def post_job(
 ) -> Response[Any]:
     """Submit a job."""
     read_query(request, NoQuery)
-    job = describe(await read_body(request, JobRequest), system.scheduler.kind, system.default_directory(caller))
+    job = describe(await read_body(request, JobRequest), system.scheduler.directives, system.default_directory(caller))
     known = key is not None and (await system.submissions.find(caller.username, key)).job_id is not None
     try:
         job_id = await system.submissions.submit(caller.username, job, key)

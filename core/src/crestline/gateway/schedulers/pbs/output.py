@@ -35,12 +35,6 @@ def read_objects(output: bytes, part: str) -> dict[str, dict[str, Any]]:
     return _salvage(text, part)
 
 
-def read_value(output: bytes, key: str) -> str | None:
-    """A value of the outermost object."""
-    match = re.search(rf'"{key}"\s*:\s*"([^"\n]*)"', output.decode(errors="replace"))
-    return match[1] if match else None
-
-
 def _read(text: str) -> Any:
     for mended in (text, _LINE.sub(_escape, text)):
         try:

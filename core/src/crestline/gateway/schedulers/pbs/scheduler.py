@@ -17,6 +17,7 @@ from crestline.gateway.schedulers.pbs.output import read_objects
 from crestline.gateway.schedulers.time_limit import TimeLimit
 from crestline.model import JobNotFoundError, UnsupportedError
 from crestline.wire.compute import JobDescription, JobInfo, JobMetadata
+from crestline.wire.iri import JobRequest
 from crestline.wire.status import Account, Node, Partition, Reservation
 
 _RETENTION = 20.0
@@ -48,6 +49,9 @@ class PbsScheduler(CommandScheduler[resources.Server]):
         self._pbs = PbsCommands(commands, options)
         self._source = _Source(self._pbs, options.timeout)
         super().__init__(name, self._source, options, pbs_jobs.order)
+
+    def directives(self, job: JobRequest) -> list[str]:
+        return submission.directives(job)
 
     async def metadata(self, user: str, job_id: str) -> list[JobMetadata]:
         jobs = await self._own(user, job_id)

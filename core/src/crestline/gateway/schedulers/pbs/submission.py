@@ -8,11 +8,15 @@ from itertools import pairwise
 
 from crestline.gateway.hosts import Completed
 from crestline.gateway.schedulers.command_lines import CommandLine, directory_of, environment_of, script_of, submitting
+from crestline.gateway.schedulers.directives import mebibytes, plain_value
 from crestline.gateway.schedulers.pbs.commands import WORDING
 from crestline.gateway.schedulers.pbs.jobs import KEY_VARIABLE, is_job_id
 from crestline.model import InvalidRequestError
 from crestline.model.sbatch import split_words
 from crestline.wire.compute import JobDescription
+from crestline.wire.iri import AttributesRequest, JobRequest
+
+_RESOURCE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 
 
 def prepare(job: JobDescription, tag: str, *, qsub: str, timeout: float) -> CommandLine:
@@ -83,3 +87,35 @@ def _variables_of(script: str) -> list[str]:
 
 def _file(directory: str, path: str | None) -> str | None:
     return posixpath.join(directory, path) if path else None
+
+
+def directives(job: JobRequest) -> list[str]:
+    """The `#PBS` lines that ask for what a job names, as `Scheduler.directives`."""
+    attributes = job.attributes or AttributesRequest()
+    lines = []
+    wanted = job.resources
+    if wanted is not None:
+        per_node = wanted.processes_per_node
+        nodes = wanted.node_count
+        if nodes is None and wanted.process_count and per_node:
+            nodes = -(-wanted.process_count // per_node)
+        if per_node is None and wanted.process_count:
+            per_node = -(-wanted.process_count // (nodes or 1))
+        chunk = {
+            "ncpus": (per_node or 1) * wanted.cpu_cores_per_process if wanted.cpu_cores_per_process else per_node,
+            "mpiprocs": per_node,
+            "ngpus": (per_node or 1) * wanted.gpu_cores_per_process if wanted.gpu_cores_per_process else None,
+            "mem": f"{mebibytes(wanted.memory)}mb" if wanted.memory else None,
+        }
+        said = [f"{name}={value}" for name, value in chunk.items() if value is not None]
+        lines.append(f"#PBS -l select={':'.join([str(nodes or 1), *said])}")
+        lines += ["#PBS -l place=excl"] if wanted.exclusive_node_use else []
+    if attributes.duration:
+        lines.append(f"#PBS -l walltime={attributes.duration}")
+    for name, value in attributes.custom_attributes.items():
+        if not _RESOURCE.fullmatch(name) or not value or " " in value:
+            raise InvalidRequestError(
+                f"Invalid custom attribute: {name[:80]!r}.", hint="Name a resource of PBS and a value without spaces."
+            )
+        lines.append(f"#PBS -l {name}={plain_value(name, value)}")
+    return lines

@@ -13,7 +13,6 @@ from crestline.gateway.hosts import Files
 from crestline.gateway.transfers import parts
 from crestline.gateway.transfers.objects import StagedObject, StagedObjects
 from crestline.gateway.transfers.records import ENDED, Records, Transfer
-from crestline.gateway.transfers.s3.buckets import bucket_of, key_of
 from crestline.gateway.transfers.s3.store import Head, ObjectStore
 from crestline.model import GatewayUnavailableError, MissingFileError, TransferError
 from crestline.wire.filesystem import S3Directives
@@ -23,6 +22,8 @@ _SOON, _LATE = 0.5, 15.0
 _AT_ONCE = 0.2
 _PAUSE = 1.0
 """seconds before a store or a system that did not answer is asked again"""
+_LONGEST_BUCKET = 63
+"""characters of a bucket's name"""
 
 
 class Staging:
@@ -161,7 +162,7 @@ class Staging:
         return transfer.kind == "upload" or transfer.expires < time.time()
 
     async def _begin(self, transfer: Transfer) -> StagedObject:
-        bucket, key = bucket_of(self._config.bucket_prefix, transfer.username), key_of(transfer)
+        bucket, key = bucket_of(self._config.bucket_prefix, transfer.username), _key_of(transfer)
         await self._store.ensure_bucket(bucket)
         try:
             upload_id = await self._store.begin(bucket, key)
@@ -233,3 +234,20 @@ def _check(head: Head, stored: dict[int, str]) -> None:
     comparable = re.fullmatch(rf"[0-9a-f]{{32}}-{len(stored)}", head.etag) and not head.encrypted
     if comparable and head.etag != made:
         raise TransferError("The file is not what was uploaded: its checksum differs.", hint="Send it again.")
+
+
+def bucket_of(prefix: str, username: str) -> str:
+    """The bucket of one user: `<prefix><user>`, or a name with a digest where S3 takes no such name."""
+    plain = f"{prefix}{username}"
+    if len(plain) <= _LONGEST_BUCKET and re.fullmatch(r"[a-z0-9][a-z0-9-]+[a-z0-9]", plain, re.ASCII):
+        return plain
+    digest = hashlib.sha256(username.encode()).hexdigest()[:16]
+    readable = re.sub(r"[^a-z0-9]+", "-", username.lower(), flags=re.ASCII).strip("-")
+    room = _LONGEST_BUCKET - len(prefix) - len(digest) - 1
+    return f"{prefix}{readable[:room]}-{digest}".replace("--", "-")
+
+
+def _key_of(transfer: Transfer) -> str:
+    """`<transfer>/<file name>`, so that a browser saves a download under its name."""
+    name = transfer.path.rpartition("/")[2].encode("utf-8", "replace").decode()
+    return f"{transfer.transfer_id}/{name}" if len(name.encode()) < 900 else transfer.transfer_id
