@@ -11,7 +11,10 @@ from crestline.model import AuthenticationError
 
 
 class Authorizer(abc.ABC):
-    """Adds credentials to requests. No method, `repr` or error of it reveals a secret."""
+    """Adds credentials to requests. No method, `repr` or error of it reveals a secret.
+
+    Example: `system = crestline.connect("daint@cscs", authorizer=MyAuthorizer())`
+    """
 
     identity: str
     """names the identity without revealing a secret; equal for equal identities in every process"""
