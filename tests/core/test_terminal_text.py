@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 
 import httpx
@@ -10,6 +11,7 @@ import pytest
 
 from crestline.cli import completion
 from crestline.cli.output import TerminalText, print_json
+from crestline.cli.slurm import scancel
 from crestline.client.backends.firecrest.refusals import error_of as firecrest_error
 from crestline.client.backends.iri.errors import error_from_response as iri_error
 from crestline.model import File, FileType, Job, JobState
@@ -81,3 +83,19 @@ def test_an_error_of_a_server_is_printable(escape: str) -> None:
         assert str(firecrest_error(httpx.Response(status, json=body))).isprintable()
         problem = {"title": escape, "detail": f"a{escape}b", "status": status}
         assert str(iri_error(httpx.Response(status, json=problem))).isprintable()
+
+
+@pytest.mark.anyio
+async def test_a_question_about_a_job_is_printable(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What `scancel --interactive` asks decides what is cancelled."""
+    text = "".join(ESCAPES)
+
+    class There:
+        async def elements(self, job_id: str) -> list[Job]:
+            return [Job(job_id=job_id, name=text, partition=text, state=JobState.RUNNING)]
+
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    assert await scancel._is_confirmed(There(), "1")  # type: ignore[arg-type]
+    assert capsys.readouterr().out.isprintable()

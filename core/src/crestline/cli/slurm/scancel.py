@@ -8,6 +8,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
+from crestline.cli.output import one_line
 from crestline.cli.slurm.clusters import find_cluster
 from crestline.cli.slurm.program import CommandError, on_system, read_environment, read_options, run, slurm_answer
 from crestline.cli.slurm.queue_fields import array_elements, job_name
@@ -123,7 +124,8 @@ async def _is_confirmed(system: System, job_id: str) -> bool:
     except JobNotFoundError:
         _complain(job_id, "Invalid job id specified")
         return False
-    print(f"Cancel job_id={job_id} name={job_name(job)} partition={job.partition} [y/n]? ", end="", flush=True)
+    question = one_line(f"Cancel job_id={job_id} name={job_name(job)} partition={job.partition} [y/n]?")
+    print(question, end=" ", flush=True)
     return sys.stdin.readline().strip().lower().startswith("y")
 
 

@@ -33,6 +33,7 @@ from crestline.model import (
     UnsupportedError,
     render_script,
 )
+from crestline.model.text import printable
 from crestline.wire.codec import encode
 from crestline.wire.compute import TIME_WINDOWS, JobDescription, JobMetadata, SubmitAnswer, SubmitRequest
 from crestline.wire.errors import ErrorBody
@@ -86,7 +87,7 @@ class JobCalls(EventCalls):
             body=SubmitRequest(job=job),
             additional_headers=headers,
         )
-        return answer.job_id
+        return printable(answer.job_id)
 
     async def submit_many(self, jobs: Sequence[tuple[JobSpec, str]]) -> list[str | CrestlineError]:
         self._calls._need(Capability.BATCH)
@@ -262,7 +263,7 @@ def describe(spec: JobSpec) -> JobDescription:
 
 def _outcome(result: BatchOutcome) -> str | CrestlineError:
     if result.job_id is not None:
-        return result.job_id
+        return printable(result.job_id)
     error = result.error or BatchError(status=502, message="The gateway says nothing about this job.")
     headers = {"Retry-After": str(round(error.retry_after))} if error.retry_after is not None else {}
     body = ErrorBody(message=error.message, caused_by=error.caused_by)
