@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from crestline.relay import ingress as ingress_module
 from crestline.relay.frames import OPEN, RESET, frame, parse
+from crestline.relay.http_exchange import SocketPeer
 from crestline.relay.hub_calls import MAX_PER_SESSION, MAX_PER_USER
 from crestline.relay.ingress import Ingress
 from crestline.relay.mux import MAX_UNREAD
@@ -238,3 +241,23 @@ async def test_connections_that_send_nothing_are_limited_from_before_tls(tmp_pat
         assert [await ask() for _ in range(5)] == [b"503"] * 5
     finally:
         await ingress.stop()
+
+
+async def test_answers_of_several_parts_leave_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without TCP_NODELAY, the second part waits 40 ms for the acknowledgement of the first."""
+    found: list[int] = []
+
+    async def look(client: SocketPeer) -> None:
+        connection = client._writer.get_extra_info("socket")
+        found.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    monkeypatch.setattr(ingress_module, "_head", look)
+    ingress = Ingress(Sessions(), "127.0.0.1:0", limits=StreamLimits(1, 1, 10), max_heads=8, idle_timeout=30)
+    await ingress.start()
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", ingress.port)
+        assert await reader.read() == b""
+        writer.close()
+    finally:
+        await ingress.stop()
+    assert found == [1]

@@ -95,6 +95,7 @@ async def test_a_credential_that_no_header_carries_is_not_repeated(
 class _Echo(BaseHTTPRequestHandler):
     """Refuses each request, and repeats it in its status line, in its headers and in its body."""
 
+    disable_nagle_algorithm = True
     protocol_version = "HTTP/1.1"
     status = 401
 

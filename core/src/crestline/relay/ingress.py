@@ -84,8 +84,8 @@ class Ingress:
             host, _, port = self.address.rpartition(":")
             loop = asyncio.get_running_loop()
             found = await loop.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
-            for family, _, _, _, address in dict.fromkeys(found):
-                listener = socket.socket(family)
+            for family, kind, protocol, _, address in dict.fromkeys(found):
+                listener = socket.socket(family, kind, protocol)  # asyncio sets TCP_NODELAY for named protocols alone
                 self._listeners.append(listener)
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 if family == socket.AF_INET6:

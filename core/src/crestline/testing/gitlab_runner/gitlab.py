@@ -98,6 +98,7 @@ class GitLab:
 
 
 class _Handler(BaseHTTPRequestHandler):
+    disable_nagle_algorithm = True
     gitlab: GitLab
     protocol_version = "HTTP/1.1"
 

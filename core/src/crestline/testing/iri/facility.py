@@ -387,6 +387,7 @@ def routes() -> tuple[_Route, ...]:
 
 
 class _Handler(BaseHTTPRequestHandler):
+    disable_nagle_algorithm = True
     protocol_version = "HTTP/1.1"
     facility: Facility
 
