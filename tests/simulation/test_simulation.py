@@ -25,8 +25,8 @@ SEEDS = Path(__file__).with_name("seeds.txt")
 SPAWNING, REFRAMING = "simulation.spawning:Spawning", "simulation.reframing:Reframing"
 DEFERRING = "simulation.deferring:Deferring"
 GATEWAYS = "simulation.gateways:Gateways"
-SMALL = {"submission": 550, "watching": 400, "copying": 250, "following": 350}
-SMALL |= {SPAWNING: 200, REFRAMING: 75, DEFERRING: 100, GATEWAYS: 75}
+SMALL = {"submission": 450, "watching": 300, "copying": 250, "following": 500}
+SMALL |= {SPAWNING: 250, REFRAMING: 75, DEFERRING: 125, GATEWAYS: 50}
 """Seeds of a test run; 2,000 in all."""
 FULL = 200_000
 """Seeds of a long run, in the same proportions, in as many processes as there are cores."""
