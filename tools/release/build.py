@@ -62,9 +62,11 @@ def release(root: Path, *, rehearsal: bool = False, install: bool = True) -> Non
                 constraints,
                 cwd=root,
             )
+            # uv remembers wheels by their path: in `dist` it may know others of this version, from an earlier build.
+            wheels = Path(shutil.copytree(dist, temporary / "wheels"))
             for each in distributions:
                 _say(f"installing {each.name} alone")
-                install_alone(each, dist, constraints, temporary)
+                install_alone(each, wheels, constraints, temporary)
     _say("writing bills of materials, recipes and checksums")
     for each in distributions:
         write(dist / "sbom" / f"{each.name}.cdx.json", bill_of_materials(root, each.name, int(epoch)))
