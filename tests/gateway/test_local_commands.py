@@ -9,7 +9,7 @@ import pytest
 import uvloop
 
 from crestline.gateway.hosts.this_machine import commands
-from crestline.model import TooLargeError
+from crestline.model import GatewayUnavailableError, TooLargeError
 
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
@@ -45,3 +45,11 @@ def test_programs_write_a_bounded_answer(run: Any, monkeypatch: pytest.MonkeyPat
     script = "head -c 300000 /dev/zero; head -c 300000 /dev/zero >&2; exit 3"
     done = run(commands.run(["/bin/sh", "-c", script], input=None, env=None, cwd=None, timeout=60))
     assert (done.exit_status, len(done.stdout), len(done.stderr)) == (3, 300_000, 1000)
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_a_program_that_left_another_one_behind_ends_in_time(run: Any) -> None:
+    """A daemon that a program started holds its output open, in a session of its own."""
+    script = "setsid sleep 30 & echo started; exit 0"
+    with pytest.raises(GatewayUnavailableError):
+        run(commands.run(["/bin/sh", "-c", script], input=None, env=None, cwd=None, timeout=1))

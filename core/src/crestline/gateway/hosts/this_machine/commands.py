@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import IO
 
 from crestline.gateway.hosts.base import MAX_ERRORS, MAX_OUTPUT, Completed
@@ -29,28 +30,43 @@ async def run(
     stdin: int | IO[bytes] = asyncio.subprocess.DEVNULL
     if input is not None:
         stdin = await asyncio.to_thread(_file_with, input)
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *_with_usual_limit(argv),
-            stdin=stdin,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=login_environment() | dict(env or {}),
-            cwd=cwd,
-            start_new_session=True,
-        )
-    except FileNotFoundError as error:
-        return Completed(exit_status=127, stdout=b"", stderr=str(error).encode(errors="replace"))
-    finally:
-        if not isinstance(stdin, int):
-            stdin.close()
+    async with _pipe() as (out, stdout), _pipe() as (err, stderr):
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *_with_usual_limit(argv),
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                env=login_environment() | dict(env or {}),
+                cwd=cwd,
+                start_new_session=True,
+            )
+        except FileNotFoundError as error:
+            return Completed(exit_status=127, stdout=b"", stderr=str(error).encode(errors="replace"))
+        finally:
+            stdout.close()
+            stderr.close()
+            if not isinstance(stdin, int):
+                stdin.close()
+        return await _completed(process, argv[0], out, err, timeout)
+
+
+async def _completed(
+    process: asyncio.subprocess.Process, name: str, out: asyncio.StreamReader, err: asyncio.StreamReader, timeout: float
+) -> Completed:
+    """Read what a program writes until it has ended, or end it.
+
+    Raises:
+        GatewayUnavailableError: it did not end within `timeout` seconds.
+        TooLargeError: it wrote more than a program may.
+    """
     try:
         async with asyncio.timeout(timeout):
-            stdout, stderr = await asyncio.gather(_whole(process.stdout), _head(process.stderr))
+            stdout, stderr = await asyncio.gather(_whole(out), _head(err))
             await process.wait()
     except TimeoutError:
         raise GatewayUnavailableError(
-            f"{argv[0]} did not answer within {timeout:g} s.", hint="Try again later.", retry_after=5
+            f"{name} did not answer within {timeout:g} s.", hint="Try again later.", retry_after=5
         ) from None
     finally:
         if process.returncode is None:  # out of time, or the request was given up
@@ -60,7 +76,7 @@ async def run(
     return Completed(exit_status=status if status >= 0 else 128 - status, stdout=stdout, stderr=stderr)
 
 
-async def _whole(stream: asyncio.StreamReader | None) -> bytes:
+async def _whole(stream: asyncio.StreamReader) -> bytes:
     """All that a stream brings.
 
     Raises:
@@ -68,7 +84,7 @@ async def _whole(stream: asyncio.StreamReader | None) -> bytes:
     """
     chunks: list[bytes] = []
     size = 0
-    while stream is not None and (chunk := await stream.read(_CHUNK)):
+    while chunk := await stream.read(_CHUNK):
         chunks.append(chunk)
         size += len(chunk)
         if size > MAX_OUTPUT:
@@ -76,12 +92,30 @@ async def _whole(stream: asyncio.StreamReader | None) -> bytes:
     return b"".join(chunks)
 
 
-async def _head(stream: asyncio.StreamReader | None) -> bytes:
+async def _head(stream: asyncio.StreamReader) -> bytes:
     """The first bytes of what a stream brings, which is read to its end."""
     kept = bytearray()
-    while stream is not None and (chunk := await stream.read(_CHUNK)):
+    while chunk := await stream.read(_CHUNK):
         kept += chunk[: MAX_ERRORS - len(kept)]
     return bytes(kept)
+
+
+@contextlib.asynccontextmanager
+async def _pipe() -> AsyncIterator[tuple[asyncio.StreamReader, IO[bytes]]]:
+    """A pipe that this process reads, and the end that a program writes to.
+
+    asyncio's own pipes keep `Process.wait` waiting while they are full, or while a grandchild holds them.
+    """
+    reading, writing = os.pipe()
+    reader = asyncio.StreamReader()
+    with os.fdopen(writing, "wb", 0) as other_end:
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(reading, "rb", 0)
+        )
+        try:
+            yield reader, other_end
+        finally:
+            transport.close()
 
 
 def _file_with(content: bytes) -> IO[bytes]:
