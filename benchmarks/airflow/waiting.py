@@ -110,7 +110,7 @@ async def measure(contender: str, count: int, seconds: float) -> dict[str, float
     from airflow.sdk._shared.module_loading import import_string
 
     from harness import triggerer
-    from harness.patience import until
+    from harness.waiting import until
 
     trigger_class = import_string(CONTENDERS[contender])
     site, bare = Site(count), Child("bare_loop.py")

@@ -82,7 +82,7 @@ async def watching(servers: int, seconds: float) -> list[Row]:
         site = Site(url=plain.url, token=plain.token(), system=plain.system)
         specs = [JobSpec(script="#!/bin/sh\n", name=f"job-{n}", workdir=str(plain.home)) for n in range(servers)]
         async with connect(site) as system:
-            jobs = await system.submit_many(specs, are_new=True)
+            jobs = await system.submit_many(specs, keys_are_new=True)
         session = orm.new_session_factory("sqlite:///:memory:")()
         spawners = []
         for number, job in enumerate(jobs):

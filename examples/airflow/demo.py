@@ -84,7 +84,7 @@ def gateway() -> Iterator[str]:
             port = USUAL_PORT
         except OSError:
             port = 0
-    command = [CRESTLINE, "serve", "--home", HOME, "--port", str(port), "--json"]
+    command = [CRESTLINE, "serve", "--state-dir", HOME, "--port", str(port), "--json"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert server.stdout is not None
     try:
@@ -156,7 +156,7 @@ def show(states: dict[str, str], results: Path, calculation: Calculation, url: s
         say(f"  files: {results}")
     port = urlsplit(url).port
     say("\nThe gateway's page and its API documentation: start it again, and open")
-    say(f"  {CRESTLINE} serve --home {HOME} --port {port}")
+    say(f"  {CRESTLINE} serve --state-dir {HOME} --port {port}")
     say(f"  {url}    {url}/docs")
 
 

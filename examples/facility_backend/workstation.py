@@ -34,6 +34,7 @@ from crestline.client.traffic import Traffic
 from crestline.model import (
     ConflictError,
     File,
+    FileMissingError,
     FileType,
     InvalidRequestError,
     Job,
@@ -41,7 +42,6 @@ from crestline.model import (
     JobSpec,
     JobState,
     JobTimes,
-    MissingFileError,
     Node,
     Partition,
     PermissionDeniedError,
@@ -192,7 +192,7 @@ class Jobs(JobEndpoints):
     async def knows_key(self, key: str) -> bool:
         return self._table.knows(key)
 
-    async def get(self, job_id: str, *, patient: bool = True) -> list[Job]:
+    async def get(self, job_id: str, *, retry: bool = True) -> list[Job]:
         return [self._table.job(job_id)]
 
     async def metadata(self, job_id: str) -> list[Job]:
@@ -203,7 +203,7 @@ class Jobs(JobEndpoints):
     async def cancel(self, job_id: str) -> None:
         self._table.cancel(job_id)
 
-    async def list(self, query: JobFilter, *, patient: bool = True) -> list[Job]:
+    async def list(self, query: JobFilter, *, retry: bool = True) -> list[Job]:
         names = {*query.names, *([query.name] if query.name is not None else [])}
         ids = [job_id for job_id in self._table.ids() if query.ids is None or job_id in query.ids]
         return [job for job in map(self._table.job, ids) if not names or job.name in names]
@@ -402,7 +402,7 @@ def file_errors(path: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise MissingFileError(f"{path} does not exist.", hint="Check the path.") from None
+        raise FileMissingError(f"{path} does not exist.", hint="Check the path.") from None
     except FileExistsError:
         raise ConflictError(f"{path} exists.", hint="Remove it first.") from None
     except PermissionError:

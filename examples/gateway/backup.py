@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Back up a gateway's home while it serves: keys, secrets and databases, without the files of users.
+"""Back up a gateway's state directory while it serves: keys, secrets and databases, without the files of users.
 
     backup.py /var/lib/crestline /srv/backup/crestline-2026-11-30.tar
 

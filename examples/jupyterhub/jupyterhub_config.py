@@ -23,7 +23,7 @@ c.JupyterHub.services.append(
         "command": [
             str(Path(sys.executable).with_name("crestline")),
             "serve",
-            "--home",
+            "--state-dir",
             str(folder / "gateway"),
             "--port",
             "0",

@@ -14,13 +14,13 @@ import pytest
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import TaskDeferralTimeout, TaskDeferred
 
-from crestline.model import MissingFileError
+from crestline.model import FileMissingError
 from crestline.testing.firecrest import PlainFirecrest, running
 from crestline_airflow.operators import FirecRESTDownloadOperator, FirecRESTUploadOperator
 from crestline_airflow.operators.transfer import FirecRESTTransferOperator
 from harness import triggerer
 from harness.airflow_dags import run
-from harness.patience import until
+from harness.waiting import until
 
 LIMIT = 40_000
 """of one operation, in bytes"""
@@ -209,7 +209,7 @@ def test_a_transfer_that_fails_takes_along_those_before_it(
     (tmp_path / "in").rename(plain.home / "there")
     plain.settings.transfer_slots = 0
     operator = downloading(plain, tmp_path, f"{plain.home}/nosuch")
-    with pytest.raises(MissingFileError):
+    with pytest.raises(FileMissingError):
         on_a_worker(operator)
     assert plain.jobs()[-1].state.startswith("CANCELLED")
     assert sorted(os.listdir(plain.home)) == ["there"]

@@ -227,7 +227,7 @@ def test_an_upload_that_was_cut_off_goes_on_in_the_next_try(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ContentCalls, "upload_part", cut)
-        patch.setattr("crestline.client.files.retry.Patience.wait", _give_up)
+        patch.setattr("crestline.client.files.backoff.Backoff.wait", _give_up)
         assert run(dag).states == {"up": "failed"}
     assert not Path(anywhere.workdir, "large.bin").exists()
     offsets: list[int] = []

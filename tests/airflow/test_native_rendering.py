@@ -84,7 +84,7 @@ def test_every_operator_takes_what_native_rendering_gives(workdir: Path, tmp_pat
             return [number, things]
 
         value = function("{{ params.number }}", "{{ params.list }}")
-        remove = FirecRESTRemoveScratchOperator(task_id="remove", path=make.output, made_by="make", **common)
+        remove = FirecRESTRemoveScratchOperator(task_id="remove", path=make.output, created_by="make", **common)
         make >> up >> submit >> file >> job >> down >> value >> remove
     done = run(dag)
     assert set(done.states.values()) == {"success"}, task_log.errors

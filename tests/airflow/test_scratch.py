@@ -50,7 +50,7 @@ def test_what_others_made_is_left_alone(anywhere: Place, task_log: Any) -> None:
     with DAG("others", schedule=None) as dag:
         with scratch_directory(anywhere.workdir, task_id="taken"):
             FirecRESTSubmitOperator(task_id="job", script="#!/bin/bash\ntrue\n")
-        FirecRESTRemoveScratchOperator(task_id="wrong", path=anywhere.workdir, made_by="taken")
+        FirecRESTRemoveScratchOperator(task_id="wrong", path=anywhere.workdir, created_by="taken")
     done = run(dag)
     assert done.states["taken"] == "failed"
     assert done.states["job"] == "upstream_failed"

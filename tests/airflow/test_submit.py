@@ -17,7 +17,7 @@ from crestline_airflow.failures import FirecRESTRetryPolicy
 from crestline_airflow.operators import FirecRESTSubmitOperator
 from harness.airflow_dags import run
 from harness.gateway import RunningGateway
-from harness.patience import until_blocking
+from harness.waiting import until_blocking
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ from httpx_retries import Retry
 
 from crestline.client import Policy, RetryPolicy
 from crestline.testing.firecrest import PlainFirecrest, running
-from crestline.testing.firecrest.many import add_jobs, end_jobs
+from crestline.testing.firecrest.load import add_jobs, end_jobs
 from crestline_airflow.operators import FirecRESTSubmitOperator
 from crestline_airflow.operators.transfer import FirecRESTTransferTrigger
 from crestline_airflow.sensors.triggers import FirecRESTFileSensorTrigger, FirecRESTJobSensorTrigger
 from crestline_airflow.triggers import FirecRESTJobTrigger, FirecRESTSubmitTrigger
 from harness import triggerer
-from harness.patience import until
+from harness.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -68,7 +68,7 @@ TRIGGERS = {
 @pytest.fixture
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The client's own retries end at once, so that what a trigger does then is seen."""
-    monkeypatch.setattr("crestline_airflow.shared._POLICY", Policy(retry=RetryPolicy(budget=1.0)))
+    monkeypatch.setattr("crestline_airflow.shared._POLICY", Policy(retry=RetryPolicy(total_timeout=1.0)))
     monkeypatch.setattr("crestline.client.auth.token_endpoint._RETRY", Retry(total=0))
     monkeypatch.setattr("crestline_airflow.shared._REOPEN_DELAY", 0.1)
 

@@ -9,11 +9,11 @@ import pytest
 from airflow.triggers.base import TaskSuccessEvent
 
 from crestline.testing.firecrest import PlainFirecrest, running
-from crestline.testing.firecrest.many import add_jobs, end_jobs
+from crestline.testing.firecrest.load import add_jobs, end_jobs
 from crestline_airflow.operators import FirecRESTSubmitOperator
 from crestline_airflow.triggers import FirecRESTJobTrigger, FirecRESTSubmitTrigger
 from harness import triggerer
-from harness.patience import until
+from harness.waiting import until
 
 pytestmark = pytest.mark.anyio
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from harness.cluster import Cluster, on_every_slurm
-from harness.patience import until_blocking
 from harness.slurm_commands import SlurmCommands, SlurmCommandsHere
 from harness.slurm_gateway import SlurmGateway
+from harness.waiting import until_blocking
 
 pytestmark = on_every_slurm
 

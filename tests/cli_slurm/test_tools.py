@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from crestline.cli.slurm.links import COMMANDS
-from harness.patience import until_blocking
 from harness.slurm_commands import SlurmCommands
+from harness.waiting import until_blocking
 
 
 @pytest.fixture

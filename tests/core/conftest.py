@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from crestline.client.connection import Connection
-from crestline.client.files import retry
+from crestline.client.files import backoff
 from crestline.testing.firecrest import PlainFirecrest
 from harness.backends import plain_connection
 from harness.command import Command
@@ -18,7 +18,7 @@ from harness.command import Command
 def crestline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
     """The command beside a gateway that `crestline serve` has registered as the only site."""
     command = Command(tmp_path_factory.mktemp("cli"))
-    with command.serving("--home", command.place / "home"):
+    with command.serving("--state-dir", command.place / "home"):
         yield command
 
 
@@ -53,4 +53,4 @@ def remote(plain: PlainFirecrest, tmp_path: Path) -> Path:
 @pytest.fixture
 def brief_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """A transfer that does not get on is tried as often as ever, but at once."""
-    monkeypatch.setattr(retry, "_LONGEST_WAIT", 0.02)
+    monkeypatch.setattr(backoff, "_LONGEST_WAIT", 0.02)

@@ -19,8 +19,8 @@ from crestline.client import Policy, RetryPolicy
 from crestline.client.auth import ApiKey, ClientCredentials, StaticToken, TokenCommand
 from crestline.client.backends.firecrest import FirecrestBackend
 from crestline.client.backends.firecrest.calls import PRIVATE_NAMES
+from crestline.client.backends.firecrest.errors import error_from_response
 from crestline.client.backends.firecrest.job_rows import read_jobs
-from crestline.client.backends.firecrest.refusals import error_of
 from crestline.client.backends.firecrest.status_calls import pick_system
 from crestline.client.backends.messages import JobFilter, NotSentError
 from crestline.client.connection import Connection
@@ -29,12 +29,12 @@ from crestline.model import (
     ConfigError,
     ConflictError,
     CrestlineError,
+    FileMissingError,
     GatewayUnavailableError,
     InvalidRequestError,
     JobNotFoundError,
     JobSpec,
     JobState,
-    MissingFileError,
     NotFoundError,
     PermissionDeniedError,
     RateLimitedError,
@@ -203,7 +203,7 @@ async def test_endless_refusal_ends(backend: FirecrestBackend, plain: PlainFirec
 
 
 async def test_a_budget_in_seconds(plain: PlainFirecrest) -> None:
-    impatient = msgspec.structs.replace(BRISK, retry=msgspec.structs.replace(BRISK.retry, budget=0.3))
+    impatient = msgspec.structs.replace(BRISK, retry=msgspec.structs.replace(BRISK.retry, total_timeout=0.3))
     backend = FirecrestBackend(plain.url, plain.system, StaticToken(plain.token()), policy=impatient)
     await backend.open()
     plain.faults.delay(3, path="/stat", count=None)
@@ -369,7 +369,7 @@ EXPECTED = {
     "nonnumeric id": JobNotFoundError,
     "cancel unknown": JobNotFoundError,
     "metadata unknown": JobNotFoundError,
-    "ls missing": MissingFileError,
+    "ls missing": FileMissingError,
     "ls forbidden": InvalidRequestError,
     "ls perm": PermissionDeniedError,
     "submit missing": InvalidRequestError,
@@ -383,7 +383,7 @@ EXPECTED = {
     "case", [case for case in recorded("errors") if case["case"] in EXPECTED], ids=lambda c: c["case"]
 )
 def test_recorded_errors(case: dict[str, Any]) -> None:
-    error = error_of(answer(case["status"], case["body"]))
+    error = error_from_response(answer(case["status"], case["body"]))
     assert type(error) is EXPECTED[case["case"]]
     assert error.status == case["status"]
     assert "/src/" not in str(error)
@@ -418,18 +418,18 @@ def test_recorded_errors(case: dict[str, Any]) -> None:
     ],
 )
 def test_errors_by_text(status: int, message: str, kind: type[CrestlineError]) -> None:
-    assert type(error_of(answer(status, {"errorType": "error", "message": message}))) is kind
+    assert type(error_from_response(answer(status, {"errorType": "error", "message": message}))) is kind
 
 
 def test_error_texts_hold_no_secrets_and_have_an_end() -> None:
     token = "eyJhbGciOi.eyJleHAiOjE.c2lnbmF0dXJl"
     text = f"got {token} from http://s3/bucket?X-Amz-Signature=abc {'x' * 5000}"
-    error = error_of(answer(500, {"message": text, "causedBy": [token]}))
+    error = error_from_response(answer(500, {"message": text, "causedBy": [token]}))
     assert token not in str(error) + str(error.details)
     assert "abc" not in str(error)
     assert len(str(error)) < 1000
-    assert error_of(answer(429, "", **{"Retry-After": "7"})).retry_after == 7.0
-    assert error_of(answer(503, "", **{"Retry-After": "nonsense"})).retry_after is None
+    assert error_from_response(answer(429, "", **{"Retry-After": "7"})).retry_after == 7.0
+    assert error_from_response(answer(503, "", **{"Retry-After": "nonsense"})).retry_after is None
 
 
 # jobs
@@ -696,7 +696,7 @@ def test_a_system_must_be_named_where_there_are_several(plain: PlainFirecrest) -
 async def test_a_call_that_runs_out_of_time_tells_the_last_answer(
     plain: PlainFirecrest, fault: dict[str, Any], said: str
 ) -> None:
-    retry = RetryPolicy(attempts=50, first_wait=0.3, longest_wait=0.3, budget=3.0)
+    retry = RetryPolicy(attempts=50, initial_backoff=0.3, max_backoff=0.3, total_timeout=3.0)
     authorizer = ClientCredentials(plain.token_url, plain.client_id, plain.client_secret)
     backend = FirecrestBackend(plain.url, plain.system, authorizer, policy=Policy(retry=retry))
     await backend.open()
@@ -709,5 +709,5 @@ async def test_a_call_that_runs_out_of_time_tells_the_last_answer(
 async def test_a_list_that_a_name_has_broken_tells_the_cause(backend: FirecrestBackend, plain: PlainFirecrest) -> None:
     await backend.jobs.submit(JobSpec(script=SLEEP, name="a|b", workdir=str(plain.home)), "key")
     with pytest.raises(GatewayUnavailableError) as caught:
-        await backend.jobs.list(JobFilter(), patient=False)
+        await backend.jobs.list(JobFilter(), retry=False)
     assert "'|' or a line break" in caught.value.hint

@@ -18,11 +18,11 @@ import crestline
 from crestline.client import BlockingSystem, System
 from crestline.model import (
     ConfigError,
+    FileMissingError,
     GatewayUnavailableError,
     InvalidRequestError,
     JobSpec,
     JobState,
-    MissingFileError,
     SystemNotFoundError,
 )
 from crestline.testing.firecrest import PlainFirecrest, running
@@ -81,7 +81,7 @@ def test_files(lab: BlockingSystem, plain: PlainFirecrest, tmp_path: Path) -> No
     lab.copy(f"{home}/text", f"{home}/text2")
     lab.move(f"{home}/text2", f"{home}/text3")
     lab.remove(f"{home}/tree")
-    with pytest.raises(MissingFileError):
+    with pytest.raises(FileMissingError):
         lab.read_text(f"{home}/tree")
 
 

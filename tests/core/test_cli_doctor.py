@@ -45,7 +45,7 @@ def test_a_sites_file_that_others_can_read(crestline: Command, tmp_path: Path) -
 
 
 def test_a_wrong_secret(crestline: Command, tmp_path: Path) -> None:
-    named = crestline.json("env", "--home", crestline.place / "home")
+    named = crestline.json("env", "--state-dir", crestline.place / "home")
     checks = _checks(Command(tmp_path, **{**named, "FIRECREST_CLIENT_SECRET": "nonsense"}), code=1)
     assert checks["gateway"]["verdict"] == "ok"
     assert checks["credentials"]["verdict"] == "fail"
@@ -87,11 +87,11 @@ def test_a_server_that_is_no_gateway_with_a_wrong_clock(tmp_path: Path, somethin
 
 def test_a_gateways_configuration(alone: Command) -> None:
     file = alone.place / "gateway.toml"
-    file.write_text('home = "home"\nport = 0\n')
+    file.write_text('state_dir = "home"\nport = 0\n')
     assert {check["verdict"] for check in _checks(alone, "--config", file).values()} == {"ok"}
     assert not (alone.place / "home").exists(), "looking changes nothing"
     file.write_text(
-        f'home = "{file}/x"\nport = 0\n'
+        f'state_dir = "{file}/x"\nport = 0\n'
         f'[systems.a]\nscheduler = {{type = "lsf"}}\nfile_systems = [{{path = "/no/where"}}]\n'
     )
     checks = _checks(alone, "--config", file, code=1)

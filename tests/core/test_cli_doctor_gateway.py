@@ -57,7 +57,7 @@ class Site:
 @pytest.fixture
 def plain(tmp_path: Path) -> Site:
     """Of one machine."""
-    return Site(Command(tmp_path), {"home": str(tmp_path / "home"), "port": 0})
+    return Site(Command(tmp_path), {"state_dir": str(tmp_path / "home"), "port": 0})
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def slurm(cluster: Cluster, tmp_path: Path) -> Site:
         "scheduler": {"type": "slurm", "timeout": 20.0},
         "file_systems": [{"path": "/scratch", "default_work_dir": True}],
     }
-    return Site(Command(tmp_path), {"home": str(tmp_path / "home"), "port": 0, "systems": {"cluster": system}})
+    return Site(Command(tmp_path), {"state_dir": str(tmp_path / "home"), "port": 0, "systems": {"cluster": system}})
 
 
 def test_a_sound_site(slurm: Site, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_cp_there_and_back(crestline: Command) -> None:
     assert "Copy it with -r." in crestline.refused("cp", tree, ":", code=65)
     assert crestline.json("cp", "-r", tree, ":made")["files"] == 3
     again = crestline.json("cp", "-r", tree, ":made")
-    assert (again["files"], again["skipped"]) == (0, 3), "the same command again completes the same copy"
+    assert (again["files"], again["unchanged"]) == (0, 3), "the same command again completes the same copy"
     assert {file["name"] for file in crestline.json("ls", "made")} == {"a", "sub", "run.sh"}
     for target in (":made/", ":made/."):
         crestline("cp", "-r", tree, target)
@@ -149,7 +149,7 @@ def test_cp_goes_on_after_an_interruption(crestline: Command) -> None:
             pass
         process.kill()
     report = json.loads(crestline("cp", "--json", ":huge", "huge.back").stdout)
-    assert report["files"] + report["skipped"] == 1
+    assert report["files"] + report["unchanged"] == 1
     assert (crestline.place / "huge.back").read_bytes() == content
     assert not list(crestline.place.glob("*.part"))
 
@@ -238,7 +238,7 @@ def test_one_sentence_for_a_directory_that_does_not_exist(crestline: Command) ->
 def test_a_user_without_the_default_directory(tmp_path: Path) -> None:
     crestline = Command(tmp_path)
     (tmp_path / "x").write_text("x")
-    with crestline.serving("--home", tmp_path / "home"):
+    with crestline.serving("--state-dir", tmp_path / "home"):
         default = Path(crestline.refused("cat", "absent", code=66).split("'")[1]).parent
         (tmp_path / "job.sh").write_text(f"#!/bin/sh\nrm -r {default}\n")
         job = crestline("submit", "job.sh", "--wait").stdout.decode().split()[0]

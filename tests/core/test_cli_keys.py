@@ -74,7 +74,7 @@ def test_a_key_in_the_sites_file(crestline: Command, alone: Command) -> None:
 
 
 def test_the_operator_makes_the_first_key(crestline: Command) -> None:
-    home = ("--home", crestline.place / "home")
+    home = ("--state-dir", crestline.place / "home")
     key = said(crestline, "keys", "create", "first", "--user", "alice", "--group", "staff", *home)
     answer = httpx.get(f"{url_of(crestline)}/keys", headers={"X-API-Key": key["secret"]}, trust_env=False)
     assert (answer.status_code, answer.headers["F7T-AuthUsername"]) == (403, "alice")
@@ -86,7 +86,7 @@ def test_the_operator_makes_the_first_key(crestline: Command) -> None:
 
 
 def test_clients_come_and_go_while_the_gateway_runs(crestline: Command) -> None:
-    home = ("--home", crestline.place / "home")
+    home = ("--state-dir", crestline.place / "home")
     secret = crestline("clients", "add", "portal", "--user", "bob", "--scope", "jobs:read", *home).stdout.decode()
     token_url = f"{url_of(crestline)}/oauth2/token"
 
@@ -113,7 +113,7 @@ def test_clients_come_and_go_while_the_gateway_runs(crestline: Command) -> None:
 
 
 def test_the_audit_trail_is_read_on_the_gateways_home(crestline: Command) -> None:
-    home = ("--home", crestline.place / "home")
+    home = ("--state-dir", crestline.place / "home")
     reader = with_key(crestline, said(crestline, "keys", "create", "audited", "--scope", "status:read")["secret"])
     reader.refused("ps", code=77)
     crestline("keys", "create", "by hand", "--user", "carol", *home)
@@ -127,18 +127,18 @@ def test_the_audit_trail_is_read_on_the_gateways_home(crestline: Command) -> Non
 
 @pytest.mark.parametrize("command", [["keys", "list"], ["clients", "list"], ["audit"]])
 def test_where_no_gateway_has_run(alone: Command, command: list[str]) -> None:
-    assert "crestline serve" in alone.refused(*command, "--home", "nowhere", code=78)
+    assert "crestline serve" in alone.refused(*command, "--state-dir", "nowhere", code=78)
     assert not (alone.place / "nowhere").exists()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
 def test_the_store_of_another_user_is_left_alone(tmp_path: Path) -> None:
     command = Command(tmp_path / "place")
-    with command.serving("--home", command.place / "home"):
+    with command.serving("--state-dir", command.place / "home"):
         pass
     database = command.place / "home" / "private" / "gateway.db"
     os.chown(database, 65534, 65534)
-    assert "sudo -u nobody" in command.refused("clients", "list", "--home", "home", code=78)
+    assert "sudo -u nobody" in command.refused("clients", "list", "--state-dir", "home", code=78)
 
 
 def test_a_plain_firecrest_has_no_keys(alone: Command, plain: PlainFirecrest) -> None:

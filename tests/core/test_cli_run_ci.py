@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from crestline.cli.keyed_runs import digest_request
+from crestline.cli.run_keys import digest_request
 from crestline.client.files import IgnoreRules
 from crestline.model import JobSpec
 from harness.command import CRESTLINE, TIMEOUT, Command

@@ -20,8 +20,8 @@ def _mode(file: Path) -> int:
 
 
 def test_serve_tells_how_to_connect_and_keeps_the_secret(alone: Command) -> None:
-    home = alone.place / "a home"
-    with alone.start("serve", "--home", home, "--port", "0") as process:
+    home = alone.place / "a state directory"
+    with alone.start("serve", "--state-dir", home, "--port", "0") as process:
         assert process.stdout is not None
         lines = []
         while not lines or not lines[-1].startswith("Ctrl-C"):
@@ -41,7 +41,7 @@ def test_serve_tells_how_to_connect_and_keeps_the_secret(alone: Command) -> None
         f"FirecREST   {url}\n",
         f"IRI API     {url}/iri/api/v1, or with v2\n",
         str(home / "client.json"),
-        f"eval \"$(crestline env --home '{home}')\"",
+        f"eval \"$(crestline env --state-dir '{home}')\"",
         "site 'local'",
     ):
         assert fact in said
@@ -52,7 +52,7 @@ def test_serve_registers_the_latest_gateway_as_site_local(alone: Command) -> Non
     alone.sites_file.chmod(0o644)
     homes = [alone.place / "one", alone.place / "two"]
     for home in homes:
-        with alone.serving("--home", home) as facts:
+        with alone.serving("--state-dir", home) as facts:
             site = tomllib.loads(alone.sites_file.read_text())["sites"]["local"]
             assert (site["url"], site["token_url"]) == (facts["url"], f"{facts['url']}/oauth2/token")
             assert site["client_secret"] == json.loads((home / "client.json").read_text())["client_secret"]
@@ -68,21 +68,21 @@ def test_serve_registers_the_latest_gateway_as_site_local(alone: Command) -> Non
 def test_serve_with_a_configuration(alone: Command) -> None:
     (alone.place / "files").mkdir()
     files = f'[{{path = "{alone.place / "files"}", default_work_dir = true}}]'
-    (alone.place / "gateway.toml").write_text(f'home = "home"\n[systems.Alps]\nfile_systems = {files}\n')
-    with alone.serving("--config", "gateway.toml", "--home", "other") as facts:
-        assert facts["home"] == str(alone.place / "other"), "an option wins over the file"
+    (alone.place / "gateway.toml").write_text(f'state_dir = "home"\n[systems.Alps]\nfile_systems = {files}\n')
+    with alone.serving("--config", "gateway.toml", "--state-dir", "other") as facts:
+        assert facts["state_dir"] == str(alone.place / "other"), "an option wins over the file"
         assert [system["name"] for system in alone.json("systems")] == ["Alps"]
 
 
 def test_env_is_for_eval(alone: Command) -> None:
     home = alone.place / 'it\'s "home" $x'
-    with alone.serving("--home", home) as facts:
-        shell = 'eval "$("$0" env --home "$1")"; env'
+    with alone.serving("--state-dir", home) as facts:
+        shell = 'eval "$("$0" env --state-dir "$1")"; env'
         done = subprocess.run(
             ["/bin/sh", "-c", shell, CRESTLINE, home], env=alone.environment, capture_output=True, check=True
         )
         shown = dict(line.split("=", 1) for line in done.stdout.decode().splitlines() if "=" in line)
-        named = alone.json("env", "--home", home)
+        named = alone.json("env", "--state-dir", home)
         secret = json.loads((home / "client.json").read_text())["client_secret"]
         assert named == {
             "FIRECREST_URL": facts["url"],
@@ -96,8 +96,8 @@ def test_env_is_for_eval(alone: Command) -> None:
 
 
 def test_env_before_any_serve(alone: Command) -> None:
-    line = alone.refused("env", "--home", "nowhere", code=78)
-    assert line.endswith(f"Start it: crestline serve --home {alone.place / 'nowhere'}")
+    line = alone.refused("env", "--state-dir", "nowhere", code=78)
+    assert line.endswith(f"Start it: crestline serve --state-dir {alone.place / 'nowhere'}")
 
 
 @pytest.mark.parametrize(
@@ -110,26 +110,26 @@ def test_env_before_any_serve(alone: Command) -> None:
     ],
 )
 def test_serve_refuses(alone: Command, options: list[str], said: str) -> None:
-    line = alone.refused("serve", "--home", "home", "--port", "0", *options, code=78)
+    line = alone.refused("serve", "--state-dir", "home", "--port", "0", *options, code=78)
     assert said in line
     assert not alone.sites_file.exists()
 
 
 def test_serve_beyond_this_machine_when_told_so(alone: Command) -> None:
     public = ["--host", "0.0.0.0", "--allow-plain-http", "--public-url", "http://gateway.example.org/crestline/"]
-    with alone.serving("--home", "home", *public) as facts:
+    with alone.serving("--state-dir", "home", *public) as facts:
         assert facts["url"] == "http://gateway.example.org/crestline"
 
 
 def test_serve_where_another_serves(alone: Command) -> None:
-    with alone.serving("--home", "home") as facts:
+    with alone.serving("--state-dir", "home") as facts:
         port = facts["url"].rpartition(":")[2]
-        assert "--port" in alone.refused("serve", "--home", "other", "--port", port, code=78)
+        assert "--port" in alone.refused("serve", "--state-dir", "other", "--port", port, code=78)
 
 
 def test_a_gateway_that_cannot_start_says_why_in_one_line(alone: Command) -> None:
     (alone.place / "gateway.toml").write_text('[systems.a.scheduler]\ntype = "lsf"\n')
-    line = alone.refused("serve", "--config", "gateway.toml", "--home", "home", "--port", "0", code=78)
+    line = alone.refused("serve", "--config", "gateway.toml", "--state-dir", "home", "--port", "0", code=78)
     assert "'lsf'" in line
 
 
@@ -138,7 +138,7 @@ def test_without_the_gateways_packages(alone: Command) -> None:
     (alone.place / "hidden").mkdir()
     (alone.place / "hidden" / "litestar.py").write_text("raise ModuleNotFoundError(\"hidden\", name='litestar')\n")
     bare = Command(alone.place, PYTHONPATH=str(alone.place / "hidden"))
-    line = bare.refused("serve", "--home", "home", "--port", "0", code=78)
+    line = bare.refused("serve", "--state-dir", "home", "--port", "0", code=78)
     assert "pip install 'crestline[gateway]'" in line
     assert "litestar" in line
     bare.refused("ps", code=78)
@@ -146,8 +146,8 @@ def test_without_the_gateways_packages(alone: Command) -> None:
 
 def test_serve_twice_names_the_other(alone: Command) -> None:
     home = alone.place / "twice"
-    with alone.serving("--home", home) as facts:
-        said = alone.refused("serve", "--home", home, "--port", "0", code=78)
+    with alone.serving("--state-dir", home) as facts:
+        said = alone.refused("serve", "--state-dir", home, "--port", "0", code=78)
         pid = json.loads((home / "endpoint.json").read_text())["pid"]
         assert facts["url"] in said
         assert f"kill {pid}" in said
@@ -155,7 +155,7 @@ def test_serve_twice_names_the_other(alone: Command) -> None:
 
 def test_commands_without_a_gateway_name_serve(alone: Command) -> None:
     assert "crestline serve" in alone.refused("ps", code=78)
-    with alone.serving("--home", alone.place / "stopped"):
+    with alone.serving("--state-dir", alone.place / "stopped"):
         pass
     for words in (["ps"], ["ls"], ["submit", "-"], ["wait", "1"], ["logs", "1"], ["cancel", "1"], ["cp", "x", ":"]):
         assert "Start it with `crestline serve`" in alone.refused(*words, code=69), words

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from crestline.client import Policy, PollPolicy, Site, connect, list_systems
-from crestline.client.files import Member, Selection
+from crestline.client.files import BundleFile, BundleFilter
 from crestline.client.system import System
-from crestline.model import ConflictError, JobNotFoundError, JobSpec, JobState, MissingFileError, UnsupportedError
+from crestline.model import ConflictError, FileMissingError, JobNotFoundError, JobSpec, JobState, UnsupportedError
 from harness import workstation
 
 pytestmark = pytest.mark.anyio
 
-QUICK = Policy(poll=PollPolicy(shortest=0.05, longest=0.5))
+QUICK = Policy(poll=PollPolicy(min_interval=0.05, max_interval=0.5))
 
 
 @pytest.fixture
@@ -101,9 +101,9 @@ async def test_directories_travel_both_ways_and_only_once(system: System, place:
     (source / "deep/run").chmod(0o755)
     (source / "link").symlink_to("deep/3")
     assert (await system.upload(source, f"{place}/tree")).files == 13
-    assert (await system.upload(source, f"{place}/tree")).skipped == 13
+    assert (await system.upload(source, f"{place}/tree")).unchanged == 13
     assert (await system.download(f"{place}/tree", tmp_path / "out")).files == 13
-    assert (await system.download(f"{place}/tree", tmp_path / "out")).skipped == 13
+    assert (await system.download(f"{place}/tree", tmp_path / "out")).unchanged == 13
     assert (tmp_path / "out/deep/7").read_bytes() == bytes([7]) * 7000
     assert (tmp_path / "out/link").readlink() == Path("deep/3")
     assert (tmp_path / "out/deep/run").stat().st_mode & 0o100
@@ -111,10 +111,10 @@ async def test_directories_travel_both_ways_and_only_once(system: System, place:
 
 async def test_bundles(system: System, place: Path, tmp_path: Path) -> None:
     (tmp_path / "f").write_text("f")
-    await system.upload_bundle(str(place), [Member(path="a"), Member(path="a/f", source=tmp_path / "f")])
+    await system.upload_bundle(str(place), [BundleFile(path="a"), BundleFile(path="a/f", source=tmp_path / "f")])
     assert (place / "a/f").read_text() == "f"
     (place / "a/result.out").write_text("42")
-    selection = Selection(directory="a", target=tmp_path / "came", patterns=("*.out",))
+    selection = BundleFilter(directory="a", target=tmp_path / "came", patterns=("*.out",))
     assert await system.download_bundle(str(place), [selection]) == {"a": ["result.out"]}
     assert (tmp_path / "came/result.out").read_text() == "42"
 
@@ -126,7 +126,7 @@ async def test_file_operations(system: System, place: Path) -> None:
     assert await system.read_text(f"{place}/h") == "content"
     assert await system.glob(f"{place}/[f-h]") == [f"{place}/f", f"{place}/h"]
     await system.remove(f"{place}/h")
-    with pytest.raises(MissingFileError):
+    with pytest.raises(FileMissingError):
         await system.stat(f"{place}/h")
-    with pytest.raises(MissingFileError):
+    with pytest.raises(FileMissingError):
         await system.remove(f"{place}/h")

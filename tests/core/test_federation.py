@@ -13,9 +13,9 @@ import pytest
 
 from crestline.client import Policy, RetryPolicy, choose_system, connect, connect_any, register_site, sites_file
 from crestline.client.federation import ledger
-from crestline.client.federation.looks import obstacle, sickness
-from crestline.client.federation.needs import Needs, needs_of
-from crestline.model import ConfigError, InvalidRequestError, JobSpec, Node, NoSiteFitsError, Partition
+from crestline.client.federation.probe import health_problem, rejection_reason
+from crestline.client.federation.requirements import Requirements, requirements_of
+from crestline.model import ConfigError, InvalidRequestError, JobSpec, Node, NoEligibleSiteError, Partition
 from crestline.testing.firecrest import PlainFirecrest, running
 from harness.command import Command
 from harness.gateway import RunningGateway, in_thread
@@ -32,15 +32,15 @@ HELLO = "#!/bin/bash\necho hello\n"
 @pytest.mark.parametrize(
     ("spec", "needs"),
     [
-        (JobSpec(script=HELLO), Needs(None, 1, 1, None)),
-        (JobSpec(script=HELLO, nodes=3, time_limit="1-00", partition="p"), Needs("p", 3, 3, 86400)),
-        (JobSpec(script="#!/bin/sh\n#SBATCH -N 2-4 -t 10 -p q\n#SBATCH -n 8 -c 2\n"), Needs("q", 2, 16, 600)),
-        (JobSpec(script="#!/bin/sh\n#SBATCH -N 2 -t 10\n", nodes=1, time_limit=30), Needs(None, 1, 1, 30)),
-        (JobSpec(script=HELLO, directives=("--nodes=5",), tasks_per_node=4), Needs(None, 5, 20, None)),
+        (JobSpec(script=HELLO), Requirements(None, 1, 1, None)),
+        (JobSpec(script=HELLO, nodes=3, time_limit="1-00", partition="p"), Requirements("p", 3, 3, 86400)),
+        (JobSpec(script="#!/bin/sh\n#SBATCH -N 2-4 -t 10 -p q\n#SBATCH -n 8 -c 2\n"), Requirements("q", 2, 16, 600)),
+        (JobSpec(script="#!/bin/sh\n#SBATCH -N 2 -t 10\n", nodes=1, time_limit=30), Requirements(None, 1, 1, 30)),
+        (JobSpec(script=HELLO, directives=("--nodes=5",), tasks_per_node=4), Requirements(None, 5, 20, None)),
     ],
 )
-def test_what_a_job_asks_for(spec: JobSpec, needs: Needs) -> None:
-    assert needs_of(spec) == needs
+def test_what_a_job_asks_for(spec: JobSpec, needs: Requirements) -> None:
+    assert requirements_of(spec) == needs
 
 
 IDLE = [Node(name=f"n{number}", states=frozenset({"IDLE"}), partitions=frozenset({"p"}), cpus=4) for number in range(3)]
@@ -50,27 +50,27 @@ DOWN = [Node(name="n9", states=frozenset({"DOWN"}), partitions=frozenset({"p"}),
 @pytest.mark.parametrize(
     ("needs", "partition", "words"),
     [
-        (Needs("p", 3, 12, 600), Partition(name="p", nodes=4, max_time=600, state="UP"), None),
-        (Needs("p", 4, 4, None), Partition(name="p", nodes=4), "3 nodes for a job, and it needs 4"),
-        (Needs("p", 2, 2, None), Partition(name="p", nodes=4, max_nodes=1), "1 nodes for a job"),
-        (Needs("p", 1, 13, None), Partition(name="p", nodes=4), "12 cores, and it needs 13"),
-        (Needs("p", 1, 1, 601), Partition(name="p", nodes=4, max_time=600), "allows 600 s, and it needs 601 s"),
-        (Needs("p", 1, 1, None), Partition(name="p", nodes=4, state="DOWN"), "is DOWN"),
-        (Needs("q", 1, 1, None), Partition(name="p", nodes=4), "no partition 'q'"),
-        (Needs(None, 1, 1, 601), Partition(name="p", nodes=4, max_time=600, default=True), "allows 600 s"),
+        (Requirements("p", 3, 12, 600), Partition(name="p", nodes=4, max_time=600, state="UP"), None),
+        (Requirements("p", 4, 4, None), Partition(name="p", nodes=4), "3 nodes for a job, and it needs 4"),
+        (Requirements("p", 2, 2, None), Partition(name="p", nodes=4, max_nodes=1), "1 nodes for a job"),
+        (Requirements("p", 1, 13, None), Partition(name="p", nodes=4), "12 cores, and it needs 13"),
+        (Requirements("p", 1, 1, 601), Partition(name="p", nodes=4, max_time=600), "allows 600 s, and it needs 601 s"),
+        (Requirements("p", 1, 1, None), Partition(name="p", nodes=4, state="DOWN"), "is DOWN"),
+        (Requirements("q", 1, 1, None), Partition(name="p", nodes=4), "no partition 'q'"),
+        (Requirements(None, 1, 1, 601), Partition(name="p", nodes=4, max_time=600, default=True), "allows 600 s"),
     ],
 )
-def test_limits_of_partitions(needs: Needs, partition: Partition, words: str | None) -> None:
-    found = obstacle(needs, [partition], IDLE + DOWN)
+def test_limits_of_partitions(needs: Requirements, partition: Partition, words: str | None) -> None:
+    found = rejection_reason(needs, [partition], IDLE + DOWN)
     assert found is None if words is None else words in (found or "")
 
 
 def test_health() -> None:
     well = {"serviceType": "scheduler", "healthy": True}
-    assert sickness({"servicesHealth": [well, {"serviceType": "s3", "healthy": False}]}) is None
+    assert health_problem({"servicesHealth": [well, {"serviceType": "s3", "healthy": False}]}) is None
     ill = {"serviceType": "filesystem", "path": "/scratch", "healthy": False, "message": "gone"}
-    assert sickness({"servicesHealth": [well, ill]}) == "its filesystem /scratch is not healthy: gone"
-    assert sickness({}) is None
+    assert health_problem({"servicesHealth": [well, ill]}) == "its filesystem /scratch is not healthy: gone"
+    assert health_problem({}) is None
 
 
 def test_the_ledger_keeps_what_was_first() -> None:
@@ -131,7 +131,7 @@ async def test_limits_decide(two: Two) -> None:
 
 
 async def test_no_site_is_large_enough(two: Two) -> None:
-    with pytest.raises(NoSiteFitsError) as refused:
+    with pytest.raises(NoEligibleSiteError) as refused:
         await choose_system(JobSpec(script=HELLO, nodes=64))
     assert set(refused.value.reasons) == {"local@small", "cluster@large"}
     assert "needs 64" in str(refused.value)
@@ -167,8 +167,8 @@ async def test_a_key_goes_where_it_went(two: Two) -> None:
     two.add("large", **AWAY)
     again = await choose_system(spec, key="again/1")
     assert (again.target, again.again) == (first.target, True)
-    with pytest.raises(NoSiteFitsError, match="went to a site that does not answer"):
-        async with connect_any(spec, key="again/1", policy=Policy(retry=RetryPolicy(attempts=1, budget=5))):
+    with pytest.raises(NoEligibleSiteError, match="went to a site that does not answer"):
+        async with connect_any(spec, key="again/1", policy=Policy(retry=RetryPolicy(attempts=1, total_timeout=5))):
             pass
     two.add("small")
     two.add("large")
@@ -187,7 +187,7 @@ async def test_another_machine_finds_the_job_of_a_key(two: Two, where: str) -> N
     assert found.again
     ledger.forget(key)
     two.add(where, **AWAY)
-    with pytest.raises(NoSiteFitsError, match="may have the job of this key already") as refused:
+    with pytest.raises(NoEligibleSiteError, match="may have the job of this key already") as refused:
         await choose_system(spec, key=key)
     assert [each.rpartition("@")[2] for each in refused.value.reasons] == [where]
 
@@ -250,7 +250,7 @@ async def test_on_the_command_line(two: Two, tmp_path: Path) -> None:
     assert "local@small: partition short has 1 nodes" in refused
     assert "cluster@large: partition debug has 3 nodes" in refused
     error = json.loads(crestline("submit", "--json", "-s", "any", "--nodes", "64", "job.sh", code=69).stderr)["error"]
-    assert error["type"] == "NoSiteFitsError"
+    assert error["type"] == "NoEligibleSiteError"
     assert len(error["details"]) == 2
 
 

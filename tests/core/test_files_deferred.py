@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from crestline.client.connection import Connection
-from crestline.client.files import Report, download, signed_urls, upload
+from crestline.client.files import TransferReport, download, signed_urls, upload
 from crestline.client.files.tree import MANIFEST
 from crestline.model import TransferError
 from crestline.testing.firecrest import PlainFirecrest, running
@@ -73,7 +73,7 @@ def jobs_begun(plain: PlainFirecrest) -> list[str]:
     return found
 
 
-async def ended(connection: Connection, report: Report) -> None:
+async def ended(connection: Connection, report: TransferReport) -> None:
     for job_id in report.pending:
         await connection.monitor.wait(job_id)
 
@@ -84,7 +84,7 @@ async def test_a_download_goes_on_where_it_stood(
     fill(remote)
     here, target = tmp_path / "lost", tmp_path / "out"
 
-    async def call(root: Path = target) -> Report:
+    async def call(root: Path = target) -> TransferReport:
         return await download(connection.files, str(remote), root, wait=False, key="task")
 
     with full_cluster(plain):
@@ -101,7 +101,7 @@ async def test_a_download_goes_on_where_it_stood(
         assert set(coming.temporary) == set(packing.temporary) == {str(path) for path in plain.home.glob(".crest*")}
     await ended(connection, coming)
     got = await call()
-    assert (got.files, got.skipped, got.pending, got.temporary) == (13, 0, (), ())
+    assert (got.files, got.unchanged, got.pending, got.temporary) == (13, 0, (), ())
     assert jobs_begun(plain) == []
     assert tree_of(target) == tree_of(remote)
     assert left_over(plain.home, target, here) == []
@@ -113,7 +113,7 @@ async def test_an_upload_goes_on_where_it_stood(
     source, target = tmp_path / "in", remote / "tree"
     fill(source)
 
-    async def call() -> Report:
+    async def call() -> TransferReport:
         return await upload(connection.files, source, str(target), wait=False)
 
     with full_cluster(plain):
@@ -128,10 +128,10 @@ async def test_an_upload_goes_on_where_it_stood(
         assert {str(path) for path in target.glob(".crest*.*z")} < set(unpacking.temporary)
     await ended(connection, unpacking)
     done = await call()
-    assert (done.files, done.skipped, done.pending) == (0, 13, ())
+    assert (done.files, done.unchanged, done.pending) == (0, 13, ())
     assert tree_of(target, without=(MANIFEST,)) == tree_of(source)
     assert left_over(target) == []
-    assert (await upload(connection.files, source, str(target))).skipped == 13
+    assert (await upload(connection.files, source, str(target))).unchanged == 13
     assert jobs_begun(plain) == []
 
 
@@ -140,7 +140,7 @@ async def test_a_call_that_waits_completes_what_was_begun(
 ) -> None:
     fill(tmp_path / "in")
     await upload(connection.files, tmp_path / "in", f"{remote}/tree", wait=False)
-    assert (await upload(connection.files, tmp_path / "in", f"{remote}/tree")).skipped == 13
+    assert (await upload(connection.files, tmp_path / "in", f"{remote}/tree")).unchanged == 13
     assert jobs_begun(plain) == ["upload", "extract"]
     await download(connection.files, f"{remote}/tree", tmp_path / "out", wait=False)
     assert (await download(connection.files, f"{remote}/tree", tmp_path / "out")).files == 13

@@ -14,8 +14,8 @@ import pytest
 
 from crestline.client.connection import Connection
 from crestline.client.files import download, download_tree, upload, upload_file, upload_tree
-from crestline.client.files.local import PartFile, RunningSum
-from crestline.model import ConflictError, File, GatewayUnavailableError, MissingFileError, TransferError
+from crestline.client.files.local import IncrementalChecksum, PartFile
+from crestline.model import ConflictError, File, FileMissingError, GatewayUnavailableError, TransferError
 from harness.backends import gateway_connection
 from harness.cutting import Relay, relay_to
 from harness.gateway import RunningGateway
@@ -72,8 +72,8 @@ async def test_a_large_file_that_is_there_does_not_travel(
     (tmp_path / "f").write_bytes(content(2 * MIB))
     await upload(connection.files, tmp_path / "f", f"{remote}/")
     before = relay.up + relay.down
-    assert (await upload(connection.files, tmp_path / "f", f"{remote}/")).skipped == 1
-    assert (await download(connection.files, f"{remote}/f", tmp_path)).skipped == 1
+    assert (await upload(connection.files, tmp_path / "f", f"{remote}/")).unchanged == 1
+    assert (await download(connection.files, f"{remote}/f", tmp_path)).unchanged == 1
     assert relay.up + relay.down - before < 100_000
 
 
@@ -85,11 +85,11 @@ async def test_a_directory_and_then_only_its_changes(
     (source / "big").write_bytes(content(3 * MIB))
     first = await upload(connection.files, source, f"{remote}/new/copy")
     assert tree_of(remote / "new/copy") == tree_of(source)
-    assert first.skipped == 0
+    assert first.unchanged == 0
 
     before = relay.up
     again = await upload(connection.files, source, f"{remote}/new/copy/")
-    assert (again.files, again.skipped, again.bytes) == (0, first.files, 0)
+    assert (again.files, again.unchanged, again.bytes) == (0, first.files, 0)
     assert relay.up - before < 100_000
 
     (remote / "new/copy/sub/b.txt").write_text("BETA")  # the same size
@@ -105,7 +105,7 @@ async def test_a_directory_and_then_only_its_changes(
     (remote / "new/copy/sub/b.txt").write_text("GAMMA")
     before = relay.down
     changed = await download(connection.files, f"{remote}/new/copy", back)
-    assert (changed.files, changed.skipped, changed.bytes) == (1, first.files - 1, 5)
+    assert (changed.files, changed.unchanged, changed.bytes) == (1, first.files - 1, 5)
     assert relay.down - before < 200_000
     assert tree_of(back) == tree_of(remote / "new/copy")
 
@@ -119,7 +119,7 @@ async def test_links_that_lead_out(connection: Connection, remote: Path, tmp_pat
     report = await upload(connection.files, source, f"{remote}/copy")
     assert os.readlink(remote / "copy/data") == str(remote)
     assert os.readlink(remote / "copy/ok") == "nowhere"
-    assert report.left_out == ("up",)  # the gateway makes no link whose end it does not know
+    assert report.excluded == ("up",)  # the gateway makes no link whose end it does not know
     (source / "data").unlink()
     (source / "data").symlink_to(remote / "copy")
     await upload(connection.files, source, f"{remote}/copy")
@@ -127,7 +127,7 @@ async def test_links_that_lead_out(connection: Connection, remote: Path, tmp_pat
 
     (remote / "copy/up").symlink_to("../elsewhere")
     report = await download(connection.files, f"{remote}/copy", tmp_path / "back")
-    assert report.left_out == ("up",)
+    assert report.excluded == ("up",)
     assert {name: os.readlink(tmp_path / "back" / name) for name in os.listdir(tmp_path / "back")} == {
         "data": ".",  # absolute there, and in the directory
         "ok": "nowhere",
@@ -143,11 +143,11 @@ async def test_absolute_links_in_a_directory_become_relative(
     (source / "file").write_text("content")
     (source / "sub" / "link").symlink_to(source / "file")
     (source / "sub" / "circle").symlink_to("circle")
-    assert (await upload(connection.files, source, f"{remote}/copy")).left_out == ()
+    assert (await upload(connection.files, source, f"{remote}/copy")).excluded == ()
     assert (remote / "copy/sub/link").read_text() == "content"
     (remote / "copy/sub/job").symlink_to(remote / "copy/file")
     report = await download(connection.files, f"{remote}/copy", tmp_path / "back")
-    assert report.left_out == ()
+    assert report.excluded == ()
     assert {path.name: os.readlink(path) for path in (tmp_path / "back/sub").iterdir()} == {
         "link": "../file",
         "job": "../file",
@@ -160,7 +160,7 @@ async def test_links_that_lead_out_together(connection: Connection, remote: Path
     (remote / "tree/a/b/top").symlink_to("../..")
     (remote / "tree/out").symlink_to("a/b/top/../secret")
     report = await download(connection.files, f"{remote}/tree", tmp_path / "back")
-    assert report.left_out == ("out",)
+    assert report.excluded == ("out",)
     assert os.readlink(tmp_path / "back/a/b/top") == "../.."
     assert not os.path.lexists(tmp_path / "back/out")
 
@@ -272,7 +272,7 @@ async def test_a_damaged_upload_is_found_by_the_server(
     damaged = iter([True])
     honest = upload_file.read_chunks
 
-    async def damaging(path: Path, start: int, end: int, total: RunningSum) -> AsyncIterator[bytes]:
+    async def damaging(path: Path, start: int, end: int, total: IncrementalChecksum) -> AsyncIterator[bytes]:
         async for chunk in honest(path, start, end, total):
             yield bytes(len(chunk)) if next(damaged, False) else chunk
 
@@ -416,10 +416,10 @@ async def test_a_cancelled_download_of_a_directory_leaves_no_half_file(
 
 
 async def test_what_is_absent_is_an_error(connection: Connection, remote: Path, tmp_path: Path) -> None:
-    with pytest.raises(MissingFileError):
+    with pytest.raises(FileMissingError):
         await download(connection.files, f"{remote}/none", tmp_path / "f")
     (tmp_path / "f").write_text("x")
-    with pytest.raises(MissingFileError):
+    with pytest.raises(FileMissingError):
         await upload(connection.files, tmp_path / "f", f"{remote}/none/f")
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from crestline.client.backends.messages import Selection
+from crestline.client.backends.messages import BundleFilter
 from crestline.client.connection import Connection
 from crestline.client.files import download, upload
-from crestline.client.files.bundle import Member, download_bundle, upload_bundle
+from crestline.client.files.bundle import BundleFile, download_bundle, upload_bundle
 from crestline.model import InvalidRequestError
 from crestline.testing.firecrest import PlainFirecrest, running
 
@@ -171,12 +171,12 @@ async def test_bundles_below_and_of_that_name(
     stage.mkdir(parents=True)
     (tmp_path / "f").write_text("f")
     await upload_bundle(
-        connection.files, str(stage), [Member(path=name), Member(path=f"{name}/{name}", source=tmp_path / "f")]
+        connection.files, str(stage), [BundleFile(path=name), BundleFile(path=f"{name}/{name}", source=tmp_path / "f")]
     )
     assert (stage / name / name).read_text() == "f"
     if is_slow:
         plain.faults.fail(408, "/ops/compress")
-    selection = Selection(directory=name, target=tmp_path / "out", patterns=(name.replace("[", "?"),))
+    selection = BundleFilter(directory=name, target=tmp_path / "out", patterns=(name.replace("[", "?"),))
     assert await download_bundle(connection.files, str(stage), [selection]) == {name: [name]}
     assert (tmp_path / "out" / name).read_text() == "f"
 

@@ -20,9 +20,9 @@ from crestline.client.files import download, upload
 from crestline.client.system_files import SystemFiles
 from crestline.model import (
     File,
+    FileMissingError,
     FileType,
     InvalidRequestError,
-    MissingFileError,
     PermissionDeniedError,
     TransferError,
 )
@@ -60,7 +60,7 @@ async def test_every_size_arrives_both_ways(connection: Connection, remote: Path
 
     sent = await upload(connection.files, source, f"{remote}/f.bin", progress=lambda *news: told.append(news))
     assert (remote / "f.bin").read_bytes() == content(size)
-    assert (sent.files, sent.skipped, sent.bytes) == (1, 0, size)
+    assert (sent.files, sent.unchanged, sent.bytes) == (1, 0, size)
     if size:
         assert told[-1] == (size, size, "in.bin")
 
@@ -114,16 +114,16 @@ async def test_a_directory_arrives_and_only_changes_travel_again(
     first = await upload(connection.files, source, f"{remote}/copy/")
     assert tree_of(remote / "copy", without=(".crestline-manifest.json",)) == tree_of(source)
     assert first.files == sum(1 for path in source.rglob("*") if path.is_file() and not path.is_symlink())
-    assert first.skipped == 0
+    assert first.unchanged == 0
 
     plain.requests.clear()
     again = await upload(connection.files, source, f"{remote}/copy")
-    assert (again.files, again.skipped, again.bytes) == (0, first.files, 0)
+    assert (again.files, again.unchanged, again.bytes) == (0, first.files, 0)
     assert not [path for path in paths(plain, "POST") if not path.endswith("/token")]
 
     (source / "a.txt").write_text("changed")
     third = await upload(connection.files, source, f"{remote}/copy")
-    assert (third.files, third.skipped, third.bytes) == (1, first.files - 1, 7)
+    assert (third.files, third.unchanged, third.bytes) == (1, first.files - 1, 7)
     assert tree_of(remote / "copy", without=(".crestline-manifest.json",)) == tree_of(source)
 
 
@@ -168,7 +168,7 @@ async def test_a_directory_comes_and_only_changes_travel_again(
     # Names that plain FirecREST cannot be asked for by themselves come again.
     again = await download(connection.files, f"{remote}/tree", target)
     assert again.files < first.files
-    assert again.files + again.skipped == first.files
+    assert again.files + again.unchanged == first.files
     assert tree_of(target) == tree_of(remote / "tree")
 
 
@@ -193,7 +193,7 @@ async def test_a_server_that_lists_names_with_escapes(
     (source / "zu ä").symlink_to("leer ä")
     sent = await upload(connection.files, source, f"{remote}/copy")
     assert tree_of(remote / "copy", without=(".crestline-manifest.json",)) == tree_of(source)
-    assert (await upload(connection.files, source, f"{remote}/copy")).skipped == sent.files
+    assert (await upload(connection.files, source, f"{remote}/copy")).unchanged == sent.files
     await download(connection.files, f"{remote}/copy", tmp_path / "back")
     assert tree_of(tmp_path / "back") == tree_of(source)
     await download(connection.files, f"{remote}/copy", tmp_path / "back")
@@ -273,7 +273,7 @@ async def test_patterns(connection: Connection, remote: Path, tmp_path: Path) ->
         connection.files, f"{remote}/[x].out", tmp_path / "literal"
     )  # the pattern matches nothing, the name does
     assert (tmp_path / "literal").read_text() == "[x].out"
-    with pytest.raises(MissingFileError, match="Nothing matches"):
+    with pytest.raises(FileMissingError, match="Nothing matches"):
         await download(connection.files, f"{remote}/*.none", tmp_path / "none")
 
 
@@ -382,16 +382,16 @@ async def test_a_wrong_upload_is_sent_again(
 
 async def test_errors_are_typed(connection: Connection, remote: Path, tmp_path: Path) -> None:
     (tmp_path / "f").write_text("x")
-    with pytest.raises(MissingFileError, match="on this machine"):
+    with pytest.raises(FileMissingError, match="on this machine"):
         await upload(connection.files, tmp_path / "none", f"{remote}/f")
-    with pytest.raises(MissingFileError):
+    with pytest.raises(FileMissingError):
         await upload(connection.files, tmp_path / "f", f"{remote}/no/such/f")
-    with pytest.raises(MissingFileError):
+    with pytest.raises(FileMissingError):
         await download(connection.files, f"{remote}/none", tmp_path / "g")
     with pytest.raises(InvalidRequestError, match="absolute"):
         await upload(connection.files, tmp_path / "f", "relative/f")
     (remote / "f").write_text("x")
-    with pytest.raises(MissingFileError, match="on this machine"):
+    with pytest.raises(FileMissingError, match="on this machine"):
         await download(connection.files, f"{remote}/f", tmp_path / "no" / "g")
 
 
@@ -418,7 +418,7 @@ async def test_an_upload_that_is_left_to_its_job(
     await connection.monitor.wait(job_id)
     plain.requests.clear()
     again = await upload(connection.files, source, f"{remote}/f.bin")
-    assert (again.files, again.skipped, again.pending) == (0, 1, ())
+    assert (again.files, again.unchanged, again.pending) == (0, 1, ())
     assert not [path for path in paths(plain) if "/transfer/" in path]
     assert (remote / "f.bin").read_bytes() == content(LARGE)
     assert os.access(remote / "f.bin", os.X_OK)
@@ -464,7 +464,7 @@ async def test_large_files_of_a_directory_are_left_to_their_jobs(
         await connection.monitor.wait(job_id)
     plain.requests.clear()
     again = await upload(connection.files, source, f"{remote}/tree")
-    assert (again.files, again.skipped, again.pending) == (0, 3, ())
+    assert (again.files, again.unchanged, again.pending) == (0, 3, ())
     assert (remote / "elsewhere").read_text() == "theirs"
 
     begun = await download(connection.files, f"{remote}/tree", back, wait=False)
@@ -472,7 +472,7 @@ async def test_large_files_of_a_directory_are_left_to_their_jobs(
     for job_id in begun.pending:
         await connection.monitor.wait(job_id)
     got = await download(connection.files, f"{remote}/tree", back)
-    assert (got.files, got.skipped, got.pending) == (2, 1, ())
+    assert (got.files, got.unchanged, got.pending) == (2, 1, ())
     assert sum("/transfer/download" in path for path in paths(plain)) == 2
     for tree in (remote / "tree", back):
         assert {name: (tree / name).read_bytes() for name in large} == large

@@ -16,8 +16,8 @@ from crestline.client.connection import Connection
 from crestline.client.files import download, upload
 from crestline.model import (
     File,
+    FileMissingError,
     InvalidRequestError,
-    MissingFileError,
     PermissionDeniedError,
     TransferError,
     UnsupportedError,
@@ -99,7 +99,7 @@ async def test_a_directory_that_is_missing_is_named(
     plain: PlainFirecrest, connection: Connection, remote: Path, tmp_path: Path, size: int
 ) -> None:
     (tmp_path / "f").write_bytes(content(size))
-    with pytest.raises(MissingFileError):
+    with pytest.raises(FileMissingError):
         await upload(connection.files, tmp_path / "f", f"{remote}/none/f")
     assert len(plain.requests) < 6
     assert not plain.jobs()
@@ -220,7 +220,7 @@ async def test_transfers_in_pieces_that_are_left_to_their_jobs(
         assert len(sent.temporary) == 1 - step
         for job_id in sent.pending:
             await connection.monitor.wait(job_id)
-    assert (sent.files, sent.skipped, sent.pending) == (0, 1, ())
+    assert (sent.files, sent.unchanged, sent.pending) == (0, 1, ())
     for step in range(2):
         got = await download(connection.files, f"{remote}/f", tmp_path / "out", wait=False)
         assert len(got.temporary) == 1 - step
@@ -362,4 +362,4 @@ async def test_without_a_checksum_the_newer_file_of_the_same_size_travels(
     await upload(connection.files, tmp_path / "f", f"{remote}/f")
     assert (remote / "f").read_bytes() == old
     os.utime(tmp_path / "f", (1, 1))
-    assert (await upload(connection.files, tmp_path / "f", f"{remote}/f")).skipped == 1
+    assert (await upload(connection.files, tmp_path / "f", f"{remote}/f")).unchanged == 1

@@ -28,17 +28,17 @@ async def _asked(plain: PlainFirecrest, file: Path) -> list[str]:
     """The requests of a process that only looks into a directory."""
     tokens._sources.clear()
     plain.requests.clear()
-    async with connect(plain_site(plain), handover=file) as system:
+    async with connect(plain_site(plain), session_cache=file) as system:
         await system.ls(str(plain.home))
     return [each.path.rpartition("/")[2] for each in plain.requests]
 
 
 async def test_the_next_process_asks_for_nothing_that_is_known(plain: PlainFirecrest, tmp_path: Path) -> None:
-    file = tmp_path / "handover"
+    file = tmp_path / "session_cache"
     first = await _asked(plain, file)
     assert "systems" in first
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert [path.name for path in tmp_path.iterdir()] == ["handover"]
+    assert [path.name for path in tmp_path.iterdir()] == ["session_cache"]
     token = msgspec.json.decode(file.read_bytes())["token"]["value"]
     assert await _asked(plain, file) == ["ls"]
     assert msgspec.json.decode(file.read_bytes())["token"]["value"] == token
@@ -71,7 +71,7 @@ def test_a_short_command_asks_for_nothing_that_the_last_one_knew(
 
 
 async def test_a_token_that_is_refused_is_replaced(plain: PlainFirecrest, tmp_path: Path) -> None:
-    file = tmp_path / "handover"
+    file = tmp_path / "session_cache"
     await _asked(plain, file)
     content = msgspec.json.decode(file.read_bytes())
     content["token"]["value"] = "no.longer.valid"
@@ -83,7 +83,7 @@ async def test_a_token_that_is_refused_is_replaced(plain: PlainFirecrest, tmp_pa
 async def test_files_of_other_identities_and_unreadable_ones_are_not_used(
     plain: PlainFirecrest, tmp_path: Path
 ) -> None:
-    file = tmp_path / "handover"
+    file = tmp_path / "session_cache"
     await _asked(plain, file)
     content = msgspec.json.decode(file.read_bytes())
     file.write_bytes(msgspec.json.encode(content | {"of": "somebody else"}))

@@ -26,19 +26,19 @@ from crestline.client.backends.iri.errors import error_from_task
 from crestline.client.backends.iri.job_specs import decode_script, describe
 from crestline.client.backends.iri.job_states import normalize, read_job
 from crestline.client.backends.registry import create_backend
-from crestline.client.files import Member, Selection
+from crestline.client.files import BundleFile, BundleFilter
 from crestline.client.system import System
 from crestline.model import (
     Allocation,
     AuthenticationError,
     ConfigError,
     ConflictError,
+    FileMissingError,
     GatewayUnavailableError,
     InvalidRequestError,
     JobNotFoundError,
     JobSpec,
     JobState,
-    MissingFileError,
     NotFoundError,
     PermissionDeniedError,
     SystemNotFoundError,
@@ -52,9 +52,9 @@ from crestline.wire import iri
 pytestmark = pytest.mark.anyio
 
 QUICK = Policy(
-    poll=PollPolicy(shortest=0.05, longest=0.5),
-    submit=SubmitPolicy(visibility=0.2, look_every=0.05, budget=20),
-    retry=RetryPolicy(first_wait=0.05, longest_wait=0.1, attempts=2),
+    poll=PollPolicy(min_interval=0.05, max_interval=0.5),
+    submit=SubmitPolicy(visibility_timeout=0.2, poll_interval=0.05, total_timeout=20),
+    retry=RetryPolicy(initial_backoff=0.05, max_backoff=0.1, attempts=2),
 )
 HELLO = "#!/bin/bash\necho hello >> ran\n"
 
@@ -109,7 +109,7 @@ async def test_allocations_of_the_system(system: System) -> None:
 async def test_the_words_behind_a_path_say_why_a_task_failed() -> None:
     for path, words, kind in (
         ("/x/does not exist", "Permission denied", PermissionDeniedError),
-        (f"/{'d' * 500}", "No such file or directory", MissingFileError),
+        (f"/{'d' * 500}", "No such file or directory", FileMissingError),
     ):
         error = error_from_task(f"stat: cannot statx '{path}': {words}", "stat", path)
         assert type(error) is kind
@@ -158,7 +158,7 @@ async def test_one_slow_list_does_not_end_lists(start: Start) -> None:
     facility = start(has_list=False)
     async with connect(site_of(facility, 1), policy=QUICK) as system:
         with pytest.raises(GatewayUnavailableError):
-            await system.backend.jobs.list(JobFilter(), patient=False)
+            await system.backend.jobs.list(JobFilter(), retry=False)
         facility.deviations.has_list = True
         assert await system.jobs() == []
 
@@ -269,7 +269,7 @@ async def test_lists_of_many_pages(start: Start, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("crestline.client.backends.iri.calls._PAGE", 2)
     facility = start()
     async with connect(site_of(facility, 1), policy=QUICK) as system:
-        jobs = await system.submit_many([JobSpec(script=HELLO)] * 5, are_new=True)
+        jobs = await system.submit_many([JobSpec(script=HELLO)] * 5, keys_are_new=True)
         assert len({job.job_id for job in jobs if not isinstance(job, Exception)}) == 5
         assert len(await system.jobs()) == 5
 
@@ -280,7 +280,7 @@ async def test_entries_that_move_to_the_next_page_are_listed_once(
     monkeypatch.setattr("crestline.client.backends.iri.calls._PAGE", 2)
     facility = start(ignores_offsets=True)
     async with connect(site_of(facility, 1), policy=QUICK) as system:
-        jobs = await system.submit_many([JobSpec(script=HELLO)] * 5, are_new=True)
+        jobs = await system.submit_many([JobSpec(script=HELLO)] * 5, keys_are_new=True)
         found = [job.job_id for job in await system.jobs()]
         assert sorted(found) == sorted(job.job_id for job in jobs if not isinstance(job, Exception))
 
@@ -292,7 +292,7 @@ async def test_a_history_that_is_too_long_leaves_the_current_jobs(
     monkeypatch.setattr("crestline.client.backends.iri.calls._PAGES", 2)
     facility = start()
     async with connect(site_of(facility, 1), policy=QUICK) as system:
-        for job in await system.submit_many([JobSpec(script=HELLO)] * 5, are_new=True):
+        for job in await system.submit_many([JobSpec(script=HELLO)] * 5, keys_are_new=True):
             assert not isinstance(job, Exception)
             await system.wait(job)
         running = await system.submit(JobSpec(script="#!/bin/bash\nsleep 1000\n"))
@@ -393,7 +393,7 @@ async def test_long_scripts_arrive_whole(system: System, place: Path) -> None:
 async def test_many_waiters_share_one_list(start: Start) -> None:
     facility = start()
     async with connect(site_of(facility, 1), policy=QUICK) as system:
-        jobs = await system.submit_many([JobSpec(script="#!/bin/bash\nsleep 0.5\n")] * 20, are_new=True)
+        jobs = await system.submit_many([JobSpec(script="#!/bin/bash\nsleep 0.5\n")] * 20, keys_are_new=True)
         await asyncio.gather(*(system.wait(job) for job in jobs if not isinstance(job, Exception)))
         assert facility.requests.count("getJob") < 20
         assert facility.requests.count("getJobs") == system.monitor.list_requests
@@ -445,7 +445,7 @@ async def test_an_unknown_state_ends_no_job(start: Start, place: Path) -> None:
 
 async def test_tasks_that_stay_pending_end_with_an_error(start: Start, place: Path) -> None:
     facility = start(tasks_stay_pending=True)
-    policy = Policy(retry=RetryPolicy(budget=0.3))
+    policy = Policy(retry=RetryPolicy(total_timeout=0.3))
     async with connect(site_of(facility, 1), policy=policy) as system:
         with pytest.raises(GatewayUnavailableError, match="has not ended"):
             await system.stat(str(place))
@@ -518,9 +518,9 @@ async def test_directories_travel_both_ways_and_only_once(system: System, place:
     (source / "deep/run").chmod(0o755)
     (source / "link").symlink_to("deep/3")
     assert (await system.upload(source, f"{place}/tree")).files == 13
-    assert (await system.upload(source, f"{place}/tree")).skipped == 13
+    assert (await system.upload(source, f"{place}/tree")).unchanged == 13
     assert (await system.download(f"{place}/tree", tmp_path / "out")).files == 13
-    assert (await system.download(f"{place}/tree", tmp_path / "out")).skipped == 13
+    assert (await system.download(f"{place}/tree", tmp_path / "out")).unchanged == 13
     assert (tmp_path / "out/deep/7").read_bytes() == bytes([7]) * 7000
     assert (tmp_path / "out/link").readlink() == Path("deep/3")
     assert (tmp_path / "out/deep/run").stat().st_mode & 0o100
@@ -528,10 +528,10 @@ async def test_directories_travel_both_ways_and_only_once(system: System, place:
 
 async def test_bundles(system: System, place: Path, tmp_path: Path) -> None:
     (tmp_path / "f").write_text("f")
-    await system.upload_bundle(str(place), [Member(path="a"), Member(path="a/f", source=tmp_path / "f")])
+    await system.upload_bundle(str(place), [BundleFile(path="a"), BundleFile(path="a/f", source=tmp_path / "f")])
     assert (place / "a/f").read_text() == "f"
     (place / "a/result.out").write_text("42")
-    selection = Selection(directory="a", target=tmp_path / "came", patterns=("*.out",))
+    selection = BundleFilter(directory="a", target=tmp_path / "came", patterns=("*.out",))
     assert await system.download_bundle(str(place), [selection]) == {"a": ["result.out"]}
     assert (tmp_path / "came/result.out").read_text() == "42"
 
@@ -545,7 +545,7 @@ async def test_file_operations(system: System, place: Path) -> None:
     await system.chmod(f"{place}/h", "600")
     assert [file.permissions for file in await system.ls(str(place)) if file.name == "h"] == ["rw-------"]
     await system.remove(f"{place}/h")
-    with pytest.raises(MissingFileError):
+    with pytest.raises(FileMissingError):
         await system.stat(f"{place}/h")
 
 
@@ -570,10 +570,10 @@ async def test_text_arrives_from_a_facility_that_offers_views_alone(
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
-        ("ls: cannot access 'x': No such file or directory", MissingFileError),
+        ("ls: cannot access 'x': No such file or directory", FileMissingError),
         ("cat: x: Permission denied", PermissionDeniedError),
         ("mkdir: cannot create directory: File exists", ConflictError),
-        ("404: path not found", MissingFileError),
+        ("404: path not found", FileMissingError),
         ("Operation not supported", UnsupportedError),
         ("something else", InvalidRequestError),
     ],

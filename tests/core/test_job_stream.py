@@ -16,10 +16,10 @@ from crestline.model import GatewayUnavailableError, JobSpec, JobState, Unsuppor
 from crestline.testing.firecrest import running
 from harness.cutting import Relay, relay_to
 from harness.gateway import GatewayProcess, RunningGateway
-from harness.patience import until
 from harness.ports import free_port
 from harness.sites import BRISK, gateway_site, plain_site
 from harness.slurm_gateway import SlurmGateway
+from harness.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -27,7 +27,10 @@ S = JobState
 HELD = JobSpec(script="#!/bin/sh\n#SBATCH --hold\ntrue\n", workdir="/tmp")
 # A look at everything is what a stream saves: here only the stream can tell in time.
 STREAMING = msgspec.structs.replace(
-    BRISK, poll=msgspec.structs.replace(BRISK.poll, streamed=600.0, restream=0.05, shortest=0.05, longest=0.2)
+    BRISK,
+    poll=msgspec.structs.replace(
+        BRISK.poll, streaming_interval=600.0, stream_reconnect_delay=0.05, min_interval=0.05, max_interval=0.2
+    ),
 )
 
 
@@ -61,7 +64,7 @@ class Watch:
 
 async def told(lab: System, *jobs: str) -> None:
     """Until the stream has said something about all of them."""
-    await until(lambda: all(lab.monitor._stream.tells(job) for job in jobs))
+    await until(lambda: all(lab.monitor._stream.covers(job) for job in jobs))
 
 
 async def test_a_stream_takes_the_place_of_lists(lab: System) -> None:

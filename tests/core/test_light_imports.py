@@ -66,16 +66,16 @@ def test_libraries_that_the_client_has_imported_are_whole() -> None:
 
 def test_a_command_imports_nothing_that_only_others_need() -> None:
     """A canary too: it fails where a new version of these libraries imports in another way."""
-    code = "import sys; from crestline.cli.light_imports import install; install(); import crestline.client\n"
+    code = "import sys; from crestline.cli.lazy_imports import install; install(); import crestline.client\n"
     code += "import crestline.client.backends.firecrest.backend\n"
     assert _run(f"{code}print([name for name in {HEAVY + UNUSED} if name in sys.modules])") == "[]\n"
 
 
 def test_a_plug_in_of_the_command_gets_what_it_asks_for() -> None:
     _run(
-        "from crestline.cli.light_imports import install; install(); install()\n"
+        "from crestline.cli.lazy_imports import install; install(); install()\n"
         "import sys\n"
-        "assert sum('light_imports' in type(each).__module__ for each in sys.meta_path) == 1\n"
+        "assert sum('lazy_imports' in type(each).__module__ for each in sys.meta_path) == 1\n"
         "import crestline.client\n"
         "import firecrest, firecrest.v2\n"
         "assert firecrest.v1.Firecrest and firecrest.ClientCredentialsAuth and firecrest.__version__\n"
@@ -91,7 +91,7 @@ def test_what_the_command_has_imported_already_stays_as_it_is() -> None:
     _run(
         "import firecrest, httpx, sys\n"
         "main = httpx.main\n"
-        "from crestline.cli.light_imports import install; install()\n"
+        "from crestline.cli.lazy_imports import install; install()\n"
         "import crestline.client\n"
         "assert sys.modules['firecrest'] is firecrest and httpx.main is main\n"
     )

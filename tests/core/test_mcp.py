@@ -17,7 +17,7 @@ from mcp.types import TextContent, Tool
 from crestline.client import load_sites, register_site
 from crestline.testing.firecrest import running
 from harness.command import CRESTLINE, Command
-from harness.patience import until
+from harness.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -143,7 +143,7 @@ async def test_files(crestline: Command, place: Path) -> None:
     text = '{"a": "ä€😀"}\r\n'
     async with agent(crestline, *ALL) as call:
         path = f"{place}/new/a.json"
-        assert "MissingFileError" in await call.refused("write_file", path=path, content=text)
+        assert "FileMissingError" in await call.refused("write_file", path=path, content=text)
         assert await call("write_file", path=path, content=text, parents=True) == {"written": path, "size": 20}
         assert Path(path).read_bytes() == text.encode()
         assert (await call("read_file", path=path))["text"] == text
@@ -236,7 +236,9 @@ async def test_a_key_decides_whatever_is_allowed(crestline: Command, place: Path
     assert kept.read_text() == "kept"
     crestline("cancel", job_id)
     [key] = [each for each in said(crestline, "keys", "list") if each["name"] == tmp_path.name]
-    audit = crestline("audit", "--json", "--denied", "--home", crestline.place / "home").stdout.decode().splitlines()
+    audit = (
+        crestline("audit", "--json", "--denied", "--state-dir", crestline.place / "home").stdout.decode().splitlines()
+    )
     denials = [record for record in map(json.loads, audit) if record["client_id"] == key["key_id"]]
     assert len(denials) >= 4, audit
 
@@ -315,7 +317,7 @@ BAD: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("write_file", {"path": ".", "content": "x", "overwrite": True}, " is a directory. Name a file in it."),
     ("read_file", {"path": "."}, "InvalidRequestError: "),
     ("submit_job", {"script": "#!/bin/sh", "key": "a\n"}, "InvalidRequestError: key: "),
-    ("list_files", {"path": "nowhere"}, "MissingFileError: The directory "),
+    ("list_files", {"path": "nowhere"}, "FileMissingError: The directory "),
     ("list_files", {"system": "elsewhere"}, "SystemNotFoundError: "),
     ("list_files", {"path": "a\0b"}, "InvalidRequestError: "),
     ("read_file", {"path": "/tmp", "offset": -1}, "InvalidRequestError: offset: "),

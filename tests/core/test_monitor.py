@@ -31,8 +31,8 @@ from crestline.testing.firecrest import PlainFirecrest, running
 from crestline.testing.firecrest.scheduler import Order
 from crestline.testing.simulation import VirtualEventLoop
 from harness.gateway import RunningGateway
-from harness.patience import until
 from harness.sites import BRISK, gateway_site, plain_site
+from harness.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -40,7 +40,9 @@ S = JobState
 QUICK = "#!/bin/bash\ntrue\n"
 SLEEP = "#!/bin/bash\nsleep 60\n"
 HELD = "#!/bin/bash\n#SBATCH --hold\ntrue\n"
-PATIENT = msgspec.structs.replace(BRISK, poll=msgspec.structs.replace(BRISK.poll, gone_after=60.0, unseen_timeout=None))
+PATIENT = msgspec.structs.replace(
+    BRISK, poll=msgspec.structs.replace(BRISK.poll, missing_timeout=60.0, unseen_timeout=None)
+)
 
 
 @pytest.fixture
@@ -90,7 +92,8 @@ class Told:
 
 async def test_1000_jobs_cost_one_list_per_interval(plain: PlainFirecrest) -> None:
     policy = msgspec.structs.replace(
-        PATIENT, poll=PollPolicy(shortest=0.5, longest=0.5, busy_share=1.0, jitter=0.0, unseen_timeout=None)
+        PATIENT,
+        poll=PollPolicy(min_interval=0.5, max_interval=0.5, max_duty_cycle=1.0, jitter=0.0, unseen_timeout=None),
     )
     ids = [start(plain, HELD) for _ in range(1000)]
     async with crestline.connect(plain_site(plain), policy=policy) as lab:
@@ -114,13 +117,13 @@ def test_one_slow_list_does_not_delay_the_next_ones(slow: int, lists_in_a_minute
     asked: list[float] = []
 
     class Jobs:
-        async def list(self, _: object, *, patient: bool) -> list[Job]:
+        async def list(self, _: object, *, retry: bool) -> list[Job]:
             asked.append(loop.time())
             await asyncio.sleep(12 if len(asked) <= slow else 0.01)
             return [Job(job_id="1", state=S.RUNNING)]
 
     backend = SimpleNamespace(jobs=Jobs(), capabilities=frozenset(), system_name="lab", gateway_url="")
-    policy = PollPolicy(shortest=2.0, busy_share=0.1, jitter=0.0, unseen_timeout=None)
+    policy = PollPolicy(min_interval=2.0, max_duty_cycle=0.1, jitter=0.0, unseen_timeout=None)
 
     async def watch() -> None:
         monitor = JobMonitor(cast(Any, backend), SubmissionLookup(cast(Any, backend)), policy)
@@ -170,9 +173,9 @@ async def test_closing_the_connection_ends_all_waits(plain: PlainFirecrest) -> N
 
 def test_intervals_grow_with_silence_and_cost() -> None:
     policy = PollPolicy()
-    assert policy.interval(quiet=0, cost=0) == policy.shortest
+    assert policy.interval(quiet=0, cost=0) == policy.min_interval
     assert policy.interval(quiet=50, cost=0) == pytest.approx(5)
-    assert policy.interval(quiet=1e6, cost=0) == policy.longest
+    assert policy.interval(quiet=1e6, cost=0) == policy.max_interval
     assert policy.interval(quiet=0, cost=3) == pytest.approx(15)
 
 
@@ -299,7 +302,7 @@ async def test_elements_under_ids_of_their_own_keep_an_array_running(lab: System
     assert not waiting.done()
     (plain.home / "go").touch()
     assert (await waiting).state is S.COMPLETED
-    assert [each.job_id for each in await lab.elements(job_id)] == [f"{job_id}_0", f"{job_id}_1"]
+    assert [each.job_id for each in await lab.array_tasks(job_id)] == [f"{job_id}_0", f"{job_id}_1"]
 
 
 async def test_the_rest_of_an_array_that_waits_is_not_the_array(lab: System, plain: PlainFirecrest) -> None:
@@ -342,7 +345,7 @@ async def test_the_output_of_each_element_is_found(lab: System, plain: PlainFire
         await lab.wait(job_id)
         (plain.home / "go").unlink()
         assert [(await lab.metadata(f"{job_id}_{index}")).stdout for index in (0, 2, 4)] == expected
-        assert [each.job_id for each in await lab.elements(job_id)] == [f"{job_id}_{index}" for index in (0, 2, 4)]
+        assert [each.job_id for each in await lab.array_tasks(job_id)] == [f"{job_id}_{index}" for index in (0, 2, 4)]
 
 
 # errors and absence
@@ -397,7 +400,7 @@ def polling(**changes: float) -> Policy:
 
 @pytest.mark.parametrize(("job", "looks"), [(Job(job_id="4711", state=S.SUBMITTED), 5), ("4711", 2)])
 async def test_gone_needs_more_than_one_look(job: Job | str, looks: int, plain: PlainFirecrest) -> None:
-    async with crestline.connect(plain_site(plain), policy=polling(gone_after=0.0, gone_looks=5)) as lab:
+    async with crestline.connect(plain_site(plain), policy=polling(missing_timeout=0.0, missing_checks=5)) as lab:
         with pytest.raises(JobNotFoundError, match="4711"):
             await lab.wait(job)
         assert lookups(plain) == looks
@@ -422,7 +425,7 @@ async def test_an_unknown_id_is_looked_up_twice_and_an_own_one_until_it_shows(pl
 
 async def test_absence_that_is_interrupted_by_an_outage_is_not_gone(plain: PlainFirecrest) -> None:
     plain.faults.fresh_job_404 = 1e6
-    async with crestline.connect(plain_site(plain), policy=polling(gone_after=2.0, gone_looks=2)) as lab:
+    async with crestline.connect(plain_site(plain), policy=polling(missing_timeout=2.0, missing_checks=2)) as lab:
         told = Told(lab, start(plain))
         await until(lambda: lookups(plain) >= 1)
         plain.down()
@@ -434,7 +437,7 @@ async def test_absence_that_is_interrupted_by_an_outage_is_not_gone(plain: Plain
 
 
 async def test_absence_does_not_add_up(plain: PlainFirecrest) -> None:
-    async with crestline.connect(plain_site(plain), policy=polling(gone_after=0.0, gone_looks=12)) as lab:
+    async with crestline.connect(plain_site(plain), policy=polling(missing_timeout=0.0, missing_checks=12)) as lab:
         told = Told(lab, start(plain))
         await told.said(S.RUNNING)
         for _ in range(8):
@@ -450,7 +453,7 @@ async def test_absence_does_not_add_up(plain: PlainFirecrest) -> None:
 
 async def test_an_error_is_no_absence(plain: PlainFirecrest) -> None:
     plain.faults.list_omits = ".*"
-    async with crestline.connect(plain_site(plain), policy=polling(gone_after=0.0, gone_looks=2)) as lab:
+    async with crestline.connect(plain_site(plain), policy=polling(missing_timeout=0.0, missing_checks=2)) as lab:
         told = Told(lab, start(plain))
         await told.said(S.RUNNING)
         plain.faults.fail(500, path="/jobs/", count=None)
@@ -552,7 +555,7 @@ async def test_snapshots_cost_nothing(lab: System, plain: PlainFirecrest) -> Non
 
 
 async def test_jobs_without_watchers_are_forgotten(plain: PlainFirecrest) -> None:
-    policy = msgspec.structs.replace(PATIENT, poll=msgspec.structs.replace(PATIENT.poll, remember=0.3))
+    policy = msgspec.structs.replace(PATIENT, poll=msgspec.structs.replace(PATIENT.poll, idle_ttl=0.3))
     async with crestline.connect(plain_site(plain), policy=policy) as lab:
         lab.monitor.snapshot(start(plain))
         await until(lambda: lists(plain) >= 1)

@@ -66,6 +66,6 @@ async def test_an_array_has_elements(gateway: RunningGateway, tmp_path: Path) ->
     async with connect(gateway_site(gateway), policy=BRISK) as system:
         spec = JobSpec(script="#!/bin/bash\nexit $SLURM_ARRAY_TASK_ID\n", array="0-2", workdir=str(gateway.home))
         job = await system.wait(await system.submit(spec))
-        elements = await system.elements(job)
+        elements = await system.array_tasks(job)
     assert [element.exit_code for element in elements] == [0, 1, 2]
     assert all(element.node_hours is not None for element in elements)

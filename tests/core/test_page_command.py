@@ -22,7 +22,7 @@ from crestline.model import ConfigError, GatewayUnavailableError, SystemNotFound
 from crestline.testing import iri
 from crestline.testing.firecrest import running
 from crestline.testing.iri import TOKEN, Deviations
-from harness.patience import until_blocking
+from harness.waiting import until_blocking
 
 
 @contextmanager

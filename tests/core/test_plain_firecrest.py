@@ -21,7 +21,7 @@ from firecrest.v2 import Firecrest
 
 from crestline.testing.firecrest import PlainFirecrest, running
 from crestline.testing.firecrest.status import recorded
-from harness.patience import until_blocking
+from harness.waiting import until_blocking
 
 QUICK = "#!/bin/bash\necho hello\n"
 SLEEP = "#!/bin/bash\nsleep 60\n"
@@ -615,7 +615,7 @@ def reachable(plain: PlainFirecrest) -> bool:
 
 
 def test_control_over_http_and_the_command_line(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "crestline.testing.firecrest", "--home", str(tmp_path), "--version", "2.5.6"]
+    command = [sys.executable, "-m", "crestline.testing.firecrest", "--state-dir", str(tmp_path), "--version", "2.5.6"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None

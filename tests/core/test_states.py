@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from crestline.client.job_ids import chosen, is_element, parent
+from crestline.client.job_ids import find_job, is_element, parent
 from crestline.model import Job, JobState, normalize_state
 
 S = JobState
@@ -125,7 +125,7 @@ def test_ids(job_id: str, whole: str, element: bool) -> None:
     ],
 )
 def test_an_array_as_a_whole(states: list[JobState], whole: JobState) -> None:
-    found = chosen([job(f"7_{index}", state) for index, state in enumerate(states)], "7")
+    found = find_job([job(f"7_{index}", state) for index, state in enumerate(states)], "7")
     assert found is not None
     assert (found.job_id, found.state) == ("7", whole)
 
@@ -133,8 +133,8 @@ def test_an_array_as_a_whole(states: list[JobState], whole: JobState) -> None:
 def test_elements_that_wait_together() -> None:
     listed = [job("7_0"), job("7_[1-5:2,9%2]", S.PENDING), job("70_2")]
     for index in (1, 3, 5, 9):
-        found = chosen(listed, f"7_{index}")
+        found = find_job(listed, f"7_{index}")
         assert found is not None
         assert (found.job_id, found.state) == (f"7_{index}", S.PENDING)
-    assert chosen(listed, "7_2") is None
-    assert chosen(listed, "8") is None
+    assert find_job(listed, "7_2") is None
+    assert find_job(listed, "8") is None

@@ -15,21 +15,21 @@ import pytest
 import crestline
 from crestline.client import DUPLICATE_EXIT_CODE, System
 from crestline.client.backends.messages import JobFilter
-from crestline.client.run_once import guarded, lock_path, tag_in, tag_of, tagged_name
+from crestline.client.submit_guard import lock_path, tag_in, tag_of, tagged_name, wrap_script
 from crestline.model import (
     ConflictError,
+    FileMissingError,
     GatewayUnavailableError,
     InvalidRequestError,
     Job,
     JobSpec,
     JobState,
-    MissingFileError,
     SubmitOutcomeUnknownError,
 )
 from crestline.testing.firecrest import PlainFirecrest, Rule, running
 from harness.gateway import RunningGateway
-from harness.patience import until
 from harness.sites import BRISK, gateway_site, plain_site
+from harness.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -157,7 +157,7 @@ async def test_a_busy_connection_delays_submissions_and_doubles_none(lab: System
 
 
 async def test_what_was_refused_to_the_end_was_not_submitted(plain: PlainFirecrest) -> None:
-    hasty = msgspec.structs.replace(BRISK, submit=msgspec.structs.replace(BRISK.submit, budget=0.5))
+    hasty = msgspec.structs.replace(BRISK, submit=msgspec.structs.replace(BRISK.submit, total_timeout=0.5))
     async with crestline.connect(plain_site(plain), policy=hasty) as lab:
         plain.faults.fail(424, path="/jobs$", method="POST", count=None)
         with pytest.raises(GatewayUnavailableError, match=r"was not submitted: .*Unable to open a new SSH") as caught:
@@ -166,7 +166,7 @@ async def test_what_was_refused_to_the_end_was_not_submitted(plain: PlainFirecre
 
 
 async def test_lists_that_fail_do_not_begin_the_absence_anew(plain: PlainFirecrest) -> None:
-    slow = msgspec.structs.replace(BRISK.submit, visibility=1.0, look_every=0.3, budget=6.0)
+    slow = msgspec.structs.replace(BRISK.submit, visibility_timeout=1.0, poll_interval=0.3, total_timeout=6.0)
     async with crestline.connect(plain_site(plain), policy=msgspec.structs.replace(BRISK, submit=slow)) as lab:
         plain.faults.fail(408, path="/jobs$", method="POST")
         for number in range(1, 30):  # every other list
@@ -260,7 +260,7 @@ async def test_the_same_key_in_another_process_and_an_old_job(lab: System, plain
 
 
 async def test_an_unknown_outcome_is_said_and_cleared_up_later(plain: PlainFirecrest) -> None:
-    hasty = msgspec.structs.replace(BRISK, submit=msgspec.structs.replace(BRISK.submit, budget=1.0))
+    hasty = msgspec.structs.replace(BRISK, submit=msgspec.structs.replace(BRISK.submit, total_timeout=1.0))
     async with crestline.connect(plain_site(plain), policy=hasty) as lab:
         lost(plain, "500")
         plain.faults.fail(500, path="/jobs$", method="GET", count=None)
@@ -464,7 +464,7 @@ async def test_a_script_on_the_system(lab: System, plain: PlainFirecrest) -> Non
     assert (plain.home / "the.out").read_text() == "é\n"
     assert (await lab.submit(JobSpec(script_path=str(script)), key="k")).job_id == job.job_id
     assert ran(plain) == 1
-    with pytest.raises(MissingFileError):
+    with pytest.raises(FileMissingError):
         await lab.submit(JobSpec(script_path=f"{plain.home}/none"), key="k2")
     script.write_bytes(b"#!/bin/bash\necho \xe9\n")
     with pytest.raises(InvalidRequestError, match="UTF-8"):
@@ -536,7 +536,7 @@ def test_tagged_names(name: str | None, script: str, prefix: str) -> None:
 
 def test_directives_stay_where_the_scheduler_reads_them() -> None:
     script = "#!/bin/bash\n\n# comment\n#SBATCH --nodes=2\n\n#SBATCH --time=5\necho work\n#SBATCH --late\n"
-    lines = guarded(script, name="n", lock=lock_path("/w", "t"), environment={}).split("\n")
+    lines = wrap_script(script, name="n", lock=lock_path("/w", "t"), environment={}).split("\n")
     body = lines.index("echo work")
     lock = next(number for number, line in enumerate(lines) if line.startswith("crestline_id="))
     for directive in ("#SBATCH --nodes=2", "#SBATCH --time=5", "#SBATCH --job-name=n"):
@@ -548,7 +548,7 @@ def test_directives_stay_where_the_scheduler_reads_them() -> None:
     ("job_id", "holder"), [("123.server", "123"), ("123[4].server", "123"), ("123[].server", "123"), ("7", "7")]
 )
 async def test_pbs_ids_in_the_lock(tmp_path: Path, job_id: str, holder: str) -> None:
-    script = guarded(QUICK, name="n", lock=lock_path(str(tmp_path), "tag"), environment={})
+    script = wrap_script(QUICK, name="n", lock=lock_path(str(tmp_path), "tag"), environment={})
     process = await asyncio.create_subprocess_exec(
         "/bin/sh", "-c", script, cwd=tmp_path, env={"PBS_JOBID": job_id, "PATH": "/usr/bin:/bin"}
     )

@@ -12,7 +12,7 @@ import pytest
 from crestline.cli import completion
 from crestline.cli.output import TerminalText, print_json
 from crestline.cli.slurm import scancel
-from crestline.client.backends.firecrest.refusals import error_of as firecrest_error
+from crestline.client.backends.firecrest.errors import error_from_response as firecrest_error
 from crestline.client.backends.iri.errors import error_from_response as iri_error
 from crestline.model import File, FileType, Job, JobState
 
@@ -93,7 +93,7 @@ async def test_a_question_about_a_job_is_printable(
     text = "".join(ESCAPES)
 
     class There:
-        async def elements(self, job_id: str) -> list[Job]:
+        async def array_tasks(self, job_id: str) -> list[Job]:
             return [Job(job_id=job_id, name=text, partition=text, state=JobState.RUNNING)]
 
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))

@@ -20,7 +20,7 @@ from opentelemetry.trace import SpanKind, Tracer
 import crestline
 from crestline import tracing
 from crestline.gateway.hosts import Commands, Completed
-from crestline.gateway.schedulers.measured import MeasuredCommands
+from crestline.gateway.schedulers.instrumented import InstrumentedCommands
 from harness.gateway import RunningGateway
 from harness.sites import BRISK, gateway_site
 
@@ -63,7 +63,7 @@ def test_a_request_is_one_trace_on_both_sides(gateway: RunningGateway, spans: In
 
 
 def test_commands_belong_to_the_request_that_needs_them(spans: InMemorySpanExporter) -> None:
-    commands = MeasuredCommands("cluster", Instant())
+    commands = InstrumentedCommands("cluster", Instant())
 
     async def serve() -> None:
         with tracing.server_span("GET", {}):

@@ -59,7 +59,7 @@ def test_every_page_is_there(site: Path) -> None:
     [
         ("reference/command-line", ["crestline run", "--idempotency-key", "never waits for its nodes"]),
         ("reference/gateway-configuration", ["max_ops_file_size", "5242880", "jwt_key_file", "public_url"]),
-        ("how-to/troubleshooting", ["MissingFileError", "The sign-in link was used already"]),
+        ("how-to/troubleshooting", ["FileMissingError", "The sign-in link was used already"]),
         ("how-to/faq", ["Can a job be submitted twice?"]),
         ("index", ["ssh sacct", "one poller per task", "ssh host 'sbatch -W'"]),
         (

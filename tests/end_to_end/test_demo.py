@@ -77,7 +77,7 @@ def test_it_computes_what_is_measured_and_does_so_again(example: Path, bare_path
         assert live.index("point 1 of 7") < live.index("point 7 of 7") < live.index("job-submit      success")
         assert summary.count("success") == 7
         assert "/docs" in summary
-        assert "crestline serve --home" in summary
+        assert "crestline serve --state-dir" in summary
         assert not list((example.parents[1] / ".demo/inbox").iterdir())
 
 

@@ -15,9 +15,9 @@ import pytest
 import yaml
 
 from harness.gateway import RunningGateway
-from harness.patience import until_blocking
 from harness.slurm_commands import SlurmCommands
 from harness.slurm_gateway import SlurmGateway
+from harness.waiting import until_blocking
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "open_ondemand"
 RECORD, UNIT = "\x1e", "\x1f"

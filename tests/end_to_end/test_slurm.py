@@ -13,10 +13,10 @@ from firecrest.v2 import Firecrest
 
 from crestline.client import System, connect
 from crestline.client.config import Site
-from crestline.model import JobSpec, JobState, MissingFileError, PermissionDeniedError
+from crestline.model import FileMissingError, JobSpec, JobState, PermissionDeniedError
 from harness.cluster import Cluster
-from harness.patience import until_blocking
 from harness.slurm_gateway import SlurmGateway
+from harness.waiting import until_blocking
 
 pytestmark = pytest.mark.anyio
 
@@ -70,14 +70,14 @@ async def test_files_are_the_users_own(slurm_gateway: SlurmGateway, tmp_path: Pa
     (tmp_path / "tree" / "small").write_text("small\n")
     async with connected(slurm_gateway, "alice") as alice, connected(slurm_gateway, "bob") as bob:
         await alice.upload(tmp_path / "tree", "/home/alice/tree")
-        assert (await alice.upload(tmp_path / "tree", "/home/alice/tree")).skipped == 2
+        assert (await alice.upload(tmp_path / "tree", "/home/alice/tree")).unchanged == 2
         await alice.download("/home/alice/tree", tmp_path / "back")
         assert (tmp_path / "back" / "deep" / "it's.bin").read_bytes() == content
         await alice.chmod("/home/alice/tree/small", "600")
         with pytest.raises(PermissionDeniedError):
             await bob.read_bytes("/home/alice/tree/small")
         await alice.remove("/home/alice/tree")
-        with pytest.raises(MissingFileError):
+        with pytest.raises(FileMissingError):
             await alice.stat("/home/alice/tree")
 
 

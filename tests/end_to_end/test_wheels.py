@@ -186,7 +186,7 @@ import threading, httpx, time
 from pathlib import Path
 from crestline.gateway.config import load_config
 from crestline.gateway.server import Server
-server = Server(load_config(home=Path({str(home)!r})), port=0)
+server = Server(load_config(state_dir=Path({str(home)!r})), port=0)
 thread = threading.Thread(target=server.run_forever)
 thread.start()
 while True:

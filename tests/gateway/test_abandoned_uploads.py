@@ -15,18 +15,18 @@ import pytest
 import tomli_w
 
 from crestline.gateway.config import load_config
-from crestline.gateway.home import Home
-from crestline.gateway.hosts.this_machine import ThisMachine, content
-from crestline.gateway.hosts.this_machine.beneath import Directory
+from crestline.gateway.hosts.local import ThisMachine, content
+from crestline.gateway.hosts.local.beneath import Directory
 from crestline.gateway.paths import PathGuard
+from crestline.gateway.state_directory import StateDirectory
 from crestline.gateway.store import Store
 from crestline.gateway.systems import build_systems
 from crestline.gateway.transfers import unfinished
 from harness.cluster import Cluster
 from harness.gateway import GatewayProcess, RunningGateway, in_thread, place_home
-from harness.patience import until_blocking
 from harness.ports import free_port
 from harness.slurm_gateway import SlurmGateway, prepare
+from harness.waiting import until_blocking
 
 
 def put(gateway: RunningGateway, path: Path, upload_id: str, offset: int, content: bytes, complete: str) -> int:
@@ -41,10 +41,12 @@ def parts(folder: Path) -> list[Path]:
 
 
 async def sweep(home: Path) -> None:
-    """As a gateway on this home does it from time to time."""
-    store = await Store.open(Home(home).database)
+    """As a gateway on this state directory does it from time to time."""
+    store = await Store.open(StateDirectory(home).database)
     try:
-        for system in build_systems(load_config(home=home), Home(home), store, lambda: "http://127.0.0.1"):
+        for system in build_systems(
+            load_config(state_dir=home), StateDirectory(home), store, lambda: "http://127.0.0.1"
+        ):
             await system.transfers.sweep()
     finally:
         await store.close()
@@ -130,7 +132,7 @@ async def test_a_temporary_file_in_use_is_not_swept(tmp_path: Path, monkeypatch:
     folder = tmp_path / "served"
     folder.mkdir()
     used, left = folder / ".crestline-1.part", folder / ".crestline-2.part"
-    home = Home(tmp_path / "home")
+    home = StateDirectory(tmp_path / "home")
     home.create()
     store = await Store.open(home.database)
     try:

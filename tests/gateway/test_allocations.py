@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from crestline.client import Capability, choose_system, connect, register_site
-from crestline.client.federation.looks import budget_left
+from crestline.client.federation.probe import budget_left
 from crestline.gateway.hosts.base import Commands, Completed
 from crestline.gateway.schedulers.local.scheduler import LocalScheduler
 from crestline.gateway.schedulers.slurm.allocations import read_allocations
 from crestline.gateway.schedulers.slurm.commands import SlurmCommands
 from crestline.gateway.schedulers.slurm.options import SlurmOptions
-from crestline.model import Allocation, GatewayUnavailableError, JobSpec, NoSiteFitsError, UnsupportedError
+from crestline.model import Allocation, GatewayUnavailableError, JobSpec, NoEligibleSiteError, UnsupportedError
 from crestline.wire.extensions import AllocationInfo
 from harness.cluster import Cluster
 from harness.command import Command
@@ -151,10 +151,10 @@ async def test_a_site_where_the_account_is_used_up_is_not_chosen(gateway: Runnin
     register(gateway)
     assert (await choose_system(JobSpec(script="#!/bin/sh\n"))).target == "local@here"
     assert (await choose_system(JobSpec(script="#!/bin/sh\n#SBATCH -A rich\n"))).target == "local@here"
-    with pytest.raises(NoSiteFitsError, match="account 'gone' has no budget left"):
+    with pytest.raises(NoEligibleSiteError, match="account 'gone' has no budget left"):
         await choose_system(JobSpec(script="#!/bin/sh\n#SBATCH -A gone\n"))
     register(gateway, account="gone")
-    with pytest.raises(NoSiteFitsError, match="account 'gone' has no budget left"):
+    with pytest.raises(NoEligibleSiteError, match="account 'gone' has no budget left"):
         await choose_system(JobSpec(script="#!/bin/sh\n"))
 
 

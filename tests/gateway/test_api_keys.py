@@ -11,7 +11,7 @@ import httpx
 import pytest
 from sqlalchemy import event
 
-from crestline.gateway.identity import Caller, RefusedCredentialError
+from crestline.gateway.identity import InvalidCredentialError, Principal
 from crestline.gateway.identity.api_keys import MOST_PER_USER, ApiKeys
 from crestline.gateway.store import Store
 from crestline.model import (
@@ -23,11 +23,11 @@ from crestline.model import (
 )
 from crestline.wire.extensions import SCOPES
 from harness.gateway import GatewayProcess, RunningGateway
-from harness.patience import until, until_answered
 from harness.ports import free_port
 from harness.postgresql import PostgresServer
+from harness.waiting import until, until_answered
 
-ALICE = Caller(username="alice", client_id="test", scopes=SCOPES, groups=frozenset({"staff"}))
+ALICE = Principal(username="alice", client_id="test", scopes=SCOPES, groups=frozenset({"staff"}))
 DAY = 86400
 
 
@@ -157,7 +157,7 @@ async def test_a_key_ends_when_it_says(store: Store) -> None:
     assert (caller.username, caller.via, caller.groups) == ("alice", "api-key", ALICE.groups)
     now += 61
     for each in (keys, ApiKeys(store, clock=lambda: now)):  # remembered, and looked up
-        with pytest.raises(RefusedCredentialError, match="expired") as caught:
+        with pytest.raises(InvalidCredentialError, match="expired") as caught:
             await each.verify(key.secret)
         assert caught.value.principal.username == "alice"
     now += 31 * DAY
@@ -226,7 +226,7 @@ async def test_a_key_revoked_by_another_replica_ends_here_too(postgresql: Postgr
         await here.verify(each.secret)
         await there.verify(each.secret)
     await there.revoke(key.key_id)
-    with pytest.raises(RefusedCredentialError):
+    with pytest.raises(InvalidCredentialError):
         await _use_for_ever(here, key.secret)
     await here.verify(other.secret)
     for each_store in stores:

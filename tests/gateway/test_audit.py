@@ -19,8 +19,8 @@ from crestline.gateway.store import Store
 from harness.audit import audit_records
 from harness.gateway import RunningGateway, in_thread
 from harness.oidc import OidcProvider
-from harness.patience import until
 from harness.postgresql import PostgresServer
+from harness.waiting import until
 
 
 @pytest.fixture

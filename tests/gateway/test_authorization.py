@@ -17,7 +17,7 @@ from crestline.gateway.runtime import GatewayRuntime
 from crestline.wire.extensions import SCOPES
 from harness.gateway import RunningGateway, in_thread
 from harness.oidc import OidcProvider
-from harness.patience import until
+from harness.waiting import until
 from stand_ins.openfga import STORE, OpenFga, openfga
 
 KEY = "pre-shared-key-of-the-tests"

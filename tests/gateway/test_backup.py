@@ -69,7 +69,7 @@ def test_a_restored_gateway_goes_on(backed_up: BackedUp, tmp_path: Path, schema:
     place_home(home)
     subprocess.run(["tar", "-xpf", backed_up.archive, "-C", home.resolve()], check=True)
     if schema:
-        done = CliRunner().invoke(app, ["database", "downgrade", schema, "--home", str(home)])
+        done = CliRunner().invoke(app, ["database", "downgrade", schema, "--state-dir", str(home)])
         assert done.exit_code == 0, done.output
     with in_thread(home) as gateway:
         assert gateway.client == backed_up.client

@@ -10,7 +10,7 @@ import pytest
 
 import crestline
 from crestline.gateway.hosts import Completed
-from crestline.gateway.schedulers.command_lines import CommandLine, outcomes, submitting, together
+from crestline.gateway.schedulers.command_lines import CommandLine, combine, outcomes, submitting
 from crestline.model import ConflictError, InvalidRequestError, Job, JobSpec
 from crestline.testing.firecrest import running
 from harness.gateway import RunningGateway
@@ -162,5 +162,5 @@ async def test_after_a_command_that_hung_no_other_is_tried() -> None:
 
 
 async def run_together(lines: list[CommandLine]) -> tuple[Completed, str]:
-    line, mark = together(lines, 60)
+    line, mark = combine(lines, 60)
     return await LocalCommands({}, "USER").run("me", line.argv, input=line.input, timeout=60), mark

@@ -22,7 +22,7 @@ from click.testing import CliRunner
 from firecrest.v2 import AsyncFirecrest, Firecrest
 
 from harness.gateway import RunningGateway
-from harness.patience import until_blocking
+from harness.waiting import until_blocking
 
 SYSTEM = "local"
 CALLED: dict[str, set[str]] = {"sync": set(), "async": set()}

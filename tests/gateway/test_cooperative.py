@@ -11,9 +11,9 @@ import pytest
 
 from crestline.cooperative import SLICE, clear, slices, sort
 from crestline.gateway.job_events import entity_tag
-from crestline.gateway.routes.ready import encode_list
+from crestline.gateway.routes.preencoded import encode_list
 from crestline.gateway.schedulers.base import JobQuery
-from crestline.gateway.schedulers.job_book import Entry, JobSource
+from crestline.gateway.schedulers.job_cache import CachedJob, JobSource
 from crestline.gateway.schedulers.job_views import JobViews
 from crestline.gateway.schedulers.programs import ProgramOptions
 from crestline.gateway.schedulers.slurm import ids as job_ids
@@ -84,15 +84,15 @@ class Queue(JobSource):
     """As many jobs as are asked for, half of them of one user."""
 
     def __init__(self, size: int) -> None:
-        self.entries = [Entry(job(number, ("alice", "bob")[number % 2])) for number in reversed(range(size))]
+        self.entries = [CachedJob(job(number, ("alice", "bob")[number % 2])) for number in reversed(range(size))]
 
-    async def queue(self, user: str, owner: str | None, ids: object = None) -> list[Entry]:
+    async def queue(self, user: str, owner: str | None, ids: object = None) -> list[CachedJob]:
         return list(self.entries)
 
-    async def accounting(self, user: str, ids: object) -> list[Entry]:
+    async def accounting(self, user: str, ids: object) -> list[CachedJob]:
         return []
 
-    async def history(self, user: str, owner: str | None, since: float) -> list[Entry]:
+    async def history(self, user: str, owner: str | None, since: float) -> list[CachedJob]:
         return []
 
     async def retention(self, user: str) -> float:
@@ -101,7 +101,7 @@ class Queue(JobSource):
     def family(self, job_id: str) -> str:
         return job_ids.family(job_id)
 
-    def element(self, entry: Entry, job_id: str) -> Entry | None:
+    def element(self, entry: CachedJob, job_id: str) -> CachedJob | None:
         return None
 
 

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from harness.gateway import RunningGateway
-from harness.patience import until_blocking
+from harness.waiting import until_blocking
 
 OPS = "/filesystem/local/ops"
 MIB = 1024 * 1024

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from crestline.gateway.hosts.this_machine.errors import refusal, worded
+from crestline.gateway.hosts.local.errors import refusal, worded
 from crestline.model import CrestlineError, PermissionDeniedError
 
 

@@ -15,7 +15,7 @@ import jsonschema
 import pytest
 
 from harness.gateway import RunningGateway
-from harness.patience import until_blocking
+from harness.waiting import until_blocking
 
 RECORDED = json.loads(Path(__file__).with_name("firecrest-openapi.json").read_text())
 METHODS = {"get", "post", "put", "delete"}

@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 
 from crestline.gateway.hosts import Files
-from crestline.gateway.hosts.this_machine import ThisMachine
+from crestline.gateway.hosts.local import ThisMachine
 from crestline.gateway.paths import PathGuard
 from crestline.model import (
     ConflictError,
     CrestlineError,
+    FileMissingError,
     InvalidRequestError,
-    MissingFileError,
     PermissionDeniedError,
     TooLargeError,
     TransferError,
@@ -176,10 +176,10 @@ async def test_what_is_absent_is_worded_as_clients_expect(place: Place) -> None:
         place.files.uploads.finish(place.path("x"), "id"),
     ]
     for call in calls:
-        with pytest.raises(MissingFileError, match="No such file or directory"):
+        with pytest.raises(FileMissingError, match="No such file or directory"):
             await call
     for members in (None, ["absent"]):
-        with pytest.raises(MissingFileError, match="No such file or directory"):
+        with pytest.raises(FileMissingError, match="No such file or directory"):
             _ = [chunk async for chunk in place.files.tar(absent if members is None else place.root, members)]
     assert await place.names(hidden=True) == []
 

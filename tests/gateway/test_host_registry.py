@@ -8,9 +8,9 @@ import pytest
 
 from crestline.gateway.config import SystemConfig
 from crestline.gateway.hosts.base import HostSetup
+from crestline.gateway.hosts.local import ThisMachine
 from crestline.gateway.hosts.registry import create_host
 from crestline.gateway.hosts.ssh import SshHost
-from crestline.gateway.hosts.this_machine import ThisMachine
 from crestline.gateway.isolation import acts_as_gateway
 from crestline.gateway.paths import PathGuard
 from crestline.model import ConfigError
@@ -26,7 +26,7 @@ def setup(place: Path, **options: object) -> HostSetup:
 def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A distribution in the path with a host that acts as the gateway does."""
     (tmp_path / "jail_plugin.py").write_text(
-        "from crestline.gateway.hosts.this_machine import ThisMachine\nclass Jail(ThisMachine):\n    pass\n"
+        "from crestline.gateway.hosts.local import ThisMachine\nclass Jail(ThisMachine):\n    pass\n"
     )
     info = tmp_path / "jail-1.0.dist-info"
     info.mkdir()

@@ -24,7 +24,7 @@ from crestline.model import (
     normalize_state,
 )
 from crestline.wire.compute import JobDescription, JobInfo
-from harness import patience
+from harness import waiting
 from harness.parts import require
 
 pytestmark = pytest.mark.anyio
@@ -74,7 +74,7 @@ async def until(hq: HyperQueueScheduler, job_id: str, met: Callable[[list[JobInf
         jobs = await hq.jobs("alice", JobQuery(ids=(job_id,)))
         return jobs if met(jobs) else []
 
-    return await patience.until(told, PATIENCE)
+    return await waiting.until(told, PATIENCE)
 
 
 def ended(jobs: list[JobInfo]) -> bool:

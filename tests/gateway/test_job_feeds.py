@@ -69,7 +69,7 @@ async def heard(watcher: Watcher, count: int = 1) -> list[tuple[str, str]]:
     """The next messages, but for `ready`: (name, the job's state or the text)."""
     told: list[tuple[str, str]] = []
     while len(told) < count:
-        for name, data in messages(await asyncio.wait_for(watcher.take(), FOREVER)):
+        for name, data in messages(await asyncio.wait_for(watcher.next(), FOREVER)):
             if name == "job":
                 told.append((data["jobId"], data["status"]["state"]))
             elif name != "ready":
@@ -201,7 +201,7 @@ async def test_a_fault_of_ours_ends_the_streams_rather_than_silencing_them() -> 
     async with feeds.watching("alice", ["a"]) as watcher:
         await heard(watcher)
         jobs.error = ZeroDivisionError()
-        assert await asyncio.wait_for(watcher.take(), FOREVER) is None
+        assert await asyncio.wait_for(watcher.next(), FOREVER) is None
     await feeds.close()
 
 
@@ -209,7 +209,7 @@ async def test_a_stream_ends_after_its_longest_time(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("crestline.gateway.job_events.feeds._LONGEST", 0.0)
     feeds = feeds_of(Jobs(a="RUNNING"))
     async with feeds.watching("alice", ["a"]) as watcher:
-        while await asyncio.wait_for(watcher.take(), FOREVER) is not None:
+        while await asyncio.wait_for(watcher.next(), FOREVER) is not None:
             pass
     await feeds.close()
 
@@ -220,7 +220,7 @@ async def test_a_gateway_that_stops_ends_the_streams() -> None:
     async with feeds.watching("alice", ["a"]) as watcher:
         await heard(watcher)
         await feeds.close()
-        assert await watcher.take() is None
+        assert await watcher.next() is None
     with pytest.raises(GatewayUnavailableError):
         async with feeds.watching("alice", ["a"]):
             pass

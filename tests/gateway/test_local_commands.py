@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from crestline.gateway.hosts.this_machine import commands
+from crestline.gateway.hosts.local import commands
 from crestline.model import GatewayUnavailableError, TooLargeError
 
 

@@ -16,8 +16,8 @@ import harness.submitting_process
 from crestline.gateway.schedulers.base import JobQuery
 from crestline.gateway.schedulers.local.scheduler import LocalScheduler
 from harness.local_scheduler import PATIENCE
-from harness.patience import until
 from harness.submitting_process import CONFIG, USER
+from harness.waiting import until
 
 pytestmark = pytest.mark.anyio
 

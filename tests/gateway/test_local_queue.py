@@ -91,7 +91,7 @@ def test_exclusive_wants_an_idle_node() -> None:
     nodes = cluster(1)
     allocation = schedule(nodes, [waiting(1)])[0][1]
     assert schedule(nodes, [waiting(2, exclusive=True)])[0] == {}
-    nodes.give_back(allocation)
+    nodes.release(allocation)
     assert set(schedule(nodes, [waiting(2, exclusive=True), waiting(3)])[0]) == {2}
 
 
@@ -149,10 +149,10 @@ def test_queue_never_overcommits_and_never_starves_a_job(
             assert 0 <= node.used_memory <= node.memory
         assert running, "nothing runs and nothing starts"
         gone = random.choice(sorted(running))  # type: ignore[attr-defined]
-        nodes.give_back(running.pop(gone))
+        nodes.release(running.pop(gone))
         newest += 1
         queue.append(waiting(newest))  # small jobs that would fit into every gap
         assert newest < 100 * (len(jobs) + 1), "an old job starves"
     for allocation in running.values():
-        nodes.give_back(allocation)
+        nodes.release(allocation)
     assert all(node.used_cpus == node.used_memory == node.jobs == 0 for node in nodes.nodes.values())

@@ -19,7 +19,7 @@ from crestline.gateway.schedulers.local.scheduler import LocalScheduler
 from crestline.gateway.schedulers.local.supervisor import records
 from crestline.model import ConfigError, GatewayUnavailableError
 from harness.local_scheduler import PATIENCE, USER, Bench, appears, bench, nodes
-from harness.patience import until
+from harness.waiting import until
 
 pytestmark = pytest.mark.anyio
 

@@ -76,4 +76,4 @@ def test_a_maintenance_of_the_whole_gateway(tmp_path: Path) -> None:
 @pytest.mark.parametrize("end", ["2027-01-31T18:00:00", "tomorrow"])
 def test_a_time_without_an_offset_is_refused(end: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"end|offset"):
-        load_config(home=tmp_path, maintenance=announced(end=end))
+        load_config(state_dir=tmp_path, maintenance=announced(end=end))

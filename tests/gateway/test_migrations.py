@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 import crestline.gateway.app  # describes all tables
 import crestline.gateway.store
 from crestline.cli.app import app
-from crestline.gateway.home import Home
 from crestline.gateway.identity.clients import Clients
+from crestline.gateway.state_directory import StateDirectory
 from crestline.gateway.store import SCHEMA, Store, metadata
 from crestline.model import ConfigError, CrestlineError
 from harness.postgresql import PostgresServer
@@ -182,7 +182,7 @@ async def test_there_is_nothing_to_downgrade_to(tmp_path: Path, revision: str) -
 
 
 def test_operator_downgrades(tmp_path: Path) -> None:
-    database = Home(tmp_path).database
+    database = StateDirectory(tmp_path).database
     database.parent.mkdir()
 
     async def versions() -> list[Any]:
@@ -193,8 +193,8 @@ def test_operator_downgrades(tmp_path: Path) -> None:
             await store.close()
 
     asyncio.run((asyncio.run(Store.open(database))).close())
-    refused = CliRunner().invoke(app, ["database", "downgrade", "nosuch", "--home", str(tmp_path)])
+    refused = CliRunner().invoke(app, ["database", "downgrade", "nosuch", "--state-dir", str(tmp_path)])
     assert isinstance(refused.exception, ConfigError)  # and no record says that it was done
-    done = CliRunner().invoke(app, ["database", "downgrade", "0001", "--home", str(tmp_path)])
+    done = CliRunner().invoke(app, ["database", "downgrade", "0001", "--state-dir", str(tmp_path)])
     assert done.exit_code == 0, done.output
     assert asyncio.run(versions()) == [("0001", "crestline database downgrade")]

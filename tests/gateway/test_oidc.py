@@ -14,7 +14,7 @@ from joserfc.jwk import RSAKey
 
 from crestline.gateway.access import build_authenticator
 from crestline.gateway.config import GatewayConfig, IssuerConfig, load_config
-from crestline.gateway.identity import RefusedCredentialError, oidc
+from crestline.gateway.identity import InvalidCredentialError, oidc
 from crestline.gateway.identity.api_keys import ApiKeys
 from crestline.gateway.identity.clients import Clients
 from crestline.gateway.identity.issuer import Issuer
@@ -22,7 +22,7 @@ from crestline.gateway.identity.tokens import TokenVerifier, TrustedIssuer
 from crestline.gateway.store import Store
 from harness.gateway import RunningGateway, in_thread
 from harness.oidc import OidcProvider
-from harness.patience import until
+from harness.waiting import until
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ async def test_a_token_ends_when_it_says(oidc_provider: OidcProvider) -> None:
     for left, said in ((29, "Access token expires too soon"), (0, "Access token expired")):
         now[0] = expires - left
         for verifier in (known, TokenVerifier([issuer], clock=lambda: now[0])):  # one remembers it, the other does not
-            with pytest.raises(RefusedCredentialError, match=said) as caught:
+            with pytest.raises(InvalidCredentialError, match=said) as caught:
                 await verifier.verify(token)
             assert caught.value.principal.username == "alice"
     now[0] = expires - 31
@@ -93,7 +93,7 @@ async def test_a_provider_whose_clock_is_ahead(oidc_provider: OidcProvider) -> N
     token = oidc_provider.token("alice")
     issued = time.time()
     assert (await TokenVerifier([issuer], clock=lambda: issued - 30).verify(token)).username == "alice"
-    with pytest.raises(RefusedCredentialError, match="invalid"):
+    with pytest.raises(InvalidCredentialError, match="invalid"):
         await TokenVerifier([issuer], clock=lambda: issued - 300).verify(token)
 
 
@@ -163,7 +163,7 @@ async def test_known_keys_are_renewed_beside_the_requests(
 async def test_known_keys_outlive_a_reload(oidc_provider: OidcProvider, tmp_path: Path) -> None:
     def settings(**changes: str) -> GatewayConfig:
         trusted = {"issuer": oidc_provider.issuer, "audience": oidc_provider.audience}
-        return load_config(home=tmp_path, oidc=[trusted | changes])
+        return load_config(state_dir=tmp_path, oidc=[trusted | changes])
 
     store = await Store.open(tmp_path / "gateway.db")
     issuer = Issuer(RSAKey.generate_key(2048), "test", Clients(store), IssuerConfig())

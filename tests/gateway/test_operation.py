@@ -18,8 +18,8 @@ import pytest
 import tomlkit
 
 from harness.gateway import GatewayProcess
-from harness.patience import until_blocking
 from harness.ports import free_port
+from harness.waiting import until_blocking
 
 JOBS = "/compute/local/jobs"
 MIB = 1024 * 1024
@@ -99,7 +99,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operated]:
 
 def test_it_leaves_when_what_runs_has_ended(leaving: Operated) -> None:
     """An upload in the middle is answered, a transfer comes to its end, and a stream ends as streams should."""
-    leaving.write(drain={"notice": 600.0, "limit": 120.0})
+    leaving.write(drain={"ready_delay": 600.0, "timeout": 120.0})
     gateway = leaving.process
     gateway.start()
     files = gateway.home / "files"
@@ -135,7 +135,7 @@ def test_it_leaves_when_what_runs_has_ended(leaving: Operated) -> None:
 
 
 def test_what_takes_longer_than_the_limit_is_ended(leaving: Operated) -> None:
-    leaving.write(drain={"limit": 1.0})
+    leaving.write(drain={"timeout": 1.0})
     gateway = leaving.process
     gateway.start()
     files = gateway.home / "files"

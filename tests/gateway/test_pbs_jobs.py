@@ -24,7 +24,7 @@ from crestline.model import (
 )
 from crestline.wire.compute import JobDescription, JobInfo
 from harness.local_commands import LocalCommands
-from harness.patience import until_answered
+from harness.waiting import until_answered
 
 pytestmark = pytest.mark.anyio
 

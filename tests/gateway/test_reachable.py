@@ -21,9 +21,9 @@ from crestline.model import ConfigError
 from harness.certificates import Authority
 from harness.command import Command
 from harness.gateway import GatewayProcess
-from harness.patience import until_blocking
 from harness.ports import free_port
 from harness.reverse_proxy import ReverseProxy, reverse_proxy
+from harness.waiting import until_blocking
 
 PREFIX = "/hpc/firecrest"
 
@@ -109,7 +109,7 @@ def test_tls_of_its_own_and_a_renewed_certificate(authority: Authority, tmp_path
     config.write_text(tomlkit.dumps({"tls": {"certificate": str(certificate), "key": str(key)}}))
     command = Command(tmp_path)
     context = ssl.create_default_context(cafile=str(authority.file))
-    options = ["--config", config, "--home", "home", "--port", "0"]
+    options = ["--config", config, "--state-dir", "home", "--port", "0"]
     with command.start("serve", "--json", *options) as process:
         assert process.stdout is not None
         url = re.findall(r'"url": ?"([^"]+)"', process.stdout.readline().decode())[0]
@@ -161,12 +161,12 @@ def test_tls_files_that_cannot_be_used(authority: Authority, tmp_path: Path, bro
 def test_without_a_usable_certificate_it_does_not_start(tmp_path: Path) -> None:
     tls = {"certificate": str(tmp_path / "certificate.pem"), "key": str(tmp_path / "key.pem")}
     (tmp_path / "gateway.toml").write_text(tomlkit.dumps({"tls": tls}))
-    line = Command(tmp_path).refused("serve", "--config", "gateway.toml", "--home", "home", "--port", "0", code=78)
+    line = Command(tmp_path).refused("serve", "--config", "gateway.toml", "--state-dir", "home", "--port", "0", code=78)
     assert "cannot be used for TLS" in line
 
 
 def test_plain_http_beyond_this_machine_by_the_configuration(tmp_path: Path) -> None:
-    config = {"host": "0.0.0.0", "port": 0, "home": str(tmp_path / "home")}
+    config = {"host": "0.0.0.0", "port": 0, "state_dir": str(tmp_path / "home")}
     file = tmp_path / "gateway.toml"
     file.write_text(tomlkit.dumps(config))
     command = Command(tmp_path)

@@ -17,15 +17,15 @@ import tomlkit
 
 from crestline.gateway.audit import AuditQuery, AuditTrail
 from crestline.gateway.identity.clients import Clients
-from crestline.gateway.schedulers.by_commands import key_tag
+from crestline.gateway.schedulers.cli_scheduler import key_tag
 from crestline.gateway.store import Store
 from harness.cluster import Cluster
 from harness.command import Command
 from harness.gateway import GatewayProcess
-from harness.patience import until_blocking
 from harness.ports import free_port
 from harness.postgresql import PostgresServer
 from harness.ssh import PATIENT
+from harness.waiting import until_blocking
 
 ALICE = ("alice-client", "alice's secret")
 JOBS = "/compute/cluster/jobs"
@@ -54,7 +54,7 @@ def replicas(
     place = tmp_path_factory.mktemp("replicas")
     config = {
         "database": database,
-        "drain": {"limit": 2.0},
+        "drain": {"timeout": 2.0},
         "systems": {
             "cluster": {
                 "host": {
@@ -94,7 +94,7 @@ def submit(gateway: GatewayProcess, key: str, token: str) -> httpx.Response:
 
 
 def until_answered(ask: Callable[[], httpx.Response]) -> httpx.Response:
-    """Repeat what gets 503 or no connection, as clients do."""
+    """RetryMode what gets 503 or no connection, as clients do."""
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
@@ -286,7 +286,7 @@ def test_without_the_database(replicas: list[GatewayProcess], cluster: Cluster, 
 
 def test_a_local_system_cannot_be_shared(database: str, tmp_path: Path) -> None:
     (tmp_path / "gateway.toml").write_text(tomlkit.dumps({"database": database}))
-    line = Command(tmp_path).refused("serve", "--config", "gateway.toml", "--home", "home", "--port", "0", code=78)
+    line = Command(tmp_path).refused("serve", "--config", "gateway.toml", "--state-dir", "home", "--port", "0", code=78)
     assert "belong to one gateway" in line
     assert re.search("postgresql://", line) is None
 
@@ -294,7 +294,7 @@ def test_a_local_system_cannot_be_shared(database: str, tmp_path: Path) -> None:
 def test_a_database_that_is_away_at_the_start(tmp_path: Path) -> None:
     url = f"postgresql://crestline:not-to-be-shown@127.0.0.1:{free_port()}/x"
     (tmp_path / "gateway.toml").write_text(tomlkit.dumps({"database": url}))
-    done = Command(tmp_path)("serve", "--config", "gateway.toml", "--home", "home", "--port", "0", code=69)
+    done = Command(tmp_path)("serve", "--config", "gateway.toml", "--state-dir", "home", "--port", "0", code=69)
     assert b"database does not answer" in done.stderr
     assert b"not-to-be-shown" not in done.stderr
 

@@ -13,7 +13,7 @@ from crestline.gateway.audit import AuditTrail
 from crestline.gateway.authorization import Authorization
 from crestline.gateway.config import GatewayConfig, load_config
 from crestline.gateway.health import Health
-from crestline.gateway.hosts.this_machine import ThisMachine
+from crestline.gateway.hosts.local import ThisMachine
 from crestline.gateway.replicas import Replicas
 from crestline.gateway.runtime import GatewayRuntime
 from crestline.gateway.schedulers.local.scheduler import LocalScheduler
@@ -39,7 +39,7 @@ def config_of(path: Path, **more: Any) -> GatewayConfig:
     for name in trees:
         (path / name).mkdir(exist_ok=True)
     systems = {name: {"file_systems": tree} for name, tree in trees.items()}
-    return load_config(home=path / "home", **{"systems": systems, **more})
+    return load_config(state_dir=path / "home", **{"systems": systems, **more})
 
 
 class Calls:
@@ -144,5 +144,11 @@ async def test_a_failed_reload_closes_what_it_made(tmp_path: Path, monkeypatch: 
 def test_middleware_is_one_list_from_the_outside_in() -> None:
     runtime = GatewayRuntime(GatewayConfig())
     names = [getattr(each, "func", each).__name__ for each in middleware(runtime)]
-    assert names == ["Envelope", "Audited", "routing", "Deadline", "Authentication"]
+    assert names == [
+        "RequestContextMiddleware",
+        "AuditMiddleware",
+        "routing",
+        "DeadlineMiddleware",
+        "AuthenticationMiddleware",
+    ]
     assert set(create_app(runtime).state) == {"runtime"}

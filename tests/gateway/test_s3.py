@@ -19,10 +19,10 @@ from firecrest.v2 import AsyncFirecrest, Firecrest
 from crestline.gateway.transfers.s3.staging import bucket_of
 from harness.cutting import relay_to
 from harness.gateway import GatewayProcess, RunningGateway, in_thread
-from harness.patience import until_blocking
 from harness.ports import free_ports
 from harness.s3 import S3Server
 from harness.sites import gateway_site
+from harness.waiting import until_blocking
 
 MIB = 1024 * 1024
 SIZE = 33 * MIB + 17

@@ -11,7 +11,7 @@ import pytest
 
 from harness.gateway import in_thread
 from harness.page_blocks import ROOT
-from harness.patience import until_blocking
+from harness.waiting import until_blocking
 
 EXAMPLE = ROOT / "examples/scheduler_plugin"
 JOBS = "/compute/laptop/jobs"

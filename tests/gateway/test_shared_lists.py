@@ -10,7 +10,7 @@ import pytest
 from tests.gateway.test_snapshot import FOREVER, FakeSlurm, job, states
 
 from crestline.gateway.schedulers import shared_lists
-from crestline.gateway.schedulers.job_book import Entry, JobBook
+from crestline.gateway.schedulers.job_cache import CachedJob, JobCache
 from crestline.gateway.schedulers.shared_lists import SharedLists
 from crestline.gateway.store import Store
 from crestline.model import GatewayUnavailableError
@@ -32,7 +32,9 @@ async def stores(postgresql: PostgresServer) -> AsyncIterator[list[Store]]:
 async def test_replicas_ask_once(stores: list[Store], monkeypatch: pytest.MonkeyPatch) -> None:
     slurm = FakeSlurm()
     slurm.hold(*(job(str(n), "RUNNING", user="bob") for n in range(2500)), job("9_[4-6]", "PENDING"))
-    books = [JobBook(slurm, "observer", None, max_age=FOREVER, sharing=SharedLists(store, "daint")) for store in stores]
+    books = [
+        JobCache(slurm, "observer", None, max_age=FOREVER, sharing=SharedLists(store, "daint")) for store in stores
+    ]
     answers = await asyncio.gather(*(book.by_ids(["7", "9_5"]) for book in books for _ in range(20)))
     assert [states(answer) for answer in answers] == [{"7": "RUNNING", "9_5": "PENDING"}] * 60
     assert len(await books[2].recent("bob", 0)) == 2500
@@ -50,7 +52,7 @@ async def test_replicas_ask_once(stores: list[Store], monkeypatch: pytest.Monkey
     # Another user may see other jobs.
     asked: list[str] = []
 
-    async def fetch() -> list[Entry]:
+    async def fetch() -> list[CachedJob]:
         asked.append("x")
         return [job("1", "RUNNING")]
 
@@ -71,7 +73,7 @@ async def test_replicas_ask_once(stores: list[Store], monkeypatch: pytest.Monkey
     assert begun >= changed
 
     # One that fails leaves the lease at once.
-    async def fail() -> list[Entry]:
+    async def fail() -> list[CachedJob]:
         raise GatewayUnavailableError("Slurm did not answer in time.")
 
     with pytest.raises(GatewayUnavailableError):
@@ -84,7 +86,7 @@ async def test_without_the_database_each_asks_itself() -> None:
     store = Store.connect("postgresql://nobody@127.0.0.1:1/none")
     slurm = FakeSlurm()
     slurm.hold(job("1", "RUNNING"))
-    book = JobBook(slurm, "observer", None, max_age=FOREVER, sharing=SharedLists(store, "daint"))
+    book = JobCache(slurm, "observer", None, max_age=FOREVER, sharing=SharedLists(store, "daint"))
     assert states(await book.by_ids(["1"])) == {"1": "RUNNING"}
     await book.close()
     await store.close()

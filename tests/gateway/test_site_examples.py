@@ -24,8 +24,8 @@ from harness.gateway import GatewayProcess
 from harness.helm import render
 from harness.nginx import nginx
 from harness.parts import require
-from harness.patience import until_blocking
 from harness.ports import free_port
+from harness.waiting import until_blocking
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "examples" / "gateway"

@@ -21,7 +21,7 @@ from crestline.model import (
     normalize_state,
 )
 from crestline.wire.compute import JobDescription, JobInfo
-from harness import patience
+from harness import waiting
 from harness.cluster import Cluster, on_every_slurm
 from harness.container_commands import ContainerCommands
 from harness.slurmrestd import rest_options
@@ -75,7 +75,7 @@ async def until(
         jobs = await slurm.jobs(user, JobQuery(ids=(job_id,)))
         return jobs if met(jobs) else []
 
-    return await patience.until(told, PATIENCE)
+    return await waiting.until(told, PATIENCE)
 
 
 def ended(jobs: list[JobInfo]) -> bool:
@@ -146,7 +146,7 @@ async def purge(cluster: Cluster) -> None:
     """Make slurmctld forget all jobs that have ended, and wait until it has."""
     held = ["squeue", "--noheader", "--states=BF,CA,CD,F,NF,OOM,TO,DL,PR", "--format=%A"]
     _keep_ended_jobs(cluster, 2)
-    await patience.until(lambda: not cluster.check("root", held).strip(), PATIENCE)
+    await waiting.until(lambda: not cluster.check("root", held).strip(), PATIENCE)
     _keep_ended_jobs(cluster, 300)
 
 
@@ -340,7 +340,7 @@ async def test_after_slurmctld_has_forgotten_a_job(slurm: SlurmScheduler, cluste
     await until(slurm, job_id, ended)
     # The accounting asks slurmctld for a script after the job itself: one that is forgotten by then never arrives.
     script_of = ["sacct", "--batch-script", f"--jobs={job_id}"]
-    await patience.until(lambda: job.script in cluster.check("root", script_of), PATIENCE)
+    await waiting.until(lambda: job.script in cluster.check("root", script_of), PATIENCE)
     await purge(cluster)
     fresh_commands = ContainerCommands(cluster)
     fresh = SlurmScheduler("test", fresh_commands, SlurmOptions(timeout=30))

@@ -15,7 +15,7 @@ from crestline.model import GatewayUnavailableError, normalize_state
 from crestline.wire.compute import JobDescription
 from harness.cluster import Cluster
 from harness.container_commands import ContainerCommands
-from harness.patience import until, until_answered
+from harness.waiting import until, until_answered
 
 pytestmark = pytest.mark.anyio
 

@@ -12,8 +12,8 @@ from crestline.gateway.schedulers.slurm import SlurmOptions, SlurmScheduler
 from crestline.model import InvalidRequestError, normalize_state
 from crestline.wire.compute import JobDescription
 from harness.cluster import Cluster
-from harness.patience import until
 from harness.ssh import ssh_host
+from harness.waiting import until
 
 pytestmark = pytest.mark.anyio
 

@@ -21,8 +21,8 @@ from crestline.model import ConfigError, GatewayUnavailableError, PermissionDeni
 from crestline.wire.compute import JobDescription, JobInfo
 from harness.cluster import Cluster, on_every_slurm
 from harness.container_commands import ContainerCommands
-from harness.patience import until_answered
 from harness.slurmrestd import rest_options
+from harness.waiting import until_answered
 
 HELD = JobDescription(working_directory="/scratch", script="#!/bin/sh\n#SBATCH --hold\ntrue\n")
 

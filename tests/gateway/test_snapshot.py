@@ -11,14 +11,14 @@ from collections.abc import Collection
 import pytest
 
 from crestline.gateway.schedulers.base import JobQuery
-from crestline.gateway.schedulers.job_book import Entry, JobBook, JobSource
+from crestline.gateway.schedulers.job_cache import CachedJob, JobCache, JobSource
 from crestline.gateway.schedulers.job_views import JobViews
 from crestline.gateway.schedulers.programs import ProgramOptions
+from crestline.gateway.schedulers.single_flight_cache import BatchLoader, SingleFlightCache
 from crestline.gateway.schedulers.slurm import ids as job_ids
-from crestline.gateway.schedulers.snapshot import Batch, Snapshot
 from crestline.model import GatewayUnavailableError
 from crestline.wire.compute import JobInfo, JobStatus, JobTime
-from harness.patience import until_answered
+from harness.waiting import until_answered
 
 pytestmark = pytest.mark.anyio
 
@@ -46,7 +46,7 @@ class Gate:
 
 async def test_many_askers_share_one_fetch() -> None:
     gate = Gate()
-    snapshot = Snapshot(gate.fetch, max_age=FOREVER)
+    snapshot = SingleFlightCache(gate.fetch, max_age=FOREVER)
     askers = [asyncio.create_task(snapshot.get()) for _ in range(500)]
     await gate.began.wait()
     gate.open.set()
@@ -58,7 +58,7 @@ async def test_many_askers_share_one_fetch() -> None:
 async def test_a_value_serves_no_longer_than_its_age() -> None:
     gate = Gate()
     gate.open.set()
-    snapshot = Snapshot(gate.fetch, max_age=0.05)
+    snapshot = SingleFlightCache(gate.fetch, max_age=0.05)
     assert await snapshot.get() == 1
     await asyncio.sleep(0.06)
     assert await snapshot.get() == 2
@@ -66,7 +66,7 @@ async def test_a_value_serves_no_longer_than_its_age() -> None:
 
 async def test_a_fetch_that_began_before_my_change_is_not_for_me() -> None:
     gate = Gate()
-    snapshot = Snapshot(gate.fetch, max_age=FOREVER)
+    snapshot = SingleFlightCache(gate.fetch, max_age=FOREVER)
     early = asyncio.create_task(snapshot.get())
     await gate.began.wait()
     changed = time.monotonic()
@@ -83,14 +83,14 @@ async def test_who_asks_in_the_very_moment_of_the_answer_gets_it() -> None:
         late.append(asyncio.create_task(snapshot.get()))  # its turn comes before any callback of this fetch's task
         return 7
 
-    snapshot = Snapshot(fetch, max_age=FOREVER)
+    snapshot = SingleFlightCache(fetch, max_age=FOREVER)
     assert await snapshot.get() == 7
     assert await late[0] == 7
 
 
 async def test_a_cancelled_asker_does_not_end_the_fetch_of_others() -> None:
     gate = Gate()
-    snapshot = Snapshot(gate.fetch, max_age=FOREVER)
+    snapshot = SingleFlightCache(gate.fetch, max_age=FOREVER)
     first, second = asyncio.create_task(snapshot.get()), asyncio.create_task(snapshot.get())
     await gate.began.wait()
     first.cancel()
@@ -103,7 +103,7 @@ async def test_callers_do_not_wait_after_a_failure_until_the_next_success() -> N
     gate = Gate()
     gate.open.set()
     gate.error = GatewayUnavailableError("down", retry_after=2)
-    snapshot = Snapshot(gate.fetch, max_age=0.05)
+    snapshot = SingleFlightCache(gate.fetch, max_age=0.05)
     with pytest.raises(GatewayUnavailableError):
         await snapshot.get()
     gate.open.clear()  # the part hangs now
@@ -120,7 +120,7 @@ async def test_what_fails_at_once_is_not_asked_again_and_again() -> None:
     gate = Gate()
     gate.open.set()
     gate.error = GatewayUnavailableError("down")
-    snapshot = Snapshot(gate.fetch, max_age=FOREVER)
+    snapshot = SingleFlightCache(gate.fetch, max_age=FOREVER)
     for _ in range(100):
         with pytest.raises(GatewayUnavailableError):
             await snapshot.get()
@@ -134,19 +134,19 @@ async def test_a_fault_of_ours_reaches_the_asker() -> None:
     gate.open.set()
     gate.error = ZeroDivisionError()
     with pytest.raises(ZeroDivisionError):
-        await Snapshot(gate.fetch).get()
+        await SingleFlightCache(gate.fetch).get()
 
 
 async def test_a_value_that_costs_much_is_served_until_it_is_too_old() -> None:
     gate = Gate()
     gate.open.set()
-    snapshot = Snapshot(gate.fetch, max_age=0.0, max_stale=FOREVER, pause=lambda value: 100.0 * value)
+    snapshot = SingleFlightCache(gate.fetch, max_age=0.0, max_stale=FOREVER, pause=lambda value: 100.0 * value)
     assert [await snapshot.get() for _ in range(50)] == [1] * 50
     assert await snapshot.get(preferred=time.monotonic()) == 1
     assert (gate.calls, snapshot.is_costly) == (1, True)
     changed = time.monotonic()
     assert await snapshot.get(changed) == 2  # for a caller who changed something it is fetched all the same
-    hasty = Snapshot(gate.fetch, max_age=0.0, max_stale=0.0, pause=lambda _: 100.0)
+    hasty = SingleFlightCache(gate.fetch, max_age=0.0, max_stale=0.0, pause=lambda _: 100.0)
     assert [await hasty.get(), await hasty.get()] == [3, 4]
 
 
@@ -154,7 +154,7 @@ async def test_a_value_that_costs_much_is_served_until_it_is_too_old() -> None:
 async def test_an_older_value_stands_in_for_one_that_is_late(fails: bool) -> None:
     gate = Gate()
     gate.open.set()
-    snapshot = Snapshot(gate.fetch, max_age=0.0, max_stale=FOREVER)
+    snapshot = SingleFlightCache(gate.fetch, max_age=0.0, max_stale=FOREVER)
     assert await snapshot.get() == 1
     gate.error = GatewayUnavailableError("did not answer in time")
     assert await snapshot.get() == 1
@@ -186,7 +186,7 @@ class Answers:
 
 async def test_look_ups_are_gathered() -> None:
     answers = Answers()
-    batch = Batch(answers.fetch, max_age=0.05)
+    batch = BatchLoader(answers.fetch, max_age=0.05)
     first = asyncio.create_task(batch.get([1]))
     await answers.began.wait()
     others = [asyncio.create_task(batch.get([number, -number])) for number in range(2, 100)]
@@ -200,7 +200,7 @@ async def test_look_ups_are_gathered() -> None:
 async def test_answers_to_look_ups_are_shared_while_they_are_fresh() -> None:
     answers = Answers()
     answers.open.set()
-    batch = Batch(answers.fetch, max_age=FOREVER)
+    batch = BatchLoader(answers.fetch, max_age=FOREVER)
     assert [await batch.get([3, -3]) for _ in range(50)] == [{3: 9}] * 50
     assert answers.asked == [{3, -3}]
 
@@ -209,7 +209,7 @@ async def test_a_failed_look_up_is_told_to_all_who_asked() -> None:
     answers = Answers()
     answers.open.set()
     answers.error = GatewayUnavailableError("down")
-    batch = Batch(answers.fetch, max_age=0.01)
+    batch = BatchLoader(answers.fetch, max_age=0.01)
     results = await asyncio.gather(*(batch.get([n]) for n in range(5)), return_exceptions=True)
     assert [type(result) for result in results] == [GatewayUnavailableError] * 5
     answers.error = None
@@ -220,8 +220,8 @@ class FakeSlurm(JobSource):
     """A queue and an accounting in memory; counts how often each is asked."""
 
     def __init__(self) -> None:
-        self.held: dict[str, Entry] = {}
-        self.recorded: dict[str, Entry] = {}
+        self.held: dict[str, CachedJob] = {}
+        self.recorded: dict[str, CachedJob] = {}
         self.calls: Counter[str] = Counter()
         self.owners: Counter[str | None] = Counter()
         """whose jobs the queue was asked for; None: all"""
@@ -229,7 +229,7 @@ class FakeSlurm(JobSource):
         self.accounting_error: Exception | None = None
         self.kept = FOREVER
 
-    async def queue(self, user: str, owner: str | None, ids: Collection[str] | None = None) -> list[Entry]:
+    async def queue(self, user: str, owner: str | None, ids: Collection[str] | None = None) -> list[CachedJob]:
         self.calls["queue" if ids is None else "queue by id"] += 1
         self.owners[owner] += 1
         if self.queue_error:
@@ -242,13 +242,13 @@ class FakeSlurm(JobSource):
             and (wanted is None or self.family(entry.job.job_id) in wanted)
         ]
 
-    async def accounting(self, user: str, ids: Collection[str]) -> list[Entry]:
+    async def accounting(self, user: str, ids: Collection[str]) -> list[CachedJob]:
         self.calls["accounting"] += 1
         if self.accounting_error:
             raise self.accounting_error
         return [e for e in self.recorded.values() if e.job.job_id in ids or self.family(e.job.job_id) in ids]
 
-    async def history(self, user: str, owner: str | None, since: float) -> list[Entry]:
+    async def history(self, user: str, owner: str | None, since: float) -> list[CachedJob]:
         self.calls["history"] += 1
         if self.accounting_error:
             raise self.accounting_error
@@ -263,19 +263,19 @@ class FakeSlurm(JobSource):
     def stands_for_many(self, job_id: str) -> bool:
         return "[" in job_id
 
-    def element(self, entry: Entry, job_id: str) -> Entry | None:
+    def element(self, entry: CachedJob, job_id: str) -> CachedJob | None:
         return job(job_id, entry.job.status.state) if job_ids.holds(entry.job.job_id, job_id) else None
 
-    def hold(self, *entries: Entry) -> None:
+    def hold(self, *entries: CachedJob) -> None:
         self.held = {entry.job.job_id: entry for entry in entries}
 
-    def record(self, *entries: Entry) -> None:
+    def record(self, *entries: CachedJob) -> None:
         self.recorded = {entry.job.job_id: entry for entry in entries}
 
 
-def job(job_id: str, state: str, *, user: str = "alice", name: str = "n", end: int | None = None) -> Entry:
+def job(job_id: str, state: str, *, user: str = "alice", name: str = "n", end: int | None = None) -> CachedJob:
     ended = state in ("COMPLETED", "FAILED", "CANCELLED")
-    return Entry(
+    return CachedJob(
         JobInfo(
             job_id=job_id,
             name=name,
@@ -296,12 +296,12 @@ def slurm() -> FakeSlurm:
 
 
 @pytest.fixture
-def book(slurm: FakeSlurm) -> JobBook:
+def book(slurm: FakeSlurm) -> JobCache:
     """Looks at the queue anew for every reader, so that tests need not wait."""
-    return JobBook(slurm, "alice", "alice", max_age=0.0, max_stale=0.0)
+    return JobCache(slurm, "alice", "alice", max_age=0.0, max_stale=0.0)
 
 
-async def test_the_queue_wins_over_accounting(slurm: FakeSlurm, book: JobBook) -> None:
+async def test_the_queue_wins_over_accounting(slurm: FakeSlurm, book: JobCache) -> None:
     slurm.hold(job("1", "RUNNING"))
     slurm.record(job("1", "PENDING", name="allocation"))
     assert states(await book.by_ids(["1"])) == {"1": "RUNNING"}
@@ -311,7 +311,7 @@ async def test_the_queue_wins_over_accounting(slurm: FakeSlurm, book: JobBook) -
 
 
 async def test_polling_a_job_costs_one_look_at_the_queue_per_age(slurm: FakeSlurm) -> None:
-    book = JobBook(slurm, "alice", "alice", max_age=FOREVER)
+    book = JobCache(slurm, "alice", "alice", max_age=FOREVER)
     slurm.hold(*(job(str(n), "RUNNING") for n in range(1000)))
     for n in range(1000):
         assert states(await book.by_ids([str(n)])) == {str(n): "RUNNING"}
@@ -319,8 +319,8 @@ async def test_polling_a_job_costs_one_look_at_the_queue_per_age(slurm: FakeSlur
 
 
 async def test_a_long_queue_is_listed_once_for_all_who_poll(slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crestline.gateway.schedulers.job_book._PAUSE_PER_JOB", 1.0)
-    book = JobBook(slurm, "observer", None, max_age=0.0, max_stale=FOREVER)
+    monkeypatch.setattr("crestline.gateway.schedulers.job_cache._PAUSE_PER_JOB", 1.0)
+    book = JobCache(slurm, "observer", None, max_age=0.0, max_stale=FOREVER)
     users = ("alice", "bob", "carol")
     slurm.hold(*(job(str(n), "PENDING", user=users[n % 3]) for n in range(300)))
     for n in range(300):
@@ -354,7 +354,7 @@ async def test_looks_of_many_users_keep_to_the_rate(slurm: FakeSlurm) -> None:
     await views.close()
 
 
-async def test_a_job_seen_to_end_in_the_queue_needs_no_accounting(slurm: FakeSlurm, book: JobBook) -> None:
+async def test_a_job_seen_to_end_in_the_queue_needs_no_accounting(slurm: FakeSlurm, book: JobCache) -> None:
     slurm.hold(job("1", "FAILED"))
     await book.by_ids(["1"])
     slurm.hold()
@@ -362,7 +362,7 @@ async def test_a_job_seen_to_end_in_the_queue_needs_no_accounting(slurm: FakeSlu
     assert slurm.calls["accounting"] == 0
 
 
-async def test_jobs_that_left_the_queue_are_asked_for_once(slurm: FakeSlurm, book: JobBook) -> None:
+async def test_jobs_that_left_the_queue_are_asked_for_once(slurm: FakeSlurm, book: JobCache) -> None:
     slurm.hold(job("1", "RUNNING"), job("2", "RUNNING"))
     await book.by_ids(["1"])
     slurm.hold()
@@ -372,7 +372,7 @@ async def test_jobs_that_left_the_queue_are_asked_for_once(slurm: FakeSlurm, boo
     assert slurm.calls["accounting"] == 1
 
 
-async def test_accounting_that_lags_takes_no_state_back(slurm: FakeSlurm, book: JobBook) -> None:
+async def test_accounting_that_lags_takes_no_state_back(slurm: FakeSlurm, book: JobCache) -> None:
     slurm.hold(job("1", "RUNNING", name="real"))
     await book.by_ids(["1"])
     slurm.hold()
@@ -385,18 +385,18 @@ async def test_accounting_that_lags_takes_no_state_back(slurm: FakeSlurm, book: 
     assert states(await book.recent("alice", 0)) == {"1": "COMPLETED"}
 
 
-async def test_unknown_ids_are_left_out(slurm: FakeSlurm, book: JobBook) -> None:
+async def test_unknown_ids_are_left_out(slurm: FakeSlurm, book: JobCache) -> None:
     assert await book.by_ids(["404"]) == []
 
 
-async def test_a_foreign_job_is_looked_up_in_the_queue_by_id(slurm: FakeSlurm, book: JobBook) -> None:
+async def test_a_foreign_job_is_looked_up_in_the_queue_by_id(slurm: FakeSlurm, book: JobCache) -> None:
     slurm.hold(job("7", "RUNNING", user="bob"))
     slurm.record(job("7", "PENDING", user="bob"))
     assert states(await book.by_ids(["7"])) == {"7": "RUNNING"}
     assert slurm.calls == {"queue": 1, "queue by id": 1}
 
 
-async def test_an_array_has_its_elements_from_everywhere(slurm: FakeSlurm, book: JobBook) -> None:
+async def test_an_array_has_its_elements_from_everywhere(slurm: FakeSlurm, book: JobCache) -> None:
     slurm.hold(job("9_3", "RUNNING"), job("9_[4-6%2]", "PENDING"))
     slurm.record(job("9_1", "COMPLETED"), job("9_2", "FAILED"), job("9_3", "PENDING"))
     everything = {"9_1": "COMPLETED", "9_2": "FAILED", "9_3": "RUNNING", "9_[4-6%2]": "PENDING"}
@@ -413,7 +413,7 @@ async def test_an_array_has_its_elements_from_everywhere(slurm: FakeSlurm, book:
     }  # fmt: skip
 
 
-async def test_a_window_shows_what_ended_in_it(slurm: FakeSlurm, book: JobBook) -> None:
+async def test_a_window_shows_what_ended_in_it(slurm: FakeSlurm, book: JobCache) -> None:
     now = int(time.time())
     slurm.hold(job("5", "PENDING"), job("4", "COMPLETED", end=now - 7200))
     slurm.record(job("1", "COMPLETED", end=now - 7200), job("2", "FAILED", end=now - 60), job("3", "RUNNING"))
@@ -428,7 +428,7 @@ async def test_a_window_shows_what_ended_in_it(slurm: FakeSlurm, book: JobBook) 
     assert slurm.calls["history"] == asked
 
 
-async def test_after_a_long_pause_history_is_asked_again(slurm: FakeSlurm, book: JobBook) -> None:
+async def test_after_a_long_pause_history_is_asked_again(slurm: FakeSlurm, book: JobCache) -> None:
     slurm.kept = 0.0  # any pause is too long
     await book.recent("alice", 0)
     slurm.record(job("1", "COMPLETED"))
@@ -436,7 +436,7 @@ async def test_after_a_long_pause_history_is_asked_again(slurm: FakeSlurm, book:
     assert states(await book.recent("alice", 0)) == {"1": "COMPLETED"}
 
 
-async def test_without_accounting_the_queue_still_answers(slurm: FakeSlurm, book: JobBook) -> None:
+async def test_without_accounting_the_queue_still_answers(slurm: FakeSlurm, book: JobCache) -> None:
     slurm.accounting_error = GatewayUnavailableError("slurmdbd is down")
     slurm.hold(job("1", "RUNNING"))
     listed = await book.recent("alice", 0)
@@ -450,7 +450,7 @@ async def test_without_accounting_the_queue_still_answers(slurm: FakeSlurm, book
         await book.by_ids(["2"])
 
 
-async def test_without_the_queue_accounting_answers_for_what_has_ended(slurm: FakeSlurm, book: JobBook) -> None:
+async def test_without_the_queue_accounting_answers_for_what_has_ended(slurm: FakeSlurm, book: JobCache) -> None:
     slurm.hold(job("3", "COMPLETED"), job("4", "RUNNING"))
     await book.by_ids(["3"])
     slurm.hold(job("4", "RUNNING"), job("5", "FAILED"))
@@ -476,7 +476,7 @@ async def test_without_the_queue_accounting_answers_for_what_has_ended(slurm: Fa
     assert states(await book.by_ids(["4"])) == {"4": "RUNNING"}
 
 
-async def test_an_outage_makes_no_array_look_ended(slurm: FakeSlurm, book: JobBook) -> None:
+async def test_an_outage_makes_no_array_look_ended(slurm: FakeSlurm, book: JobCache) -> None:
     slurm.hold(job("9_1", "COMPLETED"), job("9_2", "RUNNING"))
     await book.by_ids(["9_1"])
     slurm.queue_error = GatewayUnavailableError("slurmctld is down")
@@ -489,7 +489,7 @@ async def test_an_outage_makes_no_array_look_ended(slurm: FakeSlurm, book: JobBo
         await book.by_ids(["6"])
 
 
-async def test_without_accounting_an_array_may_have_more_elements(slurm: FakeSlurm, book: JobBook) -> None:
+async def test_without_accounting_an_array_may_have_more_elements(slurm: FakeSlurm, book: JobCache) -> None:
     slurm.accounting_error = GatewayUnavailableError("slurmdbd is down")
     slurm.hold(job("9_2", "COMPLETED"))
     assert states(await book.by_ids(["9"])) == {"9_2": "COMPLETED", "9": "UNKNOWN"}
@@ -497,9 +497,9 @@ async def test_without_accounting_an_array_may_have_more_elements(slurm: FakeSlu
 
 
 async def test_ended_jobs_are_kept_within_bounds(
-    slurm: FakeSlurm, book: JobBook, monkeypatch: pytest.MonkeyPatch
+    slurm: FakeSlurm, book: JobCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("crestline.gateway.schedulers.job_book._REMEMBERED", 10)
+    monkeypatch.setattr("crestline.gateway.schedulers.job_cache._REMEMBERED", 10)
     slurm.record(*(job(str(n), "COMPLETED", end=n) for n in range(1, 101)))
     listed = await book.recent("alice", 0)
     assert len(listed) == 10
@@ -509,18 +509,18 @@ async def test_ended_jobs_are_kept_within_bounds(
 
 
 async def test_a_job_that_accounting_never_hears_of_is_gone_after_a_while(
-    slurm: FakeSlurm, book: JobBook, monkeypatch: pytest.MonkeyPatch
+    slurm: FakeSlurm, book: JobCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slurm.hold(job("1", "RUNNING"))
     await book.by_ids(["1"])
     slurm.hold()
     assert states(await book.by_ids(["1"])) == {"1": "RUNNING"}
-    monkeypatch.setattr("crestline.gateway.schedulers.job_book._GRACE", -1.0)
+    monkeypatch.setattr("crestline.gateway.schedulers.job_cache._GRACE", -1.0)
     assert await book.by_ids(["1"]) == []
     assert await book.recent("alice", 0) == []
 
 
-async def test_a_number_that_is_used_again_means_the_job_in_the_queue(slurm: FakeSlurm, book: JobBook) -> None:
+async def test_a_number_that_is_used_again_means_the_job_in_the_queue(slurm: FakeSlurm, book: JobCache) -> None:
     slurm.record(job("6", "COMPLETED"), job("7_1", "FAILED"))
     assert states(await book.by_ids(["6", "7"])) == {"6": "COMPLETED", "7_1": "FAILED"}
     slurm.hold(job("6_1", "RUNNING"), job("6_[2-3]", "PENDING"), job("7", "RUNNING"))

@@ -14,8 +14,8 @@ from crestline.gateway.hosts.ssh import SshHost
 from crestline.model import ConfigError, GatewayUnavailableError, PermissionDeniedError, UnsupportedError
 from crestline.wire.status import SshTimeouts
 from harness.cluster import Cluster
-from harness.patience import until, until_answered
 from harness.ssh import PATIENT, ssh_host
+from harness.waiting import until, until_answered
 
 pytestmark = pytest.mark.anyio
 

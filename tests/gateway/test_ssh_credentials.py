@@ -17,8 +17,8 @@ from crestline.gateway.hosts.ssh.credentials import CertificateAuthority, Certif
 from crestline.gateway.identity import caller_token
 from crestline.model import AuthenticationError, ConfigError, GatewayUnavailableError, PermissionDeniedError
 from harness.cluster import Cluster
-from harness.patience import until
 from harness.ssh import ssh_host
+from harness.waiting import until
 
 pytestmark = pytest.mark.anyio
 

@@ -12,8 +12,8 @@ import pytest
 
 from crestline.gateway.hosts.ssh import SshHost
 from harness.cluster import Cluster
-from harness.patience import until
 from harness.ssh import ssh_host
+from harness.waiting import until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(900)]
 

@@ -19,7 +19,7 @@ from crestline.gateway.identity.clients import Clients
 from crestline.gateway.store import Store
 from harness.gateway import RunningGateway
 from harness.parts import require
-from harness.patience import until_blocking
+from harness.waiting import until_blocking
 
 TRANSFER = "/filesystem/local/transfer"
 JOBS = "/compute/local/jobs"

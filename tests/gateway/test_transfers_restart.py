@@ -13,18 +13,18 @@ import httpx
 import pytest
 
 from crestline.gateway.config import load_config
-from crestline.gateway.home import Home
-from crestline.gateway.identity import Caller
+from crestline.gateway.identity import Principal
+from crestline.gateway.state_directory import StateDirectory
 from crestline.gateway.store import Store
 from crestline.gateway.systems import SystemRuntime, build_systems
 from crestline.gateway.transfers import service
 from harness.gateway import GatewayProcess
-from harness.patience import until_blocking
+from harness.waiting import until_blocking
 
 TRANSFER = "/filesystem/local/transfer"
 JOBS = "/compute/local/jobs"
 MIB = 1024 * 1024
-CALLER = Caller(username="somebody", client_id="test")
+CALLER = Principal(username="somebody", client_id="test")
 
 
 @pytest.fixture
@@ -84,8 +84,8 @@ def test_after_a_kill(process: GatewayProcess) -> None:
 @asynccontextmanager
 async def system(home: Path, *, start: bool = True) -> AsyncIterator[SystemRuntime]:
     """A system whose transfers are at work."""
-    config = load_config(home=home)
-    place = Home(config.home)
+    config = load_config(state_dir=home)
+    place = StateDirectory(config.state_dir)
     place.create()
     store = await Store.open(place.database)
     runtime = build_systems(config, place, store, lambda: "http://gateway").get("local")
@@ -130,7 +130,7 @@ async def test_a_stopped_gateway_ends_its_operations(tmp_path: Path) -> None:
     assert not [name for name in os.listdir(files) if name.startswith(".crestline-") or name == "copy"]
 
 
-async def allow(caller: Caller) -> None:
+async def allow(caller: Principal) -> None:
     """As where nothing about the user has changed."""
     assert caller.username == CALLER.username
 
@@ -148,7 +148,7 @@ async def test_a_kill_around_the_rename(tmp_path: Path, renamed: bool) -> None:
             job_id, 1, url.params["expires"], url.params["signature"], 3, one(b"abc"), allow
         )
         records = runtime.transfers._records
-        assert await records.move(job_id, ("RUNNING",), "COMPLETING")
+        assert await records.transition(job_id, ("RUNNING",), "COMPLETING")
         if renamed:
             await runtime.files(CALLER).uploads.finish(str(target), job_id)
     async with system(tmp_path / "home") as runtime:

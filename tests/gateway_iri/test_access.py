@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from crestline.gateway.audit import AuditQuery, AuditTrail
-from crestline.gateway.hosts.this_machine.files import LocalFiles
-from crestline.gateway.identity import Caller
+from crestline.gateway.hosts.local.files import LocalFiles
+from crestline.gateway.identity import Principal
 from crestline.gateway.iri import tasks
 from crestline.gateway.runtime import GatewayRuntime
 from crestline.gateway.store import Store
@@ -73,7 +73,7 @@ def test_a_task_that_lasts_asks_again_for_its_user(
 ) -> None:
     asked = []
 
-    async def refuse(runtime: GatewayRuntime, caller: Caller, scope: str, system: SystemRuntime) -> None:
+    async def refuse(runtime: GatewayRuntime, caller: Principal, scope: str, system: SystemRuntime) -> None:
         asked.append((caller.username, scope, system.name))
         raise PermissionDeniedError("The client of this token was removed.")
 

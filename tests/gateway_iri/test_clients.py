@@ -13,7 +13,7 @@ import amsc_iri_v2
 import pytest
 
 from harness.gateway import RunningGateway, in_thread
-from harness.patience import until_blocking
+from harness.waiting import until_blocking
 
 
 @pytest.fixture(scope="module")

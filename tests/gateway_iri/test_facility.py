@@ -12,7 +12,7 @@ from crestline.gateway.schedulers.local.scheduler import LocalScheduler
 from crestline.wire.extensions import AllocationInfo
 from harness.gateway import RunningGateway, in_thread
 from harness.iri_api import VERSIONS, Face
-from harness.patience import until_blocking
+from harness.waiting import until_blocking
 
 pytestmark = pytest.mark.anyio
 

@@ -9,7 +9,7 @@ import pytest
 from crestline.client import Site, connect, list_systems
 from crestline.client.backends.iri import tasks
 from crestline.client.system import System
-from crestline.model import JobSpec, JobState, MissingFileError
+from crestline.model import FileMissingError, JobSpec, JobState
 from harness.gateway import RunningGateway
 from harness.iri_api import QUICK
 
@@ -63,7 +63,7 @@ async def test_files_of_our_client(system: System, workdir: Path, tmp_path: Path
     await system.mkdir(str(workdir / "a" / "b"), parents=True)
     assert [each.name for each in await system.ls(str(workdir))] == ["a", "there"]
     assert (await system.stat(str(workdir / "there")))["size"] == 25600
-    with pytest.raises(MissingFileError):
+    with pytest.raises(FileMissingError):
         await system.stat(str(workdir / "absent"))
     await system.remove(str(workdir / "there"))
     assert not (workdir / "there").exists()

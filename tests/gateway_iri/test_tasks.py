@@ -12,14 +12,14 @@ from crestline.gateway.hosts.threads import ThreadShares
 from crestline.gateway.iri import tasks
 from crestline.gateway.iri.tasks import FileTask, FileTasks, TaskCommand
 from crestline.model import (
+    FileMissingError,
     GatewayUnavailableError,
-    MissingFileError,
     NotFoundError,
     PermissionDeniedError,
     RateLimitedError,
 )
 from crestline.wire.iri import TaskState
-from harness.patience import until
+from harness.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -109,7 +109,7 @@ async def test_a_result_that_is_too_large_and_an_error_are_failures(monkeypatch:
         return of_size(1001)
 
     async def absent() -> bytes:
-        raise MissingFileError("/x: No such file or directory")
+        raise FileMissingError("/x: No such file or directory")
 
     async def broken() -> bytes:
         raise ZeroDivisionError("secret")

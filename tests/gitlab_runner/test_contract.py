@@ -137,7 +137,7 @@ def test_prepare_is_tried_again_after_our_own_failures(site: DriverSite, gitlab:
     assert build.state == "success", build.text
     assert tries.count("prepare") == 1, "config could not even say where"
     secret.write_text("wrong")
-    next(site.state.glob("*/handover")).unlink()  # the token that the first job has left
+    next(site.state.glob("*/session_cache")).unlink()  # the token that the first job has left
     build = site.run(gitlab, CiJob(script=["true"]))
     secret.write_text(right)
     assert (build.reason, build.stages.count("prepare")) == ("runner_system_failure", 3), build.text

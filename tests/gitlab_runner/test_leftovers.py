@@ -24,8 +24,8 @@ from crestline.testing.gitlab_runner import CiJob, GitLab
 from crestline_gitlab_runner import allocation
 from crestline_gitlab_runner.allocation import Allocation
 from crestline_gitlab_runner.ci_job import CiJob as CiJobOfRunner
+from crestline_gitlab_runner.command_channel import Ended
 from crestline_gitlab_runner.failures import RunnerGoneError
-from crestline_gitlab_runner.mailbox import Ended
 from crestline_gitlab_runner.runner_process import identify
 from crestline_gitlab_runner.settings import load_settings
 from crestline_gitlab_runner.stages import Stages

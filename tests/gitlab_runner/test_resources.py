@@ -8,7 +8,7 @@ from crestline.model import ConfigError
 from crestline_gitlab_runner.failures import BuildFailureError
 from crestline_gitlab_runner.resources import ask
 from crestline_gitlab_runner.settings import Defaults
-from crestline_gitlab_runner.times import parse_limit
+from crestline_gitlab_runner.time_limits import parse_limit
 
 
 def test_the_three_dialects_say_the_same() -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 
-from harness.patience import until_blocking
+from harness.waiting import until_blocking
 
 AIRFLOW = Path(sys.executable).with_name("airflow")
 PATIENCE = 180.0

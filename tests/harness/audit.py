@@ -7,14 +7,14 @@ from typing import Any
 import anyio
 
 from crestline.gateway.audit import AuditQuery, AuditRecord, AuditTrail
-from crestline.gateway.home import Home
+from crestline.gateway.state_directory import StateDirectory
 from crestline.gateway.store import Store
 from harness.gateway import RunningGateway
 
 
 def audit_records(gateway: RunningGateway, **query: Any) -> list[AuditRecord]:
     async def read() -> list[AuditRecord]:
-        store = await Store.open(Home(gateway.home).database)
+        store = await Store.open(StateDirectory(gateway.home).database)
         try:
             return list(await AuditTrail(store).read(AuditQuery(**query)))
         finally:

@@ -14,8 +14,8 @@ from crestline.testing.firecrest import PlainFirecrest
 from harness.gateway import RunningGateway
 
 QUICK = Policy(
-    retry=RetryPolicy(attempts=3, first_wait=0.05, longest_wait=0.3),
-    poll=PollPolicy(shortest=0.05, longest=0.5),
+    retry=RetryPolicy(attempts=3, initial_backoff=0.05, max_backoff=0.3),
+    poll=PollPolicy(min_interval=0.05, max_interval=0.5),
 )
 
 

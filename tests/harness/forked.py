@@ -92,7 +92,7 @@ def _serve() -> Path:
 
 def main(listener: socket.socket) -> None:
     """Fork for each connection, until stdin ends."""
-    from crestline.cli.light_imports import install
+    from crestline.cli.lazy_imports import install
 
     install()
     for package in _PACKAGES:

@@ -27,7 +27,7 @@ atexit.register(shutil.rmtree, HOMES, ignore_errors=True)
 
 
 def place_home(home: Path) -> None:
-    """Let a home that is yet to be made lie outside the temporary directory."""
+    """Let a state directory that is yet to be made lie outside the temporary directory."""
     if not home.exists():
         home.symlink_to(tempfile.mkdtemp(dir=HOMES))
 
@@ -93,7 +93,7 @@ def in_thread(home: Path, **options: Any) -> Iterator[RunningGateway]:
 
     place_home(home)
     # Most tests have several users on this machine, as the operator of no gateway should.
-    server = Server(load_config(home=home, **{"trust_all_users": True} | options), port=0)
+    server = Server(load_config(state_dir=home, **{"trust_all_users": True} | options), port=0)
     thread = threading.Thread(target=server.run_forever, daemon=True)
     thread.start()
     _wait_until_up(server.url, lambda: thread.is_alive())
@@ -139,7 +139,7 @@ class GatewayProcess(RunningGateway):
             str(Path(sys.executable).with_name("crestline")),
             "serve",
             "--trust-all-users",
-            "--home",
+            "--state-dir",
             str(self.home),
         ]
         with self.log.open("ab") as log:

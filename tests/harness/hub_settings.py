@@ -24,9 +24,9 @@ QUICK = """
 from crestline.client import Policy, PollPolicy, RetryPolicy, SubmitPolicy
 from crestline_jupyterhub.connections import connections
 connections.policy = Policy(
-    retry=RetryPolicy(attempts=2, first_wait=0.1, longest_wait=0.3, budget=3.0),
-    poll=PollPolicy(shortest=0.2, longest=0.5, relist=1.0),
-    submit=SubmitPolicy(visibility=3.0, look_every=0.3),
+    retry=RetryPolicy(attempts=2, initial_backoff=0.1, max_backoff=0.3, total_timeout=3.0),
+    poll=PollPolicy(min_interval=0.2, max_interval=0.5, list_retry_delay=1.0),
+    submit=SubmitPolicy(visibility_timeout=3.0, poll_interval=0.3),
 )
 """
 

@@ -10,12 +10,12 @@ import pytest
 
 from crestline.client import Policy, PollPolicy, RetryPolicy, Site, SubmitPolicy
 from harness.gateway import RunningGateway
-from harness.patience import until_blocking
+from harness.waiting import until_blocking
 
 QUICK = Policy(
-    poll=PollPolicy(shortest=0.05, longest=0.5),
-    submit=SubmitPolicy(visibility=0.2, look_every=0.05, budget=20),
-    retry=RetryPolicy(first_wait=0.05, longest_wait=0.1, attempts=2),
+    poll=PollPolicy(min_interval=0.05, max_interval=0.5),
+    submit=SubmitPolicy(visibility_timeout=0.2, poll_interval=0.05, total_timeout=20),
+    retry=RetryPolicy(initial_backoff=0.05, max_backoff=0.1, attempts=2),
 )
 VERSIONS = pytest.mark.parametrize("version", [1, 2], ids=["v1", "v2"])
 METHODS = {

@@ -13,7 +13,7 @@ from crestline.gateway.schedulers.base import JobQuery
 from crestline.gateway.schedulers.local.options import LocalOptions, NodesConfig, PartitionConfig
 from crestline.gateway.schedulers.local.scheduler import LocalScheduler
 from crestline.wire.compute import JobDescription, JobInfo
-from harness.patience import until
+from harness.waiting import until
 
 USER = "alice"
 PATIENCE = 60.0  # seconds; the machine may be busy

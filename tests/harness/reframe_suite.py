@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from crestline.client import Site
-from harness.patience import until_blocking
+from harness.waiting import until_blocking
 
 _BIN = Path(sys.executable).parent
 

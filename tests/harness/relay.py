@@ -15,7 +15,7 @@ from crestline.relay.agent import Agent, Config
 from crestline.relay.config import HubConfig, RelayConfig
 from crestline.relay.standalone import Server
 from crestline.relay.tokens import HubKey, Session
-from harness.patience import until
+from harness.waiting import until
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

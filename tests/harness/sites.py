@@ -9,9 +9,9 @@ from crestline.testing.firecrest import PlainFirecrest
 from harness.gateway import RunningGateway
 
 BRISK = Policy(
-    retry=RetryPolicy(attempts=4, first_wait=0.02, longest_wait=1.0, budget=20.0, answer_timeout=10.0),
-    poll=PollPolicy(shortest=0.05, longest=0.2, busy_share=1.0, relist=0.5, gone_after=0.3),
-    submit=SubmitPolicy(visibility=0.6, look_every=0.1, budget=15.0),
+    retry=RetryPolicy(attempts=4, initial_backoff=0.02, max_backoff=1.0, total_timeout=20.0, read_timeout=10.0),
+    poll=PollPolicy(min_interval=0.05, max_interval=0.2, max_duty_cycle=1.0, list_retry_delay=0.5, missing_timeout=0.3),
+    submit=SubmitPolicy(visibility_timeout=0.6, poll_interval=0.1, total_timeout=15.0),
 )
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from crestline.gateway.home import Home
 from crestline.gateway.identity.clients import Clients
+from crestline.gateway.state_directory import StateDirectory
 from crestline.gateway.store import Store
 from harness.cluster import Cluster
 from harness.gateway import RunningGateway, in_thread
@@ -34,8 +34,8 @@ class SlurmGateway(RunningGateway):
 
 
 def prepare(cluster: Cluster, home: Path, users: tuple[str, ...] = ("alice", "bob")) -> dict[str, Any]:
-    """Make a home with a client for each of the users; returns the configuration of the system `cluster`."""
-    Home(home).create()
+    """Make a state directory with a client for each of the users; returns the configuration of the system `cluster`."""
+    StateDirectory(home).create()
     secrets = asyncio.run(_add_clients(home, users))
     (home / "clients.json").write_text(json.dumps(secrets))
     host = {
@@ -65,7 +65,7 @@ def running(cluster: Cluster, home: Path, users: tuple[str, ...] = ("alice", "bo
 
 
 async def _add_clients(home: Path, users: tuple[str, ...]) -> dict[str, str]:
-    store = await Store.open(Home(home).database)
+    store = await Store.open(StateDirectory(home).database)
     clients = Clients(store)
     secrets = {user: await clients.add(f"{user}-client", user) for user in users}
     await store.close()

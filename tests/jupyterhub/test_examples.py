@@ -12,7 +12,7 @@ from traitlets.config import Config, PyFileConfigLoader
 
 from crestline.client import find_site
 from crestline_jupyterhub import FirecRESTSpawner
-from crestline_jupyterhub.options.offer import read_profiles
+from crestline_jupyterhub.options.profiles import read_profiles
 from harness.example_hub import EXAMPLES
 
 

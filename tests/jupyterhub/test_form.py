@@ -9,12 +9,12 @@ import pytest
 
 from crestline.model import Account, Allocation, ConfigError, UnsupportedError
 from crestline_jupyterhub.failures import SpawnFailedError
-from crestline_jupyterhub.options.choice import choose, from_form
 from crestline_jupyterhub.options.form import render
-from crestline_jupyterhub.options.live import Live, look
-from crestline_jupyterhub.options.offer import read_profiles
+from crestline_jupyterhub.options.live_choices import LiveChoices, look
+from crestline_jupyterhub.options.profiles import read_profiles
+from crestline_jupyterhub.options.validation import choose, from_form
 
-LIVE = Live(
+LIVE = LiveChoices(
     {"partitions": {"debug": "debug (2 of 3 nodes free)", "long": "long"}, "reservations": {"course": "course"}}
 )
 PROFILES = [

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from traitlets.config import Config
 
 from crestline_jupyterhub.failures import SpawnFailedError
-from crestline_jupyterhub.options.choice import choose, from_form
-from crestline_jupyterhub.options.live import Live
-from crestline_jupyterhub.options.offer import is_safe, read_profiles
+from crestline_jupyterhub.options.live_choices import LiveChoices
+from crestline_jupyterhub.options.profiles import is_safe, read_profiles
+from crestline_jupyterhub.options.validation import choose, from_form
 from harness.example_hub import EXAMPLES
 from harness.hub import Hub
 
@@ -46,7 +46,7 @@ FOREIGN = ["cmd", "host", "prologue", "req_prologue", "batch_script", "environme
 CONFIG = Config()
 runpy.run_path(str(EXAMPLES / "form.py"), {"get_config": lambda: CONFIG})
 PROFILES = read_profiles(CONFIG.FirecRESTSpawner.profile_list)
-LIVE = Live({"partitions": {"debug": "debug"}, "reservations": {"course": "course"}, "features": {"gpu": "gpu"}})
+LIVE = LiveChoices({"partitions": {"debug": "debug"}, "reservations": {"course": "course"}, "features": {"gpu": "gpu"}})
 FIELDS = [option.name for option in PROFILES[0].options]
 FREE = read_profiles(
     [

@@ -17,13 +17,15 @@ from crestline.testing.firecrest import PlainFirecrest, running
 from crestline_jupyterhub import FirecRESTSpawner
 from crestline_jupyterhub.connections import connections
 from harness.hub_settings import variables
-from harness.patience import until
+from harness.waiting import until
 from jupyterhub import orm
 
 pytestmark = pytest.mark.anyio
 
 SERVERS = 200
-QUICK = Policy(poll=PollPolicy(shortest=0.2, longest=0.2, busy_share=1.0), submit=SubmitPolicy(visibility=3.0))
+QUICK = Policy(
+    poll=PollPolicy(min_interval=0.2, max_interval=0.2, max_duty_cycle=1.0), submit=SubmitPolicy(visibility_timeout=3.0)
+)
 
 
 @pytest.fixture
@@ -42,7 +44,7 @@ async def spawners(plain: PlainFirecrest, monkeypatch: pytest.MonkeyPatch) -> As
     site = Site(url=plain.url, token=plain.token(), system=plain.system)
     specs = [JobSpec(script="#!/bin/sh\n", name=f"jupyter-{n}", workdir=str(plain.home)) for n in range(SERVERS)]
     async with connect(site) as system:
-        jobs = await system.submit_many(specs, are_new=True)
+        jobs = await system.submit_many(specs, keys_are_new=True)
     session = orm.new_session_factory("sqlite:///:memory:")()
     spawners = []
     for number, job in enumerate(jobs):

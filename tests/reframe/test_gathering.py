@@ -1,11 +1,11 @@
-"""Gathering what several jobs need at the same time, on virtual time."""
+"""Batcher what several jobs need at the same time, on virtual time."""
 
 from __future__ import annotations
 
 import asyncio
 
 from crestline.testing.simulation import VirtualEventLoop
-from crestline_reframe.gathering import Gathering
+from crestline_reframe.batcher import Batcher
 
 
 def test_the_last_items_wait_for_no_others() -> None:
@@ -19,7 +19,7 @@ def test_the_last_items_wait_for_no_others() -> None:
         async def carry(items: list[int]) -> None:
             carried.append((items, round(loop.time() - start, 2)))
 
-        gathering = Gathering(carry, quiet=0.1, are_all=lambda items: 3 in items)
+        gathering = Batcher(carry, quiet=0.1, are_all=lambda items: 3 in items)
         adding = []
         for item in range(4):
             adding.append(asyncio.create_task(gathering.add(item)))

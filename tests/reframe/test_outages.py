@@ -13,10 +13,10 @@ import pytest
 
 from crestline.testing.firecrest import PlainFirecrest
 from harness.gateway import GatewayProcess
-from harness.patience import until_blocking
 from harness.ports import free_port
 from harness.reframe_suite import Suite
 from harness.sites import gateway_site
+from harness.waiting import until_blocking
 
 CHECKS = Path(__file__).parent / "checks"
 MANY = CHECKS / "many.py"

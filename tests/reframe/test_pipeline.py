@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from harness.parts import require
-from harness.patience import until_blocking
 from harness.reframe_suite import Suite
+from harness.waiting import until_blocking
 
 CHECKS = Path(__file__).parent / "checks"
 EXAMPLES = Path(__file__).parents[2] / "examples" / "reframe" / "checks"

@@ -11,8 +11,8 @@ import pytest
 from crestline.testing.firecrest import PlainFirecrest
 from harness.cluster import Cluster
 from harness.gateway import RunningGateway
-from harness.patience import until_blocking
 from harness.reframe_suite import Suite
+from harness.waiting import until_blocking
 
 CHECKS = Path(__file__).parent / "checks"
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from crestline.client import connect_blocking
-from crestline.client.backends.firecrest.refusals import error_of
+from crestline.client.backends.firecrest import errors as firecrest
 from crestline.client.backends.iri.errors import error_from_response
 from crestline.client.submit_limits import limit_of
 from crestline.gateway.hosts.base import Completed
@@ -19,9 +19,9 @@ from crestline.gateway.schedulers.pbs import submission as pbs
 from crestline.gateway.schedulers.slurm import submission as slurm
 from crestline.model import InvalidRequestError, JobSpec, SubmitLimitError, normalize_state
 from crestline_reframe.packing import packs
-from crestline_reframe.places import Place
+from crestline_reframe.stage_dirs import StageDir
 from crestline_reframe.submit_limit import SubmitLimit
-from crestline_reframe.work import Work
+from crestline_reframe.tracked_job import TrackedJob
 from harness.cluster import Cluster
 from harness.reframe_suite import Suite
 from harness.sites import gateway_site
@@ -59,7 +59,7 @@ def test_clients_of_every_api_know_the_limit(said: str) -> None:
     ours = httpx.Response(400, json={"message": "Slurm refused the job.", "causedBy": [said]}, request=request)
     plain = httpx.Response(500, json={"message": f"Unexpected command execution error: {said}"}, request=request)
     iri = httpx.Response(400, json={"detail": said}, request=request)
-    for error in (error_of(ours), error_of(plain), error_from_response(iri)):
+    for error in (firecrest.error_from_response(ours), firecrest.error_from_response(plain), error_from_response(iri)):
         assert isinstance(error, SubmitLimitError), error
 
 
@@ -152,9 +152,9 @@ async def test_jobs_for_idle_nodes_come_first() -> None:
 
 
 def test_tests_of_the_same_node_are_packed_together(tmp_path: Path) -> None:
-    def work(test: str, nodes: str) -> Work:
+    def work(test: str, nodes: str) -> TrackedJob:
         script = f"#!/bin/bash\n#SBATCH --job-name={test}\n#SBATCH --nodelist={nodes}\n"
-        return Work(Place(tmp_path, "x"), "run", test, script, frozenset(), (), is_packable=True)
+        return TrackedJob(StageDir(tmp_path, "x"), "run", test, script, frozenset(), (), is_packable=True)
 
     works = [work(f"t{number}", f"n{number % 2}") for number in range(4)]
     found, alone = packs(works, "allocation", 100)

@@ -13,8 +13,8 @@ import pytest
 from crestline.relay.agent import Agent, SessionEndedError
 from crestline.relay.tokens import HubKey
 from crestline.relay.websocket import RefusedError
-from harness.patience import until
 from harness.relay import Handler, Relayed, read_request, serving
+from harness.waiting import until
 
 pytestmark = pytest.mark.anyio
 

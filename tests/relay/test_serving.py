@@ -16,11 +16,11 @@ import httpx
 import pytest
 
 from crestline.relay import websocket
-from crestline.relay.program import agent_program
 from crestline.relay.tokens import HubKey
+from crestline.relay.zipapp import agent_program
 from harness.gateway import in_thread
-from harness.patience import until_blocking
 from harness.relay import key_file
+from harness.waiting import until_blocking
 
 SERVER = """
 import http.server, os, socketserver, sys
@@ -132,11 +132,11 @@ def test_set_up_that_cannot_work_is_told(hub: dict[str, str], said: str, tmp_pat
 
 
 def test_mask_is_the_same_with_and_without_a_compiled_helper() -> None:
-    assert websocket.masked is not websocket.masked_slowly
+    assert websocket.masked is not websocket.mask_pure_python
     for size in (0, 1, 2, 3, 4, 5, 131_077):
         data, mask = os.urandom(size), os.urandom(4)
         expected = bytes(byte ^ mask[place % 4] for place, byte in enumerate(data))
-        assert websocket.masked(mask, data) == websocket.masked_slowly(mask, data) == expected
+        assert websocket.masked(mask, data) == websocket.mask_pure_python(mask, data) == expected
 
 
 def test_agent_is_written_for_older_pythons(tmp_path: Path) -> None:

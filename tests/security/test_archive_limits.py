@@ -22,8 +22,8 @@ from anyio import to_thread
 
 from crestline.client.files.archive import unpack
 from crestline.gateway.hosts import selections
+from crestline.gateway.hosts.local import ThisMachine
 from crestline.gateway.hosts.ssh import SshHost
-from crestline.gateway.hosts.this_machine import ThisMachine
 from crestline.gateway.paths import PathGuard
 from crestline.model import InvalidRequestError, TooLargeError, TransferError
 from crestline.wire import tar

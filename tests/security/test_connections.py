@@ -30,9 +30,9 @@ from crestline.serving.limits import inherited_descriptor_limit
 from harness.audit import audit_records
 from harness.certificates import Authority
 from harness.gateway import RunningGateway, in_thread
-from harness.patience import until, until_blocking
 from harness.ports import free_port
 from harness.relay import Relayed
+from harness.waiting import until, until_blocking
 
 LIMITS = {"head_timeout": 2.0, "body_timeout": 2.0, "max_connections": 40, "max_connections_per_address": 30}
 PATIENCE = 30.0

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from harness.cluster import Cluster
-from harness.patience import until_blocking
 from harness.slurm_gateway import SlurmGateway
+from harness.waiting import until_blocking
 
 OPS = "/filesystem/cluster/ops"
 TRANSFER = "/filesystem/cluster/transfer"

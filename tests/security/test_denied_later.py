@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from crestline.gateway.identity.caller import Caller
 from crestline.gateway.identity.clients import ActiveClients
+from crestline.gateway.identity.principal import Principal
 from harness.forging_issuer import ForgingIssuer
 from harness.gateway import RunningGateway, in_thread
 
@@ -138,11 +138,11 @@ def wait_until(holds: Callable[[], bool]) -> None:
 @pytest.mark.anyio
 async def test_a_client_that_is_another_users_now() -> None:
     class OneClient:
-        async def list(self) -> list[Caller]:
-            return [Caller(username="bob", client_id="id")]
+        async def list(self) -> list[Principal]:
+            return [Principal(username="bob", client_id="id")]
 
     active = ActiveClients(OneClient())  # type: ignore[arg-type]
-    await active.check(Caller(username="bob", client_id="id"))
+    await active.check(Principal(username="bob", client_id="id"))
     for user, client in (("alice", "id"), ("bob", "other")):
         with pytest.raises(Exception, match="was removed"):
-            await active.check(Caller(username=user, client_id=client))
+            await active.check(Principal(username=user, client_id=client))

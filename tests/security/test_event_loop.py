@@ -24,7 +24,7 @@ from crestline.gateway.hosts import Commands, Completed
 from crestline.gateway.routes.bodies import MAX_FIELDS
 from crestline.gateway.routes.iri.compute import MAX_JOB
 from crestline.gateway.runtime import GatewayRuntime
-from crestline.gateway.schedulers.measured import MeasuredCommands
+from crestline.gateway.schedulers.instrumented import InstrumentedCommands
 from crestline.gateway.schedulers.registry import SchedulerSetup, create_scheduler
 from crestline.gateway.server import Server
 from crestline.model import InvalidRequestError
@@ -125,7 +125,7 @@ class Watched:
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     home = tmp_path_factory.mktemp("watched") / "home"
-    server, watchdog, ready = Server(load_config(home=home), port=0), Watchdog(), threading.Event()
+    server, watchdog, ready = Server(load_config(state_dir=home), port=0), Watchdog(), threading.Event()
 
     def on_ready() -> None:
         watchdog.attach()
@@ -328,7 +328,9 @@ LONG_LINES = {
 async def test_a_script_with_long_lines_is_not_read_in_the_loop(kind: str, line: str) -> None:
     """Nor in a time that grows by the square of their length, wherever it is read."""
     commands, watchdog = AnyCommands(), Watchdog()
-    scheduler = create_scheduler(kind, SchedulerSetup("there", {}, MeasuredCommands("there", commands), Path("/tmp")))
+    scheduler = create_scheduler(
+        kind, SchedulerSetup("there", {}, InstrumentedCommands("there", commands), Path("/tmp"))
+    )
     job = JobDescription(working_directory="/tmp", script=f"#!/bin/sh\n{LONG_LINES[line]}\n")
     watchdog.attach()
     begin = time.process_time()

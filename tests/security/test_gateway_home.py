@@ -1,4 +1,4 @@
-"""The gateway's home: its keys are of no use if others may exchange them."""
+"""The gateway's state directory: its keys are of no use if others may exchange them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from crestline.client import load_sites
 from crestline.gateway.config import load_config
-from crestline.gateway.home import Home
+from crestline.gateway.state_directory import StateDirectory
 from crestline.model import ConfigError
 from crestline.relay.config import load_relay_config
 from harness.parts import require
@@ -24,10 +24,10 @@ def test_a_home_that_others_may_write_is_refused(tmp_path: Path, level: str) -> 
     open_directory = home if level == "home" else home.parent
     open_directory.chmod(0o777)
     with pytest.raises(ConfigError, match="Others may write"):
-        Home(home).create()
+        StateDirectory(home).create()
     assert not (home / "private").exists(), "no key was made"
     open_directory.chmod(0o755)
-    Home(home).create()
+    StateDirectory(home).create()
 
 
 def test_a_link_does_not_hide_an_open_directory(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_a_link_does_not_hide_an_open_directory(tmp_path: Path) -> None:
     real.parent.chmod(0o777)
     (tmp_path / "link").symlink_to(real)
     with pytest.raises(ConfigError, match="Others may write"):
-        Home(tmp_path / "link").create()
+        StateDirectory(tmp_path / "link").create()
 
 
 def test_a_home_of_another_user_is_refused(tmp_path: Path) -> None:
@@ -45,13 +45,13 @@ def test_a_home_of_another_user_is_refused(tmp_path: Path) -> None:
     home.mkdir()
     os.chown(home, 12345, 12345)
     with pytest.raises(ConfigError, match="belongs to another user"):
-        Home(home).create()
+        StateDirectory(home).create()
 
 
 def test_a_home_below_a_sticky_directory_is_fine(tmp_path: Path) -> None:
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared").chmod(0o1777)
-    Home(tmp_path / "shared" / "home").create()
+    StateDirectory(tmp_path / "shared" / "home").create()
 
 
 @pytest.mark.parametrize("mode", [0o602, 0o620, 0o660, 0o666])

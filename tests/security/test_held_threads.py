@@ -17,15 +17,15 @@ import httpx
 import psutil
 import pytest
 
+from crestline.gateway.hosts.local import ThisMachine
 from crestline.gateway.hosts.selections import path_pattern
-from crestline.gateway.hosts.this_machine import ThisMachine
 from crestline.gateway.identity.clients import Clients
 from crestline.gateway.paths import PathGuard
 from crestline.gateway.store import Store
 from crestline.model import InvalidRequestError
 from crestline.wire import tar
 from harness.gateway import RunningGateway, in_thread
-from harness.patience import until, until_blocking
+from harness.waiting import until, until_blocking
 
 OPS = "/filesystem/local/ops"
 

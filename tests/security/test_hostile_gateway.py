@@ -20,7 +20,7 @@ from crestline import bounded
 from crestline.client import Policy, RetryPolicy, Site, System, connect
 from crestline.client.auth import token_endpoint
 from crestline.client.backends.answers import MAX_RETRY_AFTER, retry_after
-from crestline.client.backends.firecrest.refusals import error_of
+from crestline.client.backends.firecrest.errors import error_from_response
 from crestline.fsspec import FirecRESTFileSystem, filesystem
 from crestline.model import CrestlineError, MaintenanceError
 
@@ -217,11 +217,11 @@ def test_no_server_asks_for_a_pause_without_end() -> None:
     for value in ("31536000", "9" * 400, year, "Fri, 31 Dec 9999 23:59:59 GMT"):
         response = httpx.Response(429, headers={"Retry-After": value})
         assert retry_after(response) == MAX_RETRY_AFTER
-        assert error_of(response).retry_after == MAX_RETRY_AFTER
+        assert error_from_response(response).retry_after == MAX_RETRY_AFTER
     assert retry_after(httpx.Response(429, headers={"Retry-After": "7"})) == 7
     until = (datetime.now(UTC) + timedelta(days=365)).isoformat()
     body = {"message": "s is in maintenance", "data": {"reason": "maintenance", "message": "m", "end": until}}
-    maintenance = error_of(httpx.Response(503, json=body))
+    maintenance = error_from_response(httpx.Response(503, json=body))
     assert isinstance(maintenance, MaintenanceError)
     assert maintenance.retry_after == MAX_RETRY_AFTER
 

@@ -22,7 +22,7 @@ import pytest
 from harness.cluster import Cluster
 from harness.corpus import Canary, ways_out
 from harness.gateway import in_thread
-from harness.patience import until_blocking
+from harness.waiting import until_blocking
 
 RUNNING = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING")
 SECRET = "what is outside"

@@ -71,7 +71,7 @@ async def test_what_a_gateway_trusts_does_not_come_in_the_clear(
     monkeypatch.delenv(ALLOW, raising=False)
     (tmp_path / "key").write_text("k" * 32)
     (tmp_path / "key").chmod(0o600)
-    config = GatewayConfig(home=tmp_path / "home", oidc=[OidcConfig(issuer=url, audience="x")])
+    config = GatewayConfig(state_dir=tmp_path / "home", oidc=[OidcConfig(issuer=url, audience="x")])
     with pytest.raises(ConfigError, match="plain HTTP"):
         async with GatewayRuntime(config).run():
             pass

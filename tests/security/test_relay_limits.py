@@ -14,7 +14,7 @@ import pytest
 from crestline.relay import ingress as ingress_module
 from crestline.relay.frames import OPEN, RESET, frame, parse
 from crestline.relay.http_exchange import SocketPeer
-from crestline.relay.hub_calls import MAX_PER_SESSION, MAX_PER_USER
+from crestline.relay.hub_proxy import MAX_PER_SESSION, MAX_PER_USER
 from crestline.relay.ingress import Ingress
 from crestline.relay.mux import MAX_UNREAD
 from crestline.relay.sessions import Sessions
@@ -22,8 +22,8 @@ from crestline.relay.stream_limits import FEW, LimitReachedError, StreamLimits, 
 from crestline.relay.tokens import Session
 from crestline.relay.websocket import WebSocket, connect
 from harness.certificates import Authority
-from harness.patience import until
 from harness.relay import Relayed, read_request, relay, serving
+from harness.waiting import until
 
 __all__ = ["relay"]
 pytestmark = pytest.mark.anyio

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from crestline.relay.http_exchange import MAX_HEAD
-from crestline.relay.hub_calls import MAX_BODY, leads_below
+from crestline.relay.hub_proxy import MAX_BODY, leads_below
 from harness.relay import Relayed, Request, read_request, relay
 
 __all__ = ["relay"]

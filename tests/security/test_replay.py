@@ -15,7 +15,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import OctKey
 
-from crestline.gateway.home import Home
+from crestline.gateway.state_directory import StateDirectory
 from crestline.gateway.transfers.signing import UrlSigner
 from crestline.relay.agent import Agent, SessionEndedError
 from crestline.relay.config import HubConfig, RelayConfig
@@ -132,7 +132,7 @@ def test_a_signed_url_ends_when_it_says(
 ) -> None:
     """Signed with the gateway's own key, so that nothing but the time is wrong."""
     (work / "file").write_bytes(b"x")
-    signer = UrlSigner(Home(gateway.home).transfer_key(), lambda: gateway.url)
+    signer = UrlSigner(StateDirectory(gateway.home).transfer_key(), lambda: gateway.url)
     path = httpx.URL(offer(http, work / "file")).path
     now = int(time.time())
     assert anybody.get(signer.url("GET", path, now + 60)).content == b"x"

@@ -12,7 +12,6 @@ import pytest
 
 from harness.cluster import Cluster
 from harness.gateway import GatewayProcess
-from harness.patience import until_blocking
 from harness.ports import free_port
 from harness.secret_scanner import (
     files_below,
@@ -25,6 +24,7 @@ from harness.secret_scanner import (
     shown_by,
 )
 from harness.slurm_gateway import SlurmGateway
+from harness.waiting import until_blocking
 
 RUNNING = ("PENDING", "RUNNING", "COMPLETING")
 
@@ -132,7 +132,7 @@ def test_a_gateway_of_this_machine(gateway: GatewayProcess, tmp_path: Path) -> N
     }
     assert shown_by((file for file in files_below(gateway.home) if file.name not in own), credentials) == []
     audit = subprocess.run(
-        [Path(gateway.process.args[0]), "audit", "--home", gateway.home, "--json"],  # type: ignore[union-attr,index]
+        [Path(gateway.process.args[0]), "audit", "--state-dir", gateway.home, "--json"],  # type: ignore[union-attr,index]
         capture_output=True,
         check=True,
     )

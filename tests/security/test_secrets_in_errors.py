@@ -47,7 +47,7 @@ def url() -> Iterator[str]:
 
 
 async def _client(url: str, **credentials: str) -> None:
-    policy = Policy(retry=RetryPolicy(attempts=0, budget=30))
+    policy = Policy(retry=RetryPolicy(attempts=0, total_timeout=30))
     async with connect(Site(url=url, system="s", **credentials), policy=policy) as system:  # type: ignore[arg-type]
         await system.jobs()
 
@@ -135,7 +135,7 @@ URLS = [
 
 
 def _ask(url: str, api: str = "firecrest", **credentials: str) -> None:
-    policy = Policy(retry=RetryPolicy(attempts=0, budget=30))
+    policy = Policy(retry=RetryPolicy(attempts=0, total_timeout=30))
     with connect_blocking(Site(url=url, api=api, system="s", **credentials), policy=policy) as system:  # type: ignore[arg-type]
         system.jobs()
 

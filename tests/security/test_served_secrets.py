@@ -18,7 +18,7 @@ from harness.gateway import in_thread
 def refusal(tmp_path: Path, tree: str, **options: object) -> str:
     (tmp_path / "home" / "private").mkdir(parents=True, exist_ok=True)
     system = {"file_systems": [{"path": tree}], **options.pop("system", {})}  # type: ignore[dict-item]
-    config = load_config(home=tmp_path / "home", systems={"local": system}, **options)
+    config = load_config(state_dir=tmp_path / "home", systems={"local": system}, **options)
     with pytest.raises(ConfigError) as refused:
         check_served_trees(config)
     return str(refused.value)
@@ -32,7 +32,7 @@ def test_a_tree_with_the_gateways_home_is_refused(tmp_path: Path) -> None:
         assert "would serve the gateway's secrets" in refusal(tmp_path, path)
     assert "would serve" in refusal(tmp_path, f"{tmp_path}/home/private/systems")
     systems = {"local": {"file_systems": [{"path": f"{tmp_path}/home/files"}]}}
-    check_served_trees(load_config(home=tmp_path / "home", systems=systems))
+    check_served_trees(load_config(state_dir=tmp_path / "home", systems=systems))
 
 
 @pytest.mark.parametrize(
@@ -67,13 +67,13 @@ def test_keys_of_users_of_another_system_count(tmp_path: Path) -> None:
         "there": {"host": host, "file_systems": [{"path": str(tmp_path)}]},  # on that machine, as the user
     }
     with pytest.raises(ConfigError, match=r"systems\.there\.host\.credentials\.directory"):
-        check_served_trees(load_config(home=tmp_path / "elsewhere", systems=systems))
+        check_served_trees(load_config(state_dir=tmp_path / "elsewhere", systems=systems))
 
 
 def test_serve_and_doctor_refuse_it(tmp_path: Path) -> None:
     command = Command(tmp_path)
     (tmp_path / "gateway.toml").write_text(
-        f'home = "{tmp_path}/home"\n[[systems.local.file_systems]]\npath = "{tmp_path}"\n'
+        f'state_dir = "{tmp_path}/home"\n[[systems.local.file_systems]]\npath = "{tmp_path}"\n'
     )
     line = command.refused("serve", "--config", "gateway.toml", "--port", "0", code=78)
     assert "would serve the gateway's secrets" in line

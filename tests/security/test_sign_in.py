@@ -19,7 +19,7 @@ import pytest
 
 from crestline.gateway.audit import AuditQuery, AuditRecord, AuditTrail
 from crestline.gateway.config import AuditConfig
-from crestline.gateway.home import Endpoint, Home
+from crestline.gateway.state_directory import Endpoint, StateDirectory
 from crestline.gateway.store import Store
 from harness.audit import audit_records
 from harness.cluster import Cluster
@@ -36,7 +36,7 @@ def fresh(tmp_path: Path) -> Iterator[RunningGateway]:
 
 
 def crestline(gateway: RunningGateway, *words: str) -> str:
-    command = [str(Path(sys.executable).with_name("crestline")), *words, "--home", str(gateway.home)]
+    command = [str(Path(sys.executable).with_name("crestline")), *words, "--state-dir", str(gateway.home)]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
@@ -92,7 +92,7 @@ def redeem(gateway: RunningGateway, code: str) -> httpx.Response:
 
 
 def test_a_sign_in_link_works_once_and_for_minutes(fresh: RunningGateway) -> None:
-    home = Home(fresh.home)
+    home = StateDirectory(fresh.home)
     home.record_endpoint(Endpoint(url=fresh.url, token_url=fresh.token_url, system=fresh.system))
     codes = []
     crestline(fresh, "clients", "add", "other", "--user", getpass.getuser())
@@ -133,10 +133,10 @@ def test_guessed_sign_in_codes_are_limited(fresh: RunningGateway) -> None:
 def test_a_sign_in_link_is_printed_where_it_is_asked_for(tmp_path: Path) -> None:
     """Not into files and pipes, which keep it, unless the user says so; and never into the log."""
     command = Command(tmp_path)
-    with command.serving("--home", tmp_path / "home") as facts:
+    with command.serving("--state-dir", tmp_path / "home") as facts:
         assert "sign_in_link" not in facts
     with command.start(
-        "serve", "--home", tmp_path / "home", "--port", "0", "--log-level", "debug", "--sign-in-link"
+        "serve", "--state-dir", tmp_path / "home", "--port", "0", "--log-level", "debug", "--sign-in-link"
     ) as process:
         assert process.stdout is not None
         lines = []
@@ -149,13 +149,13 @@ def test_a_sign_in_link_is_printed_where_it_is_asked_for(tmp_path: Path) -> None
         process.send_signal(signal.SIGINT)
         rest, log = process.communicate(timeout=60)
     assert code.encode() not in rest + log
-    with command.serving("--home", tmp_path / "home", "--sign-in-link") as facts:
+    with command.serving("--state-dir", tmp_path / "home", "--sign-in-link") as facts:
         assert facts["sign_in_link"].startswith(f"{facts['url']}/#/sign-in/")
 
 
 @pytest.mark.anyio
 async def test_the_audit_table_has_a_size_limit(tmp_path: Path) -> None:
-    home = Home(tmp_path)
+    home = StateDirectory(tmp_path)
     home.create()
     store = await Store.open(home.database)
     try:
@@ -353,7 +353,7 @@ def test_a_failed_start_leaves_the_database_closed(tmp_path: Path) -> None:
         "from crestline.gateway.server import Server\n"
         "from crestline.model import CrestlineError\n"
         "system = {'host': {'type': sys.argv[2]}, 'scheduler': {'type': sys.argv[3]}}\n"
-        "config = load_config(home=Path(sys.argv[1]), systems={'one': system})\n"
+        "config = load_config(state_dir=Path(sys.argv[1]), systems={'one': system})\n"
         "try:\n"
         "    Server(config, port=0).run_forever()\n"
         "except* CrestlineError as error:\n"

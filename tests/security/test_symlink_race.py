@@ -16,7 +16,7 @@ import pytest
 
 from crestline.gateway.hosts import Files
 from crestline.gateway.hosts.base import Uploads
-from crestline.gateway.hosts.this_machine import ThisMachine, beneath
+from crestline.gateway.hosts.local import ThisMachine, beneath
 from crestline.gateway.paths import PathGuard
 from crestline.model import CrestlineError, InvalidRequestError, PermissionDeniedError
 from crestline.wire.extensions import TarSelection

@@ -16,14 +16,14 @@ import pytest
 from joserfc import jwe
 from joserfc.jwk import RSAKey
 
-from crestline.gateway.home import Home
 from crestline.gateway.identity import oidc
 from crestline.gateway.identity.clients import Clients
+from crestline.gateway.state_directory import StateDirectory
 from crestline.gateway.store import Store
 from crestline.relay.tokens import HubKey, InvalidTokenError
 from harness.forging_issuer import ForgingIssuer
 from harness.gateway import RunningGateway, in_thread
-from harness.patience import until
+from harness.waiting import until
 
 Place = tuple[RunningGateway, ForgingIssuer]
 
@@ -252,8 +252,8 @@ def test_a_refresh_token_is_its_clients_own(tmp_path: Path) -> None:
 
 async def add_client(home: Path, client_id: str, username: str) -> str:
     """The secret of a new client."""
-    Home(home).create()
-    store = await Store.open(Home(home).database)
+    StateDirectory(home).create()
+    store = await Store.open(StateDirectory(home).database)
     secret = await Clients(store).add(client_id, username)
     await store.close()
     return secret

@@ -15,14 +15,14 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
+from crestline.gateway.bootstrap_client import write_bootstrap_client
 from crestline.gateway.config import load_config, read_secret_file
-from crestline.gateway.first_client import write_first_client
-from crestline.gateway.home import Home
 from crestline.gateway.hosts.base import Completed
+from crestline.gateway.hosts.local import ThisMachine
 from crestline.gateway.hosts.ssh.errors import refusal
-from crestline.gateway.hosts.this_machine import ThisMachine
 from crestline.gateway.identity.keys import signing_key
 from crestline.gateway.paths import PathGuard
+from crestline.gateway.state_directory import StateDirectory
 from crestline.gateway.store import Store
 from crestline.gateway.systems import build_systems
 from crestline.gateway.transfers import service
@@ -32,20 +32,20 @@ from harness.command import Command
 from harness.gateway import in_thread
 from harness.ssh import ssh_host
 
-READ: dict[str, Callable[[Home], object]] = {
-    "private/transfer_key": Home.transfer_key,
-    "private/identifier": Home.identifier,
+READ: dict[str, Callable[[StateDirectory], object]] = {
+    "private/transfer_key": StateDirectory.transfer_key,
+    "private/identifier": StateDirectory.identifier,
     "private/signing_key.json": signing_key,
-    "client.json": Home.read_first_client,
+    "client.json": StateDirectory.read_first_client,
 }
 TRANSFER = "/filesystem/local/transfer"
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    home = Home(tmp_path / "home")
+def home(tmp_path: Path) -> StateDirectory:
+    home = StateDirectory(tmp_path / "home")
     home.create()
-    write_first_client(home)
+    write_bootstrap_client(home)
     for read in READ.values():
         read(home)
     return home
@@ -53,7 +53,7 @@ def home(tmp_path: Path) -> Home:
 
 @pytest.mark.parametrize("name", READ)
 @pytest.mark.parametrize("part", [0.0, 0.5, 0.9])
-def test_a_secret_file_that_is_empty_or_cut_is_told(home: Home, name: str, part: float) -> None:
+def test_a_secret_file_that_is_empty_or_cut_is_told(home: StateDirectory, name: str, part: float) -> None:
     file = home.path / name
     content = file.read_bytes()
     file.write_bytes(content[: int(len(content) * part)])
@@ -63,9 +63,9 @@ def test_a_secret_file_that_is_empty_or_cut_is_told(home: Home, name: str, part:
     assert content.decode("latin-1")[:16] not in str(refused.value)
 
 
-def test_such_a_file_keeps_the_gateway_from_starting_with_one_line(home: Home, tmp_path: Path) -> None:
+def test_such_a_file_keeps_the_gateway_from_starting_with_one_line(home: StateDirectory, tmp_path: Path) -> None:
     (home.private / "transfer_key").write_bytes(b"")
-    line = Command(tmp_path).refused("serve", "--home", home.path, "--port", "0", code=78)
+    line = Command(tmp_path).refused("serve", "--state-dir", home.path, "--port", "0", code=78)
     assert "transfer_key is empty" in line
 
 
@@ -76,10 +76,12 @@ def test_a_file_of_the_configuration_that_is_empty(tmp_path: Path) -> None:
 
 
 async def sweep(home: Path) -> None:
-    """As a gateway on this home does it from time to time."""
-    store = await Store.open(Home(home).database)
+    """As a gateway on this state directory does it from time to time."""
+    store = await Store.open(StateDirectory(home).database)
     try:
-        for system in build_systems(load_config(home=home), Home(home), store, lambda: "http://127.0.0.1"):
+        for system in build_systems(
+            load_config(state_dir=home), StateDirectory(home), store, lambda: "http://127.0.0.1"
+        ):
             await system.transfers.sweep()
     finally:
         await store.close()

@@ -47,7 +47,7 @@ END_BOUND = 400.0
 """Seconds after the last fault, the last start of a triggerer, and the job's end in which its task has ended."""
 GONE_BOUND = 400.0
 """Seconds after a user ended a task, the last fault and the start of a triggerer in which its job has ended."""
-CALL_BOUND = RetryPolicy().budget
+CALL_BOUND = RetryPolicy().total_timeout
 """Seconds in which one call sends its request again: if it was refused, or found no connection."""
 VISIBLE_AFTER = 15.0
 """Seconds in which a look by the key may miss a job."""

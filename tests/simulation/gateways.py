@@ -33,11 +33,11 @@ from crestline.gateway.job_events import JobFeeds
 from crestline.gateway.replicas import Replicas
 from crestline.gateway.schedulers import shared_lists
 from crestline.gateway.schedulers.base import JobList, JobQuery
-from crestline.gateway.schedulers.job_book import Entry, JobSource
+from crestline.gateway.schedulers.job_cache import CachedJob, JobSource
 from crestline.gateway.schedulers.job_views import JobViews
 from crestline.gateway.schedulers.programs import ProgramOptions
 from crestline.gateway.schedulers.shared_lists import SharedLists
-from crestline.gateway.store import Engine, Store
+from crestline.gateway.store import DatabaseEngine, Store
 from crestline.gateway.submissions import Submissions
 from crestline.model import CrestlineError, GatewayUnavailableError, InvalidRequestError
 from crestline.testing.simulation import Process, Scenario, World
@@ -69,7 +69,7 @@ async def _connection() -> _Connection:
     return await _connect.get()()
 
 
-_ENGINE = Engine(
+_ENGINE = DatabaseEngine(
     create_async_engine("sqlite+aiosqlite://", async_creator=_connection, poolclass=NullPool, _initialize=False)
 )
 """One for all runs, since it compiles each statement once, and without questions of its own at the first."""
@@ -203,16 +203,16 @@ class _Slurm(JobSource):
     async def jobs(self, user: str, query: JobQuery) -> JobList:
         return await self.views.jobs(user, query)
 
-    async def queue(self, user: str, owner: str | None, ids: Collection[str] | None = None) -> list[Entry]:
+    async def queue(self, user: str, owner: str | None, ids: Collection[str] | None = None) -> list[CachedJob]:
         await self._look("squeue")
         held = self._entries(0.0, lambda end: self._world.now - end < RETENTION)
         return [entry for entry in held if ids is None or entry.job.job_id in ids]
 
-    async def accounting(self, user: str, ids: Collection[str]) -> list[Entry]:
+    async def accounting(self, user: str, ids: Collection[str]) -> list[CachedJob]:
         random = await self._look("sacct")
         return [each for each in self._entries(random.uniform(0, 3), lambda _: True) if each.job.job_id in ids]
 
-    async def history(self, user: str, owner: str | None, since: float) -> list[Entry]:
+    async def history(self, user: str, owner: str | None, since: float) -> list[CachedJob]:
         random = await self._look("sacct")
         return self._entries(random.uniform(0, 3), lambda end: EPOCH + end > since)
 
@@ -222,7 +222,7 @@ class _Slurm(JobSource):
     def family(self, job_id: str) -> str:
         return job_id
 
-    def element(self, entry: Entry, job_id: str) -> Entry | None:
+    def element(self, entry: CachedJob, job_id: str) -> CachedJob | None:
         return None
 
     async def _look(self, program: str) -> Random:
@@ -243,7 +243,7 @@ class _Slurm(JobSource):
         strikes = self._world.adversary.strikes(name, self._probability, kind, program, random)
         return kind if strikes else "", random
 
-    def _entries(self, age: float, holds: Callable[[float], bool]) -> list[Entry]:
+    def _entries(self, age: float, holds: Callable[[float], bool]) -> list[CachedJob]:
         then = self._world.now - age
         found = []
         for job in self._cluster.jobs:
@@ -252,7 +252,7 @@ class _Slurm(JobSource):
                 continue
             times = JobTime(submit=int(EPOCH + job.submitted), end=None if end is None else int(EPOCH + end))
             status = JobStatus(state=moment.state, exit_code=moment.exit_code)
-            found.append(Entry(JobInfo(job_id=job.whole, name=job.name, user=USER, status=status, time=times)))
+            found.append(CachedJob(JobInfo(job_id=job.whole, name=job.name, user=USER, status=status, time=times)))
         return found
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from crestline.client import Selection, System
+from crestline.client import BundleFilter, System
 from crestline.client.network import use_network
 from crestline.model import JobState, NotFoundError
 from crestline.testing.simulation import Process, Scenario, World
@@ -25,7 +25,7 @@ from crestline.testing.simulation.login import SimulatedLogin
 from crestline.testing.simulation.scenario import SITE
 from crestline_reframe.options import Options
 from crestline_reframe.runs import Run
-from crestline_reframe.work import Work
+from crestline_reframe.tracked_job import TrackedJob
 
 OUTPUT = "rfm.out"
 END_BOUND = 400.0
@@ -117,14 +117,14 @@ class Reframing(Scenario):
                 task.cancel()
             await asyncio.sleep(2.0)
 
-    def _work(self, run: Run, name: str) -> Work:
+    def _work(self, run: Run, name: str) -> TrackedJob:
         local = self._root / "stage" / "system" / "partition" / "environment" / name
         local.mkdir(parents=True, exist_ok=True)
         (local / "input.txt").write_text(name)
         script = f"#!/bin/sh\n: {name}\n"
         (local / "rfm.sh").write_text(script)
         (local / OUTPUT).unlink(missing_ok=True)
-        return Work(
+        return TrackedJob(
             place=run.places.place(local),
             phase="run",
             test=name,
@@ -133,7 +133,7 @@ class Reframing(Scenario):
             outputs=(OUTPUT,),
         )
 
-    def _check(self, process: Process, work: Work) -> None:
+    def _check(self, process: Process, work: TrackedJob) -> None:
         """What ReFrame tells of a test is what became of a job that was its own, and was not cancelled by a run."""
         world, told = self.world, f"{process.name} was told that {work.test}"
         world.note(process.name, f"{work.test}: job {work.job and work.job.job_id} {work.job and work.job.state.value}")
@@ -150,7 +150,7 @@ class Reframing(Scenario):
         """The run's connection by the simulated network; its results by one request, where real ones take a job."""
 
         async def download(
-            system: System, remote: str, selections: Sequence[Selection], **_: Any
+            system: System, remote: str, selections: Sequence[BundleFilter], **_: Any
         ) -> dict[str, list[str]]:
             await system.ls(remote)
             found: dict[str, list[str]] = {}

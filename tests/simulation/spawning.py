@@ -22,12 +22,12 @@ from crestline.client import Policy, PollPolicy, System
 from crestline.testing.simulation import Process, Scenario, World
 from crestline.testing.simulation.cluster import SimulatedJob
 from crestline_jupyterhub import FirecRESTSpawner, background, callback
-from crestline_jupyterhub.session.main import HUB_CHECK_INTERVAL, STRANGE_LIMIT
+from crestline_jupyterhub.session.main import HUB_CHECK_INTERVAL, MAX_DISOWNED
 from jupyterhub import orm
 
 STOP_BOUND = 120.0
 """Seconds in which a living hub has stopped a server, whatever the gateway does."""
-GONE_BOUND = STRANGE_LIMIT * HUB_CHECK_INTERVAL + 300.0
+GONE_BOUND = MAX_DISOWNED * HUB_CHECK_INTERVAL + 300.0
 """Seconds after a stop and the last fault in which no job of the server is left."""
 READY_BOUND = 300.0
 """Seconds after the last fault, the hub's start and the session's in which the server can be used."""
@@ -182,7 +182,9 @@ class Spawning(Scenario):
         self._was_killed_at_work |= bool(background._running)
         background._running.clear()
         self._requests = asyncio.Queue()
-        async with self.connect(process, policy=Policy(poll=PollPolicy(shortest=5.0, unseen_timeout=None))) as system:
+        async with self.connect(
+            process, policy=Policy(poll=PollPolicy(min_interval=5.0, unseen_timeout=None))
+        ) as system:
             self._spawner = spawner = _Spawner(hub_name="hub", start_timeout=self._start_timeout)
             spawner.life, spawner.system_open, spawner.orm_spawner = self, system, self._orm
             spawner.user, spawner.hub = SimpleNamespace(name="alice"), SimpleNamespace(api_url="http://hub/api")
@@ -327,7 +329,7 @@ class Spawning(Scenario):
             if status == 204:
                 is_heard = True
             strange = strange + 1 if status == 403 else 0
-            if (not is_heard and status in (403, 409)) or strange >= STRANGE_LIMIT:
+            if (not is_heard and status in (403, 409)) or strange >= MAX_DISOWNED:
                 self.world.note("session", f"ends: the hub answers {status}")
                 return self.cluster.end(job, "FAILED")
             await asyncio.sleep(HUB_CHECK_INTERVAL if is_heard else delay)

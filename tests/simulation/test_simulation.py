@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from crestline.client.run_once import DUPLICATE_EXIT_CODE, guarded
+from crestline.client.submit_guard import DUPLICATE_EXIT_CODE, wrap_script
 from crestline.testing.simulation import EndlessWaitError, Process, TimeLimitError, VirtualEventLoop, run, shrink
 from crestline.testing.simulation.adversary import Adversary
 from crestline.testing.simulation.cluster import SimulatedCluster, work
@@ -177,7 +177,7 @@ def test_a_killed_process_does_nothing_more() -> None:
 
 def test_the_model_of_the_lock_is_what_a_shell_does(tmp_path: Path) -> None:
     """The simulated cluster and /bin/sh agree on which jobs run, whatever the lock says."""
-    script = guarded(
+    script = wrap_script(
         f"#!/bin/sh\n{work('key')}\n", name="n-c" + "0" * 20, lock=f"{tmp_path}/.crestline/tag", environment={}
     )
     ids = ["7", "7", "8", "9", "7"]

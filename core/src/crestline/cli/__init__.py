@@ -15,7 +15,7 @@ __all__ = ["main"]
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit with its code; the console script `crestline`."""
-    from crestline.cli.light_imports import install
+    from crestline.cli.lazy_imports import install
     from crestline.cli.programs import find_program
     from crestline.tracing import configure
 

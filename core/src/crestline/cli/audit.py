@@ -13,7 +13,7 @@ from crestline.cli import gateway_store
 from crestline.cli.connecting import run_async
 from crestline.cli.durations import seconds, when
 from crestline.cli.help import make_app
-from crestline.cli.options import ConfigFile, HomeFolder, Json
+from crestline.cli.options import ConfigFile, Json, StateDir
 from crestline.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
@@ -28,13 +28,13 @@ def audit(
     since: Annotated[str | None, typer.Option("--since", metavar="TIME", help="In the last 90m, 8h, 3d.")] = None,
     denied: Annotated[bool, typer.Option("--denied", help="Only what was refused with 401 or 403.")] = False,
     limit: Annotated[int, typer.Option("--limit", min=1, help="The latest so many records.")] = 1000,
-    home: HomeFolder = None,
+    state_dir: StateDir = None,
     config: ConfigFile = None,
     json: Json = False,
 ) -> None:
     """Print the audit trail, the oldest record first; with --json one record per line."""
     begin = time.time() - seconds(since) if since else 0.0
-    records = run_async(_read(config, home, since=begin, username=user, denied=denied, limit=limit))
+    records = run_async(_read(config, state_dir, since=begin, username=user, denied=denied, limit=limit))
     if json:
         for record in records:
             print_json(record)
@@ -46,8 +46,8 @@ def audit(
     print_table(heads, rows, right=("STATUS",))
 
 
-async def _read(config: Path | None, home: Path | None, **query: Any) -> Sequence[AuditRecord]:
-    async with gateway_store.open_store(config, home) as (store, _):
+async def _read(config: Path | None, state_dir: Path | None, **query: Any) -> Sequence[AuditRecord]:
+    async with gateway_store.open_store(config, state_dir) as (store, _):
         from crestline.gateway.audit import AuditQuery, AuditTrail
 
         return await AuditTrail(store).read(AuditQuery(**query))

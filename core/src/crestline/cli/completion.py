@@ -13,7 +13,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from crestline.cli.places import parse_place
+from crestline.cli.path_argument import parse_remote_path
 from crestline.model import CrestlineError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def complete_jobs(incomplete: str) -> list[tuple[str, str]]:
 
 def complete_paths(incomplete: str) -> list[str]:
     """Paths on the system that `:PATH` or `SYSTEM@SITE:PATH` names; local ones are the shell's to complete."""
-    place = parse_place(incomplete, None)
+    place = parse_remote_path(incomplete, None)
     if not place.remote:
         return []
     directory, name = posixpath.split(place.path)
@@ -73,5 +73,5 @@ def _ask(site: str | None, look: Callable[[System], Awaitable[list[T]]]) -> list
             return await look(system)
 
     with contextlib.suppress(CrestlineError, OSError, TimeoutError, ExceptionGroup):
-        return on_system(site, bounded, patient=False)
+        return on_system(site, bounded, retry=False)
     return []

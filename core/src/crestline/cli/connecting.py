@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def on_system(target: str | None, action: Callable[[System], Awaitable[T]], *, patient: bool = True) -> T:
+def on_system(target: str | None, action: Callable[[System], Awaitable[T]], *, retry: bool = True) -> T:
     """Connect to `target`, do `action` there, and disconnect.
 
     Args:
-        patient: retry while the gateway does not answer; False fails soon, for a user who waits, and hands the access
+        retry: retry while the gateway does not answer; False fails soon, for a user who waits, and hands the access
             token on to the next such command.
     """
 
     async def connected() -> T:
         from crestline.client import Policy, RetryPolicy, connect, find_site
-        from crestline.client.handover import handover_file
+        from crestline.client.session_cache import session_cache_file
 
         check_listening(find_site(target)[0].url)
-        retry = RetryPolicy() if patient else RetryPolicy(attempts=2, budget=15)
-        handover = None if patient else handover_file(target)
-        async with connect(target, policy=Policy(retry=retry), handover=handover) as system:
+        attempts = RetryPolicy() if retry else RetryPolicy(attempts=2, total_timeout=15)
+        session_cache = None if retry else session_cache_file(target)
+        async with connect(target, policy=Policy(retry=attempts), session_cache=session_cache) as system:
             return await action(system)
 
     return run_async(connected())

@@ -5,19 +5,19 @@ from __future__ import annotations
 import shlex
 
 from crestline.cli.help import make_app
-from crestline.cli.options import HomeFolder, Json
+from crestline.cli.options import Json, StateDir
 from crestline.cli.output import print_json
 
 app = make_app()
 
 
 @app.command()
-def env(home: HomeFolder = None, json: Json = False) -> None:
+def env(state_dir: StateDir = None, json: Json = False) -> None:
     """Print shell exports that connect programs to the gateway of this machine: eval "$(crestline env)"."""
-    from crestline.gateway.config import DEFAULT_HOME
-    from crestline.gateway.home import Home
+    from crestline.gateway.config import DEFAULT_STATE_DIR
+    from crestline.gateway.state_directory import StateDirectory
 
-    place = Home((home or DEFAULT_HOME).expanduser().absolute())
+    place = StateDirectory((state_dir or DEFAULT_STATE_DIR).expanduser().absolute())
     client_id, secret = place.read_first_client()
     endpoint = place.read_endpoint()
     variables = {

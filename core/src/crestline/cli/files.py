@@ -14,15 +14,15 @@ from crestline.cli.errors import UsageError
 from crestline.cli.help import make_app
 from crestline.cli.options import Json, Site
 from crestline.cli.output import note, one_line, print_json, print_table, write
-from crestline.cli.places import parse_place
+from crestline.cli.path_argument import parse_remote_path
 from crestline.cli.progress import progress_bar
 from crestline.cli.remote import is_directory, naming_missing_directory, read_file, read_last_lines
 from crestline.cli.several import Several
-from crestline.model import File, InvalidRequestError, MissingFileError
+from crestline.model import File, FileMissingError, InvalidRequestError
 
 if TYPE_CHECKING:
     from crestline.client import System
-    from crestline.client.files import Report
+    from crestline.client.files import TransferReport
 
 app = make_app()
 
@@ -42,14 +42,14 @@ def ls(
     json: Json = False,
 ) -> None:
     """List a directory of the system."""
-    place = parse_place(path, site, remote=True)
+    place = parse_remote_path(path, site, remote=True)
 
     async def action(system: System) -> list[File]:
         directory = await system.resolve_path(place.path)
         async with naming_missing_directory(system, posixpath.join(directory, "")):
             return await system.ls(directory, hidden=hidden, recursive=recursive)
 
-    files = on_system(place.site, action, patient=False)
+    files = on_system(place.site, action, retry=False)
     if json:
         print_json(files)
     elif long:
@@ -103,15 +103,15 @@ def cp(
     """
     if len(paths) < 2:
         raise UsageError("cp needs a source and a target.")
-    *sources, target = places = [parse_place(path, site) for path in paths]
+    *sources, target = places = [parse_remote_path(path, site) for path in paths]
     systems = {place.site for place in places if place.remote}
     if not systems:
         raise UsageError("None of these is on a system: write `:PATH` or `SYSTEM@SITE:PATH`.")
     if len(systems) > 1 or len({source.remote for source in sources}) > 1:
         raise UsageError("The sources must be in one place, and only one system takes part.")
 
-    async def action(system: System) -> Report:
-        from crestline.cli.copying import copy_all
+    async def action(system: System) -> TransferReport:
+        from crestline.cli.copy import copy_all
 
         with progress_bar() as progress:
             return await copy_all(system, sources, target, recursive=recursive, progress=progress, json=json)
@@ -119,7 +119,7 @@ def cp(
     report = on_system(systems.pop(), action)
     if json:
         print_json(report)
-    for path in report.left_out:
+    for path in report.excluded:
         note(f"left out: {path}")
 
 
@@ -131,7 +131,7 @@ def tail(
     site: Site = None,
 ) -> None:
     """Print the end of a text file of the system."""
-    place = parse_place(path, site, remote=True)
+    place = parse_remote_path(path, site, remote=True)
 
     async def action(system: System) -> None:
         source = await system.resolve_path(place.path)
@@ -142,7 +142,7 @@ def tail(
             async for text in system.follow(source, position=position):
                 write(text)
 
-    on_system(place.site, action, patient=follow)
+    on_system(place.site, action, retry=follow)
 
 
 @app.command()
@@ -172,7 +172,7 @@ def rm(
                     raise InvalidRequestError(f"{path} is a directory.", hint="Remove it with -r.")
                 await check_deletable(system, path)
             await system.remove(path)
-        except MissingFileError:
+        except FileMissingError:
             if not force:
                 raise
 
@@ -190,7 +190,7 @@ def mv(
     """Move or rename files within the system; into TARGET if that is a directory. A job on plain FirecREST."""
     if len(paths) < 2:
         raise UsageError("mv needs a source and a target.")
-    *sources, target = [parse_place(path, site, remote=True) for path in paths]
+    *sources, target = [parse_remote_path(path, site, remote=True) for path in paths]
     if {place.site for place in sources} != {target.site}:
         raise UsageError("All must be on one system; `cp` copies between this machine and a system.")
 
@@ -220,7 +220,7 @@ def _each(
     """Do the same with every path, on the system that each names."""
     several = Several(paths, json=json)
     for path in paths:
-        place = parse_place(path, site, remote=True)
+        place = parse_remote_path(path, site, remote=True)
 
         async def action(system: System, path: str = place.path) -> None:
             whole = await system.resolve_path(path)
@@ -228,7 +228,7 @@ def _each(
                 await work(system, whole)
 
         with several.one(path):
-            on_system(place.site, action, patient=False)
+            on_system(place.site, action, retry=False)
     several.raise_any()
 
 

@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def open_store(config: Path | None, home: Path | None) -> AsyncIterator[tuple[Store, GatewayConfig]]:
-    """The store of the gateway that has this configuration and home.
+async def open_store(config: Path | None, state_dir: Path | None) -> AsyncIterator[tuple[Store, GatewayConfig]]:
+    """The store of the gateway that has this configuration and state_dir.
 
     Raises:
         ConfigError: no gateway has run there, or it is another user's.
     """
     from crestline.gateway.config import load_config
-    from crestline.gateway.home import Home
+    from crestline.gateway.state_directory import StateDirectory
 
-    settings = load_config(config, home=home)
-    place = Home(settings.home)
+    settings = load_config(config, state_dir=state_dir)
+    place = StateDirectory(settings.state_dir)
     if settings.database is None:
         _check_owner(place.database, place.path)
     with needs_extra("The gateway", "gateway"):
@@ -61,15 +61,17 @@ async def note(store: Store, action: str, target: str) -> None:
     await AuditTrail(store).write([record])
 
 
-def _check_owner(database: Path, home: Path) -> None:
+def _check_owner(database: Path, state_dir: Path) -> None:
     try:
         owner = database.stat().st_uid
     except FileNotFoundError:
         raise ConfigError(
-            f"No gateway has run on {home} yet.", hint=f"Start it: crestline serve --home {home}"
+            f"No gateway has run on {state_dir} yet.", hint=f"Start it: crestline serve --state-dir {state_dir}"
         ) from None
     except PermissionError:
-        raise ConfigError(f"{home} cannot be read.", hint="Run this as the user who runs the gateway.") from None
+        raise ConfigError(f"{state_dir} cannot be read.", hint="Run this as the user who runs the gateway.") from None
     if owner != os.geteuid():  # the files that SQLite makes beside it would be out of the gateway's reach
         name = pwd.getpwuid(owner).pw_name
-        raise ConfigError(f"{home} belongs to {name}.", hint=f"Run this as that user: sudo -u {name} crestline ...")
+        raise ConfigError(
+            f"{state_dir} belongs to {name}.", hint=f"Run this as that user: sudo -u {name} crestline ..."
+        )

@@ -32,7 +32,7 @@ def show(jobs: JobIds, site: Site = None, json: Json = False) -> None:
                 await _show(system, each, json=json)
         several.raise_any()
 
-    on_system(site, action, patient=False)
+    on_system(site, action, retry=False)
 
 
 async def _show(system: System, job_id: str, *, json: bool) -> None:

@@ -16,22 +16,22 @@ from crestline.cli.connecting import on_site_for, on_system
 from crestline.cli.durations import clock, seconds, when
 from crestline.cli.errors import UsageError
 from crestline.cli.help import make_app
-from crestline.cli.keyed_runs import find_job
 from crestline.cli.options import Json, Site
 from crestline.cli.outcome import describe_end, job_exit_code
 from crestline.cli.output import note, one_line, print_json, print_table, write
 from crestline.cli.recent_jobs import as_submitted, note_job, recent_ids
 from crestline.cli.remote import check_known, is_missing, naming_missing_directory, output_files, read_file
 from crestline.cli.resources import takes_resources
+from crestline.cli.run_keys import find_job
 from crestline.cli.several import Several
 from crestline.concurrency import map_concurrently
 from crestline.model import (
     CrestlineError,
+    FileMissingError,
     InvalidRequestError,
     Job,
     JobNotFoundError,
     JobSpec,
-    MissingFileError,
     NotFoundError,
     endings,
 )
@@ -112,7 +112,7 @@ def ps(
             found = await _jobs_without_list(system, account=account, all_users=all_users, window=span or 86400)
             return [job for job in found if name in (None, job.name) and account in (None, job.account)]
 
-    jobs = on_system(site, action, patient=False)
+    jobs = on_system(site, action, retry=False)
     if span is not None:  # gateways know a few windows alone, and choose the next longer one
         begin = time.time() - span
         jobs = [job for job in jobs if job.times.end is None or job.times.end >= begin]
@@ -223,7 +223,7 @@ def logs(
                         print_json({"job_id": job, "path": path, "text": text})
                     else:
                         write(piece)
-        except (InvalidRequestError, MissingFileError):  # its file is out of what the gateway serves, or is not there
+        except (InvalidRequestError, FileMissingError):  # its file is out of what the gateway serves, or is not there
             await _check_started(system, job)
             async with naming_missing_directory(system, paths[0]):
                 raise
@@ -237,7 +237,7 @@ async def _check_started(system: System, job_id: str) -> None:
     """Say of a job without output that it could not be started, if that is why.
 
     Raises:
-        MissingFileError: it could not.
+        FileMissingError: it could not.
     """
     job = await system.job(job_id)
     if endings.launch_failed(job):
@@ -245,7 +245,7 @@ async def _check_started(system: System, job_id: str) -> None:
         if job.workdir and await is_missing(system, job.workdir):
             missing, hint = missing_directory(job.workdir)
             message = f"{message} {missing}"
-        raise MissingFileError(message, hint=hint)
+        raise FileMissingError(message, hint=hint)
 
 
 @app.command()

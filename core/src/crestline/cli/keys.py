@@ -1,4 +1,4 @@
-"""`crestline keys`: manage your own API keys through a gateway, or any user's keys in the gateway's home."""
+"""`crestline keys`: manage your own API keys through a gateway, or any user's keys in the gateway's state directory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from crestline.cli.connecting import run_async
 from crestline.cli.durations import seconds, when
 from crestline.cli.errors import UsageError
 from crestline.cli.help import make_app
-from crestline.cli.options import ConfigFile, HomeFolder, Json, Site
+from crestline.cli.options import ConfigFile, Json, Site, StateDir
 from crestline.cli.output import note, print_json, print_table
 from crestline.cli.scopes import ScopeNames, read_scopes
 from crestline.cli.several import Several
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 app = make_app()
 keys = make_app(
-    help="Create, list and revoke API keys: yours, or any user's by --user, --home or --config on the gateway's host.",
+    help="Create, list and revoke API keys: yours, or any user's by --user, --state-dir or --config on the gateway's"
+    " host.",
     no_args_is_help=True,
 )
 app.add_typer(keys, name="keys")
@@ -49,19 +50,19 @@ def create(
         typer.Option("--group", metavar="NAME", help="With --user: a group of theirs; repeatable."),
     ] = None,
     site: Site = None,
-    home: HomeFolder = None,
+    state_dir: StateDir = None,
     config: ConfigFile = None,
     json: Json = False,
 ) -> None:
     """Create an API key and print it, this once."""
     life = seconds(expires) if expires else None
     scopes = read_scopes(scope)
-    if user is None and (home or config or group):
+    if user is None and (state_dir or config or group):
         raise UsageError("Name the user that the key acts as: --user NAME.")
     if user is None:
         key = run_async(_create(site, name, scopes, life))
     else:
-        key = run_async(_create_at_home(config, home, user, group or [], name, scopes, life))
+        key = run_async(_create_in_store(config, state_dir, user, group or [], name, scopes, life))
     if json:
         print_json(structs.asdict(key))
         return
@@ -74,12 +75,12 @@ def create(
 def list_(
     user: Owner = None,
     site: Site = None,
-    home: HomeFolder = None,
+    state_dir: StateDir = None,
     config: ConfigFile = None,
     json: Json = False,
 ) -> None:
     """List API keys that were not revoked."""
-    found = run_async(_list_at_home(config, home, user) if user or home or config else _list(site))
+    found = run_async(_list_in_store(config, state_dir, user) if user or state_dir or config else _list(site))
     if json:
         print_json([structs.asdict(each) for each in found])
         return
@@ -101,11 +102,13 @@ def revoke(
     key_ids: Annotated[list[str], typer.Argument(metavar="KEY...", help="Ids of keys, not the keys themselves.")],
     user: Owner = None,
     site: Site = None,
-    home: HomeFolder = None,
+    state_dir: StateDir = None,
     config: ConfigFile = None,
 ) -> None:
     """End API keys, at once."""
-    run_async(_revoke_at_home(config, home, user, key_ids) if user or home or config else _revoke(site, key_ids))
+    run_async(
+        _revoke_in_store(config, state_dir, user, key_ids) if user or state_dir or config else _revoke(site, key_ids)
+    )
 
 
 async def _create(site: str | None, name: str, scopes: list[Scope] | None, life: int | None) -> NewApiKey:
@@ -114,21 +117,21 @@ async def _create(site: str | None, name: str, scopes: list[Scope] | None, life:
     return await create_api_key(_listening(site), name, scopes=scopes, expires_in=life)
 
 
-async def _create_at_home(
+async def _create_in_store(
     config: Path | None,
-    home: Path | None,
+    state_dir: Path | None,
     user: str,
     groups: list[str],
     name: str,
     scopes: list[Scope] | None,
     life: int | None,
 ) -> NewApiKey:
-    async with gateway_store.open_store(config, home) as (store, settings):
+    async with gateway_store.open_store(config, state_dir) as (store, settings):
         from crestline.gateway.access import build_api_keys
-        from crestline.gateway.identity import Caller
+        from crestline.gateway.identity import Principal
         from crestline.wire.extensions import SCOPES
 
-        owner = Caller(username=user, client_id="", scopes=SCOPES, groups=frozenset(groups), issuer="")
+        owner = Principal(username=user, client_id="", scopes=SCOPES, groups=frozenset(groups), issuer="")
         key = await build_api_keys(settings, store).create(owner, name, scopes, life)
         await gateway_store.note(store, "keys create", f"{key.key_id} {user}")
         return key
@@ -149,8 +152,8 @@ def _listening(target: str | None) -> client.Site:
     return site
 
 
-async def _list_at_home(config: Path | None, home: Path | None, user: str | None) -> list[ApiKeyInfo]:
-    async with gateway_store.open_store(config, home) as (store, settings):
+async def _list_in_store(config: Path | None, state_dir: Path | None, user: str | None) -> list[ApiKeyInfo]:
+    async with gateway_store.open_store(config, state_dir) as (store, settings):
         from crestline.gateway.access import build_api_keys
 
         return await build_api_keys(settings, store).list(user)
@@ -166,8 +169,8 @@ async def _revoke(site: str | None, key_ids: list[str]) -> None:
     several.raise_any()
 
 
-async def _revoke_at_home(config: Path | None, home: Path | None, user: str | None, key_ids: list[str]) -> None:
-    async with gateway_store.open_store(config, home) as (store, settings):
+async def _revoke_in_store(config: Path | None, state_dir: Path | None, user: str | None, key_ids: list[str]) -> None:
+    async with gateway_store.open_store(config, state_dir) as (store, settings):
         from crestline.gateway.access import build_api_keys
 
         for key_id in key_ids:

@@ -49,9 +49,13 @@ Site = Annotated[
 ]
 
 ConfigFile = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="The gateway's configuration, which names its home.")
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="The gateway's configuration, which names its state directory."),
 ]
 
-HomeFolder = Annotated[
-    Path | None, typer.Option("--home", metavar="DIR", help="The gateway's home. Default: in the user's data folder.")
+StateDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--state-dir", metavar="DIR", help="The gateway's state directory. Default: in the user's data folder."
+    ),
 ]

@@ -58,7 +58,8 @@ BUILT_IN = {
     "mkdir": BuiltIn("files", "Make directories on the system."),
     "keys": BuiltIn(
         "keys",
-        "Create, list and revoke API keys: yours, or any user's by --user, --home or --config on the gateway's host.",
+        "Create, list and revoke API keys: yours, or any user's by --user, --state-dir or --config on the gateway's"
+        " host.",
     ),
     "doctor": BuiltIn("doctor", "Check the connection to a system step by step; exit with 1 if something fails."),
     "clients": BuiltIn(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from crestline.model import CrestlineError, MissingFileError
+from crestline.model import CrestlineError, FileMissingError
 from crestline.model.directories import missing_directory
 
 if TYPE_CHECKING:
@@ -40,13 +40,13 @@ async def output_files(system: System, job_id: str, *, stderr: bool = False) -> 
 
     Raises:
         JobNotFoundError: there is no such job.
-        MissingFileError: the path of its output is unknown.
+        FileMissingError: the path of its output is unknown.
     """
     jobs = await system.backend.jobs.metadata(job_id)
     paths = [(job.stderr if stderr else None) or job.stdout for job in jobs]
     known = list(dict.fromkeys(path for path in paths if path))
     if not known:
-        raise MissingFileError(
+        raise FileMissingError(
             f"The gateway does not say where job {job_id} writes to.", hint="Name its file: crestline cat PATH"
         )
     return known
@@ -59,17 +59,17 @@ async def naming_missing_directory(system: System, path: str) -> AsyncIterator[N
     A path that ends in a slash is a directory itself.
 
     Raises:
-        MissingFileError: a directory does not exist, or what is missing was raised inside.
+        FileMissingError: a directory does not exist, or what is missing was raised inside.
     """
     try:
         yield
-    except MissingFileError as error:
+    except FileMissingError as error:
         default = await system.default_workdir()
         is_below = f"{path.rstrip('/')}/".startswith(f"{default.rstrip('/')}/")
         for directory in [default] * is_below + [posixpath.dirname(path)]:
             if await is_missing(system, directory):
                 message, hint = missing_directory(directory)
-                raise MissingFileError(message, hint=hint, details=error.details) from error
+                raise FileMissingError(message, hint=hint, details=error.details) from error
         raise
 
 
@@ -77,7 +77,7 @@ async def is_missing(system: System, path: str) -> bool:
     """Whether the system says that a path does not exist; False also where it does not tell."""
     try:
         await system.stat(path)
-    except MissingFileError:
+    except FileMissingError:
         return True
     except CrestlineError:
         return False
@@ -88,7 +88,7 @@ async def is_directory(system: System, path: str, *, follow: bool = True) -> boo
     """Whether a path of the system is a directory, or with `follow` a link to one; False also where nothing is."""
     try:
         return stat.S_ISDIR((await system.stat(path, follow=follow))["mode"])
-    except MissingFileError:
+    except FileMissingError:
         return False
 
 
@@ -98,9 +98,9 @@ async def read_last_lines(system: System, path: str, count: int) -> tuple[bytes,
     A plain FirecREST hands out no part of a file by bytes: there all of it is read.
 
     Raises:
-        MissingFileError: there is none.
+        FileMissingError: there is none.
     """
-    if not system.reads_ranges:
+    if not system.supports_ranges:
         content = await system.read_bytes(path)
         whole, partial = content.count(b"\n"), content.rpartition(b"\n")[2]
         return last_lines(content, count), f"lines:{whole}:{len(partial.decode(errors='replace'))}"
@@ -124,7 +124,7 @@ async def read_file(system: System, path: str) -> AsyncIterator[bytes]:
     """The content of a file on the system.
 
     Raises:
-        MissingFileError: there is none.
+        FileMissingError: there is none.
     """
     from crestline.client import Capability
 

@@ -50,7 +50,7 @@ async def _identity(system: System, path: str) -> tuple[int, int] | None:
 
 async def read_part(system: System, path: str, start: int, length: int, size: int) -> bytes:
     """A part of a file; of a large one on plain FirecREST by its windows, which count characters as bytes."""
-    if system.reads_ranges:
+    if system.supports_ranges:
         return await system.read_range(path, start, length)
     files, most = system.backend.files, system.backend.max_direct_download
     if size <= most:

@@ -18,7 +18,11 @@ from crestline.cli.connecting import on_site_for
 from crestline.cli.errors import UsageError, exit_code
 from crestline.cli.help import make_app
 from crestline.cli.jobs import read_script
-from crestline.cli.keyed_runs import (
+from crestline.cli.options import Json, Site
+from crestline.cli.outcome import job_exit_code
+from crestline.cli.progress import progress_bar
+from crestline.cli.resources import takes_resources
+from crestline.cli.run_keys import (
     RunNote,
     check_same_request,
     digest_request,
@@ -27,11 +31,7 @@ from crestline.cli.keyed_runs import (
     read_note,
     write_note,
 )
-from crestline.cli.options import Json, Site
-from crestline.cli.outcome import job_exit_code
-from crestline.cli.progress import progress_bar
-from crestline.cli.resources import takes_resources
-from crestline.cli.telling import Teller
+from crestline.cli.run_reporter import RunReporter
 from crestline.model import CrestlineError, Job, JobSpec
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def run(
         raise UsageError("run follows one job; submit an array with `crestline submit --array`.")
     text = read_script(script) if script else f"#!/bin/bash\n{shlex.join(command or [])}\n"
     name = resources["name"] or Path(script or (command or ["run"])[0]).stem
-    tell = Teller(json)
+    tell = RunReporter(json)
 
     async def action(system: System) -> int:
         from crestline.client.files import IgnoreRules
@@ -160,7 +160,7 @@ async def _workdir(system: System, workdir: str, key: str | None) -> str:
     return await system.resolve_path(f"crestline-runs/{name}")
 
 
-async def _upload(system: System, sources: list[tuple[Path, IgnoreRules]], workdir: str, tell: Teller) -> None:
+async def _upload(system: System, sources: list[tuple[Path, IgnoreRules]], workdir: str, tell: RunReporter) -> None:
     for source, ignore in sources:
         target = f"{workdir}/"
         if source.is_dir():
@@ -187,9 +187,9 @@ async def _cancel_submitted(system: System, submission: asyncio.Future[Job]) -> 
     await system.cancel(await submission)
 
 
-async def _attend(system: System, job: Job, tell: Teller) -> Job:
+async def _attend(system: System, job: Job, tell: RunReporter) -> Job:
     """Follow the job's output to its end; returns the job as it ended."""
-    from crestline.cli.following import follow_job
+    from crestline.cli.follow import follow_job
 
     try:
         return await follow_job(system, job, tell)
@@ -210,7 +210,7 @@ async def _surely(work: Awaitable[None]) -> None:
     await task
 
 
-async def _collect(system: System, patterns: list[str], output_dir: Path, job: Job, tell: Teller) -> int:
+async def _collect(system: System, patterns: list[str], output_dir: Path, job: Job, tell: RunReporter) -> int:
     """Fetch the results; the exit code is the job's, or that of the first failure here where the job succeeded."""
     code = job_exit_code(job)
     for pattern in patterns:

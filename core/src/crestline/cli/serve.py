@@ -15,14 +15,14 @@ import typer
 
 from crestline.cli.extras import needs_extra
 from crestline.cli.help import make_app
-from crestline.cli.options import HomeFolder, Json
+from crestline.cli.options import Json, StateDir
 from crestline.cli.output import print_json
 from crestline.model import ConfigError
 
 if TYPE_CHECKING:
     from crestline.gateway.config import GatewayConfig
-    from crestline.gateway.home import Endpoint, Home
     from crestline.gateway.server import Server
+    from crestline.gateway.state_directory import Endpoint, StateDirectory
 
 SITE = "local"
 """under this name the gateway stands in the sites file; the latest one started has it"""
@@ -51,7 +51,7 @@ def serve(
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="TOML file with the configuration; none is needed.")
     ] = None,
-    home: HomeFolder = None,
+    state_dir: StateDir = None,
     host: Annotated[
         str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1, or as configured")
     ] = None,
@@ -93,7 +93,7 @@ def serve(
     def read_config() -> GatewayConfig:
         from crestline.gateway.config import load_config
 
-        given = {"home": home, "host": host, "port": port, "public_url": public_url}
+        given = {"state_dir": state_dir, "host": host, "port": port, "public_url": public_url}
         switches = {"allow_plain_http": allow_plain_http or None, "trust_all_users": trust_all_users or None}
         return load_config(config, **given, **switches)
 
@@ -108,18 +108,18 @@ def serve(
     except (ConfigError, ExceptionGroup) as error:  # of several systems that start at the same time
         if (other := _running(settings)) is not None:
             raise ConfigError(
-                f"A gateway already serves {settings.home} at {other.url}, as process {other.pid}.",
-                hint=f"Use that one, stop it with `kill {other.pid}`, or give this one its own --home and --port.",
+                f"A gateway already serves {settings.state_dir} at {other.url}, as process {other.pid}.",
+                hint=f"Use that one, stop it with `kill {other.pid}`, or give this one its own --state-dir and --port.",
             ) from error
         raise
 
 
 def _running(settings: GatewayConfig) -> Endpoint | None:
-    """The gateway that serves this home in another process, if any."""
-    from crestline.gateway.home import Home
+    """The gateway that serves this state directory in another process, if any."""
+    from crestline.gateway.state_directory import StateDirectory
 
     try:
-        endpoint = Home(settings.home).read_endpoint()
+        endpoint = StateDirectory(settings.state_dir).read_endpoint()
         if endpoint.pid is None or endpoint.pid == os.getpid():
             return None
         os.kill(endpoint.pid, 0)
@@ -145,23 +145,23 @@ def _bind(
 
 def _announce(settings: GatewayConfig, server: Server, json: bool) -> None:
     """Say how to connect, for programs of this machine in files, for people on stdout. Secrets stay in their file."""
-    from crestline.gateway.home import Endpoint, Home
+    from crestline.gateway.state_directory import Endpoint, StateDirectory
 
-    home = Home(settings.home)
+    state_dir = StateDirectory(settings.state_dir)
     endpoint = Endpoint(
         url=server.public_url,
         token_url=f"{server.public_url}/oauth2/token",
         system=next(iter(settings.systems)),
         pid=os.getpid(),
     )
-    home.record_endpoint(endpoint)
-    sites_file = _register(home, endpoint)
+    state_dir.record_endpoint(endpoint)
+    sites_file = _register(state_dir, endpoint)
     facts = {
         "url": endpoint.url,
         "token_url": endpoint.token_url,
         "docs": f"{endpoint.url}/docs",
-        "home": str(home.path),
-        "client_file": str(home.first_client),
+        "state_dir": str(state_dir.path),
+        "client_file": str(state_dir.first_client),
         "site": SITE,
         "sites_file": str(sites_file),
         "system": endpoint.system,
@@ -177,18 +177,18 @@ def _announce(settings: GatewayConfig, server: Server, json: bool) -> None:
     print(
         f"Crestline serves {', '.join(settings.systems)} at {endpoint.url}\n"
         f"{sign_in}  FirecREST   {endpoint.url}\n{iri}  API docs    {facts['docs']}\n"
-        f"  client      id and secret are in {home.first_client}\n"
-        f'  shell       eval "$(crestline env --home {shlex.quote(str(home.path))})"\n'
+        f"  client      id and secret are in {state_dir.first_client}\n"
+        f'  shell       eval "$(crestline env --state-dir {shlex.quote(str(state_dir.path))})"\n'
         f"  adapters    site '{SITE}' in {sites_file}\n"
         "Ctrl-C ends it; jobs go on.",
         flush=True,
     )
 
 
-def _register(home: Home, endpoint: Endpoint) -> Path:
+def _register(state_dir: StateDirectory, endpoint: Endpoint) -> Path:
     from crestline.client import register_site
 
-    client_id, secret = home.read_first_client()
+    client_id, secret = state_dir.read_first_client()
     return register_site(
         SITE,
         url=endpoint.url,

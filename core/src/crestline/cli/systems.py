@@ -68,7 +68,7 @@ async def _ask_all(sites: dict[str, client.Site]) -> list[tuple[str, list[dict[s
         from crestline.client import Policy, RetryPolicy, list_systems
 
         # One site that is down must not keep the others waiting for long.
-        quick = Policy(retry=RetryPolicy(attempts=1, budget=10, connect_timeout=5, answer_timeout=10))
+        quick = Policy(retry=RetryPolicy(attempts=1, total_timeout=10, connect_timeout=5, read_timeout=10))
         try:
             check_listening(site.url)
             return name, await list_systems(site, quick)

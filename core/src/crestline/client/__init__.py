@@ -34,47 +34,47 @@ if TYPE_CHECKING:
     from crestline.client.auth import Authorizer
     from crestline.client.blocking import BlockingSystem
     from crestline.client.federation import Choice, choose_system, connect_any
-    from crestline.client.files import IgnoreRules, Member, Report, Selection, map_link
+    from crestline.client.files import BundleFile, BundleFilter, IgnoreRules, TransferReport, map_link
     from crestline.client.logs import JobOutput, OutputLine
     from crestline.client.monitor import JobMonitor
-    from crestline.client.run_once import DUPLICATE_EXIT_CODE
+    from crestline.client.submit_guard import DUPLICATE_EXIT_CODE
     from crestline.client.systems import list_systems
-    from crestline.client.traffic import Traffic, counting
-    from crestline.client.watched import JobEvent
+    from crestline.client.traffic import Traffic, measure_traffic
+    from crestline.client.watched_job import JobEvent
 
 __all__ = [
     "ADDRESS_FIELDS",
     "DUPLICATE_EXIT_CODE",
     "Authorizer",
     "BlockingSystem",
+    "BundleFile",
+    "BundleFilter",
     "Capability",
     "Choice",
     "IgnoreRules",
     "JobEvent",
     "JobMonitor",
     "JobOutput",
-    "Member",
     "OutputLine",
     "Policy",
     "PollPolicy",
-    "Report",
     "RetryPolicy",
-    "Selection",
     "Site",
     "SubmitPolicy",
     "System",
     "Traffic",
+    "TransferReport",
     "choose_system",
     "connect",
     "connect_any",
     "connect_blocking",
-    "counting",
     "create_api_key",
     "find_site",
     "list_api_keys",
     "list_systems",
     "load_sites",
     "map_link",
+    "measure_traffic",
     "register_site",
     "revoke_api_key",
     "site_from_environment",
@@ -88,13 +88,13 @@ __getattr__ = lazy_exports(
         "crestline.client.auth": ("Authorizer",),
         "crestline.client.blocking": ("BlockingSystem",),
         "crestline.client.federation": ("Choice", "choose_system", "connect_any"),
-        "crestline.client.files": ("IgnoreRules", "Member", "Report", "Selection", "map_link"),
+        "crestline.client.files": ("IgnoreRules", "BundleFile", "TransferReport", "BundleFilter", "map_link"),
         "crestline.client.logs": ("JobOutput", "OutputLine"),
         "crestline.client.monitor": ("JobMonitor",),
-        "crestline.client.run_once": ("DUPLICATE_EXIT_CODE",),
+        "crestline.client.submit_guard": ("DUPLICATE_EXIT_CODE",),
         "crestline.client.systems": ("list_systems",),
-        "crestline.client.traffic": ("Traffic", "counting"),
-        "crestline.client.watched": ("JobEvent",),
+        "crestline.client.traffic": ("Traffic", "measure_traffic"),
+        "crestline.client.watched_job": ("JobEvent",),
     },
 )
 
@@ -105,7 +105,7 @@ def connect(
     system: str | None = None,
     policy: Policy | None = None,
     authorizer: Authorizer | None = None,
-    handover: Path | None = None,
+    session_cache: Path | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> System:
     """A system, to be used in an `async with`.
@@ -116,7 +116,7 @@ def connect(
         system: the system's name where the target has none.
         policy: retry, polling and submission settings.
         authorizer: credentials to use in place of the site's.
-        handover: a file in a private directory, through which processes of one identity that live for seconds hand
+        session_cache: a file in a private directory, through which processes of one identity that live for seconds hand
             the access token and what the gateway said of itself on to each other.
         transport: carries the requests in place of the network, as httpx's own `transport` does; for tests.
 
@@ -127,7 +127,7 @@ def connect(
         site, named = target, target.system
     else:
         site, named = find_site(target)
-    return System(site, system or named, policy or Policy(), authorizer, handover, transport)
+    return System(site, system or named, policy or Policy(), authorizer, session_cache, transport)
 
 
 def connect_blocking(

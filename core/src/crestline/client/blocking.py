@@ -185,9 +185,9 @@ class BlockingSystem:
         return self._system.max_direct_size
 
     @property
-    def reads_ranges(self) -> bool:
+    def supports_ranges(self) -> bool:
         """Whether the gateway hands out a part of a file."""
-        return self._system.reads_ranges
+        return self._system.supports_ranges
 
     @property
     def traffic(self) -> Traffic:
@@ -200,7 +200,7 @@ class BlockingSystem:
     submit = _blocking(System.submit)
     submit_many = _blocking(System.submit_many)
     job = _blocking(System.job)
-    elements = _blocking(System.elements)
+    array_tasks = _blocking(System.array_tasks)
     jobs = _blocking(System.jobs)
     find = _blocking(System.find)
     watch = _iterating(System.watch)

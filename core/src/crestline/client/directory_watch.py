@@ -8,7 +8,7 @@ import anyio
 
 from crestline import clock
 from crestline.client.backends.base import Backend
-from crestline.model import File, GatewayUnavailableError, MissingFileError, RateLimitedError
+from crestline.model import File, FileMissingError, GatewayUnavailableError, RateLimitedError
 
 
 async def watch_directory(
@@ -31,7 +31,7 @@ async def watch_directory(
     while True:
         try:
             entries = await backend.files.list(path)
-        except MissingFileError:
+        except FileMissingError:
             entries = []
         except (GatewayUnavailableError, RateLimitedError) as error:
             if clock.monotonic() - answered > patience:

@@ -10,7 +10,7 @@ import msgspec
 from crestline.model import InvalidRequestError, Job, JobState, JobTimes
 from crestline.model.job_ids import is_element, parent
 
-__all__ = ["check_id", "chosen", "is_element", "merge_answer", "parent", "together"]
+__all__ = ["check_id", "find_job", "is_element", "merge_answer", "merge_array", "parent"]
 
 _PENDING_ELEMENTS = re.compile(r"^[A-Za-z0-9]+_\[(?P<indexes>[\d,:%-]+)\]$")
 _RUNS = frozenset({JobState.RUNNING, JobState.CONFIGURING, JobState.COMPLETING, JobState.SUSPENDED})
@@ -26,7 +26,7 @@ def check_id(job_id: str) -> None:
         raise InvalidRequestError(f"{job_id!r} is not a job id.", hint="Give it as the scheduler prints it.")
 
 
-def chosen(jobs: Iterable[Job], job_id: str) -> Job | None:
+def find_job(jobs: Iterable[Job], job_id: str) -> Job | None:
     """What a list of jobs says about `job_id`, None if nothing. The rows of an array become one job."""
     jobs = list(jobs)
     if is_element(job_id):
@@ -46,13 +46,13 @@ def merge_answer(jobs: list[Job], job_id: str) -> Job | None:
     (`12`, `12_[4-9]`), and elements that run also as jobs with ids of their own (`15`).
     """
     if is_element(job_id):
-        return chosen(jobs, job_id)
+        return find_job(jobs, job_id)
     if len(jobs) == 1 and jobs[0].job_id == job_id:
         return jobs[0]
-    return together(jobs, job_id) if jobs else None
+    return merge_array(jobs, job_id) if jobs else None
 
 
-def together(jobs: list[Job], job_id: str) -> Job:
+def merge_array(jobs: list[Job], job_id: str) -> Job:
     """An array as one job: it has ended when all elements have, and failed when one has."""
     speaker = _speaker(jobs)
     state = speaker.state

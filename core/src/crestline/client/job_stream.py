@@ -27,7 +27,7 @@ class JobStream:
     an event cannot say alone (arrays), are the monitor's to ask for.
 
     Args:
-        hear: takes a job; returns False where it has to be asked for after all.
+        on_job: takes a job; returns False where it has to be asked for after all.
         outage: takes the reason why the gateway knows nothing.
         wake: calls the monitor.
     """
@@ -36,27 +36,27 @@ class JobStream:
         self,
         backend: Backend,
         policy: PollPolicy,
-        hear: Callable[[Job], bool],
+        on_job: Callable[[Job], bool],
         outage: Callable[[str], Awaitable[None]],
         wake: Callable[[], None],
     ) -> None:
         self._backend = backend
         self._policy = policy
-        self._hear = hear
+        self.on_job = on_job
         self._outage = outage
         self._wake = wake
         self._told: set[str] = set()
         self._asked: frozenset[str] = frozenset()
         self._all = False
-        self._pause = policy.restream
+        self._pause = policy.stream_reconnect_delay
         self._opened = -math.inf
         self._task: asyncio.Task[None] | None = None
 
-    def tells(self, job_id: str) -> bool:
+    def covers(self, job_id: str) -> bool:
         """Whether every change of this job will be heard."""
         return job_id in self._told
 
-    def want(self, ids: Sequence[str]) -> None:
+    def subscribe(self, ids: Sequence[str]) -> None:
         """Listen to these jobs from now on; a stream that lacks some is opened anew, though not at every call."""
         if Capability.JOB_EVENTS not in self._backend.capabilities or clock.monotonic() - self._opened < self._pause:
             return
@@ -81,7 +81,7 @@ class JobStream:
             ids = None if self._all else sorted(self._asked)
             async with contextlib.aclosing(self._backend.jobs.events(ids)) as events:  # type: ignore[type-var]
                 async for news in events:
-                    self._pause = self._policy.restream
+                    self._pause = self._policy.stream_reconnect_delay
                     if news.job is not None:
                         self._note(news.job)
                     elif news.outage is not None:
@@ -90,7 +90,7 @@ class JobStream:
                         self._told -= lost
                         self._wake()
         except CrestlineError as error:
-            self._pause = min(self._pause * 2, self._policy.relist)
+            self._pause = min(self._pause * 2, self._policy.list_retry_delay)
             _LOG.info("No job events from %s, asking instead: %s", self._backend.gateway_url, error)
         finally:
             self._told.clear()
@@ -99,7 +99,7 @@ class JobStream:
                 self._wake()
 
     def _note(self, job: Job) -> None:
-        if self._hear(job):
+        if self.on_job(job):
             if job.job_id not in self._told:
                 self._told.add(job.job_id)
                 self._wake()  # it need not be asked for any more

@@ -9,7 +9,7 @@ from crestline import clock
 from crestline.client.backends.base import Backend
 from crestline.client.backends.messages import JobFilter
 from crestline.client.policy import Policy
-from crestline.client.run_once import is_duplicate
+from crestline.client.submit_guard import is_duplicate
 from crestline.model import CrestlineError, Job
 
 
@@ -17,22 +17,21 @@ async def find_job(backend: Backend, matches: Callable[[Job], bool], policy: Pol
     """The job that matches, as soon as a list has it.
 
     Returns:
-        the job; None when the lists have lacked it for `SubmitPolicy.visibility`. A list that cannot be had counts for
-        nothing.
+        the job; None when the lists have lacked it for `SubmitPolicy.visibility_timeout`. Lists that fail do not count.
     """
     missing_since: float | None = None
     while True:
-        pause = policy.submit.look_every
+        pause = policy.submit.poll_interval
         try:
-            jobs = await backend.jobs.list(JobFilter(all_users=policy.poll.all_users), patient=False)
+            jobs = await backend.jobs.list(JobFilter(all_users=policy.poll.all_users), retry=False)
         except CrestlineError as error:
-            pause = max(policy.poll.longest, error.retry_after or 0.0)
+            pause = max(policy.poll.max_interval, error.retry_after or 0.0)
         else:
             for job in jobs:
                 if matches(job) and not is_duplicate(job):
                     return job
             now = clock.monotonic()
             missing_since = missing_since if missing_since is not None else now
-            if now - missing_since >= policy.submit.visibility:
+            if now - missing_since >= policy.submit.visibility_timeout:
                 return None
         await asyncio.sleep(pause)

@@ -20,12 +20,12 @@ from crestline.client.backends.base import Backend
 from crestline.client.backends.capabilities import Capability
 from crestline.client.backends.messages import JobFilter
 from crestline.client.job_ids import check_id, merge_answer
+from crestline.client.job_index import JobIndex
 from crestline.client.job_stream import JobStream
-from crestline.client.listed import Listed
 from crestline.client.policy import PollPolicy
-from crestline.client.run_once import is_duplicate
 from crestline.client.submission_lookup import SubmissionLookup
-from crestline.client.watched import Entry, JobEvent, Watcher
+from crestline.client.submit_guard import is_duplicate
+from crestline.client.watched_job import JobEvent, WatchedJob, Watcher
 from crestline.concurrency import map_concurrently
 from crestline.model import CrestlineError, Job, JobNotFoundError, JobState
 
@@ -60,15 +60,15 @@ class JobMonitor:
         self._backend = backend
         self._submissions = submissions
         self._policy = policy or PollPolicy()
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, WatchedJob] = {}
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._turn = 0
         self._narrow = False
         self._list_again_at = 0.0
-        self._list_again_in = self._policy.shortest
-        self._duplicates: list[tuple[Entry, Job]] = []
-        self._stream = JobStream(backend, self._policy, self._hear, self._hear_outage, self._wake.set)
+        self._list_again_in = self._policy.min_interval
+        self._duplicates: list[tuple[WatchedJob, Job]] = []
+        self._stream = JobStream(backend, self._policy, self._on_event, self._hear_outage, self._wake.set)
         self.list_requests = 0
         self.id_requests = 0
         self.error: CrestlineError | None = None
@@ -77,7 +77,7 @@ class JobMonitor:
         """The job's present state, if known, and every change of it until it has ended.
 
         Raises:
-            JobNotFoundError: the scheduler does not know the job, confirmed over `PollPolicy.gone_after`.
+            JobNotFoundError: the scheduler does not know the job, confirmed over `PollPolicy.missing_timeout`.
             InvalidRequestError: no scheduler would call a job so.
         """
         entry = self._entry(job)
@@ -85,7 +85,7 @@ class JobMonitor:
         entry.watchers.append(watcher)
         try:
             if entry.job.state is not JobState.UNKNOWN:
-                watcher.tell(entry.event())
+                watcher.notify(entry.event())
             self._start()
             while True:
                 event = await watcher.next()
@@ -103,7 +103,7 @@ class JobMonitor:
         return last
 
     def snapshot(self, job: Job | str) -> Job:
-        """The job as last seen, at once; asking keeps it watched for `PollPolicy.remember`.
+        """The job as last seen, at once; asking keeps it watched for `PollPolicy.idle_ttl`.
 
         The first time for an id nothing is known yet: the state is UNKNOWN (or what the given `Job` says).
 
@@ -111,7 +111,7 @@ class JobMonitor:
             JobNotFoundError: as `watch`.
         """
         entry = self._entry(job)
-        entry.wanted_until = clock.monotonic() + self._policy.remember
+        entry.wanted_until = clock.monotonic() + self._policy.idle_ttl
         if self._is_gone(entry, entry.missed_at):
             raise _gone(entry.job.job_id)
         self._start()
@@ -127,12 +127,12 @@ class JobMonitor:
         await self._stream.close()
         for entry in self._entries.values():
             for watcher in entry.watchers:
-                watcher.tell(CrestlineError("The connection was closed.", hint="Keep it open while you wait."))
+                watcher.notify(CrestlineError("The connection was closed.", hint="Keep it open while you wait."))
         self._entries.clear()
 
     # who is watched
 
-    def _entry(self, job: Job | str) -> Entry:
+    def _entry(self, job: Job | str) -> WatchedJob:
         now = clock.monotonic()
         job_id = job if isinstance(job, str) else job.job_id
         entry = self._entries.get(job_id)
@@ -141,11 +141,11 @@ class JobMonitor:
             if isinstance(job, str):
                 state = JobState.SUBMITTED if self._submissions.has_submitted(job_id) else JobState.UNKNOWN
                 job = Job(job_id=job_id, state=state, system=self._backend.system_name)
-            entry = self._entries[job_id] = Entry(job, now)
+            entry = self._entries[job_id] = WatchedJob(job, now)
             self._wake.set()
         return entry
 
-    def _active(self, now: float) -> list[Entry]:
+    def _active(self, now: float) -> list[WatchedJob]:
         """Return the jobs that have to be looked at; forget those that no caller asks for."""
         unwanted = [name for name, each in self._entries.items() if not each.watchers and each.wanted_until < now]
         for job_id in unwanted:
@@ -167,26 +167,26 @@ class JobMonitor:
             _LOG.exception("The job monitor broke")
             for entry in self._entries.values():
                 for watcher in entry.watchers:
-                    watcher.tell(
+                    watcher.notify(
                         CrestlineError(f"The job monitor broke ({type(error).__name__}).", hint="See the log.")
                     )
             raise
 
     async def _rounds(self) -> None:
-        last_round = -self._policy.longest
+        last_round = -self._policy.max_interval
         costs = 0.0, 0.0  # of the last two rounds: a single slow one may be due to a start, the next shows
         while entries := self._active(clock.monotonic()):
             self._wake.clear()
-            self._stream.want([entry.job.job_id for entry in entries])
+            self._stream.subscribe([entry.job.job_id for entry in entries])
             now = clock.monotonic()
             quiet = now - max(entry.last_news for entry in entries)
             interval = self._policy.interval(quiet, min(costs))
             if self.error is not None:
-                interval = max(self._policy.longest, self.error.retry_after or 0.0)
-            elif unheard := [entry for entry in entries if not self._stream.tells(entry.job.job_id)]:
+                interval = max(self._policy.max_interval, self.error.retry_after or 0.0)
+            elif unheard := [entry for entry in entries if not self._stream.covers(entry.job.job_id)]:
                 entries = unheard
             else:
-                interval = self._policy.streamed
+                interval = self._policy.streaming_interval
             interval *= random.uniform(1 - self._policy.jitter, 1 + self._policy.jitter)  # noqa: S311
             if (left := last_round + interval - now) > 0:
                 try:
@@ -201,21 +201,23 @@ class JobMonitor:
             await self._round(entries)
             costs = costs[1], clock.monotonic() - last_round
 
-    def _hear(self, job: Job) -> bool:
+    def _on_event(self, job: Job) -> bool:
         """An event; returns whether that is all there is to say about the jobs it concerns."""
         entry = self._entries.get(job.job_id)
         if entry is None or is_duplicate(job):
             return False
         if not entry.job.is_finished:
             entry.heard = clock.monotonic()
-            self._seen(entry, job, entry.heard)
+            self._update(entry, job, entry.heard)
         return True
 
     async def _hear_outage(self, reason: str) -> None:
         now = clock.monotonic()
-        await self._tell_unknown([entry for entry in self._active(now) if self._stream.tells(entry.job.job_id)], reason)
+        await self._mark_unknown(
+            [entry for entry in self._active(now) if self._stream.covers(entry.job.job_id)], reason
+        )
 
-    async def _round(self, entries: list[Entry]) -> None:
+    async def _round(self, entries: list[WatchedJob]) -> None:
         now = clock.monotonic()
         missed = entries
         self._duplicates.clear()
@@ -225,21 +227,21 @@ class JobMonitor:
             except CrestlineError as error:
                 if not await self._answers_by_id(entries[self._turn % len(entries)]):
                     self.error = error
-                    await self._tell_unknown(entries, str(error))
+                    await self._mark_unknown(entries, str(error))
                     return
                 # It is the list itself that cannot be had: too long, or spoilt by some job in it.
-                self._list_again_in = min(self._list_again_in * 2, self._policy.relist)
+                self._list_again_in = min(self._list_again_in * 2, self._policy.list_retry_delay)
                 self._list_again_at = now + self._list_again_in
                 _LOG.warning("No job list from %s, asking job by job: %s", self._backend.gateway_url, error)
             else:
-                self._list_again_in = self._policy.shortest
-                missed = await self._tell_listed(entries, listed, now)
+                self._list_again_in = self._policy.min_interval
+                missed = await self._apply_list(entries, listed, now)
             self.error = None
         await self._look_up(missed)
         for entry, job in self._duplicates:
-            await self._adopt(entry, job)
+            await self._follow_original(entry, job)
 
-    async def _list(self, entries: list[Entry]) -> Listed:
+    async def _list(self, entries: list[WatchedJob]) -> JobIndex:
         ids = None
         if Capability.JOB_IDS in self._backend.capabilities and len(entries) <= _IDS_IN_A_QUERY:
             ids = tuple(entry.job.job_id for entry in entries)
@@ -250,20 +252,20 @@ class JobMonitor:
                 raise
             self._narrow = True
             jobs = await self._list_once(ids)
-        return await Listed.of(jobs)
+        return await JobIndex.build(jobs)
 
     async def _list_once(self, ids: tuple[str, ...] | None) -> list[Job]:
         self.list_requests += 1
         window = _NARROW if self._narrow else None
         return await self._backend.jobs.list(
-            JobFilter(ids=ids, window=window, all_users=self._policy.all_users), patient=False
+            JobFilter(ids=ids, window=window, all_users=self._policy.all_users), retry=False
         )
 
-    async def _tell_listed(self, entries: list[Entry], listed: Listed, asked: float) -> list[Entry]:
+    async def _apply_list(self, entries: list[WatchedJob], listed: JobIndex, asked: float) -> list[WatchedJob]:
         """Hand out what the list says that was asked for then; returns those it says nothing final about."""
         missed = []
         async for entry in cooperative.each(entries, _SLICE):
-            job = listed.about(entry.job.job_id)
+            job = listed.find(entry.job.job_id)
             if job is None or (job.is_finished and listed.may_be_partial(job.job_id)):
                 missed.append(entry)
             else:
@@ -272,59 +274,57 @@ class JobMonitor:
 
     # by id
 
-    async def _look_up(self, entries: list[Entry]) -> None:
+    async def _look_up(self, entries: list[WatchedJob]) -> None:
         """Ask for single jobs, in turn, so that all get theirs however many there are."""
-        if Capability.JOB_IDS in self._backend.capabilities and len(entries) > self._policy.lookups:
+        if Capability.JOB_IDS in self._backend.capabilities and len(entries) > self._policy.lookups_per_round:
             await self._look_up_many(entries)
             return
-        count = min(self._policy.lookups, len(entries))
+        count = min(self._policy.lookups_per_round, len(entries))
         begin = self._turn % max(len(entries), 1)
         self._turn += count
         await map_concurrently(self._look, (entries[begin:] + entries[:begin])[:count], _AT_ONCE)
 
-    async def _look(self, entry: Entry) -> None:
+    async def _look(self, entry: WatchedJob) -> None:
         self.id_requests += 1
         asked = clock.monotonic()
         job_id = entry.job.job_id
         job: Job | None = None
         try:
-            job = merge_answer(await self._backend.jobs.get(job_id, patient=False), job_id)
+            job = merge_answer(await self._backend.jobs.get(job_id, retry=False), job_id)
         except JobNotFoundError:
             pass
         except CrestlineError as error:
-            await self._tell_unknown([entry], str(error))
+            await self._mark_unknown([entry], str(error))
             return
         if job is None:
-            self._missing(entry)
+            self._record_miss(entry)
         else:
             self._answered(entry, job, asked)
 
-    async def _look_up_many(self, entries: list[Entry]) -> None:
+    async def _look_up_many(self, entries: list[WatchedJob]) -> None:
         for begin in range(0, len(entries), _IDS_IN_A_QUERY):
             some = entries[begin : begin + _IDS_IN_A_QUERY]
             self.id_requests += 1
             asked = clock.monotonic()
             try:
                 ids = tuple(entry.job.job_id for entry in some)
-                jobs = await self._backend.jobs.list(
-                    JobFilter(ids=ids, all_users=self._policy.all_users), patient=False
-                )
+                jobs = await self._backend.jobs.list(JobFilter(ids=ids, all_users=self._policy.all_users), retry=False)
             except CrestlineError as error:
-                await self._tell_unknown(some, str(error))
+                await self._mark_unknown(some, str(error))
                 continue
-            listed = await Listed.of(jobs)
+            listed = await JobIndex.build(jobs)
             for entry in some:
-                found = listed.about(entry.job.job_id)
+                found = listed.find(entry.job.job_id)
                 if found is None:
-                    self._missing(entry)
+                    self._record_miss(entry)
                 else:
                     self._answered(entry, found, asked)
 
-    async def _answers_by_id(self, entry: Entry) -> bool:
+    async def _answers_by_id(self, entry: WatchedJob) -> bool:
         """Whether the gateway is there at all, although the list is not."""
         self.id_requests += 1
         try:
-            await self._backend.jobs.get(entry.job.job_id, patient=False)
+            await self._backend.jobs.get(entry.job.job_id, retry=False)
         except JobNotFoundError:
             return True
         except CrestlineError:
@@ -333,31 +333,31 @@ class JobMonitor:
 
     # what was found
 
-    def _answered(self, entry: Entry, job: Job, asked: float) -> None:
+    def _answered(self, entry: WatchedJob, job: Job, asked: float) -> None:
         """What an answer says of a job, unless an event that came after the question has said more."""
         if entry.heard < asked:
-            self._seen(entry, job, clock.monotonic())
+            self._update(entry, job, clock.monotonic())
 
-    def _seen(self, entry: Entry, job: Job, now: float) -> None:
+    def _update(self, entry: WatchedJob, job: Job, now: float) -> None:
         entry.missing_since, entry.looks = None, 0
         if is_duplicate(job):
             self._duplicates.append((entry, job))
             return
-        entry.learn(job, now)
+        entry.update(job, now)
 
-    async def _adopt(self, entry: Entry, job: Job) -> None:
+    async def _follow_original(self, entry: WatchedJob, job: Job) -> None:
         """From now on `entry` is about the job that runs in place of this duplicate."""
         try:
             heir = await self._submissions.original_job_id(job)
         except CrestlineError as error:
-            await self._tell_unknown([entry], str(error))
+            await self._mark_unknown([entry], str(error))
             return
         if heir is not None:
             _LOG.warning("Job %s is a duplicate of %s, which is watched instead", job.job_id, heir)
             job = msgspec.structs.replace(job, job_id=heir, state=JobState.SUBMITTED, raw_state="", exit_code=None)
-        entry.learn(job, clock.monotonic())
+        entry.update(job, clock.monotonic())
 
-    def _missing(self, entry: Entry) -> None:
+    def _record_miss(self, entry: WatchedJob) -> None:
         now = clock.monotonic()
         if entry.missing_since is None:
             entry.missing_since = now
@@ -365,21 +365,21 @@ class JobMonitor:
         entry.missed_at = now
         if self._is_gone(entry, now):
             for watcher in entry.watchers:
-                watcher.tell(_gone(entry.job.job_id))
+                watcher.notify(_gone(entry.job.job_id))
 
-    def _is_gone(self, entry: Entry, now: float) -> bool:
+    def _is_gone(self, entry: WatchedJob, now: float) -> bool:
         if entry.missing_since is None:
             return False
-        looks, timeout = self._policy.gone_looks, self._policy.gone_after
+        looks, timeout = self._policy.missing_checks, self._policy.missing_timeout
         is_unseen = entry.job.state is JobState.UNKNOWN and not entry.job.raw_state
         if is_unseen and self._policy.unseen_timeout is not None:
             looks, timeout = min(looks, 2), min(timeout, self._policy.unseen_timeout)
         return entry.looks >= looks and now - entry.missing_since >= timeout
 
-    async def _tell_unknown(self, entries: Iterable[Entry], reason: str) -> None:
+    async def _mark_unknown(self, entries: Iterable[WatchedJob], reason: str) -> None:
         now = clock.monotonic()
         async for entry in cooperative.each(entries, _SLICE):
-            entry.tell(JobEvent(job=entry.job, state=JobState.UNKNOWN, reason=reason), now)
+            entry.notify(JobEvent(job=entry.job, state=JobState.UNKNOWN, reason=reason), now)
 
 
 def _gone(job_id: str) -> JobNotFoundError:

@@ -9,7 +9,7 @@ import secrets
 import stat
 
 from crestline.client.backends.base import Backend
-from crestline.model import ConflictError, InvalidRequestError, MissingFileError, TransferError
+from crestline.model import ConflictError, FileMissingError, InvalidRequestError, TransferError
 
 _NOT_DIRECT = re.compile(r"[\x00-\x1f\x7f\"\\]")
 # Transfer jobs of plain FirecREST have paths in shell scripts, some without any quotes, some after HTML escaping.
@@ -34,7 +34,7 @@ async def remote_stat(backend: Backend, path: str) -> dict[str, int] | None:
     """The numbers of stat(2), links followed; None if there is nothing."""
     try:
         return await backend.files.stat(path)
-    except MissingFileError:
+    except FileMissingError:
         return None
 
 
@@ -57,14 +57,14 @@ def is_direct(name: str) -> bool:
     return not _NOT_DIRECT.search(name) and "'" not in name
 
 
-def is_fit_for_jobs(path: str) -> bool:
+def is_job_safe_path(path: str) -> bool:
     """Whether this path may enter the script of one of plain FirecREST's transfer jobs."""
     return _JOB_SAFE.fullmatch(path) is not None
 
 
-def takes_a_job(backend: Backend, path: str, size: int, direct: int) -> bool:
+def needs_transfer_job(backend: Backend, path: str, size: int, direct: int) -> bool:
     """Whether plain FirecREST moves a file of this name and size, more than `direct` bytes, in a job."""
-    fits = moves_in_pieces(backend) or is_fit_for_jobs(path)
+    fits = moves_in_pieces(backend) or is_job_safe_path(path)
     return size > direct and fits
 
 
@@ -174,7 +174,7 @@ async def expand(backend: Backend, pattern: str) -> list[str]:
 async def _matches(backend: Backend, parent: str, part: str) -> list[str]:
     try:
         files = await backend.files.list(parent.rstrip("/") + "/", hidden=part.startswith("."))
-    except (MissingFileError, InvalidRequestError):
+    except (FileMissingError, InvalidRequestError):
         return []
     names = [file.name for file in files]
     return [posixpath.join(parent, safe_relative(name)) for name in names if fnmatch.fnmatchcase(name, part)]

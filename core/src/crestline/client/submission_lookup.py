@@ -8,8 +8,8 @@ from crestline import clock
 from crestline.client.backends.base import Backend
 from crestline.client.backends.messages import JobFilter, NotSentError
 from crestline.client.job_ids import parent
-from crestline.client.run_once import is_duplicate, lock_path, tag_in
-from crestline.model import CrestlineError, File, Job, MissingFileError
+from crestline.client.submit_guard import is_duplicate, lock_path, tag_in
+from crestline.model import CrestlineError, File, FileMissingError, Job
 
 _RECENT = 3600
 """Seconds: the window in which a job that was submitted just now appears, under any name."""
@@ -169,7 +169,7 @@ class SubmissionLookup:
     async def _list_directory(self, joined: _Round, directory: str) -> None:
         try:
             joined.entries[directory] = await self._backend.files.list(directory)
-        except MissingFileError:
+        except FileMissingError:
             joined.entries[directory] = []
         except CrestlineError as error:
             joined.entries[directory] = error
@@ -182,7 +182,7 @@ class SubmissionLookup:
         old = [name for name, is_old in joined.names.items() if is_old]
         if old and self._may_list_week(len(old), now):
             try:
-                jobs = await self._backend.jobs.list(JobFilter(window=_LONG_AGO), patient=False)
+                jobs = await self._backend.jobs.list(JobFilter(window=_LONG_AGO), retry=False)
             except CrestlineError as error:
                 if not _is_of_list(error):
                     findings.error = error
@@ -193,7 +193,7 @@ class SubmissionLookup:
                 findings.add(jobs, own)
                 return
         try:
-            findings.add(await self._backend.jobs.list(JobFilter(window=_RECENT), patient=False), own)
+            findings.add(await self._backend.jobs.list(JobFilter(window=_RECENT), retry=False), own)
         except CrestlineError as error:
             findings.error = error
             if not _is_of_list(error):
@@ -202,9 +202,7 @@ class SubmissionLookup:
         missing = [name for name in old if tag_in(name) not in findings.jobs]
         for names in _portions(missing):
             try:
-                findings.add(
-                    await self._backend.jobs.list(JobFilter(names=names, window=_LONG_AGO), patient=False), own
-                )
+                findings.add(await self._backend.jobs.list(JobFilter(names=names, window=_LONG_AGO), retry=False), own)
             except CrestlineError as error:
                 findings.error = findings.error or error
                 return

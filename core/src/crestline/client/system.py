@@ -21,17 +21,17 @@ from crestline.client.backends.messages import JobFilter
 from crestline.client.backends.registry import create_backend
 from crestline.client.config import Site
 from crestline.client.connection import Connection
-from crestline.client.handover import Handover
 from crestline.client.job_ids import merge_answer
 from crestline.client.logs import Follower, JobOutput, Turn, follow
 from crestline.client.lookup import find_job
 from crestline.client.monitor import JobMonitor
 from crestline.client.network import injected
 from crestline.client.policy import Policy
+from crestline.client.session_cache import SessionCache
 from crestline.client.submit_limits import submit_limit
 from crestline.client.system_files import SystemFiles
 from crestline.client.traffic import Traffic
-from crestline.client.watched import JobEvent
+from crestline.client.watched_job import JobEvent
 from crestline.model import (
     Account,
     Allocation,
@@ -72,7 +72,7 @@ class System(SystemFiles):
         system: str | None,
         policy: Policy,
         authorizer: Authorizer | None = None,
-        handover: Path | None = None,
+        session_cache: Path | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         injected_transport, injected_authorizer = injected()
@@ -81,7 +81,7 @@ class System(SystemFiles):
         self._asked = system
         self._policy = policy
         self._key: Any = None
-        self._handover_file = handover
+        self._handover_file = session_cache
         self._transport = transport or injected_transport
         self._leave: Callable[[], None] | None = None
         self._connection: Connection | None = None
@@ -106,10 +106,10 @@ class System(SystemFiles):
 
             options = msgspec.json.encode(self._site.options, order="sorted").decode()
             about = f"{self._site.api} {url} {asked} {authorizer.identity} {options}"
-            handover = Handover(self._handover_file, about) if self._handover_file else None
-            known = handover.description if handover else None
-            if handover:
-                handover.take(authorizer)
+            session_cache = SessionCache(self._handover_file, about) if self._handover_file else None
+            known = session_cache.description if session_cache else None
+            if session_cache:
+                session_cache.load(authorizer)
 
             def make() -> Connection:
                 backend = create_backend(
@@ -126,8 +126,8 @@ class System(SystemFiles):
 
             self._connection = connection = await shared.acquire(key, make)
             self._key = key
-            if handover:
-                self._leave = partial(handover.leave, authorizer, connection.backend.description)
+            if session_cache:
+                self._leave = partial(session_cache.save, authorizer, connection.backend.description)
                 self._leave()
         return self
 
@@ -205,19 +205,19 @@ class System(SystemFiles):
         return await self.connection.submission.submit(spec, key)
 
     async def submit_many(
-        self, specs: Sequence[JobSpec], keys: Sequence[str] | None = None, *, are_new: bool = False
+        self, specs: Sequence[JobSpec], keys: Sequence[str] | None = None, *, keys_are_new: bool = False
     ) -> list[Job | CrestlineError]:
         """Submit many jobs, each once, in as few requests as the gateway allows.
 
         Args:
             specs: the jobs.
             keys: names each attempt, as in `submit`; repeat all of them, or those that failed, with the same keys.
-            are_new: the keys were never used before, so that plain FirecREST need not be asked first for their jobs.
+            keys_are_new: the keys were never used before, so plain FirecREST need not be asked for their jobs first.
 
         Returns:
             of each the job or the error that `submit` would have raised, in their order.
         """
-        return await self.connection.submission.submit_many(specs, keys, are_new=are_new)
+        return await self.connection.submission.submit_many(specs, keys, keys_are_new=keys_are_new)
 
     async def job(self, job_id: str) -> Job:
         """A job as the scheduler reports it now; an array as one job.
@@ -232,7 +232,7 @@ class System(SystemFiles):
             )
         return job
 
-    async def elements(self, job: Job | str) -> list[Job]:
+    async def array_tasks(self, job: Job | str) -> list[Job]:
         """The elements of an array, in the order of their indexes; a job that is none is its only element.
 
         They have their `stdout` and `stderr` where the gateway says those of single elements.
@@ -398,20 +398,20 @@ class System(SystemFiles):
             self.connection.files.log_source(log), finished=finished, position=position, max_interval=max_interval
         )
 
-    def output(self, job: Job, *, position: str | None = None, turn: Turn | None = None) -> JobOutput:
+    def output(self, job: Job, *, position: str | None = None, throttle: Turn | None = None) -> JobOutput:
         """The lines of a job's stdout and stderr while it writes them, to their ends when it has ended.
 
         Args:
             job: one that `metadata` has told where its output goes; of one that writes nowhere nothing comes.
             position: where an earlier iteration stood (`output.position`); None: the beginning.
-            turn: awaited for every request, by those who share a budget of them.
+            throttle: awaited for every request, by those who share a budget of them.
 
         Raises:
             InvalidRequestError: `position` is of another gateway.
         """
         paths = {"stdout": job.stdout, "stderr": job.stderr if job.stderr != job.stdout else None}
         sources = {stream: self.connection.files.log_source(path) for stream, path in paths.items() if path is not None}
-        return JobOutput(sources, lambda: self.monitor.snapshot(job).is_finished, position, turn)
+        return JobOutput(sources, lambda: self.monitor.snapshot(job).is_finished, position, throttle)
 
     # the system
 

@@ -17,14 +17,14 @@ from crestline.client.policy import Policy
 from crestline.model import (
     CrestlineError,
     File,
+    FileMissingError,
     GatewayUnavailableError,
-    MissingFileError,
     UnsupportedError,
     WaitTimeoutError,
 )
 
 if TYPE_CHECKING:
-    from crestline.client.files import IgnoreRules, MapLink, Member, Progress, Report, Selection
+    from crestline.client.files import BundleFile, BundleFilter, IgnoreRules, MapLink, Progress, TransferReport
 
 
 class SystemFiles(abc.ABC):
@@ -68,11 +68,11 @@ class SystemFiles(abc.ABC):
         Raises:
             WaitTimeoutError: nothing has appeared.
         """
-        from crestline.client.files.appearance import appearance
+        from crestline.client.files.wait_for_path import wait_for_path
 
         try:
             async with asyncio.timeout(timeout):
-                return await appearance(self.backend, pattern, interval)
+                return await wait_for_path(self.backend, pattern, interval)
         except TimeoutError:
             raise WaitTimeoutError(
                 f"{pattern} has not appeared within {timeout:g} s.", hint="Look at the job that writes it."
@@ -110,7 +110,7 @@ class SystemFiles(abc.ABC):
         """
         try:
             await self.connection.files.remove(path)
-        except (MissingFileError, GatewayUnavailableError):
+        except (FileMissingError, GatewayUnavailableError):
             raise
         except CrestlineError:
             if not force:
@@ -162,7 +162,7 @@ class SystemFiles(abc.ABC):
         key: str | None = None,
         ignore: IgnoreRules | None = None,
         exact: bool = False,
-    ) -> Report:
+    ) -> TransferReport:
         """Send a file or a directory; see `crestline.client.files.upload`."""
         from crestline.client import files
 
@@ -178,37 +178,37 @@ class SystemFiles(abc.ABC):
         progress: Progress | None = None,
         wait: bool = True,
         key: str | None = None,
-    ) -> Report:
+    ) -> TransferReport:
         """Fetch a file or a directory; see `crestline.client.files.download`."""
         from crestline.client import files
 
         return await files.download(self.connection.files, remote, local, progress=progress, wait=wait, key=key)
 
     @property
-    def reads_ranges(self) -> bool:
+    def supports_ranges(self) -> bool:
         """Whether the gateway hands out a part of a file; a plain FirecREST does not."""
-        return self.connection.files.reads_ranges
+        return self.connection.files.supports_ranges
 
     async def read_range(self, path: str, offset: int, length: int) -> bytes:
         """`length` bytes from byte `offset` on, fewer at the end.
 
         Raises:
-            UnsupportedError: the gateway has no ranges (see `reads_ranges`).
+            UnsupportedError: the gateway has no ranges (see `supports_ranges`).
         """
-        if not self.reads_ranges:
+        if not self.supports_ranges:
             raise UnsupportedError(f"{self.backend.gateway_url} reads whole files only.", hint="Download it.")
         return b"".join([chunk async for chunk in self.backend.files.read(path, offset, length)])
 
-    async def upload_bundle(self, remote: str, members: Sequence[Member], *, tidy: bool = True) -> int:
+    async def upload_bundle(self, remote: str, members: Sequence[BundleFile], *, cleanup: bool = True) -> int:
         """Send files into several directories in one stream; see `crestline.client.files.upload_bundle`."""
         from crestline.client import files
 
         return await files.upload_bundle(
-            self.connection.files, remote, members, patience=self._policy.retry.budget, tidy=tidy
+            self.connection.files, remote, members, patience=self._policy.retry.total_timeout, cleanup=cleanup
         )
 
     async def download_bundle(
-        self, remote: str, selections: Sequence[Selection], *, tidy: bool = True, map_link: MapLink | None = None
+        self, remote: str, selections: Sequence[BundleFilter], *, cleanup: bool = True, map_link: MapLink | None = None
     ) -> dict[str, list[str]]:
         """Fetch from several directories in one stream; see `crestline.client.files.download_bundle`."""
         from crestline.client import files
@@ -217,8 +217,8 @@ class SystemFiles(abc.ABC):
             self.connection.files,
             remote,
             selections,
-            patience=self._policy.retry.budget,
-            tidy=tidy,
+            patience=self._policy.retry.total_timeout,
+            cleanup=cleanup,
             map_link=map_link or files.map_link,
         )
 

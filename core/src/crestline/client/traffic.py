@@ -15,7 +15,7 @@ class Traffic(msgspec.Struct):
 
     Example::
 
-        with counting() as traffic:
+        with measure_traffic() as traffic:
             await daint.upload("structures/", "/scratch/u/run1")
         print(traffic.requests, traffic.sent)
     """
@@ -29,7 +29,7 @@ _counting: ContextVar[tuple[Traffic, ...]] = ContextVar("crestline_traffic", def
 
 
 @contextmanager
-def counting() -> Iterator[Traffic]:
+def measure_traffic() -> Iterator[Traffic]:
     """Count what the code in this block, and the tasks it starts, sends and receives.
 
     What is done once for several callers (job lists, tokens) is not counted here.
@@ -43,7 +43,7 @@ def counting() -> Iterator[Traffic]:
 
 
 class CountingTransport(httpx.AsyncBaseTransport):
-    """Passes requests on, and counts them in `total` and for those who are `counting`."""
+    """Passes requests on, and counts them in `total` and for each enclosing `measure_traffic`."""
 
     def __init__(self, transport: httpx.AsyncBaseTransport, total: Traffic) -> None:
         self._transport = transport

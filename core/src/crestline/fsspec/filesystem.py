@@ -29,9 +29,9 @@ from crestline.fsspec.files import Blocks, Download, Draft, Text
 from crestline.model import (
     ConflictError,
     File,
+    FileMissingError,
     FileType,
     InvalidRequestError,
-    MissingFileError,
     PermissionDeniedError,
 )
 from crestline.single_flight import SingleFlight
@@ -149,7 +149,7 @@ class FirecRESTFileSystem(AsyncFileSystem):  # type: ignore[misc]
                 return await system.read_bytes(there)
             size = (await system.stat(there))["size"]
             first, last, _ = slice(start, end).indices(size)
-            if system.reads_ranges:
+            if system.supports_ranges:
                 return await system.read_range(there, first, max(0, last - first))
             return (await system.read_bytes(there))[first:last]
 
@@ -195,8 +195,8 @@ class FirecRESTFileSystem(AsyncFileSystem):  # type: ignore[misc]
         async with self._on(target) as (system, there):
             await system.mkdir(there, parents=True)
             await system.upload(lpath, there, progress=_reporting(callback))
-            if not system.reads_ranges:  # a plain FirecREST has got what makes a later upload of the directory quick
-                with contextlib.suppress(MissingFileError):
+            if not system.supports_ranges:  # a plain FirecREST has got what makes a later upload of the directory quick
+                with contextlib.suppress(FileMissingError):
                     await system.remove(posixpath.join(there, MANIFEST))
 
     async def _get(
@@ -338,7 +338,7 @@ class FirecRESTFileSystem(AsyncFileSystem):  # type: ignore[misc]
             status = await system.stat(there)
             if stat.S_ISDIR(status["mode"]):
                 raise IsADirectoryError(path)
-            if system.reads_ranges:
+            if system.supports_ranges:
                 return Blocks(self, path, block_size=block_size, size=status["size"], cache_type=ReadAheadCache.name)
             with tempfile.TemporaryDirectory(prefix="crestline-") as directory:
                 copy = os.path.join(directory, "content")
@@ -350,7 +350,7 @@ async def _with_parents(system: System, path: str, write: Callable[[], Awaitable
     """Write a file; where its directory does not exist, make that first."""
     try:
         await write()
-    except MissingFileError:
+    except FileMissingError:
         await system.mkdir(posixpath.dirname(path), parents=True)
         await write()
 
@@ -359,7 +359,7 @@ async def _with_parents(system: System, path: str, write: Callable[[], Awaitable
 def _errors(path: str) -> Iterator[None]:
     try:
         yield
-    except MissingFileError as error:
+    except FileMissingError as error:
         raise FileNotFoundError(str(error)) from error
     except PermissionDeniedError as error:
         raise PermissionError(str(error)) from error

@@ -12,17 +12,17 @@ from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp
 
-from crestline.gateway.audit.asgi import Audited
-from crestline.gateway.deadline import Deadline
-from crestline.gateway.envelope import Envelope
+from crestline.gateway.audit.asgi import AuditMiddleware
+from crestline.gateway.deadline import DeadlineMiddleware
 from crestline.gateway.errors import (
     handle_crestline_error,
     handle_http_exception,
     handle_unexpected,
 )
 from crestline.gateway.openapi import assets_router, describe_errors, openapi_config
-from crestline.gateway.relay import WithRelay
-from crestline.gateway.requests import Authentication, GatewayRequest, provide_caller, provide_system
+from crestline.gateway.relay import RelayMiddleware
+from crestline.gateway.request_context import RequestContextMiddleware
+from crestline.gateway.requests import AuthenticationMiddleware, GatewayRequest, provide_caller, provide_system
 from crestline.gateway.routes import compute, content, filesystem, iri, keys, oauth, page, status, transfers
 from crestline.gateway.runtime import GatewayRuntime
 from crestline.model import CrestlineError
@@ -37,14 +37,14 @@ def routing(app: ASGIApp) -> ASGIApp:
 
 def middleware(runtime: GatewayRuntime) -> list[Middleware]:
     """All middleware, the outermost first."""
-    relay: list[Middleware] = [partial(WithRelay, relay=runtime.relay)] if runtime.config.relay.hubs else []
+    relay: list[Middleware] = [partial(RelayMiddleware, relay=runtime.relay)] if runtime.config.relay.hubs else []
     return [
         *relay,
-        Envelope,
-        partial(Audited, runtime=runtime),
+        RequestContextMiddleware,
+        partial(AuditMiddleware, runtime=runtime),
         routing,
-        partial(Deadline, runtime=runtime),
-        partial(Authentication, runtime=runtime),
+        partial(DeadlineMiddleware, runtime=runtime),
+        partial(AuthenticationMiddleware, runtime=runtime),
     ]
 
 

@@ -19,7 +19,7 @@ from crestline.wire.extensions import Scope
 from crestline.wire.status import FileSystem
 from crestline.wire.tar import ArchiveLimits
 
-DEFAULT_HOME = Path(platformdirs.user_data_dir("crestline", appauthor=False))
+DEFAULT_STATE_DIR = Path(platformdirs.user_data_dir("crestline", appauthor=False))
 
 DEFAULT_SCHEDULER = "local"
 
@@ -139,8 +139,8 @@ class SystemConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     scheduler: dict[str, Any] = msgspec.field(default_factory=lambda: {"type": DEFAULT_SCHEDULER})
     """`type` (see `schedulers.registry`) and the options of that scheduler"""
     file_systems: list[FileSystemConfig] | None = None
-    """None: `<home>/files` as the default; beside it the user's home and the temporary directory, but for one that
-    holds the gateway's own home. No file system may hold a secret of the gateway"""
+    """None: `<state directory>/files` as the default; beside it the user's home and the temporary directory, except one
+    that holds the gateway's own state directory. No file system may hold a secret of the gateway"""
     max_ops_file_size: int = 5 * 1024 * 1024
     """bytes that the `ops` endpoints carry in one request"""
     access: list[AccessRule] = []
@@ -280,18 +280,18 @@ class IriConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class DrainConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """How a gateway goes that is asked to (SIGTERM); seconds."""
 
-    notice: float = 0.0
+    ready_delay: float = 0.0
     """so long it says that it is not ready and serves on, so that a load balancer can look elsewhere"""
-    limit: float = 30.0
+    timeout: float = 30.0
     """so long requests and transfers that run may take to come to their end"""
 
 
 class GatewayConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The gateway's configuration file."""
 
-    home: Path = DEFAULT_HOME
+    state_dir: Path = DEFAULT_STATE_DIR
     database: str | None = None
-    """URL of a PostgreSQL database (`postgresql://...`) that several gateways may share; None: SQLite in the home"""
+    """URL of a PostgreSQL database (`postgresql://...`) that several gateways may share; None: SQLite in `state_dir`"""
     host: str = "127.0.0.1"
     """address to listen on"""
     port: int = 8080
@@ -354,7 +354,7 @@ def load_config(file: Path | None = None, **overrides: Any) -> GatewayConfig:
     except msgspec.ValidationError as error:
         where = file or "the options"
         raise ConfigError(f"{where} cannot be used: {error}.", hint="See `crestline serve --help`.") from error
-    config.home = config.home.expanduser().absolute()
+    config.state_dir = config.state_dir.expanduser().absolute()
     return config
 
 

@@ -23,7 +23,7 @@ OWN_LIMITS = "own_limits"
 _RETRY_AFTER = 5
 
 
-class Deadline:
+class DeadlineMiddleware:
     """ASGI middleware: where no answer has begun in time there is a 503, and what works on it is cancelled."""
 
     def __init__(self, app: ASGIApp, runtime: GatewayRuntime) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 from crestline.gateway import metrics
-from crestline.gateway.systems import SystemRuntime, Systems
+from crestline.gateway.systems import SystemRegistry, SystemRuntime
 from crestline.model import CrestlineError
 from crestline.wire.status import ServiceHealth
 
@@ -26,7 +26,7 @@ _PATIENCE = 1.0
 class Health:
     """Probes the services of all systems and keeps the last results."""
 
-    def __init__(self, systems: Systems) -> None:
+    def __init__(self, systems: SystemRegistry) -> None:
         self._systems = systems
         self._task: asyncio.Task[None] | None = None
         self._probes: dict[SystemRuntime, asyncio.Task[None]] = {}

@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 
 from crestline.gateway.config import FileSystemConfig, GatewayConfig, SystemConfig
-from crestline.gateway.home import Home
 from crestline.gateway.hosts.registry import host_class
 from crestline.gateway.paths import is_inside
+from crestline.gateway.state_directory import StateDirectory
 from crestline.model import ConfigError, PermissionDeniedError
 
 _SECRET_FILES = {"key", "private_key", "key_file", "token_file", "jwt_key_file", "secret_access_key_file"}
@@ -27,8 +27,8 @@ def check_served_trees(config: GatewayConfig) -> None:
     Raises:
         ConfigError: a secret is below a file system, or a file system in a folder of secrets.
     """
-    home = Home(config.home)
-    secrets = [(what, os.path.realpath(path)) for what, path in _secrets(config, home)]
+    state_dir = StateDirectory(config.state_dir)
+    secrets = [(what, os.path.realpath(path)) for what, path in _secrets(config, state_dir)]
     for name, system in config.systems.items():
         if not acts_as_gateway(system):
             continue
@@ -38,13 +38,13 @@ def check_served_trees(config: GatewayConfig) -> None:
                 if is_inside(path, root) or (os.path.isdir(path) and is_inside(root, path)):
                     raise ConfigError(
                         f"The file system {tree.path} of {name!r} would serve {what}, {path}.",
-                        hint="Serve another folder, or move the secret out of it (for the gateway's own: --home).",
+                        hint="Serve another folder, or move the secret out of it (for the gateway's own: --state-dir).",
                     )
 
 
-def without_secrets(paths: list[FileSystemConfig], home: Home) -> list[FileSystemConfig]:
-    """Those of `paths` that hold no secret of a gateway with this home."""
-    secrets = [os.path.realpath(path) for path in home.secrets]
+def without_secrets(paths: list[FileSystemConfig], state_dir: StateDirectory) -> list[FileSystemConfig]:
+    """Those of `paths` that hold no secret of a gateway with this state directory."""
+    secrets = [os.path.realpath(path) for path in state_dir.secrets]
     return [each for each in paths if not any(is_inside(path, os.path.realpath(each.path)) for path in secrets)]
 
 
@@ -102,8 +102,8 @@ def acts_as_gateway(system: SystemConfig) -> bool:
     return host_class(system.host).acts_as_gateway
 
 
-def _secrets(config: GatewayConfig, home: Home) -> Iterator[tuple[str, str]]:
-    yield from (("the gateway's secrets", str(path)) for path in home.secrets)
+def _secrets(config: GatewayConfig, state_dir: StateDirectory) -> Iterator[tuple[str, str]]:
+    yield from (("the gateway's secrets", str(path)) for path in state_dir.secrets)
     yield from _files_in(msgspec.to_builtins(config, enc_hook=str), "")
 
 

@@ -7,7 +7,7 @@ import logging
 from datetime import UTC, datetime
 from typing import Any
 
-from crestline.gateway.envelope import request_id
+from crestline.gateway.request_context import request_id
 
 
 class _RequestIds(logging.Filter):

@@ -35,7 +35,7 @@ class PathGuard:
             raise self.outside(normal)
         return normal
 
-    def must_stay(self, path: str) -> bool:
+    def is_protected(self, path: str) -> bool:
         """Whether a file system is at this normalised path or below it."""
         return any(is_inside(root, path) for root in [*self.roots, *self._real_roots])
 

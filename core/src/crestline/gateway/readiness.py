@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crestline.gateway.schedulers.snapshot import Snapshot
+from crestline.gateway.schedulers.single_flight_cache import SingleFlightCache
 from crestline.gateway.store import Store
 from crestline.model import GatewayUnavailableError
 
@@ -15,7 +15,7 @@ class Readiness:
 
     def __init__(self, store: Store) -> None:
         self.draining = False
-        self._ping = Snapshot(store.ping)
+        self._ping = SingleFlightCache(store.ping)
 
     async def check(self) -> None:
         """Return if it is.

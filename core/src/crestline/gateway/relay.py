@@ -9,7 +9,7 @@ from crestline.relay.server import Relay
 PREFIX = "/relay/"
 
 
-class WithRelay:
+class RelayMiddleware:
     """ASGI wrapper around the whole application; the relay checks its own tokens."""
 
     def __init__(self, app: ASGIApp, relay: Relay) -> None:

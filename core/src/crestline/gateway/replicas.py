@@ -49,7 +49,7 @@ class Replicas:
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self.id = uuid.uuid4().hex
-        """of this process, not of its home: after a restart it is another one"""
+        """of this process, not of its state directory: after a restart it is another one"""
         self._store = store
         self._beat = beat
         self._patience = patience

@@ -16,7 +16,7 @@ from litestar.types import ASGIApp
 
 from crestline.gateway.audit.notes import note_paths, set_principal
 from crestline.gateway.authorization import required_scope
-from crestline.gateway.identity import Caller, RefusedCredentialError
+from crestline.gateway.identity import InvalidCredentialError, Principal
 from crestline.gateway.identity.users import DeniedUserError
 from crestline.gateway.isolation import check_shared_user
 from crestline.gateway.runtime import GatewayRuntime
@@ -24,7 +24,7 @@ from crestline.gateway.systems import SystemRuntime
 from crestline.model import InvalidRequestError, TooLargeError
 from crestline.wire.codec import TooManyElementsError, camelize_keys, read_message
 
-CallerDependency = NamedDependency[Caller]
+CallerDependency = NamedDependency[Principal]
 """a handler's `caller`"""
 
 SystemDependency = NamedDependency[SystemRuntime]
@@ -36,7 +36,7 @@ _LARGE = 64 * 1024
 _READERS = ThreadPoolExecutor(2, thread_name_prefix="large-bodies")
 
 
-class GatewayRequest(Request[Caller, Any, Any]):
+class GatewayRequest(Request[Principal, Any, Any]):
     """A request whose JSON body may use camelCase or snake_case keys."""
 
     @property
@@ -65,7 +65,7 @@ class GatewayRequest(Request[Caller, Any, Any]):
         return body
 
 
-class Authentication(AbstractAuthenticationMiddleware):
+class AuthenticationMiddleware(AbstractAuthenticationMiddleware):
     """Finds the caller of every route that is not marked `public`, and refuses callers that may not use it.
 
     The second part is not in a guard, for which Litestar would copy the route's handler at every request.
@@ -87,7 +87,7 @@ class Authentication(AbstractAuthenticationMiddleware):
         runtime = self._runtime
         try:
             caller = await runtime.authenticator.authenticate(connection.headers)
-        except (RefusedCredentialError, DeniedUserError) as error:
+        except (InvalidCredentialError, DeniedUserError) as error:
             set_principal(connection.scope, error.principal)
             raise
         connection.scope["user"] = caller  # a refusal says who it was
@@ -99,13 +99,13 @@ class Authentication(AbstractAuthenticationMiddleware):
         return AuthenticationResult(user=caller, auth=None)
 
 
-def provide_caller(request: Request[Caller, Any, Any]) -> Caller:
+def provide_caller(request: Request[Principal, Any, Any]) -> Principal:
     """The dependency `caller`; None on public routes, whose handlers do not ask for it."""
-    caller: Caller = request.scope.get("user")
+    caller: Principal = request.scope.get("user")
     return caller
 
 
-async def provide_system(request: GatewayRequest, caller: NamedDependency[Caller | None]) -> SystemRuntime:
+async def provide_system(request: GatewayRequest, caller: NamedDependency[Principal | None]) -> SystemRuntime:
     """The dependency `system`, from the path parameter `system_name`.
 
     It asks for `caller` so that it comes after it: what Litestar may provide at the same time it provides in a task
@@ -122,7 +122,7 @@ async def provide_system(request: GatewayRequest, caller: NamedDependency[Caller
     return system
 
 
-async def admit(runtime: GatewayRuntime, system: SystemRuntime, caller: Caller | None) -> None:
+async def admit(runtime: GatewayRuntime, system: SystemRuntime, caller: Principal | None) -> None:
     """Refuse a request to a system that is in maintenance, or of a caller who must not act there.
 
     Raises:

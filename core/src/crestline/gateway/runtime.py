@@ -13,11 +13,10 @@ import msgspec
 from crestline.gateway.access import build_api_keys, build_authenticator, build_authorization
 from crestline.gateway.audit import AuditTrail, FailedSignIns
 from crestline.gateway.authorization import Authorization
+from crestline.gateway.bootstrap_client import ensure_bootstrap_client
 from crestline.gateway.config import GatewayConfig
-from crestline.gateway.first_client import ensure_first_client
 from crestline.gateway.health import Health
-from crestline.gateway.home import Home
-from crestline.gateway.identity import Caller
+from crestline.gateway.identity import Principal
 from crestline.gateway.identity.api_keys import ApiKeys
 from crestline.gateway.identity.authentication import Authenticator
 from crestline.gateway.identity.clients import Clients
@@ -28,9 +27,10 @@ from crestline.gateway.isolation import check_served_trees, check_shared_account
 from crestline.gateway.rate_limits import UserRates
 from crestline.gateway.readiness import Readiness
 from crestline.gateway.replicas import Replicas
-from crestline.gateway.sharing import share
+from crestline.gateway.shared_secrets import sync_secrets
+from crestline.gateway.state_directory import StateDirectory
 from crestline.gateway.store import Store
-from crestline.gateway.systems import SystemRuntime, Systems, build_system, build_systems
+from crestline.gateway.systems import SystemRegistry, SystemRuntime, build_system, build_systems
 from crestline.gateway.user_shares import UserShares
 from crestline.relay.server import Relay
 from crestline.wire.extensions import Scope
@@ -58,7 +58,7 @@ class GatewayRuntime:
     public_url: Callable[[], str]
     """base of every URL that leaves the gateway"""
     relay: Relay
-    home: Home
+    state_dir: StateDirectory
     store: Store
     issuer: Issuer
     api_keys: ApiKeys
@@ -67,7 +67,7 @@ class GatewayRuntime:
     replicas: Replicas
     audit: AuditTrail
     sign_ins: FailedSignIns
-    systems: Systems
+    systems: SystemRegistry
     readiness: Readiness
     health: Health
     facility: Facility
@@ -95,20 +95,20 @@ class GatewayRuntime:
         """
         config = self.config
         async with AsyncExitStack() as stack:
-            self.home = Home(config.home)
-            self.home.create()
-            self.store = await Store.open(config.database or self.home.database)
+            self.state_dir = StateDirectory(config.state_dir)
+            self.state_dir.create()
+            self.store = await Store.open(config.database or self.state_dir.database)
             stack.push_async_callback(self.store.close)
-            await share(config, self.home, self.store)
+            await sync_secrets(config, self.state_dir, self.store)
             self.clients = Clients(self.store)
-            await ensure_first_client(self.home, self.clients)
-            self.issuer = Issuer(signing_key(self.home), self.home.identifier(), self.clients, config.issuer)
+            await ensure_bootstrap_client(self.state_dir, self.clients)
+            self.issuer = Issuer(signing_key(self.state_dir), self.state_dir.identifier(), self.clients, config.issuer)
             self.api_keys = build_api_keys(config, self.store)
             self.authenticator = build_authenticator(config, self.issuer, self.api_keys)
             self.authorization = build_authorization(config)
             stack.push_async_callback(self._close_authorization)
             self.replicas = Replicas(self.store)
-            self.systems = build_systems(config, self.home, self.store, self.public_url, self.replicas)
+            self.systems = build_systems(config, self.state_dir, self.store, self.public_url, self.replicas)
             await self._check_isolation(config)
             await _start(stack, self.replicas)
             self.audit = await _start(stack, AuditTrail(self.store, config.audit))
@@ -120,7 +120,7 @@ class GatewayRuntime:
             stack.push_async_callback(self.readiness.close)
             self.health = await _start(stack, Health(self.systems))
             self.facility = Facility(
-                self.home.identifier(), lambda: self.config, self.systems, self.health, self.public_url
+                self.state_dir.identifier(), lambda: self.config, self.systems, self.health, self.public_url
             )
             self.file_tasks = FileTasks()
             stack.push_async_callback(self.file_tasks.stop)
@@ -142,7 +142,7 @@ class GatewayRuntime:
         if later:
             _log.warning("changes of %s count from the next start on", ", ".join(later))
         config = msgspec.structs.replace(config, **{name: getattr(old, name) for name in later})
-        await share(config, self.home, self.store)
+        await sync_secrets(config, self.state_dir, self.store)
         check_served_trees(config)
         await self._check_isolation(config)
         authenticator = build_authenticator(config, self.issuer, self.api_keys, self.authenticator)
@@ -157,7 +157,7 @@ class GatewayRuntime:
                 undo.push_async_callback(system.stop)
                 await system.start()
             undo.pop_all()
-        self.systems.exchange(built, config.systems, config.drain.limit)
+        self.systems.exchange(built, config.systems, config.drain.timeout)
         self.authenticator = authenticator
         self.authorization, before = authorization, self.authorization
         if config.rate_limits != old.rate_limits:
@@ -171,7 +171,7 @@ class GatewayRuntime:
             "configuration taken up; systems changed: %s; gone: %s", ", ".join(changed) or "-", ", ".join(gone) or "-"
         )
 
-    async def check_again(self, caller: Caller, scope: Scope, system: SystemRuntime) -> None:
+    async def check_again(self, caller: Principal, scope: Scope, system: SystemRuntime) -> None:
         """Refuse what the caller of an earlier request began, if that caller could not begin it now.
 
         Raises:
@@ -191,13 +191,13 @@ class GatewayRuntime:
         await self.authorization.close()  # a reload may have replaced the first one
 
     def _build(self, config: GatewayConfig, name: str) -> SystemRuntime:
-        return build_system(name, config.systems[name], self.home, self.store, self.public_url, self.replicas)
+        return build_system(name, config.systems[name], self.state_dir, self.store, self.public_url, self.replicas)
 
     async def _make_way(self, name: str, undo: AsyncExitStack) -> None:
         """Stop the system of that name, and let `undo` start it again."""
-        await self.systems.hasten(name)
+        await self.systems.stop_retired(name)
         if (before := self.systems.find(name)) is not None:
-            self.systems.pause(before)
+            self.systems.suspend(before)
             undo.push_async_callback(self._restore, before.name)
             await before.stop()
 
@@ -205,7 +205,7 @@ class GatewayRuntime:
         _log.warning("%s is served again as it was", name)
         system = self._build(self.config, name)
         await system.start()
-        self.systems.put(system)
+        self.systems.add(system)
 
 
 async def _start(stack: AsyncExitStack, part: P) -> P:

@@ -74,7 +74,7 @@ class Server(HttpServer):
                 listener,
                 config.limits,
                 trusted_proxies=config.trusted_proxies,
-                timeout_graceful_shutdown=math.ceil(config.drain.limit),
+                timeout_graceful_shutdown=math.ceil(config.drain.timeout),
                 ssl_context_factory=(lambda _config, _default: tls.context) if tls else None,
             )
             self._metrics = MetricsServer(config.metrics) if config.metrics else None
@@ -132,7 +132,7 @@ class Server(HttpServer):
                 asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hung_up.set)
                 self._lifespan.callback(asyncio.create_task(self._reload_forever(), name="reload").cancel)
         if self._with_sign_in_link:
-            client_id, _ = self.runtime.home.read_first_client()
+            client_id, _ = self.runtime.state_dir.read_first_client()
             code = await self.runtime.clients.new_sign_in_code(client_id)
             self.sign_in_link = sign_in_link(self.public_url, code)
         self._on_ready()
@@ -148,7 +148,7 @@ class Server(HttpServer):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.started:
             self.runtime.readiness.draining = True
-        notice = self.runtime.config.drain.notice if sig == signal.SIGTERM else 0.0
+        notice = self.runtime.config.drain.ready_delay if sig == signal.SIGTERM else 0.0
         if notice > 0 and self._exit_signal is None:
             self._leaves_at = time.monotonic() + notice
         else:
@@ -162,7 +162,7 @@ class Server(HttpServer):
             await system.feeds.close()  # uvicorn waits for open answers, and an event stream has no end
         await super().shutdown(sockets)
         if self._exit_signal == signal.SIGTERM:  # Ctrl-C does not wait for transfers
-            self.runtime.drain_time = max(0.0, self.runtime.config.drain.limit - (time.monotonic() - begun))
+            self.runtime.drain_time = max(0.0, self.runtime.config.drain.timeout - (time.monotonic() - begun))
         await self._lifespan.aclose()
 
     async def _reload_forever(self) -> None:

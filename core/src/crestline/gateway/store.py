@@ -1,4 +1,4 @@
-"""What must outlive the process: one SQL database, SQLite in the gateway's home, or PostgreSQL for several replicas.
+"""The SQL database: SQLite in the gateway's state directory, or PostgreSQL for several replicas.
 
 Each room describes the tables that it owns on `metadata`. Alembic makes and changes them, by the revisions in
 `migrations/versions`; opening the store brings an older one up to `SCHEMA`.
@@ -46,7 +46,7 @@ _MIGRATION_LOCK = 0x637265_7374  # any number, the same in all replicas
 _log = logging.getLogger("crestline.store")
 
 
-class Engine:
+class DatabaseEngine:
     """Opens connections to the database. What has begun there is not cut in the middle by a cancellation.
 
     While it does not answer, be it at the start, in between or at the commit, there is a `GatewayUnavailableError`.
@@ -98,7 +98,7 @@ class Engine:
 class Store:
     """The database. `engine` is all that its users need."""
 
-    def __init__(self, engine: Engine, *, shared: bool = False) -> None:
+    def __init__(self, engine: DatabaseEngine, *, shared: bool = False) -> None:
         self.engine = engine
         self.shared = shared
         """whether other gateways may use the same database"""
@@ -131,8 +131,8 @@ class Store:
             ConfigError: the database cannot be used.
         """
         if isinstance(database, Path):
-            return cls(Engine(_sqlite(database), one_writer=True))
-        return cls(Engine(_postgresql(database)), shared=True)
+            return cls(DatabaseEngine(_sqlite(database), one_writer=True))
+        return cls(DatabaseEngine(_postgresql(database)), shared=True)
 
     async def ping(self) -> None:
         """Ask for a sign of life.
@@ -186,7 +186,9 @@ def _sqlite(file: Path) -> AsyncEngine:
     try:
         file.touch(mode=0o600, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"{file} cannot be written: {error.strerror}.", hint="Name another home.") from error
+        raise ConfigError(
+            f"{file} cannot be written: {error.strerror}.", hint="Name another state directory."
+        ) from error
     engine = create_async_engine(URL.create("sqlite+aiosqlite", database=str(file)), hide_parameters=True)
     event.listen(engine.sync_engine, "connect", _set_pragmas)
     return engine

@@ -135,7 +135,7 @@ class Submissions:
             if isinstance(each, str):
                 self._count("submitted")
             else:
-                self._count("open" if isinstance(each, GatewayUnavailableError) else "refused")
+                self._count("unknown" if isinstance(each, GatewayUnavailableError) else "refused")
 
     async def _submit_once(self, username: str, job: JobDescription, key: str) -> str:
         fingerprint = _fingerprint(job)
@@ -201,7 +201,7 @@ class Submissions:
             if clock.monotonic() > deadline:
                 raise GatewayUnavailableError(
                     "A submission with this Idempotency-Key is under way.",
-                    hint="Repeat it with the same key.",
+                    hint="RetryMode it with the same key.",
                     retry_after=1,
                 )
             await asyncio.sleep(0.1)
@@ -254,7 +254,7 @@ class Submissions:
         try:
             job_id = await submission
         except GatewayUnavailableError:
-            self._count("open")
+            self._count("unknown")
             raise
         except CrestlineError:
             self._count("refused")

@@ -13,21 +13,21 @@ from pathlib import Path
 import msgspec
 
 from crestline.gateway.config import DEFAULT_SCHEDULER, FileSystemConfig, GatewayConfig, SystemConfig, wire_file_systems
-from crestline.gateway.home import Home
 from crestline.gateway.hosts import Files, Host
 from crestline.gateway.hosts.base import HostSetup
 from crestline.gateway.hosts.registry import create_host
-from crestline.gateway.identity import Caller
+from crestline.gateway.identity import Principal
 from crestline.gateway.identity.users import DeniedUserError
 from crestline.gateway.isolation import acts_as_gateway, check_served_trees, without_secrets
 from crestline.gateway.job_events import JobFeeds
 from crestline.gateway.paths import PathGuard
 from crestline.gateway.replicas import Replicas
 from crestline.gateway.schedulers.base import Scheduler
-from crestline.gateway.schedulers.by_commands import CommandScheduler
-from crestline.gateway.schedulers.measured import MeasuredCommands
+from crestline.gateway.schedulers.cli_scheduler import CommandScheduler
+from crestline.gateway.schedulers.instrumented import InstrumentedCommands
 from crestline.gateway.schedulers.registry import SchedulerSetup, create_scheduler
 from crestline.gateway.schedulers.shared_lists import SharedLists
+from crestline.gateway.state_directory import StateDirectory
 from crestline.gateway.store import Store
 from crestline.gateway.submissions import Submissions
 from crestline.gateway.transfers import TransferService
@@ -70,11 +70,11 @@ class SystemRuntime:
         self._started = AsyncExitStack()
         self._patience = 0.0
 
-    def files(self, caller: Caller) -> Files:
+    def files(self, caller: Principal) -> Files:
         """The machine's files as the caller sees them."""
         return self.host.files(caller.username)
 
-    async def check_user(self, caller: Caller) -> None:
+    async def check_user(self, caller: Principal) -> None:
         """Refuse a user whose uid on the system is smaller than the caller's identity provider may name.
 
         Raises:
@@ -107,7 +107,7 @@ class SystemRuntime:
             self._uids[user] = time.monotonic() + _UID_KEPT, found
         return found
 
-    def default_directory(self, caller: Caller) -> str:
+    def default_directory(self, caller: Principal) -> str:
         """`<default file system>/<user>`, where FirecREST's clients expect to work."""
         default = next((each for each in self.file_systems if each.default_work_dir), self.file_systems[0])
         return f"{default.path.rstrip('/')}/{caller.username}"
@@ -129,7 +129,7 @@ class SystemRuntime:
         await self._started.aclose()
 
 
-class Systems:
+class SystemRegistry:
     """All systems by name; names match without regard to case."""
 
     def __init__(self, systems: list[SystemRuntime]) -> None:
@@ -162,12 +162,12 @@ class Systems:
         """The system called `name`, None where there is none."""
         return self._by_name.get(name.lower())
 
-    def put(self, system: SystemRuntime) -> None:
+    def add(self, system: SystemRuntime) -> None:
         """Serve a system, in the place of one of the same name."""
         self._by_name[system.name.lower()] = system
         self._paused.discard(system.name.lower())
 
-    def pause(self, system: SystemRuntime) -> None:
+    def suspend(self, system: SystemRuntime) -> None:
         """Stop serving it: requests get 503 until another one takes its place."""
         self._take(system)
         self._paused.add(system.name.lower())
@@ -180,7 +180,7 @@ class Systems:
         self._retiring[system] = now, task
         task.add_done_callback(lambda _: self._retiring.pop(system, None))
 
-    async def hasten(self, name: str | None = None) -> None:
+    async def stop_retired(self, name: str | None = None) -> None:
         """Stop the retired systems of that name now; all of them without one."""
         for system, (now, task) in list(self._retiring.items()):
             if name is None or system.name.lower() == name.lower():
@@ -192,7 +192,7 @@ class Systems:
         for system in systems:
             if (before := self.find(system.name)) is not None:
                 self.retire(before, patience)
-            self.put(system)
+            self.add(system)
         kept = {name.lower() for name in names}
         for system in list(self):
             if system.name.lower() not in kept:
@@ -200,7 +200,7 @@ class Systems:
 
     async def close(self, patience: float = 0.0) -> None:
         """Stop all systems; see `SystemRuntime.stop`. All are stopped even if one fails."""
-        stops = [self.hasten(), *(system.stop(patience) for system in self)]
+        stops = [self.stop_retired(), *(system.stop(patience) for system in self)]
         failed = [each for each in await asyncio.gather(*stops, return_exceptions=True) if each is not None]
         if failed:
             raise failed[0]
@@ -219,11 +219,11 @@ async def _retire(system: SystemRuntime, patience: float, now: asyncio.Event) ->
 
 def build_systems(
     config: GatewayConfig,
-    home: Home,
+    state_dir: StateDirectory,
     store: Store,
     public_url: Callable[[], str],
     replicas: Replicas | None = None,
-) -> Systems:
+) -> SystemRegistry:
     """The configured systems, not yet started.
 
     Raises:
@@ -231,13 +231,18 @@ def build_systems(
     """
     check_served_trees(config)
     replicas = replicas or Replicas(store)
-    return Systems(
-        [build_system(name, system, home, store, public_url, replicas) for name, system in config.systems.items()]
+    return SystemRegistry(
+        [build_system(name, system, state_dir, store, public_url, replicas) for name, system in config.systems.items()]
     )
 
 
 def build_system(
-    name: str, config: SystemConfig, home: Home, store: Store, public_url: Callable[[], str], replicas: Replicas
+    name: str,
+    config: SystemConfig,
+    state_dir: StateDirectory,
+    store: Store,
+    public_url: Callable[[], str],
+    replicas: Replicas,
 ) -> SystemRuntime:
     """One system, not yet started.
 
@@ -245,15 +250,15 @@ def build_system(
         ConfigError: its scheduler, host or a file system cannot be used.
     """
     if not config.file_systems:
-        config = msgspec.structs.replace(config, file_systems=_default_file_systems(name, config, home))
+        config = msgspec.structs.replace(config, file_systems=_default_file_systems(name, config, state_dir))
     roots = [each.path for each in config.file_systems or []]
     guard = PathGuard(name, roots)
-    directory = home.private / "systems" / name
+    directory = state_dir.private / "systems" / name
     unfinished = UnfinishedUploads(store.engine, name)
     host = create_host(HostSetup(name, guard, config.host, directory, config.archives, unfinished))
     options = dict(config.scheduler)
     kind = str(options.pop("type", DEFAULT_SCHEDULER))
-    commands = MeasuredCommands(name, host)
+    commands = InstrumentedCommands(name, host)
     scheduler = create_scheduler(kind, SchedulerSetup(name, options, commands, directory))
     if scheduler.acts_as_gateway and not host.acts_as_gateway:
         raise ConfigError(
@@ -272,7 +277,7 @@ def build_system(
         store,
         replicas,
         unfinished,
-        signing_key=home.transfer_key(),
+        signing_key=state_dir.transfer_key(),
         public_url=public_url,
     )
 
@@ -290,15 +295,15 @@ def check_shareable(name: str, scheduler: Scheduler) -> None:
         )
 
 
-def _default_file_systems(name: str, system: SystemConfig, home: Home) -> list[FileSystemConfig]:
+def _default_file_systems(name: str, system: SystemConfig, state_dir: StateDirectory) -> list[FileSystemConfig]:
     if not acts_as_gateway(system):
         raise ConfigError(
             f"The system {name!r} has no file systems.", hint=f"List them under [[systems.{name}.file_systems]]."
         )
-    (home.files / getpass.getuser()).mkdir(parents=True, exist_ok=True)
+    (state_dir.files / getpass.getuser()).mkdir(parents=True, exist_ok=True)
     others = [
         FileSystemConfig(path=str(Path.home()), data_type="users"),
         FileSystemConfig(path=tempfile.gettempdir(), data_type="scratch"),
     ]
-    own = FileSystemConfig(path=str(home.files), data_type="scratch", default_work_dir=True)
-    return [own, *without_secrets(others, home)]
+    own = FileSystemConfig(path=str(state_dir.files), data_type="scratch", default_work_dir=True)
+    return [own, *without_secrets(others, state_dir)]

@@ -12,7 +12,7 @@ uses for the case: the gateway answers with it, the client turns an answer back 
         NotFoundError
             SystemNotFoundError
             JobNotFoundError
-            MissingFileError
+            FileMissingError
         ConflictError
         TooLargeError
         RateLimitedError
@@ -20,7 +20,7 @@ uses for the case: the gateway answers with it, the client turns an answer back 
         GatewayUnavailableError
             MaintenanceError
             SubmitOutcomeUnknownError
-        NoSiteFitsError
+        NoEligibleSiteError
         TransferError
         WaitTimeoutError
         JobFailedError
@@ -119,7 +119,7 @@ class JobNotFoundError(NotFoundError):
     """The scheduler knows no such job (any more)."""
 
 
-class MissingFileError(NotFoundError):
+class FileMissingError(NotFoundError):
     """The remote path does not exist."""
 
 
@@ -168,7 +168,7 @@ class MaintenanceError(GatewayUnavailableError):
         self.wire_data = {"reason": "maintenance", "message": reason, "end": end.isoformat() if end else None}
 
 
-class NoSiteFitsError(CrestlineError):
+class NoEligibleSiteError(CrestlineError):
     """Of several sites none can take the job, or it is not certain which one has it already.
 
     Attributes:

@@ -9,7 +9,7 @@ _NAME = re.compile(r"(.*?)(\d+)", re.ASCII | re.DOTALL)
 _LIST = re.compile(r"((?:[^,\[\]]|\[[^\]]*\])+)")
 
 
-def fold(names: Iterable[str]) -> str:
+def compress(names: Iterable[str]) -> str:
     """Abbreviate; each name is there once, leading zeros are kept."""
     groups: dict[str, list[str]] = {}
     for name in dict.fromkeys(names):
@@ -18,7 +18,7 @@ def fold(names: Iterable[str]) -> str:
     return ",".join(_folded(prefix, numbers) for prefix, numbers in groups.items())
 
 
-def unfold(hostlist: str) -> Iterator[str]:
+def expand(hostlist: str) -> Iterator[str]:
     """The names of `nid[01-03,07],login`, one after the other."""
     for word in _LIST.findall(hostlist):
         head, bracket, rest = word.partition("[")
@@ -30,7 +30,7 @@ def unfold(hostlist: str) -> Iterator[str]:
             low, _, high = part.partition("-")
             numbers = range(int(low), int(high or low) + 1) if low.isdigit() else ()
             for number in numbers:
-                yield from unfold(f"{head}{number:0{len(low)}d}{tail}")
+                yield from expand(f"{head}{number:0{len(low)}d}{tail}")
 
 
 def _folded(prefix: str, numbers: list[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from crestline.model.errors import InvalidRequestError
-from crestline.model.sbatch import shortened
+from crestline.model.sbatch import truncated_repr
 
 
 def parse_memory(text: str) -> int:
@@ -17,7 +17,7 @@ def parse_memory(text: str) -> int:
     match = re.fullmatch(r"(\d{1,12})([KMGT]?)B?", text, re.ASCII | re.IGNORECASE)
     if match is None:
         raise InvalidRequestError(
-            f"{shortened(text)} is not an amount of memory.", hint="Write for example 4G or 500M."
+            f"{truncated_repr(text)} is not an amount of memory.", hint="Write for example 4G or 500M."
         )
     number, unit = int(match[1]), match[2].upper()
     if unit == "K":

@@ -87,7 +87,7 @@ def parse_directives(script: str) -> Directives:
                 words = split_words(line.removeprefix("#SBATCH"))
             except ValueError as error:
                 raise InvalidRequestError(
-                    f"The line {shortened(line)} cannot be read: {error}.", hint="Close the quotation."
+                    f"The line {truncated_repr(line)} cannot be read: {error}.", hint="Close the quotation."
                 ) from error
             if words[:1] == ["hetjob"]:  # what follows belongs to another component
                 unknown.append("hetjob")
@@ -171,7 +171,8 @@ def _read(words: list[str], options: dict[str, str], unknown: list[str], grammar
             following = next(rest, None)
             if following is None:
                 raise InvalidRequestError(
-                    f"The option {shortened(word)} of an #SBATCH line lacks its value.", hint=f"Write `{word}=value`."
+                    f"The option {truncated_repr(word)} of an #SBATCH line lacks its value.",
+                    hint=f"Write `{word}=value`.",
                 )
             options[name] = following
         else:
@@ -185,7 +186,9 @@ def parse_count(text: str, option: str) -> int:
         InvalidRequestError: not a number from 1.
     """
     if not re.fullmatch(r"\d{1,9}", text, re.ASCII) or int(text) < 1:
-        raise InvalidRequestError(f"--{option}={shortened(text)} is not a count.", hint="Give a whole number from 1.")
+        raise InvalidRequestError(
+            f"--{option}={truncated_repr(text)} is not a count.", hint="Give a whole number from 1."
+        )
     return int(text)
 
 
@@ -199,10 +202,12 @@ def parse_nodes(text: str) -> tuple[int, int]:
     low = parse_count(least, "nodes")
     high = parse_count(most, "nodes") if dash else low
     if high < low:
-        raise InvalidRequestError(f"--nodes={shortened(text)} ends before it begins.", hint="Write the smaller first.")
+        raise InvalidRequestError(
+            f"--nodes={truncated_repr(text)} ends before it begins.", hint="Write the smaller first."
+        )
     return low, high
 
 
-def shortened(text: str) -> str:
+def truncated_repr(text: str) -> str:
     """Return the repr of the first 80 characters of `text`, for error messages."""
     return repr(text if len(text) <= 80 else text[:77] + "...")

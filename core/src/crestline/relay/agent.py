@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from crestline.relay.mux import ChannelLostError, Multiplexer, Stream
-from crestline.relay.server_socket import reach
+from crestline.relay.server_socket import connect_unix
 from crestline.relay.splice import give_up, splice
 from crestline.relay.websocket import RefusedError, WebSocket, connect
 
@@ -84,7 +84,7 @@ class Agent:
             while True:
                 started = time.monotonic()
                 try:
-                    await self._hold()
+                    await self._run_connection()
                 except RefusedError as refusal:
                     if refusal.status == GONE:
                         raise SessionEndedError(str(refusal)) from refusal
@@ -96,7 +96,7 @@ class Agent:
         finally:
             hub.close()
 
-    async def _hold(self) -> None:
+    async def _run_connection(self) -> None:
         """One connection, from its handshake to its end."""
         headers = {"Authorization": f"Bearer {self._config.token}"}
         job = next((os.environ[name] for name in ("SLURM_JOB_ID", "PBS_JOBID", "HQ_JOB_ID") if name in os.environ), "")
@@ -121,7 +121,7 @@ class Agent:
 
     async def _to_server(self, stream: Stream, _purpose: str) -> None:
         try:
-            reader, writer = await reach(self._config.server_socket)
+            reader, writer = await connect_unix(self._config.server_socket)
         except OSError:  # not listening yet, or no more
             await give_up(stream)
             return

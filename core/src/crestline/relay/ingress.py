@@ -21,7 +21,7 @@ from crestline.relay.http_exchange import (
     read_exchange,
 )
 from crestline.relay.mux import ChannelLostError, Multiplexer
-from crestline.relay.sessions import Place, Sessions
+from crestline.relay.sessions import RelaySession, Sessions
 from crestline.relay.stream_limits import LimitReachedError, StreamLimits
 
 logger = logging.getLogger(__name__)
@@ -195,7 +195,7 @@ async def _head(client: SocketPeer) -> Exchange | None:
         return None
 
 
-async def _connected(place: Place) -> Multiplexer:
+async def _connected(place: RelaySession) -> Multiplexer:
     await asyncio.wait_for(place.connected.wait(), RECONNECT_GRACE)
     if place.mux is None:
         raise ChannelLostError("The agent went away again.")

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from crestline.relay.config import HubConfig, RelayConfig
-from crestline.relay.hub_calls import MAX_PER_SESSION, MAX_PER_USER, call_hub
+from crestline.relay.hub_proxy import MAX_PER_SESSION, MAX_PER_USER, call_hub
 from crestline.relay.ingress import Ingress
 from crestline.relay.mux import Multiplexer, Stream
 from crestline.relay.sessions import OtherJobError, SessionGoneError, Sessions
@@ -82,14 +82,14 @@ class Relay:
             await self._manage(scope["method"], path.rstrip("/").split("/"), _bearer(scope), send)
         elif scope["type"] == "websocket":
             await receive()
-            await _turn_away(scope, send, 404, "No such endpoint.")
+            await _reject(scope, send, 404, "No such endpoint.")
 
     async def _agent(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
         try:
             hub, session = self._granted(_bearer(scope))
         except InvalidTokenError as error:
-            await _turn_away(scope, send, 401, str(error))
+            await _reject(scope, send, 401, str(error))
             return
 
         async def send_message(message: bytes) -> None:
@@ -105,10 +105,10 @@ class Relay:
         try:
             place = hub.sessions.attach(session, _header(scope, b"crestline-job-id"), mux)
         except SessionGoneError as error:
-            await _turn_away(scope, send, 410, str(error))
+            await _reject(scope, send, 410, str(error))
             return
         except OtherJobError as error:
-            await _turn_away(scope, send, 409, str(error))
+            await _reject(scope, send, 409, str(error))
             return
         logger.info(
             "relay: agent of %s at %s connected (hub %s, job %s)", session.user, session.path, hub.name, place.job
@@ -183,7 +183,7 @@ def _bearer(scope: Scope) -> str:
     return token.strip() if kind.lower() == "bearer" else ""
 
 
-async def _turn_away(scope: Scope, send: Send, status: int, reason: str) -> None:
+async def _reject(scope: Scope, send: Send, status: int, reason: str) -> None:
     """Refuse a WebSocket with a status that says why, where the server can (ASGI's websocket.http.response)."""
     if "websocket.http.response" in (scope.get("extensions") or {}):
         headers = [(b"content-type", b"text/plain; charset=utf-8")]

@@ -8,7 +8,7 @@ import socket
 from crestline.relay.frames import CHUNK_SIZE
 
 
-async def reach(path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def connect_unix(path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """A connection; waits while the server's queue of new ones is full.
 
     Raises:

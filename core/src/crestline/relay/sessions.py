@@ -20,7 +20,7 @@ class OtherJobError(Exception):
 
 
 @dataclass
-class Place:
+class RelaySession:
     """A session, connected or waiting for its agent."""
 
     session: Session
@@ -36,10 +36,10 @@ class Sessions:
     """The sessions of one hub."""
 
     def __init__(self) -> None:
-        self._by_path: dict[str, Place] = {}
+        self._by_path: dict[str, RelaySession] = {}
         self._ended: dict[str, float] = {}
 
-    def attach(self, session: Session, job: str, mux: Multiplexer) -> Place:
+    def attach(self, session: Session, job: str, mux: Multiplexer) -> RelaySession:
         """An agent has come; the connection that it had before is dropped.
 
         Raises:
@@ -57,7 +57,7 @@ class Sessions:
             self._drop(place)
             place = None
         if place is None:
-            place = self._by_path[key] = Place(session, job)
+            place = self._by_path[key] = RelaySession(session, job)
         elif place.job != job:
             raise OtherJobError(f"This session belongs to job {place.job}.")
         elif place.mux is not None:
@@ -66,7 +66,7 @@ class Sessions:
         place.connected.set()
         return place
 
-    def detach(self, place: Place, mux: Multiplexer) -> None:
+    def detach(self, place: RelaySession, mux: Multiplexer) -> None:
         """That connection is gone; the session waits for its agent."""
         mux.close()
         if place.mux is mux:
@@ -81,11 +81,11 @@ class Sessions:
                 self._drop(place)
                 del self._by_path[canonical(place.session.path)]
 
-    def find(self, identifier: str) -> Place | None:
+    def find(self, identifier: str) -> RelaySession | None:
         """Return the session of this id, None if it is unknown."""
         return next((place for place in self._by_path.values() if place.session.id == identifier), None)
 
-    def for_request(self, path: str) -> Place | None:
+    def for_request(self, path: str) -> RelaySession | None:
         """The session that a request for this path belongs to: the one with the longest path that leads to it."""
         segments = canonical(path).split("/")
         for length in range(len(segments), 0, -1):
@@ -94,10 +94,10 @@ class Sessions:
                 return place
         return None
 
-    def all(self) -> list[Place]:
+    def all(self) -> list[RelaySession]:
         return list(self._by_path.values())
 
-    def _drop(self, place: Place) -> None:
+    def _drop(self, place: RelaySession) -> None:
         if place.mux is not None:
             place.mux.close()
         place.mux = None

@@ -175,7 +175,7 @@ def _dial(address: tuple[str, int], secure: bool) -> socket.socket:
 _TRANSLATIONS = [bytes(byte ^ key for byte in range(256)) for key in range(256)]
 
 
-def masked_slowly(mask: bytes, data: bytes) -> bytes:
+def mask_pure_python(mask: bytes, data: bytes) -> bytes:
     """`data` exclusive-or the repeated mask, one byte of the mask at a time: the fastest that plain Python does."""
     result = bytearray(len(data))
     for place, key in enumerate(mask):
@@ -186,4 +186,4 @@ def masked_slowly(mask: bytes, data: bytes) -> bytes:
 try:  # compiled, and many times as fast; it is there wherever Jupyter is
     from tornado.speedups import websocket_mask as masked
 except ImportError:
-    masked = masked_slowly
+    masked = mask_pure_python

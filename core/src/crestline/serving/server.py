@@ -131,7 +131,7 @@ class HttpServer(uvicorn.Server):
             connection.setblocking(False)
             connection.slot = self.open_connections.admit(address[0])
             if connection.slot is None:
-                self._turn_away(connection)
+                self._reject(connection)
                 continue
             task = asyncio.create_task(self._serve_connection(connection))
             connection.slot.abort = partial(_give_up, task, connection)
@@ -160,7 +160,7 @@ class HttpServer(uvicorn.Server):
             connection.close()
             raise
 
-    def _turn_away(self, connection: AcceptedSocket) -> None:
+    def _reject(self, connection: AcceptedSocket) -> None:
         if self.config.ssl is None:
             with contextlib.suppress(OSError):
                 connection.send(_FULL)

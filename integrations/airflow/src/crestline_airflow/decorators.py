@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.sdk.bases.decorator import DecoratedOperator, TaskDecorator, task_decorator_factory
 
 from crestline.client import BlockingSystem
-from crestline.model import InvalidRequestError, JobFailedError, MissingFileError
+from crestline.model import FileMissingError, InvalidRequestError, JobFailedError
 from crestline_airflow.attempts import Attempts
-from crestline_airflow.failures import as_airflow_fails, short_failures
+from crestline_airflow.compat import KNOWN_CONTEXT_KEYS, handle_output
+from crestline_airflow.failures import short_failures, to_airflow_error
 from crestline_airflow.functions import Call, RemoteFunctionError, pack, value_of
 from crestline_airflow.functions.packing import Serializer, source_of
 from crestline_airflow.operators.submit import FirecRESTSubmitOperator
 from crestline_airflow.rendered import required, texts
-from crestline_airflow.versions import KNOWN_CONTEXT_KEYS, handle_output
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -165,7 +165,7 @@ class FirecRESTDecoratedOperator(DecoratedOperator, FirecRESTSubmitOperator):
             directory = self._directory(system, context)
             try:
                 content = system.read_bytes(posixpath.join(directory, f"outcome-{job_id}"))
-            except MissingFileError:
+            except FileMissingError:
                 if failed is not None:
                     super()._explain(self._explanation)
                     raise failed.with_traceback(None) from None
@@ -180,7 +180,7 @@ class FirecRESTDecoratedOperator(DecoratedOperator, FirecRESTSubmitOperator):
                 if isinstance(error, RemoteFunctionError):
                     super()._explain(str(error).splitlines())
                     error = error.shortened()
-                raise as_airflow_fails(error, self._policy, self) from None
+                raise to_airflow_error(error, self._policy, self) from None
             self._forget(system, directory, context)
         return handle_output(self, value)
 

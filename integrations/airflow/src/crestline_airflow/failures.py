@@ -23,14 +23,14 @@ from crestline.model import (
     end_reason,
 )
 from crestline_airflow.attempts import Attempt
-from crestline_airflow.versions import HAS_POLICIES, AirflowFailException
+from crestline_airflow.compat import HAS_POLICIES, AirflowFailException
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 __all__ = ["FirecRESTRetryPolicy"]
 
-HOPELESS = (
+NON_RETRYABLE = (
     AuthenticationError,
     PermissionDeniedError,
     ConfigError,
@@ -40,7 +40,7 @@ HOPELESS = (
 )
 """errors that a second try cannot mend"""
 
-THE_SITES = frozenset({JobState.NODE_FAIL, JobState.BOOT_FAIL, JobState.PREEMPTED})
+SITE_FAILURES = frozenset({JobState.NODE_FAIL, JobState.BOOT_FAIL, JobState.PREEMPTED})
 """ends that are no fault of the job"""
 
 _SOON = timedelta(seconds=10)
@@ -120,12 +120,12 @@ class _Policy:
 
     def verdict(self, error: BaseException, task: Any) -> tuple[bool | None, str]:
         """Whether to try again (None: as usual) after `error`, and why."""
-        if isinstance(error, HOPELESS) and not isinstance(error, SubmitLimitError):
+        if isinstance(error, NON_RETRYABLE) and not isinstance(error, SubmitLimitError):
             return False, "A second try cannot mend this."
         if not isinstance(error, JobFailedError):
             return None, ""
         state = error.job.state
-        if state in THE_SITES:
+        if state in SITE_FAILURES:
             return True, f"{describe_end(error.job)} The job is not the cause."
         if state is JobState.OUT_OF_MEMORY:
             grows = bool(self.more_memory and getattr(task, "memory", None))
@@ -172,7 +172,7 @@ if HAS_POLICIES:
                 return RetryDecision(action=RetryAction.DEFAULT)
             if not again:
                 return RetryDecision.fail(reason)
-            of_site = isinstance(exception, JobFailedError) and exception.job.state in THE_SITES
+            of_site = isinstance(exception, JobFailedError) and exception.job.state in SITE_FAILURES
             return RetryDecision.retry(self.delay_after_node_failure if of_site else None, reason)
 
         def serialize(self) -> dict[str, Any]:
@@ -197,7 +197,7 @@ else:
             self.more_memory = self.more_time = None
 
 
-def as_airflow_fails(error: BaseException, policy: Any, task: Any) -> BaseException:
+def to_airflow_error(error: BaseException, policy: Any, task: Any) -> BaseException:
     """The error to raise: before Airflow 3.3, which asks no policy, one that allows no retry where none makes sense."""
     if HAS_POLICIES or not isinstance(policy, _Policy) or policy.verdict(error, task)[0] is not False:
         return error

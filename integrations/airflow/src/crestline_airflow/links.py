@@ -44,7 +44,7 @@ class FirecRESTJobLink(BaseOperatorLink):
 
 def has_pages(system: System | BlockingSystem) -> bool:
     """Whether the gateway shows jobs to people: a Crestline gateway does, which also serves parts of files."""
-    return system.reads_ranges
+    return system.supports_ranges
 
 
 def page_of(hook: FirecRESTHook, system: System | BlockingSystem, job_id: str) -> str:

@@ -11,7 +11,7 @@ from asgiref.sync import sync_to_async
 from crestline.client import BlockingSystem, JobOutput, OutputLine, System
 from crestline.model import CrestlineError, Job, JobNotFoundError
 from crestline_airflow.attempts import XComStore
-from crestline_airflow.shared import Budget
+from crestline_airflow.shared import RequestBudget
 
 STORED_AS = "firecrest_output"
 """key of the XCom with the position; a worker that defers writes it, since reading what is not there logs an error"""
@@ -30,7 +30,7 @@ def tail(system: BlockingSystem, path: str, lines: int) -> list[str]:
         CrestlineError: it cannot be read.
     """
     size = system.stat(path)["size"]
-    if system.reads_ranges:
+    if system.supports_ranges:
         begin = max(0, size - _ENOUGH)
         return system.read_range(path, begin, size - begin).decode(errors="replace").splitlines()[-lines:]
     if size > _TOO_MUCH:
@@ -62,7 +62,9 @@ class LiveOutput:
         is_new: no triggerer can have logged anything of it yet.
     """
 
-    def __init__(self, system: System, budget: Budget, ti: Any, log: logging.Logger, *, is_new: bool = False) -> None:
+    def __init__(
+        self, system: System, budget: RequestBudget, ti: Any, log: logging.Logger, *, is_new: bool = False
+    ) -> None:
         self._system = system
         self._budget = budget
         self._store = XComStore(ti) if ti is not None else None
@@ -81,7 +83,7 @@ class LiveOutput:
         """Log what the job writes, in turns with all others, until it has ended."""
         try:
             await self._stand_where_the_last_one_stood(job)
-            await self._budget.turn()
+            await self._budget.wait()
             await self._log_lines(await self._system.metadata(job), hurry=False)
         except JobNotFoundError:
             self._log.info("The output of job %s comes when it has ended", job.job_id)
@@ -100,7 +102,7 @@ class LiveOutput:
         await self._log_lines(job, hurry=True)
 
     async def _log_lines(self, job: Job, *, hurry: bool) -> None:
-        output = self._system.output(job, position=self._position, turn=None if hurry else self._turn)
+        output = self._system.output(job, position=self._position, throttle=None if hurry else self._turn)
         self._output = output
         async with contextlib.aclosing(output):
             async for line in output:
@@ -108,7 +110,7 @@ class LiveOutput:
 
     async def _turn(self) -> None:
         await self._keep()
-        await self._budget.turn()
+        await self._budget.wait()
 
     async def _keep(self) -> None:
         if self._store is not None and self.position != self._kept:

@@ -18,7 +18,7 @@ from crestline_airflow.rendered import required, single
 _LOG = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
-_POLICY = Policy(poll=PollPolicy(shortest=2.0, busy_share=0.1, unseen_timeout=None))
+_POLICY = Policy(poll=PollPolicy(min_interval=2.0, max_duty_cycle=0.1, unseen_timeout=None))
 """A triggerer handles an event only after a second or two, and has other work to do."""
 
 _READS_AT_ONCE = 20
@@ -31,7 +31,7 @@ _TRUSTED_FOR = 600.0
 """seconds; a connection that was edited meanwhile is read again for those who come later"""
 
 
-class Budget:
+class RequestBudget:
     """Turns for the requests that the output of running jobs takes: some at once, then less than one in two seconds.
 
     With lists every other second a triggerer makes at most one request a second, however many jobs it waits for.
@@ -43,18 +43,18 @@ class Budget:
         self._filled_at = clock.monotonic()
         self._line = asyncio.Lock()
 
-    def take_place(self) -> bool:
-        """Whether one more job may be followed; give the place back with `give_place`."""
+    def acquire_slot(self) -> bool:
+        """Whether one more job may be followed; give the place back with `release_slot`."""
         if self._places == 0:
             return False
         self._places -= 1
         return True
 
-    def give_place(self) -> None:
+    def release_slot(self) -> None:
         """Give back the place of one followed job."""
         self._places += 1
 
-    async def turn(self) -> None:
+    async def wait(self) -> None:
         """Wait until a request may be made; first come, first served."""
         async with self._line:
             if (missing := 1 - self._fill()) > 0:
@@ -74,7 +74,7 @@ class Shared:
 
     hook: FirecRESTHook
     system: System | None = None
-    budget: Budget = field(default_factory=Budget)
+    budget: RequestBudget = field(default_factory=RequestBudget)
     finishing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
     """for those who read the rest of a job's output without waiting for their turn"""
     opened_at: float = 0.0

@@ -17,14 +17,14 @@ import crestline.model
 from crestline.client import JobEvent, System
 from crestline.model import ConflictError, CrestlineError, Job, JobNotFoundError, JobSpec, JobState
 from crestline_airflow.attempts import Attempt, Attempts, XComStore
+from crestline_airflow.compat import HAS_ON_KILL
 from crestline_airflow.failures import FirecRESTRetryPolicy
 from crestline_airflow.links import FirecRESTJobLink, page_of
 from crestline_airflow.live_output import LiveOutput
-from crestline_airflow.outcome import outcome
 from crestline_airflow.rendered import ExactRendering, single, texts
 from crestline_airflow.resources import after_jobs, job_spec
 from crestline_airflow.shared import Shared, acquire, outlast, release
-from crestline_airflow.versions import HAS_ON_KILL
+from crestline_airflow.xcom import outcome
 
 _LOG = logging.getLogger(__name__)
 _killing: set[asyncio.Task[None]] = set()
@@ -133,7 +133,7 @@ class FirecRESTJobTrigger(FirecRESTTrigger):
             self.log.warning("It is not known where job %s has written", job.job_id)
         if self.log_output:
             await output.finish(job)
-        elements = await shared.system.elements(job) if self.array else None
+        elements = await shared.system.array_tasks(job) if self.array else None
         return outcome(job, shared.system.name, elements)
 
     async def _ended(self, shared: Shared, job_id: str) -> tuple[Job, LiveOutput | None]:
@@ -151,12 +151,12 @@ class FirecRESTJobTrigger(FirecRESTTrigger):
                     job = event.job
                     self.log.info("%s", news(event))
                     runs = event.state is JobState.RUNNING
-                    if runs and following is None and self.log_output and shared.budget.take_place():
+                    if runs and following is None and self.log_output and shared.budget.acquire_slot():
                         output = self._live_output(shared)
                         following = asyncio.create_task(output.follow(job))
         finally:
             if following is not None:
-                shared.budget.give_place()
+                shared.budget.release_slot()
                 following.cancel()
                 await asyncio.wait({following})  # awaited itself, it would leave a cycle of tracebacks behind
                 if not following.cancelled():

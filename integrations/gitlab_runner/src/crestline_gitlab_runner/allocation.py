@@ -14,13 +14,13 @@ import msgspec
 
 from crestline.model import (
     CrestlineError,
+    FileMissingError,
     GatewayUnavailableError,
     InvalidRequestError,
     Job,
     JobNotFoundError,
     JobSpec,
     JobState,
-    MissingFileError,
     PermissionDeniedError,
     SubmitLimitError,
     UnsupportedError,
@@ -28,8 +28,8 @@ from crestline.model import (
 from crestline.model.time_limits import format_duration
 from crestline_gitlab_runner import log
 from crestline_gitlab_runner.agent import batch_script
+from crestline_gitlab_runner.command_channel import CommandChannel, Ended
 from crestline_gitlab_runner.failures import BuildFailureError, SystemFailureError
-from crestline_gitlab_runner.mailbox import Ended, Mailbox
 from crestline_gitlab_runner.settings import Settings
 from crestline_gitlab_runner.state import State
 
@@ -52,7 +52,7 @@ class Allocation:
         self._settings = settings
         self._state = state
         self._running = asyncio.Event()
-        self.mailbox = Mailbox(system, state.record.workspace, patience=settings.gateway_budget)
+        self.mailbox = CommandChannel(system, state.record.workspace, patience=settings.gateway_budget)
 
     @property
     def has_nodes(self) -> bool:
@@ -109,7 +109,7 @@ class Allocation:
             self._system.chmod(workspace, "700"),
             self._system.stat(root),
             self._system.stat(workspace),  # for its owner alone: permissions may be those before
-            self.mailbox.beat(),
+            self.mailbox.heartbeat(),
         )
         closed = changed is not None and changed.is_directory and changed.permissions[:9] == "rwx------"
         if not closed or above["uid"] != ours["uid"]:
@@ -209,7 +209,7 @@ class Allocation:
         pause = min(30.0, self._settings.heartbeat_ttl / 4)
         while True:
             try:
-                await self.mailbox.beat()
+                await self.mailbox.heartbeat()
                 self._state.touch()
                 if self._state.record.shared:
                     (self._state.folder.parent / self._state.record.shared / "record.json").touch()
@@ -261,7 +261,7 @@ class Allocation:
     async def _entries(self, folder: str) -> list[str]:
         try:
             return [entry.name for entry in await self._system.ls(f"{self._state.record.workspace}/{folder}")]
-        except MissingFileError:
+        except FileMissingError:
             return []
 
     async def remove_workspace(self) -> None:
@@ -275,7 +275,7 @@ class Allocation:
             print(f"{self._state.record.workspace} is left alone: {error.message}")
 
     async def _remove(self, path: str) -> None:
-        with suppress(MissingFileError):
+        with suppress(FileMissingError):
             await self._system.remove(path, force=True)
 
 

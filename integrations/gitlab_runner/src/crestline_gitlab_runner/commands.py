@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
 
 
 async def _config(settings: Settings, job: CiJob) -> None:
-    from crestline_gitlab_runner.preparing import describe
+    from crestline_gitlab_runner.prepare import describe
 
     answer = await describe(settings, job, lambda: connected(settings, job))
     sys.stdout.write(json.dumps(answer))
@@ -52,13 +52,13 @@ async def _config(settings: Settings, job: CiJob) -> None:
 
 
 async def _prepare(settings: Settings, job: CiJob) -> None:
-    from crestline_gitlab_runner.preparing import prepare
+    from crestline_gitlab_runner.prepare import prepare
 
     await prepare(settings, job, lambda: connected(settings, job))
 
 
 async def _run_stage(settings: Settings, job: CiJob, script: Path, stage: str) -> None:
-    from crestline_gitlab_runner.preparing import known_state
+    from crestline_gitlab_runner.prepare import known_state
     from crestline_gitlab_runner.stages import Stages
 
     if job.exit_code_file is not None:
@@ -68,14 +68,14 @@ async def _run_stage(settings: Settings, job: CiJob, script: Path, stage: str) -
 
 
 async def _cleanup(settings: Settings, job: CiJob) -> None:
-    from crestline_gitlab_runner.tidying import clean_up
+    from crestline_gitlab_runner.cleanup import clean_up
 
     await clean_up(settings, job, lambda: connected(settings, job))
 
 
 def _collect_garbage(file: Path) -> int:
     async def work(settings: Settings) -> None:
-        from crestline_gitlab_runner.tidying import collect_garbage
+        from crestline_gitlab_runner.cleanup import collect_garbage
 
         await collect_garbage(settings, lambda: connected(settings, None))
 
@@ -119,9 +119,9 @@ async def connected(settings: Settings, job: CiJob | None) -> AsyncIterator[Syst
 
     # Of the runner's own identity for all jobs; of a project's for the one job that has proved to know its secret.
     folder = folder_of(settings, job) if job and project_client(settings, job) else settings.state_dir
-    handover = folder / "handover" if folder.exists() else None
-    policy = Policy(poll=PollPolicy(shortest=0.5, longest=5.0, unseen_timeout=None))
-    async with connect(site(settings, job), policy=policy, handover=handover) as system:
+    session_cache = folder / "session_cache" if folder.exists() else None
+    policy = Policy(poll=PollPolicy(min_interval=0.5, max_interval=5.0, unseen_timeout=None))
+    async with connect(site(settings, job), policy=policy, session_cache=session_cache) as system:
         yield system
 
 

@@ -103,7 +103,7 @@ class Exchange:
 
     async def _fetched(self, archive: Path) -> None:
         """Make an archive one that the job unpacks."""
-        room = self._state.room("fetched")
+        room = self._state.subdir("fetched")
         number = len(list(room.iterdir()))
         await self.repack("zip", archive, "tar", room / f"{number:04d}.tgz")
 

@@ -13,7 +13,7 @@ from crestline.model import JobSpec
 from crestline.model.time_limits import format_duration
 from crestline_gitlab_runner.failures import BuildFailureError
 from crestline_gitlab_runner.settings import Defaults
-from crestline_gitlab_runner.times import Minutes, parse_limit
+from crestline_gitlab_runner.time_limits import TimeLimit, parse_limit
 
 _COUNTS = frozenset({"nodes", "tasks", "tasks_per_node", "cpus_per_task"})
 
@@ -232,7 +232,7 @@ class _Limits:
                 f"{who}: the {field} {text!r} is not allowed here.", hint=f"Allowed: {', '.join(self._names[field])}."
             )
 
-    def check_time(self, limit: Minutes, who: str) -> None:
+    def check_time(self, limit: TimeLimit, who: str) -> None:
         if self.longest is not None and limit.seconds > self.longest:
             asked, allowed = format_duration(limit.seconds), format_duration(self.longest)
             raise BuildFailureError(f"{who}: {asked} is more than the {allowed} allowed here.", hint="Ask for less.")

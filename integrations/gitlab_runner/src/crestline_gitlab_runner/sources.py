@@ -84,7 +84,7 @@ async def require_confinement(state: State) -> str:
     Raises:
         SystemFailureError: it cannot be.
     """
-    kind, why = await sandbox.available(state.room("sources"))
+    kind, why = await sandbox.available(state.subdir("sources"))
     if kind is None:
         raise SystemFailureError(
             f"Sources cannot be fetched on this machine, since git cannot be confined: {why}.",
@@ -105,7 +105,7 @@ async def fetch(settings: Settings, state: State, job: CiJob, project: str, url:
         SystemFailureError: git cannot be confined here.
     """
     check(job)
-    place = state.room("sources")
+    place = state.subdir("sources")
     if not SAFE_PATH.fullmatch(str(place)):
         raise ConfigError(f"state_dir: {place} cannot be used.", hint="Only A-Z a-z 0-9 . _ - / in it, please.")
     folder = place / project
@@ -127,7 +127,7 @@ class Git:
         self._place = place
         self._folder = folder
         self._kind = kind
-        self._home = state.room("git")
+        self._home = state.subdir("git")
         self._temporary = place / ".tmp"
 
     async def fetch(self, url: str) -> None:

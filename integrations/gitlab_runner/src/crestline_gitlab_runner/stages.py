@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crestline.model import CrestlineError, Job
-from crestline_gitlab_runner import images, log, results, runner_script, shipping, sources, verdict
+from crestline_gitlab_runner import images, log, results, runner_script, sources, stage_in, verdict
 from crestline_gitlab_runner.agent import await_file
 from crestline_gitlab_runner.allocation import Allocation
 from crestline_gitlab_runner.ci_job import CiJob
+from crestline_gitlab_runner.command_channel import Ended
 from crestline_gitlab_runner.exchange import Exchange
 from crestline_gitlab_runner.failures import BuildFailureError, RunnerGoneError, SystemFailureError
 from crestline_gitlab_runner.identity import Connect
-from crestline_gitlab_runner.mailbox import Ended
 from crestline_gitlab_runner.patterns import is_too_long
 from crestline_gitlab_runner.runner_process import runs
 from crestline_gitlab_runner.settings import Settings
@@ -161,7 +161,7 @@ class Stages:
         path = f"{record.workspace}/in/{name}.script"
         started = record.commands > 1
         part_size = allocation.mailbox.part_size
-        attached, lines = await asyncio.to_thread(shipping.pack, self._state, name, self._below, part_size)
+        attached, lines = await asyncio.to_thread(stage_in.pack, self._state, name, self._below, part_size)
         lines += self._scripts(attached, name, content, allocation.mailbox.part_size)
         rank = self._job.variables.get("CRESTLINE_LAUNCH") or self._settings.stages.launch
         if rank not in ("once", "per-rank"):
@@ -176,7 +176,7 @@ class Stages:
         )
         lines += ["umask 022", *launch]
         ended = await self._ordered(allocation, name, lines, attached, last=self._is_last(stage), started=started)
-        shipping.arrived(self._state)
+        stage_in.arrived(self._state)
         if isinstance(ended, Job):
             self._fail()
             verdict.of_job(ended)
@@ -209,7 +209,7 @@ class Stages:
         """Run the command; a signal that ends this process also ends the command."""
 
         async def send() -> None:
-            await allocation.mailbox.order(name, lines, attached, last=last)
+            await allocation.mailbox.send(name, lines, attached, last=last)
 
         try:
             ended = await allocation.run(name, send, started=started)
@@ -273,7 +273,7 @@ class Stages:
         if not bundles:
             log.remark("WARNING: no files to upload.")
             return
-        folder = self._state.room("results")
+        folder = self._state.subdir("results")
         try:
             await self._fetch(bundles, folder, last=stage.startswith("upload_artifacts"))
         finally:
@@ -319,7 +319,7 @@ class Stages:
         scratch = f"{workspace}/log/{name}.list"
         attached = {f"{name}.script": results.pack_script(self._project, parts, size, tracked=tracked, scratch=scratch)}
         if any(bundle.untracked for bundle in bundles):
-            files = await asyncio.to_thread(shipping.shipped_files, self._state.room("sources") / self._below)
+            files = await asyncio.to_thread(stage_in.shipped_files, self._state.subdir("sources") / self._below)
             attached[f"{name}.tracked"] = b"".join(each + b"\0" for each in files)
         lines = [await_file(f"in/{each}", len(content)) for each, content in attached.items()]
         lines.append(f"exec {self._settings.stages.shell} in/{name}.script")

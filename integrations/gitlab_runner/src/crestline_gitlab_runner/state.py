@@ -111,7 +111,7 @@ class State:
         """Seconds since the record was last saved or touched."""
         return time.time() - (self.folder / "record.json").stat().st_mtime
 
-    def room(self, name: str) -> Path:
+    def subdir(self, name: str) -> Path:
         """Return a folder inside, made where it is missing, closed to other users."""
         path = self.folder / name
         path.mkdir(mode=0o700, exist_ok=True)

@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 _running: set[asyncio.Task[Any]] = set()
 
 
-def in_background(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+def spawn_task(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
     """Do it; what goes wrong is logged."""
     task = asyncio.ensure_future(work)
     _running.add(task)

@@ -17,7 +17,7 @@ class Connections:
 
     def __init__(self) -> None:
         # A session calls back by itself once it is up; lists tell of its end, and of the queue meanwhile.
-        self.policy = Policy(poll=PollPolicy(shortest=5.0, unseen_timeout=None))
+        self.policy = Policy(poll=PollPolicy(min_interval=5.0, unseen_timeout=None))
         self._systems: SingleFlight[Hashable, System] = SingleFlight()
 
     async def get(self, target: str, authorizer: Authorizer | None = None, host: str = "") -> System:

@@ -32,10 +32,10 @@ def job_name(hub: str, attempt: str, user: str, server: str) -> str:
         user: the user's name at the hub.
         server: the server's name; empty for the default server.
     """
-    return f"jupyter-{hub_word(hub)}-{attempt}-{_safe(user)}-{_safe(server or 'default')}"[:MAX_NAME]
+    return f"jupyter-{hub_slug(hub)}-{attempt}-{_safe(user)}-{_safe(server or 'default')}"[:MAX_NAME]
 
 
-def hub_word(hub_name: str) -> str:
+def hub_slug(hub_name: str) -> str:
     """A hub's name as its jobs' names have it."""
     return _safe(hub_name)[:MAX_HUB]
 

@@ -87,7 +87,7 @@ async def resolve(names: Collection[str]) -> set[str]:
 
 def names_of(nodes: str, limit: int) -> list[str]:
     """The first names of a hostlist."""
-    return [name for _, name in zip(range(limit), hostlist.unfold(nodes), strict=False)]
+    return [name for _, name in zip(range(limit), hostlist.expand(nodes), strict=False)]
 
 
 def _plain(host: str) -> Address:

@@ -10,7 +10,7 @@ from typing import Any
 
 from crestline.client import JobEvent, System
 from crestline.model import Job, JobState, describe_end
-from crestline_jupyterhub.background import in_background
+from crestline_jupyterhub.background import spawn_task
 
 ESTIMATE_INTERVAL = 5.0
 """seconds between two looks at what the monitor knows of a waiting job"""
@@ -76,7 +76,7 @@ async def tell(
                 yield message
             said = message
             if last.state is JobState.RUNNING and reading is None:
-                reading = in_background(_read(owner, log, news))
+                reading = spawn_task(_read(owner, log, news))
     finally:
         for task in filter(None, (watching, reading)):
             task.cancel()

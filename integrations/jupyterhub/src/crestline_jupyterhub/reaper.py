@@ -25,8 +25,8 @@ import httpx
 
 from crestline.bounded import MAX_ANSWER, BoundedClient, decode
 from crestline.client import Policy, PollPolicy, System, connect
-from crestline.model import CrestlineError, FileType, MissingFileError, PermissionDeniedError
-from crestline_jupyterhub.job import hub_word, parse_name
+from crestline.model import CrestlineError, FileMissingError, FileType, PermissionDeniedError
+from crestline_jupyterhub.job import hub_slug, parse_name
 
 logger = logging.getLogger("crestline_jupyterhub.reaper")
 
@@ -86,13 +86,13 @@ async def find_leftovers(system: System, hub_name: str, folders: str = "", days:
         folders: directory of the sessions' folders; empty: the default of the identity in use.
         days: folders that have changed since then stay, with their logs.
     """
-    ours = hub_word(hub_name)
+    ours = hub_slug(hub_name)
     jobs = [(parse_name(job.name), job) for job in await system.jobs(all_users=True)]
     alive = {parsed[1]: job for parsed, job in jobs if parsed and parsed[0] == ours and not job.is_finished}
     base = folders or f"{await system.default_workdir()}/.crestline/jupyterhub"
     try:
         entries = await system.ls(base)
-    except MissingFileError:
+    except FileMissingError:
         entries = []
     latest = (datetime.now() - timedelta(days=days)).isoformat()
     old = [

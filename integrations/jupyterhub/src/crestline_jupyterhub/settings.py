@@ -8,7 +8,7 @@ from jupyterhub.user import User
 from traitlets import Any, Bool, Dict, Enum, Float, HasTraits, Integer, List, Unicode, default
 
 from crestline_jupyterhub.connections import Access
-from crestline_jupyterhub.tokens import login_of
+from crestline_jupyterhub.tokens import login_for
 
 
 class _Text(Unicode):
@@ -167,5 +167,5 @@ class SpawnerSettings(HasTraits):
 
     def access(self) -> Access:
         """The system as it is chosen now, and who may act on it; later changes of the settings do not reach it."""
-        login = login_of(self.user) if self.use_user_token else None
+        login = login_for(self.user) if self.use_user_token else None
         return Access(target=self.system, host=self.req_host, login=login, service_site=self.service_site)

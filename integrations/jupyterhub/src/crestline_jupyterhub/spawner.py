@@ -19,8 +19,8 @@ from crestline import clock
 from crestline.client import JobEvent, System
 from crestline.model import CrestlineError, GatewayUnavailableError, Job, JobNotFoundError, JobSpec, JobState
 from crestline_jupyterhub import callback, node_addresses, progress
-from crestline_jupyterhub.background import in_background
-from crestline_jupyterhub.ending import cancel, tidy
+from crestline_jupyterhub.background import spawn_task
+from crestline_jupyterhub.cleanup import cancel, remove_files
 from crestline_jupyterhub.failures import SpawnFailedError, ended, late, refused
 from crestline_jupyterhub.job import is_attempt, job_name, make_spec, template_fields, texts
 from crestline_jupyterhub.options import SpawnerOptions, apply_before_start
@@ -120,7 +120,7 @@ class FirecRESTSpawner(SpawnerOptions, Spawner):
             self._spawn_future = None if self._spawn_future is self._held else self._spawn_future
             self._held = None
         if self.folder:
-            in_background(tidy(self.access().identities, self.folder, keep_log=self.keep_log))
+            spawn_task(remove_files(self.access().identities, self.folder, keep_log=self.keep_log))
         self._watching = self._ended = self._news = None
         self._looked.clear()
         self._called_back.clear()
@@ -349,7 +349,7 @@ class FirecRESTSpawner(SpawnerOptions, Spawner):
             return finding.result()
         if resumed.cancelled():
             self.log.info("The server %s was stopped while it waited for job %s", self._log_name, self.job_id)
-            in_background(self._ending())
+            spawn_task(self._ending())
             self._held = self._spawn_future = asyncio.get_running_loop().create_future()
             self._ended = Job(job_id=self.job_id, state=JobState.CANCELLED)
         else:
@@ -436,7 +436,7 @@ class FirecRESTSpawner(SpawnerOptions, Spawner):
         self._ended = job
         self._looked.set()
         if self.ready:
-            in_background(self.poll_and_notify())
+            spawn_task(self.poll_and_notify())
         return job
 
     async def _find_job(self, system: System) -> bool:
@@ -462,7 +462,7 @@ class FirecRESTSpawner(SpawnerOptions, Spawner):
 
     async def stop(self, now: bool = False) -> None:
         """Cancel the job. A gateway that does not answer is asked again in the background: the job does not stay."""
-        cancelling = in_background(self._ending())
+        cancelling = spawn_task(self._ending())
         done, _ = await asyncio.wait([cancelling], timeout=self.cancel_patience)
         if not done:
             self.log.warning(

@@ -75,7 +75,7 @@ class HubLogin(BearerAuthorizer):
 _logins: dict[str, HubLogin] = {}
 
 
-def login_of(user: User) -> HubLogin:
+def login_for(user: User) -> HubLogin:
     """The one source of this user's tokens."""
     login = _logins.get(user.name)
     if login is None:
@@ -91,7 +91,7 @@ async def refresh_user(_authenticator: Any, user: User, _auth_state: Any) -> boo
         False: the user has to log in again; True also while the issuer does not answer.
     """
     try:
-        await login_of(user).auth_headers()
+        await login_for(user).auth_headers()
     except AuthenticationError:
         return False
     except CrestlineError as error:

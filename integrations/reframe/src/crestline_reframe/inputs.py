@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from crestline.client import map_link
-from crestline_reframe.places import Place, Places
+from crestline_reframe.stage_dirs import StageDir, StageDirs
 
 _NEVER = frozenset({".rfm_mark", ".rfm_testcase.json"})
 
@@ -30,7 +30,7 @@ class Inputs:
     size: int = 0
 
 
-def scan(place: Place, own_files: frozenset[str], places: Places) -> Inputs:
+def scan(place: StageDir, own_files: frozenset[str], places: StageDirs) -> Inputs:
     """What is new or changed in a stage directory since both sides had the same.
 
     Links out of it are followed, as they lead to where only this machine has something; unless they lead to another
@@ -54,7 +54,7 @@ def scan(place: Place, own_files: frozenset[str], places: Places) -> Inputs:
 
 
 def _walk(
-    root: Path, below: str, found: Inputs, own_files: frozenset[str], places: Places, above: tuple[str, ...] = ()
+    root: Path, below: str, found: Inputs, own_files: frozenset[str], places: StageDirs, above: tuple[str, ...] = ()
 ) -> None:
     above = (*above, os.path.realpath(root / below))
     for item in sorted(os.scandir(root / below), key=lambda item: item.name):
@@ -74,7 +74,7 @@ def _walk(
             found.files[path] = root / path
 
 
-def _is_kept(root: Path, path: str, found: Inputs, places: Places) -> bool:
+def _is_kept(root: Path, path: str, found: Inputs, places: StageDirs) -> bool:
     """Whether a link stays a link on the system; if not, it is followed."""
     target = os.readlink(root / path)
     inner = map_link(path, target, str(root))
@@ -90,6 +90,6 @@ def _is_kept(root: Path, path: str, found: Inputs, places: Places) -> bool:
     return False
 
 
-def _is_known(place: Place, path: str, file: Path) -> bool:
+def _is_known(place: StageDir, path: str, file: Path) -> bool:
     status = file.stat()
     return place.is_known(path, status.st_size, status.st_mtime_ns)

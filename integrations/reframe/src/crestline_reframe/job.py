@@ -9,7 +9,7 @@ from typing import Any
 
 from reframe.core.schedulers import Job
 
-from crestline_reframe.work import Work
+from crestline_reframe.tracked_job import TrackedJob
 
 
 class FirecrestJob(Job):  # type: ignore[misc]
@@ -19,7 +19,7 @@ class FirecrestJob(Job):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self._is_array = False
         self._is_cancelling = False
-        self._work: Work | None = None
+        self._work: TrackedJob | None = None
         self._remotedir: str | None = None
 
     @property

@@ -19,7 +19,7 @@ FOLDER = ".crestline-reframe"
 
 
 @dataclass
-class Entry:
+class JournalEntry:
     """One job of a run that broke off."""
 
     key: str
@@ -47,7 +47,7 @@ class Journal:
     """
 
     def __init__(
-        self, path: Path, file: TextIO, run: str, entries: dict[tuple[str, str], Entry], farewells: int = 0
+        self, path: Path, file: TextIO, run: str, entries: dict[tuple[str, str], JournalEntry], farewells: int = 0
     ) -> None:
         self._path = path
         self._file = file
@@ -139,12 +139,12 @@ def _lines(file: TextIO) -> list[dict[str, Any]]:
     return found
 
 
-def _entries(lines: list[dict[str, Any]]) -> dict[tuple[str, str], Entry]:
-    by_key: dict[str, Entry] = {}
+def _entries(lines: list[dict[str, Any]]) -> dict[tuple[str, str], JournalEntry]:
+    by_key: dict[str, JournalEntry] = {}
     for line in lines[1:]:
         key = line.pop("key", None)
         if "test" in line:
-            by_key[key] = Entry(key, **line)
+            by_key[key] = JournalEntry(key, **line)
         else:
             for entry in by_key.values() if key is None else filter(None, [by_key.get(key)]):
                 for name, value in line.items():

@@ -96,9 +96,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def policy(self) -> Policy:
         """Return the client's settings for retries, polling and submission."""
         return Policy(
-            retry=RetryPolicy(attempts=100_000, budget=self.patience),
-            poll=PollPolicy(shortest=2.0),  # where nothing tells of changes; a test is worth no list of its own
-            submit=SubmitPolicy(budget=self.patience),
+            retry=RetryPolicy(attempts=100_000, total_timeout=self.patience),
+            poll=PollPolicy(min_interval=2.0),  # where nothing tells of changes; a test is worth no list of its own
+            submit=SubmitPolicy(total_timeout=self.patience),
         )
 
 

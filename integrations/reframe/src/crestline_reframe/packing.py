@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from crestline.model.time_limits import format_duration, parse_time_limit
-from crestline_reframe.work import Pack, Work
+from crestline_reframe.tracked_job import Pack, TrackedJob
 
 EXIT_FILE = ".crestline-exit"
 """in a stage directory: the exit status of a test that ran with others in one allocation"""
@@ -24,9 +24,11 @@ _TIMED_OUT = 124
 """exit status of timeout(1)"""
 
 
-def packs(works: Iterable[Work], kind: Literal["array", "allocation"], size: int) -> tuple[list[Pack], list[Work]]:
+def packs(
+    works: Iterable[TrackedJob], kind: Literal["array", "allocation"], size: int
+) -> tuple[list[Pack], list[TrackedJob]]:
     """Tests that ask the scheduler for the same go together; those that cannot are returned second."""
-    groups: dict[tuple[str, ...], list[Work]] = {}
+    groups: dict[tuple[str, ...], list[TrackedJob]] = {}
     alone = []
     for work in works:
         if work.is_packable:

@@ -11,7 +11,7 @@ from typing import Any
 from reframe.frontend import reporting
 
 from crestline_reframe import sessions
-from crestline_reframe.work import Work
+from crestline_reframe.tracked_job import TrackedJob
 
 KEY = "firecrest"
 
@@ -38,7 +38,7 @@ class RunReport(reporting.RunReport):  # type: ignore[misc]
             self["session_info"][KEY] = totals
 
 
-def _told(work: Work) -> dict[str, Any]:
+def _told(work: TrackedJob) -> dict[str, Any]:
     return {
         "job_id": work.job.job_id if work.job else None,
         "requests": round(work.requests, 3),

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from crestline.client import Capability, Selection, System, Traffic, connect, counting, map_link
+from crestline.client import BundleFilter, Capability, System, Traffic, connect, map_link, measure_traffic
 from crestline.model import (
     CrestlineError,
     GatewayUnavailableError,
@@ -33,14 +33,14 @@ from crestline.model import (
     UnsupportedError,
 )
 from crestline.single_flight import SingleFlight
-from crestline_reframe.gathering import Gathering
-from crestline_reframe.journal import Entry, Journal, age
+from crestline_reframe.batcher import Batcher
+from crestline_reframe.journal import Journal, JournalEntry, age
 from crestline_reframe.options import Options
 from crestline_reframe.packing import EXIT_FILE, pack_script, packs
-from crestline_reframe.places import Places
+from crestline_reframe.stage_dirs import StageDirs
 from crestline_reframe.staging import Staging, fingerprint, marker, prepared
 from crestline_reframe.submit_limit import SubmitLimit
-from crestline_reframe.work import Pack, Work
+from crestline_reframe.tracked_job import Pack, TrackedJob
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -77,18 +77,18 @@ class Run:
         self._system = connect(site, system=name, policy=options.policy(), authorizer=authorizer)
         where = f"{site.url} {name or ''} {options.base() or ''}"
         self._journal = Journal.open(prefix, where)
-        self.places = Places(stage_prefix)
+        self.places = StageDirs(stage_prefix)
         for entry in self._journal.entries.values():
             self.places.take(entry.remote)
         self._staging = Staging(self.places)
-        self._bring = Gathering(self._bring_together, quiet=0.2)
+        self._bring = Batcher(self._bring_together, quiet=0.2)
         if options.pack is None:  # those who were brought together come together
-            self._submit = Gathering(self._submit_together, quiet=0.02, are_all=lambda _: True)
+            self._submit = Batcher(self._submit_together, quiet=0.02, are_all=lambda _: True)
         else:  # the more the better
-            self._submit = Gathering(self._submit_together, quiet=1.5, longest=15.0)
-        self._collect = Gathering(self._collect_together, quiet=0.15, most=200, are_all=self._are_all_that_run)
+            self._submit = Batcher(self._submit_together, quiet=1.5, longest=15.0)
+        self._collect = Batcher(self._collect_together, quiet=0.15, most=200, are_all=self._are_all_that_run)
         self._submit_limit = SubmitLimit()
-        self._works: list[Work] = []
+        self._works: list[TrackedJob] = []
         self._left_links: set[tuple[str, str, str]] = set()
         """those that were left out, each said once"""
         self._opening: SingleFlight[None, System] = SingleFlight()
@@ -101,12 +101,12 @@ class Run:
 
     # for ReFrame's thread
 
-    def take(self, work: Work) -> None:
+    def take(self, work: TrackedJob) -> None:
         """Carry a job; returns at once."""
         self._works.append(work)
         self._start(self._carry(work))
 
-    def cancel(self, work: Work) -> None:
+    def cancel(self, work: TrackedJob) -> None:
         """See to it that the job ends; returns at once."""
         if not work.is_cancelled:
             work.is_cancelled = True
@@ -142,7 +142,7 @@ class Run:
             self._start(self._open())
 
     @property
-    def works(self) -> Iterator[Work]:
+    def works(self) -> Iterator[TrackedJob]:
         """All jobs that were taken, in their order."""
         return iter(self._works)
 
@@ -177,7 +177,7 @@ class Run:
         problem = ""
         try:
             async with asyncio.timeout(timeout):
-                await self._farewell()
+                await self._shutdown()
         except CrestlineError as error:
             problem = str(error) or type(error).__name__
         except TimeoutError:
@@ -210,7 +210,7 @@ class Run:
             self._collect.be_patient(2.5, 10.0)
         return system
 
-    async def _carry(self, work: Work) -> None:
+    async def _carry(self, work: TrackedJob) -> None:
         try:
             await self._open()
             what = await asyncio.to_thread(fingerprint, work, self.places)
@@ -229,7 +229,7 @@ class Run:
         else:
             work.end()
 
-    async def _submit_and_follow(self, work: Work) -> None:
+    async def _submit_and_follow(self, work: TrackedJob) -> None:
         """Submit a job when the scheduler takes it, and wait for its end."""
         while True:
             await self._submit_limit.acquire(work.nodes)
@@ -247,7 +247,7 @@ class Run:
             if not work.was_refused or work.is_cancelled:
                 return
 
-    async def _is_resumed(self, work: Work, what: str) -> bool:
+    async def _is_resumed(self, work: TrackedJob, what: str) -> bool:
         """Whether the job of an earlier process has brought the results; if not, the work has a key to submit with."""
         entry = self._resumable_entry(work, what)
         if entry is None:
@@ -273,7 +273,7 @@ class Run:
         self._begin(work, what)
         return False
 
-    async def _problem_of_resumed(self, work: Work) -> str:
+    async def _problem_of_resumed(self, work: TrackedJob) -> str:
         """Follow the job of an earlier process to its end; why it cannot stand for the test, if so."""
         try:
             await self._follow(work)
@@ -287,24 +287,24 @@ class Run:
             return "was cancelled"
         return "" if work.has_files else "left no files"
 
-    def _begin(self, work: Work, what: str) -> None:
+    def _begin(self, work: TrackedJob, what: str) -> None:
         work.key, work.is_key_new = f"reframe/{self._journal.run}/{secrets.token_hex(8)}", True
         self._journal.begins(work.key, work.test, work.phase, what, work.place.remote)
 
-    async def _follow(self, work: Work) -> None:
+    async def _follow(self, work: TrackedJob) -> None:
         """Wait for a job's end and collect its results."""
         await self._watch(work)
         await self._collect.add(work)
 
-    async def _watch(self, work: Work) -> None:
+    async def _watch(self, work: TrackedJob) -> None:
         """Wait for a job's end."""
         if work.is_cancelled:
             await self._cancel(work)
         async with contextlib.aclosing((await self._open()).watch(work.job)) as events:
             async for event in events:
-                work.saw(event)
+                work.update(event)
 
-    def _resumable_entry(self, work: Work, what: str) -> Entry | None:
+    def _resumable_entry(self, work: TrackedJob, what: str) -> JournalEntry | None:
         """The job that an earlier process has begun for the same, as long as the test had not come to its end."""
         entry = self._journal.entries.get((work.test, work.phase))
         if entry is None or entry.fingerprint != what or entry.is_abandoned:
@@ -316,17 +316,17 @@ class Run:
             return None
         return entry if not work.place.is_there or work.place.remote == entry.remote else None
 
-    async def _bring_together(self, works: list[Work]) -> None:
-        with counting() as traffic:
+    async def _bring_together(self, works: list[TrackedJob]) -> None:
+        with measure_traffic() as traffic:
             members, begins = await asyncio.to_thread(self._staging.plan, works)
             if members:
-                await (await self._open()).upload_bundle(self.places.root, members, tidy=False)
+                await (await self._open()).upload_bundle(self.places.root, members, cleanup=False)
         self._staging.is_done(members, works)
         for work in works:
             work.prologue = begins[work]
             work.requests += traffic.requests / len(works)
 
-    async def _submit_together(self, works: list[Work]) -> None:
+    async def _submit_together(self, works: list[TrackedJob]) -> None:
         works = [work for work in works if not work.is_cancelled]
         packed: list[Pack] = []
         if self.options.pack is not None:
@@ -337,17 +337,17 @@ class Run:
         for group, _, _ in jobs:
             for work in group:
                 work.is_submitting = True
-        are_new = all(work.is_key_new or work.pack is not None for group, _, _ in jobs for work in group)
-        with counting() as traffic:
+        keys_are_new = all(work.is_key_new or work.pack is not None for group, _, _ in jobs for work in group)
+        with measure_traffic() as traffic:
             outcomes = await system.submit_many(
-                [spec for _, spec, _ in jobs], [key for _, _, key in jobs], are_new=are_new
+                [spec for _, spec, _ in jobs], [key for _, _, key in jobs], keys_are_new=keys_are_new
             )
         for (group, _, key), outcome in zip(jobs, outcomes, strict=True):
             for work in group:
                 work.requests += traffic.requests / len(jobs) / len(group)
             self._settle(group, key, outcome)
 
-    def _spec(self, work: Work) -> JobSpec:
+    def _spec(self, work: TrackedJob) -> JobSpec:
         script = prepared(work, self.places, work.prologue)
         return JobSpec(script=script, workdir=self.places.absolute(work.place))
 
@@ -368,7 +368,7 @@ class Run:
             self._journal.packed(work.key)
         return key
 
-    def _settle(self, works: list[Work], key: str, outcome: Job | CrestlineError) -> None:
+    def _settle(self, works: list[TrackedJob], key: str, outcome: Job | CrestlineError) -> None:
         """Tell those who wait for a submission how it went."""
         if isinstance(outcome, SubmitLimitError):
             log.info("%s and %d more wait until the scheduler takes them: %s", works[0].test, len(works) - 1, outcome)
@@ -391,29 +391,29 @@ class Run:
             else:
                 work.accepted(outcome)
 
-    def _are_all_that_run(self, works: list[Work]) -> bool:
+    def _are_all_that_run(self, works: list[TrackedJob]) -> bool:
         """Whether no other job is on its way to its end."""
-        return len(works) >= sum(1 for work in self._works if not work.is_back and not work.ended.is_set())
+        return len(works) >= sum(1 for work in self._works if not work.results_fetched and not work.ended.is_set())
 
-    async def _collect_together(self, works: list[Work]) -> None:
+    async def _collect_together(self, works: list[TrackedJob]) -> None:
         selections = [
-            Selection(
+            BundleFilter(
                 directory=work.place.remote,
                 target=work.place.local,
-                since=marker(work.phase) if work.all_that_is_new else None,
+                since=marker(work.phase) if work.collect_new else None,
                 patterns=work.outputs,
             )
             for work in works
         ]
-        with counting() as traffic:
+        with measure_traffic() as traffic:
             came = await (await self._open()).download_bundle(
-                self.places.root, selections, tidy=False, map_link=self._map_link
+                self.places.root, selections, cleanup=False, map_link=self._map_link
             )
         for work in works:
             names = came[work.place.remote]
             work.received += sum(work.place.note(name) for name in names)
             work.requests += traffic.requests / len(works)
-            work.is_back, work.has_files = True, bool(names)
+            work.results_fetched, work.has_files = True, bool(names)
             self._journal.collected(work.key)
 
     def _map_link(self, path: str, target: str, directory: str) -> str | None:
@@ -429,13 +429,13 @@ class Run:
                 log.warning("left out: the link %s to %s, which is in no stage directory", path, target)
         return here
 
-    async def _cancel(self, work: Work) -> None:
+    async def _cancel(self, work: TrackedJob) -> None:
         try:
             await self._really_cancel(work)
         except CrestlineError as error:
             log.warning("the job of %s could not be cancelled: %s", work.test, error)
 
-    async def _really_cancel(self, work: Work) -> None:
+    async def _really_cancel(self, work: TrackedJob) -> None:
         try:
             if work.key:
                 self._journal.abandoned(work.key)
@@ -447,7 +447,7 @@ class Run:
         finally:
             work.let_go.set()
 
-    async def _cancel_job(self, system: System, work: Work, job: Job) -> None:
+    async def _cancel_job(self, system: System, work: TrackedJob, job: Job) -> None:
         if work.pack is None:
             await system.cancel(job)
         elif work.pack.is_unwanted:
@@ -456,7 +456,7 @@ class Run:
             with contextlib.suppress(UnsupportedError):  # plain FirecREST cancels whole arrays alone
                 await system.cancel(job)
 
-    async def _farewell(self) -> None:
+    async def _shutdown(self) -> None:
         """Cancel what still runs, also jobs of an earlier process that no test has asked for, and remove the files."""
         if not len(self._opening) and not self._journal.entries:
             return
@@ -480,7 +480,7 @@ class Run:
             self._traffic = system.traffic
             await system.close()
 
-    async def _cancel_left(self, system: System, entry: Entry) -> None:
+    async def _cancel_left(self, system: System, entry: JournalEntry) -> None:
         if entry.job_id is not None and not entry.is_collected:
             async with self._gate:
                 with contextlib.suppress(NotFoundError):

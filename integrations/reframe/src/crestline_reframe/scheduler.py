@@ -29,7 +29,7 @@ from crestline_reframe.nodes import MAINTENANCE, Nodes
 from crestline_reframe.options import read
 from crestline_reframe.packing import verdict
 from crestline_reframe.runs import Run
-from crestline_reframe.work import Work
+from crestline_reframe.tracked_job import TrackedJob
 
 NAME = "firecrest-scheduler"
 
@@ -228,7 +228,7 @@ def _slurm_word(state: JobState) -> str:
     return state.value.upper()
 
 
-def _work_of(job: FirecrestJob, run: Run, fetch: tuple[str, ...]) -> Work:
+def _work_of(job: FirecrestJob, run: Run, fetch: tuple[str, ...]) -> TrackedJob:
     """The job with what its test says about its files."""
     check = getlogger().check
     local = Path(job.workdir).absolute()
@@ -252,14 +252,14 @@ def _work_of(job: FirecrestJob, run: Run, fetch: tuple[str, ...]) -> Work:
         else:
             outputs += [*keeps, *fetch]
     place = run.places.place(local)
-    return Work(
+    return TrackedJob(
         place=place,
         phase=phase,
         test=_name_of(local, run),
         script=script,
         own_files=frozenset(own),
         outputs=tuple(outputs),
-        all_that_is_new=takes_all,
+        collect_new=takes_all,
         is_array=job.is_array,
         is_packable=phase == "run" and not job.is_array and check is not None,
     )

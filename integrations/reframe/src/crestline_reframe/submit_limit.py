@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Collection, Iterable
 
-from crestline.model.hostlist import unfold
+from crestline.model.hostlist import expand
 
 _MIN_INTERVAL, _MAX_INTERVAL = 2.0, 60.0
 """seconds after which one more job is tried: the first time after a refusal, and at most"""
@@ -108,7 +108,7 @@ class SubmitLimit:
 
     def _rank(self, nodes: str) -> tuple[int, bool]:
         """How long a job for these nodes would wait there; one for any node finds an idle one."""
-        return (self._load[nodes] if nodes else 0, not self._busy.isdisjoint(unfold(nodes)) if nodes else False)
+        return (self._load[nodes] if nodes else 0, not self._busy.isdisjoint(expand(nodes)) if nodes else False)
 
     def _schedule_probe(self) -> None:
         if self._probe is not None:

@@ -30,7 +30,7 @@ _APIS = {
 }
 """names of the APIs, by a site's `api`, and what to ask when they are not found"""
 
-_PATIENCE = Policy(retry=RetryPolicy(attempts=1, budget=20))
+_PATIENCE = Policy(retry=RetryPolicy(attempts=1, total_timeout=20))
 
 
 async def check_connection(target: str | None) -> AsyncIterator[Check]:

@@ -20,10 +20,10 @@ from crestline.client import Policy, RetryPolicy, System, connect, find_site, li
 from crestline.listening import check_listening
 from crestline.model import (
     ConflictError,
+    FileMissingError,
     InvalidRequestError,
     Job,
     JobSpec,
-    MissingFileError,
     PermissionDeniedError,
     describe_end,
     end_hint,
@@ -31,7 +31,7 @@ from crestline.model import (
 from crestline.model.script import render_script
 from crestline.model.text import printable
 
-_POLICY = Policy(retry=RetryPolicy(attempts=2, budget=15))
+_POLICY = Policy(retry=RetryPolicy(attempts=2, total_timeout=15))
 _MOST_BYTES = 65536
 _MOST_SCRIPT = 16384
 _MOST_WORDS = 500
@@ -225,7 +225,7 @@ class Tools:
             whole = await resolve(opened, path)
             try:
                 found = await opened.stat(whole)
-            except MissingFileError:
+            except FileMissingError:
                 change = "write the new file"
             else:
                 change = f"replace the file of {found['size']} bytes"

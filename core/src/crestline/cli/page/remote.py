@@ -24,9 +24,9 @@ from crestline.gateway.hosts import OpenFile
 from crestline.model import (
     ConflictError,
     CrestlineError,
+    FileMissingError,
     InvalidRequestError,
     JobSpec,
-    MissingFileError,
     SystemNotFoundError,
     TransferError,
 )
@@ -122,7 +122,7 @@ class Remote:
         is_new = key not in self._keys
         self._keys.add(key)
         system = await self.system(name)
-        [job] = await system.submit_many([spec], [key], are_new=is_new)
+        [job] = await system.submit_many([spec], [key], keys_are_new=is_new)
         if isinstance(job, CrestlineError):
             raise job
         return job.job_id
@@ -139,12 +139,12 @@ class Remote:
         """The system and the path of an offer, which is gone then.
 
         Raises:
-            MissingFileError: there is none.
+            FileMissingError: there is none.
         """
         try:
             return self._offers.pop(ticket)
         except KeyError:
-            raise MissingFileError("The download was fetched already.", hint="Press Download again.") from None
+            raise FileMissingError("The download was fetched already.", hint="Press Download again.") from None
 
     async def open(self, system: System, path: str) -> RemoteFile:
         """Open a file, which is read as it is asked for."""
@@ -215,7 +215,7 @@ class RemoteFile(OpenFile):
 
     async def chunks(self, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         end = self.size if length is None else min(self.size, offset + length)
-        if end - offset > _PART and not self._system.reads_ranges:
+        if end - offset > _PART and not self._system.supports_ranges:
             with tempfile.TemporaryDirectory(dir=self._folder) as folder:
                 copy = Path(folder, posixpath.basename(self._path))
                 await self._system.download(self._path, copy)

@@ -17,7 +17,7 @@ from crestline.cli.slurm.program import SLURM_VERSION, CommandError
 from crestline.cli.slurm.queue_fields import array_task, begin_of, job_name, reason
 from crestline.cli.slurm.states import state_of
 from crestline.model import Job, Node, Partition
-from crestline.model.hostlist import fold
+from crestline.model.hostlist import compress
 from crestline.model.job_ids import parent
 
 _VERSIONS = ("v0.0.40", "v0.0.41", "v0.0.42")
@@ -228,7 +228,7 @@ def _partition(partition: Partition, nodes: Sequence[Node]) -> dict[str, Any]:
         maximums["time"] = _number(minutes, infinite=minutes is None)
     return {
         "nodes": {
-            "configured": fold(each.name for each in nodes if partition.name in each.partitions),
+            "configured": compress(each.name for each in nodes if partition.name in each.partitions),
             "total": partition.nodes,
         },
         "cpus": {"total": partition.cpus},

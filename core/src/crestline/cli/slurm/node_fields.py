@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from crestline.cli.slurm.layout import Field
 from crestline.cli.slurm.times import short_duration
 from crestline.model import Node, Partition
-from crestline.model.hostlist import fold
+from crestline.model.hostlist import compress
 
 _NULL = "(null)"
 _SHORT = {
@@ -106,8 +106,8 @@ def _one(group: Group, text: str) -> str:
     return text if group.nodes else "n/a"
 
 
-_LIST = Field[Group]("NODELIST", lambda group: fold(node.name for node in group.nodes))
-_HOSTS = Field[Group]("HOSTNAMES", lambda group: fold(node.name for node in group.nodes))
+_LIST = Field[Group]("NODELIST", lambda group: compress(node.name for node in group.nodes))
+_HOSTS = Field[Group]("HOSTNAMES", lambda group: compress(node.name for node in group.nodes))
 _COUNT = Field[Group]("NODES", lambda group: str(len(group.nodes)))
 _CPU = Field[Group]("CPUS", lambda group: _least([node.cpus for node in group.nodes]))
 _PARTITION = Field("PARTITION", _name)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from crestline import __version__
 from crestline.cli.interruptible import ENDED_BY_SIGTERM, run_interruptible
-from crestline.cli.light_imports import install
+from crestline.cli.lazy_imports import install
 from crestline.cli.output import one_line as escaped
 from crestline.listening import check_listening
 from crestline.model import CrestlineError, InvalidRequestError, UnsupportedError
@@ -187,11 +187,13 @@ def on_system(target: str | None, system: str | None, action: Callable[[System],
 
     async def connected() -> T:
         from crestline.client import Policy, RetryPolicy, connect, find_site
-        from crestline.client.handover import handover_file
+        from crestline.client.session_cache import session_cache_file
 
         check_listening(find_site(target)[0].url)
-        policy = Policy(retry=RetryPolicy(attempts=4, budget=30))
-        async with connect(target, system=system, policy=policy, handover=handover_file(target, system)) as there:
+        policy = Policy(retry=RetryPolicy(attempts=4, total_timeout=30))
+        async with connect(
+            target, system=system, policy=policy, session_cache=session_cache_file(target, system)
+        ) as there:
             return await action(there)
 
     return _run(connected())

@@ -12,7 +12,7 @@ from crestline.cli.slurm.layout import Field
 from crestline.cli.slurm.states import short, state_of
 from crestline.cli.slurm.times import moment, short_duration
 from crestline.model import Job
-from crestline.model.hostlist import unfold
+from crestline.model.hostlist import expand
 from crestline.model.job_ids import parent
 
 _UNTOLD = "N/A"
@@ -98,7 +98,7 @@ _ID = Field[Job]("JOBID", lambda job: job.job_id)
 _NODES = Field[Job]("NODES", lambda job: str(job.node_count or 1))
 _REASONS = Field("NODELIST(REASON)", _nodes_or_reason)
 _USED = Field[Job]("TIME", lambda job: short_duration(_used(job)), whole=True)
-_HOST = Field[Job]("EXEC_HOST", lambda job: next(unfold(job.nodes), "n/a"))
+_HOST = Field[Job]("EXEC_HOST", lambda job: next(expand(job.nodes), "n/a"))
 _CPUS = Field[Job]("CPUS", lambda job: _number(job.cpus))
 _PRIORITY = Field[Job]("PRIORITY", lambda job: _number(job.priority))
 _TRES = Field[Job]("TRES_PER_NODE", _always(_UNTOLD), told=False)

@@ -17,7 +17,7 @@ from crestline.cli.slurm.queue_fields import job_name
 from crestline.cli.slurm.states import read_states, state_of
 from crestline.cli.slurm.times import read_moment
 from crestline.model import Job, JobNotFoundError
-from crestline.model.hostlist import unfold
+from crestline.model.hostlist import expand
 from crestline.model.job_ids import parent
 from crestline.model.slurm_queries import QUERIES, SlurmOutput
 
@@ -141,7 +141,7 @@ def _is_everybody(options: dict[str, str]) -> bool:
 def _is_meant(job: Job, ids: list[str], begin: float, end: float, options: dict[str, str]) -> bool:
     states = read_states(_PROGRAM, options["state"]) if "state" in options else None
     users = _users(options)
-    nodes = set(unfold(options.get("nodelist", "")))
+    nodes = set(expand(options.get("nodelist", "")))
     accounts = options.get("accounts", options.get("account"))
     return (
         (not ids or job.job_id in ids or parent(job.job_id) in ids)
@@ -150,7 +150,7 @@ def _is_meant(job: Job, ids: list[str], begin: float, end: float, options: dict[
         and (not users or getpass.getuser() in users or job.user in users)
         and (job.times.end is None or job.times.end >= begin)
         and (job.times.submit is None or job.times.submit <= end)
-        and (not nodes or not nodes.isdisjoint(unfold(job.nodes)))
+        and (not nodes or not nodes.isdisjoint(expand(job.nodes)))
         and (accounts is None or job.account in accounts.split(","))
         and ("name" not in options or job_name(job) in options["name"].split(","))
         and ("partition" not in options or job.partition in options["partition"].split(","))

@@ -15,7 +15,7 @@ import msgspec
 
 from crestline.cli.slurm.clusters import find_cluster
 from crestline.cli.slurm.program import CommandError, on_system, read_environment, run, slurm_answer
-from crestline.model import InvalidRequestError, Job, JobSpec, MissingFileError, PermissionDeniedError
+from crestline.model import FileMissingError, InvalidRequestError, Job, JobSpec, PermissionDeniedError
 from crestline.model.sbatch import parse_arguments, parse_directives
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def sbatch(words: list[str]) -> int:
         _announce(job, there.name, given)
         if "wait" not in given or (await there.wait(job)).state.is_success:
             return 0
-        return max((each.exit_code or 1) for each in await there.elements(job) if not each.state.is_success)
+        return max((each.exit_code or 1) for each in await there.array_tasks(job) if not each.state.is_success)
 
     with scheduler_refusals(_PROGRAM, "Batch job submission failed"):
         return on_system(target, system, submit)
@@ -256,7 +256,7 @@ async def find_workdir(program: str, system: System, chdir: str | None) -> str:
     here = os.getcwd()
     try:
         await system.stat(here)
-    except (MissingFileError, InvalidRequestError, PermissionDeniedError):  # not there, or not for us
+    except (FileMissingError, InvalidRequestError, PermissionDeniedError):  # not there, or not for us
         there = await system.default_workdir()
         await system.mkdir(there, parents=True)
         print(f"{program}: warning: {system.name} has no {here}; the job works in {there}", file=sys.stderr)

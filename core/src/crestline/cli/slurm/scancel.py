@@ -14,7 +14,7 @@ from crestline.cli.slurm.program import CommandError, on_system, read_environmen
 from crestline.cli.slurm.queue_fields import array_elements, job_name
 from crestline.cli.slurm.states import read_states, state_of
 from crestline.model import CrestlineError, Job, JobNotFoundError, PermissionDeniedError
-from crestline.model.hostlist import unfold
+from crestline.model.hostlist import expand
 from crestline.model.job_ids import parent
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _complain(job_id: str, why: str) -> None:
 async def _is_confirmed(system: System, job_id: str) -> bool:
     """Ask the user, as `--interactive` wants it."""
     try:
-        job = (await system.elements(job_id))[0]
+        job = (await system.array_tasks(job_id))[0]
     except JobNotFoundError:
         _complain(job_id, "Invalid job id specified")
         return False
@@ -167,11 +167,11 @@ def _is_meant(job: Job, options: dict[str, str]) -> bool:
     """The API lists, and cancels, jobs of the caller alone, whose local name may be another one there."""
     users = options.get("user", "").split(",") if "user" in options else []
     states = _read_states(options["state"]) if "state" in options else None
-    nodes = set(unfold(options.get("nodelist", "")))
+    nodes = set(expand(options.get("nodelist", "")))
     names = options.get("name", options.get("jobname"))
     return (
         ("among" not in options or job.job_id in options["among"].split())
-        and (not nodes or not nodes.isdisjoint(unfold(job.nodes)))
+        and (not nodes or not nodes.isdisjoint(expand(job.nodes)))
         and (not users or job.user in users or getpass.getuser() in users)
         and (states is None or state_of(job) in states)
         and (names is None or job_name(job) in names.split(","))

@@ -33,7 +33,7 @@ from crestline.cli.slurm.queue_fields import array_elements, array_task, begin_o
 from crestline.cli.slurm.states import state_of
 from crestline.cli.slurm.times import long_duration, moment
 from crestline.model import CrestlineError, Job, JobNotFoundError, Node, Partition, Reservation
-from crestline.model.hostlist import fold, unfold
+from crestline.model.hostlist import compress, expand
 from crestline.model.job_ids import parent
 from crestline.model.slurm_queries import QUERIES, SlurmOutput
 
@@ -118,12 +118,12 @@ def _show(arguments: list[str], options: dict[str, str], words: list[str]) -> in
     if "=" in arguments[0]:
         names = [arguments[0].partition("=")[2], *names]
     if entity.startswith("hostname"):
-        print("\n".join(unfold(names[0] if names else _own_nodes())))
+        print("\n".join(expand(names[0] if names else _own_nodes())))
         return 0
     if entity.startswith("hostlist"):
-        each = [name for word in names or [_own_nodes()] for name in unfold(word)]
+        each = [name for word in names or [_own_nodes()] for name in expand(word)]
         runs = groupby(sorted(each) if entity == "hostlistsorted" else each, lambda name: name.rstrip("0123456789"))
-        print(",".join(fold(run) for _, run in runs))  # neighbours alone share brackets
+        print(",".join(compress(run) for _, run in runs))  # neighbours alone share brackets
         return 0
     target, system = find_cluster(_PROGRAM, options.get("clusters"))
     answer = on_system(target, system, lambda there: slurm_answer(there, _PROGRAM, words))
@@ -195,7 +195,7 @@ def _jobs(name: str, options: dict[str, str]) -> int:
             if not parent(each).isdigit():
                 raise CommandError("slurm_load_jobs error: Invalid job id specified")
             try:
-                elements = await there.elements(each)
+                elements = await there.array_tasks(each)
             except JobNotFoundError:
                 raise CommandError("slurm_load_jobs error: Invalid job id specified") from None
             found += [job for job in elements if each in (job.job_id, parent(job.job_id))]
@@ -235,7 +235,7 @@ def _job(job: Job) -> Block:
         [("StartTime", moment(begin_of(job), "Unknown")), ("EndTime", moment(end, "Unknown"))],
         [("Partition", job.partition)],
         [("NodeList", job.nodes)],
-        [("BatchHost", next(unfold(job.nodes)))] if job.nodes else [],
+        [("BatchHost", next(expand(job.nodes)))] if job.nodes else [],
         sizes,
         [("WorkDir", job.workdir)],
         *([(key, path)] for key, path in files if path and apart),
@@ -255,10 +255,10 @@ def _nodes(name: str, options: dict[str, str]) -> int:
     nodes, cluster = on_system(target, system, read)
     if name:
         known = {each.name: each for each in nodes}
-        for wanted in unfold(name):
+        for wanted in expand(name):
             if wanted not in known:
                 raise CommandError(f"Node {wanted} not found")
-        nodes = [known[wanted] for wanted in unfold(name)]
+        nodes = [known[wanted] for wanted in expand(name)]
     if wants_document(_PROGRAM, options):
         print_document(options, nodes_document(nodes), cluster)
         return 0
@@ -320,7 +320,7 @@ def _partition(partition: Partition, nodes: list[Node]) -> Block:
         [("PartitionName", partition.name)],
         [("Default", "YES" if partition.default else "NO")] if told else [],
         limits,
-        [("Nodes", fold(each.name for each in nodes if partition.name in each.partitions) or "(null)")],
+        [("Nodes", compress(each.name for each in nodes if partition.name in each.partitions) or "(null)")],
         [
             ("State", partition.state or "UP"),
             ("TotalCPUs", str(partition.cpus)),

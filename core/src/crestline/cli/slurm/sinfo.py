@@ -11,7 +11,7 @@ from crestline.cli.slurm.layout import Column, long_format, print_rows, short_fo
 from crestline.cli.slurm.node_fields import DISTINCT, LONG, OF_PARTITION, SHORT, SUMS, Group, long_state, short_state
 from crestline.cli.slurm.program import CommandError, read_environment, read_options, run
 from crestline.model import Node, Partition
-from crestline.model.hostlist import unfold
+from crestline.model.hostlist import expand
 from crestline.model.slurm_queries import QUERIES
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _groups(
     columns: list[Column[Group]], nodes: list[Node], partitions: list[Partition], options: dict[str, str]
 ) -> list[Group]:
     wanted = options["partition"].split(",") if "partition" in options else None
-    names = set(unfold(options["nodes"])) if "nodes" in options else None
+    names = set(expand(options["nodes"])) if "nodes" in options else None
     states = set(options["states"].lower().split(",")) if "states" in options else None
     shown = [column.field for column in columns if column.field is not None]
     split = [each for each in shown if id(each) not in SUMS]

@@ -15,7 +15,7 @@ from crestline.cli.slurm.program import CommandError, read_environment, read_opt
 from crestline.cli.slurm.queue_fields import LONG, ORDER, SHORT, array_elements, job_name
 from crestline.cli.slurm.states import ACTIVE, read_states, state_of
 from crestline.model import Job, JobNotFoundError
-from crestline.model.hostlist import unfold
+from crestline.model.hostlist import expand
 from crestline.model.job_ids import parent
 from crestline.model.slurm_queries import QUERIES, SlurmOutput
 
@@ -157,7 +157,7 @@ def _names_me(options: dict[str, str]) -> bool:
 def _chosen(jobs: list[Job], ids: list[str], options: dict[str, str]) -> list[Job]:
     states = read_states(_PROGRAM, options["states"]) if "states" in options else ACTIVE
     users = None if "me" in options or _names_me(options) else _named_users(options)
-    nodes = set(unfold(options.get("nodelist", "")))
+    nodes = set(expand(options.get("nodelist", "")))
     oldest = time.time() - _REMEMBERED
 
     def wanted(job: Job) -> bool:
@@ -168,7 +168,7 @@ def _chosen(jobs: list[Job], ids: list[str], options: dict[str, str]) -> list[Jo
             and _listed(job_name(job), options.get("name"))
             and _listed(job.partition, options.get("partition"))
             and _listed(job.account, options.get("account"))
-            and (not nodes or not nodes.isdisjoint(unfold(job.nodes)))
+            and (not nodes or not nodes.isdisjoint(expand(job.nodes)))
             and (state_of(job) == "PENDING" or "start" not in options)
         )
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from crestline.cli.following import follow_job
+from crestline.cli.follow import follow_job
+from crestline.cli.run_reporter import RunReporter
 from crestline.cli.slurm.clusters import find_cluster
 from crestline.cli.slurm.program import CommandError, on_system, read_environment, run
 from crestline.cli.slurm.sbatch import (
@@ -23,8 +24,7 @@ from crestline.cli.slurm.sbatch import (
     scheduler_refusals,
     unknown_option,
 )
-from crestline.cli.telling import Teller
-from crestline.model import InvalidRequestError, Job, JobSpec, MissingFileError
+from crestline.model import FileMissingError, InvalidRequestError, Job, JobSpec
 from crestline.model.sbatch import Grammar, parse_arguments
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def srun(words: list[str]) -> int:
     return 0
 
 
-class _Terminal(Teller):
+class _Terminal(RunReporter):
     """Prints what the job prints, and nothing else."""
 
     def __init__(self, *, shows: bool) -> None:
@@ -135,7 +135,7 @@ class _Terminal(Teller):
 
 async def _remove_output(there: System, workdir: str, job_id: str) -> None:
     for kind in ("out", "err"):
-        with suppress(MissingFileError):
+        with suppress(FileMissingError):
             await there.remove(f"{workdir}/.srun-{job_id}.{kind}")
 
 

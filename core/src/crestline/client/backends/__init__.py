@@ -8,10 +8,18 @@ from crestline.client.backends.base import (
     TransferEndpoints,
 )
 from crestline.client.backends.capabilities import Capability
-from crestline.client.backends.messages import Description, JobFilter, JobNews, NotSentError, Selection, TransferMethod
+from crestline.client.backends.messages import (
+    BundleFilter,
+    Description,
+    JobFilter,
+    JobNews,
+    NotSentError,
+    TransferMethod,
+)
 
 __all__ = [
     "Backend",
+    "BundleFilter",
     "Capability",
     "Description",
     "FileEndpoints",
@@ -19,7 +27,6 @@ __all__ = [
     "JobFilter",
     "JobNews",
     "NotSentError",
-    "Selection",
     "SystemEndpoints",
     "TransferEndpoints",
     "TransferMethod",

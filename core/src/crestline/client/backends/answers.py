@@ -88,7 +88,7 @@ def without_credential(
     return judge
 
 
-def unusable(response: httpx.Response, why: str) -> GatewayUnavailableError:
+def malformed_response(response: httpx.Response, why: str) -> GatewayUnavailableError:
     """Return the error for an answer of the expected status that cannot be read."""
     place = f"{response.request.method} {response.request.url.path}"
     return GatewayUnavailableError(
@@ -97,7 +97,7 @@ def unusable(response: httpx.Response, why: str) -> GatewayUnavailableError:
     )
 
 
-def unreachable(
+def connection_error(
     error: httpx.HTTPError | httpx.InvalidURL, url: str, kind: type[GatewayUnavailableError] = GatewayUnavailableError
 ) -> GatewayUnavailableError:
     """Return the error for a request that got no answer: connection refused, name unknown, timeout, invalid URL."""

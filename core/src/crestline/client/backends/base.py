@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from crestline.client.auth import Authorizer
 from crestline.client.backends.capabilities import Capability
-from crestline.client.backends.messages import Description, JobFilter, JobNews, Selection, TransferMethod
+from crestline.client.backends.messages import BundleFilter, Description, JobFilter, JobNews, TransferMethod
 from crestline.client.policy import Policy
 from crestline.client.traffic import Traffic
 from crestline.model import (
@@ -64,8 +64,8 @@ class JobEndpoints(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def get(self, job_id: str, *, patient: bool = True) -> list[Job]:
-        """By-id look-up; several for an array. `patient` as in `list`.
+    async def get(self, job_id: str, *, retry: bool = True) -> list[Job]:
+        """By-id look-up; several for an array. `retry` as in `list`.
 
         Raises:
             JobNotFoundError: 404.
@@ -126,7 +126,7 @@ class JobEndpoints(abc.ABC):
         raise UnsupportedError("The API does not offer 'submission-lookup'.", hint="Look for the job.")
 
     @abc.abstractmethod
-    async def list(self, query: JobFilter, *, patient: bool = True) -> list[Job]:
+    async def list(self, query: JobFilter, *, retry: bool = True) -> list[Job]:
         """A list request.
 
         Args:
@@ -255,7 +255,7 @@ class FileEndpoints(abc.ABC):
         """A directory, or the named files and links below it, as one tar stream with names below the directory."""
         raise UnsupportedError("The API does not offer 'tar'.", hint="Move whole files instead.")
 
-    def select_tar(self, path: str, selections: Sequence[Selection]) -> AsyncIterator[bytes]:
+    def select_tar(self, path: str, selections: Sequence[BundleFilter]) -> AsyncIterator[bytes]:
         """What is selected in directories below `path`, as one tar stream with names below `path`."""
         raise UnsupportedError("The API does not offer 'tar-select'.", hint="Move whole files instead.")
 

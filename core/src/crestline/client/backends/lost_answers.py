@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from crestline.client.backends.base import FileEndpoints
 from crestline.client.backends.messages import NOTHING_BEGAN, UnfinishedError
-from crestline.model import CrestlineError, GatewayUnavailableError, MissingFileError
+from crestline.model import CrestlineError, FileMissingError, GatewayUnavailableError
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ async def exists(files: FileEndpoints, path: str) -> bool:
     """Whether the system has something of this name, a link without a target included."""
     try:
         await files.list(path)
-    except MissingFileError:
+    except FileMissingError:
         return False
     return True
 

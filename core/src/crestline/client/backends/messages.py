@@ -65,10 +65,10 @@ class TransferMethod(msgspec.Struct, frozen=True, kw_only=True):
         return (self.pieces,) if self.pieces else ()
 
 
-class Selection(msgspec.Struct, frozen=True, kw_only=True):
+class BundleFilter(msgspec.Struct, frozen=True, kw_only=True):
     """What to fetch from one directory: what is not older than a file there, and what matches a pattern.
 
-    >>> Selection(directory="output", target=Path("results"), patterns=("*.xml",)).since
+    >>> BundleFilter(directory="output", target=Path("results"), patterns=("*.xml",)).since
     """
 
     directory: str

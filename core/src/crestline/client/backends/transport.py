@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import logging
 import ssl
 import urllib.request
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import httpx
 from httpx_retries import Retry, RetryTransport
 
 from crestline.bounded import ENCODING, no_cookies, read_whole
 from crestline.client.auth.base import Authorizer, fingerprint
-from crestline.client.backends.answers import only_utf8, unreachable
+from crestline.client.backends.answers import connection_error, only_utf8
 from crestline.client.backends.messages import NOTHING_BEGAN, NotSentError
 from crestline.client.backends.outages import OutageLog
 from crestline.client.backends.request_gate import RequestGate
@@ -34,16 +35,21 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-Repeat = Literal["freely", "unless_slow", "once", "impatiently"]
-"""How a request may be repeated.
 
-`freely`: it can be carried out any number of times. `unless_slow`: so it can, but the gateway's time limit (408) is
-final, because the work would take as long again. `once`: it must not be carried out twice, so only a request that
-never left, or that was turned away for its rate, goes out again. `impatiently`: the caller has a better answer to a
-failure than to wait.
-"""
+class RetryMode(enum.StrEnum):
+    """When a request is sent again after a failure."""
 
-repeat: ContextVar[Repeat] = ContextVar("crestline_repeat", default="freely")
+    IDEMPOTENT = "idempotent"
+    """after each passing failure, since it can be carried out any number of times"""
+    UNLESS_TIMED_OUT = "unless_timed_out"
+    """as `IDEMPOTENT`, but not after 408: the work would take as long again"""
+    NON_IDEMPOTENT = "non_idempotent"
+    """only if it never left or was turned away, because it must not be carried out twice"""
+    FAIL_FAST = "fail_fast"
+    """once at most, because the caller has a better answer to a failure than to wait"""
+
+
+repeat: ContextVar[RetryMode] = ContextVar("crestline_repeat", default=RetryMode.IDEMPOTENT)
 
 
 class Attempts:
@@ -79,7 +85,7 @@ class Attempts:
         self, url: str, policy: RetryPolicy, error_of: Callable[[httpx.Response], CrestlineError]
     ) -> CrestlineError:
         """The error of a call that was tried until its time was up: what came of the last try, if anything did."""
-        budget = f"{policy.budget:.0f} s"
+        budget = f"{policy.total_timeout:.0f} s"
         if not self.count and self.has_queued:
             return NotSentError(f"{url} did not answer other requests within {budget}.", hint="Try again later.")
         if not self.count:
@@ -89,7 +95,7 @@ class Attempts:
             return GatewayUnavailableError(f"{url} did not answer within {budget}.", hint="Try again later.")
         if isinstance(self.last, httpx.HTTPError):
             kind = NotSentError if isinstance(self.last, NEVER_LEFT) else GatewayUnavailableError
-            error: CrestlineError = self.judged(unreachable(self.last, url, kind))
+            error: CrestlineError = self.judged(connection_error(self.last, url, kind))
         else:
             error = self.judged(error_of(self.last))
         error.message = f"{error.message.rstrip('.')}, after {self.count} tries in {budget}."
@@ -137,7 +143,7 @@ _METHODS = ("GET", "HEAD", "PUT", "POST", "DELETE")
 
 async def carry_out(
     send: Callable[[], Awaitable[T]],
-    how: Repeat,
+    how: RetryMode,
     url: str,
     policy: RetryPolicy,
     error_of: Callable[[httpx.Response], CrestlineError],
@@ -158,7 +164,7 @@ async def carry_out(
     so_far = Attempts()
     noted = attempts.set(so_far)
     try:
-        async with asyncio.timeout(policy.budget) as so_far.deadline:
+        async with asyncio.timeout(policy.total_timeout) as so_far.deadline:
             renewals = Renewals()
             while True:
                 try:
@@ -168,9 +174,9 @@ async def carry_out(
                     if not renewals.allow(error):
                         raise
                 except NEVER_LEFT as error:
-                    raise unreachable(error, url, NotSentError) from None
+                    raise connection_error(error, url, NotSentError) from None
                 except (httpx.HTTPError, httpx.InvalidURL) as error:
-                    raise unreachable(error, url) from None
+                    raise connection_error(error, url) from None
     except TimeoutError:
         raise so_far.out_of_time(url, policy, error_of) from None
     except NOTHING_BEGAN as error:
@@ -189,22 +195,22 @@ class _Retry(Retry):
         return super().is_retryable_status_code(status_code)
 
 
-def retries(policy: RetryPolicy) -> dict[Repeat, Retry]:
+def retries(policy: RetryPolicy) -> dict[RetryMode, Retry]:
     """Translate the policy into the `Retry` objects of httpx-retries, one for each kind of repetition."""
-    freely = _Retry(
+    idempotent = _Retry(
         total=policy.attempts,
         allowed_methods=_METHODS,
         status_forcelist=tuple(_PASSING),
-        backoff_factor=policy.first_wait,
+        backoff_factor=policy.initial_backoff,
         backoff_jitter=0.5,
-        max_backoff_wait=policy.longest_wait,
-        total_timeout=policy.budget,
+        max_backoff_wait=policy.max_backoff,
+        total_timeout=policy.total_timeout,
     )
     return {
-        "freely": freely,
-        "unless_slow": freely.copy_with(status_forcelist=tuple(_PASSING - {408})),
-        "once": freely.copy_with(status_forcelist=(429,), retry_on_exceptions=NEVER_LEFT),
-        "impatiently": freely.copy_with(total=1, status_forcelist=(429, 503)),
+        RetryMode.IDEMPOTENT: idempotent,
+        RetryMode.UNLESS_TIMED_OUT: idempotent.copy_with(status_forcelist=tuple(_PASSING - {408})),
+        RetryMode.NON_IDEMPOTENT: idempotent.copy_with(status_forcelist=(429,), retry_on_exceptions=NEVER_LEFT),
+        RetryMode.FAIL_FAST: idempotent.copy_with(total=1, status_forcelist=(429, 503)),
     }
 
 
@@ -251,7 +257,7 @@ class _WholeAnswers(httpx.AsyncBaseTransport):
         except httpx.HTTPError as failure:
             so_far.last = failure
             so_far.doubtful -= changes and isinstance(failure, NEVER_LEFT)
-            message = unreachable(failure, str(request.url.copy_with(path="/", query=None))).message
+            message = connection_error(failure, str(request.url.copy_with(path="/", query=None))).message
             self._note(request, so_far.count, message)
             raise
         self._gate.answers += 1
@@ -310,13 +316,13 @@ def make_client(
             request.extensions["retry"] = Retry(total=0)
         else:
             request.extensions["retry"] = by_kind[repeat.get()]
-            request.extensions["crestline.once"] = repeat.get() == "once"
+            request.extensions["crestline.once"] = repeat.get() == RetryMode.NON_IDEMPOTENT
 
     kept, fresh = (CountingTransport(each, traffic or Traffic()) for each in (kept, fresh))
     answers = _WholeAnswers(kept, fresh, OutageLog(url), error_of)
     return httpx.AsyncClient(
         transport=RetryTransport(answers),
-        timeout=httpx.Timeout(policy.answer_timeout, connect=policy.connect_timeout),
+        timeout=httpx.Timeout(policy.read_timeout, connect=policy.connect_timeout),
         headers=ENCODING,
         cookies=no_cookies(),
         event_hooks={"request": [choose]},

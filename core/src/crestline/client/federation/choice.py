@@ -9,18 +9,25 @@ from dataclasses import dataclass, replace
 
 from crestline.client.config import Site, find_site, load_sites, site_from_environment
 from crestline.client.federation import ledger
-from crestline.client.federation.looks import Look, look_at
-from crestline.client.federation.needs import Needs, needs_of
+from crestline.client.federation.probe import SystemLoad, probe
+from crestline.client.federation.requirements import Requirements, requirements_of
 from crestline.client.policy import Policy, RetryPolicy
 from crestline.client.system import System
 from crestline.client.systems import list_systems
 from crestline.listening import check_listening
-from crestline.model import ConfigError, CrestlineError, InvalidRequestError, JobSpec, NoSiteFitsError, UnsupportedError
+from crestline.model import (
+    ConfigError,
+    CrestlineError,
+    InvalidRequestError,
+    JobSpec,
+    NoEligibleSiteError,
+    UnsupportedError,
+)
 
 ANY = "any"
 """the target that stands for all sites of the sites file; `any:one@here,there` for some"""
 
-QUICK = Policy(retry=RetryPolicy(attempts=1, budget=8, connect_timeout=4, answer_timeout=6))
+QUICK = Policy(retry=RetryPolicy(attempts=1, total_timeout=8, connect_timeout=4, read_timeout=6))
 """of a look at one of several sites: one that is down must not keep the answers of the others back for long"""
 
 
@@ -63,10 +70,10 @@ async def choose_system(spec: JobSpec, target: str = ANY, *, key: str | None = N
         key: names the attempt, as in `System.submit`, to which the same key has to be given.
 
     Raises:
-        NoSiteFitsError: none can take it, or one that may have the job of this key does not say.
+        NoEligibleSiteError: none can take it, or one that may have the job of this key does not say.
         ConfigError: there are no sites, or one that is named does not exist.
     """
-    needs = needs_of(spec)
+    needs = requirements_of(spec)
     if key is not None and (known := ledger.noted(key)) is not None:
         return Choice(known, {}, again=True)
     reasons: dict[str, str] = {}
@@ -78,12 +85,12 @@ async def choose_system(spec: JobSpec, target: str = ANY, *, key: str | None = N
     answers = await asyncio.gather(*(_look(each, needs) for each in candidates))
     looks = []
     for name, answer in zip(candidates, answers, strict=True):
-        if isinstance(answer, Look):
+        if isinstance(answer, SystemLoad):
             looks.append(answer)
         else:
             reasons[name] = answer
     if not looks:
-        raise NoSiteFitsError("No site can take this job:", reasons, hint="Ask for less, or try again later.")
+        raise NoEligibleSiteError("No site can take this job:", reasons, hint="Ask for less, or try again later.")
     best = min(looks, key=lambda look: (look.waiting, -look.idle, -look.left, candidates.index(look.target)))
     reasons |= {each.target: _longer(each, best) for each in looks if each is not best}
     chosen = ledger.note(key, best.target) if key is not None else best.target
@@ -97,7 +104,7 @@ async def connect_any(
     """The chosen system, opened; `system.submit(spec, key=key)` is to follow.
 
     Raises:
-        NoSiteFitsError: as `choose_system`; or the system that an earlier call has chosen does not answer.
+        NoEligibleSiteError: as `choose_system`; or the system that an earlier call has chosen does not answer.
     """
     choice = await choose_system(spec, target, key=key)
     site, name = find_site(choice.target)
@@ -116,14 +123,14 @@ async def connect_any(
         await system.close()
 
 
-def _away(choice: Choice, error: CrestlineError) -> NoSiteFitsError:
+def _away(choice: Choice, error: CrestlineError) -> NoEligibleSiteError:
     if choice.again:
-        return NoSiteFitsError(
+        return NoEligibleSiteError(
             "The job of this key went to a site that does not answer:",
             {choice.target: error.message},
-            hint="Repeat with the same key when it does; a job elsewhere could be a second one.",
+            hint="RetryMode with the same key when it does; a job elsewhere could be a second one.",
         )
-    return NoSiteFitsError("The chosen site does not answer any more:", {choice.target: error.message})
+    return NoEligibleSiteError("The chosen site does not answer any more:", {choice.target: error.message})
 
 
 async def _candidates(target: str, reasons: dict[str, str]) -> list[str]:
@@ -167,19 +174,19 @@ async def _find(spec: JobSpec, key: str, candidates: list[str], reasons: dict[st
             return target
     silent = reasons | {target: answer for target, answer in answers.items() if isinstance(answer, str)}
     if silent:
-        raise NoSiteFitsError(
+        raise NoEligibleSiteError(
             "A site may have the job of this key already, and does not say:",
             silent,
-            hint="Repeat when it answers, or choose among others: any:ONE,OTHER.",
+            hint="RetryMode when it answers, or choose among others: any:ONE,OTHER.",
         )
     return None
 
 
-async def _look(target: str, needs: Needs) -> Look | str:
+async def _look(target: str, needs: Requirements) -> SystemLoad | str:
     try:
         async with _opened(target) as system:
             account = needs.account or find_site(target)[0].account
-            return await look_at(system, target, replace(needs, account=account))
+            return await probe(system, target, replace(needs, account=account))
     except CrestlineError as error:
         return f"no answer: {error.message}"
 
@@ -191,7 +198,7 @@ def _opened(target: str) -> System:
     return System(site, name, QUICK)
 
 
-def _longer(look: Look, best: Look) -> str:
+def _longer(look: SystemLoad, best: SystemLoad) -> str:
     if look.waiting > best.waiting:
         return f"{look.waiting} jobs wait there, {best.waiting} at {best.target}"
     if look.idle < best.idle:

@@ -7,21 +7,21 @@ file and of a directory; `bundle` takes files of several directories together; `
 beside the gateway.
 """
 
-from crestline.client.backends.messages import Selection
-from crestline.client.files.bundle import Member, download_bundle, upload_bundle
+from crestline.client.backends.messages import BundleFilter
+from crestline.client.files.bundle import BundleFile, download_bundle, upload_bundle
 from crestline.client.files.download import download
 from crestline.client.files.ignore import IgnoreRules
 from crestline.client.files.links import MapLink, map_link
-from crestline.client.files.report import Progress, Report
+from crestline.client.files.report import Progress, TransferReport
 from crestline.client.files.upload import upload
 
 __all__ = [
+    "BundleFile",
+    "BundleFilter",
     "IgnoreRules",
     "MapLink",
-    "Member",
     "Progress",
-    "Report",
-    "Selection",
+    "TransferReport",
     "download",
     "download_bundle",
     "map_link",

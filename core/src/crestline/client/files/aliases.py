@@ -9,13 +9,13 @@ from contextlib import asynccontextmanager
 import anyio
 
 from crestline.client.files.strategy import FileStrategy
-from crestline.client.remote_names import is_fit_for_jobs, temporary_path
+from crestline.client.remote_names import is_job_safe_path, temporary_path
 
 
 @asynccontextmanager
 async def alias_for_jobs(strategy: FileStrategy, directory: str) -> AsyncIterator[str]:
     """A path of a directory that may enter scripts of transfer jobs: its own, or for its time that of a link to it."""
-    if is_fit_for_jobs(directory):
+    if is_job_safe_path(directory):
         yield directory
         return
     link = await temporary_path(strategy.backend)
@@ -31,7 +31,7 @@ async def alias_for_jobs(strategy: FileStrategy, directory: str) -> AsyncIterato
 async def file_for_jobs(strategy: FileStrategy, path: str) -> AsyncIterator[str]:
     """As `alias_for_jobs`, for a file; where its own name is the odd one, a job gives it a second."""
     directory, name = posixpath.split(path)
-    if is_fit_for_jobs(name):
+    if is_job_safe_path(name):
         async with alias_for_jobs(strategy, directory) as place:
             yield posixpath.join(place, name)
         return

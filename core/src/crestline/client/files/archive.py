@@ -17,7 +17,7 @@ from anyio.to_thread import run_sync
 
 from crestline.client.files.links import MapLink, map_link
 from crestline.client.files.local import CHUNK, changed_error
-from crestline.client.files.tree import Entry
+from crestline.client.files.tree import TreeEntry
 from crestline.client.remote_names import safe_relative, temporary_name
 from crestline.model import FileType, TransferError
 from crestline.wire.tar import ArchiveLimits, TarDamagedError, TarLimitError, TarReader
@@ -33,7 +33,7 @@ _LIMITS = ArchiveLimits(members=0, depth=0, ratio=0, bytes=0)
 _END = bytes(2 * tarfile.BLOCKSIZE)
 
 
-def pack(root: Path, entries: Iterable[Entry], counted: Callable[[int, str], None]) -> Iterator[bytes]:
+def pack(root: Path, entries: Iterable[TreeEntry], counted: Callable[[int, str], None]) -> Iterator[bytes]:
     """A tar archive of `entries` below `root`, in pieces of at most `CHUNK` bytes.
 
     Raises:
@@ -50,7 +50,7 @@ def pack(root: Path, entries: Iterable[Entry], counted: Callable[[int, str], Non
     yield _END
 
 
-def _content(path: Path, entry: Entry, counted: Callable[[int, str], None]) -> Iterator[bytes]:
+def _content(path: Path, entry: TreeEntry, counted: Callable[[int, str], None]) -> Iterator[bytes]:
     left = entry.size
     with path.open("rb") as file:
         while left:
@@ -65,7 +65,7 @@ def _content(path: Path, entry: Entry, counted: Callable[[int, str], None]) -> I
         raise changed_error(path)
 
 
-async def stream(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+async def rechunk(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
     """Small pieces as an asynchronous stream, put together to about `CHUNK` bytes in a thread."""
 
     def gather() -> bytes:
@@ -87,7 +87,7 @@ def write_gzip(file: IO[bytes], pieces: Iterator[bytes]) -> None:
             packed.write(piece)
 
 
-class Pull:
+class StreamReader:
     """Makes an asynchronous stream readable for a thread of anyio's."""
 
     def __init__(self, chunks: AsyncIterator[bytes]) -> None:
@@ -110,7 +110,7 @@ class Pull:
 
 
 def unpack(
-    file: Pull | IO[bytes],
+    file: StreamReader | IO[bytes],
     root: Path,
     wanted: Callable[[str], bool],
     counted: Callable[[int, str], None],
@@ -149,7 +149,7 @@ def unpack(
                 continue
             named, (root, path) = path, place(path)
             if member.isdir():
-                temporary_beside(root, f"{path}/.")
+                temp_path_for(root, f"{path}/.")
             elif member.issym():
                 below = posixpath.join(there, named.removesuffix(path).rstrip("/"))
                 target = map_link(path, member.linkname, below)
@@ -158,9 +158,7 @@ def unpack(
                 make_link(root, path, target)
             elif member.islnk():
                 parent, below = place(_below(member.linkname, skip_first))
-                earlier = temporary_beside(parent, below).with_name(
-                    posixpath.basename(below)
-                )  # reached through no link
+                earlier = temp_path_for(parent, below).with_name(posixpath.basename(below))  # reached through no link
                 with open(os.open(earlier, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as content:
                     blocks = iter(partial(content.read, CHUNK), b"")
                     _write(root, path, blocks, os.fstat(content.fileno()).st_mode, counted, known)
@@ -192,7 +190,7 @@ def _write(
     if (root, above) in known:
         temporary = f"{root}/{above}/{temporary_name('.part')}"
     else:
-        temporary = str(temporary_beside(root, path))
+        temporary = str(temp_path_for(root, path))
         known.add((root, above))
     mode = 0o777 if mode & 0o100 else 0o666
     try:
@@ -220,12 +218,12 @@ def make_link(root: Path, path: str, target: str) -> None:
     """A symbolic link at `path` below `root`, in the place of what is there."""
     if (root / path).is_symlink() and os.readlink(root / path) == target:
         return
-    temporary = temporary_beside(root, path)
+    temporary = temp_path_for(root, path)
     temporary.symlink_to(target)
     temporary.replace(root / path)
 
 
-def temporary_beside(root: Path, path: str) -> Path:
+def temp_path_for(root: Path, path: str) -> Path:
     """A new name in the directory where `path` belongs, which is made if need be and never reached through a link.
 
     Raises:

@@ -25,13 +25,13 @@ import msgspec
 from anyio.to_thread import run_sync
 
 from crestline.client.backends.base import Backend
-from crestline.client.backends.messages import Selection
-from crestline.client.files.archive import Pull, make_link, unpack, write_gzip
+from crestline.client.backends.messages import BundleFilter
+from crestline.client.files.archive import StreamReader, make_link, unpack, write_gzip
+from crestline.client.files.backoff import Backoff
 from crestline.client.files.download_file import download_file
 from crestline.client.files.links import MapLink, map_link
 from crestline.client.files.local import CHUNK, changed_error
 from crestline.client.files.report import Meter
-from crestline.client.files.retry import Patience
 from crestline.client.files.strategy import ALONE, FileStrategy, Unpack
 from crestline.client.files.tree import list_tree
 from crestline.client.files.upload_file import upload_file
@@ -39,9 +39,9 @@ from crestline.client.remote_names import check_remote, safe_relative, temporary
 from crestline.model import (
     CrestlineError,
     File,
+    FileMissingError,
     FileType,
     GatewayUnavailableError,
-    MissingFileError,
     RateLimitedError,
     TooLargeError,
     TransferError,
@@ -53,10 +53,10 @@ _PASSING = (GatewayUnavailableError, RateLimitedError)
 _END = bytes(2 * tarfile.BLOCKSIZE)
 
 
-class Member(msgspec.Struct, frozen=True, kw_only=True):
+class BundleFile(msgspec.Struct, frozen=True, kw_only=True):
     """A file, a link or a directory to be sent.
 
-    >>> Member(path="inputs/Si.cif", source=Path("Si.cif")).path
+    >>> BundleFile(path="inputs/Si.cif", source=Path("Si.cif")).path
     'inputs/Si.cif'
     """
 
@@ -70,13 +70,13 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def upload_bundle(
-    strategy: FileStrategy, remote: str, members: Sequence[Member], *, patience: float = 45.0, tidy: bool = True
+    strategy: FileStrategy, remote: str, members: Sequence[BundleFile], *, patience: float = 45.0, cleanup: bool = True
 ) -> int:
     """Write members below the directory `remote`, which is there; returns the bytes of the files that travelled.
 
     Args:
         patience: seconds in which passing failures are endured.
-        tidy: False leaves the archive that plain FirecREST needs below `remote`, to be removed with it: a request less.
+        cleanup: False saves a request and leaves the archive that plain FirecREST needs below `remote`.
 
     Raises:
         CrestlineError: it did not arrive within that time.
@@ -87,11 +87,11 @@ async def upload_bundle(
         alone = [(each.path, each.source) for each in members if each.source and each.source.stat().st_size > ALONE]
         paths = {path for path, _ in alone}
         in_stream = [each for each in members if each.path not in paths]
-    budget, damages = Patience(budget=patience), Patience()
+    budget, damages = Backoff(budget=patience), Backoff()
     packed = await run_sync(_Packing, in_stream)
     while True:
         try:
-            await strategy.unpack_there(remote, packed.pieces(), tidy=tidy)
+            await strategy.unpack_there(remote, packed.pieces(), cleanup=cleanup)
             break
         except _PASSING as error:
             await budget.wait(error)
@@ -105,16 +105,16 @@ async def upload_bundle(
 async def download_bundle(
     strategy: FileStrategy,
     remote: str,
-    selections: Sequence[Selection],
+    selections: Sequence[BundleFilter],
     *,
     patience: float = 45.0,
-    tidy: bool = True,
+    cleanup: bool = True,
     map_link: MapLink = map_link,
 ) -> dict[str, list[str]]:
     """Fetch from directories below `remote`; every file appears whole or not at all, and replaces what is there.
 
     Args:
-        patience, tidy: as for `upload_bundle`.
+        patience, cleanup: as for `upload_bundle`.
         map_link: called in a thread with the path of a link below its selection's directory, its target, and the
             absolute path of that directory; returns the target to make the link with, or None to leave it out. The
             default keeps what stays in the directory.
@@ -126,12 +126,12 @@ async def download_bundle(
         CrestlineError: it did not come within that time.
     """
     remote = check_remote(remote)
-    budget, damages = Patience(budget=patience), Patience()
+    budget, damages = Backoff(budget=patience), Backoff()
     while True:
         came: dict[str, list[str]] = {each.directory: [] for each in selections}
         try:
             unpack_here = partial(_unpack_here, remote, selections, came, map_link)
-            await strategy.fetch_selected(remote, selections, unpack_here, tidy=tidy)
+            await strategy.fetch_selected(remote, selections, unpack_here, cleanup=cleanup)
         except _PASSING as error:
             await budget.wait(error)
         except TransferError as error:
@@ -146,8 +146,8 @@ async def download_bundle(
 class _Packing:
     """The members as a tar archive that can be made again for another try."""
 
-    def __init__(self, members: Iterable[Member]) -> None:
-        self._members: list[tuple[Member, str]] = []
+    def __init__(self, members: Iterable[BundleFile]) -> None:
+        self._members: list[tuple[BundleFile, str]] = []
         """with the path of the earlier member that has the same content"""
         self.size = 0
         first: dict[str, str] = {}
@@ -158,7 +158,7 @@ class _Packing:
                 self.size += each.source.stat().st_size
 
     @staticmethod
-    def _digest(member: Member) -> str:
+    def _digest(member: BundleFile) -> str:
         if member.source is None or not member.is_shared:
             return ""
         with member.source.open("rb") as file:
@@ -197,7 +197,7 @@ def _content(source: Path, size: int) -> Iterator[bytes]:
     yield bytes(-size % tarfile.BLOCKSIZE)
 
 
-async def unpack_archive(strategy: FileStrategy, remote: str, pieces: Iterator[bytes], *, tidy: bool) -> None:
+async def unpack_archive(strategy: FileStrategy, remote: str, pieces: Iterator[bytes], *, cleanup: bool) -> None:
     """Send a tar archive to plain FirecREST and let it be unpacked in `remote`."""
     archive = posixpath.join(remote, temporary_name(".tar.gz"))
     with tempfile.NamedTemporaryFile(prefix="crestline-", suffix=".tar.gz") as file:
@@ -212,13 +212,13 @@ async def unpack_archive(strategy: FileStrategy, remote: str, pieces: Iterator[b
                 await upload_file(strategy, Path(file.name), archive, Meter(None))
             await strategy.finish(await strategy.backend.files.extract(archive, remote))
         finally:
-            if tidy:
+            if cleanup:
                 with anyio.CancelScope(shield=True):
                     await strategy.remove_if_there(archive)
 
 
 async def fetch_archive(
-    strategy: FileStrategy, remote: str, selections: Sequence[Selection], unpack_here: Unpack, *, tidy: bool
+    strategy: FileStrategy, remote: str, selections: Sequence[BundleFilter], unpack_here: Unpack, *, cleanup: bool
 ) -> None:
     """Let plain FirecREST pack what is selected, fetch the archive and unpack it."""
     archive = posixpath.join(remote, temporary_name(".tar.gz"))
@@ -241,13 +241,13 @@ async def fetch_archive(
             with local.open("rb") as file:
                 await run_sync(unpack_here, file, True)
     finally:
-        if tidy:
+        if cleanup:
             with anyio.CancelScope(shield=True):
                 await strategy.remove_if_there(archive)
 
 
 async def _fetch_links(
-    backend: Backend, remote: str, selections: Sequence[Selection], came: dict[str, list[str]], map_link: MapLink
+    backend: Backend, remote: str, selections: Sequence[BundleFilter], came: dict[str, list[str]], map_link: MapLink
 ) -> None:
     """Make the symbolic links that were selected, from a listing: what is packed by a pattern holds only files."""
     incomplete = [each for each in selections if not _is_complete(each, came[each.directory])]
@@ -268,12 +268,12 @@ async def _fetch_links(
                 came[each.directory].append(path)
 
 
-def _is_complete(selection: Selection, came: list[str]) -> bool:
+def _is_complete(selection: BundleFilter, came: list[str]) -> bool:
     """Whether every file that was selected came, so that no link can be missing."""
     return selection.since is None and set(selection.patterns) <= set(came)
 
 
-async def _list_links(backend: Backend, remote: str, selections: Sequence[Selection]) -> dict[str, dict[str, File]]:
+async def _list_links(backend: Backend, remote: str, selections: Sequence[BundleFilter]) -> dict[str, dict[str, File]]:
     """The links of each directory, by their paths below it; in one request if one answer holds all."""
     found: dict[str, dict[str, File]] = {each.directory: {} for each in selections}
     if len(selections) > 1:
@@ -288,7 +288,7 @@ async def _list_links(backend: Backend, remote: str, selections: Sequence[Select
                     found[directory][path[len(directory) + 1 :]] = file
             return found
     for directory, links in found.items():
-        with suppress(MissingFileError):
+        with suppress(FileMissingError):
             files = (await list_tree(backend, posixpath.join(remote, directory))).files
             links |= {path: file for path, file in files.items() if file.type is FileType.LINK}
     return found
@@ -296,10 +296,10 @@ async def _list_links(backend: Backend, remote: str, selections: Sequence[Select
 
 def _unpack_here(
     remote: str,
-    selections: Sequence[Selection],
+    selections: Sequence[BundleFilter],
     came: dict[str, list[str]],
     map_link: MapLink,
-    source: Pull | IO[bytes],
+    source: StreamReader | IO[bytes],
     packed: bool,
 ) -> None:
     targets = {each.directory: each for each in selections}
@@ -337,7 +337,7 @@ def _above(path: str) -> Iterator[str]:
         yield path
 
 
-def _expression(remote: str, selections: Iterable[Selection]) -> str:
+def _expression(remote: str, selections: Iterable[BundleFilter]) -> str:
     """What find(1) takes as `-regex` in the directory above `remote`."""
     parts = []
     for each in selections:

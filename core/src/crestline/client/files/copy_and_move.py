@@ -12,7 +12,7 @@ from crestline.client.backends.lost_answers import exists, is_missing, settle
 from crestline.client.files.strategy import FileStrategy
 from crestline.client.files.tree import list_tree
 from crestline.client.remote_names import is_directory, remote_stat, temporary_name
-from crestline.model import MissingFileError, TransferError
+from crestline.model import FileMissingError, TransferError
 
 _LOOKS = 10
 _LOOK_INTERVAL = 2.0
@@ -23,7 +23,7 @@ async def move(strategy: FileStrategy, source: str, target: str) -> None:
     """Rename or move, into `target` if that is a directory.
 
     Raises:
-        MissingFileError: `source` does not exist.
+        FileMissingError: `source` does not exist.
         TransferError: the job that moves it failed.
     """
     files = strategy.backend.files
@@ -43,7 +43,7 @@ async def copy(strategy: FileStrategy, source: str, target: str) -> None:
     """Copy a file or a directory, into `target` if that is a directory.
 
     Raises:
-        MissingFileError: `source` does not exist.
+        FileMissingError: `source` does not exist.
         TransferError: the job that copies it failed, or what it made of a directory is not complete.
     """
     is_askable = _are_askable(strategy, source, target)
@@ -74,7 +74,7 @@ async def _naming_missing(strategy: FileStrategy, source: str) -> AsyncIterator[
     except TransferError as error:
         if not _are_askable(strategy, source) or await exists(strategy.backend.files, source):
             raise
-        raise MissingFileError(f"{source} does not exist on the system.", hint="Check its name.") from error
+        raise FileMissingError(f"{source} does not exist on the system.", hint="Check its name.") from error
 
 
 async def _copy_beside(strategy: FileStrategy, source: str, target: str) -> None:

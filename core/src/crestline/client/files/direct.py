@@ -7,22 +7,22 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from crestline.client.backends.base import Backend
-from crestline.client.backends.messages import Selection, TransferMethod
+from crestline.client.backends.messages import BundleFilter, TransferMethod
+from crestline.client.files.archive_job import ArchiveJob
 from crestline.client.files.bundle import fetch_archive, unpack_archive
 from crestline.client.files.download import without_links
 from crestline.client.files.download_file import begin_download, fetch_by_size
 from crestline.client.files.download_tree import fetch_tree_by_size, may_be_escaped, same_in_manifest
 from crestline.client.files.local import PartFile
-from crestline.client.files.report import Meter, Report
+from crestline.client.files.report import Meter, TransferReport
 from crestline.client.files.strategy import FileStrategy, Later, Sent, TreeDownload, Unpack
-from crestline.client.files.tree import Entry, Listing
-from crestline.client.files.unfinished import Unfinished
+from crestline.client.files.tree import Listing, TreeEntry
 from crestline.client.files.upload import send_one_to_plain
 from crestline.client.files.upload_archive import to_plain
 from crestline.client.files.upload_file import send_by_size
 from crestline.client.logs.sources import LineSource
 from crestline.client.monitor import JobMonitor
-from crestline.client.remote_names import moves_in_pieces, takes_a_job
+from crestline.client.remote_names import moves_in_pieces, needs_transfer_job
 from crestline.model import GatewayUnavailableError, InvalidRequestError, UnsupportedError
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ _CHECKSUM_LIMIT = 1024**3
 class DirectFiles(FileStrategy):
     """Small files directly, directories as archives, large files by jobs."""
 
-    reads_ranges = False
+    supports_ranges = False
     streams_trees = False
     packs_links = False
 
@@ -66,23 +66,23 @@ class DirectFiles(FileStrategy):
 
     async def send_one(
         self, source: Path, path: str, meter: Meter, *, status: dict[str, int] | None, checksum: str | None, wait: bool
-    ) -> Report:
+    ) -> TransferReport:
         return await send_one_to_plain(self, source, path, meter, status=status, checksum=checksum, wait=wait)
 
     async def send_tree(
-        self, root: Path, remote: str, entries: list[Entry], meter: Meter, *, wait: bool, key: str
+        self, root: Path, remote: str, entries: list[TreeEntry], meter: Meter, *, wait: bool, key: str
     ) -> Sent:
-        unfinished = Unfinished(self, remote, f"{self.backend.system_name}\n{remote}\n{key}")
+        unfinished = ArchiveJob(self, remote, f"{self.backend.system_name}\n{remote}\n{key}")
         return await to_plain(self, root, remote, entries, meter, unfinished, wait)
 
-    async def unpack_there(self, remote: str, pieces: Iterator[bytes], *, tidy: bool) -> None:
-        await unpack_archive(self, remote, pieces, tidy=tidy)
+    async def unpack_there(self, remote: str, pieces: Iterator[bytes], *, cleanup: bool) -> None:
+        await unpack_archive(self, remote, pieces, cleanup=cleanup)
 
     async def fetch(self, path: str, size: int, part: PartFile, meter: Meter) -> bool:
         return await fetch_by_size(self, path, size, part, meter)
 
     async def begin_fetch(self, path: str, status: dict[str, int], target: Path) -> TransferMethod | None:
-        if not takes_a_job(self.backend, path, status["size"], self.backend.max_direct_download):
+        if not needs_transfer_job(self.backend, path, status["size"], self.backend.max_direct_download):
             return None
         return await begin_download(self, path, status, target)
 
@@ -100,5 +100,7 @@ class DirectFiles(FileStrategy):
     async def fetch_tree(self, tree: TreeDownload) -> Later:
         return await fetch_tree_by_size(self, tree)
 
-    async def fetch_selected(self, remote: str, selections: Sequence[Selection], unpack: Unpack, *, tidy: bool) -> None:
-        await fetch_archive(self, remote, selections, unpack, tidy=tidy)
+    async def fetch_selected(
+        self, remote: str, selections: Sequence[BundleFilter], unpack: Unpack, *, cleanup: bool
+    ) -> None:
+        await fetch_archive(self, remote, selections, unpack, cleanup=cleanup)

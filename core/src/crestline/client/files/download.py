@@ -11,7 +11,7 @@ from crestline.client.files.download_file import download_file
 from crestline.client.files.download_tree import download_tree
 from crestline.client.files.failures import Failures
 from crestline.client.files.local import local_errors, sha256
-from crestline.client.files.report import Meter, Progress, Report
+from crestline.client.files.report import Meter, Progress, TransferReport
 from crestline.client.files.strategy import FileStrategy
 from crestline.client.files.verify import is_same
 from crestline.client.remote_names import (
@@ -21,7 +21,7 @@ from crestline.client.remote_names import (
     is_directory,
     remote_stat,
 )
-from crestline.model import FileType, InvalidRequestError, MissingFileError
+from crestline.model import FileMissingError, FileType, InvalidRequestError
 
 # Asking first whether the file is here already pays from here on.
 _WORTH_ASKING = 1024 * 1024
@@ -36,7 +36,7 @@ async def download(
     progress: Progress | None = None,
     wait: bool = True,
     key: str | None = None,
-) -> Report:
+) -> TransferReport:
     """Fetch a file or a directory; what is the same on both sides does not travel.
 
     A file is written as `local`, or into it if `local` ends in `/` (then it is made if need be) or is a directory.
@@ -49,13 +49,13 @@ async def download(
     Args:
         wait: False leaves what a plain FirecREST does in jobs to these: bringing a large file to its store, also one of
             a directory of which only few files have to come, and packing any other directory. When the jobs
-            `Report.pending` have ended, another call goes on from there, and leaves jobs in its turn or none; what is
-            in the store already only one on this machine knows.
+            `TransferReport.pending` have ended, another call resumes and may leave further jobs. Only this machine
+            knows what is in the store already.
         key: calls with the same key resume each other's archive of this directory, others do not. Default: the
             absolute path of `local`.
 
     Raises:
-        MissingFileError: `remote` does not exist, or nothing matches it.
+        FileMissingError: `remote` does not exist, or nothing matches it.
         TransferError: something did not arrive as it is there; of a directory or a pattern, all else did.
     """
     meter = Meter(progress)
@@ -67,12 +67,12 @@ async def download(
         matches = await expand(strategy.backend, path)
         if not matches:
             if await remote_stat(strategy.backend, path) is None:
-                raise MissingFileError(f"Nothing matches {remote}.", hint="List the directory to see what is there.")
+                raise FileMissingError(f"Nothing matches {remote}.", hint="List the directory to see what is there.")
             return await _download_one(strategy, path, Path(local), meter, into=into, wait=wait, key=key)
         directory = Path(local)
         if directory.exists() and not directory.is_dir():
             raise InvalidRequestError(f"{directory} is not a directory.", hint="A pattern needs one to write into.")
-        report, failures = Report(), Failures()
+        report, failures = TransferReport(), Failures()
         for match in matches:
             directory.mkdir(parents=True, exist_ok=True)
             target = directory / posixpath.basename(match)
@@ -85,7 +85,7 @@ async def download(
 
 async def _download_one(
     strategy: FileStrategy, path: str, target: Path, meter: Meter, *, into: bool, wait: bool, key: str | None
-) -> Report:
+) -> TransferReport:
     name = posixpath.basename(path)
     if not strategy.is_askable(path):
         async with staged(strategy, path) as second:
@@ -107,10 +107,10 @@ async def _download_one(
     if may_be_here:
         is_newer_here = status["mtime"] < target.stat().st_mtime
         if await is_same(strategy, path, size, await sha256(target), otherwise=is_newer_here):
-            return Report(skipped=1)
+            return TransferReport(unchanged=1)
     if not wait and (transfer := await strategy.begin_fetch(path, status, target)) is not None:
-        return Report(pending=(transfer.job_id,), temporary=transfer.temporary)
-    return Report(files=1, bytes=await download_file(strategy, path, status, target, meter))
+        return TransferReport(pending=(transfer.job_id,), temporary=transfer.temporary)
+    return TransferReport(files=1, bytes=await download_file(strategy, path, status, target, meter))
 
 
 async def _is_directory(strategy: FileStrategy, path: str) -> bool:

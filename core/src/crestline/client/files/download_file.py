@@ -13,16 +13,16 @@ import msgspec
 from crestline.client.backends.messages import TransferMethod
 from crestline.client.files import signed_urls
 from crestline.client.files.aliases import file_for_jobs
+from crestline.client.files.archive_job import has_ended
+from crestline.client.files.backoff import Backoff
 from crestline.client.files.local import PartFile
 from crestline.client.files.parallel import AT_ONCE, run_parallel
 from crestline.client.files.report import Meter
-from crestline.client.files.retry import Patience
 from crestline.client.files.strategy import FileStrategy
-from crestline.client.files.unfinished import has_ended
 from crestline.client.files.verify import is_same
 from crestline.client.remote_names import moves_in_pieces, temporary_path
 from crestline.client.streams import closing
-from crestline.model import GatewayUnavailableError, JobNotFoundError, MissingFileError, RateLimitedError, TransferError
+from crestline.model import FileMissingError, GatewayUnavailableError, JobNotFoundError, RateLimitedError, TransferError
 from crestline.private_files import write_private
 
 _WHOLE_TRIES = 3
@@ -174,7 +174,7 @@ async def _fetch_pieces(
             path = posixpath.join(transfer.pieces, f"{number:06d}")
             try:
                 into[number] = await strategy.backend.files.download_small(path)
-            except MissingFileError as error:
+            except FileMissingError as error:
                 raise TransferError(f"The piece {path} is gone.", hint="Download the file again.") from error
 
         numbers = range(start, min(start + AT_ONCE, count))
@@ -188,7 +188,7 @@ async def _fetch_pieces(
 
 
 async def _read_ranges(strategy: FileStrategy, path: str, size: int, part: PartFile, meter: Meter) -> None:
-    patience = Patience()
+    patience = Backoff()
     while part.size < size:
         before = part.size
         try:

@@ -14,26 +14,26 @@ from typing import IO
 
 from anyio.to_thread import run_sync
 
-from crestline.client.backends.messages import Selection, TransferMethod
-from crestline.client.files.archive import Pull, make_link, temporary_beside, unpack
+from crestline.client.backends.messages import BundleFilter, TransferMethod
+from crestline.client.files.archive import StreamReader, make_link, temp_path_for, unpack
+from crestline.client.files.archive_job import ArchiveJob, Note, fingerprint
+from crestline.client.files.backoff import Backoff
+from crestline.client.files.compare import is_ambiguous, unchanged_on_firecrest, unchanged_on_gateway
 from crestline.client.files.download_file import begin_download, download_file
 from crestline.client.files.failures import REFUSED
 from crestline.client.files.links import map_link
 from crestline.client.files.local import make_executable, sha256
 from crestline.client.files.manifest import read_manifest
 from crestline.client.files.parallel import run_parallel
-from crestline.client.files.report import Meter, Report
-from crestline.client.files.retry import Patience
-from crestline.client.files.same import is_ambiguous, same_on_crestline, same_on_plain
+from crestline.client.files.report import Meter, TransferReport
 from crestline.client.files.strategy import ALONE, FileStrategy, Later, TreeDownload
 from crestline.client.files.tree import MANIFEST, Listing, is_executable, list_tree, scan
-from crestline.client.files.unfinished import Note, Unfinished, fingerprint
-from crestline.client.remote_names import is_temporary, remote_stat, spellings, takes_a_job
+from crestline.client.remote_names import is_temporary, needs_transfer_job, remote_stat, spellings
 from crestline.client.streams import closing
 from crestline.model import (
+    FileMissingError,
     FileType,
     GatewayUnavailableError,
-    MissingFileError,
     PermissionDeniedError,
     RateLimitedError,
     TransferError,
@@ -53,7 +53,7 @@ _FEW = 8
 
 async def download_tree(
     strategy: FileStrategy, remote: str, root: Path, meter: Meter, *, wait: bool = True, key: str
-) -> Report:
+) -> TransferReport:
     """Make `root` hold what the directory `remote` holds; what else is there stays.
 
     No path of the other side leaves `root`: links that lead out of it are left out and reported, and nothing is
@@ -72,7 +72,7 @@ async def download_tree(
     files = {name: file for name, file in listing.files.items() if file.type is FileType.FILE}
     needed = {name: file for name, file in files.items() if name not in same}
     doubtful = strategy.doubtful(listing)
-    left_out = await run_sync(_make_directories_and_links, remote, root, listing, doubtful)
+    excluded = await run_sync(_make_directories_and_links, remote, root, listing, doubtful)
     absent = await run_sync(_absent, root, doubtful)
     meter.total = meter.done + sum(file.size for file in needed.values())
     tree = TreeDownload(remote, root, listing, needed.keys(), absent, meter, wait, key)
@@ -83,11 +83,11 @@ async def download_tree(
     if not later.pending:  # else another call follows, which says so
         tree.failures.raise_any(remote)
     came = [file for name, file in needed.items() if name not in later.names and name not in tree.failures.errors]
-    return Report(
+    return TransferReport(
         files=len(came),
-        skipped=len(same),
+        unchanged=len(same),
         bytes=sum(file.size for file in came),
-        left_out=tuple(left_out),
+        excluded=tuple(excluded),
         pending=tuple(later.pending),
         temporary=tuple(later.temporary),
     )
@@ -102,13 +102,13 @@ async def same_in_manifest(strategy: FileStrategy, remote: str, root: Path, list
         for name in _here(root, listing)
         if not is_ambiguous(name) and (size := (root / name).stat().st_size) == listing.files[name].size
     }
-    return await same_on_plain(strategy, remote, checksums, listing, known)
+    return await unchanged_on_firecrest(strategy, remote, checksums, listing, known)
 
 
 async def same_on_gateway(strategy: FileStrategy, remote: str, root: Path, listing: Listing) -> set[str]:
     """`FileStrategy.same_here` for a Crestline gateway."""
     listing.files.pop(MANIFEST, None)
-    return await same_on_crestline(strategy, remote, root, _here(root, listing), listing)
+    return await unchanged_on_gateway(strategy, remote, root, _here(root, listing), listing)
 
 
 def _here(root: Path, listing: Listing) -> list[str]:
@@ -128,9 +128,9 @@ async def fetch_tree_by_size(strategy: FileStrategy, tree: TreeDownload) -> Late
         direct = strategy.backend.max_direct_download
         for name in sorted(tree.needed):
             path, size = tree.path(name), tree.listing.files[name].size
-            if takes_a_job(strategy.backend, path, size, direct):
+            if needs_transfer_job(strategy.backend, path, size, direct):
                 with failures.collect(name):
-                    temporary_beside(tree.root, name)
+                    temp_path_for(tree.root, name)
                     status = await strategy.backend.files.stat(path)
                     if (transfer := await begin_download(strategy, path, status, tree.root / name)) is not None:
                         begun[name] = transfer
@@ -159,18 +159,18 @@ def _make_directories_and_links(remote: str, root: Path, listing: Listing, doubt
     Returns:
         what is neither of them nor a file, and links that could lead out.
     """
-    left_out = []
+    excluded = []
     for name, file in sorted(listing.files.items()):
         if file.type is FileType.FILE or name in doubtful:
             continue
         if file.type is FileType.DIRECTORY:
             if _UNREADABLE not in name:  # else its files bring its true name
-                temporary_beside(root, f"{name}/.")
+                temp_path_for(root, f"{name}/.")
         elif file.link_target and (target := map_link(name, file.link_target, remote)) is not None:
             make_link(root, name, target)
         else:
-            left_out.append(name)
-    return left_out
+            excluded.append(name)
+    return excluded
 
 
 def may_be_escaped(listing: Listing) -> set[str]:
@@ -224,19 +224,19 @@ def _tar_of(strategy: FileStrategy, tree: TreeDownload, names: list[str]) -> Asy
     if sum(_UNREADABLE in name for name in names) > _MAX_PATTERNS:
         patterns = ("*",)  # the gateway takes no more at once; what was not asked for is skipped
     return strategy.backend.files.select_tar(
-        tree.remote, [Selection(directory=".", target=tree.root, patterns=patterns)]
+        tree.remote, [BundleFilter(directory=".", target=tree.root, patterns=patterns)]
     )
 
 
 async def _stream(strategy: FileStrategy, tree: TreeDownload, missing: set[str]) -> None:
     """Fetch files as one tar stream, what a cut keeps back as another; takes out of `missing` what is here."""
-    patience = Patience()
+    patience = Backoff()
     while missing:
         came: set[str] = set()
         try:
             try:
                 async with closing(_tar_of(strategy, tree, sorted(missing))) as chunks:
-                    await _unpack(Pull(chunks), tree, missing.__contains__, came)
+                    await _unpack(StreamReader(chunks), tree, missing.__contains__, came)
             finally:
                 missing -= came
             if missing:
@@ -248,7 +248,7 @@ async def _stream(strategy: FileStrategy, tree: TreeDownload, missing: set[str])
 
 
 async def _unpack(
-    source: Pull | IO[bytes],
+    source: StreamReader | IO[bytes],
     tree: TreeDownload,
     wanted: Callable[[str], bool],
     came: set[str],
@@ -283,14 +283,14 @@ def _as_listed(path: str) -> str:
 
 async def _download_one(strategy: FileStrategy, tree: TreeDownload, name: str) -> None:
     path = tree.path(name)
-    temporary_beside(tree.root, name)
+    temp_path_for(tree.root, name)
     await download_file(strategy, path, await strategy.backend.files.stat(path), tree.root / name, tree.meter)
 
 
 class _Archive:
     """All of a directory in one archive, which plain FirecREST packs."""
 
-    unfinished: Unfinished
+    unfinished: ArchiveJob
 
     def __init__(self, strategy: FileStrategy, tree: TreeDownload) -> None:
         self._strategy = strategy
@@ -304,10 +304,10 @@ class _Archive:
         """Write what is needed; returns the id of a job that has to end first, None if all that can come is there."""
         wait = self._tree.wait
         place = await self._strategy.backend.system.default_workdir()
-        self.unfinished = Unfinished(self._strategy, place, self._key)
+        self.unfinished = ArchiveJob(self._strategy, place, self._key)
         note = await self.unfinished.read(self._about)
         if note is None and wait:  # there is none to resume, and another call may be at work
-            self.unfinished = Unfinished(self._strategy, place, secrets.token_hex())
+            self.unfinished = ArchiveJob(self._strategy, place, secrets.token_hex())
         local = self._tree.root / posixpath.basename(self.unfinished.archive)
         job_id = None
         try:
@@ -340,7 +340,7 @@ class _Archive:
         source = self._tree.remote if self._has_own_name else f"{self._tree.remote}/."
         try:
             return await self._strategy.backend.files.compress(source, self.unfinished.archive)
-        except (GatewayUnavailableError, MissingFileError, PermissionDeniedError) as error:
+        except (GatewayUnavailableError, FileMissingError, PermissionDeniedError) as error:
             if not _INCOMPLETE.search(f"{error.message} {' '.join(error.details)}"):
                 raise
             if await remote_stat(self._strategy.backend, self.unfinished.archive) is None:
@@ -350,7 +350,7 @@ class _Archive:
     async def _to_here(self, local: Path, note: Note) -> str | None:
         archive = self.unfinished.archive
         status = await self._strategy.backend.files.stat(archive)
-        if not self._tree.wait and takes_a_job(
+        if not self._tree.wait and needs_transfer_job(
             self._strategy.backend, archive, status["size"], self._strategy.backend.max_direct_download
         ):
             if not note.job_id:  # no call has noted yet that it is there

@@ -10,24 +10,24 @@ from crestline.client.files.local import local_errors
 from crestline.model import (
     ConflictError,
     CrestlineError,
+    FileMissingError,
     GatewayUnavailableError,
     InvalidRequestError,
     JobNotFoundError,
-    MissingFileError,
     PermissionDeniedError,
     TooLargeError,
     TransferError,
     UnsupportedError,
 )
 
-REFUSED = (InvalidRequestError, MissingFileError, PermissionDeniedError)
+REFUSED = (InvalidRequestError, FileMissingError, PermissionDeniedError)
 """what a gateway says of a request because of one of the files in it"""
 
 _OF_ONE = (
     ConflictError,
     InvalidRequestError,
     JobNotFoundError,
-    MissingFileError,
+    FileMissingError,
     PermissionDeniedError,
     TooLargeError,
     TransferError,

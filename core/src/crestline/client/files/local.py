@@ -18,7 +18,7 @@ from anyio.to_thread import run_sync
 from crestline.model import (
     ConflictError,
     CrestlineError,
-    MissingFileError,
+    FileMissingError,
     PermissionDeniedError,
     TransferError,
 )
@@ -40,8 +40,8 @@ def local_errors() -> Iterator[None]:
         parent = os.path.dirname(os.path.abspath(os.fsdecode(error.filename or "")))
         if error.filename and not os.path.exists(parent):
             message, hint = missing_directory(parent, here=True)
-            raise MissingFileError(message, hint=hint) from error
-        raise MissingFileError(f"{error.filename} does not exist on this machine.") from error
+            raise FileMissingError(message, hint=hint) from error
+        raise FileMissingError(f"{error.filename} does not exist on this machine.") from error
     except PermissionError as error:
         raise PermissionDeniedError(
             f"{error.filename} cannot be used on this machine: {error.strerror}.", hint="Check its permissions."
@@ -61,7 +61,7 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-class RunningSum:
+class IncrementalChecksum:
     """The checksum of a file that is read or written in order: what has passed by need not be read again for it."""
 
     def __init__(self, digest: Crc32 | hashlib._Hash) -> None:
@@ -87,7 +87,9 @@ class RunningSum:
         return self._digest.hexdigest()
 
 
-async def read_chunks(path: Path, start: int, end: int, total: RunningSum | None = None) -> AsyncIterator[bytes]:
+async def read_chunks(
+    path: Path, start: int, end: int, total: IncrementalChecksum | None = None
+) -> AsyncIterator[bytes]:
     """The bytes from `start` to before `end`.
 
     Args:
@@ -142,7 +144,7 @@ class PartFile:
         self.target = target
         self.path = target.with_name(f"{target.name[:50]}.{identity[:16]}.part")
         self._file: BinaryIO
-        self._sum = RunningSum(hashlib.sha256())
+        self._sum = IncrementalChecksum(hashlib.sha256())
 
     def __enter__(self) -> PartFile:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -177,7 +179,7 @@ class PartFile:
     def truncate(self) -> None:
         """Empty the file, to start the download again."""
         self._file.truncate(0)
-        self._sum = RunningSum(hashlib.sha256())
+        self._sum = IncrementalChecksum(hashlib.sha256())
 
     async def append(self, content: AsyncIterator[bytes]) -> AsyncIterator[int]:
         """Write behind what is there; yields how many bytes were written. What came before an error is kept."""

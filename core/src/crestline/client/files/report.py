@@ -1,4 +1,4 @@
-"""What a transfer tells: while it runs to a callable, afterwards as a `Report`."""
+"""What a transfer tells: while it runs to a callable, afterwards as a `TransferReport`."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ _GATHERED = 1024 * 1024
 """bytes of small files that are reported together"""
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class TransferReport(msgspec.Struct, frozen=True, kw_only=True):
     """What an upload or a download did.
 
-    >>> Report(files=2, bytes=2048) + Report(files=1, skipped=5, bytes=100)
-    Report(files=3, skipped=5, bytes=2148, left_out=(), pending=(), temporary=())
+    >>> TransferReport(files=2, bytes=2048) + TransferReport(files=1, unchanged=5, bytes=100)
+    TransferReport(files=3, unchanged=5, bytes=2148, excluded=(), pending=(), temporary=())
     """
 
     files: int = 0
     """number of files sent or fetched"""
-    skipped: int = 0
+    unchanged: int = 0
     """files that were the same on both sides"""
     bytes: int = 0
     """of the files sent or fetched"""
-    left_out: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
     """not taken along: sockets, pipes, devices, links out of the directory (on download or if refused), and what
     `ignore` excludes"""
     pending: tuple[str, ...] = ()
@@ -36,12 +36,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     temporary: tuple[str, ...] = ()
     """paths on the system for the call that resumes; to give up, cancel the jobs and remove these"""
 
-    def __add__(self, other: Report) -> Report:
-        return Report(
+    def __add__(self, other: TransferReport) -> TransferReport:
+        return TransferReport(
             files=self.files + other.files,
-            skipped=self.skipped + other.skipped,
+            unchanged=self.unchanged + other.unchanged,
             bytes=self.bytes + other.bytes,
-            left_out=self.left_out + other.left_out,
+            excluded=self.excluded + other.excluded,
             pending=self.pending + other.pending,
             temporary=self.temporary + other.temporary,
         )

@@ -16,11 +16,11 @@ import httpx
 
 from crestline.bounded import ENCODING, MAX_REFUSAL, read_whole
 from crestline.client.backends.messages import TransferMethod
+from crestline.client.files.backoff import Backoff
 from crestline.client.files.local import PartFile, read_chunks
 from crestline.client.files.parallel import run_parallel
 from crestline.client.files.report import Meter
-from crestline.client.files.retry import Patience
-from crestline.client.secrets_in_logs import keep_secrets_out_of_logs
+from crestline.client.log_redaction import redact_logs
 from crestline.client.streams import closing
 from crestline.model import CrestlineError, GatewayUnavailableError, TransferError
 
@@ -62,7 +62,7 @@ async def put_parts(
 
 
 async def _put_part(client: httpx.AsyncClient, url: str, source: Path, start: int, end: int, meter: Meter) -> str:
-    patience = Patience()
+    patience = Backoff()
     while True:
         sent = 0
 
@@ -91,7 +91,7 @@ async def _complete(client: httpx.AsyncClient, url: str, tags: dict[int, str]) -
     )
     body = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
     headers = {"Content-Type": "application/xml", **ENCODING}
-    patience = Patience()
+    patience = Backoff()
     while True:
         try:
             async with _answer(
@@ -112,7 +112,7 @@ async def get(url: str, part: PartFile, size: int, meter: Meter, verify: ssl.SSL
         TransferError: the store refused the URL or has another number of bytes.
         GatewayUnavailableError: the store does not answer.
     """
-    patience = Patience()
+    patience = Backoff()
     async with _client(verify) as client:
         while part.size < size:
             before = part.size
@@ -144,7 +144,7 @@ async def _get_once(client: httpx.AsyncClient, url: str, part: PartFile, meter: 
 
 
 def _client(verify: ssl.SSLContext | bool) -> httpx.AsyncClient:
-    keep_secrets_out_of_logs()
+    redact_logs()
     return httpx.AsyncClient(timeout=_TIMEOUT, verify=verify, follow_redirects=False)
 
 

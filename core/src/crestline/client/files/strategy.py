@@ -11,27 +11,27 @@ from typing import IO, ClassVar, NamedTuple
 
 from crestline.client.backends.base import Backend
 from crestline.client.backends.lost_answers import exists
-from crestline.client.backends.messages import Selection, TransferMethod
-from crestline.client.files.archive import Pull
+from crestline.client.backends.messages import BundleFilter, TransferMethod
+from crestline.client.files.archive import StreamReader
 from crestline.client.files.failures import Failures
 from crestline.client.files.local import PartFile
-from crestline.client.files.report import Meter, Report
-from crestline.client.files.tree import Entry, Listing
+from crestline.client.files.report import Meter, TransferReport
+from crestline.client.files.tree import Listing, TreeEntry
 from crestline.client.logs.sources import Source
 from crestline.client.monitor import JobMonitor
-from crestline.model import Job, JobState, MissingFileError, TransferError
+from crestline.model import FileMissingError, Job, JobState, TransferError
 
 ALONE = 64 * 1024 * 1024
 """a file of more bytes travels by itself to or from a Crestline gateway, so that a cut does not begin it again"""
 
-Unpack = Callable[[Pull | IO[bytes], bool], None]
+Unpack = Callable[[StreamReader | IO[bytes], bool], None]
 """unpacks a tar archive, compressed or not"""
 
 
 class Sent(NamedTuple):
     """What of a directory has been sent."""
 
-    entries: list[Entry]
+    entries: list[TreeEntry]
     refused: Sequence[str] = ()
     """links that the gateway did not take"""
     pending: Sequence[str] = ()
@@ -78,7 +78,7 @@ class TreeDownload:
 class FileStrategy(abc.ABC):
     """How files move to and from one system."""
 
-    reads_ranges: ClassVar[bool]
+    supports_ranges: ClassVar[bool]
     """whether a part of a file can be fetched"""
     streams_trees: ClassVar[bool]
     """whether the files of a directory travel as one stream, in which large ones are better left out"""
@@ -113,7 +113,7 @@ class FileStrategy(abc.ABC):
         """As `remove`; nothing to delete is not an error."""
         try:
             await self.remove(path)
-        except MissingFileError:
+        except FileMissingError:
             return
 
     @abc.abstractmethod
@@ -129,7 +129,7 @@ class FileStrategy(abc.ABC):
         """Hexadecimal SHA-256 of a remote file of about `size` bytes, None if the system does not compute it in time.
 
         Raises:
-            MissingFileError: it is not there.
+            FileMissingError: it is not there.
         """
 
     # to the system
@@ -141,7 +141,7 @@ class FileStrategy(abc.ABC):
     @abc.abstractmethod
     async def send_one(
         self, source: Path, path: str, meter: Meter, *, status: dict[str, int] | None, checksum: str | None, wait: bool
-    ) -> Report:
+    ) -> TransferReport:
         """Send a file that differs, under any name.
 
         Args:
@@ -151,13 +151,13 @@ class FileStrategy(abc.ABC):
 
     @abc.abstractmethod
     async def send_tree(
-        self, root: Path, remote: str, entries: list[Entry], meter: Meter, *, wait: bool, key: str
+        self, root: Path, remote: str, entries: list[TreeEntry], meter: Meter, *, wait: bool, key: str
     ) -> Sent:
         """Send what differs of the entries below `root`. `wait`, `key`: see `upload`."""
 
     @abc.abstractmethod
-    async def unpack_there(self, remote: str, pieces: Iterator[bytes], *, tidy: bool) -> None:
-        """Write the members of a tar archive below `remote`; `tidy`: see `upload_bundle`."""
+    async def unpack_there(self, remote: str, pieces: Iterator[bytes], *, cleanup: bool) -> None:
+        """Write the members of a tar archive below `remote`; `cleanup`: see `upload_bundle`."""
 
     # from the system
 
@@ -186,5 +186,7 @@ class FileStrategy(abc.ABC):
         """Fetch files of a directory."""
 
     @abc.abstractmethod
-    async def fetch_selected(self, remote: str, selections: Sequence[Selection], unpack: Unpack, *, tidy: bool) -> None:
-        """Fetch what is selected as one tar archive; `tidy`: see `upload_bundle`."""
+    async def fetch_selected(
+        self, remote: str, selections: Sequence[BundleFilter], unpack: Unpack, *, cleanup: bool
+    ) -> None:
+        """Fetch what is selected as one tar archive; `cleanup`: see `upload_bundle`."""

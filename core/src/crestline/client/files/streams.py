@@ -7,14 +7,14 @@ from pathlib import Path
 
 from anyio.to_thread import run_sync
 
-from crestline.client.backends.messages import Selection, TransferMethod
-from crestline.client.files.archive import Pull, stream
+from crestline.client.backends.messages import BundleFilter, TransferMethod
+from crestline.client.files.archive import StreamReader, rechunk
 from crestline.client.files.download_file import fetch_ranges
 from crestline.client.files.download_tree import fetch_tree_in_stream, same_on_gateway
 from crestline.client.files.local import PartFile
-from crestline.client.files.report import Meter, Report
+from crestline.client.files.report import Meter, TransferReport
 from crestline.client.files.strategy import FileStrategy, Later, Sent, TreeDownload, Unpack
-from crestline.client.files.tree import Entry, Listing
+from crestline.client.files.tree import Listing, TreeEntry
 from crestline.client.files.upload_file import send_parts, upload_file
 from crestline.client.files.upload_tree import to_crestline
 from crestline.client.logs.sources import ByteSource
@@ -25,7 +25,7 @@ from crestline.model import GatewayUnavailableError, InvalidRequestError, Unsupp
 class StreamFiles(FileStrategy):
     """Files by ranges, directories as one stream; no job of the scheduler has a part in it."""
 
-    reads_ranges = True
+    supports_ranges = True
     streams_trees = True
     packs_links = True
 
@@ -46,18 +46,18 @@ class StreamFiles(FileStrategy):
 
     async def send_one(
         self, source: Path, path: str, meter: Meter, *, status: dict[str, int] | None, checksum: str | None, wait: bool
-    ) -> Report:
+    ) -> TransferReport:
         size = source.stat().st_size
         await upload_file(self, source, path, meter, checksum=checksum)
-        return Report(files=1, bytes=size)
+        return TransferReport(files=1, bytes=size)
 
     async def send_tree(
-        self, root: Path, remote: str, entries: list[Entry], meter: Meter, *, wait: bool, key: str
+        self, root: Path, remote: str, entries: list[TreeEntry], meter: Meter, *, wait: bool, key: str
     ) -> Sent:
         return await to_crestline(self, root, remote, entries, meter)
 
-    async def unpack_there(self, remote: str, pieces: Iterator[bytes], *, tidy: bool) -> None:
-        await self.backend.files.put_tar(remote, stream(pieces))
+    async def unpack_there(self, remote: str, pieces: Iterator[bytes], *, cleanup: bool) -> None:
+        await self.backend.files.put_tar(remote, rechunk(pieces))
 
     async def fetch(self, path: str, size: int, part: PartFile, meter: Meter) -> bool:
         return await fetch_ranges(self, path, size, part, meter)
@@ -78,6 +78,8 @@ class StreamFiles(FileStrategy):
         await fetch_tree_in_stream(self, tree)
         return Later()
 
-    async def fetch_selected(self, remote: str, selections: Sequence[Selection], unpack: Unpack, *, tidy: bool) -> None:
+    async def fetch_selected(
+        self, remote: str, selections: Sequence[BundleFilter], unpack: Unpack, *, cleanup: bool
+    ) -> None:
         async with closing(self.backend.files.select_tar(remote, selections)) as chunks:
-            await run_sync(unpack, Pull(chunks), False)
+            await run_sync(unpack, StreamReader(chunks), False)

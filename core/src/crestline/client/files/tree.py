@@ -30,7 +30,7 @@ MANIFEST = ".crestline-manifest.json"
 _KINDS = {stat.S_IFREG: FileType.FILE, stat.S_IFDIR: FileType.DIRECTORY, stat.S_IFLNK: FileType.LINK}
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class TreeEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One file, directory or link below a local directory."""
 
     path: str
@@ -50,12 +50,12 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 class Scan(msgspec.Struct, kw_only=True):
     """All below a local directory, parents before children, and what cannot be sent."""
 
-    entries: list[Entry] = []
-    left_out: list[str] = []
+    entries: list[TreeEntry] = []
+    excluded: list[str] = []
     failed: dict[str, CrestlineError] = {}
     """what ought to be sent, and why it cannot be"""
 
-    def files(self) -> list[Entry]:
+    def files(self) -> list[TreeEntry]:
         return [entry for entry in self.entries if entry.is_file]
 
 
@@ -80,7 +80,7 @@ def scan(root: Path, ignore: IgnoreRules | None = None) -> Scan:
             if path == MANIFEST or is_temporary(item.name):
                 continue
             if ignore is not None and ignore.excludes(path, is_directory=item.is_dir(follow_symlinks=False)):
-                found.left_out.append(path)
+                found.excluded.append(path)
                 if ignore.looks_below and item.is_dir(follow_symlinks=False):
                     pending.append(path)
                 continue
@@ -90,13 +90,13 @@ def scan(root: Path, ignore: IgnoreRules | None = None) -> Scan:
             status = item.stat(follow_symlinks=False)
             kind = _KINDS.get(stat.S_IFMT(status.st_mode))
             if kind is None:
-                found.left_out.append(path)
+                found.excluded.append(path)
                 continue
             if kind is FileType.FILE and not os.access(item.path, os.R_OK):
                 found.failed[path] = _unreadable(item.path)
                 continue
             found.entries.append(
-                Entry(
+                TreeEntry(
                     path=path,
                     type=kind,
                     size=status.st_size if kind is FileType.FILE else 0,
@@ -149,7 +149,7 @@ class Listing:
                 return file
         return None
 
-    def differs(self, entry: Entry, *, same_content: bool) -> bool:
+    def differs(self, entry: TreeEntry, *, same_content: bool) -> bool:
         """Whether a local entry has to be sent.
 
         Args:
@@ -177,7 +177,7 @@ async def list_tree(backend: Backend, path: str, *, in_levels: bool = True) -> L
         in_levels: if one answer cannot hold all, list level by level.
 
     Raises:
-        MissingFileError: there is no such directory.
+        FileMissingError: there is no such directory.
         TooLargeError, GatewayUnavailableError: one answer cannot hold it, and `in_levels` is False.
     """
     root = path.rstrip("/") + "/"  # the slash follows a link to a directory

@@ -12,9 +12,9 @@ from anyio.to_thread import run_sync
 
 from crestline.client.files.ignore import IgnoreRules
 from crestline.client.files.local import local_errors, sha256
-from crestline.client.files.report import Meter, Progress, Report
+from crestline.client.files.report import Meter, Progress, TransferReport
 from crestline.client.files.strategy import FileStrategy
-from crestline.client.files.tree import Entry, Listing
+from crestline.client.files.tree import Listing, TreeEntry
 from crestline.client.files.upload_archive import pack_and_extract
 from crestline.client.files.upload_file import send_ahead, upload_file
 from crestline.client.files.upload_tree import upload_tree
@@ -23,11 +23,11 @@ from crestline.client.remote_names import (
     check_remote,
     is_direct,
     is_directory,
-    is_fit_for_jobs,
+    is_job_safe_path,
     make_directory,
     moves_in_pieces,
+    needs_transfer_job,
     remote_stat,
-    takes_a_job,
 )
 from crestline.model import FileType, InvalidRequestError, TransferError
 
@@ -45,7 +45,7 @@ async def upload(
     key: str | None = None,
     ignore: IgnoreRules | None = None,
     exact: bool = False,
-) -> Report:
+) -> TransferReport:
     """Send a file or a directory; what is the same on both sides does not travel.
 
     A file is sent as `remote`, or into it if `remote` ends in `/` (then it is made if need be) or is a directory.
@@ -58,15 +58,15 @@ async def upload(
     Args:
         wait: False leaves what a plain FirecREST does in jobs to these: bringing a large file from its store to the
             system, also one of a directory where they are few, and the same with the archive of a directory, and
-            unpacking that. When the jobs `Report.pending` have ended, another call resumes from there, on any machine
-            that has the same files, and leaves jobs in its turn or none. In the end files are verified as ever.
+            unpacking that. When the jobs `TransferReport.pending` have ended, another call resumes, on any
+            machine that has the same files, and may leave further jobs. In the end files are verified as ever.
         key: calls with the same key resume each other's archive of this directory, others do not. Default: the
             absolute path of `local`.
-        ignore: what of a directory is not sent; `Report.left_out` names it. Default: all is sent.
+        ignore: what of a directory is not sent; `TransferReport.excluded` names it. Default: all is sent.
         exact: whether `remote` names the file itself, so that a directory in its place is an error.
 
     Raises:
-        MissingFileError: `local`, or the directory that `remote` is in, does not exist.
+        FileMissingError: `local`, or the directory that `remote` is in, does not exist.
         InvalidRequestError: a path that the gateway cannot name.
         TransferError: something did not arrive as it is here.
     """
@@ -100,7 +100,7 @@ async def upload(
                 mode = source.stat().st_mode
                 if mode & 0o100 and not status["mode"] & 0o100:
                     await strategy.backend.files.chmod(path, f"{mode & 0o777:o}")
-                return Report(skipped=1)
+                return TransferReport(unchanged=1)
         return await strategy.send_one(source, path, meter, status=status, checksum=checksum, wait=wait)
 
 
@@ -120,7 +120,7 @@ async def send_one_to_plain(
     status: dict[str, int] | None,
     checksum: str | None,
     wait: bool,
-) -> Report:
+) -> TransferReport:
     """`FileStrategy.send_one` for plain FirecREST."""
     size, direct = source.stat().st_size, strategy.backend.max_direct_upload
     if status is None and size > direct:
@@ -129,26 +129,26 @@ async def send_one_to_plain(
         )  # before a job finds out that there is no such directory
     if _needs_archive(strategy, path, size):
         await _upload_in_archive(strategy, source, path, meter)
-    elif not wait and takes_a_job(strategy.backend, path, size, direct):
+    elif not wait and needs_transfer_job(strategy.backend, path, size, direct):
         job = await send_ahead(strategy, source, path, size, meter)
-        return Report(files=1, bytes=size, pending=(job.job_id,), temporary=job.temporary)
+        return TransferReport(files=1, bytes=size, pending=(job.job_id,), temporary=job.temporary)
     else:
         await upload_file(strategy, source, path, meter, checksum=checksum)
-    return Report(files=1, bytes=size)
+    return TransferReport(files=1, bytes=size)
 
 
 def _needs_archive(strategy: FileStrategy, path: str, size: int) -> bool:
     """Whether plain FirecREST can write this only by unpacking it; it never answers a direct upload of no bytes."""
     name = posixpath.basename(path)
     if size > strategy.backend.max_direct_upload and is_direct(name):
-        return not (moves_in_pieces(strategy.backend) or is_fit_for_jobs(name))
+        return not (moves_in_pieces(strategy.backend) or is_job_safe_path(name))
     return size == 0 or not is_direct(name)
 
 
 async def _upload_in_archive(strategy: FileStrategy, source: Path, path: str, meter: Meter) -> None:
     directory, name = posixpath.split(path)
     status = source.stat()
-    entry = Entry(
+    entry = TreeEntry(
         path=name,
         type=FileType.FILE,
         size=status.st_size,

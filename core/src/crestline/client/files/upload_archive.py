@@ -13,18 +13,18 @@ from anyio.to_thread import run_sync
 
 from crestline.client.backends.messages import TransferMethod
 from crestline.client.files.archive import pack, write_gzip
+from crestline.client.files.archive_job import ArchiveJob, Note, fingerprint
+from crestline.client.files.compare import unchanged_on_firecrest
 from crestline.client.files.local import sha256
 from crestline.client.files.manifest import Known, read_manifest, write_manifest
 from crestline.client.files.report import Meter
-from crestline.client.files.same import same_on_plain
 from crestline.client.files.strategy import FileStrategy, Sent
-from crestline.client.files.tree import Entry, Listing, list_tree
-from crestline.client.files.unfinished import Note, Unfinished, fingerprint
+from crestline.client.files.tree import Listing, TreeEntry, list_tree
 from crestline.client.files.upload_file import send_ahead, upload_file
-from crestline.client.remote_names import make_directory, takes_a_job, temporary_name
+from crestline.client.remote_names import make_directory, needs_transfer_job, temporary_name
 from crestline.model import (
+    FileMissingError,
     FileType,
-    MissingFileError,
     TransferError,
 )
 
@@ -35,7 +35,7 @@ _FEW = 8
 
 
 async def pack_and_extract(
-    strategy: FileStrategy, root: Path, remote: str, entries: Iterable[Entry], meter: Meter
+    strategy: FileStrategy, root: Path, remote: str, entries: Iterable[TreeEntry], meter: Meter
 ) -> None:
     """Send entries below `root` as one archive and unpack it in the directory `remote`; for plain FirecREST."""
     archive = posixpath.join(remote, temporary_name(".tar.gz"))
@@ -54,7 +54,7 @@ async def list_or_make(strategy: FileStrategy, remote: str) -> Listing:
     """What the directory `remote` holds; it is made if it is not there."""
     try:
         return await list_tree(strategy.backend, remote)
-    except MissingFileError:
+    except FileMissingError:
         await make_directory(strategy.backend, remote)
         return Listing([])
 
@@ -63,9 +63,9 @@ async def to_plain(
     strategy: FileStrategy,
     root: Path,
     remote: str,
-    entries: list[Entry],
+    entries: list[TreeEntry],
     meter: Meter,
-    unfinished: Unfinished,
+    unfinished: ArchiveJob,
     wait: bool,
 ) -> Sent:
     """Send what differs.
@@ -93,7 +93,7 @@ async def to_plain(
         else:
             await unfinished.remove()
     known = await read_manifest(strategy, remote, listing) | unpacked
-    same = await same_on_plain(strategy, remote, checksums, listing, known)
+    same = await unchanged_on_firecrest(strategy, remote, checksums, listing, known)
     todo = [entry for entry in entries if listing.differs(entry, same_content=entry.path in same)]
     if unpacked:
         arrived = [entry for entry in entries if entry.path in same]
@@ -133,9 +133,9 @@ async def _begin_together(
     strategy: FileStrategy,
     root: Path,
     remote: str,
-    entries: list[Entry],
+    entries: list[TreeEntry],
     meter: Meter,
-    unfinished: Unfinished,
+    unfinished: ArchiveJob,
     note: Note,
 ) -> Note | None:
     """Send entries as one archive, as far as that needs no job; returns the note of the job, None if all is done."""
@@ -149,7 +149,7 @@ async def _begin_together(
             await run_sync(write_gzip, file, pack(root, entries, meter.add_from_thread))
             file.flush()
             source, size = Path(file.name), file.tell()
-            if takes_a_job(strategy.backend, archive, size, strategy.backend.max_direct_upload):
+            if needs_transfer_job(strategy.backend, archive, size, strategy.backend.max_direct_upload):
                 job = await send_ahead(strategy, source, archive, size, Meter(None), begun=begun)
                 last = note.with_job(job)
             else:
@@ -171,7 +171,7 @@ async def _begin_to_unpack(strategy: FileStrategy, remote: str, archive: str, no
     return None if job is None else msgspec.structs.replace(note.with_job(job), is_unpacked=True)
 
 
-async def _go_on(strategy: FileStrategy, remote: str, unfinished: Unfinished, note: Note, wait: bool) -> str | None:
+async def _go_on(strategy: FileStrategy, remote: str, unfinished: ArchiveJob, note: Note, wait: bool) -> str | None:
     """Go on with what an earlier call has begun; returns the id of the job to wait for, None if all is unpacked."""
     last: Note | None = note
     try:
@@ -192,7 +192,7 @@ async def _go_on(strategy: FileStrategy, remote: str, unfinished: Unfinished, no
     return None
 
 
-def _may_go_ahead(strategy: FileStrategy, remote: str, entry: Entry, listing: Listing) -> bool:
+def _may_go_ahead(strategy: FileStrategy, remote: str, entry: TreeEntry, listing: Listing) -> bool:
     """Whether a job alone can bring this to where it belongs, with nothing to be done behind it."""
     if not entry.is_file or entry.mode & 0o100:
         return False
@@ -203,13 +203,13 @@ def _may_go_ahead(strategy: FileStrategy, remote: str, entry: Entry, listing: Li
     while above := posixpath.dirname(above):
         if (there := listing.find(above)) is not None and not there.is_directory:
             return False
-    return takes_a_job(
+    return needs_transfer_job(
         strategy.backend, posixpath.join(remote, entry.path), entry.size, strategy.backend.max_direct_upload
     )
 
 
 async def _send_together(
-    strategy: FileStrategy, root: Path, remote: str, entries: list[Entry], meter: Meter, *, is_sent: bool
+    strategy: FileStrategy, root: Path, remote: str, entries: list[TreeEntry], meter: Meter, *, is_sent: bool
 ) -> Listing:
     """Send them as one archive, again where something did not arrive; returns what is there then.
 
@@ -234,7 +234,7 @@ async def _send_together(
 
 
 def _manifest(
-    entries: list[Entry], checksums: dict[str, tuple[int, str]], listing: Listing
+    entries: list[TreeEntry], checksums: dict[str, tuple[int, str]], listing: Listing
 ) -> Iterator[tuple[str, Known]]:
     for entry in entries:
         if entry.is_file and (file := listing.find(entry.path)) is not None:

@@ -17,10 +17,10 @@ from crestline import clock
 from crestline.client.backends.messages import TransferMethod
 from crestline.client.files import signed_urls
 from crestline.client.files.aliases import alias_for_jobs
-from crestline.client.files.local import RunningSum, read_chunks, sha256
+from crestline.client.files.backoff import Backoff
+from crestline.client.files.local import IncrementalChecksum, read_chunks, sha256
 from crestline.client.files.parallel import run_parallel
 from crestline.client.files.report import Meter
-from crestline.client.files.retry import Patience
 from crestline.client.files.strategy import FileStrategy
 from crestline.client.files.verify import is_same
 from crestline.client.remote_names import make_directory, moves_in_pieces
@@ -85,8 +85,8 @@ async def send_parts(strategy: FileStrategy, source: Path, path: str, meter: Met
     backend = strategy.backend
     identity = f"{backend.gateway_url}\n{backend.system_name}\n{path}\n{source.resolve()}\n{size}\n{modified}"
     upload_id = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-    total = RunningSum(Crc32())
-    patience = Patience()
+    total = IncrementalChecksum(Crc32())
+    patience = Backoff()
     begun = meter.done
     offset: int | None = 0 if size <= PART else None
     part, largest = PART, _LARGEST_PART
@@ -127,7 +127,9 @@ async def send_parts(strategy: FileStrategy, source: Path, path: str, meter: Met
             offset = None
 
 
-async def _counted(source: Path, start: int, end: int, total: RunningSum, meter: Meter) -> AsyncIterator[bytes]:
+async def _counted(
+    source: Path, start: int, end: int, total: IncrementalChecksum, meter: Meter
+) -> AsyncIterator[bytes]:
     async for chunk in read_chunks(source, start, end, total):
         yield chunk
         meter.add(len(chunk), source.name)
@@ -136,7 +138,7 @@ async def _counted(source: Path, start: int, end: int, total: RunningSum, meter:
 async def _send_direct(strategy: FileStrategy, source: Path, path: str, size: int, checksum: str, meter: Meter) -> None:
     content = await anyio.Path(source).read_bytes()
     directory, name = posixpath.split(path)
-    patience = Patience()
+    patience = Backoff()
     for attempt in range(_WHOLE_TRIES):
         if attempt:
             log.warning("%s did not arrive whole, sending it again", path)

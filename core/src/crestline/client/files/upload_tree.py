@@ -7,14 +7,14 @@ from pathlib import Path
 
 from anyio.to_thread import run_sync
 
-from crestline.client.files.archive import pack, stream
+from crestline.client.files.archive import pack, rechunk
+from crestline.client.files.backoff import Backoff
+from crestline.client.files.compare import unchanged_on_gateway
 from crestline.client.files.failures import Failures
 from crestline.client.files.ignore import IgnoreRules
-from crestline.client.files.report import Meter, Report
-from crestline.client.files.retry import Patience
-from crestline.client.files.same import same_on_crestline
+from crestline.client.files.report import Meter, TransferReport
 from crestline.client.files.strategy import ALONE, FileStrategy, Sent
-from crestline.client.files.tree import Entry, scan
+from crestline.client.files.tree import TreeEntry, scan
 from crestline.client.files.upload_archive import list_or_make
 from crestline.client.files.upload_file import upload_file
 from crestline.client.remote_names import stays_inside
@@ -36,7 +36,7 @@ async def upload_tree(
     wait: bool = True,
     key: str,
     ignore: IgnoreRules | None = None,
-) -> Report:
+) -> TransferReport:
     """Make the directory `remote` hold what `root` holds; what else is there stays.
 
     Args:
@@ -54,24 +54,24 @@ async def upload_tree(
         failures.errors |= found.failed
         failures.raise_any(str(root))
     files = [entry for entry in sent.entries if entry.is_file]
-    return Report(
+    return TransferReport(
         files=len(files),
-        skipped=len(found.files()) - len(files),
+        unchanged=len(found.files()) - len(files),
         bytes=sum(entry.size for entry in files),
-        left_out=(*found.left_out, *sent.refused),
+        excluded=(*found.excluded, *sent.refused),
         pending=tuple(sent.pending),
         temporary=tuple(sent.temporary),
     )
 
 
-async def to_crestline(strategy: FileStrategy, root: Path, remote: str, entries: list[Entry], meter: Meter) -> Sent:
+async def to_crestline(strategy: FileStrategy, root: Path, remote: str, entries: list[TreeEntry], meter: Meter) -> Sent:
     """Send what differs as one tar stream."""
-    patience = Patience()
-    sent: dict[str, Entry] = {}
+    patience = Backoff()
+    sent: dict[str, TreeEntry] = {}
     left = len(entries)
     while True:
         listing = await list_or_make(strategy, remote)
-        same = await same_on_crestline(
+        same = await unchanged_on_gateway(
             strategy, remote, root, [entry.path for entry in entries if entry.is_file], listing
         )
         todo = [entry for entry in entries if listing.differs(entry, same_content=entry.path in same)]
@@ -83,7 +83,7 @@ async def to_crestline(strategy: FileStrategy, root: Path, remote: str, entries:
         try:
             alone = [entry for entry in todo if entry.size > ALONE or _leads_out(entry)]
             if together := [entry for entry in todo if entry not in alone]:
-                await strategy.backend.files.put_tar(remote, stream(pack(root, together, meter.add_from_thread)))
+                await strategy.backend.files.put_tar(remote, rechunk(pack(root, together, meter.add_from_thread)))
             refused = []
             for entry in alone:
                 path = posixpath.join(remote, entry.path)
@@ -96,7 +96,7 @@ async def to_crestline(strategy: FileStrategy, root: Path, remote: str, entries:
             await patience.wait(error)
 
 
-def _leads_out(entry: Entry) -> bool:
+def _leads_out(entry: TreeEntry) -> bool:
     """Whether this is a link that a gateway does not take out of an archive, because archives may be hostile."""
     return entry.type is FileType.LINK and not stays_inside(entry.path, entry.link_target)
 

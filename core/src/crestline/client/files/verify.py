@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from crestline.client.files.strategy import FileStrategy
 from crestline.client.remote_names import remote_stat
-from crestline.model import MissingFileError
+from crestline.model import FileMissingError
 
 
 async def is_same(
@@ -22,6 +22,6 @@ async def is_same(
         if otherwise is not None:
             return otherwise
         status = await remote_stat(strategy.backend, path)
-    except MissingFileError:
+    except FileMissingError:
         return False
     return status is not None and status["size"] == size

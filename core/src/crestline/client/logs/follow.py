@@ -9,7 +9,7 @@ import anyio
 
 from crestline.client.logs.sources import Source
 from crestline.client.streams import closing
-from crestline.model import GatewayUnavailableError, MissingFileError, RateLimitedError
+from crestline.model import FileMissingError, GatewayUnavailableError, RateLimitedError
 
 # A shared file system may show a job's last lines late: after the job's end so many reads in a row must bring nothing.
 _QUIET_READS = 2
@@ -75,14 +75,14 @@ async def follow_all(
     sources: Mapping[str, Source],
     *,
     finished: Callable[[], bool | Awaitable[bool]],
-    turn: Callable[[], Awaitable[None]] | None = None,
+    throttle: Callable[[], Awaitable[None]] | None = None,
     interval: float = 0.5,
     max_interval: float = 5.0,
 ) -> AsyncGenerator[tuple[str, str]]:
     """Name and new text of several files, to the end of all of them; otherwise as `follow`.
 
     Args:
-        turn: awaited for every request, by those who share a budget of them.
+        throttle: awaited for every request, by those who share a budget of them.
     """
     pause = interval
     quiet = 0
@@ -92,20 +92,20 @@ async def follow_all(
         found = False
         trouble: GatewayUnavailableError | RateLimitedError | None = None
         for name, source in sources.items():
-            if turn is not None:
-                await turn()
+            if throttle is not None:
+                await throttle()
             brought = False
             try:
                 async with closing(source.read()) as texts:
                     async for text in texts:
                         brought = True
                         yield name, text
-            except MissingFileError:
+            except FileMissingError:
                 pass
             except (GatewayUnavailableError, RateLimitedError) as error:
                 trouble = error
-            if turn is not None and brought:
-                await turn()
+            if throttle is not None and brought:
+                await throttle()
             found = found or brought
         if trouble is not None:
             await anyio.sleep(trouble.retry_after or pause)

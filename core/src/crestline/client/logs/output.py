@@ -47,7 +47,7 @@ class JobOutput(AsyncIterator[OutputLine]):
     """
 
     def __init__(
-        self, sources: Mapping[str, Source], finished: Callable[[], bool], position: str | None, turn: Turn | None
+        self, sources: Mapping[str, Source], finished: Callable[[], bool], position: str | None, throttle: Turn | None
     ) -> None:
         self._sources = dict(sources)
         # Lines that were read and not yet handed out, the last of them unended.
@@ -57,7 +57,7 @@ class JobOutput(AsyncIterator[OutputLine]):
             if stream in stood:
                 source.seek(stood[stream].position)
                 self._held[stream] = deque([stood[stream].begun])
-        self._lines = self._follow(finished, turn)
+        self._lines = self._follow(finished, throttle)
 
     @property
     def position(self) -> str:
@@ -78,8 +78,8 @@ class JobOutput(AsyncIterator[OutputLine]):
         """Stop following."""
         await self._lines.aclose()
 
-    async def _follow(self, finished: Callable[[], bool], turn: Turn | None) -> AsyncGenerator[OutputLine]:
-        texts = follow_all(self._sources, finished=finished, turn=turn)
+    async def _follow(self, finished: Callable[[], bool], throttle: Turn | None) -> AsyncGenerator[OutputLine]:
+        texts = follow_all(self._sources, finished=finished, throttle=throttle)
         try:
             async for stream, text in texts:
                 held = self._held[stream]

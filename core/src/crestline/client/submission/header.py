@@ -41,12 +41,12 @@ class HeaderSubmission(SubmissionStrategy):
     ) -> Job:
         key = key or uuid.uuid4().hex
         async with gate:
-            spec = await self._complete(spec)
+            spec = await self._resolve_spec(spec)
         async with gate:
             return submitted(self._backend, spec, await self._send(spec, key))
 
     async def _send(self, spec: JobSpec, key: str) -> str:
-        deadline = clock.monotonic() + self._policy.budget
+        deadline = clock.monotonic() + self._policy.total_timeout
         doubt: CrestlineError | None = None
         while True:
             try:
@@ -70,7 +70,7 @@ class HeaderSubmission(SubmissionStrategy):
         ready: dict[int, tuple[JobSpec, str]] = {}
         for number, (spec, key) in jobs.items():
             try:
-                ready[number] = (await self._complete(spec), key)
+                ready[number] = (await self._resolve_spec(spec), key)
             except CrestlineError as error:
                 found[number] = error
         try:

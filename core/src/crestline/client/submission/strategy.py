@@ -58,12 +58,12 @@ class SubmissionStrategy(abc.ABC):
         return await self._submit(spec, key, is_new=is_new, gate=asyncio.Semaphore(1), confirm=confirm)
 
     async def submit_many(
-        self, specs: Sequence[JobSpec], keys: Sequence[str] | None = None, *, are_new: bool = False
+        self, specs: Sequence[JobSpec], keys: Sequence[str] | None = None, *, keys_are_new: bool = False
     ) -> list[Job | CrestlineError]:
         """As `submit` for each job, in as few requests as the API allows.
 
         Args:
-            are_new: as `is_new` of `submit`, for all keys.
+            keys_are_new: as `is_new` of `submit`, for all keys.
 
         Returns:
             of each the job or the error that `submit` would have raised, in their order.
@@ -80,7 +80,7 @@ class SubmissionStrategy(abc.ABC):
 
         async def one(number: int) -> None:
             try:
-                found[number] = await self._submit(specs[number], keys[number], is_new=are_new, gate=gate)
+                found[number] = await self._submit(specs[number], keys[number], is_new=keys_are_new, gate=gate)
             except CrestlineError as error:
                 found[number] = error
 
@@ -118,7 +118,7 @@ class SubmissionStrategy(abc.ABC):
     def _changes_script(self, spec: JobSpec) -> bool:
         """Whether a script that lies on the system has to be changed, and so to be read first."""
 
-    async def _complete(self, spec: JobSpec) -> JobSpec:
+    async def _resolve_spec(self, spec: JobSpec) -> JobSpec:
         """With a working directory, and with its text where a script on the system has to be changed."""
         if (spec.script is None) == (spec.script_path is None):
             raise InvalidRequestError("A job needs exactly one of script and script_path.", hint="Give one of them.")
@@ -144,7 +144,7 @@ async def pause(
         cause: what leaves it open whether there is a job.
         obstacle: what kept a later request from finding out.
     """
-    wait = max(policy.look_every, cause.retry_after or 0.0, obstacle.retry_after or 0.0 if obstacle else 0.0)
+    wait = max(policy.poll_interval, cause.retry_after or 0.0, obstacle.retry_after or 0.0 if obstacle else 0.0)
     if clock.monotonic() + wait > deadline:
         raise _outcome(cause, obstacle) from cause
     await asyncio.sleep(wait)

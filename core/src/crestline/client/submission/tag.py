@@ -14,9 +14,9 @@ from crestline.client.backends.base import Backend
 from crestline.client.backends.messages import NOTHING_BEGAN, NotSentError
 from crestline.client.job_ids import merge_answer, parent
 from crestline.client.policy import SubmitPolicy
-from crestline.client.run_once import guarded, is_array, is_duplicate, lock_path, tag_of, tagged_name
 from crestline.client.submission.strategy import Confirm, SubmissionStrategy, pause, submitted
 from crestline.client.submission_lookup import SubmissionLookup
+from crestline.client.submit_guard import is_array, is_duplicate, lock_path, tag_of, tagged_name, wrap_script
 from crestline.model import (
     CrestlineError,
     GatewayUnavailableError,
@@ -36,7 +36,7 @@ class TagSubmission(SubmissionStrategy):
         self._lookup = lookup
 
     async def was_submitted(self, spec: JobSpec, key: str) -> bool:
-        spec = await self._complete(spec)
+        spec = await self._resolve_spec(spec)
         gate = asyncio.Semaphore(1)
         return await _Submission(self._backend, self._lookup, spec, key, self._policy, gate).was_there()
 
@@ -50,7 +50,7 @@ class TagSubmission(SubmissionStrategy):
         confirm: Confirm | None = None,
     ) -> Job:
         async with gate:
-            spec = await self._complete(spec)
+            spec = await self._resolve_spec(spec)
         submission = _Submission(self._backend, self._lookup, spec, key, self._policy, gate, is_new=is_new)
         return await submission.run(confirm)
 
@@ -84,7 +84,7 @@ class _Submission:
         name = tagged_name(spec.name, script, self._tag)
         self._is_array = is_array(script)
         self._spec = JobSpec(  # all the rest is in the script now
-            script=guarded(script, name=name, lock=lock, environment=dict(spec.environment)),
+            script=wrap_script(script, name=name, lock=lock, environment=dict(spec.environment)),
             workdir=spec.workdir,
             name=name,
             account=spec.account,
@@ -97,7 +97,7 @@ class _Submission:
         )
 
     async def run(self, confirm: Confirm | None) -> Job:
-        deadline = clock.monotonic() + self._policy.budget
+        deadline = clock.monotonic() + self._policy.total_timeout
         if self._may_be_there:
             found = await self._look_before()
             if found is not None:
@@ -111,7 +111,7 @@ class _Submission:
             except NOTHING_BEGAN as error:
                 await pause(deadline, self._policy, error)
             except GatewayUnavailableError as error:
-                found = await self._find_out(deadline, error)
+                found = await self._resolve_outcome(deadline, error)
                 if found is not None:
                     return found
             else:
@@ -120,7 +120,7 @@ class _Submission:
 
     async def was_there(self) -> bool:
         """Whether there is a job of an earlier process with this key."""
-        return await self._settled_look() is not None or await self._look_at_lock() is not None
+        return await self._lookup_stable() is not None or await self._look_at_lock() is not None
 
     async def _look_before(self) -> Job | None:
         """The job of an earlier process with this key.
@@ -128,16 +128,16 @@ class _Submission:
         Lists that cannot be had do not stop the submission: the lock in the script holds also then.
         """
         try:
-            found = await self._settled_look()
+            found = await self._lookup_stable()
         except CrestlineError:
             found = await self._look_at_lock()
         if found is None and (job_id := self._lookup.submitted(self._tag)):
             found = submitted(self._backend, self._spec, job_id)
         return found
 
-    async def _settled_look(self) -> Job | None:
+    async def _lookup_stable(self) -> Job | None:
         """The job of this submission, once none in the list may be it without saying so."""
-        deadline = clock.monotonic() + self._policy.visibility
+        deadline = clock.monotonic() + self._policy.visibility_timeout
         suspects: set[str] | None = None
         while True:
             try:
@@ -149,9 +149,9 @@ class _Submission:
                 suspects = nameless if suspects is None else suspects & nameless
                 if found is not None or not suspects or clock.monotonic() >= deadline:
                     return found
-            await asyncio.sleep(self._policy.look_every)
+            await asyncio.sleep(self._policy.poll_interval)
 
-    async def _find_out(self, deadline: float, cause: CrestlineError) -> Job | None:
+    async def _resolve_outcome(self, deadline: float, cause: CrestlineError) -> Job | None:
         """After an answer that leaves it open: the job, or None once the submission may be repeated.
 
         A list that cannot be had says nothing, and takes nothing back of what others have said.
@@ -159,7 +159,7 @@ class _Submission:
         Raises:
             SubmitOutcomeUnknownError: neither could be established in time.
         """
-        absence = _Absence(self._policy.visibility)
+        absence = _AbsenceCheck(self._policy.visibility_timeout)
         while True:
             obstacle = None
             try:
@@ -213,7 +213,7 @@ class _Submission:
         return submitted(self._backend, self._spec, holder) if holder else None
 
 
-class _Absence:
+class _AbsenceCheck:
     """Whether a job that is in no list can be said not to be there."""
 
     def __init__(self, visibility: float) -> None:

@@ -13,7 +13,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from crestline.gateway.audit.notes import LONGEST_PATH, PRINCIPAL, REFUSAL, TARGETS
 from crestline.gateway.audit.record import AuditRecord
 from crestline.gateway.authorization.guard import required_scope
-from crestline.gateway.identity import Caller
+from crestline.gateway.identity import Principal
 from crestline.gateway.runtime import GatewayRuntime
 
 _DENIED = (401, 403)
@@ -27,7 +27,7 @@ _REFUSED = (401, 403, _TOO_MANY)
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
-class Audited:
+class AuditMiddleware:
     """ASGI wrapper around the application."""
 
     def __init__(self, app: ASGIApp, runtime: GatewayRuntime) -> None:
@@ -57,7 +57,7 @@ class Audited:
     async def _record(self, scope: HTTPScope, status: int) -> None:
         if status not in _DENIED and not _changes(scope):
             return
-        who: Caller | None = scope.get("user") or scope.get(PRINCIPAL)  # type: ignore[assignment]
+        who: Principal | None = scope.get("user") or scope.get(PRINCIPAL)  # type: ignore[assignment]
         if who is None:
             return
         client = scope.get("client")

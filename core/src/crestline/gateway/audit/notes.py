@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from crestline.gateway.identity import Caller
+from crestline.gateway.identity import Principal
 
 PRINCIPAL = "crestline_principal"
 TARGETS = "crestline_targets"
@@ -16,7 +16,7 @@ _PATH_FIELDS = {"path": "path", "targetPath": "target_path", "linkPath": "link_p
 """on the wire, and of messages"""
 
 
-def set_principal(scope: Any, principal: Caller) -> None:
+def set_principal(scope: Any, principal: Principal) -> None:
     """Say whom a refused credential speaks for."""
     scope[PRINCIPAL] = principal
 

@@ -37,7 +37,7 @@ class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
     client_id: str
     """OAuth2 client, or API key's id"""
     via: str
-    """`token`, `api-key`, `client` (at the token endpoint) or `admin` (a command on the gateway's home)"""
+    """`token`, `api-key`, `client` (at the token endpoint) or `admin` (a command on the gateway's state directory)"""
     address: str
     """network address of the client"""
     action: str

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from crestline.gateway.authorization.openfga import OpenFga
 from crestline.gateway.config import AccessRule
-from crestline.gateway.identity import Caller
+from crestline.gateway.identity import Principal
 from crestline.model import PermissionDeniedError
 
 
@@ -17,7 +17,7 @@ class MissingScopeError(PermissionDeniedError):
         scope: the one that it lacks.
     """
 
-    def __init__(self, caller: Caller, scope: str) -> None:
+    def __init__(self, caller: Principal, scope: str) -> None:
         what = "API key" if caller.via == "api-key" else "token"
         super().__init__(f"The {what} lacks the scope {scope!r}.", hint="Use one that has it.")
         self.scope = scope
@@ -31,7 +31,7 @@ class Authorization:
         self._rules = rules
         self._openfga = openfga
 
-    async def check(self, caller: Caller, scope: str, system: str | None) -> None:
+    async def check(self, caller: Principal, scope: str, system: str | None) -> None:
         """Let the caller pass.
 
         Args:
@@ -58,10 +58,10 @@ class Authorization:
             await self._openfga.close()
 
 
-def _allowed(rules: Sequence[AccessRule], caller: Caller, scope: str) -> bool:
+def _allowed(rules: Sequence[AccessRule], caller: Principal, scope: str) -> bool:
     """Whether one of the rules allows it; without rules, every user may."""
     return not rules or any((rule.scopes is None or scope in rule.scopes) and _names(rule, caller) for rule in rules)
 
 
-def _names(rule: AccessRule, caller: Caller) -> bool:
+def _names(rule: AccessRule, caller: Principal) -> bool:
     return caller.username in rule.users or not rule.groups.isdisjoint(caller.groups)

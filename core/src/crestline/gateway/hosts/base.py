@@ -90,7 +90,7 @@ class Uploads(abc.ABC):
         """Write `length` bytes at `offset` of a reserved upload; returns their MD5 in hexadecimal.
 
         Raises:
-            MissingFileError: nothing was reserved.
+            FileMissingError: nothing was reserved.
             InvalidRequestError: more or fewer bytes came.
         """
 
@@ -112,7 +112,7 @@ class Files(abc.ABC):
 
     Paths are checked here and nowhere else: each method refuses one that is not inside the system's file systems. No
     path ever reaches a shell. Methods raise the errors of `crestline.model`, with the texts that FirecREST's clients
-    match: `MissingFileError` ("... No such file or directory"), `PermissionDeniedError` ("... Permission denied"),
+    match: `FileMissingError` ("... No such file or directory"), `PermissionDeniedError` ("... Permission denied"),
     `InvalidRequestError` ("... File exists", "... Not a directory").
     """
 

@@ -9,15 +9,15 @@ from crestline.gateway.paths import printable
 from crestline.model import (
     ConflictError,
     CrestlineError,
+    FileMissingError,
     InvalidRequestError,
-    MissingFileError,
     PermissionDeniedError,
     TooLargeError,
     TransferError,
 )
 
 BY_ERRNO: dict[int, type[CrestlineError]] = {
-    errno.ENOENT: MissingFileError,
+    errno.ENOENT: FileMissingError,
     errno.EACCES: PermissionDeniedError,
     errno.EPERM: PermissionDeniedError,
     errno.EROFS: PermissionDeniedError,
@@ -52,7 +52,7 @@ def upload_is_busy() -> ConflictError:
     return ConflictError("Another request works on this upload.", hint="Try again when it has ended.")
 
 
-def upload_stands_at(stored: int, offset: int) -> ConflictError:
+def offset_mismatch(stored: int, offset: int) -> ConflictError:
     """A part came for another place than the end."""
     return ConflictError(f"The upload stands at {stored}, not at {offset}.", hint="Go on from where it stands.")
 

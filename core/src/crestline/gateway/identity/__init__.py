@@ -1,5 +1,5 @@
 """Who asks: OIDC tokens, the built-in issuer and its clients, API keys."""
 
-from crestline.gateway.identity.caller import Caller, RefusedCredentialError, caller_token
+from crestline.gateway.identity.principal import InvalidCredentialError, Principal, caller_token
 
-__all__ = ["Caller", "RefusedCredentialError", "caller_token"]
+__all__ = ["InvalidCredentialError", "Principal", "caller_token"]

@@ -18,7 +18,7 @@ import msgspec
 from sqlalchemy import Column, ColumnElement, Float, String, Table, Text, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from crestline.gateway.identity.caller import Caller, RefusedCredentialError
+from crestline.gateway.identity.principal import InvalidCredentialError, Principal
 from crestline.gateway.store import Store, metadata
 from crestline.model import (
     AuthenticationError,
@@ -80,7 +80,7 @@ class ApiKeys:
         self._lifetime = lifetime
         self._max_lifetime = max_lifetime
         self._clock = clock
-        self._known: dict[bytes, Caller] = {}
+        self._known: dict[bytes, Principal] = {}
         self._used: set[str] = set()
         self._checked = self._noted = self._failed = float("-inf")
         self._failure: GatewayUnavailableError | None = None
@@ -88,7 +88,7 @@ class ApiKeys:
         self._lock = asyncio.Lock()
 
     async def create(
-        self, owner: Caller, name: str, scopes: Sequence[Scope] | None = None, expires_in: int | None = None
+        self, owner: Principal, name: str, scopes: Sequence[Scope] | None = None, expires_in: int | None = None
     ) -> NewApiKey:
         """A new key, which may no more than `owner` and, where that is an API key, lives no longer.
 
@@ -124,8 +124,8 @@ class ApiKeys:
         alive = (_keys.c.username == owner.username) & _keys.c.revoked.is_(None) & (_keys.c.expires > now)
         async with self._engine.begin() as connection:
             if owner.via == "api-key":
-                made_by = select(_keys.c.client_id).where(_keys.c.key_id == owner.client_id)
-                row |= {"client_id": await connection.scalar(made_by), "parent": owner.client_id}
+                created_by = select(_keys.c.client_id).where(_keys.c.key_id == owner.client_id)
+                row |= {"client_id": await connection.scalar(created_by), "parent": owner.client_id}
             await connection.execute(delete(_keys).where(_keys.c.expires < now - _KEPT))
             count = await connection.scalar(select(func.count()).select_from(_keys).where(alive))
             if (count or 0) >= MOST_PER_USER:
@@ -178,11 +178,11 @@ class ApiKeys:
             which = _keys.c.parent.in_(found)
         return revoked
 
-    async def verify(self, key: str) -> Caller:
+    async def verify(self, key: str) -> Principal:
         """Whom `key` speaks for.
 
         Raises:
-            AuthenticationError: it is not a key; RefusedCredentialError: it has expired or was revoked.
+            AuthenticationError: it is not a key; InvalidCredentialError: it has expired or was revoked.
             GatewayUnavailableError: the store does not answer.
         """
         digest = _hash(key)
@@ -194,39 +194,39 @@ class ApiKeys:
             caller = await self._look_up(key, digest)
         if caller.expires <= self._clock():
             self._known.pop(digest, None)
-            raise RefusedCredentialError("The API key has expired", caller, hint="Create a new one.")
+            raise InvalidCredentialError("The API key has expired", caller, hint="Create a new one.")
         self._used.add(caller.client_id)
         return caller
 
-    async def check(self, caller: Caller) -> None:
+    async def check(self, caller: Principal) -> None:
         """Refuse what was begun with a key that was revoked.
 
         Raises:
-            RefusedCredentialError: it was.
+            InvalidCredentialError: it was.
         """
         alive = (_keys.c.key_id == caller.client_id) & _keys.c.revoked.is_(None)
         if await self._engine.row(select(_keys.c.key_id).where(alive)) is None:
-            raise RefusedCredentialError("The API key was revoked", caller, hint="Create a new one.")
+            raise InvalidCredentialError("The API key was revoked", caller, hint="Create a new one.")
 
-    async def _look_up(self, key: str, digest: bytes) -> Caller:
+    async def _look_up(self, key: str, digest: bytes) -> Principal:
         row = None
         if (form := _FORM.fullmatch(key)) is not None:
             row = await self._engine.row(select(_keys).where(_keys.c.key_id == form[1]))
         # The digest of 256 random bits may be compared in any way: its bytes tell nothing of the key.
         if row is None or row.hash != digest.hex():
             raise AuthenticationError("The API key is not valid", hint="Send a key of this gateway, whole.")
-        caller = Caller(
+        caller = Principal(
             username=row.username,
             client_id=row.key_id,
             scopes=frozenset(row.scopes.split()) & SCOPES,
             groups=frozenset(msgspec.json.decode(row.groups, type=list[str])),
             via="api-key",
             expires=row.expires,
-            made_by=row.client_id,
+            created_by=row.client_id,
             issuer=row.issuer,
         )
         if row.revoked is not None:
-            raise RefusedCredentialError("The API key was revoked", caller, hint="Create a new one.")
+            raise InvalidCredentialError("The API key was revoked", caller, hint="Create a new one.")
         if len(self._known) >= _CACHE_SIZE:
             self._known.clear()
         self._known[digest] = caller
@@ -264,7 +264,7 @@ class ApiKeys:
         if key_ids:
             self._known = {digest: each for digest, each in self._known.items() if each.client_id not in key_ids}
 
-    def _expiry(self, owner: Caller, expires_in: int | None, now: float) -> float:
+    def _expiry(self, owner: Principal, expires_in: int | None, now: float) -> float:
         if expires_in is not None and expires_in > self._max_lifetime:
             raise InvalidRequestError(
                 f"A key lives {self._max_lifetime} s at most.", hint="Ask for less, and renew it in time."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from crestline.gateway.identity.api_keys import ApiKeys
-from crestline.gateway.identity.caller import Caller, caller_token
+from crestline.gateway.identity.principal import Principal, caller_token
 from crestline.gateway.identity.tokens import TokenVerifier
 from crestline.gateway.identity.users import KeyUsers
 from crestline.model import AuthenticationError
@@ -20,7 +20,7 @@ class Authenticator:
         self._keys = keys
         self._key_users = key_users
 
-    async def authenticate(self, headers: Mapping[str, str]) -> Caller:
+    async def authenticate(self, headers: Mapping[str, str]) -> Principal:
         """The caller; an access token is put into `caller_token`.
 
         Raises:
@@ -44,13 +44,13 @@ class Authenticator:
         caller_token.set(credential)
         return caller
 
-    async def check(self, caller: Caller) -> Caller:
+    async def check(self, caller: Principal) -> Principal:
         """Check that the caller of an earlier request could still use the same credential; returns the caller.
 
         A credential that has expired since is not refused.
 
         Raises:
-            RefusedCredentialError: the credential was revoked, or its client or provider removed.
+            InvalidCredentialError: the credential was revoked, or its client or provider removed.
             DeniedUserError: the configuration of the identity provider excludes its user.
             GatewayUnavailableError: it cannot be checked at present.
         """
@@ -59,5 +59,5 @@ class Authenticator:
             return await self._key_users.check(caller)
         return await self.tokens.check(caller)
 
-    async def _by_key(self, key: str) -> Caller:
+    async def _by_key(self, key: str) -> Principal:
         return await self._key_users.check(await self._keys.verify(key))

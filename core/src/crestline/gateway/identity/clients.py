@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy import Column, Float, String, Table, Text, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
-from crestline.gateway.identity.caller import Caller, RefusedCredentialError
+from crestline.gateway.identity.principal import InvalidCredentialError, Principal
 from crestline.gateway.store import Store, metadata
 from crestline.model import ConflictError, GatewayUnavailableError, NotFoundError
 from crestline.wire.extensions import SCOPES
@@ -71,7 +71,7 @@ class Client(msgspec.Struct, frozen=True):
 
 
 class Clients:
-    """The clients of one home."""
+    """The clients of one state directory."""
 
     def __init__(self, store: Store) -> None:
         self._engine = store.engine
@@ -208,21 +208,21 @@ class ActiveClients:
         self._checked = float("-inf")
         self._lock = asyncio.Lock()
 
-    async def check(self, caller: Caller) -> None:
+    async def check(self, caller: Principal) -> None:
         """Let the token of a client pass.
 
         While the store does not answer, what it said last counts.
 
         Raises:
-            RefusedCredentialError: the client was removed, or is another user's now.
+            InvalidCredentialError: the client was removed, or is another user's now.
         """
         users = await self._current(caller.client_id)
         if users is not None and users.get(caller.client_id) != caller.username:
-            raise RefusedCredentialError(
+            raise InvalidCredentialError(
                 "The client of this token was removed.", caller, hint="Ask the operator for another client."
             )
 
-    async def made(self, caller: Caller) -> bool:
+    async def made(self, caller: Principal) -> bool:
         """Whether one of them made the caller's API key, for its own user.
 
         Raises:
@@ -231,9 +231,9 @@ class ActiveClients:
         users = await self._current()
         if users is None:
             raise GatewayUnavailableError("The store does not answer.", hint="Try again soon.", retry_after=1)
-        if caller.made_by is None:  # an earlier version made it
+        if caller.created_by is None:  # an earlier version made it
             return caller.username in users.values()
-        return users.get(caller.made_by) == caller.username
+        return users.get(caller.created_by) == caller.username
 
     async def _current(self, wanted: str | None = None) -> dict[str, str] | None:
         """The user of each client, asked for anew where `wanted` is not known; None: the store has not answered yet."""

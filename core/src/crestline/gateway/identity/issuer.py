@@ -41,7 +41,7 @@ class OAuthError(Exception):
 
 
 class Issuer:
-    """Issues the tokens of one home. `name` and `audience` stay the same whatever address it is reached by."""
+    """Issues the tokens of one state directory. `name` and `audience` do not depend on the address of a request."""
 
     def __init__(self, key: RSAKey, identifier: str, clients: Clients, config: IssuerConfig) -> None:
         self.key = key

@@ -8,7 +8,7 @@ from typing import Protocol
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet, RSAKey
 
-from crestline.gateway.home import Home
+from crestline.gateway.state_directory import StateDirectory
 
 
 class KeySource(Protocol):
@@ -39,8 +39,8 @@ class OwnKeys:
         return self._keys
 
 
-def signing_key(home: Home) -> RSAKey:
-    """The home's RSA key, made at first use; its `kid` is the RFC 7638 thumbprint."""
+def signing_key(state_dir: StateDirectory) -> RSAKey:
+    """The state directory's RSA key, made at first use; its `kid` is the RFC 7638 thumbprint."""
 
     def make() -> bytes:
         key = RSAKey.generate_key(2048, {"use": "sig", "alg": "RS256"}, private=True)
@@ -56,7 +56,7 @@ def signing_key(home: Home) -> RSAKey:
         key.ensure_kid()
         return key
 
-    return home.secret("signing_key.json", make, read)
+    return state_dir.secret("signing_key.json", make, read)
 
 
 def public_keys(key: RSAKey) -> dict[str, object]:

@@ -12,8 +12,8 @@ from joserfc import jws, jwt
 from joserfc.errors import ExpiredTokenError, InvalidKeyIdError, JoseError
 from joserfc.jwk import KeySet
 
-from crestline.gateway.identity.caller import Caller, RefusedCredentialError
 from crestline.gateway.identity.keys import KeySource
+from crestline.gateway.identity.principal import InvalidCredentialError, Principal
 from crestline.gateway.identity.users import UserPolicy
 from crestline.model import AuthenticationError, InvalidRequestError
 from crestline.wire.extensions import SCOPES
@@ -40,7 +40,7 @@ class TrustedIssuer(msgspec.Struct, frozen=True, kw_only=True):
     """holds the user's groups, a list; a dot leads into an object, as in `realm_access.roles`"""
     users: UserPolicy | None = None
     """which users it may name; None: any"""
-    check: Callable[[Caller], Awaitable[None]] | None = None
+    check: Callable[[Principal], Awaitable[None]] | None = None
     """asked at each use of a token whether it still counts"""
     scopes: Mapping[str, Collection[str]] | None = None
     """what each scope of the issuer's stands for, beside those that are named as ours; None: a token may everything"""
@@ -49,10 +49,10 @@ class TrustedIssuer(msgspec.Struct, frozen=True, kw_only=True):
 class _Verified(NamedTuple):
     """A token that was found good, and by which keys."""
 
-    caller: Caller
+    caller: Principal
     source: KeySource
     keys: KeySet
-    check: Callable[[Caller], Awaitable[None]] | None
+    check: Callable[[Principal], Awaitable[None]] | None
 
 
 class TokenVerifier:
@@ -76,11 +76,11 @@ class TokenVerifier:
         """Where the keys of each issuer come from, by its name."""
         return {name: issuer.keys for name, issuer in self._issuers.items()}
 
-    async def verify(self, token: str) -> Caller:
+    async def verify(self, token: str) -> Principal:
         """Whom `token` speaks for.
 
         Raises:
-            AuthenticationError: with FirecREST's texts; RefusedCredentialError where the signature is good.
+            AuthenticationError: with FirecREST's texts; InvalidCredentialError where the signature is good.
             DeniedUserError: the token names a user that its issuer may not name.
             InvalidRequestError: the token is good and names no user.
             GatewayUnavailableError: the issuer's keys cannot be had at present.
@@ -98,24 +98,24 @@ class TokenVerifier:
         if remaining < self._min_ttl:
             self._known.pop(digest, None)
             if remaining <= 0:
-                raise RefusedCredentialError("Access token expired", caller, hint=_HINT)
-            raise RefusedCredentialError(
+                raise InvalidCredentialError("Access token expired", caller, hint=_HINT)
+            raise InvalidCredentialError(
                 f"Access token expires too soon (less than {self._min_ttl}s remaining).", caller, hint=_HINT
             )
         if known.check is not None:
             await known.check(caller)
         return caller
 
-    async def check(self, caller: Caller) -> Caller:
+    async def check(self, caller: Principal) -> Principal:
         """The caller of an earlier request, with the smallest uid that the user may have on a system now.
 
         Raises:
-            RefusedCredentialError: the client was removed, or the issuer from the configuration.
+            InvalidCredentialError: the client was removed, or the issuer from the configuration.
             DeniedUserError: the issuer may not name the user.
         """
         issuer = self._issuers.get(caller.issuer or "")
         if issuer is None:
-            raise RefusedCredentialError(
+            raise InvalidCredentialError(
                 f"The identity provider {caller.issuer} is not configured any more.", caller, hint="Sign in again."
             )
         if issuer.check is not None:
@@ -139,9 +139,9 @@ class TokenVerifier:
         try:
             self._registry(issuer).validate(claims)
         except ExpiredTokenError as error:
-            raise RefusedCredentialError("Access token expired", principal, hint=_HINT) from error
+            raise InvalidCredentialError("Access token expired", principal, hint=_HINT) from error
         except (JoseError, ValueError, TypeError) as error:
-            raise RefusedCredentialError("Access token is invalid.", principal, hint=_HINT) from error
+            raise InvalidCredentialError("Access token is invalid.", principal, hint=_HINT) from error
         if not principal.username:
             raise InvalidRequestError(
                 f"The token has no claim {issuer.username_claim!r}.",
@@ -161,13 +161,13 @@ class TokenVerifier:
         )
 
 
-def _principal(issuer: TrustedIssuer, claims: Mapping[str, Any]) -> Caller:
+def _principal(issuer: TrustedIssuer, claims: Mapping[str, Any]) -> Principal:
     """Whom the claims speak for; without a user where they name none."""
     username = claims.get(issuer.username_claim)
     username = username if isinstance(username, str) else ""
     client = claims.get("azp") or claims.get("client_id") or claims.get("sub") or username
     expires = claims.get("exp")
-    return Caller(
+    return Principal(
         username=username,
         client_id=str(client),
         scopes=_scopes(issuer, claims),

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
-from crestline.gateway.identity.caller import Caller, RefusedCredentialError
+from crestline.gateway.identity.principal import InvalidCredentialError, Principal
 from crestline.model import PermissionDeniedError
 
 SYSTEM_ACCOUNTS = (
@@ -51,7 +51,7 @@ class DeniedUserError(PermissionDeniedError):
         principal: whom it speaks for.
     """
 
-    def __init__(self, message: str, principal: Caller, *, hint: str = "") -> None:
+    def __init__(self, message: str, principal: Principal, *, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.principal = principal
 
@@ -63,7 +63,7 @@ class UserPolicy(msgspec.Struct, frozen=True, kw_only=True):
     allowed: Sequence[str] = ("*",)
     denied: Sequence[str] = SYSTEM_ACCOUNTS
 
-    async def check(self, caller: Caller) -> None:
+    async def check(self, caller: Principal) -> None:
         """Let the user of a token pass.
 
         Raises:
@@ -79,7 +79,7 @@ class UserPolicy(msgspec.Struct, frozen=True, kw_only=True):
         if any(uid < self.min_uid for uid in uids):
             raise self._denied(caller, f"Its uid is below {self.min_uid}.")
 
-    def _denied(self, caller: Caller, reason: str) -> DeniedUserError:
+    def _denied(self, caller: Principal, reason: str) -> DeniedUserError:
         what = "An API key may not stand for" if caller.via == "api-key" else "A token may not name"
         return DeniedUserError(
             f"{what} the user {caller.username[:64]!r}. {reason}",
@@ -92,7 +92,7 @@ class KeyUsers:
     """Which users API keys may stand for: those that the issuers of the tokens that made them may name now."""
 
     def __init__(
-        self, policies: Mapping[str, UserPolicy], own: str, is_own: Callable[[Caller], Awaitable[bool]]
+        self, policies: Mapping[str, UserPolicy], own: str, is_own: Callable[[Principal], Awaitable[bool]]
     ) -> None:
         """Prepare it.
 
@@ -106,25 +106,25 @@ class KeyUsers:
         self._is_own = is_own
         self._known: dict[tuple[str, str | None], tuple[float, int]] = {}
 
-    async def check(self, caller: Caller) -> Caller:
+    async def check(self, caller: Principal) -> Principal:
         """The caller, with the smallest uid that the user may have on a system.
 
         Of a key that does not say which issuer its user came from, one provider that may name the user is enough.
 
         Raises:
             DeniedUserError: no provider may name the user.
-            RefusedCredentialError: the client, or the provider, was removed.
+            InvalidCredentialError: the client, or the provider, was removed.
         """
         if caller.issuer == self._own or not caller.issuer:
             if await self._is_own(caller):
                 return caller
-            if caller.issuer == self._own or (caller.made_by and not self._policies):
-                raise RefusedCredentialError("The client of this API key was removed", caller, hint=_OTHER_KEY)
+            if caller.issuer == self._own or (caller.created_by and not self._policies):
+                raise InvalidCredentialError("The client of this API key was removed", caller, hint=_OTHER_KEY)
             policies = list(self._policies.values())
         elif caller.issuer in self._policies:
             policies = [self._policies[caller.issuer]]
         else:
-            raise RefusedCredentialError(
+            raise InvalidCredentialError(
                 f"The identity provider of this API key, {caller.issuer}, is not configured any more",
                 caller,
                 hint=_OTHER_KEY,
@@ -141,7 +141,7 @@ class KeyUsers:
         return msgspec.structs.replace(caller, min_uid=min_uid)
 
 
-async def _smallest_uid(caller: Caller, policies: Sequence[UserPolicy]) -> int:
+async def _smallest_uid(caller: Principal, policies: Sequence[UserPolicy]) -> int:
     found: list[int] = []
     denied: DeniedUserError | None = None
     for policy in policies:

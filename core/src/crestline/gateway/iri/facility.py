@@ -10,7 +10,7 @@ from typing import Any
 
 from crestline.gateway.config import GatewayConfig, MaintenanceConfig
 from crestline.gateway.health import Health
-from crestline.gateway.systems import SystemRuntime, Systems
+from crestline.gateway.systems import SystemRegistry, SystemRuntime
 from crestline.model import SystemNotFoundError
 from crestline.wire.iri import COMPUTE, FILESYSTEM, STORAGE, URN
 from crestline.wire.status import ServiceHealth
@@ -61,14 +61,14 @@ class Facility:
     """The public view of one gateway. It tells names and states, and nothing of the machines behind.
 
     Args:
-        identifier: UUID of the gateway's home, which gateways on one database share: ids are made of it.
+        identifier: UUID of the gateway's state directory, which gateways on one database share: ids are made of it.
     """
 
     def __init__(
         self,
         identifier: str,
         config: Callable[[], GatewayConfig],
-        systems: Systems,
+        systems: SystemRegistry,
         health: Health,
         public_url: Callable[[], str],
     ) -> None:
@@ -82,7 +82,7 @@ class Facility:
     # ids
 
     def id_of(self, *parts: str) -> str:
-        """The id of what these words name, the same for as long as the gateway's home lasts."""
+        """The id of what these words name, the same for as long as the gateway's state directory lasts."""
         return str(uuid.uuid5(self._namespace, "/".join(parts)))
 
     def resources(self) -> Iterator[Resource]:

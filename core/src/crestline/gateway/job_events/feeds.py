@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 
 from crestline import clock, cooperative
 from crestline.cooperative import slices
-from crestline.gateway.job_events.marks import Mark, has_ended, mark
+from crestline.gateway.job_events.fingerprints import Mark, fingerprint, has_ended
 from crestline.gateway.schedulers.base import JobQuery, Scheduler
 from crestline.model import CrestlineError, GatewayUnavailableError, RateLimitedError
 from crestline.model.job_ids import parent
@@ -69,17 +69,17 @@ class Watcher:
         self._beat = self._closed = False
         self._waiting: asyncio.Future[None] | None = None
 
-    def tell(self, job_id: str) -> None:
+    def notify(self, job_id: str) -> None:
         self._pending.add(job_id)
         self._wake()
 
-    def note(self, line: bytes) -> None:
+    def post(self, line: bytes) -> None:
         """A message about no single job."""
         if line not in self._notes:
             self._notes.append(line)
         self._wake()
 
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         self._beat = True
         self._wake()
 
@@ -88,7 +88,7 @@ class Watcher:
         self._closed = True
         self._wake()
 
-    async def take(self) -> bytes | None:
+    async def next(self) -> bytes | None:
         """The next messages, waited for; None at the end."""
         while not (self._pending or self._notes or self._beat or self._closed):
             self._waiting = asyncio.get_running_loop().create_future()
@@ -148,10 +148,10 @@ class Feed:
         await self._learn(jobs)
         for job_id, known in self._known.items():
             if known.version > seen and self._concerns(watcher, job_id):
-                watcher.tell(job_id)
+                watcher.notify(job_id)
         if absent := self._absent(watcher.ids or ()):
-            watcher.note(_message("missing", JobsMissing(job_ids=sorted(absent))))
-        watcher.note(b"id: %s.%d\nevent: ready\ndata: {}\n\n" % (self._epoch.encode(), self._version))
+            watcher.post(_message("missing", JobsMissing(job_ids=sorted(absent))))
+        watcher.post(b"id: %s.%d\nevent: ready\ndata: {}\n\n" % (self._epoch.encode(), self._version))
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), name=f"job events of {self._user}")
         return watcher
@@ -197,7 +197,7 @@ class Feed:
                     if now - watcher.began > _LONGEST:
                         watcher.close()
                     else:
-                        watcher.beat()
+                        watcher.heartbeat()
 
     async def _look(self, since: float) -> None:
         """Tell what a list says that was asked for after `since` (monotonic seconds)."""
@@ -210,7 +210,7 @@ class Feed:
             if outage != self._outage:
                 self._outage = outage
                 async for watcher in cooperative.each(self.watchers, _SLICE):
-                    watcher.note(outage)
+                    watcher.post(outage)
             return
         except Exception:  # an unexpected error must not leave watchers waiting for ever: they reconnect
             _log.exception("The job events of %s broke", self._user)
@@ -241,7 +241,7 @@ class Feed:
             async for some in slices(jobs):
                 for job in some:
                     known = self._known.get(job.job_id)
-                    new = mark(job)
+                    new = fingerprint(job)
                     if known is None or known.mark != new:
                         self._version += 1
                         self._known[job.job_id] = _Known(job, new, self._version, self._epoch)
@@ -255,7 +255,7 @@ class Feed:
         if (family := parent(job_id)) != job_id:
             concerned += self._by_id.get(family, ())
         async for watcher in cooperative.each(concerned, _SLICE):
-            watcher.tell(job_id)
+            watcher.notify(job_id)
 
     async def _tell_missing(self, before: set[str], jobs: Iterable[JobInfo]) -> None:
         """What the scheduler no longer lists: unless it had ended, it is for the watcher to find out about it."""
@@ -268,7 +268,7 @@ class Feed:
                 line = _message("missing", JobsMissing(job_ids=[job_id]))
                 async for watcher in cooperative.each(self.watchers, _SLICE):
                     if self._concerns(watcher, job_id):
-                        watcher.note(line)
+                        watcher.post(line)
 
     def _concerns(self, watcher: Watcher, job_id: str) -> bool:
         return watcher.ids is None or job_id in watcher.ids or parent(job_id) in watcher.ids

@@ -38,7 +38,7 @@ class EventStream:
         try:
             await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
             make_way(scope)
-            while (chunk := await self._watcher.take()) is not None:
+            while (chunk := await self._watcher.next()) is not None:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:

@@ -30,7 +30,7 @@ export function showSignIn({ place, settings, notice, entered }) {
   });
 
   const client = h('form', {}, h('h2', {}, 'With a client'),
-    field('Client id', id), field('Client secret', secret, 'On a gateway of your own they are in client.json of its home; crestline clients link prints a link that needs neither.'),
+    field('Client id', id), field('Client secret', secret, 'On a gateway of your own they are in client.json of its state directory; crestline clients link prints a link that needs neither.'),
     h('button', { type: 'submit', class: providers.length ? '' : 'primary' }, 'Sign in'));
   enter(client, () => useClient(id.value.trim(), secret.value));
   const keyed = h('form', {}, h('h2', {}, 'With an API key'),

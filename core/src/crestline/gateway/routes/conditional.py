@@ -11,7 +11,7 @@ from litestar import Response
 from crestline.gateway.job_events import entity_tag
 from crestline.gateway.job_events.feeds import Watcher
 from crestline.gateway.routes.entity_tags import matches
-from crestline.gateway.routes.ready import Ready, age_of, encode_list
+from crestline.gateway.routes.preencoded import PreencodedResponse, age_of, encode_list
 from crestline.gateway.schedulers.base import JobList
 from crestline.wire.compute import JobInfo, JobsAnswer
 from crestline.wire.extensions import PARTIAL_HEADER
@@ -41,7 +41,7 @@ async def answer_conditionally(
         return answer
     with suppress(TimeoutError):
         async with asyncio.timeout(wait), watching() as watcher:
-            while answer.status_code == 304 and await watcher.take() is not None:
+            while answer.status_code == 304 and await watcher.next() is not None:
                 answer = await _answer(await ask(), known)
     return answer
 
@@ -51,7 +51,7 @@ async def _answer(jobs: list[JobInfo], known: str | None) -> Answer:
     etag = await entity_tag(jobs, partial)
     headers = [(b"etag", etag.encode()), *age_of(jobs)]
     if matches(known, etag):
-        return Ready(304, headers, b"")
+        return PreencodedResponse(304, headers, b"")
     if partial:
         headers.append((PARTIAL_HEADER.lower().encode(), partial.encode("ascii", "replace")))
-    return Ready.json(await encode_list("jobs", jobs), *headers)
+    return PreencodedResponse.json(await encode_list("jobs", jobs), *headers)

@@ -11,7 +11,7 @@ from litestar.params import HeaderParameter, JSONBody, QueryParameter
 from litestar.response import Stream
 
 from crestline.gateway.deadline import OWN_LIMITS
-from crestline.gateway.identity import Caller
+from crestline.gateway.identity import Principal
 from crestline.gateway.requests import CallerDependency, GatewayRequest, SystemDependency
 from crestline.gateway.routes import bodies
 from crestline.gateway.routes.ranges import (
@@ -154,7 +154,7 @@ async def post_manifest(
     return ManifestAnswer(changed=list(changed))
 
 
-def _conflict(error: ConflictError, caller: Caller, stands: int) -> Response[Any]:
+def _conflict(error: ConflictError, caller: Principal, stands: int) -> Response[Any]:
     return Response(
         ErrorBody(message=str(error), user=caller.username),
         status_code=error.status,
@@ -162,7 +162,7 @@ def _conflict(error: ConflictError, caller: Caller, stands: int) -> Response[Any
     )
 
 
-async def _tar(system: SystemRuntime, caller: Caller, path: str, files: list[str] | None, *, gzip: bool) -> Stream:
+async def _tar(system: SystemRuntime, caller: Principal, path: str, files: list[str] | None, *, gzip: bool) -> Stream:
     chunks = system.files(caller).tar(path, files, gzip=gzip)
     # What is wrong with the path must be known before the answer begins.
     first = await anext(chunks, b"")

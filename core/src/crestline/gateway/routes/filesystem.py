@@ -12,10 +12,10 @@ from litestar.response import Stream
 from crestline.gateway.answer_shares import shared_answers
 from crestline.gateway.hosts import Files
 from crestline.gateway.requests import CallerDependency, GatewayRequest, SystemDependency
-from crestline.gateway.routes import bodies, excerpts
+from crestline.gateway.routes import bodies, text_preview
 from crestline.gateway.routes.multipart import FORM_OVERHEAD, FileField, too_large
+from crestline.gateway.routes.preencoded import PreencodedResponse, encode_list
 from crestline.gateway.routes.queries import normalize_query
-from crestline.gateway.routes.ready import Ready, encode_list
 from crestline.model import InvalidRequestError
 from crestline.wire.filesystem import (
     ChecksumAnswer,
@@ -62,7 +62,7 @@ async def get_ls(
         dereference=dereference,
         numeric=numeric_uid,
     )
-    return Ready.json(await encode_list("output", entries))
+    return PreencodedResponse.json(await encode_list("output", entries))
 
 
 @get("/ops/head", middleware=[shared_answers])
@@ -76,7 +76,7 @@ async def get_head(
 ) -> FileContentAnswer:
     """The beginning of a file."""
     files, limit = system.files(caller), system.config.max_ops_file_size
-    return FileContentAnswer(output=await excerpts.read_head(files, path, byte_count, lines, skip_trailing, limit))
+    return FileContentAnswer(output=await text_preview.read_head(files, path, byte_count, lines, skip_trailing, limit))
 
 
 @get("/ops/tail", middleware=[shared_answers])
@@ -90,7 +90,7 @@ async def get_tail(
 ) -> FileContentAnswer:
     """The end of a file."""
     files, limit = system.files(caller), system.config.max_ops_file_size
-    return FileContentAnswer(output=await excerpts.read_tail(files, path, byte_count, lines, skip_heading, limit))
+    return FileContentAnswer(output=await text_preview.read_tail(files, path, byte_count, lines, skip_heading, limit))
 
 
 @get("/ops/view", middleware=[shared_answers])
@@ -111,7 +111,7 @@ async def get_view(
         raise InvalidRequestError(f"`size` value must be less than {limit} bytes")
     file = await system.files(caller).open(path)
     try:
-        return TextAnswer(output=await excerpts.page(file, offset, limit if size is None else size))
+        return TextAnswer(output=await text_preview.page(file, offset, limit if size is None else size))
     finally:
         await file.close()
 
@@ -139,7 +139,7 @@ async def get_stat(
 @get("/ops/download", media_type="application/octet-stream", middleware=[shared_answers])
 async def get_download(system: SystemDependency, caller: CallerDependency, path: FilePath) -> Stream:
     """A small file."""
-    content = await excerpts.read_small(system.files(caller), path, system.config.max_ops_file_size)
+    content = await text_preview.read_small(system.files(caller), path, system.config.max_ops_file_size)
     return Stream(iter([content]), headers={"Content-Length": str(len(content))}, media_type="application/octet-stream")
 
 

@@ -12,7 +12,7 @@ from litestar import Response, Router, get, post
 from litestar.params import URLEncodedBody
 
 from crestline.gateway.audit.notes import REFUSAL, set_principal
-from crestline.gateway.identity import Caller
+from crestline.gateway.identity import Principal
 from crestline.gateway.identity.issuer import OAuthError, TokenAnswer, TokenRefusal
 from crestline.gateway.identity.keys import public_keys
 from crestline.gateway.requests import GatewayRequest
@@ -34,7 +34,7 @@ async def post_token(
     try:
         client_id, secret = _client_credentials(request.headers.get("authorization"), data)
         if await issuer.knows(client_id):
-            set_principal(request.scope, Caller(username="", client_id=client_id, via="client"))
+            set_principal(request.scope, Principal(username="", client_id=client_id, via="client"))
         return Response(await issuer.grant(data, client_id, secret), headers=headers)
     except OAuthError as error:
         request.scope[REFUSAL] = str(error)  # type: ignore[literal-required]

@@ -21,7 +21,7 @@ from msgspec import Meta
 
 from crestline import __version__
 from crestline.gateway.audit.notes import note_target, set_principal
-from crestline.gateway.identity import Caller
+from crestline.gateway.identity import Principal
 from crestline.gateway.iri.facility import PREFIX, VERSIONS
 from crestline.gateway.page_headers import COMMON, page_headers
 from crestline.gateway.requests import GatewayRequest
@@ -174,7 +174,7 @@ async def post_sign_in(request: GatewayRequest, data: JSONBody[SignInCode]) -> R
             "The sign-in link was used already, or has expired.",
             hint="Make another one with `crestline clients link`, or sign in below.",
         )
-    caller = Caller(
+    caller = Principal(
         username=client.username,
         client_id=client.client_id,
         scopes=client.scopes,

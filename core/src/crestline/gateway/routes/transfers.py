@@ -8,7 +8,7 @@ from litestar import MediaType, Request, Response, Router, get, head, post, put
 from litestar.params import PathParameter, QueryParameter
 
 from crestline.gateway.deadline import OWN_LIMITS
-from crestline.gateway.identity import Caller
+from crestline.gateway.identity import Principal
 from crestline.gateway.requests import GatewayRequest, SystemDependency
 from crestline.gateway.routes import bodies
 from crestline.gateway.routes.ranges import (
@@ -125,7 +125,7 @@ async def head_content(
 def _allow(request: GatewayRequest, system: SystemRuntime, scope: Scope) -> Allow:
     """What asks whether the user who got the URL may still do this."""
 
-    async def allow(caller: Caller) -> None:
+    async def allow(caller: Principal) -> None:
         try:
             await request.runtime.check_again(caller, scope, system)
         except AuthenticationError as error:

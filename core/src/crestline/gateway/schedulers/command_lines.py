@@ -129,7 +129,7 @@ def directory_refusal(said: tuple[str, ...]) -> InvalidRequestError | None:
     return None
 
 
-def together(lines: Sequence[CommandLine], timeout: float) -> tuple[CommandLine, str]:
+def combine(lines: Sequence[CommandLine], timeout: float) -> tuple[CommandLine, str]:
     """One command line that runs these one after the other, and the word by which `outcomes` tells them apart.
 
     What they read is part of the program, which travels by standard input like all that other users must not see.

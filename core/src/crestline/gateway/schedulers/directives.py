@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from crestline.model import InvalidRequestError
-from crestline.model.sbatch import parse_count, shortened
+from crestline.model.sbatch import parse_count, truncated_repr
 from crestline.wire.iri import AttributesRequest, JobRequest, ResourcesRequest
 
 MAX_ARRAY_INDEX = 4_000_000
@@ -47,19 +47,20 @@ def parse_array(text: str) -> Array:
         match = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9})(?::(\d{1,9}))?)?", part, re.ASCII)
         if match is None:
             raise InvalidRequestError(
-                f"{shortened(text)} is not a job array.", hint="Write for example 0-9, 1,4,9 or 0-9:2%4."
+                f"{truncated_repr(text)} is not a job array.", hint="Write for example 0-9, 1,4,9 or 0-9:2%4."
             )
         first, last, step = int(match[1]), int(match[2] or match[1]), int(match[3] or 1)
         if last < first or step < 1 or last > MAX_ARRAY_INDEX or len(range(first, last + 1, step)) > MAX_ARRAY_TASKS:
             raise InvalidRequestError(
-                f"The job array {shortened(text)} is empty or too large.",
+                f"The job array {truncated_repr(text)} is empty or too large.",
                 hint=f"Use ascending ranges of at most {MAX_ARRAY_TASKS} tasks, indexes up to {MAX_ARRAY_INDEX}.",
             )
         tasks.update(range(first, last + 1, step))
         steps.add(step)
         if len(tasks) > MAX_ARRAY_TASKS:
             raise InvalidRequestError(
-                f"The job array {shortened(text)} has more than {MAX_ARRAY_TASKS} tasks.", hint="Submit several arrays."
+                f"The job array {truncated_repr(text)} has more than {MAX_ARRAY_TASKS} tasks.",
+                hint="Submit several arrays.",
             )
     at_once = parse_count(limit, "array") if percent else None
     return Array(tuple(sorted(tasks)), steps.pop() if len(steps) == 1 else 1, at_once)
@@ -84,7 +85,8 @@ def parse_begin(text: str, now: datetime) -> datetime:
     except (ValueError, OverflowError):
         pass  # a 25th hour or a 31st of June: refused as any other text
     raise InvalidRequestError(
-        f"{shortened(text)} is not a time to begin.", hint="Write for example now+1hour, 16:00 or 2027-01-20T12:30:00."
+        f"{truncated_repr(text)} is not a time to begin.",
+        hint="Write for example now+1hour, 16:00 or 2027-01-20T12:30:00.",
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from crestline import clock, cooperative
 from crestline.cooperative import slices
 from crestline.gateway.schedulers.base import JobList, JobQuery
-from crestline.gateway.schedulers.job_book import Entry, JobBook, JobSource, ListSharing
+from crestline.gateway.schedulers.job_cache import CachedJob, JobCache, JobSource, ListSharing
 from crestline.gateway.schedulers.programs import ProgramOptions
 
 _IDLE = 600.0
@@ -36,7 +36,7 @@ class JobViews:
         self._order = order
         self.sharing: ListSharing | None = None
         """with other gateways"""
-        self._books: dict[tuple[str, str | None], JobBook] = {}
+        self._books: dict[tuple[str, str | None], JobCache] = {}
         self._changed: dict[str, float] = {}
 
     async def jobs(self, user: str, query: JobQuery, *, now: bool = False, own_only: bool = False) -> JobList:
@@ -74,7 +74,7 @@ class JobViews:
             oldest = clock.monotonic() - max(self._options.max_age, self._options.max_stale)
             self._changed = {each: when for each, when in self._changed.items() if when >= oldest}
 
-    async def keep(self, user: str, entry: Entry) -> None:
+    async def keep(self, user: str, entry: CachedJob) -> None:
         """Remember how a job of `user` ended that the batch system may forget at once."""
         (await self._book(user, user)).keep(entry)
 
@@ -89,7 +89,7 @@ class JobViews:
         recently = clock.monotonic() - _ACTIVE
         return sum(book.used > recently for book in self._books.values()) / self._options.read_rate
 
-    async def _book(self, user: str, owner: str | None) -> JobBook:
+    async def _book(self, user: str, owner: str | None) -> JobCache:
         observer = self._options.observer
         key = (observer, None) if observer is not None else (user, owner)
         book = self._books.get(key)
@@ -97,7 +97,7 @@ class JobViews:
             idle = clock.monotonic() - _IDLE
             for other in [each for each, book in self._books.items() if book.used < idle]:
                 await self._books.pop(other).close()
-            book = self._books[key] = JobBook(
+            book = self._books[key] = JobCache(
                 self._source,
                 *key,
                 max_age=self._options.max_age,

@@ -13,9 +13,9 @@ from aiolimiter import AsyncLimiter
 
 from crestline.gateway.hosts import Commands, Completed
 from crestline.gateway.schedulers.command_lines import limit
-from crestline.gateway.schedulers.job_book import MAX_STALE
+from crestline.gateway.schedulers.error_patterns import RETRY_AFTER, TIMED_OUT, ErrorPatterns
+from crestline.gateway.schedulers.job_cache import MAX_STALE
 from crestline.gateway.schedulers.time_limit import TimeLimit
-from crestline.gateway.schedulers.wording import RETRY_AFTER, TIMED_OUT, Wording
 from crestline.model import CrestlineError, GatewayUnavailableError
 
 
@@ -42,7 +42,7 @@ class ProgramOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 class Programs:
     """A batch system's programs on the machine that `commands` reaches."""
 
-    wording: ClassVar[Wording]
+    wording: ClassVar[ErrorPatterns]
     environment: ClassVar[Sequence[str]]
     """what stands before a program that only reads"""
 
@@ -103,7 +103,7 @@ class Programs:
             seconds = (timeout or self._options.timeout) + 1
             done = await self._commands.run(user, argv, input=input, cwd=cwd, timeout=seconds)
             if done.exit_status in TIMED_OUT:
-                raise self.wording.too_late()
+                raise self.wording.timed_out()
         except GatewayUnavailableError as error:
             error.retry_after = error.retry_after or RETRY_AFTER
             self.failure = error

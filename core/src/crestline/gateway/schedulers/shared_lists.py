@@ -20,7 +20,7 @@ from sqlalchemy import Column, ColumnElement, Double, LargeBinary, String, Table
 from sqlalchemy.dialects.postgresql import insert
 
 from crestline import __version__, clock
-from crestline.gateway.schedulers.job_book import Entry
+from crestline.gateway.schedulers.job_cache import CachedJob
 from crestline.gateway.store import Store, metadata
 from crestline.model import GatewayUnavailableError
 
@@ -79,8 +79,8 @@ class SharedLists:
         self._alone_until = -math.inf
 
     async def get(
-        self, user: str, owner: str | None, oldest: float, fetch: Callable[[], Awaitable[list[Entry]]]
-    ) -> tuple[list[Entry], float]:
+        self, user: str, owner: str | None, oldest: float, fetch: Callable[[], Awaitable[list[CachedJob]]]
+    ) -> tuple[list[CachedJob], float]:
         """A list that was asked for at `oldest` or later, and when it was asked for (both by `time.monotonic()`).
 
         Without an answer of the database the list is fetched here.
@@ -95,7 +95,7 @@ class SharedLists:
             CrestlineError: as `fetch`.
         """
         name = self._name(user, owner)
-        found: _State | tuple[list[Entry], float] | None = None
+        found: _State | tuple[list[CachedJob], float] | None = None
         if clock.monotonic() >= self._alone_until:
             try:
                 found = await self._read_or_take_lease(name, oldest)
@@ -106,7 +106,7 @@ class SharedLists:
         begun = clock.monotonic()
         return found or (await fetch(), begun)
 
-    async def _read_or_take_lease(self, name: str, oldest: float) -> _State | tuple[list[Entry], float]:
+    async def _read_or_take_lease(self, name: str, oldest: float) -> _State | tuple[list[CachedJob], float]:
         """The list as another gateway wrote it, or the state of the row whose lease is this gateway's now."""
         while True:
             state = await self._look(name)
@@ -121,8 +121,8 @@ class SharedLists:
         return msgspec.json.encode([__version__, self._system, user, owner]).decode()
 
     async def _fetch_and_publish(
-        self, name: str, state: _State, fetch: Callable[[], Awaitable[list[Entry]]]
-    ) -> tuple[list[Entry], float]:
+        self, name: str, state: _State, fetch: Callable[[], Awaitable[list[CachedJob]]]
+    ) -> tuple[list[CachedJob], float]:
         renewal = asyncio.create_task(self._renew(name), name=f"lease of the queue of {self._system}")
         begun = clock.monotonic()
         values: dict[str, object] = {"leased_until": 0.0}
@@ -183,16 +183,16 @@ def _now() -> ColumnElement[float]:
     return cast(func.extract("epoch", func.clock_timestamp()), Double)
 
 
-def _encode(entries: list[Entry]) -> bytes:
+def _encode(entries: list[CachedJob]) -> bytes:
     slices = range(0, len(entries), _SLICE)
     return msgspec.msgpack.encode(
         [zlib.compress(msgspec.msgpack.encode(entries[start : start + _SLICE]), 1) for start in slices]
     )
 
 
-def _decode(content: bytes) -> list[Entry]:
-    decoder = msgspec.msgpack.Decoder(list[Entry])
-    entries: list[Entry] = []
+def _decode(content: bytes) -> list[CachedJob]:
+    decoder = msgspec.msgpack.Decoder(list[CachedJob])
+    entries: list[CachedJob] = []
     for part in msgspec.msgpack.decode(content, type=list[bytes]):
         entries += decoder.decode(zlib.decompress(part))
     return entries

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from sqlalchemy import Column, String, Table, Text, delete, insert, select
 
-from crestline.gateway.store import Engine, metadata
+from crestline.gateway.store import DatabaseEngine, metadata
 
 _objects = Table(
     "transfer_objects",
@@ -31,7 +31,7 @@ class StagedObject(msgspec.Struct, frozen=True, kw_only=True):
 class StagedObjects:
     """Database records of the objects that one system's transfers have in the store."""
 
-    def __init__(self, engine: Engine, system: str) -> None:
+    def __init__(self, engine: DatabaseEngine, system: str) -> None:
         self._engine = engine
         self._system = system
 

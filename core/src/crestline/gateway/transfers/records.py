@@ -22,8 +22,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from crestline.gateway.identity import Caller
-from crestline.gateway.store import Engine, metadata
+from crestline.gateway.identity import Principal
+from crestline.gateway.store import DatabaseEngine, metadata
 
 ENDED = ("COMPLETED", "FAILED", "CANCELLED")
 
@@ -84,11 +84,11 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
     cancel: bool | None = None
     """whether its owner is asked to end it"""
     caller: str | None = None
-    """who began it, as JSON of a `Caller`; None: a gateway of an earlier version"""
+    """who began it, as JSON of a `Principal`; None: a gateway of an earlier version"""
 
-    def who(self) -> Caller | None:
+    def who(self) -> Principal | None:
         """Who began it; None: a gateway of an earlier version."""
-        return msgspec.json.decode(self.caller, type=Caller) if self.caller is not None else None
+        return msgspec.json.decode(self.caller, type=Principal) if self.caller is not None else None
 
     @property
     def output_log(self) -> str:
@@ -100,15 +100,15 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.directory}/.f7t_file_handling_job_error_{self.transfer_id}.log"
 
 
-def encode_caller(caller: Caller) -> str:
+def encode_caller(caller: Principal) -> str:
     """A caller as a transfer keeps it, without the time when the credential ends."""
     return msgspec.json.encode(msgspec.structs.replace(caller, expires=0.0)).decode()
 
 
-class Records:
+class TransferRecords:
     """The transfers of one system, as the replica `owner` works on them."""
 
-    def __init__(self, engine: Engine, system: str, owner: str) -> None:
+    def __init__(self, engine: DatabaseEngine, system: str, owner: str) -> None:
         self._engine = engine
         self._system = system
         self._owner = owner
@@ -137,7 +137,7 @@ class Records:
         """All that ended before `moment`."""
         return await self._select(_transfers.c.ended < moment)
 
-    async def move(self, transfer_id: str, sources: tuple[str, ...], state: str, reason: str = "") -> bool:
+    async def transition(self, transfer_id: str, sources: tuple[str, ...], state: str, reason: str = "") -> bool:
         """Change the state from one of `sources`; False where it was in none of them."""
         values: dict[str, object] = {"state": state, "reason": reason, "owner": self._owner}
         if state == "RUNNING":
@@ -148,7 +148,7 @@ class Records:
         it = (_transfers.c.transfer_id == transfer_id, _transfers.c.state.in_(sources))
         return bool(await self._engine.change(update(_transfers).where(*it).values(values)))
 
-    async def take(self, transfer: Transfer) -> bool:
+    async def claim(self, transfer: Transfer) -> bool:
         """Make it this replica's; False where another has taken it meanwhile."""
         unchanged = _transfers.c.owner.is_not_distinct_from(transfer.owner)
         it = (_transfers.c.transfer_id == transfer.transfer_id, unchanged)

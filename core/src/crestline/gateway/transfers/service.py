@@ -14,15 +14,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from crestline.gateway.config import S3Config
 from crestline.gateway.hosts import Files
-from crestline.gateway.identity import Caller
+from crestline.gateway.identity import Principal
 from crestline.gateway.replicas import Replicas
 from crestline.gateway.store import Store
 from crestline.gateway.transfers import parts
-from crestline.gateway.transfers.endings import UNFINISHED, Endings
+from crestline.gateway.transfers.finalize import UNFINISHED, Finalizer
+from crestline.gateway.transfers.job_info import to_job_info
 from crestline.gateway.transfers.objects import StagedObjects
 from crestline.gateway.transfers.operations import Operations
-from crestline.gateway.transfers.records import ENDED, Records, Transfer, encode_caller
-from crestline.gateway.transfers.reports import as_job
+from crestline.gateway.transfers.records import ENDED, Transfer, TransferRecords, encode_caller
 from crestline.gateway.transfers.signed_urls import SignedUrls
 from crestline.gateway.transfers.signing import UrlSigner
 from crestline.gateway.transfers.unfinished import UnfinishedUploads
@@ -65,7 +65,7 @@ class TransferService:
         name: str,
         unfinished: UnfinishedUploads,
         files: Callable[[str], Files],
-        default_directory: Callable[[Caller], str],
+        default_directory: Callable[[Principal], str],
         s3: S3Config | None,
         store: Store,
         replicas: Replicas,
@@ -86,8 +86,8 @@ class TransferService:
         self._default_directory = default_directory
         self._store = store
         self._replicas = replicas
-        self._records = Records(store.engine, name, replicas.id)
-        self._endings = Endings(name, self._records, files)
+        self._records = TransferRecords(store.engine, name, replicas.id)
+        self._endings = Finalizer(name, self._records, files)
         self.urls = SignedUrls(name, UrlSigner(signing_key, public_url), self._records, self._endings, files)
         self._public_url = public_url
         self._operations = Operations()
@@ -99,19 +99,19 @@ class TransferService:
         """Settle what a killed gateway left behind, then look after it from time to time."""
         if self._staging is not None:
             await self._staging.start()
-        await self.attend()
+        await self.reconcile()
         self._keepers.append(asyncio.create_task(self._forever(self.sweep, _SWEEP)))
         if self._store.shared:
-            self._keepers.append(asyncio.create_task(self._forever(self.attend, _ATTENTION)))
+            self._keepers.append(asyncio.create_task(self._forever(self.reconcile, _ATTENTION)))
 
-    async def attend(self) -> None:
+    async def reconcile(self) -> None:
         """Settle what dead gateways left behind, and end what other gateways were asked to end."""
         for transfer in await self._records.unfinished():
             if not await self._replicas.is_dead(transfer.owner):
                 if transfer.cancel:
                     await self._operations.cancel(transfer.transfer_id)
             elif self._staging is not None and await self._staging.knows(transfer):
-                if await self._records.take(transfer):
+                if await self._records.claim(transfer):
                     self._carry(self._staging, transfer)
             elif transfer.kind != "upload":
                 reason = "The gateway was restarted while this ran; what it had done until then was left as it is."
@@ -151,7 +151,7 @@ class TransferService:
 
     # what the filesystem routes start
 
-    async def upload(self, caller: Caller, path: str, size: int) -> UploadAnswer:
+    async def upload(self, caller: Principal, path: str, size: int) -> UploadAnswer:
         """Begin the upload of a file of `size` bytes to `path`."""
         part_size = parts.part_size(size)
         transfer = await self._new(caller, "upload", path, size=size, part_size=part_size)
@@ -163,7 +163,7 @@ class TransferService:
         except CrestlineError:
             await self._records.forget(transfer.transfer_id)
             raise
-        await self._records.move(transfer.transfer_id, ("PENDING",), "RUNNING")
+        await self._records.transition(transfer.transfer_id, ("PENDING",), "RUNNING")
         return UploadAnswer(
             transfer_job=self._job_of(transfer),
             transfer_directives=S3Directives(
@@ -174,7 +174,7 @@ class TransferService:
             ),
         )
 
-    async def download(self, caller: Caller, path: str) -> UploadAnswer:
+    async def download(self, caller: Principal, path: str) -> UploadAnswer:
         """Offer a file by a signed URL; it is read when the URL is."""
         file = await self._files(caller.username).open(path)
         await file.close()
@@ -192,7 +192,7 @@ class TransferService:
 
     async def run(
         self,
-        caller: Caller,
+        caller: Principal,
         kind: str,
         path: str,
         work: Callable[[Files], Awaitable[None]],
@@ -212,7 +212,7 @@ class TransferService:
         await self._records.add(transfer)
 
         async def begin_and_work() -> None:
-            await self._records.move(transfer.transfer_id, ("PENDING",), "RUNNING")
+            await self._records.transition(transfer.transfer_id, ("PENDING",), "RUNNING")
             await work(self._files(transfer.username))
 
         async def outcome(state: str, reason: str) -> None:
@@ -223,16 +223,16 @@ class TransferService:
 
     # what the compute routes ask
 
-    async def job(self, caller: Caller, job_id: str) -> JobInfo | None:
+    async def job(self, caller: Principal, job_id: str) -> JobInfo | None:
         """A transfer of the caller as a job; None where there is none of that id."""
         transfer = await self._own(caller, job_id)
         if transfer is None:
             return None
         if self._staging is not None:
-            self._staging.nudge(job_id)
-        return as_job(transfer)
+            self._staging.wake(job_id)
+        return to_job_info(transfer)
 
-    async def metadata(self, caller: Caller, job_id: str) -> JobMetadata | None:
+    async def metadata(self, caller: Principal, job_id: str) -> JobMetadata | None:
         """Where the logs of a transfer are; None where there is none of that id."""
         transfer = await self._own(caller, job_id)
         if transfer is None:
@@ -244,7 +244,7 @@ class TransferService:
             standard_error=transfer.error_log,
         )
 
-    async def cancel(self, caller: Caller, job_id: str) -> bool:
+    async def cancel(self, caller: Principal, job_id: str) -> bool:
         """End a transfer; nothing happens to one that has ended. False where there is none of that id."""
         transfer = await self._own(caller, job_id)
         if transfer is None:
@@ -273,7 +273,7 @@ class TransferService:
         return UploadAnswer(transfer_job=self._job_of(transfer), transfer_directives=directives)
 
     async def _forget_offer(self, staging: Staging, transfer: Transfer) -> None:
-        await self._records.move(transfer.transfer_id, ("PENDING",), "FAILED")
+        await self._records.transition(transfer.transfer_id, ("PENDING",), "FAILED")
         try:
             await staging.clean(transfer, "FAILED")
         except CrestlineError as error:
@@ -285,8 +285,8 @@ class TransferService:
         """Bring a file from the object store to the system, or the other way, in the background."""
 
         async def work() -> None:
-            await self._records.move(transfer.transfer_id, ("PENDING",), "RUNNING")
-            await (staging.land(transfer) if transfer.kind == "upload" else staging.push(transfer))
+            await self._records.transition(transfer.transfer_id, ("PENDING",), "RUNNING")
+            await (staging.import_(transfer) if transfer.kind == "upload" else staging.export(transfer))
 
         async def outcome(state: str, reason: str) -> None:
             await self._endings.end_at_last(transfer, state, reason)
@@ -312,7 +312,7 @@ class TransferService:
 
     # inside
 
-    async def _new(self, caller: Caller, kind: str, path: str, *, size: int = 0, part_size: int = 0) -> Transfer:
+    async def _new(self, caller: Principal, kind: str, path: str, *, size: int = 0, part_size: int = 0) -> Transfer:
         files = self._files(caller.username)
         path = files.check(path)
         directory = self._default_directory(caller)
@@ -336,7 +336,7 @@ class TransferService:
     async def _settle_completion(self, transfer: Transfer) -> None:
         """The gateway was killed around the rename: the temporary file says on which side of it."""
         if await self._files(transfer.username).uploads.offset(transfer.path, transfer.transfer_id):
-            await self._records.move(transfer.transfer_id, ("COMPLETING",), "RUNNING")
+            await self._records.transition(transfer.transfer_id, ("COMPLETING",), "RUNNING")
         else:
             await self._endings.end(transfer, "COMPLETED", sources=UNFINISHED)
 
@@ -382,7 +382,7 @@ class TransferService:
             _log.info("the unfinished upload %s is out of reach: %s", transfer.transfer_id, error)
         return True
 
-    async def _own(self, caller: Caller, job_id: str) -> Transfer | None:
+    async def _own(self, caller: Principal, job_id: str) -> Transfer | None:
         transfer = await self._records.get(job_id) if _ID.fullmatch(job_id) else None
         return transfer if transfer is not None and transfer.username == caller.username else None
 

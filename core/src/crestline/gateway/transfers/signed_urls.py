@@ -11,14 +11,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from urllib.parse import quote
 
 from crestline.gateway.hosts import Files, OpenFile
-from crestline.gateway.identity import Caller
+from crestline.gateway.identity import Principal
 from crestline.gateway.transfers import parts
-from crestline.gateway.transfers.endings import Endings
-from crestline.gateway.transfers.records import Records, Transfer
+from crestline.gateway.transfers.finalize import Finalizer
+from crestline.gateway.transfers.records import Transfer, TransferRecords
 from crestline.gateway.transfers.signing import UrlSigner
 from crestline.model import ConflictError, CrestlineError, InvalidRequestError, NotFoundError
 
-Allow = Callable[[Caller], Awaitable[None]]
+Allow = Callable[[Principal], Awaitable[None]]
 """Raises a `CrestlineError` if the user who began a transfer may no longer continue it."""
 
 
@@ -29,7 +29,12 @@ class SignedUrls:
     """
 
     def __init__(
-        self, system: str, signer: UrlSigner, records: Records, endings: Endings, files: Callable[[str], Files]
+        self,
+        system: str,
+        signer: UrlSigner,
+        records: TransferRecords,
+        endings: Finalizer,
+        files: Callable[[str], Files],
     ) -> None:
         """`files` gives a user's."""
         self._system = system
@@ -87,12 +92,12 @@ class SignedUrls:
         etag = f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(stored)}"
         if transfer.state == "COMPLETED":  # the answer got lost, and the client asks again
             return etag
-        if not await self._records.move(transfer_id, ("RUNNING",), "COMPLETING"):
+        if not await self._records.transition(transfer_id, ("RUNNING",), "COMPLETING"):
             raise ConflictError(f"The upload is {transfer.state} already.")
         try:
             await self._files(transfer.username).uploads.finish(transfer.path, transfer_id)
         except CrestlineError:
-            await self._records.move(transfer_id, ("COMPLETING",), "RUNNING")
+            await self._records.transition(transfer_id, ("COMPLETING",), "RUNNING")
             raise
         await self._endings.end(transfer, "COMPLETED", sources=("COMPLETING",))
         return etag

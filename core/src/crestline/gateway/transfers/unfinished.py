@@ -15,7 +15,7 @@ from sqlalchemy import Column, Float, String, Table, Text, delete, insert, selec
 from sqlalchemy.exc import IntegrityError
 
 from crestline.gateway.hosts import Files, TemporaryFiles
-from crestline.gateway.store import Engine, metadata
+from crestline.gateway.store import DatabaseEngine, metadata
 from crestline.model import CrestlineError, GatewayUnavailableError
 
 ABANDONED = 3 * 86400
@@ -44,7 +44,7 @@ class UnfinishedUploads(TemporaryFiles):
     A temporary file is a row without an upload's id, an operation that makes some is one with an id that none has.
     """
 
-    def __init__(self, engine: Engine, system: str) -> None:
+    def __init__(self, engine: DatabaseEngine, system: str) -> None:
         self._engine = engine
         self._system = system
         self._held: dict[str, tuple[str, str, str]] = {}

@@ -19,14 +19,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="crestline.testing.firecrest", description="A plain FirecREST v2 for tests.")
     parser.add_argument("--port", type=int, default=0, help="port of FirecREST (default: a free one)")
     parser.add_argument("--neighbours-port", type=int, default=0, help="port of identity provider and S3")
-    parser.add_argument("--home", help="directory for all files (default: temporary)")
+    parser.add_argument("--state-dir", help="directory for all files (default: temporary)")
     parser.add_argument("--version", choices=VERSIONS, default="2.6.0", help="which FirecREST to be")
     asked = parser.parse_args()
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     ports = {"port": asked.port, "neighbours_port": asked.neighbours_port}
-    with running(asked.home, version=asked.version, **ports) as plain:
+    with running(asked.state_dir, version=asked.version, **ports) as plain:
         facts = {
             "url": plain.url,
             "token_url": plain.token_url,

@@ -19,7 +19,7 @@ from crestline.testing.firecrest.endpoint import Call, route
 from crestline.testing.firecrest.job import NO_TASK, Job
 from crestline.testing.firecrest.refusals import Refusal, buffer_exceeded, command_timeout, invalid, slurm_failure
 from crestline.testing.firecrest.scheduler import Order
-from crestline.testing.firecrest.world import World
+from crestline.testing.firecrest.state import World
 
 _WINDOWS = {"1h": 3600, "8h": 8 * 3600, "24h": 86400, "3d": 3 * 86400, "7d": 7 * 86400}
 _NAME_LIMIT = 235

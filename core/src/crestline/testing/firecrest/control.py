@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from crestline.testing.firecrest.world import World
+from crestline.testing.firecrest.state import World
 
 _SOON = 0.1
 

@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from crestline.testing.firecrest.refusals import BrokenConnection, Refusal, invalid
 from crestline.testing.firecrest.settings import User
-from crestline.testing.firecrest.world import World
+from crestline.testing.firecrest.state import World
 
 
 @dataclass

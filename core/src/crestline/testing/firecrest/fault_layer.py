@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crestline.testing.firecrest.faults import Rule
 from crestline.testing.firecrest.refusals import Refusal
-from crestline.testing.firecrest.world import Seen, World
+from crestline.testing.firecrest.state import Seen, World
 
 ABORT = "crestline.testing.firecrest.abort"
 """Key in `scope["extensions"]` of a function that resets the connection; put there by `door`."""

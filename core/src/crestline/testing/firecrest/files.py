@@ -14,7 +14,7 @@ from crestline.testing.firecrest.endpoint import Call, route
 from crestline.testing.firecrest.paths import check_quotes, checked
 from crestline.testing.firecrest.refusals import invalid, remote_failure
 from crestline.testing.firecrest.remote_command import failed, run
-from crestline.testing.firecrest.world import World
+from crestline.testing.firecrest.state import World
 
 TAR_FLAGS = {"none": "", "gzip": "z", "bzip2": "j", "xz": "J"}
 

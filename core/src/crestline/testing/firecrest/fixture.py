@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from crestline.testing.firecrest import control, server
-from crestline.testing.firecrest.door import Door
+from crestline.testing.firecrest.asgi import Door
 from crestline.testing.firecrest.faults import Faults
 from crestline.testing.firecrest.job import Job
 from crestline.testing.firecrest.scheduler import Scheduler
 from crestline.testing.firecrest.settings import NO_KEY_USER, SECOND_USER, Settings, User
-from crestline.testing.firecrest.world import Seen, World
+from crestline.testing.firecrest.state import Seen, World
 
 
 class PlainFirecrest:

@@ -16,7 +16,7 @@ from crestline.testing.firecrest import compute, files, status, transfers
 from crestline.testing.firecrest.endpoint import plain_error
 from crestline.testing.firecrest.fault_layer import FaultLayer
 from crestline.testing.firecrest.refusals import BrokenConnection
-from crestline.testing.firecrest.world import World
+from crestline.testing.firecrest.state import World
 
 
 def gateway(world: World, control: list[Route]) -> ASGIApp:

@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from crestline.testing.firecrest.endpoint import Call, route, uptime
 from crestline.testing.firecrest.refusals import Refusal
-from crestline.testing.firecrest.world import World
+from crestline.testing.firecrest.state import World
 
 SHAPES = Path(__file__).with_name("shapes")
 

@@ -19,7 +19,7 @@ from crestline.testing.firecrest.paths import check_quotes
 from crestline.testing.firecrest.refusals import Refusal, invalid
 from crestline.testing.firecrest.remote_command import failed
 from crestline.testing.firecrest.scheduler import Order
-from crestline.testing.firecrest.world import World
+from crestline.testing.firecrest.state import World
 
 
 def routes(world: World) -> list[Route]:

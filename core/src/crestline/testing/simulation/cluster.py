@@ -215,7 +215,7 @@ class SimulatedCluster:
             later(length, self._finish, job, try_number, *end)
 
     def _takes_lock(self, job: SimulatedJob) -> bool:
-        """As the lines do that `crestline.client.run_once` puts before a script."""
+        """As the lines do that `crestline.client.submit_guard` puts before a script."""
         lock = _LOCK.search(job.script)
         if lock is None:
             return True

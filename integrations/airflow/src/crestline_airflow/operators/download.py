@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crestline.client import BlockingSystem, Report
-from crestline.model import InvalidRequestError, MissingFileError
-from crestline_airflow.operators.places import has_pattern, names_in_one_directory
+from crestline.client import BlockingSystem, TransferReport
+from crestline.model import FileMissingError, InvalidRequestError
 from crestline_airflow.operators.progress import TransferLog
 from crestline_airflow.operators.transfer import FirecRESTTransferOperator, transfer_key
+from crestline_airflow.operators.unique_names import has_pattern, names_in_one_directory
 from crestline_airflow.rendered import required, single, texts
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class FirecRESTDownloadOperator(FirecRESTTransferOperator):
             self.carry_out(system, transfers, context)
         return [str(target) for target in targets.values()]
 
-    def _fetch(self, system: BlockingSystem, path: str, target: Path, wait: bool, key: str) -> Report:
+    def _fetch(self, system: BlockingSystem, path: str, target: Path, wait: bool, key: str) -> TransferReport:
         target.parent.mkdir(parents=True, exist_ok=True)
         progress = TransferLog(self.log.info, f"Fetching {path}")
         if has_pattern(path):  # it has been expanded: these characters are its own
@@ -95,9 +95,9 @@ class FirecRESTDownloadOperator(FirecRESTTransferOperator):
             system.name,
             path,
             target,
-            report.skipped,
+            report.unchanged,
         )
-        for name in report.left_out:
+        for name in report.excluded:
             self.log.warning("Left out of %s, since it leads out of it: %s", path, name)
         return report
 
@@ -125,13 +125,13 @@ def _expanded(system: BlockingSystem, paths: Sequence[str]) -> list[str]:
     """The paths, and what matches the patterns among them.
 
     Raises:
-        MissingFileError: nothing matches a pattern.
+        FileMissingError: nothing matches a pattern.
     """
     found: list[str] = []
     for path in paths:
         matches = system.glob(path) if has_pattern(path) else [path]
         if not matches:
-            raise MissingFileError(
+            raise FileMissingError(
                 f"Nothing matches {path} on {system.name}.", hint="List the directory to see what is there."
             )
         found += matches

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import XComArg
 
 from crestline.client import BlockingSystem
-from crestline.model import ConflictError, MissingFileError
+from crestline.model import ConflictError, FileMissingError
 from crestline_airflow.failures import short_failures
 from crestline_airflow.operators.base import FirecRESTBaseOperator
 from crestline_airflow.rendered import required
@@ -64,11 +64,12 @@ class FirecRESTRemoveScratchOperator(FirecRESTBaseOperator):
     Example::
 
         make = FirecRESTMakeScratchOperator(task_id="scratch", path="sweep/{{ run_id }}")
-        FirecRESTRemoveScratchOperator(task_id="removal", path=make.output, made_by="scratch").as_teardown(setups=make)
+        remove = FirecRESTRemoveScratchOperator(task_id="removal", path=make.output, created_by="scratch")
+        remove.as_teardown(setups=make)
 
     Args:
         path: the XCom of that task.
-        made_by: its task id.
+        created_by: its task id.
 
     Raises:
         ConflictError: that task has not made it.
@@ -76,10 +77,10 @@ class FirecRESTRemoveScratchOperator(FirecRESTBaseOperator):
 
     template_fields = ("firecrest_conn_id", "system", "path")
 
-    def __init__(self, *, path: str | XComArg, made_by: str, **kwargs: Any) -> None:
+    def __init__(self, *, path: str | XComArg, created_by: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.path = path
-        self.made_by = made_by
+        self.created_by = created_by
 
     def execute(self, context: Context) -> None:
         with short_failures(), self.hook.get_conn(self.system) as system:
@@ -87,9 +88,9 @@ class FirecRESTRemoveScratchOperator(FirecRESTBaseOperator):
             if not _is_there(system, path):
                 self.log.info("%s on %s is gone already", path, system.name)
                 return
-            if _mark(system, path) != _owner(context, self.made_by):
+            if _mark(system, path) != _owner(context, self.created_by):
                 raise ConflictError(
-                    f"{path} on {system.name} was not made by {self.made_by!r} in this run; it stays.",
+                    f"{path} on {system.name} was not made by {self.created_by!r} in this run; it stays.",
                     hint="Give `path` the XCom of that task.",
                 )
             system.remove(path, force=True)
@@ -127,7 +128,7 @@ def scratch_directory(
     remove = FirecRESTRemoveScratchOperator(
         task_id=f"{task_id}_removal",
         path=made,
-        made_by=make.task_id,
+        created_by=make.task_id,
         **place,
     )
     with remove.as_teardown(setups=make):
@@ -142,7 +143,7 @@ def _owner(context: Context, task_id: str) -> str:
 def _is_there(system: BlockingSystem, path: str) -> bool:
     try:
         system.stat(path)
-    except MissingFileError:
+    except FileMissingError:
         return False
     return True
 
@@ -150,5 +151,5 @@ def _is_there(system: BlockingSystem, path: str) -> bool:
 def _mark(system: BlockingSystem, path: str) -> str | None:
     try:
         return system.read_text(posixpath.join(path, _MARK)).strip()
-    except MissingFileError:
+    except FileMissingError:
         return None

@@ -15,16 +15,16 @@ from crestline.client import BlockingSystem
 from crestline.model import CrestlineError, Job, JobFailedError, JobNotFoundError, JobState
 from crestline_airflow import lineage
 from crestline_airflow.attempts import Attempt, Attempts
-from crestline_airflow.failures import FirecRESTRetryPolicy, as_airflow_fails, explanation, failure, short_failures
+from crestline_airflow.compat import HAS_POLICIES, TaskDeferralError, TaskDeferralTimeout, TaskDeferred
+from crestline_airflow.failures import FirecRESTRetryPolicy, explanation, failure, short_failures, to_airflow_error
 from crestline_airflow.links import FirecRESTJobLink, has_pages, page_of
 from crestline_airflow.live_output import STORED_AS as OUTPUT_STORED_AS
 from crestline_airflow.live_output import last_lines, logged
 from crestline_airflow.operators.base import FirecRESTBaseOperator
-from crestline_airflow.outcome import outcome
 from crestline_airflow.rendered import single, texts
 from crestline_airflow.resources import JOB_FIELDS, RESOURCES, after_jobs, job_spec
 from crestline_airflow.triggers import FirecRESTJobTrigger, FirecRESTSubmitTrigger, news, unpacked
-from crestline_airflow.versions import HAS_POLICIES, TaskDeferralError, TaskDeferralTimeout, TaskDeferred
+from crestline_airflow.xcom import outcome
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -222,7 +222,7 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
                 self._wait_in_triggerer(system.name, current)
         self._job_id = event["job_id"]
         if "error" in event:
-            raise as_airflow_fails(unpacked(event["error"]), self._policy, self)
+            raise to_airflow_error(unpacked(event["error"]), self._policy, self)
         with self._connected(context) as system:
             return self._finish(system, attempts, attempt, event["job_id"], event.get("output"))
 
@@ -387,7 +387,7 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
             if attempt is not None:
                 attempts.ended(attempt, JobState.UNKNOWN)
             raise
-        elements = system.elements(job) if self.array else None
+        elements = system.array_tasks(job) if self.array else None
         if not job.state.is_success:
             if attempt is not None:
                 attempts.ended(attempt, job.state)
@@ -462,7 +462,7 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
                 finally:
                     self._system = None
         except CrestlineError as error:
-            raise as_airflow_fails(error, self._policy, self) from error.__cause__
+            raise to_airflow_error(error, self._policy, self) from error.__cause__
 
 
 def _as_templates(value: Any) -> Any:

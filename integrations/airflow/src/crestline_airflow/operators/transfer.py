@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import conf
 from airflow.triggers.base import TriggerEvent
 
-from crestline.client import BlockingSystem, Report
-from crestline.model import CrestlineError, JobNotFoundError, MissingFileError
+from crestline.client import BlockingSystem, TransferReport
+from crestline.model import CrestlineError, FileMissingError, JobNotFoundError
+from crestline_airflow.compat import TaskDeferralTimeout
 from crestline_airflow.failures import short_failures
 from crestline_airflow.operators.base import FirecRESTBaseOperator
 from crestline_airflow.shared import Shared
 from crestline_airflow.triggers import FirecRESTJobTrigger
-from crestline_airflow.versions import TaskDeferralTimeout
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -57,7 +57,7 @@ class FirecRESTTransferTrigger(FirecRESTJobTrigger):
             except CrestlineError as error:  # it may have ended; the next ones must not live on for that
                 self.log.warning("Transfer job %s could not be cancelled: %s", job_id, error)
         for path in self.temporary if shared.system is not None else ():
-            with contextlib.suppress(MissingFileError):
+            with contextlib.suppress(FileMissingError):
                 await shared.system.remove(path)
 
 
@@ -119,9 +119,9 @@ class FirecRESTTransferOperator(FirecRESTBaseOperator):
                     self._give_up(system, **left)
             raise
 
-    def carry_out(self, system: BlockingSystem, transfers: Iterable[Report], context: Context) -> None:
+    def carry_out(self, system: BlockingSystem, transfers: Iterable[TransferReport], context: Context) -> None:
         """Do one transfer after the other; where they leave jobs, leave the worker until these have ended."""
-        left = Report()
+        left = TransferReport()
         try:
             for report in transfers:
                 left += report
@@ -156,7 +156,7 @@ class FirecRESTTransferOperator(FirecRESTBaseOperator):
         for path in temporary:
             try:
                 system.remove(path)
-            except MissingFileError:
+            except FileMissingError:
                 continue
             except CrestlineError as error:
                 self.log.warning("%s could not be removed: %s", path, error)

@@ -8,11 +8,11 @@ import posixpath
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from crestline.client import BlockingSystem, Report
-from crestline.model import InvalidRequestError, MissingFileError
-from crestline_airflow.operators.places import has_pattern, names_in_one_directory
+from crestline.client import BlockingSystem, TransferReport
+from crestline.model import FileMissingError, InvalidRequestError
 from crestline_airflow.operators.progress import TransferLog
 from crestline_airflow.operators.transfer import FirecRESTTransferOperator, transfer_key
+from crestline_airflow.operators.unique_names import has_pattern, names_in_one_directory
 from crestline_airflow.rendered import required, texts
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class FirecRESTUploadOperator(FirecRESTTransferOperator):
             self.carry_out(system, transfers, context)
             return list(targets.values())
 
-    def _send(self, system: BlockingSystem, source: str, target: str, wait: bool, key: str) -> Report:
+    def _send(self, system: BlockingSystem, source: str, target: str, wait: bool, key: str) -> TransferReport:
         progress = TransferLog(self.log.info, f"Sending {source}")
         report = system.upload(source, target, progress=progress, wait=wait, key=key)
         self.log.info(
@@ -73,9 +73,9 @@ class FirecRESTUploadOperator(FirecRESTTransferOperator):
             source,
             system.name,
             target,
-            report.skipped,
+            report.unchanged,
         )
-        for name in report.left_out:
+        for name in report.excluded:
             self.log.warning("Left out of %s, being no file, directory or link within it: %s", source, name)
         return report
 
@@ -84,7 +84,7 @@ def remote_targets(sources: Sequence[str], directory: str) -> dict[str, str]:
     """Where each local file or directory goes, no two to the same place.
 
     Raises:
-        MissingFileError: a path does not exist, or nothing matches a pattern.
+        FileMissingError: a path does not exist, or nothing matches a pattern.
         InvalidRequestError: no path at all.
     """
     found: list[str] = []
@@ -94,7 +94,7 @@ def remote_targets(sources: Sequence[str], directory: str) -> dict[str, str]:
         else:
             matches = sorted(glob.glob(source, recursive=True))
         if not matches:
-            raise MissingFileError(
+            raise FileMissingError(
                 f"{source} does not exist on this worker.", hint="Look at what ran before, and where."
             )
         found += [os.path.abspath(match) for match in matches]

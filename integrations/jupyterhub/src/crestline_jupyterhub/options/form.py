@@ -7,15 +7,15 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader
 
-from crestline_jupyterhub.options.live import Live
-from crestline_jupyterhub.options.offer import UNLISTED, Profile, default_profile
+from crestline_jupyterhub.options.live_choices import LiveChoices
+from crestline_jupyterhub.options.profiles import UNLISTED, Profile, default_profile
 
 _templates = Environment(
     loader=PackageLoader("crestline_jupyterhub.options"), autoescape=True, trim_blocks=True, lstrip_blocks=True
 )
 
 
-def render(profiles: list[Profile], live: Live | None, before: Mapping[str, Any]) -> str:
+def render(profiles: list[Profile], live: LiveChoices | None, before: Mapping[str, Any]) -> str:
     """The form's content.
 
     Args:

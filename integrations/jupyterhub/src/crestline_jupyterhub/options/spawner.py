@@ -15,9 +15,9 @@ from traitlets import Callable, Dict, Float, List, TraitError, Union, default
 from crestline.model import ConfigError, CrestlineError
 from crestline_jupyterhub.failures import SpawnFailedError
 from crestline_jupyterhub.options import form
-from crestline_jupyterhub.options.choice import choose, from_form, names_of, refuse
-from crestline_jupyterhub.options.live import Live, look
-from crestline_jupyterhub.options.offer import Override, Profile, is_safe, read_profiles
+from crestline_jupyterhub.options.live_choices import LiveChoices, look
+from crestline_jupyterhub.options.profiles import Override, Profile, is_safe, read_profiles
+from crestline_jupyterhub.options.validation import choose, from_form, names_of, refuse
 from crestline_jupyterhub.settings import SpawnerSettings
 
 FORM_PATIENCE = 5.0
@@ -137,10 +137,10 @@ async def _profiles(spawner: SpawnerOptions) -> list[Profile]:
         raise _misconfigured(str(error)) from error
 
 
-async def _live(spawner: SpawnerOptions, profiles: list[Profile], patience: float) -> Live | None:
+async def _live(spawner: SpawnerOptions, profiles: list[Profile], patience: float) -> LiveChoices | None:
     kinds = {option.live for profile in profiles for option in profile.options} - {""}
     if not kinds:
-        return Live({})
+        return LiveChoices({})
     try:
         system = await spawner.access().as_user()
     except CrestlineError as error:

@@ -32,7 +32,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from crestline.relay.agent import Agent, Config
-from crestline.relay.server_socket import reach
+from crestline.relay.server_socket import connect_unix
 from crestline_jupyterhub.session import notice, token
 
 CHUNK = 65536
@@ -40,7 +40,7 @@ HUB_CHECK_INTERVAL = 300.0
 """seconds between two reports of the server's address to the hub"""
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 """exit codes of a shell for a command that cannot be started"""
-STRANGE_LIMIT = 3
+MAX_DISOWNED = 3
 """times in a row that the hub must disown the server before it ends"""
 
 
@@ -88,8 +88,8 @@ class Session:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, pass_on, process, number)
         if self._config["relay"] is not None:
-            self._watch_over(self._relay(), process)
-        self._watch_over(self._report(port), process)
+            self._supervise(self._relay(), process)
+        self._supervise(self._report(port), process)
         code = await process.wait()
         for task in self._tasks:
             task.cancel()
@@ -115,7 +115,7 @@ class Session:
                 environment[name] = f"{hub}{parts.path}"
         return environment
 
-    def _watch_over(self, work: Any, process: asyncio.subprocess.Process) -> None:
+    def _supervise(self, work: Any, process: asyncio.subprocess.Process) -> None:
         """Do it beside the server; where it gives up, the server is wanted no more."""
 
         def ended(task: asyncio.Future[Any]) -> None:
@@ -135,7 +135,7 @@ class Session:
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """A connection from the hub's proxy to the open port."""
         try:
-            inner_reader, inner_writer = await reach(self._server_socket)
+            inner_reader, inner_writer = await connect_unix(self._server_socket)
         except OSError:
             writer.close()
             return
@@ -148,15 +148,15 @@ class Session:
         news = {"nonce": self._config["nonce"], "port": port, "run": self._number}
         if port is not None:
             news["host"] = self._address_towards_hub()
-        await self._until_heard(news)
+        await self._report_until_accepted(news)
         strange = 0
         while True:
             await asyncio.sleep(HUB_CHECK_INTERVAL)
             strange = strange + 1 if await self._tell_hub(news) == 403 else 0
-            if strange >= STRANGE_LIMIT:
+            if strange >= MAX_DISOWNED:
                 raise RuntimeError("the hub does not know it any more")
 
-    async def _until_heard(self, news: dict[str, Any]) -> None:
+    async def _report_until_accepted(self, news: dict[str, Any]) -> None:
         delay = 0.5
         while True:
             status = await self._tell_hub(news)

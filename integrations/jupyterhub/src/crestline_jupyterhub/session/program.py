@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from importlib import resources
 
-from crestline.relay.program import pack
+from crestline.relay.zipapp import pack
 
 MODULES = ("main", "notice", "token")
 

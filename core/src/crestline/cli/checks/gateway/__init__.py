@@ -1,6 +1,6 @@
 """A gateway's configuration, without starting it: each room of it says how its part stands.
 
-Nothing is changed by looking: systems are built in a home that is thrown away.
+Nothing is changed by looking: systems are built in a state directory that is thrown away.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from crestline.cli.checks import Check, Verdict, failed
-from crestline.cli.checks.gateway import database, home, identity, listening, systems
+from crestline.cli.checks.gateway import database, identity, listening, state_directory, systems
 from crestline.cli.checks.gateway.setup import Setup
 from crestline.gateway.config import load_config
 from crestline.model import ConfigError
 
 ROOMS: list[Callable[[Setup], AsyncIterator[Check]]] = [
-    home.check,
+    state_directory.check,
     listening.check,
     database.check,
     identity.check,

@@ -1,4 +1,4 @@
-"""The database, where it is not the file in the home."""
+"""The database, where it is not the file in the state directory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ async def check(setup: Setup) -> AsyncIterator[Check]:
     from crestline.gateway.store import Store
 
     if setup.config.database is None:
-        yield Check("database", Verdict.OK, "SQLite in the home, for one gateway.")
+        yield Check("database", Verdict.OK, "SQLite in the state directory, for one gateway.")
         return
     try:
         store = Store.connect(setup.config.database)

@@ -13,7 +13,7 @@ from crestline.cli.checks import Check, Verdict, failed
 from crestline.cli.checks.gateway import batch_systems
 from crestline.cli.checks.gateway.setup import Setup
 from crestline.gateway.config import SystemConfig
-from crestline.gateway.home import Home
+from crestline.gateway.state_directory import StateDirectory
 from crestline.model import CrestlineError
 
 if TYPE_CHECKING:
@@ -31,32 +31,34 @@ async def check(setup: Setup) -> AsyncIterator[Check]:
         yield Check("systems", Verdict.FAIL, "There are none.", "Give at least one [systems.NAME].")
     for name, system in setup.config.systems.items():
         with tempfile.TemporaryDirectory(prefix="crestline-") as place:
-            home = Home(Path(place, "home"))
-            home.create()
-            store = await Store.open(home.database)
+            state_dir = StateDirectory(Path(place, "home"))
+            state_dir.create()
+            store = await Store.open(state_dir.database)
             try:
-                async for each in _system(setup, name, system, home, store):
+                async for each in _system(setup, name, system, state_dir, store):
                     yield each
             finally:
                 await store.close()
 
 
-async def _system(setup: Setup, name: str, config: SystemConfig, home: Home, store: Store) -> AsyncIterator[Check]:
+async def _system(
+    setup: Setup, name: str, config: SystemConfig, state_dir: StateDirectory, store: Store
+) -> AsyncIterator[Check]:
     from crestline.gateway.replicas import Replicas
     from crestline.gateway.systems import build_system, check_shareable
 
-    is_configured = bool(config.file_systems)  # else they are made in the home
+    is_configured = bool(config.file_systems)  # else they are made in the state_dir
     try:
-        runtime = build_system(name, config, home, store, lambda: "http://127.0.0.1", Replicas(store))
+        runtime = build_system(name, config, state_dir, store, lambda: "http://127.0.0.1", Replicas(store))
         new_secrets, known_secrets = [], []
         for file in runtime.host.secret_files:
-            real = Home(setup.config.home).private / "systems" / name / file.name
+            real = StateDirectory(setup.config.state_dir).private / "systems" / name / file.name
             if real.exists():
                 known_secrets.append(shutil.copyfile(real, file))
             else:
                 new_secrets.append(file.name)
         if known_secrets:  # read them
-            runtime = build_system(name, config, home, store, lambda: "http://127.0.0.1", Replicas(store))
+            runtime = build_system(name, config, state_dir, store, lambda: "http://127.0.0.1", Replicas(store))
         if setup.config.database is not None:
             check_shareable(name, runtime.scheduler)
     except CrestlineError as error:

@@ -15,18 +15,18 @@ from firecrest.v2 import AsyncFirecrest
 
 from crestline.bounded import decode, read_whole
 from crestline.client.auth import Authorizer
-from crestline.client.backends.answers import only_utf8, unreachable, unusable, without_credential
+from crestline.client.backends.answers import connection_error, malformed_response, only_utf8, without_credential
 from crestline.client.backends.capabilities import Capability
-from crestline.client.backends.firecrest.refusals import error_of
+from crestline.client.backends.firecrest.errors import error_from_response
 from crestline.client.backends.transport import (
     Renewals,
-    Repeat,
+    RetryMode,
     carry_out,
     make_client,
     note_refusal,
 )
+from crestline.client.log_redaction import redact_logs
 from crestline.client.policy import RetryPolicy
-from crestline.client.secrets_in_logs import keep_secrets_out_of_logs
 from crestline.client.traffic import Traffic
 from crestline.model import AuthenticationError, CrestlineError, GatewayUnavailableError, UnsupportedError
 from crestline.plain_http import check_url
@@ -60,7 +60,7 @@ class Calls:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         check_url(url)
-        keep_secrets_out_of_logs()
+        redact_logs()
         self.gateway_url = url.rstrip("/")
         self.identity = authorizer.identity
         self.verify = verify
@@ -71,7 +71,7 @@ class Calls:
             trust: ssl.SSLContext | bool = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # unused, so it trusts no authority
         else:
             trust = httpx.create_ssl_context() if verify is True else verify  # once: it reads all authorities
-        self._error_of = without_credential(error_of, authorizer.header)
+        self._error_of = without_credential(error_from_response, authorizer.header)
         self._http = make_client(self.gateway_url, trust, self._policy, self._error_of, self.traffic, transport)
         self._api = AsyncFirecrest(self.gateway_url, authorizer, verify=trust)
         self._api._session = self._http
@@ -83,7 +83,7 @@ class Calls:
         """Close all HTTP connections; later calls fail."""
         await self._api.close_session()
 
-    async def _ask(self, send: Callable[[], Awaitable[T]], how: Repeat = "freely") -> T:
+    async def _ask(self, send: Callable[[], Awaitable[T]], how: RetryMode = RetryMode.IDEMPOTENT) -> T:
         """Run one of pyfirecrest's methods; `send` is called again after a refused token, as `Renewals` allows."""
         with ensure_correlation_id():
             return await carry_out(lambda: self._send(send), how, self.gateway_url, self._policy, self._error_of)
@@ -108,7 +108,7 @@ class Calls:
         path: str,
         *,
         expect: int,
-        how: Repeat = "freely",
+        how: RetryMode = RetryMode.IDEMPOTENT,
         params: dict[str, Any] | None = None,
         body: Any = None,
         **more: Any,
@@ -163,7 +163,7 @@ class Calls:
         Args:
             silence: seconds without a byte after which the answer counts as broken; None: the usual ones.
         """
-        timeout = httpx.Timeout(silence or self._policy.answer_timeout, connect=self._policy.connect_timeout)
+        timeout = httpx.Timeout(silence or self._policy.read_timeout, connect=self._policy.connect_timeout)
         renewals = Renewals(0) if isinstance(content, AsyncIterator) else Renewals()
         while True:
             with only_utf8():
@@ -189,9 +189,11 @@ class Calls:
                 if not renewals.allow(error):
                     raise
             except httpx.HTTPError as error:
-                raise unreachable(error, self.gateway_url) from None
+                raise connection_error(error, self.gateway_url) from None
 
-    async def _result(self, send: Callable[[], Awaitable[Any]], kind: type[T], how: Repeat = "freely") -> T:
+    async def _result(
+        self, send: Callable[[], Awaitable[Any]], kind: type[T], how: RetryMode = RetryMode.IDEMPOTENT
+    ) -> T:
         """The decoded result of one of pyfirecrest's own methods as a message."""
         try:
             return msgspec.convert(await self._ask(send, how), kind, strict=False)
@@ -205,7 +207,7 @@ class Calls:
         try:
             return decode(response.content, kind, strict=False)
         except msgspec.DecodeError as error:
-            raise unusable(response, str(error)) from None
+            raise malformed_response(response, str(error)) from None
 
 
 def _without_nulls(value: Any) -> Any:

@@ -11,7 +11,7 @@ import msgspec
 from crestline.client.backends.base import FileEndpoints
 from crestline.client.backends.capabilities import Capability
 from crestline.client.backends.firecrest.calls import Calls
-from crestline.client.backends.messages import Selection
+from crestline.client.backends.messages import BundleFilter
 from crestline.model import InvalidRequestError, TransferError, UnsupportedError
 from crestline.wire.extensions import (
     CRC_HEADER,
@@ -100,7 +100,7 @@ class ContentCalls(FileEndpoints):
             async for chunk in response.aiter_raw():
                 yield chunk
 
-    async def select_tar(self, path: str, selections: Sequence[Selection]) -> AsyncIterator[bytes]:
+    async def select_tar(self, path: str, selections: Sequence[BundleFilter]) -> AsyncIterator[bytes]:
         self._calls._need(Capability.TAR_SELECT)
         select = [
             TarSelection(directory=each.directory, since=each.since, patterns=each.patterns) for each in selections

@@ -18,14 +18,14 @@ from crestline.client.backends.firecrest.content_calls import ContentCalls
 from crestline.client.backends.firecrest.transfer_calls import TransferCalls
 from crestline.client.backends.lost_answers import exists, is_link, is_missing, never, settle
 from crestline.client.backends.messages import TransferMethod
-from crestline.client.backends.transport import Repeat
+from crestline.client.backends.transport import RetryMode
 from crestline.client.remote_names import temporary_name, unescaped
 from crestline.model import (
     File,
+    FileMissingError,
     FileType,
     GatewayUnavailableError,
     InvalidRequestError,
-    MissingFileError,
     TransferError,
 )
 from crestline.wire.filesystem import (
@@ -72,7 +72,7 @@ class FileCalls(ContentCalls):
                 with anyio.CancelScope(shield=True):
                     await self.remove(link)
         send = partial(self._calls._api.checksum, self._calls.system_name, path)
-        return (await self._calls._result(send, Checksum, "unless_slow")).checksum
+        return (await self._calls._result(send, Checksum, RetryMode.UNLESS_TIMED_OUT)).checksum
 
     async def mkdir(self, path: str, *, parents: bool = False) -> None:
         self._safe(path)
@@ -107,7 +107,9 @@ class FileCalls(ContentCalls):
 
         async def send() -> TransferMethod | None:
             try:
-                await self._calls._request("delete", f"{self._ops}/rm", expect=204, how="once", params={"path": path})
+                await self._calls._request(
+                    "delete", f"{self._ops}/rm", expect=204, how=RetryMode.NON_IDEMPOTENT, params={"path": path}
+                )
             except GatewayUnavailableError as error:
                 if error.status == 408 or "status:124" in error.message:
                     return await self._remove_in_job(path)
@@ -137,7 +139,7 @@ class FileCalls(ContentCalls):
     async def upload_small(self, directory: str, name: str, content: bytes) -> None:
         self._safe(directory, f"/{name}")
         path = posixpath.join(directory, name)
-        how: Repeat = "freely" if self._calls.capabilities else "once"
+        how: RetryMode = RetryMode.IDEMPOTENT if self._calls.capabilities else RetryMode.NON_IDEMPOTENT
         for is_last in (False, False, True):
             try:
                 await self._calls._request(
@@ -167,13 +169,13 @@ class FileCalls(ContentCalls):
         """Whether a file has this content.
 
         Raises:
-            MissingFileError: its directory does not exist.
+            FileMissingError: its directory does not exist.
         """
         try:
             if (await self.stat(path))["size"] != len(content):
                 return False
             return not content or await self.checksum(path) == hashlib.sha256(content).hexdigest()
-        except MissingFileError:
+        except FileMissingError:
             await self.stat(directory)
             return False
 
@@ -213,7 +215,9 @@ class FileCalls(ContentCalls):
             self._safe(body.path, body.target_path)
 
             async def send() -> bool:
-                await self._calls._request("post", f"{self._ops}/{verb}", expect=204, how="once", body=body)
+                await self._calls._request(
+                    "post", f"{self._ops}/{verb}", expect=204, how=RetryMode.NON_IDEMPOTENT, body=body
+                )
                 return True
 
             async def send_job() -> TransferMethod:
@@ -246,7 +250,9 @@ class FileCalls(ContentCalls):
                 or []
             )
 
-        entries = await self._calls._result(send, list[FileEntry], "unless_slow" if recursive else "freely")
+        entries = await self._calls._result(
+            send, list[FileEntry], RetryMode.UNLESS_TIMED_OUT if recursive else RetryMode.IDEMPOTENT
+        )
         return [self._file(entry) for entry in entries]
 
     def _safe(self, *paths: str) -> None:
@@ -271,7 +277,7 @@ class FileCalls(ContentCalls):
         return msgspec.structs.replace(file, name=unescaped(file.name), link_target=target)
 
     async def _change(self, send: Any, is_done: Callable[[], Awaitable[bool]]) -> None:
-        await settle(lambda: self._calls._result(send, Any, how="once"), is_done)
+        await settle(lambda: self._calls._result(send, Any, how=RetryMode.NON_IDEMPOTENT), is_done)
 
 
 def _file_of(entry: FileEntry) -> File:

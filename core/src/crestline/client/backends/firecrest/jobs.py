@@ -12,15 +12,15 @@ import httpx
 import msgspec
 
 from crestline import clock
-from crestline.client.backends.answers import unusable
+from crestline.client.backends.answers import malformed_response
 from crestline.client.backends.capabilities import Capability
 from crestline.client.backends.firecrest.array_metadata import is_of_array, missing_element, of_elements
+from crestline.client.backends.firecrest.errors import error_from_response
 from crestline.client.backends.firecrest.job_events import EventCalls
 from crestline.client.backends.firecrest.job_rows import ACCOUNTING_LAG, read_jobs
-from crestline.client.backends.firecrest.refusals import error_of
 from crestline.client.backends.messages import JobFilter
-from crestline.client.backends.transport import Repeat
-from crestline.client.job_ids import check_id, chosen, is_element, parent
+from crestline.client.backends.transport import RetryMode
+from crestline.client.job_ids import check_id, find_job, is_element, parent
 from crestline.model import (
     CrestlineError,
     GatewayUnavailableError,
@@ -83,7 +83,7 @@ class JobCalls(EventCalls):
             self._jobs_path,
             method="post",
             expect=201,
-            how="freely" if idempotent else "once",
+            how=RetryMode.IDEMPOTENT if idempotent else RetryMode.NON_IDEMPOTENT,
             body=SubmitRequest(job=job),
             additional_headers=headers,
         )
@@ -95,10 +95,12 @@ class JobCalls(EventCalls):
         for item in items:
             item.job.account = item.job.account or self._calls.account
         path = f"{self._jobs_path}/batch"
-        response = await self._calls._request("post", path, expect=200, how="once", body=BatchRequest(jobs=items))
+        response = await self._calls._request(
+            "post", path, expect=200, how=RetryMode.NON_IDEMPOTENT, body=BatchRequest(jobs=items)
+        )
         results = self._calls._read(response, BatchAnswer).results
         if len(results) != len(jobs):
-            raise unusable(response, "it has not one outcome for each job")
+            raise malformed_response(response, "it has not one outcome for each job")
         return [_outcome(each) for each in results]
 
     async def knows_key(self, key: str) -> bool:
@@ -107,16 +109,16 @@ class JobCalls(EventCalls):
         path = f"{self._jobs_path}/submitted"
         return (await self._calls._fetch(SubmissionAnswer, path, additional_headers=headers)).known
 
-    async def get(self, job_id: str, *, patient: bool = True) -> list[Job]:
+    async def get(self, job_id: str, *, retry: bool = True) -> list[Job]:
         asked = self._askable(job_id)
-        how: Repeat = "freely" if patient else "impatiently"
+        how: RetryMode = RetryMode.IDEMPOTENT if retry else RetryMode.FAIL_FAST
         response = await self._calls._request("get", f"{self._jobs_path}/{asked}", expect=200, how=how)
         try:
             jobs = await read_jobs(response.content, self._calls.system_name, _answered(response))
         except msgspec.DecodeError as error:
-            raise unusable(response, str(error)) from None
+            raise malformed_response(response, str(error)) from None
         if is_element(job_id):
-            element = chosen(jobs, job_id)
+            element = find_job(jobs, job_id)
             jobs = [element] if element else []
         if not jobs:
             raise JobNotFoundError(
@@ -133,7 +135,7 @@ class JobCalls(EventCalls):
             not _PLAIN_ID.match(job.job_id) and (job.times.end or since) >= since for job in jobs
         )
 
-    async def _missing_element(self, job_id: str, jobs: Sequence[Job], how: Repeat) -> list[Job]:
+    async def _missing_element(self, job_id: str, jobs: Sequence[Job], how: RetryMode) -> list[Job]:
         """An element that the array's script asks for and the rows lack, if there is one."""
         try:
             records = await self._records(job_id, how)
@@ -162,7 +164,7 @@ class JobCalls(EventCalls):
             )
         return [msgspec.convert(each, JobUsage, from_attributes=True) for each in answer.usage]
 
-    async def _records(self, job_id: str, how: Repeat = "freely") -> list[Job]:
+    async def _records(self, job_id: str, how: RetryMode = RetryMode.IDEMPOTENT) -> list[Job]:
         """The metadata as the gateway has them."""
         asked = self._askable(job_id)
         found = await self._calls._result(
@@ -196,7 +198,9 @@ class JobCalls(EventCalls):
                 f"This gateway cannot cancel the single element {job_id}.", hint=f"Cancel the whole of {asked}."
             )
         try:
-            await self._calls._ask(lambda: self._calls._api.cancel_job(self._calls.system_name, asked), "impatiently")
+            await self._calls._ask(
+                lambda: self._calls._api.cancel_job(self._calls.system_name, asked), RetryMode.FAIL_FAST
+            )
         except (GatewayUnavailableError, JobNotFoundError, InvalidRequestError) as error:
             if _HAS_ENDED in error.message:
                 return
@@ -211,7 +215,7 @@ class JobCalls(EventCalls):
             return job_id
         return parent(job_id)
 
-    async def list(self, query: JobFilter, *, patient: bool = True) -> list[Job]:
+    async def list(self, query: JobFilter, *, retry: bool = True) -> list[Job]:
         if query.ids is not None and not query.ids:
             return []
         names = {*query.names, *([query.name] if query.name is not None else [])}
@@ -223,12 +227,12 @@ class JobCalls(EventCalls):
         }
         if query.ids is not None and Capability.JOB_IDS in self._calls.capabilities:
             params["ids"] = ",".join(query.ids)
-        how: Repeat = "freely" if patient else "impatiently"
+        how: RetryMode = RetryMode.IDEMPOTENT if retry else RetryMode.FAIL_FAST
         response = await self._calls._request("get", self._jobs_path, expect=200, how=how, params=params)
         try:
             jobs = await read_jobs(response.content, self._calls.system_name, _answered(response))
         except msgspec.DecodeError as error:
-            raise unusable(response, str(error)) from None
+            raise malformed_response(response, str(error)) from None
         if names:  # FirecREST before 2.6 does not know the filter
             jobs = [job for job in jobs if job.name in names]
         if query.ids is not None:
@@ -267,7 +271,7 @@ def _outcome(result: BatchOutcome) -> str | CrestlineError:
     error = result.error or BatchError(status=502, message="The gateway says nothing about this job.")
     headers = {"Retry-After": str(round(error.retry_after))} if error.retry_after is not None else {}
     body = ErrorBody(message=error.message, caused_by=error.caused_by)
-    return error_of(httpx.Response(error.status, headers=headers, content=encode(body)))
+    return error_from_response(httpx.Response(error.status, headers=headers, content=encode(body)))
 
 
 def _answered(response: httpx.Response) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from crestline.client.backends.firecrest.calls import Calls
+from crestline.client.backends.transport import RetryMode
 from crestline.model import NotFoundError, UnsupportedError
 from crestline.wire.extensions import ApiKeyInfo, ApiKeyRequest, ApiKeysAnswer, NewApiKey, Scope
 
@@ -20,7 +21,9 @@ class KeyCalls:
         """`POST /keys`; not repeated: where the answer is lost, so is the key."""
         body = ApiKeyRequest(name=name, scopes=list(scopes) if scopes is not None else None, expires_in=expires_in)
         try:
-            return await self._calls._fetch(NewApiKey, "/keys", method="post", expect=201, how="once", body=body)
+            return await self._calls._fetch(
+                NewApiKey, "/keys", method="post", expect=201, how=RetryMode.NON_IDEMPOTENT, body=body
+            )
         except NotFoundError:
             raise self._unsupported() from None
 

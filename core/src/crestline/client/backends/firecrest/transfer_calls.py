@@ -16,13 +16,14 @@ from crestline.client.backends.base import JobEndpoints, SystemEndpoints, Transf
 from crestline.client.backends.firecrest.calls import Calls
 from crestline.client.backends.lost_answers import never, settle
 from crestline.client.backends.messages import JobFilter, TransferMethod
-from crestline.client.remote_names import is_fit_for_jobs, is_temporary, temporary_name
+from crestline.client.backends.transport import RetryMode
+from crestline.client.remote_names import is_job_safe_path, is_temporary, temporary_name
 from crestline.model import (
     CrestlineError,
+    FileMissingError,
     InvalidRequestError,
     Job,
     JobSpec,
-    MissingFileError,
     TransferError,
     UnsupportedError,
 )
@@ -61,10 +62,10 @@ class TransferCalls(TransferEndpoints):
         if self._calls.capabilities:
             return True
         self._check_account()
-        return all(is_fit_for_jobs(path) for path in paths)
+        return all(is_job_safe_path(path) for path in paths)
 
     def _check_account(self) -> None:
-        if self._calls.account is not None and not is_fit_for_jobs(self._calls.account):
+        if self._calls.account is not None and not is_job_safe_path(self._calls.account):
             raise InvalidRequestError(
                 f"Invalid account {self._calls.account!r}.", hint="Correct `account` of the site."
             )
@@ -114,7 +115,9 @@ class TransferCalls(TransferEndpoints):
 
     async def _begin(self, verb: str, body: UploadRequest | DownloadRequest) -> TransferMethod:
         path = f"/filesystem/{self._calls.system_name}/transfer/{verb}"
-        answer = await self._calls._fetch(UploadAnswer, path, method="post", expect=201, how="once", body=body)
+        answer = await self._calls._fetch(
+            UploadAnswer, path, method="post", expect=201, how=RetryMode.NON_IDEMPOTENT, body=body
+        )
         directives = answer.transfer_directives
         return TransferMethod(
             job_id=answer.transfer_job.job_id,
@@ -128,7 +131,9 @@ class TransferCalls(TransferEndpoints):
     async def begin_command(self, method: str, verb: str, *, expect: int, **content: Any) -> TransferMethod:
         """Begin a transfer job of the gateway."""
         path = f"/filesystem/{self._calls.system_name}/transfer/{verb}"
-        answer = await self._calls._fetch(TransferAnswer, path, method=method, expect=expect, how="once", **content)
+        answer = await self._calls._fetch(
+            TransferAnswer, path, method=method, expect=expect, how=RetryMode.NON_IDEMPOTENT, **content
+        )
         job = answer.transfer_job
         return TransferMethod(job_id=job.job_id, log=job.logs.output_log)
 
@@ -195,6 +200,6 @@ class TransferCalls(TransferEndpoints):
         url, params = f"/filesystem/{self._calls.system_name}/ops/{end}", {"path": path, "lines": 20}
         try:
             content = (await self._calls._fetch(FileContentAnswer, url, params=params)).output
-        except MissingFileError:
+        except FileMissingError:
             return ""
         return content.content if content else ""

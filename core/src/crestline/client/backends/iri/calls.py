@@ -13,16 +13,16 @@ import msgspec
 
 from crestline.bounded import decode
 from crestline.client.auth import Authorizer
-from crestline.client.backends.answers import unusable, without_credential
+from crestline.client.backends.answers import malformed_response, without_credential
 from crestline.client.backends.iri.errors import error_from_response
 from crestline.client.backends.transport import (
-    Repeat,
+    RetryMode,
     carry_out,
     make_client,
     note_refusal,
 )
+from crestline.client.log_redaction import redact_logs
 from crestline.client.policy import Policy
-from crestline.client.secrets_in_logs import keep_secrets_out_of_logs
 from crestline.client.traffic import Traffic
 from crestline.model import CrestlineError, NotFoundError, TooLargeError
 from crestline.plain_http import check_url
@@ -58,7 +58,7 @@ class Calls:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         check_url(url)
-        keep_secrets_out_of_logs()
+        redact_logs()
         self.url = url.rstrip("/")
         self.base = ""
         self.version = 0
@@ -112,7 +112,7 @@ class Calls:
         method: str,
         path: str,
         *,
-        how: Repeat = "freely",
+        how: RetryMode = RetryMode.IDEMPOTENT,
         params: Mapping[str, Any] | None = None,
         body: Any = None,
         headers: Mapping[str, str] | None = None,
@@ -169,7 +169,7 @@ class Calls:
         try:
             return decode(response.content, kind, strict=False)
         except msgspec.DecodeError as error:
-            raise unusable(response, str(error)) from None
+            raise malformed_response(response, str(error)) from None
 
     async def pages(
         self, method: str, path: str, kind: type[E], *, params: Mapping[str, Any] | None = None, **more: Any

@@ -13,9 +13,9 @@ from crestline.model import (
     AuthenticationError,
     ConflictError,
     CrestlineError,
+    FileMissingError,
     GatewayUnavailableError,
     InvalidRequestError,
-    MissingFileError,
     NotFoundError,
     PermissionDeniedError,
     RateLimitedError,
@@ -29,7 +29,7 @@ _SECRET = re.compile(r"eyJ[\w-]+\.[\w-]+(\.[\w-]+)?|(?i:bearer)\s+\S+")
 _LONGEST = 400
 
 _TASK_ERRORS: tuple[tuple[str, type[CrestlineError]], ...] = (
-    (r"no such file|does not exist|not found|FileNotFound", MissingFileError),
+    (r"no such file|does not exist|not found|FileNotFound", FileMissingError),
     (r"permission denied|not permitted|access denied|forbidden", PermissionDeniedError),
     (r"file exists|already exists|not empty", ConflictError),
     (r"too large|exceeds|size limit|maximum .*size", TooLargeError),

@@ -21,7 +21,7 @@ from crestline.client.backends.iri.calls import Calls
 from crestline.client.backends.iri.errors import error_from_task
 from crestline.client.backends.iri.tasks import TaskMonitor, failure_of, output_of
 from crestline.client.backends.lost_answers import exists, is_link, is_missing, settle
-from crestline.client.backends.transport import Repeat
+from crestline.client.backends.transport import RetryMode
 from crestline.model import (
     ConflictError,
     File,
@@ -186,7 +186,7 @@ class Files(FileEndpoints):
         values = {"path": path} | {name: value for name, value in fields.items() if value is not None}
         method = "POST" if self._calls.version >= 2 else _METHODS.get(operation, "POST")
         in_query = method in _IN_QUERY or upload is not None
-        how: Repeat = "freely" if operation in _SAFE else "once"
+        how: RetryMode = RetryMode.IDEMPOTENT if operation in _SAFE else RetryMode.NON_IDEMPOTENT
         try:
             response = await self._calls.request(
                 method,
@@ -202,7 +202,7 @@ class Files(FileEndpoints):
                 hint="Move files with Globus Transfer or scp.",
             ) from None
         task_id = self._calls.read(response, iri.TaskSubmitted).task_id
-        limit = 4 * self._calls.policy.retry.budget
+        limit = 4 * self._calls.policy.retry.total_timeout
         try:
             task = await self._tasks.wait(task_id, max(limit, _SLOW_LIMIT) if operation in _SLOW else limit)
         except asyncio.CancelledError:

@@ -16,7 +16,7 @@ from crestline.client.backends.iri.calls import Calls
 from crestline.client.backends.iri.job_specs import decode_script, describe
 from crestline.client.backends.iri.job_states import read_job
 from crestline.client.backends.messages import JobFilter
-from crestline.client.backends.transport import Repeat
+from crestline.client.backends.transport import RetryMode
 from crestline.client.job_ids import check_id
 from crestline.model import (
     ConflictError,
@@ -120,7 +120,7 @@ class Jobs(JobEndpoints):
         unique = f"{self._resource} {key}".encode(errors="surrogatepass")
         headers = {"Idempotency-Key": hashlib.sha256(unique).hexdigest()} if sends_key else {}
         try:
-            response = await self._calls.request("POST", path, how="once", body=job, headers=headers)
+            response = await self._calls.request("POST", path, how=RetryMode.NON_IDEMPOTENT, body=job, headers=headers)
         except UnsupportedError:
             if not sends_key:
                 raise
@@ -148,8 +148,8 @@ class Jobs(JobEndpoints):
             raise SystemNotFoundError(error.message, hint="`crestline systems` lists those that are there.") from None
         return self._calls.read(response, iri.Job).id
 
-    async def get(self, job_id: str, *, patient: bool = True) -> list[Job]:
-        found = await self._status(job_id, with_spec=False, patient=patient)
+    async def get(self, job_id: str, *, retry: bool = True) -> list[Job]:
+        found = await self._status(job_id, with_spec=False, retry=retry)
         return [self._completed(read_job(found, self._system))]
 
     async def metadata(self, job_id: str) -> list[Job]:
@@ -185,7 +185,7 @@ class Jobs(JobEndpoints):
             if not all(job.is_finished for job in await self.get(job_id)):
                 raise
 
-    async def _pages(self, how: Repeat, *, historical: bool) -> list[iri.Job]:
+    async def _pages(self, how: RetryMode, *, historical: bool) -> list[iri.Job]:
         path = f"/compute/status/{self._resource}"
         for with_spec in (self._has_specs, False):
             params = {"historical": historical, "include_spec": with_spec or None}
@@ -198,11 +198,11 @@ class Jobs(JobEndpoints):
                 self._has_specs = False
         raise AssertionError("unreachable")
 
-    async def _status(self, job_id: str, *, with_spec: bool, patient: bool = True) -> iri.Job:
+    async def _status(self, job_id: str, *, with_spec: bool, retry: bool = True) -> iri.Job:
         check_id(job_id)
         path = f"/compute/status/{self._resource}/{quote(job_id, safe='')}"
         params = {"historical": True, "include_spec": (with_spec and self._has_specs) or None}
-        how: Repeat = "freely" if patient else "impatiently"
+        how: RetryMode = RetryMode.IDEMPOTENT if retry else RetryMode.FAIL_FAST
         try:
             response = await self._calls.request("GET", path, params=params, how=how)
         except NotFoundError as error:
@@ -219,7 +219,7 @@ class Jobs(JobEndpoints):
             if not params["include_spec"]:
                 raise
             self._has_specs = False
-            return await self._status(job_id, with_spec=False, patient=patient)
+            return await self._status(job_id, with_spec=False, retry=retry)
         return self._calls.read(response, iri.Job)
 
     def _completed(self, job: Job) -> Job:
@@ -228,7 +228,7 @@ class Jobs(JobEndpoints):
             return job
         return read_with(job, spec)
 
-    async def list(self, query: JobFilter, *, patient: bool = True) -> list[Job]:
+    async def list(self, query: JobFilter, *, retry: bool = True) -> list[Job]:
         if query.ids is not None and not query.ids:
             return []
         now = time.monotonic()
@@ -236,7 +236,7 @@ class Jobs(JobEndpoints):
             raise UnsupportedError(
                 f"{self._system} does not list jobs: {self._no_list_reason}", hint="Ask for single jobs by their ids."
             )
-        how: Repeat = "freely" if patient else "impatiently"
+        how: RetryMode = RetryMode.IDEMPOTENT if retry else RetryMode.FAIL_FAST
         with_history = now >= self._no_history_until or query.window is not None
         try:
             try:

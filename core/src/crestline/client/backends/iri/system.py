@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from crestline.client.backends.base import SystemEndpoints
 from crestline.client.backends.iri.calls import Calls
+from crestline.client.backends.transport import RetryMode
 from crestline.concurrency import map_concurrently
 from crestline.model import (
     Allocation,
@@ -146,7 +147,7 @@ class System(SystemEndpoints):
         """Why the resource is down, if the facility tells."""
         try:
             params = {"resource_id": self._compute, "resolution": "unresolved"}
-            response = await self._calls.request("GET", "/status/incidents", params=params, how="impatiently")
+            response = await self._calls.request("GET", "/status/incidents", params=params, how=RetryMode.FAIL_FAST)
             found = self._calls.read(response, list[iri.Incident])
         except CrestlineError:  # 404 for an empty list
             return ""
@@ -185,7 +186,9 @@ class System(SystemEndpoints):
         if self._calls.version < 2 or self._files is None:
             return _GLOBUS
         try:
-            response = await self._calls.request("GET", f"/storage/access-endpoints/{self._files}", how="impatiently")
+            response = await self._calls.request(
+                "GET", f"/storage/access-endpoints/{self._files}", how=RetryMode.FAIL_FAST
+            )
             found = self._calls.read(response, list[iri.AccessEndpoint])
         except CrestlineError:
             return _GLOBUS

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from crestline.client.backends.iri.calls import Calls
 from crestline.client.backends.messages import UnfinishedError
+from crestline.client.backends.transport import RetryMode
 from crestline.concurrency import map_concurrently
 from crestline.model import CrestlineError, GatewayUnavailableError, NotFoundError, RateLimitedError
 from crestline.wire.iri import Task, TaskState
@@ -79,7 +80,7 @@ class TaskMonitor:
     async def cancel(self, task_id: str) -> None:
         """Ask the facility to stop a task; some cannot."""
         with contextlib.suppress(CrestlineError):
-            await self._calls.request("DELETE", f"/task/{quote(task_id, safe='')}", how="impatiently")
+            await self._calls.request("DELETE", f"/task/{quote(task_id, safe='')}", how=RetryMode.FAIL_FAST)
 
     async def close(self) -> None:
         """Stop polling tasks."""
@@ -105,7 +106,9 @@ class TaskMonitor:
     async def _look(self, waiting: _Waiting) -> None:
         self.requests += 1
         try:
-            response = await self._calls.request("GET", f"/task/{quote(waiting.task_id, safe='')}", how="impatiently")
+            response = await self._calls.request(
+                "GET", f"/task/{quote(waiting.task_id, safe='')}", how=RetryMode.FAIL_FAST
+            )
             task = self._calls.read(response, Task)
         except (GatewayUnavailableError, RateLimitedError) as error:
             self._postpone(waiting, error.retry_after or 0.0)

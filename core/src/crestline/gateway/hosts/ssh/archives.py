@@ -19,7 +19,7 @@ from crestline.gateway.hosts.ssh.temporaries import Temporaries
 from crestline.gateway.hosts.streams import temporary_of
 from crestline.gateway.hosts.threads import ThreadShares
 from crestline.gateway.paths import directory_below, member_path, printable
-from crestline.model import InvalidRequestError, MissingFileError
+from crestline.model import FileMissingError, InvalidRequestError
 from crestline.wire.extensions import TarSelection
 from crestline.wire.filesystem import Compression
 from crestline.wire.tar import ALLOWANCE, ArchiveLimits
@@ -204,7 +204,7 @@ class Archives:
         there = await self._kinds(path, names)
         for name in names:
             if name not in there:
-                raise MissingFileError(f"tar: cannot access '{printable(name)}': No such file or directory")
+                raise FileMissingError(f"tar: cannot access '{printable(name)}': No such file or directory")
 
     async def _kinds(self, path: str, names: Sequence[str]) -> dict[str, bytes]:
         """What kind of file each of these is, without those that are absent."""

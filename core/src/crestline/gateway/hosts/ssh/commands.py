@@ -135,7 +135,7 @@ class SshCommands(Commands):
             if not self._held[user]:
                 del self._held[user]
 
-    async def tidy(self, user: str, argv: Sequence[str]) -> bool:
+    async def cleanup(self, user: str, argv: Sequence[str]) -> bool:
         """Run what cleans up; a failure is only logged. Whether it succeeded."""
         try:
             result = await self.run(user, argv, timeout=None)

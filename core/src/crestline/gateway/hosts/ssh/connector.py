@@ -61,7 +61,7 @@ class Connector:
                 connection = await self._login(user, identity)
         return Connection(connection, identity.expires, self._settings)
 
-    async def greet(self) -> None:
+    async def probe_banner(self) -> None:
         """Wait for the server's greeting, without a login.
 
         Raises:

@@ -12,7 +12,7 @@ import asyncssh
 
 from crestline.gateway.hosts.base import OpenFile
 from crestline.gateway.hosts.refusals import not_regular
-from crestline.gateway.hosts.ssh import window
+from crestline.gateway.hosts.ssh import pipelining
 from crestline.gateway.hosts.ssh.commands import PLAIN, SshCommands
 from crestline.gateway.hosts.ssh.errors import reading, transferring
 from crestline.gateway.hosts.ssh.pools import Pools
@@ -45,7 +45,7 @@ class SshFile(OpenFile):
     async def chunks(self, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         end = self.size if length is None else offset + length
         with transferring(self._system, "read", self._path):
-            async for block in window.read(self._handle, self._limits, offset, end, self._stall):
+            async for block in pipelining.read(self._handle, self._limits, offset, end, self._stall):
                 yield block
 
     async def close(self) -> None:

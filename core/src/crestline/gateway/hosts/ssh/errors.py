@@ -14,9 +14,9 @@ from crestline.gateway.hosts.refusals import BY_ERRNO, FULL_DISK, disk_full
 from crestline.gateway.paths import printable
 from crestline.model import (
     CrestlineError,
+    FileMissingError,
     GatewayUnavailableError,
     InvalidRequestError,
-    MissingFileError,
     PermissionDeniedError,
     UnsupportedError,
 )
@@ -29,7 +29,7 @@ _READ = 64 * 1024
 
 _BY_REASON = {os.strerror(number): kind for number, kind in BY_ERRNO.items()}
 _SFTP: dict[type[asyncssh.SFTPError], tuple[type[CrestlineError], str]] = {
-    asyncssh.SFTPNoSuchFile: (MissingFileError, "No such file or directory"),
+    asyncssh.SFTPNoSuchFile: (FileMissingError, "No such file or directory"),
     asyncssh.SFTPPermissionDenied: (PermissionDeniedError, "Permission denied"),
 }
 _FULL: dict[type[asyncssh.SFTPError], str] = {

@@ -177,7 +177,7 @@ class SshFiles(Files):
         with transferring(self._name, complaint.partition(":")[0], path):
             async with self._pools.of(self._user).sftp() as sftp, asyncio.timeout(self._stall):
                 real = os.path.join(os.fsdecode(await real_path(sftp, directory)), name)
-        if self._guard.must_stay(os.path.normpath(real)):
+        if self._guard.is_protected(os.path.normpath(real)):
             raise PermissionDeniedError(
                 f"{complaint} '{printable(path)}': Operation not permitted",
                 hint="It is a file system of this gateway.",

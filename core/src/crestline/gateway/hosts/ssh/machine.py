@@ -72,7 +72,7 @@ class SshHost(Host):
 
     async def diagnose(self, name: str) -> AsyncIterator[Check]:
         try:
-            await self._connector.greet()
+            await self._connector.probe_banner()
         except CrestlineError as error:
             yield failed(name, error)
         else:
@@ -132,14 +132,14 @@ class SshHost(Host):
 
     async def ping(self) -> None:
         if self._settings.observer is None:
-            await self._connector.greet()
+            await self._connector.probe_banner()
         else:
             await self._observe("true")
 
     async def ping_path(self, path: str) -> None:
         """Without an observer, check only that sshd answers: no user's rights are used for a probe."""
         if self._settings.observer is None:
-            await self._connector.greet()
+            await self._connector.probe_banner()
         else:
             await self._observe("stat", "--file-system", "--", path)
 

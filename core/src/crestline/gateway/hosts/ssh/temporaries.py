@@ -47,7 +47,7 @@ class Temporaries:
             raise refusal("rm", result)
 
     async def _end(self, path: str, *, is_gone: bool) -> None:
-        is_gone = is_gone or await self._commands.tidy(self._user, ["rm", "--recursive", "--force", "--", path])
+        is_gone = is_gone or await self._commands.cleanup(self._user, ["rm", "--recursive", "--force", "--", path])
         await self._files.end(self._user, path, is_gone=is_gone)
 
 

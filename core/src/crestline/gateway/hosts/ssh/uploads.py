@@ -20,17 +20,17 @@ from crestline.gateway.hosts.refusals import (
     check_sum,
     disk_full,
     no_room,
+    offset_mismatch,
     upload_is_busy,
-    upload_stands_at,
     wrong_length,
 )
+from crestline.gateway.hosts.ssh.checksums import RunningChecksums
 from crestline.gateway.hosts.ssh.commands import PLAIN, SshCommands
 from crestline.gateway.hosts.ssh.content import check_regular
 from crestline.gateway.hosts.ssh.errors import reading, refusal, transferring
+from crestline.gateway.hosts.ssh.pipelining import Writer, read
 from crestline.gateway.hosts.ssh.pools import Pools
-from crestline.gateway.hosts.ssh.sums import RunningSums
 from crestline.gateway.hosts.ssh.temporaries import Temporaries
-from crestline.gateway.hosts.ssh.window import Writer, read
 from crestline.gateway.hosts.streams import Digest, blocks, digest_of, is_crc32, temporary_of
 from crestline.model import TooLargeError
 from crestline.model.crc32 import Crc32
@@ -42,7 +42,7 @@ class Claims:
     """Which unfinished uploads this gateway works on. SFTP has no locks, so other replicas do not see them."""
 
     def __init__(self) -> None:
-        self.sums = RunningSums()
+        self.sums = RunningChecksums()
         self._held: dict[tuple[str, bytes], int] = {}
 
     @contextmanager
@@ -112,7 +112,7 @@ class Uploads(base.Uploads):
             with self._claims.claim(self._user, upload.temporary):
                 stored = await upload.size()
                 if offset != stored:
-                    raise upload_stands_at(stored, offset)
+                    raise offset_mismatch(stored, offset)
                 digest = self._claims.sums.take((self._user, upload.temporary), offset)
                 async with upload.opened(asyncssh.FXF_WRITE | asyncssh.FXF_CREAT) as file:
                     end = offset + await upload.store(file, offset, chunks, digest)

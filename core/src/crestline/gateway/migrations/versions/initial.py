@@ -148,7 +148,9 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Refuse: this is the first schema, and an empty database would remain."""
-    raise ConfigError("0001 is the oldest schema.", hint="To begin anew, name another home or an empty database.")
+    raise ConfigError(
+        "0001 is the oldest schema.", hint="To begin anew, name another state directory or an empty database."
+    )
 
 
 def _make(table: str, *columns: sa.Column[Any], indexes: tuple[str, ...] = ()) -> None:

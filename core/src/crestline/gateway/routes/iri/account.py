@@ -10,7 +10,7 @@ from urllib.parse import quote
 import msgspec
 from litestar import Response, get
 
-from crestline.gateway.identity import Caller
+from crestline.gateway.identity import Principal
 from crestline.gateway.iri.facility import Facility
 from crestline.gateway.requests import CallerDependency, GatewayRequest, admit
 from crestline.gateway.routes.iri.answers import json, page, version_of
@@ -113,7 +113,7 @@ async def get_whoami(request: GatewayRequest, caller: CallerDependency) -> Respo
     return json({"username": caller.username})
 
 
-async def _accounts(request: GatewayRequest, caller: Caller) -> dict[str, list[SystemRuntime]]:
+async def _accounts(request: GatewayRequest, caller: Principal) -> dict[str, list[SystemRuntime]]:
     """The accounts with the systems where the caller may charge them; systems that refuse the caller are left out.
 
     Raises:
@@ -142,7 +142,7 @@ async def _accounts(request: GatewayRequest, caller: Caller) -> dict[str, list[S
     return found
 
 
-async def _asked(request: GatewayRequest, caller: Caller) -> tuple[str, list[SystemRuntime]]:
+async def _asked(request: GatewayRequest, caller: Principal) -> tuple[str, list[SystemRuntime]]:
     name = request.path_params["project_id"]
     systems = (await _accounts(request, caller)).get(name)
     if systems is None:
@@ -150,7 +150,7 @@ async def _asked(request: GatewayRequest, caller: Caller) -> tuple[str, list[Sys
     return name, systems
 
 
-async def _asked_allocation(request: GatewayRequest, caller: Caller) -> tuple[str, SystemRuntime]:
+async def _asked_allocation(request: GatewayRequest, caller: Principal) -> tuple[str, SystemRuntime]:
     name, systems = await _asked(request, caller)
     for each in systems:
         if _allocation_id(request.runtime.facility, name, each) == request.path_params["project_allocation_id"]:
@@ -158,7 +158,7 @@ async def _asked_allocation(request: GatewayRequest, caller: Caller) -> tuple[st
     raise NotFoundError("Project allocation not found", hint="Take an id of the list.")
 
 
-def _project(request: GatewayRequest, caller: Caller, name: str) -> dict[str, Any]:
+def _project(request: GatewayRequest, caller: Principal, name: str) -> dict[str, Any]:
     version, facility = version_of(request), request.runtime.facility
     url = facility.url(version, f"/account/projects/{_quoted(name)}")
     return {
@@ -176,7 +176,7 @@ def _allocation_id(facility: Facility, name: str, system: SystemRuntime) -> str:
 
 
 async def _entries(
-    request: GatewayRequest, caller: Caller, name: str, system: SystemRuntime, user: str | None
+    request: GatewayRequest, caller: Principal, name: str, system: SystemRuntime, user: str | None
 ) -> list[dict[str, Any]]:
     """The amounts of an account, or of its part for `user`; v1 knows no unit for jobs but node hours."""
     try:
@@ -197,7 +197,7 @@ async def _entries(
     ]
 
 
-async def _allocation(request: GatewayRequest, caller: Caller, name: str, system: SystemRuntime) -> dict[str, Any]:
+async def _allocation(request: GatewayRequest, caller: Principal, name: str, system: SystemRuntime) -> dict[str, Any]:
     version, facility = version_of(request), request.runtime.facility
     capability = facility.id_of("capability", system.name.lower())
     return {
@@ -208,7 +208,9 @@ async def _allocation(request: GatewayRequest, caller: Caller, name: str, system
     }
 
 
-async def _user_allocation(request: GatewayRequest, caller: Caller, name: str, system: SystemRuntime) -> dict[str, Any]:
+async def _user_allocation(
+    request: GatewayRequest, caller: Principal, name: str, system: SystemRuntime
+) -> dict[str, Any]:
     version, facility = version_of(request), request.runtime.facility
     allocation = _allocation_id(facility, name, system)
     path = f"/account/projects/{_quoted(name)}/project_allocations/{allocation}"

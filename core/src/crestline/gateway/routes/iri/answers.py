@@ -8,7 +8,7 @@ from litestar import Response
 
 from crestline.gateway.iri.facility import api_version
 from crestline.gateway.requests import GatewayRequest
-from crestline.gateway.routes.ready import Ready
+from crestline.gateway.routes.preencoded import PreencodedResponse
 from crestline.wire.codec import encode
 
 T = TypeVar("T")
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 def json(value: Any, *headers: tuple[bytes, bytes]) -> Response[Any]:
     """200 with this."""
-    return Ready.json(encode(value), *headers)
+    return PreencodedResponse.json(encode(value), *headers)
 
 
 def version_of(request: GatewayRequest) -> int:

@@ -18,7 +18,7 @@ from crestline.gateway.routes.bodies import MAX_FIELDS
 from crestline.gateway.routes.iri.answers import json, page
 from crestline.gateway.routes.iri.facility import Limit, NoQuery, Offset
 from crestline.gateway.routes.iri.reading import read_body, read_query
-from crestline.gateway.routes.ready import age_of
+from crestline.gateway.routes.preencoded import age_of
 from crestline.gateway.schedulers.base import JobQuery
 from crestline.gateway.systems import SystemRuntime
 from crestline.model import ConflictError, JobNotFoundError

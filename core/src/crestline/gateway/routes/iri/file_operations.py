@@ -12,7 +12,7 @@ import msgspec
 from crestline.cooperative import slices
 from crestline.gateway.hosts import Files
 from crestline.gateway.iri.errors import InvalidFieldError
-from crestline.gateway.routes import excerpts
+from crestline.gateway.routes import text_preview
 from crestline.wire.codec import encode
 from crestline.wire.filesystem import (
     ChmodRequest,
@@ -130,7 +130,7 @@ async def _checksum(files: Files, fields: PathRequest, limit: int) -> Any:
 
 
 async def _head(files: Files, fields: HeadRequest, limit: int) -> Any:
-    return await excerpts.read_head(files, fields.path, fields.bytes, fields.lines, fields.skip_trailing, limit)
+    return await text_preview.read_head(files, fields.path, fields.bytes, fields.lines, fields.skip_trailing, limit)
 
 
 async def _tail(files: Files, fields: TailRequest, limit: int) -> Any:
@@ -138,14 +138,14 @@ async def _tail(files: Files, fields: TailRequest, limit: int) -> Any:
     lines, count = fields.lines, fields.bytes
     if fields.skip_heading:
         lines, count = (None if each is None else each + 1 for each in (lines, count))
-    return await excerpts.read_tail(files, fields.path, count, lines, fields.skip_heading, limit)
+    return await text_preview.read_tail(files, fields.path, count, lines, fields.skip_heading, limit)
 
 
 async def _view(files: Files, fields: ViewRequest, limit: int) -> Any:
     size = min(fields.size, limit)
     file = await files.open(fields.path)
     try:
-        text = await excerpts.page(file, fields.offset, size)
+        text = await text_preview.page(file, fields.offset, size)
     finally:
         await file.close()
     return {
@@ -157,7 +157,7 @@ async def _view(files: Files, fields: ViewRequest, limit: int) -> Any:
 
 
 async def _download(files: Files, fields: PathRequest, limit: int) -> Any:
-    return base64.b64encode(await excerpts.read_small(files, fields.path, limit)).decode()
+    return base64.b64encode(await text_preview.read_small(files, fields.path, limit)).decode()
 
 
 async def _remove(files: Files, fields: PathRequest, limit: int) -> Any:

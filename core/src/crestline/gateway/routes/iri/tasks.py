@@ -8,14 +8,14 @@ from litestar import Response, delete, get
 
 from crestline.gateway.requests import CallerDependency, GatewayRequest
 from crestline.gateway.routes.iri.answers import json
-from crestline.gateway.routes.ready import Ready
+from crestline.gateway.routes.preencoded import PreencodedResponse
 
 
 @get("/task", scope="files:read", operation="getTasks")
 async def get_tasks(request: GatewayRequest, caller: CallerDependency) -> Response[Any]:
     """The caller's tasks, without their results."""
     found = request.runtime.file_tasks.list(caller.username)
-    return Ready.json(b"[%s]" % b",".join(each.show(with_result=False) for each in found))
+    return PreencodedResponse.json(b"[%s]" % b",".join(each.show(with_result=False) for each in found))
 
 
 @get("/task/{task_id:str}", scope="files:read", operation="getTask")
@@ -23,7 +23,7 @@ async def get_task(request: GatewayRequest, caller: CallerDependency) -> Respons
     """One of them, with its result."""
     task = request.runtime.file_tasks.get(caller.username, request.path_params["task_id"])
     task.was_read = task.has_ended
-    return Ready.json(task.show())
+    return PreencodedResponse.json(task.show())
 
 
 @delete("/task/{task_id:str}", scope="files:write", operation="deleteTask", status_code=200)

@@ -11,14 +11,14 @@ import uuid
 from pathlib import Path
 
 from crestline.gateway.schedulers.base import JobList, JobQuery, Scheduler
-from crestline.gateway.schedulers.by_commands import key_tag
+from crestline.gateway.schedulers.cli_scheduler import key_tag
 from crestline.gateway.schedulers.command_lines import directory_of, environment_of
 from crestline.gateway.schedulers.directives import parse_array
 from crestline.gateway.schedulers.hyperqueue.engine import Engine
 from crestline.gateway.schedulers.hyperqueue.options import HyperQueueOptions
 from crestline.gateway.schedulers.hyperqueue.records import JobRecord, Records, TaskRecord
 from crestline.gateway.schedulers.script_files import check_script_size, read_script
-from crestline.gateway.schedulers.snapshot import Snapshot
+from crestline.gateway.schedulers.single_flight_cache import SingleFlightCache
 from crestline.model import (
     InvalidRequestError,
     JobNotFoundError,
@@ -56,7 +56,7 @@ class HyperQueueScheduler(Scheduler):
         self.version = self._engine.version()
         self._jobs: dict[int, JobRecord] = {}
         self._tasks: dict[tuple[int, int | None], TaskRecord] = {}
-        self._read = Snapshot(self._refresh, max_age=options.max_age)
+        self._read = SingleFlightCache(self._refresh, max_age=options.max_age)
         self._changed = 0.0
 
     async def start(self) -> None:

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
-from crestline.gateway.hosts.this_machine.login import login_environment
+from crestline.gateway.hosts.local.login import login_environment
 from crestline.gateway.schedulers.local.jobs import Job
 from crestline.gateway.schedulers.local.supervisor import records
-from crestline.model.hostlist import fold
+from crestline.model.hostlist import compress
 
 
 def job_environment(job: Job, *, cluster: str, home_id: str, directory: Path, commands: Path) -> dict[str, str]:
@@ -38,7 +38,7 @@ def _slurm(job: Job, cluster: str) -> Iterator[tuple[str, str]]:
     request, shares = job.request, list(job.allocation.values())
     resources = request.resources
     names = list(job.allocation)
-    nodes = fold(names)
+    nodes = compress(names)
     tasks = str(sum(share.tasks for share in shares))
     yield "SLURM_CLUSTER_NAME", cluster
     yield "SLURM_CPUS_ON_NODE", str(shares[0].cpus)

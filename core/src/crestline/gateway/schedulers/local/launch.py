@@ -136,13 +136,13 @@ class Launcher:
         """Leave a request and wake the supervisor."""
         directory = self.job_directory(job_id)
         records.write(str(directory / records.REQUESTS / f"{name}.json"), request)
-        records.poke(str(directory / records.CONTROL), "")
+        records.notify(str(directory / records.CONTROL), "")
 
     def cancel(self, job_id: int) -> None:
         """Leave word that the job shall end, before or after its start, and wake the supervisor."""
         directory = self.job_directory(job_id)
         (directory / records.CANCEL).touch(mode=0o600)
-        records.poke(str(directory / records.CONTROL), "")
+        records.notify(str(directory / records.CONTROL), "")
 
 
 def _command(interpreter: list[str], script: Path, commands: Path) -> list[str]:

@@ -11,7 +11,7 @@ from functools import cache
 from crestline.gateway.schedulers.local.jobs import LAUNCHED, PENDING, Job
 from crestline.gateway.schedulers.local.streams import stream_paths
 from crestline.gateway.schedulers.local.supervisor.records import Usage
-from crestline.model.hostlist import fold
+from crestline.model.hostlist import compress
 from crestline.wire.compute import JobInfo, JobMetadata, JobStatus, JobTask, JobTime
 from crestline.wire.extensions import JobUsageInfo
 
@@ -31,7 +31,7 @@ def job_info(job: Job, cluster: str, now: float | None = None) -> JobInfo:
         allocation_nodes=len(job.allocation) or job.request.resources.nodes or 1,
         cluster=cluster,
         group=_group(),
-        nodes=fold(job.allocation),
+        nodes=compress(job.allocation),
         partition=job.request.partition,
         kill_request_user=job.cancelled_by,
         user=job.user,

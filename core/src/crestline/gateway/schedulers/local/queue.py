@@ -101,7 +101,7 @@ class Cluster:
         """Count what a job holds; nodes that are no longer configured are left out."""
         self._count(allocation, 1)
 
-    def give_back(self, allocation: Allocation) -> None:
+    def release(self, allocation: Allocation) -> None:
         """Undo `take`."""
         self._count(allocation, -1)
 

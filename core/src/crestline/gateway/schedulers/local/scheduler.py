@@ -19,7 +19,7 @@ import crestline
 from crestline import cooperative
 from crestline.gateway.schedulers.base import JobQuery, Scheduler
 from crestline.gateway.schedulers.local import listing, machine
-from crestline.gateway.schedulers.local.engine import Engine
+from crestline.gateway.schedulers.local.job_manager import LocalJobManager
 from crestline.gateway.schedulers.local.jobs import RUNNING, SUSPENDED, Job
 from crestline.gateway.schedulers.local.launch import Launcher
 from crestline.gateway.schedulers.local.options import LocalOptions
@@ -85,7 +85,7 @@ class LocalScheduler(Scheduler):
         self._retention = retention
         self._lock: int | None = None
         self._store: Store
-        self._engine: Engine
+        self._engine: LocalJobManager
         self._launcher: Launcher
 
     async def start(self) -> None:
@@ -99,7 +99,7 @@ class LocalScheduler(Scheduler):
         self._lock = await _lock(self._directory)
         self._store = await asyncio.to_thread(Store, self._directory / "jobs.db")
         self._launcher = Launcher(self._directory, self._name, self._store.home_id, self._kill_wait)
-        self._engine = Engine(self._store, self._cluster, self._launcher, self._retention)
+        self._engine = LocalJobManager(self._store, self._cluster, self._launcher, self._retention)
         await when_unlocked(self._engine.start)
 
     async def stop(self) -> None:

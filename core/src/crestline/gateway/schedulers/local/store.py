@@ -161,7 +161,7 @@ class Store:
         """All jobs that have not ended, oldest first."""
         return _jobs(self._read(f'SELECT {_COLUMNS} WHERE jobs."end" IS NULL ORDER BY jobs.id'))
 
-    def meant(self, number: int, task: int | None) -> list[Job]:
+    def matching(self, number: int, task: int | None) -> list[Job]:
         """The jobs of submission `number` (of these, task `task`), or the one job of that number."""
         with self._outages():
             return _meant(self._connection, number, task)

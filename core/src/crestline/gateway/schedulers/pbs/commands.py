@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 from crestline.gateway.hosts import Completed
+from crestline.gateway.schedulers.error_patterns import ErrorPatterns
 from crestline.gateway.schedulers.programs import Programs
 from crestline.gateway.schedulers.time_limit import TimeLimit
-from crestline.gateway.schedulers.wording import Wording
 
-WORDING = Wording(
+WORDING = ErrorPatterns(
     "PBS",
     prefix=re.compile(r"^\w+: "),
     no_answer_words=re.compile(
@@ -22,7 +22,7 @@ WORDING = Wording(
         r"unauthorized request|permission denied|not authorized|no permission", re.IGNORECASE
     ),
 )
-complaints, refusal, no_answer = WORDING.complaints, WORDING.refusal, WORDING.no_answer
+complaints, refusal, no_answer = WORDING.stderr_lines, WORDING.refusal, WORDING.unavailable
 
 HAS_FINISHED = re.compile(r"job has finished", re.IGNORECASE)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from crestline.gateway.schedulers.job_book import Entry
+from crestline.gateway.schedulers.job_cache import CachedJob
 from crestline.wire.compute import JobInfo, JobMetadata, JobStatus, JobTime
 
 KEY_VARIABLE = "CRESTLINE_SUBMISSION"
@@ -38,7 +38,7 @@ def order(job_id: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d{1,18}", job_id.partition(".")[0])[:2])
 
 
-def entries_of(jobs: Mapping[str, Mapping[str, Any]]) -> list[Entry]:
+def entries_of(jobs: Mapping[str, Mapping[str, Any]]) -> list[CachedJob]:
     """Jobs, and of arrays the elements where PBS lists them."""
     with_elements = {family(job_id) for job_id in jobs if family(job_id) != job_id}
     return [
@@ -87,7 +87,7 @@ def epoch(words: str | None) -> int | None:
         return None
 
 
-def _entry(job_id: str, values: Mapping[str, Any]) -> Entry:
+def _entry(job_id: str, values: Mapping[str, Any]) -> CachedJob:
     state = text(values, "job_state") or "U"
     exit_code, signal = _exit(values)
     ended = state in ("F", "X")
@@ -122,7 +122,7 @@ def _entry(job_id: str, values: Mapping[str, Any]) -> Entry:
         working_directory=_directory(values),
         priority=_count(text(values, "Priority")),
     )
-    return Entry(job, job_id.partition(".")[0])
+    return CachedJob(job, job_id.partition(".")[0])
 
 
 def _exit(values: Mapping[str, Any]) -> tuple[int | None, int | None]:

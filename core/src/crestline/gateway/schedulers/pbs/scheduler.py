@@ -7,8 +7,8 @@ import re
 from collections.abc import Collection, Sequence
 
 from crestline.gateway.hosts import Commands, Completed
-from crestline.gateway.schedulers.by_commands import CommandScheduler, checked_user
-from crestline.gateway.schedulers.job_book import Entry, JobSource
+from crestline.gateway.schedulers.cli_scheduler import CommandScheduler, checked_user
+from crestline.gateway.schedulers.job_cache import CachedJob, JobSource
 from crestline.gateway.schedulers.pbs import jobs as pbs_jobs
 from crestline.gateway.schedulers.pbs import resources, submission
 from crestline.gateway.schedulers.pbs.commands import HAS_FINISHED, PbsCommands, complaints, no_answer, refusal
@@ -111,14 +111,14 @@ class PbsScheduler(CommandScheduler[resources.Server]):
 
 
 class _Source(JobSource):
-    """PBS as a `JobBook` reads it."""
+    """PBS as a `JobCache` reads it."""
 
     def __init__(self, pbs: PbsCommands, timeout: float) -> None:
         self._pbs = pbs
         self._time_limit = TimeLimit(timeout)
         self._has_history = True
 
-    async def queue(self, user: str, owner: str | None, ids: Collection[str] | None = None) -> list[Entry]:
+    async def queue(self, user: str, owner: str | None, ids: Collection[str] | None = None) -> list[CachedJob]:
         words = sorted({self.family(each) for each in ids}) if ids is not None else []
         limit = self._time_limit if ids is None else None
         output = _judged(await self._pbs.read(user, "qstat", "-t", *_JSON, *words, time_limit=limit))
@@ -126,10 +126,10 @@ class _Source(JobSource):
             return await asyncio.to_thread(_entries, output, owner)
         return _entries(output, owner)
 
-    async def accounting(self, user: str, ids: Collection[str]) -> list[Entry]:
+    async def accounting(self, user: str, ids: Collection[str]) -> list[CachedJob]:
         return pbs_jobs.entries_of(await self.read(user, ids))
 
-    async def history(self, user: str, owner: str | None, since: float) -> list[Entry]:
+    async def history(self, user: str, owner: str | None, since: float) -> list[CachedJob]:
         return pbs_jobs.entries_of(_of(await self.read(user, None), owner))
 
     async def retention(self, user: str) -> float:
@@ -138,7 +138,7 @@ class _Source(JobSource):
     def family(self, job_id: str) -> str:
         return pbs_jobs.family(job_id)
 
-    def element(self, entry: Entry, job_id: str) -> Entry | None:
+    def element(self, entry: CachedJob, job_id: str) -> CachedJob | None:
         return None  # every one is listed
 
     async def read(self, user: str, ids: Collection[str] | None) -> dict[str, dict[str, object]]:
@@ -152,7 +152,7 @@ class _Source(JobSource):
         return read_objects(_judged(await self._pbs.read(user, "qstat", "-t", *_JSON, *words)), "Jobs")
 
 
-def _entries(output: bytes, owner: str | None) -> list[Entry]:
+def _entries(output: bytes, owner: str | None) -> list[CachedJob]:
     return pbs_jobs.entries_of(_of(read_objects(output, "Jobs"), owner))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable
 
-from crestline.gateway.schedulers.job_book import Entry
+from crestline.gateway.schedulers.job_cache import CachedJob
 from crestline.gateway.schedulers.slurm import ids as job_ids
 from crestline.gateway.schedulers.slurm.commands import SlurmCommands
 from crestline.gateway.schedulers.slurm.tables import Layout, Pieces, Row, number, parse_exit, read_table, seconds, text
@@ -23,17 +23,17 @@ _AT_ONCE = 1000
 """ids in one call"""
 
 
-async def read_accounting(commands: SlurmCommands, user: str, ids: Collection[str]) -> list[Entry]:
+async def read_accounting(commands: SlurmCommands, user: str, ids: Collection[str]) -> list[CachedJob]:
     """What is recorded of these jobs, whatever their age; an array's id brings its tasks."""
     wanted = sorted({job_ids.family(each) if "[" in each or "+" in each else each for each in ids})
-    entries: list[Entry] = []
+    entries: list[CachedJob] = []
     for start in range(0, len(wanted), _AT_ONCE):
         some = ",".join(wanted[start : start + _AT_ONCE])
         entries += await read_table(commands, user, _LAYOUT, f"--jobs={some}", convert=_convert)
     return entries
 
 
-async def read_history(commands: SlurmCommands, user: str, owner: str | None, since: float) -> list[Entry]:
+async def read_history(commands: SlurmCommands, user: str, owner: str | None, since: float) -> list[CachedJob]:
     """The jobs of `owner` (None: of all users) that were active after `since` (seconds since the epoch)."""
     whose = "--allusers" if owner is None else f"--user={owner}"
     age = max(round(time.time() - since), 1)
@@ -41,13 +41,13 @@ async def read_history(commands: SlurmCommands, user: str, owner: str | None, si
     return await read_table(commands, user, _LAYOUT, whose, *span, convert=_convert)
 
 
-def _convert(table: Iterable[Pieces]) -> list[Entry]:
+def _convert(table: Iterable[Pieces]) -> list[CachedJob]:
     return jobs_of(_LAYOUT.rows(table))
 
 
-def jobs_of(rows: list[Row]) -> list[Entry]:
+def jobs_of(rows: list[Row]) -> list[CachedJob]:
     """Rows of sacct as jobs, each with its steps."""
-    found: dict[str, Entry] = {}
+    found: dict[str, CachedJob] = {}
     for row in rows:
         job_id, dot, _ = row["JobID"].partition(".")
         if not job_ids.is_job_id(job_id) or _is_half(row):
@@ -59,7 +59,7 @@ def jobs_of(rows: list[Row]) -> list[Entry]:
     return list(found.values())
 
 
-def _entry(row: Row) -> Entry:
+def _entry(row: Row) -> CachedJob:
     start = number(row["Start"])
     minutes = number(row["TimelimitRaw"])
     status, time_ = _status(row), _time(row)
@@ -84,7 +84,7 @@ def _entry(row: Row) -> Entry:
         cpus=number(row["AllocCPUS"]) or number(row["ReqCPUS"]),
         raw_id=job_ids.raw_id(row["JobID"], row["JobIDRaw"]),
     )
-    return Entry(job, row["JobIDRaw"])
+    return CachedJob(job, row["JobIDRaw"])
 
 
 def _step(row: Row) -> JobTask:

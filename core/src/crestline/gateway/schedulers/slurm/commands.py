@@ -6,13 +6,13 @@ import re
 from collections.abc import Mapping
 
 from crestline.gateway.hosts import Completed
+from crestline.gateway.schedulers.error_patterns import ErrorPatterns
 from crestline.gateway.schedulers.programs import Programs
 from crestline.gateway.schedulers.slurm.queries import as_words
 from crestline.gateway.schedulers.time_limit import TimeLimit
-from crestline.gateway.schedulers.wording import Wording
 from crestline.model import GatewayUnavailableError, TooLargeError
 
-WORDING = Wording(
+WORDING = ErrorPatterns(
     "Slurm",
     prefix=re.compile(r"^\w+: (error: )?"),
     no_answer_words=re.compile(
@@ -24,7 +24,7 @@ WORDING = Wording(
     no_job_words=re.compile(r"invalid job id|invalid job array|no such job|job not heterogeneous", re.IGNORECASE),
     no_permission_words=re.compile(r"permission denied|invalid user", re.IGNORECASE),
 )
-complaints, refusal, no_answer = WORDING.complaints, WORDING.refusal, WORDING.no_answer
+complaints, refusal, no_answer = WORDING.stderr_lines, WORDING.refusal, WORDING.unavailable
 
 _NO_ACCOUNTING = b"accounting storage is disabled"
 """a site without slurmdbd: nothing is recorded"""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable
 from functools import lru_cache
 from typing import TypeVar
 
-from crestline.gateway.schedulers.job_book import Entry
+from crestline.gateway.schedulers.job_cache import CachedJob
 from crestline.gateway.schedulers.slurm import ids as job_ids
 from crestline.gateway.schedulers.slurm.commands import SlurmCommands
 from crestline.gateway.schedulers.slurm.tables import (
@@ -44,13 +44,13 @@ class SlurmQueue:
     def __init__(self, commands: SlurmCommands, timeout: float) -> None:
         self._commands = commands
         self._time_limit = TimeLimit(timeout)
-        self._last: dict[str, Entry] = {}
+        self._last: dict[str, CachedJob] = {}
 
-    async def read(self, user: str) -> list[Entry]:
+    async def read(self, user: str) -> list[CachedJob]:
         """The jobs of all users, ended ones of the last minutes (MinJobAge) included."""
         return await _squeue(self._commands, user, None, _LAYOUT, None, self._convert, self._time_limit)
 
-    def _convert(self, table: Iterable[Pieces]) -> list[Entry]:
+    def _convert(self, table: Iterable[Pieces]) -> list[CachedJob]:
         last, self._last = self._last, {}
         words: dict[str, str] = {}
         entries = []
@@ -68,7 +68,7 @@ class SlurmQueue:
 
 async def read_queue(
     commands: SlurmCommands, user: str, owner: str | None, ids: Collection[str] | None = None
-) -> list[Entry]:
+) -> list[CachedJob]:
     """The jobs of `owner` (None: of all users), ended ones of the last minutes (MinJobAge) included."""
     return await _squeue(commands, user, owner, _LAYOUT, ids, _entries)
 
@@ -101,7 +101,7 @@ async def _squeue(
         return []
 
 
-def _entries(table: Iterable[Pieces]) -> list[Entry]:
+def _entries(table: Iterable[Pieces]) -> list[CachedJob]:
     words: dict[str, str] = {}
     return [_entry(_LAYOUT.cells(pieces), words) for pieces in table if job_ids.is_job_id(pieces[0])]
 
@@ -117,7 +117,7 @@ def _limit(cell: str) -> int | None:
     return seconds(cell)
 
 
-def _entry(cells: list[str], words: dict[str, str], fingerprint: int = 0) -> Entry:
+def _entry(cells: list[str], words: dict[str, str], fingerprint: int = 0) -> CachedJob:
     """A job as its row says.
 
     Args:
@@ -167,4 +167,4 @@ def _entry(cells: list[str], words: dict[str, str], fingerprint: int = 0) -> Ent
         cpus=number(cpus),
         raw_id=job_ids.raw_id(job_id, raw_id),
     )
-    return Entry(job, "" if raw_id == job_id else raw_id, fingerprint)
+    return CachedJob(job, "" if raw_id == job_id else raw_id, fingerprint)

@@ -16,12 +16,12 @@ from joserfc import jwt
 from joserfc.jwk import OctKey
 
 from crestline.bounded import BoundedClient, decode
-from crestline.gateway.schedulers.job_book import Entry
+from crestline.gateway.schedulers.error_patterns import RETRY_AFTER
+from crestline.gateway.schedulers.job_cache import CachedJob
+from crestline.gateway.schedulers.single_flight_cache import SingleFlightCache
 from crestline.gateway.schedulers.slurm import ids as job_ids
 from crestline.gateway.schedulers.slurm.options import RestOptions
 from crestline.gateway.schedulers.slurm.restd_jobs import JobsDocument, entries_of, is_cut_short
-from crestline.gateway.schedulers.snapshot import Snapshot
-from crestline.gateway.schedulers.wording import RETRY_AFTER
 from crestline.model import (
     ConfigError,
     CrestlineError,
@@ -103,7 +103,7 @@ class Slurmrestd:
             trust_env=False,
         )
         self._asker = ""
-        self._version = Snapshot(self._negotiate, max_age=_VERSION_AGE)
+        self._version = SingleFlightCache(self._negotiate, max_age=_VERSION_AGE)
 
     async def close(self) -> None:
         await self._version.close()
@@ -111,7 +111,7 @@ class Slurmrestd:
 
     async def queue(
         self, user: str, owner: str | None, ids: Collection[str] | None = None
-    ) -> tuple[list[Entry], list[str]]:
+    ) -> tuple[list[CachedJob], list[str]]:
         """The jobs of `owner` (None: of all users), and the arrays whose waiting tasks slurmrestd cuts short.
 
         Raises:

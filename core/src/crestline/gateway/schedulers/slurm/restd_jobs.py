@@ -6,7 +6,7 @@ import time
 
 import msgspec
 
-from crestline.gateway.schedulers.job_book import Entry
+from crestline.gateway.schedulers.job_cache import CachedJob
 from crestline.gateway.schedulers.slurm import ids as job_ids
 from crestline.gateway.schedulers.slurm.tables import exit_and_signal
 from crestline.model import normalize_state
@@ -97,12 +97,12 @@ def is_cut_short(job: SlurmJob) -> bool:
     return "..." in (job.array_task_string or "")
 
 
-def entries_of(jobs: list[SlurmJob]) -> list[Entry]:
-    """Jobs as a `JobBook` holds them."""
+def entries_of(jobs: list[SlurmJob]) -> list[CachedJob]:
+    """Jobs as a `JobCache` holds them."""
     return [_entry(job) for job in jobs if job_ids.is_job_id(job.listed_id)]
 
 
-def _entry(job: SlurmJob) -> Entry:
+def _entry(job: SlurmJob) -> CachedJob:
     state = _state(job.job_state)
     normal = normalize_state(state)
     exit_code, signal = _ending(job.exit_code)
@@ -140,7 +140,7 @@ def _entry(job: SlurmJob) -> Entry:
         cpus=_number(job.cpus),
         raw_id=job_ids.raw_id(job.listed_id, str(job.job_id)),
     )
-    return Entry(info, str(job.job_id))
+    return CachedJob(info, str(job.job_id))
 
 
 def _number(value: Number) -> int | None:

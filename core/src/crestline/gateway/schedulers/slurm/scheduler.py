@@ -11,9 +11,9 @@ import msgspec
 
 from crestline.gateway.hosts import Commands, Completed
 from crestline.gateway.schedulers.base import RunProgram
-from crestline.gateway.schedulers.by_commands import CommandScheduler, checked_user
-from crestline.gateway.schedulers.command_lines import CommandLine, outcomes, together
-from crestline.gateway.schedulers.job_book import Entry, JobSource
+from crestline.gateway.schedulers.cli_scheduler import CommandScheduler, checked_user
+from crestline.gateway.schedulers.command_lines import CommandLine, combine, outcomes
+from crestline.gateway.schedulers.job_cache import CachedJob, JobSource
 from crestline.gateway.schedulers.slurm import diagnosis, queries, resources, submission
 from crestline.gateway.schedulers.slurm import ids as job_ids
 from crestline.gateway.schedulers.slurm.accounting import read_accounting, read_history
@@ -97,7 +97,7 @@ class SlurmScheduler(CommandScheduler[Site]):
             # Slurm forgets a task that it had not yet told apart from the other waiting ones of its array.
             status = JobStatus(state="CANCELLED", state_reason="None", exit_code=0, interrupt_signal=0)
             when = msgspec.structs.replace(jobs[0].time, end=int(time.time()), elapsed=0)
-            await self._views.keep(user, Entry(msgspec.structs.replace(jobs[0], status=status, time=when)))
+            await self._views.keep(user, CachedJob(msgspec.structs.replace(jobs[0], status=status, time=when)))
 
     async def hold(self, user: str, job_id: str) -> None:
         await self._control(user, "hold", job_id)
@@ -199,7 +199,7 @@ class SlurmScheduler(CommandScheduler[Site]):
     ) -> None:
         """Run several sbatch, and write into `found` what became of each job, by its number."""
         timeout = self._patience_for(len(jobs))
-        line, mark = together([each for _, each in jobs], timeout)
+        line, mark = combine([each for _, each in jobs], timeout)
         try:
             done = await self._slurm.run(user, line.argv, input=line.input, timeout=timeout)
         except CrestlineError as error:
@@ -241,7 +241,7 @@ class SlurmScheduler(CommandScheduler[Site]):
 
 
 class _Source(JobSource):
-    """Slurm as a `JobBook` reads it."""
+    """Slurm as a `JobCache` reads it."""
 
     def __init__(
         self,
@@ -255,7 +255,7 @@ class _Source(JobSource):
         self._whole = whole
         self._site = site
 
-    async def queue(self, user: str, owner: str | None, ids: Collection[str] | None = None) -> list[Entry]:
+    async def queue(self, user: str, owner: str | None, ids: Collection[str] | None = None) -> list[CachedJob]:
         if self._rest is None:
             if owner is None and ids is None:
                 return await self._whole.read(user)
@@ -263,10 +263,10 @@ class _Source(JobSource):
         entries, cut_short = await self._rest.queue(user, owner, ids)
         return entries + (await read_queue(self._slurm, user, owner, cut_short) if cut_short else [])
 
-    async def accounting(self, user: str, ids: Collection[str]) -> list[Entry]:
+    async def accounting(self, user: str, ids: Collection[str]) -> list[CachedJob]:
         return await read_accounting(self._slurm, user, ids)
 
-    async def history(self, user: str, owner: str | None, since: float) -> list[Entry]:
+    async def history(self, user: str, owner: str | None, since: float) -> list[CachedJob]:
         return await read_history(self._slurm, user, owner, since)
 
     async def retention(self, user: str) -> float:
@@ -278,7 +278,7 @@ class _Source(JobSource):
     def stands_for_many(self, job_id: str) -> bool:
         return "[" in job_id
 
-    def element(self, entry: Entry, job_id: str) -> Entry | None:
+    def element(self, entry: CachedJob, job_id: str) -> CachedJob | None:
         if not job_ids.holds(entry.job.job_id, job_id):
             return None
-        return Entry(msgspec.structs.replace(entry.job, job_id=job_id))
+        return CachedJob(msgspec.structs.replace(entry.job, job_id=job_id))

@@ -52,7 +52,7 @@ def job_id_of(done: Completed) -> str:
         lines = done.stdout.decode(errors="replace").split()
         if lines and (match := re.fullmatch(r"(\d+)(;\S*)?", lines[-1], re.ASCII)):
             return match[1]
-    said = reversed(WORDING.complaints(done))
+    said = reversed(WORDING.stderr_lines(done))
     reason = next((line for line in said if line.startswith("Batch job submission failed")), "")
     raise WORDING.submission_refusal("sbatch", done, what=reason, hint=_hint)
 

@@ -12,9 +12,9 @@ from crestline.gateway.config import S3Config
 from crestline.gateway.hosts import Files
 from crestline.gateway.transfers import parts
 from crestline.gateway.transfers.objects import StagedObject, StagedObjects
-from crestline.gateway.transfers.records import ENDED, Records, Transfer
+from crestline.gateway.transfers.records import ENDED, Transfer, TransferRecords
 from crestline.gateway.transfers.s3.store import Head, ObjectStore
-from crestline.model import GatewayUnavailableError, MissingFileError, TransferError
+from crestline.model import FileMissingError, GatewayUnavailableError, TransferError
 from crestline.wire.filesystem import S3Directives
 
 _SOON, _LATE = 0.5, 15.0
@@ -30,7 +30,7 @@ class Staging:
     """The uploads and downloads of one system."""
 
     def __init__(
-        self, config: S3Config, objects: StagedObjects, records: Records, files: Callable[[str], Files]
+        self, config: S3Config, objects: StagedObjects, records: TransferRecords, files: Callable[[str], Files]
     ) -> None:
         self._config = config
         self._store = ObjectStore(config, config.read_secret())
@@ -79,7 +79,7 @@ class Staging:
         url = await self._store.download_url(staged, _lifetime(transfer))
         return S3Directives(transfer_method="s3", download_url=url)
 
-    async def land(self, transfer: Transfer) -> None:
+    async def import_(self, transfer: Transfer) -> None:
         """Wait until an upload is complete in the store, and write it to its place, part by part.
 
         Raises:
@@ -108,11 +108,11 @@ class Staging:
         _check(head, stored)
         try:
             await files.uploads.finish(transfer.path, transfer.transfer_id)
-        except MissingFileError:
+        except FileMissingError:
             if not resumed:  # else the gateway was killed just after it had got its name
                 raise
 
-    async def push(self, transfer: Transfer) -> None:
+    async def export(self, transfer: Transfer) -> None:
         """Write a file of the system to the store.
 
         Raises:
@@ -153,7 +153,7 @@ class Staging:
             if transfer is None or ended or (transfer.state in ENDED and self._is_over(transfer)):
                 await self._drop(staged)
 
-    def nudge(self, transfer_id: str) -> None:
+    def wake(self, transfer_id: str) -> None:
         """Look at an upload now: a client asks for its state."""
         if transfer_id in self._nudges:
             self._nudges[transfer_id].set()
@@ -166,7 +166,7 @@ class Staging:
         await self._store.ensure_bucket(bucket)
         try:
             upload_id = await self._store.begin(bucket, key)
-        except MissingFileError:  # the bucket has been removed since
+        except FileMissingError:  # the bucket has been removed since
             self._store.forget_bucket(bucket)
             await self._store.ensure_bucket(bucket)
             upload_id = await self._store.begin(bucket, key)
@@ -183,7 +183,7 @@ class Staging:
     async def _complete(self, staged: StagedObject, etags: list[str]) -> None:
         try:
             await self._store.complete(staged, etags)
-        except MissingFileError:  # complete already, and the answer got lost?
+        except FileMissingError:  # complete already, and the answer got lost?
             await self._store.head(staged)
 
     async def _arrival(self, transfer: Transfer, staged: StagedObject) -> Head:
@@ -193,7 +193,7 @@ class Staging:
             while True:
                 try:
                     return await self._store.head(staged)
-                except MissingFileError:
+                except FileMissingError:
                     if time.time() > transfer.expires:
                         raise TransferError("The upload was not completed in time.") from None
                 except GatewayUnavailableError:

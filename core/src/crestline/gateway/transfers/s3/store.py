@@ -20,7 +20,7 @@ from yarl import URL
 from crestline.gateway.config import S3Config
 from crestline.gateway.transfers.objects import StagedObject
 from crestline.gateway.transfers.s3.session import BoundedSession
-from crestline.model import CrestlineError, GatewayUnavailableError, MissingFileError, TransferError
+from crestline.model import CrestlineError, FileMissingError, GatewayUnavailableError, TransferError
 
 _CONNECT, _READ = 3.0, 5.0
 """seconds for a connection, and between two pieces of an answer"""
@@ -55,7 +55,7 @@ class ObjectStore:
     """One S3 server with one access key.
 
     Methods raise `GatewayUnavailableError` where it does not answer, at once if it did not just before;
-    `MissingFileError` for what is not there; `CrestlineError` where it refuses the gateway.
+    `FileMissingError` for what is not there; `CrestlineError` where it refuses the gateway.
     """
 
     def __init__(self, config: S3Config, secret: str) -> None:
@@ -208,7 +208,7 @@ class ObjectStore:
             try:
                 with self._typed():
                     await getattr(self._client, call)(**_place(staged), **options)
-            except MissingFileError:
+            except FileMissingError:
                 continue
 
     async def _new_client(self, endpoint: str) -> Any:
@@ -263,7 +263,7 @@ class ObjectStore:
                 " make buckets and objects, and the clocks must agree.",
             )
         if code in _NOT_THERE:
-            return MissingFileError("The object is not in the store.")
+            return FileMissingError("The object is not in the store.")
         if status >= 500 or status in (0, 408, 429):
             return self._no_answer(code or str(status))
         return CrestlineError(f"The object store refused a request ({code or status}).", hint="Tell the operator.")

@@ -112,7 +112,7 @@ def write(path: str, value: Any) -> None:
     os.replace(temporary, path)
 
 
-def poke(fifo: str, line: str) -> bool:
+def notify(fifo: str, line: str) -> bool:
     """Write one line into a FIFO; False if it has no reader, or is full, so that its reader wakes anyway."""
     try:
         descriptor = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)

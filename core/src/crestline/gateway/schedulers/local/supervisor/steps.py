@@ -116,7 +116,7 @@ def _fail(message: str, code: int) -> int:
 
 def _tell(directory: str) -> None:
     task: records.Task = records.read(os.path.join(directory, records.TASK))
-    records.poke(task["wake"], os.path.basename(directory))
+    records.notify(task["wake"], os.path.basename(directory))
 
 
 if __name__ == "__main__":

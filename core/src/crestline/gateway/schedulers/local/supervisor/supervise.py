@@ -37,11 +37,11 @@ def supervise(directory: str) -> None:
     if record is None:
         Supervisor(task).run()
     elif record["end"] is None:
-        _bury(task, record)
+        _finalize_orphan(task, record)
     os.close(lock)
 
 
-def _bury(task: Task, record: Record) -> None:
+def _finalize_orphan(task: Task, record: Record) -> None:
     rebooted = record["boot"] != records.boot_id()
     if not rebooted:
         from crestline.gateway.schedulers.local.supervisor import processes
@@ -65,7 +65,7 @@ def _end(task: Task, record: Record) -> None:
         except OSError as error:  # a full disk: the outcome must not be lost, so it waits for room
             print(f"cannot record the end of the job, trying again: {error}", flush=True)
             time.sleep(_RECORD_AGAIN)
-    records.poke(task["wake"], os.path.basename(os.getcwd()))
+    records.notify(task["wake"], os.path.basename(os.getcwd()))
 
 
 class Supervisor:
@@ -115,7 +115,7 @@ class Supervisor:
         self._tell()
         while True:
             self._wait()
-            self._obey()
+            self._process_requests()
             self._reap()
             if self._status is not None and not self._has_processes():
                 break
@@ -211,7 +211,7 @@ class Supervisor:
         self._record |= {"state": state, "reason": reason, "exit_code": exit_code, "signal": number}
         _end(self._task, {**self._record, "end": time.time()})
 
-    def _obey(self) -> None:
+    def _process_requests(self) -> None:
         if os.path.exists(records.CANCEL):
             self._stop("CANCELLED", "None")
         for name in sorted(os.listdir(records.REQUESTS)):
@@ -264,7 +264,7 @@ class Supervisor:
             self._record["suspended_since"] = None
 
     def _tell(self, request: str = "", error: str = "") -> None:
-        records.poke(self._task["wake"], f"{os.path.basename(os.getcwd())} {request} {error}".rstrip())
+        records.notify(self._task["wake"], f"{os.path.basename(os.getcwd())} {request} {error}".rstrip())
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
         self._stop("NODE_FAIL", "SupervisorTerminated")
@@ -274,12 +274,12 @@ class Supervisor:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # the child has our handler until it drops it
         pid = os.fork()
         if pid == 0:
-            _become(self._task, argv, self._script, step)
+            _exec(self._task, argv, self._script, step)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         return pid
 
 
-def _become(task: Task, argv: list[str], group: int, step: Step | None) -> NoReturn:
+def _exec(task: Task, argv: list[str], group: int, step: Step | None) -> NoReturn:
     """In the new process: turn into the program, in the process group of the script."""
     message = ""
     environment = task["environment"]

@@ -1,0 +1,247 @@
+"""What schedulers have in common that are driven by commands: shared status reads, and submissions found again."""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+import hashlib
+import logging
+import re
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Generic, Protocol, TypeVar
+
+import msgspec
+
+from crestline.gateway.schedulers.base import JobList, JobQuery, Scheduler, each_of
+from crestline.gateway.schedulers.job_cache import JobSource, ListSharing
+from crestline.gateway.schedulers.job_views import JobViews
+from crestline.gateway.schedulers.programs import ProgramOptions
+from crestline.model import (
+    CrestlineError,
+    GatewayUnavailableError,
+    JobNotFoundError,
+    PermissionDeniedError,
+    normalize_state,
+)
+from crestline.model.text import printable
+from crestline.single_flight import SingleFlight
+from crestline.wire.compute import JobDescription, JobInfo
+
+_log = logging.getLogger(__name__)
+
+_SITE_AGE = 3600.0
+"""seconds after which the batch system is asked again what it is"""
+
+_LONGEST_VERSION = 64
+
+_OPEN_KEPT = 3600.0
+"""seconds that a submission without an answer is remembered after its command has ended"""
+
+
+class Site(Protocol):
+    """What a batch system tells of itself."""
+
+    @property
+    def version(self) -> str:
+        """Of its software."""
+
+
+SiteT = TypeVar("SiteT", bound=Site)
+
+
+class CommandScheduler(Scheduler, Generic[SiteT]):
+    """A batch system behind commands.
+
+    Args:
+        name: of the system.
+        source: where job lists come from.
+        options: what the site says of its batch system.
+        order: sorts job ids.
+    """
+
+    def __init__(
+        self, name: str, source: JobSource, options: ProgramOptions, order: Callable[[str], tuple[int, ...]]
+    ) -> None:
+        self.name = name
+        self.version = "unknown"
+        self._observer = options.observer
+        self._max_age = options.max_age
+        self._submit_timeout = options.submit_timeout
+        self._views = JobViews(source, options, order)
+        # For each user apart: without an observer a user's own login decides which programs answer.
+        self._site_known: dict[str, SiteT] = {}
+        self._site_read: SingleFlight[str, SiteT] = SingleFlight(ttl=_SITE_AGE)
+        self._open: dict[tuple[str, str], float] = {}
+        """(user, tag) of submissions without an answer -> when, by `time.monotonic()`, their command has ended"""
+
+    def share_lists(self, sharing: ListSharing) -> None:
+        """Use the lists of the queue that other gateways have asked for; called before `start`."""
+        self._views.sharing = sharing
+
+    async def start(self) -> None:
+        if self._observer is not None:
+            try:
+                await self._site(self._observer)
+            except (GatewayUnavailableError, PermissionDeniedError) as error:
+                _log.warning("The scheduler of %s: %s %s", self.name, error, list(error.details))
+
+    async def stop(self) -> None:
+        await self._views.close()
+        await self._site_read.drain()
+
+    async def submit(self, user: str, job: JobDescription, key: str | None = None) -> str:
+        tag = key_tag(key or uuid.uuid4().hex)
+        now = time.monotonic()
+        self._open = {each: end for each, end in self._open.items() if end > now - _OPEN_KEPT}
+        self._open[user, tag] = now + self._submit_timeout + 1
+        try:
+            job_id = await self._submit(checked_user(user), job, tag)
+        finally:
+            self._views.change(user)
+        del self._open[user, tag]
+        return job_id
+
+    async def submit_many(
+        self, user: str, jobs: Sequence[tuple[JobDescription, str | None]]
+    ) -> list[str | CrestlineError]:
+        tagged = [(job, key_tag(key or uuid.uuid4().hex)) for job, key in jobs]
+        now = time.monotonic()
+        self._open = {each: end for each, end in self._open.items() if end > now - _OPEN_KEPT}
+        ended = now + self._patience_for(len(tagged)) + 1
+        self._open |= {(user, tag): ended for _, tag in tagged}
+        try:
+            outcomes = await self._submit_many(checked_user(user), tagged)
+        finally:
+            self._views.change(user)
+        for (_, tag), outcome in zip(tagged, outcomes, strict=True):
+            if isinstance(outcome, str):
+                del self._open[user, tag]
+        return outcomes
+
+    def _patience_for(self, count: int) -> float:
+        """Seconds after which the commands that submit so many jobs have ended."""
+        return self._submit_timeout * count
+
+    async def _submit_many(self, user: str, jobs: Sequence[tuple[JobDescription, str]]) -> list[str | CrestlineError]:
+        """As `_submit` for each (job, tag)."""
+        return await each_of(jobs, lambda job: self._submit(user, *job))
+
+    async def find(self, user: str, key: str) -> str | None:
+        tag = key_tag(key)
+        found = await self._find(checked_user(user), tag)
+        if found is None:
+            # Its command may still be on the way, be it ours, a gateway's that was killed, or another replica's.
+            now = time.monotonic()
+            if (left := self._open.setdefault((user, tag), now + self._submit_timeout + 1) - now) > 0:
+                raise GatewayUnavailableError(
+                    "An earlier attempt of this submission may still arrive.",
+                    hint="RetryMode it with the same key.",
+                    retry_after=left,
+                )
+            await asyncio.sleep(self._max_age)  # the batch system may have heard of it after it answered
+            found = await self._find(user, tag)
+        return found
+
+    async def jobs(self, user: str, query: JobQuery) -> JobList:
+        return await self._jobs(user, query)
+
+    async def cancel(self, user: str, job_id: str) -> None:
+        jobs = await self._known(user, job_id)
+        if all(normalize_state(job.status.state, job.status.exit_code).is_terminal for job in jobs):
+            _refuse_others(jobs, user, job_id)
+            return
+        try:
+            await self._cancel(user, job_id, jobs)
+        finally:
+            self._views.change(user)
+
+    @abc.abstractmethod
+    async def _read_site(self, user: str) -> SiteT:
+        """Ask the batch system what it is."""
+
+    async def _site(self, user: str) -> SiteT:
+        """What the batch system is, as it told within the last hour or before it stopped answering.
+
+        Raises:
+            GatewayUnavailableError: it has never answered.
+        """
+        asker = self._observer or user
+        try:
+            self._site_known[asker] = await self._site_read.get(asker, lambda: self._read_site(asker))
+        except GatewayUnavailableError:
+            if asker not in self._site_known:
+                raise
+        site = self._site_known[asker]
+        if self._observer is not None:  # a user's own login may answer anything, and others would read it
+            self.version = printable(site.version)[:_LONGEST_VERSION]
+        return site
+
+    @abc.abstractmethod
+    async def _cancel(self, user: str, job_id: str, jobs: Sequence[JobInfo]) -> None:
+        """End a job or an array, of which `jobs` are the elements; nothing happens to what has ended meanwhile."""
+
+    @abc.abstractmethod
+    async def _submit(self, user: str, job: JobDescription, tag: str) -> str:
+        """Submit a job that carries `tag`, and return its id."""
+
+    @abc.abstractmethod
+    async def _find(self, user: str, tag: str) -> str | None:
+        """The id of the job of `user` that carries `tag`, by a look at the batch system itself.
+
+        Raises:
+            GatewayUnavailableError: a place where it might be does not answer.
+        """
+
+    @abc.abstractmethod
+    async def _full_id(self, user: str, job_id: str) -> str | None:
+        """The id as lists have it, None for what can be no id."""
+
+    async def _own_only(self, user: str) -> bool:
+        """Whether the batch system hides users' jobs from each other, which an observer would not notice."""
+        return False
+
+    async def _jobs(self, user: str, query: JobQuery, *, now: bool = False) -> JobList:
+        if query.ids is not None:
+            ids = [await self._full_id(user, each) for each in query.ids]
+            query = msgspec.structs.replace(query, ids=tuple(each for each in ids if each is not None))
+            if not query.ids:
+                return JobList()
+        own_only = self._observer is not None and await self._own_only(user)
+        return await self._views.jobs(checked_user(user), query, now=now, own_only=own_only)
+
+    async def _known(self, user: str, job_id: str) -> list[JobInfo]:
+        """The job or the elements of the array, looked for once more before it is said that there is none."""
+        query = JobQuery(ids=(job_id,), all_users=True)
+        jobs = await self._jobs(user, query) or await self._jobs(user, query, now=True)
+        if not jobs:
+            raise JobNotFoundError("Job not found.", hint="Check the id.")
+        return jobs
+
+    async def _own(self, user: str, job_id: str) -> list[JobInfo]:
+        """As `_known`, and the user's own."""
+        jobs = await self._known(user, job_id)
+        _refuse_others(jobs, user, job_id)
+        return jobs
+
+
+def _refuse_others(jobs: Sequence[JobInfo], user: str, job_id: str) -> None:
+    if any(job.user != user for job in jobs):
+        raise PermissionDeniedError(f"Job {job_id} belongs to another user.", hint="Ask its owner.")
+
+
+def key_tag(key: str) -> str:
+    """What a job says about the key that it was submitted with."""
+    return "crestline:" + hashlib.sha256(key.encode()).hexdigest()[:40]
+
+
+def checked_user(user: str) -> str:
+    """Return `user` if a batch system's programs take it for one user, and for nothing else.
+
+    Raises:
+        PermissionDeniedError: invalid user name.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_.][A-Za-z0-9_.@+-]*\$?", user, re.ASCII):
+        raise PermissionDeniedError("Your user name cannot be a user of this system.", hint="Ask the operator.")
+    return user

@@ -1,0 +1,49 @@
+"""Time limits as users write them, and the trap that YAML sets: 00:30:00 without quotes is the number 1800."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from crestline.model import InvalidRequestError
+from crestline.model.time_limits import format_duration, parse_time_limit
+from crestline_gitlab_runner.failures import BuildFailureError
+
+
+class TimeLimit(msgspec.Struct, frozen=True):
+    """A time limit, with what the user should know about how it was read."""
+
+    text: str
+    """the time limit in Slurm's notation"""
+    seconds: int
+    remark: str = ""
+
+
+def parse_limit(text: str, who: str, *, longest: int | None) -> TimeLimit:
+    """A limit as sbatch's `--time` takes it; a bare number is minutes.
+
+    Args:
+        longest: seconds; a bare number beyond it that YAML may have made of `hours:minutes:seconds` is refused.
+
+    Raises:
+        BuildFailureError: it is not a time limit, or probably not the one that was meant.
+    """
+    if re.fullmatch(r"\d{1,9}", text, re.ASCII) and (number := int(text)):
+        seconds = number * 60
+        meant = format_duration(number)
+        trap = (
+            f"{who} is the bare number {number}, which Slurm takes as minutes ({format_duration(seconds)}). "
+            f'If you wrote {meant} without quotes, YAML has made {number} of it: write "{meant}".'
+        )
+        if longest is not None and seconds > longest and number >= 60:
+            raise BuildFailureError(trap, hint=f"More than {format_duration(longest)} is not possible here.")
+        return TimeLimit(format_duration(seconds), seconds, trap if number >= 60 else "")
+    try:
+        total = parse_time_limit(text)
+    except InvalidRequestError as error:
+        hint = 'Write "01:30:00", "1-12:00:00", or minutes.'
+        raise BuildFailureError(f"{who}: {error.message}", hint=hint) from error
+    if not total:
+        raise BuildFailureError(f"{who}: {text!r} is no limit, and a job needs one.", hint='Write "00:10:00".')
+    return TimeLimit(format_duration(total), total)
