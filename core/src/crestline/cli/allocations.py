@@ -14,7 +14,7 @@ app = make_app()
 
 @app.command()
 def allocations(site: Site = None, json: Json = False) -> None:
-    """Show the budget of your accounts on a system, what is used of it, and what is left."""
+    """Show the budget of your accounts on a system, how much is used, and how much is left."""
     found = on_system(site, lambda system: system.allocations(), retry=False)
     if json:
         print_json([msgspec.to_builtins(each) | {"left": each.left} for each in found])

@@ -35,7 +35,7 @@ def add(
     config: ConfigFile = None,
     json: Json = False,
 ) -> None:
-    """Add a client and print its secret, this once."""
+    """Add a client and print its secret once."""
     secret = run_async(_add(config, state_dir, client_id, user, read_scopes(scope)))
     if json:
         print_json({"client_id": client_id, "client_secret": secret, "username": user})

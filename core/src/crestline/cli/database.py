@@ -15,7 +15,7 @@ from crestline.cli.output import note
 
 app = make_app()
 database = make_app(
-    help="Bring the schema of a gateway's database back to that of an earlier version.", no_args_is_help=True
+    help="Downgrade the schema of a gateway's database to that of an earlier version.", no_args_is_help=True
 )
 app.add_typer(database, name="database")
 

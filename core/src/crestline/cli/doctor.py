@@ -28,7 +28,7 @@ def doctor(
     ] = None,
     site: Site = None,
     user: Annotated[
-        str | None, typer.Option(metavar="NAME", help="With --config: a user of the systems to try logins with.")
+        str | None, typer.Option(metavar="NAME", help="With --config: the user to test logins with.")
     ] = None,
     json: Json = False,
 ) -> None:

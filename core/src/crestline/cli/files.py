@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 app = make_app()
 
-_WHERE = "Not absolute: in the user's default directory. Also SYSTEM@SITE:PATH."
+_WHERE = "Relative paths start at the user's default directory. Also SYSTEM@SITE:PATH."
 
 
 @app.command()
@@ -92,14 +92,16 @@ def cp(
             autocompletion=complete_paths,
         ),
     ],
-    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Directories with all that is in them.")] = False,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Include directories and their content.")
+    ] = False,
     site: Site = None,
     json: Json = False,
 ) -> None:
-    """Copy files to or from the system; again after an interruption, it goes on where it stood.
+    """Copy files to or from the system; repeat the command to resume after an interruption.
 
-    Files that are the same on both sides are skipped. A directory becomes TARGET, or is copied into TARGET if that ends
-    in a slash (or is `.`, `..` or `:`). What exists does not matter, so the same command again completes the copy.
+    Files that are identical on both sides are skipped. A directory is copied to TARGET, or into TARGET if that ends
+    in a slash (or is `.`, `..` or `:`), whether TARGET exists or not. So repeating the command completes the copy.
     """
     if len(paths) < 2:
         raise UsageError("cp needs a source and a target.")
@@ -158,8 +160,10 @@ def mkdir(
 @app.command()
 def rm(
     paths: Annotated[list[str], typer.Argument(metavar="PATH...", help=_WHERE, autocompletion=complete_remote_paths)],
-    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Directories with all that is in them.")] = False,
-    force: Annotated[bool, typer.Option("--force", "-f", help="What does not exist is not an error.")] = False,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Include directories and their content.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Ignore files that do not exist.")] = False,
     site: Site = None,
 ) -> None:
     """Remove files of the system."""
@@ -187,7 +191,8 @@ def mv(
     ],
     site: Site = None,
 ) -> None:
-    """Move or rename files within the system; into TARGET if that is a directory. A job on plain FirecREST."""
+    """Move or rename files within the system; into TARGET if that is a directory. Plain FirecREST does this in a
+    job."""
     if len(paths) < 2:
         raise UsageError("mv needs a source and a target.")
     *sources, target = [parse_remote_path(path, site, remote=True) for path in paths]

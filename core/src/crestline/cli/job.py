@@ -23,7 +23,7 @@ app = make_app()
 
 @app.command("job")
 def show(jobs: JobIds, site: Site = None, json: Json = False) -> None:
-    """Show jobs, and the processor time, memory and GPUs that they use of what they hold."""
+    """Show jobs, and how much of their processor time, memory and GPUs they use."""
 
     async def action(system: System) -> None:
         several = Several(jobs, json=json)

@@ -58,7 +58,7 @@ def submit(
     resources: dict[str, Any],
     remote: Annotated[bool, typer.Option("--remote", help="SCRIPT is an absolute path on the system.")] = False,
     key: Annotated[
-        str | None, typer.Option(help="Names this submission: the same key again finds the job and starts no second.")
+        str | None, typer.Option(help="Name of this submission; the same key returns the existing job.")
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the job and exit with its code.")] = False,
     site: Site = None,
@@ -86,10 +86,10 @@ def submit(
 @app.command()
 def ps(
     all_users: Annotated[bool, typer.Option("--all-users", help="Jobs of all users.")] = False,
-    name: Annotated[str | None, typer.Option("--name", help="Jobs of this name only.")] = None,
-    account: Annotated[str | None, typer.Option("--account", "-A", help="Jobs of this account only.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Only jobs with this name.")] = None,
+    account: Annotated[str | None, typer.Option("--account", "-A", help="Only jobs of this account.")] = None,
     window: Annotated[
-        str | None, typer.Option("--window", metavar="TIME", help="Jobs of the last so long: 90m, 8h, 3d.")
+        str | None, typer.Option("--window", metavar="TIME", help="Only jobs of this last period: 90m, 8h, 3d.")
     ] = None,
     site: Site = None,
     json: Json = False,
@@ -175,12 +175,12 @@ def _print_jobs(jobs: list[Job], *, all_users: bool) -> None:
 def wait(
     jobs: JobIds,
     timeout: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Give up after so long (exit code 75); the jobs continue.")
+        str | None, typer.Option(metavar="TIME", help="Give up after this time (exit code 75); the jobs continue.")
     ] = None,
     site: Site = None,
     json: Json = False,
 ) -> None:
-    """Wait until jobs have ended; exit with the first code that is not 0, in the order of the jobs given."""
+    """Wait until jobs have ended; exit with the first non-zero exit code, in the order given."""
     limit = seconds(timeout) if timeout else None
 
     async def action(system: System) -> list[Job]:
@@ -199,8 +199,8 @@ def logs(
         str,
         typer.Argument(metavar="JOB", help="Job id; 12_3 for element 3 of array 12.", autocompletion=complete_jobs),
     ],
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
-    stderr: Annotated[bool, typer.Option("--stderr", help="The file of standard error.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Continue until the job has ended.")] = False,
+    stderr: Annotated[bool, typer.Option("--stderr", help="Print standard error instead.")] = False,
     site: Site = None,
     json: Json = False,
 ) -> None:
@@ -258,7 +258,7 @@ def cancel(
     site: Site = None,
     json: Json = False,
 ) -> None:
-    """Cancel jobs; one that has ended already is not an error."""
+    """Cancel jobs; jobs that have already ended are no error."""
     if bool(jobs) == bool(key):
         raise UsageError("Give either jobs or --key KEY.")
 

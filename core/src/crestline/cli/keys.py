@@ -54,7 +54,7 @@ def create(
     config: ConfigFile = None,
     json: Json = False,
 ) -> None:
-    """Create an API key and print it, this once."""
+    """Create an API key and print it once."""
     life = seconds(expires) if expires else None
     scopes = read_scopes(scope)
     if user is None and (state_dir or config or group):
@@ -79,7 +79,7 @@ def list_(
     config: ConfigFile = None,
     json: Json = False,
 ) -> None:
-    """List API keys that were not revoked."""
+    """List active API keys."""
     found = run_async(_list_in_store(config, state_dir, user) if user or state_dir or config else _list(site))
     if json:
         print_json([structs.asdict(each) for each in found])
@@ -105,7 +105,7 @@ def revoke(
     state_dir: StateDir = None,
     config: ConfigFile = None,
 ) -> None:
-    """End API keys, at once."""
+    """Revoke API keys immediately."""
     run_async(
         _revoke_in_store(config, state_dir, user, key_ids) if user or state_dir or config else _revoke(site, key_ids)
     )

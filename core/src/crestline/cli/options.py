@@ -42,8 +42,8 @@ Site = Annotated[
         "-s",
         metavar="SYSTEM@SITE",
         envvar="CRESTLINE_SITE",
-        help="Which system of which site; submit and run take `any`, too. Default: FIRECREST_* variables, else the"
-        " default of the sites file.",
+        help="System and site to use; submit and run also accept `any`. Default: the FIRECREST_*"
+        " variables, else the default of the sites file.",
         autocompletion=_complete_targets,
     ),
 ]

@@ -38,21 +38,21 @@ BUILT_IN = {
     ),
     "systems": BuiltIn("systems", "List the systems of all configured sites, or of one, with their health."),
     "allocations": BuiltIn(
-        "allocations", "Show the budget of your accounts on a system, what is used of it, and what is left."
+        "allocations", "Show the budget of your accounts on a system, how much is used, and how much is left."
     ),
-    "run": BuiltIn("run", "Upload, submit, follow the output live, collect results, and exit with the job's code."),
+    "run": BuiltIn(
+        "run", "Upload files, submit a job, follow its output, collect results, and exit with the job's code."
+    ),
     "submit": BuiltIn("jobs", "Submit a batch script and print the job's id."),
     "ps": BuiltIn("jobs", "List jobs."),
-    "job": BuiltIn("job", "Show jobs, and the processor time, memory and GPUs that they use of what they hold."),
-    "wait": BuiltIn(
-        "jobs", "Wait until jobs have ended; exit with the first code that is not 0, in the order of the jobs given."
-    ),
+    "job": BuiltIn("job", "Show jobs, and how much of their processor time, memory and GPUs they use."),
+    "wait": BuiltIn("jobs", "Wait until jobs have ended; exit with the first non-zero exit code, in the order given."),
     "logs": BuiltIn("jobs", "Print a job's output; with --json, JSON lines with pieces of its text."),
-    "cancel": BuiltIn("jobs", "Cancel jobs; one that has ended already is not an error."),
+    "cancel": BuiltIn("jobs", "Cancel jobs; jobs that have already ended are no error."),
     "ls": BuiltIn("files", "List a directory of the system."),
     "cat": BuiltIn("files", "Print files of the system, byte for byte; with --json as text."),
     "tail": BuiltIn("files", "Print the end of a text file of the system."),
-    "cp": BuiltIn("files", "Copy files to or from the system; again after an interruption, it goes on where it stood."),
+    "cp": BuiltIn("files", "Copy files to or from the system; repeat the command to resume after an interruption."),
     "mv": BuiltIn("files", "Move or rename files within the system; into TARGET if that is a directory."),
     "rm": BuiltIn("files", "Remove files of the system."),
     "mkdir": BuiltIn("files", "Make directories on the system."),
@@ -67,7 +67,7 @@ BUILT_IN = {
         "Add, list and remove OAuth2 clients of a gateway of this machine, whether it is being served or not.",
     ),
     "audit": BuiltIn("audit", "Print the audit trail, the oldest record first; with --json one record per line."),
-    "database": BuiltIn("database", "Bring the schema of a gateway's database back to that of an earlier version."),
+    "database": BuiltIn("database", "Downgrade the schema of a gateway's database to that of an earlier version."),
 }
 """in the order of `crestline --help`"""
 

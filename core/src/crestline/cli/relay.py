@@ -28,7 +28,7 @@ def relay(
     certificate: Annotated[Path | None, typer.Option(metavar="PEM", help="Speak TLS with this certificate.")] = None,
     private_key: Annotated[Path | None, typer.Option(metavar="PEM", help="The certificate's key.")] = None,
     allow_plain_http: Annotated[
-        bool, typer.Option("--allow-plain-http", help="Listen beyond this machine without TLS.")
+        bool, typer.Option("--allow-plain-http", help="Listen on other addresses than loopback without TLS.")
     ] = False,
 ) -> None:
     """Serve the relay: jobs dial in at /relay/agents, hubs' proxies reach them through the configured ingresses."""

@@ -46,7 +46,8 @@ app = make_app()
 def run(
     resources: dict[str, Any],
     command: Annotated[
-        list[str] | None, typer.Argument(metavar="COMMAND [ARGUMENT...]", help="What to run; options go before it.")
+        list[str] | None,
+        typer.Argument(metavar="COMMAND [ARGUMENT...]", help="Command to run; options come before it."),
     ] = None,
     script: Annotated[
         str | None, typer.Option(metavar="FILE", help="A batch script instead of a command; - for stdin.")
@@ -55,47 +56,48 @@ def run(
         list[Path],
         typer.Option(
             metavar="PATH",
-            help="Copy this into the working directory first; of a directory `.` what is in it. Repeatable.",
+            help="Upload this file or directory first; of `.`, its content. Repeatable.",
         ),
     ] = [],  # noqa: B006
     exclude: Annotated[
         list[str],
         typer.Option(
             metavar="PATTERN",
-            help="Not to upload, beside .git and what .gitignore and .crestlineignore exclude; repeatable.",
+            help="Exclude from the upload, beside .git and what .gitignore and .crestlineignore exclude; repeatable.",
         ),
     ] = [],  # noqa: B006
     include: Annotated[
-        list[str], typer.Option(metavar="PATTERN", help="Upload this although it is excluded; repeatable.")
+        list[str], typer.Option(metavar="PATTERN", help="Upload this even if it is excluded; repeatable.")
     ] = [],  # noqa: B006
     collect: Annotated[
         list[str],
-        typer.Option(metavar="GLOB", help="Fetch files of the working directory that match, afterwards; repeatable."),
+        typer.Option(metavar="GLOB", help="Download matching files of the working directory afterwards; repeatable."),
     ] = [],  # noqa: B006
     junit: Annotated[
-        list[str], typer.Option(metavar="GLOB", help="As --collect, for test reports, which are counted; repeatable.")
+        list[str],
+        typer.Option(metavar="GLOB", help="Like --collect, for test reports, whose results are counted; repeatable."),
     ] = [],  # noqa: B006
-    output_dir: Annotated[Path, typer.Option(metavar="DIR", help="Where to put what is fetched.")] = Path("."),
+    output_dir: Annotated[Path, typer.Option(metavar="DIR", help="Directory for downloaded files.")] = Path("."),
     key: Annotated[
         str | None,
         typer.Option(
             "--key",
             "--idempotency-key",
-            help="Names this run: the same key again resumes it, and starts no second one.",
+            help="Name of this run; the same key resumes the run instead of starting another one.",
         ),
     ] = None,
-    attach: Annotated[bool, typer.Option("--attach", help="Go on with the run of --key; start nothing.")] = False,
+    attach: Annotated[bool, typer.Option("--attach", help="Resume the run of --key; never start one.")] = False,
     detach: Annotated[
-        bool, typer.Option("--detach", help="Print the job's id and leave: no log, no results, no cancelling.")
+        bool, typer.Option("--detach", help="Print the job's ID and exit: no log, no results, no cancellation.")
     ] = False,
     site: Site = None,
     json: Json = False,
 ) -> None:
-    """Upload, submit, follow the output live, collect results, and exit with the job's code.
+    """Upload files, submit a job, follow its output, collect results, and exit with the job's code.
 
-    The working directory, unless --workdir names one, is a new one below crestline-runs in the user's default
-    directory; it stays. Ctrl-C and SIGTERM cancel the job. With --json every step and every piece of output is a line
-    of JSON. In GitHub Actions the step gets outputs and a summary.
+    Unless --workdir is given, the working directory is a new one below crestline-runs in the user's default
+    directory. It is kept. Ctrl-C and SIGTERM cancel the job. With --json, every step and every piece of output is a
+    line of JSON. In GitHub Actions, the step gets outputs and a summary.
     """
     if key == "":  # such as an unset variable's: each run would be a new one, against what the option promises
         raise UsageError("--key is empty: name the run, or leave the option out.")

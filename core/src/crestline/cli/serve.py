@@ -49,7 +49,7 @@ class LogLevel(StrEnum):
 @app.command()
 def serve(
     config: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="TOML file with the configuration; none is needed.")
+        Path | None, typer.Option(metavar="FILE", help="TOML file with the configuration (optional).")
     ] = None,
     state_dir: StateDir = None,
     host: Annotated[
@@ -65,21 +65,19 @@ def serve(
         str | None, typer.Option(metavar="URL", help="Base of the URLs that clients see, behind a proxy.")
     ] = None,
     allow_plain_http: Annotated[
-        bool, typer.Option("--allow-plain-http", help="Listen beyond this machine without TLS.")
+        bool, typer.Option("--allow-plain-http", help="Listen on other addresses than loopback without TLS.")
     ] = False,
     trust_all_users: Annotated[
         bool,
-        typer.Option("--trust-all-users", help="Let users other than the operator use systems of this machine."),
+        typer.Option("--trust-all-users", help="Let users other than the operator use systems on this machine."),
     ] = False,
-    log_level: Annotated[LogLevel, typer.Option(help="What the log on stderr holds.")] = LogLevel.WARNING,
-    log_format: Annotated[
-        LogFormat, typer.Option(help="Lines of the log: text, or a JSON object each.")
-    ] = LogFormat.TEXT,
+    log_level: Annotated[LogLevel, typer.Option(help="Level of the log on stderr.")] = LogLevel.WARNING,
+    log_format: Annotated[LogFormat, typer.Option(help="Format of log lines: text or JSON objects.")] = LogFormat.TEXT,
     sign_in_link: Annotated[
         bool | None,
         typer.Option(
             "--sign-in-link/--no-sign-in-link",
-            help="Print a link that signs a browser in once, within ten minutes.",
+            help="Print a link that signs in a browser once, within ten minutes.",
             show_default="on a terminal, without --json",
         ),
     ] = None,
@@ -87,7 +85,7 @@ def serve(
 ) -> None:
     """Serve the FirecREST v2 API for this machine or the configured systems, until Ctrl-C.
 
-    It registers itself as site 'local' in the sites file of this user; the latest gateway started has that name.
+    It registers itself as the site 'local' in this user's sites file; the gateway that started last has that name.
     """
 
     def read_config() -> GatewayConfig:

@@ -12,7 +12,7 @@ class PathGuard:
     """The file systems of one system, as text: it holds for any host and asks no file system.
 
     Where a path leads once its links are followed, each host decides when it opens it: this machine in
-    `hosts.this_machine.beneath`, a machine behind SSH by the user's own permissions there.
+    `hosts.local.beneath`, a machine behind SSH by the user's own permissions there.
     """
 
     def __init__(self, system: str, roots: Iterable[str]) -> None:

@@ -21,13 +21,13 @@ app = make_app()
 @app.command("page")
 def page(
     site: Site = None,
-    all_sites: Annotated[bool, typer.Option("--all-sites", help="Every system of all configured sites.")] = False,
+    all_sites: Annotated[bool, typer.Option("--all-sites", help="Show the systems of all configured sites.")] = False,
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.", min=0, max=65535)] = 0,
 ) -> None:
     """Show a site's jobs and files in a browser, until Ctrl-C.
 
-    It listens on this machine alone and prints a link that opens the page once. With SYSTEM@SITE the page shows that
-    system alone, with SITE every system of the site, and with --all-sites those of all configured sites.
+    It listens on loopback and prints a link that opens the page once. With SYSTEM@SITE the page shows one system,
+    with SITE all systems of the site, and with --all-sites the systems of all configured sites.
     """
     from contextlib import suppress
 
