@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -90,6 +91,15 @@ def explanation(job: Job, path: str | None = None, last_lines: Sequence[str] = (
     return lines
 
 
+class RetryVerdict(enum.Enum):
+    """What the policy decides about a failed try."""
+
+    RETRY = enum.auto()
+    FAIL = enum.auto()
+    DEFAULT = enum.auto()
+    """as Airflow decides by itself"""
+
+
 class _Policy:
     """Without any of Airflow's classes, for the versions that have none."""
 
@@ -118,24 +128,26 @@ class _Policy:
             time *= self.more_time or 1.0
         return memory, time
 
-    def verdict(self, error: BaseException, task: Any) -> tuple[bool | None, str]:
-        """Whether to try again (None: as usual) after `error`, and why."""
+    def verdict(self, error: BaseException, task: Any) -> tuple[RetryVerdict, str]:
+        """Whether to retry after `error`, and why."""
         if isinstance(error, NON_RETRYABLE) and not isinstance(error, SubmitLimitError):
-            return False, "A second try cannot mend this."
+            return RetryVerdict.FAIL, "A retry cannot succeed."
         if not isinstance(error, JobFailedError):
-            return None, ""
+            return RetryVerdict.DEFAULT, ""
         state = error.job.state
         if state in SITE_FAILURES:
-            return True, f"{describe_end(error.job)} The job is not the cause."
+            return RetryVerdict.RETRY, f"{describe_end(error.job)} The job is not the cause."
         if state is JobState.OUT_OF_MEMORY:
-            grows = bool(self.more_memory and getattr(task, "memory", None))
-            return grows, "Out of memory; the next try asks for more." if grows else "Out of memory; so would a retry."
+            if self.more_memory and getattr(task, "memory", None):
+                return RetryVerdict.RETRY, "Out of memory; the next try requests more."
+            return RetryVerdict.FAIL, "Out of memory; a retry would be, too."
         if state is JobState.TIMEOUT:
-            grows = bool(self.more_time and getattr(task, "time_limit", None))
-            return grows, "Out of time; the next try asks for more." if grows else "Out of time; so would a retry."
+            if self.more_time and getattr(task, "time_limit", None):
+                return RetryVerdict.RETRY, "Out of time; the next try requests more."
+            return RetryVerdict.FAIL, "Out of time; a retry would be, too."
         if state is JobState.DEADLINE:
-            return False, "The job's deadline has passed."
-        return None, ""
+            return RetryVerdict.FAIL, "The job's deadline has passed."
+        return RetryVerdict.DEFAULT, ""
 
 
 if HAS_POLICIES:
@@ -167,10 +179,10 @@ if HAS_POLICIES:
         def evaluate(
             self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None
         ) -> RetryDecision:
-            again, reason = self.verdict(exception, (context or {}).get("task"))
-            if again is None:
+            verdict, reason = self.verdict(exception, (context or {}).get("task"))
+            if verdict is RetryVerdict.DEFAULT:
                 return RetryDecision(action=RetryAction.DEFAULT)
-            if not again:
+            if verdict is RetryVerdict.FAIL:
                 return RetryDecision.fail(reason)
             of_site = isinstance(exception, JobFailedError) and exception.job.state in SITE_FAILURES
             return RetryDecision.retry(self.delay_after_node_failure if of_site else None, reason)
@@ -199,6 +211,6 @@ else:
 
 def to_airflow_error(error: BaseException, policy: Any, task: Any) -> BaseException:
     """The error to raise: before Airflow 3.3, which asks no policy, one that allows no retry where none makes sense."""
-    if HAS_POLICIES or not isinstance(policy, _Policy) or policy.verdict(error, task)[0] is not False:
+    if HAS_POLICIES or not isinstance(policy, _Policy) or policy.verdict(error, task)[0] is not RetryVerdict.FAIL:
         return error
     return AirflowFailException(str(error))
