@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from harness.local_scheduler import USER, Bench, appears, bench
+from harness.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -71,7 +72,7 @@ async def test_suspend(local: Bench) -> None:
     runaway = psutil.Process(int(await appears(local.work / "runaway")))
     await local.state(job_id, "RUNNING")
     await local.scheduler.suspend(USER, job_id)
-    assert runaway.status() == psutil.STATUS_STOPPED
+    await until(lambda: runaway.status() == psutil.STATUS_STOPPED)
     size = local.file("beats").stat().st_size
     await local.run("true")
     assert local.file("beats").stat().st_size == size

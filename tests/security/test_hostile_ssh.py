@@ -73,6 +73,8 @@ class Liar(asyncssh.SSHServer):
         self.waiting: list[int] = []
         """the kinds of requests that were left without an answer"""
         self.sent = 0
+        self.refusals = 0
+        """sessions that are still to be refused"""
         """bytes of output of programs"""
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
@@ -82,6 +84,9 @@ class Liar(asyncssh.SSHServer):
         return False
 
     def session_requested(self) -> Any:
+        if self.refusals:
+            self.refusals -= 1
+            return False
         return self._connection.create_server_channel(encoding=None), Session(self.serve)
 
     async def serve(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
@@ -369,3 +374,13 @@ async def test_another_host_key_for_the_next_connection(host: SshHost, liar: Lia
     )
     with pytest.raises(CrestlineError, match="host key"):
         await fetch(host)
+
+
+async def test_a_server_that_still_counts_sessions_that_have_ended(host: SshHost, liar: Liar) -> None:
+    """A command waits for a moment; a server that gives no session at all is told."""
+    assert (await host.run(USER, ["stat"], timeout=30)).exit_status == 0
+    liar.refusals = 3
+    assert (await host.run(USER, ["stat"], timeout=30)).exit_status == 0
+    liar.refusals = 1000
+    with pytest.raises(CrestlineError):
+        await host.run(USER, ["stat"], timeout=30)

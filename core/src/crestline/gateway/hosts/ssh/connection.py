@@ -62,7 +62,7 @@ class Connection:
         self._last_used = time.monotonic()
 
     def refused(self) -> bool:
-        """The server has fewer sessions than we thought: use as many as it gave. False if it gave none at all."""
+        """The server has fewer sessions than we thought: use as many as it gave. False if it gave none at present."""
         self._capacity = max(self.commands - 1, 1)
         return self.commands > 1
 

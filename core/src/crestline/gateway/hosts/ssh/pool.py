@@ -16,6 +16,10 @@ from crestline.model import GatewayUnavailableError
 
 Channel = TypeVar("Channel")
 
+_REFUSALS_ALONE = 3
+"""tries that a server may refuse although no other session is open"""
+_PAUSE = 0.1
+"""seconds before the second of these tries; each further pause is longer by as much"""
 _LOST = (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection, asyncssh.SFTPBadMessage)
 
 
@@ -95,7 +99,7 @@ class Pool:
     async def _open(
         self, opener: Callable[[asyncssh.SSHClientConnection], Awaitable[Channel]]
     ) -> tuple[Connection, Channel]:
-        lost = 0
+        lost = alone = 0
         while True:
             connection = await self._place()
             try:
@@ -103,16 +107,16 @@ class Pool:
                     return connection, await opener(connection.ssh)
             except (asyncssh.Error, OSError) as error:
                 # Nothing was asked of a channel that did not open, so another one may be tried: once if the connection
-                # had gone unnoticed, and as long as the server has fewer sessions than we thought.
+                # had gone unnoticed, and as long as the server has fewer sessions than we thought. A server may still
+                # count sessions that have just ended, so a few tries are worth it if there are no others.
                 lost += not connection.is_open
-                may_retry = (
-                    isinstance(error, asyncssh.ChannelOpenError) and connection.refused()
-                    if connection.is_open
-                    else lost == 1
-                )
+                is_refused = isinstance(error, asyncssh.ChannelOpenError) and connection.is_open
+                alone += is_refused and not connection.refused()
+                may_retry = alone <= _REFUSALS_ALONE if is_refused else not connection.is_open and lost == 1
                 self._give_back(connection)
                 if isinstance(error, TimeoutError) or not may_retry:
                     raise
+                await asyncio.sleep(_PAUSE * alone)
             except BaseException:
                 self._give_back(connection)
                 raise
