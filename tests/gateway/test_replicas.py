@@ -94,7 +94,7 @@ def submit(gateway: GatewayProcess, key: str, token: str) -> httpx.Response:
 
 
 def until_answered(ask: Callable[[], httpx.Response]) -> httpx.Response:
-    """RetryMode what gets 503 or no connection, as clients do."""
+    """Repeat what gets 503 or no connection, as clients do."""
     deadline = time.monotonic() + PATIENCE
     while True:
         try:

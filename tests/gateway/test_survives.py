@@ -247,7 +247,7 @@ class _Tokens:
 
 
 def _submit(gateway: KillableGateway, tokens: _Tokens, name: str, delay: float) -> tuple[str, int]:
-    """RetryMode one submission until it has an id, as every client does; returns the id and the number of requests."""
+    """Repeat one submission until it has an id, as every client does; returns the id and the number of requests."""
     time.sleep(delay)
     url, tries = f"{gateway.url}{JOBS}", 0
     deadline = time.monotonic() + PATIENCE

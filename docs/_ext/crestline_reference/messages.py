@@ -42,7 +42,7 @@ def raised() -> dict[str, set[tuple[str, str]]]:
 
 def _composed() -> Iterator[tuple[str, str, str]]:
     """Messages that are put together at run time."""
-    yield "MaintenanceError", MaintenanceError("…", "…").message, "RetryMode it when the maintenance has ended."
+    yield "MaintenanceError", MaintenanceError("…", "…").message, "Repeat it when the maintenance has ended."
     ends = [Job(job_id="…", state=state) for state in JobState if state.is_terminal and state is not JobState.COMPLETED]
     ends += [Job(job_id="…", state=JobState.FAILED, exit_code=code) for code in (1, 126, 127, 137)]
     for job in ends:

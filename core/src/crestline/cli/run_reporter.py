@@ -33,7 +33,7 @@ class RunReporter:
             note(sentence)
 
     def uploaded(self, source: Path, report: TransferReport) -> None:
-        """TransferReport that an `--upload` is complete."""
+        """Report that an `--upload` is complete."""
         sentence = f"Uploaded {source}: {report.files} sent, {report.unchanged} there already."
         if report.excluded:
             more = f" and {len(report.excluded) - _SHOWN} more" if len(report.excluded) > _SHOWN else ""
@@ -44,11 +44,11 @@ class RunReporter:
         self._say("submitted", f"Job {job.job_id} submitted in {workdir}.", job_id=job.job_id, workdir=workdir)
 
     def attached(self, job: Job, workdir: str) -> None:
-        """TransferReport that the job of the run's key was found."""
+        """Report that the job of the run's key was found."""
         self._say("attached", f"Job {job.job_id} found in {workdir}.", job_id=job.job_id, workdir=workdir)
 
     def state(self, event: JobEvent) -> None:
-        """TransferReport a change of the job's state, but for its submission and its end."""
+        """Report a change of the job's state, but for its submission and its end."""
         if event.state.is_terminal or event.state is JobState.SUBMITTED:  # said elsewhere
             return
         reason = "" if event.reason in ("", "None") else f" ({event.reason})"
@@ -68,18 +68,18 @@ class RunReporter:
         write(text, stream)
 
     def cancelled(self, job: Job) -> None:
-        """TransferReport that the job was cancelled because the command was interrupted."""
+        """Report that the job was cancelled because the command was interrupted."""
         self._say("cancelled", f"Job {job.job_id} cancelled.", job_id=job.job_id)
 
     def collected(self, pattern: str, report: TransferReport) -> None:
-        """TransferReport that the files of a `--collect` pattern were fetched."""
+        """Report that the files of a `--collect` pattern were fetched."""
         sentence = f"Collected {pattern}: {report.files} fetched, {report.unchanged} here already."
         self._say("collected", sentence, source=pattern, **msgspec.to_builtins(report))
 
     def not_collected(self, pattern: str, error: CrestlineError) -> None:
-        """TransferReport that the files of a `--collect` pattern could not be fetched."""
+        """Report that the files of a `--collect` pattern could not be fetched."""
         self._say("not_collected", f"Not collected: {error}", source=pattern, message=str(error))
 
     def ended(self, job: Job, code: int) -> None:
-        """TransferReport the end of the job and the exit code of the command."""
+        """Report the end of the job and the exit code of the command."""
         self._say("ended", f"{describe_end(job)}.", job=job, exit_code=code)

@@ -201,7 +201,7 @@ class Submissions:
             if clock.monotonic() > deadline:
                 raise GatewayUnavailableError(
                     "A submission with this Idempotency-Key is under way.",
-                    hint="RetryMode it with the same key.",
+                    hint="Repeat it with the same key.",
                     retry_after=1,
                 )
             await asyncio.sleep(0.1)

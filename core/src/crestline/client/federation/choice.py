@@ -128,7 +128,7 @@ def _away(choice: Choice, error: CrestlineError) -> NoEligibleSiteError:
         return NoEligibleSiteError(
             "The job of this key went to a site that does not answer:",
             {choice.target: error.message},
-            hint="RetryMode with the same key when it does; a job elsewhere could be a second one.",
+            hint="Repeat with the same key when it does; a job elsewhere could be a second one.",
         )
     return NoEligibleSiteError("The chosen site does not answer any more:", {choice.target: error.message})
 
@@ -177,7 +177,7 @@ async def _find(spec: JobSpec, key: str, candidates: list[str], reasons: dict[st
         raise NoEligibleSiteError(
             "A site may have the job of this key already, and does not say:",
             silent,
-            hint="RetryMode when it answers, or choose among others: any:ONE,OTHER.",
+            hint="Repeat when it answers, or choose among others: any:ONE,OTHER.",
         )
     return None
 

@@ -137,7 +137,7 @@ class CommandScheduler(Scheduler, Generic[SiteT]):
             if (left := self._open.setdefault((user, tag), now + self._submit_timeout + 1) - now) > 0:
                 raise GatewayUnavailableError(
                     "An earlier attempt of this submission may still arrive.",
-                    hint="RetryMode it with the same key.",
+                    hint="Repeat it with the same key.",
                     retry_after=left,
                 )
             await asyncio.sleep(self._max_age)  # the batch system may have heard of it after it answered
