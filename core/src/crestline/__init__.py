@@ -1,7 +1,7 @@
-"""Crestline: workflow engines on supercomputers through one REST API, FirecREST v2.
+"""Crestline: workflow engines on supercomputers through one REST API, FirecREST v2 or IRI.
 
-`crestline.client` talks to any FirecREST v2 gateway, `crestline.gateway` is one, `crestline.model` holds the words both
-use, `crestline.wire` what crosses between them, and `crestline.cli` is the `crestline` command.
+`crestline.client` is the client of these APIs, `crestline.gateway` a server, `crestline.model` the types that both
+use, `crestline.wire` the messages between them, and `crestline.cli` the `crestline` command.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The `crestline` command: one module per command or small family of commands.
 
-`programs` says which there are, `app` puts them together, `errors` says what a failure looks like and which exit code
-it has, `output` how results are printed. Other distributions add commands through the entry point group
-`crestline.commands`. Client and gateway are imported inside the commands that need them, so that the command starts
-quickly. `slurm/` has commands that stand in for Slurm's own.
+`programs` lists the commands and `app` assembles them. `errors` maps failures to messages and exit codes, and `output`
+prints results. Other distributions add commands through the entry point group `crestline.commands`. Client and gateway
+are imported inside the commands that need them, so that the command starts quickly. `slurm/` has the replacements of
+Slurm's commands.
 """
 
 from __future__ import annotations

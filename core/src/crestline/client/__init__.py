@@ -3,9 +3,9 @@
     async with crestline.connect("daint@cscs") as daint:
         job = await daint.wait(await daint.submit(spec, key="one-attempt"))
 
-`system` is what a user holds, `blocking` the same without `await`, `federation` which of several sites a job goes to.
-Below them: `submit` (once), `monitor` (all waiting), `files` and `logs`, `backends` (facility APIs, one room each),
-`auth` (who we are), `config` (sites and systems).
+`system` is the user's interface, `blocking` the same without `await`, and `federation` chooses among several sites.
+Below them are `submission` (exactly once), `monitor` (all waiting), `files` and `logs`, `backends` (one package per
+facility API), `auth` (credentials) and `config` (sites and systems).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The gateway: serves FirecREST v2 in front of a scheduler and a machine, with nothing else to install.
+"""The gateway: serves FirecREST v2 in front of a scheduler and a machine, without further services.
 
-`app` composes it, `config` reads its file, `routes/` answers the endpoints, `identity/` says who asks and what they
-may, `schedulers/` run jobs, `hosts/` hold files, `transfers/` moves large ones, `store` remembers what must outlive a
-process.
+`app` composes it and `config` reads its file. `routes/` has the endpoints, `identity/` authenticates requests,
+`authorization/` checks permissions, `schedulers/` run jobs, `hosts/` hold files, `transfers/` move large files, and
+`store` is the database.
 """

@@ -1,4 +1,4 @@
-"""What everything in Crestline speaks: jobs and their states, files, systems, and the errors.
+"""The types that all of Crestline uses: jobs and their states, files, systems, and the errors.
 
 Nothing in this package knows HTTP, a scheduler or a host framework, and it imports no other part of Crestline.
 """

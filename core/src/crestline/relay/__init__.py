@@ -4,7 +4,7 @@
                                    ├─ frames on one WebSocket ┤
     hub's API <──HTTP── hub calls ─┘     (the job dials out)  └─ agent <──unix socket── single-user server
 
-`frames`, `mux`, `server_socket`, `splice`, `websocket` and `agent` need the standard library alone: `program` packs
-them into one file that a job can run with whatever Python it finds. `server` is an ASGI application that the gateway
+`frames`, `mux`, `server_socket`, `splice`, `websocket` and `agent` need only the standard library: `zipapp` packs them
+into one file that a job can run with any Python. `server` is an ASGI application that the gateway
 mounts or `crestline relay` serves.
 """

@@ -1,5 +1,5 @@
-"""The messages of FirecREST v2 as typed structs, shared by both ends, and Crestline's additions to them.
+"""The messages of FirecREST v2 and IRI as typed structs, shared by both ends, and Crestline's additions to them.
 
-To see what crosses the wire, read this package: `status`, `compute`, `filesystem` and `transfer` follow
-FirecREST's own grouping of endpoints, `extensions` holds what a Crestline gateway adds, `codec` how they are written.
+`status`, `compute`, `filesystem` and `transfer` follow FirecREST's own grouping of endpoints, `iri` has the messages of
+the IRI API, `extensions` Crestline's additions, and `codec` encodes and decodes them.
 """

@@ -1,8 +1,8 @@
 """GitLab Runner custom executor: CI jobs on any system behind a FirecREST v2 gateway.
 
-`commands` is what the runner calls, `stages` where each of its stages runs: `host` on the runner's machine,
-`allocation` in the scheduler's job, to which `mailbox` brings orders and from which it brings output; `agent.sh` is
-the other end.
+`commands` has the entry points that the runner calls, and `stages` decides where each of its stages runs: on the
+runner's machine or in the scheduler's job (`allocation`). `command_channel` sends commands to the job and receives its
+output; `agent.sh` is the other end.
 """
 
 __all__ = ["main"]

@@ -1,11 +1,11 @@
 """JupyterHub sessions on supercomputers through FirecREST v2.
 
-`spawner` is the class that the hub holds per server, `settings` what an admin configures, `options` what users may
-choose, `staging` the folder that a session finds on the system, `job` the batch job made of all that, with `template`
-(a site's own script), `software` (modules, environments, containers) and `clusters` (Dask, IPyParallel),
-`connections` the systems that a hub talks to, `tokens` the users' own identities there, `callback` the way of the
-job's news to its spawner, `ending` the cancelling of the job and `reaper` that of jobs which have lost their server,
-`failures` and `progress` what the user reads, and `session` what runs inside the job.
+`spawner` is the class that the hub creates for each server, `settings` its configuration, and `options` the choices of
+users. `job` builds the batch job, with `template` (a site's own script), `software` (modules, environments, containers)
+and `clusters` (Dask, IPyParallel), and `staging` the session's folder on the system. `connections` are the systems of a
+hub, `tokens` the users' identities there, and `callback` receives a session's address. `cleanup` cancels jobs and
+removes files, and `reaper` does so for jobs that have lost their server. `failures` and `progress` are shown to users,
+and `session` runs inside the job.
 """
 
 from crestline_jupyterhub.spawner import FirecRESTSpawner

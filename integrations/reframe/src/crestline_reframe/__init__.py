@@ -1,9 +1,9 @@
 """ReFrame's suites on supercomputers through FirecREST v2: the scheduler backend `firecrest-scheduler`.
 
-`import crestline_reframe` in a settings file registers it. `scheduler` is what ReFrame calls, `job` what it holds;
-`runs` carries the jobs in an event loop beside it; `staging`, `places` and `scripts` say what travels and what a script
-looks like there; `packing` makes one job of many tests; `journal` lets a run resume an interrupted one; `reports`
-adds to the run report.
+`import crestline_reframe` in a settings file registers it. `scheduler` is the class that ReFrame calls, `job` its job
+class. `runs` handles all jobs of a run in its own event loop. `staging`, `stage_dirs` and `scripts` decide what is
+transferred and map paths in scripts, `packing` joins tests into one job, `journal` lets a run resume an interrupted
+one, and `reports` adds to the run report.
 """
 
 from __future__ import annotations

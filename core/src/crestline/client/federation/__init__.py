@@ -1,7 +1,7 @@
-"""Several sites behind one client: which of them a job goes to.
+"""Several sites behind one client: choosing the site for a job.
 
-`choice` decides, `needs` reads what a job asks for, `looks` says how a system is and whether it can take the job,
-`ledger` remembers where the job of a key went.
+`choice` decides. `requirements` reads what a job requests, `probe` checks a system's health and whether it can run the
+job, and `ledger` records the site that a key's job went to.
 """
 
 from crestline.client.federation.choice import ANY, QUICK, Choice, choose_system, connect_any, is_any

@@ -1,10 +1,9 @@
-"""Moves files and directories between this machine and a system, the cheapest safe way that the gateway has.
+"""Moves files and directories between this machine and a system in the cheapest safe way that the gateway offers.
 
-`upload` and `download` are what others call. How files move is a `strategy`, which `choice` makes when a system is
-opened: `streams` for a Crestline gateway, `direct` for plain FirecREST. `..._file` and `..._tree` hold the ways of one
-file and of a directory; `bundle` takes files of several directories together; `links` says where symbolic links lead;
-`archive` packs and unpacks, `begun` and `unfinished` remember what jobs do meanwhile, `signed_urls` speaks to a store
-beside the gateway.
+`upload` and `download` are the entry points. A `strategy`, which `choice` selects when a system is opened, moves the
+files: `streams` for a Crestline gateway, `direct` for plain FirecREST. `..._file` and `..._tree` handle one file and
+one directory, and `bundle` files of several directories. `links` resolves symbolic links, `archive` packs and unpacks,
+`archive_job` records packing jobs, and `signed_urls` transfers through an object store.
 """
 
 from crestline.client.backends.messages import BundleFilter

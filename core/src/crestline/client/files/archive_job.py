@@ -1,4 +1,4 @@
-"""Directories that plain FirecREST packs or unpacks in a job: begun by one call and completed by a later one."""
+"""Directories that plain FirecREST packs or unpacks in a job: started by one call and completed by a later one."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class ArchiveJob:
         return any(posixpath.basename(path) in names for path in self.paths)
 
     async def read(self, about: str) -> Note | None:
-        """What an earlier call has begun; None: nothing, or nothing of use any more, and then it is given up."""
+        """What an earlier call has started; None: nothing, or nothing of use any more, and then it is given up."""
         try:
             content = await self._strategy.backend.files.download_small(self.paths[1])
         except FileMissingError:

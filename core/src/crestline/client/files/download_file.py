@@ -42,13 +42,13 @@ async def download_file(strategy: FileStrategy, path: str, status: dict[str, int
     """
     size = status["size"]
     with _part(strategy, path, status, target) as part:
-        begun = meter.done
+        done_before = meter.done
         failure = TransferError(
             f"{path} did not arrive as it is there, in {_WHOLE_TRIES} tries.",
             hint="It may be written at this moment: wait until that is done, or follow it as a log.",
         )
         for _ in range(_WHOLE_TRIES):
-            meter.add(begun + part.size - meter.done, target.name)
+            meter.add(done_before + part.size - meter.done, target.name)
             try:
                 arrived = await strategy.fetch(path, size, part, meter)
             except TransferError as error:
@@ -69,11 +69,11 @@ async def begin_download(
     None: it has ended, and `download_file` with the same arguments fetches the file from there.
     """
     with _part(strategy, path, status, target) as part:
-        begun = _PendingTransfer(part)
-        transfer = begun.read()
+        pending = _PendingTransfer(part)
+        transfer = pending.read()
         if transfer is None:
             transfer = await _begin(strategy, path)
-            begun.write(transfer)
+            pending.write(transfer)
         elif not transfer.job_id or await has_ended(strategy.backend, transfer.job_id):
             return None
         return transfer
@@ -119,8 +119,8 @@ async def fetch_by_size(strategy: FileStrategy, path: str, size: int, part: Part
 
 
 async def _fetch_from_job(strategy: FileStrategy, path: str, size: int, part: PartFile, meter: Meter) -> None:
-    begun = _PendingTransfer(part)
-    transfer = begun.read()
+    pending = _PendingTransfer(part)
+    transfer = pending.read()
     try:
         if transfer is not None:
             if transfer.job_id:
@@ -128,27 +128,27 @@ async def _fetch_from_job(strategy: FileStrategy, path: str, size: int, part: Pa
         elif moves_in_pieces(strategy.backend):
             await strategy.backend.transfers.check_size(path, size)
             transfer = await _begin(strategy, path)
-            begun.write(transfer)
+            pending.write(transfer)
             await strategy.finish(transfer)
         else:
             async with file_for_jobs(strategy, path) as name:
                 transfer = await strategy.backend.transfers.download(name)
                 await strategy.finish(transfer)
         if transfer.pieces:
-            begun.write(msgspec.structs.replace(transfer, job_id=""))  # it has ended well
+            pending.write(msgspec.structs.replace(transfer, job_id=""))  # it has ended well
             await _fetch_pieces(strategy, transfer, size, part, meter)
         elif transfer.download_url is not None:
             await signed_urls.get(transfer.download_url, part, size, meter, strategy.backend.verify)
         else:
             raise TransferError("The gateway gave no URL for a download.", hint="Report it to the site.")
     except (JobNotFoundError, TransferError) as error:
-        begun.forget()
+        pending.forget()
         if transfer is not None and transfer.pieces:
             await strategy.remove_if_there(transfer.pieces)
         if isinstance(error, TransferError):
             raise
         raise TransferError(f"The job that brings {path} to the store is gone.", hint="Download it again.") from error
-    begun.forget()
+    pending.forget()
 
 
 async def _begin(strategy: FileStrategy, path: str) -> TransferMethod:
@@ -221,7 +221,7 @@ class _PendingTransfer:
         self._path: Path = part.path.with_suffix(".transfer")
 
     def read(self) -> TransferMethod | None:
-        """The transfer; None if none was begun."""
+        """The transfer; None if none was started."""
         try:
             return msgspec.json.decode(self._path.read_bytes(), type=TransferMethod)
         except (FileNotFoundError, msgspec.DecodeError):

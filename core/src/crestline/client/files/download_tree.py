@@ -123,7 +123,7 @@ async def fetch_tree_by_size(strategy: FileStrategy, tree: TreeDownload) -> Late
         if (job_id := await archive.fetch()) is not None:
             return Later(tree.needed, (job_id,), archive.unfinished.paths)
         return Later()
-    begun: dict[str, TransferMethod] = {}
+    started: dict[str, TransferMethod] = {}
     if not tree.wait:
         direct = strategy.backend.max_direct_download
         for name in sorted(tree.needed):
@@ -133,16 +133,16 @@ async def fetch_tree_by_size(strategy: FileStrategy, tree: TreeDownload) -> Late
                     temp_path_for(tree.root, name)
                     status = await strategy.backend.files.stat(path)
                     if (transfer := await begin_download(strategy, path, status, tree.root / name)) is not None:
-                        begun[name] = transfer
+                        started[name] = transfer
     await run_parallel(
         failures.task(name, partial(_download_one, strategy, tree, name))
         for name in tree.needed
-        if name not in begun and name not in failures.errors
+        if name not in started and name not in failures.errors
     )
     return Later(
-        begun.keys(),
-        [transfer.job_id for transfer in begun.values()],
-        [path for transfer in begun.values() for path in transfer.temporary],
+        started.keys(),
+        [transfer.job_id for transfer in started.values()],
+        [path for transfer in started.values() for path in transfer.temporary],
     )
 
 

@@ -71,7 +71,7 @@ async def to_plain(
     """Send what differs.
 
     Args:
-        unfinished: what an earlier call has begun.
+        unfinished: what an earlier call has started.
         wait: False leaves what is done in jobs to these; see `upload`.
 
     Raises:
@@ -140,7 +140,7 @@ async def _begin_together(
 ) -> Note | None:
     """Send entries as one archive, as far as that needs no job; returns the note of the job, None if all is done."""
 
-    async def begun(transfer: TransferMethod) -> None:
+    async def on_started(transfer: TransferMethod) -> None:
         await unfinished.write(msgspec.structs.replace(note.with_job(transfer), is_sent=False))
 
     archive, last = unfinished.archive, None
@@ -150,7 +150,7 @@ async def _begin_together(
             file.flush()
             source, size = Path(file.name), file.tell()
             if needs_transfer_job(strategy.backend, archive, size, strategy.backend.max_direct_upload):
-                job = await send_ahead(strategy, source, archive, size, Meter(None), begun=begun)
+                job = await send_ahead(strategy, source, archive, size, Meter(None), on_started=on_started)
                 last = note.with_job(job)
             else:
                 await upload_file(strategy, source, archive, Meter(None))
@@ -172,7 +172,7 @@ async def _begin_to_unpack(strategy: FileStrategy, remote: str, archive: str, no
 
 
 async def _go_on(strategy: FileStrategy, remote: str, unfinished: ArchiveJob, note: Note, wait: bool) -> str | None:
-    """Go on with what an earlier call has begun; returns the id of the job to wait for, None if all is unpacked."""
+    """Continue what an earlier call has started; returns the id of the job to wait for, None if all is unpacked."""
     last: Note | None = note
     try:
         while last is not None:
@@ -218,7 +218,7 @@ async def _send_together(
     """
     todo = entries
     for attempt in range(_TRIES):
-        begun = meter.done - (sum(entry.size for entry in todo) if is_sent and not attempt else 0)
+        done_before = meter.done - (sum(entry.size for entry in todo) if is_sent and not attempt else 0)
         if attempt or not is_sent:
             await pack_and_extract(strategy, root, remote, todo, meter)
         listing = await list_tree(strategy.backend, remote)
@@ -226,7 +226,7 @@ async def _send_together(
         if not todo:
             return listing
         arrived = sum(entry.size for entry in entries) - sum(entry.size for entry in todo)
-        meter.add(begun - meter.done + arrived, root.name)
+        meter.add(done_before - meter.done + arrived, root.name)
     raise TransferError(
         f"{len(todo)} files did not arrive in {remote} as they are here, for example {todo[0].path!r}.",
         hint="Look for another process that writes to them, and for the quota of the file system.",

@@ -87,7 +87,7 @@ async def send_parts(strategy: FileStrategy, source: Path, path: str, meter: Met
     upload_id = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:32]
     total = IncrementalChecksum(Crc32())
     patience = Backoff()
-    begun = meter.done
+    done_before = meter.done
     offset: int | None = 0 if size <= PART else None
     part, largest = PART, _LARGEST_PART
     crc: str | None = None
@@ -95,7 +95,7 @@ async def send_parts(strategy: FileStrategy, source: Path, path: str, meter: Met
         try:
             if offset is None:
                 offset = await strategy.backend.files.upload_offset(path, upload_id)
-            meter.add(begun + offset - meter.done, source.name)
+            meter.add(done_before + offset - meter.done, source.name)
             # The checksum of all goes ahead of the last part, so that one is small.
             end = size if size - offset <= PART else min(offset + part, size - PART)
             last = end == size
@@ -161,14 +161,14 @@ async def send_ahead(
     size: int,
     meter: Meter,
     *,
-    begun: Callable[[TransferMethod], Awaitable[None]] | None = None,
+    on_started: Callable[[TransferMethod], Awaitable[None]] | None = None,
 ) -> TransferMethod:
     """Give a file to the store of a plain FirecREST; returns the job that brings it on from there.
 
     Whether it arrived is not known before that job has ended.
 
     Args:
-        begun: called with the job before anything is sent.
+        on_started: called with the job before anything is sent.
 
     Raises:
         TransferError: the store did not take it.
@@ -177,8 +177,8 @@ async def send_ahead(
         return await _begin_join(strategy, source, path, size, await sha256(source), meter)
     transfer = await strategy.backend.transfers.upload(path, size)
     async with _cancelled_on_error(strategy, transfer):
-        if begun is not None:
-            await begun(transfer)
+        if on_started is not None:
+            await on_started(transfer)
         await signed_urls.put_parts(transfer, source, size, meter, strategy.backend.verify)
     return transfer
 
@@ -186,12 +186,12 @@ async def send_ahead(
 async def _send_by_signed_urls(
     strategy: FileStrategy, source: Path, path: str, size: int, checksum: str, meter: Meter
 ) -> None:
-    begun = meter.done
+    done_before = meter.done
     directory, name = posixpath.split(path)
     for attempt in range(_WHOLE_TRIES):
         if attempt:
             log.warning("%s did not arrive whole, sending it again", path)
-            meter.add(begun - meter.done, source.name)
+            meter.add(done_before - meter.done, source.name)
         try:
             async with alias_for_jobs(strategy, directory) as place:
                 transfer = await strategy.backend.transfers.upload(posixpath.join(place, name), size)
@@ -211,9 +211,9 @@ async def _send_in_pieces(
     strategy: FileStrategy, source: Path, path: str, size: int, checksum: str, meter: Meter
 ) -> None:
     """Send pieces that one direct upload carries each, and let a job put them together; it also checks the whole."""
-    begun = meter.done
+    done_before = meter.done
     for attempt in range(_WHOLE_TRIES):
-        meter.add(begun - meter.done, source.name)
+        meter.add(done_before - meter.done, source.name)
         transfer = await _begin_join(strategy, source, path, size, checksum, meter)
         try:
             await strategy.finish(transfer)

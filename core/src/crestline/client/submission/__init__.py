@@ -1,7 +1,7 @@
-"""Submitting a job once, whatever gets lost on the way.
+"""Exactly-once submission, whatever answers are lost.
 
-A key names one attempt. How it is made sure that an attempt leads to one job is a strategy, chosen when a system is
-opened: `HeaderSubmission` where the API itself recognises a repeated key, `TagSubmission` where it does not.
+A key names one attempt. A strategy, chosen when a system is opened, ensures that an attempt leads to one job:
+`HeaderSubmission` if the API itself recognises repeated keys, `TagSubmission` otherwise.
 """
 
 from __future__ import annotations

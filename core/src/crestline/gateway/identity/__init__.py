@@ -1,4 +1,4 @@
-"""Who asks: OIDC tokens, the built-in issuer and its clients, API keys."""
+"""Authentication: OIDC tokens, the built-in issuer and its clients, API keys."""
 
 from crestline.gateway.identity.principal import InvalidCredentialError, Principal, caller_token
 

@@ -21,7 +21,7 @@ from crestline.model import CrestlineError, normalize_state
 from crestline.wire.compute import JobInfo, JobStatus, JobTime
 
 _REMEMBERED = 50_000
-"""ended jobs that a book keeps"""
+"""ended jobs that a cache keeps"""
 
 _GRACE = 60.0
 """seconds within which accounting is expected to have a job that has left the queue"""
@@ -59,7 +59,7 @@ class CachedJob(msgspec.Struct, frozen=True, gc=False):
 
 
 class JobSource(abc.ABC):
-    """What a book reads from: one batch system.
+    """What a cache reads from: one batch system.
 
     Every method runs commands as the POSIX user `user` and raises `GatewayUnavailableError` where they do not answer.
     """

@@ -1,4 +1,4 @@
-"""Which book answers whom: one for the whole system with an observer account, else one per user."""
+"""Which cache answers which user: one for the whole system with an observer account, else one per user."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from crestline.gateway.schedulers.job_cache import CachedJob, JobCache, JobSourc
 from crestline.gateway.schedulers.programs import ProgramOptions
 
 _IDLE = 600.0
-"""seconds after which a book without readers is closed"""
+"""seconds after which a cache without readers is closed"""
 
 _ACTIVE = 60.0
 """seconds for which a user counts as active after a request"""
@@ -36,7 +36,7 @@ class JobViews:
         self._order = order
         self.sharing: ListSharing | None = None
         """with other gateways"""
-        self._books: dict[tuple[str, str | None], JobCache] = {}
+        self._caches: dict[tuple[str, str | None], JobCache] = {}
         self._changed: dict[str, float] = {}
 
     async def jobs(self, user: str, query: JobQuery, *, now: bool = False, own_only: bool = False) -> JobList:
@@ -52,10 +52,10 @@ class JobViews:
         preferred = query.since or 0.0
         owner = None if query.all_users and not own_only else user
         if query.ids is not None:
-            found = await (await self._book(user, user)).by_ids(query.ids, since, preferred=preferred)
+            found = await (await self._cache(user, user)).by_ids(query.ids, since, preferred=preferred)
         else:
             start = clock.time() - (query.window or _DEFAULT_WINDOW)
-            found = await (await self._book(user, owner)).recent(owner, start, since, preferred=preferred)
+            found = await (await self._cache(user, owner)).recent(owner, start, since, preferred=preferred)
         wanted = [
             job
             async for some in slices(found)
@@ -76,28 +76,28 @@ class JobViews:
 
     async def keep(self, user: str, entry: CachedJob) -> None:
         """Remember how a job of `user` ended that the batch system may forget at once."""
-        (await self._book(user, user)).keep(entry)
+        (await self._cache(user, user)).keep(entry)
 
     async def close(self) -> None:
-        """Close all books and cancel their queries."""
-        books, self._books = self._books, {}
-        for book in books.values():
-            await book.close()
+        """Close all caches and cancel their queries."""
+        caches, self._caches = self._caches, {}
+        for cache in caches.values():
+            await cache.close()
 
     def _pause(self) -> float:
         """Seconds between two looks of each active user, so that all of them together keep to the rate."""
         recently = clock.monotonic() - _ACTIVE
-        return sum(book.used > recently for book in self._books.values()) / self._options.read_rate
+        return sum(cache.used > recently for cache in self._caches.values()) / self._options.read_rate
 
-    async def _book(self, user: str, owner: str | None) -> JobCache:
+    async def _cache(self, user: str, owner: str | None) -> JobCache:
         observer = self._options.observer
         key = (observer, None) if observer is not None else (user, owner)
-        book = self._books.get(key)
-        if book is None:
+        cache = self._caches.get(key)
+        if cache is None:
             idle = clock.monotonic() - _IDLE
-            for other in [each for each, book in self._books.items() if book.used < idle]:
-                await self._books.pop(other).close()
-            book = self._books[key] = JobCache(
+            for other in [each for each, cache in self._caches.items() if cache.used < idle]:
+                await self._caches.pop(other).close()
+            cache = self._caches[key] = JobCache(
                 self._source,
                 *key,
                 max_age=self._options.max_age,
@@ -105,4 +105,4 @@ class JobViews:
                 pause=self._pause,
                 sharing=self.sharing,
             )
-        return book
+        return cache

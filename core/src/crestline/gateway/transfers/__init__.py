@@ -1,9 +1,9 @@
-"""Large files and slow file operations: what FirecREST does in jobs of the scheduler, the gateway does itself.
+"""Large files and slow file operations, which FirecREST runs in jobs of the scheduler and the gateway runs itself.
 
-`service` is the face for the routes, `signed_urls` what needs a signature (`signing`) and no token, `endings` how a
-transfer ends, `records` what survives a restart, `reports` what is told of a transfer, `parts` the arithmetic of
-multipart uploads, `operations` what runs in the background, `unfinished` what `PUT ops/content` may leave behind; `s3`
-is the way by an object store, `objects` what the gateway has there.
+`service` is the interface for the routes. `signed_urls` checks requests that have a signature (`signing`) and no token.
+`finalize` ends transfers, `records` stores them, `job_info` describes them as jobs, `parts` computes multipart uploads,
+`operations` runs work in the background, and `unfinished` removes abandoned uploads of `PUT ops/content`. `s3` moves
+files through an object store, and `objects` records what is stored there.
 """
 
 from crestline.gateway.transfers.service import TransferService

@@ -1,7 +1,7 @@
-"""What a user may choose before a server starts.
+"""The options that users can choose before a server starts.
 
-`offer` reads the setting `profile_list` into types, `live` adds what the system has now, `form` shows it, and `choice`
-checks what came back, by the form or by the REST API, and says what it sets. `spawner` ties them to the hub.
+`profiles` parses the setting `profile_list`, `live_choices` adds the system's current partitions and the like, `form`
+renders the form, and `validation` checks the choices of the form or the REST API. `spawner` connects them to the hub.
 """
 
 from crestline_jupyterhub.options.spawner import SpawnerOptions, apply_before_start

@@ -1,4 +1,4 @@
-"""FirecREST v2 through pyfirecrest. Nothing outside this room imports pyfirecrest or knows its defects."""
+"""FirecREST v2 through pyfirecrest. Nothing outside this package imports pyfirecrest or knows its defects."""
 
 from crestline.client.backends.firecrest.backend import FirecrestBackend
 

@@ -1,7 +1,7 @@
-"""The machine that the gateway runs on; all users' files and commands are those of the gateway's own OS user.
+"""The machine that the gateway runs on; all users' files and commands belong to the gateway's own OS user.
 
-`machine` is the host, `files` its files; `listing`, `content`, `uploads`, `trees`, `archives`, `unpacking` and `kind`
-do the work, `workers` has the threads for it, `errors` words what goes wrong.
+`machine` is the host and `files` its files. `listing`, `content`, `uploads`, `trees`, `archives`, `unpacking` and
+`kind` implement the operations, `workers` has their threads, and `errors` the messages.
 """
 
 from crestline.gateway.hosts.local.machine import ThisMachine

@@ -1,8 +1,8 @@
-"""HyperQueue: jobs on several machines that have no batch system, by its Python client.
+"""HyperQueue: jobs on several machines without a batch system, through its Python client.
 
-That client can submit and wait, and no more. So each task runs under `runner.sh`, which leaves its start and end as
-files in a directory that all machines share (`records`) and heeds a request to cancel there. `engine` hands tasks to
-the server, `scheduler` is the class.
+That client can only submit and wait. So each task runs under `runner.sh`, which records its start and end in files of a
+directory that all machines share (`records`), and watches for a request to cancel there. `engine` submits tasks to the
+server, and `scheduler` is the class.
 """
 
 from crestline.gateway.schedulers.hyperqueue.options import HyperQueueOptions

@@ -1,6 +1,6 @@
-"""The built-in batch system: supervised processes on this machine, in Slurm's words.
+"""The built-in scheduler: supervised processes on this machine, described in Slurm's terms.
 
-`scheduler` is the class. `request` says what a job asks for, `queue` what runs where and when, `dependencies` what must
-happen before; `store` remembers, `launch` hands a job over to its own `supervisor`, `listing` shows it. Nothing is
-imported here, because each supervisor is a process of its own.
+`scheduler` is the class. `request` parses a job's resources, `queue` decides what runs where and when, and
+`dependencies` what must happen before. `store` persists jobs, `launch` starts a job's `supervisor`, and `listing`
+describes jobs. Nothing is imported here, because each supervisor is its own process.
 """

@@ -1,8 +1,8 @@
-"""Slurm by its commands, 22.05 and later.
+"""Slurm 22.05 and later, through its commands.
 
-`scheduler` is the class. `commands` runs the programs and reads their refusals, `tables` cuts their output into cells;
-`queue` is squeue, `accounting` sacct, `submission` sbatch, `resources` sinfo and the like, `streams` where a job's
-output goes.
+`scheduler` is the class. `commands` runs the programs and interprets their errors, and `tables` splits their output
+into cells. `queue` handles squeue, `accounting` sacct, `submission` sbatch, `resources` sinfo and similar commands, and
+`streams` finds a job's output files.
 """
 
 from crestline.gateway.schedulers.registry import SchedulerSetup
