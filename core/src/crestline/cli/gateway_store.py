@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def open_store(config: Path | None, state_dir: Path | None) -> AsyncIterator[tuple[Store, GatewayConfig]]:
-    """The store of the gateway that has this configuration and state_dir.
+    """The store of the gateway that has this configuration and state directory.
 
     Raises:
         ConfigError: no gateway has run there, or it is another user's.

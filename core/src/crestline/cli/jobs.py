@@ -258,7 +258,7 @@ def cancel(
     site: Site = None,
     json: Json = False,
 ) -> None:
-    """Cancel jobs; jobs that have already ended are no error."""
+    """Cancel jobs; jobs that have already ended are ignored."""
     if bool(jobs) == bool(key):
         raise UsageError("Give either jobs or --key KEY.")
 

@@ -48,7 +48,7 @@ BUILT_IN = {
     "job": BuiltIn("job", "Show jobs, and how much of their processor time, memory and GPUs they use."),
     "wait": BuiltIn("jobs", "Wait until jobs have ended; exit with the first non-zero exit code, in the order given."),
     "logs": BuiltIn("jobs", "Print a job's output; with --json, JSON lines with pieces of its text."),
-    "cancel": BuiltIn("jobs", "Cancel jobs; jobs that have already ended are no error."),
+    "cancel": BuiltIn("jobs", "Cancel jobs; jobs that have already ended are ignored."),
     "ls": BuiltIn("files", "List a directory of the system."),
     "cat": BuiltIn("files", "Print files of the system, byte for byte; with --json as text."),
     "tail": BuiltIn("files", "Print the end of a text file of the system."),

@@ -65,7 +65,7 @@ def budget_left(allocations: list[Allocation], account: str | None) -> float:
 
 
 async def probe(system: System, target: str, needs: Requirements) -> SystemLoad | str:
-    """SystemLoad; a text says why the job cannot go there.
+    """The load of a system; a text says why the job cannot run there.
 
     Raises:
         CrestlineError: no answer.
