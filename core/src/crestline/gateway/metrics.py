@@ -33,7 +33,7 @@ SNAPSHOT_AGE = Histogram(
 )
 SUBMISSIONS = Counter(
     "crestline_submissions_total",
-    "Submissions by outcome: `submitted`, `repeated` (the key's job was there), `refused`, `open` (no answer)",
+    "Submissions by outcome: `submitted`, `repeated` (the key's job was there), `refused`, `unknown` (no answer from the scheduler)",
     ["system", "outcome"],
     registry=REGISTRY,
 )
