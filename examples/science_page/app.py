@@ -92,7 +92,7 @@ async def content(state: State, path: str) -> Response[bytes]:
 def _known(state: State, run: str) -> Simulations:
     simulations: Simulations = state.simulations
     if run not in simulations:
-        raise NotFoundException(f"there is no simulation {run!r}")
+        raise NotFoundException(f"Simulation {run!r} does not exist.")
     return simulations
 
 

@@ -167,7 +167,7 @@ def test_profiles_by_slug_and_slugs_of_their_own() -> None:
         ("text", "a dictionary"),
         ({"display_name": "A", "image": "x"}, "unknown field 'image'"),
         ({"display_name": "A", "profile_options": {"x": {}}}, "none of choices"),
-        ({"display_name": "A", "profile_options": {"x": {"choices": "moons"}}}, "no live choices 'moons'"),
+        ({"display_name": "A", "profile_options": {"x": {"choices": "moons"}}}, "unknown live choices 'moons'"),
         ({"display_name": "A", "profile_options": {"x": {"number": {"minimum": 1}}}}, "whole numbers"),
         ({"display_name": "A", "profile_options": {"x": {"number": {"maximum": 0}}}}, "not within"),
         (

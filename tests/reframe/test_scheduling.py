@@ -57,7 +57,7 @@ def test_a_reservation_has_the_nodes_that_slurm_shows(on_slurm: Suite, cluster: 
         cluster.check("root", ["scontrol", "delete", "reservationname=course"])
     assert done.results == {"AllNodes": "pass"}, done.output
     assert done.cases["AllNodes"]["job_nodelist"] == ["n02"]
-    assert "no reservation 'none'; the gateway shows: course" in unknown.cases["AllNodes"]["fail_reason"]
+    assert "Unknown reservation 'none'. The gateway lists: course" in unknown.cases["AllNodes"]["fail_reason"]
 
 
 def test_a_maintenance_reservation_and_the_default_partition(on_slurm: Suite, cluster: Cluster) -> None:

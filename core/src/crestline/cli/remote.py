@@ -27,7 +27,7 @@ async def check_known(system: System, job_id: str) -> None:
     A plain FirecREST may not see a job in its first seconds, so there the monitor finds out.
 
     Raises:
-        JobNotFoundError: there is no such job.
+        JobNotFoundError: the job does not exist.
     """
     from crestline.client import Capability
 
@@ -39,7 +39,7 @@ async def output_files(system: System, job_id: str, *, stderr: bool = False) -> 
     """Paths of what a job writes; several for an array.
 
     Raises:
-        JobNotFoundError: there is no such job.
+        JobNotFoundError: the job does not exist.
         FileMissingError: the path of its output is unknown.
     """
     jobs = await system.backend.jobs.metadata(job_id)

@@ -16,7 +16,7 @@ def read_scopes(words: list[str] | None) -> list[Scope] | None:
     """What was named; None where nothing was.
 
     Raises:
-        UsageError: there is no such scope.
+        UsageError: the scope does not exist.
     """
     known = {scope: scope for scope in SCOPES}
     try:

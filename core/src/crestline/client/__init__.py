@@ -121,7 +121,7 @@ def connect(
         transport: carries the requests in place of the network, as httpx's own `transport` does; for tests.
 
     Raises:
-        ConfigError: there is no such site, or it has no credentials.
+        ConfigError: the site does not exist, or it has no credentials.
     """
     if isinstance(target, Site):
         site, named = target, target.system

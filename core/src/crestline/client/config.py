@@ -159,7 +159,7 @@ def sites_file() -> Path:
 
 
 def load_sites(file: Path | None = None) -> dict[str, Site]:
-    """Return all sites of the file by name, an empty mapping if there is no file.
+    """Return all sites of the file by name, an empty mapping if the file does not exist.
 
     Raises:
         ConfigError: the file is not TOML, has a key or value that cannot be used, or shows secrets to others.
@@ -178,7 +178,7 @@ def find_site(target: str | None = None, *, file: Path | None = None) -> tuple[S
         the site, and the system's name; None where neither the target nor the site says one.
 
     Raises:
-        ConfigError: there is no such site.
+        ConfigError: the site does not exist.
     """
     if not target:
         site = site_from_environment() or _default(file or sites_file())

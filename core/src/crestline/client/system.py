@@ -321,7 +321,7 @@ class System(SystemFiles):
         """End a job; one that has ended is not an error.
 
         Raises:
-            JobNotFoundError: there is no such job.
+            JobNotFoundError: the job does not exist.
         """
         await self.backend.jobs.cancel(job if isinstance(job, str) else job.job_id)
 
@@ -329,7 +329,7 @@ class System(SystemFiles):
         """Keep a job that waits from starting until it is released.
 
         Raises:
-            JobNotFoundError: there is no such job.
+            JobNotFoundError: the job does not exist.
             InvalidRequestError: it does not wait any more.
             UnsupportedError: the gateway or its scheduler holds no jobs; Crestline's does on `local` and Slurm.
         """
@@ -343,7 +343,7 @@ class System(SystemFiles):
         """What a job has used of what it holds or held; several for an array.
 
         Raises:
-            JobNotFoundError: there is no such job.
+            JobNotFoundError: the job does not exist.
             UnsupportedError: the API or its scheduler does not tell; of Crestline's gateways those of Slurm do, and
                 `local` once a job has ended.
         """
@@ -355,7 +355,7 @@ class System(SystemFiles):
         For a job given by its id nothing else is set.
 
         Raises:
-            JobNotFoundError: there is no such job, or not yet.
+            JobNotFoundError: the job does not exist, or not yet.
         """
         found = (await self.backend.jobs.metadata(job if isinstance(job, str) else job.job_id))[0]
         if isinstance(job, str):
@@ -463,7 +463,7 @@ class System(SystemFiles):
         """How many more jobs the scheduler takes from the user now (`MaxSubmitJobs` of Slurm).
 
         Returns:
-            The number, or None if there is no limit or the API does not tell. Crestline's gateways tell it for Slurm.
+            The number, or None if it is unlimited or not reported. Crestline's gateways report it for Slurm.
         """
         try:
             limit = await submit_limit(self.backend.system)

@@ -245,7 +245,7 @@ class SystemFiles(abc.ABC):
             return await asyncio.to_thread(copy.read_bytes)
 
     async def read_text(self, path: str) -> str:
-        """A whole text file; bytes that are no UTF-8 are replaced."""
+        """A whole text file. Bytes that are not valid UTF-8 are replaced."""
         return (await self.read_bytes(path)).decode(errors="replace")
 
     async def write_bytes(self, path: str, content: bytes) -> None:

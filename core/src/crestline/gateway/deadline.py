@@ -34,7 +34,7 @@ class DeadlineMiddleware:
         """Serve one request."""
         if scope["type"] == ScopeType.HTTP and _works_on_files(scope):
             async with _Departure(receive) as departure:
-                if scope["method"] != "POST":  # there is no body that its handler would read
+                if scope["method"] != "POST":  # the request has no body to read
                     await departure.begin()
                 await self._serve(scope, departure.receive, send)
         else:

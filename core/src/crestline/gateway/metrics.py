@@ -33,7 +33,7 @@ SNAPSHOT_AGE = Histogram(
 )
 SUBMISSIONS = Counter(
     "crestline_submissions_total",
-    "Submissions by outcome: `submitted`, `repeated` (the key's job was there), `refused`, `unknown` (no answer from the scheduler)",
+    "Submissions by outcome: `submitted`, `repeated` (the key already had a job), `refused`, `unknown` (no answer)",
     ["system", "outcome"],
     registry=REGISTRY,
 )

@@ -79,9 +79,9 @@ class AuthenticationMiddleware(AbstractAuthenticationMiddleware):
         """Find the caller.
 
         Raises:
-            AuthenticationError: there is no credential, or it cannot be used.
+            AuthenticationError: the credential is missing or invalid.
             PermissionDeniedError: the caller may not.
-            SystemNotFoundError: there is no such system.
+            SystemNotFoundError: the system does not exist.
             RateLimitedError: the user has sent too many requests.
         """
         runtime = self._runtime

@@ -45,7 +45,7 @@ class Allocation(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         account: name of the account, or of the project.
         unit: `cpu-hours`, `node-hours`, `gres/gpu-hours` or the like, in the scheduler's words.
-        budget: granted in all; None: there is no limit.
+        budget: granted in total; None: unlimited.
         used: of that, until now; None: not told.
         user: the user whom alone the budget limits; None: it is shared by all users of the account.
 
@@ -61,7 +61,7 @@ class Allocation(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def left(self) -> float | None:
-        """Return what remains, 0 if the budget is overdrawn; None if there is no limit or the use is not told."""
+        """Return what remains, 0 if the budget is overdrawn; None if unlimited or if the usage is unknown."""
         if self.budget is None or self.used is None:
             return None
         return max(self.budget - self.used, 0.0)

@@ -85,7 +85,7 @@ class AllocationInfo(Message):
     account: str
     unit: str
     budget: float | None = None
-    """absent: there is no limit"""
+    """absent: unlimited"""
     used: float | None = None
     """absent: not told"""
     user: str | None = None

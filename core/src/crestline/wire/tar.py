@@ -48,7 +48,7 @@ class TarDamagedError(Exception):
 
 
 class ArchiveLimits(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """What an archive may become when it is unpacked; 0 is no limit."""
+    """Limits of the unpacked content of an archive; 0: unlimited."""
 
     members: int = 1_000_000
     """files, directories and links"""

@@ -42,7 +42,7 @@ NON_RETRYABLE = (
 """errors that a second try cannot mend"""
 
 SITE_FAILURES = frozenset({JobState.NODE_FAIL, JobState.BOOT_FAIL, JobState.PREEMPTED})
-"""ends that are no fault of the job"""
+"""ends that the job did not cause"""
 
 _SOON = timedelta(seconds=10)
 

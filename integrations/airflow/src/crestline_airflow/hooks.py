@@ -83,7 +83,7 @@ class FirecRESTHook(BaseHook):
 
         Raises:
             ConfigError: the connection lacks something.
-            AirflowNotFoundException: there is no such connection.
+            AirflowNotFoundException: the connection does not exist.
         """
         return connect_blocking(self.site(), system=single(system, "system"), policy=_POLICY)
 

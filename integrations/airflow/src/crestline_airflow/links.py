@@ -33,7 +33,7 @@ class FirecRESTJobLink(BaseOperatorLink):
         return "HPC job"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """The page of the job that the operator runs; empty before it has one, and where there are no pages."""
+        """URL of the page of the operator's job; empty before the submission, and if the API has no pages."""
         job_id = getattr(operator, "_job_id", None)
         if job_id is None:
             return ""

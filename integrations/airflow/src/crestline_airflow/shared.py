@@ -91,7 +91,7 @@ async def acquire(firecrest_conn_id: str, system: str | None) -> Shared:
 
     Raises:
         CrestlineError: the connection cannot be used.
-        AirflowNotFoundException: there is no such connection.
+        AirflowNotFoundException: the connection does not exist.
     """
     firecrest_conn_id = required(firecrest_conn_id, "firecrest_conn_id")
     system = single(system, "system")

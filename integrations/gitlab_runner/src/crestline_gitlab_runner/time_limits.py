@@ -45,5 +45,7 @@ def parse_limit(text: str, who: str, *, longest: int | None) -> TimeLimit:
         hint = 'Write "01:30:00", "1-12:00:00", or minutes.'
         raise BuildFailureError(f"{who}: {error.message}", hint=hint) from error
     if not total:
-        raise BuildFailureError(f"{who}: {text!r} is no limit, and a job needs one.", hint='Write "00:10:00".')
+        raise BuildFailureError(
+            f"{who}: {text!r} is unlimited, but a job needs a time limit.", hint='Write "00:10:00".'
+        )
     return TimeLimit(format_duration(total), total)

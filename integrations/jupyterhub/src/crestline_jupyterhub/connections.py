@@ -29,7 +29,7 @@ class Connections:
             host: another system of that site.
 
         Raises:
-            ConfigError: there is no such site.
+            ConfigError: the site does not exist.
             GatewayUnavailableError: no answer; the next call tries again.
         """
         identity = authorizer.identity if authorizer is not None else None

@@ -174,7 +174,7 @@ class FirecRESTSpawner(SpawnerOptions, Spawner):
         try:
             spec = await self._prepare(system)
         except BaseException:
-            self.attempt = ""  # there is no job
+            self.attempt = ""  # no job was submitted
             raise
         self._persist()
         callback.register(self.nonce, self)

@@ -112,7 +112,7 @@ class Journal:
 
 
 def age(run: str, now: float) -> float:
-    """Days since the run began; 0 for what is no run's name."""
+    """Days since the run began; 0 if the name is not the name of a run."""
     try:
         begun = time.strptime(run.partition("-")[0], "%Y%m%dT%H%M%S")
     except ValueError:

@@ -86,4 +86,4 @@ class Nodes:
             if each.name == reservation:
                 return self.named(each.nodes)
         names = ", ".join(each.name for each in found) or "none"
-        raise JobSchedulerError(f"there is no reservation {reservation!r}; the gateway shows: {names}")
+        raise JobSchedulerError(f"Unknown reservation {reservation!r}. The gateway lists: {names}")

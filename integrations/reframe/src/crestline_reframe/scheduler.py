@@ -61,7 +61,7 @@ class FirecrestJobScheduler(SlurmJobScheduler):  # type: ignore[misc]
             raise ConfigError(
                 "slurm_multi_cluster_mode does not work through a gateway: name a system for each cluster"
             )
-        self._sched_access_in_submit = False  # there is no command line: the options stand in the script
+        self._sched_access_in_submit = False  # the scheduler has no command line; the options are in the script
         self._options = read(
             self.get_option("firecrest") or rt.runtime().get_option("systems/0/sched_options/firecrest")
         )

@@ -68,7 +68,7 @@ def scontrol(words: list[str]) -> int:
     """Do one command of scontrol."""
     options, rest = read_options(_PROGRAM, words, QUERIES[_PROGRAM])
     if not rest:
-        raise CommandError(f"{_PROGRAM}: error: Name a command: there is no interactive mode.")
+        raise CommandError(f"{_PROGRAM}: error: A command is required. The interactive mode is not supported.")
     command, *arguments = rest[0].lower(), *rest[1:]
     if command in _UNSERVED:
         raise CommandError(

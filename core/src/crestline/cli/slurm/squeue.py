@@ -140,7 +140,7 @@ async def _look_up(system: System, job_id: str) -> list[Job]:
 
 
 def _window(options: dict[str, str]) -> int | None:
-    """Who asks for what waits and runs needs no history; a long-running job is in every window."""
+    """A request for pending and running jobs needs no history, and every window includes a running job."""
     return None if "states" in options else 3600
 
 

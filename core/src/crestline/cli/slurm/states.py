@@ -35,7 +35,7 @@ def read_states(program: str, text: str) -> frozenset[str] | None:
     """The states of a list; None for `all`.
 
     Raises:
-        CommandError: there is no such state.
+        CommandError: the state does not exist.
     """
     if text.lower() == "all":
         return None

@@ -71,7 +71,7 @@ async def choose_system(spec: JobSpec, target: str = ANY, *, key: str | None = N
 
     Raises:
         NoEligibleSiteError: none can take it, or one that may have the job of this key does not say.
-        ConfigError: there are no sites, or one that is named does not exist.
+        ConfigError: no site is configured, or a named site does not exist.
     """
     needs = requirements_of(spec)
     if key is not None and (known := ledger.noted(key)) is not None:

@@ -24,7 +24,7 @@ class SystemLoad:
     Attributes:
         waiting: jobs that wait there, of all users that the caller may see.
         idle: nodes without any job.
-        left: share of the account's budget that is left, 1 if there is no limit or the gateway reports none.
+        left: share of the account's budget that is left, 1 if the account is unlimited or the gateway reports no limit.
     """
 
     target: str

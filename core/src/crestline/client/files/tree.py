@@ -177,7 +177,7 @@ async def list_tree(backend: Backend, path: str, *, in_levels: bool = True) -> L
         in_levels: if one answer cannot hold all, list level by level.
 
     Raises:
-        FileMissingError: there is no such directory.
+        FileMissingError: the directory does not exist.
         TooLargeError, GatewayUnavailableError: one answer cannot hold it, and `in_levels` is False.
     """
     root = path.rstrip("/") + "/"  # the slash follows a link to a directory

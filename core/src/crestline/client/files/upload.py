@@ -126,7 +126,7 @@ async def send_one_to_plain(
     if status is None and size > direct:
         await strategy.backend.files.stat(
             posixpath.dirname(path)
-        )  # before a job finds out that there is no such directory
+        )  # before a job fails because the directory does not exist
     if _needs_archive(strategy, path, size):
         await _upload_in_archive(strategy, source, path, meter)
     elif not wait and needs_transfer_job(strategy.backend, path, size, direct):

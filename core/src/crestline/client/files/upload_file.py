@@ -117,7 +117,7 @@ async def send_parts(strategy: FileStrategy, source: Path, path: str, meter: Met
             part = largest = max(PART, part // 2)
             offset = None
         except (*_PASSING, ConflictError, TransferError) as error:
-            # The last part may have been stored and only its answer lost; then there is no upload to resume.
+            # The server may have stored the last part although its answer was lost. Then it has no upload to resume.
             if crc and not isinstance(error, TransferError):
                 checksum = checksum or await sha256(source)
                 if await is_same(strategy, path, size, checksum):

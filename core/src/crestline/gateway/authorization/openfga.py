@@ -54,7 +54,7 @@ class OpenFga:
         """Whether the user has the relation to the system.
 
         Raises:
-            GatewayUnavailableError: there is no answer that can be read.
+            GatewayUnavailableError: OpenFGA does not respond, or its answer is malformed.
         """
         if not _PLAIN.fullmatch(username):
             return False

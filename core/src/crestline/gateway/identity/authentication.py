@@ -24,7 +24,7 @@ class Authenticator:
         """The caller; an access token is put into `caller_token`.
 
         Raises:
-            AuthenticationError: there is no credential, or it cannot be used.
+            AuthenticationError: the credential is missing or invalid.
             DeniedUserError: the configuration of the identity provider excludes its user.
             GatewayUnavailableError: it cannot be checked at present.
         """

@@ -43,7 +43,7 @@ class TrustedIssuer(msgspec.Struct, frozen=True, kw_only=True):
     check: Callable[[Principal], Awaitable[None]] | None = None
     """asked at each use of a token whether it still counts"""
     scopes: Mapping[str, Collection[str]] | None = None
-    """what each scope of the issuer's stands for, beside those that are named as ours; None: a token may everything"""
+    """our scopes by scope of the issuer, besides those with our names; None: a token grants every scope"""
 
 
 class _Verified(NamedTuple):

@@ -30,7 +30,7 @@ export async function follow(place, { title, system, file, ended, settings, sign
       if (!document.hidden || last) while (await read() >= PART);
     } catch (error) {
       if (signal.aborted) return;
-      if (error.status === 404) note.textContent = last ? 'There is no such file.' : 'Nothing yet.';
+      if (error.status === 404) note.textContent = last ? 'The file does not exist.' : 'Nothing yet.';
       else if (error.status === 416) {
         // It became shorter than what was read: it was begun anew. An empty file has no range at all.
         [position, length, decoder] = [null, 0, new TextDecoder()];

@@ -34,7 +34,7 @@ class FileField:
         """The name of the file; empty if it is not `is_named`, as its path is elsewhere.
 
         Raises:
-            InvalidRequestError: there is no such field, it has no usable name, or the body is broken.
+            InvalidRequestError: the field does not exist, it has no usable name, or the body is broken.
         """
         async for event in self._events:
             if isinstance(event, MultipartSegment) and event.name == "file":

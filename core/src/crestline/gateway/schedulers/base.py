@@ -143,7 +143,7 @@ class Scheduler(abc.ABC):
         """Script and stream paths.
 
         Raises:
-            JobNotFoundError: there is no such job.
+            JobNotFoundError: the job does not exist.
             PermissionDeniedError: it is another user's.
         """
 
@@ -163,7 +163,7 @@ class Scheduler(abc.ABC):
         """End a job; nothing happens to one that has ended.
 
         Raises:
-            JobNotFoundError: there is no such job.
+            JobNotFoundError: the job does not exist.
             PermissionDeniedError: it is another user's.
         """
 

@@ -37,7 +37,7 @@ def extent(size: int, part: int, number: int) -> tuple[int, int]:
     """Offset and length of part `number`, the first being 1.
 
     Raises:
-        InvalidPartError: there is no such part.
+        InvalidPartError: the part does not exist.
     """
     offset = (number - 1) * part
     if number < 1 or offset >= size:

@@ -144,7 +144,7 @@ class Faults:
         return self.add(Rule(path=path, method=method, status=429, retry_after=retry_after, **options))
 
     def garble(self, path: str = "", method: str = "", body: str = "<html>Bad gateway</html>", **options: Any) -> Rule:
-        """Answer something that is no JSON (status 200 unless given)."""
+        """Answer with a body that is not JSON (status 200 unless given)."""
         return self.add(Rule(path=path, method=method, body=body, **options))
 
     def add(self, rule: Rule) -> Rule:

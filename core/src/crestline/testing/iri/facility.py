@@ -459,7 +459,7 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 128
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that leaves is no news."""
+        """Do not log the disconnect of a client as an error."""
 
 
 @contextlib.contextmanager

@@ -144,7 +144,7 @@ def _option(name: str, given: Any, what: str) -> Option:
     choices, unlisted = values.get("choices", {}), values.get("unlisted_choice") or {}
     live = choices if isinstance(choices, str) else ""
     if live and live not in LIVE:
-        raise _wrong(f"{what}: there are no live choices {live!r}, but {', '.join(LIVE)}")
+        raise _wrong(f"{what}: unknown live choices {live!r}; known are {', '.join(LIVE)}")
     option = Option(
         name=name,
         title=values.get("display_name", name),

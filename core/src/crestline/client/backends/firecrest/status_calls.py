@@ -134,7 +134,7 @@ def pick_system(calls: Calls, systems: list[dict[str, Any]]) -> dict[str, Any]:
 
     Raises:
         ConfigError: none is named, and there are several.
-        SystemNotFoundError: there is no such system.
+        SystemNotFoundError: the system does not exist.
     """
     names = [str(each.get("name")) for each in systems]
     if not calls.system_name and len(systems) == 1:

@@ -57,7 +57,7 @@ def pick_compute(calls: Calls, resources: list[iri.Resource], asked: str) -> iri
 
     Raises:
         ConfigError: none is named, and there are several.
-        SystemNotFoundError: there is no such resource.
+        SystemNotFoundError: the resource does not exist.
     """
     found = [each for each in resources if is_compute(each)]
     hint = f"It has: {', '.join(name_of(each) for each in found) or 'none'}."

@@ -20,7 +20,7 @@ _MAX_ENTRIES = 300_000
 
 
 class Names:
-    """Names of users and groups, looked up once per listing; numbers where there is no name or none is wanted."""
+    """Names of users and groups, looked up once per listing; numbers for ids without a name or on request."""
 
     def __init__(self, *, numeric: bool = False) -> None:
         self._numeric = numeric

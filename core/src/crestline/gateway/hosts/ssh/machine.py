@@ -118,7 +118,7 @@ class SshHost(Host):
         )
 
     async def uid(self, user: str) -> int | None:
-        """Ask the observer for the uid, without a login as `user`; if there is no observer, log in as `user`."""
+        """Ask the observer for the uid, without a login as `user`; without an observer, log in as `user`."""
         observer = self._settings.observer
         argv = ["id", "-u"] if observer is None else ["id", "-u", "--", user]
         timeout = self._settings.timeout.command_execution

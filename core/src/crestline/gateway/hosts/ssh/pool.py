@@ -108,7 +108,7 @@ class Pool:
             except (asyncssh.Error, OSError) as error:
                 # Nothing was asked of a channel that did not open, so another one may be tried: once if the connection
                 # had gone unnoticed, and as long as the server has fewer sessions than we thought. A server may still
-                # count sessions that have just ended, so a few tries are worth it if there are no others.
+                # count sessions that have just ended, so if no other connection is left, retry a few times.
                 lost += not connection.is_open
                 is_refused = isinstance(error, asyncssh.ChannelOpenError) and connection.is_open
                 alone += is_refused and not connection.refused()

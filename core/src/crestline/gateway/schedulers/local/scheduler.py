@@ -246,7 +246,7 @@ class LocalScheduler(Scheduler):
         if shutil.which(program, path=task["environment"]["PATH"]) is None:
             raise InvalidRequestError(
                 f"The command {argv[0][:80]!r} does not exist in the job's environment.",
-                hint="Name a program in the job's PATH or an executable file; there is no shell, so no shell syntax.",
+                hint="Name a program in the job's PATH or an executable file. Shell syntax is not supported.",
             )
         await self._engine.ask(job, "attach", argv)
 

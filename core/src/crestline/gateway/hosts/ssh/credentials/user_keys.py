@@ -27,8 +27,8 @@ def read_private_key(path: Path, whose: str) -> asyncssh.SSHKey:
     """Read a private key without a passphrase that only the gateway's own OS user can read.
 
     Raises:
-        PermissionDeniedError: there is no such file.
-        ConfigError: others can read it, or it is no such key.
+        PermissionDeniedError: the file does not exist.
+        ConfigError: other users can read the file, or it is not a private key.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)

@@ -93,7 +93,7 @@ class Step(TypedDict):
 
 
 def read(path: str) -> Any:
-    """The JSON of a file, None where there is no such file."""
+    """The JSON of a file, None where the file does not exist."""
     try:
         with open(path, encoding="utf-8") as file:
             return json.load(file)
