@@ -49,7 +49,7 @@ soak: install  ## run the long runs in their full size
 bench: install  ## run all benchmarks and write docs/measurements (an hour; wrk and an OpenSSH client needed)
 	$(BIN)/python benchmarks
 
-lint: install  ## check style, types and the rules of the house
+lint: install  ## check style, types and import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
