@@ -1,21 +1,21 @@
-"""What a failure looks like: one line on stderr with a hint, and an exit code.
+"""Report failures: one line on stderr with a hint, and an exit code.
 
 | code | meaning |
 |---|---|
-| 0 | done |
-| 1 | a failure that no other code names |
-| 2 | the command line cannot be understood |
-| 65 | the request cannot be carried out as it is (wrong, in conflict, too large, not supported there) |
+| 0 | success |
+| 1 | any other failure |
+| 2 | invalid usage |
+| 65 | invalid request: malformed, in conflict, too large, or not supported by the site |
 | 66 | a job, a system or a file does not exist |
-| 69 | the gateway gives no usable answer, or no site can take the job |
-| 74 | a file did not arrive whole, or this machine's disk failed |
-| 75 | a limit of time or of requests; trying again later may help |
+| 69 | the gateway is unavailable, or no site can run the job |
+| 74 | a transfer failed, or the disk of this machine |
+| 75 | a time limit or rate limit: try again later |
 | 77 | not authenticated, or not permitted |
-| 78 | the configuration cannot be used |
+| 78 | invalid configuration |
 | 130 | interrupted by Ctrl-C |
 
-They are those of sysexits(3). `run`, `wait` and `submit --wait` exit with the job's own code, 124 at its time
-limit, 128 + n where signal n ended it.
+The codes follow sysexits(3). `run`, `wait` and `submit --wait` exit with the job's own code, with 124 if the job
+reached its time limit, and with 128 + n if signal n ended it.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class UsageError(TyperException):
 
 
 def exit_code(error: Exception) -> int:
-    """The code for an error; the table above."""
+    """Return the exit code for an error, by the table above."""
     if isinstance(error, TyperException):
         return error.exit_code
     return next((code for kind, code in _CODES if isinstance(error, kind)), 1)
