@@ -6,84 +6,88 @@ import msgspec
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """When a request is repeated; times in seconds.
+    """When the client retries a request; times in seconds.
 
     >>> RetryPolicy(attempts=3, total_timeout=20).max_backoff
     15.0
     """
 
     attempts: int = 8
-    """repeats after the first try"""
+    """maximum number of retries after the first try"""
     initial_backoff: float = 0.5
+    """wait before the first retry"""
     max_backoff: float = 15.0
-    """also of what a `Retry-After` asks for"""
+    """longest wait between two tries; it also caps `Retry-After`"""
     total_timeout: float = 45.0
-    """for one call, waits and answers together"""
+    """time for one call, including all tries and waits"""
     connect_timeout: float = 10.0
+    """time to establish a connection"""
     read_timeout: float = 30.0
-    """without a byte from the server; FirecREST itself gives up after 5 to 10 s"""
+    """time without a byte from the server; FirecREST's own timeouts are 5 to 10 s"""
 
 
 class PollPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """How often the monitor looks; times in seconds.
+    """How often the monitor polls; times in seconds.
 
     >>> PollPolicy(min_interval=5, max_interval=120).jitter
     0.15
     """
 
     min_interval: float = 1.0
-    """between two lists while a watched job is new or has just changed"""
+    """interval between two lists while a watched job is new or has just changed"""
     max_interval: float = 10.0
-    """between two lists while nothing has changed for long"""
+    """interval between two lists while no job has changed for long"""
     backoff_ratio: float = 0.1
-    """the interval is this share of the time since the last news"""
+    """the interval is this share of the time since the last change"""
     max_duty_cycle: float = 0.2
-    """of the time, at most this much is spent in requests: a slow list is asked for less often"""
+    """largest share of time that the monitor spends in requests; a slow list is fetched less often"""
     jitter: float = 0.15
-    """an interval varies by this share to both sides, so that clients do not march in step"""
+    """share by which an interval varies to both sides, so that clients do not synchronize"""
     streaming_interval: float = 60.0
-    """between two lists, as a matter of caution, while a Crestline gateway's event stream tells every change"""
+    """interval between two lists while the event stream of a Crestline gateway reports every change, as a safeguard"""
     stream_reconnect_delay: float = 2.0
-    """between two openings of an event stream, at least; grows to `list_retry_delay` while it cannot be had"""
+    """shortest time between two openings of an event stream; grows to `list_retry_delay` while it fails"""
     lookups_per_round: int = 8
-    """by-id requests in one round, for jobs that the list misses"""
+    """maximum number of requests by id in one round, for jobs that the list lacks"""
     list_retry_delay: float = 60.0
-    """after lists that could not be had, the longest time to the next try"""
+    """longest time between two tries while lists fail"""
     missing_timeout: float = 60.0
-    """a job is gone when it has been missing for this long, and in at least `missing_checks` looks"""
+    """a job is gone once it has been missing for this long, in at least `missing_checks` lists"""
     missing_checks: int = 3
+    """smallest number of lists without the job before it is gone"""
     unseen_timeout: float | None = 0.8
-    """The same, in at least two looks, for an id that was given as text, that this connection has not submitted and
-    that no look has ever found; None: as for any other, since such ids may come from a process that has just submitted
-    them, and a plain FirecREST may not see a job for some seconds"""
+    """`missing_timeout`, in at least two lists, for an id given as text that this connection did not submit and that no
+    list has ever shown. None: use `missing_timeout`. Choose None for ids from a process that has just submitted them,
+    because a plain FirecREST may not show a new job for some seconds"""
     idle_ttl: float = 300.0
     """seconds for which a job is kept in memory after a caller last asked for it"""
     all_users: bool = False
     """list the jobs of all users, for a service that watches the jobs of others"""
 
     def interval(self, quiet: float, cost: float) -> float:
-        """Seconds from one round to the next, before jitter.
+        """Return the seconds from one round to the next, before jitter.
 
         Args:
-            quiet: seconds since the latest news of any watched job.
-            cost: seconds that each of the last two rounds took at least.
+            quiet: seconds since the last change of any watched job.
+            cost: shorter duration of the last two rounds, in seconds.
         """
         wanted = min(max(self.backoff_ratio * quiet, self.min_interval), self.max_interval)
         return max(wanted, min(cost / self.max_duty_cycle, 3 * self.max_interval))
 
 
 class SubmitPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """What it takes to believe that a submission did not happen; times in seconds.
+    """When a submission counts as not carried out; times in seconds.
 
     >>> SubmitPolicy(total_timeout=600).visibility_timeout
     20.0
     """
 
     visibility_timeout: float = 20.0
-    """a job may stay invisible in lists for this long after it was accepted"""
+    """longest time that an accepted job may be missing from lists"""
     poll_interval: float = 2.0
+    """interval between two attempts to resolve an unknown outcome"""
     total_timeout: float = 180.0
-    """until a submission's outcome is declared unknown"""
+    """time after which the call fails with SubmitOutcomeUnknownError"""
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,5 +101,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     retry: RetryPolicy = RetryPolicy()
+    """retries of single requests"""
     poll: PollPolicy = PollPolicy()
+    """polling of watched jobs"""
     submit: SubmitPolicy = SubmitPolicy()
+    """resolution of submissions with an unknown outcome"""

@@ -1,4 +1,4 @@
-"""The object that a user holds: one system behind one gateway."""
+"""`System`: the jobs and files of one system behind one gateway."""
 
 from __future__ import annotations
 
@@ -52,10 +52,14 @@ from crestline.model import (
 
 
 class System(SystemFiles):
-    """A system's jobs and files; made by `crestline.connect` and used in an `async with`.
+    """The jobs and files of a system; `crestline.connect` creates it, and `async with` opens and closes it.
 
     All connections of one event loop to the same system with the same identity share one set of sockets, one token and
-    one job monitor, so opening another one costs nothing.
+    one job monitor. A further connection therefore sends no request.
+
+    Paths are absolute paths on the system, and times are in seconds. Every method that sends a request raises
+    `GatewayUnavailableError` if the gateway does not answer within `RetryPolicy.total_timeout`, `AuthenticationError`
+    if the credentials are invalid, and `PermissionDeniedError` if the user may not do this.
 
     Example::
 
@@ -137,11 +141,19 @@ class System(SystemFiles):
         await self.close()
 
     async def open(self) -> Self:
-        """What `async with` does first, for those who cannot use it; `close` must follow."""
+        """Open the connection without `async with`. Call `close` afterwards.
+
+        Returns:
+            this object.
+
+        Raises:
+            ConfigError: the site's settings are incomplete or invalid.
+            SystemNotFoundError: the gateway has no system of that name.
+        """
         return await self.__aenter__()
 
     async def close(self) -> None:
-        """Let go of the connection; its last user closes it."""
+        """Release the connection. The last user of a shared connection closes its sockets."""
         if self._connection is not None:
             self._connection = None
             if self._leave is not None:
@@ -150,18 +162,23 @@ class System(SystemFiles):
 
     @property
     def connection(self) -> Connection:
+        """The open connection.
+
+        Raises:
+            RuntimeError: the connection is not open.
+        """
         if self._connection is None:
             raise RuntimeError("The connection is not open; use it in an `async with`.")
         return self._connection
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """What the gateway offers beyond the required calls; empty on plain FirecREST."""
+        """Features that the gateway offers beyond FirecREST v2; empty on plain FirecREST."""
         return self.backend.capabilities
 
     @property
     def monitor(self) -> JobMonitor:
-        """The watcher behind `watch` and `wait`; `monitor.snapshot(id)` is for those who are asked themselves."""
+        """The monitor that `watch` and `wait` use. `monitor.snapshot(id)` returns a state without waiting."""
         return self.connection.monitor
 
     @property
@@ -171,12 +188,12 @@ class System(SystemFiles):
 
     @property
     def target(self) -> str:
-        """`system@site`: what `connect` takes to come here again."""
+        """The target `system@site`, as `connect` accepts it."""
         return f"{self.name}@{self._site.name}"
 
     @property
     def api(self) -> str:
-        """The facility API that the site speaks, such as `iri`; `firecrest` is also that of a Crestline gateway."""
+        """Name of the site's facility API: `firecrest` (also for a Crestline gateway), `iri`, or that of a plug-in."""
         return self._site.api
 
     @property
@@ -190,17 +207,25 @@ class System(SystemFiles):
     # jobs
 
     async def submit(self, spec: JobSpec, *, key: str | None = None) -> Job:
-        """Submit a job, once.
+        """Submit a job, exactly once per key.
 
         Args:
-            key: names this attempt, in whatever process; a second call with it finds the job of the first.
+            spec: the job.
+            key: name of this attempt, valid across processes. A second call with the same key finds the first job.
+                None: every call submits a new job.
 
         Returns:
-            the job, in state SUBMITTED, or as it is if an earlier call with this key has submitted it.
+            the job in state SUBMITTED, or in its current state if an earlier call with this key submitted it.
 
         Raises:
-            InvalidRequestError: the job itself is wrong.
-            SubmitOutcomeUnknownError: repeat with the same key.
+            InvalidRequestError: the gateway or the scheduler refuses the job.
+            SubmitLimitError: the user has as many jobs as the scheduler allows.
+            ConflictError: the key was used for another job.
+            SubmitOutcomeUnknownError: the outcome is unknown. Repeat the call with the same key.
+
+        Example::
+
+            job = await daint.submit(JobSpec(script="#!/bin/bash\nsrun ./a.out\n", time_limit="00:10:00"), key="run/1")
         """
         return await self.connection.submission.submit(spec, key)
 
@@ -211,19 +236,21 @@ class System(SystemFiles):
 
         Args:
             specs: the jobs.
-            keys: names each attempt, as in `submit`; repeat all of them, or those that failed, with the same keys.
-            keys_are_new: the keys were never used before, so plain FirecREST need not be asked for their jobs first.
+            keys: one key for each job, as in `submit`. To retry, pass the same keys for all jobs or for those that
+                failed.
+            keys_are_new: True if the keys were never used before. On plain FirecREST this skips the search for
+                earlier jobs.
 
         Returns:
-            of each the job or the error that `submit` would have raised, in their order.
+            one entry for each job, in the same order: the job, or the error that `submit` would have raised.
         """
         return await self.connection.submission.submit_many(specs, keys, keys_are_new=keys_are_new)
 
     async def job(self, job_id: str) -> Job:
-        """A job as the scheduler reports it now; an array as one job.
+        """Fetch a job as the scheduler reports it now; an array as one job.
 
         Raises:
-            JobNotFoundError: there is none, or not yet: a fresh job may be invisible for some seconds.
+            JobNotFoundError: the scheduler does not know the job. A new job may be invisible for some seconds.
         """
         job = merge_answer(await self.backend.jobs.get(job_id), job_id)
         if job is None:
@@ -233,12 +260,12 @@ class System(SystemFiles):
         return job
 
     async def array_tasks(self, job: Job | str) -> list[Job]:
-        """The elements of an array, in the order of their indexes; a job that is none is its only element.
+        """Fetch the tasks of an array, in the order of their indexes. A single job is its own only task.
 
-        They have their `stdout` and `stderr` where the gateway says those of single elements.
+        Each task has its `stdout` and `stderr` if the gateway reports the paths of single tasks.
 
         Raises:
-            JobNotFoundError: as `job`.
+            JobNotFoundError: the scheduler does not know the job.
         """
         job_id = job if isinstance(job, str) else job.job_id
         found = await self.backend.jobs.get(job_id)
@@ -264,10 +291,14 @@ class System(SystemFiles):
         all_users: bool = False,
         window: int | None = None,
     ) -> list[Job]:
-        """The jobs that wait, run, or ended not long ago.
+        """List the jobs that wait, run, or ended recently.
 
         Args:
-            window: how many seconds back a job may have ended; None: the gateway's default, usually a day.
+            ids: only these jobs.
+            name: only jobs with this name.
+            account: only jobs that are charged to this account.
+            all_users: True to include the jobs of other users, as far as the scheduler shows them.
+            window: maximum age of a job's end in seconds. None: the gateway's default, usually a day.
         """
         return await self.backend.jobs.list(
             JobFilter(
@@ -280,29 +311,42 @@ class System(SystemFiles):
         )
 
     async def find(self, matches: Callable[[Job], bool]) -> Job | None:
-        """The job that matches, where its id got lost between its submission and now; see `client.lookup`."""
+        """Search the listed jobs for one that `matches`, for a job whose id was lost after its submission.
+
+        Returns:
+            the job, or None if the search finds no job, repeatedly (see `client.lookup`).
+        """
         return await find_job(self.backend, matches, self._policy)
 
     def watch(self, job: Job | str) -> AsyncGenerator[JobEvent, None]:
-        """The job's state and every change of it, until it has ended.
+        """Iterate over the job's state and each of its changes, until the job has ended.
 
         Raises:
-            JobNotFoundError: the scheduler does not know it, confirmed over a minute; of an id given as text over
-                `PollPolicy.unseen_timeout`.
+            JobNotFoundError: the scheduler has not shown the job for `PollPolicy.missing_timeout`, or, for an id that
+                this connection did not submit, for `PollPolicy.unseen_timeout`.
+
+        Example::
+
+            async for event in daint.watch("4711"):
+                print(event.state, event.reason)
         """
         return self.monitor.watch(job)
 
     async def wait(self, job: Job | str, *, timeout: float | None = None, check: bool = False) -> Job:
-        """The job once it has ended, however it ended.
+        """Wait until the job has ended, in whatever state.
 
         Args:
-            timeout: seconds.
-            check: raise for a job that did not complete.
+            job: the job or its id.
+            timeout: seconds to wait at most. None: without limit.
+            check: True to raise JobFailedError if the job did not complete.
+
+        Returns:
+            the job in its final state.
 
         Raises:
-            WaitTimeoutError: the job has not ended in time; it continues.
-            JobFailedError: with `check`.
-            JobNotFoundError: as `watch`.
+            WaitTimeoutError: the job has not ended within `timeout`. It continues.
+            JobFailedError: with `check`, the job ended in another state than COMPLETED.
+            JobNotFoundError: see `watch`.
         """
         try:
             async with asyncio.timeout(timeout), contextlib.aclosing(self.watch(job)) as events:
@@ -311,14 +355,14 @@ class System(SystemFiles):
         except TimeoutError:
             job_id = job if isinstance(job, str) else job.job_id
             raise WaitTimeoutError(
-                f"Job {job_id} has not ended within {timeout:g} s.", hint="It goes on; wait for it again."
+                f"Job {job_id} has not ended within {timeout:g} s.", hint="The job continues; wait for it again."
             ) from None
         if check and not last.state.is_success:
             raise JobFailedError(describe_end(last), last, hint=end_hint(last) or "Look at its output.")
         return last
 
     async def cancel(self, job: Job | str) -> None:
-        """End a job; one that has ended is not an error.
+        """Cancel a job. For a job that has already ended, the call has no effect.
 
         Raises:
             JobNotFoundError: the job does not exist.
@@ -326,36 +370,44 @@ class System(SystemFiles):
         await self.backend.jobs.cancel(job if isinstance(job, str) else job.job_id)
 
     async def hold(self, job: Job | str) -> None:
-        """Keep a job that waits from starting until it is released.
+        """Hold a waiting job until `release`.
 
         Raises:
             JobNotFoundError: the job does not exist.
-            InvalidRequestError: it does not wait any more.
-            UnsupportedError: the gateway or its scheduler holds no jobs; Crestline's does on `local` and Slurm.
+            InvalidRequestError: the job no longer waits.
+            UnsupportedError: the gateway or its scheduler cannot hold jobs. Crestline's gateway can, on `local` and
+                Slurm.
         """
         await self.backend.jobs.hold(job if isinstance(job, str) else job.job_id)
 
     async def release(self, job: Job | str) -> None:
-        """Let a held job start; errors as for `hold`."""
-        await self.backend.jobs.release(job if isinstance(job, str) else job.job_id)
-
-    async def usage(self, job: Job | str) -> list[JobUsage]:
-        """What a job has used of what it holds or held; several for an array.
+        """Release a held job.
 
         Raises:
             JobNotFoundError: the job does not exist.
-            UnsupportedError: the API or its scheduler does not tell; of Crestline's gateways those of Slurm do, and
-                `local` once a job has ended.
+            InvalidRequestError: the job no longer waits.
+            UnsupportedError: see `hold`.
+        """
+        await self.backend.jobs.release(job if isinstance(job, str) else job.job_id)
+
+    async def usage(self, job: Job | str) -> list[JobUsage]:
+        """Fetch how much of its processor time, memory and GPUs a job has used; one entry for each task of an array.
+
+        Raises:
+            JobNotFoundError: the job does not exist.
+            UnsupportedError: the API or its scheduler does not report usage. Crestline's gateway reports it on Slurm,
+                and on `local` once a job has ended.
         """
         return await self.backend.jobs.usage(job if isinstance(job, str) else job.job_id)
 
     async def metadata(self, job: Job | str) -> Job:
-        """The job with its `script`, `stdin`, `stdout` and `stderr`; of an array those of its first element.
+        """Fetch the `script`, `stdin`, `stdout` and `stderr` of a job; of an array those of its first task.
 
-        For a job given by its id nothing else is set.
+        Returns:
+            a copy of `job` with these fields. For an id, the other fields are not set.
 
         Raises:
-            JobNotFoundError: the job does not exist, or not yet.
+            JobNotFoundError: the scheduler does not know the job. A new job may be invisible for some seconds.
         """
         found = (await self.backend.jobs.metadata(job if isinstance(job, str) else job.job_id))[0]
         if isinstance(job, str):
@@ -372,21 +424,26 @@ class System(SystemFiles):
         position: str | None = None,
         max_interval: float = 5.0,
     ) -> Follower:
-        """The text of a log while it is written, to its end when the job has ended.
+        """Iterate over the text of a log while a job writes it, until the job has ended and the text is complete.
 
         Args:
-            log: its path, or a job that `metadata` has told where its `stdout` goes.
-            job: who writes it; None for a path that is followed without an end.
-            position: where an earlier follower stood (`follower.position`); None: the beginning.
-            max_interval: seconds between two looks at a log to which nothing is added.
+            log: path of the log, or a job with its `stdout` (see `metadata`).
+            job: the job that writes the log. None: follow the path without end.
+            position: `position` of an earlier follower, to continue there. None: the beginning.
+            max_interval: longest time between two reads of a log that does not grow, in seconds.
 
         Raises:
-            InvalidRequestError: it is not known where the job's output goes.
+            InvalidRequestError: the job's `stdout` is not set.
+
+        Example::
+
+            async for text in daint.follow(await daint.metadata(job)):
+                print(text, end="")
         """
         if isinstance(log, Job):
             if log.stdout is None:
                 raise InvalidRequestError(
-                    f"It is not known where job {log.job_id} writes.", hint="Ask `metadata` for the job first."
+                    f"Unknown output path of job {log.job_id}.", hint="Call `metadata` for the job first."
                 )
             log, job = log.stdout, log
         writer = job
@@ -399,15 +456,15 @@ class System(SystemFiles):
         )
 
     def output(self, job: Job, *, position: str | None = None, throttle: Turn | None = None) -> JobOutput:
-        """The lines of a job's stdout and stderr while it writes them, to their ends when it has ended.
+        """Iterate over the lines of a job's stdout and stderr, until the job has ended and both are complete.
 
         Args:
-            job: one that `metadata` has told where its output goes; of one that writes nowhere nothing comes.
-            position: where an earlier iteration stood (`output.position`); None: the beginning.
-            throttle: awaited for every request, by those who share a budget of them.
+            job: a job with its `stdout` and `stderr` (see `metadata`). A stream without a path has no lines.
+            position: `position` of an earlier iteration, to continue there. None: the beginning.
+            throttle: coroutine function that is awaited before each request, to limit requests of several callers.
 
         Raises:
-            InvalidRequestError: `position` is of another gateway.
+            InvalidRequestError: `position` comes from another gateway.
         """
         paths = {"stdout": job.stdout, "stderr": job.stderr if job.stderr != job.stdout else None}
         sources = {stream: self.connection.files.log_source(path) for stream, path in paths.items() if path is not None}
@@ -417,15 +474,15 @@ class System(SystemFiles):
 
     @property
     def scheduler_type(self) -> str:
-        """`slurm` or `pbs`: whose words the gateway speaks for this system."""
+        """Scheduler whose states and options the gateway uses for this system: `slurm` or `pbs`."""
         return self.backend.scheduler_type
 
     async def describe(self) -> dict[str, Any]:
-        """The system's entry in the gateway's `/status/systems`: scheduler, file systems, health, limits."""
+        """Fetch the system's entry of `GET /status/systems`: scheduler, file systems, health and limits."""
         return await self.backend.system.describe()
 
     async def default_workdir(self) -> str:
-        """The user's directory on the system's default file system."""
+        """Return the absolute path of the user's directory on the system's default file system."""
         return await self.backend.system.default_workdir()
 
     async def resolve_path(self, path: str) -> str:
@@ -435,50 +492,50 @@ class System(SystemFiles):
         return posixpath.join(await self.default_workdir(), path)
 
     async def nodes(self) -> list[Node]:
-        """The compute nodes with their states, as far as the gateway tells."""
+        """Fetch the compute nodes with their states."""
         return await self.backend.system.nodes()
 
     async def partitions(self) -> list[Partition]:
-        """The partitions (queues)."""
+        """Fetch the partitions (queues) of the system."""
         return await self.backend.system.partitions()
 
     async def accounts(self) -> list[Account]:
-        """The accounts that the user may charge.
+        """Fetch the accounts that the user may charge.
 
         Raises:
-            UnsupportedError: the API does not tell; FirecREST does since 2.6.
+            UnsupportedError: the API does not report accounts. FirecREST reports them since 2.6.
         """
         return await self.backend.system.accounts()
 
     async def allocations(self) -> list[Allocation]:
-        """What the user's accounts may use and have used, one entry for each account and unit.
+        """Fetch the budgets of the user's accounts and what they have used; one entry for each account and unit.
 
         Raises:
-            UnsupportedError: the API or its scheduler does not tell; of Crestline's gateways those of Slurm do, and
-                facilities of the IRI API.
+            UnsupportedError: the API or its scheduler does not report them. Crestline's gateway on Slurm does, and
+                facilities with the IRI API do.
         """
         return await self.backend.system.allocations()
 
     async def remaining_submissions(self) -> int | None:
-        """How many more jobs the scheduler takes from the user now (`MaxSubmitJobs` of Slurm).
+        """Return how many more jobs the user may submit now (`MaxSubmitJobs` of Slurm).
 
         Returns:
-            The number, or None if it is unlimited or not reported. Crestline's gateways report it for Slurm.
+            the number of jobs, or None if it is unlimited or not reported. Crestline's gateway reports it on Slurm.
         """
         try:
             limit = await submit_limit(self.backend.system)
             if limit is None:
                 return None
             jobs = await self.jobs()
-        except CrestlineError:  # the refusal of a submission tells it, too
+        except CrestlineError:  # a submission beyond the limit is refused with SubmitLimitError anyway
             return None
         return max(limit - sum(not job.is_finished for job in jobs), 0)
 
     async def reservations(self) -> list[Reservation]:
-        """The advance reservations."""
+        """Fetch the advance reservations of the system."""
         return await self.backend.system.reservations()
 
     @property
     def traffic(self) -> Traffic:
-        """What all users of this connection have sent and received."""
+        """Counters of what all users of this connection have sent and received."""
         return self.backend.traffic

@@ -1,4 +1,4 @@
-"""The files of a system, as its user sees them."""
+"""Operations of `System` on files and directories."""
 
 from __future__ import annotations
 
@@ -35,38 +35,52 @@ class SystemFiles(abc.ABC):
     @property
     @abc.abstractmethod
     def connection(self) -> Connection:
-        """The open backend, with what waits for its jobs."""
+        """The open connection."""
 
     @property
     def backend(self) -> Backend:
-        """The interface below, for what this class does not offer."""
+        """The facility API below, for operations that this class does not offer."""
         return self.connection.backend
 
     # names in the file system
 
     async def ls(self, path: str, *, hidden: bool = False, recursive: bool = False) -> list[File]:
-        """The entries of a directory, or a file itself."""
+        """List the entries of a directory, or a file itself.
+
+        Args:
+            path: directory or file.
+            hidden: True to include names that begin with a dot.
+            recursive: True to include all levels below; names are then relative to `path`.
+
+        Raises:
+            FileMissingError: the path does not exist.
+        """
         return await self.backend.files.list(path, hidden=hidden, recursive=recursive)
 
     async def glob(self, pattern: str) -> list[str]:
-        """The absolute paths that a pattern (`*`, `?`, `[...]`) matches, sorted; a plain path if it is there.
+        """Return the absolute paths that a pattern (`*`, `?`, `[...]`) matches, sorted. A path without wildcards
+        matches itself if it exists.
 
         Raises:
-            InvalidRequestError: it is not absolute.
+            InvalidRequestError: the pattern is not absolute.
         """
         from crestline.client.remote_names import check_remote, expand
 
         return await expand(self.backend, check_remote(pattern))
 
     async def wait_for_path(self, pattern: str, *, interval: float = 10.0, timeout: float | None = None) -> list[str]:
-        """What matches a path or a pattern, as soon as something does.
+        """Wait until a path, or a path that matches a pattern, exists.
 
         Args:
-            interval: seconds between two looks.
-            timeout: seconds.
+            pattern: absolute path or pattern.
+            interval: seconds between two listings.
+            timeout: seconds to wait at most. None: without limit.
+
+        Returns:
+            the absolute paths that match.
 
         Raises:
-            WaitTimeoutError: nothing has appeared.
+            WaitTimeoutError: no path matches within `timeout`.
         """
         from crestline.client.files.wait_for_path import wait_for_path
 
@@ -79,34 +93,52 @@ class SystemFiles(abc.ABC):
             ) from None
 
     def watch_directory(self, path: str, *, patience: float = 600.0) -> AsyncGenerator[list[File], None]:
-        """The new entries of a directory, once per look (at most 1.2 s apart) and without end.
+        """Iterate without end over the new entries of a directory, once per listing (at most 1.2 s apart).
 
         Args:
+            path: directory.
             patience: seconds to retry while the gateway does not answer.
 
         Raises:
-            GatewayUnavailableError: no answer for longer than that.
+            GatewayUnavailableError: the gateway has not answered for `patience` seconds.
         """
         return watch_directory(self.backend, path, patience=patience)
 
     async def stat(self, path: str, *, follow: bool = True) -> dict[str, int]:
-        """The numbers of stat(2), `mode` and `size` among them; with `follow=False` those of a link itself."""
+        """Fetch the numbers of stat(2), among them `mode` and `size` in bytes.
+
+        Args:
+            path: file or directory.
+            follow: False for the numbers of a link itself.
+
+        Raises:
+            FileMissingError: the path does not exist.
+        """
         return await self.backend.files.stat(path, follow=follow)
 
     async def checksum(self, path: str) -> str:
-        """Return the SHA-256 of a remote file, in hexadecimal digits."""
+        """Fetch the SHA-256 of a remote file, in hexadecimal digits."""
         return await self.backend.files.checksum(path)
 
     async def mkdir(self, path: str, *, parents: bool = False) -> None:
-        """Make a directory; with `parents` also those above it, and none of them need be new."""
+        """Create a directory.
+
+        Args:
+            path: directory.
+            parents: True to create the directories above it too, and to accept directories that exist.
+        """
         await self.backend.files.mkdir(path, parents=parents)
 
     async def remove(self, path: str, *, force: bool = False) -> None:
-        """Delete a file, or a directory with all that is in it.
+        """Delete a file, or a directory with its content.
 
         Args:
-            force: where that is refused, make the directory and those in it writable, and try once more. So even
-                read-only ones go, such as Go's module cache; it takes two requests for each of them.
+            path: file or directory.
+            force: True to retry after a refusal with all directories made writable. This also deletes read-only
+                directories, such as Go's module cache, at two requests for each.
+
+        Raises:
+            FileMissingError: the path does not exist.
         """
         try:
             await self.connection.files.remove(path)
@@ -127,25 +159,29 @@ class SystemFiles(abc.ABC):
                 await self._make_removable(f"{path}/{entry.name}")
 
     async def symlink(self, target: str, link: str) -> None:
-        """Make `link` point to `target`."""
+        """Create the symbolic link `link`, which points to `target`."""
         await self.backend.files.symlink(target, link)
 
     async def chmod(self, path: str, mode: str) -> File | None:
-        """Set permissions, in octal digits (`"644"`).
+        """Set the permissions of a file or directory.
+
+        Args:
+            path: file or directory.
+            mode: octal digits (`"644"`).
 
         Returns:
-            the file or directory as it is afterwards, where the gateway says that.
+            the entry after the change, or None if the gateway does not return it.
         """
         return await self.backend.files.chmod(path, mode)
 
     async def copy(self, source: str, target: str) -> None:
-        """Copy within the system; on plain FirecREST a job of the scheduler."""
+        """Copy a file or directory within the system. On plain FirecREST this runs as a job of the scheduler."""
         from crestline.client.files.copy_and_move import copy
 
         await copy(self.connection.files, source, target)
 
     async def move(self, source: str, target: str) -> None:
-        """Rename or move within the system; on plain FirecREST a job of the scheduler."""
+        """Move or rename a file or directory within the system. On plain FirecREST this runs as a scheduler job."""
         from crestline.client.files.copy_and_move import move
 
         await move(self.connection.files, source, target)
@@ -163,7 +199,7 @@ class SystemFiles(abc.ABC):
         ignore: IgnoreRules | None = None,
         exact: bool = False,
     ) -> TransferReport:
-        """Send a file or a directory; see `crestline.client.files.upload`."""
+        """Upload a file or a directory; see `crestline.client.files.upload`."""
         from crestline.client import files
 
         return await files.upload(
@@ -179,28 +215,28 @@ class SystemFiles(abc.ABC):
         wait: bool = True,
         key: str | None = None,
     ) -> TransferReport:
-        """Fetch a file or a directory; see `crestline.client.files.download`."""
+        """Download a file or a directory; see `crestline.client.files.download`."""
         from crestline.client import files
 
         return await files.download(self.connection.files, remote, local, progress=progress, wait=wait, key=key)
 
     @property
     def supports_ranges(self) -> bool:
-        """Whether the gateway hands out a part of a file; a plain FirecREST does not."""
+        """True if the gateway serves byte ranges of files (`read_range`). Plain FirecREST does not."""
         return self.connection.files.supports_ranges
 
     async def read_range(self, path: str, offset: int, length: int) -> bytes:
-        """`length` bytes from byte `offset` on, fewer at the end.
+        """Read `length` bytes from byte `offset` on, or fewer at the end of the file.
 
         Raises:
-            UnsupportedError: the gateway has no ranges (see `supports_ranges`).
+            UnsupportedError: the gateway does not serve byte ranges (see `supports_ranges`).
         """
         if not self.supports_ranges:
             raise UnsupportedError(f"{self.backend.gateway_url} reads whole files only.", hint="Download it.")
         return b"".join([chunk async for chunk in self.backend.files.read(path, offset, length)])
 
     async def upload_bundle(self, remote: str, members: Sequence[BundleFile], *, cleanup: bool = True) -> int:
-        """Send files into several directories in one stream; see `crestline.client.files.upload_bundle`."""
+        """Upload files into several directories in one stream; see `crestline.client.files.upload_bundle`."""
         from crestline.client import files
 
         return await files.upload_bundle(
@@ -210,7 +246,7 @@ class SystemFiles(abc.ABC):
     async def download_bundle(
         self, remote: str, selections: Sequence[BundleFilter], *, cleanup: bool = True, map_link: MapLink | None = None
     ) -> dict[str, list[str]]:
-        """Fetch from several directories in one stream; see `crestline.client.files.download_bundle`."""
+        """Download files of several directories in one stream; see `crestline.client.files.download_bundle`."""
         from crestline.client import files
 
         return await files.download_bundle(
@@ -224,7 +260,7 @@ class SystemFiles(abc.ABC):
 
     @property
     def max_direct_size(self) -> int:
-        """Bytes that `read_direct` and `write_direct` certainly carry in one request."""
+        """Largest size in bytes that `read_direct` and `write_direct` transfer in one request."""
         return min(self.backend.max_direct_upload, self.backend.max_direct_download)
 
     async def read_direct(self, path: str) -> bytes:
@@ -236,7 +272,7 @@ class SystemFiles(abc.ABC):
         await self.backend.files.upload_small(directory, name, content)
 
     async def read_bytes(self, path: str) -> bytes:
-        """A whole file, of any size that memory holds."""
+        """Read a whole file, of any size that fits into memory."""
         if (await self.backend.files.stat(path))["size"] <= self.backend.max_direct_download:
             return await self.backend.files.download_small(path)
         with tempfile.TemporaryDirectory(prefix="crestline-") as directory:
@@ -245,11 +281,11 @@ class SystemFiles(abc.ABC):
             return await asyncio.to_thread(copy.read_bytes)
 
     async def read_text(self, path: str) -> str:
-        """A whole text file. Bytes that are not valid UTF-8 are replaced."""
+        """Read a whole text file. Bytes that are not valid UTF-8 are replaced."""
         return (await self.read_bytes(path)).decode(errors="replace")
 
     async def write_bytes(self, path: str, content: bytes) -> None:
-        """Write a whole file; what was there is replaced.
+        """Write a whole file, and replace an existing one.
 
         Raises:
             InvalidRequestError: `path` is a directory.
@@ -260,5 +296,5 @@ class SystemFiles(abc.ABC):
             await self.upload(copy, path, exact=True)
 
     async def write_text(self, path: str, text: str) -> None:
-        """Write a whole text file in UTF-8; what was there is replaced."""
+        """Write a whole text file in UTF-8, and replace an existing one."""
         await self.write_bytes(path, text.encode())

@@ -1,4 +1,4 @@
-"""A watched job, and those who wait for news of it."""
+"""A watched job and its watchers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from crestline.model import CrestlineError, Job, JobState
 
 
 class JobEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """News of a job.
+    """A change of a job's state.
 
     Attributes:
-        job: the job as last seen.
-        state: its state; UNKNOWN while the gateway gives no answer about it, whatever `job.state` was before.
-        reason: the scheduler's reason for the state; for UNKNOWN what went wrong.
+        job: the job as last reported.
+        state: state of the job; UNKNOWN while the gateway does not report it. `job.state` keeps the last known state.
+        reason: the scheduler's reason for the state; for UNKNOWN the error.
 
     Example::
 
@@ -39,7 +39,7 @@ class Watcher:
         self._waiting: asyncio.Future[None] | None = None
 
     def notify(self, news: JobEvent | CrestlineError) -> None:
-        """News; an error ends the iteration with it."""
+        """Queue an event; an error ends the iteration and is raised."""
         self._news.append(news)
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
@@ -60,21 +60,21 @@ class Watcher:
 
 
 class WatchedJob:
-    """What is known of one watched id; times in seconds of the monotonic clock."""
+    """State of one watched job id; times in seconds of the monotonic clock."""
 
     __slots__ = ("heard", "job", "last_news", "looks", "missed_at", "missing_since", "told", "wanted_until", "watchers")
 
     def __init__(self, job: Job, now: float) -> None:
         self.job = job
         self.heard = -math.inf
-        """when the last event came; an answer to an earlier question is older news"""
+        """time of the last event; answers to earlier requests are older than it"""
         self.last_news = now
         self.wanted_until = now
         self.watchers: list[Watcher] = []  # a set takes four times as much
         self.told: tuple[JobState, str, str] | None = None
         self.missing_since: float | None = None
         self.missed_at = now
-        """when a look missed it last; a time without looks says nothing"""
+        """time of the last list that lacked the job; an interval without lists proves nothing"""
         self.looks = 0
 
     def event(self) -> JobEvent:
