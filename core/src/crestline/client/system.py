@@ -193,7 +193,7 @@ class System(SystemFiles):
 
     @property
     def api(self) -> str:
-        """Name of the site's facility API: `firecrest` (also for a Crestline gateway), `iri`, or that of a plug-in."""
+        """Name of the facility API of the site, `firecrest` (or a Crestline gateway), `iri` or that of a plug-in."""
         return self._site.api
 
     @property
@@ -225,7 +225,7 @@ class System(SystemFiles):
 
         Example::
 
-            job = await daint.submit(JobSpec(script="#!/bin/bash\nsrun ./a.out\n", time_limit="00:10:00"), key="run/1")
+            job = await daint.submit(JobSpec(script=script, nodes=2, time_limit="00:10:00"), key="campaign/42")
         """
         return await self.connection.submission.submit(spec, key)
 
@@ -242,7 +242,7 @@ class System(SystemFiles):
                 earlier jobs.
 
         Returns:
-            one entry for each job, in the same order: the job, or the error that `submit` would have raised.
+            for each job, in the same order, the job or the error that `submit` would have raised.
         """
         return await self.connection.submission.submit_many(specs, keys, keys_are_new=keys_are_new)
 
@@ -474,7 +474,7 @@ class System(SystemFiles):
 
     @property
     def scheduler_type(self) -> str:
-        """Scheduler whose states and options the gateway uses for this system: `slurm` or `pbs`."""
+        """Scheduler whose states and options the gateway uses for this system, `slurm` or `pbs`."""
         return self.backend.scheduler_type
 
     async def describe(self) -> dict[str, Any]:
