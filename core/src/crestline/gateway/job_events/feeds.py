@@ -1,4 +1,4 @@
-"""One feed per (system, identity): it polls the scheduler while a client watches, and publishes what changed."""
+"""One feed per (system, identity): it polls the scheduler while a client watches, and publishes changes of jobs."""
 
 from __future__ import annotations
 
@@ -20,28 +20,34 @@ from crestline.wire.compute import JobInfo
 from crestline.wire.extensions import EVENT_HEARTBEAT, JobsMissing, Outage
 
 INTERVAL = 0.6
-"""seconds between two looks, so that with the look itself and the telling a change is known everywhere in one"""
+"""Seconds between two polls of the scheduler.
+
+With the duration of the poll and of the notification, a change reaches all watchers within a second.
+"""
 
 _WINDOW = 86400
-"""seconds back of ended jobs in a feed of all jobs: who was away for shorter misses no end"""
+"""Seconds for which a feed of all jobs includes ended jobs.
+
+A client that reconnects within this time misses no end of a job.
+"""
 
 _IDLE = 600.0
-"""seconds after which a feed without watchers is forgotten"""
+"""Seconds after which a feed without watchers is discarded."""
 
 _LONGEST = 3600.0
-"""seconds that one may watch before the credential has to be shown again"""
+"""Seconds after which the gateway closes a stream, so that the client authenticates again."""
 
 MOST_IDS = 20_000
-"""Ids that one identity may watch: the scheduler is asked for each at every look."""
+"""Maximum number of ids that one identity can watch. Each poll asks the scheduler for all of them."""
 
 _SLICE = 500
-"""watchers told between two breaths of the event loop"""
+"""Watchers to notify before yielding to the event loop."""
 
 _log = logging.getLogger(__name__)
 
 
 class _Known:
-    """A job as last seen, ready to be sent."""
+    """The last published version of a job, encoded as a server-sent event."""
 
     __slots__ = ("ended", "line", "mark", "version")
 
@@ -53,9 +59,9 @@ class _Known:
 
 
 class Watcher:
-    """Who waits for the changes of some jobs, or of all.
+    """A client that watches some jobs, or all jobs of its user.
 
-    What it has not taken yet is one entry per job, so a slow reader gets the latest of each and piles up nothing.
+    It has at most one pending entry per job: a slow reader gets the latest version of each job and uses bounded memory.
     """
 
     __slots__ = ("_beat", "_closed", "_feed", "_notes", "_pending", "_waiting", "began", "ids")
@@ -74,7 +80,7 @@ class Watcher:
         self._wake()
 
     def post(self, line: bytes) -> None:
-        """A message about no single job."""
+        """Queue a message that does not concern a single job."""
         if line not in self._notes:
             self._notes.append(line)
         self._wake()
@@ -89,7 +95,7 @@ class Watcher:
         self._wake()
 
     async def next(self) -> bytes | None:
-        """The next messages, waited for; None at the end."""
+        """Wait for the next messages and return them; None after `close`."""
         while not (self._pending or self._notes or self._beat or self._closed):
             self._waiting = asyncio.get_running_loop().create_future()
             await self._waiting
@@ -106,7 +112,7 @@ class Watcher:
 
 
 class Feed:
-    """The jobs of one identity, or that it asked for, and who watches them."""
+    """The watchers of one identity, and the jobs that they watch."""
 
     def __init__(self, scheduler: Scheduler, user: str) -> None:
         self.used = clock.monotonic()
@@ -124,10 +130,10 @@ class Feed:
         self._learning = asyncio.Lock()
 
     async def join(self, ids: Collection[str] | None, after: str | None = None) -> Watcher:
-        """A watcher that first gets the state of its jobs, or what changed since message `after`.
+        """Add a watcher. Its first messages are the states of its jobs, or the changes since message `after`.
 
         Raises:
-            CrestlineError: the scheduler does not answer.
+            CrestlineError: the scheduler does not respond.
         """
         self.used = clock.monotonic()
         watcher = Watcher(self, frozenset(ids) if ids is not None else None)
@@ -167,7 +173,7 @@ class Feed:
                     del self._by_id[each]
 
     def lines(self, job_ids: Iterable[str]) -> list[bytes]:
-        """The messages on these jobs, oldest first, so that the last one's id stands for all."""
+        """Return the messages for these jobs, oldest first, so that the id of the last one covers all."""
         found = [self._known[each] for each in job_ids if each in self._known]
         return [known.line for known in sorted(found, key=lambda known: known.version)]
 
@@ -179,13 +185,13 @@ class Feed:
             self._task.cancel()
             await asyncio.wait({self._task})
 
-    # looking
+        # polling
 
     async def _run(self) -> None:
         while self.watchers:
             now = clock.monotonic()
-            # All feeds look at the same moments, so that those of one observer share a look. One that wakes a little
-            # early must neither make do with the look before nor look twice.
+            # All feeds poll at the same moments, so that feeds with the same observer account share a poll. A feed that
+            # wakes a little early must neither use the previous poll nor poll twice.
             moment = (math.floor(now / INTERVAL + 0.1) + 1) * INTERVAL
             await asyncio.sleep(moment - now)
             if not self.watchers:
@@ -200,7 +206,7 @@ class Feed:
                         watcher.heartbeat()
 
     async def _look(self, since: float) -> None:
-        """Tell what a list says that was asked for after `since` (monotonic seconds)."""
+        """Publish the changes of a list fetched after `since` (monotonic seconds)."""
         ids = {each for each in self._by_id if not self._is_over(each)}
         before = set(self._known)
         try:
@@ -212,7 +218,7 @@ class Feed:
                 async for watcher in cooperative.each(self.watchers, _SLICE):
                     watcher.post(outage)
             return
-        except Exception:  # an unexpected error must not leave watchers waiting for ever: they reconnect
+        except Exception:  # after an unexpected error, close all watchers so that they reconnect
             _log.exception("The job events of %s broke", self._user)
             for watcher in self.watchers:
                 watcher.close()
@@ -235,9 +241,9 @@ class Feed:
         return jobs
 
     async def _learn(self, jobs: Sequence[JobInfo]) -> set[str]:
-        """Take note of jobs, and tell what is new; returns their ids."""
+        """Store the jobs, notify the watchers of changes, and return the ids of changed jobs."""
         changed = set()
-        async with self._learning:  # one list after the other, so that the older one does not win
+        async with self._learning:  # one list at a time, so that an older list does not overwrite a newer one
             async for some in slices(jobs):
                 for job in some:
                     known = self._known.get(job.job_id)
@@ -258,11 +264,11 @@ class Feed:
             watcher.notify(job_id)
 
     async def _tell_missing(self, before: set[str], jobs: Iterable[JobInfo]) -> None:
-        """What the scheduler no longer lists: unless it had ended, it is for the watcher to find out about it."""
+        """Report jobs that the scheduler no longer lists. The watcher must look up those that had not ended."""
         for job_id in before - {job.job_id for job in jobs}:
             known = self._known[job_id]
             if known.ended and (job_id in self._by_id or parent(job_id) in self._by_id):
-                continue  # not asked for again, and kept for those who come back
+                continue  # kept for watchers that reconnect; the scheduler is not asked again
             del self._known[job_id]
             if not known.ended:
                 line = _message("missing", JobsMissing(job_ids=[job_id]))
@@ -282,7 +288,7 @@ class Feed:
         return {each for each in ids if each not in found}
 
     def _version_of(self, after: str | None) -> int:
-        """How much the sender of this `Last-Event-ID` has seen; nothing if it was in another life."""
+        """Return the version in a `Last-Event-ID`; 0 if the id is from another epoch of the feed."""
         epoch, _, version = (after or "").partition(".")
         return int(version) if epoch == self._epoch and version.isdecimal() else 0
 
@@ -299,15 +305,15 @@ class JobFeeds:
     async def watching(
         self, user: str, ids: Collection[str] | None, after: str | None = None
     ) -> AsyncIterator[Watcher]:
-        """A watcher of the jobs of `user`.
+        """Watch the jobs of `user`, or the jobs `ids`.
 
         Args:
             user: the POSIX user of the caller.
-            ids: only these, whosever they are; an array's id stands for its elements.
-            after: the id of the last message that an earlier watcher got; what it saw is not told again.
+            ids: watch only these jobs, of any user. The id of an array selects all its tasks.
+            after: the id of the last message of an earlier watcher, from which the new one continues.
 
         Raises:
-            CrestlineError: the scheduler does not answer.
+            CrestlineError: the scheduler does not respond.
         """
         if self._closed:
             raise GatewayUnavailableError("The gateway is going down.", hint="Try again in a moment.", retry_after=1)
@@ -323,7 +329,7 @@ class JobFeeds:
             feed.leave(watcher)
 
     async def close(self) -> None:
-        """End every watcher, and take no more."""
+        """Close all watchers and refuse new ones."""
         self._closed = True
         for feed in self._feeds.values():
             await feed.close()

@@ -1,4 +1,4 @@
-"""What counts as a change of a job: its state and what comes with it, not the running of its clock."""
+"""Fingerprints that detect a change of a job: its state and attributes, but not its elapsed time."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _PENDING = "PENDING"
 
 
 def has_ended(job: JobInfo) -> bool:
-    """True once nothing about it changes any more."""
+    """Whether the job is in a terminal state."""
     return normalize_state(job.status.state, job.status.exit_code).is_terminal
 
 
 def fingerprint(job: JobInfo) -> Mark:
-    """Equal for two looks at a job between which nothing changed.
+    """Return a value that is equal for two views of a job if nothing changed between them.
 
-    Elapsed times run on by themselves; priorities and the expected start of what waits are estimates.
+    It excludes elapsed times, and priorities and expected start times, which are estimates.
     """
     status, time = job.status, job.time
     return (

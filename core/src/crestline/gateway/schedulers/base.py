@@ -1,4 +1,4 @@
-"""The interface behind which every batch system stands."""
+"""The interface of schedulers."""
 
 from __future__ import annotations
 
@@ -21,44 +21,44 @@ from crestline.wire.status import Account, Node, Partition, Reservation
 T = TypeVar("T")
 
 RunProgram = Callable[..., Awaitable[Completed]]
-"""takes a program and its arguments"""
+"""Runs a program with its arguments on the system's machine."""
 
 
 class JobQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Filter of a job list; all conditions must hold."""
 
     ids: tuple[str, ...] | None = None
-    """exactly these, whatever their age; array ids bring their elements"""
+    """Only these jobs, regardless of their age. The id of an array selects all its tasks."""
     all_users: bool = False
     accounts: frozenset[str] | None = None
-    """only jobs of these accounts"""
+    """Only jobs of these accounts."""
     names: frozenset[str] | None = None
-    """only jobs with one of these names, each a whole job name"""
+    """Only jobs with one of these names. Names match as a whole."""
     window: int | None = None
-    """only jobs that were active within the last so many seconds"""
+    """Only jobs that were active within this number of seconds."""
     since: float | None = None
-    """the answer should not be older than this reading of `time.monotonic()`, unless that is costly; None: the
-    scheduler decides"""
+    """The oldest acceptable answer, as a reading of `time.monotonic()`, unless a newer one is costly. None: the
+    scheduler decides."""
 
     def selects(self, name: str, account: str | None) -> bool:
-        """Whether name and account of a job are among those asked for."""
+        """Whether a job with this name and account matches."""
         return (self.names is None or name in self.names) and (self.accounts is None or account in self.accounts)
 
 
 class JobList(list[JobInfo]):
-    """Jobs, what is missing among them, and how old the list is."""
+    """A list of jobs with its age and a note on missing jobs."""
 
     age: float = 0.0
-    """seconds since the batch system was asked"""
+    """Seconds since the scheduler was asked."""
 
     partial: str = ""
-    """why the list is not whole (accounting does not answer), empty if it is"""
+    """The reason if the list is incomplete (accounting does not respond), otherwise empty."""
 
 
 async def each_of(
     items: Sequence[T], submit: Callable[[T], Awaitable[str]], *, at_once: int = 8
 ) -> list[str | CrestlineError]:
-    """What `submit` returns or raises for each item, some at the same time."""
+    """Call `submit` for each item, up to `at_once` at the same time, and return results and errors in order."""
 
     async def one(item: T) -> str | CrestlineError:
         try:
@@ -70,77 +70,79 @@ async def each_of(
 
 
 class Scheduler(abc.ABC):
-    """A batch system on behalf of many users.
+    """A batch system that serves many users.
 
-    Every method takes the POSIX user that it acts for. State words, hostlists and reasons are Slurm's, whatever runs
-    behind. Methods raise the errors of `crestline.model`: `InvalidRequestError` for what the scheduler refuses,
-    `JobNotFoundError`, `PermissionDeniedError`, `UnsupportedError`, `GatewayUnavailableError` for a scheduler that does
-    not answer in time.
+    The first argument of each method is the POSIX user of the call. State names, hostlists and reasons are Slurm's, for
+    every scheduler. Methods raise the errors of `crestline.model`: `InvalidRequestError` if the scheduler refuses the
+    request, `JobNotFoundError`, `PermissionDeniedError`, `UnsupportedError`, and `GatewayUnavailableError` if the
+    scheduler does not respond in time.
     """
 
     kind: str
-    """`slurm` or `pbs`: whose words it speaks (FirecREST's `scheduler.type`)"""
+    """`slurm` or `pbs`: the syntax of its job scripts (FirecREST's `scheduler.type`)."""
     version: str
     programs: Sequence[str] = ()
-    """commands that have to be on the system's machine"""
+    """Commands that the system's machine must have."""
     is_exclusive = False
-    """whether only one instance at a time may be at work, as with jobs that are the gateway's own"""
+    """Whether only one gateway at a time can use the scheduler, because the gateway itself runs the jobs."""
     acts_as_gateway = False
-    """whether jobs run on the gateway's own machine as its own account, wherever the system's host is"""
+    """Whether jobs run on the gateway's machine as its account, regardless of the system's host."""
 
     async def start(self) -> None:
-        """Take up work; called once in the event loop that all other calls come from."""
+        """Start background tasks. Called once, in the event loop of all later calls."""
 
     async def stop(self) -> None:
         """Close connections and stop tasks; jobs continue."""
 
     async def diagnose(self, name: str, run: RunProgram) -> AsyncIterator[Check]:
-        """What `crestline doctor` says of this batch system once its programs are there.
+        """Yield the checks of `crestline doctor` for this scheduler, after the check of its programs.
 
         Args:
-            name: of the system's programs, for a check of their version.
-            run: runs a program on the system's machine.
+                        name: name of the system.
+                        run: runs a program on the system's machine.
         """
         return
         yield
 
     def directives(self, job: JobRequest) -> list[str]:
-        """The lines of a script that ask for what a job of the IRI API names: `#SBATCH`, unless others are read.
+        """Return the script lines for the options of a job of the IRI API, by default `#SBATCH` lines.
 
         Raises:
-            InvalidRequestError: a custom attribute cannot be written.
+            InvalidRequestError: a custom attribute cannot be written as a line.
         """
         return sbatch_lines(job)
 
     @abc.abstractmethod
     async def submit(self, user: str, job: JobDescription, key: str | None = None) -> str:
-        """Submit and return the job id.
+        """Submit a job and return its id.
 
         Args:
-            key: names this submission. The scheduler keeps it with the job (a unique column, a comment), so that `find`
-                gets the job back after a crash between the submission and the record of it.
+            user: the POSIX user of the job.
+            job: script or path of a script, working directory and options.
+            key: identifies this submission. The scheduler stores it with the job, in a unique column or a comment, so
+                that `find` finds the job after a crash between the submission and its record.
         """
 
     async def submit_many(
         self, user: str, jobs: Sequence[tuple[JobDescription, str | None]]
     ) -> list[str | CrestlineError]:
-        """Submit each, with its key, as `submit` does; of each its id or why there is none, in their order."""
+        """Submit pairs of job and key as `submit` does, and return ids and errors in the same order."""
         return await each_of(jobs, lambda job: self.submit(user, *job))
 
     @abc.abstractmethod
     async def find(self, user: str, key: str) -> str | None:
-        """The id of the job that `user` submitted with `key`, None if there is none."""
+        """Return the id of the job that `user` submitted with `key`, or None."""
 
     @abc.abstractmethod
     async def jobs(self, user: str, query: JobQuery) -> list[JobInfo]:
-        """Return the jobs of `user` (with `query.all_users` of all users), newest last. Unknown ids are left out.
+        """Return the jobs of `user`, or of all users with `query.all_users`, newest last.
 
-        A `JobList` may say that it is partial.
+        The list does not include unknown ids. A `JobList` can be partial.
         """
 
     @abc.abstractmethod
     async def metadata(self, user: str, job_id: str) -> list[JobMetadata]:
-        """Script and stream paths.
+        """Return the script and the paths of stdin, stdout and stderr of a job.
 
         Raises:
             JobNotFoundError: the job does not exist.
@@ -148,11 +150,11 @@ class Scheduler(abc.ABC):
         """
 
     async def usage(self, user: str, job_id: str) -> list[JobUsageInfo]:
-        """What a job of `user`, or each element of an array, has used.
+        """Return the resource usage of a job of `user`, or of each task of an array.
 
         Raises:
             JobNotFoundError, PermissionDeniedError: as for `metadata`.
-            UnsupportedError: the scheduler does not tell.
+            UnsupportedError: the scheduler does not record usage.
         """
         raise UnsupportedError(
             "This system's scheduler does not tell what jobs use.", hint="Measure it inside the job, with time(1)."
@@ -160,7 +162,7 @@ class Scheduler(abc.ABC):
 
     @abc.abstractmethod
     async def cancel(self, user: str, job_id: str) -> None:
-        """End a job; nothing happens to one that has ended.
+        """Cancel a job. A job that has ended does not change.
 
         Raises:
             JobNotFoundError: the job does not exist.
@@ -168,24 +170,24 @@ class Scheduler(abc.ABC):
         """
 
     async def hold(self, user: str, job_id: str) -> None:
-        """Keep a job that waits from starting until it is released.
+        """Hold a pending job until it is released.
 
         Raises:
             JobNotFoundError, PermissionDeniedError: as for `cancel`.
-            InvalidRequestError: it does not wait any more.
-            UnsupportedError: the scheduler holds no jobs.
+            InvalidRequestError: the job is not pending.
+            UnsupportedError: the scheduler cannot hold jobs.
         """
         raise UnsupportedError(
             "This system's scheduler holds no jobs.", hint="Submit the job with --hold, or cancel it."
         )
 
     async def release(self, user: str, job_id: str) -> None:
-        """Let a held job start; errors as for `hold`."""
+        """Release a held job. Raises the errors of `hold`."""
         raise UnsupportedError("This system's scheduler releases no jobs.", hint="Submit the job without --hold.")
 
     @abc.abstractmethod
     async def attach(self, user: str, job_id: str, command: str) -> None:
-        """Run `command` as a step inside the running job; its output is dropped.
+        """Run `command` as a step of the running job and discard its output.
 
         Raises:
             InvalidRequestError: the job is not running, or the command is not a command line.
@@ -193,25 +195,25 @@ class Scheduler(abc.ABC):
 
     @abc.abstractmethod
     async def nodes(self, user: str) -> list[Node]:
-        """All nodes."""
+        """Return all nodes of the system."""
 
     @abc.abstractmethod
     async def partitions(self, user: str, show_hidden: bool = False) -> list[Partition]:
-        """All partitions."""
+        """Return all partitions, including hidden ones with `show_hidden`."""
 
     @abc.abstractmethod
     async def reservations(self, user: str) -> list[Reservation]:
-        """All reservations."""
+        """Return all reservations of the system."""
 
     @abc.abstractmethod
     async def accounts(self, user: str) -> list[Account]:
-        """The accounts that `user` may charge."""
+        """Return the accounts that `user` can charge."""
 
     async def allocations(self, user: str) -> list[AllocationInfo]:
-        """What the accounts of `user` may use and have used.
+        """Return budget and usage of the accounts of `user`.
 
         Raises:
-            UnsupportedError: the scheduler keeps no account of use.
+            UnsupportedError: the scheduler has no accounting.
         """
         raise UnsupportedError(
             "This system's scheduler does not tell budgets.", hint="Ask the site what your accounts may use."
@@ -220,24 +222,26 @@ class Scheduler(abc.ABC):
     async def ask_slurm(
         self, user: str, program: str, arguments: Sequence[str], environment: Sequence[str], me: str
     ) -> Completed:
-        """Run one of Slurm's commands that only read (`squeue`, `sinfo`, ...), as `user`.
+        """Run a read-only Slurm command (`squeue`, `sinfo`, ...) as `user`.
 
         Args:
-            arguments: its command line.
-            environment: `NAME=value`, of variables that change what it prints.
-            me: the user's name where the command line was written, which stands for `user`.
+            user: the POSIX user of the call.
+            program: name of the command.
+            arguments: arguments of the command.
+            environment: variables that change the output, as `NAME=value`.
+            me: the user's name on the client's machine, which the command line uses for `user`.
 
         Raises:
-            InvalidRequestError: the command line does more than read this system.
-            TooLargeError: it prints too much.
+            InvalidRequestError: the command line is not read-only, or concerns another cluster.
+            TooLargeError: the output is too large.
             UnsupportedError: the scheduler is not Slurm.
         """
         raise UnsupportedError("This system's scheduler is not Slurm.", hint="Ask by the calls of the API.")
 
     @abc.abstractmethod
     async def ping(self) -> str:
-        """Ask for a sign of life; returns a line for the health report.
+        """Probe the scheduler and return a line for the health report.
 
         Raises:
-            GatewayUnavailableError: none came.
+            GatewayUnavailableError: the scheduler does not respond.
         """
