@@ -1,4 +1,5 @@
-"""What schedulers have in common that are driven by commands: shared status reads, and submissions found again."""
+"""The common part of schedulers with a command-line interface: shared status queries, and lookup of submissions by
+key."""
 
 from __future__ import annotations
 
@@ -32,33 +33,33 @@ from crestline.wire.compute import JobDescription, JobInfo
 _log = logging.getLogger(__name__)
 
 _SITE_AGE = 3600.0
-"""seconds after which the batch system is asked again what it is"""
+"""Seconds after which the version and configuration of the scheduler are read again."""
 
 _LONGEST_VERSION = 64
 
 _OPEN_KEPT = 3600.0
-"""seconds that a submission without an answer is remembered after its command has ended"""
+"""Seconds for which a submission without an answer is kept after its command has ended."""
 
 
 class Site(Protocol):
-    """What a batch system tells of itself."""
+    """What a scheduler reports about itself."""
 
     @property
     def version(self) -> str:
-        """Of its software."""
+        """Version of its software."""
 
 
 SiteT = TypeVar("SiteT", bound=Site)
 
 
 class CommandScheduler(Scheduler, Generic[SiteT]):
-    """A batch system behind commands.
+    """A scheduler with a command-line interface.
 
     Args:
-        name: of the system.
-        source: where job lists come from.
-        options: what the site says of its batch system.
-        order: sorts job ids.
+        name: name of the system.
+        source: source of the job lists.
+        options: the site's options for the scheduler.
+        order: sort key of a job id.
     """
 
     def __init__(
@@ -70,14 +71,15 @@ class CommandScheduler(Scheduler, Generic[SiteT]):
         self._max_age = options.max_age
         self._submit_timeout = options.submit_timeout
         self._views = JobViews(source, options, order)
-        # For each user apart: without an observer a user's own login decides which programs answer.
+        # Read for each user separately: without an observer account, the user's login determines which programs run.
         self._site_known: dict[str, SiteT] = {}
         self._site_read: SingleFlight[str, SiteT] = SingleFlight(ttl=_SITE_AGE)
         self._open: dict[tuple[str, str], float] = {}
-        """(user, tag) of submissions without an answer -> when, by `time.monotonic()`, their command has ended"""
+        """(user, tag) of submissions without an answer -> reading of `time.monotonic()` at which their command has
+        ended."""
 
     def share_lists(self, sharing: ListSharing) -> None:
-        """Use the lists of the queue that other gateways have asked for; called before `start`."""
+        """Share the lists of the queue with other gateways. Called before `start`."""
         self._views.sharing = sharing
 
     async def start(self) -> None:
@@ -121,18 +123,18 @@ class CommandScheduler(Scheduler, Generic[SiteT]):
         return outcomes
 
     def _patience_for(self, count: int) -> float:
-        """Seconds after which the commands that submit so many jobs have ended."""
+        """Return the seconds after which the commands of `count` submissions have ended."""
         return self._submit_timeout * count
 
     async def _submit_many(self, user: str, jobs: Sequence[tuple[JobDescription, str]]) -> list[str | CrestlineError]:
-        """As `_submit` for each (job, tag)."""
+        """Submit each pair of job and tag as `_submit` does."""
         return await each_of(jobs, lambda job: self._submit(user, *job))
 
     async def find(self, user: str, key: str) -> str | None:
         tag = key_tag(key)
         found = await self._find(checked_user(user), tag)
         if found is None:
-            # Its command may still be on the way, be it ours, a gateway's that was killed, or another replica's.
+            # The command may still be running: ours, that of a killed gateway, or that of another replica.
             now = time.monotonic()
             if (left := self._open.setdefault((user, tag), now + self._submit_timeout + 1) - now) > 0:
                 raise GatewayUnavailableError(
@@ -140,7 +142,7 @@ class CommandScheduler(Scheduler, Generic[SiteT]):
                     hint="Repeat it with the same key.",
                     retry_after=left,
                 )
-            await asyncio.sleep(self._max_age)  # the batch system may have heard of it after it answered
+            await asyncio.sleep(self._max_age)  # the scheduler may have accepted the job after it answered this query
             found = await self._find(user, tag)
         return found
 
@@ -159,13 +161,13 @@ class CommandScheduler(Scheduler, Generic[SiteT]):
 
     @abc.abstractmethod
     async def _read_site(self, user: str) -> SiteT:
-        """Ask the batch system what it is."""
+        """Read version and configuration from the scheduler."""
 
     async def _site(self, user: str) -> SiteT:
-        """What the batch system is, as it told within the last hour or before it stopped answering.
+        """Return version and configuration of the scheduler, read within the last hour or before it stopped responding.
 
         Raises:
-            GatewayUnavailableError: it has never answered.
+            GatewayUnavailableError: the scheduler has never responded.
         """
         asker = self._observer or user
         try:
@@ -174,32 +176,32 @@ class CommandScheduler(Scheduler, Generic[SiteT]):
             if asker not in self._site_known:
                 raise
         site = self._site_known[asker]
-        if self._observer is not None:  # a user's own login may answer anything, and others would read it
+        if self._observer is not None:  # a user's own login can return anything, and other users would read it
             self.version = printable(site.version)[:_LONGEST_VERSION]
         return site
 
     @abc.abstractmethod
     async def _cancel(self, user: str, job_id: str, jobs: Sequence[JobInfo]) -> None:
-        """End a job or an array, of which `jobs` are the elements; nothing happens to what has ended meanwhile."""
+        """Cancel a job, or an array with the tasks `jobs`. Jobs that have ended meanwhile do not change."""
 
     @abc.abstractmethod
     async def _submit(self, user: str, job: JobDescription, tag: str) -> str:
-        """Submit a job that carries `tag`, and return its id."""
+        """Submit a job with the tag and return its id."""
 
     @abc.abstractmethod
     async def _find(self, user: str, tag: str) -> str | None:
-        """The id of the job of `user` that carries `tag`, by a look at the batch system itself.
+        """Query the scheduler for the job of `user` with the tag and return its id, or None.
 
         Raises:
-            GatewayUnavailableError: a place where it might be does not answer.
+            GatewayUnavailableError: a source that may list the job does not respond.
         """
 
     @abc.abstractmethod
     async def _full_id(self, user: str, job_id: str) -> str | None:
-        """The id as lists have it, None for what can be no id."""
+        """Return the id in the form of job lists, or None if it cannot be a job id."""
 
     async def _own_only(self, user: str) -> bool:
-        """Whether the batch system hides users' jobs from each other, which an observer would not notice."""
+        """Whether the scheduler hides users' jobs from each other. An observer account does not notice that."""
         return False
 
     async def _jobs(self, user: str, query: JobQuery, *, now: bool = False) -> JobList:
@@ -212,7 +214,8 @@ class CommandScheduler(Scheduler, Generic[SiteT]):
         return await self._views.jobs(checked_user(user), query, now=now, own_only=own_only)
 
     async def _known(self, user: str, job_id: str) -> list[JobInfo]:
-        """The job or the elements of the array, looked for once more before it is said that there is none."""
+        """Return the job or the tasks of the array. If it is unknown, query the scheduler again before raising an
+        error."""
         query = JobQuery(ids=(job_id,), all_users=True)
         jobs = await self._jobs(user, query) or await self._jobs(user, query, now=True)
         if not jobs:
@@ -220,7 +223,7 @@ class CommandScheduler(Scheduler, Generic[SiteT]):
         return jobs
 
     async def _own(self, user: str, job_id: str) -> list[JobInfo]:
-        """As `_known`, and the user's own."""
+        """As `_known`, and raise an error if the job belongs to another user."""
         jobs = await self._known(user, job_id)
         _refuse_others(jobs, user, job_id)
         return jobs
@@ -232,12 +235,12 @@ def _refuse_others(jobs: Sequence[JobInfo], user: str, job_id: str) -> None:
 
 
 def key_tag(key: str) -> str:
-    """What a job says about the key that it was submitted with."""
+    """Return the tag that a job with this key carries."""
     return "crestline:" + hashlib.sha256(key.encode()).hexdigest()[:40]
 
 
 def checked_user(user: str) -> str:
-    """Return `user` if a batch system's programs take it for one user, and for nothing else.
+    """Return `user` if the scheduler's programs take it for exactly one user.
 
     Raises:
         PermissionDeniedError: invalid user name.

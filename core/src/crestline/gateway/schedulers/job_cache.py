@@ -1,4 +1,4 @@
-"""The jobs that status reads are answered from: what a batch system's queue holds now, and how the others ended."""
+"""A cache of jobs for status queries: the current queue of a scheduler, and the ends of earlier jobs."""
 
 from __future__ import annotations
 
@@ -21,89 +21,90 @@ from crestline.model import CrestlineError, normalize_state
 from crestline.wire.compute import JobInfo, JobStatus, JobTime
 
 _REMEMBERED = 50_000
-"""ended jobs that a cache keeps"""
+"""Maximum number of ended jobs in a cache."""
 
 _GRACE = 60.0
-"""seconds within which accounting is expected to have a job that has left the queue"""
+"""Seconds within which accounting is expected to list a job that has left the queue."""
 
 _HISTORY_AGE = 60.0
-"""seconds after which accounting is asked again for jobs that ended since"""
+"""Seconds after which accounting is asked again for jobs that ended since."""
 
 MAX_STALE = 30.0
-"""default for the seconds that a list of the queue may be old while a newer one is late"""
+"""Default of the seconds for which an old list of the queue is used while a newer one is late."""
 
 _PAUSE_PER_JOB = 1e-4
-"""seconds between two looks at the queue for each job in it: ten times what reading a job takes, so that a tenth of a
-core is spent on it"""
+"""Seconds between two queries of the queue per job in it: ten times the cost of reading a job, to use a tenth of a
+core."""
 
 _OWNERS_AT_ONCE = 8
-"""users whose jobs are looked up at the same time"""
+"""Users whose jobs are looked up at the same time."""
 
 _DIRECT = 500
-"""jobs that are looked up by their ids rather than in a costly list of the queue"""
+"""Maximum number of jobs that are looked up by id in place of a costly list of the queue."""
 
 
 class CachedJob(msgspec.Struct, frozen=True, gc=False):
-    """A job as the batch system lists it. `job` is shared by all readers and must not be changed."""
+    """A job as the scheduler lists it. Readers share `job` and must not change it."""
 
     job: JobInfo
     raw_id: str = ""
-    """another id by which the batch system knows it (Slurm: the number of an array task), empty for none"""
+    """Another id of the job in the scheduler (Slurm: the number of an array task), or empty."""
     fingerprint: int = 0
-    """of the text that it was read from, where a source compares that with the next"""
+    """Fingerprint of the text that it was read from, for sources that compare it with the next list."""
 
     @property
     def has_ended(self) -> bool:
-        """True once nothing about it changes any more."""
+        """Whether the job is in a terminal state."""
         return normalize_state(self.job.status.state, self.job.status.exit_code).is_terminal
 
 
 class JobSource(abc.ABC):
-    """What a cache reads from: one batch system.
+    """The scheduler that a cache reads from.
 
-    Every method runs commands as the POSIX user `user` and raises `GatewayUnavailableError` where they do not answer.
+    Every method runs commands as the POSIX user `user` and raises `GatewayUnavailableError` if they do not respond.
     """
 
     @abc.abstractmethod
     async def queue(self, user: str, owner: str | None, ids: Collection[str] | None = None) -> list[CachedJob]:
-        """The jobs of `owner` (None: of all users) that the batch system still holds, ended ones included.
+        """Return the jobs of `owner` (None: of all users) that the scheduler still lists, including ended ones.
 
         Args:
-            ids: only these, if any of them is there.
+            ids: only these jobs, if the scheduler lists any of them.
         """
 
     @abc.abstractmethod
     async def accounting(self, user: str, ids: Collection[str]) -> list[CachedJob]:
-        """What accounting has on these jobs, whatever their age; an array's id brings its elements."""
+        """Return the accounting records of these jobs, regardless of their age. The id of an array selects all its
+        tasks."""
 
     @abc.abstractmethod
     async def history(self, user: str, owner: str | None, since: float) -> list[CachedJob]:
-        """What accounting has on jobs that were active after `since` (seconds since the epoch)."""
+        """Return the accounting records of jobs that were active after `since` (seconds since the epoch)."""
 
     @abc.abstractmethod
     async def retention(self, user: str) -> float:
-        """Seconds for which the queue holds a job after its end."""
+        """Return the seconds for which the queue lists a job after its end."""
 
     @abc.abstractmethod
     def family(self, job_id: str) -> str:
-        """The id of the whole that an array task or a component of a heterogeneous job belongs to; else its own."""
+        """Return the id of the array or heterogeneous job to which `job_id` belongs, or `job_id` itself."""
 
     def stands_for_many(self, job_id: str) -> bool:
-        """Whether this lists the pending tasks of an array as one, so that it goes when they start."""
+        """Whether the id stands for the pending tasks of an array, so that it disappears when they start."""
         return False
 
     @abc.abstractmethod
     def element(self, entry: CachedJob, job_id: str) -> CachedJob | None:
-        """The task `job_id` of an array whose pending tasks are listed as one, None if it is not among them."""
+        """Return the task `job_id` of an array whose pending tasks are listed as one, or None."""
 
 
 class ListSharing(Protocol):
-    """Lets several gateways use one list of the queue."""
+    """Shares one list of the queue among several gateways."""
 
     async def get(
         self, user: str, owner: str | None, oldest: float, fetch: Callable[[], Awaitable[list[CachedJob]]]
     ) -> tuple[list[CachedJob], float]:
-        """A list that was asked for at `oldest` or later, and when it was asked for (both by `time.monotonic()`).
+        """Return a list fetched at `oldest` or later, and when it was fetched (both readings of `time.monotonic()`).
 
         Raises:
             CrestlineError: as `fetch`.
@@ -111,7 +112,7 @@ class ListSharing(Protocol):
 
 
 class _Index:
-    """Entries by every id that may name them."""
+    """Entries by each of their ids."""
 
     def __init__(self, source: JobSource, entries: Iterable[CachedJob] = ()) -> None:
         self._source = source
@@ -154,14 +155,14 @@ class _Index:
         return entry
 
     def of(self, owner: str | None) -> Collection[CachedJob]:
-        """The entries of one user, or of all users."""
+        """Return the entries of one user, or of all users."""
         return self.entries.values() if owner is None else self._owners.get(owner, {}).values()
 
     def is_family(self, job_id: str) -> bool:
         return job_id in self._families
 
     def find(self, job_id: str) -> list[CachedJob]:
-        """The job, the elements of the array, or nothing."""
+        """Return the job, the tasks of the array, or an empty list."""
         if job_id in self.entries:
             return [self.entries[job_id]]
         if job_id in self._families:
@@ -174,35 +175,36 @@ class _Index:
 
 
 class _History:
-    """How far back the ended jobs of one owner are known."""
+    """The period for which the ended jobs of one owner are known."""
 
     def __init__(self) -> None:
         self.wanted = math.inf
-        """seconds since the epoch; jobs that ended after it are asked for"""
+        """Start of the period, in seconds since the epoch. Jobs that ended later are requested."""
         self.changed = -math.inf
-        """when `wanted` last changed, by `time.monotonic()`"""
+        """When `wanted` last changed, as a reading of `time.monotonic()`."""
         self.start = math.inf
         self.upto = -math.inf
         self.fetched: SingleFlightCache[None]
 
 
 class JobCache:
-    """The jobs that one identity may see.
+    """The jobs that one identity can see.
 
-    The queue speaks for every job that it holds; accounting for those that have left it, asked once per job, many jobs
-    in one call. What has ended never changes, so it is kept.
+    The queue is the source for every job that it lists. Accounting is the source for jobs that have left the queue. It
+    is
+    asked once per job, for many jobs in one call. Ended jobs never change, so the cache keeps them.
 
-    The longer the queue, the older its list may be. A caller that needs a newer one, because they have just submitted
-    or cancelled a job, is then answered from a look at the jobs in question alone.
+    The longer the queue, the older its list can be. If a caller needs a newer one, because it has just submitted or
+    cancelled a job, the cache queries only the jobs in question.
 
     Args:
-        source: the batch system.
-        user: POSIX user on whose behalf it is asked.
-        owner: whose jobs; None: all users'.
+        source: the scheduler.
+        user: POSIX user that runs the queries.
+        owner: owner of the jobs; None: all users.
         max_age: seconds for which a list is fresh.
-        max_stale: seconds for which an older list is served while a newer one is late.
-        pause: seconds between two looks at the queue at least, however short it is.
-        sharing: with other gateways; None: this one asks alone.
+        max_stale: seconds for which an older list is used while a newer one is late.
+        pause: minimum seconds between two queries of the queue, however short it is.
+        sharing: shares the list with other gateways; None: this gateway queries alone.
     """
 
     def __init__(
@@ -234,32 +236,33 @@ class JobCache:
         self._letting_go: asyncio.Task[None] | None = None
         self._ended = _Index(source)
         self._vanished = _Index(source)
-        """jobs that left the queue before their end was seen, as last seen"""
+        """Jobs that left the queue before their end was seen, with their last state."""
         self._vanished_at: dict[str, float] = {}
         self._whole: OrderedDict[str, None] = OrderedDict()
-        """arrays whose elements are all in the queue or in `_ended`"""
+        """Arrays whose tasks are all in the queue or in `_ended`."""
         self._read = -math.inf
         self._silent: float | None = None
-        """since when, by `time.monotonic()`, the queue does not answer"""
+        """Since when the queue does not respond, as a reading of `time.monotonic()`."""
         self._nothing = _Index(source)
         self._broken = -math.inf
-        """when, by `time.monotonic()`, jobs may last have come and gone between two looks at the queue"""
+        """When jobs may last have come and gone between two queries of the queue, as a reading of
+        `time.monotonic()`."""
         self._forgotten = -math.inf
-        """end of the youngest job that was dropped for want of room"""
+        """End of the youngest job that the cache dropped because it was full."""
         self._histories: dict[str | None, _History] = {}
 
     async def by_ids(self, ids: Iterable[str], since: float = -math.inf, *, preferred: float = -math.inf) -> JobList:
-        """These jobs; an array's id brings its elements.
+        """Return these jobs. The id of an array selects all its tasks.
 
-        While the queue or accounting does not answer, a job that cannot be told is listed as `UNKNOWN` beside others.
+        While the queue or accounting does not respond, the list has the state `UNKNOWN` for jobs without a known state.
 
         Args:
-            ids: of the jobs.
+            ids: ids of the jobs.
             since: reading of `time.monotonic()`; the answer is never older.
-            preferred: as `since`, but an older answer is given rather than a costly look at the queue.
+            preferred: as `since`, but an older answer is preferred to a costly query of the queue.
 
         Raises:
-            GatewayUnavailableError: nothing can be told about any of them.
+            GatewayUnavailableError: the state of none of the jobs is known.
         """
         self.used = clock.monotonic()
         ids = list(dict.fromkeys(ids))
@@ -296,7 +299,7 @@ class JobCache:
     async def recent(
         self, owner: str | None, start: float, since: float = -math.inf, *, preferred: float = -math.inf
     ) -> JobList:
-        """The jobs of `owner` (None: of all users) that the queue holds or that ended after `start`.
+        """Return the jobs of `owner` (None: of all users) that are in the queue or ended after `start`.
 
         Without an answer from accounting the list is partial.
 
@@ -307,7 +310,7 @@ class JobCache:
             preferred: as for `by_ids`.
 
         Raises:
-            GatewayUnavailableError: the queue does not answer.
+            GatewayUnavailableError: the queue does not respond.
         """
         self.used = clock.monotonic()
         jobs = JobList()
@@ -333,11 +336,11 @@ class JobCache:
         return jobs
 
     def keep(self, entry: CachedJob) -> None:
-        """Record a job that has ended and that the batch system may forget at once; the queue takes precedence."""
+        """Record an ended job that the scheduler may forget immediately. The queue takes precedence."""
         self._keep(entry)
 
     async def close(self) -> None:
-        """Cancel the queries that are under way."""
+        """Cancel the queries in progress."""
         for part in (self._queue, self._direct, self._direct_by_owner, self._lookups):
             await part.close()
         if self._letting_go is not None:
@@ -364,24 +367,24 @@ class JobCache:
         self._read = now
         for entry in left:
             self._leave(entry)
-        if len(self._held.entries) > SLICE:  # by the time the task runs, only late readers have that index
+        if len(self._held.entries) > SLICE:  # when the task runs, only late readers use that index
             self._letting_go = asyncio.create_task(cooperative.clear(list(self._held.entries.values())))
         self._held = new
         return new
 
     def _needs_direct_look(self, since: float) -> bool:
-        """Whether the list of the queue is too old for a caller, and too costly to be made anew for them."""
+        """Whether the list of the queue is too old for a caller, and too costly to fetch again."""
         return self._queue.is_costly and self._queue.begun < since
 
     async def _look_by_id(self, ids: set[str]) -> dict[str, _Index]:
-        """What the queue holds of these jobs."""
+        """Query the queue for these jobs."""
         found = _Index(self._source, await self._source.queue(self._user, self._owner, ids))
         for each in ids:
             self._leave_missing(self._held.find(each), found)
         return dict.fromkeys(ids, found)
 
     async def _look_by_owner(self, owners: set[str]) -> dict[str, _Index]:
-        """What the queue holds of the jobs of each of these users."""
+        """Query the queue for the jobs of each of these users."""
         found = {}
 
         async def look(owner: str) -> None:
@@ -397,12 +400,12 @@ class JobCache:
                 self._leave(entry)
 
     def _compare(self, entries: Iterable[CachedJob]) -> tuple[_Index, list[CachedJob]]:
-        """What the queue holds now, and what it held before and does no more."""
+        """Return the new index of the queue, and the entries that have left the queue."""
         new = _Index(self._source, entries)
         return new, [entry for job_id, entry in self._held.entries.items() if job_id not in new.entries]
 
     def _leave(self, entry: CachedJob) -> None:
-        """Remove `entry`, which is no longer in the queue."""
+        """Remove `entry`, which has left the queue."""
         if entry.has_ended:
             self._keep(entry)
         elif not self._source.stands_for_many(entry.job.job_id):
@@ -427,8 +430,8 @@ class JobCache:
         del self._vanished_at[job_id]
 
     def _is_known(self, held: _Index | None, job_id: str) -> bool:
-        """Whether accounting has nothing to add on a job. `held` is None while the queue does not answer."""
-        if held is None:  # what it held just before has not come further in accounting
+        """Whether accounting cannot add anything about a job. `held` is None while the queue does not respond."""
+        if held is None:  # accounting cannot have a newer state than the queue had
             return job_id in self._last_held or (job_id in self._ended and not self._ended.is_family(job_id))
         if job_id not in held and (held.is_family(job_id) or self._ended.is_family(job_id)):
             return job_id in self._whole
@@ -437,7 +440,8 @@ class JobCache:
     def _resolve(
         self, held: _Index | None, job_id: str, looked_up: dict[str, list[CachedJob]] | None
     ) -> tuple[list[CachedJob], bool]:
-        """What is certain about a job, and whether that is all. `looked_up` is None while accounting is silent."""
+        """Return the known entries of a job, and whether they are complete. `looked_up` is None if accounting does
+        not respond."""
         recorded = (looked_up or {}).get(job_id, [])
         if held is None:
             known = [*recorded, *self._last_held.find(job_id), *self._ended.find(job_id)]
@@ -446,22 +450,22 @@ class JobCache:
         if job_id in held:
             return [held.entries[job_id]], True
         found = {entry.job.job_id: entry for entry in recorded}
-        if looked_up is not None:  # what the queue said last is newer than what accounting has not heard of yet
+        if looked_up is not None:  # the last state in the queue is newer than a missing accounting record
             found |= {entry.job.job_id: entry for entry in self._vanished.find(job_id)}
         found |= {entry.job.job_id: entry for entry in (*self._ended.find(job_id), *held.find(job_id))}
         if held.is_family(job_id):
-            found.pop(job_id, None)  # an older job of the same number: a batch system that lost its state counts anew
+            found.pop(job_id, None)  # an older job with the same number: a scheduler that lost its state reuses numbers
         return list(found.values()), looked_up is not None or self._is_known(held, job_id)
 
     @property
     def _last_held(self) -> _Index:
-        """What the queue held when it fell silent, if it was asked then."""
+        """Return the index of the queue from before it stopped responding."""
         return self._held if self._silent is not None and self._silent - self._read < _GRACE else self._nothing
 
     async def _look_up(self, ids: set[str]) -> dict[str, list[CachedJob]]:
-        """Look up jobs that the queue did not list."""
+        """Look up jobs that the queue does not list."""
         found = _Index(self._source)
-        if self._owner is not None and not self._queue.is_failing:  # another user's may still be in the queue
+        if self._owner is not None and not self._queue.is_failing:  # a job of another user may still be in the queue
             for entry in await self._source.queue(self._user, None, ids):
                 found.add(entry)
         rest = [each for each in ids if found.is_family(each) or not found.find(each)]
@@ -476,13 +480,13 @@ class JobCache:
             if found.is_family(each) and each not in found:
                 self._whole[each] = None
             if not found.find(each) and self._vanished_at.get(each, math.inf) < lost:
-                self._forget(each)  # no accounting, or none that keeps jobs
+                self._forget(each)  # no accounting, or accounting without job records
         while len(self._whole) > _REMEMBERED:
             self._whole.popitem(last=False)
         return {each: entries for each in ids if (entries := found.find(each))}
 
     async def _ensure_history(self, owner: str | None, start: float) -> None:
-        """Know all jobs of `owner` that ended after `start` and have left the queue."""
+        """Fetch all jobs of `owner` that ended after `start` and have left the queue."""
         history = self._histories.get(owner)
         if history is None:
             history = self._histories[owner] = _History()

@@ -1,4 +1,4 @@
-"""Which cache answers which user: one for the whole system with an observer account, else one per user."""
+"""Selects the cache for each user: one for the whole system with an observer account, otherwise one per user."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from crestline.gateway.schedulers.job_cache import CachedJob, JobCache, JobSourc
 from crestline.gateway.schedulers.programs import ProgramOptions
 
 _IDLE = 600.0
-"""seconds after which a cache without readers is closed"""
+"""Seconds after which a cache without readers is closed."""
 
 _ACTIVE = 60.0
-"""seconds for which a user counts as active after a request"""
+"""Seconds for which a user counts as active after a request."""
 
 _DEFAULT_WINDOW = 7 * 86400
-"""seconds"""
+"""Default period of a job list, in seconds."""
 
 
 class JobViews:
     """The job lists of one system.
 
     Args:
-        source: the batch system.
-        options: who looks, how old lists may be, and how often the batch system is asked. The more users are active,
-            the older is each list.
-        order: sorts jobs that were submitted in the same second, by their ids.
+        source: the scheduler.
+        options: observer account, maximum age of lists, and rate of queries. The more users are active, the older are
+            their lists.
+        order: sort key of a job id, for jobs submitted in the same second.
     """
 
     def __init__(self, source: JobSource, options: ProgramOptions, order: Callable[[str], tuple[int, ...]]) -> None:
@@ -35,18 +35,18 @@ class JobViews:
         self._options = options
         self._order = order
         self.sharing: ListSharing | None = None
-        """with other gateways"""
+        """Shares lists with other gateways."""
         self._caches: dict[tuple[str, str | None], JobCache] = {}
         self._changed: dict[str, float] = {}
 
     async def jobs(self, user: str, query: JobQuery, *, now: bool = False, own_only: bool = False) -> JobList:
-        """The jobs of `user`, as `Scheduler.jobs` says.
+        """Return the jobs of `user` as `Scheduler.jobs` does.
 
         Args:
             user: the POSIX user of the caller.
-            query: which jobs.
-            now: as of this moment, not of the last list.
-            own_only: whether the batch system keeps users from seeing each other's jobs.
+            query: filter of the list.
+            now: query the scheduler now, in place of using the last list.
+            own_only: whether the scheduler hides users' jobs from each other.
         """
         since = clock.monotonic() if now else self._changed.get(user, 0.0)
         preferred = query.since or 0.0
@@ -68,14 +68,15 @@ class JobViews:
         return jobs
 
     def change(self, user: str) -> None:
-        """`user` has submitted or cancelled: nothing older than this moment is for him."""
+        """Record that `user` has submitted or cancelled a job, so that their next list is not older than this
+        moment."""
         self._changed[user] = clock.monotonic()
         if len(self._changed) > 1000:
             oldest = clock.monotonic() - max(self._options.max_age, self._options.max_stale)
             self._changed = {each: when for each, when in self._changed.items() if when >= oldest}
 
     async def keep(self, user: str, entry: CachedJob) -> None:
-        """Remember how a job of `user` ended that the batch system may forget at once."""
+        """Record how a job of `user` ended that the scheduler may forget immediately."""
         (await self._cache(user, user)).keep(entry)
 
     async def close(self) -> None:
@@ -85,7 +86,8 @@ class JobViews:
             await cache.close()
 
     def _pause(self) -> float:
-        """Seconds between two looks of each active user, so that all of them together keep to the rate."""
+        """Return the seconds between two queries for each active user that keep the total within the configured
+        rate."""
         recently = clock.monotonic() - _ACTIVE
         return sum(cache.used > recently for cache in self._caches.values()) / self._options.read_rate
 
