@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from crestline import clock
 from crestline.client.auth.base import BearerAuthorizer, fingerprint
 from crestline.client.auth.token import Token, make_token, shared_source
+from crestline.client.command_output import read_command
 from crestline.model import AuthenticationError
 
 _TIMEOUT = 60.0
+_TOKEN = re.compile(r"[!-~]+")
+_HINT = "It must print the token and nothing else on its standard output."
 
 
 class TokenCommand(BearerAuthorizer):
@@ -44,22 +47,19 @@ def _working_directory() -> Path | None:
 def _run(argv: tuple[str, ...], directory: Path | None) -> Token:
     issued = clock.time()
     try:
-        done = subprocess.run(
-            argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_TIMEOUT, check=False, cwd=directory
-        )
+        status, output = read_command(argv, timeout=_TIMEOUT, directory=directory)
+    except TimeoutError:
+        raise AuthenticationError(
+            f"The token command {argv[0]!r} did not end within {_TIMEOUT:.0f} s.", hint="It must not ask for input."
+        ) from None
     except OSError as error:
         raise AuthenticationError(
             f"The token command {argv[0]!r} cannot be run: {error.strerror}.",
             hint="Give token_command as a list: the program first, then its arguments.",
         ) from None
-    except subprocess.TimeoutExpired:
-        raise AuthenticationError(
-            f"The token command {argv[0]!r} did not end within {_TIMEOUT:.0f} s.", hint="It must not ask for input."
-        ) from None
-    value = done.stdout.strip()
-    if done.returncode or not value or any(character.isspace() for character in value):
-        raise AuthenticationError(
-            f"The token command {argv[0]!r} gave no token (exit status {done.returncode}).",
-            hint="It must print the token and nothing else on its standard output.",
-        )
+    except ValueError as error:
+        raise AuthenticationError(f"The token command {argv[0]!r} gave no token: {error}.", hint=_HINT) from None
+    value = output.decode(errors="replace").strip()
+    if status or not _TOKEN.fullmatch(value):
+        raise AuthenticationError(f"The token command {argv[0]!r} gave no token (exit status {status}).", hint=_HINT)
     return make_token(value, issued)

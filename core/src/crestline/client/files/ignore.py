@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import posixpath
 import shutil
-import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pathspec import GitIgnoreSpec
 from pathspec.patterns.gitignore import GitIgnorePatternError
 
+from crestline.client.command_output import read_command
 from crestline.client.files.local import local_errors
 from crestline.model import InvalidRequestError
 
 _FILES = (".gitignore", ".crestlineignore")
 """read in this order; a later line wins"""
+_GIT_TIMEOUT = 10.0
 _REPOSITORIES = frozenset({".bzr", ".git", ".hg", ".jj", ".svn"})
 
 
@@ -128,9 +130,10 @@ def _user_file(top: Path) -> Path:
     """The ignore file of the user for all repositories, as Git finds it."""
     if git := shutil.which("git"):
         command = [git, "-C", str(top), "config", "--type=path", "--get", "core.excludesFile"]
-        answer = subprocess.run(command, capture_output=True, check=False).stdout
-        if answer:
-            return top / os.fsdecode(answer.removesuffix(b"\n"))
+        with suppress(OSError, ValueError):  # git does not answer, or not with a path
+            _, answer = read_command(command, timeout=_GIT_TIMEOUT)
+            if answer:
+                return top / os.fsdecode(answer.removesuffix(b"\n"))
     return Path(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"), "git", "ignore")
 
 
