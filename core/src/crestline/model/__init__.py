@@ -1,6 +1,6 @@
-"""The types that all of Crestline uses: jobs and their states, files, systems, and the errors.
+"""The types that all parts of Crestline use: jobs and their states, files, resources of systems, and errors.
 
-Nothing in this package knows HTTP, a scheduler or a host framework, and it imports no other part of Crestline.
+This package contains no code for HTTP, a scheduler or a host framework, and imports no other part of Crestline.
 """
 
 from crestline.model.endings import describe_end, end_hint, end_reason

@@ -1,4 +1,4 @@
-"""What a diagnosis says: one `Check` for each thing looked at."""
+"""Results of `crestline doctor`, one `Check` for each examined part."""
 
 from __future__ import annotations
 
@@ -18,7 +18,14 @@ class Verdict(enum.StrEnum):
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One result of `crestline doctor`."""
+    """One result of `crestline doctor`.
+
+    Attributes:
+        name: name of the examined part.
+        verdict: the result.
+        message: what was found, one sentence.
+        hint: what to do about it; empty if nothing.
+    """
 
     name: str
     verdict: Verdict
@@ -27,5 +34,5 @@ class Check(msgspec.Struct, frozen=True):
 
 
 def failed(name: str, error: CrestlineError) -> Check:
-    """A check that ended with an error."""
+    """Return a failed check with the message and hint of an error."""
     return Check(name, Verdict.FAIL, error.message, error.hint)

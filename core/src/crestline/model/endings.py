@@ -1,4 +1,4 @@
-"""How a job ended, as a sentence for people: the one place for all adapters and commands."""
+"""Sentences that describe how a job ended, for all adapters and commands."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from crestline.model.state import JobState
 from crestline.model.time_limits import format_duration
 
 _LAUNCH_FAILED = 53
-"""signal that Slurm reports where a job could not be started; no program ends by it"""
+"""signal that Slurm reports if a job could not be started; no program ends by it"""
 _PBS_NOT_STARTED = frozenset({-1, -2, -3, -10})
-"""exit statuses of PBS for a job that it could not start"""
+"""exit statuses of PBS for a job that could not be started"""
 _NOT_STARTED = "Cannot start the job:"
-"""begins the reason that the gateway's `local` scheduler gives where it could not start a job"""
+"""beginning of the reason that the gateway's `local` scheduler gives for a job that could not be started"""
 _SHELL_SIGNAL = 128
-"""a shell's exit code for a command that a signal ended is this and the signal"""
+"""added to a signal, a shell's exit code for a command that the signal ended"""
 _PBS_SIGNAL = 256
-"""PBS's exit status of a job that a signal ended is this and the signal"""
+"""added to a signal, PBS's exit status of a job that the signal ended"""
 
 _CODES = {126: "a command could not be executed", 127: "a command was not found"}
-"""what exit codes of a shell mean"""
+"""meanings of a shell's exit codes"""
 
 _SENTENCES = {
     JobState.COMPLETED: "{job} completed.",
@@ -39,13 +39,16 @@ _HINTS = {
 }
 
 _NO_NEWS = ("none", "nonzeroexitcode", "timelimit", "outofmemory", "raisedsignal", "cancelled", "deadline")
-"""reasons that say what the state says already, in lower case"""
+"""reasons that repeat the state, in lower case"""
 
 
 def describe_end(job: Job) -> str:
-    """What happened to a job that has ended, as one sentence, for example "Job 7 reached its time limit of 00:10:00."
+    """Describe the end of a job in one sentence.
 
-    A reason that the scheduler gives beyond that is `end_reason`, what to do about it is `end_hint`.
+    `end_reason` returns the scheduler's further reason, and `end_hint` what to do about it.
+
+    >>> describe_end(Job(job_id="7", state=JobState.OUT_OF_MEMORY))
+    'Job 7 ran out of memory.'
     """
     name = f"Job {job.job_id}"
     if sentence := _SENTENCES.get(job.state):
@@ -75,12 +78,12 @@ def describe_end(job: Job) -> str:
 
 
 def end_reason(job: Job) -> str:
-    """The scheduler's reason for an end, where it says more than the state; else empty."""
+    """Return the scheduler's reason for an end if it says more than the state, else an empty text."""
     return "" if job.reason.lower().startswith(_NO_NEWS) else job.reason.removeprefix(_NOT_STARTED).strip()
 
 
 def end_hint(job: Job) -> str:
-    """What a user can do about a job that did not complete, as one or two sentences; empty where nothing is known."""
+    """Return what the user can do about a job that did not complete; empty if Crestline knows no remedy."""
     if launch_failed(job):
         return (
             "Check that its working directory and the directories of its output files exist on the compute nodes and "
@@ -96,7 +99,7 @@ def end_hint(job: Job) -> str:
 
 
 def launch_failed(job: Job) -> bool:
-    """Whether the scheduler could not start the job, so that it has no output."""
+    """Return True if the scheduler could not start the job, so that it has no output."""
     return job.state is JobState.FAILED and (
         job.signal == _LAUNCH_FAILED
         or job.exit_code in _PBS_NOT_STARTED
@@ -106,7 +109,7 @@ def launch_failed(job: Job) -> bool:
 
 
 def end_signal(job: Job) -> int | None:
-    """The signal that ended a job; None if none did."""
+    """Return the number of the signal that ended a job, or None."""
     if job.state is not JobState.FAILED:
         return None
     if job.exit_code is not None and job.exit_code > _PBS_SIGNAL:

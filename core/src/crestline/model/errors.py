@@ -1,7 +1,7 @@
-"""One exception tree for both ends of the wire.
+"""The exceptions of client and gateway.
 
-Every error says what is wrong and, in `hint`, what to do about it. `status` is the HTTP status that FirecREST v2
-uses for the case: the gateway answers with it, the client turns an answer back into the same class.
+Every error says what is wrong and, in `hint`, what to do about it. `status` is the HTTP status of the class in
+FirecREST v2. The gateway answers with it, and the client raises the same class for that status.
 
     CrestlineError
         ConfigError
@@ -50,13 +50,16 @@ class CrestlineError(Exception):
     Attributes:
         message: what is wrong, one sentence.
         hint: what the caller can do about it, one sentence; may be empty.
-        details: the causes underneath, outermost first, as a server or a scheduler worded them.
-        retry_after: seconds after which to try again, if the server gave them.
+        details: underlying causes, outermost first, in the words of a server or a scheduler.
+        retry_after: seconds to wait before another try; None if the server did not send them.
+
+    >>> str(CrestlineError("The gateway did not answer.", hint="Try again later."))
+    'The gateway did not answer. Try again later.'
     """
 
     status = 500
     wire_data: dict[str, str | None] | None = None
-    """what a gateway's answer has in `data`, for programs to read"""
+    """content of `data` in a gateway's answer, for programs"""
 
     def __init__(
         self, message: str, *, hint: str = "", details: tuple[str, ...] = (), retry_after: float | None = None
@@ -75,32 +78,32 @@ class CrestlineError(Exception):
 
 
 class ConfigError(CrestlineError):
-    """A configuration file, an environment variable or an option cannot be used as it is."""
+    """A configuration file, an environment variable or an option is invalid."""
 
 
 class InvalidRequestError(CrestlineError):
-    """The request itself is wrong: repeating it cannot help."""
+    """The request is invalid. A repeat fails in the same way."""
 
     status = 400
 
 
 class SubmitLimitError(InvalidRequestError):
-    """The scheduler takes no further job of this user until one has ended; this one was not submitted."""
+    """The user has reached the scheduler's limit on submitted jobs. The job was not submitted."""
 
     @staticmethod
     def is_meant(text: str) -> bool:
-        """Whether a scheduler's refusal names a limit on jobs that are submitted at the same time."""
+        """Return True if a scheduler's refusal names a limit on the number of submitted jobs."""
         return _SUBMIT_LIMIT.search(text) is not None
 
 
 class AuthenticationError(CrestlineError):
-    """No valid credentials: token absent, expired, forged, or the client id or secret refused."""
+    """The credentials are invalid: the token is absent, expired or forged, or the client id or secret was refused."""
 
     status = 401
 
 
 class PermissionDeniedError(CrestlineError):
-    """The identity is known, and may not do this."""
+    """The user is authenticated but may not do this."""
 
     status = 403
 
@@ -116,7 +119,7 @@ class SystemNotFoundError(NotFoundError):
 
 
 class JobNotFoundError(NotFoundError):
-    """The scheduler knows no such job (any more)."""
+    """The scheduler does not know the job (any more)."""
 
 
 class FileMissingError(NotFoundError):
@@ -124,40 +127,40 @@ class FileMissingError(NotFoundError):
 
 
 class ConflictError(CrestlineError):
-    """The request contradicts what is there, for example an idempotency key used with another body."""
+    """The request conflicts with the present state, for example an idempotency key that was used with another body."""
 
     status = 409
 
 
 class TooLargeError(CrestlineError):
-    """More bytes than this operation carries."""
+    """The request or the answer has more bytes than this operation can transfer."""
 
     status = 413
 
 
 class RateLimitedError(CrestlineError):
-    """The gateway, or an API manager before it, asks for fewer requests."""
+    """The gateway, or an API manager in front of it, limits the rate of requests."""
 
     status = 429
 
 
 class UnsupportedError(CrestlineError):
-    """This gateway or this scheduler cannot do it at all."""
+    """This gateway or this scheduler does not support the operation."""
 
     status = 501
 
 
 class GatewayUnavailableError(CrestlineError):
-    """No usable answer: connection lost, time limit, 5xx. What was asked may or may not have happened."""
+    """The gateway gave no usable answer: lost connection, timeout, or 5xx. It may have carried out the request."""
 
     status = 503
 
 
 class MaintenanceError(GatewayUnavailableError):
-    """The operator has announced a maintenance; nothing of what was asked has happened.
+    """The system is in maintenance. The gateway has not carried out any part of the request.
 
     Attributes:
-        end: when it is announced to end, None if that is not known.
+        end: announced end of the maintenance; None if unknown.
     """
 
     def __init__(self, what: str, reason: str, end: datetime | None = None) -> None:
@@ -169,10 +172,10 @@ class MaintenanceError(GatewayUnavailableError):
 
 
 class NoEligibleSiteError(CrestlineError):
-    """Of several sites none can take the job, or it is not certain which one has it already.
+    """No site can run the job, or it is unknown which one already has it.
 
     Attributes:
-        reasons: of each site, as `system@site`, why not.
+        reasons: for each site, as `system@site`, why it was rejected.
     """
 
     status = 503
@@ -184,15 +187,15 @@ class NoEligibleSiteError(CrestlineError):
 
 
 class SubmitOutcomeUnknownError(GatewayUnavailableError):
-    """A submission got no usable answer and could not be looked up in time; repeat it with the same key."""
+    """The outcome of a submission is still unknown after `SubmitPolicy.total_timeout`. Repeat it with the same key."""
 
 
 class TransferError(CrestlineError):
-    """A file did not arrive whole, or its checksum differs."""
+    """A file arrived incomplete, or its checksum differs."""
 
 
 class WaitTimeoutError(CrestlineError):
-    """The caller's own time limit for waiting ran out; the job continues."""
+    """The caller's timeout for waiting expired. The job continues."""
 
     status = 408
 
@@ -201,7 +204,7 @@ class JobFailedError(CrestlineError):
     """A job ended in a state other than completed.
 
     Attributes:
-        job: the job as last seen.
+        job: the job in its final state.
     """
 
     def __init__(self, message: str, job: Job, *, hint: str = "") -> None:

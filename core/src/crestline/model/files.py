@@ -30,7 +30,7 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    """name within its directory; with a recursive listing the path below the directory asked for"""
+    """name within its directory; in a recursive listing the path below the listed directory"""
     type: FileType
     size: int
     """size in bytes"""
@@ -41,6 +41,7 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     modified: str = ""
     """local time of the system, `YYYY-MM-DDTHH:MM:SS` (FirecREST sends no zone)"""
     link_target: str | None = None
+    """target of a symbolic link, else None"""
 
     @property
     def is_directory(self) -> bool:

@@ -10,7 +10,11 @@ _LIST = re.compile(r"((?:[^,\[\]]|\[[^\]]*\])+)")
 
 
 def compress(names: Iterable[str]) -> str:
-    """Abbreviate; each name is there once, leading zeros are kept."""
+    """Return the hostlist of node names, without duplicates. Leading zeros are kept.
+
+    >>> compress(["nid01", "nid02", "nid03"])
+    'nid[01-03]'
+    """
     groups: dict[str, list[str]] = {}
     for name in dict.fromkeys(names):
         match = _NAME.fullmatch(name)
@@ -19,7 +23,11 @@ def compress(names: Iterable[str]) -> str:
 
 
 def expand(hostlist: str) -> Iterator[str]:
-    """The names of `nid[01-03,07],login`, one after the other."""
+    """Iterate over the node names of a hostlist.
+
+    >>> list(expand("nid[01-02,07],login"))
+    ['nid01', 'nid02', 'nid07', 'login']
+    """
     for word in _LIST.findall(hostlist):
         head, bracket, rest = word.partition("[")
         if not bracket:

@@ -10,10 +10,11 @@ from crestline.model.state import JobState
 
 
 class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What to run and with which resources.
+    """A job to submit: its script and its resources.
 
-    Exactly one of `script` and `script_path` is needed. Resources beyond FirecREST's own fields travel as `#SBATCH`
-    lines of the script (see `render_script`), so they work on every FirecREST v2 gateway.
+    Exactly one of `script` and `script_path` is required. Resources that FirecREST has no field for become `#SBATCH`
+    lines of the script (see `render_script`), so they work on every FirecREST v2 gateway. None leaves a resource to
+    the scheduler's default.
 
     >>> JobSpec(script="#!/bin/bash\\nsrun pw.x\\n", workdir="/scratch/u/run1", nodes=2, time_limit="00:20:00").nodes
     2
@@ -22,22 +23,27 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     script: str | None = None
     """text of a batch script, starting with `#!`"""
     script_path: str | None = None
-    """absolute path of a batch script that lies on the system"""
+    """absolute path of a batch script on the system"""
     workdir: str = ""
-    """absolute path of the working directory on the system; empty: the default of the file system"""
+    """absolute path of the working directory on the system; empty for the default of the file system"""
     name: str | None = None
+    """name of the job in the scheduler's lists"""
     account: str | None = None
+    """account that the job is charged to"""
     partition: str | None = None
     reservation: str | None = None
     time_limit: str | int | None = None
     """`[days-]hours:minutes:seconds` as Slurm writes it, or seconds"""
     nodes: int | None = None
+    """number of nodes"""
     tasks: int | None = None
+    """number of tasks (processes) on all nodes"""
     tasks_per_node: int | None = None
     cpus_per_task: int | None = None
     memory: str | None = None
     """memory per node, with unit (`4G`)"""
     gpus: str | int | None = None
+    """number of GPUs of the job, also with a type as `sbatch --gpus` takes it (`a100:2`)"""
     constraint: str | None = None
     qos: str | None = None
     array: str | None = None
@@ -45,16 +51,23 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     dependency: str | None = None
     """as `sbatch --dependency` takes it (`afterok:123`)"""
     exclusive: bool = False
+    """whether the job shares its nodes with no other job"""
     environment: Mapping[str, str] = {}
+    """variables of the job's environment"""
     stdin: str | None = None
+    """path that the job reads as standard input"""
     stdout: str | None = None
+    """path of the job's standard output; the scheduler fills in patterns such as `%j`"""
     stderr: str | None = None
+    """path of the job's standard error"""
     directives: tuple[str, ...] = ()
     """further `sbatch` options, one each, without `#SBATCH` (`--mail-type=END`)"""
 
 
 class JobTimes(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Times of a job: seconds since the epoch, durations in seconds; None where the scheduler does not say.
+    """Times of a job. Points in time are seconds since the epoch, and durations are seconds.
+
+    A value is None if the scheduler does not report it.
 
     >>> JobTimes(submit=1790000000, elapsed=42).start
     """
@@ -63,17 +76,20 @@ class JobTimes(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     start: int | None = None
     end: int | None = None
     elapsed: int | None = None
+    """duration of the job so far, in seconds"""
     suspended: int | None = None
+    """duration of suspensions, in seconds"""
     limit: int | None = None
+    """time limit of the job, in seconds"""
     expected_start: int | None = None
-    """the scheduler's estimate for a job that waits"""
+    """the scheduler's estimate for a waiting job, in seconds since the epoch"""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A job as last seen.
+    """A job as the scheduler last reported it.
 
-    `stdout` and `stderr` are paths on the system; they are known after `client.metadata(job)` or on a gateway that
-    lists them, else None.
+    `script`, `stdin`, `stdout` and `stderr` are None until `System.metadata` has fetched them, unless the gateway
+    lists them. `stdin`, `stdout` and `stderr` are paths on the system.
 
     >>> job = Job(job_id="42", state=JobState.COMPLETED, exit_code=0)
     >>> job.is_finished
@@ -83,11 +99,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     job_id: str
     state: JobState
     raw_id: str = ""
-    """the scheduler's own number of an array task; empty where it is that of the array, or not told"""
+    """the scheduler's own number of an array task; empty if it is that of the array or not reported"""
     raw_state: str = ""
-    """the scheduler's own word, unchanged"""
+    """the scheduler's own word for the state, unchanged"""
     reason: str = ""
-    """why it is pending, or why it ended, in the scheduler's words"""
+    """why the job waits or why it ended, in the scheduler's words"""
     name: str = ""
     system: str = ""
     user: str = ""
@@ -98,9 +114,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """the scheduler's own name for the system"""
     priority: int | None = None
     cpus: int | None = None
-    """allocated, or asked for while it waits; None where the gateway does not say"""
+    """number of CPUs, allocated or (while the job waits) requested; None if not reported"""
     nodes: str = ""
-    """hostlist (`nid[1-2]`), empty while there is none"""
+    """hostlist (`nid[1-2]`); empty before the job starts"""
     node_count: int | None = None
     workdir: str = ""
     exit_code: int | None = None
@@ -118,7 +134,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def node_hours(self) -> float | None:
-        """Nodes times hours of wall-clock time so far; None where the scheduler does not say."""
+        """Number of nodes times hours of wall-clock time so far; None if the scheduler does not report them."""
         seconds = self.times.elapsed
         if seconds is None and self.times.start is not None and self.times.end is not None:
             seconds = self.times.end - self.times.start
@@ -128,7 +144,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class JobUsage(msgspec.Struct, frozen=True, kw_only=True):
-    """What a job has used of what it holds or held; None where the scheduler does not say.
+    """Resources that a job has allocated and how much of them it has used.
+
+    A value is None if the scheduler does not report it.
 
     >>> JobUsage(job_id="42", elapsed=60, cpus=4, cpu_seconds=120).cpu_efficiency
     0.5
@@ -136,19 +154,19 @@ class JobUsage(msgspec.Struct, frozen=True, kw_only=True):
 
     job_id: str
     elapsed: int | None = None
-    """seconds that it has run"""
+    """seconds that the job has run"""
     cpus: int | None = None
-    """allocated"""
+    """number of allocated CPUs"""
     cpu_seconds: float | None = None
-    """processor time of all its processes"""
+    """processor time of all processes of the job, in seconds"""
     memory: int | None = None
-    """bytes at the peak, of all nodes"""
+    """peak memory in bytes, on all nodes"""
     memory_limit: int | None = None
-    """bytes allocated, of all nodes"""
+    """allocated memory in bytes, on all nodes"""
     gpus: int | None = None
-    """allocated"""
+    """number of allocated GPUs"""
     gpu_use: float | None = None
-    """mean share of one GPU times the number of GPUs, between 0 and `gpus`"""
+    """mean number of busy GPUs, between 0 and `gpus`"""
 
     @property
     def cpu_efficiency(self) -> float | None:
@@ -159,10 +177,10 @@ class JobUsage(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def memory_efficiency(self) -> float | None:
-        """Share of the allocated memory that was used at the peak."""
+        """Share of the allocated memory that was used at the peak, between 0 and 1."""
         return self.memory / self.memory_limit if self.memory is not None and self.memory_limit else None
 
     @property
     def gpu_efficiency(self) -> float | None:
-        """Share of the allocated GPUs that was busy on average."""
+        """Mean share of the allocated GPUs that was busy, between 0 and 1."""
         return self.gpu_use / self.gpus if self.gpu_use is not None and self.gpus else None

@@ -9,10 +9,10 @@ from crestline.model.sbatch import truncated_repr
 
 
 def parse_memory(text: str) -> int:
-    """Read an amount of memory in MiB: `4G`, `500M`, `1T`, `2048K` (rounded up), without unit MiB.
+    """Parse an amount of memory (`4G`, `500M`, `1T`, `2048K`; without unit MiB) and return MiB, rounded up.
 
     Raises:
-        InvalidRequestError: not of that form.
+        InvalidRequestError: the text has another form.
     """
     match = re.fullmatch(r"(\d{1,12})([KMGT]?)B?", text, re.ASCII | re.IGNORECASE)
     if match is None:

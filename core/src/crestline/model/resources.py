@@ -1,4 +1,4 @@
-"""What a system has: nodes, partitions, reservations, accounts and their allocations."""
+"""Resources of a system: nodes, partitions, reservations, accounts and their allocations."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     states: frozenset[str]
-    """in the scheduler's words as the gateway hands them on, upper case (`IDLE`, `DRAIN`)"""
+    """states in the scheduler's words, upper case (`IDLE`, `DRAIN`)"""
     partitions: frozenset[str] = frozenset()
+    """names of the partitions that contain the node"""
     features: frozenset[str] = frozenset()
+    """features that `JobSpec.constraint` can name"""
     cpus: int = 0
     sockets: int = 0
     cores: int = 0
@@ -23,7 +25,9 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     threads: int = 0
     """hardware threads per core"""
     memory_free: int | None = None
+    """free memory in MiB; None if not reported"""
     cpus_allocated: int | None = None
+    """number of CPUs that jobs hold; None if not reported"""
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,20 +38,20 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     user: str
-    """name of the caller on the system"""
+    """name of the user on the system"""
     default: bool = False
-    """whether jobs that name none are charged to it"""
+    """whether jobs without an account are charged to this one"""
 
 
 class Allocation(msgspec.Struct, frozen=True, kw_only=True):
-    """What of an account may be used, in one unit.
+    """The budget of an account in one unit, and how much of it is used.
 
     Attributes:
         account: name of the account, or of the project.
         unit: `cpu-hours`, `node-hours`, `gres/gpu-hours` or the like, in the scheduler's words.
-        budget: granted in total; None: unlimited.
-        used: of that, until now; None: not told.
-        user: the user whom alone the budget limits; None: it is shared by all users of the account.
+        budget: amount that is granted in total; None if it is unlimited.
+        used: amount that is used until now; None if it is not reported.
+        user: the user to whom the budget applies; None if all users of the account share it.
 
     >>> Allocation(account="proj1", unit="node-hours", budget=1000, used=940).left
     60
@@ -61,7 +65,7 @@ class Allocation(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def left(self) -> float | None:
-        """Return what remains, 0 if the budget is overdrawn; None if unlimited or if the usage is unknown."""
+        """Remaining amount, 0 if the budget is overdrawn; None if it is unlimited or the use is unknown."""
         if self.budget is None or self.used is None:
             return None
         return max(self.budget - self.used, 0.0)
@@ -75,15 +79,17 @@ class Partition(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     cpus: int = 0
+    """number of CPUs of all nodes"""
     nodes: int = 0
+    """number of nodes"""
     state: str = ""
-    """in the scheduler's word, upper case (`UP`, `DOWN`, `DRAIN`); empty where the gateway does not say"""
+    """the scheduler's word, upper case (`UP`, `DOWN`, `DRAIN`); empty if not reported"""
     max_time: int | None = None
-    """the longest time limit in seconds; None: there is none, or the gateway does not say"""
+    """longest time limit of a job in seconds; None if it is unlimited or not reported"""
     max_nodes: int | None = None
-    """most nodes of one job; None as for `max_time`"""
+    """largest number of nodes of one job; None if it is unlimited or not reported"""
     default: bool | None = None
-    """whether jobs that name none go there; None where the gateway does not say"""
+    """whether jobs without a partition use this one; None if not reported"""
 
 
 class Reservation(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,3 +102,4 @@ class Reservation(msgspec.Struct, frozen=True, kw_only=True):
     nodes: str = ""
     """hostlist (`nid[1-4]`)"""
     state: str = ""
+    """the scheduler's word (`ACTIVE`, `INACTIVE`)"""

@@ -1,4 +1,4 @@
-"""A JobSpec rendered as the batch script that any FirecREST v2 gateway accepts."""
+"""Render a `JobSpec` as a batch script that any FirecREST v2 gateway accepts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from crestline.model.job import JobSpec
 from crestline.model.time_limits import format_duration
 
 BYTE_ORDER_MARK = "\ufeff"
-"""what some editors begin a text with; the system would look for a program of that name"""
+"""character that some editors put before a text; with it, the system does not recognize `#!`"""
 
 # JobSpec field -> sbatch option, for what FirecREST's own JobDescription has no field for.
 _OPTIONS = {
@@ -25,7 +25,7 @@ _OPTIONS = {
 
 
 def render_directives(spec: JobSpec) -> list[str]:
-    """The `#SBATCH` lines for what FirecREST's JobDescription cannot carry.
+    """Return the `#SBATCH` lines for the resources that FirecREST's JobDescription has no field for.
 
     Raises:
         InvalidRequestError: a value has a line break or a space, which would start another option.
@@ -54,13 +54,18 @@ def render_directives(spec: JobSpec) -> list[str]:
 
 
 def render_script(spec: JobSpec) -> str:
-    """The script of `spec` with its resources as `#SBATCH` lines.
+    """Return the script of `spec` with its resources as `#SBATCH` lines.
 
-    They stand behind the script's own `#SBATCH` lines: Slurm takes the last of two, so what the spec says wins, as an
-    option on sbatch's command line would.
+    The lines follow the script's own `#SBATCH` lines. Of two lines for one option Slurm uses the last, so `spec`
+    overrides the script as options on sbatch's command line do (sbatch(1)).
 
     Raises:
-        InvalidRequestError: no script, or one that does not start with `#!`.
+        InvalidRequestError: `spec` has no script, or the script does not start with `#!`.
+
+    >>> print(render_script(JobSpec(script="#!/bin/sh\\ndate", nodes=2)))
+    #!/bin/sh
+    #SBATCH --nodes=2
+    date
     """
     script = (spec.script or "").removeprefix(BYTE_ORDER_MARK)
     if not script.startswith("#!"):
@@ -71,7 +76,7 @@ def render_script(spec: JobSpec) -> str:
 
 
 def insert_directives(script: str, directives: list[str]) -> str:
-    """`script` with more `#SBATCH` lines behind its own, before its first command and its first `hetjob` part."""
+    """Return `script` with `directives` after its own `#SBATCH` lines, before a command or a `hetjob` line."""
     if not directives:
         return script
     lines = script.split("\n")

@@ -1,4 +1,4 @@
-"""The one state model: raw words of Slurm and letters of PBS become a `JobState`."""
+"""The state model of all schedulers: `normalize_state` maps words of Slurm and letters of PBS to a `JobState`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class JobState(enum.StrEnum):
     BOOT_FAIL = "boot_fail"
     DEADLINE = "deadline"
     UNKNOWN = "unknown"
-    """The state cannot be told: an error on the way, or a word in no table. Never a reason to give a job up."""
+    """The state cannot be determined, because of an error or an unknown word. The job may still run."""
 
     @property
     def is_terminal(self) -> bool:
@@ -39,12 +39,12 @@ class JobState(enum.StrEnum):
 
     @property
     def is_success(self) -> bool:
-        """True for `completed` alone."""
+        """True for `completed` only."""
         return self is JobState.COMPLETED
 
     @property
     def is_waiting(self) -> bool:
-        """True before the job has been given its nodes."""
+        """True before the job has its nodes."""
         return self in (JobState.SUBMITTED, JobState.PENDING)
 
 
@@ -118,15 +118,20 @@ _PBS_ENDS = {
 
 @lru_cache(maxsize=1024)
 def normalize_state(raw: str | None, exit_code: int | None = None) -> JobState:
-    """Translate a scheduler's own word for a state.
+    """Map a scheduler's own word for a state to a `JobState`.
+
+    Sources: section "JOB STATE CODES" of squeue(1) and sacct(1), and attribute `job_state` of qstat(1B).
 
     Args:
-        raw: as FirecREST hands it on in `status.state`: a Slurm word, also `CANCELLED by 1001` or with flags
+        raw: value of `status.state` in FirecREST's answer. A Slurm word, also `CANCELLED by 1001` or with flags
             (`RUNNING+COMPLETING`, `CANCELLED+`), or a PBS letter.
-        exit_code: the job's exit status, which decides PBS's `F`, `X` and `M`.
+        exit_code: exit status of the job, which decides PBS's `F` and `X`.
 
     Returns:
-        the normalised state; `JobState.UNKNOWN` for a word that no scheduler documents.
+        the state; `JobState.UNKNOWN` for a word that no scheduler documents.
+
+    >>> normalize_state("CANCELLED by 1001").name
+    'CANCELLED'
     """
     if not raw:
         return JobState.UNKNOWN

@@ -1,10 +1,13 @@
-"""Text of other people on its way to a terminal or a log."""
+"""Make text from outside safe for a terminal or a log."""
 
 from __future__ import annotations
 
 
 def abbreviated(text: str, length: int) -> str:
-    """Return `text`, or of a longer one its beginning and its end, where commands say what was wrong."""
+    """Return `text`, or the beginning and the end of a text of more than `length` characters.
+
+    Commands often name the cause of an error at the end.
+    """
     half = (length - 1) // 2
     return text if len(text) <= length else f"{text[:half]}…{text[-half:]}"
 

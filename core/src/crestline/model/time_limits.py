@@ -10,13 +10,16 @@ _FORM = re.compile(r"(?:(\d{1,6})-)?(\d{1,9})(?::(\d{1,9}))?(?::(\d{1,9}))?", re
 
 
 def parse_time_limit(text: str) -> int | None:
-    """A time limit in seconds, None for no limit.
+    """Parse a time limit and return seconds, or None for no limit.
 
     Formats: `minutes`, `minutes:seconds`, `hours:minutes:seconds`, `days-hours`, `days-hours:minutes`,
-    `days-hours:minutes:seconds`; no limit are `UNLIMITED`, `INFINITE`, `-1` and every zero.
+    `days-hours:minutes:seconds`. `UNLIMITED`, `INFINITE`, `-1` and every zero mean no limit.
 
     Raises:
-        InvalidRequestError: none of these.
+        InvalidRequestError: the text has another form.
+
+    >>> parse_time_limit("1-12:30")
+    131400
     """
     if text.upper() in ("UNLIMITED", "INFINITE", "-1"):
         return None
@@ -37,16 +40,19 @@ def parse_time_limit(text: str) -> int | None:
 
 
 def seconds_of(limit: str | int | None) -> int | None:
-    """Seconds of `JobSpec.time_limit`: a number of them, or text as `parse_time_limit` reads it; None for no limit.
+    """Return the seconds of a `JobSpec.time_limit`, or None for no limit.
+
+    Args:
+        limit: seconds, or a text as `parse_time_limit` accepts it.
 
     Raises:
-        InvalidRequestError: a text that is not a time limit.
+        InvalidRequestError: the text is not a time limit.
     """
     return parse_time_limit(limit.strip()) if isinstance(limit, str) else limit
 
 
 def format_duration(seconds: int) -> str:
-    """Format seconds as Slurm writes durations: `[D-]HH:MM:SS`."""
+    """Format seconds as Slurm writes durations, `[D-]HH:MM:SS`."""
     minutes, second = divmod(int(seconds), 60)
     hours, minute = divmod(minutes, 60)
     days, hour = divmod(hours, 24)
