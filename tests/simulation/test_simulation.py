@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import multiprocessing
+import os
 import subprocess
 import sys
 import time
@@ -112,22 +114,29 @@ def test_very_many_seeds(subject: str) -> None:
 
 
 TRACE = """
+import json
 from crestline.testing.simulation import run
-for seed in (3, 7, 146):
-    print(run("submission", seed).time_line)
+runs = [(subject, seed) for subject in {subjects} for seed in (3, 7)]
+print(json.dumps({{" ".join(map(str, each)): run(*each).time_line for each in runs}}))
 """
 
 
 def test_a_seed_is_the_same_run_in_every_process() -> None:
-    """Whatever the hashes of strings are there."""
+    """Whatever the hashes of strings, the time and earlier runs are there."""
     traces = [
-        subprocess.run(
-            [sys.executable, "-c", TRACE], env={"PYTHONHASHSEED": number}, capture_output=True, text=True, check=True
-        ).stdout
-        for number in ("1", "2")
+        json.loads(
+            subprocess.run(
+                [sys.executable, "-c", TRACE.format(subjects=subjects)],
+                env={"PYTHONHASHSEED": number, "PYTHONPATH": os.pathsep.join(sys.path)},
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+        )
+        for number, subjects in (("1", list(SMALL)), ("2", list(reversed(SMALL))))
     ]
     assert traces[0] == traces[1]
-    assert "POST jobs: 201" in traces[0]
+    assert "POST jobs: 201" in traces[0]["submission 7"]
 
 
 def test_time_jumps_to_the_next_timer() -> None:

@@ -372,10 +372,12 @@ class FirecRESTSubmitTrigger(ExactRendering, FirecRESTJobTrigger):
             return False
         attempts = Attempts.without_worker(self.task_instance)
         last = await sync_to_async(attempts.last)()
-        if last is None and self._attempt is None:  # no job yet: if the task waits, another triggerer submits it
+        if last is not None and attempts.is_of_this_task_instance(last):
+            return True
+        if self._attempt is None:  # no job yet, perhaps one of the try before: if the task waits, another submits it
             self._is_killed = True
             return True
-        return last is not None and attempts.is_of_this_task_instance(last)
+        return False
 
     async def _cancel(self, shared: Shared) -> None:
         if self._submission is not None:

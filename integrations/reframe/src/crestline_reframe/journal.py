@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from crestline import clock
+
 FOLDER = ".crestline-reframe"
 
 
@@ -68,7 +70,7 @@ class Journal:
                     farewells = sum("is_abandoned" in line and "key" not in line for line in lines)
                     return cls(path, file, path.stem, _entries(lines), farewells)
             file.close()
-        run = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
+        run = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(clock.time()))}-{secrets.token_hex(4)}"
         path = folder / f"{run}.jsonl"
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "w")
         _locked(file)

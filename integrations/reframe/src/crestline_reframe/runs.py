@@ -12,7 +12,6 @@ import logging
 import posixpath
 import secrets
 import threading
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from crestline import clock
 from crestline.client import BundleFilter, Capability, System, Traffic, connect, map_link, measure_traffic
 from crestline.model import (
     CrestlineError,
@@ -217,6 +217,9 @@ class Run:
             if not await self._is_resumed(work, what):
                 await self._bring.add(work)
                 await self._submit_and_follow(work)
+                if not work.is_key_new and (problem := _problem(work)):
+                    self._begin_again(work, what, problem)
+                    await self._submit_and_follow(work)
         except JobNotFoundError as error:
             work.end(f"the scheduler does not know the job any more: {error}")
         except CrestlineError as error:
@@ -266,11 +269,9 @@ class Run:
         problem = await self._problem_of_resumed(work)
         if not problem:
             return True
-        log.warning("%s runs again: job %s of an earlier run %s", work.test, entry.job_id, problem)
-        work.reset()
         if is_own_place:
             self.places.renew(work.place)
-        self._begin(work, what)
+        self._begin_again(work, what, problem)
         return False
 
     async def _problem_of_resumed(self, work: TrackedJob) -> str:
@@ -281,11 +282,14 @@ class Run:
             raise
         except CrestlineError as error:
             return f"cannot be used ({error})"
-        if work.is_cancelled or work.job is None:
-            return ""
-        if work.job.state is JobState.CANCELLED:
-            return "was cancelled"
-        return "" if work.has_files else "left no files"
+        return _problem(work)
+
+    def _begin_again(self, work: TrackedJob, what: str, problem: str) -> None:
+        """Give a test whose job of an earlier process cannot stand for it a key of its own."""
+        job_id = work.job.job_id if work.job is not None else "?"
+        log.warning("%s runs again: job %s of an earlier run %s", work.test, job_id, problem)
+        work.reset()
+        self._begin(work, what)
 
     def _begin(self, work: TrackedJob, what: str) -> None:
         work.key, work.is_key_new = f"reframe/{self._journal.run}/{secrets.token_hex(8)}", True
@@ -494,7 +498,7 @@ class Run:
     async def _remove_expired(self, system: System, base: str) -> None:
         """Remove what runs have left that no run will resume."""
         for file in await system.ls(base):
-            if file.is_directory and age(file.name, time.time()) > self.options.expire:
+            if file.is_directory and age(file.name, clock.time()) > self.options.expire:
                 await system.remove(posixpath.join(base, file.name), force=True)
 
 
@@ -505,6 +509,15 @@ async def _end_tasks() -> None:
         task.cancel()
     if tasks:
         await asyncio.wait(tasks, timeout=_LAST_STEPS)
+
+
+def _problem(work: TrackedJob) -> str:
+    """Why the job of an earlier process cannot stand for the test, if so."""
+    if work.is_cancelled or work.job is None:
+        return ""
+    if work.job.state is JobState.CANCELLED:
+        return "was cancelled"
+    return "" if work.has_files else "left no files"
 
 
 async def _failures(*attempts: Awaitable[None]) -> list[BaseException]:

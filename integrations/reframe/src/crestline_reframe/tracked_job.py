@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
-import time
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
+from crestline import clock
 from crestline.client import JobEvent
 from crestline.model import Job, JobState
 from crestline_reframe.inputs import Inputs
@@ -86,7 +86,7 @@ class TrackedJob:
     def accepted(self, job: Job) -> None:
         """Note the job under which it has been submitted."""
         self.job = job
-        self.submitted_at = time.time()
+        self.submitted_at = clock.time()
         self.settled.set()
 
     def update(self, event: JobEvent) -> None:

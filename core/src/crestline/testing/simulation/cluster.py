@@ -16,6 +16,7 @@ _WORK = re.compile(r"^simulated-work (\S+)$", re.MULTILINE)
 _LOCK = re.compile(r"^crestline_lock=(.+)$", re.MULTILINE)
 _ARRAY = re.compile(r"^#SBATCH --array=(\d+)-(\d+)$", re.MULTILINE)
 _DUPLICATE = 113
+_NO_OUTPUT = 53
 ENDED = frozenset({"COMPLETED", "FAILED", "CANCELLED by 0", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"})
 
 
@@ -190,6 +191,9 @@ class SimulatedCluster:
             return
         self._become(job, "RUNNING")
         later = self._world.loop.call_later
+        if job.workdir not in self.files.nodes:  # as Slurm does: no script runs whose output has no place
+            later(0.1, self._finish, job, try_number, "FAILED", 0, _NO_OUTPUT)
+            return
         if not self._takes_lock(job):
             later(0.1, self._finish, job, try_number, "FAILED", _DUPLICATE, 0)
             return

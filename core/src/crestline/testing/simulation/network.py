@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from random import Random
 from typing import cast
@@ -46,6 +47,8 @@ PARTIAL = {"broken list": "GET jobs", "no submissions": "POST jobs"}
 """What may happen for a while to all requests of one kind."""
 CERTAIN = ("refused connection", "424 busy", "no submissions", "503 unhealthy", "429", "401")
 """Faults after which it is certain that the request was not carried out."""
+_MOST_SERVER_ERRORS = 2
+"""answers of 500 in a row to requests of one kind; the client takes one more for a refusal"""
 _TIMEOUT = "Command execution timeout limit exceeded."
 _HUNG = "('Channel not open for sending',)"
 _BUSY = "Unable to open a new SSH channel"
@@ -78,6 +81,7 @@ class Network(httpx.AsyncBaseTransport):
         self._probability = probability
         self._on_send = on_send
         self._count = 0
+        self._server_errors: Counter[str] = Counter()
         self.open_submissions: list[tuple[float, bytes]] = []
         self.lists: list[tuple[float, bool]] = []
 
@@ -119,8 +123,13 @@ class Network(httpx.AsyncBaseTransport):
                 return kind, random
         kind = random.choice(FAULTS + READ_FAULTS if flight.occasion.startswith("GET") else FAULTS)
         name = f"{flight.name}: {kind}"
-        is_hit = adversary.strikes(name, self._probability, kind, flight.occasion, random) is not None
-        return (kind if is_hit else ""), random
+        errors = self._server_errors[flight.occasion] if kind.startswith("500") else 0
+        if errors == _MOST_SERVER_ERRORS:
+            kind = ""
+        if not kind or adversary.strikes(name, self._probability, kind, flight.occasion, random) is None:
+            kind = ""
+        self._server_errors[flight.occasion] = errors + 1 if kind.startswith("500") else 0
+        return kind, random
 
 
 class _Flight:

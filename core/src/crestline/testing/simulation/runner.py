@@ -7,10 +7,12 @@ import contextlib
 import logging
 import pkgutil
 import random
+import uuid
 from collections import Counter
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+from unittest import mock
 
 from crestline.testing.simulation.adversary import Adversary
 from crestline.testing.simulation.copying import Copying
@@ -173,13 +175,18 @@ def _close(loop: VirtualEventLoop) -> None:
 
 @contextlib.contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """The module `random`, from which backoffs take their jitter, seeded."""
+    """Seed the module `random`, from which backoffs take their jitter, and the bytes that ids are made of."""
     state = random.getstate()
     random.seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(state)
+    source = random.Random(f"{seed}/ids")  # noqa: S311
+    with (
+        mock.patch("secrets.token_bytes", lambda size=32: source.randbytes(size or 32)),
+        mock.patch("uuid.uuid4", side_effect=lambda: uuid.UUID(bytes=source.randbytes(16), version=4)),
+    ):
+        try:
+            yield
+        finally:
+            random.setstate(state)
 
 
 @contextlib.contextmanager
