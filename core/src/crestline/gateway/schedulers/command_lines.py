@@ -1,4 +1,4 @@
-"""Command lines that submit: limited in time, with the job's environment out of sight."""
+"""Command lines that submit jobs, with a time limit and with the job's environment hidden from process lists."""
 
 from __future__ import annotations
 
@@ -16,34 +16,35 @@ from crestline.model import InvalidRequestError
 from crestline.model.directories import missing_directory
 from crestline.wire.compute import JobDescription
 
-# The first N bytes of standard input are assignments, the script follows. So no value shows in a list of processes and
-# none can be cut at a comma. $0 is the program, found before the job's PATH takes over.
+# The first N bytes of standard input are assignments, and the script follows. So the values appear in no list of
+# processes and none is cut at a comma. $0 is the program, which is resolved before the job's PATH applies.
 _WITH_ENVIRONMENT = 'set -- "$(command -v "$0")" "$@" && eval "$(head -c %d)" && exec "$@"'
 
 _UNUSABLE_DIRECTORY = re.compile(r"cannot change directory to '(.*)': (.*)")
-"""of env(1), in the C locale"""
+"""Message of env(1) in the C locale."""
 
 
 @dataclass(frozen=True)
 class CommandLine:
-    """What to run, and what it reads."""
+    """A command and its standard input."""
 
     argv: list[str]
     input: bytes
 
 
 def limit(seconds: float) -> list[str]:
-    """The words before a command that end it on its own machine: sshd ends none whose connection is gone."""
+    """Return a prefix that limits a command's time on its own machine, because sshd does not end commands of lost
+    connections."""
     return ["timeout", "--kill-after=1", f"{seconds:g}"]
 
 
 def submitting(
     argv: Sequence[str], environment: Mapping[str, str], script: str, timeout: float, directory: str | None = None
 ) -> CommandLine:
-    """A program that reads a script from its standard input and finds `environment` around it.
+    """Return a command line for a program that reads a script from its standard input, with `environment` set.
 
     Args:
-        directory: where it runs; if that does not exist, it does not run, and env(1) says so. None: anywhere.
+        directory: working directory. If it does not exist, the program does not run and env(1) reports it. None: any.
 
     Raises:
         InvalidRequestError: an argument, a variable or the script cannot be passed on.
@@ -64,7 +65,7 @@ def submitting(
 
 
 def environment_of(job: JobDescription) -> dict[str, str]:
-    """The job's environment as a mapping.
+    """Return the job's environment as a mapping.
 
     Raises:
         InvalidRequestError: an entry is not an assignment.
@@ -83,10 +84,10 @@ def environment_of(job: JobDescription) -> dict[str, str]:
 
 
 def script_of(job: JobDescription) -> str:
-    """The text of the script, empty for one that lies on the system.
+    """Return the text of the script, or an empty string for a script on the system.
 
     Raises:
-        InvalidRequestError: there is none, or it is too long.
+        InvalidRequestError: the job has no script, or it is too long.
     """
     if not job.script and not job.script_path:
         raise InvalidRequestError("A script is required.", hint="Send `script` or `scriptPath`.")
@@ -96,10 +97,10 @@ def script_of(job: JobDescription) -> str:
 
 
 def directory_of(job: JobDescription) -> str:
-    """The working directory.
+    """Return the working directory.
 
     Raises:
-        InvalidRequestError: it is not absolute.
+        InvalidRequestError: the directory is not absolute.
     """
     if not job.working_directory.startswith("/"):
         raise InvalidRequestError(
@@ -110,7 +111,7 @@ def directory_of(job: JobDescription) -> str:
 
 
 def directory_refusal(said: tuple[str, ...]) -> InvalidRequestError | None:
-    """The error for a working directory that env(1) could not change into; None if it complains of nothing such.
+    """Return the error if env(1) could not change into the working directory, otherwise None.
 
     Args:
         said: the lines that the command line wrote to stderr.
@@ -130,13 +131,14 @@ def directory_refusal(said: tuple[str, ...]) -> InvalidRequestError | None:
 
 
 def combine(lines: Sequence[CommandLine], timeout: float) -> tuple[CommandLine, str]:
-    """One command line that runs these one after the other, and the word by which `outcomes` tells them apart.
+    """Combine command lines into one that runs them in turn, and return it with the mark that `outcomes` needs.
 
-    What they read is part of the program, which travels by standard input like all that other users must not see.
-    After one that ran into its time limit the others are left out: they would fare no better.
+    The input of each is part of the program, which travels by standard input, so other users cannot see it. If one of
+    them
+    runs into its time limit, the remaining ones do not run.
 
     Args:
-        lines: what to run.
+        lines: the command lines.
         timeout: seconds for all of them.
     """
     mark = f"crestline-{secrets.token_hex(16)}"
@@ -152,7 +154,7 @@ def combine(lines: Sequence[CommandLine], timeout: float) -> tuple[CommandLine, 
 
 
 def outcomes(done: Completed, mark: str, count: int) -> list[Completed | None]:
-    """Return how each of `together`'s commands ended; None: unknown."""
+    """Return how each of the combined commands ended; None: unknown."""
     said = (_by_number(done.stdout, mark), _by_number(done.stderr, mark))
     found: list[Completed | None] = []
     for number in range(count):
@@ -165,6 +167,6 @@ def outcomes(done: Completed, mark: str, count: int) -> list[Completed | None]:
 
 
 def _by_number(stream: bytes, mark: str) -> dict[int, tuple[bytes, int]]:
-    """What stands before each mark, and the exit status that it names."""
+    """Return the output before each mark and the exit status in the mark, by number of the command."""
     parts = re.split(rb"\n%b (\d+) (\d+)\n" % mark.encode(), stream)
     return {int(number): (text, int(status)) for text, number, status in zip(*[iter(parts[:-1])] * 3, strict=True)}

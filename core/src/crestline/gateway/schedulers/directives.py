@@ -1,4 +1,4 @@
-"""`#SBATCH` lines (sbatch(1)): the notations of their values, and those that a job of the IRI API needs."""
+"""`#SBATCH` lines (sbatch(1)): the formats of their values, and the lines for jobs of the IRI API."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from crestline.model.sbatch import parse_count, truncated_repr
 from crestline.wire.iri import AttributesRequest, JobRequest, ResourcesRequest
 
 MAX_ARRAY_INDEX = 4_000_000
-"""largest index of a job array, as in Slurm's MaxArraySize"""
+"""Largest index of a job array, as Slurm's MaxArraySize."""
 MAX_ARRAY_TASKS = 10_000
-"""largest number of tasks of one job array"""
+"""Maximum number of tasks of a job array."""
 _OPTION = re.compile(r"[a-z][a-z0-9-]{0,63}")
 _VALUE = re.compile(r"[^\x00-\x1f\x7f'\"\\#]{0,4096}")
 
@@ -25,8 +25,8 @@ class Array:
 
     Attributes:
         tasks: the indexes, ascending.
-        step: distance of the indexes where one was written, else 1.
-        at_once: how many may run at the same time, None: all.
+        step: step of the range as written, otherwise 1.
+        at_once: maximum number of tasks that run at the same time; None: unlimited.
     """
 
     tasks: tuple[int, ...]
@@ -35,10 +35,10 @@ class Array:
 
 
 def parse_array(text: str) -> Array:
-    """The tasks of `0-3`, `1,4,9`, `0-10:2` or any list of these, with an optional `%2` at the end.
+    """Parse `0-3`, `1,4,9`, `0-10:2` or a list of these, with an optional `%2` at the end.
 
     Raises:
-        InvalidRequestError: not of that form, or more tasks than `MAX_ARRAY_TASKS`.
+        InvalidRequestError: invalid format, or more tasks than `MAX_ARRAY_TASKS`.
     """
     listed, percent, limit = text.partition("%")
     tasks: set[int] = set()
@@ -70,20 +70,20 @@ _UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 7 * 864
 
 
 def parse_begin(text: str, now: datetime) -> datetime:
-    """The earliest start that `--begin` names, in local time.
+    """Parse the earliest start in `--begin`, in local time.
 
     Formats: `now`, `now+60`, `now+2hours`, `16:00[:00]` (the next one), `YYYY-MM-DD[THH:MM[:SS]]`, `today`, `tomorrow`,
     `midnight`, `noon`.
 
     Raises:
-        InvalidRequestError: none of these.
+        InvalidRequestError: invalid format.
     """
     try:
         then = _moment(text.lower(), now)
         if then is not None and then <= now + timedelta(days=3660):
             return max(then, now)
     except (ValueError, OverflowError):
-        pass  # a 25th hour or a 31st of June: refused as any other text
+        pass  # such as a 25th hour or a 31st of June: refused like any other text
     raise InvalidRequestError(
         f"{truncated_repr(text)} is not a time to begin.",
         hint="Write for example now+1hour, 16:00 or 2027-01-20T12:30:00.",
@@ -107,7 +107,7 @@ def _moment(word: str, now: datetime) -> datetime | None:
 
 
 def sbatch_lines(job: JobRequest) -> list[str]:
-    """The `#SBATCH` lines that ask for what a job names, as `Scheduler.directives`."""
+    """Return the `#SBATCH` lines for a job of the IRI API, as `Scheduler.directives`."""
     attributes = job.attributes or AttributesRequest()
     wanted = job.resources or ResourcesRequest(exclusive_node_use=False)
     options: dict[str, object] = {
@@ -133,10 +133,10 @@ def sbatch_lines(job: JobRequest) -> list[str]:
 
 
 def plain_value(name: str, value: str) -> str:
-    """The value of a custom attribute, which stays one value on a directive's line.
+    """Return the value of a custom attribute if it remains one value on a directive's line.
 
     Raises:
-        InvalidRequestError: it would not.
+        InvalidRequestError: it does not.
     """
     if not _VALUE.fullmatch(value):
         raise InvalidRequestError(
@@ -147,5 +147,5 @@ def plain_value(name: str, value: str) -> str:
 
 
 def mebibytes(count: int) -> int:
-    """Bytes in mebibytes, rounded up."""
+    """Convert bytes to mebibytes, rounded up."""
     return -(-count // 1024**2)

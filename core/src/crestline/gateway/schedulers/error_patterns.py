@@ -1,4 +1,4 @@
-"""How a batch system's programs word their refusals, and which of our errors each is."""
+"""Error messages of schedulers' programs, and the error that each of them stands for."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ from crestline.model import (
 )
 
 RETRY_AFTER = 2.0
-"""seconds after which it makes sense to ask a batch system again that did not answer"""
+"""Seconds after which a client may ask an unresponsive scheduler again."""
 
 NOT_FOUND = 127
-"""exit status of a shell or of timeout(1) that finds no such program"""
+"""Exit status of a shell or of timeout(1) for an unknown program."""
 
 TIMED_OUT = (124, 137)
-"""exit status of timeout(1)"""
+"""Exit statuses of timeout(1) after the time limit."""
 
 _CORRECT = "Correct the job description."
 
 
 @dataclass(frozen=True)
 class ErrorPatterns:
-    """The words of one batch system."""
+    """The error messages of one scheduler."""
 
     name: str
     prefix: re.Pattern[str]
-    """what a program writes before each of its complaints"""
+    """Prefix of each error message of a program."""
     no_answer_words: re.Pattern[str]
     no_job_words: re.Pattern[str]
     no_permission_words: re.Pattern[str]
 
     def stderr_lines(self, done: Completed) -> tuple[str, ...]:
-        """The lines that a program wrote to its standard error, without its name before each."""
+        """Return the lines of a program's standard error, without its name before each."""
         lines = (line.strip() for line in done.stderr.decode(errors="replace").splitlines())
         return tuple(self.prefix.sub("", line)[:500] for line in lines if line)[:20]
 
     def is_no_answer(self, done: Completed) -> bool:
-        """Whether a program failed because the batch system, or the program itself, is away."""
+        """Whether a program failed because the scheduler, or the program itself, is unavailable."""
         return done.exit_status == NOT_FOUND or bool(self.no_answer_words.search(" ".join(self.stderr_lines(done))))
 
     def refusal(self, program: str, done: Completed) -> CrestlineError | None:
-        """What a failed program said, where the words are known."""
+        """Return the error of a failed program if its message is known."""
         said = self.stderr_lines(done)
         text = " ".join(said)
         if self.is_no_answer(done):
@@ -62,7 +62,7 @@ class ErrorPatterns:
         return None
 
     def unavailable(self, program: str, done: Completed) -> GatewayUnavailableError:
-        """A program that failed for no fault of the asker's."""
+        """Return the error for a program that failed through no fault of the caller."""
         said = self.stderr_lines(done)
         what = f"{program} failed: {said[-1]}" if said else f"{program} failed with exit status {done.exit_status}."
         if done.exit_status == NOT_FOUND:
@@ -74,19 +74,20 @@ class ErrorPatterns:
     def submission_refusal(
         self, program: str, done: Completed, *, what: str = "", hint: Callable[[str], str] = lambda said: _CORRECT
     ) -> CrestlineError:
-        """Why a program that submits named no job.
+        """Return the error for a submission that printed no job id.
 
         Args:
-            program: its name.
+            program: name of the program.
             done: how it ended.
-            what: the complaint that says why; empty: the first one.
-            hint: what to do, by all that it said.
+            what: the message that gives the reason; empty: the first one.
+            hint: returns what to do, from the whole message.
         """
         said = self.stderr_lines(done)
         if (unusable := directory_refusal(said)) is not None:
             return unusable
         known = self.refusal(program, done)
-        if known is not None and not isinstance(known, JobNotFoundError):  # an unknown job is the asker's dependency
+        # the unknown job is a dependency of the caller's job
+        if known is not None and not isinstance(known, JobNotFoundError):
             return known
         what = what or (said[0] if said else f"{program} ended with {done.exit_status} and named no job.")
         words = " ".join(said)
@@ -99,7 +100,7 @@ class ErrorPatterns:
         return InvalidRequestError(f"{self.name} refused the job: {what}", hint=hint(words), details=said)
 
     def timed_out(self) -> GatewayUnavailableError:
-        """A program that did not end in time."""
+        """Return the error for a program that did not end in time."""
         return GatewayUnavailableError(
             f"{self.name} did not answer in time.", hint="Try again.", retry_after=RETRY_AFTER
         )

@@ -1,4 +1,4 @@
-"""The programs of a batch system: limited in time, read at a rate, and the state of its answers."""
+"""Runs a scheduler's programs with a time limit and a rate limit, and records whether the scheduler responds."""
 
 from __future__ import annotations
 
@@ -20,52 +20,53 @@ from crestline.model import CrestlineError, GatewayUnavailableError
 
 
 class ProgramOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The keys of a `scheduler` table that all batch systems behind commands share; durations in seconds."""
+    """Keys of a `scheduler` table that all schedulers with a command-line interface share. Durations are in seconds."""
 
     observer: str | None = None
-    """POSIX user who may see all jobs: one query of the queue then serves all. None: one query for each user."""
+    """POSIX user that can see all jobs, so that one query of the queue serves all users. None: one query for each
+    user."""
     directory: str | None = None
-    """where the batch system's programs lie; None: in the PATH"""
+    """Directory of the scheduler's programs; None: those in the PATH."""
     timeout: float = 5.0
-    """seconds for each command that does not submit"""
+    """Seconds for each command that does not submit."""
     submit_timeout: float = 10.0
-    """seconds for a submission"""
+    """Seconds for a submission."""
     max_age: float = 1.0
-    """seconds for which a job list is served from memory"""
+    """Seconds for which a job list is served from memory."""
     max_stale: float = MAX_STALE
-    """seconds for which an older list is served, with its age, while a newer one is late: the queue is long, or the
-    batch system slow"""
+    """Seconds for which an older list is served, with its age, while a newer one is late because the queue is long
+    or the scheduler is slow."""
     read_rate: Annotated[float, msgspec.Meta(ge=1)] = 50.0
-    """commands a second that only read; the others wait, and with many active users lists get older"""
+    """Read-only commands per second. Further commands wait, and with many active users lists get older."""
 
 
 class Programs:
-    """A batch system's programs on the machine that `commands` reaches."""
+    """A scheduler's programs on the machine that `commands` reaches."""
 
     wording: ClassVar[ErrorPatterns]
     environment: ClassVar[Sequence[str]]
-    """what stands before a program that only reads"""
+    """Prefix of read-only programs."""
 
     def __init__(self, commands: Commands, options: ProgramOptions) -> None:
         self._commands = commands
         self._options = options
         self._reads = AsyncLimiter(options.read_rate, 1.0)
         self.answered: float | None = None
-        """reading of `time.monotonic()` when the batch system last answered"""
+        """When the scheduler last responded, as a reading of `time.monotonic()`."""
         self.failure: CrestlineError | None = None
-        """how the last command failed, None if it did not"""
+        """The error of the last command; None if it succeeded."""
 
     async def look(self, user: str, program: str, *arguments: str, time_limit: TimeLimit | None = None) -> Completed:
-        """Run a program that only reads; its exit status is the caller's to judge.
+        """Run a read-only program. The caller checks its exit status.
 
         Args:
             user: the POSIX user that it runs as.
-            program: of the batch system's.
-            arguments: of the program.
-            time_limit: how long it may take; None: as long as any.
+            program: name of the scheduler's program.
+            arguments: arguments of the program.
+            time_limit: how long it may take; None: the default.
 
         Raises:
-            GatewayUnavailableError: no answer in time, or the machine cannot be reached.
+            GatewayUnavailableError: the program did not end in time, or the machine cannot be reached.
         """
         seconds = self._options.timeout if time_limit is None else time_limit.seconds
         await self._reads.acquire()
@@ -74,13 +75,13 @@ class Programs:
             return await self.run(user, words, timeout=seconds)
 
     def note(self, failure: CrestlineError | None) -> None:
-        """Record how a look ended: None if the batch system answered."""
+        """Record the error of a query, or None if the scheduler responded."""
         self.failure = failure
         if failure is None:
             self.answered = time.monotonic()
 
     async def act(self, user: str, program: str, *arguments: str) -> Completed:
-        """Run a program that changes something; its exit status is the caller's to judge."""
+        """Run a program that changes something. The caller checks its exit status."""
         return await self.run(user, self.limited(program, *arguments))
 
     async def run(
@@ -93,13 +94,13 @@ class Programs:
             argv: the command line.
             input: its standard input.
             cwd: the directory in which it runs; None: any.
-            timeout: seconds; 0: the usual ones.
+            timeout: seconds; 0: the default.
 
         Raises:
-            GatewayUnavailableError: no answer in time, or the machine cannot be reached.
+            GatewayUnavailableError: the program did not end in time, or the machine cannot be reached.
         """
         try:
-            # The programs limit themselves; what is longer than that is the way to them.
+            # The programs limit themselves. The additional second is for the connection to the machine.
             seconds = (timeout or self._options.timeout) + 1
             done = await self._commands.run(user, argv, input=input, cwd=cwd, timeout=seconds)
             if done.exit_status in TIMED_OUT:
@@ -111,10 +112,10 @@ class Programs:
         return done
 
     def last_answer(self) -> str:
-        """When the batch system answered last, for the health report.
+        """Describe when the scheduler last responded, for the health report.
 
         Raises:
-            CrestlineError: the last look failed.
+            CrestlineError: the last query failed.
         """
         if self.failure is not None:
             raise self.failure
@@ -126,5 +127,5 @@ class Programs:
         return posixpath.join(self._options.directory, program) if self._options.directory else program
 
     def limited(self, program: str, *arguments: str) -> list[str]:
-        """A command line that ends after the usual time."""
+        """Return a command line that ends after the default time."""
         return [*limit(self._options.timeout), self.path(program), *arguments]

@@ -1,8 +1,8 @@
-"""Lists of the queue that gateways on one database share: one of them asks the batch system, the others read its list.
+"""Lists of the queue that gateways on one database share: one gateway asks the scheduler, the others read its list.
 
-The list is a row of the database with a lease. A gateway that needs a newer list takes the lease, asks the batch system
-and writes the list; the others wait for it. A gateway that dies meanwhile renews its lease no more, and another takes
-it. Times are the database's.
+The list is a row of the database with a lease. A gateway that needs a newer list acquires the lease, asks the scheduler
+and writes the list. The others wait for it. If that gateway dies, its lease expires and another gateway acquires it.
+Times are the database's.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ _lists = Table(
 )
 
 _LEASE = 3.0
-"""seconds after which another gateway may ask in place of one that does not renew its lease"""
+"""Seconds after which another gateway may ask in place of one that does not renew its lease."""
 
 _POLL_INTERVAL = 0.1
-"""seconds between two looks at a row whose list another gateway is about to write"""
+"""Seconds between two reads of a row whose list another gateway is about to write."""
 
 _OUTAGE = 30.0
-"""seconds without the database's help after it has not answered"""
+"""Seconds without the database after it has not responded."""
 
 _KEPT = 3600.0
-"""seconds after which a list that no gateway has renewed is deleted"""
+"""Seconds after which a list that no gateway has renewed is deleted."""
 
 _SLICE = 1000
-"""jobs that are encoded in one step, during which no other thread runs"""
+"""Jobs that are encoded in one step, during which no other thread runs."""
 
 _log = logging.getLogger("crestline.replicas")
 
@@ -57,10 +57,10 @@ class _State:
     leased_until: float
     now: float
     asked: float
-    """reading of `time.monotonic()` before the database was asked"""
+    """Reading of `time.monotonic()` before the query of the database."""
 
     def local(self, when: float) -> float:
-        """A time of the database by `time.monotonic()`, early rather than late."""
+        """Convert a time of the database to `time.monotonic()`, early rather than late."""
         return self.asked - (self.now - when)
 
 
@@ -69,7 +69,7 @@ class SharedLists:
 
     Args:
         store: a database that several gateways use.
-        system: the name of the system.
+        system: name of the system.
     """
 
     def __init__(self, store: Store, system: str) -> None:
@@ -81,15 +81,15 @@ class SharedLists:
     async def get(
         self, user: str, owner: str | None, oldest: float, fetch: Callable[[], Awaitable[list[CachedJob]]]
     ) -> tuple[list[CachedJob], float]:
-        """A list that was asked for at `oldest` or later, and when it was asked for (both by `time.monotonic()`).
+        """Return a list fetched at `oldest` or later, and when it was fetched (both readings of `time.monotonic()`).
 
-        Without an answer of the database the list is fetched here.
+        If the database does not respond, this gateway fetches the list itself.
 
         Args:
-            user: POSIX user on whose behalf the batch system is asked; users see different lists.
-            owner: whose jobs; None: all users'.
+            user: POSIX user that runs the query. Users see different lists.
+            owner: owner of the jobs; None: all users.
             oldest: reading of `time.monotonic()`.
-            fetch: asks the batch system.
+            fetch: queries the scheduler.
 
         Raises:
             CrestlineError: as `fetch`.
@@ -99,7 +99,7 @@ class SharedLists:
         if clock.monotonic() >= self._alone_until:
             try:
                 found = await self._read_or_take_lease(name, oldest)
-            except GatewayUnavailableError:  # the store has said so in the log
+            except GatewayUnavailableError:  # the store has logged it
                 self._alone_until = clock.monotonic() + _OUTAGE
         if isinstance(found, _State):
             return await self._fetch_and_publish(name, found, fetch)
@@ -107,7 +107,7 @@ class SharedLists:
         return found or (await fetch(), begun)
 
     async def _read_or_take_lease(self, name: str, oldest: float) -> _State | tuple[list[CachedJob], float]:
-        """The list as another gateway wrote it, or the state of the row whose lease is this gateway's now."""
+        """Return the list that another gateway wrote, or the state of the row after this gateway acquired its lease."""
         while True:
             state = await self._look(name)
             if state.local(state.begun) >= oldest and (content := await self._load(name, state)) is not None:
@@ -117,7 +117,7 @@ class SharedLists:
             await asyncio.sleep(_POLL_INTERVAL)
 
     def _name(self, user: str, owner: str | None) -> str:
-        # Another version's fields may differ, so its gateways do not share with this one's.
+        # The fields of another version may differ, so gateways share lists only within a version.
         return msgspec.json.encode([__version__, self._system, user, owner]).decode()
 
     async def _fetch_and_publish(
@@ -128,13 +128,13 @@ class SharedLists:
         values: dict[str, object] = {"leased_until": 0.0}
         try:
             entries = await fetch()
-            # The lease was taken after `state`: so the list is at least as new as that.
+            # The lease was acquired after `state` was read, so the list is at least as new.
             values |= {"begun": state.now, "content": await asyncio.to_thread(_encode, entries)}
             return entries, begun
         finally:
             renewal.cancel()
             await asyncio.gather(renewal, return_exceptions=True)
-            with suppress(GatewayUnavailableError):  # the lease ends by itself
+            with suppress(GatewayUnavailableError):  # the lease expires by itself
                 async with self._engine.begin() as connection:
                     await connection.execute(update(_lists).where(_lists.c.name == name).values(**values))
                     if clock.monotonic() - self._swept > _KEPT:

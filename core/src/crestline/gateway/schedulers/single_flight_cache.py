@@ -1,4 +1,4 @@
-"""Many ask, few commands run: answers that are shared while they are fresh."""
+"""Caches that share one fetch among many callers."""
 
 from __future__ import annotations
 
@@ -17,26 +17,30 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 MAX_AGE = 1.0
-"""seconds that an answer may be old, counted from the start of the command that gave it"""
+"""Maximum age of a value in seconds, counted from the start of its fetch."""
 
 _OUTAGE = 10.0
-"""seconds after a failure during which callers do not wait for the next attempt: they get the failure at once"""
+"""Seconds after a failure during which callers get that failure immediately while the next attempt runs."""
 
 
 class SingleFlightCache(Generic[T]):
     """A value that one call fetches on demand for all callers (single flight).
 
-    A caller waits for the fetch if the value is too old. Two cases differ while the value is younger than `max_stale`:
-    if fetches are costly or the last one failed, callers get the older value at once, and the next fetch runs behind.
-    Without such a value, a caller gets the failure at once while the next attempt runs; so a part that hangs delays
-    the first caller alone, and the first success after its return serves again.
+    A caller waits for the fetch if the value is too old, with two exceptions while the value is younger than
+    `max_stale`:
+    if fetches are costly or the last one failed, callers get the older value immediately, and the next fetch runs in
+    the
+    background. Without such a value, a caller gets the failure immediately while the next attempt runs. So an
+    unresponsive
+    scheduler delays only the first caller, and the first success ends the outage.
 
     Args:
         fetch: returns the value.
         max_age: seconds for which a value is fresh, counted from the start of its fetch.
         max_stale: seconds for which an older value is served while a newer one is late; 0: never.
-        pause: seconds between the starts of two fetches, by the value. Fetches are costly if that is more than
-            `max_age` and a second; then there is also as long between two as one takes.
+        pause: seconds between the starts of two fetches, by the value. Fetches are costly if that exceeds `max_age` and
+            a
+            second. The time between two costly fetches is also at least the duration of one.
     """
 
     def __init__(
@@ -58,17 +62,18 @@ class SingleFlightCache(Generic[T]):
         self._task_begun = -math.inf
         self._outage = _Outage()
         self.oldest = -math.inf
-        """how old, by `time.monotonic()`, the value of the fetch under way may be for the caller who started it"""
+        """Oldest acceptable start of the current fetch for the caller that started it, as a reading of
+        `time.monotonic()`."""
 
     async def get(self, since: float = -math.inf, *, preferred: float = -math.inf) -> T:
-        """The value as of at most `max_age` seconds before this call, or an older one as the class says.
+        """Return a value that is at most `max_age` seconds old, or an older one as described in the class.
 
         Args:
-            since: reading of `time.monotonic()`; the value is never older than that.
-            preferred: as `since`, but an older value is served rather than a costly fetch.
+            since: reading of `time.monotonic()`; the value is never older.
+            preferred: as `since`, but an older value is preferred to a costly fetch.
 
         Raises:
-            CrestlineError: the fetch failed, this time or within the last seconds.
+            CrestlineError: the fetch failed, now or within the last seconds.
         """
         oldest = max(clock.monotonic() - self._max_age, since, preferred)
         while self._begun < oldest:
@@ -79,7 +84,7 @@ class SingleFlightCache(Generic[T]):
             task = self._task or self._start(oldest)
             if not self._is_servable(since):
                 self._outage.check()
-            if self._task_begun < oldest:  # its answer may come from before `oldest`
+            if self._task_begun < oldest:  # its value may be older than `oldest`
                 await asyncio.wait({task})
                 continue
             try:
@@ -97,25 +102,25 @@ class SingleFlightCache(Generic[T]):
 
     @property
     def begun(self) -> float:
-        """When the fetch of the value began, by `time.monotonic()`; minus infinity before the first."""
+        """When the fetch of the value began, as a reading of `time.monotonic()`; minus infinity before the first."""
         return self._begun
 
     @property
     def is_costly(self) -> bool:
-        """Whether callers are served an older value rather than kept waiting for a fetch."""
+        """Whether callers get an older value instead of waiting for a fetch."""
         return self._pause > max(self._max_age, MAX_AGE)
 
     @property
     def is_failing(self) -> bool:
-        """Whether the last attempt failed, not long ago."""
+        """Whether the last attempt failed a short time ago."""
         return self._outage.is_on
 
     def date(self, begun: float) -> None:
-        """Say, within a fetch, that its value is as old as this reading of `time.monotonic()`."""
+        """Set the start of the current fetch to this reading of `time.monotonic()`."""
         self._task_begun = begun
 
     async def close(self) -> None:
-        """End a fetch that is under way."""
+        """Cancel the current fetch."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
@@ -129,13 +134,13 @@ class SingleFlightCache(Generic[T]):
         pause = self._task_begun + self._max_age - clock.monotonic() if self._outage.is_on else 0.0
         self._task_begun = clock.monotonic() + max(pause, 0.0)
         self._task = asyncio.create_task(self._attempt(pause))
-        self._task.add_done_callback(lambda task: task.cancelled() or task.exception())  # perhaps no caller waits
+        self._task.add_done_callback(lambda task: task.cancelled() or task.exception())  # a caller need not wait for it
         return self._task
 
     async def _attempt(self, pause: float) -> None:
-        # All is in order before the task is done: an asker may come between that and any callback.
+        # Update all state before the task is done, because a caller may come before any callback runs.
         try:
-            if pause > 0:  # what fails at once is not asked again and again
+            if pause > 0:  # a fetch that fails immediately is not repeated without pause
                 await asyncio.sleep(pause)
             self._value, self._begun = await self._fetch(), self._task_begun
             self._pause = min(self._pause_for(self._value), self._max_stale / 2)
@@ -150,7 +155,7 @@ class SingleFlightCache(Generic[T]):
 
 
 class BatchLoader(Generic[K, V]):
-    """Look-ups of single things, gathered into calls for many: one call at a time, and one per `max_age` seconds."""
+    """Look-ups of single keys, combined into batches: one call at a time, and one per `max_age` seconds."""
 
     def __init__(self, fetch: Callable[[set[K]], Awaitable[Mapping[K, V]]], *, max_age: float = MAX_AGE) -> None:
         self._fetch = fetch
@@ -161,10 +166,10 @@ class BatchLoader(Generic[K, V]):
         self._outage = _Outage()
 
     async def get(self, keys: Iterable[K], since: float = -math.inf) -> dict[K, V]:
-        """What is known of `keys`, as of at most `max_age` seconds before this call; the unknown are left out.
+        """Return the values of `keys`, at most `max_age` seconds old. Unknown keys are left out.
 
         Raises:
-            CrestlineError: the call failed, this time or within the last seconds.
+            CrestlineError: the call failed, now or within the last seconds.
         """
         oldest = max(clock.monotonic() - self._max_age, since)
         found: dict[K, V] = {}
@@ -180,7 +185,7 @@ class BatchLoader(Generic[K, V]):
         return found
 
     async def close(self) -> None:
-        """End a call that is under way."""
+        """Cancel the current call."""
         if self._runner is not None:
             self._runner.cancel()
             await asyncio.wait({self._runner})
@@ -213,13 +218,13 @@ class BatchLoader(Generic[K, V]):
         except asyncio.CancelledError:
             round_.done.cancel()
             raise
-        except Exception as error:  # the callers that wait for the round get it
+        except Exception as error:  # raised to the callers that wait for this batch
             round_.done.set_exception(error)
         self._outage.note(round_.done.exception())
 
 
 class _BatchCall(Generic[K, V]):
-    """One call of a `BatchLoader`: gathering keys, then under way, then done."""
+    """One call of a `BatchLoader`: collecting keys, then in progress, then done."""
 
     def __init__(self) -> None:
         self.keys: set[K] = set()
@@ -228,7 +233,7 @@ class _BatchCall(Generic[K, V]):
 
 
 class _Outage:
-    """Remembers a failure for a while."""
+    """The last failure, for a limited time."""
 
     def __init__(self) -> None:
         self._error: CrestlineError | None = None
@@ -236,15 +241,15 @@ class _Outage:
 
     @property
     def is_on(self) -> bool:
-        """Whether the last attempt failed, not long ago."""
+        """Whether the last attempt failed a short time ago."""
         return self._error is not None and clock.monotonic() - self._since < _OUTAGE
 
     def note(self, error: BaseException | None) -> None:
-        """Record how the last attempt ended; only a `CrestlineError` counts as an outage."""
+        """Record the result of the last attempt. Only a `CrestlineError` counts as an outage."""
         self._error = error if isinstance(error, CrestlineError) else None
         self._since = clock.monotonic()
 
     def check(self) -> None:
-        """Raise the failure if it is recent; a copy, since many raise it."""
+        """Raise a copy of the failure if it is recent. A copy, because many callers raise it."""
         if self._error is not None and self.is_on:
             raise copy.copy(self._error)

@@ -1,4 +1,4 @@
-"""Runs Slurm's programs and reads their refusals."""
+"""Runs Slurm's programs and parses their errors."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ WORDING = ErrorPatterns(
 complaints, refusal, no_answer = WORDING.stderr_lines, WORDING.refusal, WORDING.unavailable
 
 _NO_ACCOUNTING = b"accounting storage is disabled"
-"""a site without slurmdbd: nothing is recorded"""
+"""Message at a site without slurmdbd."""
 LONGEST_OUTPUT = 8 * 1024 * 1024
-"""bytes that a program may print for a user's own eyes"""
-# Formats are ours to read: the epoch for times, whole lists of array tasks, and no filter that a user's own shell sets.
+"""Maximum size in bytes of output for a user."""
+# Set the formats that the gateway parses: epoch times and whole lists of array tasks, without filters from the user's
+# shell.
 _READING = (
     "env",
     *(f"-u{kind}_{what}" for kind in ("SQUEUE", "SINFO") for what in ("PARTITION", "SORT")),
@@ -48,11 +49,11 @@ class SlurmCommands(Programs):
     environment = _READING
 
     async def read(self, user: str, program: str, *arguments: str, time_limit: TimeLimit | None = None) -> bytes:
-        """What a program prints that only reads; see `look`.
+        """Return the output of a read-only program; see `look`.
 
         Raises:
-            GatewayUnavailableError: no answer in time, or a failure that is not the asker's.
-            JobNotFoundError, PermissionDeniedError: as Slurm words it.
+            GatewayUnavailableError: the program did not end in time, or failed through no fault of the caller.
+            JobNotFoundError, PermissionDeniedError: as Slurm reports it.
         """
         done = await self.look(user, program, *arguments, time_limit=time_limit)
         if done.exit_status != 0 and _NO_ACCOUNTING not in done.stderr:
@@ -63,11 +64,11 @@ class SlurmCommands(Programs):
         return done.stdout
 
     async def ask(self, user: str, variables: Mapping[str, str], program: str, *arguments: str) -> Completed:
-        """Run a program that only looks, for the user's own eyes; its exit status is the user's to judge.
+        """Run a read-only program for the user. The user checks its exit status.
 
         Raises:
-            GatewayUnavailableError: no answer in time.
-            TooLargeError: it prints more than `LONGEST_OUTPUT`.
+            GatewayUnavailableError: the program did not end in time.
+            TooLargeError: the output is larger than `LONGEST_OUTPUT`.
         """
         done = await self.run(user, [*as_words(variables), *self.limited(program, *arguments)])
         if len(done.stdout) > LONGEST_OUTPUT:

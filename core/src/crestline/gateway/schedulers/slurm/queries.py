@@ -1,4 +1,4 @@
-"""Slurm's own commands that only read, as a user could call them: which command lines are accepted."""
+"""Slurm's read-only commands: which command lines of users the gateway accepts."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ _ENTITIES = frozenset(
     "assoc_mgr burstbuffer bbstat config daemons dwstat federation frontend hostlist hostlistsorted hostnames job jobs "
     "licenses nodes partitions reservations steps topology".split()
 )
-"""what `scontrol show` may be asked for; any of these, or what one of them begins with"""
+"""Entities that `scontrol show` may name, also abbreviated."""
 _VARIABLES = re.compile(r"(SQUEUE|SACCT|SINFO|SPRIO|SSHARE|SCONTROL)_[A-Z0-9_]{1,40}|TZ|SLURM_(TIME_FORMAT|BITSTR_LEN)")
 _ZONE = re.compile(r"(?!.*\.\.)[A-Za-z0-9<][A-Za-z0-9_+,.:/<>-]{0,63}", re.ASCII)
 _ELSEWHERE = frozenset({"SQUEUE_CLUSTERS", "SACCT_FEDERATION", "SPRIO_CLUSTERS"})
 _LONGEST = 16384
-"""characters of a command line"""
+"""Maximum number of characters of a command line."""
 
 
 def checked(program: str, arguments: Sequence[str], user: str, me: str) -> list[str]:
-    """The arguments to run a command with.
+    """Return the arguments to run a command with.
 
     Args:
         program: one of `QUERIES`.
-        arguments: its command line.
+        arguments: arguments of the command.
         user: the POSIX user that it runs as.
-        me: what the caller is called where the command line was written; it stands for `user`.
+        me: the caller's name on the client's machine, which stands for `user`.
 
     Raises:
-        InvalidRequestError: the command, an option or a word is none that only reads this system.
+        InvalidRequestError: the command, an option or a value is not read-only.
     """
     if program not in QUERIES:
         raise InvalidRequestError(f"{program[:40]!r} is not served.", hint=f"Known are: {', '.join(QUERIES)}.")
@@ -56,10 +56,10 @@ def checked(program: str, arguments: Sequence[str], user: str, me: str) -> list[
 
 
 def variables(given: Sequence[str]) -> dict[str, str]:
-    """Variables of the environment, written as `NAME=value`, that change what the commands print.
+    """Parse environment variables that change the output of the commands, written as `NAME=value`.
 
     Raises:
-        InvalidRequestError: one of them does more than that.
+        InvalidRequestError: a variable has another effect.
     """
     found: dict[str, str] = {}
     for each in given:
@@ -73,7 +73,7 @@ def variables(given: Sequence[str]) -> dict[str, str]:
 
 
 def as_words(environment: Mapping[str, str]) -> list[str]:
-    """The words before a command that give it these variables, and none that leads to other clusters."""
+    """Return a prefix that sets these variables for a command and unsets those that select other clusters."""
     return ["env", "-uSLURM_CLUSTERS", "-uSQUEUE_CLUSTERS", *(f"{name}={value}" for name, value in environment.items())]
 
 
@@ -103,7 +103,7 @@ def _checked_show(words: Sequence[str]) -> list[str]:
 
 
 def _renamed(word: str, user: str, me: str) -> str:
-    """`user=me` and `me` for the caller's name on the system."""
+    """Replace the caller's name in `user=me` and `me` by the name on the system."""
     name, equals, value = word.rpartition("=")
     if name.lower() not in ("", "user", "users", "name", "names"):
         return word

@@ -1,4 +1,4 @@
-"""The jobs that slurmctld holds: squeue."""
+"""The jobs of slurmctld, listed by squeue."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _LAYOUT = Layout("squeue", (
 ))  # fmt: skip
 
 _NO_STEPS: list[JobTask] = []
-"""the steps of every job: squeue lists none"""
+"""The steps of every job: squeue lists none."""
 
 _INTERNED = 10_000
-"""different words that are kept once for all jobs of a list"""
+"""Maximum number of strings that all jobs of a list share."""
 
 
 class SlurmQueue:
-    """The whole queue as squeue lists it. Rows that have not changed since the last look are not read again."""
+    """The whole queue as squeue lists it. Rows that have not changed since the last list are not parsed again."""
 
     def __init__(self, commands: SlurmCommands, timeout: float) -> None:
         self._commands = commands
@@ -47,7 +47,7 @@ class SlurmQueue:
         self._last: dict[str, CachedJob] = {}
 
     async def read(self, user: str) -> list[CachedJob]:
-        """The jobs of all users, ended ones of the last minutes (MinJobAge) included."""
+        """Return the jobs of all users, including those that ended in the last minutes (MinJobAge)."""
         return await _squeue(self._commands, user, None, _LAYOUT, None, self._convert, self._time_limit)
 
     def _convert(self, table: Iterable[Pieces]) -> list[CachedJob]:
@@ -69,14 +69,14 @@ class SlurmQueue:
 async def read_queue(
     commands: SlurmCommands, user: str, owner: str | None, ids: Collection[str] | None = None
 ) -> list[CachedJob]:
-    """The jobs of `owner` (None: of all users), ended ones of the last minutes (MinJobAge) included."""
+    """Return the jobs of `owner` (None: of all users), including those that ended in the last minutes (MinJobAge)."""
     return await _squeue(commands, user, owner, _LAYOUT, ids, _entries)
 
 
 async def read_queue_fields(
     commands: SlurmCommands, user: str, owner: str | None, fields: tuple[str, ...], ids: Collection[str] | None = None
 ) -> list[Row]:
-    """Rows of squeue with these fields, whatever the state of the job."""
+    """Return squeue's rows with these fields, for jobs in any state."""
     layout = Layout("squeue", fields)
     return await _squeue(commands, user, owner, layout, ids, layout.rows)
 
@@ -118,12 +118,12 @@ def _limit(cell: str) -> int | None:
 
 
 def _entry(cells: list[str], words: dict[str, str], fingerprint: int = 0) -> CachedJob:
-    """A job as its row says.
+    """Convert a row to a job.
 
     Args:
-        cells: in the order of `_LAYOUT`.
-        words: what other jobs of the list say too, so that it is kept once.
-        fingerprint: of the row.
+        cells: cells in the order of `_LAYOUT`.
+        words: strings that jobs of the list share, to store each once.
+        fingerprint: fingerprint of the row.
     """
     if len(words) > _INTERNED:
         words.clear()
@@ -147,7 +147,7 @@ def _entry(cells: list[str], words: dict[str, str], fingerprint: int = 0) -> Cac
         ),
         time=JobTime(
             elapsed=seconds(used),
-            suspended=None if waiting or state == "SUSPENDED" else 0,  # squeue does not tell how long
+            suspended=None if waiting or state == "SUSPENDED" else 0,  # squeue does not report the duration
             start=None if waiting else start_time,
             expected_start=start_time if waiting else None,
             end=number(end) if ended else None,

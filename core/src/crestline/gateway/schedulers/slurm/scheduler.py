@@ -1,4 +1,4 @@
-"""The scheduler: Slurm's users on one side, its commands on the other."""
+"""The Slurm scheduler, based on its commands."""
 
 from __future__ import annotations
 
@@ -40,24 +40,24 @@ from crestline.wire.extensions import AllocationInfo, JobUsageInfo
 from crestline.wire.status import Account, Node, Partition, Reservation
 
 _KEY_DAYS = 30
-"""days back that accounting is searched for a key"""
+"""Days for which accounting is searched for a key."""
 
 _SESSIONS = 4
-"""in which a batch of submissions runs at the same time"""
+"""Number of sessions in which a batch of submissions runs at the same time."""
 _EACH = 0.5
-"""seconds for each job of a batch, beside the limit of a single submission"""
+"""Seconds for each job of a batch, in addition to the limit of a single submission."""
 _UNREACHED = GatewayUnavailableError(
     "Slurm did not get as far as this job.", hint="Submit it again with the same key.", retry_after=1
 )
 
 
 class SlurmScheduler(CommandScheduler[Site]):
-    """Slurm by its commands. A submission carries its tag in the job's comment.
+    """Slurm through its commands. A submission carries its tag in the job's comment.
 
     Args:
-        name: of the system.
-        commands: runs programs on a machine where Slurm's are.
-        options: what the site says about its Slurm.
+        name: name of the system.
+        commands: runs programs on a machine that has Slurm's.
+        options: the site's options for Slurm.
     """
 
     kind = "slurm"
@@ -89,12 +89,13 @@ class SlurmScheduler(CommandScheduler[Site]):
             await self._rest.cancel(user, job_id)
         else:
             done = await self._slurm.act(user, "scancel", job_id)
-            if done.exit_status != 0:  # one that has ended meanwhile is not an error; of others Slurm knows who may
+            # a job that has ended meanwhile is not an error; for others Slurm checks the permission
+            if done.exit_status != 0:
                 error = refusal("scancel", done)
                 if error is not None and not isinstance(error, JobNotFoundError):
                     raise error
         if len(jobs) == 1 and jobs[0].job_id == job_id and "_" in job_id and not jobs[0].time.start:
-            # Slurm forgets a task that it had not yet told apart from the other waiting ones of its array.
+            # Slurm has no record of a task that it had not yet separated from the other pending tasks of its array.
             status = JobStatus(state="CANCELLED", state_reason="None", exit_code=0, interrupt_signal=0)
             when = msgspec.structs.replace(jobs[0].time, end=int(time.time()), elapsed=0)
             await self._views.keep(user, CachedJob(msgspec.structs.replace(jobs[0], status=status, time=when)))
@@ -129,7 +130,7 @@ class SlurmScheduler(CommandScheduler[Site]):
         jobs = await self._own(user, job_id)
         if len(jobs) != 1 or normalize_state(jobs[0].status.state) is not JobState.RUNNING:
             raise InvalidRequestError(f"Job {job_id} is not running.", hint="Wait until it runs; name one array task.")
-        # srun takes Slurm's own number of an array task alone.
+        # srun accepts only Slurm's own number of an array task.
         rows = await read_queue_fields(self._slurm, user, None, ("JobArrayID", "JobID"), [job_id])
         number = next((row["JobID"] for row in rows if row["JobArrayID"] == jobs[0].job_id), job_id)
         streams = ["--input=none", "--output=none", "--error=none"]
@@ -159,7 +160,7 @@ class SlurmScheduler(CommandScheduler[Site]):
     async def ask_slurm(
         self, user: str, program: str, arguments: Sequence[str], environment: Sequence[str], me: str
     ) -> Completed:
-        # Slurm's own tables, which are for people: nothing of them is read or kept here.
+        # The output is Slurm's own, for the user. The gateway neither parses nor stores it.
         words = await asyncio.to_thread(queries.checked, program, arguments, checked_user(user), me)
         return await self._slurm.ask(user, queries.variables(environment), program, *words)
 
@@ -197,7 +198,7 @@ class SlurmScheduler(CommandScheduler[Site]):
     async def _submit_in_one_session(
         self, user: str, jobs: Sequence[tuple[int, CommandLine]], found: list[str | CrestlineError]
     ) -> None:
-        """Run several sbatch, and write into `found` what became of each job, by its number."""
+        """Run several sbatch commands in one session and store the result of each job in `found` by its number."""
         timeout = self._patience_for(len(jobs))
         line, mark = combine([each for _, each in jobs], timeout)
         try:
@@ -241,7 +242,7 @@ class SlurmScheduler(CommandScheduler[Site]):
 
 
 class _Source(JobSource):
-    """Slurm as a `JobCache` reads it."""
+    """Slurm as the source of a `JobCache`."""
 
     def __init__(
         self,
