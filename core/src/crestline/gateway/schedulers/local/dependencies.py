@@ -1,4 +1,4 @@
-"""What must happen before a job may start: `--dependency` of sbatch(1)."""
+"""Dependencies between jobs: `--dependency` of sbatch(1)."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ class Verdict(enum.Enum):
 
 @dataclass(frozen=True)
 class Clause:
-    """One condition, on a job or a task of a job array."""
+    """One condition on a job or on a task of a job array."""
 
     kind: str
     job_id: int = 0
     task: int | None = None
     delay: int = 0
-    """seconds after the start, for `after` alone"""
+    """Seconds after the start of the other job, for `after` only."""
 
 
 @dataclass(frozen=True)
 class Dependency:
-    """Conditions of which all, or any one, must hold."""
+    """Conditions, all or any of which must hold."""
 
     clauses: tuple[Clause, ...]
     any_of: bool = False
@@ -42,7 +42,7 @@ class Dependency:
 
 @dataclass(frozen=True)
 class Predecessor:
-    """What a condition looks at: one job, or one task of an array. `start` is in seconds since the epoch."""
+    """The job, or task of an array, that a condition concerns. `start` is in seconds since the epoch."""
 
     start: float | None
     ended: bool
@@ -50,15 +50,15 @@ class Predecessor:
 
 
 Lookup = Callable[[int, int | None], Sequence[Predecessor]]
-"""(job id, task or None for all) -> the jobs meant; none if they are long forgotten"""
+"""(job id, task or None for all) -> matching jobs; empty if the scheduler no longer has them."""
 
 
 @lru_cache(maxsize=1024)
 def parse_dependency(text: str) -> Dependency:
-    """Read `afterok:12:13,afterany:14_3`, `singleton`, `after:12+5?afterok:13`.
+    """Parse `afterok:12:13,afterany:14_3`, `singleton` or `after:12+5?afterok:13`.
 
     Raises:
-        InvalidRequestError: not of that form.
+        InvalidRequestError: invalid format.
     """
     any_of = "?" in text
     if any_of and "," in text:
@@ -81,13 +81,13 @@ def parse_dependency(text: str) -> Dependency:
 
 
 def judge(dependency: Dependency, lookup: Lookup, *, task: int | None, has_twin: bool, now: float) -> Verdict:
-    """Whether a job may start.
+    """Return whether a job can start.
 
     Args:
-        dependency: its conditions.
-        lookup: finds the jobs that they name.
+        dependency: conditions of the job.
+        lookup: finds the jobs of a condition.
         task: the job's own array index, for `aftercorr`.
-        has_twin: an earlier job of the same name and user has not ended, for `singleton`.
+        has_twin: whether an earlier job with the same name and user has not ended, for `singleton`.
         now: seconds since the epoch.
     """
     verdicts = [_judge(clause, lookup, task, has_twin, now) for clause in dependency.clauses]

@@ -1,4 +1,4 @@
-"""The environment of a job: a login's, the job's own, and Slurm's variables. Nothing else of the gateway's."""
+"""The environment of a job: variables of a login, the job's own and Slurm's, and no other variables of the gateway."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from crestline.model.hostlist import compress
 
 
 def job_environment(job: Job, *, cluster: str, home_id: str, directory: Path, commands: Path) -> dict[str, str]:
-    """All variables of a job that is about to start.
+    """Return the environment of a job that is about to start.
 
     Args:
-        job: with its allocation.
+        job: the job, with its allocation.
         cluster: name of the system.
-        home_id: names this scheduler, so that no other one takes the job's processes for its own.
-        directory: the job's own directory, see `crestline.gateway.schedulers.local.supervisor.records`.
+        home_id: identifies this scheduler, so that another one does not take the job's processes for its own.
+        directory: the job's directory, see `crestline.gateway.schedulers.local.supervisor.records`.
         commands: a directory that comes first in PATH.
     """
     found = login_environment() | job.request.environment
     found["PATH"] = f"{commands}{os.pathsep}{found['PATH']}"
     found |= dict(_slurm(job, cluster))
-    # For a bash whose PATH was set anew (`bash -l`, `. /etc/profile`): a function that it and those below it inherit.
+    # For a bash that sets PATH again (`bash -l`, `. /etc/profile`): a function that the shell and its children inherit.
     fallback = shlex.quote(str(commands / "srun"))
     found["BASH_FUNC_srun%%"] = f'() {{ "$(type -P srun || echo {fallback})" "$@"; }}'
-    found["PWD"] = job.request.directory  # as the user named it: without, shells print where its links lead
+    found["PWD"] = job.request.directory  # as the user wrote it: without PWD, shells print the resolved path
     return found | {records.MARKER: f"{home_id}/{job.id}", records.DIRECTORY: str(directory)}
 
 
@@ -81,6 +81,6 @@ def _slurm(job: Job, cluster: str) -> Iterator[tuple[str, str]]:
 
 
 def _runs(counts: list[int]) -> str:
-    """`[2, 2, 1]` as Slurm writes it: `2(x2),1`."""
+    """Format `[2, 2, 1]` as Slurm does: `2(x2),1`."""
     groups = [(value, len(list(group))) for value, group in groupby(counts)]
     return ",".join(f"{value}(x{times})" if times > 1 else str(value) for value, times in groups)

@@ -1,4 +1,4 @@
-"""The scheduler's work: starts jobs in their order, learns how they go, and never loses sight of one."""
+"""Starts jobs in order, follows them to their end, and continues them after a restart of the gateway."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from crestline.model import GatewayUnavailableError, InvalidRequestError
 
 logger = logging.getLogger(__name__)
 
-_TICK = 5.0  # seconds between two looks at all jobs, in case a supervisor died without a word
+_TICK = 5.0  # seconds between two checks of all jobs, in case a supervisor died without a report
 _START_PATIENCE = 10.0  # seconds for a supervisor to start its script
 _START_ATTEMPTS = 3
 _PURGE_INTERVAL = 3600.0
-_ANSWER_PATIENCE = 10.0  # seconds for a supervisor to do what it is asked
+_ANSWER_PATIENCE = 10.0  # seconds for a supervisor to carry out a request
 
 
 class LocalJobManager:
-    """All jobs that have not ended, in memory; the store has them too, and is written before anything is answered."""
+    """All jobs that have not ended, in memory. The store is written before any answer."""
 
     def __init__(self, store: Store, cluster: Cluster, launcher: Launcher, retention: float) -> None:
         self._store = store
@@ -45,14 +45,14 @@ class LocalJobManager:
         self._retention = retention
         self._jobs: dict[int, Job] = {}
         self._busy: dict[int, Job] = {}
-        """those of them that hold nodes"""
+        """Jobs that hold nodes."""
         self._conditional: dict[int, Job] = {}
-        """pending jobs with a hold, a begin time or a dependency that is not fulfilled"""
+        """Pending jobs with a hold, a begin time or an unfulfilled dependency."""
         self._preparing: set[int] = set()
         self._supervisors: dict[int, int] = {}
-        """job id -> process id of the supervisor that this process started"""
+        """Job id -> process id of the supervisor that this process started."""
         self._launches: dict[int, tuple[int, float]] = {}
-        """job id -> number of launches, time of the last, until the script has started"""
+        """Job id -> (number of launches, time of the last one), until the script has started."""
         self._fresh: set[int] = set()
         self._answers: dict[tuple[int, str], asyncio.Future[str]] = {}
         self._changed = asyncio.Event()
@@ -62,7 +62,7 @@ class LocalJobManager:
         self._stopping = False
 
     def start(self) -> None:
-        """Load the jobs of an earlier gateway process, and continue them in the running event loop."""
+        """Load the jobs of an earlier gateway process and continue them in the running event loop."""
         active = self._store.active()
         self._launcher.install_commands()
         self._wake = Wake(self._launcher.wake, self._on_news)
@@ -73,14 +73,14 @@ class LocalJobManager:
             else:
                 self._busy[job.id] = job
                 self._cluster.take(job.allocation)
-        with suppress(StoreLockedError):  # the first round looks again
+        with suppress(StoreLockedError):  # the first round tries again
             self._look_at_all()
         self._changed.set()
         self._worker = asyncio.create_task(self._work(), name="local scheduler")
         self._purger = asyncio.create_task(self._purge(), name="local scheduler's purge")
 
     async def stop(self) -> None:
-        """Stop starting and watching jobs; running ones continue."""
+        """Stop starting and watching jobs. Running jobs continue."""
         self._stopping = True
         self._changed.set()
         self._purger.cancel()
@@ -88,25 +88,25 @@ class LocalJobManager:
         self._wake.close()
 
     def active(self) -> Iterable[Job]:
-        """All jobs that have not ended."""
+        """Return all jobs that have not ended."""
         return self._jobs.values()
 
     def newest(self, row: Job) -> Job:
-        """What is known now of a job that was read from the store."""
+        """Return the current version of a job that was read from the store."""
         if row.has_ended:
             return row
         return self._jobs.get(row.id) or self._store.matching(row.submission, row.task)[0]
 
     def task(self, job: Job) -> records.Task:
-        """What the supervisor of a running job was told to run."""
+        """Return the task that the supervisor of a running job received."""
         found: records.Task = records.read(str(self._launcher.job_directory(job.id) / records.TASK))
         return found
 
     def health(self) -> str:
-        """A line for the health report.
+        """Return a line for the health report.
 
         Raises:
-            GatewayUnavailableError: the last round of work failed.
+            GatewayUnavailableError: the last round failed.
         """
         if self._problem or self._worker.done():
             raise GatewayUnavailableError(
@@ -116,14 +116,14 @@ class LocalJobManager:
         return f"{len(self._busy)} running, {len(self._jobs) - len(self._busy)} pending"
 
     def add(self, jobs: Iterable[Job]) -> None:
-        """Queue jobs that the store has just taken."""
+        """Queue jobs that were just stored."""
         for job in jobs:
             self._jobs[job.id] = job
             self._conditional[job.id] = job
         self._changed.set()
 
     def cancel(self, jobs: Sequence[Job], user: str) -> None:
-        """End jobs; those that have not started never will."""
+        """Cancel jobs. Jobs that have not started never start."""
         live = [job for job in jobs if not job.has_ended]
         waiting = [job for job in live if job.is_pending or job.id in self._preparing]
         started = [job for job in live if not (job.is_pending or job.id in self._preparing)]
@@ -135,23 +135,23 @@ class LocalJobManager:
             self._launcher.cancel(job.id)
 
     def hold(self, jobs: Sequence[Job]) -> None:
-        """Keep pending jobs from starting."""
+        """Hold pending jobs."""
         held = [job for job in jobs if job.is_pending]
         self._change(held, held=True)
         self._conditional.update({job.id: job for job in held})
         self._changed.set()
 
     def release(self, jobs: Sequence[Job]) -> None:
-        """Forget the hold of pending jobs."""
+        """Release held jobs."""
         self._change([job for job in jobs if job.is_pending], held=False)
         self._changed.set()
 
     async def ask(self, job: Job, action: str, argv: list[str] | None = None) -> None:
-        """Have the supervisor of a running job do something, and wait until it has.
+        """Send a request to the supervisor of a running job and wait until it is done.
 
         Raises:
             InvalidRequestError: the job ended before.
-            GatewayUnavailableError: no answer in time.
+            GatewayUnavailableError: the supervisor did not respond in time.
         """
         name = secrets.token_hex(8)
         answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -181,14 +181,14 @@ class LocalJobManager:
             patience = self._next_look - time.monotonic()
             if self._next_begin is not None:
                 patience = min(patience, self._next_begin - time.time())
-            with suppress(TimeoutError):  # time for a look at everything, or for a job's begin time
+            with suppress(TimeoutError):  # time for a check of all jobs, or for a job's begin time
                 async with asyncio.timeout(max(patience, 0.01)):
                     await self._changed.wait()
             self._changed.clear()
             try:
                 await self._round()
                 self._problem = ""
-            except Exception as error:  # a full disk must not end the work for good
+            except Exception as error:  # a full disk must not end this task
                 logger.exception("the local scheduler failed; it tries again")
                 self._problem = str(error)
                 self._next_look = time.monotonic() + _TICK
@@ -203,7 +203,7 @@ class LocalJobManager:
         await self._judge_conditions()
         await self._start_jobs()
 
-    # Jobs that run
+    # Running jobs
 
     def _reap(self) -> None:
         for job_id, pid in list(self._supervisors.items()):
@@ -226,14 +226,14 @@ class LocalJobManager:
                 continue
             if job.state != LAUNCHED:
                 if not self._launcher.is_supervised(job.id):
-                    self._launch(job)  # which cleans up and records the loss
+                    self._launch(job)  # cleans up and records the loss
                 continue
             attempts, last = self._launches.get(job.id, (0, -math.inf))
             if time.monotonic() - last > _START_PATIENCE:
                 if attempts < _START_ATTEMPTS:
                     self._launch(job)
                 else:
-                    self._launcher.cancel(job.id)  # should one start after all
+                    self._launcher.cancel(job.id)  # in case a supervisor still starts
                     self._fail(job, "JobLaunchFailure: its supervisor does not start")
 
     def _launch(self, job: Job) -> None:
@@ -247,7 +247,7 @@ class LocalJobManager:
         self._drop(job)
 
     def _collect(self, job: Job) -> None:
-        """Take over what the supervisor has recorded."""
+        """Apply the record of the supervisor."""
         record = self._launcher.record(job.id)
         if record is None or job.has_ended or job.is_pending:
             return
@@ -256,19 +256,19 @@ class LocalJobManager:
         seen = (record["state"], record["suspended_since"], steps)
         if seen != (job.state, job.suspended_since, job.steps):
             self._change([job], steps=steps, **{name: value for name, value in record.items() if name != "boot"})
-            self._changed.set()  # for those that depend on it
+            self._changed.set()  # for jobs that depend on it
         if job.has_ended:
             self._drop(job)
 
     def _change(self, jobs: Sequence[Job], **fields: object) -> None:
-        """Change jobs in the store, then in memory: what the store could not take has not happened."""
+        """Change jobs in the store, then in memory, so that a change that was not stored has no effect."""
         self._store.update([msgspec.structs.replace(job, **fields) for job in jobs])
         for job in jobs:
             for name, value in fields.items():
                 setattr(job, name, value)
 
     def _drop(self, job: Job) -> None:
-        """Forget a job that has ended and give back what it held."""
+        """Remove an ended job and release its resources."""
         if self._jobs.pop(job.id, None) is None:
             return
         self._busy.pop(job.id, None)
@@ -280,7 +280,7 @@ class LocalJobManager:
                 answer.set_result("it has ended.")
         self._changed.set()
 
-    # Jobs that wait
+    # Pending jobs
 
     async def _judge_conditions(self) -> None:
         lookup = cache(self._store.progress)
@@ -312,7 +312,7 @@ class LocalJobManager:
                 job.reason = "BeginTime"
                 self._next_begin = min(self._next_begin or request.begin, request.begin)
             elif not self._cluster.can_hold(request.partition, request.resources):
-                job.reason = "BadConstraints"  # the nodes were configured anew after it was submitted
+                job.reason = "BadConstraints"  # the configuration of the nodes changed after its submission
             else:
                 job.reason = "Priority"
                 del self._conditional[job.id]
@@ -333,7 +333,7 @@ class LocalJobManager:
                 await self._start_job(self._busy.get(job_id))
                 self._preparing.discard(job_id)
                 self._collect_fresh()
-        finally:  # where something failed, or the scheduler stops, the others stay in the queue
+        finally:  # after an error, or if the scheduler stops, the other jobs stay in the queue
             for job_id in self._preparing & self._busy.keys():
                 job = self._busy.pop(job_id)
                 self._cluster.release(job.allocation)
@@ -341,7 +341,7 @@ class LocalJobManager:
             self._preparing.clear()
 
     async def _start_job(self, job: Job | None) -> None:
-        if job is None:  # cancelled while others were started
+        if job is None:  # cancelled while other jobs were started
             return
         script = self._store.script(job.submission)
         await asyncio.to_thread(self._launcher.prepare, job, script)
@@ -361,7 +361,7 @@ class LocalJobManager:
                 )
 
     async def _purge(self) -> None:
-        """Forget, now and then, what ended long ago."""
+        """Remove jobs that ended long ago, from time to time."""
         while True:
             try:
                 while old := self._store.older_than(time.time() - self._retention):

@@ -1,4 +1,4 @@
-"""A job as the scheduler knows it."""
+"""A job of the local scheduler."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from crestline.gateway.schedulers.local.request import Request
 
 PENDING = "PENDING"
 LAUNCHED = "LAUNCHED"
-"""Handed over to a supervisor that has not started the script yet; shown as pending."""
+"""State of a job whose supervisor has not started the script yet. Shown as pending."""
 RUNNING = "RUNNING"
 SUSPENDED = "SUSPENDED"
 
 
 class StepInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A job step beside the batch script, as `supervisor.records` writes it; times in seconds since the epoch."""
+    """A job step besides the batch script, as `supervisor.records` writes it. Times are in seconds since the epoch."""
 
     id: str
     name: str
@@ -27,9 +27,9 @@ class StepInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Job(msgspec.Struct, kw_only=True):
-    """One job or one task of a job array; times in seconds since the epoch.
+    """A job or a task of a job array. Times are in seconds since the epoch.
 
-    `id` is a number of its own also for an array task; users name the task `<submission>_<task>`.
+    `id` is a separate number also for an array task. Users name the task `<submission>_<task>`.
     """
 
     id: int
@@ -58,10 +58,10 @@ class Job(msgspec.Struct, kw_only=True):
 
     @property
     def is_pending(self) -> bool:
-        """True while it holds no resources."""
+        """Whether the job holds no resources yet."""
         return self.state == PENDING
 
     @property
     def has_ended(self) -> bool:
-        """True once nothing about it changes any more."""
+        """Whether the job is in a terminal state."""
         return self.end is not None

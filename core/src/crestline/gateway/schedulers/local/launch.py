@@ -1,4 +1,4 @@
-"""A job handed over to a process of its own."""
+"""Starts a job's supervisor and communicates with it through files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SUPERVISOR = [sys.executable, "-I", "-m", crestline.gateway.schedulers.local.su
 
 
 class Launcher:
-    """Knows where everything of a job lies: `<directory>/jobs/<id>`, `<directory>/bin`, `<directory>/wake`."""
+    """The files of jobs: `<directory>/jobs/<id>`, `<directory>/bin`, `<directory>/wake`."""
 
     def __init__(self, directory: Path, cluster: str, home_id: str, kill_wait: float) -> None:
         self._directory = directory
@@ -40,7 +40,7 @@ class Launcher:
         return self._directory / "wake"
 
     def job_directory(self, job_id: int) -> Path:
-        """Where the job's files lie."""
+        """Return the directory of the job's files."""
         return self._directory / "jobs" / str(job_id)
 
     def install_commands(self) -> None:
@@ -54,7 +54,7 @@ class Launcher:
         temporary.replace(commands / "srun")
 
     def prepare(self, job: Job, script: bytes) -> None:
-        """Write the directory of a job that has its allocation; may be called from any thread."""
+        """Write the directory of a job that has its allocation. Can be called from any thread."""
         directory = self.job_directory(job.id)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         (directory / records.REQUESTS).mkdir(mode=0o700, exist_ok=True)
@@ -89,7 +89,7 @@ class Launcher:
         records.write(str(directory / records.TASK), task)
 
     def start(self, job_id: int) -> int:
-        """Start a supervisor; harmless where the job has one or has run. Returns its process id."""
+        """Start a supervisor and return its process id. Has no effect if the job has one or has run."""
         directory = self.job_directory(job_id)
         log = str(directory / records.LOG)
         descriptors = inherited_descriptor_limit()
@@ -105,27 +105,27 @@ class Launcher:
         )
 
     def record(self, job_id: int) -> records.Record | None:
-        """What the supervisor has recorded, None before it has started the script."""
+        """Return the record of the supervisor, or None before it has started the script."""
         found: records.Record | None = records.read(str(self.job_directory(job_id) / records.RECORD))
         return found
 
     def usage(self, job_id: int) -> records.Usage | None:
-        """What the job has used, None before its end."""
-        with suppress(ValueError):  # the job itself can write there; its nonsense is not told
+        """Return the resource usage of the job, or None before its end."""
+        with suppress(ValueError):  # the job can write there too; invalid content is ignored
             found = records.read(str(self.job_directory(job_id) / records.USAGE))
             return None if found is None else msgspec.convert(found, records.Usage)
         return None
 
     def steps(self, job_id: int) -> tuple[StepInfo, ...]:
-        """The job's steps beside the batch script, in their order."""
+        """Return the job's steps besides the batch script, in their order."""
         steps = []
         for step in records.read_steps(str(self.job_directory(job_id))):
-            with suppress(msgspec.ValidationError):  # the job itself can write there; its nonsense is not a step
+            with suppress(msgspec.ValidationError):  # the job can write there too; invalid content is ignored
                 steps.append(msgspec.convert(step, StepInfo))
         return tuple(steps)
 
     def is_supervised(self, job_id: int) -> bool:
-        """Whether a supervisor holds the job; meant for jobs that have a record."""
+        """Whether a supervisor holds the job. For jobs that have a record."""
         lock = records.claim(str(self.job_directory(job_id)))
         if lock is None:
             return True
@@ -133,23 +133,24 @@ class Launcher:
         return False
 
     def ask(self, job_id: int, name: str, request: records.Request) -> None:
-        """Leave a request and wake the supervisor."""
+        """Write a request and wake the supervisor."""
         directory = self.job_directory(job_id)
         records.write(str(directory / records.REQUESTS / f"{name}.json"), request)
         records.notify(str(directory / records.CONTROL), "")
 
     def cancel(self, job_id: int) -> None:
-        """Leave word that the job shall end, before or after its start, and wake the supervisor."""
+        """Request the end of the job, before or after its start, and wake the supervisor."""
         directory = self.job_directory(job_id)
         (directory / records.CANCEL).touch(mode=0o600)
         records.notify(str(directory / records.CONTROL), "")
 
 
 def _command(interpreter: list[str], script: Path, commands: Path) -> list[str]:
-    """The words that run a script.
+    """Return the command line that runs a script.
 
-    A login shell (`#!/bin/bash -l`) sets PATH anew in /etc/profile, so `commands` is put before it after that; the
-    shell then reads the script itself, whose `$0` and line numbers stay as they are.
+    A login shell (`#!/bin/bash -l`) sets PATH again in /etc/profile. Therefore `commands` is added to PATH after that,
+    and
+    the shell then reads the script itself, so that `$0` and line numbers do not change.
     """
     words = " ".join(interpreter).split()
     shell = next((number for number, word in enumerate(words) if posixpath.basename(word) in _SHELLS), None)

@@ -1,4 +1,4 @@
-"""A job as FirecREST lists it."""
+"""Jobs in FirecREST's format."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HIGHEST_PRIORITY = 2**32 - 2
 
 
 def job_info(job: Job, cluster: str, now: float | None = None) -> JobInfo:
-    """The job as of `now` (seconds since the epoch)."""
+    """Return the job as of `now` (seconds since the epoch)."""
     now = time.time() if now is None else now
     return JobInfo(
         job_id=job.name,
@@ -42,7 +42,7 @@ def job_info(job: Job, cluster: str, now: float | None = None) -> JobInfo:
 
 
 def job_metadata(job: Job, script: str) -> JobMetadata:
-    """Script and stream paths."""
+    """Return the script and the paths of its streams."""
     stdin, stdout, stderr = stream_paths(job)
     return JobMetadata(
         job_id=job.name, script=script, standard_input=stdin, standard_output=stdout, standard_error=stderr
@@ -50,7 +50,7 @@ def job_metadata(job: Job, script: str) -> JobMetadata:
 
 
 def job_usage(job: Job, used: Usage | None) -> JobUsageInfo:
-    """What a job has used of what it holds; the memory is that of its largest process."""
+    """Return the resource usage of a job. The memory is that of its largest process."""
     ran = _time(job, time.time())
     memory = sum(share.memory for share in job.allocation.values()) * 1024 * 1024
     return JobUsageInfo(

@@ -1,4 +1,4 @@
-"""The cluster that the configuration describes: by default this machine as one node."""
+"""The cluster of the configuration: by default this machine as one node."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _MEBI = 1024 * 1024
 
 
 def short_name() -> str:
-    """Name of this machine up to the first dot."""
+    """Return the name of this machine up to the first dot."""
     return platform.node().partition(".")[0] or "localhost"
 
 
 def build_cluster(config: LocalOptions) -> Cluster:
-    """Nodes and partitions.
+    """Create nodes and partitions.
 
     Raises:
-        ConfigError: names appear twice, a partition names an unknown node, or something is empty.
+        ConfigError: a name appears twice, a partition names an unknown node, or a list is empty.
     """
     if config.nodes is None:
         nodes = [(short_name(), _cores(), psutil.virtual_memory().total // _MEBI)]
@@ -52,12 +52,12 @@ def build_cluster(config: LocalOptions) -> Cluster:
 
 
 def partition_configs(config: LocalOptions) -> list[PartitionConfig]:
-    """The partitions, the default one first."""
+    """Return the partitions, the default one first."""
     return [PartitionConfig(name="normal")] if config.partitions is None else config.partitions
 
 
 def list_nodes(cluster: Cluster) -> list[Node]:
-    """The nodes as they are now; load and free memory are the machine's."""
+    """Return the nodes in their current state. Load and free memory are those of the machine."""
     load, free = os.getloadavg()[0], psutil.virtual_memory().available // _MEBI
     return [
         Node(
@@ -82,7 +82,7 @@ def list_nodes(cluster: Cluster) -> list[Node]:
 
 
 def list_partitions(cluster: Cluster, configs: Iterable[PartitionConfig]) -> list[Partition]:
-    """The partitions; all are up, and the first is the default."""
+    """Return the partitions. All are up, and the first is the default."""
     return [
         Partition(
             name=each.name,

@@ -1,4 +1,4 @@
-"""What the configuration may say of the local scheduler."""
+"""Configuration of the local scheduler."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import msgspec
 
 
 class NodesConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Virtual nodes of the `local` scheduler; a job's nodes are only counted, all run on this machine."""
+    """Virtual nodes of the `local` scheduler. They only count resources. All jobs run on this machine."""
 
     names: list[str]
     cpus: int
     memory: int
-    """MiB per node"""
+    """MiB per node."""
 
 
 class PartitionConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A partition of the `local` scheduler; times in seconds."""
+    """A partition of the `local` scheduler. Times are in seconds."""
 
     name: str
     nodes: list[str] | None = None
-    """None: all"""
+    """Names of its nodes; None: all."""
     max_time: int | None = None
     default_time: int | None = None
 
@@ -28,6 +28,6 @@ class LocalOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The `scheduler` table of a system with `type = "local"`."""
 
     nodes: list[NodesConfig] | None = None
-    """None: this machine, with all its cores and memory"""
+    """None: this machine, with all its cores and memory."""
     partitions: list[PartitionConfig] | None = None
-    """None: one, named `normal`, the default"""
+    """None: one partition, `normal`, which is the default."""

@@ -1,4 +1,4 @@
-"""What runs where and when: nodes with free cores and memory, and jobs in the order of their submission."""
+"""Decides which job runs when and where, by free cores and memory of nodes and the order of submission."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from crestline.model import InvalidRequestError
 
 
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
-    """What a job needs of the nodes; memory in MiB."""
+    """Resources that a job needs. Memory is in MiB."""
 
     nodes: int | None = None
-    """None: as few as hold the tasks"""
+    """None: as few as hold the tasks."""
     tasks: int = 1
     tasks_per_node: int | None = None
-    """at most"""
+    """Maximum number of tasks per node."""
     cpus_per_task: int = 1
     memory_per_node: int | None = None
-    """0: all memory of the node; None, and no `memory_per_cpu`: not counted"""
+    """0: all memory of the node. None, without `memory_per_cpu`: not counted."""
     memory_per_cpu: int | None = None
     exclusive: bool = False
 
 
 class Share(msgspec.Struct, frozen=True):
-    """What a job holds of one node; memory in MiB."""
+    """Resources that a job holds on one node. Memory is in MiB."""
 
     tasks: int
     cpus: int
@@ -36,12 +36,12 @@ class Share(msgspec.Struct, frozen=True):
 
 
 Allocation = dict[str, Share]
-"""node name -> share; the job runs on the first"""
+"""Node name -> share. The job runs on the first node."""
 
 
 @dataclass
 class VirtualNode:
-    """A node and what of it is taken; memory in MiB."""
+    """A node and its used resources. Memory is in MiB."""
 
     name: str
     cpus: int
@@ -53,27 +53,27 @@ class VirtualNode:
 
 @dataclass(frozen=True)
 class Waiting:
-    """A job that may start as soon as there is room."""
+    """A job that can start when resources are free."""
 
     job_id: int
     partition: str
     resources: Resources
     array: int = 0
-    """names the job array that it is a task of"""
+    """Id of the job array of the task, or 0."""
     at_once: int | None = None
-    """how many tasks of that array may run at the same time; None: all"""
+    """Maximum number of tasks of that array that run at the same time; None: unlimited."""
 
 
 class Cluster:
-    """The nodes, and which of them belong to which partition."""
+    """The nodes and the partitions."""
 
     def __init__(self, nodes: Iterable[tuple[str, int, int]], partitions: Mapping[str, Iterable[str]]) -> None:
-        """Take nodes as (name, cores, MiB)."""
+        """Create a cluster of nodes given as (name, cores, MiB)."""
         self.nodes = {name: VirtualNode(name, cpus, memory) for name, cpus, memory in nodes}
         self.partitions = {name: tuple(members) for name, members in partitions.items()}
 
     def check(self, partition: str, resources: Resources) -> None:
-        """Refuse what could never run, not even if nothing else did.
+        """Refuse a job that could never run, even on an empty cluster.
 
         Raises:
             InvalidRequestError: the partition is too small.
@@ -88,17 +88,17 @@ class Cluster:
             )
 
     def can_hold(self, partition: str, resources: Resources) -> bool:
-        """Whether the job could run if nothing else did."""
+        """Whether the job could run on an empty cluster."""
         members = [self.nodes[name] for name in self.partitions.get(partition, ())]
         idle = [VirtualNode(node.name, node.cpus, node.memory) for node in members]
         return _place(resources, idle) is not None
 
     def place(self, partition: str, resources: Resources, closed: frozenset[str] | set[str]) -> Allocation | None:
-        """Room for a job on the partition's nodes outside `closed`, None if there is none now."""
+        """Find free resources for a job on the partition's nodes outside `closed`, or return None."""
         return _place(resources, [self.nodes[name] for name in self.partitions[partition] if name not in closed])
 
     def take(self, allocation: Allocation) -> None:
-        """Count what a job holds; nodes that are no longer configured are left out."""
+        """Count the resources of a job as used. Nodes that are no longer configured are ignored."""
         self._count(allocation, 1)
 
     def release(self, allocation: Allocation) -> None:
@@ -116,19 +116,21 @@ class Cluster:
 def schedule(
     cluster: Cluster, queue: Iterable[Waiting], at_work: Mapping[int, int] = MappingProxyType({})
 ) -> tuple[dict[int, Allocation], dict[int, str]]:
-    """Start what fits, in order; the allocations are taken from the cluster.
+    """Start jobs in order as far as they fit, and reserve their allocations on the cluster.
 
-    A job that does not fit closes the nodes of its partition to all behind it, so that nothing overtakes it on nodes
-    it may need: it starts at the latest when they have run empty. Once all nodes are closed, the search ends.
+    A job that does not fit closes the nodes of its partition for all later jobs, so that none of them overtakes it on
+    nodes
+    that it may need. It starts at the latest when these nodes are empty. Once all nodes are closed, the search ends.
 
     Args:
         cluster: the nodes.
-        queue: the jobs that may start, oldest first.
-        at_work: number of tasks that run already, by job array.
+        queue: the jobs that can start, oldest first.
+        at_work: number of running tasks by job array.
 
     Returns:
-        allocation by job id of those that start; reason (`Resources`, `Priority`, `JobArrayTaskLimit`) by job id of
-        those that were looked at and wait.
+        allocations by job id for the jobs that start, and reasons (`Resources`, `Priority`, `JobArrayTaskLimit`) by job
+        id
+        for the examined jobs that wait.
     """
     running = Counter(at_work)
     started: dict[int, Allocation] = {}
@@ -154,7 +156,7 @@ def schedule(
 
 def _place(resources: Resources, nodes: list[VirtualNode]) -> Allocation | None:
     rooms = [(room, node) for node in nodes if (room := _room(resources, node)) > 0]
-    rooms.sort(key=lambda pair: -pair[0])  # stable: among equals the order of the configuration
+    rooms.sort(key=lambda pair: -pair[0])  # stable: equal nodes keep the order of the configuration
     if resources.nodes is None:
         chosen, total = [], 0
         for room, node in rooms:
@@ -173,14 +175,14 @@ def _place(resources: Resources, nodes: list[VirtualNode]) -> Allocation | None:
     allocation: Allocation = {}
     left = resources.tasks
     for position, (room, node) in enumerate(chosen):
-        tasks = min(room, left - (len(chosen) - position - 1))  # one task at least for each node that follows
+        tasks = min(room, left - (len(chosen) - position - 1))  # at least one task for each of the following nodes
         left -= tasks
         allocation[node.name] = _share(resources, node, tasks)
     return allocation
 
 
 def _room(resources: Resources, node: VirtualNode) -> int:
-    """How many of the job's tasks the node could take now."""
+    """Return how many of the job's tasks the node could run now."""
     if resources.exclusive and node.jobs:
         return 0
     tasks = (node.cpus - node.used_cpus) // resources.cpus_per_task

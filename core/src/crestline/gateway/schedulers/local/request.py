@@ -1,4 +1,4 @@
-"""What a job asks for: a `JobDescription` and the `#SBATCH` lines of its script, read once at submission."""
+"""Parses a `JobDescription` and the `#SBATCH` lines of its script once, at submission."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _HARMLESS = frozenset(
 
 
 _MOST_WARNINGS = 20
-"""about unknown options"""
+"""Maximum number of warnings about unknown options."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a job (each task of a job array) asks for, `#SBATCH` lines included."""
+    """All options of a job or of each task of a job array, including `#SBATCH` lines."""
 
     name: str
     account: str
@@ -47,23 +47,23 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     resources: Resources
     environment: dict[str, str] = {}
     stdin: str | None = None
-    """file name patterns, see `streams`"""
+    """Pattern of the file name, see `streams`."""
     stdout: str | None = None
     stderr: str | None = None
     append: bool = False
     time_limit: int | None = None
-    """seconds"""
+    """Time limit in seconds."""
     array: str | None = None
     dependency: str | None = None
     cancel_on_invalid_dependency: bool = False
     begin: float | None = None
-    """seconds since the epoch"""
+    """Seconds since the epoch."""
     hold: bool = False
     warnings: tuple[str, ...] = ()
-    """options that were asked for and are not heeded"""
+    """Options that are ignored."""
 
     tasks_at_once: int | None = None
-    """of the job array"""
+    """Maximum number of tasks of the job array that run at the same time."""
 
     @property
     def tasks(self) -> Array | None:
@@ -72,10 +72,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_script(script: str) -> None:
-    """Refuse what cannot be run.
+    """Refuse a script that cannot run.
 
     Raises:
-        InvalidRequestError: no interpreter line, DOS line breaks or NUL characters.
+        InvalidRequestError: the script lacks an interpreter line, or has DOS line breaks or NUL characters.
     """
     if not script.startswith("#!") or not script.split("\n", 1)[0][2:].strip():
         raise InvalidRequestError(
@@ -91,24 +91,24 @@ def check_script(script: str) -> None:
 
 
 def interpreter(script: str) -> list[str]:
-    """Program and at most one argument of the first line, as Linux reads it."""
+    """Return the program and at most one argument of the first line, as Linux parses it."""
     return script.split("\n", 1)[0][2:].strip().split(None, 1)
 
 
 def read_request(
     job: JobDescription, script: str, *, user: str, partitions: Mapping[str, int | None], now: datetime
 ) -> Request:
-    """What `job` asks for. Its own fields beat the `#SBATCH` lines.
+    """Return the options of `job`. Its own fields take precedence over the `#SBATCH` lines.
 
     Args:
-        job: as it was submitted.
-        script: its text.
-        user: whose job it is; names the default account.
-        partitions: name -> default time limit in seconds; the first is the default partition.
+        job: the job as submitted.
+        script: text of the script.
+        user: owner of the job, and the default of its account.
+        partitions: name -> default time limit in seconds. The first is the default partition.
         now: local time, for `--begin`.
 
     Raises:
-        InvalidRequestError: a value cannot be used.
+        InvalidRequestError: a value is invalid.
     """
     directives = parse_directives(script)
     options = directives.options
@@ -127,7 +127,7 @@ def read_request(
         partition=partition,
         directory=_directory(job, options),
         resources=_resources(options),
-        # `--export=ALL,A=1`: the assignments; the gateway's own environment never travels
+        # `--export=ALL,A=1` sets the assignments only. A job never gets the gateway's own environment.
         environment=_environment([word for word in options.get("export", "").split(",") if "=" in word])
         | _environment(job.env),
         stdin=job.standard_input or options.get("input"),
@@ -149,7 +149,7 @@ def read_request(
             raise InvalidRequestError(
                 f"The {field} of the job has a NUL character or is not Unicode.", hint="Leave that character out."
             )
-        if len(value) > LONGEST_TEXT:  # lists of jobs bring it to all users
+        if len(value) > LONGEST_TEXT:  # lists of jobs send it to all users
             raise InvalidRequestError(
                 f"The {field} of the job has more than {LONGEST_TEXT} characters.", hint="Shorten it."
             )
@@ -157,7 +157,7 @@ def read_request(
 
 
 def _is_text(value: str) -> bool:
-    """Whether the system can take it as a file name or in an environment."""
+    """Whether the operating system accepts the text as a file name or in an environment."""
     try:
         value.encode()
     except UnicodeEncodeError:

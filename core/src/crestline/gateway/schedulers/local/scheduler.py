@@ -1,4 +1,4 @@
-"""The face of the scheduler: what the gateway asks of it."""
+"""The `local` scheduler as the gateway uses it."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ from crestline.wire.extensions import JobUsageInfo
 from crestline.wire.status import Account, Node, Partition, Reservation
 
 _RETENTION = 30 * 86400.0
-_SLICE = 200  # jobs
+_SLICE = 200  # jobs per step of the event loop
 
 
 def create_scheduler(setup: SchedulerSetup) -> LocalScheduler:
-    """For `type = "local"`."""
+    """Create the scheduler for `type = "local"`."""
     return LocalScheduler(setup.directory, setup.name, setup.read_options(LocalOptions))
 
 
 class LocalScheduler(Scheduler):
     """Runs jobs as processes of this machine, all as the gateway's own POSIX user.
 
-    Everything it knows lies in `directory`; one scheduler at a time may work there.
+    All its data is in `directory`, which one scheduler can use at a time.
     """
 
     kind = "slurm"
@@ -65,17 +65,17 @@ class LocalScheduler(Scheduler):
         kill_wait: float = 5.0,
         retention: float = _RETENTION,
     ) -> None:
-        """Prepare a scheduler; `start` brings it to life.
+        """Create a scheduler, which `start` starts.
 
         Args:
-            directory: for its files; made where it does not exist.
-            name: of the system, SLURM_CLUSTER_NAME of its jobs.
+            directory: directory of its files, created if it does not exist.
+            name: name of the system, SLURM_CLUSTER_NAME of its jobs.
             config: nodes and partitions.
             kill_wait: seconds between SIGTERM and SIGKILL.
-            retention: seconds after which a job that has ended is forgotten.
+            retention: seconds after which an ended job is deleted.
 
         Raises:
-            ConfigError: nodes or partitions cannot be used.
+            ConfigError: invalid nodes or partitions.
         """
         self._directory = directory.absolute()
         self._name = name
@@ -89,10 +89,10 @@ class LocalScheduler(Scheduler):
         self._launcher: Launcher
 
     async def start(self) -> None:
-        """Start the engine. Jobs of an earlier gateway process continue, or are found with their end.
+        """Start the job manager. Jobs of an earlier gateway process continue, or appear with their end.
 
         Raises:
-            ConfigError: another scheduler works in the directory.
+            ConfigError: another scheduler uses the directory.
         """
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._directory.chmod(0o700)  # it holds the environments of jobs
@@ -103,7 +103,7 @@ class LocalScheduler(Scheduler):
         await when_unlocked(self._engine.start)
 
     async def stop(self) -> None:
-        """Stop the engine and close the store; jobs continue."""
+        """Stop the job manager and close the store. Jobs continue."""
         if self._lock is not None:
             await self._engine.stop()
             self._store.close()
@@ -111,10 +111,10 @@ class LocalScheduler(Scheduler):
             self._lock = None
 
     async def submit(self, user: str, job: JobDescription, key: str | None = None) -> str:
-        """Submit; a key that `user` has used before brings the first job's id.
+        """Submit a job. If `user` has used the key before, return the id of the first job.
 
         Raises:
-            InvalidRequestError: the job could never run as it is; the text says why.
+            InvalidRequestError: the job could never run. The message gives the reason.
         """
         if known := await self._known(user, key):
             return known
@@ -122,7 +122,7 @@ class LocalScheduler(Scheduler):
         if request.dependency:
             dependency = request.dependency
             await when_unlocked(lambda: check_dependency(dependency, self._store.progress))
-        if known := await self._known(user, key):  # by another request meanwhile
+        if known := await self._known(user, key):  # submitted by another request meanwhile
             return known
         tasks = request.tasks.tasks if request.tasks else (None,)
 
@@ -131,7 +131,7 @@ class LocalScheduler(Scheduler):
 
         try:
             jobs = await when_unlocked(store)
-        except sqlite3.IntegrityError:  # the same key by another request, while this one waited for the lock
+        except sqlite3.IntegrityError:  # another request stored the same key while this one waited for the lock
             if known := await self._known(user, key):
                 return known
             raise
@@ -157,7 +157,7 @@ class LocalScheduler(Scheduler):
             active = [job for job in self._engine.active() if _matches(job, user, query)]
             found = await when_unlocked(
                 lambda: self._ended(user, query), in_thread=True
-            )  # also what ends until then, hence in this order
+            )  # in this order, so that the list includes jobs that end meanwhile
             found |= await self._shown(active)
         return [found[number] for number in sorted(found)]
 
@@ -166,7 +166,7 @@ class LocalScheduler(Scheduler):
         return {row.id: listing.job_info(row, self._name) for row in rows}
 
     async def _shown(self, jobs: Iterable[Job]) -> dict[int, JobInfo]:
-        """Jobs of the engine, by number; thousands of them leave the event loop free in between."""
+        """Return jobs of the job manager by number, yielding to the event loop between slices."""
         infos = {}
         async for job in cooperative.each(jobs, _SLICE):
             infos[job.id] = listing.job_info(job, self._name)
@@ -178,7 +178,7 @@ class LocalScheduler(Scheduler):
         return [listing.job_metadata(job, script) for job in jobs]
 
     async def usage(self, user: str, job_id: str) -> list[JobUsageInfo]:
-        """What jobs have used by their end; of one that runs, only what it holds."""
+        """Return what jobs used until their end. For a running job, return only what it holds."""
         return await asyncio.to_thread(
             lambda jobs: [listing.job_usage(job, self._launcher.usage(job.id)) for job in jobs],
             await self._own(user, job_id),
@@ -190,24 +190,24 @@ class LocalScheduler(Scheduler):
             await when_unlocked(partial(self._engine.cancel, some, user))
 
     async def suspend(self, user: str, job_id: str) -> None:
-        """Stop the processes of a running job; its cores and memory stay taken, its time limit waits.
+        """Stop the processes of a running job. Its cores and memory stay allocated, and its time limit pauses.
 
         Raises:
             JobNotFoundError, PermissionDeniedError: as for `cancel`.
-            InvalidRequestError: it is not running.
+            InvalidRequestError: the job is not running.
         """
         await self._engine.ask(await self._running(user, job_id), "suspend")
 
     async def resume(self, user: str, job_id: str) -> None:
-        """Resume a suspended job; errors as for `suspend`."""
+        """Resume a suspended job. Raises the errors of `suspend`."""
         await self._engine.ask(await self._running(user, job_id), "resume")
 
     async def hold(self, user: str, job_id: str) -> None:
-        """Keep jobs that wait from starting.
+        """Hold pending jobs.
 
         Raises:
             JobNotFoundError, PermissionDeniedError: as for `cancel`.
-            InvalidRequestError: none of them waits.
+            InvalidRequestError: none of them is pending.
         """
         jobs = await self._own(user, job_id)
         if not any(job.is_pending for job in jobs):
@@ -215,7 +215,7 @@ class LocalScheduler(Scheduler):
         await when_unlocked(lambda: self._engine.hold(jobs))
 
     async def release(self, user: str, job_id: str) -> None:
-        """Let jobs go that were submitted with `--hold`.
+        """Release jobs that were submitted with `--hold` or held.
 
         Raises:
             JobNotFoundError, PermissionDeniedError: as for `cancel`.
@@ -224,7 +224,7 @@ class LocalScheduler(Scheduler):
         await when_unlocked(lambda: self._engine.release(jobs))
 
     async def attach(self, user: str, job_id: str, command: str) -> None:
-        """Run `command`, split as a shell splits words and without a shell, inside the running job.
+        """Run `command` inside the running job, split into words as a shell does, but without a shell.
 
         Returns once it has started.
 
@@ -266,7 +266,7 @@ class LocalScheduler(Scheduler):
         return self._engine.health()
 
     async def _own(self, user: str, job_id: str) -> list[Job]:
-        """The jobs that `job_id` names."""
+        """Return the jobs with the id `job_id`."""
         pair = _parse_id(job_id)
         rows = await when_unlocked(lambda: self._store.named([pair]), in_thread=True) if pair else []
         jobs = await when_unlocked(lambda: [self._engine.newest(row) for row in rows])
@@ -297,7 +297,7 @@ def _matches(job: Job, user: str, query: JobQuery) -> bool:
 
 
 async def _lock(directory: Path) -> int:
-    """Take the directory for this process; waits a moment for one that is just going."""
+    """Lock the directory for this process. Wait a moment for a process that is about to exit."""
     descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     for _ in range(20):
         with suppress(BlockingIOError):

@@ -1,4 +1,4 @@
-"""What the scheduler remembers: submissions and jobs, in one SQLite file."""
+"""Persists submissions and jobs in one SQLite file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from crestline.model import GatewayUnavailableError
 T = TypeVar("T")
 
 _AGAIN = 0.05
-"""seconds between two attempts to get the lock"""
+"""Seconds between two attempts to acquire the lock."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS home (id TEXT NOT NULL, next_job INTEGER NOT NULL);
@@ -77,13 +77,13 @@ class StoreLockedError(GatewayUnavailableError):
 
 
 class Store:
-    """The file. What a method has written survives the death of the process.
+    """The database file. Changes of a method survive the death of the process.
 
-    No method waits for the file's lock, since most are called in the event loop: see `when_unlocked`.
+    Methods do not wait for the file's lock, because most are called in the event loop: see `when_unlocked`.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open it, in a thread: this alone may wait for the lock, for ten seconds."""
+        """Open the file, in a thread. Only this method waits for the lock, up to ten seconds."""
         self._path = path
         self._reading = threading.local()
         self._readers: list[sqlite3.Connection] = []
@@ -105,7 +105,7 @@ class Store:
     def submit(
         self, user: str, key: str | None, *, time: float, script: bytes, request: Request, tasks: Iterable[int | None]
     ) -> list[Job]:
-        """Store one job for each of `tasks`; ids ascend and are never used twice."""
+        """Store one job for each of `tasks`. Ids ascend and are never reused."""
         with self._transaction() as connection:
             (first,) = connection.execute("SELECT next_job FROM home").fetchone()
             jobs = [
@@ -133,7 +133,7 @@ class Store:
         return jobs
 
     def find(self, user: str, key: str) -> int | None:
-        """The first job of the submission with this key."""
+        """Return the first job of the submission with this key, or None."""
         row = self._read("SELECT id FROM submissions WHERE user = ? AND key = ?", (user, key)).fetchone()
         return None if row is None else int(row["id"])
 
@@ -142,7 +142,7 @@ class Store:
         return bytes(row["script"])
 
     def update(self, jobs: Iterable[Job]) -> None:
-        """Store what has changed of `jobs`, all or nothing."""
+        """Store the changes of `jobs` in one transaction."""
         with self._transaction() as connection:
             connection.executemany(
                 _UPDATE,
@@ -158,16 +158,16 @@ class Store:
             )
 
     def active(self) -> list[Job]:
-        """All jobs that have not ended, oldest first."""
+        """Return all jobs that have not ended, oldest first."""
         return _jobs(self._read(f'SELECT {_COLUMNS} WHERE jobs."end" IS NULL ORDER BY jobs.id'))
 
     def matching(self, number: int, task: int | None) -> list[Job]:
-        """The jobs of submission `number` (of these, task `task`), or the one job of that number."""
+        """Return the jobs of submission `number` (its task `task`), or the job with that number."""
         with self._outages():
             return _meant(self._connection, number, task)
 
     def progress(self, number: int, task: int | None) -> list[Predecessor]:
-        """What a dependency on these jobs looks at."""
+        """Return what a dependency needs to know about these jobs."""
         select = 'SELECT start, "end", state FROM jobs WHERE '
         rows = self._read(f"{select} submission = ?1 AND (?2 IS NULL OR task = ?2)", (number, task)).fetchall()
         if not rows and task is None:
@@ -178,7 +178,7 @@ class Store:
         ]
 
     def ended(self, user: str, query: JobQuery, now: float) -> list[Job]:
-        """The jobs that `query` asks for, those that have not ended only by id. May be called from any thread."""
+        """Return the jobs that match `query`, those that have not ended only by id. Can be called from any thread."""
         filters: list[tuple[str, object]] = [
             ("jobs.user = ?", None if query.all_users else user),
             ("jobs.account IN (SELECT value FROM json_each(?))", _json(query.accounts)),
@@ -192,19 +192,19 @@ class Store:
             return _jobs(self._reader().execute(query_text, values))
 
     def named(self, ids: Iterable[tuple[int, int | None]]) -> list[Job]:
-        """The jobs of these (number, task) pairs, each once. May be called from any thread."""
+        """Return the jobs of these (number, task) pairs, each once. Can be called from any thread."""
         with self._outages():
             connection = self._reader()
             found = {job.id: job for number, task in ids for job in _meant(connection, number, task)}
         return [found[number] for number in sorted(found)]
 
     def older_than(self, moment: float, limit: int = 200) -> list[int]:
-        """Some jobs that ended before `moment`."""
+        """Return up to `limit` jobs that ended before `moment`."""
         rows = self._read('SELECT id FROM jobs WHERE "end" < ? LIMIT ?', (moment, limit))
         return [row["id"] for row in rows]
 
     def forget(self, jobs: Iterable[int]) -> None:
-        """Drop jobs, and submissions of which none is left."""
+        """Delete jobs, and submissions without a remaining job."""
         with self._transaction() as connection:
             for job in jobs:
                 (submission,) = connection.execute(
@@ -216,7 +216,7 @@ class Store:
                 )
 
     def _reader(self) -> sqlite3.Connection:
-        """This thread's connection, so that look-ups neither wait for each other nor open the file each time."""
+        """This thread's connection, so that queries neither wait for each other nor open the file each time."""
         connection: sqlite3.Connection | None = getattr(self._reading, "connection", None)
         if connection is None:
             connection = self._reading.connection = self._connect(timeout=0)
@@ -254,10 +254,10 @@ class Store:
 
 
 async def when_unlocked(work: Callable[[], T], *, in_thread: bool = False, patience: float = 5.0) -> T:
-    """What `work` returns, tried again while another program holds the file's lock; no thread waits for it.
+    """Call `work` again while another program holds the file's lock, without blocking a thread, and return its result.
 
     Raises:
-        StoreLockedError: it was held for `patience` seconds.
+        StoreLockedError: the lock was held for `patience` seconds.
     """
     deadline = time.monotonic() + patience
     while True:
@@ -282,7 +282,7 @@ def _meant(connection: sqlite3.Connection, number: int, task: int | None) -> lis
 
 
 def _jobs(rows: Iterable[sqlite3.Row]) -> list[Job]:
-    requests: dict[int, Request] = {}  # tasks of an array share theirs
+    requests: dict[int, Request] = {}  # tasks of an array share one request
     found = []
     for row in rows:
         submission = row["submission"]

@@ -1,4 +1,4 @@
-"""Where a job's standard streams go: sbatch(1), "FILENAME PATTERN"."""
+"""Paths of a job's standard streams: sbatch(1), "FILENAME PATTERN"."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from crestline.gateway.schedulers.local.jobs import Job
 
 
 def stream_paths(job: Job) -> tuple[str, str, str]:
-    """Absolute paths of standard input, output and error; `%N` stays while the job has no node."""
+    """Return absolute paths of standard input, output and error. `%N` stays while the job has no node."""
     request = job.request
     default = "slurm-%j.out" if job.task is None else "slurm-%A_%a.out"
     stdout = _path(job, request.stdout or default)
@@ -21,7 +21,7 @@ def stream_paths(job: Job) -> tuple[str, str, str]:
 
 
 def _path(job: Job, pattern: str) -> str:
-    if "\\" in pattern:  # a backslash switches the patterns off
+    if "\\" in pattern:  # a backslash disables the patterns
         return os.path.join(job.request.directory, pattern.replace("\\", ""))
     values = {
         "%": "%",

@@ -1,4 +1,4 @@
-"""What is checked, and read from disk, when a job is submitted."""
+"""Checks of a job at its submission."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from crestline.wire.compute import JobDescription
 def accept(
     job: JobDescription, user: str, cluster: Cluster, partitions: list[PartitionConfig]
 ) -> tuple[bytes, Request]:
-    """The script and the request of a job that can run; reads files, so it belongs into a thread.
+    """Return the script and the request of a job that can run. Reads files, so call it in a thread.
 
     Raises:
-        InvalidRequestError: it could never run as it is.
+        InvalidRequestError: the job could never run.
     """
     script = _load_script(job)
     text = script.decode(errors="replace")
@@ -46,10 +46,10 @@ def accept(
 
 
 def check_dependency(text: str, lookup: Lookup) -> None:
-    """Refuse a dependency that cannot be read or names a job that does not exist.
+    """Refuse a dependency that is malformed or names an unknown job.
 
     Raises:
-        InvalidRequestError: so it is.
+        InvalidRequestError: the dependency is refused.
     """
     for clause in parse_dependency(text).clauses:
         if clause.kind != "singleton" and not lookup(clause.job_id, clause.task):
