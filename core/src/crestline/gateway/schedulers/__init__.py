@@ -1,4 +1,4 @@
-"""Batch systems, one small module or folder each, behind the interface in `base`.
+"""Schedulers, one module or package each, behind the interface in `base`.
 
-Nothing is imported here: the supervisors of `local`'s jobs, one process each, are below.
+This module imports nothing, because the supervisors of `local`, one process per job, are modules below it.
 """

@@ -1,4 +1,4 @@
-"""The commands of a batch system, measured and logged with the id of the request that they run for."""
+"""Measures and logs a scheduler's commands, with the id of the request."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _log = logging.getLogger("crestline.commands")
 
 
 class InstrumentedCommands(Commands):
-    """Passes commands on and measures their time and outcome."""
+    """Passes commands on and measures their duration and result."""
 
     def __init__(self, system: str, commands: Commands) -> None:
         self._system = system
@@ -45,12 +45,12 @@ class InstrumentedCommands(Commands):
         finally:
             seconds = time.perf_counter() - started
             metrics.COMMANDS.labels(self._system, program, outcome).observe(seconds)
-            # Arguments may be a user's own, and a script's environment must not be logged.
+            # Arguments may belong to a user, and a script's environment must not be logged.
             _log.info("%s as %s on %s: %s, %.1fms", program, user, self._system, said, seconds * 1000)
 
 
 def program_of(argv: Sequence[str]) -> str:
-    """The name of the program behind `env`, `timeout` and `sh -c`."""
+    """Return the name of the program behind `env`, `timeout` and `sh -c`."""
     words = list(argv)
     while words:
         match posixpath.basename(words[0]):

@@ -1,8 +1,8 @@
 """HyperQueue: jobs on several machines without a batch system, through its Python client.
 
-That client can only submit and wait. So each task runs under `runner.sh`, which records its start and end in files of a
-directory that all machines share (`records`), and watches for a request to cancel there. `engine` submits tasks to the
-server, and `scheduler` is the class.
+That client can only submit and wait. Therefore each task runs under `runner.sh`, which records its start and end in
+files of a directory that all machines share (`records`), and watches for a request to cancel there. `engine` submits
+tasks to the server, and `scheduler` has the class.
 """
 
 from crestline.gateway.schedulers.hyperqueue.options import HyperQueueOptions
@@ -13,5 +13,5 @@ __all__ = ["HyperQueueOptions", "HyperQueueScheduler", "create_scheduler"]
 
 
 def create_scheduler(setup: SchedulerSetup) -> HyperQueueScheduler:
-    """For `type = "hyperqueue"`."""
+    """Create the scheduler for `type = "hyperqueue"`."""
     return HyperQueueScheduler(setup.name, setup.directory, setup.read_options(HyperQueueOptions))

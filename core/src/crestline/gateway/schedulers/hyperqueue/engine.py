@@ -1,4 +1,4 @@
-"""HyperQueue's server, by its Python client. Its calls block, so they run in a thread."""
+"""HyperQueue's server, through its Python client. The client's calls block, so they run in a thread."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ T = TypeVar("T")
 
 
 class Engine:
-    """A HyperQueue server that runs already (`hq server start`), with its workers."""
+    """A running HyperQueue server (`hq server start`) with its workers."""
 
     def __init__(self, options: HyperQueueOptions, records: Records) -> None:
         self._options = options
         self._records = records
 
     def version(self) -> str:
-        """HyperQueue's version.
+        """Return HyperQueue's version.
 
         Raises:
-            ConfigError: it is not installed.
+            ConfigError: HyperQueue is not installed.
         """
         return str(_package().get_version()).removeprefix("v")
 
@@ -33,15 +33,15 @@ class Engine:
         """Connect to the server.
 
         Raises:
-            GatewayUnavailableError: it does not answer.
+            GatewayUnavailableError: the server does not respond.
         """
         await self._call(self._client)
 
     async def submit(self, job: JobRecord, runner: str) -> int:
-        """Hand a job over; returns HyperQueue's number of it.
+        """Submit a job and return HyperQueue's number for it.
 
         Raises:
-            GatewayUnavailableError: the server does not answer; whether it has the job is open.
+            GatewayUnavailableError: the server does not respond. It may or may not have the job.
         """
         return await self._call(lambda: self._submit(job, runner))
 
@@ -73,7 +73,7 @@ class Engine:
             error = "it did not answer in time"
         except ConfigError:
             raise
-        except Exception as failure:  # the client raises bare Exceptions
+        except Exception as failure:  # the client raises plain Exceptions
             error = str(failure).strip().splitlines()[-1] if str(failure).strip() else type(failure).__name__
         raise GatewayUnavailableError(
             f"HyperQueue's server cannot be used: {error}.", hint="Start it with `hq server start`.", retry_after=2
@@ -81,7 +81,7 @@ class Engine:
 
 
 def _slurm_variables(job: JobRecord, task: int | None) -> dict[str, str]:
-    """What scripts for a batch system look for."""
+    """Return the variables that scripts for Slurm expect."""
     found = {
         "SLURM_JOB_ID": job.task_id(task),
         "SLURM_JOB_NAME": job.name,

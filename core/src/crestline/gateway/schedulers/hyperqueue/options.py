@@ -1,4 +1,4 @@
-"""What a site says about its HyperQueue."""
+"""Configuration of HyperQueue."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import msgspec
 
 
 class HyperQueueOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The keys of a `scheduler` table with `type = "hyperqueue"`."""
+    """Keys of a `scheduler` table with `type = "hyperqueue"`."""
 
     server_directory: str | None = None
-    """the server's directory with its access file; None: the user's `~/.hq-server`"""
+    """The server's directory with its access file; None: the user's `~/.hq-server`."""
     shared_directory: str | None = None
-    """where jobs leave their records, under the same path on all machines; None: the gateway's own directory"""
+    """Directory of the jobs' records, at the same path on all machines; None: the gateway's own directory."""
     timeout: float = 10.0
-    """seconds for the server to answer"""
+    """Seconds for the server to respond."""
     max_age: float = 1.0
-    """seconds that a job list may be old"""
+    """Maximum age of a job list in seconds."""

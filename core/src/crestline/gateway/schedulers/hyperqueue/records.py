@@ -17,7 +17,7 @@ from crestline.private_files import write_private
 
 
 class JobRecord(msgspec.Struct, kw_only=True):
-    """A job as it was submitted; times in seconds, paths absolute."""
+    """A job as submitted. Times are in seconds, paths are absolute."""
 
     number: int
     user: str
@@ -26,20 +26,20 @@ class JobRecord(msgspec.Struct, kw_only=True):
     directory: str
     submit: int
     tasks: list[int | None]
-    """indexes of an array, `[None]` for a single job"""
+    """Indexes of an array, `[None]` for a single job."""
     cpus: int = 1
     nodes: int = 0
-    """0: part of one machine"""
+    """Number of nodes; 0: part of one machine."""
     time_limit: int | None = None
     account: str | None = None
     stdin: str = os.devnull
-    """stream paths may hold `%j`, `%A`, `%a`, `%x` and `%u`"""
+    """Paths of streams can contain `%j`, `%A`, `%a`, `%x` and `%u`."""
     stdout: str = ""
     stderr: str = ""
     environment: dict[str, str] = {}
 
     def task_id(self, task: int | None) -> str:
-        """The id that users see."""
+        """Return the id that users see."""
         return str(self.number) if task is None else f"{self.number}_{task}"
 
     def path(self, pattern: str, task: int | None) -> str:
@@ -50,7 +50,7 @@ class JobRecord(msgspec.Struct, kw_only=True):
 
 
 class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a task has come."""
+    """The progress of a task."""
 
     state: str = "PENDING"
     start: int | None = None
@@ -61,13 +61,13 @@ class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Records:
-    """Records and scripts of jobs on disk, one directory for each job."""
+    """Records and scripts of jobs on disk, one directory per job."""
 
     def __init__(self, root: Path) -> None:
         self._jobs = root / "jobs"
 
     def prepare(self) -> None:
-        """Make the directory."""
+        """Create the directory."""
         self._jobs.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def directory(self, number: int) -> Path:
@@ -77,7 +77,7 @@ class Records:
         return self.directory(number) / ("task" if task is None else f"task_{task}")
 
     def add(self, job: JobRecord, script: str) -> None:
-        """Write a job down under the next free number, which `job` gets."""
+        """Store a job under the next free number and set that number in `job`."""
         number = max((int(each.name) for each in self._jobs.iterdir() if each.name.isdigit()), default=0) + 1
         while True:
             try:
@@ -91,14 +91,15 @@ class Records:
         file = self.directory(number) / "script"
         file.write_text(script)
         file.chmod(0o700)
-        write_private(self.directory(number) / "job.json", msgspec.json.encode(job))  # last: what has it is whole
+        # written last: a directory with this file is complete
+        write_private(self.directory(number) / "job.json", msgspec.json.encode(job))
 
     def drop(self, number: int) -> None:
-        """Forget a job that was never handed over."""
+        """Delete a job that was never submitted to HyperQueue."""
         (self.directory(number) / "job.json").unlink(missing_ok=True)
 
     def load(self, known: set[int]) -> list[JobRecord]:
-        """The jobs that are not yet `known`, in the order of their numbers."""
+        """Return the jobs that are not in `known`, in the order of their numbers."""
         numbers = sorted(int(each.name) for each in self._jobs.iterdir() if each.name.isdigit())
         found = []
         for number in numbers:
@@ -111,19 +112,19 @@ class Records:
         return (self.directory(number) / "script").read_text()
 
     def is_handed_over(self, number: int) -> bool:
-        """Whether HyperQueue is known to have the job."""
+        """Whether the record says that HyperQueue has the job."""
         return (self.directory(number) / "handed_over").exists()
 
     def hand_over(self, number: int, engine_id: int) -> None:
-        """Note that HyperQueue has it."""
+        """Record that HyperQueue has the job."""
         write_private(self.directory(number) / "handed_over", str(engine_id).encode())
 
     def cancel(self, number: int, task: int | None) -> None:
-        """Ask a task to end, or not to begin."""
+        """Request that a task ends, or does not start."""
         (self.task_directory(number, task) / "cancel").touch(mode=0o600)
 
     def task(self, number: int, task: int | None) -> TaskRecord:
-        """How far a task has come."""
+        """Return the progress of a task."""
         directory = self.task_directory(number, task)
         start, end = _words(directory / "start"), _words(directory / "end")
         began, node = (int(start[0]), start[1]) if len(start) == 2 else (None, "")

@@ -1,4 +1,4 @@
-"""The scheduler: jobs written down, handed to HyperQueue, and followed by their records."""
+"""The HyperQueue scheduler: records jobs, submits them, and follows them by their records."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ from crestline.wire.status import Account, Node, Partition, Reservation
 _PARTITION = "hyperqueue"
 _ID = re.compile(r"(\d{1,9})(?:_(\d{1,9}))?", re.ASCII)
 _UNKNOWN = ("dependency", "begin", "hold")
-"""options that would change when a job runs, and that HyperQueue has nothing for"""
+"""Options that would change when a job runs, and that HyperQueue does not have."""
 
 
 class HyperQueueScheduler(Scheduler):
-    """HyperQueue. All jobs run as the user whose workers they get; the caller's name says whose they are.
+    """HyperQueue. All jobs run as the user who runs the workers. The records name the owner of each job.
 
     Args:
-        name: of the system.
-        directory: where records are kept unless the options name a place that the machines share.
-        options: what the site says about its HyperQueue.
+        name: name of the system.
+        directory: directory of the records, unless the options name one that the machines share.
+        options: the site's options for HyperQueue.
     """
 
     kind = "slurm"
@@ -79,7 +79,7 @@ class HyperQueueScheduler(Scheduler):
         for job in self._jobs.values():
             if job.tag == tag and job.user == user:
                 if not self._records.is_handed_over(job.number):
-                    await self._hand_over(job)  # perhaps once more: its tasks see to it that they run once
+                    await self._hand_over(job)  # perhaps a second time: `runner.sh` runs each task once
                 return str(job.number)
         return None
 
@@ -125,7 +125,7 @@ class HyperQueueScheduler(Scheduler):
         raise UnsupportedError("HyperQueue cannot run a command inside a job.", hint="Start it from the batch script.")
 
     async def nodes(self, user: str) -> list[Node]:
-        return []  # its client does not tell the workers
+        return []  # the client does not list workers
 
     async def partitions(self, user: str, show_hidden: bool = False) -> list[Partition]:
         return [Partition(name=_PARTITION, cpus=0, total_nodes=0, partition="UP")]
@@ -206,7 +206,7 @@ class HyperQueueScheduler(Scheduler):
 
 
 def _record(job: JobDescription, user: str, tag: str) -> tuple[JobRecord, str]:
-    """What a job asks for; its own fields beat its script's `#SBATCH` lines."""
+    """Return the record and the script of a job. The job's own fields take precedence over its `#SBATCH` lines."""
     script = job.script or ""
     if job.script_path:
         try:

@@ -1,7 +1,7 @@
-"""OpenPBS by its commands.
+"""OpenPBS through its commands.
 
-`scheduler` is the class. `commands` runs the programs and reads their refusals, `output` reads what they print, `jobs`
-shows the jobs, `submission` is qsub, `resources` what the machine has.
+`scheduler` has the class. `commands` runs the programs and parses their errors, `output` parses their output, `jobs`
+describes jobs, `submission` builds the command line of qsub, and `resources` lists nodes and queues.
 """
 
 from crestline.gateway.schedulers.pbs.options import PbsOptions
@@ -12,5 +12,5 @@ __all__ = ["PbsOptions", "PbsScheduler", "create_scheduler"]
 
 
 def create_scheduler(setup: SchedulerSetup) -> PbsScheduler:
-    """For `type = "pbs"`."""
+    """Create the scheduler for `type = "pbs"`."""
     return PbsScheduler(setup.name, setup.commands, setup.read_options(PbsOptions))

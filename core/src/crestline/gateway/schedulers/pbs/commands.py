@@ -1,4 +1,4 @@
-"""Runs PBS's programs and reads their refusals."""
+"""Runs PBS's programs and parses their errors."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ HAS_FINISHED = re.compile(r"job has finished", re.IGNORECASE)
 
 
 class PbsCommands(Programs):
-    """PBS's programs; times that they print are UTC."""
+    """PBS's programs. They print times in UTC."""
 
     wording = WORDING
     environment = ("env", "TZ=UTC0")
 
     async def read(self, user: str, program: str, *arguments: str, time_limit: TimeLimit | None = None) -> Completed:
-        """As `look`; a batch system that is away is an error.
+        """Run a read-only program as `look` does, and raise an error if PBS does not respond.
 
-        qstat fails where one of many jobs is unknown, so the caller judges the exit status.
+        qstat fails if one of many jobs is unknown, so the caller checks the exit status.
 
         Raises:
-            GatewayUnavailableError: no answer.
+            GatewayUnavailableError: PBS does not respond.
         """
         done = await self.look(user, program, *arguments, time_limit=time_limit)
         self.note(no_answer(program, done) if WORDING.is_no_answer(done) else None)

@@ -1,4 +1,4 @@
-"""Jobs as qstat prints them, as FirecREST lists them."""
+"""Converts jobs from qstat's output to FirecREST's format."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from crestline.gateway.schedulers.job_cache import CachedJob
 from crestline.wire.compute import JobInfo, JobMetadata, JobStatus, JobTime
 
 KEY_VARIABLE = "CRESTLINE_SUBMISSION"
-"""a variable of the job's environment that says which submission it comes from"""
+"""Variable of the job's environment with the key of its submission."""
 
 _ID = re.compile(r"(?P<number>\d{1,12})(?P<index>\[\d{0,9}\])?(?P<server>\.[A-Za-z0-9_][A-Za-z0-9_.-]*)?", re.ASCII)
 _DELETED = ("91",)
-"""values of `substate`: ended by qdel"""
+"""Values of `substate`: ended by qdel."""
 
 
 def is_job_id(text: str) -> bool:
-    """Whether this can name a job, and nothing else: it is safe as an argument of PBS's programs."""
+    """Whether the text is a job id and nothing else, so that it is a safe argument for PBS's programs."""
     return _ID.fullmatch(text) is not None
 
 
 def full_id(text: str, server: str) -> str:
-    """`12` as `12.server`, `12[3]` as `12[3].server`."""
+    """Expand `12` to `12.server` and `12[3]` to `12[3].server`."""
     return text if "." in text else f"{text}.{server}"
 
 
 def family(job_id: str) -> str:
-    """The id of the array: `12[].server` for `12[3].server`; else the id itself."""
+    """Return the id of the array, `12[].server` for `12[3].server`, or the id itself."""
     return re.sub(r"\[\d+\]", "[]", job_id)
 
 
 def order(job_id: str) -> tuple[int, ...]:
-    """Sorts ids by number, then by index."""
+    """Sort key of an id: its number, then its index."""
     return tuple(int(part) for part in re.findall(r"\d{1,18}", job_id.partition(".")[0])[:2])
 
 
 def entries_of(jobs: Mapping[str, Mapping[str, Any]]) -> list[CachedJob]:
-    """Jobs, and of arrays the elements where PBS lists them."""
+    """Return jobs, and the elements of arrays that PBS lists."""
     with_elements = {family(job_id) for job_id in jobs if family(job_id) != job_id}
     return [
         _entry(job_id, values) for job_id, values in jobs.items() if is_job_id(job_id) and job_id not in with_elements
@@ -47,7 +47,7 @@ def entries_of(jobs: Mapping[str, Mapping[str, Any]]) -> list[CachedJob]:
 
 
 def job_metadata(job_id: str, values: Mapping[str, Any]) -> JobMetadata:
-    """Where a job's output goes; PBS hands no script out."""
+    """Return the paths of a job's output. PBS does not return scripts."""
     index = text(values, "array_index") or ""
     return JobMetadata(
         job_id=job_id,
@@ -59,24 +59,24 @@ def job_metadata(job_id: str, values: Mapping[str, Any]) -> JobMetadata:
 
 
 def owner(values: Mapping[str, Any]) -> str:
-    """The POSIX user: `alice` of `alice@host`."""
+    """Return the POSIX user, `alice` of `alice@host`."""
     return (text(values, "Job_Owner") or "").partition("@")[0]
 
 
 def key_of(values: Mapping[str, Any]) -> str | None:
-    """What the job's environment says about its submission."""
+    """Return the key of its submission in the job's environment, or None."""
     variables = values.get("Variable_List")
     return text(variables, KEY_VARIABLE) if isinstance(variables, dict) else None
 
 
 def text(values: Mapping[str, Any], name: str) -> str | None:
-    """An attribute that is text, None where there is none."""
+    """Return an attribute that is text, or None."""
     value = values.get(name)
     return value if isinstance(value, str) and value else None
 
 
 def epoch(words: str | None) -> int | None:
-    """`Sat Nov 21 22:33:17 2026`, UTC, in seconds since the epoch; also seconds as they are."""
+    """Convert `Sat Nov 21 22:33:17 2026` (UTC), or a number of seconds, to seconds since the epoch."""
     if words is None:
         return None
     if re.fullmatch(r"\d{1,18}", words, re.ASCII):
@@ -126,7 +126,7 @@ def _entry(job_id: str, values: Mapping[str, Any]) -> CachedJob:
 
 
 def _exit(values: Mapping[str, Any]) -> tuple[int | None, int | None]:
-    """Exit status and signal: PBS adds 256 to a signal; what qdel took from the queue has none, and did not succeed."""
+    """Return exit status and signal. PBS adds 256 to a signal. A job that qdel removed from the queue has neither."""
     status = _count(text(values, "Exit_status"))
     if status is None:
         return (256 + 15, 15) if text(values, "substate") in _DELETED else (None, None)
@@ -134,7 +134,7 @@ def _exit(values: Mapping[str, Any]) -> tuple[int | None, int | None]:
 
 
 def resources(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Those below an attribute, none where it is anything else."""
+    """Return the attributes below an attribute, or an empty mapping if it is not a mapping."""
     found = values.get(name)
     return found if isinstance(found, dict) else {}
 
@@ -148,7 +148,7 @@ def _directory(values: Mapping[str, Any]) -> str:
 
 
 def _path(where: str | None, index: str) -> str | None:
-    """`host:/path` without its host; an array's placeholder filled in."""
+    """Return the path of `host:/path`, with the placeholder of an array replaced."""
     if where is None:
         return None
     path = where.partition(":")[2] if re.match(r"[^/:]*:", where) else where

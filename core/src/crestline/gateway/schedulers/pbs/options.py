@@ -1,4 +1,4 @@
-"""What a site says about its PBS."""
+"""Configuration of PBS."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from crestline.gateway.schedulers.programs import ProgramOptions
 
 
 class PbsOptions(ProgramOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The keys of a `scheduler` table with `type = "pbs"`."""
+    """Keys of a `scheduler` table with `type = "pbs"`."""

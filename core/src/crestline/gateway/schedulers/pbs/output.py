@@ -1,8 +1,8 @@
-"""What qstat and pbsnodes print with `-F json`, which is often no JSON.
+"""Parses the output of qstat and pbsnodes with `-F json`, which is often invalid JSON.
 
-Known faults: values that look like a number to strtod(3) stand without quotes (`007`, `1e999`, `nan`, `0x1f`), control
-characters and quotes inside of values are not escaped. So every bare value is read as text, control characters are let
-through, and quotes within a line's value are mended; a job that still cannot be read is left out, not the whole list.
+Known defects: values that look like a number to strtod(3) lack quotes (`007`, `1e999`, `nan`, `0x1f`), and control
+characters and quotes in values are not escaped. Therefore the parser reads every bare value as text, accepts control
+characters, and repairs quotes within a value. It skips a job that remains unreadable and keeps the rest of the list.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _LINE = re.compile(r'^(\s*"[^"\n]*"\s*:\s*)"(.*)"(,?[ \t]*)$', re.MULTILINE)
 
 
 def read_objects(output: bytes, part: str) -> dict[str, dict[str, Any]]:
-    """The objects below the key `part`, by name; every scalar in them is text.
+    """Return the objects below the key `part` by name. Every scalar in them is text.
 
     Args:
-        output: what the program printed.
+        output: output of the program.
         part: `Jobs`, `nodes`, `Queue` or `Server`.
     """
     text = output.decode(errors="replace")
@@ -45,7 +45,7 @@ def _read(text: str) -> Any:
 
 
 def _escape(match: re.Match[str]) -> str:
-    """One line's value with its inner quotes, and backslashes that escape nothing, escaped."""
+    """Escape the inner quotes of a value, and backslashes that escape nothing."""
     head, value, tail = match.groups()
     value = re.sub(r'\\(?!["\\/bfnrtu])', r"\\\\", value)
     value = re.sub(r'((?:^|[^\\])(?:\\\\)*)"', r'\1\\"', re.sub(r'""', r'"\\"', value))
@@ -53,7 +53,7 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def _salvage(text: str, part: str) -> dict[str, dict[str, Any]]:
-    """The objects that can be read one by one; they begin on lines of their own, equally far from the margin."""
+    """Parse objects one by one. Each begins on a line of its own, with the same indentation."""
     start = re.search(rf'^(\s*)"{part}"\s*:\s*{{', text, re.MULTILINE)
     if start is None:
         return {}
@@ -65,7 +65,7 @@ def _salvage(text: str, part: str) -> dict[str, dict[str, Any]]:
     for head, following in zip(heads, [*heads[1:], None], strict=True):
         body = text[head.end() - 1 : following.start() if following else len(text)]
         value = _read(body[: body.rindex("}") + 1].rstrip().rstrip(",")) if "}" in body else None
-        if following is None and not isinstance(value, dict):  # the closing braces of the whole stand behind it
+        if following is None and not isinstance(value, dict):  # followed by the closing braces of the document
             value = _read(re.sub(r"\}\s*\}\s*\}\s*$", "}", body))
         if isinstance(value, dict):
             found[head[1]] = value

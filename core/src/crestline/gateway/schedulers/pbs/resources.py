@@ -1,4 +1,4 @@
-"""What the machine has: pbsnodes, qstat -Q, pbs_rstat."""
+"""Nodes, queues and reservations: pbsnodes, qstat -Q, pbs_rstat."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _KIB = {"b": 1 / 1024, "kb": 1, "mb": 1024, "gb": 1024**2, "tb": 1024**3, "": 1 
 
 
 async def read_nodes(commands: PbsCommands, user: str) -> list[Node]:
-    """All vnodes."""
+    """Return all vnodes."""
     done = await _read(commands, user, "pbsnodes", "-a", "-F", "json")
     return [_node(name, values) for name, values in read_objects(done.stdout, "nodes").items()]
 
 
 async def read_partitions(commands: PbsCommands, user: str) -> list[Partition]:
-    """The queues; one without nodes of its own may use those that belong to none."""
+    """Return the queues. A queue without nodes of its own can use the nodes that belong to no queue."""
     done = await _read(commands, user, "qstat", "-Q", "-f", "-F", "json")
     nodes = await read_nodes(commands, user)
     partitions = []
@@ -37,7 +37,7 @@ async def read_partitions(commands: PbsCommands, user: str) -> list[Partition]:
 
 
 async def read_reservations(commands: PbsCommands, user: str) -> list[Reservation]:
-    """All reservations; `name` is the queue to submit to."""
+    """Return all reservations. `name` is the queue to submit to."""
     done = await _read(commands, user, "pbs_rstat", "-f")
     reservations = []
     lines = re.sub(r"\n\t", "", done.stdout.decode(errors="replace"))  # long values continue after a tab
@@ -64,11 +64,11 @@ class Server(NamedTuple):
 
     version: str
     name: str
-    """which job ids end with"""
+    """Suffix of job ids."""
 
 
 async def read_server(commands: PbsCommands, user: str) -> Server:
-    """Ask for the server's version and name."""
+    """Read version and name of the server."""
     done = await _read(commands, user, "qstat", "-B", "-f", "-F", "json")
     output = done.stdout.decode(errors="replace")
     version = re.search(r'"pbs_version"\s*:\s*"([^"\n]*)"', output)
@@ -109,6 +109,6 @@ def _amount(words: str | None) -> int:
 
 
 def _mebibytes(words: str | None) -> int:
-    """`8000000kb` in MiB, 0 where PBS says nothing."""
+    """Convert `8000000kb` to MiB, 0 if the value is missing."""
     match = re.fullmatch(r"(\d{1,18})([kmgt]?b?)", words or "", re.IGNORECASE)
     return int(int(match[1]) * _KIB.get(match[2].lower(), 1) / 1024) if match else 0

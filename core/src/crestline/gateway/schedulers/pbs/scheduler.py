@@ -1,4 +1,4 @@
-"""The scheduler: PBS's users on one side, its commands on the other."""
+"""The PBS scheduler, based on its commands."""
 
 from __future__ import annotations
 
@@ -21,24 +21,25 @@ from crestline.wire.iri import JobRequest
 from crestline.wire.status import Account, Node, Partition, Reservation
 
 _RETENTION = 20.0
-"""seconds between two looks after which the history is read for jobs that came and went: qstat lists no ended ones"""
+"""Seconds without a query after which the history is read for jobs that came and went, because qstat lists no ended
+jobs."""
 
 _NO_HISTORY = re.compile(r"not configured to maintain job history", re.IGNORECASE)
 _JSON = ("-f", "-F", "json")
 
 _LARGE = 256 * 1024
-"""bytes from which reading leaves the event loop alone"""
+"""Size in bytes from which output is parsed outside the event loop."""
 
 
 class PbsScheduler(CommandScheduler[resources.Server]):
-    """OpenPBS by its commands. A submission carries its tag in a variable of the job's environment.
+    """OpenPBS through its commands. A submission carries its tag in a variable of the job's environment.
 
-    Jobs that have ended come from the server's job history (`job_history_enable`).
+    Ended jobs come from the server's job history (`job_history_enable`).
 
     Args:
-        name: of the system.
-        commands: runs programs on a machine where PBS's are.
-        options: what the site says about its PBS.
+        name: name of the system.
+        commands: runs programs on a machine that has PBS's.
+        options: the site's options for PBS.
     """
 
     kind = "pbs"
@@ -63,7 +64,7 @@ class PbsScheduler(CommandScheduler[resources.Server]):
         done = await self._pbs.act(user, "qdel", job_id)
         if done.exit_status != 0 and not HAS_FINISHED.search(" ".join(complaints(done))):
             error = refusal("qdel", done) or no_answer("qdel", done)
-            if not isinstance(error, JobNotFoundError):  # it has ended meanwhile
+            if not isinstance(error, JobNotFoundError):  # the job has ended meanwhile
                 raise error
 
     async def attach(self, user: str, job_id: str, command: str) -> None:
@@ -79,7 +80,7 @@ class PbsScheduler(CommandScheduler[resources.Server]):
         return await resources.read_reservations(self._pbs, checked_user(user))
 
     async def accounts(self, user: str) -> list[Account]:
-        return []  # PBS keeps no list of who may charge what
+        return []  # PBS has no list of accounts
 
     async def ping(self) -> str:
         if self._options.observer is not None:
@@ -111,7 +112,7 @@ class PbsScheduler(CommandScheduler[resources.Server]):
 
 
 class _Source(JobSource):
-    """PBS as a `JobCache` reads it."""
+    """PBS as the source of a `JobCache`."""
 
     def __init__(self, pbs: PbsCommands, timeout: float) -> None:
         self._pbs = pbs
@@ -139,10 +140,10 @@ class _Source(JobSource):
         return pbs_jobs.family(job_id)
 
     def element(self, entry: CachedJob, job_id: str) -> CachedJob | None:
-        return None  # every one is listed
+        return None  # PBS lists all jobs
 
     async def read(self, user: str, ids: Collection[str] | None) -> dict[str, dict[str, object]]:
-        """All attributes of jobs, ended ones included where the server remembers them."""
+        """Return all attributes of jobs, including ended ones that the server remembers."""
         words = sorted(set(ids)) if ids is not None else []
         if self._has_history:
             done = await self._pbs.read(user, "qstat", "-x", "-t", *_JSON, *words)
@@ -157,7 +158,7 @@ def _entries(output: bytes, owner: str | None) -> list[CachedJob]:
 
 
 def _judged(done: Completed) -> bytes:
-    """What qstat printed; that some of many jobs are unknown or have finished is not a failure."""
+    """Return qstat's output. Unknown or finished jobs among many are not a failure."""
     if done.exit_status == 0 or all(
         re.search(r"unknown job ?id|job has finished", line, re.IGNORECASE) for line in complaints(done)
     ):

@@ -1,4 +1,4 @@
-"""A job description as a command line of qsub, and what qsub answers."""
+"""The command line of qsub for a job, and the parser of its answer."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _RESOURCE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 
 
 def prepare(job: JobDescription, tag: str, *, qsub: str, timeout: float) -> CommandLine:
-    """The command line for a job; qsub is to run in its working directory.
+    """Return the command line for a job. qsub runs in the job's working directory.
 
     Args:
-        job: as it was asked for.
-        tag: goes into the job's environment.
-        qsub: how the program is called.
-        timeout: seconds that qsub may take.
+        job: the job as requested.
+        tag: tag for the job's environment.
+        qsub: name or path of the program.
+        timeout: seconds for qsub.
 
     Raises:
-        InvalidRequestError: it has no script, or a value that PBS has no place for.
+        InvalidRequestError: the job has no script, or has an option that PBS does not support.
     """
     for field, value in (("constraints", job.constraints), ("standardInput", job.standard_input)):
         if value:
@@ -41,13 +41,14 @@ def prepare(job: JobDescription, tag: str, *, qsub: str, timeout: float) -> Comm
     directory = directory_of(job)
     values = {
         "-N": job.name,
-        "-q": job.reservation or job.partition,  # a reservation is a queue of its own
+        "-q": job.reservation or job.partition,  # a reservation has its own queue
         "-P": job.account,
         "-o": _file(directory, job.standard_output),
         "-e": _file(directory, job.standard_error),
     }
     argv = [qsub, *(word for option, value in values.items() if value for word in (option, value))]
-    # Names alone: qsub takes the values from its own environment. An option here would hide the script's own -v lines.
+    # Names only: qsub takes the values from its own environment. With an option here, qsub would ignore the script's
+    # own -v lines.
     argv += ["-v", ",".join([*environment, *_variables_of(script)])]
     if job.script_path:
         argv.append(posixpath.join(directory, job.script_path))
@@ -55,12 +56,12 @@ def prepare(job: JobDescription, tag: str, *, qsub: str, timeout: float) -> Comm
 
 
 def job_id_of(done: Completed) -> str:
-    """The id that qsub printed.
+    """Return the id that qsub printed.
 
     Raises:
-        InvalidRequestError: PBS refused the job; `details` has its words.
-        PermissionDeniedError: as PBS words it.
-        GatewayUnavailableError: it did not answer; the job may or may not be there.
+        InvalidRequestError: PBS refused the job. `details` has its message.
+        PermissionDeniedError: PBS refused the user.
+        GatewayUnavailableError: PBS did not respond. The job may or may not exist.
     """
     words = done.stdout.decode(errors="replace").split()
     if done.exit_status == 0 and words and re.match(r"\d", words[-1]) and is_job_id(words[-1]):
@@ -69,14 +70,14 @@ def job_id_of(done: Completed) -> str:
 
 
 def _variables_of(script: str) -> list[str]:
-    """The variable lists of the script's `#PBS -v` lines, as they stand there."""
+    """Return the variable lists of the script's `#PBS -v` lines."""
     found = []
     for line in script.split("\n")[1:]:
         if line.startswith("#PBS"):
             try:
                 words = split_words(line.removeprefix("#PBS"))
             except ValueError:
-                continue  # qsub itself complains, in better words
+                continue  # qsub reports the error itself
             lists = [after for word, after in pairwise(words) if word == "-v"]
             lists += [word[2:] for word in words if word.startswith("-v") and len(word) > 2]
             found += lists
@@ -90,7 +91,7 @@ def _file(directory: str, path: str | None) -> str | None:
 
 
 def directives(job: JobRequest) -> list[str]:
-    """The `#PBS` lines that ask for what a job names, as `Scheduler.directives`."""
+    """Return the `#PBS` lines for a job of the IRI API, as `Scheduler.directives`."""
     attributes = job.attributes or AttributesRequest()
     lines = []
     wanted = job.resources

@@ -13,10 +13,10 @@ from crestline.gateway.schedulers.local.supervisor import records
 
 
 def members(marker: str) -> set[psutil.Process]:
-    """Every living process of the job.
+    """Return every running process of the job.
 
-    These are the descendants of the calling supervisor, orphans included (it is their subreaper), and whatever else
-    carries the job's marker in its environment.
+    These are the descendants of the calling supervisor, including orphans (the supervisor is their subreaper), and all
+    other processes with the job's marker in their environment.
     """
     found = {child for child in psutil.Process().children(recursive=True) if _alive(child)}
     for process in psutil.process_iter():
@@ -26,9 +26,9 @@ def members(marker: str) -> set[psutil.Process]:
 
 
 def send(processes: Iterable[psutil.Process], *numbers: int) -> None:
-    """Send signals to processes, parents first; those that are gone meanwhile are left out.
+    """Send signals to processes, parents first. Processes that have ended are ignored.
 
-    So a shell ends by the signal itself, and not by what became of its command.
+    Parents come first so that a shell ends by the signal and not by the result of its command.
     """
     for process in sorted(processes, key=_age):
         for number in numbers:
@@ -39,7 +39,7 @@ def send(processes: Iterable[psutil.Process], *numbers: int) -> None:
 
 
 def stop(marker: str) -> None:
-    """Stop every process of the job, also those that are being started meanwhile."""
+    """Stop every process of the job, including processes that start meanwhile."""
     stopped: set[psutil.Process] = set()
     while fresh := members(marker) - stopped:
         send(fresh, signal.SIGSTOP)
@@ -47,7 +47,7 @@ def stop(marker: str) -> None:
 
 
 def end_strays(marker: str, kill_wait: float) -> None:
-    """End the processes of a job whose supervisor is gone."""
+    """End the processes of a job whose supervisor has died."""
     send(members(marker), signal.SIGTERM, signal.SIGCONT)
     deadline = time.monotonic() + kill_wait
     while remaining := members(marker):
@@ -57,7 +57,7 @@ def end_strays(marker: str, kill_wait: float) -> None:
 
 
 def _age(process: psutil.Process) -> tuple[float, int]:
-    """Sorts processes by the time of their start."""
+    """Sort key: the start time of a process."""
     try:
         return process.create_time(), process.pid
     except psutil.NoSuchProcess:
@@ -67,7 +67,7 @@ def _age(process: psutil.Process) -> tuple[float, int]:
 def _carries(process: psutil.Process, marker: str) -> bool:
     try:
         environment: dict[str, str] = process.environ()
-    except (psutil.Error, OSError):  # another user's process, or gone
+    except (psutil.Error, OSError):  # a process of another user, or one that has ended
         return False
     return environment.get(records.MARKER) == marker
 

@@ -29,13 +29,13 @@ LAUNCH_ERROR = "launch_error"
 LOG = "supervisor.log"
 
 MARKER = "CRESTLINE_JOB"
-"""environment variable by which the processes of a job are recognised, whatever became of their parents"""
+"""Environment variable that marks the processes of a job, even if their parents have ended."""
 DIRECTORY = "CRESTLINE_JOB_DIR"
-"""environment variable by which `srun` finds the job's directory"""
+"""Environment variable with the job's directory, for `srun`."""
 
 
 class Task(TypedDict):
-    """What a supervisor runs. Paths are absolute, times in seconds."""
+    """The task of a supervisor. Paths are absolute, times in seconds."""
 
     marker: str
     argv: list[str]
@@ -49,11 +49,11 @@ class Task(TypedDict):
     time_limit: int | None
     kill_wait: float
     wake: str
-    """FIFO of the scheduler"""
+    """FIFO of the scheduler."""
 
 
 class Record(TypedDict):
-    """What happened. `state` is Slurm's word; times are seconds since the epoch, `suspended` is a duration."""
+    """The result of a job. `state` is Slurm's name. Times are seconds since the epoch, `suspended` is a duration."""
 
     state: str
     reason: str
@@ -67,21 +67,21 @@ class Record(TypedDict):
 
 
 class Usage(TypedDict):
-    """Processor time of all processes in seconds, memory of the largest one in bytes."""
+    """Processor time of all processes in seconds, and memory of the largest process in bytes."""
 
     cpu_seconds: float
     memory: int
 
 
 class Request(TypedDict):
-    """`action` is `attach`, `suspend` or `resume`."""
+    """A request. `action` is `attach`, `suspend` or `resume`."""
 
     action: str
     argv: list[str]
 
 
 class Step(TypedDict):
-    """A job step beside the batch script."""
+    """A job step besides the batch script."""
 
     id: str
     name: str
@@ -93,7 +93,7 @@ class Step(TypedDict):
 
 
 def read(path: str) -> Any:
-    """The JSON of a file, None where the file does not exist."""
+    """Return the JSON of a file, or None if the file does not exist."""
     try:
         with open(path, encoding="utf-8") as file:
             return json.load(file)
@@ -102,7 +102,7 @@ def read(path: str) -> Any:
 
 
 def write(path: str, value: Any) -> None:
-    """Replace a file by the JSON of `value`: whole or not at all, and on disk when this returns."""
+    """Replace a file by the JSON of `value` atomically. The data is on disk when the function returns."""
     temporary = f"{path}.{os.getpid()}.tmp"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with open(descriptor, "w", encoding="utf-8") as file:
@@ -113,10 +113,10 @@ def write(path: str, value: Any) -> None:
 
 
 def notify(fifo: str, line: str) -> bool:
-    """Write one line into a FIFO; False if it has no reader, or is full, so that its reader wakes anyway."""
+    """Write a line into a FIFO. Return False if it has no reader, or is full, in which case its reader wakes anyway."""
     try:
         descriptor = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
-    except OSError:  # ENXIO: it has no reader; ENOENT: not there yet
+    except OSError:  # ENXIO: the FIFO has no reader; ENOENT: the FIFO does not exist yet
         return False
     try:
         os.write(descriptor, line.encode()[:500].replace(b"\n", b" ") + b"\n")
@@ -128,7 +128,7 @@ def notify(fifo: str, line: str) -> bool:
 
 
 def claim(directory: str) -> int | None:
-    """Take the job for this process: a descriptor that holds the lock, None if another process has it."""
+    """Claim the job for this process and return the descriptor of the lock, or None if another process holds it."""
     descriptor = os.open(os.path.join(directory, CLAIM), os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -139,7 +139,7 @@ def claim(directory: str) -> int | None:
 
 
 def read_steps(directory: str) -> list[Step]:
-    """The job steps in the order of their ids; the batch script is not among them."""
+    """Return the job steps in the order of their ids, without the batch script."""
     folder = os.path.join(directory, STEPS)
     try:
         names = [name for name in os.listdir(folder) if re.fullmatch(r"\d{1,9}\.json", name, re.ASCII)]
@@ -149,7 +149,7 @@ def read_steps(directory: str) -> list[Step]:
     for name in sorted(names, key=lambda name: int(name.removesuffix(".json"))):
         try:
             step = read(os.path.join(folder, name))
-        except ValueError:  # the job itself can write there; its nonsense is not a step
+        except ValueError:  # the job can write there too; invalid content is ignored
             continue
         if isinstance(step, dict) and step.keys() == Step.__annotations__.keys():
             steps.append(cast(Step, step))
@@ -167,7 +167,7 @@ def add_step(directory: str, step: Step) -> Step:
         temporary = f"{path}.{os.getpid()}.new"
         write(temporary, numbered)
         try:
-            os.link(temporary, path)  # fails where the name is taken, and shows the step whole
+            os.link(temporary, path)  # fails if the name exists, and makes the complete step visible at once
         except FileExistsError:
             number += 1
         else:
@@ -183,7 +183,7 @@ def end_step(directory: str, step: Step, *, state: str, end: float, exit_code: i
 
 
 def outcome(status: int) -> tuple[str, int, int]:
-    """State, exit code and signal of a wait status, as Slurm puts them."""
+    """Return state, exit code and signal of a wait status in Slurm's terms."""
     if os.WIFSIGNALED(status):
         return "FAILED", 0, os.WTERMSIG(status)
     code = os.WEXITSTATUS(status)
@@ -191,7 +191,7 @@ def outcome(status: int) -> tuple[str, int, int]:
 
 
 def boot_id() -> str:
-    """Names this boot of the machine; empty where the system does not tell."""
+    """Return the id of this boot of the machine, or an empty string if the system has none."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return file.read().strip()

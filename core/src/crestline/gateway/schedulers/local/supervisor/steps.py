@@ -1,6 +1,6 @@
-"""The `srun` that jobs find: runs a program once per task, and records it as a job step.
+"""The `srun` of jobs: runs a program once per task and records it as a job step.
 
-Of srun's options `-n` (`--ntasks`) and `-N` (`--nodes`) count; the others are accepted and have no effect.
+It supports the options `-n` (`--ntasks`) and `-N` (`--nodes`). It accepts srun's other options and ignores them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from types import FrameType
 
 from crestline.gateway.schedulers.local.supervisor import records
 
-# Options of srun(1) that stand alone; a value belongs to all others.
+# Options of srun(1) without a value. All others have one.
 _FLAGS = frozenset("EHOQVXZhklquv") | {
     "contiguous", "disable-status", "exact", "exclusive", "help", "interactive", "kill-on-bad-exit", "label",
     "multi-prog", "no-allocate", "no-kill", "overcommit", "overlap", "oversubscribe", "preserve-env", "propagate",
@@ -44,7 +44,7 @@ def parse(argv: list[str]) -> tuple[dict[str, str], list[str]]:
 
 
 def run(argv: list[str]) -> int:
-    """Run the command in all tasks; returns the highest exit code, 128 and more for signals as a shell does."""
+    """Run the command in all tasks and return the highest exit code; 128 and more for signals, as a shell does."""
     options, command = parse(argv)
     directory = os.environ.get(records.DIRECTORY)
     if not command or directory is None:

@@ -1,4 +1,4 @@
-"""The life of one job: started once, watched until its last process is gone, recorded."""
+"""Starts one job, watches it until its last process has ended, and records the result."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from crestline.gateway.schedulers.local.supervisor import records
 from crestline.gateway.schedulers.local.supervisor.records import Record, Request, Step, Task, Usage
 
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
-# Signals that Python, or the program that started the gateway, may have set to something else than a program expects.
+# Signals whose handling Python, or the program that started the gateway, may have changed from the default.
 _USUAL = tuple(getattr(signal, f"SIG{name}") for name in ["CHLD", "HUP", "INT", "PIPE", "QUIT", "TERM", "XFSZ"])
 _KILL_AGAIN = 0.1  # seconds between two rounds of SIGKILL
-_RECORD_AGAIN = 1.0  # seconds
+_RECORD_AGAIN = 1.0  # seconds between two attempts to write the record
 
 
 def supervise(directory: str) -> None:
-    """Run the job of `directory`, unless another process does or it was started before.
+    """Run the job in `directory`, unless another process runs it or it was started before.
 
-    A job that was started and whose supervisor is gone is cleaned up and recorded as lost.
+    If the job was started and its supervisor has died, clean up and record the job as lost.
     """
     os.chdir(directory)
     if os.getsid(0) != os.getpid():
@@ -52,9 +52,9 @@ def _finalize_orphan(task: Task, record: Record) -> None:
 
 
 def _end(task: Task, record: Record) -> None:
-    """Record the end of the job and of the steps that did not record their own."""
+    """Record the end of the job, and of steps that did not record their own end."""
     end = record["end"] or time.time()
-    with suppress(OSError):  # steps are not worth the job's own record
+    with suppress(OSError):  # the job's record is more important than those of steps
         for step in records.read_steps("."):
             if step["end"] is None:
                 records.end_step(".", step, state="CANCELLED", end=end, exit_code=0, signal=signal.SIGKILL)
@@ -62,7 +62,7 @@ def _end(task: Task, record: Record) -> None:
         try:
             records.write(records.RECORD, record)
             break
-        except OSError as error:  # a full disk: the outcome must not be lost, so it waits for room
+        except OSError as error:  # the disk is full: wait for free space, because the result must not be lost
             print(f"cannot record the end of the job, trying again: {error}", flush=True)
             time.sleep(_RECORD_AGAIN)
     records.notify(task["wake"], os.path.basename(os.getcwd()))
@@ -71,8 +71,8 @@ def _end(task: Task, record: Record) -> None:
 class Supervisor:
     """Watches the processes of one job.
 
-    Linux gives us every orphan among the descendants of the script (we are their subreaper), so the job has ended when
-    no child is left; elsewhere the marker in their environment finds them.
+    On Linux every orphan among the descendants of the script becomes our child (we are their subreaper), so the job has
+    ended when no child is left. Elsewhere the marker in their environment finds them.
     """
 
     def __init__(self, task: Task) -> None:
@@ -98,14 +98,14 @@ class Supervisor:
         self._script = 0
         self._status: int | None = None
         self._steps: dict[int, Step] = {}
-        self._verdict: tuple[str, str] | None = None  # state and reason, where it is not the exit status that decides
+        self._verdict: tuple[str, str] | None = None  # state and reason, if they do not follow from the exit status
         self._kill_at: float | None = None
         self._limit = task["time_limit"]
         self._ran = 0.0  # seconds of running time before the last resumption
         self._resumed = time.monotonic()
 
     def run(self) -> None:
-        """Start the script and return when nothing of the job is left."""
+        """Start the script and return when all processes of the job have ended."""
         if os.path.exists(records.CANCEL):
             _end(self._task, {**self._record, "state": "CANCELLED", "start": None, "end": time.time()})
             return
@@ -145,7 +145,7 @@ class Supervisor:
         if limit_at is not None and now >= limit_at:
             self._stop("TIMEOUT", "TimeLimit")
         elif self._status is not None and self._kill_at is None:
-            self._terminate()  # the script has ended, what it left behind goes too
+            self._terminate()  # the script has ended, so end its remaining processes too
         elif self._kill_at is not None and now >= self._kill_at:
             from crestline.gateway.schedulers.local.supervisor import processes
 
@@ -175,7 +175,7 @@ class Supervisor:
                 self._status = status
             elif step := self._steps.pop(pid, None):
                 state, exit_code, number = records.outcome(status)
-                with suppress(OSError):  # a full disk; `_end` tries again
+                with suppress(OSError):  # the disk is full; `_end` tries again
                     records.end_step(".", step, state=state, end=time.time(), exit_code=exit_code, signal=number)
                 self._tell()
 
@@ -206,7 +206,7 @@ class Supervisor:
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         scale = 1 if sys.platform == "darwin" else 1024
         usage: Usage = {"cpu_seconds": used.ru_utime + used.ru_stime, "memory": used.ru_maxrss * scale}
-        with suppress(OSError):  # a full disk; it is not worth the job's own record
+        with suppress(OSError):  # the disk is full; the job's own record is more important
             records.write(records.USAGE, usage)
         self._record |= {"state": state, "reason": reason, "exit_code": exit_code, "signal": number}
         _end(self._task, {**self._record, "end": time.time()})
@@ -226,7 +226,7 @@ class Supervisor:
                 self._tell(name.removesuffix(".json"), error)
 
     def _do(self, request: Request) -> str:
-        """Do what is asked; returns what hinders it."""
+        """Carry out a request and return an error message, or an empty string."""
         if self._verdict or self._status is not None:
             return "The job is ending."
         if request["action"] == "attach":
@@ -270,8 +270,8 @@ class Supervisor:
         self._stop("NODE_FAIL", "SupervisorTerminated")
 
     def _fork(self, argv: list[str], *, step: Step | None = None) -> int:
-        """Start a program of the job: the script, or a step whose output is dropped."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # the child has our handler until it drops it
+        """Start a program of the job: the script, or a step whose output is discarded."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # the child has our handler until it resets it
         pid = os.fork()
         if pid == 0:
             _exec(self._task, argv, self._script, step)
@@ -280,7 +280,7 @@ class Supervisor:
 
 
 def _exec(task: Task, argv: list[str], group: int, step: Step | None) -> NoReturn:
-    """In the new process: turn into the program, in the process group of the script."""
+    """In the new process: replace it by the program, in the process group of the script."""
     message = ""
     environment = task["environment"]
     home = os.open(".", os.O_RDONLY)
@@ -311,7 +311,7 @@ def _exec(task: Task, argv: list[str], group: int, step: Step | None) -> NoRetur
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
-        os._exit(127)  # whatever happened, this is not a second supervisor
+        os._exit(127)  # in any case, the child must not continue as a second supervisor
 
 
 def _redirect(task: Task) -> None:
@@ -324,7 +324,7 @@ def _redirect(task: Task) -> None:
 def _open_fifo(path: str) -> int:
     with suppress(FileExistsError):
         os.mkfifo(path, 0o600)
-    return os.open(path, os.O_RDWR | os.O_NONBLOCK)  # both ways, so that it never reads as closed
+    return os.open(path, os.O_RDWR | os.O_NONBLOCK)  # read and write, so that it never reads as closed
 
 
 def _become_subreaper() -> None:
