@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 from collections.abc import Iterator
@@ -73,6 +74,15 @@ async def test_a_large_file_comes(connection: Connection, remote: Path, tmp_path
     (remote / name).write_bytes(content())
     await download(connection.files, f"{remote}/{name}", tmp_path / "here")
     assert (tmp_path / "here").read_bytes() == content()
+
+
+@pytest.mark.parametrize("name", [*NAMES[:8], *NAMES[9:]])
+async def test_a_small_file_comes(connection: Connection, remote: Path, tmp_path: Path, name: str) -> None:
+    """Its checksum is compared, which FirecREST reads from a line that has the name beside it."""
+    (remote / name).write_bytes(b"small")
+    assert await connection.files.checksum(f"{remote}/{name}", 5) == hashlib.sha256(b"small").hexdigest()
+    await download(connection.files, f"{remote}/{name}", tmp_path / "here")
+    assert (tmp_path / "here").read_bytes() == b"small"
 
 
 @with_and_without_s3

@@ -259,6 +259,16 @@ async def test_the_same_key_in_another_process_and_an_old_job(lab: System, plain
         assert (await other.submit(JobSpec(script=QUICK), key="k")).job_id == first.job_id
 
 
+async def test_the_same_key_just_after_its_job_has_ended(lab: System, plain: PlainFirecrest) -> None:
+    """The list lacks the job until the accounting has learnt of its end."""
+    job = await lab.submit(JobSpec(script=QUICK), key="k")
+    await until(lambda: plain.jobs(job.job_id)[0].is_over)
+    plain.faults.list_loses_ended = 1e6
+    async with crestline.connect(plain_site(plain), policy=OTHER_PROCESS) as other:
+        assert (await other.submit(JobSpec(script=QUICK), key="k")).job_id == job.job_id
+    assert len(plain.jobs()) == 1
+
+
 async def test_an_unknown_outcome_is_said_and_cleared_up_later(plain: PlainFirecrest) -> None:
     hasty = msgspec.structs.replace(BRISK, submit=msgspec.structs.replace(BRISK.submit, total_timeout=1.0))
     async with crestline.connect(plain_site(plain), policy=hasty) as lab:

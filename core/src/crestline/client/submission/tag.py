@@ -125,12 +125,14 @@ class _Submission:
     async def _look_before(self) -> Job | None:
         """The job of an earlier process with this key.
 
-        Lists that cannot be had do not stop the submission: the lock in the script holds also then.
+        Lists that cannot be had do not stop the submission: the lock in the script holds also then. A complete list
+        lacks a job for some seconds after its end, until Slurm's accounting has learnt of it; the lock names that job.
         """
         try:
             found = await self._lookup_stable()
         except CrestlineError:
-            found = await self._look_at_lock()
+            found = None
+        found = found or await self._look_at_lock()
         if found is None and (job_id := self._lookup.submitted(self._tag)):
             found = submitted(self._backend, self._spec, job_id)
         return found

@@ -53,6 +53,9 @@ class Faults:
     """Seconds after its start (2 to 4 in the recorded lab) in which the accounting knows a job only as a nameless
     `allocation` row: PENDING while it runs, then its end. Of an array this is the last element alone, under the array's
     plain id; the others are there only while they run, under plain ids of their own."""
+    list_loses_ended: float = 0.0
+    """Seconds after its end (2 to 3 as measured) in which a job is missing from the list, since squeue has dropped it
+    and the accounting has not learnt of it yet; by id it is found."""
     array_rows_doubled: bool = True
     """Elements that run are listed once more under plain ids of their own, and the rest that waits under the array's:
     squeue's rows beside sacct's."""
@@ -80,7 +83,9 @@ class Faults:
     quote_in_path_breaks: bool = True
     """A `'` in any path of `ops` is 500: unbalanced shell. (A stand-in never executes what follows the quote.)"""
     space_breaks_checksum: bool = True
-    """A space in the path of `ops/checksum` is 500."""
+    """A space or tab in the path of `ops/checksum` is 500."""
+    checksum_is_marked: bool = True
+    """As sha256sum prints it, the checksum begins with a backslash if the file's path has one, or a line break."""
     html_escapes_transfer_paths: bool = True
     """Transfer jobs see `&`, `<`, `>` and both quotes in paths as HTML entities."""
     offer_script_leaves_source_bare: bool = True

@@ -63,13 +63,15 @@ def view(call: Call) -> Response:
 def checksum(call: Call) -> Response:
     """SHA-256 of the file."""
     path = checked(call)
-    if " " in path and call.world.faults.space_breaks_checksum:
-        output = run(call, "sha256sum", "--", path).decode(errors="replace")
-        raise Refusal(500, f"Invalid output: {output} ")
     limit = call.world.faults.checksum_408_above
     if limit is not None and os.path.exists(path) and os.path.getsize(path) > limit:
         raise remote_failure(124, "")
-    digest = run(call, "sha256sum", "--", path).decode(errors="replace").lstrip("\\").split()[0]
+    output = run(call, "sha256sum", "--", path).decode(errors="replace")
+    if len(output.split()) > 2 and call.world.faults.space_breaks_checksum:
+        raise Refusal(500, f"Invalid output: {output} ")
+    digest = output.split()[0]
+    if not call.world.faults.checksum_is_marked:
+        digest = digest.removeprefix("\\")
     return JSONResponse({"output": {"algorithm": "SHA256", "checksum": digest}})
 
 

@@ -164,6 +164,8 @@ def _is_stale(job: Job, faults: Faults, now: float) -> bool:
 def _is_omitted(job: Job, faults: Faults) -> bool:
     if faults.list_omits_dependent and job.dependency:
         return True
+    if job.ended is not None and time.time() - job.ended < faults.list_loses_ended:
+        return True
     pattern = faults.list_omits
     return bool(pattern) and bool(re.fullmatch(pattern, job.id) or re.fullmatch(pattern, job.name))
 
