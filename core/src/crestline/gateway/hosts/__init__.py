@@ -1,4 +1,4 @@
-"""The machines that hold the files, behind the interface in `base`."""
+"""Hosts: the machines that run commands and hold files, behind the interface in `base`."""
 
 from crestline.gateway.hosts.base import Commands, Completed, Files, Host, OpenFile, TemporaryFiles
 

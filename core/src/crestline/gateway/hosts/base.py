@@ -1,4 +1,4 @@
-"""The interface behind which every machine stands."""
+"""The interface of hosts."""
 
 from __future__ import annotations
 
@@ -16,50 +16,50 @@ from crestline.wire.status import UserInfo
 from crestline.wire.tar import ArchiveLimits
 
 MAX_OUTPUT = 256 * 1024 * 1024
-"""bytes that all programs of a user may write at a time that are read as a whole"""
+"""Total size in bytes of the output of a user's programs that is read as a whole at the same time."""
 MAX_ERRORS = 4 * 1024 * 1024
-"""bytes of a program's standard error that are kept"""
+"""Maximum size in bytes of a program's standard error that is kept."""
 
 
 class OpenFile(abc.ABC):
-    """A regular file that is open for reading: it stays the same file, whatever takes its name meanwhile."""
+    """A regular file, open for reading. It remains the same file if another file takes its name meanwhile."""
 
     size: int
-    """bytes when it was opened"""
+    """Size in bytes when it was opened."""
     etag: str
-    """changes with the content (inode, size and time of modification), without quotes"""
+    """Changes with the content (inode, size and time of modification); without quotes."""
     modified: float
-    """seconds since the epoch"""
+    """Seconds since the epoch."""
 
     @abc.abstractmethod
     def chunks(self, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
-        """Bytes from `offset` on; fewer than `length` where the file ends."""
+        """Yield bytes from `offset` on, fewer than `length` at the end of the file."""
 
     @abc.abstractmethod
     async def close(self) -> None: ...
 
 
 class TemporaryFiles:
-    """Where a host writes down its temporary files: what a killed gateway leaves of them is removed later.
+    """Records a host's temporary files, so that those left by a killed gateway are removed later.
 
-    This one forgets them.
+    This implementation records nothing.
     """
 
     async def begin(self, username: str, path: str) -> None:
-        """A temporary file or directory of `username` is about to be made."""
+        """Record a temporary file or directory of `username` before its creation."""
 
     async def end(self, username: str, path: str, *, is_gone: bool) -> None:
-        """The gateway is done with it; `is_gone` says that nothing has its name any more."""
+        """Record that the gateway no longer uses it; `is_gone` says that it was removed or renamed."""
 
     async def begin_operation(self, username: str, path: str, identifier: str) -> None:
-        """Temporary files that `identifier` names are about to be made, beside `path` or below it."""
+        """Record temporary files named after `identifier`, beside `path` or below it, before their creation."""
 
     async def end_operation(self, username: str, path: str, identifier: str) -> None:
-        """None of them is there any more."""
+        """Record that none of them exists any more."""
 
 
 class Uploads(abc.ABC):
-    """Files that arrive, at once or over several requests, under a temporary name until they are whole."""
+    """Files being uploaded, in one or several requests, under a temporary name until they are complete."""
 
     @abc.abstractmethod
     async def write(self, path: str, chunks: AsyncIterator[bytes], checksum: str | None) -> None:
@@ -67,31 +67,31 @@ class Uploads(abc.ABC):
 
     @abc.abstractmethod
     async def offset(self, path: str, upload_id: str) -> int:
-        """Bytes that the unfinished upload `upload_id` of `path` has stored, 0 if there is none."""
+        """Return the number of bytes that the unfinished upload `upload_id` of `path` has stored, or 0."""
 
     @abc.abstractmethod
     async def append(self, path: str, upload_id: str, offset: int, chunks: AsyncIterator[bytes]) -> int:
-        """Append to an unfinished upload; returns the bytes stored.
+        """Append to an unfinished upload and return the number of bytes stored.
 
         Raises:
-            ConflictError: `offset` is not where it stands.
+            ConflictError: `offset` is not the end of the upload.
         """
 
     @abc.abstractmethod
     async def reserve(self, path: str, upload_id: str, size: int) -> None:
-        """Begin an upload whose pieces come in any order: its file has `size` bytes from the start.
+        """Start an upload whose parts arrive in any order. Its file has `size` bytes from the start.
 
         Raises:
-            TooLargeError: the file system has no room for it.
+            TooLargeError: the file system has too little free space.
         """
 
     @abc.abstractmethod
     async def piece(self, path: str, upload_id: str, offset: int, length: int, chunks: AsyncIterator[bytes]) -> str:
-        """Write `length` bytes at `offset` of a reserved upload; returns their MD5 in hexadecimal.
+        """Write `length` bytes at `offset` of a reserved upload and return their MD5 in hexadecimal.
 
         Raises:
-            FileMissingError: nothing was reserved.
-            InvalidRequestError: more or fewer bytes came.
+            FileMissingError: the upload was not reserved.
+            InvalidRequestError: the number of bytes differs from `length`.
         """
 
     @abc.abstractmethod
@@ -99,32 +99,33 @@ class Uploads(abc.ABC):
         """Check an upload and rename it to `path`.
 
         Raises:
-            TransferError: it has another one than `checksum`; it was dropped.
+            TransferError: the content does not match `checksum`. The upload was discarded.
         """
 
     @abc.abstractmethod
     async def discard(self, path: str, upload_id: str) -> None:
-        """Drop an upload; nothing happens where there is none."""
+        """Discard an upload, if it exists."""
 
 
 class Files(abc.ABC):
     """The files of one machine as one user sees them.
 
-    Paths are checked here and nowhere else: each method refuses one that is not inside the system's file systems. No
-    path ever reaches a shell. Methods raise the errors of `crestline.model`, with the texts that FirecREST's clients
-    match: `FileMissingError` ("... No such file or directory"), `PermissionDeniedError` ("... Permission denied"),
+    Hosts check paths, and no other layer does: each method refuses a path outside the system's file systems. Paths
+    never
+    reach a shell. Methods raise the errors of `crestline.model`, with the texts that FirecREST's clients match:
+    `FileMissingError` ("... No such file or directory"), `PermissionDeniedError` ("... Permission denied"),
     `InvalidRequestError` ("... File exists", "... Not a directory").
     """
 
     uploads: Uploads
-    """what the user sends"""
+    """The user's uploads."""
 
     @abc.abstractmethod
     def check(self, path: str) -> str:
-        """Return `path` normalised, to be stored or compared; asks no file system.
+        """Return `path` normalised, to be stored or compared, without access to the file system.
 
         Raises:
-            InvalidRequestError: it is outside the system's file systems.
+            InvalidRequestError: the path is outside the system's file systems.
         """
 
     @abc.abstractmethod
@@ -137,22 +138,22 @@ class Files(abc.ABC):
         dereference: bool = False,
         numeric: bool = False,
     ) -> Sequence[FileEntry]:
-        """A directory's entries sorted by name, or the one entry of a file."""
+        """Return a directory's entries sorted by name, or the one entry of a file."""
 
     @abc.abstractmethod
     async def entry(self, path: str) -> FileEntry:
-        """`path` itself as a listing shows it; `name` is the whole path."""
+        """Return `path` itself as an entry. Its `name` is the whole path."""
 
     @abc.abstractmethod
     async def stat(self, path: str, *, dereference: bool = False) -> FileStat:
-        """stat(2) or, without `dereference`, lstat(2)."""
+        """Return stat(2) or, without `dereference`, lstat(2)."""
 
     @abc.abstractmethod
     async def open(self, path: str) -> OpenFile:
         """Open a regular file for reading."""
 
     async def read(self, path: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
-        """Bytes from `offset` on, in chunks; errors come with the first."""
+        """Yield bytes from `offset` on, in chunks. Errors are raised before the first chunk."""
         file = await self.open(path)
         try:
             async for chunk in file.chunks(offset, length):
@@ -164,21 +165,24 @@ class Files(abc.ABC):
         """Write a whole file atomically: under a temporary name beside it, then renamed.
 
         Args:
-            checksum: hexadecimal SHA-256, or CRC-32, that the content must have.
+            path: absolute path of the file.
+            chunks: the content.
+            checksum: hexadecimal SHA-256, or CRC-32, of the content.
 
         Raises:
-            TransferError: it has another one; nothing was changed.
+            TransferError: the content does not match `checksum`. The file is unchanged.
         """
         await self.uploads.write(path, chunks, checksum)
 
     @abc.abstractmethod
     async def discard_temporary(self, path: str) -> None:
-        """Remove a temporary file or directory that a killed gateway has left, if it is there."""
+        """Remove a temporary file or directory that a killed gateway has left, if it exists."""
 
     async def discard_temporaries(self, path: str, identifier: str) -> None:
-        """Remove what a killed gateway has left of an operation (see `TemporaryFiles.begin_operation`).
+        """Remove the temporary files that a killed gateway has left of an operation (see
+        `TemporaryFiles.begin_operation`).
 
-        This removes nothing, for hosts whose operations make no such files.
+        This implementation does nothing, for hosts whose operations create no such files.
         """
 
     @abc.abstractmethod
@@ -189,48 +193,48 @@ class Files(abc.ABC):
 
     @abc.abstractmethod
     async def chmod(self, path: str, mode: str) -> FileEntry:
-        """`mode` octal, as in `755`."""
+        """Change the mode, octal as in `755`."""
 
     @abc.abstractmethod
     async def chown(self, path: str, owner: str, group: str) -> FileEntry:
-        """Empty strings leave the owner or the group as it is."""
+        """Change owner and group. Empty strings leave them unchanged."""
 
     @abc.abstractmethod
     async def remove(self, path: str) -> None:
-        """A file, or a directory with all below it."""
+        """Remove a file, or a directory with its content."""
 
     @abc.abstractmethod
     async def copy(self, source: str, target: str, *, dereference: bool = False) -> None:
-        """As `cp -r`: into `target` if that is a directory."""
+        """Copy as `cp -r`: into `target` if that is a directory."""
 
     @abc.abstractmethod
     async def move(self, source: str, target: str) -> None:
-        """As `mv`: into `target` if that is a directory."""
+        """Move as `mv`: into `target` if that is a directory."""
 
     @abc.abstractmethod
     async def checksum(self, path: str) -> Checksum: ...
 
     @abc.abstractmethod
     async def file_type(self, path: str) -> str:
-        """What file(1) says of it (`ASCII text`)."""
+        """Return the description of file(1), for example `ASCII text`."""
 
     @abc.abstractmethod
     async def compress(
         self, source: str, target: str, compression: Compression, *, pattern: str | None, dereference: bool
     ) -> None:
-        """Pack a file or directory as a tar archive; with `pattern` the files whose path it matches as a whole."""
+        """Pack a file or directory as a tar archive; with `pattern`, only files whose whole path matches."""
 
     @abc.abstractmethod
     async def extract(self, archive: str, target: str, compression: Compression) -> None:
-        """Unpack a tar archive into a directory; members that would leave it are refused."""
+        """Unpack a tar archive into a directory. Members that would leave the directory are refused."""
 
     @abc.abstractmethod
     def tar(self, path: str, members: Sequence[str] | None = None, *, gzip: bool = False) -> AsyncIterator[bytes]:
-        """A directory, or the named members below it, as one tar stream with names below the directory."""
+        """Stream a directory, or the named members below it, as tar, with names relative to the directory."""
 
     @abc.abstractmethod
     async def select(self, path: str, selections: Sequence[TarSelection]) -> Sequence[str]:
-        """The paths below `path` of what is selected; directories and files that are not there are left out."""
+        """Return the selected paths below `path`. Directories and files that do not exist are left out."""
 
     @abc.abstractmethod
     async def untar(self, path: str, chunks: AsyncIterator[bytes]) -> None:
@@ -238,7 +242,7 @@ class Files(abc.ABC):
 
     @abc.abstractmethod
     async def changed(self, path: str, checksums: dict[str, str]) -> Sequence[str]:
-        """Which of these files below `path` are absent or have another SHA-256."""
+        """Return which of these files below `path` are missing or have another SHA-256."""
 
 
 @dataclass(frozen=True)
@@ -246,7 +250,7 @@ class Completed:
     """Exit status and output of a command that has ended."""
 
     exit_status: int
-    """128 + n for one that signal n ended"""
+    """Exit status; 128 + n if signal n ended the command."""
     stdout: bytes
     stderr: bytes
 
@@ -265,32 +269,33 @@ class Commands(abc.ABC):
         cwd: str | None = None,
         timeout: float,
     ) -> Completed:
-        """Run one program to its end; whatever its exit status, that is not an error here.
+        """Run a program to its end. A non-zero exit status is not an error.
 
         Args:
             user: the POSIX user that it runs as.
-            argv: program and arguments; they reach the program as they are.
-            input: its standard input; None: nothing to read.
-            env: variables beside those of a login of `user`; others on the machine can read them.
+            argv: program and arguments, passed on unchanged.
+            input: its standard input; None: empty.
+            env: variables in addition to those of a login of `user`. Other users of the machine can read them.
             timeout: seconds after which it is ended.
 
         Raises:
-            GatewayUnavailableError: no answer in time or no connection; whether it did its work is open.
-            PermissionDeniedError: the machine does not let `user` in.
+            GatewayUnavailableError: the program did not end in time, or the connection failed. It may have had an
+                effect.
+            PermissionDeniedError: the machine refuses the login of `user`.
         """
 
 
 @dataclass(frozen=True)
 class HostSetup:
-    """What a host is made from."""
+    """The parts from which a host is created."""
 
     name: str
-    """of the system"""
+    """Name of the system."""
     guard: PathGuard
     options: Mapping[str, Any]
-    """the system's `host` table"""
+    """The system's `host` table."""
     directory: Path
-    """of the gateway, private to this system"""
+    """A directory of the gateway, private to this system."""
     archives: ArchiveLimits = field(default_factory=ArchiveLimits)
     temporary_files: TemporaryFiles = field(default_factory=TemporaryFiles)
 
@@ -299,64 +304,64 @@ class Host(Commands):
     """A machine of a system: runs commands and serves files as each user."""
 
     acts_as_gateway: ClassVar[bool] = False
-    """whether all users' files and commands are those of the gateway's own account, on its own machine"""
+    """Whether all users' files and commands belong to the gateway's own account, on its own machine."""
     name: str
     secret_files: Sequence[Path] = ()
-    """secrets that the host made in its directory; gateways on one database share them"""
+    """Secrets that the host created in its directory. Gateways on one database share them."""
 
     @classmethod
     @abc.abstractmethod
     def create(cls, setup: HostSetup) -> Host:
-        """Make the host, not yet started.
+        """Create a host, which `start` starts.
 
         Raises:
-            ConfigError: an option is missing, unknown or cannot be used.
+            ConfigError: an option is missing, unknown or invalid.
         """
 
     async def start(self) -> None:
-        """Take up work; called once in the event loop that all other calls come from."""
+        """Start background tasks. Called once, in the event loop of all later calls."""
 
     async def stop(self) -> None:
-        """Close all connections and stop all tasks; jobs continue."""
+        """Close all connections and stop all tasks. Jobs continue."""
 
     async def diagnose(self, name: str) -> AsyncIterator[Check]:
-        """What `crestline doctor` says of the machine without a login.
+        """Yield the checks of `crestline doctor` that need no login.
 
         Args:
-            name: of the check.
+            name: name of the check.
         """
         return
         yield
 
     @abc.abstractmethod
     def files(self, user: str) -> Files:
-        """The machine's files as `user` sees them."""
+        """Return the machine's files as `user` sees them."""
 
     @abc.abstractmethod
     async def user_info(self, user: str) -> UserInfo:
-        """Ids and groups of `user`; `accounts` is the scheduler's to say."""
+        """Return ids and groups of `user`. The scheduler adds `accounts`."""
 
     async def uid(self, user: str) -> int | None:
-        """The uid that `user` has there; None where that is unknown, or all users act as the gateway's own account.
+        """Return the uid of `user` on the machine, or None if it is unknown or all users act as the gateway's account.
 
         Raises:
-            GatewayUnavailableError: the machine does not answer.
-            PermissionDeniedError: it does not let `user` in.
+            GatewayUnavailableError: the machine does not respond.
+            PermissionDeniedError: the machine refuses the login of `user`.
         """
         return None
 
     @abc.abstractmethod
     async def ping(self) -> None:
-        """Ask for a sign of life.
+        """Probe the machine.
 
         Raises:
-            GatewayUnavailableError: none came.
+            GatewayUnavailableError: the machine does not respond.
         """
 
     @abc.abstractmethod
     async def ping_path(self, path: str) -> None:
-        """Ask whether a file system answers.
+        """Probe a file system.
 
         Raises:
-            GatewayUnavailableError: it does not, or is not there.
+            GatewayUnavailableError: the file system does not respond or does not exist.
         """

@@ -1,4 +1,4 @@
-"""File modes as chmod(1) takes them: octal (`755`), or symbolic (`u+x,go-w`)."""
+"""File modes of chmod(1): octal (`755`) or symbolic (`u+x,go-w`)."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ _OCTAL = re.compile(r"0?[0-7]{1,4}")
 _CLAUSE = re.compile(r"[ugoa]*(?:[-+=](?:[rwxXst]+|[ugo])?)+")
 _ACTION = re.compile(r"([-+=])([rwxXstugo]*)")
 _LONGEST = 256
-"""characters; more than any meaningful mode"""
+"""Maximum number of characters, more than any meaningful mode."""
 
 _SHIFTS = {"u": 6, "g": 3, "o": 0}
 _BITS = {"r": 4, "w": 2, "x": 1}
 _SPECIAL = {"u": 0o4000, "g": 0o2000}
 _UMASK = 0o022
-"""what a clause that names none of u, g, o and a leaves alone: the usual mask of a login"""
+"""Bits that a clause without u, g, o and a does not change: the usual umask of a login."""
 
 
 def check_mode(mode: str) -> str:
-    """`mode` if chmod(1) takes it.
+    """Return `mode` if chmod(1) accepts it.
 
     Raises:
-        InvalidRequestError: neither octal nor symbolic.
+        InvalidRequestError: the mode is neither octal nor symbolic.
     """
     if _OCTAL.fullmatch(mode):
         return mode
@@ -36,10 +36,10 @@ def check_mode(mode: str) -> str:
 
 
 def apply_mode(mode: str, current: int, *, is_directory: bool) -> int:
-    """The permission bits that a file with the bits `current` has after `chmod mode`.
+    """Return the permission bits of a file with the bits `current` after `chmod mode`.
 
     Raises:
-        InvalidRequestError: neither octal nor symbolic.
+        InvalidRequestError: the mode is neither octal nor symbolic.
     """
     if _OCTAL.fullmatch(check_mode(mode)):
         return int(mode, 8)
@@ -64,7 +64,7 @@ def _apply(who: str, operator: str, permissions: str, current: int, *, is_direct
     if operator == "-":
         return current & ~value
     cleared = sum(7 << _SHIFTS[each] for each in classes)
-    # As coreutils: of a directory the set-id bits stay unless they are named.
+    # As in coreutils, a directory keeps its set-id bits unless the mode names them.
     if not is_directory or "s" in permissions:
         cleared |= sum(_SPECIAL.get(each, 0) for each in classes)
     if not who or "a" in who or "o" in who:
@@ -73,7 +73,7 @@ def _apply(who: str, operator: str, permissions: str, current: int, *, is_direct
 
 
 def _bits(permissions: str, current: int, *, is_directory: bool) -> int:
-    if permissions in _SHIFTS:  # `g=u`
+    if permissions in _SHIFTS:  # such as `g=u`
         return current >> _SHIFTS[permissions] & 7
     bits = 0
     for each in permissions:

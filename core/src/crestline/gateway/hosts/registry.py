@@ -16,28 +16,28 @@ from crestline.gateway.hosts.base import Host, HostSetup
 from crestline.plugins import load_plugin
 
 GROUP = "crestline.hosts"
-"""the entry point group"""
+"""The entry point group."""
 
 
 def host_class(options: Mapping[str, Any]) -> type[Host]:
-    """The class that the `type` of a system's `host` table names.
+    """Return the class for the `type` of a system's `host` table.
 
     Raises:
-        ConfigError: there is none of that name, or it cannot be imported.
+        ConfigError: the type is unknown, or its class cannot be imported.
     """
     return _class_of(str(options.get("type", "this_machine")))
 
 
 def create_host(setup: HostSetup) -> Host:
-    """The host that `type = "..."` names, not yet started.
+    """Create the host of the given type, which `start` starts.
 
     Raises:
-        ConfigError: there is none of that name, or its options are wrong.
+        ConfigError: the type is unknown, or an option is invalid.
     """
     return host_class(setup.options).create(setup)
 
 
-@cache  # asked for at each request
+@cache  # called for each request
 def _class_of(kind: str) -> type[Host]:
     found: type[Host] = load_plugin(GROUP, kind, "kind of host")
     return found

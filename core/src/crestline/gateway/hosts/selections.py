@@ -1,4 +1,4 @@
-"""Which files of a directory a request selects, and in which order they are listed."""
+"""Selects files of a directory for a request, and defines the order of listings."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from crestline.model import InvalidRequestError, TooLargeError
 from crestline.wire.extensions import TarSelection
 
 MAX_SELECTIONS = 10_000
-"""directories that one request may select in"""
+"""Maximum number of directories in which one request can select files."""
 MAX_PATTERNS = 1000
-"""patterns in one request; names as they are do not count"""
+"""Maximum number of patterns in one request. Plain names do not count."""
 MAX_COMPARISONS = 20_000_000
-"""of patterns with names of files in one request: some ten seconds of one thread"""
+"""Maximum number of comparisons of patterns with file names in one request: about ten seconds of one thread."""
 _COMPARISONS_AT_ONCE = 1000
 _MAX_PATTERN = 4096
 _QUOTED = re.compile(r"\[([*?[])\]")
 _WILDCARD = re.compile(r"[*?[]")
 _PATTERN_MEMORY = 8 * 1024 * 1024
-"""bytes that the automaton of a pattern may take"""
-# Backslash and a letter or sign, where find(1) and RE2 differ in what that means.
+"""Maximum size in bytes of a pattern's automaton."""
+# Escape sequences that find(1) and RE2 interpret differently.
 _ESCAPES = {"(": "(?:", ")": ")", "|": "|", "<": r"\b", ">": r"\b", "`": r"\A", "'": r"\z"}
 _SAME_ESCAPES = "wWbB"
 _BRACKET = re.compile(r"\[\^?\]?(?:\[:[a-z]+:\]|\[[.=][^\]]*\]|[^\]])*\]", re.DOTALL)
 
 
 class Selector:
-    """Chooses the files of one request, in a thread and within limits."""
+    """Selects the files of one request, in a thread and within limits."""
 
     def __init__(self, selections: Sequence[TarSelection]) -> None:
         """Check the number of patterns and their lengths.
 
         Raises:
-            TooLargeError: there are too many selections or patterns, or one is longer than a path.
+            TooLargeError: the number of selections or patterns is too large, or one is longer than a path.
         """
         patterns = [pattern for each in selections for pattern in each.patterns]
         if len(selections) > MAX_SELECTIONS or sum(map(_is_pattern, patterns)) > MAX_PATTERNS:
@@ -55,9 +55,10 @@ class Selector:
 
         Args:
             ages: path below the directory -> nanoseconds since the epoch of the last change.
+            selection: the selection.
 
         Raises:
-            TooLargeError: there are too many patterns for so many files.
+            TooLargeError: the number of patterns is too large for the number of files.
         """
         found = set()
         if selection.since is not None and (since := ages.get(selection.since)) is not None:
@@ -89,16 +90,16 @@ def _is_pattern(text: str) -> bool:
 
 
 def listing_order(path: str) -> str:
-    """Sorts as `ls -R` goes: the entries of a directory, then those of its first directory, and so on."""
+    """Sort key of `ls -R`: the entries of a directory, then those of its first directory, and so on."""
     directory, _, name = path.rpartition("/")
     return directory.replace("/", "\1") + "\0" + name
 
 
 def path_pattern(pattern: str) -> Callable[[str], bool]:
-    """Whether a whole path matches an expression as find(1) takes it by default, in time linear in the path.
+    """Return a function that matches whole paths against an expression of find(1), in time linear in the path.
 
     Raises:
-        InvalidRequestError: invalid expression, or one with a back reference, which takes longer than that.
+        InvalidRequestError: invalid expression, or one with a back reference, which cannot be matched in linear time.
     """
     import re2
 
@@ -116,7 +117,7 @@ def path_pattern(pattern: str) -> Callable[[str], bool]:
 
 def _as_re2(pattern: str) -> str:
     parts: list[str] = []
-    at_start = True  # of the expression, a group or an alternative, where a repetition is a character
+    at_start = True  # at the start of the expression, a group or an alternative, a repetition sign is a character
     position = 0
     while position < len(pattern):
         each = pattern[position]
@@ -155,7 +156,7 @@ def _as_re2(pattern: str) -> str:
 
 
 def _by_bytes(text: str) -> str:
-    """One character for each byte, so that every name of a file can be matched."""
+    """Map each byte to a character, so that every file name can be matched."""
     return os.fsencode(text).decode("latin-1")
 
 

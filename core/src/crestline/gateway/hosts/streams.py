@@ -1,4 +1,4 @@
-"""Bytes on their way to a file, and the name they have until they are all there."""
+"""Streams of bytes into files, their checksums, and temporary names."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Protocol
 from crestline.model.crc32 import Crc32
 
 BLOCK = 1024 * 1024
-"""bytes that move per step"""
+"""Size in bytes of a block."""
 
 
 async def blocks(chunks: AsyncIterator[bytes], size: int = BLOCK) -> AsyncIterator[bytes]:
-    """The same bytes in pieces of at least `size`, the last one smaller: fewer steps."""
+    """Combine chunks into blocks of at least `size` bytes, the last one smaller."""
     waiting: list[bytes] = []
     held = 0
     async for chunk in chunks:
@@ -28,7 +28,7 @@ async def blocks(chunks: AsyncIterator[bytes], size: int = BLOCK) -> AsyncIterat
 
 
 class Digest(Protocol):
-    """What is made of bytes as they pass."""
+    """An incremental checksum."""
 
     def update(self, block: bytes, /) -> None: ...
 
@@ -36,17 +36,17 @@ class Digest(Protocol):
 
 
 def digest_of(checksum: str) -> Digest:
-    """An empty digest of the kind of this hexadecimal checksum: CRC-32 or SHA-256."""
+    """Return an empty checksum of the kind of this hexadecimal one: CRC-32 or SHA-256."""
     return Crc32() if is_crc32(checksum) else hashlib.sha256()
 
 
 def is_crc32(checksum: str) -> bool:
-    """Whether this hexadecimal checksum is one, by its length."""
+    """Whether this hexadecimal checksum is a CRC-32, by its length."""
     return len(checksum) == 8
 
 
 def temporary_of(target: str, identifier: str) -> str:
-    """The temporary name for `target`, in the same directory, the same for the same identifier."""
+    """Return the temporary name for `target`, in the same directory, which depends only on `identifier`."""
     directory, name = os.path.split(target)
     digest = hashlib.sha256(os.fsencode(f"{name}\0{identifier}")).hexdigest()[:32]
     return os.path.join(directory, f".crestline-{digest}.part")

@@ -1,4 +1,4 @@
-"""Threads for work that would hold the event loop, with a share for each user."""
+"""Threads for blocking work, with a limit for each user."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _abandoned: ContextVar[threading.Event | None] = ContextVar("_abandoned", defaul
 
 
 def check_cancelled() -> None:
-    """Stop the work of a thread whose caller does not wait any more.
+    """Stop the work of a thread if its caller no longer waits.
 
-    anyio's function of this name sees a cancelled scope, but not a cancelled task.
+    anyio's function with this name detects a cancelled scope, but not a cancelled task.
 
     Raises:
         asyncio.CancelledError: the caller was cancelled, by a scope or as a task.
@@ -32,13 +32,13 @@ def check_cancelled() -> None:
 
 
 class ThreadShares:
-    """So many threads, of which one user has a share at most: the others find the rest free."""
+    """A pool of threads. One user can use only a share of it, so that others always find free threads."""
 
     def __init__(self, threads: int, share: int) -> None:
         self._shares = UserShares(threads, share)
 
     async def run(self, user: str, work: Callable[[], T]) -> T:
-        """Call `work` in a thread, once the user's share and the whole have one free."""
+        """Call `work` in a thread once the user's share and the pool have a free one."""
         async with self._shares.of(user):
             abandoned = threading.Event()
             _abandoned.set(abandoned)  # the thread gets a copy of this context

@@ -1,6 +1,6 @@
-"""The machine that the gateway runs on; all users' files and commands belong to the gateway's own OS user.
+"""The gateway's own machine. All users' files and commands belong to the gateway's own account.
 
-`machine` is the host and `files` its files. `listing`, `content`, `uploads`, `trees`, `archives`, `unpacking` and
+`machine` has the host and `files` its files. `listing`, `content`, `uploads`, `trees`, `archives`, `unpacking` and
 `kind` implement the operations, `workers` has their threads, and `errors` the messages.
 """
 

@@ -1,9 +1,10 @@
-"""Opening below the served file systems: every path of this machine goes through here.
+"""Opens files below the served file systems. All paths of this machine pass through this module.
 
-A path is resolved and opened in one step, relative to descriptors of directories. So it does not matter what is put in
-the place of a directory or file meanwhile: links are followed only here, and only where they lead to something served.
-`openat2(2)` does this in the kernel (Linux 5.6); where it is absent, or a link leads from one tree into another, the
-path is walked name by name, each opened with `O_NOFOLLOW`.
+A path is resolved and opened in one step, relative to descriptors of directories. Therefore it has no effect if another
+process replaces a directory or file meanwhile: only this module follows links, and only to served targets.
+`openat2(2)` does this in the kernel (Linux 5.6). If the kernel lacks it, or a link leads from one tree into another,
+the
+module walks the path name by name and opens each with `O_NOFOLLOW`.
 """
 
 from __future__ import annotations
@@ -24,23 +25,23 @@ from crestline.gateway.paths import PathGuard, is_inside
 _SEARCH = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_LINKS = 40
-"""links that one path may lead through, as in the kernel"""
+"""Maximum number of links in one path, as in the kernel."""
 _MAX_HELD = 64
-"""directories above that are kept open on the way down"""
+"""Maximum number of parent directories that a walk keeps open."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class Directory:
-    """An open directory. Names in it are taken as they are: no method follows a link at its end."""
+    """An open directory. Methods take names literally and never follow a link at the end."""
 
     __slots__ = ("_descriptor", "path")
 
     def __init__(self, descriptor: int, path: str) -> None:
         self._descriptor = descriptor
         self.path = path
-        """where it was when it was opened, for messages"""
+        """Path at the time of opening, for messages."""
 
     def __enter__(self) -> Self:
         return self
@@ -51,7 +52,7 @@ class Directory:
         self.close()
 
     def close(self) -> None:
-        """Close it; nothing happens the second time."""
+        """Close the directory. A second call has no effect."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
@@ -60,19 +61,19 @@ class Directory:
         return self._descriptor
 
     def path_of(self, name: str) -> str:
-        """The path of a name in it, for messages."""
+        """Return the path of a name in it, for messages."""
         return self.path if name == "." else f"{self.path.rstrip('/')}/{name}"
 
     def open(self, name: str, flags: int, mode: int = 0o600) -> int:
-        """open(2); a link in the place of `name` is an error."""
+        """open(2). A link with this name is an error."""
         return self._do(name, os.open, name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=self._descriptor)
 
     def enter(self, name: str) -> Directory:
-        """The directory `name`, open for reading."""
+        """Open the directory `name` for reading."""
         return Directory(self._do(name, os.open, name, _READ, dir_fd=self._descriptor), self.path_of(name))
 
     def names(self) -> list[str]:
-        """All names in it, sorted. It must be open for reading."""
+        """Return all names in it, sorted. It must be open for reading."""
         return sorted(self._do(".", os.listdir, self._descriptor))
 
     def lstat(self, name: str) -> os.stat_result:
@@ -80,7 +81,7 @@ class Directory:
         return self._do(name, os.stat, name, dir_fd=self._descriptor, follow_symlinks=False)
 
     def exists(self, name: str) -> bool:
-        """Whether anything has this name, a link that leads nowhere included."""
+        """Whether the name exists, including as a dangling link."""
         try:
             self.lstat(name)
         except FileNotFoundError:
@@ -112,7 +113,7 @@ class Directory:
         self._do(name, os.rmdir, name, dir_fd=self._descriptor)
 
     def chmod(self, name: str, mode: int) -> None:
-        """chmod(2) of what is not a link."""
+        """chmod(2). A link is an error."""
         if not hasattr(os, "O_PATH"):
             self._do(name, os.chmod, name, mode, dir_fd=self._descriptor, follow_symlinks=False)
             return
@@ -120,7 +121,8 @@ class Directory:
         try:
             if stat.S_ISLNK(os.fstat(descriptor).st_mode):
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), self.path_of(name))
-            self._do(name, os.chmod, f"/proc/self/fd/{descriptor}", mode)  # Linux has no fchmodat without links
+            # Linux has no fchmodat that does not follow links
+            self._do(name, os.chmod, f"/proc/self/fd/{descriptor}", mode)
         finally:
             os.close(descriptor)
 
@@ -129,7 +131,7 @@ class Directory:
         self._do(name, os.chown, name, uid, gid, dir_fd=self._descriptor, follow_symlinks=False)
 
     def utime(self, name: str, seconds: float) -> None:
-        """Set access and modification time, seconds since the epoch, without following a link."""
+        """Set access and modification time, in seconds since the epoch, without following a link."""
         self._do(name, os.utime, name, (seconds, seconds), dir_fd=self._descriptor, follow_symlinks=False)
 
     def rename(self, name: str, directory: Directory, new_name: str) -> None:
@@ -138,22 +140,22 @@ class Directory:
         self._do(name, os.rename, name, new_name, src_dir_fd=self._descriptor, dst_dir_fd=there)
 
     def link(self, name: str, directory: Directory, new_name: str) -> None:
-        """A second name for a file, in `directory`."""
+        """link(2) to a name in `directory`."""
         there = directory._descriptor
         self._do(name, os.link, name, new_name, src_dir_fd=self._descriptor, dst_dir_fd=there, follow_symlinks=False)
 
     def link_descriptor(self, descriptor: int, name: str) -> None:
-        """Give an open file that has no name one."""
+        """Give an open file without a name the name `name`."""
         source = f"/proc/self/fd/{descriptor}"
         self._do(name, os.link, source, name, dst_dir_fd=self._descriptor, follow_symlinks=True)
 
     def room(self) -> int:
-        """Bytes that are free on its file system."""
+        """Return the free bytes of its file system."""
         status = self._do(".", os.fstatvfs, self._descriptor)
         return status.f_bavail * status.f_frsize
 
     def is_at_or_below(self, status: os.stat_result) -> bool:
-        """Whether it is the directory that `status` is of, or below it."""
+        """Whether the directory is the one with this status, or below it."""
         at = os.dup(self._descriptor)
         try:
             while True:
@@ -163,7 +165,7 @@ class Directory:
                 above = os.open("..", _SEARCH, dir_fd=at)
                 os.close(at)
                 at = above
-                if os.path.samestat(os.fstat(at), here):  # the root of everything
+                if os.path.samestat(os.fstat(at), here):  # the root directory
                     return False
         finally:
             os.close(at)
@@ -171,13 +173,13 @@ class Directory:
     def _do(self, name: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return work(*args, **kwargs)
-        except OSError as error:  # it knows the name alone
+        except OSError as error:  # a mount that only its name identifies
             error.filename, error.filename2 = self.path_of(name), None
             raise
 
 
 class Place:
-    """A name in an open directory: what a path has led to. Nothing need be there."""
+    """A name in an open directory: the target of a path. It need not exist."""
 
     __slots__ = ("directory", "name")
 
@@ -187,29 +189,29 @@ class Place:
 
     @property
     def path(self) -> str:
-        """For messages."""
+        """Path for messages."""
         return self.directory.path_of(self.name)
 
 
 class ServedTrees:
-    """The file systems of a guard as they are on this machine."""
+    """The file systems of a guard on this machine."""
 
     def __init__(self, guard: PathGuard) -> None:
         self._guard = guard
         self.check = guard.check
         roots = [(root, os.path.realpath(root)) for root in guard.roots]
         real = sorted({real for _, real in roots}, key=len)
-        # A tree below another one is reached by way of the outer one: its users may exchange the way to it.
+        # A tree below another one is reached through the outer one, because users of that one can replace its path.
         self._roots = [root for root in real if not any(is_inside(root, other) for other in real if other != root)]
         self._names = sorted(roots, key=lambda each: len(each[0]), reverse=True)
 
     @contextmanager
     def locate(self, path: str, *, follow: bool = False) -> Iterator[Place]:
-        """Where `path` leads; with `follow` a link at its end is followed as well.
+        """Resolve `path`; with `follow`, also a link at its end.
 
         Raises:
-            InvalidRequestError: out of what is served.
-            OSError: a directory on the way does not exist, or is not a directory.
+            InvalidRequestError: the path is outside the served file systems.
+            OSError: a directory of the path does not exist, or is not a directory.
         """
         place = self.open_place(path, follow=follow)
         try:
@@ -218,7 +220,7 @@ class ServedTrees:
             place.directory.close()
 
     def open_place(self, path: str, *, follow: bool = False) -> Place:
-        """As `locate`; the caller closes its directory."""
+        """As `locate`, but the caller closes the directory."""
         path = self._guard.check(path)
         root, below = self._split(path)
         above, _, name = below.rpartition("/")
@@ -231,14 +233,15 @@ class ServedTrees:
         return self._walk(path, follow)
 
     def directory(self, path: str) -> Directory:
-        """The directory that `path` leads to, open for reading."""
+        """Open the directory at `path` for reading."""
         with self.locate(path, follow=True) as place:
             found = place.directory.enter(place.name)
             found.path = self._guard.check(path)
             return found
 
     def make_directory(self, path: str) -> tuple[Directory, int]:
-        """The directory `path`, open for reading, made with those above it where absent; and how many were made."""
+        """Create the directory `path` with its missing parents, and return it open for reading with the number
+        created."""
         absent: list[str] = []
         made = 0
         while True:
@@ -262,7 +265,7 @@ class ServedTrees:
                 directory.mkdir(name)
                 made += 1
             except FileExistsError:
-                pass  # it is there by now, or is not a directory, as `enter` says
+                pass  # it exists by now, or it is not a directory, which `enter` reports
             except BaseException:
                 directory.close()
                 raise
@@ -272,7 +275,7 @@ class ServedTrees:
         return directory, made
 
     def holds_a_root(self, place: Place) -> bool:
-        """Whether a served file system is there or below: it must not be removed or renamed."""
+        """Whether a served file system is at this place or below it, so that it must not be removed or renamed."""
         status = place.directory.lstat(place.name)
         for root in {*self._roots, *(real for _, real in self._names)}:
             try:
@@ -285,7 +288,7 @@ class ServedTrees:
         return False
 
     def _split(self, path: str) -> tuple[str, str]:
-        """The outermost tree that an absolute path is in, and the path below it."""
+        """Return the outermost tree that contains an absolute path, and the path below it."""
         named = [f"{real}{path[len(root.rstrip('/')) :]}" for root, real in self._names if is_inside(path, root)]
         for candidate in (named[0] if named else path, os.path.realpath(path)):  # `/home` may be a link to `/users`
             for root in self._roots:
@@ -294,7 +297,7 @@ class ServedTrees:
         raise self._guard.outside(path)
 
     def _walk(self, path: str, follow: bool) -> Place:
-        """As the kernel walks, but for links that lead to another tree, and those that lead out."""
+        """Resolve a path as the kernel does, except links to another tree and links that leave the trees."""
         root, below = self._split(path)
         held = _Held(root)
         waiting = below.split("/")[::-1] if below else []
@@ -332,14 +335,15 @@ class ServedTrees:
 
 
 class _Held:
-    """The directories of one walk, from a root down; the last few of them are open."""
+    """The directories of a walk, from a root down. The last few are open."""
 
     def __init__(self, root: str) -> None:
         self._open = deque([os.open(root, _SEARCH)])
         self._closed = 0
 
     def enter(self, name: str, *, last: bool, follow: bool) -> str | bool | None:
-        """Go down into `name`: None. A link: where it points. True: it is the end, and what is wanted itself."""
+        """Descend into `name` and return None. For a link, return its target. Return True if it is the end of the
+        path."""
         if last and not follow:
             return True
         try:
@@ -360,7 +364,7 @@ class _Held:
         return None
 
     def leave(self) -> bool:
-        """Go up; False at the root."""
+        """Ascend; return False at the root."""
         if len(self._open) > 1:
             os.close(self._open.pop())
             return True
@@ -369,7 +373,7 @@ class _Held:
         return False
 
     def take(self) -> int:
-        """The descriptor of where the walk is, which the caller closes."""
+        """Return the descriptor of the current directory, which the caller closes."""
         return self._open.pop()
 
     def close(self) -> None:
@@ -388,14 +392,14 @@ class _OpenHow(ctypes.Structure):
     _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
 
 
-_OPENAT2 = 437  # on every architecture but alpha
+_OPENAT2 = 437  # on every architecture except alpha
 _RESOLVE_NO_MAGICLINKS, _RESOLVE_BENEATH = 0x02, 0x08
 _HOW = _OpenHow(_SEARCH, 0, _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS)
 _libc: Any = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 def _open_beneath(root: str, below: str) -> int | None:
-    """The directory `below` a root, by openat2(2); None where only a walk can tell."""
+    """Open the directory `below` a root by openat2(2); None if only a walk can resolve it."""
     top = os.open(root, _SEARCH)
     if not below:
         return top
@@ -408,7 +412,7 @@ def _open_beneath(root: str, below: str) -> int | None:
         if found >= 0:
             return found
         number = ctypes.get_errno()
-        # A link that leads out, or elsewhere; something that moved; an old kernel; a sandbox without this call.
+        # A link that leaves the tree, a renamed directory, an old kernel, or a sandbox without this call.
         if number in (errno.EXDEV, errno.ELOOP, errno.EAGAIN, errno.ENOSYS, errno.EPERM):
             return None
         raise OSError(number, os.strerror(number), f"{root.rstrip('/')}/{below}")

@@ -1,4 +1,4 @@
-"""Programs on this machine, as the gateway's own OS user."""
+"""Runs programs on this machine, as the gateway's own account."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ async def run(
 ) -> Completed:
     """See `Commands.run`.
 
-    A program that is not installed ends with exit status 127, as in a shell. The input is a file, not a pipe: a program
-    may end before it has read any of it, and uvloop raises RuntimeError where a pipe's reader is gone.
+    A program that is not installed ends with exit status 127, as in a shell. The input is a file and not a pipe,
+    because a
+    program may end before it has read any of it, and uvloop raises RuntimeError if a pipe has no reader.
     """
     stdin: int | IO[bytes] = asyncio.subprocess.DEVNULL
     if input is not None:
@@ -54,11 +55,11 @@ async def run(
 async def _completed(
     process: asyncio.subprocess.Process, name: str, out: asyncio.StreamReader, err: asyncio.StreamReader, timeout: float
 ) -> Completed:
-    """Read what a program writes until it has ended, or end it.
+    """Read the output of a program until it has ended, or end it.
 
     Raises:
-        GatewayUnavailableError: it did not end within `timeout` seconds.
-        TooLargeError: it wrote more than a program may.
+        GatewayUnavailableError: the program did not end within `timeout` seconds.
+        TooLargeError: the program wrote more than the limit.
     """
     try:
         async with asyncio.timeout(timeout):
@@ -69,7 +70,7 @@ async def _completed(
             f"{name} did not answer within {timeout:g} s.", hint="Try again later.", retry_after=5
         ) from None
     finally:
-        if process.returncode is None:  # out of time, or the request was given up
+        if process.returncode is None:  # out of time, or the request was cancelled
             os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
     status = process.returncode or 0
@@ -77,10 +78,10 @@ async def _completed(
 
 
 async def _whole(stream: asyncio.StreamReader) -> bytes:
-    """All that a stream brings.
+    """Read a whole stream.
 
     Raises:
-        TooLargeError: more than a program may write.
+        TooLargeError: the stream is larger than the limit.
     """
     chunks: list[bytes] = []
     size = 0
@@ -93,7 +94,7 @@ async def _whole(stream: asyncio.StreamReader) -> bytes:
 
 
 async def _head(stream: asyncio.StreamReader) -> bytes:
-    """The first bytes of what a stream brings, which is read to its end."""
+    """Return the first bytes of a stream, and read it to its end."""
     kept = bytearray()
     while chunk := await stream.read(_CHUNK):
         kept += chunk[: MAX_ERRORS - len(kept)]
@@ -102,9 +103,9 @@ async def _head(stream: asyncio.StreamReader) -> bytes:
 
 @contextlib.asynccontextmanager
 async def _pipe() -> AsyncIterator[tuple[asyncio.StreamReader, IO[bytes]]]:
-    """A pipe that this process reads, and the end that a program writes to.
+    """Create a pipe: a reader for this process, and the end to which a program writes.
 
-    asyncio's own pipes keep `Process.wait` waiting while they are full, or while a grandchild holds them.
+    With asyncio's own pipes, `Process.wait` does not return while they are full or a grandchild holds them open.
     """
     reading, writing = os.pipe()
     reader = asyncio.StreamReader()
@@ -119,7 +120,7 @@ async def _pipe() -> AsyncIterator[tuple[asyncio.StreamReader, IO[bytes]]]:
 
 
 def _file_with(content: bytes) -> IO[bytes]:
-    """An open file of no name, to be read from its beginning."""
+    """Return an open file without a name, positioned at its start."""
     file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
     file.write(content)
     file.seek(0)
@@ -127,6 +128,6 @@ def _file_with(content: bytes) -> IO[bytes]:
 
 
 def _with_usual_limit(argv: Sequence[str]) -> Sequence[str]:
-    """Let the program have the limit of file descriptors that the gateway was started with."""
+    """Give the program the limit of file descriptors with which the gateway was started."""
     limit = inherited_descriptor_limit()
     return argv if limit is None else [*_LIMITED, str(limit), *argv]

@@ -1,4 +1,4 @@
-"""Reading files, and writing them so that no reader ever sees half a file."""
+"""Reads files, and writes them so that readers never see an incomplete file."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ class LocalFile(OpenFile):
             self._descriptor = -1
 
     def __del__(self) -> None:
-        if self._descriptor >= 0:  # an answer that no client began to read
+        if self._descriptor >= 0:  # no client began to read the response
             os.close(self._descriptor)
 
 
 def open_regular(directory: Directory, name: str) -> int:
-    """A descriptor of a regular file, to read it."""
-    # O_NONBLOCK: opening a named pipe must not wait for its writer.
+    """Open a regular file for reading and return its descriptor."""
+    # O_NONBLOCK: opening a named pipe must not wait for a writer.
     descriptor = directory.open(name, os.O_RDONLY | os.O_NONBLOCK)
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode):
@@ -65,13 +65,13 @@ def open_regular(directory: Directory, name: str) -> int:
 
 
 def open_path(trees: ServedTrees, path: str) -> int:
-    """A descriptor of the regular file that `path` leads to."""
+    """Open the regular file at `path` and return its descriptor."""
     with trees.locate(path, follow=True) as place:
         return open_regular(place.directory, place.name)
 
 
 def check_target(place: Place) -> None:
-    """Raise what keeps a file from being written there."""
+    """Raise an error if a file cannot be written at this place."""
     try:
         status = place.directory.lstat(place.name)
     except FileNotFoundError:
@@ -83,7 +83,7 @@ def check_target(place: Place) -> None:
 
 
 def open_target(trees: ServedTrees, path: str) -> Place:
-    """Where a file named `path` is to be written; the caller closes its directory."""
+    """Resolve the path of a file to write. The caller closes the directory."""
     place = trees.open_place(path, follow=True)
     try:
         check_target(place)
@@ -94,9 +94,9 @@ def open_target(trees: ServedTrees, path: str) -> Place:
 
 
 def create(place: Place, name: str | None = None) -> tuple[int, str | None]:
-    """A descriptor of a new file beside `place`, and its name: `name`, or one of its own.
+    """Create a file beside `place` and return its descriptor and its name, which is `name` or a random one.
 
-    It has none where the file system can do so: then nothing stays of it, whatever ends the gateway.
+    If the file system supports it, the file has no name, so that it disappears if the gateway dies.
     """
     if _NAMELESS and os.path.isdir("/proc/self/fd"):
         try:
@@ -110,10 +110,12 @@ def create(place: Place, name: str | None = None) -> tuple[int, str | None]:
 
 @contextmanager
 def replacing(place: Place, name: str, mode: int | None = None) -> Iterator[int]:
-    """A descriptor of a new temporary file that becomes `place` at the end, or vanishes on an error.
+    """Create a temporary file that replaces `place` at the end, or is removed after an error; yields its descriptor.
 
     Args:
-        name: what the file is called where it needs a name, the same for a whole operation.
+        place: the file to replace.
+        name: name of the temporary file if it needs one, the same for a whole operation.
+        mode: permissions of the new file; None: those of the replaced file, or the default.
     """
     descriptor, temporary = create(place, name)
     try:
@@ -130,7 +132,7 @@ def replacing(place: Place, name: str, mode: int | None = None) -> Iterator[int]
 def publish(
     descriptor: int, temporary: str | None, place: Place, mode: int | None = None, name: str | None = None
 ) -> None:
-    """Rename a written file to its name, with the permissions of the file it replaces, or `mode`, or the usual."""
+    """Rename a written file to its final name, with `mode`, the permissions of the replaced file, or the default."""
     if mode is None:
         try:
             mode = stat.S_IMODE(place.directory.lstat(place.name).st_mode)
@@ -151,10 +153,10 @@ def publish(
 
 @contextmanager
 def locked(place: Place, temporary: str, *, create: bool = False, shared: bool = False) -> Iterator[int]:
-    """Lock an unfinished upload, so that no other request writes it (or, `shared`, finishes it); yields its descriptor.
+    """Lock an unfinished upload so that no other request writes it (or, `shared`, finishes it); yields its descriptor.
 
     Raises:
-        ConflictError: another request does.
+        ConflictError: another request holds the lock.
     """
     descriptor = place.directory.open(temporary, os.O_RDWR | (os.O_CREAT if create else 0))
     try:
@@ -168,7 +170,7 @@ def locked(place: Place, temporary: str, *, create: bool = False, shared: bool =
 
 
 def write_all(descriptor: int, block: bytes, offset: int) -> None:
-    """pwrite(2) until everything is written."""
+    """Call pwrite(2) until everything is written."""
     view = memoryview(block)
     while view:
         written = os.pwrite(descriptor, view, offset)
@@ -176,7 +178,7 @@ def write_all(descriptor: int, block: bytes, offset: int) -> None:
 
 
 def finish(place: Place, temporary: str, checksum: str | None) -> None:
-    """Check a whole upload and give it its name."""
+    """Check a complete upload and rename it to its final name."""
     with locked(place, temporary) as descriptor:
         if checksum is not None:
             try:
@@ -191,7 +193,7 @@ def finish(place: Place, temporary: str, checksum: str | None) -> None:
 
 
 def sha256_of(descriptor: int) -> str:
-    """Hexadecimal SHA-256 of an open file."""
+    """Return the hexadecimal SHA-256 of an open file."""
     digest = hashlib.sha256()
     for block in blocks_of(descriptor):
         digest.update(block)
@@ -199,7 +201,7 @@ def sha256_of(descriptor: int) -> str:
 
 
 def blocks_of(descriptor: int) -> Iterator[bytes]:
-    """The content of an open file; stops where the task that waits for the thread is cancelled."""
+    """Yield the content of an open file. Stop if the task that waits for the thread is cancelled."""
     offset = 0
     while block := os.pread(descriptor, BLOCK, offset):
         check_cancelled()

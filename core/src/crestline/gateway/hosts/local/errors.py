@@ -1,4 +1,4 @@
-"""What the operating system refuses, in our errors and with the texts that FirecREST's clients match."""
+"""Translates errors of the operating system, with the texts that FirecREST's clients match."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from crestline.model import CrestlineError, InvalidRequestError
 
 @contextmanager
 def worded(command: str) -> Iterator[None]:
-    """Turn an OSError into the model's error for it; all that is not the machine's own trouble is a 4xx."""
+    """Translate an OSError into an error of the model. All except failures of the machine itself become 4xx."""
     try:
         yield
     except OSError as error:
@@ -22,7 +22,7 @@ def worded(command: str) -> Iterator[None]:
 
 
 def refusal(command: str, error: OSError) -> CrestlineError:
-    """The error that a caller gets to see: `<command>: '<path>': No such file or directory`."""
+    """Return the error for a caller: `<command>: '<path>': No such file or directory`."""
     number = error.errno or 0
     kind = BY_ERRNO.get(number, InvalidRequestError)
     reason = os.strerror(number) if number else str(error)

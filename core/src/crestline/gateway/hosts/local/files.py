@@ -30,7 +30,7 @@ from crestline.wire.tar import ArchiveLimits
 
 
 class LocalFiles(Files):
-    """Every call works in a thread, and below the descriptors of directories that `beneath` opens."""
+    """Files of this machine. Every call runs in a thread, below the descriptors of directories that `beneath` opens."""
 
     def __init__(
         self, trees: ServedTrees, user: str, workers: Workers, limits: ArchiveLimits, temporary_files: TemporaryFiles
@@ -86,7 +86,7 @@ class LocalFiles(Files):
 
     @asynccontextmanager
     async def _operation(self, target: str) -> AsyncIterator[str]:
-        """The name of the temporary files of an operation that writes to `target`, which is written down before."""
+        """Record an operation that writes to `target`, and yield the name of its temporary files."""
         identifier = uuid.uuid4().hex
         path = self.check(target)
         await self._temporary_files.begin_operation(self._user, path, identifier)
@@ -163,14 +163,14 @@ class LocalFiles(Files):
 
 
 class _Chunks:
-    """An asynchronous stream as a file for a worker thread."""
+    """An asynchronous stream as a file object for a worker thread."""
 
     def __init__(self, chunks: AsyncIterator[bytes]) -> None:
         self._chunks = chunks
         self._waiting = memoryview(b"")
 
     def read(self, size: int, /) -> bytes:
-        """At most `size` bytes, none at the end."""
+        """Return at most `size` bytes, none at the end."""
         while not self._waiting:
             chunk = from_thread.run(self._next)
             if chunk is None:

@@ -1,4 +1,4 @@
-"""What kind of file it is, in the words of file(1)."""
+"""The kind of a file, as file(1) describes it."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from crestline.gateway.hosts.local.workers import Workers
 from crestline.gateway.paths import printable
 
 _PROBE = 1024 * 1024
-"""bytes that file(1) gets to see, as many as it looks at by itself"""
-_TIMEOUT = 60  # seconds; on a busy machine even what takes milliseconds waits its turn
+"""Bytes that file(1) receives, as many as it reads by default."""
+_TIMEOUT = 60  # seconds; on a busy machine even a short program can wait long
 
 
 async def file_type(workers: Workers, trees: ServedTrees, path: str) -> str:
-    """What file(1) says, or a plain word where it is not installed; a link is a link."""
+    """Return the description of file(1), or a generic one if it is not installed. A link is described as a link."""
     start = await workers.quick("file", _start, trees, path)
     if isinstance(start, str):
         return start
-    # By its bytes and not by its name: nothing else can take the place of what was opened.
+    # By its bytes and not by its name, so that the description is that of the opened file.
     result = await commands.run(["file", "--brief", "-"], input=start, env=None, cwd=None, timeout=_TIMEOUT)
     return _guess(start) if result.exit_status else printable(os.fsdecode(result.stdout)).strip()
 
 
 def _start(trees: ServedTrees, path: str) -> bytes | str:
-    """The first bytes of a file, or what anything else is."""
+    """Return the first bytes of a file, or the description of anything else."""
     with trees.locate(path) as place:
         mode = place.directory.lstat(place.name).st_mode
         if stat.S_ISDIR(mode):
@@ -57,6 +57,6 @@ def _guess(start: bytes) -> str:
     try:
         start.decode()
     except UnicodeDecodeError as error:
-        # A character may be cut at the end of what was read.
+        # The last character may be incomplete.
         return "Unicode text, UTF-8 text" if error.start > _PROBE - 4 else "data"
     return "data" if b"\0" in start else "Unicode text, UTF-8 text"
