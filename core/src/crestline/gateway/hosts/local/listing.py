@@ -1,4 +1,4 @@
-"""Directory entries as `ls -l` shows them."""
+"""Directory entries as in `ls -l`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Names:
 
 
 def user_name(uid: int) -> str:
-    """The user's name, or the number of one that has none."""
+    """Return the user's name, or the uid if it has no name."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -47,7 +47,7 @@ def user_name(uid: int) -> str:
 
 
 def group_name(gid: int) -> str:
-    """The group's name, or the number of one that has none."""
+    """Return the group's name, or the gid if it has no name."""
     try:
         return grp.getgrgid(gid).gr_name
     except KeyError:
@@ -57,7 +57,7 @@ def group_name(gid: int) -> str:
 def describe(
     trees: ServedTrees, directory: Directory, name: str, shown: str, names: Names, *, dereference: bool = False
 ) -> FileEntry:
-    """One entry, shown as `shown`; with `dereference` what a link leads to, as long as that is served."""
+    """Return an entry with the name `shown`. With `dereference`, describe the target of a link if it is served."""
     status = directory.lstat(name)
     target = None
     if stat.S_ISLNK(status.st_mode):
@@ -67,7 +67,7 @@ def describe(
                 with trees.locate(directory.path_of(name), follow=True) as place:
                     status, target = place.directory.lstat(place.name), None
             except (InvalidRequestError, OSError):
-                pass  # it leads nowhere, or out: the link itself is shown
+                pass  # a dangling link, or one that leaves the trees: describe the link itself
     mode = stat.filemode(status.st_mode)
     moment = time.localtime(status.st_mtime)
     return FileEntry(
@@ -83,7 +83,7 @@ def describe(
 
 
 def describe_path(trees: ServedTrees, path: str) -> FileEntry:
-    """What is at `path` itself, shown by its whole path."""
+    """Return the entry of `path` itself. Its name is the whole path."""
     with trees.locate(path) as place:
         return describe(trees, place.directory, place.name, trees.check(path), Names())
 
@@ -91,12 +91,12 @@ def describe_path(trees: ServedTrees, path: str) -> FileEntry:
 def list_entries(
     trees: ServedTrees, path: str, *, hidden: bool, recursive: bool, dereference: bool, numeric: bool
 ) -> list[FileEntry]:
-    """The entries of a directory, or the one of anything else, named by its whole path.
+    """Return the entries of a directory, or the one entry of anything else with its whole path as name.
 
     A link at the end of `path` is an entry itself, unless a slash follows or `dereference` is set.
 
     Raises:
-        TooLargeError: there are more than 300,000.
+        TooLargeError: the directory has more than 300,000 entries.
     """
     names = Names(numeric=numeric)
     entries: list[FileEntry] = []
@@ -108,7 +108,7 @@ def list_entries(
             try:
                 entries.append(describe(trees, directory, name, below, names, dereference=dereference))
             except FileNotFoundError:
-                continue  # removed while we looked
+                continue  # removed meanwhile
             if len(entries) > _MAX_ENTRIES:
                 raise TooLargeError("Command output exceeded buffer limit.", hint="List its directories one by one.")
     if recursive:
@@ -117,7 +117,7 @@ def list_entries(
 
 
 def _entries(place: Place, *, hidden: bool, recursive: bool) -> Iterator[tuple[Directory, str, str]]:
-    """Directory, name and path below `place` of each; links are not followed."""
+    """Yield directory, name and path below `place` of each entry. Links are not followed."""
     if recursive:
         wanted = _all if hidden else _visible
         for visit in walk(place.directory, place.name, wanted=wanted):
@@ -140,7 +140,7 @@ def _visible(name: str) -> bool:
 
 
 def file_stat(trees: ServedTrees, path: str, *, dereference: bool) -> FileStat:
-    """The numbers of stat(2) or lstat(2)."""
+    """Return the values of stat(2) or lstat(2)."""
     with trees.locate(path, follow=dereference) as place:
         status = place.directory.lstat(place.name)
     return FileStat(

@@ -1,4 +1,5 @@
-"""The environment of whatever the gateway starts on this machine: a login's, nothing else of its own."""
+"""The environment of programs that the gateway starts on this machine: a login's, without the gateway's own
+variables."""
 
 from __future__ import annotations
 
@@ -10,12 +11,12 @@ _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 
 
 def login_environment() -> dict[str, str]:
-    """What a login of the gateway's own user starts with."""
+    """Return the environment of a login of the gateway's own user."""
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     try:
         account = pwd.getpwuid(os.getuid())
         name, home, shell = account.pw_name, account.pw_dir, account.pw_shell
-    except KeyError:  # a container that runs as a number
+    except KeyError:  # a container with a uid that has no name
         name, home, shell = str(os.getuid()), os.path.expanduser("~"), ""
     return {
         "PATH": _DEFAULT_PATH,

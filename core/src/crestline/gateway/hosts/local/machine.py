@@ -1,4 +1,4 @@
-"""The machine itself, as a host."""
+"""The gateway's own machine as a host."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from crestline.wire.tar import ArchiveLimits
 
 
 class ThisMachine(Host):
-    """The machine that the gateway runs on. Everybody's files are those of the gateway's own OS user."""
+    """The machine that the gateway runs on. All files belong to the gateway's own account."""
 
     acts_as_gateway = True
 
@@ -53,14 +53,14 @@ class ThisMachine(Host):
         cwd: str | None = None,
         timeout: float,
     ) -> Completed:
-        """Run it as the gateway's own OS user, for every `user`."""
+        """Run a program as the gateway's own account, for every `user`."""
         return await commands.run(argv, input=input, env=env, cwd=cwd, timeout=timeout)
 
     async def user_info(self, user: str) -> UserInfo:
         return await Workers(self._pools, user).quick("id", _user_info, user)
 
     async def ping(self) -> None:
-        """This process runs, so the machine does."""
+        """Return at once, because the machine runs this process."""
 
     async def ping_path(self, path: str) -> None:
         try:
@@ -75,7 +75,7 @@ def _look_into(path: str) -> None:
 
 
 def _user_info(user: str) -> UserInfo:
-    """The user's own entry, or that of the gateway's OS user where the machine has none of that name."""
+    """Return the user's own entry, or that of the gateway's account if the machine does not have the user."""
     try:
         entry = pwd.getpwnam(user)
         uid, gid = entry.pw_uid, entry.pw_gid

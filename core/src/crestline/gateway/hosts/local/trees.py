@@ -1,4 +1,4 @@
-"""Copying, moving and removing whole trees."""
+"""Copies, moves and removes whole trees."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from crestline.model import InvalidRequestError, PermissionDeniedError
 
 
 def copy(trees: ServedTrees, source: str, target: str, temporary: str, *, dereference: bool) -> None:
-    """As `cp -r` does, each file atomically: into `target` where that is a directory."""
+    """Copy as `cp -r` does, each file atomically: into `target` if that is a directory."""
     with trees.locate(source, follow=dereference) as original:
         status = original.directory.lstat(original.name)
         place = _destination(trees, source, target)
@@ -29,7 +29,7 @@ def copy(trees: ServedTrees, source: str, target: str, temporary: str, *, derefe
 
 def _copy(follow: ServedTrees | None, original: Place, place: Place, temporary: str) -> None:
     modes: dict[str, int] = {}
-    # A descriptor of its own, for the chain to close.
+    # A separate descriptor, which the chain closes.
     with Chain(Directory(os.dup(place.directory.fileno()), place.directory.path)) as chain:
         for visit in walk(original.directory, original.name, follow=follow):
             name = os.path.basename(visit.below) if visit.below else place.name
@@ -40,7 +40,7 @@ def _copy(follow: ServedTrees | None, original: Place, place: Place, temporary: 
             elif visit.leaving:
                 chain.up()
                 if (mode := modes.pop(visit.below, None)) is not None:
-                    chain.current.chmod(name, mode)  # at the end: a mode may forbid writing
+                    chain.current.chmod(name, mode)  # last, because the mode may forbid writing
             else:
                 if make_directory(chain.current, name):
                     modes[visit.below] = stat.S_IMODE(visit.status.st_mode)
@@ -71,7 +71,7 @@ def _copy_one(visit: Visit, place: Place, temporary: str) -> None:
 
 
 def make_directory(directory: Directory, name: str) -> bool:
-    """Make a directory, unless it is there already; whether it was made."""
+    """Create a directory unless it exists, and return whether it was created."""
     try:
         directory.mkdir(name)
     except FileExistsError:
@@ -82,7 +82,7 @@ def make_directory(directory: Directory, name: str) -> bool:
 
 
 def move(trees: ServedTrees, source: str, target: str, temporary: str) -> None:
-    """As `mv` does: into `target` where that is a directory; across file systems as a copy and a removal."""
+    """Move as `mv` does: into `target` if that is a directory, and across file systems as a copy and a removal."""
     with trees.locate(source) as original:
         status = original.directory.lstat(original.name)
         _refuse_if_kept(trees, original, "mv: refusing to move")
@@ -102,7 +102,7 @@ def move(trees: ServedTrees, source: str, target: str, temporary: str) -> None:
 
 
 def remove(trees: ServedTrees, path: str) -> None:
-    """As `rm -r` does; a file system itself stays."""
+    """Remove as `rm -r` does. The root of a file system is never removed."""
     with trees.locate(path) as place:
         place.directory.lstat(place.name)
         _refuse_if_kept(trees, place, "rm: refusing to remove")
@@ -110,7 +110,7 @@ def remove(trees: ServedTrees, path: str) -> None:
 
 
 def remove_named(trees: ServedTrees, path: str, name: str) -> None:
-    """Remove the files called `name` beside `path`, and anywhere below it."""
+    """Remove the files with this name beside `path` and below it."""
     with trees.locate(path, follow=True) as place:
         _unlink(place.directory, name)
         if not place.directory.exists(place.name):
@@ -134,7 +134,7 @@ def _remove(place: Place) -> None:
 
 
 def _destination(trees: ServedTrees, source: str, target: str) -> Place:
-    """`target`, or the place of the same name inside it where it is a directory; the caller closes its directory."""
+    """Return `target`, or the place of the same name in it if it is a directory. The caller closes its directory."""
     place = trees.open_place(target, follow=True)
     try:
         inside = place.directory.enter(place.name)

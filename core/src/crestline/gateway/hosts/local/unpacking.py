@@ -1,4 +1,4 @@
-"""Unpacking tar archives and tar streams below a directory."""
+"""Unpacks tar archives and tar streams below a directory."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from crestline.wire.tar import ArchiveLimits, Packing, Source, TarDamagedError, 
 if TYPE_CHECKING or sys.version_info >= (3, 12):
     import tarfile
 else:
-    from backports import tarfile  # Debian 12's Python 3.11.2 has no extraction filters
+    from backports import tarfile  # Debian 12's Python 3.11.2 lacks extraction filters
 
 _NOWHERE = "/\x7f"
-"""tarfile's filter follows links below its root; here it is to look at the text alone"""
+"""tarfile's filter follows links below its root. With this root it checks only the text of the names."""
 
 
 def extract(
@@ -35,7 +35,7 @@ def extract(
 
 
 class _Interruptible:
-    """A file whose reader stops when the request was cancelled, also where it unpacks nothing from what it reads."""
+    """A file whose reader stops when the request is cancelled, even if it unpacks nothing."""
 
     def __init__(self, stream: Source) -> None:
         self._stream = stream
@@ -56,12 +56,12 @@ def unpack(
     """Write the members of a tar stream below `target`, each file atomically.
 
     Raises:
-        InvalidRequestError: not a tar stream, cut off, or with a member that would leave `target`.
-        TooLargeError: it meets a limit.
+        InvalidRequestError: the stream is not tar, is truncated, or has a member that would leave `target`.
+        TooLargeError: the stream exceeds a limit.
     """
     root = trees.check(target)
     with trees.directory(root):
-        pass  # it must be there
+        pass  # the directory must exist
     try:
         with DirectoryCache(trees, root, make=True) as directories:
             _Unpacking(trees, TarReader(stream, packing, limits), root, directories, temporary).run()
@@ -79,7 +79,8 @@ def unpack(
 
 
 class _Unpacking:
-    """One run. tarfile's data filter keeps members below the root, `beneath` keeps them in what is served."""
+    """One operation. tarfile's data filter keeps members below the root, and `beneath` keeps them in the served
+    trees."""
 
     def __init__(
         self, trees: ServedTrees, tar: TarReader, root: str, directories: DirectoryCache, temporary: str
@@ -106,11 +107,11 @@ class _Unpacking:
                 self._write_link(member, place)
             elif member.isreg():
                 self._write_file(member, place)
-        for below, mtime in reversed(times):  # at the end: writing into a directory changes its time
+        for below, mtime in reversed(times):  # last, because writing into a directory changes its time
             _set_time(Place(self._directory(below), "."), mtime)
 
     def _directory(self, below: str) -> Directory:
-        """A directory of the target, made if need be."""
+        """Return a directory of the target, created if necessary."""
         made = self._directories.made
         directory = self._directories.get(below)
         self._tar.count(self._directories.made - made)
@@ -137,7 +138,7 @@ class _Unpacking:
 
 
 def _make_way(place: Place, *, all_but_directories: bool) -> None:
-    """Remove the link that a member replaces: as for tar(1), what is replaced is not what it leads to."""
+    """Remove the link that a member replaces. As with tar(1), the member replaces the link and not its target."""
     try:
         mode = place.directory.lstat(place.name).st_mode
     except FileNotFoundError:
@@ -149,5 +150,5 @@ def _make_way(place: Place, *, all_but_directories: bool) -> None:
 def _set_time(place: Place, seconds: float) -> None:
     try:
         place.directory.utime(place.name, seconds)
-    except OverflowError:  # a time that no file system knows
+    except OverflowError:  # a time that the file system cannot store
         return

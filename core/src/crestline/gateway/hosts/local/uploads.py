@@ -1,6 +1,6 @@
-"""Files that arrive: at once, in order over several requests, or as pieces in any order.
+"""Files being uploaded: at once, in order over several requests, or as parts in any order.
 
-Whatever is unfinished lies beside its target under a temporary name made of the upload's id.
+An unfinished upload is beside its target under a temporary name with the upload's id.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Uploads(base.Uploads):
             finally:
                 os.close(descriptor)
                 if not published and temporary is not None:
-                    with suppress(FileNotFoundError):  # it was given its name as the request was cancelled
+                    with suppress(FileNotFoundError):  # it was renamed while the request was cancelled
                         place.directory.unlink(temporary)
                 if named is not None:
                     await self._temporary_files.end(self._user, named, is_gone=True)
@@ -72,7 +72,7 @@ class Uploads(base.Uploads):
                 return 0
 
     async def append(self, path: str, upload_id: str, offset: int, chunks: AsyncIterator[bytes]) -> int:
-        """Append in order; what has arrived stays when the rest does not."""
+        """Append in order. Bytes that have arrived are kept if the rest does not arrive."""
         async with self._held(path, upload_id, create=True) as descriptor:
             stored = (await self._workers.quick("write", os.fstat, descriptor)).st_size
             if offset != stored:
@@ -118,7 +118,7 @@ class Uploads(base.Uploads):
 
     @asynccontextmanager
     async def _target(self, path: str, identifier: str, *, check: bool = True) -> AsyncIterator[tuple[Place, str]]:
-        """Where the file is to be, and the name beside it that it has until it is whole."""
+        """Yield the place of the file, and the temporary name beside it that it has until it is complete."""
         place = await self._workers.quick("write", open_target if check else _open_place, self._trees, path)
         try:
             yield place, temporary_of(place.name, identifier)

@@ -1,4 +1,4 @@
-"""Going through whole trees, however deep: nothing here calls itself, and few directories are open at a time."""
+"""Walks through trees of any depth, without recursion and with few open directories."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from crestline.gateway.hosts.local.errors import refusal
 from crestline.gateway.hosts.threads import check_cancelled
 
 _OPEN = 64
-"""directories of a chain that are open at a time"""
+"""Maximum number of open directories of a chain."""
 _LINKED = 40
-"""links that a walk which follows them may be inside of"""
+"""Maximum number of nested links that a walk follows."""
 
 
 @dataclass
@@ -25,17 +25,17 @@ class _Level:
     directory: Directory
     identity: tuple[int, int]
     by_link: bool
-    """whether a link led here, so that `..` does not lead back"""
+    """Whether a link led here, so that `..` does not lead back."""
 
 
 class Chain:
-    """The directories from the top of a tree down to where a walk is.
+    """The directories from the top of a tree down to the current one of a walk.
 
-    Those far above are closed, and opened again on the way up.
+    Directories far above are closed, and opened again on the way up.
     """
 
     def __init__(self, top: Directory) -> None:
-        """`top` is closed with the chain."""
+        """Start at `top`, which is closed with the chain."""
         self._levels = [_Level(top, _identity(top), by_link=True)]
 
     def __enter__(self) -> Self:
@@ -58,7 +58,7 @@ class Chain:
         return any(level.identity == (status.st_dev, status.st_ino) for level in self._levels)
 
     def down(self, directory: Directory, *, by_link: bool = False) -> None:
-        """Go on in a directory of the current one."""
+        """Descend into a directory of the current one."""
         if by_link and sum(level.by_link for level in self._levels) > _LINKED:
             directory.close()
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), directory.path)
@@ -69,10 +69,10 @@ class Chain:
                 far.directory.close()
 
     def up(self) -> None:
-        """Go back to the directory above.
+        """Return to the parent directory.
 
         Raises:
-            OSError: it is no longer above.
+            OSError: the directory was moved meanwhile.
         """
         level = self._levels.pop()
         with level.directory:
@@ -89,17 +89,17 @@ class Chain:
 
 @dataclass(slots=True)
 class Visit:
-    """Something that a walk has come to."""
+    """A step of a walk."""
 
     directory: Directory
     name: str
     below: str
-    """its path below the top; empty for the top itself"""
+    """Path below the top; empty for the top itself."""
     status: os.stat_result
     leaving: bool = False
-    """whether all that is below it was seen"""
+    """Whether everything below it was visited."""
     loops: bool = False
-    """whether it is a directory that the walk is inside of already, by way of a link; it is not entered"""
+    """Whether it is a directory that contains the walk, reached by a link. It is not entered."""
 
     @property
     def is_directory(self) -> bool:
@@ -117,14 +117,15 @@ def walk(
     follow: ServedTrees | None = None,
     wanted: Callable[[str], bool] = lambda _: True,
 ) -> Iterator[Visit]:
-    """`name` and all below it, in order; a directory comes before what is in it, and again after it.
+    """Walk `name` and everything below it, in order. A directory comes before its content, and again after it.
 
-    Links are not entered. Whatever vanishes meanwhile is left out, unless it is `name` itself.
+    Links are not followed. Entries that disappear meanwhile are left out, except `name` itself.
 
     Args:
-        follow: where the links are followed, of which each leads to what it points to; what a visit then has as its
-            directory and name is where it led.
-        wanted: which names to look at.
+        directory: the directory of `name`.
+        name: start of the walk.
+        follow: resolves links, which are then followed. A visit then has the directory and name of the target.
+        wanted: selects names.
     """
     status = directory.lstat(name)
     if follow is not None and stat.S_ISLNK(status.st_mode):
@@ -175,16 +176,17 @@ def walk(
 
 
 class DirectoryCache:
-    """Directories below one path, of which the latest stay open: members of an archive come directory by directory."""
+    """Directories below a path, of which the latest stay open, because members of an archive come directory by
+    directory."""
 
     def __init__(self, trees: ServedTrees, root: str, *, make: bool = False) -> None:
-        """`make`: make those that are absent."""
+        """With `make`, create missing directories."""
         self._trees = trees
         self._root = root
         self._make = make
         self._open: OrderedDict[str, Directory] = OrderedDict()
         self.made = 0
-        """directories so far"""
+        """Number of directories created."""
 
     def __enter__(self) -> Self:
         return self
@@ -194,7 +196,7 @@ class DirectoryCache:
             directory.close()
 
     def get(self, below: str) -> Directory:
-        """The directory at this path below the root; it stays the cache's."""
+        """Return the directory at this path below the root. The cache owns it."""
         if below in self._open:
             self._open.move_to_end(below)
             return self._open[below]

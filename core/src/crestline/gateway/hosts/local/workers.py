@@ -1,4 +1,4 @@
-"""The threads in which this machine's file system is asked, so that the event loop never waits for a disk."""
+"""Threads for file system calls of this machine, so that the event loop never waits for a disk."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ T = TypeVar("T")
 
 
 class Pools:
-    """The threads of one machine: work on whole trees must not hold up what takes milliseconds."""
+    """The threads of one machine. Work on whole trees must not delay calls of milliseconds."""
 
     def __init__(self) -> None:
         self.quick = ThreadShares(32, 8)
         self.long = ThreadShares(12, 3)
         self.arriving = ThreadShares(16, 4)
-        """for what waits for bytes from the network"""
+        """Threads that wait for bytes from the network."""
 
 
 class Workers:
     """The threads of one user.
 
-    An OSError comes back as the model's error for it, worded as the named command would.
+    An OSError is translated into an error of the model, with the text of the named command.
     """
 
     def __init__(self, pools: Pools, user: str) -> None:
@@ -34,22 +34,22 @@ class Workers:
         self._user = user
 
     async def quick(self, command: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run what takes milliseconds, or one step of a stream."""
+        """Run a call of milliseconds, or one step of a stream."""
         with worded(command):
             return await self._pools.quick.run(self._user, partial(work, *args, **kwargs))
 
     async def long(self, command: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run what may take minutes; it stops where it asks whether its caller was cancelled."""
+        """Run a call of up to minutes. It stops where it checks whether its caller was cancelled."""
         with worded(command):
             return await self._pools.long.run(self._user, partial(work, *args, **kwargs))
 
     async def arriving(self, command: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run what takes as long as its bytes need to arrive."""
+        """Run a call that lasts as long as its bytes need to arrive."""
         with worded(command):
             return await self._pools.arriving.run(self._user, partial(work, *args, **kwargs))
 
     async def iterate(self, command: str, items: Iterator[T]) -> AsyncIterator[T]:
-        """The items of an iterator, each made in a thread."""
+        """Yield the items of an iterator, each created in a thread."""
         end = object()
         try:
             while (item := await self.quick(command, next, items, end)) is not end:

@@ -30,17 +30,17 @@ T = TypeVar("T")
 _PACKERS = {"none": [], "gzip": ["--gzip"], "bzip2": ["--bzip2"], "xz": ["--xz"]}
 _GZIP = b"\x1f\x8b"
 _CREATED = (0, 1)
-"""exit statuses of a tar that made a whole archive; 1 says that a file changed while it was read"""
+"""Exit statuses of tar after a complete archive. 1 means that a file changed while it was read."""
 _RECORD = 10 * 1024
 _MAX_LINE = 1 << 20
 _TELLING = ["-vv", "--numeric-owner", "--quoting-style=escape", "--checkpoint=100"]
-"""a line for each member on standard output, and one for each 100 records on standard error"""
+"""Options for a line per member on standard output, and a line per 100 records on standard error."""
 _CHECKPOINT = re.compile(rb"tar: Read checkpoint (\d+)")
 _FROM_INPUT = ["--null", "--verbatim-files-from", "--files-from=-"]
 
 
 class Archives:
-    """Packs and unpacks as one user."""
+    """Packs and unpacks archives as one user."""
 
     def __init__(
         self, user: str, commands: SshCommands, temporaries: Temporaries, threads: ThreadShares, limits: ArchiveLimits
@@ -68,10 +68,10 @@ class Archives:
             await self._check(["mv", "--force", "--no-target-directory", "--", temporary, target])
 
     async def extract(self, archive: str, target: str, compression: Compression) -> None:
-        """Unpack an archive that lies on the machine.
+        """Unpack an archive on the machine.
 
         Raises:
-            TooLargeError: it meets a limit.
+            TooLargeError: the archive exceeds a limit.
         """
         size = await self._check(["stat", "--dereference", "--printf=%s", "--", archive])
         progress = _Progress(self._limits)
@@ -83,7 +83,7 @@ class Archives:
         """Unpack a stream, plain or gzip.
 
         Raises:
-            TooLargeError: it meets a limit.
+            TooLargeError: the stream exceeds a limit.
         """
         progress = _Progress(self._limits)
         start, rest = await _first(progress.counted(chunks))
@@ -91,7 +91,7 @@ class Archives:
         await self._unpack(path, ["--file=-", *packer], rest, progress)
 
     async def tar(self, path: str, members: Sequence[str] | None, *, gzip: bool) -> AsyncIterator[bytes]:
-        """A directory, or these members of it, as a stream."""
+        """Stream a directory, or these members of it."""
         if members is None:
             found = await self._find(
                 ["find", f"{path}/", "-mindepth", "1", "-maxdepth", "1", "!", "-type", "s", "-printf", r"%P\0"]
@@ -108,10 +108,10 @@ class Archives:
             yield chunk
 
     async def select(self, path: str, selections: Sequence[TarSelection]) -> Sequence[str]:
-        """Names below `path` of the files and links that are selected.
+        """Return the names of the selected files and links below `path`.
 
         Raises:
-            TooLargeError: there are too many selections, patterns or files.
+            TooLargeError: the number of selections, patterns or files is too large.
         """
         selector = Selector(selections)
         directories = [directory_below(path, each.directory) for each in selections]
@@ -123,7 +123,7 @@ class Archives:
             return await self._in_thread(_chosen, found, directories, selections, selector)
 
     async def changed(self, path: str, checksums: dict[str, str]) -> Sequence[str]:
-        """Which of these regular files are absent or have another SHA-256."""
+        """Return which of these regular files are missing or have another SHA-256."""
         names = await self._in_thread(
             lambda: {os.path.relpath(member_path(path, each), path): each for each in checksums}
         )
@@ -149,7 +149,7 @@ class Archives:
     async def _unpack(
         self, target: str, source: list[str], chunks: AsyncIterator[bytes] | bytes, progress: _Progress
     ) -> None:
-        """Unpack beside the files of `target`, then give them their names: no reader ever sees half a file."""
+        """Unpack beside the files of `target`, then rename, so that readers never see an incomplete file."""
         stage = temporary_of(f"{target.rstrip('/')}/tar", uuid.uuid4().hex)
         async with self._temporaries.use(stage, is_renamed=False):
             await self._check(["mkdir", "--mode=700", "--", stage])
@@ -169,9 +169,10 @@ class Archives:
             await self._take_names(stage, target)
 
     async def _take_names(self, stage: str, target: str) -> None:
-        """Give what lies in `stage` its names below `target`, by hard links: each replaces its file at once.
+        """Give the files in `stage` their names below `target` by hard links, each of which replaces its file
+        atomically.
 
-        Some parallel file systems have no hard links across directories; there they are copied.
+        Some parallel file systems have no hard links across directories. There the files are copied.
         """
         found = await self._find(["find", stage, "-mindepth", "1", "-maxdepth", "1", "-print0"])
         copy = ["cp", "--recursive", "--force", "--no-dereference", "--preserve=mode,timestamps"]
@@ -183,16 +184,17 @@ class Archives:
         raise refusal("cp", result)
 
     async def _refuse_links_out(self, stage: str) -> None:
-        """Links that leave the directory are refused, as on every host."""
+        """Refuse links that leave the directory, as on every host."""
         found = await self._find(["find", stage, "-type", "l", "-printf", r"%P\0%l\0"], fields=2)
         await self._in_thread(_check_links, found)
 
     async def _matching(self, directory: str, name: str, pattern: str) -> bytes:
-        """The files below `name` whose path matches, as find(1) understands the expression, each with a NUL.
+        """Return the files below `name` whose path matches the expression of find(1), each with a NUL.
 
-        FirecREST starts in the directory above, so paths look like `./name/file`; `./file` is tried as well.
+        Match as FirecREST, which starts in the parent directory, so that paths look like `./name/file`; also try
+        `./file`.
         """
-        path_pattern(pattern)  # without back references the machine's own matcher is quick, too
+        path_pattern(pattern)  # without back references the machine's own matcher is fast, too
         outputs: list[tuple[str, bytes]] = []
         for start, at, prefix in ((directory, f"./{name}", ""), (os.path.join(directory, name), ".", name)):
             argv = ["find", at, "-type", "f", "-regex", pattern, "-print0"]
@@ -207,7 +209,7 @@ class Archives:
                 raise FileMissingError(f"tar: cannot access '{printable(name)}': No such file or directory")
 
     async def _kinds(self, path: str, names: Sequence[str]) -> dict[str, bytes]:
-        """What kind of file each of these is, without those that are absent."""
+        """Return the kind of each of these files, without missing ones."""
         argv = ["xargs", "--null", "--no-run-if-empty", "stat", r"--printf=%F\0%n\0", "--"]
         listed = await self._in_thread(_listed, names)
         result = await self._commands.run(
@@ -231,10 +233,10 @@ class Archives:
         cwd: str | None = None,
         forgive: Callable[[bytes], bool] | None = None,
     ) -> bytes:
-        """The output of a program that writes `fields` texts, each with a NUL, for each file.
+        """Return the output of a program that writes the values of `fields`, each with a NUL, for each file.
 
         Raises:
-            TooLargeError: there are more files than an archive may have members.
+            TooLargeError: the number of files exceeds the limit of an archive.
         """
         chunks: list[bytes] = []
         texts = came = 0
@@ -249,7 +251,7 @@ class Archives:
         return b"".join(chunks)
 
     async def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do what takes time in proportion to what the user sent or has."""
+        """Run work in a thread whose duration depends on what the user sent or has."""
         return await self._threads.run(self._user, partial(work, *args, **kwargs))
 
     async def _check(self, argv: list[str], *, input: bytes | None = None, statuses: Sequence[int] = (0,)) -> Completed:
@@ -260,11 +262,11 @@ class Archives:
 
 
 class _Progress:
-    """Check what tar(1) reports while it unpacks against the limits of this system; 0 means unlimited."""
+    """Checks tar(1)'s progress reports during unpacking against the limits of this system; 0 means unlimited."""
 
     def __init__(self, limits: ArchiveLimits) -> None:
         self.came = 0
-        """bytes of the archive, as it is packed"""
+        """Received bytes of the packed archive."""
         self._limits = limits
         self._rest = b""
         self._before: list[bytes] = []
@@ -276,10 +278,10 @@ class _Progress:
             yield chunk
 
     def read(self, line: bytes) -> bool:
-        """Take a line about how much was read of the archive.
+        """Parse a line about the bytes read from the archive.
 
         Raises:
-            TooLargeError: that is too much for what came.
+            TooLargeError: the unpacked size is too large for the received bytes.
         """
         found = _CHECKPOINT.fullmatch(line)
         if found is None:
@@ -289,10 +291,10 @@ class _Progress:
         return True
 
     def listed(self, chunk: bytes) -> None:
-        """Take some of the list of members, as `tar -vv` prints it just before it unpacks each.
+        """Parse a part of the list of members, which `tar -vv` prints before it unpacks each.
 
         Raises:
-            TooLargeError: there are too many, or they are too large or too deep.
+            TooLargeError: the number, size or depth of members exceeds a limit.
         """
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         if len(self._rest) > _MAX_LINE:
@@ -302,7 +304,7 @@ class _Progress:
             self._bytes += int(fields[2][:20]) if len(fields) > 2 and fields[2].isdigit() else 0
             name = fields[5].partition(b" -> ")[0].partition(b" link to ")[0] if len(fields) > 5 else b""
             path = name.strip(b"/").split(b"/")
-            # Beside itself a member brings the directories above it that the member before did not have.
+            # A member counts together with its parent directories that the previous member did not have.
             self._members += max(1, len(path) - _shared(path[:-1], self._before))
             self._before = path
             if 0 < self._limits.depth < len(path) - 1:
@@ -314,14 +316,14 @@ class _Progress:
 
 
 def _shared(one: list[bytes], other: list[bytes]) -> int:
-    """How many parts two paths have in common at their start."""
+    """Return the number of leading parts that two paths share."""
     return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def _chosen(
     found: bytes, directories: Sequence[str], selections: Sequence[TarSelection], selector: Selector
 ) -> list[str]:
-    """The selected names, of what find(1) printed of all directories."""
+    """Return the selected names from find(1)'s output for all directories."""
     fields = [os.fsdecode(each) for each in found.split(b"\0")]
     ages: dict[str, dict[str, int]] = {}
     for place, name, changed in zip(fields[::3], fields[1::3], fields[2::3], strict=False):
@@ -346,7 +348,7 @@ def _check_links(found: bytes) -> None:
 
 
 def _joined(outputs: Sequence[tuple[str, bytes]]) -> bytes:
-    """Paths that find(1) printed, below prefixes, sorted and each once."""
+    """Return the paths that find(1) printed, below their prefixes, sorted and without duplicates."""
     return _listed(
         sorted(
             {
@@ -372,12 +374,12 @@ def _is_absent(complaint: bytes) -> bool:
 
 
 def _listed(names: Sequence[str]) -> bytes:
-    """Names on a program's standard input: a command line has too little room for many."""
+    """Encode names for a program's standard input, because a command line has too little room for many."""
     return b"".join(os.fsencode(each) + b"\0" for each in names)
 
 
 async def _first(chunks: AsyncIterator[bytes]) -> tuple[bytes, AsyncIterator[bytes]]:
-    """The first two bytes or more of a stream, and the whole of it."""
+    """Return the first two or more bytes of a stream, and the whole stream."""
     start = b""
     async for chunk in chunks:
         start += chunk

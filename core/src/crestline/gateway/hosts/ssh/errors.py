@@ -1,4 +1,4 @@
-"""What commands and SFTP report, in the model's errors."""
+"""Translates errors of commands and SFTP into errors of the model."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from crestline.model import (
 )
 
 NOT_FOUND = 127
-"""exit status of a shell, and of env(1), for a program that is not there"""
+"""Exit status of a shell, and of env(1), for an unknown program."""
 
 _READ = 64 * 1024
-"""bytes of a program's standard error in which its reason is looked for"""
+"""Bytes of a program's standard error that are searched for the reason."""
 
 _BY_REASON = {os.strerror(number): kind for number, kind in BY_ERRNO.items()}
 _SFTP: dict[type[asyncssh.SFTPError], tuple[type[CrestlineError], str]] = {
@@ -40,7 +40,7 @@ _LOST = (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection, asyncssh.SFTPBa
 
 
 def refusal(command: str, result: Completed) -> CrestlineError:
-    """The error that a command ended with, in its own words (those of the C locale)."""
+    """Return the error of a command, with its own message (in the C locale)."""
     if result.exit_status == NOT_FOUND:
         return UnsupportedError(f"{command}: command not found", hint="Ask the site to install it.")
     lines = printable(os.fsdecode(result.stderr[:_READ])).strip().splitlines() or [f"{command}: failed"]
@@ -54,7 +54,7 @@ def refusal(command: str, result: Completed) -> CrestlineError:
 
 @contextmanager
 def reading(program: str) -> Iterator[None]:
-    """Word an answer that cannot be read: a user's login may put anything in a program's place."""
+    """Translate an error in parsing a program's output: a user's login can replace any program."""
     try:
         yield
     except (ValueError, LookupError) as error:
@@ -65,7 +65,7 @@ def reading(program: str) -> Iterator[None]:
 
 @contextmanager
 def connected(system: str, doing: str) -> Iterator[None]:
-    """Word the loss of a connection, and a time limit, as an error that says that the outcome is open."""
+    """Translate the loss of a connection, or a time limit, into an error with an unknown outcome."""
     try:
         yield
     except TimeoutError as error:
@@ -80,7 +80,7 @@ def connected(system: str, doing: str) -> Iterator[None]:
 
 @contextmanager
 def transferring(system: str, doing: str, path: str) -> Iterator[None]:
-    """As `connected`, and word what the SFTP server refuses."""
+    """As `connected`, and translate errors of the SFTP server."""
     with connected(system, doing):
         try:
             yield

@@ -27,9 +27,9 @@ from crestline.wire.tar import ArchiveLimits
 
 
 class SshFiles(Files):
-    """Bytes go by SFTP; all else is done by the machine's own programs, which word what they refuse as FirecREST does.
+    """Uses SFTP for contents and the machine's own programs otherwise, whose messages are those of FirecREST.
 
-    The user's own rights are the boundary: links are followed wherever these lead.
+    The user's own rights are the boundary, so links are followed to any target.
     """
 
     def __init__(
@@ -172,7 +172,7 @@ class SshFiles(Files):
         return result.stdout
 
     async def _refuse_if_kept(self, path: str, complaint: str) -> None:
-        """A whole file system of this gateway stays, by whatever way a path leads to it."""
+        """Refuse to change the root of a file system of this gateway, by any path that leads to it."""
         directory, name = os.path.split(path)
         with transferring(self._name, complaint.partition(":")[0], path):
             async with self._pools.of(self._user).sftp() as sftp, asyncio.timeout(self._stall):

@@ -1,7 +1,7 @@
-"""Directory entries, as find(1) prints them: one program for a whole listing, read as it comes.
+"""Directory entries as find(1) prints them: one program for a whole listing, parsed while it arrives.
 
-Measured with 100,000 entries on a busy machine: find takes a third of the time of SFTP's own listing, which moreover
-knows neither the names of users nor where links lead.
+Measured with 100,000 entries on a busy machine: find takes a third of the time of SFTP's own listing, which has neither
+the names of users nor the targets of links.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from crestline.wire.filesystem import FileEntry, FileStat
 
 _MAX_ENTRIES = 300_000
 _MAX_ROW = 1 << 20
-"""bytes of what find prints of one entry"""
-# What find says of a link back to a directory that it came from; `ls -L` would not follow it either.
+"""Maximum size in bytes of find's output for one entry."""
+# Message of find for a link back to one of its parent directories. `ls -L` does not follow it either.
 _LOOP = b"File system loop detected"
 _FIELDS = ("%M", "%U", "%G", "%s", "%T+", "%P", "%l")
 _FORMAT = "".join(rf"{field}\0" for field in _FIELDS)
-# Without TZ the C library looks at /etc/localtime again for every single time stamp.
+# Without TZ, the C library checks /etc/localtime for each time stamp.
 _ENVIRONMENT = {**PLAIN, "TZ": ":/etc/localtime"}
 _STAT = {
     "%f": "mode",
@@ -46,11 +46,11 @@ _STAT = {
 }
 
 _Row = tuple[str, ...]
-"""the values of `_FIELDS`; a tuple, since the garbage collector need not look at tuples of text again"""
+"""The values of `_FIELDS`. A tuple, because the garbage collector does not track tuples of strings."""
 
 
 class Listing:
-    """Asks for entries as one user."""
+    """Lists entries as one user."""
 
     def __init__(self, user: str, commands: SshCommands, names: Names, timeout: float) -> None:
         self._user = user
@@ -61,10 +61,10 @@ class Listing:
     async def entries(
         self, path: str, *, hidden: bool, recursive: bool, dereference: bool, numeric: bool
     ) -> Sequence[FileEntry]:
-        """The entries of a directory, or the one of anything else, named by its whole path.
+        """Return the entries of a directory, or the one entry of anything else with its whole path as name.
 
         Raises:
-            TooLargeError: there are more than 300,000.
+            TooLargeError: the directory has more than 300,000 entries.
         """
         argv = ["find", "-L" if dereference else "-P", path, "-ignore_readdir_race"]
         argv += [] if recursive else ["-maxdepth", "1"]
@@ -85,7 +85,7 @@ class Listing:
             return await self._entries([row for _, row in rows], numeric=numeric)
 
     async def entry(self, path: str) -> FileEntry:
-        """`path` itself; `name` is the whole path."""
+        """Return the entry of `path` itself. Its `name` is the whole path."""
         rows = [
             row
             async for chunk in self._find(["find", "-P", path, "-maxdepth", "0", "-printf", _FORMAT])
@@ -95,7 +95,7 @@ class Listing:
             return (await self._entries([_renamed(rows[0], path)], numeric=False))[0]
 
     async def stat(self, path: str, *, dereference: bool) -> FileStat:
-        """The numbers of stat(2) or lstat(2)."""
+        """Return the values of stat(2) or lstat(2)."""
         argv = ["stat", *(["--dereference"] if dereference else []), f"--printf={' '.join(_STAT)}", "--", path]
         result = await self._commands.run(self._user, argv, env=PLAIN, timeout=self._timeout)
         if result.exit_status:
@@ -122,7 +122,7 @@ class Listing:
             rest = b"\0".join(fields[whole:])
             texts = [os.fsdecode(field) for field in fields[:whole]]
             yield [tuple(texts[at : at + len(_FIELDS)]) for at in range(0, whole, len(_FIELDS))]
-            await asyncio.sleep(0)  # the next chunk may be there already; the others come first
+            await asyncio.sleep(0)  # the next chunk may already be available; yield to other tasks first
 
     async def _entries(self, rows: Sequence[_Row], *, numeric: bool) -> Sequence[FileEntry]:
         users: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Another machine, as a host."""
+"""Another machine as a host."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from crestline.model.checks import Check, Verdict, failed
 from crestline.wire.status import PosixGroup, PosixId, UserInfo
 from crestline.wire.tar import ArchiveLimits
 
-# `1000(alice)`, or `1000` where the group has no name; names may have spaces and parentheses.
+# `1000(alice)`, or `1000` if the group has no name. Names can contain spaces and parentheses.
 _ID = re.compile(r"(\d+)(?:\((.*?)\))?(?=,| gid=| groups=| context=|$)")
 
 
 class SshHost(Host):
-    """A machine that is reached over SSH; every user logs in as themselves."""
+    """A machine that is reached over SSH. All users log in as themselves."""
 
     @classmethod
     def create(cls, setup: HostSetup) -> SshHost:
@@ -63,7 +63,7 @@ class SshHost(Host):
         self._temporary_files = temporary_files or TemporaryFiles()
 
     async def start(self) -> None:
-        asyncssh.set_log_level(logging.WARNING)  # below, it logs whole command lines
+        asyncssh.set_log_level(logging.WARNING)  # at lower levels it logs whole command lines
         self._pools.start()
 
     async def stop(self) -> None:
@@ -127,7 +127,7 @@ class SshHost(Host):
         if result.exit_status == 0 and found and found[-1][:20].isdigit():
             return int(found[-1][:20])
         if observer is not None:
-            return None  # the machine has no such user, and will say so
+            return None  # the machine does not have the user, which the login will report
         raise GatewayUnavailableError(f"{self.name} does not say which uid '{printable(user)}' has.", retry_after=1)
 
     async def ping(self) -> None:
@@ -137,7 +137,7 @@ class SshHost(Host):
             await self._observe("true")
 
     async def ping_path(self, path: str) -> None:
-        """Without an observer, check only that sshd answers: no user's rights are used for a probe."""
+        """Without an observer, check only that sshd responds: a probe never uses a user's rights."""
         if self._settings.observer is None:
             await self._connector.probe_banner()
         else:

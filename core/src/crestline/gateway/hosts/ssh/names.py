@@ -13,7 +13,7 @@ from crestline.model.text import printable
 _KEPT = 600.0
 _MAX_NAME = 256
 _MOST = 16 * 1024 * 1024
-"""bytes that getent(1) may print: it names all members of a group"""
+"""Maximum size in bytes of getent(1)'s output, which names all members of a group."""
 
 Kind = Literal["passwd", "group"]
 
@@ -21,7 +21,7 @@ Kind = Literal["passwd", "group"]
 class Names:
     """Asks getent(1) once for each number and user, and again after ten minutes.
 
-    What one user's login answers is never shown to another, who would take an invented name for a file's owner.
+    Names from one user's login are never shown to another user, who would take an invented name for a file's owner.
     """
 
     def __init__(self, commands: SshCommands, timeout: float) -> None:
@@ -32,7 +32,7 @@ class Names:
     async def look_up(
         self, user: str, uids: Iterable[str], gids: Iterable[str]
     ) -> tuple[dict[str, str], dict[str, str]]:
-        """Names by number of users and of groups; a number that has no name stands for itself."""
+        """Return names by number of users and groups. A number without a name stands for itself."""
         users, groups = await asyncio.gather(self._of(user, "passwd", set(uids)), self._of(user, "group", set(gids)))
         return users, groups
 

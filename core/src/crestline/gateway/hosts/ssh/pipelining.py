@@ -1,6 +1,7 @@
-"""Reading and writing with several SFTP requests under way, so that the distance to the machine costs little.
+"""Reads and writes with several SFTP requests in flight, to hide the latency to the machine.
 
-asyncssh has this as well, but leaves its requests running when a transfer is cancelled, and its writes may leave holes.
+asyncssh can do this as well, but leaves its requests running when a transfer is cancelled, and its writes may leave
+holes.
 """
 
 from __future__ import annotations
@@ -13,20 +14,20 @@ from typing import cast
 import asyncssh
 
 _BYTES = 4 * 1024 * 1024
-"""that are under way at once in one transfer"""
+"""Maximum bytes in flight in one transfer."""
 _ALL = 16 * 1024 * 1024
-"""in all transfers together, as long as each has its `_LEAST`"""
+"""Maximum bytes in flight in all transfers, as long as each has its `_LEAST`."""
 _LEAST = 512 * 1024
 _SAFE = 16 * 1024
-"""bytes of a request that every server takes"""
+"""Size in bytes of a request that every server accepts."""
 _LONGEST = 1024 * 1024
-"""bytes of a request, whatever the server says that it takes"""
+"""Maximum size in bytes of a request, even if the server accepts more."""
 _REQUESTS = 256
-"""that are under way at once in one transfer, however short the server wants them"""
+"""Maximum number of requests in flight in one transfer, even if the server wants short ones."""
 
 
 class _Shares:
-    """What each of the transfers under way may have in flight, so that many at once take no more memory than few."""
+    """Divides the bytes in flight among the transfers, so that many of them use no more memory than few."""
 
     def __init__(self) -> None:
         self._transfers = 0
@@ -48,10 +49,12 @@ _shares = _Shares()
 async def read(
     handle: asyncssh.SFTPClientFile, limits: asyncssh.SFTPLimits, offset: int, end: int, stall: float
 ) -> AsyncIterator[bytes]:
-    """The bytes from `offset` to `end`, or to where the file ends now.
+    """Yield the bytes from `offset` to `end`, or to the current end of the file.
 
     Args:
         handle: opened with `block_size=0`.
+        offset: first byte.
+        end: byte after the last one.
         stall: seconds that one request may take.
     """
     size = min(limits.max_read_len or _SAFE, _LONGEST)
@@ -75,11 +78,11 @@ async def read(
 
 
 class Writer:
-    """Writes in order from an offset on; `drop` is its end."""
+    """Writes in order from an offset on. Must be closed by `drop`."""
 
     def __init__(self, handle: asyncssh.SFTPClientFile, limits: asyncssh.SFTPLimits, offset: int, stall: float) -> None:
         self.stored = offset
-        """up to here all is written"""
+        """All bytes before this offset are written."""
         self._handle = handle
         self._size = min(limits.max_write_len or _SAFE, _LONGEST)
         self._offset = offset
@@ -88,7 +91,7 @@ class Writer:
         _shares.join()
 
     async def write(self, block: bytes) -> None:
-        """Send it, once little enough is under way.
+        """Send a block once few enough bytes are in flight.
 
         Raises:
             asyncssh.SFTPError: of this or an earlier block.
@@ -103,7 +106,7 @@ class Writer:
             self._ahead.append((len(piece), task))
 
     async def flush(self) -> None:
-        """Wait until all is written.
+        """Wait until all blocks are written.
 
         Raises:
             asyncssh.SFTPError: of any block.
@@ -112,7 +115,7 @@ class Writer:
             await self._next()
 
     def drop(self) -> None:
-        """Discard the answers of all writes under way."""
+        """Discard the answers of all writes in flight."""
         _shares.leave()
         _drop([task for _, task in self._ahead])
 
@@ -127,7 +130,7 @@ class Writer:
 
 
 async def _read_all(handle: asyncssh.SFTPClientFile, offset: int, size: int, stall: float) -> bytes:
-    """Exactly `size` bytes unless the file ends before: a server may answer with fewer."""
+    """Read exactly `size` bytes unless the file ends before. A server may answer with fewer."""
     parts = []
     async with asyncio.timeout(stall):
         while size:

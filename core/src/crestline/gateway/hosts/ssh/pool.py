@@ -1,4 +1,4 @@
-"""The connections of one user: as few as do, never too many channels on one, first come first served."""
+"""The connections of one user: as few as needed, with a limit of channels on each, in the order of requests."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from crestline.model import GatewayUnavailableError
 Channel = TypeVar("Channel")
 
 _REFUSALS_ALONE = 3
-"""tries that a server may refuse although no other session is open"""
+"""Number of retries if a server refuses a session although no other session is open."""
 _PAUSE = 0.1
-"""seconds before the second of these tries; each further pause is longer by as much"""
+"""Seconds before the second of these tries. Each further pause is longer by this amount."""
 _LOST = (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection, asyncssh.SFTPBadMessage)
 
 
 class Pool:
-    """Hands out places on connections, and opens another connection when a command waits and all are full.
+    """Assigns commands to connections, and opens another connection if all are full.
 
     Args:
-        connect: logs in; called once at a time.
+        connect: logs in. Called once at a time.
     """
 
     def __init__(self, name: str, settings: SshSettings, connect: Callable[[], Awaitable[Connection]]) -> None:
@@ -45,23 +45,23 @@ class Pool:
 
     @property
     def size(self) -> int:
-        """How many are open; may be asked for from any thread."""
+        """Number of open connections. Can be read from any thread."""
         return sum(each.is_open for each in list(self._connections))
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is open, under way or waited for."""
+        """Whether no connection is open or being opened, and no command waits."""
         return not (self.connections or self._waiting or self._connecting)
 
     @asynccontextmanager
     async def channel(
         self, opener: Callable[[asyncssh.SSHClientConnection], Awaitable[Channel]]
     ) -> AsyncIterator[Channel]:
-        """What `opener` opens on a connection; the place on it is free again at the end.
+        """Open a channel with `opener` on a connection, and release its slot at the end.
 
         Raises:
-            GatewayUnavailableError: no connection, no place in time, or the connection went.
-            PermissionDeniedError: the server does not let the user in.
+            GatewayUnavailableError: the connection failed or was lost, or no slot was free in time.
+            PermissionDeniedError: the server refuses the login of the user.
         """
         connection, channel = await self._open(opener)
         try:
@@ -71,11 +71,11 @@ class Pool:
 
     @asynccontextmanager
     async def sftp(self) -> AsyncIterator[asyncssh.SFTPClient]:
-        """An SFTP session that others use as well. It needs no place of its own: every connection keeps one for it.
+        """Return an SFTP session that other tasks use as well. Every connection reserves a slot for it.
 
         Raises:
-            GatewayUnavailableError: no connection, or it went.
-            PermissionDeniedError: the server does not let the user in.
+            GatewayUnavailableError: the connection failed or was lost.
+            PermissionDeniedError: the server refuses the login of the user.
         """
         connection = min((each for each in self.connections if each.is_usable), key=_transfers, default=None)
         if connection is None:
@@ -106,8 +106,8 @@ class Pool:
                 async with asyncio.timeout(self._settings.timeout.command_execution):
                     return connection, await opener(connection.ssh)
             except (asyncssh.Error, OSError) as error:
-                # Nothing was asked of a channel that did not open, so another one may be tried: once if the connection
-                # had gone unnoticed, and as long as the server has fewer sessions than we thought. A server may still
+                # A channel that did not open had no effect, so the pool can try another one: once if the connection had
+                # been lost unnoticed, and as long as the server allows fewer sessions than expected. A server may still
                 # count sessions that have just ended, so if no other connection is left, retry a few times.
                 lost += not connection.is_open
                 is_refused = isinstance(error, asyncssh.ChannelOpenError) and connection.is_open
@@ -122,7 +122,7 @@ class Pool:
                 raise
 
     async def _place(self) -> Connection:
-        """Acquire a place for one command on a connection; the caller gives it back."""
+        """Acquire a slot for one command on a connection. The caller releases it."""
         found = None if self._waiting else self._with_room()
         if found is not None:
             found.commands += 1
@@ -150,7 +150,7 @@ class Pool:
         self._serve()
 
     def _serve(self) -> None:
-        """Give free places to those who wait, in their order."""
+        """Give free slots to waiting commands in their order."""
         while self._waiting and (connection := self._with_room()) is not None:
             turn = self._waiting.popleft()
             if not turn.done():
@@ -168,7 +168,8 @@ class Pool:
             self._connecting = asyncio.ensure_future(self._add())
 
     async def _add(self) -> None:
-        """Open one more connection. A failure goes to those who wait, unless other connections will serve them."""
+        """Open one more connection. If that fails, the waiting commands fail, unless other connections can serve
+        them."""
         try:
             connection = await self._connect()
             if not connection.is_usable:
@@ -193,7 +194,7 @@ class Pool:
                 turn.set_exception(error)
 
     async def close(self) -> None:
-        """Close everything; who still waits gets an error."""
+        """Close all connections. Waiting commands fail."""
         if self._connecting is not None:
             self._connecting.cancel()
         self._fail(GatewayUnavailableError("The gateway is going down.", retry_after=1))

@@ -1,4 +1,4 @@
-"""The pools of all users of one machine, and the limit on all of their connections."""
+"""The pools of all users of one machine, and the limit of their connections."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SWEEP = 5.0
 
 
 class Pools:
-    """One pool per user, closed when it has been idle for long."""
+    """One pool per user, closed after it has been idle."""
 
     def __init__(self, name: str, settings: SshSettings, connector: Connector) -> None:
         self._name = name
@@ -30,10 +30,10 @@ class Pools:
         self._sweeper: asyncio.Task[None] | None = None
 
     def of(self, user: str) -> Pool:
-        """The pool of `user`.
+        """Return the pool of `user`.
 
         Raises:
-            PermissionDeniedError: no machine has a user of such a name.
+            PermissionDeniedError: invalid user name.
         """
         if not _USER_NAME.fullmatch(user):
             raise PermissionDeniedError(f"'{printable(user)}' is not a user name of {self._name}.")
@@ -42,7 +42,7 @@ class Pools:
         return self._pools[user]
 
     def start(self) -> None:
-        """Begin to close what is idle."""
+        """Start to close idle pools."""
         self._sweeper = asyncio.ensure_future(self._sweep())
         metrics.SSH_CONNECTIONS.labels(self._name).set_function(self._count)
 

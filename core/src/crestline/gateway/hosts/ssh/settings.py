@@ -1,4 +1,4 @@
-"""How to reach one machine, and how much of it to use."""
+"""Settings of an SSH host: its address and limits."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from crestline.wire.status import SshTimeouts
 
 
 class SshSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """What a site writes; nothing in it turns the check of the host key off."""
+    """The settings of a site. None of them disables the check of the host key."""
 
     host: str
     known_hosts: str
-    """a known_hosts file (an absolute path, read at every login), or the text of one"""
+    """Absolute path of a known_hosts file, read at every login, or the text of one."""
     port: int = 22
     observer: str | None = None
-    """a user that health checks log in as; None: they look at the server's greeting alone"""
+    """User of health checks; None: check only the server's greeting."""
     max_sessions: int = 8
-    """channels on one connection; below sshd's `MaxSessions` (default 10): a session ends some time after its use"""
+    """Maximum channels on one connection. Below sshd's `MaxSessions` (default 10), because a session ends some time
+    after its use."""
     max_connections: int = 4
-    """connections of one user"""
+    """Maximum connections of one user."""
     max_clients: int = 100
-    """connections of all users"""
+    """Maximum connections of all users."""
     queue: float = 30
-    """seconds that a command waits for its turn"""
+    """Seconds that a command waits for a slot."""
     stall: float = 30
-    """seconds without any progress after which a file transfer is given up"""
+    """Seconds without progress after which a file transfer fails."""
     timeout: SshTimeouts = msgspec.field(default_factory=SshTimeouts)
-    """seconds"""
+    """Time limits in seconds."""

@@ -1,4 +1,4 @@
-"""What a table in the configuration says of an SSH host."""
+"""Reads the configuration of an SSH host."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from crestline.model import ConfigError
 
 
 class UserKeysOptions(msgspec.Struct, tag="user_keys", kw_only=True, forbid_unknown_fields=True):
-    """A directory with one private key file for each user, named after them."""
+    """A directory with one private key file for each user, named after the user."""
 
     directory: str
 
@@ -24,7 +24,7 @@ class AuthorityOptions(msgspec.Struct, tag="authority", kw_only=True, forbid_unk
     """The built-in certificate authority; `lifetime` of a certificate in seconds."""
 
     key_file: str | None = None
-    """None: one that is made in the gateway's private folder"""
+    """File of the authority's key; None: a key that the gateway creates in its private directory."""
     lifetime: int = 300
     source_address: tuple[str, ...] = ()
 
@@ -34,7 +34,7 @@ class ServiceOptions(msgspec.Struct, tag="service", kw_only=True, forbid_unknown
 
     url: str
     token_file: str | None = None
-    """holds the gateway's own token, for work without a caller"""
+    """File with the gateway's own token, for background work without a caller."""
     timeout: float = 5
 
 
@@ -42,10 +42,10 @@ CredentialsOptions = UserKeysOptions | AuthorityOptions | ServiceOptions
 
 
 def read_options(setup: HostSetup) -> tuple[SshSettings, Credentials, Sequence[Path]]:
-    """The settings, the credentials, and the files that were made for these.
+    """Return the settings, the credentials, and the files created for them.
 
     Raises:
-        ConfigError: an option is missing, unknown or cannot be used.
+        ConfigError: an option is missing, unknown or invalid.
     """
     values = {key: value for key, value in setup.options.items() if key not in ("type", "credentials")}
     try:

@@ -1,4 +1,4 @@
-"""Temporary files and directories on the other machine, of which nothing stays, whatever ends their use."""
+"""Temporary files and directories on the other machine, which are removed however their use ends."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ class Temporaries:
 
     @asynccontextmanager
     async def use(self, path: str, *, is_renamed: bool) -> AsyncIterator[None]:
-        """Use a temporary name, which is written down before; a failure removes what has it.
+        """Record a temporary name and use it. After a failure, remove it.
 
         Args:
-            is_renamed: success leaves nothing of that name, so nothing has to be removed then.
+            path: the temporary name.
+            is_renamed: whether success renames the file, so that it need not be removed.
         """
         await self._files.begin(self._user, path)
         done = False
@@ -36,7 +37,7 @@ class Temporaries:
             await _to_its_end(self._end(path, is_gone=done))
 
     async def remove(self, path: str) -> None:
-        """Remove what has this name, if it is there.
+        """Remove the file or directory, if it exists.
 
         Raises:
             CrestlineError: it cannot be removed.
@@ -52,7 +53,7 @@ class Temporaries:
 
 
 async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
-    """Do it also where the caller is cancelled meanwhile."""
+    """Finish the work even if the caller is cancelled meanwhile."""
     task = asyncio.ensure_future(work)
     _running.add(task)
     task.add_done_callback(_running.discard)

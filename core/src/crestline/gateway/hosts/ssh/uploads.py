@@ -1,6 +1,6 @@
-"""Files that arrive by SFTP: at once, in order over several requests, or as pieces in any order.
+"""Files being uploaded by SFTP: at once, in order over several requests, or as parts in any order.
 
-Whatever is unfinished lies beside its target under a temporary name made of the upload's id.
+An unfinished upload is beside its target under a temporary name with the upload's id.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _MODE = 0o7777
 
 
 class Claims:
-    """Which unfinished uploads this gateway works on. SFTP has no locks, so other replicas do not see them."""
+    """The unfinished uploads in use by this gateway. SFTP has no locks, so other replicas do not see them."""
 
     def __init__(self) -> None:
         self.sums = RunningChecksums()
@@ -47,10 +47,10 @@ class Claims:
 
     @contextmanager
     def claim(self, user: str, temporary: bytes, *, shared: bool = False) -> Iterator[None]:
-        """Hold an upload, alone or `shared` with other pieces of it.
+        """Hold an upload, exclusively or `shared` with other parts of it.
 
         Raises:
-            ConflictError: another request does.
+            ConflictError: another request holds it.
         """
         key = (user, temporary)
         held = self._held.get(key, 0)
@@ -68,7 +68,7 @@ class Claims:
 
 
 class Uploads(base.Uploads):
-    """The unfinished uploads of one user; paths are checked as they come."""
+    """The unfinished uploads of one user. Callers have checked the paths."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class Uploads(base.Uploads):
             return await upload.size()
 
     async def append(self, path: str, upload_id: str, offset: int, chunks: AsyncIterator[bytes]) -> int:
-        """Append in order; what has arrived stays when the rest does not."""
+        """Append in order. Bytes that have arrived are kept if the rest does not arrive."""
         async with self._target(path, self._identifier(upload_id)) as upload:
             with self._claims.claim(self._user, upload.temporary):
                 stored = await upload.size()
@@ -153,7 +153,7 @@ class Uploads(base.Uploads):
                 await upload.publish()
 
     async def discard(self, path: str, upload_id: str) -> None:
-        """Drop it, whatever has taken its target's name meanwhile."""
+        """Discard an upload, even if its target has been replaced meanwhile."""
         async with self._target(path, self._identifier(upload_id), check=False) as upload:
             await upload.remove()
 
@@ -178,10 +178,10 @@ class Uploads(base.Uploads):
                     raise
 
     async def _explain(self, target: str, error: asyncssh.SFTPFailure) -> None:
-        """Ask why nothing more can be stored: all that SFTP says is "Failure".
+        """Find out why no more can be stored, because SFTP only reports "Failure".
 
         Raises:
-            TooLargeError: the disk is full, or the user's quota of it.
+            TooLargeError: the disk is full, or the user's quota is exceeded.
         """
         probe = temporary_of(target, uuid.uuid4().hex)
         argv = ["dd", "if=/dev/zero", f"of={probe}", "bs=1M", "count=1", "conv=excl,fsync", "status=none"]
@@ -194,7 +194,7 @@ class Uploads(base.Uploads):
 
 
 class _Upload:
-    """A temporary file that will take its target's name."""
+    """A temporary file that will be renamed to its target."""
 
     def __init__(
         self,
@@ -209,13 +209,14 @@ class _Upload:
         self._sftp = sftp
         self._target = target
         self._replaced = replaced
-        """permissions of the file that is there"""
+        """Permissions of the existing file."""
         self._stall = stall
         self._explain = explain
 
     @asynccontextmanager
     async def opened(self, flags: int) -> AsyncIterator[asyncssh.SFTPClientFile]:
-        # A new file gets what the user's umask leaves; one that replaces a private file is never less private.
+        # The user's umask determines the permissions of a new file. A file that replaces a private file is never less
+        # private.
         attrs = asyncssh.SFTPAttrs() if self._replaced is None else asyncssh.SFTPAttrs(permissions=0o600)
         async with asyncio.timeout(self._stall):
             file = await self._sftp.open(self.temporary, flags, attrs, encoding=None, block_size=0)
@@ -234,10 +235,10 @@ class _Upload:
         *,
         limit: int | None = None,
     ) -> int:
-        """Write all that comes, from `offset` on; returns the bytes written.
+        """Write all chunks from `offset` on and return the number of bytes written.
 
         Raises:
-            InvalidRequestError: more than `limit` bytes came.
+            InvalidRequestError: more than `limit` bytes arrived.
         """
         written = 0
         writer = Writer(file, self._sftp.limits, offset, self._stall)
@@ -252,22 +253,22 @@ class _Upload:
                     else:
                         await asyncio.gather(asyncio.to_thread(digest.update, block), writer.write(block))
             finally:
-                await writer.flush()  # what has arrived is kept, also when no more came
+                await writer.flush()  # keep what has arrived, also if the stream ended early
         except asyncssh.SFTPError as error:
             try:
                 if isinstance(error, asyncssh.SFTPFailure):
-                    await self._explain(error)  # now: what is removed next makes room again
+                    await self._explain(error)  # now, because the next step frees space
             finally:
                 if limit is None:
                     async with asyncio.timeout(self._stall):
-                        await file.truncate(writer.stored)  # no hole where one write failed and a later one did not
+                        await file.truncate(writer.stored)  # no hole after a failed write that a later one followed
             raise
         finally:
             writer.drop()
         return written
 
     async def size(self) -> int:
-        """Bytes of the temporary file, 0 where there is none."""
+        """Return the size of the temporary file in bytes, 0 if it does not exist."""
         try:
             async with asyncio.timeout(self._stall):
                 return (await self._sftp.lstat(self.temporary)).size or 0
@@ -275,7 +276,7 @@ class _Upload:
             return 0
 
     async def read_again(self, size: int) -> Crc32:
-        """The CRC-32 of what another process, or a gateway before this one, has seen pass."""
+        """Compute the CRC-32 of bytes that another process received."""
         digest = Crc32()
         async with self.opened(asyncssh.FXF_READ) as file:
             async for block in read(file, self._sftp.limits, 0, size, self._stall):
@@ -283,7 +284,7 @@ class _Upload:
         return digest
 
     async def reserve(self, size: int) -> None:
-        """Make it `size` bytes long, if there is room."""
+        """Set its size to `size` bytes, if the file system has the space."""
         directory = os.path.dirname(self._target)
         async with asyncio.timeout(self._stall):
             room = await self._sftp.statvfs(directory)
@@ -294,14 +295,14 @@ class _Upload:
                 await file.truncate(size)
 
     async def publish(self) -> None:
-        """Rename it to its target, with the permissions of the file that it replaces."""
+        """Rename it to its target, with the permissions of the replaced file."""
         async with asyncio.timeout(self._stall):
             if self._replaced is not None:
                 await self._sftp.chmod(self.temporary, self._replaced)
             await self._sftp.posix_rename(self.temporary, self._target)
 
     async def remove(self) -> None:
-        """Drop it, if it is there."""
+        """Remove it, if it exists."""
         try:
             async with asyncio.timeout(self._stall):
                 await self._sftp.remove(self.temporary)
@@ -310,13 +311,13 @@ class _Upload:
 
 
 async def real_path(sftp: asyncssh.SFTPClient, path: str) -> bytes:
-    """Where `path` leads, as the server says."""
+    """Resolve `path` on the server."""
     with reading("sftp-server"):
         return await sftp.realpath(os.fsencode(path))
 
 
 async def _writable(sftp: asyncssh.SFTPClient, target: bytes, path: str) -> int | None:
-    """Permissions of the regular file that is there, None for none; one that may not be written is not replaced."""
+    """Return the permissions of the existing regular file, or None. A file that is not writable is not replaced."""
     try:
         status = await sftp.stat(target)
     except asyncssh.SFTPNoSuchFile:
@@ -327,12 +328,12 @@ async def _writable(sftp: asyncssh.SFTPClient, target: bytes, path: str) -> int 
 
 
 async def sha256(commands: SshCommands, user: str, path: str) -> str:
-    """SHA-256 of a file in hexadecimal, made where the file is; it may take its time."""
-    # OpenSSL uses the processor's own instructions, coreutils mostly not: a fifth of the time.
+    """Compute the SHA-256 of a file in hexadecimal on the machine. This may take long."""
+    # OpenSSL uses the processor's SHA instructions and takes a fifth of the time of coreutils.
     result = await commands.run(user, ["openssl", "dgst", "-sha256", "-binary", path], env=PLAIN, timeout=None)
     if result.exit_status == 0:
         return result.stdout.hex()
-    # Not installed; or whatever is wrong with the file, which sha256sum says in plainer words.
+    # openssl is not installed, or the file has a problem that sha256sum reports in plainer words.
     result = await commands.run(user, ["sha256sum", "--zero", "--", path], env=PLAIN, timeout=None)
     if result.exit_status:
         raise refusal("sha256sum", result)
