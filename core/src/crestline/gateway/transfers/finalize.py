@@ -1,4 +1,4 @@
-"""How a transfer ends: its logs, then its state."""
+"""Ends a transfer: writes its logs, then its state."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from crestline.gateway.transfers.records import Transfer, TransferRecords
 from crestline.model import CrestlineError, GatewayUnavailableError
 
 UNFINISHED = ("PENDING", "RUNNING", "COMPLETING")
-"""states in which a transfer has not ended"""
+"""States in which a transfer has not ended."""
 
 _log = logging.getLogger("crestline.transfers")
 
@@ -23,14 +23,14 @@ class Finalizer:
     """Ends the transfers of one system."""
 
     def __init__(self, system: str, records: TransferRecords, files: Callable[[str], Files]) -> None:
-        """`files` gives a user's."""
+        """`files` returns the files of a user."""
         self._system = system
         self._records = records
         self._files = files
         self._stopping = False
 
     def stop(self) -> None:
-        """Stop waiting for the database: the gateway that starts next settles what has not ended."""
+        """Stop waiting for the database. The next gateway ends the remaining transfers."""
         self._stopping = True
 
     async def end(
@@ -40,7 +40,8 @@ class Finalizer:
         reason: str = "",
         sources: tuple[str, ...] = ("PENDING", "RUNNING"),
     ) -> bool:
-        """Write the logs, then the state, so that readers of the state find the logs. False if it had ended before."""
+        """Write the logs, then the state, so that readers of the state find the logs. Return False if it had ended
+        before."""
         if not await self._records.transition(transfer.transfer_id, sources, "COMPLETING"):
             return False
         await self._write_logs(transfer, state, reason)
@@ -50,13 +51,13 @@ class Finalizer:
         return ended
 
     async def end_at_last(self, transfer: Transfer, state: str, reason: str) -> None:
-        """As `end`, however long the database does not answer."""
+        """As `end`, with retries until the database responds."""
         while True:
             try:
                 await self.end(transfer, state, reason, sources=UNFINISHED)
                 return
             except GatewayUnavailableError:
-                if self._stopping:  # the gateway that starts next settles it
+                if self._stopping:  # the next gateway ends it
                     raise
                 await asyncio.sleep(RETRY_AFTER)
 

@@ -1,4 +1,4 @@
-"""Reports of a transfer: as a job, and in the log that FirecREST's clients read."""
+"""Describes a transfer as a job, and in the log that FirecREST's clients read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SUCCESS = re.compile("Files? (was|were) successfully|upload successfully comple
 
 
 def output_log_text(transfer: Transfer, state: str, reason: str) -> str:
-    """The one line of the output log: clients take a transfer for good if it has a sentence of success."""
+    """Return the line of the output log. Clients consider a transfer successful if it has the sentence of success."""
     if state == "COMPLETED":
         return f"{_SENTENCES[transfer.kind]}\n"
     shown = "see the log of errors" if _SUCCESS.search(reason) else reason
@@ -29,14 +29,14 @@ def output_log_text(transfer: Transfer, state: str, reason: str) -> str:
 
 
 def to_job_info(transfer: Transfer) -> JobInfo:
-    """Return a transfer in the form in which `GET jobs/{id}` shows a job."""
+    """Return a transfer as `GET jobs/{id}` shows a job."""
     ended = transfer.state in ENDED
     begin, end = transfer.started, transfer.ended
     return JobInfo(
         job_id=transfer.transfer_id,
         name=f"transfer-{transfer.kind}",
         status=JobStatus(
-            # COMPLETING is a matter of our own: its logs are being written.
+            # COMPLETING is internal: the logs are being written.
             state="RUNNING" if transfer.state == "COMPLETING" else transfer.state,
             state_reason=transfer.reason or None,
             exit_code=int(transfer.state != "COMPLETED") if ended else None,

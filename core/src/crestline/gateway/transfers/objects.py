@@ -1,4 +1,4 @@
-"""Which objects belong to which transfers: whatever the store keeps for the gateway is written down here first."""
+"""Records of the objects in the store and their transfers. The gateway records an object before it creates it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _objects = Table(
 
 
 class StagedObject(msgspec.Struct, frozen=True, kw_only=True):
-    """An object of one transfer, there already or being put together."""
+    """An object of one transfer, complete or being uploaded."""
 
     transfer_id: str
     bucket: str
     key: str
     upload_id: str
-    """of the multipart upload that makes it"""
+    """Id of the multipart upload that creates it."""
 
 
 class StagedObjects:
@@ -36,7 +36,7 @@ class StagedObjects:
         self._system = system
 
     async def put(self, staged: StagedObject) -> None:
-        """Write one down, in the place of an earlier one of the same transfer."""
+        """Record an object, replacing an earlier one of the same transfer."""
         async with self._engine.begin() as connection:
             await connection.execute(delete(_objects).where(_objects.c.transfer_id == staged.transfer_id))
             await connection.execute(insert(_objects).values(system=self._system, **msgspec.structs.asdict(staged)))
@@ -46,11 +46,11 @@ class StagedObjects:
         return found[0] if found else None
 
     async def all(self) -> list[StagedObject]:
-        """All that may still be in the store."""
+        """Return all objects that may still be in the store."""
         return await self._select()
 
     async def forget(self, transfer_id: str) -> None:
-        """Remove the record of an object that is no longer in the store."""
+        """Delete the record of an object that has been removed from the store."""
         await self._engine.change(delete(_objects).where(_objects.c.transfer_id == transfer_id))
 
     async def _select(self, *conditions: object) -> list[StagedObject]:

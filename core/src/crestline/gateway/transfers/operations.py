@@ -1,4 +1,4 @@
-"""Background operations, which continue after the answer was sent."""
+"""Background operations, which continue after the response."""
 
 from __future__ import annotations
 
@@ -24,9 +24,12 @@ class Operations:
         self._stopping = False
 
     def launch(self, name: str, work: Work, outcome: Outcome, *, resumes: bool = False) -> None:
-        """Run `work`; at its end `outcome` gets the state and the reason.
+        """Run `work` and call `outcome` with its state and reason at the end.
 
         Args:
+            name: id of the operation.
+            work: the operation.
+            outcome: receives the state and the reason.
             resumes: whether the next gateway resumes it, so that it has no outcome if this one is stopped.
         """
         scope = CancelScope()
@@ -34,7 +37,7 @@ class Operations:
         self._running[name] = (scope, task)
 
     async def cancel(self, name: str) -> bool:
-        """End one and wait until its outcome is known; False where none of that id runs here."""
+        """Cancel an operation and wait for its outcome. Return False if none with this id runs here."""
         if name not in self._running:
             return False
         scope, task = self._running[name]
@@ -43,12 +46,12 @@ class Operations:
         return True
 
     async def wait(self, seconds: float) -> None:
-        """Give the running ones so many seconds to come to their end."""
+        """Wait up to this number of seconds for the running operations to end."""
         if seconds > 0 and self._running:
             await asyncio.wait([task for _, task in self._running.values()], timeout=seconds)
 
     async def stop(self) -> None:
-        """End all operations, as failed but for those that the next gateway resumes."""
+        """Cancel all operations. They count as failed, except those that the next gateway resumes."""
         self._stopping = True
         await asyncio.gather(*(self.cancel(name) for name in list(self._running)))
 

@@ -38,17 +38,17 @@ if TYPE_CHECKING:
     from crestline.gateway.transfers.s3.staging import Staging
 
 LIFETIME = 3600
-"""seconds that a signed URL lives, and one more per MiB of the file"""
+"""Lifetime of a signed URL in seconds, plus one second per MiB of the file."""
 
 MAX_LIFETIME = 7 * 86400
-"""seconds that a signed URL lives at most: a sparse file says that it is of any size"""
+"""Maximum lifetime of a signed URL in seconds, because a sparse file can report any size."""
 
 RETENTION = 7 * 86400
-"""seconds that an ended transfer and its logs are kept"""
+"""Seconds for which an ended transfer and its logs are kept."""
 
 _SWEEP = 300
 _ATTENTION = 2
-_ID = re.compile(r"t[0-9a-f]{16}")  # a scheduler's ids are numbers, or begin with one
+_ID = re.compile(r"t[0-9a-f]{16}")  # ids of schedulers are numbers, or begin with one
 
 _log = logging.getLogger("crestline.transfers")
 
@@ -56,8 +56,9 @@ _log = logging.getLogger("crestline.transfers")
 class TransferService:
     """Uploads and downloads by signed URLs, and file operations in the background.
 
-    Every transfer has an id that answers like a job's, and logs in the user's default directory that say what
-    FirecREST's jobs say there.
+    Every transfer has an id that can be queried like a job's, and logs in the user's default directory with the texts
+    of
+    FirecREST's jobs.
     """
 
     def __init__(
@@ -72,14 +73,14 @@ class TransferService:
         signing_key: bytes,
         public_url: Callable[[], str],
     ) -> None:
-        """Prepare them.
+        """Create the service.
 
         Args:
-            name: the system's.
-            unfinished: what may stay behind on the system's machine.
-            files: the files of that machine as a user sees them.
-            default_directory: where the logs of a caller's transfers go.
-            s3: the object store that files travel by; None: they travel through the gateway alone.
+            name: name of the system.
+            unfinished: records of abandoned files on the system's machine.
+            files: returns the files of that machine as a user sees them.
+            default_directory: returns the directory for the logs of a caller's transfers.
+            s3: the object store of the transfers; None: files pass through the gateway only.
         """
         self._name = name
         self._files = files
@@ -96,7 +97,7 @@ class TransferService:
         self._keepers: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Settle what a killed gateway left behind, then look after it from time to time."""
+        """End or resume the transfers of a killed gateway, then repeat that from time to time."""
         if self._staging is not None:
             await self._staging.start()
         await self.reconcile()
@@ -105,7 +106,7 @@ class TransferService:
             self._keepers.append(asyncio.create_task(self._forever(self.reconcile, _ATTENTION)))
 
     async def reconcile(self) -> None:
-        """Settle what dead gateways left behind, and end what other gateways were asked to end."""
+        """End or resume the transfers of dead gateways, and cancel those that other gateways were asked to cancel."""
         for transfer in await self._records.unfinished():
             if not await self._replicas.is_dead(transfer.owner):
                 if transfer.cancel:
@@ -120,7 +121,7 @@ class TransferService:
                 await self._settle_completion(transfer)
 
     async def stop(self, patience: float = 0.0) -> None:
-        """End what runs, after `patience` seconds in which it may come to its own end."""
+        """Stop running transfers, after `patience` seconds in which they may end by themselves."""
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
@@ -132,11 +133,11 @@ class TransferService:
 
     @property
     def object_store(self) -> Staging | None:
-        """The object store that files travel by, None: they travel through the gateway alone."""
+        """The object store of the transfers; None: files pass through the gateway only."""
         return self._staging
 
     def describe(self) -> dict[str, Any]:
-        """`dataOperation.data_transfer` of `/status/systems`; the gateway itself may be the object store."""
+        """Return `dataOperation.data_transfer` of `/status/systems`. The gateway itself may be the object store."""
         hidden = "**********"
         return {
             "serviceType": "s3",
@@ -149,10 +150,10 @@ class TransferService:
             "ttl": LIFETIME,
         }
 
-    # what the filesystem routes start
+    # Called by the filesystem routes
 
     async def upload(self, caller: Principal, path: str, size: int) -> UploadAnswer:
-        """Begin the upload of a file of `size` bytes to `path`."""
+        """Start the upload of a file of `size` bytes to `path`."""
         part_size = parts.part_size(size)
         transfer = await self._new(caller, "upload", path, size=size, part_size=part_size)
         await self._records.add(transfer)
@@ -175,10 +176,10 @@ class TransferService:
         )
 
     async def download(self, caller: Principal, path: str) -> UploadAnswer:
-        """Offer a file by a signed URL; it is read when the URL is."""
+        """Offer a file by a signed URL. It is read when the URL is used."""
         file = await self._files(caller.username).open(path)
         await file.close()
-        # Only an object store gets it in parts, and limits its size.
+        # Only an object store receives it in parts, and limits its size.
         part_size = parts.part_size(file.size) if self._staging is not None else 0
         transfer = await self._new(caller, "download", path, size=file.size, part_size=part_size)
         await self._records.add(transfer)
@@ -199,12 +200,13 @@ class TransferService:
         *,
         source: str | None = None,
     ) -> TransferAnswer:
-        """Do `work` in the background.
+        """Run `work` in the background.
 
         Args:
-            kind: one that `reports` has a sentence for.
-            path: what it changes.
-            source: what else it reads, so that a path outside the file systems is refused now.
+            caller: the user.
+            kind: a kind of operation for which `job_info` has a sentence.
+            path: the path that it changes.
+            source: another path that it reads, so that a path outside the file systems is refused immediately.
         """
         if source is not None:
             self._files(caller.username).check(source)
@@ -221,10 +223,10 @@ class TransferService:
         self._operations.launch(transfer.transfer_id, begin_and_work, outcome)
         return TransferAnswer(transfer_job=self._job_of(transfer))
 
-    # what the compute routes ask
+    # Called by the compute routes
 
     async def job(self, caller: Principal, job_id: str) -> JobInfo | None:
-        """A transfer of the caller as a job; None where there is none of that id."""
+        """Return a transfer of the caller as a job; None if the id is unknown."""
         transfer = await self._own(caller, job_id)
         if transfer is None:
             return None
@@ -233,7 +235,7 @@ class TransferService:
         return to_job_info(transfer)
 
     async def metadata(self, caller: Principal, job_id: str) -> JobMetadata | None:
-        """Where the logs of a transfer are; None where there is none of that id."""
+        """Return the paths of a transfer's logs; None if the id is unknown."""
         transfer = await self._own(caller, job_id)
         if transfer is None:
             return None
@@ -245,7 +247,7 @@ class TransferService:
         )
 
     async def cancel(self, caller: Principal, job_id: str) -> bool:
-        """End a transfer; nothing happens to one that has ended. False where there is none of that id."""
+        """Cancel a transfer. An ended transfer does not change. Return False if the id is unknown."""
         transfer = await self._own(caller, job_id)
         if transfer is None:
             return False
@@ -254,12 +256,12 @@ class TransferService:
         at_work = self._staging is not None and await self._staging.knows(transfer)
         if transfer.kind == "upload" and not at_work:
             if await self._endings.end(transfer, "CANCELLED"):
-                await self._discard(transfer)  # if the system does not answer, the sweep does it
+                await self._discard(transfer)  # if the system does not respond, the sweep removes it
         elif transfer.state not in ENDED:
-            await self._records.ask_to_cancel(transfer.transfer_id)  # another replica is at it
+            await self._records.ask_to_cancel(transfer.transfer_id)  # another replica runs it
         return True
 
-    # by way of an object store
+    # Through an object store
 
     async def _offer(
         self, staging: Staging, transfer: Transfer, offer: Callable[[Transfer], Awaitable[S3Directives]]
@@ -282,7 +284,7 @@ class TransferService:
         await self._records.forget(transfer.transfer_id)
 
     def _carry(self, staging: Staging, transfer: Transfer) -> None:
-        """Bring a file from the object store to the system, or the other way, in the background."""
+        """Move a file between the object store and the system in the background."""
 
         async def work() -> None:
             await self._records.transition(transfer.transfer_id, ("PENDING",), "RUNNING")
@@ -310,7 +312,7 @@ class TransferService:
         objects = StagedObjects(store.engine, self._name)
         return Staging(s3, objects, self._records, self._files)
 
-    # inside
+    # Internal
 
     async def _new(self, caller: Principal, kind: str, path: str, *, size: int = 0, part_size: int = 0) -> Transfer:
         files = self._files(caller.username)
@@ -334,7 +336,7 @@ class TransferService:
         )
 
     async def _settle_completion(self, transfer: Transfer) -> None:
-        """The gateway was killed around the rename: the temporary file says on which side of it."""
+        """Settle an upload whose gateway was killed around the rename: the temporary file shows whether it happened."""
         if await self._files(transfer.username).uploads.offset(transfer.path, transfer.transfer_id):
             await self._records.transition(transfer.transfer_id, ("COMPLETING",), "RUNNING")
         else:
@@ -349,36 +351,37 @@ class TransferService:
             await asyncio.sleep(interval)
 
     async def sweep(self) -> None:
-        """Drop uploads that were not completed in time, and what is known of transfers that ended long ago."""
+        """Discard uploads that were not completed in time, and records of transfers that ended long ago."""
         now = time.time()
         await self.unfinished.sweep(self._files)
         if self._staging is not None:
             await self._staging.sweep()
         for transfer in await self._records.expired(now):
             if self._staging is not None and await self._staging.knows(transfer):
-                continue  # what carries it keeps the time
+                continue  # the task that moves it enforces the time limit
             if await self._discard(transfer):
                 await self._endings.end(transfer, "FAILED", "The upload was not completed in time.")
         for transfer in await self._records.ended_before(now - RETENTION):
             if transfer.expires > now:
-                continue  # its URL still works
+                continue  # its URL is still valid
             if transfer.kind == "upload" and transfer.state != "COMPLETED" and not await self._discard(transfer):
-                continue  # the system did not answer when the upload ended, and does not yet
+                continue  # the system did not respond when the upload ended, and still does not
             for log in (transfer.output_log, transfer.error_log):
                 try:
                     await self._files(transfer.username).remove(log)
-                except CrestlineError:  # it is not there, or out of reach
+                except CrestlineError:  # it does not exist, or the system does not respond
                     continue
             await self._records.forget(transfer.transfer_id)
 
     async def _discard(self, transfer: Transfer) -> bool:
-        """Drop what an upload has stored; False where the system does not answer, so that it stays for now."""
+        """Discard the stored part of an upload. Return False if the system does not respond, so that it remains for
+        now."""
         try:
             await self._files(transfer.username).uploads.discard(transfer.path, transfer.transfer_id)
         except GatewayUnavailableError as error:
             _log.warning("the unfinished upload %s stays for now: %s", transfer.transfer_id, error)
             return False
-        except CrestlineError as error:  # its directory has gone, or is closed to the user
+        except CrestlineError as error:  # its directory was removed, or is closed to the user
             _log.info("the unfinished upload %s is out of reach: %s", transfer.transfer_id, error)
         return True
 

@@ -1,6 +1,6 @@
-"""What the signed URLs of a transfer do: parts that arrive in any order, their completion, and downloads.
+"""Requests by the signed URLs of a transfer: parts in any order, their completion, and downloads.
 
-The requests and answers are S3's for a multipart upload, as FirecREST's clients send them.
+Requests and responses are those of S3's multipart upload, as FirecREST's clients send them.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from crestline.gateway.transfers.signing import UrlSigner
 from crestline.model import ConflictError, CrestlineError, InvalidRequestError, NotFoundError
 
 Allow = Callable[[Principal], Awaitable[None]]
-"""Raises a `CrestlineError` if the user who began a transfer may no longer continue it."""
+"""Raises a `CrestlineError` if the user who started a transfer may no longer continue it."""
 
 
 class SignedUrls:
-    """Makes the URLs of one system's transfers, and does what is asked by them.
+    """Creates the URLs of one system's transfers, and carries out requests by them.
 
-    A client that has a URL may use it, as long as the user who got it may use the system.
+    A client with a URL can use it as long as the user who received it may use the system.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class SignedUrls:
         endings: Finalizer,
         files: Callable[[str], Files],
     ) -> None:
-        """`files` gives a user's."""
+        """`files` returns the files of a user."""
         self._system = system
         self._signer = signer
         self._records = records
@@ -44,12 +44,12 @@ class SignedUrls:
         self._files = files
 
     def parts(self, transfer: Transfer) -> list[str]:
-        """Where to PUT each part of an upload."""
+        """Return the URLs for the parts of an upload (PUT)."""
         numbers = range(1, parts.count(transfer.size, transfer.part_size) + 1)
         return [self._url("PUT", self._part_path(transfer.transfer_id, number), transfer) for number in numbers]
 
     def completion(self, transfer: Transfer) -> str:
-        """Where to POST that all parts are sent."""
+        """Return the URL that completes an upload (POST)."""
         return self._url("POST", self._path(transfer.transfer_id, "complete"), transfer)
 
     def content(self, transfer: Transfer) -> str:
@@ -65,7 +65,7 @@ class SignedUrls:
         body: AsyncIterator[bytes],
         allow: Allow,
     ) -> str:
-        """Store one part; returns its ETag (MD5 in hexadecimal)."""
+        """Store a part and return its ETag (MD5 in hexadecimal)."""
         self._signer.check("PUT", self._part_path(transfer_id, number), expires, signature)
         transfer = await self._get(transfer_id, "upload", allow)
         if transfer.state != "RUNNING":
@@ -80,9 +80,9 @@ class SignedUrls:
     async def complete(
         self, transfer_id: str, expires: str, signature: str, body: Callable[[], Awaitable[bytes]], allow: Allow
     ) -> str:
-        """Make an upload visible; returns the file's ETag as S3 makes it. Nothing is copied or read for it.
+        """Complete an upload and return the file's ETag in S3's form. No data is copied or read for it.
 
-        `body` is asked for when the signature is found good.
+        `body` is read after the signature was verified.
         """
         self._signer.check("POST", self._path(transfer_id, "complete"), expires, signature)
         transfer = await self._get(transfer_id, "upload", allow)
@@ -90,7 +90,7 @@ class SignedUrls:
         self._check_parts(transfer, await asyncio.to_thread(parts.read_completion, await body()), stored)
         digests = b"".join(bytes.fromhex(etag) for _, etag in sorted(stored.items()))
         etag = f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(stored)}"
-        if transfer.state == "COMPLETED":  # the answer got lost, and the client asks again
+        if transfer.state == "COMPLETED":  # the answer was lost, and the client repeats its request
             return etag
         if not await self._records.transition(transfer_id, ("RUNNING",), "COMPLETING"):
             raise ConflictError(f"The upload is {transfer.state} already.")

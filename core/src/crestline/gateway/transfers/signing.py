@@ -1,4 +1,4 @@
-"""URLs that carry their own permission."""
+"""Signed URLs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from crestline.model import PermissionDeniedError
 class UrlSigner:
     """Signs a method, a path and an expiry with HMAC-SHA256.
 
-    Paths are those of the gateway itself: the prefix that a proxy adds is not part of the signature.
+    Paths are those of the gateway itself. The prefix that a proxy adds is not part of the signature.
     """
 
     def __init__(self, key: bytes, public_url: Callable[[], str], clock: Callable[[], float] = time.time) -> None:
@@ -23,15 +23,15 @@ class UrlSigner:
         self._clock = clock
 
     def url(self, method: str, path: str, expires: int) -> str:
-        """A URL that allows `method` on `path` until `expires` (seconds since the epoch)."""
+        """Return a URL that allows `method` on `path` until `expires` (seconds since the epoch)."""
         query = urlencode({"expires": expires, "signature": self._sign(method, path, str(expires))})
         return f"{self._public_url().rstrip('/')}{path}?{query}"
 
     def check(self, method: str, path: str, expires: str, signature: str) -> None:
-        """Check a request by such a URL.
+        """Check a request by a signed URL.
 
         Raises:
-            PermissionDeniedError: it was signed for something else, or its time is over.
+            PermissionDeniedError: the signature is for another request, or it has expired.
         """
         if not hmac.compare_digest(self._sign(method, path, expires).encode(), signature.encode()):
             raise PermissionDeniedError("The signature does not fit this request.", hint="Use the URL as it was given.")

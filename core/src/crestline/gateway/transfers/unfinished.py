@@ -1,7 +1,6 @@
-"""What may stay behind on a system, and is removed when it is old.
+"""Removes abandoned files on a system after some time.
 
-These are uploads in parts (`PUT ops/content`) that have begun and not ended, and temporary files of a gateway that was
-killed.
+These are unfinished uploads in parts (`PUT ops/content`), and temporary files of a killed gateway.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from crestline.gateway.store import DatabaseEngine, metadata
 from crestline.model import CrestlineError, GatewayUnavailableError
 
 ABANDONED = 3 * 86400
-"""seconds after its last part that an upload is dropped, and after its gateway has gone that a temporary file is"""
+"""Seconds after its last part until an upload is discarded, and after its gateway's death until a temporary file is."""
 
 _OPERATION = "\n"
-"""begins the ids of operations; a header, from which the ids of uploads come, cannot hold it"""
+"""Prefix of the ids of operations. A header, the source of uploads' ids, cannot contain it."""
 
 _uploads = Table(
     "unfinished_uploads",
@@ -39,16 +38,17 @@ _log = logging.getLogger("crestline.transfers")
 
 
 class UnfinishedUploads(TemporaryFiles):
-    """Those of one system.
+    """The abandoned files of one system.
 
-    A temporary file is a row without an upload's id, an operation that makes some is one with an id that none has.
+    A temporary file is a row without an upload's id. An operation with temporary files is a row with the prefix in its
+    id.
     """
 
     def __init__(self, engine: DatabaseEngine, system: str) -> None:
         self._engine = engine
         self._system = system
         self._held: dict[str, tuple[str, str, str]] = {}
-        """digest -> user, path and id of what this gateway works on"""
+        """Digest -> user, path and id of the files in use by this gateway."""
 
     async def begin(self, username: str, path: str) -> None:
         await self._begin(username, path, "")
@@ -70,7 +70,7 @@ class UnfinishedUploads(TemporaryFiles):
         await self.touch(username, path, identifier)
 
     async def touch(self, username: str, path: str, upload_id: str) -> None:
-        """Record that a part arrives. If that fails, the upload continues and is never swept."""
+        """Record that a part arrives. If that fails, the upload continues and is never removed."""
         row = _uploads.c.digest == self._digest(username, path, upload_id)
         values = {"system": self._system, "username": username, "path": path, "upload_id": upload_id}
         try:
@@ -85,20 +85,20 @@ class UnfinishedUploads(TemporaryFiles):
             _log.warning("an unfinished upload is not written down: %s", error)
 
     async def forget(self, username: str, path: str, upload_id: str) -> None:
-        """Remove the record of an upload that has ended."""
+        """Delete the record of an upload that has ended."""
         try:
             await self._delete(self._digest(username, path, upload_id))
         except GatewayUnavailableError as error:
-            _log.warning("the end of an upload is not written down: %s", error)  # the sweep will find nothing to drop
+            _log.warning("the end of an upload is not written down: %s", error)  # the sweep will find no file to remove
 
     async def sweep(self, files: Callable[[str], Files]) -> None:
-        """Drop what was not added to for long.
+        """Remove files that have not changed for long.
 
         Args:
-            files: the files of the system's machine as a user sees them.
+            files: returns the files of the system's machine as a user sees them.
 
         Raises:
-            GatewayUnavailableError: the store does not answer.
+            GatewayUnavailableError: the database does not respond.
         """
         for username, path, identifier in list(self._held.values()):
             await self.touch(username, path, identifier)
@@ -117,7 +117,7 @@ class UnfinishedUploads(TemporaryFiles):
             except GatewayUnavailableError as error:
                 _log.warning("an abandoned upload of %s stays for now: %s", row.username, error)
                 continue
-            except CrestlineError as error:  # its directory has gone, or is closed to the user
+            except CrestlineError as error:  # its directory was removed, or is closed to the user
                 _log.info("an abandoned upload of %s is out of reach: %s", row.username, error)
             await self._delete(row.digest)
 

@@ -1,4 +1,5 @@
-"""Programs on the other machine: arguments quoted in this one place, and nothing left running."""
+"""Runs programs on the other machine. Arguments are quoted only here, and no program keeps running after its
+request."""
 
 from __future__ import annotations
 
@@ -20,30 +21,30 @@ from crestline.model import CrestlineError, GatewayUnavailableError, TooLargeErr
 _CHUNK = 256 * 1024
 _COMPLAINTS = 64 * 1024
 _SHORT = 1024 * 1024
-"""bytes that a program may write from which a few words are expected"""
+"""Maximum output in bytes of a program from which a few words are expected."""
 _MOST_OF_ALL = 4 * MAX_OUTPUT
-"""the same for all users of a system"""
+"""The same for all users of a system."""
 _FAREWELL = 5.0
 
 PLAIN = {"LC_ALL": "C"}
-"""messages in English, patterns by bytes"""
+"""Messages in English, patterns by bytes."""
 
 _log = logging.getLogger(__name__)
 
-# A program that ends before it has read everything has its own reasons, and says them.
+# A program that ends before it has read its whole input reports the reason itself.
 _ENDED = suppress(BrokenPipeError, ConnectionResetError)
 
 Process = asyncssh.SSHClientProcess[bytes]
 
 
 class SshCommands(Commands):
-    """Runs each program in a channel of its own."""
+    """Runs each program in its own channel."""
 
     def __init__(self, name: str, pools: Pools) -> None:
         self._name = name
         self._pools = pools
         self._held: Counter[str] = Counter()
-        """bytes of each user in memory, of programs that have not ended"""
+        """Bytes in memory by user, of programs that have not ended."""
 
     async def run(
         self,
@@ -56,7 +57,7 @@ class SshCommands(Commands):
         timeout: float | None,
         most: int = _SHORT,
     ) -> Completed:
-        """As `Commands.run`; more than `most` bytes of output are refused, since what reads them may be the loop."""
+        """As `Commands.run`. Output of more than `most` bytes is refused, because the event loop may parse it."""
         with connected(self._name, argv[0]):
             async with self._process(user, command_line(argv, env, cwd)) as process, asyncio.timeout(timeout):
                 with _ENDED:
@@ -80,15 +81,18 @@ class SshCommands(Commands):
         forgive: Callable[[bytes], bool] | None = None,
         progress: Callable[[bytes], bool] | None = None,
     ) -> AsyncGenerator[bytes]:
-        """The standard output of a program, as it comes, while `input` goes in.
+        """Yield the standard output of a program as it arrives, while `input` is sent.
 
         Args:
+            user: the POSIX user that it runs as.
+            argv: program and arguments.
+            input: its standard input.
             statuses: exit statuses that count as success.
-            forgive: says of a line on standard error whether it is not a failure either, if there are no others.
+            forgive: returns whether a line on standard error is harmless, if all lines are.
             progress: called with each line on standard error; returns False if the line reports an error. It may raise.
 
         Raises:
-            CrestlineError: the program failed, at the end; or the connection did.
+            CrestlineError: the program failed, raised at the end; or the connection was lost.
         """
         with connected(self._name, argv[0]):
             async with self._process(user, command_line(argv, env, cwd)) as process:
@@ -99,11 +103,11 @@ class SshCommands(Commands):
                         yield chunk
                     await process.wait_closed()
                     if feeding.done():
-                        feeding.result()  # what went wrong with the input is why the program had to end
+                        feeding.result()  # an error of the input is the reason why the program had to end
                     result = self._completed(argv, process, b"", await complaints)
                     complained = result.stderr.splitlines()
                     if len(result.stderr) == _COMPLAINTS:
-                        complained = complained[:-1]  # it was cut
+                        complained = complained[:-1]  # the last line is incomplete
                     forgiven = forgive and complained and all(map(forgive, complained))
                     if result.exit_status not in statuses and not forgiven:
                         raise refusal(argv[0], result)
@@ -112,11 +116,11 @@ class SshCommands(Commands):
                     feeding.cancel()
 
     async def _whole(self, user: str, stream: asyncssh.SSHReader[bytes], most: int) -> bytes:
-        """All that a stream brings.
+        """Read a whole stream.
 
         Raises:
-            GatewayUnavailableError: with what others have it is too much for the gateway's memory.
-            TooLargeError: it is more than `most` bytes, or with what the same user's other programs write it is.
+            GatewayUnavailableError: together with other users' output it exceeds the gateway's memory limit.
+            TooLargeError: it exceeds `most` bytes, alone or with the output of the same user's other programs.
         """
         chunks: list[bytes] = []
         size = 0
@@ -136,7 +140,7 @@ class SshCommands(Commands):
                 del self._held[user]
 
     async def cleanup(self, user: str, argv: Sequence[str]) -> bool:
-        """Run what cleans up; a failure is only logged. Whether it succeeded."""
+        """Run a program that cleans up and return whether it succeeded. A failure is only logged."""
         try:
             result = await self.run(user, argv, timeout=None)
         except CrestlineError as error:
@@ -149,7 +153,7 @@ class SshCommands(Commands):
     @asynccontextmanager
     async def _process(self, user: str, line: bytes) -> AsyncIterator[Process]:
         def opener(ssh: asyncssh.SSHClientConnection) -> Awaitable[Process]:
-            # As bytes: text could not name every file.
+            # As bytes, because text cannot represent every file name.
             return ssh.create_process(line, encoding=None)
 
         async with self._pools.of(user).channel(opener) as process:
@@ -166,7 +170,7 @@ class SshCommands(Commands):
 
 
 def command_line(argv: Sequence[str], env: Mapping[str, str] | None, cwd: str | None) -> bytes:
-    """The text for the user's login shell, whichever that is: quoted words alone, no syntax of any shell."""
+    """Return the text for the user's login shell, whichever it is: only quoted words, without syntax of a shell."""
     if env or cwd:
         where = [f"--chdir={cwd}"] if cwd else []
         argv = ["env", *where, *(f"{name}={value}" for name, value in (env or {}).items()), *argv]
@@ -188,12 +192,13 @@ async def _feed(process: Process, source: bytes | AsyncIterator[bytes]) -> None:
         with _ENDED:
             pipe.write_eof()
     except BaseException:
-        process.close()  # never let it take half of its input for the whole
+        process.close()  # the program must not take half of its input for the whole
         raise
 
 
 async def _complaints(process: Process, progress: Callable[[bytes], bool] | None) -> bytes:
-    """The first lines on standard error but for those that `progress` takes; what it raises ends the program."""
+    """Return the first lines on standard error that `progress` does not accept. An error of `progress` ends the
+    program."""
     if progress is None:
         return await _head(process.stderr, _COMPLAINTS)
     kept = rest = b""
@@ -208,7 +213,7 @@ async def _complaints(process: Process, progress: Callable[[bytes], bool] | None
 
 
 async def _head(stream: asyncssh.SSHReader[bytes], most: int) -> bytes:
-    """The first bytes of what a stream brings, which is read to its end."""
+    """Return the first bytes of a stream, and read it to its end."""
     kept = bytearray()
     while chunk := await stream.read(_CHUNK):
         kept += chunk[: most - len(kept)]
@@ -216,7 +221,7 @@ async def _head(stream: asyncssh.SSHReader[bytes], most: int) -> bytes:
 
 
 async def _end(process: Process) -> None:
-    """Leave nothing behind: a program that still runs would keep its session of the server's few."""
+    """End a program. A program that keeps running would hold one of the server's few sessions."""
     if process.returncode is None:
         with suppress(OSError):  # it has ended meanwhile
             process.kill()

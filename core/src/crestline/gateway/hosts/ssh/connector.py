@@ -1,4 +1,5 @@
-"""Logging in: host key checked, few logins at once, no waiting for a machine that is known to be down."""
+"""Logs in, with the host key checked, few logins at once, and an immediate error for a machine that is known to be
+down."""
 
 from __future__ import annotations
 
@@ -18,23 +19,23 @@ from crestline.model import ConfigError, CrestlineError, GatewayUnavailableError
 
 logger = logging.getLogger(__name__)
 
-# sshd drops some of more than ten logins that are under way (MaxStartups 10:30:100), of all clients together.
+# sshd drops some logins if more than ten are in progress (MaxStartups 10:30:100), counting all clients.
 _LOGINS_AT_ONCE = 4
 _PAUSE = 1.0
 _CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"  # first: five times faster here than the default
 
 _WINDOW = 4 * 1024 * 1024
-"""bytes of one channel that may be on their way to here"""
+"""Bytes of one channel that may be in flight to the gateway."""
 _PACKET = 256 * 1024 - 1024
-"""bytes of a channel in one packet to here; OpenSSH's packets have at most 256 KiB, and each has its cost"""
+"""Maximum bytes of a channel in one packet. OpenSSH's packets have at most 256 KiB, and each has a cost."""
 _REKEY = "16g"
-"""bytes until new keys, for which all transfers stop; OpenSSH's own limit for 128-bit ciphers is 64 GiB"""
+"""Bytes until a key exchange, for which all transfers stop. OpenSSH's own limit for 128-bit ciphers is 64 GiB."""
 
 
 class Connector:
     """Opens connections to one machine.
 
-    After a failure that is the machine's, every login fails at once for a second, then one at a time tries again.
+    After a failure of the machine, every login fails immediately for a second. Then one login at a time tries again.
     """
 
     def __init__(self, name: str, settings: SshSettings, credentials: Credentials) -> None:
@@ -50,8 +51,8 @@ class Connector:
         """Log in as `user`.
 
         Raises:
-            GatewayUnavailableError: no connection, or the host key is not the known one.
-            PermissionDeniedError: the server does not let this user in.
+            GatewayUnavailableError: the connection failed, or the host key differs from the known one.
+            PermissionDeniedError: the server refuses the login of this user.
             AuthenticationError, ConfigError: see `Credentials`.
         """
         self._fail_fast()
@@ -65,7 +66,7 @@ class Connector:
         """Wait for the server's greeting, without a login.
 
         Raises:
-            GatewayUnavailableError: none came.
+            GatewayUnavailableError: the server does not respond.
         """
         try:
             async with asyncio.timeout(self._settings.timeout.connection):
@@ -89,7 +90,7 @@ class Connector:
                     logger.debug(
                         "%s closed the connection of %s during the login, trying again: %s", self._where, user, error
                     )
-                    await asyncio.sleep(0.2)  # it may have had too many logins from others
+                    await asyncio.sleep(0.2)  # the server may have had too many logins of other clients
                     return await self._open(user, identity)
         except asyncssh.HostKeyNotVerifiable as error:
             raise GatewayUnavailableError(
@@ -110,7 +111,7 @@ class Connector:
             username=user,
             client_keys=[(identity.key, identity.certificate) if identity.certificate else identity.key],
             known_hosts=_known_hosts(settings.known_hosts),
-            # Nothing of the gateway's own OS user: no configuration, agent, tickets or passwords.
+            # Ignore the configuration, agent, tickets and passwords of the gateway's own account.
             config=None,
             agent_path=None,
             gss_host=None,
@@ -134,8 +135,8 @@ class Connector:
 
     @contextmanager
     def _outcome(self) -> Iterator[None]:
-        """Remember whether the machine answers."""
-        self._fail_fast()  # others may have failed while this login waited
+        """Record whether the machine responds."""
+        self._fail_fast()  # another login may have failed while this one waited
         self._trying = True
         try:
             yield
@@ -145,7 +146,7 @@ class Connector:
             self._next_try = time.monotonic() + _PAUSE
             raise failure from error
         except CrestlineError:
-            self._failure = None  # it said no, so it is there
+            self._failure = None  # the machine refused the login, so it responds
             raise
         else:
             self._failure = None
@@ -169,7 +170,8 @@ class Connector:
 
 
 def _known_hosts(text: str) -> asyncssh.SSHKnownHosts:
-    """A file's content or the text itself; always an object, as without one asyncssh would check nothing."""
+    """Parse a file's content or the text itself. Always returns an object, because asyncssh checks nothing without
+    one."""
     try:
         return asyncssh.read_known_hosts(text) if text.startswith("/") else asyncssh.import_known_hosts(text)
     except (OSError, ValueError) as error:

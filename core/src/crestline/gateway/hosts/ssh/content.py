@@ -1,4 +1,4 @@
-"""Reading one file by SFTP."""
+"""Reads files by SFTP."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from crestline.gateway.paths import printable
 from crestline.model import GatewayUnavailableError, InvalidRequestError
 
 _ATTEMPTS = 5
-"""to open a file and find that it is still the one that has its name"""
+"""Attempts to open a file and verify that it still has its name."""
 
 
 class SshFile(OpenFile):
@@ -56,14 +56,14 @@ class SshFile(OpenFile):
 async def open_file(system: str, path: str, user: str, pools: Pools, commands: SshCommands, stall: float) -> SshFile:
     """Open a regular file.
 
-    Its mark is taken from stat(1), as SFTP knows whole seconds and no inode; the open file must agree with it.
+    Its entity tag is made from stat(1), because SFTP has whole seconds and no inode. The open file must agree with it.
     """
     name = os.fsencode(path)
     with transferring(system, "read", path):
         async with AsyncExitStack() as stack, asyncio.timeout(stall):
             sftp = await stack.enter_async_context(pools.of(user).sftp())
             for _attempt in range(_ATTEMPTS):
-                # Before it is opened: the server would wait for the writer of a pipe.
+                # Checked before it is opened, because the server would wait for the writer of a pipe.
                 check_regular(await sftp.stat(name), path)
                 handle = await sftp.open(name, asyncssh.FXF_READ, encoding=None, block_size=0)
                 opened = AsyncExitStack()
@@ -99,7 +99,7 @@ def check_regular(status: asyncssh.SFTPAttrs, path: str) -> None:
 
 
 async def _mark(user: str, path: str, commands: SshCommands, timeout: float) -> tuple[int, int, int, int] | None:
-    """Inode, size, and time of modification in seconds and in nanoseconds, of what has the name now."""
+    """Return inode, size, and time of modification in seconds and in nanoseconds of the file that has the name now."""
     argv = ["stat", "--dereference", "--printf=%i %s %.9Y", "--", path]
     result = await commands.run(user, argv, env=PLAIN, timeout=timeout)
     if result.exit_status:
@@ -111,7 +111,7 @@ async def _mark(user: str, path: str, commands: SshCommands, timeout: float) -> 
 
 
 async def _close(handle: asyncssh.SFTPClientFile, timeout: float) -> None:
-    """Close an open file; one whose session is lost is closed already."""
+    """Close an open file, unless its session is lost."""
     try:
         async with asyncio.timeout(timeout):
             await handle.close()

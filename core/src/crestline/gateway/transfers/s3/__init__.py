@@ -1,5 +1,5 @@
-"""Uploads and downloads by way of an S3 server, where a site has one: FirecREST's `s3` as it is there.
+"""Uploads and downloads through an S3 server, as FirecREST's `s3` transfers.
 
-`store` speaks S3, `buckets` names what is kept where, `staging` moves files between the object store and the system. It
-needs the extra `crestline[s3]`; nothing of it is imported for a system without `s3`.
+`store` speaks S3, `buckets` defines names, and `staging` moves files between the object store and the system. The
+package needs the extra `crestline[s3]`. A system without `s3` does not import it.
 """

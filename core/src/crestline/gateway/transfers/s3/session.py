@@ -1,4 +1,4 @@
-"""Answers of an S3 server within bounds of size and time."""
+"""Reads answers of an S3 server with limits of size and time."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from aiobotocore.httpsession import AIOHTTPSession
 from crestline.bounded import MAX_REFUSAL
 
 _WHOLE = 60.0
-"""seconds until an answer is complete, or the content of an object begins"""
+"""Seconds until an answer is complete, or the content of an object begins."""
 
 
 class BoundedSession(AIOHTTPSession):  # type: ignore[misc]
-    """Reads each answer but an object's content, of at most `MAX_REFUSAL` bytes; more is an `aiohttp.ClientError`."""
+    """Reads at most `MAX_REFUSAL` bytes of each answer except an object's content. More is an `aiohttp.ClientError`."""
 
     async def send(self, request: Any) -> AioAWSResponse:
-        """See `aiobotocore.httpsession.AIOHTTPSession`, which would read to the end."""
+        """See `aiobotocore.httpsession.AIOHTTPSession`, which has no limit."""
         streams, request.stream_output = request.stream_output, True
         try:
             async with asyncio.timeout(_WHOLE):

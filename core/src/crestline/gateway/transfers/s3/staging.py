@@ -1,4 +1,4 @@
-"""Files on their way through the object store: the gateway carries each between the store and the system."""
+"""Moves files between the object store and the system."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from crestline.model import FileMissingError, GatewayUnavailableError, TransferE
 from crestline.wire.filesystem import S3Directives
 
 _SOON, _LATE = 0.5, 15.0
-"""seconds between two looks for an upload: while it is new, and when it is old; a request for its job causes one"""
+"""Seconds between two checks for an upload, while it is new and when it is old. A request for its job causes a
+check."""
 _AT_ONCE = 0.2
 _PAUSE = 1.0
-"""seconds before a store or a system that did not answer is asked again"""
+"""Seconds before a store or a system that did not respond is asked again."""
 _LONGEST_BUCKET = 63
-"""characters of a bucket's name"""
+"""Maximum length of a bucket's name."""
 
 
 class Staging:
@@ -48,24 +49,24 @@ class Staging:
         await self._store.stop()
 
     async def knows(self, transfer: Transfer) -> bool:
-        """Whether a transfer goes by way of the object store."""
+        """Whether a transfer uses the object store."""
         return await self._objects.get(transfer.transfer_id) is not None
 
     async def ping(self) -> str:
-        """Ask the object store for a sign of life."""
+        """Probe the object store."""
         return await self._store.ping()
 
     @property
     def public_url(self) -> str:
-        """Where clients reach the object store."""
+        """URL of the object store for clients."""
         return self._config.public_endpoint or self._config.endpoint
 
     async def offer_upload(self, transfer: Transfer) -> S3Directives:
-        """URLs for the parts of a file; `land` waits for it."""
+        """Return URLs for the parts of a file, for which `import_` waits."""
         await self._files(transfer.username).uploads.reserve(transfer.path, transfer.transfer_id, transfer.size)
         staged = await self._begin(transfer)
         lifetime = _lifetime(transfer)
-        count = max(1, parts.count(transfer.size, transfer.part_size))  # S3 makes an empty file of an empty part
+        count = max(1, parts.count(transfer.size, transfer.part_size))  # S3 creates an empty file from an empty part
         return S3Directives(
             transfer_method="s3",
             parts_upload_urls=[await self._store.part_url(staged, number, lifetime) for number in range(1, count + 1)],
@@ -74,16 +75,16 @@ class Staging:
         )
 
     async def offer_download(self, transfer: Transfer) -> S3Directives:
-        """A URL that is good as soon as `push` has ended."""
+        """Return a URL that is valid when `export` has ended."""
         staged = await self._begin(transfer)
         url = await self._store.download_url(staged, _lifetime(transfer))
         return S3Directives(transfer_method="s3", download_url=url)
 
     async def import_(self, transfer: Transfer) -> None:
-        """Wait until an upload is complete in the store, and write it to its place, part by part.
+        """Wait until an upload is complete in the store, and write it to its target, part by part.
 
         Raises:
-            TransferError: it did not come in time, or is not what was announced.
+            TransferError: the upload did not arrive in time, or differs from the announcement.
         """
         staged = await self._staged(transfer)
         head = await self._arrival(transfer, staged)
@@ -109,14 +110,14 @@ class Staging:
         try:
             await files.uploads.finish(transfer.path, transfer.transfer_id)
         except FileMissingError:
-            if not resumed:  # else the gateway was killed just after it had got its name
+            if not resumed:  # otherwise the gateway was killed just after the rename
                 raise
 
     async def export(self, transfer: Transfer) -> None:
         """Write a file of the system to the store.
 
         Raises:
-            TransferError: it changed meanwhile, or the store did not come back in time.
+            TransferError: the file changed meanwhile, or the store did not respond in time.
         """
         staged = await self._staged(transfer)
         etags: list[str] = []
@@ -139,14 +140,14 @@ class Staging:
                 await self._wait(transfer)
 
     async def clean(self, transfer: Transfer, state: str) -> None:
-        """Remove what an ended transfer has left: a finished download stays until its URL has expired."""
+        """Remove the objects of an ended transfer. A finished download stays until its URL has expired."""
         if transfer.kind == "upload" and state != "COMPLETED":
             await self._files(transfer.username).uploads.discard(transfer.path, transfer.transfer_id)
         if transfer.kind == "upload" or state != "COMPLETED":
             await self._drop(await self._objects.get(transfer.transfer_id))
 
     async def sweep(self) -> None:
-        """Remove objects whose transfers are over."""
+        """Remove objects whose transfers have ended."""
         for staged in await self._objects.all():
             transfer = await self._records.get(staged.transfer_id)
             ended = transfer is None or (transfer.state in ENDED and transfer.state != "COMPLETED")
@@ -154,7 +155,7 @@ class Staging:
                 await self._drop(staged)
 
     def wake(self, transfer_id: str) -> None:
-        """Look at an upload now: a client asks for its state."""
+        """Check an upload now, because a client asks for its state."""
         if transfer_id in self._nudges:
             self._nudges[transfer_id].set()
 
@@ -166,7 +167,7 @@ class Staging:
         await self._store.ensure_bucket(bucket)
         try:
             upload_id = await self._store.begin(bucket, key)
-        except FileMissingError:  # the bucket has been removed since
+        except FileMissingError:  # the bucket was removed meanwhile
             self._store.forget_bucket(bucket)
             await self._store.ensure_bucket(bucket)
             upload_id = await self._store.begin(bucket, key)
@@ -183,11 +184,11 @@ class Staging:
     async def _complete(self, staged: StagedObject, etags: list[str]) -> None:
         try:
             await self._store.complete(staged, etags)
-        except FileMissingError:  # complete already, and the answer got lost?
+        except FileMissingError:  # perhaps complete, and the answer was lost
             await self._store.head(staged)
 
     async def _arrival(self, transfer: Transfer, staged: StagedObject) -> Head:
-        """The object of an upload, once it is there."""
+        """Return the object of an upload once it is complete."""
         nudge = self._nudges[transfer.transfer_id] = asyncio.Event()
         try:
             while True:
@@ -211,7 +212,7 @@ class Staging:
             del self._nudges[transfer.transfer_id]
 
     async def _wait(self, transfer: Transfer) -> None:
-        """Before the next try, as long as there is time for one."""
+        """Wait before the next attempt, as long as time remains."""
         if time.time() > transfer.expires:
             raise TransferError("The object store or the system did not answer in time.", hint="Start it again.")
         await asyncio.sleep(_PAUSE)
@@ -223,12 +224,12 @@ class Staging:
 
 
 def _lifetime(transfer: Transfer) -> int:
-    """Seconds that URLs live; S3 allows a week at most."""
+    """Return the lifetime of URLs in seconds. S3 allows at most a week."""
     return min(max(1, int(transfer.expires - time.time())), 7 * 86400)
 
 
 def _check(head: Head, stored: dict[int, str]) -> None:
-    """Compare what was written with the store's ETag, where that is made of the parts' MD5 sums."""
+    """Compare the written parts with the store's ETag, if it is made of the parts' MD5 sums."""
     digests = b"".join(bytes.fromhex(etag) for _, etag in sorted(stored.items()))
     made = f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(stored)}"
     comparable = re.fullmatch(rf"[0-9a-f]{{32}}-{len(stored)}", head.etag) and not head.encrypted
@@ -237,7 +238,7 @@ def _check(head: Head, stored: dict[int, str]) -> None:
 
 
 def bucket_of(prefix: str, username: str) -> str:
-    """The bucket of one user: `<prefix><user>`, or a name with a digest where S3 takes no such name."""
+    """Return the bucket of a user: `<prefix><user>`, or a name with a digest if S3 does not allow that name."""
     plain = f"{prefix}{username}"
     if len(plain) <= _LONGEST_BUCKET and re.fullmatch(r"[a-z0-9][a-z0-9-]+[a-z0-9]", plain, re.ASCII):
         return plain
@@ -248,6 +249,6 @@ def bucket_of(prefix: str, username: str) -> str:
 
 
 def _key_of(transfer: Transfer) -> str:
-    """`<transfer>/<file name>`, so that a browser saves a download under its name."""
+    """Return `<transfer>/<file name>`, so that a browser saves a download under its name."""
     name = transfer.path.rpartition("/")[2].encode("utf-8", "replace").decode()
     return f"{transfer.transfer_id}/{name}" if len(name.encode()) < 900 else transfer.transfer_id

@@ -1,4 +1,4 @@
-"""An S3 server: the few calls that transfers need, in the errors of the model."""
+"""A client for an S3 server with the calls that transfers need. It raises errors of the model."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from crestline.gateway.transfers.s3.session import BoundedSession
 from crestline.model import CrestlineError, FileMissingError, GatewayUnavailableError, TransferError
 
 _CONNECT, _READ = 3.0, 5.0
-"""seconds for a connection, and between two pieces of an answer"""
+"""Seconds for a connection, and between two pieces of an answer."""
 _COMPLETION = 600.0
-"""seconds that a store may take to put the parts together"""
+"""Seconds for the store to combine the parts."""
 _SILENCE = 1.0
-"""seconds for which a store that did not answer is not asked again"""
+"""Seconds for which a store that did not respond is not asked again."""
 _BLOCK = 256 * 1024
 
 _NO_PERMISSION = frozenset(
@@ -41,21 +41,21 @@ _log = logging.getLogger("crestline.transfers")
 
 
 class Head(msgspec.Struct, frozen=True):
-    """What the store says of an object."""
+    """Attributes of an object."""
 
     size: int
-    """bytes"""
+    """Size in bytes."""
     etag: str
-    """without quotes"""
+    """Entity tag without quotes."""
     encrypted: bool
-    """whether the store's own encryption keeps the ETag from being made of MD5 sums"""
+    """Whether the store encrypts the object, so that the ETag is not made of MD5 sums."""
 
 
 class ObjectStore:
-    """One S3 server with one access key.
+    """An S3 server with one access key.
 
-    Methods raise `GatewayUnavailableError` where it does not answer, at once if it did not just before;
-    `FileMissingError` for what is not there; `CrestlineError` where it refuses the gateway.
+    Methods raise `GatewayUnavailableError` if it does not respond, immediately if it did not respond just before,
+    `FileMissingError` for missing objects, and `CrestlineError` if it refuses the gateway.
     """
 
     def __init__(self, config: S3Config, secret: str) -> None:
@@ -69,8 +69,8 @@ class ObjectStore:
         self._silent_until = 0.0
 
     async def start(self) -> None:
-        """Make ready; the server is not asked yet."""
-        for name in ("botocore", "aiobotocore"):  # their debug messages hold signed URLs
+        """Create the client, without a request to the server."""
+        for name in ("botocore", "aiobotocore"):  # their debug messages contain signed URLs
             logging.getLogger(name).setLevel(logging.INFO)
         self._client = await self._new_client(self._config.endpoint)
         self._signer = await self._new_client(self._config.public_endpoint or self._config.endpoint)
@@ -85,13 +85,13 @@ class ObjectStore:
         await self._life.aclose()
 
     async def ping(self) -> str:
-        """Ask for a sign of life."""
+        """Probe the store."""
         with self._typed():
             await self._client.list_buckets()
         return "Answers."
 
     async def ensure_bucket(self, bucket: str) -> None:
-        """Make a bucket that is not there, whose objects the store drops by itself in the end."""
+        """Create a bucket if it does not exist, with a rule by which the store deletes old objects."""
         if bucket in self._buckets:
             return
         place = {"LocationConstraint": self._config.region}
@@ -100,7 +100,7 @@ class ObjectStore:
             with self._typed(_OWN_ALREADY):
                 await self._client.create_bucket(Bucket=bucket, **options)
         except FileExistsError:
-            with self._typed():  # ours, or may we not even look?
+            with self._typed():  # fails if the gateway may not even look at the bucket
                 await self._client.head_bucket(Bucket=bucket)
         rule = {
             "ID": "crestline",
@@ -116,32 +116,33 @@ class ObjectStore:
                 )
         except GatewayUnavailableError:
             raise
-        except CrestlineError as error:  # the gateway cleans up too; this is for uploads that it never sees again
+        # the gateway removes objects too; the rule is for uploads that it never sees again
+        except CrestlineError as error:
             _log.warning("bucket %s has no life cycle: %s", bucket, error)
         self._buckets.add(bucket)
 
     def forget_bucket(self, bucket: str) -> None:
-        """It may have to be made again."""
+        """Forget that a bucket exists, so that it is created again."""
         self._buckets.discard(bucket)
 
     async def begin(self, bucket: str, key: str) -> str:
-        """Begin a multipart upload; returns its id."""
+        """Start a multipart upload and return its id."""
         with self._typed():
             return str((await self._client.create_multipart_upload(Bucket=bucket, Key=key))["UploadId"])
 
     async def part_url(self, staged: StagedObject, number: int, lifetime: int) -> str:
-        """A URL that takes part `number` by PUT."""
+        """Return a URL that accepts part `number` by PUT."""
         return await self._sign(self._signer, "upload_part", staged, lifetime, PartNumber=number, **_upload(staged))
 
     async def completion_url(self, staged: StagedObject, lifetime: int) -> str:
-        """A URL that puts the parts together by POST."""
+        """Return a URL that combines the parts by POST."""
         return await self._sign(self._signer, "complete_multipart_upload", staged, lifetime, **_upload(staged))
 
     async def download_url(self, staged: StagedObject, lifetime: int) -> str:
         return await self._sign(self._signer, "get_object", staged, lifetime)
 
     async def head(self, staged: StagedObject) -> Head:
-        """Size and ETag of an object that is complete."""
+        """Return size and ETag of a complete object."""
         with self._typed():
             answer = await self._client.head_object(**_place(staged))
         encryption = str(answer.get("ServerSideEncryption", "AES256"))
@@ -167,10 +168,10 @@ class ObjectStore:
                 yield chunk
 
     async def put_part(self, staged: StagedObject, number: int, length: int, chunks: AsyncIterator[bytes]) -> str:
-        """Store a part as it arrives, with no copy of it in memory; returns its ETag.
+        """Store a part as it arrives, without a copy in memory, and return its ETag.
 
         Raises:
-            TransferError: fewer bytes came than `length`.
+            TransferError: fewer bytes than `length` arrived.
         """
         if time.monotonic() < self._silent_until:
             raise self._silent()
@@ -185,12 +186,13 @@ class ObjectStore:
                     return str(answer.headers["ETag"])
                 failure = self._refused(str(answer.status), answer.status)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            # Errors of aiohttp name the URL, which is a secret: none of them becomes the cause of a `CrestlineError`.
+            # Errors of aiohttp contain the URL, which is a secret. Therefore none of them becomes the cause of a
+            # `CrestlineError`.
             if feed.error is None and feed.ended and feed.count < length:
                 failure = TransferError("The file became shorter while it was read.", hint="Start the transfer again.")
             else:
                 failure = self._no_answer(type(error).__name__)
-        if feed.error is not None:  # the source failed, and the store only noticed
+        if feed.error is not None:  # the source failed, and the store only noticed that
             raise feed.error
         raise failure
 
@@ -203,7 +205,7 @@ class ObjectStore:
             )
 
     async def drop(self, staged: StagedObject) -> None:
-        """Remove an object and what there is of one; nothing happens where there is none."""
+        """Remove an object or its parts, if any exist."""
         for call, options in (("abort_multipart_upload", _upload(staged)), ("delete_object", {})):
             try:
                 with self._typed():
@@ -220,7 +222,7 @@ class ObjectStore:
             retries={"total_max_attempts": 1},
             max_pool_connections=50,
             http_session_cls=BoundedSession,
-            # Newer checksums would become part of signed URLs, and clients of FirecREST do not send them.
+            # Newer checksums would be part of signed URLs, and clients of FirecREST do not send them.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         )
@@ -241,7 +243,7 @@ class ObjectStore:
 
     @contextmanager
     def _typed(self, exists: frozenset[str] = frozenset()) -> Iterator[None]:
-        """Errors of the library become ours. `exists`: codes that become `FileExistsError`."""
+        """Translate errors of the library. `exists`: codes that become `FileExistsError`."""
         if time.monotonic() < self._silent_until:
             raise self._silent()
         try:
@@ -282,7 +284,7 @@ class ObjectStore:
 
 
 class _Feed:
-    """Chunks on their way out, and how reading them ended."""
+    """Chunks being sent, and how reading them ended."""
 
     def __init__(self, chunks: AsyncIterator[bytes]) -> None:
         self._chunks = chunks

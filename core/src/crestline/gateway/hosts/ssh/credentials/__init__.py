@@ -1,4 +1,4 @@
-"""How the gateway becomes a user on the other machine: one file per way of getting a key or a certificate."""
+"""How the gateway logs in as a user on the other machine: one module per source of keys or certificates."""
 
 from crestline.gateway.hosts.ssh.credentials.authority import CertificateAuthority
 from crestline.gateway.hosts.ssh.credentials.base import Credentials, Identity

@@ -1,4 +1,4 @@
-"""A certificate authority of the gateway's own: sshd trusts its public key (`TrustedUserCAKeys`), and no user key."""
+"""The gateway's own certificate authority. sshd trusts its public key (`TrustedUserCAKeys`) and needs no user keys."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _CLOCK_SKEW = 60
 
 
 class CertificateAuthority(Credentials):
-    """Signs, at every login, a fresh key for one user and a few minutes.
+    """Signs a fresh key at every login, for one user and a few minutes.
 
-    The certificate allows commands and SFTP alone: no terminal, no forwarding, no `~/.ssh/rc`.
+    The certificate allows only commands and SFTP: no terminal, no forwarding, no `~/.ssh/rc`.
 
     Args:
-        key_file: the authority's private key, 0600; see `create`.
-        lifetime: seconds.
-        source_address: the addresses or networks from which certificates may be used; empty: any.
+        key_file: the authority's private key, mode 0600; see `create`.
+        lifetime: lifetime of a certificate in seconds.
+        source_address: addresses or networks from which certificates can be used; empty: any.
     """
 
     def __init__(self, key_file: Path, *, lifetime: int = 300, source_address: tuple[str, ...] = ()) -> None:
@@ -39,7 +39,7 @@ class CertificateAuthority(Credentials):
 
     @staticmethod
     def create(key_file: Path) -> None:
-        """Make a new authority's private key, unless the file is there.
+        """Create the private key of a new authority, unless the file exists.
 
         Raises:
             OSError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""The interface behind which every source of SSH credentials stands."""
+"""The interface of sources of SSH credentials."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ import asyncssh
 
 @dataclass(frozen=True)
 class Identity:
-    """What one login shows to the server."""
+    """Key and certificate of a login."""
 
     key: asyncssh.SSHKey = field(repr=False)
     certificate: asyncssh.SSHCertificate | None = field(default=None, repr=False)
     expires: float | None = None
-    """seconds since the epoch; a connection is not used for anything new after that"""
+    """Seconds since the epoch after which a connection is not used for new commands."""
 
 
 class Credentials(abc.ABC):
-    """Where the private keys of users come from."""
+    """A source of users' private keys."""
 
     @abc.abstractmethod
     async def credentials(self, user: str) -> Identity:
-        """The identity for a login as `user`, a POSIX user name that was checked; asked for at every login.
+        """Return the identity for a login as `user`, a checked POSIX user name. Called for every login.
 
         Raises:
-            PermissionDeniedError: there is none for this user.
-            AuthenticationError: the caller's token does not suffice.
-            GatewayUnavailableError: who could tell does not answer.
-            ConfigError: the site's set-up is wrong.
+            PermissionDeniedError: the user has no credentials.
+            AuthenticationError: the caller's token is not sufficient.
+            GatewayUnavailableError: the source does not respond.
+            ConfigError: the site's configuration is wrong.
         """
 
     async def close(self) -> None:

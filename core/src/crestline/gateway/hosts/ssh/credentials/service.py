@@ -1,4 +1,4 @@
-"""A certificate service of the site, asked over HTTP: the caller's token goes in, a certificate comes out."""
+"""A certificate service of the site over HTTP: it receives the caller's token and returns a certificate."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ _MARGIN = 30
 
 
 class CertificateRequest(msgspec.Struct):
-    """The JSON body of `POST <url>`; the header is `Authorization: Bearer <the caller's access token>`.
+    """The JSON body of `POST <url>`. The header is `Authorization: Bearer <the caller's access token>`.
 
-    Without a caller (a background look-up) the token is the gateway's own, where it has one for the service.
+    Without a caller (a background query), the token is the gateway's own, if it has one for the service.
     """
 
     username: str
     public_key: str
-    """one line, as in an `authorized_keys` file; the private half never leaves the gateway"""
+    """One line, as in an `authorized_keys` file. The private half never leaves the gateway."""
 
 
 class CertificateAnswer(msgspec.Struct):
-    """The JSON body of its 200 or 201. 401 means that the token does not suffice, 403 that the user may not log in."""
+    """The JSON body of its 200 or 201. 401 means that the token is not sufficient, 403 that the user may not log in."""
 
     certificate: str
-    """one line, as in a `-cert.pub` file, for that key, with `username` among its principals"""
+    """One line, as in a `-cert.pub` file, for that key, with `username` among its principals."""
 
 
 class CertificateService(Credentials):
@@ -95,7 +95,8 @@ class CertificateService(Credentials):
         return answer.content
 
     def _checked(self, user: str, key: asyncssh.SSHKey, body: bytes) -> Identity:
-        """The identity, if the certificate is one for this user and key: a wrong one is found here, not by sshd."""
+        """Return the identity if the certificate is for this user and key, so that a wrong one is detected before
+        the login."""
         try:
             line = decode(body, CertificateAnswer).certificate.encode()
             certificate = asyncssh.import_certificate(line)

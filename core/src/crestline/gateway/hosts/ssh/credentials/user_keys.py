@@ -14,7 +14,7 @@ from crestline.model import ConfigError, PermissionDeniedError
 
 
 class UserKeys(Credentials):
-    """Reads `<directory>/<user>` at every login, so that a replaced key counts at once."""
+    """Reads `<directory>/<user>` at every login, so that a replaced key takes effect immediately."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -24,7 +24,7 @@ class UserKeys(Credentials):
 
 
 def read_private_key(path: Path, whose: str) -> asyncssh.SSHKey:
-    """Read a private key without a passphrase that only the gateway's own OS user can read.
+    """Read a private key without a passphrase that only the gateway's own account can read.
 
     Raises:
         PermissionDeniedError: the file does not exist.
@@ -49,7 +49,7 @@ def read_private_key(path: Path, whose: str) -> asyncssh.SSHKey:
     try:
         return asyncssh.import_private_key(data)
     except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
-        # Without its text and its cause: they may hold parts of what was read.
+        # Without the cause's text, which may contain parts of the file.
         raise ConfigError(
             f"The SSH key of '{whose}' is not a private key without a passphrase ({type(error).__name__})."
         ) from None
