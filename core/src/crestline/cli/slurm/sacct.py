@@ -83,7 +83,7 @@ def sacct(words: list[str]) -> int:
 def _check(ids: list[str], options: dict[str, str]) -> None:
     for unserved in _UNSERVED:
         if unserved in options:
-            raise CommandError(f"{_PROGRAM}: error: --{unserved} cannot be served: the API does not tell.")
+            raise CommandError(f"{_PROGRAM}: error: --{unserved} cannot be served: the API does not report it.")
     for each in ids:
         if not re.fullmatch(r"\d+([_+]\S+)?", each):
             raise CommandError(f"{_PROGRAM}: fatal: Bad job/step specified: {each}")

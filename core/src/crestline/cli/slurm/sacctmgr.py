@@ -67,7 +67,7 @@ def sacctmgr(words: list[str]) -> int:
             raise CommandError(f"invalid keyword: {command}")
         what = next((each for each in ("user", "account", "association", "cluster") if _is_short(entity, each)), "")
         if not what:
-            raise CommandError(f"{program}: error: 'show {entity}' cannot be served: the API does not tell.")
+            raise CommandError(f"{program}: error: 'show {entity}' cannot be served: the API does not report it.")
         where = _conditions(program, what, conditions)
         each_association = "associations" in options or bool(where.keys() & {"withassoc", "withassocs"})
         default = {
@@ -135,7 +135,7 @@ def _conditions(program: str, what: str, words: list[str]) -> dict[str, str]:
         elif name.rstrip("s") in ("user", "account", "name", "format") or name in ("cluster", "clusters"):
             found[what if name.startswith("name") else name.rstrip("s")] = value
         else:
-            raise CommandError(f"{program}: error: '{name}' cannot be served: the API does not tell.")
+            raise CommandError(f"{program}: error: '{name}' cannot be served: the API does not report it.")
     return found
 
 

@@ -45,7 +45,7 @@ def scancel(words: list[str]) -> int:
     options = read_environment(_VARIABLES) | options
     for unserved in ("wckey", "sibling"):
         if unserved in options:
-            raise CommandError(f"{_PROGRAM}: error: --{unserved} cannot be served: the API does not tell.")
+            raise CommandError(f"{_PROGRAM}: error: --{unserved} cannot be served: the API does not report it.")
     if "state" in options:
         _read_states(options["state"])
     sent = options.get("signal", "KILL").upper().removeprefix("SIG")
@@ -141,7 +141,7 @@ async def _asked(system: System, options: dict[str, str]) -> dict[str, str]:
     answer = await slurm_answer(system, "squeue", ["--noheader", "--format=%i", "--states=all", *conditions])
     if answer is None or answer.exit_code:
         raise CommandError(
-            f"{_PROGRAM}: error: {conditions[0].partition('=')[0]} cannot be served: the API does not tell."
+            f"{_PROGRAM}: error: {conditions[0].partition('=')[0]} cannot be served: the API does not report it."
         )
     return {"among": " ".join(answer.output.split())}
 

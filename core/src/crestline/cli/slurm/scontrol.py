@@ -142,7 +142,7 @@ def _show(arguments: list[str], options: dict[str, str], words: list[str]) -> in
         return _reservations(name, options)
     known = ("assoc_mgr", "bbstat", "burstbuffer", "daemons", "dwstat", "federation", "frontend", "licenses", "step")
     if entity in (*known, "steps", "topology", "aliases", "slurmd"):
-        raise CommandError(f"{_PROGRAM}: error: 'show {entity}' cannot be served: the API does not tell.")
+        raise CommandError(f"{_PROGRAM}: error: 'show {entity}' cannot be served: the API does not report it.")
     raise CommandError(f"invalid entity:{entity} for keyword:show ")
 
 

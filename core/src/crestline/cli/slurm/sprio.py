@@ -42,7 +42,7 @@ def sprio(words: list[str]) -> int:
             raise CommandError(f"{_PROGRAM}: error: Unrecognized option: {rest[0]}")
         for unserved in ("norm", "weights", "sort"):
             if unserved in options:
-                raise CommandError(f"{_PROGRAM}: error: --{unserved} cannot be served: the API does not tell.")
+                raise CommandError(f"{_PROGRAM}: error: --{unserved} cannot be served: the API does not report it.")
         columns = short_format(
             _PROGRAM, options.get("format") or (long if "long" in options else "%.15i %.9r %.10Y"), _FIELDS
         )

@@ -99,7 +99,7 @@ def squeue(words: list[str]) -> int:
 def _check(ids: list[str], options: dict[str, str]) -> None:
     for unserved in ("licenses", "qos", "reservation", "steps"):
         if unserved in options:
-            raise CommandError(f"{_PROGRAM}: error: --{unserved} cannot be served: the API does not tell.")
+            raise CommandError(f"{_PROGRAM}: error: --{unserved} cannot be served: the API does not report it.")
     if any(not parent(each).isdigit() for each in ids):
         raise CommandError(f"{_PROGRAM}: error: Invalid job id: {options['jobs']}")
     if "states" in options:

@@ -1,8 +1,8 @@
-"""The interface behind which a facility's API stands, in the model's words.
+"""The interface of a facility API, in the types of `crestline.model`.
 
-Monitor, submission, files and logs know nothing else of a gateway. One backend object serves one system for one
-identity. It turns one call into one request and nothing more: it waits for no job and watches none. Every method raises
-only errors of `crestline.model`; reads and other safe verbs are already retried inside.
+Monitor, submission, files and logs use a gateway only through this interface. One backend object serves one system for
+one identity. It turns one call into one request, and neither waits for jobs nor watches them. Every method raises only
+errors of `crestline.model`. The backend itself retries reads and other safe requests.
 """
 
 from __future__ import annotations
@@ -35,13 +35,19 @@ from crestline.wire.extensions import ApiKeyInfo, NewApiKey, Scope
 
 
 class ApiKeyEndpoints(Protocol):
-    """The caller's API keys, which hold for all systems of a gateway."""
+    """The caller's API keys, which are valid for all systems of a gateway."""
 
     async def create(self, name: str, scopes: Sequence[Scope] | None, expires_in: int | None) -> NewApiKey:
-        """Create a key; never repeated inside, because a lost answer loses the key's secret."""
+        """Create a key. The backend does not retry the request, because a lost answer loses the key's secret.
+
+        Args:
+            name: description of the key.
+            scopes: scopes of the key. None: all that the caller has except `keys:read` and `keys:write`.
+            expires_in: lifetime in seconds. None: the gateway's default.
+        """
 
     async def list(self) -> list[ApiKeyInfo]:
-        """The caller's keys that were not revoked, the newest first."""
+        """List the caller's keys that were not revoked, the newest first."""
 
     async def revoke(self, key_id: str) -> None:
         """Revoke an API key by its id."""
@@ -52,64 +58,92 @@ class JobEndpoints(abc.ABC):
 
     @property
     def recognises_keys(self) -> bool:
-        """Whether a second `submit` with the same key leads to the first job in most cases, though not in all."""
+        """True if a second `submit` with the same key finds the first job in most cases, though not in all."""
         return False
 
     @abc.abstractmethod
     async def submit(self, spec: JobSpec, key: str) -> str:
-        """One attempt, never repeated inside; `key` goes along where the gateway takes one.
+        """Submit a job in one attempt and return its id. The backend does not retry the request.
+
+        Args:
+            spec: the job.
+            key: idempotency key, sent if the gateway accepts one.
 
         Raises:
+            InvalidRequestError: the gateway or the scheduler refuses the job.
             GatewayUnavailableError: the outcome is unknown.
         """
 
     @abc.abstractmethod
     async def get(self, job_id: str, *, retry: bool = True) -> list[Job]:
-        """By-id look-up; several for an array. `retry` as in `list`.
+        """Fetch a job by its id; the tasks of an array.
+
+        Args:
+            job_id: id of the job.
+            retry: see `list`.
 
         Raises:
-            JobNotFoundError: 404.
+            JobNotFoundError: the scheduler does not know the job (404).
         """
 
     @abc.abstractmethod
     async def metadata(self, job_id: str) -> list[Job]:
-        """Only `job_id`, `script`, `stdin`, `stdout` and `stderr` are set."""
+        """Fetch the script and the paths of a job; several entries for an array.
+
+        Only `job_id`, `script`, `stdin`, `stdout` and `stderr` are set.
+
+        Raises:
+            JobNotFoundError: the scheduler does not know the job (404).
+        """
 
     @abc.abstractmethod
     async def cancel(self, job_id: str) -> None:
-        """Idempotent: a job that has ended is not an error, also where the gateway answers 500 for it."""
+        """Cancel a job. For a job that has ended the call has no effect, even if the gateway answers 500.
+
+        Raises:
+            JobNotFoundError: the scheduler does not know the job (404).
+        """
 
     async def usage(self, job_id: str) -> list[JobUsage]:
-        """What a job has used; several for an array.
+        """Fetch how much of its resources a job has used; one entry for each task of an array.
 
         Raises:
-            UnsupportedError: the gateway does not offer `job-usage`, or its scheduler does not tell.
+            UnsupportedError: the gateway does not offer `job-usage`, or its scheduler does not report it.
         """
-        raise UnsupportedError("The API does not tell what jobs use.", hint="See the site's own accounting.")
+        raise UnsupportedError("The API does not report what jobs use.", hint="See the site's own accounting.")
 
     async def hold(self, job_id: str) -> None:
-        """Keep a job that waits from starting.
+        """Hold a waiting job.
 
         Raises:
-            UnsupportedError: the gateway does not offer `job-hold`, or its scheduler holds no jobs.
+            UnsupportedError: the gateway does not offer `job-hold`, or its scheduler cannot hold jobs.
         """
         raise UnsupportedError("The API cannot hold jobs.", hint="Submit the job with --hold, or cancel it.")
 
     async def release(self, job_id: str) -> None:
-        """Let a held job start; errors as for `hold`."""
+        """Release a held job. Raises the errors of `hold`."""
         raise UnsupportedError("The API cannot release jobs.", hint="Cancel it and submit it again without --hold.")
 
     def events(self, ids: Sequence[str] | None) -> AsyncIterator[JobNews]:
-        """The state of these jobs (None: of the caller's), then every change, until the connection ends.
+        """Iterate over the states of jobs, then over every change, until the connection ends.
+
+        Args:
+            ids: only these jobs. None: the caller's jobs.
 
         Raises:
             UnsupportedError: the gateway does not offer `job-events`.
-            GatewayUnavailableError: no connection, or it broke.
+            GatewayUnavailableError: the connection failed or was lost.
         """
         raise UnsupportedError("The API does not offer 'job-events'.", hint="Ask for the jobs instead.")
 
     async def submit_many(self, jobs: Sequence[tuple[JobSpec, str]]) -> list[str | CrestlineError]:
-        """One request for all, never repeated inside; of each the id or what became of it. Keys as in `submit`.
+        """Submit jobs in one request. The backend does not retry it.
+
+        Args:
+            jobs: each job with its key.
+
+        Returns:
+            for each job, in the same order, its id or the error of its submission.
 
         Raises:
             UnsupportedError: the gateway does not offer `batch`.
@@ -118,7 +152,7 @@ class JobEndpoints(abc.ABC):
         raise UnsupportedError("The API does not offer 'batch'.", hint="Submit one after the other.")
 
     async def knows_key(self, key: str) -> bool:
-        """Whether a job was submitted with this key.
+        """Return True if a job was submitted with this key.
 
         Raises:
             UnsupportedError: the gateway does not offer `submission-lookup`.
@@ -127,97 +161,116 @@ class JobEndpoints(abc.ABC):
 
     @abc.abstractmethod
     async def list(self, query: JobFilter, *, retry: bool = True) -> list[Job]:
-        """A list request.
+        """List jobs.
 
         Args:
-            patient: repeat what may succeed later; False for callers that ask again by themselves.
+            query: the filter.
+            retry: False for callers that repeat the call by themselves.
 
         Raises:
-            TooLargeError: the list does not fit (413); a 408 is a GatewayUnavailableError.
+            TooLargeError: the list exceeds the gateway's limit (413).
+            GatewayUnavailableError: the gateway did not answer, also for a 408.
         """
 
 
 class FileEndpoints(abc.ABC):
-    """The files of one system; what needs a job of the scheduler begins it and returns it."""
+    """The files of one system. An operation that needs a scheduler job starts it and returns it."""
 
     @abc.abstractmethod
     async def stat(self, path: str, *, follow: bool = True) -> dict[str, int]:
-        """The numbers of stat(2): `mode`, `ino`, `dev`, `nlink`, `uid`, `gid`, `size` and the times.
+        """Fetch the numbers of stat(2): `mode`, `ino`, `dev`, `nlink`, `uid`, `gid`, `size` and the times.
 
         Args:
-            follow: of what a link leads to; False: of the link itself, as lstat(2).
+            path: absolute path.
+            follow: True for the target of a link, False for the link itself, as lstat(2).
+
+        Raises:
+            FileMissingError: the path does not exist.
         """
 
     @abc.abstractmethod
     async def checksum(self, path: str) -> str:
-        """Return the SHA-256 of a remote file, in hexadecimal digits."""
+        """Fetch the SHA-256 of a file, in hexadecimal digits."""
 
     @abc.abstractmethod
-    async def mkdir(self, path: str, *, parents: bool = False) -> None: ...
+    async def mkdir(self, path: str, *, parents: bool = False) -> None:
+        """Create a directory; with `parents` also those above it, and accept directories that exist."""
 
     @abc.abstractmethod
     async def remove(self, path: str) -> TransferMethod | None:
-        """Delete a file, or a directory with all that is in it; returns the job that does so, None once it is done."""
+        """Delete a file, or a directory with its content. Returns the job that does so, or None if it is done."""
 
     @abc.abstractmethod
-    async def symlink(self, target: str, link: str) -> None: ...
+    async def symlink(self, target: str, link: str) -> None:
+        """Create the symbolic link `link`, which points to `target`."""
 
     @abc.abstractmethod
     async def chmod(self, path: str, mode: str) -> File | None:
-        """The file or directory as it is afterwards, where the gateway says that."""
+        """Set the permissions to octal digits. Returns the changed entry, or None if the gateway does not return it."""
 
     @abc.abstractmethod
     async def copy(self, source: str, target: str) -> TransferMethod | None:
-        """Copy within the system; returns the job that does so, None once it is done."""
+        """Copy within the system. Returns the job that does so, or None if it is done."""
 
     @abc.abstractmethod
     async def move(self, source: str, target: str) -> TransferMethod | None:
-        """Rename or move within the system, as `copy`."""
+        """Move or rename within the system. Returns the job that does so, or None if it is done."""
 
     @abc.abstractmethod
-    async def upload_small(self, directory: str, name: str, content: bytes) -> None: ...
+    async def upload_small(self, directory: str, name: str, content: bytes) -> None:
+        """Write a file of at most `Backend.max_direct_upload` bytes in one request."""
 
     @abc.abstractmethod
-    async def download_small(self, path: str) -> bytes: ...
+    async def download_small(self, path: str) -> bytes:
+        """Read a file of at most `Backend.max_direct_download` bytes in one request."""
 
     @abc.abstractmethod
     async def tail_lines(self, path: str, first: int) -> str:
-        """Text from line number `first` (1 = the first) to the end, line ends untouched.
+        """Read text from line number `first` (from 1) to the end, with its line ends.
 
         Raises:
-            TooLargeError: it does not fit into one answer (413).
+            TooLargeError: the text exceeds one answer (413).
         """
 
     @abc.abstractmethod
     async def view(self, path: str, offset: int, size: int) -> str:
-        """`size` characters from byte `offset` on, or fewer at the end; `offset` must be a multiple of `size`.
+        """Read `size` characters from byte `offset` on, or fewer at the end. `offset` must be a multiple of `size`.
 
         FirecREST reads `2 * size` bytes, decodes them as UTF-8 with replacement, and cuts characters, not bytes.
         """
 
     @abc.abstractmethod
     async def extract(self, archive: str, target: str) -> TransferMethod | None:
-        """Unpack a gzip tar archive into a directory; returns the job that does so, None once it is done."""
+        """Unpack a gzip tar archive into a directory. Returns the job that does so, or None if it is done."""
 
     @abc.abstractmethod
     async def compress(self, source: str, archive: str, *, pattern: str | None = None) -> TransferMethod | None:
-        """Pack a directory as gzip tar archive; its members are named from the directory's own name on.
+        """Pack a directory as a gzip tar archive. Names of members begin with the directory's own name.
 
         Args:
-            pattern: what find(1) takes as `-regex` in the directory above, for the files to pack; None: all.
+            source: the directory.
+            archive: path of the archive.
+            pattern: regular expression for the files to pack, as `-regex` of find(1) in the directory above. None:
+                all files.
 
         Returns:
-            the job that does so; None once it is done.
+            the job that does so, or None if it is done.
         """
 
     # additions of a Crestline gateway
 
     def read(self, path: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
-        """Bytes from `offset` on; nothing where the file ends at or before it. Not retried once bytes have come."""
+        """Read bytes from `offset` on; none if the file ends at or before it.
+
+        The backend does not retry the request once bytes have arrived.
+
+        Raises:
+            UnsupportedError: the gateway does not offer `content`.
+        """
         raise UnsupportedError("The API does not offer 'content'.", hint="Move whole files instead.")
 
     async def upload_offset(self, path: str, upload_id: str) -> int:
-        """Bytes that the unfinished upload has stored, 0 if there is none."""
+        """Fetch the number of bytes that an unfinished upload has stored; 0 for an unknown upload."""
         raise UnsupportedError("The API does not offer 'content'.", hint="Move whole files instead.")
 
     async def upload_part(
@@ -231,125 +284,144 @@ class FileEndpoints(abc.ABC):
         last: bool,
         checksum: str | None,
     ) -> int:
-        """Append to an upload, never repeated inside; returns the bytes stored. `last` makes it visible as `path`.
+        """Append to an upload and return the number of stored bytes. The backend does not retry the request.
 
         Args:
-            length: bytes of `content`.
+            path: path of the file.
+            upload_id: name of the upload.
+            offset: position of `content` in the file, in bytes.
+            content: the bytes to append.
+            length: number of bytes of `content`.
+            last: True for the last part, after which the file appears as `path`.
+            checksum: CRC-32 of the whole file in hexadecimal digits, verified after the last part.
 
         Raises:
-            ConflictError: the upload does not stand at `offset`.
-            TooLargeError: a proxy takes fewer bytes in one request.
-            TransferError: the whole has another CRC-32 than `checksum`.
+            ConflictError: the upload has another size than `offset`.
+            TooLargeError: a proxy accepts fewer bytes in one request.
+            TransferError: the file has another CRC-32 than `checksum`.
         """
         raise UnsupportedError("The API does not offer 'content'.", hint="Move whole files instead.")
 
     async def changed(self, path: str, checksums: dict[str, str]) -> Sequence[str]:
-        """Which of these files below `path` are absent or have another SHA-256."""
+        """Return which of these files below `path` are absent or have another SHA-256."""
         raise UnsupportedError("The API does not offer 'tar'.", hint="Move whole files instead.")
 
     async def put_tar(self, path: str, content: AsyncIterator[bytes]) -> None:
-        """Write a tar stream's members below `path`, each atomically; never repeated inside."""
+        """Write the members of a tar stream below `path`, each atomically. The backend does not retry the request."""
         raise UnsupportedError("The API does not offer 'tar'.", hint="Move whole files instead.")
 
     def get_tar(self, path: str, files: Sequence[str] | None = None) -> AsyncIterator[bytes]:
-        """A directory, or the named files and links below it, as one tar stream with names below the directory."""
+        """Read a directory, or the named files and links in it, as a tar stream with names relative to it."""
         raise UnsupportedError("The API does not offer 'tar'.", hint="Move whole files instead.")
 
     def select_tar(self, path: str, selections: Sequence[BundleFilter]) -> AsyncIterator[bytes]:
-        """What is selected in directories below `path`, as one tar stream with names below `path`."""
+        """Read the selected files of directories below `path` as a tar stream with names relative to `path`."""
         raise UnsupportedError("The API does not offer 'tar-select'.", hint="Move whole files instead.")
 
     @abc.abstractmethod
-    async def list(self, path: str, *, hidden: bool = False, recursive: bool = False) -> list[File]: ...
+    async def list(self, path: str, *, hidden: bool = False, recursive: bool = False) -> list[File]:
+        """List the entries of a directory, or a file itself.
+
+        Raises:
+            FileMissingError: the path does not exist.
+        """
 
 
 class TransferEndpoints(abc.ABC):
-    """Files that are too large for direct operations: each call begins a job and returns it."""
+    """Transfers of files that are too large for direct operations. Each call starts a job and returns it."""
 
     async def check_size(self, path: str, size: int) -> None:
-        """Refuse a file that is too large for any way that the API has, before a byte of it moves.
+        """Check that the API can transfer a file of this size, before a byte is sent.
+
+        Args:
+            path: path of the file.
+            size: size in bytes.
 
         Raises:
-            TransferError: it is; the hint names the facility's other ways.
+            TransferError: the file is too large. The hint names other services of the facility.
         """
         return
 
     @abc.abstractmethod
     async def upload(self, path: str, size: int) -> TransferMethod:
-        """Begin the upload of a large file."""
+        """Start the upload of a large file of `size` bytes."""
 
     @abc.abstractmethod
     async def download(self, path: str) -> TransferMethod:
-        """Begin the download of a large file."""
+        """Start the download of a large file."""
 
     @abc.abstractmethod
     async def end(self, transfer: TransferMethod, job: Job) -> None:
-        """Check how a transfer came out whose job has ended, and remove what it leaves.
+        """Check the result of a transfer whose job has ended, and remove its temporary files.
 
         Args:
-            job: the transfer's job as it ended.
+            transfer: the transfer.
+            job: the transfer's job in its final state.
 
         Raises:
-            TransferError: it failed.
+            TransferError: the transfer failed.
         """
 
     async def stage(self, path: str, name: str) -> TransferMethod:
-        """Let a job give a file a second name that any job can be told, and a directory a link."""
+        """Start a job that gives a file a second name without special characters, or a directory a link."""
         raise UnsupportedError("The API needs no other names for files.", hint="Use the path itself.")
 
     async def split(self, path: str, pieces: str, size: int) -> TransferMethod:
-        """Let a job cut a file into pieces of `size` bytes in the directory `pieces`, which is made anew."""
+        """Start a job that splits a file into pieces of `size` bytes, in the new directory `pieces`."""
         raise UnsupportedError("The API moves files without pieces.", hint="Download the file itself.")
 
     async def join(self, pieces: str, path: str, checksum: str) -> TransferMethod:
-        """Let a job put pieces together as `path`, if the whole has this SHA-256, and then remove them."""
+        """Start a job that joins pieces as `path` if the result has this SHA-256, and then removes the pieces."""
         raise UnsupportedError("The API moves files without pieces.", hint="Upload the file itself.")
 
 
 class SystemEndpoints(abc.ABC):
-    """What the system is and has."""
+    """Description and resources of the system."""
 
     @abc.abstractmethod
     async def describe(self) -> dict[str, Any]:
-        """The system's entry of `/status/systems`, decoded."""
+        """Fetch the system's entry of `GET /status/systems`, decoded."""
 
     @abc.abstractmethod
     async def default_workdir(self) -> str:
-        """`<path of the default file system>/<user>`"""
+        """Return the user's directory on the default file system, `<path of the file system>/<user>`."""
 
     @abc.abstractmethod
-    async def nodes(self) -> list[Node]: ...
+    async def nodes(self) -> list[Node]:
+        """Fetch the compute nodes."""
 
     @abc.abstractmethod
-    async def partitions(self) -> list[Partition]: ...
+    async def partitions(self) -> list[Partition]:
+        """Fetch the partitions."""
 
     @abc.abstractmethod
-    async def reservations(self) -> list[Reservation]: ...
+    async def reservations(self) -> list[Reservation]:
+        """Fetch the reservations."""
 
     async def accounts(self) -> list[Account]:
-        """The accounts that the user may charge.
+        """Fetch the accounts that the user may charge.
 
         Raises:
-            UnsupportedError: the API does not tell.
+            UnsupportedError: the API does not report accounts.
         """
-        raise UnsupportedError("The API does not tell accounts.", hint="Ask the site which account to name.")
+        raise UnsupportedError("The API does not report accounts.", hint="Ask the site which account to name.")
 
     async def allocations(self) -> list[Allocation]:
-        """What the user's accounts may use and have used.
+        """Fetch the budgets of the user's accounts and what they have used.
 
         Raises:
-            UnsupportedError: the API or the scheduler does not tell.
+            UnsupportedError: the API or the scheduler does not report them.
         """
-        raise UnsupportedError("The API does not tell allocations.", hint="See the site's own accounting.")
+        raise UnsupportedError("The API does not report allocations.", hint="See the site's own accounting.")
 
     async def ask_slurm(self, query: SlurmQuery) -> SlurmOutput:
-        """What one of Slurm's own commands prints on the system.
+        """Run one of Slurm's own commands on the system and return its output.
 
         Raises:
-            InvalidRequestError: the command does more than read.
+            InvalidRequestError: the command does more than read this system.
             UnsupportedError: the API has no such call, or the scheduler is not Slurm.
         """
-        raise UnsupportedError("The API runs no commands of Slurm.", hint="Ask by its other calls.")
+        raise UnsupportedError("The API cannot run commands of Slurm.", hint="Use its other calls.")
 
 
 class Backend(abc.ABC):
@@ -357,13 +429,15 @@ class Backend(abc.ABC):
 
     Args:
         url: base URL of the API.
-        system: the system's name, in any case; None: the only one that the facility has.
-        account: charged for jobs that name none.
-        verify: how certificates are checked.
-        known: the description that an earlier process received, if it is fresh.
+        system: name of the system, in upper or lower case. None: the only system of the facility.
+        authorizer: credentials of the requests.
+        account: account for jobs without one.
+        verify: certificates to trust, or False to skip verification.
+        policy: retry settings.
+        known: the description that an earlier process received, if it is recent.
 
-    A backend that takes `options`, the mapping of that name of its site, is given it where it is not empty. One that
-    takes `transport`, an httpx transport for tests in place of the network, is given it where `connect` is.
+    If the class accepts `options`, it receives the site's `options` unless they are empty. If it accepts `transport`,
+    it receives the httpx transport that `connect` got.
     """
 
     @abc.abstractmethod
@@ -384,45 +458,50 @@ class Backend(abc.ABC):
     transfers: TransferEndpoints
     system: SystemEndpoints
     gateway_url: str
-    """the API's base URL, without a slash at its end"""
+    """base URL of the API, without a slash at its end"""
     system_name: str
-    """the system's name as the API spells it, known once it is open"""
+    """name of the system as the API spells it; set by `open`"""
     identity: str
-    """names the identity without revealing a secret: part of the key under which a monitor is shared"""
+    """text that identifies the user without a secret; connections with the same text share a monitor"""
     capabilities: frozenset[Capability]
-    """what the API offers beyond the required calls; empty on plain FirecREST"""
+    """features that the API offers beyond the required calls; empty on plain FirecREST"""
     max_direct_upload: int
-    """bytes that one direct upload really carries"""
+    """largest size in bytes of one direct upload"""
     max_direct_download: int
-    """bytes that one direct download really carries"""
+    """largest size in bytes of one direct download"""
     transfer_service: str | None = "s3"
-    """what a plain FirecREST moves large files with: `s3`, `streamer`, `wormhole`, or None: with nothing"""
+    """service that moves large files of a plain FirecREST (`s3`, `streamer`, `wormhole`), or None"""
     description: Description
-    """what the gateway said of itself, known once it is open"""
+    """the gateway's description of itself; set by `open`"""
     scheduler_type: str
-    """`slurm` or `pbs`, known once it is open"""
+    """`slurm` or `pbs`; set by `open`"""
     traffic: Traffic
-    """all that was sent and received since it was made"""
+    """counters of all that this object has sent and received"""
     verify: ssl.SSLContext | bool = True
-    """how certificates are checked, also those of the hosts that signed URLs name"""
+    """certificates to trust, also for the hosts of signed URLs, or False to skip verification"""
 
     @abc.abstractmethod
     async def open(self) -> None:
-        """Read what the gateway is and which limits it has."""
+        """Fetch the description of the gateway and its limits.
+
+        Raises:
+            SystemNotFoundError: the facility has no system of this name.
+        """
 
     @abc.abstractmethod
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Close the connections."""
 
-    # these need no `open`
+    # The following need no `open`.
     @abc.abstractmethod
     async def systems(self) -> list[dict[str, Any]]:
-        """The entries of all systems of the facility, in the words of FirecREST's `/status/systems`."""
+        """Fetch the entries of all systems of the facility, in the format of FirecREST's `GET /status/systems`."""
 
     @property
     def api_keys(self) -> ApiKeyEndpoints:
         """The endpoints for the caller's API keys.
 
         Raises:
-            UnsupportedError: the API has none.
+            UnsupportedError: the API has no keys.
         """
-        raise UnsupportedError(f"{self.gateway_url} has no API keys.", hint="Only a Crestline gateway has.")
+        raise UnsupportedError(f"{self.gateway_url} has no API keys.", hint="Only a Crestline gateway has them.")

@@ -119,7 +119,7 @@ class ProviderKeys:
 
     def _away(self) -> GatewayUnavailableError:
         return GatewayUnavailableError(
-            "The identity provider does not tell its keys.", hint="Try again soon.", retry_after=_RETRY
+            "The identity provider did not send its keys.", hint="Try again soon.", retry_after=_RETRY
         )
 
 

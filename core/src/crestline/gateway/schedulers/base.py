@@ -25,7 +25,7 @@ RunProgram = Callable[..., Awaitable[Completed]]
 
 
 class JobQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Filter of a job list; all conditions must hold."""
+    """Filter of a job list. A job must meet all conditions."""
 
     ids: tuple[str, ...] | None = None
     """Only these jobs, regardless of their age. The id of an array selects all its tasks."""
@@ -92,14 +92,14 @@ class Scheduler(abc.ABC):
         """Start background tasks. Called once, in the event loop of all later calls."""
 
     async def stop(self) -> None:
-        """Close connections and stop tasks; jobs continue."""
+        """Close connections and stop tasks. Jobs continue."""
 
     async def diagnose(self, name: str, run: RunProgram) -> AsyncIterator[Check]:
         """Yield the checks of `crestline doctor` for this scheduler, after the check of its programs.
 
         Args:
-                        name: name of the system.
-                        run: runs a program on the system's machine.
+            name: name of the system.
+            run: runs a program on the system's machine.
         """
         return
         yield

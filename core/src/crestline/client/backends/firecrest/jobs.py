@@ -160,7 +160,7 @@ class JobCalls(EventCalls):
         answer = self._calls._read(await self._calls._request("get", path, expect=200), UsageAnswer)
         if answer.usage is None:
             raise UnsupportedError(
-                answer.reason or "The scheduler does not tell what jobs use.", hint="See the site's own accounting."
+                answer.reason or "The scheduler does not report what jobs use.", hint="See the site's own accounting."
             )
         return [msgspec.convert(each, JobUsage, from_attributes=True) for each in answer.usage]
 

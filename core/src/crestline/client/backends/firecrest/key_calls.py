@@ -39,4 +39,6 @@ class KeyCalls:
         await self._calls._request("delete", f"/keys/{quote(key_id, safe='')}", expect=204)
 
     def _unsupported(self) -> UnsupportedError:
-        return UnsupportedError(f"{self._calls.gateway_url} has no API keys.", hint="Only a Crestline gateway has.")
+        return UnsupportedError(
+            f"{self._calls.gateway_url} has no API keys.", hint="Only a Crestline gateway has them."
+        )

@@ -183,7 +183,8 @@ class StatusCalls(SystemEndpoints):
         answer = await self._fetch(AllocationsAnswer, "allocations")
         if answer.allocations is None:
             raise UnsupportedError(
-                answer.reason or "The scheduler does not tell budgets.", hint="Ask the site what your accounts may use."
+                answer.reason or "The scheduler does not report budgets.",
+                hint="Ask the site what your accounts may use.",
             )
         return [
             Allocation(account=each.account, unit=each.unit, budget=each.budget, used=each.used, user=each.user)
@@ -195,7 +196,7 @@ class StatusCalls(SystemEndpoints):
         entry = msgspec.convert(self._calls.entry, SystemEntry, strict=False)
         scheduler = entry.scheduler or Scheduler()
         if (scheduler.version or "").startswith("local "):  # Crestline's own
-            raise UnsupportedError("The system's scheduler is not Slurm.", hint="Ask by the calls of the API.")
+            raise UnsupportedError("The system's scheduler is not Slurm.", hint="Use the other calls of the API.")
         params = {
             "program": query.program,
             "argument": list(query.arguments),
@@ -204,7 +205,7 @@ class StatusCalls(SystemEndpoints):
         }
         answer = await self._fetch(SlurmAnswer, "slurm", params=params)
         if answer.exit_code is None:
-            raise UnsupportedError("The system's scheduler is not Slurm.", hint="Ask by the calls of the API.")
+            raise UnsupportedError("The system's scheduler is not Slurm.", hint="Use the other calls of the API.")
         return SlurmOutput(exit_code=answer.exit_code, output=answer.output, errors=answer.errors)
 
     async def nodes(self) -> list[Node]:

@@ -169,7 +169,7 @@ class System(SystemEndpoints):
             if named:
                 return named[0].path.rstrip("/") or "/"
         raise ConfigError(
-            f"{self._name} does not tell where your files belong.",
+            f"{self._name} does not report your directory.",
             hint="Name the working directory, or set `workdir` in the site's `options`.",
         )
 

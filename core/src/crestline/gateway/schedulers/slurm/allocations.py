@@ -65,5 +65,5 @@ def _amounts(cell: str) -> dict[str, float]:
 
 def _not_told(why: str) -> UnsupportedError:
     return UnsupportedError(
-        f"This Slurm does not tell budgets: {why}.", hint="Ask the site what your accounts may use."
+        f"This Slurm does not report budgets: {why}.", hint="Ask the site what your accounts may use."
     )
