@@ -157,7 +157,7 @@ class Scheduler(abc.ABC):
             UnsupportedError: the scheduler does not record usage.
         """
         raise UnsupportedError(
-            "This system's scheduler does not tell what jobs use.", hint="Measure it inside the job, with time(1)."
+            "This system's scheduler does not report what jobs use.", hint="Measure it inside the job, with time(1)."
         )
 
     @abc.abstractmethod
@@ -178,12 +178,12 @@ class Scheduler(abc.ABC):
             UnsupportedError: the scheduler cannot hold jobs.
         """
         raise UnsupportedError(
-            "This system's scheduler holds no jobs.", hint="Submit the job with --hold, or cancel it."
+            "This system's scheduler cannot hold jobs.", hint="Submit the job with --hold, or cancel it."
         )
 
     async def release(self, user: str, job_id: str) -> None:
         """Release a held job. Raises the errors of `hold`."""
-        raise UnsupportedError("This system's scheduler releases no jobs.", hint="Submit the job without --hold.")
+        raise UnsupportedError("This system's scheduler cannot release jobs.", hint="Submit the job without --hold.")
 
     @abc.abstractmethod
     async def attach(self, user: str, job_id: str, command: str) -> None:
@@ -216,7 +216,7 @@ class Scheduler(abc.ABC):
             UnsupportedError: the scheduler has no accounting.
         """
         raise UnsupportedError(
-            "This system's scheduler does not tell budgets.", hint="Ask the site what your accounts may use."
+            "This system's scheduler does not report budgets.", hint="Ask the site what your accounts may use."
         )
 
     async def ask_slurm(
@@ -236,7 +236,7 @@ class Scheduler(abc.ABC):
             TooLargeError: the output is too large.
             UnsupportedError: the scheduler is not Slurm.
         """
-        raise UnsupportedError("This system's scheduler is not Slurm.", hint="Ask by the calls of the API.")
+        raise UnsupportedError("This system's scheduler is not Slurm.", hint="Use the other calls of the API.")
 
     @abc.abstractmethod
     async def ping(self) -> str:
