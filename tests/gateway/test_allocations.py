@@ -11,7 +11,7 @@ import pytest
 
 from crestline.client import Capability, choose_system, connect, register_site
 from crestline.client.federation.probe import budget_left
-from crestline.gateway.hosts.base import Commands, Completed
+from crestline.gateway.hosts.base import MAX_ANSWER, Commands, Completed
 from crestline.gateway.schedulers.local.scheduler import LocalScheduler
 from crestline.gateway.schedulers.slurm.allocations import read_allocations
 from crestline.gateway.schedulers.slurm.commands import SlurmCommands
@@ -51,6 +51,7 @@ class Scripted(Commands):
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
         timeout: float,
+        max_output: int = MAX_ANSWER,
     ) -> Completed:
         self.lines.append(list(argv))
         return next(answer for program, answer in self.answers.items() if program in argv)

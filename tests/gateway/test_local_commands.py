@@ -38,12 +38,14 @@ def test_a_program_may_end_without_having_read_its_input(
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
 def test_programs_write_a_bounded_answer(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Any user may ask for the whole history of a batch system."""
-    monkeypatch.setattr(commands, "MAX_OUTPUT", 300_000)
     monkeypatch.setattr(commands, "MAX_ERRORS", 1000)
     with pytest.raises(TooLargeError):
-        run(commands.run(["yes"], input=None, env=None, cwd=None, timeout=60))
+        run(commands.run(["yes"], input=None, env=None, cwd=None, timeout=60))  # by default a megabyte
     script = "head -c 300000 /dev/zero; head -c 300000 /dev/zero >&2; exit 3"
-    done = run(commands.run(["/bin/sh", "-c", script], input=None, env=None, cwd=None, timeout=60))
+    arguments = {"input": None, "env": None, "cwd": None, "timeout": 60}
+    with pytest.raises(TooLargeError):
+        run(commands.run(["/bin/sh", "-c", script], max_output=299_999, **arguments))
+    done = run(commands.run(["/bin/sh", "-c", script], max_output=300_000, **arguments))
     assert (done.exit_status, len(done.stdout), len(done.stderr)) == (3, 300_000, 1000)
 
 

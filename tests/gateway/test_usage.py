@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from crestline.client import Capability, connect, register_site
-from crestline.gateway.hosts.base import Commands, Completed
+from crestline.gateway.hosts.base import MAX_ANSWER, Commands, Completed
 from crestline.gateway.schedulers.slurm.commands import SlurmCommands
 from crestline.gateway.schedulers.slurm.options import SlurmOptions
 from crestline.gateway.schedulers.slurm.usage import read_usage, usage_of
@@ -84,6 +84,7 @@ class Scripted(Commands):
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
         timeout: float,
+        max_output: int = MAX_ANSWER,
     ) -> Completed:
         words = list(argv)
         self.asked += [word for word in words if word.startswith("--jobs=")]

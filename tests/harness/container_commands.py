@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from crestline.gateway.hosts import Commands, Completed
+from crestline.gateway.hosts import MAX_ANSWER, Commands, Completed
 from crestline.model import GatewayUnavailableError
 from harness.cluster import Cluster
 
@@ -29,6 +29,7 @@ class ContainerCommands(Commands):
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
         timeout: float,
+        max_output: int = MAX_ANSWER,
     ) -> Completed:
         self.argvs.append(list(argv))
         self.ran[next(word for word in argv if word.startswith(("s", "true")) and word.isalpha() and word != "sh")] += 1

@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from crestline.gateway.hosts import Commands, Completed
+from crestline.gateway.hosts import MAX_ANSWER, Commands, Completed
 from crestline.model import GatewayUnavailableError
 
 
@@ -29,6 +29,7 @@ class LocalCommands(Commands):
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
         timeout: float,
+        max_output: int = MAX_ANSWER,
     ) -> Completed:
         self.ran.update(word.rpartition("/")[2] for word in argv)
         process = await asyncio.create_subprocess_exec(

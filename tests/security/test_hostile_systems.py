@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from crestline.gateway.hosts import Completed
+from crestline.gateway.hosts import MAX_ANSWER, Commands, Completed
 from crestline.gateway.hosts.ssh import archives, content, listing, uploads
 from crestline.gateway.hosts.ssh.archives import Archives
 from crestline.gateway.hosts.ssh.commands import SshCommands
 from crestline.gateway.hosts.ssh.listing import Listing
 from crestline.gateway.hosts.ssh.names import Names
 from crestline.gateway.hosts.threads import ThreadShares
+from crestline.gateway.schedulers.base import JobQuery, Scheduler
+from crestline.gateway.schedulers.pbs import PbsOptions, PbsScheduler
+from crestline.gateway.schedulers.pbs.output import read_objects
 from crestline.gateway.schedulers.slurm import SlurmOptions, SlurmScheduler, queue
 from crestline.model import CrestlineError
+from crestline.wire.compute import JobDescription
 from crestline.wire.extensions import TarSelection
 from crestline.wire.tar import ArchiveLimits
 
@@ -129,6 +134,68 @@ async def test_no_user_says_what_the_batch_system_is_for_another() -> None:
     assert "\x1b" not in slurm.version
     assert len(slurm.version) < 100
     await slurm.stop()
+
+
+class Answers(Commands):
+    """Every program prints the same; what each may print at most is kept by its words."""
+
+    def __init__(self) -> None:
+        self.limits: dict[str, int] = {}
+
+    async def run(self, user: str, argv: Sequence[str], *, max_output: int = MAX_ANSWER, **_: Any) -> Completed:
+        start = next(number for number, word in enumerate(argv) if word in PROGRAMS)
+        self.limits[" ".join(argv[start : start + 2])] = max_output
+        return Completed(1, b"", b"refused")
+
+
+PROGRAMS = {"squeue", "sacct", "sinfo", "scontrol", "scancel", "sbatch", "srun", "sacctmgr", "sshare", "sstat"} | {
+    *("qstat", "qsub", "qdel", "pbsnodes", "pbs_rstat")
+}
+LISTS = ("squeue ", "sacct --noheader", "sinfo ", "qstat -t", "qstat -x", "pbsnodes")
+"""of all jobs or nodes"""
+
+
+SCHEDULERS: dict[str, Callable[[Commands], Scheduler]] = {
+    "slurm": lambda commands: SlurmScheduler("s", commands, SlurmOptions()),
+    "pbs": lambda commands: PbsScheduler("s", commands, PbsOptions()),
+}
+
+
+@pytest.mark.parametrize("kind", SCHEDULERS)
+async def test_only_lists_may_be_long(kind: str) -> None:
+    """The gateway needs a few words of what changes a job, and megabytes of what names one thing."""
+    answers = Answers()
+    scheduler = SCHEDULERS[kind](answers)
+    job = JobDescription(working_directory="/w", script="#!/bin/sh\ntrue\n")
+    calls: list[Awaitable[Any]] = [
+        *(scheduler.nodes("alice"), scheduler.partitions("alice"), scheduler.reservations("alice")),
+        *(scheduler.accounts("alice"), scheduler.submit("alice", job), scheduler.jobs("alice", JobQuery())),
+        *(scheduler.metadata("alice", "1"), scheduler.cancel("alice", "1")),
+    ]
+    for call in calls:
+        with suppress(CrestlineError):
+            await call
+    await scheduler.stop()
+    assert {words for words, most in answers.limits.items() if most > 8 * KIB * KIB} == {
+        words for words in answers.limits if words.startswith(LISTS)
+    }
+    assert len(answers.limits) > 4
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n" * 300_000,
+        '"' + '\\"' * 300_000,
+        '{"Jobs":\n' + "\n" * 300_000,
+        "[" * 300_000,
+        '{"Jobs":{"1.s":' + '{"a":' * 100_000,
+    ],
+    ids=["line breaks", "a string without end", "line breaks within", "lists", "objects"],
+)
+def test_what_pbs_prints_is_read_in_time_in_proportion_to_it(text: str) -> None:
+    """Each of these took minutes, or ended in an error of the gateway's own."""
+    assert read_objects(text.encode(), "Jobs") == {}
 
 
 async def test_words_of_a_queue_are_not_kept_without_end() -> None:

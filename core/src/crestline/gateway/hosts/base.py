@@ -17,6 +17,8 @@ from crestline.wire.tar import ArchiveLimits
 
 MAX_OUTPUT = 256 * 1024 * 1024
 """Total size in bytes of the output of a user's programs that is read as a whole at the same time."""
+MAX_ANSWER = 1024 * 1024
+"""Size in bytes that a program's output may have unless its caller expects more."""
 MAX_ERRORS = 4 * 1024 * 1024
 """Maximum size in bytes of a program's standard error that is kept."""
 
@@ -268,6 +270,7 @@ class Commands(abc.ABC):
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
         timeout: float,
+        max_output: int = MAX_ANSWER,
     ) -> Completed:
         """Run a program to its end. A non-zero exit status is not an error.
 
@@ -277,8 +280,10 @@ class Commands(abc.ABC):
             input: its standard input; None: empty.
             env: variables in addition to those of a login of `user`. Other users of the machine can read them.
             timeout: seconds after which it is ended.
+            max_output: bytes of standard output after which it is ended; `MAX_OUTPUT` at most.
 
         Raises:
+            TooLargeError: it wrote more than `max_output` bytes.
             GatewayUnavailableError: the program did not end in time, or the connection failed. It may have had an
                 effect.
             PermissionDeniedError: the machine refuses the login of `user`.

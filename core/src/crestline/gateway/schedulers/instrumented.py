@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from crestline.gateway import metrics
-from crestline.gateway.hosts import Commands, Completed
+from crestline.gateway.hosts import MAX_ANSWER, Commands, Completed
 from crestline.model import CrestlineError
 from crestline.tracing import child_span
 
@@ -31,12 +31,15 @@ class InstrumentedCommands(Commands):
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
         timeout: float,
+        max_output: int = MAX_ANSWER,
     ) -> Completed:
         started = time.perf_counter()
         program, outcome, said = program_of(argv), "unavailable", "no answer"
         try:
             with child_span(program, {"crestline.system": self._system}):
-                done = await self._commands.run(user, argv, input=input, env=env, cwd=cwd, timeout=timeout)
+                done = await self._commands.run(
+                    user, argv, input=input, env=env, cwd=cwd, timeout=timeout, max_output=max_output
+                )
             outcome, said = "failed" if done.exit_status else "ok", f"exit {done.exit_status}"
             return done
         except CrestlineError as error:

@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar
 import msgspec
 from aiolimiter import AsyncLimiter
 
-from crestline.gateway.hosts import Commands, Completed
+from crestline.gateway.hosts import MAX_ANSWER, Commands, Completed
 from crestline.gateway.schedulers.command_lines import limit
 from crestline.gateway.schedulers.error_patterns import RETRY_AFTER, TIMED_OUT, ErrorPatterns
 from crestline.gateway.schedulers.job_cache import MAX_STALE
@@ -56,7 +56,14 @@ class Programs:
         self.failure: CrestlineError | None = None
         """The error of the last command; None if it succeeded."""
 
-    async def look(self, user: str, program: str, *arguments: str, time_limit: TimeLimit | None = None) -> Completed:
+    async def look(
+        self,
+        user: str,
+        program: str,
+        *arguments: str,
+        time_limit: TimeLimit | None = None,
+        max_output: int = MAX_ANSWER,
+    ) -> Completed:
         """Run a read-only program. The caller checks its exit status.
 
         Args:
@@ -64,15 +71,17 @@ class Programs:
             program: name of the scheduler's program.
             arguments: arguments of the program.
             time_limit: how long it may take; None: the default.
+            max_output: limit of its output in bytes.
 
         Raises:
+            TooLargeError: it wrote more than `max_output` bytes.
             GatewayUnavailableError: the program did not end in time, or the machine cannot be reached.
         """
         seconds = self._options.timeout if time_limit is None else time_limit.seconds
         await self._reads.acquire()
         with nullcontext() if time_limit is None else time_limit.observe():
             words = [*self.environment, *limit(seconds), self.path(program), *arguments]
-            return await self.run(user, words, timeout=seconds)
+            return await self.run(user, words, timeout=seconds, max_output=max_output)
 
     def note(self, failure: CrestlineError | None) -> None:
         """Record the error of a query, or None if the scheduler responded."""
@@ -85,7 +94,14 @@ class Programs:
         return await self.run(user, self.limited(program, *arguments))
 
     async def run(
-        self, user: str, argv: list[str], *, input: bytes | None = None, cwd: str | None = None, timeout: float = 0.0
+        self,
+        user: str,
+        argv: list[str],
+        *,
+        input: bytes | None = None,
+        cwd: str | None = None,
+        timeout: float = 0.0,
+        max_output: int = MAX_ANSWER,
     ) -> Completed:
         """Run a whole command line.
 
@@ -95,14 +111,16 @@ class Programs:
             input: its standard input.
             cwd: the directory in which it runs; None: any.
             timeout: seconds; 0: the default.
+            max_output: limit of its output in bytes.
 
         Raises:
+            TooLargeError: it wrote more than `max_output` bytes.
             GatewayUnavailableError: the program did not end in time, or the machine cannot be reached.
         """
         try:
             # The programs limit themselves. The additional second is for the connection to the machine.
             seconds = (timeout or self._options.timeout) + 1
-            done = await self._commands.run(user, argv, input=input, cwd=cwd, timeout=seconds)
+            done = await self._commands.run(user, argv, input=input, cwd=cwd, timeout=seconds, max_output=max_output)
             if done.exit_status in TIMED_OUT:
                 raise self.wording.timed_out()
         except GatewayUnavailableError as error:

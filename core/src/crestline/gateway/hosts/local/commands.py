@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import IO
 
-from crestline.gateway.hosts.base import MAX_ERRORS, MAX_OUTPUT, Completed
+from crestline.gateway.hosts.base import MAX_ANSWER, MAX_ERRORS, Completed
 from crestline.gateway.hosts.local.login import login_environment
 from crestline.model import GatewayUnavailableError, TooLargeError
 from crestline.serving.limits import inherited_descriptor_limit
@@ -20,7 +20,13 @@ _LIMITED = ("/bin/sh", "-c", 'ulimit -S -n "$1" && shift && exec "$@"', "sh")
 
 
 async def run(
-    argv: Sequence[str], *, input: bytes | None, env: Mapping[str, str] | None, cwd: str | None, timeout: float
+    argv: Sequence[str],
+    *,
+    input: bytes | None,
+    env: Mapping[str, str] | None,
+    cwd: str | None,
+    timeout: float,
+    max_output: int = MAX_ANSWER,
 ) -> Completed:
     """See `Commands.run`.
 
@@ -49,21 +55,26 @@ async def run(
             stderr.close()
             if not isinstance(stdin, int):
                 stdin.close()
-        return await _completed(process, argv[0], out, err, timeout)
+        return await _completed(process, argv[0], out, err, timeout, max_output)
 
 
 async def _completed(
-    process: asyncio.subprocess.Process, name: str, out: asyncio.StreamReader, err: asyncio.StreamReader, timeout: float
+    process: asyncio.subprocess.Process,
+    name: str,
+    out: asyncio.StreamReader,
+    err: asyncio.StreamReader,
+    timeout: float,
+    max_output: int,
 ) -> Completed:
     """Read the output of a program until it has ended, or end it.
 
     Raises:
         GatewayUnavailableError: the program did not end within `timeout` seconds.
-        TooLargeError: the program wrote more than the limit.
+        TooLargeError: the program wrote more than `max_output` bytes.
     """
     try:
         async with asyncio.timeout(timeout):
-            stdout, stderr = await asyncio.gather(_whole(out), _head(err))
+            stdout, stderr = await asyncio.gather(_whole(out, max_output), _head(err))
             await process.wait()
     except TimeoutError:
         raise GatewayUnavailableError(
@@ -77,18 +88,18 @@ async def _completed(
     return Completed(exit_status=status if status >= 0 else 128 - status, stdout=stdout, stderr=stderr)
 
 
-async def _whole(stream: asyncio.StreamReader) -> bytes:
+async def _whole(stream: asyncio.StreamReader, max_output: int) -> bytes:
     """Read a whole stream.
 
     Raises:
-        TooLargeError: the stream is larger than the limit.
+        TooLargeError: the stream is larger than `max_output` bytes.
     """
     chunks: list[bytes] = []
     size = 0
     while chunk := await stream.read(_CHUNK):
         chunks.append(chunk)
         size += len(chunk)
-        if size > MAX_OUTPUT:
+        if size > max_output:
             raise TooLargeError("Command output exceeded buffer limit.", hint="Ask for less at once.")
     return b"".join(chunks)
 

@@ -6,7 +6,7 @@ import os
 import pwd
 from collections.abc import Mapping, Sequence
 
-from crestline.gateway.hosts.base import Completed, Files, Host, HostSetup, TemporaryFiles
+from crestline.gateway.hosts.base import MAX_ANSWER, Completed, Files, Host, HostSetup, TemporaryFiles
 from crestline.gateway.hosts.local import commands
 from crestline.gateway.hosts.local.beneath import ServedTrees
 from crestline.gateway.hosts.local.files import LocalFiles
@@ -52,9 +52,10 @@ class ThisMachine(Host):
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
         timeout: float,
+        max_output: int = MAX_ANSWER,
     ) -> Completed:
         """Run a program as the gateway's own account, for every `user`."""
-        return await commands.run(argv, input=input, env=env, cwd=cwd, timeout=timeout)
+        return await commands.run(argv, input=input, env=env, cwd=cwd, timeout=timeout, max_output=max_output)
 
     async def user_info(self, user: str) -> UserInfo:
         return await Workers(self._pools, user).quick("id", _user_info, user)

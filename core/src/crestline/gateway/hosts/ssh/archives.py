@@ -139,7 +139,7 @@ class Archives:
         argv = ["xargs", "--null", "--no-run-if-empty", "sha256sum", "--zero", "--"]
         listed = await self._in_thread(regular)
         result = await self._commands.run(
-            self._user, argv, input=listed, env=PLAIN, cwd=path, timeout=None, most=MAX_OUTPUT
+            self._user, argv, input=listed, env=PLAIN, cwd=path, timeout=None, max_output=MAX_OUTPUT
         )
         if b"Permission denied" in result.stderr:
             raise refusal("sha256sum", result)
@@ -213,7 +213,7 @@ class Archives:
         argv = ["xargs", "--null", "--no-run-if-empty", "stat", r"--printf=%F\0%n\0", "--"]
         listed = await self._in_thread(_listed, names)
         result = await self._commands.run(
-            self._user, argv, input=listed, env=PLAIN, cwd=path, timeout=None, most=MAX_OUTPUT
+            self._user, argv, input=listed, env=PLAIN, cwd=path, timeout=None, max_output=MAX_OUTPUT
         )
         if _is_no_directory(result.stderr):
             raise refusal("stat", result)

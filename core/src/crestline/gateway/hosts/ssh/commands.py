@@ -13,15 +13,13 @@ from contextlib import asynccontextmanager, suppress
 
 import asyncssh
 
-from crestline.gateway.hosts.base import MAX_ERRORS, MAX_OUTPUT, Commands, Completed
+from crestline.gateway.hosts.base import MAX_ANSWER, MAX_ERRORS, MAX_OUTPUT, Commands, Completed
 from crestline.gateway.hosts.ssh.errors import connected, refusal
 from crestline.gateway.hosts.ssh.pools import Pools
 from crestline.model import CrestlineError, GatewayUnavailableError, TooLargeError
 
 _CHUNK = 256 * 1024
 _COMPLAINTS = 64 * 1024
-_SHORT = 1024 * 1024
-"""Maximum output in bytes of a program from which a few words are expected."""
 _MOST_OF_ALL = 4 * MAX_OUTPUT
 """The same for all users of a system."""
 _FAREWELL = 5.0
@@ -55,16 +53,16 @@ class SshCommands(Commands):
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
         timeout: float | None,
-        most: int = _SHORT,
+        max_output: int = MAX_ANSWER,
     ) -> Completed:
-        """As `Commands.run`. Output of more than `most` bytes is refused, because the event loop may parse it."""
+        """As `Commands.run`. Output of more than `max_output` bytes is refused, because the event loop may parse it."""
         with connected(self._name, argv[0]):
             async with self._process(user, command_line(argv, env, cwd)) as process, asyncio.timeout(timeout):
                 with _ENDED:
                     process.stdin.write(input or b"")
                     process.stdin.write_eof()
                 stdout, stderr = await asyncio.gather(
-                    self._whole(user, process.stdout, most), _head(process.stderr, MAX_ERRORS)
+                    self._whole(user, process.stdout, max_output), _head(process.stderr, MAX_ERRORS)
                 )
                 await process.wait_closed()
                 return self._completed(argv, process, stdout, stderr)
@@ -115,12 +113,12 @@ class SshCommands(Commands):
                     complaints.cancel()
                     feeding.cancel()
 
-    async def _whole(self, user: str, stream: asyncssh.SSHReader[bytes], most: int) -> bytes:
+    async def _whole(self, user: str, stream: asyncssh.SSHReader[bytes], max_output: int) -> bytes:
         """Read a whole stream.
 
         Raises:
             GatewayUnavailableError: together with other users' output it exceeds the gateway's memory limit.
-            TooLargeError: it exceeds `most` bytes, alone or with the output of the same user's other programs.
+            TooLargeError: it exceeds `max_output` bytes, alone or with the output of the same user's other programs.
         """
         chunks: list[bytes] = []
         size = 0
@@ -129,7 +127,7 @@ class SshCommands(Commands):
                 chunks.append(chunk)
                 size += len(chunk)
                 self._held[user] += len(chunk)
-                if size > most or self._held[user] > MAX_OUTPUT:
+                if size > max_output or self._held[user] > MAX_OUTPUT:
                     raise TooLargeError("Command output exceeded buffer limit.", hint="Ask for less at once.")
                 if self._held.total() > _MOST_OF_ALL:
                     raise GatewayUnavailableError(f"{self._name}: too much output at once.", retry_after=1)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 import asyncssh
 
-from crestline.gateway.hosts.base import MAX_OUTPUT, Completed, Files, Host, HostSetup, TemporaryFiles
+from crestline.gateway.hosts.base import MAX_ANSWER, Completed, Files, Host, HostSetup, TemporaryFiles
 from crestline.gateway.hosts.ssh.commands import PLAIN, SshCommands
 from crestline.gateway.hosts.ssh.connector import Connector
 from crestline.gateway.hosts.ssh.credentials import Credentials
@@ -103,8 +103,11 @@ class SshHost(Host):
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
         timeout: float,
+        max_output: int = MAX_ANSWER,
     ) -> Completed:
-        return await self._commands.run(user, argv, input=input, env=env, cwd=cwd, timeout=timeout, most=MAX_OUTPUT)
+        return await self._commands.run(
+            user, argv, input=input, env=env, cwd=cwd, timeout=timeout, max_output=max_output
+        )
 
     async def user_info(self, user: str) -> UserInfo:
         result = await self._run(user, "id")

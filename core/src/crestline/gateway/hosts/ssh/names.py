@@ -39,7 +39,7 @@ class Names:
     async def _of(self, user: str, kind: Kind, numbers: set[str]) -> dict[str, str]:
         known, now = self._known.setdefault((user, kind), {}), time.monotonic()
         if missing := sorted(each for each in numbers if each not in known or known[each][1] < now):
-            result = await self._commands.run(user, ["getent", kind, *missing], timeout=self._timeout, most=_MOST)
+            result = await self._commands.run(user, ["getent", kind, *missing], timeout=self._timeout, max_output=_MOST)
             found = {each: each for each in missing}
             for line in result.stdout.decode(errors="replace").splitlines():
                 name, _, number, *_ = [*line.split(":", 3), "", ""]

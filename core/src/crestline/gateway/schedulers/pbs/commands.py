@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from crestline.gateway.hosts import Completed
+from crestline.gateway.hosts import MAX_ANSWER, Completed
 from crestline.gateway.schedulers.error_patterns import ErrorPatterns
 from crestline.gateway.schedulers.programs import Programs
 from crestline.gateway.schedulers.time_limit import TimeLimit
@@ -33,7 +33,14 @@ class PbsCommands(Programs):
     wording = WORDING
     environment = ("env", "TZ=UTC0")
 
-    async def read(self, user: str, program: str, *arguments: str, time_limit: TimeLimit | None = None) -> Completed:
+    async def read(
+        self,
+        user: str,
+        program: str,
+        *arguments: str,
+        time_limit: TimeLimit | None = None,
+        max_output: int = MAX_ANSWER,
+    ) -> Completed:
         """Run a read-only program as `look` does, and raise an error if PBS does not respond.
 
         qstat fails if one of many jobs is unknown, so the caller checks the exit status.
@@ -41,7 +48,7 @@ class PbsCommands(Programs):
         Raises:
             GatewayUnavailableError: PBS does not respond.
         """
-        done = await self.look(user, program, *arguments, time_limit=time_limit)
+        done = await self.look(user, program, *arguments, time_limit=time_limit, max_output=max_output)
         self.note(no_answer(program, done) if WORDING.is_no_answer(done) else None)
         if self.failure is not None:
             raise self.failure

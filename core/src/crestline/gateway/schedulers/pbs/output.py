@@ -7,18 +7,35 @@ characters, and repairs quotes within a value. It skips a job that remains unrea
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 _log = logging.getLogger(__name__)
 
-_BARE = re.compile(r'("(?:[^"\\]|\\.)*")|([^\s",:{}\[\]]+)', re.DOTALL)
-_LINE = re.compile(r'^(\s*"[^"\n]*"\s*:\s*)"(.*)"(,?[ \t]*)$', re.MULTILINE)
+T = TypeVar("T")
+Objects = dict[str, dict[str, Any]]
+
+_LARGE = 256 * 1024
+"""bytes from which reading leaves the event loop alone"""
+# Users choose the text, so each pattern takes time in proportion to it.
+_BARE = re.compile(r'("(?:[^"\\]|\\.)*+(?:"|\Z))|([^\s",:{}\[\]]+)', re.DOTALL)
+_LINE = re.compile(r'^([ \t]*"[^"\n]*"[ \t]*:[ \t]*)"(.*)"(,?[ \t]*)$', re.MULTILINE)
 
 
-def read_objects(output: bytes, part: str) -> dict[str, dict[str, Any]]:
+async def convert_objects(output: bytes, part: str, convert: Callable[[Objects], T]) -> T:
+    """Return what `convert` makes of `read_objects`. Large output is parsed in a thread."""
+
+    def work() -> T:
+        return convert(read_objects(output, part))
+
+    return await asyncio.to_thread(work) if len(output) > _LARGE else work()
+
+
+def read_objects(output: bytes, part: str) -> Objects:
     """Return the objects below the key `part` by name. Every scalar in them is text.
 
     Args:
@@ -39,7 +56,7 @@ def _read(text: str) -> Any:
     for mended in (text, _LINE.sub(_escape, text)):
         try:
             return json.loads(_BARE.sub(lambda match: match[1] or json.dumps(match[2]), mended), strict=False)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
     return None
 
@@ -52,15 +69,15 @@ def _escape(match: re.Match[str]) -> str:
     return f'{head}"{value}"{tail}'
 
 
-def _salvage(text: str, part: str) -> dict[str, dict[str, Any]]:
+def _salvage(text: str, part: str) -> Objects:
     """Parse objects one by one. Each begins on a line of its own, with the same indentation."""
-    start = re.search(rf'^(\s*)"{part}"\s*:\s*{{', text, re.MULTILINE)
+    start = re.search(rf'^[ \t]*"{part}"[ \t]*:[ \t]*{{', text, re.MULTILINE)
     if start is None:
         return {}
-    first = re.compile(r'^(\s+)"([^"\n]+)"\s*:\s*\{\s*$', re.MULTILINE).search(text, start.end())
+    first = re.compile(r'^([ \t]+)"([^"\n]+)"[ \t]*:[ \t]*\{[ \t]*$', re.MULTILINE).search(text, start.end())
     if first is None:
         return {}
-    heads = list(re.finditer(rf'^{re.escape(first[1].strip(chr(10)))}"([^"\n]+)"\s*:\s*\{{\s*$', text, re.MULTILINE))
+    heads = list(re.finditer(rf'^{re.escape(first[1])}"([^"\n]+)"[ \t]*:[ \t]*\{{[ \t]*$', text, re.MULTILINE))
     found = {}
     for head, following in zip(heads, [*heads[1:], None], strict=True):
         body = text[head.end() - 1 : following.start() if following else len(text)]

@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from crestline.gateway.hosts import Completed
+from crestline.gateway.hosts import MAX_ANSWER, MAX_OUTPUT, Completed
 from crestline.gateway.schedulers.pbs.commands import PbsCommands, no_answer
 from crestline.gateway.schedulers.pbs.jobs import epoch, resources, text
-from crestline.gateway.schedulers.pbs.output import read_objects
+from crestline.gateway.schedulers.pbs.output import convert_objects, read_objects
 from crestline.wire.status import Node, Partition, Reservation
 
 _KIB = {"b": 1 / 1024, "kb": 1, "mb": 1024, "gb": 1024**2, "tb": 1024**3, "": 1 / 1024}
@@ -17,8 +17,10 @@ _KIB = {"b": 1 / 1024, "kb": 1, "mb": 1024, "gb": 1024**2, "tb": 1024**3, "": 1 
 
 async def read_nodes(commands: PbsCommands, user: str) -> list[Node]:
     """Return all vnodes."""
-    done = await _read(commands, user, "pbsnodes", "-a", "-F", "json")
-    return [_node(name, values) for name, values in read_objects(done.stdout, "nodes").items()]
+    done = await _read(commands, user, "pbsnodes", "-a", "-F", "json", max_output=MAX_OUTPUT)
+    return await convert_objects(
+        done.stdout, "nodes", lambda nodes: [_node(name, values) for name, values in nodes.items()]
+    )
 
 
 async def read_partitions(commands: PbsCommands, user: str) -> list[Partition]:
@@ -78,8 +80,10 @@ async def read_server(commands: PbsCommands, user: str) -> Server:
     return Server(version[1] if version else "unknown", name)
 
 
-async def _read(commands: PbsCommands, user: str, program: str, *arguments: str) -> Completed:
-    done = await commands.read(user, program, *arguments)
+async def _read(
+    commands: PbsCommands, user: str, program: str, *arguments: str, max_output: int = MAX_ANSWER
+) -> Completed:
+    done = await commands.read(user, program, *arguments, max_output=max_output)
     if done.exit_status != 0:
         raise no_answer(program, done)
     return done

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import TypeVar
 
-from crestline.gateway.hosts import Commands, Completed
+from crestline.gateway.hosts import MAX_OUTPUT, Commands, Completed
 from crestline.gateway.schedulers.cli_scheduler import CommandScheduler, checked_user
 from crestline.gateway.schedulers.job_cache import CachedJob, JobSource
 from crestline.gateway.schedulers.pbs import jobs as pbs_jobs
 from crestline.gateway.schedulers.pbs import resources, submission
 from crestline.gateway.schedulers.pbs.commands import HAS_FINISHED, PbsCommands, complaints, no_answer, refusal
 from crestline.gateway.schedulers.pbs.options import PbsOptions
-from crestline.gateway.schedulers.pbs.output import read_objects
+from crestline.gateway.schedulers.pbs.output import Objects, convert_objects
 from crestline.gateway.schedulers.time_limit import TimeLimit
 from crestline.model import JobNotFoundError, UnsupportedError
 from crestline.wire.compute import JobDescription, JobInfo, JobMetadata
@@ -25,10 +26,8 @@ _RETENTION = 20.0
 jobs."""
 
 _NO_HISTORY = re.compile(r"not configured to maintain job history", re.IGNORECASE)
+T = TypeVar("T")
 _JSON = ("-f", "-F", "json")
-
-_LARGE = 256 * 1024
-"""Size in bytes from which output is parsed outside the event loop."""
 
 
 class PbsScheduler(CommandScheduler[resources.Server]):
@@ -55,10 +54,12 @@ class PbsScheduler(CommandScheduler[resources.Server]):
         return submission.directives(job)
 
     async def metadata(self, user: str, job_id: str) -> list[JobMetadata]:
-        jobs = await self._own(user, job_id)
-        found = await self._source.read(user, [job.job_id for job in jobs])
-        names = {job.job_id for job in jobs}
-        return [pbs_jobs.job_metadata(each, values) for each, values in found.items() if each in names]
+        names = {job.job_id for job in await self._own(user, job_id)}
+
+        def convert(found: Objects) -> list[JobMetadata]:
+            return [pbs_jobs.job_metadata(each, values) for each, values in found.items() if each in names]
+
+        return await self._source.read(user, names, convert)
 
     async def _cancel(self, user: str, job_id: str, jobs: Sequence[JobInfo]) -> None:
         done = await self._pbs.act(user, "qdel", job_id)
@@ -99,11 +100,13 @@ class PbsScheduler(CommandScheduler[resources.Server]):
         return submission.job_id_of(done)
 
     async def _find(self, user: str, tag: str) -> str | None:
-        found = await self._source.read(user, None)
-        for job_id, values in found.items():
-            if pbs_jobs.key_of(values) == tag and pbs_jobs.owner(values) == user:
-                return pbs_jobs.family(job_id)
-        return None
+        def convert(found: Objects) -> str | None:
+            for job_id, values in found.items():
+                if pbs_jobs.key_of(values) == tag and pbs_jobs.owner(values) == user:
+                    return pbs_jobs.family(job_id)
+            return None
+
+        return await self._source.read(user, None, convert)
 
     async def _full_id(self, user: str, job_id: str) -> str | None:
         if not pbs_jobs.is_job_id(job_id):
@@ -122,16 +125,16 @@ class _Source(JobSource):
     async def queue(self, user: str, owner: str | None, ids: Collection[str] | None = None) -> list[CachedJob]:
         words = sorted({self.family(each) for each in ids}) if ids is not None else []
         limit = self._time_limit if ids is None else None
-        output = _judged(await self._pbs.read(user, "qstat", "-t", *_JSON, *words, time_limit=limit))
-        if len(output) > _LARGE:
-            return await asyncio.to_thread(_entries, output, owner)
-        return _entries(output, owner)
+        output = _judged(
+            await self._pbs.read(user, "qstat", "-t", *_JSON, *words, time_limit=limit, max_output=MAX_OUTPUT)
+        )
+        return await convert_objects(output, "Jobs", lambda jobs: pbs_jobs.entries_of(_of(jobs, owner)))
 
     async def accounting(self, user: str, ids: Collection[str]) -> list[CachedJob]:
-        return pbs_jobs.entries_of(await self.read(user, ids))
+        return await self.read(user, ids, pbs_jobs.entries_of)
 
     async def history(self, user: str, owner: str | None, since: float) -> list[CachedJob]:
-        return pbs_jobs.entries_of(_of(await self.read(user, None), owner))
+        return await self.read(user, None, lambda jobs: pbs_jobs.entries_of(_of(jobs, owner)))
 
     async def retention(self, user: str) -> float:
         return _RETENTION
@@ -142,19 +145,16 @@ class _Source(JobSource):
     def element(self, entry: CachedJob, job_id: str) -> CachedJob | None:
         return None  # PBS lists all jobs
 
-    async def read(self, user: str, ids: Collection[str] | None) -> dict[str, dict[str, object]]:
-        """Return all attributes of jobs, including ended ones that the server remembers."""
+    async def read(self, user: str, ids: Collection[str] | None, convert: Callable[[Objects], T]) -> T:
+        """Return what `convert` makes of all attributes of jobs, including ended ones that the server remembers."""
         words = sorted(set(ids)) if ids is not None else []
         if self._has_history:
-            done = await self._pbs.read(user, "qstat", "-x", "-t", *_JSON, *words)
+            done = await self._pbs.read(user, "qstat", "-x", "-t", *_JSON, *words, max_output=MAX_OUTPUT)
             if not _NO_HISTORY.search(" ".join(complaints(done))):
-                return read_objects(_judged(done), "Jobs")
+                return await convert_objects(_judged(done), "Jobs", convert)
             self._has_history = False
-        return read_objects(_judged(await self._pbs.read(user, "qstat", "-t", *_JSON, *words)), "Jobs")
-
-
-def _entries(output: bytes, owner: str | None) -> list[CachedJob]:
-    return pbs_jobs.entries_of(_of(read_objects(output, "Jobs"), owner))
+        done = await self._pbs.read(user, "qstat", "-t", *_JSON, *words, max_output=MAX_OUTPUT)
+        return await convert_objects(_judged(done), "Jobs", convert)
 
 
 def _judged(done: Completed) -> bytes:
@@ -166,5 +166,5 @@ def _judged(done: Completed) -> bytes:
     raise refusal("qstat", done) or no_answer("qstat", done)
 
 
-def _of(jobs: dict[str, dict[str, object]], owner: str | None) -> dict[str, dict[str, object]]:
+def _of(jobs: Objects, owner: str | None) -> Objects:
     return {job_id: values for job_id, values in jobs.items() if owner is None or pbs_jobs.owner(values) == owner}

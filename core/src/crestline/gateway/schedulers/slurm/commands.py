@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from crestline.gateway.hosts import Completed
+from crestline.gateway.hosts import MAX_ANSWER, Completed
 from crestline.gateway.schedulers.error_patterns import ErrorPatterns
 from crestline.gateway.schedulers.programs import Programs
 from crestline.gateway.schedulers.slurm.queries import as_words
 from crestline.gateway.schedulers.time_limit import TimeLimit
-from crestline.model import GatewayUnavailableError, TooLargeError
+from crestline.model import GatewayUnavailableError
 
 WORDING = ErrorPatterns(
     "Slurm",
@@ -48,14 +48,21 @@ class SlurmCommands(Programs):
     wording = WORDING
     environment = _READING
 
-    async def read(self, user: str, program: str, *arguments: str, time_limit: TimeLimit | None = None) -> bytes:
+    async def read(
+        self,
+        user: str,
+        program: str,
+        *arguments: str,
+        time_limit: TimeLimit | None = None,
+        max_output: int = MAX_ANSWER,
+    ) -> bytes:
         """Return the output of a read-only program; see `look`.
 
         Raises:
             GatewayUnavailableError: the program did not end in time, or failed through no fault of the caller.
             JobNotFoundError, PermissionDeniedError: as Slurm reports it.
         """
-        done = await self.look(user, program, *arguments, time_limit=time_limit)
+        done = await self.look(user, program, *arguments, time_limit=time_limit, max_output=max_output)
         if done.exit_status != 0 and _NO_ACCOUNTING not in done.stderr:
             error = refusal(program, done) or no_answer(program, done)
             self.failure = error if isinstance(error, GatewayUnavailableError) else None
@@ -70,7 +77,5 @@ class SlurmCommands(Programs):
             GatewayUnavailableError: the program did not end in time.
             TooLargeError: the output is larger than `LONGEST_OUTPUT`.
         """
-        done = await self.run(user, [*as_words(variables), *self.limited(program, *arguments)])
-        if len(done.stdout) > LONGEST_OUTPUT:
-            raise TooLargeError(f"{program} prints {len(done.stdout)} bytes.", hint="Ask for less at once.")
-        return done
+        words = [*as_words(variables), *self.limited(program, *arguments)]
+        return await self.run(user, words, max_output=LONGEST_OUTPUT)

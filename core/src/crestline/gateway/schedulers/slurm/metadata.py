@@ -6,6 +6,7 @@ import asyncio
 import posixpath
 import re
 
+from crestline.gateway.schedulers.script_files import MAX_SCRIPT
 from crestline.gateway.schedulers.slurm import ids as job_ids
 from crestline.gateway.schedulers.slurm.commands import SlurmCommands
 from crestline.gateway.schedulers.slurm.queue import read_queue_fields
@@ -14,6 +15,8 @@ from crestline.gateway.schedulers.slurm.tables import read_rows, text
 from crestline.wire.compute import JobInfo, JobMetadata
 
 _STREAMS = ("JobArrayID", "JobID", "STDIN", "STDOUT", "STDERR")
+_MAX_SCRIPT = MAX_SCRIPT + 64 * 1024
+"""bytes of a script with what sacct writes around it"""
 _RECORDED = ("JobID", "JobIDRaw", "SubmitLine")
 
 
@@ -64,13 +67,14 @@ def _row(held: dict[str, dict[str, str]], job_id: str) -> dict[str, str] | None:
 
 
 async def _held_script(commands: SlurmCommands, user: str, number: str) -> str | None:
-    output = await commands.read(user, "scontrol", "write", "batch_script", number, "-")
+    output = await commands.read(user, "scontrol", "write", "batch_script", number, "-", max_output=_MAX_SCRIPT)
     return output.decode(errors="replace") or None  # of a job without a script scontrol says so and ends with 0
 
 
 async def _recorded_script(commands: SlurmCommands, user: str, number: str) -> str | None:
     """What the site keeps with `AccountingStoreFlags=job_script`."""
-    output = (await commands.read(user, "sacct", "--batch-script", f"--jobs={number}")).decode(errors="replace")
+    words = ("--batch-script", f"--jobs={number}")
+    output = (await commands.read(user, "sacct", *words, max_output=_MAX_SCRIPT)).decode(errors="replace")
     match = re.match(r"Batch Script for \S+\n-+\n(.*)\Z", output, re.DOTALL)
     if match is None or match[1].strip() == "NONE":
         return None

@@ -6,7 +6,7 @@ import re
 
 import msgspec
 
-from crestline.gateway.schedulers.slurm.commands import SlurmCommands
+from crestline.gateway.schedulers.slurm.commands import LONGEST_OUTPUT, SlurmCommands
 from crestline.gateway.schedulers.slurm.tables import decimal, number, read_rows, seconds, text
 from crestline.wire.status import Account, Node, Partition, Reservation
 
@@ -92,9 +92,8 @@ async def read_partitions(commands: SlurmCommands, user: str, show_hidden: bool)
 
 async def read_reservations(commands: SlurmCommands, user: str) -> list[Reservation]:
     """All reservations; times need scontrol to print seconds since the epoch, as `read` sees to."""
-    output = (await commands.read(user, "scontrol", "--oneliner", "--all", "show", "reservation")).decode(
-        errors="replace"
-    )
+    words = ("--oneliner", "--all", "show", "reservation")
+    output = (await commands.read(user, "scontrol", *words, max_output=LONGEST_OUTPUT)).decode(errors="replace")
     reservations = []
     for line in output.splitlines():
         match = re.match(r"ReservationName=(.*?) StartTime=(\d+) EndTime=(\d+) ", line)

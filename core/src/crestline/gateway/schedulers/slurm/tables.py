@@ -15,6 +15,7 @@ from itertools import takewhile
 from typing import TypeVar
 
 from crestline.cooperative import in_thread
+from crestline.gateway.hosts import MAX_OUTPUT
 from crestline.gateway.schedulers.slurm.commands import SlurmCommands
 from crestline.gateway.schedulers.time_limit import TimeLimit
 from crestline.model import GatewayUnavailableError
@@ -127,7 +128,7 @@ async def read_table(
     """
     mark = f"@{secrets.token_urlsafe(9)}"
     words = ("--noheader", *layout.arguments(mark), *arguments)
-    output = await commands.read(user, layout.program, *words, time_limit=time_limit)
+    output = await commands.read(user, layout.program, *words, time_limit=time_limit, max_output=MAX_OUTPUT)
     if len(output) > _LARGE:
         return await asyncio.to_thread(lambda: convert(in_thread(layout.cut(output, mark))))
     return convert(layout.cut(output, mark))
