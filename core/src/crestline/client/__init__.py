@@ -1,11 +1,11 @@
-"""The client: jobs and files on any system behind a FirecREST v2 gateway.
+"""The client: jobs and files on any system behind a FirecREST v2 gateway or another facility API.
 
     async with crestline.connect("daint@cscs") as daint:
         job = await daint.wait(await daint.submit(spec, key="one-attempt"))
 
 `system` is the user's interface, `blocking` the same without `await`, and `federation` chooses among several sites.
-Below them are `submission` (exactly once), `monitor` (all waiting), `files` and `logs`, `backends` (one package per
-facility API), `auth` (credentials) and `config` (sites and systems).
+They build on `submission` (exactly-once submission), `monitor` (polling), `files`, `logs`, `backends` (one package per
+facility API), `auth` (credentials) and `config` (sites).
 """
 
 from __future__ import annotations
@@ -108,20 +108,26 @@ def connect(
     session_cache: Path | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> System:
-    """A system, to be used in an `async with`.
+    """Return a system, to be opened by `async with`.
 
     Args:
-        target: `system@site`, or the name of a site, or a `Site`. None: what the `FIRECREST_*` variables say, or else
+        target: `system@site`, the name of a site, or a `Site`. None: the site of the `FIRECREST_*` variables, else
             the default or only site of the sites file.
-        system: the system's name where the target has none.
+        system: name of the system, if the target has none.
         policy: retry, polling and submission settings.
         authorizer: credentials to use in place of the site's.
-        session_cache: a file in a private directory, through which processes of one identity that live for seconds hand
-            the access token and what the gateway said of itself on to each other.
-        transport: carries the requests in place of the network, as httpx's own `transport` does; for tests.
+        session_cache: file in a private directory through which short-lived processes of one user share the access
+            token and the gateway's description.
+        transport: httpx transport that replaces the network, for tests.
 
     Raises:
-        ConfigError: the site does not exist, or it has no credentials.
+        ConfigError: the site does not exist, or the sites file is invalid.
+
+    Example::
+
+        async with crestline.connect("daint@cscs") as daint:
+            for job in await daint.jobs():
+                print(job.job_id, job.state)
     """
     if isinstance(target, Site):
         site, named = target, target.system
@@ -133,7 +139,16 @@ def connect(
 def connect_blocking(
     target: str | Site | None = None, *, system: str | None = None, policy: Policy | None = None
 ) -> BlockingSystem:
-    """As `connect`, without `await`: to be used in a `with`."""
+    """Return a system whose methods need no `await`, to be opened by `with`. The arguments are those of `connect`.
+
+    Raises:
+        ConfigError: the site does not exist, or the sites file is invalid.
+
+    Example::
+
+        with crestline.connect_blocking("daint@cscs") as daint:
+            print(daint.jobs())
+    """
     from crestline.client.blocking import BlockingSystem
 
     return BlockingSystem(connect(target, system=system, policy=policy))

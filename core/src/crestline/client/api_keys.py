@@ -1,4 +1,4 @@
-"""The caller's API keys on a gateway that has them: Crestline's own."""
+"""The user's API keys on a Crestline gateway."""
 
 from __future__ import annotations
 
@@ -20,23 +20,25 @@ async def create_api_key(
     expires_in: int | None = None,
     policy: Policy | None = None,
 ) -> NewApiKey:
-    """Create a key. Only this answer contains its `secret`.
+    """Create an API key. Only this answer contains its `secret`.
 
     Args:
-        name: what it is for.
-        scopes: what it may do; None: all that the site's own credential may, but for managing keys.
-        expires_in: seconds; None: the gateway's default.
+        site: the gateway, with credentials of the user.
+        name: description of the key.
+        scopes: scopes of the key. None: all scopes of the site's credentials except those for keys.
+        expires_in: lifetime in seconds. None: the gateway's default.
+        policy: retry settings.
 
     Raises:
         UnsupportedError: the gateway is not a Crestline gateway.
-        PermissionDeniedError: the site's credential may not create keys, or lacks one of the scopes.
+        PermissionDeniedError: the site's credentials may not create keys, or lack one of the scopes.
     """
     async with _endpoints(site, policy) as keys:
         return await keys.create(name, scopes, expires_in)
 
 
 async def list_api_keys(site: Site, policy: Policy | None = None) -> list[ApiKeyInfo]:
-    """The caller's keys that were not revoked, the newest first.
+    """List the user's keys that were not revoked, the newest first.
 
     Raises:
         UnsupportedError: the gateway is not a Crestline gateway.
@@ -46,10 +48,10 @@ async def list_api_keys(site: Site, policy: Policy | None = None) -> list[ApiKey
 
 
 async def revoke_api_key(site: Site, key_id: str, policy: Policy | None = None) -> None:
-    """End a key.
+    """Revoke a key.
 
     Raises:
-        NotFoundError: the caller has no such key.
+        NotFoundError: the key does not exist or belongs to another user.
     """
     async with _endpoints(site, policy) as keys:
         await keys.revoke(key_id)

@@ -1,6 +1,6 @@
-"""The client without `await`: the same code, run by an event loop in a thread of its own.
+"""The client without `await`: the same code, run by an event loop in its own thread.
 
-All blocking connections of a process share one such thread, and with it sockets, tokens and the job monitor.
+All blocking connections of a process share this thread, and with it sockets, tokens and the job monitor.
 """
 
 from __future__ import annotations
@@ -77,10 +77,10 @@ def _named(call: Callable[Q, R], method: Callable[..., object]) -> Callable[Q, R
 
 
 class BlockingIterator(Iterator[T]):
-    """An asynchronous iterator without `await`.
+    """An asynchronous iterator that is used without `await`.
 
     Attributes:
-        items: the iterator itself, for what else it knows (the `position` of a follower).
+        items: the asynchronous iterator, for its further attributes (the `position` of a follower).
     """
 
     def __init__(self, portal: BlockingPortal, items: Items[T]) -> None:
@@ -97,12 +97,12 @@ class BlockingIterator(Iterator[T]):
         return await anext(self.items)
 
     def close(self) -> None:
-        """End the iteration early and release what it holds."""
+        """End the iteration early and release its resources."""
         _run(self._portal, self.items.aclose)
 
 
 class BlockingSystem:
-    """`System` without `await`; made by `crestline.connect_blocking` and used in a `with`.
+    """`System` without `await`; `crestline.connect_blocking` creates it, and `with` opens and closes it.
 
     Example::
 
@@ -131,7 +131,7 @@ class BlockingSystem:
         self.close()
 
     def open(self) -> Self:
-        """What `with` does first, for those who cannot use it; `close` must follow."""
+        """Open the connection without `with`. Call `close` afterwards. See `System.open` for the errors."""
         return self.__enter__()
 
     def close(self) -> None:
@@ -156,12 +156,12 @@ class BlockingSystem:
 
     @property
     def target(self) -> str:
-        """`system@site`: what `connect_blocking` takes to come here again."""
+        """The target `system@site`, as `connect_blocking` accepts it."""
         return self._system.target
 
     @property
     def api(self) -> str:
-        """As `System.api`."""
+        """Name of the site's facility API, as `System.api`."""
         return self._system.api
 
     @property
@@ -171,27 +171,27 @@ class BlockingSystem:
 
     @property
     def scheduler_type(self) -> str:
-        """What schedules its jobs: `slurm`, `pbs`."""
+        """Scheduler whose states and options the gateway uses for this system, `slurm` or `pbs`."""
         return self._system.scheduler_type
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """What its gateway can do beyond plain FirecREST."""
+        """Features that the gateway offers beyond FirecREST v2; empty on plain FirecREST."""
         return self._system.capabilities
 
     @property
     def max_direct_size(self) -> int:
-        """Bytes that `read_direct` and `write_direct` certainly carry in one request."""
+        """Largest size in bytes that `read_direct` and `write_direct` transfer in one request."""
         return self._system.max_direct_size
 
     @property
     def supports_ranges(self) -> bool:
-        """Whether the gateway hands out a part of a file."""
+        """True if the gateway serves byte ranges of files (`read_range`)."""
         return self._system.supports_ranges
 
     @property
     def traffic(self) -> Traffic:
-        """What all users of this connection have sent and received."""
+        """Counters of what all users of this connection have sent and received."""
         return self._system.traffic
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Which sites there are and how to prove who we are there: the sites file, or `FIRECREST_*` variables.
+"""Sites with their addresses and credentials, from the sites file or the `FIRECREST_*` variables.
 
 default = "cscs"
 
@@ -39,15 +39,15 @@ from crestline.plain_http import bare
 from crestline.private_files import locked, read_config, warn_if_open, write_private
 
 ADDRESS_FIELDS = ("url", "api", "options", "ca_file", "verify")
-"""the fields of `Site` that say what is where, not as whom: every adapter's configuration has them"""
+"""the fields of `Site` without credentials, which the configuration of every adapter has"""
 _SECRETS = ("client_secret", "refresh_token", "token", "api_key")
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One gateway and one identity there; a table of the sites file.
+    """The address of a gateway with the credentials of one user; a table of the sites file.
 
-    One of `client_secret`, `client_secret_file`, `refresh_token`, `token`, `api_key` and `token_command` says who we
-    are; the first two and `refresh_token` need `token_url` and `client_id` (`refresh_token` may go with a secret).
+    One of `client_secret`, `client_secret_file`, `refresh_token`, `token`, `api_key` and `token_command` holds the
+    credentials. The first three need `token_url` and `client_id`. `refresh_token` can be combined with a secret.
 
     >>> site = Site(url="https://firecrest.cscs.ch", token="…", system="daint")
     >>> site.api
@@ -58,9 +58,9 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     url: str
     api: str = "firecrest"
-    """the facility API behind `url`: `firecrest` or `iri`; plug-ins add others"""
+    """facility API at `url`, `firecrest` or `iri`; plug-ins add others"""
     options: dict[str, Any] = {}
-    """what the backend of `api` needs to know beyond this; FirecREST needs nothing"""
+    """further settings of the backend of `api`; FirecREST has none"""
     token_url: str | None = None
     client_id: str | None = None
     client_secret: str | None = None
@@ -72,9 +72,9 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     token_command: list[str] | None = None
     scope: str | None = None
     system: str | None = None
-    """taken when no system is named"""
+    """system to use if the target names none"""
     account: str | None = None
-    """charged for jobs that name none, and for those that FirecREST runs to move files"""
+    """account for jobs without one, and for FirecREST's transfer jobs"""
     verify: bool = True
     """False: skip certificate verification, for tests only"""
     ca_file: str | None = None
@@ -88,10 +88,10 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return [("name", self.name or bare(self.url))]
 
     def trust(self) -> ssl.SSLContext | bool:
-        """What httpx takes as `verify`.
+        """Return the argument `verify` of httpx.
 
         Raises:
-            ConfigError: `ca_file` cannot be used.
+            ConfigError: `ca_file` is not a readable PEM file.
         """
         if self.ca_file is None:
             return self.verify
@@ -103,10 +103,10 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             ) from error
 
     def authorizer(self) -> Authorizer:
-        """The identity that the site says.
+        """Return an authorizer with the credentials of the site.
 
         Raises:
-            ConfigError: it says none, or only a part of one.
+            ConfigError: the site has no credentials, or incomplete ones.
         """
         if self.api_key:
             return ApiKey(self.api_key, self.api_key_header)
@@ -151,7 +151,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def sites_file() -> Path:
-    """Where the sites are: `$CRESTLINE_SITES`, or `sites.toml` in the user's configuration directory."""
+    """Return the path of the sites file, `$CRESTLINE_SITES` or `sites.toml` in the user's configuration directory."""
     named = os.environ.get("CRESTLINE_SITES")
     if named:
         return Path(named).expanduser().absolute()
@@ -162,20 +162,21 @@ def load_sites(file: Path | None = None) -> dict[str, Site]:
     """Return all sites of the file by name, an empty mapping if the file does not exist.
 
     Raises:
-        ConfigError: the file is not TOML, has a key or value that cannot be used, or shows secrets to others.
+        ConfigError: the file is not valid TOML, has an unknown key or an invalid value, or other users can read its
+            secrets.
     """
     return _load(file or sites_file()).sites
 
 
 def find_site(target: str | None = None, *, file: Path | None = None) -> tuple[Site, str | None]:
-    """The site and the system that a target names.
+    """Return the site and the system that a target names.
 
     Args:
         target: `system@site` or `site`. None: the site of the `FIRECREST_*` variables if `FIRECREST_URL` is set, else
             the file's `default`, or its only site.
 
     Returns:
-        the site, and the system's name; None where neither the target nor the site says one.
+        the site, and the name of the system, or None if neither the target nor the site names one.
 
     Raises:
         ConfigError: the site does not exist.
@@ -196,7 +197,7 @@ def find_site(target: str | None = None, *, file: Path | None = None) -> tuple[S
 
 
 def site_from_environment(environment: Mapping[str, str] = os.environ) -> Site | None:
-    """The site of the `FIRECREST_*` variables; None without `FIRECREST_URL`.
+    """Return the site of the `FIRECREST_*` variables, or None without `FIRECREST_URL`.
 
     Raises:
         ConfigError: `FIRECREST_TOKEN_COMMAND` is not a command line.
@@ -229,16 +230,18 @@ def site_from_environment(environment: Mapping[str, str] = os.environ) -> Site |
 
 
 def register_site(name: str, *, file: Path | None = None, **values: Any) -> Path:
-    """Add a site to the file or replace it there, at once or not at all; everything else in the file stays.
+    """Add or replace a site in the sites file, atomically. The rest of the file stays unchanged.
 
     Args:
-        values: fields of `Site`; None leaves a field out.
+        name: name of the site.
+        file: the sites file. None: that of `sites_file`.
+        values: fields of `Site`. None omits a field.
 
     Returns:
-        the file.
+        the path of the file.
 
     Raises:
-        ConfigError: the values make no site, or the file as it is cannot be used.
+        ConfigError: a field is unknown or invalid, or the present file is invalid.
     """
     file = file or sites_file()
     table = {key: value for key, value in values.items() if value is not None}
@@ -266,7 +269,7 @@ def _default(file: Path) -> Site:
         )
     known = ", ".join(sorted(content.sites))
     raise ConfigError(
-        "It is not said which site to use.",
+        "No default site is configured.",
         hint=f"Name one, or set FIRECREST_URL, or `default` in {file}. It has: {known}.",
     )
 
@@ -296,7 +299,7 @@ def _load(file: Path) -> _File:
 
 
 def _resolve_paths(site: Site, directory: Path) -> dict[str, str]:
-    """The files that a site names, as absolute paths: relative ones are below `directory`."""
+    """Return the files that a site names as absolute paths. Relative paths are below `directory`."""
     return {
         field: str(directory / Path(named).expanduser())
         for field in ("client_secret_file", "ca_file")
@@ -305,7 +308,7 @@ def _resolve_paths(site: Site, directory: Path) -> dict[str, str]:
 
 
 def _with_site(text: str, name: str, table: dict[str, Any]) -> str:
-    """The file's text with this site; all else stays as it is written."""
+    """Return the text of the file with this site. The rest stays as it is."""
     import tomlkit  # slow to import, and most programs change no sites
 
     wanted = tomllib.loads(text)

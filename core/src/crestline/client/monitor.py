@@ -1,8 +1,8 @@
-"""One watcher for all jobs of an identity on a system: callers that wait for a job subscribe here and do not poll.
+"""The job monitor: one poller for all watched jobs of an identity on a system, to which callers subscribe.
 
-While any job is watched, one list request per interval serves all of them. Jobs that the list misses are asked for by
-id, a few at a time. An error changes no job's state; a job is gone only when it has been missing again and again.
-A Crestline gateway tells changes by itself, and then lists are asked for only where its stream of events says nothing.
+While any job is watched, one list request per interval serves all of them. The monitor fetches jobs that the list lacks
+by id, a few at a time. An error does not change a job's state. A job is gone only after several lists lacked it. On a
+Crestline gateway the monitor listens to the event stream, and lists only jobs that the stream does not cover.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ from crestline.model import CrestlineError, Job, JobNotFoundError, JobState
 _LOG = logging.getLogger(__name__)
 
 _SLICE = 100
-"""watchers told between two breaths of the event loop"""
+"""number of watchers that are notified before yielding to the event loop"""
 _GATHERING = 1e-5
-"""seconds for each watched job, in which more may come: ten times what it takes to go through all of them"""
+"""seconds per watched job to wait for further watchers; ten times the time of one pass over the jobs"""
 _IDS_IN_A_QUERY = 200
 _AT_ONCE = 4
-"""by-id requests at the same time; an sshd's default of 10 sessions per connection breaks at more"""
+"""concurrent requests by id; more would exceed an sshd's default of 10 sessions per connection"""
 _NARROW = 3600
-"""seconds; the smallest of FirecREST's time windows"""
+"""FirecREST's smallest time window, in seconds"""
 
 
 class JobMonitor:
-    """All waiting for the jobs of one backend, within one event loop.
+    """Watches the jobs of one backend within one event loop; `System.monitor` returns it.
 
     Attributes:
-        list_requests: lists asked for so far.
-        id_requests: look-ups by id so far.
-        error: why the last round brought nothing; None when it did.
+        list_requests: number of list requests so far.
+        id_requests: number of requests by id so far.
+        error: error of the last round; None if it succeeded.
 
     Example::
 
@@ -74,11 +74,11 @@ class JobMonitor:
         self.error: CrestlineError | None = None
 
     async def watch(self, job: Job | str) -> AsyncGenerator[JobEvent, None]:
-        """The job's present state, if known, and every change of it until it has ended.
+        """Iterate over the job's present state, if known, and each of its changes until the job has ended.
 
         Raises:
-            JobNotFoundError: the scheduler does not know the job, confirmed over `PollPolicy.missing_timeout`.
-            InvalidRequestError: no scheduler would call a job so.
+            JobNotFoundError: the scheduler has not shown the job for `PollPolicy.missing_timeout`.
+            InvalidRequestError: the id has no valid form.
         """
         entry = self._entry(job)
         watcher = Watcher()
@@ -96,19 +96,20 @@ class JobMonitor:
             entry.watchers.remove(watcher)
 
     async def wait(self, job: Job | str) -> Job:
-        """The job once it has ended. Raises as `watch`."""
+        """Wait until the job has ended and return it. Raises the errors of `watch`."""
         async with contextlib.aclosing(self.watch(job)) as events:
             async for event in events:
                 last = event.job
         return last
 
     def snapshot(self, job: Job | str) -> Job:
-        """The job as last seen, at once; asking keeps it watched for `PollPolicy.idle_ttl`.
+        """Return the job as last reported, without waiting. The monitor then watches it for `PollPolicy.idle_ttl`.
 
-        The first time for an id nothing is known yet: the state is UNKNOWN (or what the given `Job` says).
+        On the first call for an id, the state is UNKNOWN, or that of the given `Job`.
 
         Raises:
-            JobNotFoundError: as `watch`.
+            JobNotFoundError: the scheduler has not shown the job for `PollPolicy.missing_timeout`.
+            InvalidRequestError: the id has no valid form.
         """
         entry = self._entry(job)
         entry.wanted_until = clock.monotonic() + self._policy.idle_ttl
@@ -118,7 +119,7 @@ class JobMonitor:
         return entry.job
 
     async def close(self) -> None:
-        """Stop; watchers that are left end with an error."""
+        """Stop polling. The iterations of remaining watchers end with an error."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -130,7 +131,7 @@ class JobMonitor:
                 watcher.notify(CrestlineError("The connection was closed.", hint="Keep it open while you wait."))
         self._entries.clear()
 
-    # who is watched
+    # watched jobs
 
     def _entry(self, job: Job | str) -> WatchedJob:
         now = clock.monotonic()
@@ -146,7 +147,7 @@ class JobMonitor:
         return entry
 
     def _active(self, now: float) -> list[WatchedJob]:
-        """Return the jobs that have to be looked at; forget those that no caller asks for."""
+        """Return the jobs to poll, and drop jobs that no caller has requested for `idle_ttl`."""
         unwanted = [name for name, each in self._entries.items() if not each.watchers and each.wanted_until < now]
         for job_id in unwanted:
             del self._entries[job_id]
@@ -202,7 +203,7 @@ class JobMonitor:
             costs = costs[1], clock.monotonic() - last_round
 
     def _on_event(self, job: Job) -> bool:
-        """An event; returns whether that is all there is to say about the jobs it concerns."""
+        """Apply an event. Returns False if the job must be polled as well."""
         entry = self._entries.get(job.job_id)
         if entry is None or is_duplicate(job):
             return False
@@ -229,7 +230,7 @@ class JobMonitor:
                     self.error = error
                     await self._mark_unknown(entries, str(error))
                     return
-                # It is the list itself that cannot be had: too long, or spoilt by some job in it.
+                # Only the list fails: it is too long, or one job in it cannot be parsed.
                 self._list_again_in = min(self._list_again_in * 2, self._policy.list_retry_delay)
                 self._list_again_at = now + self._list_again_in
                 _LOG.warning("No job list from %s, asking job by job: %s", self._backend.gateway_url, error)
@@ -262,7 +263,7 @@ class JobMonitor:
         )
 
     async def _apply_list(self, entries: list[WatchedJob], listed: JobIndex, asked: float) -> list[WatchedJob]:
-        """Hand out what the list says that was asked for then; returns those it says nothing final about."""
+        """Apply a list that was requested at `asked`, and return the jobs that need a request by id."""
         missed = []
         async for entry in cooperative.each(entries, _SLICE):
             job = listed.find(entry.job.job_id)
@@ -275,7 +276,7 @@ class JobMonitor:
     # by id
 
     async def _look_up(self, entries: list[WatchedJob]) -> None:
-        """Ask for single jobs, in turn, so that all get theirs however many there are."""
+        """Fetch single jobs by id, in turn, so that each gets its request after some rounds."""
         if Capability.JOB_IDS in self._backend.capabilities and len(entries) > self._policy.lookups_per_round:
             await self._look_up_many(entries)
             return
@@ -321,7 +322,7 @@ class JobMonitor:
                     self._answered(entry, found, asked)
 
     async def _answers_by_id(self, entry: WatchedJob) -> bool:
-        """Whether the gateway is there at all, although the list is not."""
+        """Return True if the gateway answers a request by id although lists fail."""
         self.id_requests += 1
         try:
             await self._backend.jobs.get(entry.job.job_id, retry=False)
@@ -331,10 +332,10 @@ class JobMonitor:
             return False
         return True
 
-    # what was found
+    # results
 
     def _answered(self, entry: WatchedJob, job: Job, asked: float) -> None:
-        """What an answer says of a job, unless an event that came after the question has said more."""
+        """Apply an answer, unless an event that arrived after the request is newer."""
         if entry.heard < asked:
             self._update(entry, job, clock.monotonic())
 
@@ -346,7 +347,7 @@ class JobMonitor:
         entry.update(job, now)
 
     async def _follow_original(self, entry: WatchedJob, job: Job) -> None:
-        """From now on `entry` is about the job that runs in place of this duplicate."""
+        """Watch the original job in place of its duplicate."""
         try:
             heir = await self._submissions.original_job_id(job)
         except CrestlineError as error:

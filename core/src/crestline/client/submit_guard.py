@@ -11,7 +11,7 @@ from crestline.model.sbatch import parse_directives
 from crestline.model.script import insert_directives
 
 DUPLICATE_EXIT_CODE = 113
-"""exit code of a job that found its lock held by an earlier job of the same submission"""
+"""Exit code of a duplicate, whose lock an earlier job of the same submission holds."""
 
 LOCK_DIRECTORY = ".crestline"
 """below the working directory; one link for each submission, whose target is the id of the job that runs"""

@@ -1,4 +1,4 @@
-"""What is behind a gateway, before one of its systems is chosen."""
+"""The systems of a gateway."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ from crestline.client.policy import Policy
 
 
 async def list_systems(site: Site, policy: Policy | None = None) -> list[dict[str, Any]]:
-    """The entries of the gateway's `/status/systems`: name, scheduler, file systems, health.
+    """Fetch the entries of `GET /status/systems`, with name, scheduler, file systems and health of each system.
 
     Raises:
         ConfigError: the site has no credentials.
-        GatewayUnavailableError: no usable answer.
+        GatewayUnavailableError: the gateway gave no usable answer.
+
+    Example::
+
+        site, _ = find_site("cscs")
+        names = [system["name"] for system in await list_systems(site)]
     """
     backend = create_backend(site, None, site.authorizer(), policy=policy)
     try:

@@ -1,4 +1,4 @@
-"""Counts of what goes over the wire: in all, and for one block of code."""
+"""Counters of requests and bytes, in total and for one block of code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 
 
 class Traffic(msgspec.Struct):
-    """Requests (repeats included), and bytes of bodies sent and received.
+    """Number of requests, including retries, and of bytes in bodies.
 
     Example::
 
@@ -21,8 +21,11 @@ class Traffic(msgspec.Struct):
     """
 
     requests: int = 0
+    """number of requests, including retries"""
     sent: int = 0
+    """bytes of request bodies"""
     received: int = 0
+    """bytes of answer bodies"""
 
 
 _counting: ContextVar[tuple[Traffic, ...]] = ContextVar("crestline_traffic", default=())
@@ -30,9 +33,9 @@ _counting: ContextVar[tuple[Traffic, ...]] = ContextVar("crestline_traffic", def
 
 @contextmanager
 def measure_traffic() -> Iterator[Traffic]:
-    """Count what the code in this block, and the tasks it starts, sends and receives.
+    """Count the requests and bytes of the code in this block and of the tasks that it starts.
 
-    What is done once for several callers (job lists, tokens) is not counted here.
+    Requests that serve several callers at once (job lists, tokens) are not counted.
     """
     traffic = Traffic()
     token = _counting.set((*_counting.get(), traffic))
@@ -43,7 +46,7 @@ def measure_traffic() -> Iterator[Traffic]:
 
 
 class CountingTransport(httpx.AsyncBaseTransport):
-    """Passes requests on, and counts them in `total` and for each enclosing `measure_traffic`."""
+    """Counts requests in `total` and in each enclosing `measure_traffic`, and passes them on."""
 
     def __init__(self, transport: httpx.AsyncBaseTransport, total: Traffic) -> None:
         self._transport = transport

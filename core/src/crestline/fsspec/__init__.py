@@ -1,6 +1,6 @@
-"""`firecrest://SYSTEM/PATH` for everything that reads and writes through fsspec: pandas, pyarrow, Dask, `UPath`.
+"""`firecrest://SYSTEM/PATH` for programs that use fsspec: pandas, pyarrow, Dask, `UPath`.
 
-fsspec finds it by its entry point; nothing has to be imported. The extra `crestline[fsspec]` installs what it needs.
+fsspec finds the file system by its entry point, without an import. Install it with the extra `crestline[fsspec]`.
 """
 
 from crestline.fsspec.filesystem import FirecRESTFileSystem

@@ -1,4 +1,4 @@
-"""Open files of a system: read in blocks or from a copy, written here and sent at the end."""
+"""Open files of a system. Reads use blocks or a local copy, and writes go to a local copy that is sent at the end."""
 
 from __future__ import annotations
 
@@ -29,10 +29,12 @@ class Download(io.BufferedReader):
 
 
 class Draft(io.BufferedRandom):
-    """A file that is written here, and sent when it is closed; not so when an error ends its `with`.
+    """A file that is written to a local copy and sent when it is closed, unless an error ends its `with`.
 
     Args:
-        autocommit: whether closing sends it. Within a transaction `commit` does, when the transaction ends.
+        fs: the file system.
+        path: path of the file.
+        autocommit: True to send it when it is closed. Within a transaction, `commit` sends it at the end.
     """
 
     def __init__(self, fs: AbstractFileSystem, path: str, *, autocommit: bool = True) -> None:
@@ -58,7 +60,7 @@ class Draft(io.BufferedRandom):
                 self.commit()
 
     def commit(self) -> None:
-        """Send it. A draft that an error has ended is not sent."""
+        """Send the file, unless it was discarded."""
         if not self._is_discarded:
             try:
                 self.fs.put_file(self.name, self.path)

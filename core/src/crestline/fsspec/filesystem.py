@@ -38,27 +38,33 @@ from crestline.single_flight import SingleFlight
 
 _BLOCK = 8 * 1024 * 1024
 _AT_ONCE = 4
-"""files that are moved at the same time: a plain FirecREST has few sessions for one user"""
+"""number of concurrent transfers; a plain FirecREST has few sessions for one user"""
 
 
 class FirecRESTFileSystem(AsyncFileSystem):  # type: ignore[misc]
-    """The systems of a site; a path is `<system>/<absolute path there>`, or `<system>@<site>/...`.
+    """The systems of a site as an fsspec file system.
 
-        fs = fsspec.filesystem("firecrest", site="cscs")
-        with fs.open("daint/scratch/ada/results.csv") as file: ...
+    A path is `<system>/<absolute path on it>`, or `<system>@<site>/...`.
 
-    Files are read in blocks where the gateway has ranges, else through a temporary file; they are written through a
-    temporary file which is sent, and verified, when it is closed. Neither needs memory for a whole file. Directories
-    travel whole, as one stream, with `put` and `get` (`recursive=True`).
+    If the gateway serves byte ranges, files are read in blocks, else through a temporary file. Files are written to a
+    temporary file, which is sent and verified when it is closed. Neither keeps a whole file in memory. `put` and `get`
+    with `recursive=True` transfer a directory as one stream.
 
     Args:
-        site: a site of the sites file. None: the site that a path names, else what the `FIRECREST_*` variables say,
-            else the default site. A file system takes no secret as an option, since fsspec shows options, stores
-            them and sends them to other machines.
+        site: name of a site of the sites file. None: the site that a path names, else that of the `FIRECREST_*`
+            variables, else the default site. Options contain no secrets, because fsspec prints options, stores them
+            and sends them to other machines.
 
     Raises:
-        OSError: as `open` of Python: `FileNotFoundError`, `PermissionError`, `FileExistsError`, `IsADirectoryError`.
-        CrestlineError: the system cannot be reached, or does not exist.
+        OSError: from every method, as Python's `open` raises it: `FileNotFoundError`, `PermissionError`,
+            `FileExistsError`, `IsADirectoryError`.
+        CrestlineError: from every method, if the system cannot be reached or does not exist.
+
+    Example::
+
+        fs = fsspec.filesystem("firecrest", site="cscs")
+        with fs.open("daint/scratch/ada/results.csv") as file:
+            print(file.read())
     """
 
     protocol = "firecrest"
@@ -75,7 +81,7 @@ class FirecRESTFileSystem(AsyncFileSystem):  # type: ignore[misc]
 
     @asynccontextmanager
     async def _on(self, path: str) -> AsyncIterator[tuple[System, str]]:
-        """The open system of a path, and the path there; what it raises is what Python's own files raise."""
+        """Open the system of a path and yield it with the path on it. Errors become those of Python's own files."""
         name, _, rest = self._strip_protocol(path).partition("/")
         if not name:
             raise FileNotFoundError(f"firecrest://{path} names no system: write firecrest://SYSTEM/PATH")
@@ -84,7 +90,7 @@ class FirecRESTFileSystem(AsyncFileSystem):  # type: ignore[misc]
             yield system, "/" + rest
 
     async def _opened(self, name: str) -> System:
-        """A connection that stays open as long as this object, so that a walk does not open one for each directory."""
+        """Open a connection for the lifetime of this object, so that a walk does not open one for each directory."""
         return await (await self._connected(name)).open()
 
     async def _connected(self, name: str) -> System:
@@ -131,7 +137,7 @@ class FirecRESTFileSystem(AsyncFileSystem):  # type: ignore[misc]
         return {"name": name, "type": kind, "size": entry.size if kind == "file" else 0}
 
     async def _lexists(self, path: str) -> bool:
-        """Whether there is something of that name, also a link that leads nowhere."""
+        """Return True if the path exists, also as a dangling link."""
         path = self._strip_protocol(path)
         try:
             return await self._exists(path) or path in await self._ls(posixpath.dirname(path), detail=False)
@@ -139,7 +145,7 @@ class FirecRESTFileSystem(AsyncFileSystem):  # type: ignore[misc]
             return False
 
     def lexists(self, path: str, **kwargs: Any) -> bool:
-        """As `os.path.lexists`."""
+        """Return True if the path exists, also as a dangling link (as `os.path.lexists`)."""
         found: bool = sync(self.loop, self._lexists, path)
         return found
 
@@ -195,7 +201,7 @@ class FirecRESTFileSystem(AsyncFileSystem):  # type: ignore[misc]
         async with self._on(target) as (system, there):
             await system.mkdir(there, parents=True)
             await system.upload(lpath, there, progress=_reporting(callback))
-            if not system.supports_ranges:  # a plain FirecREST has got what makes a later upload of the directory quick
+            if not system.supports_ranges:  # the upload left a manifest, which only speeds up a later one
                 with contextlib.suppress(FileMissingError):
                     await system.remove(posixpath.join(there, MANIFEST))
 
@@ -247,7 +253,7 @@ class FirecRESTFileSystem(AsyncFileSystem):  # type: ignore[misc]
         await self._rm_file(path1)
 
     def mv(self, path1: str, path2: str, recursive: bool = False, maxdepth: int | None = None, **kwargs: Any) -> None:
-        """Move a file or a directory; within a system that is one rename."""
+        """Move a file or a directory. Within one system this is a rename."""
         one, other = (self._strip_protocol(path).partition("/")[0] for path in (path1, path2))
         if one == other:
             sync(self.loop, self._mv_file, path1, path2)
@@ -347,7 +353,7 @@ class FirecRESTFileSystem(AsyncFileSystem):  # type: ignore[misc]
 
 
 async def _with_parents(system: System, path: str, write: Callable[[], Awaitable[object]]) -> None:
-    """Write a file; where its directory does not exist, make that first."""
+    """Write a file. If its directory does not exist, create it first."""
     try:
         await write()
     except FileMissingError:
@@ -373,7 +379,7 @@ def _errors(path: str) -> Iterator[None]:
 
 
 def _is_one_path(path: Any) -> bool:
-    """Whether it is one path that is meant as it stands."""
+    """Return True for a single path without wildcards."""
     return not isinstance(path, list) and not has_magic(stringify_path(path))
 
 
@@ -385,5 +391,5 @@ def _reporting(callback: Callback) -> Progress:
     return report
 
 
-# `UPath` asks the loaded implementations alone how to take a path apart.
+# `UPath` splits paths only with implementations that are already loaded.
 register_implementation(FirecRESTFileSystem.protocol, FirecRESTFileSystem, clobber=True)

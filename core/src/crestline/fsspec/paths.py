@@ -1,4 +1,4 @@
-"""`UPath("firecrest://SYSTEM/PATH")`."""
+"""`UPath` for `firecrest://SYSTEM/PATH`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from upath import UPath
 class FirecRESTPath(UPath):
     """A path on a system, with the methods of `pathlib`.
 
-    UPath("firecrest://daint/scratch/ada", site="cscs") / "results.csv"
+    Example::
+
+        UPath("firecrest://daint/scratch/ada", site="cscs") / "results.csv"
     """
 
     __slots__ = ()

@@ -1,10 +1,10 @@
-"""Fixtures of pytest for the stand-ins: name this module in `pytest_plugins` of a `conftest.py`.
+"""pytest fixtures for the stand-ins. Add this module to `pytest_plugins` in `conftest.py`:
 
     pytest_plugins = ["crestline.testing.fixtures"]
 
     def test_my_program(plain_firecrest): ...
 
-Each test gets a stand-in of its own, whose files are below the test's `tmp_path`.
+Each test gets its own stand-in, whose files are below the test's `tmp_path`.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from crestline.testing.gitlab_runner import GitLab
 
 @pytest.fixture
 def plain_firecrest(tmp_path: Path) -> Iterator[firecrest.PlainFirecrest]:
-    """A plain FirecREST 2.6 with the defects that the real one has."""
+    """Run a plain FirecREST 2.6 with the defects of the real one."""
     with firecrest.running(tmp_path / "plain_firecrest") as plain:
         yield plain
 
 
 @pytest.fixture
 def iri_facility(tmp_path: Path) -> Iterator[iri.Facility]:
-    """An IRI facility that follows the documents of the API."""
+    """Run an IRI facility that follows the specification of the API."""
     root = tmp_path / "iri_facility"
     root.mkdir()
     with iri.running(root) as facility:
@@ -36,7 +36,7 @@ def iri_facility(tmp_path: Path) -> Iterator[iri.Facility]:
 
 @pytest.fixture
 def gitlab_server(tmp_path: Path) -> Iterator[GitLab]:
-    """The parts of a GitLab server that a CI job meets, for `crestline.testing.gitlab_runner.Build`."""
+    """Run the parts of a GitLab server that a CI job uses, for `crestline.testing.gitlab_runner.Build`."""
     place = tmp_path / "gitlab_server"
     place.mkdir()
     server = GitLab(place)

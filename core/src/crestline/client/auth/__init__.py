@@ -1,4 +1,4 @@
-"""Proving who we are to a gateway: one class for each way of getting a token."""
+"""Credentials for a gateway: one class for each kind of credentials."""
 
 from crestline.client.auth.api_key import ApiKey
 from crestline.client.auth.base import Authorizer, BearerAuthorizer

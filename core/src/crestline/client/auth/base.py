@@ -1,4 +1,4 @@
-"""What every way of proving who we are has in common."""
+"""The base classes of all kinds of credentials."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from crestline.model import AuthenticationError
 
 
 class Authorizer(abc.ABC):
-    """Adds credentials to requests. No method, `repr` or error of it reveals a secret.
+    """Adds credentials to requests. No `repr` or error of it contains a secret.
 
     Example: `system = crestline.connect("daint@cscs", authorizer=MyAuthorizer())`
     """
 
     identity: str
-    """names the identity without revealing a secret; equal for equal identities in every process"""
+    """text that identifies the user without a secret, the same in every process"""
     header: str = "Authorization"
-    """name of the header that the credential travels in"""
+    """name of the header with the credential"""
 
     @abc.abstractmethod
     async def auth_headers(self) -> dict[str, str]:
-        """Headers for the next request; what pyfirecrest calls, too.
+        """Return the headers for the next request. pyfirecrest calls this method too.
 
         Raises:
             AuthenticationError: the credentials were refused.
@@ -32,15 +32,15 @@ class Authorizer(abc.ABC):
 
     @abc.abstractmethod
     def refused(self, headers: Mapping[str, str]) -> bool:
-        """A server answered 401 to these headers. True: the next ones will differ, so trying again makes sense."""
+        """Note that a server answered 401 to these headers. Returns True if the next headers will differ."""
 
     @property
     def token(self) -> Token | None:
-        """The access token in use, if there is one that could be handed on to another process."""
+        """The access token in use, or None if other processes cannot use it."""
         return None
 
     def adopt(self, token: Token) -> None:
-        """Use a token that another process of this identity got, while it is fresh."""
+        """Use a token that another process of this user received, until it expires."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.identity})"
@@ -68,15 +68,15 @@ class BearerAuthorizer(Authorizer):
 
 
 def fingerprint(*parts: str) -> str:
-    """Tells secrets apart without revealing them."""
+    """Return a digest that distinguishes secrets without revealing them."""
     return hashlib.sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def sendable(credential: str) -> str:
-    """The credential, if a header can carry it: the HTTP libraries would repeat it in their errors.
+    """Return the credential if a header can carry it. Otherwise HTTP libraries would repeat it in their errors.
 
     Raises:
-        AuthenticationError: it holds control characters, or others than ASCII.
+        AuthenticationError: the credential has control characters, or characters beyond ASCII.
     """
     if credential.isascii() and credential.isprintable():
         return credential

@@ -1,4 +1,4 @@
-"""What a facility API offers beyond the required calls."""
+"""Optional features of a facility API."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class Capability(enum.StrEnum):
-    """What an API offers beyond the required calls; the values are the names that a Crestline gateway advertises.
+    """Optional feature of an API. The values are the names in a Crestline gateway's header `Crestline-Features`.
 
     >>> Capability("idempotency-key") is Capability.IDEMPOTENCY_KEY
     True
@@ -30,5 +30,5 @@ class Capability(enum.StrEnum):
 
     @classmethod
     def parse(cls, names: Iterable[str]) -> frozenset[Capability]:
-        """The known ones among `names`; a newer gateway may advertise others."""
+        """Return the known features among `names`. A newer gateway may advertise others."""
         return frozenset(each for each in cls if each.value in set(names))

@@ -66,19 +66,19 @@ class TransferMethod(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BundleFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """What to fetch from one directory: what is not older than a file there, and what matches a pattern.
+    """Selects files of one directory: those not older than a given file, and those that match a pattern.
 
     >>> BundleFilter(directory="output", target=Path("results"), patterns=("*.xml",)).since
     """
 
     directory: str
-    """below the remote directory; one that is not there holds nothing"""
+    """path relative to the remote directory; a directory that does not exist selects no files"""
     target: Path
     """the local directory"""
     since: str | None = None
-    """name of a file in the directory. Plain FirecREST cannot look at ages: there it stands for everything"""
+    """name of a file in the directory; on plain FirecREST, which cannot compare ages, it selects all files"""
     patterns: tuple[str, ...] = ()
-    """as a shell writes them, for paths below the directory; `*` also matches `/`"""
+    """shell patterns for paths relative to the directory; `*` also matches `/`"""
 
 
 class Description(msgspec.Struct):

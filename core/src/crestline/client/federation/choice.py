@@ -1,4 +1,4 @@
-"""`any`: the system for a job, by health, limits and queue; and the same one again for the same key."""
+"""Choose the system for a job by health, limits and queue. The same key always gets the same system."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from crestline.model import (
 )
 
 ANY = "any"
-"""the target that stands for all sites of the sites file; `any:one@here,there` for some"""
+"""target for all sites of the sites file; `any:one@here,there` for some"""
 
 QUICK = Policy(retry=RetryPolicy(attempts=1, total_timeout=8, connect_timeout=4, read_timeout=6))
-"""of a look at one of several sites: one that is down must not keep the answers of the others back for long"""
+"""settings for one of several sites, so that a site that is down does not delay the others for long"""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Where a job goes.
+    """The system that was chosen for a job.
 
     Attributes:
         target: `system@site`, for `connect`.
-        reasons: of each other system, why it does not go there.
-        again: it was chosen by an earlier call with the same key.
+        reasons: for each other system, why it was rejected.
+        again: True if an earlier call with the same key chose the system.
 
     Example::
 
@@ -53,21 +53,21 @@ class Choice:
 
 
 def is_any(target: str | None) -> bool:
-    """Whether a target stands for several sites."""
+    """Return True if a target stands for several sites."""
     return target == ANY or bool(target and target.startswith(f"{ANY}:"))
 
 
 async def choose_system(spec: JobSpec, target: str = ANY, *, key: str | None = None) -> Choice:
-    """The system that a job shall go to: healthy, large enough, with budget left, and the shortest queue.
+    """Choose the system for a job: healthy, large enough, with budget left, and with the shortest queue.
 
-    With a key the choice is made once. It is written down beside the sites file before anything is submitted, and a
-    repeated call returns it, whatever has become of the system. Where nothing is written down, for example on another
-    machine, every system is asked whether it knows the key; as long as one of them does not answer, nothing is chosen.
+    With a key, the choice is made once. The client records it beside the sites file before it submits the job, and a
+    repeated call returns it, even if the system is down. Without a record, for example on another machine, the client
+    asks every system for the key. It chooses no system until all of them have answered.
 
     Args:
-        spec: the job; its partition, nodes, cores and time decide where it fits.
-        target: `any`, or `any:` and targets with commas between them.
-        key: names the attempt, as in `System.submit`, to which the same key has to be given.
+        spec: the job. Its partition, nodes, cores and time decide which systems can run it.
+        target: `any`, or `any:` and targets separated by commas.
+        key: key of the submission. Pass the same key to `System.submit`.
 
     Raises:
         NoEligibleSiteError: none can take it, or one that may have the job of this key does not say.
@@ -101,7 +101,7 @@ async def choose_system(spec: JobSpec, target: str = ANY, *, key: str | None = N
 async def connect_any(
     spec: JobSpec, target: str = ANY, *, key: str | None = None, policy: Policy | None = None
 ) -> AsyncGenerator[System]:
-    """The chosen system, opened; `system.submit(spec, key=key)` is to follow.
+    """Open the chosen system. Then call `system.submit(spec, key=key)`.
 
     Raises:
         NoEligibleSiteError: as `choose_system`; or the system that an earlier call has chosen does not answer.
@@ -134,7 +134,7 @@ def _away(choice: Choice, error: CrestlineError) -> NoEligibleSiteError:
 
 
 async def _candidates(target: str, reasons: dict[str, str]) -> list[str]:
-    """All targets, in their order; a site that names no system stands for each of its systems."""
+    """Return all targets, in their order. A site without a default system stands for each of its systems."""
     if target.startswith(f"{ANY}:"):
         names = [each for each in target.removeprefix(f"{ANY}:").split(",") if each]
     else:

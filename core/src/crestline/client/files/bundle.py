@@ -54,32 +54,36 @@ _END = bytes(2 * tarfile.BLOCKSIZE)
 
 
 class BundleFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A file, a link or a directory to be sent.
+    """A file, a link or a directory to upload with `System.upload_bundle`.
 
     >>> BundleFile(path="inputs/Si.cif", source=Path("Si.cif")).path
     'inputs/Si.cif'
     """
 
     path: str
-    """below the remote directory"""
+    """path relative to the remote directory"""
     source: Path | None = None
-    """the local file; None: a directory, or a link if there is a target"""
+    """the local file; None for a directory, or for a link if `link_target` is set"""
     link_target: str = ""
+    """target of a link"""
     is_shared: bool = False
-    """the file is read only: of shared files with equal content one is sent, the others become links to it"""
+    """True for a read-only file; of shared files with equal content one is sent, and the others link to it"""
 
 
 async def upload_bundle(
     strategy: FileStrategy, remote: str, members: Sequence[BundleFile], *, patience: float = 45.0, cleanup: bool = True
 ) -> int:
-    """Write members below the directory `remote`, which is there; returns the bytes of the files that travelled.
+    """Upload files below the existing directory `remote`, and return the number of bytes sent.
 
     Args:
-        patience: seconds in which passing failures are endured.
-        cleanup: False saves a request and leaves the archive that plain FirecREST needs below `remote`.
+        strategy: the transfer methods of the system; `System.upload_bundle` supplies them.
+        remote: absolute path of the directory.
+        members: the files, links and directories.
+        patience: seconds to retry after temporary failures.
+        cleanup: False saves a request on plain FirecREST, but leaves its archive below `remote`.
 
     Raises:
-        CrestlineError: it did not arrive within that time.
+        CrestlineError: the upload failed for longer than `patience`.
     """
     remote = check_remote(remote)
     in_stream, alone = list(members), []
@@ -111,19 +115,24 @@ async def download_bundle(
     cleanup: bool = True,
     map_link: MapLink = map_link,
 ) -> dict[str, list[str]]:
-    """Fetch from directories below `remote`; every file appears whole or not at all, and replaces what is there.
+    """Download files from directories below `remote`. Every file appears complete or not at all, and replaces a local
+    one.
 
     Args:
-        patience, cleanup: as for `upload_bundle`.
-        map_link: called in a thread with the path of a link below its selection's directory, its target, and the
-            absolute path of that directory; returns the target to make the link with, or None to leave it out. The
-            default keeps what stays in the directory.
+        strategy: the transfer methods of the system; `System.download_bundle` supplies them.
+        remote: absolute path of the directory.
+        selections: which files of which directories to fetch.
+        patience: seconds to retry after temporary failures.
+        cleanup: False saves a request on plain FirecREST, but leaves its archive below `remote`.
+        map_link: called in a thread with the path of a link relative to its selection's directory, its target, and the
+            absolute path of that directory. Returns the target of the local link, or None to omit it. The default
+            keeps links that stay in the directory.
 
     Returns:
-        per directory the paths that came.
+        for each directory the paths of the fetched files.
 
     Raises:
-        CrestlineError: it did not come within that time.
+        CrestlineError: the download failed for longer than `patience`.
     """
     remote = check_remote(remote)
     budget, damages = Backoff(budget=patience), Backoff()

@@ -37,26 +37,33 @@ async def download(
     wait: bool = True,
     key: str | None = None,
 ) -> TransferReport:
-    """Fetch a file or a directory; what is the same on both sides does not travel.
+    """Download a file or a directory. Files that are equal on both sides are not fetched.
 
-    A file is written as `local`, or into it if `local` ends in `/` (then it is made if need be) or is a directory.
-    Of a directory all that it holds is written into the directory `local`. `remote` may be a pattern of a shell
-    (`*`, `?`, `[...]`): then `local` is a directory, and what matches is written into it under its own name.
+    A file is written as `local`. If `local` is a directory or ends in `/`, the file is written into that directory,
+    which is created if necessary. The content of a directory is written into the directory `local`. If `remote` is a
+    shell pattern (`*`, `?`, `[...]`), `local` is a directory, and the matches are written into it under their own
+    names.
 
-    Every file appears whole and verified or not at all; an interrupted one resumes where it stopped, in a later call
-    too.
+    Every file appears complete and verified or not at all. An interrupted download resumes at the same byte, also in a
+    later call.
 
     Args:
-        wait: False leaves what a plain FirecREST does in jobs to these: bringing a large file to its store, also one of
-            a directory of which only few files have to come, and packing any other directory. When the jobs
-            `TransferReport.pending` have ended, another call resumes and may leave further jobs. Only this machine
-            knows what is in the store already.
-        key: calls with the same key resume each other's archive of this directory, others do not. Default: the
+        strategy: the transfer methods of the system; `System.download` supplies them.
+        remote: absolute path or pattern on the system.
+        local: file or directory on this machine.
+        progress: called with the transferred bytes, the total bytes and the name of the file.
+        wait: False returns while jobs of a plain FirecREST still run: those that move a large file to the object store,
+            or pack a directory. When the jobs in `TransferReport.pending` have ended, repeat the call on this machine,
+            which knows what is in the store. It may return further jobs.
+        key: name of the transfer. Calls with the same key resume the same archive of a directory. Default: the
             absolute path of `local`.
 
+    Returns:
+        the number of files and bytes fetched, and what is pending.
+
     Raises:
-        FileMissingError: `remote` does not exist, or nothing matches it.
-        TransferError: something did not arrive as it is there; of a directory or a pattern, all else did.
+        FileMissingError: `remote` does not exist, or the pattern has no match.
+        TransferError: a file arrived with other content. The other files of a directory or pattern have arrived.
     """
     meter = Meter(progress)
     path = check_remote(remote)

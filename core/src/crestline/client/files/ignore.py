@@ -1,4 +1,4 @@
-"""Which files below a directory are not to be sent: repositories, and what ignore files and patterns exclude."""
+"""Select the files of a directory to upload: exclude repositories, and what ignore files and patterns exclude."""
 
 from __future__ import annotations
 
@@ -25,17 +25,18 @@ _REPOSITORIES = frozenset({".bzr", ".git", ".hg", ".jj", ".svn"})
 class IgnoreRules:
     """The rules of a project directory, in the syntax of gitignore(5).
 
-    `.git` is always excluded, since its configuration may hold credentials, and so are `.hg`, `.svn`, `.jj` and `.bzr`.
-    `.gitignore` and `.crestlineignore` count in every directory below the root, and in those above it up to the top of
-    the Git repository; so do `info/exclude` of that and the user's own ignore file (`core.excludesFile`).
+    The rules always exclude `.git`, whose configuration may contain credentials, and `.hg`, `.svn`, `.jj` and `.bzr`.
+    They read `.gitignore` and `.crestlineignore` in every directory below the root, and in those above it up to the top
+    of the Git repository. They also read `info/exclude` of the repository and the user's own ignore file
+    (`core.excludesFile`).
 
     Args:
-        root: the directory that is sent.
+        root: the directory to upload.
         exclude: further patterns, relative to `root`.
-        include: patterns of what is sent in any case, also below an excluded directory.
+        include: patterns of files to send in any case, also below an excluded directory.
 
     Raises:
-        InvalidRequestError: invalid pattern.
+        InvalidRequestError: a pattern is invalid.
 
     Example: `system.upload(".", "/scratch/u/run", ignore=IgnoreRules(Path("."), exclude=["*.h5"]))`
     """
@@ -48,10 +49,11 @@ class IgnoreRules:
         self._excluded: dict[str, bool] = {}
 
     def excludes(self, path: str, *, is_directory: bool) -> bool:
-        """Whether a file or directory below the root is excluded.
+        """Return True if a file or directory below the root is excluded.
 
         Args:
-            path: relative to the root, with `/`.
+            path: path relative to the root, with `/`.
+            is_directory: True for a directory.
         """
         shown = f"{path}/" if is_directory else path
         if self._include is not None and self._include.match_file(shown):

@@ -46,29 +46,36 @@ async def upload(
     ignore: IgnoreRules | None = None,
     exact: bool = False,
 ) -> TransferReport:
-    """Send a file or a directory; what is the same on both sides does not travel.
+    """Upload a file or a directory. Files that are equal on both sides are not sent.
 
-    A file is sent as `remote`, or into it if `remote` ends in `/` (then it is made if need be) or is a directory.
-    Of a directory all that it holds is sent into the directory `remote`, which is made if need be; what else is there
-    stays. Links, empty directories and executable bits survive.
+    A file is written as `remote`. If `remote` is a directory or ends in `/`, the file is written into that directory,
+    which is created if necessary. The content of a directory is written into the directory `remote`, which is created
+    if necessary. Other files in it remain. Links, empty directories and executable bits are kept.
 
-    On a Crestline gateway every file appears whole or not at all. Plain FirecREST cannot do that: files are verified
-    there and sent again on doubt.
+    On a Crestline gateway every file appears complete or not at all. Plain FirecREST writes in place, so the client
+    verifies files there and sends them again if they differ.
 
     Args:
-        wait: False leaves what a plain FirecREST does in jobs to these: bringing a large file from its store to the
-            system, also one of a directory where they are few, and the same with the archive of a directory, and
-            unpacking that. When the jobs `TransferReport.pending` have ended, another call resumes, on any
-            machine that has the same files, and may leave further jobs. In the end files are verified as ever.
-        key: calls with the same key resume each other's archive of this directory, others do not. Default: the
+        strategy: the transfer methods of the system; `System.upload` supplies them.
+        local: file or directory on this machine.
+        remote: absolute path on the system.
+        progress: called with the transferred bytes, the total bytes and the name of the file.
+        wait: False returns while jobs of a plain FirecREST still run: those that move a large file or an archive from
+            the object store to the system, or unpack an archive. When the jobs in `TransferReport.pending` have ended,
+            repeat the call on any machine with the same files. It may return further jobs. Files are verified in the
+            end.
+        key: name of the transfer. Calls with the same key resume the same archive of a directory. Default: the
             absolute path of `local`.
-        ignore: what of a directory is not sent; `TransferReport.excluded` names it. Default: all is sent.
-        exact: whether `remote` names the file itself, so that a directory in its place is an error.
+        ignore: rules for files to exclude; `TransferReport.excluded` lists them. Default: send all files.
+        exact: True if `remote` names the file itself. A directory of that name is then an error.
+
+    Returns:
+        the number of files and bytes sent, and what was excluded or is pending.
 
     Raises:
-        FileMissingError: `local`, or the directory that `remote` is in, does not exist.
-        InvalidRequestError: a path that the gateway cannot name.
-        TransferError: something did not arrive as it is here.
+        FileMissingError: `local`, or the parent directory of `remote`, does not exist.
+        InvalidRequestError: a path has characters that the gateway does not accept.
+        TransferError: a file arrived with other content.
     """
     meter = Meter(progress)
     path = check_remote(remote)

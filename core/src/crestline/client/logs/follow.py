@@ -1,4 +1,4 @@
-"""Following a text file on a system while it is written: every character once, none lost, none cut."""
+"""Follow a text file on a system while a job writes it. Each character is returned exactly once."""
 
 from __future__ import annotations
 
@@ -25,22 +25,24 @@ def follow(
     interval: float = 0.5,
     max_interval: float = 5.0,
 ) -> Follower:
-    """Follow a file until `finished` says that no process writes to it any more, and to its end.
+    """Follow a file until `finished` returns True and the end of the file is reached.
 
-    The file may appear later, or never: then the iteration ends without text once `finished`. A file that became
-    shorter or was replaced (a requeued job) is read again from its beginning. A gateway that does not answer is waited
-    for without limit; nothing is lost or repeated meanwhile.
+    The file may appear later. If it never appears, the iteration ends without text once `finished` returns True. If the
+    file became shorter or was replaced (a requeued job), it is read again from its beginning. If the gateway does not
+    answer, the follower waits without limit, and neither loses nor repeats text.
 
-    On a Crestline gateway text comes as it is written. Plain FirecREST's byte ranges are lossy, so there whole lines
-    are asked for by number, and a last line without newline comes when the job has ended.
+    On a Crestline gateway, text arrives as it is written. The byte ranges of plain FirecREST are lossy, so the follower
+    requests whole lines by number there. A last line without newline arrives once the job has ended.
 
     Args:
-        finished: asked before every read.
-        position: where an earlier `Follower` stood; None: the beginning.
-        interval: seconds between two reads while text comes; grows to `max_interval` while none does.
+        source: the file.
+        finished: called before every read. True if no process writes to the file any more.
+        position: `position` of an earlier `Follower`. None: the beginning.
+        interval: seconds between two reads while text arrives; grows to `max_interval` while none does.
+        max_interval: longest time between two reads, in seconds.
 
     Raises:
-        InvalidRequestError: `position` is of the other kind of gateway.
+        InvalidRequestError: `position` comes from another kind of gateway.
     """
     if position:
         source.seek(position)
@@ -48,7 +50,13 @@ def follow(
 
 
 class Follower(AsyncIterator[str]):
-    """The text of a followed file; made by `follow`."""
+    """Iterator over the text of a followed file; `System.follow` returns it.
+
+    Example::
+
+        async for text in daint.follow("/scratch/u/run1/slurm-4711.out", job="4711"):
+            print(text, end="")
+    """
 
     def __init__(
         self, source: Source, finished: Callable[[], bool | Awaitable[bool]], interval: float, max_interval: float
@@ -79,10 +87,10 @@ async def follow_all(
     interval: float = 0.5,
     max_interval: float = 5.0,
 ) -> AsyncGenerator[tuple[str, str]]:
-    """Name and new text of several files, to the end of all of them; otherwise as `follow`.
+    """Iterate over name and new text of several files, until the end of all of them; otherwise as `follow`.
 
     Args:
-        throttle: awaited for every request, by those who share a budget of them.
+        throttle: awaited before each request, to limit requests of several callers.
     """
     pause = interval
     quiet = 0

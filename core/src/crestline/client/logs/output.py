@@ -1,4 +1,4 @@
-"""What a job writes, line by line while it runs: stdout and stderr together, each line once."""
+"""The output of a running job, line by line, with stdout and stderr together."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from crestline.client.logs.follow import follow_all
 from crestline.client.logs.sources import Source
 
 _LONGEST = 8192
-"""characters of a line; a progress bar that never ends its line is shown in pieces"""
+"""longest line in characters; a progress bar without line ends is returned in pieces"""
 
 Turn = Callable[[], Awaitable[None]]
 
 
 class OutputLine(msgspec.Struct, frozen=True, gc=False):
-    """A line, without its end.
+    """One line of a job's output.
 
     Attributes:
-        stream: `stdout` or `stderr`; what goes into one file is `stdout`.
+        stream: `stdout` or `stderr`; `stdout` if both go into one file.
+        text: the line without its end.
 
     >>> OutputLine("stdout", "Converged after 12 steps").text
     'Converged after 12 steps'
@@ -31,14 +32,14 @@ class OutputLine(msgspec.Struct, frozen=True, gc=False):
 
 
 class OutputPosition(msgspec.Struct, frozen=True, gc=False):
-    """Where one stream stands: behind the text that was read last, the end of which, `begun`, was not handed out."""
+    """Position in one stream, after the text read last. `begun` is the end of that text, not yet returned as a line."""
 
     position: str
     begun: str = ""
 
 
 class JobOutput(AsyncIterator[OutputLine]):
-    """The lines of a job's output; made by `System.output`.
+    """Iterator over the lines of a job's output; `System.output` returns it.
 
     Example::
 
@@ -50,7 +51,7 @@ class JobOutput(AsyncIterator[OutputLine]):
         self, sources: Mapping[str, Source], finished: Callable[[], bool], position: str | None, throttle: Turn | None
     ) -> None:
         self._sources = dict(sources)
-        # Lines that were read and not yet handed out, the last of them unended.
+        # Lines that were read and not yet returned; the last one is incomplete.
         self._held: dict[str, deque[str]] = {stream: deque([""]) for stream in sources}
         stood = msgspec.json.decode(position, type=dict[str, OutputPosition]) if position else {}
         for stream, source in self._sources.items():
