@@ -1,4 +1,4 @@
-"""Who comes in and what they may do, made of the configuration."""
+"""Creates authentication and authorization from the configuration."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ from crestline.wire.extensions import SCOPES
 def build_authenticator(
     config: GatewayConfig, issuer: Issuer, keys: ApiKeys, before: Authenticator | None = None
 ) -> Authenticator:
-    """Takes the tokens of the built-in issuer and of the configured providers, and API keys.
+    """Create the authenticator for tokens of the built-in issuer and of the configured providers, and for API keys.
 
     Args:
-        before: whose place it takes; what that knows of the providers' keys is kept.
+        config: the configuration.
+        before: the authenticator that it replaces, whose cached keys of providers are kept.
 
     Raises:
-        ConfigError: the keys of a provider would come over plain HTTP from another machine.
+        ConfigError: the keys of a provider would travel over plain HTTP from another machine.
     """
     known = before.tokens.key_sources if before else {}
     own = TrustedIssuer(
@@ -37,7 +38,7 @@ def build_authenticator(
         check=issuer.active_clients.check,
     )
     for each in config.oidc:
-        check_url(each.issuer)  # its keys come from there: another key would sign for every user
+        check_url(each.issuer)  # its keys come from there, and with another key an attacker could sign for every user
     providers = [
         TrustedIssuer(
             name=each.issuer,
@@ -56,17 +57,17 @@ def build_authenticator(
 
 
 def build_authorization(config: GatewayConfig) -> Authorization:
-    """Decides by the systems' rules and OpenFGA.
+    """Create the authorization by the systems' rules and OpenFGA.
 
     Raises:
-        ConfigError: OpenFGA's settings cannot be used.
+        ConfigError: invalid settings of OpenFGA.
     """
     rules = {name: system.access for name, system in config.systems.items()}
     return Authorization(rules, OpenFga(config.openfga) if config.openfga else None)
 
 
 def build_api_keys(config: GatewayConfig, store: Store) -> ApiKeys:
-    """The API keys of the store."""
+    """Return the API keys of the store."""
     return ApiKeys(store, lifetime=config.api_keys.lifetime, max_lifetime=config.api_keys.max_lifetime)
 
 

@@ -1,4 +1,4 @@
-"""Answers that lie in memory as a whole: a user has so many at a time, each until its client has taken it."""
+"""Limits the responses that are in memory as a whole, by user, until the client has received them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from crestline.gateway.user_shares import UserShares
 
 _PIECE = 256 * 1024
-"""bytes that are sent at once, so that the server waits for a client that takes nothing"""
+"""Bytes that are sent at once, so that the server waits for a slow client."""
 
 
 def shared_answers(app: ASGIApp) -> ASGIApp:
-    """Middleware of routes whose answer may have megabytes that are made before the first of them is sent."""
+    """Return a middleware for routes whose responses can have megabytes that exist before the first byte is sent."""
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         async def send_in_pieces(message: Message) -> None:

@@ -1,4 +1,4 @@
-"""The application, composed."""
+"""Composes the application."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def routing(app: ASGIApp) -> ASGIApp:
 
 
 def middleware(runtime: GatewayRuntime) -> list[Middleware]:
-    """All middleware, the outermost first."""
+    """Return all middleware, the outermost first."""
     relay: list[Middleware] = [partial(RelayMiddleware, relay=runtime.relay)] if runtime.config.relay.hubs else []
     return [
         *relay,
@@ -49,7 +49,7 @@ def middleware(runtime: GatewayRuntime) -> list[Middleware]:
 
 
 def create_app(runtime: GatewayRuntime) -> Litestar:
-    """The gateway as an ASGI application, whose lifespan is the runtime's."""
+    """Create the gateway as an ASGI application with the lifespan of the runtime."""
     layers = middleware(runtime)
     route = layers.index(routing)
     app = Litestar(

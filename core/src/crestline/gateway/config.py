@@ -1,4 +1,4 @@
-"""The gateway's configuration: one TOML file, and what holds without it."""
+"""The gateway's configuration: one TOML file, with defaults for all keys."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class FileSystemConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A tree that the file endpoints serve."""
+    """A directory tree that the file endpoints serve."""
 
     path: str
     data_type: str = "users"
@@ -35,10 +35,10 @@ class FileSystemConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
 
 
 def read_secret_file(file: str | Path, key: str) -> str:
-    """The one line of a file that the configuration names under `key`.
+    """Return the one line of a file that the configuration names under `key`.
 
     Raises:
-        ConfigError: it cannot be read, is empty, or is not one line of ASCII.
+        ConfigError: the file cannot be read, is empty, or is not one line of ASCII.
     """
     try:
         secret = Path(file).expanduser().read_text().strip()
@@ -53,31 +53,31 @@ def read_secret_file(file: str | Path, key: str) -> str:
 
 
 class S3Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """An S3 server by way of which the large files of a system travel; needs `crestline[s3]`."""
+    """An S3 server for the large files of a system. Needs `crestline[s3]`."""
 
     endpoint: str
-    """URL of the object store"""
+    """URL of the object store."""
     access_key_id: str
-    """of a key that may make buckets and objects"""
+    """Id of an access key that can create buckets and objects."""
     secret_access_key_file: Path | None = None
-    """holds the key's secret; or:"""
+    """File with the access key's secret, or:"""
     secret_access_key_env: str | None = None
-    """environment variable of the gateway that holds it"""
+    """Environment variable of the gateway with the secret."""
     public_endpoint: str | None = None
-    """where clients reach it; None: as the gateway does"""
+    """URL of the object store for clients; None: `endpoint`."""
     region: str = "us-east-1"
     bucket_prefix: str = "crestline-"
-    """each user has the bucket `<prefix><user>`"""
+    """Prefix of buckets: each user has the bucket `<prefix><user>`."""
     object_days: int = 10
-    """days after which the server drops whatever is left by itself"""
+    """Days after which the server deletes remaining objects by itself."""
     ca_file: str | None = None
-    """PEM file of the authority that signed its certificate"""
+    """PEM file of the authority that signed its certificate."""
 
     def read_secret(self) -> str:
-        """The key's secret.
+        """Return the secret of the access key.
 
         Raises:
-            ConfigError: it is not where the configuration says.
+            ConfigError: the secret cannot be read.
         """
         if (self.secret_access_key_file is None) == (self.secret_access_key_env is None):
             raise ConfigError(
@@ -94,24 +94,24 @@ class S3Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class AccessRule(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """These users and the members of these groups may do this on the system."""
+    """A rule that gives these users and the members of these groups access to the system."""
 
     users: frozenset[str] = frozenset()
     groups: frozenset[str] = frozenset()
-    """as `groups_claim` of the identity provider names them"""
+    """Names of groups in the identity provider's `groups_claim`."""
     scopes: frozenset[Scope] | None = None
-    """scopes that the rule grants; None: all"""
+    """Scopes that the rule grants; None: all."""
 
 
 class MaintenanceConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """A time in which requests that need a system get 503 with `reason: maintenance`."""
+    """A period in which requests that need a system get 503 with `reason: maintenance`."""
 
     message: str
-    """what users read, one sentence: what happens and whom to ask"""
+    """One sentence for users: what happens and whom to ask."""
     start: datetime | None = None
-    """with its UTC offset; None: now"""
+    """Start with its UTC offset; None: now."""
     end: datetime | None = None
-    """with its UTC offset; None: when the configuration no longer has it"""
+    """End with its UTC offset; None: when the table is removed from the configuration."""
 
     def __post_init__(self) -> None:
         if any(each is not None and each.tzinfo is None for each in (self.start, self.end)):
@@ -121,7 +121,7 @@ class MaintenanceConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknow
         """Refuse a request to `what` (a system) during the maintenance.
 
         Raises:
-            MaintenanceError: it has begun and not ended.
+            MaintenanceError: the maintenance is in progress.
         """
         now = datetime.now(UTC)
         if (self.start is None or self.start <= now) and (self.end is None or now < self.end):
@@ -135,87 +135,90 @@ class SystemConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """One system; FirecREST's `cluster`."""
 
     host: dict[str, Any] = msgspec.field(default_factory=lambda: {"type": "this_machine"})
-    """where the files are and commands run: `type` (see `hosts.registry`) and the options of that kind of host"""
+    """The machine of the files and commands: `type` (see `hosts.registry`) and the options of that kind of host."""
     scheduler: dict[str, Any] = msgspec.field(default_factory=lambda: {"type": DEFAULT_SCHEDULER})
-    """`type` (see `schedulers.registry`) and the options of that scheduler"""
+    """The scheduler: `type` (see `schedulers.registry`) and the options of that scheduler."""
     file_systems: list[FileSystemConfig] | None = None
-    """None: `<state directory>/files` as the default; beside it the user's home and the temporary directory, except one
-    that holds the gateway's own state directory. No file system may hold a secret of the gateway"""
+    """The served file systems. None: `<state directory>/files` as the default, and the user's home directory and the
+    temporary directory unless one of them contains the gateway's state directory. No file system may contain a secret
+    of the gateway."""
     max_ops_file_size: int = 5 * 1024 * 1024
-    """bytes that the `ops` endpoints carry in one request"""
+    """Maximum size in bytes of a file in one request of the `ops` endpoints."""
     access: list[AccessRule] = []
-    """rules on who may use it; empty: every user with a valid credential"""
+    """Rules on the users of the system; empty: every user with a valid credential."""
     maintenance: MaintenanceConfig | None = None
-    """of this system alone"""
+    """Maintenance of this system only."""
     archives: ArchiveLimits = msgspec.field(default_factory=ArchiveLimits)
-    """limits of what is unpacked on this machine; behind SSH, tar(1) unpacks as the user"""
+    """Limits of archives that are unpacked on this machine. Behind SSH, tar(1) unpacks as the user."""
     s3: S3Config | None = None
-    """None: large files travel by signed URLs of the gateway itself"""
+    """The object store of the system; None: large files travel by signed URLs of the gateway itself."""
 
 
 class RateLimits(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """`[rate_limits]`: what one user may send to one gateway. The whole number may come at once."""
+    """`[rate_limits]`: limits of one user's requests to one gateway. A user can send the full number at once."""
 
     requests_per_minute: Positive | None = None
-    """requests with a credential; None: no limit"""
+    """Maximum number of requests with a credential per minute; None: unlimited."""
     changes_per_minute: Positive | None = None
-    """of these, the ones that change something: submissions, cancellations, uploads, ...; None: no limit"""
+    """Maximum number of requests per minute that change something (submissions, cancellations, uploads, ...); None:
+    unlimited."""
 
 
 class IssuerConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The built-in OAuth2 issuer; durations in seconds."""
+    """The built-in OAuth2 issuer. Durations are in seconds."""
 
     token_lifetime: int = 300
     refresh_lifetime: int = 30 * 86400
     max_failures: Positive = 30
-    """failed sign-ins a minute from one address, above which the answer is 429 unless id and secret are right"""
+    """Maximum number of failed sign-ins per minute from one address. Above it, the answer is 429 unless id and
+    secret are right."""
 
 
 class OidcPageConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """How people sign in to the gateway's own page: authorization code with PKCE, no secret."""
+    """Sign-in to the gateway's own page: authorization code with PKCE, without a secret."""
 
     client_id: str
-    """of a public client whose redirect URI is `<public_url>/` and whose web origin is the gateway's"""
+    """Id of a public client with the redirect URI `<public_url>/` and the gateway as web origin."""
     scope: str = "openid offline_access"
     resource: str | None = None
-    """RFC 8707, for providers that want to be told whom the token is for"""
+    """RFC 8707, for providers that require the resource of the token."""
     name: str | None = None
-    """what the button says; None: the provider's host"""
+    """Text of the button; None: the provider's host."""
     origins: list[str] = []
-    """where the provider's token endpoint is, if on another host than the issuer"""
+    """Origin of the provider's token endpoint, if it is on another host than the issuer."""
 
 
 class OidcConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """An OpenID Connect provider whose tokens are taken beside those of the built-in issuer."""
+    """An OpenID Connect provider whose tokens the gateway accepts in addition to those of the built-in issuer."""
 
     issuer: str
-    """its URL, exactly as the claim `iss` has it"""
+    """URL of the issuer, exactly as in the claim `iss`."""
     audience: str
-    """what the claim `aud` must name"""
+    """Required value of the claim `aud`."""
     username_claim: str = "preferred_username"
-    """the claim that holds the POSIX user on the systems"""
+    """Claim with the POSIX user on the systems."""
     ca_file: str | None = None
-    """PEM file of the authority that signed the provider's certificate"""
+    """PEM file of the authority that signed the provider's certificate."""
     min_uid: int = 1000
-    """a token may not name a user whose uid on the gateway's machine is smaller, or on the system behind SSH that a
-    request is about"""
+    """Minimum uid of the users in tokens, on the gateway's machine or on the system behind SSH that a request
+    concerns."""
     allowed_users: list[str] = msgspec.field(default_factory=lambda: ["*"])
-    """patterns of the users that a token may name"""
+    """Patterns of the users that a token can name."""
     denied_users: list[str] | None = None
-    """patterns of users that a token may not name, whatever is allowed; None: root and the accounts of services"""
+    """Patterns of users that a token cannot name, even if they are allowed; None: root and the accounts of services."""
     groups_claim: str | None = None
-    """the claim that lists the user's groups; a dot leads into an object, as in `realm_access.roles`"""
+    """Claim with the list of the user's groups. A dot leads into an object, as in `realm_access.roles`."""
     scopes: dict[str, frozenset[Scope | Literal["*"]]] | None = None
-    """what each scope of the provider's allows here, `*` being everything; None: its tokens allow everything"""
+    """Scopes that each scope of the provider grants; `*` grants all. None: its tokens grant every scope."""
     page: OidcPageConfig | None = None
-    """None: users cannot sign in to the gateway's own page by this provider"""
+    """Sign-in to the gateway's page by this provider; None: not possible."""
 
 
 class ApiKeysConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """API keys; durations in seconds."""
+    """API keys. Durations are in seconds."""
 
     lifetime: Positive = 90 * 86400
-    """of a key whose request names none"""
+    """Lifetime of a key whose request has none."""
     max_lifetime: Positive = 366 * 86400
 
 
@@ -223,53 +226,53 @@ class AuditConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The audit trail."""
 
     retention_days: Positive = 400
-    """after which a record is deleted"""
+    """Days after which a record is deleted."""
     max_records: Positive = 2_000_000
-    """above which the oldest are deleted, whatever their age; about 1 GB"""
+    """Maximum number of records. Above it, the oldest are deleted regardless of their age. About 1 GB."""
 
 
 class OpenFgaConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """`[openfga]`: where it is and what it is asked. The defaults of the tuple are FirecREST's."""
+    """`[openfga]`: the server and the relation that it is asked for. The defaults of the tuple are FirecREST's."""
 
     url: str
-    """base URL of its HTTP API"""
+    """Base URL of its HTTP API."""
     store_id: str
     model_id: str | None = None
-    """the authorization model; None: the store's latest"""
+    """Id of the authorization model; None: the store's latest."""
     token_file: str | None = None
-    """holds a pre-shared key"""
+    """File with a pre-shared key."""
     user: str = "user:{username}"
     relation: str = "member"
     object: str = "vcluster:{system}"
     cache: float = 5.0
-    """seconds that an answer, yes or no, holds; 0 asks each time"""
+    """Seconds for which an answer, positive or negative, is cached; 0: not cached."""
     timeout: float = 2.0
-    """seconds for an answer"""
+    """Seconds for an answer."""
     ca_file: str | None = None
-    """PEM file of the authority that signed its certificate"""
+    """PEM file of the authority that signed its certificate."""
 
 
 class TlsConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """HTTPS without a proxy; both files are read again when they change."""
+    """HTTPS without a proxy. Both files are read again when they change."""
 
     certificate: Path
-    """PEM file with the certificate and those of the authorities between"""
+    """PEM file with the certificate and those of intermediate authorities."""
     key: Path
-    """PEM file with its private key, without a passphrase"""
+    """PEM file with its private key, without a passphrase."""
 
 
 class MetricsConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A listener of its own for Prometheus: `GET /metrics`, plain HTTP, open to every client that reaches it."""
+    """A separate listener for Prometheus: `GET /metrics`, plain HTTP, without authentication."""
 
     host: str = "127.0.0.1"
     port: int = 9464
 
 
 class IriConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The IRI Facility API below `/iri`, and what it says of the facility."""
+    """The IRI Facility API below `/iri`, and its description of the facility."""
 
     enabled: bool = True
-    """False: `/iri` is not served. Its resources and their states are public, as that API requires"""
+    """Whether `/iri` is served. Its resources and their states are public, as that API requires."""
     name: str = "Crestline"
     short_name: str | None = None
     description: str | None = None
@@ -278,12 +281,13 @@ class IriConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class DrainConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """How a gateway goes that is asked to (SIGTERM); seconds."""
+    """The shutdown of a gateway after SIGTERM. Durations are in seconds."""
 
     ready_delay: float = 0.0
-    """so long it says that it is not ready and serves on, so that a load balancer can look elsewhere"""
+    """Seconds for which the gateway reports that it is not ready but continues to serve, so that a load balancer can
+    redirect requests."""
     timeout: float = 30.0
-    """so long requests and transfers that run may take to come to their end"""
+    """Seconds for running requests and transfers to finish."""
 
 
 class GatewayConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -291,54 +295,56 @@ class GatewayConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     state_dir: Path = DEFAULT_STATE_DIR
     database: str | None = None
-    """URL of a PostgreSQL database (`postgresql://...`) that several gateways may share; None: SQLite in `state_dir`"""
+    """URL of a PostgreSQL database (`postgresql://...`) that several gateways can share; None: SQLite in
+    `state_dir`."""
     host: str = "127.0.0.1"
-    """address to listen on"""
+    """Address to listen on."""
     port: int = 8080
-    """0 takes a free one"""
+    """Port to listen on; 0: a free one."""
     tls: TlsConfig | None = None
     allow_plain_http: bool = False
-    """whether to listen beyond this machine without TLS"""
+    """Whether to listen on addresses other than loopback without TLS."""
     public_url: str | None = None
-    """base of every URL that leaves the gateway; None: the address it listens on"""
+    """Base of every URL that leaves the gateway; None: the address that it listens on."""
     trusted_proxies: list[str] = []
-    """addresses and networks of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed"""
+    """Addresses and networks of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` the gateway trusts."""
     trust_all_users: bool = False
-    """whether every user is trusted as the operator is. It is needed where a system on the gateway's own machine, whose
-    jobs and files belong to the gateway's account, stands beside a system behind SSH or has several users"""
+    """Whether every user is trusted like the operator. Required if a system on the gateway's own machine, whose jobs
+    and files belong to the gateway's account, has several users or is beside a system behind SSH."""
     limits: ConnectionLimits = ConnectionLimits()
-    """limits of connections and of requests on them"""
+    """Limits of connections and of requests on them."""
     rate_limits: RateLimits = RateLimits()
-    """limits of each user's requests"""
+    """Limits of each user's requests."""
     drain: DrainConfig = msgspec.field(default_factory=DrainConfig)
     metrics: MetricsConfig | None = None
-    """listener for Prometheus; None: no metrics are served"""
+    """Listener for Prometheus; None: no metrics are served."""
     issuer: IssuerConfig = msgspec.field(default_factory=IssuerConfig)
     oidc: list[OidcConfig] = []
     api_keys: ApiKeysConfig = msgspec.field(default_factory=ApiKeysConfig)
     openfga: OpenFgaConfig | None = None
-    """asked, beside the rules of the systems, whether a user may use a system"""
+    """OpenFGA server that decides, in addition to the rules of the systems, whether a user can use a system."""
     audit: AuditConfig = msgspec.field(default_factory=AuditConfig)
     maintenance: MaintenanceConfig | None = None
-    """of all systems"""
+    """Maintenance of all systems."""
     systems: dict[str, SystemConfig] = msgspec.field(default_factory=lambda: {"local": SystemConfig()})
     iri: IriConfig = msgspec.field(default_factory=IriConfig)
     relay: RelayConfig = msgspec.field(default_factory=RelayConfig)
-    """hubs whose sessions are reached through this gateway"""
+    """Hubs whose sessions are reached through this gateway."""
     deadline: Annotated[float, msgspec.Meta(gt=0)] = 90.0
-    """seconds until an answer begins, beside the `wait` of its request; file contents have limits of their own"""
+    """Seconds until a response begins, in addition to the `wait` of its request. File contents have limits of their
+    own."""
     max_body_size: Positive = 16 * 1024 * 1024
-    """bytes of a request body with jobs or a list of files; other bodies that are read into memory have smaller limits,
-    and those that are stored as they come have none"""
+    """Maximum size in bytes of a request body with jobs or a list of files. Other bodies that are read into memory
+    have smaller limits. Bodies that are stored as they arrive have none."""
     min_token_ttl: int = 30
-    """a token that lives fewer seconds than this is refused, as FirecREST does"""
+    """Minimum remaining lifetime of a token in seconds, as in FirecREST."""
 
 
 def load_config(file: Path | None = None, **overrides: Any) -> GatewayConfig:
-    """Read the configuration; `overrides` that are not None win over the file.
+    """Read the configuration. `overrides` that are not None take precedence over the file.
 
     Raises:
-        ConfigError: the file is absent, is not TOML, or has a key or value that cannot be used.
+        ConfigError: the file does not exist, is not TOML, or has an invalid key or value.
     """
     values: dict[str, Any] = {}
     if file is not None:
@@ -365,7 +371,7 @@ def _decode(kind: type, value: Any) -> Any:
 
 
 def wire_file_systems(config: SystemConfig) -> list[FileSystem]:
-    """The configured file systems as `/status/systems` shows them."""
+    """Return the configured file systems in the format of `/status/systems`."""
     return [
         msgspec.convert(
             {"path": each.path, "dataType": each.data_type, "defaultWorkDir": each.default_work_dir}, FileSystem

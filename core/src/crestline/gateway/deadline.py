@@ -1,4 +1,5 @@
-"""The end of every request: in time, whatever hangs behind the gateway, and with its client."""
+"""Ends every request in time, even if a service behind the gateway does not respond, and when its client
+disconnects."""
 
 from __future__ import annotations
 
@@ -18,13 +19,13 @@ from crestline.serving.connections import make_way
 from crestline.wire.extensions import LONGEST_WAIT
 
 OWN_LIMITS = "own_limits"
-"""key of a route's `opt`: True where it takes as long as its data, and gives up where those stand still"""
+"""Key of a route's `opt`: True if it takes as long as its data, and fails if no data moves."""
 
 _RETRY_AFTER = 5
 
 
 class DeadlineMiddleware:
-    """ASGI middleware: where no answer has begun in time there is a 503, and what works on it is cancelled."""
+    """ASGI middleware that answers 503 if no response has begun in time, and cancels the work."""
 
     def __init__(self, app: ASGIApp, runtime: GatewayRuntime) -> None:
         self._app = app
@@ -54,7 +55,8 @@ class DeadlineMiddleware:
 
         def give_up() -> None:
             nonlocal refusal
-            # In a task of its own: what was cancelled may sit in a thread that waits for a file system that hangs.
+            # In a separate task, because the cancelled work may be in a thread that waits for an unresponsive file
+            # system.
             refusal = asyncio.create_task(_refuse(limit, scope, receive, send), name="deadline")
             work.cancel()
 
@@ -71,16 +73,16 @@ class DeadlineMiddleware:
 
 
 def _works_on_files(scope: HTTPScope) -> bool:
-    """Whether a request may keep a thread busy after its body has come, and nothing is lost if it ends halfway.
+    """Whether a request can keep a thread busy after its body has arrived, and loses nothing if it ends early.
 
-    An upload is finished even if its client does not wait for the answer.
+    An upload is finished even if its client does not wait for the response.
     """
     template = str(scope.get("path_template", ""))
     return "/ops/" in template and scope["method"] != "PUT" and not template.endswith("/ops/upload")
 
 
 class _Departure:
-    """Cancels the work on a request as soon as its client has left."""
+    """Cancels the work on a request when its client disconnects."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
@@ -98,7 +100,7 @@ class _Departure:
         return self._work.__exit__(*error)
 
     async def begin(self) -> None:
-        """Take the first message, so that there is nothing to wait for but the client's departure."""
+        """Take the first message, so that the next one can only be the disconnect."""
         self._first = await self.receive()
 
     async def receive(self) -> HTTPReceiveMessage:
@@ -133,7 +135,7 @@ async def _refuse(limit: float, scope: HTTPScope, receive: Receive, send: Send) 
 
 
 def _asked_wait(scope: HTTPScope) -> float:
-    """Seconds that the request itself wants to wait; its route checks them."""
+    """Return the seconds that the request itself asks to wait. Its route validates them."""
     if b"wait=" not in scope["query_string"]:
         return 0.0
     try:

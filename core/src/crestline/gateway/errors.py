@@ -1,4 +1,4 @@
-"""Every failure as FirecREST's error body, or as a problem where the IRI API is asked."""
+"""Converts errors to FirecREST's error bodies, or to problem details for the IRI API."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from crestline.model import AuthenticationError, CrestlineError
 from crestline.wire.errors import ErrorBody
 
 _MISSING = re.compile(r"Missing required (\w+(?: parameter)?) '([^']+)'")
-"""how Litestar words a parameter that is absent"""
+"""Litestar's message for a missing parameter."""
 
 _log = logging.getLogger("crestline.gateway")
 
 
 def handle_crestline_error(request: Request[Any, Any, Any], error: CrestlineError) -> Response[Any]:
-    """Answer with a typed error of the gateway; its class knows the status."""
+    """Answer with a typed error of the gateway, whose class defines the status."""
     headers = {}
     if error.retry_after is not None:
         headers["Retry-After"] = str(max(1, round(error.retry_after)))
@@ -45,13 +45,13 @@ def handle_crestline_error(request: Request[Any, Any, Any], error: CrestlineErro
 
 
 def handle_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
-    """What Litestar itself refuses: unknown routes, other methods, bodies and parameters of another shape."""
+    """Answer an error of Litestar itself: unknown routes, methods, and malformed bodies and parameters."""
     if isinstance(error.__cause__, SerializationException):
         return _invalid(request, error, f"The body is not JSON: {error.detail}. Send one JSON object.", [])
     if isinstance(error, ValidationException):
         extra = error.extra if isinstance(error.extra, list) else []
         faults = [_field(request, each) for each in extra]
-        # Litestar reports a path parameter of the router as a fault of its own beside every real one.
+        # Litestar reports a path parameter of the router as an additional error beside every real one.
         fields = [field for field in faults if field["message"] != repr(field["name"])]
         what = "; ".join(f"{each['name']}: {each['message']}" for each in fields)
         if not what and (missing := _MISSING.match(error.detail)):
@@ -63,7 +63,7 @@ def handle_http_exception(request: Request[Any, Any, Any], error: HTTPException)
 
 
 def handle_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-    """Answer with 500 after an unexpected error: the log has the traceback, the client the request id to find it."""
+    """Answer 500 after an unexpected error. The log has the traceback, and the response the request id to find it."""
     request_id = request.scope.get("crestline_request_id", "")
     _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     return _response(request, error, 500, f"Internal error. Tell the operator the request id {request_id}.")
@@ -108,7 +108,7 @@ def _field(request: Request[Any, Any, Any], extra: Any) -> dict[str, str]:
 
 
 def _wire_name(request: Request[Any, Any, Any], name: str) -> str:
-    """The name of a handler's parameter in the request."""
+    """Return the name of a handler's parameter in the request."""
     parameter = request.scope["route_handler"].parsed_fn_signature.parameters.get(name)
     return getattr(parameter and parameter.kwarg_definition, "name", None) or name
 

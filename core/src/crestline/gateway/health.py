@@ -1,4 +1,4 @@
-"""The health of the systems: probed on request and at intervals, answered from memory."""
+"""The health of the systems: probed on request and at intervals, served from memory."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from crestline.model import CrestlineError
 from crestline.wire.status import ServiceHealth
 
 INTERVAL = 120
-"""seconds between probes without a request, FirecREST's default"""
+"""Seconds between periodic probes, FirecREST's default."""
 
 FRESH = 5.0
-"""seconds for which the result of a probe is served"""
+"""Seconds for which the result of a probe is served."""
 
 _TIMEOUT = 5.0
 _PATIENCE = 1.0
-"""seconds that a request waits for a probe; then it gets the last result"""
+"""Seconds for which a request waits for a probe before it gets the last result."""
 
 
 class Health:
@@ -34,7 +34,7 @@ class Health:
         self.services: dict[str, list[ServiceHealth]] = {}
         self.checked: dict[str, datetime] = {}
         self.failing_since: dict[str, datetime] = {}
-        """of each system with a service that does not respond, since when"""
+        """System with an unresponsive service -> since when."""
 
     async def start(self) -> None:
         """Probe all services once, then at intervals in the background."""
@@ -42,7 +42,7 @@ class Health:
         self._task = asyncio.create_task(self._run(), name="health")
 
     async def stop(self) -> None:
-        """Cancel the periodic probes and those under way."""
+        """Cancel all probes."""
         tasks = [*self._probes.values(), *([self._task] if self._task else [])]
         for task in tasks:
             task.cancel()

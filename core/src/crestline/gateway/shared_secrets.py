@@ -1,4 +1,4 @@
-"""Secrets that gateways on one database share; without a shared database each state directory has its own."""
+"""Secrets that gateways on one database share. Without a shared database each state directory has its own."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _secrets = Table(
 
 
 async def sync_secrets(config: GatewayConfig, state_dir: StateDirectory, store: Store) -> None:
-    """Give a state directory the secrets that the other gateways on its database have.
+    """Copy the secrets of the other gateways on the database to a state directory.
 
-    The first gateway brings its own; each later one gets them, in the files where it looks for them anyway.
+    The first gateway stores its own secrets in the database. Each later one writes them to its own files.
     """
     if not store.shared:
         return
@@ -57,7 +57,7 @@ async def _share_file(store: Store, name: str, file: Path) -> None:
             if shared is None:
                 await connection.execute(insert(_secrets).values(name=name, content=mine))
                 return
-    except IntegrityError:  # another gateway was first, just now
+    except IntegrityError:  # another gateway has just stored them
         async with store.engine.connect() as connection:
             shared = (await connection.execute(wanted)).scalar_one()
     if shared != mine:

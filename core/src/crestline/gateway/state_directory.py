@@ -25,24 +25,24 @@ from crestline.model import ConfigError
 from crestline.private_files import others_may_write, write_private
 
 _KEY = 32
-"""bytes of the key of signed URLs"""
+"""Length in bytes of the key of signed URLs."""
 
 T = TypeVar("T")
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """Where a client of this machine finds the gateway."""
+    """Address of the gateway for clients of this machine."""
 
     url: str
     token_url: str
     system: str
-    """the first one"""
+    """Name of the first system."""
     pid: int | None = None
-    """process id of the gateway"""
+    """Process id of the gateway."""
 
 
 class StateDirectory:
-    """Paths below the state directory, and the secrets that are made once."""
+    """Paths below the state directory, and the secrets that are created once."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -54,14 +54,14 @@ class StateDirectory:
 
     @property
     def secrets(self) -> list[Path]:
-        """What no file system of the gateway may hold."""
+        """Paths that no served file system may contain."""
         return [self.private, self.first_client]
 
     def create(self) -> None:
-        """Make what is absent.
+        """Create missing directories.
 
         Raises:
-            ConfigError: the folder cannot be made or written, or others may exchange what is in it.
+            ConfigError: the directory cannot be created or written, or other users can replace its content.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -75,7 +75,8 @@ class StateDirectory:
             ) from error
 
     def identifier(self) -> str:
-        """A UUID that is the state directory's for good: issuer and audience of its tokens are made of it."""
+        """Return the permanent UUID of the state directory, from which issuer and audience of its tokens are
+        derived."""
         return self.secret(
             "identifier", lambda: str(uuid.uuid4()).encode(), lambda content: str(uuid.UUID(content.decode()))
         )
@@ -85,13 +86,16 @@ class StateDirectory:
         return self.secret("transfer_key", lambda: secrets.token_bytes(_KEY), _whole_key)
 
     def secret(self, name: str, make: Callable[[], bytes], read: Callable[[bytes], T]) -> T:
-        """What `private/<name>` holds, made once and readable to the owner alone.
+        """Return the secret in `private/<name>`, created once and readable to the owner only.
 
         Args:
-            read: makes of the content what is wanted; a ValueError or KeyError says that it is damaged.
+            name: name of the file.
+            make: creates the content.
+            read: converts the content; raises ValueError or KeyError if it is damaged.
 
         Raises:
-            ConfigError: it is empty, cut or damaged. It is not made anew: tokens and URLs that are out would end.
+            ConfigError: the file is empty, truncated or damaged. It is not replaced, because tokens and URLs would
+                become invalid.
         """
         file = self.private / name
         if not file.exists():
@@ -99,22 +103,22 @@ class StateDirectory:
         return _parsed(file, self._read(file), read)
 
     def read_first_client(self) -> tuple[str, str]:
-        """Id and secret of the client that was made with the state directory.
+        """Return id and secret of the first client.
 
         Raises:
-            ConfigError: no gateway has run on this state directory yet, or the file is damaged.
+            ConfigError: no gateway has run with this state directory yet, or the file is damaged.
         """
         return _parsed(self.first_client, self._read(self.first_client), _id_and_secret)
 
     def record_endpoint(self, endpoint: Endpoint) -> None:
-        """Note where the gateway is served now."""
+        """Record the gateway's address."""
         write_secret(self.endpoint, msgspec.json.format(msgspec.json.encode(endpoint)))
 
     def read_endpoint(self) -> Endpoint:
-        """Where the gateway was last served.
+        """Return the last address of the gateway.
 
         Raises:
-            ConfigError: no gateway has run on this state directory yet.
+            ConfigError: no gateway has run with this state directory yet.
         """
         return _parsed(self.endpoint, self._read(self.endpoint), msgspec.json.Decoder(Endpoint).decode)
 
@@ -157,10 +161,11 @@ def _id_and_secret(content: bytes) -> tuple[str, str]:
 
 
 def check_ownership(path: Path) -> None:
-    """Refuse a directory whose content others than its owner and root may exchange, as sshd does with home directories.
+    """Refuse a directory whose content users other than its owner and root can replace, as sshd does for home
+    directories.
 
     Raises:
-        ConfigError: it, or a directory above it, belongs to another user or may be written by others.
+        ConfigError: the directory, or a parent directory, belongs to another user or is writable for others.
     """
     real = path.resolve()
     for directory in (real, *real.parents):
@@ -170,7 +175,7 @@ def check_ownership(path: Path) -> None:
                 f"{directory} belongs to another user (uid {status.st_uid}), who could exchange the gateway's keys.",
                 hint="Choose a state directory below directories of the gateway's own user.",
             )
-        # In a sticky directory, such as /tmp, only its owner can exchange an entry.
+        # In a sticky directory such as /tmp, only its owner can replace an entry.
         if others_may_write(status) and (directory == real or not status.st_mode & stat.S_ISVTX):
             mode = stat.S_IMODE(status.st_mode)
             raise ConfigError(
@@ -180,10 +185,10 @@ def check_ownership(path: Path) -> None:
 
 
 def write_secret(file: Path, content: bytes) -> None:
-    """Write a file that only its owner may read, whole or not at all.
+    """Write a file that only its owner can read, atomically.
 
     Raises:
-        ConfigError: the disk is full, say.
+        ConfigError: the file cannot be written, for example because the disk is full.
     """
     try:
         write_private(file, content)

@@ -1,7 +1,7 @@
 """The SQL database: SQLite in the gateway's state directory, or PostgreSQL for several replicas.
 
-Each room describes the tables that it owns on `metadata`. Alembic makes and changes them, by the revisions in
-`migrations/versions`; opening the store brings an older one up to `SCHEMA`.
+Each package defines its tables on `metadata`. Alembic creates and changes them by the revisions in
+`migrations/versions`. Opening the store upgrades an older schema to `SCHEMA`.
 """
 
 from __future__ import annotations
@@ -25,36 +25,36 @@ from crestline.model import ConfigError, GatewayUnavailableError
 metadata = MetaData()
 
 SCHEMA = "0005"
-"""the revision of the schema that this version works with: the last of `migrations/versions`"""
+"""The revision of the schema for this version: the last of `migrations/versions`."""
 
 RETRY_AFTER = 2.0
-"""seconds after which a database that did not answer is worth another request"""
+"""Seconds after which a client may repeat a request if the database did not respond."""
 
 _CONNECT_TIMEOUT = 5.0
 _COMMAND_TIMEOUT = 5.0
 _BUSY_TIMEOUT = 5.0
-"""how long SQLite waits for another process that writes"""
+"""Seconds for which SQLite waits for another process that writes."""
 _POOL_TIMEOUT = 5.0
 _MIGRATION_TIMEOUT = 300.0
-"""how long a gateway waits while another one migrates"""
+"""Seconds for which a gateway waits while another one migrates."""
 _LOCK_POLL_INTERVAL = 0.1
 # PostgreSQL's classes of errors that the statement did not cause (Appendix A of its manual): connection, resources,
-# operator intervention, system; and a server that is read-only for now.
+# operator intervention, system; and a server that is temporarily read-only.
 _OUTAGES = ("08", "53", "57", "58", "25006")
-_MIGRATION_LOCK = 0x637265_7374  # any number, the same in all replicas
+_MIGRATION_LOCK = 0x637265_7374  # an arbitrary number, the same in all replicas
 
 _log = logging.getLogger("crestline.store")
 
 
 class DatabaseEngine:
-    """Opens connections to the database. What has begun there is not cut in the middle by a cancellation.
+    """Opens connections to the database. A cancellation does not interrupt a statement that has begun.
 
-    While it does not answer, be it at the start, in between or at the commit, there is a `GatewayUnavailableError`.
+    If the database does not respond, at the start, in between or at the commit, it raises `GatewayUnavailableError`.
 
     Args:
-        engine: SQLAlchemy's.
-        one_writer: let one transaction begin after the other, in the order of their calls. SQLite has one writer, and
-            lets the others try again at random moments until `_BUSY_TIMEOUT` is over: in a burst some never succeed.
+        engine: SQLAlchemy's engine.
+        one_writer: start transactions one after the other, in the order of their calls. SQLite has one writer, and lets
+            the others retry at random moments until `_BUSY_TIMEOUT`, so that in a burst some never succeed.
     """
 
     def __init__(self, engine: AsyncEngine, *, one_writer: bool = False) -> None:
@@ -63,30 +63,30 @@ class DatabaseEngine:
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[AsyncConnection]:
-        """A connection for reading."""
+        """Open a connection for reading."""
         with CancelScope(shield=True), _outages():
             async with self._engine.connect() as connection:
                 yield connection
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction: committed at the end, rolled back on an error. No other one may begin inside of it."""
+        """Open a transaction: committed at the end, rolled back on an error. Transactions must not be nested."""
         with CancelScope(shield=True), _outages():
             async with self._turn, self._engine.begin() as connection:
                 yield connection
 
     async def row(self, query: Executable) -> Row[Any] | None:
-        """The first row that a query finds."""
+        """Return the first row of a query, or None."""
         async with self.connect() as connection:
             return (await connection.execute(query)).first()
 
     async def rows(self, query: Executable) -> Sequence[Row[Any]]:
-        """All rows that a query finds."""
+        """Return all rows of a query."""
         async with self.connect() as connection:
             return (await connection.execute(query)).all()
 
     async def change(self, statement: Executable, values: Sequence[Mapping[str, Any]] | None = None) -> int:
-        """Execute one statement, once or with each of `values`; returns the number of rows that it changed."""
+        """Execute a statement, once or with each of `values`, and return the number of changed rows."""
         async with self.begin() as connection:
             return (await connection.execute(statement, values)).rowcount
 
@@ -96,24 +96,24 @@ class DatabaseEngine:
 
 
 class Store:
-    """The database. `engine` is all that its users need."""
+    """The database. Users need only its `engine`."""
 
     def __init__(self, engine: DatabaseEngine, *, shared: bool = False) -> None:
         self.engine = engine
         self.shared = shared
-        """whether other gateways may use the same database"""
+        """Whether other gateways can use the same database."""
 
     @classmethod
     async def open(cls, database: Path | str) -> Store:
-        """Open the database, with its schema made or upgraded where that is necessary.
+        """Open the database, and create or upgrade its schema if necessary.
 
         Args:
-            database: a SQLite file, made readable to its owner alone where it is new; or the URL of a PostgreSQL
-                database as libpq reads it. A password that is not in the URL is looked for where libpq does.
+            database: a SQLite file, created readable to its owner only; or the URL of a PostgreSQL database in libpq's
+                format. A password that is not in the URL is read from libpq's sources.
 
         Raises:
             ConfigError: the database cannot be used.
-            GatewayUnavailableError: it does not answer.
+            GatewayUnavailableError: the database does not respond.
         """
         store = cls.connect(database)
         try:
@@ -125,7 +125,7 @@ class Store:
 
     @classmethod
     def connect(cls, database: Path | str) -> Store:
-        """As `open`, with the tables that there are; connections are made when they are needed.
+        """As `open`, with the existing tables. Connections are opened on demand.
 
         Raises:
             ConfigError: the database cannot be used.
@@ -135,20 +135,20 @@ class Store:
         return cls(DatabaseEngine(_postgresql(database)), shared=True)
 
     async def ping(self) -> None:
-        """Ask for a sign of life.
+        """Probe the database.
 
         Raises:
-            GatewayUnavailableError: none came.
+            GatewayUnavailableError: the database does not respond.
         """
         async with self.engine.connect() as connection:
             await connection.execute(text("SELECT 1"))
 
     async def downgrade(self, revision: str) -> None:
-        """Bring the schema back to an earlier revision, for an earlier version of the gateway.
+        """Downgrade the schema to an earlier revision, for an earlier version of the gateway.
 
         Raises:
             ConfigError: the revision does not exist, or the database cannot be used.
-            GatewayUnavailableError: it does not answer.
+            GatewayUnavailableError: the database does not respond.
         """
         await self._migrate(revision)
 
@@ -161,7 +161,7 @@ class Store:
                 present = await connection.run_sync(_revision)
                 if present == (earlier or SCHEMA):
                     return
-                # Of gateways that start at once, one migrates while the others wait.
+                # If several gateways start at once, one migrates while the others wait.
                 if self.shared:
                     await _acquire_migration_lock(connection)
                 else:
@@ -175,7 +175,7 @@ class Store:
 
 
 async def _acquire_migration_lock(connection: AsyncConnection) -> None:
-    """Wait longer for it than any one command may take."""
+    """Wait for the lock longer than any one command may take."""
     with fail_after(_MIGRATION_TIMEOUT):
         statement = f"SELECT pg_try_advisory_xact_lock({_MIGRATION_LOCK})"
         while not (await connection.exec_driver_sql(statement)).scalar():  # noqa: ASYNC110 - a lock tells nothing
@@ -207,7 +207,7 @@ def _postgresql(url: str) -> AsyncEngine:
             return await asyncpg.connect(url, timeout=_CONNECT_TIMEOUT, command_timeout=_COMMAND_TIMEOUT)
         except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
             raise ConfigError(f"The database refuses: {error}.", hint="Correct `database`.") from error
-        except (ValueError, asyncpg.ClientConfigurationError) as error:  # the text may hold the password
+        except (ValueError, asyncpg.ClientConfigurationError) as error:  # the text may contain the password
             raise ConfigError("`database` is not a URL of PostgreSQL.", hint=POSTGRESQL_URL) from error
 
     return create_async_engine(
@@ -216,7 +216,7 @@ def _postgresql(url: str) -> AsyncEngine:
         pool_size=5,
         max_overflow=10,
         pool_timeout=_POOL_TIMEOUT,
-        pool_pre_ping=True,  # after a restart of the server no request meets a dead connection
+        pool_pre_ping=True,  # after a restart of the server, no request gets a dead connection
         hide_parameters=True,
     )
 
@@ -225,7 +225,7 @@ POSTGRESQL_URL = "Write postgresql://USER@HOST/DATABASE; the password may come f
 
 
 def _revision(connection: Connection) -> str | None:
-    """The revision of the schema that is there."""
+    """Return the revision of the existing schema."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     revision: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
@@ -233,7 +233,7 @@ def _revision(connection: Connection) -> str | None:
 
 
 def _migrate(connection: Connection, earlier: str | None) -> None:
-    from alembic import command  # takes a tenth of a second, and most starts find the schema as it should be
+    from alembic import command  # takes a tenth of a second, and most starts find the current schema
     from alembic.config import Config
     from alembic.util import CommandError
 
@@ -288,7 +288,7 @@ def _is_outage(error: Exception) -> bool:
     if isinstance(error, PoolTimeoutError) or (isinstance(error, DBAPIError) and error.connection_invalidated):
         return True
     original = getattr(error, "orig", None) or error
-    if isinstance(original, OSError):  # a TimeoutError is one
+    if isinstance(original, OSError):  # a TimeoutError is an OSError
         return True
     state = getattr(original, "sqlstate", None)
     if state:

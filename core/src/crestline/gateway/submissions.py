@@ -1,4 +1,4 @@
-"""Submissions that happen once: the `Idempotency-Key` of `POST /compute/{system}/jobs`."""
+"""Exactly-once submission: the `Idempotency-Key` of `POST /compute/{system}/jobs`."""
 
 from __future__ import annotations
 
@@ -35,21 +35,22 @@ _submissions = Table(
 )
 
 _RETENTION = 30 * 86400
-"""seconds that a key is remembered"""
+"""Seconds for which a key is kept."""
 
 _WAIT = 10.0
-"""seconds that one replica waits for another that works on the same key"""
+"""Seconds for which a replica waits for another one that works on the same key."""
 
 _GIVEN_UP = 120.0
-"""seconds after which no replica still works on a key, so that clocks may differ somewhat"""
+"""Seconds after which no replica works on a key any more, with a margin for differing clocks."""
 
 
 class Submissions:
     """Submissions to one system.
 
-    A key is stored before the job is sent to the scheduler, and the job id after, so a crash in between leaves a key
-    without an id; the scheduler itself, which keeps the key with the job, then says whether the job exists. Of several
-    replicas the one that wrote the key down works on it, until it is done or dead.
+    A key is stored before the job is sent to the scheduler, and the job id after that. So a crash in between leaves a
+    key
+    without an id. The scheduler, which stores the key with the job, then shows whether the job exists. Of several
+    replicas, the one that stored the key works on it until it is done or dead.
     """
 
     def __init__(self, store: Store, system: str, scheduler: Scheduler, replicas: Replicas) -> None:
@@ -60,7 +61,7 @@ class Submissions:
         self._locks: weakref.WeakValueDictionary[tuple[str, str], asyncio.Lock] = weakref.WeakValueDictionary()
 
     async def submit(self, username: str, job: JobDescription, key: str | None) -> str:
-        """Submit and return the job id; with a key that was used before, the id it got then.
+        """Submit a job and return its id; with a key that was used before, return the id of the first job.
 
         Raises:
             ConflictError: the key was used with another job description.
@@ -77,18 +78,18 @@ class Submissions:
             return await self._submit_once(username, job, key)
 
     async def find(self, username: str, key: str) -> SubmissionAnswer:
-        """Whether `username` has used the key here, and for which job."""
+        """Return whether `username` has used the key here, and for which job."""
         known = await self._look(self._row(username, key))
         return SubmissionAnswer(known=known is not None, job_id=known.job_id if known is not None else None)
 
     async def submit_many(
         self, username: str, jobs: Sequence[tuple[JobDescription, str | None]]
     ) -> list[str | CrestlineError]:
-        """Submit each job as `submit` does, in one batch; returns, in order, the id of each job or its error."""
+        """Submit each job as `submit` does, in one batch, and return ids and errors in the same order."""
         outcomes: dict[int, str | CrestlineError] = {}
         keys = {key: number for number, (_, key) in reversed(list(enumerate(jobs))) if key is not None and _is_key(key)}
         async with AsyncExitStack() as stack:
-            for key in sorted(keys):  # in one order, so that two batches never wait for each other
+            for key in sorted(keys):  # in a fixed order, so that two batches never wait for each other
                 lock = self._locks.setdefault((username, key), asyncio.Lock())
                 await stack.enter_async_context(lock)
             new = await self._remember_many(username, {key: jobs[number][0] for key, number in keys.items()})
@@ -97,13 +98,13 @@ class Submissions:
                 found = await self._scheduler.submit_many(username, [jobs[number] for number in together])
                 outcomes |= zip(together, found, strict=True)
                 await self._record_many(username, [(jobs[number][1], outcomes[number]) for number in together])
-        # Keys that were used before, stand twice in this batch, or are invalid: one by one.
+        # Keys that were used before, appear twice in this batch, or are invalid: one by one.
         rest = [number for number in range(len(jobs)) if number not in outcomes]
         outcomes |= zip(rest, await each_of(rest, lambda number: self.submit(username, *jobs[number])), strict=True)
         return [outcomes[number] for number in range(len(jobs))]
 
     async def _remember_many(self, username: str, jobs: Mapping[str, JobDescription]) -> list[str]:
-        """Write new keys down; returns those."""
+        """Store new keys and return them."""
         mine = (_submissions.c.system == self._system) & (_submissions.c.username == username)
         try:
             async with self._engine.begin() as connection:
@@ -112,12 +113,12 @@ class Submissions:
                 rows = [self._new(username, key, _fingerprint(job)) for key, job in jobs.items() if key not in known]
                 if rows:
                     await connection.execute(insert(_submissions), rows)
-        except IntegrityError:  # another replica was faster with one of them
+        except IntegrityError:  # another replica has stored one of them meanwhile
             return []
         return [str(row["key"]) for row in rows]
 
     async def _record_many(self, username: str, found: Sequence[tuple[str | None, str | CrestlineError]]) -> None:
-        """Write down what became of new keys, as `submit` does."""
+        """Store the results of new keys, as `submit` does."""
         mine = (_submissions.c.system == self._system) & (_submissions.c.username == username)
         this = mine & (_submissions.c.key == bindparam("this"))
         ids = [{"this": key, "id": each} for key, each in found if key is not None and isinstance(each, str)]
@@ -129,7 +130,7 @@ class Submissions:
                 await connection.execute(update(_submissions).where(this).values(job_id=bindparam("id")), ids)
             if refused:
                 await connection.execute(delete(_submissions).where(this), refused)
-            if unknown:  # the next call looks first, whichever replica it comes to
+            if unknown:  # the next call queries the scheduler first, on any replica
                 await connection.execute(update(_submissions).where(this).values(owner=None), unknown)
         for _, each in found:
             if isinstance(each, str):
@@ -151,15 +152,15 @@ class Submissions:
         try:
             return await self._settle(row, username, job, key, is_new=known is None)
         except GatewayUnavailableError:
-            # The outcome is open: the key stays, and the next call looks first, whichever replica it comes to.
+            # The outcome is unknown: the key stays, and the next call queries the scheduler first, on any replica.
             await self._release(row)
             raise
 
     async def _settle(
         self, row: ColumnElement[bool], username: str, job: JobDescription, key: str, *, is_new: bool
     ) -> str:
-        """Find the job of a key that this replica works on, or submit it, and write its id down."""
-        if not is_new:  # a crash, or an answer that never came: the scheduler knows
+        """Find the job of a key that this replica works on, or submit it, and store its id."""
+        if not is_new:  # after a crash, or an answer that was lost, the scheduler knows the outcome
             found = await self._scheduler.find(username, key)
             if found is not None:
                 await self._record(row, found)
@@ -176,13 +177,14 @@ class Submissions:
         return job_id
 
     async def _claim(self, row: ColumnElement[bool], username: str, key: str, fingerprint: str) -> Row[Any] | None:
-        """Make this replica the one that works on the key.
+        """Claim the key for this replica.
 
         Returns:
-            What was known of it before; without a job id, and not None, the outcome of an earlier attempt is open.
+            The previous row, or None for a new key. In a row without a job id, the outcome of an earlier attempt is
+            unknown.
 
         Raises:
-            GatewayUnavailableError: another replica still works on it.
+            GatewayUnavailableError: another replica still works on the key.
         """
         deadline = clock.monotonic() + _WAIT
         while True:
@@ -193,7 +195,7 @@ class Submissions:
                 continue
             if known.job_id is not None or known.fingerprint != fingerprint:
                 return known
-            if known.owner == self._replicas.id:  # of an earlier call: the lock has let this one in
+            if known.owner == self._replicas.id:  # of an earlier call, which has released the lock
                 return known
             given_up = known.created < clock.time() - _GIVEN_UP or await self._replicas.is_dead(known.owner)
             if given_up and await self._take(row, known):
@@ -217,7 +219,7 @@ class Submissions:
         return await self._engine.row(select(_submissions).where(row))
 
     async def _remember(self, username: str, key: str, fingerprint: str) -> bool:
-        """Write a new key down; False if another request has just done so."""
+        """Store a new key; return False if another request has just done so."""
         old = _submissions.c.created < clock.time() - _RETENTION
         try:
             async with self._engine.begin() as connection:
@@ -228,7 +230,7 @@ class Submissions:
         return True
 
     def _new(self, username: str, key: str, fingerprint: str) -> dict[str, object]:
-        """The row of a key that this replica works on."""
+        """Return the row of a key that this replica works on."""
         return {
             "system": self._system,
             "username": username,
@@ -239,7 +241,7 @@ class Submissions:
         }
 
     async def _take(self, row: ColumnElement[bool], known: Row[Any]) -> bool:
-        """Take a key over from a dead replica; False if another gateway was faster."""
+        """Take a key over from a dead replica; return False if another gateway was faster."""
         before = _submissions.c.owner.is_not_distinct_from(known.owner) & _submissions.c.job_id.is_(None)
         mine = update(_submissions).where(row, before).values(owner=self._replicas.id, created=clock.time())
         return bool(await self._engine.change(mine))
@@ -248,7 +250,7 @@ class Submissions:
         try:
             await self._engine.change(update(_submissions).where(row).values(owner=None))
         except GatewayUnavailableError:
-            return  # it is given up by its age
+            return  # it expires by its age
 
     async def _counted(self, submission: Awaitable[str]) -> str:
         try:

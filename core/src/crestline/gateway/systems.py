@@ -1,4 +1,4 @@
-"""The systems of one gateway: what the configuration names, brought to life."""
+"""The running systems of a gateway, created from the configuration."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ from crestline.model import ConfigError, GatewayUnavailableError, SystemNotFound
 from crestline.wire.status import FileSystem
 
 _UID_KEPT = 600.0
-"""seconds after which a system is asked again for the uid of a user"""
+"""Seconds after which a system is asked again for the uid of a user."""
 _MOST_UIDS = 10_000
 
 
 class SystemRuntime:
-    """One system: its scheduler, its machine, and what works on them."""
+    """One system: its scheduler, its host, and the services on top of them."""
 
     def __init__(
         self,
@@ -71,15 +71,15 @@ class SystemRuntime:
         self._patience = 0.0
 
     def files(self, caller: Principal) -> Files:
-        """The machine's files as the caller sees them."""
+        """Return the machine's files as the caller sees them."""
         return self.host.files(caller.username)
 
     async def check_user(self, caller: Principal) -> None:
-        """Refuse a user whose uid on the system is smaller than the caller's identity provider may name.
+        """Refuse a user whose uid on the system is below the minimum of the caller's identity provider.
 
         Raises:
-            DeniedUserError: it is.
-            GatewayUnavailableError: the system, which must be asked, does not answer.
+            DeniedUserError: the uid is too small.
+            GatewayUnavailableError: the system, which must be asked, does not respond.
         """
         if caller.min_uid <= 0:
             return
@@ -108,12 +108,12 @@ class SystemRuntime:
         return found
 
     def default_directory(self, caller: Principal) -> str:
-        """`<default file system>/<user>`, where FirecREST's clients expect to work."""
+        """Return `<default file system>/<user>`, the default directory of FirecREST's clients."""
         default = next((each for each in self.file_systems if each.default_work_dir), self.file_systems[0])
         return f"{default.path.rstrip('/')}/{caller.username}"
 
     async def start(self) -> None:
-        """Take up work; if a part fails, stop those that were started."""
+        """Start all parts. If one fails, stop those that were started."""
         async with AsyncExitStack() as stack:
             for part in (self.host, self.scheduler):
                 stack.push_async_callback(part.stop)
@@ -124,29 +124,29 @@ class SystemRuntime:
             self._started = stack.pop_all()
 
     async def stop(self, patience: float = 0.0) -> None:
-        """Close all resources after up to `patience` seconds for running transfers; jobs continue."""
+        """Close all resources after up to `patience` seconds for running transfers. Jobs continue."""
         self._patience = patience
         await self._started.aclose()
 
 
 class SystemRegistry:
-    """All systems by name; names match without regard to case."""
+    """All systems by name. Names match without regard to case."""
 
     def __init__(self, systems: list[SystemRuntime]) -> None:
         self._by_name = {system.name.lower(): system for system in systems}
         self._paused: set[str] = set()
         self._retiring: dict[SystemRuntime, tuple[asyncio.Event, asyncio.Task[None]]] = {}
-        """a system -> the event that ends its time, and the task that stops it"""
+        """System -> the event that ends its time, and the task that stops it."""
 
     def __iter__(self) -> Iterator[SystemRuntime]:
         return iter(self._by_name.values())
 
     def get(self, name: str) -> SystemRuntime:
-        """The system called `name`.
+        """Return the system with this name.
 
         Raises:
-            SystemNotFoundError: there is none.
-            GatewayUnavailableError: it is being exchanged.
+            SystemNotFoundError: unknown system.
+            GatewayUnavailableError: the system is being replaced.
         """
         try:
             return self._by_name[name.lower()]
@@ -159,21 +159,21 @@ class SystemRegistry:
             raise SystemNotFoundError("System not found", hint=f"This gateway has: {names}.") from None
 
     def find(self, name: str) -> SystemRuntime | None:
-        """The system called `name`, None where there is none."""
+        """Return the system with this name, or None."""
         return self._by_name.get(name.lower())
 
     def add(self, system: SystemRuntime) -> None:
-        """Serve a system, in the place of one of the same name."""
+        """Serve a system, in place of one with the same name."""
         self._by_name[system.name.lower()] = system
         self._paused.discard(system.name.lower())
 
     def suspend(self, system: SystemRuntime) -> None:
-        """Stop serving it: requests get 503 until another one takes its place."""
+        """Stop serving a system. Requests get 503 until another one takes its place."""
         self._take(system)
         self._paused.add(system.name.lower())
 
     def retire(self, system: SystemRuntime, patience: float) -> None:
-        """Serve it no longer, and stop it when what runs there has had `patience` seconds to end."""
+        """Stop serving a system, and stop it after `patience` seconds for its running work."""
         self._take(system)
         now = asyncio.Event()
         task = asyncio.create_task(_retire(system, patience, now))
@@ -181,14 +181,14 @@ class SystemRegistry:
         task.add_done_callback(lambda _: self._retiring.pop(system, None))
 
     async def stop_retired(self, name: str | None = None) -> None:
-        """Stop the retired systems of that name now; all of them without one."""
+        """Stop the retired systems with this name now, or all of them."""
         for system, (now, task) in list(self._retiring.items()):
             if name is None or system.name.lower() == name.lower():
                 now.set()
                 await asyncio.wait([task])
 
     def exchange(self, systems: list[SystemRuntime], names: Iterable[str], patience: float) -> None:
-        """Serve `systems`, and of the others those with one of `names`; see `retire` for the rest."""
+        """Serve `systems`, and keep the others with one of `names`. The rest is retired, see `retire`."""
         for system in systems:
             if (before := self.find(system.name)) is not None:
                 self.retire(before, patience)
@@ -199,7 +199,7 @@ class SystemRegistry:
                 self.retire(system, patience)
 
     async def close(self, patience: float = 0.0) -> None:
-        """Stop all systems; see `SystemRuntime.stop`. All are stopped even if one fails."""
+        """Stop all systems, even if one of them fails; see `SystemRuntime.stop`."""
         stops = [self.stop_retired(), *(system.stop(patience) for system in self)]
         failed = [each for each in await asyncio.gather(*stops, return_exceptions=True) if each is not None]
         if failed:
@@ -211,7 +211,7 @@ class SystemRegistry:
 
 
 async def _retire(system: SystemRuntime, patience: float, now: asyncio.Event) -> None:
-    await system.feeds.close()  # their watchers come back, and find what is served now
+    await system.feeds.close()  # their watchers reconnect, and find the new systems
     with suppress(TimeoutError):
         await asyncio.wait_for(now.wait(), patience)
     await system.stop()
@@ -224,7 +224,7 @@ def build_systems(
     public_url: Callable[[], str],
     replicas: Replicas | None = None,
 ) -> SystemRegistry:
-    """The configured systems, not yet started.
+    """Create the configured systems, without starting them.
 
     Raises:
         ConfigError: a scheduler or a file system cannot be used.
@@ -244,7 +244,7 @@ def build_system(
     public_url: Callable[[], str],
     replicas: Replicas,
 ) -> SystemRuntime:
-    """One system, not yet started.
+    """Create one system, without starting it.
 
     Raises:
         ConfigError: its scheduler, host or a file system cannot be used.
@@ -283,10 +283,10 @@ def build_system(
 
 
 def check_shareable(name: str, scheduler: Scheduler) -> None:
-    """Refuse a system of several gateways whose jobs are one gateway's own.
+    """Refuse a system that several gateways serve but whose jobs belong to one of them.
 
     Raises:
-        ConfigError: they are.
+        ConfigError: the system is refused.
     """
     if scheduler.is_exclusive:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""The gateway's own HTTPS, with certificates that may be renewed while it runs."""
+"""The gateway's own HTTPS, with certificates that can be renewed while it runs."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _log = logging.getLogger("crestline.tls")
 
 
 class ServerTls:
-    """One context to listen with; each handshake takes the newest certificate."""
+    """The TLS context of the listener. Each handshake uses the newest certificate."""
 
     def __init__(self, config: TlsConfig) -> None:
-        """Load.
+        """Load the files.
 
         Raises:
             ConfigError: the files cannot be used.
@@ -27,7 +27,7 @@ class ServerTls:
         self.context.sni_callback = self._choose
 
     def refresh(self) -> None:
-        """Load the files again if they have changed; files that cannot be used leave it as it is."""
+        """Load the files again if they have changed. If they are invalid, keep the previous ones."""
         stamps = self._stamps()
         if stamps == self._seen:
             return

@@ -1,4 +1,4 @@
-"""A share for each user of what is there in a limited number."""
+"""Divides a limited number of slots among users."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from anyio import CapacityLimiter
 
 
 class UserShares:
-    """So many places, of which one user has a share at most: the others find the rest free.
+    """A number of slots, of which one user can hold only a share, so that others always find free ones.
 
     Attributes:
-        places: all of them.
+        places: number of all slots.
     """
 
     def __init__(self, places: int, share: int) -> None:
@@ -22,7 +22,7 @@ class UserShares:
         self._shares: WeakValueDictionary[str, CapacityLimiter] = WeakValueDictionary()
 
     def of(self, user: str) -> CapacityLimiter:
-        """The user's share; it lasts as long as the caller keeps it."""
+        """Return the user's share. It exists as long as the caller keeps it."""
         share = self._shares.get(user)
         if share is None:
             self._shares[user] = share = CapacityLimiter(self._share)
@@ -30,6 +30,6 @@ class UserShares:
 
     @asynccontextmanager
     async def hold(self, user: str) -> AsyncIterator[None]:
-        """Wait until the user's share and the whole have a place free, and have it."""
+        """Wait until the user's share and the whole have a free slot, and hold it."""
         async with self.of(user), self.places:
             yield
