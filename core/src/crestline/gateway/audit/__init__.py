@@ -1,4 +1,4 @@
-"""Who did what, when, and what was refused: a table that only grows, until its records are old enough to go."""
+"""The audit trail: an append-only table of changes and denials, from which expired records are deleted."""
 
 from crestline.gateway.audit.failures import FailedSignIns
 from crestline.gateway.audit.notes import note_target, set_principal

@@ -1,4 +1,4 @@
-"""Every request that changes something, and every denial, becomes a record before its answer leaves."""
+"""Records every request that changes something, and every denial, before the response is sent."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LONGEST_TEXT = 16 * 1024  # room for the ids of a large batch
 _LONGEST_NAME = 256
 _LONGEST_REASON = 1024
 _REFUSED = (401, 403, _TOO_MANY)
-"""statuses of a credential that was refused"""
+"""Statuses of a refused credential."""
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -63,7 +63,8 @@ class AuditMiddleware:
         client = scope.get("client")
         is_known = scope.get("user") is not None
         path: Mapping[str, Any] = scope.get("path_params") or {}
-        # Of a request whose credential was refused nothing is kept that its sender chose, but for the request id.
+        # Of a request with a refused credential, the record contains nothing that its sender chose, except the request
+        # id.
         record = AuditRecord(
             at=time.time(),
             request_id=str(scope.get("crestline_request_id", "")),
@@ -102,5 +103,5 @@ def _targets(scope: HTTPScope, path: Mapping[str, Any]) -> list[str]:
 
 
 def _clean(text: str, longest: int = _LONGEST_TEXT) -> str:
-    """Fit for any database: of bounded length, without NUL and lone surrogates."""
+    """Make a text fit for any database: of bounded length, without NUL and lone surrogates."""
     return text[:longest].encode("utf-8", "replace").decode().replace("\0", "\\0")

@@ -1,4 +1,4 @@
-"""Refused credentials: the first becomes a record, those like it within a minute become one more together."""
+"""Refused credentials: the first becomes a record, and similar ones within a minute become one more record together."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from crestline.gateway.audit.record import AuditRecord
 from crestline.gateway.audit.trail import AuditTrail
 
 _WINDOW = 60.0
-"""seconds"""
+"""Seconds for which similar refusals are combined."""
 _MOST_KINDS = 1000
 _MOST_ADDRESSES = 10_000
 _OTHERS = "others"
 
 
 class _Kind:
-    """Refusals that are alike, since the first of them was recorded."""
+    """Similar refusals since the first of them was recorded."""
 
     def __init__(self, ends: float) -> None:
         self.ends = ends
@@ -29,10 +29,10 @@ class _Kind:
 
 
 class FailedSignIns:
-    """The refused credentials of one gateway. It holds a bounded number of addresses and kinds of refusals."""
+    """The refused credentials of one gateway, with a bounded number of addresses and kinds of refusals."""
 
     def __init__(self, trail: AuditTrail, most: int = 30) -> None:
-        """`most`: failed sign-ins a minute from one address until it `is_limited`."""
+        """`most`: failed sign-ins per minute from one address before it is limited."""
         self._trail = trail
         self._most = most
         self._addresses: OrderedDict[str, tuple[float, int]] = OrderedDict()
@@ -40,7 +40,7 @@ class FailedSignIns:
         trail.before_sweep(self.flush)
 
     def retry_after(self, address: str) -> float | None:
-        """Seconds until further failures of an address count anew; None as long as it has few."""
+        """Return the seconds until an address can fail again; None if it is below the limit."""
         since, count = self._addresses.get(_network(address), (0.0, 0))
         left = since + _WINDOW - time.monotonic()
         return left if count > self._most and left > 0 else None
@@ -55,7 +55,7 @@ class FailedSignIns:
             self._addresses.popitem(last=False)
 
     async def record(self, record: AuditRecord) -> None:
-        """Store a refusal, or count it where one like it was stored less than a minute ago."""
+        """Store a refusal, or count it if a similar one was stored less than a minute ago."""
         key: tuple[str, ...] = (record.client_id, record.username, _network(record.address), record.action)
         now = time.monotonic()
         if key not in self._kinds and len(self._kinds) >= _MOST_KINDS:
@@ -71,7 +71,7 @@ class FailedSignIns:
         await self._trail.record(record)
 
     async def flush(self, *, all_kinds: bool = False) -> None:
-        """Store the numbers of kinds whose minute is over."""
+        """Store the counts of kinds whose minute is over."""
         now = time.monotonic()
         over = [(key, kind) for key, kind in self._kinds.items() if all_kinds or now >= kind.ends]
         for key, _ in over:
@@ -85,7 +85,7 @@ class FailedSignIns:
 
 
 def _network(address: str) -> str:
-    """The address, or the /64 network of an IPv6 address, which one machine may have whole."""
+    """Return the address, or the /64 network of an IPv6 address, which one machine may own as a whole."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

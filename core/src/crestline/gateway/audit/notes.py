@@ -1,4 +1,4 @@
-"""What routes and errors add to the ASGI scope of their request, for its audit record."""
+"""Details that routes and errors add to the ASGI scope of a request for its audit record."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from crestline.gateway.identity import Principal
 PRINCIPAL = "crestline_principal"
 TARGETS = "crestline_targets"
 REFUSAL = "crestline_refusal"
-"""key of an ASGI scope: the text of the error that is answered"""
+"""Key of an ASGI scope: the text of the error in the response."""
 LONGEST_PATH = 4096
 
 _PATH_FIELDS = {"path": "path", "targetPath": "target_path", "linkPath": "link_path"}
-"""on the wire, and of messages"""
+"""Names of fields in JSON bodies, and in messages."""
 
 
 def set_principal(scope: Any, principal: Principal) -> None:
-    """Say whom a refused credential speaks for."""
+    """Record the user of a refused credential."""
     scope[PRINCIPAL] = principal
 
 
 def note_target(scope: Any, *targets: str) -> None:
-    """Say what a request is about, beside what its URL says."""
+    """Record what a request concerns, in addition to its URL."""
     scope.setdefault(TARGETS, []).extend(targets)
 
 
 def note_paths(scope: Any, body: Any) -> None:
-    """As `note_target`, with the paths that a body, as JSON or as a message, names; nothing else of it is looked at."""
+    """As `note_target`, with the paths in a body (JSON or a message). The rest of the body is not read."""
     named = [
         body.get(field) if isinstance(body, dict) else getattr(body, name, None) for field, name in _PATH_FIELDS.items()
     ]

@@ -1,4 +1,4 @@
-"""One record, and the table of them."""
+"""An audit record, and the table of records."""
 
 from __future__ import annotations
 
@@ -23,46 +23,46 @@ audit_table = Table(
     Column("status", Integer, nullable=False),
     Column("reason", Text, nullable=False),
 )
-"""A trigger of the migrations keeps records from being changed."""
+"""A trigger of the migrations prevents changes of records."""
 
 
 class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What a user did or was refused. It holds no secret."""
+    """An action of a user, or its refusal. It contains no secret."""
 
     at: float
-    """seconds since the epoch"""
+    """Seconds since the epoch."""
     request_id: str
     username: str
-    """the POSIX user; empty where the credential names none"""
+    """The POSIX user; empty if the credential names none."""
     client_id: str
-    """OAuth2 client, or API key's id"""
+    """Id of the OAuth2 client or the API key."""
     via: str
-    """`token`, `api-key`, `client` (at the token endpoint) or `admin` (a command on the gateway's state directory)"""
+    """`token`, `api-key`, `client` (at the token endpoint) or `admin` (a command on the gateway's state directory)."""
     address: str
-    """network address of the client"""
+    """Network address of the client."""
     action: str
-    """method and route, such as `DELETE /compute/{system_name}/jobs/{job_id}`"""
+    """Method and route, such as `DELETE /compute/{system_name}/jobs/{job_id}`."""
     system: str
     target: str
-    """path, job id or key id"""
+    """Path, job id or key id."""
     status: int
-    """HTTP status of the answer; 499 if the client had closed the connection"""
+    """HTTP status of the response; 499 if the client had closed the connection."""
     reason: str = ""
-    """why the request was refused; empty if it was not"""
+    """Why the request was refused; otherwise empty."""
 
 
 class AuditQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Which records to read."""
+    """Filter of records."""
 
     since: float = 0.0
     username: str | None = None
     denied: bool = False
-    """only what was refused with 401 or 403"""
+    """Only requests refused with 401 or 403."""
     limit: int = 1000
-    """the latest so many"""
+    """Maximum number of records, the latest ones."""
 
     def select(self) -> Select[tuple[object, ...]]:
-        """In SQL, the latest first."""
+        """Return the SQL query, the latest records first."""
         query = select(audit_table).where(audit_table.c.at >= self.since)
         if self.username is not None:
             query = query.where(audit_table.c.username == self.username)

@@ -1,4 +1,4 @@
-"""Writes records, many in one transaction, and drops those that are too old."""
+"""Writes records, many in one transaction, and deletes expired ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from crestline.model import GatewayUnavailableError
 
 _RETRY = 1.0
 _PATIENCE = 1.0
-"""seconds that an answer is held back for its record to be stored"""
+"""Maximum seconds for which a response waits until its record is stored."""
 _SWEEP = 60.0
 _MOST_WAITING = 10_000
 _DAY = 86400
@@ -29,7 +29,7 @@ _log = logging.getLogger("crestline.audit")
 class AuditTrail:
     """The audit table of one store.
 
-    While the database does not answer, records go to the log, wait in memory, and are stored when it is back.
+    While the database does not respond, records are logged, wait in memory, and are stored later.
     """
 
     def __init__(self, store: Store, config: AuditConfig | None = None) -> None:
@@ -52,7 +52,7 @@ class AuditTrail:
             self._tasks.append(asyncio.create_task(work, name=name))
 
     async def stop(self) -> None:
-        """Store what waits, if that can be done now, and end."""
+        """Store the waiting records, if possible now, and stop."""
         if self._before_sweep is not None and self._tasks:
             await self._before_sweep(all_kinds=True)
         for task in self._tasks:
@@ -61,27 +61,28 @@ class AuditTrail:
         await self._flush()
 
     async def record(self, record: AuditRecord) -> None:
-        """Return when it is stored, or after a second at most."""
+        """Store a record. Returns when it is stored, or after a second at most."""
         stored = asyncio.get_running_loop().create_future()
         self._waiting.append((record, stored))
         self._some.set()
         await asyncio.wait([stored], timeout=_PATIENCE)
 
     async def write(self, records: Sequence[AuditRecord]) -> None:
-        """Store records, or raise what the database does."""
+        """Store records, or raise the error of the database."""
         await self._engine.change(insert(audit_table), [msgspec.structs.asdict(each) for each in records])
 
     async def read(self, query: AuditQuery) -> Sequence[AuditRecord]:
-        """Records, the oldest first."""
+        """Return records, the oldest first."""
         rows = await self._engine.rows(query.select())
         columns = [str(column.name) for column in audit_table.columns]
         return [msgspec.convert(dict(zip(columns, row, strict=True)), AuditRecord) for row in reversed(rows)]
 
     async def sweep(self) -> None:
-        """Drop what is older than the retention, and the oldest of what is more than the table may hold."""
+        """Delete expired records, and the oldest ones above the limit of the table."""
         async with self._engine.begin() as connection:
             await connection.execute(delete(audit_table).where(audit_table.c.at < time.time() - self._retention))
-            # Numbers ascend, and records go from the lowest on, so numbers that are far apart have records between.
+            # Numbers ascend, and the lowest are deleted first, so the difference of numbers bounds the number of
+            # records.
             highest = await connection.scalar(select(func.max(audit_table.c.number)))
             surplus = await connection.execute(
                 delete(audit_table).where(audit_table.c.number <= (highest or 0) - self._most)
@@ -106,7 +107,7 @@ class AuditTrail:
         except GatewayUnavailableError:
             self._tell(batch)
             return False
-        except SQLAlchemyError:  # a record that the database cannot hold must not keep the others out
+        except SQLAlchemyError:  # a record that the database cannot store must not block the others
             await self._write_each([record for record, _ in batch])
         del self._waiting[: len(batch)]
         for _, stored in batch:

@@ -1,4 +1,4 @@
-"""What a caller may do: scopes per part of the API, rules per system, OpenFGA."""
+"""Authorization: scopes per part of the API, rules per system, OpenFGA."""
 
 from crestline.gateway.authorization.authorization import Authorization
 from crestline.gateway.authorization.guard import required_scope

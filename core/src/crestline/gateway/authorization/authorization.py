@@ -1,4 +1,4 @@
-"""The decision: the credential's scopes, then the system's rules, then OpenFGA. All of them must agree."""
+"""The decision: the credential's scopes, the system's rules, and OpenFGA must all allow the request."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from crestline.model import PermissionDeniedError
 
 
 class MissingScopeError(PermissionDeniedError):
-    """The credential itself does not allow it.
+    """The credential lacks a scope.
 
     Attributes:
-        scope: the one that it lacks.
+        scope: the missing scope.
     """
 
     def __init__(self, caller: Principal, scope: str) -> None:
@@ -24,23 +24,24 @@ class MissingScopeError(PermissionDeniedError):
 
 
 class Authorization:
-    """Decides what each caller may do on the systems of one gateway."""
+    """Decides what each caller can do on the systems of one gateway."""
 
     def __init__(self, rules: Mapping[str, Sequence[AccessRule]], openfga: OpenFga | None = None) -> None:
-        """`rules`: those of each system, by its name; a system without rules is open to all who are known."""
+        """`rules`: the rules of each system by its name. A system without rules is open to all authenticated users."""
         self._rules = rules
         self._openfga = openfga
 
     async def check(self, caller: Principal, scope: str, system: str | None) -> None:
-        """Let the caller pass.
+        """Check the permission of a caller.
 
         Args:
-            scope: what the request needs.
-            system: the name of the system that it is about, if it is about one.
+            caller: the caller.
+            scope: the scope that the request needs.
+            system: name of the system that the request concerns; None: no system.
 
         Raises:
-            PermissionDeniedError: the caller may not.
-            GatewayUnavailableError: OpenFGA, which must be asked, gives no answer.
+            PermissionDeniedError: the request is not allowed.
+            GatewayUnavailableError: OpenFGA, which must be asked, does not respond.
         """
         if scope not in caller.scopes:
             raise MissingScopeError(caller, scope)
@@ -59,7 +60,7 @@ class Authorization:
 
 
 def _allowed(rules: Sequence[AccessRule], caller: Principal, scope: str) -> bool:
-    """Whether one of the rules allows it; without rules, every user may."""
+    """Whether one of the rules allows the request. Without rules, every user is allowed."""
     return not rules or any((rule.scopes is None or scope in rule.scopes) and _names(rule, caller) for rule in rules)
 
 

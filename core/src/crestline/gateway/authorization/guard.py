@@ -1,4 +1,4 @@
-"""What each route asks for."""
+"""Checks the permission that each route requires."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any
 
 
 def required_scope(method: str, opt: dict[str, Any]) -> str:
-    """The scope that a route needs: its own `scope`, or else `area` and whether its method changes anything.
+    """Return the scope that a route requires: its own `scope`, or its `area` with the kind of its method.
 
     Raises:
-        KeyError: the route says neither.
+        KeyError: the route has neither.
     """
     own: str | None = opt.get("scope")
     return own or f"{opt['area']}:{'read' if method in ('GET', 'HEAD') else 'write'}"

@@ -1,4 +1,4 @@
-"""OpenFGA, a server that knows who is related to what: `POST /stores/{store_id}/check` of its HTTP API."""
+"""OpenFGA, a server of relations between users and objects: `POST /stores/{store_id}/check` of its HTTP API."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from crestline.single_flight import SingleFlight
 
 _CACHE_SIZE = 10_000
 _PLAIN = re.compile(r"[^\s:#*]+")
-"""a name that means itself in OpenFGA, neither everybody nor the members of something"""
+"""A name without a special meaning in OpenFGA, such as all users or the members of a group."""
 
 _log = logging.getLogger("crestline.authorization")
 
@@ -61,7 +61,7 @@ class OpenFga:
         return await self._answers.get((username, system), lambda: self._ask(username, system))
 
     async def close(self) -> None:
-        """Close connections, once the questions that are asked already have their answers."""
+        """Close connections after the pending queries have their answers."""
         await self._answers.drain()
         await self._client.aclose()
 

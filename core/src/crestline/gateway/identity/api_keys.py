@@ -1,7 +1,7 @@
-"""API keys: random, stored as hashes, scoped, expiring, revocable.
+"""API keys: random, stored as hashes, with scopes and an expiry, revocable.
 
-A key is `crk_<id>_<secret>`. What the store says of it is remembered, so that a request costs no look-up; once a second
-at most the store is asked which keys were revoked, by whichever replica.
+A key is `crk_<id>_<secret>`. Verified keys are cached, so that a request needs no query. At most once per second, the
+store is asked for the keys that any replica has revoked.
 """
 
 from __future__ import annotations
@@ -43,21 +43,22 @@ _keys = Table(
     Column("expires", Float, nullable=False),
     Column("last_used", Float),
     Column("revoked", Float, index=True),
-    Column("client_id", String),  # the OAuth2 client that made it, itself or by another key; None: an earlier version
-    Column("parent", String, index=True),  # the key that made it
-    Column("issuer", String),  # of the token that made it; empty: the operator; None: an earlier version
+    # the OAuth2 client that created it, directly or by another key; None: an earlier version
+    Column("client_id", String),
+    Column("parent", String, index=True),  # the key that created it
+    Column("issuer", String),  # of the token that created it; empty: the operator; None: an earlier version
 )
 
 MOST_PER_USER = 100
 
 _FORM = re.compile(rf"{API_KEY_PREFIX}([0-9a-f]{{12}})_[A-Za-z0-9_-]{{43}}")
 _CHECK = 1.0
-"""seconds between two looks at what was revoked"""
+"""Seconds between two queries for revoked keys."""
 _SKEW = 60.0
-"""seconds that the clocks of two replicas may differ"""
+"""Maximum difference of the replicas' clocks in seconds."""
 _NOTE_USE = 60.0
 _KEPT = 30 * 86400
-"""seconds that an expired key is remembered, to tell its use from that of an unknown key"""
+"""Seconds for which an expired key is kept, to distinguish its use from that of an unknown key."""
 _CACHE_SIZE = 10_000
 _KEYS_SCOPES = frozenset({"keys:read", "keys:write"})
 
@@ -75,7 +76,7 @@ class ApiKeys:
         max_lifetime: int = 366 * 86400,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`lifetime`, `max_lifetime`: seconds, where a request names none, and at most."""
+        """`lifetime`, `max_lifetime`: default and maximum lifetime in seconds."""
         self._engine = store.engine
         self._lifetime = lifetime
         self._max_lifetime = max_lifetime
@@ -90,10 +91,10 @@ class ApiKeys:
     async def create(
         self, owner: Principal, name: str, scopes: Sequence[Scope] | None = None, expires_in: int | None = None
     ) -> NewApiKey:
-        """A new key, which may no more than `owner` and, where that is an API key, lives no longer.
+        """Create a key with at most the scopes of `owner`. If the owner is an API key, the new key does not outlive it.
 
         Raises:
-            InvalidRequestError: it would live too long, or have no scope.
+            InvalidRequestError: the lifetime is too long, or the key has no scope.
             PermissionDeniedError: the owner lacks one of the scopes.
             ConflictError: the user has too many keys.
         """
@@ -135,20 +136,21 @@ class ApiKeys:
         return NewApiKey(**{field: getattr(info, field) for field in info.__struct_fields__}, secret=secret)
 
     async def list(self, username: str | None = None) -> list[ApiKeyInfo]:
-        """The keys of a user, or of all, that were not revoked, the newest first."""
+        """Return the keys of a user, or of all users, that were not revoked, the newest first."""
         query = select(_keys).where(_keys.c.revoked.is_(None)).order_by(_keys.c.created.desc(), _keys.c.key_id)
         if username is not None:
             query = query.where(_keys.c.username == username)
         return [_info(row._mapping) for row in await self._engine.rows(query)]
 
     async def revoke(self, key_id: str, username: str | None = None) -> None:
-        """End a key, and the keys that were made with it, at once here and within about a second in other replicas.
+        """Revoke a key and the keys that it created, immediately here and within about a second in other replicas.
 
         Args:
-            username: whose it must be.
+            key_id: id of the key.
+            username: required owner of the key; None: any.
 
         Raises:
-            NotFoundError: there is none of that id that is alive and that user's.
+            NotFoundError: the user has no valid key with this id.
         """
         mine = (_keys.c.key_id == key_id) & _keys.c.revoked.is_(None)
         if username is not None:
@@ -160,9 +162,9 @@ class ApiKeys:
         self._forget(revoked)
 
     async def revoke_of_client(self, client_id: str, username: str) -> int:
-        """End the keys that a client of the built-in issuer made for its user, and say how many.
+        """Revoke the keys that a client of the built-in issuer created for its user, and return their number.
 
-        Keys of which an earlier version did not store the client count as made by any client of the user.
+        Keys of which an earlier version did not store the client count as created by any client of the user.
         """
         by_client = _keys.c.client_id.is_(None) | (_keys.c.client_id == client_id)
         async with self._engine.begin() as connection:
@@ -179,11 +181,11 @@ class ApiKeys:
         return revoked
 
     async def verify(self, key: str) -> Principal:
-        """Whom `key` speaks for.
+        """Return the caller for `key`.
 
         Raises:
-            AuthenticationError: it is not a key; InvalidCredentialError: it has expired or was revoked.
-            GatewayUnavailableError: the store does not answer.
+            AuthenticationError: the key is invalid; InvalidCredentialError: it has expired or was revoked.
+            GatewayUnavailableError: the store does not respond.
         """
         digest = _hash(key)
         if time.monotonic() - self._checked > _CHECK:
@@ -199,10 +201,10 @@ class ApiKeys:
         return caller
 
     async def check(self, caller: Principal) -> None:
-        """Refuse what was begun with a key that was revoked.
+        """Refuse the continuation of a request whose key was revoked.
 
         Raises:
-            InvalidCredentialError: it was.
+            InvalidCredentialError: the key was revoked.
         """
         alive = (_keys.c.key_id == caller.client_id) & _keys.c.revoked.is_(None)
         if await self._engine.row(select(_keys.c.key_id).where(alive)) is None:
@@ -212,7 +214,7 @@ class ApiKeys:
         row = None
         if (form := _FORM.fullmatch(key)) is not None:
             row = await self._engine.row(select(_keys).where(_keys.c.key_id == form[1]))
-        # The digest of 256 random bits may be compared in any way: its bytes tell nothing of the key.
+        # Any comparison of the digest of 256 random bits is safe, because its bytes reveal nothing about the key.
         if row is None or row.hash != digest.hex():
             raise AuthenticationError("The API key is not valid", hint="Send a key of this gateway, whole.")
         caller = Principal(
@@ -233,7 +235,7 @@ class ApiKeys:
         return caller
 
     async def _look_for_revoked_once(self) -> None:
-        """For all requests that wait for it, also where it fails: they would otherwise wait for it in turn."""
+        """Query once for all waiting requests, also after a failure. Otherwise each of them would query in turn."""
         if time.monotonic() - self._checked <= _CHECK:
             return
         if self._failure is not None and time.monotonic() - self._failed <= _CHECK:
@@ -257,7 +259,7 @@ class ApiKeys:
         used, self._used, self._noted = self._used, set(), time.monotonic()
         try:
             await self._engine.change(update(_keys).where(_keys.c.key_id.in_(used)).values(last_used=now))
-        except GatewayUnavailableError as error:  # reads still work on a full disk, and so does the key
+        except GatewayUnavailableError as error:  # on a full disk, reads still work, and so does the key
             _log.warning("the use of API keys could not be noted: %s", error)
 
     def _forget(self, key_ids: set[str]) -> None:
@@ -290,5 +292,5 @@ def _info(row: object) -> ApiKeyInfo:
 
 
 def _hash(key: str) -> bytes:
-    # A key is 256 random bits, so a plain digest is as good as a slow one.
+    # A key has 256 random bits, so a fast digest is as good as a slow one.
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()

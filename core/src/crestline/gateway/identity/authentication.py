@@ -1,4 +1,4 @@
-"""From the headers of a request to its caller."""
+"""Authenticates a request by its headers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from crestline.wire.extensions import API_KEY_HEADER, API_KEY_PREFIX
 
 
 class Authenticator:
-    """Takes an access token as Bearer, and an API key as Bearer or in a header of its own."""
+    """Accepts an access token as Bearer, and an API key as Bearer or in its own header."""
 
     def __init__(self, tokens: TokenVerifier, keys: ApiKeys, key_users: KeyUsers) -> None:
         self.tokens = tokens
@@ -21,12 +21,12 @@ class Authenticator:
         self._key_users = key_users
 
     async def authenticate(self, headers: Mapping[str, str]) -> Principal:
-        """The caller; an access token is put into `caller_token`.
+        """Return the caller, and store an access token in `caller_token`.
 
         Raises:
             AuthenticationError: the credential is missing or invalid.
             DeniedUserError: the configuration of the identity provider excludes its user.
-            GatewayUnavailableError: it cannot be checked at present.
+            GatewayUnavailableError: the credential cannot be checked at present.
         """
         scheme, _, credential = headers.get("authorization", "").partition(" ")
         credential = credential.strip()
@@ -45,14 +45,14 @@ class Authenticator:
         return caller
 
     async def check(self, caller: Principal) -> Principal:
-        """Check that the caller of an earlier request could still use the same credential; returns the caller.
+        """Check that the caller of an earlier request could still use the same credential, and return the caller.
 
-        A credential that has expired since is not refused.
+        A credential that has expired since is accepted.
 
         Raises:
             InvalidCredentialError: the credential was revoked, or its client or provider removed.
             DeniedUserError: the configuration of the identity provider excludes its user.
-            GatewayUnavailableError: it cannot be checked at present.
+            GatewayUnavailableError: the credential cannot be checked at present.
         """
         if caller.via == "api-key":
             await self._keys.check(caller)

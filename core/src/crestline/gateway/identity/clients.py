@@ -1,4 +1,4 @@
-"""The built-in issuer's clients, refresh tokens and sign-in codes; only hashes of secrets are stored."""
+"""The built-in issuer's clients, refresh tokens and sign-in codes. Only hashes of secrets are stored."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from crestline.model import ConflictError, GatewayUnavailableError, NotFoundErro
 from crestline.wire.extensions import SCOPES
 
 _CHECK = 1.0
-"""seconds between two looks at which clients there are"""
+"""Seconds between two queries for the existing clients."""
 
 _log = logging.getLogger("crestline.identity")
 
@@ -39,7 +39,7 @@ _client_scopes = Table(
     Column("client_id", String, primary_key=True),
     Column("scope", String, primary_key=True),
 )
-"""what a client is limited to; one without rows may have all scopes"""
+"""Scopes of a limited client. A client without rows can have all scopes."""
 
 _refresh_tokens = Table(
     "refresh_tokens",
@@ -47,7 +47,7 @@ _refresh_tokens = Table(
     Column("token_hash", String, primary_key=True),
     Column("client_id", String, nullable=False),
     Column("expires", Float, nullable=False),
-    Column("scope", Text),  # as it was granted; None in tokens of earlier versions: all that the client has
+    Column("scope", Text),  # as granted; None in tokens of earlier versions: all scopes of the client
 )
 
 _sign_in_codes = Table(
@@ -77,7 +77,7 @@ class Clients:
         self._engine = store.engine
 
     async def exists(self, client_id: str) -> bool:
-        """Whether there is such a client."""
+        """Whether the client exists."""
         return await self._engine.row(select(_clients.c.client_id).where(_clients.c.client_id == client_id)) is not None
 
     async def add(
@@ -89,13 +89,15 @@ class Clients:
         *,
         replace: bool = False,
     ) -> str:
-        """Register a client and return its secret (192 random bits where none is given).
+        """Register a client and return its secret (192 random bits unless given).
 
         Args:
-            replace: take the place of one of the same id.
+            client: the client.
+            secret: its secret; None: a random one.
+            replace: replace an existing client with the same id.
 
         Raises:
-            ConflictError: there is a client of that id.
+            ConflictError: the client exists.
         """
         secret = secret or secrets.token_urlsafe(24)
         limits = [] if set(scopes) >= SCOPES else [{"client_id": client_id, "scope": each} for each in scopes]
@@ -120,10 +122,10 @@ class Clients:
         return [Client(row.client_id, row.username, _scopes(row.client_id, limits)) for row in rows]
 
     async def remove(self, client_id: str) -> None:
-        """Forget a client and its refresh tokens. See `ApiKeys.revoke_of_client` for its API keys.
+        """Remove a client and its refresh tokens. See `ApiKeys.revoke_of_client` for its API keys.
 
         Raises:
-            NotFoundError: there is none.
+            NotFoundError: the client does not exist.
         """
         async with self._engine.begin() as connection:
             done = await connection.execute(delete(_clients).where(_clients.c.client_id == client_id))
@@ -133,10 +135,10 @@ class Clients:
             raise NotFoundError(f"Unknown client {client_id!r}.", hint="List them for their ids.")
 
     async def authenticate(self, client_id: str, secret: str) -> Client | None:
-        """The client, None where id or secret is wrong."""
+        """Return the client, or None if id or secret is wrong."""
         row = await self._engine.row(select(_clients).where(_clients.c.client_id == client_id))
         limits = await self._engine.rows(select(_client_scopes).where(_client_scopes.c.client_id == client_id))
-        # An absent client costs the same comparison as a wrong secret.
+        # An unknown client takes as long as a wrong secret.
         matches = hmac.compare_digest(row.secret_hash if row else _hash(""), _hash(secret))
         return Client(row.client_id, row.username, _scopes(row.client_id, limits)) if row and matches else None
 
@@ -144,7 +146,7 @@ class Clients:
         return next((each for each in await self.list() if each.client_id == client_id), None)
 
     async def new_refresh_token(self, client: Client, lifetime: int, scope: str) -> str:
-        """A refresh token that lives `lifetime` seconds, works once and grants `scope`."""
+        """Create a refresh token that is valid for `lifetime` seconds, can be used once and grants `scope`."""
         token = secrets.token_urlsafe(32)
         async with self._engine.begin() as connection:
             await connection.execute(delete(_refresh_tokens).where(_refresh_tokens.c.expires < time.time()))
@@ -156,7 +158,7 @@ class Clients:
         return token
 
     async def refresh_scope(self, client: Client, token: str) -> str | None:
-        """The scope that a refresh token of the client grants; None where it does not say, or is not there."""
+        """Return the scope that a refresh token of the client grants; None if it has none stored, or does not exist."""
         query = select(_refresh_tokens.c.scope).where(
             _refresh_tokens.c.token_hash == _hash(token), _refresh_tokens.c.client_id == client.client_id
         )
@@ -164,7 +166,7 @@ class Clients:
         return None if row is None else row.scope
 
     async def use_refresh_token(self, client: Client, token: str) -> bool:
-        """Use up a refresh token; False where it is unknown, used, expired or another client's."""
+        """Use up a refresh token; return False if it is unknown, used, expired or another client's."""
         it = (
             _refresh_tokens.c.token_hash == _hash(token),
             _refresh_tokens.c.client_id == client.client_id,
@@ -173,7 +175,7 @@ class Clients:
         return bool(await self._engine.change(delete(_refresh_tokens).where(*it)))
 
     async def new_sign_in_code(self, client_id: str) -> str:
-        """A code that signs a browser in as the client, once, within `SIGN_IN_CODE_LIFETIME`.
+        """Create a code that signs a browser in as the client, once, within `SIGN_IN_CODE_LIFETIME`.
 
         Raises:
             NotFoundError: the client does not exist.
@@ -191,7 +193,7 @@ class Clients:
         return code
 
     async def use_sign_in_code(self, code: str) -> Client | None:
-        """Use up a sign-in code; its client, or None if the code is unknown, used or expired."""
+        """Use up a sign-in code and return its client, or None if the code is unknown, used or expired."""
         which = (_sign_in_codes.c.code_hash == _hash(code)) & (_sign_in_codes.c.expires >= time.time())
         async with self._engine.begin() as connection:
             client_id = await connection.scalar(select(_sign_in_codes.c.client_id).where(which))
@@ -200,7 +202,8 @@ class Clients:
 
 
 class ActiveClients:
-    """Which clients there are, asked of the store once a second at most, so that a removal ends access tokens."""
+    """The existing clients, read from the store at most once per second, so that removing a client ends its access
+    tokens."""
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
@@ -209,12 +212,12 @@ class ActiveClients:
         self._lock = asyncio.Lock()
 
     async def check(self, caller: Principal) -> None:
-        """Let the token of a client pass.
+        """Check that the client of a token still exists.
 
-        While the store does not answer, what it said last counts.
+        While the store does not respond, its last answer counts.
 
         Raises:
-            InvalidCredentialError: the client was removed, or is another user's now.
+            InvalidCredentialError: the client was removed, or now belongs to another user.
         """
         users = await self._current(caller.client_id)
         if users is not None and users.get(caller.client_id) != caller.username:
@@ -223,20 +226,20 @@ class ActiveClients:
             )
 
     async def made(self, caller: Principal) -> bool:
-        """Whether one of them made the caller's API key, for its own user.
+        """Whether one of them created the caller's API key, for its own user.
 
         Raises:
-            GatewayUnavailableError: the store has not answered yet.
+            GatewayUnavailableError: the store has not responded yet.
         """
         users = await self._current()
         if users is None:
             raise GatewayUnavailableError("The store does not answer.", hint="Try again soon.", retry_after=1)
-        if caller.created_by is None:  # an earlier version made it
+        if caller.created_by is None:  # an earlier version created it
             return caller.username in users.values()
         return users.get(caller.created_by) == caller.username
 
     async def _current(self, wanted: str | None = None) -> dict[str, str] | None:
-        """The user of each client, asked for anew where `wanted` is not known; None: the store has not answered yet."""
+        """Return the user of each client, read again if `wanted` is unknown; None: the store has not responded yet."""
 
         def is_known() -> bool:
             if time.monotonic() - self._checked > _CHECK:
@@ -258,12 +261,12 @@ class ActiveClients:
 
 
 def sign_in_link(public_url: str, code: str) -> str:
-    """The address of the gateway's page with a sign-in code. Browsers send nothing of what stands behind the `#`."""
+    """Return the address of the gateway's page with a sign-in code. Browsers never send the part after `#`."""
     return f"{public_url}/#/sign-in/{code}"
 
 
 def _hash(secret: str) -> str:
-    # The secrets are random and long, so a plain digest is as good as a slow one.
+    # The secrets are random and long, so a fast digest is as good as a slow one.
     return hashlib.sha256(secret.encode()).hexdigest()
 
 

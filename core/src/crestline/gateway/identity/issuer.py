@@ -1,4 +1,4 @@
-"""The built-in OAuth2 issuer: client credentials (RFC 6749, 4.4) and refresh (6)."""
+"""The built-in OAuth2 issuer: client credentials (RFC 6749, section 4.4) and refresh (section 6)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from crestline.wire.extensions import SCOPES
 
 
 class TokenAnswer(Message, rename=None, omit_defaults=True):
-    """RFC 6749, 5.1; `expires_in` in seconds."""
+    """Answer of the token endpoint (RFC 6749, section 5.1); `expires_in` in seconds."""
 
     access_token: str
     token_type: str
@@ -52,7 +52,7 @@ class Issuer:
         self._config = config
 
     async def knows(self, client_id: str) -> bool:
-        """Whether there is such a client."""
+        """Whether the client exists."""
         return await self._clients.exists(client_id)
 
     async def grant(self, form: dict[str, str], client_id: str, client_secret: str) -> TokenAnswer:
@@ -69,7 +69,7 @@ class Issuer:
         match form.get("grant_type"):
             case "client_credentials":
                 scope = _granted(client, asked)
-                # Only clients that ask for offline access get a refresh token: the others hold the secret anyway.
+                # Only clients that ask for offline access get a refresh token, because clients hold the secret anyway.
                 is_offline = "offline_access" in scope.split()
                 return await self._answer(client, scope, refresh_scope=scope if is_offline else None)
             case "refresh_token":
@@ -110,9 +110,9 @@ class Issuer:
 
 
 def _granted(client: Client, asked: str) -> str:
-    """The scope of a token: what is asked for of our own scopes, or else all that the client has.
+    """Return the scope of a token: the requested ones of our own scopes, or all scopes of the client.
 
-    Scopes of others, such as `openid` or `firecrest`, mean nothing here and are echoed, as clients expect.
+    Scopes of other systems, such as `openid` or `firecrest`, have no meaning here and are echoed, as clients expect.
     """
     words = asked.split()
     ours = SCOPES.intersection(words)
@@ -122,9 +122,9 @@ def _granted(client: Client, asked: str) -> str:
 
 
 def _refreshed(client: Client, granted: str, asked: str) -> str:
-    """The scope of a refreshed token: as it was granted, or the part of that which is asked for (RFC 6749, 6).
+    """Return the scope of a refreshed token: as granted, or the requested part of it (RFC 6749, section 6).
 
-    Scopes that the client has lost meanwhile are left out.
+    It excludes scopes that the client has lost meanwhile.
     """
     ours = SCOPES.intersection(granted.split()) & client.scopes
     words = asked.split() or [each for each in granted.split() if each not in SCOPES]

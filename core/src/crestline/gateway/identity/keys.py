@@ -1,4 +1,4 @@
-"""Keys that sign tokens: the built-in issuer's own, and where to find those that verify."""
+"""Keys of token issuers: the built-in issuer's signing key, and sources of public keys."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from crestline.gateway.state_directory import StateDirectory
 
 
 class KeySource(Protocol):
-    """Where the public keys of an issuer come from."""
+    """A source of an issuer's public keys."""
 
     async def keys(self, kid: str | None) -> KeySet:
-        """The keys, the one called `kid` among them if the issuer has it.
+        """Return the keys, including the one with id `kid` if the issuer has it.
 
         Raises:
-            GatewayUnavailableError: they cannot be had at present.
+            GatewayUnavailableError: the keys cannot be fetched at present.
         """
 
     def current(self) -> KeySet | None:
-        """Return the keys of the last fetch, a new object whenever they may have changed; does not wait."""
+        """Return the keys of the last fetch without waiting; a new object whenever they may have changed."""
 
 
 class OwnKeys:
@@ -32,7 +32,7 @@ class OwnKeys:
         self._keys = KeySet([key])
 
     async def keys(self, kid: str | None) -> KeySet:
-        """Return the issuer's one key, whatever `kid` is."""
+        """Return the issuer's one key for any `kid`."""
         return self._keys
 
     def current(self) -> KeySet:
@@ -40,7 +40,7 @@ class OwnKeys:
 
 
 def signing_key(state_dir: StateDirectory) -> RSAKey:
-    """The state directory's RSA key, made at first use; its `kid` is the RFC 7638 thumbprint."""
+    """Return the state directory's RSA key, created at first use. Its `kid` is the RFC 7638 thumbprint."""
 
     def make() -> bytes:
         key = RSAKey.generate_key(2048, {"use": "sig", "alg": "RS256"}, private=True)
@@ -60,5 +60,5 @@ def signing_key(state_dir: StateDirectory) -> RSAKey:
 
 
 def public_keys(key: RSAKey) -> dict[str, object]:
-    """The JWKS document (RFC 7517) of `key`."""
+    """Return the JWKS document (RFC 7517) of `key`."""
     return KeySet([key]).as_dict(private=False)  # type: ignore[return-value]

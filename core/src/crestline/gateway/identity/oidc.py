@@ -1,4 +1,4 @@
-"""The keys of an OpenID Connect provider, found by discovery and fetched again when it rotates them."""
+"""The keys of an OpenID Connect provider, found by discovery and fetched again when the provider rotates them."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from crestline.plain_http import check_url
 _log = logging.getLogger("crestline.identity")
 
 _FAILURES = (httpx.HTTPError, httpx.InvalidURL, OSError, CrestlineError, ValueError)
-"""of a fetch; a TimeoutError is an OSError"""
+"""Errors of a fetch; a TimeoutError is an OSError."""
 _MAX_DOCUMENT = 256 * 1024
-"""bytes of a discovery document, and of a set of keys"""
+"""Maximum size in bytes of a discovery document, and of a set of keys."""
 _REFRESH = 3600.0
-"""seconds after which keys are fetched again: a provider may have withdrawn one"""
+"""Seconds after which keys are fetched again, because a provider may have withdrawn one."""
 _PAUSE = 5.0
-"""seconds between two fetches that unknown key ids ask for, so that forged tokens cause no flood"""
+"""Minimum seconds between two fetches for unknown key ids, so that forged tokens cause few of them."""
 _RETRY = 1.0
-"""seconds after a failed fetch until the next one; requests that need it meanwhile fail at once"""
+"""Seconds after a failed fetch until the next one. Requests that need it meanwhile fail immediately."""
 
 
 class Discovery(msgspec.Struct):
-    """What is read of a discovery document."""
+    """The used fields of a discovery document."""
 
     issuer: str
     jwks_uri: str
@@ -44,7 +44,7 @@ class _Keys(msgspec.Struct):
 class ProviderKeys:
     """The JWKS of one provider.
 
-    Known keys stay valid while the provider is away, and are renewed in the background.
+    Known keys stay valid while the provider does not respond, and are renewed in the background.
     """
 
     def __init__(self, issuer: str, *, timeout: float = 3.0, ca_file: str | None = None) -> None:
@@ -59,7 +59,7 @@ class ProviderKeys:
         self._renewal: asyncio.Task[None] | None = None
 
     async def keys(self, kid: str | None) -> KeySet:
-        """See `KeySource`; an unknown `kid` makes it look for new keys."""
+        """See `KeySource`. For an unknown `kid` it fetches the keys again."""
         if self._keys is None or kid not in self._names:
             async with self._lock:
                 if self._keys is None or kid not in self._names:
@@ -70,7 +70,7 @@ class ProviderKeys:
         return self._keys
 
     def current(self) -> KeySet | None:
-        """See `KeySource`; begins to renew them where it is time to."""
+        """See `KeySource`. Starts a renewal when it is due."""
         if self._keys is not None and self._is_due() and not self._lock.locked():
             self._renewal = asyncio.create_task(self._renew(), name="identity provider's keys")
         return self._keys
@@ -82,7 +82,7 @@ class ProviderKeys:
     async def _look(self) -> None:
         now = time.monotonic()
         if now - self._fetched < _PAUSE:
-            return  # it was told just now, and has no such key
+            return  # fetched just now, without such a key
         if now - self._failed < _RETRY:
             raise self._away()
         await self._try()
@@ -101,7 +101,8 @@ class ProviderKeys:
             self._failed = time.monotonic()
 
     async def _fetch(self) -> None:
-        """OpenID Connect Discovery 1.0, section 4, then the document at `jwks_uri` (RFC 7517)."""
+        """Fetch the discovery document (OpenID Connect Discovery 1.0, section 4), then the document at `jwks_uri`
+        (RFC 7517)."""
         client = BoundedClient(
             limit=_MAX_DOCUMENT, seconds=self._timeout, verify=ssl.create_default_context(cafile=self.ca_file)
         )
@@ -124,13 +125,13 @@ class ProviderKeys:
 
 
 def read_keys(content: bytes) -> KeySet:
-    """A set of keys (RFC 7517, section 5).
+    """Parse a set of keys (RFC 7517, section 5).
 
     Raises:
-        ValueError: it is not one.
+        ValueError: malformed set of keys.
     """
     document = decode(content, _Keys)
     try:
         return KeySet.import_key_set({"keys": document.keys})
-    except Exception as error:  # of any kind: it expects a set of keys
+    except Exception as error:  # the library raises errors of any kind for malformed input
         raise ValueError(f"its keys cannot be read: {error!r}"[:200]) from None

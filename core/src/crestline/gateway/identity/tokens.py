@@ -21,8 +21,8 @@ from crestline.wire.extensions import SCOPES
 _HINT = "Ask the token endpoint for a new one."
 _CACHE_SIZE = 10_000
 _SKEW = 60
-"""seconds that an issuer's clock may be ahead; the expiry is checked without it"""
-# Asymmetric ones alone: with a shared secret a public key could be passed off as one.
+"""Seconds that an issuer's clock may be ahead. The expiry is checked without it."""
+# Asymmetric algorithms only: with a shared secret, a public key could be used as one.
 _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"]
 
 
@@ -30,24 +30,24 @@ class TrustedIssuer(msgspec.Struct, frozen=True, kw_only=True):
     """An issuer whose tokens the gateway accepts."""
 
     name: str
-    """the claim `iss`"""
+    """Value of the claim `iss`."""
     audience: str
-    """one of the claim `aud`"""
+    """Required value of the claim `aud`."""
     keys: KeySource
     username_claim: str = "preferred_username"
-    """holds the POSIX user on the systems"""
+    """Claim with the POSIX user on the systems."""
     groups_claim: str | None = None
-    """holds the user's groups, a list; a dot leads into an object, as in `realm_access.roles`"""
+    """Claim with the list of the user's groups. A dot leads into an object, as in `realm_access.roles`."""
     users: UserPolicy | None = None
-    """which users it may name; None: any"""
+    """Users that it can name; None: any."""
     check: Callable[[Principal], Awaitable[None]] | None = None
-    """asked at each use of a token whether it still counts"""
+    """Called at each use of a token to check that it is still valid."""
     scopes: Mapping[str, Collection[str]] | None = None
-    """our scopes by scope of the issuer, besides those with our names; None: a token grants every scope"""
+    """Our scopes by scope of the issuer, besides those with our names; None: a token grants every scope."""
 
 
 class _Verified(NamedTuple):
-    """A token that was found good, and by which keys."""
+    """A verified token and the keys that verified it."""
 
     caller: Principal
     source: KeySource
@@ -56,16 +56,17 @@ class _Verified(NamedTuple):
 
 
 class TokenVerifier:
-    """Checks signature, algorithm, issuer, audience and life of a JWT and says whom it speaks for.
+    """Verifies signature, algorithm, issuer, audience and lifetime of a JWT and returns its identity.
 
-    What a token says is remembered, since a client sends the same one many times: until it expires, or its issuer's
-    keys are others, since the key that signed it may have been withdrawn.
+    The content of a verified token is cached, because a client sends the same one many times: until it expires, or the
+    keys
+    of its issuer change, because the key that signed it may have been withdrawn.
     """
 
     def __init__(
         self, issuers: list[TrustedIssuer], *, min_ttl: int = 30, clock: Callable[[], float] = time.time
     ) -> None:
-        """`min_ttl`: seconds that a token must still live, as FirecREST's `min_token_ttl`."""
+        """`min_ttl`: minimum remaining lifetime of a token in seconds, as FirecREST's `min_token_ttl`."""
         self._issuers: Mapping[str, TrustedIssuer] = {issuer.name: issuer for issuer in issuers}
         self._min_ttl = min_ttl
         self._clock = clock
@@ -73,17 +74,17 @@ class TokenVerifier:
 
     @property
     def key_sources(self) -> dict[str, KeySource]:
-        """Where the keys of each issuer come from, by its name."""
+        """Return the source of keys of each issuer by its name."""
         return {name: issuer.keys for name, issuer in self._issuers.items()}
 
     async def verify(self, token: str) -> Principal:
-        """Whom `token` speaks for.
+        """Return the caller for `token`.
 
         Raises:
-            AuthenticationError: with FirecREST's texts; InvalidCredentialError where the signature is good.
-            DeniedUserError: the token names a user that its issuer may not name.
-            InvalidRequestError: the token is good and names no user.
-            GatewayUnavailableError: the issuer's keys cannot be had at present.
+            AuthenticationError: with FirecREST's texts; InvalidCredentialError if the signature is valid.
+            DeniedUserError: the issuer cannot name this user.
+            InvalidRequestError: the token is valid but names no user.
+            GatewayUnavailableError: the issuer's keys cannot be fetched at present.
         """
         digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
         known = self._known.get(digest)
@@ -107,11 +108,11 @@ class TokenVerifier:
         return caller
 
     async def check(self, caller: Principal) -> Principal:
-        """The caller of an earlier request, with the smallest uid that the user may have on a system now.
+        """Return the caller of an earlier request, with the current minimum uid of the user.
 
         Raises:
-            InvalidCredentialError: the client was removed, or the issuer from the configuration.
-            DeniedUserError: the issuer may not name the user.
+            InvalidCredentialError: the client was removed, or the issuer was removed from the configuration.
+            DeniedUserError: the issuer cannot name the user.
         """
         issuer = self._issuers.get(caller.issuer or "")
         if issuer is None:
@@ -162,7 +163,7 @@ class TokenVerifier:
 
 
 def _principal(issuer: TrustedIssuer, claims: Mapping[str, Any]) -> Principal:
-    """Whom the claims speak for; without a user where they name none."""
+    """Return the identity of the claims, without a user if they name none."""
     username = claims.get(issuer.username_claim)
     username = username if isinstance(username, str) else ""
     client = claims.get("azp") or claims.get("client_id") or claims.get("sub") or username
@@ -181,7 +182,7 @@ def _principal(issuer: TrustedIssuer, claims: Mapping[str, Any]) -> Principal:
 def _scopes(issuer: TrustedIssuer, claims: Mapping[str, Any]) -> frozenset[str]:
     if issuer.scopes is None:
         return SCOPES
-    # `scope` is RFC 9068's claim, one text; `scp` is what some providers call it.
+    # `scope` is RFC 9068's claim, a text; some providers use `scp`.
     granted = _words(claims.get("scope") or claims.get("scp"))
     return SCOPES & {ours for each in granted for ours in (each, *issuer.scopes.get(each, ()))}
 

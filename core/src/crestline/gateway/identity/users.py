@@ -1,4 +1,4 @@
-"""Which users an identity provider may name: no system accounts, unless the operator says otherwise."""
+"""The users that an identity provider can name: no system accounts, unless the operator allows them."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ SYSTEM_ACCOUNTS = (
     "puppet", "ansible", "landscape", "pollinate", "tcpdump", "uuidd", "usbmux", "sddm", "gdm", "lightdm",
     "colord", "saned", "pulse", "geoclue", "fwupd*", "crestline*", "firecrest*", "jupyterhub*",
 )  # fmt: skip
-"""patterns of names that systems give to services"""
+"""Patterns of the names of system accounts."""
 
 
 _POSIX_NAME = re.compile(r"(?:[a-z0-9_.-]+\\)?[a-z0-9_][a-z0-9_.+-]*\$?(?:@[a-z0-9_.-]+)?", re.ASCII | re.IGNORECASE)
-"""a name with or without its domain; neither a path, nor a list, nor an option"""
+"""A name with or without a domain, which is not a path, a list or an option."""
 _NUMBER = re.compile(r"(0x[0-9a-f]+|[0-9]+)(?:\.[0-9]+)?")
-"""a name that programs may read as the uid, or the uid and gid, of a user"""
+"""A name that programs may interpret as the uid, or the uid and gid, of a user."""
 _MAX_UID = 2**32 - 2
 _LONGEST_NAME = 256
 _KEPT = 10.0
-"""seconds that an answer about the user of an API key holds"""
+"""Seconds for which a decision about the user of an API key is cached."""
 _CACHE_SIZE = 10_000
 _OTHER_KEY = "Sign in again and create another key."
 
 
 class DeniedUserError(PermissionDeniedError):
-    """A genuine credential names a user that its issuer may not name.
+    """A genuine credential names a user that its issuer cannot name.
 
     Attributes:
-        principal: whom it speaks for.
+        principal: the identity of the credential.
     """
 
     def __init__(self, message: str, principal: Principal, *, hint: str = "") -> None:
@@ -57,24 +57,24 @@ class DeniedUserError(PermissionDeniedError):
 
 
 class UserPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """The users that an issuer may name. Names are compared without regard to case, and without a domain."""
+    """The users that an issuer can name. Names are compared without regard to case and without a domain."""
 
     min_uid: int = 1000
     allowed: Sequence[str] = ("*",)
     denied: Sequence[str] = SYSTEM_ACCOUNTS
 
     async def check(self, caller: Principal) -> None:
-        """Let the user of a token pass.
+        """Check the user of a token.
 
         Raises:
-            DeniedUserError: it is a system account, not one of the allowed users, or not the name of a user.
+            DeniedUserError: the user is a system account, is not allowed, or is not a valid name.
         """
         names = _names(caller.username)
         if not _POSIX_NAME.fullmatch(caller.username) or len(caller.username) > _LONGEST_NAME:
             raise self._denied(caller, "It is not the name of a POSIX user.")
         if any(_matches(name, self.denied) for name in names) or not _matches(names[0], self.allowed):
             raise self._denied(caller, "The configuration of the identity provider excludes this name.")
-        # A directory service may take its time.
+        # A directory service may be slow.
         uids = await asyncio.to_thread(_uids, names)
         if any(uid < self.min_uid for uid in uids):
             raise self._denied(caller, f"Its uid is below {self.min_uid}.")
@@ -89,17 +89,17 @@ class UserPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeyUsers:
-    """Which users API keys may stand for: those that the issuers of the tokens that made them may name now."""
+    """The users of API keys: those that the issuers of the tokens that created the keys can name now."""
 
     def __init__(
         self, policies: Mapping[str, UserPolicy], own: str, is_own: Callable[[Principal], Awaitable[bool]]
     ) -> None:
-        """Prepare it.
+        """Create the check.
 
         Args:
-            policies: of each identity provider, by its name.
-            own: the name of the built-in issuer.
-            is_own: whether a client of the built-in issuer made the caller's key, for its own user.
+            policies: policy of each identity provider by its name.
+            own: name of the built-in issuer.
+            is_own: whether a client of the built-in issuer created the caller's key, for its own user.
         """
         self._policies = policies
         self._own = own
@@ -107,12 +107,12 @@ class KeyUsers:
         self._known: dict[tuple[str, str | None], tuple[float, int]] = {}
 
     async def check(self, caller: Principal) -> Principal:
-        """The caller, with the smallest uid that the user may have on a system.
+        """Return the caller with the minimum uid of the user on a system.
 
-        Of a key that does not say which issuer its user came from, one provider that may name the user is enough.
+        If the issuer of a key's user is unknown, one provider that can name the user is sufficient.
 
         Raises:
-            DeniedUserError: no provider may name the user.
+            DeniedUserError: no provider can name the user.
             InvalidCredentialError: the client, or the provider, was removed.
         """
         if caller.issuer == self._own or not caller.issuer:
@@ -157,7 +157,7 @@ async def _smallest_uid(caller: Principal, policies: Sequence[UserPolicy]) -> in
 
 
 def _names(username: str) -> list[str]:
-    """The name as systems may read it: `DOMAIN\\name` and `name@domain` may mean `name`."""
+    """Return the interpretations of a name on systems: `DOMAIN\name` and `name@domain` may mean `name`."""
     name = username.strip().casefold()
     short = name.rpartition("\\")[2].partition("@")[0]
     return [name] if short == name else [name, short]
@@ -172,7 +172,8 @@ def _uids(names: list[str]) -> list[int]:
     for name in names:
         if number := _NUMBER.fullmatch(name):
             uid = int(number[1][:20], 16 if number[1].startswith("0x") else 10)
-            found.append(uid if uid <= _MAX_UID else 0)  # programs cut a longer one to 32 bits, which may be root's
+            # programs truncate a longer one to 32 bits, which may be root's
+            found.append(uid if uid <= _MAX_UID else 0)
             continue
         try:
             found.append(pwd.getpwnam(name).pw_uid)
