@@ -157,7 +157,7 @@ async def _smallest_uid(caller: Principal, policies: Sequence[UserPolicy]) -> in
 
 
 def _names(username: str) -> list[str]:
-    """Return the interpretations of a name on systems: `DOMAIN\name` and `name@domain` may mean `name`."""
+    r"""Return the interpretations of a name on systems: `DOMAIN\name` and `name@domain` may mean `name`."""
     name = username.strip().casefold()
     short = name.rpartition("\\")[2].partition("@")[0]
     return [name] if short == name else [name, short]
