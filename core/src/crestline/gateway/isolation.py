@@ -1,4 +1,4 @@
-"""What keeps users from the gateway's own secrets; a configuration without it is refused at start and at reload."""
+"""Protects the gateway's secrets from users. An unsafe configuration is refused at start and at reload."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _SECRET_FILES = {"key", "private_key", "key_file", "token_file", "jwt_key_file",
 
 
 def check_served_trees(config: GatewayConfig) -> None:
-    """Compare the file systems on this machine with every secret that the configuration leads to.
+    """Check that no file system on this machine contains a secret of the configuration, and the reverse.
 
-    Behind SSH the users' own permissions decide, on a machine that is not the gateway's.
+    Behind SSH, the users' own permissions decide, on a machine that does not have the gateway's secrets.
 
     Raises:
-        ConfigError: a secret is below a file system, or a file system in a folder of secrets.
+        ConfigError: a secret is below a file system, or a file system is in a directory of secrets.
     """
     state_dir = StateDirectory(config.state_dir)
     secrets = [(what, os.path.realpath(path)) for what, path in _secrets(config, state_dir)]
@@ -43,18 +43,19 @@ def check_served_trees(config: GatewayConfig) -> None:
 
 
 def without_secrets(paths: list[FileSystemConfig], state_dir: StateDirectory) -> list[FileSystemConfig]:
-    """Those of `paths` that hold no secret of a gateway with this state directory."""
+    """Return those of `paths` that contain no secret of a gateway with this state directory."""
     secrets = [os.path.realpath(path) for path in state_dir.secrets]
     return [each for each in paths if not any(is_inside(path, os.path.realpath(each.path)) for path in secrets)]
 
 
 def check_shared_account(config: GatewayConfig, usernames: Collection[str] = ()) -> None:
-    """Look whether users who need not be the operator get a system where all act as the gateway's own account.
+    """Check whether users other than the operator have a system whose jobs run as the gateway's own account.
 
-    A job there reads whatever the gateway can read: its signing key, and the keys with which it logs in elsewhere.
+    A job there can read everything that the gateway can read: its signing key, and the keys for other machines.
 
     Args:
-        usernames: the users of the built-in issuer's clients.
+        config: the configuration.
+        usernames: users of the built-in issuer's clients.
 
     Raises:
         ConfigError: they do, and `trust_all_users` is not set.
@@ -82,7 +83,7 @@ def check_shared_user(config: GatewayConfig, system: SystemConfig, username: str
     """Refuse a user who was added since the start.
 
     Raises:
-        PermissionDeniedError: jobs and files there belong to the gateway's own account, and the user is another.
+        PermissionDeniedError: jobs and files there belong to the gateway's own account, and this is another user.
     """
     if acts_as_gateway(system) and not config.trust_all_users and username != operator():
         raise PermissionDeniedError(
@@ -93,12 +94,12 @@ def check_shared_user(config: GatewayConfig, system: SystemConfig, username: str
 
 @cache
 def operator() -> str:
-    """The name of the gateway's own account."""
+    """Return the name of the gateway's own account."""
     return getpass.getuser()
 
 
 def acts_as_gateway(system: SystemConfig) -> bool:
-    """Whether all users' files and commands there are those of the gateway's own account."""
+    """Whether all users' files and commands there belong to the gateway's own account."""
     return host_class(system.host).acts_as_gateway
 
 
@@ -108,7 +109,7 @@ def _secrets(config: GatewayConfig, state_dir: StateDirectory) -> Iterator[tuple
 
 
 def _files_in(table: Any, where: str) -> Iterator[tuple[str, str]]:
-    """What the configuration names that holds a secret, schedulers' and hosts' own options included."""
+    """Yield the paths in the configuration that hold secrets, including those in options of schedulers and hosts."""
     if isinstance(table, list):
         for each in table:
             yield from _files_in(each, where)

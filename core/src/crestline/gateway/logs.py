@@ -1,4 +1,4 @@
-"""The gateway's log on stderr: lines for people, or one JSON object on each line for programs that collect logs."""
+"""The gateway's log on stderr: lines of text, or one JSON object per line for programs that collect logs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class _RequestIds(logging.Filter):
 
 
 class JsonFormatter(logging.Formatter):
-    """A record as one line of JSON; `fields`, which a caller gives in `extra`, stand beside its message."""
+    """Formats a record as one line of JSON. `fields` in `extra` become fields of the object."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -36,7 +36,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure_logging(level: str = "INFO", *, as_json: bool = False) -> None:
-    """Log with the request's id, to stderr; as JSON also the warnings of Python and its libraries."""
+    """Log to stderr with the request's id. As JSON, also log the warnings of Python and its libraries."""
     handler = logging.StreamHandler()
     handler.addFilter(_RequestIds())
     text = logging.Formatter("%(asctime)s %(levelname)s [%(request_id)s] %(name)s: %(message)s")

@@ -1,6 +1,6 @@
-"""What the gateway counts and measures, for Prometheus; `docs/how-to/operation.md` lists it.
+"""The gateway's metrics for Prometheus, which `docs/how-to/operation.md` lists.
 
-A gateway is one process, so these are plain module variables, as prometheus-client means them to be.
+A gateway is one process, so these are module variables, as prometheus-client intends.
 """
 
 from __future__ import annotations

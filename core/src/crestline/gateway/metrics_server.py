@@ -1,4 +1,4 @@
-"""The listener for Prometheus, beside the gateway's own and with limits like those."""
+"""The listener for Prometheus, with limits like those of the gateway's own."""
 
 from __future__ import annotations
 

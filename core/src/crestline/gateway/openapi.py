@@ -1,4 +1,4 @@
-"""The OpenAPI document and its page at `/docs`, which loads nothing from elsewhere."""
+"""The OpenAPI document and its page at `/docs`, which loads nothing from other servers."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _ASSETS = "/docs/assets"
 
 
 def openapi_config(prefix: str) -> OpenAPIConfig:
-    """What Litestar shows at `/docs`; the document itself is at `/docs/openapi.json`.
+    """Return Litestar's configuration for `/docs`. The document is at `/docs/openapi.json`.
 
     Args:
-        prefix: what a proxy puts before every path, empty or as in `/firecrest`.
+        prefix: path prefix that a proxy adds, empty or as in `/firecrest`.
     """
     return OpenAPIConfig(
         title="Crestline",
@@ -56,14 +56,14 @@ def openapi_config(prefix: str) -> OpenAPIConfig:
 
 
 class _Page(OpenAPIRenderPlugin):
-    """Swagger UI without a script or style within the page, so that its policy need not allow any."""
+    """Swagger UI without inline scripts and styles, so that its policy can forbid them."""
 
     def __init__(self, prefix: str) -> None:
         super().__init__(path="/")
         self._prefix = escape(prefix)
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
-        """The page; its script fetches the document."""
+        """Return the page, whose script fetches the document."""
         assets, page = f"{self._prefix}{_ASSETS}", f"{self._prefix}/page"
         return f"""<!DOCTYPE html>
 <html lang="en">
@@ -83,7 +83,7 @@ class _Page(OpenAPIRenderPlugin):
 
 
 def _policy() -> dict[str, str]:
-    """Content-Security-Policy. Swagger UI brings pictures in its style, and sets styles of elements."""
+    """Return the Content-Security-Policy. Swagger UI has images in its style, and sets styles of elements."""
     return {
         "script-src": "'self'",
         "style-src": "'self' 'unsafe-inline'",
@@ -93,24 +93,24 @@ def _policy() -> dict[str, str]:
 
 
 def assets_router() -> Router:
-    """Scripts and styles of the page."""
+    """Return the router for scripts and styles of the page."""
     return create_static_files_router(
         _ASSETS, [swagger_ui_path], include_in_schema=False, name="docs-assets", opt={"public": True}
     )
 
 
 def describe_errors(app: Litestar) -> None:
-    """Give every operation FirecREST's answers for 4XX and 5XX, and take the security off the public ones."""
+    """Add FirecREST's error responses to every operation, and remove the security from public ones."""
     error = OpenAPIResponse(
         description="What is wrong and what to do about it",
         content={"application/json": OpenAPIMediaType(schema=Reference(ref="#/components/schemas/Error"))},
     )
-    # Clients of signed URLs speak to an object store, which answers in XML.
+    # Clients of signed URLs expect an object store, which answers in XML.
     xml_error = OpenAPIResponse(
         description="What is wrong, in the words of S3",
         content={"application/xml": OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))} | (error.content or {}),
     )
-    # Litestar replaces the schemas of `openapi_config` with those that it finds in the routes.
+    # Litestar replaces the schemas of `openapi_config` by those of the routes.
     components = app.openapi_schema.components
     components.schemas = {**(components.schemas or {}), "Error": _error_schema(), "OAuthError": _oauth_error_schema()}
     oauth_error = OpenAPIResponse(
@@ -144,7 +144,7 @@ def describe_errors(app: Litestar) -> None:
 
 
 def _is_empty(answer: OpenAPIResponse) -> bool:
-    """Whether it never has a body, and so no media type."""
+    """Whether it never has a body, and therefore no media type."""
     schemas = [each.schema for each in (answer.content or {}).values()]
     return all(isinstance(each, Schema) and each.type == OpenAPIType.NULL for each in schemas)
 

@@ -1,4 +1,4 @@
-"""Headers of the gateway's own pages, `/` and `/docs`: nothing from elsewhere, no frames around them."""
+"""Headers of the gateway's own pages, `/` and `/docs`: no content from other servers, no frames."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ COMMON = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
 }
-"""of every file of a page, beside `X-Content-Type-Options`, which every answer has"""
+"""Headers of every file of a page, besides `X-Content-Type-Options`, which every response has."""
 
 
 def page_headers(policy: dict[str, str]) -> dict[str, str]:
-    """Headers of a page.
+    """Return the headers of a page.
 
     Args:
-        policy: what its Content-Security-Policy allows beyond nothing.
+        policy: directives of its Content-Security-Policy besides the defaults, which forbid everything.
     """
     rules = {
         "default-src": "'none'",

@@ -1,4 +1,4 @@
-"""Which paths the file endpoints of a system serve."""
+"""Decides which paths the file endpoints of a system serve."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from crestline.model import InvalidRequestError
 
 
 class PathGuard:
-    """The file systems of one system, as text: it holds for any host and asks no file system.
+    """The file systems of one system, as text: for any host, and without access to a file system.
 
-    Where a path leads once its links are followed, each host decides when it opens it: this machine in
-    `hosts.local.beneath`, a machine behind SSH by the user's own permissions there.
+    Each host decides where links of a path lead when it opens the path: this machine in `hosts.local.beneath`, a
+    machine
+    behind SSH by the user's own permissions.
     """
 
     def __init__(self, system: str, roots: Iterable[str]) -> None:
@@ -21,13 +22,13 @@ class PathGuard:
         self._real_roots = [os.path.realpath(root) for root in self.roots]
 
     def check(self, path: str) -> str:
-        """`path` normalised: absolute, `..` and `//` resolved as text, inside one of the file systems.
+        """Return `path` normalised: absolute, `..` and `//` resolved as text, inside one of the file systems.
 
         Raises:
             InvalidRequestError: with FirecREST's text.
         """
         normal = os.path.normpath(path)
-        if normal.startswith("//"):  # POSIX keeps a leading double slash apart
+        if normal.startswith("//"):  # POSIX treats a leading double slash separately
             normal = normal[1:]
         if not normal.startswith("/") or not _is_encodable(normal) or "\0" in normal:
             raise self.outside(path)
@@ -40,7 +41,7 @@ class PathGuard:
         return any(is_inside(root, path) for root in [*self.roots, *self._real_roots])
 
     def outside(self, path: str) -> InvalidRequestError:
-        """The refusal of a path that leads out."""
+        """Return the error for a path outside the file systems."""
         return InvalidRequestError(
             f"The provided path ({printable(path)}) does not match any of the defined filesystem paths for the "
             f"requested system ({self._system}).",
@@ -54,10 +55,10 @@ def is_inside(path: str, tree: str) -> bool:
 
 
 def member_path(root: str, member: str) -> str:
-    """The path of what a caller names below `root`.
+    """Return the path of a member that a caller names below `root`.
 
     Raises:
-        InvalidRequestError: it would not be below.
+        InvalidRequestError: the path is not below `root`.
     """
     name = os.path.normpath(member)
     if name.startswith(("/", "../")) or name in ("..", "."):
@@ -66,16 +67,16 @@ def member_path(root: str, member: str) -> str:
 
 
 def directory_below(root: str, directory: str) -> str:
-    """The name of a directory that a caller names below `root`, which `.` is itself.
+    """Return the name of a directory that a caller names below `root`, which `.` stands for.
 
     Raises:
-        InvalidRequestError: it would not be below.
+        InvalidRequestError: the path is not below `root`.
     """
     return "." if os.path.normpath(directory) == "." else os.path.relpath(member_path(root, directory), root)
 
 
 def printable(path: str) -> str:
-    """A path as text that can be encoded: bytes that are not UTF-8 show as U+FFFD."""
+    """Return a path as text that can be encoded. Bytes that are not UTF-8 become U+FFFD."""
     return path.encode("utf-8", "surrogateescape" if _is_encodable(path) else "replace").decode("utf-8", "replace")
 
 

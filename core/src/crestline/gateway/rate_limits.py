@@ -1,4 +1,4 @@
-"""How many requests a user may send in a minute."""
+"""Limits the number of requests of a user per minute."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from crestline.gateway.config import RateLimits
 from crestline.model import RateLimitedError
 
 _MINUTE = 60.0
-"""seconds"""
+"""Seconds of a minute."""
 _MOST_USERS = 10_000
-"""of each kind, whose requests are remembered"""
+"""Maximum number of users, of each kind, whose requests are counted."""
 
 
 class UserRates:
-    """Counts the requests of each user against the configured limits; used by one event loop."""
+    """Counts the requests of each user against the configured limits, in one event loop."""
 
     def __init__(self, limits: RateLimits) -> None:
         self._limits = {
@@ -31,11 +31,11 @@ class UserRates:
         """Count a request.
 
         Args:
-            user: the name of the user that sends it.
+            user: name of the user that sends it.
             is_change: whether it changes something, such as a submission or an upload.
 
         Raises:
-            RateLimitedError: the user has sent too many; it says after how many seconds the next one is accepted.
+            RateLimitedError: the user has sent too many requests; contains the seconds until the next one is accepted.
         """
         for kind in ("requests", "changes") if is_change else ("requests",):
             most = self._limits[kind]

@@ -1,4 +1,4 @@
-"""Whether the gateway wants requests: a load balancer asks."""
+"""Whether the gateway accepts requests, for a load balancer."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from crestline.model import GatewayUnavailableError
 
 
 class Readiness:
-    """Ready while the database answers and the gateway has not been asked to stop.
+    """Ready while the database responds and the gateway has not been asked to stop.
 
-    The systems behind it do not count: all replicas have the same ones, and one that is down is answered for.
+    The systems behind it do not matter: all replicas have the same ones, and requests to an unavailable one get an
+    error.
     """
 
     def __init__(self, store: Store) -> None:
@@ -18,15 +19,15 @@ class Readiness:
         self._ping = SingleFlightCache(store.ping)
 
     async def check(self) -> None:
-        """Return if it is.
+        """Return if the gateway is ready.
 
         Raises:
-            GatewayUnavailableError: it is not.
+            GatewayUnavailableError: the gateway is not ready.
         """
         if self.draining:
             raise GatewayUnavailableError("The gateway is going down.", hint="Ask another.", retry_after=1)
         await self._ping.get()
 
     async def close(self) -> None:
-        """End a look that is under way."""
+        """Cancel a running check."""
         await self._ping.close()

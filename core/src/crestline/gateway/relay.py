@@ -1,4 +1,4 @@
-"""The gateway with a relay inside: below `/relay`, beside the endpoints of FirecREST."""
+"""The relay inside the gateway: below `/relay`, beside FirecREST's endpoints."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PREFIX = "/relay/"
 
 
 class RelayMiddleware:
-    """ASGI wrapper around the whole application; the relay checks its own tokens."""
+    """ASGI wrapper around the whole application. The relay checks its own tokens."""
 
     def __init__(self, app: ASGIApp, relay: Relay) -> None:
         self._app = app

@@ -1,8 +1,8 @@
-"""Which gateways of those on one database are alive.
+"""Tracks which of the gateways on one database are alive.
 
-Each one increments its heartbeat in the database. A gateway considers another one dead if that heartbeat has long been
-the same while the database answered. Clocks of other machines are not compared, and an outage of the database marks
-no gateway as dead.
+Each gateway increments its heartbeat in the database. A gateway considers another one dead if that heartbeat has not
+changed for long while the database responded. Clocks of other machines are not compared, and an outage of the database
+marks no gateway as dead.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _replicas = Table(
 )
 
 _FORGOTTEN = 600.0
-"""seconds without a beat after which a replica's row is deleted"""
+"""Seconds without a heartbeat after which a replica's row is deleted."""
 
 _log = logging.getLogger("crestline.replicas")
 
@@ -35,8 +35,9 @@ class Replicas:
     """This gateway among those on its database.
 
     Args:
-        beat: seconds between two beats.
-        patience: seconds without a beat after which a replica is dead.
+        store: the database.
+        beat: seconds between two heartbeats.
+        patience: seconds without a heartbeat after which a replica is dead.
         clock: as `time.monotonic`.
     """
 
@@ -49,24 +50,24 @@ class Replicas:
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self.id = uuid.uuid4().hex
-        """of this process, not of its state directory: after a restart it is another one"""
+        """Id of this process, not of its state directory: it changes after a restart."""
         self._store = store
         self._beat = beat
         self._patience = patience
         self._clock = clock
         self._seen: dict[str, tuple[int, float]] = {}
-        """replica -> its last beat, and when that was seen first"""
+        """Replica -> its last heartbeat, and when that was first seen."""
         self._watching = True
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to beat; alone on a database of one's own there is nothing to do."""
+        """Start the heartbeat, unless the database cannot be shared."""
         if self._store.shared:
             await self.look()
             self._task = asyncio.create_task(self._run(), name="replicas")
 
     async def stop(self) -> None:
-        """Say farewell, so that others take over at once."""
+        """Delete the heartbeat, so that others take over immediately."""
         if self._task is None:
             return
         self._task.cancel()
@@ -77,16 +78,16 @@ class Replicas:
             _log.warning("the other gateways will notice after %g s that this one has gone", self._patience)
 
     async def is_dead(self, replica: str | None) -> bool:
-        """Whether what belongs to `replica` may be taken over.
+        """Whether the work of `replica` can be taken over.
 
         Raises:
-            GatewayUnavailableError: the database does not answer.
+            GatewayUnavailableError: the database does not respond.
         """
         if replica is None or (replica != self.id and not self._store.shared):
             return True
         if replica == self.id or not self._is_silent(replica):
             return False
-        await self.look()  # it may have started, or have beaten, since the last look
+        await self.look()  # it may have started, or sent a heartbeat, since the last check
         return self._is_silent(replica)
 
     def _is_silent(self, replica: str) -> bool:
@@ -94,10 +95,10 @@ class Replicas:
         return known is None or self._clock() - known[1] > self._patience
 
     async def look(self) -> None:
-        """Beat, and see who else does.
+        """Send a heartbeat, and read those of the others.
 
         Raises:
-            GatewayUnavailableError: the database does not answer.
+            GatewayUnavailableError: the database does not respond.
         """
         try:
             rows = await self._exchange()
@@ -108,7 +109,7 @@ class Replicas:
         before, self._seen = self._seen, {}
         for replica, beat in rows:
             last = before.get(replica)
-            # No gateway could beat while the database was away.
+            # No gateway could send a heartbeat during an outage of the database.
             standing = last is not None and last[0] == beat and self._watching
             self._seen[replica] = last if standing and last is not None else (beat, now)
         self._watching = True
@@ -131,4 +132,4 @@ class Replicas:
             try:
                 await self.look()
             except GatewayUnavailableError:
-                continue  # the store has said so in the log
+                continue  # the store has logged it

@@ -1,4 +1,4 @@
-"""What is alike for all requests: paths in any case, request ids, FirecREST's headers, one log line each."""
+"""The common part of all requests: paths in any case, request ids, FirecREST's headers, one log line each."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ _JOB_ID_SEGMENT = 4  # of /compute/{system}/jobs/{id}
 _VERSION = (VERSION_HEADER.lower().encode(), f"{PROTOCOL_VERSION}+crestline.{__version__}".encode())
 _FEATURES = (FEATURES_HEADER.lower().encode(), " ".join(FEATURES).encode())
 _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
-"""headers of users' files, which must never act as pages of the gateway"""
+"""Header of users' files, which browsers must never show as pages of the gateway."""
 _LONGEST_PATH = 1024
 _PAGE = [(name.lower().encode(), value.encode()) for name, value in page_headers({}).items() if name != "Cache-Control"]
-"""Headers of pages that no page of the gateway is meant to be: they show nothing and stand in no frame."""
+"""Headers of HTML responses that are not pages of the gateway: no content, no frames."""
 IRI_PREFIX = "/iri/"
 
 
@@ -98,7 +98,8 @@ class RequestContextMiddleware:
             if _log.isEnabledFor(logging.INFO):
                 user = getattr(scope.get("user"), "username", "-")
                 milliseconds = (time.perf_counter() - started) * 1000
-                # As it was sent, so it is one line; without the query, where signed URLs carry their signature.
+                # As it was sent, so it is one line, and without the query, which may contain the signature of a signed
+                # URL.
                 path = scope["raw_path"].partition(b"?")[0][:_LONGEST_PATH].decode("ascii", "backslashreplace")
                 fields = {"user": user, "method": scope["method"], "path": path, "status": status}
                 extra = {"fields": fields | {"milliseconds": round(milliseconds, 1)}}
@@ -107,7 +108,7 @@ class RequestContextMiddleware:
 
 
 def _describe(span: Span, scope: HTTPScope, status: int) -> None:
-    """Name a span by its route, and let it say what the request's log line says."""
+    """Name a span by its route, with the attributes of the request's log line."""
     route = scope.get("path_template") or "none"
     span.update_name(f"{scope['method']} {route}")
     span.set_attributes(
@@ -122,7 +123,7 @@ def _describe(span: Span, scope: HTTPScope, status: int) -> None:
 
 
 def _is_unprotected_page(headers: list[tuple[bytes, bytes]]) -> bool:
-    """Whether a browser would show it as a page of the gateway's origin that has no policy of its own."""
+    """Whether a browser would show the response as a page of the gateway's origin without a policy."""
     is_page = False
     for name, value in headers:
         if name == b"content-security-policy":
@@ -132,7 +133,7 @@ def _is_unprotected_page(headers: list[tuple[bytes, bytes]]) -> bool:
 
 
 def _allow_all_methods(scope: HTTPScope, headers: list[tuple[bytes, bytes]]) -> None:
-    """Let `Allow` name every method of the path: Litestar's answer to OPTIONS names the first."""
+    """Set `Allow` to every method of the path. Litestar's answer to OPTIONS has only the first."""
     template = scope.get("path_template")
     routes = [each for each in scope["litestar_app"].routes if each.path_format == template]
     if routes:
@@ -142,14 +143,14 @@ def _allow_all_methods(scope: HTTPScope, headers: list[tuple[bytes, bytes]]) -> 
 
 
 def _given(value: bytes | None) -> bytes | None:
-    """A caller's own id, where it is fit to be logged and sent back."""
+    """Return the client's request id if it can be logged and sent back."""
     return value if value and _SAFE_ID.match(value) else None
 
 
 def _lower(path: str) -> str:
-    """The path in lower case, as FirecREST routes, but for a job id, which is the scheduler's own word."""
+    """Return the path in lower case, as FirecREST routes it, except a job id, which belongs to the scheduler."""
     lower = path.lower()
-    if lower.startswith(IRI_PREFIX):  # its ids, words and paths are as they are
+    if lower.startswith(IRI_PREFIX):  # its ids, names and paths are case-sensitive
         return path
     if not lower.startswith("/compute/"):
         return lower

@@ -1,4 +1,4 @@
-"""How requests are read: keys in both cases, the caller from the credential, the system from the path."""
+"""Reads requests: keys in both cases, the caller from the credential, the system from the path."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from crestline.model import InvalidRequestError, TooLargeError
 from crestline.wire.codec import TooManyElementsError, camelize_keys, read_message
 
 CallerDependency = NamedDependency[Principal]
-"""a handler's `caller`"""
+"""A handler's `caller`."""
 
 SystemDependency = NamedDependency[SystemRuntime]
-"""a handler's `system`"""
+"""A handler's `system`."""
 
 
 _LARGE = 64 * 1024
-"""bytes of a body"""
+"""Bytes from which a body is large."""
 _READERS = ThreadPoolExecutor(2, thread_name_prefix="large-bodies")
 
 
 class GatewayRequest(Request[Principal, Any, Any]):
-    """A request whose JSON body may use camelCase or snake_case keys."""
+    """A request whose JSON body can have camelCase or snake_case keys."""
 
     @property
     def runtime(self) -> GatewayRuntime:
@@ -46,12 +46,12 @@ class GatewayRequest(Request[Principal, Any, Any]):
         return runtime
 
     async def json(self) -> Any:
-        """The body with its keys in camelCase, or, where it is large, the message that its route expects.
+        """Return the body with its keys in camelCase or, if it is large, the message that its route expects.
 
-        Large ones are read in a thread: others would wait for them.
+        Large bodies are parsed in a thread, because other requests would wait for them.
 
         Raises:
-            InvalidRequestError: its values are nested deeper than anything that is meant, or it has too many.
+            InvalidRequestError: its values are nested too deeply, or their number is too large.
         """
         try:
             if len(content := await self.body()) > _LARGE and (field := self.route_handler.parsed_data_field):
@@ -66,9 +66,9 @@ class GatewayRequest(Request[Principal, Any, Any]):
 
 
 class AuthenticationMiddleware(AbstractAuthenticationMiddleware):
-    """Finds the caller of every route that is not marked `public`, and refuses callers that may not use it.
+    """Authenticates every route that is not marked `public`, and checks the caller's permission.
 
-    The second part is not in a guard, for which Litestar would copy the route's handler at every request.
+    The permission is not checked in a guard, for which Litestar would copy the route's handler at every request.
     """
 
     def __init__(self, app: ASGIApp, runtime: GatewayRuntime) -> None:
@@ -76,11 +76,11 @@ class AuthenticationMiddleware(AbstractAuthenticationMiddleware):
         self._runtime = runtime
 
     async def authenticate_request(self, connection: ASGIConnection[Any, Any, Any, Any]) -> AuthenticationResult:
-        """Find the caller.
+        """Authenticate the caller.
 
         Raises:
             AuthenticationError: the credential is missing or invalid.
-            PermissionDeniedError: the caller may not.
+            PermissionDeniedError: the request is not allowed.
             SystemNotFoundError: the system does not exist.
             RateLimitedError: the user has sent too many requests.
         """
@@ -90,7 +90,7 @@ class AuthenticationMiddleware(AbstractAuthenticationMiddleware):
         except (InvalidCredentialError, DeniedUserError) as error:
             set_principal(connection.scope, error.principal)
             raise
-        connection.scope["user"] = caller  # a refusal says who it was
+        connection.scope["user"] = caller  # for the audit record of a refusal
         method = str(connection.scope.get("method", "GET"))  # a WebSocket's handshake is a GET
         scope = required_scope(method, connection.route_handler.opt)
         await runtime.rates.count(caller.username, is_change=scope.endswith(":write"))
@@ -100,22 +100,23 @@ class AuthenticationMiddleware(AbstractAuthenticationMiddleware):
 
 
 def provide_caller(request: Request[Principal, Any, Any]) -> Principal:
-    """The dependency `caller`; None on public routes, whose handlers do not ask for it."""
+    """Return the dependency `caller`; None on public routes, whose handlers do not use it."""
     caller: Principal = request.scope.get("user")
     return caller
 
 
 async def provide_system(request: GatewayRequest, caller: NamedDependency[Principal | None]) -> SystemRuntime:
-    """The dependency `system`, from the path parameter `system_name`.
+    """Return the dependency `system`, from the path parameter `system_name`.
 
-    It asks for `caller` so that it comes after it: what Litestar may provide at the same time it provides in a task
-    each, which for these two would cost more than the whole rest of a status read.
+    It depends on `caller` so that it runs afterwards. Litestar runs independent dependencies in a task each, which
+    would
+    cost more than the rest of a status request.
 
     Raises:
-        SystemNotFoundError: there is none of that name.
+        SystemNotFoundError: unknown system.
         PermissionDeniedError: all users act as the gateway's account there, and the caller may not; or the user's uid
             there is too small.
-        MaintenanceError: it is in maintenance.
+        MaintenanceError: the system is in maintenance.
     """
     system = request.runtime.systems.get(request.path_params["system_name"])
     await admit(request.runtime, system, caller)
@@ -123,11 +124,11 @@ async def provide_system(request: GatewayRequest, caller: NamedDependency[Princi
 
 
 async def admit(runtime: GatewayRuntime, system: SystemRuntime, caller: Principal | None) -> None:
-    """Refuse a request to a system that is in maintenance, or of a caller who must not act there.
+    """Refuse a request to a system that is in maintenance, or of a caller who must not use it.
 
     Raises:
-        PermissionDeniedError: as `provide_system` says.
-        MaintenanceError: it is in maintenance.
+        PermissionDeniedError: as `provide_system`.
+        MaintenanceError: the system is in maintenance.
     """
     config = runtime.config
     for maintenance in (config.maintenance, system.config.maintenance):
@@ -139,7 +140,7 @@ async def admit(runtime: GatewayRuntime, system: SystemRuntime, caller: Principa
 
 
 def _system_of(connection: ASGIConnection[Any, Any, Any, Any], runtime: GatewayRuntime) -> str | None:
-    """The name of the system that a request is about, which a path of the IRI API names by a resource."""
+    """Return the name of the system of a request. A path of the IRI API has a resource in its place."""
     params = connection.path_params
     if "resource_id" in params:
         resource = runtime.facility.find(params["resource_id"], connection.route_handler.opt["resource"])

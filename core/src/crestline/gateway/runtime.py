@@ -1,4 +1,4 @@
-"""What one gateway consists of, from its start to its end, and how it takes up another configuration."""
+"""The parts of one gateway from its start to its end, and the reload of the configuration."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ P = TypeVar("P", bound=_Part)
 
 
 class GatewayRuntime:
-    """The parts of one gateway. All but the first three exist within `run` alone."""
+    """The parts of one gateway. All but the first three exist only within `run`."""
 
     config: GatewayConfig
     public_url: Callable[[], str]
-    """base of every URL that leaves the gateway"""
+    """Returns the base of every URL that leaves the gateway."""
     relay: Relay
     state_dir: StateDirectory
     store: Store
@@ -73,22 +73,22 @@ class GatewayRuntime:
     facility: Facility
     file_tasks: FileTasks
     started: float
-    """seconds since the epoch"""
+    """Seconds since the epoch."""
     drain_time: float = 0.0
-    """seconds that running transfers may take at the end"""
+    """Seconds for running transfers at the end."""
 
     def __init__(self, config: GatewayConfig, public_url: Callable[[], str] | None = None) -> None:
-        """`public_url`: asked each time a URL is built; None: the configured one, which must be there then."""
+        """`public_url`: called each time a URL is built; None: use the configured one, which is then required."""
         self.config = config
         self.public_url = public_url or (lambda: config.public_url or "")
         self.relay = Relay(config.relay)
         self.rates = UserRates(config.rate_limits)
         self.answers = UserShares(32, 8)
-        """for answers that lie in memory as a whole, each until its client has taken it"""
+        """Responses that are in memory as a whole, each until its client has received it."""
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
-        """Start every part; at the end, or when a later one fails, stop each in the reverse order.
+        """Start every part. At the end, or when a later one fails, stop each in reverse order.
 
         Raises:
             CrestlineError: a part cannot start.
@@ -129,9 +129,9 @@ class GatewayRuntime:
             yield
 
     async def reload(self, config: GatewayConfig) -> None:
-        """Serve what `config` says.
+        """Switch to another configuration.
 
-        If a part of it cannot be used, all stays as it was. Requests that are under way end with what they began with.
+        If a part of it cannot be used, nothing changes. Running requests end with the previous configuration.
 
         Raises:
             CrestlineError: a part of it cannot be used.
@@ -172,12 +172,12 @@ class GatewayRuntime:
         )
 
     async def check_again(self, caller: Principal, scope: Scope, system: SystemRuntime) -> None:
-        """Refuse what the caller of an earlier request began, if that caller could not begin it now.
+        """Refuse to continue an earlier request if its caller could not make it now.
 
         Raises:
             AuthenticationError: the credential was revoked, or its client or provider removed.
-            PermissionDeniedError: the user may not do this on the system any more.
-            GatewayUnavailableError: it cannot be found out at present.
+            PermissionDeniedError: the user may no longer do this on the system.
+            GatewayUnavailableError: the permission cannot be checked at present.
         """
         caller = await self.authenticator.check(caller)
         await self.authorization.check(caller, scope, system.name)
@@ -194,7 +194,7 @@ class GatewayRuntime:
         return build_system(name, config.systems[name], self.state_dir, self.store, self.public_url, self.replicas)
 
     async def _make_way(self, name: str, undo: AsyncExitStack) -> None:
-        """Stop the system of that name, and let `undo` start it again."""
+        """Stop the system with this name, and let `undo` start it again."""
         await self.systems.stop_retired(name)
         if (before := self.systems.find(name)) is not None:
             self.systems.suspend(before)
@@ -209,7 +209,7 @@ class GatewayRuntime:
 
 
 async def _start(stack: AsyncExitStack, part: P) -> P:
-    """Start a part that `stack` stops, also where it has started by half."""
+    """Start a part that `stack` stops, also if it has started only partly."""
     stack.push_async_callback(part.stop)
     await part.start()
     return part

@@ -1,4 +1,4 @@
-"""The gateway as a process: one uvicorn server on one socket, which leaves gracefully and reloads its settings."""
+"""The gateway as a process: a uvicorn server on one socket, with a graceful shutdown and a reload of its settings."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from crestline.model import ConfigError, CrestlineError
 from crestline.serving.server import HttpServer, bind, take_activated_socket
 
 _TLS_LOOK = 300
-"""ticks of uvicorn's main loop, ten a second, between two looks for a renewed certificate"""
+"""Ticks of uvicorn's main loop, ten per second, between two checks for a renewed certificate."""
 
 _log = logging.getLogger("crestline.server")
 
 
 class Server(HttpServer):
-    """A gateway on its address, or on the socket that systemd passed; `url` is known before it serves."""
+    """A gateway on its address, or on the socket that systemd passed. `url` is known before it serves."""
 
     def __init__(
         self,
@@ -42,22 +42,23 @@ class Server(HttpServer):
         read_config: Callable[[], GatewayConfig] | None = None,
         with_sign_in_link: bool = False,
     ) -> None:
-        """Bind.
+        """Bind the address.
 
         Args:
+            config: the configuration.
             host: None: the configured one.
-            port: None: the configured one; 0 takes a free one.
+            port: None: the configured one; 0: a free one.
             read_config: reads the configuration again at SIGHUP; None: SIGHUP ends the process, as a closed terminal
                 should.
-            with_sign_in_link: whether to make `sign_in_link`, for the client that every gateway has.
+            with_sign_in_link: whether to create `sign_in_link` for the first client.
 
         Raises:
-            ConfigError: the address cannot be bound, or is reachable from elsewhere without TLS.
+            ConfigError: the address cannot be bound, or is reachable from other machines without TLS.
         """
         self._read_config = read_config
         self._with_sign_in_link = with_sign_in_link
         self.sign_in_link: str | None = None
-        """A URL that signs a browser in once within minutes of the start; a secret, which is never logged."""
+        """A URL that signs a browser in once, within minutes of the start. It is a secret and never logged."""
         self.tls = ServerTls(config.tls) if config.tls else None
         listener = take_activated_socket() or bind(host or config.host, config.port if port is None else port)
         try:
@@ -91,16 +92,16 @@ class Server(HttpServer):
         """Serve until SIGINT (KeyboardInterrupt) or SIGTERM (ends the process by that signal).
 
         Args:
-            on_ready: called once requests are answered.
+            on_ready: called when the gateway answers requests.
 
         Raises:
-            CrestlineError: the gateway cannot start; it may come in an ExceptionGroup.
+            CrestlineError: the gateway cannot start; it may be in an ExceptionGroup.
         """
         self._on_ready = on_ready
         super().run_forever()
 
     async def reload(self) -> None:
-        """Read the configuration again and take it up; one that cannot be used changes nothing but the log."""
+        """Read the configuration again and use it. If it is invalid, only log that."""
         try:
             if self._read_config is not None:
                 await self.runtime.reload(self._read_config())
@@ -124,8 +125,8 @@ class Server(HttpServer):
             await self._lifespan.aclose()
             raise
         if threading.current_thread() is threading.main_thread():
-            # What is there now stays to the end; looking through it for garbage would hold up all requests for a tenth
-            # of a second each time.
+            # The existing objects stay to the end. Each garbage collection of them would delay all requests by a tenth
+            # of a second.
             gc.collect()
             gc.freeze()
             if self._read_config is not None:
@@ -159,7 +160,7 @@ class Server(HttpServer):
         begun = time.monotonic()
         self.runtime.readiness.draining = True
         for system in self.runtime.systems:
-            await system.feeds.close()  # uvicorn waits for open answers, and an event stream has no end
+            await system.feeds.close()  # uvicorn waits for open responses, and an event stream never ends
         await super().shutdown(sockets)
         if self._exit_signal == signal.SIGTERM:  # Ctrl-C does not wait for transfers
             self.runtime.drain_time = max(0.0, self.runtime.config.drain.timeout - (time.monotonic() - begun))
@@ -168,7 +169,7 @@ class Server(HttpServer):
     async def _reload_forever(self) -> None:
         while True:
             await self._hung_up.wait()
-            self._hung_up.clear()  # one that comes from here on counts again
+            self._hung_up.clear()  # a signal from here on counts again
             _log.info("reading the configuration again")
             await self.reload()
 

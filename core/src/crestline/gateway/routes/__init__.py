@@ -1,1 +1,1 @@
-"""The endpoints, grouped as FirecREST groups them; `oauth` serves the built-in issuer."""
+"""The endpoints in FirecREST's groups; `oauth` serves the built-in issuer."""

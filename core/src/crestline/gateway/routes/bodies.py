@@ -8,7 +8,8 @@ from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Sche
 from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
 
 MAX_FIELDS = 64 * 1024
-"""bytes of a JSON body with names and numbers; those with scripts or lists of files have the configured limit"""
+"""Maximum size in bytes of a JSON body with names and numbers. Bodies with scripts or lists of files have the
+configured limit."""
 
 _BYTES = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
 

@@ -87,7 +87,7 @@ async def post_job(
 async def post_batch(
     request: GatewayRequest, system: SystemDependency, caller: CallerDependency, data: JSONBody[BatchRequest]
 ) -> BatchAnswer:
-    """Crestline: submit many jobs; each has its own outcome."""
+    """Crestline: submit many jobs, each with its own result."""
     if len(data.jobs) > MOST_IN_A_BATCH:
         raise InvalidRequestError(f"{len(data.jobs)} jobs are too many.", hint=f"Send at most {MOST_IN_A_BATCH}.")
     outcomes = await system.submissions.submit_many(caller.username, [(each.job, each.key) for each in data.jobs])
@@ -108,7 +108,7 @@ async def get_jobs(
     etag: KnownTag = None,
     wait: Wait = 0,
 ) -> Response[JobsAnswer | None]:
-    """The caller's jobs."""
+    """List the caller's jobs."""
     query = JobQuery(
         ids=_split(ids) if ids is not None else None,
         all_users=allusers,
@@ -132,7 +132,8 @@ async def get_events(
     ids: Ids = None,
     after: Annotated[str | None, HeaderParameter(name="Last-Event-ID", max_length=64)] = None,
 ) -> ASGIApp:
-    """Crestline: the state of the caller's jobs, or of those named, then every change, as server-sent events."""
+    """Crestline: stream the state of the caller's jobs, or of the given ones, and then every change, as server-sent
+    events."""
     wanted = _split(ids) if ids is not None else None
     return await EventStream.open(system.feeds.watching(caller.username, wanted, after))
 
@@ -143,7 +144,7 @@ async def get_submitted(
     caller: CallerDependency,
     key: Annotated[str, HeaderParameter(name=IDEMPOTENCY_HEADER, max_length=255)],
 ) -> SubmissionAnswer:
-    """Crestline: whether the caller has submitted a job with this key."""
+    """Crestline: return whether the caller has submitted a job with this key."""
     return await system.submissions.find(caller.username, key)
 
 
@@ -151,7 +152,7 @@ async def get_submitted(
 async def get_job(
     system: SystemDependency, caller: CallerDependency, job_id: JobIdPath, etag: KnownTag = None, wait: Wait = 0
 ) -> Response[JobsAnswer | None]:
-    """One job; several entries for an array."""
+    """Return one job, with several entries for an array."""
     transfer = await system.transfers.job(caller, job_id)
     if transfer is not None:
         return Response(JobsAnswer(jobs=[transfer]))
@@ -167,7 +168,7 @@ async def get_job(
 
 @get("/{job_id:str}/metadata")
 async def get_metadata(system: SystemDependency, caller: CallerDependency, job_id: JobIdPath) -> MetadataAnswer:
-    """Script and stream paths of a job."""
+    """Return the script and the paths of the streams of a job."""
     transfer = await system.transfers.metadata(caller, job_id)
     if transfer is not None:
         return MetadataAnswer(jobs=[transfer])
@@ -176,10 +177,10 @@ async def get_metadata(system: SystemDependency, caller: CallerDependency, job_i
 
 @get("/{job_id:str}/usage")
 async def get_usage(system: SystemDependency, caller: CallerDependency, job_id: JobIdPath) -> UsageAnswer:
-    """Crestline: processor time, memory and GPUs that a job has used."""
+    """Crestline: return the processor time, memory and GPU usage of a job."""
     try:
         return UsageAnswer(usage=await system.scheduler.usage(caller.username, job_id))
-    except UnsupportedError as error:  # common, and no failure of the gateway
+    except UnsupportedError as error:  # common, and not a failure of the gateway
         return UsageAnswer(reason=error.message)
 
 
@@ -193,19 +194,19 @@ async def put_attach(
 
 @put("/{job_id:str}/hold", status_code=204, request_max_body_size=MAX_FIELDS)
 async def put_hold(system: SystemDependency, caller: CallerDependency, job_id: JobIdPath) -> None:
-    """Keep a waiting job from starting."""
+    """Hold a pending job."""
     await system.scheduler.hold(caller.username, job_id)
 
 
 @delete("/{job_id:str}/hold", status_code=204)
 async def delete_hold(system: SystemDependency, caller: CallerDependency, job_id: JobIdPath) -> None:
-    """Let a held job start."""
+    """Release a held job."""
     await system.scheduler.release(caller.username, job_id)
 
 
 @delete("/{job_id:str}", status_code=204)
 async def delete_job(system: SystemDependency, caller: CallerDependency, job_id: JobIdPath) -> None:
-    """Cancel a job; one that has ended stays as it is."""
+    """Cancel a job. A job that has ended does not change."""
     if not await system.transfers.cancel(caller, job_id):
         await system.scheduler.cancel(caller.username, job_id)
 
@@ -219,7 +220,7 @@ def _outcome(found: str | CrestlineError) -> BatchOutcome:
 
 
 def _alternatives(text: str | None) -> frozenset[str] | None:
-    """The values that a filter accepts; a value that holds a comma itself is one of them."""
+    """Return the values that a filter accepts. A value that contains a comma is also one of them."""
     return frozenset({text, *filter(None, text.split(","))}) if text else None
 
 

@@ -1,4 +1,4 @@
-"""Job lists that are sent only when they differ from what the client has, at once or as soon as they do."""
+"""Job lists that are sent only if they differ from the client's version, immediately or as soon as they do."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ async def answer_conditionally(
     wait: float,
     watching: Callable[[], AbstractAsyncContextManager[Watcher]],
 ) -> Answer:
-    """The jobs with their `ETag`; 304 where the client has them (RFC 9110, section 13.1.2).
+    """Return the jobs with their `ETag`, or 304 if the client has them (RFC 9110, section 13.1.2).
 
     Args:
-        ask: gives the jobs as they are.
+        ask: returns the current jobs.
         known: the client's `If-None-Match`.
         wait: seconds to wait for a change before a 304.
-        watching: tells when it is worth asking again.
+        watching: signals that the jobs may have changed.
 
     Raises:
         CrestlineError: as `ask`.

@@ -1,4 +1,4 @@
-"""What Crestline adds for files: bytes by range, resumable writes, directories as one tar stream."""
+"""Crestline's additions for files: ranges of bytes, resumable writes, directories as one tar stream."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def get_content(
     if_range: IfRangeHeader = None,
     if_none_match: IfNoneMatchHeader = None,
 ) -> Response[Any]:
-    """The bytes of a file, or a range of them."""
+    """Return the bytes of a file, or a range of them."""
     file = await system.files(caller).open(path)
     return await file_answer(file, wanted=wanted, if_range=if_range, if_none_match=if_none_match)
 
@@ -61,7 +61,7 @@ async def get_content(
 async def head_content(
     system: SystemDependency, caller: CallerDependency, path: FilePath, upload_id: UploadId = None
 ) -> Response[None]:
-    """Size and ETag of a file, or how far an upload is."""
+    """Return size and ETag of a file, or the progress of an upload."""
     files = system.files(caller)
     if upload_id is None:
         return await file_answer(await files.open(path), body=False)
@@ -81,9 +81,9 @@ async def put_content(
     sha256: Annotated[str | None, HeaderParameter(name=CHECKSUM_HEADER)] = None,
     crc32: Annotated[str | None, HeaderParameter(name=CRC_HEADER)] = None,
 ) -> Response[None]:
-    """Write a file, at once or bit by bit.
+    """Write a file, at once or in parts.
 
-    The file appears, or changes, when the last byte has come and the checksum fits.
+    The file appears, or changes, when the last byte has arrived and the checksum matches.
     """
     if sha256 is not None and not _SHA256.fullmatch(sha256):
         raise InvalidRequestError(f"{CHECKSUM_HEADER} is not a SHA-256.", hint="Send 64 hexadecimal digits.")
@@ -121,7 +121,7 @@ async def get_tar(
     path: FilePath,
     compression: TarCompression = "none",
 ) -> Stream:
-    """A directory as one tar stream."""
+    """Return a directory as one tar stream."""
     return await _tar(system, caller, path, None, gzip=compression == "gzip")
 
 
@@ -132,7 +132,7 @@ async def post_tar(
     data: JSONBody[TarRequest],
     compression: TarCompression = "none",
 ) -> Stream:
-    """Some files of a directory as one tar stream."""
+    """Return some files of a directory as one tar stream."""
     files = data.files
     if data.select is not None:
         files = list(await system.files(caller).select(data.path, data.select))
@@ -149,7 +149,7 @@ async def put_tar(request: GatewayRequest, system: SystemDependency, caller: Cal
 async def post_manifest(
     system: SystemDependency, caller: CallerDependency, data: JSONBody[ManifestRequest]
 ) -> ManifestAnswer:
-    """Which of these files are absent or differ."""
+    """Return which of these files are missing or differ."""
     changed = await system.files(caller).changed(data.path, data.files)
     return ManifestAnswer(changed=list(changed))
 
@@ -164,7 +164,7 @@ def _conflict(error: ConflictError, caller: Principal, stands: int) -> Response[
 
 async def _tar(system: SystemRuntime, caller: Principal, path: str, files: list[str] | None, *, gzip: bool) -> Stream:
     chunks = system.files(caller).tar(path, files, gzip=gzip)
-    # What is wrong with the path must be known before the answer begins.
+    # An error of the path must be detected before the response begins.
     first = await anext(chunks, b"")
     return Stream(_chain(first, chunks), media_type="application/gzip" if gzip else "application/x-tar")
 

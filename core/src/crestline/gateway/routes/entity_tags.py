@@ -4,11 +4,11 @@ from __future__ import annotations
 
 
 def matches(known: str | None, tag: str) -> bool:
-    """Whether the client has this version: weak comparison, and `*` stands for every tag.
+    """Whether the client has this version, by weak comparison; `*` matches every tag.
 
     Args:
-        known: the header's value, None without one.
-        tag: as the `ETag` header has it, quotes included.
+        known: the header's value; None: no header.
+        tag: the tag as in the `ETag` header, with quotes.
     """
     if known is None:
         return False

@@ -38,7 +38,7 @@ from crestline.wire.filesystem import (
     UploadRequest,
 )
 
-_MOST = 2**62  # what a file offset can hold, with room to add
+_MOST = 2**62  # largest file offset, with room for additions
 
 FilePath = Annotated[str, QueryParameter(name="path", min_length=1, description="An absolute path")]
 Dereference = Annotated[bool, QueryParameter(name="dereference")]
@@ -56,7 +56,7 @@ async def get_ls(
 ) -> Response[FileEntriesAnswer]:
     """List a directory."""
     entries = await system.files(caller).list(
-        path,  # a slash at the end asks for the directory that a link leads to, as it does ls(1)
+        path,  # with a slash at the end, the directory that a link leads to, as in ls(1)
         hidden=show_hidden,
         recursive=recursive,
         dereference=dereference,
@@ -74,7 +74,7 @@ async def get_head(
     lines: Annotated[int | None, QueryParameter(name="lines", ge=-_MOST, le=_MOST)] = None,
     skip_trailing: Annotated[bool, QueryParameter(name="skipTrailing")] = False,
 ) -> FileContentAnswer:
-    """The beginning of a file."""
+    """Return the beginning of a file."""
     files, limit = system.files(caller), system.config.max_ops_file_size
     return FileContentAnswer(output=await text_preview.read_head(files, path, byte_count, lines, skip_trailing, limit))
 
@@ -88,7 +88,7 @@ async def get_tail(
     lines: Annotated[int | None, QueryParameter(name="lines", ge=-_MOST, le=_MOST)] = None,
     skip_heading: Annotated[bool, QueryParameter(name="skipHeading")] = False,
 ) -> FileContentAnswer:
-    """The end of a file."""
+    """Return the end of a file."""
     files, limit = system.files(caller), system.config.max_ops_file_size
     return FileContentAnswer(output=await text_preview.read_tail(files, path, byte_count, lines, skip_heading, limit))
 
@@ -101,7 +101,7 @@ async def get_view(
     size: Annotated[int | None, QueryParameter(name="size")] = None,
     offset: Annotated[int, QueryParameter(name="offset")] = 0,
 ) -> TextAnswer:
-    """The text of a small file, or a page of a larger one."""
+    """Return the text of a small file, or a page of a larger one."""
     limit = system.config.max_ops_file_size
     if not 0 <= offset <= _MOST:
         raise InvalidRequestError("`offset` value must be an integer value equal or greater than 0")
@@ -118,13 +118,13 @@ async def get_view(
 
 @get("/ops/checksum")
 async def get_checksum(system: SystemDependency, caller: CallerDependency, path: FilePath) -> ChecksumAnswer:
-    """SHA-256 of a file."""
+    """Return the SHA-256 of a file."""
     return ChecksumAnswer(output=await system.files(caller).checksum(path))
 
 
 @get("/ops/file")
 async def get_file_type(system: SystemDependency, caller: CallerDependency, path: FilePath) -> TextAnswer:
-    """What kind of file it is, as file(1) says."""
+    """Return the kind of a file, as file(1) describes it."""
     return TextAnswer(output=await system.files(caller).file_type(path))
 
 
@@ -132,13 +132,13 @@ async def get_file_type(system: SystemDependency, caller: CallerDependency, path
 async def get_stat(
     system: SystemDependency, caller: CallerDependency, path: FilePath, dereference: Dereference = False
 ) -> FileStatAnswer:
-    """The numbers of stat(2)."""
+    """Return the values of stat(2)."""
     return FileStatAnswer(output=await system.files(caller).stat(path, dereference=dereference))
 
 
 @get("/ops/download", media_type="application/octet-stream", middleware=[shared_answers])
 async def get_download(system: SystemDependency, caller: CallerDependency, path: FilePath) -> Stream:
-    """A small file."""
+    """Return a small file."""
     content = await text_preview.read_small(system.files(caller), path, system.config.max_ops_file_size)
     return Stream(iter([content]), headers={"Content-Length": str(len(content))}, media_type="application/octet-stream")
 
@@ -150,7 +150,7 @@ async def post_upload(
     caller: CallerDependency,
     path: Annotated[str, QueryParameter(name="path", min_length=1, description="The directory")],
 ) -> None:
-    """A small file into a directory."""
+    """Write a small file into a directory."""
     limit = system.config.max_ops_file_size
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > limit + FORM_OVERHEAD:
@@ -164,7 +164,7 @@ async def post_upload(
 async def post_mkdir(
     system: SystemDependency, caller: CallerDependency, data: JSONBody[MakeDirectoryRequest]
 ) -> FileEntryAnswer:
-    """Make a directory."""
+    """Create a directory."""
     return FileEntryAnswer(output=await system.files(caller).make_directory(data.path, parents=data.parent))
 
 
@@ -172,7 +172,7 @@ async def post_mkdir(
 async def post_symlink(
     system: SystemDependency, caller: CallerDependency, data: JSONBody[SymlinkRequest]
 ) -> FileEntryAnswer:
-    """Make a symbolic link."""
+    """Create a symbolic link."""
     return FileEntryAnswer(output=await system.files(caller).symlink(data.path, data.link_path))
 
 
@@ -180,7 +180,7 @@ async def post_symlink(
 async def put_chmod(
     system: SystemDependency, caller: CallerDependency, data: JSONBody[ChmodRequest]
 ) -> FileEntryAnswer:
-    """Change permissions; the mode is octal (`755`) or symbolic (`u+x,go-w`)."""
+    """Change permissions. The mode is octal (`755`) or symbolic (`u+x,go-w`)."""
     return FileEntryAnswer(output=await system.files(caller).chmod(data.path, data.mode))
 
 
@@ -195,7 +195,7 @@ async def put_chown(
 
 @delete("/ops/rm", status_code=204)
 async def delete_rm(system: SystemDependency, caller: CallerDependency, path: FilePath) -> None:
-    """Remove a file, or a directory with all below it."""
+    """Remove a file, or a directory with its content."""
     await system.files(caller).remove(path)
 
 
@@ -215,7 +215,7 @@ async def post_extract(system: SystemDependency, caller: CallerDependency, data:
 async def post_transfer_upload(
     system: SystemDependency, caller: CallerDependency, data: JSONBody[UploadRequest]
 ) -> UploadAnswer:
-    """Begin the upload of a large file by signed URLs."""
+    """Start the upload of a large file by signed URLs."""
     _require_s3(data.transfer_directives)
     size = _file_size(data.transfer_directives.get("fileSize"))
     return await system.transfers.upload(caller, data.path, size)
@@ -303,7 +303,7 @@ def _require_s3(directives: dict[str, Any]) -> None:
 
 
 def _file_size(value: Any) -> int:
-    """FirecREST also takes the number as a string."""
+    """Parse a file size, which FirecREST also accepts as a string."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:

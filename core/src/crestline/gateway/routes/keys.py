@@ -15,7 +15,7 @@ from crestline.wire.extensions import ApiKeyRequest, ApiKeysAnswer, NewApiKey
 
 @get("/")
 async def get_keys(request: GatewayRequest, caller: CallerDependency) -> ApiKeysAnswer:
-    """The caller's API keys."""
+    """Return the caller's API keys."""
     return ApiKeysAnswer(keys=await request.runtime.api_keys.list(caller.username))
 
 
@@ -23,7 +23,7 @@ async def get_keys(request: GatewayRequest, caller: CallerDependency) -> ApiKeys
 async def post_key(
     request: GatewayRequest, caller: CallerDependency, data: JSONBody[ApiKeyRequest]
 ) -> Response[NewApiKey]:
-    """Create an API key; the answer alone has the key itself."""
+    """Create an API key. Only this response contains the key itself."""
     key = await request.runtime.api_keys.create(caller, data.name, data.scopes, data.expires_in)
     note_target(request.scope, key.key_id)
     return Response(key, headers={"Cache-Control": "no-store"})
@@ -35,7 +35,7 @@ async def delete_key(
     caller: CallerDependency,
     key_id: Annotated[str, PathParameter(description="An API key's id")],
 ) -> None:
-    """Revoke an API key of the caller's."""
+    """Revoke one of the caller's API keys."""
     await request.runtime.api_keys.revoke(key_id, caller.username)
 
 

@@ -1,4 +1,4 @@
-"""The file of a `multipart/form-data` body, as it arrives."""
+"""The file in a `multipart/form-data` body, as it arrives."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser, par
 
 from crestline.model import InvalidRequestError, TooLargeError
 
-# How browsers, httpx, curl and others write what a quoted string cannot hold.
+# Escapes of browsers, httpx, curl and others for characters that a quoted string cannot contain.
 _ESCAPE = re.compile(r'\\([\\"])|%(22|0[0-9A-Fa-f]|1[0-9A-Fa-f])')
 FORM_OVERHEAD = 64 * 1024
-"""bytes of boundaries, headers and other fields of a form around its file"""
+"""Bytes of boundaries, headers and other fields of a form around its file."""
 _HINT = "Send the file as the form field 'file', with its name as filename."
 
 
@@ -20,7 +20,7 @@ class FileField:
     """The field `file` of a form. Await `open()` for its name, then iterate over its content."""
 
     def __init__(self, content_type: str, body: AsyncIterator[bytes], limit: int) -> None:
-        """`limit`: bytes that the file may have; the rest of the form has `FORM_OVERHEAD`."""
+        """`limit`: maximum size in bytes of the file; the rest of the form has `FORM_OVERHEAD`."""
         kind, options = parse_options_header(content_type)
         if kind != "multipart/form-data" or not options.get("boundary"):
             raise InvalidRequestError("The body is not multipart/form-data.", hint=_HINT)
@@ -31,10 +31,10 @@ class FileField:
         self._events = self._parse()
 
     async def open(self, *, is_named: bool = True) -> str:
-        """The name of the file; empty if it is not `is_named`, as its path is elsewhere.
+        """Return the name of the file; empty if not `is_named`, because the request has its path elsewhere.
 
         Raises:
-            InvalidRequestError: the field does not exist, it has no usable name, or the body is broken.
+            InvalidRequestError: the field is missing, it has no usable name, or the body is malformed.
         """
         async for event in self._events:
             if isinstance(event, MultipartSegment) and event.name == "file":
@@ -42,10 +42,10 @@ class FileField:
         raise InvalidRequestError("The form has no field 'file'.", hint=_HINT)
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The content of the file.
+        """Yield the content of the file.
 
         Raises:
-            TooLargeError: it is larger than the limit.
+            TooLargeError: the file is larger than the limit.
         """
         async for event in self._events:
             if event is None:
@@ -71,7 +71,7 @@ class FileField:
 
 
 def too_large() -> TooLargeError:
-    """With FirecREST's text."""
+    """Return the error for a file that is too large, with FirecREST's text."""
     return TooLargeError("File to upload is too large.", hint="Use the transfer endpoints, or PUT ops/content.")
 
 

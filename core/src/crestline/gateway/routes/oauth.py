@@ -19,7 +19,7 @@ from crestline.gateway.requests import GatewayRequest
 from crestline.wire.extensions import SCOPES
 
 _MAX_FORM = 16 * 1024
-"""bytes"""
+"""Maximum size in bytes of a form."""
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
@@ -27,7 +27,7 @@ _NO_STORE = {"Cache-Control": "no-store"}
 async def post_token(
     request: GatewayRequest, data: URLEncodedBody[dict[str, str]]
 ) -> Response[TokenAnswer | TokenRefusal]:
-    """A token for client credentials or a refresh token (RFC 6749)."""
+    """Return a token for client credentials or a refresh token (RFC 6749)."""
     issuer, failures = request.runtime.issuer, request.runtime.sign_ins
     address = request.client.host if request.client else ""
     headers = dict(_NO_STORE)
@@ -41,7 +41,7 @@ async def post_token(
         status = error.status
         if status == 401:
             failures.note(address)
-            # Valid secrets are still accepted: an address may be that of a proxy, or of many machines.
+            # Valid secrets are still accepted, because an address may belong to a proxy or to many machines.
             if (pause := failures.retry_after(address)) is not None:
                 status = 429
                 headers["Retry-After"] = str(math.ceil(pause))
@@ -50,13 +50,13 @@ async def post_token(
 
 @get("/oauth2/jwks")
 async def get_keys(request: GatewayRequest) -> dict[str, Any]:
-    """The issuer's public keys (RFC 7517)."""
+    """Return the issuer's public keys (RFC 7517)."""
     return public_keys(request.runtime.issuer.key)
 
 
 @get("/.well-known/openid-configuration")
 async def get_discovery(request: GatewayRequest) -> dict[str, Any]:
-    """Where to find what (OpenID Connect Discovery)."""
+    """Return the addresses of the endpoints (OpenID Connect Discovery)."""
     base = request.runtime.public_url()
     return {
         "issuer": request.runtime.issuer.name,
@@ -72,7 +72,8 @@ async def get_discovery(request: GatewayRequest) -> dict[str, Any]:
 
 
 def _client_credentials(authorization: str | None, form: dict[str, str]) -> tuple[str, str]:
-    """From the Authorization header (form-encoded inside, RFC 6749 2.3.1), else from the form."""
+    """Read the client's credentials from the Authorization header (form-encoded, RFC 6749 section 2.3.1), or from
+    the form."""
     scheme, _, encoded = (authorization or "").partition(" ")
     if scheme.lower() != "basic":
         return form.get("client_id", ""), form.get("client_secret", "")

@@ -1,6 +1,6 @@
-"""`/`: the gateway's own page. Its files are in `gateway/page`; it works through the endpoints of this gateway.
+"""`/`: the gateway's own page. Its files are in `gateway/page`. It uses the endpoints of this gateway.
 
-A sign-in link has a code that works once. The page exchanges it for an API key, which ends when the user signs out.
+A sign-in link has a code that can be used once. The page exchanges it for an API key, which is revoked at sign-out.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _FILES = {
     if file.name.rpartition(".")[2] in _TYPES
 }
 _SESSION = 12 * 3600
-"""seconds that a sign-in by a link lasts at most"""
+"""Maximum seconds of a sign-in by a link."""
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+")
 _PACKED = {name: gzip.compress(content, mtime=0) for name, content in _FILES.items()}
 
@@ -52,7 +52,7 @@ class SignInCode(Message):
 
 
 class PageProvider(Message):
-    """Where people can sign in: authorization code with PKCE (RFC 7636), as a public client."""
+    """An identity provider for sign-in: authorization code with PKCE (RFC 7636), as a public client."""
 
     issuer: str
     name: str
@@ -66,33 +66,33 @@ class PageApi(Message):
 
     name: str
     url: str
-    """its base URL"""
+    """Base URL of the API."""
 
 
 class PageSettings(Message):
-    """What the page has to know before a user has signed in."""
+    """Settings that the page needs before the sign-in."""
 
     version: str
     public_url: str
-    """base of the URLs that the gateway signs"""
+    """Base of the URLs that the gateway signs."""
     providers: list[PageProvider]
     apis: list[PageApi]
 
 
 class PageNotice(Message):
-    """A maintenance that is under way or ahead."""
+    """A current or announced maintenance."""
 
     message: str
     system: str | None = None
-    """None: all systems"""
+    """Name of the system; None: all systems."""
     start: int | None = None
-    """Unix time"""
+    """Unix time."""
     end: int | None = None
-    """Unix time"""
+    """Unix time."""
 
 
 class PageNotices(Message):
-    """What users should know at present."""
+    """Current notices for users."""
 
     notices: list[PageNotice]
 
@@ -103,7 +103,7 @@ Encodings = Annotated[str, HeaderParameter(name="Accept-Encoding", max_length=40
 
 @get("/", media_type="text/html", include_in_schema=False, public=True)
 async def get_page(request: GatewayRequest) -> Response[bytes]:
-    """The page; it asks for a credential itself."""
+    """Return the page, which asks for a credential itself."""
     base = urlsplit(request.runtime.public_url()).path.rstrip("/") + "/"
     pages = [(each.issuer, *each.page.origins) for each in request.runtime.config.oidc if each.page is not None]
     origins = [f"{url.scheme}://{url.netloc}" for urls in pages for url in map(urlsplit, urls)]
@@ -111,7 +111,8 @@ async def get_page(request: GatewayRequest) -> Response[bytes]:
 
 
 def page_response(base: str, origins: Iterable[str]) -> Response[bytes]:
-    """The page for a server whose paths begin with `base`, and that may ask identity providers at `origins`."""
+    """Return the page for a server whose paths begin with `base`, and that can contact identity providers at
+    `origins`."""
     content = _FILES["index.html"].replace(b'<base href="/">', f'<base href="{escape(base)}">'.encode())
     headers = page_headers(_policy(origins))
     return Response(content, media_type="text/html; charset=utf-8", headers=headers)
@@ -119,7 +120,7 @@ def page_response(base: str, origins: Iterable[str]) -> Response[bytes]:
 
 @get("/page/settings.json", include_in_schema=False, public=True)
 async def get_settings(request: GatewayRequest) -> Response[PageSettings]:
-    """What the page has to know before a user has signed in."""
+    """Return the settings that the page needs before the sign-in."""
     settings = PageSettings(
         version=__version__,
         public_url=request.runtime.public_url(),
@@ -141,7 +142,7 @@ async def get_settings(request: GatewayRequest) -> Response[PageSettings]:
 
 @get("/page/notices.json", include_in_schema=False, scope="status:read")
 async def get_notices(request: GatewayRequest) -> Response[PageNotices]:
-    """The maintenances that have not ended."""
+    """Return the maintenances that have not ended."""
     runtime = request.runtime
     announced = [
         (None, runtime.config.maintenance),
@@ -162,7 +163,7 @@ async def get_notices(request: GatewayRequest) -> Response[PageNotices]:
 
 @post("/page/sign-in", status_code=201, include_in_schema=False, public=True, request_max_body_size=4096)
 async def post_sign_in(request: GatewayRequest, data: JSONBody[SignInCode]) -> Response[NewApiKey]:
-    """An API key with all scopes of the client whose sign-in code this is."""
+    """Return an API key with all scopes of the client of this sign-in code."""
     runtime = request.runtime
     client = await runtime.clients.use_sign_in_code(data.code)
     if client is None:
@@ -193,7 +194,7 @@ async def post_sign_in(request: GatewayRequest, data: JSONBody[SignInCode]) -> R
 async def get_file(
     name: Annotated[str, PathParameter()], known: KnownTag = None, encodings: Encodings = ""
 ) -> Response[Any]:
-    """A script, the style or the icon of the page."""
+    """Return a script, the style or the icon of the page."""
     if name not in _FILES or name == "index.html":
         raise NotFoundException("The page has no such file.")
     content = _FILES[name]
@@ -216,7 +217,7 @@ def _apis(request: GatewayRequest) -> list[PageApi]:
 
 
 def _policy(origins: Iterable[str]) -> dict[str, str]:
-    """Content-Security-Policy: nothing inline, nothing from elsewhere; only the gateway and the providers are asked."""
+    """Return the Content-Security-Policy: nothing inline, and requests only to the gateway and the providers."""
     return {
         "script-src": "'self'",
         "style-src": "'self'",

@@ -1,4 +1,4 @@
-"""Answers that are bytes already."""
+"""Responses whose body is already encoded."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from crestline.wire.codec import encode
 
 
 class PreencodedResponse(Response[Any]):
-    """What status reads and long lists are answered with: Litestar's own way from content to bytes is a good part of
-    the work of the one, and would delay all requests with the other."""
+    """A response for status requests and long lists. Litestar's own encoding is a large part of the cost of the
+    former, and would delay all requests for the latter."""
 
     def __init__(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         self.status_code = status
@@ -26,7 +26,7 @@ class PreencodedResponse(Response[Any]):
 
     @classmethod
     def json(cls, body: bytes, *headers: tuple[bytes, bytes]) -> PreencodedResponse:
-        """200 with this JSON."""
+        """Return a response with status 200 and this JSON."""
         length = (b"content-length", b"%d" % len(body))
         return cls(200, [(b"content-type", b"application/json"), length, *headers], body)
 
@@ -39,12 +39,12 @@ class PreencodedResponse(Response[Any]):
 
 
 def age_of(jobs: Sequence[Any]) -> list[tuple[bytes, bytes]]:
-    """The header `Age` (RFC 9111, section 5.1) of an answer that is made from these jobs; none below a second."""
+    """Return the header `Age` (RFC 9111, section 5.1) of a response made from these jobs; none below a second."""
     age = jobs.age if isinstance(jobs, JobList) else 0.0
     return [(b"age", b"%d" % min(age, 86400))] if age >= 1 else []
 
 
 async def encode_list(name: str, items: Sequence[Any]) -> bytes:
-    """Encode an object whose one field `name` is this list as JSON."""
+    """Encode an object with the one field `name` and this list as JSON."""
     parts = [encode(some)[1:-1] async for some in slices(items)]
     return b'{"%s":[%s]}' % (name.encode(), b",".join(parts))

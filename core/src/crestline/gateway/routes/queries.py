@@ -1,4 +1,5 @@
-"""Query parameters as FirecREST's framework takes them: names in both spellings, all words for booleans and numbers."""
+"""Query parameters as FirecREST's framework accepts them: names in both spellings, all forms of booleans and
+numbers."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ _NUMBER = re.compile(r"\s*([+-]?\d{1,99}(?:_\d{1,99}){,9})\s*", re.ASCII)
 
 
 def normalize_query(app: ASGIApp) -> ASGIApp:
-    """Middleware that lets `show_hidden=on` mean `showHidden=true`, and `lines=+1_000` `lines=1000`."""
+    """Return a middleware by which `show_hidden=on` means `showHidden=true`, and `lines=+1_000` means `lines=1000`."""
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         if query := scope["query_string"]:
@@ -32,7 +33,7 @@ def normalize_query(app: ASGIApp) -> ASGIApp:
 
 @cache
 def _types(handler: BaseRouteHandler) -> dict[str, tuple[Any, ...]]:
-    """Types that a route's parameters may have, by their names in queries."""
+    """Return the types of a route's parameters by their names in queries."""
     return {
         getattr(field.kwarg_definition, "name", None) or field.name: field.args
         if field.is_union

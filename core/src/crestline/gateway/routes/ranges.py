@@ -1,4 +1,4 @@
-"""A file as an HTTP answer: conditional, and by range (RFC 9110, sections 13 and 14)."""
+"""A file as an HTTP response, conditional and by range (RFC 9110, sections 13 and 14)."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ PARTIAL_ANSWERS = {
     206: ResponseSpec(bytes, description="The range", media_type="application/octet-stream", generate_examples=False),
     304: ResponseSpec(None, description="Nothing changed", generate_examples=False),
 }
-"""what `file_answer` answers beside 200 and refusals"""
+"""Responses of `file_answer` besides 200 and errors."""
 
 _RANGE = re.compile(r"bytes=([0-9]{0,19})-([0-9]{0,19})")
 
 
 class UnsatisfiableRangeError(Exception):
-    """The range lies beyond the file."""
+    """The range is beyond the end of the file."""
 
 
 async def file_answer(
@@ -41,10 +41,10 @@ async def file_answer(
     if_range: str | None = None,
     if_none_match: str | None = None,
 ) -> Response[Any]:
-    """The answer to GET, or to HEAD without `body`; it closes the file.
+    """Return the response to GET, or to HEAD without `body`, and close the file.
 
     Args:
-        wanted: the header `Range`; the others are those that they are named after.
+        wanted: the header `Range`; the other arguments are named after their headers.
     """
     headers = {
         "Accept-Ranges": "bytes",
@@ -75,7 +75,7 @@ async def file_answer(
 
 
 def _parse(wanted: str, size: int) -> tuple[int, int] | None:
-    """Start and end of a single range; None for what a server may ignore."""
+    """Return start and end of a single range; None for a header that a server can ignore."""
     match = _RANGE.fullmatch(wanted.strip())
     if match is None or match.group(1) == match.group(2) == "":
         return None

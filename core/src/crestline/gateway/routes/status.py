@@ -31,7 +31,7 @@ from crestline.wire.status import (
 
 @get("/systems")
 async def get_systems(request: GatewayRequest) -> SystemsAnswer:
-    """All systems with their health."""
+    """Return all systems with their health."""
     health = request.runtime.health
     await health.look()
     return SystemsAnswer(systems=[_describe(system, health) for system in request.runtime.systems])
@@ -39,13 +39,13 @@ async def get_systems(request: GatewayRequest) -> SystemsAnswer:
 
 @get("/{system_name:str}/nodes")
 async def get_nodes(system: SystemDependency, caller: CallerDependency) -> NodesAnswer:
-    """Compute nodes."""
+    """Return the compute nodes."""
     return NodesAnswer(nodes=await system.scheduler.nodes(caller.username))
 
 
 @get("/{system_name:str}/reservations")
 async def get_reservations(system: SystemDependency, caller: CallerDependency) -> ReservationsAnswer:
-    """Advance reservations."""
+    """Return the advance reservations."""
     return ReservationsAnswer(reservations=await system.scheduler.reservations(caller.username))
 
 
@@ -55,13 +55,13 @@ async def get_partitions(
     caller: CallerDependency,
     show_hidden: Annotated[bool, QueryParameter(name="show_hidden")] = False,
 ) -> PartitionsAnswer:
-    """Partitions."""
+    """Return the partitions."""
     return PartitionsAnswer(partitions=await system.scheduler.partitions(caller.username, show_hidden))
 
 
 @get("/{system_name:str}/userinfo")
 async def get_userinfo(system: SystemDependency, caller: CallerDependency) -> UserInfo:
-    """The caller's ids, groups and accounts."""
+    """Return the caller's ids, groups and accounts."""
     info = await system.host.user_info(caller.username)
     info.accounts = await system.scheduler.accounts(caller.username)
     return info
@@ -69,10 +69,10 @@ async def get_userinfo(system: SystemDependency, caller: CallerDependency) -> Us
 
 @get("/{system_name:str}/allocations")
 async def get_allocations(system: SystemDependency, caller: CallerDependency) -> AllocationsAnswer:
-    """Budget and use of the caller's accounts."""
+    """Return budget and usage of the caller's accounts."""
     try:
         return AllocationsAnswer(allocations=await system.scheduler.allocations(caller.username))
-    except UnsupportedError as error:  # common, and no failure of the gateway
+    except UnsupportedError as error:  # common, and not a failure of the gateway
         return AllocationsAnswer(reason=error.message)
 
 
@@ -90,11 +90,11 @@ async def get_slurm(
     ] = None,
     me: Annotated[str, QueryParameter(name="me", max_length=256, description="A name for the caller")] = "",
 ) -> SlurmAnswer:
-    """Crestline: what a command of Slurm that only reads prints to the caller."""
-    await request.runtime.authorization.check(caller, "jobs:read", system.name)  # they show jobs, too
+    """Crestline: return the output of a read-only Slurm command for the caller."""
+    await request.runtime.authorization.check(caller, "jobs:read", system.name)  # the commands show jobs, too
     try:
         done = await system.scheduler.ask_slurm(caller.username, program, argument or [], variable or [], me)
-    except UnsupportedError:  # common, and no failure of the gateway
+    except UnsupportedError:  # common, and not a failure of the gateway
         return SlurmAnswer()
     return SlurmAnswer(
         exit_code=done.exit_status,
@@ -105,14 +105,14 @@ async def get_slurm(
 
 @get("/liveness", public=True)
 async def get_liveness(request: GatewayRequest) -> Liveness:
-    """Sign of life, open to everybody."""
+    """Report that the gateway runs. Public."""
     runtime = request.runtime
     return Liveness(healthcheck_runs=dict(runtime.health.checked), last_update=int(time.time() - runtime.started))
 
 
 @get("/readiness", public=True)
 async def get_readiness(request: GatewayRequest) -> Readiness:
-    """Whether requests are welcome, open to everybody; 503 where they are not."""
+    """Report whether the gateway accepts requests, otherwise 503. Public."""
     await request.runtime.readiness.check()
     return Readiness()
 

@@ -1,4 +1,4 @@
-"""Parts of text files, by lines or bytes, as head(1), tail(1) and dd(1) cut them; no file is ever read whole."""
+"""Parts of text files, by lines or bytes, as in head(1), tail(1) and dd(1). No file is read as a whole."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _LONGEST_CHARACTER = 4  # bytes of UTF-8
 async def read_head(
     files: Files, path: str, byte_count: int | None, lines: int | None, skip_trailing: bool, limit: int
 ) -> FileContent:
-    """The beginning of a file, by bytes or lines."""
+    """Return the beginning of a file, by bytes or lines."""
     count, by_lines = _count(byte_count, lines)
-    # As head(1): a negative number is all but the last so many.
+    # As in head(1), a negative number excludes that number at the end.
     skip = (skip_trailing and (byte_count, lines) != (None, None)) or count < 0
     file = await files.open(path)
     try:
@@ -29,7 +29,7 @@ async def read_head(
 async def read_tail(
     files: Files, path: str, byte_count: int | None, lines: int | None, skip_heading: bool, limit: int
 ) -> FileContent:
-    """The end of a file, by bytes or lines."""
+    """Return the end of a file, by bytes or lines."""
     count, by_lines = _count(byte_count, lines)
     skip = skip_heading and (byte_count, lines) != (None, None)
     file = await files.open(path)
@@ -41,10 +41,10 @@ async def read_tail(
 
 
 async def read_small(files: Files, path: str, limit: int) -> bytes:
-    """A whole file.
+    """Return a whole file.
 
     Raises:
-        TooLargeError: it has more than `limit` bytes.
+        TooLargeError: the file has more than `limit` bytes.
     """
     file = await files.open(path)
     try:
@@ -59,7 +59,7 @@ async def read_small(files: Files, path: str, limit: int) -> bytes:
 
 
 async def head(file: OpenFile, *, count: int, lines: bool, skip: bool, limit: int) -> str:
-    """The first `count` lines or bytes; with `skip` all but the last `count`."""
+    """Return the first `count` lines or bytes; with `skip`, all except the last `count`."""
     if lines and skip:
         end = await _last_lines(file, count)
     elif lines:
@@ -70,7 +70,7 @@ async def head(file: OpenFile, *, count: int, lines: bool, skip: bool, limit: in
 
 
 async def tail(file: OpenFile, *, count: int, lines: bool, skip: bool, limit: int) -> str:
-    """The last `count` lines or bytes; with `skip` all from number `count` on, the first being 1."""
+    """Return the last `count` lines or bytes; with `skip`, all from number `count` on, where the first is 1."""
     if lines:
         start = await (_first_lines(file, max(0, count - 1)) if skip else _last_lines(file, count, limit))
     else:
@@ -79,9 +79,9 @@ async def tail(file: OpenFile, *, count: int, lines: bool, skip: bool, limit: in
 
 
 async def page(file: OpenFile, offset: int, size: int) -> str:
-    """The UTF-8 text of `size` bytes from `offset` on.
+    """Return the UTF-8 text of `size` bytes from `offset` on.
 
-    A character belongs to the page that has its first byte, so pages in a row make up the text, and none is cut.
+    A character belongs to the page with its first byte, so consecutive pages make up the text, and no character is cut.
     """
     before = min(offset, _LONGEST_CHARACTER - 1)
     data = await _read(file, offset - before, before + size + _LONGEST_CHARACTER - 1)
@@ -89,7 +89,7 @@ async def page(file: OpenFile, offset: int, size: int) -> str:
 
 
 def _boundary(data: bytes, index: int) -> int:
-    """`index`, or the end of the character that it would cut."""
+    """Return `index`, or the end of the character that contains it."""
     for start in range(index - 1, max(-1, index - _LONGEST_CHARACTER), -1):
         if start >= len(data) or data[start] & 0xC0 == 0x80:
             continue
@@ -104,7 +104,7 @@ def _boundary(data: bytes, index: int) -> int:
 
 
 async def _first_lines(file: OpenFile, count: int, limit: int | None = None) -> int:
-    """Where the first `count` lines end."""
+    """Return the end of the first `count` lines."""
     position = 0
     while count > 0 and position < file.size:
         if limit is not None and position > limit:
@@ -122,7 +122,7 @@ async def _first_lines(file: OpenFile, count: int, limit: int | None = None) -> 
 
 
 async def _last_lines(file: OpenFile, count: int, limit: int | None = None) -> int:
-    """Where the last `count` lines begin; a last line without a line break is one."""
+    """Return the start of the last `count` lines. A last line without a line break counts."""
     if count == 0:
         return file.size
     end = file.size
@@ -142,7 +142,8 @@ async def _last_lines(file: OpenFile, count: int, limit: int | None = None) -> i
 
 
 def _line_break(block: bytes, number: int) -> int:
-    """The index of a line break, the first being 1, found by halving: a loop over millions of them takes too long."""
+    """Return the index of a line break, where the first is 1, by bisection: a loop over millions of them takes too
+    long."""
     low, high = 0, len(block)
     while high - low > 1:
         middle = (low + high) // 2
@@ -170,7 +171,7 @@ def _too_large() -> TooLargeError:
 
 
 def _count(byte_count: int | None, lines: int | None) -> tuple[int, bool]:
-    """How many, and whether they are lines."""
+    """Return the number, and whether it counts lines."""
     if byte_count is not None and lines is not None:
         raise InvalidRequestError("Only one of `bytes` or `lines` can be specified.")
     if byte_count is not None:

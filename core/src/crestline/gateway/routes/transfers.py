@@ -1,4 +1,4 @@
-"""`/transfers`: what signed URLs lead to. They need no token and speak S3's XML."""
+"""`/transfers`: the targets of signed URLs. They need no token and use S3's XML."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ async def post_complete(
     expires: Expires = "",
     signature: Signature = "",
 ) -> str:
-    """Make an upload visible."""
+    """Complete an upload."""
     allow = _allow(request, system, "files:write")
     etag = await system.transfers.urls.complete(transfer_id, expires, signature, request.body, allow)
     return parts.completion_answer(request.url.path, f'"{etag}"')
@@ -101,7 +101,7 @@ async def get_content(
     if_range: IfRangeHeader = None,
     if_none_match: IfNoneMatchHeader = None,
 ) -> Response[Any]:
-    """The bytes of an offered file, or a range of them."""
+    """Return the bytes of an offered file, or a range of them."""
     allow = _allow(request, system, "files:read")
     file = await system.transfers.urls.open_download(transfer_id, expires, signature, allow)
     return await file_answer(file, wanted=wanted, if_range=if_range, if_none_match=if_none_match)
@@ -115,7 +115,7 @@ async def head_content(
     expires: Expires = "",
     signature: Signature = "",
 ) -> Response[None]:
-    """Size and ETag of an offered file."""
+    """Return size and ETag of an offered file."""
     allow = _allow(request, system, "files:read")
     return await file_answer(
         await system.transfers.urls.open_download(transfer_id, expires, signature, allow), body=False
@@ -123,7 +123,7 @@ async def head_content(
 
 
 def _allow(request: GatewayRequest, system: SystemRuntime, scope: Scope) -> Allow:
-    """What asks whether the user who got the URL may still do this."""
+    """Return a function that checks whether the user who received the URL may still do this."""
 
     async def allow(caller: Principal) -> None:
         try:
@@ -135,7 +135,7 @@ def _allow(request: GatewayRequest, system: SystemRuntime, scope: Scope) -> Allo
 
 
 def handle_refusal(request: Request[Any, Any, Any], error: CrestlineError) -> Response[str]:
-    """An error as S3 words it."""
+    """Return an error in S3's format."""
     code = next((code for kind, code in _CODES if isinstance(error, kind)), "InvalidRequest")
     return Response(parts.error_answer(code, str(error)), status_code=error.status, media_type=MediaType.XML)
 

@@ -1,4 +1,4 @@
-"""The endpoints of the DOE's IRI Facility API, v1 and v2, from the same systems as FirecREST's."""
+"""The endpoints of the DOE's IRI Facility API, v1 and v2, for the same systems as FirecREST's."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from crestline.gateway.routes.iri.document import document_handlers
 
 
 def handlers(version: int) -> list[HTTPRouteHandler]:
-    """The endpoints of a version."""
+    """Return the endpoints of a version."""
     shared = [*facility.handlers, *account.handlers, *compute.handlers, *tasks.handlers]
     return [*shared, *files.handlers(version), *(account.newer_handlers if version >= 2 else [])]
 
 
 def routers() -> list[Router | HTTPRouteHandler]:
-    """One for each version, which differ in methods, bodies and words alone; and their documents."""
+    """Return the routers of the versions, which differ in methods, bodies and names, and their documents."""
     found: list[Router | HTTPRouteHandler] = []
     for version in VERSIONS:
         described = handlers(version)

@@ -1,4 +1,4 @@
-"""`/account`: capabilities, the accounts that the caller may charge as projects, and who the caller is."""
+"""`/account`: capabilities, the accounts that the caller can charge as projects, and the caller's identity."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class CapabilitiesQuery(ModifiedQuery):
 
 @get("/account/capabilities", public=True, operation="getCapabilities", query=CapabilitiesQuery)
 async def get_capabilities(request: GatewayRequest) -> Response[Any]:
-    """What allocations are made of."""
+    """Return the units of allocations."""
     query = read_query(request, CapabilitiesQuery)
     found = [
         each
@@ -47,7 +47,7 @@ async def get_capabilities(request: GatewayRequest) -> Response[Any]:
 
 @get("/account/capabilities/{capability_id:str}", public=True, operation="getCapability", query=ModifiedQuery)
 async def get_capability(request: GatewayRequest) -> Response[Any]:
-    """One capability."""
+    """Return one capability."""
     read_query(request, ModifiedQuery)
     for each in request.runtime.facility.capabilities(version_of(request)):
         if each["id"] == request.path_params["capability_id"]:
@@ -57,7 +57,7 @@ async def get_capability(request: GatewayRequest) -> Response[Any]:
 
 @get("/account/projects", scope=_SCOPE, operation="getProjects")
 async def get_projects(request: GatewayRequest, caller: CallerDependency) -> Response[Any]:
-    """The accounts that the caller may charge on some system."""
+    """Return the accounts that the caller can charge on any system."""
     read_query(request, NoQuery)
     accounts = await _accounts(request, caller)
     return json([_project(request, caller, name) for name in accounts])
@@ -65,7 +65,7 @@ async def get_projects(request: GatewayRequest, caller: CallerDependency) -> Res
 
 @get("/account/projects/{project_id:str}", scope=_SCOPE, operation="getProject")
 async def get_project(request: GatewayRequest, caller: CallerDependency) -> Response[Any]:
-    """One of them."""
+    """Return one account as a project."""
     read_query(request, NoQuery)
     name, _ = await _asked(request, caller)
     return json(_project(request, caller, name))
@@ -73,7 +73,7 @@ async def get_project(request: GatewayRequest, caller: CallerDependency) -> Resp
 
 @get(_ALLOCATIONS, scope=_SCOPE, operation="getProjectAllocationsByProject")
 async def get_project_allocations(request: GatewayRequest, caller: CallerDependency) -> Response[Any]:
-    """One allocation for each system where the account is known, with the amounts that its scheduler tells."""
+    """Return an allocation for each system that has the account, with the amounts that its scheduler reports."""
     read_query(request, NoQuery)
     name, systems = await _asked(request, caller)
     return json(list(await asyncio.gather(*(_allocation(request, caller, name, each) for each in systems))))
@@ -81,7 +81,7 @@ async def get_project_allocations(request: GatewayRequest, caller: CallerDepende
 
 @get(f"{_ALLOCATIONS}/{{project_allocation_id:str}}", scope=_SCOPE, operation="getProjectAllocationByProject")
 async def get_project_allocation(request: GatewayRequest, caller: CallerDependency) -> Response[Any]:
-    """One of them."""
+    """Return one allocation."""
     read_query(request, NoQuery)
     name, system = await _asked_allocation(request, caller)
     return json(await _allocation(request, caller, name, system))
@@ -89,7 +89,7 @@ async def get_project_allocation(request: GatewayRequest, caller: CallerDependen
 
 @get(_PARTS, scope=_SCOPE, operation="getUserAllocationsByProjectAllocation")
 async def get_user_allocations(request: GatewayRequest, caller: CallerDependency) -> Response[Any]:
-    """The caller's part of an allocation."""
+    """Return the caller's share of an allocation."""
     read_query(request, NoQuery)
     name, system = await _asked_allocation(request, caller)
     return json([await _user_allocation(request, caller, name, system)])
@@ -97,7 +97,7 @@ async def get_user_allocations(request: GatewayRequest, caller: CallerDependency
 
 @get(f"{_PARTS}/{{user_allocation_id:str}}", scope=_SCOPE, operation="getUserAllocationByProjectAllocation")
 async def get_user_allocation(request: GatewayRequest, caller: CallerDependency) -> Response[Any]:
-    """The caller's part, by its id."""
+    """Return the caller's share by its id."""
     read_query(request, NoQuery)
     name, system = await _asked_allocation(request, caller)
     found = await _user_allocation(request, caller, name, system)
@@ -108,16 +108,16 @@ async def get_user_allocation(request: GatewayRequest, caller: CallerDependency)
 
 @get("/account/whoami", scope=_SCOPE, operation="whoami")
 async def get_whoami(request: GatewayRequest, caller: CallerDependency) -> Response[Any]:
-    """The POSIX user that the caller is on the systems."""
+    """Return the POSIX user of the caller on the systems."""
     read_query(request, NoQuery)
     return json({"username": caller.username})
 
 
 async def _accounts(request: GatewayRequest, caller: Principal) -> dict[str, list[SystemRuntime]]:
-    """The accounts with the systems where the caller may charge them; systems that refuse the caller are left out.
+    """Return the accounts with the systems where the caller can charge them, without systems that refuse the caller.
 
     Raises:
-        CrestlineError: of no system it could be found out.
+        CrestlineError: all systems failed.
     """
     runtime = request.runtime
     systems = list(runtime.systems)
@@ -178,7 +178,7 @@ def _allocation_id(facility: Facility, name: str, system: SystemRuntime) -> str:
 async def _entries(
     request: GatewayRequest, caller: Principal, name: str, system: SystemRuntime, user: str | None
 ) -> list[dict[str, Any]]:
-    """The amounts of an account, or of its part for `user`; v1 knows no unit for jobs but node hours."""
+    """Return the amounts of an account, or of the share of `user`. v1 has only node hours as a unit for jobs."""
     try:
         told = await system.scheduler.allocations(caller.username)
     except UnsupportedError:  # an allocation without amounts is valid

@@ -1,4 +1,4 @@
-"""How the endpoints answer: JSON without what is not set."""
+"""Responses of the endpoints: JSON without unset fields."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ T = TypeVar("T")
 
 
 def json(value: Any, *headers: tuple[bytes, bytes]) -> Response[Any]:
-    """200 with this."""
+    """Return a response with status 200 and this value."""
     return PreencodedResponse.json(encode(value), *headers)
 
 
 def version_of(request: GatewayRequest) -> int:
-    """The version of the API that is asked."""
+    """Return the version of the API in the request."""
     return api_version(str(request.scope["path"]))
 
 
 def page(items: list[T], offset: int, limit: int) -> list[T]:
-    """A part of a list."""
+    """Return a page of a list."""
     return items[offset : offset + limit]

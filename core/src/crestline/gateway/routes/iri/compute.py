@@ -27,7 +27,7 @@ from crestline.wire.extensions import IDEMPOTENCY_HEADER
 from crestline.wire.iri import COMPUTE, Job, JobRequest, JobStatus, State, state_word
 
 MAX_JOB = 1024 * 1024
-"""bytes of a job's description; a script is a part of it"""
+"""Maximum size in bytes of a job's description, including its script."""
 _JOB_ID = re.compile(r"[A-Za-z0-9_.+\[\]-]{1,64}")
 _NULLABLE = ("historical", "include_spec")
 _REPLY_HEADER = b"idempotency-key-reply"
@@ -48,7 +48,7 @@ class JobsQueryParameters(JobQueryParameters):
 
 
 class JobFilters(msgspec.Struct, kw_only=True):
-    """The body of `POST /compute/status/{resource}`; other fields are ignored, as the API's document allows."""
+    """The body of `POST /compute/status/{resource}`. Other fields are ignored, as the API's document allows."""
 
     name: str | None = None
     account: str | None = None
@@ -77,7 +77,7 @@ async def post_job(
     known = key is not None and (await system.submissions.find(caller.username, key)).job_id is not None
     try:
         job_id = await system.submissions.submit(caller.username, job, key)
-    except ConflictError as error:  # the key's; the API has another number for it
+    except ConflictError as error:  # a conflict of the key, for which the API has another status
         raise UnprocessableError(error.message, hint=error.hint) from error
     note_target(request.scope, job_id)
     answer = Job(id=job_id, status=JobStatus(state=State.NEW))
@@ -109,7 +109,7 @@ async def put_job(request: GatewayRequest, system: SystemDependency, caller: Cal
     resource=COMPUTE,
 )
 async def get_job(request: GatewayRequest, system: SystemDependency, caller: CallerDependency) -> Response[Any]:
-    """One job of the caller's."""
+    """Return one job of the caller."""
     query = read_query(request, JobQueryParameters, _NULLABLE)
     found = await _look_up(request, system, caller.username)
     job = job_of(found, request.path_params["job_id"])
@@ -132,7 +132,8 @@ async def get_job(request: GatewayRequest, system: SystemDependency, caller: Cal
     resource=COMPUTE,
 )
 async def post_jobs(request: GatewayRequest, system: SystemDependency, caller: CallerDependency) -> Response[Any]:
-    """The caller's jobs of the last week, or those that have not ended; `include_spec` leaves out their programs."""
+    """Return the caller's jobs of the last week, or those that have not ended. `include_spec` excludes their
+    programs."""
     query = read_query(request, JobsQueryParameters, _NULLABLE)
     filters = await read_body(request, JobFilters, may_be_empty=True)
     asked = JobQuery(
@@ -161,13 +162,13 @@ async def post_jobs(request: GatewayRequest, system: SystemDependency, caller: C
     resource=COMPUTE,
 )
 async def delete_job(request: GatewayRequest, system: SystemDependency, caller: CallerDependency) -> None:
-    """Cancel a job; one that has ended stays as it is."""
+    """Cancel a job. A job that has ended does not change."""
     read_query(request, NoQuery)
     await system.scheduler.cancel(caller.username, _job_id(request))
 
 
 async def _look_up(request: GatewayRequest, system: SystemRuntime, username: str) -> list[JobInfo]:
-    """The entries of the caller's job that the path names; others' jobs are not told."""
+    """Return the entries of the caller's job in the path. Other users' jobs are not found."""
     found = await system.scheduler.jobs(username, JobQuery(ids=(_job_id(request),)))
     if not found:
         raise JobNotFoundError("Job not found.", hint="POST /compute/status lists yours.")
@@ -182,7 +183,7 @@ def _job_id(request: GatewayRequest) -> str:
 
 
 def _shown(job: Job) -> dict[str, Any]:
-    """The job without what is not known: the API's document allows no null for some of it."""
+    """Return the job without unknown fields, because the API's document does not allow null for some of them."""
     shown: dict[str, Any] = {"id": job.id}
     if job.status is not None:
         status = msgspec.to_builtins(job.status)

@@ -1,4 +1,4 @@
-"""The OpenAPI documents of the IRI API, made of the endpoints that are served and the messages that they read."""
+"""The OpenAPI documents of the IRI API, generated from the served endpoints and their messages."""
 
 from __future__ import annotations
 
@@ -44,10 +44,12 @@ class Problem(msgspec.Struct, kw_only=True):
 
 
 def describe(version: int, handlers: Sequence[HTTPRouteHandler], url: str) -> dict[str, Any]:
-    """The document of one version.
+    """Return the document of one version.
 
     Args:
-        url: of the API, below which its paths begin.
+        version: 1 or 2.
+        handlers: the endpoints.
+        url: base URL of the API.
     """
     messages: list[Any] = [Problem]
     for handler in handlers:
@@ -80,12 +82,12 @@ def describe(version: int, handlers: Sequence[HTTPRouteHandler], url: str) -> di
 
 
 def document_handlers(version: int, described: Sequence[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
-    """Endpoints for a version's document, where the API's authors and clients look for it."""
+    """Return the endpoints for a version's document, at the paths where the API's authors and clients expect it."""
     own = [f"{PREFIX}/v{version}/openapi.json"]
 
     @get(own if version >= 2 else ["/iri/openapi.json", *own], public=True, include_in_schema=False)
     async def get_document(request: GatewayRequest) -> Response[Any]:
-        """The document."""
+        """Return the OpenAPI document."""
         return json(describe(version, described, f"{request.runtime.public_url()}/iri"))
 
     return [get_document]

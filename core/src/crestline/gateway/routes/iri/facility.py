@@ -1,4 +1,4 @@
-"""`/facility`, `/status` and the lists of resources: open to everybody, as the API's document says."""
+"""`/facility`, `/status` and the lists of resources: public, as in the API's document."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _URN_UNIT = r"^urn:doe-iri:allocation:[!-~]+$"
 
 
 class ModifiedQuery(msgspec.Struct, kw_only=True):
-    """What questions for one thing may say."""
+    """Query parameters of a request for one object."""
 
     modified_since: When | None = None
 
@@ -104,14 +104,14 @@ class IncidentsQuery(ModifiedQuery, rename={"begin": "from"}):
 
 @get("/facility", public=True, operation="getFacility", query=ModifiedQuery)
 async def get_facility(request: GatewayRequest) -> Response[Any]:
-    """The facility."""
+    """Return the facility."""
     read_query(request, ModifiedQuery)
     return json(request.runtime.facility.facility(version_of(request)))
 
 
 @get("/facility/sites", public=True, operation="getSites", query=SitesQuery)
 async def get_sites(request: GatewayRequest) -> Response[Any]:
-    """The sites: one."""
+    """Return the sites (exactly one)."""
     query = read_query(request, SitesQuery)
     site = request.runtime.facility.site(version_of(request))
     fits = all(wanted in (None, site[field]) for field, wanted in _named(query, "name", "short_name"))
@@ -120,7 +120,7 @@ async def get_sites(request: GatewayRequest) -> Response[Any]:
 
 @get("/facility/sites/{site_id:str}", public=True, operation="getSite", query=ModifiedQuery)
 async def get_site(request: GatewayRequest) -> Response[Any]:
-    """One site."""
+    """Return one site."""
     read_query(request, ModifiedQuery)
     site = request.runtime.facility.site(version_of(request))
     return json(_one([site], request.path_params["site_id"], "Site"))
@@ -128,7 +128,7 @@ async def get_site(request: GatewayRequest) -> Response[Any]:
 
 @get("/status/resources", public=True, operation="getResources", query=RESOURCES_QUERIES)
 async def get_resources(request: GatewayRequest) -> Response[Any]:
-    """The resources: two for each system."""
+    """Return the resources, two for each system."""
     version = version_of(request)
     query = read_query(request, RESOURCES_QUERIES[version])
     return json(page(_resources(request, query), query.offset, query.limit))
@@ -136,7 +136,7 @@ async def get_resources(request: GatewayRequest) -> Response[Any]:
 
 @get("/status/resources/{resource_id:str}", public=True, operation="getResource")
 async def get_resource(request: GatewayRequest) -> Response[Any]:
-    """One resource."""
+    """Return one resource."""
     read_query(request, NoQuery)
     facility = request.runtime.facility
     return json(facility.resource(version_of(request), facility.find(request.path_params["resource_id"])))
@@ -144,14 +144,14 @@ async def get_resource(request: GatewayRequest) -> Response[Any]:
 
 @get("/compute/resources", public=True, operation="getComputeResources")
 async def get_compute_resources(request: GatewayRequest) -> Response[Any]:
-    """The resources that take jobs."""
+    """Return the resources that accept jobs."""
     read_query(request, NoQuery)
     return json(_of_kind(request, is_compute=True))
 
 
 @get("/filesystem/resources", public=True, operation="getFilesystemResources")
 async def get_filesystem_resources(request: GatewayRequest) -> Response[Any]:
-    """The resources that have files."""
+    """Return the resources that have files."""
     return json(_of_kind(request, is_compute=False))
 
 
@@ -163,13 +163,13 @@ async def get_filesystem_resources(request: GatewayRequest) -> Response[Any]:
     request_max_body_size=MAX_FIELDS,
 )
 async def post_filesystem_resources(request: GatewayRequest) -> Response[Any]:
-    """The resources that have files, as v2 asks for them."""
+    """Return the resources that have files, for v2."""
     return json(_of_kind(request, is_compute=False))
 
 
 @get("/status/incidents", public=True, operation="getIncidents", query=IncidentsQuery)
 async def get_incidents(request: GatewayRequest) -> Response[Any]:
-    """What is wrong, and what is announced."""
+    """Return current incidents and announced maintenance."""
     query = read_query(request, IncidentsQuery)
     facility = request.runtime.facility
     wanted = [
@@ -184,7 +184,7 @@ async def get_incidents(request: GatewayRequest) -> Response[Any]:
 
 @get("/status/incidents/{incident_id:str}", public=True, operation="getIncident")
 async def get_incident(request: GatewayRequest) -> Response[Any]:
-    """One incident."""
+    """Return one incident."""
     read_query(request, NoQuery)
     facility = request.runtime.facility
     found = [facility.incident(version_of(request), each) for each in facility.incidents()]
@@ -193,7 +193,7 @@ async def get_incident(request: GatewayRequest) -> Response[Any]:
 
 @get("/status/events", public=True, operation="getEventsByIncident", query=EventsQuery)
 async def get_events(request: GatewayRequest) -> Response[Any]:
-    """The beginnings of the incidents."""
+    """Return the starts of the incidents as events."""
     query = read_query(request, EventsQuery)
     facility = request.runtime.facility
     wanted = [
@@ -204,7 +204,7 @@ async def get_events(request: GatewayRequest) -> Response[Any]:
 
 @get("/status/events/{event_id:str}", public=True, operation="getEventByIncident")
 async def get_event(request: GatewayRequest) -> Response[Any]:
-    """One event."""
+    """Return one event."""
     read_query(request, NoQuery)
     facility = request.runtime.facility
     found = [facility.event(version_of(request), each) for each in facility.incidents()]
@@ -246,7 +246,7 @@ def _of_kind(request: GatewayRequest, *, is_compute: bool) -> list[dict[str, Any
 
 
 def _has_type(found: str, wanted: str | None) -> bool:
-    """Whether the type is the one wanted; a URN also finds those that begin with its segments."""
+    """Whether the type matches. A URN also matches types that begin with its segments."""
     if wanted is None or found == wanted:
         return True
     return wanted.startswith(URN) and found.startswith(f"{wanted}:")
@@ -271,7 +271,7 @@ def _named(query: Any, *names: str) -> list[tuple[str, Any]]:
 
 
 def is_new(entry: dict[str, Any], query: ModifiedQuery) -> bool:
-    """Whether it was modified since the time that the query names, if it names one."""
+    """Whether the entry was modified since the time in the query, if the query has one."""
     return query.modified_since is None or datetime.fromisoformat(entry["last_modified"]) >= query.modified_since
 
 

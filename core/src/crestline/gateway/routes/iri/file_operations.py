@@ -1,4 +1,4 @@
-"""The operations on files: their fields, and what each does with the files of a system."""
+"""The operations on files: their fields and implementations."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class ViewRequest(PathRequest):
 
 
 class NewerViewRequest(ViewRequest):
-    """`view` of v2, which knows no largest size"""
+    """`view` of v2, which has no maximum size."""
 
     size: _Count = SIZE_LIMIT
 
@@ -82,9 +82,9 @@ class Operation:
     """One operation.
 
     Attributes:
-        method: in v1; v2 has POST for all.
-        run: does it with some bytes as limit of what is read, and gives the result.
-        is_slow: whether it takes as long as there are bytes or files.
+        method: method in v1; v2 uses POST for all.
+        run: carries it out with a limit of bytes to read, and returns the result.
+        is_slow: whether its duration depends on the number of bytes or files.
     """
 
     name: str
@@ -99,16 +99,16 @@ class Operation:
         return NewerViewRequest if self.fields is ViewRequest and version >= 2 else self.fields
 
     def check(self, fields: Any) -> None:
-        """Refuse fields that do not go together.
+        """Refuse an invalid combination of fields.
 
         Raises:
-            InvalidFieldError: so it is.
+            InvalidFieldError: the fields are refused.
         """
         if isinstance(fields, HeadRequest | TailRequest) and (fields.bytes is None) == (fields.lines is None):
             raise InvalidFieldError("bytes", "Exactly one of bytes and lines is required")
 
     async def result(self, files: Files, fields: Any, limit: int) -> bytes:
-        """Carry it out; the task's result as JSON."""
+        """Carry out the operation and return the task's result as JSON."""
         found = await self.run(files, fields, limit)
         return encode({"output": _plain(found) if isinstance(found, msgspec.Struct) else found})
 
@@ -134,7 +134,7 @@ async def _head(files: Files, fields: HeadRequest, limit: int) -> Any:
 
 
 async def _tail(files: Files, fields: TailRequest, limit: int) -> Any:
-    # The API leaves the first so many out, tail(1) begins with that number.
+    # The API skips this number of lines, while tail(1) starts with the line of that number.
     lines, count = fields.lines, fields.bytes
     if fields.skip_heading:
         lines, count = (None if each is None else each + 1 for each in (lines, count))
@@ -192,7 +192,7 @@ async def _extract(files: Files, fields: ExtractRequest, limit: int) -> Any:
 
 
 def _plain(message: FileEntry | msgspec.Struct) -> dict[str, Any]:
-    """A message of FirecREST with its names in snake_case, as this API has them."""
+    """Return a message of FirecREST with snake_case names, as in this API."""
     return {name: getattr(message, name) for name in message.__struct_fields__}
 
 
@@ -223,4 +223,4 @@ OPERATIONS = [
     Operation("compress", "POST", CompressRequest, _compress, status=201, is_slow=True),
     Operation("extract", "POST", ExtractRequest, _extract, status=201, is_slow=True),
 ]
-"""all but `upload`, whose content is read as it comes"""
+"""All operations except `upload`, whose content is read as it arrives."""

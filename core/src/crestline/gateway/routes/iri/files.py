@@ -1,4 +1,4 @@
-"""`/filesystem`, each operation a task, and `/storage` of v2."""
+"""`/filesystem`, with each operation as a task, and `/storage` of v2."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from crestline.wire.filesystem import PathRequest
 from crestline.wire.iri import FILESYSTEM, STORAGE, URN
 
 _SLOW_LIMIT = 6 * 3600.0
-"""seconds that an operation may take whose time depends on the number of bytes or files"""
+"""Maximum seconds of an operation whose duration depends on the number of bytes or files."""
 _LOGICAL_NAMES = {
     "users": "home",
     "scratch": "scratch",
@@ -35,7 +35,7 @@ _LOGICAL_NAMES = {
     "archive": "archive",
     "apps": "shared",
 }
-"""what v2 calls the types of file systems"""
+"""Names of file system types in v2."""
 
 
 class LocationsQuery(msgspec.Struct, kw_only=True):
@@ -55,7 +55,7 @@ class AccessQuery(msgspec.Struct, kw_only=True):
 
 
 def handlers(version: int) -> Sequence[HTTPRouteHandler]:
-    """The endpoints of a version."""
+    """Return the endpoints of a version."""
     found: list[HTTPRouteHandler] = [_handler(each, version) for each in OPERATIONS]
     if version >= 2:
         return [*found, post_upload, post_filesystem_resources, get_locations, get_access_endpoints]
@@ -113,7 +113,7 @@ def _handler(operation: Operation, version: int) -> HTTPRouteHandler:
     opt={OWN_LIMITS: True},
 )
 async def post_upload(request: GatewayRequest, system: SystemDependency, caller: CallerDependency) -> Response[Any]:
-    """Write a small file; its task has ended when the answer comes."""
+    """Write a small file. Its task has ended when the response is sent."""
     fields = read_file_query(request, PathRequest)
     limit = system.config.max_ops_file_size
     announced = request.headers.get("content-length", "")
@@ -138,7 +138,7 @@ async def post_upload(request: GatewayRequest, system: SystemDependency, caller:
     query=LocationsQuery,
 )
 async def get_locations(request: GatewayRequest, system: SystemDependency, caller: CallerDependency) -> Response[Any]:
-    """The caller's directories: one on each file system, the default one first."""
+    """Return the caller's directories: one on each file system, the default one first."""
     query = read_query(request, LocationsQuery, ("logicalpath", "intent"))
     file_systems = sorted(system.file_systems, key=lambda each: not each.default_work_dir)
     found = [
@@ -168,7 +168,8 @@ async def get_locations(request: GatewayRequest, system: SystemDependency, calle
 async def get_access_endpoints(
     request: GatewayRequest, system: SystemDependency, caller: CallerDependency
 ) -> Response[Any]:
-    """Other ways to the files: none; the gateway's own large transfers are at its FirecREST endpoints."""
+    """Return other ways to the files, of which the gateway has none: its large transfers are at its FirecREST
+    endpoints."""
     read_query(request, AccessQuery, ("protocol",))
     return json([])
 

@@ -1,4 +1,4 @@
-"""Queries and bodies of the IRI API, read as strictly as its document says."""
+"""Parses queries and bodies of the IRI API as strictly as its document requires."""
 
 from __future__ import annotations
 
@@ -20,21 +20,23 @@ from crestline.wire.codec import camelize_keys
 T = TypeVar("T", bound=msgspec.Struct)
 
 _MOST_FIELDS = 100
-"""parameters of one query"""
+"""Maximum number of parameters in a query."""
 _INTEGER = re.compile(r"-?[0-9]{1,100}")
 _MOST = 2**53
-"""what larger integers count as; no list has so many entries"""
+"""Larger integers count as this one, because no list has so many entries."""
 
 
 def read_query(request: GatewayRequest, kind: type[T], nullable: Collection[str] = ()) -> T:
-    """The query as a message.
+    """Parse the query as a message.
 
     Args:
+        request: the request.
+        kind: type of the message.
         nullable: parameters for which `null` means that they are not given.
 
     Raises:
         UnprocessableError: a parameter is unknown, or given twice.
-        InvalidFieldError: a value is not of its form.
+        InvalidFieldError: a value is invalid.
     """
     kinds = _kinds(kind)
     values: dict[str, Any] = {}
@@ -52,10 +54,10 @@ def read_query(request: GatewayRequest, kind: type[T], nullable: Collection[str]
 
 
 def read_file_query(request: GatewayRequest, kind: type[T]) -> T:
-    """The fields of an operation on files from the query, in both spellings; what is unknown is ignored.
+    """Parse the fields of a file operation in the query, in both spellings. Unknown fields are ignored.
 
     Raises:
-        InvalidFieldError: a value is not of its form.
+        InvalidFieldError: a value is invalid.
     """
     kinds = _kinds(kind)
     given = camelize_keys(dict(_pairs(request)))
@@ -63,22 +65,25 @@ def read_file_query(request: GatewayRequest, kind: type[T]) -> T:
 
 
 async def read_body(request: GatewayRequest, kind: type[T], *, may_be_empty: bool = False) -> T:
-    """The body as a message.
+    """Parse the body as a message.
 
     Raises:
-        InvalidRequestError: it is absent, not JSON, or has another shape.
+        InvalidRequestError: the body is missing, not JSON, or does not match.
     """
     return _convert(await _read(request, may_be_empty), kind)
 
 
 async def read_file_body(request: GatewayRequest, kind: type[T], words: Collection[str] = (), prefix: str = "") -> T:
-    """The fields of an operation on files from the body, in both spellings.
+    """Parse the fields of a file operation in the body, in both spellings.
 
     Args:
+        request: the request.
+        kind: type of the message.
         words: fields whose values begin with `prefix`.
+        prefix: prefix of these values.
 
     Raises:
-        InvalidRequestError: it is absent, not JSON, or has another shape.
+        InvalidRequestError: the body is missing, not JSON, or does not match.
     """
     content = await _read(request, may_be_empty=False)
     with _refusing_depth():
@@ -133,7 +138,7 @@ def _refusing_depth() -> Iterator[None]:
 
 
 def _value(text: str, kinds: frozenset[Any]) -> Any:
-    """The text of a query as a value of one of these types; what is neither stays text, and is refused later."""
+    """Convert the text of a query parameter to one of these types. Text that does not convert is refused later."""
     if bool in kinds and text in ("true", "false"):
         return text == "true"
     if int in kinds and _INTEGER.fullmatch(text):
