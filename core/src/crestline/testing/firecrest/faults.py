@@ -1,4 +1,4 @@
-"""Everything that can be made to go wrong, as data; `fault_layer` applies the rules."""
+"""The faults of the server as data. `fault_layer` applies the rules."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from typing import Any, Literal
 
 @dataclass
 class Rule:
-    """What happens to the next `count` requests that match. One rule applies to a request: the first that matches."""
+    """A fault of the next `count` requests that match. To each request the first matching rule applies.
+
+    >>> Rule(path="/jobs$", method="POST", status=503).count
+    1
+    """
 
     path: str = ""
     """Regular expression searched in the lower-case path (`/token` and `/s3/` included); empty matches every path."""
@@ -19,11 +23,11 @@ class Rule:
     query: str = ""
     """Regular expression searched in the raw query string."""
     count: int | None = 1
-    """How many requests are hit; None: all of them."""
+    """Number of requests that the rule applies to; None for all."""
     skip: int = 0
-    """How many matching requests pass untouched before."""
+    """Number of matching requests that pass unchanged first."""
     when: Literal["before", "after"] = "before"
-    """`before`: the request is not carried out. `after`: it is carried out in full, its answer is tampered with."""
+    """`before` if the request is not carried out, `after` if it is carried out and only its answer changes."""
     status: int | None = None
     """Answer this status with an error body instead (429: the body of an API manager)."""
     retry_after: float | None = None
@@ -33,14 +37,14 @@ class Rule:
     drop: bool = False
     """Reset the connection instead of answering."""
     delay: float = 0.0
-    """Seconds to wait first. A rule with nothing but a delay lets the request go on as usual after it."""
+    """Seconds to wait first. If the rule has only a delay, the request then continues as usual."""
 
 
 @dataclass
 class Faults:
-    """The switches of one server; set a field at any time, or POST the same names to `/_faults`.
+    """The switches of one server. Set a field at any time, or POST the same names to `/_faults`.
 
-    Those that are on by default are what real servers do.
+    Switches that are on by default reproduce real servers.
     """
 
     rules: list[Rule] = field(default_factory=list)
@@ -141,11 +145,11 @@ class Faults:
         return self.add(Rule(path=path, method=method, drop=True, **options))
 
     def delay(self, seconds: float, path: str = "", method: str = "", **options: Any) -> Rule:
-        """Be slow to answer matching requests."""
+        """Delay matching requests by `seconds`."""
         return self.add(Rule(path=path, method=method, delay=seconds, **options))
 
     def throttle(self, retry_after: float | None = 1, path: str = "", method: str = "", **options: Any) -> Rule:
-        """429, as an API manager in front of FirecREST does."""
+        """Answer 429, as an API manager in front of FirecREST does."""
         return self.add(Rule(path=path, method=method, status=429, retry_after=retry_after, **options))
 
     def garble(self, path: str = "", method: str = "", body: str = "<html>Bad gateway</html>", **options: Any) -> Rule:
@@ -153,7 +157,7 @@ class Faults:
         return self.add(Rule(path=path, method=method, body=body, **options))
 
     def add(self, rule: Rule) -> Rule:
-        """Add a rule behind those that are there."""
+        """Append a rule to the present ones."""
         with self._lock:
             self.rules.append(rule)
         return rule
@@ -161,7 +165,7 @@ class Faults:
     # used by the server
 
     def take(self, method: str, path: str, query: str) -> Rule | None:
-        """The rule that applies to this request; uses up one of its count."""
+        """Return the rule that applies to this request, and decrement its count."""
         with self._lock:
             for rule in self.rules:
                 if rule.count == 0 or (rule.method and not re.fullmatch(rule.method, method)):
@@ -177,13 +181,14 @@ class Faults:
         return None
 
     def update(self, changes: dict[str, Any]) -> None:
-        """Set several fields by name; `rules` (a list of objects) are added to those that are there.
+        """Set several fields by name. `rules` (a list of objects) are appended to the present ones.
 
-        Raises ValueError for a name that does not exist, before anything is changed.
+        Raises:
+            ValueError: a name does not exist; nothing was changed.
         """
         known = {f.name for f in fields(self)}
         if unknown := set(changes) - known:
-            raise ValueError(f"no such fault: {', '.join(sorted(unknown))}")
+            raise ValueError(f"Unknown fault: {', '.join(sorted(unknown))}")
         try:
             rules = [Rule(**rule) for rule in changes.get("rules", [])]
         except TypeError as error:
@@ -195,11 +200,11 @@ class Faults:
                 setattr(self, name, value)
 
     def reset(self) -> None:
-        """Back to what real servers do."""
+        """Reset all switches to the behaviour of real servers."""
         fresh = Faults()
         for f in fields(self):
             setattr(self, f.name, getattr(fresh, f.name))
 
     def as_dict(self) -> dict[str, Any]:
-        """All switches with their present values."""
+        """Return all switches with their present values."""
         return asdict(self)

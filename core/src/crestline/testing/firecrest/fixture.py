@@ -20,7 +20,13 @@ from crestline.testing.firecrest.state import Seen, World
 
 
 class PlainFirecrest:
-    """A stand-in at work. Where it is, who may log in, what goes wrong, and what it has seen."""
+    """A running stand-in, with its addresses, users, faults and recorded requests.
+
+    Example::
+
+        with running() as plain:
+            print(plain.url, plain.client_id, plain.client_secret)
+    """
 
     def __init__(self, settings: Settings, port: int = 0, neighbours_port: int = 0) -> None:
         self.settings = settings
@@ -33,7 +39,7 @@ class PlainFirecrest:
         self._neighbours.open()
         self._gateway.open()
 
-    # where, and who
+    # addresses and users
 
     @property
     def url(self) -> str:
@@ -42,7 +48,7 @@ class PlainFirecrest:
 
     @property
     def neighbours_url(self) -> str:
-        """Root of the identity provider and S3; the control calls are there too, even while FirecREST is down."""
+        """Root of the identity provider and S3. The control calls work there even while FirecREST is down."""
         return self._neighbours.url
 
     @property
@@ -52,32 +58,32 @@ class PlainFirecrest:
 
     @property
     def jwks_url(self) -> str:
-        """The public keys of the tokens."""
+        """URL of the public keys of the tokens."""
         return f"{self._neighbours.url}/jwks"
 
     @property
     def system(self) -> str:
-        """Name of the one system."""
+        """Name of the only system."""
         return self.settings.system
 
     @property
     def user(self) -> User:
-        """The first user; `client_id` and `client_secret` are hers."""
+        """The first user, to whom `client_id` and `client_secret` belong."""
         return self.settings.users[0]
 
     second_user = SECOND_USER
-    """Another user with a home of his own."""
+    """Another user with another home directory."""
     user_without_key = NO_KEY_USER
-    """A user with valid tokens who has no SSH key on the system."""
+    """A user with valid tokens but without an SSH key on the system."""
 
     @property
     def client_id(self) -> str:
-        """OAuth client id, and POSIX name, of the first user."""
+        """OAuth client id of the first user, which is also the POSIX name."""
         return self.user.name
 
     @property
     def client_secret(self) -> str:
-        """Her secret."""
+        """OAuth client secret of the first user."""
         return self.user.secret
 
     @property
@@ -87,31 +93,31 @@ class PlainFirecrest:
 
     @property
     def home(self) -> Path:
-        """Home directory of the first user, on this machine's disk and in FirecREST's eyes alike."""
+        """Home directory of the first user. FirecREST and this machine use the same path."""
         return self.settings.home_of(self.user.name)
 
     @property
     def scratch(self) -> Path:
-        """The mount that belongs to no user."""
+        """The scratch file system, which all users share."""
         return self.settings.scratch
 
     def token(self, user: User | None = None, lifetime: float | None = None) -> str:
-        """An access token, with a life of `lifetime` seconds (negative: expired)."""
+        """Return an access token that is valid for `lifetime` seconds (if negative, it has expired)."""
         return self._world.issuer.access_token(user or self.user, lifetime)
 
     def sign_in(self, user: User | None = None) -> dict[str, Any]:
-        """Access token and refresh token of a person's login; the refresh token is good for one use."""
+        """Return access token and refresh token of a login. The refresh token works once."""
         return self._world.issuer.sign_in(user or self.user)
 
-    # what goes wrong
+    # faults
 
     @property
     def faults(self) -> Faults:
-        """The switches."""
+        """The switches of the server's faults."""
         return self._world.faults
 
     def down(self, seconds: float | None = None) -> None:
-        """Refuse connections, from now until `up()` or for `seconds`. Jobs run on; identity provider and S3 stay up."""
+        """Refuse connections until `up()` or for `seconds`. Jobs, identity provider and S3 continue."""
         self._gateway.shut()
         if seconds is not None:
             self._timer = threading.Timer(seconds, self.up)
@@ -126,32 +132,32 @@ class PlainFirecrest:
         self._gateway.open()
 
     def restart(self) -> None:
-        """Go down and come up again, with all jobs."""
+        """Restart the server. All jobs remain."""
         self.down()
         self.up()
 
-    # what it does and has seen
+    # jobs and requests
 
     @property
     def scheduler(self) -> Scheduler:
-        """The scheduler, with its control calls: requeue, end, show_as, hold, age."""
+        """The scheduler with its control calls `requeue`, `end`, `show_as`, `hold` and `age`."""
         return self._world.scheduler
 
     def jobs(self, job_id: str | None = None) -> list[Job]:
-        """The jobs behind an id, or all, as the scheduler itself sees them (no fault hides or delays anything)."""
+        """Return the jobs with an id, or all, as the scheduler itself knows them, without faults."""
         return self.scheduler.all() if job_id is None else self.scheduler.find(job_id)
 
     @property
     def requests(self) -> list[Seen]:
-        """`(method, path, query, status)` of every request, `/token` and `/s3/` included; `clear()` it at will."""
+        """`(method, path, query, status)` of every request, including `/token` and `/s3/`. You may `clear()` it."""
         return self._world.requests
 
     def count(self, method: str, path: str) -> int:
-        """How many requests had this method and a path that ends with `path`."""
+        """Return the number of requests with this method and a path that ends with `path`."""
         return sum(seen.method == method and seen.path.endswith(path) for seen in self.requests)
 
     def close(self) -> None:
-        """Stop everything, jobs included."""
+        """Stop the server and all jobs."""
         if self._timer is not None:
             self._timer.cancel()
         self._gateway.close()
@@ -163,10 +169,13 @@ class PlainFirecrest:
 def running(
     root: Path | str | None = None, *, port: int = 0, neighbours_port: int = 0, **options: Any
 ) -> Iterator[PlainFirecrest]:
-    """A plain FirecREST on free loopback ports, in threads of this process.
+    """Run a plain FirecREST on free loopback ports, in threads of this process.
 
-    `root` is where its files go (default: a temporary directory, removed at the end); all other options are the fields
-    of `Settings` (`version`, `cpus_per_node`, `token_lifetime`, ...).
+    Args:
+        root: directory for its files. None: a temporary directory, removed at the end.
+        port: port of FirecREST. 0: any free port.
+        neighbours_port: port of the identity provider and S3. 0: any free port.
+        options: fields of `Settings` (`version`, `cpus_per_node`, `token_lifetime`, ...).
     """
     own = root is None
     place = Path(tempfile.mkdtemp(prefix="plain-firecrest-") if root is None else root).resolve()

@@ -1,4 +1,4 @@
-"""What one stand-in is set up with: its version, its machine, its people and its limits."""
+"""Settings of a stand-in: its version, machine, users and limits."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ VERSIONS = ("2.5.6", "2.6.0", "2.x.x")
 
 @dataclass(frozen=True)
 class User:
-    """One person known to the identity provider and (if `has_ssh_key`) to the cluster.
+    """A user of the identity provider and (if `has_ssh_key`) of the cluster.
 
-    The OAuth client id is the POSIX user name. All users are the same real uid of this machine; `uid` is what they see.
+    The OAuth client id is the POSIX user name. All users run as the same real uid of this machine; `uid` is the one
+    that FirecREST reports.
+
+    >>> User("ada", "s3cr3t", 1003).account
+    'proj1'
     """
 
     name: str
@@ -33,40 +37,41 @@ class Settings:
     """Options of `crestline.testing.firecrest.running` and of the command line; sizes in bytes, times in seconds."""
 
     root: Path
-    """Directory that holds everything: `home/` (the mount with one directory per user), `scratch/`, `spool/`, `s3/`."""
+    """Directory with all files: `home/` (the mount with one directory per user), `scratch/`, `spool/`, `s3/`."""
     version: str = "2.6.0"
-    """Which FirecREST to be: `2.5.6`, `2.6.0`, or `2.x.x` (an unreleased build: 2.6 filters, the older userinfo)."""
+    """Version of FirecREST, `2.5.6`, `2.6.0` or `2.x.x` (an unreleased build with the filters of 2.6 and the older
+    userinfo)."""
     system: str = "lab"
     nodes: int = 2
     cpus_per_node: int = 2
-    """CPUs on which jobs of partition `debug` wait for each other; more is asked than is free: PENDING."""
+    """Number of CPUs per node. A job of partition `debug` is PENDING while it requests more than are free."""
     transfer_slots: int = 4
-    """Jobs that partition `xfer` runs at once (it shares its node, as in the recorded lab)."""
+    """Number of jobs that partition `xfer` runs at once (it shares its node, as in the recorded lab)."""
     start_delay: float = 0.0
-    """Least time between submission and start (0.3 to 1.3 s in the recorded lab)."""
+    """Shortest time between submission and start (0.3 to 1.3 s in the recorded lab)."""
     kill_wait: float = 2.0
     """Time between SIGTERM and SIGKILL of a cancelled or timed-out job (Slurm's KillWait)."""
     default_time_limit: int = 86400
     token_lifetime: int = 300
     """`expires_in` of every access token."""
     upload_poll: float = 0.1
-    """How long the S3 upload job sleeps between two looks at the object; 60 s on a real server."""
+    """Time between two checks of the object by the S3 upload job; 60 s on a real server."""
     max_ops_file_size: int = 5 * 1024 * 1024
-    """Limit of `ops/upload`, and size of the buffer that the output of every remote command must fit in."""
+    """Limit of `ops/upload`, and of the output of every remote command."""
     max_part_size: int = 16 * 1024 * 1024
-    """Size of the parts that an S3 upload is cut into."""
+    """Size of the parts of an S3 upload."""
     data_transfer: Literal["s3", "streamer", "wormhole"] | None = "s3"
-    """How the site moves large files; None: not at all."""
+    """Service that moves large files; None if the site has none."""
     transfer_directives: tuple[str, ...] = (
         "#SBATCH --nodes=1",
         "#SBATCH --time=0-00:15:00",
         "#SBATCH --partition=xfer",
     )
-    """Lines of the site for its transfer jobs, as `/status/systems` tells them; `{account}` in them is filled in."""
+    """Lines of the site's transfer jobs, as `/status/systems` reports them, with `{account}` filled in."""
     command_timeout: float = 5.0
-    """After this long a remote command is given up with 408."""
+    """Timeout of a remote command, after which the answer is 408."""
     job_environment: dict[str, str] = field(default_factory=dict)
-    """Variables of the users' login environment, seen by every job beside PATH, HOME, USER and SLURM_*."""
+    """Variables of the users' login environment, which every job has beside PATH, HOME, USER and SLURM_*."""
     users: tuple[User, ...] = (FIREUSER, SECOND_USER, NO_KEY_USER)
 
     def __post_init__(self) -> None:
@@ -85,24 +90,24 @@ class Settings:
 
     @property
     def scratch(self) -> Path:
-        """The second mount."""
+        """The scratch file system."""
         return self.root / "scratch"
 
     @property
     def mounts(self) -> tuple[Path, Path]:
-        """The only places where `ops` may work."""
+        """The file systems that `ops` serves."""
         return self.home, self.scratch
 
     @property
     def has_filters(self) -> bool:
-        """Whether the job list knows `name` and `time_window` (2.6)."""
+        """True if the job list accepts `name` and `time_window` (2.6)."""
         return self.version != "2.5.6"
 
     @property
     def userinfo_has_group(self) -> bool:
-        """Whether userinfo tells the primary group apart (before 2.6), rather than by a flag in the list of groups."""
+        """True if userinfo has a field for the primary group (before 2.6), False if a flag in the list marks it."""
         return self.version != "2.6.0"
 
     def home_of(self, name: str) -> Path:
-        """The home directory of the user called `name`."""
+        """Return the home directory of a user."""
         return self.home / name

@@ -1,8 +1,7 @@
-"""A stand-in of GitLab and its runner: it calls a custom executor as gitlab-runner does, and judges what comes back.
+"""A stand-in for GitLab and its runner. It calls a custom executor as gitlab-runner does and returns the job's result.
 
-It knows nothing of Crestline and imports nothing of it, so it tests any custom executor. The versions that it can be
-differ in how scripts are quoted, in the names of stages and in what follows a cancelled job; `runner.py` and
-`scripts.py` name them.
+It imports nothing of Crestline, so it tests any custom executor. Its versions differ in the quoting of scripts, the
+names of stages, and the stages after a cancelled job (see `runner.py` and `scripts.py`).
 
     from crestline.testing.gitlab_runner import Build, CiJob, Custom, GitLab
 

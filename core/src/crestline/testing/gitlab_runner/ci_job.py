@@ -11,7 +11,11 @@ _numbers = itertools.count(1000)
 
 @dataclass
 class CiJob:
-    """What GitLab would send to the runner; each has a number and a token of its own."""
+    """The description of a job that GitLab sends to the runner. Each job has its own id and token.
+
+    >>> CiJob(script=["make test"]).stage
+    'test'
+    """
 
     script: list[str]
     name: str = "job"
@@ -22,6 +26,7 @@ class CiJob:
     file_variables: dict[str, str] = field(default_factory=dict)
     image: str = ""
     timeout: int = 3600
+    """seconds"""
     artifacts: list[dict[str, Any]] = field(default_factory=list)
     """`{"paths": [...], "exclude": [...], "untracked": False, "when": "on_success", "name": "artifacts"}`"""
     cache: list[dict[str, Any]] = field(default_factory=list)
@@ -31,7 +36,7 @@ class CiJob:
     ref: str = "main"
     refspecs: list[str] = field(default_factory=lambda: ["+refs/heads/main:refs/remotes/origin/main"])
     protected: bool = False
-    """whether its branch is; runners from 18.5 on pass that on"""
+    """True for a protected branch; runners from 18.5 on pass this on"""
     project_id: int = 7
     services: list[dict[str, Any]] = field(default_factory=list)
     more_steps: dict[str, list[str]] = field(default_factory=dict)

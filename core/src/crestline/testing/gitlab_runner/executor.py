@@ -1,4 +1,4 @@
-"""One call of the executor: its process group, its signals, where its output goes, and what its exit code means."""
+"""Calls of the executor with their process groups, signals, output and exit codes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 @dataclass
 class Custom:
-    """`[runners.custom]` of config.toml: argument lists of each call, times in seconds."""
+    """`[runners.custom]` of config.toml, with the argument list of each call. Times are in seconds."""
 
     config: list[str]
     prepare: list[str]
@@ -24,13 +24,13 @@ class Custom:
     graceful_kill_timeout: float = 60
     force_kill_timeout: float = 10
     environment: dict[str, str] = field(default_factory=dict)
-    """of the runner's own process"""
+    """variables of the runner's own process"""
     pause: float = 0.1
-    """between two tries (3 s in the real runner)"""
+    """time between two tries (3 s in the real runner)"""
 
 
 class StopError(Exception):
-    """The job is over: what the real runner calls BuildError, SystemFailure, cancelled."""
+    """The job has ended, with the reason of the real runner (BuildError, SystemFailure, cancelled)."""
 
     def __init__(self, reason: str, code: int | None = None) -> None:
         super().__init__(reason)
@@ -40,21 +40,23 @@ class StopError(Exception):
 
 @dataclass
 class Call:
-    """One call of the executor, after it."""
+    """One finished call of the executor."""
 
     stage: str
     status: int
     """exit status; negative for a signal"""
     seconds: float
+    """duration of the call"""
 
 
 class Executor:
-    """The executor's programs, called for one job, and all that they write.
+    """Calls the executor's programs for one job and collects their output.
 
     Args:
-        modern: the runner reads the file with the exit code.
-        before_call: told each call's stage.
-        on_output: told what goes to the job's log, as it comes.
+        custom: the programs.
+        modern: True if the runner reads the file with the exit code.
+        before_call: called with the stage before each call.
+        on_output: called with each piece of the job's log.
     """
 
     def __init__(
@@ -69,9 +71,9 @@ class Executor:
         self.log = b""
         self.runner_log = b""
         self.aborted = threading.Event()
-        """set: what runs is told to stop, and of what would follow only cleanup comes"""
+        """set to stop the running program; only cleanup follows"""
         self.killed = False
-        """the runner is gone: what runs is told nothing"""
+        """True if the runner was killed; the running program gets no signal"""
         self._custom = custom
         self._modern = modern
         self._before_call = before_call
@@ -93,10 +95,10 @@ class Executor:
         to_job_log: bool = True,
         interruptible: bool = True,
     ) -> bytes:
-        """Run a program once; its stdout where that is an answer.
+        """Run a program once and return its stdout if that is an answer.
 
         Raises:
-            StopError: it failed, or was told to stop.
+            StopError: the program failed or was stopped.
         """
         stops = [self.aborted, *([until] if until is not None else [])] if interruptible else []
         if any(stop.is_set() for stop in stops):

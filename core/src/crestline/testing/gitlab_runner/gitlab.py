@@ -1,4 +1,4 @@
-"""The parts of a GitLab server that a job meets: a repository over HTTP, artifacts, and a cache bucket."""
+"""The parts of a GitLab server that a job uses: a repository over HTTP, artifacts, and a cache bucket."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 
 class Repository:
-    """A bare repository that is served, and a tree that fills it."""
+    """A bare repository that the server serves, and a work tree from which commits are pushed to it."""
 
     def __init__(self, bare: Path, tree: Path) -> None:
         self._bare = bare
@@ -24,10 +24,11 @@ class Repository:
         _git("init", "--quiet", "--initial-branch=main", str(tree))
 
     def commit(self, files: dict[str, str | bytes], submodules: dict[str, tuple[str, str]] | None = None) -> str:
-        """Add files to `main`; the commit's hash.
+        """Commit files to `main` and return the hash of the commit.
 
         Args:
-            submodules: of this commit only: by path, the URL and the hash of a commit.
+            files: content by path.
+            submodules: submodules of this commit only, URL and commit hash by path.
         """
         for name, content in files.items():
             path = self._tree / name
@@ -52,25 +53,29 @@ class Repository:
 
 
 class GitLab:
-    """A server with the project `group/project`, and others that it may use."""
+    """A server with the project `group/project` and further repositories of its group.
+
+    Args:
+        place: existing directory for its files.
+    """
 
     path = "group/project"
 
     def __init__(self, place: Path) -> None:
         self.place = place
         self.artifacts: dict[int, bytes] = {}
-        """the archive of each job"""
+        """archive of each job, by its id"""
         self.uploads: list[tuple[int, str, str, bytes]] = []
-        """all that was uploaded: job, query, file name, content"""
+        """all uploads, each with job id, query, file name and content"""
         self.cache: dict[str, bytes] = {}
         self.clones = 0
         self.answers_clones = threading.Event()
-        """while it is not set, clones wait"""
+        """event for which clones wait"""
         self.answers_clones.set()
         self.is_asked = threading.Event()
-        """a client has asked for a clone"""
+        """set once a client has requested a clone"""
         self.refuse_clones = 0
-        """so many of the next ones fail"""
+        """number of further clones that fail"""
         (place / "repositories" / "group").mkdir(parents=True)
         self._project = self.repository("project")
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"gitlab": self}))
@@ -84,11 +89,11 @@ class GitLab:
         return f"{self.url}/{self.path}.git"
 
     def repository(self, name: str) -> Repository:
-        """Another repository of the group."""
+        """Create another repository of the group."""
         return Repository(self.place / "repositories" / "group" / f"{name}.git", self.place / name)
 
     def commit(self, files: dict[str, str | bytes], submodules: dict[str, tuple[str, str]] | None = None) -> str:
-        """As `Repository.commit`, to the project."""
+        """Commit to the project, as `Repository.commit`."""
         return self._project.commit(files, submodules)
 
     def close(self) -> None:

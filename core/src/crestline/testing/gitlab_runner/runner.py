@@ -1,7 +1,7 @@
-"""The runner's part: which calls of the custom executor, in which order, and the verdict.
+"""The runner: the calls of the custom executor in their order, and the result of the job.
 
-Versions: each quotes its scripts as `scripts.py` says. From 17.9 on there is BUILD_EXIT_CODE_FILE, from 17.4 on the
-script is called `script`; 14 ends a cancelled job without after_script, and has no cleanup_file_variables.
+Each version quotes its scripts as `scripts.py` describes. Version 17.9 adds BUILD_EXIT_CODE_FILE, and 17.4 names the
+script `script`. Version 14 ends a cancelled job without after_script, and lacks cleanup_file_variables.
 """
 
 from __future__ import annotations
@@ -26,7 +26,13 @@ TRIES = 3
 
 
 class Build:
-    """One job run by the stand-in, in a thread of its own: `with Build(...) as build: build.wait()`."""
+    """One job that the stand-in runs in its own thread.
+
+    Example::
+
+        with Build(custom, gitlab, CiJob(script=["make"]), sha) as build:
+            assert build.wait().state == "success"
+    """
 
     def __init__(
         self,
@@ -42,7 +48,7 @@ class Build:
     ) -> None:
         self.job = job
         self.state = ""
-        """`success` or `failed`, or `canceled`"""
+        """`success`, `failed` or `canceled`"""
         self.reason = ""
         self.exit_code: int | None = None
         self._custom = custom
@@ -72,19 +78,31 @@ class Build:
             self._thread.join(120)
 
     def wait(self, seconds: float = 240) -> Build:
-        """Wait for the job's end."""
+        """Wait until the job has ended.
+
+        Raises:
+            TimeoutError: the job has not ended within `seconds`.
+        """
         self._thread.join(seconds)
         if self._thread.is_alive():
             raise TimeoutError(f"the job did not end:\n{self.text}")
         return self
 
     def wait_for(self, text: str, seconds: float = 120) -> None:
-        """Wait until the log has `text`."""
+        """Wait until the log contains `text`.
+
+        Raises:
+            TimeoutError: the log lacks the text after `seconds`.
+        """
         if not self._executor.wait_for(text.encode(), seconds):
             raise TimeoutError(f"{text!r} is not in the log:\n{self.text}")
 
     def wait_for_stage(self, stage: str, seconds: float = 120) -> int:
-        """Wait until a stage's process runs; its pid."""
+        """Wait until the process of a stage runs, and return its pid.
+
+        Raises:
+            TimeoutError: the stage has not started within `seconds`.
+        """
         pid = self._executor.wait_for_stage(stage, seconds)
         if pid is None:
             raise TimeoutError(f"{stage} was not reached:\n{self.text}")
@@ -92,37 +110,37 @@ class Build:
 
     @property
     def running_pid(self) -> int | None:
-        """Of the call that runs now."""
+        """Process id of the running call; None between calls."""
         return self._executor.running_pid
 
     def cancel(self) -> None:
-        """The button in GitLab: the script's context ends, what follows a script still comes (not in 14)."""
+        """Cancel the job as the button in GitLab does. The script ends; later stages still run (not in version 14)."""
         self._cancelled.set()
         if not self._modern and self._version.startswith("14."):
             self._aborted.set()
 
     def abort(self) -> None:
-        """Job timeout, forced cancel, or the runner is told to stop: only cleanup still comes."""
+        """Abort the job as a job timeout, a forced cancel or a stop of the runner does. Only cleanup still runs."""
         self._aborted.set()
 
     def kill_runner(self) -> None:
-        """The runner's process is gone: no stage is called any more, and the pipe has no reader."""
+        """Kill the runner. No further stage is called, and the pipe has no reader."""
         self._executor.killed = True
         self._aborted.set()
 
     @property
     def log(self) -> bytes:
-        """What the executor wrote, before anything is masked."""
+        """Output of the executor before masking."""
         return self._executor.log
 
     @property
     def runner_log(self) -> bytes:
-        """What cleanup says: it never reaches the job's log."""
+        """Output of cleanup, which does not reach the job's log."""
         return self._executor.runner_log
 
     @property
     def calls(self) -> list[Call]:
-        """The calls so far."""
+        """Finished calls so far."""
         return self._executor.calls
 
     @property

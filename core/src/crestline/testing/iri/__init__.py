@@ -1,7 +1,7 @@
-"""A stand-in of an IRI facility: it serves the API's documents, runs jobs as processes, and keeps files in a directory.
+"""A stand-in for an IRI facility. It serves the specified API, runs jobs as processes, and keeps files in a directory.
 
-It knows nothing of Crestline's client or gateway and imports nothing of them. `Deviations` says in what it differs from
-the documents, as known facilities do.
+It imports nothing of Crestline's client or gateway. `Deviations` selects differences from the specification that known
+facilities have.
 
     from crestline.testing.iri import TOKEN, Deviations, running
 

@@ -1,4 +1,4 @@
-"""The facility's state and its HTTP server; the calls and their parameters are read from the API's documents."""
+"""State and HTTP server of the facility. It reads the calls and their parameters from the API's specification."""
 
 from __future__ import annotations
 
@@ -35,42 +35,48 @@ PBS_REFUSES_RESOURCES = (
 
 @dataclass
 class Deviations:
-    """How a facility differs from the documents."""
+    """Differences of a facility from the API's specification.
+
+    >>> Deviations(has_list=False).has_filesystem
+    True
+    """
 
     versions: tuple[int, ...] = (1, 2)
+    """versions of the API that the facility serves"""
     has_list: bool = True
-    """False: the list of jobs answers 504, as at NERSC"""
+    """False if the list of jobs answers 504, as at NERSC"""
     has_filesystem: bool = True
-    """False: compute only, as at OLCF"""
+    """False if the facility offers no files, as at OLCF"""
     says_scheduler_words: bool = True
-    """False: nothing but the seven states"""
+    """False if answers contain only the seven states of the API"""
     absent: int = 404
-    """what a proxy answers for paths that are not served"""
+    """status that a proxy answers for paths that are not served"""
     tasks_stay_pending: bool = False
+    """True if tasks never end"""
     polls: int = 1
-    """looks at a task before it has ended"""
+    """number of requests for a task before it has ended"""
     has_key_store: bool = True
-    """False: a request with an Idempotency-Key is answered with 501"""
+    """False if a request with an Idempotency-Key is answered with 501"""
     has_specs: bool = True
-    """False: `include_spec` is answered with 501"""
+    """False if `include_spec` is answered with 501"""
     ignores_paths: bool = False
-    """`directory` and the output paths have no effect, as reported of NERSC"""
+    """True if `directory` and the output paths have no effect, as reported of NERSC"""
     is_pbs: bool = False
-    """refuses what ALCF refuses, demands output paths, a queue and a time, and tells unknown jobs by 400"""
+    """True for the refusals of ALCF: it requires output paths, a queue and a time, and answers 400 to unknown jobs"""
     has_recursive_listings: bool = True
     lacks: tuple[str, ...] = ()
-    """operations on files that answer 501, as many at ALCF"""
+    """operations on files that answer 501, as many do at ALCF"""
     ignores_offsets: bool = False
-    """lists of jobs begin at the first one, and have all of them"""
+    """True if lists of jobs ignore offset and limit"""
     forgets_tasks: bool = False
-    """tasks are unknown as soon as they were begun"""
+    """True if tasks are unknown as soon as they have started"""
     unknown_state: str = ""
-    """what the API calls running jobs, in a word that no document has"""
+    """state of running jobs, in a word that the specification lacks; empty for the specified one"""
     task_error_field: str = "output"
 
 
 class ProblemError(Exception):
-    """An answer that is an error."""
+    """An error answer with its HTTP status and detail."""
 
     def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(detail)
@@ -81,13 +87,15 @@ class ProblemError(Exception):
 
 @dataclass
 class Facility:
-    """What the server knows.
+    """A running facility; `running` creates it.
 
     Attributes:
-        root: the user's directory.
-        requests: the operations that were asked for, in order.
-        lose_answers: so many submissions are carried out without an answer.
-        unknown: what requests for jobs cannot find: the `User` or the `Resource`.
+        root: directory of the user's files.
+        deviations: differences from the specification.
+        url: base URL of the server.
+        requests: operations that were requested, in order.
+        lose_answers: number of further submissions that are carried out without an answer.
+        unknown: `User` or `Resource`, which requests for jobs then do not find.
     """
 
     root: Path
@@ -105,7 +113,7 @@ class Facility:
     storage: str = str(uuid.uuid5(uuid.NAMESPACE_URL, "storage"))
 
     def call(self, version: int, name: str, request: Request) -> tuple[int, Any]:
-        """The answer of an operation, by its `operationId`."""
+        """Return the answer of an operation, by its `operationId`."""
         self.requests.append(name)
         if self.unknown and name in ("getJob", "getJobs", "launchJob"):
             raise ProblemError(404, f"{self.unknown} not found")
