@@ -1,4 +1,5 @@
-"""The gateway in the words of the DOE's IRI Facility API: resources, jobs, tasks. Its endpoints are in `routes.iri`."""
+"""The gateway's systems in terms of the DOE's IRI Facility API: resources, jobs, tasks. The endpoints are in
+`routes.iri`."""
 
 from crestline.gateway.iri.facility import Facility
 from crestline.gateway.iri.tasks import FileTasks

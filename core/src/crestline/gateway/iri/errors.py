@@ -1,4 +1,4 @@
-"""Errors of the IRI API: those that it has beside the model's, and the form of all of them (RFC 9457)."""
+"""Errors of the IRI API: additional ones, and the format of all of them (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _TYPES = {
 
 
 class UnprocessableError(InvalidRequestError):
-    """The request is well formed, and asks for what the gateway does not do."""
+    """The request is well formed, but asks for something that the gateway does not do."""
 
     status = 422
 
 
 class InvalidFieldError(InvalidRequestError):
-    """A parameter, or a field of the body, has a value that it may not have.
+    """A parameter, or a field of the body, has an invalid value.
 
     Attributes:
-        name: of the parameter or field; empty if it is the whole.
-        reason: what is wrong with it.
+        name: name of the parameter or field; empty: the whole.
+        reason: why it is invalid.
     """
 
     def __init__(self, name: str, reason: str) -> None:
@@ -44,7 +44,7 @@ class InvalidFieldError(InvalidRequestError):
 def problem(
     base: str, instance: str, status: int, detail: str, headers: dict[str, str], error: Exception
 ) -> Response[dict[str, Any]]:
-    """The answer for an error.
+    """Return the response for an error.
 
     Args:
         base: URL of the gateway.

@@ -1,4 +1,4 @@
-"""What the API calls facility, site, resource, incident and event: the gateway, its systems and their health."""
+"""Facility, site, resources, incidents and events of the API: the gateway, its systems and their health."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from crestline.wire.iri import COMPUTE, FILESYSTEM, STORAGE, URN
 from crestline.wire.status import ServiceHealth
 
 PREFIX = "/iri/api"
-"""begins the paths of all versions"""
+"""Prefix of the paths of all versions."""
 VERSIONS = (1, 2)
 _FILES_SUFFIX = "-files"
 _UP, _DOWN, _DEGRADED, _UNKNOWN = "up", "down", "degraded", "unknown"
 
 
 def api_version(path: str) -> int:
-    """The version that a request's path names; 0 if it is not one of this API."""
+    """Return the version in a request's path; 0 if the path is not one of this API."""
     return next((version for version in VERSIONS if path.startswith(f"{PREFIX}/v{version}/")), 0)
 
 
 @dataclass(frozen=True)
 class Resource:
-    """One half of a system: where its jobs run (`compute`), or where its files lie (`storage`)."""
+    """One half of a system: its jobs (`compute`) or its files (`storage`)."""
 
     system: SystemRuntime
     kind: str
@@ -37,13 +37,13 @@ class Resource:
 
     @property
     def name(self) -> str:
-        """The system's name; that of its files has a suffix."""
+        """The system's name, with a suffix for its files."""
         return self.system.name if self.kind == COMPUTE else f"{self.system.name}{_FILES_SUFFIX}"
 
 
 @dataclass(frozen=True)
 class Incident:
-    """A system that does not work as it should, or a maintenance."""
+    """An unhealthy system, or a maintenance."""
 
     id: str
     event_id: str
@@ -58,10 +58,11 @@ class Incident:
 
 
 class Facility:
-    """The public view of one gateway. It tells names and states, and nothing of the machines behind.
+    """The public view of one gateway: names and states, without details of the machines.
 
     Args:
-        identifier: UUID of the gateway's state directory, which gateways on one database share: ids are made of it.
+        identifier: UUID of the gateway's state directory, which gateways on one database share. Ids are derived from
+            it.
     """
 
     def __init__(
@@ -79,30 +80,31 @@ class Facility:
         self._public_url = public_url
         self._since = datetime.now(UTC)
 
-    # ids
+    # Ids
 
     def id_of(self, *parts: str) -> str:
-        """The id of what these words name, the same for as long as the gateway's state directory lasts."""
+        """Return the id for these words, which stays the same as long as the gateway's state directory exists."""
         return str(uuid.uuid5(self._namespace, "/".join(parts)))
 
     def resources(self) -> Iterator[Resource]:
-        """Two for each system."""
+        """Yield two resources for each system."""
         for system in self._systems:
             for kind in (COMPUTE, STORAGE):
                 yield Resource(system, kind, self.id_of(kind, system.name.lower()))
 
     def find(self, name: str, kind: str | None = None) -> Resource:
-        """The resource with this id or name.
+        """Return the resource with this id or name.
 
         Args:
-            kind: the only one that serves the purpose; a system's own name means either.
+            name: id or name.
+            kind: required kind; a system's own name stands for either.
 
         Raises:
-            SystemNotFoundError: there is none.
+            SystemNotFoundError: unknown resource.
         """
         wanted = name.lower()
         found = [each for each in self.resources() if kind in (None, each.kind)]
-        # By the id, then the system's name, then the resource's own, which a system may also have.
+        # By the id, then the system's name, then the resource's own, which may be the name of another system.
         ranked = [(each.id, each.system.name.lower() if kind else "", each.name.lower()) for each in found]
         for rank in range(3):
             for each, names in zip(found, ranked, strict=True):
@@ -112,14 +114,14 @@ class Facility:
             "Resource not found", hint="GET /status/resources lists the resources with their ids."
         )
 
-    # representations
+    # Representations
 
     def url(self, version: int, path: str) -> str:
-        """The absolute URL of what is at `path`."""
+        """Return the absolute URL of `path`."""
         return f"{self._public_url()}{PREFIX}/v{version}{path}"
 
     def _links(self, version: int, url: str) -> dict[str, Any]:
-        """What the clients of v2 demand of these objects."""
+        """Return the fields that clients of v2 require in these objects."""
         return {"_links": {"self": {"href": url}}} if version >= 2 else {}
 
     @property
@@ -141,7 +143,7 @@ class Facility:
         } | self._links(version, url)
 
     def site(self, version: int) -> dict[str, Any]:
-        """The one site that a gateway is."""
+        """Return the one site of the gateway."""
         settings, url = self._config().iri, self.url(version, f"/facility/sites/{self._site_id}")
         return {
             "id": self._site_id,
@@ -177,11 +179,11 @@ class Facility:
         } | self._links(version, url)
 
     def capability_id(self, resource: Resource) -> str:
-        """The id of what is counted there."""
+        """Return the id of the unit of allocations of a resource."""
         return self.id_of("capability", resource.system.name.lower())
 
     def capabilities(self, version: int) -> list[dict[str, Any]]:
-        """What allocations are made of: node hours of each system."""
+        """Return the units of allocations: node hours of each system."""
         found = []
         for each in self.resources():
             if each.kind != COMPUTE:
@@ -199,10 +201,10 @@ class Facility:
             found.append(entry | self._links(version, url))
         return found
 
-    # health
+    # Health
 
     def status(self, resource: Resource) -> str:
-        """One of the API's four words."""
+        """Return one of the API's four states."""
         if any(_is_now(each) for each in self._maintenances(resource.system)):
             return _DOWN
         probes = self._health.services.get(resource.system.name)
@@ -217,7 +219,7 @@ class Facility:
         return _DEGRADED
 
     def incidents(self) -> list[Incident]:
-        """What is wrong at present, and the maintenances that are announced."""
+        """Return the current problems and the announced maintenances."""
         found = []
         for system in self._systems:
             for maintenance in self._maintenances(system):

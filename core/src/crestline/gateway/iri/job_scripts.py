@@ -1,4 +1,4 @@
-"""From the API's job, a program with arguments as PSI/J describes it, to a batch script, and back."""
+"""Converts the API's jobs (a program with arguments, as in PSI/J) to batch scripts, and back."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _NOT_WITH_SCRIPT = ("arguments", "pre_launch", "post_launch", "launcher")
 
 
 def describe(job: JobRequest, directives: Callable[[JobRequest], list[str]], default_directory: str) -> JobDescription:
-    """The job as the gateway's schedulers take it.
+    """Return the job for the gateway's schedulers.
 
     Args:
-        job: as it was asked for.
-        directives: of the scheduler, see `Scheduler.directives`.
-        default_directory: where a job runs that names no directory.
+        job: the job as requested.
+        directives: see `Scheduler.directives`.
+        default_directory: working directory of a job without one.
 
     Raises:
-        InvalidRequestError: a value cannot reach the scheduler.
-        UnprocessableError: it names no program, or needs a container.
+        InvalidRequestError: a value cannot be passed to the scheduler.
+        UnprocessableError: the job has no program, or needs a container.
     """
     if job.container is not None:
         raise UnprocessableError("Containers are not supported.", hint="Run the container's program in the job.")
@@ -46,7 +46,7 @@ def describe(job: JobRequest, directives: Callable[[JobRequest], list[str]], def
 
 
 def launched(script: str) -> list[str] | None:
-    """The program and the arguments that `describe` has put into a script; None if it has made no such script."""
+    """Return the program and the arguments that `describe` has written into a script; None for other scripts."""
     begin, end = script.find(f"\n{_BEGIN}\n"), script.rfind(f"\n{_END}\n")
     if not 0 <= begin < end:
         return None
@@ -57,7 +57,7 @@ def launched(script: str) -> list[str] | None:
 
 
 def spec_of(info: JobInfo, metadata: JobMetadata | None) -> JobSpec:
-    """A job of the scheduler in the API's words; without `metadata` its program is left out."""
+    """Return the specification of a scheduler's job; without `metadata`, it has no program."""
     spec = JobSpec(
         name=info.name or None,
         directory=info.working_directory or None,
@@ -90,7 +90,7 @@ def _script(job: JobRequest, directives: list[str]) -> str:
     lines = ["#!/bin/bash", *directives]
     if not job.inherit_environment:
         lines += [f"export {_variable(name)}={shlex.quote(value)}" for name, value in job.environment.items()]
-    # Without a command before it, comments of it would be directives.
+    # Without a command before it, its comments would be directives.
     lines += [":", job.pre_launch] if job.pre_launch else []
     command = [*_launcher(job.launcher), job.executable, *job.arguments]
     lines += [_BEGIN, shlex.join(command), _END]

@@ -1,4 +1,4 @@
-"""Jobs of the schedulers in the API's words."""
+"""Converts the schedulers' jobs to the API's."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ ENDED = frozenset({State.COMPLETED, State.FAILED, State.CANCELED})
 
 
 def state_of(info: JobInfo) -> JobState:
-    """The state of a job as the model has it."""
+    """Return the state of a job in terms of the model."""
     return normalize_state(info.status.state, info.status.exit_code)
 
 
 def job_of(infos: Sequence[JobInfo], job_id: str | None = None, spec: JobSpec | None = None) -> Job:
-    """A job; an array, of which there are several entries, has ended when all have, and failed when one has.
+    """Return a job. An array, which has several entries, has ended when all have, and has failed if one has.
 
     Args:
         infos: at least one entry.
-        job_id: under which it was asked for.
+        job_id: the id in the request.
+        spec: the job's specification, if requested.
     """
     info = _speaker(infos)
     state = state_of(info)
@@ -53,7 +54,7 @@ def job_of(infos: Sequence[JobInfo], job_id: str | None = None, spec: JobSpec | 
 
 
 def _speaker(infos: Sequence[JobInfo]) -> JobInfo:
-    """The entry whose state is the state of all."""
+    """Return the entry whose state is the state of all."""
 
     def rank(info: JobInfo) -> int:
         state = state_of(info)

@@ -1,4 +1,4 @@
-"""The operations on files that run in the background, with their results, each its user's alone."""
+"""Background operations on files and their results, each visible to its user only."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from crestline.wire.iri import TaskState
 logger = logging.getLogger(__name__)
 
 MOST_WAITING = 100
-"""tasks of one user that have not ended"""
+"""Maximum number of running and waiting tasks of one user."""
 MOST_KEPT = 1000
-"""tasks of one user"""
+"""Maximum number of tasks of one user."""
 MOST_BYTES = 64 * 1024**2
-"""bytes of ended tasks that are kept for one user"""
+"""Maximum size in bytes of one user's ended tasks."""
 MOST_BYTES_IN_ALL = 512 * 1024**2
 LARGEST_RESULT = 16 * 1024**2
-"""bytes"""
+"""Maximum size in bytes of a result."""
 TTL = 3600.0
-"""seconds for which a task is remembered after its end"""
+"""Seconds for which a task is kept after its end."""
 _AT_ONCE = 4
-"""tasks of one user that run at the same time"""
+"""Maximum number of tasks of one user that run at the same time."""
 _RETRY_AFTER = 5.0
 _CANCEL_TIMEOUT = 5.0
-"""seconds that a cancellation waits for the end of the work, which may hang in a file system"""
+"""Seconds for which a cancellation waits for the end of the work, which may hang in a file system."""
 _CHECK_INTERVAL = 60.0
-"""seconds after which a task's user must still be allowed to do it"""
+"""Seconds after which the permission of a task's user is checked again."""
 
 Allow = Callable[[], Awaitable[None]]
-"""raises an error if the user of a task may not do it any more"""
+"""Raises an error if the user of a task may no longer do it."""
 
 
 class TaskCommand(msgspec.Struct):
-    """What a task does."""
+    """The operation of a task."""
 
     router: str
     command: str
@@ -52,10 +52,10 @@ class TaskCommand(msgspec.Struct):
 
 
 class FileTask:
-    """One operation.
+    """A task.
 
     Attributes:
-        result: as JSON; None as long as it has not ended.
+        result: result as JSON; None until the task has ended.
     """
 
     def __init__(self, command: TaskCommand) -> None:
@@ -67,17 +67,17 @@ class FileTask:
         self.was_read = False
         self.work: asyncio.Task[None] | None = None
         self.scope = CancelScope()
-        """of the work: a thread that hangs keeps its share, which a cancelled task would give back"""
+        """Scope of the work. A hung thread keeps its slot, which cancelling the asyncio task would release."""
         self.expiry: asyncio.TimerHandle | None = None
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing of it changes any more."""
+        """Whether the task has ended."""
         return self.status not in (TaskState.PENDING, TaskState.ACTIVE)
 
     @property
     def size(self) -> int:
-        """Bytes that are kept of it."""
+        """Size in bytes of the kept data."""
         return len(self.result or b"") + self._command_size
 
     def show(self, *, with_result: bool = True) -> bytes:
@@ -97,14 +97,14 @@ class _Owner:
 
 
 class FileTasks:
-    """All tasks of one gateway, in memory: bounded in number, size and age for each user, and in size for all."""
+    """All tasks of one gateway, in memory, with limits of number, size and age for each user, and of size for all."""
 
     def __init__(self) -> None:
         self._owners: dict[str, _Owner] = {}
         self._bytes = 0
 
     async def stop(self) -> None:
-        """Cancel what runs, and forget everything."""
+        """Cancel running tasks, and delete all."""
         tasks = [task for owner in self._owners.values() for task in owner.tasks.values()]
         for task in tasks:
             task.scope.cancel()
@@ -127,9 +127,11 @@ class FileTasks:
         """Run an operation in the background.
 
         Args:
-            run: gives the result as JSON.
-            allow: called every minute, and before one that waited; its error ends the operation.
-            timeout: seconds that it may take, without the time in which it waits for other tasks of the user.
+            username: owner of the task.
+            command: description of the operation.
+            run: carries it out and returns the result as JSON.
+            allow: called every minute, and before an operation that waited; its error ends the operation.
+            timeout: seconds for the operation, without the time in which it waits for other tasks of the user.
 
         Raises:
             RateLimitedError: the user has too many tasks that have not ended.
@@ -144,7 +146,8 @@ class FileTasks:
         return task
 
     async def run(self, username: str, command: TaskCommand, run: Callable[[], Awaitable[bytes]]) -> FileTask:
-        """Carry an operation out at once, for one that needs its request; what it refuses becomes the task's result.
+        """Carry out an operation that needs its request, and return its task. An error of the operation becomes its
+        result.
 
         Raises:
             RateLimitedError: the user has too many tasks that have not ended.
@@ -159,10 +162,10 @@ class FileTasks:
         return task
 
     def get(self, username: str, task_id: str) -> FileTask:
-        """A task of the user.
+        """Return a task of the user.
 
         Raises:
-            NotFoundError: there is none, or it is another user's.
+            NotFoundError: the user has no task with this id.
         """
         owner = self._owners.get(username)
         task = owner.tasks.get(task_id) if owner is not None else None
@@ -171,15 +174,15 @@ class FileTasks:
         return task
 
     def list(self, username: str) -> list[FileTask]:
-        """All tasks of the user, the oldest first."""
+        """Return all tasks of the user, the oldest first."""
         owner = self._owners.get(username)
         return list(owner.tasks.values()) if owner is not None else []
 
     async def cancel(self, username: str, task_id: str) -> None:
-        """Stop a task; one that has ended stays as it is.
+        """Cancel a task. A task that has ended does not change.
 
         Raises:
-            NotFoundError: there is none, or it is another user's.
+            NotFoundError: the user has no task with this id.
         """
         task = self.get(username, task_id)
         if task.work is not None and not task.has_ended:
@@ -187,7 +190,7 @@ class FileTasks:
             await asyncio.wait([task.work], timeout=_CANCEL_TIMEOUT)
 
     def _owner(self, username: str) -> _Owner:
-        """The user's tasks, with room for one more."""
+        """Return the user's tasks, with room for one more."""
         owner = self._owners.setdefault(username, _Owner())
         waiting = sum(not task.has_ended for task in owner.tasks.values())
         if waiting >= MOST_WAITING:
@@ -240,7 +243,7 @@ async def _run(task: FileTask, gate: asyncio.Semaphore, run: Callable[[], Awaita
 
 
 async def _attempt(task: FileTask, run: Callable[[], Awaitable[bytes]]) -> None:
-    """Carry it out where no request is left that an unexpected error could be an answer to."""
+    """Carry out a background operation. An unexpected error is logged, because no request is left to receive it."""
     try:
         await _complete(task, run)
     except Exception:
@@ -249,10 +252,12 @@ async def _attempt(task: FileTask, run: Callable[[], Awaitable[bytes]]) -> None:
 
 
 async def _while_allowed(run: Callable[[], Awaitable[bytes]], allow: Allow, allowed: float) -> bytes:
-    """Do the work as long as its user may.
+    """Do the work as long as its user has the permission.
 
     Args:
-        allowed: when the user was last found to be allowed to, on the monotonic clock.
+        run: the work.
+        allow: checks the permission.
+        allowed: reading of `time.monotonic()` at the last successful check.
     """
     refusals: list[Exception] = []
     scope = CancelScope()
@@ -262,7 +267,7 @@ async def _while_allowed(run: Callable[[], Awaitable[bytes]], allow: Allow, allo
             await asyncio.sleep(_CHECK_INTERVAL)
             try:
                 await allow()
-            except GatewayUnavailableError:  # it cannot be found out at present: the next check decides
+            except GatewayUnavailableError:  # the permission cannot be checked at present: the next check decides
                 continue
             except Exception as error:  # raised below, by the work that it ends
                 refusals.append(error)
@@ -292,7 +297,7 @@ async def _complete(task: FileTask, run: Callable[[], Awaitable[bytes]]) -> None
 
 
 def _least_wanted(owner: _Owner) -> FileTask:
-    """The task to forget first: one whose result was fetched, then the oldest that has ended."""
+    """Return the task to delete first: one whose result was fetched, otherwise the oldest that has ended."""
     ended = [task for task in owner.tasks.values() if task.has_ended]
     return next((task for task in ended if task.was_read), ended[0])
 

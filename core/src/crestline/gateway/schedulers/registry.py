@@ -26,27 +26,27 @@ from crestline.plugins import load_plugin, plugin_names
 T = TypeVar("T")
 
 GROUP = "crestline.schedulers"
-"""the entry point group"""
+"""The entry point group."""
 
 
 @dataclass(frozen=True)
 class SchedulerSetup:
-    """What a scheduler is made from."""
+    """The parts from which a scheduler is created."""
 
     name: str
-    """of the system"""
+    """Name of the system."""
     options: Mapping[str, Any]
-    """the system's `scheduler` table without `type`, as the configuration has it"""
+    """The system's `scheduler` table without `type`, as configured."""
     commands: Commands
-    """runs programs on the system's machine"""
+    """Runs programs on the system's machine."""
     directory: Path
-    """of the gateway, private to this system, for what the scheduler wants to keep; made on demand"""
+    """A directory of the gateway, private to this system, for the scheduler's files; created on demand."""
 
     def read_options(self, kind: type[T]) -> T:
-        """The options as a struct.
+        """Convert the options to a struct.
 
         Raises:
-            ConfigError: a key or a value cannot be used.
+            ConfigError: invalid key or value.
         """
         try:
             return msgspec.convert(dict(self.options), kind, dec_hook=_decode)
@@ -66,15 +66,15 @@ SchedulerFactory = Callable[[SchedulerSetup], Scheduler]
 
 
 def create_scheduler(type_: str, setup: SchedulerSetup) -> Scheduler:
-    """The scheduler that `type = "..."` names, not yet started.
+    """Create the scheduler of the given type, without starting it.
 
     Raises:
-        ConfigError: there is none of that name, it cannot be imported, or its options are wrong.
+        ConfigError: the type is unknown, its module cannot be imported, or its options are invalid.
     """
     factory: SchedulerFactory = load_plugin(GROUP, type_, "scheduler")
     return factory(setup)
 
 
 def scheduler_types() -> list[str]:
-    """The words that `type` may be, those of installed plug-ins included."""
+    """Return the valid values of `type`, including those of installed plug-ins."""
     return plugin_names(GROUP)

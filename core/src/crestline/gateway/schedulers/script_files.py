@@ -1,4 +1,4 @@
-"""Scripts of jobs as files of this machine, and how long a script may be."""
+"""Scripts of jobs as files of this machine, and their maximum size."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import stat
 from crestline.model import InvalidRequestError
 
 MAX_SCRIPT = 4 * 1024 * 1024
-"""Bytes of a script, as Slurm's own limit."""
+"""Maximum size in bytes of a script, as Slurm's own limit."""
 
 
 def check_script_size(size: int) -> None:
     """Refuse a script that is too long.
 
     Raises:
-        InvalidRequestError: it has more than `MAX_SCRIPT` bytes.
+        InvalidRequestError: the script has more than `MAX_SCRIPT` bytes.
     """
     if size > MAX_SCRIPT:
         raise InvalidRequestError(
@@ -24,10 +24,11 @@ def check_script_size(size: int) -> None:
 
 
 def read_script(path: str) -> bytes:
-    """The content of a script. Reads a file, so it belongs into a thread.
+    """Return the content of a script. Reads a file, so call it in a thread.
 
     Raises:
-        InvalidRequestError: it cannot be read, is too long, or not a regular file: others may wait or have no end.
+        InvalidRequestError: the file cannot be read, is too large, or is not a regular file, which may block or be
+            endless.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

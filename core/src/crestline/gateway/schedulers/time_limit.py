@@ -1,4 +1,4 @@
-"""How long a look at a whole queue may take: longer, the longer the queue turns out to be."""
+"""Time limit of a query of the whole queue, which grows with the queue."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from contextlib import contextmanager
 from crestline.model import GatewayUnavailableError
 
 _SLACK = 4.0
-"""times as long as the last look, which the next may take"""
+"""Maximum duration of the next query, as a multiple of the last one."""
 
 _MOST = 12.0
-"""times the least limit"""
+"""Maximum limit, as a multiple of the least one."""
 
 
 class TimeLimit:
-    """A limit that follows what it limits.
+    """A time limit that follows the measured durations.
 
     Args:
-        least: seconds, as for any command.
+        least: minimum limit in seconds.
     """
 
     def __init__(self, least: float) -> None:
@@ -28,9 +28,8 @@ class TimeLimit:
 
     @contextmanager
     def observe(self) -> Iterator[None]:
-        """Learn from a look how long the next may take: a multiple of one that ended, twice as long after one that did
-        not end in time.
-        """
+        """Measure a query and set the limit of the next one: a multiple of its duration, or twice the limit if it
+        did not end in time."""
         began, allowed = time.monotonic(), self.seconds
         try:
             yield

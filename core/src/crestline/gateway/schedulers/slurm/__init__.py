@@ -1,7 +1,7 @@
 """Slurm 22.05 and later, through its commands.
 
-`scheduler` is the class. `commands` runs the programs and interprets their errors, and `tables` splits their output
-into cells. `queue` handles squeue, `accounting` sacct, `submission` sbatch, `resources` sinfo and similar commands, and
+`scheduler` has the class. `commands` runs the programs and parses their errors, and `tables` splits their output into
+cells. `queue` handles squeue, `accounting` sacct, `submission` sbatch, `resources` sinfo and similar commands, and
 `streams` finds a job's output files.
 """
 
@@ -13,5 +13,5 @@ __all__ = ["SlurmOptions", "SlurmScheduler", "create_scheduler"]
 
 
 def create_scheduler(setup: SchedulerSetup) -> SlurmScheduler:
-    """For `type = "slurm"`."""
+    """Create the scheduler for `type = "slurm"`."""
     return SlurmScheduler(setup.name, setup.commands, setup.read_options(SlurmOptions))

@@ -1,4 +1,4 @@
-"""The jobs that slurmdbd has recorded: sacct."""
+"""The jobs that slurmdbd has recorded, listed by sacct."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _FIELDS = (
 _LAYOUT = Layout("sacct", _FIELDS)
 
 _AT_ONCE = 1000
-"""ids in one call"""
+"""Maximum number of ids in one call."""
 
 
 async def read_accounting(commands: SlurmCommands, user: str, ids: Collection[str]) -> list[CachedJob]:
-    """What is recorded of these jobs, whatever their age; an array's id brings its tasks."""
+    """Return the records of these jobs, regardless of their age. The id of an array selects all its tasks."""
     wanted = sorted({job_ids.family(each) if "[" in each or "+" in each else each for each in ids})
     entries: list[CachedJob] = []
     for start in range(0, len(wanted), _AT_ONCE):
@@ -34,7 +34,7 @@ async def read_accounting(commands: SlurmCommands, user: str, ids: Collection[st
 
 
 async def read_history(commands: SlurmCommands, user: str, owner: str | None, since: float) -> list[CachedJob]:
-    """The jobs of `owner` (None: of all users) that were active after `since` (seconds since the epoch)."""
+    """Return the jobs of `owner` (None: of all users) that were active after `since` (seconds since the epoch)."""
     whose = "--allusers" if owner is None else f"--user={owner}"
     age = max(round(time.time() - since), 1)
     span = [f"--starttime=now-{age}seconds", "--endtime=now"]
@@ -46,7 +46,7 @@ def _convert(table: Iterable[Pieces]) -> list[CachedJob]:
 
 
 def jobs_of(rows: list[Row]) -> list[CachedJob]:
-    """Rows of sacct as jobs, each with its steps."""
+    """Convert sacct's rows to jobs with their steps."""
     found: dict[str, CachedJob] = {}
     for row in rows:
         job_id, dot, _ = row["JobID"].partition(".")
@@ -54,7 +54,7 @@ def jobs_of(rows: list[Row]) -> list[CachedJob]:
             continue
         if not dot:
             found[job_id] = _entry(row)
-        elif (entry := found.get(job_id) or found.get(f"{job_id}+0")) is not None:  # sacct lists steps behind their job
+        elif (entry := found.get(job_id) or found.get(f"{job_id}+0")) is not None:  # sacct lists steps after their job
             entry.job.tasks = [*(entry.job.tasks or []), _step(row)]
     return list(found.values())
 
@@ -106,13 +106,13 @@ def _time(row: Row) -> JobTime:
 
 
 def _is_half(row: Row) -> bool:
-    """Whether a step was recorded before its job: until the rest comes, name and id of such a job are made up."""
+    """Whether a step was recorded before its job, whose name and id are then placeholders."""
     return row["JobName"] == "allocation" and not row["WorkDir"]
 
 
 def _name(row: Row) -> str:
     name = row["JobName"]
-    if "`" in name:  # slurmdbd writes a backtick for a double quote; the command line has what was meant
+    if "`" in name:  # slurmdbd writes a backtick for a double quote; the command line has the original
         _, option, rest = row["SubmitLine"].partition("--job-name=")
         if option and (meant := rest[: len(name)]).replace('"', "`") == name:
             return meant

@@ -1,4 +1,4 @@
-"""What accounts may use and have used: the limits GrpTRESMins of associations, as sshare tells them."""
+"""Budget and usage of accounts: the limits GrpTRESMins of associations, listed by sshare."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from crestline.model import GatewayUnavailableError, UnsupportedError
 from crestline.wire.extensions import AllocationInfo
 
 _MINUTES = 60
-"""in an hour; Slurm counts minutes"""
+"""Minutes in an hour, because Slurm counts minutes."""
 _FIELDS = ("Account", "User", "GrpTRESMins", "GrpTRESRaw")
 _UNLIMITED_UNIT = "cpu"
-"""resource whose use is reported for an association without any limit"""
+"""Resource whose usage is reported for an association without limits."""
 
 
 async def read_allocations(commands: SlurmCommands, user: str) -> list[AllocationInfo]:
-    """The allocations of the accounts that `user` may charge, and those of the user within an account.
+    """Return the allocations of the accounts that `user` can charge, and those of the user within an account.
 
     Raises:
-        UnsupportedError: this Slurm keeps no accounts or no usage.
+        UnsupportedError: this Slurm has no accounting or records no usage.
     """
     accounts = sorted({each.name for each in await read_accounts(commands, user)})
     if not accounts:
@@ -37,7 +37,7 @@ async def read_allocations(commands: SlurmCommands, user: str) -> list[Allocatio
 
 
 def allocations_of(output: str, accounts: list[str], user: str) -> list[AllocationInfo]:
-    """Rows of sshare as allocations in hours; ancestors of the accounts, and other users, are left out."""
+    """Convert sshare's rows to allocations in hours, without parents of the accounts and other users."""
     found = []
     for line in output.splitlines():
         cells = [each.strip() for each in line.split("|")]
@@ -58,7 +58,7 @@ def _allocation(account: str, user: str | None, unit: str, budget: float | None,
 
 
 def _amounts(cell: str) -> dict[str, float]:
-    """`cpu=60000,gres/gpu=600` as numbers; other values (`N`: no limit) are left out."""
+    """Parse `cpu=60000,gres/gpu=600`. Other values, such as `N` for no limit, are left out."""
     pairs = [each.partition("=") for each in cell.split(",")]
     return {unit: amount for unit, _, value in pairs if (amount := decimal(value)) is not None}
 

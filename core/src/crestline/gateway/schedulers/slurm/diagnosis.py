@@ -1,4 +1,4 @@
-"""What may be wrong behind Slurm's commands: an old version, munge, slurmctld, slurmdbd."""
+"""Checks the parts behind Slurm's commands: version, munge, slurmctld, slurmdbd."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OLDEST = (22, 5)
 
 
 async def diagnose(name: str, run: RunProgram) -> AsyncIterator[Check]:
-    """Ask each of them, until one does not answer."""
+    """Check each part until one does not respond."""
     said = _first(await run("sinfo", "--version"))
     found = re.search(r"(\d+)\.(\d+)", said)
     if found and (int(found[1]), int(found[2])) < _OLDEST:
@@ -23,7 +23,7 @@ async def diagnose(name: str, run: RunProgram) -> AsyncIterator[Check]:
     else:
         yield Check(name, Verdict.OK, f"{said or 'Slurm'}, with all its programs.")
     munge = await run("munge", "--no-input")
-    if munge.exit_status not in (0, 127):  # a site may authenticate in another way
+    if munge.exit_status not in (0, 127):  # a site may use another kind of authentication
         hint = "Is munged running there, with the cluster's key and with the right time?"
         yield Check("munge", Verdict.FAIL, f"It does not answer: {_first(munge)}.", hint)
         return
@@ -45,7 +45,7 @@ async def diagnose(name: str, run: RunProgram) -> AsyncIterator[Check]:
 
 
 def _first(done: Completed) -> str:
-    """What a program said, in one line."""
+    """Return a program's message in one line."""
     lines = [line.strip() for line in (done.stdout + done.stderr).decode(errors="replace").splitlines() if line.strip()]
     if not lines:
         return "no answer in time" if done.exit_status == 124 else f"exit status {done.exit_status}"

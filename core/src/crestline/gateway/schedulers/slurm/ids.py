@@ -10,22 +10,22 @@ _JOB = re.compile(
 
 
 def is_job_id(text: str) -> bool:
-    """Whether this can name a job at all, and nothing else: it is safe as an argument of Slurm's programs."""
+    """Whether the text is a job id and nothing else, so that it is a safe argument for Slurm's programs."""
     return _JOB.fullmatch(text) is not None
 
 
 def family(job_id: str) -> str:
-    """The number of the whole array or heterogeneous job."""
+    """Return the number of the whole array or heterogeneous job."""
     return re.split(r"[_+]", job_id, maxsplit=1)[0]
 
 
 def raw_id(job_id: str, number: str) -> str | None:
-    """Slurm's own number of a job if its id does not begin with it: that of an array's task."""
+    """Return Slurm's own number of a job if its id does not begin with it, as for a task of an array."""
     return number if number != family(job_id) else None
 
 
 def holds(listed: str, job_id: str) -> bool:
-    """Whether `12_[3-7:2%4]` holds `12_5`."""
+    """Whether `listed`, such as `12_[3-7:2%4]`, contains `job_id`, such as `12_5`."""
     row, asked = _JOB.fullmatch(listed), _JOB.fullmatch(job_id)
     if row is None or asked is None or row["job"] != asked["job"] or not row["tasks"] or not asked["task"]:
         return False
@@ -38,5 +38,5 @@ def holds(listed: str, job_id: str) -> bool:
 
 
 def order(job_id: str) -> tuple[int, ...]:
-    """Sorts ids by number."""
+    """Sort key of an id: its numbers."""
     return tuple(int(part) for part in re.findall(r"\d{1,18}", job_id)[:2])

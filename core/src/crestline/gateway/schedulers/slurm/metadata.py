@@ -1,4 +1,4 @@
-"""Script and streams of jobs: from slurmctld while it holds them, then from accounting."""
+"""Script and streams of jobs: from slurmctld while it has them, then from accounting."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from crestline.wire.compute import JobInfo, JobMetadata
 
 _STREAMS = ("JobArrayID", "JobID", "STDIN", "STDOUT", "STDERR")
 _MAX_SCRIPT = MAX_SCRIPT + 64 * 1024
-"""bytes of a script with what sacct writes around it"""
+"""Maximum size in bytes of a script with sacct's text around it."""
 _RECORDED = ("JobID", "JobIDRaw", "SubmitLine")
 
 
 async def read_metadata(commands: SlurmCommands, user: str, jobs: list[JobInfo]) -> list[JobMetadata]:
-    """Script and stream paths of one job of `user`, or of the elements of one array.
+    """Return the script and the paths of the streams of one job of `user`, or of the tasks of one array.
 
     Raises:
-        GatewayUnavailableError: Slurm does not answer.
+        GatewayUnavailableError: Slurm does not respond.
     """
     number = job_ids.family(jobs[0].job_id)
     held = {row["JobArrayID"]: row for row in await read_queue_fields(commands, user, None, _STREAMS, [number])}
@@ -43,7 +43,7 @@ async def read_metadata(commands: SlurmCommands, user: str, jobs: list[JobInfo])
         if (row := _row(held, job.job_id)) is not None:
             paths = {text(row["STDOUT"]), text(row["STDERR"])} - {None}
             if "_" in job.job_id and paths <= _defaults(job, row["JobID"]):
-                # Of an element that asked for no file squeue shows the default of a job that is not an array.
+                # For an array task without its own file, squeue shows the default of a job that is not an array.
                 streams = Streams(row["JobID"], text(row["STDIN"]), None, None)
             else:
                 streams = Streams(row["JobID"], text(row["STDIN"]), text(row["STDOUT"]), text(row["STDERR"]))
@@ -68,15 +68,15 @@ def _row(held: dict[str, dict[str, str]], job_id: str) -> dict[str, str] | None:
 
 async def _held_script(commands: SlurmCommands, user: str, number: str) -> str | None:
     output = await commands.read(user, "scontrol", "write", "batch_script", number, "-", max_output=_MAX_SCRIPT)
-    return output.decode(errors="replace") or None  # of a job without a script scontrol says so and ends with 0
+    return output.decode(errors="replace") or None  # for a job without a script, scontrol reports that and exits with 0
 
 
 async def _recorded_script(commands: SlurmCommands, user: str, number: str) -> str | None:
-    """What the site keeps with `AccountingStoreFlags=job_script`."""
+    """Return the script that the site stores with `AccountingStoreFlags=job_script`."""
     words = ("--batch-script", f"--jobs={number}")
     output = (await commands.read(user, "sacct", *words, max_output=_MAX_SCRIPT)).decode(errors="replace")
     match = re.match(r"Batch Script for \S+\n-+\n(.*)\Z", output, re.DOTALL)
     if match is None or match[1].strip() == "NONE":
         return None
-    script = match[1].removesuffix("\n")  # sacct adds one in 22.05, and does not in 24.11
+    script = match[1].removesuffix("\n")  # sacct adds one in 22.05, but not in 24.11
     return script if script.endswith("\n") else f"{script}\n"

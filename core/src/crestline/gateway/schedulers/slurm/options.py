@@ -1,4 +1,4 @@
-"""What a site says about its Slurm."""
+"""Configuration of Slurm."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ class RestOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     url: str
     jwt_key_file: Path
-    """a copy of slurmctld's `jwt_key`: with it, a process can act as any user"""
+    """A copy of slurmctld's `jwt_key`. With it, a process can act as any user."""
     ca_file: str | None = None
-    """PEM file of the authority that signed its certificate"""
+    """PEM file of the authority that signed its certificate."""
 
 
 class SlurmOptions(ProgramOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The keys of a `scheduler` table with `type = "slurm"`."""
+    """Keys of a `scheduler` table with `type = "slurm"`."""
 
     rest: RestOptions | None = None
-    """read the queue and cancel by slurmrestd; None: by squeue and scancel"""
+    """Use slurmrestd to read the queue and to cancel; None: squeue and scancel."""

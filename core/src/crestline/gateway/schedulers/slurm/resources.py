@@ -1,4 +1,4 @@
-"""What the machine has: sinfo, scontrol, sacctmgr."""
+"""Nodes, partitions, reservations and accounts: sinfo, scontrol, sacctmgr."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from crestline.wire.status import Account, Node, Partition, Reservation
 
 
 class Site(msgspec.Struct, frozen=True):
-    """How this Slurm is set up (`scontrol show config`)."""
+    """The configuration of this Slurm (`scontrol show config`)."""
 
     version: str
     retention: float
-    """MinJobAge: seconds that squeue lists a job after its end"""
+    """MinJobAge: seconds for which squeue lists a job after its end."""
     private_jobs: bool
-    """whether users see their own jobs alone (PrivateData)"""
+    """Whether users see only their own jobs (PrivateData)."""
 
 
 async def read_site(commands: SlurmCommands, user: str) -> Site:
-    """Ask how this Slurm is set up."""
+    """Read the configuration of this Slurm."""
     output = (await commands.read(user, "scontrol", "show", "config")).decode(errors="replace")
     values = dict(re.findall(r"^(\w+)\s*= (.*)$", output, re.MULTILINE))
     return Site(
@@ -39,7 +39,7 @@ _NODE_FIELDS = (
 
 
 async def read_nodes(commands: SlurmCommands, user: str) -> list[Node]:
-    """All nodes, those of hidden partitions included."""
+    """Return all nodes, including those of hidden partitions."""
     nodes: dict[str, Node] = {}
     for row in await read_rows(commands, user, "sinfo", _NODE_FIELDS, "--Node", "--all"):
         name, partition = row["NodeList"], text(row["PartitionName"])
@@ -73,7 +73,7 @@ def _node(row: dict[str, str]) -> Node:
 
 
 async def read_partitions(commands: SlurmCommands, user: str, show_hidden: bool) -> list[Partition]:
-    """The partitions; the hidden ones, and those closed to the user, on demand."""
+    """Return the partitions; hidden ones, and those closed to the user, on request."""
     fields = ("PartitionName", "Partition", "Available", "Nodes", "CPUsState", "Time", "Size")
     rows = await read_rows(commands, user, "sinfo", fields, "--summarize", *(["--all"] if show_hidden else []))
     return [
@@ -91,7 +91,7 @@ async def read_partitions(commands: SlurmCommands, user: str, show_hidden: bool)
 
 
 async def read_reservations(commands: SlurmCommands, user: str) -> list[Reservation]:
-    """All reservations; times need scontrol to print seconds since the epoch, as `read` sees to."""
+    """Return all reservations. `read` makes scontrol print times in seconds since the epoch."""
     words = ("--oneliner", "--all", "show", "reservation")
     output = (await commands.read(user, "scontrol", *words, max_output=LONGEST_OUTPUT)).decode(errors="replace")
     reservations = []
@@ -114,7 +114,7 @@ async def read_reservations(commands: SlurmCommands, user: str) -> list[Reservat
 
 
 async def read_accounts(commands: SlurmCommands, user: str) -> list[Account]:
-    """The accounts that `user` may charge."""
+    """Return the accounts that `user` can charge."""
     output = await commands.read(
         user,
         "sacctmgr",

@@ -1,4 +1,4 @@
-"""slurmrestd: the queue by HTTP instead of by squeue, as each user by a token of their own."""
+"""slurmrestd: the queue by HTTP in place of squeue, as each user with a token of their own."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ from crestline.model import (
 from crestline.plain_http import check_url
 
 OLDEST, NEWEST = 38, 44
-"""of the interface's versions v0.0.N that are understood; the newest that both ends speak is used"""
+"""Supported versions v0.0.N of the interface. The newest one that both ends support is used."""
 
 _TOKEN_LIFE = 300.0
 _VERSION_AGE = 600.0
 _FEW = 4
-"""ids that are asked for one by one"""
+"""Maximum number of ids that are queried one by one."""
 _LIMIT = 512 << 20
-"""bytes of an answer: Slurm's newest versions need some 5 KB for each job of the queue"""
+"""Maximum size in bytes of an answer. Slurm's newest versions need about 5 KB for each job of the queue."""
 _WHOLE = 60.0
-"""seconds until an answer is complete"""
+"""Seconds until an answer is complete."""
 _LARGE = 256 * 1024
-"""bytes from which decoding leaves the event loop alone"""
+"""Bytes from which an answer is decoded outside the event loop."""
 _SAID = 10
-"""complaints of an answer that are read"""
+"""Maximum number of errors of an answer that are read."""
 _NO_JOB = frozenset({2017, 2018, 2021, 9002})
-"""error numbers: no such job (any more), or it has ended"""
+"""Error numbers of a job that is unknown, forgotten or has ended."""
 _NO_PERMISSION = frozenset({2002})
 _PERMISSION_DENIED = "Slurm: Access/permission denied."
 
@@ -73,14 +73,14 @@ class _CancelStatus(msgspec.Struct):
 class _Answer(msgspec.Struct):
     errors: list[_Error] = []
     status: list[_CancelStatus] | None = None
-    """outcome of a cancellation for each job, since v0.0.42"""
+    """Result of a cancellation for each job, since v0.0.42."""
 
 
 class _Ping(msgspec.Struct):
     ping: str | None = None
-    """`UP` or `DOWN`, v0.0.38"""
+    """`UP` or `DOWN`, v0.0.38."""
     pinged: str | None = None
-    """the same since v0.0.39"""
+    """The same since v0.0.39."""
 
 
 class _Pings(msgspec.Struct):
@@ -88,10 +88,10 @@ class _Pings(msgspec.Struct):
 
 
 class Slurmrestd:
-    """One slurmrestd with `rest_auth/jwt`. Tokens are signed here, with the key that slurmctld checks them with."""
+    """One slurmrestd with `rest_auth/jwt`. The gateway signs tokens with slurmctld's key."""
 
     def __init__(self, options: RestOptions, timeout: float) -> None:
-        check_url(options.url)  # a token that is read on the way acts as its user
+        check_url(options.url)  # with an intercepted token, an attacker can act as its user
         self._key = OctKey.import_key(_read_key(options.jwt_key_file))
         self._tokens: dict[str, tuple[str, float]] = {}
         self._http = BoundedClient(
@@ -112,15 +112,15 @@ class Slurmrestd:
     async def queue(
         self, user: str, owner: str | None, ids: Collection[str] | None = None
     ) -> tuple[list[CachedJob], list[str]]:
-        """The jobs of `owner` (None: of all users), and the arrays whose waiting tasks slurmrestd cuts short.
+        """Return the jobs of `owner` (None: of all users), and the arrays whose pending tasks slurmrestd truncates.
 
         Raises:
-            GatewayUnavailableError: it or Slurm does not answer.
+            GatewayUnavailableError: slurmrestd or Slurm does not respond.
         """
         families = None if ids is None else sorted({job_ids.family(each) for each in ids})
         if families is not None and len(families) <= _FEW:
             documents = await asyncio.gather(*(self._get(user, f"job/{each}") for each in families))
-        else:  # it has no filter
+        else:  # this version has no filter
             documents = [await self._get(user, "jobs")]
         jobs = [
             job
@@ -132,13 +132,14 @@ class Slurmrestd:
         return entries_of(whole), [job.family for job in jobs if is_cut_short(job)]
 
     async def cancel(self, user: str, job_id: str) -> None:
-        """End a job, an array or a task; nothing happens to one that has ended.
+        """Cancel a job, an array or a task. A job that has ended does not change.
 
-        Slurm 24.11 answers 200 to a cancellation that it refused. v0.0.42 has the refusal in `status`; v0.0.40 and
-        v0.0.41 tell nothing, so the job is looked up afterwards.
+        Slurm 24.11 answers 200 to a cancellation that it refused. v0.0.42 has the refusal in `status`. v0.0.40 and
+        v0.0.41 do
+        not report it, so the job is looked up afterwards.
 
         Raises:
-            PermissionDeniedError: it is another user's.
+            PermissionDeniedError: the job belongs to another user.
         """
         try:
             content = await self._call("DELETE", user, f"job/{job_id}")
@@ -150,7 +151,7 @@ class Slurmrestd:
     async def _is_alive_and_foreign(self, user: str, job_id: str) -> bool:
         document = await self._get(user, f"job/{job_ids.family(job_id)}")
         foreign = [job for job in document.jobs if job.user_name != user]
-        if any(is_cut_short(job) for job in foreign):  # which tasks these are is not told; they wait
+        if any(is_cut_short(job) for job in foreign):  # slurmrestd does not list these tasks; they are pending
             return True
         return any(
             (job_ids.family(job_id) == job_id or job_ids.holds(entry.job.job_id, job_id))
@@ -160,10 +161,11 @@ class Slurmrestd:
         )
 
     async def ping(self, user: str) -> str:
-        """Ask slurmctld for a sign of life by way of it.
+        """Probe slurmctld through slurmrestd.
 
         Raises:
-            GatewayUnavailableError: no slurmctld responded, or it does not take the token: Slurm 24.11 says 200 then.
+            GatewayUnavailableError: no slurmctld responded, or it refuses the token, in which case Slurm 24.11 answers
+                200.
         """
         pings = _decode(await self._call("GET", user, "ping"), _Pings).pings
         if not any("UP" in (each.ping, each.pinged) for each in pings):
@@ -180,7 +182,7 @@ class Slurmrestd:
     async def _call(self, method: str, user: str, what: str) -> bytes:
         answer = await self._send(method, user, f"/slurm/{await self._spoken(user)}/{what}")
         if answer.status_code == 404 and not answer.content.startswith(b"{"):
-            await self._version.get(time.monotonic())  # Slurm was upgraded, and speaks other versions now
+            await self._version.get(time.monotonic())  # Slurm was upgraded and supports other versions now
             answer = await self._send(method, user, f"/slurm/{await self._spoken(user)}/{what}")
         error = await _apart(answer.content, _error_of, answer)
         if error is not None:
@@ -208,7 +210,7 @@ class Slurmrestd:
         try:
             try:
                 return await self._http.request(method, path, headers=headers)
-            except httpx.RemoteProtocolError:  # it had closed a connection that was idle
+            except httpx.RemoteProtocolError:  # the server had closed an idle connection
                 return await self._http.request(method, path, headers=headers)
         except httpx.HTTPError as error:
             why = error if isinstance(error, httpx.DecodingError) else type(error).__name__
@@ -236,7 +238,7 @@ def _read_key(file: Path) -> bytes:
 
 
 async def _apart(content: bytes, work: Callable[..., T], *arguments: object) -> T:
-    """Do what takes as long as the content is large; in a thread if it is."""
+    """Run work whose duration depends on the size of the content, in a thread if it is large."""
     return await asyncio.to_thread(work, *arguments) if len(content) > _LARGE else work(*arguments)
 
 
@@ -248,7 +250,7 @@ def _decode(content: bytes, kind: type[T]) -> T:
 
 
 def _error_of(answer: httpx.Response) -> CrestlineError | None:
-    """What an answer complains about, None if nothing."""
+    """Return the error of an answer, or None."""
     try:
         document = decode(answer.content.decode(errors="replace"), _Answer)
     except msgspec.DecodeError:
@@ -272,7 +274,7 @@ def _error_of(answer: httpx.Response) -> CrestlineError | None:
         )
     if answer.is_success and not errors:
         return None
-    # 22.05 says "Unspecified error" where slurmctld is down, and also where it does not take the token.
+    # 22.05 answers "Unspecified error" if slurmctld is down, and also if it refuses the token.
     return GatewayUnavailableError(
         f"slurmrestd gets no answer from Slurm: {said[0] if said else answer.status_code}.",
         hint="Try again. If it stays so while slurmctld runs, the operator compares jwt_key_file with its jwt_key.",

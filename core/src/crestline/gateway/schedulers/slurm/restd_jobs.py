@@ -1,4 +1,4 @@
-"""slurmrestd's jobs: v0.0.38 and .39 have plain numbers and words, later versions wrap numbers and list states."""
+"""slurmrestd's jobs: v0.0.38 and .39 have plain numbers and strings, later versions wrap numbers and list states."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from crestline.model import normalize_state
 from crestline.wire.compute import JobInfo, JobStatus, JobTime
 
 _PASSING = ("COMPLETING", "CONFIGURING", "REQUEUE_HOLD", "REQUEUE_FED", "REQUEUED", "SPECIAL_EXIT", "STAGE_OUT")
-"""states beside a job's own that squeue shows in its place"""
+"""Additional states that squeue shows in place of a job's own."""
 
 
 class Wrapped(msgspec.Struct):
@@ -41,7 +41,7 @@ class Ending(msgspec.Struct):
 
 
 class SlurmJob(msgspec.Struct):
-    """What is read of a job; times in seconds since the epoch, the limit in minutes."""
+    """The used fields of a job. Times are in seconds since the epoch, the limit in minutes."""
 
     job_id: int
     job_state: str | list[str]
@@ -75,7 +75,7 @@ class SlurmJob(msgspec.Struct):
 
     @property
     def listed_id(self) -> str:
-        """As squeue has it: `12_3`, `12_[4-9%2]`, `12+1`."""
+        """The id in squeue's format: `12_3`, `12_[4-9%2]`, `12+1`."""
         if _number(self.het_job_id):
             return f"{self.family}+{_number(self.het_job_offset) or 0}"
         if _number(self.array_job_id):
@@ -93,12 +93,12 @@ class JobsDocument(msgspec.Struct):
 
 
 def is_cut_short(job: SlurmJob) -> bool:
-    """Whether it lists waiting tasks of an array, and not all of them (`1,3,5,...`)."""
+    """Whether it lists pending tasks of an array incompletely (`1,3,5,...`)."""
     return "..." in (job.array_task_string or "")
 
 
 def entries_of(jobs: list[SlurmJob]) -> list[CachedJob]:
-    """Jobs as a `JobCache` holds them."""
+    """Convert the jobs to entries of a `JobCache`."""
     return [_entry(job) for job in jobs if job_ids.is_job_id(job.listed_id)]
 
 
@@ -121,7 +121,8 @@ def _entry(job: SlurmJob) -> CachedJob:
         time=JobTime(
             elapsed=max(0, (end or int(time.time())) - start) if start else 0,
             start=start,
-            suspended=None if normal.is_waiting or state == "SUSPENDED" else 0,  # slurmrestd does not tell how long
+            # slurmrestd does not report the duration
+            suspended=None if normal.is_waiting or state == "SUSPENDED" else 0,
             expected_start=_number(job.start_time) or None if normal.is_waiting else None,
             end=end,
             limit=None if minutes is None else minutes * 60,
@@ -156,7 +157,7 @@ def _state(value: str | list[str]) -> str:
 
 
 def _ending(value: int | dict[str, object] | None) -> tuple[int, int]:
-    """Exit code and signal."""
+    """Return exit code and signal."""
     if isinstance(value, dict):
         if "number" in value:  # v0.0.39: a wait status, wrapped
             return exit_and_signal(_number(msgspec.convert(value, Wrapped)) or 0)

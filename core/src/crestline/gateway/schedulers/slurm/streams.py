@@ -1,4 +1,4 @@
-"""Where a job's standard streams go: sbatch(1), "filename pattern"."""
+"""Paths of a job's standard streams: sbatch(1), "filename pattern"."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from crestline.wire.compute import JobInfo, JobMetadata
 
 @dataclass(frozen=True)
 class Streams:
-    """What Slurm knows of a job's streams: paths with patterns, relative to the working directory."""
+    """Slurm's data on a job's streams: paths with patterns, relative to the working directory."""
 
     raw_id: str
-    """Slurm's number of the job"""
+    """Slurm's number of the job."""
     stdin: str | None
-    """None: /dev/null"""
+    """None: /dev/null."""
     stdout: str | None
-    """None: Slurm's default"""
+    """None: Slurm's default."""
     stderr: str | None
-    """None: where the output goes"""
+    """None: the file of the output."""
 
 
 def job_metadata(job: JobInfo, script: str | None, streams: Streams) -> JobMetadata:
-    """Script and streams of a job, with absolute paths."""
+    """Return script and streams of a job, with absolute paths."""
     default = "slurm-%A_%a.out" if "_" in job.job_id else "slurm-%j.out"
     stdout = _path(job, streams.raw_id, streams.stdout or default)
     return JobMetadata(
@@ -41,15 +41,15 @@ def job_metadata(job: JobInfo, script: str | None, streams: Streams) -> JobMetad
 
 
 def options_of(script: str) -> Mapping[str, str]:
-    """The options of a script that sbatch took; it may be long, so this belongs into a thread."""
+    """Return the options of a script that sbatch accepted. It may be long, so call this in a thread."""
     try:
         return parse_directives(script).options
     except InvalidRequestError:
-        return {}  # whatever we make of it
+        return {}  # sbatch accepted it, even if it is invalid here
 
 
 def asked_for(options: Mapping[str, str], submit_line: str) -> Mapping[str, str]:
-    """`input`, `output` and `error` as they were asked for: by options of our sbatch command, or `#SBATCH` lines."""
+    """Return `input`, `output` and `error` as requested by options of our sbatch command or by `#SBATCH` lines."""
     return {
         **options,
         **dict(re.findall(r" --(input|output|error)=(.*?)(?= --[a-z]+=|$)", submit_line, re.DOTALL)),
@@ -61,7 +61,7 @@ def _path(job: JobInfo, raw_id: str, pattern: str) -> str:
 
 
 def _expand(job: JobInfo, raw_id: str, pattern: str) -> str:
-    if "\\" in pattern:  # a backslash switches the patterns off
+    if "\\" in pattern:  # a backslash disables the patterns
         return pattern.replace("\\", "")
     whole, _, part = job.job_id.partition("_")
     numbers = {"A": job_ids.family(whole), "a": part or "4294967294", "j": raw_id, "J": raw_id, "n": "0", "t": "0"}

@@ -1,4 +1,4 @@
-"""A job description as a command line of sbatch, and what sbatch answers."""
+"""The command line of sbatch for a job, and the parser of its answer."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from crestline.wire.compute import JobDescription
 
 
 def prepare(job: JobDescription, tag: str, *, sbatch: str, timeout: float) -> CommandLine:
-    """The command line for a job.
+    """Return the command line for a job.
 
-    The job's own fields beat the `#SBATCH` lines of its script, as options of sbatch do.
+    The job's own fields take precedence over the `#SBATCH` lines of its script, as options of sbatch do.
 
     Args:
-        job: as it was asked for.
-        tag: goes into the job's comment, before the script's own.
-        sbatch: how the program is called.
-        timeout: seconds that sbatch may take.
+        job: the job as requested.
+        tag: tag for the job's comment, before the script's own comment.
+        sbatch: name or path of the program.
+        timeout: seconds for sbatch.
 
     Raises:
-        InvalidRequestError: it has no script, or a value that cannot reach sbatch.
+        InvalidRequestError: the job has no script, or a value that cannot be passed to sbatch.
     """
     script, environment = script_of(job), environment_of(job)
     options = parse_directives(script).options
@@ -41,12 +41,12 @@ def prepare(job: JobDescription, tag: str, *, sbatch: str, timeout: float) -> Co
 
 
 def job_id_of(done: Completed) -> str:
-    """The id that `sbatch --parsable` printed.
+    """Return the id that `sbatch --parsable` printed.
 
     Raises:
-        InvalidRequestError: Slurm refused the job; `details` has its words.
-        PermissionDeniedError: as Slurm words it.
-        GatewayUnavailableError: it did not answer; the job may or may not be there.
+        InvalidRequestError: Slurm refused the job. `details` has its message.
+        PermissionDeniedError: Slurm refused the user.
+        GatewayUnavailableError: Slurm did not respond. The job may or may not exist.
     """
     if done.exit_status == 0:
         lines = done.stdout.decode(errors="replace").split()

@@ -1,7 +1,7 @@
-"""Slurm's tables, cut into cells so that no job name can break them.
+"""Splits Slurm's tables into cells so that job names cannot break them.
 
-squeue, sinfo and sacct put any text that is asked for behind each cell. Ours is new for every call, so no name,
-comment or path that a user chose can hold it, whatever control characters or line breaks they have.
+squeue, sinfo and sacct can print a given text after each cell. The gateway uses a new mark for every call, so no name,
+comment or path of a user can contain it, even with control characters or line breaks.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from crestline.model import GatewayUnavailableError
 
 T = TypeVar("T")
 Row = dict[str, str]
-"""field -> text"""
+"""Field -> text."""
 Pieces = list[str]
-"""a row as it is cut at the marks, for `Layout.cells`"""
+"""A row split at the marks, for `Layout.cells`."""
 
 _NOTHING = frozenset({"", "(null)", "N/A", "None", "Unknown", "NONE", "n/a", "n/s"})
 
@@ -32,31 +32,31 @@ _PLAIN = frozenset({
     "JobID", "State", "exit_code", "UserName", "GroupName", "Partition", "Cluster", "NumCPUs", "NumNodes", "NodeList",
     "PriorityLong", "SubmitTime", "StartTime", "EndTime", "TimeUsed", "TimeLimit",
 })  # fmt: skip
-"""squeue's columns that hold no text of a user's, so that one character can end them"""
+"""squeue's columns without a user's text, which one character can separate."""
 
 _LARGE = 256 * 1024
-"""bytes from which cutting leaves the event loop alone"""
+"""Bytes from which output is split outside the event loop."""
 
 _BLOCK = 64 * 1024
-"""bytes that are cut in one step, during which no other thread runs"""
+"""Bytes that are split in one step, during which no other thread runs."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a program is asked to print its rows: each cell ends in a mark, those of a run of plain fields in `|`."""
+    """The format of a program's rows: a mark after each cell, and `|` within a run of plain fields."""
 
     program: str
     fields: Sequence[str]
 
     @property
     def plain(self) -> int:
-        """How many fields behind the first, and before the last, are plain."""
+        """Number of plain fields after the first and before the last."""
         if self.program != "squeue":
             return 0
         return sum(1 for _ in takewhile(_PLAIN.__contains__, self.fields[1:-1]))
 
     def arguments(self, mark: str) -> list[str]:
-        """The words of the command line."""
+        """Return the arguments of the command line."""
         if self.program == "sacct":
             return ["--parsable", f"--delimiter={mark}", f"--format={','.join(self.fields)}"]
         ends = [mark, *["|"] * self.plain, *[mark] * len(self.fields)]
@@ -64,10 +64,10 @@ class Layout:
         return [f"--Format={','.join(f'{field}:{end}' for field, end in pairs)}"]
 
     def cut(self, output: bytes, mark: str) -> Iterator[Pieces]:
-        """Cut a table into rows, block by block.
+        """Split a table into rows, block by block.
 
         Raises:
-            GatewayUnavailableError: the last row is not whole.
+            GatewayUnavailableError: the last row is incomplete.
         """
         end, width = mark.encode(), len(self.fields) - self.plain
         pieces: Pieces = []
@@ -82,7 +82,7 @@ class Layout:
             whole = len(pieces) // width * width
             for begin in range(0, whole, width):
                 row = pieces[begin : begin + width]
-                # Before the first cell stand the line break of the row before, and what a login shell may print.
+                # The first cell follows the line break of the previous row, and output of a login shell.
                 row[0] = row[0].rpartition("\n")[2]
                 yield row
             del pieces[:whole]
@@ -90,10 +90,10 @@ class Layout:
             raise _cut_off()
 
     def cells(self, pieces: Pieces) -> list[str]:
-        """A row's cells, in the order of the fields.
+        """Return a row's cells in the order of the fields.
 
         Raises:
-            GatewayUnavailableError: one is missing.
+            GatewayUnavailableError: a cell is missing.
         """
         cells = [pieces[0], *pieces[1].split("|", self.plain), *pieces[2:]] if self.plain else pieces
         if len(cells) != len(self.fields):
@@ -101,7 +101,7 @@ class Layout:
         return cells
 
     def rows(self, table: Iterable[Pieces]) -> list[Row]:
-        """Rows by the names of their fields."""
+        """Return rows by the names of their fields."""
         return [dict(zip(self.fields, self.cells(pieces), strict=True)) for pieces in table]
 
 
@@ -113,18 +113,18 @@ async def read_table(
     convert: Callable[[Iterable[Pieces]], list[T]],
     time_limit: TimeLimit | None = None,
 ) -> list[T]:
-    """What squeue, sinfo or sacct list.
+    """Return the table that squeue, sinfo or sacct prints.
 
     Args:
         commands: Slurm's programs.
         user: the POSIX user of the caller.
         layout: program and columns.
-        arguments: further words of the command line.
-        convert: converts the rows; in a thread if they are many, so that the event loop is not blocked.
-        time_limit: how long the program may take; None: as long as any.
+        arguments: further arguments.
+        convert: converts the rows; runs in a thread if there are many, so that the event loop is not blocked.
+        time_limit: how long the program may take; None: the default.
 
     Raises:
-        GatewayUnavailableError: no answer, or one that was cut off.
+        GatewayUnavailableError: the program failed, or its output is truncated.
     """
     mark = f"@{secrets.token_urlsafe(9)}"
     words = ("--noheader", *layout.arguments(mark), *arguments)
@@ -137,7 +137,7 @@ async def read_table(
 async def read_rows(
     commands: SlurmCommands, user: str, program: str, fields: Sequence[str], *arguments: str
 ) -> list[Row]:
-    """As `read_table`, the rows by the names of their fields."""
+    """As `read_table`, with rows by the names of their fields."""
     layout = Layout(program, fields)
     return await read_table(commands, user, layout, *arguments, convert=layout.rows)
 
@@ -147,25 +147,25 @@ def _cut_off() -> GatewayUnavailableError:
 
 
 def text(cell: str) -> str | None:
-    """A cell, None where Slurm says that there is nothing."""
+    """Return a cell; None if Slurm prints that it is empty."""
     return None if cell in _NOTHING else cell
 
 
 def number(cell: str) -> int | None:
-    """A whole number, a time in seconds since the epoch included; None for anything else."""
+    """Return an integer, also for times in seconds since the epoch; None for anything else."""
     cell = cell.strip()
     digits = cell.removeprefix("-")
     return int(cell) if digits.isascii() and digits.isdigit() and len(digits) <= 18 else None
 
 
 def decimal(cell: str) -> float | None:
-    """A number with a fraction, None for anything else."""
+    """Return a number with a fraction; None for anything else."""
     cell = cell.strip()
     return float(cell) if re.fullmatch(r"-?\d{1,15}(\.\d{1,9})?", cell, re.ASCII) else None
 
 
 def seconds(cell: str) -> int | None:
-    """`[days-][hours:]minutes:seconds[.fraction]` in seconds; None for `UNLIMITED` and its like."""
+    """Convert `[days-][hours:]minutes:seconds[.fraction]` to seconds; None for `UNLIMITED` and similar values."""
     match = re.fullmatch(r"(?:(\d{1,9})-)?(?:(\d{1,9}):)?(\d{1,9}):(\d{1,2})(?:\.\d+)?", cell.strip(), re.ASCII)
     if match is None:
         return None
@@ -174,7 +174,7 @@ def seconds(cell: str) -> int | None:
 
 
 def parse_exit(cell: str) -> tuple[int | None, int | None]:
-    """Exit code and signal as Slurm prints them: `3:0` (sacct; squeue since 23.11), or a wait status (older squeue)."""
+    """Parse exit code and signal: `3:0` (sacct; squeue since 23.11), or a wait status (older squeue)."""
     code, colon, signal = cell.partition(":")
     if colon:
         return number(code), number(signal)
@@ -183,5 +183,5 @@ def parse_exit(cell: str) -> tuple[int | None, int | None]:
 
 
 def exit_and_signal(status: int) -> tuple[int, int]:
-    """Exit code and signal of a wait status (wait(2))."""
+    """Return exit code and signal of a wait status (wait(2))."""
     return status >> 8 & 0xFF, status & 0x7F

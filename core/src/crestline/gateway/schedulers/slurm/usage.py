@@ -1,4 +1,4 @@
-"""What jobs have used: sacct, and sstat while they run, where Slurm gathers it (`JobAcctGatherType`)."""
+"""Resource usage of jobs: sacct, and sstat while they run, if Slurm gathers it (`JobAcctGatherType`)."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5}
 
 
 async def read_usage(commands: SlurmCommands, user: str, jobs: list[JobInfo]) -> list[JobUsageInfo]:
-    """What one job of `user`, or each element of one array, has used; None where nothing was gathered.
+    """Return the usage of one job of `user`, or of each task of an array; None if none was gathered.
 
     Raises:
-        GatewayUnavailableError: Slurm does not answer.
+        GatewayUnavailableError: Slurm does not respond.
     """
     array = job_ids.family(jobs[0].job_id)
     rows = await read_rows(commands, user, "sacct", _FIELDS, f"--jobs={array}")
@@ -36,7 +36,7 @@ async def read_usage(commands: SlurmCommands, user: str, jobs: list[JobInfo]) ->
 
 
 def usage_of(job: JobInfo, rows: Iterable[Row], live: Iterable[Row] = ()) -> JobUsageInfo:
-    """The use of a job by its own row of sacct, those of its steps, and those of sstat."""
+    """Compute the usage of a job from its own row of sacct, those of its steps, and those of sstat."""
     own: Row = next((row for row in rows if row["JobID"] == job.job_id), {})
     steps = [row for row in (*rows, *live) if row["JobID"].partition(".")[0] == job.job_id and "." in row["JobID"]]
     held = _amounts(own.get("AllocTRES", ""))
@@ -62,13 +62,13 @@ def usage_of(job: JobInfo, rows: Iterable[Row], live: Iterable[Row] = ()) -> Job
 
 
 async def _running(commands: SlurmCommands, user: str, names: dict[str, str]) -> list[Row]:
-    """The steps of running jobs, whose names are given by Slurm's own ids; none where sstat does not tell."""
+    """Return the steps of running jobs, whose names are given by Slurm's own ids; none if sstat fails."""
     try:
         output = await commands.read(
             user, "sstat", "--noheader", "--parsable2", "--allsteps", f"--jobs={','.join(names)}",
             "--format=JobID,TRESUsageInTot",
         )  # fmt: skip
-    except CrestlineError as error:  # no step, or a site without sstat: what sacct has is told alone
+    except CrestlineError as error:  # the job has no step, or the site has no sstat: use sacct's rows only
         _log.info("sstat of jobs %s: %s %s", list(names), error, list(error.details))
         return []
     rows = []
@@ -80,7 +80,7 @@ async def _running(commands: SlurmCommands, user: str, names: dict[str, str]) ->
 
 
 def _amounts(cell: str) -> dict[str, float]:
-    """`cpu=00:01:07,mem=1340K,gres/gpu=2` as seconds, bytes and numbers; what cannot be read is left out."""
+    """Parse `cpu=00:01:07,mem=1340K,gres/gpu=2` to seconds, bytes and numbers. Other values are left out."""
     found: dict[str, float] = {}
     for pair in cell.split(","):
         unit, _, value = pair.partition("=")
