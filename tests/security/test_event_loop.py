@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import socket
 import sqlite3
 import threading
 import time
@@ -142,6 +143,14 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     thread.join(60)
 
 
+def request_of(name: str) -> tuple[str, str]:
+    """Method and path of a request to a route."""
+    method, path = name.split(" ", 1)
+    for parameter, value in VALUES.items():
+        path = path.replace("{" + parameter + ":str}", value).replace("{" + parameter + ":int}", value)
+    return method, path.replace("{name:str}", "app.js")
+
+
 def unit() -> float:
     """Seconds that this machine needs for one MiB of small JSON values."""
     text = "[" + "{}," * (MIB // 3) + "{}]"
@@ -189,10 +198,7 @@ def bodies(name: str, size: int) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("name", [name for name in ROUTES if name not in STREAMS])
 def test_no_route_holds_the_loop_with_its_largest_input(watched: Watched, name: str) -> None:
-    method, path = name.split(" ", 1)
-    for parameter, value in VALUES.items():
-        path = path.replace("{" + parameter + ":str}", value).replace("{" + parameter + ":int}", value)
-    path = path.replace("{name:str}", "app.js")
+    method, path = request_of(name)
     if method in ("GET", "DELETE"):
         inputs: dict[str, dict[str, Any]] = {
             "query": {"url": f"{path}?path=/nowhere&{'a&' * 30_000}"},
@@ -244,6 +250,41 @@ def test_larger_bodies_are_refused_before_they_are_read(watched: Watched) -> Non
     assert mkdir.status_code == 413
     completion = httpx.post(f"{watched.gateway.url}/transfers/local/t{'0' * 16}/complete", content=b"<a/>" * MIB)
     assert completion.status_code == 403
+
+
+def status_of(gateway: RunningGateway, method: str, path: str, *headers: str) -> int:
+    """The status with which the gateway answers a head behind which no body comes."""
+    lines = [f"{method} {path} HTTP/1.1", "Host: x", f"Authorization: Bearer {gateway.token()}", *headers, "", ""]
+    with socket.create_connection(("127.0.0.1", int(gateway.url.rpartition(":")[2])), timeout=60) as connection:
+        connection.sendall("\r\n".join(lines).encode())
+        return int(connection.makefile("rb").readline().split()[1])
+
+
+def test_every_route_refuses_heads_and_bodies_above_its_limits(watched: Watched) -> None:
+    found: dict[str, tuple[int, ...]] = {}
+    expected: dict[str, tuple[int, ...]] = {}
+    for name, handler in ROUTES.items():
+        method, path = request_of(name)
+        limit = handler.resolve_request_max_body_size()
+        is_limited = method not in ("GET", "DELETE") and name not in STREAMS
+        expected[name] = (431, 431, 400, 400, *((413, 413) if is_limited else ()))
+        found[name] = (
+            status_of(watched.gateway, method, path, "X: " + "y" * 65536),
+            431 if status_of(watched.gateway, method, f"{path}?{'y' * 65536}") in (414, 431) else 0,
+            status_of(watched.gateway, method, path, "Content-Length: -1"),
+            status_of(watched.gateway, method, path, "Content-Length: 1", "Transfer-Encoding: chunked"),
+            *(
+                status_of(watched.gateway, method, path, f"Content-Length: {size}")
+                for size in ((limit or 0) + 1, 10**15)
+                if is_limited
+            ),
+        )
+    early = {
+        "POST /transfers/{system_name:str}/{transfer_id:str}/complete": 403,  # the signature is wrong
+        "POST /iri/api/v2/filesystem/resources": 200,
+        "PUT /compute/{system_name:str}/jobs/{job_id:str}/hold": 404,
+    }
+    assert found == expected | {name: (*expected[name][:4], status, status) for name, status in early.items()}
 
 
 PART = b'--b\r\nContent-Disposition: form-data; name="%s"%s\r\n'

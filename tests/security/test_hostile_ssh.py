@@ -18,7 +18,7 @@ import pytest
 from crestline.gateway.hosts.ssh import SshHost, SshSettings
 from crestline.gateway.hosts.ssh.credentials import UserKeys
 from crestline.gateway.paths import PathGuard
-from crestline.model import CrestlineError
+from crestline.model import CrestlineError, GatewayUnavailableError
 from crestline.wire.status import SshTimeouts
 
 pytestmark = pytest.mark.anyio
@@ -374,6 +374,25 @@ async def test_another_host_key_for_the_next_connection(host: SshHost, liar: Lia
     )
     with pytest.raises(CrestlineError, match="host key"):
         await fetch(host)
+
+
+async def test_a_changed_host_key_refuses_new_logins_alone(host: SshHost, liar: Liar, tmp_path: Path) -> None:
+    """Connections that are open were verified; the next login names the key and what to do, again and again."""
+    assert await fetch(host) == liar.size
+    open_connection = liar._connection
+    asyncssh.generate_private_key("ssh-ed25519").write_private_key(tmp_path / "keys" / "bob")
+    (tmp_path / "keys" / "bob").chmod(0o600)
+    known, key = asyncssh.generate_private_key("ssh-ed25519"), host._settings.known_hosts
+    assert isinstance(key, str)
+    host._connector._settings = msgspec.structs.replace(
+        host._settings, known_hosts=f"{key.split()[0]} {known.export_public_key().decode()}"
+    )
+    for _ in range(3):
+        with pytest.raises(GatewayUnavailableError, match="host key") as caught:
+            await host.run("bob", ["true"], timeout=60)
+        assert "known_hosts" in caught.value.hint
+        liar._connection = open_connection  # this server knows the newest alone
+        assert await fetch(host) == liar.size
 
 
 async def test_a_server_that_still_counts_sessions_that_have_ended(host: SshHost, liar: Liar) -> None:
